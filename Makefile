@@ -1,0 +1,44 @@
+# `make test` on a bare machine with Python 3.11+ needs pip and nothing else.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/
+PACKAGES := engine projections api
+
+.PHONY: help setup test check format bench torture clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready ## virtual environment with everything tests and checks need
+
+$(VENV)/.ready: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "order-engine needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)pip install --quiet --disable-pip-version-check --editable '.[test,check]'
+	@touch $@
+
+test: setup ## the whole suite, SQLite and PostgreSQL
+	$(RUN)python -m pytest
+
+check: setup ## format, lint, types, import rules
+	$(RUN)ruff format --check .
+	$(RUN)ruff check .
+	$(RUN)mypy
+	$(RUN)python -m pytest -q tests/tidy
+
+format: setup ## write the format and the safe fixes
+	$(RUN)ruff format .
+	$(RUN)ruff check --fix .
+
+bench: setup ## append and read against their peers; takes minutes, prints ratios with spread
+	$(RUN)pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(RUN)python -m bench.append
+	$(RUN)python -m bench.read
+
+torture: setup ## the large runs of docs/reliability.md; the seed is printed
+	$(RUN)python -m pytest -m torture --torture
+
+clean: ## remove what was built
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Serves. The only home of aiohttp."""

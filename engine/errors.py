@@ -1,0 +1,105 @@
+"""Every error the engine raises on purpose, as one tree.
+
+`code` is stable, for programs; the message is for people; `context` holds what both may want to know.
+A refusal of a rule is `Refused`. Everything else says that the machinery could not do its work, and
+each of those says by its class whether trying again can help (`Unavailable`) or not.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EngineError(Exception):
+    """Base of all errors below. `code` names the fault, `context` gives its particulars."""
+
+    code: ClassVar[str] = "server_error"
+
+    def __init__(self, message: str = "", **context: object) -> None:
+        super().__init__(message or self.code)
+        self.context = context
+
+
+class Refused(Exception):
+    """A rule said no and nothing was recorded. `code` is one of CONTRACT's refusal codes."""
+
+    def __init__(self, code: str, detail: str = "", **context: object) -> None:
+        super().__init__(detail or code)
+        self.code = code
+        self.detail = detail
+        self.context = context
+
+
+class VersionConflict(EngineError):
+    """Another append took a (stream, version) first. Reload, decide again, append again."""
+
+    code = "version_conflict"
+
+
+class StaleOffset(EngineError):
+    """A tracking offset is not greater than the one stored: somebody else did this page."""
+
+    code = "stale_offset"
+
+
+class LeaseLost(EngineError):
+    """The lease that this append or offset was made under belongs to another holder now."""
+
+    code = "lease_lost"
+
+
+class Unrecordable(EngineError):
+    """What was handed to the journal can never be stored (NUL, lone surrogate, too long ...)."""
+
+    code = "unrecordable"
+
+
+class Unavailable(EngineError):
+    """The database cannot be used right now; nothing was recorded. Trying again may help."""
+
+    code = "unavailable"
+
+
+class OutcomeUnknown(Unavailable):
+    """The connection broke while committing and the database could not be asked since.
+
+    The append stands whole or not at all. Sending the same command again gives the true outcome.
+    """
+
+    code = "outcome_unknown"
+
+
+class JournalDamaged(EngineError):
+    """Stored bytes are not what was appended. `context["position"]` is the first bad position."""
+
+    code = "journal_damaged"
+
+
+class UnknownFact(JournalDamaged):
+    """A stored name that this release does not know: a newer release wrote it, or it was forged."""
+
+    code = "unknown_fact"
+
+
+class SchemaMissing(EngineError):
+    """The journal's tables are not there. `order-engine migrate` makes them."""
+
+    code = "schema_missing"
+
+
+class SchemaTooNew(EngineError):
+    """A newer release made this journal; this one must not touch it."""
+
+    code = "schema_too_new"
+
+
+class WrongKey(EngineError):
+    """The master key is missing, malformed, unsafely stored, or not this journal's."""
+
+    code = "wrong_key"
+
+
+class BadSettings(EngineError):
+    """A setting (a URL, a directory, a variable) cannot be used as it is."""
+
+    code = "bad_settings"

@@ -1,0 +1,78 @@
+"""What a fact is, before any particular one: the base class, its envelope, and its recorded form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+
+import msgspec
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_us(at: datetime) -> int:
+    """Microseconds since 1970-01-01T00:00Z. `at` must be aware."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def from_us(at_us: int) -> datetime:
+    """The inverse of `to_us`, exact, in UTC."""
+    return _EPOCH + timedelta(microseconds=at_us)
+
+
+class Fact(msgspec.Struct, frozen=True, array_like=True):
+    """Something that happened, past tense, immutable.
+
+    Fields are stored by place: never reorder, rename the meaning of, or remove one. A new field goes
+    to the end with a default; anything else is a new stored name with an upcaster.
+    Field types: str, int, bool, bytes, Decimal, date, datetime (aware, UTC), None, other
+    `array_like` structs, and tuples of these. No floats: they are not exact.
+    """
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """What is known about every fact, whatever it says. An absent word costs one byte.
+
+    at_us          wall-clock time of recording, microseconds since the epoch, never before the time
+                   of the stream's previous fact
+    business_date  the engine's business day (CONTRACT 10), which the sandbox clock may have advanced
+    tenant         whose data it is
+    actor          who caused it: a client id, or the name of a follower
+    command        id of the command that recorded it, 16 bytes: the same on all facts of an append
+    request_id     the HTTP request behind it
+    cause          offset of the fact that made a follower issue the command
+    reason         an operator's words (a code, never personal data)
+    """
+
+    at_us: int
+    business_date: date | None = None
+    tenant: str | None = None
+    actor: str | None = None
+    command: bytes | None = None
+    request_id: str | None = None
+    cause: int | None = None
+    reason: str | None = None
+
+    @property
+    def at(self) -> datetime:
+        """`at_us` as an aware datetime."""
+        return from_us(self.at_us)
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """A fact and where it stands: `offset` in the journal (1, 2, 3 ...), `version` in its stream."""
+
+    fact: Fact
+    stream: str
+    version: int
+    offset: int
+    envelope: Envelope
+
+
+class StreamAppend(msgspec.Struct, frozen=True):
+    """Facts for one stream, which must stand at `expected_version` (0 = does not exist yet)."""
+
+    stream: str
+    expected_version: int
+    facts: Sequence[Fact]

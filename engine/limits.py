@@ -1,0 +1,58 @@
+"""Every bound of the engine, with its unit and its reason. Nothing here is read from outside."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- one fact -----------------------------------------------------------------------------------
+BODY_BYTES_MAX: Final = 256 * 1024
+"""A fact is a few hundred bytes; this leaves room for library users and stops a runaway one."""
+STREAM_BYTES_MAX: Final = 255
+"""PostgreSQL refuses index keys over 2 704 bytes and would take a whole group along."""
+NAME_BYTES_MAX: Final = 255
+"""Stored names of ours are short; module-path topics of library users fit too."""
+COMMAND_BYTES_MAX: Final = 32
+"""A command id is 16 bytes (128 bits of a keyed digest, or random); a full SHA-256 fits."""
+VERSION_MAX: Final = 2**31 - 1
+"""Versions are stored in four bytes; at 1 000 facts a second one stream would last 24 days."""
+
+# --- one append ---------------------------------------------------------------------------------
+APPEND_FACTS_MAX: Final = 10_000
+"""Facts of one append, so that one caller cannot hold the journal for seconds."""
+GROUP_FACTS_MAX: Final = 2_000
+"""Facts merged into one transaction: commit cost is shared long before, latency is not."""
+QUEUE_APPENDS_MAX: Final = 10_000
+"""Appends waiting for the writer; a caller beyond gets `Unavailable` instead of more memory."""
+APPEND_ATTEMPTS_MAX: Final = 5
+"""Tries of one group over a broken connection before the outcome is reported as unknown."""
+CONFLICT_ATTEMPTS_MAX: Final = 5
+"""Times a command is decided again after losing a race, before the caller gets 503."""
+
+# --- waiting ------------------------------------------------------------------------------------
+WRITE_WAIT_S: Final = 5.0
+"""How long a write waits for the database's write lock before it answers `Unavailable`."""
+IDLE_IN_TRANSACTION_S: Final = 2.0
+"""A frozen writer frees the journal's head after this long (PostgreSQL ends its session)."""
+LOCK_TIMEOUT_S: Final = 4.0
+"""Longer than a frozen writer may hold the head, shorter than `WRITE_WAIT_S`."""
+CONNECT_TIMEOUT_S: Final = 3.0
+POLL_S: Final = 0.05
+"""Another process's SQLite appends are noticed this fast; in-process ones in about 1 ms."""
+POLL_IDLE_S: Final = 0.5
+"""PostgreSQL wakes followers by NOTIFY; polling is only the net below it."""
+
+# --- reading ------------------------------------------------------------------------------------
+PAGE_FACTS_MAX: Final = 10_000
+"""One page of the log is held in memory: about 10 MB decoded."""
+PAGE_FACTS: Final = 1_000
+"""The usual page: a thousand facts amortise a statement, and fold in about 10 ms."""
+READERS_MAX: Final = 10
+"""Pooled reading connections a process; more waits up to `WRITE_WAIT_S`."""
+STATES_CACHED_MAX: Final = 50_000
+"""Folded states kept by the journal, least recently used out: about 100 MB of accounts."""
+SNAPSHOT_EVERY: Final = 200
+"""Facts after which a folded state is stored, so that a cold load reads at most this many."""
+
+# --- schema -------------------------------------------------------------------------------------
+NAMES_MAX: Final = 10_000
+"""Distinct stored names; more means that someone writes data into names."""

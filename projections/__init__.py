@@ -1,0 +1,1 @@
+"""Derives what people read: row functions folded over the journal."""
