@@ -1,0 +1,212 @@
+"""The append itself: a group of appends becomes one transaction, whatever goes wrong on the way.
+
+    guess     where this process left the head: one statement that does nothing if the head has moved
+    lock      otherwise: lock the head, look at what is there, insert, commit
+    screen    after a unique key was taken: the same, leaving out the appends that lost
+
+A connection that breaks while committing leaves the outcome in doubt. The next try asks, under the
+head's lock, whether the digest that the group would have ended on stands at its position: the chain
+covers every byte of the group, so that is proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from engine import chain
+from engine.errors import (
+    EngineError,
+    JournalDamaged,
+    LeaseLost,
+    OutcomeUnknown,
+    StaleOffset,
+    VersionConflict,
+)
+from engine.limits import APPEND_ATTEMPTS_MAX, APPEND_FACTS_MAX
+from engine.names import NameTable
+from engine.sessions import Head, Link, Session
+from engine.store import ConnectionBroken, Store, Violation
+from engine.writer import Append
+
+
+class Doubt(NamedTuple):
+    """Where the journal would end if an attempt, whose answer was lost, had succeeded."""
+
+    end: Head
+    may_come_late: bool  # still in the network, and valid until the head moves
+
+
+class Appender:
+    """Writes groups of appends through one session. Called by one thread at a time."""
+
+    def __init__(self, store: Store, session: Session, names: NameTable) -> None:
+        self._session = session
+        self._names = names
+        self._translating = store.translating
+        self._may_guess = store.dialect == "postgresql"  # SQLite reads its head under its own lock
+        self._guess: Head | None = None
+        self._left: Head | None = None  # where our last append left the head
+        self._in_flight: Doubt | None = None
+
+    def write(self, group: Sequence[Append]) -> None:
+        """Settles every append of the group: recorded, repeated, or with its error."""
+        while group:
+            batch, group = _without_clashes(group)
+            if batch:
+                self._write_batch(batch)
+
+    def close(self) -> None:
+        """Gives the connection back."""
+        self._session.close()
+
+    def _write_batch(self, batch: Sequence[Append]) -> None:
+        doubts: list[Doubt] = []
+        fault: EngineError | None = None
+        is_screening = False
+        for _ in range(APPEND_ATTEMPTS_MAX):
+            self._in_flight = None
+            try:
+                with self._translating():
+                    if is_screening or doubts or not self._append_by_guess(batch):
+                        self._append_locked(batch, doubts, is_screening=is_screening)
+                return
+            except Violation as violation:
+                if is_screening:
+                    fault = JournalDamaged(f"a key is taken that is not in the journal: {violation}")
+                    break
+                is_screening = True
+            except ConnectionBroken as broken:
+                fault = broken
+                if self._in_flight:
+                    doubts.append(self._in_flight)
+            except EngineError as error:
+                fault = error
+                if self._in_flight is None or self._in_flight.may_come_late:
+                    break
+                doubts.append(self._in_flight)  # COMMIT itself failed: look whether it did
+        if doubts:
+            fault = OutcomeUnknown(f"the connection broke while committing: {fault}")
+        for append in batch:
+            append.error = append.error or fault
+
+    def _append_by_guess(self, batch: Sequence[Append]) -> bool:
+        guess, self._guess = self._guess, None
+        if guess is None or not all(append.is_plain for append in batch):
+            return False
+        links = self._chained(guess, batch)
+        end = Head(guess.position + len(links), links[-1].digest)
+        self._in_flight = Doubt(end, may_come_late=True)
+        is_done = self._session.insert(guess, links)
+        self._in_flight = None
+        if is_done:
+            self._place(batch, guess)
+            self._left = self._guess = end
+        return is_done
+
+    def _append_locked(
+        self, batch: Sequence[Append], doubts: list[Doubt], *, is_screening: bool
+    ) -> None:
+        session = self._session
+        with session.transaction():
+            head = session.lock_head()
+            for doubt in doubts:
+                if session.digest_at(doubt.end.position) == doubt.end.digest:
+                    start = doubt.end.position - sum(append.count for append in batch)
+                    self._place(batch, Head(start, b""))
+                    return
+            doubts[:] = [doubt for doubt in doubts if doubt.may_come_late]
+            winners = self._screened(batch, head) if is_screening else batch
+            winners = [append for append in winners if self._may_append(append)]
+            links = self._chained(head, winners)
+            end = Head(head.position + len(links), links[-1].digest) if links else head
+            if links and not session.insert(head, links):
+                raise JournalDamaged("the head moved under its lock", position=head.position)
+            self._in_flight = Doubt(end, may_come_late=False) if links else None
+        self._in_flight = None
+        self._place(winners, head)
+        # Somebody else appended since we did: the next guess would miss as well, and cost a trip.
+        if self._may_guess and self._left in {None, head}:
+            self._guess = end
+        self._left = end
+
+    @staticmethod
+    def _place(appends: Sequence[Append], before: Head) -> None:
+        position = before.position
+        for append in appends:
+            append.first = position + 1
+            position += append.count
+
+    def _chained(self, head: Head, appends: Sequence[Append]) -> list[Link]:
+        links: list[Link] = []
+        position, digest = head
+        for append in appends:
+            command = append.command
+            for stream, version, name, body in append.rows:
+                position += 1
+                key = stream.bytes if isinstance(stream, UUID) else stream.encode()
+                code, name_bytes = self._names.known[name]
+                digest = chain.link(digest, position, version, key, name_bytes, command or b"", body)
+                links.append(Link(version, code, stream, command, body, digest))
+                command = None  # it stands on the first fact only
+        return links
+
+    def _screened(self, batch: Sequence[Append], head: Head) -> list[Append]:
+        """Settles the appends that lost: repeated commands first, then taken versions."""
+        session = self._session
+        last = session.last_position()
+        if last != head.position:
+            position = min(head.position, last) + 1
+            raise JournalDamaged(
+                f"the head says {head.position}, the last fact is {last}", position=position
+            )
+        winners: list[Append] = []
+        for append in batch:
+            recorded = append.command and session.recorded(append.command, APPEND_FACTS_MAX)
+            if recorded:
+                append.first, append.count, append.is_repeat = recorded.start, len(recorded), True
+            else:
+                winners.append(append)
+        keys = [(row.stream, row.version) for append in winners for row in append.rows]
+        taken = session.taken_keys(keys) if keys else set()
+        for append in winners:
+            conflicts = [row for row in append.rows if (row.stream, row.version) in taken]
+            if conflicts:
+                stream, version, *_ = conflicts[0]
+                append.error = VersionConflict(
+                    f"version {version} of {stream} is taken", stream=stream, version=version
+                )
+        return [append for append in winners if append.error is None]
+
+    def _may_append(self, append: Append) -> bool:
+        """Checks what an append rests on beside its versions; settles it if that is gone."""
+        if append.lease and self._session.lease_epoch(append.lease.name) != append.lease.epoch:
+            append.error = LeaseLost(f"another holder took the lease {append.lease.name}")
+        elif append.tracking and not self._session.track(*append.tracking):
+            follower, position = append.tracking
+            append.error = StaleOffset(f"{follower} is at {position} or further already")
+        return append.error is None
+
+
+def _without_clashes(group: Sequence[Append]) -> tuple[list[Append], list[Append]]:
+    """Those appends that can share a transaction, and the rest, for the next one.
+
+    Appends that want the same key or command cannot both win; the later one shall find the earlier.
+    """
+    batch: list[Append] = []
+    later: list[Append] = []
+    taken: set[object] = set()
+    for append in group:
+        keys: list[object] = [(row.stream, row.version) for row in append.rows]
+        if append.command is not None:
+            keys.append(append.command)
+        wanted = set(keys)
+        if len(wanted) < len(keys):
+            append.error = VersionConflict("one append names the same version of a stream twice")
+        elif taken.isdisjoint(wanted):
+            taken |= wanted
+            batch.append(append)
+        else:
+            later.append(append)
+    return batch, later

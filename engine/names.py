@@ -1,0 +1,69 @@
+"""Stored names as small numbers: a fact keeps two bytes in place of twenty.
+
+Numbers are given by the database, once, and never change; digests cover the name itself, so that a
+changed number is found like any other edit.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from engine.errors import JournalDamaged, Unrecordable
+from engine.limits import NAMES_MAX
+from engine.schema import Tables
+from engine.store import Store
+
+
+class NameTable:
+    """The names that this process has met. Thread-safe: entries are only ever added."""
+
+    def __init__(self, store: Store, tables: Tables) -> None:
+        self._store = store
+        self._table = tables.names
+        self._head = tables.head
+        self.known: dict[str, tuple[int, bytes]] = {}
+        """name -> (number, name in UTF-8)"""
+        self.by_code: dict[int, str] = {}
+
+    def learn(self, names: set[str]) -> None:
+        """Makes sure that all of `names` are known, giving numbers to new ones."""
+        new = [name for name in names if name not in self.known]
+        if not new:
+            return
+        self._reload()
+        new = sorted(name for name in new if name not in self.known)
+        if not new:
+            return
+        if len(self.known) + len(new) > NAMES_MAX:
+            raise Unrecordable(f"more than {NAMES_MAX} stored names")
+        with self._store.writing() as connection:
+            # The head's lock keeps two processes from giving the same number.
+            connection.execute(sa.select(self._head.c.one).with_for_update())
+            free = sa.select(sa.func.coalesce(sa.func.max(self._table.c.code), 0) + 1)
+            for name in new:
+                is_taken = sa.select(self._table.c.code).where(self._table.c.name == name).exists()
+                row = sa.select(free.scalar_subquery(), sa.literal(name)).where(~is_taken)
+                connection.execute(self._table.insert().from_select(["code", "name"], row))
+        self._reload()
+
+    def name_of(self, code: int) -> str:
+        """The name behind a number. Raises JournalDamaged for a number that was never given."""
+        name = self.by_code.get(code)
+        if name is None:
+            self._reload()
+            name = self.by_code.get(code)
+        if name is None:
+            raise JournalDamaged(f"there is no stored name number {code}")
+        return name
+
+    def codes_of(self, names: set[str]) -> list[int]:
+        """The numbers of those names that have one."""
+        if any(name not in self.known for name in names):
+            self._reload()
+        return sorted(self.known[name][0] for name in names if name in self.known)
+
+    def _reload(self) -> None:
+        with self._store.reading() as connection:
+            for code, name in connection.execute(sa.select(self._table.c.code, self._table.c.name)):
+                self.known[name] = (code, name.encode())
+                self.by_code[code] = name

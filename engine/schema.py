@@ -1,0 +1,207 @@
+"""The journal's tables, the same on both databases, and the one guarded step that creates them.
+
+    journal        position, version, name, stream, command, body, digest; append-only by trigger
+    journal_head   one row: the last position and its digest; locking it is the right to append
+    journal_names  stored names as small numbers, so that a fact does not repeat its name
+    journal_meta   schema number, journal id, kind of stream ids, fingerprint of the master key
+    tracking       how far each named follower has come
+    leases         who acts as which follower, and under which epoch
+    snapshots      folded states; may be lost at any time
+
+All names can carry a prefix, so that several applications can share a database.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, Table, Text
+from sqlalchemy.dialects.postgresql import UUID as PG_UUID
+from sqlalchemy.dialects.sqlite import BLOB
+
+from engine.chain import GENESIS
+from engine.errors import BadSettings, SchemaMissing, SchemaTooNew
+
+SCHEMA: Final = 1
+"""Number of this release's schema. A journal with a greater one is refused."""
+
+StreamKind = Literal["uuid", "text"]
+
+_PREFIX: Final = re.compile(r"([a-z][a-z0-9_]{0,38}_)?")
+_ADVISORY_LOCK: Final = 0x6F72_6465_7265  # "ordere"; serialises schema creation on PostgreSQL
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of one application, as SQLAlchemy knows them."""
+
+    prefix: str
+    stream_kind: StreamKind
+    metadata: sa.MetaData
+    journal: Table
+    head: Table
+    names: Table
+    meta: Table
+    tracking: Table
+    leases: Table
+    snapshots: Table
+
+    @property
+    def channel(self) -> str:
+        """The NOTIFY channel that rings after an append (PostgreSQL)."""
+        return f"{self.journal.name}_appended"
+
+
+def stream_type(kind: StreamKind) -> sa.types.TypeEngine[Any]:
+    """The column type of a stream id: 16 bytes for UUIDs, text in byte order otherwise."""
+    if kind == "uuid":
+        return LargeBinary(16).with_variant(PG_UUID(), "postgresql").with_variant(BLOB(16), "sqlite")
+    return Text().with_variant(Text(collation="C"), "postgresql")
+
+
+def side_table(metadata: sa.MetaData, name: str, kind: StreamKind) -> Table:
+    """A table of events by stream and version, without positions: snapshots and their like."""
+    return Table(
+        name,
+        metadata,
+        Column("stream", stream_type(kind), primary_key=True),
+        Column("version", Integer, primary_key=True, autoincrement=False),
+        Column("name", Text, nullable=False),
+        Column("body", LargeBinary, nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+def define(prefix: str, kind: StreamKind) -> Tables:
+    """The tables under `prefix` ("" or lower-case letters ending in "_")."""
+    if not _PREFIX.fullmatch(prefix):
+        raise BadSettings(f"a table prefix is lower-case letters, at most 40, ending in _: {prefix!r}")
+    metadata = sa.MetaData()
+    journal = Table(
+        prefix + "journal",
+        metadata,
+        Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+        Column("version", Integer, nullable=False),
+        Column("name", SmallInteger, nullable=False),
+        Column("stream", stream_type(kind), nullable=False),
+        Column("command", LargeBinary),
+        Column("body", LargeBinary, nullable=False),
+        Column("digest", LargeBinary(32), nullable=False),
+    )
+    journal.c.position.autoincrement = False
+    sa.Index(f"{prefix}journal_stream_version", journal.c.stream, journal.c.version, unique=True)
+    sa.Index(
+        f"{prefix}journal_command",
+        journal.c.command,
+        unique=True,
+        sqlite_where=journal.c.command.is_not(None),
+        postgresql_where=journal.c.command.is_not(None),
+    )
+    head = Table(
+        prefix + "journal_head",
+        metadata,
+        Column(
+            "one", SmallInteger, sa.CheckConstraint("one = 1"), primary_key=True, autoincrement=False
+        ),
+        Column("position", BigInteger, nullable=False),
+        Column("digest", LargeBinary(32), nullable=False),
+    )
+    names = Table(
+        prefix + "journal_names",
+        metadata,
+        Column("code", SmallInteger().with_variant(Integer, "sqlite"), primary_key=True),
+        Column("name", Text, nullable=False, unique=True),
+    )
+    meta = Table(
+        prefix + "journal_meta",
+        metadata,
+        Column("key", Text, primary_key=True),
+        Column("value", Text, nullable=False),
+    )
+    tracking = Table(
+        prefix + "tracking",
+        metadata,
+        Column("follower", Text, primary_key=True),
+        Column("position", BigInteger, nullable=False),
+    )
+    leases = Table(
+        prefix + "leases",
+        metadata,
+        Column("name", Text, primary_key=True),
+        Column("holder", Text),
+        Column("epoch", BigInteger, nullable=False),
+        Column("beat", BigInteger, nullable=False),
+    )
+    snapshots = side_table(metadata, prefix + "snapshots", kind)
+    return Tables(prefix, kind, metadata, journal, head, names, meta, tracking, leases, snapshots)
+
+
+_STATEMENTS: Final = {
+    "sqlite": (
+        """CREATE TRIGGER IF NOT EXISTS {journal}_no_update BEFORE UPDATE ON {journal}
+           BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END""",
+        """CREATE TRIGGER IF NOT EXISTS {journal}_no_delete BEFORE DELETE ON {journal}
+           BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END""",
+    ),
+    "postgresql": (
+        # Every append updates the one row: room in its page lets it stay there.
+        "ALTER TABLE {journal}_head SET (fillfactor = 10, autovacuum_vacuum_scale_factor = 0)",
+        """CREATE OR REPLACE FUNCTION {journal}_refuse() RETURNS trigger LANGUAGE plpgsql AS
+           $$ BEGIN RAISE EXCEPTION 'the journal is append-only'; END $$""",
+        "DROP TRIGGER IF EXISTS {journal}_append_only ON {journal}",
+        """CREATE TRIGGER {journal}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {journal}
+           FOR EACH STATEMENT EXECUTE FUNCTION {journal}_refuse()""",
+    ),
+}
+
+
+def migrate(connection: sa.Connection, tables: Tables) -> bool:
+    """Brings the schema up to `SCHEMA` inside the caller's write transaction; True if it changed it.
+
+    Any number of processes may call it at once: one does the work, the others find it done.
+    Raises SchemaTooNew for a journal that a newer release made.
+    """
+    dialect = connection.dialect.name
+    if dialect == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+    if sa.inspect(connection).has_table(tables.meta.name):
+        check(connection, tables)
+        return False
+    tables.metadata.create_all(connection)
+    for statement in _STATEMENTS[dialect]:
+        connection.exec_driver_sql(statement.format(journal=tables.journal.name))
+    connection.execute(tables.head.insert().values(one=1, position=0, digest=GENESIS))
+    facts = {
+        "schema": str(SCHEMA),
+        "journal_id": secrets.token_hex(16),
+        "stream_kind": tables.stream_kind,
+    }
+    connection.execute(tables.meta.insert(), [{"key": k, "value": v} for k, v in facts.items()])
+    return True
+
+
+def check(connection: sa.Connection, tables: Tables) -> dict[str, str]:
+    """The journal's meta words, if this release can work with it.
+
+    Raises SchemaMissing, SchemaTooNew, or BadSettings for another kind of stream ids.
+    """
+    if not sa.inspect(connection).has_table(tables.meta.name):
+        raise SchemaMissing("there is no journal here yet: run `order-engine migrate`")
+    rows = connection.execute(sa.select(tables.meta.c.key, tables.meta.c.value))
+    meta = {key: value for key, value in rows}
+    schema = int(meta["schema"])
+    if schema > SCHEMA:
+        raise SchemaTooNew(
+            f"a newer release made this journal (schema {schema}, this release knows {SCHEMA})",
+            schema=schema,
+            known=SCHEMA,
+        )
+    if meta["stream_kind"] != tables.stream_kind:
+        raise BadSettings(
+            f"this journal's stream ids are {meta['stream_kind']}, not {tables.stream_kind}"
+        )
+    return meta

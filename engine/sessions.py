@@ -1,0 +1,289 @@
+"""The statements of an append, for each database: begin, lock the head, look, insert, commit.
+
+`engine.append` decides what to do in which order; here is only how to say it. Each append is one
+statement of the driver's own, whatever its number of facts: row-wise inserts (`executemany`) hold the
+interpreter for their whole run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import psycopg
+
+from engine.schema import Tables
+from engine.store import PostgresStore, SqliteStore, Store
+
+Stream = UUID | str
+Key = tuple[Stream, int]
+
+
+class Head(NamedTuple):
+    """The end of the journal: the last position and its digest."""
+
+    position: int
+    digest: bytes
+
+
+class Link(NamedTuple):
+    """One fact, ready to be stored at the position that follows from its place in the list."""
+
+    version: int
+    name: int
+    stream: Stream
+    command: bytes | None
+    body: bytes
+    digest: bytes
+
+
+class Session(ABC):
+    """A connection that appends. Used by one thread at a time."""
+
+    @abstractmethod
+    def transaction(self) -> contextlib.AbstractContextManager[None]:
+        """A write transaction, committed at the end, rolled back on any exception."""
+
+    @abstractmethod
+    def lock_head(self) -> Head:
+        """The head, and with it the right to append until the transaction ends."""
+
+    @abstractmethod
+    def insert(self, head: Head, links: Sequence[Link]) -> bool:
+        """Appends right after `head` and moves it; False, with nothing written, if it is elsewhere."""
+
+    @abstractmethod
+    def taken_keys(self, keys: Sequence[Key]) -> set[Key]:
+        """Those (stream, version) keys that are in the journal."""
+
+    @abstractmethod
+    def _rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Runs a statement with `?` for each value."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Gives the connection back."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        prefix = tables.prefix
+        self._lease_sql = f"SELECT epoch FROM {prefix}leases WHERE name = ?"
+        self._track_sql = (
+            f"INSERT INTO {prefix}tracking (follower, position) VALUES (?, ?)"
+            f" ON CONFLICT (follower) DO UPDATE SET position = excluded.position"
+            f" WHERE {prefix}tracking.position < excluded.position RETURNING position"
+        )
+
+    def digest_at(self, position: int) -> bytes | None:
+        """The stored digest of one position."""
+        rows = self._rows(f"SELECT digest FROM {self._tables.journal} WHERE position = ?", position)
+        return bytes(rows[0][0]) if rows else None
+
+    def last_position(self) -> int:
+        """The greatest position in the journal, whatever the head says."""
+        rows = self._rows(f"SELECT max(position) FROM {self._tables.journal}")
+        return rows[0][0] or 0
+
+    def recorded(self, command: bytes, count_max: int) -> range | None:
+        """Where the facts of a command stand, if it has been recorded.
+
+        They end where the next command's begin.
+        """
+        journal = self._tables.journal
+        rows = self._rows(f"SELECT position FROM {journal} WHERE command = ?", command)
+        if not rows:
+            return None
+        first = rows[0][0]
+        rows = self._rows(
+            f"SELECT min(position) FROM {journal}"
+            f" WHERE command IS NOT NULL AND position > ? AND position <= ?",
+            first,
+            first + count_max,
+        )
+        end = rows[0][0]
+        if end is None:
+            end = min(self.last_position(), first + count_max - 1) + 1
+        return range(first, end)
+
+    def lease_epoch(self, name: str) -> int | None:
+        """The current epoch of a lease, kept from changing until the transaction ends."""
+        rows = self._rows(self._lease_sql, name)
+        return rows[0][0] if rows else None
+
+    def track(self, follower: str, position: int) -> bool:
+        """Moves a follower's offset forward; False if it is there or further already."""
+        return bool(self._rows(self._track_sql, follower, position))
+
+
+class SqliteSession(Session):
+    """Appends to a SQLite file through the process's one writing connection."""
+
+    KEYS_PER_STATEMENT: Final = 400
+    ROWS_PER_STATEMENT: Final = 4_000  # 7 values each; SQLite allows 32 766
+
+    def __init__(self, store: SqliteStore, tables: Tables) -> None:
+        super().__init__(tables)
+        self._store = store
+        self._raw: Any = None
+        self._is_uuid = tables.stream_kind == "uuid"
+        self._head_sql = f"SELECT position, digest FROM {tables.head}"
+        self._move_sql = f"UPDATE {tables.head} SET position = ?, digest = ?"
+        self._insert_sql = (
+            f"INSERT INTO {tables.journal}"
+            " (position, version, name, stream, command, body, digest) VALUES "
+        )
+        self._keys_sql = (
+            f"SELECT stream, version FROM {tables.journal} WHERE (stream, version) IN (VALUES "
+        )
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._store.turn(), self._store.raw_writing() as raw:
+            raw.execute("BEGIN IMMEDIATE")
+            self._raw = raw
+            try:
+                yield
+                raw.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(self._store.driver_error):
+                    if raw.in_transaction:
+                        raw.execute("ROLLBACK")
+                raise
+            finally:
+                self._raw = None
+
+    def lock_head(self) -> Head:
+        # BEGIN IMMEDIATE already holds the file's only write lock.
+        return Head(*self._raw.execute(self._head_sql).fetchone())
+
+    def insert(self, head: Head, links: Sequence[Link]) -> bool:
+        position = head.position
+        for start in range(0, len(links), self.ROWS_PER_STATEMENT):
+            part = links[start : start + self.ROWS_PER_STATEMENT]
+            values: list[Any] = []
+            for version, name, stream, command, body, digest in part:
+                position += 1
+                key = stream.bytes if self._is_uuid else stream  # type: ignore[union-attr]
+                values += (position, version, name, key, command, body, digest)
+            self._raw.execute(self._insert_sql + ",".join(["(?,?,?,?,?,?,?)"] * len(part)), values)
+        self._raw.execute(self._move_sql, (position, links[-1].digest))
+        return True
+
+    def taken_keys(self, keys: Sequence[Key]) -> set[Key]:
+        taken: set[Key] = set()
+        for start in range(0, len(keys), self.KEYS_PER_STATEMENT):
+            part = keys[start : start + self.KEYS_PER_STATEMENT]
+            values: list[Any] = []
+            for stream, version in part:
+                values += (stream.bytes if isinstance(stream, UUID) else stream, version)
+            statement = self._keys_sql + ",".join(["(?,?)"] * len(part)) + ")"
+            for stream, version in self._raw.execute(statement, values):
+                taken.add((UUID(bytes=stream) if self._is_uuid else stream, version))
+        return taken
+
+    def _rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        return self._raw.execute(statement, values).fetchall()  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        pass
+
+
+class PostgresSession(Session):
+    """Appends to PostgreSQL through a connection of its own.
+
+    `insert` moves the head and inserts the facts in one statement that does nothing unless the head is
+    where the caller believes it to be. So a process that appended last can append again in a single
+    round trip, without a transaction around it, and without holding the head while it computes.
+    """
+
+    def __init__(self, store: PostgresStore, tables: Tables) -> None:
+        super().__init__(tables)
+        self._store = store
+        self._connection: psycopg.Connection[Any] | None = None
+        kind = "uuid" if tables.stream_kind == "uuid" else "text"
+        self._lease_sql += " FOR SHARE"
+        self._lock_sql = f"SELECT position, digest FROM {tables.head} FOR UPDATE"
+        self._insert_sql = (
+            f"WITH moved AS (UPDATE {tables.head} SET position = %b, digest = %b"
+            " WHERE position = %b AND digest = %b RETURNING 1),"
+            f" added AS (INSERT INTO {tables.journal}"
+            " (position, version, name, stream, command, body, digest)"
+            " SELECT %b + place, version, name, stream, command, body, digest"
+            f" FROM unnest(%b::int4[], %b::int2[], %b::{kind}[], %b::bytea[], %b::bytea[], %b::bytea[])"
+            " WITH ORDINALITY AS fact (version, name, stream, command, body, digest, place)"
+            " WHERE EXISTS (SELECT FROM moved) RETURNING 1)"
+            f" SELECT count(*), pg_notify('{tables.channel}', '') FROM added"
+        )
+        self._keys_sql = (
+            f"SELECT stream, version FROM {tables.journal}"
+            f" JOIN unnest(%b::{kind}[], %b::int4[]) AS wanted (stream, version)"
+            " USING (stream, version)"
+        )
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        connection = self._open()
+        try:
+            connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            try:
+                connection.execute("ROLLBACK")
+            except psycopg.Error:
+                self.close()
+            raise
+
+    def lock_head(self) -> Head:
+        row = self._open().execute(self._lock_sql).fetchone()
+        assert row is not None
+        return Head(row[0], bytes(row[1]))
+
+    def insert(self, head: Head, links: Sequence[Link]) -> bool:
+        columns = list(map(list, zip(*links, strict=True)))
+        last = head.position + len(links)
+        try:
+            row = (
+                self._open()
+                .execute(
+                    self._insert_sql,
+                    [last, links[-1].digest, *head, head.position, *columns],
+                    prepare=True,
+                )
+                .fetchone()
+            )
+        except psycopg.OperationalError:
+            self.close()
+            raise
+        assert row is not None
+        if row[0] not in {0, len(links)}:
+            raise AssertionError(f"{row[0]} of {len(links)} facts were inserted")
+        return bool(row[0])
+
+    def taken_keys(self, keys: Sequence[Key]) -> set[Key]:
+        streams, versions = map(list, zip(*keys, strict=True))
+        return set(self._open().execute(self._keys_sql, (streams, versions)))
+
+    def _rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        return self._open().execute(statement.replace("?", "%b"), values).fetchall()
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _open(self) -> psycopg.Connection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._store.raw_connection()
+        return self._connection
+
+
+def open_session(store: Store, tables: Tables) -> Session:
+    """The session that fits the store."""
+    if isinstance(store, SqliteStore):
+        return SqliteSession(store, tables)
+    assert isinstance(store, PostgresStore)
+    return PostgresSession(store, tables)

@@ -1,0 +1,425 @@
+"""A database that holds a journal: opening it safely, reading, writing, and what its errors mean.
+
+    Store.reading()   a connection in autocommit mode, from a pool
+    Store.writing()   one write transaction; at most one per process and SQLite file, in turn
+
+Errors of drivers are translated here, once, into `engine.errors`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import QueuePool
+
+from engine import sqlite
+from engine.errors import (
+    BadSettings,
+    EngineError,
+    JournalDamaged,
+    SchemaMissing,
+    Unavailable,
+    Unrecordable,
+)
+from engine.limits import (
+    CONNECT_TIMEOUT_S,
+    IDLE_IN_TRANSACTION_S,
+    LOCK_TIMEOUT_S,
+    READERS_MAX,
+    WRITE_WAIT_S,
+)
+
+try:
+    import fcntl
+except ImportError:  # Windows: SQLite's own locks alone, slower to hand over between processes
+    fcntl = None  # type: ignore[assignment,unused-ignore]
+
+
+class Violation(EngineError):
+    """A unique key was taken. What that means, only the keys in the table can tell."""
+
+
+class ConnectionBroken(Unavailable):
+    """The connection is gone; if it was committing, the outcome is in doubt."""
+
+
+class Store(ABC):
+    """One database. Thread-safe; usable after a fork in parent and child."""
+
+    dialect: str
+
+    def __init__(self, url: sa.URL) -> None:
+        self.url = url
+        self._opening = threading.Lock()
+        self._pid = os.getpid()
+        self._engines: tuple[sa.Engine, sa.Engine] | None = None
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection on which each statement is its own transaction."""
+        with self.translating(), self._opened()[0].connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A write transaction, committed at the end, rolled back on any exception."""
+        with self.translating(), self.turn(), self._opened()[1].begin() as connection:
+            yield connection
+
+    def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a reading statement with `?` for each value, by the driver's shortest way."""
+        with self.reading() as connection:
+            return self._query(connection.connection.driver_connection, statement, values)
+
+    @abstractmethod
+    def _query(self, raw: Any, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]: ...
+
+    def close(self) -> None:
+        """Closes every connection. The store opens itself again when it is used again."""
+        with self._opening:
+            engines, self._engines = self._engines, None
+            for engine in engines or ():
+                engine.dispose(close=self._pid == os.getpid())
+
+    @contextlib.contextmanager
+    def translating(self) -> Iterator[None]:
+        """Turns the driver's errors, bare or wrapped by SQLAlchemy, into the engine's."""
+        try:
+            yield
+        except DBAPIError as error:
+            raise self.translate(error.orig or error) from error
+        except self.driver_error as error:
+            raise self.translate(error) from error
+        except PoolTimeout as error:
+            raise Unavailable("no database connection was free in time") from error
+
+    @property
+    @abstractmethod
+    def driver_error(self) -> type[Exception]:
+        """The base of the driver's errors."""
+
+    @abstractmethod
+    def translate(self, error: BaseException) -> EngineError:
+        """The engine's error for one of the driver's."""
+
+    @abstractmethod
+    def _create_engines(self) -> tuple[sa.Engine, sa.Engine]:
+        """(reading in autocommit, writing in transactions)."""
+
+    def check_not_writing(self) -> None:  # noqa: B027  only SQLite's writers exclude one another
+        """Raises when this thread would wait for a transaction that it has itself left open."""
+
+    def turn(self) -> contextlib.AbstractContextManager[None]:
+        """Waits for this process's, and this file's, turn to write."""
+        return contextlib.nullcontext()
+
+    def _opened(self) -> tuple[sa.Engine, sa.Engine]:
+        if self._pid != os.getpid():  # forked: the parent's connections are not ours to close
+            self._opening = threading.Lock()
+            self.close()
+            self._pid = os.getpid()
+        engines = self._engines
+        if engines is None:
+            with self._opening:
+                if self._engines is None:
+                    self._engines = self._create_engines()
+                engines = self._engines
+        return engines
+
+
+# --- SQLite ---------------------------------------------------------------------------------------
+
+
+class _FileTurn:
+    """Whose turn it is to write a SQLite file: one thread of this process, one process of the machine.
+
+    SQLite's own waiting between processes sleeps longer and longer and is unfair (1 to 5 s seen); an
+    advisory lock taken first keeps the worst wait under 0.1 s. Only liveness rests on it.
+    """
+
+    POLL_S: Final = 0.0005
+
+    def __init__(self, path: str) -> None:
+        self._path = path + "-turn"
+        self._mine = threading.Lock()
+        self._owner: int | None = None
+        self._file: int | None = None
+        self._pid = 0
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        self.check_not_mine()
+        deadline = time.monotonic() + WRITE_WAIT_S
+        if not self._mine.acquire(timeout=WRITE_WAIT_S):
+            raise Unavailable("another thread is still writing")
+        try:
+            self._owner = threading.get_ident()
+            if fcntl is None:
+                yield
+                return
+            file = self._open()
+            self._lock(file, deadline)
+            try:
+                yield
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)
+        finally:
+            self._owner = None
+            self._mine.release()
+
+    def check_not_mine(self) -> None:
+        if self._owner == threading.get_ident():
+            raise EngineError("a write inside this thread's own open write transaction would never end")
+
+    def reset_after_fork(self) -> None:
+        self._mine = threading.Lock()
+        self._owner = None
+
+    def _open(self) -> int:
+        # A forked child shares its parent's open file, and with it the lock: it needs its own.
+        if self._file is None or self._pid != os.getpid():
+            try:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise BadSettings(f"{self._path} cannot be written: {error.strerror}") from error
+            self._pid = os.getpid()
+        return self._file
+
+    def _lock(self, file: int, deadline: float) -> None:
+        pause = threading.Event()
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise Unavailable("another process holds the journal") from None
+                pause.wait(self.POLL_S)
+
+
+_turns: WeakValueDictionary[str, _FileTurn] = WeakValueDictionary()
+_turns_lock = threading.Lock()
+
+
+class SqliteStore(Store):
+    """A SQLite file in WAL mode, `synchronous=FULL`: what was committed survives a power cut."""
+
+    dialect = "sqlite"
+
+    def __init__(self, url: sa.URL) -> None:
+        super().__init__(url)
+        if not url.database or url.database == ":memory:":
+            raise BadSettings("a journal needs a file: sqlite:////absolute/path/journal.db")
+        self.path = os.path.realpath(url.database)
+        with _turns_lock:
+            self._file_turn = _turns.setdefault(self.path, _FileTurn(self.path))
+
+    def check_not_writing(self) -> None:
+        self._file_turn.check_not_mine()
+
+    @property
+    def driver_error(self) -> type[Exception]:
+        return sqlite.driver().Error  # type: ignore[no-any-return]
+
+    def turn(self) -> contextlib.AbstractContextManager[None]:
+        if self._pid != os.getpid():
+            self._file_turn.reset_after_fork()
+        return self._file_turn.taken()
+
+    @contextlib.contextmanager
+    def raw_writing(self) -> Iterator[Any]:
+        """The driver's own connection for writing, no transaction begun; take the `turn` first."""
+        pooled = self._opened()[1].raw_connection()
+        try:
+            yield pooled.driver_connection
+        finally:
+            pooled.close()
+
+    def _query(self, raw: Any, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        return raw.execute(statement, values).fetchall()  # type: ignore[no-any-return]
+
+    def _create_engines(self) -> tuple[sa.Engine, sa.Engine]:
+        reader = self._engine(pool_size=READERS_MAX)
+        writer = self._engine(pool_size=1)
+        sa.event.listen(reader, "connect", lambda raw, _: raw.execute("PRAGMA query_only=ON"))
+        sa.event.listen(writer, "begin", lambda conn: conn.exec_driver_sql("BEGIN IMMEDIATE"))
+        return reader, writer
+
+    def _engine(self, pool_size: int) -> sa.Engine:
+        engine = sa.create_engine(
+            sa.URL.create("sqlite", database=self.path),
+            module=sqlite.driver(),
+            poolclass=QueuePool,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=WRITE_WAIT_S,
+            # No isolation level: the driver must not open transactions of its own accord.
+            connect_args={"isolation_level": None, "timeout": WRITE_WAIT_S, "cached_statements": 256},
+        )
+        sa.event.listen(engine, "connect", self._prepare)
+        return engine
+
+    @staticmethod
+    def _prepare(raw: Any, _record: object) -> None:
+        _set_wal(raw)
+        raw.execute("PRAGMA synchronous=FULL")
+        raw.execute("PRAGMA recursive_triggers=ON")  # else REPLACE would delete past the trigger
+        raw.execute("PRAGMA wal_autocheckpoint=4000")  # 16 MB: checkpoints stay off most commits
+        if raw.execute("PRAGMA synchronous").fetchone()[0] != 2:
+            raise BadSettings("this SQLite does not offer synchronous=FULL")
+
+    def translate(self, error: BaseException) -> EngineError:
+        text = str(error)
+        kind = type(error).__name__
+        if kind == "IntegrityError":
+            if "append-only" in text:
+                return EngineError(text)
+            return Violation(text)
+        if "readonly" in text or "unable to open" in text:
+            return BadSettings(f"{self.path}: {text}")
+        if "not a database" in text or "malformed" in text:
+            return JournalDamaged(f"{self.path}: {text}")
+        if kind == "OperationalError":  # locked, disk full, I/O error: nothing was committed
+            return Unavailable(text)
+        return Unrecordable(text) if kind in {"DataError", "InterfaceError"} else EngineError(text)
+
+
+def _set_wal(raw: Any) -> None:
+    # The first switch to WAL ignores busy_timeout when several processes open a new file at once.
+    deadline = time.monotonic() + WRITE_WAIT_S
+    pause = threading.Event()
+    while True:
+        try:
+            mode = raw.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        except sqlite.driver().OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            pause.wait(0.01)
+            continue
+        if mode != "wal":
+            raise BadSettings(f"this file system does not allow SQLite's WAL (journal_mode={mode})")
+        return
+
+
+# --- PostgreSQL -----------------------------------------------------------------------------------
+
+
+class PostgresStore(Store):
+    """A PostgreSQL database, through psycopg."""
+
+    dialect = "postgresql"
+
+    def _query(self, raw: Any, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with raw.cursor(binary=True) as cursor:
+            return cursor.execute(statement.replace("?", "%b"), values).fetchall()  # type: ignore[no-any-return]
+
+    def _create_engines(self) -> tuple[sa.Engine, sa.Engine]:
+        return self._engine("AUTOCOMMIT"), self._engine("READ COMMITTED")
+
+    @property
+    def driver_error(self) -> type[Exception]:
+        return psycopg.Error
+
+    def raw_connection(self) -> psycopg.Connection[Any]:
+        """A psycopg connection of its own, in autocommit mode, outside the pools."""
+        url = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        try:
+            connection = psycopg.connect(url, autocommit=True, **self._connect_args())
+            _keep_commits_durable(connection)
+        except psycopg.Error as error:
+            raise Unavailable(f"PostgreSQL cannot be reached: {error}") from error
+        return connection
+
+    def _engine(self, isolation_level: str) -> sa.Engine:
+        engine = sa.create_engine(
+            self.url.set(drivername="postgresql+psycopg"),
+            pool_size=READERS_MAX,
+            max_overflow=0,
+            pool_timeout=WRITE_WAIT_S,
+            isolation_level=isolation_level,
+            connect_args=self._connect_args(),
+        )
+        sa.event.listen(engine, "connect", lambda raw, _: _keep_commits_durable(raw))
+        return engine
+
+    @staticmethod
+    def _connect_args() -> dict[str, Any]:
+        milliseconds = {
+            "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_S,
+            "lock_timeout": LOCK_TIMEOUT_S,
+        }
+        return {
+            "connect_timeout": int(CONNECT_TIMEOUT_S),
+            "options": " ".join(f"-c {k}={int(v * 1000)}" for k, v in milliseconds.items()),
+            "keepalives_idle": 2,
+            "keepalives_interval": 1,
+            "keepalives_count": 3,
+            "tcp_user_timeout": int(WRITE_WAIT_S * 1000),
+        }
+
+    def translate(self, error: BaseException) -> EngineError:
+        text = str(error)
+        for kind, meaning in _POSTGRES_ERRORS:
+            if isinstance(error, kind):
+                return meaning(text)
+        return EngineError(text)
+
+
+_POSTGRES_ERRORS: Final[tuple[tuple[type[Exception], type[EngineError]], ...]] = (
+    (psycopg.errors.UniqueViolation, Violation),
+    (psycopg.errors.LockNotAvailable, Unavailable),
+    (psycopg.errors.DiskFull, Unavailable),
+    (psycopg.errors.UndefinedTable, SchemaMissing),
+    (psycopg.DataError, Unrecordable),
+    (psycopg.OperationalError, ConnectionBroken),
+    (psycopg.InterfaceError, ConnectionBroken),
+)
+"""What psycopg's errors mean, the first that fits."""
+
+
+def _keep_commits_durable(raw: Any) -> None:
+    """An operator may ask for more than `on` (replicas), never for less."""
+    was_autocommit = raw.autocommit
+    raw.autocommit = True
+    if raw.execute("SHOW synchronous_commit").fetchone()[0] in {"off", "local"}:
+        raw.execute("SET synchronous_commit = on")
+    raw.autocommit = was_autocommit
+
+
+def open_store(url: str) -> Store:
+    """The store behind a database URL: `sqlite:////path/journal.db` or `postgresql://...`.
+
+    Nothing is opened before it is used. Raises BadSettings for anything else.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise BadSettings(f"not a database URL: {url!r}") from error
+    match parsed.get_backend_name():
+        case "sqlite":
+            return SqliteStore(parsed)
+        case "postgresql":
+            return PostgresStore(parsed)
+        case other:
+            raise BadSettings(f"a journal lives in SQLite or PostgreSQL, not in {other}")
+
+
+def make_directory_for(store: Store) -> None:
+    """Creates the directory of a SQLite file. Raises BadSettings when that is not allowed."""
+    if isinstance(store, SqliteStore):
+        try:
+            Path(store.path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadSettings(f"{error.filename}: {error.strerror}") from error

