@@ -86,8 +86,8 @@ def raw(url: str) -> tuple[Insert, Callable[[], None]]:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(
-            "CREATE TABLE facts (position INTEGER PRIMARY KEY, stream BLOB, version INT, name TEXT, body BLOB,"
-            " UNIQUE (stream, version))"
+            "CREATE TABLE facts (position INTEGER PRIMARY KEY, stream BLOB, version INT, name TEXT,"
+            " body BLOB, UNIQUE (stream, version))"
         )
         statement = f"INSERT INTO facts {columns} VALUES (?, ?, ?, ?)"
         begin = "BEGIN IMMEDIATE"
@@ -96,8 +96,8 @@ def raw(url: str) -> tuple[Insert, Callable[[], None]]:
 
         connection = psycopg.connect(url, autocommit=True)
         connection.execute(
-            "CREATE TABLE facts (position bigserial PRIMARY KEY, stream bytea, version int, name text, body bytea,"
-            " UNIQUE (stream, version))"
+            "CREATE TABLE facts (position bigserial PRIMARY KEY, stream bytea, version int, name text,"
+            " body bytea, UNIQUE (stream, version))"
         )
         statement = f"INSERT INTO facts {columns} VALUES (%b, %b, %b, %b)"
         begin = "BEGIN"
@@ -107,7 +107,8 @@ def raw(url: str) -> tuple[Insert, Callable[[], None]]:
         with lock:
             connection.execute(begin)
             cursor.executemany(
-                statement, [(e.originator_id.bytes, e.originator_version, e.topic, e.state) for e in events]
+                statement,
+                [(e.originator_id.bytes, e.originator_version, e.topic, e.state) for e in events],
             )
             connection.execute("COMMIT")
 
@@ -130,7 +131,9 @@ def measure(peer: str, url: str, batch: int, threads: int, seconds: float) -> di
             stream = uuid4()
             insert(
                 [
-                    StoredEvent(stream, version, "order.placed.1", bodies[(counts[worker] + version) % 1_000])
+                    StoredEvent(
+                        stream, version, "order.placed.1", bodies[(counts[worker] + version) % 1_000]
+                    )
                     for version in range(1, batch + 1)
                 ]
             )
@@ -162,7 +165,9 @@ def one(case: dict[str, Any]) -> None:
 
         url = create_database(server, f"bench_{uuid4().hex}")
         figures = measure(url=url, **case)
-        with sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://")).connect() as connection:
+        with sa.create_engine(
+            url.replace("postgresql://", "postgresql+psycopg://")
+        ).connect() as connection:
             size = connection.exec_driver_sql(
                 "SELECT sum(pg_total_relation_size(oid)) FROM pg_class"
                 " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
@@ -181,10 +186,16 @@ def numbers(text: str) -> list[int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--databases", default="sqlite,postgresql")
-    parser.add_argument("--batches", type=numbers, default=[1, 10, 100, 1000], help="facts an append, one thread")
-    parser.add_argument("--threads", type=numbers, default=[1, 4, 16], help="threads, two facts an append")
+    parser.add_argument(
+        "--batches", type=numbers, default=[1, 10, 100, 1000], help="facts an append, one thread"
+    )
+    parser.add_argument(
+        "--threads", type=numbers, default=[1, 4, 16], help="threads, two facts an append"
+    )
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
@@ -222,14 +233,25 @@ def report(
                 for peer in PEERS if run % 2 == 0 else reversed(PEERS):
                     figures[peer].append(
                         in_own_process(
-                            "bench.append", peer=peer, batch=batch, threads=threads, seconds=seconds, server=server
+                            "bench.append",
+                            peer=peer,
+                            batch=batch,
+                            threads=threads,
+                            seconds=seconds,
+                            server=server,
                         )
                     )
                     bar.advance(task)
             rates = {peer: [figure["facts_per_s"] for figure in figures[peer]] for peer in PEERS}
             for peer in PEERS:
                 table.add_row(
-                    *(str(batch), str(threads), peer, f"{middle(rates[peer]):,.0f}", spread(rates[peer])),
+                    *(
+                        str(batch),
+                        str(threads),
+                        peer,
+                        f"{middle(rates[peer]):,.0f}",
+                        spread(rates[peer]),
+                    ),
                     "" if peer == "ours" else ratios(rates["ours"], rates[peer]),
                     f"{middle(figure['bytes_per_fact'] for figure in figures[peer]):.0f}",
                 )

@@ -30,7 +30,12 @@ def in_own_process(module: str, **case: Any) -> dict[str, float]:
 
 def progress() -> Progress:
     """A progress bar for a known number of runs."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=console, transient=True)
 
 

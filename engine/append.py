@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
-from uuid import UUID
 
 from engine import chain
 from engine.errors import (
@@ -25,10 +24,9 @@ from engine.errors import (
     VersionConflict,
 )
 from engine.limits import APPEND_ATTEMPTS_MAX, APPEND_FACTS_MAX
-from engine.names import NameTable
-from engine.sessions import Head, Link, Session
+from engine.sessions import Head, Session
 from engine.store import ConnectionBroken, Store, Violation
-from engine.writer import Append
+from engine.writer import Append, Row
 
 
 class Doubt(NamedTuple):
@@ -41,9 +39,8 @@ class Doubt(NamedTuple):
 class Appender:
     """Writes groups of appends through one session. Called by one thread at a time."""
 
-    def __init__(self, store: Store, session: Session, names: NameTable) -> None:
+    def __init__(self, store: Store, session: Session) -> None:
         self._session = session
-        self._names = names
         self._translating = store.translating
         self._may_guess = store.dialect == "postgresql"  # SQLite reads its head under its own lock
         self._guess: Head | None = None
@@ -66,39 +63,45 @@ class Appender:
         fault: EngineError | None = None
         is_screening = False
         for _ in range(APPEND_ATTEMPTS_MAX):
-            self._in_flight = None
-            try:
-                with self._translating():
-                    if is_screening or doubts or not self._append_by_guess(batch):
-                        self._append_locked(batch, doubts, is_screening=is_screening)
+            fault = self._fault_of_try(batch, doubts, is_screening=is_screening)
+            if fault is None:
                 return
-            except Violation as violation:
-                if is_screening:
-                    fault = JournalDamaged(f"a key is taken that is not in the journal: {violation}")
-                    break
+            if isinstance(fault, Violation) and not is_screening:
                 is_screening = True
-            except ConnectionBroken as broken:
-                fault = broken
-                if self._in_flight:
-                    doubts.append(self._in_flight)
-            except EngineError as error:
-                fault = error
-                if self._in_flight is None or self._in_flight.may_come_late:
-                    break
-                doubts.append(self._in_flight)  # COMMIT itself failed: look whether it did
-        if doubts:
+            elif not isinstance(fault, ConnectionBroken) and not doubts:
+                break
+        if isinstance(fault, Violation):
+            fault = JournalDamaged(f"a key is taken that is not in the journal: {fault}")
+        elif doubts:
             fault = OutcomeUnknown(f"the connection broke while committing: {fault}")
         for append in batch:
             append.error = append.error or fault
+
+    def _fault_of_try(
+        self, batch: Sequence[Append], doubts: list[Doubt], *, is_screening: bool
+    ) -> EngineError | None:
+        """Tries once; None means done. What may have happened unseen is added to `doubts`."""
+        self._in_flight = None
+        try:
+            with self._translating():
+                if is_screening or doubts or not self._append_by_guess(batch):
+                    self._append_locked(batch, doubts, is_screening=is_screening)
+        except EngineError as error:
+            doubt: Doubt | None = self._in_flight
+            # An answer that says no is no doubt, unless it is COMMIT that answered.
+            if doubt and (isinstance(error, ConnectionBroken) or not doubt.may_come_late):
+                doubts.append(doubt)
+            return error
+        return None
 
     def _append_by_guess(self, batch: Sequence[Append]) -> bool:
         guess, self._guess = self._guess, None
         if guess is None or not all(append.is_plain for append in batch):
             return False
-        links = self._chained(guess, batch)
-        end = Head(guess.position + len(links), links[-1].digest)
+        rows, digests = self._chained(guess, batch)
+        end = Head(guess.position + len(rows), digests[-1])
         self._in_flight = Doubt(end, may_come_late=True)
-        is_done = self._session.insert(guess, links)
+        is_done = self._session.insert(guess, rows, digests)
         self._in_flight = None
         if is_done:
             self._place(batch, guess)
@@ -119,11 +122,11 @@ class Appender:
             doubts[:] = [doubt for doubt in doubts if doubt.may_come_late]
             winners = self._screened(batch, head) if is_screening else batch
             winners = [append for append in winners if self._may_append(append)]
-            links = self._chained(head, winners)
-            end = Head(head.position + len(links), links[-1].digest) if links else head
-            if links and not session.insert(head, links):
+            rows, digests = self._chained(head, winners)
+            end = Head(head.position + len(rows), digests[-1]) if rows else head
+            if rows and not session.insert(head, rows, digests):
                 raise JournalDamaged("the head moved under its lock", position=head.position)
-            self._in_flight = Doubt(end, may_come_late=False) if links else None
+            self._in_flight = Doubt(end, may_come_late=False) if rows else None
         self._in_flight = None
         self._place(winners, head)
         # Somebody else appended since we did: the next guess would miss as well, and cost a trip.
@@ -138,19 +141,18 @@ class Appender:
             append.first = position + 1
             position += append.count
 
-    def _chained(self, head: Head, appends: Sequence[Append]) -> list[Link]:
-        links: list[Link] = []
-        position, digest = head
+    @staticmethod
+    def _chained(head: Head, appends: Sequence[Append]) -> tuple[list[Row], list[bytes]]:
+        rows: list[Row] = []
         for append in appends:
-            command = append.command
-            for stream, version, name, body in append.rows:
-                position += 1
-                key = stream.bytes if isinstance(stream, UUID) else stream.encode()
-                code, name_bytes = self._names.known[name]
-                digest = chain.link(digest, position, version, key, name_bytes, command or b"", body)
-                links.append(Link(version, code, stream, command, body, digest))
-                command = None  # it stands on the first fact only
-        return links
+            rows += append.rows
+        position, digest = head
+        digests = []
+        for row in rows:
+            position += 1
+            digest = chain.link(digest, position, row.content)
+            digests.append(digest)
+        return rows, digests
 
     def _screened(self, batch: Sequence[Append], head: Head) -> list[Append]:
         """Settles the appends that lost: repeated commands first, then taken versions."""
@@ -173,9 +175,9 @@ class Appender:
         for append in winners:
             conflicts = [row for row in append.rows if (row.stream, row.version) in taken]
             if conflicts:
-                stream, version, *_ = conflicts[0]
+                version, _, stream, *_ = conflicts[0]
                 append.error = VersionConflict(
-                    f"version {version} of {stream} is taken", stream=stream, version=version
+                    f"version {version} of {stream!r} is taken", stream=stream, version=version
                 )
         return [append for append in winners if append.error is None]
 
@@ -198,13 +200,13 @@ def _without_clashes(group: Sequence[Append]) -> tuple[list[Append], list[Append
     later: list[Append] = []
     taken: set[object] = set()
     for append in group:
-        keys: list[object] = [(row.stream, row.version) for row in append.rows]
-        if append.command is not None:
-            keys.append(append.command)
-        wanted = set(keys)
-        if len(wanted) < len(keys):
+        wanted: set[object] = {(row.stream, row.version) for row in append.rows}
+        if len(wanted) < len(append.rows):
             append.error = VersionConflict("one append names the same version of a stream twice")
-        elif taken.isdisjoint(wanted):
+            continue
+        if append.command is not None:
+            wanted.add(append.command)
+        if taken.isdisjoint(wanted):
             taken |= wanted
             batch.append(append)
         else:

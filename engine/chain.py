@@ -1,9 +1,10 @@
 """The digest chain: every fact's digest covers the fact and, through the one before, all before it.
 
-    digest(n) = SHA-256( digest(n-1) | position n | version | lengths | stream | name | command | body )
+    digest(n) = SHA-256(digest(n-1) | n | version | lengths | stream | name | command | body)
 
-Numbers are big-endian: position 8 bytes, version 4, then the lengths of stream, name and command, 2
-bytes each. `digest(0)` is 32 zero bytes. Nothing else is needed to check a journal from an export.
+Numbers are big-endian: the position n in 8 bytes, the version in 4, then the lengths of stream, name
+and command in 2 each. `digest(0)` is 32 zero bytes. Nothing else is needed to check a journal from
+an export.
 
 What it shows: an accident or a clumsy edit anywhere. What it cannot show: a cut tail, or a chain that
 was recomputed by somebody who may write to the database; those need a seal kept elsewhere.
@@ -17,12 +18,16 @@ from typing import Final
 
 GENESIS: Final = bytes(32)
 
-_numbers = struct.Struct(">QiHHH").pack
+_lengths: Final = struct.Struct(">iHHH").pack
+_position: Final = struct.Struct(">Q").pack
 
 
-def link(
-    before: bytes, position: int, version: int, stream: bytes, name: bytes, command: bytes, body: bytes
-) -> bytes:
+def content(version: int, stream: bytes, name: bytes, command: bytes, body: bytes) -> bytes:
+    """What a fact's digest covers beside its place in the journal."""
+    lengths = _lengths(version, len(stream), len(name), len(command))
+    return b"".join((lengths, stream, name, command, body))
+
+
+def link(before: bytes, position: int, content: bytes) -> bytes:
     """The digest of the fact at `position`, given the digest `before` it (32 bytes each)."""
-    numbers = _numbers(position, version, len(stream), len(name), len(command))
-    return sha256(b"".join((before, numbers, stream, name, command, body))).digest()
+    return sha256(before + _position(position) + content).digest()

@@ -143,9 +143,8 @@ class Pages:
     def _check(self, fact: StoredRow, before: bytes) -> None:
         position, version, name, stream, command, body, digest = fact
         key = stream.bytes if self._is_uuid else stream.encode()  # type: ignore[union-attr]
-        if digest != chain.link(
-            before, position, version, key, self._names.known[name][1], command or b"", body
-        ):
+        content = chain.content(version, key, self._names.known[name][1], command or b"", body)
+        if digest != chain.link(before, position, content):
             raise JournalDamaged(
                 f"the fact at position {position} is not as recorded", position=position
             )

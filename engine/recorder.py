@@ -37,7 +37,7 @@ from eventsourcing.persistence import (
 from eventsourcing.utils import Environment, EnvType, resolve_topic, strtobool
 from sqlalchemy.dialects import postgresql, sqlite
 
-from engine import errors, schema
+from engine import chain, errors, schema
 from engine.append import Appender
 from engine.limits import (
     APPEND_FACTS_MAX,
@@ -132,7 +132,7 @@ class Datastore:
         self.names = NameTable(self.store, self.tables)
         self.pages = Pages(self.store, self.tables, self.names)
         self.bell: Bell = bell_for(self.store, self.tables)
-        self._appender = Appender(self.store, open_session(self.store, self.tables), self.names)
+        self._appender = Appender(self.store, open_session(self.store, self.tables))
         self._writer = Writer(self._appender.write, name=f"{self.tables.journal.name}-writer")
         # The library does not close every factory that it makes: the last reference does.
         self._closing = finalize(self, _close, self._writer, self._appender, self.store)
@@ -143,10 +143,38 @@ class Datastore:
         with self.store.writing() as connection:
             return schema.migrate(connection, self.tables)
 
+    def rows(self, events: Sequence[StoredEvent], command: bytes | None = None) -> list[Row]:
+        """The events as they will be stored. Raises Unrecordable for any that cannot be."""
+        names = {event.topic for event in events}
+        for name in names:
+            _text(name, NAME_BYTES_MAX, "a stored name")
+        self.names.learn(names)
+        streams = {event.originator_id: self.key(event.originator_id) for event in events}
+        known = self.names.known
+        rows = []
+        for event in events:
+            version, body = event.originator_version, event.state
+            if version.__class__ is not int or not 0 <= version <= VERSION_MAX:
+                raise errors.Unrecordable(f"a version is 0 to {VERSION_MAX}: {version!r}")
+            if body.__class__ is not bytes or len(body) > BODY_BYTES_MAX:
+                raise errors.Unrecordable(f"a body is at most {BODY_BYTES_MAX} bytes")
+            stream, key = streams[event.originator_id]
+            code, name_bytes = known[event.topic]
+            content = chain.content(version, key, name_bytes, command or b"", body)
+            rows.append(Row(version, code, stream, command, body, content))
+            command = None  # it stands on the first fact only
+        return rows
+
+    def key(self, originator_id: UUID | str) -> tuple[UUID | str | bytes, bytes]:
+        """A stream id as the database stores it, and as digests cover it."""
+        stream = self.stream_id(originator_id)
+        if isinstance(stream, str):
+            return stream, stream.encode()
+        return (stream.bytes if self.store.dialect == "sqlite" else stream), stream.bytes
+
     def append(self, append: Append) -> Append:
         """Has the append written, together with whatever else waits; raises its error."""
         self.store.check_not_writing()
-        self.names.learn({row.name for row in append.rows})
         self._writer.append(append)
         self.bell.ring()
         return append
@@ -184,16 +212,6 @@ def _text(text: object, bytes_max: int, what: str) -> str:
     return text
 
 
-def _row(datastore: Datastore, event: StoredEvent) -> Row:
-    version, body = event.originator_version, event.state
-    if not isinstance(version, int) or not 0 <= version <= VERSION_MAX:
-        raise errors.Unrecordable(f"a version is 0 to {VERSION_MAX}: {version!r}")
-    if not isinstance(body, bytes) or len(body) > BODY_BYTES_MAX:
-        raise errors.Unrecordable(f"a body is at most {BODY_BYTES_MAX} bytes: {len(body)}")
-    stream = datastore.stream_id(event.originator_id)
-    return Row(stream, version, _text(event.topic, NAME_BYTES_MAX, "a stored name"), body)
-
-
 class JournalRecorder:
     """What all recorders share."""
 
@@ -224,10 +242,18 @@ class JournalAggregateRecorder(JournalRecorder, persistence.AggregateRecorder):
         """Writes the events, all or none. Raises VersionConflict if one is there already."""
         if not stored_events:
             return
-        rows = [_row(self.datastore, event)._asdict() for event in stored_events]
+        rows = [
+            {
+                "stream": stored.stream,
+                "version": stored.version,
+                "name": event.topic,
+                "body": stored.body,
+            }
+            for event, stored in zip(stored_events, self.datastore.rows(stored_events), strict=True)
+        ]
         try:
             with self.datastore.store.writing() as connection:
-                connection.execute(self.table.insert(), [self._stored(row) for row in rows])
+                connection.execute(self.table.insert(), rows)
         except Violation as violation:
             raise errors.VersionConflict(str(violation)) from violation
 
@@ -243,7 +269,7 @@ class JournalAggregateRecorder(JournalRecorder, persistence.AggregateRecorder):
     ) -> Sequence[StoredEvent]:
         """The events of one stream with versions in (gt, lte], by version."""
         table, version = self.table, self.table.c.version
-        key = self._stored({"stream": self.datastore.stream_id(originator_id)})["stream"]
+        key, _ = self.datastore.key(originator_id)
         query = sa.select(version, table.c.name, table.c.body).where(table.c.stream == key)
         if gt is not None:
             query = query.where(version > gt)
@@ -253,11 +279,6 @@ class JournalAggregateRecorder(JournalRecorder, persistence.AggregateRecorder):
         with self.datastore.store.reading() as connection:
             rows = connection.execute(query).all()
         return [StoredEvent(originator_id, row.version, row.name, bytes(row.body)) for row in rows]
-
-    def _stored(self, row: dict[str, Any]) -> dict[str, Any]:
-        if self.datastore.store.dialect == "sqlite" and isinstance(row["stream"], UUID):
-            row["stream"] = row["stream"].bytes
-        return row
 
 
 class JournalApplicationRecorder(JournalRecorder, persistence.ApplicationRecorder):
@@ -300,7 +321,7 @@ class JournalApplicationRecorder(JournalRecorder, persistence.ApplicationRecorde
         if command is not None and not 0 < len(command) <= COMMAND_BYTES_MAX:
             raise errors.Unrecordable(f"a command id is 1 to {COMMAND_BYTES_MAX} bytes")
         append = Append(
-            [_row(self.datastore, event) for event in stored_events],
+            self.datastore.rows(stored_events, command),
             command=command if stored_events else None,
             tracking=_tracked(tracking) if tracking else None,
             lease=lease,
@@ -335,10 +356,7 @@ class JournalApplicationRecorder(JournalRecorder, persistence.ApplicationRecorde
         """The log from `start` to `stop`, at most `limit` events, of all or the given topics."""
         after = (start or 0) - inclusive_of_start
         pages = self.datastore.pages
-        if topics:
-            rows = pages.log_of(topics, after, limit, stop)
-        else:
-            rows = pages.log(after, limit, stop=stop)
+        rows = pages.log_of(topics, after, limit, stop) if topics else pages.log(after, limit, stop=stop)
         return [Notification(r.stream, r.version, r.name, r.body, r.position) for r in rows]
 
     @_speaking_the_librarys_errors

@@ -192,7 +192,7 @@ def check(connection: sa.Connection, tables: Tables) -> dict[str, str]:
     if not sa.inspect(connection).has_table(tables.meta.name):
         raise SchemaMissing("there is no journal here yet: run `order-engine migrate`")
     rows = connection.execute(sa.select(tables.meta.c.key, tables.meta.c.value))
-    meta = {key: value for key, value in rows}
+    meta: dict[str, str] = dict(rows.tuples().all())
     schema = int(meta["schema"])
     if schema > SCHEMA:
         raise SchemaTooNew(

@@ -17,7 +17,7 @@ WAL_SAFE: Final = (3, 51, 3)
 
 @cache
 def driver() -> ModuleType:
-    """`pysqlite3` (its wheel carries a recent SQLite) where there is one, else the standard library's."""
+    """`pysqlite3`, whose wheel carries a recent SQLite, else the standard library's."""
     try:
         return importlib.import_module("pysqlite3.dbapi2")
     except ImportError:

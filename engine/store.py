@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -41,10 +42,8 @@ from engine.limits import (
     WRITE_WAIT_S,
 )
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows: SQLite's own locks alone, slower to hand over between processes
-    fcntl = None  # type: ignore[assignment,unused-ignore]
 
 
 class Violation(EngineError):
@@ -64,6 +63,7 @@ class Store(ABC):
         self.url = url
         self._opening = threading.Lock()
         self._pid = os.getpid()
+        self._is_closed = False
         self._engines: tuple[sa.Engine, sa.Engine] | None = None
 
     @contextlib.contextmanager
@@ -87,11 +87,15 @@ class Store(ABC):
     def _query(self, raw: Any, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]: ...
 
     def close(self) -> None:
-        """Closes every connection. The store opens itself again when it is used again."""
+        """Closes every connection, for good."""
         with self._opening:
-            engines, self._engines = self._engines, None
-            for engine in engines or ():
-                engine.dispose(close=self._pid == os.getpid())
+            self._is_closed = True
+            self._dispose(close=True)
+
+    def _dispose(self, *, close: bool) -> None:
+        engines, self._engines = self._engines, None
+        for engine in engines or ():
+            engine.dispose(close=close)
 
     @contextlib.contextmanager
     def translating(self) -> Iterator[None]:
@@ -128,15 +132,14 @@ class Store(ABC):
     def _opened(self) -> tuple[sa.Engine, sa.Engine]:
         if self._pid != os.getpid():  # forked: the parent's connections are not ours to close
             self._opening = threading.Lock()
-            self.close()
+            self._dispose(close=False)
             self._pid = os.getpid()
-        engines = self._engines
-        if engines is None:
-            with self._opening:
-                if self._engines is None:
-                    self._engines = self._create_engines()
-                engines = self._engines
-        return engines
+        with self._opening:
+            if self._is_closed:
+                raise Unavailable("the journal is closed")
+            if self._engines is None:
+                self._engines = self._create_engines()
+            return self._engines
 
 
 # --- SQLite ---------------------------------------------------------------------------------------
@@ -166,15 +169,8 @@ class _FileTurn:
             raise Unavailable("another thread is still writing")
         try:
             self._owner = threading.get_ident()
-            if fcntl is None:
+            with self._alone(deadline):
                 yield
-                return
-            file = self._open()
-            self._lock(file, deadline)
-            try:
-                yield
-            finally:
-                fcntl.flock(file, fcntl.LOCK_UN)
         finally:
             self._owner = None
             self._mine.release()
@@ -187,6 +183,26 @@ class _FileTurn:
         self._mine = threading.Lock()
         self._owner = None
 
+    @contextlib.contextmanager
+    def _alone(self, deadline: float) -> Iterator[None]:
+        if sys.platform == "win32":  # no such locks: SQLite's own, slower to hand over, do alone
+            yield
+            return
+        file = self._open()
+        pause = threading.Event()
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise Unavailable("another process holds the journal") from None
+                pause.wait(self.POLL_S)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
+
     def _open(self) -> int:
         # A forked child shares its parent's open file, and with it the lock: it needs its own.
         if self._file is None or self._pid != os.getpid():
@@ -196,17 +212,6 @@ class _FileTurn:
                 raise BadSettings(f"{self._path} cannot be written: {error.strerror}") from error
             self._pid = os.getpid()
         return self._file
-
-    def _lock(self, file: int, deadline: float) -> None:
-        pause = threading.Event()
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise Unavailable("another process holds the journal") from None
-                pause.wait(self.POLL_S)
 
 
 _turns: WeakValueDictionary[str, _FileTurn] = WeakValueDictionary()
@@ -334,6 +339,8 @@ class PostgresStore(Store):
 
     def raw_connection(self) -> psycopg.Connection[Any]:
         """A psycopg connection of its own, in autocommit mode, outside the pools."""
+        if self._is_closed:
+            raise Unavailable("the journal is closed")
         url = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
         try:
             connection = psycopg.connect(url, autocommit=True, **self._connect_args())

@@ -24,12 +24,14 @@ ANSWER_WAIT_S: Final = 2 * WRITE_WAIT_S
 
 
 class Row(NamedTuple):
-    """One fact as it will be stored, before its position is known."""
+    """One fact as it will be stored; only its position, and so its digest, is not known yet."""
 
-    stream: UUID | str
     version: int
-    name: str
+    name: int
+    stream: UUID | str | bytes
+    command: bytes | None
     body: bytes
+    content: bytes
 
 
 class Lease(NamedTuple):
