@@ -24,7 +24,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
 from types import UnionType
-from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgpack
 import msgspec
@@ -33,6 +33,8 @@ from msgpack import ExtType
 from engine.errors import JournalDamaged, UnknownFact, Unrecordable
 from engine.fact import Envelope, Fact, from_us, to_us
 from engine.limits import BODY_BYTES_MAX, NAME_BYTES_MAX
+
+StateT = TypeVar("StateT", bound=msgspec.Struct)
 
 Upcast = tuple[str, Callable[[tuple[Any, ...]], tuple[Any, ...]]]
 """(newer stored name, old field values -> new field values)."""
@@ -66,11 +68,12 @@ def _extend(value: Any) -> Any:
     raise Unrecordable(f"{kind.__name__} cannot be recorded")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4_096)
 def _day(days: int) -> date:
     return date.fromordinal(days + _EPOCH_DAY)
 
 
+@lru_cache(maxsize=65_536)  # the facts of one order repeat its amounts; 10 MB when full
 def _restore(code: int, payload: bytes) -> object:
     if code == _DECIMAL:
         return Decimal(payload.decode("ascii"))
@@ -179,8 +182,10 @@ class Codec:
             raise Unrecordable(f"{name}: {len(body)} bytes, at most {BODY_BYTES_MAX}")
         return name, body
 
-    def decode(self, name: str, body: bytes) -> tuple[Envelope, Fact]:
+    def decode(self, name: str, body: bytes, command: bytes | None = None) -> tuple[Envelope, Fact]:
         """The inverse of `encode`, upcast to the newest shape.
+
+        `command` is the id that stands beside the body: the first fact of an append has it there only.
 
         Raises UnknownFact for a name this release does not have, JournalDamaged for bytes that are no
         whole body of that name.
@@ -194,14 +199,29 @@ class Codec:
                 plan = self._plans[name]
             kind, nested = plan
             fact = msgspec.convert(values, kind) if nested else kind(*values)
-            at_us, days, tenant, actor, command, request_id, cause, reason = words[:_ENVELOPE_WORDS]
+            at_us, days, tenant, actor, inner, request_id, cause, reason = words[:_ENVELOPE_WORDS]
             day = None if days is None else _day(days)
+            command = inner if command is None else command
             envelope = Envelope(at_us, day, tenant, actor, command, request_id, cause, reason)
         except UnknownFact:
             raise
         except Exception as error:  # whatever the bytes provoke, they are the fault
             raise JournalDamaged(f"a body of {name} cannot be read: {error}", name=name) from error
         return envelope, fact
+
+    def pack_state(self, state: msgspec.Struct) -> bytes:
+        """A folded state, for a snapshot."""
+        packed: bytes = self._packers.pack(state)
+        return packed
+
+    @staticmethod
+    def unpack_state(packed: bytes, kind: type[StateT]) -> StateT:
+        """The inverse of `pack_state`. Raises JournalDamaged for what is no such state."""
+        try:
+            words = msgpack.unpackb(packed, ext_hook=_restore, use_list=False, strict_map_key=False)
+            return msgspec.convert(words, kind)
+        except Exception as error:
+            raise JournalDamaged(f"a snapshot of {kind.__name__} cannot be read: {error}") from error
 
     def _newest(self, name: str, values: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
         """Follows the upcasters from an older name. With no values: only checks the way."""

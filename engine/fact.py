@@ -69,6 +69,16 @@ class Recorded(msgspec.Struct, frozen=True):
     offset: int
     envelope: Envelope
 
+    @property
+    def originator_id(self) -> str:
+        """`stream`, as the eventsourcing library calls it."""
+        return self.stream
+
+    @property
+    def originator_version(self) -> int:
+        """`version`, as the eventsourcing library calls it."""
+        return self.version
+
 
 class StreamAppend(msgspec.Struct, frozen=True):
     """Facts for one stream, which must stand at `expected_version` (0 = does not exist yet)."""

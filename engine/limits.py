@@ -41,6 +41,9 @@ POLL_S: Final = 0.05
 POLL_IDLE_S: Final = 0.5
 """PostgreSQL wakes followers by NOTIFY; polling is only the net below it."""
 
+LEASE_S: Final = 5.0
+"""A holder that has not been seen alive for this long has lost its lease to the next who asks."""
+
 # --- reading ------------------------------------------------------------------------------------
 PAGE_FACTS_MAX: Final = 10_000
 """One page of the log is held in memory: about 10 MB decoded."""
@@ -49,7 +52,7 @@ PAGE_FACTS: Final = 1_000
 READERS_MAX: Final = 10
 """Pooled reading connections a process; more waits up to `WRITE_WAIT_S`."""
 STATES_CACHED_MAX: Final = 50_000
-"""Folded states kept by the journal, least recently used out: about 100 MB of accounts."""
+"""Folded states, and ends of streams, kept by the journal, least recently used out: about 100 MB."""
 SNAPSHOT_EVERY: Final = 200
 """Facts after which a folded state is stored, so that a cold load reads at most this many."""
 

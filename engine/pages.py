@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
 
 from engine import chain
@@ -16,16 +16,11 @@ from engine.store import Store
 _COLUMNS: Final = "position, version, name, stream, command, body, digest"
 
 
-class StoredRow(NamedTuple):
-    """One fact as it is stored, its name spelled out."""
+StoredRow = tuple[int, int, str, UUID | str, bytes | None, bytes, bytes]
+"""(position, version, name, stream, command, body, digest): a fact as stored, its name spelled out.
 
-    position: int
-    version: int
-    name: str
-    stream: UUID | str
-    command: bytes | None
-    body: bytes
-    digest: bytes
+A plain tuple: a page of the log makes thousands, and any class costs as much as fetching the row.
+"""
 
 
 class Pages:
@@ -46,6 +41,7 @@ class Pages:
             f"SELECT {_COLUMNS} FROM {journal} WHERE position >= ? AND position <= ?"
             " ORDER BY position LIMIT ?"
         )
+        self._command_sql = f"SELECT position FROM {journal} WHERE command = ?"
         # Facts that do not follow one another bring the digest before them along.
         self._scattered_sql = (
             f"SELECT {', '.join('fact.' + column for column in _COLUMNS.split(', '))}, before.digest"
@@ -72,13 +68,13 @@ class Pages:
             if rows[0][0] != first - 1:
                 raise _missing(first - 1)
             before = bytes(rows.pop(0)[6])
-        facts = [self._row(row) for row in rows]
-        for place, fact in enumerate(facts, first):
-            if fact.position != place:
-                raise _missing(place)
-            if is_checked:
+        facts = self._named(rows)
+        if facts and facts[-1][0] - first != len(facts) - 1:
+            raise _missing(next(n for n, fact in enumerate(facts, first) if fact[0] != n))
+        if is_checked:
+            for fact in facts:
                 self._check(fact, before)
-            before = fact.digest
+                before = fact[6]
         return facts
 
     def log_of(
@@ -119,26 +115,25 @@ class Pages:
             values.append(limit)
         return self._scattered(where, values)
 
-    def at(self, first: int, count: int) -> list[StoredRow]:
-        """The facts at the positions from `first` on."""
-        return self.log(first - 1, count)
+    def position_of(self, command: bytes) -> int | None:
+        """Where the first fact of a command stands, if it has been recorded."""
+        rows = self._store.query(self._command_sql, [command])
+        return rows[0][0] if rows else None
 
     def _scattered(self, where: str, values: list[object]) -> list[StoredRow]:
-        facts = []
-        for *row, before in self._store.query(self._scattered_sql + where, values):
-            fact = self._row(row)
-            if before is None and fact.position > 1:
-                raise _missing(fact.position - 1)
-            self._check(fact, chain.GENESIS if before is None else before)
-            facts.append(fact)
+        rows = self._store.query(self._scattered_sql + where, values)
+        facts = self._named([row[:7] for row in rows])
+        for fact, row in zip(facts, rows, strict=True):
+            if row[7] is None and fact[0] > 1:
+                raise _missing(fact[0] - 1)
+            self._check(fact, row[7] or chain.GENESIS)
         return facts
 
-    def _row(self, row: Sequence[object]) -> StoredRow:
-        position, version, code, stream, command, body, digest = row
+    def _named(self, rows: Sequence[tuple[Any, ...]]) -> list[StoredRow]:
+        by_code, name_of = self._names.by_code, self._names.name_of
         if self._uuid_from_bytes:
-            stream = UUID(bytes=stream)  # type: ignore[arg-type]
-        name = self._names.by_code.get(code) or self._names.name_of(code)  # type: ignore[arg-type, call-overload]
-        return StoredRow(position, version, name, stream, command, body, digest)  # type: ignore[arg-type]
+            rows = [(p, v, n, UUID(bytes=s), c, b, d) for p, v, n, s, c, b, d in rows]
+        return [(p, v, by_code.get(n) or name_of(n), s, c, b, d) for p, v, n, s, c, b, d in rows]
 
     def _check(self, fact: StoredRow, before: bytes) -> None:
         position, version, name, stream, command, body, digest = fact

@@ -341,7 +341,9 @@ class JournalApplicationRecorder(JournalRecorder, persistence.ApplicationRecorde
         """The events of one stream with versions in (gt, lte], by version."""
         stream = self.datastore.stream_id(originator_id)
         rows = self.datastore.pages.stream(stream, after=gt, upto=lte, is_descending=desc, limit=limit)
-        return [StoredEvent(row.stream, row.version, row.name, row.body) for row in rows]
+        return [
+            StoredEvent(stream, version, name, body) for _, version, name, stream, _, body, _ in rows
+        ]
 
     @_speaking_the_librarys_errors
     def select_notifications(
@@ -357,7 +359,10 @@ class JournalApplicationRecorder(JournalRecorder, persistence.ApplicationRecorde
         after = (start or 0) - inclusive_of_start
         pages = self.datastore.pages
         rows = pages.log_of(topics, after, limit, stop) if topics else pages.log(after, limit, stop=stop)
-        return [Notification(r.stream, r.version, r.name, r.body, r.position) for r in rows]
+        return [
+            Notification(stream, version, name, body, position)
+            for position, version, name, stream, _, body, _ in rows
+        ]
 
     @_speaking_the_librarys_errors
     def max_notification_id(self) -> int | None:

@@ -1,0 +1,83 @@
+"""Who acts as which follower: one holder a name, each new one under a higher epoch.
+
+No clock is compared between machines. A holder beats from time to time; whoever wants the lease
+watches, and takes it over once it has seen no beat for `LEASE_S` of its own monotonic time. That a
+stale holder does no harm does not rest on time at all: its appends carry the old epoch and are refused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from engine.limits import LEASE_S
+from engine.schema import Tables
+from engine.store import Store, Violation
+from engine.writer import Lease
+
+
+class Leases:
+    """The leases of one process, which calls itself `holder` (any name that no other process has)."""
+
+    def __init__(
+        self,
+        store: Store,
+        tables: Tables,
+        holder: str,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._table = tables.leases
+        self._holder = holder
+        self._monotonic = monotonic
+        self._seen: dict[str, tuple[int, int, float]] = {}  # name -> epoch, beat, since when
+
+    def take(self, name: str) -> Lease | None:
+        """The lease, if it is free, or its holder has shown no life for long enough; else None."""
+        columns = self._table.c
+        with self._store.reading() as connection:
+            query = sa.select(columns.epoch, columns.beat, columns.holder).where(columns.name == name)
+            row = connection.execute(query).first()
+        if row is None:
+            return self._create(name)
+        epoch, beat, holder = row
+        if holder is not None and not self._is_silent(name, epoch, beat):
+            return None
+        taken = {"holder": self._holder, "epoch": epoch + 1}
+        is_mine = self._update(Lease(name, epoch), taken, columns.beat == beat)
+        return Lease(name, epoch + 1) if is_mine else None
+
+    def beat(self, lease: Lease) -> bool:
+        """Shows that the holder is alive; False if the lease is lost. Call it every `LEASE_S` / 3."""
+        return self._update(lease, {"beat": self._table.c.beat + 1})
+
+    def release(self, lease: Lease) -> None:
+        """Gives the lease back, so that the next holder need not wait."""
+        self._update(lease, {"holder": None})
+
+    def _create(self, name: str) -> Lease | None:
+        row = {"name": name, "holder": self._holder, "epoch": 1, "beat": 0}
+        try:
+            with self._store.writing() as connection:
+                connection.execute(self._table.insert().values(row))
+        except Violation:  # another process was first
+            return None
+        return Lease(name, 1)
+
+    def _is_silent(self, name: str, epoch: int, beat: int) -> bool:
+        now = self._monotonic()
+        seen_epoch, seen_beat, since = self._seen.get(name, (-1, -1, now))
+        if (seen_epoch, seen_beat) != (epoch, beat):
+            self._seen[name] = (epoch, beat, now)
+            return False
+        return now - since >= LEASE_S
+
+    def _update(
+        self, lease: Lease, values: dict[str, object], *conditions: sa.ColumnElement[bool]
+    ) -> bool:
+        columns = self._table.c
+        mine = (columns.name == lease.name, columns.epoch == lease.epoch, *conditions)
+        with self._store.writing() as connection:
+            return connection.execute(self._table.update().where(*mine).values(values)).rowcount == 1

@@ -1,0 +1,227 @@
+"""The journal of facts, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+import sqlalchemy as sa
+from eventsourcing.application import Application
+from eventsourcing.domain import Aggregate, event
+from eventsourcing.persistence import IntegrityError, Tracking
+
+from engine.codec import Codec
+from engine.errors import (
+    JournalDamaged,
+    SchemaMissing,
+    StaleOffset,
+    UnknownFact,
+    Unrecordable,
+    VersionConflict,
+)
+from engine.fact import StreamAppend
+from engine.journal import Journal, migrate
+from engine.limits import SNAPSHOT_EVERY
+from tests.facts import CODEC, FOLD, Added, Leg, Opened, Sum, append, envelope, evolve
+
+ONE, CENT = Added(Decimal(1)), Added(Decimal("0.01"), (Leg("a", Decimal("0.01")),))
+
+
+@pytest.fixture
+def journal(journal_url: str) -> Iterator[Journal]:
+    migrate(journal_url)
+    with Journal(journal_url, CODEC) as journal:
+        yield journal
+        journal.close()
+
+
+def another(journal: Journal, codec: Codec = CODEC) -> Journal:
+    """A second journal on the same database, with caches of its own."""
+    url = journal.datastore.store.url.render_as_string(hide_password=False)
+    return Journal(url, codec)
+
+
+def test_facts_of_several_streams_are_recorded_together(journal: Journal) -> None:
+    done = journal.append(
+        [StreamAppend("acc_1", 0, [Opened("ann"), ONE]), StreamAppend("ord_1", 0, [Opened("ord")])],
+        envelope(1, at_us=77),
+    )
+    assert not done.is_repeat
+    assert done.offset == journal.head == 3
+    assert [(f.offset, f.stream, f.version, f.fact) for f in done.facts] == [
+        (1, "acc_1", 1, Opened("ann")),
+        (2, "acc_1", 2, ONE),
+        (3, "ord_1", 1, Opened("ord")),
+    ]
+    assert list(done.facts) == journal.read()
+    assert {f.envelope for f in journal.read()} == {envelope(1, at_us=77)}
+
+
+def test_a_version_that_was_taken_is_a_conflict_and_records_nothing(journal: Journal) -> None:
+    append(journal, 1, "acc_1", 0, Opened("ann"))
+    with pytest.raises(VersionConflict) as conflict:
+        journal.append([StreamAppend("ord_1", 0, [ONE]), StreamAppend("acc_1", 0, [ONE])], envelope(2))
+    assert isinstance(conflict.value, IntegrityError)
+    assert journal.head == 1
+    assert append(journal, 2, "acc_1", 1, ONE).offset == 2
+
+
+def test_a_version_that_was_never_reached_is_a_conflict_too(journal: Journal) -> None:
+    append(journal, 1, "acc_1", 0, Opened("ann"))
+    with pytest.raises(VersionConflict):
+        append(journal, 2, "acc_1", 5, ONE)
+    assert journal.head == 1
+
+
+def test_the_same_command_again_finds_what_it_recorded_first(journal: Journal) -> None:
+    append(journal, 9, "acc_0", 0, Opened("before"))
+    first = append(journal, 1, "acc_1", 0, Opened("ann"), ONE)
+    append(journal, 2, "acc_2", 0, Opened("after"))
+    for again in (journal, another(journal)):
+        repeat = append(again, 1, "acc_1", 0, CENT)
+        assert repeat.is_repeat
+        assert (
+            list(repeat.facts)
+            == list(first.facts)
+            == list(again.recorded(first.facts[0].envelope.command))
+        )  # type: ignore[arg-type]
+    assert journal.head == 4
+    assert journal.recorded(b"never") == []
+
+
+def test_an_append_needs_a_command(journal: Journal) -> None:
+    with pytest.raises(Unrecordable):
+        journal.append([StreamAppend("acc_1", 0, [ONE])], envelope(1).__class__(1))
+
+
+def test_times_never_fall_inside_a_stream(journal: Journal) -> None:
+    journal.append([StreamAppend("acc_1", 0, [ONE])], envelope(1, at_us=500))
+    for who in (journal, another(journal)):
+        version = len(who.stream("acc_1"))
+        who.append([StreamAppend("acc_1", version, [ONE])], envelope(10 + version, at_us=100))
+    assert [f.envelope.at_us for f in journal.stream("acc_1")] == [500, 500, 500]
+
+
+def test_a_stream_is_read_to_a_version_or_a_time(journal: Journal) -> None:
+    for number in range(4):
+        journal.append([StreamAppend("acc_1", number, [ONE])], envelope(number, at_us=number * 10))
+    append(journal, 99, "acc_2", 0, ONE)
+    assert [f.version for f in journal.stream("acc_1")] == [1, 2, 3, 4]
+    assert [f.version for f in journal.stream("acc_1", version=2)] == [1, 2]
+    assert [f.version for f in journal.stream("acc_1", after=2)] == [3, 4]
+    assert [f.version for f in journal.stream("acc_1", at_us=25)] == [1, 2, 3]
+    assert [f.version for f in journal.stream("acc_1", at_us=20)] == [1, 2, 3]
+    assert journal.stream("acc_9") == []
+
+
+def test_the_log_is_read_by_pages(journal: Journal) -> None:
+    append(journal, 1, "acc_1", 0, *[ONE] * 10)
+    assert [f.offset for f in journal.read(after=4, limit=3)] == [5, 6, 7]
+    assert journal.read(after=10) == []
+    assert [len(page) for page in journal.pages(page=4)] == [4, 4, 2]
+    assert journal.read(is_checked=False) == journal.read()
+    with pytest.raises(ValueError, match="page"):
+        journal.read(limit=0)
+
+
+def test_a_state_is_folded_cached_and_caught_up(journal: Journal) -> None:
+    assert journal.load(FOLD, "acc_1") == (Sum(), 0, 0)
+    append(journal, 1, "acc_1", 0, Opened("ann"), CENT)
+    assert journal.load(FOLD, "acc_1") == (Sum(Decimal("0.01"), 2), 2, 1_000)
+    append(another(journal), 2, "acc_1", 2, ONE)
+    assert journal.load(FOLD, "acc_1").state == Sum(Decimal("1.01"), 3)
+    assert journal.load_at(FOLD, "acc_1", version=2).state == Sum(Decimal("0.01"), 2)
+
+
+def snapshots(journal: Journal) -> list[sa.Row[tuple[int, str]]]:
+    table = journal.datastore.tables.snapshots
+    with journal.datastore.store.reading() as connection:
+        return list(connection.execute(sa.select(table.c.version, table.c.name)))
+
+
+def long_stream(journal: Journal) -> Sum:
+    append(journal, 1, "acc_1", 0, *[CENT] * SNAPSHOT_EVERY)
+    return journal.load(FOLD, "acc_1").state
+
+
+def test_a_long_stream_is_snapshotted_and_read_from_there(journal: Journal) -> None:
+    state = long_stream(journal)
+    assert snapshots(journal) == [(SNAPSHOT_EVERY, "sum@1")]
+    append(journal, 2, "acc_1", SNAPSHOT_EVERY, ONE)
+    seen: list[int] = []
+    counting = FOLD._replace(evolve=lambda state, fact: (seen.append(1), evolve(state, fact))[1])
+    loaded = another(journal).load(counting, "acc_1")
+    assert loaded.state == Sum(state.total + 1, SNAPSHOT_EVERY + 1)
+    assert len(seen) == 1
+
+
+def test_a_snapshot_of_another_shape_is_ignored(journal: Journal) -> None:
+    state = long_stream(journal)
+    reshaped = FOLD._replace(shape=2)
+    assert another(journal).load(reshaped, "acc_1").state == state
+    assert snapshots(journal) == [(SNAPSHOT_EVERY, "sum@2")]
+
+
+def test_a_snapshot_that_was_changed_is_ignored(journal: Journal) -> None:
+    state = long_stream(journal)
+    table = journal.datastore.tables.snapshots
+    with journal.datastore.store.writing() as connection:
+        body = connection.execute(sa.select(table.c.body)).scalar_one()
+        forged = bytes(body).replace(str(state.total).encode(), b"9.00")
+        assert forged != bytes(body)
+        connection.execute(table.update().values(body=forged))
+    assert another(journal).load(FOLD, "acc_1").state == state
+
+
+def test_a_name_of_a_newer_release_is_named_with_its_position(journal: Journal) -> None:
+    append(journal, 1, "acc_1", 0, ONE, Opened("new"))
+    older = another(journal, Codec({"test.added.1": Added}))
+    with pytest.raises(UnknownFact) as unknown:
+        older.read()
+    assert unknown.value.context["position"] == 2
+    assert isinstance(unknown.value, JournalDamaged)
+
+
+def test_an_offset_moves_with_the_facts(journal: Journal) -> None:
+    append_tracked = {"envelope": envelope(1), "tracking": Tracking("execution", 5)}
+    journal.append([StreamAppend("ord_1", 0, [ONE])], **append_tracked)  # type: ignore[arg-type]
+    with pytest.raises(StaleOffset):
+        journal.append([StreamAppend("ord_2", 0, [ONE])], envelope(2), tracking=Tracking("execution", 5))
+    assert journal.head == 1
+
+
+def test_there_must_be_a_journal(journal_url: str, request: pytest.FixtureRequest) -> None:
+    with pytest.raises(SchemaMissing, match="migrate"):
+        Journal(journal_url, CODEC)
+
+
+class Dog(Aggregate):
+    @event("Registered")
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.tricks: list[str] = []
+
+    @event("TrickAdded")
+    def add_trick(self, trick: str) -> None:
+        self.tricks.append(trick)
+
+
+def test_any_eventsourcing_application_can_use_the_recorder(journal_url: str) -> None:
+    """As docs/journal.md shows it."""
+    env = {"PERSISTENCE_MODULE": "engine.recorder", "JOURNAL_URL": journal_url}
+    with Application(env) as kennel:
+        dog = Dog("Fido")
+        dog.add_trick("roll over")
+        recordings = kennel.save(dog)
+        assert [r.notification.id for r in recordings] == [1, 2]
+        copy: Dog = kennel.repository.get(dog.id)
+        assert copy.tricks == ["roll over"]
+        copy.add_trick("sit")
+        dog.add_trick("stay")
+        kennel.save(dog)
+        with pytest.raises(IntegrityError):
+            kennel.save(copy)
+        with kennel.recorder.subscribe(gt=1) as subscription:
+            assert next(subscription).id == 2
+        kennel.close()

@@ -1,0 +1,81 @@
+"""Imports point down, third-party packages have one home each, and nothing else opens SQLite."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted(
+    path for package in ("engine", "projections", "api") for path in (ROOT / package).rglob("*.py")
+)
+
+LAYERS = (
+    {"errors", "limits", "fact", "ids", "sqlite", "chain"},
+    {"codec", "schema", "store", "writer"},
+    {"names", "sessions", "wakeup"},
+    {"append", "pages", "leases"},
+    {"recorder"},
+    {"journal"},
+    {"settings", "keys", "cli"},
+)
+"""Modules of `engine`, lowest first: each may import what stands above it in this list, and its row."""
+
+HOMES = {
+    "eventsourcing": {"engine/recorder.py", "engine/journal.py"},
+    "msgpack": {"engine/codec.py"},
+    "sqlite3": {"engine/sqlite.py"},
+    "pysqlite3": {"engine/sqlite.py"},
+    "psycopg": {"engine/store.py", "engine/sessions.py", "engine/wakeup.py"},
+    "aiohttp": {"api/"},
+    "typer": {"engine/cli.py"},
+    "rich": {"engine/cli.py"},
+}
+"""Third-party packages and the only files, or folders, that may import them."""
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of the modules that a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_keep_to_the_rules(path: Path) -> None:
+    place = path.relative_to(ROOT).as_posix()
+    names = imported(path)
+    for package, homes in HOMES.items():
+        if any(name.split(".")[0] == package for name in names):
+            assert any(
+                place == home or place.startswith(home + "/" * (home[-1] != "/")) for home in homes
+            ), f"{place} imports {package}"
+    if place.startswith("engine/"):
+        assert not any(name.startswith(("projections", "api")) for name in names) or place.endswith(
+            "cli.py"
+        )
+        own = next((n for n, layer in enumerate(LAYERS) if path.stem in layer), None)
+        for n, layer in enumerate(LAYERS):
+            for module in layer:
+                if f"engine.{module}" in names and own is not None:
+                    assert n <= own, f"{place} imports engine.{module}, which stands over it"
+
+
+def test_every_engine_module_has_its_layer() -> None:
+    known = set().union(*LAYERS)
+    modules = {path.stem for path in MODULES if path.parent.name == "engine"} - {"__init__"}
+    assert modules == known & modules, f"not in LAYERS: {modules - known}"
+
+
+def test_tests_and_benches_open_sqlite_through_the_engine_too() -> None:
+    for path in [*(ROOT / "tests").rglob("*.py"), *(ROOT / "bench").rglob("*.py")]:
+        names = {name.split(".")[0] for name in imported(path)}
+        assert not names & {"sqlite3", "pysqlite3"}, path
