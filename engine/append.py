@@ -11,6 +11,7 @@ covers every byte of the group, so that is proof.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,15 +24,17 @@ from engine.errors import (
     StaleOffset,
     VersionConflict,
 )
-from engine.limits import APPEND_ATTEMPTS_MAX, APPEND_FACTS_MAX
+from engine.limits import APPEND_FACTS_MAX, APPEND_RETRY_PAUSES_S
 from engine.sessions import Head, Session
 from engine.store import ConnectionBroken, Store, Violation
 from engine.writer import Append, Row
 
 
 class Doubt(NamedTuple):
-    """Where the journal would end if an attempt, whose answer was lost, had succeeded."""
+    """An attempt whose answer was lost: what it wanted to record, after which head, ending where."""
 
+    appends: Sequence[Append]
+    before: Head
     end: Head
     may_come_late: bool  # still in the network, and valid until the head moves
 
@@ -46,6 +49,7 @@ class Appender:
         self._guess: Head | None = None
         self._left: Head | None = None  # where our last append left the head
         self._in_flight: Doubt | None = None
+        self._pause = threading.Event()  # never set: a wait that a test can replace
 
     def write(self, group: Sequence[Append]) -> None:
         """Settles every append of the group: recorded, repeated, or with its error."""
@@ -62,13 +66,15 @@ class Appender:
         doubts: list[Doubt] = []
         fault: EngineError | None = None
         is_screening = False
-        for _ in range(APPEND_ATTEMPTS_MAX):
+        for pause_s in APPEND_RETRY_PAUSES_S:
             fault = self._fault_of_try(batch, doubts, is_screening=is_screening)
             if fault is None:
                 return
             if isinstance(fault, Violation) and not is_screening:
                 is_screening = True
-            elif not isinstance(fault, ConnectionBroken) and not doubts:
+            elif isinstance(fault, ConnectionBroken) or doubts:
+                self._pause.wait(pause_s)
+            else:
                 break
         if isinstance(fault, Violation):
             fault = JournalDamaged(f"a key is taken that is not in the journal: {fault}")
@@ -100,7 +106,7 @@ class Appender:
             return False
         rows, digests = self._chained(guess, batch)
         end = Head(guess.position + len(rows), digests[-1])
-        self._in_flight = Doubt(end, may_come_late=True)
+        self._in_flight = Doubt(batch, guess, end, may_come_late=True)
         is_done = self._session.insert(guess, rows, digests)
         self._in_flight = None
         if is_done:
@@ -115,9 +121,8 @@ class Appender:
         with session.transaction():
             head = session.lock_head()
             for doubt in doubts:
-                if session.digest_at(doubt.end.position) == doubt.end.digest:
-                    start = doubt.end.position - sum(append.count for append in batch)
-                    self._place(batch, Head(start, b""))
+                if self._came_true(doubt):
+                    self._place(doubt.appends, doubt.before)
                     return
             doubts[:] = [doubt for doubt in doubts if doubt.may_come_late]
             winners = self._screened(batch, head) if is_screening else batch
@@ -126,13 +131,21 @@ class Appender:
             end = Head(head.position + len(rows), digests[-1]) if rows else head
             if rows and not session.insert(head, rows, digests):
                 raise JournalDamaged("the head moved under its lock", position=head.position)
-            self._in_flight = Doubt(end, may_come_late=False) if rows else None
+            self._in_flight = Doubt(winners, head, end, may_come_late=False)
         self._in_flight = None
         self._place(winners, head)
         # Somebody else appended since we did: the next guess would miss as well, and cost a trip.
         if self._may_guess and self._left in {None, head}:
             self._guess = end
         self._left = end
+
+    def _came_true(self, doubt: Doubt) -> bool:
+        """Whether an attempt succeeded whose answer was lost. Asked under the head's lock."""
+        session = self._session
+        if doubt.end != doubt.before:
+            return session.digest_at(doubt.end.position) == doubt.end.digest
+        offsets = [append.tracking for append in doubt.appends if append.tracking]
+        return all(session.tracked(follower) == position for follower, position in offsets)
 
     @staticmethod
     def _place(appends: Sequence[Append], before: Head) -> None:

@@ -23,8 +23,9 @@ GROUP_FACTS_MAX: Final = 2_000
 """Facts merged into one transaction: commit cost is shared long before, latency is not."""
 QUEUE_APPENDS_MAX: Final = 10_000
 """Appends waiting for the writer; a caller beyond gets `Unavailable` instead of more memory."""
-APPEND_ATTEMPTS_MAX: Final = 5
-"""Tries of one group over a broken connection before the outcome is reported as unknown."""
+APPEND_RETRY_PAUSES_S: Final = (0.0, 0.05, 0.2, 0.5, 1.0, 0.0)
+"""Pauses after each try of a group over a broken connection: a server that restarts is back within
+them, and a caller has its answer long before `2 * WRITE_WAIT_S`."""
 CONFLICT_ATTEMPTS_MAX: Final = 5
 """Times a command is decided again after losing a race, before the caller gets 503."""
 

@@ -61,6 +61,7 @@ class Session(ABC):
         self._tables = tables
         prefix = tables.prefix
         self._lease_sql = f"SELECT epoch FROM {prefix}leases WHERE name = ?"
+        self._tracked_sql = f"SELECT position FROM {prefix}tracking WHERE follower = ?"
         self._track_sql = (
             f"INSERT INTO {prefix}tracking (follower, position) VALUES (?, ?)"
             f" ON CONFLICT (follower) DO UPDATE SET position = excluded.position"
@@ -101,6 +102,11 @@ class Session(ABC):
     def lease_epoch(self, name: str) -> int | None:
         """The current epoch of a lease, kept from changing until the transaction ends."""
         rows = self._rows(self._lease_sql, name)
+        return rows[0][0] if rows else None
+
+    def tracked(self, follower: str) -> int | None:
+        """A follower's offset."""
+        rows = self._rows(self._tracked_sql, follower)
         return rows[0][0] if rows else None
 
     def track(self, follower: str, position: int) -> bool:
