@@ -70,7 +70,11 @@ class Store(ABC):
     def reading(self) -> Iterator[sa.Connection]:
         """A connection on which each statement is its own transaction."""
         with self.translating(), self._opened()[0].connect() as connection:
-            yield connection
+            try:
+                yield connection
+            finally:
+                if self._is_closed:  # while we read: the pool that it goes back to is gone
+                    connection.invalidate()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sa.Connection]:
