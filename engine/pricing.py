@@ -1,0 +1,72 @@
+"""What a unit costs, how many an amount buys, and what trades come to. See docs/money.md."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final, Literal
+
+import msgspec
+
+from engine.values import COST_PLACES, EXACT, PRICE_PLACES, STEPS, Side, divide_half_even, round_half_up
+
+PriceType = Literal["percent", "money"]
+_PERCENT: Final = -2
+
+
+class Price(msgspec.Struct, frozen=True):
+    """A quote of an instrument: bid and ask at most 8 decimals, in money or in percent of par value.
+
+    `at_us` is when the market said so. `accrued_interest` is per unit, in the trading currency.
+    """
+
+    bid: Decimal
+    ask: Decimal
+    at_us: int
+    accrued_interest: Decimal = Decimal(0)
+
+    def of(self, side: Side) -> Decimal:
+        """Customers buy at the ask and sell at the bid."""
+        return self.ask if side == "buy" else self.bid
+
+
+def unit_price(
+    price: Decimal, accrued_interest: Decimal, price_type: str, par_value: Decimal
+) -> Decimal:
+    """What one unit costs in the trading currency, accrued interest included. Exact.
+
+    `money`: the price. `percent`: price / 100 x par value.
+    """
+    if price_type == "percent":
+        price = EXACT.scaleb(EXACT.multiply(price, par_value), _PERCENT)
+    return EXACT.add(price, accrued_interest)
+
+
+def quantity_for(amount: Decimal, unit: Decimal, increment: Decimal) -> Decimal:
+    """The most units, in whole increments, that `amount` buys at `unit` each; 0 if it buys none."""
+    steps = EXACT.divide_int(amount, EXACT.multiply(unit, increment))
+    return EXACT.multiply(steps, increment)
+
+
+def consideration(quantity: Decimal, unit: Decimal) -> Decimal:
+    """Quantity x unit price, exact: rounding waits until trades are summed."""
+    return EXACT.multiply(quantity, unit)
+
+
+def notional(total_consideration: Decimal, given: Decimal, step: Decimal) -> Decimal:
+    """The next trade's share: the rounded total less what earlier trades were `given`.
+
+    Shares rounded one by one would drift from the total by a cent now and then; these never do.
+    """
+    return round_half_up(total_consideration, step) - given
+
+
+def cost_after_sell(cost: Decimal, left: Decimal, held: Decimal) -> Decimal:
+    """The cost of the units that are left when `held` become `left`: their average does not change."""
+    if not left:
+        return Decimal(0)
+    return divide_half_even(EXACT.multiply(cost, left), held, STEPS[COST_PLACES])
+
+
+def average_price(cost: Decimal, held: Decimal) -> Decimal | None:
+    """Average cost of the units held, 8 decimals, half to even; None when there are none."""
+    return divide_half_even(cost, held, STEPS[PRICE_PLACES]) if held else None
