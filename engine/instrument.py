@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
-from typing import Final, Literal, get_args, get_type_hints
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -95,6 +95,11 @@ TRADES_REFUSED: Final[dict[tuple[str, Side], str]] = {
 }
 """(trading status, side) -> refusal code. What is not here may be traded."""
 
+WORDS: Final = {
+    "instrument_type": get_args(InstrumentType),
+    "trading_status": get_args(TradingStatus),
+    "price_type": get_args(PriceType),
+}
 FIXED: Final = ("trading_currency", "decimal_precision")
 """Terms that never change: what is held of the instrument is counted in them."""
 
@@ -124,11 +129,10 @@ def put(state: Instrument | None, instrument: str, terms: Terms, *, at_us: int) 
 
 
 def _faults(terms: Terms) -> list[dict[str, str]]:
-    kinds = get_type_hints(Terms)
     faults = [
         fault(name, "invalid_value")
-        for name in ("instrument_type", "trading_status", "price_type")
-        if getattr(terms, name) not in get_args(kinds[name])
+        for name, words in WORDS.items()
+        if getattr(terms, name) not in words
     ]
     if terms.trading_currency not in CURRENCIES:
         faults.append(fault("trading_currency", "invalid_value", "not an active ISO 4217 currency"))

@@ -53,7 +53,7 @@ class World:
     places: defaultdict[tuple[str, str, str, str], Decimal] = field(
         default_factory=lambda: defaultdict(Decimal)
     )
-    reports: set[tuple[str, str]] = field(default_factory=set)
+    reports: dict[tuple[str, str], str] = field(default_factory=dict)
     refused: Refused | None = None
     now_us: int = 0
 
@@ -294,7 +294,7 @@ class World:
         """A venue's report. An append's command id is unique; a trade's is made of the report's key."""
         key = said.venue, said.execution_reference
         known = self.order(said.order)
-        if key in self.reports and not (known and known.knows(said)):
+        if self.reports.get(key, said.order) != said.order:
             return "nothing"
         name = "/".join(key)
         to = known.terms.account if known else ""
@@ -317,7 +317,7 @@ class World:
             )
         )
         if answer != "nothing":
-            self.reports.add(key)
+            self.reports[key] = said.order
         return answer
 
     def trade(self, name: str, reference: str, price: str, quantity: str, accrued: str = "0") -> str:
