@@ -9,11 +9,11 @@ import msgspec
 from msgspec.structs import replace
 
 from engine import holdings
-from engine.errors import Refused, UnknownFact
+from engine.errors import UnknownFact
 from engine.fact import Fact
 from engine.holdings import Holdings
 from engine.payment import Kind
-from engine.refusals import invalid
+from engine.refusals import invalid, refused
 from engine.values import CURRENCIES, Side
 
 # --- facts ---------------------------------------------------------------------------------------
@@ -211,9 +211,9 @@ def check(state: Account, wanted: Side | Kind, currency: str) -> None:
     """Raises Refused when status or flag forbids it, or `currency_not_supported`."""
     flag, code = FLAGS[wanted]
     if wanted not in PERMITS[state.status] or not getattr(state, flag):
-        raise Refused(code, status=state.status, **{flag: getattr(state, flag)})
+        raise refused(code, status=state.status, **{flag: getattr(state, flag)})
     if currency != state.base_currency and currency not in state.funding_currencies:
-        raise Refused("currency_not_supported", currency=currency, supported=sorted(state.currencies))
+        raise refused("currency_not_supported", currency=currency, supported=sorted(state.currencies))
 
 
 # --- evolve --------------------------------------------------------------------------------------

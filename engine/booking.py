@@ -31,11 +31,11 @@ def _trade_contradiction(state: Order, report: Report) -> str | None:
     terms = state.terms
     if not can(state, TradeRecorded):
         return "late"
-    scaled = at_scale(report.quantity, terms.decimal_precision)
-    sound = at_scale(report.price, PRICE_PLACES) and at_scale(report.accrued_interest, PRICE_PLACES)
-    if not scaled or not report.price or sound is None:
+    quantity = at_scale(report.quantity, terms.decimal_precision)
+    price = at_scale(report.price, PRICE_PLACES)
+    if not quantity or not price or at_scale(report.accrued_interest, PRICE_PLACES) is None:
         return "malformed"
-    if state.traded_quantity + scaled > state.ordered:
+    if state.traded_quantity + quantity > state.ordered:
         return "too_much"
     if terms.net_cash_amount is not None:
         total = EXACT.add(state.consideration, _consideration(state, report))

@@ -16,11 +16,12 @@ import msgspec
 from msgspec.structs import replace
 
 from engine import pricing
-from engine.errors import Refused, UnknownFact
+from engine.errors import UnknownFact
 from engine.fact import Fact
 from engine.order import Order, Placed, Trade, TradeRecorded
 from engine.payment import Payment
-from engine.values import EXACT, UNITS, ZERO
+from engine.refusals import refused
+from engine.values import EXACT, STEPS, UNITS, ZERO
 
 # --- facts ---------------------------------------------------------------------------------------
 
@@ -85,6 +86,7 @@ class PositionOpened(Fact, frozen=True):
     position: str
     instrument: str
     currency: str
+    decimal_precision: int
     at_us: int
 
 
@@ -288,7 +290,8 @@ class Holdings(msgspec.Struct, frozen=True, array_like=True):
     def balance(self, currency: str) -> Balance:
         """Its cash of a currency, zeros at scale if it never had any."""
         known = self.cash.get(currency)
-        return known or Balance(*[ZERO.quantize(UNITS[currency])] * 3)
+        none = UNITS[currency] - UNITS[currency]
+        return known or Balance(none, none, none)
 
     def held(self, instrument: str) -> Decimal:
         """Its units of an instrument, by trade date."""
@@ -324,7 +327,7 @@ def reserve_withdrawal(
     """Sets aside withdrawable cash. Raises Refused `insufficient_funds`."""
     withdrawable = state.balance(currency).withdrawable
     if amount > withdrawable:
-        raise Refused("insufficient_funds", currency=currency, available=withdrawable)
+        raise refused("insufficient_funds", currency=currency, available=withdrawable)
     return [FundsReserved(withdrawal, currency, amount, at_us)]
 
 
@@ -336,13 +339,13 @@ def reserve(state: Holdings, placed: Placed) -> list[Fact]:
     if placed.cash_amount is not None:
         available = state.balance(placed.currency).available
         if placed.cash_amount > available:
-            raise Refused("insufficient_funds", currency=placed.currency, available=available)
+            raise refused("insufficient_funds", currency=placed.currency, available=available)
         return [FundsReserved(placed.order, placed.currency, placed.cash_amount, placed.at_us)]
     assert placed.quantity is not None
     position = state.positions.get(placed.instrument)
     available = position.units.available if position else ZERO
     if placed.quantity > available:
-        raise Refused("insufficient_units", instrument=placed.instrument, available=available)
+        raise refused("insufficient_units", instrument=placed.instrument, available=available)
     return [UnitsReserved(placed.order, placed.instrument, placed.quantity, placed.at_us)]
 
 
@@ -382,7 +385,12 @@ def book(state: Holdings, order: Order, trade: TradeRecorded) -> list[Fact]:
     bought: list[Fact] = [BuyBooked(*common, terms.automatic_rollover, trade.at_us)]
     known = state.positions.get(terms.instrument)
     if known is None or known.id != trade.position:
-        bought.insert(0, PositionOpened(trade.position, terms.instrument, terms.currency, trade.at_us))
+        bought.insert(
+            0,
+            PositionOpened(
+                trade.position, terms.instrument, terms.currency, terms.decimal_precision, trade.at_us
+            ),
+        )
     return bought
 
 
@@ -436,7 +444,9 @@ def _moved(balance: Balance, asset: str, fact: Fact) -> Balance:
 def _note(position: Position | None, fact: Fact) -> Position:
     """All of a position but the move of its units."""
     if isinstance(fact, PositionOpened):
-        return Position(fact.position, fact.instrument, fact.currency, Balance(), fact.at_us, fact.at_us)
+        none = STEPS[fact.decimal_precision] - STEPS[fact.decimal_precision]
+        units, at_us = Balance(none, none, none), fact.at_us
+        return Position(fact.position, fact.instrument, fact.currency, units, at_us, at_us)
     if position is None:
         raise UnknownFact(f"no position has {type(fact).__name__} before it is opened")
     match fact:

@@ -8,11 +8,11 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
-from engine.errors import Refused, UnknownFact
+from engine.errors import UnknownFact
 from engine.fact import Fact
 from engine.limits import QUANTITY_PLACES_MAX, SETTLEMENT_DAYS_MAX
 from engine.pricing import PriceType
-from engine.refusals import fault, invalid
+from engine.refusals import fault, invalid, refused
 from engine.values import CURRENCIES, EXACT, STEPS, ZERO, Side
 
 InstrumentType = Literal["bill", "bond", "etf", "stock", "mutual_fund", "money_market_fund", "amc"]
@@ -94,6 +94,8 @@ TRADES_REFUSED: Final[dict[tuple[str, Side], str]] = {
     ("buy_only", "sell"): "instrument_buy_only",
 }
 """(trading status, side) -> refusal code. What is not here may be traded."""
+AT_NAV: Final = frozenset({"mutual_fund", "money_market_fund"})
+"""Traded once a day at net asset value, which orders by bid and ask cannot do: listed, not traded."""
 
 WORDS: Final = {
     "instrument_type": get_args(InstrumentType),
@@ -120,7 +122,7 @@ def put(state: Instrument | None, instrument: str, terms: Terms, *, at_us: int) 
         ]
     if faults:
         words = ", ".join(entry["path"] for entry in faults)
-        raise Refused("invalid_param", f"not usable: {words}", params=faults)
+        raise refused("invalid_param", f"not usable: {words}", params=faults)
     if state is None:
         return [InstrumentListed(instrument, terms, at_us)]
     if state.terms == terms:
@@ -153,11 +155,19 @@ def _faults(terms: Terms) -> list[dict[str, str]]:
     return faults
 
 
+def trading_fault(terms: Terms, side: Side) -> str | None:
+    """The refusal code of a side that is not traded, None for one that is."""
+    if terms.instrument_type in AT_NAV:
+        return "instrument_not_trading"
+    return TRADES_REFUSED.get((terms.trading_status, side))
+
+
 def check_trading(terms: Terms, side: Side) -> None:
     """Raises Refused when this side of the instrument is not traded."""
-    code = TRADES_REFUSED.get((terms.trading_status, side))
+    code = trading_fault(terms, side)
     if code:
-        raise Refused(code, trading_status=terms.trading_status)
+        kind, status = terms.instrument_type, terms.trading_status
+        raise refused(code, instrument_type=kind, trading_status=status)
 
 
 def check_amount(terms: Terms, cash_amount: Decimal, *, first: bool) -> None:
@@ -189,7 +199,7 @@ def check_maturity(terms: Terms, settlement_date: date) -> None:
     """A trade must settle before the instrument is repaid."""
     matures = terms.maturity_date
     if matures is not None and settlement_date >= matures:
-        raise Refused(
+        raise refused(
             "instrument_too_close_to_maturity",
             f"settles on {settlement_date}, matures on {matures}",
             settlement_date=settlement_date,

@@ -73,3 +73,9 @@ CALENDAR_YEARS_MAX: Final = 512
 """Cached (calendar, year) pairs, a few kilobytes each: 50 markets for ten years."""
 SETTLEMENT_DATES_MAX: Final = 4_096
 """Cached settlement dates: every kind of instrument for weeks of trade dates."""
+
+# --- idempotency keys ---------------------------------------------------------------------------
+IDEMPOTENCY_KEY_CHARACTERS_MAX: Final = 255
+"""A UUID has 36; longer ones belong in a client's own records."""
+IDEMPOTENCY_KEY_LIFE_US: Final = 24 * 3600 * 1_000_000
+"""A client that has not repeated within a day asks by the order's id instead."""

@@ -13,11 +13,12 @@ import msgspec
 from msgspec.structs import replace
 
 from engine import fees, instrument, pricing
-from engine.errors import Refused, UnknownFact
+from engine.errors import UnknownFact
 from engine.fact import Fact
 from engine.fees import FeeRule
 from engine.instrument import Instrument
 from engine.pricing import Price
+from engine.refusals import refused
 from engine.report import Report
 from engine.values import (
     EXACT,
@@ -282,8 +283,8 @@ def place(
     terms = security.terms
     amount = amount_of(wish, terms)
     instrument.check_trading(terms, wish.side)
-    if price is None or (quoted := price.of(wish.side)) <= 0:
-        raise Refused("missing_price", f"{terms.symbol} has no price", instrument=security.id)
+    quoted = pricing.quoted(price, wish.side)
+    assert price is not None
     instrument.check_maturity(terms, settlement_date)
     buy, net = wish.side == "buy", None
     if buy:
@@ -334,12 +335,12 @@ def start_execution(
 ) -> list[Fact]:
     """Sends it to a venue: a buy for as many units as the price of now allows.
 
-    Cancelled instead (`below_minimum_quantity`) when these are none.
+    Cancelled instead (`below_minimum_quantity`) when these are none. Raises Refused `missing_price`.
     """
     if not can(state, ExecutionStarted):
         return []
     terms = state.terms
-    quoted, accrued = price.of(terms.side), price.accrued_interest
+    quoted, accrued = pricing.quoted(price, terms.side), price.accrued_interest
     quantity = terms.quantity
     if quantity is None:
         assert terms.net_cash_amount is not None
@@ -364,12 +365,12 @@ def settle_trade(state: Order, trade: str, business_date: date, *, at_us: int) -
     """
     known = state.trade(trade)
     if known is None:
-        raise Refused("not_found", "the order has no such trade")
+        raise refused("not_found", "the order has no such trade")
     if known.status != "executed" or not can(state, TradeSettled):
         return []
     due = known.terms.settlement_date
     if business_date < due:
-        raise Refused("invalid_request", f"settles on {due}", settlement_date=due)
+        raise refused("invalid_request", f"settles on {due}", settlement_date=due)
     return [TradeSettled(trade, at_us)]
 
 
@@ -389,7 +390,7 @@ def request_cancel(state: Order, *, at_us: int, request: bytes | None = None) ->
     if can(state, CancelRequested):
         return [CancelRequested(request, at_us)]
     if not can(state, Cancelled):
-        raise Refused("order_cancel_forbidden", f"it is {state.status}", status=state.status)
+        raise refused("order_cancel_forbidden", f"it is {state.status}", status=state.status)
     return [Cancelled("requested", request, at_us)]
 
 

@@ -9,10 +9,9 @@ from engine import account as accounts
 from engine import holdings
 from engine import payment as payments
 from engine.account import Account
-from engine.errors import Refused
 from engine.fact import Fact
 from engine.payment import Kind, Payment
-from engine.refusals import invalid
+from engine.refusals import invalid, refused
 from engine.values import CURRENCIES, at_scale
 
 
@@ -42,7 +41,7 @@ def create(
     if payment is not None:
         return Decided([], [])
     if account is None:
-        raise Refused("not_found", "no such account", path="account")
+        raise refused("not_found", "no such account", path="account")
     accounts.check(account, kind, currency)
     scaled = at_scale(amount, CURRENCIES[currency])
     if scaled is None:
@@ -63,7 +62,7 @@ def complete(account: Account, payment: Payment | None, *, at_us: int) -> Decide
     known = _found(payment)
     ended = payments.complete(known, at_us=at_us)
     if ended and known.kind == "deposit" and account.status == "closed":
-        raise Refused("deposit_forbidden", "the account is closed", status=account.status)
+        raise refused("deposit_forbidden", "the account is closed", status=account.status)
     return Decided(holdings.pay(known, at_us=at_us) if ended else [], ended)
 
 
@@ -76,5 +75,5 @@ def fail(payment: Payment | None, *, at_us: int) -> Decided:
 
 def _found(payment: Payment | None) -> Payment:
     if payment is None:
-        raise Refused("not_found", "no such payment", path="payment")
+        raise refused("not_found", "no such payment", path="payment")
     return payment

@@ -7,8 +7,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from engine.errors import Refused, UnknownFact
+from engine.errors import UnknownFact
 from engine.fact import Fact
+from engine.refusals import refused
 
 Kind = Literal["deposit", "withdrawal"]
 
@@ -132,7 +133,7 @@ def _end(state: Payment, status: str, at_us: int) -> list[Fact]:
         return []
     kind = _ENDED[state.kind, status]
     if (state.status, kind) not in NEXT:
-        raise Refused(f"{state.kind}_forbidden", f"it has {state.status}", status=state.status)
+        raise refused(f"{state.kind}_forbidden", f"it has {state.status}", status=state.status)
     return [kind(at_us)]
 
 

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from engine.refusals import refused
 from engine.values import COST_PLACES, EXACT, PRICE_PLACES, STEPS, Side, divide_half_even, round_half_up
 
 PriceType = Literal["percent", "money"]
@@ -24,9 +25,17 @@ class Price(msgspec.Struct, frozen=True):
     at_us: int
     accrued_interest: Decimal = Decimal(0)
 
-    def of(self, side: Side) -> Decimal:
-        """Customers buy at the ask and sell at the bid."""
-        return self.ask if side == "buy" else self.bid
+
+def quoted(price: Price | None, side: Side) -> Decimal:
+    """What customers trade at: they buy at the ask and sell at the bid.
+
+    Raises Refused `missing_price` when there is none, or none above 0.
+    """
+    if price is not None:
+        quote = price.ask if side == "buy" else price.bid
+        if quote > 0:
+            return quote
+    raise refused("missing_price", "the instrument has no price")
 
 
 def unit_price(

@@ -54,6 +54,11 @@ PARAM_FAULTS: Final = {
 """Codes of single values inside `params`."""
 
 
+def refused(code: str, detail: str = "", **context: object) -> Refused:
+    """A refusal by a code of REFUSALS; without a `detail` of its own it gives the code's."""
+    return Refused(code, detail or REFUSALS[code].when, **context)
+
+
 def fault(path: str, code: str, detail: str = "") -> dict[str, str]:
     """One entry of `params`. `path` is the field's name, dotted where it is nested."""
     return {"path": path, "detail": detail or PARAM_FAULTS[code], "code": code}
@@ -63,4 +68,4 @@ def invalid(path: str, code: str, detail: str = "", **context: object) -> Refuse
     """A refusal for one bad value: `missing_param` if that is its code, else `invalid_param`."""
     kind = code if code == "missing_param" else "invalid_param"
     param = fault(path, code, detail)
-    return Refused(kind, f"{path}: {param['detail']}", params=[param], **context)
+    return refused(kind, f"{path}: {param['detail']}", params=[param], **context)

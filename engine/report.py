@@ -7,9 +7,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from engine.errors import Refused, UnknownFact
+from engine.errors import UnknownFact
 from engine.fact import Fact
-from engine.refusals import invalid
+from engine.refusals import invalid, refused
 
 Kind = Literal["trade", "ended", "cancelled", "cancel_rejected"]
 
@@ -109,14 +109,14 @@ def resolve(state: ParkedReport | None, action: str, *, at_us: int) -> list[Fact
     the other way before.
     """
     if state is None:
-        raise Refused("not_found", "no such parked report")
+        raise refused("not_found", "no such parked report")
     if action not in RESOLUTIONS:
         raise invalid("action", "invalid_value", "book or reject")
     kind = RESOLUTIONS[action]
     if state.status == NEXT["open", kind]:
         return []
     if (state.status, kind) not in NEXT:
-        raise Refused("invalid_request", f"it is {state.status} already", status=state.status)
+        raise refused("invalid_request", f"it is {state.status} already", status=state.status)
     return [kind(at_us)]
 
 

@@ -15,12 +15,12 @@ from engine import booking, calendar, holdings
 from engine import order as orders
 from engine import report as reports
 from engine.account import Account
-from engine.errors import Refused
 from engine.fact import Fact
 from engine.fees import FeeRule
-from engine.instrument import TRADES_REFUSED, Instrument
+from engine.instrument import Instrument, trading_fault
 from engine.order import Cancelled, Filled, Order
 from engine.pricing import Price
+from engine.refusals import refused
 from engine.report import ParkedReport, Report
 from engine.wish import Wish
 
@@ -55,9 +55,9 @@ def place(
     if order is not None:
         return _NOTHING
     if account is None:
-        raise Refused("not_found", "no such account", path="account")
+        raise refused("not_found", "no such account", path="account")
     if instrument is None:
-        raise Refused("not_found", "no such instrument", path="instrument")
+        raise refused("not_found", "no such instrument", path="instrument")
     accounts.check(account, wish.side, instrument.terms.trading_currency)
     placed = orders.place(
         wish,
@@ -85,7 +85,7 @@ def start_execution(
 ) -> Decided:
     """Sends an order to a venue, or cancels it when that makes no sense any more."""
     side = order.terms.side
-    if (instrument.terms.trading_status, side) in TRADES_REFUSED:
+    if trading_fault(instrument.terms, side):
         return cancel(order, "instrument_not_trading", at_us=at_us)
     if account.status != "suspended" and side not in accounts.PERMITS[account.status]:
         return cancel(order, "account_closed", at_us=at_us)
@@ -95,7 +95,7 @@ def start_execution(
 def request_cancel(order: Order | None, *, at_us: int, request: bytes | None = None) -> Decided:
     """The client's wish. Raises Refused `not_found` or `order_cancel_forbidden`."""
     if order is None:
-        raise Refused("not_found", "no such order", path="order")
+        raise refused("not_found", "no such order", path="order")
     return _released(order, orders.request_cancel(order, at_us=at_us, request=request), at_us)
 
 
