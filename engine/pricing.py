@@ -1,4 +1,4 @@
-"""What a unit costs, how many an amount buys, and what trades come to. See docs/money.md."""
+"""What a unit costs, how many an amount buys, and at what average. See docs/money.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, Literal
 import msgspec
 
 from engine.refusals import refused
-from engine.values import COST_PLACES, EXACT, PRICE_PLACES, STEPS, Side, divide_half_even, round_half_up
+from engine.values import COST_PLACES, EXACT, PRICE_PLACES, STEPS, Side, divide_half_even
 
 PriceType = Literal["percent", "money"]
 _PERCENT: Final = -2
@@ -54,19 +54,6 @@ def quantity_for(amount: Decimal, unit: Decimal, increment: Decimal) -> Decimal:
     """The most units, in whole increments, that `amount` buys at `unit` each; 0 if it buys none."""
     steps = EXACT.divide_int(amount, EXACT.multiply(unit, increment))
     return EXACT.multiply(steps, increment)
-
-
-def consideration(quantity: Decimal, unit: Decimal) -> Decimal:
-    """Quantity x unit price, exact: rounding waits until trades are summed."""
-    return EXACT.multiply(quantity, unit)
-
-
-def notional(total_consideration: Decimal, given: Decimal, step: Decimal) -> Decimal:
-    """The next trade's share: the rounded total less what earlier trades were `given`.
-
-    Shares rounded one by one would drift from the total by a cent now and then; these never do.
-    """
-    return round_half_up(total_consideration, step) - given
 
 
 def cost_after_sell(cost: Decimal, left: Decimal, held: Decimal) -> Decimal:
