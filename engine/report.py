@@ -6,9 +6,11 @@ from decimal import Decimal
 from typing import Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from engine.errors import UnknownFact
 from engine.fact import Fact
+from engine.limits import EXACT_DIGITS
 from engine.refusals import invalid, refused
 
 Kind = Literal["trade", "ended", "cancelled", "cancel_rejected"]
@@ -98,8 +100,17 @@ RESOLUTIONS: Final[dict[str, type[ReportBooked | ReportRejected]]] = {
 
 
 def park(state: ParkedReport | None, report: Report, fault: str, *, at_us: int) -> list[Fact]:
-    """Sets a contradicting report aside, once."""
-    return [] if state else [ReportParked(report, fault, at_us)]
+    """Sets a contradicting report aside, once. Numbers that no journal can keep are left out of it."""
+    if state:
+        return []
+    numbers = {name: getattr(report, name) for name in ("price", "quantity", "ytm")}
+    kept = {name: value if _can_be_kept(value) else None for name, value in numbers.items()}
+    interest = report.accrued_interest if _can_be_kept(report.accrued_interest) else Decimal(0)
+    return [ReportParked(replace(report, accrued_interest=interest, **kept), fault, at_us)]
+
+
+def _can_be_kept(number: Decimal | None) -> bool:
+    return number is None or (number.is_finite() and abs(number.adjusted()) < EXACT_DIGITS)
 
 
 def resolve(state: ParkedReport | None, action: str, *, at_us: int) -> list[Fact]:
@@ -132,4 +143,4 @@ def evolve(state: ParkedReport | None, fact: Fact) -> ParkedReport:
         return ParkedReport(fact.report, fact.fault, status, fact.at_us, fact.at_us)
     assert state is not None
     assert isinstance(fact, ReportBooked | ReportRejected)
-    return msgspec.structs.replace(state, status=status, modified_at_us=fact.at_us)
+    return replace(state, status=status, modified_at_us=fact.at_us)
