@@ -31,13 +31,13 @@ def rule_for(rules: Mapping[str, FeeRule], instrument_type: str) -> FeeRule:
 
 
 def of_amount(rule: FeeRule, amount: Decimal, step: Decimal) -> Decimal:
-    """max(minimum, round half up(rate x amount)): what is quoted for a buy of `amount`."""
+    """max(minimum, round half up(rate x amount)): the fee quoted for a buy of `amount`."""
     fee = round_half_up(EXACT.multiply(rule.rate, amount), step)
     return max(fee, round_half_up(rule.minimum, step))
 
 
 def net_of(rule: FeeRule, cash_amount: Decimal, step: Decimal) -> Decimal:
-    """What a buy may trade: its cash amount less the quoted fee.
+    """cash_amount - quoted fee: what a buy may trade.
 
     Raises Refused `invalid_param`, `below_minimum_amount` if nothing is left.
     """
@@ -55,9 +55,9 @@ def of_buy(
     traded_notional: Decimal,
     step: Decimal,
 ) -> Decimal:
-    """Fees of a buy that has traded `traded_notional` so far: the share of the quote that it stands for.
+    """min(quoted, max(minimum, round half up(rate x cash_amount x traded_notional / net_cash_amount))).
 
-    min(quoted, max(minimum, round half up(rate x cash_amount x traded_notional / net_cash_amount))).
+    All fees of a buy that has traded so much: the share of its quote that this stands for.
     """
     quoted = cash_amount - net_cash_amount
     full = EXACT.multiply(EXACT.multiply(rule.rate, cash_amount), traded_notional)
@@ -66,5 +66,8 @@ def of_buy(
 
 
 def of_sell(rule: FeeRule, traded_notional: Decimal, step: Decimal) -> Decimal:
-    """Fees of a sell that has traded `traded_notional` so far; never more than its proceeds."""
+    """min(traded_notional, max(minimum, round half up(rate x traded_notional))).
+
+    All fees of a sell that has traded so much; never more than its proceeds.
+    """
     return min(traded_notional, of_amount(rule, traded_notional, step))

@@ -41,17 +41,14 @@ def quoted(price: Price | None, side: Side) -> Decimal:
 def unit_price(
     price: Decimal, accrued_interest: Decimal, price_type: str, par_value: Decimal
 ) -> Decimal:
-    """What one unit costs in the trading currency, accrued interest included. Exact.
-
-    `money`: the price. `percent`: price / 100 x par value.
-    """
+    """Price, or price / 100 x par value of `percent` prices, plus accrued interest per unit; exact."""
     if price_type == "percent":
         price = EXACT.scaleb(EXACT.multiply(price, par_value), _PERCENT)
     return EXACT.add(price, accrued_interest)
 
 
 def quantity_for(amount: Decimal, unit: Decimal, increment: Decimal) -> Decimal:
-    """The most units, in whole increments, that `amount` buys at `unit` each; 0 if it buys none."""
+    """amount / unit price, rounded down to a whole number of increments; 0 if it buys none."""
     steps = EXACT.divide_int(amount, EXACT.multiply(unit, increment))
     return EXACT.multiply(steps, increment)
 
