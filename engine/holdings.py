@@ -236,7 +236,7 @@ class Balance(msgspec.Struct, frozen=True, array_like=True):
     @property
     def withdrawable(self) -> Decimal:
         """What may leave: max(0, total - reserved - unsettled)."""
-        return max(self.settled, ZERO)
+        return max(self.settled, self.settled - self.settled)
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):

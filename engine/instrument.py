@@ -189,9 +189,9 @@ def check_quantity(terms: Terms, quantity: Decimal, path: str) -> None:
         raise invalid(path, "below_minimum_quantity", minimum=minimum, quantity=quantity)
 
 
-def check_increment(terms: Terms, quantity: Decimal, held: Decimal) -> None:
-    """Units are sold in whole increments; all that is `held` may go even if the increment has grown."""
-    if quantity != held and EXACT.remainder(quantity, terms.trading_increment):
+def check_increment(terms: Terms, quantity: Decimal) -> None:
+    """Units are sold in whole increments."""
+    if EXACT.remainder(quantity, terms.trading_increment):
         raise invalid("quantity", "off_increment", increment=terms.trading_increment)
 
 

@@ -293,9 +293,9 @@ def place(
         unit = pricing.unit_price(quoted, price.accrued_interest, terms.price_type, terms.par_value)
         bought = pricing.quantity_for(net, unit, terms.trading_increment)
         instrument.check_quantity(terms, bought, "cash_amount")
-    else:
+    elif amount != held:  # all that is held may always be sold, whatever the steps are by now
         instrument.check_quantity(terms, amount, "quantity")
-        instrument.check_increment(terms, amount, held)
+        instrument.check_increment(terms, amount)
     return Placed(
         order,
         account,

@@ -37,10 +37,10 @@ def amount_of(wish: Wish, terms: Terms) -> Decimal:
     else:
         name, given, unwanted = "quantity", wish.quantity, wish.cash_amount
         other, places = "cash_amount", terms.decimal_precision
-    if given is None:
-        raise invalid(name, "missing_param")
     if unwanted is not None:
         raise invalid(other, "unexpected_param")
+    if given is None:
+        raise invalid(name, "missing_param")
     amount = at_scale(given, places)
     if amount is None:
         raise invalid(name, "invalid_decimal")

@@ -156,6 +156,7 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "buy of nothing": lambda: buy(world(), "0"),
     "buy by quantity": lambda: placed(world(), Wish("buy", Decimal(1), Decimal(1))),
     "sell by cash": lambda: placed(world(), Wish("sell", Decimal(1), Decimal(1))),
+    "buy by quantity alone": lambda: placed(world(), Wish("buy", None, Decimal(1))),
     "buy without an amount": lambda: placed(world(), Wish("buy")),
     "sell without a quantity": lambda: placed(world(), Wish("sell")),
     "fee eats the amount": lambda: buy(world(), "0.01", fee=_minimum("1.00")),
@@ -213,6 +214,7 @@ quantity too fine                  |invalid_param                   |quantity:in
 buy of nothing                     |invalid_param                   |cash_amount:not_positive
 buy by quantity                    |invalid_param                   |quantity:unexpected_param
 sell by cash                       |invalid_param                   |cash_amount:unexpected_param
+buy by quantity alone              |invalid_param                   |quantity:unexpected_param
 buy without an amount              |missing_param                   |cash_amount:missing_param
 sell without a quantity            |missing_param                   |quantity:missing_param
 fee eats the amount                |invalid_param                   |cash_amount:below_minimum_amount fees=1.00

@@ -13,6 +13,7 @@ from engine.fact import Fact
 from engine.fees import FeeRule
 from engine.instrument import Terms
 from engine.pricing import Price
+from engine.values import plain
 from engine.wish import Wish
 from tests.world import LATER, World
 
@@ -245,3 +246,13 @@ def test_facts_that_cannot_follow_fail_loudly() -> None:
         account.evolve(given(), holdings.PositionClosed("pos", "ins", 2))
     with pytest.raises(UnknownFact):
         account.evolve(given(), AccountOpened("acc", "tenant", "USD", (), 2))
+
+
+def test_what_may_leave_is_printed_at_scale_even_when_more_than_settled_was_spent() -> None:
+    world = trading()
+    trade(world, "b1", "buy", "1000.00", "10.00")
+    trade(world, "s1", "sell", "", "4.00")
+    trade(world, "b2", "buy", "100.00", "1.00")
+    cash = world.account().holdings.balance("USD")
+    assert cash.settled < 0
+    assert plain(cash.withdrawable) == "0.00"

@@ -66,20 +66,23 @@ def test_all_faults_are_told_at_once() -> None:
     assert {fault["path"] for fault in faults} == {"name", "trading_currency", "par_value"}
 
 
-def test_units_left_over_by_a_coarser_increment_can_all_be_sold() -> None:
-    fine, coarse = Decimal("0.50"), Decimal("0.49")
-    terms = replace(TERMS, trading_increment=fine)
-    instrument.check_increment(terms, coarse, held=coarse)
-    with pytest.raises(Refused):
-        instrument.check_increment(terms, coarse, held=Decimal("1.00"))
-
-
 def world() -> World:
     made = World()
     made.put("ins", replace(TERMS, maturity_date=None))
     made.open()
     made.fund("1000.00")
     return made
+
+
+def test_units_left_over_by_coarser_steps_can_all_be_sold() -> None:
+    made = world()
+    made.place("buy", Wish("buy", Decimal("100.00")), price=PRICE)
+    made.start("buy", PRICE)
+    made.trade("buy", "x", "100", "0.49")
+    coarse = {"trading_increment": Decimal("0.50"), "minimum_trading_quantity": Decimal(5)}
+    made.put("ins", replace(TERMS, maturity_date=None, enforce_trading_rules=True, **coarse))
+    assert made.place("part", Wish("sell", None, Decimal("0.40")), price=PRICE) != "ok"
+    assert made.place("all", Wish("sell", None, Decimal("0.49")), price=PRICE) == "ok"
 
 
 def test_deposits_and_withdrawals() -> None:
