@@ -45,18 +45,18 @@ class CashWithdrawn(Fact, frozen=True):
 
 
 class FundsReserved(Fact, frozen=True):
-    """Cash is set aside for an order or a withdrawal, `reference`."""
+    """Cash is set aside for an order or a withdrawal, `subject`."""
 
-    reference: str
+    subject: str
     currency: str
     amount: Decimal
     at_us: int
 
 
 class FundsReleased(Fact, frozen=True):
-    """Cash that `reference` did not need is free again."""
+    """Cash that `subject` did not need is free again."""
 
-    reference: str
+    subject: str
     currency: str
     amount: Decimal
     at_us: int
@@ -260,10 +260,12 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def status(self) -> str:
-        """`open` with units, `closing` with none and a trade to settle, `closed` with neither."""
-        if self.units.total:
-            return "open"
-        return "closing" if self.unsettled_trades else "closed"
+        """`closed` by PositionClosed; before it `open` with units (or before the first trade has brought
+        any), `closing` with none.
+        """
+        if self.closed_at_us is not None:
+            return "closed"
+        return "open" if self.units.total or not self.total_buy_trades else "closing"
 
     @property
     def unsettled(self) -> Decimal:

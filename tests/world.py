@@ -108,6 +108,12 @@ class World:
             sums[asset, of] += amount
         assert not any(sums.values()), f"I3/I4: legs of {fact} do not sum to 0"
         state = self.states["account", name]
+        for position in state.holdings.positions.values():
+            over = (
+                not position.units.total and not position.unsettled_trades and position.total_buy_trades
+            )
+            between = isinstance(fact, holdings.BuySettled | holdings.SellSettled)
+            assert (position.status == "closed") == bool(over) or between, f"{position} after {fact}"
         held = [("cash", code, state.holdings.cash[code]) for code in state.holdings.cash]
         held += [("units", key, known.units) for key, known in state.holdings.positions.items()]
         for asset, of, balance in held:
