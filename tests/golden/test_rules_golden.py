@@ -1,6 +1,6 @@
 """Bytes that were stored once are read for ever: `facts.txt` has a line for each shape there was.
 
-A line is name, fields and body. One that no longer reads means that journals written before can no longer
+A line is name, fields and body. One that no longer reads means that older journals can no longer
 be read. A fact that grows at its end keeps its line and gets another, which
 `python -m tests.golden.test_rules_golden` prints.
 """
