@@ -27,7 +27,7 @@ from engine.report import Report
 from engine.stored import engine_codec
 from engine.wish import Wish
 
-RUNS, ROUNDS, POSTS, CLIENTS = 5, 10_000, 6_000, 16
+RUNS, ROUNDS, POSTS, CLIENTS = 5, 10_000, 6_400, 64
 RATIO_MAX = 25 / 60
 AT_US, TODAY = 1_773_325_800_000_000, date(2026, 3, 12)
 ENVELOPE = Envelope(AT_US, TODAY, "tenant", "cli_1C8xWqVd", b"0" * 16, "req_1C8xWqVd")
