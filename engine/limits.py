@@ -60,3 +60,26 @@ SNAPSHOT_EVERY: Final = 200
 # --- schema -------------------------------------------------------------------------------------
 NAMES_MAX: Final = 10_000
 """Distinct stored names; more means that someone writes data into names."""
+
+# --- numbers ------------------------------------------------------------------------------------
+DECIMAL_DIGITS_MAX: Final = 15
+"""Digits before the point of any decimal that is read: a quadrillion of a currency is enough."""
+EXACT_DIGITS: Final = 120
+"""Width of exact arithmetic. The widest product is numerator of a buy's fees: rate x amount x amount,
+under 70 digits; a position's cost times a quantity is under 80."""
+QUANTITY_PLACES_MAX: Final = 8
+"""Finest `decimal_precision` of an instrument."""
+SETTLEMENT_DAYS_MAX: Final = 30
+"""Business days between trade and settlement that an instrument may ask for."""
+
+# --- calendars ----------------------------------------------------------------------------------
+CALENDAR_YEARS_MAX: Final = 512
+"""Cached (calendar, year) pairs, a few kilobytes each: 50 markets for ten years."""
+SETTLEMENT_DATES_MAX: Final = 4_096
+"""Cached settlement dates: every kind of instrument for weeks of trade dates."""
+
+# --- idempotency keys ---------------------------------------------------------------------------
+IDEMPOTENCY_KEY_CHARACTERS_MAX: Final = 255
+"""A UUID has 36; longer ones belong in a client's own records."""
+IDEMPOTENCY_KEY_LIFE_US: Final = 24 * 3600 * 1_000_000
+"""A client that has not repeated within a day asks by the order's id instead."""

@@ -1,0 +1,185 @@
+"""Writes the tables and diagrams of the documentation from the code: `python -m docs.generate`.
+
+A page holds blocks between `<!-- generated: name -->` and `<!-- end -->`; a test finds stale ones.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from engine import account, calendar, fees, holdings, order, payment, pricing, report, trading
+from engine.fact import Fact
+from engine.instrument import AT_NAV, TRADES_REFUSED
+from engine.refusals import PARAM_FAULTS, REFUSALS
+from engine.values import CURRENCIES
+
+DOCS = Path(__file__).parent
+PAGES = ("lifecycle.md", "money.md")
+_BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Next = Mapping[tuple[str | None, type[Fact]], str]
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A Markdown table."""
+    names = list(head)
+    lines = [names, ["---"] * len(names), *([str(cell) for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def summary(thing: Any) -> str:
+    """The first paragraph of a docstring in one line, without what it raises."""
+    words = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+    return words.split(" Raises ")[0]
+
+
+def diagram(table_: Next) -> str:
+    """A state diagram of a NEXT table. Facts that leave the status as it is share one arrow."""
+    arrows: dict[tuple[str, str], list[str]] = {}
+    for (before, fact), after in table_.items():
+        arrows.setdefault((before or "[*]", after), []).append(fact.__name__)
+    ends = {after for after in table_.values() if all(before != after for before, _ in table_)}
+    lines = [
+        f"    {before} --> {after}: {', '.join(facts)}" for (before, after), facts in arrows.items()
+    ]
+    lines += [f"    {end} --> [*]" for end in sorted(ends)]
+    return "```mermaid\nstateDiagram-v2\n" + "\n".join(lines) + "\n```\n"
+
+
+def transitions(table_: Next) -> str:
+    """The same as a table, with what each fact means."""
+    rows = (
+        (before or "", fact.__name__, after, summary(fact)) for (before, fact), after in table_.items()
+    )
+    return table(("from", "fact", "to", "meaning"), rows)
+
+
+def functions(head: str, *listed: Callable[..., Any]) -> str:
+    """Names of functions and the first words of their documentation."""
+    rows = ((f"`{it.__module__.split('.')[-1]}.{it.__name__}`", summary(it)) for it in listed)
+    return table((head, "what it does"), rows)
+
+
+def moves() -> str:
+    """Where each fact takes cash and units from, and where it brings them."""
+    rows = (
+        (fact.__name__, move.asset, f"`{move.amount}`", move.source, move.target)
+        for fact, every in holdings.MOVES.items()
+        for move in every
+    )
+    return table(("fact", "of", "amount", "from", "to"), rows)
+
+
+def settlement() -> str:
+    """The settlement table, its calendars last."""
+    rows = [
+        (country, kind, f"T+{rule.days}", rule.calendar)
+        for (country, kind), rule in calendar.SETTLEMENT.items()
+    ]
+    rows.append(("any", "everything else", f"T+{calendar.OTHERS.days}", "the market's own, see below"))
+    return table(("issuer country", "instrument type", "settles", "calendar"), rows)
+
+
+def calendars() -> str:
+    """Which calendar is the market's own."""
+    rows = [("trades in EUR", calendar.EURO)]
+    rows += [(f"issuer or currency of {name}", code) for name, code in calendar.EXCHANGES.items()]
+    rows.append(("any other country known to the `holidays` package", "its public holidays"))
+    rows.append(("none of these", "Saturdays and Sundays"))
+    return table(("market", "calendar"), rows)
+
+
+def currencies() -> str:
+    """Currencies by their decimals."""
+    places = sorted(set(CURRENCIES.values()))
+    rows = (
+        (number, " ".join(code for code, exponent in CURRENCIES.items() if exponent == number))
+        for number in places
+    )
+    return table(("decimals", "currencies"), rows)
+
+
+def refusals() -> str:
+    """Every refusal code."""
+    return table(
+        ("code", "HTTP", "when"),
+        ((f"`{code}`", refusal.status, refusal.when) for code, refusal in REFUSALS.items()),
+    )
+
+
+def permits() -> str:
+    """What an account may ask for in each status."""
+    rows = (
+        (f"`{status}`", *("yes" if wanted in allowed else "no" for wanted in account.FLAGS))
+        for status, allowed in account.PERMITS.items()
+    )
+    return table(("status", *account.FLAGS), rows)
+
+
+def trading_statuses() -> str:
+    """Which sides of an instrument are refused."""
+    rows = [(f"`{status}`", side, f"`{code}`") for (status, side), code in TRADES_REFUSED.items()]
+    rows += [(f"any, of a `{kind}`", "both", "`instrument_not_trading`") for kind in sorted(AT_NAV)]
+    return table(("trading status", "side", "refused with"), rows)
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "order_diagram": lambda: diagram(order.NEXT),
+    "order_table": lambda: transitions(order.NEXT),
+    "order_decisions": lambda: functions(
+        "decision",
+        trading.place,
+        order.make_pending,
+        trading.start_execution,
+        trading.take,
+        trading.request_cancel,
+        trading.cancel,
+        trading.settle_trade,
+    ),
+    "cancelled_reasons": lambda: ", ".join(f"`{reason}`" for reason in order.REASONS) + "\n",
+    "report_faults": lambda: table(
+        ("fault", "meaning"), ((f"`{code}`", meaning) for code, meaning in report.FAULTS.items())
+    ),
+    "report_diagram": lambda: diagram(report.NEXT),
+    "account_diagram": lambda: diagram(account.NEXT),
+    "account_permits": permits,
+    "payment_diagram": lambda: diagram(payment.NEXT),
+    "moves": moves,
+    "fee_rules": lambda: functions("rule", fees.of_amount, fees.net_of, fees.of_buy, fees.of_sell),
+    "price_rules": lambda: functions(
+        "rule",
+        pricing.quoted,
+        pricing.unit_price,
+        pricing.quantity_for,
+        pricing.average_price,
+    ),
+    "refusals": refusals,
+    "param_faults": lambda: table(
+        ("code in `params`", "meaning"),
+        ((f"`{code}`", meaning) for code, meaning in PARAM_FAULTS.items()),
+    ),
+    "trading_statuses": trading_statuses,
+    "settlement": settlement,
+    "calendars": calendars,
+    "currencies": currencies,
+}
+
+
+def updated(page: str) -> str:
+    """A page's text with every block as the code has it now. Raises KeyError for an unknown block."""
+    return _BLOCK.sub(lambda found: found[1] + "\n" + BLOCKS[found[2]]() + "\n" + found[3], page)
+
+
+def main() -> None:
+    """Rewrites the pages."""
+    for name in PAGES:
+        path = DOCS / name
+        path.write_text(updated(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""Accounts: who may do what. What they hold is in `holdings`, of the same stream and state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from engine import holdings
+from engine.errors import UnknownFact
+from engine.fact import Fact
+from engine.holdings import Holdings
+from engine.payment import Kind
+from engine.refusals import invalid, refused
+from engine.values import CURRENCIES, Side
+
+# --- facts ---------------------------------------------------------------------------------------
+
+
+class AccountOpened(Fact, frozen=True):
+    """A tenant's customer has an account; what it may do is all allowed at first."""
+
+    account: str
+    tenant: str
+    base_currency: str
+    funding_currencies: tuple[str, ...]
+    at_us: int
+
+
+class AccountChanged(Fact, frozen=True):
+    """Its funding currencies and flags as they are now."""
+
+    funding_currencies: tuple[str, ...]
+    can_deposit: bool
+    can_withdraw: bool
+    can_place_buy_order: bool
+    can_place_sell_order: bool
+    at_us: int
+
+
+class AccountSuspended(Fact, frozen=True):
+    """Nothing new is accepted; what was accepted goes on."""
+
+    at_us: int
+
+
+class AccountActivated(Fact, frozen=True):
+    """It is active again."""
+
+    at_us: int
+
+
+class AccountClosing(Fact, frozen=True):
+    """It is being emptied: sells and withdrawals only."""
+
+    at_us: int
+
+
+class AccountClosed(Fact, frozen=True):
+    """It is empty, for good."""
+
+    at_us: int
+
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+class Account(msgspec.Struct, frozen=True, array_like=True):
+    """A customer's account and what it holds."""
+
+    id: str
+    tenant: str
+    status: str
+    base_currency: str
+    funding_currencies: tuple[str, ...]
+    created_at_us: int
+    modified_at_us: int
+    can_deposit: bool = True
+    can_withdraw: bool = True
+    can_place_buy_order: bool = True
+    can_place_sell_order: bool = True
+    holdings: Holdings = Holdings()
+
+    @property
+    def currencies(self) -> frozenset[str]:
+        """Base and funding currencies: those it can hold."""
+        return frozenset((self.base_currency, *self.funding_currencies))
+
+
+NEXT: Final[dict[tuple[str | None, type[Fact]], str]] = {
+    (None, AccountOpened): "active",
+    ("active", AccountChanged): "active",
+    ("active", AccountSuspended): "suspended",
+    ("active", AccountClosing): "closing",
+    ("active", AccountClosed): "closed",
+    ("suspended", AccountChanged): "suspended",
+    ("suspended", AccountActivated): "active",
+    ("suspended", AccountClosing): "closing",
+    ("suspended", AccountClosed): "closed",
+    ("closing", AccountChanged): "closing",
+    ("closing", AccountActivated): "active",
+    ("closing", AccountClosed): "closed",
+}
+"""(status, fact) -> status. Facts of money and positions leave it as it is."""
+
+PERMITS: Final = {
+    "active": frozenset({"deposit", "withdrawal", "buy", "sell"}),
+    "suspended": frozenset[str](),
+    "closing": frozenset({"withdrawal", "sell"}),
+    "closed": frozenset[str](),
+}
+"""Status -> what may be asked for, if the flag allows it too."""
+
+FLAGS: Final = {
+    "deposit": ("can_deposit", "deposit_forbidden"),
+    "withdrawal": ("can_withdraw", "withdrawal_forbidden"),
+    "buy": ("can_place_buy_order", "buy_order_forbidden"),
+    "sell": ("can_place_sell_order", "sell_order_forbidden"),
+}
+"""What may be asked for -> (flag, refusal code)."""
+
+# --- decisions: the account itself ----------------------------------------------------------------
+
+
+def open_account(
+    state: Account | None,
+    account: str,
+    tenant: str,
+    base_currency: str,
+    funding_currencies: Iterable[str] = (),
+    *,
+    at_us: int,
+) -> list[Fact]:
+    """Opens an account, once. Raises Refused `invalid_param` for what is no currency."""
+    if state is not None:
+        return []
+    funding = _funding(funding_currencies, base_currency)
+    if base_currency not in CURRENCIES:
+        raise invalid("base_currency", "invalid_value", "not an active ISO 4217 currency")
+    return [AccountOpened(account, tenant, base_currency, funding, at_us)]
+
+
+def _funding(currencies: Iterable[str], base_currency: str) -> tuple[str, ...]:
+    """Each once, in the order given, without the base currency."""
+    funding = tuple(code for code in dict.fromkeys(currencies) if code != base_currency)
+    if not CURRENCIES.keys() >= set(funding):
+        raise invalid("funding_currencies", "invalid_value", "not an active ISO 4217 currency")
+    return funding
+
+
+def change(
+    state: Account,
+    *,
+    at_us: int,
+    funding_currencies: Iterable[str] | None = None,
+    **flags: bool,
+) -> list[Fact]:
+    """Sets any of the four `can_...` flags and the funding currencies; what is not given stays.
+
+    Raises Refused `invalid_param` for giving up a currency with cash in it, or for a closed account.
+    """
+    if (state.status, AccountChanged) not in NEXT:
+        raise invalid("status", "not_changeable", f"the account is {state.status}")
+    funding = state.funding_currencies
+    if funding_currencies is not None:
+        funding = _funding(funding_currencies, state.base_currency)
+    kept = {state.base_currency, *funding}
+    if any(balance.total for code, balance in state.holdings.cash.items() if code not in kept):
+        raise invalid("funding_currencies", "not_changeable", "it still holds cash")
+    names = [flag for flag, _ in FLAGS.values()]
+    before = {name: getattr(state, name) for name in names}
+    after = before | {name: flags.pop(name) for name in names if name in flags}
+    assert not flags, flags
+    if (funding, after) == (state.funding_currencies, before):
+        return []
+    return [AccountChanged(funding, **after, at_us=at_us)]
+
+
+def suspend(state: Account, *, at_us: int) -> list[Fact]:
+    """Stops what is new. Raises Refused `invalid_param` while closing or closed."""
+    return _become(state, AccountSuspended, at_us)
+
+
+def activate(state: Account, *, at_us: int) -> list[Fact]:
+    """Lifts a suspension, or calls off a closing. Raises Refused `invalid_param` when closed."""
+    return _become(state, AccountActivated, at_us)
+
+
+def _become(state: Account, kind: type[AccountSuspended | AccountActivated], at_us: int) -> list[Fact]:
+    if state.status == ("suspended" if kind is AccountSuspended else "active"):
+        return []
+    if (state.status, kind) not in NEXT:
+        raise invalid("status", "not_changeable", f"the account is {state.status}")
+    return [kind(at_us)]
+
+
+def close(state: Account, *, at_us: int) -> list[Fact]:
+    """Closes an empty account; one with cash, units or trades to settle is `closing` until then."""
+    empty = state.holdings.is_empty
+    if state.status == "closed" or (state.status == "closing" and not empty):
+        return []
+    return [AccountClosed(at_us) if empty else AccountClosing(at_us)]
+
+
+# --- decisions: its money and units ---------------------------------------------------------------
+
+
+def check(state: Account, wanted: Side | Kind, currency: str) -> None:
+    """Raises Refused when status or flag forbids it, or `currency_not_supported`."""
+    flag, code = FLAGS[wanted]
+    if wanted not in PERMITS[state.status] or not getattr(state, flag):
+        raise refused(code, status=state.status, **{flag: getattr(state, flag)})
+    if currency != state.base_currency and currency not in state.funding_currencies:
+        raise refused("currency_not_supported", currency=currency, supported=sorted(state.currencies))
+
+
+# --- evolve --------------------------------------------------------------------------------------
+
+
+def evolve(state: Account | None, fact: Fact) -> Account:
+    """The state after `fact`. Raises UnknownFact for one that cannot follow."""
+    kind = type(fact)
+    if isinstance(fact, AccountOpened) and state is None:
+        return Account(
+            fact.account,
+            fact.tenant,
+            NEXT[None, AccountOpened],
+            fact.base_currency,
+            fact.funding_currencies,
+            fact.at_us,
+            fact.at_us,
+        )
+    if state is None:
+        raise UnknownFact(f"no account has {kind.__name__} before it is opened")
+    if kind in holdings.FACTS:
+        return replace(state, holdings=holdings.evolve(state.holdings, fact))
+    status = NEXT.get((state.status, kind))
+    if status is None:
+        raise UnknownFact(f"an account has no {kind.__name__} here")
+    changes: dict[str, Any] = {}
+    if isinstance(fact, AccountChanged):
+        changes = {name: getattr(fact, name) for name in fact.__struct_fields__[:-1]}
+    return replace(state, status=status, modified_at_us=fact.at_us, **changes)  # type: ignore[attr-defined]

@@ -1,0 +1,95 @@
+"""Whether a venue's report can be true of its order, and what a trade comes to. See docs/money.md."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+from engine import fees, pricing
+from engine.fees import FeeRule
+from engine.order import Order, Placed, TradeRecorded, can
+from engine.report import Report
+from engine.values import EXACT, PRICE_PLACES, STEPS, UNITS, at_scale, round_half_up
+
+
+def contradiction(state: Order | None, report: Report) -> str | None:
+    """Why a venue's report cannot be true of this order (see report.FAULTS), or None."""
+    if state is None:
+        return "unknown_order"
+    if state.status in ("placed", "pending"):
+        return "too_early"
+    if state.venue not in (None, report.venue):
+        return "wrong_venue"
+    if report.kind == "trade":
+        return _trade_contradiction(state, report)
+    if report.kind == "cancelled" and state.status == "executing" and not state.cancel_requested:
+        return "not_requested"
+    return None
+
+
+def _trade_contradiction(state: Order, report: Report) -> str | None:
+    terms = state.terms
+    if not can(state, TradeRecorded):
+        return "late"
+    quantity = at_scale(report.quantity, terms.decimal_precision)
+    price = at_scale(report.price, PRICE_PLACES)
+    if not quantity or not price or at_scale(report.accrued_interest, PRICE_PLACES) is None:
+        return "malformed"
+    if state.traded_quantity + quantity > state.ordered:
+        return "too_much"
+    if terms.net_cash_amount is not None:
+        total = EXACT.add(state.consideration, _consideration(state, report))
+        if round_half_up(total, UNITS[terms.currency]) > terms.net_cash_amount:
+            return "too_dear"
+    return None
+
+
+def _consideration(state: Order, report: Report) -> Decimal:
+    assert report.price is not None
+    assert report.quantity is not None
+    terms = state.terms
+    unit = pricing.unit_price(report.price, report.accrued_interest, terms.price_type, terms.par_value)
+    return EXACT.multiply(report.quantity, unit)
+
+
+def record_trade(
+    state: Order, report: Report, trade: str, position: str, *, settlement_date: date, at_us: int
+) -> TradeRecorded:
+    """One execution, from a report that is new (`knows`) and without contradiction."""
+    terms, step = state.terms, UNITS[state.terms.currency]
+    assert report.quantity is not None
+    assert report.price is not None
+    worth = _consideration(state, report)
+    total = round_half_up(EXACT.add(state.consideration, worth), step)
+    return TradeRecorded(
+        trade,
+        position,
+        report.venue,
+        report.execution_reference,
+        report.price,
+        report.quantity.quantize(STEPS[terms.decimal_precision]),
+        report.accrued_interest,
+        worth,
+        total - state.traded_notional,
+        _fees_at(terms, total, step) - state.charged,
+        settlement_date,
+        at_us if report.executed_at_us is None else report.executed_at_us,
+        report.counterparty,
+        report.execution_broker,
+        report.ytm,
+        at_us,
+    )
+
+
+def _fees_at(terms: Placed, traded_notional: Decimal, step: Decimal) -> Decimal:
+    """All fees of an order that has traded so much."""
+    rule = FeeRule(terms.fee_rate, terms.fee_minimum)
+    if terms.cash_amount is None or terms.net_cash_amount is None:
+        return fees.of_sell(rule, traded_notional, step)
+    return fees.of_buy(
+        rule,
+        cash_amount=terms.cash_amount,
+        net_cash_amount=terms.net_cash_amount,
+        traded_notional=traded_notional,
+        step=step,
+    )

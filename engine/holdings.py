@@ -1,0 +1,474 @@
+"""What an account holds: cash, positions, and every move of either. See docs/money.md.
+
+Part of the account's stream and state. Cash of a currency and units of an instrument lie in *places*.
+Those of the account are `settled`, `unsettled` and `reserved`; `fees` and `outside` (banks, venues) are
+not its own. A fact moves amounts from one place to another, as MOVES says, so what it takes and what it
+brings always sum to zero.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from engine import pricing
+from engine.errors import UnknownFact
+from engine.fact import Fact
+from engine.order import Order, Placed, Trade, TradeRecorded
+from engine.payment import Payment
+from engine.refusals import refused
+from engine.values import EXACT, STEPS, UNITS, ZERO
+
+# --- facts ---------------------------------------------------------------------------------------
+
+
+class CashDeposited(Fact, frozen=True):
+    """Money has come in."""
+
+    deposit: str
+    currency: str
+    amount: Decimal
+    at_us: int
+
+
+class CashWithdrawn(Fact, frozen=True):
+    """Reserved money has left."""
+
+    withdrawal: str
+    currency: str
+    amount: Decimal
+    at_us: int
+
+
+class FundsReserved(Fact, frozen=True):
+    """Cash is set aside for an order or a withdrawal, `subject`."""
+
+    subject: str
+    currency: str
+    amount: Decimal
+    at_us: int
+
+
+class FundsReleased(Fact, frozen=True):
+    """Cash that `subject` did not need is free again."""
+
+    subject: str
+    currency: str
+    amount: Decimal
+    at_us: int
+
+
+class UnitsReserved(Fact, frozen=True):
+    """Units are set aside for a sell."""
+
+    order: str
+    instrument: str
+    quantity: Decimal
+    at_us: int
+
+
+class UnitsReleased(Fact, frozen=True):
+    """Units that a sell did not need are free again."""
+
+    order: str
+    instrument: str
+    quantity: Decimal
+    at_us: int
+
+
+class PositionOpened(Fact, frozen=True):
+    """The first buy of an instrument, or the first after its last position was closed."""
+
+    position: str
+    instrument: str
+    currency: str
+    decimal_precision: int
+    at_us: int
+
+
+class BuyBooked(Fact, frozen=True):
+    """A trade of a buy: reserved cash became units, unsettled until `settlement_date`, and a fee."""
+
+    order: str
+    trade: str
+    position: str
+    instrument: str
+    currency: str
+    price: Decimal
+    quantity: Decimal
+    notional: Decimal
+    fee: Decimal
+    settlement_date: date
+    automatic_rollover: bool
+    at_us: int
+
+
+class SellBooked(Fact, frozen=True):
+    """A trade of a sell: reserved units became cash, unsettled until `settlement_date`, less a fee."""
+
+    order: str
+    trade: str
+    position: str
+    instrument: str
+    currency: str
+    price: Decimal
+    quantity: Decimal
+    notional: Decimal
+    fee: Decimal
+    settlement_date: date
+    at_us: int
+
+
+class BuySettled(Fact, frozen=True):
+    """The units of a trade have arrived."""
+
+    order: str
+    trade: str
+    position: str
+    instrument: str
+    quantity: Decimal
+    at_us: int
+
+
+class SellSettled(Fact, frozen=True):
+    """The proceeds of a trade, less its fee, have arrived."""
+
+    order: str
+    trade: str
+    position: str
+    instrument: str
+    currency: str
+    proceeds: Decimal
+    at_us: int
+
+
+class PositionClosed(Fact, frozen=True):
+    """No units are left and every trade has settled."""
+
+    position: str
+    instrument: str
+    at_us: int
+
+
+class Move(NamedTuple):
+    """The fact's field `amount` of cash or units goes from `source` to `target`."""
+
+    asset: str
+    source: str
+    target: str
+    amount: str
+
+
+MOVES: Final[dict[type[Fact], tuple[Move, ...]]] = {
+    CashDeposited: (Move("cash", "outside", "settled", "amount"),),
+    CashWithdrawn: (Move("cash", "reserved", "outside", "amount"),),
+    FundsReserved: (Move("cash", "settled", "reserved", "amount"),),
+    FundsReleased: (Move("cash", "reserved", "settled", "amount"),),
+    UnitsReserved: (Move("units", "settled", "reserved", "quantity"),),
+    UnitsReleased: (Move("units", "reserved", "settled", "quantity"),),
+    BuyBooked: (
+        Move("cash", "reserved", "outside", "notional"),
+        Move("cash", "reserved", "fees", "fee"),
+        Move("units", "outside", "unsettled", "quantity"),
+    ),
+    SellBooked: (
+        Move("units", "reserved", "outside", "quantity"),
+        Move("cash", "outside", "unsettled", "notional"),
+        Move("cash", "unsettled", "fees", "fee"),
+    ),
+    BuySettled: (Move("units", "unsettled", "settled", "quantity"),),
+    SellSettled: (Move("cash", "unsettled", "settled", "proceeds"),),
+}
+"""Where each fact takes cash and units from, and where it brings them."""
+
+
+FACTS: Final = frozenset((*MOVES, PositionOpened, PositionClosed))
+
+
+class Leg(NamedTuple):
+    """`amount` (signed) arriving at `place`, of a currency's cash or an instrument's units (`of`)."""
+
+    asset: str
+    of: str
+    place: str
+    amount: Decimal
+
+
+def legs(fact: Fact) -> list[Leg]:
+    """All legs of a fact, none for one that moves nothing. Per currency and instrument they sum to 0."""
+    result = []
+    for asset, source, target, name in MOVES.get(type(fact), ()):
+        of, amount = getattr(fact, _KEYS[asset]), getattr(fact, name)
+        result += [Leg(asset, of, source, -amount), Leg(asset, of, target, amount)]
+    return result
+
+
+_KEYS: Final = {"cash": "currency", "units": "instrument"}
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+class Balance(msgspec.Struct, frozen=True, array_like=True):
+    """Cash of a currency or units of an instrument, by place.
+
+    `settled` can be below 0: unsettled cash may be spent and unsettled units sold, and what is taken is
+    taken from here. `total` and `available` never are.
+    """
+
+    settled: Decimal = ZERO
+    unsettled: Decimal = ZERO
+    reserved: Decimal = ZERO
+
+    @property
+    def available(self) -> Decimal:
+        """What may be traded: all but the reserved."""
+        return self.settled + self.unsettled
+
+    @property
+    def total(self) -> Decimal:
+        """By trade date: what is executed counts, settled or not."""
+        return self.settled + self.unsettled + self.reserved
+
+    @property
+    def withdrawable(self) -> Decimal:
+        """What may leave: max(0, total - reserved - unsettled)."""
+        return max(self.settled, self.settled - self.settled)
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True):
+    """Units of one instrument from the first buy until the last trade's settlement.
+
+    `units.unsettled` counts units of all buy trades not settled, sold since or not; `cost` is what the
+    units held were bought for, at trade prices without fees.
+    """
+
+    id: str
+    instrument: str
+    currency: str
+    units: Balance
+    opened_at_us: int
+    modified_at_us: int
+    cost: Decimal = ZERO
+    total_buy_trades: int = 0
+    unsettled_trades: int = 0
+    automatic_rollover: bool = False
+    closed_at_us: int | None = None
+
+    @property
+    def status(self) -> str:
+        """`closed` by PositionClosed; before it `open` with units (or before the first trade has brought
+        any), `closing` with none.
+        """
+        if self.closed_at_us is not None:
+            return "closed"
+        return "open" if self.units.total or not self.total_buy_trades else "closing"
+
+    @property
+    def unsettled(self) -> Decimal:
+        """Units held that have not arrived: min(total, units of buy trades not settled)."""
+        return min(self.units.total, self.units.unsettled)
+
+    @property
+    def settled(self) -> Decimal:
+        """Units held that have."""
+        return self.units.total - self.unsettled
+
+    @property
+    def average_price(self) -> Decimal | None:
+        """Average cost of the units held, 8 decimals; None when there are none."""
+        return pricing.average_price(self.cost, self.units.total)
+
+
+class Holdings(msgspec.Struct, frozen=True, array_like=True):
+    """`cash` by currency; `positions` by instrument, the last of each, open or not."""
+
+    cash: dict[str, Balance] = {}
+    positions: dict[str, Position] = {}
+
+    def balance(self, currency: str) -> Balance:
+        """Its cash of a currency, zeros at scale if it never had any."""
+        known = self.cash.get(currency)
+        none = UNITS[currency] - UNITS[currency]
+        return known or Balance(none, none, none)
+
+    def held(self, instrument: str) -> Decimal:
+        """Its units of an instrument, by trade date."""
+        known = self.positions.get(instrument)
+        return known.units.total if known else ZERO
+
+    @property
+    def is_empty(self) -> bool:
+        """No cash, no units, no trade to settle."""
+        no_cash = not any(balance.total for balance in self.cash.values())
+        return no_cash and all(known.status == "closed" for known in self.positions.values())
+
+
+# --- decisions -----------------------------------------------------------------------------------
+
+
+def pay(payment: Payment, *, at_us: int) -> list[Fact]:
+    """Books a completed payment."""
+    kind = CashDeposited if payment.kind == "deposit" else CashWithdrawn
+    return [kind(payment.id, payment.currency, payment.amount, at_us)]
+
+
+def release_withdrawal(payment: Payment, *, at_us: int) -> list[Fact]:
+    """Frees what a failed withdrawal had reserved; a failed deposit had nothing."""
+    if payment.kind == "deposit":
+        return []
+    return [FundsReleased(payment.id, payment.currency, payment.amount, at_us)]
+
+
+def reserve_withdrawal(
+    state: Holdings, withdrawal: str, currency: str, amount: Decimal, *, at_us: int
+) -> list[Fact]:
+    """Sets aside withdrawable cash. Raises Refused `insufficient_funds`."""
+    withdrawable = state.balance(currency).withdrawable
+    if amount > withdrawable:
+        raise refused("insufficient_funds", currency=currency, available=withdrawable)
+    return [FundsReserved(withdrawal, currency, amount, at_us)]
+
+
+def reserve(state: Holdings, placed: Placed) -> list[Fact]:
+    """Sets aside the cash of a buy or the units of a sell.
+
+    Raises Refused `insufficient_funds` or `insufficient_units`.
+    """
+    if placed.cash_amount is not None:
+        available = state.balance(placed.currency).available
+        if placed.cash_amount > available:
+            raise refused("insufficient_funds", currency=placed.currency, available=available)
+        return [FundsReserved(placed.order, placed.currency, placed.cash_amount, placed.at_us)]
+    assert placed.quantity is not None
+    position = state.positions.get(placed.instrument)
+    available = position.units.available if position else ZERO
+    if placed.quantity > available:
+        raise refused("insufficient_units", instrument=placed.instrument, available=available)
+    return [UnitsReserved(placed.order, placed.instrument, placed.quantity, placed.at_us)]
+
+
+def release(order: Order, *, at_us: int) -> list[Fact]:
+    """Frees what an order has reserved and no longer needs."""
+    terms, amount = order.terms, order.reserved
+    if not amount:
+        return []
+    if terms.side == "buy":
+        return [FundsReleased(terms.order, terms.currency, amount, at_us)]
+    return [UnitsReleased(terms.order, terms.instrument, amount, at_us)]
+
+
+def position_for(state: Holdings, instrument: str, fresh: str) -> str:
+    """The id of the position that a trade belongs to: the last one unless it is closed, else `fresh`."""
+    known = state.positions.get(instrument)
+    return known.id if known and known.status != "closed" else fresh
+
+
+def book(state: Holdings, order: Order, trade: TradeRecorded) -> list[Fact]:
+    """Moves the cash, the fee and the units of one trade; a first buy opens the position."""
+    terms = order.terms
+    common = (
+        terms.order,
+        trade.trade,
+        trade.position,
+        terms.instrument,
+        terms.currency,
+        trade.price,
+        trade.quantity,
+        trade.notional,
+        trade.fee,
+        trade.settlement_date,
+    )
+    if terms.side == "sell":
+        return [SellBooked(*common, trade.at_us)]
+    bought: list[Fact] = [BuyBooked(*common, terms.automatic_rollover, trade.at_us)]
+    known = state.positions.get(terms.instrument)
+    if known is None or known.id != trade.position:
+        bought.insert(
+            0,
+            PositionOpened(
+                trade.position, terms.instrument, terms.currency, terms.decimal_precision, trade.at_us
+            ),
+        )
+    return bought
+
+
+def settle(state: Holdings, order: Order, trade: Trade, *, at_us: int) -> list[Fact]:
+    """What was unsettled of one trade is settled; the last one of an empty position closes it."""
+    terms, done = order.terms, trade.terms
+    common = (terms.order, done.trade, done.position, terms.instrument)
+    settled: list[Fact] = [
+        BuySettled(*common, done.quantity, at_us)
+        if terms.side == "buy"
+        else SellSettled(*common, terms.currency, done.notional - done.fee, at_us)
+    ]
+    position = state.positions[terms.instrument]
+    if position.unsettled_trades == 1 and not position.units.total:
+        settled.append(PositionClosed(position.id, position.instrument, at_us))
+    return settled
+
+
+# --- evolve --------------------------------------------------------------------------------------
+
+
+def evolve(state: Holdings, fact: Any) -> Holdings:
+    """The holdings after a fact of FACTS."""
+    moves = MOVES.get(type(fact), ())
+    cash, positions = state.cash, state.positions
+    if any(move.asset == "cash" for move in moves):
+        cash = cash | {fact.currency: _moved(state.balance(fact.currency), "cash", fact)}
+    if hasattr(fact, "instrument"):
+        position = _note(positions.get(fact.instrument), fact)
+        units = _moved(position.units, "units", fact)
+        position = replace(position, units=units, modified_at_us=fact.at_us)
+        positions = positions | {fact.instrument: position}
+    return Holdings(cash, positions)
+
+
+def _moved(balance: Balance, asset: str, fact: Fact) -> Balance:
+    places = {
+        "settled": balance.settled,
+        "unsettled": balance.unsettled,
+        "reserved": balance.reserved,
+    }
+    for move in MOVES.get(type(fact), ()):
+        if move.asset == asset:
+            amount = getattr(fact, move.amount)
+            for place, signed in ((move.source, -amount), (move.target, amount)):
+                if place in places:
+                    places[place] += signed
+    return Balance(**places)
+
+
+def _note(position: Position | None, fact: Fact) -> Position:
+    """All of a position but the move of its units."""
+    if isinstance(fact, PositionOpened):
+        none = STEPS[fact.decimal_precision] - STEPS[fact.decimal_precision]
+        units, at_us = Balance(none, none, none), fact.at_us
+        return Position(fact.position, fact.instrument, fact.currency, units, at_us, at_us)
+    if position is None:
+        raise UnknownFact(f"no position has {type(fact).__name__} before it is opened")
+    match fact:
+        case BuyBooked(price=price, quantity=quantity, automatic_rollover=wanted):
+            return replace(
+                position,
+                cost=EXACT.add(position.cost, EXACT.multiply(price, quantity)),
+                total_buy_trades=position.total_buy_trades + 1,
+                unsettled_trades=position.unsettled_trades + 1,
+                automatic_rollover=position.automatic_rollover or wanted,
+            )
+        case SellBooked(quantity=quantity):
+            held = position.units.total
+            return replace(
+                position,
+                cost=pricing.cost_after_sell(position.cost, held - quantity, held),
+                unsettled_trades=position.unsettled_trades + 1,
+            )
+        case BuySettled() | SellSettled():
+            return replace(position, unsettled_trades=position.unsettled_trades - 1)
+        case PositionClosed():
+            return replace(position, closed_at_us=fact.at_us)
+    return position

@@ -1,0 +1,33 @@
+"""One key, one request, one outcome: what an Idempotency-Key may be and when it may come again."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from engine.limits import IDEMPOTENCY_KEY_CHARACTERS_MAX, IDEMPOTENCY_KEY_LIFE_US
+from engine.refusals import refused
+
+_VISIBLE: Final = re.compile(rf"[!-~]{{1,{IDEMPOTENCY_KEY_CHARACTERS_MAX}}}", re.ASCII)
+
+
+def check_key(key: str) -> None:
+    """Raises Refused `idempotency_key_too_long` for a key that is not 1 to 255 visible ASCII."""
+    if not _VISIBLE.fullmatch(key):
+        raise refused(
+            "idempotency_key_too_long",
+            "1 to 255 visible ASCII characters",
+            characters_max=IDEMPOTENCY_KEY_CHARACTERS_MAX,
+        )
+
+
+def check_repeat(first: bytes | None, request: bytes, *, first_at_us: int, at_us: int) -> None:
+    """Whether the outcome of the `first` request of a key is the answer to this one.
+
+    Both are SHA-256 digests of the request in canonical form. Raises Refused `idempotency_key_expired`
+    for a key first used over 24 hours ago, `idempotency_key_conflict` for another request.
+    """
+    if at_us - first_at_us > IDEMPOTENCY_KEY_LIFE_US:
+        raise refused("idempotency_key_expired", "the key was used more than 24 hours ago")
+    if first != request:
+        raise refused("idempotency_key_conflict", "the key was used with another request")

@@ -1,0 +1,222 @@
+"""Instruments: what can be traded, in which steps, and how it settles."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Final, Literal, get_args
+
+import msgspec
+
+from engine.errors import UnknownFact
+from engine.fact import Fact
+from engine.limits import QUANTITY_PLACES_MAX, SETTLEMENT_DAYS_MAX
+from engine.pricing import PriceType
+from engine.refusals import fault, invalid, refused
+from engine.values import CURRENCIES, EXACT, STEPS, ZERO, Side
+
+InstrumentType = Literal["bill", "bond", "etf", "stock", "mutual_fund", "money_market_fund", "amc"]
+TradingStatus = Literal["buy_sell", "buy_only", "sell_only", "not_trading"]
+
+
+class Terms(msgspec.Struct, frozen=True, array_like=True):
+    """All that an operator says of an instrument. Stored by place, as facts are: grow only at the end.
+
+    `trading_increment` is a multiple of 10^-`decimal_precision`; `minimum_initial_cash_investment` and
+    `required_cash_increment` are amounts of `trading_currency` and, with `minimum_trading_quantity`,
+    bind only if `enforce_trading_rules`. `coupon` is percent a year.
+    """
+
+    name: str
+    symbol: str
+    instrument_type: InstrumentType
+    trading_currency: str
+    trading_status: TradingStatus = "buy_sell"
+    trading_increment: Decimal = Decimal("0.01")
+    decimal_precision: int = 2
+    isin: str | None = None
+    issuer: str | None = None
+    issuer_country: str | None = None
+    ticker: str | None = None
+    price_type: PriceType = "money"
+    minimum_trading_quantity: Decimal | None = None
+    minimum_initial_cash_investment: Decimal | None = None
+    required_cash_increment: Decimal | None = None
+    enforce_trading_rules: bool = False
+    settlement_days: int | None = None
+    maturity_date: date | None = None
+    supports_automatic_rollover: bool = False
+    coupon: Decimal | None = None
+    par_value: Decimal = Decimal(100)
+    day_count_convention: str | None = None
+
+
+# --- facts ---------------------------------------------------------------------------------------
+
+
+class InstrumentListed(Fact, frozen=True):
+    """An instrument can be traded from now on."""
+
+    instrument: str
+    terms: Terms
+    at_us: int
+
+
+class InstrumentChanged(Fact, frozen=True):
+    """All its terms as they are now. Orders go on by the terms that they were placed under."""
+
+    terms: Terms
+    at_us: int
+
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+class Instrument(msgspec.Struct, frozen=True, array_like=True):
+    """`status` is `listed`; what may be traded of it is `terms.trading_status`."""
+
+    id: str
+    status: str
+    terms: Terms
+    created_at_us: int
+    modified_at_us: int
+
+
+NEXT: Final[dict[tuple[str | None, type[Fact]], str]] = {
+    (None, InstrumentListed): "listed",
+    ("listed", InstrumentChanged): "listed",
+}
+
+TRADES_REFUSED: Final[dict[tuple[str, Side], str]] = {
+    ("not_trading", "buy"): "instrument_not_trading",
+    ("not_trading", "sell"): "instrument_not_trading",
+    ("sell_only", "buy"): "instrument_sell_only",
+    ("buy_only", "sell"): "instrument_buy_only",
+}
+"""(trading status, side) -> refusal code. What is not here may be traded."""
+AT_NAV: Final = frozenset({"mutual_fund", "money_market_fund"})
+"""Traded once a day at net asset value, which orders by bid and ask cannot do: listed, not traded."""
+
+WORDS: Final = {
+    "instrument_type": get_args(InstrumentType),
+    "trading_status": get_args(TradingStatus),
+    "price_type": get_args(PriceType),
+}
+FIXED: Final = ("trading_currency", "decimal_precision")
+"""Terms that never change: what is held of the instrument is counted in them."""
+
+# --- decisions -----------------------------------------------------------------------------------
+
+
+def put(state: Instrument | None, instrument: str, terms: Terms, *, at_us: int) -> list[Fact]:
+    """Lists an instrument, or changes its terms; nothing if they are these already.
+
+    Raises Refused `invalid_param` with every term that is at fault.
+    """
+    faults = _faults(terms)
+    if state is not None:
+        faults += [
+            fault(name, "not_changeable")
+            for name in FIXED
+            if getattr(state.terms, name) != getattr(terms, name)
+        ]
+    if faults:
+        words = ", ".join(entry["path"] for entry in faults)
+        raise refused("invalid_param", f"not usable: {words}", params=faults)
+    if state is None:
+        return [InstrumentListed(instrument, terms, at_us)]
+    if state.terms == terms:
+        return []
+    return [InstrumentChanged(terms, at_us)]
+
+
+def _faults(terms: Terms) -> list[dict[str, str]]:
+    faults = [
+        fault(name, "invalid_value")
+        for name, words in WORDS.items()
+        if getattr(terms, name) not in words
+    ]
+    if terms.trading_currency not in CURRENCIES:
+        faults.append(fault("trading_currency", "invalid_value", "not an active ISO 4217 currency"))
+    faults += [fault(name, "missing_param") for name in ("name", "symbol") if not getattr(terms, name)]
+    if not 0 <= terms.decimal_precision <= QUANTITY_PLACES_MAX:
+        faults.append(fault("decimal_precision", "invalid_value", f"0 to {QUANTITY_PLACES_MAX}"))
+    elif EXACT.remainder(terms.trading_increment, STEPS[terms.decimal_precision]):
+        faults.append(fault("trading_increment", "off_increment", "finer than `decimal_precision`"))
+    amounts = ("trading_increment", "par_value", "minimum_trading_quantity",
+               "minimum_initial_cash_investment", "required_cash_increment")  # fmt: skip
+    for name in amounts:
+        value = getattr(terms, name)
+        if value is not None and value <= ZERO:
+            faults.append(fault(name, "not_positive"))
+    days = terms.settlement_days
+    if days is not None and not 0 <= days <= SETTLEMENT_DAYS_MAX:
+        faults.append(fault("settlement_days", "invalid_value", f"0 to {SETTLEMENT_DAYS_MAX}"))
+    return faults
+
+
+def trading_fault(terms: Terms, side: Side) -> str | None:
+    """The refusal code of a side that is not traded, None for one that is."""
+    if terms.instrument_type in AT_NAV:
+        return "instrument_not_trading"
+    return TRADES_REFUSED.get((terms.trading_status, side))
+
+
+def check_trading(terms: Terms, side: Side) -> None:
+    """Raises Refused when this side of the instrument is not traded."""
+    code = trading_fault(terms, side)
+    if code:
+        kind, status = terms.instrument_type, terms.trading_status
+        raise refused(code, instrument_type=kind, trading_status=status)
+
+
+def check_amount(terms: Terms, cash_amount: Decimal, *, first: bool) -> None:
+    """An enforced minimum (of the `first` buy into a position) and step of a buy's cash amount."""
+    if not terms.enforce_trading_rules:
+        return
+    least, step = terms.minimum_initial_cash_investment, terms.required_cash_increment
+    if first and least is not None and cash_amount < least:
+        raise invalid("cash_amount", "below_minimum_amount", minimum=least)
+    if step is not None and EXACT.remainder(cash_amount, step):
+        raise invalid("cash_amount", "off_increment", increment=step)
+
+
+def check_quantity(terms: Terms, quantity: Decimal, path: str) -> None:
+    """An enforced minimum of units; a buy that does not make one increment has no units at all."""
+    least = terms.minimum_trading_quantity if terms.enforce_trading_rules else None
+    if not quantity or (least is not None and quantity < least):
+        minimum = max(terms.trading_increment, least or ZERO)
+        raise invalid(path, "below_minimum_quantity", minimum=minimum, quantity=quantity)
+
+
+def check_increment(terms: Terms, quantity: Decimal) -> None:
+    """Units are sold in whole increments."""
+    if EXACT.remainder(quantity, terms.trading_increment):
+        raise invalid("quantity", "off_increment", increment=terms.trading_increment)
+
+
+def check_maturity(terms: Terms, settlement_date: date) -> None:
+    """A trade must settle before the instrument is repaid."""
+    matures = terms.maturity_date
+    if matures is not None and settlement_date >= matures:
+        raise refused(
+            "instrument_too_close_to_maturity",
+            f"settles on {settlement_date}, matures on {matures}",
+            settlement_date=settlement_date,
+            maturity_date=matures,
+        )
+
+
+# --- evolve --------------------------------------------------------------------------------------
+
+
+def evolve(state: Instrument | None, fact: Fact) -> Instrument:
+    """The state after `fact`. Raises UnknownFact for one that cannot follow."""
+    status = NEXT.get((state.status if state else None, type(fact)))
+    if status is None:
+        raise UnknownFact(f"an instrument has no {type(fact).__name__} here")
+    if isinstance(fact, InstrumentListed):
+        return Instrument(fact.instrument, status, fact.terms, fact.at_us, fact.at_us)
+    assert state is not None
+    assert isinstance(fact, InstrumentChanged)
+    return msgspec.structs.replace(state, status=status, terms=fact.terms, modified_at_us=fact.at_us)

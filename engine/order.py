@@ -1,0 +1,462 @@
+"""Orders, from being placed to their last trade's settlement. See docs/lifecycle.md.
+
+Cash and units do not move here: the account's facts of the same append move them.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from engine import fees, instrument, pricing
+from engine.errors import UnknownFact
+from engine.fact import Fact
+from engine.fees import FeeRule
+from engine.instrument import Instrument
+from engine.pricing import Price
+from engine.refusals import refused
+from engine.report import Report
+from engine.values import (
+    EXACT,
+    UNITS,
+    ZERO,
+    Side,
+)
+from engine.wish import Wish, amount_of
+
+# --- facts ---------------------------------------------------------------------------------------
+
+
+class Placed(Fact, frozen=True):
+    """An order was accepted: what was asked, and all that it was decided by.
+
+    A buy has `cash_amount` and `net_cash_amount` (what is left of it after the quoted fee), a sell has
+    `quantity`. `price` is the ask or bid it was accepted at, `settlement_date` when it would settle if
+    traded that day, `request` the SHA-256 of the request for comparing a repeated idempotency key.
+    """
+
+    order: str
+    account: str
+    purpose: str
+    side: Side
+    instrument: str
+    instrument_type: str
+    symbol: str
+    name: str
+    currency: str
+    cash_amount: Decimal | None
+    net_cash_amount: Decimal | None
+    quantity: Decimal | None
+    fee_rate: Decimal
+    fee_minimum: Decimal
+    price: Decimal
+    accrued_interest: Decimal
+    price_at_us: int
+    price_type: str
+    par_value: Decimal
+    trading_increment: Decimal
+    decimal_precision: int
+    settlement_date: date
+    automatic_rollover: bool
+    request: bytes | None
+    at_us: int
+
+
+class MadePending(Fact, frozen=True):
+    """It waits before going to the venue: `price_too_old`, `market_closed` or `pre_trade_check`."""
+
+    reason: str
+    at_us: int
+
+
+class ExecutionStarted(Fact, frozen=True):
+    """It goes to the venue, for `quantity` units at most, as the price of this moment has it."""
+
+    venue: str
+    venue_order: str
+    price: Decimal
+    accrued_interest: Decimal
+    quantity: Decimal
+    at_us: int
+
+
+class TradeRecorded(Fact, frozen=True):
+    """The venue executed `quantity` units; `notional` and `fee` are its shares of the order's.
+
+    `price` as the instrument is priced; `accrued_interest` per unit; `consideration` is the exact
+    worth of them all, and `notional` its rounded share.
+    """
+
+    trade: str
+    position: str
+    venue: str
+    execution_reference: str
+    price: Decimal
+    quantity: Decimal
+    accrued_interest: Decimal
+    consideration: Decimal
+    notional: Decimal
+    fee: Decimal
+    settlement_date: date
+    executed_at_us: int
+    counterparty: str | None
+    execution_broker: str | None
+    ytm: Decimal | None
+    at_us: int
+
+
+class Filled(Fact, frozen=True):
+    """The execution is over, wholly or in part; what was not used is released."""
+
+    at_us: int
+
+
+class TradeSettled(Fact, frozen=True):
+    """Cash and units of one trade have been exchanged."""
+
+    trade: str
+    at_us: int
+
+
+class Settled(Fact, frozen=True):
+    """All trades have settled."""
+
+    at_us: int
+
+
+class CancelRequested(Fact, frozen=True):
+    """The venue is asked to stop. `request` as in Placed."""
+
+    request: bytes | None
+    at_us: int
+
+
+class CancelRejected(Fact, frozen=True):
+    """The venue goes on."""
+
+    at_us: int
+
+
+class Cancelled(Fact, frozen=True):
+    """It ended without a trade, for one of REASONS; what it had reserved is released.
+
+    `request` as in Placed.
+    """
+
+    reason: str
+    request: bytes | None
+    at_us: int
+
+
+REASONS: Final = (
+    "requested",
+    "unfilled",
+    "venue_rejected",
+    "below_minimum_quantity",
+    "instrument_not_trading",
+    "expired",
+    "account_closed",
+)
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+class Trade(msgspec.Struct, frozen=True, array_like=True):
+    """One execution; `status` is `executed`, `settled` or `busted`."""
+
+    terms: TradeRecorded
+    status: str
+    settled_at_us: int | None
+    modified_at_us: int
+
+
+class Order(msgspec.Struct, frozen=True, array_like=True):
+    """An order as its facts have left it.
+
+    `ordered` is what the venue was asked for, in units; `consideration` the exact, unrounded worth of
+    all trades; `traded_notional` and `charged` are what the trades were given of it and of the fees.
+    """
+
+    terms: Placed
+    status: str
+    modified_at_us: int
+    venue: str | None = None
+    venue_order: str | None = None
+    ordered: Decimal = ZERO
+    trades: tuple[Trade, ...] = ()
+    consideration: Decimal = ZERO
+    traded_quantity: Decimal = ZERO
+    traded_notional: Decimal = ZERO
+    charged: Decimal = ZERO
+    cancel_requested: bool = False
+    cancelled_reason: str | None = None
+    filled_at_us: int | None = None
+    settled_at_us: int | None = None
+    cancelled_at_us: int | None = None
+
+    @property
+    def fees(self) -> Decimal:
+        """The quote while a buy waits for its first trade, then what its trades were charged."""
+        cash_amount, net = self.terms.cash_amount, self.terms.net_cash_amount
+        if cash_amount is None or net is None or self.trades:
+            return self.charged
+        return cash_amount - cash_amount if self.status == "cancelled" else cash_amount - net
+
+    @property
+    def net_cash_amount(self) -> Decimal | None:
+        """Fixed for a buy; for a sell what its trades brought after fees, None before the first."""
+        if self.terms.side == "buy" or not self.trades:
+            return self.terms.net_cash_amount
+        return self.traded_notional - self.charged
+
+    @property
+    def reserved(self) -> Decimal:
+        """Still reserved in the account: cash of a buy, units of a sell, 0 once execution is over."""
+        if self.status not in CANCELLABLE:
+            return ZERO
+        if self.terms.cash_amount is not None:
+            return self.terms.cash_amount - self.traded_notional - self.charged
+        assert self.terms.quantity is not None
+        return self.terms.quantity - self.traded_quantity
+
+    @property
+    def is_cancellable(self) -> bool:
+        """Whether asking to cancel would do something."""
+        return self.status in CANCELLABLE and not self.cancel_requested
+
+    def knows(self, report: Report) -> bool:
+        """Whether the execution that `report` is about is booked already."""
+        key = (report.venue, report.execution_reference)
+        return any((t.terms.venue, t.terms.execution_reference) == key for t in self.trades)
+
+    def trade(self, trade: str) -> Trade | None:
+        """One of its trades by id."""
+        return next((known for known in self.trades if known.terms.trade == trade), None)
+
+
+CANCELLABLE: Final = ("placed", "pending", "executing")
+TERMINAL: Final = ("settled", "cancelled")
+
+NEXT: Final[dict[tuple[str | None, type[Fact]], str]] = {
+    (None, Placed): "placed",
+    ("placed", MadePending): "pending",
+    ("placed", ExecutionStarted): "executing",
+    ("placed", Cancelled): "cancelled",
+    ("pending", ExecutionStarted): "executing",
+    ("pending", Cancelled): "cancelled",
+    ("executing", TradeRecorded): "executing",
+    ("executing", CancelRequested): "executing",
+    ("executing", CancelRejected): "executing",
+    ("executing", Filled): "filled",
+    ("executing", Cancelled): "cancelled",
+    ("filled", TradeSettled): "filled",
+    ("filled", Settled): "settled",
+}
+"""(status, fact) -> status. What is not here cannot happen. A decision that comes again, or too late to
+matter, finds no entry and decides nothing."""
+
+# --- decisions -----------------------------------------------------------------------------------
+
+
+def place(
+    wish: Wish,
+    security: Instrument,
+    price: Price | None,
+    fee: FeeRule,
+    *,
+    order: str,
+    account: str,
+    settlement_date: date,
+    held: Decimal,
+    at_us: int,
+) -> Placed:
+    """Accepts an order. The account's permission and funds are `account`'s to check.
+
+    `settlement_date` is when a trade of today would settle, `held` the units that the account has.
+    Raises Refused: `missing_param`, `invalid_param`, `instrument_not_trading`,
+    `instrument_buy_only`, `instrument_sell_only`, `missing_price`, `instrument_too_close_to_maturity`.
+    """
+    terms = security.terms
+    amount = amount_of(wish, terms)
+    instrument.check_trading(terms, wish.side)
+    quoted = pricing.quoted(price, wish.side)
+    assert price is not None
+    instrument.check_maturity(terms, settlement_date)
+    buy, net = wish.side == "buy", None
+    if buy:
+        net = fees.net_of(fee, amount, UNITS[terms.trading_currency])
+        instrument.check_amount(terms, amount, first=not held)
+        unit = pricing.unit_price(quoted, price.accrued_interest, terms.price_type, terms.par_value)
+        bought = pricing.quantity_for(net, unit, terms.trading_increment)
+        instrument.check_quantity(terms, bought, "cash_amount")
+    elif amount != held:  # all that is held may always be sold, whatever the steps are by now
+        instrument.check_quantity(terms, amount, "quantity")
+        instrument.check_increment(terms, amount)
+    return Placed(
+        order,
+        account,
+        wish.purpose,
+        wish.side,
+        security.id,
+        terms.instrument_type,
+        terms.symbol,
+        terms.name,
+        terms.trading_currency,
+        amount if buy else None,
+        net,
+        None if buy else amount,
+        fee.rate,
+        fee.minimum,
+        quoted,
+        price.accrued_interest,
+        price.at_us,
+        terms.price_type,
+        terms.par_value,
+        terms.trading_increment,
+        terms.decimal_precision,
+        settlement_date,
+        wish.automatic_rollover,
+        wish.request,
+        at_us,
+    )
+
+
+def make_pending(state: Order, reason: str, *, at_us: int) -> list[Fact]:
+    """Lets a placed order wait for `price_too_old`, `market_closed` or `pre_trade_check`."""
+    return [MadePending(reason, at_us)] if can(state, MadePending) else []
+
+
+def start_execution(
+    state: Order, venue: str, venue_order: str, price: Price, *, at_us: int
+) -> list[Fact]:
+    """Sends it to a venue: a buy for as many units as the price of now allows.
+
+    Cancelled instead (`below_minimum_quantity`) when these are none. Raises Refused `missing_price`.
+    """
+    if not can(state, ExecutionStarted):
+        return []
+    terms = state.terms
+    quoted, accrued = pricing.quoted(price, terms.side), price.accrued_interest
+    quantity = terms.quantity
+    if quantity is None:
+        assert terms.net_cash_amount is not None
+        unit = pricing.unit_price(quoted, accrued, terms.price_type, terms.par_value)
+        quantity = pricing.quantity_for(terms.net_cash_amount, unit, terms.trading_increment)
+        if not quantity:
+            return cancel(state, "below_minimum_quantity", at_us=at_us)
+    return [ExecutionStarted(venue, venue_order, quoted, accrued, quantity, at_us)]
+
+
+def fill(state: Order, reason: str = "unfilled", *, at_us: int) -> list[Fact]:
+    """The venue's execution is over: filled with any trade, cancelled for `reason` without."""
+    if not can(state, Filled):
+        return []
+    return [Filled(at_us)] if state.trades else [Cancelled(reason, None, at_us)]
+
+
+def settle_trade(state: Order, trade: str, business_date: date, *, at_us: int) -> list[Fact]:
+    """Settles one trade, once the execution is over.
+
+    Raises Refused `not_found`, or `invalid_request` before its settlement date.
+    """
+    known = state.trade(trade)
+    if known is None:
+        raise refused("not_found", "the order has no such trade")
+    if known.status != "executed" or not can(state, TradeSettled):
+        return []
+    due = known.terms.settlement_date
+    if business_date < due:
+        raise refused("invalid_request", f"settles on {due}", settlement_date=due)
+    return [TradeSettled(trade, at_us)]
+
+
+def settle(state: Order, *, at_us: int) -> list[Fact]:
+    """Ends a filled order whose trades have all settled."""
+    open_trades = any(trade.status == "executed" for trade in state.trades)
+    return [Settled(at_us)] if can(state, Settled) and not open_trades else []
+
+
+def request_cancel(state: Order, *, at_us: int, request: bytes | None = None) -> list[Fact]:
+    """The client's wish: done at once before the venue has it, else the venue is asked.
+
+    Raises Refused `order_cancel_forbidden` when the execution is over.
+    """
+    if state.status == "cancelled" or state.cancel_requested:
+        return []
+    if can(state, CancelRequested):
+        return [CancelRequested(request, at_us)]
+    if not can(state, Cancelled):
+        raise refused("order_cancel_forbidden", f"it is {state.status}", status=state.status)
+    return [Cancelled("requested", request, at_us)]
+
+
+def reject_cancel(state: Order, *, at_us: int) -> list[Fact]:
+    """The venue goes on; the client may ask again."""
+    return [CancelRejected(at_us)] if state.cancel_requested else []
+
+
+def cancel(state: Order, reason: str, *, at_us: int) -> list[Fact]:
+    """Ends an order that no venue has, for a reason of ours (see REASONS)."""
+    with_venue = can(state, CancelRequested)
+    return [Cancelled(reason, None, at_us)] if can(state, Cancelled) and not with_venue else []
+
+
+def can(state: Order, kind: type[Fact]) -> bool:
+    """Whether a fact can follow."""
+    return (state.status, kind) in NEXT
+
+
+# --- evolve --------------------------------------------------------------------------------------
+
+
+def evolve(state: Order | None, fact: Fact) -> Order:
+    """The state after `fact`. Raises UnknownFact for one that cannot follow."""
+    status = NEXT.get((state.status if state else None, type(fact)))
+    if status is None:
+        raise UnknownFact(f"an order has no {type(fact).__name__} here")
+    if state is None:
+        assert isinstance(fact, Placed)
+        return Order(fact, status, fact.at_us)
+    changes = _changes(state, fact)
+    at_us = fact.at_us  # type: ignore[attr-defined]
+    return replace(state, status=status, modified_at_us=at_us, **changes)
+
+
+def _changes(state: Order, fact: Fact) -> dict[str, Any]:
+    """What a fact changes beside the status."""
+    changes: dict[str, Any] = {}
+    match fact:
+        case ExecutionStarted(venue=venue, venue_order=venue_order, quantity=quantity):
+            changes = {"venue": venue, "venue_order": venue_order, "ordered": quantity}
+        case TradeRecorded():
+            changes = {
+                "trades": (*state.trades, Trade(fact, "executed", None, fact.at_us)),
+                "consideration": EXACT.add(state.consideration, fact.consideration),
+                "traded_quantity": state.traded_quantity + fact.quantity,
+                "traded_notional": state.traded_notional + fact.notional,
+                "charged": state.charged + fact.fee,
+            }
+        case TradeSettled(trade, at_us):
+            changes = {"trades": tuple(_settled(known, trade, at_us) for known in state.trades)}
+        case CancelRequested():
+            changes = {"cancel_requested": True}
+        case CancelRejected():
+            changes = {"cancel_requested": False}
+        case Filled(at_us):
+            changes = {"filled_at_us": at_us, "cancel_requested": False}
+        case Settled(at_us):
+            changes = {"settled_at_us": at_us}
+        case Cancelled(reason, _, at_us):
+            ended = {"cancelled_reason": reason, "cancelled_at_us": at_us}
+            changes = {**ended, "cancel_requested": False}
+    return changes
+
+
+def _settled(known: Trade, trade: str, at_us: int) -> Trade:
+    if known.terms.trade != trade:
+        return known
+    return replace(known, status="settled", settled_at_us=at_us, modified_at_us=at_us)

@@ -1,0 +1,79 @@
+"""Deposits and withdrawals across their two streams: the account's facts first, then the payment's."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import NamedTuple
+
+from engine import account as accounts
+from engine import holdings
+from engine import payment as payments
+from engine.account import Account
+from engine.fact import Fact
+from engine.payment import Kind, Payment
+from engine.refusals import invalid, refused
+from engine.values import CURRENCIES, at_scale
+
+
+class Decided(NamedTuple):
+    """Facts by stream, in the order in which they are to be appended."""
+
+    account: list[Fact]
+    payment: list[Fact]
+
+
+def create(
+    account: Account | None,
+    payment: Payment | None,
+    kind: Kind,
+    *,
+    payment_id: str,
+    currency: str,
+    amount: Decimal,
+    at_us: int,
+    request: bytes | None = None,
+) -> Decided:
+    """Announces a deposit, or asks for a withdrawal and reserves its cash, once.
+
+    Raises Refused: `not_found`, `deposit_forbidden`, `withdrawal_forbidden`, `currency_not_supported`,
+    `invalid_param`, `insufficient_funds`.
+    """
+    if payment is not None:
+        return Decided([], [])
+    if account is None:
+        raise refused("not_found", "no such account", path="account")
+    accounts.check(account, kind, currency)
+    scaled = at_scale(amount, CURRENCIES[currency])
+    if scaled is None:
+        raise invalid("amount", "invalid_decimal")
+    if not scaled:
+        raise invalid("amount", "not_positive")
+    reserved: list[Fact] = []
+    if kind == "withdrawal":
+        reserved = holdings.reserve_withdrawal(
+            account.holdings, payment_id, currency, scaled, at_us=at_us
+        )
+    created = payments.create(kind, payment_id, account.id, currency, scaled, request, at_us)
+    return Decided(reserved, [created])
+
+
+def complete(account: Account, payment: Payment | None, *, at_us: int) -> Decided:
+    """Books the money. Raises Refused `not_found`, or `..._forbidden` when it failed before."""
+    known = _found(payment)
+    ended = payments.complete(known, at_us=at_us)
+    if ended and known.kind == "deposit" and account.status == "closed":
+        raise refused("deposit_forbidden", "the account is closed", status=account.status)
+    return Decided(holdings.pay(known, at_us=at_us) if ended else [], ended)
+
+
+def fail(payment: Payment | None, *, at_us: int) -> Decided:
+    """Releases what a withdrawal had reserved. Raises Refused as `complete` does."""
+    known = _found(payment)
+    ended = payments.fail(known, at_us=at_us)
+    return Decided(holdings.release_withdrawal(known, at_us=at_us) if ended else [], ended)
+
+
+def _found(payment: Payment | None) -> Payment:
+    if payment is None:
+        raise refused("not_found", "no such payment", path="payment")
+    return payment

@@ -1,0 +1,158 @@
+"""Deposits and withdrawals: each its own stream; the money itself moves in the account's facts."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final, Literal
+
+import msgspec
+
+from engine.errors import UnknownFact
+from engine.fact import Fact
+from engine.refusals import refused
+
+Kind = Literal["deposit", "withdrawal"]
+
+# --- facts ---------------------------------------------------------------------------------------
+
+
+class DepositOpened(Fact, frozen=True):
+    """A deposit is announced; nothing is booked before the money has come.
+
+    `request` is the SHA-256 of the request, by which a repeated idempotency key is compared.
+    """
+
+    deposit: str
+    account: str
+    currency: str
+    amount: Decimal
+    request: bytes | None
+    at_us: int
+
+
+class DepositCompleted(Fact, frozen=True):
+    """The money has come."""
+
+    at_us: int
+
+
+class DepositFailed(Fact, frozen=True):
+    """The money will not come."""
+
+    at_us: int
+
+
+class WithdrawalOpened(Fact, frozen=True):
+    """A withdrawal is asked for; its amount is reserved. `request` as in DepositOpened."""
+
+    withdrawal: str
+    account: str
+    currency: str
+    amount: Decimal
+    request: bytes | None
+    at_us: int
+
+
+class WithdrawalCompleted(Fact, frozen=True):
+    """The money has left."""
+
+    at_us: int
+
+
+class WithdrawalFailed(Fact, frozen=True):
+    """The money stays; its reservation is released."""
+
+    at_us: int
+
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+class Payment(msgspec.Struct, frozen=True, array_like=True):
+    """A deposit or a withdrawal; `amount` above 0 at the scale of `currency`."""
+
+    id: str
+    kind: Kind
+    account: str
+    currency: str
+    amount: Decimal
+    status: str
+    completed_at_us: int | None
+    created_at_us: int
+    modified_at_us: int
+
+
+NEXT: Final[dict[tuple[str | None, type[Fact]], str]] = {
+    (None, DepositOpened): "open",
+    (None, WithdrawalOpened): "open",
+    ("open", DepositCompleted): "completed",
+    ("open", DepositFailed): "failed",
+    ("open", WithdrawalCompleted): "completed",
+    ("open", WithdrawalFailed): "failed",
+}
+_OPENED: Final[dict[Kind, type[DepositOpened | WithdrawalOpened]]] = {
+    "deposit": DepositOpened,
+    "withdrawal": WithdrawalOpened,
+}
+_ENDED: Final[dict[tuple[Kind, str], type[Fact]]] = {
+    ("deposit", "completed"): DepositCompleted,
+    ("deposit", "failed"): DepositFailed,
+    ("withdrawal", "completed"): WithdrawalCompleted,
+    ("withdrawal", "failed"): WithdrawalFailed,
+}
+
+# --- decisions -----------------------------------------------------------------------------------
+
+
+def create(  # noqa: PLR0917  (the fields of the fact, in its order)
+    kind: Kind,
+    payment: str,
+    account: str,
+    currency: str,
+    amount: Decimal,
+    request: bytes | None,
+    at_us: int,
+) -> Fact:
+    """Announces a payment. Whether the account allows it is `account`'s to say."""
+    return _OPENED[kind](payment, account, currency, amount, request, at_us)
+
+
+def complete(state: Payment, *, at_us: int) -> list[Fact]:
+    """The money has moved."""
+    return _end(state, "completed", at_us)
+
+
+def fail(state: Payment, *, at_us: int) -> list[Fact]:
+    """The money will not move."""
+    return _end(state, "failed", at_us)
+
+
+def _end(state: Payment, status: str, at_us: int) -> list[Fact]:
+    """Once; refused when it ended the other way."""
+    if state.status == status:
+        return []
+    kind = _ENDED[state.kind, status]
+    if (state.status, kind) not in NEXT:
+        raise refused(f"{state.kind}_forbidden", f"it has {state.status}", status=state.status)
+    return [kind(at_us)]
+
+
+# --- evolve --------------------------------------------------------------------------------------
+
+
+def evolve(state: Payment | None, fact: Fact) -> Payment:
+    """The state after `fact`. Raises UnknownFact for one that cannot follow."""
+    status = NEXT.get((state.status if state else None, type(fact)))
+    if status is None:
+        raise UnknownFact(f"a payment has no {type(fact).__name__} here")
+    match fact:
+        case DepositOpened(deposit, account, currency, amount, _, at_us):
+            return Payment(deposit, "deposit", account, currency, amount, status, None, at_us, at_us)
+        case WithdrawalOpened(withdrawal, account, currency, amount, _, at_us):
+            return Payment(
+                withdrawal, "withdrawal", account, currency, amount, status, None, at_us, at_us
+            )
+    assert state is not None
+    at_us = fact.at_us  # type: ignore[attr-defined]
+    done = at_us if status == "completed" else None
+    return msgspec.structs.replace(state, status=status, completed_at_us=done, modified_at_us=at_us)

@@ -1,0 +1,61 @@
+"""Stored name -> fact, for all facts of all aggregates. Names are for ever; classes may move."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from engine import account, holdings, instrument, order, payment, report
+from engine.codec import Codec, Upcast
+from engine.fact import Fact
+
+STORED: Final[dict[str, type[Fact]]] = {
+    "account.opened.1": account.AccountOpened,
+    "account.changed.1": account.AccountChanged,
+    "account.suspended.1": account.AccountSuspended,
+    "account.activated.1": account.AccountActivated,
+    "account.closing.1": account.AccountClosing,
+    "account.closed.1": account.AccountClosed,
+    "account.cash_deposited.1": holdings.CashDeposited,
+    "account.cash_withdrawn.1": holdings.CashWithdrawn,
+    "account.funds_reserved.1": holdings.FundsReserved,
+    "account.funds_released.1": holdings.FundsReleased,
+    "account.units_reserved.1": holdings.UnitsReserved,
+    "account.units_released.1": holdings.UnitsReleased,
+    "account.position_opened.1": holdings.PositionOpened,
+    "account.buy_booked.1": holdings.BuyBooked,
+    "account.sell_booked.1": holdings.SellBooked,
+    "account.buy_settled.1": holdings.BuySettled,
+    "account.sell_settled.1": holdings.SellSettled,
+    "account.position_closed.1": holdings.PositionClosed,
+    "order.placed.1": order.Placed,
+    "order.made_pending.1": order.MadePending,
+    "order.execution_started.1": order.ExecutionStarted,
+    "order.trade_recorded.1": order.TradeRecorded,
+    "order.filled.1": order.Filled,
+    "order.trade_settled.1": order.TradeSettled,
+    "order.settled.1": order.Settled,
+    "order.cancel_requested.1": order.CancelRequested,
+    "order.cancel_rejected.1": order.CancelRejected,
+    "order.cancelled.1": order.Cancelled,
+    "instrument.listed.1": instrument.InstrumentListed,
+    "instrument.changed.1": instrument.InstrumentChanged,
+    "deposit.opened.1": payment.DepositOpened,
+    "deposit.completed.1": payment.DepositCompleted,
+    "deposit.failed.1": payment.DepositFailed,
+    "withdrawal.opened.1": payment.WithdrawalOpened,
+    "withdrawal.completed.1": payment.WithdrawalCompleted,
+    "withdrawal.failed.1": payment.WithdrawalFailed,
+    "report.parked.1": report.ReportParked,
+    "report.booked.1": report.ReportBooked,
+    "report.rejected.1": report.ReportRejected,
+}
+
+UPCASTS: Final[dict[str, Upcast]] = {}
+"""Older stored name -> (newer name, old field values -> new field values)."""
+
+
+@cache
+def engine_codec() -> Codec:
+    """The codec of the engine's own facts; one for the process."""
+    return Codec(STORED, UPCASTS)

@@ -1,0 +1,177 @@
+"""What happens to an order, across all streams it touches: one function for each thing that can happen.
+
+Each returns `Decided`: facts of the account first, so that at every place of the journal the money is
+where the order's status says it is, then of the order, then a parked report. All of one call belong in
+one append.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Final, NamedTuple
+
+from engine import account as accounts
+from engine import booking, calendar, holdings
+from engine import order as orders
+from engine import report as reports
+from engine.account import Account
+from engine.fact import Fact
+from engine.fees import FeeRule
+from engine.instrument import Instrument, trading_fault
+from engine.order import Cancelled, Filled, Order
+from engine.pricing import Price
+from engine.refusals import refused
+from engine.report import ParkedReport, Report
+from engine.wish import Wish
+
+
+class Decided(NamedTuple):
+    """Facts by stream, in the order in which they are to be appended."""
+
+    account: list[Fact]
+    order: list[Fact]
+    parked: list[Fact]
+
+
+_NOTHING: Final = Decided([], [], [])
+
+
+def place(
+    wish: Wish,
+    account: Account | None,
+    order: Order | None,
+    instrument: Instrument | None,
+    *,
+    price: Price | None,
+    fee: FeeRule,
+    order_id: str,
+    business_date: date,
+    at_us: int,
+) -> Decided:
+    """Accepts an order and reserves what it may use, once.
+
+    Raises Refused as `accounts.check`, `orders.place` and `holdings.reserve` do, or `not_found`.
+    """
+    if order is not None:
+        return _NOTHING
+    if account is None:
+        raise refused("not_found", "no such account", path="account")
+    if instrument is None:
+        raise refused("not_found", "no such instrument", path="instrument")
+    accounts.check(account, wish.side, instrument.terms.trading_currency)
+    placed = orders.place(
+        wish,
+        instrument,
+        price,
+        fee,
+        order=order_id,
+        account=account.id,
+        settlement_date=_settlement_date(instrument, business_date),
+        held=account.holdings.held(instrument.id),
+        at_us=at_us,
+    )
+    return Decided(holdings.reserve(account.holdings, placed), [placed], [])
+
+
+def start_execution(
+    account: Account,
+    order: Order,
+    instrument: Instrument,
+    price: Price,
+    *,
+    venue: str,
+    venue_order: str,
+    at_us: int,
+) -> Decided:
+    """Sends an order to a venue, or cancels it when that makes no sense any more."""
+    side = order.terms.side
+    if trading_fault(instrument.terms, side):
+        return cancel(order, "instrument_not_trading", at_us=at_us)
+    if account.status != "suspended" and side not in accounts.PERMITS[account.status]:
+        return cancel(order, "account_closed", at_us=at_us)
+    return _released(order, orders.start_execution(order, venue, venue_order, price, at_us=at_us), at_us)
+
+
+def request_cancel(order: Order | None, *, at_us: int, request: bytes | None = None) -> Decided:
+    """The client's wish. Raises Refused `not_found` or `order_cancel_forbidden`."""
+    if order is None:
+        raise refused("not_found", "no such order", path="order")
+    return _released(order, orders.request_cancel(order, at_us=at_us, request=request), at_us)
+
+
+def cancel(order: Order, reason: str, *, at_us: int) -> Decided:
+    """Our own decision about an order that no venue has."""
+    return _released(order, orders.cancel(order, reason, at_us=at_us), at_us)
+
+
+def take(
+    report: Report,
+    account: Account | None,
+    order: Order | None,
+    instrument: Instrument | None,
+    parked: ParkedReport | None,
+    *,
+    trade_id: str,
+    position_id: str,
+    business_date: date,
+    at_us: int,
+) -> Decided:
+    """What a venue reports, once per (venue, execution reference); parked if it contradicts the order.
+
+    `account` and `instrument` are the order's; `parked` is what is known of this very report. Never
+    raises: what a venue says has happened.
+    """
+    if parked or (order and order.knows(report)):
+        return _NOTHING
+    fault = booking.contradiction(order, report)
+    if fault or order is None or account is None or instrument is None:
+        return Decided([], [], reports.park(parked, report, fault or "unknown_order", at_us=at_us))
+    if report.kind == "ended":
+        return _released(order, orders.fill(order, report.reason, at_us=at_us), at_us)
+    if report.kind == "cancelled":
+        return _released(order, orders.fill(order, "requested", at_us=at_us), at_us)
+    if report.kind == "cancel_rejected":
+        return Decided([], orders.reject_cancel(order, at_us=at_us), [])
+    trade = booking.record_trade(
+        order,
+        report,
+        trade_id,
+        holdings.position_for(account.holdings, order.terms.instrument, position_id),
+        settlement_date=_settlement_date(instrument, business_date),
+        at_us=at_us,
+    )
+    return Decided(holdings.book(account.holdings, order, trade), [trade], [])
+
+
+def settle_trade(
+    account: Account, order: Order, trade: str, business_date: date, *, at_us: int
+) -> Decided:
+    """Settles one trade; the last one settles the order. Raises Refused: see `orders.settle_trade`."""
+    settled = orders.settle_trade(order, trade, business_date, at_us=at_us)
+    if not settled:
+        return _NOTHING
+    known = order.trade(trade)
+    assert known is not None
+    after = orders.evolve(order, settled[0])
+    return Decided(
+        holdings.settle(account.holdings, order, known, at_us=at_us),
+        settled + orders.settle(after, at_us=at_us),
+        [],
+    )
+
+
+def _released(order: Order, facts: list[Fact], at_us: int) -> Decided:
+    """An end of execution frees what is still reserved, in the same append and before it."""
+    over = any(isinstance(fact, Cancelled | Filled) for fact in facts)
+    return Decided(holdings.release(order, at_us=at_us) if over else [], facts, [])
+
+
+def _settlement_date(instrument: Instrument, trade_date: date) -> date:
+    terms = instrument.terms
+    return calendar.settlement_date(
+        trade_date,
+        terms.issuer_country,
+        terms.instrument_type,
+        terms.trading_currency,
+        terms.settlement_days,
+    )

@@ -1,0 +1,126 @@
+"""Amounts as people and programs write them: currencies, strict decimals, rounding, plain printing.
+
+Money is `Decimal` at the full scale of its currency (`100.00` USD, `100` JPY, `100.000` KWD), quantities
+at the scale of their instrument. Products and quotients go through `EXACT`, which raises instead of
+rounding; whatever is rounded says so by name.
+"""
+
+from __future__ import annotations
+
+import decimal
+import re
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
+from functools import lru_cache
+from typing import Final, Literal
+
+from engine.limits import DECIMAL_DIGITS_MAX, EXACT_DIGITS
+from engine.refusals import invalid
+
+Side = Literal["buy", "sell"]
+
+ZERO: Final = Decimal(0)
+PRICE_PLACES: Final = 8
+COST_PLACES: Final = 20
+"""A position's cost keeps this many, so that splitting it by a sell never shows in an average price."""
+
+EXACT: Final = decimal.Context(
+    prec=EXACT_DIGITS,
+    rounding=ROUND_HALF_EVEN,
+    Emin=decimal.MIN_EMIN,
+    Emax=decimal.MAX_EMAX,
+    traps=[
+        decimal.Inexact,
+        decimal.InvalidOperation,
+        decimal.DivisionByZero,
+        decimal.Overflow,
+    ],
+)
+"""Arithmetic that is exact or raises. Independent of what a thread has set as its own context."""
+
+ROUNDING: Final = decimal.Context(prec=EXACT_DIGITS, traps=[decimal.InvalidOperation])
+"""For deliberate rounding: as wide as `EXACT`, and silent about what it drops."""
+
+_EXPONENTS: Final = {
+    0: """BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF""",
+    2: """AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF
+    CHE CHF CHW CNY COP COU CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ
+    GYD HKD HNL HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD
+    MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON
+    RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS
+    UAH USD USN UYU UZS VED VES WST XAD XCD XCG YER ZAR ZMW ZWG""",
+    3: """BHD IQD JOD KWD LYD OMR TND""",
+    4: """CLF UYW""",
+}
+CURRENCIES: Final = {code: exponent for exponent, codes in _EXPONENTS.items() for code in codes.split()}
+"""ISO 4217: code of each active currency -> decimals of its smallest coin or book unit."""
+
+STEPS: Final = tuple(Decimal(1).scaleb(-places) for places in range(COST_PLACES + 1))
+"""STEPS[n] is 10^-n, the smallest step of a value with n decimals."""
+UNITS: Final = {code: STEPS[exponent] for code, exponent in CURRENCIES.items()}
+"""Currency -> its smallest amount, e.g. 0.01 for USD."""
+
+
+@lru_cache(maxsize=32)
+def _written(places: int) -> re.Pattern[str]:
+    fraction = rf"(\.[0-9]{{1,{places}}})?" if places else ""
+    return re.compile(rf"(0|[1-9][0-9]{{0,{DECIMAL_DIGITS_MAX - 1}}}){fraction}", re.ASCII)
+
+
+def parse_decimal(text: object, places: int, path: str) -> Decimal:
+    """`text` at exactly `places` decimals, which it may have fewer of.
+
+    Accepts plain ASCII digits only: no sign, exponent, blank, separator, leading zero or bare point.
+    Raises Refused `invalid_param` naming `path`.
+    """
+    if isinstance(text, str) and _written(places).fullmatch(text):
+        return Decimal(text).quantize(STEPS[places], context=EXACT)
+    raise invalid(path, "invalid_decimal", f"a plain decimal with at most {places} decimals")
+
+
+def parse_amount(text: object, currency: str, path: str) -> Decimal:
+    """An amount of money in `currency` (see `parse_decimal`)."""
+    return parse_decimal(text, CURRENCIES[currency], path)
+
+
+def at_scale(number: object, places: int) -> Decimal | None:
+    """`number` at exactly `places` decimals; None if it cannot have been read by `parse_decimal`."""
+    if not isinstance(number, Decimal) or not number.is_finite() or number.is_signed():
+        return None
+    if number.adjusted() >= DECIMAL_DIGITS_MAX:
+        return None
+    scaled = number.quantize(STEPS[places], ROUND_FLOOR, ROUNDING)
+    return scaled if scaled == number else None
+
+
+def round_half_up(number: Decimal, step: Decimal) -> Decimal:
+    """The nearest multiple of `step` (a power of ten); exactly a half goes away from zero."""
+    return number.quantize(step, ROUND_HALF_UP, ROUNDING)
+
+
+def divide_half_up(numerator: Decimal, denominator: Decimal, step: Decimal) -> Decimal:
+    """numerator / denominator, both not below 0, to the nearest multiple of `step`, a half upwards.
+
+    Rounds once, from the exact quotient, which itself need not end.
+    """
+    whole, rest, divisor = _split(numerator, denominator, step)
+    up = EXACT.add(rest, rest) >= divisor
+    return EXACT.multiply(EXACT.add(whole, Decimal(up)), step)
+
+
+def divide_half_even(numerator: Decimal, denominator: Decimal, step: Decimal) -> Decimal:
+    """The same with exactly a half going to the even neighbour."""
+    whole, rest, divisor = _split(numerator, denominator, step)
+    twice = EXACT.add(rest, rest)
+    up = twice > divisor or (twice == divisor and whole % 2 == 1)
+    return EXACT.multiply(EXACT.add(whole, Decimal(up)), step)
+
+
+def _split(numerator: Decimal, denominator: Decimal, step: Decimal) -> tuple[Decimal, Decimal, Decimal]:
+    """(whole steps in the quotient, what is left of the numerator, what a whole step takes)."""
+    divisor = EXACT.multiply(denominator, step)
+    return *EXACT.divmod(numerator, divisor), divisor
+
+
+def plain(number: Decimal) -> str:
+    """Digits as the wire has them: scale kept, never an exponent, never a signed zero."""
+    return format(number if number else abs(number), "f")

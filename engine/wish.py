@@ -1,0 +1,51 @@
+"""What a client asks for when placing an order, and whether it has the shape of one."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from engine.instrument import Terms
+from engine.refusals import invalid
+from engine.values import CURRENCIES, Side, at_scale
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """A buy has `cash_amount`, in the instrument's currency; a sell has `quantity`, in units.
+
+    `request` is the SHA-256 of the request in canonical form, None without an idempotency key.
+    """
+
+    side: Side
+    cash_amount: Decimal | None = None
+    quantity: Decimal | None = None
+    automatic_rollover: bool = False
+    purpose: str = "user_request"
+    request: bytes | None = None
+
+
+def amount_of(wish: Wish, terms: Terms) -> Decimal:
+    """The buy's cash amount or the sell's quantity, at scale.
+
+    Raises Refused `missing_param` without it, `invalid_param` for the other one, for an amount that is
+    not above 0 or too fine, or for a rollover of what does not roll over.
+    """
+    if wish.side == "buy":
+        name, given, unwanted = "cash_amount", wish.cash_amount, wish.quantity
+        other, places = "quantity", CURRENCIES[terms.trading_currency]
+    else:
+        name, given, unwanted = "quantity", wish.quantity, wish.cash_amount
+        other, places = "cash_amount", terms.decimal_precision
+    if unwanted is not None:
+        raise invalid(other, "unexpected_param")
+    if given is None:
+        raise invalid(name, "missing_param")
+    amount = at_scale(given, places)
+    if amount is None:
+        raise invalid(name, "invalid_decimal")
+    if not amount:
+        raise invalid(name, "not_positive")
+    if wish.automatic_rollover and (wish.side == "sell" or not terms.supports_automatic_rollover):
+        raise invalid("automatic_rollover", "not_supported")
+    return amount

@@ -1,0 +1,144 @@
+"""One fact of every kind, with every field set to something that can be told apart."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from engine import account, holdings, instrument, order, payment, report
+from engine.fact import Envelope, Fact
+
+AT_US = 1_773_325_800_123_456
+DAY = date(2026, 3, 13)
+ENVELOPE = Envelope(
+    AT_US, date(2026, 3, 12), "tenant", "cli_1", bytes(range(16)), "req_1", 42, "a_reason"
+)
+
+TERMS = instrument.Terms(
+    name="Kenya 2024 Bond A",
+    symbol="KE2024A",
+    instrument_type="bond",
+    trading_currency="KES",
+    trading_status="buy_only",
+    trading_increment=Decimal("0.05"),
+    decimal_precision=3,
+    isin="KE1234567890",
+    issuer="Republic",
+    issuer_country="KE",
+    ticker="KEB",
+    price_type="percent",
+    minimum_trading_quantity=Decimal(5),
+    minimum_initial_cash_investment=Decimal("50.00"),
+    required_cash_increment=Decimal("10.00"),
+    enforce_trading_rules=True,
+    settlement_days=3,
+    maturity_date=date(2027, 1, 31),
+    supports_automatic_rollover=True,
+    coupon=Decimal("12.5"),
+    par_value=Decimal(1000),
+    day_count_convention="ACT/365",
+)
+REPORT = report.Report(
+    "sim", "x1", "ord_1", "trade", Decimal("99.5"), Decimal("1.25"), Decimal("0.75"), AT_US - 5,
+    "counterparty", "broker", Decimal("4.25"), "expired",
+)  # fmt: skip
+_BOOKED: tuple[Any, ...] = (
+    "ord_1", "trd_1", "pos_1", "ins_1", "USD",
+    Decimal("99.5"), Decimal("1.25"), Decimal("124.38"), Decimal("0.62"), DAY,
+)  # fmt: skip
+
+SAMPLES: dict[str, Fact] = {
+    "account.opened.1": account.AccountOpened("acc_1", "tenant", "USD", ("EUR", "JPY"), AT_US),
+    "account.changed.1": account.AccountChanged(("EUR",), True, False, True, False, AT_US),
+    "account.suspended.1": account.AccountSuspended(AT_US),
+    "account.activated.1": account.AccountActivated(AT_US),
+    "account.closing.1": account.AccountClosing(AT_US),
+    "account.closed.1": account.AccountClosed(AT_US),
+    "account.cash_deposited.1": holdings.CashDeposited("dep_1", "USD", Decimal("100.00"), AT_US),
+    "account.cash_withdrawn.1": holdings.CashWithdrawn("wdr_1", "JPY", Decimal(100), AT_US),
+    "account.funds_reserved.1": holdings.FundsReserved("ord_1", "KWD", Decimal("0.001"), AT_US),
+    "account.funds_released.1": holdings.FundsReleased("ord_1", "USD", Decimal("0.50"), AT_US),
+    "account.units_reserved.1": holdings.UnitsReserved("ord_1", "ins_1", Decimal("1.250000"), AT_US),
+    "account.units_released.1": holdings.UnitsReleased("ord_1", "ins_1", Decimal(7), AT_US),
+    "account.position_opened.1": holdings.PositionOpened("pos_1", "ins_1", "USD", 6, AT_US),
+    "account.buy_booked.1": holdings.BuyBooked(*_BOOKED, True, AT_US),
+    "account.sell_booked.1": holdings.SellBooked(*_BOOKED, AT_US),
+    "account.buy_settled.1": holdings.BuySettled(
+        "ord_1", "trd_1", "pos_1", "ins_1", Decimal("1.25"), AT_US
+    ),
+    "account.sell_settled.1": holdings.SellSettled(
+        "ord_1", "trd_1", "pos_1", "ins_1", "USD", Decimal("123.76"), AT_US
+    ),
+    "account.position_closed.1": holdings.PositionClosed("pos_1", "ins_1", AT_US),
+    "order.placed.1": order.Placed(
+        order="ord_1",
+        account="acc_1",
+        purpose="user_request",
+        side="buy",
+        instrument="ins_1",
+        instrument_type="bond",
+        symbol="KE2024A",
+        name="Kenya 2024 Bond A",
+        currency="USD",
+        cash_amount=Decimal("100.00"),
+        net_cash_amount=Decimal("99.50"),
+        quantity=None,
+        fee_rate=Decimal("0.005"),
+        fee_minimum=Decimal(0),
+        price=Decimal("99.12345678"),
+        accrued_interest=Decimal("0.5"),
+        price_at_us=AT_US - 7,
+        price_type="percent",
+        par_value=Decimal(1000),
+        trading_increment=Decimal("0.05"),
+        decimal_precision=3,
+        settlement_date=DAY,
+        automatic_rollover=True,
+        request=bytes(range(32)),
+        at_us=AT_US,
+    ),
+    "order.made_pending.1": order.MadePending("market_closed", AT_US),
+    "order.execution_started.1": order.ExecutionStarted(
+        "sim", "v_1", Decimal("99.5"), Decimal("0.75"), Decimal("1.250"), AT_US
+    ),
+    "order.trade_recorded.1": order.TradeRecorded(
+        trade="trd_1",
+        position="pos_1",
+        venue="sim",
+        execution_reference="x1",
+        price=Decimal("99.5"),
+        quantity=Decimal("1.250"),
+        accrued_interest=Decimal("0.75"),
+        consideration=Decimal("125.312500"),
+        notional=Decimal("125.31"),
+        fee=Decimal("0.63"),
+        settlement_date=DAY,
+        executed_at_us=AT_US - 5,
+        counterparty="counterparty",
+        execution_broker="broker",
+        ytm=Decimal("4.25"),
+        at_us=AT_US,
+    ),
+    "order.filled.1": order.Filled(AT_US),
+    "order.trade_settled.1": order.TradeSettled("trd_1", AT_US),
+    "order.settled.1": order.Settled(AT_US),
+    "order.cancel_requested.1": order.CancelRequested(bytes(32), AT_US),
+    "order.cancel_rejected.1": order.CancelRejected(AT_US),
+    "order.cancelled.1": order.Cancelled("unfilled", None, AT_US),
+    "instrument.listed.1": instrument.InstrumentListed("ins_1", TERMS, AT_US),
+    "instrument.changed.1": instrument.InstrumentChanged(TERMS, AT_US),
+    "deposit.opened.1": payment.DepositOpened(
+        "dep_1", "acc_1", "USD", Decimal("100.00"), bytes(32), AT_US
+    ),
+    "deposit.completed.1": payment.DepositCompleted(AT_US),
+    "deposit.failed.1": payment.DepositFailed(AT_US),
+    "withdrawal.opened.1": payment.WithdrawalOpened(
+        "wdr_1", "acc_1", "USD", Decimal("100.00"), None, AT_US
+    ),
+    "withdrawal.completed.1": payment.WithdrawalCompleted(AT_US),
+    "withdrawal.failed.1": payment.WithdrawalFailed(AT_US),
+    "report.parked.1": report.ReportParked(REPORT, "too_dear", AT_US),
+    "report.booked.1": report.ReportBooked(AT_US),
+    "report.rejected.1": report.ReportRejected(AT_US),
+}

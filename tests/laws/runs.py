@@ -1,0 +1,569 @@
+"""Random runs: the same steps to the rules and to the integer model, chosen by a seed.
+
+A run prints its steps when it fails. Prices, amounts and increments are awkward on purpose: they do not
+divide, they hit minimum fees, they leave a last cent over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from fractions import Fraction
+from random import Random
+from typing import Any
+
+from engine.fees import FeeRule
+from engine.holdings import BuyBooked, CashDeposited, CashWithdrawn, SellBooked
+from engine.instrument import Terms
+from engine.pricing import Price
+from engine.report import Report
+from engine.values import CURRENCIES, EXACT
+from engine.wish import Wish
+from tests import model
+from tests.world import VENUE, World
+
+TERMS = {
+    "stock": Terms("Stock", "STK", "stock", "USD", issuer_country="US"),
+    "whole": Terms("Whole", "WHL", "etf", "JPY", trading_increment=Decimal(1), decimal_precision=0),
+    "tiny": Terms(
+        "Tiny units", "TNY", "stock", "KWD",
+        trading_increment=Decimal("0.000001"), decimal_precision=6,
+    ),
+    "bond": Terms(
+        "Bond", "BND", "bond", "USD", issuer_country="US", price_type="percent",
+        par_value=Decimal(1000), trading_increment=Decimal("0.25"),
+    ),
+}  # fmt: skip
+PRICES = {
+    "stock": ("100", "3", "33.33333333", "7.77", "0.01", "99.995"),
+    "whole": ("1", "3", "101", "999.5"),
+    "tiny": ("3", "0.00000001", "1234.56789", "77.777"),
+    "bond": ("100", "98.7654321", "33.33", "101.5"),
+}
+ACCRUED = {"bond": ("0", "1.23456789", "12.5")}
+FEES = (
+    FeeRule(),
+    FeeRule(Decimal(0)),
+    FeeRule(Decimal("0.01"), Decimal(1)),
+    FeeRule(Decimal("0.0033"), Decimal(2)),
+    FeeRule(Decimal("0.333"), Decimal(0)),
+)
+ACCOUNTS = {"acc": ("USD", "JPY", "KWD"), "two": ("USD", "JPY")}
+FLAGS = ("can_deposit", "can_withdraw", "can_place_buy_order", "can_place_sell_order")
+
+
+def scaled(number: Decimal, places: int) -> int:
+    """A decimal as the model's integer. Raises AssertionError for digits beyond the scale."""
+    whole, rest = divmod(EXACT.scaleb(number, places), 1)
+    assert not rest, f"{number} has more than {places} decimals"
+    return int(whole)
+
+
+def model_rule(rule: FeeRule, currency: str) -> model.FeeRule:
+    rate = Fraction(rule.rate)
+    minimum = scaled(rule.minimum, CURRENCIES[currency])
+    return model.FeeRule(rate.numerator, rate.denominator, minimum)
+
+
+def model_currency(code: str) -> model.Currency:
+    return model.Currency(code, CURRENCIES[code])
+
+
+class Run:
+    """Rules (`world`) and model (`model`) side by side; `steps` says what was done and answered.
+
+    `twice` asks for every step once more, which must decide nothing.
+    """
+
+    def __init__(self, seed: int, *, twice: bool = False) -> None:
+        self.random = Random(seed)
+        self.twice = twice
+        self.world, self.model = World(), model.Model()
+        self.steps: list[str] = []
+        self.number = 0
+        self.references: list[Report] = []
+        self.started: dict[str, str] = {}
+        for name, terms in TERMS.items():
+            self.put(name, terms)
+        for name, (base, *funding) in ACCOUNTS.items():
+            self._step(
+                f"open {name} {base} {funding}",
+                lambda name=name, base=base, funding=funding: self.world.open(name, base, *funding),
+                lambda name=name, base=base, funding=funding: self.model.open_account(
+                    name, model_currency(base), map(model_currency, funding)
+                ),
+            )
+        for to, currency, amount in (("acc", "USD", 1500), ("acc", "JPY", 1000), ("acc", "KWD", 700)):
+            self.pay("deposit", to, currency, Decimal(amount), complete=True)
+        self.pay("deposit", "two", "USD", Decimal(300), complete=True)
+
+    # ---- one step on both sides
+
+    def _step(self, words: str, rules: Callable[[], str], other: Callable[[], str]) -> str:
+        self.steps.append(words)
+        ours, theirs = rules(), other()
+        self.steps[-1] += f" -> {ours}"
+        if ours not in ("ok", "nothing", "parked"):
+            assert theirs == ours or ours in self.model.faults, f"the model says {theirs}"
+        else:
+            assert ours == theirs, f"the model says {theirs}"
+            if self.twice:
+                before = len(self.world.facts)
+                assert rules() == "nothing", f"doing it twice: {words}"
+                assert len(self.world.facts) == before
+        return ours
+
+    def go(self, steps: int) -> None:
+        """So many random steps. (A kind that finds no order to act on is no step.)"""
+        kinds, weights = zip(*self.CHANCES.items(), strict=True)
+        end = len(self.steps) + steps
+        while len(self.steps) < end:
+            getattr(self, self.random.choices(kinds, weights)[0])()
+
+    def name(self, prefix: str) -> str:
+        self.number += 1
+        return f"{prefix}{self.number}"
+
+    # ---- steps
+
+    CHANCES = {
+        "random_payment": 6,
+        "random_payment_end": 5,
+        "random_buy": 16,
+        "random_sell": 14,
+        "random_pending": 3,
+        "random_start": 26,
+        "random_trade": 34,
+        "random_repeat": 3,
+        "random_end": 14,
+        "random_cancel": 5,
+        "random_cancel_answer": 6,
+        "random_settle": 22,
+        "random_permission": 3,
+        "random_listing": 2,
+    }
+
+    def put(self, name: str, terms: Terms) -> None:
+        step = scaled(terms.trading_increment, terms.decimal_precision)
+        self._step(
+            f"put {name} {terms.trading_status}",
+            lambda: self.world.put(name, terms),
+            lambda: self.model.put_instrument(
+                model.Instrument(
+                    name,
+                    model_currency(terms.trading_currency),
+                    terms.decimal_precision,
+                    step,
+                    terms.price_type,
+                    scaled(terms.par_value, 8),
+                    terms.trading_status,
+                )
+            ),
+        )
+
+    def pay(self, kind: str, to: str, currency: str, amount: Decimal, *, complete: bool = False) -> None:
+        name = self.name("pay")
+        units = scaled(amount, CURRENCIES[currency])
+        answer = self._step(
+            f"{kind} {name} {to} {amount} {currency}",
+            lambda: self.world.pay(kind, name, currency, amount, to),
+            lambda: self.model.create_payment(name, kind, to, currency, units),
+        )
+        if complete and answer == "ok":
+            self.end_payment(name, "completed")
+
+    def end_payment(self, name: str, status: str) -> None:
+        verb = self.world.complete if status == "completed" else self.world.fail
+        self._step(f"{name} {status}", lambda: verb(name), lambda: self.model.end_payment(name, status))
+
+    def random_payment(self) -> None:
+        to = self.random.choice(list(ACCOUNTS))
+        currency = self.random.choice(("USD", "USD", "JPY", "KWD"))
+        amount = Decimal(self.random.choice((0, 1, 7, 50, 333, 1000)))
+        kind = self.random.choice(("deposit", "withdrawal", "withdrawal"))
+        self.pay(kind, to, currency, amount, complete=self.random.random() < 0.4)
+
+    def random_payment_end(self) -> None:
+        if self.model.payments:
+            name = self.random.choice(list(self.model.payments)[-6:])
+            self.end_payment(name, self.random.choice(("completed", "failed")))
+
+    def random_price(self, name: str) -> Price:
+        price = Decimal(self.random.choice(PRICES[name]))
+        accrued = Decimal(self.random.choice(ACCRUED.get(name, ("0",))))
+        return Price(price, price, 1, accrued)
+
+    def random_buy(self) -> None:
+        self._place("buy")
+
+    def random_sell(self) -> None:
+        self._place("sell")
+
+    def _place(self, side: Any) -> None:
+        order, rule = self.name("ord"), self.random.choice(FEES)
+        to, of = self.random.choice(("acc", "acc", "acc", "two")), self.random.choice(list(TERMS))
+        owned = [name for name in TERMS if self.world.account(to).holdings.held(name)]
+        if side == "sell" and owned and self.random.random() < 0.95:
+            of = self.random.choice(owned)
+        terms = TERMS[of]
+        price = None if self.random.random() < 0.03 else self.random_price(of)
+        ticks = None if price is None else scaled(price.ask, 8)
+        currency = terms.trading_currency
+        if side == "buy":
+            amount = Decimal(
+                self.random.choice(("0", "1", "2", "3", "10", "33", "100", "100", "250", "777"))
+            )
+            if currency == "USD" and self.random.random() < 0.5:
+                amount += Decimal("0.37")
+            wish = Wish("buy", amount)
+            accrued = 0 if price is None else scaled(price.accrued_interest, 8)
+            cash_amount = scaled(amount, CURRENCIES[currency])
+            other = lambda: self.model.place_buy(  # noqa: E731
+                order, to, of, cash_amount=cash_amount, price=ticks,
+                rule=model_rule(rule, currency), accrued=accrued,
+            )  # fmt: skip
+        else:
+            held = self.world.account(to).holdings.held(of)
+            steps = int(held / terms.trading_increment)
+            share = self.random.choice((1, steps // 3 or 1, steps // 2 or 1, steps, steps, steps + 1))
+            amount = terms.trading_increment * share
+            wish = Wish("sell", quantity=amount)
+            quantity = scaled(amount, terms.decimal_precision)
+            other = lambda: self.model.place_sell(  # noqa: E731
+                order, to, of, quantity=quantity, price=ticks, rule=model_rule(rule, currency)
+            )
+        self._step(
+            f"{side} {order} {to} {of} {amount} at {price.ask if price else None} fee {rule}",
+            lambda: self.world.place(order, wish, of, to, price=price, fee=rule),
+            other,
+        )
+
+    def some_order(self, *statuses: str) -> str | None:
+        """One of the last orders, mostly in one of `statuses`."""
+        names = [
+            name for name, order in self.model.orders.items() if not statuses or order.status in statuses
+        ]
+        if self.random.random() < 0.06:
+            names = list(self.model.orders)
+        return self.random.choice(names[-8:]) if names else None
+
+    def random_pending(self) -> None:
+        order = self.some_order("placed")
+        if order:
+            self._step(
+                f"pending {order}",
+                lambda: self.world.pending(order),
+                lambda: self.model.make_pending(order),
+            )
+
+    def random_start(self) -> None:
+        order = self.some_order("placed", "pending")
+        if order is None:
+            return
+        of = self.model.orders[order].instrument.id
+        if self.world.instrument(of).terms.trading_status != "buy_sell":
+            return  # The rules cancel such an order; the model knows nothing of it.
+        price = self.random_price(of)
+        ticks, accrued = scaled(price.ask, 8), scaled(price.accrued_interest, 8)
+        self.started.setdefault(order, str(price.ask))
+        self._step(
+            f"start {order} at {price.ask} + {price.accrued_interest}",
+            lambda: self.world.start(order, price),
+            lambda: self.model.start_execution(order, price=ticks, accrued=accrued),
+        )
+
+    def random_trade(self) -> None:
+        order = self.some_order("executing")
+        known = self.world.order(order) if order else None
+        if known is None or not known.ordered or self.random.random() < 0.02:
+            order, of, left, usual = "nobody", "stock", Decimal(1), "1"
+            if self.random.random() < 0.9:
+                return
+        else:
+            of, left = known.terms.instrument, known.ordered - known.traded_quantity
+            usual = self.started[order]
+        step = Decimal(1).scaleb(-TERMS[of].decimal_precision)
+        part = Decimal(self.random.choice(("1", "1", "1", "0.5", "0.4", "0.1", "0.01", "1.01")))
+        quantity = max((left * part).quantize(step), step)
+        price = Decimal(self.random.choice((usual, usual, usual, usual, *PRICES[of])))
+        accrued = Decimal(self.random.choice(ACCRUED.get(of, ("0",))))
+        self.report_trade(Report(VENUE, self.name("x"), order, "trade", price, quantity, accrued), of)
+
+    def report_trade(self, report: Report, of: str) -> None:
+        assert report.price is not None
+        assert report.quantity is not None
+        self.references.append(report)
+        price, accrued = scaled(report.price, 8), scaled(report.accrued_interest, 8)
+        quantity = scaled(report.quantity, TERMS[of].decimal_precision)
+        self._step(
+            f"trade {report.execution_reference} {report.order} {report.quantity} at {report.price}"
+            f" + {report.accrued_interest}",
+            lambda: self.world.report(report),
+            lambda: self.model.record_trade(
+                report.order,
+                venue=report.venue,
+                execution_reference=report.execution_reference,
+                price=price,
+                quantity=quantity,
+                accrued=accrued,
+            ),
+        )
+
+    def random_repeat(self) -> None:
+        """A report comes again: as it was, or its key with another content."""
+        if not self.references:
+            return
+        report = self.random.choice(self.references)
+        known = self.world.order(report.order)
+        self.report_trade(report, known.terms.instrument if known else "stock")
+        other = self.some_order()
+        if other and self.random.random() < 0.3:
+            of = self.model.orders[other].instrument.id
+            quantity = Decimal(1)
+            self.report_trade(
+                Report(VENUE, report.execution_reference, other, "trade", Decimal(1), quantity), of
+            )
+
+    def random_end(self) -> None:
+        order = self.some_order("executing")
+        if order:
+            reason = self.random.choice(("unfilled", "venue_rejected", "expired"))
+            report = Report(VENUE, self.name("x"), order, "ended", reason=reason)
+            self._step(
+                f"ended {order} {reason}",
+                lambda: self.world.report(report),
+                lambda: self.model.fill(order, reason=reason),
+            )
+
+    def random_cancel(self) -> None:
+        order = self.some_order("placed", "pending", "executing")
+        if order:
+            self._step(
+                f"cancel {order}",
+                lambda: self.world.request_cancel(order),
+                lambda: self.model.request_cancel(order),
+            )
+
+    def random_cancel_answer(self) -> None:
+        order = self.some_order("executing")
+        if order is None:
+            return
+        kind, other = self.random.choice(
+            (
+                ("cancelled", self.model.confirm_cancel),
+                ("cancelled", self.model.confirm_cancel),
+                ("cancel_rejected", self.model.reject_cancel),
+            )
+        )
+        report = Report(VENUE, self.name("x"), order, kind)  # type: ignore[arg-type]
+        self._step(f"{kind} {order}", lambda: self.world.report(report), lambda: other(order))
+
+    def random_settle(self) -> None:
+        order = self.some_order("filled")
+        if order is None or not self.model.orders[order].trades:
+            return
+        trade = self.random.choice(self.model.orders[order].trades)
+        name = f"trd_{VENUE}/{trade.execution_reference}"
+
+        def other() -> str:
+            answer = self.model.settle_trade(order, VENUE, trade.execution_reference)
+            self.model.settle_order(order)
+            return answer
+
+        self._step(f"settle {name} {order}", lambda: self.world.settle(order, name), other)
+
+    def random_permission(self) -> None:
+        name = self.random.choice(list(ACCOUNTS))
+        if self.random.random() < 0.5:
+            suspended = self.model.accounts[name].status == "suspended"
+            status = self.random.choice(("suspended", "active") if not suspended else ("active",))
+            verb = "suspend" if status == "suspended" else "activate"
+            self._step(
+                f"{verb} {name}",
+                lambda: self.world.to_account(verb, name),
+                lambda: self.model.change_account(name, status=status),
+            )
+            return
+        flag = {self.random.choice(FLAGS): self.random.random() < 0.85}
+        self._step(
+            f"flag {name} {flag}",
+            lambda: self.world.to_account("change", name, **flag),
+            lambda: self.model.change_account(name, **flag),
+        )
+
+    def random_listing(self) -> None:
+        name = self.random.choice(list(TERMS))
+        status: Any = self.random.choice(
+            ("buy_sell", "buy_sell", "buy_only", "sell_only", "not_trading")
+        )
+        terms = self.world.instrument(name).terms
+        words = {field: getattr(terms, field) for field in Terms.__struct_fields__}
+        self.put(name, Terms(**words | {"trading_status": status}))
+
+    # ---- agreement
+
+    def agree(self) -> None:
+        """Cash, units, orders, payments and the ledger are the same on both sides."""
+        self.model.check()
+        self.world.check_conservation()
+        assert self.world.states == self.world.stored, "stored bytes fold to another state"
+        theirs = self.model.state()
+        for part, ours in self._state().items():
+            assert ours == theirs[part], f"{part} differ"
+
+    def _state(self) -> dict[str, Any]:
+        states = self.world.states
+        balances, positions, orders, payments, accounts = {}, {}, {}, {}, {}
+        for (subject, name), state in states.items():
+            if subject == "account":
+                flags = {flag: getattr(state, flag) for flag in FLAGS}
+                accounts[name] = {"status": state.status, **flags}
+                for code in state.currencies:
+                    balances[name, code] = balance_of(state, code)
+                for of, position in state.holdings.positions.items():
+                    positions[name, of] = position_of(position, TERMS[of].decimal_precision)
+            elif subject == "order":
+                orders[name] = order_of(state)
+            elif subject == "payment":
+                payments[name] = {
+                    "kind": state.kind,
+                    "account": state.account,
+                    "currency": state.currency,
+                    "amount": scaled(state.amount, CURRENCIES[state.currency]),
+                    "status": state.status,
+                }
+        return {
+            "accounts": accounts,
+            "balances": balances,
+            "orders": orders,
+            "payments": payments,
+            "ledger": list(self._ledger()),
+            "positions": self._numbered(positions),
+        }
+
+    def _numbered(self, last: dict[tuple[str, str], Any]) -> dict[tuple[str, str, int], Any]:
+        """The last position of each instrument; those before it are closed and hold nothing."""
+        opened: dict[tuple[str, str], int] = {}
+        for _, name, fact in self.world.facts:
+            if type(fact).__name__ == "PositionOpened":
+                key = name, fact.instrument  # type: ignore[attr-defined]
+                opened[key] = opened.get(key, 0) + 1
+        names = ["total", "reserved", "unsettled", "settled", "available_for_trading"]
+        closed = {"status": "closed", **dict.fromkeys(names, 0), "average_price": None}
+        return {
+            (*key, number): last[key] if number == count else closed
+            for key, count in opened.items()
+            for number in range(1, count + 1)
+        }
+
+    def _ledger(self) -> Iterator[dict[str, Any]]:
+        """Rows as the account's facts alone give them."""
+        references = {f"trd_{'/'.join(key)}": key[1] for key in self.world.reports}
+        for subject, name, fact in self.world.facts:
+            if subject != "account":
+                continue
+            row: dict[str, Any] = {"account": name}
+            row |= dict.fromkeys(("instrument", "unit_quantity", "unit_price"))
+            match fact:
+                case CashDeposited(reference, currency, amount):
+                    cash = scaled(amount, CURRENCIES[currency])
+                    yield ledger_row(row, "deposit", currency, cash, reference)
+                case CashWithdrawn(reference, currency, amount):
+                    cash = -scaled(amount, CURRENCIES[currency])
+                    yield ledger_row(row, "withdrawal", currency, cash, reference)
+                case BuyBooked() | SellBooked():
+                    places = CURRENCIES[fact.currency]
+                    reference, row["instrument"] = references[fact.trade], fact.instrument
+                    fee = ledger_row(row, "fee", fact.currency, -scaled(fact.fee, places), reference)
+                    precision = TERMS[fact.instrument].decimal_precision
+                    row["unit_quantity"] = scaled(fact.quantity, precision)
+                    row["unit_price"] = scaled(fact.price, 8)
+                    side, sign = ("buy", -1) if isinstance(fact, BuyBooked) else ("sell", 1)
+                    cash = sign * scaled(fact.notional, places)
+                    yield ledger_row(row, side, fact.currency, cash, reference)
+                    yield fee
+
+
+def ledger_row(
+    row: dict[str, Any], kind: str, currency: str, cash: int, reference: str
+) -> dict[str, Any]:
+    about = {"transaction_type": kind, "currency": currency, "cash_amount": cash}
+    return {**row, **about, "reference": reference}
+
+
+def balance_of(state: Any, code: str) -> dict[str, int]:
+    balance, places = state.holdings.balance(code), CURRENCIES[code]
+    figures = {
+        "total": balance.total,
+        "reserved": balance.reserved,
+        "unsettled": balance.unsettled,
+        "available_for_trading": balance.available,
+        "available_for_withdrawal": balance.withdrawable,
+    }
+    return {name: scaled(figure, places) for name, figure in figures.items()}
+
+
+def position_of(position: Any, places: int) -> dict[str, Any]:
+    figures = {
+        "total": position.units.total,
+        "reserved": position.units.reserved,
+        "unsettled": position.unsettled,
+        "settled": position.settled,
+        "available_for_trading": position.units.available,
+    }
+    average = position.average_price
+    return {
+        "status": position.status,
+        **{name: scaled(figure, places) for name, figure in figures.items()},
+        "average_price": None if average is None else scaled(average, 8),
+    }
+
+
+def order_of(state: Any) -> dict[str, Any]:
+    terms = state.terms
+    places, units = CURRENCIES[terms.currency], terms.decimal_precision
+
+    def money(amount: Decimal | None) -> int | None:
+        return None if amount is None else scaled(amount, places)
+
+    buy = terms.side == "buy"
+    return {
+        "status": state.status,
+        "side": terms.side,
+        "cash_amount": money(terms.cash_amount),
+        "net_cash_amount": money(state.net_cash_amount),
+        "traded_quantity": scaled(state.traded_quantity, units),
+        "traded_notional": money(state.traded_notional),
+        "fees": money(state.fees),
+        "quantity": None if buy else scaled(terms.quantity, units),
+        "currency": terms.currency,
+        "cancel_requested": state.cancel_requested,
+        "cancelled_reason": state.cancelled_reason,
+        "cash_reserved": money(state.reserved) if buy else 0,
+        "units_reserved": 0 if buy else scaled(state.reserved, units),
+        "trades": [
+            {
+                "venue": trade.terms.venue,
+                "execution_reference": trade.terms.execution_reference,
+                "price": scaled(trade.terms.price, 8),
+                "quantity": scaled(trade.terms.quantity, units),
+                "accrued_interest": scaled(trade.terms.accrued_interest, 8),
+                "settlement_date": "",
+                "notional": money(trade.terms.notional),
+                "fee": money(trade.terms.fee),
+                "status": trade.status,
+            }
+            for trade in state.trades
+        ],
+    }
+
+
+@contextmanager
+def telling(run: Run) -> Iterator[Run]:
+    """A failure inside shows the steps that led to it."""
+    try:
+        yield run
+    except Exception as error:
+        error.add_note("\n".join(("steps:", *run.steps)))
+        raise

@@ -1,0 +1,76 @@
+"""Laws that random runs of the rules must keep. A failure prints the steps that led to it."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.fact import Fact
+from engine.stored import STORED
+from tests.laws.runs import Run, telling
+
+LAW = settings(
+    max_examples=2_000,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+SEEDS = st.integers(0, 2**40)
+SHORT, LONG = 25, 100
+
+
+@LAW
+@given(SEEDS)
+def test_what_was_decided_evolves_and_no_invariant_breaks_at_any_position(seed: int) -> None:
+    with telling(Run(seed)) as run:
+        run.go(SHORT)  # the world checks I3-I6 after every single fact
+        run.world.check_conservation()
+        run.model.check()
+
+
+@LAW
+@given(SEEDS)
+def test_doing_it_twice_decides_nothing(seed: int) -> None:
+    with telling(Run(seed, twice=True)) as run:
+        run.go(SHORT)
+
+
+@LAW
+@given(SEEDS)
+def test_stored_bytes_fold_to_the_same_state(seed: int) -> None:
+    with telling(Run(seed)) as run:
+        run.go(SHORT)
+        assert run.world.states == run.world.stored
+        for state in run.world.states.values():
+            assert restored(state) == state
+
+
+def restored(state: Any) -> Any:
+    """A state by way of a snapshot: plain values, then back by its type."""
+    plain = msgspec.to_builtins(state, builtin_types=(Decimal, date, bytes))
+    return msgspec.convert(plain, type(state), builtin_types=(Decimal, date, bytes))
+
+
+@LAW
+@given(SEEDS)
+def test_the_integer_model_agrees_after_a_hundred_steps(seed: int) -> None:
+    with telling(Run(seed)) as run:
+        run.go(LONG)
+        run.agree()
+
+
+def test_random_runs_reach_every_fact_of_orders_and_holdings() -> None:
+    """The laws prove little of what the runs never do."""
+    seen: set[type[Fact]] = set()
+    for seed in range(150):
+        run = Run(seed)
+        run.go(LONG)
+        seen |= {type(fact) for _, _, fact in run.world.facts}
+    names = {kind.__name__ for kind in seen}
+    never = {"AccountClosing", "AccountClosed", "ReportBooked", "ReportRejected"}
+    assert {kind.__name__ for kind in STORED.values()} - names == never

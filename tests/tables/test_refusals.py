@@ -1,0 +1,296 @@
+"""Every refusal code: what brings it about, and the context it comes with.
+
+`situation` names a function below, which tries something that must be refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from engine.errors import Refused
+from engine.fees import FeeRule
+from engine.idempotency import check_key, check_repeat
+from engine.instrument import Terms
+from engine.pricing import Price
+from engine.refusals import PARAM_FAULTS, REFUSALS
+from engine.values import parse_amount, parse_decimal
+from engine.wish import Wish
+from tests.table import rows
+from tests.world import TODAY, World
+
+PRICE = Price(Decimal("99.50"), Decimal("100.00"), 1)
+DAY_US = 24 * 3600 * 1_000_000
+
+
+def world(cash: str = "1000.00", **terms: Any) -> World:
+    """An account with cash, and an instrument."""
+    made = World()
+    words = {"instrument_type": "stock", "trading_currency": "USD", "issuer_country": "US"} | terms
+    assert made.put("ins", Terms("Name", "SYM", **words)) == "ok"
+    made.open()
+    made.fund(cash)
+    return made
+
+
+def buy(made: World, amount: str = "100.00", **words: Any) -> World:
+    words = {"price": PRICE} | words
+    rollover = words.pop("automatic_rollover", False)
+    made.place("ord", Wish("buy", Decimal(amount), automatic_rollover=rollover), **words)
+    return made
+
+
+def sell(made: World, quantity: str = "1.00") -> World:
+    made.place("ord", Wish("sell", quantity=Decimal(quantity)), price=PRICE)
+    return made
+
+
+def placed(made: World, wish: Wish) -> World:
+    made.place("ord", wish, price=PRICE)
+    return made
+
+
+def flagged(**flags: bool) -> World:
+    made = world()
+    assert made.to_account("change", **flags) == "ok"
+    return made
+
+
+def _minimum(amount: str) -> FeeRule:
+    return FeeRule(Decimal("0.005"), Decimal(amount))
+
+
+def suspended() -> World:
+    made = world()
+    made.to_account("suspend")
+    return made
+
+
+def holding() -> World:
+    """With ten units, bought and filled."""
+    made = buy(world(cash="2000.00"), "1005.03")
+    made.start("ord", PRICE)
+    made.trade("ord", "x1", "100", "10")
+    made.end("ord")
+    return made
+
+
+def cancel_after_the_fill() -> World:
+    made = holding()
+    made.request_cancel("ord")
+    return made
+
+
+def settle_too_early() -> World:
+    made = holding()
+    made.settle("ord", "trd_sim/x1", TODAY)
+    return made
+
+
+def sell_eleven() -> World:
+    made = holding()
+    made.place("two", Wish("sell", quantity=Decimal(11)), price=PRICE)
+    return made
+
+
+def paid(made: World, kind: str, currency: str, amount: str) -> World:
+    made.pay(kind, "pay", currency, Decimal(amount))
+    return made
+
+
+def failed_then_completed() -> World:
+    made = paid(world(), "deposit", "USD", "5")
+    made.fail("pay")
+    made.complete("pay")
+    return made
+
+
+def withdraw_unsettled() -> World:
+    """Proceeds of a sell can be traded at once and leave after settlement."""
+    made = holding()
+    made.place("two", Wish("sell", quantity=Decimal(10)), price=PRICE)
+    made.start("two", PRICE)
+    made.trade("two", "x2", "99.5", "10")
+    return paid(made, "withdrawal", "USD", "1500.00")
+
+
+def closed_currency() -> World:
+    made = World()
+    made.open("acc", "USD", "EUR")
+    made.fund("5", "EUR")
+    made.to_account("change", funding_currencies=())
+    return made
+
+
+def cancel_nothing() -> World:
+    made = world()
+    made.request_cancel("none")
+    return made
+
+
+def ruled(**terms: Any) -> World:
+    return world(enforce_trading_rules=True, **terms)
+
+
+def raising(check: Callable[[], Any]) -> World:
+    made = World()
+    try:
+        check()
+    except Refused as refused:
+        made.refused = refused
+    return made
+
+
+MATURING = date(2026, 3, 13)  # trades of TODAY settle on this day
+WHOLE = {"trading_increment": Decimal(1), "decimal_precision": 0}
+
+SITUATIONS: dict[str, Callable[[], World]] = {
+    "settled before its day": settle_too_early,
+    "amount in words": lambda: raising(lambda: parse_amount("ten", "USD", "cash_amount")),
+    "three decimals of a dollar": lambda: buy(world(), "100.001"),
+    "quantity too fine": lambda: sell(world(), "1.001"),
+    "buy of nothing": lambda: buy(world(), "0"),
+    "buy by quantity": lambda: placed(world(), Wish("buy", Decimal(1), Decimal(1))),
+    "sell by cash": lambda: placed(world(), Wish("sell", Decimal(1), Decimal(1))),
+    "buy by quantity alone": lambda: placed(world(), Wish("buy", None, Decimal(1))),
+    "buy without an amount": lambda: placed(world(), Wish("buy")),
+    "sell without a quantity": lambda: placed(world(), Wish("sell")),
+    "fee eats the amount": lambda: buy(world(), "0.01", fee=_minimum("1.00")),
+    "fee is the amount": lambda: buy(world(), "1.00", fee=_minimum("1.00")),
+    "under the minimum investment": lambda: buy(
+        ruled(minimum_initial_cash_investment=Decimal(500)), "499.99"
+    ),
+    "off the cash increment": lambda: buy(ruled(required_cash_increment=Decimal(50)), "120.00"),
+    "less than one unit": lambda: buy(world(**WHOLE), "100.00"),
+    "under the minimum quantity": lambda: buy(ruled(minimum_trading_quantity=Decimal(2))),
+    "sell under the minimum": lambda: sell(ruled(minimum_trading_quantity=Decimal(2))),
+    "sell of half a step": lambda: sell(world(trading_increment=Decimal("0.50")), "0.75"),
+    "rollover of a stock": lambda: buy(world(), automatic_rollover=True),
+    "unknown instrument": lambda: buy(world(), of="other"),
+    "unknown account": lambda: buy(world(), to="other"),
+    "cancel of no order": cancel_nothing,
+    "not traded": lambda: buy(world(trading_status="not_trading")),
+    "fund at net asset value": lambda: buy(world(instrument_type="mutual_fund")),
+    "sell of a buy-only": lambda: sell(world(trading_status="buy_only")),
+    "buy of a sell-only": lambda: buy(world(trading_status="sell_only")),
+    "order in a foreign currency": lambda: buy(world(trading_currency="EUR")),
+    "deposit in a foreign currency": lambda: paid(world(), "deposit", "EUR", "5"),
+    "more than the cash": lambda: buy(world(), "1000.01"),
+    "more than the units": sell_eleven,
+    "units of nothing": lambda: sell(world()),
+    "withdrawal of what is unsettled": withdraw_unsettled,
+    "never priced": lambda: buy(world(), price=None),
+    "settles at maturity": lambda: buy(world(maturity_date=MATURING)),
+    "buys flagged off": lambda: buy(flagged(can_place_buy_order=False)),
+    "sells flagged off": lambda: sell(flagged(can_place_sell_order=False)),
+    "buy when suspended": lambda: buy(suspended()),
+    "sell when suspended": lambda: sell(suspended()),
+    "deposits flagged off": lambda: paid(flagged(can_deposit=False), "deposit", "USD", "5"),
+    "failed deposit completed": failed_then_completed,
+    "withdrawals flagged off": lambda: paid(flagged(can_withdraw=False), "withdrawal", "USD", "5"),
+    "funding currency with cash given up": closed_currency,
+    "key of 256": lambda: raising(lambda: check_key("k" * 256)),
+    "key with a blank": lambda: raising(lambda: check_key("a b")),
+    "key of another request": lambda: raising(
+        lambda: check_repeat(b"1" * 32, b"2" * 32, first_at_us=0, at_us=DAY_US)
+    ),
+    "key of two days ago": lambda: raising(
+        lambda: check_repeat(b"1" * 32, b"1" * 32, first_at_us=0, at_us=DAY_US + 1)
+    ),
+    "cancel of a filled order": cancel_after_the_fill,
+}
+
+
+TABLE = """
+situation                          |code                            |context
+settled before its day             |invalid_request                 |settlement_date=2026-03-13
+amount in words                    |invalid_param                   |cash_amount:invalid_decimal
+three decimals of a dollar         |invalid_param                   |cash_amount:invalid_decimal
+quantity too fine                  |invalid_param                   |quantity:invalid_decimal
+buy of nothing                     |invalid_param                   |cash_amount:not_positive
+buy by quantity                    |invalid_param                   |quantity:unexpected_param
+sell by cash                       |invalid_param                   |cash_amount:unexpected_param
+buy by quantity alone              |invalid_param                   |quantity:unexpected_param
+buy without an amount              |missing_param                   |cash_amount:missing_param
+sell without a quantity            |missing_param                   |quantity:missing_param
+fee eats the amount                |invalid_param                   |cash_amount:below_minimum_amount fees=1.00
+fee is the amount                  |invalid_param                   |cash_amount:below_minimum_amount fees=1.00
+under the minimum investment       |invalid_param                   |cash_amount:below_minimum_amount minimum=500
+off the cash increment             |invalid_param                   |cash_amount:off_increment increment=50
+less than one unit                 |invalid_param                   |cash_amount:below_minimum_quantity minimum=1 quantity=0
+under the minimum quantity         |invalid_param                   |cash_amount:below_minimum_quantity minimum=2 quantity=0.99
+sell under the minimum             |invalid_param                   |quantity:below_minimum_quantity minimum=2 quantity=1.00
+sell of half a step                |invalid_param                   |quantity:off_increment increment=0.50
+rollover of a stock                |invalid_param                   |automatic_rollover:not_supported
+funding currency with cash given up|invalid_param                   |funding_currencies:not_changeable
+unknown instrument                 |not_found                       |path=instrument
+unknown account                    |not_found                       |path=account
+cancel of no order                 |not_found                       |path=order
+not traded                         |instrument_not_trading          |instrument_type=stock trading_status=not_trading
+fund at net asset value            |instrument_not_trading          |instrument_type=mutual_fund trading_status=buy_sell
+sell of a buy-only                 |instrument_buy_only             |instrument_type=stock trading_status=buy_only
+buy of a sell-only                 |instrument_sell_only            |instrument_type=stock trading_status=sell_only
+order in a foreign currency        |currency_not_supported          |currency=EUR supported=['USD']
+deposit in a foreign currency      |currency_not_supported          |currency=EUR supported=['USD']
+more than the cash                 |insufficient_funds              |currency=USD available=1000.00
+withdrawal of what is unsettled    |insufficient_funds              |currency=USD available=994.97
+more than the units                |insufficient_units              |instrument=ins available=10.00
+units of nothing                   |insufficient_units              |instrument=ins available=0
+never priced                       |missing_price                   |
+settles at maturity                |instrument_too_close_to_maturity|settlement_date=2026-03-13 maturity_date=2026-03-13
+buys flagged off                   |buy_order_forbidden             |status=active can_place_buy_order=False
+buy when suspended                 |buy_order_forbidden             |status=suspended can_place_buy_order=True
+sells flagged off                  |sell_order_forbidden            |status=active can_place_sell_order=False
+sell when suspended                |sell_order_forbidden            |status=suspended can_place_sell_order=True
+deposits flagged off               |deposit_forbidden               |status=active can_deposit=False
+failed deposit completed           |deposit_forbidden               |status=failed
+withdrawals flagged off            |withdrawal_forbidden            |status=active can_withdraw=False
+key of 256                         |idempotency_key_too_long        |characters_max=255
+key with a blank                   |idempotency_key_too_long        |characters_max=255
+key of another request             |idempotency_key_conflict        |
+key of two days ago                |idempotency_key_expired         |
+cancel of a filled order           |order_cancel_forbidden          |status=filled
+"""  # noqa: E501  (a table)
+ROWS = rows(TABLE)
+
+
+def told(refused: Refused) -> str:
+    """The context in one line: bad values as path:code, the rest as name=value."""
+    context = dict(refused.context)
+    words = [f"{param['path']}:{param['code']}" for param in context.pop("params", ())]
+    return " ".join([*words, *(f"{name}={value}" for name, value in context.items())])
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["situation"])
+def test_refusal(row: dict[str, str]) -> None:
+    made = SITUATIONS[row["situation"]]()
+    assert made.refused is not None
+    assert (made.refused.code, told(made.refused)) == (row["code"], row["context"])
+    assert made.refused.detail
+
+
+def test_every_code_has_a_row() -> None:
+    assert {row["code"] for row in ROWS} == set(REFUSALS)
+
+
+def test_every_situation_has_a_row() -> None:
+    assert sorted(row["situation"] for row in ROWS) == sorted(SITUATIONS)
+
+
+def test_a_refusal_leaves_no_fact() -> None:
+    made = world()
+    before = len(made.facts)
+    buy(made, "1000.01")
+    assert made.refused is not None
+    assert len(made.facts) == before
+
+
+def test_details_of_single_values_say_their_codes() -> None:
+    for code in PARAM_FAULTS:
+        assert PARAM_FAULTS[code]
+    with pytest.raises(Refused, match=r"quantity: a plain decimal with at most 6 decimals"):
+        parse_decimal("1e3", 6, "quantity")

@@ -1,0 +1,188 @@
+"""The smaller aggregates: instruments, payments, parked reports, and what a venue may say wrongly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from engine import instrument, payment, report
+from engine.errors import Refused, UnknownFact
+from engine.instrument import InstrumentChanged, InstrumentListed, Terms
+from engine.pricing import Price
+from engine.report import FAULTS, ParkedReport, Report, ReportBooked, ReportRejected
+from engine.wish import Wish
+from tests.golden.samples import REPORT
+from tests.world import VENUE, World
+
+TERMS = Terms("Name", "SYM", "bill", "USD", issuer_country="US", maturity_date=date(2026, 9, 1))
+LISTED = instrument.evolve(None, InstrumentListed("ins", TERMS, 1))
+PRICE = Price(Decimal(100), Decimal(100), 1)
+
+
+def test_listing_and_changing() -> None:
+    assert instrument.put(None, "ins", TERMS, at_us=1) == [InstrumentListed("ins", TERMS, 1)]
+    assert instrument.put(LISTED, "ins", TERMS, at_us=2) == []
+    changed = replace(TERMS, trading_status="sell_only")
+    assert instrument.put(LISTED, "ins", changed, at_us=2) == [InstrumentChanged(changed, 2)]
+    state = instrument.evolve(LISTED, InstrumentChanged(changed, 2))
+    assert (state.terms, state.created_at_us, state.modified_at_us) == (changed, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "path", "code"),
+    [
+        ({"instrument_type": "option"}, "instrument_type", "invalid_value"),
+        ({"trading_status": "halted"}, "trading_status", "invalid_value"),
+        ({"price_type": "yield"}, "price_type", "invalid_value"),
+        ({"trading_currency": "EUR"}, "trading_currency", "not_changeable"),
+        ({"decimal_precision": 3}, "decimal_precision", "not_changeable"),
+        ({"decimal_precision": 9}, "decimal_precision", "invalid_value"),
+        ({"trading_increment": Decimal("0.001")}, "trading_increment", "off_increment"),
+        ({"trading_increment": Decimal(0)}, "trading_increment", "not_positive"),
+        ({"par_value": Decimal(0)}, "par_value", "not_positive"),
+        ({"name": ""}, "name", "missing_param"),
+        ({"settlement_days": 31}, "settlement_days", "invalid_value"),
+        ({"settlement_days": -1}, "settlement_days", "invalid_value"),
+        ({"required_cash_increment": Decimal(0)}, "required_cash_increment", "not_positive"),
+    ],
+)
+def test_terms_that_cannot_be(words: dict[str, Any], path: str, code: str) -> None:
+    with pytest.raises(Refused) as caught:
+        instrument.put(LISTED, "ins", replace(TERMS, **words), at_us=2)
+    faults: Any = caught.value.context["params"]
+    assert (path, code) in {(fault["path"], fault["code"]) for fault in faults}
+
+
+def test_all_faults_are_told_at_once() -> None:
+    terms = replace(TERMS, name="", trading_currency="USX", par_value=Decimal(-1))
+    with pytest.raises(Refused) as caught:
+        instrument.put(None, "ins", terms, at_us=1)
+    faults: Any = caught.value.context["params"]
+    assert {fault["path"] for fault in faults} == {"name", "trading_currency", "par_value"}
+
+
+def world() -> World:
+    made = World()
+    made.put("ins", replace(TERMS, maturity_date=None))
+    made.open()
+    made.fund("1000.00")
+    return made
+
+
+def test_units_left_over_by_coarser_steps_can_all_be_sold() -> None:
+    made = world()
+    made.place("buy", Wish("buy", Decimal("100.00")), price=PRICE)
+    made.start("buy", PRICE)
+    made.trade("buy", "x", "100", "0.49")
+    coarse = {"trading_increment": Decimal("0.50"), "minimum_trading_quantity": Decimal(5)}
+    made.put("ins", replace(TERMS, maturity_date=None, enforce_trading_rules=True, **coarse))
+    assert made.place("part", Wish("sell", None, Decimal("0.40")), price=PRICE) != "ok"
+    assert made.place("all", Wish("sell", None, Decimal("0.49")), price=PRICE) == "ok"
+
+
+def test_deposits_and_withdrawals() -> None:
+    made = world()
+    assert made.pay("deposit", "dep", "USD", Decimal(5)) == "ok"
+    assert made.account().holdings.balance("USD").total == 1000
+    assert [made.complete("dep"), made.complete("dep")] == ["ok", "nothing"]
+    assert made.account().holdings.balance("USD").total == 1005
+    assert made.pay("withdrawal", "wdr", "USD", Decimal(1005)) == "ok"
+    assert made.account().holdings.balance("USD").withdrawable == 0
+    assert [made.fail("wdr"), made.fail("wdr")] == ["ok", "nothing"]
+    assert made.account().holdings.balance("USD").withdrawable == 1005
+    assert made.complete("wdr") == "withdrawal_forbidden"
+    state = made.states["payment", "dep"]
+    assert (state.status, state.completed_at_us) == ("completed", state.modified_at_us)
+
+
+def test_a_payment_that_is_not_there() -> None:
+    made = world()
+    assert [made.complete("none"), made.fail("none")] == ["not_found", "not_found"]
+
+
+def test_an_order_of_a_bill_rolls_over_when_asked() -> None:
+    made = World()
+    made.put("ins", replace(TERMS, supports_automatic_rollover=True))
+    made.open()
+    made.fund("1000.00")
+    wish = Wish("buy", Decimal("100.00"), automatic_rollover=True)
+    assert made.place("ord", wish, price=PRICE) == "ok"
+    made.start("ord", PRICE)
+    made.trade("ord", "x", "100", "0.50")
+    assert made.account().holdings.positions["ins"].automatic_rollover
+
+
+@dataclass(frozen=True)
+class Said:
+    """A report, and the fault it must be parked with."""
+
+    fault: str
+    words: dict[str, Any]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Said("malformed", {"quantity": None}),
+        Said("malformed", {"price": None}),
+        Said("malformed", {"price": Decimal(0)}),
+        Said("malformed", {"price": Decimal(-1)}),
+        Said("malformed", {"quantity": Decimal(0)}),
+        Said("malformed", {"quantity": Decimal("NaN")}),
+        Said("malformed", {"quantity": Decimal("Infinity")}),
+        Said("malformed", {"quantity": Decimal("0.001")}),
+        Said("malformed", {"price": Decimal("1e3000000")}),
+        Said("malformed", {"accrued_interest": Decimal("NaN")}),
+        Said("malformed", {"accrued_interest": Decimal(-1)}),
+        Said("wrong_venue", {"venue": "other"}),
+        Said("too_much", {"quantity": Decimal("1.00"), "price": Decimal(1)}),
+        Said("too_dear", {"price": Decimal(200)}),
+        Said("unknown_order", {"order": "nobody"}),
+        Said("not_requested", {"kind": "cancelled"}),
+    ],
+    ids=lambda said: f"{said.fault} {said.words}",
+)
+def test_contradicting_reports_are_parked_and_nothing_is_booked(said: Said) -> None:
+    made = world()
+    made.place("ord", Wish("buy", Decimal("100.00")), price=PRICE)
+    made.start("ord", PRICE)
+    before = made.account(), made.order()
+    words = {"price": Decimal(100), "quantity": Decimal("0.60"), "kind": "trade", "order": "ord"}
+    words |= {"venue": VENUE, "execution_reference": "x"} | said.words
+    assert made.report(Report(**words)) == "parked"
+    assert made.facts[-1][2].fault == said.fault  # type: ignore[attr-defined]
+    assert said.fault in FAULTS
+    assert (made.account(), made.order()) == before
+
+
+def test_a_parked_report_is_resolved_once() -> None:
+    state = ParkedReport(REPORT, "late", "open", 1, 1)
+    assert report.resolve(state, "book", at_us=2) == [ReportBooked(2)]
+    assert report.resolve(state, "reject", at_us=2) == [ReportRejected(2)]
+    booked = report.evolve(state, ReportBooked(2))
+    assert (booked.status, booked.modified_at_us) == ("booked", 2)
+    assert report.resolve(booked, "book", at_us=3) == []
+    for known, action, code in (
+        (booked, "reject", "invalid_request"),
+        (booked, "delete", "invalid_param"),
+        (None, "book", "not_found"),
+    ):
+        with pytest.raises(Refused) as caught:
+            report.resolve(known, action, at_us=3)
+        assert caught.value.code == code
+
+
+def test_facts_that_cannot_follow_fail_loudly() -> None:
+    with pytest.raises(UnknownFact):
+        instrument.evolve(None, InstrumentChanged(TERMS, 1))
+    with pytest.raises(UnknownFact):
+        payment.evolve(None, payment.DepositCompleted(1))
+    with pytest.raises(UnknownFact):
+        report.evolve(None, ReportBooked(1))
+    with pytest.raises(UnknownFact):
+        instrument.evolve(LISTED, ReportBooked(1))
