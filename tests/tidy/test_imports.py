@@ -13,13 +13,23 @@ MODULES = sorted(
 )
 
 LAYERS = (
-    {"errors", "limits", "fact", "ids", "sqlite", "chain"},
+    {"errors", "limits", "fact", "ids", "sqlite", "chain", "forks"},
+    {"refusals"},
+    {"values"},
+    {"fees", "pricing", "calendar", "idempotency", "instrument", "payment", "report"},
+    {"wish"},
+    {"order"},
+    {"holdings"},
+    {"account", "booking"},
+    {"trading", "paying"},  # so far the rules: pure
     {"codec", "schema", "store", "writer"},
+    {"stored"},
     {"names", "sessions", "wakeup"},
     {"append", "pages", "leases"},
     {"recorder"},
     {"journal"},
-    {"settings", "keys", "cli"},
+    {"settings", "keys"},
+    {"doctor", "database_checks", "cli"},
 )
 """Modules of `engine`, lowest first: each may import what stands above it in this list, and its row."""
 
