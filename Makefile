@@ -32,10 +32,11 @@ format: setup ## write the format and the safe fixes
 	$(RUN)ruff format .
 	$(RUN)ruff check --fix .
 
-bench: setup ## append and read against their peers; takes minutes, prints ratios with spread
+bench: setup ## appends, reading and rules beside their peers: 20 minutes, ratios with spread
 	$(RUN)pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(RUN)python -m bench.append
 	$(RUN)python -m bench.read
+	$(RUN)python -m bench.rules
 
 torture: setup ## the large runs of docs/reliability.md; the seed is printed
 	$(RUN)python -m pytest -m torture --torture

@@ -48,21 +48,23 @@ class Appended(NamedTuple):
 
 
 class Fold(NamedTuple, Generic[S]):
-    """How a stream becomes a state. A new `shape` makes older snapshots void."""
+    """How a stream becomes a state: `evolve` is given None before the first fact.
+
+    A new `shape` makes older snapshots void.
+    """
 
     name: str
     shape: int
     kind: type[S]
-    initial: S
-    evolve: Callable[[S, Fact], S]
+    evolve: Callable[[S | None, Fact], S]
 
 
 class Loaded(NamedTuple, Generic[S]):
-    """A folded state, the version it stands at (0: no fact yet), and that fact's time."""
+    """A folded state, the version it stands at, and that fact's time; None, 0, 0 before the first."""
 
-    state: S
-    version: int
-    at_us: int
+    state: S | None = None
+    version: int = 0
+    at_us: int = 0
 
 
 class _FactMapper(Mapper[str]):
@@ -84,7 +86,7 @@ class _FactMapper(Mapper[str]):
 
 
 class Journal(Application[str]):
-    """One journal of facts. Thread-safe. Close it when done.
+    """One journal of facts. Thread-safe. Close it when done, or use it in a `with`.
 
     Raises SchemaMissing or SchemaTooNew on opening; Unavailable, OutcomeUnknown, JournalDamaged and
     Unrecordable from any use.
@@ -243,11 +245,11 @@ class Journal(Application[str]):
         """The state of a stream as the journal has it now."""
         key = (fold.name, stream)
         known: Loaded[S] | None = self._states.get(key)
-        start = known or self._snapshot(fold, stream) or Loaded(fold.initial, 0, 0)
+        start = known or self._snapshot(fold, stream) or Loaded()
         facts = self.stream(stream, after=start.version)
         loaded = _folded(fold, start, facts)
-        if len(facts) >= SNAPSHOT_EVERY:
-            self._take_snapshot(fold, stream, loaded)
+        if len(facts) >= SNAPSHOT_EVERY and loaded.state is not None:
+            self._take_snapshot(fold, stream, loaded.state, loaded.version)
         self._states.put(key, loaded)
         return loaded
 
@@ -256,7 +258,7 @@ class Journal(Application[str]):
     ) -> Loaded[S]:
         """The state of a stream as it was at a version or a time."""
         facts = self.stream(stream, version=version, at_us=at_us)
-        return _folded(fold, Loaded(fold.initial, 0, 0), facts)
+        return _folded(fold, Loaded(), facts)
 
     def _snapshot(self, fold: Fold[S], stream: str) -> Loaded[S] | None:
         """The stored state of a stream, if there is one of this shape that its fact vouches for."""
@@ -278,11 +280,10 @@ class Journal(Application[str]):
         state = self.codec.unpack_state(packed, fold.kind)
         return Loaded(state, row.version, self._decoded(rows)[0].envelope.at_us)
 
-    def _take_snapshot(self, fold: Fold[S], stream: str, loaded: Loaded[S]) -> None:
+    def _take_snapshot(self, fold: Fold[S], stream: str, state: S, version: int) -> None:
         table = self.datastore.tables.snapshots
-        version = loaded.version
         rows = self.datastore.pages.stream(stream, after=version - 1, upto=version)
-        packed = self.codec.pack_state(loaded.state)
+        packed = self.codec.pack_state(state)
         row = {
             "stream": stream,
             "version": version,

@@ -35,7 +35,8 @@ class Sum(msgspec.Struct, frozen=True, array_like=True):
     count: int = 0
 
 
-def evolve(state: Sum, fact: Fact) -> Sum:
+def evolve(state: Sum | None, fact: Fact) -> Sum:
+    state = state or Sum()
     match fact:
         case Opened():
             return Sum(state.total, state.count + 1)
@@ -45,7 +46,7 @@ def evolve(state: Sum, fact: Fact) -> Sum:
 
 
 CODEC = Codec({"test.opened.1": Opened, "test.added.1": Added})
-FOLD = Fold("sum", 1, Sum, Sum(), evolve)
+FOLD = Fold("sum", 1, Sum, evolve)
 
 
 def envelope(number: int, at_us: int = 1_000) -> Envelope:

@@ -11,6 +11,7 @@ from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import IntegrityError, Tracking
 
+from engine import account, holdings
 from engine.codec import Codec
 from engine.errors import (
     JournalDamaged,
@@ -21,8 +22,9 @@ from engine.errors import (
     VersionConflict,
 )
 from engine.fact import StreamAppend
-from engine.journal import Journal, migrate
+from engine.journal import Fold, Journal, migrate
 from engine.limits import SNAPSHOT_EVERY
+from engine.stored import engine_codec
 from tests.facts import CODEC, FOLD, Added, Leg, Opened, Sum, append, envelope, evolve
 
 ONE, CENT = Added(Decimal(1)), Added(Decimal("0.01"), (Leg("a", Decimal("0.01")),))
@@ -33,7 +35,6 @@ def journal(journal_url: str) -> Iterator[Journal]:
     migrate(journal_url)
     with Journal(journal_url, CODEC) as journal:
         yield journal
-        journal.close()
 
 
 def another(journal: Journal, codec: Codec = CODEC) -> Journal:
@@ -126,7 +127,7 @@ def test_the_log_is_read_by_pages(journal: Journal) -> None:
 
 
 def test_a_state_is_folded_cached_and_caught_up(journal: Journal) -> None:
-    assert journal.load(FOLD, "acc_1") == (Sum(), 0, 0)
+    assert journal.load(FOLD, "acc_1") == (None, 0, 0)
     append(journal, 1, "acc_1", 0, Opened("ann"), CENT)
     assert journal.load(FOLD, "acc_1") == (Sum(Decimal("0.01"), 2), 2, 1_000)
     append(another(journal), 2, "acc_1", 2, ONE)
@@ -142,7 +143,9 @@ def snapshots(journal: Journal) -> list[sa.Row[tuple[int, str]]]:
 
 def long_stream(journal: Journal) -> Sum:
     append(journal, 1, "acc_1", 0, *[CENT] * SNAPSHOT_EVERY)
-    return journal.load(FOLD, "acc_1").state
+    state = journal.load(FOLD, "acc_1").state
+    assert state is not None
+    return state
 
 
 def test_a_long_stream_is_snapshotted_and_read_from_there(journal: Journal) -> None:
@@ -172,6 +175,22 @@ def test_a_snapshot_that_was_changed_is_ignored(journal: Journal) -> None:
         assert forged != bytes(body)
         connection.execute(table.update().values(body=forged))
     assert another(journal).load(FOLD, "acc_1").state == state
+
+
+def test_the_state_of_a_real_account_goes_through_a_snapshot(journal: Journal) -> None:
+    fold = Fold("account", 1, account.Account, account.evolve)
+    facts = account.open_account(None, "acc_1", "tnt", "USD", at_us=1)
+    facts.append(holdings.PositionOpened("pos_1", "ins_1", "USD", 2, 2))
+    facts += [
+        holdings.CashDeposited(f"dep_{n}", "USD", Decimal("10.25"), n) for n in range(SNAPSHOT_EVERY)
+    ]
+    real = another(journal, engine_codec())
+    append(real, 1, "acc_1", 0, *facts)
+    loaded = real.load(fold, "acc_1")
+    assert loaded.state is not None
+    assert loaded.state.holdings.balance("USD").total == Decimal("10.25") * SNAPSHOT_EVERY
+    never_called = fold._replace(evolve=lambda state, fact: pytest.fail("not from the snapshot"))
+    assert another(journal, engine_codec()).load(never_called, "acc_1") == loaded
 
 
 def test_a_name_of_a_newer_release_is_named_with_its_position(journal: Journal) -> None:
