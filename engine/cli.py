@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: the same on a terminal, in a pipe and in a manual
     add_completion=False,
     pretty_exceptions_enable=False,  # they print local variables: keys, passwords
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -56,9 +57,11 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A file name may hold anything; no answer dies of printing it.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    if not sys.stdout.isatty():
-        app.rich_markup_mode = None
-    app(prog_name="order-engine")
+    try:
+        app(prog_name="order-engine")
+    except OSError as error:  # stdout is full, or gone
+        typer.echo(f"error: unavailable: {error.strerror}", err=True)
+        sys.exit(1)
 
 
 def _show_version(is_wanted: bool) -> None:  # noqa: FBT001  typer calls it so

@@ -88,13 +88,15 @@ def _sqlite_checks(store: SqliteStore) -> Iterator[Finding]:
 
 
 def _check_wal(path: Path) -> None:
+    # Closing a file frees SQLite's locks on it in the whole process, so this is for a process that has
+    # no journal open beside.
     try:
         with path.open("rb") as file:
             header = file.read(20)
     except FileNotFoundError:
         raise SchemaMissing(f"there is no journal yet: {path}") from None
     except OSError as error:
-        raise JournalDamaged(f"{path} cannot be read: {error.strerror}") from error
+        raise BadSettings(f"{path} cannot be read: {error.strerror}") from error
     if not header:
         raise SchemaMissing(f"there is no journal yet: {path} is empty")
     if not header.startswith(b"SQLite format 3\0"):

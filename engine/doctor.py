@@ -1,6 +1,7 @@
 """Whether this machine, this key and this journal can be trusted: one list of checks, for people.
 
-Looks and measures; repairs nothing, writes nothing but one temporary file to time the disk.
+Looks and measures; repairs nothing, writes nothing but one temporary file to time the disk. Meant for a
+process of its own.
 """
 
 from __future__ import annotations
@@ -99,10 +100,16 @@ def _key_file(settings: Settings) -> Iterator[Check]:
 
 
 def _directory(where: Path) -> Iterator[Check]:
-    if not where.is_dir():
+    try:
+        mode = where.stat().st_mode
+    except FileNotFoundError:
         yield Check("directory", f"{where} is missing", "fault", "run `order-engine migrate`")
         return
-    if where.stat().st_mode & 0o007:
+    except OSError as error:
+        value = f"{where} cannot be used: {error.strerror}"
+        yield Check("directory", value, "fault", _ADVICE["bad_settings"])
+        return
+    if mode & 0o007:
         advice = f"it holds clients' data: run `chmod o-rwx {where}`"
         yield Check("directory", f"{where} is open to every user", "warning", advice)
     else:
@@ -125,13 +132,15 @@ def _fsync_time(where: Path) -> Check:
         median = _median_fsync_ms(where)
     except OSError as error:
         value = f"{where} cannot be written: {error.strerror}"
-        return Check("fsync", value, "fault", "let this user write there, or run as the right user")
+        return Check("fsync time", value, "fault", "let this user write there, or run as the right user")
     value = f"{median:.3g} ms, median of {FSYNCS}"
     if median > FSYNC_SLOW_MS:
-        return Check("fsync", value, "warning", "every commit waits for one: use a faster disk")
+        return Check("fsync time", value, "warning", "every commit waits for one: use a faster disk")
     if median < FSYNC_UNREAL_MS:
-        return Check("fsync", value, "warning", "too fast for a disk: would this survive a power cut?")
-    return Check("fsync", value)
+        return Check(
+            "fsync time", value, "warning", "too fast for a disk: would this survive a power cut?"
+        )
+    return Check("fsync time", value)
 
 
 def _median_fsync_ms(where: Path) -> float:
@@ -227,7 +236,7 @@ def _triggers(datastore: Datastore) -> Check:
         return Check(
             "append-only", value, "fault", "find out who removed it, and what was changed since"
         )
-    return Check("append-only", "UPDATE and DELETE are refused by trigger")
+    return Check("append-only", "edits and deletions are refused by trigger")
 
 
 def _names(datastore: Datastore) -> Check:
@@ -246,7 +255,7 @@ def _head(datastore: Datastore) -> Check:
         raise JournalDamaged(f"the head says position {head[0]}, the last fact is at {last[0]}")
     if head != last:
         raise JournalDamaged(f"the head's digest is not that of the last fact, at {last[0]}")
-    return Check("head", f"position {head[0]}, the last fact's")
+    return Check("head", f"position {head[0]}, the last fact's" if head[0] else "an empty journal")
 
 
 def _digests(datastore: Datastore) -> Check:

@@ -86,7 +86,7 @@ def find_key(settings: Settings) -> MasterKey | None:
     path = settings.key_file
     try:
         text = _read_private(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise WrongKey(f"{path} cannot be read: {error.strerror}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -62,18 +63,25 @@ def faults(settings: Settings) -> dict[str, str]:
     """Name and value of each fault, less those of the tests' PostgreSQL, which does without fsync."""
     found = {check.name: check.value for check in examine(settings) if check.verdict == "fault"}
     if settings.journal_url.startswith("postgresql"):
-        assert found.pop("full_page_writes", "off") == "off"
-        if found.get("fsync") == "off":
-            del found["fsync"]
+        for name in ("fsync", "full_page_writes"):
+            assert found.pop(name, "off") == "off"
     return found
 
 
 def test_a_good_journal_has_no_faults(settings: Settings) -> None:
-    values = {check.name: check.value for check in examine(settings)}
+    checks = examine(settings)
+    values = {check.name: check.value for check in checks}
+    assert len(values) == len(checks)
     assert faults(settings) == {}
     assert values["stored names"] == "1 of at most 10000"
     assert values["head"] == f"position {FACTS}, the last fact's"
     assert values["digests"] == f"1000 facts verified, positions {FACTS - 999} to {FACTS}"
+
+
+def test_the_manual_shows_these_very_checks(on_sqlite: Settings) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    shown = re.findall(r"^ok      (.+?): ", manual, re.MULTILINE)
+    assert shown == [check.name for check in examine(on_sqlite)]
 
 
 def test_no_journal(tmp_path: Path, journal_url: str) -> None:
@@ -121,6 +129,15 @@ def test_a_key_lost_is_never_replaced(settings: Settings) -> None:
         with pytest.raises(WrongKey, match="bring the key back"):
             opening(settings)
     assert not settings.key_file.exists()
+
+
+def test_a_second_machine_needs_the_first_ones_key(settings: Settings, tmp_path: Path) -> None:
+    key = settings.key_file.read_text()
+    with pytest.raises(WrongKey, match=r"other/master\.key is missing"):
+        migrate(Settings(tmp_path / "other", settings.journal_url))
+    assert list((tmp_path / "other").iterdir()) == []
+    done = migrate(Settings(tmp_path / "other", settings.journal_url, key))
+    assert (done.outcome, done.key_created) == ("already up to date", False)
 
 
 def opened(settings: Settings) -> bytes:
@@ -243,7 +260,7 @@ def test_fsync_time(
     on_sqlite: Settings, monkeypatch: pytest.MonkeyPatch, median_ms: float, verdict: str
 ) -> None:
     monkeypatch.setattr(doctor, "_median_fsync_ms", lambda _: median_ms)
-    assert check_named("fsync", on_sqlite).verdict == verdict
+    assert check_named("fsync time", on_sqlite).verdict == verdict
 
 
 def test_a_directory_open_to_all_and_an_old_sqlite_are_warnings(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import get_args
 
 import pytest
@@ -110,6 +112,20 @@ def test_a_key_file_is_private_and_made_once(tmp_path: Path) -> None:
     assert first.fingerprint == second.fingerprint == read_key(settings(tmp_path)).fingerprint
     assert (tmp_path / "master.key").stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["master.key"]
+
+
+def test_all_who_make_a_key_at_once_get_the_same_one(tmp_path: Path) -> None:
+    together = Barrier(8)
+
+    def make(_: int) -> str:
+        together.wait()
+        return create_key(settings(tmp_path)).fingerprint
+
+    for _ in range(20):
+        with ThreadPoolExecutor(8) as threads:
+            assert len(set(threads.map(make, range(8)))) == 1
+        (tmp_path / "master.key").unlink()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o610])
