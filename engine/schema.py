@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.dialects.sqlite import BLOB
 
 from engine.chain import GENESIS
-from engine.errors import BadSettings, SchemaMissing, SchemaTooNew
+from engine.errors import BadSettings, JournalDamaged, SchemaMissing, SchemaTooNew
 
 SCHEMA: Final = 1
 """Number of this release's schema. A journal with a greater one is refused."""
@@ -187,12 +187,15 @@ def migrate(connection: sa.Connection, tables: Tables) -> bool:
 def check(connection: sa.Connection, tables: Tables) -> dict[str, str]:
     """The journal's meta words, if this release can work with it.
 
-    Raises SchemaMissing, SchemaTooNew, or BadSettings for another kind of stream ids.
+    Raises SchemaMissing, SchemaTooNew, JournalDamaged for words that make no sense, or BadSettings for
+    another kind of stream ids.
     """
     if not sa.inspect(connection).has_table(tables.meta.name):
         raise SchemaMissing("there is no journal here yet: run `order-engine migrate`")
     rows = connection.execute(sa.select(tables.meta.c.key, tables.meta.c.value))
     meta: dict[str, str] = dict(rows.tuples().all())
+    if not meta.get("schema", "").isdecimal() or not {"journal_id", "stream_kind"} <= meta.keys():
+        raise JournalDamaged(f"{tables.meta.name} does not say which journal this is")
     schema = int(meta["schema"])
     if schema > SCHEMA:
         raise SchemaTooNew(

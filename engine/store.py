@@ -409,6 +409,9 @@ def _keep_commits_durable(raw: Any) -> None:
     raw.autocommit = was_autocommit
 
 
+_FORMS: Final = "write sqlite:////absolute/path/journal.db or postgresql://user@host/database"
+
+
 def open_store(url: str) -> Store:
     """The store behind a database URL: `sqlite:////path/journal.db` or `postgresql://...`.
 
@@ -416,15 +419,28 @@ def open_store(url: str) -> Store:
     """
     try:
         parsed = sa.make_url(url)
-    except sa.exc.ArgumentError as error:
-        raise BadSettings(f"not a database URL: {url!r}") from error
+    except (sa.exc.ArgumentError, ValueError):
+        # Neither the text nor the error that quotes it: there may be a password in it.
+        raise BadSettings(f"not a database URL; {_FORMS}") from None
     match parsed.get_backend_name():
         case "sqlite":
             return SqliteStore(parsed)
         case "postgresql":
+            _check_postgres(parsed)
             return PostgresStore(parsed)
         case other:
-            raise BadSettings(f"a journal lives in SQLite or PostgreSQL, not in {other}")
+            raise BadSettings(f"a journal lives in SQLite or PostgreSQL, not in {other}; {_FORMS}")
+
+
+def _check_postgres(url: sa.URL) -> None:
+    if url.host and "@" in url.host:  # the end of the password, read as part of the host
+        raise BadSettings("in a URL's password write %40 for @, %3A for : and %2F for /")
+    try:
+        psycopg.conninfo.conninfo_to_dict(
+            url.set(drivername="postgresql").render_as_string(hide_password=False)
+        )
+    except psycopg.ProgrammingError:
+        raise BadSettings(f"PostgreSQL does not understand this URL; {_FORMS}") from None
 
 
 def make_directory_for(store: Store) -> None:

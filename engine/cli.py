@@ -1,0 +1,211 @@
+"""The command `order-engine`. The composition root: the one place that may know every package.
+
+Answers go to stdout, errors to stderr as one line. Exit codes: 0 done, 1 an error or a fault found,
+2 wrong usage. Imports that cost time happen inside the commands, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib import metadata
+from typing import TYPE_CHECKING, Annotated, Final, TextIO
+
+import typer
+
+from engine.errors import EngineError
+from engine.settings import read_settings
+
+if TYPE_CHECKING:
+    from engine.doctor import Check
+    from engine.installation import Migrated
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: the same on a terminal, in a pipe and in a manual
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they print local variables: keys, passwords
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Data directory. Else ORDER_ENGINE_DATA, else ./data.",
+        show_default=False,
+    ),
+]
+JournalUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--journal-url",
+        metavar="URL",
+        help="The journal's database. Else ORDER_ENGINE_JOURNAL_URL, else DIR/journal.db.",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")]
+
+
+def main() -> None:
+    """Entry point of `order-engine`."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file name may hold anything; no answer dies of printing it.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        app(prog_name="order-engine")
+    except OSError as error:  # stdout is full, or gone
+        typer.echo(f"error: unavailable: {error.strerror}", err=True)
+        sys.exit(1)
+
+
+def _show_version(is_wanted: bool) -> None:  # noqa: FBT001  typer calls it so
+    if is_wanted:
+        typer.echo(f"order-engine {metadata.version('order-engine')}")
+        raise typer.Exit
+
+
+@app.callback()
+def order_engine(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """An event-sourced order engine: accounts, orders, trades and settlement on one journal.
+
+    Settings come from options, else from ORDER_ENGINE_DATA, ORDER_ENGINE_JOURNAL_URL and
+    ORDER_ENGINE_KEY (the master key; it has no option, because others can read a command line).
+
+    \b
+    Examples:
+      order-engine migrate --data /var/lib/order-engine
+      order-engine doctor --data /var/lib/order-engine
+    """
+
+
+@app.command()
+def migrate(*, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False) -> None:
+    """Create the data directory, the master key and the journal.
+
+    What is there already stays as it is. Safe to run again, and from many processes at once.
+
+    \b
+    Examples:
+      order-engine migrate
+      order-engine migrate --data /var/lib/order-engine
+      ORDER_ENGINE_JOURNAL_URL=postgresql://engine@db/orders order-engine migrate --json
+    """
+    with _errors_told(as_json=as_json):
+        from engine import installation  # noqa: PLC0415
+
+        done = installation.migrate(read_settings(data=data, journal_url=journal_url))
+    _print_json(asdict(done)) if as_json else _print_migrated(done)
+
+
+@app.command()
+def doctor(*, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False) -> None:
+    """Check the machine, the master key, the database and the journal.
+
+    Changes nothing. Exits with 1 if there is a fault; a warning is none.
+
+    \b
+    Examples:
+      order-engine doctor
+      order-engine doctor --data /var/lib/order-engine
+      order-engine doctor --json | jq '.checks[] | select(.verdict != "ok")'
+    """
+    with _errors_told(as_json=as_json):
+        from engine.doctor import examine, worst  # noqa: PLC0415
+
+        checks = examine(read_settings(data=data, journal_url=journal_url))
+    verdict = worst(checks)
+    if as_json:
+        _print_json({"verdict": verdict, "checks": [asdict(check) for check in checks]})
+    else:
+        _print_checks(checks)
+    raise typer.Exit(verdict == "fault")
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _errors_told(*, as_json: bool) -> Iterator[None]:
+    try:
+        yield
+    except EngineError as error:
+        message = _one_line(str(error))
+        if as_json:
+            _print_json({"error": {"code": error.code, "message": message}}, file=sys.stderr)
+        else:
+            typer.echo(f"error: {error.code}: {message}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _print_json(document: object, file: TextIO | None = None) -> None:
+    typer.echo(json.dumps(document, indent=2), file=file)
+
+
+def _print_migrated(done: Migrated) -> None:
+    typer.echo(f"{done.outcome}: schema {done.schema}, journal id {done.journal_id}")
+    typer.echo(f"journal     {done.place}")
+    typer.echo(f"master key  {done.key}")
+    if done.key_created:
+        typer.echo("Keep a copy of the master key in another place: without it secrets cannot be read.")
+
+
+_STYLES: Final = {"ok": "green", "warning": "yellow", "fault": "bold red"}
+
+
+def _print_checks(checks: list[Check]) -> None:
+    if sys.stdout.isatty():
+        _print_table(checks)
+    else:
+        for check in checks:
+            advice = f"  -> {check.advice}" if check.advice else ""
+            typer.echo(f"{check.verdict:8}{check.name}: {_one_line(check.value)}{advice}")
+    typer.echo(_summary(checks))
+
+
+def _print_table(checks: list[Check]) -> None:
+    from rich import box  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("check", "verdict", "value"):
+        table.add_column(title, overflow="fold", no_wrap=title == "verdict")
+    for check in checks:
+        # Text, not markup: a path may hold square brackets.
+        value = Text(_one_line(check.value))
+        if check.advice:
+            value.append(f"\n{check.advice}", style="italic")
+        table.add_row(Text(check.name), Text(check.verdict, style=_STYLES[check.verdict]), value)
+    Console().print(table)
+
+
+def _summary(checks: list[Check]) -> str:
+    verdicts = [check.verdict for check in checks]
+    faults, warnings = verdicts.count("fault"), verdicts.count("warning")
+    if not faults and not warnings:
+        return f"All {len(checks)} checks are ok."
+    return f"{len(checks)} checks: {_count(faults, 'fault')}, {_count(warnings, 'warning')}."
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _one_line(text: str) -> str:
+    return "; ".join(line.strip() for line in text.splitlines())
+
+
+if __name__ == "__main__":
+    main()

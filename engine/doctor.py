@@ -1,0 +1,268 @@
+"""Whether this machine, this key and this journal can be trusted: one list of checks, for people.
+
+Looks and measures; repairs nothing, writes nothing but one temporary file to time the disk. Meant for a
+process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Final, Literal
+
+from engine import schema
+from engine.database_checks import database_checks, head_and_last, missing_triggers
+from engine.errors import EngineError, JournalDamaged, Unavailable, WrongKey
+from engine.installation import FINGERPRINT, open_journal_datastore, place_of
+from engine.keys import MasterKey, read_key
+from engine.limits import NAMES_MAX
+from engine.recorder import Datastore
+from engine.settings import Settings
+from engine.store import SqliteStore
+
+Verdict = Literal["ok", "warning", "fault"]
+
+FACTS_VERIFIED: Final = 1_000
+"""The last facts are those that a crash can have hurt; `order-engine audit` is for all of them."""
+FSYNCS: Final = 20
+FSYNC_SLOW_MS: Final = 20.0
+"""Each commit waits for one: 50 commits a second at best."""
+FSYNC_UNREAL_MS: Final = 0.01
+"""No disk answers this fast: memory, or something that only says yes."""
+FREE_WARNING: Final = 2 * 1024**3
+"""Room for about 8 million facts."""
+FREE_FAULT: Final = 100 * 1024**2
+_PACKAGES: Final = ("eventsourcing", "sqlalchemy", "psycopg", "msgpack", "cryptography")
+
+_ADVICE: Final = {
+    "unavailable": "is the database running, and is its URL right? then try again",
+    "schema_missing": "run `order-engine migrate`",
+    "schema_too_new": "use the release that made this journal, or a newer one",
+    "journal_damaged": "stop writing, keep a copy of the journal as it is, restore a backup beside it",
+    "bad_settings": "check --data, --journal-url and who may read and write there",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at. `advice` says what to do about a verdict that is not ok."""
+
+    name: str
+    value: str
+    verdict: Verdict = "ok"
+    advice: str = ""
+
+
+def examine(settings: Settings) -> list[Check]:
+    """All checks. A check that fails is a fault in the list, never an exception."""
+    return [*_software(), *_key_file(settings), *_journal(settings)]
+
+
+def worst(checks: list[Check]) -> Verdict:
+    """The verdict on the whole."""
+    verdicts: tuple[Verdict, ...] = ("fault", "warning", "ok")
+    return next(verdict for verdict in verdicts if verdict in {c.verdict for c in checks} | {"ok"})
+
+
+def _fault(name: str, error: EngineError) -> Check:
+    # The errors about keys say themselves what to do.
+    return Check(name, str(error), "fault", _ADVICE.get(error.code, ""))
+
+
+# --- this machine ---------------------------------------------------------------------------------
+
+
+def _software() -> Iterator[Check]:
+    yield Check("order-engine", f"{_version('order-engine')} on Python {platform.python_version()}")
+    yield Check("packages", ", ".join(f"{name} {_version(name)}" for name in _PACKAGES))
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _key_file(settings: Settings) -> Iterator[Check]:
+    try:
+        yield Check("master key", read_key(settings).source)
+    except WrongKey as error:
+        yield _fault("master key", error)
+
+
+def _directory(where: Path) -> Iterator[Check]:
+    try:
+        mode = where.stat().st_mode
+    except FileNotFoundError:
+        yield Check("directory", f"{where} is missing", "fault", "run `order-engine migrate`")
+        return
+    except OSError as error:
+        value = f"{where} cannot be used: {error.strerror}"
+        yield Check("directory", value, "fault", _ADVICE["bad_settings"])
+        return
+    if mode & 0o007:
+        advice = f"it holds clients' data: run `chmod o-rwx {where}`"
+        yield Check("directory", f"{where} is open to every user", "warning", advice)
+    else:
+        yield Check("directory", f"{where}, closed to others")
+    yield _free_space(where)
+    yield _fsync_time(where)
+
+
+def _free_space(where: Path) -> Check:
+    usage = shutil.disk_usage(where)
+    value = f"{_size(usage.free)} of {_size(usage.total)}"
+    if usage.free < FREE_WARNING:
+        verdict: Verdict = "fault" if usage.free < FREE_FAULT else "warning"
+        return Check("free space", value, verdict, "writes stop when the disk is full: make room")
+    return Check("free space", value)
+
+
+def _fsync_time(where: Path) -> Check:
+    try:
+        median = _median_fsync_ms(where)
+    except OSError as error:
+        value = f"{where} cannot be written: {error.strerror}"
+        return Check("fsync time", value, "fault", "let this user write there, or run as the right user")
+    value = f"{median:.3g} ms, median of {FSYNCS}"
+    if median > FSYNC_SLOW_MS:
+        return Check("fsync time", value, "warning", "every commit waits for one: use a faster disk")
+    if median < FSYNC_UNREAL_MS:
+        return Check(
+            "fsync time", value, "warning", "too fast for a disk: would this survive a power cut?"
+        )
+    return Check("fsync time", value)
+
+
+def _median_fsync_ms(where: Path) -> float:
+    times = []
+    with tempfile.TemporaryFile(dir=where, prefix="fsync-") as file:
+        for _ in range(FSYNCS):
+            file.write(bytes(4096))
+            file.flush()
+            start = time.perf_counter()
+            os.fsync(file.fileno())
+            times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1000
+
+
+def _size(count: int) -> str:
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.3g} {unit}" if size < 1000 else f"{size:.0f} {unit}"
+
+
+# --- the journal ----------------------------------------------------------------------------------
+
+
+def _journal(settings: Settings) -> Iterator[Check]:
+    try:
+        datastore = open_journal_datastore(settings)
+    except EngineError as error:
+        yield from _directory(settings.data)
+        yield _fault("journal", error)
+        return
+    try:
+        store = datastore.store
+        yield from _directory(
+            Path(store.path).parent if isinstance(store, SqliteStore) else settings.data
+        )
+        yield from _contents(settings, datastore)
+    except Unavailable as error:
+        yield _fault("journal", Unavailable(f"{place_of(datastore.store)}: {error}"))
+    except EngineError as error:
+        yield _fault("journal", error)
+    finally:
+        datastore.close()
+
+
+def _contents(settings: Settings, datastore: Datastore) -> Iterator[Check]:
+    for name, value, advice, is_fault in database_checks(datastore.store):
+        yield Check(name, value, ("fault" if is_fault else "warning") if advice else "ok", advice)
+    yield Check("journal", place_of(datastore.store))
+    try:
+        with datastore.store.reading() as connection:
+            meta = schema.check(connection, datastore.tables)
+    except EngineError as error:
+        yield _fault("schema", error)
+        return
+    yield Check("schema", f"{meta['schema']}, journal id {meta['journal_id']}")
+    looks: tuple[tuple[str, Callable[[], Check | None]], ...] = (
+        ("key fingerprint", lambda: _fingerprint(settings, meta)),
+        ("append-only", lambda: _triggers(datastore)),
+        ("stored names", lambda: _names(datastore)),
+        ("head", lambda: _head(datastore)),
+        ("digests", lambda: _digests(datastore)),
+    )
+    for name, look in looks:
+        try:
+            check = look()
+        except Unavailable:
+            raise
+        except EngineError as error:
+            check = _fault(name, error)
+        if check:
+            yield check
+
+
+def _fingerprint(settings: Settings, meta: dict[str, str]) -> Check | None:
+    if FINGERPRINT not in meta:
+        advice = "run `order-engine migrate`"
+        return Check("key fingerprint", "this journal was never given a master key", "fault", advice)
+    try:
+        key: MasterKey = read_key(settings)
+    except WrongKey:
+        return None  # said already
+    key.check(meta[FINGERPRINT])
+    return Check("key fingerprint", f"{key.fingerprint}, the journal's")
+
+
+def _triggers(datastore: Datastore) -> Check:
+    missing = missing_triggers(datastore.store, datastore.tables)
+    if missing:
+        value = f"trigger missing or disabled: {', '.join(missing)}"
+        return Check(
+            "append-only", value, "fault", "find out who removed it, and what was changed since"
+        )
+    return Check("append-only", "edits and deletions are refused by trigger")
+
+
+def _names(datastore: Datastore) -> Check:
+    count = datastore.store.query(f"SELECT count(*) FROM {datastore.tables.names.name}")[0][0]  # noqa: S608
+    value = f"{count} of at most {NAMES_MAX}"
+    if count > NAMES_MAX * 0.9:
+        return Check("stored names", value, "warning", "something writes data into names: stop it")
+    return Check("stored names", value)
+
+
+def _head(datastore: Datastore) -> Check:
+    head, last = head_and_last(datastore.store, datastore.tables)
+    if head is None:
+        raise JournalDamaged("the head row is missing")
+    if head[0] != last[0]:
+        raise JournalDamaged(f"the head says position {head[0]}, the last fact is at {last[0]}")
+    if head != last:
+        raise JournalDamaged(f"the head's digest is not that of the last fact, at {last[0]}")
+    return Check("head", f"position {head[0]}, the last fact's" if head[0] else "an empty journal")
+
+
+def _digests(datastore: Datastore) -> Check:
+    head, _ = head_and_last(datastore.store, datastore.tables)
+    end = head[0] if head else 0
+    facts = datastore.pages.log(max(end - FACTS_VERIFIED, 0), FACTS_VERIFIED, stop=end)
+    if not facts:
+        return Check("digests", "no facts yet")
+    value = f"{len(facts)} facts verified, positions {facts[0].position} to {facts[-1].position}"
+    return Check("digests", value)

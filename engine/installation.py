@@ -1,0 +1,111 @@
+"""An installation: a data directory, a master key and a journal that belong together.
+
+`migrate` makes it, or brings it up to date; everybody else opens it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import sqlalchemy as sa
+
+from engine import schema
+from engine.errors import BadSettings, Unavailable, WrongKey
+from engine.keys import MasterKey, create_key, find_key, read_key
+from engine.recorder import Datastore
+from engine.settings import Settings
+from engine.store import SqliteStore, Store, make_directory_for
+
+FINGERPRINT: Final = "key_fingerprint"
+"""The meta word that tells which master key the journal was made with."""
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """What `migrate` found and did."""
+
+    outcome: Literal["created", "already up to date"]
+    schema: int
+    journal_id: str
+    place: str
+    key: str
+    key_created: bool
+
+
+def open_journal_datastore(settings: Settings) -> Datastore:
+    """The engine's own journal. Nothing is connected to before it is used."""
+    return Datastore(settings.journal_url, prefix="", kind="text")
+
+
+def place_of(store: Store) -> str:
+    """Where a journal is, for people: without the password, and without what else a URL can hide."""
+    if isinstance(store, SqliteStore):
+        return store.path
+    url = store.url
+    shown = sa.URL.create("postgresql", url.username, None, url.host, url.port, url.database)
+    return shown.render_as_string()
+
+
+def open_master_key(settings: Settings, datastore: Datastore) -> MasterKey:
+    """The master key, checked to be this journal's. Raises WrongKey, SchemaMissing, Unavailable."""
+    key = read_key(settings)
+    with datastore.store.reading() as connection:
+        meta = schema.check(connection, datastore.tables)
+    if FINGERPRINT not in meta:
+        raise WrongKey("this journal was never given a master key: run `order-engine migrate`")
+    key.check(meta[FINGERPRINT])
+    return key
+
+
+def migrate(settings: Settings) -> Migrated:
+    """Creates the directory, the schema and the key, each if it is missing.
+
+    Any number of processes, on any number of machines, may call it at once. Schema and fingerprint are
+    written together or not at all. Raises WrongKey for another key than the journal's, SchemaTooNew,
+    Unavailable, BadSettings.
+    """
+    given = find_key(settings)  # a malformed one is refused before anything is made
+    datastore = open_journal_datastore(settings)
+    try:
+        _make_directory(settings)
+        make_directory_for(datastore.store)
+        with datastore.store.writing() as connection:
+            is_new = schema.migrate(connection, datastore.tables)
+            meta = schema.check(connection, datastore.tables)
+            # Inside the transaction, where one process is at a time: two must not make two keys.
+            key = given or _missing_key(settings, meta)
+            _keep_fingerprint(connection, datastore.tables, meta, key)
+        return Migrated(
+            outcome="created" if is_new else "already up to date",
+            schema=int(meta["schema"]),
+            journal_id=meta["journal_id"],
+            place=place_of(datastore.store),
+            key=key.source,
+            key_created=given is None and FINGERPRINT not in meta,
+        )
+    except Unavailable as error:  # "timeout expired" alone would leave one to guess where
+        raise Unavailable(f"{place_of(datastore.store)}: {error}") from error
+    finally:
+        datastore.close()
+
+
+def _missing_key(settings: Settings, meta: dict[str, str]) -> MasterKey:
+    # A fresh key cannot be the one that an existing journal asks for.
+    return read_key(settings) if FINGERPRINT in meta else create_key(settings)
+
+
+def _keep_fingerprint(
+    connection: sa.Connection, tables: schema.Tables, meta: dict[str, str], key: MasterKey
+) -> None:
+    if FINGERPRINT in meta:
+        key.check(meta[FINGERPRINT])
+    else:
+        connection.execute(tables.meta.insert().values(key=FINGERPRINT, value=key.fingerprint))
+
+
+def _make_directory(settings: Settings) -> None:
+    try:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadSettings(f"{settings.data} cannot be created: {error.strerror}") from error

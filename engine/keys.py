@@ -1,0 +1,170 @@
+"""The master key, and the keys derived from it: one for each purpose, none of use for another.
+
+The master key is 32 random bytes: `ORDER_ENGINE_KEY` (64 hexadecimal digits, or base64), else the file
+`master.key` in the data directory, which nobody but its owner may read. Derived keys are
+HKDF-SHA256(master key, label of the purpose), RFC 5869.
+
+Key material is never part of a message, a `repr` or a log line. A fingerprint, itself the start of a
+derived key, tells keys apart and says nothing about them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import Final, Literal
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from engine.errors import BadSettings, WrongKey
+from engine.settings import MASTER_KEY, Settings
+
+KEY_BYTES: Final = 32
+
+Purpose = Literal["client_secrets", "webhook_secrets", "command_ids", "signing_keys", "journal_check"]
+
+PURPOSES: Final[dict[Purpose, bytes]] = {
+    "client_secrets": b"order-engine client secrets 1",  # the pepper of their digests
+    "webhook_secrets": b"order-engine webhook secrets 1",  # encrypts them at rest
+    "command_ids": b"order-engine command ids 1",  # digests of idempotency keys
+    "signing_keys": b"order-engine signing keys 1",  # encrypts token-signing keys at rest
+    "journal_check": b"order-engine journal check 1",  # its start is the fingerprint
+}
+"""Labels are for ever: another label is another key, and what the old one made cannot be read."""
+
+
+def hkdf(key: bytes, label: bytes, *, salt: bytes | None = None, length: int = KEY_BYTES) -> bytes:
+    """HKDF-SHA256 (RFC 5869), extract and expand."""
+    return HKDF(algorithm=SHA256(), length=length, salt=salt, info=label).derive(key)
+
+
+class MasterKey:
+    """The master key. `source` says where it came from."""
+
+    def __init__(self, key: bytes, source: str) -> None:
+        if len(key) != KEY_BYTES:
+            raise WrongKey(f"{source}: a master key has {KEY_BYTES} bytes, not {len(key)}")
+        # No random key looks like this (fewer than one in 10**40): zeros, or a sample of documentation.
+        if len(set(key)) < 8:
+            raise WrongKey(f"{source}: this is a placeholder, not a random key")
+        self._key = key
+        self.source = source
+
+    def derive(self, purpose: Purpose) -> bytes:
+        """The 32-byte key for one purpose."""
+        return hkdf(self._key, PURPOSES[purpose])
+
+    @property
+    def fingerprint(self) -> str:
+        """What a journal keeps of the key, to recognise it: 32 hexadecimal digits."""
+        return self.derive("journal_check")[:16].hex()
+
+    def check(self, fingerprint: str) -> None:
+        """Raises WrongKey unless this is the key with that fingerprint."""
+        if fingerprint != self.fingerprint:
+            raise WrongKey(
+                f"{self.source} is not the key this journal was made with: bring back the right one"
+                f" (its fingerprint is {fingerprint}, this one's is {self.fingerprint})",
+                expected=fingerprint,
+                found=self.fingerprint,
+            )
+
+    def __repr__(self) -> str:
+        """Says where the key came from, never what it is."""
+        return f"<MasterKey from {self.source}>"
+
+
+def find_key(settings: Settings) -> MasterKey | None:
+    """The master key, None if there is none yet. Raises WrongKey for one that must not be used."""
+    if settings.master_key is not None:
+        return MasterKey(_parse(settings.master_key, MASTER_KEY), MASTER_KEY)
+    path = settings.key_file
+    try:
+        text = _read_private(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise WrongKey(f"{path} cannot be read: {error.strerror}") from error
+    return MasterKey(_parse(text, str(path)), str(path))
+
+
+def read_key(settings: Settings) -> MasterKey:
+    """The master key. Raises WrongKey if it is missing or must not be used."""
+    key = find_key(settings)
+    if key is None:
+        raise WrongKey(
+            f"{settings.key_file} is missing and {MASTER_KEY} is not set: bring the key back from its"
+            " backup; for a new journal `order-engine migrate` makes one"
+        )
+    return key
+
+
+def create_key(settings: Settings) -> MasterKey:
+    """Makes a key file, or finds the one that another process has just made."""
+    path = settings.key_file
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    try:
+        _write_private(draft, secrets.token_bytes(KEY_BYTES).hex() + "\n")
+        try:
+            # A link appears whole or not at all, and never replaces a key that is there.
+            os.link(draft, path)
+            _sync_directory(path.parent)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    except OSError as error:
+        raise BadSettings(f"{path} cannot be written: {error.strerror}") from error
+    return read_key(settings)
+
+
+def _parse(text: str, source: str) -> bytes:
+    text = text.strip()
+    try:
+        if len(text) == 2 * KEY_BYTES:
+            return binascii.unhexlify(text)
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise WrongKey(
+            f"{source} is malformed: a master key is {2 * KEY_BYTES} hexadecimal digits"
+            f" or {KEY_BYTES} bytes in base64"
+        ) from None
+
+
+def _read_private(path: Path) -> str:
+    # Without O_NONBLOCK a named pipe put in its place would make us wait for ever.
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise WrongKey(f"{path} is not a file")
+        if status.st_mode & 0o077:
+            raise WrongKey(
+                f"{path} can be used by others (mode {status.st_mode & 0o777:04o}): if nobody has read"
+                f" it, run `chmod 600 {path}`"
+            )
+        return os.read(file, 1024).decode("ascii", "replace")
+    finally:
+        os.close(file)
+
+
+def _write_private(path: Path, text: str) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(file, text.encode())
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

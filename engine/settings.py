@@ -1,0 +1,70 @@
+"""What an operator can set, read once. The only place that looks at the environment.
+
+    --data DIR           ORDER_ENGINE_DATA          the data directory; default ./data
+    --journal-url URL    ORDER_ENGINE_JOURNAL_URL   the journal's database; default DIR/journal.db
+                         ORDER_ENGINE_KEY           the master key; default the file DIR/master.key
+
+An option wins over its variable; an empty variable counts as not set. The key has no option: a command
+line can be read by everybody on the machine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from engine.errors import BadSettings
+
+DATA: Final = "ORDER_ENGINE_DATA"
+JOURNAL_URL: Final = "ORDER_ENGINE_JOURNAL_URL"
+MASTER_KEY: Final = "ORDER_ENGINE_KEY"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One process's settings. What can hold a secret stays out of its `repr`."""
+
+    data: Path
+    journal_url: str = field(repr=False)
+    master_key: str | None = field(default=None, repr=False)
+
+    @property
+    def key_file(self) -> Path:
+        """Where the master key is kept when the environment does not give it."""
+        return self.data / "master.key"
+
+
+def read_settings(
+    *, data: str | None = None, journal_url: str | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """The settings from options and environment. Raises BadSettings for one that makes no sense."""
+    environ = os.environ if environ is None else environ
+    directory = _directory(_given("--data", data, environ.get(DATA)) or "data")
+    url = _given("--journal-url", journal_url, environ.get(JOURNAL_URL))
+    if url is None and "?" in str(directory):
+        raise BadSettings("a data directory with ? in its name cannot be part of a database URL")
+    return Settings(
+        data=directory,
+        journal_url=url or f"sqlite:///{directory}/journal.db",
+        master_key=environ.get(MASTER_KEY) or None,
+    )
+
+
+def _given(name: str, option: str | None, variable: str | None) -> str | None:
+    if option is not None and not option.strip():
+        raise BadSettings(f"{name} is empty")
+    text = variable or None if option is None else option
+    # Never shown: a URL may hold a password.
+    if text is not None and not text.isprintable():
+        raise BadSettings(f"{name} holds characters that cannot be printed")
+    return text
+
+
+def _directory(text: str) -> Path:
+    try:
+        return Path(text).absolute()
+    except OSError as error:  # the current directory was deleted
+        raise BadSettings(f"the current directory cannot be used: {error.strerror}") from error

@@ -1,0 +1,92 @@
+"""`order-engine` run as a real process, with a watch on what it must not print."""
+
+from __future__ import annotations
+
+import os
+import pty
+import secrets
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+COMMAND = [sys.executable, "-W", "error", "-m", "engine.cli"]
+PASSWORD = "canary-" + secrets.token_hex(8)
+KEY = secrets.token_hex(32)
+
+Done = subprocess.CompletedProcess[str]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment without the engine's own variables, and with `more`."""
+    clean = {name: text for name, text in os.environ.items() if not name.startswith("ORDER_ENGINE_")}
+    return clean | {"NO_COLOR": "1", "COLUMNS": "100", "TERM": "xterm"} | more
+
+
+def run(*words: str | Path, command: Sequence[str] = COMMAND, **variables: str) -> Done:
+    """Runs the command; no secret that it was given may come out again."""
+    done = subprocess.run(
+        [*command, *map(str, words)],
+        cwd=ROOT,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    check_discreet(done.stdout + done.stderr, words)
+    return done
+
+
+def check_discreet(output: str, words: Sequence[str | Path]) -> None:
+    """Raises if a secret of ours, or the key of a data directory among `words`, was printed."""
+    assert PASSWORD not in output
+    assert KEY not in output
+    assert "Traceback" not in output
+    for word in words:
+        key_file = Path(word) / "master.key"
+        if key_file.is_file():
+            assert key_file.read_text().strip() not in output
+
+
+def on_terminal(*words: str) -> str:
+    """What the command prints when its output is a terminal."""
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [*COMMAND, *words], cwd=ROOT, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs
+        )
+        os.close(theirs)
+        output = b""
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # Linux says so when the other end is gone
+                break
+            if not part:
+                break
+            output += part
+        process.wait(60)
+    finally:
+        os.close(ours)
+    check_discreet(output.decode(), words)
+    return output.decode()
+
+
+DROP_RIGHTS = """
+import os, pwd, sys
+import engine.cli, engine.doctor, engine.sqlite
+engine.sqlite.driver()  # all imports while we may still read them
+if os.geteuid() == 0:
+    nobody = pwd.getpwnam("nobody")
+    os.setgroups([])
+    os.setgid(nobody.pw_gid)
+    os.setuid(nobody.pw_uid)
+engine.cli.main()
+"""
+
+
+def run_without_rights(*words: str | Path) -> Done:
+    """As `run`, by a user whom file permissions bind."""
+    return run(*words, command=[sys.executable, "-W", "error", "-c", DROP_RIGHTS])

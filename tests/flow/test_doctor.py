@@ -1,0 +1,283 @@
+"""What `order-engine doctor` finds: each fault made on purpose, on a journal that was good before."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from eventsourcing.persistence import StoredEvent
+
+from engine import doctor, sqlite
+from engine.doctor import Check, examine, worst
+from engine.errors import JournalDamaged, SchemaTooNew, WrongKey
+from engine.installation import migrate, open_journal_datastore, open_master_key
+from engine.recorder import JournalApplicationRecorder
+from engine.settings import Settings
+
+FACTS = 1_200
+"""More than doctor verifies."""
+
+
+@pytest.fixture
+def settings(tmp_path: Path, journal_url: str) -> Settings:
+    """An installation with a journal of `FACTS` facts."""
+    return installed(Settings(tmp_path / "data", journal_url))
+
+
+def installed(settings: Settings) -> Settings:
+    migrate(settings)
+    datastore = open_journal_datastore(settings)
+    try:
+        recorder = JournalApplicationRecorder(datastore)
+        recorder.insert_events(
+            [StoredEvent("ord_1", version, "order.placed.1", b"body") for version in range(FACTS)]
+        )
+    finally:
+        datastore.close()
+    return settings
+
+
+def damage(settings: Settings, *statements: str) -> None:
+    """Runs SQL, with `{journal off}` and `{journal on}` for its triggers."""
+    datastore = open_journal_datastore(settings)
+    try:
+        with datastore.store.writing() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+    finally:
+        datastore.close()
+
+
+def disarm(settings: Settings) -> None:
+    """Takes the triggers away that refuse to change the journal."""
+    if settings.journal_url.startswith("sqlite"):
+        damage(settings, "DROP TRIGGER journal_no_update", "DROP TRIGGER journal_no_delete")
+    else:
+        damage(settings, "DROP TRIGGER journal_append_only ON journal")
+
+
+def faults(settings: Settings) -> dict[str, str]:
+    """Name and value of each fault, less those of the tests' PostgreSQL, which does without fsync."""
+    found = {check.name: check.value for check in examine(settings) if check.verdict == "fault"}
+    if settings.journal_url.startswith("postgresql"):
+        for name in ("fsync", "full_page_writes"):
+            assert found.pop(name, "off") == "off"
+    return found
+
+
+def test_a_good_journal_has_no_faults(settings: Settings) -> None:
+    checks = examine(settings)
+    values = {check.name: check.value for check in checks}
+    assert len(values) == len(checks)
+    assert faults(settings) == {}
+    assert values["stored names"] == "1 of at most 10000"
+    assert values["head"] == f"position {FACTS}, the last fact's"
+    assert values["digests"] == f"1000 facts verified, positions {FACTS - 999} to {FACTS}"
+
+
+def test_the_manual_shows_these_very_checks(on_sqlite: Settings) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    shown = re.findall(r"^ok      (.+?): ", manual, re.MULTILINE)
+    assert shown == [check.name for check in examine(on_sqlite)]
+
+
+def test_no_journal(tmp_path: Path, journal_url: str) -> None:
+    settings = Settings(tmp_path / "data", journal_url)
+    found = faults(settings)
+    assert found["directory"] == f"{tmp_path}/data is missing" if "directory" in found else True
+    assert "master.key is missing" in found["master key"]
+    assert "there is no journal" in found.get("journal", "") + found.get("schema", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_newer_schema_is_refused_by_all(settings: Settings) -> None:
+    damage(settings, "UPDATE journal_meta SET value = '99' WHERE key = 'schema'")
+    assert set(faults(settings)) == {"schema"}
+    assert "schema 99" in faults(settings)["schema"]
+    with pytest.raises(SchemaTooNew):
+        migrate(settings)
+
+
+@pytest.mark.parametrize("change", ["UPDATE journal_meta SET value = 'x'", "DELETE FROM journal_meta"])
+def test_meta_words_that_make_no_sense(settings: Settings, change: str) -> None:
+    damage(settings, change)
+    assert set(faults(settings)) == {"schema"}
+    with pytest.raises(JournalDamaged):
+        migrate(settings)
+
+
+def test_another_key(settings: Settings) -> None:
+    other = Settings(settings.data, settings.journal_url, os.urandom(32).hex())
+    assert set(faults(other)) == {"key fingerprint"}
+    assert "not the key this journal was made with" in faults(other)["key fingerprint"]
+    for opening in (migrate, opened):
+        with pytest.raises(WrongKey, match="bring back the right one"):
+            opening(other)
+
+
+def test_the_right_key_opens(settings: Settings) -> None:
+    assert len(opened(settings)) == 32
+
+
+def test_a_key_lost_is_never_replaced(settings: Settings) -> None:
+    settings.key_file.unlink()
+    assert set(faults(settings)) == {"master key"}
+    for opening in (migrate, opened):
+        with pytest.raises(WrongKey, match="bring the key back"):
+            opening(settings)
+    assert not settings.key_file.exists()
+
+
+def test_a_second_machine_needs_the_first_ones_key(settings: Settings, tmp_path: Path) -> None:
+    key = settings.key_file.read_text()
+    with pytest.raises(WrongKey, match=r"other/master\.key is missing"):
+        migrate(Settings(tmp_path / "other", settings.journal_url))
+    assert list((tmp_path / "other").iterdir()) == []
+    done = migrate(Settings(tmp_path / "other", settings.journal_url, key))
+    assert (done.outcome, done.key_created) == ("already up to date", False)
+
+
+def opened(settings: Settings) -> bytes:
+    datastore = open_journal_datastore(settings)
+    try:
+        return open_master_key(settings, datastore).derive("command_ids")
+    finally:
+        datastore.close()
+
+
+def test_a_key_file_open_to_others(settings: Settings) -> None:
+    settings.key_file.chmod(0o644)
+    assert set(faults(settings)) == {"master key"}
+    assert "chmod 600" in faults(settings)["master key"]
+
+
+def test_a_journal_that_was_never_given_a_key(settings: Settings) -> None:
+    damage(settings, "DELETE FROM journal_meta WHERE key = 'key_fingerprint'")
+    assert set(faults(settings)) == {"key fingerprint"}
+    with pytest.raises(WrongKey, match="order-engine migrate"):
+        opened(settings)
+    assert migrate(settings).outcome == "already up to date"
+    assert faults(settings) == {}
+
+
+def test_a_tampered_last_fact_and_the_triggers_that_went_for_it(settings: Settings) -> None:
+    disarm(settings)
+    damage(settings, f"UPDATE journal SET version = 7777777 WHERE position = {FACTS}")
+    found = faults(settings)
+    assert set(found) == {"append-only", "digests"}
+    assert f"the fact at position {FACTS} is not as recorded" in found["digests"]
+
+
+def test_triggers_that_do_nothing(settings: Settings) -> None:
+    if settings.journal_url.startswith("sqlite"):
+        disarm(settings)
+        for event in ("update", "delete"):
+            name, body = f"journal_no_{event}", "BEGIN SELECT 1; END"
+            damage(settings, f"CREATE TRIGGER {name} BEFORE {event} ON journal {body}")
+    else:
+        damage(settings, "ALTER TABLE journal DISABLE TRIGGER journal_append_only")
+    assert set(faults(settings)) == {"append-only"}
+
+
+def test_a_cut_tail(settings: Settings) -> None:
+    disarm(settings)
+    damage(settings, f"DELETE FROM journal WHERE position > {FACTS - 3}")
+    found = faults(settings)
+    assert found["head"] == f"the head says position {FACTS}, the last fact is at {FACTS - 3}"
+
+
+def test_a_hole(settings: Settings) -> None:
+    disarm(settings)
+    damage(settings, f"DELETE FROM journal WHERE position = {FACTS - 3}")
+    assert f"the fact at position {FACTS - 3} is missing" in faults(settings)["digests"]
+
+
+HEADS: list[tuple[str, str]] = [
+    (f"UPDATE journal_head SET position = {FACTS + 1}", f"the head says position {FACTS + 1}"),
+    ("UPDATE journal_head SET position = 0", "the head says position 0"),
+    ("UPDATE journal_head SET digest = (SELECT digest FROM journal WHERE position = 1)", "digest"),
+    ("DELETE FROM journal_head", "the head row is missing"),
+]
+
+
+@pytest.mark.parametrize(("change", "meaning"), HEADS)
+def test_a_head_that_is_not_the_last_fact(settings: Settings, change: str, meaning: str) -> None:
+    damage(settings, change)
+    assert meaning in faults(settings)["head"]
+
+
+# --- SQLite's file --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense" * 1000])
+def test_a_file_that_is_no_database(tmp_path: Path, sqlite_url: str, content: bytes) -> None:
+    (tmp_path / "journal.db").write_bytes(content)
+    assert str(tmp_path / "journal.db") in faults(Settings(tmp_path, sqlite_url))["journal"]
+    assert (tmp_path / "journal.db").read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.db"]
+
+
+def test_a_file_that_is_not_in_wal_mode_is_left_as_it_is(tmp_path: Path, sqlite_url: str) -> None:
+    settings = installed(Settings(tmp_path, sqlite_url))
+    raw = sqlite.driver().connect(tmp_path / "journal.db")
+    raw.execute("PRAGMA journal_mode=DELETE")
+    raw.close()
+    before = (tmp_path / "journal.db").read_bytes()
+    assert "not in WAL mode" in faults(settings)["journal"]
+    assert (tmp_path / "journal.db").read_bytes() == before
+    migrate(settings)
+    assert faults(settings) == {}
+
+
+# --- this machine ---------------------------------------------------------------------------------
+
+
+def check_named(name: str, settings: Settings) -> Check:
+    return next(check for check in examine(settings) if check.name == name)
+
+
+@pytest.fixture
+def on_sqlite(tmp_path: Path, sqlite_url: str) -> Settings:
+    settings = Settings(tmp_path, sqlite_url)
+    migrate(settings)
+    return settings
+
+
+@pytest.mark.parametrize(("free", "verdict"), [(10**12, "ok"), (10**9, "warning"), (10**7, "fault")])
+def test_free_space(
+    on_sqlite: Settings, monkeypatch: pytest.MonkeyPatch, free: int, verdict: str
+) -> None:
+    usage = SimpleNamespace(free=free, total=10**13)
+    monkeypatch.setattr(doctor, "shutil", SimpleNamespace(disk_usage=lambda _: usage))
+    assert check_named("free space", on_sqlite).verdict == verdict
+
+
+@pytest.mark.parametrize(("median_ms", "verdict"), [(0.001, "warning"), (1.0, "ok"), (25.0, "warning")])
+def test_fsync_time(
+    on_sqlite: Settings, monkeypatch: pytest.MonkeyPatch, median_ms: float, verdict: str
+) -> None:
+    monkeypatch.setattr(doctor, "_median_fsync_ms", lambda _: median_ms)
+    assert check_named("fsync time", on_sqlite).verdict == verdict
+
+
+def test_a_directory_open_to_all_and_an_old_sqlite_are_warnings(
+    on_sqlite: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_sqlite.data.chmod(0o755)
+    monkeypatch.setattr(sqlite, "version", lambda: (3, 40, 1))
+    assert check_named("directory", on_sqlite).verdict == "warning"
+    assert "3.51.3 or newer" in check_named("SQLite", on_sqlite).advice
+    assert worst(examine(on_sqlite)) == "warning"
+
+
+def test_the_worst_verdict_counts() -> None:
+    good, bad, worse = Check("a", ""), Check("b", "", "warning"), Check("c", "", "fault")
+    assert [worst([]), worst([good]), worst([bad, good]), worst([good, worse, bad])] == [
+        "ok",
+        "ok",
+        "warning",
+        "fault",
+    ]

@@ -1,0 +1,51 @@
+"""Settings: options before variables, nothing secret in a message or a repr."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.errors import BadSettings
+from engine.settings import Settings, read_settings
+
+
+def test_defaults_are_a_sqlite_file_in_data_beside_us() -> None:
+    settings = read_settings(environ={})
+    assert settings.data == Path.cwd() / "data"
+    assert settings.journal_url == f"sqlite:///{Path.cwd()}/data/journal.db"
+    assert settings.master_key is None
+
+
+def test_an_option_wins_over_its_variable_and_an_empty_variable_is_none() -> None:
+    environ = {"ORDER_ENGINE_DATA": "/a", "ORDER_ENGINE_JOURNAL_URL": "", "ORDER_ENGINE_KEY": ""}
+    assert read_settings(environ=environ) == Settings(Path("/a"), "sqlite:////a/journal.db", None)
+    assert read_settings(data="/b", environ=environ).data == Path("/b")
+    environ["ORDER_ENGINE_JOURNAL_URL"] = "postgresql://h/a"
+    assert read_settings(environ=environ).journal_url == "postgresql://h/a"
+    assert (
+        read_settings(journal_url="postgresql://h/b", environ=environ).journal_url == "postgresql://h/b"
+    )
+
+
+def test_a_repr_holds_no_secret() -> None:
+    environ = {"ORDER_ENGINE_JOURNAL_URL": "postgresql://joe:hunter2@h/a", "ORDER_ENGINE_KEY": "cafe"}
+    assert "hunter2" not in repr(read_settings(environ=environ))
+    assert "cafe" not in repr(read_settings(environ=environ))
+
+
+@pytest.mark.parametrize("text", ["", " ", "a\0b", "a\nb", "a\x1b[2Jb", "a\udcffb"])
+def test_a_name_that_cannot_be_printed_is_refused_and_not_quoted(text: str) -> None:
+    with pytest.raises(BadSettings, match="--data"):
+        read_settings(data=text, environ={})
+    with pytest.raises(BadSettings, match="--journal-url") as caught:
+        read_settings(journal_url=text, environ={})
+    assert text.strip() == "" or text not in str(caught.value)
+
+
+def test_a_directory_that_no_url_can_name_is_refused_unless_the_journal_is_elsewhere() -> None:
+    with pytest.raises(BadSettings, match=r"\?"):
+        read_settings(data="/what?", environ={})
+    assert read_settings(data="/what?", journal_url="postgresql://h/a", environ={}).data == Path(
+        "/what?"
+    )
