@@ -15,6 +15,7 @@ from uuid import UUID
 
 import psycopg
 
+from engine.forks import mind_forks
 from engine.schema import Tables
 from engine.store import PostgresStore, SqliteStore, Store
 from engine.writer import Row
@@ -195,6 +196,7 @@ class PostgresSession(Session):
         super().__init__(tables)
         self._store = store
         self._connection: psycopg.Connection[Any] | None = None
+        mind_forks(self)
         kind = "uuid" if tables.stream_kind == "uuid" else "text"
         self._lease_sql += " FOR SHARE"
         self._lock_sql = f"SELECT position, digest FROM {tables.head} FOR UPDATE"
@@ -255,6 +257,12 @@ class PostgresSession(Session):
 
     def _rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         return self._open().execute(statement.replace("?", "%b"), values).fetchall()
+
+    def before_fork(self) -> None:
+        pass
+
+    def after_fork(self) -> None:
+        self._connection = None  # the parent's: two processes would read each other's answers
 
     def close(self) -> None:
         connection, self._connection = self._connection, None

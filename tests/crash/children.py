@@ -1,0 +1,177 @@
+"""What the child processes of the tests do. Each function is the whole life of one process."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier, Event
+from multiprocessing.synchronize import Lock as LockType
+from threading import Thread
+from typing import NoReturn
+from uuid import uuid4
+
+from eventsourcing.persistence import ApplicationRecorder, InfrastructureFactory, StoredEvent
+from eventsourcing.utils import Environment
+
+from engine.recorder import JournalProcessRecorder
+from tests.crash.processes import context
+from tests.journals import events, new_command, open_journal
+
+LAST = "last"
+"""Topic of the fact that tells the follower to stop."""
+
+
+def _recorder(settings: dict[str, str]) -> ApplicationRecorder:
+    factory = InfrastructureFactory.construct(Environment("crash", settings))
+    return factory.application_recorder()
+
+
+def create_tables(settings: dict[str, str]) -> None:
+    """The library's own modules crash one another when they do this at once."""
+    _recorder(settings)
+
+
+def write_many(settings: dict[str, str], start: Barrier, count: int, seed: int) -> None:
+    """Appends `count` facts in batches of 1 to 20, now and then 100."""
+    rng = random.Random(seed)
+    recorder = _recorder(settings)
+    start.wait(60)
+    while count:
+        size = min(count, 100 if rng.random() < 0.01 else rng.randint(1, 20))
+        stream = uuid4()
+        recorder.insert_events([StoredEvent(stream, v, "noted", b"." * 60) for v in range(1, size + 1)])
+        count -= size
+
+
+def write_last(settings: dict[str, str]) -> None:
+    """Appends the fact that ends the follower's day."""
+    _recorder(settings).insert_events([StoredEvent(uuid4(), 1, LAST, b"")])
+
+
+def follow(settings: dict[str, str], start: Barrier, answer: Connection) -> None:
+    """Follows from the beginning until the last fact; sends the positions as it saw them."""
+    seen = []
+    with _recorder(settings).subscribe() as subscription:
+        start.wait(60)
+        for notification in subscription:
+            seen.append(notification.id)
+            if notification.topic == LAST:
+                break
+    answer.send(seen)
+
+
+def append_until_killed(url: str, diary: str, is_running: Event, seed: int) -> None:
+    """Four threads append for ever; each notes (command, first, count) once it has been answered."""
+    file = os.open(diary, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def work(rng: random.Random) -> None:
+        while True:
+            command, count = new_command(), rng.choice((1, 2, 3, 50))
+            done = journal.append(events(command, count), command=command)
+            # One write(2) to a file outlives the process whole.
+            os.write(file, f"{command.hex()} {done.first} {done.count}\n".encode())
+            is_running.set()
+
+    with open_journal(url) as journal:
+        threads = [Thread(target=work, args=(random.Random(seed + n),), daemon=True) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def _append_some(journal: JournalProcessRecorder, answer: Connection, lock: LockType) -> None:
+    for count in (1, 2, 3, 4):
+        command = new_command()
+        done = journal.append(events(command, count), command=command)
+        with lock:
+            answer.send((command, done.first, done.count))
+
+
+def _append_in_threads(journal: JournalProcessRecorder, answer: Connection, lock: LockType) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        for done in [threads.submit(_append_some, journal, answer, lock) for _ in range(2)]:
+            done.result()
+
+
+def _end_forked(work: Callable[[], None]) -> NoReturn:
+    """Runs `work` and leaves the forked child, telling by its exit code how it went."""
+    code = 1
+    try:
+        work()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    os._exit(code)
+
+
+def _wait_for(pid: int) -> None:
+    assert os.waitpid(pid, 0)[1] == 0, "the forked child failed, its traceback is above"
+
+
+def fork_and_both_append(url: str, answer: Connection) -> None:
+    """Parent and child go on at once, with several threads each."""
+    lock = context.Lock()
+    with open_journal(url) as journal:
+        _append_in_threads(journal, answer, lock)
+        pid = os.fork()
+        if pid == 0:
+            _end_forked(lambda: _append_in_threads(journal, answer, lock))
+        _append_in_threads(journal, answer, lock)
+        _wait_for(pid)
+        _append_in_threads(journal, answer, lock)
+
+
+def fork_and_close_in_turn(url: str, answer: Connection) -> None:
+    """The parent closes its journal between the child's appends; reads happened on both sides."""
+    lock = context.Lock()
+    to_child, from_parent = context.Pipe()
+
+    def live() -> None:
+        _append_in_threads(journal, answer, lock)
+        list(journal.select_notifications(1, 10))
+        from_parent.send("appended")
+        assert from_parent.recv() == "closed"
+        _append_in_threads(journal, answer, lock)
+
+    with open_journal(url) as journal:
+        _append_in_threads(journal, answer, lock)
+        list(journal.select_notifications(1, 10))
+        pid = os.fork()
+        if pid == 0:
+            _end_forked(live)
+        assert to_child.recv() == "appended"
+    to_child.send("closed")
+    with open_journal(url) as again:
+        _append_in_threads(again, answer, lock)
+    _wait_for(pid)
+
+
+def fork_and_exit(url: str, answer: Connection) -> None:
+    """The child never touches the journal and cleans up behind itself, as a normal exit does."""
+    lock = context.Lock()
+    with open_journal(url) as journal:
+        _append_in_threads(journal, answer, lock)
+        with journal.datastore.store.reading() as connection:
+            pid = os.fork()
+            if pid == 0:
+                _end_forked(journal.datastore.close)
+            _wait_for(pid)
+            connection.exec_driver_sql("SELECT 1")
+        _append_in_threads(journal, answer, lock)
+        _append_in_threads(journal, answer, lock)
+
+
+def fork_idle_child_while_writing(url: str, answer: Connection) -> None:
+    """Sends the pid of a child that was forked inside a write transaction, and hangs in it."""
+    with open_journal(url) as journal, journal.datastore.store.writing():
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+        answer.send(pid)
+        signal.pause()
