@@ -30,8 +30,10 @@ from engine.writer import Append, Row
 
 
 class Doubt(NamedTuple):
-    """Where the journal would end if an attempt, whose answer was lost, had succeeded."""
+    """What an attempt, whose answer was lost, would have appended, and between which heads."""
 
+    appends: Sequence[Append]
+    start: Head
     end: Head
     may_come_late: bool  # still in the network, and valid until the head moves
 
@@ -68,6 +70,8 @@ class Appender:
                 return
             if isinstance(fault, Violation) and not is_screening:
                 is_screening = True
+            elif any(doubt.start == doubt.end for doubt in doubts):
+                break  # an offset alone leaves no digest to look for
             elif not isinstance(fault, ConnectionBroken) and not doubts:
                 break
         if isinstance(fault, Violation):
@@ -100,7 +104,7 @@ class Appender:
             return False
         rows, digests = self._chained(guess, batch)
         end = Head(guess.position + len(rows), digests[-1])
-        self._in_flight = Doubt(end, may_come_late=True)
+        self._in_flight = Doubt(batch, guess, end, may_come_late=True)
         is_done = self._session.insert(guess, rows, digests)
         self._in_flight = None
         if is_done:
@@ -116,8 +120,7 @@ class Appender:
             head = session.lock_head()
             for doubt in doubts:
                 if session.digest_at(doubt.end.position) == doubt.end.digest:
-                    start = doubt.end.position - sum(append.count for append in batch)
-                    self._place(batch, Head(start, b""))
+                    self._place(doubt.appends, doubt.start)
                     return
             doubts[:] = [doubt for doubt in doubts if doubt.may_come_late]
             winners = self._screened(batch, head) if is_screening else batch
@@ -126,7 +129,7 @@ class Appender:
             end = Head(head.position + len(rows), digests[-1]) if rows else head
             if rows and not session.insert(head, rows, digests):
                 raise JournalDamaged("the head moved under its lock", position=head.position)
-            self._in_flight = Doubt(end, may_come_late=False) if rows else None
+            self._in_flight = Doubt(winners, head, end, may_come_late=False) if winners else None
         self._in_flight = None
         self._place(winners, head)
         # Somebody else appended since we did: the next guess would miss as well, and cost a trip.
