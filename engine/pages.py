@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -61,25 +62,39 @@ class Pages:
     def log(
         self, after: int, limit: int, *, stop: int | None = None, is_checked: bool = True
     ) -> list[StoredRow]:
-        """At most `limit` facts with positions in (after, stop], in order, with no hole."""
+        """At most `limit` facts with positions in (after, stop], in order, with no hole.
+
+        Fewer only if the journal's head says that there are no more.
+        """
         first = max(after, 0) + 1
         # The fact before the page comes along for its digest.
         rows = self._store.query(
             self._page_sql, (first - 1, _MAX if stop is None else stop, limit + (first > 1))
         )
         before = chain.GENESIS
-        if first > 1 and rows:
-            if rows[0][0] != first - 1:
-                raise _missing(first - 1)
-            before = bytes(rows.pop(0)[6])
-        facts = [self._row(row) for row in rows]
-        for place, fact in enumerate(facts, first):
-            if fact.position != place:
+        facts: list[StoredRow] = []
+        start = first - (first > 1)
+        for place, row in enumerate(rows, start):
+            if row[0] != place:
                 raise _missing(place)
-            if is_checked:
-                self._check(fact, before)
-            before = fact.digest
+            if place >= first:
+                fact = self._row(row)
+                if is_checked:
+                    self._check(fact, before)
+                facts.append(fact)
+            before = row[6]
+        last = start + len(rows) - 1
+        if len(facts) < limit and (stop is None or last < stop):
+            self._check_is_last(last)
         return facts
+
+    def _check_is_last(self, position: int) -> None:
+        """Raises if the head says that there is more, and there is not: the tail was cut."""
+        following = position + 1
+        if self.head().position > position and not self._store.query(
+            self._page_sql, (following, following, 1)
+        ):
+            raise _missing(following)
 
     def log_of(
         self, names: Sequence[str], after: int, limit: int, stop: int | None = None
@@ -136,21 +151,30 @@ class Pages:
     def _row(self, row: Sequence[object]) -> StoredRow:
         position, version, code, stream, command, body, digest = row
         if self._uuid_from_bytes:
-            stream = UUID(bytes=stream)  # type: ignore[arg-type]
-        name = self._names.by_code.get(code) or self._names.name_of(code)  # type: ignore[arg-type, call-overload]
+            try:
+                stream = UUID(bytes=stream)  # type: ignore[arg-type]
+            except (TypeError, ValueError):
+                raise _damaged(position) from None
+        name = self._names.by_code.get(code) or self._names.name_of(code, position)  # type: ignore[arg-type, call-overload]
         return StoredRow(position, version, name, stream, command, body, digest)  # type: ignore[arg-type]
 
     def _check(self, fact: StoredRow, before: bytes) -> None:
         position, version, name, stream, command, body, digest = fact
-        key = stream.bytes if self._is_uuid else stream.encode()  # type: ignore[union-attr]
-        content = chain.content(version, key, self._names.known[name][1], command or b"", body)
-        if digest != chain.link(before, position, content):
-            raise JournalDamaged(
-                f"the fact at position {position} is not as recorded", position=position
-            )
+        try:
+            key = stream.bytes if self._is_uuid else stream.encode()  # type: ignore[union-attr]
+            content = chain.content(version, key, self._names.known[name][1], command or b"", body)
+            expected = chain.link(before, position, content)
+        except (AttributeError, TypeError, struct.error):  # SQLite keeps any type and size anywhere
+            raise _damaged(position) from None
+        if digest != expected:
+            raise _damaged(position)
 
 
 _MAX: Final = 2**62
+
+
+def _damaged(position: object) -> JournalDamaged:
+    return JournalDamaged(f"the fact at position {position} is not as recorded", position=position)
 
 
 def _missing(position: int) -> JournalDamaged:
