@@ -81,7 +81,8 @@ class Session(ABC):
     def recorded(self, command: bytes, count_max: int) -> range | None:
         """Where the facts of a command stand, if it has been recorded.
 
-        They end where the next command's begin.
+        They end where the next command's begin: a journal in which only some appends carry a command
+        would report those without one as well.
         """
         journal = self._tables.journal
         rows = self._rows(f"SELECT position FROM {journal} WHERE command = ?", command)
