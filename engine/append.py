@@ -37,6 +37,11 @@ class Doubt(NamedTuple):
     end: Head
     may_come_late: bool  # still in the network, and valid until the head moves
 
+    @property
+    def has_facts(self) -> bool:
+        """Whether it left a digest to look for; an offset alone does not."""
+        return self.start != self.end
+
 
 class Appender:
     """Writes groups of appends through one session. Called by one thread at a time."""
@@ -70,14 +75,16 @@ class Appender:
                 return
             if isinstance(fault, Violation) and not is_screening:
                 is_screening = True
-            elif any(doubt.start == doubt.end for doubt in doubts):
-                break  # an offset alone leaves no digest to look for
-            elif not isinstance(fault, ConnectionBroken) and not doubts:
+            elif not all(doubt.has_facts for doubt in doubts) or (
+                not isinstance(fault, ConnectionBroken) and not doubts
+            ):
                 break
         if isinstance(fault, Violation):
             fault = JournalDamaged(f"a key is taken that is not in the journal: {fault}")
         elif doubts:
-            fault = OutcomeUnknown(f"the connection broke while committing: {fault}")
+            fault = self._fault_in_doubt(doubts, fault)
+        if fault is None:
+            return
         for append in batch:
             append.error = append.error or fault
 
@@ -97,6 +104,26 @@ class Appender:
                 doubts.append(doubt)
             return error
         return None
+
+    def _fault_in_doubt(self, doubts: list[Doubt], fault: EngineError | None) -> EngineError | None:
+        """After the last try, one more look at what became of it; None if it was recorded after all."""
+        try:
+            with self._translating(), self._session.transaction():
+                self._session.lock_head()
+                if self._was_recorded(doubts):
+                    return None
+        except EngineError as error:
+            fault = error
+        return OutcomeUnknown(f"committing was not answered: {fault}") if doubts else fault
+
+    def _was_recorded(self, doubts: list[Doubt]) -> bool:
+        """Places the appends of the attempt that succeeded, if one did. Asked under the head's lock."""
+        for doubt in doubts:
+            if doubt.has_facts and self._session.digest_at(doubt.end.position) == doubt.end.digest:
+                self._place(doubt.appends, doubt.start)
+                return True
+        doubts[:] = [doubt for doubt in doubts if doubt.may_come_late or not doubt.has_facts]
+        return False
 
     def _append_by_guess(self, batch: Sequence[Append]) -> bool:
         guess, self._guess = self._guess, None
@@ -118,11 +145,8 @@ class Appender:
         session = self._session
         with session.transaction():
             head = session.lock_head()
-            for doubt in doubts:
-                if session.digest_at(doubt.end.position) == doubt.end.digest:
-                    self._place(doubt.appends, doubt.start)
-                    return
-            doubts[:] = [doubt for doubt in doubts if doubt.may_come_late]
+            if self._was_recorded(doubts):
+                return
             winners = self._screened(batch, head) if is_screening else batch
             winners = [append for append in winners if self._may_append(append)]
             rows, digests = self._chained(head, winners)

@@ -323,13 +323,23 @@ class SqliteStore(Store):
             if "append-only" in text:
                 return EngineError(text)
             return Violation(text)
-        if "readonly" in text or "unable to open" in text:
-            return BadSettings(f"{self.path}: {text}")
-        if "not a database" in text or "malformed" in text:
-            return JournalDamaged(f"{self.path}: {text}")
+        for words, meaning in _SQLITE_ERRORS:
+            if words in text:
+                return meaning(f"{self.path}: {text}")
         if kind == "OperationalError":  # locked, disk full, I/O error: nothing was committed
             return Unavailable(text)
         return Unrecordable(text) if kind in {"DataError", "InterfaceError"} else EngineError(text)
+
+
+_SQLITE_ERRORS: Final[tuple[tuple[str, type[EngineError]], ...]] = (
+    ("readonly", BadSettings),
+    ("unable to open", BadSettings),
+    ("no such table", SchemaMissing),
+    ("not a database", JournalDamaged),
+    ("malformed", JournalDamaged),
+    ("not decode to UTF-8", JournalDamaged),
+)
+"""What SQLite's errors mean, by their words: `pysqlite3` gives no extended codes."""
 
 
 def _is_in_use(engine: sa.Engine) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import traceback
 from collections.abc import Callable
@@ -12,13 +13,15 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier, Event
 from multiprocessing.synchronize import Lock as LockType
 from threading import Thread
+from time import monotonic
 from typing import NoReturn
 from uuid import uuid4
 
 from eventsourcing.persistence import ApplicationRecorder, InfrastructureFactory, StoredEvent
 from eventsourcing.utils import Environment
 
-from engine.recorder import JournalProcessRecorder
+from engine.errors import EngineError
+from engine.recorder import Datastore, JournalProcessRecorder
 from tests.crash.processes import context
 from tests.journals import events, new_command, open_journal
 
@@ -83,6 +86,17 @@ def append_until_killed(url: str, diary: str, is_running: Event, seed: int) -> N
             thread.start()
         for thread in threads:
             thread.join()
+
+
+def append_commands(url: str, start: Barrier, commands: list[bytes], answer: Connection) -> None:
+    """Appends each command; sends what it was told: (is_repeat, positions)."""
+    told = []
+    with open_journal(url) as journal:
+        for command in commands:
+            start.wait(60)
+            done = journal.append(events(command), command=command)
+            told.append((done.is_repeat, done.positions))
+    answer.send(told)
 
 
 def _append_some(journal: JournalProcessRecorder, answer: Connection, lock: LockType) -> None:
@@ -175,3 +189,54 @@ def fork_idle_child_while_writing(url: str, answer: Connection) -> None:
             signal.pause()
         answer.send(pid)
         signal.pause()
+
+
+def create_and_append(url: str, start: Barrier, answer: Connection) -> None:
+    """Creates the schema when all do, appends, and sends (it made the schema, command, positions)."""
+    datastore = Datastore(url, "", "text")
+    start.wait(60)
+    did_it = datastore.migrate()
+    command = new_command()
+    done = JournalProcessRecorder(datastore).append(events(command), command=command)
+    answer.send((did_it, command, done.positions))
+    datastore.close()
+
+
+def open_as(user: int, url: str, answer: Connection) -> None:
+    """Opens the journal as another user and appends; sends the name of the engine's error."""
+    os.setuid(user)
+    try:
+        with open_journal(url) as journal:
+            journal.append(events(new_command()))
+    except EngineError as error:
+        kinds = [kind for kind in type(error).__mro__ if kind.__module__ == "engine.errors"]
+        answer.send(kinds[0].__name__)
+    else:
+        answer.send("no error")
+
+
+def append_to_a_file_that_may_not_grow(url: str, answer: Connection) -> None:
+    """Appends until three were refused, and once more with room; sends what it was told.
+
+    (acknowledged, refused, the slowest refusal in seconds, names of errors)
+    """
+    acknowledged: list[tuple[bytes, range]] = []
+    refused: list[bytes] = []
+    errors, slowest_s = [], 0.0
+    with open_journal(url) as journal:
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+        while len(refused) < 3:
+            command, asked_at = new_command(), monotonic()
+            try:
+                done = journal.append(events(command, 100), command=command)
+                acknowledged.append((command, done.positions))
+            except EngineError as error:
+                slowest_s = max(slowest_s, monotonic() - asked_at)
+                refused.append(command)
+                errors.append(type(error).__name__)
+                assert len(journal.select_notifications(1, 100)) == 100
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        command = new_command()
+        acknowledged.append((command, journal.append(events(command)).positions))
+    answer.send((acknowledged, refused, slowest_s, errors))
