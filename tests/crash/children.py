@@ -7,7 +7,7 @@ import random
 import resource
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier, Event
@@ -20,8 +20,10 @@ from uuid import uuid4
 from eventsourcing.persistence import ApplicationRecorder, InfrastructureFactory, StoredEvent
 from eventsourcing.utils import Environment
 
+from engine.append import Appender
 from engine.errors import EngineError
 from engine.recorder import Datastore, JournalProcessRecorder
+from engine.writer import Append
 from tests.crash.processes import context
 from tests.journals import events, new_command, open_journal
 
@@ -68,8 +70,13 @@ def follow(settings: dict[str, str], start: Barrier, answer: Connection) -> None
     answer.send(seen)
 
 
-def append_until_killed(url: str, diary: str, is_running: Event, seed: int) -> None:
-    """Four threads append for ever; each notes (command, first, count) once it has been answered."""
+def append_until_killed(
+    url: str, diary: str, is_running: Event, seed: int, is_sound: bool = True
+) -> None:
+    """Four threads append for ever; each notes (command, first, count) once it has been answered.
+
+    An unsound build answers before it commits.
+    """
     file = os.open(diary, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def work(rng: random.Random) -> None:
@@ -81,11 +88,28 @@ def append_until_killed(url: str, diary: str, is_running: Event, seed: int) -> N
             is_running.set()
 
     with open_journal(url) as journal:
+        if not is_sound:
+            _answer_before_commit(journal)
         threads = [Thread(target=work, args=(random.Random(seed + n),), daemon=True) for n in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+
+
+def _answer_before_commit(journal: JournalProcessRecorder) -> None:
+    write = Appender.write
+
+    def answer_first(self: Appender, group: Sequence[Append]) -> None:
+        position = journal.datastore.pages.head().position
+        for append in group:
+            append.first = position + 1
+            position += append.count
+            append.done()
+            append.done = lambda: None
+        write(self, group)
+
+    Appender.write = answer_first  # type: ignore[method-assign]
 
 
 def append_commands(url: str, start: Barrier, commands: list[bytes], answer: Connection) -> None:
