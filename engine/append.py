@@ -31,12 +31,17 @@ from engine.writer import Append, Row
 
 
 class Doubt(NamedTuple):
-    """An attempt whose answer was lost: what it wanted to record, after which head, ending where."""
+    """What an attempt, whose answer was lost, would have appended, and between which heads."""
 
     appends: Sequence[Append]
-    before: Head
+    start: Head
     end: Head
     may_come_late: bool  # still in the network, and valid until the head moves
+
+    @property
+    def has_facts(self) -> bool:
+        """Whether it left a digest to look for; an offset alone does not."""
+        return self.start != self.end
 
 
 class Appender:
@@ -49,7 +54,7 @@ class Appender:
         self._guess: Head | None = None
         self._left: Head | None = None  # where our last append left the head
         self._in_flight: Doubt | None = None
-        self._pause = threading.Event()  # never set: a wait that a test can replace
+        self._pause = threading.Event()  # never set: only to wait with
 
     def write(self, group: Sequence[Append]) -> None:
         """Settles every append of the group: recorded, repeated, or with its error."""
@@ -72,14 +77,18 @@ class Appender:
                 return
             if isinstance(fault, Violation) and not is_screening:
                 is_screening = True
-            elif isinstance(fault, ConnectionBroken) or doubts:
-                self._pause.wait(pause_s)
-            else:
+            elif not all(doubt.has_facts for doubt in doubts) or (
+                not isinstance(fault, ConnectionBroken) and not doubts
+            ):
                 break
+            elif isinstance(fault, ConnectionBroken):
+                self._pause.wait(pause_s)
         if isinstance(fault, Violation):
             fault = JournalDamaged(f"a key is taken that is not in the journal: {fault}")
         elif doubts:
-            fault = OutcomeUnknown(f"the connection broke while committing: {fault}")
+            fault = self._fault_in_doubt(doubts, fault)
+        if fault is None:
+            return
         for append in batch:
             append.error = append.error or fault
 
@@ -99,6 +108,26 @@ class Appender:
                 doubts.append(doubt)
             return error
         return None
+
+    def _fault_in_doubt(self, doubts: list[Doubt], fault: EngineError | None) -> EngineError | None:
+        """After the last try, one more look at what became of it; None if it was recorded after all."""
+        try:
+            with self._translating(), self._session.transaction():
+                self._session.lock_head()
+                if self._was_recorded(doubts):
+                    return None
+        except EngineError as error:
+            fault = error
+        return OutcomeUnknown(f"committing was not answered: {fault}") if doubts else fault
+
+    def _was_recorded(self, doubts: list[Doubt]) -> bool:
+        """Places the appends of the attempt that succeeded, if one did. Asked under the head's lock."""
+        for doubt in doubts:
+            if doubt.has_facts and self._session.digest_at(doubt.end.position) == doubt.end.digest:
+                self._place(doubt.appends, doubt.start)
+                return True
+        doubts[:] = [doubt for doubt in doubts if doubt.may_come_late or not doubt.has_facts]
+        return False
 
     def _append_by_guess(self, batch: Sequence[Append]) -> bool:
         guess, self._guess = self._guess, None
@@ -120,32 +149,21 @@ class Appender:
         session = self._session
         with session.transaction():
             head = session.lock_head()
-            for doubt in doubts:
-                if self._came_true(doubt):
-                    self._place(doubt.appends, doubt.before)
-                    return
-            doubts[:] = [doubt for doubt in doubts if doubt.may_come_late]
+            if self._was_recorded(doubts):
+                return
             winners = self._screened(batch, head) if is_screening else batch
             winners = [append for append in winners if self._may_append(append)]
             rows, digests = self._chained(head, winners)
             end = Head(head.position + len(rows), digests[-1]) if rows else head
             if rows and not session.insert(head, rows, digests):
                 raise JournalDamaged("the head moved under its lock", position=head.position)
-            self._in_flight = Doubt(winners, head, end, may_come_late=False)
+            self._in_flight = Doubt(winners, head, end, may_come_late=False) if winners else None
         self._in_flight = None
         self._place(winners, head)
         # Somebody else appended since we did: the next guess would miss as well, and cost a trip.
         if self._may_guess and self._left in {None, head}:
             self._guess = end
         self._left = end
-
-    def _came_true(self, doubt: Doubt) -> bool:
-        """Whether an attempt succeeded whose answer was lost. Asked under the head's lock."""
-        session = self._session
-        if doubt.end != doubt.before:
-            return session.digest_at(doubt.end.position) == doubt.end.digest
-        offsets = [append.tracking for append in doubt.appends if append.tracking]
-        return all(session.tracked(follower) == position for follower, position in offsets)
 
     @staticmethod
     def _place(appends: Sequence[Append], before: Head) -> None:

@@ -264,5 +264,5 @@ def _digests(datastore: Datastore) -> Check:
     facts = datastore.pages.log(max(end - FACTS_VERIFIED, 0), FACTS_VERIFIED, stop=end)
     if not facts:
         return Check("digests", "no facts yet")
-    value = f"{len(facts)} facts verified, positions {facts[0].position} to {facts[-1].position}"
+    value = f"{len(facts)} facts verified, positions {facts[0][0]} to {facts[-1][0]}"
     return Check("digests", value)

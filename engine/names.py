@@ -46,14 +46,19 @@ class NameTable:
                 connection.execute(self._table.insert().from_select(["code", "name"], row))
         self._reload()
 
-    def name_of(self, code: int) -> str:
-        """The name behind a number. Raises JournalDamaged for a number that was never given."""
+    def name_of(self, code: int, position: int) -> str:
+        """The name behind a number that stands at `position`.
+
+        Raises JournalDamaged for a number that was never given.
+        """
         name = self.by_code.get(code)
         if name is None:
             self._reload()
             name = self.by_code.get(code)
         if name is None:
-            raise JournalDamaged(f"there is no stored name number {code}")
+            raise JournalDamaged(
+                f"position {position} names number {code}, which was never given", position=position
+            )
         return name
 
     def codes_of(self, names: set[str]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -57,7 +58,10 @@ class Pages:
     def log(
         self, after: int, limit: int, *, stop: int | None = None, is_checked: bool = True
     ) -> list[StoredRow]:
-        """At most `limit` facts with positions in (after, stop], in order, with no hole."""
+        """At most `limit` facts with positions in (after, stop], in order, with no hole.
+
+        Fewer only if the journal's head says that there are no more.
+        """
         first = max(after, 0) + 1
         # The fact before the page comes along for its digest.
         rows = self._store.query(
@@ -68,14 +72,37 @@ class Pages:
             if rows[0][0] != first - 1:
                 raise _missing(first - 1)
             before = bytes(rows.pop(0)[6])
+        try:
+            facts = self._page(rows, first, before, is_checked=is_checked)
+        except JournalDamaged:
+            for place, row in enumerate(rows, first):  # again, slowly: the first fault is wanted
+                self._page([row], place, before, is_checked=is_checked)
+                before = row[6]
+            raise
+        last = first + len(facts) - 1
+        if len(facts) < limit and (stop is None or last < stop):
+            self._check_is_last(last)
+        return facts
+
+    def _page(
+        self, rows: Sequence[tuple[Any, ...]], first: int, before: bytes, *, is_checked: bool
+    ) -> list[StoredRow]:
+        if rows and (rows[0][0] != first or rows[-1][0] - first != len(rows) - 1):
+            raise _missing(next(n for n, row in enumerate(rows, first) if row[0] != n))
         facts = self._named(rows)
-        if facts and facts[-1][0] - first != len(facts) - 1:
-            raise _missing(next(n for n, fact in enumerate(facts, first) if fact[0] != n))
         if is_checked:
             for fact in facts:
                 self._check(fact, before)
                 before = fact[6]
         return facts
+
+    def _check_is_last(self, position: int) -> None:
+        """Raises if the head says that there is more, and there is not: the tail was cut."""
+        following = position + 1
+        if self.head().position > position and not self._store.query(
+            self._page_sql, (following, following, 1)
+        ):
+            raise _missing(following)
 
     def log_of(
         self, names: Sequence[str], after: int, limit: int, stop: int | None = None
@@ -132,20 +159,33 @@ class Pages:
     def _named(self, rows: Sequence[tuple[Any, ...]]) -> list[StoredRow]:
         by_code, name_of = self._names.by_code, self._names.name_of
         if self._uuid_from_bytes:
-            rows = [(p, v, n, UUID(bytes=s), c, b, d) for p, v, n, s, c, b, d in rows]
-        return [(p, v, by_code.get(n) or name_of(n), s, c, b, d) for p, v, n, s, c, b, d in rows]
+            rows = [(p, v, n, _uuid(s, p), c, b, d) for p, v, n, s, c, b, d in rows]
+        return [(p, v, by_code.get(n) or name_of(n, p), s, c, b, d) for p, v, n, s, c, b, d in rows]
 
     def _check(self, fact: StoredRow, before: bytes) -> None:
         position, version, name, stream, command, body, digest = fact
-        key = stream.bytes if self._is_uuid else stream.encode()  # type: ignore[union-attr]
-        content = chain.content(version, key, self._names.known[name][1], command or b"", body)
-        if digest != chain.link(before, position, content):
-            raise JournalDamaged(
-                f"the fact at position {position} is not as recorded", position=position
-            )
+        try:
+            key = stream.bytes if self._is_uuid else stream.encode()  # type: ignore[union-attr]
+            content = chain.content(version, key, self._names.known[name][1], command or b"", body)
+            expected = chain.link(before, position, content)
+        except (AttributeError, TypeError, struct.error):  # SQLite keeps any type and size anywhere
+            raise _damaged(position) from None
+        if digest != expected:
+            raise _damaged(position)
 
 
 _MAX: Final = 2**62
+
+
+def _uuid(key: bytes, position: int) -> UUID:
+    try:
+        return UUID(bytes=key)
+    except (TypeError, ValueError):
+        raise _damaged(position) from None
+
+
+def _damaged(position: object) -> JournalDamaged:
+    return JournalDamaged(f"the fact at position {position} is not as recorded", position=position)
 
 
 def _missing(position: int) -> JournalDamaged:

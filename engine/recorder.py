@@ -212,6 +212,12 @@ def _text(text: object, bytes_max: int, what: str) -> str:
     return text
 
 
+def _int64(number: object, what: str) -> int:
+    if not isinstance(number, int) or not -(2**63) <= number < 2**63:
+        raise errors.Unrecordable(f"{what} is an integer of eight bytes: {number!r:.80}")
+    return number
+
+
 class JournalRecorder:
     """What all recorders share."""
 
@@ -318,8 +324,13 @@ class JournalApplicationRecorder(JournalRecorder, persistence.ApplicationRecorde
         """
         if len(stored_events) > APPEND_FACTS_MAX:
             raise errors.Unrecordable(f"one append is at most {APPEND_FACTS_MAX} facts")
-        if command is not None and not 0 < len(command) <= COMMAND_BYTES_MAX:
+        if command is not None and not (
+            command.__class__ is bytes and 0 < len(command) <= COMMAND_BYTES_MAX
+        ):
             raise errors.Unrecordable(f"a command id is 1 to {COMMAND_BYTES_MAX} bytes")
+        if lease is not None:
+            _text(lease.name, NAME_BYTES_MAX, "a name")
+            _int64(lease.epoch, "an epoch")
         append = Append(
             self.datastore.rows(stored_events, command),
             command=command if stored_events else None,
@@ -431,7 +442,8 @@ class JournalSubscription(persistence.Subscription[JournalApplicationRecorder]):
 
 
 def _tracked(tracking: Tracking) -> tuple[str, int]:
-    return _text(tracking.application_name, NAME_BYTES_MAX, "a name"), tracking.notification_id
+    follower = _text(tracking.application_name, NAME_BYTES_MAX, "a name")
+    return follower, _int64(tracking.notification_id, "an offset")
 
 
 class JournalTrackingRecorder(JournalRecorder, persistence.TrackingRecorder):

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import psycopg
 
+from engine.forks import mind_forks
 from engine.schema import Tables
 from engine.store import PostgresStore, SqliteStore, Store
 from engine.writer import Row
@@ -61,7 +62,6 @@ class Session(ABC):
         self._tables = tables
         prefix = tables.prefix
         self._lease_sql = f"SELECT epoch FROM {prefix}leases WHERE name = ?"
-        self._tracked_sql = f"SELECT position FROM {prefix}tracking WHERE follower = ?"
         self._track_sql = (
             f"INSERT INTO {prefix}tracking (follower, position) VALUES (?, ?)"
             f" ON CONFLICT (follower) DO UPDATE SET position = excluded.position"
@@ -81,7 +81,8 @@ class Session(ABC):
     def recorded(self, command: bytes, count_max: int) -> range | None:
         """Where the facts of a command stand, if it has been recorded.
 
-        They end where the next command's begin.
+        They end where the next command's begin: a journal in which only some appends carry a command
+        would report those without one as well.
         """
         journal = self._tables.journal
         rows = self._rows(f"SELECT position FROM {journal} WHERE command = ?", command)
@@ -102,11 +103,6 @@ class Session(ABC):
     def lease_epoch(self, name: str) -> int | None:
         """The current epoch of a lease, kept from changing until the transaction ends."""
         rows = self._rows(self._lease_sql, name)
-        return rows[0][0] if rows else None
-
-    def tracked(self, follower: str) -> int | None:
-        """A follower's offset."""
-        rows = self._rows(self._tracked_sql, follower)
         return rows[0][0] if rows else None
 
     def track(self, follower: str, position: int) -> bool:
@@ -201,6 +197,7 @@ class PostgresSession(Session):
         super().__init__(tables)
         self._store = store
         self._connection: psycopg.Connection[Any] | None = None
+        mind_forks(self)
         kind = "uuid" if tables.stream_kind == "uuid" else "text"
         self._lease_sql += " FOR SHARE"
         self._lock_sql = f"SELECT position, digest FROM {tables.head} FOR UPDATE"
@@ -261,6 +258,12 @@ class PostgresSession(Session):
 
     def _rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         return self._open().execute(statement.replace("?", "%b"), values).fetchall()
+
+    def before_fork(self) -> None:
+        pass
+
+    def after_fork(self) -> None:
+        self._connection = None  # the parent's: two processes would read each other's answers
 
     def close(self) -> None:
         connection, self._connection = self._connection, None

@@ -34,6 +34,7 @@ from engine.errors import (
     Unavailable,
     Unrecordable,
 )
+from engine.forks import mind_forks
 from engine.limits import (
     CONNECT_TIMEOUT_S,
     IDLE_IN_TRANSACTION_S,
@@ -55,16 +56,16 @@ class ConnectionBroken(Unavailable):
 
 
 class Store(ABC):
-    """One database. Thread-safe; usable after a fork in parent and child."""
+    """One database. Thread-safe; usable after a fork in parent and child (SQLite: if it was idle)."""
 
     dialect: str
 
     def __init__(self, url: sa.URL) -> None:
         self.url = url
         self._opening = threading.Lock()
-        self._pid = os.getpid()
         self._is_closed = False
         self._engines: tuple[sa.Engine, sa.Engine] | None = None
+        mind_forks(self)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -95,6 +96,14 @@ class Store(ABC):
         with self._opening:
             self._is_closed = True
             self._dispose(close=True)
+
+    def before_fork(self) -> None:  # noqa: B027  only SQLite has something to do
+        """Prepares for a child that will find connections which are not its own."""
+
+    def after_fork(self) -> None:
+        """Forgets the parent's connections: closing them would end them for the parent."""
+        self._opening = threading.Lock()
+        self._dispose(close=False)
 
     def _dispose(self, *, close: bool) -> None:
         engines, self._engines = self._engines, None
@@ -134,10 +143,6 @@ class Store(ABC):
         return contextlib.nullcontext()
 
     def _opened(self) -> tuple[sa.Engine, sa.Engine]:
-        if self._pid != os.getpid():  # forked: the parent's connections are not ours to close
-            self._opening = threading.Lock()
-            self._dispose(close=False)
-            self._pid = os.getpid()
         with self._opening:
             if self._is_closed:
                 raise Unavailable("the journal is closed")
@@ -163,7 +168,7 @@ class _FileTurn:
         self._mine = threading.Lock()
         self._owner: int | None = None
         self._file: int | None = None
-        self._pid = 0
+        mind_forks(self)
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
@@ -183,9 +188,17 @@ class _FileTurn:
         if self._owner == threading.get_ident():
             raise EngineError("a write inside this thread's own open write transaction would never end")
 
-    def reset_after_fork(self) -> None:
+    def before_fork(self) -> None:
+        pass
+
+    def after_fork(self) -> None:
+        # The lock belongs to the open file, which the child shares: a child that kept it open would
+        # keep the turn of a parent that was killed.
         self._mine = threading.Lock()
         self._owner = None
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
 
     @contextlib.contextmanager
     def _alone(self, deadline: float) -> Iterator[None]:
@@ -208,13 +221,11 @@ class _FileTurn:
             fcntl.flock(file, fcntl.LOCK_UN)
 
     def _open(self) -> int:
-        # A forked child shares its parent's open file, and with it the lock: it needs its own.
-        if self._file is None or self._pid != os.getpid():
+        if self._file is None:
             try:
                 self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except OSError as error:
                 raise BadSettings(f"{self._path} cannot be written: {error.strerror}") from error
-            self._pid = os.getpid()
         return self._file
 
 
@@ -234,6 +245,28 @@ class SqliteStore(Store):
         self.path = os.path.realpath(url.database)
         with _turns_lock:
             self._file_turn = _turns.setdefault(self.path, _FileTurn(self.path))
+        self._is_spoilt = self._is_spoilt_by_fork = False
+
+    def before_fork(self) -> None:
+        """Closes idle connections.
+
+        SQLite believes for ever that an inherited connection holds its locks. The child's own then
+        lock nothing: when the parent closes, it deletes the WAL into which the child still writes.
+        """
+        with self._opening:
+            engines = self._engines or ()
+            self._is_spoilt_by_fork = any(_is_in_use(engine) for engine in engines)
+            self._dispose(close=True)
+
+    def after_fork(self) -> None:
+        """Refuses from now on, if the fork came while a connection was in use."""
+        self._is_spoilt |= self._is_spoilt_by_fork or self._engines is not None
+        super().after_fork()
+
+    def _opened(self) -> tuple[sa.Engine, sa.Engine]:
+        if self._is_spoilt:
+            raise Unavailable("the process was forked while it used this journal: start a fresh one")
+        return super()._opened()
 
     def check_not_writing(self) -> None:
         self._file_turn.check_not_mine()
@@ -243,8 +276,6 @@ class SqliteStore(Store):
         return sqlite.driver().Error  # type: ignore[no-any-return]
 
     def turn(self) -> contextlib.AbstractContextManager[None]:
-        if self._pid != os.getpid():
-            self._file_turn.reset_after_fork()
         return self._file_turn.taken()
 
     @contextlib.contextmanager
@@ -296,13 +327,29 @@ class SqliteStore(Store):
             if "append-only" in text:
                 return EngineError(text)
             return Violation(text)
-        if "readonly" in text or "unable to open" in text:
-            return BadSettings(f"{self.path}: {text}")
-        if "not a database" in text or "malformed" in text:
-            return JournalDamaged(f"{self.path}: {text}")
+        for words, meaning in _SQLITE_ERRORS:
+            if words in text:
+                return meaning(f"{self.path}: {text}")
         if kind == "OperationalError":  # locked, disk full, I/O error: nothing was committed
             return Unavailable(text)
         return Unrecordable(text) if kind in {"DataError", "InterfaceError"} else EngineError(text)
+
+
+_SQLITE_ERRORS: Final[tuple[tuple[str, type[EngineError]], ...]] = (
+    ("readonly", BadSettings),
+    ("unable to open", BadSettings),
+    ("no such table", SchemaMissing),
+    ("not a database", JournalDamaged),
+    ("malformed", JournalDamaged),
+    ("not decode to UTF-8", JournalDamaged),
+)
+"""What SQLite's errors mean, by their words: `pysqlite3` gives no extended codes."""
+
+
+def _is_in_use(engine: sa.Engine) -> bool:
+    pool = engine.pool
+    assert isinstance(pool, QueuePool)
+    return pool.checkedout() > 0
 
 
 def _set_wal(raw: Any) -> None:

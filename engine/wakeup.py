@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from weakref import WeakValueDictionary
 
+from engine.forks import mind_forks
 from engine.limits import POLL_IDLE_S, POLL_S
 from engine.schema import Tables
 from engine.store import PostgresStore, Store
@@ -25,6 +26,16 @@ class Bell:
         self._channel = tables.channel
         self.poll_s = POLL_S
         """How long to wait at most before looking anyway."""
+        mind_forks(self)
+
+    def before_fork(self) -> None:
+        """The child will not have the listening thread."""
+
+    def after_fork(self) -> None:
+        """Polls, until somebody listens anew."""
+        self._condition = threading.Condition()
+        self._listening = None
+        self.poll_s = POLL_S
 
     @property
     def rings(self) -> int:

@@ -6,7 +6,6 @@ the writer and wait; the writer takes whatever has gathered, in order, and commi
 
 from __future__ import annotations
 
-import os
 import threading
 from _thread import allocate_lock
 from collections import deque
@@ -15,6 +14,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from engine.errors import EngineError, OutcomeUnknown, Unavailable
+from engine.forks import mind_forks
 from engine.limits import GROUP_FACTS_MAX, QUEUE_APPENDS_MAX, WRITE_WAIT_S
 
 LINGER_S: Final = 0.0003
@@ -94,15 +94,25 @@ class Writer:
     def __init__(self, write: Callable[[Sequence[Append]], None], name: str) -> None:
         self._write = write
         self._name = name
+        self._closed = threading.Event()
+        self._start_over()
+        mind_forks(self)
+
+    def before_fork(self) -> None:
+        pass
+
+    def after_fork(self) -> None:
+        # Threads stay with the parent, and so do the appends that wait for them.
+        is_closed, self._closed = self._closed.is_set(), threading.Event()
+        if is_closed:
+            self._closed.set()
         self._start_over()
 
     def _start_over(self) -> None:
-        self._pid = os.getpid()
         self._mutex = threading.Lock()
         self._queue: deque[Append] = deque()
         self._work = allocate_lock()  # released = there is work; cheaper than a Condition
         self._work.acquire()
-        self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         self._is_idle = True
 
@@ -120,8 +130,6 @@ class Writer:
 
     def submit(self, append: Append) -> None:
         """Queues the append; `append.done()` is called in the writer's thread when it is settled."""
-        if self._pid != os.getpid():  # forked: threads stay with the parent
-            self._start_over()
         with self._mutex:
             if self._closed.is_set():
                 raise Unavailable("the journal is closed")
@@ -139,7 +147,7 @@ class Writer:
         """Writes what is queued and ends the thread. Later appends are refused."""
         with self._mutex:
             self._closed.set()
-            thread = self._thread if self._pid == os.getpid() else None
+            thread = self._thread
             if thread and self._is_idle:
                 self._is_idle = False
                 self._work.release()

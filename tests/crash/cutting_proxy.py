@@ -1,0 +1,146 @@
+"""A TCP proxy before PostgreSQL that cuts a connection at a chosen statement.
+
+It counts messages of one connection from the one that carries a given mark (0 is that message itself,
+1 the next, which in a transaction is COMMIT). psycopg sends a statement and waits, so what arrives at
+once is one message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import sqlalchemy as sa
+
+BUFFER = 1 << 20
+READY_FOR_QUERY = b"Z\0\0\0\5"
+
+When = Literal["before", "after", "late"]
+
+
+@dataclass
+class Cut:
+    """Cuts the connection at message `place` after the mark, which is seen for the `time`th time.
+
+    before: the server never sees it. after: the server has answered, the client never hears it.
+    late: the client is cut off first; the server gets the message on `Proxy.release_late`.
+    """
+
+    mark: bytes
+    when: When
+    place: int = 0
+    time: int = 1
+    meanwhile: Callable[[], object] = lambda: None
+    is_done: threading.Event = field(default_factory=threading.Event)
+    late: tuple[socket.socket, bytes] | None = None
+
+
+class CuttingProxy:
+    """Listens on a loopback port; `url` is the database's through it. Use as a context manager."""
+
+    def __init__(self, url: str) -> None:
+        server = sa.make_url(url)
+        self._server = (server.host or "127.0.0.1", server.port or 5432)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        plain = {"sslmode": "disable", "gssencmode": "disable"}
+        port = self._listener.getsockname()[1]
+        through = server.set(host="127.0.0.1", port=port, query=plain)
+        self.url = through.render_as_string(hide_password=False)
+        self.cut: Cut | None = None
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> CuttingProxy:
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in (self._listener, *self._sockets):
+            _hang_up(each)
+        for thread in self._threads:
+            thread.join(10)
+
+    def release_late(self) -> None:
+        """Lets the message that was held back arrive, and waits for the server's answer to it."""
+        assert self.cut is not None
+        assert self.cut.late is not None
+        server, message = self.cut.late
+        server.sendall(message)
+        _read_answer(server)
+        _hang_up(server)
+
+    def _start(self, target: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self._server)
+            self._sockets += [client, server]
+            for one in (client, server):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._start(self._serve, client, server)
+
+    def _serve(self, client: socket.socket, server: socket.socket) -> None:
+        place: int | None = None
+        with contextlib.suppress(OSError):
+            while True:
+                ready, _, _ = select.select([client, server], [], [])
+                for source, target in ((server, client), (client, server)):
+                    if source not in ready:
+                        continue
+                    message = source.recv(BUFFER)
+                    cut = self.cut
+                    if source is client and cut and not cut.is_done.is_set():
+                        if cut.mark in message:
+                            cut.time -= 1
+                            place = 0 if cut.time == 0 else None
+                        elif place is not None:
+                            place += 1
+                        if place == cut.place:
+                            self._do(cut, server, message)
+                            message = b""
+                    if not message:
+                        _hang_up(client)
+                        if not (cut and cut.late and cut.late[0] is server):
+                            _hang_up(server)
+                        return
+                    target.sendall(message)
+
+    @staticmethod
+    def _do(cut: Cut, server: socket.socket, message: bytes) -> None:
+        if cut.when == "after":
+            server.sendall(message)
+            _read_answer(server)
+        elif cut.when == "late":
+            cut.late = (server, message)
+        else:
+            _hang_up(server)
+        cut.meanwhile()
+        cut.is_done.set()
+
+
+def _read_answer(server: socket.socket) -> None:
+    """Reads up to and with ReadyForQuery and its one byte of state, or the end."""
+    answer = b""
+    while not answer[:-1].endswith(READY_FOR_QUERY):
+        part = server.recv(BUFFER)
+        if not part:
+            return
+        answer += part
+
+
+def _hang_up(one: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+    one.close()
