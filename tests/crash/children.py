@@ -87,9 +87,9 @@ def append_until_killed(
             os.write(file, f"{command.hex()} {done.first} {done.count}\n".encode())
             is_running.set()
 
+    if not is_sound:
+        _answer_before_commit(url)
     with open_journal(url) as journal:
-        if not is_sound:
-            _answer_before_commit(journal)
         threads = [Thread(target=work, args=(random.Random(seed + n),), daemon=True) for n in range(4)]
         for thread in threads:
             thread.start()
@@ -97,11 +97,12 @@ def append_until_killed(
             thread.join()
 
 
-def _answer_before_commit(journal: JournalProcessRecorder) -> None:
+def _answer_before_commit(url: str) -> None:
+    datastore = Datastore(url, "", "text")
     write = Appender.write
 
     def answer_first(self: Appender, group: Sequence[Append]) -> None:
-        position = journal.datastore.pages.head().position
+        position = datastore.pages.head().position
         for append in group:
             append.first = position + 1
             position += append.count
@@ -216,10 +217,14 @@ def fork_idle_child_while_writing(url: str, answer: Connection) -> None:
 
 
 def create_and_append(url: str, start: Barrier, answer: Connection) -> None:
-    """Creates the schema when all do, appends, and sends (it made the schema, command, positions)."""
-    datastore = Datastore(url, "", "text")
-    start.wait(60)
-    did_it = datastore.migrate()
+    """Creates journals when all do, appends to the last; sends (those it made, command, positions)."""
+    did_it = []
+    for prefix in ("a_", "b_", "c_", "d_", ""):
+        datastore = Datastore(url, prefix, "text")
+        with datastore.store.reading():  # so that all are connected
+            start.wait(60)
+        if datastore.migrate():
+            did_it.append(prefix)
     command = new_command()
     done = JournalProcessRecorder(datastore).append(events(command), command=command)
     answer.send((did_it, command, done.positions))

@@ -93,12 +93,15 @@ def run_cuts(url: str, proxy: CuttingProxy, cuts: int) -> tuple[Ledger, list[str
     return ledger, checker.check(url, ledger.acknowledged, ledger.refused)
 
 
-def test_a_lost_answer_does_not_change_the_outcome(postgres_url: str, proxy: CuttingProxy) -> None:
-    """In 50 cuts, every append is acknowledged and there once; nobody conflicts with his own facts."""
-    ledger, faults = run_cuts(postgres_url, proxy, 50)
+@pytest.mark.parametrize("cuts", [20, pytest.param(50, marks=pytest.mark.torture)], ids="{}-cuts".format)
+def test_a_lost_answer_does_not_change_the_outcome(
+    postgres_url: str, proxy: CuttingProxy, cuts: int
+) -> None:
+    """Every append is acknowledged and there once; nobody conflicts with his own facts."""
+    ledger, faults = run_cuts(postgres_url, proxy, cuts)
     assert faults == []
     assert (ledger.refused, ledger.unknown) == ([], 0)
-    assert len(ledger.acknowledged) == 200
+    assert len(ledger.acknowledged) == 4 * cuts
 
 
 def test_the_check_notices_when_doubts_are_not_looked_into(
