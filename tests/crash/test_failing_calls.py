@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from eventsourcing.persistence import Tracking
 
-from engine import sqlite
+from engine import append, sqlite
 from engine.errors import EngineError, LeaseLost, OutcomeUnknown, StaleOffset, VersionConflict
 from engine.recorder import JournalProcessRecorder
 from engine.store import PostgresStore, SqliteStore
@@ -63,6 +63,13 @@ class FailingConnection:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)
+
+
+@pytest.fixture(autouse=True)
+def _retries_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing restarts here that a retry would have to wait for."""
+    pauses = (0.0,) * len(append.APPEND_RETRY_PAUSES_S)
+    monkeypatch.setattr(append, "APPEND_RETRY_PAUSES_S", pauses)
 
 
 @pytest.fixture
