@@ -320,7 +320,8 @@ class JournalApplicationRecorder(JournalRecorder, persistence.ApplicationRecorde
     ) -> Append:
         """As `insert_events`, and tells whether `command` had been recorded before.
 
-        Then nothing is added, and the positions are those of the first time.
+        Then nothing is added, and the positions are those of the first time: from its first fact to the
+        next one that begins a command. (Exact where, as in `Journal`, every append has a command.)
         """
         if len(stored_events) > APPEND_FACTS_MAX:
             raise errors.Unrecordable(f"one append is at most {APPEND_FACTS_MAX} facts")

@@ -395,7 +395,11 @@ class PostgresStore(Store):
         url = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
         try:
             connection = psycopg.connect(url, autocommit=True, **self._connect_args())
-            _keep_commits_durable(connection)
+            try:
+                _keep_commits_durable(connection)
+            except BaseException:
+                connection.close()
+                raise
         except psycopg.Error as error:
             raise Unavailable(f"PostgreSQL cannot be reached: {error}") from error
         return connection

@@ -65,15 +65,6 @@ def test_the_last_command_of_the_journal_is_repeated_too(journal: JournalProcess
     assert (again.is_repeat, again.positions) == (True, first.positions)
 
 
-@pytest.mark.xfail(reason="no column says where an append ends; see Session.recorded")
-def test_a_repeat_does_not_report_its_neighbours(journal: JournalProcessRecorder) -> None:
-    """Appends without a command that follow are not part of it."""
-    command = new_command()
-    first = journal.append(events(command, 3), command=command)
-    journal.append(events(new_command()))
-    assert journal.append(events(command, 3), command=command).positions == first.positions
-
-
 def test_one_command_from_many_threads_at_once(
     journal: JournalProcessRecorder, journal_url: str
 ) -> None:

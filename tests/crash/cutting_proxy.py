@@ -93,7 +93,7 @@ class CuttingProxy:
 
     def _serve(self, client: socket.socket, server: socket.socket) -> None:
         place: int | None = None
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # of a socket that was closed meanwhile
             while True:
                 ready, _, _ = select.select([client, server], [], [])
                 for source, target in ((server, client), (client, server)):
