@@ -14,7 +14,8 @@ from engine.errors import BadSettings, JournalDamaged, SchemaMissing
 from engine.limits import READERS_MAX
 from engine.schema import Tables
 from engine.sessions import Head
-from engine.store import SqliteStore, Store
+from engine.sqlite_store import SqliteStore
+from engine.store import Store
 
 WAL_LARGE: Final = 256 * 1024**2
 """16 MB is where checkpoints start; this much means that none gets through."""

@@ -20,13 +20,13 @@ from typing import Final, Literal
 
 from engine import schema
 from engine.database_checks import database_checks, head_and_last, missing_triggers
+from engine.datastore import Datastore
 from engine.errors import EngineError, JournalDamaged, Unavailable, WrongKey
 from engine.installation import FINGERPRINT, open_journal_datastore, place_of
 from engine.keys import MasterKey, read_key
 from engine.limits import NAMES_MAX
-from engine.recorder import Datastore
 from engine.settings import Settings
-from engine.store import SqliteStore
+from engine.sqlite_store import SqliteStore
 
 Verdict = Literal["ok", "warning", "fault"]
 

@@ -11,11 +11,12 @@ from typing import Final, Literal
 import sqlalchemy as sa
 
 from engine import schema
+from engine.datastore import Datastore, make_directory_for
 from engine.errors import BadSettings, Unavailable, WrongKey
 from engine.keys import MasterKey, create_key, find_key, read_key
-from engine.recorder import Datastore
 from engine.settings import Settings
-from engine.store import SqliteStore, Store, make_directory_for
+from engine.sqlite_store import SqliteStore
+from engine.store import Store
 
 FINGERPRINT: Final = "key_fingerprint"
 """The meta word that tells which master key the journal was made with."""

@@ -23,11 +23,12 @@ from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent, Track
 
 from engine import schema
 from engine.codec import Codec
+from engine.datastore import Datastore
 from engine.errors import JournalDamaged, Unrecordable, VersionConflict
 from engine.fact import Envelope, Fact, Recorded, StreamAppend
 from engine.limits import PAGE_FACTS, PAGE_FACTS_MAX, SNAPSHOT_EVERY, STATES_CACHED_MAX
 from engine.pages import StoredRow
-from engine.recorder import Datastore, JournalApplicationRecorder
+from engine.recorder import JournalApplicationRecorder
 from engine.writer import Lease
 
 S = TypeVar("S", bound=msgspec.Struct)

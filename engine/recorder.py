@@ -23,7 +23,6 @@ from threading import Event
 from time import monotonic
 from typing import Any, Final, ParamSpec, TypeVar
 from uuid import UUID
-from weakref import finalize
 
 import sqlalchemy as sa
 from eventsourcing import persistence
@@ -37,23 +36,15 @@ from eventsourcing.persistence import (
 from eventsourcing.utils import Environment, EnvType, resolve_topic, strtobool
 from sqlalchemy.dialects import postgresql, sqlite
 
-from engine import chain, errors, schema
-from engine.append import Appender
+from engine import errors, schema
+from engine.datastore import Datastore, int64, text
 from engine.limits import (
     APPEND_FACTS_MAX,
-    BODY_BYTES_MAX,
     COMMAND_BYTES_MAX,
     NAME_BYTES_MAX,
-    STREAM_BYTES_MAX,
-    VERSION_MAX,
 )
-from engine.names import NameTable
-from engine.pages import Pages
-from engine.schema import Tables
-from engine.sessions import open_session
-from engine.store import Store, Violation, make_directory_for, open_store
-from engine.wakeup import Bell, bell_for
-from engine.writer import Append, Lease, Row, Writer
+from engine.store import Violation
+from engine.writer import Append, Lease
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -120,102 +111,6 @@ def _speaking_the_librarys_errors(method: Callable[P, R]) -> Callable[P, R]:
             raise _library_error(error) from error
 
     return translated
-
-
-class Datastore:
-    """One application's journal: its store and tables and what reads and writes them. Thread-safe."""
-
-    def __init__(self, url: str, prefix: str, kind: schema.StreamKind) -> None:
-        self.store: Store = open_store(url)
-        self.tables: Tables = schema.define(prefix, kind)
-        self.kind = kind
-        self.names = NameTable(self.store, self.tables)
-        self.pages = Pages(self.store, self.tables, self.names)
-        self.bell: Bell = bell_for(self.store, self.tables)
-        self._appender = Appender(self.store, open_session(self.store, self.tables))
-        self._writer = Writer(self._appender.write, name=f"{self.tables.journal.name}-writer")
-        # The library does not close every factory that it makes: the last reference does.
-        self._closing = finalize(self, _close, self._writer, self._appender, self.store)
-
-    def migrate(self) -> bool:
-        """Creates the tables if they are missing; True if it did. Safe from any number of processes."""
-        make_directory_for(self.store)
-        with self.store.writing() as connection:
-            return schema.migrate(connection, self.tables)
-
-    def rows(self, events: Sequence[StoredEvent], command: bytes | None = None) -> list[Row]:
-        """The events as they will be stored. Raises Unrecordable for any that cannot be."""
-        names = {event.topic for event in events}
-        for name in names:
-            _text(name, NAME_BYTES_MAX, "a stored name")
-        self.names.learn(names)
-        streams = {event.originator_id: self.key(event.originator_id) for event in events}
-        known = self.names.known
-        rows = []
-        for event in events:
-            version, body = event.originator_version, event.state
-            if version.__class__ is not int or not 0 <= version <= VERSION_MAX:
-                raise errors.Unrecordable(f"a version is 0 to {VERSION_MAX}: {version!r}")
-            if body.__class__ is not bytes or len(body) > BODY_BYTES_MAX:
-                raise errors.Unrecordable(f"a body is at most {BODY_BYTES_MAX} bytes")
-            stream, key = streams[event.originator_id]
-            code, name_bytes = known[event.topic]
-            content = chain.content(version, key, name_bytes, command or b"", body)
-            rows.append(Row(version, code, stream, command, body, content))
-            command = None  # it stands on the first fact only
-        return rows
-
-    def key(self, originator_id: UUID | str) -> tuple[UUID | str | bytes, bytes]:
-        """A stream id as the database stores it, and as digests cover it."""
-        stream = self.stream_id(originator_id)
-        if isinstance(stream, str):
-            return stream, stream.encode()
-        return (stream.bytes if self.store.dialect == "sqlite" else stream), stream.bytes
-
-    def append(self, append: Append) -> Append:
-        """Has the append written, together with whatever else waits; raises its error."""
-        self.store.check_not_writing()
-        self._writer.append(append)
-        self.bell.ring()
-        return append
-
-    def stream_id(self, originator_id: UUID | str) -> UUID | str:
-        """An id as this journal stores it. Raises Unrecordable if it cannot."""
-        if self.kind == "uuid":
-            try:
-                return originator_id if isinstance(originator_id, UUID) else UUID(originator_id)
-            except ValueError:
-                raise errors.Unrecordable(f"not a UUID: {originator_id!r}") from None
-        return _text(originator_id, STREAM_BYTES_MAX, "a stream id")
-
-    def close(self) -> None:
-        """Writes what is queued and closes every connection."""
-        self._closing()
-
-
-def _close(writer: Writer, appender: Appender, store: Store) -> None:
-    writer.close()
-    appender.close()
-    store.close()
-
-
-def _text(text: object, bytes_max: int, what: str) -> str:
-    """`text`, if both databases can store it. One bad append would take its whole group along."""
-    if not isinstance(text, str):
-        raise errors.Unrecordable(f"{what} is text here, not {type(text).__name__}")
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError:
-        raise errors.Unrecordable(f"{what} has a lone surrogate: {text!r}") from None
-    if not 0 < size <= bytes_max or "\0" in text:
-        raise errors.Unrecordable(f"{what} is 1 to {bytes_max} bytes without NUL: {text!r:.80}")
-    return text
-
-
-def _int64(number: object, what: str) -> int:
-    if not isinstance(number, int) or not -(2**63) <= number < 2**63:
-        raise errors.Unrecordable(f"{what} is an integer of eight bytes: {number!r:.80}")
-    return number
 
 
 class JournalRecorder:
@@ -330,8 +225,8 @@ class JournalApplicationRecorder(JournalRecorder, persistence.ApplicationRecorde
         ):
             raise errors.Unrecordable(f"a command id is 1 to {COMMAND_BYTES_MAX} bytes")
         if lease is not None:
-            _text(lease.name, NAME_BYTES_MAX, "a name")
-            _int64(lease.epoch, "an epoch")
+            text(lease.name, NAME_BYTES_MAX, "a name")
+            int64(lease.epoch, "an epoch")
         append = Append(
             self.datastore.rows(stored_events, command),
             command=command if stored_events else None,
@@ -443,8 +338,8 @@ class JournalSubscription(persistence.Subscription[JournalApplicationRecorder]):
 
 
 def _tracked(tracking: Tracking) -> tuple[str, int]:
-    follower = _text(tracking.application_name, NAME_BYTES_MAX, "a name")
-    return follower, _int64(tracking.notification_id, "an offset")
+    follower = text(tracking.application_name, NAME_BYTES_MAX, "a name")
+    return follower, int64(tracking.notification_id, "an offset")
 
 
 class JournalTrackingRecorder(JournalRecorder, persistence.TrackingRecorder):

@@ -16,8 +16,10 @@ from uuid import UUID
 import psycopg
 
 from engine.forks import mind_forks
+from engine.postgres_store import PostgresStore
 from engine.schema import Tables
-from engine.store import PostgresStore, SqliteStore, Store
+from engine.sqlite_store import SqliteStore
+from engine.store import Store
 from engine.writer import Row
 
 Key = tuple[UUID | str | bytes, int]

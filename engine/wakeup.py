@@ -10,8 +10,9 @@ from weakref import WeakValueDictionary
 
 from engine.forks import mind_forks
 from engine.limits import POLL_IDLE_S, POLL_S
+from engine.postgres_store import PostgresStore
 from engine.schema import Tables
-from engine.store import PostgresStore, Store
+from engine.store import Store
 
 
 class Bell:

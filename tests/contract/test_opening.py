@@ -11,9 +11,10 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from engine import schema
+from engine.datastore import Datastore
 from engine.errors import BadSettings, SchemaMissing, SchemaTooNew, Unavailable
-from engine.recorder import Datastore, JournalProcessRecorder
-from engine.store import SqliteStore
+from engine.recorder import JournalProcessRecorder
+from engine.sqlite_store import SqliteStore
 from tests import checker
 from tests.checker import Acknowledged
 from tests.crash import children

@@ -21,8 +21,9 @@ from eventsourcing.persistence import ApplicationRecorder, InfrastructureFactory
 from eventsourcing.utils import Environment
 
 from engine.append import Appender
+from engine.datastore import Datastore
 from engine.errors import EngineError
-from engine.recorder import Datastore, JournalProcessRecorder
+from engine.recorder import JournalProcessRecorder
 from engine.writer import Append
 from tests.crash.processes import context
 from tests.journals import events, new_command, open_journal

@@ -12,8 +12,9 @@ from eventsourcing.persistence import Tracking
 
 from engine import append, sqlite
 from engine.errors import EngineError, LeaseLost, OutcomeUnknown, StaleOffset, VersionConflict
+from engine.postgres_store import PostgresStore
 from engine.recorder import JournalProcessRecorder
-from engine.store import PostgresStore, SqliteStore
+from engine.sqlite_store import SqliteStore
 from engine.writer import Append, Lease
 from tests import checker
 from tests.checker import Acknowledged

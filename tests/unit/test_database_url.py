@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from engine.datastore import open_store
 from engine.errors import BadSettings
-from engine.store import open_store
 
 PASSWORD = "hunter2"
 

@@ -1,0 +1,187 @@
+"""One journal in one place: what opens it, checks what comes in, and puts the parts together.
+
+Every value is checked here, in the caller: one that a database refused later would take along the
+appends of everybody in its group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Protocol
+from uuid import UUID
+from weakref import finalize
+
+import psycopg
+import sqlalchemy as sa
+
+from engine import chain, errors, schema
+from engine.append import Appender
+from engine.errors import BadSettings
+from engine.limits import (
+    BODY_BYTES_MAX,
+    NAME_BYTES_MAX,
+    STREAM_BYTES_MAX,
+    VERSION_MAX,
+)
+from engine.names import NameTable
+from engine.pages import Pages
+from engine.postgres_store import PostgresStore
+from engine.schema import Tables
+from engine.sessions import open_session
+from engine.sqlite_store import SqliteStore
+from engine.store import Store
+from engine.wakeup import Bell, bell_for
+from engine.writer import Append, Row, Writer
+
+
+class Event(Protocol):
+    """What the eventsourcing library calls a stored event."""
+
+    @property
+    def originator_id(self) -> UUID | str: ...
+    @property
+    def originator_version(self) -> int: ...
+    @property
+    def topic(self) -> str: ...
+    @property
+    def state(self) -> bytes: ...
+
+
+class Datastore:
+    """One application's journal: its store and tables and what reads and writes them. Thread-safe."""
+
+    def __init__(self, url: str, prefix: str, kind: schema.StreamKind) -> None:
+        self.store: Store = open_store(url)
+        self.tables: Tables = schema.define(prefix, kind)
+        self.kind = kind
+        self.names = NameTable(self.store, self.tables)
+        self.pages = Pages(self.store, self.tables, self.names)
+        self.bell: Bell = bell_for(self.store, self.tables)
+        self._appender = Appender(self.store, open_session(self.store, self.tables))
+        self._writer = Writer(self._appender.write, name=f"{self.tables.journal.name}-writer")
+        # The library does not close every factory that it makes: the last reference does.
+        self._closing = finalize(self, _close, self._writer, self._appender, self.store)
+
+    def migrate(self) -> bool:
+        """Creates the tables if they are missing; True if it did. Safe from any number of processes."""
+        make_directory_for(self.store)
+        with self.store.writing() as connection:
+            return schema.migrate(connection, self.tables)
+
+    def rows(self, events: Sequence[Event], command: bytes | None = None) -> list[Row]:
+        """The events as they will be stored. Raises Unrecordable for any that cannot be."""
+        names = {event.topic for event in events}
+        for name in names:
+            text(name, NAME_BYTES_MAX, "a stored name")
+        self.names.learn(names)
+        streams = {event.originator_id: self.key(event.originator_id) for event in events}
+        known = self.names.known
+        rows = []
+        for event in events:
+            version, body = event.originator_version, event.state
+            if version.__class__ is not int or not 0 <= version <= VERSION_MAX:
+                raise errors.Unrecordable(f"a version is 0 to {VERSION_MAX}: {version!r}")
+            if body.__class__ is not bytes or len(body) > BODY_BYTES_MAX:
+                raise errors.Unrecordable(f"a body is at most {BODY_BYTES_MAX} bytes")
+            stream, key = streams[event.originator_id]
+            code, name_bytes = known[event.topic]
+            content = chain.content(version, key, name_bytes, command or b"", body)
+            rows.append(Row(version, code, stream, command, body, content))
+            command = None  # it stands on the first fact only
+        return rows
+
+    def key(self, originator_id: UUID | str) -> tuple[UUID | str | bytes, bytes]:
+        """A stream id as the database stores it, and as digests cover it."""
+        stream = self.stream_id(originator_id)
+        if isinstance(stream, str):
+            return stream, stream.encode()
+        return (stream.bytes if self.store.dialect == "sqlite" else stream), stream.bytes
+
+    def append(self, append: Append) -> Append:
+        """Has the append written, together with whatever else waits; raises its error."""
+        self.store.check_not_writing()
+        self._writer.append(append)
+        self.bell.ring()
+        return append
+
+    def stream_id(self, originator_id: UUID | str) -> UUID | str:
+        """An id as this journal stores it. Raises Unrecordable if it cannot."""
+        if self.kind == "uuid":
+            try:
+                return originator_id if isinstance(originator_id, UUID) else UUID(originator_id)
+            except ValueError:
+                raise errors.Unrecordable(f"not a UUID: {originator_id!r}") from None
+        return text(originator_id, STREAM_BYTES_MAX, "a stream id")
+
+    def close(self) -> None:
+        """Writes what is queued and closes every connection."""
+        self._closing()
+
+
+def _close(writer: Writer, appender: Appender, store: Store) -> None:
+    writer.close()
+    appender.close()
+    store.close()
+
+
+def text(text: object, bytes_max: int, what: str) -> str:
+    """`text`, if both databases can store it. One bad append would take its whole group along."""
+    if not isinstance(text, str):
+        raise errors.Unrecordable(f"{what} is text here, not {type(text).__name__}")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise errors.Unrecordable(f"{what} has a lone surrogate: {text!r}") from None
+    if not 0 < size <= bytes_max or "\0" in text:
+        raise errors.Unrecordable(f"{what} is 1 to {bytes_max} bytes without NUL: {text!r:.80}")
+    return text
+
+
+def int64(number: object, what: str) -> int:
+    if not isinstance(number, int) or not -(2**63) <= number < 2**63:
+        raise errors.Unrecordable(f"{what} is an integer of eight bytes: {number!r:.80}")
+    return number
+
+
+_FORMS: Final = "write sqlite:////absolute/path/journal.db or postgresql://user@host/database"
+
+
+def open_store(url: str) -> Store:
+    """The store behind a database URL: `sqlite:////path/journal.db` or `postgresql://...`.
+
+    Nothing is opened before it is used. Raises BadSettings for anything else.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        # Neither the text nor the error that quotes it: there may be a password in it.
+        raise BadSettings(f"not a database URL; {_FORMS}") from None
+    match parsed.get_backend_name():
+        case "sqlite":
+            return SqliteStore(parsed)
+        case "postgresql":
+            _check_postgres(parsed)
+            return PostgresStore(parsed)
+        case other:
+            raise BadSettings(f"a journal lives in SQLite or PostgreSQL, not in {other}; {_FORMS}")
+
+
+def _check_postgres(url: sa.URL) -> None:
+    if url.host and "@" in url.host:  # the end of the password, read as part of the host
+        raise BadSettings("in a URL's password write %40 for @, %3A for : and %2F for /")
+    try:
+        psycopg.conninfo.conninfo_to_dict(
+            url.set(drivername="postgresql").render_as_string(hide_password=False)
+        )
+    except psycopg.ProgrammingError:
+        raise BadSettings(f"PostgreSQL does not understand this URL; {_FORMS}") from None
+
+
+def make_directory_for(store: Store) -> None:
+    """Creates the directory of a SQLite file. Raises BadSettings when that is not allowed."""
+    if isinstance(store, SqliteStore):
+        try:
+            Path(store.path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadSettings(f"{error.filename}: {error.strerror}") from error

@@ -1,0 +1,112 @@
+"""A journal in PostgreSQL, through psycopg: bounded waits, durable commits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import psycopg
+import sqlalchemy as sa
+
+from engine.errors import (
+    EngineError,
+    SchemaMissing,
+    Unavailable,
+    Unrecordable,
+)
+from engine.limits import (
+    CONNECT_TIMEOUT_S,
+    IDLE_IN_TRANSACTION_S,
+    LOCK_TIMEOUT_S,
+    READERS_MAX,
+    WRITE_WAIT_S,
+)
+from engine.store import ConnectionBroken, Store, Violation
+
+
+class PostgresStore(Store):
+    """A PostgreSQL database, through psycopg."""
+
+    dialect = "postgresql"
+
+    def _query(self, raw: Any, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with raw.cursor(binary=True) as cursor:
+            return cursor.execute(statement.replace("?", "%b"), values).fetchall()  # type: ignore[no-any-return]
+
+    def _create_engines(self) -> tuple[sa.Engine, sa.Engine]:
+        return self._engine("AUTOCOMMIT"), self._engine("READ COMMITTED")
+
+    @property
+    def driver_error(self) -> type[Exception]:
+        return psycopg.Error
+
+    def raw_connection(self) -> psycopg.Connection[Any]:
+        """A psycopg connection of its own, in autocommit mode, outside the pools."""
+        if self._is_closed:
+            raise Unavailable("the journal is closed")
+        url = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        try:
+            connection = psycopg.connect(url, autocommit=True, **self._connect_args())
+            try:
+                _keep_commits_durable(connection)
+            except BaseException:
+                connection.close()
+                raise
+        except psycopg.Error as error:
+            raise Unavailable(f"PostgreSQL cannot be reached: {error}") from error
+        return connection
+
+    def _engine(self, isolation_level: str) -> sa.Engine:
+        engine = sa.create_engine(
+            self.url.set(drivername="postgresql+psycopg"),
+            pool_size=READERS_MAX,
+            max_overflow=0,
+            pool_timeout=WRITE_WAIT_S,
+            isolation_level=isolation_level,
+            connect_args=self._connect_args(),
+        )
+        sa.event.listen(engine, "connect", lambda raw, _: _keep_commits_durable(raw))
+        return engine
+
+    @staticmethod
+    def _connect_args() -> dict[str, Any]:
+        milliseconds = {
+            "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_S,
+            "lock_timeout": LOCK_TIMEOUT_S,
+        }
+        return {
+            "connect_timeout": int(CONNECT_TIMEOUT_S),
+            "options": " ".join(f"-c {k}={int(v * 1000)}" for k, v in milliseconds.items()),
+            "keepalives_idle": 2,
+            "keepalives_interval": 1,
+            "keepalives_count": 3,
+            "tcp_user_timeout": int(WRITE_WAIT_S * 1000),
+        }
+
+    def translate(self, error: BaseException) -> EngineError:
+        text = str(error)
+        for kind, meaning in _POSTGRES_ERRORS:
+            if isinstance(error, kind):
+                return meaning(text)
+        return EngineError(text)
+
+
+_POSTGRES_ERRORS: Final[tuple[tuple[type[Exception], type[EngineError]], ...]] = (
+    (psycopg.errors.UniqueViolation, Violation),
+    (psycopg.errors.LockNotAvailable, Unavailable),
+    (psycopg.errors.DiskFull, Unavailable),
+    (psycopg.errors.UndefinedTable, SchemaMissing),
+    (psycopg.DataError, Unrecordable),
+    (psycopg.OperationalError, ConnectionBroken),
+    (psycopg.InterfaceError, ConnectionBroken),
+)
+"""What psycopg's errors mean, the first that fits."""
+
+
+def _keep_commits_durable(raw: Any) -> None:
+    """An operator may ask for more than `on` (replicas), never for less."""
+    was_autocommit = raw.autocommit
+    raw.autocommit = True
+    if raw.execute("SHOW synchronous_commit").fetchone()[0] in {"off", "local"}:
+        raw.execute("SET synchronous_commit = on")
+    raw.autocommit = was_autocommit
