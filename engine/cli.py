@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -61,6 +62,8 @@ def main() -> None:
         app(prog_name="order-engine")
     except OSError as error:  # stdout is full, or gone
         typer.echo(f"error: unavailable: {error.strerror}", err=True)
+        # What is still buffered would fail again on the way out, and turn our exit code into 120.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
 
