@@ -14,22 +14,6 @@ from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
-PREFIXES: Final = {
-    "account": "acc",
-    "order": "ord",
-    "trade": "trd",
-    "position": "pos",
-    "instrument": "ins",
-    "deposit": "dep",
-    "withdrawal": "wdr",
-    "transaction": "txn",
-    "event": "evt",
-    "webhook": "whk",
-    "webhook_delivery": "whd",
-    "quote": "quo",
-    "client": "cli",
-}
-
 _ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 _VALUES: Final = {character: value for value, character in enumerate(_ALPHABET)}

@@ -26,8 +26,6 @@ QUEUE_APPENDS_MAX: Final = 10_000
 APPEND_RETRY_PAUSES_S: Final = (0.0, 0.05, 0.2, 0.5, 1.0, 0.0)
 """Pauses after each try of a group over a broken connection: a server that restarts is back within
 them, and a caller has its answer long before `2 * WRITE_WAIT_S`."""
-CONFLICT_ATTEMPTS_MAX: Final = 5
-"""Times a command is decided again after losing a race, before the caller gets 503."""
 
 # --- waiting ------------------------------------------------------------------------------------
 WRITE_WAIT_S: Final = 5.0
