@@ -21,7 +21,7 @@ LAYERS = (
     {"order"},
     {"holdings"},
     {"account", "booking"},
-    {"trading", "paying"},  # so far the rules: pure
+    {"trading", "paying", "venue"},  # so far the rules: pure
     {"codec", "schema", "store", "writer"},
     {"sqlite_store", "postgres_store"},
     {"stored"},
