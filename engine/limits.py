@@ -89,14 +89,14 @@ LEASE_LOOK_S: Final = 0.5
 """How often a follower without its lease looks whether it is free."""
 OFFSET_SAVE_S: Final = 0.5
 """A follower's offset is saved this often: a commit each, and what is seen twice is done once."""
+TENANTS_CACHED_MAX: Final = 50_000
+"""Orders whose tenant a follower remembers: a few megabytes, and looked up again beyond."""
 EXECUTION_BATCH: Final = 256
 """Orders worked through at once: one commit for all, and a stop or a beat comes soon after."""
 VENUE_REPORTS: Final = 1_000
 """Reports fetched from a venue at once."""
 VENUE_POLL_S: Final = 0.05
-"""How often a venue is asked for news while it has orders of ours."""
-VENUE_POLL_IDLE_S: Final = 1.0
-"""The same while it has none: it may still correct itself."""
+"""How often a venue is asked for news."""
 RECONCILE_S: Final = 5.0
 """How often each order at a venue is asked about by name, should its report have been lost."""
 WAITING_S: Final = 0.5
