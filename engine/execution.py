@@ -13,17 +13,25 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import inf
 from typing import Any, Final, NamedTuple, TypeGuard
 
 from engine import commands
+from engine.acting import (
+    Breathe,
+    Faults,
+    Place,
+    Sweep,
+    Tenants,
+    Timer,
+    WorkingSet,
+    is_order_id,
+)
 from engine.commands import Firm
 from engine.desk import Command, Decision, Desk, Outcome, Scene
 from engine.errors import Refused
-from engine.follow import Breathe, Faults, Place, Tenants, Timer, is_order_id
 from engine.limits import (
     EXECUTION_BATCH,
     RECONCILE_S,
@@ -36,17 +44,10 @@ from engine.report import Report
 from engine.venue import EXECUTING, Asked, Ticket, Venue, asked_of, ticket_of
 
 NAME: Final = "execution"
-RECONCILE_SHARE: Final = 10
-"""Walking through a working set takes at most one part in so many of the time."""
-
-WorkingSet = Callable[[int, str | None], Sequence[tuple[Any, ...]]]
-"""(limit, order id or None) -> rows after that order's, each beginning with an order id, in the order of
-ids. Read from a view: it may lag behind the journal, so a row is a reason to look and no more."""
 
 
 class WorkingSets(NamedTuple):
-    """What execution has to remember of former pages: orders `placed` or `pending`, with the symbol that
-    they were placed for as the second column, and orders `executing`."""
+    """What there is to remember of former pages: orders `placed` or `pending`, and `executing`."""
 
     waiting: WorkingSet
     at_venue: WorkingSet
@@ -130,7 +131,8 @@ class Execution:
         for batch in batches(orders):
             breathe()
             outcomes = self._desk.do_all([self._start_command(one) for one in batch])
-            begun, in_doubt = [], []
+            begun: list[Ticket] = []
+            in_doubt: list[str] = []
             for (order_id, _), outcome in zip(batch, outcomes, strict=True):
                 if not self._is_done(outcome, order_id):
                     continue
@@ -245,7 +247,7 @@ class Execution:
 
     def _ask(self, breathe: Breathe) -> None:
         with self._asking.page(self._monotonic) as rows:
-            self._reconcile([row[0] for row in rows], breathe)
+            self._reconcile([row.order for row in rows], breathe)
 
     def _try_waiting(self, breathe: Breathe) -> None:
         if self._pricing.is_due:
@@ -253,13 +255,19 @@ class Execution:
             if self._refresh():
                 self._priced.hurry()
         with self._priced.page(self._monotonic) as rows:
-            self._start([Starting(row[0], None) for row in rows if self._has_price(row[1])], breathe)
-        # An instrument may have another symbol by now, and a start may have failed: so all, but seldom.
+            priced = {
+                instrument
+                for instrument in {row.instrument for row in rows}
+                if self._has_price(instrument)
+            }
+            self._start([Starting(row.order, None) for row in rows if row.instrument in priced], breathe)
+        # All of them, but seldom: a start may have failed.
         with self._trying.page(self._monotonic) as rows:
-            self._start([Starting(row[0], None) for row in rows], breathe)
+            self._start([Starting(row.order, None) for row in rows], breathe)
 
-    def _has_price(self, symbol: str) -> bool:
-        price = self._firm.prices.latest(symbol)
+    def _has_price(self, instrument: str) -> bool:
+        security = self._desk.state(instrument)
+        price = self._firm.prices.latest(security.terms.symbol) if security else None
         return price is not None and self._now_us() - price.at_us <= self._firm.price_max_age_us
 
     def _is_done(self, outcome: Outcome | Exception, subject: str) -> TypeGuard[Outcome]:
@@ -267,45 +275,6 @@ class Execution:
             self.faults.note(subject, outcome)
             return False
         return True
-
-
-class Sweep:
-    """Walks a working set from time to time, a page at a time; a long walk is followed by a long rest."""
-
-    def __init__(self, rows: WorkingSet, timer: Timer) -> None:
-        self._rows = rows
-        self._timer = timer
-        self._after: str | None = None
-        self._is_under_way = False
-        self._is_wanted_again = False
-        self._took_s = 0.0
-
-    @property
-    def rest_s(self) -> float:
-        """Seconds until the next page is due."""
-        return 0.0 if self._is_under_way else self._timer.rest_s
-
-    def hurry(self) -> None:
-        """Walks at once, or once more when the present walk is over: its first rows are seen already."""
-        self._is_wanted_again = self._is_under_way
-        self._timer.hurry()
-
-    @contextmanager
-    def page(self, monotonic: Callable[[], float]) -> Iterator[Sequence[tuple[Any, ...]]]:
-        """The next rows, none when it is not time. They are seen when the block ends well."""
-        if self.rest_s:
-            yield ()
-            return
-        began = monotonic()
-        rows = self._rows(EXECUTION_BATCH, self._after)
-        yield rows
-        self._took_s += monotonic() - began
-        self._is_under_way = len(rows) == EXECUTION_BATCH
-        if self._is_under_way:
-            self._after = rows[-1][0]
-            return
-        self._timer.restart(0.0 if self._is_wanted_again else None, least_s=self._took_s * RECONCILE_SHARE)
-        self._after, self._took_s, self._is_wanted_again = None, 0.0, False
 
 
 def take_after(scene: Scene, *, firm: Firm, report: Report, earlier: Sequence[Report]) -> Decision:

@@ -1,8 +1,7 @@
-"""Those who act on the journal in the background: one holder each, supervised, started over when they fail.
+"""Those who act on the journal in the background: one holder each, started over when they fail.
 
     Follower   takes the lease, beats, calls an `Acting` again and again, starts over with back-off
-    Place      the page after an offset, and saving the offset under the lease
-    Watch      how they all are, from the databases: for health, in whichever process it is asked
+    Watch      how they all are, from the database: for health, in whichever process it is asked
 
 Nobody is trusted to have stopped in time. A follower that lost its lease records nothing more, because
 each of its appends carries the lease's epoch; and what it repeats decides nothing a second time.
@@ -20,182 +19,19 @@ from typing import Final, Literal, NamedTuple, Protocol
 import sqlalchemy as sa
 
 from engine.datastore import Datastore
-from engine.errors import EngineError, LeaseLost, SchemaMissing, Unavailable
-from engine.fact import Recorded
+from engine.errors import EngineError, LeaseLost
 from engine.journal import Journal
 from engine.leases import Leases
 from engine.limits import (
-    FAULTS_SHOWN_MAX,
     FOLLOW_RETRY_S,
     LEASE_LOOK_S,
     LEASE_S,
-    OFFSET_SAVE_S,
-    PAGE_FACTS,
-    TENANTS_CACHED_MAX,
 )
-from engine.writer import Append, Lease
+from engine.writer import Lease
 
 State = Literal["waiting for lease", "running", "failing", "stopped"]
-Breathe = Callable[[], None]
-"""To be called between pieces of work. Raises LeaseLost, or Stopped when the follower shall end."""
-
 _BEAT_S: Final = LEASE_S / 3
 _log = logging.getLogger(__name__)
-
-
-class Stopped(Exception):
-    """The follower was told to stop in the middle of its work: what is not recorded is done later."""
-
-
-class Acting(Protocol):
-    """What a follower does while it holds its lease; made anew with each lease."""
-
-    @property
-    def offset(self) -> int | None:
-        """How far it has seen, None if it does not read the journal."""
-
-    @property
-    def faults(self) -> Faults:
-        """What it had to leave aside."""
-
-    def turn(self, breathe: Breathe) -> float:
-        """Does what there is to do, in a bounded piece. Returns seconds after which it wants another turn
-        although nothing rang: 0 when there is more. Any error starts the follower over."""
-
-    def finish(self) -> None:
-        """Saves what spares the next holder work. The lease may be lost already."""
-
-
-class Faults:
-    """Single orders that cannot go on, and why, while the rest flows. Logged once each time they change."""
-
-    def __init__(self, follower: str) -> None:
-        self._follower = follower
-        self._errors: dict[str, str] = {}
-
-    def note(self, subject: str, error: Exception) -> None:
-        """`subject` (an order, a venue) has to wait. Raises the error if it is not this subject's alone."""
-        if isinstance(error, Stopped | LeaseLost | Unavailable | SchemaMissing):
-            raise error
-        self.show(subject, error)
-
-    def show(self, subject: str, error: Exception) -> None:
-        """As `note`, for an error that is known to be the subject's."""
-        text = _text_of(error)
-        if self._errors.get(subject) == text:
-            return
-        _log.warning("%s: %s stands still: %s", self._follower, subject, text)
-        if subject in self._errors or len(self._errors) < FAULTS_SHOWN_MAX:
-            self._errors[subject] = text
-
-    def clear(self, subject: str) -> None:
-        """`subject` goes on."""
-        if self._errors.pop(subject, None):
-            _log.info("%s: %s goes on", self._follower, subject)
-
-    def __len__(self) -> int:
-        return len(self._errors)
-
-    def shown(self) -> dict[str, str]:
-        """subject -> error."""
-        return dict(self._errors)
-
-
-class Timer:
-    """Due at once, then `every_s` after each restart."""
-
-    def __init__(self, monotonic: Callable[[], float], every_s: float) -> None:
-        self._monotonic = monotonic
-        self._every_s = every_s
-        self._next = monotonic()
-
-    @property
-    def rest_s(self) -> float:
-        """Seconds until it is due, 0 if it is."""
-        return max(0.0, self._next - self._monotonic())
-
-    @property
-    def is_due(self) -> bool:
-        """Whether its time has come."""
-        return self._monotonic() >= self._next
-
-    def restart(self, every_s: float | None = None, least_s: float = 0.0) -> None:
-        """Due again after `every_s`, or the usual time, and not before `least_s`."""
-        rest_s = self._every_s if every_s is None else every_s
-        self._next = self._monotonic() + max(rest_s, least_s)
-
-    def hurry(self) -> None:
-        """Due at once."""
-        self._next = self._monotonic()
-
-
-class Tenants:
-    """Whose an order is: its facts' envelopes say so."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._known: dict[str, str | None] = {}
-
-    def know(self, order: str, tenant: str | None) -> None:
-        """Saves looking it up."""
-        if len(self._known) >= TENANTS_CACHED_MAX:
-            self._known.clear()
-        self._known[order] = tenant
-
-    def of(self, order: str) -> str | None:
-        """None for an order that does not exist, whatever its name."""
-        if order not in self._known:
-            facts = self._journal.stream(order, version=1) if is_order_id(order) else []
-            if not facts:
-                return None
-            self.know(order, facts[0].envelope.tenant)
-        return self._known[order]
-
-
-def is_order_id(text: str) -> bool:
-    """Whether a name from outside can be the id of an order at all."""
-    return text.startswith("ord_") and len(text) <= 64 and text.isascii() and text.isprintable()
-
-
-class Place:
-    """How far a follower has come in the journal. The offset is saved after what it led to is recorded."""
-
-    def __init__(
-        self,
-        journal: Journal,
-        name: str,
-        lease: Lease,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._journal = journal
-        self._name = name
-        self._lease = lease
-        self.offset = self._saved = offsets(journal.datastore, [name]).get(name, 0)
-        self._saving = Timer(monotonic, OFFSET_SAVE_S)
-
-    def page(self) -> list[Recorded]:
-        """The next facts, empty at the journal's end."""
-        return self._journal.read(self.offset, PAGE_FACTS)
-
-    def advance(self, facts: Sequence[Recorded]) -> None:
-        """All of `facts` were dealt with."""
-        self.offset = facts[-1].offset
-
-    def save_if_due(self) -> float:
-        """Saves from time to time; seconds until it wants to be called again."""
-        if self.offset == self._saved:
-            return LEASE_S
-        if self._saving.is_due:
-            self.save()
-        return self._saving.rest_s
-
-    def save(self) -> None:
-        """Raises LeaseLost, or StaleOffset if another holder was here."""
-        if self.offset != self._saved:
-            tracking = (self._name, self.offset)
-            self._journal.datastore.append(Append([], tracking=tracking, lease=self._lease))
-            self._saved = self.offset
-        self._saving.restart()
 
 
 class Status(NamedTuple):
@@ -308,7 +144,7 @@ class Follower:
             return 0.0
         except LeaseLost as error:
             self._lease = self._acting = None
-            self._become("waiting for lease", _text_of(error))
+            self._become("waiting for lease", text_of(error))
             return LEASE_LOOK_S
         except Exception as error:  # noqa: BLE001  whatever it is, the others and the next try go on
             return self._start_over(error)
@@ -324,7 +160,7 @@ class Follower:
             if acting:
                 acting.finish()
         except EngineError as error:
-            _log.info("%s: its place was not saved: %s", self.name, _text_of(error))
+            _log.info("%s: its place was not saved: %s", self.name, text_of(error))
         self._release()
         self._become("stopped")
 
@@ -354,7 +190,7 @@ class Follower:
         first_s, longest_s = FOLLOW_RETRY_S
         rest_s = min(longest_s, first_s * 2.0 ** min(self._failures, 30)) * (0.5 + self._jitter() / 2)
         self._failures += 1
-        self._become("failing", _text_of(error), None if isinstance(error, EngineError) else error)
+        self._become("failing", text_of(error), None if isinstance(error, EngineError) else error)
         return rest_s
 
     def _release(self) -> None:
@@ -363,7 +199,7 @@ class Follower:
             try:
                 self._leases.release(lease)
             except EngineError as error:  # then it runs out
-                _log.info("%s: its lease was not given back: %s", self.name, _text_of(error))
+                _log.info("%s: its lease was not given back: %s", self.name, text_of(error))
 
     def _become(self, state: State, error: str | None = None, bug: Exception | None = None) -> None:
         if (state, error) == (self._state, self._error):
@@ -374,19 +210,14 @@ class Follower:
         _log.log(level, "%s: %s%s", self.name, state, text, exc_info=bug)
 
 
-def _text_of(error: Exception) -> str:
-    code = getattr(error, "code", None) or type(error).__name__
-    return f"{code}: {' '.join(str(error).split())}"
-
-
 # --- how they are ---------------------------------------------------------------------------------
 
 
 class Lag(NamedTuple):
     """One follower as the journal's database shows it.
 
-    `offset` is what it last saved (up to `OFFSET_SAVE_S` old), None if it saves none. `is_held`: somebody
-    has its lease and has not been silent for `LEASE_S` while we looked.
+    `offset` is what it last saved (up to `OFFSET_SAVE_S` old), None if it saves none. `is_held`: it has a
+    holder, who has not been silent for `LEASE_S` while we looked.
     """
 
     name: str
@@ -402,7 +233,7 @@ class Lag(NamedTuple):
 
 
 class Watch:
-    """Looks at the followers of all processes from time to time; compares no clocks, as leases do not."""
+    """Looks at the followers of all processes from time to time; like leases, compares no clocks."""
 
     def __init__(
         self,
@@ -441,11 +272,3 @@ class Watch:
 def lag(datastore: Datastore, names: Sequence[str]) -> list[Lag]:
     """One look without memory: a holder that died lately still counts as one (see Watch)."""
     return Watch(datastore, names).look()
-
-
-def offsets(datastore: Datastore, names: Sequence[str]) -> dict[str, int]:
-    """follower -> the offset it saved; those that saved none are left out."""
-    columns = datastore.tables.tracking.c
-    query = sa.select(columns.follower, columns.position).where(columns.follower.in_(names))
-    with datastore.store.reading() as connection:
-        return dict(connection.execute(query).tuples().all())

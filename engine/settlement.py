@@ -10,18 +10,27 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import date
 from functools import partial
-from typing import Final
+from typing import Any, Final, Protocol
 
 from engine import clock, commands
+from engine.acting import Breathe, Faults, Tenants, Timer
 from engine.desk import Command, Desk
-from engine.follow import Breathe, Faults, Tenants, Timer
 from engine.limits import SETTLE_BATCH, SETTLE_S
 
 NAME: Final = "settlement"
 
-Due = Callable[[date, int], Sequence[tuple[str, str]]]
-"""(business date, limit) -> (order id, trade id) of filled orders' trades that settle by then, the
-longest due first."""
+
+class Due(Protocol):
+    """A trade of a filled order that is to be settled."""
+
+    @property
+    def order(self) -> str: ...
+    @property
+    def trade(self) -> str: ...
+
+
+DueSet = Callable[[date, int, Any], Sequence[Due]]
+"""(business date, limit, a row or None) -> trades that settle by then, after that row."""
 
 
 class Settlement:
@@ -32,7 +41,7 @@ class Settlement:
     def __init__(
         self,
         desk: Desk,
-        due: Due,
+        due: DueSet,
         *,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
         monotonic: Callable[[], float] = time.monotonic,
@@ -43,18 +52,18 @@ class Settlement:
         self._now_us = now_us
         self._tenants = Tenants(desk.journal)
         self._looking = Timer(monotonic, SETTLE_S)
+        self._after: Due | None = None  # the end of a full page: orders that stand still come first
 
     def turn(self, breathe: Breathe) -> float:
         """Settles one batch of what is due. See `follow.Acting`."""
         if not self._looking.is_due:
             return self._looking.rest_s
         self._looking.restart()
-        # Orders that stand still are listed first, again and again: they must not fill the batch.
-        limit = SETTLE_BATCH + len(self.faults)
-        rows = self._due(self.business_date(), limit)
+        rows = self._due(self.business_date(), SETTLE_BATCH, self._after)
         breathe()
-        is_something_done = self._settle(rows)
-        if is_something_done and len(rows) == limit:
+        self._settle(rows)
+        self._after = rows[-1] if len(rows) == SETTLE_BATCH else None
+        if self._after:
             self._looking.hurry()
         return self._looking.rest_s
 
@@ -65,18 +74,14 @@ class Settlement:
     def finish(self) -> None:
         """There is nothing to save."""
 
-    def _settle(self, rows: Sequence[tuple[str, str]]) -> bool:
-        """Whether any trade settled now."""
-        is_something_done = False
-        outcomes = self._desk.do_all([self._command(order, trade) for order, trade in rows])
-        for (order, _), outcome in zip(rows, outcomes, strict=True):
+    def _settle(self, rows: Sequence[Due]) -> None:
+        outcomes = self._desk.do_all([self._command(row) for row in rows])
+        for row, outcome in zip(rows, outcomes, strict=True):
             if isinstance(outcome, Exception):
-                self.faults.note(order, outcome)
+                self.faults.note(row.order, outcome)
             else:
-                self.faults.clear(order)
-                is_something_done |= bool(outcome.facts)
-        return is_something_done
+                self.faults.clear(row.order)
 
-    def _command(self, order: str, trade: str) -> Command:
-        decide = partial(commands.settle_trade, order=order, trade=trade)
-        return Command(decide, self._tenants.of(order), NAME)
+    def _command(self, row: Due) -> Command:
+        decide = partial(commands.settle_trade, order=row.order, trade=row.trade)
+        return Command(decide, self._tenants.of(row.order), NAME)

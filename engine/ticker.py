@@ -1,6 +1,6 @@
 """The sandbox's clock: lets a business day pass every so often, so that one can watch orders settle.
 
-A sandbox that nobody uses rests: after SANDBOX_REST_DAYS days with no other fact the clock waits for one.
+A sandbox that nobody uses rests: after SANDBOX_REST_DAYS days with no other fact it waits for one.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from functools import partial
 from typing import Final
 
 from engine import commands
+from engine.acting import Breathe, Faults, Timer
 from engine.clock import ClockAdvanced
 from engine.desk import Command, Desk
 from engine.errors import BadSettings
-from engine.follow import Breathe, Faults, Timer
 from engine.limits import SANDBOX_REST_DAYS
 
 NAME: Final = "sandbox-day"

@@ -30,14 +30,15 @@ EXECUTING: Final = "executing"
 
 
 class VenueUnavailable(Unavailable):
-    """The venue did not answer. It may have done what it was asked: ask `status` before anything else."""
+    """The venue did not answer. It may have done what it was asked: `status` tells."""
 
 
 class Ticket(msgspec.Struct, frozen=True):
     """An order as a venue is given it: at most `quantity` units, at `price` as the instrument is priced.
 
     `venue_order` is our name for it there and makes `submit` repeatable; `order` is our own id.
-    `cash_amount` of a buy is what its client asked for. `started_at_us` is when the journal says it began.
+    `cash_amount` of a buy is what its client asked for. `started_at_us` is when it began, by
+    the journal.
     """
 
     venue_order: str
@@ -199,9 +200,7 @@ class SimulatedVenue:
     after a crash hears the same. Used by one thread.
     """
 
-    def __init__(
-        self, now_us: Callable[[], int], delay_us: int = 0, name: str = "simulated"
-    ) -> None:
+    def __init__(self, now_us: Callable[[], int], delay_us: int = 0, name: str = "simulated") -> None:
         self._now_us = now_us
         self._delay_us = delay_us
         self._name = name
