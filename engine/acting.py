@@ -56,8 +56,8 @@ class Acting(Protocol):
     def turn(self, breathe: Breathe) -> float:
         """Does what there is to do, in a bounded piece.
 
-        Returns seconds after which it wants another turn although nothing rang: 0 when there is more. Any
-        error starts the follower over.
+        Returns seconds after which it wants another turn although nothing rang: 0 when there is more.
+        Any error starts the follower over.
         """
 
     def finish(self) -> None:
@@ -72,7 +72,7 @@ class Faults:
         self._errors: dict[str, str] = {}
 
     def note(self, subject: str, error: Exception) -> None:
-        """`subject` (an order, a venue) has to wait. Raises the error if it is not of this subject alone."""
+        """`subject` (an order, a venue) has to wait. Raises the error if others are concerned too."""
         if isinstance(error, Stopped | LeaseLost | Unavailable | SchemaMissing):
             raise error
         self.show(subject, error)

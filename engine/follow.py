@@ -18,6 +18,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 import sqlalchemy as sa
 
+from engine.acting import Acting, Stopped, Timer, offsets, text_of
 from engine.datastore import Datastore
 from engine.errors import EngineError, LeaseLost
 from engine.journal import Journal
@@ -188,7 +189,7 @@ class Follower:
         self._acting = None
         self._release()
         first_s, longest_s = FOLLOW_RETRY_S
-        rest_s = min(longest_s, first_s * 2.0 ** min(self._failures, 30)) * (0.5 + self._jitter() / 2)
+        rest_s = back_off_s(FOLLOW_RETRY_S, self._failures, self._jitter())
         self._failures += 1
         self._become("failing", text_of(error), None if isinstance(error, EngineError) else error)
         return rest_s
@@ -210,14 +211,20 @@ class Follower:
         _log.log(level, "%s: %s%s", self.name, state, text, exc_info=bug)
 
 
+def back_off_s(bounds: tuple[float, float], failures: int, jitter: float) -> float:
+    """Pause before the next try: doubling from the first bound to the second, less up to a half."""
+    first_s, longest_s = bounds
+    return min(longest_s, first_s * 2.0 ** min(failures, 30)) * (1 - jitter / 2)
+
+
 # --- how they are ---------------------------------------------------------------------------------
 
 
 class Lag(NamedTuple):
     """One follower as the journal's database shows it.
 
-    `offset` is what it last saved (up to `OFFSET_SAVE_S` old), None if it saves none. `is_held`: it has a
-    holder, who has not been silent for `LEASE_S` while we looked.
+    `offset` is what it last saved (up to `OFFSET_SAVE_S` old), None if it saves none. `is_held`: it has
+    a holder, who has not been silent for `LEASE_S` while we looked.
     """
 
     name: str
