@@ -139,9 +139,15 @@ FAULTS_SHOWN_MAX: Final = 1_000
 SANDBOX_REST_DAYS: Final = 40
 """Business days without any other fact after which the sandbox's clock waits for one: settlement takes
 30 at most, and one day every ten seconds would be 24 years by the end of a night."""
-SANDBOX_DAY_MIN_S: Final = 0.05
+SANDBOX_DAY_MIN_US: Final = 50_000
 """Each day is an append; a clock faster than this would be the journal's main writer."""
 STOP_S: Final = 8.0
 """How long a stopping process waits for its followers and its child: `serve` is out within 10."""
 CHILD_RETRY_S: Final = (0.2, 10.0)
 """Pause before the background process is started again: the first, and the longest."""
+
+# --- prices -------------------------------------------------------------------------------------
+PRICE_MAX_AGE_US: Final = 15 * 60 * 1_000_000
+"""An order that finds an older price waits for a new one."""
+SANDBOX_PRICE_MAX_AGE_US: Final = 24 * 3600 * 1_000_000
+"""A sandbox has nobody who sends prices all day."""
