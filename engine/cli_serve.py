@@ -11,9 +11,8 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final, Never
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
@@ -75,6 +74,7 @@ class Plan:
     port: int
     roles: tuple[str, ...]
     sandbox: Sandbox | None
+    sandbox_words: tuple[str, ...]
     is_child: bool
 
 
@@ -110,6 +110,7 @@ def serve(
             port=port,
             roles=_roles(roles, is_sandbox=is_sandbox),
             sandbox=_sandbox(sandbox_day, venue_delay, is_sandbox=is_sandbox),
+            sandbox_words=_words(sandbox_day, venue_delay) if is_sandbox else ("--no-sandbox",),
             is_child=is_child,
         )
         if "api" in plan.roles and is_sandbox and not _is_loopback(host):
@@ -154,7 +155,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _refuse(message: str) -> Never:
+def _refuse(message: str) -> NoReturn:
     typer.echo(f"error: bad_settings: {one_line(message)}", err=True)
     raise typer.Exit(2)
 
@@ -255,9 +256,9 @@ def _url(host: str, port: int) -> str:
 
 
 def _child_command(plan: Plan, roles: list[str]) -> list[str]:
-    command = [sys.executable, "-m", "engine.cli", "serve", "--child", "--roles", ",".join(roles)]
-    if plan.sandbox is None:
-        return [*command, "--no-sandbox"]
-    if plan.sandbox.day_us:
-        command += ["--sandbox-day", f"{plan.sandbox.day_us // 1_000}ms"]
-    return [*command, "--venue-delay", f"{plan.sandbox.venue_delay_us // 1_000}ms"]
+    words = ("serve", "--child", "--roles", ",".join(roles), *plan.sandbox_words)
+    return [sys.executable, "-m", "engine.cli", *words]
+
+
+def _words(day: str | None, delay: str) -> tuple[str, ...]:
+    return (*(("--sandbox-day", day) if day else ()), "--venue-delay", delay)
