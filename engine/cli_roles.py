@@ -1,7 +1,7 @@
 """What runs in the background, put together: which role is which follower, on which databases.
 
-    execution     orders to the venue and back      settlement    what is due
-    projections   the views                         (sandbox day) the clock, with settlement
+execution     orders to the venue and back      settlement    what is due
+projections   the views                         (sandbox day) the clock, with settlement
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
+
+from projections.database import Views
+from projections.runner import Runner
+from projections.views import working
 
 from engine import execution, settlement, ticker
 from engine.acting import Acting, Breathe, Faults, Place
@@ -33,9 +37,6 @@ from engine.stored import engine_codec
 from engine.ticker import Ticker
 from engine.venue import SimulatedVenue
 from engine.writer import Lease
-from projections.database import Views
-from projections.runner import Runner
-from projections.views import working
 
 API: Final = "api"
 BACKGROUND: Final = ("execution", "settlement", "projections")
@@ -106,9 +107,7 @@ class Background:
             made.append(self._follower(settlement.NAME, self._settling))
             if self._sandbox and self._sandbox.day_us:
                 day_s = self._sandbox.day_us / 1_000_000
-                made.append(
-                    self._follower(ticker.NAME, lambda lease: Ticker(self._desk(lease), day_s))
-                )
+                made.append(self._follower(ticker.NAME, lambda lease: Ticker(self._desk(lease), day_s)))
         if PROJECTIONS in roles:
             made.append(Follower(PROJECTIONS, self._showing, None, self._journal))
         return made

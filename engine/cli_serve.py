@@ -199,7 +199,9 @@ def _serve_api(plan: Plan) -> bool:
     from engine.supervise import Background  # noqa: PLC0415
 
     others = [role for role in plan.roles if role != "api"]
-    background = Background(_child_command(plan, others), environment_of(plan.settings)) if others else None
+    background = (
+        Background(_child_command(plan, others), environment_of(plan.settings)) if others else None
+    )
     try:
         server.run(_answer(plan, background))
     finally:
@@ -215,6 +217,7 @@ async def _answer(plan: Plan, background: Background | None) -> None:
     from api.routes import ROUTES as routes  # noqa: N811, PLC0415
     from api.server import serve as listen  # noqa: PLC0415
     from api.services import open_services  # noqa: PLC0415
+
     from engine import cli_roles  # noqa: PLC0415
     from engine.keys import read_key  # noqa: PLC0415
 

@@ -1,8 +1,8 @@
 """Threads and a child process that run until they are told to stop, and are gone soon after.
 
-    run_all      followers in threads of their own
-    Background   another process that is started again whenever it ends, and that ends with this one
-    one_line     logging: an event is a line
+run_all      followers in threads of their own
+Background   another process that is started again whenever it ends, and that ends with this one
+one_line     logging: an event is a line
 """
 
 from __future__ import annotations
