@@ -30,15 +30,8 @@ TABLES = define_operations()
 
 
 @pytest.fixture
-def settings(journal_url: str, tmp_path: Path) -> Settings:
-    settings = Settings(data=tmp_path, journal_url=journal_url)
-    installation.migrate(settings)
-    return settings
-
-
-@pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
-    store = open_store(settings.journal_url)
+def store(installed: Settings) -> Iterator[Store]:
+    store = open_store(installed.journal_url)
     yield store
     store.close()
 
@@ -54,16 +47,16 @@ def quote(symbol: str, bid: str, at_us: int = NOW_US, ask: str | None = None) ->
 # --- the schema -----------------------------------------------------------------------------------
 
 
-def test_a_journal_made_before_these_tables_gets_them_added(settings: Settings, store: Store) -> None:
+def test_a_journal_made_before_these_tables_gets_them_added(installed: Settings, store: Store) -> None:
     with store.writing() as connection:
         if store.dialect == "postgresql":
             connection.exec_driver_sql("DROP TABLE refusals, prices")
         else:
             connection.exec_driver_sql("DROP TABLE refusals")
             connection.exec_driver_sql("DROP TABLE prices")
-    before = installation.migrate(settings)
+    before = installation.migrate(installed)
     assert before.outcome == "updated"
-    assert installation.migrate(settings).outcome == "already up to date"
+    assert installation.migrate(installed).outcome == "already up to date"
     new_market(store).put([quote("AAPL", "1")])
     RefusalLog(store, TABLES).write([RefusalLine(1, "place_order", "missing_price")])
     with pytest.raises(EngineError, match="append-only"), store.writing() as connection:
