@@ -152,19 +152,19 @@ class Market:
         """Records quotes, all or none; they are known here when it returns.
 
         One older than what is known is recorded and does not replace it. Raises Refused
-        `invalid_param` with every fault, `invalid_request` for too many, Unavailable.
+        `invalid_param` with every fault (paths such as `0.bid`), `invalid_request` for too many quotes
+        or symbols, Unavailable.
         """
+        if len(quotes) > QUOTES_MAX:
+            raise refused("invalid_request", f"at most {QUOTES_MAX} quotes at once")
         now_us = self._now_us()
-        many = len(quotes) > 1
         faults = [
             found
-            for n, quote in enumerate(quotes)
-            for found in quote_faults(quote, now_us, f"{n}." if many else "")
+            for place, quote in enumerate(quotes)
+            for found in quote_faults(quote, now_us, f"{place}.")
         ]
         if faults:
             raise refused("invalid_param", params=faults)
-        if len(quotes) > QUOTES_MAX:
-            raise refused("invalid_request", f"at most {QUOTES_MAX} quotes at once")
         if not quotes:
             return
         self.refresh()  # so that what is left to learn under the lock is little

@@ -312,6 +312,20 @@ def test_a_refusal_is_in_the_table_when_it_is_answered(store: Store) -> None:
         log.submit(RefusalLine(NOW_US, "x", "y"), lambda error: None)
 
 
+def test_one_who_is_gone_does_not_keep_the_others_waiting(store: Store) -> None:
+    log = RefusalLog(store, TABLES)
+    told: Future[Exception | None] = Future()
+
+    def gone(_: Exception | None) -> None:
+        raise RuntimeError("Event loop is closed")
+
+    log.submit(RefusalLine(NOW_US, "a", "b"), gone)
+    log.submit(RefusalLine(NOW_US, "a", "b"), told.set_result)
+    assert told.result(10) is None
+    log.close()
+    assert len(refusal_rows(store)) == 2
+
+
 def test_one_odd_line_does_not_take_its_group_along(store: Store) -> None:
     odd = RefusalLine(
         NOW_US, "place\0order", "x", detail="\ud800" + "é" * 5_000, context={"a\0": ["\ud800"] * 5_000}
