@@ -102,9 +102,31 @@ QUOTES_MAX: Final = 10_000
 """Quotes recorded in one transaction, and read in one page."""
 PRICE_AHEAD_MAX_US: Final = 60 * 1_000_000
 """A quote further ahead of our clock is refused: until its time came no true one would replace it."""
+CLAIM_ATTEMPTS_MAX: Final = 5
+"""Looks at a symbol's owner: each further one means that another process claimed it just before."""
 PERSONAL_CHARACTERS_MAX: Final = 255
 """A name or a reference; four bytes each still fit an index key of PostgreSQL."""
 SUBJECTS_MAX: Final = 500
 """Subjects whose words are read at once: the longest page of a list."""
 REFUSAL_TEXT_BYTES_MAX: Final = 4_096
 """Detail and context of one refusal, each; a request with hundreds of faults must not fill the disk."""
+
+# --- clients and tokens -------------------------------------------------------------------------
+TENANT_CHARACTERS_MAX: Final = 64
+"""A tenant's name stands in every fact of its accounts."""
+TOKEN_LIFE_S: Final = 900
+"""A leaked token is of use for so long; a client asks for the next one with its secret."""
+TOKEN_BYTES_MAX: Final = 8 * 1024
+"""As long as a header line may be; ours are about 500."""
+TOKENS_CACHED_MAX: Final = 10_000
+"""Verified tokens kept until they expire, least recently used out: a kilobyte each."""
+CLOCKS_APART_S: Final = 60
+"""Wall clocks of processes that share an installation may differ this much when tokens are judged."""
+
+# --- files that are imported --------------------------------------------------------------------
+IMPORT_BYTES_MAX: Final = 64 * 1024**2
+"""A file is checked as a whole before a line of it is recorded, so it is held in memory."""
+IMPORT_TEXT_CHARACTERS_MAX: Final = 255
+"""One cell: as long as the API takes a name."""
+IMPORT_FAULTS_MAX: Final = 1_000
+"""Faults that are listed; a file with more has the wrong columns, not a thousand slips."""
