@@ -81,3 +81,7 @@ IDEMPOTENCY_KEY_CHARACTERS_MAX: Final = 255
 """A UUID has 36; longer ones belong in a client's own records."""
 IDEMPOTENCY_KEY_LIFE_US: Final = 24 * 3600 * 1_000_000
 """A client that has not repeated within a day asks by the order's id instead."""
+
+# --- views --------------------------------------------------------------------------------------
+SECONDS_CACHED_MAX: Final = 4_096
+"""Printed seconds, 100 bytes each: the resources of one page were mostly changed within an hour."""
