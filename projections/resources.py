@@ -53,10 +53,17 @@ def _maybe(number: Decimal | None) -> str | None:
     return None if number is None else plain(number)
 
 
+def price(number: Decimal) -> str:
+    """A price or an interest per unit, at 8 decimals."""
+    return _scaled(number, PRICE_PLACES)
+
+
 def _at(number: Decimal | None, places: int) -> str | None:
+    return None if number is None else _scaled(number, places)
+
+
+def _scaled(number: Decimal, places: int) -> str:
     """A decimal at a fixed scale; as it is if it has more digits than that."""
-    if number is None:
-        return None
     try:
         return plain(number.quantize(STEPS[places], context=EXACT))
     except Inexact:
@@ -169,12 +176,9 @@ def order_json(state: Order) -> bytes:
 def trade_body(state: Order, trade: Trade) -> TradeBody:
     """One trade of an order."""
     terms = trade.terms
-    price, interest = _at(terms.price, PRICE_PLACES), _at(terms.accrued_interest, PRICE_PLACES)
-    assert price is not None
-    assert interest is not None
     return TradeBody(
         terms.trade,
-        price,
+        price(terms.price),
         plain(terms.quantity),
         plain(terms.notional),
         state.terms.currency,
@@ -185,7 +189,7 @@ def trade_body(state: Order, trade: Trade) -> TradeBody:
         state.terms.order,
         terms.counterparty,
         _maybe(terms.ytm),
-        interest,
+        price(terms.accrued_interest),
         terms.execution_reference,
         terms.execution_broker,
         terms.venue,
@@ -394,7 +398,7 @@ class InstrumentBody(msgspec.Struct, frozen=True):
     symbol: str
     instrument_type: str
     trading_status: str
-    trading_increment: str | None
+    trading_increment: str
     decimal_precision: int
     isin: str | None
     issuer: str | None
@@ -411,7 +415,7 @@ class InstrumentBody(msgspec.Struct, frozen=True):
     days_to_maturity: int | None
     supports_automatic_rollover: bool
     coupon: str | None
-    par_value: str | None
+    par_value: str
     day_count_convention: str | None
 
 
@@ -432,7 +436,7 @@ def instrument_template(state: Instrument) -> bytes:
             terms.symbol,
             terms.instrument_type,
             terms.trading_status,
-            _at(terms.trading_increment, terms.decimal_precision),
+            _scaled(terms.trading_increment, terms.decimal_precision),
             terms.decimal_precision,
             terms.isin,
             terms.issuer,
@@ -449,7 +453,7 @@ def instrument_template(state: Instrument) -> bytes:
             None,
             terms.supports_automatic_rollover,
             _maybe(terms.coupon),
-            _at(terms.par_value, cash),
+            _scaled(terms.par_value, cash),
             terms.day_count_convention,
         )
     )
