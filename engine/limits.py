@@ -83,8 +83,8 @@ IDEMPOTENCY_KEY_LIFE_US: Final = 24 * 3600 * 1_000_000
 """A client that has not repeated within a day asks by the order's id instead."""
 
 # --- views --------------------------------------------------------------------------------------
-SECONDS_CACHED_MAX: Final = 4_096
-"""Printed seconds, 100 bytes each: the resources of one page were mostly changed within an hour."""
+TIMES_CACHED_MAX: Final = 16_384
+"""Printed times, 150 bytes each: a resource shows the same few times again in each of its events."""
 VIEW_PAGE_FACTS: Final = 4_000
 """Facts folded into one transaction of the views: rows touched often are written once, and readers of
 a catching-up view still see it move several times a second."""
