@@ -85,7 +85,7 @@ IDEMPOTENCY_KEY_LIFE_US: Final = 24 * 3600 * 1_000_000
 # --- views --------------------------------------------------------------------------------------
 TIMES_CACHED_MAX: Final = 16_384
 """Printed times, 150 bytes each: a resource shows the same few times again in each of its events."""
-VIEW_PAGE_FACTS: Final = 4_000
+VIEW_PAGE_FACTS: Final = 2_000
 """Facts folded into one transaction of the views: rows touched often are written once, and readers of
 a catching-up view still see it move several times a second."""
 VIEW_ROWS_PER_STATEMENT: Final = 1_000
