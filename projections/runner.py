@@ -111,7 +111,8 @@ def _account_of(recorded: Recorded, known: Folded[Any] | None) -> str:
     """The account that a stream belongs to, as far as it can be told; "" for none."""
     if recorded.stream.startswith("acc"):
         return recorded.stream
-    for owner in (recorded.fact, getattr(known, "state", None), getattr(known, "terms", None)):
+    state = known.state if known else None
+    for owner in (recorded.fact, state, getattr(state, "terms", None)):
         account = getattr(owner, "account", None)
         if isinstance(account, str):
             return account
@@ -150,19 +151,21 @@ class Runner:
     def catch_up(self, report: Callable[[int, int], None] | None = None) -> int:
         """Runs until every view shows the journal's present head, which it returns.
 
-        `report` is called with (facts that the last view shows, head) after each page.
+        `report` is called with (offset that the last view has come to, head) after each page.
         """
+        self._start()
         head = self._journal.head
-        while min(self._views.offsets().values(), default=head) < head:
+        while (reached := min(self._views.offsets().values(), default=head)) < head:
             self.run_once()
             if report:
-                report(min(self._views.offsets().values()), head)
+                report(reached, head)
+        if report:
+            report(head, head)
         return head
 
     def rebuild(self, name: str, report: Callable[[int, int], None] | None = None) -> int:
         """Empties a view and folds it from the first fact to the present head. Raises KeyError."""
         self._views.reset(name)
-        self._lanes = []
         return self.catch_up(report)
 
     # --- lanes ------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def recorded(world: World) -> list[Recorded]:
 
 def envelope(number: int, fact: Any) -> Envelope:
     """One command a fact; all of one tenant."""
-    return Envelope(fact.at_us, DAY, tenant="tnt", command=number.to_bytes(16, "big"))
+    return Envelope(fact.at_us, DAY, tenant="tenant", command=number.to_bytes(16, "big"))
 
 
 def write(journal: Journal, facts: Sequence[Recorded]) -> None:
