@@ -18,7 +18,7 @@ from engine.journal import Journal
 from engine.limits import FAULT_CHARACTERS_MAX, SNAPSHOT_EVERY, STATES_CACHED_MAX, VIEW_PAGE_FACTS
 from projections import folds
 from projections.database import FOLDS, QUARANTINE, Views, quarantine_key
-from projections.folds import FAMILIES, Change, Folded
+from projections.folds import PREFIXES, Change, Folded
 from projections.tables import Row, Table
 from projections.view import PageRows, View
 
@@ -61,7 +61,7 @@ class _Page:
         self._views = views
         self._quarantined = quarantined
         self._readers: dict[str, tuple[View, ...]] = {
-            prefix: tuple(view for view in views if prefix in view.streams) for prefix in FAMILIES
+            prefix: tuple(view for view in views if prefix in view.streams) for prefix in PREFIXES
         }
 
     def views_of(self, recorded: Recorded) -> tuple[View, ...]:
@@ -261,7 +261,7 @@ class Runner:
         stored: Folded[Any] | None = None
         rows = self._views.query(
             "SELECT body FROM view_folds WHERE stream = ? AND shape = ? AND version <= ?",
-            (stream, folds.SHAPE, version),
+            (stream, folds.shape_of([stream[:3]]), version),
         )
         if rows:
             with contextlib.suppress(JournalDamaged):  # the journal has the truth
@@ -287,7 +287,7 @@ class Runner:
     def _snapshots(self, page: _Page) -> list[Row]:
         """States of streams that have grown past another `SNAPSHOT_EVERY` facts."""
         return [
-            (stream, folds.SHAPE, after.version, self._journal.codec.pack_state(after))
+            (stream, folds.shape_of([stream[:3]]), after.version, self._journal.codec.pack_state(after))
             for stream, after in page.states.items()
             if after.version // SNAPSHOT_EVERY > page.starts[stream] // SNAPSHOT_EVERY
         ]
@@ -297,7 +297,7 @@ class Runner:
         self._quarantined |= page.faults.keys()
         for stream, after in page.states.items():
             lane.states.pop(stream, None)
-            if not FAMILIES[stream[:3]].is_over(after.state):
+            if not folds.is_over(after.state):
                 lane.states[stream] = after
         for stream in list(lane.states)[: max(0, len(lane.states) - STATES_CACHED_MAX)]:
             del lane.states[stream]

@@ -43,6 +43,8 @@ from projections.views import (
 from tests.told import DAY, contents, envelope, folded, told, write
 
 SEED, STEPS = 5, 150
+ON_SQLITE = pytest.mark.parametrize("journal_url", ["sqlite"], indirect=True)
+"""For what has nothing to do with the database."""
 
 
 @pytest.fixture
@@ -125,6 +127,7 @@ def test_two_runners_do_everything_once(journal: Journal, views: Views, facts: l
     assert contents(views) == folded(facts)
 
 
+@ON_SQLITE
 def test_a_fresh_runner_goes_on_with_long_streams(journal: Journal, views: Views) -> None:
     facts = told(SEED, 20)
     stream = next(one.stream for one in facts if one.stream.startswith("acc"))
@@ -133,7 +136,7 @@ def test_a_fresh_runner_goes_on_with_long_streams(journal: Journal, views: Views
         facts.append(bad(facts, stream, fact))
     write(journal, facts)
     Runner(journal, views, page=50).catch_up()
-    assert views.query("SELECT stream, shape FROM view_folds") == [(stream, 1)]
+    assert views.query("SELECT stream, shape FROM view_folds") == [(stream, "1.1")]
     more = [*facts, bad(facts, stream, facts[-1].fact)]
     write(journal, more[-1:])
     Runner(journal, views).catch_up()
@@ -147,6 +150,7 @@ def test_many_may_open_at_once(views_url: str) -> None:
             opened.close()
 
 
+@ON_SQLITE
 def test_a_view_of_another_shape_rebuilds_while_the_others_go_on(
     journal: Journal, views: Views, views_url: str, facts: list[Recorded]
 ) -> None:
@@ -168,6 +172,7 @@ def test_a_view_of_another_shape_rebuilds_while_the_others_go_on(
     newer.close()
 
 
+@ON_SQLITE
 def test_views_of_another_journal_are_emptied(
     journal: Journal, views: Views, facts: list[Recorded], tmp_path: Path
 ) -> None:
@@ -181,6 +186,7 @@ def test_views_of_another_journal_are_emptied(
     assert contents(views) == folded(run)
 
 
+@ON_SQLITE
 def test_waiting_ends_when_the_view_has_come(
     journal: Journal, views: Views, facts: list[Recorded]
 ) -> None:
@@ -196,6 +202,7 @@ def test_waiting_ends_when_the_view_has_come(
 # --- quarantine ----------------------------------------------------------------------------------
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("page", [1, 8, 1_000])
 def test_a_fact_that_cannot_follow_stops_its_own_rows_only(
     journal: Journal, views: Views, page: int
@@ -279,6 +286,27 @@ def test_a_row_that_cannot_be_made_waits_until_it_can(
 # --- questions -----------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def asked(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Views, list[Recorded]]]:
+    """Views that have caught up with a random run. Nobody writes to them."""
+    folder = tmp_path_factory.mktemp("asked")
+    url = f"sqlite:///{folder}/journal.db"
+    journals.migrate(url)
+    views = Views(
+        f"sqlite:///{folder}/views.db"
+        if request.param == "sqlite"
+        else request.getfixturevalue("postgres_server").create_database()
+    )
+    run = told(SEED, STEPS)
+    with Journal(url, engine_codec()) as journal:
+        write(journal, run)
+        Runner(journal, views).catch_up()
+    yield views, run
+    views.close()
+
+
 def pages(ask: Any) -> list[str]:
     """All ids of a list, asked for three at a time."""
     found: list[str] = []
@@ -290,10 +318,8 @@ def pages(ask: Any) -> list[str]:
         listed = ask(limit=3, before=listed.rows[-1].id)
 
 
-def test_lists_come_page_by_page_newest_first(
-    journal: Journal, views: Views, facts: list[Recorded]
-) -> None:
-    Runner(journal, views).catch_up()
+def test_lists_come_page_by_page_newest_first(asked: tuple[Views, list[Recorded]]) -> None:
+    views, facts = asked
     of_account = [
         one.stream for one in facts if isinstance(one.fact, Placed) and one.fact.account == "acc_two"
     ]
@@ -312,9 +338,9 @@ def test_lists_come_page_by_page_newest_first(
 
 
 def test_an_unknown_before_is_refused_as_another_accounts_is(
-    journal: Journal, views: Views, facts: list[Recorded]
+    asked: tuple[Views, list[Recorded]],
 ) -> None:
-    Runner(journal, views).catch_up()
+    views, facts = asked
     others = orders.of_account(views, "acc_two", limit=1).rows[0].id
     for before in (others, "ord_none"):
         with pytest.raises(Refused) as refused:
@@ -323,8 +349,8 @@ def test_an_unknown_before_is_refused_as_another_accounts_is(
     assert orders.one(views, "acc_acc", others) is None
 
 
-def test_filters_leave_what_fits(journal: Journal, views: Views, facts: list[Recorded]) -> None:
-    Runner(journal, views).catch_up()
+def test_filters_leave_what_fits(asked: tuple[Views, list[Recorded]]) -> None:
+    views, facts = asked
     rows = [row for row in folded(facts)["view_orders"].values() if row[2] == "acc_acc"]
     ask = partial(orders.of_account, views, "acc_acc", limit=500)
 
@@ -354,10 +380,8 @@ def test_filters_leave_what_fits(journal: Journal, views: Views, facts: list[Rec
     assert events.one(views, "other", named.rows[0].id) is None
 
 
-def test_single_resources_belong_to_their_owner(
-    journal: Journal, views: Views, facts: list[Recorded]
-) -> None:
-    Runner(journal, views).catch_up()
+def test_single_resources_belong_to_their_owner(asked: tuple[Views, list[Recorded]]) -> None:
+    views, facts = asked
     assert accounts.one(views, "tenant", "acc_acc")
     assert accounts.one(views, "other", "acc_acc") is None
     by_id = instruments.one(views, "ins_bond", DAY)
@@ -374,6 +398,7 @@ def test_single_resources_belong_to_their_owner(
     assert parked.one(views, report.stream)
 
 
+@ON_SQLITE
 def test_working_sets_answer_in_order(journal: Journal, views: Views) -> None:
     for seed in range(40):
         facts = told(seed, 60)
