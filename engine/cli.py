@@ -16,6 +16,7 @@ import typer
 
 from engine.cli_data import client_app, import_app
 from engine.cli_parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
+from engine.cli_serve import serve
 from engine.settings import read_settings
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(client_app, name="client")
 app.add_typer(import_app, name="import")
+app.command()(serve)
 
 
 def main() -> None:
