@@ -43,6 +43,7 @@ HOMES = {
     "pysqlite3": {"engine/sqlite.py"},
     "psycopg": {"engine/postgres_store.py", "engine/sessions.py", "engine/datastore.py"},
     "aiohttp": {"api/"},
+    "uvloop": {"api/server.py"},
     "typer": {"engine/cli.py"},
     "rich": {"engine/cli.py"},
 }
