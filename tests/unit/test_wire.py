@@ -1,4 +1,4 @@
-"""The strict reader: kinds of values, canonical digests, linear time. Bad bodies: flow/test_http_abuse."""
+"""The strict reader: kinds of values, canonical digests, linear time. For bodies: test_http_abuse."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_null_and_absent() -> None:
     assert wire.read_body(b'{"name":null}', fields.ACCOUNT_CHANGES) == {}
 
 
-@settings(max_examples=300, database=None)
+@settings(max_examples=150, database=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     try:
@@ -143,15 +143,11 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
         json.dumps(error.context).encode()
 
 
-@settings(max_examples=300, database=None)
+@settings(max_examples=150, database=None)
 @given(
     st.dictionaries(
         st.sampled_from([field.name for field in fields.ORDER]) | st.text(max_size=4),
-        st.recursive(
-            st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
-            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
-            max_leaves=8,
-        ),
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8) | st.just([{}]),
         max_size=8,
     )
 )
