@@ -27,6 +27,19 @@ APPEND_RETRY_PAUSES_S: Final = (0.0, 0.05, 0.2, 0.5, 1.0, 0.0)
 """Pauses after each try of a group over a broken connection: a server that restarts is back within
 them, and a caller has its answer long before `2 * WRITE_WAIT_S`."""
 
+# --- the desk -----------------------------------------------------------------------------------
+DECIDE_ATTEMPTS_MAX: Final = 12
+"""Decisions of one command before it answers `Unavailable`: each needs another process to have been
+first on the same account, and with three of them a dozen in a row is one case in a thousand."""
+COMMANDS_REMEMBERED_MAX: Final = 20_000
+"""Repeatable commands that a desk knows to be in the journal: a few seconds' worth. An older one that
+comes again is found by the journal itself, at the price of one refused insert."""
+REFERENCE_FRESH_S: Final = 0.5
+"""An instrument or the clock, changed by another process, binds decisions here after this long."""
+CLOCK_STEP_MAX_US: Final = 366 * 86_400 * 1_000_000
+CLOCK_AHEAD_MAX_US: Final = 100 * 366 * 86_400 * 1_000_000
+"""Holiday calendars are known for about so long."""
+
 # --- waiting ------------------------------------------------------------------------------------
 WRITE_WAIT_S: Final = 5.0
 """How long a write waits for the database's write lock before it answers `Unavailable`."""
@@ -51,7 +64,7 @@ PAGE_FACTS: Final = 1_000
 READERS_MAX: Final = 10
 """Pooled reading connections a process; more waits up to `WRITE_WAIT_S`."""
 STATES_CACHED_MAX: Final = 50_000
-"""Folded states, and ends of streams, kept by the journal, least recently used out: about 100 MB."""
+"""Folded states kept by a desk, and ends of streams by a journal, least recently used out: 100 MB."""
 SNAPSHOT_EVERY: Final = 200
 """Facts after which a folded state is stored, so that a cold load reads at most this many."""
 
@@ -128,3 +141,17 @@ VIEW_WAIT_S: Final = 2.0
 """How long a read waits for a view to catch up before it answers `view_behind`."""
 CLIENTS_SEEN_MAX: Final = 10_000
 """Clients whose last offset is kept for reading their own writes, least recently used out."""
+
+# --- operational tables -------------------------------------------------------------------------
+SYMBOLS_MAX: Final = 100_000
+"""Symbols whose latest quote is kept in memory, about 600 bytes each: every listing of ten exchanges."""
+QUOTES_MAX: Final = 10_000
+"""Quotes recorded in one transaction, and read in one page."""
+PRICE_AHEAD_MAX_US: Final = 60 * 1_000_000
+"""A quote further ahead of our clock is refused: until its time came no true one would replace it."""
+PERSONAL_CHARACTERS_MAX: Final = 255
+"""A name or a reference; four bytes each still fit an index key of PostgreSQL."""
+SUBJECTS_MAX: Final = 500
+"""Subjects whose words are read at once: the longest page of a list."""
+REFUSAL_TEXT_BYTES_MAX: Final = 4_096
+"""Detail and context of one refusal, each; a request with hundreds of faults must not fill the disk."""
