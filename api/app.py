@@ -5,34 +5,48 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from aiohttp import web
 
 from api import wire
-from api.call import Answer, Call, Node, Principal, Route, tree_of
+from api.acting import note_refusal
+from api.call import NOBODY, Answer, Call, Route, tree_of
 from api.connection import JSON, Connection, new_request_id, response_of
-from api.kinds import Fields, Rows
+from api.kinds import Rows
 from api.problems import Problem, problem_of
+from api.services import Services
+from api.tokens import Principal, TokenInvalid
+from engine.errors import EngineError, Refused
 from engine.idempotency import check_key
 from engine.limits import CLIENT_REQUEST_ID_CHARACTERS_MAX, HTTP_BODY_BYTES_MAX
 
 API_VERSION: Final = "2026-01-01"
 _VERSION: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _OFFSET: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
+PREFIXES: Final = {
+    "account_id": "acc",
+    "order_id": "ord",
+    "position_id": "pos",
+    "deposit_id": "dep",
+    "withdrawal_id": "wdr",
+    "event_id": "evt",
+    "report_id": "rep",
+}
+"""Parameter of a path -> prefix of the ids that it may be. Any other is the id of nothing."""
 _REALM: Final = 'Bearer realm="order-engine"'
 FORM: Final = "application/x-www-form-urlencoded"
 
 
-def create_app(engine: Any, routes: tuple[Route, ...]) -> App:
-    """The application over an `engine` (see `api.facade`), to be given to `api.server.serve`."""
+def create_app(engine: Services, routes: tuple[Route, ...]) -> App:
+    """The application over an `engine` to be given to `api.server.serve`."""
     return App(engine, routes)
 
 
 class App:
     """Answers requests. Called on the event loop, once a request; does not block."""
 
-    def __init__(self, engine: Any, routes: tuple[Route, ...]) -> None:
+    def __init__(self, engine: Services, routes: tuple[Route, ...]) -> None:
         self._engine = engine
         self._tree = tree_of(routes)
 
@@ -41,17 +55,14 @@ class App:
         connection = cast(Connection, request.protocol)
         connection.is_handling, is_read = True, False
         request_id = new_request_id()
-        route: Route | None = None
+        call: Call | None = None
         try:
-            node, path = self._find(request)
-            route = _route_at(node, request.method)
-            call = Call(self._engine, route, path, request_id)
+            call = self._find(request, request_id)
             await self._read(call, request, connection)
             connection.began, is_read = None, True  # complete: what comes now is another message
-            answer = await route.handler(call)
+            answer = await call.route.handler(call)
         except Exception as error:  # noqa: BLE001  (the border: whatever it is becomes an answer)
-            fields = _body_names(route)
-            problem = problem_of(error, fields, request_id)
+            problem = await self._problem(error, call, request_id)
             answer = Answer(problem.status, problem.body(request_id), problem.headers)
             if problem.is_last:
                 connection.is_last = True
@@ -64,10 +75,19 @@ class App:
             response.force_close()
         return response
 
+    async def _problem(self, error: Exception, call: Call | None, request_id: str) -> Problem:
+        """The answer to an error. A refusal of a command is written down first."""
+        if isinstance(error, Refused) and _is_command(call):
+            try:
+                await note_refusal(cast(Call, call), error)
+            except EngineError as fault:
+                error = fault
+        return problem_of(error, _body_names(call.route if call else None), request_id)
+
     # --- steps ------------------------------------------------------------------------------------
 
-    def _find(self, request: web.BaseRequest) -> tuple[Node, Mapping[str, str]]:
-        """Where the path leads, and the values of its parameters. Raises Problem `not_found`."""
+    def _find(self, request: web.BaseRequest, request_id: str) -> Call:
+        """The route of the request. Raises Problem `not_found`, `method_not_allowed`."""
         node, values = self._tree, []
         raw_path = request.rel_url.raw_path
         for segment in raw_path[1:].split("/"):
@@ -79,9 +99,13 @@ class App:
                     raise Problem("not_found")
                 values.append(value)
             node = child
-        if not node.routes or raw_path[:1] != "/":
+        if not node.leaves or raw_path[:1] != "/":
             raise Problem("not_found")
-        return node, dict(zip(node.names, values, strict=True))
+        leaf = node.leaves.get(request.method)
+        if leaf is None:
+            raise Problem("method_not_allowed", headers={"Allow": ", ".join(sorted(node.leaves))})
+        path = dict(zip(leaf.names, values, strict=True))
+        return Call(self._engine, leaf.route, path, request_id)
 
     async def _read(self, call: Call, request: web.BaseRequest, connection: Connection) -> None:
         """Fills the call in. Raises Problem or Refused for whatever is wrong with the request."""
@@ -90,13 +114,16 @@ class App:
         if route.scope is None:
             call.basic = headers.get("Authorization")
         else:
-            call.principal = self._authenticate(headers)
+            call.principal = await self._authenticate(headers)
             if route.scope not in call.principal.scopes:
                 challenge = f'{_REALM}, error="insufficient_scope", scope="{route.scope}"'
                 raise Problem("insufficient_scope", headers={"WWW-Authenticate": challenge})
+        for name, value in call.path.items():
+            if name in PREFIXES and not wire.is_id(value, PREFIXES[name]):
+                raise Problem("not_found")
         url = request.rel_url
-        call.url = url.raw_path
-        call.query = wire.read_query(url.raw_query_string, route.query)
+        call.url, call.raw_query = url.raw_path, url.raw_query_string
+        call.query = wire.read_query(call.raw_query, route.query)
         body = await _body_of(request, connection)
         if route.body is None:
             if body:
@@ -104,34 +131,37 @@ class App:
         else:
             if body:
                 _check_media(headers, FORM if route.is_form else JSON)
-            if route.is_form:
-                call.body = wire.read_form(body, cast(Fields, route.body))
-            else:
-                call.body = wire.read_body(body, route.body)
+            call.body = body if route.is_form else wire.read_body(body, route.body)
         if route.has_key:
             _read_key(call, headers)
         elif request.method == "GET":
             _read_min_offset(call, headers)
 
-    def _authenticate(self, headers: Mapping[str, str]) -> Principal:
+    async def _authenticate(self, headers: Mapping[str, str]) -> Principal:
         given = headers.getall("Authorization", ())  # type: ignore[attr-defined]
         if not given:
             raise Problem("missing_token", headers={"WWW-Authenticate": _REALM})
         scheme, _, token = given[0].partition(" ")
-        principal = None
-        if len(given) == 1 and scheme.lower() == "bearer":
-            principal = self._engine.tokens.verify(token)
-        if principal is None:
-            challenge = f'{_REALM}, error="invalid_token"'
-            raise Problem("invalid_token", headers={"WWW-Authenticate": challenge})
-        return cast(Principal, principal)
+        if len(given) > 1 or scheme.lower() != "bearer":
+            raise _no_token()
+        try:
+            return self._engine.tokens.verify(token)
+        except TokenInvalid as error:
+            if not error.is_unknown_key:
+                raise _no_token() from error
+        await self._engine.bridge.read(self._engine.signing.refresh)
+        try:
+            return self._engine.tokens.verify(token)
+        except TokenInvalid as error:
+            raise _no_token() from error
 
 
-def _route_at(node: Node, method: str) -> Route:
-    route = node.routes.get(method)
-    if route is None:
-        raise Problem("method_not_allowed", headers={"Allow": ", ".join(sorted(node.routes))})
-    return route
+def _no_token() -> Problem:
+    return Problem("invalid_token", headers={"WWW-Authenticate": f'{_REALM}, error="invalid_token"'})
+
+
+def _is_command(call: Call | None) -> bool:
+    return call is not None and call.principal is not NOBODY and call.route.method != "GET"
 
 
 def _check_general(headers: Mapping[str, str]) -> None:

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from api.kinds import Body, Fields
+from api.services import Services
+from api.tokens import Principal
 
-
-class Principal(Protocol):
-    """Who is calling, as the access token says."""
-
-    @property
-    def client(self) -> str:
-        """The client's id."""
-
-    @property
-    def tenant(self) -> str:
-        """The tenant whose data it sees."""
-
-    @property
-    def scopes(self) -> frozenset[str]:
-        """What it may do."""
+NOBODY: Final = Principal("", "", frozenset())
+"""Who calls a route that is open to all."""
 
 
 class Call:
@@ -30,21 +19,22 @@ class Call:
     `path` are the values of the path's parameters, `query` and `body` the values of the route's fields
     (see `api.fields`). `key` is the Idempotency-Key, `digest` then the SHA-256 of the request.
     `min_offset` is how far views must be at least. `basic` is what HTTP Basic gave to a route that is
-    open to all.
+    open to all. `url` and `raw_query` are as they came.
     """
 
     __slots__ = (
         "basic", "body", "digest", "engine", "key", "min_offset", "path", "principal", "query",
-        "request_id", "route", "url",
+        "raw_query", "request_id", "route", "url",
     )  # fmt: skip
 
-    def __init__(self, engine: Any, route: Route, path: Mapping[str, str], request_id: str) -> None:
+    def __init__(self, engine: Services, route: Route, path: Mapping[str, str], request_id: str) -> None:
         self.engine = engine
         self.route = route
         self.path = path
         self.request_id = request_id
         self.url = ""
-        self.principal: Principal
+        self.raw_query = ""
+        self.principal: Principal = NOBODY
         self.query: Mapping[str, Any] = {}
         self.body: Any = {}
         self.key: str | None = None
@@ -68,7 +58,8 @@ class Route(NamedTuple):
     """One row of the table of routes.
 
     `scope` None: open to all. `body` None: there must be none. `status` is that of success. With
-    `has_key` an Idempotency-Key is looked at. `is_form`: the body is form-encoded, not JSON.
+    `has_key` an Idempotency-Key is looked at. `is_form`: the body is a form, whose bytes the handler is
+    given.
     """
 
     method: str
@@ -83,16 +74,22 @@ class Route(NamedTuple):
     is_form: bool = False
 
 
+class Leaf(NamedTuple):
+    """A route, and the names of its path's parameters in their order."""
+
+    route: Route
+    names: tuple[str, ...]
+
+
 class Node:
     """One segment of the tree of paths: what may follow it, and the routes that end here by method."""
 
-    __slots__ = ("names", "parameter", "routes", "words")
+    __slots__ = ("leaves", "parameter", "words")
 
     def __init__(self) -> None:
         self.words: dict[str, Node] = {}
         self.parameter: Node | None = None
-        self.routes: dict[str, Route] = {}
-        self.names: tuple[str, ...] = ()
+        self.leaves: dict[str, Leaf] = {}
 
 
 def tree_of(routes: tuple[Route, ...]) -> Node:
@@ -107,9 +104,8 @@ def tree_of(routes: tuple[Route, ...]) -> Node:
                 node = node.parameter
             else:
                 node = node.words.setdefault(segment, Node())
-        assert route.method not in node.routes, f"two routes for {route.method} {route.path}"
-        node.routes[route.method] = route
-        node.names = tuple(names)
+        assert route.method not in node.leaves, f"two routes for {route.method} {route.path}"
+        node.leaves[route.method] = Leaf(route, tuple(names))
         if route.method == "GET":
-            node.routes["HEAD"] = route
+            node.leaves["HEAD"] = node.leaves["GET"]
     return root

@@ -158,12 +158,12 @@ ORDERS_QUERY: Final[Fields] = (
     Field("side", SIDE),
     Field("instrument", Id("ins")),
     Field("created_from", Time(), "This time or later.", example="2026-03-12T00:00:00Z"),
-    Field("created_to", Time(), "Before this time.", example="2026-03-13T00:00:00Z"),
+    Field("created_to", Time(), "This time or earlier.", example="2026-03-13T00:00:00Z"),
     Field("client_reference", REFERENCE),
     *_page(Id("ord")),
 )
 PENDING_ORDERS_QUERY: Final[Fields] = _page(Id("ord"))
-ACCOUNTS_QUERY: Final[Fields] = (Field("status", ACCOUNT_STATUS), *_page(Id("acc")))
+ACCOUNTS_QUERY: Final[Fields] = _page(Id("acc"))
 POSITIONS_QUERY: Final[Fields] = (
     Field("open_only", Boolean(), "Without those that are closed.", default=False),
     *_page(Id("pos")),
@@ -178,11 +178,11 @@ INSTRUMENTS_QUERY: Final[Fields] = (
     *_page(Id("ins")),
 )
 PRICES_QUERY: Final[Fields] = (
-    Field("symbol", Several(REFERENCE), "Repeatable; default all.", default=()),
+    Field("symbol", Several(REFERENCE), "Repeatable.", is_needed=True),
     Field("asof", Time(), "The prices of that time; default now."),
 )
 EVENTS_QUERY: Final[Fields] = (
-    Field("name", Several(Text(64)), "Repeatable.", default=(), example="order.filled"),
+    Field("name", Text(64), example="order.filled"),
     Field("resource[id]", Id("ord"), "Events of one order, trade, account ..."),
     Field("created[gte]", Time(), "This time or later."),
     *_page(Id("evt")),

@@ -11,7 +11,7 @@ import msgspec
 
 from engine.errors import Refused
 from engine.fact import from_us, to_us
-from engine.limits import ADVANCE_DAYS_MAX, ENTRIES_MAX, ID_CHARACTERS_MAX
+from engine.limits import ENTRIES_MAX, ID_CHARACTERS_MAX
 from engine.refusals import PARAM_FAULTS
 from engine.values import CURRENCIES, parse_decimal
 
@@ -215,8 +215,6 @@ class Span(_Kind, frozen=True):
         )
         if not length_us:
             raise Fault("not_positive")
-        if length_us > ADVANCE_DAYS_MAX * _SPAN_US[0]:
-            raise Fault("invalid_value", f"at most {ADVANCE_DAYS_MAX} days")
         return length_us
 
 

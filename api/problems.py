@@ -13,7 +13,15 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from engine.errors import EngineError, JournalDamaged, Refused, Unavailable, VersionConflict
+from engine.errors import (
+    EngineError,
+    JournalDamaged,
+    Refused,
+    Unavailable,
+    VersionConflict,
+    ViewBehind,
+    ViewQuarantined,
+)
 from engine.fact import from_us
 from engine.refusals import REFUSALS
 from engine.values import plain
@@ -89,6 +97,8 @@ class Problem(Exception):
 
 ENGINE_CODES: Final[tuple[tuple[type[EngineError], str], ...]] = (
     (JournalDamaged, "journal_damaged"),
+    (ViewBehind, "view_behind"),
+    (ViewQuarantined, "view_quarantined"),
     (Unavailable, "unavailable"),
     (VersionConflict, "unavailable"),  # lost every round against others: later is better
 )
@@ -119,10 +129,13 @@ def _refusal(error: Refused, body_fields: Collection[str]) -> Problem:
     params = [{**param, "path": _dotted(str(param["path"]))} for param in params]
     if error.code not in CODES:
         raise AssertionError(f"a refusal by no known code: {error.code}") from error
-    problem = Problem(error.code, error.detail, params=params, context=context)
-    if error.code == "not_found" and path in body_fields:
-        problem.status = 400
-        problem.params = [{"path": f"body.{path}", "detail": problem.detail, "code": "not_found"}]
+    if error.code != "not_found":
+        return Problem(error.code, error.detail, params=params, context=context)
+    if path not in body_fields:
+        return Problem("not_found")  # of another tenant or of nobody: the same words
+    param = {"path": f"body.{path}", "detail": error.detail, "code": "not_found"}
+    problem = Problem("not_found", error.detail, params=[param])
+    problem.status = 400
     return problem
 
 

@@ -194,12 +194,12 @@ def _words(query: str) -> list[tuple[str, str]]:
     return words
 
 
-def read_form(body: bytes, fields: Fields) -> dict[str, Any]:
-    """The values of a form-encoded body, by the rules of a query. Raises as `read_query`."""
-    try:
-        return read_query(body.decode("ascii"), fields)
-    except UnicodeDecodeError as error:
-        raise refused("invalid_request", "the form is not ASCII") from error
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,60}", re.ASCII)
+
+
+def is_id(text: str, prefix: str) -> bool:
+    """Whether it can be the id of a stream."""
+    return text.startswith(f"{prefix}_") and bool(_ID.fullmatch(text, len(prefix) + 1))
 
 
 def read_segment(segment: str) -> str | None:

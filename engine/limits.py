@@ -135,10 +135,12 @@ PRICES_MAX: Final = 500
 """Prices of one request; more fit into another."""
 ENTRIES_MAX: Final = 50
 """Entries of an array inside a body, or repetitions of a query parameter."""
-ADVANCE_DAYS_MAX: Final = 366
-"""How far one request may move the sandbox's business clock."""
 VIEW_WAIT_S: Final = 2.0
 """How long a read waits for a view to catch up before it answers `view_behind`."""
+ACCOUNTS_REMEMBERED_MAX: Final = 100_000
+"""Accounts whose tenant is remembered by a process, least recently used out: 20 MB."""
+REFRESH_S: Final = 0.5
+"""Prices, disabled clients and signing keys of another process are known here after this long."""
 CLIENTS_SEEN_MAX: Final = 10_000
 """Clients whose last offset is kept for reading their own writes, least recently used out."""
 

@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 from api.app import App
@@ -25,9 +25,9 @@ QUICK = Timing(linger_s=0.2, drain_idle_s=0.05)
 class Serving:
     """A server that runs until `stop`. `port` is where."""
 
-    def __init__(self, app: App, timing: Timing) -> None:
+    def __init__(self, opening: AbstractAsyncContextManager[App], timing: Timing) -> None:
         self.port = 0
-        self._app, self._timing = app, timing
+        self._opening, self._timing = opening, timing
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -41,10 +41,11 @@ class Serving:
     def _run(self) -> None:
         async def main() -> None:
             self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-            await serve(
-                self._app, "127.0.0.1", 0, on_ready=self._is_ready, stop=self._stopping,
-                timing=self._timing,
-            )  # fmt: skip
+            async with self._opening as app:
+                await serve(
+                    app, "127.0.0.1", 0, on_ready=self._is_ready, stop=self._stopping,
+                    timing=self._timing,
+                )  # fmt: skip
 
         try:
             run(main())
@@ -74,9 +75,9 @@ class Serving:
 
 
 @contextmanager
-def serving(app: App, timing: Timing = QUICK) -> Iterator[Serving]:
-    """A server for the length of a test."""
-    server = Serving(app, timing)
+def serving(app: App | AbstractAsyncContextManager[App], timing: Timing = QUICK) -> Iterator[Serving]:
+    """A server for the length of a test. What opens an app is entered on the server's loop."""
+    server = Serving(nullcontext(app) if isinstance(app, App) else app, timing)
     try:
         yield server
     finally:

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -30,15 +31,17 @@ async def broken(call: Call) -> Answer:
 ROUTES = (
     Route("POST", "/orders/{id}", echo, None, "A body.", fields.ORDER, has_key=True),
     Route("POST", "/prices", echo, None, "Rows.", fields.PRICES),
-    Route("POST", "/token", echo, None, "A form.", fields.TOKEN, is_form=True),
     Route("GET", "/orders/{id}", echo, None, "A query.", query=fields.ORDERS_QUERY),
     Route("GET", "/broken", broken, None, "A bug."),
 )
 ORDER = b'{"instrument":"ins_1","order_type":"market","side":"buy","cash_amount":"1"}'
 
+NO_ENGINE: Any = None
+"""These routes need none."""
+
 
 def an_app() -> App:
-    return create_app(None, ROUTES)
+    return create_app(NO_ENGINE, ROUTES)
 
 
 @pytest.fixture(scope="module")
@@ -422,7 +425,7 @@ def test_stopping_answers_what_was_sent() -> None:
         return Answer(200, b"{}")
 
     routes = (*ROUTES, Route("GET", "/wait", wait, None, "Waits."))
-    with serving(create_app(None, routes)) as server, connect(server.port) as waiting:
+    with serving(create_app(NO_ENGINE, routes)) as server, connect(server.port) as waiting:
         kept = Client(server.port)
         assert kept.get("/orders/a").status == 200
         half = connect(server.port)
@@ -459,7 +462,7 @@ def test_stopping_does_not_wait_for_ever() -> None:
 
     timing = Timing(drain_idle_s=0.05, stop_s=0.2)
     routes = (Route("GET", "/wait", wait, None, "Waits."),)
-    with serving(create_app(None, routes), timing) as server, connect(server.port) as waiting:
+    with serving(create_app(NO_ENGINE, routes), timing) as server, connect(server.port) as waiting:
         waiting.sendall(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
         assert entered.wait(20)
         server.stop()

@@ -74,7 +74,7 @@ UNREAD = [
     (Span(), "P1M", "invalid_value"),
     (Span(), "-P1D", "invalid_value"),
     (Span(), "P0D", "not_positive"),
-    (Span(), "P367D", "invalid_value"),
+    (Span(), "P1000D", "invalid_value"),
     (Several(Text(1), 2), ["a"] * 3, "too_many"),
     (Several(Text(1)), "a", "invalid_type"),
     (Id("acc"), "acc_" + "1" * 500, "invalid_value"),
