@@ -340,7 +340,7 @@ def test_lists_come_page_by_page_newest_first(asked: tuple[Views, list[Recorded]
 def test_an_unknown_before_is_refused_as_another_accounts_is(
     asked: tuple[Views, list[Recorded]],
 ) -> None:
-    views, facts = asked
+    views, _ = asked
     others = orders.of_account(views, "acc_two", limit=1).rows[0].id
     for before in (others, "ord_none"):
         with pytest.raises(Refused) as refused:
