@@ -330,6 +330,7 @@ FORGED: dict[str, Callable[[Forger], str]] = {
     "lives too long": lambda f: f.with_claims(exp=f.now_s + TOKEN_LIFE_S + 1),
     "exp as text": lambda f: f.with_claims(exp="9999999999"),
     "unknown scope": lambda f: f.with_claims(scope="read root"),
+    "tenant an object": lambda f: f.with_claims(tenant={"a": 1}),
     "scope a list": lambda f: f.with_claims(scope=["read"]),
     "long": lambda f: f.with_claims(jti="x" * TOKEN_BYTES_MAX),
     "a mebibyte": lambda f: f.token() + "x" * 2**20,
