@@ -15,10 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from projections.database import Views
-from projections.runner import Runner
-from projections.views import working
-
 from engine import execution, settlement, ticker
 from engine.acting import Acting, Breathe, Faults, Place
 from engine.commands import Firm
@@ -37,6 +33,9 @@ from engine.stored import engine_codec
 from engine.ticker import Ticker
 from engine.venue import SimulatedVenue
 from engine.writer import Lease
+from projections.database import Views
+from projections.runner import Runner
+from projections.views import working
 
 API: Final = "api"
 BACKGROUND: Final = ("execution", "settlement", "projections")
