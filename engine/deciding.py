@@ -8,7 +8,8 @@ Commands are decided at once, on the states as they will be when all that is und
 handed to the writer without waiting, so that one commit serves many. An append names those that it
 rests on (`after`): the writer refuses it if one of them was not recorded, and it is decided again. An
 answer waits for its own append; a refusal, which has none, waits for all that it rests on, and then
-looks whether the journal has moved on since.
+looks whether the journal has moved on since. So does, before it is handed in, an append that was decided
+on streams that it does not change: no conflict would tell that those have moved on.
 """
 
 from __future__ import annotations
@@ -199,10 +200,13 @@ class Decider:
             if command.is_repeatable and command.id in self._commands:
                 outcome = yield from self._repeat(command)
             if outcome is None:
-                decided = yield from self._decide(command)
+                decided = yield from self._decide(command, caught_up)
                 if decided.changes:
+                    if only_read := [one for one in _only_read(decided) if one not in caught_up]:
+                        yield from self._stands(decided, only_read, caught_up)
+                        continue  # time has passed: decided again, and then handed in at once
                     outcome = yield from self._record(command, decided)
-                elif (yield from self._stands(decided, caught_up)):
+                elif (yield from self._stands(decided, list(decided.read), caught_up)):
                     outcome = yield from self._answer(command, decided)
             if outcome is not None:
                 return outcome
@@ -243,7 +247,9 @@ class Decider:
 
     # --- deciding ---------------------------------------------------------------------------------
 
-    def _decide(self, command: Command) -> Generator[Call, Any, _Decided]:
+    def _decide(
+        self, command: Command, caught_up: dict[str, int]
+    ) -> Generator[Call, Any, _Decided]:
         """Runs the decision, in one go, on states that are all at hand."""
         for _ in range(READS_MAX):
             missing = self._missing(clock.STREAM)
@@ -256,6 +262,7 @@ class Decider:
             load = partial(self._journal.load, fold_of(stream), stream, self.recorded(stream))
             loaded = yield Call(load)
             self._learn(stream, loaded)
+            caught_up[stream] = loaded.version
         raise Unavailable("the states of a decision do not stay in the cache")
 
     def _decided(self, command: Command) -> _Decided | str:
@@ -372,8 +379,10 @@ class Decider:
         head = yield Call(lambda: self._journal.head)
         return Outcome(states, (), is_repeat=False, offset=head)
 
-    def _stands(self, decided: _Decided, caught_up: dict[str, int]) -> Generator[Call | Wait, Any, bool]:
-        """Whether what was decided without new facts is true of the journal.
+    def _stands(
+        self, decided: _Decided, streams: Sequence[str], caught_up: dict[str, int]
+    ) -> Generator[Call | Wait, Any, bool]:
+        """Whether what was decided is true of the journal, as far as these streams go.
 
         All that it rests on must be recorded, and no state older than the journal was after the command
         came (`caught_up`: stream -> version it had then).
@@ -382,12 +391,12 @@ class Decider:
             yield Wait(decided.tips)
             if any(tip.has_failed for tip in decided.tips):
                 return False
-        unseen = [stream for stream in decided.read if stream not in caught_up]
+        unseen = [stream for stream in streams if stream not in caught_up]
         if unseen:
             for stream, loaded in (yield Call(partial(self._loaded, unseen, decided.read))):
                 self._learn(stream, loaded)
                 caught_up[stream] = loaded.version
-        return all(loaded.version >= caught_up[stream] for stream, loaded in decided.read.items())
+        return all(decided.read[stream].version >= caught_up[stream] for stream in streams)
 
     def _loaded(
         self, streams: Iterable[str], known: Mapping[str, Loaded[Any]]
@@ -426,3 +435,9 @@ class Decider:
             for stream, version in versions.items()
         }
         return facts, states
+
+
+def _only_read(decided: _Decided) -> list[str]:
+    """The streams that were read and are not changed, but for those that may be a little old."""
+    changed = {stream for stream, _ in decided.changes}
+    return [one for one in decided.read if one not in changed and prefix_of(one) not in REFERENCE]
