@@ -160,6 +160,7 @@ class _Decided(NamedTuple):
     tips: list[Pending]
     changes: Changes
     refusal: Refused | None
+    fault: Exception | None
 
 
 class Decider:
@@ -196,12 +197,16 @@ class Decider:
         """
         caught_up: dict[str, int] = {}
         outcome: Outcome | None = None
+        fault: Exception | None = None
         for _ in range(DECIDE_ATTEMPTS_MAX):
             if command.is_repeatable and command.id in self._commands:
                 outcome = yield from self._repeat(command)
             if outcome is None:
                 decided = yield from self._decide(command, caught_up)
-                if decided.changes:
+                fault = decided.fault
+                if fault is not None:
+                    yield from self._forget(decided)
+                elif decided.changes:
                     if only_read := [one for one in _only_read(decided) if one not in caught_up]:
                         yield from self._stands(decided, only_read, caught_up)
                         continue  # time has passed: decided again, and then handed in at once
@@ -210,6 +215,8 @@ class Decider:
                     outcome = yield from self._answer(command, decided)
             if outcome is not None:
                 return outcome
+        if fault is not None:
+            raise fault
         raise Unavailable("others have changed the same account first, too often")
 
     def recorded(self, stream: str) -> Loaded[Any] | None:
@@ -247,9 +254,7 @@ class Decider:
 
     # --- deciding ---------------------------------------------------------------------------------
 
-    def _decide(
-        self, command: Command, caught_up: dict[str, int]
-    ) -> Generator[Call, Any, _Decided]:
+    def _decide(self, command: Command, caught_up: dict[str, int]) -> Generator[Call, Any, _Decided]:
         """Runs the decision, in one go, on states that are all at hand."""
         for _ in range(READS_MAX):
             missing = self._missing(clock.STREAM)
@@ -271,7 +276,7 @@ class Decider:
         read: dict[str, Loaded[Any]] = {}
         tips: dict[int, Pending] = {}
         decision = command.decide(scene)
-        refusal, changes = None, []
+        refusal, fault, changes = None, None, []
         try:
             stream = next(decision)
             while True:
@@ -288,7 +293,9 @@ class Decider:
             changes = done.value
         except Refused as error:
             refusal = error
-        return _Decided(scene, read, list(tips.values()), changes, refusal)
+        except Exception as error:  # noqa: BLE001  states of different moments can be at odds
+            fault = error
+        return _Decided(scene, read, list(tips.values()), changes, refusal, fault)
 
     def _missing(self, stream: str) -> str | None:
         """The stream, if it is not known, or not well enough."""
@@ -312,6 +319,14 @@ class Decider:
         self._entries[stream] = entry
         if len(self._entries) > STATES_CACHED_MAX:
             self._entries.popitem(last=False)
+
+    def _forget(self, decided: _Decided) -> Generator[Wait, Any, None]:
+        """Has all that was read read anew."""
+        if decided.tips:
+            yield Wait(decided.tips)
+        for stream in decided.read:
+            if self.recorded(stream) is not None:
+                del self._entries[stream]
 
     # --- recording --------------------------------------------------------------------------------
 
