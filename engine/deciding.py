@@ -159,6 +159,7 @@ class _Decided(NamedTuple):
     read: dict[str, Loaded[Any]]
     tips: list[Pending]
     changes: Changes
+    after: dict[str, Loaded[Any]]
     refusal: Refused | None
     fault: Exception | None
 
@@ -276,7 +277,7 @@ class Decider:
         read: dict[str, Loaded[Any]] = {}
         tips: dict[int, Pending] = {}
         decision = command.decide(scene)
-        refusal, fault, changes = None, None, []
+        refusal, fault, changes, after = None, None, [], {}
         try:
             stream = next(decision)
             while True:
@@ -295,7 +296,11 @@ class Decider:
             refusal = error
         except Exception as error:  # noqa: BLE001  states of different moments can be at odds
             fault = error
-        return _Decided(scene, read, list(tips.values()), changes, refusal, fault)
+        try:
+            after = {stream: _after(stream, facts, read, scene.at_us) for stream, facts in changes}
+        except Exception as error:  # noqa: BLE001  the same
+            fault = error
+        return _Decided(scene, read, list(tips.values()), changes, after, refusal, fault)
 
     def _missing(self, stream: str) -> str | None:
         """The stream, if it is not known, or not well enough."""
@@ -343,14 +348,11 @@ class Decider:
             command.reason,
         )
         pending = Pending(command, envelope)
-        appends = []
-        for stream, facts in decided.changes:
-            state, version, _ = decided.read.get(stream, Loaded())
-            evolve = fold_of(stream).evolve
-            appends.append(StreamAppend(stream, version, facts))
-            for fact in facts:
-                state = evolve(state, fact)
-            pending.after[stream] = Loaded(state, version + len(facts), at_us)
+        pending.after = decided.after
+        appends = [
+            StreamAppend(stream, decided.after[stream].version - len(facts), facts)
+            for stream, facts in decided.changes
+        ]
         pending.append, pending.facts = self._journal.submit(
             appends,
             envelope,
@@ -450,6 +452,17 @@ class Decider:
             for stream, version in versions.items()
         }
         return facts, states
+
+
+def _after(
+    stream: str, facts: Sequence[Fact], read: Mapping[str, Loaded[Any]], at_us: int
+) -> Loaded[Any]:
+    """A stream as it is after these facts. Raises UnknownFact for one that cannot follow."""
+    state, version, _ = read.get(stream, Loaded())
+    evolve = fold_of(stream).evolve
+    for fact in facts:
+        state = evolve(state, fact)
+    return Loaded(state, version + len(facts), at_us)
 
 
 def _only_read(decided: _Decided) -> list[str]:
