@@ -283,6 +283,45 @@ def test_a_row_that_cannot_be_made_waits_until_it_can(
     views.close()
 
 
+def test_words_that_a_database_has_no_room_for_stop_their_own_row_only(
+    journal: Journal, views: Views
+) -> None:
+    facts = told(SEED, 20)
+    odd = msgspec.structs.replace(facts[0].fact, instrument="ins_odd")
+    odd = msgspec.structs.replace(odd, terms=msgspec.structs.replace(odd.terms, symbol="O\0D"))
+    wrong = bad(facts, "ins_odd", odd)
+    write(journal, [*facts, wrong])
+    Runner(journal, views).catch_up()
+    waiting = [(one.view, one.stream) for one in views.quarantined()]
+    found = contents(views)
+    if waiting:  # PostgreSQL
+        assert waiting == [("instruments", "ins_odd")]
+        assert found == folded(facts)
+    else:
+        assert found == folded([*facts, wrong])
+
+
+def test_a_running_runner_notices_a_retry(
+    journal: Journal, views_url: str, facts: list[Recorded]
+) -> None:
+    notes = Notes()
+    views = Views(views_url, [notes])
+    running = Runner(journal, views, page=len(facts))
+    running.catch_up()
+    waiting = views.quarantined()
+    notes.fails_in = ""
+    Runner(journal, views).retry("notes", waiting[0].stream)
+    offset, stream = len(facts) + 1, "ord_new"
+    again = next(one.fact for one in facts if isinstance(one.fact, Placed))
+    fact = msgspec.structs.replace(again, order=stream)
+    write(journal, [Recorded(fact, stream, 1, offset, bad(facts, stream, fact).envelope)])
+    while running.run_once():
+        pass
+    assert views.offset("notes") == offset
+    assert running._quarantined == {(one.view, one.stream) for one in waiting[1:]}
+    views.close()
+
+
 # --- questions -----------------------------------------------------------------------------------
 
 
@@ -340,7 +379,7 @@ def test_lists_come_page_by_page_newest_first(asked: tuple[Views, list[Recorded]
 def test_an_unknown_before_is_refused_as_another_accounts_is(
     asked: tuple[Views, list[Recorded]],
 ) -> None:
-    views, facts = asked
+    views, _ = asked
     others = orders.of_account(views, "acc_two", limit=1).rows[0].id
     for before in (others, "ord_none"):
         with pytest.raises(Refused) as refused:
