@@ -11,9 +11,10 @@ All of it can be made again from the journal at any time.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -23,7 +24,7 @@ from engine.errors import StaleOffset, ViewBehind, ViewQuarantined
 from engine.limits import QUARANTINED_SHOWN_MAX, VIEW_POLL_S
 from projections import folds
 from projections.registry import VIEWS
-from projections.tables import Table
+from projections.tables import MARKS, Table
 from projections.view import View
 
 CHECKPOINTS: Final = Table(
@@ -50,7 +51,7 @@ FOLDS: Final = Table(
     {},
 )
 META: Final = Table("view_meta", {"word": "text", "value": "text"}, "word", {})
-_ADVISORY_LOCK: Final = 0x7669_6577_73  # "views"; serialises the creation of tables on PostgreSQL
+_ADVISORY_LOCK: Final = 0x7669_6577_73  # "views"; held by whoever writes them on PostgreSQL
 
 
 class Quarantined(NamedTuple):
@@ -75,8 +76,7 @@ class Views:
         self.views: Mapping[str, View] = {view.name: view for view in views}
         self.store = open_store(url, is_disposable=True)
         make_directory_for(self.store)
-        with self.store.writing() as connection:
-            self._lock_schema(connection)
+        with self.writing() as connection:
             for table in (CHECKPOINTS, QUARANTINE, FOLDS, META):
                 _create(connection, table)
             rows = connection.exec_driver_sql("SELECT view, shape FROM view_checkpoints")
@@ -142,26 +142,39 @@ class Views:
 
     # --- writing ----------------------------------------------------------------------------------
 
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A write transaction, one at a time in the whole database.
+
+        A page takes its checkpoints and then its tables, emptying a view the other way round: without
+        this PostgreSQL would find them in each other's way.
+        """
+        with self.store.writing() as connection:
+            if self.store.dialect == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+            yield connection
+
     def move(self, connection: sa.Connection, views: Collection[str], start: int, end: int) -> None:
         """Moves the checkpoints of `views` from `start` to `end`, inside the caller's transaction.
 
         Raises StaleOffset if any of them stands elsewhere, or its tables have another shape by now.
         """
-        statement = sa.text(
-            "UPDATE view_checkpoints SET reached = :end"
-            " WHERE view = :view AND shape = :shape AND reached = :start"
-        )
-        for name in sorted(views):
-            values = {"end": end, "start": start, "view": name, "shape": _shape(self.views[name])}
-            if connection.execute(statement, values).rowcount != 1:
-                raise StaleOffset(f"{name} is not at {start} any more", view=name)
+        mark = MARKS[connection.dialect.name]
+        ours = " OR ".join([f"(view = {mark} AND shape = {mark})"] * len(views))
+        statement = f"UPDATE view_checkpoints SET reached = {mark} WHERE reached = {mark} AND ({ours})"
+        names = [word for name in views for word in (name, _shape(self.views[name]))]
+        moved = connection.exec_driver_sql(statement, (end, start, *names)).rowcount
+        if moved != len(views):
+            raise StaleOffset(f"{len(views) - moved} views are not at {start} any more")
 
     def belong_to(self, journal_id: str) -> None:
         """Empties all views, should they be another journal's."""
-        if self.query("SELECT value FROM view_meta WHERE word = 'journal_id'") == [(journal_id,)]:
+        statement = "SELECT value FROM view_meta WHERE word = 'journal_id'"
+        if self.query(statement) == [(journal_id,)]:
             return
-        with self.store.writing() as connection:
-            self._lock_schema(connection)
+        with self.writing() as connection:
+            if connection.exec_driver_sql(statement).scalar() == journal_id:
+                return  # another process was quicker, and may have gone on
             for view in self.views.values():
                 self._empty(connection, view)
             connection.exec_driver_sql("DELETE FROM view_folds")
@@ -169,13 +182,8 @@ class Views:
 
     def reset(self, name: str) -> None:
         """Empties a view, so that it is folded again from the first fact. Raises KeyError."""
-        with self.store.writing() as connection:
-            self._lock_schema(connection)
+        with self.writing() as connection:
             self._empty(connection, self.views[name])
-
-    def _lock_schema(self, connection: sa.Connection) -> None:
-        if self.store.dialect == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
 
     @staticmethod
     def _empty(connection: sa.Connection, view: View) -> None:

@@ -278,7 +278,7 @@ class Runner:
             raise _CannotWrite(page.views_of(facts[0]), error) from error
 
     def _write_all(self, lane: _Lane, page: _Page, end: int, writes: Sequence[_Write]) -> None:
-        with self._views.store.writing() as connection:
+        with self._views.writing() as connection:
             self._views.move(connection, [view.name for view in lane.views], lane.offset, end)
             waiting = connection.exec_driver_sql("SELECT view, stream FROM view_quarantine")
             if set(waiting.tuples()) != self._quarantined:
@@ -327,7 +327,7 @@ class Runner:
             return False
         if page.faults:
             return False
-        with self._views.store.writing() as connection:
+        with self._views.writing() as connection:
             self._views.move(connection, [name], offset, offset)
             for write in writes:  # rows from before the bad fact are there already
                 write.table.write(connection, [*write.kept, *write.added])

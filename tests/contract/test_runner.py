@@ -117,13 +117,31 @@ def test_views_are_the_facts_folded(journal: Journal, views: Views, facts: list[
 
 def test_two_runners_do_everything_once(journal: Journal, views: Views, facts: list[Recorded]) -> None:
     def run() -> None:
-        runner = Runner(journal, views, page=3)
+        runner = Runner(journal, views, page=9)
         while views.offset("orders") < len(facts):
             runner.run_once()
 
     with ThreadPoolExecutor(2) as threads:
         for done in [threads.submit(run) for _ in range(2)]:
             done.result(timeout=60)
+    assert contents(views) == folded(facts)
+
+
+def test_emptying_a_view_under_a_running_runner_does_no_harm(
+    journal: Journal, views: Views, facts: list[Recorded]
+) -> None:
+    runner = Runner(journal, views, page=4)
+
+    def empty() -> None:
+        for name in ("orders", "events", "orders"):
+            views.reset(name)
+
+    with ThreadPoolExecutor(1) as threads:
+        done = threads.submit(empty)
+        while runner.run_once() or not done.done():
+            pass
+        done.result()
+    runner.catch_up()
     assert contents(views) == folded(facts)
 
 
@@ -203,7 +221,7 @@ def test_waiting_ends_when_the_view_has_come(
 
 
 @ON_SQLITE
-@pytest.mark.parametrize("page", [1, 8, 1_000])
+@pytest.mark.parametrize("page", [1, 1_000])
 def test_a_fact_that_cannot_follow_stops_its_own_rows_only(
     journal: Journal, views: Views, page: int
 ) -> None:
