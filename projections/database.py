@@ -28,8 +28,12 @@ from projections.tables import MARKS, Table
 from projections.view import View
 
 CHECKPOINTS: Final = Table(
-    "view_checkpoints", {"view": "text", "shape": "text", "reached": "integer"}, "view", {}
+    "view_checkpoints",
+    {"view": "text", "shape": "text", "reached": "integer", "rebuilt_to": "integer"},
+    "view",
+    {},
 )
+"""`rebuilt_to` is where a view stood when it was emptied: nobody reads it before it is there again."""
 QUARANTINE: Final = Table(
     "view_quarantine",
     {
@@ -52,6 +56,13 @@ FOLDS: Final = Table(
 )
 META: Final = Table("view_meta", {"word": "text", "value": "text"}, "word", {})
 _ADVISORY_LOCK: Final = 0x7669_6577_73  # "views"; held by whoever writes them on PostgreSQL
+
+
+_CHECK: Final = """
+    SELECT reached, rebuilt_to, stream, account, tenant, bad_offset
+    FROM view_checkpoints AS checkpoint
+    LEFT JOIN view_quarantine AS waiting ON waiting.view = checkpoint.view
+    WHERE checkpoint.view = ? ORDER BY bad_offset LIMIT ?"""
 
 
 class Quarantined(NamedTuple):
@@ -128,16 +139,20 @@ class Views:
         """Raises ViewQuarantined if any stream in quarantine is, or belongs to, one of `ids`.
 
         An id is a stream, an account or a tenant; with none given any such stream counts.
+        Raises ViewBehind for a view that is being rebuilt: it would show a past that nobody asked for.
         """
-        waiting = self.quarantined(view)
-        for one in waiting:
-            owners = {one.stream, one.account, one.tenant}
-            if not ids or owners.intersection(ids) or len(waiting) == QUARANTINED_SHOWN_MAX:
+        rows = self.query(_CHECK, (view, QUARANTINED_SHOWN_MAX))
+        for reached, rebuilt_to, stream, account, tenant, bad_offset in rows:
+            if reached < rebuilt_to:
+                raise ViewBehind(f"{view} is being rebuilt", view=view, offset=reached)
+            if stream is None:
+                return
+            if not ids or {stream, account, tenant} & {*ids} or len(rows) == QUARANTINED_SHOWN_MAX:
                 raise ViewQuarantined(
-                    f"{view} could not fold the fact at offset {one.bad_offset}",
+                    f"{view} could not fold the fact at offset {bad_offset}",
                     view=view,
-                    stream=one.stream,
-                    offset=one.bad_offset,
+                    stream=stream,
+                    offset=bad_offset,
                 )
 
     # --- writing ----------------------------------------------------------------------------------
@@ -185,15 +200,26 @@ class Views:
         with self.writing() as connection:
             self._empty(connection, self.views[name])
 
+    def expect(self, head: int) -> None:
+        """Has nobody read the views that stand at 0 before they have come to `head`."""
+        with self.writing() as connection:
+            mark = MARKS[connection.dialect.name]
+            connection.exec_driver_sql(
+                f"UPDATE view_checkpoints SET rebuilt_to = {mark} WHERE reached = 0", (head,)
+            )
+
     @staticmethod
     def _empty(connection: sa.Connection, view: View) -> None:
         for table in view.tables:
             connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table.name}")
             _create(connection, table)
-        connection.execute(
-            sa.text("DELETE FROM view_quarantine WHERE view = :view"), {"view": view.name}
-        )
-        CHECKPOINTS.write(connection, [(view.name, _shape(view), 0)])
+        of_view = {"view": view.name}
+        connection.execute(sa.text("DELETE FROM view_quarantine WHERE view = :view"), of_view)
+        reached = connection.execute(
+            sa.text("SELECT reached, rebuilt_to FROM view_checkpoints WHERE view = :view"),
+            of_view,
+        ).first()
+        CHECKPOINTS.write(connection, [(view.name, _shape(view), 0, max(reached or (0, 0)))])
 
 
 def quarantine_key(view: str, stream: str) -> str:

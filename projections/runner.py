@@ -179,6 +179,8 @@ class Runner:
                 self._views.reset(name)
             start = offset if offset <= head else 0
             lanes.setdefault(start, _Lane(start, [])).views.append(self._views.views[name])
+        if 0 in lanes:  # emptied, or new beside a journal that is not
+            self._views.expect(head)
         self._lanes = sorted(lanes.values(), key=lambda lane: -lane.offset)
         rows = self._views.query("SELECT view, stream FROM view_quarantine")
         self._quarantined = set(rows)
