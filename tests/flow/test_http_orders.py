@@ -5,13 +5,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine import commands
-from tests.http_engine import DAY_US, Engine, a_market, an_account, buying, ok, running, selling
+from tests.http_engine import (
+    DAY_US,
+    Engine,
+    a_market,
+    an_account,
+    buying,
+    of_new_tenant,
+    ok,
+    selling,
+    shared,
+)
 from tests.http_server import Client
 
 ORDER_KEYS = [
@@ -22,10 +31,17 @@ ORDER_KEYS = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def engine(journal_url: str, tmp_path: Path) -> Iterator[Engine]:
-    with running(journal_url, tmp_path) as started:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def module_engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
+    with shared(request, tmp_path_factory) as started:
         yield started
+
+
+@pytest.fixture
+def engine(module_engine: Engine) -> Iterator[Engine]:
+    yield from of_new_tenant(module_engine)
 
 
 @pytest.fixture
@@ -129,9 +145,11 @@ def test_refusals_record_nothing_and_are_noted(engine: Engine, client: Client) -
     assert too_much["context"]["available"] == "1000.00"
     operations = engine.services.refusals._insert.table
     with engine.journal.datastore.store.reading() as connection:
-        noted = connection.execute(operations.select().order_by(operations.c.id)).all()
+        noted = connection.execute(
+            operations.select().where(operations.c.account == account).order_by(operations.c.id)
+        ).all()
     assert [row.code for row in noted] == [row[2] for row in REFUSED.values()] + ["insufficient_funds"]
-    assert {(row.account, row.tenant) for row in noted} == {(account, "acme")}
+    assert {(row.account, row.tenant) for row in noted} == {(account, engine.tenant)}
 
 
 def test_an_idempotency_key(engine: Engine, client: Client) -> None:
@@ -156,7 +174,7 @@ def test_an_idempotency_key(engine: Engine, client: Client) -> None:
     poor = an_account(client, cash="")
     refused = client.post(f"/accounts/{poor}/orders", body, Idempotency_Key="k")
     assert refused.code == "insufficient_funds"  # another account, another key
-    assert len(engine.services.personal.find("acme", "client_reference", "mine")) == 1
+    assert len(engine.services.personal.find(engine.tenant, "client_reference", "mine")) == 1
 
 
 def test_one_key_at_once_is_one_order(engine: Engine, client: Client) -> None:
