@@ -151,6 +151,8 @@ QUOTES_MAX: Final = 10_000
 """Quotes recorded in one transaction, and read in one page."""
 PRICE_AHEAD_MAX_US: Final = 60 * 1_000_000
 """A quote further ahead of our clock is refused: until its time came no true one would replace it."""
+CLAIM_ATTEMPTS_MAX: Final = 5
+"""Looks at a symbol's owner: each further one means that another process claimed it just before."""
 PERSONAL_CHARACTERS_MAX: Final = 255
 """A name or a reference; four bytes each still fit an index key of PostgreSQL."""
 SUBJECTS_MAX: Final = 500
@@ -169,10 +171,19 @@ TOKENS_CACHED_MAX: Final = 10_000
 """Verified tokens kept until they expire, least recently used out: a kilobyte each."""
 CLOCKS_APART_S: Final = 60
 """Wall clocks of processes that share an installation may differ this much when tokens are judged."""
+
+# --- files that are imported --------------------------------------------------------------------
+IMPORT_BYTES_MAX: Final = 64 * 1024**2
+"""A file is checked as a whole before a line of it is recorded, so it is held in memory."""
+IMPORT_TEXT_CHARACTERS_MAX: Final = 255
+"""One cell: as long as the API takes a name."""
+IMPORT_FAULTS_MAX: Final = 1_000
+"""Faults that are listed; a file with more has the wrong columns, not a thousand slips."""
+
 # --- views --------------------------------------------------------------------------------------
-SECONDS_CACHED_MAX: Final = 4_096
-"""Printed seconds, 100 bytes each: the resources of one page were mostly changed within an hour."""
-VIEW_PAGE_FACTS: Final = 4_000
+TIMES_CACHED_MAX: Final = 16_384
+"""Printed times, 150 bytes each: a resource shows the same few times again in each of its events."""
+VIEW_PAGE_FACTS: Final = 2_000
 """Facts folded into one transaction of the views: rows touched often are written once, and readers of
 a catching-up view still see it move several times a second."""
 VIEW_ROWS_PER_STATEMENT: Final = 1_000
@@ -183,3 +194,45 @@ QUARANTINED_SHOWN_MAX: Final = 100
 """Quarantined streams of a view that are looked at by a read: one is a bug, a hundred are one bug."""
 FAULT_CHARACTERS_MAX: Final = 500
 """Of the words of the error that quarantined a stream: enough to find the line of code."""
+# --- followers ----------------------------------------------------------------------------------
+FOLLOW_RETRY_S: Final = (0.1, 30.0)
+"""Pause before a failed follower starts over: the first, and the longest that doubling comes to."""
+LEASE_LOOK_S: Final = 0.5
+"""How often a follower without its lease looks whether it is free."""
+OFFSET_SAVE_S: Final = 0.5
+"""A follower's offset is saved this often: a commit each, and what is seen twice is done once."""
+TENANTS_CACHED_MAX: Final = 50_000
+"""Orders whose tenant a follower remembers: a few megabytes, and looked up again beyond."""
+EXECUTION_BATCH: Final = 256
+"""Orders worked through at once: one commit for all, and a stop or a beat comes soon after."""
+VENUE_REPORTS: Final = 1_000
+"""Reports fetched from a venue at once."""
+VENUE_POLL_S: Final = 0.05
+"""How often a venue is asked for news."""
+RECONCILE_S: Final = 5.0
+"""How often each order at a venue is asked about by name, should its report have been lost."""
+WAITING_S: Final = 0.5
+"""How often new prices are looked for on behalf of orders that wait for one."""
+WAITING_ALL_S: Final = 5.0
+"""How often every waiting order is tried, new prices or not."""
+SETTLE_S: Final = 0.1
+"""How often it is asked what is due: views follow the journal, and settlement follows views."""
+SETTLE_BATCH: Final = 256
+"""Trades settled at once, as `EXECUTION_BATCH`."""
+FAULTS_SHOWN_MAX: Final = 1_000
+"""Orders whose fault a follower shows by name; beyond, the log has them."""
+SANDBOX_REST_DAYS: Final = 40
+"""Business days without any other fact after which the sandbox's clock waits for one: settlement takes
+30 at most, and one day every ten seconds would be 24 years by the end of a night."""
+SANDBOX_DAY_MIN_US: Final = 50_000
+"""Each day is an append; a clock faster than this would be the journal's main writer."""
+STOP_S: Final = 8.0
+"""How long a stopping process waits for its followers and its child: `serve` is out within 10."""
+CHILD_RETRY_S: Final = (0.2, 10.0)
+"""Pause before the background process is started again: the first, and the longest."""
+
+# --- prices -------------------------------------------------------------------------------------
+PRICE_MAX_AGE_US: Final = 15 * 60 * 1_000_000
+"""An order that finds an older price waits for a new one."""
+SANDBOX_PRICE_MAX_AGE_US: Final = 24 * 3600 * 1_000_000
+"""A sandbox has nobody who sends prices all day."""
