@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from engine import commands
+from projections.runner import Runner
 from tests.http_engine import (
     DAY_US,
     Engine,
@@ -248,5 +249,20 @@ def test_a_view_that_stays_behind_says_so(
     assert ok(other.get(f"/accounts/{account}/orders")) == []  # it knows of nothing newer
     reply = other.get(f"/accounts/{account}/orders", Min_Journal_Offset="999999")
     assert reply.code == "view_behind"
-    # What was shown from the journal does not disappear from a view that is still behind.
     assert other.get(f"/accounts/{account}/orders/{order}", Min_Journal_Offset="-1").status == 400
+
+
+def test_what_was_shown_does_not_disappear_again(engine: Engine, client: Client) -> None:
+    """From the journal first, as the view is behind; then the view has come a part of the way."""
+    account = an_account(client)
+    engine.project()
+    placed = client.post(f"/accounts/{account}/orders", buying("10"))
+    path = f"/accounts/{account}/orders/{ok(placed, 201)['id']}"
+    engine.execute(placed.json["id"], ["0.09"])
+    filled = ok(client.get(path))
+    assert filled["status"] == "filled"
+    slow = Runner(engine.journal, engine.views, page=1)
+    while engine.views.offset("orders") < int(placed.headers["Journal-Offset"]):
+        slow.run_once()
+    assert ok(client.get(path)) == filled
+    assert ok(engine.client("read").get(path))["status"] == "placed"  # who knows of nothing newer
