@@ -143,7 +143,8 @@ def _read_fields(
             try:
                 values[field.name] = field.kind.read(given)
             except Fault as fault:
-                _add(faults, f"{path}.{field.name}{fault.path}", fault.code, fault.detail)
+                for one in (fault, *fault.more):
+                    _add(faults, f"{path}.{field.name}{one.path}", one.code, one.detail)
             continue
         is_null = field.name in raw
         known += is_null
@@ -154,11 +155,17 @@ def _read_fields(
         elif field.default is not ABSENT:
             values[field.name] = field.default
     if known != len(raw):
-        names = {field.name for field in fields}
-        for name in raw:
-            if name not in names:
-                _add(faults, f"{path}.{name[:64]}", "unknown_param")
+        _add_unknown(raw, fields, path, faults)
     return values
+
+
+def _add_unknown(
+    raw: Mapping[str, Any], fields: Fields, path: str, faults: list[dict[str, str]]
+) -> None:
+    names = {field.name for field in fields}
+    for name in raw:
+        if name not in names:
+            _add(faults, f"{path}.{name[:64]}", "unknown_param")
 
 
 def read_query(query: str, fields: Fields) -> dict[str, Any]:

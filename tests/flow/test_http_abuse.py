@@ -6,8 +6,10 @@ import asyncio
 import json
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
+from random import Random
 from typing import Any
 
 import msgspec
@@ -374,6 +376,27 @@ def test_raw(server: Serving, name: str) -> None:
         if reply.headers.get("Connection") == "close":
             stream.shutdown(socket.SHUT_WR)
             assert is_closed(stream)
+
+
+def test_mangled_messages_never_break_it() -> None:
+    dice = Random(4711)
+    whole = HEAD + b"Idempotency-Key: k\r\nContent-Length: 75\r\n\r\n" + ORDER
+    statuses = Counter[int]()
+    with serving(an_app(), Timing(message_s=0.05, linger_s=0, drain_idle_s=0.05)) as server:
+        for _ in range(100):
+            mangled = bytearray(whole)
+            for _ in range(dice.randint(1, 4)):
+                place = dice.randrange(len(mangled))
+                piece = bytes(dice.choices(range(256), k=dice.randint(0, 3)))
+                mangled[place : place + dice.randint(0, 3)] = piece
+            with connect(server.port) as stream:
+                stream.sendall(mangled)
+                reply = read_reply(stream)
+            assert reply is not None
+            statuses[reply.status // 100] += 1
+    assert set(statuses) <= {2, 4}, statuses
+    assert statuses[2]
+    assert statuses[4] > 50
 
 
 def test_a_body_of_exactly_the_bound_is_read(client: Client) -> None:
