@@ -134,7 +134,7 @@ class App:
             call.body = body if route.is_form else wire.read_body(body, route.body)
         if route.has_key:
             _read_key(call, headers)
-        elif request.method == "GET":
+        elif route.method == "GET":
             _read_min_offset(call, headers)
 
     async def _authenticate(self, headers: Mapping[str, str]) -> Principal:

@@ -134,7 +134,15 @@ def test_null_and_absent() -> None:
     assert wire.read_body(b'{"name":null}', fields.ACCOUNT_CHANGES) == {}
 
 
-@settings(max_examples=150, database=None)
+def test_every_fault_of_an_array_is_named() -> None:
+    body = b'{"name":"A","base_currency":"XXX","funding_currencies":["USD","usd",1]}'
+    with pytest.raises(Refused) as caught:
+        wire.read_body(body, fields.ACCOUNT)
+    assert [param["path"] for param in caught.value.context["params"]] == [  # type: ignore[attr-defined]
+        "body.base_currency", "body.funding_currencies.1", "body.funding_currencies.2"]  # fmt: skip
+
+
+@settings(max_examples=60, database=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     try:
@@ -143,7 +151,7 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
         json.dumps(error.context).encode()
 
 
-@settings(max_examples=150, database=None)
+@settings(max_examples=60, database=None)
 @given(
     st.dictionaries(
         st.sampled_from([field.name for field in fields.ORDER]) | st.text(max_size=4),
