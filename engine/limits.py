@@ -108,3 +108,40 @@ SUBJECTS_MAX: Final = 500
 """Subjects whose words are read at once: the longest page of a list."""
 REFUSAL_TEXT_BYTES_MAX: Final = 4_096
 """Detail and context of one refusal, each; a request with hundreds of faults must not fill the disk."""
+
+# --- followers ----------------------------------------------------------------------------------
+FOLLOW_RETRY_S: Final = (0.1, 30.0)
+"""Pause before a failed follower starts over: the first, and the longest that doubling comes to."""
+LEASE_LOOK_S: Final = 0.5
+"""How often a follower without its lease looks whether it is free."""
+OFFSET_SAVE_S: Final = 0.5
+"""A follower's offset is saved this often: a commit each, and what is seen twice is done once."""
+TENANTS_CACHED_MAX: Final = 50_000
+"""Orders whose tenant a follower remembers: a few megabytes, and looked up again beyond."""
+EXECUTION_BATCH: Final = 256
+"""Orders worked through at once: one commit for all, and a stop or a beat comes soon after."""
+VENUE_REPORTS: Final = 1_000
+"""Reports fetched from a venue at once."""
+VENUE_POLL_S: Final = 0.05
+"""How often a venue is asked for news."""
+RECONCILE_S: Final = 5.0
+"""How often each order at a venue is asked about by name, should its report have been lost."""
+WAITING_S: Final = 0.5
+"""How often new prices are looked for on behalf of orders that wait for one."""
+WAITING_ALL_S: Final = 5.0
+"""How often every waiting order is tried, new prices or not."""
+SETTLE_S: Final = 0.1
+"""How often it is asked what is due: views follow the journal, and settlement follows views."""
+SETTLE_BATCH: Final = 256
+"""Trades settled at once, as `EXECUTION_BATCH`."""
+FAULTS_SHOWN_MAX: Final = 1_000
+"""Orders whose fault a follower shows by name; beyond, the log has them."""
+SANDBOX_REST_DAYS: Final = 40
+"""Business days without any other fact after which the sandbox's clock waits for one: settlement takes
+30 at most, and one day every ten seconds would be 24 years by the end of a night."""
+SANDBOX_DAY_MIN_S: Final = 0.05
+"""Each day is an append; a clock faster than this would be the journal's main writer."""
+STOP_S: Final = 8.0
+"""How long a stopping process waits for its followers and its child: `serve` is out within 10."""
+CHILD_RETRY_S: Final = (0.2, 10.0)
+"""Pause before the background process is started again: the first, and the longest."""

@@ -21,7 +21,7 @@ LAYERS = (
     {"order"},
     {"holdings"},
     {"account", "booking"},
-    {"trading", "paying"},  # so far the rules: pure
+    {"trading", "paying", "venue"},  # so far the rules: pure
     {"codec", "schema", "store", "writer", "operations"},
     {"sqlite_store", "postgres_store"},
     {"stored"},
@@ -32,7 +32,9 @@ LAYERS = (
     {"journal"},
     {"streams"},
     {"deciding"},
-    {"desk", "commands"},
+    {"desk", "commands", "acting"},
+    {"follow"},
+    {"execution", "settlement", "ticker"},
     {"settings", "keys"},
     {"installation"},
     {"doctor", "database_checks", "cli"},
