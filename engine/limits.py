@@ -109,6 +109,18 @@ SUBJECTS_MAX: Final = 500
 REFUSAL_TEXT_BYTES_MAX: Final = 4_096
 """Detail and context of one refusal, each; a request with hundreds of faults must not fill the disk."""
 
+# --- clients and tokens -------------------------------------------------------------------------
+TENANT_CHARACTERS_MAX: Final = 64
+"""A tenant's name stands in every fact of its accounts."""
+TOKEN_LIFE_S: Final = 900
+"""A leaked token is of use for so long; a client asks for the next one with its secret."""
+TOKEN_BYTES_MAX: Final = 8 * 1024
+"""As long as a header line may be; ours are about 500."""
+TOKENS_CACHED_MAX: Final = 10_000
+"""Verified tokens kept until they expire, least recently used out: a kilobyte each."""
+CLOCKS_APART_S: Final = 60
+"""Wall clocks of processes that share an installation may differ this much when tokens are judged."""
+
 # --- followers ----------------------------------------------------------------------------------
 FOLLOW_RETRY_S: Final = (0.1, 30.0)
 """Pause before a failed follower starts over: the first, and the longest that doubling comes to."""

@@ -36,7 +36,7 @@ LAYERS = (
     {"follow"},
     {"execution", "settlement", "ticker"},
     {"settings", "keys"},
-    {"installation"},
+    {"clients", "signing", "installation"},
     {"doctor", "database_checks", "cli"},
 )
 """Modules of `engine`, lowest first: each may import what stands above it in this list, and its row."""
@@ -48,6 +48,7 @@ HOMES = {
     "pysqlite3": {"engine/sqlite.py"},
     "psycopg": {"engine/postgres_store.py", "engine/sessions.py", "engine/datastore.py"},
     "aiohttp": {"api/"},
+    "joserfc": {"api/tokens.py"},
     "typer": {"engine/cli.py"},
     "rich": {"engine/cli.py"},
 }
