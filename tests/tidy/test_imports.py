@@ -37,6 +37,9 @@ LAYERS = (
     {"execution", "settlement", "ticker"},
     {"settings", "keys"},
     {"clients", "signing", "installation"},
+    {"sandbox"},
+    {"story", "generate"},
+    {"demo"},
     {"doctor", "database_checks", "cli"},
 )
 """Modules of `engine`, lowest first: each may import what stands above it in this list, and its row."""
