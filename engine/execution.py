@@ -31,7 +31,7 @@ from engine.acting import (
 )
 from engine.commands import Firm
 from engine.desk import Command, Decision, Desk, Outcome, Scene
-from engine.errors import Refused
+from engine.errors import Refused, Unrecordable
 from engine.limits import (
     EXECUTION_BATCH,
     RECONCILE_S,
@@ -40,7 +40,7 @@ from engine.limits import (
     WAITING_S,
 )
 from engine.order import CancelRequested, ExecutionStarted, Order, Placed
-from engine.report import Report
+from engine.report import Report, ReportParked
 from engine.venue import EXECUTING, Asked, Ticket, Venue, asked_of, ticket_of
 
 NAME: Final = "execution"
@@ -58,6 +58,10 @@ class Starting(NamedTuple):
 
     order: str
     cause: int | None
+
+
+Following = tuple[Report, Sequence[Report]]
+"""A report and the trades of the same order that came before it."""
 
 
 class Execution:
@@ -189,19 +193,33 @@ class Execution:
         trades: defaultdict[str, list[Report]] = defaultdict(list)
         for batch in batches(reports):
             breathe()
-            todo = [report for report in batch if report.order not in self._stopped]
-            orders = []
-            for report in todo:
-                orders.append(self._report_command(report, tuple(trades[report.order])))
-                if report.kind == "trade" and is_order_id(report.order):
-                    trades[report.order].append(report)
-            for report, outcome in zip(todo, self._desk.do_all(orders), strict=True):
-                if not self._is_done(outcome, report.order):
+            todo = []
+            for report in batch:
+                if not is_keepable(report.execution_reference):
+                    error = Unrecordable("a report has a reference that no journal can keep")
+                    self.faults.show(report.order, error)
                     self._stopped.add(report.order)
+                elif report.order not in self._stopped:
+                    todo.append((report, tuple(trades[report.order])))
+                    if report.kind == "trade" and is_order_id(report.order):
+                        trades[report.order].append(report)
+            refused = self._take(todo, may_park=False)
+            for report, _ in self._take(refused, may_park=True):
+                self._stopped.add(report.order)
 
-    def _report_command(self, report: Report, earlier: Sequence[Report]) -> Command:
+    def _take(self, todo: Sequence[Following], *, may_park: bool) -> list[Following]:
+        """Those that were refused, or failed."""
+        outcomes = self._desk.do_all([self._report_command(*one, may_park=may_park) for one in todo])
+        left = []
+        for one, outcome in zip(todo, outcomes, strict=True):
+            is_refused = isinstance(outcome, Refused) and not may_park
+            if is_refused or not self._is_done(outcome, one[0].order):
+                left.append(one)
+        return left
+
+    def _report_command(self, report: Report, earlier: Sequence[Report], *, may_park: bool) -> Command:
         return Command(
-            partial(take_after, firm=self._firm, report=report, earlier=earlier),
+            partial(take_after, firm=self._firm, report=report, earlier=earlier, may_park=may_park),
             self._tenants.of(report.order),
             NAME,
             id=commands.report_command_id(report),
@@ -277,17 +295,33 @@ class Execution:
         return True
 
 
-def take_after(scene: Scene, *, firm: Firm, report: Report, earlier: Sequence[Report]) -> Decision:
+def take_after(
+    scene: Scene, *, firm: Firm, report: Report, earlier: Sequence[Report], may_park: bool
+) -> Decision:
     """`commands.take_report`, once the trades that were reported `earlier` are booked or parked.
 
     They are decided together, for one commit. Were a trade then not recorded, the end of the execution
-    behind it would close the order without it. Raises Refused instead.
+    behind it would close the order without it. Raises Refused instead, and also in place of parking
+    unless it `may_park`: what a desk refuses was decided on the journal as it is now, while parking
+    touches no stream of the order that would tell that somebody else has moved it on.
     """
     for trade in earlier:
         known: Order | None = yield trade.order
         if known and not known.knows(trade) and (yield commands.parked_report_id(trade)) is None:
             raise Refused("invalid_request", "an earlier report of this order could not be recorded")
-    return (yield from commands.take_report(scene, firm=firm, report=report))
+    changes = yield from commands.take_report(scene, firm=firm, report=report)
+    if not may_park and any(isinstance(fact, ReportParked) for _, facts in changes for fact in facts):
+        raise Refused("invalid_request", "it contradicts its order")
+    return changes
+
+
+def is_keepable(text: str) -> bool:
+    """Whether it can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def batches(things: Sequence[Any]) -> Iterable[Sequence[Any]]:

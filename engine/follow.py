@@ -63,14 +63,15 @@ class Wakeup(Protocol):
 class Follower:
     """Runs one acting follower: `run` in a thread of its own, or `turn` by `turn` in a test.
 
-    `begin` makes the acting part under a lease. `stop` may come from any thread.
+    `begin` makes the acting part under a lease. Without `leases` it needs none: any number may act at
+    once, as those do who keep views. `stop` may come from any thread.
     """
 
     def __init__(
         self,
         name: str,
         begin: Callable[[Lease], Acting],
-        leases: Leases,
+        leases: Leases | None,
         journal: Journal,
         *,
         bell: Wakeup | None = None,
@@ -151,7 +152,7 @@ class Follower:
             return self._start_over(error)
         self._failures = 0
         self._become("running")
-        return min(rest_s, self._beats.rest_s)
+        return min(rest_s, self._beats.rest_s) if self._lease else rest_s
 
     def end(self) -> None:
         """Saves the place and gives the lease back, as far as that is possible."""
@@ -166,6 +167,9 @@ class Follower:
         self._become("stopped")
 
     def _take_lease(self) -> bool:
+        if self._leases is None:
+            self._acting = self._begin(Lease(self.name, 0))
+            return True
         lease = self._leases.take(self.name)
         if lease is None:
             self._become("waiting for lease")
@@ -178,8 +182,7 @@ class Follower:
     def _breathe(self) -> None:
         if self._stopping.is_set():
             raise Stopped
-        if self._beats.is_due:
-            assert self._lease is not None
+        if self._lease and self._leases and self._beats.is_due:
             if not self._leases.beat(self._lease):
                 raise LeaseLost(f"another holder took the lease {self.name}")
             self._beats.restart()
@@ -188,7 +191,6 @@ class Follower:
         # Another process may be able to do what this one cannot: it must not wait for our lease.
         self._acting = None
         self._release()
-        first_s, longest_s = FOLLOW_RETRY_S
         rest_s = back_off_s(FOLLOW_RETRY_S, self._failures, self._jitter())
         self._failures += 1
         self._become("failing", text_of(error), None if isinstance(error, EngineError) else error)
@@ -196,7 +198,7 @@ class Follower:
 
     def _release(self) -> None:
         lease, self._lease = self._lease, None
-        if lease:
+        if lease and self._leases:
             try:
                 self._leases.release(lease)
             except EngineError as error:  # then it runs out

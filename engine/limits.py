@@ -102,6 +102,8 @@ QUOTES_MAX: Final = 10_000
 """Quotes recorded in one transaction, and read in one page."""
 PRICE_AHEAD_MAX_US: Final = 60 * 1_000_000
 """A quote further ahead of our clock is refused: until its time came no true one would replace it."""
+CLAIM_ATTEMPTS_MAX: Final = 5
+"""Looks at a symbol's owner: each further one means that another process claimed it just before."""
 PERSONAL_CHARACTERS_MAX: Final = 255
 """A name or a reference; four bytes each still fit an index key of PostgreSQL."""
 SUBJECTS_MAX: Final = 500
@@ -120,6 +122,14 @@ TOKENS_CACHED_MAX: Final = 10_000
 """Verified tokens kept until they expire, least recently used out: a kilobyte each."""
 CLOCKS_APART_S: Final = 60
 """Wall clocks of processes that share an installation may differ this much when tokens are judged."""
+
+# --- files that are imported --------------------------------------------------------------------
+IMPORT_BYTES_MAX: Final = 64 * 1024**2
+"""A file is checked as a whole before a line of it is recorded, so it is held in memory."""
+IMPORT_TEXT_CHARACTERS_MAX: Final = 255
+"""One cell: as long as the API takes a name."""
+IMPORT_FAULTS_MAX: Final = 1_000
+"""Faults that are listed; a file with more has the wrong columns, not a thousand slips."""
 
 # --- followers ----------------------------------------------------------------------------------
 FOLLOW_RETRY_S: Final = (0.1, 30.0)
@@ -151,9 +161,15 @@ FAULTS_SHOWN_MAX: Final = 1_000
 SANDBOX_REST_DAYS: Final = 40
 """Business days without any other fact after which the sandbox's clock waits for one: settlement takes
 30 at most, and one day every ten seconds would be 24 years by the end of a night."""
-SANDBOX_DAY_MIN_S: Final = 0.05
+SANDBOX_DAY_MIN_US: Final = 50_000
 """Each day is an append; a clock faster than this would be the journal's main writer."""
 STOP_S: Final = 8.0
 """How long a stopping process waits for its followers and its child: `serve` is out within 10."""
 CHILD_RETRY_S: Final = (0.2, 10.0)
 """Pause before the background process is started again: the first, and the longest."""
+
+# --- prices -------------------------------------------------------------------------------------
+PRICE_MAX_AGE_US: Final = 15 * 60 * 1_000_000
+"""An order that finds an older price waits for a new one."""
+SANDBOX_PRICE_MAX_AGE_US: Final = 24 * 3600 * 1_000_000
+"""A sandbox has nobody who sends prices all day."""

@@ -14,14 +14,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
 import sqlalchemy as sa
 
-from engine.limits import PRICE_AHEAD_MAX_US, QUOTES_MAX, SYMBOLS_MAX
+from engine.errors import Unavailable
+from engine.limits import (
+    CLAIM_ATTEMPTS_MAX,
+    PRICE_AHEAD_MAX_US,
+    QUOTES_MAX,
+    SUBJECTS_MAX,
+    SYMBOLS_MAX,
+)
 from engine.operations import Operations
 from engine.pricing import Price
 from engine.refusals import fault, refused
@@ -236,18 +243,45 @@ class Symbols:
         Doing it twice is doing it once. An instrument that changes its symbol keeps the former one,
         so that nobody can trade under a name that meant something else; `release` gives one back.
         """
-        try:
-            with self._store.writing() as connection:
-                connection.execute(self._table.insert().values(symbol=symbol, instrument=instrument))
-        except Violation:
-            return self.find(symbol) == instrument
-        return True
+        return not self.claim_all({symbol: instrument})
+
+    def claim_all(self, wanted: Mapping[str, str]) -> dict[str, str]:
+        """Claims {symbol: instrument}, all or none; which of them are other instruments', and whose.
+
+        Raises Unavailable when others claim the same symbols again and again.
+        """
+        for _ in range(CLAIM_ATTEMPTS_MAX):
+            owners = self.owners(list(wanted))
+            taken = {symbol: owner for symbol, owner in owners.items() if owner != wanted[symbol]}
+            rows = [
+                {"symbol": symbol, "instrument": instrument}
+                for symbol, instrument in wanted.items()
+                if symbol not in owners
+            ]
+            if taken or not rows:
+                return taken
+            try:
+                with self._store.writing() as connection:
+                    connection.execute(self._table.insert(), rows)
+            except Violation:  # claimed by another process since we looked: look again
+                continue
+            return {}
+        raise Unavailable("others claim these symbols at the same time")
 
     def find(self, symbol: str) -> str | None:
         """The id of the instrument that owns the symbol."""
-        query = sa.select(self._table.c.instrument).where(self._table.c.symbol == symbol)
+        return self.owners([symbol]).get(symbol)
+
+    def owners(self, symbols: Sequence[str]) -> dict[str, str]:
+        """{symbol: id of the instrument that owns it}, without those that nobody owns."""
+        columns = self._table.c
+        found: dict[str, str] = {}
         with self._store.reading() as connection:
-            return connection.execute(query).scalar()
+            for start in range(0, len(symbols), SUBJECTS_MAX):
+                some = symbols[start : start + SUBJECTS_MAX]
+                query = sa.select(columns.symbol, columns.instrument).where(columns.symbol.in_(some))
+                found.update(connection.execute(query).tuples().all())
+        return found
 
     def release(self, symbol: str, instrument: str) -> None:
         """Gives back a symbol whose instrument was refused after the claim."""
