@@ -95,6 +95,55 @@ IDEMPOTENCY_KEY_CHARACTERS_MAX: Final = 255
 IDEMPOTENCY_KEY_LIFE_US: Final = 24 * 3600 * 1_000_000
 """A client that has not repeated within a day asks by the order's id instead."""
 
+# --- HTTP ---------------------------------------------------------------------------------------
+HTTP_BODY_BYTES_MAX: Final = 64 * 1024
+"""The longest body that makes sense is a few hundred prices."""
+HTTP_HEADER_BYTES_MAX: Final = 8 * 1024
+"""One header line, or the request line: a token of ours has under 1 KiB."""
+HTTP_HEADERS_MAX: Final = 64
+"""Headers of one message: behind two proxies there are about 20."""
+HTTP_MESSAGE_S: Final = 10.0
+"""From a message's first byte to its last; a 64 KiB body takes this at 52 kbit/s."""
+HTTP_IDLE_S: Final = 75.0
+"""A connection without a message is kept this long: longer than load balancers keep theirs (60 s), so
+that it is them who close, and never we under a request that they are sending."""
+HTTP_LINGER_S: Final = 2.0
+"""After an answer that came before the end of its request, the rest is read and dropped for this long,
+so that the client sees the answer and not a reset."""
+HTTP_DRAIN_IDLE_S: Final = 0.5
+"""On stopping, a connection is closed when it has been quiet for this long: a request that a client had
+sent before it could know is here by then."""
+HTTP_STOP_S: Final = 9.0
+"""On stopping, requests in flight have this long; the process is then out within 10 s."""
+JSON_DEPTH_MAX: Final = 8
+"""No body nests deeper than 3."""
+PARAM_FAULTS_MAX: Final = 100
+"""Faults of one body that are listed; the answer stays under the size of the question."""
+CLIENT_REQUEST_ID_CHARACTERS_MAX: Final = 255
+"""As for idempotency keys."""
+ID_CHARACTERS_MAX: Final = 200
+"""Ids of ours have 26 characters; an operator may choose those of instruments. A stream's name may be
+255 bytes long."""
+REFERENCE_CHARACTERS_MAX: Final = 64
+"""A client's own label or id: a UUID has 36."""
+NAME_CHARACTERS_MAX: Final = 200
+"""Names of people, instruments, issuers."""
+LIST_LIMIT: Final = 100
+LIST_LIMIT_MAX: Final = 500
+"""Rows of one page: 500 orders are about 1 MB."""
+PRICES_MAX: Final = 500
+"""Prices of one request; more fit into another."""
+ENTRIES_MAX: Final = 50
+"""Entries of an array inside a body, or repetitions of a query parameter."""
+VIEW_WAIT_S: Final = 2.0
+"""How long a read waits for a view to catch up before it answers `view_behind`."""
+ACCOUNTS_REMEMBERED_MAX: Final = 100_000
+"""Accounts whose tenant is remembered by a process, least recently used out: 20 MB."""
+REFRESH_S: Final = 0.5
+"""Prices, disabled clients and signing keys of another process are known here after this long."""
+CLIENTS_SEEN_MAX: Final = 10_000
+"""Clients whose last offset is kept for reading their own writes, least recently used out."""
+
 # --- operational tables -------------------------------------------------------------------------
 SYMBOLS_MAX: Final = 100_000
 """Symbols whose latest quote is kept in memory, about 600 bytes each: every listing of ten exchanges."""
@@ -173,3 +222,18 @@ PRICE_MAX_AGE_US: Final = 15 * 60 * 1_000_000
 """An order that finds an older price waits for a new one."""
 SANDBOX_PRICE_MAX_AGE_US: Final = 24 * 3600 * 1_000_000
 """A sandbox has nobody who sends prices all day."""
+
+# --- views --------------------------------------------------------------------------------------
+SECONDS_CACHED_MAX: Final = 4_096
+"""Printed seconds, 100 bytes each: the resources of one page were mostly changed within an hour."""
+VIEW_PAGE_FACTS: Final = 4_000
+"""Facts folded into one transaction of the views: rows touched often are written once, and readers of
+a catching-up view still see it move several times a second."""
+VIEW_ROWS_PER_STATEMENT: Final = 1_000
+"""Rows of one statement: enough to amortise it, small enough to need no memory worth counting."""
+VIEW_POLL_S: Final = 0.01
+"""How often a reader who waits for a view looks again: the wait itself is a few of these."""
+QUARANTINED_SHOWN_MAX: Final = 100
+"""Quarantined streams of a view that are looked at by a read: one is a bug, a hundred are one bug."""
+FAULT_CHARACTERS_MAX: Final = 500
+"""Of the words of the error that quarantined a stream: enough to find the line of code."""

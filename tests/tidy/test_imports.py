@@ -53,6 +53,7 @@ HOMES = {
     "pysqlite3": {"engine/sqlite.py"},
     "psycopg": {"engine/postgres_store.py", "engine/sessions.py", "engine/datastore.py"},
     "aiohttp": {"api/"},
+    "uvloop": {"api/server.py"},
     "joserfc": {"api/tokens.py"},
     "typer": {"engine/cli.py", "engine/cli_parts.py", "engine/cli_data.py", "engine/cli_serve.py",
               "engine/cli_tools.py"},  # fmt: skip
