@@ -19,10 +19,11 @@ from engine.desk import Command, Decision, Desk, Outcome
 from engine.fact import Recorded
 from engine.ids import IdSource
 from engine.journal import Journal
-from engine.order import ExecutionStarted, Order
+from engine.limits import SANDBOX_PRICE_MAX_AGE_US
+from engine.order import ExecutionStarted, Order, TradeRecorded
 from engine.pricing import Price
 from engine.report import Report
-from engine.sandbox import LISTINGS, PRICE_MAX_AGE_US
+from engine.sandbox import LISTINGS
 from engine.story import differences, kind_of, say, shown
 from engine.streams import fold_of
 from engine.ticker import DAY_US
@@ -35,6 +36,16 @@ VENUE: Final = "simulated"
 LISTING: Final = LISTINGS[0]
 SETTLE_DAYS_MAX: Final = 10
 """Business days after which every demo trade has settled, holidays and weekends included."""
+
+
+NUMBERED: Final = ("order", "trade")
+BRIEF: Final = frozenset(
+    {
+        "symbol", "status", "side", "cash_amount", "quantity", "amount", "base_currency", "traded_quantity",
+        "fees", "cancelled_reason", "business_date",
+    }
+)  # fmt: skip
+"""Fields that the demo speaks of; `replay` has them all."""
 
 
 class Line(NamedTuple):
@@ -64,7 +75,7 @@ class _Shop:
         self.desk = Desk(journal)
         self.live: dict[str, Any] = {}
         price = Price(LISTING.bid, LISTING.ask, time.time_ns() // 1_000)
-        self.firm = Firm(self.ids, _Fixed(price), {}, PRICE_MAX_AGE_US)
+        self.firm = Firm(self.ids, _Fixed(price), {}, SANDBOX_PRICE_MAX_AGE_US)
 
     def do(self, function: Callable[..., Decision], actor: str = "demo", **words: Any) -> Outcome:
         outcome = self.desk.do(Command(partial(function, **words), TENANT, actor))
@@ -140,7 +151,7 @@ def run_demo(journal: Journal) -> dict[str, Any]:
 
 def read_lines(journal: Journal) -> Iterator[Line]:
     """Every fact of a journal with at most one account, from the first on."""
-    names: dict[str, str] = {}
+    names = {LISTING.id: "units", f"{LISTING.id}.status": "position"}
     states: dict[str, Any] = {}
     account: Account | None = None
     for page in journal.pages():
@@ -150,17 +161,24 @@ def read_lines(journal: Journal) -> Iterator[Line]:
             after = states[stream] = fold_of(stream).evolve(before, fact)
             if isinstance(after, Account):
                 account = after
-            name = names.setdefault(stream, _short(stream, names))
-            said = say(fact, differences(shown(before), shown(after)))
-            yield Line(recorded.offset, name, type(fact).__name__, said, account)
+            if isinstance(fact, TradeRecorded):
+                _name(fact.trade, "trade", names)
+            changed = differences(shown(before), shown(after))
+            brief = {field: pair for field, pair in changed.items() if field in BRIEF or field in names}
+            said = [_renamed(text, names) for text in say(fact, brief)]
+            yield Line(recorded.offset, _name(stream, kind_of(stream), names), type(fact).__name__, said, account)
 
 
-def _short(stream: str, names: dict[str, str]) -> str:
+def _name(thing: str, kind: str, names: dict[str, str]) -> str:
     """`order 2` for the second order; kinds of which there is one need no number."""
-    kind = kind_of(stream)
-    if kind != "order":
+    if kind not in NUMBERED:
         return kind
-    return f"{kind} {1 + sum(name.startswith(kind) for name in names.values())}"
+    number = 1 + sum(name.startswith(kind) for name in names.values())
+    return names.setdefault(thing, f"{kind} {number}")
+
+
+def _renamed(text: str, names: dict[str, str]) -> str:
+    return " ".join(names.get(word, word) for word in text.split(" "))
 
 
 def replay(journal: Journal, live: dict[str, Any]) -> Replay:

@@ -26,10 +26,11 @@ from engine.errors import BadSettings, Refused
 from engine.fact import from_us, to_us
 from engine.ids import IdSource
 from engine.journal import Journal
+from engine.limits import SANDBOX_PRICE_MAX_AGE_US
 from engine.order import CancelRequested, ExecutionStarted, Order, TradeRecorded
 from engine.pricing import Price
 from engine.report import Report
-from engine.sandbox import LISTINGS, PRICE_MAX_AGE_US, Listing
+from engine.sandbox import LISTINGS, Listing
 from engine.values import STEPS, UNITS, Side, round_half_up
 from engine.venue import Ticket, answers_to, ticket_of
 from engine.wish import Wish
@@ -96,7 +97,7 @@ class Prices(dict[str, Price]):
         return self.get(symbol)
 
 
-def generate(
+def fill(
     journal: Journal, plan: Plan, report: Callable[[int], None] = lambda orders: None
 ) -> Generated:
     """Fills the journal as planned; `report` is told from time to time how many orders are done.
@@ -105,7 +106,7 @@ def generate(
     """
     head = journal.head
     if head:
-        raise BadSettings(f"the journal has {head} facts already; generate fills an empty one")
+        raise BadSettings(f"the journal has {head} facts already; `generate` fills an empty one")
     town = _Town(journal, plan)
     town.open()
     done = 0
@@ -207,7 +208,7 @@ class _Town:
         stale = self._random.randrange(len(LISTINGS)) if self._hours % STALE_EVERY == 0 else None
         for n, listing in enumerate(LISTINGS):
             percent = Decimal(self._random.randint(9_800, 10_200)).scaleb(-4)
-            at_us = self.now_us if n != stale else self.now_us - 2 * PRICE_MAX_AGE_US
+            at_us = self.now_us if n != stale else self.now_us - 2 * SANDBOX_PRICE_MAX_AGE_US
             self._prices[listing.terms.symbol] = Price(
                 round_half_up(listing.bid * percent, STEPS[4]),
                 round_half_up(listing.ask * percent, STEPS[4]),
@@ -348,7 +349,7 @@ class _Town:
                 return function(scene, **words)
             # Made anew each time: a decision may be made twice and must come out the same.
             ids = IdSource(lambda: self.now_us // 1_000, _bits_of(command_id))
-            return function(scene, firm=Firm(ids, self._prices, {}, PRICE_MAX_AGE_US), **words)
+            return function(scene, firm=Firm(ids, self._prices, {}, SANDBOX_PRICE_MAX_AGE_US), **words)
 
         return Command(decide, TENANT, actor, command_id)
 

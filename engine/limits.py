@@ -222,6 +222,8 @@ PRICE_MAX_AGE_US: Final = 15 * 60 * 1_000_000
 """An order that finds an older price waits for a new one."""
 SANDBOX_PRICE_MAX_AGE_US: Final = 24 * 3600 * 1_000_000
 """A sandbox has nobody who sends prices all day."""
+SANDBOX_PRICES_LOOK_S: Final = 600.0
+"""How often a sandbox looks whether its own prices grow old: they are good for a day."""
 
 # --- views --------------------------------------------------------------------------------------
 SECONDS_CACHED_MAX: Final = 4_096

@@ -110,14 +110,21 @@ def say(fact: Fact, changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
                 said.append(f"{plain(amount)} {of} {move.source} > {move.target}")
         return said
     return [
-        f"{field} {_word(after)}" if before in (None, "") else f"{field} {_word(before)} > {_word(after)}"
+        f"{field} {_word(before)} > {_word(after)}" if _says(before) else f"{field} {_word(after)}"
         for field, (before, after) in changed.items()
-        if field not in QUIET
+        if field not in QUIET and (_says(before) or _says(after))
     ]
 
 
+def _says(value: object) -> bool:
+    """Whether it is worth a word: zeros, blanks and what is not so are what everything begins with."""
+    return value is not False and bool(value) and (not isinstance(value, str) or bool(value.strip("0.")))
+
+
 def _word(value: object) -> str:
-    return {None: "-", True: "yes", False: "no"}.get(value, str(value))  # type: ignore[call-overload]
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)
 
 
 # --- states ---------------------------------------------------------------------------------------
@@ -130,8 +137,8 @@ def shown(state: Any) -> Shown:
     """What is shown of a state, {} of None."""
     if state is None:
         return {}
-    fields = {name: value for name, value in _SHOWN[type(state)](state)}
-    return {name: plain(value) if isinstance(value, Decimal) else value for name, value in fields.items()}
+    fields = _SHOWN[type(state)](state)
+    return {name: plain(value) if isinstance(value, Decimal) else value for name, value in fields}
 
 
 def _order(order: Order) -> Iterator[tuple[str, Any]]:
