@@ -15,11 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from projections.database import Views
-from projections.registry import VIEWS
-from projections.runner import Runner
-from projections.views import working
-
 from engine import execution, sandbox, settlement, ticker
 from engine.acting import Acting, Breathe, Faults, Place
 from engine.commands import Firm
@@ -39,6 +34,10 @@ from engine.stored import engine_codec
 from engine.ticker import Ticker
 from engine.venue import SimulatedVenue
 from engine.writer import Lease
+from projections.database import Views
+from projections.registry import VIEWS
+from projections.runner import Runner
+from projections.views import working
 
 API: Final = "api"
 BACKGROUND: Final = ("execution", "settlement", "projections")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -19,9 +19,7 @@ Day = Annotated[
 ]
 
 
-def sandbox(
-    *, data: Data = None, port: Port = 8080, day: Day = "10s", as_json: AsJson = False
-) -> None:
+def sandbox(*, data: Data = None, port: Port = 8080, day: Day = "10s", as_json: AsJson = False) -> None:
     """Serve a sandbox with demo instruments, prices, an account with cash, and a client, until SIGTERM.
 
     Made at the first start and found again at the next. Prints the client's secret and a first order to
@@ -85,22 +83,17 @@ def _print_welcome(demo: Demo, url: str, day: str, place: str) -> None:
 
 
 def paste(demo: Demo, url: str) -> list[str]:
-    """Six lines for bash or zsh with curl and sed: a token, an order, its status until it has settled.
+    """Six lines for bash or zsh, with curl and sed: a token, an order, its status until it settles."""
+    values = f"API={url} CLIENT={demo.client_id} SECRET={demo.client_secret} ACCOUNT={demo.account}"
+    return [values, *PASTE]
 
-    No comments, and nothing unquoted that a shell may expand: zsh takes both amiss. `status` is a name
-    that zsh keeps for itself.
-    """
-    bearer = '-H "Authorization: Bearer $TOKEN"'
-    return [
-        f"API={url} CLIENT={demo.client_id} SECRET={demo.client_secret} ACCOUNT={demo.account}",
-        'TOKEN=$(curl -s "$API/auth/token" -u "$CLIENT:$SECRET" -d grant_type=client_credentials'
-        """ | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')""",
-        f"""ORDER=$(curl -s "$API/accounts/$ACCOUNT/orders" {bearer} -H 'Content-Type: application/json'"""
-        """ -d '{"instrument":"ins_demo_bond","order_type":"market","side":"buy","cash_amount":"100.00"}'"""
-        """ | sed 's/{"id":"\\([^"]*\\)".*/\\1/')""",
-        'STATE=; until [ "$STATE" = settled ]; do sleep 1;'
-        f' STATE=$(curl -s "$API/accounts/$ACCOUNT/orders/$ORDER" {bearer}'
-        """ | sed 's/.*"status":"\\([a-z]*\\)","order_type".*/\\1/'); echo "$STATE"; done""",
-        f'curl -s "$API/accounts/$ACCOUNT/orders/$ORDER" {bearer}; echo',
-        f'curl -s "$API/accounts/$ACCOUNT/cash-balances" {bearer}; echo',
-    ]
+
+# No comments, and nothing unquoted that a shell may expand: zsh takes both amiss.
+PASTE: Final = r"""
+TOKEN=$(curl -s "$API/auth/token" -u "$CLIENT:$SECRET" -d grant_type=client_credentials | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+ORDER=$(curl -s "$API/accounts/$ACCOUNT/orders" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"instrument":"ins_demo_bond","order_type":"market","side":"buy","cash_amount":"100.00"}' | sed 's/{"id":"\([^"]*\)".*/\1/')
+while sleep 1; do STATE=$(curl -s "$API/accounts/$ACCOUNT/orders/$ORDER" -H "Authorization: Bearer $TOKEN" | sed 's/.*"status":"\([a-z]*\)","order_type".*/\1/'); echo "$STATE"; case "$STATE" in placed|pending|executing|filled) ;; *) break ;; esac; done
+curl -s "$API/accounts/$ACCOUNT/orders/$ORDER" -H "Authorization: Bearer $TOKEN"; echo
+curl -s "$API/accounts/$ACCOUNT/cash-balances" -H "Authorization: Bearer $TOKEN"; echo
+""".strip().splitlines()  # noqa: E501  a line is what one pastes
+"""The lines after the first: the same for every sandbox."""

@@ -233,7 +233,6 @@ async def _answer(plan: Plan, background: Background | None, announce: Announce 
     from api.routes import ROUTES as routes  # noqa: N811, PLC0415
     from api.server import serve as listen  # noqa: PLC0415
     from api.services import open_services  # noqa: PLC0415
-
     from engine import cli_roles  # noqa: PLC0415
     from engine.keys import read_key  # noqa: PLC0415
 

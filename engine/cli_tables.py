@@ -17,7 +17,7 @@ LINES_OF_TEN: Final = 10
 
 
 class Column(NamedTuple):
-    """`width` is the most characters of a line of it; longer ones are broken. Numbers go to the right."""
+    """`width`: characters after which a line of it is broken, 0 for never. Numbers go to the right."""
 
     title: str
     width: int = 0
@@ -64,8 +64,12 @@ def _print_on_terminal(columns: Sequence[Column], rows: Sequence[Sequence[Sequen
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in columns:
-        justify = "right" if column.is_number else "left"
-        table.add_column(column.title, justify=justify, overflow="fold", no_wrap=not column.width)
+        table.add_column(
+            column.title,
+            justify="right" if column.is_number else "left",
+            overflow="fold",
+            no_wrap=not column.width,
+        )
     for row in rows:
         # Text, not markup: what is shown may hold square brackets.
         table.add_row(*(Text("\n".join(cell)) for cell in row))
@@ -79,10 +83,9 @@ def progress(what: str, total: int) -> Iterator[Report]:
         yield _lines_of_progress(what, total)
         return
     from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
-    from rich.progress import TimeRemainingColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
 
-    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    shown = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*shown, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)

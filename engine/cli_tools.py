@@ -62,7 +62,8 @@ def generate(
             took_s = time.perf_counter() - began
             sandbox.list_instruments(installation)
     if as_json:
-        print_json(_generated(done) | {"seconds": round(took_s, 3), "facts_per_second": _rate(done, took_s)})
+        speed = {"seconds": round(took_s, 3), "facts_per_second": _rate(done, took_s)}
+        print_json(_generated(done) | speed)
     else:
         _print_generated(done, took_s)
 
@@ -103,8 +104,8 @@ def replay(
     """
     with errors_told(as_json=as_json):
         from engine.journal import Journal  # noqa: PLC0415
-        from engine.story import check_id, read_story  # noqa: PLC0415
         from engine.stored import engine_codec  # noqa: PLC0415
+        from engine.story import check_id, read_story  # noqa: PLC0415
 
         check_id(stream)
         settings = read_settings(data=data, journal_url=journal_url)

@@ -41,8 +41,8 @@ SETTLE_DAYS_MAX: Final = 10
 NUMBERED: Final = ("order", "trade")
 BRIEF: Final = frozenset(
     {
-        "symbol", "status", "side", "cash_amount", "quantity", "amount", "base_currency", "traded_quantity",
-        "fees", "cancelled_reason", "business_date",
+        "symbol", "status", "side", "cash_amount", "quantity", "amount", "base_currency",
+        "traded_quantity", "fees", "cancelled_reason", "business_date",
     }
 )  # fmt: skip
 """Fields that the demo speaks of; `replay` has them all."""
@@ -84,8 +84,8 @@ class _Shop:
 
     def order(self, account: str, side: Side, amount: str) -> str:
         order = self.ids.new("ord")
-        name = "cash_amount" if side == "buy" else "quantity"
-        wish = Wish(side, **{name: Decimal(amount)})
+        number = Decimal(amount)
+        wish = Wish("buy", cash_amount=number) if side == "buy" else Wish("sell", quantity=number)
         words = {"tenant": TENANT, "account": account, "instrument": LISTING.id}
         self.do(commands.place_order, firm=self.firm, order=order, wish=wish, **words)
         return order
@@ -166,7 +166,8 @@ def read_lines(journal: Journal) -> Iterator[Line]:
             changed = differences(shown(before), shown(after))
             brief = {field: pair for field, pair in changed.items() if field in BRIEF or field in names}
             said = [_renamed(text, names) for text in say(fact, brief)]
-            yield Line(recorded.offset, _name(stream, kind_of(stream), names), type(fact).__name__, said, account)
+            name = _name(stream, kind_of(stream), names)
+            yield Line(recorded.offset, name, type(fact).__name__, said, account)
 
 
 def _name(thing: str, kind: str, names: dict[str, str]) -> str:

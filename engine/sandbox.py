@@ -60,8 +60,8 @@ LISTINGS: Final = (
             issuer_country="US",
             price_type="percent",
         ),
-        Decimal(100),
-        Decimal(100),
+        Decimal("100.00"),
+        Decimal("100.00"),
     ),
     Listing(
         "ins_demo_stock",
@@ -132,19 +132,15 @@ def _open_account(installation: Installation) -> str:
     if not known:
         personal.put(TENANT, account, {"name": "Demo customer", "reference": REFERENCE})
     base, *funding = CASH
-    owner = {"tenant": TENANT, "account": account}
-    opening = partial(
-        commands.open_account, base_currency=base, funding_currencies=funding, **owner
-    )
+    mine: dict[str, Any] = {"tenant": TENANT, "account": account}
+    opening = partial(commands.open_account, base_currency=base, funding_currencies=funding, **mine)
     _once(desk, opening, account)
     for currency, amount in CASH.items():
-        deposit = partial(
-            commands.create_payment, payment=ids.new("dep"), kind="deposit", currency=currency,
-            amount=amount, **owner,
-        )  # fmt: skip
+        money: dict[str, Any] = {"kind": "deposit", "currency": currency, "amount": amount}
+        deposit = partial(commands.create_payment, payment=ids.new("dep"), **money, **mine)
         created = _once(desk, deposit, account, currency)
         payment = next(stream for stream in created if stream.startswith("dep_"))
-        _once(desk, partial(commands.end_payment, payment=payment, is_completed=True, **owner), payment)
+        _once(desk, partial(commands.end_payment, payment=payment, is_completed=True, **mine), payment)
     return account
 
 

@@ -198,7 +198,8 @@ def _payment(payment: Payment) -> Iterator[tuple[str, Any]]:
 
 def _instrument(instrument: Instrument) -> Iterator[tuple[str, Any]]:
     for name, value in msgspec.structs.asdict(instrument.terms).items():
-        yield name, value if value is None or isinstance(value, str | bool | int | Decimal) else str(value)
+        is_simple = value is None or isinstance(value, str | bool | int | Decimal)
+        yield name, value if is_simple else str(value)
 
 
 def _parked(parked: ParkedReport) -> Iterator[tuple[str, Any]]:

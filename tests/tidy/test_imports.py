@@ -39,8 +39,8 @@ LAYERS = (
     {"clients", "signing", "installation", "csv_import"},
     {"importing", "cli_parts"},
     {"sandbox"},
-    {"story", "generate"},
-    {"demo"},
+    {"story", "chance", "seeded"},
+    {"generate", "demo"},
     {"cli_tables", "cli_tools", "cli_sandbox", "cli_data", "cli_roles", "cli_serve"},
     {"doctor", "database_checks", "cli"},
 )
