@@ -44,7 +44,7 @@ ORDERS_AN_HOUR_MAX: Final = 500
 HOURS_MIN: Final = 24
 """Three business days, so that the first trades have settled when the last orders are placed."""
 UNFINISHED: Final = 10
-"""One in so many orders of the last hour has not started yet, and one in so many is still at the venue."""
+"""Of the last hour's orders one in so many has not started, and one in so many is at the venue."""
 CASH: Final = Decimal(250_000)
 """What an account is given at first, in each of its currencies, and again when little is left."""
 CASH_LOW: Final = Decimal(25_000)
@@ -186,9 +186,7 @@ class _Town:
             words = {"tenant": TENANT, "account": account, "payment": self._desk.new_id("dep")}
             money = {"currency": currency, "amount": CASH.quantize(UNITS[currency])}
             todo += [
-                self._ask(
-                    commands.create_payment, kind="deposit", currency=currency, amount=amount, **words
-                ),
+                self._ask(commands.create_payment, kind="deposit", **money, **words),
                 self._ask(commands.end_payment, is_completed=True, **words),
             ]
         self._do(todo)
@@ -235,7 +233,7 @@ class _Town:
     # --- followers and the venue ------------------------------------------------------------------
 
     def _start(self, fates: dict[str, str]) -> list[tuple[str, Ticket]]:
-        """Starts orders, and those that have waited for a price; fate and ticket of those at the venue."""
+        """Starts orders, also those that waited for a price. Fate and ticket of each that has begun."""
         orders = [*self._waiting, *fates]
         start = partial(self._desk.command, commands.start_execution, "execution", venue=VENUE)
         begun: list[tuple[str, Ticket]] = []
