@@ -39,6 +39,7 @@ class Code(NamedTuple):
 
 CODES: Final[dict[str, Code]] = {
     **{code: Code(refusal.status, refusal.when) for code, refusal in REFUSALS.items()},
+    "not_found": Code(404, "there is no such thing for this client"),
     "missing_token": Code(401, "an access token is needed: Authorization: Bearer ..."),
     "invalid_token": Code(401, "the access token is malformed, expired or revoked"),
     "insufficient_scope": Code(403, "the access token does not have the scope that is needed"),

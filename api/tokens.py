@@ -141,9 +141,12 @@ class Tokens:
         ahead_s = claims.get("iat", 0) - self._now_s()
         clocks_apart = {"iat": claims["iat"] - CLOCKS_APART_S} if 0 < ahead_s <= CLOCKS_APART_S else {}
         self._claims.validate(claims | clocks_apart)
-        if claims["exp"] - claims["iat"] > TOKEN_LIFE_S or not set(claims["scope"].split()) <= set(
-            SCOPES
-        ):
+        is_ours = (
+            isinstance(claims["tenant"], str)
+            and set(claims["scope"].split()) <= set(SCOPES)
+            and claims["exp"] - claims["iat"] <= TOKEN_LIFE_S
+        )
+        if not is_ours:
             raise ValueError("not a token that this release issues")
 
     def _key_for(self, token: Any, *_: object) -> OKPKey:

@@ -180,6 +180,20 @@ IMPORT_TEXT_CHARACTERS_MAX: Final = 255
 IMPORT_FAULTS_MAX: Final = 1_000
 """Faults that are listed; a file with more has the wrong columns, not a thousand slips."""
 
+# --- views --------------------------------------------------------------------------------------
+TIMES_CACHED_MAX: Final = 16_384
+"""Printed times, 150 bytes each: a resource shows the same few times again in each of its events."""
+VIEW_PAGE_FACTS: Final = 2_000
+"""Facts folded into one transaction of the views: rows touched often are written once, and readers of
+a catching-up view still see it move several times a second."""
+VIEW_ROWS_PER_STATEMENT: Final = 1_000
+"""Rows of one statement: enough to amortise it, small enough to need no memory worth counting."""
+VIEW_POLL_S: Final = 0.01
+"""How often a reader who waits for a view looks again: the wait itself is a few of these."""
+QUARANTINED_SHOWN_MAX: Final = 100
+"""Quarantined streams of a view that are looked at by a read: one is a bug, a hundred are one bug."""
+FAULT_CHARACTERS_MAX: Final = 500
+"""Of the words of the error that quarantined a stream: enough to find the line of code."""
 # --- followers ----------------------------------------------------------------------------------
 FOLLOW_RETRY_S: Final = (0.1, 30.0)
 """Pause before a failed follower starts over: the first, and the longest that doubling comes to."""

@@ -45,7 +45,7 @@ QUARANTINE: Final = Table(
 )
 FOLDS: Final = Table(
     "view_folds",
-    {"stream": "text", "shape": "integer", "version": "integer", "body": "bytes"},
+    {"stream": "text", "shape": "text", "version": "integer", "body": "bytes"},
     "stream",
     {},
 )
@@ -199,5 +199,5 @@ def _create(connection: sa.Connection, table: Table) -> None:
 
 
 def _shape(view: View) -> str:
-    """What a view's rows depend on: its own shape and that of the folds below."""
-    return f"{view.shape}.{folds.SHAPE}"
+    """What a view's rows depend on: its own shape and those of the folds below."""
+    return f"{view.shape}/{folds.shape_of(view.streams)}"

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from engine import account, holdings, instrument, order, payment, report
-from engine.account import Account
+from engine import account, holdings, order, payment
 from engine.codec import Codec
 from engine.fact import Fact, Recorded
-from engine.instrument import Instrument
 from engine.order import Order
 from engine.payment import Payment
-from engine.report import ParkedReport
+from engine.streams import FOLDS
 
 S = TypeVar("S", bound=msgspec.Struct)
 
 SHAPE: Final = 1
-"""Number of what stands in `Folded` and below. Another one makes every view rebuild."""
+"""Number of `Folded` and of what stands in it. Another one makes every view rebuild."""
 
 
 class Folded(msgspec.Struct, Generic[S], frozen=True, array_like=True):
@@ -45,35 +43,24 @@ class Change(NamedTuple):
     after: Folded[Any]
 
 
-class Family(NamedTuple):
-    """Streams of one kind: their state, and whether a state is the last one."""
-
-    kind: type[Any]
-    evolve: Callable[[Any, Fact], Any]
-    is_over: Callable[[Any], bool]
+PREFIXES: Final = frozenset({"acc", "ord", "dep", "wdr", "ins", "rep"})
+"""Prefixes of the streams that are in any view."""
 
 
-def _never(_state: object) -> bool:
+def is_over(state: object) -> bool:
+    """Whether no fact can follow: then nobody needs to keep the state."""
+    match state:
+        case Order(status=status):
+            return status in order.TERMINAL
+        case Payment(status=status):
+            return status != "open"
     return False
 
 
-def _is_order_over(state: Order) -> bool:
-    return state.status in order.TERMINAL
+def shape_of(prefixes: Iterable[str]) -> str:
+    """What states of these streams depend on. Stored ones of another shape are ignored."""
+    return ".".join([str(SHAPE), *(str(FOLDS[prefix].shape) for prefix in sorted(prefixes))])
 
-
-def _is_payment_over(state: Payment) -> bool:
-    return state.status != "open"
-
-
-FAMILIES: Final = {
-    "acc": Family(Account, account.evolve, _never),
-    "ord": Family(Order, order.evolve, _is_order_over),
-    "dep": Family(Payment, payment.evolve, _is_payment_over),
-    "wdr": Family(Payment, payment.evolve, _is_payment_over),
-    "ins": Family(Instrument, instrument.evolve, _never),
-    "rep": Family(ParkedReport, report.evolve, _never),
-}
-"""Prefix of a stream id -> its family. Streams of other prefixes are in no view."""
 
 EVENTS: Final[dict[type[Fact], str]] = {
     order.Placed: "order.placed",
@@ -105,7 +92,7 @@ _COUNTED: Final = frozenset(
 def fold(before: Folded[Any] | None, recorded: Recorded) -> Folded[Any]:
     """The stream after one more fact. Raises UnknownFact, or anything, for one that does not fit."""
     fact = recorded.fact
-    evolve = FAMILIES[recorded.stream[:3]].evolve
+    evolve = FOLDS[recorded.stream[:3]].evolve
     counted = type(fact) in _COUNTED
     if before is None:
         state = evolve(None, fact)
@@ -133,5 +120,5 @@ def fold_all(start: Folded[Any] | None, facts: Iterable[Recorded]) -> Folded[Any
 
 def unpack(codec: Codec, stream: str, packed: bytes) -> Folded[Any]:
     """What `codec.pack_state` made of a stream's `Folded`. Raises JournalDamaged."""
-    kind = FAMILIES[stream[:3]].kind
+    kind = FOLDS[stream[:3]].kind
     return codec.unpack_state(packed, Folded[kind])  # type: ignore[valid-type]

@@ -10,7 +10,7 @@ null here, and `fill` puts them in when a resource is read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from decimal import Decimal, Inexact
 from functools import lru_cache
@@ -23,7 +23,7 @@ from engine.account import Account
 from engine.fact import from_us
 from engine.holdings import Balance, Position
 from engine.instrument import Instrument
-from engine.limits import SECONDS_CACHED_MAX
+from engine.limits import TIMES_CACHED_MAX
 from engine.order import Order, Trade
 from engine.payment import Payment
 from engine.report import ParkedReport
@@ -34,15 +34,10 @@ encode: Final = msgspec.json.Encoder().encode
 # --- values --------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=TIMES_CACHED_MAX)
 def time(at_us: int) -> str:
     """`2026-03-12T14:30:00Z` for microseconds since the epoch; six decimals when no whole second."""
-    seconds, fraction = divmod(at_us, 1_000_000)
-    return f"{_second(seconds)}.{fraction:06d}Z" if fraction else f"{_second(seconds)}Z"
-
-
-@lru_cache(maxsize=SECONDS_CACHED_MAX)
-def _second(seconds: int) -> str:
-    return f"{from_us(seconds * 1_000_000):%Y-%m-%dT%H:%M:%S}"
+    return from_us(at_us).isoformat().replace("+00:00", "Z")
 
 
 def _maybe_time(at_us: int | None) -> str | None:
@@ -131,17 +126,20 @@ class OrderBody(msgspec.Struct, frozen=True):
     filled_at: str | None
     settled_at: str | None
     cancelled_at: str | None
-    trades: list[TradeBody]
+    trades: list[msgspec.Raw]
     created_at: str
     modified_at: str
     client_reference: str | None
     is_cancellable: bool
 
 
-def order_json(state: Order) -> bytes:
-    """An order with its trades. `client_reference` is filled in by who reads it."""
-    terms = state.terms
-    trades = [trade_body(state, trade) for trade in state.trades]
+def order_json(state: Order, trade_of: Callable[[Order, Trade], bytes] | None = None) -> bytes:
+    """An order with its trades. `client_reference` is filled in by who reads it.
+
+    `trade_of` is `trade_json`, or the same from a cache.
+    """
+    terms, trades = state.terms, state.trades
+    trade_of = trade_of or trade_json
     return encode(
         OrderBody(
             terms.order,
@@ -149,7 +147,7 @@ def order_json(state: Order) -> bytes:
             state.status,
             "market",
             terms.purpose,
-            trades[-1].position if trades else None,
+            trades[-1].terms.position if trades else None,
             terms.side,
             OrderInstrument(terms.instrument, terms.instrument_type, terms.symbol, terms.name),
             _maybe(terms.cash_amount),
@@ -164,7 +162,7 @@ def order_json(state: Order) -> bytes:
             _maybe_time(state.filled_at_us),
             _maybe_time(state.settled_at_us),
             _maybe_time(state.cancelled_at_us),
-            trades,
+            [msgspec.Raw(trade_of(state, trade)) for trade in trades],
             time(terms.at_us),
             time(state.modified_at_us),
             None,
@@ -173,10 +171,10 @@ def order_json(state: Order) -> bytes:
     )
 
 
-def trade_body(state: Order, trade: Trade) -> TradeBody:
+def trade_json(state: Order, trade: Trade) -> bytes:
     """One trade of an order."""
     terms = trade.terms
-    return TradeBody(
+    body = TradeBody(
         terms.trade,
         price(terms.price),
         plain(terms.quantity),
@@ -199,11 +197,7 @@ def trade_body(state: Order, trade: Trade) -> TradeBody:
         time(terms.at_us),
         time(trade.modified_at_us),
     )
-
-
-def trade_json(state: Order, trade: Trade) -> bytes:
-    """One trade of an order, alone."""
-    return encode(trade_body(state, trade))
+    return encode(body)
 
 
 # --- accounts ------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from engine.journal import Journal
 from engine.limits import FAULT_CHARACTERS_MAX, SNAPSHOT_EVERY, STATES_CACHED_MAX, VIEW_PAGE_FACTS
 from projections import folds
 from projections.database import FOLDS, QUARANTINE, Views, quarantine_key
-from projections.folds import FAMILIES, Change, Folded
+from projections.folds import PREFIXES, Change, Folded
 from projections.tables import Row, Table
 from projections.view import PageRows, View
 
@@ -61,7 +61,7 @@ class _Page:
         self._views = views
         self._quarantined = quarantined
         self._readers: dict[str, tuple[View, ...]] = {
-            prefix: tuple(view for view in views if prefix in view.streams) for prefix in FAMILIES
+            prefix: tuple(view for view in views if prefix in view.streams) for prefix in PREFIXES
         }
 
     def views_of(self, recorded: Recorded) -> tuple[View, ...]:
@@ -111,7 +111,8 @@ def _account_of(recorded: Recorded, known: Folded[Any] | None) -> str:
     """The account that a stream belongs to, as far as it can be told; "" for none."""
     if recorded.stream.startswith("acc"):
         return recorded.stream
-    for owner in (recorded.fact, getattr(known, "state", None), getattr(known, "terms", None)):
+    state = known.state if known else None
+    for owner in (recorded.fact, state, getattr(state, "terms", None)):
         account = getattr(owner, "account", None)
         if isinstance(account, str):
             return account
@@ -150,19 +151,21 @@ class Runner:
     def catch_up(self, report: Callable[[int, int], None] | None = None) -> int:
         """Runs until every view shows the journal's present head, which it returns.
 
-        `report` is called with (facts that the last view shows, head) after each page.
+        `report` is called with (offset that the last view has come to, head) after each page.
         """
+        self._start()
         head = self._journal.head
-        while min(self._views.offsets().values(), default=head) < head:
+        while (reached := min(self._views.offsets().values(), default=head)) < head:
             self.run_once()
             if report:
-                report(min(self._views.offsets().values()), head)
+                report(reached, head)
+        if report:
+            report(head, head)
         return head
 
     def rebuild(self, name: str, report: Callable[[int, int], None] | None = None) -> int:
         """Empties a view and folds it from the first fact to the present head. Raises KeyError."""
         self._views.reset(name)
-        self._lanes = []
         return self.catch_up(report)
 
     # --- lanes ------------------------------------------------------------------------------------
@@ -258,7 +261,7 @@ class Runner:
         stored: Folded[Any] | None = None
         rows = self._views.query(
             "SELECT body FROM view_folds WHERE stream = ? AND shape = ? AND version <= ?",
-            (stream, folds.SHAPE, version),
+            (stream, folds.shape_of([stream[:3]]), version),
         )
         if rows:
             with contextlib.suppress(JournalDamaged):  # the journal has the truth
@@ -284,7 +287,7 @@ class Runner:
     def _snapshots(self, page: _Page) -> list[Row]:
         """States of streams that have grown past another `SNAPSHOT_EVERY` facts."""
         return [
-            (stream, folds.SHAPE, after.version, self._journal.codec.pack_state(after))
+            (stream, folds.shape_of([stream[:3]]), after.version, self._journal.codec.pack_state(after))
             for stream, after in page.states.items()
             if after.version // SNAPSHOT_EVERY > page.starts[stream] // SNAPSHOT_EVERY
         ]
@@ -294,7 +297,7 @@ class Runner:
         self._quarantined |= page.faults.keys()
         for stream, after in page.states.items():
             lane.states.pop(stream, None)
-            if not FAMILIES[stream[:3]].is_over(after.state):
+            if not folds.is_over(after.state):
                 lane.states[stream] = after
         for stream in list(lane.states)[: max(0, len(lane.states) - STATES_CACHED_MAX)]:
             del lane.states[stream]

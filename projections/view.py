@@ -11,12 +11,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
 
 from engine.fact import Fact
+from engine.order import Order, Trade
 from projections.folds import Change
+from projections.resources import order_json, trade_json
 from projections.tables import Row, Table
 
 
@@ -42,6 +45,17 @@ class PageRows:
         if known is None:  # kept with its state, so that no other state comes to the same identity
             known = self._bodies[id(state)] = state, render(state)
         return known[1]
+
+    def order(self, state: Order) -> bytes:
+        """The body of an order, once."""
+        return self.body(state, self._order)
+
+    def trade(self, state: Order, trade: Trade) -> bytes:
+        """The body of a trade, once; it stays the same while its order moves on."""
+        return self.body(trade, partial(trade_json, state))
+
+    def _order(self, state: Order) -> bytes:
+        return order_json(state, self.trade)
 
 
 class View(ABC):

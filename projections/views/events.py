@@ -15,11 +15,9 @@ from projections.resources import (
     EventResource,
     account_json,
     encode,
-    order_json,
     payment_json,
     position_json,
     time,
-    trade_json,
 )
 from projections.tables import Table
 from projections.view import PageRows, View
@@ -81,15 +79,15 @@ class EventsView(View):
 
 def _order(change: Change, page: PageRows) -> About:
     state = change.after.state
-    data = page.body(state, order_json)
+    data = page.order(state)
     return About(state.terms.order, state.terms.account, change.after.events, data)
 
 
-def _trade(change: Change, _page: PageRows) -> About:
+def _trade(change: Change, page: PageRows) -> About:
     state, fact = change.after.state, change.recorded.fact
     trade = state.trade(fact.trade)  # type: ignore[attr-defined]
     sequence = 1 if trade.status == "executed" else 2
-    return About(trade.terms.trade, state.terms.account, sequence, trade_json(state, trade))
+    return About(trade.terms.trade, state.terms.account, sequence, page.trade(state, trade))
 
 
 def _position(change: Change, _page: PageRows) -> About:

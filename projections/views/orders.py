@@ -10,7 +10,6 @@ from engine import order
 from engine.order import Order
 from projections.folds import Change, Folded
 from projections.listing import Listed, Reader, Where, list_rows, one_row
-from projections.resources import order_json
 from projections.tables import Row, Table
 from projections.view import PageRows, View
 
@@ -63,7 +62,7 @@ def _row(subject: Folded[Order], page: PageRows) -> Row:
         terms.instrument,
         terms.at_us,
         int(state.status not in order.TERMINAL),
-        page.body(state, order_json),
+        page.order(state),
     )
 
 

@@ -65,23 +65,23 @@ def open_access(store: Store, key: MasterKey, clock: Clock) -> Access:
     return Access(store, key, clock, clients, signing, Tokens(ISSUER, signing, clients, clock.seconds))
 
 
-def made(url: str, directory: Path) -> Iterator[Access]:
-    settings = Settings(data=directory, journal_url=url)
-    installation.migrate(settings)
-    store = open_store(url)
+def made(settings: Settings) -> Iterator[Access]:
+    store = open_store(settings.journal_url)
     yield open_access(store, read_key(settings), Clock())
     store.close()
 
 
 @pytest.fixture
 def access(sqlite_url: str, tmp_path: Path) -> Iterator[Access]:
-    yield from made(sqlite_url, tmp_path)
+    settings = Settings(data=tmp_path, journal_url=sqlite_url)
+    installation.migrate(settings)
+    yield from made(settings)
 
 
 @pytest.fixture
-def either(journal_url: str, tmp_path: Path) -> Iterator[Access]:
+def either(installed: Settings) -> Iterator[Access]:
     """On each database in turn."""
-    yield from made(journal_url, tmp_path)
+    yield from made(installed)
 
 
 # --- clients --------------------------------------------------------------------------------------
@@ -330,6 +330,7 @@ FORGED: dict[str, Callable[[Forger], str]] = {
     "lives too long": lambda f: f.with_claims(exp=f.now_s + TOKEN_LIFE_S + 1),
     "exp as text": lambda f: f.with_claims(exp="9999999999"),
     "unknown scope": lambda f: f.with_claims(scope="read root"),
+    "tenant an object": lambda f: f.with_claims(tenant={"a": 1}),
     "scope a list": lambda f: f.with_claims(scope=["read"]),
     "long": lambda f: f.with_claims(jti="x" * TOKEN_BYTES_MAX),
     "a mebibyte": lambda f: f.token() + "x" * 2**20,

@@ -484,9 +484,7 @@ def test_durations(text: str, us: int) -> None:
     assert parse_duration_us(text, "--sandbox-day") == us
 
 
-@pytest.mark.parametrize(
-    "text", ["", "10", "s", "1.5s", "-1s", "01s", "1 s", "1S", "\u0661s", "1s\n"]
-)
+@pytest.mark.parametrize("text", ["", "10", "s", "1.5s", "-1s", "01s", "1 s", "1S", "\u0661s", "1s\n"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(BadSettings, match="--sandbox-day"):
         parse_duration_us(text, "--sandbox-day")
