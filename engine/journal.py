@@ -17,7 +17,6 @@ from hashlib import sha256
 from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
-import sqlalchemy as sa
 from eventsourcing.application import Application
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent, Tracking, Transcoder
 
@@ -311,15 +310,10 @@ class Journal(Application[str]):
 
     def _snapshot(self, fold: Fold[S], stream: str) -> Loaded[S] | None:
         """The stored state of a stream, if there is one of this shape that its fact vouches for."""
-        # By the driver's shortest way: it is the first thing that is asked of every stream.
-        kept = self.datastore.store.query(
-            f"SELECT version, body FROM {self.datastore.tables.snapshots.name}"
-            " WHERE stream = ? AND name = ? ORDER BY version DESC LIMIT 1",
-            [stream, f"{fold.name}@{fold.shape}"],
-        )
-        if not kept:
+        kept = self.datastore.pages.snapshot(stream, f"{fold.name}@{fold.shape}")
+        if kept is None:
             return None
-        version, body = kept[0][0], bytes(kept[0][1])
+        version, body = kept
         rows = self.datastore.pages.stream(stream, after=version - 1, upto=version)
         seal, packed = body[:_SEAL_BYTES], body[_SEAL_BYTES:]
         if not rows or seal != _seal(_digest(rows[0]), packed):

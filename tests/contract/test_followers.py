@@ -217,6 +217,19 @@ def test_f11_contradictions_are_parked_and_repeats_do_nothing(works: Works) -> N
     assert executing.status().faults == {}
 
 
+def test_f11_a_reference_used_for_two_orders_has_one_effect_and_shows(works: Works) -> None:
+    account = works.shop.open()
+    first, second = works.shop.buy(account), works.shop.buy(account)
+    venue = ScriptedVenue()
+    executing = works.execution(venue, sets=NOTHING)
+    works.run(executing, turns=2)
+    venue.say(trade(first), trade(second), said(second, "x2", "ended"))
+    works.run(executing)
+    assert [len(works.order(one).trades) for one in (first, second)] == [1, 0]
+    assert works.order(second).status == "executing"  # not closed without what may be its trade
+    assert list(executing.status().faults) == [second]
+
+
 def test_f11_a_fill_after_a_confirmed_cancel_is_parked(works: Works) -> None:
     account = works.shop.open()
     bought = works.shop.buy(account)
