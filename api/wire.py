@@ -14,6 +14,8 @@ from hashlib import sha256
 from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl, unquote
 
+import msgspec
+
 from api.kinds import ABSENT, FAULTS, Body, Fault, Fields, Number, Rows, Several
 from engine.limits import ID_CHARACTERS_MAX, JSON_DEPTH_MAX, PARAM_FAULTS_MAX
 from engine.refusals import refused
@@ -161,6 +163,8 @@ def _read_fields(
 
 def read_query(query: str, fields: Fields) -> dict[str, Any]:
     """The values of a raw query string by parameter name, defaults filled in. Raises as `read_body`."""
+    if not query and not fields:
+        return {}
     raw: dict[str, Any] = {}
     faults: list[dict[str, str]] = []
     kinds = {field.name: field.kind for field in fields}
@@ -229,6 +233,8 @@ def raise_faults(faults: Sequence[dict[str, str]]) -> NoReturn:
 
 # --- the same request -----------------------------------------------------------------------------
 
+_CANONICAL: Final = msgspec.json.Encoder()
+
 
 def digest(path: Sequence[str], body: Mapping[str, Any]) -> bytes:
     """SHA-256 of a request in canonical form, by which a repeated idempotency key is compared.
@@ -236,17 +242,17 @@ def digest(path: Sequence[str], body: Mapping[str, Any]) -> bytes:
     `path` holds the ids of its path, `body` the values read from it. Spelling does not count: key order,
     blanks, a default written out, `null` for not given, `100` for `100.00`.
     """
-    members = {name: _canonical(value) for name, value in body.items() if value is not None}
-    ordered = sorted(members.items())
-    return sha256(json.dumps([list(path), ordered], separators=(",", ":")).encode()).digest()
+    members = sorted((name, _canonical(value)) for name, value in body.items() if value is not None)
+    return sha256(_CANONICAL.encode((path, members))).digest()
 
 
 def _canonical(value: Any) -> Any:
+    kind = type(value)
+    if kind is str or kind is bool or kind is int:
+        return value
     if isinstance(value, Decimal):
         text = plain(value)
         return text.rstrip("0").rstrip(".") if "." in text else text
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, tuple):
-        return [_canonical(entry) for entry in value]
-    return value
+    return [_canonical(entry) for entry in value]

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import msgspec
@@ -17,6 +18,17 @@ from api.app import App, create_app
 from api.call import Answer, Call, Route
 from api.connection import Timing
 from api.kinds import Field, Rows
+from engine.errors import (
+    JournalDamaged,
+    LeaseLost,
+    OutcomeUnknown,
+    Unavailable,
+    UnknownFact,
+    Unrecordable,
+    VersionConflict,
+    ViewBehind,
+    ViewQuarantined,
+)
 from tests.http_server import Client, Serving, connect, is_closed, read_reply, serving
 
 
@@ -281,6 +293,38 @@ def test_a_bug_says_nothing(client: Client, caplog: pytest.LogCaptureFixture) ->
 HEAD = b"POST /orders/a HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
+FAULTS: dict[type[Exception], tuple[int, str, str | None]] = {
+    Unavailable: (503, "unavailable", "1"),
+    OutcomeUnknown: (503, "unavailable", "1"),
+    VersionConflict: (503, "unavailable", "1"),
+    JournalDamaged: (503, "journal_damaged", "60"),
+    UnknownFact: (503, "journal_damaged", "60"),
+    ViewBehind: (503, "view_behind", "1"),
+    ViewQuarantined: (503, "view_quarantined", "60"),
+    Unrecordable: (500, "server_error", None),
+    LeaseLost: (500, "server_error", None),
+    KeyError: (500, "server_error", None),
+    TimeoutError: (500, "server_error", None),
+    RecursionError: (500, "server_error", None),
+}
+
+
+def test_what_the_machinery_says(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail(call: Call) -> Answer:
+        raise next(kind for kind in FAULTS if kind.__name__ == call.path["kind"])("canary-4711")
+
+    routes = (Route("GET", "/fail/{kind}", fail, None, "Fails."),)
+    with serving(create_app(NO_ENGINE, routes)) as server:
+        client = Client(server.port)
+        for kind, (status, code, retry_after) in FAULTS.items():
+            reply = client.get(f"/fail/{kind.__name__}")
+            assert (reply.status, reply.code) == (status, code), kind
+            assert reply.headers.get("Retry-After") == retry_after
+            assert b"canary" not in reply.body
+        client.close()
+    assert len(caplog.records) == len(FAULTS)
+
+
 RAW = {
     "no HTTP": (b"hello\r\n\r\n", 405),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 405),
@@ -411,6 +455,26 @@ def test_an_idle_connection_stays(hasty_server: Serving) -> None:
     idle.close()
 
 
+def test_a_client_that_takes_no_answer_is_left() -> None:
+    async def much(call: Call) -> Answer:
+        return Answer(200, b"1" * 4_000_000)
+
+    routes = (Route("GET", "/much", much, None, "More than any buffer holds."),)
+    timing = Timing(message_s=0.3, drain_idle_s=0.05)
+    with serving(create_app(NO_ENGINE, routes), timing) as server, connect(server.port) as stream:
+        stream.sendall(b"GET /much HTTP/1.1\r\nHost: a\r\n\r\n")
+        received = stream.recv(10)
+        waited_for = connect(server.port)  # its end shows that the time is over
+        waited_for.sendall(b"GET")
+        assert read_reply(waited_for) is not None
+        waited_for.close()
+        stream.settimeout(0.1)
+        with suppress(ConnectionResetError):
+            while piece := stream.recv(1_000_000):
+                received += piece
+        assert len(received) < 4_000_000
+
+
 # --- stopping -------------------------------------------------------------------------------------
 
 
@@ -449,6 +513,39 @@ def test_stopping_answers_what_was_sent() -> None:
         server.stop()
         with pytest.raises(ConnectionRefusedError):
             connect(server.port)
+
+
+def test_stopping_under_load_drops_nothing() -> None:
+    server = Serving(nullcontext(an_app()), Timing(drain_idle_s=0.05))
+    answered: list[int] = []
+    dropped: list[Exception] = []
+
+    def load() -> None:
+        one = Client(server.port)
+        while True:
+            try:
+                reply = one.get("/orders/a")
+            except ConnectionRefusedError:
+                break  # nothing was sent
+            except Exception as error:
+                dropped.append(error)
+                break
+            answered.append(reply.status)
+            if len(answered) == 200:
+                server.ask_to_stop()
+            if reply.headers.get("Connection") == "close":
+                one.close()
+        one.close()
+
+    threads = [threading.Thread(target=load) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    server.stop()
+    assert dropped == []
+    assert len(answered) >= 200
+    assert set(answered) == {200}
 
 
 def test_stopping_does_not_wait_for_ever() -> None:
