@@ -117,6 +117,8 @@ def serve(
         )
         if "api" in plan.roles and is_sandbox and not _is_loopback(host):
             _refuse(f"a sandbox listens on this machine only, not on {host}: its secrets are printed")
+        if "api" in plan.roles and not _is_loopback(host):
+            _refuse_sandbox_client(settings)
         run(plan)
 
 
@@ -168,6 +170,17 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:  # a name: what it stands for can change
         return False
+
+
+def _refuse_sandbox_client(settings: Settings) -> None:
+    from engine.sandbox import client_file  # noqa: PLC0415
+
+    path = client_file(settings)
+    if path.exists():
+        _refuse(
+            f"{path} holds a client with all rights whose secret was printed: disable it with"
+            " `order-engine client disable`, delete the file, and start again"
+        )
 
 
 def _refuse(message: str) -> NoReturn:
