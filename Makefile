@@ -13,7 +13,7 @@ PORT ?= 8080
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-run: $(VENV)/.installed ## the sandbox on 127.0.0.1:$(PORT): prints a client and a first order to paste
+run: $(VENV)/.installed ## the sandbox on 127.0.0.1:8080: prints a client and a first order to paste
 	@$(RUN)order-engine sandbox --data $(DATA) --port $(PORT)
 
 # Only what it takes to run.
