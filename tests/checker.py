@@ -61,15 +61,17 @@ class Acknowledged:
 
 
 def read(url: str, prefix: str = "") -> tuple[list[Fact], tuple[int, bytes]]:
-    """Every fact by position, and the head row."""
+    """Every fact by position, and the head row, both as they were at one moment."""
     facts = f"""SELECT position, version, stream, n.name, command, body, digest FROM {prefix}journal
         JOIN {prefix}journal_names n ON n.code = {prefix}journal.name ORDER BY position"""
     head = f"SELECT position, digest FROM {prefix}journal_head"
     if url.startswith("sqlite"):
         connection: Any = sqlite.driver().connect(sa.make_url(url).database, timeout=10)
         connection.execute("PRAGMA query_only=ON")
+        connection.execute("BEGIN")
     else:
-        connection = psycopg.connect(url, autocommit=True)
+        connection = psycopg.connect(url)
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     try:
         rows = connection.execute(facts).fetchall()
         position, digest = connection.execute(head).fetchone()
