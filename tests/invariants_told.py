@@ -19,7 +19,7 @@ class Told:
     "deposit.opened") or for it ("order.cancelled", "deposit.completed"). `key` is the whole scope of an
     idempotency key, None without one. Times are one monotonic clock's, in seconds; `answered_s` and
     `status` are None when no answer came. `offset` is Journal-Offset, `body` the answer's bytes and
-    `words` what it says.
+    `words` what it says. `is_definite`: the answer says by its sort that nothing was recorded.
     """
 
     what: str
@@ -32,6 +32,7 @@ class Told:
     is_replay: bool = False
     body: bytes = b""
     words: Mapping[str, Any] | None = None
+    is_definite: bool = False
 
     @property
     def is_done(self) -> bool:
@@ -41,7 +42,7 @@ class Told:
     @property
     def is_refused(self) -> bool:
         """Answered with a refusal, after which nothing may be recorded for it."""
-        return self.status is not None and 400 <= self.status < 500
+        return self.is_definite or (self.status is not None and 400 <= self.status < 500)
 
     def __str__(self) -> str:
         return f"{self.what} {self.id} (answered {self.status}, offset {self.offset})"
