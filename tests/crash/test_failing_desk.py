@@ -135,14 +135,11 @@ def live(journal_url: str, calls: Faults, kind: Kind, in_a_row: int) -> tuple[in
         for first in count(1):
             life = Life(shop, account, first)
             calls.fail(first, in_a_row, kind)
-            with contextlib.suppress(Unavailable):
-                life.go()
+            found += trouble(life, first)
             were_met = calls.were_met
             calls.fail(0, 0, kind)
-            try:
-                life.go()  # storage is back: the same desk goes on, and the keys give what they gave
-            except Refused as refused:
-                found.append(f"call {first}: {refused}")
+            # Storage is back: the same desk goes on, and the keys give what they gave.
+            found += trouble(life, first)
             if life.statuses() != ["cancelled", "settled"]:
                 found.append(f"call {first}: {life.statuses()}")
             told += life.teller.told
@@ -153,6 +150,16 @@ def live(journal_url: str, calls: Faults, kind: Kind, in_a_row: int) -> tuple[in
     found += [] if orders == 2 * first else [f"{orders} orders of {2 * first}"]
     print(f"{first - 1} calls, {kind}, {in_a_row} in a row: {len(books.rows)} facts, {len(told)} told")
     return first - 1, found + books.problems
+
+
+def trouble(life: Life, call: int) -> list[str]:
+    """Goes on with a life until storage fails; what the desk refused that it should not have."""
+    try:
+        with contextlib.suppress(Unavailable):
+            life.go()
+    except Refused as refused:
+        return [f"call {call}: refused: {refused}"]
+    return []
 
 
 CASES: list[tuple[str, Kind, int]] = [
