@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tests import checker, invariants_told
+from tests import checker, invariants_told, invariants_views
 from tests.invariants_life import Lives
 from tests.invariants_money import Money
 from tests.invariants_read import Row, Wrong, rows
@@ -60,6 +60,9 @@ def books(journal_url: str, *, views_url: str | None = None, told: Iterable[Told
     result = judge(facts)
     result.problems[:0] = [f"I7: {problem}" for problem in checker.problems(facts, head)]
     result.problems += complaints(result, told)
+    if views_url and not result.problems:
+        shown = invariants_views.read(views_url)
+        result.problems += invariants_views.problems(shown, result.rows, result.lives, result.money)
     return result
 
 

@@ -57,7 +57,9 @@ class Holding:
 
     position: str
     trades: int = 0
+    buy_trades: int = 0
     unsettled_trades: int = 0
+    cost: Fraction = Fraction(0)
     is_closed: bool = False
 
 
@@ -194,11 +196,22 @@ class Places:
             case "buy_booked" | "sell_booked":
                 last.trades += 1
                 last.unsettled_trades += 1
+                self._note_cost(row, last, is_buy=what == "buy_booked")
             case "buy_settled" | "sell_settled":
                 last.unsettled_trades -= 1
             case "position_closed":
                 last.is_closed = True
                 self.check_positions(row.stream)
+
+    def _note_cost(self, row: Row, holding: Holding, *, is_buy: bool) -> None:
+        """What the units held were bought for; a sell takes its share."""
+        quantity = self.scales.units(row.quantity, row.instrument)
+        held = self.total(row.stream, "units", row.instrument)
+        if is_buy:
+            holding.buy_trades += 1
+            holding.cost += Fraction(row.price) * quantity
+        elif held:
+            holding.cost *= Fraction(held - quantity, held)
 
     def check_positions(self, account: str) -> None:
         """A position is closed exactly when nothing is held and nothing is to settle."""
