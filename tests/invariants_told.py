@@ -75,12 +75,30 @@ def _missing(rows: Sequence[Row], lives: Mapping[str, Life], told: list[Told]) -
             found.append(f"I1: {one}: no such thing is in the journal up to there")
         elif one.what in CREATES and rows[life.first_position - 1].what != one.what:
             found.append(f"I1: {one}: it began as {rows[life.first_position - 1].what}")
-        elif one.words and one.words.get("status") != life.status_at(one.offset):
+        elif (
+            one.words
+            and one.words.get("status") != life.status_at(one.offset)
+            and _is_its_own(rows, one)
+        ):
             said, was = one.words.get("status"), life.status_at(one.offset)
             found.append(f"I1: {one}: {said!r} was answered, the journal says {was!r}")
         elif one.what in CREATES and not _ends_append(rows, one.offset, life.first_position):
             found.append(f"I1: {one}: that is not where its append ends")
     return found
+
+
+def _is_its_own(rows: Sequence[Row], one: Told) -> bool:
+    """Whether the fact at the answer's offset is of the append that it tells of.
+
+    What found nothing to do is answered with the journal's end, which may be about anything.
+    """
+    command = rows[(one.offset or 1) - 1].command
+    for row in reversed(rows[: one.offset]):
+        if row.command != command:
+            return False
+        if row.stream == one.id:
+            return True
+    return False
 
 
 def _ends_append(rows: Sequence[Row], offset: int, first: int) -> bool:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from engine.fact import Envelope, Fact
+from engine import payment
+from engine.fact import Envelope, Fact, StreamAppend
+from engine.journal import Journal
 from engine.stored import engine_codec
 from tests import checker
 from tests.world import World
@@ -26,6 +29,57 @@ class Written(NamedTuple):
 def written(world: World) -> list[Written]:
     """The facts of a world, which takes a new time for each thing that it does."""
     return [Written(fact.at_us, name, fact, fact.at_us) for _, name, fact in world.facts]  # type: ignore[attr-defined]
+
+
+def named_as_streams(facts: Iterable[Written]) -> list[Written]:
+    """The same with ids as the engine makes them: a world's names have no prefixes."""
+    facts = list(facts)
+    ids = {}
+    for one in facts:
+        what = type(one.fact)
+        prefix = next(prefix for kinds, prefix in PREFIXES.items() if what.__module__ in kinds)
+        if what in WITHDRAWN:
+            prefix = "wdr"
+        ids.setdefault(one.stream, f"{prefix}_{one.stream.replace('/', '-')}")
+    return [one._replace(stream=ids[one.stream], fact=_renamed(one.fact, ids)) for one in facts]
+
+
+PREFIXES = {
+    ("engine.account", "engine.holdings"): "acc",
+    ("engine.order",): "ord",
+    ("engine.instrument",): "ins",
+    ("engine.payment",): "dep",
+    ("engine.report",): "rep",
+}
+WITHDRAWN = (payment.WithdrawalOpened, payment.WithdrawalCompleted, payment.WithdrawalFailed)
+
+
+ID_FIELDS = frozenset({"account", "order", "instrument", "deposit", "withdrawal", "subject"})
+
+
+def _renamed(value: Any, ids: Mapping[str, str]) -> Any:
+    """A fact, or the report in it, with its ids exchanged."""
+    fields = {}
+    for name in value.__struct_fields__:
+        field = fields[name] = getattr(value, name)
+        if name in ID_FIELDS:
+            fields[name] = ids.get(field, field)
+        elif name == "report":
+            fields[name] = _renamed(field, ids)
+    return type(value)(**fields)
+
+
+def record(journal: Journal, facts: Iterable[Written]) -> None:
+    """Appends them as they are grouped. Streams keep their order inside an append."""
+    versions: dict[str, int] = {}
+    for append, several in itertools.groupby(facts, key=lambda one: one.append):
+        appends = []
+        for stream, parts in itertools.groupby(several, key=lambda one: one.stream):
+            new = [one.fact for one in parts]
+            appends.append(StreamAppend(stream, versions.get(stream, 0), new))
+            versions[stream] = versions.get(stream, 0) + len(new)
+        envelope = Envelope(append, tenant="tnt", actor="cli_test", command=command_of(append))
+        journal.append(appends, envelope)
 
 
 def command_of(append: int) -> bytes:

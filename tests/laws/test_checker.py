@@ -15,13 +15,12 @@ from msgspec.structs import replace
 
 from engine import holdings, order, payment
 from engine.account import AccountChanged
-from engine.fact import Envelope, StreamAppend
 from engine.journal import Journal, migrate
 from engine.stored import engine_codec
 from tests import checker, invariants
 from tests.invariants import Told
 from tests.laws.runs import Run
-from tests.stored_rows import Written, command_of, sealed, written
+from tests.stored_rows import Written, record, sealed, written
 
 SEEDS = range(12)
 STEPS = 70
@@ -49,15 +48,8 @@ def test_no_valid_journal_is_accused() -> None:
 def test_a_valid_journal_in_a_database_is_sound(journal_url: str) -> None:
     """Read back with a driver alone, the digest chain included."""
     migrate(journal_url)
-    versions: dict[str, int] = {}
     with Journal(journal_url, engine_codec()) as journal:
-        for append, several in itertools.groupby(valid(0), key=lambda one: one.append):
-            appends = []
-            for stream, facts in itertools.groupby(several, key=lambda one: one.stream):
-                news = [one.fact for one in facts]
-                appends.append(StreamAppend(stream, versions.get(stream, 0), news))
-                versions[stream] = versions.get(stream, 0) + len(news)
-            journal.append(appends, Envelope(append, actor="cli_test", command=command_of(append)))
+        record(journal, valid(0))
     books = invariants.books(journal_url)
     assert books.problems == []
     assert len(books.rows) == len(valid(0))

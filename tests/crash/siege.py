@@ -1,0 +1,86 @@
+"""An engine that is killed again and again while its clients go on as if nothing were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from threading import Event
+from typing import Any
+
+from tests import invariants
+from tests.served import (
+    READY_WITHIN_S,
+    Clients,
+    Http,
+    Load,
+    Place,
+    Served,
+    no_order_is_open,
+    serving,
+    views_are_current,
+    wait_until,
+)
+
+LOAD_AT_MOST_S = 0.4
+TERMINAL_WITHIN_S = 30.0
+SHOWN_WITHIN_S = 10.0
+
+
+class Siege:
+    """One place, its clients, and all of its lives."""
+
+    def __init__(self, place: Place, seed: int) -> None:
+        self.place, self.random = place, Random(seed)
+        self.clients = Clients(place, seed)
+        self.accounts: list[str] = []
+        self.ready_after_s: list[float] = []
+
+    def start(self) -> Served:
+        """The next life, ready; what was left open is asked again."""
+        served = Served(self.place)
+        self.ready_after_s.append(served.ready_after_s)
+        http_ = Http(served.port, self.place.token)
+        if not self.accounts:
+            self.accounts = self.clients.set_up(http_, accounts=3)
+        self.clients.ask_open_ones_again(http_)
+        http_.close()
+        return served
+
+    def kill_under_load(self, served: Served) -> None:
+        """Kills all of it, or the main process alone, at a random moment."""
+        how = self.random.choice((served.kill, served.kill, served.kill_main))
+        with served, Load(self.clients, served.port, self.accounts) as load:
+            assert load.answered.wait(READY_WITHIN_S), served.errors()[-2000:]
+            Event().wait(self.random.uniform(0, LOAD_AT_MOST_S))
+            how()
+
+    def problems(self, views_url: str | None = None) -> list[str]:
+        found = invariants.check(self.place.journal_url, views_url=views_url, told=self.clients.told)
+        return found + self.clients.unexpected
+
+    def end_well(self, served: Served) -> float:
+        """Every order comes to its end, the views to the journal's; how long the orders took."""
+        with served:
+            http_ = Http(served.port, self.place.token)
+            took_s = wait_until(
+                "every order terminal",
+                lambda: no_order_is_open(http_, self.accounts),
+                TERMINAL_WITHIN_S,
+            )
+            wait_until("views current", lambda: views_are_current(self.place), SHOWN_WITHIN_S)
+            http_.close()
+            served.stop()
+        return took_s
+
+
+def besieged(place: Place, seed: int) -> Siege:
+    """A place with a client, which has been alive once."""
+    siege = Siege(place, seed)
+    with serving(place):
+        pass
+    return siege
+
+
+def place_in(tmp_path: Path, journal_url: str, **more: Any) -> Place:
+    """A place that does not exist yet."""
+    return Place(tmp_path / "data", journal_url, **more)
