@@ -62,13 +62,15 @@ class Place:
         """Views stand beside the journal: another file, or the same database."""
         return self.journal_url.replace("journal.db", "views.db")
 
+    @property
     def words(self) -> list[str]:
+        """Options of every command that says where the engine is."""
         return ["--data", str(self.data), "--journal-url", self.journal_url]
 
     def make_client(self, tenant: str = "tnt") -> None:
         """A client that may do everything; the first command on an empty place."""
         scopes = [word for scope in ("read", "trade", "operate", "admin") for word in ("--scope", scope)]
-        done = command.run("client", "create", *self.words(), "--tenant", tenant, *scopes, "--json")
+        done = command.run("client", "create", *self.words, "--tenant", tenant, *scopes, "--json")
         assert done.returncode == 0, done.stderr
         made = json.loads(done.stdout)
         self.credentials = made["client_id"], made["client_secret"]
@@ -82,7 +84,16 @@ class Served:
         self._errors = (place.data.parent / f"{place.data.name}.stderr").open("ab")
         started_s = monotonic()
         self.process = subprocess.Popen(
-            [*place.program, "serve", *place.words(), "--port", "0", *place.options],
+            [
+                *place.program,
+                "serve",
+                *place.words,
+                "--views-url",
+                place.views_url,
+                "--port",
+                "0",
+                *place.options,
+            ],
             cwd=command.ROOT,
             env=command.environment(),
             stdout=subprocess.PIPE,
@@ -101,13 +112,14 @@ class Served:
         self.ready_after_s = monotonic() - started_s
 
     def _wait_until_ready(self, deadline: float) -> None:
-        while True:
-            answer = Http(self.port).ask("GET", "/health/ready")
-            if answer is not None and answer.status == 200:
-                return
-            if monotonic() > deadline:
-                raise TimeoutError(f"not ready: {answer}")
-            sleep(LOOK_AGAIN_S)
+        with Http(self.port) as http_:
+            while True:
+                answer = http_.ask("GET", "/health/ready")
+                if answer is not None and answer.status == 200:
+                    return
+                if monotonic() > deadline:
+                    raise TimeoutError(f"not ready: {answer}")
+                sleep(LOOK_AGAIN_S)
 
     def errors(self) -> str:
         """What all lives of this place have written to stderr."""
@@ -195,7 +207,14 @@ class Http:
             self.close()
         return answer
 
+    def __enter__(self) -> Http:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
+        """The next request opens another."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -208,7 +227,8 @@ def token_of(port: int, credentials: tuple[str, str]) -> str:
         "Authorization": f"Basic {basic}",
         "Content-Type": "application/x-www-form-urlencoded",
     }
-    answer = Http(port).ask("POST", "/auth/token", "grant_type=client_credentials", headers)
+    with Http(port) as http_:
+        answer = http_.ask("POST", "/auth/token", "grant_type=client_credentials", headers)
     assert answer is not None
     assert answer.status == 200, answer
     token: str = answer.words["access_token"]
@@ -349,12 +369,12 @@ class Load:
             thread.join()
 
     def _run(self, seed: int) -> None:
-        random, http_ = Random(seed), Http(self._port, self._clients.place.token)
-        while not self._is_over.is_set():
-            if self._step(random, http_) is None:  # the process is gone: that was it for this life
-                break
-            self.answered.set()
-        http_.close()
+        random = Random(seed)
+        with Http(self._port, self._clients.place.token) as http_:
+            while not self._is_over.is_set():
+                if self._step(random, http_) is None:  # the process is gone: that was it for this life
+                    break
+                self.answered.set()
 
     def _step(self, random: Random, http_: Http) -> Answer | None:
         clients, account = self._clients, random.choice(self._accounts)
@@ -404,6 +424,5 @@ def serving(place: Place) -> Iterator[tuple[Served, Http]]:
     place.make_client()
     with Served(place) as served:
         place.token = token_of(served.port, place.credentials)
-        http_ = Http(served.port, place.token)
-        yield served, http_
-        http_.close()
+        with Http(served.port, place.token) as http_:
+            yield served, http_

@@ -1,8 +1,10 @@
 """`order-engine` with a trap: it kills itself at a named point, the n-th time that it comes there.
 
-    python -m tests.crash.points POINT N serve ...
+    python -m tests.crash.points POINT N MARKER serve ...
 
-Only real functions are wrapped, and everything else is the real program; the product has no hook for it.
+MARKER is a file that is made then; where it is, the trap is gone. Only real functions are wrapped, and
+everything else is the real program; the product has no hook for it. Points of those who act in the
+background are set in the child process, which is started with the same trap.
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 from time import sleep
 from typing import Any
 
-from engine import cli
+from engine import cli, cli_serve
 from engine.append import Appender
 from engine.deciding import Decider, Outcome
 from engine.fact import Recorded
@@ -24,21 +27,18 @@ from projections.database import Views
 Wrapped = Callable[..., Any]
 
 
-def die() -> None:
-    """As `kill -9` from outside: nothing is flushed, closed or told."""
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 class Trap:
-    """Springs when it was touched `times` times."""
+    """Springs when it was touched `times` times, once for a marker."""
 
-    def __init__(self, times: int) -> None:
-        self._left = times
+    def __init__(self, times: int, marker: Path) -> None:
+        self._left, self._marker = times, marker
 
     def touch(self) -> None:
+        """Dies if it is time, as by `kill -9` from outside: nothing is flushed, closed or told."""
         self._left -= 1
-        if self._left == 0:
-            die()
+        if self._left == 0 and not self._marker.exists():
+            self._marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def before(
@@ -108,9 +108,11 @@ def before_checkpoint(trap: Trap) -> None:
     before(Views, "move", trap)
 
 
-POINTS: dict[str, Callable[[Trap], None]] = {
+IN_MAIN: dict[str, Callable[[Trap], None]] = {
     "after decide": after_decide,
     "after append, before answer": after_append,
+}
+IN_BACKGROUND: dict[str, Callable[[Trap], None]] = {
     "after start, before venue": after_start,
     "after venue, before recording": after_venue,
     "after settlement is decided": after_settlement,
@@ -144,12 +146,23 @@ def answer_before_commit() -> None:
 
 def main() -> None:
     """Sets the trap and runs the command line."""
-    point, times = sys.argv[1], int(sys.argv[2])
-    del sys.argv[1:3]
+    point, times, marker = sys.argv[1:4]
+    del sys.argv[1:4]
+    is_child, trap = "--child" in sys.argv, Trap(int(times), Path(marker))
     if point == "answer before commit":
         answer_before_commit()
-    else:
-        POINTS[point](Trap(times))
+    elif point in IN_MAIN and not is_child:
+        IN_MAIN[point](trap)
+    elif point in IN_BACKGROUND and is_child:
+        IN_BACKGROUND[point](trap)
+    command = cli_serve._child_command
+
+    def trapped_too(*args: Any) -> list[str]:
+        python, _, module, *words = command(*args)
+        assert module == "engine.cli"
+        return [python, "-m", "tests.crash.points", point, times, marker, *words]
+
+    cli_serve._child_command = trapped_too
     cli.main()
 
 

@@ -39,11 +39,10 @@ class Siege:
         """The next life, ready; what was left open is asked again."""
         served = Served(self.place)
         self.ready_after_s.append(served.ready_after_s)
-        http_ = Http(served.port, self.place.token)
-        if not self.accounts:
-            self.accounts = self.clients.set_up(http_, accounts=3)
-        self.clients.ask_open_ones_again(http_)
-        http_.close()
+        with Http(served.port, self.place.token) as http_:
+            if not self.accounts:
+                self.accounts = self.clients.set_up(http_, accounts=3)
+            self.clients.ask_open_ones_again(http_)
         return served
 
     def kill_under_load(self, served: Served) -> None:
@@ -60,15 +59,13 @@ class Siege:
 
     def end_well(self, served: Served) -> float:
         """Every order comes to its end, the views to the journal's; how long the orders took."""
-        with served:
-            http_ = Http(served.port, self.place.token)
+        with served, Http(served.port, self.place.token) as http_:
             took_s = wait_until(
                 "every order terminal",
                 lambda: no_order_is_open(http_, self.accounts),
                 TERMINAL_WITHIN_S,
             )
             wait_until("views current", lambda: views_are_current(self.place), SHOWN_WITHIN_S)
-            http_.close()
             served.stop()
         return took_s
 

@@ -50,7 +50,7 @@ def test_a_build_that_answers_before_it_commits_is_noticed(
     siege = besieged(place_in(tmp_path, sqlite_url), seed)
     siege.kill_under_load(siege.start())
     siege.place.program = [
-        sys.executable, "-m", "tests.crash.points", "answer before commit", "0",
+        sys.executable, "-m", "tests.crash.points", "answer before commit", "0", str(tmp_path / "none"),
     ]  # fmt: skip
     for _ in range(10):
         siege.kill_under_load(siege.start())

@@ -24,8 +24,8 @@ from tests.served import (
     Served,
     Wish,
     serving,
-    told_of,
     token_of,
+    told_of,
     wait_until,
 )
 
@@ -133,15 +133,15 @@ def test_tenants_do_not_share_keys(served: tuple[Served, Http], place: Place) ->
     (account,) = clients.set_up(http, 1)
     stranger = replace(place)
     stranger.make_client("stranger")
-    theirs = Http(process.port, token_of(process.port, stranger.credentials))
-    (other,) = Clients(stranger, 10).set_up(theirs, 1)
-    mine = clients.ask(http, clients.buy(account, "100.00", key="k"))
-    same = clients.ask(theirs, clients.buy(other, "100.00", key="k"))
+    with Http(process.port, token_of(process.port, stranger.credentials)) as theirs:
+        (other,) = Clients(stranger, 10).set_up(theirs, 1)
+        mine = clients.ask(http, clients.buy(account, "100.00", key="k"))
+        same = clients.ask(theirs, clients.buy(other, "100.00", key="k"))
+        across = clients.ask(theirs, clients.buy(account, "100.00", key="k"))
     assert mine is not None
     assert same is not None
     assert (mine.status, same.status) == (201, 201)
     assert mine.words["id"] != same.words["id"]
-    across = theirs.ask("POST", *clients.buy(account, "100.00", key="k")[1:3], {"Idempotency-Key": "k"})
     assert across is not None
     assert across.status == 404
     assert invariants.check(place.journal_url) == []
@@ -152,12 +152,12 @@ def test_an_answer_lost_in_a_crash_is_given_after_it(place: Place) -> None:
     with serving(place) as (_, http):
         clients = Clients(place, 11)
         (account,) = clients.set_up(http, 1)
-    trap = [sys.executable, "-m", "tests.crash.points", "after append, before answer", "1"]
+    marker = str(place.data / "sprung")
+    trap = [sys.executable, "-m", "tests.crash.points", "after append, before answer", "1", marker]
     wish = clients.buy(account, "100.00", key="lost")
     with Served(replace(place, program=trap)) as dying:
-        assert Http(dying.port, place.token).ask(
-            "POST", wish.path, wish.body, {"Idempotency-Key": "lost"}
-        ) is None  # fmt: skip
+        with Http(dying.port, place.token) as http:
+            assert http.ask("POST", wish.path, wish.body, {"Idempotency-Key": "lost"}) is None
         wait_until("dead", lambda: dying.process.poll() is not None, 10)
     with Served(place) as served:
         answers = at_once(served.port, place.token, [wish] * 3)
