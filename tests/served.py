@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +17,13 @@ from random import Random
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 
-from tests import command, invariants_views
+from engine import installation
+from engine.settings import read_settings
+from tests import invariants_views
 from tests.checker import read
+from tests.crash import points
+from tests.crash.points import Trap
+from tests.crash.processes import context
 from tests.invariants import Told
 
 READY_WITHIN_S = 5.0
@@ -53,7 +57,7 @@ class Place:
     data: Path
     journal_url: str
     options: Sequence[str] = ("--sandbox", "--sandbox-day", "1s")
-    program: Sequence[str] = tuple(command.COMMAND)
+    trap: Trap | None = None
     credentials: tuple[str, str] = ("", "")
     token: str = ""
 
@@ -68,12 +72,12 @@ class Place:
         return ["--data", str(self.data), "--journal-url", self.journal_url]
 
     def make_client(self, tenant: str = "tnt") -> None:
-        """A client that may do everything; the first command on an empty place."""
-        scopes = [word for scope in ("read", "trade", "operate", "admin") for word in ("--scope", scope)]
-        done = command.run("client", "create", *self.words, "--tenant", tenant, *scopes, "--json")
-        assert done.returncode == 0, done.stderr
-        made = json.loads(done.stdout)
-        self.credentials = made["client_id"], made["client_secret"]
+        """A client that may do everything; on an empty place that is the first that happens."""
+        settings = read_settings(data=str(self.data), journal_url=self.journal_url, environ={})
+        installation.migrate(settings)
+        with contextlib.closing(installation.open_installation(settings)) as opened:
+            made = opened.clients.create(tenant, ["read", "trade", "operate", "admin"])
+        self.credentials = made.client.id, made.secret
 
 
 class Served:
@@ -81,34 +85,30 @@ class Served:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self._errors = (place.data.parent / f"{place.data.name}.stderr").open("ab")
+        self.errors_file = place.data.parent / f"{place.data.name}.stderr"
+        words = [
+            "serve", *place.words, "--views-url", place.views_url, "--port", "0", *place.options,
+        ]  # fmt: skip
+        ours, theirs = context.Pipe(duplex=False)
         started_s = monotonic()
-        self.process = subprocess.Popen(
-            [
-                *place.program,
-                "serve",
-                *place.words,
-                "--views-url",
-                place.views_url,
-                "--port",
-                "0",
-                *place.options,
-            ],
-            cwd=command.ROOT,
-            env=command.environment(),
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            start_new_session=True,
+        self.process = context.Process(
+            target=points.serve_forked, args=(words, place.trap, theirs, str(self.errors_file))
         )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        self.process.start()
+        theirs.close()
+        assert self.process.pid is not None
+        self.pid = self.process.pid
         try:
+            with open(ours.fileno(), closefd=False) as out:
+                line = out.readline()
             self.port: int = json.loads(line)["port"]
-            self._wait_until_ready(started_s + READY_WITHIN_S * 6)
+            self._wait_until_ready(started_s + 6 * READY_WITHIN_S)
         except Exception as error:
             self.kill()
-            error.add_note(f"stdout: {line!r}, stderr: {self.errors()[-3000:]}")
+            error.add_note(self.errors()[-3000:])
             raise
+        finally:
+            ours.close()
         self.ready_after_s = monotonic() - started_s
 
     def _wait_until_ready(self, deadline: float) -> None:
@@ -123,50 +123,47 @@ class Served:
 
     def errors(self) -> str:
         """What all lives of this place have written to stderr."""
-        return Path(self._errors.name).read_text(errors="replace")
+        return self.errors_file.read_text(errors="replace")
 
-    def children(self) -> list[int]:
-        """Processes that it started."""
-        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+    @property
+    def is_alive(self) -> bool:
+        return self.process.is_alive()
 
     def kill(self) -> None:
         """SIGKILL to all of it, as a power cut would."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self._end()
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.kill()  # should it have died before it had a group of its own
+        self.process.join(STOPPED_WITHIN_S)
 
     def kill_main(self) -> None:
-        """SIGKILL to the main process alone: what it started must not go on for long without it."""
-        self.process.kill()
-        self.process.wait(STOPPED_WITHIN_S)
-        deadline = monotonic() + STOPPED_WITHIN_S
+        """SIGKILL to the main process alone: what it started must end by itself."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.process.join(STOPPED_WITHIN_S)
         try:
-            while True:
-                os.killpg(self.process.pid, 0)
-                if monotonic() > deadline:
-                    raise TimeoutError("what it started goes on without it")
-                sleep(LOOK_AGAIN_S)
-        except ProcessLookupError:
-            pass
+            wait_until("what it started ends without it", lambda: not self._is_left(), STOPPED_WITHIN_S)
         finally:
             self.kill()
+
+    def _is_left(self) -> bool:
+        """Whether any process of its group runs; one that only waits to be buried does not."""
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                state, _, group, *_ = stat.read_text().rpartition(")")[2].split()
+                if int(group) == self.pid and state != "Z":
+                    return True
+        return False
 
     def stop(self) -> float:
         """SIGTERM; how many seconds it took to end."""
         began_s = monotonic()
-        self.process.terminate()
+        os.kill(self.pid, signal.SIGTERM)
         try:
-            assert self.process.wait(2 * STOPPED_WITHIN_S) == 0, self.errors()[-3000:]
+            self.process.join(2 * STOPPED_WITHIN_S)
+            assert self.process.exitcode == 0, self.errors()[-3000:]
             return monotonic() - began_s
         finally:
             self.kill()
-
-    def _end(self) -> None:
-        self.process.wait(STOPPED_WITHIN_S)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        self._errors.close()
 
     def __enter__(self) -> Served:
         return self

@@ -16,7 +16,7 @@ from tests.served import (
     Place,
     Served,
     no_order_is_open,
-    serving,
+    token_of,
     views_are_current,
     wait_until,
 )
@@ -37,8 +37,12 @@ class Siege:
 
     def start(self) -> Served:
         """The next life, ready; what was left open is asked again."""
+        if not self.place.credentials[0]:
+            self.place.make_client()
         served = Served(self.place)
         self.ready_after_s.append(served.ready_after_s)
+        if not self.place.token:
+            self.place.token = token_of(served.port, self.place.credentials)
         with Http(served.port, self.place.token) as http_:
             if not self.accounts:
                 self.accounts = self.clients.set_up(http_, accounts=3)
@@ -68,14 +72,6 @@ class Siege:
             wait_until("views current", lambda: views_are_current(self.place), SHOWN_WITHIN_S)
             served.stop()
         return took_s
-
-
-def besieged(place: Place, seed: int) -> Siege:
-    """A place with a client, which has been alive once."""
-    siege = Siege(place, seed)
-    with serving(place):
-        pass
-    return siege
 
 
 def place_in(tmp_path: Path, journal_url: str, **more: Any) -> Place:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-import sys
 from pathlib import Path
 from time import monotonic
 
 import pytest
 
 from tests import invariants
-from tests.crash.siege import besieged, place_in
+from tests.crash.points import Trap
+from tests.crash.siege import Siege, place_in
 from tests.served import READY_WITHIN_S
 
 
@@ -28,7 +28,7 @@ def test_nothing_answered_is_lost_to_kill_9(
     journal_url: str, tmp_path: Path, seed: int, kills: int
 ) -> None:
     """No manual step between a kill and the next answer; in the end all books agree."""
-    siege = besieged(place_in(tmp_path, journal_url), seed)
+    siege = Siege(place_in(tmp_path, journal_url), seed)
     began_s = monotonic()
     for number in range(kills):
         siege.kill_under_load(siege.start())
@@ -47,11 +47,9 @@ def test_a_build_that_answers_before_it_commits_is_noticed(
     sqlite_url: str, tmp_path: Path, seed: int
 ) -> None:
     """The control: within a few kills an answered order is missing."""
-    siege = besieged(place_in(tmp_path, sqlite_url), seed)
+    siege = Siege(place_in(tmp_path, sqlite_url), seed)
     siege.kill_under_load(siege.start())
-    siege.place.program = [
-        sys.executable, "-m", "tests.crash.points", "answer before commit", "0", str(tmp_path / "none"),
-    ]  # fmt: skip
+    siege.place.trap = Trap("answer before commit", 0, "")
     for _ in range(10):
         siege.kill_under_load(siege.start())
         found = invariants.check(siege.place.journal_url, told=siege.clients.told)

@@ -11,7 +11,7 @@ from time import monotonic
 import pytest
 
 from tests import invariants
-from tests.crash.siege import besieged, place_in
+from tests.crash.siege import Siege, place_in
 from tests.served import STOPPED_WITHIN_S, Load, Served
 
 
@@ -19,7 +19,7 @@ def stopped_under_load(
     journal_url: str, tmp_path: Path, stop: Callable[[Served], object], times: int
 ) -> tuple[list[str], float]:
     """What went wrong for clients, and how long the slowest stop took."""
-    siege = besieged(place_in(tmp_path, journal_url), seed=16)
+    siege = Siege(place_in(tmp_path, journal_url), seed=16)
     found: list[str] = []
     slowest_s = 0.0
     for _ in range(times):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ import aiohttp
 import pytest
 
 from tests import invariants
+from tests.crash.points import Trap
 from tests.invariants import Told
 from tests.served import (
     Answer,
@@ -152,13 +152,12 @@ def test_an_answer_lost_in_a_crash_is_given_after_it(place: Place) -> None:
     with serving(place) as (_, http):
         clients = Clients(place, 11)
         (account,) = clients.set_up(http, 1)
-    marker = str(place.data / "sprung")
-    trap = [sys.executable, "-m", "tests.crash.points", "after append, before answer", "1", marker]
+    trap = Trap("after append, before answer", 1, str(place.data / "sprung"))
     wish = clients.buy(account, "100.00", key="lost")
-    with Served(replace(place, program=trap)) as dying:
+    with Served(replace(place, trap=trap)) as dying:
         with Http(dying.port, place.token) as http:
             assert http.ask("POST", wish.path, wish.body, {"Idempotency-Key": "lost"}) is None
-        wait_until("dead", lambda: dying.process.poll() is not None, 10)
+        wait_until("dead", lambda: not dying.is_alive, 10)
     with Served(place) as served:
         answers = at_once(served.port, place.token, [wish] * 3)
         assert outcomes(answers) == {"created": 3}
