@@ -1,8 +1,8 @@
 """The command `order-engine` in a process that is forked, with a trap in it if one is wanted.
 
-A trap kills the process at a named point. Only real functions are wrapped, and everything else is the real
-program: the product has no hook for it. Points of those who act in the background are set in the child
-process, which is started as `python -m tests.crash.points TRAP serve ...`.
+A trap kills the process at a named point. Only real functions are wrapped, and everything else is the
+real program: the product has no hook for it. Points of those who act in the background are set in the
+child process, which is started as `python -m tests.crash.points TRAP serve ...`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Trap(NamedTuple):
 class Spring:
     """What a trap does when it is touched."""
 
-    def __init__(self, spring: Spring) -> None:
+    def __init__(self, trap: Trap) -> None:
         self._left, self._marker = trap.times, Path(trap.marker)
 
     def touch(self) -> None:
@@ -70,21 +70,6 @@ def before(
         if is_it(*args, **kwargs):
             spring.touch()
         return original(*args, **kwargs)
-
-    setattr(owner, name, wrapper)
-
-
-def after(
-    owner: Any, name: str, spring: Spring, is_it: Callable[..., bool] = lambda *_, **__: True
-) -> None:
-    """The trap is touched when `owner.name` has done its work, before anybody hears of it."""
-    original: Wrapped = getattr(owner, name)
-
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        result = original(*args, **kwargs)
-        if is_it(*args, **kwargs):
-            spring.touch()
-        return result
 
     setattr(owner, name, wrapper)
 

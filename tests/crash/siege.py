@@ -10,6 +10,7 @@ from typing import Any
 from tests import invariants
 from tests.served import (
     READY_WITHIN_S,
+    STOPPED_WITHIN_S,
     Clients,
     Http,
     Load,
@@ -34,6 +35,7 @@ class Siege:
         self.clients = Clients(place, seed)
         self.accounts: list[str] = []
         self.ready_after_s: list[float] = []
+        self.orphaned: list[Served] = []
 
     def start(self) -> Served:
         """The next life, ready; what was left open is asked again."""
@@ -49,13 +51,22 @@ class Siege:
             self.clients.ask_open_ones_again(http_)
         return served
 
-    def kill_under_load(self, served: Served) -> None:
+    def kill_under_load(self, served: Served, at_most_s: float = LOAD_AT_MOST_S) -> None:
         """Kills all of it, or the main process alone, at a random moment."""
         how = self.random.choice((served.kill, served.kill, served.kill_main))
         with served, Load(self.clients, served.port, self.accounts) as load:
             assert load.answered.wait(READY_WITHIN_S), served.errors()[-2000:]
-            Event().wait(self.random.uniform(0, LOAD_AT_MOST_S))
+            Event().wait(self.random.uniform(0, at_most_s))
             how()
+        self.orphaned += [served] * served.is_orphaned
+
+    def bury(self) -> None:
+        """What main processes had started must have ended without them."""
+        for served in self.orphaned:
+            try:
+                wait_until("an orphan ends", lambda one=served: not one.is_left(), STOPPED_WITHIN_S)
+            finally:
+                served.kill()
 
     def problems(self, views_url: str | None = None) -> list[str]:
         found = invariants.check(self.place.journal_url, views_url=views_url, told=self.clients.told)
@@ -71,6 +82,7 @@ class Siege:
             )
             wait_until("views current", lambda: views_are_current(self.place), SHOWN_WITHIN_S)
             served.stop()
+        self.bury()
         return took_s
 
 
