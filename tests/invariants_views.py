@@ -12,10 +12,7 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
-import psycopg
-import sqlalchemy as sa
-
-from engine import sqlite
+from tests.checker import looking
 from tests.invariants_life import Lives
 from tests.invariants_money import PRICE_PLACES, Money, Order
 from tests.invariants_read import Row, Wrong, money, whole
@@ -74,14 +71,7 @@ def reached(url: str) -> dict[str, int]:
 
 
 def _read(url: str, tables: Mapping[str, str]) -> Shown:
-    if url.startswith("sqlite"):
-        connection: Any = sqlite.driver().connect(sa.make_url(url).database, timeout=10)
-        connection.execute("PRAGMA query_only=ON")
-        connection.execute("BEGIN")
-    else:
-        connection = psycopg.connect(url)
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-    try:
+    with looking(url) as connection:
         return {
             table: [
                 dict(zip(columns.split(", "), map(_value, row), strict=True))
@@ -89,8 +79,6 @@ def _read(url: str, tables: Mapping[str, str]) -> Shown:
             ]
             for table, columns in tables.items()
         }
-    finally:
-        connection.close()
 
 
 def _value(value: Any) -> Any:

@@ -75,7 +75,7 @@ def before(
 
 
 def _is(function: str) -> Callable[..., bool]:
-    """Whether a command's decision is this function of `engine.commands`."""
+    """Whether this function decides a command. (One that is renamed never springs, and the test says so.)"""
 
     def is_it(_: Any, command: Any, *args: Any) -> bool:
         command = getattr(command, "command", command)
@@ -101,7 +101,7 @@ def after_start(spring: Spring) -> None:
 
 def after_venue(spring: Spring) -> None:
     """The venue has executed an order and said so, and it is not recorded."""
-    before(Decider, "_submit", spring, _is("take_report"))
+    before(Decider, "_submit", spring, _is("take_after"))
 
 
 def after_settlement(spring: Spring) -> None:
@@ -175,6 +175,7 @@ def serve_forked(words: Sequence[str], trap: Trap | None, out: Connection, error
     os.dup2(out.fileno(), 1)
     os.dup2(os.open(errors, os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
     out.close()
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
     for name in [name for name in os.environ if name.startswith("ORDER_ENGINE_")]:
         del os.environ[name]
     sys.argv = ["order-engine", *words]

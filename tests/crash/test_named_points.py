@@ -12,7 +12,7 @@ import pytest
 from tests.crash.points import IN_BACKGROUND, IN_MAIN, Trap
 from tests.crash.siege import TERMINAL_WITHIN_S, Siege
 from tests.postgres import GivenServer, PostgresServer
-from tests.served import Load, Place, wait_until
+from tests.served import Http, Load, Place, wait_until
 
 DIES_WITHIN_S = 30.0
 
@@ -40,8 +40,10 @@ def died_in_main(siege: Siege, marker: Path) -> tuple[float, list[str]]:
 def died_in_background(siege: Siege, marker: Path) -> tuple[float, list[str]]:
     """What acts in the background dies, and is started again by the main process, which goes on."""
     with siege.start() as served:
-        with Load(siege.clients, served.port, siege.accounts, threads=1):
-            wait_until("the trap springs", marker.exists, DIES_WITHIN_S)
+        with Http(served.port, siege.place.token) as http_:
+            for cash in ("100.00", "33.37", "5001", "5002", "5003", "250.00", "77.01", "10.00"):
+                siege.clients.ask(http_, siege.clients.buy(siege.accounts[0], cash))
+        wait_until("the trap springs", marker.exists, DIES_WITHIN_S)
         began_s = monotonic()
         siege.end_well(served)
     assert siege.clients.open_wishes == []
@@ -57,7 +59,7 @@ def test_every_order_comes_to_its_end_wherever_the_engine_died(
         directory = tmp_path / point.replace(" ", "_").replace(",", "")
         directory.mkdir()
         marker = directory / "sprung"
-        place = Place(directory / "data", new_url(directory.name), trap=Trap(point, 4, str(marker)))
+        place = Place(directory / "data", new_url(directory.name), trap=Trap(point, 3, str(marker)))
         siege = Siege(place, seed=len(point))
         return (died_in_main if point in IN_MAIN else died_in_background)(siege, marker)
 
