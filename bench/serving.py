@@ -20,6 +20,7 @@ READY_WAIT_S: Final = 30
 STOP_WAIT_S: Final = 15
 """More than the engine promises for either: 5 s and 10 s."""
 SCOPES: Final = ("read", "trade", "operate", "admin")
+INSTRUMENT: Final = "ins_bench"
 PRICE: Final = {"bid": "99.90", "ask": "100.00"}
 
 
@@ -107,7 +108,7 @@ def authorize(call: Caller, client: dict[str, str]) -> None:
 
 
 def furnish(call: Caller, accounts: int, settlement_days: int) -> list[str]:
-    """Lists and prices the instrument `ins_bench`; opens accounts with ample cash. Returns their ids."""
+    """Lists and prices the instrument INSTRUMENT; opens accounts with ample cash. Returns their ids."""
     instrument = {
         "name": "Bench",
         "symbol": "BENCH",
@@ -116,21 +117,22 @@ def furnish(call: Caller, accounts: int, settlement_days: int) -> list[str]:
         "issuer_country": "US",
         "settlement_days": settlement_days,
     }
-    call("PUT", "/instruments/ins_bench", instrument)
+    call("PUT", f"/instruments/{INSTRUMENT}", instrument)
     call("POST", "/prices", [{"symbol": "BENCH", **PRICE}])
     ids = []
     for number in range(accounts):
         account = call("POST", "/accounts", {"name": f"Bench {number}", "base_currency": "USD"})["id"]
         deposits = f"/accounts/{account}/deposits"
-        deposit = call("POST", deposits, {"amount": "900000000.00", "currency": "USD"})["id"]
-        call("POST", f"{deposits}/{deposit}/complete")
+        deposit = call("POST", deposits, {"amount": "900000000.00", "currency": "USD"})
+        if deposit["status"] != "completed":
+            call("POST", f"{deposits}/{deposit['id']}/complete")
         ids.append(account)
     return ids
 
 
 def buys(accounts: Sequence[str], headers: dict[str, str]) -> list[Target]:
     """One small market buy for each account, as bytes around its idempotency key."""
-    wish = {"instrument": "ins_bench", "order_type": "market", "side": "buy", "cash_amount": "100.00"}
+    wish = {"instrument": INSTRUMENT, "order_type": "market", "side": "buy", "cash_amount": "100.00"}
     body = json.dumps(wish)
     common = {"Host": "127.0.0.1", "Content-Type": "application/json", "Content-Length": str(len(body))}
     lines = "".join(f"{name}: {value}\r\n" for name, value in {**common, **headers}.items())
