@@ -111,14 +111,14 @@ def furnish(call: Caller, accounts: int, settlement_days: int) -> list[str]:
     """Lists and prices the instrument INSTRUMENT; opens accounts with ample cash. Returns their ids."""
     instrument = {
         "name": "Bench",
-        "symbol": "BENCH",
+        "symbol": INSTRUMENT,
         "instrument_type": "stock",
         "trading_currency": "USD",
         "issuer_country": "US",
         "settlement_days": settlement_days,
     }
     call("PUT", f"/instruments/{INSTRUMENT}", instrument)
-    call("POST", "/prices", [{"symbol": "BENCH", **PRICE}])
+    call("POST", "/prices", [{"symbol": INSTRUMENT, **PRICE}])
     ids = []
     for number in range(accounts):
         account = call("POST", "/accounts", {"name": f"Bench {number}", "base_currency": "USD"})["id"]
