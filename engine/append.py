@@ -214,7 +214,9 @@ class Appender:
 
     def _may_append(self, append: Append) -> bool:
         """Checks what an append rests on beside its versions; settles it if that is gone."""
-        if append.lease and self._session.lease_epoch(append.lease.name) != append.lease.epoch:
+        if append.is_void:
+            append.error = _void()
+        elif append.lease and self._session.lease_epoch(append.lease.name) != append.lease.epoch:
             append.error = LeaseLost(f"another holder took the lease {append.lease.name}")
         elif append.tracking and not self._session.track(*append.tracking):
             follower, position = append.tracking
@@ -225,21 +227,29 @@ class Appender:
 def _without_clashes(group: Sequence[Append]) -> tuple[list[Append], list[Append]]:
     """Those appends that can share a transaction, and the rest, for the next one.
 
-    Appends that want the same key or command cannot both win; the later one shall find the earlier.
+    Appends that want the same key or command cannot both win; the later one shall find the earlier. What
+    rests on a later one comes later too.
     """
     batch: list[Append] = []
     later: list[Append] = []
     taken: set[object] = set()
     for append in group:
+        if append.is_void:
+            append.error = _void()
+            continue
         wanted: set[object] = {(row.stream, row.version) for row in append.rows}
         if len(wanted) < len(append.rows):
             append.error = VersionConflict("one append names the same version of a stream twice")
             continue
         if append.command is not None:
             wanted.add(append.command)
-        if taken.isdisjoint(wanted):
+        if taken.isdisjoint(wanted) and not any(before in later for before in append.after):
             taken |= wanted
             batch.append(append)
         else:
             later.append(append)
     return batch, later
+
+
+def _void() -> VersionConflict:
+    return VersionConflict("the facts that it was decided on were not recorded")

@@ -6,7 +6,7 @@ appends of everybody in its group.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 from uuid import UUID
@@ -104,6 +104,19 @@ class Datastore:
         self._writer.append(append)
         self.bell.ring()
         return append
+
+    def submit(self, append: Append, done: Callable[[], None]) -> None:
+        """Hands the append to the writer; `done` is called in the writer's thread when it is settled.
+
+        Raises Unavailable when too many wait.
+        """
+
+        def settled() -> None:
+            self.bell.ring()
+            done()
+
+        append.done = settled
+        self._writer.submit(append)
 
     def stream_id(self, originator_id: UUID | str) -> UUID | str:
         """An id as this journal stores it. Raises Unrecordable if it cannot."""

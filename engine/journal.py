@@ -3,7 +3,7 @@
     append   facts for several streams at once, each with the version that it must stand at
     stream   one stream, whole, to a version, or to a time
     read     all facts in the order of their offsets, page by page
-    load     a stream folded into a state: cached, and snapshotted when it is long
+    load     a stream folded into a state, from a snapshot when it is long
 
 An `eventsourcing` application whose domain events are `Recorded` facts with text ids.
 """
@@ -26,10 +26,16 @@ from engine.codec import Codec
 from engine.datastore import Datastore
 from engine.errors import JournalDamaged, Unrecordable, VersionConflict
 from engine.fact import Envelope, Fact, Recorded, StreamAppend
-from engine.limits import PAGE_FACTS, PAGE_FACTS_MAX, SNAPSHOT_EVERY, STATES_CACHED_MAX
+from engine.limits import (
+    APPEND_FACTS_MAX,
+    PAGE_FACTS,
+    PAGE_FACTS_MAX,
+    SNAPSHOT_EVERY,
+    STATES_CACHED_MAX,
+)
 from engine.pages import StoredRow
 from engine.recorder import JournalApplicationRecorder
-from engine.writer import Lease
+from engine.writer import Append, Lease
 
 S = TypeVar("S", bound=msgspec.Struct)
 _SEAL_BYTES: Final = 32
@@ -46,6 +52,10 @@ class Appended(NamedTuple):
     def offset(self) -> int:
         """The offset of the last fact."""
         return self.facts[-1].offset
+
+
+PlacedFact = tuple[Fact, str, int]
+"""(fact, stream, version)."""
 
 
 class Fold(NamedTuple, Generic[S]):
@@ -108,7 +118,6 @@ class Journal(Application[str]):
         self.datastore: Datastore = self.recorder.datastore
         with self.datastore.store.reading() as connection:
             self.meta = schema.check(connection, self.datastore.tables)
-        self._states: _Lru[tuple[str, str], Loaded[Any]] = _Lru(STATES_CACHED_MAX)
         self._ends: _Lru[str, tuple[int, int]] = _Lru(STATES_CACHED_MAX)
 
     def construct_mapper(self) -> Mapper[str]:
@@ -131,31 +140,68 @@ class Journal(Application[str]):
         of the first time come back. `envelope.at_us` is raised to the latest time of the streams.
         Raises VersionConflict, StaleOffset, LeaseLost.
         """
-        command = envelope.command
-        if command is None:
-            raise Unrecordable("an append needs a command id")
         latest_us = max(self._time_at(one.stream, one.expected_version) for one in appends)
         if latest_us > envelope.at_us:
             envelope = msgspec.structs.replace(envelope, at_us=latest_us)
-        events: list[StoredEvent] = []
-        facts: list[tuple[Fact, str, int]] = []
-        inner = msgspec.structs.replace(envelope, command=None)  # the first fact has it in a column
-        for stream, expected_version, new in map(msgspec.structs.astuple, appends):
-            for version, fact in enumerate(new, expected_version + 1):
-                name, body = self.codec.encode(inner, fact)
-                inner = envelope
-                events.append(StoredEvent(stream, version, name, body))
-                facts.append((fact, stream, version))
+        command, facts, events = self._encoded(appends, envelope)
         done = self.recorder.append(events, command=command, tracking=tracking, lease=lease)
-        if done.is_repeat:
-            return Appended(self._of_command(command, done.first, done.count), is_repeat=True)
+        return self.appended(done, facts, envelope)
+
+    def submit(
+        self,
+        appends: Sequence[StreamAppend],
+        envelope: Envelope,
+        done: Callable[[], None],
+        *,
+        after: Sequence[Append] = (),
+        lease: Lease | None = None,
+    ) -> tuple[Append, Sequence[PlacedFact]]:
+        """As `append`, without waiting: `done` is called in another thread when it is settled.
+
+        `after` are appends, submitted before, whose facts these were decided on: if one of them is not
+        recorded, this is refused with VersionConflict. `envelope.at_us` must not be before the latest
+        time of the streams. What was submitted and what became of it are for `appended`.
+        """
+        command, facts, events = self._encoded(appends, envelope)
+        if len(events) > APPEND_FACTS_MAX:
+            raise Unrecordable(f"one append is at most {APPEND_FACTS_MAX} facts")
+        rows = self.datastore.rows(events, command)
+        append = Append(rows, command=command, lease=lease, after=after)
+        self.datastore.submit(append, done)
+        return append, facts
+
+    def appended(self, append: Append, facts: Sequence[PlacedFact], envelope: Envelope) -> Appended:
+        """What a settled append recorded. Raises its error. Reads only what was repeated."""
+        if append.error is not None:
+            raise append.error
+        if append.is_repeat:
+            assert append.command is not None
+            known = self._of_command(append.command, append.first, append.count)
+            return Appended(known, is_repeat=True)
         for _, stream, version in facts:
             self._ends.put(stream, (version, envelope.at_us))
         recorded = [
             Recorded(fact, stream, version, offset, envelope)
-            for (fact, stream, version), offset in zip(facts, done.positions, strict=True)
+            for (fact, stream, version), offset in zip(facts, append.positions, strict=True)
         ]
         return Appended(recorded, is_repeat=False)
+
+    def _encoded(
+        self, appends: Sequence[StreamAppend], envelope: Envelope
+    ) -> tuple[bytes, list[PlacedFact], list[StoredEvent]]:
+        command = envelope.command
+        if command is None:
+            raise Unrecordable("an append needs a command id")
+        events: list[StoredEvent] = []
+        facts: list[PlacedFact] = []
+        inner = msgspec.structs.replace(envelope, command=None)  # the first fact has it in a column
+        for one in appends:
+            for version, fact in enumerate(one.facts, one.expected_version + 1):
+                name, body = self.codec.encode(inner, fact)
+                inner = envelope
+                events.append(StoredEvent(one.stream, version, name, body))
+                facts.append((fact, one.stream, version))
+        return command, facts, events
 
     def recorded(self, command: bytes) -> Sequence[Recorded]:
         """The facts that a command recorded; empty if it has not."""
@@ -242,16 +288,13 @@ class Journal(Application[str]):
 
     # --- states -----------------------------------------------------------------------------------
 
-    def load(self, fold: Fold[S], stream: str) -> Loaded[S]:
-        """The state of a stream as the journal has it now."""
-        key = (fold.name, stream)
-        known: Loaded[S] | None = self._states.get(key)
+    def load(self, fold: Fold[S], stream: str, known: Loaded[S] | None = None) -> Loaded[S]:
+        """The state of a stream as the journal has it now; only what is newer than `known` is read."""
         start = known or self._snapshot(fold, stream) or Loaded()
         facts = self.stream(stream, after=start.version)
         loaded = _folded(fold, start, facts)
         if len(facts) >= SNAPSHOT_EVERY and loaded.state is not None:
-            self._take_snapshot(fold, stream, loaded.state, loaded.version)
-        self._states.put(key, loaded)
+            self.keep_state(fold, stream, loaded)
         return loaded
 
     def load_at(
@@ -281,10 +324,12 @@ class Journal(Application[str]):
         state = self.codec.unpack_state(packed, fold.kind)
         return Loaded(state, row.version, self._decoded(rows)[0].envelope.at_us)
 
-    def _take_snapshot(self, fold: Fold[S], stream: str, state: S, version: int) -> None:
-        table = self.datastore.tables.snapshots
+    def keep_state(self, fold: Fold[S], stream: str, loaded: Loaded[S]) -> None:
+        """Keeps a state of `load`, so that loading it again need not read what it was folded from."""
+        table, version = self.datastore.tables.snapshots, loaded.version
         rows = self.datastore.pages.stream(stream, after=version - 1, upto=version)
-        packed = self.codec.pack_state(state)
+        assert loaded.state is not None
+        packed = self.codec.pack_state(loaded.state)
         row = {
             "stream": stream,
             "version": version,

@@ -27,6 +27,19 @@ APPEND_RETRY_PAUSES_S: Final = (0.0, 0.05, 0.2, 0.5, 1.0, 0.0)
 """Pauses after each try of a group over a broken connection: a server that restarts is back within
 them, and a caller has its answer long before `2 * WRITE_WAIT_S`."""
 
+# --- the desk -----------------------------------------------------------------------------------
+DECIDE_ATTEMPTS_MAX: Final = 12
+"""Decisions of one command before it answers `Unavailable`: each needs another process to have been
+first on the same account, and with three of them a dozen in a row is one case in a thousand."""
+COMMANDS_REMEMBERED_MAX: Final = 20_000
+"""Repeatable commands that a desk knows to be in the journal: a few seconds' worth. An older one that
+comes again is found by the journal itself, at the price of one refused insert."""
+REFERENCE_FRESH_S: Final = 0.5
+"""An instrument or the clock, changed by another process, binds decisions here after this long."""
+CLOCK_STEP_MAX_US: Final = 366 * 86_400 * 1_000_000
+CLOCK_AHEAD_MAX_US: Final = 100 * 366 * 86_400 * 1_000_000
+"""Holiday calendars are known for about so long."""
+
 # --- waiting ------------------------------------------------------------------------------------
 WRITE_WAIT_S: Final = 5.0
 """How long a write waits for the database's write lock before it answers `Unavailable`."""
@@ -51,7 +64,7 @@ PAGE_FACTS: Final = 1_000
 READERS_MAX: Final = 10
 """Pooled reading connections a process; more waits up to `WRITE_WAIT_S`."""
 STATES_CACHED_MAX: Final = 50_000
-"""Folded states, and ends of streams, kept by the journal, least recently used out: about 100 MB."""
+"""Folded states kept by a desk, and ends of streams by a journal, least recently used out: 100 MB."""
 SNAPSHOT_EVERY: Final = 200
 """Facts after which a folded state is stored, so that a cold load reads at most this many."""
 

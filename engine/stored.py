@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from engine import account, holdings, instrument, order, payment, report
+from engine import account, clock, holdings, instrument, order, payment, report
 from engine.codec import Codec, Upcast
 from engine.fact import Fact
 
@@ -49,6 +49,7 @@ STORED: Final[dict[str, type[Fact]]] = {
     "report.parked.1": report.ReportParked,
     "report.booked.1": report.ReportBooked,
     "report.rejected.1": report.ReportRejected,
+    "clock.advanced.1": clock.ClockAdvanced,
 }
 
 UPCASTS: Final[dict[str, Upcast]] = {}

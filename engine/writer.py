@@ -47,9 +47,23 @@ class Append:
     Afterwards either `error` is set, or `first` is the position of the first fact and `count` how many
     follow one another from there. `is_repeat`: the command had been recorded before; the positions
     are those of the first time, and nothing was added.
+
+    `after` are appends, handed in earlier, whose facts this one was decided on: it is recorded only if
+    they were.
     """
 
-    __slots__ = ("command", "count", "done", "error", "first", "is_repeat", "lease", "rows", "tracking")
+    __slots__ = (
+        "after",
+        "command",
+        "count",
+        "done",
+        "error",
+        "first",
+        "is_repeat",
+        "lease",
+        "rows",
+        "tracking",
+    )
 
     def __init__(
         self,
@@ -58,8 +72,10 @@ class Append:
         command: bytes | None = None,
         tracking: tuple[str, int] | None = None,
         lease: Lease | None = None,
+        after: Sequence[Append] = (),
     ) -> None:
         self.rows = rows
+        self.after = after
         self.command = command
         self.tracking = tracking
         self.lease = lease
@@ -73,6 +89,11 @@ class Append:
     def is_plain(self) -> bool:
         """Whether the facts are all there is to it."""
         return self.tracking is None and self.lease is None
+
+    @property
+    def is_void(self) -> bool:
+        """Whether something that it rests on was not recorded as decided."""
+        return any(before.error is not None or before.is_repeat for before in self.after)
 
     @property
     def positions(self) -> range:
@@ -182,4 +203,5 @@ class Writer:
             for append in group:
                 append.error = error if isinstance(error, EngineError) else EngineError(repr(error))
         for append in group:
+            append.after = ()  # else each would keep all that ever went before it
             append.done()

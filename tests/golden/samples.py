@@ -6,7 +6,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from engine import account, holdings, instrument, order, payment, report
+from engine import account, clock, holdings, instrument, order, payment, report
 from engine.fact import Envelope, Fact
 
 AT_US = 1_773_325_800_123_456
@@ -141,4 +141,5 @@ SAMPLES: dict[str, Fact] = {
     "report.parked.1": report.ReportParked(REPORT, "too_dear", AT_US),
     "report.booked.1": report.ReportBooked(AT_US),
     "report.rejected.1": report.ReportRejected(AT_US),
+    "clock.advanced.1": clock.ClockAdvanced(86_400_000_000, AT_US),
 }

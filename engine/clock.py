@@ -1,0 +1,70 @@
+"""The business clock: wall time, and what a sandbox has advanced it by. One stream for the whole engine.
+
+It drives business dates, settlement, maturity and expiry. Price age, tokens, keys and the times of facts
+go by wall time.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Final
+
+import msgspec
+
+from engine.errors import UnknownFact
+from engine.fact import Fact, from_us
+from engine.limits import CLOCK_AHEAD_MAX_US, CLOCK_STEP_MAX_US
+from engine.refusals import invalid
+
+STREAM: Final = "clk_engine"
+
+# --- facts ---------------------------------------------------------------------------------------
+
+
+class ClockAdvanced(Fact, frozen=True):
+    """Business time is `by_us` microseconds further ahead of wall time, for good."""
+
+    by_us: int
+    at_us: int
+
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+class Clock(msgspec.Struct, frozen=True, array_like=True):
+    """`ahead_us`: how far business time is ahead of wall time."""
+
+    ahead_us: int
+    modified_at_us: int
+
+
+def business_time_us(state: Clock | None, at_us: int) -> int:
+    """Business time at a wall time, microseconds since the epoch."""
+    return at_us + (state.ahead_us if state else 0)
+
+
+def business_date(state: Clock | None, at_us: int) -> date:
+    """The business day at a wall time, in UTC."""
+    return from_us(business_time_us(state, at_us)).date()
+
+
+# --- decisions -----------------------------------------------------------------------------------
+
+
+def advance(state: Clock | None, by_us: int, *, at_us: int) -> list[Fact]:
+    """Moves business time forward. Raises Refused `invalid_param` for backward, or too far."""
+    if not 0 < by_us <= CLOCK_STEP_MAX_US:
+        raise invalid("advance", "invalid_value", "more than nothing, at most 366 days at once")
+    if (state.ahead_us if state else 0) + by_us > CLOCK_AHEAD_MAX_US:
+        raise invalid("advance", "invalid_value", "at most 100 years ahead of wall time in all")
+    return [ClockAdvanced(by_us, at_us)]
+
+
+# --- evolve --------------------------------------------------------------------------------------
+
+
+def evolve(state: Clock | None, fact: Fact) -> Clock:
+    """The state after `fact`. Raises UnknownFact for one that cannot follow."""
+    if not isinstance(fact, ClockAdvanced):
+        raise UnknownFact(f"the clock has no {type(fact).__name__}")
+    return Clock((state.ahead_us if state else 0) + fact.by_us, fact.at_us)

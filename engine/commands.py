@@ -1,0 +1,275 @@
+"""What can be asked of the engine: for each, which streams are read, and what the rules make of them.
+
+Every function is a decision (see `deciding`) once all but its scene is given:
+`Command(partial(place_order, firm=firm, ...), ...)`. They raise what the rules refuse. What belongs to
+another tenant is refused like what does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, NamedTuple, Protocol
+
+from engine import account as accounts
+from engine import clock, fees, idempotency, ids, paying, trading
+from engine import instrument as instruments
+from engine import order as orders
+from engine import report as reports
+from engine.account import Account
+from engine.deciding import Changes, Decision, Scene
+from engine.fact import Fact
+from engine.fees import FeeRule
+from engine.ids import IdSource
+from engine.instrument import Instrument, Terms
+from engine.order import Order
+from engine.payment import Kind, Payment
+from engine.pricing import Price
+from engine.refusals import invalid, refused
+from engine.report import ParkedReport, Report
+from engine.wish import Wish
+
+
+class Prices(Protocol):
+    """Where decisions find the latest price of a symbol, without waiting."""
+
+    def latest(self, symbol: str) -> Price | None:
+        """None for one that never had a price."""
+        ...
+
+
+class Firm(NamedTuple):
+    """What decisions need beside streams. An older price than `price_max_age_us` makes an order wait."""
+
+    ids: IdSource
+    prices: Prices
+    fees: Mapping[str, FeeRule]
+    price_max_age_us: int
+
+
+# --- orders ---------------------------------------------------------------------------------------
+
+
+def place_order(
+    scene: Scene, *, firm: Firm, tenant: str, account: str, order: str, instrument: str, wish: Wish
+) -> Decision:
+    """Accepts an order under the new id `order`. Raises Refused as `trading.place` does."""
+    owner = _of_tenant((yield account), tenant)
+    security: Instrument | None = (yield instrument) if _is_id(instrument, "ins") else None
+    terms = security.terms if security else None
+    decided = trading.place(
+        wish,
+        owner,
+        None,
+        security,
+        price=firm.prices.latest(terms.symbol) if terms else None,
+        fee=fees.rule_for(firm.fees, terms.instrument_type) if terms else fees.DEFAULT,
+        order_id=order,
+        business_date=scene.business_date,
+        at_us=scene.at_us,
+    )
+    return _changes({account: decided.account, order: decided.order})
+
+
+def request_cancel(
+    scene: Scene, *, tenant: str, account: str, order: str, request: bytes | None = None
+) -> Decision:
+    """A client's wish to cancel. Raises Refused `not_found`, `order_cancel_forbidden`."""
+    owner = _of_tenant((yield account), tenant)
+    known: Order | None = yield order
+    if owner is None or known is None or known.terms.account != account:
+        known = None
+    decided = trading.request_cancel(known, at_us=scene.at_us, request=request)
+    return _changes({account: decided.account, order: decided.order})
+
+
+def start_execution(scene: Scene, *, firm: Firm, order: str, venue: str) -> Decision:
+    """Sends a waiting order to a venue, under its own id; without a fresh price it waits on.
+
+    It is cancelled instead when nothing can come of it any more.
+    """
+    known: Order | None = yield order
+    if known is None or not orders.can(known, orders.ExecutionStarted):
+        return []
+    owner: Account = yield known.terms.account
+    security: Instrument = yield known.terms.instrument
+    price = firm.prices.latest(security.terms.symbol)
+    if price is None or scene.at_us - price.at_us > firm.price_max_age_us:
+        return _changes({order: orders.make_pending(known, "price_too_old", at_us=scene.at_us)})
+    decided = trading.start_execution(
+        owner, known, security, price, venue=venue, venue_order=order, at_us=scene.at_us
+    )
+    return _changes({known.terms.account: decided.account, order: decided.order})
+
+
+def take_report(scene: Scene, *, firm: Firm, report: Report) -> Decision:
+    """What a venue reports: booked once, or parked. Never refused."""
+    parked_id = parked_report_id(report)
+    parked: ParkedReport | None = yield parked_id
+    known: Order | None = (yield report.order) if _is_id(report.order, "ord") else None
+    owner: Account | None = (yield known.terms.account) if known else None
+    security: Instrument | None = (yield known.terms.instrument) if known else None
+    decided = trading.take(
+        report,
+        owner,
+        known,
+        security,
+        parked,
+        trade_id=firm.ids.new("trd"),
+        position_id=firm.ids.new("pos"),
+        business_date=scene.business_date,
+        at_us=scene.at_us,
+    )
+    account = owner.id if owner else ""
+    return _changes({account: decided.account, report.order: decided.order, parked_id: decided.parked})
+
+
+def settle_trade(scene: Scene, *, order: str, trade: str) -> Decision:
+    """Settles one trade, due by the business date. Raises Refused as `trading.settle_trade` does."""
+    known: Order | None = yield order
+    if known is None:
+        raise refused("not_found", "no such order")
+    owner: Account = yield known.terms.account
+    decided = trading.settle_trade(owner, known, trade, scene.business_date, at_us=scene.at_us)
+    return _changes({owner.id: decided.account, order: decided.order})
+
+
+def resolve_report(scene: Scene, *, parked: str, action: str) -> Decision:
+    """A person's decision about a parked report. Raises Refused as `report.resolve` does."""
+    known: ParkedReport | None = yield parked
+    return _changes({parked: reports.resolve(known, action, at_us=scene.at_us)})
+
+
+def parked_report_id(report: Report) -> str:
+    """The stream of a report, should it be parked: one for each (venue, execution reference)."""
+    digest = idempotency.command_id([report.venue, report.execution_reference])
+    return f"rep_{ids.encode(int.from_bytes(digest, 'big'))}"
+
+
+def report_command_id(report: Report) -> bytes:
+    """The command by which a report is taken: the same for the same (venue, execution reference)."""
+    return idempotency.command_id(["report", report.venue, report.execution_reference])
+
+
+# --- accounts and payments ------------------------------------------------------------------------
+
+
+def open_account(
+    scene: Scene, *, tenant: str, account: str, base_currency: str, funding_currencies: Sequence[str]
+) -> Decision:
+    """Opens an account under the new id `account`. Raises Refused as `account.open_account` does."""
+    yield from ()
+    opened = accounts.open_account(
+        None, account, tenant, base_currency, funding_currencies, at_us=scene.at_us
+    )
+    return _changes({account: opened})
+
+
+STATUS_CHANGES: Final = {
+    "active": accounts.activate,
+    "suspended": accounts.suspend,
+    "closing": accounts.close,
+    "closed": accounts.close,
+}
+"""Status that a client may ask for -> what brings it about. One with holdings is `closing` first."""
+
+
+def change_account(
+    scene: Scene,
+    *,
+    tenant: str,
+    account: str,
+    status: str | None = None,
+    funding_currencies: Sequence[str] | None = None,
+    flags: Mapping[str, bool],
+) -> Decision:
+    """Changes what is given of an account. Raises Refused `not_found`, and as `account.change` does."""
+    known = _found(_of_tenant((yield account), tenant), "account")
+    facts: list[Fact] = []
+    if flags or funding_currencies is not None:
+        facts = accounts.change(known, at_us=scene.at_us, funding_currencies=funding_currencies, **flags)
+    if status is not None:
+        if status not in STATUS_CHANGES:
+            raise invalid("status", "invalid_value", ", ".join(STATUS_CHANGES))
+        for fact in facts:
+            known = accounts.evolve(known, fact)
+        facts = facts + STATUS_CHANGES[status](known, at_us=scene.at_us)
+    return _changes({account: facts})
+
+
+def create_payment(
+    scene: Scene,
+    *,
+    tenant: str,
+    account: str,
+    payment: str,
+    kind: Kind,
+    currency: str,
+    amount: Decimal,
+    request: bytes | None = None,
+) -> Decision:
+    """A deposit or withdrawal under the new id `payment`. Raises Refused as `paying.create` does."""
+    owner = _of_tenant((yield account), tenant)
+    decided = paying.create(
+        owner,
+        None,
+        kind,
+        payment_id=payment,
+        currency=currency,
+        amount=amount,
+        at_us=scene.at_us,
+        request=request,
+    )
+    return _changes({account: decided.account, payment: decided.payment})
+
+
+def end_payment(
+    scene: Scene, *, tenant: str, account: str, payment: str, is_completed: bool
+) -> Decision:
+    """The money has moved, or will not. Raises Refused as `paying.complete` and `paying.fail` do."""
+    owner = _found(_of_tenant((yield account), tenant), "account")
+    known: Payment | None = yield payment
+    if known is not None and known.account != account:
+        known = None
+    if is_completed:
+        decided = paying.complete(owner, known, at_us=scene.at_us)
+    else:
+        decided = paying.fail(known, at_us=scene.at_us)
+    return _changes({account: decided.account, payment: decided.payment})
+
+
+# --- the operator's -------------------------------------------------------------------------------
+
+
+def put_instrument(scene: Scene, *, instrument: str, terms: Terms) -> Decision:
+    """Lists an instrument, or changes it. Raises Refused as `instrument.put` does."""
+    known: Instrument | None = yield instrument
+    return _changes({instrument: instruments.put(known, instrument, terms, at_us=scene.at_us)})
+
+
+def advance_clock(scene: Scene, *, by_us: int) -> Decision:
+    """Moves the sandbox's business time forward. Raises Refused as `clock.advance` does."""
+    known: clock.Clock | None = yield clock.STREAM
+    return _changes({clock.STREAM: clock.advance(known, by_us, at_us=scene.at_us)})
+
+
+# --- helpers --------------------------------------------------------------------------------------
+
+
+def _changes(facts: Mapping[str, list[Fact]]) -> Changes:
+    return [(stream, new) for stream, new in facts.items() if new]
+
+
+def _of_tenant(account: Account | None, tenant: str) -> Account | None:
+    return account if account is not None and account.tenant == tenant else None
+
+
+def _found(thing: Any, what: str) -> Any:
+    if thing is None:
+        raise refused("not_found", f"no such {what}", path=what)
+    return thing
+
+
+def _is_id(text: str, prefix: str) -> bool:
+    """Whether it can be the id of a stream: names from outside may be anything."""
+    return text.startswith(f"{prefix}_") and len(text) <= 64 and text.isascii() and text.isprintable()

@@ -1,0 +1,423 @@
+"""The write path without threads, sockets or clocks of its own: commands in, appends out.
+
+A command is handled by a generator that says what it needs next, a blocking `Call` or a `Wait` for
+appends, and ends with its outcome. Who drives it decides where calls run: `desk.Desk` in its own thread,
+`api.bridge` beside an event loop, the simulation in whatever order its seed says.
+
+Commands are decided at once, on the states as they will be when all that is under way is recorded, and
+handed to the writer without waiting, so that one commit serves many. An append names those that it
+rests on (`after`): the writer refuses it if one of them was not recorded, and it is decided again. An
+answer waits for its own append; a refusal, which has none, waits for all that it rests on, and then
+looks whether the journal has moved on since.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from datetime import date
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from engine import clock
+from engine.clock import Clock
+from engine.errors import Refused, Unavailable, VersionConflict
+from engine.fact import Envelope, Fact, Recorded, StreamAppend
+from engine.journal import Journal, Loaded, PlacedFact
+from engine.limits import (
+    COMMANDS_REMEMBERED_MAX,
+    DECIDE_ATTEMPTS_MAX,
+    REFERENCE_FRESH_S,
+    SNAPSHOT_EVERY,
+    STATES_CACHED_MAX,
+)
+from engine.streams import REFERENCE, fold_of, prefix_of
+from engine.writer import Append, Lease
+
+Changes = list[tuple[str, list[Fact]]]
+"""(stream, new facts) in the order in which they are appended: an account's before its orders'."""
+Decision = Generator[str, Any, Changes]
+"""Yields ids of streams, is sent the state of each (None if it does not exist), returns what changes."""
+
+COMMAND_BYTES: Final = 16
+READS_MAX: Final = 16
+"""Streams that one decision may have to load: it reads five, and some may fall out of the cache."""
+
+
+class Scene:
+    """When a decision is made. `at_us` is wall time, never before the last fact of what was read."""
+
+    __slots__ = ("at_us", "clock")
+
+    def __init__(self, at_us: int, clock: Clock | None) -> None:
+        self.at_us = at_us
+        self.clock = clock
+
+    @property
+    def business_time_us(self) -> int:
+        """Business time, microseconds since the epoch."""
+        return clock.business_time_us(self.clock, self.at_us)
+
+    @property
+    def business_date(self) -> date:
+        """The business day, in UTC."""
+        return clock.business_date(self.clock, self.at_us)
+
+
+def new_command_id() -> bytes:
+    """An id for a command that nobody can repeat."""
+    return secrets.token_bytes(COMMAND_BYTES)
+
+
+class Command(msgspec.Struct, frozen=True):
+    """Something that is to be decided once.
+
+    `decide` may be called several times and must have no effects. `id` is on the facts; one that comes
+    from outside, and so may come again, `is_repeatable`: what it recorded the first time is then its
+    outcome, if `check_repeat` (given those facts) does not raise Refused. The other words go into the
+    envelope.
+    """
+
+    decide: Callable[[Scene], Decision]
+    tenant: str | None
+    actor: str
+    id: bytes = msgspec.field(default_factory=new_command_id)
+    is_repeatable: bool = False
+    check_repeat: Callable[[Sequence[Recorded]], None] | None = None
+    request_id: str | None = None
+    cause: int | None = None
+    reason: str | None = None
+
+
+class Outcome(NamedTuple):
+    """What became of a command.
+
+    `states`: every stream read or changed, by id, as it is after it (after the first time, for a
+    repeat). `facts` are empty when there was nothing to do; `offset` is then the journal's end.
+    """
+
+    states: Mapping[str, Any]
+    facts: Sequence[Recorded]
+    is_repeat: bool
+    offset: int
+
+
+class Call(NamedTuple):
+    """Blocking work, of which the driver sends back the result, or throws in the error."""
+
+    work: Callable[[], Any]
+
+
+class Wait(NamedTuple):
+    """To go on once all of these are settled."""
+
+    pending: Sequence[Pending]
+
+
+Steps = Generator[Call | Wait, Any, Outcome]
+
+
+class Pending:
+    """An append that was handed in, the states it leads to, and who waits for it."""
+
+    __slots__ = ("after", "append", "command", "entries", "envelope", "facts", "is_settled", "waiters")
+
+    def __init__(self, command: Command, envelope: Envelope) -> None:
+        self.command = command
+        self.envelope = envelope
+        self.append: Append
+        self.facts: Sequence[PlacedFact] = ()
+        self.after: dict[str, Loaded[Any]] = {}
+        self.entries: dict[str, _Entry] = {}
+        self.is_settled = False
+        self.waiters: list[Callable[[], None]] = []
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether what rests on it has to be decided again."""
+        return self.append.error is not None or self.append.is_repeat
+
+
+class _Entry:
+    """A stream as it will be when `tip`, the last append to it that is under way, is recorded."""
+
+    __slots__ = ("checked_s", "loaded", "tip")
+
+    def __init__(self, loaded: Loaded[Any], checked_s: float) -> None:
+        self.loaded = loaded
+        self.checked_s = checked_s
+        self.tip: Pending | None = None
+
+
+class _Decided(NamedTuple):
+    scene: Scene
+    read: dict[str, Loaded[Any]]
+    tips: list[Pending]
+    changes: Changes
+    refusal: Refused | None
+
+
+class Decider:
+    """Handles commands on one journal. For one thread; `on_settled` is called in the writer's.
+
+    The driver then has to call `settle` in the thread of the decider. `now_us` is wall time in
+    microseconds, `monotonic` seconds of any origin. With a `lease`, appends of a holder that has lost it
+    are refused.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        on_settled: Callable[[Pending], None],
+        *,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.lease: Lease | None = None
+        self.snapshots: list[tuple[str, Loaded[Any]]] = []
+        """States that are worth keeping (`Journal.keep_state`), for the driver to take and clear."""
+        self._journal = journal
+        self._on_settled = on_settled
+        self._now_us = now_us
+        self._monotonic = monotonic
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._commands: OrderedDict[bytes, Pending | None] = OrderedDict()
+
+    def handle(self, command: Command) -> Steps:
+        """Decides a command and has it recorded.
+
+        Raises what the decision refuses, and Unavailable, OutcomeUnknown, LeaseLost, JournalDamaged.
+        """
+        caught_up: dict[str, int] = {}
+        outcome: Outcome | None = None
+        for _ in range(DECIDE_ATTEMPTS_MAX):
+            if command.is_repeatable and command.id in self._commands:
+                outcome = yield from self._repeat(command)
+            if outcome is None:
+                decided = yield from self._decide(command)
+                if decided.changes:
+                    outcome = yield from self._record(command, decided)
+                elif (yield from self._stands(decided, caught_up)):
+                    outcome = yield from self._answer(command, decided)
+            if outcome is not None:
+                return outcome
+        raise Unavailable("others have changed the same account first, too often")
+
+    def settle(self, pending: Pending) -> None:
+        """Takes note of what became of an append, and lets those go on who wait for it."""
+        if pending.is_settled:
+            return
+        pending.is_settled = True
+        has_failed = pending.has_failed
+        for stream, entry in pending.entries.items():
+            if has_failed:
+                if self._entries.get(stream) is entry:
+                    del self._entries[stream]
+            elif entry.tip is pending:
+                entry.tip = None
+        if not has_failed:
+            self.snapshots += [
+                (stream, loaded)
+                for stream, loaded in pending.after.items()
+                if loaded.version % SNAPSHOT_EVERY < self._grown(pending, stream)
+                and loaded.version >= SNAPSHOT_EVERY
+            ]
+        if pending.command.is_repeatable:
+            self._remember(pending.command.id, None, is_known=not pending.append.error)
+        for resume in pending.waiters:
+            resume()
+
+    @staticmethod
+    def _grown(pending: Pending, stream: str) -> int:
+        return sum(1 for _, other, _ in pending.facts if other == stream)
+
+    # --- deciding ---------------------------------------------------------------------------------
+
+    def _decide(self, command: Command) -> Generator[Call, Any, _Decided]:
+        """Runs the decision, in one go, on states that are all at hand."""
+        for _ in range(READS_MAX):
+            missing = self._missing(clock.STREAM)
+            if missing is None:
+                decided = self._decided(command)
+                if isinstance(decided, _Decided):
+                    return decided
+                missing = decided
+            stream = missing
+            entry = self._entries.get(stream)
+            known = entry.loaded if entry and entry.tip is None else None
+            loaded = yield Call(partial(self._journal.load, fold_of(stream), stream, known))
+            self._learn(stream, loaded)
+        raise Unavailable("the states of a decision do not stay in the cache")
+
+    def _decided(self, command: Command) -> _Decided | str:
+        """What is decided, or the stream that has to be loaded first."""
+        scene = Scene(self._now_us(), self._entries[clock.STREAM].loaded.state)
+        read: dict[str, Loaded[Any]] = {}
+        tips: dict[int, Pending] = {}
+        decision = command.decide(scene)
+        refusal, changes = None, []
+        try:
+            stream = next(decision)
+            while True:
+                if missing := self._missing(stream):
+                    decision.close()
+                    return missing
+                entry = self._entries[stream]
+                read[stream] = loaded = entry.loaded
+                if entry.tip is not None:
+                    tips[id(entry.tip)] = entry.tip
+                scene.at_us = max(scene.at_us, loaded.at_us)
+                stream = decision.send(loaded.state)
+        except StopIteration as done:
+            changes = done.value
+        except Refused as error:
+            refusal = error
+        return _Decided(scene, read, list(tips.values()), changes, refusal)
+
+    def _missing(self, stream: str) -> str | None:
+        """The stream, if it is not known, or not well enough."""
+        entry = self._entries.get(stream)
+        if entry is None:
+            return stream
+        self._entries.move_to_end(stream)
+        if prefix_of(stream) in REFERENCE and entry.tip is None:
+            now_s = self._monotonic()
+            if now_s - entry.checked_s > REFERENCE_FRESH_S:
+                entry.checked_s = now_s  # one looks; the others go on meanwhile
+                return stream
+        return None
+
+    def _learn(self, stream: str, loaded: Loaded[Any]) -> None:
+        entry = self._entries.get(stream)
+        if entry is None or loaded.version > entry.loaded.version:
+            self._put(stream, _Entry(loaded, self._monotonic()))
+
+    def _put(self, stream: str, entry: _Entry) -> None:
+        self._entries[stream] = entry
+        if len(self._entries) > STATES_CACHED_MAX:
+            self._entries.popitem(last=False)
+
+    # --- recording --------------------------------------------------------------------------------
+
+    def _submit(self, command: Command, decided: _Decided) -> Pending:
+        at_us = decided.scene.at_us
+        envelope = Envelope(
+            at_us,
+            decided.scene.business_date,
+            command.tenant,
+            command.actor,
+            command.id,
+            command.request_id,
+            command.cause,
+            command.reason,
+        )
+        pending = Pending(command, envelope)
+        appends = []
+        for stream, facts in decided.changes:
+            state, version, _ = decided.read.get(stream, Loaded())
+            evolve = fold_of(stream).evolve
+            appends.append(StreamAppend(stream, version, facts))
+            for fact in facts:
+                state = evolve(state, fact)
+            pending.after[stream] = Loaded(state, version + len(facts), at_us)
+        pending.append, pending.facts = self._journal.submit(
+            appends,
+            envelope,
+            partial(self._on_settled, pending),
+            after=[tip.append for tip in decided.tips],
+            lease=self.lease,
+        )
+        for stream, loaded in pending.after.items():
+            entry = self._entries.get(stream)
+            if entry is None:
+                entry = _Entry(loaded, self._monotonic())
+                self._put(stream, entry)
+            entry.loaded, entry.tip = loaded, pending
+            pending.entries[stream] = entry
+        if command.is_repeatable:
+            self._remember(command.id, pending)
+        return pending
+
+    def _record(
+        self, command: Command, decided: _Decided
+    ) -> Generator[Call | Wait, Any, Outcome | None]:
+        """Has it appended; None if it has to be decided again."""
+        pending = self._submit(command, decided)
+        yield Wait((pending,))
+        if pending.append.is_repeat:
+            return (yield from self._repeat(command))
+        if isinstance(pending.append.error, VersionConflict):
+            return None
+        done = self._journal.appended(pending.append, pending.facts, pending.envelope)
+        states = {stream: loaded.state for stream, loaded in (decided.read | pending.after).items()}
+        return Outcome(states, done.facts, is_repeat=False, offset=done.offset)
+
+    def _answer(self, command: Command, decided: _Decided) -> Generator[Call | Wait, Any, Outcome]:
+        """The outcome of what records nothing, unless the command has recorded something before."""
+        repeat = (yield from self._repeat(command)) if command.is_repeatable else None
+        if repeat is not None:
+            return repeat
+        if decided.refusal is not None:
+            raise decided.refusal
+        states = {stream: loaded.state for stream, loaded in decided.read.items()}
+        head = yield Call(lambda: self._journal.head)
+        return Outcome(states, (), is_repeat=False, offset=head)
+
+    def _stands(self, decided: _Decided, caught_up: dict[str, int]) -> Generator[Call | Wait, Any, bool]:
+        """Whether what was decided without new facts is true of the journal.
+
+        All that it rests on must be recorded, and no state older than the journal was after the command
+        came (`caught_up`: stream -> version it had then).
+        """
+        if decided.tips:
+            yield Wait(decided.tips)
+            if any(tip.has_failed for tip in decided.tips):
+                return False
+        unseen = [stream for stream in decided.read if stream not in caught_up]
+        if unseen:
+            for stream, loaded in (yield Call(partial(self._loaded, unseen, decided.read))):
+                self._learn(stream, loaded)
+                caught_up[stream] = loaded.version
+        return all(loaded.version >= caught_up[stream] for stream, loaded in decided.read.items())
+
+    def _loaded(
+        self, streams: Iterable[str], known: Mapping[str, Loaded[Any]]
+    ) -> list[tuple[str, Loaded[Any]]]:
+        load = self._journal.load
+        return [(stream, load(fold_of(stream), stream, known[stream])) for stream in streams]
+
+    # --- repeating --------------------------------------------------------------------------------
+
+    def _remember(self, command: bytes, pending: Pending | None, *, is_known: bool = True) -> None:
+        self._commands.pop(command, None)
+        if is_known:
+            self._commands[command] = pending
+            if len(self._commands) > COMMANDS_REMEMBERED_MAX:
+                self._commands.popitem(last=False)
+
+    def _repeat(self, command: Command) -> Generator[Call | Wait, Any, Outcome | None]:
+        """What a command recorded the first time; None if it has not."""
+        pending = self._commands.get(command.id)
+        if pending is not None:
+            yield Wait((pending,))
+        facts, states = yield Call(partial(self._first_time, command.id))
+        if not facts:
+            self._commands.pop(command.id, None)
+            return None
+        if command.check_repeat is not None:
+            command.check_repeat(facts)
+        return Outcome(states, facts, is_repeat=True, offset=facts[-1].offset)
+
+    def _first_time(self, command: bytes) -> tuple[Sequence[Recorded], dict[str, Any]]:
+        facts = self._journal.recorded(command)
+        versions = {recorded.stream: recorded.version for recorded in facts}
+        load_at = self._journal.load_at
+        states = {
+            stream: load_at(fold_of(stream), stream, version=version).state
+            for stream, version in versions.items()
+        }
+        return facts, states

@@ -1,0 +1,122 @@
+"""The write path for one thread that waits: followers, the command line, tests."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from engine.deciding import Call, Command, Decider, Decision, Outcome, Pending, Scene, Steps
+from engine.errors import EngineError, OutcomeUnknown
+from engine.journal import Journal
+from engine.streams import fold_of
+from engine.writer import ANSWER_WAIT_S, Lease
+
+__all__ = ["Command", "Decision", "Desk", "Outcome", "Scene"]
+
+
+class Desk:
+    """Decides commands and has them recorded; many at once share a commit. For one thread.
+
+    `lease`: appends are refused once another holder has taken it.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        lease: Lease | None = None,
+    ) -> None:
+        self.journal = journal
+        self._settled: SimpleQueue[Pending] = SimpleQueue()
+        self._decider = Decider(journal, self._settled.put, now_us=now_us)
+        self._decider.lease = lease
+
+    @property
+    def lease(self) -> Lease | None:
+        """The right under which it acts, if it needs one."""
+        return self._decider.lease
+
+    @lease.setter
+    def lease(self, lease: Lease | None) -> None:
+        self._decider.lease = lease
+
+    def do(self, command: Command) -> Outcome:
+        """Decides and records one command. Raises Refused, or what `Decider.handle` raises."""
+        answer = self.do_all([command])[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def do_all(self, commands: Sequence[Command]) -> list[Outcome | Exception]:
+        """Outcome or error of each, in their order. They are decided in that order too."""
+        answers: dict[int, Outcome | Exception] = {}
+        ready: deque[tuple[int, Steps]] = deque(
+            (place, self._decider.handle(command)) for place, command in enumerate(commands)
+        )
+        while len(answers) < len(commands):
+            while ready:
+                place, steps = ready.popleft()
+                answer = self._advance(steps, partial(ready.append, (place, steps)))
+                if answer is not None:
+                    answers[place] = answer
+            if len(answers) < len(commands):
+                try:
+                    self._decider.settle(self._settled.get(timeout=ANSWER_WAIT_S))
+                except Empty:
+                    late = OutcomeUnknown("the database has not answered in time")
+                    return [answers.get(place, late) for place in range(len(commands))]
+        self._take_snapshots()
+        return [answers[place] for place in range(len(commands))]
+
+    def state(self, stream: str) -> Any:
+        """A stream's state as the journal has it now; None if it does not exist."""
+        return self.journal.load(fold_of(stream), stream).state
+
+    def _advance(self, steps: Steps, resume: Callable[[], None]) -> Outcome | Exception | None:
+        """Runs a command until it has to wait; its outcome, if it came to an end."""
+        send: Callable[[], Any] = partial(next, steps)
+        while True:
+            try:
+                step = send()
+            except StopIteration as done:
+                outcome: Outcome = done.value
+                return outcome
+            except Exception as error:  # noqa: BLE001  each command has its own answer
+                return error
+            if isinstance(step, Call):
+                try:
+                    send = partial(steps.send, step.work())
+                except Exception as error:  # noqa: BLE001  the command's to handle
+                    send = partial(steps.throw, error)
+            elif wait_for(step.pending, resume):
+                return None
+            else:
+                send = partial(next, steps)
+
+    def _take_snapshots(self) -> None:
+        for stream, loaded in self._decider.snapshots:
+            with suppress(EngineError):  # it can be made from the facts at any time
+                self.journal.keep_state(fold_of(stream), stream, loaded)
+        self._decider.snapshots.clear()
+
+
+def wait_for(pending: Sequence[Pending], resume: Callable[[], None]) -> bool:
+    """Has `resume` called once all are settled; False if they are already, and it will not be."""
+    open_ones = [one for one in pending if not one.is_settled]
+    left = len(open_ones)
+
+    def count_down() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            resume()
+
+    for one in open_ones:
+        one.waiters.append(count_down)
+    return bool(open_ones)

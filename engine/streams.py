@@ -1,0 +1,34 @@
+"""Every kind of stream by the prefix of its ids: how it is folded into which state."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from engine import account, clock, instrument, order, payment, report
+from engine.journal import Fold
+
+FOLDS: Final[dict[str, Fold[Any]]] = {
+    "acc": Fold("account", 1, account.Account, account.evolve),
+    "ord": Fold("order", 1, order.Order, order.evolve),
+    "ins": Fold("instrument", 1, instrument.Instrument, instrument.evolve),
+    "dep": Fold("payment", 1, payment.Payment, payment.evolve),
+    "wdr": Fold("payment", 1, payment.Payment, payment.evolve),
+    "rep": Fold("parked_report", 1, report.ParkedReport, report.evolve),
+    "clk": Fold("clock", 1, clock.Clock, clock.evolve),
+}
+"""Prefix -> fold. A fold's number is raised when its state's shape or meaning changes: snapshots of the
+old one are then ignored."""
+
+REFERENCE: Final = frozenset({"ins", "clk"})
+"""Streams that decisions read and hardly ever write: no conflict tells that they have moved on, so they
+are looked at again when known for longer than REFERENCE_FRESH_S."""
+
+
+def prefix_of(stream: str) -> str:
+    """`ord` of `ord_...`."""
+    return stream.partition("_")[0]
+
+
+def fold_of(stream: str) -> Fold[Any]:
+    """How a stream is folded. Raises KeyError for an id of no known kind."""
+    return FOLDS[prefix_of(stream)]

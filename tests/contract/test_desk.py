@@ -1,0 +1,127 @@
+"""The desk: many commands at once, several desks on one journal, repeats and refusals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+
+from engine import commands
+from engine.desk import Outcome
+from engine.errors import Refused
+from tests import checker
+from tests.desks import INSTRUMENT, TENANT, Shop, open_shop
+
+
+@pytest.fixture
+def shop(journal_url: str) -> Iterator[Shop]:
+    with open_shop(journal_url) as shop:
+        yield shop
+
+
+@pytest.fixture
+def other(shop: Shop, journal_url: str) -> Iterator[Shop]:
+    """Another process, as far as caches go."""
+    with open_shop(journal_url) as other:
+        yield other
+
+
+def codes(answers: list[Outcome | Exception]) -> Counter[str]:
+    return Counter(
+        answer.code if isinstance(answer, Refused) else type(answer).__name__ for answer in answers
+    )
+
+
+def balance(shop: Shop, account: str) -> tuple[str, str]:
+    known = shop.desk.state(account).holdings.balance("USD")
+    return str(known.total), str(known.reserved)
+
+
+def test_an_order_lives(shop: Shop) -> None:
+    account = shop.open()
+    order = shop.buy(account)
+    assert balance(shop, account) == ("1000.00", "100.00")
+    shop.execute(order)
+    assert balance(shop, account) == ("900.50", "0.00")
+    shop.settle(order)
+    known = shop.desk.state(order)
+    assert (known.status, known.traded_quantity, known.fees) == (
+        "settled",
+        Decimal("0.99"),
+        Decimal("0.50"),
+    )
+    assert [recorded.version for recorded in shop.journal.stream(order)] == list(range(1, 7))
+
+
+def test_conflicting_buys_get_exactly_what_there_is(shop: Shop, journal_url: str) -> None:
+    account = shop.open("1050.00")
+    answers = shop.desk.do_all([shop.buying(account) for _ in range(30)])
+    assert codes(answers) == {"Outcome": 10, "insufficient_funds": 20}
+    assert codes(answers[:10]) == {"Outcome": 10}
+    assert balance(shop, account) == ("1050.00", "1000.00")
+    assert checker.problems(*checker.read(journal_url)) == []
+
+
+def test_two_desks_share_an_account(shop: Shop, other: Shop) -> None:
+    account = shop.open("1000.00")
+    answers: list[Outcome | Exception] = []
+    for _ in range(3):
+        for one in (shop, other):
+            answers += one.desk.do_all([one.buying(account) for _ in range(2)])
+    assert codes(answers) == {"Outcome": 10, "insufficient_funds": 2}
+
+
+def test_nobody_is_refused_after_a_deposit_elsewhere(shop: Shop, other: Shop) -> None:
+    account = shop.open("0")
+    assert codes(shop.desk.do_all([shop.buying(account)])) == {"insufficient_funds": 1}
+    other.deposit(account, "100.00")
+    assert codes(shop.desk.do_all([shop.buying(account)])) == {"Outcome": 1}
+
+
+def test_the_same_command_is_one_order(shop: Shop, other: Shop) -> None:
+    account = shop.open("100.00")
+    answers = shop.desk.do_all([shop.buying(account, key="k") for _ in range(10)])
+    answers += shop.desk.do_all([shop.buying(account, key="k")])
+    answers += other.desk.do_all([other.buying(account, key="k")])
+    outcomes = [answer for answer in answers if isinstance(answer, Outcome)]
+    assert [outcome.is_repeat for outcome in outcomes] == [False] + [True] * 11
+    assert len({outcome.offset for outcome in outcomes}) == 1
+    placed = {repr(sorted(outcome.states.items())[-1]) for outcome in outcomes}
+    assert len(placed) == 1
+
+
+def test_a_change_elsewhere_is_seen_before_it_is_refused(shop: Shop, other: Shop) -> None:
+    account = shop.open()
+    order = shop.buy(account)
+    other.execute(order)
+    with pytest.raises(Refused, match="filled"):
+        shop.do(commands.request_cancel, tenant=TENANT, account=account, order=order)
+
+
+def test_other_tenants_see_nothing(shop: Shop) -> None:
+    account = shop.open()
+    order = shop.buy(account)
+    with pytest.raises(Refused, match="no such order"):
+        shop.do(commands.request_cancel, tenant="another", account=account, order=order)
+
+
+def test_a_long_account_is_snapshotted_while_it_is_warm(shop: Shop, other: Shop) -> None:
+    account = shop.open("100000.00")
+    for _ in range(5):
+        shop.desk.do_all([shop.buying(account, "2.00") for _ in range(50)])
+    table = shop.journal.datastore.tables.snapshots
+    with shop.journal.datastore.store.reading() as connection:
+        versions = connection.execute(table.select()).all()
+    assert [row.stream for row in versions] == [account]
+    assert other.desk.state(account) == shop.desk.state(account)
+
+
+def test_what_does_not_exist_is_not_found(shop: Shop) -> None:
+    account = shop.open()
+    shop.prices.clear()
+    with pytest.raises(Refused) as refused:
+        shop.buy(account)
+    assert refused.value.code == "missing_price"
+    assert INSTRUMENT in str(shop.desk.state(INSTRUMENT))
