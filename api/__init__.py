@@ -1,1 +1,1 @@
-"""Serves. The only home of aiohttp."""
+"""The HTTP API: the only home of aiohttp."""

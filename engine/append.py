@@ -58,10 +58,13 @@ class Appender:
 
     def write(self, group: Sequence[Append]) -> None:
         """Settles every append of the group: recorded, repeated, or with its error."""
-        while group:
-            batch, group = _without_clashes(group)
+        rest = group
+        while rest:
+            batch, rest = _without_clashes(rest)
             if batch:
                 self._write_batch(batch)
+        for append in group:
+            append.after = ()  # else each would keep all that ever went before it
 
     def close(self) -> None:
         """Gives the connection back."""

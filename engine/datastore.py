@@ -132,7 +132,7 @@ class Datastore:
         self._closing()
 
 
-def _close(writer: Writer, appender: Appender, store: Store) -> None:
+def _close(writer: Writer[Append], appender: Appender, store: Store) -> None:
     writer.close()
     appender.close()
     store.close()

@@ -180,6 +180,7 @@ class Decider:
         self.lease: Lease | None = None
         self.snapshots: list[tuple[str, Loaded[Any]]] = []
         """States that are worth keeping (`Journal.keep_state`), for the driver to take and clear."""
+        journal.learn_names()
         self._journal = journal
         self._on_settled = on_settled
         self._now_us = now_us
@@ -206,6 +207,11 @@ class Decider:
             if outcome is not None:
                 return outcome
         raise Unavailable("others have changed the same account first, too often")
+
+    def recorded(self, stream: str) -> Loaded[Any] | None:
+        """What is known of a stream, if nothing of it is still under way."""
+        entry = self._entries.get(stream)
+        return entry.loaded if entry and entry.tip is None else None
 
     def settle(self, pending: Pending) -> None:
         """Takes note of what became of an append, and lets those go on who wait for it."""
@@ -247,9 +253,8 @@ class Decider:
                     return decided
                 missing = decided
             stream = missing
-            entry = self._entries.get(stream)
-            known = entry.loaded if entry and entry.tip is None else None
-            loaded = yield Call(partial(self._journal.load, fold_of(stream), stream, known))
+            load = partial(self._journal.load, fold_of(stream), stream, self.recorded(stream))
+            loaded = yield Call(load)
             self._learn(stream, loaded)
         raise Unavailable("the states of a decision do not stay in the cache")
 

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
-from engine import schema
+from engine import operations, schema
 from engine.datastore import Datastore, make_directory_for
 from engine.errors import BadSettings, Unavailable, WrongKey
 from engine.keys import MasterKey, create_key, find_key, read_key
@@ -26,7 +26,7 @@ FINGERPRINT: Final = "key_fingerprint"
 class Migrated:
     """What `migrate` found and did."""
 
-    outcome: Literal["created", "already up to date"]
+    outcome: Literal["created", "updated", "already up to date"]
     schema: int
     journal_id: str
     place: str
@@ -60,9 +60,9 @@ def open_master_key(settings: Settings, datastore: Datastore) -> MasterKey:
 
 
 def migrate(settings: Settings) -> Migrated:
-    """Creates the directory, the schema and the key, each if it is missing.
+    """Creates the directory, the schema, the operational tables and the key, each if it is missing.
 
-    Any number of processes, on any number of machines, may call it at once. Schema and fingerprint are
+    Any number of processes, on any number of machines, may call it at once. Tables and fingerprint are
     written together or not at all. Raises WrongKey for another key than the journal's, SchemaTooNew,
     Unavailable, BadSettings.
     """
@@ -73,12 +73,13 @@ def migrate(settings: Settings) -> Migrated:
         make_directory_for(datastore.store)
         with datastore.store.writing() as connection:
             is_new = schema.migrate(connection, datastore.tables)
+            is_changed = operations.migrate(connection, operations.define_operations())
             meta = schema.check(connection, datastore.tables)
             # Inside the transaction, where one process is at a time: two must not make two keys.
             key = given or _missing_key(settings, meta)
             _keep_fingerprint(connection, datastore.tables, meta, key)
         return Migrated(
-            outcome="created" if is_new else "already up to date",
+            outcome="created" if is_new else "updated" if is_changed else "already up to date",
             schema=int(meta["schema"]),
             journal_id=meta["journal_id"],
             place=place_of(datastore.store),

@@ -203,6 +203,10 @@ class Journal(Application[str]):
                 facts.append((fact, one.stream, version))
         return command, facts, events
 
+    def learn_names(self) -> None:
+        """Gives every fact's name its number now, so that no append has to wait for that."""
+        self.datastore.names.learn(set(self.codec.names))
+
     def recorded(self, command: bytes) -> Sequence[Recorded]:
         """The facts that a command recorded; empty if it has not."""
         first = self.datastore.pages.position_of(command)

@@ -94,3 +94,17 @@ IDEMPOTENCY_KEY_CHARACTERS_MAX: Final = 255
 """A UUID has 36; longer ones belong in a client's own records."""
 IDEMPOTENCY_KEY_LIFE_US: Final = 24 * 3600 * 1_000_000
 """A client that has not repeated within a day asks by the order's id instead."""
+
+# --- operational tables -------------------------------------------------------------------------
+SYMBOLS_MAX: Final = 100_000
+"""Symbols whose latest quote is kept in memory, about 600 bytes each: every listing of ten exchanges."""
+QUOTES_MAX: Final = 10_000
+"""Quotes recorded in one transaction, and read in one page."""
+PRICE_AHEAD_MAX_US: Final = 60 * 1_000_000
+"""A quote further ahead of our clock is refused: until its time came no true one would replace it."""
+PERSONAL_CHARACTERS_MAX: Final = 255
+"""A name or a reference; four bytes each still fit an index key of PostgreSQL."""
+SUBJECTS_MAX: Final = 500
+"""Subjects whose words are read at once: the longest page of a list."""
+REFUSAL_TEXT_BYTES_MAX: Final = 4_096
+"""Detail and context of one refusal, each; a request with hundreds of faults must not fill the disk."""

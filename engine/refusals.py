@@ -49,6 +49,7 @@ PARAM_FAULTS: Final = {
     "below_minimum_amount": "nothing is left after the fee, or under the instrument's minimum",
     "below_minimum_quantity": "buys less than one increment, or under the instrument's minimum",
     "invalid_value": "not one of the allowed values",
+    "already_taken": "another one has it",
     "not_changeable": "fixed since it was first set, or by what is held",
 }
 """Codes of single values inside `params`."""

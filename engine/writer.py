@@ -10,7 +10,7 @@ import threading
 from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from engine.errors import EngineError, OutcomeUnknown, Unavailable
@@ -105,14 +105,31 @@ def _nothing() -> None:
     pass
 
 
-class Writer:
-    """Runs `write` on groups of appends, in its own thread, one group at a time, in order of arrival.
+class Job(Protocol):
+    """What can wait for a writer: an append, or a line of another table."""
+
+    error: Exception | None
+
+    @property
+    def count(self) -> int:
+        """How many facts, or lines, it is."""
+
+    @property
+    def done(self) -> Callable[[], None]:
+        """Called when it is settled."""
+
+
+J = TypeVar("J", bound=Job)
+
+
+class Writer(Generic[J]):
+    """Runs `write` on groups of jobs, in its own thread, one group at a time, in order of arrival.
 
     `write` must settle every append of its group (`first` or `error`); what it raises instead becomes
-    the error of all of them. The thread starts with the first append.
+    the error of all of them. The thread starts with the first job.
     """
 
-    def __init__(self, write: Callable[[Sequence[Append]], None], name: str) -> None:
+    def __init__(self, write: Callable[[Sequence[J]], None], name: str) -> None:
         self._write = write
         self._name = name
         self._closed = threading.Event()
@@ -131,13 +148,13 @@ class Writer:
 
     def _start_over(self) -> None:
         self._mutex = threading.Lock()
-        self._queue: deque[Append] = deque()
+        self._queue: deque[J] = deque()
         self._work = allocate_lock()  # released = there is work; cheaper than a Condition
         self._work.acquire()
         self._thread: threading.Thread | None = None
         self._is_idle = True
 
-    def append(self, append: Append) -> Append:
+    def append(self: Writer[Append], append: Append) -> Append:
         """Has the append written and waits for it; raises its error."""
         answered = allocate_lock()
         answered.acquire()
@@ -149,14 +166,14 @@ class Writer:
             raise append.error
         return append
 
-    def submit(self, append: Append) -> None:
-        """Queues the append; `append.done()` is called in the writer's thread when it is settled."""
+    def submit(self, job: J) -> None:
+        """Queues the job; `job.done()` is called in the writer's thread when it is settled."""
         with self._mutex:
             if self._closed.is_set():
                 raise Unavailable("the journal is closed")
             if len(self._queue) >= QUEUE_APPENDS_MAX:
                 raise Unavailable("too many appends are waiting")
-            self._queue.append(append)
+            self._queue.append(job)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
@@ -185,23 +202,22 @@ class Writer:
             if self._closed.is_set():
                 return
 
-    def _take(self) -> list[Append]:
-        group: list[Append] = []
+    def _take(self) -> list[J]:
+        group: list[J] = []
         facts = 0
         with self._mutex:
             while self._queue and (not group or facts + self._queue[0].count <= GROUP_FACTS_MAX):
-                append = self._queue.popleft()
-                facts += append.count
-                group.append(append)
+                job = self._queue.popleft()
+                facts += job.count
+                group.append(job)
             self._is_idle = not group
         return group
 
-    def _settle(self, group: Sequence[Append]) -> None:
+    def _settle(self, group: Sequence[J]) -> None:
         try:
             self._write(group)
         except Exception as error:  # noqa: BLE001  nobody may wait for ever
-            for append in group:
-                append.error = error if isinstance(error, EngineError) else EngineError(repr(error))
-        for append in group:
-            append.after = ()  # else each would keep all that ever went before it
-            append.done()
+            for job in group:
+                job.error = error if isinstance(error, EngineError) else EngineError(repr(error))
+        for job in group:
+            job.done()

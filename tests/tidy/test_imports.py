@@ -22,10 +22,10 @@ LAYERS = (
     {"holdings"},
     {"account", "booking"},
     {"trading", "paying"},  # so far the rules: pure
-    {"codec", "schema", "store", "writer"},
+    {"codec", "schema", "store", "writer", "operations"},
     {"sqlite_store", "postgres_store"},
     {"stored"},
-    {"names", "sessions", "wakeup"},
+    {"names", "sessions", "wakeup", "market", "personal", "refusal_log"},
     {"append", "pages", "leases"},
     {"datastore"},
     {"recorder"},

@@ -1,0 +1,120 @@
+"""The one bridge between the event loop and what blocks: commands are decided on the loop, and recorded
+and read off it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from engine.deciding import Call, Command, Decider, Outcome, Pending
+from engine.desk import wait_for
+from engine.errors import EngineError, OutcomeUnknown
+from engine.journal import Journal, Loaded
+from engine.limits import READERS_MAX
+from engine.streams import fold_of
+from engine.writer import ANSWER_WAIT_S
+
+R = TypeVar("R")
+_SWEEP_S: Final = 1.0
+"""How often overdue answers are looked for: one timer for all costs requests nothing."""
+
+
+class Bridge:
+    """The desk of an event loop, which must be running. Close it before the journal.
+
+    `now_us`: wall time in microseconds.
+    """
+
+    def __init__(
+        self, journal: Journal, *, now_us: Callable[[], int] = lambda: time.time_ns() // 1_000
+    ) -> None:
+        self.journal = journal
+        self._loop = asyncio.get_running_loop()
+        self._decider = Decider(journal, self._on_settled, now_us=now_us)
+        self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="reader")
+        self._settled: deque[Pending] = deque()
+        self._is_called = False
+        self._awaited: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
+
+    async def do(self, command: Command) -> Outcome:
+        """Decides a command and has it recorded. Raises as `Decider.handle` does."""
+        steps = self._decider.handle(command)
+        send: Callable[[], Any] = partial(next, steps)
+        while True:
+            try:
+                step = send()
+            except StopIteration as done:
+                outcome: Outcome = done.value
+                return outcome
+            if isinstance(step, Call):
+                try:
+                    send = partial(steps.send, await self.read(step.work))
+                except Exception as error:  # noqa: BLE001  the command's to handle
+                    send = partial(steps.throw, error)
+            else:
+                send = partial(next, steps)
+                future = self._loop.create_future()
+                if wait_for(step.pending, partial(_resolve, future)):
+                    self._awaited.append((self._loop.time() + ANSWER_WAIT_S, future))
+                    await future
+
+    async def read(self, work: Callable[..., R], *words: Any) -> R:
+        """Does blocking work in a thread, for a connection of which there is a bounded pool."""
+        return await self._loop.run_in_executor(self._threads, work, *words)
+
+    async def state(self, stream: str) -> Any:
+        """A stream's state as the journal has it now; None if it does not exist."""
+        load = partial(self.journal.load, fold_of(stream), stream, self._decider.recorded(stream))
+        loaded: Loaded[Any] = await self.read(load)
+        return loaded.state
+
+    async def close(self) -> None:
+        """Ends the threads, once they have done what was asked of them."""
+        self._sweeping.cancel()
+        await self._loop.run_in_executor(None, self._threads.shutdown)
+
+    # --- settling ---------------------------------------------------------------------------------
+
+    def _on_settled(self, pending: Pending) -> None:
+        """Called in the writer's thread: wakes the loop once for all that a commit has settled."""
+        self._settled.append(pending)
+        if not self._is_called:
+            self._is_called = True
+            with suppress(RuntimeError):  # the loop is gone: nobody waits any more
+                self._loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        self._is_called = False
+        while self._settled:
+            self._decider.settle(self._settled.popleft())
+        if self._decider.snapshots:
+            snapshots, self._decider.snapshots = self._decider.snapshots, []
+            with suppress(RuntimeError):  # closing
+                self._threads.submit(self._keep, snapshots)
+
+    def _keep(self, snapshots: list[tuple[str, Loaded[Any]]]) -> None:
+        for stream, loaded in snapshots:
+            with suppress(EngineError):  # it can be made from the facts at any time
+                self.journal.keep_state(fold_of(stream), stream, loaded)
+
+    def _sweep(self) -> None:
+        now_s = self._loop.time()
+        awaited = self._awaited
+        while awaited and (awaited[0][1].done() or awaited[0][0] < now_s):
+            _, future = awaited.popleft()
+            if not future.done():
+                future.set_exception(OutcomeUnknown("the database has not answered in time"))
+        self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

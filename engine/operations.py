@@ -1,0 +1,182 @@
+"""The operational tables: true, and no facts. They live in the journal's database and commit beside it.
+
+    prices         quotes as they arrived; `seq` is the order of arrival and of commit
+    symbols        which instrument owns a symbol
+    personal       words about people, kept out of facts so that they can be erased
+    refusals       what was refused, to whom and why; append-only by trigger
+    clients        who may ask for tokens, with a digest of the secret
+    signing_keys   what tokens are signed with, encrypted; at most one active
+
+Why they are not facts, and why no migration tool yet: docs/adr/0016-operational-tables.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, Table, Text
+
+Word = str
+"""A personal word: `name`, `reference`, `payment_reference` or `client_reference`."""
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The operational tables, as SQLAlchemy knows them."""
+
+    metadata: sa.MetaData
+    prices: Table
+    symbols: Table
+    personal: Table
+    refusals: Table
+    clients: Table
+    signing_keys: Table
+
+
+def _label() -> sa.types.TypeEngine[str]:
+    """Text compared byte by byte on both databases, so that both sort and search alike."""
+    return Text().with_variant(Text(collation="C"), "postgresql")
+
+
+def _sequence(name: str) -> Column[int]:
+    return Column(name, BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+
+
+def define_operations() -> Operations:
+    """The tables of an installation. Money and prices are text: SQLite's numbers lose digits."""
+    metadata = sa.MetaData()
+    prices = Table(
+        "prices",
+        metadata,
+        _sequence("seq"),
+        Column("symbol", _label(), nullable=False),
+        Column("quality", Text, nullable=False),
+        Column("currency", Text),
+        Column("bid", Text, nullable=False),
+        Column("ask", Text, nullable=False),
+        Column("accrued_interest", Text, nullable=False),
+        Column("at_us", BigInteger, nullable=False),
+        Column("recorded_us", BigInteger, nullable=False),
+        sqlite_autoincrement=True,  # a number is not given twice, even if old rows are removed
+    )
+    sa.Index("prices_symbol", prices.c.symbol, prices.c.at_us, prices.c.seq)
+    symbols = Table(
+        "symbols",
+        metadata,
+        Column("symbol", _label(), primary_key=True),
+        Column("instrument", _label(), nullable=False),
+    )
+    return Operations(
+        metadata=metadata,
+        prices=prices,
+        symbols=symbols,
+        personal=_personal(metadata),
+        refusals=_refusals(metadata),
+        clients=_clients(metadata),
+        signing_keys=_signing_keys(metadata),
+    )
+
+
+def _personal(metadata: sa.MetaData) -> Table:
+    table = Table(
+        "personal",
+        metadata,
+        Column("subject", _label(), primary_key=True),
+        Column("word", _label(), primary_key=True),
+        Column("tenant", _label(), nullable=False),
+        Column("text", _label(), nullable=False),
+    )
+    columns = table.c
+    sa.Index("personal_text", columns.tenant, columns.word, columns.text, columns.subject)
+    # An account is found by its reference, so a tenant has each one once; other words may repeat.
+    sa.Index(
+        "personal_reference",
+        columns.tenant,
+        columns.text,
+        unique=True,
+        sqlite_where=columns.word == "reference",
+        postgresql_where=columns.word == "reference",
+    )
+    return table
+
+
+def _refusals(metadata: sa.MetaData) -> Table:
+    return Table(
+        "refusals",
+        metadata,
+        _sequence("id"),
+        Column("at_us", BigInteger, nullable=False),
+        Column("tenant", Text),
+        Column("account", Text),
+        Column("actor", Text),
+        Column("request_id", Text),
+        Column("action", Text, nullable=False),
+        Column("code", Text, nullable=False),
+        Column("detail", Text, nullable=False),
+        Column("context", Text, nullable=False),
+        sqlite_autoincrement=True,
+    )
+
+
+def _clients(metadata: sa.MetaData) -> Table:
+    return Table(
+        "clients",
+        metadata,
+        Column("id", _label(), primary_key=True),
+        Column("tenant", Text, nullable=False),
+        Column("scopes", Text, nullable=False),
+        Column("digest", LargeBinary(32), nullable=False),
+        Column("created_us", BigInteger, nullable=False),
+        Column("disabled_us", BigInteger),
+    )
+
+
+def _signing_keys(metadata: sa.MetaData) -> Table:
+    table = Table(
+        "signing_keys",
+        metadata,
+        Column("kid", _label(), primary_key=True),
+        Column("sealed", LargeBinary, nullable=False),
+        Column("created_us", BigInteger, nullable=False),
+        Column("state", Text, sa.CheckConstraint("state IN ('active', 'retired')"), nullable=False),
+        Column("retired_us", BigInteger),
+    )
+    active = table.c.state == "active"
+    sa.Index(
+        "signing_keys_active", table.c.state, unique=True, sqlite_where=active, postgresql_where=active
+    )
+    return table
+
+
+_STATEMENTS: Final = {
+    "sqlite": (
+        """CREATE TRIGGER IF NOT EXISTS refusals_no_update BEFORE UPDATE ON refusals
+           BEGIN SELECT RAISE(ABORT, 'refusals are append-only'); END""",
+        """CREATE TRIGGER IF NOT EXISTS refusals_no_delete BEFORE DELETE ON refusals
+           BEGIN SELECT RAISE(ABORT, 'refusals are append-only'); END""",
+    ),
+    "postgresql": (
+        """CREATE OR REPLACE FUNCTION refusals_refuse() RETURNS trigger LANGUAGE plpgsql AS
+           $$ BEGIN RAISE EXCEPTION 'refusals are append-only'; END $$""",
+        "DROP TRIGGER IF EXISTS refusals_append_only ON refusals",
+        """CREATE TRIGGER refusals_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON refusals
+           FOR EACH STATEMENT EXECUTE FUNCTION refusals_refuse()""",
+    ),
+}
+
+
+def migrate(connection: sa.Connection, operations: Operations) -> bool:
+    """Creates missing tables inside the caller's write transaction; True if there were any.
+
+    The caller must have called `schema.migrate` in the same transaction: its lock lets one process at a
+    time come here.
+    """
+    inspector = sa.inspect(connection)
+    if all(inspector.has_table(name) for name in operations.metadata.tables):
+        return False
+    operations.metadata.create_all(connection)
+    for statement in _STATEMENTS[connection.dialect.name]:
+        connection.exec_driver_sql(statement)
+    return True

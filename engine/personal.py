@@ -1,0 +1,134 @@
+"""Personal words: names and references, by the id of what they belong to. Never in facts, so erasable.
+
+A subject is an account, an order or a payment; each word of it is one row. Words are written before the
+facts of their subject: a crash between leaves words of an id that never came to be, which nobody is
+shown, and never a subject without its words. `find` may therefore give ids that have no facts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from engine.limits import PERSONAL_CHARACTERS_MAX, SUBJECTS_MAX
+from engine.operations import Operations
+from engine.refusals import fault, invalid, refused
+from engine.store import Store, Violation
+
+WORDS: Final = ("name", "reference", "payment_reference", "client_reference")
+
+_INSERT: Final[dict[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+class Personal:
+    """The table `personal`. Thread-safe."""
+
+    def __init__(self, store: Store, operations: Operations) -> None:
+        self._store = store
+        self._table = operations.personal
+
+    def put(self, tenant: str, subject: str, words: Mapping[str, str | None]) -> None:
+        """Sets the subject's words; None removes one, those not named stay as they are.
+
+        Doing it twice is doing it once. Raises Refused `invalid_param` for every text that is empty,
+        over 255 characters or not storable, and for a `reference` that another subject of the tenant
+        has; Unavailable.
+        """
+        unknown = words.keys() - set(WORDS)
+        assert not unknown, f"not personal words: {unknown}"
+        faults = [
+            found for word, text in words.items() if text is not None for found in _check(word, text)
+        ]
+        if faults:
+            raise refused("invalid_param", params=faults)
+        if not words:
+            return
+        rows = [
+            {"subject": subject, "word": word, "tenant": tenant, "text": text}
+            for word, text in words.items()
+            if text is not None
+        ]
+        removed = [word for word, text in words.items() if text is None]
+        columns = self._table.c
+        insert = _INSERT[self._store.dialect](self._table)
+        upsert = insert.on_conflict_do_update(
+            index_elements=[columns.subject, columns.word],
+            set_={"tenant": insert.excluded.tenant, "text": insert.excluded.text},
+        )
+        try:
+            with self._wiping() as connection:
+                if removed:
+                    mine = (columns.subject == subject, columns.word.in_(removed))
+                    connection.execute(self._table.delete().where(*mine))
+                if rows:
+                    connection.execute(upsert, rows)
+        except Violation:
+            # Not `from error`: the database's message quotes the text.
+            raise invalid("reference", "already_taken") from None
+
+    def words(self, subjects: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The words of up to 500 subjects, `{subject: {word: text}}`, without those that have none."""
+        assert len(subjects) <= SUBJECTS_MAX, f"at most {SUBJECTS_MAX} subjects at once"
+        columns = self._table.c
+        query = sa.select(columns.subject, columns.word, columns.text)
+        found: dict[str, dict[str, str]] = {}
+        if subjects:
+            with self._store.reading() as connection:
+                for subject, word, text in connection.execute(
+                    query.where(columns.subject.in_(subjects))
+                ):
+                    found.setdefault(subject, {})[word] = text
+        return found
+
+    def find(
+        self, tenant: str, word: str, text: str, *, limit: int = SUBJECTS_MAX, before: str | None = None
+    ) -> list[str]:
+        """Subjects of the tenant that have exactly this text, newest id first, below `before`."""
+        if _check(word, text):
+            return []  # nobody can have it, and PostgreSQL would refuse to look
+        columns = self._table.c
+        query = (
+            sa.select(columns.subject)
+            .where(columns.tenant == tenant, columns.word == word, columns.text == text)
+            .order_by(columns.subject.desc())
+            .limit(limit)
+        )
+        if before is not None:
+            query = query.where(columns.subject < before)
+        with self._store.reading() as connection:
+            return list(connection.execute(query).scalars())
+
+    def erase(self, subject: str) -> None:
+        """Removes every word of the subject, for good.
+
+        SQLite overwrites the bytes; the write-ahead log keeps older pages until its next checkpoint, and
+        PostgreSQL keeps the rows' bytes until it vacuums. Backups are the operator's.
+        """
+        with self._wiping() as connection:
+            connection.execute(self._table.delete().where(self._table.c.subject == subject))
+
+    @contextlib.contextmanager
+    def _wiping(self) -> Iterator[sa.Connection]:
+        """A write transaction that leaves no erased text in SQLite's free space."""
+        with self._store.writing() as connection:
+            if self._store.dialect != "sqlite":
+                yield connection
+                return
+            # The connection is shared with the appends, which overwrite nothing and need not pay.
+            connection.exec_driver_sql("PRAGMA secure_delete=ON")
+            try:
+                yield connection
+            finally:
+                connection.exec_driver_sql("PRAGMA secure_delete=OFF")
+
+
+def _check(word: str, text: str) -> list[dict[str, str]]:
+    if not 0 < len(text) <= PERSONAL_CHARACTERS_MAX:
+        return [fault(word, "invalid_value", f"1 to {PERSONAL_CHARACTERS_MAX} characters")]
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        return [fault(word, "invalid_value", "holds characters that cannot be stored")]
+    return []

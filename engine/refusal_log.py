@@ -1,0 +1,114 @@
+"""What was refused, for the compliance desk: one line each in a table that only grows.
+
+A refusal is answered after its line has been committed. Lines of many requests share a transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from engine.limits import REFUSAL_TEXT_BYTES_MAX
+from engine.operations import Operations
+from engine.store import Store
+from engine.values import plain
+from engine.writer import Writer
+
+
+class RefusalLine(msgspec.Struct, frozen=True):
+    """One refusal. `action` is what was asked for, `code` and `detail` what was answered.
+
+    Neither `detail` nor `context` may hold personal words or secrets: this table is never erased.
+    """
+
+    at_us: int
+    action: str
+    code: str
+    tenant: str | None = None
+    account: str | None = None
+    actor: str | None = None
+    request_id: str | None = None
+    detail: str = ""
+    context: Mapping[str, object] = {}
+
+
+class _Waiting:
+    """A line in the queue, as the writer wants it."""
+
+    __slots__ = ("_told", "count", "error", "line")
+
+    def __init__(self, line: RefusalLine, told: Callable[[Exception | None], None]) -> None:
+        self.line = line
+        self.count = 1
+        self.error: Exception | None = None
+        self._told = told
+
+    def done(self) -> None:
+        self._told(self.error)
+
+
+class RefusalLog:
+    """The table `refusals`. Thread-safe; its thread starts with the first `submit`."""
+
+    def __init__(self, store: Store, operations: Operations) -> None:
+        self._store = store
+        self._insert = operations.refusals.insert()
+        self._writer = Writer(self._write_group, name="refusals-writer")
+
+    def write(self, lines: Sequence[RefusalLine]) -> None:
+        """Records the lines in one transaction. Raises Unavailable."""
+        if lines:
+            with self._store.writing() as connection:
+                connection.execute(self._insert, [_row(line) for line in lines])
+
+    def submit(self, line: RefusalLine, done: Callable[[Exception | None], None]) -> None:
+        """Queues the line; `done` gets None, or the error, in the log's thread once it is known.
+
+        Raises Unavailable when too many are waiting or the log is closed; `done` is not called then.
+        """
+        self._writer.submit(_Waiting(line, done))
+
+    def close(self) -> None:
+        """Writes what is queued and ends the thread."""
+        self._writer.close()
+
+    def _write_group(self, group: Sequence[_Waiting]) -> None:
+        self.write([waiting.line for waiting in group])
+
+
+def _row(line: RefusalLine) -> dict[str, Any]:
+    return {
+        "at_us": line.at_us,
+        "tenant": _text(line.tenant),
+        "account": _text(line.account),
+        "actor": _text(line.actor),
+        "request_id": _text(line.request_id),
+        "action": _text(line.action),
+        "code": line.code,
+        "detail": _text(line.detail),
+        "context": _context(line.context),
+    }
+
+
+def _text(text: str | None) -> str | None:
+    """Text that both databases take: one bad line would take its whole group along."""
+    if text is None:
+        return None
+    encoded = text.replace("\0", "\ufffd").encode("utf-8", "replace")
+    return encoded[:REFUSAL_TEXT_BYTES_MAX].decode("utf-8", "ignore")
+
+
+def _context(context: Mapping[str, object]) -> str:
+    # ASCII: escapes are all that NUL and lone surrogates become.
+    text = json.dumps(context, default=_as_json, sort_keys=True)
+    if len(text) <= REFUSAL_TEXT_BYTES_MAX:
+        return text
+    return json.dumps({"truncated": text[: REFUSAL_TEXT_BYTES_MAX // 2]})
+
+
+def _as_json(value: object) -> str:
+    return plain(value) if isinstance(value, Decimal) else str(value)

@@ -1,0 +1,59 @@
+"""The desk beside an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from api import bridge as bridge_module
+from api.bridge import Bridge
+from engine.desk import Outcome
+from engine.errors import OutcomeUnknown, Refused
+from tests.desks import THURSDAY_US, Shop, open_shop
+
+
+async def buy_at_once(shop: Shop, account: str, count: int, key: str = "") -> list[object]:
+    bridge = Bridge(shop.journal, now_us=lambda: THURSDAY_US + 1_000_000)
+    try:
+        buying = (bridge.do(shop.buying(account, key=key)) for _ in range(count))
+        answers = await asyncio.gather(*buying, return_exceptions=True)
+        assert await bridge.state(account) == shop.desk.state(account)
+        return answers
+    finally:
+        await bridge.close()
+
+
+def test_buys_at_once_get_exactly_what_there_is(journal_url: str) -> None:
+    with open_shop(journal_url) as shop:
+        account = shop.open("1050.00")
+        answers = asyncio.run(buy_at_once(shop, account, 40))
+    assert sum(isinstance(answer, Outcome) for answer in answers) == 10
+    codes = {answer.code for answer in answers if isinstance(answer, Refused)}
+    assert codes == {"insufficient_funds"}
+
+
+def test_the_same_command_at_once_is_one_order(journal_url: str) -> None:
+    with open_shop(journal_url) as shop:
+        account = shop.open("1050.00")
+        answers = asyncio.run(buy_at_once(shop, account, 40, key="k"))
+    outcomes = [answer for answer in answers if isinstance(answer, Outcome)]
+    assert len(outcomes) == 40
+    assert len({outcome.offset for outcome in outcomes}) == 1
+    assert sum(not outcome.is_repeat for outcome in outcomes) == 1
+
+
+def test_nobody_waits_for_ever(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge_module, "ANSWER_WAIT_S", 0.05)
+    monkeypatch.setattr(bridge_module, "_SWEEP_S", 0.01)
+    with open_shop(sqlite_url) as shop:
+        account = shop.open("1050.00")
+        command = shop.buying(account)
+
+        async def buy_while_nobody_can_write() -> None:
+            bridge = Bridge(shop.journal, now_us=lambda: THURSDAY_US + 1_000_000)
+            with shop.journal.datastore.store.turn(), pytest.raises(OutcomeUnknown):
+                await bridge.do(command)
+            await bridge.close()
+
+        asyncio.run(buy_while_nobody_can_write())
