@@ -16,6 +16,7 @@ from bench.peers.idiomatic.domain import CENT, Account, Instrument, Order, Rejec
 
 class Trading(Application[UUID]):
     log_section_size = 100  # notifications that a follower reads at a time
+
     def __init__(self, env: Any = None) -> None:
         super().__init__(env)
         self.wake_ups: list[Event] = []

@@ -16,6 +16,7 @@ from eventsourcing.persistence import Tracking
 from eventsourcing.system import NotificationLogReader
 from eventsourcing.utils import get_topic
 from eventsourcing_sqlalchemy.recorders import SQLAlchemyTrackingRecorder
+from sqlalchemy.orm import Session
 
 from bench.peers.idiomatic.application import Trading
 from bench.peers.idiomatic.domain import Order
@@ -96,20 +97,19 @@ class OrderView(SQLAlchemyTrackingRecorder):
         super().create_table()
         self.orders.create(self.datastore.engine, checkfirst=True)
 
-    def add(self, order: dict[str, Any], tracking: Tracking) -> None:
+    def add(self, session: Session, order: dict[str, Any]) -> None:
         row = {name: order[name] for name in ("id", "account", "status")}
-        with self.transaction(commit=True) as session:
-            session.execute(self.orders.insert().values(**row, body=json.dumps(order)))
-            self._insert_tracking(session, tracking)
+        session.execute(self.orders.insert().values(**row, body=json.dumps(order)))
 
-    def change(self, order_id: str, tracking: Tracking, **changes: str) -> None:
-        with self.transaction(commit=True) as session:
-            its = self.orders.c.id == order_id
-            body = session.execute(sa.select(self.orders.c.body).where(its)).scalar_one()
-            order = json.loads(body) | changes
-            values = {"status": order["status"], "body": json.dumps(order)}
-            session.execute(self.orders.update().where(its).values(values))
-            self._insert_tracking(session, tracking)
+    def change(self, session: Session, order_id: UUID, **changes: str) -> None:
+        its = self.orders.c.id == str(order_id)
+        body = session.execute(sa.select(self.orders.c.body).where(its)).scalar_one()
+        order = json.loads(body) | changes
+        values = {"status": order["status"], "body": json.dumps(order)}
+        session.execute(self.orders.update().where(its).values(values))
+
+    def track(self, session: Session, tracking: Tracking) -> None:
+        self._insert_tracking(session, tracking)
 
     def get(self, order_id: str) -> str | None:
         with self.transaction(commit=False) as session:
@@ -129,22 +129,24 @@ class OrderView(SQLAlchemyTrackingRecorder):
 
 
 class OrderProjection(FollowerThread):
-    """Keeps the view, one event at a time, as the library's projections do."""
+    """Keeps the view: a section of notifications in one transaction."""
 
     topics = (get_topic(PLACED), get_topic(FILLED), get_topic(SETTLED))
     tracking: OrderView
 
     def follow(self, notifications: Sequence[Any]) -> None:
-        for notification in notifications:
-            event = self.trading.mapper.to_domain_event(notification)
-            self.process_event(event, Tracking(self.name, notification.id))
+        events = [self.trading.mapper.to_domain_event(each) for each in notifications]
+        with self.tracking.transaction(commit=True) as session:
+            for event in events:
+                self.process_event(event, session)
+            self.tracking.track(session, Tracking(self.name, notifications[-1].id))
 
     @singledispatchmethod
-    def process_event(self, event: Any, tracking: Tracking) -> None:
+    def process_event(self, event: Any, session: Session) -> None:
         raise NotImplementedError
 
     @process_event.register
-    def _(self, event: PLACED, tracking: Tracking) -> None:
+    def _(self, event: PLACED, session: Session) -> None:
         order = order_words(event.originator_id, event.account_id, event.timestamp)
         order |= {"status": "placed", "instrument": event.instrument, "currency": event.currency}
         order |= {
@@ -152,13 +154,13 @@ class OrderProjection(FollowerThread):
             "net_cash_amount": str(event.cash_amount - event.fee),
             "fees": str(event.fee),
         }
-        self.tracking.add(order, tracking)
+        self.tracking.add(session, order)
 
     @process_event.register
-    def _(self, event: FILLED, tracking: Tracking) -> None:
+    def _(self, event: FILLED, session: Session) -> None:
         self.tracking.change(
-            str(event.originator_id),
-            tracking,
+            session,
+            event.originator_id,
             status="filled",
             traded_quantity=str(event.quantity),
             traded_notional=str(event.notional),
@@ -167,9 +169,9 @@ class OrderProjection(FollowerThread):
         )
 
     @process_event.register
-    def _(self, event: SETTLED, tracking: Tracking) -> None:
+    def _(self, event: SETTLED, session: Session) -> None:
         settled_at = event.timestamp.isoformat()
-        self.tracking.change(str(event.originator_id), tracking, status="settled", settled_at=settled_at)
+        self.tracking.change(session, event.originator_id, status="settled", settled_at=settled_at)
 
 
 def order_words(order_id: UUID, account_id: UUID, created_at: datetime) -> dict[str, Any]:

@@ -145,6 +145,7 @@ async def serve(path: str) -> None:
             "PERSISTENCE_MODULE": "eventsourcing_sqlalchemy",
             "SQLALCHEMY_URL": f"sqlite:///{path}",
             "AGGREGATE_CACHE_MAXSIZE": "10000",
+            "AGGREGATE_CACHE_FASTFORWARD": "n",  # nobody else writes: what is cached is the latest
         }
     )
     view = trading.factory.tracking_recorder(OrderView)
