@@ -103,6 +103,7 @@ def new_client(data: Path) -> dict[str, str]:
 
 def authorize(call: Caller, client: dict[str, str]) -> None:
     """Puts a fresh token (15 minutes) into the caller's headers."""
+    call.headers.pop("Authorization", None)
     form = urlencode({"grant_type": "client_credentials", **client}).encode()
     call.headers["Authorization"] = f"Bearer {call('POST', '/auth/token', form)['access_token']}"
 
