@@ -67,7 +67,7 @@ class AccountClosed(Fact, frozen=True):
 # --- state ---------------------------------------------------------------------------------------
 
 
-class Account(msgspec.Struct, frozen=True, array_like=True):
+class Account(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A customer's account and what it holds."""
 
     id: str

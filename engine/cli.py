@@ -6,18 +6,17 @@ Answers go to stdout, errors to stderr as one line. Exit codes: 0 done, 1 an err
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import metadata
-from typing import TYPE_CHECKING, Annotated, Final, TextIO
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from engine.errors import EngineError
+from engine.cli_data import client_app, import_app
+from engine.cli_parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
+from engine.cli_serve import serve
 from engine.settings import read_settings
 
 if TYPE_CHECKING:
@@ -31,26 +30,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they print local variables: keys, passwords
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Data = Annotated[
-    str | None,
-    typer.Option(
-        "--data",
-        metavar="DIR",
-        help="Data directory. Else ORDER_ENGINE_DATA, else ./data.",
-        show_default=False,
-    ),
-]
-JournalUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--journal-url",
-        metavar="URL",
-        help="The journal's database. Else ORDER_ENGINE_JOURNAL_URL, else DIR/journal.db.",
-        show_default=False,
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")]
+app.add_typer(client_app, name="client")
+app.add_typer(import_app, name="import")
+app.command()(serve)
 
 
 def main() -> None:
@@ -104,11 +86,11 @@ def migrate(*, data: Data = None, journal_url: JournalUrl = None, as_json: AsJso
       order-engine migrate --data /var/lib/order-engine
       ORDER_ENGINE_JOURNAL_URL=postgresql://engine@db/orders order-engine migrate --json
     """
-    with _errors_told(as_json=as_json):
+    with errors_told(as_json=as_json):
         from engine import installation  # noqa: PLC0415
 
         done = installation.migrate(read_settings(data=data, journal_url=journal_url))
-    _print_json(asdict(done)) if as_json else _print_migrated(done)
+    print_json(asdict(done)) if as_json else _print_migrated(done)
 
 
 @app.command()
@@ -123,36 +105,19 @@ def doctor(*, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson
       order-engine doctor --data /var/lib/order-engine
       order-engine doctor --json | jq '.checks[] | select(.verdict != "ok")'
     """
-    with _errors_told(as_json=as_json):
+    with errors_told(as_json=as_json):
         from engine.doctor import examine, worst  # noqa: PLC0415
 
         checks = examine(read_settings(data=data, journal_url=journal_url))
     verdict = worst(checks)
     if as_json:
-        _print_json({"verdict": verdict, "checks": [asdict(check) for check in checks]})
+        print_json({"verdict": verdict, "checks": [asdict(check) for check in checks]})
     else:
         _print_checks(checks)
     raise typer.Exit(verdict == "fault")
 
 
 # --- answers --------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _errors_told(*, as_json: bool) -> Iterator[None]:
-    try:
-        yield
-    except EngineError as error:
-        message = _one_line(str(error))
-        if as_json:
-            _print_json({"error": {"code": error.code, "message": message}}, file=sys.stderr)
-        else:
-            typer.echo(f"error: {error.code}: {message}", err=True)
-        raise typer.Exit(1) from None
-
-
-def _print_json(document: object, file: TextIO | None = None) -> None:
-    typer.echo(json.dumps(document, indent=2), file=file)
 
 
 def _print_migrated(done: Migrated) -> None:
@@ -172,7 +137,7 @@ def _print_checks(checks: list[Check]) -> None:
     else:
         for check in checks:
             advice = f"  -> {check.advice}" if check.advice else ""
-            typer.echo(f"{check.verdict:8}{check.name}: {_one_line(check.value)}{advice}")
+            typer.echo(f"{check.verdict:8}{check.name}: {one_line(check.value)}{advice}")
     typer.echo(_summary(checks))
 
 
@@ -187,7 +152,7 @@ def _print_table(checks: list[Check]) -> None:
         table.add_column(title, overflow="fold", no_wrap=title == "verdict")
     for check in checks:
         # Text, not markup: a path may hold square brackets.
-        value = Text(_one_line(check.value))
+        value = Text(one_line(check.value))
         if check.advice:
             value.append(f"\n{check.advice}", style="italic")
         table.add_row(Text(check.name), Text(check.verdict, style=_STYLES[check.verdict]), value)
@@ -204,10 +169,6 @@ def _summary(checks: list[Check]) -> str:
 
 def _count(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
-def _one_line(text: str) -> str:
-    return "; ".join(line.strip() for line in text.splitlines())
 
 
 if __name__ == "__main__":

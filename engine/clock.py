@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from engine.errors import UnknownFact
-from engine.fact import Fact, from_us
+from engine.fact import Fact, day_of
 from engine.limits import CLOCK_AHEAD_MAX_US, CLOCK_STEP_MAX_US
 from engine.refusals import invalid
 
@@ -31,7 +31,7 @@ class ClockAdvanced(Fact, frozen=True):
 # --- state ---------------------------------------------------------------------------------------
 
 
-class Clock(msgspec.Struct, frozen=True, array_like=True):
+class Clock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`ahead_us`: how far business time is ahead of wall time."""
 
     ahead_us: int
@@ -45,7 +45,7 @@ def business_time_us(state: Clock | None, at_us: int) -> int:
 
 def business_date(state: Clock | None, at_us: int) -> date:
     """The business day at a wall time, in UTC."""
-    return from_us(business_time_us(state, at_us)).date()
+    return day_of(business_time_us(state, at_us))
 
 
 # --- decisions -----------------------------------------------------------------------------------

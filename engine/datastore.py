@@ -160,10 +160,11 @@ def int64(number: object, what: str) -> int:
 _FORMS: Final = "write sqlite:////absolute/path/journal.db or postgresql://user@host/database"
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, *, is_disposable: bool = False) -> Store:
     """The store behind a database URL: `sqlite:////path/journal.db` or `postgresql://...`.
 
-    Nothing is opened before it is used. Raises BadSettings for anything else.
+    Nothing is opened before it is used. What `is_disposable` can be made again from a journal, and a
+    SQLite file of it need not survive a power cut to the last commit. Raises BadSettings for other URLs.
     """
     try:
         parsed = sa.make_url(url)
@@ -172,7 +173,7 @@ def open_store(url: str) -> Store:
         raise BadSettings(f"not a database URL; {_FORMS}") from None
     match parsed.get_backend_name():
         case "sqlite":
-            return SqliteStore(parsed)
+            return SqliteStore(parsed, is_disposable=is_disposable)
         case "postgresql":
             _check_postgres(parsed)
             return PostgresStore(parsed)

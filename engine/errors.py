@@ -99,6 +99,18 @@ class WrongKey(EngineError):
     code = "wrong_key"
 
 
+class ViewBehind(EngineError):
+    """A view has not come to the offset that a reader needs. Trying again helps."""
+
+    code = "view_behind"
+
+
+class ViewQuarantined(EngineError):
+    """What is asked for rests on a fact that a view cannot fold; an operator has to look at it."""
+
+    code = "view_quarantined"
+
+
 class BadSettings(EngineError):
     """A setting (a URL, a directory, a variable) cannot be used as it is."""
 

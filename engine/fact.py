@@ -1,4 +1,8 @@
-"""What a fact is, before any particular one: the base class, its envelope, and its recorded form."""
+"""What a fact is, before any particular one: the base class, its envelope, and its recorded form.
+
+Facts, and the states folded from them, are trees: `gc=False` spares the garbage collector looking for
+cycles among hundreds of thousands of them.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from datetime import UTC, date, datetime, timedelta
 import msgspec
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_DAY = _EPOCH.toordinal()
+_DAY_US = 86_400 * 1_000_000
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -21,7 +27,12 @@ def from_us(at_us: int) -> datetime:
     return _EPOCH + timedelta(microseconds=at_us)
 
 
-class Fact(msgspec.Struct, frozen=True, array_like=True):
+def day_of(at_us: int) -> date:
+    """The UTC date of a time."""
+    return date.fromordinal(_EPOCH_DAY + at_us // _DAY_US)
+
+
+class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Something that happened, past tense, immutable.
 
     Fields are stored by place: never reorder, rename the meaning of, or remove one. A new field goes
@@ -31,7 +42,7 @@ class Fact(msgspec.Struct, frozen=True, array_like=True):
     """
 
 
-class Envelope(msgspec.Struct, frozen=True):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """What is known about every fact, whatever it says. An absent word costs one byte.
 
     at_us          wall-clock time of recording, microseconds since the epoch, never before the time
@@ -60,7 +71,7 @@ class Envelope(msgspec.Struct, frozen=True):
         return from_us(self.at_us)
 
 
-class Recorded(msgspec.Struct, frozen=True):
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """A fact and where it stands: `offset` in the journal (1, 2, 3 ...), `version` in its stream."""
 
     fact: Fact
@@ -80,7 +91,7 @@ class Recorded(msgspec.Struct, frozen=True):
         return self.version
 
 
-class StreamAppend(msgspec.Struct, frozen=True):
+class StreamAppend(msgspec.Struct, frozen=True, gc=False):
     """Facts for one stream, which must stand at `expected_version` (0 = does not exist yet)."""
 
     stream: str

@@ -212,7 +212,7 @@ _KEYS: Final = {"cash": "currency", "units": "instrument"}
 # --- state ---------------------------------------------------------------------------------------
 
 
-class Balance(msgspec.Struct, frozen=True, array_like=True):
+class Balance(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Cash of a currency or units of an instrument, by place.
 
     `settled` can be below 0: unsettled cash may be spent and unsettled units sold, and what is taken is
@@ -239,7 +239,7 @@ class Balance(msgspec.Struct, frozen=True, array_like=True):
         return max(self.settled, self.settled - self.settled)
 
 
-class Position(msgspec.Struct, frozen=True, array_like=True):
+class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Units of one instrument from the first buy until the last trade's settlement.
 
     `units.unsettled` counts units of all buy trades not settled, sold since or not; `cost` is what the
@@ -283,7 +283,7 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
         return pricing.average_price(self.cost, self.units.total)
 
 
-class Holdings(msgspec.Struct, frozen=True, array_like=True):
+class Holdings(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`cash` by currency; `positions` by instrument, the last of each, open or not."""
 
     cash: dict[str, Balance] = {}

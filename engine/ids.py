@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
+from engine.forks import mind_forks
+
 _ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 _VALUES: Final = {character: value for value, character in enumerate(_ALPHABET)}
@@ -59,6 +61,38 @@ def to_uuid(identifier: str) -> UUID:
     return UUID(int=decode(text))
 
 
+class RandomBits:
+    """Random bits of the operating system, fetched many at a time.
+
+    Each fetch gives up the interpreter's lock, and getting it back from a busy thread takes far longer
+    than the fetch. One thread at a time; a forked child draws its own.
+    """
+
+    POOL_BYTES: Final = 4_096
+
+    def __init__(self) -> None:
+        self._pool = b""
+        self._used = 0
+        mind_forks(self)
+
+    def __call__(self, count: int) -> int:
+        """A number of `count` random bits."""
+        size = -(-count // 8)
+        pool, start = self._pool, self._used
+        self._used = end = start + size
+        if end > len(pool):
+            self._pool = pool = secrets.token_bytes(self.POOL_BYTES)
+            start, self._used = 0, size
+        return int.from_bytes(pool[start : start + size], "big") >> (8 * size - count)
+
+    def before_fork(self) -> None:
+        """Nothing to do in the parent."""
+
+    def after_fork(self) -> None:
+        """A child with the parent's pool would give out the parent's ids."""
+        self._pool = b""
+
+
 class IdSource:
     """Makes ids, strictly ascending within one source even inside a millisecond or a clock step back.
 
@@ -69,10 +103,10 @@ class IdSource:
     def __init__(
         self,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-        random_bits: Callable[[int], int] = secrets.randbits,
+        random_bits: Callable[[int], int] | None = None,
     ) -> None:
         self._now_ms = now_ms
-        self._random_bits = random_bits
+        self._random_bits = random_bits or RandomBits()
         self._lock = threading.Lock()
         self._last_ms = -1
         self._random = 0

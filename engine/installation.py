@@ -11,12 +11,20 @@ from typing import Final, Literal
 import sqlalchemy as sa
 
 from engine import operations, schema
+from engine.clients import Clients
 from engine.datastore import Datastore, make_directory_for
 from engine.errors import BadSettings, Unavailable, WrongKey
+from engine.ids import IdSource
+from engine.journal import Journal
 from engine.keys import MasterKey, create_key, find_key, read_key
+from engine.market import Market, Symbols
+from engine.personal import Personal
+from engine.refusal_log import RefusalLog
 from engine.settings import Settings
+from engine.signing import SigningKeys
 from engine.sqlite_store import SqliteStore
 from engine.store import Store
+from engine.stored import engine_codec
 
 FINGERPRINT: Final = "key_fingerprint"
 """The meta word that tells which master key the journal was made with."""
@@ -32,6 +40,60 @@ class Migrated:
     place: str
     key: str
     key_created: bool
+
+
+@dataclass(frozen=True)
+class Installation:
+    """One process's journal, and what stands beside it in its database. Close it when done."""
+
+    journal: Journal
+    key: MasterKey
+    market: Market
+    symbols: Symbols
+    personal: Personal
+    refusals: RefusalLog
+    clients: Clients
+    signing: SigningKeys
+
+    @property
+    def journal_id(self) -> str:
+        """Which journal this is: 32 hexadecimal digits, given when it was made."""
+        return self.journal.meta["journal_id"]
+
+    def refresh(self) -> None:
+        """Reads what other processes changed. Call it from time to time, off an event loop."""
+        self.market.refresh()
+        self.clients.refresh()
+        self.signing.refresh()
+
+    def close(self) -> None:
+        """Writes what is queued and closes every connection."""
+        self.refusals.close()
+        self.journal.close()
+
+
+def open_installation(settings: Settings, ids: IdSource | None = None) -> Installation:
+    """Opens what `migrate` made. Raises SchemaMissing, SchemaTooNew, WrongKey, Unavailable."""
+    journal = Journal(settings.journal_url, engine_codec())
+    try:
+        key = open_master_key(settings, journal.datastore)
+        store, tables = journal.datastore.store, operations.define_operations()
+        installation = Installation(
+            journal=journal,
+            key=key,
+            market=Market(store, tables),
+            symbols=Symbols(store, tables),
+            personal=Personal(store, tables),
+            refusals=RefusalLog(store, tables),
+            clients=Clients(store, tables, key, ids or IdSource()),
+            signing=SigningKeys(store, tables, key),
+        )
+        installation.market.refresh()
+        installation.clients.refresh()
+    except BaseException:
+        journal.close()
+        raise
+    return installation
 
 
 def open_journal_datastore(settings: Settings) -> Datastore:

@@ -19,7 +19,7 @@ InstrumentType = Literal["bill", "bond", "etf", "stock", "mutual_fund", "money_m
 TradingStatus = Literal["buy_sell", "buy_only", "sell_only", "not_trading"]
 
 
-class Terms(msgspec.Struct, frozen=True, array_like=True):
+class Terms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """All that an operator says of an instrument. Stored by place, as facts are: grow only at the end.
 
     `trading_increment` is a multiple of 10^-`decimal_precision`; `minimum_initial_cash_investment` and
@@ -72,7 +72,7 @@ class InstrumentChanged(Fact, frozen=True):
 # --- state ---------------------------------------------------------------------------------------
 
 
-class Instrument(msgspec.Struct, frozen=True, array_like=True):
+class Instrument(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`status` is `listed`; what may be traded of it is `terms.trading_status`."""
 
     id: str

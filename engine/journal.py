@@ -145,6 +145,9 @@ class Journal(Application[str]):
             envelope = msgspec.structs.replace(envelope, at_us=latest_us)
         command, facts, events = self._encoded(appends, envelope)
         done = self.recorder.append(events, command=command, tracking=tracking, lease=lease)
+        if not done.is_repeat:
+            for _, stream, version in facts:
+                self._ends.put(stream, (version, envelope.at_us))
         return self.appended(done, facts, envelope)
 
     def submit(
@@ -178,8 +181,6 @@ class Journal(Application[str]):
             assert append.command is not None
             known = self._of_command(append.command, append.first, append.count)
             return Appended(known, is_repeat=True)
-        for _, stream, version in facts:
-            self._ends.put(stream, (version, envelope.at_us))
         recorded = [
             Recorded(fact, stream, version, offset, envelope)
             for (fact, stream, version), offset in zip(facts, append.positions, strict=True)

@@ -95,6 +95,55 @@ IDEMPOTENCY_KEY_CHARACTERS_MAX: Final = 255
 IDEMPOTENCY_KEY_LIFE_US: Final = 24 * 3600 * 1_000_000
 """A client that has not repeated within a day asks by the order's id instead."""
 
+# --- HTTP ---------------------------------------------------------------------------------------
+HTTP_BODY_BYTES_MAX: Final = 64 * 1024
+"""The longest body that makes sense is a few hundred prices."""
+HTTP_HEADER_BYTES_MAX: Final = 8 * 1024
+"""One header line, or the request line: a token of ours has under 1 KiB."""
+HTTP_HEADERS_MAX: Final = 64
+"""Headers of one message: behind two proxies there are about 20."""
+HTTP_MESSAGE_S: Final = 10.0
+"""From a message's first byte to its last; a 64 KiB body takes this at 52 kbit/s."""
+HTTP_IDLE_S: Final = 75.0
+"""A connection without a message is kept this long: longer than load balancers keep theirs (60 s), so
+that it is them who close, and never we under a request that they are sending."""
+HTTP_LINGER_S: Final = 2.0
+"""After an answer that came before the end of its request, the rest is read and dropped for this long,
+so that the client sees the answer and not a reset."""
+HTTP_DRAIN_IDLE_S: Final = 0.5
+"""On stopping, a connection is closed when it has been quiet for this long: a request that a client had
+sent before it could know is here by then."""
+HTTP_STOP_S: Final = 9.0
+"""On stopping, requests in flight have this long; the process is then out within 10 s."""
+JSON_DEPTH_MAX: Final = 8
+"""No body nests deeper than 3."""
+PARAM_FAULTS_MAX: Final = 100
+"""Faults of one body that are listed; the answer stays under the size of the question."""
+CLIENT_REQUEST_ID_CHARACTERS_MAX: Final = 255
+"""As for idempotency keys."""
+ID_CHARACTERS_MAX: Final = 200
+"""Ids of ours have 26 characters; an operator may choose those of instruments. A stream's name may be
+255 bytes long."""
+REFERENCE_CHARACTERS_MAX: Final = 64
+"""A client's own label or id: a UUID has 36."""
+NAME_CHARACTERS_MAX: Final = 200
+"""Names of people, instruments, issuers."""
+LIST_LIMIT: Final = 100
+LIST_LIMIT_MAX: Final = 500
+"""Rows of one page: 500 orders are about 1 MB."""
+PRICES_MAX: Final = 500
+"""Prices of one request; more fit into another."""
+ENTRIES_MAX: Final = 50
+"""Entries of an array inside a body, or repetitions of a query parameter."""
+VIEW_WAIT_S: Final = 2.0
+"""How long a read waits for a view to catch up before it answers `view_behind`."""
+ACCOUNTS_REMEMBERED_MAX: Final = 100_000
+"""Accounts whose tenant is remembered by a process, least recently used out: 20 MB."""
+REFRESH_S: Final = 0.5
+"""Prices, disabled clients and signing keys of another process are known here after this long."""
+CLIENTS_SEEN_MAX: Final = 10_000
+"""Clients whose last offset is kept for reading their own writes, least recently used out."""
+
 # --- operational tables -------------------------------------------------------------------------
 SYMBOLS_MAX: Final = 100_000
 """Symbols whose latest quote is kept in memory, about 600 bytes each: every listing of ten exchanges."""
@@ -102,9 +151,88 @@ QUOTES_MAX: Final = 10_000
 """Quotes recorded in one transaction, and read in one page."""
 PRICE_AHEAD_MAX_US: Final = 60 * 1_000_000
 """A quote further ahead of our clock is refused: until its time came no true one would replace it."""
+CLAIM_ATTEMPTS_MAX: Final = 5
+"""Looks at a symbol's owner: each further one means that another process claimed it just before."""
 PERSONAL_CHARACTERS_MAX: Final = 255
 """A name or a reference; four bytes each still fit an index key of PostgreSQL."""
 SUBJECTS_MAX: Final = 500
 """Subjects whose words are read at once: the longest page of a list."""
 REFUSAL_TEXT_BYTES_MAX: Final = 4_096
 """Detail and context of one refusal, each; a request with hundreds of faults must not fill the disk."""
+
+# --- clients and tokens -------------------------------------------------------------------------
+TENANT_CHARACTERS_MAX: Final = 64
+"""A tenant's name stands in every fact of its accounts."""
+TOKEN_LIFE_S: Final = 900
+"""A leaked token is of use for so long; a client asks for the next one with its secret."""
+TOKEN_BYTES_MAX: Final = 8 * 1024
+"""As long as a header line may be; ours are about 500."""
+TOKENS_CACHED_MAX: Final = 10_000
+"""Verified tokens kept until they expire, least recently used out: a kilobyte each."""
+CLOCKS_APART_S: Final = 60
+"""Wall clocks of processes that share an installation may differ this much when tokens are judged."""
+
+# --- files that are imported --------------------------------------------------------------------
+IMPORT_BYTES_MAX: Final = 64 * 1024**2
+"""A file is checked as a whole before a line of it is recorded, so it is held in memory."""
+IMPORT_TEXT_CHARACTERS_MAX: Final = 255
+"""One cell: as long as the API takes a name."""
+IMPORT_FAULTS_MAX: Final = 1_000
+"""Faults that are listed; a file with more has the wrong columns, not a thousand slips."""
+
+# --- views --------------------------------------------------------------------------------------
+TIMES_CACHED_MAX: Final = 16_384
+"""Printed times, 150 bytes each: a resource shows the same few times again in each of its events."""
+VIEW_PAGE_FACTS: Final = 2_000
+"""Facts folded into one transaction of the views: rows touched often are written once, and readers of
+a catching-up view still see it move several times a second."""
+VIEW_ROWS_PER_STATEMENT: Final = 1_000
+"""Rows of one statement: enough to amortise it, small enough to need no memory worth counting."""
+VIEW_POLL_S: Final = 0.01
+"""How often a reader who waits for a view looks again: the wait itself is a few of these."""
+QUARANTINED_SHOWN_MAX: Final = 100
+"""Quarantined streams of a view that are looked at by a read: one is a bug, a hundred are one bug."""
+FAULT_CHARACTERS_MAX: Final = 500
+"""Of the words of the error that quarantined a stream: enough to find the line of code."""
+# --- followers ----------------------------------------------------------------------------------
+FOLLOW_RETRY_S: Final = (0.1, 30.0)
+"""Pause before a failed follower starts over: the first, and the longest that doubling comes to."""
+LEASE_LOOK_S: Final = 0.5
+"""How often a follower without its lease looks whether it is free."""
+OFFSET_SAVE_S: Final = 0.5
+"""A follower's offset is saved this often: a commit each, and what is seen twice is done once."""
+TENANTS_CACHED_MAX: Final = 50_000
+"""Orders whose tenant a follower remembers: a few megabytes, and looked up again beyond."""
+EXECUTION_BATCH: Final = 256
+"""Orders worked through at once: one commit for all, and a stop or a beat comes soon after."""
+VENUE_REPORTS: Final = 1_000
+"""Reports fetched from a venue at once."""
+VENUE_POLL_S: Final = 0.05
+"""How often a venue is asked for news."""
+RECONCILE_S: Final = 5.0
+"""How often each order at a venue is asked about by name, should its report have been lost."""
+WAITING_S: Final = 0.5
+"""How often new prices are looked for on behalf of orders that wait for one."""
+WAITING_ALL_S: Final = 5.0
+"""How often every waiting order is tried, new prices or not."""
+SETTLE_S: Final = 0.1
+"""How often it is asked what is due: views follow the journal, and settlement follows views."""
+SETTLE_BATCH: Final = 256
+"""Trades settled at once, as `EXECUTION_BATCH`."""
+FAULTS_SHOWN_MAX: Final = 1_000
+"""Orders whose fault a follower shows by name; beyond, the log has them."""
+SANDBOX_REST_DAYS: Final = 40
+"""Business days without any other fact after which the sandbox's clock waits for one: settlement takes
+30 at most, and one day every ten seconds would be 24 years by the end of a night."""
+SANDBOX_DAY_MIN_US: Final = 50_000
+"""Each day is an append; a clock faster than this would be the journal's main writer."""
+STOP_S: Final = 8.0
+"""How long a stopping process waits for its followers and its child: `serve` is out within 10."""
+CHILD_RETRY_S: Final = (0.2, 10.0)
+"""Pause before the background process is started again: the first, and the longest."""
+
+# --- prices -------------------------------------------------------------------------------------
+PRICE_MAX_AGE_US: Final = 15 * 60 * 1_000_000
+"""An order that finds an older price waits for a new one."""
+SANDBOX_PRICE_MAX_AGE_US: Final = 24 * 3600 * 1_000_000
+"""A sandbox has nobody who sends prices all day."""

@@ -14,14 +14,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
 import sqlalchemy as sa
 
-from engine.limits import PRICE_AHEAD_MAX_US, QUOTES_MAX, SYMBOLS_MAX
+from engine.errors import Unavailable
+from engine.limits import (
+    CLAIM_ATTEMPTS_MAX,
+    PRICE_AHEAD_MAX_US,
+    QUOTES_MAX,
+    SUBJECTS_MAX,
+    SYMBOLS_MAX,
+)
 from engine.operations import Operations
 from engine.pricing import Price
 from engine.refusals import fault, refused
@@ -32,6 +39,26 @@ Quality = Literal["closing", "intraday", "realtime", "delayed"]
 QUALITIES: Final = get_args(Quality)
 
 _LOCK: Final = 0x7072_6963_6573  # "prices"; writers of the table take turns on PostgreSQL
+
+
+_LATEST_OF_EACH: Final = sa.text(
+    """
+    WITH RECURSIVE listed(symbol) AS (
+        SELECT min(symbol) FROM prices
+        UNION ALL
+        SELECT (SELECT min(symbol) FROM prices WHERE symbol > listed.symbol)
+        FROM listed WHERE listed.symbol IS NOT NULL
+    )
+    SELECT latest.seq, latest.symbol, latest.bid, latest.ask, latest.at_us, latest.quality,
+           latest.accrued_interest, latest.currency
+    FROM listed JOIN prices AS latest ON latest.seq = (
+        SELECT seq FROM prices WHERE symbol = listed.symbol AND seq <= :last
+        ORDER BY at_us DESC, seq DESC LIMIT 1
+    )
+    LIMIT :most
+    """
+)
+"""What a process reads first: one step of the index per symbol, however long the history is."""
 
 
 class Quote(msgspec.Struct, frozen=True):
@@ -108,6 +135,9 @@ class Market:
 
     def refresh(self) -> int:
         """Reads the quotes that were recorded since the last time; how many. Raises Unavailable."""
+        # Almost always there is nothing new, and the driver's shortest way says so.
+        if self._store.query("SELECT max(seq) FROM prices")[0][0] == self._seq:
+            return 0
         with self._learning, self._store.reading() as connection:
             rows, seq = self._newer(connection)
             self._learn(rows, seq)
@@ -122,19 +152,19 @@ class Market:
         """Records quotes, all or none; they are known here when it returns.
 
         One older than what is known is recorded and does not replace it. Raises Refused
-        `invalid_param` with every fault, `invalid_request` for too many, Unavailable.
+        `invalid_param` with every fault (paths such as `0.bid`), `invalid_request` for too many quotes
+        or symbols, Unavailable.
         """
+        if len(quotes) > QUOTES_MAX:
+            raise refused("invalid_request", f"at most {QUOTES_MAX} quotes at once")
         now_us = self._now_us()
-        many = len(quotes) > 1
         faults = [
             found
-            for n, quote in enumerate(quotes)
-            for found in quote_faults(quote, now_us, f"{n}." if many else "")
+            for place, quote in enumerate(quotes)
+            for found in quote_faults(quote, now_us, f"{place}.")
         ]
         if faults:
             raise refused("invalid_param", params=faults)
-        if len(quotes) > QUOTES_MAX:
-            raise refused("invalid_request", f"at most {QUOTES_MAX} quotes at once")
         if not quotes:
             return
         self.refresh()  # so that what is left to learn under the lock is little
@@ -174,14 +204,9 @@ class Market:
         columns = self._prices.c
         query = sa.select(*self._columns())
         if self._seq is None:
-            # Not the whole history: per symbol the one row that matters, of those up to now.
             last = connection.execute(sa.select(sa.func.max(columns.seq))).scalar() or 0
-            rank = sa.func.row_number().over(
-                partition_by=columns.symbol, order_by=(columns.at_us.desc(), columns.seq.desc())
-            )
-            ranked = query.add_columns(rank.label("rank")).where(columns.seq <= last).subquery()
-            best = sa.select(ranked).where(ranked.c.rank == 1).limit(SYMBOLS_MAX)
-            return connection.execute(best).all(), last
+            values = {"last": last, "most": SYMBOLS_MAX}
+            return connection.execute(_LATEST_OF_EACH, values).all(), last
         query = query.where(columns.seq > self._seq).order_by(columns.seq).limit(limit)
         rows = connection.execute(query).all()
         return rows, rows[-1].seq if rows else self._seq
@@ -236,18 +261,45 @@ class Symbols:
         Doing it twice is doing it once. An instrument that changes its symbol keeps the former one,
         so that nobody can trade under a name that meant something else; `release` gives one back.
         """
-        try:
-            with self._store.writing() as connection:
-                connection.execute(self._table.insert().values(symbol=symbol, instrument=instrument))
-        except Violation:
-            return self.find(symbol) == instrument
-        return True
+        return not self.claim_all({symbol: instrument})
+
+    def claim_all(self, wanted: Mapping[str, str]) -> dict[str, str]:
+        """Claims {symbol: instrument}, all or none; which of them are other instruments', and whose.
+
+        Raises Unavailable when others claim the same symbols again and again.
+        """
+        for _ in range(CLAIM_ATTEMPTS_MAX):
+            owners = self.owners(list(wanted))
+            taken = {symbol: owner for symbol, owner in owners.items() if owner != wanted[symbol]}
+            rows = [
+                {"symbol": symbol, "instrument": instrument}
+                for symbol, instrument in wanted.items()
+                if symbol not in owners
+            ]
+            if taken or not rows:
+                return taken
+            try:
+                with self._store.writing() as connection:
+                    connection.execute(self._table.insert(), rows)
+            except Violation:  # claimed by another process since we looked: look again
+                continue
+            return {}
+        raise Unavailable("others claim these symbols at the same time")
 
     def find(self, symbol: str) -> str | None:
         """The id of the instrument that owns the symbol."""
-        query = sa.select(self._table.c.instrument).where(self._table.c.symbol == symbol)
+        return self.owners([symbol]).get(symbol)
+
+    def owners(self, symbols: Sequence[str]) -> dict[str, str]:
+        """{symbol: id of the instrument that owns it}, without those that nobody owns."""
+        columns = self._table.c
+        found: dict[str, str] = {}
         with self._store.reading() as connection:
-            return connection.execute(query).scalar()
+            for start in range(0, len(symbols), SUBJECTS_MAX):
+                some = symbols[start : start + SUBJECTS_MAX]
+                query = sa.select(columns.symbol, columns.instrument).where(columns.symbol.in_(some))
+                found.update(connection.execute(query).tuples().all())
+        return found
 
     def release(self, symbol: str, instrument: str) -> None:
         """Gives back a symbol whose instrument was refused after the claim."""

@@ -165,7 +165,7 @@ REASONS: Final = (
 # --- state ---------------------------------------------------------------------------------------
 
 
-class Trade(msgspec.Struct, frozen=True, array_like=True):
+class Trade(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One execution; `status` is `executed`, `settled` or `busted`."""
 
     terms: TradeRecorded
@@ -174,7 +174,7 @@ class Trade(msgspec.Struct, frozen=True, array_like=True):
     modified_at_us: int
 
 
-class Order(msgspec.Struct, frozen=True, array_like=True):
+class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An order as its facts have left it.
 
     `ordered` is what the venue was asked for, in units; `consideration` the exact, unrounded worth of

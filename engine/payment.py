@@ -68,7 +68,7 @@ class WithdrawalFailed(Fact, frozen=True):
 # --- state ---------------------------------------------------------------------------------------
 
 
-class Payment(msgspec.Struct, frozen=True, array_like=True):
+class Payment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A deposit or a withdrawal; `amount` above 0 at the scale of `currency`."""
 
     id: str

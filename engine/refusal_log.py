@@ -5,6 +5,7 @@ A refusal is answered after its line has been committed. Lines of many requests 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
@@ -48,7 +49,8 @@ class _Waiting:
         self._told = told
 
     def done(self) -> None:
-        self._told(self.error)
+        with contextlib.suppress(RuntimeError):  # its event loop is closed; the others still wait
+            self._told(self.error)
 
 
 class RefusalLog:

@@ -28,7 +28,7 @@ FAULTS: Final = {
 """Why a report was parked: code -> meaning."""
 
 
-class Report(msgspec.Struct, frozen=True, array_like=True):
+class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a venue says about one order, keyed by (venue, execution_reference).
 
     `kind`: one `trade`; the execution `ended` (for `reason`, should there be no trade); it was
@@ -76,7 +76,7 @@ class ReportRejected(Fact, frozen=True):
 # --- state ---------------------------------------------------------------------------------------
 
 
-class ParkedReport(msgspec.Struct, frozen=True, array_like=True):
+class ParkedReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A parked report and what became of it: `open`, `booked` or `rejected`."""
 
     report: Report

@@ -2,6 +2,8 @@
 
     --data DIR           ORDER_ENGINE_DATA          the data directory; default ./data
     --journal-url URL    ORDER_ENGINE_JOURNAL_URL   the journal's database; default DIR/journal.db
+    --views-url URL      ORDER_ENGINE_VIEWS_URL     the views' database; default DIR/views.db beside a
+                                                    journal in SQLite, else the journal's own
                          ORDER_ENGINE_KEY           the master key; default the file DIR/master.key
 
 An option wins over its variable; an empty variable counts as not set. The key has no option: a command
@@ -20,6 +22,7 @@ from engine.errors import BadSettings
 
 DATA: Final = "ORDER_ENGINE_DATA"
 JOURNAL_URL: Final = "ORDER_ENGINE_JOURNAL_URL"
+VIEWS_URL: Final = "ORDER_ENGINE_VIEWS_URL"
 MASTER_KEY: Final = "ORDER_ENGINE_KEY"
 
 
@@ -30,6 +33,7 @@ class Settings:
     data: Path
     journal_url: str = field(repr=False)
     master_key: str | None = field(default=None, repr=False)
+    views_url: str = field(default="", repr=False)
 
     @property
     def key_file(self) -> Path:
@@ -38,7 +42,11 @@ class Settings:
 
 
 def read_settings(
-    *, data: str | None = None, journal_url: str | None = None, environ: Mapping[str, str] | None = None
+    *,
+    data: str | None = None,
+    journal_url: str | None = None,
+    views_url: str | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> Settings:
     """The settings from options and environment. Raises BadSettings for one that makes no sense."""
     environ = os.environ if environ is None else environ
@@ -46,11 +54,23 @@ def read_settings(
     url = _given("--journal-url", journal_url, environ.get(JOURNAL_URL))
     if url is None and "?" in str(directory):
         raise BadSettings("a data directory with ? in its name cannot be part of a database URL")
+    url = url or f"sqlite:///{directory}/journal.db"
+    beside = f"sqlite:///{directory}/views.db" if url.startswith("sqlite") else url
     return Settings(
         data=directory,
-        journal_url=url or f"sqlite:///{directory}/journal.db",
+        journal_url=url,
         master_key=environ.get(MASTER_KEY) or None,
+        views_url=_given("--views-url", views_url, environ.get(VIEWS_URL)) or beside,
     )
+
+
+def environment_of(settings: Settings, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a process that shall have the same settings: no command line shows them."""
+    return dict(os.environ if environ is None else environ) | {
+        DATA: str(settings.data),
+        JOURNAL_URL: settings.journal_url,
+        VIEWS_URL: settings.views_url,
+    }
 
 
 def _given(name: str, option: str | None, variable: str | None) -> str | None:

@@ -114,12 +114,16 @@ _turns_lock = threading.Lock()
 
 
 class SqliteStore(Store):
-    """A SQLite file in WAL mode, `synchronous=FULL`: what was committed survives a power cut."""
+    """A SQLite file in WAL mode, `synchronous=FULL`: what was committed survives a power cut.
+
+    In one that `is_disposable` (`synchronous=NORMAL`) the last commits may be lost, never half of one.
+    """
 
     dialect = "sqlite"
 
-    def __init__(self, url: sa.URL) -> None:
+    def __init__(self, url: sa.URL, *, is_disposable: bool = False) -> None:
         super().__init__(url)
+        self._synchronous = 1 if is_disposable else 2
         if not url.database or url.database == ":memory:":
             raise BadSettings("a journal needs a file: sqlite:////absolute/path/journal.db")
         self.path = os.path.realpath(url.database)
@@ -191,14 +195,13 @@ class SqliteStore(Store):
         sa.event.listen(engine, "connect", self._prepare)
         return engine
 
-    @staticmethod
-    def _prepare(raw: Any, _record: object) -> None:
+    def _prepare(self, raw: Any, _record: object) -> None:
         _set_wal(raw)
-        raw.execute("PRAGMA synchronous=FULL")
+        raw.execute(f"PRAGMA synchronous={self._synchronous}")
         raw.execute("PRAGMA recursive_triggers=ON")  # else REPLACE would delete past the trigger
         raw.execute("PRAGMA wal_autocheckpoint=4000")  # 16 MB: checkpoints stay off most commits
-        if raw.execute("PRAGMA synchronous").fetchone()[0] != 2:
-            raise BadSettings("this SQLite does not offer synchronous=FULL")
+        if raw.execute("PRAGMA synchronous").fetchone()[0] != self._synchronous:
+            raise BadSettings(f"this SQLite does not offer synchronous={self._synchronous}")
 
     def translate(self, error: BaseException) -> EngineError:
         text = str(error)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from engine import installation, operations
+from engine.datastore import open_store
+from engine.settings import Settings
 from tests.postgres import GivenServer, PostgresServer, open_server
 
 
@@ -47,3 +50,27 @@ def journal_url(request: pytest.FixtureRequest) -> str:
     fixture = "sqlite_url" if request.param == "sqlite" else "postgres_url"
     url: str = request.getfixturevalue(fixture)
     return url
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def installed_once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """An installation on each database in turn, one for all tests of a module."""
+    directory = tmp_path_factory.mktemp("installation")
+    url = f"sqlite:///{directory}/journal.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_server").create_database()
+    settings = Settings(data=directory, journal_url=url)
+    installation.migrate(settings)
+    return settings
+
+
+@pytest.fixture
+def installed(installed_once: Settings) -> Settings:
+    """The same with nothing in its operational tables; its journal is the module's."""
+    tables = operations.define_operations()
+    store = open_store(installed_once.journal_url)
+    with store.writing() as connection:
+        tables.metadata.drop_all(connection)
+        operations.migrate(connection, tables)
+    store.close()
+    return installed_once

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -36,6 +36,10 @@ class Prices(dict[str, Price]):
     def latest(self, symbol: str) -> Price | None:
         return self.get(symbol)
 
+    def refresh(self) -> int:
+        """How many are new to the follower that asks: as if all were, each time."""
+        return len(self)
+
 
 @dataclass
 class Shop:
@@ -44,6 +48,7 @@ class Shop:
     desk: Desk
     prices: Prices = field(default_factory=Prices)
     ids: IdSource = field(default_factory=IdSource)
+    now_us: Callable[[], int] = lambda: THURSDAY_US
 
     @property
     def firm(self) -> Firm:
@@ -128,4 +133,5 @@ def open_shop(url: str) -> Iterator[Shop]:
     with Journal(url, engine_codec()) as journal:
         ticks = count(THURSDAY_US)
         price = Price(Decimal(100), Decimal(100), THURSDAY_US)
-        yield Shop(Desk(journal, now_us=lambda: next(ticks)), Prices({TERMS.symbol: price}))
+        now_us = partial(next, ticks)
+        yield Shop(Desk(journal, now_us=now_us), Prices({TERMS.symbol: price}), now_us=now_us)

@@ -30,15 +30,8 @@ TABLES = define_operations()
 
 
 @pytest.fixture
-def settings(journal_url: str, tmp_path: Path) -> Settings:
-    settings = Settings(data=tmp_path, journal_url=journal_url)
-    installation.migrate(settings)
-    return settings
-
-
-@pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
-    store = open_store(settings.journal_url)
+def store(installed: Settings) -> Iterator[Store]:
+    store = open_store(installed.journal_url)
     yield store
     store.close()
 
@@ -54,16 +47,16 @@ def quote(symbol: str, bid: str, at_us: int = NOW_US, ask: str | None = None) ->
 # --- the schema -----------------------------------------------------------------------------------
 
 
-def test_a_journal_made_before_these_tables_gets_them_added(settings: Settings, store: Store) -> None:
+def test_a_journal_made_before_these_tables_gets_them_added(installed: Settings, store: Store) -> None:
     with store.writing() as connection:
         if store.dialect == "postgresql":
             connection.exec_driver_sql("DROP TABLE refusals, prices")
         else:
             connection.exec_driver_sql("DROP TABLE refusals")
             connection.exec_driver_sql("DROP TABLE prices")
-    before = installation.migrate(settings)
+    before = installation.migrate(installed)
     assert before.outcome == "updated"
-    assert installation.migrate(settings).outcome == "already up to date"
+    assert installation.migrate(installed).outcome == "already up to date"
     new_market(store).put([quote("AAPL", "1")])
     RefusalLog(store, TABLES).write([RefusalLine(1, "place_order", "missing_price")])
     with pytest.raises(EngineError, match="append-only"), store.writing() as connection:
@@ -317,6 +310,20 @@ def test_a_refusal_is_in_the_table_when_it_is_answered(store: Store) -> None:
     assert json.loads(rows[0].context) == {"available": "10.00"}
     with pytest.raises(Unavailable):
         log.submit(RefusalLine(NOW_US, "x", "y"), lambda error: None)
+
+
+def test_one_who_is_gone_does_not_keep_the_others_waiting(store: Store) -> None:
+    log = RefusalLog(store, TABLES)
+    told: Future[Exception | None] = Future()
+
+    def gone(_: Exception | None) -> None:
+        raise RuntimeError("Event loop is closed")
+
+    log.submit(RefusalLine(NOW_US, "a", "b"), gone)
+    log.submit(RefusalLine(NOW_US, "a", "b"), told.set_result)
+    assert told.result(10) is None
+    log.close()
+    assert len(refusal_rows(store)) == 2
 
 
 def test_one_odd_line_does_not_take_its_group_along(store: Store) -> None:

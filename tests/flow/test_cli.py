@@ -54,14 +54,21 @@ def as_json(done: Done) -> Any:
 
 
 def test_help_shows_every_command_with_examples() -> None:
-    overview = run("--help").stdout
-    commands = re.findall(r"^  ([a-z]+)  ", overview.partition("Commands:")[2], re.MULTILINE)
-    assert commands == ["migrate", "doctor"]
-    for command in commands:
-        done = run(command, "--help")
+    assert set(commands_of()) >= {"migrate", "doctor", "client", "import"}
+    leaves = [
+        (name, *rest) for name in commands_of() for rest in [(sub,) for sub in commands_of(name)] or [()]
+    ]
+    assert {("client", "create"), ("import", "instruments"), ("import", "prices")} <= set(leaves)
+    for words in leaves:
+        done = run(*words, "--help")
         assert (done.returncode, done.stderr) == (0, "")
-        assert f"Examples:\n    order-engine {command}\n" in done.stdout
+        assert f"Examples:\n    order-engine {' '.join(words)}" in done.stdout
         assert "--json" in done.stdout
+
+
+def commands_of(*words: str) -> list[str]:
+    overview = run(*words, "--help").stdout
+    return re.findall(r"^  ([a-z]+)  ", overview.partition("Commands:")[2], re.MULTILINE)
 
 
 def test_version_is_one_line() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import ids
+from engine.ids import RandomBits
 
 
 @given(st.integers(0, 2**128 - 1))
@@ -63,3 +64,14 @@ def test_one_seed_makes_the_same_ids() -> None:
         return [source.new("ord") for _ in range(5)]
 
     assert made() == made()
+
+
+def test_pooled_random_bits_are_as_many_as_asked_for_and_never_the_same() -> None:
+    draw = RandomBits()
+    drawn = [draw(74) for _ in range(2_000)]  # more than one pool
+    assert len(set(drawn)) == len(drawn)
+    assert max(drawn).bit_length() == 74
+    before = draw._pool
+    draw.after_fork()
+    assert draw(74).bit_length() <= 74
+    assert draw._pool != before

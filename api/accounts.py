@@ -1,0 +1,87 @@
+"""Accounts: open, list, get by id or by the client's own reference, change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+from api import reading
+from api.acting import act, act_with_words, answer
+from api.call import Answer, Call
+from api.problems import Problem
+from api.wire import is_id
+from engine import commands
+from engine.account import FLAGS
+from engine.errors import Refused
+from projections.resources import account_json
+from projections.views import accounts as view
+
+WORDS: Final = ("reference", "name")
+
+
+async def open_account(call: Call) -> Answer:
+    """Opens an account."""
+    body, services = call.body, call.engine
+    account = services.firm.ids.new("acc")
+    decide = partial(
+        commands.open_account,
+        tenant=call.principal.tenant,
+        account=account,
+        base_currency=body["base_currency"],
+        funding_currencies=body["funding_currencies"],
+    )
+    words = {name: body[name] for name in WORDS}
+    outcome = await act_with_words(call, decide, account, words)
+    return answer(outcome, 201, reading.filled(account_json(outcome.states[account]), WORDS, words))
+
+
+async def list_all(call: Call) -> Answer:
+    """The tenant's accounts, newest first."""
+    return await reading.listed(call, "accounts", view.of_tenant, call.principal.tenant, personal=WORDS)
+
+
+async def retrieve(call: Call) -> Answer:
+    """One account."""
+    given, services, tenant = call.path["id_or_reference"], call.engine, call.principal.tenant
+    account: str | None = given
+    if not is_id(given, "acc") or not await services.is_account_of(tenant, given):
+        found = await services.bridge.read(services.personal.find, tenant, "reference", given)
+        account = found[0] if found else None
+    if account is None or not await services.is_account_of(tenant, account):
+        raise Problem("not_found")
+
+    async def state() -> bytes | None:
+        return account_json(await services.bridge.state(account))
+
+    body = await reading.one(call, "accounts", view.one, tenant, account, state=state)
+    return Answer(200, await reading.with_words(call, body, account, *WORDS))
+
+
+async def change(call: Call) -> Answer:
+    """Changes what is given of an account."""
+    account, body = await reading.own_account(call), call.body
+    decide = partial(
+        commands.change_account,
+        tenant=call.principal.tenant,
+        account=account,
+        status=body.get("status"),
+        funding_currencies=body.get("funding_currencies"),
+        flags={flag: body[flag] for flag, _ in FLAGS.values() if flag in body},
+    )
+    services = call.engine
+    words = {name: body[name] for name in WORDS if name in body}
+    before = (await services.bridge.read(services.personal.words, [account])).get(account, {})
+    await _put_words(call, account, words)
+    try:
+        outcome = await act(call, decide)
+    except Refused:  # all or nothing
+        await _put_words(call, account, {name: before.get(name) for name in words})
+        raise
+    state = account_json(outcome.states[account])
+    return answer(outcome, 200, reading.filled(state, WORDS, {**before, **words}))
+
+
+async def _put_words(call: Call, account: str, words: Mapping[str, Any]) -> None:
+    if words:
+        await call.engine.bridge.read(call.engine.personal.put, call.principal.tenant, account, words)

@@ -1,0 +1,136 @@
+"""Commands over HTTP: given to the bridge under the caller's key, refusals noted, offsets in headers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from api.call import Answer, Call
+from engine import idempotency
+from engine.deciding import Command, Decision, Outcome, Scene, new_command_id
+from engine.errors import EngineError, OutcomeUnknown, Refused
+from engine.fact import Recorded
+from engine.refusal_log import RefusalLine
+
+_SECRET_FREE: Final = frozenset({"path", "params"})
+"""Context that is not written down: names of fields are the client's words."""
+
+
+async def act(
+    call: Call,
+    decide: Callable[[Scene], Decision],
+    *,
+    reason: str | None = None,
+) -> Outcome:
+    """Has a decision made for the caller. Raises as `Bridge.do` does.
+
+    With an idempotency key the command's id is a digest of tenant, account, route and key. `reason` is
+    an operator's.
+    """
+    services, principal = call.engine, call.principal
+    command_id, check_repeat = None, None
+    if call.key is not None:
+        account, route = call.path.get("account_id", ""), call.route
+        words = [principal.tenant, account, route.method, route.path, call.key]
+        command_id = idempotency.command_id(words, services.command_key)
+        check_repeat = partial(_check_repeat, call.digest, services.now_us)
+    command = Command(
+        decide,
+        principal.tenant,
+        principal.client,
+        id=command_id or new_command_id(),
+        is_repeatable=command_id is not None,
+        check_repeat=check_repeat,
+        request_id=call.request_id,
+        reason=reason,
+    )
+    outcome: Outcome = await services.bridge.do(command)
+    services.saw(principal.client, outcome.offset)
+    return outcome
+
+
+def _check_repeat(request: bytes | None, now_us: Callable[[], int], facts: Sequence[Recorded]) -> None:
+    """Raises Refused unless the first use of a key had the same request, less than a day ago."""
+    digests = (getattr(recorded.fact, "request", None) for recorded in facts)
+    first = next((digest for digest in digests if digest is not None), None)
+    first_at_us = facts[0].envelope.at_us
+    assert request is not None
+    idempotency.check_repeat(first, request, first_at_us=first_at_us, at_us=now_us())
+
+
+async def act_with_words(
+    call: Call, decide: Callable[[Scene], Decision], subject: str, words: Mapping[str, str | None]
+) -> Outcome:
+    """The same for a new `subject` with personal words, which are written first (see engine.personal).
+
+    They are erased again if the subject does not come to be.
+    """
+    given = {name: text for name, text in words.items() if text is not None}
+    if not given:
+        return await act(call, decide)
+    services = call.engine
+    await services.bridge.read(services.personal.put, call.principal.tenant, subject, given)
+    is_new = False
+    try:
+        outcome = await act(call, decide)
+        is_new = any(fact.stream == subject for fact in outcome.facts)
+        return outcome
+    except OutcomeUnknown:
+        is_new = True  # it may be there
+        raise
+    finally:
+        if not is_new:
+            with suppress(EngineError):  # words of nothing are shown to nobody
+                await services.bridge.read(services.personal.erase, subject)
+
+
+def answer(outcome: Outcome, status: int, body: bytes) -> Answer:
+    """The answer to a command: the state after it, and where that stands in the journal."""
+    headers = {"Journal-Offset": str(outcome.offset)}
+    if outcome.is_repeat:
+        headers["Idempotency-Replayed"] = "true"
+    return Answer(status, body, headers)
+
+
+def stream_of(outcome: Outcome, prefix: str) -> str:
+    """The id of the one stream of a kind that a command's facts are in."""
+    return next(fact.stream for fact in outcome.facts if fact.stream.startswith(prefix))
+
+
+async def note_refusal(call: Call, error: Refused) -> None:
+    """Writes the refusal down for the compliance desk, and returns once that is durable.
+
+    Raises Unavailable when it cannot be.
+    """
+    context = {name: value for name, value in error.context.items() if name not in _SECRET_FREE}
+    line = RefusalLine(
+        call.engine.now_us(),
+        f"{call.route.method} {call.route.path}",
+        error.code,
+        call.principal.tenant,
+        call.path.get("account_id"),
+        call.principal.client,
+        call.request_id,
+        "" if error.context.get("params") else error.detail,
+        context,
+    )
+    loop = asyncio.get_running_loop()
+    written: asyncio.Future[None] = loop.create_future()
+
+    def is_done(fault: Exception | None) -> None:
+        loop.call_soon_threadsafe(_settle, written, fault)
+
+    call.engine.refusals.submit(line, is_done)
+    await written
+
+
+def _settle(future: asyncio.Future[None], error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

@@ -1,0 +1,251 @@
+"""One request from its first header to its answer: the same steps for every route of the table."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Final, cast
+
+from aiohttp import web
+
+from api import wire
+from api.acting import note_refusal
+from api.call import NOBODY, Answer, Call, Route, tree_of
+from api.connection import JSON, Connection, new_request_id, response_of
+from api.kinds import Rows
+from api.problems import Problem, problem_of
+from api.services import Services
+from api.tokens import Principal, TokenInvalid
+from engine.errors import EngineError, Refused
+from engine.idempotency import check_key
+from engine.limits import CLIENT_REQUEST_ID_CHARACTERS_MAX, HTTP_BODY_BYTES_MAX
+
+API_VERSION: Final = "2026-01-01"
+_VERSION: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_OFFSET: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
+PREFIXES: Final = {
+    "account_id": "acc",
+    "order_id": "ord",
+    "position_id": "pos",
+    "deposit_id": "dep",
+    "withdrawal_id": "wdr",
+    "event_id": "evt",
+    "report_id": "rep",
+}
+"""Parameter of a path -> prefix of the ids that it may be. Any other is the id of nothing."""
+_REALM: Final = 'Bearer realm="order-engine"'
+FORM: Final = "application/x-www-form-urlencoded"
+
+
+def create_app(engine: Services, routes: tuple[Route, ...]) -> App:
+    """The application over an `engine` to be given to `api.server.serve`."""
+    return App(engine, routes)
+
+
+class App:
+    """Answers requests. Called on the event loop, once a request; does not block."""
+
+    def __init__(self, engine: Services, routes: tuple[Route, ...]) -> None:
+        self._engine = engine
+        self._tree = tree_of(routes)
+
+    async def __call__(self, request: web.BaseRequest) -> web.Response:
+        """The answer; never raises for anything that a client can send."""
+        connection = cast(Connection, request.protocol)
+        connection.is_handling, is_read = True, False
+        request_id = new_request_id()
+        call: Call | None = None
+        try:
+            call = self._find(request, request_id)
+            await self._read(call, request, connection)
+            connection.began, is_read = None, True  # complete: what comes now is another message
+            answer = await call.route.handler(call)
+        except Exception as error:  # noqa: BLE001  (the border: whatever it is becomes an answer)
+            problem = await self._problem(error, call, request_id)
+            answer = Answer(problem.status, problem.body(request_id), problem.headers)
+            if problem.is_last:
+                connection.is_last = True
+        finally:
+            connection.is_handling = False
+            if not is_read:
+                connection.began = None
+        response = response_of(answer, request_id)
+        if connection.is_last or not request.content.is_eof():
+            response.force_close()
+        return response
+
+    async def _problem(self, error: Exception, call: Call | None, request_id: str) -> Problem:
+        """The answer to an error. A refusal of a command is written down first."""
+        if isinstance(error, Refused) and _is_command(call):
+            try:
+                await note_refusal(cast(Call, call), error)
+            except EngineError as fault:
+                error = fault
+        return problem_of(error, _body_names(call.route if call else None), request_id)
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    def _find(self, request: web.BaseRequest, request_id: str) -> Call:
+        """The route of the request. Raises Problem `not_found`, `method_not_allowed`."""
+        node, values = self._tree, []
+        raw_path = request.rel_url.raw_path
+        for segment in raw_path[1:].split("/"):
+            child = node.words.get(segment)
+            if child is None:
+                value = wire.read_segment(segment)
+                child = node.parameter
+                if child is None or value is None:
+                    raise Problem("not_found")
+                values.append(value)
+            node = child
+        if not node.leaves or raw_path[:1] != "/":
+            raise Problem("not_found")
+        leaf = node.leaves.get(request.method)
+        if leaf is None:
+            raise Problem("method_not_allowed", headers={"Allow": ", ".join(sorted(node.leaves))})
+        path = dict(zip(leaf.names, values, strict=True))
+        return Call(self._engine, leaf.route, path, request_id)
+
+    async def _read(self, call: Call, request: web.BaseRequest, connection: Connection) -> None:
+        """Fills the call in. Raises Problem or Refused for whatever is wrong with the request."""
+        headers, route = request.headers, call.route
+        _check_general(headers)
+        if route.scope is None:
+            call.basic = headers.get("Authorization")
+        else:
+            call.principal = await self._authenticate(headers)
+            if route.scope not in call.principal.scopes:
+                challenge = f'{_REALM}, error="insufficient_scope", scope="{route.scope}"'
+                raise Problem("insufficient_scope", headers={"WWW-Authenticate": challenge})
+        for name, value in call.path.items():
+            if name in PREFIXES and not wire.is_id(value, PREFIXES[name]):
+                raise Problem("not_found")
+        url = request.rel_url
+        call.url, call.raw_query = url.raw_path, url.raw_query_string
+        call.query = wire.read_query(call.raw_query, route.query)
+        body = await _body_of(request, connection)
+        if route.body is None:
+            if body:
+                raise Problem("invalid_request", "there must be no body")
+        else:
+            if body:
+                _check_media(headers, FORM if route.is_form else JSON)
+            call.body = body if route.is_form else wire.read_body(body, route.body)
+        if route.has_key:
+            _read_key(call, headers)
+        elif request.method == "GET":
+            _read_min_offset(call, headers)
+
+    async def _authenticate(self, headers: Mapping[str, str]) -> Principal:
+        given = headers.getall("Authorization", ())  # type: ignore[attr-defined]
+        if not given:
+            raise Problem("missing_token", headers={"WWW-Authenticate": _REALM})
+        scheme, _, token = given[0].partition(" ")
+        if len(given) > 1 or scheme.lower() != "bearer":
+            raise _no_token()
+        try:
+            return self._engine.tokens.verify(token)
+        except TokenInvalid as error:
+            if not error.is_unknown_key:
+                raise _no_token() from error
+        await self._engine.bridge.read(self._engine.signing.refresh)
+        try:
+            return self._engine.tokens.verify(token)
+        except TokenInvalid as error:
+            raise _no_token() from error
+
+
+def _no_token() -> Problem:
+    return Problem("invalid_token", headers={"WWW-Authenticate": f'{_REALM}, error="invalid_token"'})
+
+
+def _is_command(call: Call | None) -> bool:
+    return call is not None and call.principal is not NOBODY and call.route.method != "GET"
+
+
+def _check_general(headers: Mapping[str, str]) -> None:
+    """Headers that any request may have."""
+    client_request_id = headers.get("Client-Request-Id")
+    if client_request_id and len(client_request_id) > CLIENT_REQUEST_ID_CHARACTERS_MAX:
+        raise Problem("client_request_id_too_long")
+    version = headers.get("Api-Version")
+    if version is not None and version != API_VERSION:
+        known = _VERSION.fullmatch(version)
+        code = "api_version_unsupported" if known else "api_version_invalid"
+        raise Problem(code, context={"supported": [API_VERSION]})
+
+
+def _check_media(headers: Mapping[str, str], wanted: str) -> None:
+    given = headers.get("Content-Type", "")
+    if given == wanted and "Content-Encoding" not in headers:
+        return
+    media, *parameters = [part.strip().lower() for part in given.split(";")]
+    if media != wanted or "Content-Encoding" in headers:
+        raise Problem("unsupported_media_type", f"the body must be plain {wanted}")
+    if any(parameter not in {"", "charset=utf-8", 'charset="utf-8"'} for parameter in parameters):
+        raise Problem("invalid_request", "the body must be in UTF-8")
+
+
+async def _body_of(request: web.BaseRequest, connection: Connection) -> bytes:
+    """The whole body. Raises Problem for one that is too long, too slow or no HTTP."""
+    payload = request.content
+    if (request.content_length or 0) > HTTP_BODY_BYTES_MAX:
+        raise Problem("body_too_large", context={"bytes_max": HTTP_BODY_BYTES_MAX}, is_last=True)
+    try:
+        if payload.is_eof():
+            body = payload.read_nowait(-1)
+        else:
+            async with asyncio.timeout_at(connection.deadline):
+                body = await _dripped(request)
+    except TimeoutError as error:
+        raise Problem("request_timeout", is_last=True) from error
+    except (web.RequestPayloadError, ConnectionError) as error:
+        raise Problem("invalid_request", "the body is no HTTP message", is_last=True) from error
+    if len(body) > HTTP_BODY_BYTES_MAX:
+        raise Problem("body_too_large", context={"bytes_max": HTTP_BODY_BYTES_MAX}, is_last=True)
+    return body
+
+
+async def _dripped(request: web.BaseRequest) -> bytes:
+    """A body that comes in pieces; stops reading one that is too long."""
+    expectation = request.headers.get("Expect")
+    if expectation is not None:
+        if expectation.lower() != "100-continue":
+            raise Problem("expectation_failed", is_last=True)
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # what is still to come is the answer
+    pieces, size = [], 0
+    while size <= HTTP_BODY_BYTES_MAX:
+        piece = await request.content.readany()
+        if not piece:
+            break
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces)
+
+
+def _read_key(call: Call, headers: Mapping[str, str]) -> None:
+    given = headers.getall("Idempotency-Key", ())  # type: ignore[attr-defined]
+    if not given:
+        return
+    if len(given) > 1:
+        raise Problem("invalid_request", "more than one Idempotency-Key")
+    check_key(given[0])
+    call.key = given[0]
+    call.digest = wire.digest(tuple(call.path.values()), call.body)
+
+
+def _read_min_offset(call: Call, headers: Mapping[str, str]) -> None:
+    given = headers.get("Min-Journal-Offset")
+    if given is not None:
+        if not _OFFSET.fullmatch(given):
+            raise Problem("invalid_request", "Min-Journal-Offset is a whole number")
+        call.min_offset = int(given)
+
+
+def _body_names(route: Route | None) -> frozenset[str]:
+    if route is None or route.body is None:
+        return frozenset()
+    fields = route.body.fields if isinstance(route.body, Rows) else route.body
+    return frozenset(field.name for field in fields)

@@ -1,0 +1,124 @@
+"""`POST /auth/token`: client credentials against an access token (RFC 6749, 4.4 and 5).
+
+Knows no web framework. `grant` looks clients up in the database: call it off the event loop.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, unquote_plus
+
+from api.tokens import Tokens
+from engine.clients import Client, Clients, in_order
+from engine.limits import TOKEN_LIFE_S
+
+ERRORS: Final = {
+    "invalid_request": (400, "a parameter is missing, given twice, or malformed"),
+    "invalid_client": (401, "the client is unknown, its secret is wrong, or none was given"),
+    "unsupported_grant_type": (400, "grant_type must be client_credentials"),
+    "invalid_scope": (400, "a scope is unknown, or not one of this client's"),
+}
+"""Error code of RFC 6749, 5.2 -> HTTP status and description."""
+
+CHALLENGE: Final = 'Basic realm="order-engine", charset="UTF-8"'
+PARAMETERS_MAX: Final = 20
+"""Of a form; there are four that mean something."""
+
+
+class TokenAnswer(NamedTuple):
+    """What the endpoint says: status, JSON body, headers."""
+
+    status: int
+    body: dict[str, object]
+    headers: dict[str, str]
+
+
+class _Denied(Exception):
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def grant(clients: Clients, tokens: Tokens, form: bytes, authorization: str | None) -> TokenAnswer:
+    """The answer to a token request: the form's bytes, and the `Authorization` header if there was one.
+
+    Every fault of the request is an answer; raises Unavailable when clients cannot be looked up.
+    """
+    headers = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+    try:
+        client, scopes = _granted(clients, form, authorization)
+    except _Denied as denied:
+        status, description = ERRORS[denied.code]
+        if status == 401 and authorization is not None:
+            headers["WWW-Authenticate"] = CHALLENGE
+        return TokenAnswer(status, {"error": denied.code, "error_description": description}, headers)
+    body: dict[str, object] = {
+        "access_token": tokens.issue(client, scopes),
+        "token_type": "bearer",
+        "expires_in": TOKEN_LIFE_S,
+        "scope": in_order(scopes),
+    }
+    return TokenAnswer(200, body, headers)
+
+
+def _granted(clients: Clients, form: bytes, authorization: str | None) -> tuple[Client, frozenset[str]]:
+    given = _parameters(form)
+    credentials = _credentials(given, authorization)
+    grant_type = given.get("grant_type")
+    if grant_type is None:
+        raise _Denied("invalid_request")
+    if grant_type != "client_credentials":
+        raise _Denied("unsupported_grant_type")
+    client = clients.authenticate(*credentials)
+    if client is None:
+        raise _Denied("invalid_client")
+    scopes = frozenset(given.get("scope", "").split()) or client.scopes
+    if not scopes <= client.scopes:
+        raise _Denied("invalid_scope")
+    return client, scopes
+
+
+def _parameters(form: bytes) -> dict[str, str]:
+    """Parameters of the form. Those without a value count as not given, unknown ones are ignored."""
+    try:
+        pairs: Sequence[tuple[str, str]] = parse_qsl(
+            form.decode("ascii"),
+            errors="strict",
+            strict_parsing=bool(form),
+            max_num_fields=PARAMETERS_MAX,
+        )
+    except ValueError:
+        raise _Denied("invalid_request") from None
+    given = dict(pairs)
+    if len(given) != len(pairs):
+        raise _Denied("invalid_request")
+    return given
+
+
+def _credentials(given: dict[str, str], authorization: str | None) -> tuple[str, str]:
+    """(client id, secret), by exactly one of the two ways."""
+    if authorization is None:
+        client_id, secret = given.get("client_id"), given.get("client_secret")
+        if client_id is None or secret is None:
+            raise _Denied("invalid_client")
+        return client_id, secret
+    client_id, secret = _basic(authorization)
+    if "client_secret" in given or given.get("client_id", client_id) != client_id:
+        raise _Denied("invalid_request")
+    return client_id, secret
+
+
+def _basic(authorization: str) -> tuple[str, str]:
+    scheme, _, encoded = authorization.partition(" ")
+    try:
+        if scheme.lower() != "basic":
+            raise _Denied("invalid_client")
+        text = base64.b64decode(encoded.strip(), validate=True).decode()
+    except ValueError:
+        raise _Denied("invalid_client") from None
+    client_id, colon, secret = text.partition(":")
+    if not colon:
+        raise _Denied("invalid_client")
+    return unquote_plus(client_id), unquote_plus(secret)

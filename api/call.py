@@ -1,0 +1,111 @@
+"""What a handler is given and what it gives back; what a row of the table of routes says."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from api.kinds import Body, Fields
+from api.services import Services
+from api.tokens import Principal
+
+NOBODY: Final = Principal("", "", frozenset())
+"""Who calls a route that is open to all."""
+
+
+class Call:
+    """One request, read and checked: a handler needs to look at nothing else.
+
+    `path` are the values of the path's parameters, `query` and `body` the values of the route's fields
+    (see `api.fields`). `key` is the Idempotency-Key, `digest` then the SHA-256 of the request.
+    `min_offset` is how far views must be at least. `basic` is what HTTP Basic gave to a route that is
+    open to all. `url` and `raw_query` are as they came.
+    """
+
+    __slots__ = (
+        "basic", "body", "digest", "engine", "key", "min_offset", "path", "principal", "query",
+        "raw_query", "request_id", "route", "url",
+    )  # fmt: skip
+
+    def __init__(self, engine: Services, route: Route, path: Mapping[str, str], request_id: str) -> None:
+        self.engine = engine
+        self.route = route
+        self.path = path
+        self.request_id = request_id
+        self.url = ""
+        self.raw_query = ""
+        self.principal: Principal = NOBODY
+        self.query: Mapping[str, Any] = {}
+        self.body: Any = {}
+        self.key: str | None = None
+        self.digest: bytes | None = None
+        self.min_offset = 0
+        self.basic: str | None = None
+
+
+class Answer(NamedTuple):
+    """What is sent back: `body` is JSON."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] | None = None
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+class Route(NamedTuple):
+    """One row of the table of routes.
+
+    `scope` None: open to all. `body` None: there must be none. `status` is that of success. With
+    `has_key` an Idempotency-Key is looked at. `is_form`: the body is a form, whose bytes the handler is
+    given.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    scope: str | None
+    summary: str
+    body: Body | None = None
+    query: Fields = ()
+    status: int = 200
+    has_key: bool = False
+    is_form: bool = False
+
+
+class Leaf(NamedTuple):
+    """A route, and the names of its path's parameters in their order."""
+
+    route: Route
+    names: tuple[str, ...]
+
+
+class Node:
+    """One segment of the tree of paths: what may follow it, and the routes that end here by method."""
+
+    __slots__ = ("leaves", "parameter", "words")
+
+    def __init__(self) -> None:
+        self.words: dict[str, Node] = {}
+        self.parameter: Node | None = None
+        self.leaves: dict[str, Leaf] = {}
+
+
+def tree_of(routes: tuple[Route, ...]) -> Node:
+    """The routes as a tree: a path is found by one look-up a segment. HEAD goes where GET does."""
+    root = Node()
+    for route in routes:
+        node, names = root, []
+        for segment in route.path[1:].split("/"):
+            if segment.startswith("{"):
+                names.append(segment[1:-1])
+                node.parameter = node.parameter or Node()
+                node = node.parameter
+            else:
+                node = node.words.setdefault(segment, Node())
+        assert route.method not in node.leaves, f"two routes for {route.method} {route.path}"
+        node.leaves[route.method] = Leaf(route, tuple(names))
+        if route.method == "GET":
+            node.leaves["HEAD"] = node.leaves["GET"]
+    return root

@@ -1,0 +1,193 @@
+"""The fields of all bodies and queries: what is read, checked, and later documented."""
+
+from __future__ import annotations
+
+from typing import Final, get_args
+
+from api.kinds import (
+    ABSENT,
+    Amount,
+    Boolean,
+    Currency,
+    Day,
+    Field,
+    Fields,
+    Id,
+    Integer,
+    Kind,
+    Rows,
+    Several,
+    Span,
+    Text,
+    Time,
+    Word,
+)
+from engine.instrument import InstrumentType, TradingStatus
+from engine.limits import (
+    LIST_LIMIT,
+    LIST_LIMIT_MAX,
+    NAME_CHARACTERS_MAX,
+    PRICES_MAX,
+    QUANTITY_PLACES_MAX,
+    REFERENCE_CHARACTERS_MAX,
+    SETTLEMENT_DAYS_MAX,
+)
+from engine.order import NEXT as ORDER_NEXT
+from engine.pricing import PriceType
+from engine.report import RESOLUTIONS
+from engine.values import PRICE_PLACES
+
+FINEST: Final = Amount(PRICE_PLACES)
+"""An amount or quantity whose own scale only its currency or instrument tells: the rules check it."""
+REFERENCE: Final = Text(REFERENCE_CHARACTERS_MAX)
+NAME: Final = Text(NAME_CHARACTERS_MAX)
+SIDE: Final = Word(("buy", "sell"))
+ORDER_STATUS: Final = Word(tuple(dict.fromkeys(ORDER_NEXT.values())))
+ACCOUNT_STATUS: Final = Word(("active", "suspended", "closing", "closed"))
+INSTRUMENT_TYPE: Final = Word(get_args(InstrumentType))
+TRADING_STATUS: Final = Word(get_args(TradingStatus))
+PRICE_TYPE: Final = Word(get_args(PriceType))
+QUALITY: Final = Word(("closing", "intraday", "realtime", "delayed"))
+TRANSACTION_TYPE: Final = Word(
+    ("deposit", "withdrawal", "buy", "sell", "fee", "maturity", "coupon_payment", "refund")
+)
+
+# --- bodies ---------------------------------------------------------------------------------------
+
+NOTHING: Final[Fields] = ()
+
+TOKEN: Final[Fields] = (
+    Field("grant_type", Text(64), "Always `client_credentials`.", example="client_credentials"),
+    Field("client_id", Text(255), "Or by HTTP Basic."),
+    Field("client_secret", Text(255), "Or by HTTP Basic."),
+    Field("scope", Text(255), "Scopes, separated by blanks; default all that the client has."),
+)
+
+ORDER: Final[Fields] = (
+    Field("instrument", Id("ins"), "What to buy or sell.", is_needed=True, example="ins_xyz789"),
+    Field("order_type", Word(("market",)), "Only `market`.", is_needed=True, example="market"),
+    Field("side", SIDE, "`buy` or `sell`.", is_needed=True, example="buy"),
+    Field("cash_amount", FINEST, "Buys: what to spend, fees included; above 0.", example="100.00"),
+    Field("quantity", FINEST, "Sells: how many units; above 0.", example="10"),
+    Field("automatic_rollover", Boolean(), "Buys: reinvest at maturity.", default=False),
+    Field("client_reference", REFERENCE, "A label of your own, searchable."),
+)
+
+ACCOUNT: Final[Fields] = (
+    Field("name", NAME, "Whose account it is.", is_needed=True, example="Ada Example"),
+    Field("reference", REFERENCE, "Your own id of it.", example="customer-17"),
+    Field("base_currency", Currency(), "ISO 4217.", is_needed=True, example="USD"),
+    Field("funding_currencies", Several(Currency()), "Others that it can hold.", default=()),
+)
+
+ACCOUNT_CHANGES: Final[Fields] = (
+    Field("name", NAME, "Whose account it is.", default=ABSENT),
+    Field("reference", REFERENCE, "Your own id of it.", default=ABSENT, can_be_null=True),
+    Field("status", ACCOUNT_STATUS, "`closed` is `closing` until the account is empty.", default=ABSENT),
+    Field("funding_currencies", Several(Currency()), "Others that it can hold.", default=ABSENT),
+    Field("can_deposit", Boolean(), default=ABSENT),
+    Field("can_withdraw", Boolean(), default=ABSENT),
+    Field("can_place_buy_order", Boolean(), default=ABSENT),
+    Field("can_place_sell_order", Boolean(), default=ABSENT),
+)
+
+_AMOUNT: Final = Field("amount", FINEST, "Above 0.", is_needed=True, example="1000.00")
+_CURRENCY: Final = Field("currency", Currency(), "ISO 4217.", is_needed=True, example="USD")
+DEPOSIT: Final[Fields] = (
+    _AMOUNT,
+    _CURRENCY,
+    Field("payment_reference", REFERENCE, "As it stands on the bank's statement."),
+)
+WITHDRAWAL: Final[Fields] = (_AMOUNT, _CURRENCY)
+
+INSTRUMENT: Final[Fields] = (
+    Field("name", NAME, is_needed=True, example="Kenya 2024 Bond A"),
+    Field("symbol", REFERENCE, "Prices are kept by it.", is_needed=True, example="KE2024A"),
+    Field("instrument_type", INSTRUMENT_TYPE, is_needed=True, example="bond"),
+    Field("trading_currency", Currency(), is_needed=True, example="USD"),
+    Field("trading_status", TRADING_STATUS, default="buy_sell"),
+    Field("trading_increment", FINEST, "Units come in steps of it.", default=ABSENT, example="0.01"),
+    Field("decimal_precision", Integer(0, QUANTITY_PLACES_MAX), default=2),
+    Field("isin", Text(12)),
+    Field("issuer", NAME),
+    Field("issuer_country", Text(2), "ISO 3166-1, two letters."),
+    Field("ticker", REFERENCE),
+    Field("price_type", PRICE_TYPE, default="money"),
+    Field("minimum_trading_quantity", FINEST),
+    Field("minimum_initial_cash_investment", FINEST),
+    Field("required_cash_increment", FINEST),
+    Field("enforce_trading_rules", Boolean(), default=False),
+    Field("settlement_days", Integer(0, SETTLEMENT_DAYS_MAX), "Default by country and type."),
+    Field("maturity_date", Day()),
+    Field("supports_automatic_rollover", Boolean(), default=False),
+    Field("coupon", FINEST, "Percent a year."),
+    Field("par_value", FINEST, "What 100 percent are worth.", default=ABSENT, example="100"),
+    Field("day_count_convention", Text(32)),
+)
+
+PRICES: Final = Rows(
+    (
+        Field("symbol", REFERENCE, is_needed=True, example="KE2024A"),
+        Field("bid", FINEST, "What sells are executed at.", is_needed=True, example="99.50"),
+        Field("ask", FINEST, "What buys are executed at.", is_needed=True, example="100.00"),
+        Field("timestamp", Time(), "Default now.", example="2026-03-12T14:30:00Z"),
+        Field("quality", QUALITY, default="realtime"),
+    ),
+    PRICES_MAX,
+)
+
+CLOCK: Final[Fields] = (Field("advance", Span(), "ISO 8601.", is_needed=True, example="P1D"),)
+
+RESOLUTION: Final[Fields] = (
+    Field("action", Word(tuple(RESOLUTIONS)), is_needed=True, example="reject"),
+    Field("reason", Text(NAME_CHARACTERS_MAX), "Kept for ever: no names of people.", is_needed=True),
+)
+
+# --- queries --------------------------------------------------------------------------------------
+
+
+def _page(before: Kind) -> Fields:
+    return (
+        Field("limit", Integer(1, LIST_LIMIT_MAX), "Rows of a page.", default=LIST_LIMIT),
+        Field("before", before, "The last id of the page before: only older ones."),
+    )
+
+
+ORDERS_QUERY: Final[Fields] = (
+    Field("status", Several(ORDER_STATUS), "Repeatable.", default=()),
+    Field("side", SIDE),
+    Field("instrument", Id("ins")),
+    Field("created_from", Time(), "This time or later.", example="2026-03-12T00:00:00Z"),
+    Field("created_to", Time(), "This time or earlier.", example="2026-03-13T00:00:00Z"),
+    Field("client_reference", REFERENCE),
+    *_page(Id("ord")),
+)
+PENDING_ORDERS_QUERY: Final[Fields] = _page(Id("ord"))
+ACCOUNTS_QUERY: Final[Fields] = _page(Id("acc"))
+POSITIONS_QUERY: Final[Fields] = (
+    Field("open_only", Boolean(), "Without those that are closed.", default=False),
+    *_page(Id("pos")),
+)
+TRANSACTIONS_QUERY: Final[Fields] = (
+    Field("transaction_types", Several(TRANSACTION_TYPE), "Repeatable.", default=()),
+    *_page(Id("txn")),
+)
+INSTRUMENTS_QUERY: Final[Fields] = (
+    Field("instrument_type", Several(INSTRUMENT_TYPE), "Repeatable.", default=()),
+    Field("trading_status", Several(TRADING_STATUS), "Repeatable.", default=()),
+    *_page(Id("ins")),
+)
+PRICES_QUERY: Final[Fields] = (
+    Field("symbol", Several(REFERENCE), "Repeatable.", is_needed=True),
+    Field("asof", Time(), "The prices of that time; default now."),
+)
+EVENTS_QUERY: Final[Fields] = (
+    Field("name", Text(64), example="order.filled"),
+    Field("resource[id]", Id("ord"), "Events of one order, trade, account ..."),
+    Field("created[gte]", Time(), "This time or later."),
+    *_page(Id("evt")),
+)
+REPORTS_QUERY: Final[Fields] = (
+    Field("status", Word(("open", "booked", "rejected"))),
+    *_page(Id("rep")),
+)

@@ -1,0 +1,98 @@
+"""Instruments: list, get by id or symbol, and the operator's putting of them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import partial
+from typing import Any, Final
+
+from api import reading
+from api.acting import act, answer
+from api.call import Answer, Call
+from api.wire import is_id, raise_faults
+from engine import commands
+from engine.errors import Refused
+from engine.instrument import Instrument, InstrumentListed, Terms
+from engine.refusals import fault, invalid
+from engine.values import CURRENCIES, at_scale
+from projections.resources import instrument_json
+from projections.views import instruments as view
+
+SCALED_BY_CURRENCY: Final = ("minimum_initial_cash_investment", "required_cash_increment", "par_value")
+SCALED_BY_PRECISION: Final = ("trading_increment", "minimum_trading_quantity")
+
+
+async def list_all(call: Call) -> Answer:
+    """Instruments, newest first."""
+    return await reading.listed(
+        call,
+        "instruments",
+        view.listed,
+        await call.engine.business_date(),
+        instrument_types=call.query["instrument_type"],
+        trading_statuses=call.query["trading_status"],
+    )
+
+
+async def retrieve(call: Call) -> Answer:
+    """One instrument."""
+    given, services = call.path["id_or_symbol"], call.engine
+    today = await services.business_date()
+
+    async def state() -> bytes | None:
+        found: str | None = given
+        if not is_id(given, "ins"):
+            found = await services.bridge.read(services.symbols.find, given)
+        known: Instrument | None = await services.bridge.state(found) if found else None
+        return instrument_json(known, today) if known else None
+
+    return Answer(200, await reading.one(call, "instruments", view.one, given, today, state=state))
+
+
+async def put(call: Call) -> Answer:
+    """Lists an instrument under the id of the path, or changes it."""
+    instrument, services = call.path["instrument_id"], call.engine
+    if not is_id(instrument, "ins"):
+        raise invalid("path.id", "invalid_value", "ins_ and 1 to 60 letters, digits, _ and -")
+    terms = _terms(call.body)
+    symbols = services.symbols
+    owner = await services.bridge.read(symbols.find, terms.symbol)
+    if owner not in {None, instrument} or not await services.bridge.read(
+        symbols.claim, terms.symbol, instrument
+    ):
+        raise invalid("symbol", "already_taken", "another instrument has this symbol")
+    try:
+        outcome = await act(call, partial(commands.put_instrument, instrument=instrument, terms=terms))
+    except Refused:
+        if owner is None:
+            await services.bridge.read(symbols.release, terms.symbol, instrument)
+        raise
+    is_new = any(isinstance(recorded.fact, InstrumentListed) for recorded in outcome.facts)
+    body = instrument_json(outcome.states[instrument], await services.business_date())
+    return answer(outcome, 201 if is_new else 200, body)
+
+
+def _terms(body: dict[str, Any]) -> Terms:
+    """The terms of a body, decimals at their scale. Raises Refused for what is finer than that."""
+    given = {name: value for name, value in body.items() if value is not None}
+    faults = []
+    scales = dict.fromkeys(SCALED_BY_CURRENCY, CURRENCIES[body["trading_currency"]])
+    scales |= dict.fromkeys(SCALED_BY_PRECISION, body["decimal_precision"])
+    for name, places in scales.items():
+        if name in given:
+            scaled = at_scale(given[name], places)
+            if scaled is None:
+                faults.append(fault(name, "invalid_decimal", f"at most {places} decimals"))
+            else:
+                given[name] = scaled
+    if faults:
+        raise_faults(faults)
+    if "coupon" in given:
+        given["coupon"] = _shortest(given["coupon"])
+    return Terms(**given)
+
+
+def _shortest(number: Decimal) -> Decimal:
+    """The same number with no zeros at the end of its decimals."""
+    short = number.normalize()
+    return short.quantize(Decimal(1)) if short.as_tuple().exponent > 0 else short  # type: ignore[operator]

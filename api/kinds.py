@@ -1,0 +1,279 @@
+"""What a field of a body or query may hold: kinds of values, and the words for tables of fields."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from engine.errors import Refused
+from engine.fact import from_us, to_us
+from engine.limits import ENTRIES_MAX, ID_CHARACTERS_MAX
+from engine.refusals import PARAM_FAULTS
+from engine.values import CURRENCIES, parse_decimal
+
+FAULTS: Final = PARAM_FAULTS | {
+    "unknown_param": "there is no such field",
+    "repeated_param": "given more than once",
+    "invalid_type": "of the wrong JSON type",
+    "too_long": "too long",
+    "too_many": "too many entries",
+}
+"""Codes of single values inside `params`: the rules' own, and those of the shape."""
+
+ABSENT: Final = msgspec.UNSET
+"""The default of a field that, when it is not given, is not among the values read either."""
+
+
+class Number(str):
+    """A JSON number as it was written."""
+
+    __slots__ = ()
+
+
+class Fault(Exception):
+    """A value is not of its kind. `code` is one of FAULTS; `path` is what to add to the field's own."""
+
+    def __init__(self, code: str, detail: str = "", path: str = "") -> None:
+        super().__init__(code)
+        self.code, self.detail, self.path = code, detail or FAULTS[code], path
+
+
+class Kind(Protocol):
+    """What a field may hold."""
+
+    def read(self, raw: Any) -> Any:
+        """The value of a JSON value (str, Number, bool, dict, list). Raises Fault."""
+
+    def from_query(self, text: str) -> Any:
+        """The JSON value that a word of a query string stands for."""
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    def from_query(self, text: str) -> Any:
+        return text
+
+
+def _text(raw: Any) -> str:
+    if type(raw) is not str:
+        raise Fault("invalid_type", "a string is needed")
+    return raw
+
+
+class Text(_Kind, frozen=True):
+    """1 to `most` characters, of which not all are blank."""
+
+    most: int
+
+    def read(self, raw: Any) -> str:
+        """The text as it came."""
+        text = _text(raw)
+        if len(text) > self.most:
+            raise Fault("too_long", f"at most {self.most} characters")
+        if not text.strip():
+            raise Fault("invalid_value", "empty")
+        return text
+
+
+class Word(_Kind, frozen=True):
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    def read(self, raw: Any) -> str:
+        """The word."""
+        if _text(raw) not in self.words:
+            raise Fault("invalid_value", f"one of {', '.join(self.words)}")
+        return str(raw)
+
+
+class Currency(_Kind, frozen=True):
+    """An active ISO 4217 code."""
+
+    def read(self, raw: Any) -> str:
+        """The code."""
+        if _text(raw) not in CURRENCIES:
+            raise Fault("invalid_value", "not an active ISO 4217 currency")
+        return str(raw)
+
+
+class Boolean(_Kind, frozen=True):
+    """`true` or `false`."""
+
+    def read(self, raw: Any) -> bool:
+        """The truth value."""
+        if raw is not True and raw is not False:
+            raise Fault("invalid_type", "true or false is needed")
+        return raw
+
+    def from_query(self, text: str) -> Any:
+        """`true` and `false` mean what they say."""
+        return {"true": True, "false": False}.get(text, text)
+
+
+class Integer(_Kind, frozen=True):
+    """A whole number from `least` to `most`, in plain digits."""
+
+    least: int
+    most: int
+
+    def read(self, raw: Any) -> int:
+        """The number."""
+        if type(raw) is not Number:
+            raise Fault("invalid_type", "a whole number is needed")
+        if len(raw) > len(str(self.most)) or not (raw.isascii() and raw.isdigit()):
+            raise Fault("invalid_value", f"a whole number from {self.least} to {self.most}")
+        if str(int(raw)) != raw or not self.least <= int(raw) <= self.most:
+            raise Fault("invalid_value", f"a whole number from {self.least} to {self.most}")
+        return int(raw)
+
+    def from_query(self, text: str) -> Any:
+        """A number has no quotes there."""
+        return Number(text)
+
+
+class Amount(_Kind, frozen=True):
+    """A plain decimal with at most `places` decimals, as a string or a number. See engine.values."""
+
+    places: int
+
+    def read(self, raw: Any) -> Decimal:
+        """The number, at `places` decimals."""
+        if not isinstance(raw, str):
+            raise Fault("invalid_type", "a decimal is needed, as a string")
+        try:
+            return parse_decimal(raw, self.places, "")
+        except Refused as error:
+            detail = f"a plain decimal with at most {self.places} decimals"
+            raise Fault("invalid_decimal", detail) from error
+
+    def from_query(self, text: str) -> Any:
+        """As in a body."""
+        return text
+
+
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_TIME: Final = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,6})?"
+    r"([Zz]|[+-][0-9]{2}:[0-9]{2})",
+    re.ASCII,
+)
+
+
+class Day(_Kind, frozen=True):
+    """A date, `YYYY-MM-DD`."""
+
+    def read(self, raw: Any) -> date:
+        """The date."""
+        text = _text(raw)
+        if not _DATE.fullmatch(text):
+            raise Fault("invalid_value", "a date is YYYY-MM-DD")
+        try:
+            return date.fromisoformat(text)
+        except ValueError as error:
+            raise Fault("invalid_value", "no such day") from error
+
+
+class Time(_Kind, frozen=True):
+    """A time of RFC 3339, with its offset, to the microsecond."""
+
+    def read(self, raw: Any) -> int:
+        """Microseconds since 1970-01-01T00:00Z."""
+        parts = _TIME.fullmatch(_text(raw))
+        if not parts:
+            raise Fault("invalid_value", "a time is like 2026-03-12T14:30:00Z")
+        day, clock, fraction, zone = parts.groups()
+        zone = "+00:00" if zone in {"Z", "z"} else zone
+        try:
+            at_us = to_us(datetime.fromisoformat(f"{day}T{clock}{fraction or ''}{zone}"))
+            from_us(at_us)  # what stands at the end of the calendar may lie behind it in UTC
+        except (ValueError, OverflowError) as error:
+            raise Fault("invalid_value", "no such time") from error
+        return at_us
+
+
+_SPAN: Final = re.compile(
+    r"P(?=[0-9T])(?:([0-9]{1,3})D)?(?:T(?=[0-9])(?:([0-9]{1,3})H)?(?:([0-9]{1,3})M)?(?:([0-9]{1,3})S)?)?",
+    re.ASCII,
+)
+_SPAN_US: Final = (86_400_000_000, 3_600_000_000, 60_000_000, 1_000_000)
+
+
+class Span(_Kind, frozen=True):
+    """A length of time of ISO 8601 in days, hours, minutes and seconds: `P1D`, `PT1H30M`."""
+
+    def read(self, raw: Any) -> int:
+        """Microseconds, above 0."""
+        parts = _SPAN.fullmatch(_text(raw))
+        if not parts:
+            raise Fault("invalid_value", "a length of time is like P1D or PT1H30M")
+        length_us = sum(
+            int(count or 0) * unit_us for count, unit_us in zip(parts.groups(), _SPAN_US, strict=True)
+        )
+        if not length_us:
+            raise Fault("not_positive")
+        return length_us
+
+
+class Id(_Kind, frozen=True):
+    """An id, `prefix_...`. One that is not of this form is simply the id of nothing."""
+
+    prefix: str
+
+    def read(self, raw: Any) -> str:
+        """The id."""
+        text = _text(raw)
+        if len(text) > ID_CHARACTERS_MAX or not text.isprintable():
+            raise Fault("invalid_value", f"an id, {self.prefix}_...")
+        return text
+
+
+class Several(_Kind, frozen=True):
+    """An array of at most `most` values of one kind; in a query a parameter that may be repeated."""
+
+    kind: Kind
+    most: int = ENTRIES_MAX
+
+    def read(self, raw: Any) -> tuple[Any, ...]:
+        """The values, in order. Stops at the first bad one."""
+        if type(raw) is not list:
+            raise Fault("invalid_type", "an array is needed")
+        if len(raw) > self.most:
+            raise Fault("too_many", f"at most {self.most} entries")
+        values = []
+        for index, entry in enumerate(raw):
+            try:
+                values.append(self.kind.read(entry))
+            except Fault as fault:
+                raise Fault(fault.code, fault.detail, f".{index}{fault.path}") from fault
+        return tuple(values)
+
+
+class Field(msgspec.Struct, frozen=True):
+    """One field of a body or parameter of a query.
+
+    `default` is its value when it is not given or null; `ABSENT` leaves it out. With `can_be_null` a
+    null is a value of its own (None). `about` and `example` are for the documentation.
+    """
+
+    name: str
+    kind: Kind
+    about: str = ""
+    is_needed: bool = False
+    default: Any = None
+    can_be_null: bool = False
+    example: str | None = None
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """A body that is an array of at most `most` objects."""
+
+    fields: tuple[Field, ...]
+    most: int
+
+
+Fields = tuple[Field, ...]
+Body = Fields | Rows

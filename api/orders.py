@@ -1,0 +1,101 @@
+"""Orders: place, retrieve, list, cancel."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from api import reading
+from api.acting import act, act_with_words, answer, stream_of
+from api.call import Answer, Call
+from engine import commands
+from engine.limits import SUBJECTS_MAX
+from engine.wish import Wish
+from projections.resources import fill, order_json
+from projections.views import orders as view
+
+WORD: Final = "client_reference"
+
+
+async def place(call: Call) -> Answer:
+    """Accepts an order, or refuses it."""
+    body, services = call.body, call.engine
+    order = services.firm.ids.new("ord")
+    wish = Wish(
+        body["side"],
+        body["cash_amount"],
+        body["quantity"],
+        body["automatic_rollover"],
+        request=call.digest,
+    )
+    decide = partial(
+        commands.place_order,
+        firm=services.firm,
+        tenant=call.principal.tenant,
+        account=call.path["account_id"],
+        order=order,
+        instrument=body["instrument"],
+        wish=wish,
+    )
+    reference = body[WORD]
+    if reference is None:
+        outcome = await act(call, decide)
+    else:
+        outcome = await act_with_words(call, decide, order, {WORD: reference})
+    state = outcome.states[stream_of(outcome, "ord_")]
+    return answer(outcome, 201, fill(order_json(state), WORD, reference))
+
+
+async def retrieve(call: Call) -> Answer:
+    """One order."""
+    account, order = await reading.own_account(call), call.path["order_id"]
+
+    async def state() -> bytes | None:
+        known = await call.engine.bridge.state(order)
+        return order_json(known) if known and known.terms.account == account else None
+
+    body = await reading.one(call, "orders", view.one, account, order, state=state)
+    return Answer(200, await reading.with_words(call, body, order, WORD))
+
+
+async def list_all(call: Call) -> Answer:
+    """Orders of an account, newest first."""
+    account, query = await reading.own_account(call), call.query
+    ids = None
+    if query[WORD] is not None:
+        find = partial(call.engine.personal.find, limit=SUBJECTS_MAX)
+        ids = await call.engine.bridge.read(find, call.principal.tenant, WORD, query[WORD])
+    return await reading.listed(
+        call,
+        "orders",
+        view.of_account,
+        account,
+        personal=(WORD,),
+        statuses=query["status"],
+        side=query["side"],
+        instrument=query["instrument"],
+        created_from_us=query["created_from"],
+        created_to_us=query["created_to"],
+        ids=ids,
+    )
+
+
+async def list_pending(call: Call) -> Answer:
+    """Orders of an account that are in no terminal state, newest first."""
+    account = await reading.own_account(call)
+    return await reading.listed(call, "orders", view.pending, account, personal=(WORD,))
+
+
+async def cancel(call: Call) -> Answer:
+    """Asks to cancel an order."""
+    order = call.path["order_id"]
+    decide = partial(
+        commands.request_cancel,
+        tenant=call.principal.tenant,
+        account=call.path["account_id"],
+        order=order,
+        request=call.digest,
+    )
+    outcome = await act(call, decide)
+    body = order_json(outcome.states[order])
+    return answer(outcome, 200, await reading.with_words(call, body, order, WORD))

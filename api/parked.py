@@ -1,0 +1,25 @@
+"""Venue reports that contradict their order, and a person's decision about each."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from api import reading
+from api.acting import act, answer
+from api.call import Answer, Call
+from engine import commands
+from projections.resources import parked_report_json
+from projections.views import parked as view
+
+
+async def list_all(call: Call) -> Answer:
+    """Parked reports, newest first."""
+    return await reading.listed(call, "parked", view.listed, status=call.query["status"])
+
+
+async def resolve(call: Call) -> Answer:
+    """Books or rejects a parked report, for good."""
+    report, body = call.path["report_id"], call.body
+    decide = partial(commands.resolve_report, parked=report, action=body["action"])
+    outcome = await act(call, decide, reason=body["reason"])
+    return answer(outcome, 200, parked_report_json(report, outcome.states[report]))

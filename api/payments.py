@@ -1,0 +1,84 @@
+"""Deposits and withdrawals: announced or asked for, then completed or failed by an operator."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from api import reading
+from api.acting import act, act_with_words, answer, stream_of
+from api.call import Answer, Call
+from engine import commands
+from engine.payment import Kind
+from engine.refusals import refused
+from projections.resources import fill, payment_json
+from projections.views import payments as view
+
+WORD: Final = "payment_reference"
+PREFIXES: Final[dict[Kind, str]] = {"deposit": "dep", "withdrawal": "wdr"}
+
+
+async def create(kind: Kind, call: Call) -> Answer:
+    """A new deposit or withdrawal."""
+    body, services, prefix = call.body, call.engine, PREFIXES[kind]
+    payment = services.firm.ids.new(prefix)
+    decide = partial(
+        commands.create_payment,
+        tenant=call.principal.tenant,
+        account=call.path["account_id"],
+        payment=payment,
+        kind=kind,
+        currency=body["currency"],
+        amount=body["amount"],
+        request=call.digest,
+    )
+    reference = body.get(WORD)
+    outcome = await act_with_words(call, decide, payment, {WORD: reference})
+    state = outcome.states[stream_of(outcome, f"{prefix}_")]
+    return answer(outcome, 201, fill(payment_json(state), WORD, reference))
+
+
+async def retrieve(kind: Kind, call: Call) -> Answer:
+    """One deposit or withdrawal."""
+    account, payment = await reading.own_account(call), call.path[f"{kind}_id"]
+
+    async def state() -> bytes | None:
+        known = await call.engine.bridge.state(payment)
+        return payment_json(known) if known and known.account == account else None
+
+    body = await reading.one(call, "payments", view.one, account, kind, payment, state=state)
+    return Answer(200, await reading.with_words(call, body, payment, WORD))
+
+
+async def end(kind: Kind, is_completed: bool, call: Call) -> Answer:  # noqa: FBT001  (of the table)
+    """The money has moved, or will not."""
+    account, payment = await reading.own_account(call), call.path[f"{kind}_id"]
+    if kind == "deposit" and is_completed and not call.engine.is_sandbox:
+        await _check_four_eyes(call, payment)
+    decide = partial(
+        commands.end_payment,
+        tenant=call.principal.tenant,
+        account=account,
+        payment=payment,
+        is_completed=is_completed,
+    )
+    outcome = await act(call, decide)
+    body = payment_json(outcome.states[payment])
+    return answer(outcome, 200, await reading.with_words(call, body, payment, WORD))
+
+
+async def _check_four_eyes(call: Call, payment: str) -> None:
+    """Money must not be made by one client alone."""
+    facts = await call.engine.bridge.read(call.engine.bridge.journal.stream, payment)
+    if facts and facts[0].envelope.actor == call.principal.client:
+        raise refused("deposit_forbidden", "a deposit is completed by another client than announced it")
+
+
+create_deposit: Final = partial(create, "deposit")
+create_withdrawal: Final = partial(create, "withdrawal")
+retrieve_deposit: Final = partial(retrieve, "deposit")
+retrieve_withdrawal: Final = partial(retrieve, "withdrawal")
+complete_deposit: Final = partial(end, "deposit", True)  # noqa: FBT003
+complete_withdrawal: Final = partial(end, "withdrawal", True)  # noqa: FBT003
+fail_deposit: Final = partial(end, "deposit", False)  # noqa: FBT003
+fail_withdrawal: Final = partial(end, "withdrawal", False)  # noqa: FBT003

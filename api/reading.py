@@ -1,0 +1,121 @@
+"""Reads over HTTP: never older than what the client knows, filled with personal words, page by page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode
+
+from api.call import Answer, Call
+from api.problems import Problem
+from engine.limits import VIEW_POLL_S, VIEW_WAIT_S
+from projections.listing import Listed, Shown
+from projections.resources import fill
+
+_BEHIND: Final = object()
+
+
+async def own_account(call: Call) -> str:
+    """The account of the path. Raises Problem `not_found` unless it is the caller's tenant's."""
+    account = call.path["account_id"]
+    if not await call.engine.is_account_of(call.principal.tenant, account):
+        raise Problem("not_found")
+    return account
+
+
+async def one(
+    call: Call,
+    view: str,
+    question: Callable[..., bytes | None],
+    *words: Any,
+    state: Callable[[], Awaitable[bytes | None]],
+) -> bytes:
+    """One resource: `question(views, *words)` once the view shows what the client knows.
+
+    Behind that, it is what `state` makes of the journal itself, unless the client asked to wait. Raises
+    Problem `not_found`, `view_behind`; ViewQuarantined.
+    """
+    services, client = call.engine, call.principal.client
+    if call.min_offset:
+        body = await waited(call, view, question, *words)
+    else:
+        body = await services.bridge.read(_asked, call, view, services.seen(client), question, words)
+        if body is _BEHIND:
+            body = await state()
+            # What was shown may be newer than the client's own writes: it must not disappear again.
+            services.saw(client, await services.bridge.read(lambda: services.bridge.journal.head))
+    if body is None:
+        raise Problem("not_found")
+    return bytes(body)
+
+
+async def listed(
+    call: Call,
+    view: str,
+    question: Callable[..., Listed],
+    *words: Any,
+    personal: Sequence[str] = (),
+    subject: Callable[[Shown], str] = lambda row: row.id,
+    **filters: Any,
+) -> Answer:
+    """A page of a list: `question(views, *words, limit=, before=, **filters)`.
+
+    `personal` names the words that are filled in, of what `subject` says each row is about. Raises
+    Problem `view_behind`; ViewQuarantined; Refused for a `before` that is not of this list.
+    """
+    query = call.query
+    asked = partial(question, limit=query["limit"], before=query["before"], **filters)
+    found: Listed = await waited(call, view, asked, *words)
+    rows = [row.body for row in found.rows]
+    if personal and rows:
+        subjects = [subject(row) for row in found.rows]
+        known = await call.engine.bridge.read(call.engine.personal.words, sorted(set(subjects)))
+        rows = [
+            filled(body, personal, known.get(one, {})) for body, one in zip(rows, subjects, strict=True)
+        ]
+    headers = {"Link": _next(call, found.rows[-1].id)} if found.has_more else None
+    return Answer(200, b"[" + b",".join(rows) + b"]", headers)
+
+
+def filled(body: bytes, names: Sequence[str], words: Mapping[str, str | None]) -> bytes:
+    """A resource with its personal words."""
+    for name in names:
+        body = fill(body, name, words.get(name))
+    return body
+
+
+async def with_words(call: Call, body: bytes, subject: str, *names: str) -> bytes:
+    """A resource with the personal words of `subject`, looked up."""
+    known = await call.engine.bridge.read(call.engine.personal.words, [subject])
+    return filled(body, names, known.get(subject, {}))
+
+
+async def waited(call: Call, view: str, question: Callable[..., Any], *words: Any) -> Any:
+    """The answer of a view that shows all that the client knows, waiting for that a little."""
+    loop, services = asyncio.get_running_loop(), call.engine
+    offset = max(call.min_offset, services.seen(call.principal.client))
+    deadline = loop.time() + VIEW_WAIT_S
+    while True:
+        found = await services.bridge.read(_asked, call, view, offset, question, words)
+        if found is not _BEHIND:
+            return found
+        if loop.time() > deadline:
+            raise Problem("view_behind", context={"view": view, "needed": offset})
+        await asyncio.sleep(VIEW_POLL_S)  # off the loop there are few threads, and others need them
+
+
+def _asked(
+    call: Call, view: str, offset: int, question: Callable[..., Any], words: Sequence[Any]
+) -> Any:
+    """In a thread: the question, if the view has come so far."""
+    views = call.engine.views
+    if offset and views.offset(view) < offset:
+        return _BEHIND
+    return question(views, *words)
+
+
+def _next(call: Call, last: str) -> str:
+    kept = [pair for pair in parse_qsl(call.raw_query, keep_blank_values=True) if pair[0] != "before"]
+    return f'<{call.url}?{urlencode([*kept, ("before", last)])}>; rel="next"'

@@ -1,0 +1,41 @@
+"""The sandbox's business clock."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from api.acting import act, answer
+from api.call import Answer, Call
+from api.problems import Problem
+from engine import clock, commands
+from engine.clock import Clock
+from projections.resources import encode, time
+
+
+async def show(call: Call) -> Answer:
+    """Business time."""
+    _check_sandbox(call)
+    return Answer(200, _body(call, await call.engine.bridge.state(clock.STREAM)))
+
+
+async def advance(call: Call) -> Answer:
+    """Moves business time forward."""
+    _check_sandbox(call)
+    outcome = await act(call, partial(commands.advance_clock, by_us=call.body["advance"]))
+    return answer(outcome, 200, _body(call, outcome.states[clock.STREAM]))
+
+
+def _check_sandbox(call: Call) -> None:
+    if not call.engine.is_sandbox:
+        raise Problem("not_found")
+
+
+def _body(call: Call, state: Clock | None) -> bytes:
+    now_us = call.engine.now_us()
+    return encode(
+        {
+            "business_date": clock.business_date(state, now_us).isoformat(),
+            "business_time": time(clock.business_time_us(state, now_us)),
+            "time": time(now_us),
+        }
+    )

@@ -1,0 +1,74 @@
+"""The HTTP server: its socket, its loop, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from api.app import App
+from api.connection import Connections, Timing
+
+_BACKLOG: Final = 1024
+
+
+async def serve(
+    app: App,
+    host: str,
+    port: int,
+    *,
+    on_ready: Callable[[int], None] = lambda _: None,
+    stop: asyncio.Event | None = None,
+    timing: Timing = Timing(),  # noqa: B008  (immutable)
+) -> None:
+    """Serves until `stop` is set, or without one until SIGTERM or SIGINT; then drains and returns.
+
+    `port` 0 takes a free one; `on_ready` is told the port once connections are accepted. Raises OSError
+    when the address cannot be bound.
+    """
+    loop = asyncio.get_running_loop()
+    if stop is None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+    connections = Connections(app, timing)
+    listening = _bind(host, port)
+    listener = await loop.create_server(connections, sock=listening, backlog=_BACKLOG)
+    sweeping = loop.create_task(connections.sweep())
+    try:
+        on_ready(listening.getsockname()[1])
+        await stop.wait()
+    finally:
+        await asyncio.sleep(0)  # those who connected before the signal have been accepted
+        listener.close()
+        await connections.drain()
+        sweeping.cancel()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError:
+        listening.close()
+        raise
+    listening.setblocking(False)  # noqa: FBT003  (the standard library's own)
+    return listening
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Runs `main` to its end, on uvloop where it is installed."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(main)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        from uvloop import new_event_loop  # noqa: PLC0415
+    except ImportError:
+        return None
+    return new_event_loop

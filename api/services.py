@@ -1,0 +1,165 @@
+"""What handlers work with: the engine's parts, opened together on the event loop that serves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Final
+
+from api.bridge import Bridge
+from api.tokens import Tokens
+from engine import clock
+from engine.account import Account
+from engine.clients import Clients
+from engine.commands import Firm
+from engine.errors import EngineError
+from engine.fees import FeeRule
+from engine.ids import IdSource
+from engine.journal import Journal
+from engine.keys import MasterKey
+from engine.limits import ACCOUNTS_REMEMBERED_MAX, CLIENTS_SEEN_MAX, REFRESH_S
+from engine.market import Market, Symbols
+from engine.operations import define_operations
+from engine.personal import Personal
+from engine.refusal_log import RefusalLog
+from engine.signing import SigningKeys
+from projections.database import Views
+
+_LOG: Final = logging.getLogger("order_engine.api")
+
+
+def now_us() -> int:
+    """Wall time, microseconds since the epoch."""
+    return time.time_ns() // 1_000
+
+
+@dataclass
+class Services:
+    """The parts of one API process. `command_key` keys the digests of idempotency keys.
+
+    `is_stopping` makes `/health/ready` say no while the last requests are answered.
+    """
+
+    bridge: Bridge
+    firm: Firm
+    market: Market
+    symbols: Symbols
+    personal: Personal
+    refusals: RefusalLog
+    clients: Clients
+    signing: SigningKeys
+    tokens: Tokens
+    views: Views
+    command_key: bytes
+    is_sandbox: bool
+    now_us: Callable[[], int] = now_us
+    is_stopping: bool = False
+    _seen: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    _tenants: OrderedDict[str, str] = field(default_factory=OrderedDict)
+
+    def saw(self, client: str, offset: int) -> None:
+        """The client knows of the journal up to `offset`: it must not read anything older."""
+        seen = self._seen
+        seen[client] = max(offset, seen.pop(client, 0))
+        if len(seen) > CLIENTS_SEEN_MAX:
+            seen.popitem(last=False)
+
+    def seen(self, client: str) -> int:
+        """How far the client knows the journal."""
+        return self._seen.get(client, 0)
+
+    async def business_date(self) -> date:
+        """Today, as the business clock has it."""
+        return clock.business_date(await self.bridge.state(clock.STREAM), self.now_us())
+
+    async def is_account_of(self, tenant: str, account: str) -> bool:
+        """Whether the account exists and is the tenant's. That never changes once it is so."""
+        owner = self._tenants.get(account)
+        if owner is None:
+            state: Account | None = await self.bridge.state(account)
+            if state is None:
+                return False
+            owner = self._tenants[account] = state.tenant
+            if len(self._tenants) > ACCOUNTS_REMEMBERED_MAX:
+                self._tenants.popitem(last=False)
+        return owner == tenant
+
+
+@asynccontextmanager
+async def open_services(
+    journal: Journal,
+    views: Views,
+    key: MasterKey,
+    *,
+    is_sandbox: bool,
+    price_max_age_us: int,
+    fees: Mapping[str, FeeRule] | None = None,
+    clock_us: Callable[[], int] = now_us,
+) -> AsyncIterator[Services]:
+    """The services over an open journal and views database, which the caller closes afterwards.
+
+    Must be entered on the loop that serves. Raises Unavailable when the database cannot be read,
+    WrongKey for another key than the journal's.
+    """
+    store, operations, ids = journal.datastore.store, define_operations(), IdSource()
+    market = Market(store, operations)
+    signing = SigningKeys(store, operations, key)
+    clients = Clients(store, operations, key, ids)
+    refusals = RefusalLog(store, operations)
+    bridge = Bridge(journal, now_us=clock_us)
+    services = Services(
+        bridge=bridge,
+        firm=Firm(ids, market, fees or {}, price_max_age_us),
+        market=market,
+        symbols=Symbols(store, operations),
+        personal=Personal(store, operations),
+        refusals=refusals,
+        clients=clients,
+        signing=signing,
+        tokens=Tokens(journal.meta["journal_id"], signing, clients),
+        views=views,
+        command_key=key.derive("command_ids"),
+        is_sandbox=is_sandbox,
+        now_us=clock_us,
+    )
+    refreshing: asyncio.Task[None] | None = None
+    try:
+        await bridge.read(_load, services)
+        refreshing = asyncio.create_task(_refresh(services))
+        yield services
+    finally:
+        if refreshing is not None:
+            refreshing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await refreshing
+        await bridge.close()
+        refusals.close()
+
+
+def _load(services: Services) -> None:
+    services.signing.active()
+    services.clients.refresh()
+    services.market.refresh()
+
+
+async def _refresh(services: Services) -> None:
+    """Learns what other processes have written: prices, disabled clients, new signing keys."""
+    parts: tuple[Callable[[], Any], ...] = (
+        services.market.refresh,
+        services.clients.refresh,
+        services.signing.refresh,
+    )
+    while True:
+        await asyncio.sleep(REFRESH_S)
+        for part in parts:
+            try:
+                await services.bridge.read(part)
+            except EngineError as error:
+                _LOG.warning("refresh failed: %s", type(error).__name__)

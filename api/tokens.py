@@ -1,0 +1,201 @@
+"""Access tokens: signed JWTs (RFC 9068) of 15 minutes, issued to clients and checked at every request.
+
+What may stand in a header is listed here, so `none`, another algorithm, `jwk`, `jku`, `x5u` and `crit`
+are refused by not being on the list. A token is verified once and remembered until it expires.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from typing import Any, Final, NamedTuple
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import OKPKey
+from joserfc.jws import JWSRegistry
+from joserfc.registry import HeaderParameter
+
+from engine.clients import SCOPES, Client, Clients, in_order
+from engine.limits import CLOCKS_APART_S, TOKEN_BYTES_MAX, TOKEN_LIFE_S, TOKENS_CACHED_MAX
+from engine.signing import SigningKey, SigningKeys
+
+ALGORITHM: Final = "Ed25519"  # RFC 9864: the name says the curve, unlike EdDSA
+TYPE: Final = "at+jwt"
+AUDIENCE: Final = "order-engine"
+
+
+class Principal(NamedTuple):
+    """Who sends a request: a client, its tenant, and what its token allows."""
+
+    client: str
+    tenant: str
+    scopes: frozenset[str]
+
+
+class TokenInvalid(Exception):
+    """A token that says nothing: malformed, forged, expired, revoked. Its text never holds the token.
+
+    `is_unknown_key`: another process may have made the key since; `SigningKeys.refresh` and try again.
+    """
+
+    def __init__(self, reason: str, *, is_unknown_key: bool = False) -> None:
+        super().__init__(reason)
+        self.is_unknown_key = is_unknown_key
+
+
+class Tokens:
+    """Issues and verifies. `issuer` is the journal's id. Thread-safe.
+
+    `verify` does no I/O; `issue` none after the first. Call `SigningKeys.active` at start, and
+    `SigningKeys.refresh` and `Clients.refresh` from time to time, off the event loop.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        signing: SigningKeys,
+        clients: Clients,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._issuer = issuer
+        self._signing = signing
+        self._clients = clients
+        self._now_s = now_s
+        self._keys: dict[str, OKPKey] = {}
+        self._verified: OrderedDict[str, tuple[Principal, int]] = OrderedDict()
+        self._remembering = threading.Lock()
+        self._headers = _header_registry()
+        self._claims = jwt.JWTClaimsRegistry(
+            now=lambda: int(now_s()),
+            iss={"essential": True, "value": issuer},
+            sub={"essential": True},
+            aud={"essential": True, "value": AUDIENCE},
+            exp={"essential": True},
+            iat={"essential": True},
+            jti={"essential": True},
+            tenant={"essential": True},
+            scope={"essential": True},
+        )
+
+    def issue(self, client: Client, scopes: Collection[str]) -> str:
+        """A token for the client with these of its scopes, good for 15 minutes."""
+        assert set(scopes) <= client.scopes
+        key, now_s = self._signing.active(), int(self._now_s())
+        header = {"alg": ALGORITHM, "typ": TYPE, "kid": key.kid}
+        claims = {
+            "iss": self._issuer,
+            "sub": client.id,
+            "aud": AUDIENCE,
+            "exp": now_s + TOKEN_LIFE_S,
+            "iat": now_s,
+            "jti": secrets.token_urlsafe(16),
+            "client_id": client.id,
+            "tenant": client.tenant,
+            "scope": in_order(scopes),
+        }
+        return jwt.encode(header, claims, self._key(key), [ALGORITHM], self._headers)
+
+    def verify(self, token: str) -> Principal:
+        """Who the token speaks for. Raises TokenInvalid unless it is wholly ours and valid now."""
+        if len(token) > TOKEN_BYTES_MAX:
+            raise TokenInvalid("longer than a token can be")
+        principal, expires_s = self._remembered(token) or self._decode(token)
+        if self._now_s() >= expires_s:
+            raise TokenInvalid("expired")
+        if self._clients.is_revoked(principal.client):
+            raise TokenInvalid("its client was disabled")
+        return principal
+
+    def _remembered(self, token: str) -> tuple[Principal, int] | None:
+        with self._remembering:
+            found = self._verified.get(token)
+            if found:
+                self._verified.move_to_end(token)
+            return found
+
+    def _decode(self, token: str) -> tuple[Principal, int]:
+        try:
+            decoded = jwt.decode(token, self._key_for, [ALGORITHM], self._headers)
+            self._check(decoded.claims)
+        except JoseError as error:
+            raise TokenInvalid(error.error) from None
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+            # A header that is JSON, but no object; nested without end; not even text.
+            raise TokenInvalid("malformed") from None
+        claims = decoded.claims
+        scopes = frozenset(claims["scope"].split())
+        found = Principal(claims["sub"], claims["tenant"], scopes), claims["exp"]
+        with self._remembering:
+            self._verified[token] = found
+            if len(self._verified) > TOKENS_CACHED_MAX:
+                self._verified.popitem(last=False)
+        return found
+
+    def _check(self, claims: dict[str, Any]) -> None:
+        # Its leeway would let expired tokens live on as well: only `iat` may be a little ahead.
+        ahead_s = claims.get("iat", 0) - self._now_s()
+        clocks_apart = {"iat": claims["iat"] - CLOCKS_APART_S} if 0 < ahead_s <= CLOCKS_APART_S else {}
+        self._claims.validate(claims | clocks_apart)
+        is_ours = (
+            isinstance(claims["tenant"], str)
+            and set(claims["scope"].split()) <= set(SCOPES)
+            and claims["exp"] - claims["iat"] <= TOKEN_LIFE_S
+        )
+        if not is_ours:
+            raise ValueError("not a token that this release issues")
+
+    def _key_for(self, token: Any, *_: object) -> OKPKey:
+        key = self._signing.find(token.headers()["kid"])
+        if key is None:
+            raise TokenInvalid("signed with a key that is not ours", is_unknown_key=True)
+        return self._key(key)
+
+    def _key(self, key: SigningKey) -> OKPKey:
+        found = self._keys.get(key.kid)
+        if found is None:
+            self._keys = {kid: kept for kid, kept in self._keys.items() if self._signing.find(kid)}
+            found = self._keys[key.kid] = _to_jwk(key)
+        return found
+
+
+def _to_jwk(key: SigningKey) -> OKPKey:
+    return OKPKey.import_key(
+        {
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "x": _base64url(key.public),
+            "d": _base64url(key.private),
+            "use": "sig",
+            "alg": ALGORITHM,
+            "kid": key.kid,
+        }
+    )
+
+
+def _base64url(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def _header_registry() -> JWSRegistry:
+    """Exactly three header parameters, all required; the library refuses every other one."""
+
+    def is_type(text: object) -> None:
+        if text != TYPE:
+            raise ValueError(f"must be {TYPE}")
+
+    def is_algorithm(text: object) -> None:
+        if text != ALGORITHM:
+            raise ValueError(f"must be {ALGORITHM}")
+
+    registry = JWSRegistry(algorithms=[ALGORITHM], strict_check_header=True)
+    registry.header_registry = {
+        "alg": HeaderParameter("algorithm", is_algorithm, required=True),
+        "kid": HeaderParameter("key id", "str", required=True),
+        "typ": HeaderParameter("type", is_type, required=True),
+    }
+    return registry

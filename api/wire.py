@@ -1,0 +1,252 @@
+"""Reads what clients send, strictly, by tables of fields; every fault of a body is found and named.
+
+A JSON number stays the text that it was written as, so no amount ever passes through a float.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any, Final, NoReturn
+from urllib.parse import parse_qsl, unquote
+
+from api.kinds import ABSENT, FAULTS, Body, Fault, Fields, Number, Rows, Several
+from engine.limits import ID_CHARACTERS_MAX, JSON_DEPTH_MAX, PARAM_FAULTS_MAX
+from engine.refusals import refused
+from engine.values import plain
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a key is given twice in one object")
+    return members
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_no_duplicates,
+    parse_float=Number,
+    parse_int=Number,
+    parse_constant=_no_constant,
+)
+# A string, even one without an end, is one match: scanning stays linear.
+_BRACKETS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+
+
+def read_json(body: bytes) -> Any:
+    """One JSON value (RFC 8259) as str, Number, bool, None, dict, list.
+
+    Raises Refused `invalid_request` for anything else, and for a key twice in an object, NaN and
+    Infinity, a lone surrogate or NUL in a string, and for nesting deeper than JSON_DEPTH_MAX.
+    """
+    if body.count(b"[") + body.count(b"{") > JSON_DEPTH_MAX:
+        _check_depth(body)
+    try:
+        value = _DECODER.decode(body.decode())
+    except UnicodeDecodeError as error:
+        raise refused("invalid_request", f"the body is not UTF-8 (byte {error.start})") from error
+    except json.JSONDecodeError as error:
+        detail = f"the body is not JSON: {error.msg} (character {error.pos})"
+        raise refused("invalid_request", detail) from error
+    except ValueError as error:
+        raise refused("invalid_request", f"the body is not JSON: {error}") from error
+    if b"\\u" in body:  # only an escape can bring what UTF-8 and JSON themselves do not allow
+        _check_texts(value)
+    return value
+
+
+def _check_depth(body: bytes) -> None:
+    depth = 0
+    for match in _BRACKETS.finditer(body):
+        token = match.group()
+        depth += (token in b"[{") - (token in b"]}")
+        if depth > JSON_DEPTH_MAX:
+            raise refused("invalid_request", f"the body nests deeper than {JSON_DEPTH_MAX}")
+
+
+def _check_texts(value: Any) -> None:
+    if type(value) is dict:
+        for key, member in value.items():
+            _check_texts(key)
+            _check_texts(member)
+    elif type(value) is list:
+        for entry in value:
+            _check_texts(entry)
+    elif type(value) is str and not is_storable(value):
+        raise refused("invalid_request", "a string holds a lone surrogate or NUL")
+
+
+def is_storable(text: str) -> bool:
+    """Whether `text` can stand in UTF-8 and in every database: no lone surrogate, no NUL."""
+    if "\0" in text:
+        return False
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+# --- bodies and queries ---------------------------------------------------------------------------
+
+
+def read_body(body: bytes, table: Body) -> Any:
+    """The values of a JSON body by field name (of `Rows`: a list of them), defaults filled in.
+
+    Raises Refused `invalid_request` for what is no JSON, else `missing_param` or `invalid_param` with
+    all faults in `params`.
+    """
+    raw = read_json(body) if body.strip() else {}
+    faults: list[dict[str, str]] = []
+    if isinstance(table, Rows):
+        values: Any = _read_rows(raw, table, faults)
+    else:
+        if type(raw) is not dict:
+            raise refused("invalid_request", "the body must be a JSON object")
+        values = _read_fields(raw, table, "body", faults)
+    if faults:
+        raise_faults(faults)
+    return values
+
+
+def _read_rows(raw: Any, table: Rows, faults: list[dict[str, str]]) -> list[dict[str, Any]]:
+    if type(raw) is not list or not raw:
+        raise refused("invalid_request", "the body must be a JSON array of objects")
+    if len(raw) > table.most:
+        raise refused("invalid_request", f"at most {table.most} entries", entries_max=table.most)
+    rows = []
+    for index, entry in enumerate(raw):
+        if type(entry) is dict:
+            rows.append(_read_fields(entry, table.fields, f"body.{index}", faults))
+        else:
+            _add(faults, f"body.{index}", "invalid_type", "an object is needed")
+    return rows
+
+
+def _read_fields(
+    raw: Mapping[str, Any], fields: Fields, path: str, faults: list[dict[str, str]]
+) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    known = 0
+    for field in fields:
+        given = raw.get(field.name)
+        if given is not None:
+            known += 1
+            try:
+                values[field.name] = field.kind.read(given)
+            except Fault as fault:
+                _add(faults, f"{path}.{field.name}{fault.path}", fault.code, fault.detail)
+            continue
+        is_null = field.name in raw
+        known += is_null
+        if is_null and field.can_be_null:
+            values[field.name] = None
+        elif field.is_needed:
+            _add(faults, f"{path}.{field.name}", "missing_param")
+        elif field.default is not ABSENT:
+            values[field.name] = field.default
+    if known != len(raw):
+        names = {field.name for field in fields}
+        for name in raw:
+            if name not in names:
+                _add(faults, f"{path}.{name[:64]}", "unknown_param")
+    return values
+
+
+def read_query(query: str, fields: Fields) -> dict[str, Any]:
+    """The values of a raw query string by parameter name, defaults filled in. Raises as `read_body`."""
+    raw: dict[str, Any] = {}
+    faults: list[dict[str, str]] = []
+    kinds = {field.name: field.kind for field in fields}
+    for name, text in _words(query):
+        kind = kinds.get(name)
+        if isinstance(kind, Several):
+            raw.setdefault(name, []).append(kind.kind.from_query(text))
+        elif name in raw:
+            _add(faults, f"query.{name[:64]}", "repeated_param")
+        else:
+            raw[name] = kind.from_query(text) if kind else text
+    values = _read_fields(raw, fields, "query", faults)
+    if faults:
+        raise_faults(faults)
+    return values
+
+
+def _words(query: str) -> list[tuple[str, str]]:
+    if not query:
+        return []
+    try:
+        if not query.isascii():
+            raise ValueError("not ASCII")
+        words = parse_qsl(
+            query, keep_blank_values=True, errors="strict", max_num_fields=PARAM_FAULTS_MAX
+        )
+    except ValueError as error:
+        raise refused("invalid_request", "the query string cannot be read") from error
+    if not all(is_storable(word) for pair in words for word in pair):
+        raise refused("invalid_request", "the query string holds NUL")
+    return words
+
+
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,60}", re.ASCII)
+
+
+def is_id(text: str, prefix: str) -> bool:
+    """Whether it can be the id of a stream."""
+    return text.startswith(f"{prefix}_") and bool(_ID.fullmatch(text, len(prefix) + 1))
+
+
+def read_segment(segment: str) -> str | None:
+    """One segment of a raw path, decoded; None for what can be the name of nothing."""
+    if not segment.isascii():
+        return None
+    if "%" in segment:
+        try:
+            segment = unquote(segment, errors="strict")
+        except UnicodeDecodeError:
+            return None
+    return segment if segment and segment.isprintable() and len(segment) <= ID_CHARACTERS_MAX else None
+
+
+def _add(faults: list[dict[str, str]], path: str, code: str, detail: str = "") -> None:
+    if len(faults) < PARAM_FAULTS_MAX:
+        faults.append({"path": path, "detail": detail or FAULTS[code], "code": code})
+
+
+def raise_faults(faults: Sequence[dict[str, str]]) -> NoReturn:
+    """Raises Refused: `missing_param` if that is all there is, else `invalid_param`."""
+    missing = all(fault["code"] == "missing_param" for fault in faults)
+    words = "; ".join(f"{fault['path']}: {fault['detail']}" for fault in faults[:3])
+    more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
+    raise refused("missing_param" if missing else "invalid_param", words + more, params=list(faults))
+
+
+# --- the same request -----------------------------------------------------------------------------
+
+
+def digest(path: Sequence[str], body: Mapping[str, Any]) -> bytes:
+    """SHA-256 of a request in canonical form, by which a repeated idempotency key is compared.
+
+    `path` holds the ids of its path, `body` the values read from it. Spelling does not count: key order,
+    blanks, a default written out, `null` for not given, `100` for `100.00`.
+    """
+    members = {name: _canonical(value) for name, value in body.items() if value is not None}
+    ordered = sorted(members.items())
+    return sha256(json.dumps([list(path), ordered], separators=(",", ":")).encode()).digest()
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        text = plain(value)
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, tuple):
+        return [_canonical(entry) for entry in value]
+    return value

@@ -1,0 +1,265 @@
+"""What acting followers are made of: see `engine.follow` for who runs them.
+
+Acting    the part that acts, made anew with each lease
+Place     the page after an offset, and saving the offset under the lease
+Sweep     a walk through a working set, page by page
+Faults    orders that stand still while the rest flows
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+import sqlalchemy as sa
+
+from engine.datastore import Datastore
+from engine.errors import LeaseLost, SchemaMissing, Unavailable
+from engine.fact import Recorded
+from engine.journal import Journal
+from engine.limits import (
+    EXECUTION_BATCH,
+    FAULTS_SHOWN_MAX,
+    LEASE_S,
+    OFFSET_SAVE_S,
+    PAGE_FACTS,
+    TENANTS_CACHED_MAX,
+)
+from engine.writer import Append, Lease
+
+Breathe = Callable[[], None]
+"""To be called between pieces of work. Raises LeaseLost, or Stopped when the follower shall end."""
+
+SWEEP_SHARE: Final = 10
+"""Walking through a working set takes at most one part in so many of the time."""
+_log = logging.getLogger(__name__)
+
+
+class Stopped(Exception):
+    """The follower was told to stop in the middle of its work: what is not recorded is done later."""
+
+
+class Acting(Protocol):
+    """What a follower does while it holds its lease; made anew with each lease."""
+
+    @property
+    def offset(self) -> int | None:
+        """How far it has seen, None if it does not read the journal."""
+
+    @property
+    def faults(self) -> Faults:
+        """What it had to leave aside."""
+
+    def turn(self, breathe: Breathe) -> float:
+        """Does what there is to do, in a bounded piece.
+
+        Returns seconds after which it wants another turn although nothing rang: 0 when there is more.
+        Any error starts the follower over.
+        """
+
+    def finish(self) -> None:
+        """Saves what spares the next holder work. The lease may be lost already."""
+
+
+class Faults:
+    """Single orders that cannot go on, and why, while the rest flows. Each is logged when it changes."""
+
+    def __init__(self, follower: str) -> None:
+        self._follower = follower
+        self._errors: dict[str, str] = {}
+
+    def note(self, subject: str, error: Exception) -> None:
+        """`subject` (an order, a venue) has to wait. Raises the error if others are concerned too."""
+        if isinstance(error, Stopped | LeaseLost | Unavailable | SchemaMissing):
+            raise error
+        self.show(subject, error)
+
+    def show(self, subject: str, error: Exception) -> None:
+        """As `note`, for an error that is known to be the subject's."""
+        text = text_of(error)
+        if self._errors.get(subject) == text:
+            return
+        _log.warning("%s: %s stands still: %s", self._follower, subject, text)
+        if subject in self._errors or len(self._errors) < FAULTS_SHOWN_MAX:
+            self._errors[subject] = text
+
+    def clear(self, subject: str) -> None:
+        """`subject` goes on."""
+        if self._errors.pop(subject, None):
+            _log.info("%s: %s goes on", self._follower, subject)
+
+    def __len__(self) -> int:
+        return len(self._errors)
+
+    def shown(self) -> dict[str, str]:
+        """subject -> error."""
+        return dict(self._errors)
+
+
+class Timer:
+    """Due at once, then `every_s` after each restart."""
+
+    def __init__(self, monotonic: Callable[[], float], every_s: float) -> None:
+        self._monotonic = monotonic
+        self._every_s = every_s
+        self._next = monotonic()
+
+    @property
+    def rest_s(self) -> float:
+        """Seconds until it is due, 0 if it is."""
+        return max(0.0, self._next - self._monotonic())
+
+    @property
+    def is_due(self) -> bool:
+        """Whether its time has come."""
+        return self._monotonic() >= self._next
+
+    def restart(self, every_s: float | None = None, least_s: float = 0.0) -> None:
+        """Due again after `every_s`, or the usual time, and not before `least_s`."""
+        rest_s = self._every_s if every_s is None else every_s
+        self._next = self._monotonic() + max(rest_s, least_s)
+
+    def hurry(self) -> None:
+        """Due at once."""
+        self._next = self._monotonic()
+
+
+class Tenants:
+    """Whose an order is: its facts' envelopes say so."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._known: dict[str, str | None] = {}
+
+    def know(self, order: str, tenant: str | None) -> None:
+        """Saves looking it up."""
+        if len(self._known) >= TENANTS_CACHED_MAX:
+            self._known.clear()
+        self._known[order] = tenant
+
+    def of(self, order: str) -> str | None:
+        """None for an order that does not exist, whatever its name."""
+        if order not in self._known:
+            facts = self._journal.stream(order, version=1) if is_order_id(order) else []
+            if not facts:
+                return None
+            self.know(order, facts[0].envelope.tenant)
+        return self._known[order]
+
+
+def is_order_id(text: str) -> bool:
+    """Whether a name from outside can be the id of an order at all."""
+    return text.startswith("ord_") and len(text) <= 64 and text.isascii() and text.isprintable()
+
+
+class Place:
+    """How far a follower has come. An offset is saved after what the facts led to is recorded."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        name: str,
+        lease: Lease,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._journal = journal
+        self._name = name
+        self._lease = lease
+        self.offset = self._saved = offsets(journal.datastore, [name]).get(name, 0)
+        self._saving = Timer(monotonic, OFFSET_SAVE_S)
+
+    def page(self) -> list[Recorded]:
+        """The next facts, empty at the journal's end."""
+        return self._journal.read(self.offset, PAGE_FACTS)
+
+    def advance(self, facts: Sequence[Recorded]) -> None:
+        """All of `facts` were dealt with."""
+        self.offset = facts[-1].offset
+
+    def save_if_due(self) -> float:
+        """Saves from time to time; seconds until it wants to be called again."""
+        if self.offset == self._saved:
+            return LEASE_S
+        if self._saving.is_due:
+            self.save()
+        return self._saving.rest_s
+
+    def save(self) -> None:
+        """Raises LeaseLost, or StaleOffset if another holder was here."""
+        if self.offset != self._saved:
+            tracking = (self._name, self.offset)
+            self._journal.datastore.append(Append([], tracking=tracking, lease=self._lease))
+            self._saved = self.offset
+        self._saving.restart()
+
+
+class Working(Protocol):
+    """A row of a working set; `offset` of the order's first fact gives the order of rows."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def order(self) -> str: ...
+    @property
+    def instrument(self) -> str: ...
+
+
+WorkingSet = Callable[[int, int], Sequence[Working]]
+"""(limit, offset) -> rows after that offset. Read from a view, which may lag behind the journal: a row
+is a reason to look, and no more."""
+
+
+class Sweep:
+    """Walks a working set from time to time, a page at a time; after a long walk comes a long rest."""
+
+    def __init__(self, rows: WorkingSet, timer: Timer) -> None:
+        self._rows = rows
+        self._timer = timer
+        self._after = 0
+        self._is_under_way = False
+        self._is_wanted_again = False
+        self._took_s = 0.0
+
+    @property
+    def rest_s(self) -> float:
+        """Seconds until the next page is due."""
+        return 0.0 if self._is_under_way else self._timer.rest_s
+
+    def hurry(self) -> None:
+        """Walks at once, or once more when the present walk is over: its first rows are seen already."""
+        self._is_wanted_again = self._is_under_way
+        self._timer.hurry()
+
+    @contextmanager
+    def page(self, monotonic: Callable[[], float]) -> Iterator[Sequence[Working]]:
+        """The next rows, none when it is not time. They are seen when the block ends well."""
+        if self.rest_s:
+            yield ()
+            return
+        began = monotonic()
+        rows = self._rows(EXECUTION_BATCH, self._after)
+        yield rows
+        self._took_s += monotonic() - began
+        self._is_under_way = len(rows) == EXECUTION_BATCH
+        if self._is_under_way:
+            self._after = rows[-1].offset
+            return
+        self._timer.restart(0.0 if self._is_wanted_again else None, least_s=self._took_s * SWEEP_SHARE)
+        self._after, self._took_s, self._is_wanted_again = 0, 0.0, False
+
+
+def text_of(error: Exception) -> str:
+    """One line: the code and what it says."""
+    code = getattr(error, "code", None) or type(error).__name__
+    return f"{code}: {' '.join(str(error).split())}"
+
+
+def offsets(datastore: Datastore, names: Sequence[str]) -> dict[str, int]:
+    """follower -> the offset it saved; those that saved none are left out."""
+    columns = datastore.tables.tracking.c
+    query = sa.select(columns.follower, columns.position).where(columns.follower.in_(names))
+    with datastore.store.reading() as connection:
+        return dict(connection.execute(query).tuples().all())

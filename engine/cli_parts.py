@@ -1,0 +1,62 @@
+"""What the files of the command line share: options, and how errors and JSON are printed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from typing import Annotated, TextIO
+
+import typer
+
+from engine.errors import EngineError, Refused
+
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Data directory. Else ORDER_ENGINE_DATA, else ./data.",
+        show_default=False,
+    ),
+]
+JournalUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--journal-url",
+        metavar="URL",
+        help="The journal's database. Else ORDER_ENGINE_JOURNAL_URL, else DIR/journal.db.",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")]
+
+
+@contextlib.contextmanager
+def errors_told(*, as_json: bool) -> Iterator[None]:
+    """Prints an error of the engine to stderr, and exits with 1."""
+    try:
+        yield
+    except (EngineError, Refused) as error:
+        message = one_line(str(error))
+        faults = [fault._asdict() for fault in getattr(error, "faults", ())]
+        if as_json:
+            document = {"code": error.code, "message": message} | ({"faults": faults} if faults else {})
+            print_json({"error": document}, file=sys.stderr)
+        else:
+            typer.echo(f"error: {error.code}: {message}", err=True)
+            for fault in faults if len(faults) > 1 else ():
+                where = f"{fault['column']}: " if fault["column"] else ""
+                typer.echo(f"  line {fault['line']}: {where}{one_line(fault['detail'])}", err=True)
+        raise typer.Exit(1) from None
+
+
+def print_json(document: object, file: TextIO | None = None) -> None:
+    """One document, indented."""
+    typer.echo(json.dumps(document, indent=2), file=file)
+
+
+def one_line(text: str) -> str:
+    """The text without line ends."""
+    return "; ".join(line.strip() for line in text.splitlines())

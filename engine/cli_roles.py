@@ -1,0 +1,153 @@
+"""What runs in the background, put together: which role is which follower, on which databases.
+
+execution     orders to the venue and back      settlement    what is due
+projections   the views                         (sandbox day) the clock, with settlement
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from engine import execution, settlement, ticker
+from engine.acting import Acting, Breathe, Faults, Place
+from engine.commands import Firm
+from engine.desk import Desk
+from engine.execution import Execution, WorkingSets
+from engine.follow import Follower
+from engine.ids import IdSource
+from engine.journal import Journal
+from engine.leases import Leases
+from engine.limits import LEASE_S, PRICE_MAX_AGE_US, SANDBOX_PRICE_MAX_AGE_US
+from engine.market import Market
+from engine.operations import define_operations
+from engine.settings import Settings
+from engine.settlement import Settlement
+from engine.stored import engine_codec
+from engine.ticker import Ticker
+from engine.venue import SimulatedVenue
+from engine.writer import Lease
+from projections.database import Views
+from projections.runner import Runner
+from projections.views import working
+
+API: Final = "api"
+BACKGROUND: Final = ("execution", "settlement", "projections")
+ROLES: Final = (API, *BACKGROUND)
+PROJECTIONS: Final = "projections"
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """`day_us`: wall time after which a business day passes, None if only people advance the clock."""
+
+    day_us: int | None = None
+    venue_delay_us: int = 0
+
+
+def price_max_age_us(sandbox: Sandbox | None) -> int:
+    """How old a price may be that an order is executed at."""
+    return PRICE_MAX_AGE_US if sandbox is None else SANDBOX_PRICE_MAX_AGE_US
+
+
+def now_us() -> int:
+    """Wall time, microseconds since the epoch."""
+    return time.time_ns() // 1_000
+
+
+class Showing:
+    """Keeps the views up with the journal (see `acting.Acting`); the runner saves its own places."""
+
+    def __init__(self, journal: Journal, views: Views) -> None:
+        self.faults = Faults(PROJECTIONS)
+        self._views = views
+        self._runner = Runner(journal, views)
+
+    @property
+    def offset(self) -> int:
+        """How far the last view has come."""
+        return min(self._views.offsets().values(), default=0)
+
+    def turn(self, breathe: Breathe) -> float:
+        """A page for each view that is behind. See `acting.Acting`."""
+        breathe()
+        return 0.0 if self._runner.run_once() else LEASE_S
+
+    def finish(self) -> None:
+        """Each page saved its place."""
+
+
+class Background:
+    """The followers of some roles, on one journal and one views database that are open."""
+
+    def __init__(self, journal: Journal, views: Views, sandbox: Sandbox | None) -> None:
+        holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        store, tables = journal.datastore.store, journal.datastore.tables
+        self._journal = journal
+        self._views = views
+        self._sandbox = sandbox
+        self._leases = Leases(store, tables, holder)
+        self._market = Market(store, define_operations())
+        self._firm = Firm(IdSource(), self._market, {}, price_max_age_us(sandbox))
+
+    def followers(self, roles: Sequence[str]) -> list[Follower]:
+        """One for each role but `api`, and one for the sandbox's days."""
+        made = []
+        if "execution" in roles and self._sandbox:
+            venue = SimulatedVenue(now_us, self._sandbox.venue_delay_us)
+            made.append(self._follower(execution.NAME, lambda lease: self._executing(lease, venue)))
+        if "settlement" in roles:
+            made.append(self._follower(settlement.NAME, self._settling))
+            if self._sandbox and self._sandbox.day_us:
+                day_s = self._sandbox.day_us / 1_000_000
+                made.append(self._follower(ticker.NAME, lambda lease: Ticker(self._desk(lease), day_s)))
+        if PROJECTIONS in roles:
+            made.append(Follower(PROJECTIONS, self._showing, None, self._journal))
+        return made
+
+    def _follower(self, name: str, begin: Callable[[Lease], Acting]) -> Follower:
+        return Follower(name, begin, self._leases, self._journal)
+
+    def _desk(self, lease: Lease) -> Desk:
+        return Desk(self._journal, lease=lease)
+
+    def _executing(self, lease: Lease, venue: SimulatedVenue) -> Execution:
+        views = self._views
+        return Execution(
+            self._desk(lease),
+            self._firm,
+            venue,
+            Place(self._journal, execution.NAME, lease),
+            WorkingSets(
+                lambda limit, after: working.waiting(views, limit=limit, after=after),
+                lambda limit, after: working.at_venue(views, limit=limit, after=after),
+            ),
+            refresh=self._market.refresh,
+        )
+
+    def _showing(self, _: Lease) -> Showing:
+        return Showing(self._journal, self._views)
+
+    def _settling(self, lease: Lease) -> Settlement:
+        views = self._views
+        return Settlement(
+            self._desk(lease),
+            lambda today, limit, after: working.due(views, today, limit=limit, after=after),
+        )
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[tuple[Journal, Views]]:
+    """The journal and its views. Raises SchemaMissing, BadSettings, Unavailable."""
+    with Journal(settings.journal_url, engine_codec()) as journal:
+        views = Views(settings.views_url)
+        try:
+            yield journal, views
+        finally:
+            views.close()

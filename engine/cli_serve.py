@@ -1,0 +1,266 @@
+"""`order-engine serve`: the API in this process, everything else in one child process beside it.
+
+One interpreter cannot answer, execute and project at once without each waiting for the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+
+import typer
+
+from engine.cli_parts import Data, JournalUrl, errors_told, one_line
+from engine.errors import BadSettings, Unavailable
+from engine.limits import SANDBOX_DAY_MIN_US
+from engine.settings import Settings, environment_of, read_settings
+
+if TYPE_CHECKING:
+    from engine.cli_roles import Sandbox
+    from engine.supervise import Background
+
+ROLES: Final = ("api", "execution", "settlement", "projections")
+
+Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where the API listens.")]
+Port = Annotated[
+    int,
+    typer.Option(
+        "--port", min=0, max=65535, help='0 takes a free port and prints {"port": n} to stdout.'
+    ),
+]
+ViewsUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--views-url",
+        metavar="URL",
+        help="The views' database. Else ORDER_ENGINE_VIEWS_URL, else DIR/views.db or the journal's.",
+        show_default=False,
+    ),
+]
+IsSandbox = Annotated[
+    bool, typer.Option("--sandbox/--no-sandbox", help="The simulated venue and a movable clock.")
+]
+SandboxDay = Annotated[
+    str | None,
+    typer.Option(
+        "--sandbox-day",
+        metavar="TIME",
+        help="Let a business day pass every so often, such as 10s. Else only people advance the clock.",
+        show_default=False,
+    ),
+]
+VenueDelay = Annotated[
+    str, typer.Option("--venue-delay", metavar="TIME", help="How long the simulated venue takes.")
+]
+Roles = Annotated[
+    str | None,
+    typer.Option("--roles", help=f"Any of {','.join(ROLES)}. Default: all.", show_default=False),
+]
+IsChild = Annotated[bool, typer.Option("--child", hidden=True, help="Stop when stdin ends.")]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one process is to do."""
+
+    settings: Settings
+    host: str
+    port: int
+    roles: tuple[str, ...]
+    sandbox: Sandbox | None
+    sandbox_words: tuple[str, ...]
+    is_child: bool
+
+
+def serve(
+    *,
+    host: Host = "127.0.0.1",
+    port: Port = 8080,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    views_url: ViewsUrl = None,
+    is_sandbox: IsSandbox = True,
+    sandbox_day: SandboxDay = None,
+    venue_delay: VenueDelay = "0s",
+    roles: Roles = None,
+    is_child: IsChild = False,
+) -> None:
+    """Serve the API, execute, settle and keep the views, until SIGTERM.
+
+    Makes the installation first if there is none. Without the sandbox there is no venue yet: orders
+    are accepted, and stay placed.
+
+    \b
+    Examples:
+      order-engine serve --sandbox-day 10s
+      order-engine serve --port 0 --data /tmp/engine
+      order-engine serve --roles api --journal-url postgresql://engine@db/orders
+    """
+    with errors_told(as_json=False):
+        settings = read_settings(data=data, journal_url=journal_url, views_url=views_url)
+        plan = Plan(
+            settings=settings,
+            host=host,
+            port=port,
+            roles=_roles(roles, is_sandbox=is_sandbox),
+            sandbox=_sandbox(sandbox_day, venue_delay, is_sandbox=is_sandbox),
+            sandbox_words=_words(sandbox_day, venue_delay) if is_sandbox else ("--no-sandbox",),
+            is_child=is_child,
+        )
+        if "api" in plan.roles and is_sandbox and not _is_loopback(host):
+            _refuse(f"a sandbox listens on this machine only, not on {host}: its secrets are printed")
+        _run(plan)
+
+
+def _roles(text: str | None, *, is_sandbox: bool) -> tuple[str, ...]:
+    if text is None:
+        return tuple(role for role in ROLES if is_sandbox or role != "execution")
+    asked = text.split(",")
+    unknown = [role for role in asked if role not in ROLES]
+    if unknown:
+        _refuse(f"--roles: there is no role {unknown[0]!r:.40}; there are {', '.join(ROLES)}")
+    if "execution" in asked and not is_sandbox:
+        _refuse("--roles: without the sandbox there is no venue to execute orders at yet")
+    return tuple(role for role in ROLES if role in asked)
+
+
+def _sandbox(day: str | None, delay: str, *, is_sandbox: bool) -> Sandbox | None:
+    from engine.cli_roles import Sandbox  # noqa: PLC0415
+    from engine.ticker import parse_duration_us  # noqa: PLC0415
+
+    try:
+        day_us = None if day is None else parse_duration_us(day, "--sandbox-day")
+        delay_us = parse_duration_us(delay, "--venue-delay")
+    except BadSettings as error:
+        _refuse(str(error))
+    if day_us is not None and day_us < SANDBOX_DAY_MIN_US:
+        _refuse(f"--sandbox-day: a day takes at least {SANDBOX_DAY_MIN_US // 1_000}ms")
+    if not is_sandbox and (day_us or delay_us):
+        _refuse("--sandbox-day and --venue-delay are the sandbox's, and there is none")
+    return Sandbox(day_us, delay_us) if is_sandbox else None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name: what it stands for can change
+        return False
+
+
+def _refuse(message: str) -> NoReturn:
+    typer.echo(f"error: bad_settings: {one_line(message)}", err=True)
+    raise typer.Exit(2)
+
+
+# --- running --------------------------------------------------------------------------------------
+
+
+def _run(plan: Plan) -> None:
+    from engine import installation  # noqa: PLC0415
+    from engine.supervise import log_to_stderr  # noqa: PLC0415
+
+    log_to_stderr("background" if plan.is_child else "serve")
+    if not plan.is_child:
+        installation.migrate(plan.settings)
+    has_ended = _serve_api(plan) if "api" in plan.roles else _run_here(plan)
+    if not has_ended:
+        raise typer.Exit(1)
+
+
+def _run_here(plan: Plan) -> bool:
+    """The background roles, in threads of this process; whether all ended in time."""
+    from engine import cli_roles, supervise  # noqa: PLC0415
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    # At a terminal SIGINT reaches parent and child alike; the parent then stops the child in its turn.
+    signal.signal(signal.SIGINT, signal.SIG_IGN if plan.is_child else lambda *_: stop.set())
+    if plan.is_child:
+        supervise.stop_when_stdin_ends(stop.set)
+    with cli_roles.opened(plan.settings) as (journal, views):
+        followers = cli_roles.Background(journal, views, plan.sandbox).followers(plan.roles)
+        late = supervise.run_all(followers, stop)
+        if late:
+            typer.echo(f"error: unavailable: still working: {', '.join(late)}", err=True)
+    return not late
+
+
+def _serve_api(plan: Plan) -> bool:
+    """The API here, the other roles in a child; whether that ended in time."""
+    from api import server  # noqa: PLC0415
+    from engine.supervise import Background  # noqa: PLC0415
+
+    others = [role for role in plan.roles if role != "api"]
+    background = (
+        Background(_child_command(plan, others), environment_of(plan.settings)) if others else None
+    )
+    try:
+        server.run(_answer(plan, background))
+    finally:
+        # A second signal must not leave the child half way: it ends within its time anyhow.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        has_ended = background.stop() if background else True
+    return has_ended
+
+
+async def _answer(plan: Plan, background: Background | None) -> None:
+    from api.app import create_app  # noqa: PLC0415
+    from api.routes import ROUTES as routes  # noqa: N811, PLC0415
+    from api.server import serve as listen  # noqa: PLC0415
+    from api.services import open_services  # noqa: PLC0415
+    from engine import cli_roles  # noqa: PLC0415
+    from engine.keys import read_key  # noqa: PLC0415
+
+    stop = asyncio.Event()
+    with cli_roles.opened(plan.settings) as (journal, views):
+        async with open_services(
+            journal,
+            views,
+            read_key(plan.settings),
+            is_sandbox=plan.sandbox is not None,
+            price_max_age_us=cli_roles.price_max_age_us(plan.sandbox),
+        ) as services:
+
+            def begin_to_stop() -> None:
+                services.is_stopping = True
+                stop.set()
+
+            def on_ready(port: int) -> None:
+                if plan.port == 0:
+                    typer.echo(json.dumps({"port": port}))
+                    sys.stdout.flush()
+                typer.echo(f"listening on {_url(plan.host, port)}", err=True)
+                if background:
+                    background.start()
+
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, begin_to_stop)
+            try:
+                await listen(
+                    create_app(services, routes), plan.host, plan.port, on_ready=on_ready, stop=stop
+                )
+            except OSError as error:
+                raise Unavailable(f"{plan.host}:{plan.port}: {error.strerror}") from None
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _child_command(plan: Plan, roles: list[str]) -> list[str]:
+    words = ("serve", "--child", "--roles", ",".join(roles), *plan.sandbox_words)
+    return [sys.executable, "-m", "engine.cli", *words]
+
+
+def _words(day: str | None, delay: str) -> tuple[str, ...]:
+    return (*(("--sandbox-day", day) if day else ()), "--venue-delay", delay)

@@ -1,0 +1,329 @@
+"""Execution: brings orders to their venue, and home what the venue says of them.
+
+    Placed, or waiting for a price   -> ExecutionStarted is recorded, then the venue is given the order
+    CancelRequested                  -> the venue is asked to stop
+    the venue's reports              -> each is taken once per (venue, execution reference)
+    every order at the venue         -> asked about when this begins, and from time to time
+
+An answer that did not come says nothing about what happened: such an order stays `executing` until the
+venue has been asked by its own id for it. What fails for one order stops that order, and shows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from math import inf
+from typing import Any, Final, NamedTuple, TypeGuard
+
+from engine import commands
+from engine.acting import (
+    Breathe,
+    Faults,
+    Place,
+    Sweep,
+    Tenants,
+    Timer,
+    WorkingSet,
+    is_order_id,
+)
+from engine.commands import Firm
+from engine.desk import Command, Decision, Desk, Outcome, Scene
+from engine.errors import Refused, Unrecordable
+from engine.limits import (
+    EXECUTION_BATCH,
+    RECONCILE_S,
+    VENUE_POLL_S,
+    WAITING_ALL_S,
+    WAITING_S,
+)
+from engine.order import CancelRequested, ExecutionStarted, Order, Placed
+from engine.report import Report, ReportParked
+from engine.venue import EXECUTING, Asked, Ticket, Venue, asked_of, ticket_of
+
+NAME: Final = "execution"
+
+
+class WorkingSets(NamedTuple):
+    """What there is to remember of former pages: orders `placed` or `pending`, and `executing`."""
+
+    waiting: WorkingSet
+    at_venue: WorkingSet
+
+
+class Starting(NamedTuple):
+    """An order that may be ready for its venue, and the offset of the fact that says so."""
+
+    order: str
+    cause: int | None
+
+
+Following = tuple[Report, Sequence[Report]]
+"""A report and the trades of the same order that came before it."""
+
+
+class Execution:
+    """The acting part of the follower (see `follow.Acting`). `refresh` reads new prices; how many."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        firm: Firm,
+        venue: Venue,
+        place: Place,
+        sets: WorkingSets,
+        *,
+        refresh: Callable[[], int],
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.faults = Faults(NAME)
+        self._desk = desk
+        self._firm = firm
+        self._venue = venue
+        self._place = place
+        self._refresh = refresh
+        self._now_us = now_us
+        self._monotonic = monotonic
+        self._tenants = Tenants(desk.journal)
+        self._stopped: set[str] = set()  # orders of which a report could not be recorded
+        self._heard = 0
+        self._hearing = Timer(monotonic, VENUE_POLL_S)
+        self._asking = Sweep(sets.at_venue, Timer(monotonic, RECONCILE_S))
+        self._trying = Sweep(sets.waiting, Timer(monotonic, WAITING_ALL_S))
+        self._priced = Sweep(sets.waiting, Timer(monotonic, inf))
+        self._pricing = Timer(monotonic, WAITING_S)
+
+    @property
+    def offset(self) -> int:
+        """How far it has read the journal."""
+        return self._place.offset
+
+    def turn(self, breathe: Breathe) -> float:
+        """One page of facts, of reports and of each working set. See `follow.Acting`."""
+        is_busy = self._follow(breathe)
+        self._ask(breathe)
+        is_busy |= self._listen(breathe)
+        self._try_waiting(breathe)
+        timers = (self._hearing, self._asking, self._trying, self._priced, self._pricing)
+        save_s = self._place.save_if_due()
+        return 0.0 if is_busy else min(save_s, *(timer.rest_s for timer in timers))
+
+    def finish(self) -> None:
+        """Saves its offset."""
+        self._place.save()
+
+    # --- what the journal says --------------------------------------------------------------------
+
+    def _follow(self, breathe: Breathe) -> bool:
+        page = self._place.page()
+        placed = [one for one in page if isinstance(one.fact, Placed)]
+        for one in placed:
+            self._tenants.know(one.stream, one.envelope.tenant)
+        if placed:
+            self._refresh()
+        self._start([Starting(one.stream, one.offset) for one in placed], breathe)
+        self._reconcile([one.stream for one in page if isinstance(one.fact, CancelRequested)], breathe)
+        if page:
+            self._place.advance(page)
+        return bool(page)
+
+    def _start(self, orders: Sequence[Starting], breathe: Breathe) -> None:
+        """Records the start of all that can start, then hands them to the venue."""
+        for batch in batches(orders):
+            breathe()
+            outcomes = self._desk.do_all([self._start_command(one) for one in batch])
+            begun: list[Ticket] = []
+            in_doubt: list[str] = []
+            for (order_id, _), outcome in zip(batch, outcomes, strict=True):
+                if not self._is_done(outcome, order_id):
+                    continue
+                self.faults.clear(order_id)
+                order: Order | None = outcome.states.get(order_id)
+                started = [one.fact for one in outcome.facts if isinstance(one.fact, ExecutionStarted)]
+                if order and started:
+                    begun.append(ticket_of(order.terms, started[0]))
+                elif order and order.status == EXECUTING:  # begun before; was it sent as well?
+                    in_doubt.append(order_id)
+            for ticket in begun:
+                breathe()
+                self._submit(ticket)
+            self._reconcile(in_doubt, breathe)
+            if begun:
+                self._hearing.hurry()
+
+    def _start_command(self, one: Starting) -> Command:
+        decide = partial(
+            commands.start_execution, firm=self._firm, order=one.order, venue=self._venue.name
+        )
+        return Command(decide, self._tenants.of(one.order), NAME, cause=one.cause)
+
+    def _submit(self, ticket: Ticket) -> None:
+        try:
+            self._venue.submit(ticket)
+        except Exception as error:  # noqa: BLE001  it may have been executed: it is asked about later
+            self.faults.show(ticket.order, error)
+
+    # --- what the venue says ----------------------------------------------------------------------
+
+    def _listen(self, breathe: Breathe) -> bool:
+        if not self._hearing.is_due:
+            return False
+        self._hearing.restart()
+        try:
+            page = self._venue.reports(self._heard)
+        except Exception as error:  # noqa: BLE001  orders go on waiting, and are asked about one by one
+            self.faults.show(self._venue.name, error)
+            return False
+        self.faults.clear(self._venue.name)
+        if not page:
+            return False
+        self.take([report for _, report in page], breathe)
+        self._heard = page[-1].number
+        self._hearing.hurry()
+        return True
+
+    def take(self, reports: Sequence[Report], breathe: Breathe) -> None:
+        """Has reports booked or parked, in their order, each once. Also for venues that call us.
+
+        If one cannot be recorded, later ones of the same order are left until the venue is asked again.
+        """
+        trades: defaultdict[str, list[Report]] = defaultdict(list)
+        for batch in batches(reports):
+            breathe()
+            todo = []
+            for report in batch:
+                if not is_keepable(report.execution_reference):
+                    error = Unrecordable("a report has a reference that no journal can keep")
+                    self.faults.show(report.order, error)
+                    self._stopped.add(report.order)
+                elif report.order not in self._stopped:
+                    todo.append((report, tuple(trades[report.order])))
+                    if report.kind == "trade" and is_order_id(report.order):
+                        trades[report.order].append(report)
+            refused = self._take(todo, may_park=False)
+            for report, _ in self._take(refused, may_park=True):
+                self._stopped.add(report.order)
+
+    def _take(self, todo: Sequence[Following], *, may_park: bool) -> list[Following]:
+        """Those that were refused, or failed."""
+        outcomes = self._desk.do_all([self._report_command(*one, may_park=may_park) for one in todo])
+        left = []
+        for one, outcome in zip(todo, outcomes, strict=True):
+            is_refused = isinstance(outcome, Refused) and not may_park
+            if is_refused or not self._is_done(outcome, one[0].order):
+                left.append(one)
+        return left
+
+    def _report_command(self, report: Report, earlier: Sequence[Report], *, may_park: bool) -> Command:
+        return Command(
+            partial(take_after, firm=self._firm, report=report, earlier=earlier, may_park=may_park),
+            self._tenants.of(report.order),
+            NAME,
+            id=commands.report_command_id(report),
+            is_repeatable=True,
+        )
+
+    def _reconcile(self, orders: Iterable[str], breathe: Breathe) -> None:
+        """Asks the venue about orders one by one, and again for what it seems not to have been asked."""
+        reports: list[Report] = []
+        for order_id in orders:
+            breathe()
+            asked = self._asked(order_id)
+            if asked:
+                try:
+                    reports += self._settled_with_venue(asked)
+                except Exception as error:  # noqa: BLE001  still unknown: it stays as it is
+                    self.faults.show(order_id, error)
+                else:
+                    self.faults.clear(order_id)
+                    self._stopped.discard(order_id)  # all that was said of it comes once more
+                    self._hearing.hurry()
+        self.take(reports, breathe)
+
+    def _asked(self, order_id: str) -> Asked | None:
+        try:
+            order = self._desk.state(order_id)
+            if order is None or order.status != EXECUTING or order.venue != self._venue.name:
+                return None
+            return asked_of(order, self._desk.journal.stream(order_id))
+        except Exception as error:  # noqa: BLE001  sorted by `note`
+            self.faults.note(order_id, error)
+            return None
+
+    def _settled_with_venue(self, asked: Asked) -> Sequence[Report]:
+        standing, reports = self._venue.status(asked.ticket.venue_order)
+        if standing == "unknown":
+            self._venue.submit(asked.ticket)
+        if asked.cancel and standing != "over":
+            self._venue.cancel(asked.cancel)
+        return reports
+
+    # --- what is remembered -----------------------------------------------------------------------
+
+    def _ask(self, breathe: Breathe) -> None:
+        with self._asking.page(self._monotonic) as rows:
+            self._reconcile([row.order for row in rows], breathe)
+
+    def _try_waiting(self, breathe: Breathe) -> None:
+        if self._pricing.is_due:
+            self._pricing.restart()
+            if self._refresh():
+                self._priced.hurry()
+        with self._priced.page(self._monotonic) as rows:
+            priced = {
+                instrument
+                for instrument in {row.instrument for row in rows}
+                if self._has_price(instrument)
+            }
+            self._start([Starting(row.order, None) for row in rows if row.instrument in priced], breathe)
+        # All of them, but seldom: a start may have failed.
+        with self._trying.page(self._monotonic) as rows:
+            self._start([Starting(row.order, None) for row in rows], breathe)
+
+    def _has_price(self, instrument: str) -> bool:
+        security = self._desk.state(instrument)
+        price = self._firm.prices.latest(security.terms.symbol) if security else None
+        return price is not None and self._now_us() - price.at_us <= self._firm.price_max_age_us
+
+    def _is_done(self, outcome: Outcome | Exception, subject: str) -> TypeGuard[Outcome]:
+        if isinstance(outcome, Exception):
+            self.faults.note(subject, outcome)
+            return False
+        return True
+
+
+def take_after(
+    scene: Scene, *, firm: Firm, report: Report, earlier: Sequence[Report], may_park: bool
+) -> Decision:
+    """`commands.take_report`, once the trades that were reported `earlier` are booked or parked.
+
+    They are decided together, for one commit. Were a trade then not recorded, the end of the execution
+    behind it would close the order without it. Raises Refused instead, and also in place of parking
+    unless it `may_park`: what a desk refuses was decided on the journal as it is now, while parking
+    touches no stream of the order that would tell that somebody else has moved it on.
+    """
+    for trade in earlier:
+        known: Order | None = yield trade.order
+        if known and not known.knows(trade) and (yield commands.parked_report_id(trade)) is None:
+            raise Refused("invalid_request", "an earlier report of this order could not be recorded")
+    changes = yield from commands.take_report(scene, firm=firm, report=report)
+    if not may_park and any(isinstance(fact, ReportParked) for _, facts in changes for fact in facts):
+        raise Refused("invalid_request", "it contradicts its order")
+    return changes
+
+
+def is_keepable(text: str) -> bool:
+    """Whether it can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def batches(things: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    """Pieces of at most EXECUTION_BATCH."""
+    return (things[at : at + EXECUTION_BATCH] for at in range(0, len(things), EXECUTION_BATCH))

@@ -1,0 +1,283 @@
+"""Those who act on the journal in the background: one holder each, started over when they fail.
+
+    Follower   takes the lease, beats, calls an `Acting` again and again, starts over with back-off
+    Watch      how they all are, from the database: for health, in whichever process it is asked
+
+Nobody is trusted to have stopped in time. A follower that lost its lease records nothing more, because
+each of its appends carries the lease's epoch; and what it repeats decides nothing a second time.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Literal, NamedTuple, Protocol
+
+import sqlalchemy as sa
+
+from engine.acting import Acting, Stopped, Timer, offsets, text_of
+from engine.datastore import Datastore
+from engine.errors import EngineError, LeaseLost
+from engine.journal import Journal
+from engine.leases import Leases
+from engine.limits import (
+    FOLLOW_RETRY_S,
+    LEASE_LOOK_S,
+    LEASE_S,
+)
+from engine.writer import Lease
+
+State = Literal["waiting for lease", "running", "failing", "stopped"]
+_BEAT_S: Final = LEASE_S / 3
+_log = logging.getLogger(__name__)
+
+
+class Status(NamedTuple):
+    """A follower as it shows itself. `since_us`: wall time of the last change of `state`."""
+
+    name: str
+    state: State
+    offset: int | None
+    head: int
+    error: str | None
+    since_us: int
+    faults: dict[str, str]
+
+
+class Wakeup(Protocol):
+    """The journal's bell."""
+
+    poll_s: float
+
+    @property
+    def rings(self) -> int: ...
+    def wait(self, since: int, timeout_s: float | None = None) -> None: ...
+    def ring(self) -> None: ...
+    def listen(self) -> None: ...
+    def unlisten(self) -> None: ...
+
+
+class Follower:
+    """Runs one acting follower: `run` in a thread of its own, or `turn` by `turn` in a test.
+
+    `begin` makes the acting part under a lease. Without `leases` it needs none: any number may act at
+    once, as those do who keep views. `stop` may come from any thread.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        begin: Callable[[Lease], Acting],
+        leases: Leases | None,
+        journal: Journal,
+        *,
+        bell: Wakeup | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        pause: Callable[[threading.Event, float], object] = threading.Event.wait,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.name = name
+        self._begin = begin
+        self._leases = leases
+        self._journal = journal
+        self._bell: Wakeup = bell or journal.datastore.bell
+        self._monotonic = monotonic
+        self._now_us = now_us
+        self._pause = pause
+        self._jitter = jitter
+        self._stopping = threading.Event()
+        self._lease: Lease | None = None
+        self._acting: Acting | None = None
+        self._beats = Timer(monotonic, _BEAT_S)
+        self._failures = 0
+        self._state: State = "waiting for lease"
+        self._since_us = now_us()
+        self._error: str | None = None
+
+    @property
+    def state(self) -> State:
+        """What it is doing."""
+        return self._state
+
+    def status(self) -> Status:
+        """How it is. Raises Unavailable when the journal's head cannot be read."""
+        acting, error = self._acting, self._error
+        faults = acting.faults.shown() if acting else {}
+        offset = acting.offset if acting else None
+        head = self._journal.head
+        return Status(self.name, self._state, offset, head, error, self._since_us, faults)
+
+    def run(self) -> None:
+        """Follows until `stop`. Raises nothing: errors are shown, and tried again."""
+        self._bell.listen()
+        try:
+            while not self._stopping.is_set():
+                rings = self._bell.rings
+                rest_s = self.turn()
+                if self._stopping.is_set():
+                    break
+                if self._state == "running":
+                    if rest_s > 0:
+                        self._bell.wait(rings, min(rest_s, self._bell.poll_s))
+                else:
+                    self._pause(self._stopping, rest_s)
+        finally:
+            self.end()
+            self._bell.unlisten()
+
+    def stop(self) -> None:
+        """Asks it to end soon: at the next breath, or out of its waiting."""
+        self._stopping.set()
+        self._bell.ring()
+
+    def turn(self) -> float:
+        """One piece of work; seconds until the next turn is wanted."""
+        try:
+            if self._acting is None and not self._take_lease():
+                return LEASE_LOOK_S
+            assert self._acting is not None
+            self._breathe()
+            rest_s = self._acting.turn(self._breathe)
+        except Stopped:
+            return 0.0
+        except LeaseLost as error:
+            self._lease = self._acting = None
+            self._become("waiting for lease", text_of(error))
+            return LEASE_LOOK_S
+        except Exception as error:  # noqa: BLE001  whatever it is, the others and the next try go on
+            return self._start_over(error)
+        self._failures = 0
+        self._become("running")
+        return min(rest_s, self._beats.rest_s) if self._lease else rest_s
+
+    def end(self) -> None:
+        """Saves the place and gives the lease back, as far as that is possible."""
+        self._stopping.set()
+        acting, self._acting = self._acting, None
+        try:
+            if acting:
+                acting.finish()
+        except EngineError as error:
+            _log.info("%s: its place was not saved: %s", self.name, text_of(error))
+        self._release()
+        self._become("stopped")
+
+    def _take_lease(self) -> bool:
+        if self._leases is None:
+            self._acting = self._begin(Lease(self.name, 0))
+            return True
+        lease = self._leases.take(self.name)
+        if lease is None:
+            self._become("waiting for lease")
+            return False
+        self._lease = lease
+        self._beats.restart()
+        self._acting = self._begin(lease)
+        return True
+
+    def _breathe(self) -> None:
+        if self._stopping.is_set():
+            raise Stopped
+        if self._lease and self._leases and self._beats.is_due:
+            if not self._leases.beat(self._lease):
+                raise LeaseLost(f"another holder took the lease {self.name}")
+            self._beats.restart()
+
+    def _start_over(self, error: Exception) -> float:
+        # Another process may be able to do what this one cannot: it must not wait for our lease.
+        self._acting = None
+        self._release()
+        rest_s = back_off_s(FOLLOW_RETRY_S, self._failures, self._jitter())
+        self._failures += 1
+        self._become("failing", text_of(error), None if isinstance(error, EngineError) else error)
+        return rest_s
+
+    def _release(self) -> None:
+        lease, self._lease = self._lease, None
+        if lease and self._leases:
+            try:
+                self._leases.release(lease)
+            except EngineError as error:  # then it runs out
+                _log.info("%s: its lease was not given back: %s", self.name, text_of(error))
+
+    def _become(self, state: State, error: str | None = None, bug: Exception | None = None) -> None:
+        if (state, error) == (self._state, self._error):
+            return
+        self._state, self._error, self._since_us = state, error, self._now_us()
+        level = logging.ERROR if state == "failing" else logging.INFO
+        text = f": {error}" if error else ""
+        _log.log(level, "%s: %s%s", self.name, state, text, exc_info=bug)
+
+
+def back_off_s(bounds: tuple[float, float], failures: int, jitter: float) -> float:
+    """Pause before the next try: doubling from the first bound to the second, less up to a half."""
+    first_s, longest_s = bounds
+    return min(longest_s, first_s * 2.0 ** min(failures, 30)) * (1 - jitter / 2)
+
+
+# --- how they are ---------------------------------------------------------------------------------
+
+
+class Lag(NamedTuple):
+    """One follower as the journal's database shows it.
+
+    `offset` is what it last saved (up to `OFFSET_SAVE_S` old), None if it saves none. `is_held`: it has
+    a holder, who has not been silent for `LEASE_S` while we looked.
+    """
+
+    name: str
+    offset: int | None
+    head: int
+    holder: str | None
+    is_held: bool
+
+    @property
+    def behind(self) -> int | None:
+        """How many facts it has not seen."""
+        return None if self.offset is None else max(0, self.head - self.offset)
+
+
+class Watch:
+    """Looks at the followers of all processes from time to time; like leases, compares no clocks."""
+
+    def __init__(
+        self,
+        datastore: Datastore,
+        names: Sequence[str],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._datastore = datastore
+        self._names = names
+        self._monotonic = monotonic
+        self._seen: dict[str, tuple[int, int, float]] = {}  # name -> epoch, beat, since when
+
+    def look(self) -> list[Lag]:
+        """How each is, in the order of `names`. Raises Unavailable."""
+        head = self._datastore.pages.head().position
+        found = offsets(self._datastore, self._names)
+        columns = self._datastore.tables.leases.c
+        query = sa.select(columns.name, columns.holder, columns.epoch, columns.beat)
+        with self._datastore.store.reading() as connection:
+            rows = connection.execute(query.where(columns.name.in_(self._names))).all()
+        holders = {row.name: row.holder for row in rows}
+        alive = {row.name for row in rows if row.holder and self._is_alive(*row)}
+        return [
+            Lag(name, found.get(name), head, holders.get(name), name in alive) for name in self._names
+        ]
+
+    def _is_alive(self, name: str, _: str, epoch: int, beat: int) -> bool:
+        now = self._monotonic()
+        seen_epoch, seen_beat, since = self._seen.get(name, (-1, -1, now))
+        if (seen_epoch, seen_beat) != (epoch, beat):
+            self._seen[name] = (epoch, beat, now)
+            return True
+        return now - since < LEASE_S
+
+
+def lag(datastore: Datastore, names: Sequence[str]) -> list[Lag]:
+    """One look without memory: a holder that died lately still counts as one (see Watch)."""
+    return Watch(datastore, names).look()

@@ -1,0 +1,113 @@
+"""What `order-engine import` does with a file that was read: check the whole, then record it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from engine import instrument as instruments
+from engine.commands import put_instrument
+from engine.csv_import import BadFile, InstrumentLine, LineFault, QuoteLine, line_faults
+from engine.desk import Command, Desk
+from engine.errors import Refused
+from engine.ids import IdSource
+from engine.limits import PAGE_FACTS, QUOTES_MAX
+from engine.market import Market, Symbols
+
+ACTOR: Final = "command line"
+"""In the envelope of facts that an operator's command recorded."""
+
+
+class Imported(NamedTuple):
+    """How many instruments came to be, how many changed, how many were like that already."""
+
+    listed: int
+    changed: int
+    unchanged: int
+
+
+def import_instruments(
+    lines: Sequence[InstrumentLine], desk: Desk, symbols: Symbols, ids: IdSource
+) -> Imported:
+    """Lists or changes every instrument. One without an id is the one that has its symbol, or new.
+
+    Every line is checked before the first is recorded. Doing it twice is doing it once, also after a
+    crash between. Raises BadFile, Unavailable.
+    """
+    owners = symbols.owners([line.terms.symbol for line in lines])
+    wanted: dict[str, InstrumentLine] = {}
+    states: dict[str, Any] = {}
+    faults = []
+    for line in lines:
+        instrument = line.instrument or owners.get(line.terms.symbol) or ids.new("ins")
+        if instrument in wanted:
+            first = wanted[instrument].line
+            faults.append(LineFault(line.line, "id", f"the same instrument as in line {first}"))
+        wanted.setdefault(instrument, line)
+        states[instrument] = desk.state(instrument)
+        faults += _term_faults(line, states[instrument], instrument)
+    _check(faults + _symbol_faults(wanted, owners))
+    taken = symbols.claim_all({line.terms.symbol: instrument for instrument, line in wanted.items()})
+    _check(_symbol_faults(wanted, taken))
+    changed = _record(desk, wanted)
+    listed = sum(1 for instrument in changed if states[instrument] is None)
+    return Imported(listed, len(changed) - listed, len(wanted) - len(changed))
+
+
+def import_quotes(lines: Sequence[QuoteLine], market: Market, symbols: Symbols) -> int:
+    """Records the quotes; how many. Raises BadFile for symbols that no instrument has, Unavailable."""
+    owners = symbols.owners([line.quote.symbol for line in lines])
+    _check(
+        [
+            LineFault(line.line, "symbol", "no instrument has it")
+            for line in lines
+            if line.quote.symbol not in owners
+        ]
+    )
+    for start in range(0, len(lines), QUOTES_MAX):
+        market.put([line.quote for line in lines[start : start + QUOTES_MAX]])
+    return len(lines)
+
+
+def _record(desk: Desk, wanted: Mapping[str, InstrumentLine]) -> list[str]:
+    """Ids of the instruments for which there was something to record."""
+    changed = []
+    faults = []
+    entries = list(wanted.items())
+    for start in range(0, len(entries), PAGE_FACTS):
+        some = entries[start : start + PAGE_FACTS]
+        commands = [
+            Command(partial(put_instrument, instrument=instrument, terms=line.terms), None, ACTOR)
+            for instrument, line in some
+        ]
+        for (instrument, line), outcome in zip(some, desk.do_all(commands), strict=True):
+            if isinstance(outcome, Refused):  # another process changed it since we looked
+                faults += line_faults(line.line, outcome)
+            elif isinstance(outcome, Exception):
+                raise outcome
+            elif outcome.facts:
+                changed.append(instrument)
+    _check(faults)
+    return changed
+
+
+def _term_faults(line: InstrumentLine, state: Any, instrument: str) -> list[LineFault]:
+    try:
+        instruments.put(state, instrument, line.terms, at_us=0)
+    except Refused as error:
+        return line_faults(line.line, error)
+    return []
+
+
+def _symbol_faults(wanted: Mapping[str, InstrumentLine], owners: Mapping[str, str]) -> list[LineFault]:
+    return [
+        LineFault(line.line, "symbol", f"{owners[line.terms.symbol]} has it")
+        for instrument, line in wanted.items()
+        if owners.get(line.terms.symbol, instrument) != instrument
+    ]
+
+
+def _check(faults: list[LineFault]) -> None:
+    if faults:
+        raise BadFile(faults)

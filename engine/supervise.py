@@ -1,0 +1,166 @@
+"""Threads and a child process that run until they are told to stop, and are gone soon after.
+
+run_all      followers in threads of their own
+Background   another process that is started again whenever it ends, and that ends with this one
+one_line     logging: an event is a line
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from engine.follow import back_off_s
+from engine.limits import CHILD_RETRY_S, STOP_S
+
+STEADY_S: Final = 60.0
+"""A background process that ran for so long had started well: the pauses begin anew."""
+_log = logging.getLogger(__name__)
+
+
+class Runs(Protocol):
+    """A follower, as `follow.Follower` is one."""
+
+    name: str
+
+    def run(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+def run_all(
+    followers: Sequence[Runs], until: threading.Event, *, stop_s: float = STOP_S
+) -> Sequence[str]:
+    """Runs them until the event is set; names of those that had not ended `stop_s` later."""
+    threads = [
+        threading.Thread(target=follower.run, name=follower.name, daemon=True) for follower in followers
+    ]
+    for thread in threads:
+        thread.start()
+    until.wait()
+    for follower in followers:
+        follower.stop()
+    deadline = time.monotonic() + stop_s
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return [thread.name for thread in threads if thread.is_alive()]
+
+
+def stop_when_stdin_ends(stop: Callable[[], None]) -> None:
+    """Calls `stop` once standard input is at its end: whoever held the other end is gone, or says so."""
+
+    def read() -> None:
+        while os.read(0, 4096):
+            pass
+        _log.info("standard input has ended: stopping")
+        stop()
+
+    threading.Thread(target=read, name="stdin", daemon=True).start()
+
+
+class Background:
+    """A process that runs beside this one.
+
+    It holds the reading end of a pipe as standard input. When this process stops it, or is gone for
+    whatever reason, the pipe ends, and the child (see `stop_when_stdin_ends`) ends by itself.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._command = command
+        self._environment = environment
+        self._jitter = jitter
+        self._stopping = threading.Event()
+        self._starting = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._keep, name="background", daemon=True)
+
+    @property
+    def pid(self) -> int | None:
+        """The process that runs now, or ran last."""
+        process = self._process
+        return process.pid if process else None
+
+    def start(self) -> None:
+        """Starts it, and keeps it running."""
+        self._thread.start()
+
+    def stop(self, stop_s: float = STOP_S) -> bool:
+        """Has it end, by force if it takes longer; whether it ended by itself."""
+        with self._starting:
+            self._stopping.set()
+        process = self._process
+        if process is None:
+            return True
+        if process.stdin:
+            process.stdin.close()
+        has_ended = True
+        try:
+            process.wait(stop_s)
+        except subprocess.TimeoutExpired:
+            _log.error("the background process did not end in %.0f s: killed", stop_s)
+            has_ended = False
+            process.kill()
+            process.wait()
+        if self._thread.is_alive():
+            self._thread.join()
+        return has_ended
+
+    def _keep(self) -> None:
+        failures = 0
+        while True:
+            with self._starting:
+                if self._stopping.is_set():
+                    return
+                process = self._process = subprocess.Popen(  # noqa: S603  our own command
+                    self._command,
+                    env=dict(self._environment),
+                    stdin=subprocess.PIPE,
+                    stdout=2,  # standard output is for answers, and this process's alone
+                )
+            _log.info("the background process is %d", process.pid)
+            began = time.monotonic()
+            code = process.wait()
+            if self._stopping.is_set():
+                return
+            if process.stdin:
+                process.stdin.close()
+            failures = 0 if time.monotonic() - began > STEADY_S else failures
+            rest_s = back_off_s(CHILD_RETRY_S, failures, self._jitter())
+            failures += 1
+            _log.error("the background process ended (%d): again in %.1f s", code, rest_s)
+            self._stopping.wait(rest_s)
+
+
+class _OneLine(logging.Formatter):
+    """A line for each event, also for one with a traceback. Times in UTC."""
+
+    converter = time.gmtime
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The event; line ends inside it become ` | `."""
+        return " | ".join(super().format(record).splitlines())
+
+
+def log_to_stderr(name: str) -> None:
+    """Sends our events to standard error, and of other packages what needs attention."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        _OneLine(
+            f"%(asctime)s.%(msecs)03dZ %(levelname)-7s {name}[%(process)d] %(name)s: %(message)s",
+            datefmt="%Y-%m-%dT%H:%M:%S",
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    for package in ("engine", "projections", "api", "order_engine"):
+        logging.getLogger(package).setLevel(logging.INFO)

@@ -1,0 +1,67 @@
+"""The sandbox's clock: lets a business day pass every so often, so that one can watch orders settle.
+
+A sandbox that nobody uses rests: after SANDBOX_REST_DAYS days with no other fact it waits for one.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from engine import commands
+from engine.acting import Breathe, Faults, Timer
+from engine.clock import ClockAdvanced
+from engine.desk import Command, Desk
+from engine.errors import BadSettings
+from engine.limits import SANDBOX_REST_DAYS
+
+NAME: Final = "sandbox-day"
+DAY_US: Final = 24 * 3600 * 1_000_000
+
+_DURATION: Final = re.compile(r"(0|[1-9][0-9]{0,6})(ms|s|m|h)", re.ASCII)
+_UNITS_US: Final = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000}
+
+
+def parse_duration_us(text: str, what: str) -> int:
+    """Microseconds of `500ms`, `10s`, `2m`, `1h`: one whole number and one unit. Raises BadSettings."""
+    match = _DURATION.fullmatch(text)
+    if not match:
+        raise BadSettings(f"{what} is a whole number and ms, s, m or h, such as 10s: {text!r:.40}")
+    return int(match[1]) * _UNITS_US[match[2]]
+
+
+class Ticker:
+    """The acting part of the follower (see `follow.Acting`): one business day every `day_s` seconds."""
+
+    offset: Final = None
+
+    def __init__(
+        self, desk: Desk, day_s: float, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.faults = Faults(NAME)
+        self._desk = desk
+        self._days = Timer(monotonic, day_s)
+        self._days.restart()
+
+    def turn(self, breathe: Breathe) -> float:
+        """Advances the clock when it is time. See `follow.Acting`."""
+        if self._days.is_due:
+            self._days.restart()
+            if not self.is_resting():
+                breathe()
+                self._desk.do(Command(partial(commands.advance_clock, by_us=DAY_US), None, NAME))
+        return self._days.rest_s
+
+    def is_resting(self) -> bool:
+        """Whether the last facts are all its own."""
+        journal = self._desk.journal
+        after = journal.head - SANDBOX_REST_DAYS
+        if after < 0:
+            return False
+        return all(isinstance(one.fact, ClockAdvanced) for one in journal.read(after, SANDBOX_REST_DAYS))
+
+    def finish(self) -> None:
+        """There is nothing to save."""

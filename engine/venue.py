@@ -1,0 +1,270 @@
+"""Where orders are executed: what we ask of a venue, and the simulated one of the sandbox.
+
+A venue may answer late, twice, out of order, or not at all after having done what it was asked. Nothing
+here is believed at once: every report goes through `commands.take_report`, once per
+(venue, execution reference).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from itertools import islice
+from typing import Final, Literal, NamedTuple, Protocol
+
+import msgspec
+
+from engine.errors import Unavailable
+from engine.fact import Recorded
+from engine.limits import VENUE_REPORTS
+from engine.order import CancelRequested, ExecutionStarted, Order, Placed
+from engine.pricing import quantity_for
+from engine.report import Kind, Report
+from engine.values import EXACT, Side
+
+Standing = Literal["unknown", "open", "over"]
+EXECUTING: Final = "executing"
+"""The status of an order that a venue has."""
+
+
+class VenueUnavailable(Unavailable):
+    """The venue did not answer. It may have done what it was asked: `status` tells."""
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """An order as a venue is given it: at most `quantity` units, at `price` as the instrument is priced.
+
+    `venue_order` is our name for it there and makes `submit` repeatable; `order` is our own id.
+    `cash_amount` of a buy is what its client asked for. `started_at_us` is when it began, by
+    the journal.
+    """
+
+    venue_order: str
+    order: str
+    instrument: str
+    symbol: str
+    side: Side
+    quantity: Decimal
+    price: Decimal
+    accrued_interest: Decimal
+    trading_increment: Decimal
+    cash_amount: Decimal | None
+    started_at_us: int
+
+
+class CancelTicket(msgspec.Struct, frozen=True):
+    """A client's wish to stop. `reference` is new for each wish, the same when it is sent again."""
+
+    venue_order: str
+    reference: str
+    asked_at_us: int
+
+
+class Status(NamedTuple):
+    """Where an order stands at the venue, and all that the venue has reported of it so far."""
+
+    standing: Standing
+    reports: Sequence[Report] = ()
+
+
+class Numbered(NamedTuple):
+    """A report in a venue's feed; numbers grow, and may have holes."""
+
+    number: int
+    report: Report
+
+
+class Venue(Protocol):
+    """What execution needs of a venue. Any method may raise; that says nothing about the outcome."""
+
+    @property
+    def name(self) -> str:
+        """Stands in facts and keys reports: never changes."""
+
+    def submit(self, ticket: Ticket) -> None:
+        """Hands an order in; a `venue_order` that was handed in before changes nothing."""
+
+    def cancel(self, ticket: CancelTicket) -> None:
+        """Asks to stop. The answer is a report: `cancelled` or `cancel_rejected`."""
+
+    def status(self, venue_order: str) -> Status:
+        """The whole truth about one order."""
+
+    def reports(self, after: int) -> Sequence[Numbered]:
+        """What the venue said after number `after`, of any order, in its order; a bounded page.
+
+        0 asks from wherever the venue likes to begin; what came before may come again.
+        """
+
+
+# --- from the journal to a ticket -----------------------------------------------------------------
+
+
+def ticket_of(placed: Placed, started: ExecutionStarted) -> Ticket:
+    """The ticket of an order, the same whenever it is made anew."""
+    return Ticket(
+        started.venue_order,
+        placed.order,
+        placed.instrument,
+        placed.symbol,
+        placed.side,
+        started.quantity,
+        started.price,
+        started.accrued_interest,
+        placed.trading_increment,
+        placed.cash_amount,
+        started.at_us,
+    )
+
+
+class Asked(NamedTuple):
+    """What a venue has been asked, or was about to be, about one order."""
+
+    ticket: Ticket
+    cancel: CancelTicket | None
+
+
+def asked_of(order: Order, history: Sequence[Recorded]) -> Asked | None:
+    """What to ask a venue about an order with this stream; None unless a venue is executing it."""
+    ticket: Ticket | None = None
+    cancel: CancelTicket | None = None
+    for recorded in history:
+        match recorded.fact:
+            case ExecutionStarted() as started:
+                ticket = ticket_of(order.terms, started)
+            case CancelRequested(at_us=at_us) if ticket:
+                reference = f"{ticket.venue_order}.{recorded.version}"
+                cancel = CancelTicket(ticket.venue_order, reference, at_us)
+    if ticket is None or order.status != EXECUTING:
+        return None
+    return Asked(ticket, cancel if order.cancel_requested else None)
+
+
+# --- the sandbox ----------------------------------------------------------------------------------
+
+_HUNDREDTHS: Final = {
+    "buy": {Decimal(5001): 0, Decimal(5002): 40, Decimal(5003): 100},
+    "sell": {Decimal(20): 25},
+}
+"""Side -> cash amount of the buy or quantity of the sell -> percent of the quantity that is executed.
+What is not here is executed in full."""
+
+
+def executed_quantity(ticket: Ticket) -> Decimal:
+    """The units that the simulated venue executes: 0, a part in whole increments, or all."""
+    asked = ticket.quantity if ticket.cash_amount is None else ticket.cash_amount
+    percent = _HUNDREDTHS[ticket.side].get(asked, 100)
+    if percent == 100:
+        return ticket.quantity
+    part = EXACT.multiply(ticket.quantity, Decimal(percent).scaleb(-2))
+    return quantity_for(part, Decimal(1), ticket.trading_increment)
+
+
+def answers_to(venue: str, ticket: Ticket, executed_at_us: int) -> list[Report]:
+    """What the simulated venue reports of an order that nobody stopped in time: a pure function."""
+    quantity = executed_quantity(ticket)
+    ended = Report(venue, f"{ticket.venue_order}-ended", ticket.order, "ended")
+    if not quantity:
+        return [ended]
+    trade = Report(
+        venue,
+        f"{ticket.venue_order}-trade",
+        ticket.order,
+        "trade",
+        ticket.price,
+        quantity,
+        ticket.accrued_interest,
+        executed_at_us,
+    )
+    return [trade, ended]
+
+
+class _Held:
+    """An order at the simulated venue and what was said of it."""
+
+    def __init__(self, ticket: Ticket, due_us: int) -> None:
+        self.ticket = ticket
+        self.due_us = due_us
+        self.cancels: set[str] = set()
+        self.said: list[Report] = []
+        self.is_over = False
+
+
+class SimulatedVenue:
+    """The venue of the sandbox: executes at the ticket's price, `delay_us` after the order began.
+
+    A cancel asked for before that moment stops it, a later one is rejected. It keeps nothing: what it
+    says follows from tickets, which follow from the journal, so that whoever hands in the same tickets
+    after a crash hears the same. Used by one thread.
+    """
+
+    def __init__(self, now_us: Callable[[], int], delay_us: int = 0, name: str = "simulated") -> None:
+        self._now_us = now_us
+        self._delay_us = delay_us
+        self._name = name
+        self._held: dict[str, _Held] = {}
+        self._due: list[tuple[int, str]] = []  # a heap
+        self._feed: deque[tuple[Numbered, str]] = deque()
+        self._number = 0
+
+    @property
+    def name(self) -> str:
+        """Keys its reports."""
+        return self._name
+
+    def submit(self, ticket: Ticket) -> None:
+        """Takes an order, once."""
+        if ticket.venue_order not in self._held:
+            due_us = ticket.started_at_us + self._delay_us
+            self._held[ticket.venue_order] = _Held(ticket, due_us)
+            heapq.heappush(self._due, (due_us, ticket.venue_order))
+
+    def cancel(self, ticket: CancelTicket) -> None:
+        """Stops an order that is not executed yet. Raises VenueUnavailable for one it does not have."""
+        held = self._held.get(ticket.venue_order)
+        if held is None:
+            raise VenueUnavailable("the venue has no such order", venue_order=ticket.venue_order)
+        if ticket.reference in held.cancels:
+            return
+        held.cancels.add(ticket.reference)
+        is_in_time = not held.is_over and ticket.asked_at_us < held.due_us
+        if not is_in_time:
+            self._execute_due()  # what was executed is reported before the answer that it was
+        kind: Kind = "cancelled" if is_in_time else "cancel_rejected"
+        held.is_over = held.is_over or is_in_time
+        self._say(held, Report(self._name, f"{ticket.reference}-{kind}", held.ticket.order, kind))
+
+    def status(self, venue_order: str) -> Status:
+        """Where an order stands. One that is over is forgotten once its reports were fetched."""
+        self._execute_due()
+        held = self._held.get(venue_order)
+        if held is None:
+            return Status("unknown")
+        return Status("over" if held.is_over else "open", tuple(held.said))
+
+    def reports(self, after: int) -> Sequence[Numbered]:
+        """What was said after number `after`; what stands at or before it is forgotten."""
+        self._execute_due()
+        while self._feed and self._feed[0][0].number <= after:
+            heard, venue_order = self._feed.popleft()
+            held = self._held.get(venue_order)
+            if held and held.is_over and held.said[-1] is heard.report:
+                del self._held[venue_order]
+        return [numbered for numbered, _ in islice(self._feed, VENUE_REPORTS)]
+
+    def _execute_due(self) -> None:
+        now_us = self._now_us()
+        while self._due and self._due[0][0] <= now_us:
+            due_us, venue_order = heapq.heappop(self._due)
+            held = self._held.get(venue_order)
+            if held and not held.is_over:
+                held.is_over = True
+                for report in answers_to(self._name, held.ticket, due_us):
+                    self._say(held, report)
+
+    def _say(self, held: _Held, report: Report) -> None:
+        self._number += 1
+        held.said.append(report)
+        self._feed.append((Numbered(self._number, report), held.ticket.venue_order))

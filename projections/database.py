@@ -1,0 +1,203 @@
+"""The views' own database: a SQLite file of its own, or tables beside the journal's in PostgreSQL.
+
+    view_checkpoints   how far each view has come, and the shape its tables have
+    view_quarantine    streams with a fact that a view could not fold, and where the first one stands
+    view_meta          which journal they belong to
+    view_folds         states of long streams, so that a cold start need not fold all their facts
+    view_...           the views' tables
+
+All of it can be made again from the journal at any time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from engine.datastore import make_directory_for, open_store
+from engine.errors import StaleOffset, ViewBehind, ViewQuarantined
+from engine.limits import QUARANTINED_SHOWN_MAX, VIEW_POLL_S
+from projections import folds
+from projections.registry import VIEWS
+from projections.tables import Table
+from projections.view import View
+
+CHECKPOINTS: Final = Table(
+    "view_checkpoints", {"view": "text", "shape": "text", "reached": "integer"}, "view", {}
+)
+QUARANTINE: Final = Table(
+    "view_quarantine",
+    {
+        "view_stream": "text",
+        "view": "text",
+        "stream": "text",
+        "account": "text",
+        "tenant": "text",
+        "bad_offset": "integer",
+        "fault": "text",
+    },
+    "view_stream",
+    {"view": "view"},
+)
+FOLDS: Final = Table(
+    "view_folds",
+    {"stream": "text", "shape": "text", "version": "integer", "body": "bytes"},
+    "stream",
+    {},
+)
+META: Final = Table("view_meta", {"word": "text", "value": "text"}, "word", {})
+_ADVISORY_LOCK: Final = 0x7669_6577_73  # "views"; serialises the creation of tables on PostgreSQL
+
+
+class Quarantined(NamedTuple):
+    """A stream whose rows in a view wait: its fact at `bad_offset` could not be folded."""
+
+    view: str
+    stream: str
+    account: str
+    tenant: str
+    bad_offset: int
+    fault: str
+
+
+class Views:
+    """The views' database. Thread-safe. Close it when done.
+
+    Opening creates what is missing and empties views of another shape; any number of processes may open
+    it at once. Raises BadSettings for a URL that cannot be used, Unavailable from any use.
+    """
+
+    def __init__(self, url: str, views: Sequence[View] = VIEWS) -> None:
+        self.views: Mapping[str, View] = {view.name: view for view in views}
+        self.store = open_store(url, is_disposable=True)
+        make_directory_for(self.store)
+        with self.store.writing() as connection:
+            self._lock_schema(connection)
+            for table in (CHECKPOINTS, QUARANTINE, FOLDS, META):
+                _create(connection, table)
+            rows = connection.exec_driver_sql("SELECT view, shape FROM view_checkpoints")
+            known: dict[str, str] = dict(rows.tuples().all())
+            for view in views:
+                if known.get(view.name) != _shape(view):
+                    self._empty(connection, view)
+
+    def close(self) -> None:
+        """Closes every connection, for good."""
+        self.store.close()
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a reading statement with `?` for each value."""
+        return self.store.query(statement, values)
+
+    def offsets(self) -> dict[str, int]:
+        """View -> the offset of the last fact that it shows, of views whose tables have our shape."""
+        rows = self.query("SELECT view, shape, reached FROM view_checkpoints")
+        ours = {(name, _shape(view)) for name, view in self.views.items()}
+        return {name: reached for name, shape, reached in rows if (name, shape) in ours}
+
+    def offset(self, view: str) -> int:
+        """The offset of the last fact that a view shows."""
+        rows = self.query("SELECT reached FROM view_checkpoints WHERE view = ?", (view,))
+        return rows[0][0] if rows else 0
+
+    def wait(self, view: str, offset: int, timeout_s: float) -> None:
+        """Returns once a view shows the fact at `offset`. Raises ViewBehind after `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        pause = threading.Event()
+        while (reached := self.offset(view)) < offset:
+            if time.monotonic() > deadline:
+                raise ViewBehind(f"{view} is at {reached}, not at {offset}", view=view, offset=reached)
+            pause.wait(VIEW_POLL_S)
+
+    def quarantined(
+        self, view: str | None = None, limit: int = QUARANTINED_SHOWN_MAX
+    ) -> list[Quarantined]:
+        """Streams whose rows wait, of one view or of all, by the offset of the first bad fact."""
+        columns = ", ".join(Quarantined._fields)
+        condition, values = ("", []) if view is None else (" WHERE view = ?", [view])
+        statement = f"SELECT {columns} FROM view_quarantine{condition} ORDER BY bad_offset, view LIMIT ?"
+        return [Quarantined(*row) for row in self.query(statement, [*values, limit])]
+
+    def check(self, view: str, *ids: str) -> None:
+        """Raises ViewQuarantined if any stream in quarantine is, or belongs to, one of `ids`.
+
+        An id is a stream, an account or a tenant; with none given any such stream counts.
+        """
+        waiting = self.quarantined(view)
+        for one in waiting:
+            owners = {one.stream, one.account, one.tenant}
+            if not ids or owners.intersection(ids) or len(waiting) == QUARANTINED_SHOWN_MAX:
+                raise ViewQuarantined(
+                    f"{view} could not fold the fact at offset {one.bad_offset}",
+                    view=view,
+                    stream=one.stream,
+                    offset=one.bad_offset,
+                )
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def move(self, connection: sa.Connection, views: Collection[str], start: int, end: int) -> None:
+        """Moves the checkpoints of `views` from `start` to `end`, inside the caller's transaction.
+
+        Raises StaleOffset if any of them stands elsewhere, or its tables have another shape by now.
+        """
+        statement = sa.text(
+            "UPDATE view_checkpoints SET reached = :end"
+            " WHERE view = :view AND shape = :shape AND reached = :start"
+        )
+        for name in sorted(views):
+            values = {"end": end, "start": start, "view": name, "shape": _shape(self.views[name])}
+            if connection.execute(statement, values).rowcount != 1:
+                raise StaleOffset(f"{name} is not at {start} any more", view=name)
+
+    def belong_to(self, journal_id: str) -> None:
+        """Empties all views, should they be another journal's."""
+        if self.query("SELECT value FROM view_meta WHERE word = 'journal_id'") == [(journal_id,)]:
+            return
+        with self.store.writing() as connection:
+            self._lock_schema(connection)
+            for view in self.views.values():
+                self._empty(connection, view)
+            connection.exec_driver_sql("DELETE FROM view_folds")
+            META.write(connection, [("journal_id", journal_id)])
+
+    def reset(self, name: str) -> None:
+        """Empties a view, so that it is folded again from the first fact. Raises KeyError."""
+        with self.store.writing() as connection:
+            self._lock_schema(connection)
+            self._empty(connection, self.views[name])
+
+    def _lock_schema(self, connection: sa.Connection) -> None:
+        if self.store.dialect == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+
+    @staticmethod
+    def _empty(connection: sa.Connection, view: View) -> None:
+        for table in view.tables:
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table.name}")
+            _create(connection, table)
+        connection.execute(
+            sa.text("DELETE FROM view_quarantine WHERE view = :view"), {"view": view.name}
+        )
+        CHECKPOINTS.write(connection, [(view.name, _shape(view), 0)])
+
+
+def quarantine_key(view: str, stream: str) -> str:
+    """The key of a stream's row in `QUARANTINE`."""
+    return f"{view} {stream}"
+
+
+def _create(connection: sa.Connection, table: Table) -> None:
+    for statement in table.creation(connection.dialect.name):
+        connection.exec_driver_sql(statement)
+
+
+def _shape(view: View) -> str:
+    """What a view's rows depend on: its own shape and those of the folds below."""
+    return f"{view.shape}/{folds.shape_of(view.streams)}"

@@ -1,0 +1,124 @@
+"""What each stream comes to: one fold for all views, by the engine's own rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from engine import account, holdings, order, payment
+from engine.codec import Codec
+from engine.fact import Fact, Recorded
+from engine.order import Order
+from engine.payment import Payment
+from engine.streams import FOLDS
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+SHAPE: Final = 1
+"""Number of `Folded` and of what stands in it. Another one makes every view rebuild."""
+
+
+class Folded(msgspec.Struct, Generic[S], frozen=True, array_like=True):
+    """A stream's state after its fact number `version`, and what views must know of its past.
+
+    `first_offset` and `tenant` are those of its first fact, `events` counts the events of its own
+    resource, `opened` has the offset at which the last position of each instrument was opened.
+    """
+
+    version: int
+    first_offset: int
+    tenant: str
+    events: int
+    opened: dict[str, int]
+    state: S
+
+
+class Change(NamedTuple):
+    """One fact of a stream with the stream before (None: there was nothing) and after it."""
+
+    recorded: Recorded
+    before: Folded[Any] | None
+    after: Folded[Any]
+
+
+PREFIXES: Final = frozenset({"acc", "ord", "dep", "wdr", "ins", "rep"})
+"""Prefixes of the streams that are in any view."""
+
+
+def is_over(state: object) -> bool:
+    """Whether no fact can follow: then nobody needs to keep the state."""
+    match state:
+        case Order(status=status):
+            return status in order.TERMINAL
+        case Payment(status=status):
+            return status != "open"
+    return False
+
+
+def shape_of(prefixes: Iterable[str]) -> str:
+    """What states of these streams depend on. Stored ones of another shape are ignored."""
+    return ".".join([str(SHAPE), *(str(FOLDS[prefix].shape) for prefix in sorted(prefixes))])
+
+
+EVENTS: Final[dict[type[Fact], str]] = {
+    order.Placed: "order.placed",
+    order.MadePending: "order.pending",
+    order.ExecutionStarted: "order.executing",
+    order.Filled: "order.filled",
+    order.Settled: "order.settled",
+    order.Cancelled: "order.cancelled",
+    order.TradeRecorded: "trade.executed",
+    order.TradeSettled: "trade.settled",
+    holdings.PositionOpened: "position.opened",
+    holdings.PositionClosed: "position.closed",
+    account.AccountOpened: "account.opened",
+    account.AccountSuspended: "account.suspended",
+    account.AccountActivated: "account.activated",
+    account.AccountClosed: "account.closed",
+    payment.DepositCompleted: "deposit.completed",
+    payment.DepositFailed: "deposit.failed",
+    payment.WithdrawalCompleted: "withdrawal.completed",
+    payment.WithdrawalFailed: "withdrawal.failed",
+}
+"""Fact -> the name of its event. Other facts have none."""
+
+_COUNTED: Final = frozenset(
+    kind for kind, name in EVENTS.items() if not name.startswith(("trade.", "position."))
+)
+
+
+def fold(before: Folded[Any] | None, recorded: Recorded) -> Folded[Any]:
+    """The stream after one more fact. Raises UnknownFact, or anything, for one that does not fit."""
+    fact = recorded.fact
+    evolve = FOLDS[recorded.stream[:3]].evolve
+    counted = type(fact) in _COUNTED
+    if before is None:
+        state = evolve(None, fact)
+        tenant = getattr(state, "tenant", None) or recorded.envelope.tenant or ""
+        return Folded(recorded.version, recorded.offset, tenant, int(counted), {}, state)
+    opened = before.opened
+    if isinstance(fact, holdings.PositionOpened):
+        opened = opened | {fact.instrument: recorded.offset}
+    return Folded(
+        recorded.version,
+        before.first_offset,
+        before.tenant,
+        before.events + counted,
+        opened,
+        evolve(before.state, fact),
+    )
+
+
+def fold_all(start: Folded[Any] | None, facts: Iterable[Recorded]) -> Folded[Any] | None:
+    """The stream after all of `facts`."""
+    for recorded in facts:
+        start = fold(start, recorded)
+    return start
+
+
+def unpack(codec: Codec, stream: str, packed: bytes) -> Folded[Any]:
+    """What `codec.pack_state` made of a stream's `Folded`. Raises JournalDamaged."""
+    kind = FOLDS[stream[:3]].kind
+    return codec.unpack_state(packed, Folded[kind])  # type: ignore[valid-type]

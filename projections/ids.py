@@ -1,0 +1,28 @@
+"""Ids of what a view derives from facts: made from its time and place, so a rebuild makes them again.
+
+They have the layout of all ids (UUIDv7 after a prefix); where others are random, these hold a number.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.ids import decode, encode
+
+_VERSION_7: Final = 0x7 << 76
+_VARIANT: Final = 0b10 << 62
+_LOW: Final = (1 << 62) - 1
+
+
+def derived(prefix: str, at_us: int, number: int) -> str:
+    """The id of number (below 2**62), e.g. `evt_` and 22 characters, for a fact of time `at_us`."""
+    return f"{prefix}_{encode((at_us // 1000 << 80) | _VERSION_7 | _VARIANT | number)}"
+
+
+def number_of(prefix: str, identifier: str) -> int | None:
+    """The number inside an id that `derived` may have made; None for any other text."""
+    head, _, text = identifier.partition("_")
+    try:
+        return decode(text) & _LOW if head == prefix else None
+    except ValueError:
+        return None

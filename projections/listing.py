@@ -1,0 +1,111 @@
+"""Questions to a view's table: one row, or a page of rows, newest first, by the first fact's offset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from engine.refusals import invalid
+from projections.tables import Table
+
+
+class Reader(Protocol):
+    """Where a view's queries are answered: see `database.Views`."""
+
+    def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a reading statement with `?` for each value."""
+
+    def check(self, view: str, *ids: str) -> None:
+        """Raises ViewQuarantined."""
+
+
+class Shown(NamedTuple):
+    """A resource, ready to be sent but for its personal words."""
+
+    id: str
+    body: bytes
+
+
+class Listed(NamedTuple):
+    """A page of resources, newest first; `has_more` if older ones follow."""
+
+    rows: list[Shown]
+    has_more: bool
+
+
+class Where:
+    """Conditions on columns, all of which must hold. A filter that is None asks for nothing.
+
+    Column names are the program's own; values are always bound.
+    """
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self.values: list[Any] = []
+
+    def equal(self, column: str, value: Any) -> Where:
+        return self._compare(column, "=", value)
+
+    def at_least(self, column: str, value: int | None) -> Where:
+        return self._compare(column, ">=", value)
+
+    def at_most(self, column: str, value: int | None) -> Where:
+        return self._compare(column, "<=", value)
+
+    def below(self, column: str, value: int | None) -> Where:
+        return self._compare(column, "<", value)
+
+    def among(self, column: str, values: Sequence[str] | None) -> Where:
+        """One of `values`; none of them matches when there are none."""
+        if values is not None:
+            self.words.append(f"{column} IN ({', '.join('?' * len(values))})" if values else "1 = 0")
+            self.values += values
+        return self
+
+    def literally(self, words: str) -> Where:
+        """A condition as it stands, e.g. that of a partial index."""
+        self.words.append(words)
+        return self
+
+    def _compare(self, column: str, sign: str, value: Any) -> Where:
+        if value is not None:
+            self.words.append(f"{column} {sign} ?")
+            self.values.append(value)
+        return self
+
+    def __str__(self) -> str:
+        return f" WHERE {' AND '.join(self.words)}" if self.words else ""
+
+
+def one_row(views: Reader, table: Table, wanted: Where) -> bytes | None:
+    """The body of the oldest row that fits, None if none does."""
+    rows = views.query(
+        f"SELECT body FROM {table.name}{wanted} ORDER BY {table.key} LIMIT 1", wanted.values
+    )
+    return rows[0][0] if rows else None
+
+
+def list_rows(
+    views: Reader, table: Table, wanted: Where, *, scope: Where, before: str | None, limit: int
+) -> Listed:
+    """A page of the rows that fit, in falling order of the table's key.
+
+    `before` is the id of a row within `scope`, which alone decides whether the caller may know of it.
+    Raises Refused `invalid_param` for any other.
+    """
+    if before is not None:
+        known = Where().equal("id", before)
+        known.words += scope.words
+        known.values += scope.values
+        rows = views.query(f"SELECT {table.key} FROM {table.name}{known}", known.values)
+        if not rows:
+            raise invalid("before", "invalid_value", "nothing in this list has that id")
+        wanted.below(table.key, rows[0][0])
+    return page_of(views, table, wanted, limit)
+
+
+def page_of(views: Reader, table: Table, wanted: Where, limit: int) -> Listed:
+    """A page of the rows that fit, in falling order of the table's key."""
+    statement = f"SELECT id, body FROM {table.name}{wanted} ORDER BY {table.key} DESC LIMIT ?"
+    rows = views.query(statement, [*wanted.values, limit + 1])
+    return Listed([Shown(*row) for row in rows[:limit]], len(rows) > limit)

@@ -1,0 +1,545 @@
+"""Resources as the API shows them: state -> JSON bytes.
+
+Each struct below is one documented resource: its fields are the keys, in their documented order, and
+every key is always there. Decimals are strings at full scale, times RFC 3339 in UTC, dates ISO 8601. The
+same state gives the same bytes wherever and whenever it is rendered.
+
+Personal words (`name`, `reference`, `payment_reference`, `client_reference`) stand in no fact. They are
+null here, and `fill` puts them in when a resource is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from decimal import Decimal, Inexact
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+from engine import calendar
+from engine.account import Account
+from engine.fact import from_us
+from engine.holdings import Balance, Position
+from engine.instrument import Instrument
+from engine.limits import TIMES_CACHED_MAX
+from engine.order import Order, Trade
+from engine.payment import Payment
+from engine.report import ParkedReport
+from engine.values import CURRENCIES, EXACT, PRICE_PLACES, STEPS, UNITS, plain
+
+encode: Final = msgspec.json.Encoder().encode
+
+# --- values --------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=TIMES_CACHED_MAX)
+def time(at_us: int) -> str:
+    """`2026-03-12T14:30:00Z` for microseconds since the epoch; six decimals when no whole second."""
+    return from_us(at_us).isoformat().replace("+00:00", "Z")
+
+
+def _maybe_time(at_us: int | None) -> str | None:
+    return None if at_us is None else time(at_us)
+
+
+def _maybe(number: Decimal | None) -> str | None:
+    return None if number is None else plain(number)
+
+
+def price(number: Decimal) -> str:
+    """A price or an interest per unit, at 8 decimals."""
+    return _scaled(number, PRICE_PLACES)
+
+
+def _at(number: Decimal | None, places: int) -> str | None:
+    return None if number is None else _scaled(number, places)
+
+
+def _scaled(number: Decimal, places: int) -> str:
+    """A decimal at a fixed scale; as it is if it has more digits than that."""
+    try:
+        return plain(number.quantize(STEPS[places], context=EXACT))
+    except Inexact:
+        return plain(number)
+
+
+# --- orders --------------------------------------------------------------------------------------
+
+
+class OrderInstrument(msgspec.Struct, frozen=True):
+    """The instrument of an order, as it was called when the order was placed."""
+
+    id: str
+    instrument_type: str
+    symbol: str
+    name: str
+
+
+class TradeBody(msgspec.Struct, frozen=True):
+    """One execution. `price` and `accrued_interest` (per unit) have 8 decimals."""
+
+    id: str
+    price: str
+    quantity: str
+    notional: str
+    notional_currency: str
+    side: str
+    status: str
+    position: str
+    account: str
+    order: str
+    counterparty: str | None
+    ytm: str | None
+    accrued_interest: str
+    execution_reference: str
+    execution_broker: str | None
+    trading_venue: str
+    settlement_date: str
+    executed_at: str
+    settled_at: str | None
+    created_at: str
+    modified_at: str
+
+
+class OrderBody(msgspec.Struct, frozen=True):
+    """An order. The last two keys are ours."""
+
+    id: str
+    account: str
+    status: str
+    order_type: str
+    purpose: str
+    position: str | None
+    side: str
+    instrument: OrderInstrument
+    cash_amount: str | None
+    net_cash_amount: str | None
+    traded_quantity: str
+    traded_notional: str
+    fees: str
+    quantity: str | None
+    currency: str
+    automatic_rollover: bool
+    cancelled_reason: str | None
+    filled_at: str | None
+    settled_at: str | None
+    cancelled_at: str | None
+    trades: list[msgspec.Raw]
+    created_at: str
+    modified_at: str
+    client_reference: str | None
+    is_cancellable: bool
+
+
+def order_json(state: Order, trade_of: Callable[[Order, Trade], bytes] | None = None) -> bytes:
+    """An order with its trades. `client_reference` is filled in by who reads it.
+
+    `trade_of` is `trade_json`, or the same from a cache.
+    """
+    terms, trades = state.terms, state.trades
+    trade_of = trade_of or trade_json
+    return encode(
+        OrderBody(
+            terms.order,
+            terms.account,
+            state.status,
+            "market",
+            terms.purpose,
+            trades[-1].terms.position if trades else None,
+            terms.side,
+            OrderInstrument(terms.instrument, terms.instrument_type, terms.symbol, terms.name),
+            _maybe(terms.cash_amount),
+            _maybe(state.net_cash_amount),
+            plain(state.traded_quantity),
+            plain(state.traded_notional),
+            plain(state.fees),
+            _maybe(terms.quantity),
+            terms.currency,
+            terms.automatic_rollover,
+            state.cancelled_reason,
+            _maybe_time(state.filled_at_us),
+            _maybe_time(state.settled_at_us),
+            _maybe_time(state.cancelled_at_us),
+            [msgspec.Raw(trade_of(state, trade)) for trade in trades],
+            time(terms.at_us),
+            time(state.modified_at_us),
+            None,
+            state.is_cancellable,
+        )
+    )
+
+
+def trade_json(state: Order, trade: Trade) -> bytes:
+    """One trade of an order."""
+    terms = trade.terms
+    body = TradeBody(
+        terms.trade,
+        price(terms.price),
+        plain(terms.quantity),
+        plain(terms.notional),
+        state.terms.currency,
+        state.terms.side,
+        trade.status,
+        terms.position,
+        state.terms.account,
+        state.terms.order,
+        terms.counterparty,
+        _maybe(terms.ytm),
+        price(terms.accrued_interest),
+        terms.execution_reference,
+        terms.execution_broker,
+        terms.venue,
+        terms.settlement_date.isoformat(),
+        time(terms.executed_at_us),
+        _maybe_time(trade.settled_at_us),
+        time(terms.at_us),
+        time(trade.modified_at_us),
+    )
+    return encode(body)
+
+
+# --- accounts ------------------------------------------------------------------------------------
+
+
+class AccountBody(msgspec.Struct, frozen=True):
+    """An account; what it holds is in its balances and positions."""
+
+    id: str
+    reference: str | None
+    status: str
+    name: str | None
+    base_currency: str
+    funding_currencies: tuple[str, ...]
+    can_deposit: bool
+    can_withdraw: bool
+    can_place_buy_order: bool
+    can_place_sell_order: bool
+    created_at: str
+    modified_at: str
+
+
+def account_json(state: Account) -> bytes:
+    """An account. `name` and `reference` are filled in by who reads it."""
+    return encode(
+        AccountBody(
+            state.id,
+            None,
+            state.status,
+            None,
+            state.base_currency,
+            state.funding_currencies,
+            state.can_deposit,
+            state.can_withdraw,
+            state.can_place_buy_order,
+            state.can_place_sell_order,
+            time(state.created_at_us),
+            time(state.modified_at_us),
+        )
+    )
+
+
+class BalanceBody(msgspec.Struct, frozen=True):
+    """Cash of one currency."""
+
+    currency: str
+    total: str
+    available_for_trading: str
+    available_for_withdrawal: str
+    reserved: str
+
+
+def cash_balances_json(state: Account) -> bytes:
+    """All balances of an account in one array: the base currency first, then the funding currencies."""
+    currencies = (state.base_currency, *state.funding_currencies)
+    return balances_json(currencies, state.holdings.cash)
+
+
+def balances_json(currencies: tuple[str, ...], cash: Mapping[str, Balance]) -> bytes:
+    """The same from its parts: a balance for each currency, zeros where nothing was ever booked."""
+    return encode([_balance_body(currency, cash.get(currency)) for currency in currencies])
+
+
+def _balance_body(currency: str, balance: Balance | None) -> BalanceBody:
+    if balance is None:
+        none = UNITS[currency] - UNITS[currency]
+        balance = Balance(none, none, none)
+    return BalanceBody(
+        currency,
+        plain(balance.total),
+        plain(balance.available),
+        plain(balance.withdrawable),
+        plain(balance.reserved),
+    )
+
+
+class PositionBody(msgspec.Struct, frozen=True):
+    """Units of one instrument. `average_price` has 8 decimals, null when no units are held."""
+
+    id: str
+    account: str
+    status: str
+    instrument: str
+    total: str
+    available_for_trading: str
+    settled: str
+    unsettled: str
+    reserved: str
+    automatic_rollover: bool
+    can_update_automatic_rollover: bool
+    automatic_rollover_cutoff: str | None
+    average_price: str | None
+    total_buy_trades: int
+    opened_at: str
+    closed_at: str | None
+    created_at: str
+    modified_at: str
+
+
+def position_json(account: str, state: Position) -> bytes:
+    """One position of `account`. Rollover cannot be changed yet, and has no cutoff."""
+    opened_at = time(state.opened_at_us)
+    return encode(
+        PositionBody(
+            state.id,
+            account,
+            state.status,
+            state.instrument,
+            plain(state.units.total),
+            plain(state.units.available),
+            plain(state.settled),
+            plain(state.unsettled),
+            plain(state.units.reserved),
+            state.automatic_rollover,
+            False,  # noqa: FBT003  (the fields of the resource, in its order)
+            None,
+            _maybe(state.average_price),
+            state.total_buy_trades,
+            opened_at,
+            _maybe_time(state.closed_at_us),
+            opened_at,
+            time(state.modified_at_us),
+        )
+    )
+
+
+# --- payments ------------------------------------------------------------------------------------
+
+
+class DepositBody(msgspec.Struct, frozen=True):
+    """Money coming in."""
+
+    id: str
+    account: str
+    amount: str
+    currency: str
+    payment_reference: str | None
+    status: str
+    completed_at: str | None
+    created_at: str
+    modified_at: str
+
+
+class WithdrawalBody(msgspec.Struct, frozen=True):
+    """Money going out."""
+
+    id: str
+    account: str
+    amount: str
+    currency: str
+    status: str
+    completed_at: str | None
+    created_at: str
+    modified_at: str
+
+
+def payment_json(state: Payment) -> bytes:
+    """A deposit (its `payment_reference` is filled in by who reads it) or a withdrawal."""
+    head = (state.id, state.account, plain(state.amount), state.currency)
+    completed_at = _maybe_time(state.completed_at_us)
+    tail = (state.status, completed_at, time(state.created_at_us), time(state.modified_at_us))
+    if state.kind == "deposit":
+        return encode(DepositBody(*head, None, *tail))
+    return encode(WithdrawalBody(*head, *tail))
+
+
+class TransactionBody(msgspec.Struct, frozen=True):
+    """One line of an account's ledger. `cash_amount` is signed: what it adds to the balance's total."""
+
+    id: str
+    summary: str
+    booked_at: str
+    settlement_date: str | None
+    cash_amount: str
+    unit_quantity: str | None
+    unit_price: str | None
+    currency: str
+    instrument: str | None
+    transaction_type: str
+    reference: str
+    reference_type: str
+
+
+# --- instruments ---------------------------------------------------------------------------------
+
+
+class InstrumentBody(msgspec.Struct, frozen=True):
+    """An instrument. `days_to_maturity` counts from the business date of reading."""
+
+    id: str
+    name: str
+    symbol: str
+    instrument_type: str
+    trading_status: str
+    trading_increment: str
+    decimal_precision: int
+    isin: str | None
+    issuer: str | None
+    issuer_country: str | None
+    ticker: str | None
+    trading_currency: str
+    price_type: str
+    minimum_trading_quantity: str | None
+    minimum_initial_cash_investment: str | None
+    required_cash_increment: str | None
+    enforce_trading_rules: bool
+    settlement_days: int
+    maturity_date: str | None
+    days_to_maturity: int | None
+    supports_automatic_rollover: bool
+    coupon: str | None
+    par_value: str
+    day_count_convention: str | None
+
+
+def instrument_json(state: Instrument, business_date: date) -> bytes:
+    """An instrument as of `business_date`; `settlement_days` is what applies, its own or the table's."""
+    return fill_days_to_maturity(instrument_template(state), state.terms.maturity_date, business_date)
+
+
+def instrument_template(state: Instrument) -> bytes:
+    """The same with `days_to_maturity` left null: all of it that does not change from day to day."""
+    terms = state.terms
+    cash = CURRENCIES[terms.trading_currency]
+    rule = calendar.SETTLEMENT.get((terms.issuer_country or "", terms.instrument_type), calendar.OTHERS)
+    return encode(
+        InstrumentBody(
+            state.id,
+            terms.name,
+            terms.symbol,
+            terms.instrument_type,
+            terms.trading_status,
+            _scaled(terms.trading_increment, terms.decimal_precision),
+            terms.decimal_precision,
+            terms.isin,
+            terms.issuer,
+            terms.issuer_country,
+            terms.ticker,
+            terms.trading_currency,
+            terms.price_type,
+            _at(terms.minimum_trading_quantity, terms.decimal_precision),
+            _at(terms.minimum_initial_cash_investment, cash),
+            _at(terms.required_cash_increment, cash),
+            terms.enforce_trading_rules,
+            rule.days if terms.settlement_days is None else terms.settlement_days,
+            terms.maturity_date.isoformat() if terms.maturity_date else None,
+            None,
+            terms.supports_automatic_rollover,
+            _maybe(terms.coupon),
+            _scaled(terms.par_value, cash),
+            terms.day_count_convention,
+        )
+    )
+
+
+def fill_days_to_maturity(body: bytes, maturity_date: date | None, business_date: date) -> bytes:
+    """Puts the days that are left, 0 once it has matured, into an instrument's template."""
+    if maturity_date is None:
+        return body
+    days = max((maturity_date - business_date).days, 0)
+    return body.replace(b'"days_to_maturity":null', b'"days_to_maturity":%d' % days, 1)
+
+
+# --- parked reports and events -------------------------------------------------------------------
+
+
+class ParkedReportBody(msgspec.Struct, frozen=True):
+    """A venue's report that contradicts its order, for a person to decide."""
+
+    id: str
+    status: str
+    fault: str
+    order: str
+    venue: str
+    execution_reference: str
+    kind: str
+    price: str | None
+    quantity: str | None
+    accrued_interest: str
+    executed_at: str | None
+    counterparty: str | None
+    execution_broker: str | None
+    ytm: str | None
+    reason: str
+    created_at: str
+    modified_at: str
+
+
+def parked_report_json(report_id: str, state: ParkedReport) -> bytes:
+    """A parked report; its numbers as the venue wrote them."""
+    said = state.report
+    return encode(
+        ParkedReportBody(
+            report_id,
+            state.status,
+            state.fault,
+            said.order,
+            said.venue,
+            said.execution_reference,
+            said.kind,
+            _maybe(said.price),
+            _maybe(said.quantity),
+            plain(said.accrued_interest),
+            _maybe_time(said.executed_at_us),
+            said.counterparty,
+            said.execution_broker,
+            _maybe(said.ytm),
+            said.reason,
+            time(state.created_at_us),
+            time(state.modified_at_us),
+        )
+    )
+
+
+class EventResource(msgspec.Struct, frozen=True):
+    """What an event is about."""
+
+    id: str
+    resource_type: str
+
+
+class EventBody(msgspec.Struct, frozen=True):
+    """One event; `data` is the resource as it was then. The last two keys are ours."""
+
+    id: str
+    name: str
+    resource: EventResource
+    data: msgspec.Raw
+    created_at: str
+    offset: int
+    sequence: int
+
+
+# --- personal words ------------------------------------------------------------------------------
+
+
+def fill(body: bytes, word: str, text: Any) -> bytes:
+    """`body` with the first null of key `word` replaced by `text` (as JSON); unchanged for None.
+
+    Inside a JSON string every quote is escaped, so no value can look like the key.
+    """
+    if text is None:
+        return body
+    key = b'"%b":' % word.encode()
+    return body.replace(key + b"null", key + encode(text), 1)

@@ -1,0 +1,98 @@
+"""Tables of the views, said once for both databases: how to create them, and how to write many rows.
+
+Columns are `integer` (eight bytes), `text` (compared by bytes) or `bytes`, and never null: comparing and
+binding nulls differs between databases, and "" or 0 says the same. Amounts live as text, inside bodies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from engine.limits import VIEW_ROWS_PER_STATEMENT
+
+Row = tuple[Any, ...]
+"""Values in the order of a table's columns."""
+
+_TYPES: Final = {
+    "sqlite": {"integer": "INTEGER", "text": "TEXT", "bytes": "BLOB"},
+    "postgresql": {"integer": "bigint", "text": 'text COLLATE "C"', "bytes": "bytea"},
+}
+_ARRAYS: Final = {"integer": "bigint[]", "text": "text[]", "bytes": "bytea[]"}
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table: column -> type, its primary key, and indexes as `name -> columns [WHERE ...]`."""
+
+    name: str
+    columns: Mapping[str, str]
+    key: str
+    indexes: Mapping[str, str]
+
+    def creation(self, dialect: str) -> list[str]:
+        """Statements that create it if it is missing."""
+        types = _TYPES[dialect]
+        columns = [f"{name} {types[kind]} NOT NULL" for name, kind in self.columns.items()]
+        statements = [
+            f"CREATE TABLE IF NOT EXISTS {self.name} ({', '.join(columns)}, PRIMARY KEY ({self.key}))"
+        ]
+        for suffix, words in self.indexes.items():
+            unique = "UNIQUE " * suffix.startswith("unique")
+            columns_of, _, condition = words.partition(" WHERE ")
+            where = f" WHERE {condition}" if condition else ""
+            statements.append(
+                f"CREATE {unique}INDEX IF NOT EXISTS {self.name}_{suffix}"
+                f" ON {self.name} ({columns_of}){where}"
+            )
+        return statements
+
+    def write(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
+        """Inserts the rows; those whose key is there already replace it."""
+        names = list(self.columns)
+        changes = ", ".join(f"{name} = excluded.{name}" for name in names if name != self.key)
+        end = f" ON CONFLICT ({self.key}) DO UPDATE SET {changes}"
+        self._insert(connection, rows, end)
+
+    def add(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
+        """Inserts rows whose keys are new."""
+        self._insert(connection, rows, "")
+
+    def remove(self, connection: sa.Connection, keys: Sequence[Any]) -> None:
+        """Deletes the rows with these keys, where there are any."""
+        if not keys:
+            return
+        start = f"DELETE FROM {self.name} WHERE {self.key}"
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql(f"{start} = ?", [(key,) for key in keys])
+        else:
+            kind = _ARRAYS[self.columns[self.key]]
+            connection.exec_driver_sql(f"{start} = ANY(%s::{kind})", (list(keys),))
+
+    def _insert(self, connection: sa.Connection, rows: Sequence[Row], end: str) -> None:
+        start = f"INSERT INTO {self.name} ({', '.join(self.columns)})"
+        for part in _parts(rows):
+            if connection.dialect.name == "sqlite":
+                marks = ", ".join("?" * len(self.columns))
+                connection.exec_driver_sql(f"{start} VALUES ({marks}){end}", self._bindable(part))
+            else:
+                arrays = ", ".join(f"%s::{_ARRAYS[kind]}" for kind in self.columns.values())
+                # WHERE true: without it the parser takes ON CONFLICT for the condition of a join.
+                statement = f"{start} SELECT * FROM unnest({arrays}) WHERE true{end}"
+                columns = tuple(map(list, zip(*part, strict=True)))
+                connection.exec_driver_sql(statement, columns)
+
+    def _bindable(self, rows: Sequence[Row]) -> list[Row]:
+        # The driver looks for an adapter of `bytes` before it binds them, and of no bytearray.
+        *_, last = self.columns.values()
+        if last != "bytes":
+            return list(rows)
+        return [(*row[:-1], bytearray(row[-1])) for row in rows]
+
+
+def _parts(rows: Sequence[Row]) -> Iterable[Sequence[Row]]:
+    for start in range(0, len(rows), VIEW_ROWS_PER_STATEMENT):
+        yield rows[start : start + VIEW_ROWS_PER_STATEMENT]

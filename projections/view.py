@@ -1,0 +1,75 @@
+"""What a view is: tables, and what each fact does to their rows.
+
+A view reads facts of some types, together with the state of their stream before and after. It *keeps*
+rows that follow a state (rendered once, at the end of a page, however many facts of the page touched
+them) and *adds* rows that belong to a single fact. Every row is fed by exactly one stream, so a fact
+that cannot be folded touches only rows of its own stream.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+import msgspec
+
+from engine.fact import Fact
+from engine.order import Order, Trade
+from projections.folds import Change
+from projections.resources import order_json, trade_json
+from projections.tables import Row, Table
+
+
+class PageRows:
+    """What a page of facts does to the rows of one view."""
+
+    def __init__(self, bodies: dict[int, tuple[object, bytes]]) -> None:
+        self.kept: defaultdict[Table, dict[Any, Callable[[], Row] | None]] = defaultdict(dict)
+        self.added: defaultdict[Table, list[Row]] = defaultdict(list)
+        self._bodies = bodies
+
+    def keep(self, table: Table, key: Any, row: Callable[[], Row] | None) -> None:
+        """The row of this key will be `row()`; None removes it. The last word of a page counts."""
+        self.kept[table][key] = row
+
+    def add(self, table: Table, row: Row) -> None:
+        """One more row."""
+        self.added[table].append(row)
+
+    def body(self, state: msgspec.Struct, render: Callable[[Any], bytes]) -> bytes:
+        """`render(state)`, once for all views of a page. Each state has one body only."""
+        known = self._bodies.get(id(state))
+        if known is None:  # kept with its state, so that no other state comes to the same identity
+            known = self._bodies[id(state)] = state, render(state)
+        return known[1]
+
+    def order(self, state: Order) -> bytes:
+        """The body of an order, once."""
+        return self.body(state, self._order)
+
+    def trade(self, state: Order, trade: Trade) -> bytes:
+        """The body of a trade, once; it stays the same while its order moves on."""
+        return self.body(trade, partial(trade_json, state))
+
+    def _order(self, state: Order) -> bytes:
+        return order_json(state, self.trade)
+
+
+class View(ABC):
+    """One view. A new `shape` (of its tables or of what stands in them) makes it rebuild.
+
+    `streams` are the prefixes of streams that feed it, `reads` the facts of theirs that change a row.
+    """
+
+    name: ClassVar[str]
+    shape: ClassVar[int]
+    streams: ClassVar[frozenset[str]]
+    tables: ClassVar[tuple[Table, ...]]
+    reads: ClassVar[frozenset[type[Fact]]]
+
+    @abstractmethod
+    def feed(self, change: Change, page: PageRows) -> None:
+        """Notes what a fact of `reads` does to the rows."""

@@ -1,0 +1,63 @@
+"""Accounts: status, flags and currencies. What they hold is in `balances` and `positions`."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from engine import account
+from engine.account import Account
+from projections.folds import Change, Folded
+from projections.listing import Listed, Reader, Where, list_rows, one_row
+from projections.resources import account_json
+from projections.tables import Row, Table
+from projections.view import PageRows, View
+
+ACCOUNTS: Final = Table(
+    "view_accounts",
+    {
+        "first_offset": "integer",
+        "id": "text",
+        "tenant": "text",
+        "status": "text",
+        "body": "bytes",
+    },
+    "first_offset",
+    {"unique_id": "id", "tenant": "tenant, first_offset"},
+)
+
+
+class AccountsView(View):
+    """One row an account."""
+
+    name = "accounts"
+    shape = 1
+    streams = frozenset({"acc"})
+    tables = (ACCOUNTS,)
+    reads = frozenset(fact for _, fact in account.NEXT)
+
+    def feed(self, change: Change, page: PageRows) -> None:
+        after = change.after
+        page.keep(ACCOUNTS, after.first_offset, partial(_row, after, page))
+
+
+def _row(subject: Folded[Account], page: PageRows) -> Row:
+    state = subject.state
+    body = page.body(state, account_json)
+    return subject.first_offset, state.id, state.tenant, state.status, body
+
+
+def one(views: Reader, tenant: str, account_id: str) -> bytes | None:
+    """An account of `tenant`, None if there is no such. Raises ViewQuarantined."""
+    views.check("accounts", account_id)
+    return one_row(views, ACCOUNTS, Where().equal("id", account_id).equal("tenant", tenant))
+
+
+def of_tenant(views: Reader, tenant: str, *, limit: int, before: str | None = None) -> Listed:
+    """A tenant's accounts, newest first.
+
+    Raises ViewQuarantined, or Refused `invalid_param` for a `before` that is no account of the tenant.
+    """
+    views.check("accounts", tenant)
+    wanted, scope = Where().equal("tenant", tenant), Where().equal("tenant", tenant)
+    return list_rows(views, ACCOUNTS, wanted, scope=scope, before=before, limit=limit)

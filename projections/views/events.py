@@ -1,0 +1,148 @@
+"""Events: what happened to a resource, and the resource as it was then. At most one a fact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import msgspec
+
+from projections.folds import EVENTS, Change
+from projections.ids import derived, number_of
+from projections.listing import Listed, Reader, Where, one_row, page_of
+from projections.resources import (
+    EventBody,
+    EventResource,
+    account_json,
+    encode,
+    payment_json,
+    position_json,
+    time,
+)
+from projections.tables import Table
+from projections.view import PageRows, View
+from projections.views.positions import held
+
+RECORDS: Final = Table(
+    "view_events",
+    {
+        "at_offset": "integer",
+        "id": "text",
+        "tenant": "text",
+        "account": "text",
+        "name": "text",
+        "resource": "text",
+        "created_us": "integer",
+        "body": "bytes",
+    },
+    "at_offset",
+    {"tenant": "tenant, at_offset", "resource": "resource, at_offset"},
+)
+
+
+class About(NamedTuple):
+    """What an event is about: the resource, its account, its place in the sequence, its body."""
+
+    resource: str
+    account: str
+    sequence: int
+    data: bytes
+
+
+class EventsView(View):
+    """One row an event, never changed."""
+
+    name = "events"
+    shape = 1
+    streams = frozenset({"acc", "ord", "dep", "wdr"})
+    tables = (RECORDS,)
+    reads = frozenset(EVENTS)
+
+    def feed(self, change: Change, page: PageRows) -> None:
+        recorded, name = change.recorded, EVENTS[type(change.recorded.fact)]
+        kind, _, _ = name.partition(".")
+        about = ABOUT[kind](change, page)
+        at_us, offset = recorded.envelope.at_us, recorded.offset
+        event = EventBody(
+            derived("evt", at_us, offset),
+            name,
+            EventResource(about.resource, kind),
+            msgspec.Raw(about.data),
+            time(at_us),
+            offset,
+            about.sequence,
+        )
+        tenant, body = change.after.tenant, encode(event)
+        row = (offset, event.id, tenant, about.account, name, about.resource, at_us, body)
+        page.add(RECORDS, row)
+
+
+def _order(change: Change, page: PageRows) -> About:
+    state = change.after.state
+    data = page.order(state)
+    return About(state.terms.order, state.terms.account, change.after.events, data)
+
+
+def _trade(change: Change, page: PageRows) -> About:
+    state, fact = change.after.state, change.recorded.fact
+    trade = state.trade(fact.trade)  # type: ignore[attr-defined]
+    sequence = 1 if trade.status == "executed" else 2
+    return About(trade.terms.trade, state.terms.account, sequence, page.trade(state, trade))
+
+
+def _position(change: Change, _page: PageRows) -> About:
+    _, account, position = held(change)
+    sequence = 1 if position.closed_at_us is None else 2
+    return About(position.id, account, sequence, position_json(account, position))
+
+
+def _account(change: Change, page: PageRows) -> About:
+    state = change.after.state
+    return About(state.id, state.id, change.after.events, page.body(state, account_json))
+
+
+def _payment(change: Change, page: PageRows) -> About:
+    state = change.after.state
+    return About(state.id, state.account, change.after.events, page.body(state, payment_json))
+
+
+ABOUT: Final[dict[str, Callable[[Change, PageRows], About]]] = {
+    "order": _order,
+    "trade": _trade,
+    "position": _position,
+    "account": _account,
+    "deposit": _payment,
+    "withdrawal": _payment,
+}
+"""Type of a resource -> what its events are about. A trade and a position have two events each."""
+
+
+def one(views: Reader, tenant: str, event_id: str) -> bytes | None:
+    """An event of `tenant`, None if there is no such. Raises ViewQuarantined."""
+    offset = number_of("evt", event_id)
+    if offset is None:
+        return None
+    wanted = Where().equal("at_offset", offset).equal("id", event_id).equal("tenant", tenant)
+    return one_row(views, RECORDS, wanted)
+
+
+def of_tenant(
+    views: Reader,
+    tenant: str,
+    *,
+    limit: int,
+    before: str | None = None,
+    name: str | None = None,
+    resource: str | None = None,
+    created_from_us: int | None = None,
+) -> Listed:
+    """A tenant's events, newest first.
+
+    Raises ViewQuarantined. A `before` that is no event of ours leaves nothing to show.
+    """
+    views.check("events", tenant)
+    wanted = Where().equal("tenant", tenant).equal("name", name).equal("resource", resource)
+    wanted.at_least("created_us", created_from_us)
+    if before is not None:
+        wanted.below("at_offset", number_of("evt", before) or 0)
+    return page_of(views, RECORDS, wanted, limit)

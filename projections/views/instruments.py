@@ -1,0 +1,102 @@
+"""Instruments, all but the days that are left until they mature: these are counted when one asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from functools import partial
+from typing import Final
+
+from engine import instrument
+from engine.instrument import Instrument
+from projections.folds import Change, Folded
+from projections.listing import Listed, Reader, Shown, Where, list_rows
+from projections.resources import fill_days_to_maturity, instrument_template
+from projections.tables import Row, Table
+from projections.view import PageRows, View
+
+INSTRUMENTS: Final = Table(
+    "view_instruments",
+    {
+        "first_offset": "integer",
+        "id": "text",
+        "symbol": "text",
+        "instrument_type": "text",
+        "trading_status": "text",
+        "body": "bytes",
+    },
+    "first_offset",
+    {"unique_id": "id", "symbol": "symbol"},
+)
+
+
+class InstrumentsView(View):
+    """One row an instrument."""
+
+    name = "instruments"
+    shape = 1
+    streams = frozenset({"ins"})
+    tables = (INSTRUMENTS,)
+    reads = frozenset(fact for _, fact in instrument.NEXT)
+
+    def feed(self, change: Change, page: PageRows) -> None:
+        after = change.after
+        page.keep(INSTRUMENTS, after.first_offset, partial(_row, after, page))
+
+
+def _row(subject: Folded[Instrument], page: PageRows) -> Row:
+    state, terms = subject.state, subject.state.terms
+    return (
+        subject.first_offset,
+        state.id,
+        terms.symbol,
+        terms.instrument_type,
+        terms.trading_status,
+        page.body(state, instrument_template),
+    )
+
+
+def one(views: Reader, id_or_symbol: str, business_date: date) -> bytes | None:
+    """An instrument by id, else the first listed under that symbol; None if there is none.
+
+    Raises ViewQuarantined.
+    """
+    for column in ("id", "symbol"):
+        wanted = Where().equal(column, id_or_symbol)
+        rows = views.query(
+            f"SELECT id, body FROM {INSTRUMENTS.name}{wanted} ORDER BY first_offset LIMIT 1",
+            wanted.values,
+        )
+        if rows:
+            views.check("instruments", rows[0][0])
+            return _dated(rows[0][1], business_date)
+    views.check("instruments", id_or_symbol)
+    return None
+
+
+def listed(
+    views: Reader,
+    business_date: date,
+    *,
+    limit: int,
+    before: str | None = None,
+    instrument_types: Sequence[str] = (),
+    trading_statuses: Sequence[str] = (),
+) -> Listed:
+    """Instruments, newest first, of any of the types and statuses (all if none is given).
+
+    Raises ViewQuarantined, or Refused `invalid_param` for a `before` that is no instrument.
+    """
+    views.check("instruments")
+    wanted = Where()
+    wanted.among("instrument_type", instrument_types or None)
+    wanted.among("trading_status", trading_statuses or None)
+    found = list_rows(views, INSTRUMENTS, wanted, scope=Where(), before=before, limit=limit)
+    rows = [Shown(row.id, _dated(row.body, business_date)) for row in found.rows]
+    return Listed(rows, found.has_more)
+
+
+def _dated(body: bytes, business_date: date) -> bytes:
+    _, found, rest = body.partition(b'"maturity_date":"')
+    matures = date.fromisoformat(rest[: len("2026-03-12")].decode()) if found else None
+    return fill_days_to_maturity(body, matures, business_date)

@@ -1,0 +1,111 @@
+"""Orders, whole and ready to be sent, beside the columns that lists are filtered by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from engine import order
+from engine.order import Order
+from projections.folds import Change, Folded
+from projections.listing import Listed, Reader, Where, list_rows, one_row
+from projections.tables import Row, Table
+from projections.view import PageRows, View
+
+ORDERS: Final = Table(
+    "view_orders",
+    {
+        "first_offset": "integer",
+        "id": "text",
+        "account": "text",
+        "tenant": "text",
+        "status": "text",
+        "side": "text",
+        "instrument": "text",
+        "created_us": "integer",
+        "is_open": "integer",
+        "body": "bytes",
+    },
+    "first_offset",
+    {
+        "unique_id": "id",
+        "account": "account, first_offset",
+        "open": "account, first_offset WHERE is_open = 1",
+    },
+)
+
+
+class OrdersView(View):
+    """One row an order."""
+
+    name = "orders"
+    shape = 1
+    streams = frozenset({"ord"})
+    tables = (ORDERS,)
+    reads = frozenset(fact for _, fact in order.NEXT)
+
+    def feed(self, change: Change, page: PageRows) -> None:
+        after = change.after
+        page.keep(ORDERS, after.first_offset, partial(_row, after, page))
+
+
+def _row(subject: Folded[Order], page: PageRows) -> Row:
+    state, terms = subject.state, subject.state.terms
+    return (
+        subject.first_offset,
+        terms.order,
+        terms.account,
+        subject.tenant,
+        state.status,
+        terms.side,
+        terms.instrument,
+        terms.at_us,
+        int(state.status not in order.TERMINAL),
+        page.order(state),
+    )
+
+
+def one(views: Reader, account: str, order_id: str) -> bytes | None:
+    """An order of `account`, None if there is no such. Raises ViewQuarantined."""
+    views.check("orders", order_id)
+    return one_row(views, ORDERS, Where().equal("id", order_id).equal("account", account))
+
+
+def of_account(
+    views: Reader,
+    account: str,
+    *,
+    limit: int,
+    before: str | None = None,
+    statuses: Sequence[str] = (),
+    side: str | None = None,
+    instrument: str | None = None,
+    created_from_us: int | None = None,
+    created_to_us: int | None = None,
+    ids: Sequence[str] | None = None,
+) -> Listed:
+    """An account's orders, newest first. Both ends of the time of creation are included.
+
+    `ids` leaves only these (for a search by words that are kept elsewhere).
+    Raises ViewQuarantined, or Refused `invalid_param` for a `before` that is no order of the account.
+    """
+    wanted = _of(account)
+    wanted.among("status", statuses or None).among("id", ids)
+    wanted.equal("side", side).equal("instrument", instrument)
+    wanted.at_least("created_us", created_from_us).at_most("created_us", created_to_us)
+    return _listed(views, account, wanted, before, limit)
+
+
+def pending(views: Reader, account: str, *, limit: int, before: str | None = None) -> Listed:
+    """An account's orders that are in no terminal state, newest first. Raises as `of_account`."""
+    return _listed(views, account, _of(account).literally("is_open = 1"), before, limit)
+
+
+def _of(account: str) -> Where:
+    return Where().equal("account", account)
+
+
+def _listed(views: Reader, account: str, wanted: Where, before: str | None, limit: int) -> Listed:
+    views.check("orders", account)
+    return list_rows(views, ORDERS, wanted, scope=_of(account), before=before, limit=limit)

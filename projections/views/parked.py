@@ -1,0 +1,58 @@
+"""Venue reports that contradict their order, and what became of them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from engine import report
+from engine.report import ParkedReport
+from projections.folds import Change, Folded
+from projections.listing import Listed, Reader, Where, list_rows, one_row
+from projections.resources import parked_report_json
+from projections.tables import Row, Table
+from projections.view import PageRows, View
+
+PARKED: Final = Table(
+    "view_parked",
+    {"first_offset": "integer", "id": "text", "status": "text", "body": "bytes"},
+    "first_offset",
+    {"unique_id": "id", "open": "first_offset WHERE status = 'open'"},
+)
+
+
+class ParkedView(View):
+    """One row a report."""
+
+    name = "parked"
+    shape = 1
+    streams = frozenset({"rep"})
+    tables = (PARKED,)
+    reads = frozenset(fact for _, fact in report.NEXT)
+
+    def feed(self, change: Change, page: PageRows) -> None:
+        stream, after = change.recorded.stream, change.after
+        page.keep(PARKED, after.first_offset, partial(_row, stream, after))
+
+
+def _row(stream: str, folded: Folded[ParkedReport]) -> Row:
+    body = parked_report_json(stream, folded.state)
+    return folded.first_offset, stream, folded.state.status, body
+
+
+def one(views: Reader, report_id: str) -> bytes | None:
+    """A parked report, None if there is no such. Raises ViewQuarantined."""
+    views.check("parked", report_id)
+    return one_row(views, PARKED, Where().equal("id", report_id))
+
+
+def listed(views: Reader, *, limit: int, before: str | None = None, status: str | None = None) -> Listed:
+    """Parked reports, newest first, `open`, `booked` or `rejected` ones or all.
+
+    Raises ViewQuarantined, or Refused `invalid_param` for a `before` that is no parked report.
+    """
+    views.check("parked")
+    wanted = (
+        Where().literally("status = 'open'") if status == "open" else Where().equal("status", status)
+    )
+    return list_rows(views, PARKED, wanted, scope=Where(), before=before, limit=limit)

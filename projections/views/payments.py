@@ -1,0 +1,55 @@
+"""Deposits and withdrawals."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from engine import payment
+from engine.payment import Kind, Payment
+from projections.folds import Change, Folded
+from projections.listing import Reader, Where, one_row
+from projections.resources import payment_json
+from projections.tables import Row, Table
+from projections.view import PageRows, View
+
+PAYMENTS: Final = Table(
+    "view_payments",
+    {
+        "first_offset": "integer",
+        "id": "text",
+        "account": "text",
+        "kind": "text",
+        "status": "text",
+        "body": "bytes",
+    },
+    "first_offset",
+    {"unique_id": "id"},
+)
+
+
+class PaymentsView(View):
+    """One row a payment."""
+
+    name = "payments"
+    shape = 1
+    streams = frozenset({"dep", "wdr"})
+    tables = (PAYMENTS,)
+    reads = frozenset(fact for _, fact in payment.NEXT)
+
+    def feed(self, change: Change, page: PageRows) -> None:
+        after = change.after
+        page.keep(PAYMENTS, after.first_offset, partial(_row, after, page))
+
+
+def _row(subject: Folded[Payment], page: PageRows) -> Row:
+    state = subject.state
+    body = page.body(state, payment_json)
+    return subject.first_offset, state.id, state.account, state.kind, state.status, body
+
+
+def one(views: Reader, account: str, kind: Kind, payment_id: str) -> bytes | None:
+    """A deposit or withdrawal of `account`, None if there is no such. Raises ViewQuarantined."""
+    views.check("payments", payment_id)
+    wanted = Where().equal("id", payment_id).equal("account", account).equal("kind", kind)
+    return one_row(views, PAYMENTS, wanted)

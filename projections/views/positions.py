@@ -1,0 +1,103 @@
+"""Positions: the last of each account and instrument, and all closed before it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final, NamedTuple
+
+from engine.fact import Fact
+from engine.holdings import (
+    BuyBooked,
+    BuySettled,
+    Position,
+    PositionClosed,
+    PositionOpened,
+    SellBooked,
+    SellSettled,
+    UnitsReleased,
+    UnitsReserved,
+)
+from projections.folds import Change
+from projections.listing import Listed, Reader, Where, list_rows, one_row
+from projections.resources import position_json
+from projections.tables import Row, Table
+from projections.view import PageRows, View
+
+POSITIONS: Final = Table(
+    "view_positions",
+    {
+        "first_offset": "integer",
+        "id": "text",
+        "account": "text",
+        "instrument": "text",
+        "status": "text",
+        "body": "bytes",
+    },
+    "first_offset",
+    {"unique_id": "id", "account": "account, first_offset"},
+)
+
+
+class Held(NamedTuple):
+    """A position of an account, opened by the fact at `first_offset`."""
+
+    first_offset: int
+    account: str
+    position: Position
+
+
+def held(change: Change) -> Held:
+    """The position that a fact is about, as the fact left it."""
+    after, instrument = change.after, change.recorded.fact.instrument  # type: ignore[attr-defined]
+    position = after.state.holdings.positions[instrument]
+    return Held(after.opened[instrument], after.state.id, position)
+
+
+_FACTS: Final[set[type[Fact]]] = {
+    PositionOpened,
+    UnitsReserved,
+    UnitsReleased,
+    BuyBooked,
+    SellBooked,
+    BuySettled,
+    SellSettled,
+    PositionClosed,
+}
+
+
+class PositionsView(View):
+    """One row a position. A new position of the same instrument is a new row."""
+
+    name = "positions"
+    shape = 1
+    streams = frozenset({"acc"})
+    tables = (POSITIONS,)
+    reads = frozenset(_FACTS)
+
+    def feed(self, change: Change, page: PageRows) -> None:
+        subject = held(change)
+        page.keep(POSITIONS, subject.first_offset, partial(_row, *subject))
+
+
+def _row(first_offset: int, account: str, position: Position) -> Row:
+    body = position_json(account, position)
+    return first_offset, position.id, account, position.instrument, position.status, body
+
+
+def one(views: Reader, account: str, position_id: str) -> bytes | None:
+    """A position of `account`, None if there is no such. Raises ViewQuarantined."""
+    views.check("positions", account)
+    return one_row(views, POSITIONS, Where().equal("id", position_id).equal("account", account))
+
+
+def of_account(
+    views: Reader, account: str, *, limit: int, before: str | None = None, open_only: bool = False
+) -> Listed:
+    """An account's positions, newest first; `open_only` leaves out those closing or closed.
+
+    Raises ViewQuarantined, or Refused `invalid_param` for a `before` that is no position of the account.
+    """
+    views.check("positions", account)
+    wanted, scope = Where().equal("account", account), Where().equal("account", account)
+    wanted.equal("status", "open" if open_only else None)
+    return list_rows(views, POSITIONS, wanted, scope=scope, before=before, limit=limit)

@@ -1,0 +1,148 @@
+"""Working sets of those who act: orders waiting for a venue, orders at one, trades due for settlement.
+
+They hold what must not be forgotten however long it takes; an offset only says what was seen.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from functools import partial
+from typing import Final, NamedTuple
+
+from engine import order
+from engine.order import Filled, Order, Trade, TradeRecorded, TradeSettled
+from projections.folds import Change, Folded
+from projections.listing import Reader
+from projections.tables import Row, Table
+from projections.view import PageRows, View
+
+WORKING: Final = Table(
+    "view_working",
+    {
+        "first_offset": "integer",
+        "stage": "text",
+        "id": "text",
+        "account": "text",
+        "instrument": "text",
+    },
+    "first_offset",
+    {"stage": "stage, first_offset"},
+)
+DUE: Final = Table(
+    "view_due",
+    {
+        "trade": "text",
+        "id": "text",
+        "account": "text",
+        "instrument": "text",
+        "order_status": "text",
+        "settlement_date": "text",
+    },
+    "trade",
+    {"date": "order_status, settlement_date, trade"},
+)
+
+STAGES: Final = {"placed": "waiting", "pending": "waiting", "executing": "at_venue"}
+"""Status of an order -> the set it is in."""
+
+
+class Waiting(NamedTuple):
+    """An order that somebody has to act on; `offset` of its first fact."""
+
+    offset: int
+    order: str
+    account: str
+    instrument: str
+
+
+class Due(NamedTuple):
+    """A trade to be settled on `settlement_date` or later."""
+
+    settlement_date: date
+    trade: str
+    order: str
+    account: str
+    instrument: str
+
+
+class WorkingView(View):
+    """One row an order until its execution is over, one row a trade until it is settled."""
+
+    name = "working"
+    shape = 1
+    streams = frozenset({"ord"})
+    tables = (WORKING, DUE)
+    reads = frozenset(fact for _, fact in order.NEXT)
+
+    def feed(self, change: Change, page: PageRows) -> None:
+        after = change.after
+        state: Order = after.state
+        before = change.before.state.status if change.before else None
+        if state.status != before:
+            row = partial(_working, after) if state.status in STAGES else None
+            page.keep(WORKING, after.first_offset, row)
+        for trade in _touched(state, change.recorded.fact):
+            is_open = trade.status == "executed"
+            page.keep(DUE, trade.terms.trade, partial(_due, state, trade) if is_open else None)
+
+
+def _working(subject: Folded[Order]) -> Row:
+    terms, stage = subject.state.terms, STAGES[subject.state.status]
+    return subject.first_offset, stage, terms.order, terms.account, terms.instrument
+
+
+def _due(state: Order, trade: Trade) -> Row:
+    of, settles_on = state.terms, trade.terms.settlement_date.isoformat()
+    return trade.terms.trade, of.order, of.account, of.instrument, state.status, settles_on
+
+
+def _touched(state: Order, fact: object) -> tuple[Trade, ...]:
+    """Trades whose row a fact may change."""
+    if isinstance(fact, TradeRecorded):
+        return state.trades[-1:]
+    if isinstance(fact, TradeSettled):
+        return tuple(trade for trade in state.trades if trade.terms.trade == fact.trade)
+    return state.trades if isinstance(fact, Filled) else ()
+
+
+def waiting(views: Reader, *, limit: int, after: int = 0) -> list[Waiting]:
+    """Orders placed or pending, oldest first, whose first fact is after offset `after`."""
+    return _stage(views, "waiting", after, limit)
+
+
+def at_venue(views: Reader, *, limit: int, after: int = 0) -> list[Waiting]:
+    """Orders with a venue, oldest first, whose first fact is after offset `after`."""
+    return _stage(views, "at_venue", after, limit)
+
+
+def _stage(views: Reader, stage: str, after: int, limit: int) -> list[Waiting]:
+    rows = views.query(
+        "SELECT first_offset, id, account, instrument FROM view_working"
+        " WHERE stage = ? AND first_offset > ? ORDER BY first_offset LIMIT ?",
+        (stage, after, limit),
+    )
+    return [Waiting(*row) for row in rows]
+
+
+def due(views: Reader, business_date: date, *, limit: int, after: Due | None = None) -> list[Due]:
+    """Trades of filled orders that can settle on `business_date`, the longest due first.
+
+    `after` is the last one of a page before. A trade whose order still executes is not due.
+    """
+    start = (after.settlement_date.isoformat(), after.trade) if after else ("", "")
+    rows = views.query(
+        "SELECT settlement_date, trade, id, account, instrument FROM view_due"
+        " WHERE order_status = 'filled' AND settlement_date <= ?"
+        " AND (settlement_date, trade) > (?, ?) ORDER BY settlement_date, trade LIMIT ?",
+        (business_date.isoformat(), *start, limit),
+    )
+    return [Due(date.fromisoformat(row[0]), *row[1:]) for row in rows]
+
+
+def next_due(views: Reader) -> date | None:
+    """The earliest settlement date of any trade that is not settled; None when all are."""
+    rows = views.query(
+        "SELECT settlement_date FROM view_due WHERE order_status = 'filled'"
+        " ORDER BY settlement_date LIMIT 1"
+    )
+    return date.fromisoformat(rows[0][0]) if rows else None

@@ -1,0 +1,490 @@
+"""Followers over the real desk, on both databases: execution, settlement, the sandbox's days.
+
+F11: whatever a venue does, one effect for each execution reference, an unknown outcome stays `executing`
+until the venue has been asked, and a contradiction is parked with nothing booked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine import commands, ticker
+from engine.clock import ClockAdvanced
+from engine.desk import Desk
+from engine.errors import BadSettings
+from engine.follow import Follower, Watch
+from engine.limits import BODY_BYTES_MAX, LEASE_S, SANDBOX_REST_DAYS
+from engine.order import ExecutionStarted
+from engine.pricing import Price
+from engine.report import Report
+from engine.ticker import DAY_US, Ticker, parse_duration_us
+from engine.venue import SimulatedVenue, Status, Ticket
+from engine.writer import Lease
+from tests.desks import TENANT, TERMS, open_shop
+from tests.following import NOTHING, VENUE, ScriptedVenue, Works, due, orders_of
+
+FULL = Decimal("0.99")  # what 99.50 buys at 100
+
+
+@pytest.fixture
+def works(journal_url: str) -> Iterator[Works]:
+    """On each database in turn."""
+    with open_shop(journal_url) as shop:
+        yield Works(shop)
+
+
+@pytest.fixture
+def on_sqlite(sqlite_url: str) -> Iterator[Works]:
+    """Where the database makes no difference."""
+    with open_shop(sqlite_url) as shop:
+        yield Works(shop)
+
+
+def trade(of: str, reference: str = "x1", quantity: Decimal = FULL, **words: Any) -> Report:
+    return Report(VENUE, reference, of, "trade", Decimal(100), quantity, **words)
+
+
+def said(of: str, reference: str, kind: Any) -> Report:
+    return Report(VENUE, reference, of, kind)
+
+
+def kinds(works: Works, stream: str) -> list[str]:
+    return [type(one.fact).__name__ for one in works.journal.stream(stream)]
+
+
+# --- the path of one order ------------------------------------------------------------------------
+
+
+def test_an_order_is_executed_and_settled(works: Works) -> None:
+    account = works.shop.open()
+    bought = works.shop.buy(account)
+    venue = SimulatedVenue(works.now_us)
+    works.run(works.execution(venue), works.settlement())
+    assert kinds(works, bought) == [
+        "Placed",
+        "ExecutionStarted",
+        "TradeRecorded",
+        "Filled",
+        "TradeSettled",
+        "Settled",
+    ]
+    facts = works.journal.stream(bought)
+    assert {one.envelope.tenant for one in facts} == {TENANT}
+    assert [one.envelope.actor for one in facts[1:]] == ["execution"] * 3 + ["settlement"] * 2
+    assert facts[1].envelope.cause == facts[0].offset
+    assert works.shop.desk.state(account).holdings.balance("USD").total == Decimal("900.50")
+
+
+def test_the_start_is_in_the_journal_before_the_venue_hears_of_the_order(on_sqlite: Works) -> None:
+    works = on_sqlite
+    venue, seen = ScriptedVenue(), []
+
+    def look(ticket: Ticket) -> None:
+        seen.append([type(one.fact) for one in works.journal.stream(ticket.order)][-1])
+
+    venue.on_submit = look
+    works.shop.buy(works.shop.open())
+    works.run(works.execution(venue), turns=1)
+    assert seen == [ExecutionStarted]
+
+
+def test_a_page_of_orders_is_worked_through_together(on_sqlite: Works) -> None:
+    works = on_sqlite
+    account = works.shop.open("100000.00")
+    works.shop.desk.do_all([works.shop.buying(account) for _ in range(300)])
+    works.run(works.execution(SimulatedVenue(works.now_us), sets=NOTHING), turns=4)
+    assert {state.status for _, state in orders_of(works.journal)} == {"filled"}
+
+
+def test_without_a_fresh_price_an_order_waits_for_one(on_sqlite: Works) -> None:
+    works = on_sqlite
+    bought = works.shop.buy(works.shop.open())
+    fresh = works.shop.prices.pop(TERMS.symbol)
+    executing = works.execution(SimulatedVenue(works.now_us))
+    works.run(executing)
+    assert kinds(works, bought) == ["Placed", "MadePending"]
+    works.shop.prices[TERMS.symbol] = Price(fresh.bid, fresh.ask, 1)  # known, and too old
+    works.run(executing)
+    assert works.order(bought).status == "pending"
+    works.shop.prices[TERMS.symbol] = fresh
+    works.run(executing)
+    assert works.order(bought).status == "filled"
+
+
+def test_a_cancel_reaches_the_venue_and_its_answer_the_order(on_sqlite: Works) -> None:
+    works = on_sqlite
+    account = works.shop.open()
+    bought = works.shop.buy(account)
+    executing = works.execution(SimulatedVenue(works.now_us, delay_us=10_000_000))
+    works.run(executing, turns=2)
+    works.shop.do(commands.request_cancel, tenant=TENANT, account=account, order=bought)
+    assert works.order(bought).status == "executing"
+    works.run(executing)
+    assert (works.order(bought).status, works.order(bought).cancelled_reason) == (
+        "cancelled",
+        "requested",
+    )
+    assert works.shop.desk.state(account).holdings.balance("USD").available == Decimal("1000.00")
+
+
+# --- F11: what venues do --------------------------------------------------------------------------
+
+
+MISBEHAVIOUR: dict[str, tuple[Callable[[str], list[Report]], str, int, dict[str, str]]] = {
+    "the same report again": (
+        lambda of: [trade(of), trade(of), said(of, "x2", "ended"), trade(of)],
+        "filled",
+        1,
+        {},
+    ),
+    "a fill after the end": (
+        lambda of: [said(of, "x2", "ended"), trade(of)],
+        "cancelled",
+        0,
+        {"x1": "late"},
+    ),
+    "a fill after the end of a part": (
+        lambda of: [
+            trade(of, quantity=Decimal("0.39")),
+            said(of, "x2", "ended"),
+            trade(of, "x3", Decimal("0.10")),
+        ],
+        "filled",
+        1,
+        {"x3": "late"},
+    ),
+    "more than ordered": (
+        lambda of: [trade(of, quantity=Decimal("1.00"))],
+        "executing",
+        0,
+        {"x1": "too_much"},
+    ),
+    "more than ordered, in two": (
+        lambda of: [trade(of), trade(of, "x2", Decimal("0.01")), said(of, "x3", "ended")],
+        "filled",
+        1,
+        {"x2": "too_much"},
+    ),
+    "of no order of ours": (
+        lambda of: [trade("ord_of_somebody_else"), trade("what/is this", "x2")],
+        "executing",
+        0,
+        {"x1": "unknown_order", "x2": "unknown_order"},
+    ),
+    "a cancel nobody asked for": (
+        lambda of: [said(of, "x1", "cancelled")],
+        "executing",
+        0,
+        {"x1": "not_requested"},
+    ),
+}
+"""What a venue reports -> the order's status, its trades, and what is parked for which reason."""
+
+
+def test_f11_contradictions_are_parked_and_repeats_do_nothing(works: Works) -> None:
+    accounts = {what: works.shop.open() for what in MISBEHAVIOUR}
+    orders = {what: works.shop.buy(account) for what, account in accounts.items()}
+    venue = ScriptedVenue()
+    executing = works.execution(venue)
+    works.run(executing, turns=2)
+    told = [
+        msgspec.structs.replace(report, execution_reference=f"{what}/{report.execution_reference}")
+        for what, (reports, *_) in MISBEHAVIOUR.items()
+        for report in reports(orders[what])
+    ]
+    venue.say(*told)
+    works.run(executing)
+    venue.say(*told)  # and all of it once more
+    works.run(executing)
+    for what, (_, status, trades, _) in MISBEHAVIOUR.items():
+        known = works.order(orders[what])
+        assert (known.status, len(known.trades)) == (status, trades), what
+        held = works.shop.desk.state(accounts[what]).holdings
+        units = sum((one.terms.quantity for one in known.trades), Decimal(0))
+        assert held.held(known.terms.instrument) == units, what
+        paid = sum((one.terms.notional + one.terms.fee for one in known.trades), Decimal(0))
+        assert held.balance("USD").total == Decimal("1000.00") - paid, what
+    assert works.parked() == {
+        f"{what}/{reference}": fault
+        for what, (*_, parked) in MISBEHAVIOUR.items()
+        for reference, fault in parked.items()
+    }
+    assert executing.status().faults == {}
+
+
+def test_f11_a_fill_after_a_confirmed_cancel_is_parked(works: Works) -> None:
+    account = works.shop.open()
+    bought = works.shop.buy(account)
+    venue = ScriptedVenue()
+    executing = works.execution(venue)
+    works.run(executing, turns=2)
+    works.shop.do(commands.request_cancel, tenant=TENANT, account=account, order=bought)
+    works.run(executing, turns=2)
+    venue.say(said(bought, venue.cancels[0].reference, "cancelled"), trade(bought))
+    works.run(executing)
+    assert works.order(bought).status == "cancelled"
+    assert works.parked() == {"x1": "late"}
+    assert works.shop.desk.state(account).holdings.balance("USD").total == Decimal("1000.00")
+
+
+def test_f11_after_a_timeout_the_outcome_is_unknown_until_the_venue_is_asked(works: Works) -> None:
+    venue = ScriptedVenue()
+    executing = works.execution(venue)
+    works.run(executing, turns=1)
+    bought = works.shop.buy(works.shop.open())
+
+    def execute_and_fail(ticket: Ticket) -> None:
+        reports = (trade(bought), said(bought, "x2", "ended"))
+        venue.known[ticket.venue_order] = Status("over", reports)
+        raise TimeoutError("no answer")
+
+    venue.on_submit = execute_and_fail
+    works.run(executing, turns=1)
+    assert works.order(bought).status == "executing"
+    assert executing.status().faults == {bought: "TimeoutError: no answer"}
+    works.run(executing)
+    assert (works.order(bought).status, len(works.order(bought).trades)) == ("filled", 1)
+    assert len(venue.tickets) == 1
+    assert executing.status().faults == {}
+
+
+def test_f11_an_order_that_never_arrived_is_handed_in_again(works: Works) -> None:
+    bought = works.shop.buy(works.shop.open())
+    venue = ScriptedVenue()
+    failures = [TimeoutError("no answer")]
+
+    def fail_once(ticket: Ticket) -> None:
+        if failures:
+            raise failures.pop()
+
+    venue.on_submit = fail_once
+    works.run(works.execution(venue))
+    assert works.order(bought).status == "executing"
+    assert len(venue.tickets) == 2
+    assert venue.tickets[0] == venue.tickets[1]
+
+
+def test_a_lost_report_is_found_by_asking(on_sqlite: Works) -> None:
+    works = on_sqlite
+    bought = works.shop.buy(works.shop.open())
+    venue = ScriptedVenue()
+    executing = works.execution(venue)
+    works.run(executing, turns=2)
+    venue.known[bought] = Status("over", (trade(bought), said(bought, "x2", "ended")))
+    works.run(executing)
+    assert works.order(bought).status == "filled"
+
+
+def test_the_end_is_not_taken_while_a_trade_before_it_cannot_be_recorded(on_sqlite: Works) -> None:
+    works = on_sqlite
+    bought = works.shop.buy(works.shop.open())
+    other = works.shop.buy(works.shop.open())
+    venue = ScriptedVenue()
+    executing = works.execution(venue, sets=NOTHING)
+    works.run(executing, turns=2)
+    venue.say(trade(bought, counterparty="x" * BODY_BYTES_MAX), said(bought, "x2", "ended"))
+    venue.say(trade(other, "y1"), trade("ord_?", "\ud800"), said(other, "y2", "ended"))
+    works.run(executing)
+    venue.say(said(bought, "x3", "ended"))  # nor when it comes later
+    works.run(executing)
+    assert works.order(bought).status == "executing"
+    assert works.order(other).status == "filled"
+    assert set(executing.status().faults) == {bought, "ord_?"}
+
+
+def test_a_silent_feed_stops_nobody(on_sqlite: Works) -> None:
+    works = on_sqlite
+    venue = ScriptedVenue()
+
+    def fail() -> None:
+        raise ConnectionError("gone")
+
+    venue.on_reports = fail
+    executing = works.execution(venue)
+    bought = works.shop.buy(works.shop.open())
+    works.run(executing)
+    assert works.order(bought).status == "executing"
+    assert (executing.state, executing.status().faults) == (
+        "running",
+        {VENUE: "ConnectionError: gone"},
+    )
+
+
+# --- crashes and leases ---------------------------------------------------------------------------
+
+
+def test_a_page_done_twice_is_done_once(works: Works) -> None:
+    account = works.shop.open()
+    bought = [works.shop.buy(account) for _ in range(3)]
+    venue = ScriptedVenue()
+    works.run(works.execution(venue, sets=NOTHING), turns=1)  # its offset is not saved: it just ends
+    head = works.journal.head
+    works.clock.now_s += 10 * LEASE_S
+    second = works.execution(venue, holder="two")
+    works.run(second, turns=2, step_s=LEASE_S)
+    works.run(second)
+    assert second.state == "running"
+    assert works.journal.head == head
+    assert [ticket.order for ticket in venue.tickets] == bought
+
+
+def test_who_lost_the_lease_sends_nothing_and_records_nothing(works: Works) -> None:
+    account = works.shop.open()
+    first_venue, second_venue = ScriptedVenue(), ScriptedVenue()
+    first, second = works.execution(first_venue), works.execution(second_venue, holder="two")
+    first.turn()
+    second.turn()
+    assert (first.state, second.state) == ("running", "waiting for lease")
+    works.clock.now_s += LEASE_S
+    second.turn()  # the first has frozen meanwhile
+    assert second.state == "running"
+    bought = works.shop.buy(account)
+    first._beats.restart(LEASE_S)  # it does not find out by beating, but by recording
+    first.turn()
+    assert first.state == "waiting for lease"
+    assert first_venue.tickets == []
+    works.run(second)
+    assert [ticket.order for ticket in second_venue.tickets] == [bought]
+    assert kinds(works, bought).count("ExecutionStarted") == 1
+
+
+def test_a_beat_that_finds_the_lease_gone_ends_the_work(on_sqlite: Works) -> None:
+    works = on_sqlite
+    first, second = works.execution(ScriptedVenue()), works.execution(ScriptedVenue(), holder="two")
+    works.run(first, second, turns=1)
+    works.clock.now_s += LEASE_S
+    second.turn()
+    works.shop.buy(works.shop.open())
+    first.turn()
+    assert first.state == "waiting for lease"
+
+
+def test_told_to_stop_it_ends_between_two_orders_and_the_next_goes_on(on_sqlite: Works) -> None:
+    works = on_sqlite
+    account = works.shop.open()
+    bought = [works.shop.buy(account) for _ in range(3)]
+    venue = ScriptedVenue()
+    first = works.execution(venue)
+    venue.on_submit = lambda ticket: first.stop()
+    first.turn()
+    first.end()
+    assert len(venue.tickets) == 1
+    second = works.execution(venue, holder="two")
+    works.run(second)  # at once: the lease was given back
+    assert sorted(ticket.order for ticket in venue.tickets) == bought
+
+
+def test_it_starts_over_with_back_off_and_gives_others_a_chance(on_sqlite: Works) -> None:
+    works = on_sqlite
+    faults = [RuntimeError("bad luck")] * 3
+
+    def begin(lease: Lease) -> Any:
+        if faults:
+            raise faults.pop()
+        return works_begin(lease)
+
+    executing = works.execution(ScriptedVenue())
+    works_begin, executing._begin = executing._begin, begin
+    rests = [executing.turn() for _ in range(3)]
+    assert rests == [0.1, 0.2, 0.4]
+    assert executing.state == "failing"
+    assert executing.status().error == "RuntimeError: bad luck"
+    assert works.leases("two").take("execution") is not None
+    works.clock.now_s += LEASE_S  # the other falls silent
+    executing.turn()
+    works.clock.now_s += LEASE_S
+    executing.turn()
+    assert (executing.state, executing.status().error) == ("running", None)
+
+
+def test_the_database_shows_how_followers_are(works: Works) -> None:
+    watch = Watch(works.journal.datastore, ["execution", "settlement"], works.clock)
+    assert [(one.holder, one.is_held, one.behind) for one in watch.look()] == [(None, False, None)] * 2
+    works.shop.buy(works.shop.open())
+    executing = works.execution(ScriptedVenue())
+    works.run(executing)
+    shown = watch.look()[0]
+    assert (shown.is_held, shown.behind, shown.head) == (True, 0, works.journal.head)
+    works.clock.now_s += LEASE_S
+    assert watch.look()[0].is_held is False
+    executing.turn()
+    assert watch.look()[0].is_held is True
+    executing.end()
+    assert watch.look()[0].holder is None
+
+
+# --- settlement and the clock ---------------------------------------------------------------------
+
+
+def test_what_is_not_due_waits_for_the_business_date(on_sqlite: Works) -> None:
+    works = on_sqlite
+    account = works.shop.open()
+    terms = TERMS.__class__("Later", "LATE", "bond", "USD", settlement_days=1)
+    works.shop.do(commands.put_instrument, instrument="ins_bond", terms=terms)
+    works.shop.prices["LATE"] = works.shop.prices[TERMS.symbol]
+    bought = works.shop.buy(account)
+    followers = works.execution(SimulatedVenue(works.now_us)), works.settlement()
+    works.run(*followers)
+    assert works.order(bought).status == "filled"
+    works.shop.do(commands.advance_clock, by_us=DAY_US)
+    works.run(*followers)
+    assert works.order(bought).status == "settled"
+
+
+def test_a_set_that_lags_behind_settles_nothing_twice(on_sqlite: Works) -> None:
+    works = on_sqlite
+    account = works.shop.open()
+    bought = works.shop.buy(account)
+    works.shop.execute(bought)
+    settling = works.settlement()
+    rows = due(works.journal)(works.order(bought).trades[0].terms.settlement_date, 10, None)
+    stale = works.settlement(rows=lambda business_date, limit, after: rows)
+    works.run(settling)
+    settling.end()
+    head = works.journal.head
+    works.run(stale)
+    assert works.journal.head == head
+    assert works.order(bought).status == "settled"
+
+
+def ticking(works: Works) -> Follower:
+    def begin(lease: Lease) -> Ticker:
+        desk = Desk(works.journal, now_us=works.now_us, lease=lease)
+        return Ticker(desk, 10.0, monotonic=works.clock)
+
+    return works.follower(ticker.NAME, begin)
+
+
+def test_a_business_day_passes_every_so_often_until_nothing_else_happens(on_sqlite: Works) -> None:
+    works = on_sqlite
+    works.shop.open()
+    clock = ticking(works)
+    works.run(clock, turns=11, step_s=1.0)
+    assert _days(works) == 1
+    works.run(clock, turns=2 * SANDBOX_REST_DAYS, step_s=10.0)
+    assert _days(works) == SANDBOX_REST_DAYS
+    works.shop.open()
+    works.run(clock, turns=3, step_s=10.0)
+    assert _days(works) > SANDBOX_REST_DAYS
+
+
+def _days(works: Works) -> int:
+    return sum(isinstance(one.fact, ClockAdvanced) for page in works.journal.pages() for one in page)
+
+
+@pytest.mark.parametrize(
+    ("text", "us"), [("10s", 10_000_000), ("2m", 120_000_000), ("1h", 3_600_000_000), ("50ms", 50_000)]
+)
+def test_durations(text: str, us: int) -> None:
+    assert parse_duration_us(text, "--sandbox-day") == us
+
+
+@pytest.mark.parametrize("text", ["", "10", "s", "1.5s", "-1s", "01s", "1 s", "1S", "\u0661s", "1s\n"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(BadSettings, match="--sandbox-day"):
+        parse_duration_us(text, "--sandbox-day")

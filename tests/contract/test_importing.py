@@ -1,0 +1,146 @@
+"""Files of instruments and prices into an installation, and clients by the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from api.tokens import Principal, Tokens
+from engine.cli import app
+from engine.csv_import import BadFile, read_instruments, read_quotes
+from engine.desk import Desk
+from engine.ids import IdSource
+from engine.importing import Imported, import_instruments, import_quotes
+from engine.installation import Installation, migrate, open_installation
+from engine.settings import Settings
+from tests.command import run
+
+HEADER = "id,symbol,name,instrument_type,trading_currency,coupon\n"
+TWO = HEADER + "ins_a,AAPL,Apple,stock,USD,\n,B1,Bill,bill,USD,1.5\n"
+NOW_US = time.time_ns() // 1000
+
+
+@pytest.fixture
+def installation(journal_url: str, tmp_path: Path) -> Iterator[Installation]:
+    settings = Settings(data=tmp_path / "data", journal_url=journal_url)
+    migrate(settings)
+    with contextlib.closing(open_installation(settings)) as opened:
+        yield opened
+
+
+def bring(installation: Installation, text: str) -> Imported:
+    lines = read_instruments(text.encode())
+    return import_instruments(lines, Desk(installation.journal), installation.symbols, IdSource())
+
+
+def faults_of(installation: Installation, text: str) -> list[str]:
+    with pytest.raises(BadFile) as caught:
+        bring(installation, text)
+    return [f"{fault.line} {fault.column}: {fault.detail}" for fault in caught.value.faults]
+
+
+def test_instruments_are_listed_once_then_changed(installation: Installation) -> None:
+    assert bring(installation, TWO) == (2, 0, 0)
+    assert bring(installation, TWO) == (0, 0, 2)  # the bill is found by its symbol
+    assert bring(installation, TWO.replace("1.5", "1.75")) == (0, 1, 1)
+    bill = installation.symbols.find("B1")
+    assert bill is not None
+    assert Desk(installation.journal).state(bill).terms.coupon == Decimal("1.75")
+    assert installation.journal.head == 3
+    envelope = installation.journal.read()[-1].envelope
+    assert (envelope.tenant, envelope.actor) == (None, "command line")
+
+
+def test_a_file_that_contradicts_what_is_there_changes_nothing(installation: Installation) -> None:
+    bring(installation, TWO)
+    faults = faults_of(
+        installation,
+        HEADER
+        + "ins_new,NEW,New,stock,USD,\n"  # alone it would do
+        + "ins_b,AAPL,Banana,stock,USD,\n"
+        + "ins_a,AAPL2,Apple,stock,EUR,\n",
+    )
+    assert faults == [
+        "3 symbol: ins_a has it",
+        "4 trading_currency: fixed since it was first set, or by what is held",
+    ]
+    assert installation.journal.head == 2
+    assert installation.symbols.owners(["NEW", "AAPL2"]) == {}
+
+
+def test_one_instrument_by_id_and_by_symbol_is_one_too_many(installation: Installation) -> None:
+    bring(installation, TWO)
+    text = HEADER + "ins_a,OTHER,Apple,stock,USD,\n,AAPL,Apple,stock,USD,\n"
+    assert faults_of(installation, text) == ["3 id: the same instrument as in line 2"]
+
+
+def test_prices_are_of_listed_instruments(installation: Installation) -> None:
+    bring(installation, TWO)
+    lines = read_quotes(b"symbol,bid,ask\nAAPL,1,2\nB1,99.5,100\n", NOW_US)
+    assert import_quotes(lines, installation.market, installation.symbols) == 2
+    price = installation.market.latest("B1")
+    assert price is not None
+    assert price.ask == 100
+    with pytest.raises(BadFile, match="line 3: symbol: no instrument has it"):
+        import_quotes(
+            read_quotes(b"symbol,bid,ask\nB1,1,2\nXX,1,2\n", NOW_US),
+            installation.market,
+            installation.symbols,
+        )
+    assert installation.market.latest("B1") == price
+
+
+# --- by the command line --------------------------------------------------------------------------
+
+
+def order_engine(*words: str | Path) -> Any:
+    """The command inside this process: a start of Python costs a second."""
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_a_client_is_made_in_an_empty_directory_and_gets_in(journal_url: str, tmp_path: Path) -> None:
+    place = ["--data", str(tmp_path / "data"), "--journal-url", journal_url]
+    done = run(
+        "client", "create", *place, "--tenant", "acme", "--scope", "read", "--scope", "trade", "--json"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    made = json.loads(done.stdout)
+    assert list(made) == ["client_id", "client_secret"]
+    settings = Settings(data=tmp_path / "data", journal_url=journal_url)
+    with contextlib.closing(open_installation(settings)) as opened:
+        client = opened.clients.authenticate(made["client_id"], made["client_secret"])
+        assert client is not None
+        tokens = Tokens(opened.journal_id, opened.signing, opened.clients)
+        principal = tokens.verify(tokens.issue(client, ["read"]))
+        assert principal == Principal(client.id, "acme", frozenset({"read"}))
+        assert order_engine("client", "disable", client.id, *place).stdout == f"disabled: {client.id}\n"
+        opened.refresh()
+        assert opened.clients.is_revoked(client.id)
+
+
+def test_faults_are_told_line_by_line(tmp_path: Path) -> None:
+    data, file = ["--data", str(tmp_path / "data")], tmp_path / "file.csv"
+    file.write_text(TWO)
+    listed = order_engine("import", "instruments", file, *data)
+    assert listed.stdout == "2 listed, 0 changed, 0 as they were\n"
+    file.write_text("symbol,bid,ask\nAAPL,1,2\nB1,1.,2\nAAPL,3,2\n")
+    done = order_engine("import", "prices", file, *data)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: bad_file: line 3: bid: a plain decimal with at most 8 decimals (and 1 more)\n"
+        "  line 3: bid: a plain decimal with at most 8 decimals\n"
+        "  line 4: bid: above the ask\n"
+    )
+    missing = order_engine("import", "prices", tmp_path / "none.csv", *data, "--json")
+    assert json.loads(missing.stderr)["error"]["code"] == "bad_settings"
+    nobody = order_engine("client", "create", *data, "--tenant", "a b", "--scope", "root")
+    assert nobody.stderr.startswith("error: invalid_param: tenant: ")
+    assert "scope: one or more of read, trade, operate, admin" in nobody.stderr

@@ -1,0 +1,299 @@
+"""Everything but orders over HTTP: who may, what is shown, and that tenants do not see each other."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from api.routes import ROUTES
+from engine import commands
+from engine.report import Report
+from tests.http_engine import INSTRUMENT, TERMS, Engine, a_market, an_account, buying, ok, running
+from tests.http_server import Client, Reply
+
+
+@pytest.fixture
+def engine(journal_url: str, tmp_path: Path) -> Iterator[Engine]:
+    with running(journal_url, tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+def client(engine: Engine) -> Client:
+    return engine.client()
+
+
+def test_tokens(engine: Engine) -> None:
+    made = engine.services.clients.create("acme", ("read", "trade"))
+    anyone = engine.connect()
+    basic = base64.b64encode(f"{made.client.id}:{made.secret}".encode()).decode()
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+
+    def ask(body: bytes, **headers: str) -> Reply:
+        return anyone.send("POST", "/auth/token", body, {**form, **headers})
+
+    reply = ask(b"grant_type=client_credentials&scope=read", Authorization=f"Basic {basic}")
+    granted = ok(reply)
+    assert list(granted) == ["access_token", "token_type", "expires_in", "scope"]
+    assert (granted["token_type"], granted["expires_in"], granted["scope"]) == ("bearer", 900, "read")
+    assert reply.headers["Cache-Control"] == "no-store"
+    wrong = ask(b"grant_type=client_credentials&client_id=cli_x&client_secret=y")
+    assert (wrong.status, wrong.json["error"]) == (401, "invalid_client")
+    assert ask(b"grant_type=password").json["error"] in {"unsupported_grant_type", "invalid_client"}
+    assert ask(b"\xff\xff").status == 400
+    assert anyone.post("/auth/token", {"grant_type": "client_credentials"}).status == 415
+    for header in ("Bearer x", "Bearer ", "Basic abc", "bearer", "Bearer a b"):
+        refused = anyone.get("/accounts", Authorization=header)
+        assert (refused.status, refused.code) == (401, "invalid_token")
+        assert 'error="invalid_token"' in refused.headers["WWW-Authenticate"]
+    missing = anyone.get("/accounts")
+    assert (missing.status, missing.code) == (401, "missing_token")
+    assert missing.headers["WWW-Authenticate"] == 'Bearer realm="order-engine"'
+    token = granted["access_token"]
+    short = anyone.post("/accounts", {}, Authorization=f"Bearer {token}")
+    assert (short.status, short.code) == (403, "insufficient_scope")
+    assert anyone.get("/accounts", Authorization=f"bearer {token}").status == 200
+    engine.services.clients.disable(made.client.id)
+    assert anyone.get("/accounts", Authorization=f"Bearer {token}").code == "invalid_token"
+
+
+def test_accounts(engine: Engine, client: Client) -> None:
+    body = {"name": "Ada", "reference": "a/1 \u00e9", "base_currency": "USD",
+            "funding_currencies": ["EUR", "USD"]}  # fmt: skip
+    account = ok(client.post("/accounts", body), 201)
+    assert list(account) == [
+        "id", "reference", "status", "name", "base_currency", "funding_currencies", "can_deposit",
+        "can_withdraw", "can_place_buy_order", "can_place_sell_order", "created_at", "modified_at",
+    ]  # fmt: skip
+    assert (account["reference"], account["funding_currencies"]) == ("a/1 \u00e9", ["EUR"])
+    path = f"/accounts/{account['id']}"
+    assert ok(client.get(path)) == account
+    assert ok(client.get("/accounts/a%2F1%20%C3%A9")) == account
+    taken = client.post("/accounts", body)
+    assert (taken.code, taken.json["params"][0]["path"]) == ("invalid_param", "body.reference")
+    changed = ok(client.send("PATCH", path, {"name": "Eve", "status": "suspended",
+                                             "can_withdraw": False}))  # fmt: skip
+    assert (changed["name"], changed["status"], changed["can_withdraw"]) == ("Eve", "suspended", False)
+    engine.project()
+    assert ok(client.get(path)) == changed
+    assert ok(client.get("/accounts")) == [changed]
+    assert ok(client.send("PATCH", path, {"reference": None}))["reference"] is None
+    assert client.get("/accounts/a%2F1%20%C3%A9").status == 404
+    refused = client.send("PATCH", path, {"name": "Mallory", "funding_currencies": ["XXX"]})
+    assert refused.code == "invalid_param"
+    closed = ok(client.send("PATCH", path, {"status": "closed"}))
+    assert closed["status"] == "closed"
+    refused = client.send("PATCH", path, {"name": "Mallory", "status": "active"})
+    assert (refused.code, refused.json["params"][0]["path"]) == ("invalid_param", "body.status")
+    assert ok(client.get(path))["name"] == "Eve"  # nothing of a refused change is kept
+
+
+def test_payments(engine: Engine, client: Client) -> None:
+    account = an_account(client, cash="")
+    deposits, withdrawals = f"/accounts/{account}/deposits", f"/accounts/{account}/withdrawals"
+    body = {"amount": "10.5", "currency": "USD", "payment_reference": "INV 7"}
+    first = client.post(deposits, body, Idempotency_Key="k")
+    deposit = ok(first, 201)
+    assert list(deposit) == [
+        "id", "account", "amount", "currency", "payment_reference", "status", "completed_at",
+        "created_at", "modified_at",
+    ]  # fmt: skip
+    assert (deposit["amount"], deposit["status"]) == ("10.50", "open")
+    done = ok(client.post(f"{deposits}/{deposit['id']}/complete"))
+    assert (done["status"], done["payment_reference"]) == ("completed", "INV 7")
+    again = client.post(deposits, body, Idempotency_Key="k")
+    assert (again.body, again.headers["Idempotency-Replayed"]) == (first.body, "true")
+    assert ok(client.get(f"{deposits}/{deposit['id']}")) == done
+    late = client.post(f"{deposits}/{deposit['id']}/fail")
+    assert (late.status, late.code) == (403, "deposit_forbidden")
+    much = client.post(withdrawals, {"amount": "10.51", "currency": "USD"})
+    assert (much.code, much.json["context"]["available"]) == ("insufficient_funds", "10.50")
+    out = ok(client.post(withdrawals, {"amount": "4", "currency": "USD"}), 201)
+    assert "payment_reference" not in out
+    failed = ok(client.post(f"{withdrawals}/{out['id']}/fail"))
+    assert failed["status"] == "failed"
+    out = ok(client.post(withdrawals, {"amount": "4", "currency": "USD"}), 201)
+    assert ok(client.post(f"{withdrawals}/{out['id']}/complete"))["status"] == "completed"
+    (cash,) = ok(client.get(f"/accounts/{account}/cash-balances"))
+    assert cash["total"] == "6.50"
+    fine = client.post(deposits, {"amount": "1.001", "currency": "USD"})
+    assert fine.json["params"][0] == {
+        "path": "body.amount", "detail": "not a plain decimal of the allowed scale",
+        "code": "invalid_decimal"}  # fmt: skip
+    assert client.post(deposits, {"amount": "1", "currency": "EUR"}).code == "currency_not_supported"
+    assert client.get(f"{deposits}/{out['id']}").status == 404  # a withdrawal is no deposit
+
+
+def test_outside_the_sandbox_two_clients_make_a_deposit(sqlite_url: str, tmp_path: Path) -> None:
+    with running(sqlite_url, tmp_path, is_sandbox=False) as engine:
+        first, second = engine.client(), engine.client()
+        account = an_account(first, cash="")
+        path = f"/accounts/{account}/deposits"
+        deposit = ok(first.post(path, {"amount": "1", "currency": "USD"}), 201)["id"]
+        alone = first.post(f"{path}/{deposit}/complete")
+        assert (alone.status, alone.code) == (403, "deposit_forbidden")
+        assert ok(second.post(f"{path}/{deposit}/complete"))["status"] == "completed"
+        assert first.get("/sandbox/clock").status == 404
+        assert first.post("/sandbox/clock", {"advance": "P1D"}).status == 404
+
+
+def test_instruments_and_prices(engine: Engine, client: Client) -> None:
+    a_market(client, price="99.5")
+    known = ok(client.get(INSTRUMENT))
+    assert list(known)[:6] == ["id", "name", "symbol", "instrument_type", "trading_status",
+                               "trading_increment"]  # fmt: skip
+    assert (known["trading_increment"], known["par_value"]) == ("0.01", "100.00")
+    assert ok(client.get("/instruments/KE2024A")) == known
+    assert ok(client.send("PUT", INSTRUMENT, TERMS)) == known  # 200: nothing to change
+    changed = {**TERMS, "trading_status": "sell_only", "coupon": "5.50"}
+    assert ok(client.send("PUT", INSTRUMENT, changed))["coupon"] == "5.5"
+    taken = client.send("PUT", "/instruments/ins_other", TERMS)
+    assert taken.json["params"][0]["path"] == "body.symbol"
+    bad = client.send("PUT", "/instruments/ins_other", {
+        **TERMS, "symbol": "NEW", "trading_increment": "0.001", "par_value": "0.001"})  # fmt: skip
+    assert [param["path"] for param in bad.json["params"]] == [
+        "body.par_value",
+        "body.trading_increment",
+    ]
+    bad = client.send("PUT", "/instruments/ins_other", {**TERMS, "symbol": "NEW", "par_value": "0"})
+    assert bad.code == "invalid_param"
+    assert client.send("PUT", "/instruments/bond", TERMS).status == 400
+    assert (
+        ok(client.send("PUT", "/instruments/ins_new", {**TERMS, "symbol": "NEW"}), 201)["id"]
+        == "ins_new"
+    )
+    engine.project()
+    assert [one["id"] for one in ok(client.get("/instruments"))] == ["ins_new", "ins_bond"]
+    assert len(ok(client.get("/instruments?instrument_type=bond&trading_status=sell_only"))) == 1
+    assert client.get("/instruments/ins_none").status == 404
+    (price,) = ok(client.get("/prices?symbol=KE2024A&symbol=NEW"))
+    assert list(price) == [
+        "symbol",
+        "price_type",
+        "quality",
+        "currency",
+        "bid",
+        "ask",
+        "mid",
+        "timestamp",
+    ]
+    assert (price["mid"], price["currency"], price["price_type"]) == ("99.50000000", "USD", "money")
+    then = {"symbol": "KE2024A", "bid": 1, "ask": 2, "timestamp": "2020-01-01T00:00:00Z"}
+    assert ok(client.post("/prices", [then]), 201)[0]["mid"] == "1.50000000"
+    assert ok(client.get("/prices?symbol=KE2024A")) == [price]
+    (old,) = ok(client.get("/prices?symbol=KE2024A&asof=2021-01-01T00:00:00Z"))
+    assert old["bid"] == "1.00000000"
+    assert ok(client.get("/prices?symbol=KE2024A&asof=2019-01-01T00:00:00Z")) == []
+    rows = [{"symbol": "NONE", "bid": 1, "ask": 1}, {"symbol": "NEW", "bid": 2, "ask": 1}]
+    assert [p["path"] for p in client.post("/prices", rows).json["params"]] == [
+        "body.1.bid", "body.0.symbol"]  # fmt: skip
+
+
+def test_sandbox_clock(engine: Engine, client: Client) -> None:
+    before = ok(client.get("/sandbox/clock"))
+    reply = client.post("/sandbox/clock", {"advance": "P2D"})
+    assert ok(reply)["business_date"] > before["business_date"]
+    assert int(reply.headers["Journal-Offset"]) == engine.journal.head
+    assert client.post("/sandbox/clock", {"advance": "P367D"}).code == "invalid_param"
+    assert client.post("/sandbox/clock", {"advance": "-P1D"}).code == "invalid_param"
+
+
+def test_parked_reports(engine: Engine, client: Client) -> None:
+    report = Report("sim", "r1", "ord_unknown", "ended")
+    engine.act(commands.take_report, firm=engine.services.firm, report=report)
+    engine.project()
+    (parked,) = ok(client.get("/parked-reports?status=open"))
+    assert (parked["fault"], parked["status"]) == ("unknown_order", "open")
+    path = f"/parked-reports/{parked['id']}/resolve"
+    assert client.post(path, {"action": "keep", "reason": "x"}).code == "invalid_param"
+    assert ok(client.post(path, {"action": "reject", "reason": "duplicate"}))["status"] == "rejected"
+    assert client.post(path, {"action": "book", "reason": "x"}).code == "invalid_request"
+    assert engine.journal.stream(parked["id"])[-1].envelope.reason == "duplicate"
+    other = client.post("/parked-reports/rep_none/resolve", {"action": "book", "reason": "x"})
+    assert other.status == 404
+
+
+def test_health(engine: Engine) -> None:
+    anyone = engine.connect()
+    assert ok(anyone.get("/health/live")) == {"status": "live"}
+    ready = ok(anyone.get("/health/ready"))
+    assert (ready["status"], ready["reasons"]) == ("ready", [])
+    engine.services.is_stopping = True
+    reply = anyone.get("/health/ready")
+    assert (reply.status, reply.json["reasons"][0]["code"]) == (503, "stopping")
+
+
+# --- tenants --------------------------------------------------------------------------------------
+
+IDS = ("account_id", "order_id", "deposit_id", "withdrawal_id", "position_id", "event_id",
+       "id_or_reference")  # fmt: skip
+BODIES = {
+    "/accounts/{account_id}/orders": buying("1"),
+    "/accounts/{account_id}/deposits": {"amount": "1", "currency": "USD"},
+    "/accounts/{account_id}/withdrawals": {"amount": "1", "currency": "USD"},
+    "/accounts/{account_id}": {"status": "suspended"},
+}
+
+
+def test_another_tenants_id_is_an_unknown_id(engine: Engine, client: Client) -> None:
+    """Every route with an id of a tenant's thing in its path, for own, another's and nobody's id."""
+    a_market(client)
+    account = an_account(client, reference="mine")
+    orders = f"/accounts/{account}/orders"
+    order = ok(client.post(orders, buying("10")), 201)["id"]
+    engine.execute(order, ["0.09"])
+    money = {"amount": "1", "currency": "USD"}
+    deposit = ok(client.post(f"/accounts/{account}/deposits", money), 201)["id"]
+    withdrawal = ok(client.post(f"/accounts/{account}/withdrawals", money), 201)["id"]
+    engine.project()
+    known = {
+        "account_id": account,
+        "order_id": order,
+        "deposit_id": deposit,
+        "withdrawal_id": withdrawal,
+        "position_id": ok(client.get(f"/accounts/{account}/positions"))[0]["id"],
+        "event_id": ok(client.get("/events"))[0]["id"],
+        "id_or_reference": account,
+    }
+    unknown = {name: text[:-1] + ("1" if text[-1] != "1" else "2") for name, text in known.items()}
+    stranger = engine.client(tenant="rival")
+    theirs = an_account(stranger)
+    routes = [route for route in ROUTES if any(f"{{{name}}}" in route.path for name in IDS)]
+    assert len(routes) == 20
+    for route in routes:
+        sent = [
+            stranger.send(route.method, route.path.format(**ids), BODIES.get(route.path))
+            for ids in (known, unknown, {**known, "account_id": theirs})
+        ][: 3 if route.path.count("{") == 2 else 2]
+        bodies = {re.sub(rb"req_\w+", b"", reply.body) for reply in sent}
+        assert bodies == {
+            b'{"code":"not_found","detail":"there is no such thing for this client","request_id":""}'
+        }, route
+        assert {reply.status for reply in sent} == {404}
+    assert stranger.get("/accounts/mine").status == 404
+    assert ok(stranger.get(f"/events?resource[id]={order}")) == []
+    for route in routes:  # the owner is refused by rules alone
+        reply = client.send(route.method, route.path.format(**known), BODIES.get(route.path))
+        assert reply.status < 500
+        assert reply.status != 404, route
+
+
+def test_scopes(engine: Engine) -> None:
+    """Each route needs exactly the scope that the table says."""
+    words = dict.fromkeys([*IDS, "id_or_symbol", "instrument_id", "report_id"], "none")
+    scopes = ("read", "trade", "operate", "admin")
+    clients = {scope: engine.client(scope) for scope in scopes}
+    anyone = engine.connect()
+    for route in ROUTES:
+        path = route.path.format(**words)
+        if route.scope is None:
+            assert anyone.send(route.method, path).headers["Content-Type"] == "application/json"
+            continue
+        assert anyone.send(route.method, path).code == "missing_token", route
+        for scope, one in clients.items():
+            reply = one.send(route.method, path)
+            assert (reply.status == 403) == (scope != route.scope), (route, scope, reply)

@@ -1,0 +1,199 @@
+"""Followers driven turn by turn: a clock that the test moves, working sets folded from the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, NamedTuple
+
+from engine import execution, order, settlement
+from engine.acting import Acting, Place
+from engine.desk import Desk
+from engine.execution import Execution, WorkingSets
+from engine.follow import Follower
+from engine.journal import Journal
+from engine.leases import Leases
+from engine.order import Order, Placed
+from engine.report import Report
+from engine.settlement import Settlement
+from engine.venue import CancelTicket, Numbered, Status, Ticket, Venue
+from engine.writer import Lease
+from tests.desks import Shop
+
+VENUE = "sim"
+NOTHING = WorkingSets(lambda limit, after: (), lambda limit, after: ())
+
+
+class Clock:
+    """Monotonic seconds, as the test has them pass."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Row(NamedTuple):
+    offset: int
+    order: str
+    instrument: str
+
+
+class DueRow(NamedTuple):
+    order: str
+    trade: str
+
+
+def orders_of(journal: Journal) -> list[tuple[int, Order]]:
+    """(offset of the first fact, state) of every order, from the journal's facts."""
+    states: dict[str, Order] = {}
+    firsts: dict[str, int] = {}
+    for page in journal.pages():
+        for one in page:
+            if one.stream.startswith("ord_"):
+                if isinstance(one.fact, Placed):
+                    firsts[one.stream] = one.offset
+                states[one.stream] = order.evolve(states.get(one.stream), one.fact)
+    return [(firsts[name], state) for name, state in states.items()]
+
+
+def working(journal: Journal, *statuses: str) -> Callable[[int, int], Sequence[Row]]:
+    def rows(limit: int, after: int) -> Sequence[Row]:
+        found = [
+            Row(offset, state.terms.order, state.terms.instrument)
+            for offset, state in orders_of(journal)
+            if state.status in statuses and offset > after
+        ]
+        return sorted(found)[:limit]
+
+    return rows
+
+
+def due(journal: Journal) -> settlement.DueSet:
+    def rows(business_date: date, limit: int, after: Any) -> Sequence[DueRow]:
+        found = [
+            (trade.terms.settlement_date, trade.terms.trade, state.terms.order)
+            for _, state in orders_of(journal)
+            if state.status == "filled"
+            for trade in state.trades
+            if trade.status == "executed" and trade.terms.settlement_date <= business_date
+        ]
+        all_rows = [DueRow(of, trade) for _, trade, of in sorted(found)]
+        return all_rows[all_rows.index(after) + 1 if after in all_rows else 0 :][:limit]
+
+    return rows
+
+
+class ScriptedVenue:
+    """Says what the test tells it to say, knows what it was asked, and fails when it is told to."""
+
+    def __init__(self, name: str = VENUE) -> None:
+        self.name = name
+        self.tickets: list[Ticket] = []
+        self.cancels: list[CancelTicket] = []
+        self.known: dict[str, Status] = {}
+        self.feed: list[Numbered] = []
+        self.on_submit: Callable[[Ticket], None] = lambda ticket: None
+        self.on_reports: Callable[[], None] = lambda: None
+
+    def submit(self, ticket: Ticket) -> None:
+        self.tickets.append(ticket)
+        self.on_submit(ticket)
+        self.known.setdefault(ticket.venue_order, Status("open"))
+
+    def cancel(self, ticket: CancelTicket) -> None:
+        self.cancels.append(ticket)
+
+    def status(self, venue_order: str) -> Status:
+        return self.known.get(venue_order, Status("unknown"))
+
+    def reports(self, after: int) -> Sequence[Numbered]:
+        self.on_reports()
+        return [one for one in self.feed if one.number > after]
+
+    def say(self, *reports: Report) -> None:
+        for report in reports:
+            self.feed.append(Numbered(len(self.feed) + 1, report))
+
+
+@dataclass
+class Works:
+    """The followers of one shop, all in this thread."""
+
+    shop: Shop
+    clock: Clock = field(default_factory=Clock)
+
+    @property
+    def journal(self) -> Journal:
+        return self.shop.journal
+
+    def leases(self, holder: str) -> Leases:
+        datastore = self.journal.datastore
+        return Leases(datastore.store, datastore.tables, holder, self.clock)
+
+    def follower(self, name: str, begin: Callable[[Lease], Acting], holder: str = "one") -> Follower:
+        return Follower(
+            name,
+            begin,
+            self.leases(holder),
+            self.journal,
+            monotonic=self.clock,
+            now_us=self.now_us,
+            pause=lambda stopping, rest_s: None,
+            jitter=lambda: 0.0,
+        )
+
+    def now_us(self) -> int:
+        return self.shop.now_us()
+
+    def execution(
+        self, venue: Venue, *, sets: WorkingSets | None = None, holder: str = "one"
+    ) -> Follower:
+        """Without `sets` the real ones, as they are at the moment they are asked."""
+        known = sets or WorkingSets(
+            working(self.journal, "placed", "pending"), working(self.journal, "executing")
+        )
+
+        def begin(lease: Lease) -> Execution:
+            return Execution(
+                Desk(self.journal, now_us=self.now_us, lease=lease),
+                self.shop.firm,
+                venue,
+                Place(self.journal, execution.NAME, lease, self.clock),
+                known,
+                refresh=self.shop.prices.refresh,
+                now_us=self.now_us,
+                monotonic=self.clock,
+            )
+
+        return self.follower(execution.NAME, begin, holder)
+
+    def settlement(self, *, rows: settlement.DueSet | None = None) -> Follower:
+        def begin(lease: Lease) -> Settlement:
+            desk = Desk(self.journal, now_us=self.now_us, lease=lease)
+            known = rows or due(self.journal)
+            return Settlement(desk, known, now_us=self.now_us, monotonic=self.clock)
+
+        return self.follower(settlement.NAME, begin)
+
+    def run(self, *followers: Follower, turns: int = 12, step_s: float = 0.6) -> None:
+        """Gives each so many turns, while time goes on by `step_s` after each round."""
+        for _ in range(turns):
+            for follower in followers:
+                follower.turn()
+            self.clock.now_s += step_s
+
+    def order(self, order_id: str) -> Order:
+        state: Order = self.shop.desk.state(order_id)
+        return state
+
+    def parked(self) -> dict[str, str]:
+        """Execution reference -> fault of every parked report."""
+        return {
+            one.fact.report.execution_reference: one.fact.fault
+            for page in self.journal.pages()
+            for one in page
+            if type(one.fact).__name__ == "ReportParked"
+        }

@@ -1,0 +1,159 @@
+"""A whole installation behind real HTTP, and the hands of those who act beside it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import sqlalchemy as sa
+
+from api.app import App, create_app
+from api.connection import Timing
+from api.routes import ROUTES
+from api.services import Services, open_services
+from engine import commands
+from engine.clients import NewClient
+from engine.desk import Command, Desk
+from engine.installation import migrate, open_journal_datastore, open_master_key
+from engine.journal import Journal
+from engine.report import Report
+from engine.settings import read_settings
+from engine.stored import engine_codec
+from projections.database import Views
+from projections.runner import Runner
+from tests.http_server import QUICK, Client, Reply, Serving, serving
+
+DAY_US = 86_400_000_000
+
+
+@dataclass
+class Engine:
+    """A running API process with everything under it. Nothing executes or projects by itself."""
+
+    server: Serving
+    services: Services
+    journal: Journal
+    views: Views
+    runner: Runner
+    desk: Desk
+    clients: list[Client] = field(default_factory=list)
+
+    def connect(self, headers: Mapping[str, str] | None = None) -> Client:
+        """A connection of its own, closed at the end."""
+        self.clients.append(Client(self.server.port, headers))
+        return self.clients[-1]
+
+    def client(self, *scopes: str, tenant: str = "acme") -> Client:
+        """A new client of a tenant, with a token got over HTTP."""
+        made = self.services.clients.create(tenant, scopes or ("read", "trade", "operate", "admin"))
+        return self.connect({"Authorization": f"Bearer {self.token(made)}"})
+
+    def token(self, made: NewClient) -> str:
+        """An access token."""
+        form = {"grant_type": "client_credentials", "client_id": made.client.id,
+                "client_secret": made.secret}  # fmt: skip
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        reply = self.connect().send("POST", "/auth/token", urlencode(form).encode(), headers)
+        assert reply.status == 200, reply.body
+        return str(reply.json["access_token"])
+
+    def project(self) -> None:
+        """Brings the views up to the journal."""
+        self.runner.catch_up()
+
+    def act(self, decide: Any, **words: Any) -> None:
+        """A follower's command."""
+        self.desk.do(Command(partial(decide, **words), "acme", "follower"))
+
+    def execute(self, order: str, parts: Sequence[str], price: str = "100") -> None:
+        """The venue's work: the order is executed in these quantities, and ended."""
+        self.act(commands.start_execution, firm=self.services.firm, order=order, venue="sim")
+        for n, quantity in enumerate(parts):
+            report = Report("sim", f"{order}-{n}", order, "trade", Decimal(price), Decimal(quantity))
+            self.act(commands.take_report, firm=self.services.firm, report=report)
+        ended = Report("sim", f"{order}-end", order, "ended")
+        self.act(commands.take_report, firm=self.services.firm, report=ended)
+
+    def settle(self, order: str) -> None:
+        """All trades of an order that are due."""
+        for trade in self.desk.state(order).trades:
+            self.act(commands.settle_trade, order=order, trade=trade.terms.trade)
+
+
+@contextmanager
+def running(
+    journal_url: str, directory: Path, *, is_sandbox: bool = True, timing: Timing = QUICK
+) -> Iterator[Engine]:
+    """An installation in `directory` with its journal at `journal_url`, served for a test."""
+    settings = read_settings(data=str(directory / "data"), journal_url=journal_url, environ={})
+    migrate(settings)
+    datastore = open_journal_datastore(settings)
+    key = open_master_key(settings, datastore)
+    datastore.close()
+    is_sqlite = sa.make_url(journal_url).get_backend_name() == "sqlite"
+    views = Views(f"sqlite:///{directory}/views.db" if is_sqlite else journal_url)
+    opened: list[Services] = []
+    with Journal(journal_url, engine_codec()) as journal:
+
+        @asynccontextmanager
+        async def opening() -> AsyncIterator[App]:
+            async with open_services(
+                journal, views, key, is_sandbox=is_sandbox, price_max_age_us=DAY_US
+            ) as services:
+                opened.append(services)
+                yield create_app(services, ROUTES)
+
+        with serving(opening(), timing) as server:
+            runner, desk = Runner(journal, views), Desk(journal)
+            engine = Engine(server, opened[0], journal, views, runner, desk)
+            try:
+                yield engine
+            finally:
+                for client in engine.clients:
+                    client.close()
+    views.close()
+
+
+INSTRUMENT = "/instruments/ins_bond"
+TERMS = {"name": "Bond A", "symbol": "KE2024A", "instrument_type": "bond", "trading_currency": "USD",
+         "settlement_days": 0}  # fmt: skip
+
+
+def ok(reply: Reply, status: int = 200) -> Any:
+    """What an answer says, which must be this status."""
+    assert reply.status == status, (reply.status, reply.body)
+    return reply.json
+
+
+def a_market(client: Client, price: str = "100") -> None:
+    """One bond with a price."""
+    ok(client.send("PUT", INSTRUMENT, TERMS), 201)
+    ok(client.post("/prices", [{"symbol": "KE2024A", "bid": price, "ask": price}]), 201)
+
+
+def an_account(client: Client, cash: str = "1000.00", **words: Any) -> str:
+    """An account of the client's tenant with cash in it."""
+    opened = ok(client.post("/accounts", {"name": "Ada", "base_currency": "USD", **words}), 201)
+    account = str(opened["id"])
+    if cash:
+        path = f"/accounts/{account}/deposits"
+        deposit = ok(client.post(path, {"amount": cash, "currency": "USD"}), 201)["id"]
+        ok(client.post(f"{path}/{deposit}/complete"))
+    return account
+
+
+def buying(amount: str, **words: Any) -> dict[str, Any]:
+    """A buy of the bond."""
+    return {"instrument": "ins_bond", "order_type": "market", "side": "buy", "cash_amount": amount,
+            **words}  # fmt: skip
+
+
+def selling(quantity: str) -> dict[str, Any]:
+    """A sell of the bond."""
+    return {"instrument": "ins_bond", "order_type": "market", "side": "sell", "quantity": quantity}

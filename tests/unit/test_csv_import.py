@@ -1,0 +1,123 @@
+"""Files of instruments and prices: what is read, and that every fault is listed by its line."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from engine import csv_import
+from engine.csv_import import BadFile, read_instruments, read_quotes
+from engine.instrument import Terms
+from engine.market import Quote
+
+NOW_US = 1_800_000_000_000_000
+
+
+def faults_of(content: bytes) -> list[str]:
+    """As `line column: detail`, by whichever reader the first column is for."""
+    is_prices = content.startswith(b"symbol")
+    with pytest.raises(BadFile) as caught:
+        read_quotes(content, NOW_US) if is_prices else read_instruments(content)
+    return [f"{fault.line} {fault.column}: {fault.detail}" for fault in caught.value.faults]
+
+
+def test_instruments_are_read_as_they_stand() -> None:
+    content = """\ufeffid,name, symbol,instrument_type,trading_currency,trading_increment,\
+decimal_precision,enforce_trading_rules,settlement_days,maturity_date,price_type,\
+minimum_trading_quantity\r
+ins_b1,"Bill, on\u00e9",B1,bill,USD,0.0001,4,true,1,2030-01-02,percent,10\r
+\r
+,Two,T2,stock,KES,,,,,,,\r
+""".encode()
+    one, two = read_instruments(content)
+    assert (one.line, one.instrument) == (2, "ins_b1")
+    assert one.terms == Terms(
+        "Bill, oné", "B1", "bill", "USD", trading_increment=Decimal("0.0001"), decimal_precision=4,
+        enforce_trading_rules=True, settlement_days=1, maturity_date=date(2030, 1, 2),
+        price_type="percent", minimum_trading_quantity=Decimal(10),
+    )  # fmt: skip
+    assert (two.line, two.instrument) == (4, None)
+    assert two.terms == Terms("Two", "T2", "stock", "KES")
+
+
+def test_quotes_are_read_as_they_stand() -> None:
+    content = b"""ask,bid,symbol,timestamp,quality,accrued_interest
+100.5,99.12345678,B1,2026-03-12T14:30:00.25+03:00,closing,0.1
+2,1,T2,,,
+"""
+    assert [line.quote for line in read_quotes(content, NOW_US)] == [
+        Quote(
+            "B1", Decimal("99.12345678"), Decimal("100.5"), 1_773_315_000_250_000, "closing",
+            Decimal("0.1"),
+        ),
+        Quote("T2", Decimal(1), Decimal(2), NOW_US),
+    ]  # fmt: skip
+
+
+def test_every_fault_of_every_line_is_listed() -> None:
+    header = b"id,name,symbol,instrument_type,trading_currency,decimal_precision,maturity_date,coupon\n"
+    assert faults_of(
+        header + b"x,,S1,stock,USD,-1,2030-02-30,1e3\n"
+        b"ins_1,One,S1,share,XXX,9,,\n"
+        b"ins_1,Two,S1,stock,USD,2,,\n"
+        b"too,few\n"
+        b',"a\0b",S2,stock,USD,,,\n'
+    ) == [
+        "2 coupon: a plain decimal with at most 8 decimals",
+        "2 decimal_precision: a whole number",
+        "2 id: ins_ and up to 60 letters, digits, dashes or underscores",
+        "2 maturity_date: a date, YYYY-MM-DD",
+        "2 name: needed here",
+        "3 decimal_precision: 0 to 8",
+        "3 instrument_type: not one of the allowed values",
+        "3 trading_currency: not an active ISO 4217 currency",
+        "4 id: the same as in line 3",
+        "4 symbol: the same as in line 3",
+        "5 : 2 cells under 8 columns",
+        "6 name: printable text of at most 255 characters",
+    ]
+
+
+PRICES = b"symbol,bid,ask,timestamp,quality\n"
+COLUMNS = "symbol, bid, ask, timestamp, quality, accrued_interest"
+
+
+@pytest.mark.parametrize(
+    ("content", "faults"),
+    [
+        (b"", ["1 instrument_type: this column is needed", "1 name: this column is needed",
+               "1 symbol: this column is needed", "1 trading_currency: this column is needed"]),
+        (b"symbol,bid,bid,price\n", ["1 ask: this column is needed", "1 bid: given twice",
+                                     f"1 price: no such column; there are {COLUMNS}"]),
+        (PRICES + b"A,1,\xff,,\n", ["2 : not UTF-8"]),
+        (PRICES + b'A,1,2,,\n"B,1,2,,\n', ["3 : not CSV: unexpected end of data"]),
+        (PRICES + b"A,2,1,,\n", ["2 bid: above the ask"]),
+        (PRICES + b"A,1,2,2100-01-01T00:00:00Z,fresh\n",
+         ["2 quality: not one of the allowed values", "2 timestamp: in the future"]),
+        (PRICES + b"A,1,2,yesterday,\n", ["2 timestamp: a time like 2026-03-12T14:30:00Z"]),
+        (PRICES + "A,\u0661,1_0,,\n".encode(),
+         ["2 ask: a plain decimal with at most 8 decimals",
+          "2 bid: a plain decimal with at most 8 decimals"]),
+        (PRICES + b'"A\nB",1,x,,\n,,,,\n', [
+            "2 ask: a plain decimal with at most 8 decimals",
+            "2 symbol: printable text of at most 255 characters",
+            "4 ask: needed here", "4 bid: needed here", "4 symbol: needed here"]),
+    ],
+)  # fmt: skip
+def test_a_bad_file_says_where(content: bytes, faults: list[str]) -> None:
+    assert faults_of(content) == faults
+
+
+def test_a_file_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_import, "IMPORT_FAULTS_MAX", 3)
+    with pytest.raises(BadFile, match=r"line 2: ask: needed here \(and 9 more\)") as caught:
+        read_quotes(b"symbol,bid,ask\n" + b"A,1,\n" * 10, NOW_US)
+    assert len(caught.value.faults) == 3
+    assert caught.value.fault_count == 10
+    monkeypatch.setattr(csv_import, "IMPORT_BYTES_MAX", 10)
+    assert faults_of(PRICES) == ["1 : the file is longer than 0 MiB"]
+    monkeypatch.undo()
+    with pytest.raises(BadFile, match="131072"):
+        read_quotes(PRICES + b"A" * 200_000 + b",1,2,,\n", NOW_US)
