@@ -24,9 +24,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -165,7 +165,13 @@ async def measure(
 
     clients.placed = 0
     cpu, own_cpu = cpu_s(pid), time.process_time()
-    elapsed_s = await clients.run(case["clients"], case["in_flight"] // case["clients"], case["seconds"])
+    try:
+        elapsed_s = await clients.run(
+            case["clients"], case["in_flight"] // case["clients"], case["seconds"]
+        )
+    except TimeoutError:
+        found = Counter(order["status"] for order in await clients.orders(accounts))
+        raise SystemExit(f"after {DRAIN_WAIT_S} s the view still shows {dict(found)}") from None
     cpu, own_cpu = cpu_s(pid) - cpu, time.process_time() - own_cpu
     orders = [order for order in await clients.orders(accounts) if order["id"] not in known]
     if len(orders) != clients.placed:
@@ -185,6 +191,16 @@ async def measure(
     }
 
 
+def open_market(call: Caller) -> None:
+    """Moves the sandbox's clock to a day on which trades settle, if today is none."""
+    from engine.calendar import settlement_date
+
+    today = date.fromisoformat(call("GET", "/sandbox/clock")["business_date"])
+    days = (settlement_date(today, "US", "stock", "USD", 0) - today).days
+    if days:
+        call("POST", "/sandbox/clock", {"advance": f"P{days}D"})
+
+
 def one(case: dict[str, Any]) -> None:
     """One measurement on fresh files; prints its figures."""
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as name:
@@ -198,6 +214,7 @@ def one(case: dict[str, Any]) -> None:
             call = Caller(server)
             if case["who"] == OURS:
                 authorize(call, new_client(data))
+                open_market(call)
             accounts = furnish(call, case["accounts"], settlement_days=0)
             call.close()
             figures = uvloop.run(measure(server.port, server.pid, accounts, call.headers, case))

@@ -31,6 +31,9 @@ from bench.serving import Caller, Server, authorize, buys, furnish, new_client, 
 
 OURS, BARE = "order-engine", "bare aiohttp"
 TARGET: Final = 0.35
+QUIET_CORES: Final = 0.9
+"""A closed loop keeps a bare handler busy all the time. Where it does not, others had the processor,
+and the rates say less than the CPU a request."""
 
 
 def load(case: Case) -> Figures:
@@ -157,11 +160,16 @@ def report(figures: dict[str, list[Figures]]) -> bool:
     answers = {name: sum((Counter(f.answers) for f in figures[name]), Counter()) for name in figures}
     console.print(f"answers by status: { ({name: dict(each) for name, each in answers.items()}) }")
     console.print(f"an answer has {ours[0].answer_bytes} bytes, the bare one's {bare[0].answer_bytes}")
-    ratio = middle(a.requests_per_s / b.requests_per_s for a, b in zip(ours, bare, strict=True))
     is_clean = all(set(each) == {"201"} for each in answers.values())
+    busy = middle(figure.server_cores for figure in bare)
+    if busy < QUIET_CORES:
+        console.print(f"not a quiet machine: the bare handler got {busy:.2f} of a core: trust the CPU")
+    pairs = list(zip(ours, bare, strict=True))
+    ratio = middle(a.requests_per_s / b.requests_per_s for a, b in pairs)
+    by_cpu = middle(b.server_cpu_us / a.server_cpu_us for a, b in pairs)
     console.print(
-        f"{ratio:.2f} of the bare handler's requests/s; to be at least {TARGET}:"
-        f" {'met' if ratio >= TARGET else 'MISSED'}"
+        f"{ratio:.2f} of the bare handler's requests/s, {by_cpu:.2f} for the same CPU;"
+        f" to be at least {TARGET}: {'met' if ratio >= TARGET else 'MISSED'}"
     )
     return is_clean
 

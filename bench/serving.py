@@ -47,10 +47,13 @@ def serving(module: str, *options: str, log: Path, cpus: Sequence[int] = ()) -> 
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line.startswith(b"{"):
-            raise SystemExit(f"{module} did not start:\n{_tail(log)}")
+            raise SystemExit(f"{module} did not start")
         yield Server(json.loads(line)["port"], process.pid)
         if process.poll() is not None:
-            raise SystemExit(f"{module} died with {process.returncode}:\n{_tail(log)}")
+            raise SystemExit(f"{module} died with {process.returncode}")
+    except BaseException:
+        print(_tail(log), file=sys.stderr)
+        raise
     finally:
         process.terminate()
         try:
