@@ -75,7 +75,7 @@ def before(
 
 
 def _is(function: str) -> Callable[..., bool]:
-    """Whether this function decides a command. (One that is renamed never springs, and the test says so.)"""
+    """Whether this function decides a command. One that is renamed never springs: the test says so."""
 
     def is_it(_: Any, command: Any, *args: Any) -> bool:
         command = getattr(command, "command", command)
