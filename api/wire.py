@@ -5,12 +5,12 @@ A JSON number stays the text that it was written as, so no amount ever passes th
 
 from __future__ import annotations
 
+import hmac
 import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from hashlib import sha256
 from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl, unquote
 
@@ -243,14 +243,15 @@ def raise_faults(faults: Sequence[dict[str, str]]) -> NoReturn:
 _CANONICAL: Final = msgspec.json.Encoder()
 
 
-def digest(path: Sequence[str], body: Mapping[str, Any]) -> bytes:
-    """SHA-256 of a request in canonical form, by which a repeated idempotency key is compared.
+def digest(path: Sequence[str], body: Mapping[str, Any], key: bytes) -> bytes:
+    """HMAC-SHA256 of a request in canonical form, by which a repeated idempotency key is compared.
 
     `path` holds the ids of its path, `body` the values read from it. Spelling does not count: key order,
-    blanks, a default written out, `null` for not given, `100` for `100.00`.
+    blanks, a default written out, `null` for not given, `100` for `100.00`. It stands in facts for ever:
+    without the secret `key`, short personal words could be guessed from it.
     """
     members = sorted((name, _canonical(value)) for name, value in body.items() if value is not None)
-    return sha256(_CANONICAL.encode((path, members))).digest()
+    return hmac.digest(key, _CANONICAL.encode((path, members)), "sha256")
 
 
 def _canonical(value: Any) -> Any:
