@@ -205,6 +205,8 @@ TENANTS_CACHED_MAX: Final = 50_000
 """Orders whose tenant a follower remembers: a few megabytes, and looked up again beyond."""
 EXECUTION_BATCH: Final = 256
 """Orders worked through at once: one commit for all, and a stop or a beat comes soon after."""
+BURST_MIN: Final = 4
+"""The same where another process keeps writing to the account: so few fit between two commits."""
 VENUE_REPORTS: Final = 1_000
 """Reports fetched from a venue at once."""
 VENUE_POLL_S: Final = 0.05
