@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import select
 import signal
@@ -50,12 +51,11 @@ def sandbox(data: Path, day: str = "100ms") -> Iterator[dict[str, Any]]:
 def _document(process: subprocess.Popen[str], log_file: Path) -> dict[str, Any]:
     """The one JSON document on its standard output."""
     assert process.stdout
-    text, deadline = "", time.monotonic() + WITHIN_S
+    out, text, deadline = process.stdout.fileno(), "", time.monotonic() + WITHIN_S
     while not re.search(r"^}$", text, re.MULTILINE):
-        ready, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
-        assert ready, log_file.read_text()
-        line = process.stdout.readline()
-        assert line, log_file.read_text()
-        text += line
+        ready, _, _ = select.select([out], [], [], max(0.0, deadline - time.monotonic()))
+        part = os.read(out, 65536).decode() if ready else ""  # a buffer would hide lines from `select`
+        assert part, log_file.read_text()
+        text += part
     document: dict[str, Any] = json.loads(text)
     return document
