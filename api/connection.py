@@ -122,6 +122,11 @@ class Connection(web.RequestHandler):
             self.began = self.quiet_since
         super().data_received(data)
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's, of which aiohttp returns None
+        """The client sends no more, which may mean that it now waits for what it asked last."""
+        self.is_last = True
+        return self.is_handling or self.began is not None
+
     def handle_error(
         self,
         request: web.BaseRequest,  # noqa: ARG002

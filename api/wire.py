@@ -5,12 +5,12 @@ A JSON number stays the text that it was written as, so no amount ever passes th
 
 from __future__ import annotations
 
+import hmac
 import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from hashlib import sha256
 from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl, unquote
 
@@ -143,7 +143,8 @@ def _read_fields(
             try:
                 values[field.name] = field.kind.read(given)
             except Fault as fault:
-                _add(faults, f"{path}.{field.name}{fault.path}", fault.code, fault.detail)
+                for one in (fault, *fault.more):
+                    _add(faults, f"{path}.{field.name}{one.path}", one.code, one.detail)
             continue
         is_null = field.name in raw
         known += is_null
@@ -154,11 +155,17 @@ def _read_fields(
         elif field.default is not ABSENT:
             values[field.name] = field.default
     if known != len(raw):
-        names = {field.name for field in fields}
-        for name in raw:
-            if name not in names:
-                _add(faults, f"{path}.{name[:64]}", "unknown_param")
+        _add_unknown(raw, fields, path, faults)
     return values
+
+
+def _add_unknown(
+    raw: Mapping[str, Any], fields: Fields, path: str, faults: list[dict[str, str]]
+) -> None:
+    names = {field.name for field in fields}
+    for name in raw:
+        if name not in names:
+            _add(faults, f"{path}.{name[:64]}", "unknown_param")
 
 
 def read_query(query: str, fields: Fields) -> dict[str, Any]:
@@ -236,14 +243,15 @@ def raise_faults(faults: Sequence[dict[str, str]]) -> NoReturn:
 _CANONICAL: Final = msgspec.json.Encoder()
 
 
-def digest(path: Sequence[str], body: Mapping[str, Any]) -> bytes:
-    """SHA-256 of a request in canonical form, by which a repeated idempotency key is compared.
+def digest(path: Sequence[str], body: Mapping[str, Any], key: bytes) -> bytes:
+    """HMAC-SHA256 of a request in canonical form, by which a repeated idempotency key is compared.
 
     `path` holds the ids of its path, `body` the values read from it. Spelling does not count: key order,
-    blanks, a default written out, `null` for not given, `100` for `100.00`.
+    blanks, a default written out, `null` for not given, `100` for `100.00`. It stands in facts for ever:
+    without the secret `key`, short personal words could be guessed from it.
     """
     members = sorted((name, _canonical(value)) for name, value in body.items() if value is not None)
-    return sha256(_CANONICAL.encode((path, members))).digest()
+    return hmac.digest(key, _CANONICAL.encode((path, members)), "sha256")
 
 
 def _canonical(value: Any) -> Any:

@@ -70,6 +70,7 @@ class Faults:
     def __init__(self, follower: str) -> None:
         self._follower = follower
         self._errors: dict[str, str] = {}
+        self._is_full = False
 
     def note(self, subject: str, error: Exception) -> None:
         """`subject` (an order, a venue) has to wait. Raises the error if others are concerned too."""
@@ -82,13 +83,17 @@ class Faults:
         text = text_of(error)
         if self._errors.get(subject) == text:
             return
-        _log.warning("%s: %s stands still: %s", self._follower, subject, text)
         if subject in self._errors or len(self._errors) < FAULTS_SHOWN_MAX:
             self._errors[subject] = text
+            _log.warning("%s: %s stands still: %s", self._follower, subject, text)
+        elif not self._is_full:
+            self._is_full = True
+            _log.error("%s: more than %d orders stand still", self._follower, FAULTS_SHOWN_MAX)
 
     def clear(self, subject: str) -> None:
         """`subject` goes on."""
         if self._errors.pop(subject, None):
+            self._is_full = False
             _log.info("%s: %s goes on", self._follower, subject)
 
     def __len__(self) -> int:

@@ -63,6 +63,25 @@ def now_us() -> int:
     return time.time_ns() // 1_000
 
 
+def new_holder() -> str:
+    """A name for this process that no other has: host, pid, and something random."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def is_dead(holder: str) -> bool:
+    """Whether a holder was a process of this host that is gone. When in doubt it is not."""
+    host, _, rest = holder.rpartition(":")[0].rpartition(":")
+    if host != socket.gethostname() or not rest.isdecimal():
+        return False
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
 class Showing:
     """Keeps the views up with the journal (see `acting.Acting`); the runner saves its own places."""
 
@@ -89,12 +108,12 @@ class Background:
     """The followers of some roles, on one journal and one views database that are open."""
 
     def __init__(self, journal: Journal, views: Views, sandbox: Sandbox | None) -> None:
-        holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         store, tables = journal.datastore.store, journal.datastore.tables
         self._journal = journal
         self._views = views
         self._sandbox = sandbox
-        self._leases = Leases(store, tables, holder)
+        self._leases = Leases(store, tables, new_holder())
+        self._leases.release_dead(is_dead)
         self._market = Market(store, define_operations())
         self._firm = Firm(IdSource(), self._market, {}, price_max_age_us(sandbox))
 

@@ -220,7 +220,7 @@ SETTLE_S: Final = 0.1
 SETTLE_BATCH: Final = 256
 """Trades settled at once, as `EXECUTION_BATCH`."""
 FAULTS_SHOWN_MAX: Final = 1_000
-"""Orders whose fault a follower shows by name; beyond, the log has them."""
+"""Orders whose fault a follower shows by name; beyond, the log says that there are more."""
 SANDBOX_REST_DAYS: Final = 40
 """Business days without any other fact after which the sandbox's clock waits for one: settlement takes
 30 at most, and one day every ten seconds would be 24 years by the end of a night."""

@@ -7,7 +7,8 @@ hashlib. `problems()` says in words what is wrong; an empty list is a sound jour
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,21 +62,39 @@ class Acknowledged:
 
 
 def read(url: str, prefix: str = "") -> tuple[list[Fact], tuple[int, bytes]]:
-    """Every fact by position, and the head row."""
+    """Every fact by position, and the head row, both as they were at one moment."""
     facts = f"""SELECT position, version, stream, n.name, command, body, digest FROM {prefix}journal
         JOIN {prefix}journal_names n ON n.code = {prefix}journal.name ORDER BY position"""
-    head = f"SELECT position, digest FROM {prefix}journal_head"
+    with looking(url) as connection:
+        rows = connection.execute(facts).fetchall()
+        position, digest = connection.execute(_HEAD.format(prefix)).fetchone()
+    return [_fact(row) for row in rows], (position, bytes(digest))
+
+
+def head(url: str) -> int:
+    """The position of the last fact, as the head row has it."""
+    with looking(url) as connection:
+        position: int = connection.execute(_HEAD.format("")).fetchone()[0]
+    return position
+
+
+_HEAD = "SELECT position, digest FROM {}journal_head"
+
+
+@contextmanager
+def looking(url: str) -> Iterator[Any]:
+    """A connection that changes nothing and sees one moment."""
     if url.startswith("sqlite"):
         connection: Any = sqlite.driver().connect(sa.make_url(url).database, timeout=10)
         connection.execute("PRAGMA query_only=ON")
+        connection.execute("BEGIN")
     else:
-        connection = psycopg.connect(url, autocommit=True)
+        connection = psycopg.connect(url)
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     try:
-        rows = connection.execute(facts).fetchall()
-        position, digest = connection.execute(head).fetchone()
+        yield connection
     finally:
         connection.close()
-    return [_fact(row) for row in rows], (position, bytes(digest))
 
 
 def _fact(row: Iterable[Any]) -> Fact:

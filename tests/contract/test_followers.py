@@ -6,6 +6,8 @@ until the venue has been asked, and a contradiction is parked with nothing booke
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
@@ -14,6 +16,7 @@ import msgspec
 import pytest
 
 from engine import commands, ticker
+from engine.cli_roles import is_dead, new_holder
 from engine.clock import ClockAdvanced
 from engine.desk import Desk
 from engine.errors import BadSettings
@@ -413,6 +416,25 @@ def test_it_starts_over_with_back_off_and_gives_others_a_chance(on_sqlite: Works
     works.clock.now_s += LEASE_S
     executing.turn()
     assert (executing.state, executing.status().error) == ("running", None)
+
+
+def test_the_lease_of_a_process_that_is_known_to_be_gone_is_free(on_sqlite: Works) -> None:
+    works = on_sqlite
+    mine, other = works.leases(new_holder()), works.leases("elsewhere:1:ab")
+    for name, leases in (("execution", mine), ("settlement", other)):
+        assert leases.take(name)
+    gone = re.sub(r":\d+:", f":{_pid_of_nobody()}:", new_holder())
+    assert works.leases(gone).take("sandbox-day")
+    third = works.leases("three")
+    third.release_dead(is_dead)
+    names = ("execution", "settlement", "sandbox-day")
+    assert [name for name in names if third.take(name)] == ["sandbox-day"]
+
+
+def _pid_of_nobody() -> int:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
 
 
 def test_the_database_shows_how_followers_are(works: Works) -> None:

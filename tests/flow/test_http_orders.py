@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from tests.http_engine import (
     buying,
     of_new_tenant,
     ok,
+    running,
     selling,
     shared,
 )
@@ -191,6 +194,40 @@ def test_one_key_at_once_is_one_order(engine: Engine, client: Client) -> None:
         answers = set(threads.map(place, range(40)))
     assert len(answers) == 1
     assert balance(client, account)[1] == "300.00"
+
+
+def test_a_key_outlives_the_process(journal_url: str, tmp_path: Path) -> None:
+    body = buying("100.00", client_reference="mine")
+    with running(journal_url, tmp_path) as engine:
+        client = engine.client()
+        a_market(client)
+        account = an_account(client)
+        first = client.post(f"/accounts/{account}/orders", body, Idempotency_Key="k")
+        assert first.status == 201
+        engine.execute(first.json["id"], ["0.99"])
+    with running(journal_url, tmp_path) as engine:
+        client = engine.client()
+        again = client.post(f"/accounts/{account}/orders", body, Idempotency_Key="k")
+        assert (again.status, again.body) == (201, first.body)
+        assert again.headers["Idempotency-Replayed"] == "true"
+        assert again.headers["Journal-Offset"] == first.headers["Journal-Offset"]
+        later = engine.services.now_us() + 25 * 3_600 * 1_000_000
+        engine.services.now_us = lambda: later
+        old = client.post(f"/accounts/{account}/orders", body, Idempotency_Key="k")
+        assert (old.status, old.code) == (409, "idempotency_key_expired")
+
+
+def test_many_want_the_same_cash(engine: Engine, client: Client) -> None:
+    account = an_account(client)
+
+    def place(_: int) -> str:
+        reply = engine.connect(client.headers).post(f"/accounts/{account}/orders", buying("30"))
+        return "placed" if reply.status == 201 else f"{reply.status} {reply.code}"
+
+    with ThreadPoolExecutor(16) as threads:
+        answers = Counter(threads.map(place, range(60)))
+    assert answers == {"placed": 33, "400 insufficient_funds": 27}
+    assert balance(client, account)[1] == "990.00"
 
 
 def test_pages(engine: Engine, client: Client) -> None:

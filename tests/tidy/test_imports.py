@@ -55,8 +55,15 @@ HOMES = {
     "aiohttp": {"api/"},
     "uvloop": {"api/server.py"},
     "joserfc": {"api/tokens.py"},
-    "typer": {"engine/cli.py", "engine/cli_parts.py", "engine/cli_data.py", "engine/cli_serve.py",
-              "engine/cli_tables.py", "engine/cli_tools.py", "engine/cli_sandbox.py"},  # fmt: skip
+    "typer": {
+        "engine/cli.py",
+        "engine/cli_parts.py",
+        "engine/cli_data.py",
+        "engine/cli_serve.py",
+        "engine/cli_tables.py",
+        "engine/cli_tools.py",
+        "engine/cli_sandbox.py",
+    },
     "rich": {"engine/cli.py", "engine/cli_tables.py"},
 }
 """Third-party packages and the only files, or folders, that may import them."""

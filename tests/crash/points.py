@@ -1,0 +1,195 @@
+"""The command `order-engine` in a process that is forked, with a trap in it if one is wanted.
+
+A trap kills the process at a named point. Only real functions are wrapped, and everything else is the
+real program: the product has no hook for it. Points of those who act in the background are set in the
+child process, which is started as `python -m tests.crash.points TRAP serve ...`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import sleep
+from typing import Any, NamedTuple
+
+import api.app
+import api.routes
+import api.server
+import api.services
+from engine import cli, cli_roles, cli_serve
+from engine.append import Appender
+from engine.deciding import Decider, Outcome
+from engine.fact import Recorded
+from projections.database import Views
+from tests.command import ROOT
+
+PRELOADED = (api.app, api.routes, api.server, api.services, cli_roles)
+"""What `serve` imports when it is asked to: a fork has it already."""
+
+Wrapped = Callable[..., Any]
+
+
+class Trap(NamedTuple):
+    """Where to die, at which time of coming there; `marker` is a file that is made then.
+
+    Where the marker is, the trap is gone.
+    """
+
+    point: str
+    times: int
+    marker: str
+
+
+class Spring:
+    """What a trap does when it is touched."""
+
+    def __init__(self, trap: Trap) -> None:
+        self._left, self._marker = trap.times, Path(trap.marker)
+
+    def touch(self) -> None:
+        """Dies if it is time, as by `kill -9` from outside: nothing is flushed, closed or told."""
+        self._left -= 1
+        if self._left == 0 and not self._marker.exists():
+            self._marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def before(
+    owner: Any, name: str, spring: Spring, is_it: Callable[..., bool] = lambda *_, **__: True
+) -> None:
+    """The trap is touched before `owner.name` does anything, if `is_it` says so of its arguments."""
+    original: Wrapped = getattr(owner, name)
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if is_it(*args, **kwargs):
+            spring.touch()
+        return original(*args, **kwargs)
+
+    setattr(owner, name, wrapper)
+
+
+def _is(function: str) -> Callable[..., bool]:
+    """Whether this function decides a command. One that is renamed never springs: the test says so."""
+
+    def is_it(_: Any, command: Any, *args: Any) -> bool:
+        command = getattr(command, "command", command)
+        return getattr(getattr(command.decide, "func", command.decide), "__name__", "") == function
+
+    return is_it
+
+
+def after_decide(spring: Spring) -> None:
+    """An order is accepted, and nothing of it is recorded."""
+    before(Decider, "_submit", spring, _is("place_order"))
+
+
+def after_append(spring: Spring) -> None:
+    """An order is recorded, and nobody was told."""
+    before(Decider, "settle", spring, _is("place_order"))
+
+
+def after_start(spring: Spring) -> None:
+    """It is recorded that an order goes to the venue, and the venue has not heard of it."""
+    before(Decider, "settle", spring, _is("start_execution"))
+
+
+def after_venue(spring: Spring) -> None:
+    """The venue has executed an order and said so, and it is not recorded."""
+    before(Decider, "_submit", spring, _is("take_after"))
+
+
+def after_settlement(spring: Spring) -> None:
+    """A settlement is decided, and not recorded."""
+    before(Decider, "_submit", spring, _is("settle_trade"))
+
+
+def before_checkpoint(spring: Spring) -> None:
+    """A page's rows are written, and the checkpoint is not."""
+    before(Views, "move", spring)
+
+
+IN_MAIN: dict[str, Callable[[Spring], None]] = {
+    "after decide": after_decide,
+    "after append, before answer": after_append,
+}
+IN_BACKGROUND: dict[str, Callable[[Spring], None]] = {
+    "after start, before venue": after_start,
+    "after venue, before recording": after_venue,
+    "after settlement is decided": after_settlement,
+    "between page and checkpoint": before_checkpoint,
+}
+
+
+def answer_before_commit() -> None:
+    """A broken build, for control: it answers what it has not recorded yet, and records slowly."""
+    write = Appender.write
+    heads = count(1)
+
+    def late(self: Any, group: Any) -> None:
+        sleep(0.1)
+        write(self, group)
+
+    def record(self: Any, command: Any, decided: Any) -> Iterator[Any]:
+        pending = self._submit(command, decided)
+        yield from ()
+        first = self._journal.head + next(heads)
+        facts = [
+            Recorded(fact, stream, version, first + place, pending.envelope)
+            for place, (fact, stream, version) in enumerate(pending.facts)
+        ]
+        states = {stream: loaded.state for stream, loaded in (decided.read | pending.after).items()}
+        return Outcome(states, facts, is_repeat=False, offset=facts[-1].offset)  # type: ignore[return-value]
+
+    Appender.write = late  # type: ignore[method-assign]
+    Decider._record = record  # type: ignore[method-assign, assignment]
+
+
+def set_trap(trap: Trap, *, is_child: bool) -> None:
+    """Wraps what the trap is about, in this process or in its child to come."""
+    if trap.point == "answer before commit":
+        answer_before_commit()
+    elif trap.point in IN_MAIN and not is_child:
+        IN_MAIN[trap.point](Spring(trap))
+    elif trap.point in IN_BACKGROUND and is_child:
+        IN_BACKGROUND[trap.point](Spring(trap))
+    command = cli_serve._child_command
+
+    def trapped_too(*args: Any) -> list[str]:
+        python, _, module, *words = command(*args)
+        assert module == "engine.cli"
+        return [python, "-m", "tests.crash.points", json.dumps(trap), *words]
+
+    cli_serve._child_command = trapped_too
+
+
+def serve_forked(words: Sequence[str], trap: Trap | None, out: Connection, errors: str) -> None:
+    """The life of a forked process: its own session, its output where it is told."""
+    os.setsid()
+    os.chdir(ROOT)
+    os.dup2(out.fileno(), 1)
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
+    out.close()
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+    for name in [name for name in os.environ if name.startswith("ORDER_ENGINE_")]:
+        del os.environ[name]
+    sys.argv = ["order-engine", *words]
+    if trap is not None:
+        set_trap(trap, is_child=False)
+    cli.main()
+
+
+def main() -> None:
+    """The background process of a trapped engine."""
+    trap = Trap(*json.loads(sys.argv.pop(1)))
+    set_trap(trap, is_child=True)
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

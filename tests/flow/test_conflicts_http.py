@@ -1,0 +1,168 @@
+"""As `test_conflicts`, over HTTP: many requests at the same moment to one served engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+
+import aiohttp
+import pytest
+
+from tests import invariants
+from tests.crash.points import Trap
+from tests.invariants import Told
+from tests.served import (
+    Answer,
+    Clients,
+    Http,
+    Place,
+    Served,
+    Wish,
+    serving,
+    token_of,
+    told_of,
+    wait_until,
+)
+
+BUYS, CASH, ACCEPTED = 200, "1234.56", 12
+
+
+@pytest.fixture
+def place(tmp_path: Path, journal_url: str) -> Place:
+    return Place(tmp_path / "data", journal_url)
+
+
+@pytest.fixture
+def served(place: Place) -> Iterator[tuple[Served, Http]]:
+    with serving(place) as pair:
+        yield pair
+
+
+def at_once(port: int, token: str, wishes: Sequence[Wish]) -> list[tuple[Answer, float, float]]:
+    """All of them sent at the same moment, each over its own connection; with the times of each."""
+
+    async def send(session: aiohttp.ClientSession, wish: Wish) -> tuple[Answer, float, float]:
+        headers = {"Idempotency-Key": wish.key} if wish.key else {}
+        sent_s = monotonic()
+        async with session.post(
+            f"http://127.0.0.1:{port}{wish.path}", json=wish.body, headers=headers
+        ) as response:
+            answer = Answer(response.status, dict(response.headers), await response.read())
+        return answer, sent_s, monotonic()
+
+    async def send_all() -> list[tuple[Answer, float, float]]:
+        connector = aiohttp.TCPConnector(limit=len(wishes))
+        headers = {"Authorization": f"Bearer {token}"}
+        async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+            return await asyncio.gather(*(send(session, wish) for wish in wishes))
+
+    return asyncio.run(send_all())
+
+
+def outcomes(answers: Sequence[tuple[Answer, float, float]]) -> Counter[str]:
+    """How many were answered how: created, or the code of a refusal."""
+    return Counter(
+        "created" if answer.status == 201 else f"{answer.status} {answer.words['code']}"
+        for answer, _, _ in answers
+    )
+
+
+def telling(wishes: Sequence[Wish], answers: Sequence[tuple[Answer, float, float]]) -> list[Told]:
+    return [
+        told_of(wish, answer, sent_s, answered_s)
+        for wish, (answer, sent_s, answered_s) in zip(wishes, answers, strict=True)
+    ]
+
+
+def test_as_many_buys_are_accepted_as_there_is_cash(served: tuple[Served, Http], place: Place) -> None:
+    """200 at once of one account; of a brand-new one; and again after a deposit was answered."""
+    process, http = served
+    clients, told = Clients(place, 6), []
+    (account,) = clients.set_up(http, 1, CASH)
+    for number in range(2):
+        if number:  # opened and paid in a moment ago
+            answer = http.ask("POST", "/accounts", {"name": "new", "base_currency": "USD"})
+            assert answer is not None
+            account = answer.words["id"]
+            clients.deposit(http, account, CASH)
+        wishes = [clients.buy(account, "100.00") for _ in range(BUYS)]
+        answers = at_once(process.port, place.token, wishes)
+        told += telling(wishes, answers)
+        wanted = {"created": ACCEPTED, "400 insufficient_funds": BUYS - ACCEPTED}
+        assert outcomes(answers) == wanted
+        for answer, _, _ in answers:
+            if answer.status == 400:
+                assert answer.words["context"]["available"] == "34.56"
+    for _ in range(10):
+        clients.deposit(http, account, "100.00")
+        (after,) = at_once(process.port, place.token, [clients.buy(account, "100.00")])
+        assert after[0].status == 201, "refused after a deposit that was answered"
+    assert clients.unexpected == []
+    found = invariants.check(place.journal_url, told=told)
+    assert [fault for fault in found if "only 0 requests have no answer" not in fault] == []
+
+
+def test_one_key_is_one_order_and_equal_bytes(served: tuple[Served, Http], place: Place) -> None:
+    process, http = served
+    clients = Clients(place, 8)
+    (account,) = clients.set_up(http, 1)
+    wish = clients.buy(account, "100.00", key="the-key")
+    answers = at_once(process.port, place.token, [wish] * 100)
+    answers += at_once(process.port, place.token, [wish])
+    assert outcomes(answers) == {"created": 101}
+    replays = Counter(answer.headers.get("Idempotency-Replayed") for answer, _, _ in answers)
+    assert replays == {None: 1, "true": 100}
+    assert len({answer.body for answer, _, _ in answers}) == 1
+    assert len({answer.offset for answer, _, _ in answers}) == 1
+    other = wish._replace(body=wish.body | {"cash_amount": "50.00"})
+    assert outcomes(at_once(process.port, place.token, [other] * 3)) == {
+        "409 idempotency_key_conflict": 3
+    }
+    books = invariants.books(place.journal_url, told=telling([wish] * 101, answers))
+    assert (books.problems, books.count("order.placed")) == ([], 1)
+
+
+def test_tenants_do_not_share_keys(served: tuple[Served, Http], place: Place) -> None:
+    process, http = served
+    clients = Clients(place, 9)
+    (account,) = clients.set_up(http, 1)
+    stranger = replace(place)
+    stranger.make_client("stranger")
+    with Http(process.port, token_of(process.port, stranger.credentials)) as theirs:
+        (other,) = Clients(stranger, 10).set_up(theirs, 1)
+        mine = clients.ask(http, clients.buy(account, "100.00", key="k"))
+        same = clients.ask(theirs, clients.buy(other, "100.00", key="k"))
+        across = clients.ask(theirs, clients.buy(account, "100.00", key="k"))
+    assert mine is not None
+    assert same is not None
+    assert (mine.status, same.status) == (201, 201)
+    assert mine.words["id"] != same.words["id"]
+    assert across is not None
+    assert across.status == 404
+    assert invariants.check(place.journal_url) == []
+
+
+def test_an_answer_lost_in_a_crash_is_given_after_it(place: Place) -> None:
+    """Killed between commit and answer; the key asked again gives what the first answer would have."""
+    with serving(place) as (_, http):
+        clients = Clients(place, 11)
+        (account,) = clients.set_up(http, 1)
+    trap = Trap("after append, before answer", 1, str(place.data / "sprung"))
+    wish = clients.buy(account, "100.00", key="lost")
+    with Served(replace(place, trap=trap)) as dying:
+        with Http(dying.port, place.token) as http:
+            assert http.ask("POST", wish.path, wish.body, {"Idempotency-Key": "lost"}) is None
+        wait_until("dead", lambda: not dying.is_alive, 10)
+    with Served(place) as served:
+        answers = at_once(served.port, place.token, [wish] * 3)
+        assert outcomes(answers) == {"created": 3}
+        assert {answer.headers.get("Idempotency-Replayed") for answer, _, _ in answers} == {"true"}
+        assert len({answer.body for answer, _, _ in answers}) == 1
+        assert json.loads(answers[0][0].body)["status"] == "placed"
+    books = invariants.books(place.journal_url, told=telling([wish] * 3, answers))
+    assert (books.problems, books.count("order.placed")) == ([], 1)

@@ -1,0 +1,466 @@
+"""Where all cash and units are, in whole numbers, after every fact (I3, I4, I5, the money half of I6).
+
+Two sets of books. `Places` is moved by the facts of accounts alone. `Causes` holds what orders, deposits
+and withdrawals say by themselves: what each of their facts must have moved. At the end of every append
+the two must tell the same story, to the last cent; a fact of money without a cause, or a cause without
+its money, is found there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from tests.invariants_read import TERMS, Row, Wrong, money, whole
+
+PRICE_PLACES = 8
+
+MOVES = {
+    "cash_deposited": ("cash amount outside settled",),
+    "cash_withdrawn": ("cash amount reserved outside",),
+    "funds_reserved": ("cash amount settled reserved",),
+    "funds_released": ("cash amount reserved settled",),
+    "units_reserved": ("units quantity settled reserved",),
+    "units_released": ("units quantity reserved settled",),
+    "buy_booked": (
+        "cash notional reserved outside",
+        "cash fee reserved fees",
+        "units quantity outside unsettled",
+    ),
+    "sell_booked": (
+        "units quantity reserved outside",
+        "cash notional outside unsettled",
+        "cash fee unsettled fees",
+    ),
+    "buy_settled": ("units quantity unsettled settled",),
+    "sell_settled": ("cash proceeds unsettled settled",),
+}
+"""Fact of an account -> asset, field, from, to (docs/money.md)."""
+
+MAY_BE_ZERO = frozenset({"fee", "notional", "proceeds"})
+OWN = ("settled", "unsettled", "reserved")
+
+MOVE = """what account subject trade position instrument currency settlement_date
+    amount notional fee proceeds quantity price"""
+MOVE_WORDS = tuple(MOVE.split())
+_AMOUNTS = frozenset({"amount", "notional", "fee", "proceeds"})
+
+Move = tuple[Any, ...]
+"""A fact of an account in whole numbers, by the words of MOVE; None for those it does not have."""
+
+
+@dataclass
+class Holding:
+    """Units of one instrument in one account, from the first buy to the last settlement."""
+
+    position: str
+    trades: int = 0
+    buy_trades: int = 0
+    unsettled_trades: int = 0
+    cost: Fraction = Fraction(0)
+    is_closed: bool = False
+
+
+@dataclass
+class Order:
+    """What an order's own facts say, in whole numbers."""
+
+    terms: Row
+    places: int
+    unit_places: int
+    ordered: int = 0
+    trades: dict[str, Row] = field(default_factory=dict)
+    settled: set[str] = field(default_factory=set)
+    quantity: int = 0
+    notional: int = 0
+    fees: int = 0
+    consideration: Fraction = Fraction(0)
+
+    @property
+    def is_buy(self) -> bool:
+        return bool(self.terms.side == "buy")
+
+    @property
+    def reserved(self) -> int:
+        """What is reserved while the execution is not over: cash of a buy, units of a sell."""
+        if self.is_buy:
+            return money(self.terms.cash_amount, self.terms.currency) - self.notional - self.fees
+        return whole(self.terms.quantity, self.unit_places) - self.quantity
+
+
+class Scales:
+    """How many decimals the units of each instrument have, from what was listed."""
+
+    def __init__(self) -> None:
+        self.of_instrument: dict[str, int] = {}
+
+    def take(self, row: Row) -> None:
+        if row.subject_kind == "instrument":
+            terms = dict(zip(TERMS.split(), row.words["terms"], strict=False))
+            places = self.of_instrument.setdefault(row.stream, terms["decimal_precision"])
+            if places != terms["decimal_precision"]:
+                raise Wrong(f"{row.stream} changes its decimals, {places} before")
+
+    def units(self, digits: object, instrument: str) -> int:
+        """A quantity in the instrument's smallest units."""
+        if instrument not in self.of_instrument:
+            raise Wrong(f"nobody listed the instrument {instrument}")
+        return whole(digits, self.of_instrument[instrument])
+
+    def as_move(self, row: Row) -> Move:
+        """A fact of an account as whole numbers."""
+        words = dict(row.words, what=row.what.removeprefix("account."), account=row.stream)
+        for name in _AMOUNTS & words.keys():
+            words[name] = money(words[name], words["currency"])
+        if "quantity" in words:
+            words["quantity"] = self.units(words["quantity"], words["instrument"])
+        if "price" in words:
+            words["price"] = whole(words["price"], PRICE_PLACES)
+        return tuple(words.get(name) for name in MOVE_WORDS)
+
+
+def move(what: str, account: str, subject: str, **words: Any) -> Move:
+    """What a cause asks an account to record."""
+    words |= {"what": what, "account": account, "subject": subject}
+    return tuple(words.get(name) for name in MOVE_WORDS)
+
+
+class Places:
+    """Cash and units by (owner, asset, of, place), moved by accounts' facts alone."""
+
+    def __init__(self, scales: Scales) -> None:
+        self.scales = scales
+        self.amounts: defaultdict[tuple[str, str, str, str], int] = defaultdict(int)
+        self.sums: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.reserved_for: defaultdict[str, int] = defaultdict(int)
+        self.holdings: defaultdict[str, dict[str, list[Holding]]] = defaultdict(dict)
+
+    def take(self, row: Row) -> None:
+        """Raises Wrong when something is negative, does not sum to 0, or has no position."""
+        what = row.what.removeprefix("account.")
+        if row.subject_kind != "account":
+            return
+        if "position" in row.words:
+            self._note_position(row, what)
+        if what == "closed":
+            self._check_empty(row.stream)
+        self._move(row, dict(zip(MOVE_WORDS, self.scales.as_move(row), strict=True)))
+
+    def _move(self, row: Row, words: dict[str, Any]) -> None:
+        touched = set()
+        for asset, name, source, target in map(str.split, MOVES.get(words["what"], ())):
+            of = words["currency"] if asset == "cash" else words["instrument"]
+            amount = words[name]
+            if amount < 0 or (amount == 0 and name not in MAY_BE_ZERO):
+                raise Wrong(f"I5: {row.what} moves {amount} {of}")
+            for place, signed in ((source, -amount), (target, amount)):
+                owner = row.stream if place in OWN else ""
+                self.amounts[owner, asset, of, place] += signed
+                self.sums[asset, of] += signed
+                if place == "reserved":
+                    self.reserved_for[words["subject"]] += signed
+            touched.add((asset, of))
+        for asset, of in touched:
+            self._check(row.stream, asset, of)
+
+    def _check(self, account: str, asset: str, of: str) -> None:
+        if self.sums[asset, of]:
+            raise Wrong(
+                f"I3/I4: {asset} of {of} sums to {self.sums[asset, of]} over all places, not to 0"
+            )
+        settled, unsettled, reserved = (self.amounts[account, asset, of, place] for place in OWN)
+        figures = {"available": settled + unsettled, "unsettled": unsettled, "reserved": reserved}
+        for name, figure in figures.items():
+            if figure < 0:
+                raise Wrong(f"I5: {account} has {figure} {asset} of {of} {name}")
+
+    def total(self, account: str, asset: str, of: str) -> int:
+        """Settled, unsettled and reserved."""
+        return sum(self.amounts[account, asset, of, place] for place in OWN)
+
+    def _note_position(self, row: Row, what: str) -> None:
+        known = self.holdings[row.stream].setdefault(row.instrument, [])
+        last = known[-1] if known else None
+        if what == "position_opened":
+            if last and not last.is_closed:
+                raise Wrong(
+                    f"I6: {row.stream} opens {row.words['position']} while {last.position} is open"
+                )
+            known.append(Holding(row.words["position"]))
+            return
+        if last is None or last.is_closed or last.position != row.words["position"]:
+            raise Wrong(f"I6: {row.what} of {row.words['position']}, which is not open")
+        match what:
+            case "buy_booked" | "sell_booked":
+                last.trades += 1
+                last.unsettled_trades += 1
+                self._note_cost(row, last, is_buy=what == "buy_booked")
+            case "buy_settled" | "sell_settled":
+                last.unsettled_trades -= 1
+            case "position_closed":
+                last.is_closed = True
+                self.check_positions(row.stream)
+
+    def _note_cost(self, row: Row, holding: Holding, *, is_buy: bool) -> None:
+        """What the units held were bought for; a sell takes its share."""
+        quantity = self.scales.units(row.quantity, row.instrument)
+        held = self.total(row.stream, "units", row.instrument)
+        if is_buy:
+            holding.buy_trades += 1
+            holding.cost += Fraction(row.price) * quantity
+        elif held:
+            holding.cost *= Fraction(held - quantity, held)
+
+    def check_positions(self, account: str) -> None:
+        """A position is closed exactly when nothing is held and nothing is to settle."""
+        for instrument, known in self.holdings[account].items():
+            last, held = known[-1], self.total(account, "units", instrument)
+            is_over = bool(last.trades) and not last.unsettled_trades and not held
+            if last.is_closed != is_over or last.unsettled_trades < 0:
+                state = "closed" if last.is_closed else "open"
+                raise Wrong(
+                    f"I6: {last.position} is {state} with {held} units and"
+                    f" {last.unsettled_trades} trades to settle"
+                )
+
+    def _check_empty(self, account: str) -> None:
+        for (owner, asset, of, place), amount in self.amounts.items():
+            if owner == account and amount:
+                raise Wrong(f"I6: {account} is closed with {amount} {asset} of {of} {place}")
+
+
+class Causes:
+    """Orders and payments by what their own facts say, and the moves that each fact asks for."""
+
+    def __init__(self, scales: Scales) -> None:
+        self.scales = scales
+        self.orders: dict[str, Order] = {}
+        self.payments: dict[str, Row] = {}
+        self.executions: dict[tuple[str, str], str] = {}
+
+    def take(self, row: Row) -> list[Move]:
+        """Raises Wrong for amounts that break the rules of money."""
+        kind, _, happened = row.what.partition(".")
+        if kind == "order":
+            return self._of_order(row, happened)
+        if kind in ("deposit", "withdrawal"):
+            return self._of_payment(row, kind, happened)
+        return []
+
+    def _of_payment(self, row: Row, kind: str, happened: str) -> list[Move]:
+        if happened == "opened":
+            if row.payment != row.stream:
+                raise Wrong(f"{row.stream} says it is {row.payment}")
+            self.payments[row.stream] = row
+        opened = self.payments[row.stream]
+        what = {
+            ("deposit", "completed"): "cash_deposited",
+            ("withdrawal", "opened"): "funds_reserved",
+            ("withdrawal", "completed"): "cash_withdrawn",
+            ("withdrawal", "failed"): "funds_released",
+        }.get((kind, happened))
+        amount = money(opened.amount, opened.currency)
+        if amount <= 0:
+            raise Wrong(f"{row.stream} is of {amount}")
+        words = {"currency": opened.currency, "amount": amount}
+        return [move(what, opened.account, row.stream, **words)] if what else []
+
+    def _of_order(self, row: Row, happened: str) -> list[Move]:
+        if happened == "placed":
+            return [self._placed(row)]
+        order = self.orders[row.stream]
+        match happened:
+            case "execution_started":
+                order.ordered = self.scales.units(row.quantity, order.terms.instrument)
+                if order.ordered <= 0:
+                    raise Wrong(f"{row.stream} asks the venue for {order.ordered}")
+            case "trade_recorded":
+                return [self._traded(order, row)]
+            case "trade_settled":
+                return [self._settled(order, row)]
+            case "filled" | "cancelled":
+                return self._over(order, row, happened)
+            case "settled" if order.settled != set(order.trades):
+                raise Wrong(f"I6: {row.stream} is settled, of its trades {len(order.settled)} are")
+        return []
+
+    def _placed(self, row: Row) -> Move:
+        if row.order != row.stream:
+            raise Wrong(f"{row.stream} says it is {row.order}")
+        listed = self.scales.of_instrument.get(row.instrument)
+        if listed != row.decimal_precision:
+            raise Wrong(f"{row.stream} counts in {row.decimal_precision} decimals, listed are {listed}")
+        places = len(str(money("1", row.currency))) - 1
+        order = self.orders[row.stream] = Order(row, places, row.decimal_precision)
+        reserved = order.reserved
+        if order.is_buy:
+            quoted = self._quoted_fee(row)
+            net = money(row.net_cash_amount, row.currency)
+            if net != reserved - quoted or net <= 0:
+                raise Wrong(f"{row.stream}: net {net} of {reserved}, the fee being {quoted}")
+            words = {"currency": row.currency, "amount": reserved}
+            return move("funds_reserved", row.account, row.stream, **words)
+        words = {"instrument": row.instrument, "quantity": reserved}
+        return move("units_reserved", row.account, row.stream, **words)
+
+    @staticmethod
+    def _quoted_fee(terms: Row) -> int:
+        cash = money(terms.cash_amount, terms.currency)
+        return max(money(terms.fee_minimum, terms.currency), half_up(Fraction(terms.fee_rate) * cash))
+
+    def _traded(self, order: Order, row: Row) -> Move:
+        terms = order.terms
+        execution = (row.venue, row.execution_reference)
+        if execution in self.executions:
+            raise Wrong(f"I2: {row.venue} {row.execution_reference} is booked twice")
+        if row.trade in order.trades:
+            raise Wrong(f"I2: {row.stream} has the trade {row.trade} twice")
+        self.executions[execution] = row.trade
+        order.trades[row.trade] = row
+        quantity = self.scales.units(row.quantity, terms.instrument)
+        notional, fee = money(row.notional, terms.currency), money(row.fee, terms.currency)
+        unit = Fraction(row.price)
+        if terms.price_type == "percent":
+            unit = unit * Fraction(terms.par_value) / 100
+        worth = Fraction(row.quantity) * (unit + Fraction(row.accrued_interest))
+        if worth != Fraction(row.consideration):
+            raise Wrong(f"{row.trade} is worth {worth}, and says {row.consideration}")
+        order.consideration += worth * 10**order.places
+        order.quantity += quantity
+        order.notional += notional
+        order.fees += fee
+        self._check_sums(order, row, quantity)
+        return move(
+            "buy_booked" if order.is_buy else "sell_booked",
+            terms.account,
+            row.stream,
+            trade=row.trade,
+            position=row.words["position"],
+            instrument=terms.instrument,
+            currency=terms.currency,
+            settlement_date=row.settlement_date,
+            notional=notional,
+            fee=fee,
+            quantity=quantity,
+            price=whole(row.price, PRICE_PLACES),
+        )
+
+    def _check_sums(self, order: Order, row: Row, quantity: int) -> None:
+        """Cumulative: what was ordered, the rounded worth, the fee of it."""
+        terms = order.terms
+        if quantity <= 0 or order.quantity > order.ordered:
+            raise Wrong(f"{row.stream} has traded {order.quantity} of {order.ordered}")
+        if order.notional != half_up(order.consideration):
+            raise Wrong(f"{row.stream} trades are worth {order.notional}, not {order.consideration}")
+        minimum, rate = money(terms.fee_minimum, terms.currency), Fraction(terms.fee_rate)
+        if order.is_buy:
+            cash = money(terms.cash_amount, terms.currency)
+            net = money(terms.net_cash_amount, terms.currency)
+            share = half_up(rate * cash * order.notional / net)
+            due = min(self._quoted_fee(terms), max(minimum, share))
+            if order.notional > net:
+                raise Wrong(f"{row.stream} has spent {order.notional} of {net}")
+        else:
+            due = min(order.notional, max(minimum, half_up(rate * order.notional)))
+        if order.fees != due:
+            raise Wrong(f"{row.stream} has paid {order.fees} in fees, due are {due}")
+
+    def _settled(self, order: Order, row: Row) -> Move:
+        trade, terms = order.trades.get(row.trade), order.terms
+        if trade is None:
+            raise Wrong(f"I6: {row.stream} settles {row.trade}, which it does not have")
+        if row.trade in order.settled:
+            raise Wrong(f"I6: {row.stream} settles {row.trade} twice")
+        order.settled.add(row.trade)
+        words: dict[str, Any] = {"quantity": self.scales.units(trade.quantity, terms.instrument)}
+        if not order.is_buy:
+            proceeds = money(trade.notional, terms.currency) - money(trade.fee, terms.currency)
+            words = {"currency": terms.currency, "proceeds": proceeds}
+        return move(
+            "buy_settled" if order.is_buy else "sell_settled",
+            terms.account,
+            row.stream,
+            trade=row.trade,
+            position=trade.words["position"],
+            instrument=terms.instrument,
+            **words,
+        )
+
+    @staticmethod
+    def _over(order: Order, row: Row, happened: str) -> list[Move]:
+        if bool(order.trades) != (happened == "filled"):
+            raise Wrong(f"I6: {row.stream} is {happened} with {len(order.trades)} trades")
+        terms, rest = order.terms, order.reserved
+        if not rest:
+            return []
+        if order.is_buy:
+            words = {"currency": terms.currency, "amount": rest}
+            return [move("funds_released", terms.account, row.stream, **words)]
+        words = {"instrument": terms.instrument, "quantity": rest}
+        return [move("units_released", terms.account, row.stream, **words)]
+
+
+def half_up(number: Fraction) -> int:
+    """The nearest whole number; a half goes up."""
+    return int((number + Fraction(1, 2)).__floor__())
+
+
+class Money:
+    """Both sets of books."""
+
+    def __init__(self) -> None:
+        self.scales = Scales()
+        self.places = Places(self.scales)
+        self.causes = Causes(self.scales)
+        self._moved: Counter[Move] = Counter()
+        self._caused: Counter[Move] = Counter()
+        self._accounts: set[str] = set()
+        self._settling: set[str] = set()
+
+    def take(self, row: Row, status: str) -> None:
+        """Raises Wrong at the fact that breaks a rule. `status`: of its stream, after it."""
+        self.scales.take(row)
+        self.places.take(row)
+        what = row.what.removeprefix("account.")
+        if what in MOVES:
+            self._moved[self.scales.as_move(row)] += 1
+            self._accounts.add(row.stream)
+        self._caused.update(self.causes.take(row))
+        if status == "filled":
+            self._settling.add(row.stream)
+        elif status == "settled":
+            self._settling.discard(row.stream)
+        if row.subject_kind in ("order", "deposit", "withdrawal"):
+            self._check_reserved(row.stream, status)
+
+    def _check_reserved(self, subject: str, status: str) -> None:
+        """The account's facts come first, so this holds at the very position of each fact."""
+        order, payment = self.causes.orders.get(subject), self.causes.payments.get(subject)
+        due, reserved = 0, self.places.reserved_for[subject]
+        if order and status in ("placed", "pending", "executing"):
+            due = order.reserved
+        elif payment and payment.what == "withdrawal.opened" and status == "open":
+            due = money(payment.amount, payment.currency)
+        if reserved != due:
+            raise Wrong(f"I6: {reserved} is reserved for {subject}, which is {status} and needs {due}")
+
+    def end_append(self) -> None:
+        """Raises Wrong when what was moved is not what its causes say."""
+        moved, caused = self._moved, self._caused
+        self._moved, self._caused = Counter(), Counter()
+        for rest, words in ((caused - moved, "is due"), (moved - caused, "has no cause")):
+            for one in rest:
+                told = ", ".join(
+                    f"{k} {v}" for k, v in zip(MOVE_WORDS, one, strict=True) if v is not None
+                )
+                raise Wrong(f"I3/I4: {told}: {words}, and the append says otherwise")
+        for account in self._accounts:
+            self.places.check_positions(account)
+        self._accounts.clear()
+        for stream in self._settling:
+            order = self.causes.orders[stream]
+            if order.settled == set(order.trades):
+                raise Wrong(f"I6: all trades of {stream} are settled, and it is not")
+        self._settling.clear()

@@ -1,0 +1,52 @@
+"""What the desk answered, in the words of the checker."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from time import monotonic
+
+from engine.desk import Command, Desk, Outcome
+from engine.errors import OutcomeUnknown, Refused
+from tests.invariants import Told
+
+PREFIXES = {"account": "acc_", "order": "ord_", "deposit": "dep_", "withdrawal": "wdr_"}
+
+
+class Teller:
+    """A client of a desk that writes down all that it asks and is told."""
+
+    def __init__(self) -> None:
+        self.told: list[Told] = []
+
+    def ask(
+        self,
+        desk: Desk,
+        commands: Sequence[Command],
+        what: str = "order.placed",
+        keys: Sequence[Hashable] | None = None,
+    ) -> list[Outcome | Exception]:
+        """Hands all of them in at once. `keys` as in `Told`, one for each."""
+        sent_s = monotonic()
+        answers = desk.do_all(commands)
+        answered_s = monotonic()
+        for place, answer in enumerate(answers):
+            key = keys[place] if keys else None
+            self.told.append(telling(answer, what, sent_s, answered_s, key))
+        return answers
+
+
+def telling(
+    answer: Outcome | Exception, what: str, sent_s: float, answered_s: float, key: Hashable | None = None
+) -> Told:
+    """One answer of a desk, with the status that it would have over HTTP."""
+    if isinstance(answer, Outcome):
+        prefix = PREFIXES[what.partition(".")[0]]
+        stream, state = next(pair for pair in answer.states.items() if pair[0].startswith(prefix))
+        return Told(
+            what, sent_s, answered_s, 201, stream, answer.offset, key, answer.is_repeat,
+            repr(state).encode(), {"status": state.status},
+        )  # fmt: skip
+    if isinstance(answer, Refused):
+        return Told(what, sent_s, answered_s, 400, key=key)
+    is_known = not isinstance(answer, OutcomeUnknown)
+    return Told(what, sent_s, answered_s, 503 if is_known else None, key=key, is_definite=is_known)
