@@ -40,7 +40,11 @@ def installation(settings: Settings) -> Iterator[Installation]:
 @pytest.mark.skipif(not shutil.which("make"), reason="there is no make on this machine")
 def test_make_run_installs_what_it_takes_to_run_and_starts_the_sandbox() -> None:
     done = subprocess.run(
-        ["make", "--dry-run", "--always-make", "run"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--dry-run", "--always-make", "run"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     *_, last = lines = done.stdout.splitlines()
     assert last == ".venv/bin/order-engine sandbox --data data --port 8080"
@@ -128,7 +132,12 @@ def test_prices_are_said_again_before_a_day_has_passed(
     now = [first.at_us + HOUR_US]
     assert keep_prices(market, now[0]) == 0
     market._now_us = lambda: now[0]
-    market.put([Quote(symbol, Decimal("98.00"), Decimal("99.00"), now[0]), Quote("MINE", Decimal(1), Decimal(1), 0)])
+    market.put(
+        [
+            Quote(symbol, Decimal("98.00"), Decimal("99.00"), now[0]),
+            Quote("MINE", Decimal(1), Decimal(1), 0),
+        ]
+    )
 
     def breathe() -> None:
         """Nobody stops it."""
@@ -165,4 +174,3 @@ def test_an_installation_with_a_printed_secret_is_not_served_to_others(
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 2
     assert "client disable" in done.stderr
-

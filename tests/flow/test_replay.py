@@ -42,9 +42,7 @@ def journal(data: Path) -> Journal:
 
 
 def a_settled_order(journal: Journal) -> str:
-    return next(
-        one.stream for page in journal.pages() for one in page if isinstance(one.fact, Settled)
-    )
+    return next(one.stream for page in journal.pages() for one in page if isinstance(one.fact, Settled))
 
 
 def test_an_orders_story_in_text(data: Path, journal: Journal) -> None:
@@ -124,7 +122,9 @@ def test_a_command_that_cannot_tell_says_why(data: Path, tmp_path: Path) -> None
 
 def rows(views: Views, name: str) -> list[tuple[object, ...]]:
     return [
-        row for table in views.views[name].tables for row in sorted(views.query(f"SELECT * FROM {table.name}"))
+        row
+        for table in views.views[name].tables
+        for row in sorted(views.query(f"SELECT * FROM {table.name}"))
     ]
 
 
