@@ -245,7 +245,7 @@ def _print_replay(replayed: Replay) -> None:
         return
     typer.echo(
         f"\nReplayed {replayed.facts} facts from the journal: all {replayed.streams} streams are as the"
-        f" desk left them.\nDigest of the last fact, and of all before it: {replayed.digest}"
+        f" desk left them.\nThe last digest covers them all: {replayed.digest}"
     )
 
 

@@ -151,10 +151,10 @@ class _Town:
         self._cancel([order for order, fate in fates.items() if fate == "cancel"])
         going = {order: fate for order, fate in fates.items() if fate != "cancel"}
         if is_last:
-            going = {o: fate for o, fate in going.items() if not self._chance.is_one_in(UNFINISHED)}
+            going = dict(one for n, one in enumerate(going.items()) if n % UNFINISHED)
         begun = self._start(going)
         if is_last:
-            begun = [one for one in begun if not self._chance.is_one_in(UNFINISHED)]
+            begun = [one for n, one in enumerate(begun) if n % UNFINISHED]
         self._trade(begun)
 
     def result(self) -> Generated:

@@ -161,10 +161,13 @@ def client_file(settings: Settings) -> Path:
 def _client(installation: Installation, path: Path) -> tuple[str, str]:
     """Id and secret of a client with all scopes: the one that is kept, or a new one.
 
-    Kept, so that what was pasted yesterday works today; a sandbox listens on this machine only.
+    Kept, so that what was pasted yesterday works today; a sandbox listens on this machine only. A client
+    whose file others could read is disabled.
     """
-    kept = _kept(path)
-    if kept and installation.clients.authenticate(*kept):
+    kept, is_private = _kept(path)
+    if kept and not is_private:
+        installation.clients.disable(kept[0])
+    elif kept and installation.clients.authenticate(*kept):
         return kept
     new = installation.clients.create(TENANT, SCOPES)
     draft = path.with_name(f"{path.name}.{new.client.id}")
@@ -178,15 +181,14 @@ def _client(installation: Installation, path: Path) -> tuple[str, str]:
     return new.client.id, new.secret
 
 
-def _kept(path: Path) -> tuple[str, str] | None:
-    """What the file says; None if there is none, or if others may have read or written it."""
+def _kept(path: Path) -> tuple[tuple[str, str] | None, bool]:
+    """Id and secret as the file has them, and whether nobody else may have read or written it."""
     try:
-        if path.stat().st_mode & 0o077:
-            return None
+        is_private = not path.stat().st_mode & 0o077
         words = json.loads(path.read_text())
-        return str(words["client_id"]), str(words["client_secret"])
+        return (str(words["client_id"]), str(words["client_secret"])), is_private
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return None, False
 
 
 # --- prices ---------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from engine.fact import Fact, Recorded, from_us
 from engine.holdings import MOVES, Balance, Holdings
 from engine.instrument import Instrument
 from engine.journal import Fold, Journal
+from engine.limits import STREAM_BYTES_MAX
 from engine.order import Order
 from engine.payment import Payment
 from engine.refusals import refused
@@ -67,7 +68,8 @@ def check_id(stream: str) -> None:
     """Raises Refused `invalid_param` unless it can be the id of a stream."""
     prefix, _, rest = stream.partition("_")
     kinds = ", ".join(f"{prefix}_..." for prefix in FOLDS)
-    if prefix not in FOLDS or not rest:
+    is_text = stream.isascii() and stream.isprintable() and len(stream) <= STREAM_BYTES_MAX
+    if prefix not in FOLDS or not rest or not is_text:
         raise refused("invalid_param", f"not the id of a stream: {stream!r:.60}; they are {kinds}")
     try:
         if prefix not in CHOSEN:
