@@ -78,7 +78,7 @@ def test_a_seed_gives_one_digest_whatever_the_hash_seed() -> None:
         assert done.stdout.strip() == repr(digests)
 
 
-@pytest.mark.parametrize("seed", [25, 54, 55])
+@pytest.mark.parametrize("seed", [25, 54])
 def test_the_simulated_database_answers_as_the_real_one(seed: int, journal_url: str) -> None:
     """The same schedule, with crashes, conflicts and repeats: the same facts, the same answers."""
     real = Simulation(seed, Real(journal_url))
