@@ -4,19 +4,31 @@ VENV := .venv
 RUN := $(VENV)/bin/
 PACKAGES := engine projections api
 
-.PHONY: help setup test check format bench torture clean
+DATA ?= data
+PORT ?= 8080
+
+.PHONY: help run setup test check format bench torture clean
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(VENV)/.ready ## virtual environment with everything tests and checks need
+run: $(VENV)/.installed ## the sandbox on 127.0.0.1:8080: prints a client and a first order to paste
+	@$(RUN)order-engine sandbox --data $(DATA) --port $(PORT)
 
-$(VENV)/.ready: setup.cfg pyproject.toml
+# Only what it takes to run.
+$(VENV)/.installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "order-engine needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Setting up $(VENV): a minute or so, the first time."
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)pip install --quiet --disable-pip-version-check --editable '.[test,check]'
+	$(RUN)pip install --quiet --disable-pip-version-check --editable '.[fast]'
+	@touch $@
+
+setup: $(VENV)/.ready ## virtual environment with everything tests and checks need
+
+$(VENV)/.ready: $(VENV)/.installed
+	$(RUN)pip install --quiet --disable-pip-version-check --editable '.[fast,test,check]'
 	@touch $@
 
 test: setup ## the whole suite, SQLite and PostgreSQL
@@ -32,11 +44,13 @@ format: setup ## write the format and the safe fixes
 	$(RUN)ruff format .
 	$(RUN)ruff check --fix .
 
-bench: setup ## appends, reading and rules beside their peers: 20 minutes, ratios with spread
+bench: setup ## all that is measured, beside its peers: 30 minutes, ratios with spread
 	$(RUN)pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(RUN)python -m bench.append
 	$(RUN)python -m bench.read
 	$(RUN)python -m bench.rules
+	$(RUN)python -m bench.place_orders
+	$(RUN)python -m bench.lifecycle
 
 torture: setup ## the large runs of docs/reliability.md; the seed is printed
 	$(RUN)python -m pytest -m torture --torture

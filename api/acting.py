@@ -121,7 +121,8 @@ async def note_refusal(call: Call, error: Refused) -> None:
     written: asyncio.Future[None] = loop.create_future()
 
     def is_done(fault: Exception | None) -> None:
-        loop.call_soon_threadsafe(_settle, written, fault)
+        with suppress(RuntimeError):  # the loop is gone: nobody waits any more
+            loop.call_soon_threadsafe(_settle, written, fault)
 
     call.engine.refusals.submit(line, is_done)
     await written

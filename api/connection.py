@@ -76,9 +76,13 @@ class Connection(web.RequestHandler):
     quiet_since   loop time of the last byte that came
     is_handling   a request is being read or answered
     is_last       nothing more is read after this answer
+    unsent        bytes of answers that the client had not taken at the last sweep
+    taken_at      loop time of the sweep that last saw it take some
     """
 
-    __slots__ = ("began", "is_handling", "is_last", "message_s", "quiet_since")
+    __slots__ = (
+        "began", "is_handling", "is_last", "message_s", "quiet_since", "taken_at", "unsent",
+    )  # fmt: skip
 
     def __init__(self, manager: Connections, *, message_s: float, **kwargs: Any) -> None:
         self.message_s = message_s
@@ -86,7 +90,8 @@ class Connection(web.RequestHandler):
         self.is_handling = False
         self.is_last = manager.is_stopping
         super().__init__(manager, **kwargs)
-        self.quiet_since = self._loop.time()
+        self.quiet_since = self.taken_at = self._loop.time()
+        self.unsent = 0
 
     @property
     def deadline(self) -> float:
@@ -102,12 +107,25 @@ class Connection(web.RequestHandler):
         """Whether a message has begun too long ago. Its body is waited for by who reads it."""
         return self.began is not None and not self.is_handling and now > self.began + self.message_s
 
+    def is_stuck(self, now: float) -> bool:
+        """Whether an answer has waited too long for a client that takes none of it."""
+        size = self.transport.get_write_buffer_size() if self.transport is not None else 0
+        if not size or size < self.unsent:
+            self.taken_at = now
+        self.unsent = size
+        return now > self.taken_at + self.message_s
+
     def data_received(self, data: bytes) -> None:
         """Notes when a message begins, and leaves the rest to aiohttp."""
         self.quiet_since = self._loop.time()
         if self.began is None:
             self.began = self.quiet_since
         super().data_received(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's, of which aiohttp returns None
+        """The client sends no more, which may mean that it now waits for what it asked last."""
+        self.is_last = True
+        return self.is_handling or self.began is not None
 
     def handle_error(
         self,
@@ -171,13 +189,15 @@ class Connections(web.Server):
         return [known for known in self.connections if isinstance(known, Connection)]
 
     async def sweep(self) -> None:
-        """Ends connections whose message takes too long; for ever."""
+        """Ends connections whose message, or answer, takes too long; for ever."""
         while True:
             await asyncio.sleep(self._timing.message_s / _SWEEPS)
             now = self._loop.time()
             for connection in self.all:
                 if connection.is_overdue(now):
                     connection.give_up()
+                elif connection.is_stuck(now) and connection.transport is not None:
+                    connection.transport.abort()
 
     async def drain(self) -> None:
         """Answers what has been sent, telling each client that it was the last; at most `stop_s`.

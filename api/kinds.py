@@ -35,11 +35,15 @@ class Number(str):
 
 
 class Fault(Exception):
-    """A value is not of its kind. `code` is one of FAULTS; `path` is what to add to the field's own."""
+    """A value is not of its kind. `code` is one of FAULTS; `path` is what to add to the field's own.
+
+    `more` are further ones of the same value, an array.
+    """
 
     def __init__(self, code: str, detail: str = "", path: str = "") -> None:
         super().__init__(code)
         self.code, self.detail, self.path = code, detail or FAULTS[code], path
+        self.more: list[Fault] = []
 
 
 class Kind(Protocol):
@@ -238,17 +242,20 @@ class Several(_Kind, frozen=True):
     most: int = ENTRIES_MAX
 
     def read(self, raw: Any) -> tuple[Any, ...]:
-        """The values, in order. Stops at the first bad one."""
+        """The values, in order."""
         if type(raw) is not list:
             raise Fault("invalid_type", "an array is needed")
         if len(raw) > self.most:
             raise Fault("too_many", f"at most {self.most} entries")
-        values = []
+        values, faults = [], []
         for index, entry in enumerate(raw):
             try:
                 values.append(self.kind.read(entry))
             except Fault as fault:
-                raise Fault(fault.code, fault.detail, f".{index}{fault.path}") from fault
+                faults.append(Fault(fault.code, fault.detail, f".{index}{fault.path}"))
+        if faults:
+            faults[0].more = faults[1:]
+            raise faults[0]
         return tuple(values)
 
 

@@ -113,7 +113,7 @@ def problem_of(error: Exception, body_fields: Collection[str] = (), request_id: 
     """
     if isinstance(error, Problem):
         return error
-    if isinstance(error, Refused):
+    if isinstance(error, Refused) and error.code in CODES:
         return _refusal(error, body_fields)
     for kind, code in ENGINE_CODES:
         if isinstance(error, kind):
@@ -128,8 +128,6 @@ def _refusal(error: Refused, body_fields: Collection[str]) -> Problem:
     params: Any = context.pop("params", ())
     path = context.pop("path", None)
     params = [{**param, "path": _dotted(str(param["path"]))} for param in params]
-    if error.code not in CODES:
-        raise AssertionError(f"a refusal by no known code: {error.code}") from error
     if error.code != "not_found":
         return Problem(error.code, error.detail, params=params, context=context)
     if path not in body_fields:

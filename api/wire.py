@@ -5,14 +5,16 @@ A JSON number stays the text that it was written as, so no amount ever passes th
 
 from __future__ import annotations
 
+import hmac
 import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from hashlib import sha256
 from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl, unquote
+
+import msgspec
 
 from api.kinds import ABSENT, FAULTS, Body, Fault, Fields, Number, Rows, Several
 from engine.limits import ID_CHARACTERS_MAX, JSON_DEPTH_MAX, PARAM_FAULTS_MAX
@@ -141,7 +143,8 @@ def _read_fields(
             try:
                 values[field.name] = field.kind.read(given)
             except Fault as fault:
-                _add(faults, f"{path}.{field.name}{fault.path}", fault.code, fault.detail)
+                for one in (fault, *fault.more):
+                    _add(faults, f"{path}.{field.name}{one.path}", one.code, one.detail)
             continue
         is_null = field.name in raw
         known += is_null
@@ -152,15 +155,23 @@ def _read_fields(
         elif field.default is not ABSENT:
             values[field.name] = field.default
     if known != len(raw):
-        names = {field.name for field in fields}
-        for name in raw:
-            if name not in names:
-                _add(faults, f"{path}.{name[:64]}", "unknown_param")
+        _add_unknown(raw, fields, path, faults)
     return values
+
+
+def _add_unknown(
+    raw: Mapping[str, Any], fields: Fields, path: str, faults: list[dict[str, str]]
+) -> None:
+    names = {field.name for field in fields}
+    for name in raw:
+        if name not in names:
+            _add(faults, f"{path}.{name[:64]}", "unknown_param")
 
 
 def read_query(query: str, fields: Fields) -> dict[str, Any]:
     """The values of a raw query string by parameter name, defaults filled in. Raises as `read_body`."""
+    if not query and not fields:
+        return {}
     raw: dict[str, Any] = {}
     faults: list[dict[str, str]] = []
     kinds = {field.name: field.kind for field in fields}
@@ -229,24 +240,27 @@ def raise_faults(faults: Sequence[dict[str, str]]) -> NoReturn:
 
 # --- the same request -----------------------------------------------------------------------------
 
+_CANONICAL: Final = msgspec.json.Encoder()
 
-def digest(path: Sequence[str], body: Mapping[str, Any]) -> bytes:
-    """SHA-256 of a request in canonical form, by which a repeated idempotency key is compared.
+
+def digest(path: Sequence[str], body: Mapping[str, Any], key: bytes) -> bytes:
+    """HMAC-SHA256 of a request in canonical form, by which a repeated idempotency key is compared.
 
     `path` holds the ids of its path, `body` the values read from it. Spelling does not count: key order,
-    blanks, a default written out, `null` for not given, `100` for `100.00`.
+    blanks, a default written out, `null` for not given, `100` for `100.00`. It stands in facts for ever:
+    without the secret `key`, short personal words could be guessed from it.
     """
-    members = {name: _canonical(value) for name, value in body.items() if value is not None}
-    ordered = sorted(members.items())
-    return sha256(json.dumps([list(path), ordered], separators=(",", ":")).encode()).digest()
+    members = sorted((name, _canonical(value)) for name, value in body.items() if value is not None)
+    return hmac.digest(key, _CANONICAL.encode((path, members)), "sha256")
 
 
 def _canonical(value: Any) -> Any:
+    kind = type(value)
+    if kind is str or kind is bool or kind is int:
+        return value
     if isinstance(value, Decimal):
         text = plain(value)
         return text.rstrip("0").rstrip(".") if "." in text else text
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, tuple):
-        return [_canonical(entry) for entry in value]
-    return value
+    return [_canonical(entry) for entry in value]

@@ -76,15 +76,16 @@ class Appender:
         is_screening = False
         for pause_s in APPEND_RETRY_PAUSES_S:
             fault = self._fault_of_try(batch, doubts, is_screening=is_screening)
+            if isinstance(fault, Violation) and not is_screening:
+                is_screening = True  # at once, or the last try would end with an unexamined conflict
+                fault = self._fault_of_try(batch, doubts, is_screening=True)
             if fault is None:
                 return
-            if isinstance(fault, Violation) and not is_screening:
-                is_screening = True
-            elif not all(doubt.has_facts for doubt in doubts) or (
+            if not all(doubt.has_facts for doubt in doubts) or (
                 not isinstance(fault, ConnectionBroken) and not doubts
             ):
                 break
-            elif isinstance(fault, ConnectionBroken):
+            if isinstance(fault, ConnectionBroken):
                 self._pause.wait(pause_s)
         if isinstance(fault, Violation):
             fault = JournalDamaged(f"a key is taken that is not in the journal: {fault}")

@@ -16,7 +16,9 @@ import typer
 
 from engine.cli_data import client_app, import_app
 from engine.cli_parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
+from engine.cli_sandbox import sandbox
 from engine.cli_serve import serve
+from engine.cli_tools import demo, generate, rebuild, replay
 from engine.settings import read_settings
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ app = typer.Typer(
 )
 app.add_typer(client_app, name="client")
 app.add_typer(import_app, name="import")
-app.command()(serve)
+for command in (serve, sandbox, generate, demo, replay, rebuild):
+    app.command()(command)
 
 
 def main() -> None:

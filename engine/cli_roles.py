@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from engine import execution, settlement, ticker
+from engine import execution, sandbox, settlement, ticker
 from engine.acting import Acting, Breathe, Faults, Place
 from engine.commands import Firm
 from engine.desk import Desk
@@ -27,6 +27,7 @@ from engine.leases import Leases
 from engine.limits import LEASE_S, PRICE_MAX_AGE_US, SANDBOX_PRICE_MAX_AGE_US
 from engine.market import Market
 from engine.operations import define_operations
+from engine.sandbox import PriceKeeper
 from engine.settings import Settings
 from engine.settlement import Settlement
 from engine.stored import engine_codec
@@ -34,6 +35,7 @@ from engine.ticker import Ticker
 from engine.venue import SimulatedVenue
 from engine.writer import Lease
 from projections.database import Views
+from projections.registry import VIEWS
 from projections.runner import Runner
 from projections.views import working
 
@@ -59,6 +61,25 @@ def price_max_age_us(sandbox: Sandbox | None) -> int:
 def now_us() -> int:
     """Wall time, microseconds since the epoch."""
     return time.time_ns() // 1_000
+
+
+def new_holder() -> str:
+    """A name for this process that no other has: host, pid, and something random."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def is_dead(holder: str) -> bool:
+    """Whether a holder was a process of this host that is gone. When in doubt it is not."""
+    host, _, rest = holder.rpartition(":")[0].rpartition(":")
+    if host != socket.gethostname() or not rest.isdecimal():
+        return False
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 class Showing:
@@ -87,12 +108,12 @@ class Background:
     """The followers of some roles, on one journal and one views database that are open."""
 
     def __init__(self, journal: Journal, views: Views, sandbox: Sandbox | None) -> None:
-        holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         store, tables = journal.datastore.store, journal.datastore.tables
         self._journal = journal
         self._views = views
         self._sandbox = sandbox
-        self._leases = Leases(store, tables, holder)
+        self._leases = Leases(store, tables, new_holder())
+        self._leases.release_dead(is_dead)
         self._market = Market(store, define_operations())
         self._firm = Firm(IdSource(), self._market, {}, price_max_age_us(sandbox))
 
@@ -107,6 +128,8 @@ class Background:
             if self._sandbox and self._sandbox.day_us:
                 day_s = self._sandbox.day_us / 1_000_000
                 made.append(self._follower(ticker.NAME, lambda lease: Ticker(self._desk(lease), day_s)))
+        if "execution" in roles and self._sandbox:
+            made.append(self._follower(sandbox.PRICES, lambda _: PriceKeeper(self._market)))
         if PROJECTIONS in roles:
             made.append(Follower(PROJECTIONS, self._showing, None, self._journal))
         return made
@@ -151,3 +174,20 @@ def opened(settings: Settings) -> Iterator[tuple[Journal, Views]]:
             yield journal, views
         finally:
             views.close()
+
+
+def view_names() -> list[str]:
+    """Every view there is."""
+    return [view.name for view in VIEWS]
+
+
+def rebuild_views(
+    journal: Journal, views: Views, names: Sequence[str], report: Callable[[int], None]
+) -> int:
+    """Empties views and folds them from the first fact; the offset that they then show.
+
+    `report` is told the offset that the last one has come to.
+    """
+    for name in names:
+        views.reset(name)
+    return Runner(journal, views).catch_up(lambda shown, _: report(shown))

@@ -11,6 +11,7 @@ import json
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
@@ -62,6 +63,7 @@ Roles = Annotated[
     str | None,
     typer.Option("--roles", help=f"Any of {','.join(ROLES)}. Default: all.", show_default=False),
 ]
+Announce = Callable[[str], None]
 IsChild = Annotated[bool, typer.Option("--child", hidden=True, help="Stop when stdin ends.")]
 
 
@@ -115,7 +117,22 @@ def serve(
         )
         if "api" in plan.roles and is_sandbox and not _is_loopback(host):
             _refuse(f"a sandbox listens on this machine only, not on {host}: its secrets are printed")
-        _run(plan)
+        if "api" in plan.roles and not _is_loopback(host):
+            _refuse_sandbox_client(settings)
+        run(plan)
+
+
+def sandbox_plan(settings: Settings, port: int, day: str) -> Plan:
+    """What `order-engine sandbox` runs: every role, on this machine only."""
+    return Plan(
+        settings=settings,
+        host="127.0.0.1",
+        port=port,
+        roles=ROLES,
+        sandbox=_sandbox(day, "0s", is_sandbox=True),
+        sandbox_words=_words(day, "0s"),
+        is_child=False,
+    )
 
 
 def _roles(text: str | None, *, is_sandbox: bool) -> tuple[str, ...]:
@@ -155,6 +172,17 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def _refuse_sandbox_client(settings: Settings) -> None:
+    from engine.sandbox import client_file  # noqa: PLC0415
+
+    path = client_file(settings)
+    if path.exists():
+        _refuse(
+            f"{path} holds a client with all rights whose secret was printed: disable it with"
+            " `order-engine client disable`, delete the file, and start again"
+        )
+
+
 def _refuse(message: str) -> NoReturn:
     typer.echo(f"error: bad_settings: {one_line(message)}", err=True)
     raise typer.Exit(2)
@@ -163,14 +191,15 @@ def _refuse(message: str) -> NoReturn:
 # --- running --------------------------------------------------------------------------------------
 
 
-def _run(plan: Plan) -> None:
+def run(plan: Plan, announce: Announce | None = None) -> None:
+    """Does it until told to stop. `announce` is given the API's URL, once it listens."""
     from engine import installation  # noqa: PLC0415
     from engine.supervise import log_to_stderr  # noqa: PLC0415
 
     log_to_stderr("background" if plan.is_child else "serve")
     if not plan.is_child:
         installation.migrate(plan.settings)
-    has_ended = _serve_api(plan) if "api" in plan.roles else _run_here(plan)
+    has_ended = _serve_api(plan, announce) if "api" in plan.roles else _run_here(plan)
     if not has_ended:
         raise typer.Exit(1)
 
@@ -193,7 +222,7 @@ def _run_here(plan: Plan) -> bool:
     return not late
 
 
-def _serve_api(plan: Plan) -> bool:
+def _serve_api(plan: Plan, announce: Announce | None) -> bool:
     """The API here, the other roles in a child; whether that ended in time."""
     from api import server  # noqa: PLC0415
     from engine.supervise import Background  # noqa: PLC0415
@@ -203,7 +232,7 @@ def _serve_api(plan: Plan) -> bool:
         Background(_child_command(plan, others), environment_of(plan.settings)) if others else None
     )
     try:
-        server.run(_answer(plan, background))
+        server.run(_answer(plan, background, announce))
     finally:
         # A second signal must not leave the child half way: it ends within its time anyhow.
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -212,7 +241,7 @@ def _serve_api(plan: Plan) -> bool:
     return has_ended
 
 
-async def _answer(plan: Plan, background: Background | None) -> None:
+async def _answer(plan: Plan, background: Background | None, announce: Announce | None) -> None:
     from api.app import create_app  # noqa: PLC0415
     from api.routes import ROUTES as routes  # noqa: N811, PLC0415
     from api.server import serve as listen  # noqa: PLC0415
@@ -235,7 +264,9 @@ async def _answer(plan: Plan, background: Background | None) -> None:
                 stop.set()
 
             def on_ready(port: int) -> None:
-                if plan.port == 0:
+                if announce:
+                    announce(_url(plan.host, port))
+                elif plan.port == 0:
                     typer.echo(json.dumps({"port": port}))
                     sys.stdout.flush()
                 typer.echo(f"listening on {_url(plan.host, port)}", err=True)

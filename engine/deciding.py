@@ -8,7 +8,8 @@ Commands are decided at once, on the states as they will be when all that is und
 handed to the writer without waiting, so that one commit serves many. An append names those that it
 rests on (`after`): the writer refuses it if one of them was not recorded, and it is decided again. An
 answer waits for its own append; a refusal, which has none, waits for all that it rests on, and then
-looks whether the journal has moved on since.
+looks whether the journal has moved on since. So does, before it is handed in, an append that was decided
+on streams that it does not change: no conflict would tell that those have moved on.
 """
 
 from __future__ import annotations
@@ -158,7 +159,9 @@ class _Decided(NamedTuple):
     read: dict[str, Loaded[Any]]
     tips: list[Pending]
     changes: Changes
+    after: dict[str, Loaded[Any]]
     refusal: Refused | None
+    fault: Exception | None
 
 
 class Decider:
@@ -195,17 +198,26 @@ class Decider:
         """
         caught_up: dict[str, int] = {}
         outcome: Outcome | None = None
+        fault: Exception | None = None
         for _ in range(DECIDE_ATTEMPTS_MAX):
             if command.is_repeatable and command.id in self._commands:
                 outcome = yield from self._repeat(command)
             if outcome is None:
-                decided = yield from self._decide(command)
-                if decided.changes:
+                decided = yield from self._decide(command, caught_up)
+                fault = decided.fault
+                if fault is not None:
+                    yield from self._forget(decided)
+                elif decided.changes:
+                    if only_read := [one for one in _only_read(decided) if one not in caught_up]:
+                        yield from self._stands(decided, only_read, caught_up)
+                        continue  # time has passed: decided again, and then handed in at once
                     outcome = yield from self._record(command, decided)
-                elif (yield from self._stands(decided, caught_up)):
+                elif (yield from self._stands(decided, list(decided.read), caught_up)):
                     outcome = yield from self._answer(command, decided)
             if outcome is not None:
                 return outcome
+        if fault is not None:
+            raise fault
         raise Unavailable("others have changed the same account first, too often")
 
     def recorded(self, stream: str) -> Loaded[Any] | None:
@@ -243,7 +255,7 @@ class Decider:
 
     # --- deciding ---------------------------------------------------------------------------------
 
-    def _decide(self, command: Command) -> Generator[Call, Any, _Decided]:
+    def _decide(self, command: Command, caught_up: dict[str, int]) -> Generator[Call, Any, _Decided]:
         """Runs the decision, in one go, on states that are all at hand."""
         for _ in range(READS_MAX):
             missing = self._missing(clock.STREAM)
@@ -256,6 +268,7 @@ class Decider:
             load = partial(self._journal.load, fold_of(stream), stream, self.recorded(stream))
             loaded = yield Call(load)
             self._learn(stream, loaded)
+            caught_up[stream] = loaded.version
         raise Unavailable("the states of a decision do not stay in the cache")
 
     def _decided(self, command: Command) -> _Decided | str:
@@ -264,7 +277,7 @@ class Decider:
         read: dict[str, Loaded[Any]] = {}
         tips: dict[int, Pending] = {}
         decision = command.decide(scene)
-        refusal, changes = None, []
+        refusal, fault, changes, after = None, None, [], {}
         try:
             stream = next(decision)
             while True:
@@ -281,7 +294,13 @@ class Decider:
             changes = done.value
         except Refused as error:
             refusal = error
-        return _Decided(scene, read, list(tips.values()), changes, refusal)
+        except Exception as error:  # noqa: BLE001  states of different moments can be at odds
+            fault = error
+        try:
+            after = {stream: _after(stream, facts, read, scene.at_us) for stream, facts in changes}
+        except Exception as error:  # noqa: BLE001  the same
+            fault = error
+        return _Decided(scene, read, list(tips.values()), changes, after, refusal, fault)
 
     def _missing(self, stream: str) -> str | None:
         """The stream, if it is not known, or not well enough."""
@@ -306,6 +325,14 @@ class Decider:
         if len(self._entries) > STATES_CACHED_MAX:
             self._entries.popitem(last=False)
 
+    def _forget(self, decided: _Decided) -> Generator[Wait, Any, None]:
+        """Has all that was read read anew."""
+        if decided.tips:
+            yield Wait(decided.tips)
+        for stream in decided.read:
+            if self.recorded(stream) is not None:
+                del self._entries[stream]
+
     # --- recording --------------------------------------------------------------------------------
 
     def _submit(self, command: Command, decided: _Decided) -> Pending:
@@ -321,14 +348,11 @@ class Decider:
             command.reason,
         )
         pending = Pending(command, envelope)
-        appends = []
-        for stream, facts in decided.changes:
-            state, version, _ = decided.read.get(stream, Loaded())
-            evolve = fold_of(stream).evolve
-            appends.append(StreamAppend(stream, version, facts))
-            for fact in facts:
-                state = evolve(state, fact)
-            pending.after[stream] = Loaded(state, version + len(facts), at_us)
+        pending.after = decided.after
+        appends = [
+            StreamAppend(stream, decided.after[stream].version - len(facts), facts)
+            for stream, facts in decided.changes
+        ]
         pending.append, pending.facts = self._journal.submit(
             appends,
             envelope,
@@ -372,8 +396,10 @@ class Decider:
         head = yield Call(lambda: self._journal.head)
         return Outcome(states, (), is_repeat=False, offset=head)
 
-    def _stands(self, decided: _Decided, caught_up: dict[str, int]) -> Generator[Call | Wait, Any, bool]:
-        """Whether what was decided without new facts is true of the journal.
+    def _stands(
+        self, decided: _Decided, streams: Sequence[str], caught_up: dict[str, int]
+    ) -> Generator[Call | Wait, Any, bool]:
+        """Whether what was decided is true of the journal, as far as these streams go.
 
         All that it rests on must be recorded, and no state older than the journal was after the command
         came (`caught_up`: stream -> version it had then).
@@ -382,12 +408,12 @@ class Decider:
             yield Wait(decided.tips)
             if any(tip.has_failed for tip in decided.tips):
                 return False
-        unseen = [stream for stream in decided.read if stream not in caught_up]
+        unseen = [stream for stream in streams if stream not in caught_up]
         if unseen:
             for stream, loaded in (yield Call(partial(self._loaded, unseen, decided.read))):
                 self._learn(stream, loaded)
                 caught_up[stream] = loaded.version
-        return all(loaded.version >= caught_up[stream] for stream, loaded in decided.read.items())
+        return all(decided.read[stream].version >= caught_up[stream] for stream in streams)
 
     def _loaded(
         self, streams: Iterable[str], known: Mapping[str, Loaded[Any]]
@@ -426,3 +452,20 @@ class Decider:
             for stream, version in versions.items()
         }
         return facts, states
+
+
+def _after(
+    stream: str, facts: Sequence[Fact], read: Mapping[str, Loaded[Any]], at_us: int
+) -> Loaded[Any]:
+    """A stream as it is after these facts. Raises UnknownFact for one that cannot follow."""
+    state, version, _ = read.get(stream, Loaded())
+    evolve = fold_of(stream).evolve
+    for fact in facts:
+        state = evolve(state, fact)
+    return Loaded(state, version + len(facts), at_us)
+
+
+def _only_read(decided: _Decided) -> list[str]:
+    """The streams that were read and are not changed, but for those that may be a little old."""
+    changed = {stream for stream, _ in decided.changes}
+    return [one for one in decided.read if one not in changed and prefix_of(one) not in REFERENCE]

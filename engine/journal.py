@@ -17,7 +17,6 @@ from hashlib import sha256
 from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
-import sqlalchemy as sa
 from eventsourcing.application import Application
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent, Tracking, Transcoder
 
@@ -311,23 +310,16 @@ class Journal(Application[str]):
 
     def _snapshot(self, fold: Fold[S], stream: str) -> Loaded[S] | None:
         """The stored state of a stream, if there is one of this shape that its fact vouches for."""
-        table = self.datastore.tables.snapshots
-        query = (
-            sa.select(table.c.version, table.c.body)
-            .where(table.c.stream == stream, table.c.name == f"{fold.name}@{fold.shape}")
-            .order_by(table.c.version.desc())
-            .limit(1)
-        )
-        with self.datastore.store.reading() as connection:
-            row = connection.execute(query).first()
-        if row is None:
+        kept = self.datastore.pages.snapshot(stream, f"{fold.name}@{fold.shape}")
+        if kept is None:
             return None
-        rows = self.datastore.pages.stream(stream, after=row.version - 1, upto=row.version)
-        seal, packed = row.body[:_SEAL_BYTES], row.body[_SEAL_BYTES:]
+        version, body = kept
+        rows = self.datastore.pages.stream(stream, after=version - 1, upto=version)
+        seal, packed = body[:_SEAL_BYTES], body[_SEAL_BYTES:]
         if not rows or seal != _seal(_digest(rows[0]), packed):
             return None
         state = self.codec.unpack_state(packed, fold.kind)
-        return Loaded(state, row.version, self._decoded(rows)[0].envelope.at_us)
+        return Loaded(state, version, self._decoded(rows)[0].envelope.at_us)
 
     def keep_state(self, fold: Fold[S], stream: str, loaded: Loaded[S]) -> None:
         """Keeps a state of `load`, so that loading it again need not read what it was folded from."""

@@ -57,6 +57,19 @@ class Leases:
         """Gives the lease back, so that the next holder need not wait."""
         self._update(lease, {"holder": None})
 
+    def release_dead(self, is_dead: Callable[[str], bool]) -> None:
+        """Gives back the leases of holders who, the caller knows, are gone, so that nobody waits.
+
+        If he errs, the holder is replaced, as one that was silent for too long.
+        """
+        columns = self._table.c
+        query = sa.select(columns.name, columns.epoch, columns.holder).where(columns.holder.is_not(None))
+        with self._store.reading() as connection:
+            rows = connection.execute(query).all()
+        for name, epoch, holder in rows:
+            if is_dead(holder):
+                self.release(Lease(name, epoch))
+
     def _create(self, name: str) -> Lease | None:
         row = {"name": name, "holder": self._holder, "epoch": 1, "beat": 0}
         try:

@@ -205,6 +205,8 @@ TENANTS_CACHED_MAX: Final = 50_000
 """Orders whose tenant a follower remembers: a few megabytes, and looked up again beyond."""
 EXECUTION_BATCH: Final = 256
 """Orders worked through at once: one commit for all, and a stop or a beat comes soon after."""
+BURST_MIN: Final = 4
+"""The same where another process keeps writing to the account: so few fit between two commits."""
 VENUE_REPORTS: Final = 1_000
 """Reports fetched from a venue at once."""
 VENUE_POLL_S: Final = 0.05
@@ -220,7 +222,7 @@ SETTLE_S: Final = 0.1
 SETTLE_BATCH: Final = 256
 """Trades settled at once, as `EXECUTION_BATCH`."""
 FAULTS_SHOWN_MAX: Final = 1_000
-"""Orders whose fault a follower shows by name; beyond, the log has them."""
+"""Orders whose fault a follower shows by name; beyond, the log says that there are more."""
 SANDBOX_REST_DAYS: Final = 40
 """Business days without any other fact after which the sandbox's clock waits for one: settlement takes
 30 at most, and one day every ten seconds would be 24 years by the end of a night."""
@@ -236,3 +238,5 @@ PRICE_MAX_AGE_US: Final = 15 * 60 * 1_000_000
 """An order that finds an older price waits for a new one."""
 SANDBOX_PRICE_MAX_AGE_US: Final = 24 * 3600 * 1_000_000
 """A sandbox has nobody who sends prices all day."""
+SANDBOX_PRICES_LOOK_S: Final = 600.0
+"""How often a sandbox looks whether its own prices grow old: they are good for a day."""

@@ -42,6 +42,10 @@ class Pages:
             f"SELECT {_COLUMNS} FROM {journal} WHERE position >= ? AND position <= ?"
             " ORDER BY position LIMIT ?"
         )
+        self._snapshot_sql = (
+            f"SELECT version, body FROM {tables.snapshots.name} WHERE stream = ? AND name = ?"
+            " ORDER BY version DESC LIMIT 1"
+        )
         self._command_sql = f"SELECT position FROM {journal} WHERE command = ?"
         # Facts that do not follow one another bring the digest before them along.
         self._scattered_sql = (
@@ -141,6 +145,11 @@ class Pages:
             where += " LIMIT ?"
             values.append(limit)
         return self._scattered(where, values)
+
+    def snapshot(self, stream: str, name: str) -> tuple[int, bytes] | None:
+        """Version and body of the newest snapshot of that name, if there is one."""
+        rows = self._store.query(self._snapshot_sql, (stream, name))
+        return (rows[0][0], bytes(rows[0][1])) if rows else None
 
     def position_of(self, command: bytes) -> int | None:
         """Where the first fact of a command stands, if it has been recorded."""

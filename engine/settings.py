@@ -33,7 +33,15 @@ class Settings:
     data: Path
     journal_url: str = field(repr=False)
     master_key: str | None = field(default=None, repr=False)
-    views_url: str = field(default="", repr=False)
+    given_views_url: str | None = field(default=None, repr=False)
+
+    @property
+    def views_url(self) -> str:
+        """The views' database: a file of its own beside a journal in SQLite, else the journal's."""
+        beside = f"sqlite:///{self.data}/views.db"
+        return self.given_views_url or (
+            beside if self.journal_url.startswith("sqlite") else self.journal_url
+        )
 
     @property
     def key_file(self) -> Path:
@@ -55,12 +63,11 @@ def read_settings(
     if url is None and "?" in str(directory):
         raise BadSettings("a data directory with ? in its name cannot be part of a database URL")
     url = url or f"sqlite:///{directory}/journal.db"
-    beside = f"sqlite:///{directory}/views.db" if url.startswith("sqlite") else url
     return Settings(
         data=directory,
         journal_url=url,
         master_key=environ.get(MASTER_KEY) or None,
-        views_url=_given("--views-url", views_url, environ.get(VIEWS_URL)) or beside,
+        given_views_url=_given("--views-url", views_url, environ.get(VIEWS_URL)),
     )
 
 

@@ -145,7 +145,9 @@ class Background:
 class _OneLine(logging.Formatter):
     """A line for each event, also for one with a traceback. Times in UTC."""
 
-    converter = time.gmtime
+    def __init__(self, form: str) -> None:
+        super().__init__(form, datefmt="%Y-%m-%dT%H:%M:%S")
+        self.converter = time.gmtime
 
     def format(self, record: logging.LogRecord) -> str:
         """The event; line ends inside it become ` | `."""
@@ -156,10 +158,7 @@ def log_to_stderr(name: str) -> None:
     """Sends our events to standard error, and of other packages what needs attention."""
     handler = logging.StreamHandler()
     handler.setFormatter(
-        _OneLine(
-            f"%(asctime)s.%(msecs)03dZ %(levelname)-7s {name}[%(process)d] %(name)s: %(message)s",
-            datefmt="%Y-%m-%dT%H:%M:%S",
-        )
+        _OneLine(f"%(asctime)s.%(msecs)03dZ %(levelname)-7s {name}[%(process)d] %(name)s: %(message)s")
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for package in ("engine", "projections", "api", "order_engine"):

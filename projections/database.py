@@ -11,9 +11,10 @@ All of it can be made again from the journal at any time.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -23,12 +24,16 @@ from engine.errors import StaleOffset, ViewBehind, ViewQuarantined
 from engine.limits import QUARANTINED_SHOWN_MAX, VIEW_POLL_S
 from projections import folds
 from projections.registry import VIEWS
-from projections.tables import Table
+from projections.tables import MARKS, Table
 from projections.view import View
 
 CHECKPOINTS: Final = Table(
-    "view_checkpoints", {"view": "text", "shape": "text", "reached": "integer"}, "view", {}
+    "view_checkpoints",
+    {"view": "text", "shape": "text", "reached": "integer", "rebuilt_to": "integer"},
+    "view",
+    {},
 )
+"""`rebuilt_to` is where a view stood when it was emptied: nobody reads it before it is there again."""
 QUARANTINE: Final = Table(
     "view_quarantine",
     {
@@ -50,7 +55,14 @@ FOLDS: Final = Table(
     {},
 )
 META: Final = Table("view_meta", {"word": "text", "value": "text"}, "word", {})
-_ADVISORY_LOCK: Final = 0x7669_6577_73  # "views"; serialises the creation of tables on PostgreSQL
+_ADVISORY_LOCK: Final = 0x7669_6577_73  # "views"; held by whoever writes them on PostgreSQL
+
+
+_CHECK: Final = """
+    SELECT reached, rebuilt_to, stream, account, tenant, bad_offset
+    FROM view_checkpoints AS checkpoint
+    LEFT JOIN view_quarantine AS waiting ON waiting.view = checkpoint.view
+    WHERE checkpoint.view = ? ORDER BY bad_offset LIMIT ?"""
 
 
 class Quarantined(NamedTuple):
@@ -75,8 +87,7 @@ class Views:
         self.views: Mapping[str, View] = {view.name: view for view in views}
         self.store = open_store(url, is_disposable=True)
         make_directory_for(self.store)
-        with self.store.writing() as connection:
-            self._lock_schema(connection)
+        with self.writing() as connection:
             for table in (CHECKPOINTS, QUARANTINE, FOLDS, META):
                 _create(connection, table)
             rows = connection.exec_driver_sql("SELECT view, shape FROM view_checkpoints")
@@ -128,40 +139,57 @@ class Views:
         """Raises ViewQuarantined if any stream in quarantine is, or belongs to, one of `ids`.
 
         An id is a stream, an account or a tenant; with none given any such stream counts.
+        Raises ViewBehind for a view that is being rebuilt: it would show a past that nobody asked for.
         """
-        waiting = self.quarantined(view)
-        for one in waiting:
-            owners = {one.stream, one.account, one.tenant}
-            if not ids or owners.intersection(ids) or len(waiting) == QUARANTINED_SHOWN_MAX:
+        rows = self.query(_CHECK, (view, QUARANTINED_SHOWN_MAX))
+        for reached, rebuilt_to, stream, account, tenant, bad_offset in rows:
+            if reached < rebuilt_to:
+                raise ViewBehind(f"{view} is being rebuilt", view=view, offset=reached)
+            if stream is None:
+                return
+            if not ids or {stream, account, tenant} & {*ids} or len(rows) == QUARANTINED_SHOWN_MAX:
                 raise ViewQuarantined(
-                    f"{view} could not fold the fact at offset {one.bad_offset}",
+                    f"{view} could not fold the fact at offset {bad_offset}",
                     view=view,
-                    stream=one.stream,
-                    offset=one.bad_offset,
+                    stream=stream,
+                    offset=bad_offset,
                 )
 
     # --- writing ----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A write transaction, one at a time in the whole database.
+
+        A page takes its checkpoints and then its tables, emptying a view the other way round: without
+        this PostgreSQL would find them in each other's way.
+        """
+        with self.store.writing() as connection:
+            if self.store.dialect == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+            yield connection
 
     def move(self, connection: sa.Connection, views: Collection[str], start: int, end: int) -> None:
         """Moves the checkpoints of `views` from `start` to `end`, inside the caller's transaction.
 
         Raises StaleOffset if any of them stands elsewhere, or its tables have another shape by now.
         """
-        statement = sa.text(
-            "UPDATE view_checkpoints SET reached = :end"
-            " WHERE view = :view AND shape = :shape AND reached = :start"
-        )
-        for name in sorted(views):
-            values = {"end": end, "start": start, "view": name, "shape": _shape(self.views[name])}
-            if connection.execute(statement, values).rowcount != 1:
-                raise StaleOffset(f"{name} is not at {start} any more", view=name)
+        mark = MARKS[connection.dialect.name]
+        ours = " OR ".join([f"(view = {mark} AND shape = {mark})"] * len(views))
+        statement = f"UPDATE view_checkpoints SET reached = {mark} WHERE reached = {mark} AND ({ours})"
+        names = [word for name in views for word in (name, _shape(self.views[name]))]
+        moved = connection.exec_driver_sql(statement, (end, start, *names)).rowcount
+        if moved != len(views):
+            raise StaleOffset(f"{len(views) - moved} views are not at {start} any more")
 
     def belong_to(self, journal_id: str) -> None:
         """Empties all views, should they be another journal's."""
-        if self.query("SELECT value FROM view_meta WHERE word = 'journal_id'") == [(journal_id,)]:
+        statement = "SELECT value FROM view_meta WHERE word = 'journal_id'"
+        if self.query(statement) == [(journal_id,)]:
             return
-        with self.store.writing() as connection:
-            self._lock_schema(connection)
+        with self.writing() as connection:
+            if connection.exec_driver_sql(statement).scalar() == journal_id:
+                return  # another process was quicker, and may have gone on
             for view in self.views.values():
                 self._empty(connection, view)
             connection.exec_driver_sql("DELETE FROM view_folds")
@@ -169,23 +197,29 @@ class Views:
 
     def reset(self, name: str) -> None:
         """Empties a view, so that it is folded again from the first fact. Raises KeyError."""
-        with self.store.writing() as connection:
-            self._lock_schema(connection)
+        with self.writing() as connection:
             self._empty(connection, self.views[name])
 
-    def _lock_schema(self, connection: sa.Connection) -> None:
-        if self.store.dialect == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+    def expect(self, head: int) -> None:
+        """Has nobody read the views that stand at 0 before they have come to `head`."""
+        with self.writing() as connection:
+            mark = MARKS[connection.dialect.name]
+            connection.exec_driver_sql(
+                f"UPDATE view_checkpoints SET rebuilt_to = {mark} WHERE reached = 0", (head,)
+            )
 
     @staticmethod
     def _empty(connection: sa.Connection, view: View) -> None:
         for table in view.tables:
             connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table.name}")
             _create(connection, table)
-        connection.execute(
-            sa.text("DELETE FROM view_quarantine WHERE view = :view"), {"view": view.name}
-        )
-        CHECKPOINTS.write(connection, [(view.name, _shape(view), 0)])
+        of_view = {"view": view.name}
+        connection.execute(sa.text("DELETE FROM view_quarantine WHERE view = :view"), of_view)
+        reached = connection.execute(
+            sa.text("SELECT reached, rebuilt_to FROM view_checkpoints WHERE view = :view"),
+            of_view,
+        ).first()
+        CHECKPOINTS.write(connection, [(view.name, _shape(view), 0, max(reached or (0, 0)))])
 
 
 def quarantine_key(view: str, stream: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from engine.errors import JournalDamaged, StaleOffset
+from engine.errors import JournalDamaged, StaleOffset, Unrecordable
 from engine.fact import Recorded
 from engine.journal import Journal
 from engine.limits import FAULT_CHARACTERS_MAX, SNAPSHOT_EVERY, STATES_CACHED_MAX, VIEW_PAGE_FACTS
@@ -23,12 +23,12 @@ from projections.tables import Row, Table
 from projections.view import PageRows, View
 
 
-class _CannotRender(Exception):
-    """A row cannot be made of its subject; which fact is to blame, a smaller page will tell."""
+class _CannotWrite(Exception):
+    """A row cannot be made, or not be stored. Which fact is to blame, a smaller page will tell."""
 
-    def __init__(self, view: View, error: Exception) -> None:
+    def __init__(self, views: Sequence[View], error: Exception) -> None:
         super().__init__(f"{type(error).__name__}: {error}")
-        self.view = view
+        self.views = views
 
 
 @dataclass
@@ -60,14 +60,14 @@ class _Page:
         self.faults: dict[tuple[str, str], Row] = {}
         self._views = views
         self._quarantined = quarantined
-        self._readers: dict[str, tuple[View, ...]] = {
+        self._fed: dict[str, tuple[View, ...]] = {
             prefix: tuple(view for view in views if prefix in view.streams) for prefix in PREFIXES
         }
 
     def views_of(self, recorded: Recorded) -> tuple[View, ...]:
         """Views that a stream feeds, but for those that have it in quarantine."""
         stream = recorded.stream
-        views = self._readers.get(stream[:3], ())
+        views = self._fed.get(stream[:3], ())
         if not self._quarantined and not self.faults:
             return views
         waiting = (self._quarantined, self.faults)
@@ -89,7 +89,7 @@ class _Page:
         )
 
     def rendered(self) -> list[_Write]:
-        """All rows of the page. Raises _CannotRender."""
+        """All rows of the page. Raises _CannotWrite."""
         writes = []
         for view in self._views:
             page = self.rows[view.name]
@@ -102,7 +102,7 @@ class _Page:
                         else:
                             write.kept.append(row())
                 except Exception as error:
-                    raise _CannotRender(view, error) from error
+                    raise _CannotWrite([view], error) from error
                 writes.append(write)
         return writes
 
@@ -179,6 +179,8 @@ class Runner:
                 self._views.reset(name)
             start = offset if offset <= head else 0
             lanes.setdefault(start, _Lane(start, [])).views.append(self._views.views[name])
+        if 0 in lanes:  # emptied, or new beside a journal that is not
+            self._views.expect(head)
         self._lanes = sorted(lanes.values(), key=lambda lane: -lane.offset)
         rows = self._views.query("SELECT view, stream FROM view_quarantine")
         self._quarantined = set(rows)
@@ -200,33 +202,31 @@ class Runner:
 
     def _advance(self, lane: _Lane) -> bool:
         facts = self._journal.read(lane.offset, self._room(lane))
-        while facts:
-            page = self._fold(lane, facts)
+        if not facts:
+            return False
+        blamed: list[_CannotWrite] = []
+        while True:
+            page = self._fold(lane, facts, blamed)
             try:
                 self._write(lane, page, facts)
-            except _CannotRender as error:
+                break
+            except _CannotWrite as error:
                 if len(facts) > 1:
                     facts = facts[: len(facts) // 2]
-                    continue
-                page = self._fold(lane, facts, blamed=error)
-                self._write(lane, page, facts)
-            lane.offset = facts[-1].offset
-            self._keep(lane, page)
-            return True
-        return False
+                else:
+                    blamed.append(error)
+        lane.offset = facts[-1].offset
+        self._keep(lane, page)
+        return True
 
     # --- folding ----------------------------------------------------------------------------------
 
-    def _fold(
-        self,
-        lane: _Lane,
-        facts: Sequence[Recorded],
-        blamed: _CannotRender | None = None,
-    ) -> _Page:
-        """What a page of facts comes to, in memory. One view leaves out a page that is `blamed`."""
+    def _fold(self, lane: _Lane, facts: Sequence[Recorded], blamed: Sequence[_CannotWrite]) -> _Page:
+        """What a page of facts comes to, in memory. `blamed`: views that leave out its only fact."""
         page = _Page(lane.views, self._quarantined)
-        if blamed:
-            page.quarantine(blamed.view, facts[0], lane.states.get(facts[0].stream), blamed)
+        for error in blamed:
+            for view in error.views:
+                page.quarantine(view, facts[0], lane.states.get(facts[0].stream), error)
         for recorded in facts:
             views = page.views_of(recorded)
             if views:
@@ -272,11 +272,19 @@ class Runner:
     # --- writing ----------------------------------------------------------------------------------
 
     def _write(self, lane: _Lane, page: _Page, facts: Sequence[Recorded]) -> None:
-        """Writes a page in one transaction. Raises _CannotRender before it, StaleOffset from it."""
+        """Writes a page in one transaction. Raises StaleOffset, _CannotWrite."""
         writes = page.rendered()
-        with self._views.store.writing() as connection:
-            names = [view.name for view in lane.views]
-            self._views.move(connection, names, lane.offset, facts[-1].offset)
+        try:
+            self._write_all(lane, page, facts[-1].offset, writes)
+        except Unrecordable as error:  # e.g. a NUL, which PostgreSQL has no room for in its text
+            raise _CannotWrite(page.views_of(facts[0]), error) from error
+
+    def _write_all(self, lane: _Lane, page: _Page, end: int, writes: Sequence[_Write]) -> None:
+        with self._views.writing() as connection:
+            self._views.move(connection, [view.name for view in lane.views], lane.offset, end)
+            waiting = connection.exec_driver_sql("SELECT view, stream FROM view_quarantine")
+            if set(waiting.tuples()) != self._quarantined:
+                raise StaleOffset("a stream has come into quarantine, or out of it, meanwhile")
             for write in writes:
                 write.table.write(connection, write.kept)
                 write.table.remove(connection, write.gone)
@@ -299,8 +307,8 @@ class Runner:
             lane.states.pop(stream, None)
             if not folds.is_over(after.state):
                 lane.states[stream] = after
-        for stream in list(lane.states)[: max(0, len(lane.states) - STATES_CACHED_MAX)]:
-            del lane.states[stream]
+        while len(lane.states) > STATES_CACHED_MAX:
+            del lane.states[next(iter(lane.states))]
 
     # --- quarantine -------------------------------------------------------------------------------
 
@@ -317,11 +325,11 @@ class Runner:
             self._fold_one(_Lane(offset, [view]), page, recorded, [view])
         try:
             writes = page.rendered()
-        except _CannotRender:
+        except _CannotWrite:
             return False
         if page.faults:
             return False
-        with self._views.store.writing() as connection:
+        with self._views.writing() as connection:
             self._views.move(connection, [name], offset, offset)
             for write in writes:  # rows from before the bad fact are there already
                 write.table.write(connection, [*write.kept, *write.added])

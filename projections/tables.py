@@ -21,6 +21,8 @@ _TYPES: Final = {
     "sqlite": {"integer": "INTEGER", "text": "TEXT", "bytes": "BLOB"},
     "postgresql": {"integer": "bigint", "text": 'text COLLATE "C"', "bytes": "bytea"},
 }
+MARKS: Final = {"sqlite": "?", "postgresql": "%s"}
+"""How each driver marks the place of a value."""
 _ARRAYS: Final = {"integer": "bigint[]", "text": "text[]", "bytes": "bytea[]"}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
 import sqlalchemy as sa
 
 from api.app import App, create_app
@@ -43,15 +44,19 @@ class Engine:
     runner: Runner
     desk: Desk
     clients: list[Client] = field(default_factory=list)
+    tenant: str = "acme"
+    """Whose clients are made: each test has a tenant of its own, and so an empty house."""
 
     def connect(self, headers: Mapping[str, str] | None = None) -> Client:
         """A connection of its own, closed at the end."""
         self.clients.append(Client(self.server.port, headers))
         return self.clients[-1]
 
-    def client(self, *scopes: str, tenant: str = "acme") -> Client:
+    def client(self, *scopes: str, tenant: str = "") -> Client:
         """A new client of a tenant, with a token got over HTTP."""
-        made = self.services.clients.create(tenant, scopes or ("read", "trade", "operate", "admin"))
+        made = self.services.clients.create(
+            tenant or self.tenant, scopes or ("read", "trade", "operate", "admin")
+        )
         return self.connect({"Authorization": f"Bearer {self.token(made)}"})
 
     def token(self, made: NewClient) -> str:
@@ -63,13 +68,18 @@ class Engine:
         assert reply.status == 200, reply.body
         return str(reply.json["access_token"])
 
+    def disconnect(self) -> None:
+        """Ends all clients' connections."""
+        while self.clients:
+            self.clients.pop().close()
+
     def project(self) -> None:
         """Brings the views up to the journal."""
         self.runner.catch_up()
 
     def act(self, decide: Any, **words: Any) -> None:
         """A follower's command."""
-        self.desk.do(Command(partial(decide, **words), "acme", "follower"))
+        self.desk.do(Command(partial(decide, **words), self.tenant, "follower"))
 
     def execute(self, order: str, parts: Sequence[str], price: str = "100") -> None:
         """The venue's work: the order is executed in these quantities, and ended."""
@@ -115,9 +125,26 @@ def running(
             try:
                 yield engine
             finally:
-                for client in engine.clients:
-                    client.close()
+                engine.disconnect()
     views.close()
+
+
+@contextmanager
+def shared(request: pytest.FixtureRequest, folders: pytest.TempPathFactory) -> Iterator[Engine]:
+    """An engine for the tests of a module, on the database that `request` is parametrized with."""
+    folder = folders.mktemp("engine")
+    url = f"sqlite:///{folder}/journal.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_server").create_database()
+    with running(url, folder) as engine:
+        yield engine
+
+
+def of_new_tenant(engine: Engine) -> Iterator[Engine]:
+    """The same engine for one test, which is alone with a tenant."""
+    engine.tenant = f"tenant-{len(engine.services.tokens._verified)}-{engine.journal.head}"
+    yield engine
+    engine.disconnect()
 
 
 INSTRUMENT = "/instruments/ins_bond"
@@ -133,7 +160,7 @@ def ok(reply: Reply, status: int = 200) -> Any:
 
 def a_market(client: Client, price: str = "100") -> None:
     """One bond with a price."""
-    ok(client.send("PUT", INSTRUMENT, TERMS), 201)
+    assert client.send("PUT", INSTRUMENT, TERMS).status in {200, 201}
     ok(client.post("/prices", [{"symbol": "KE2024A", "bid": price, "ask": price}]), 201)
 
 

@@ -100,6 +100,35 @@ def test_a_change_elsewhere_is_seen_before_it_is_refused(shop: Shop, other: Shop
         shop.do(commands.request_cancel, tenant=TENANT, account=account, order=order)
 
 
+def test_a_report_is_judged_by_the_order_as_it_is(shop: Shop, other: Shop) -> None:
+    account = shop.open()
+    order = shop.buy(account)
+    other.report(order, "too soon", "ended")
+    shop.start(order)
+    trade = {"price": Decimal(100), "quantity": Decimal("0.50")}
+    other.report(order, "x", "trade", **trade)
+    assert [trade.terms.execution_reference for trade in other.desk.state(order).trades] == ["x"]
+
+
+def test_a_deposit_is_judged_by_the_account_as_it_is(shop: Shop, other: Shop) -> None:
+    account = shop.open()
+    other.buy(account)
+    words = {"tenant": TENANT, "account": account}
+    shop.do(commands.change_account, status="suspended", flags={}, **words)
+    with pytest.raises(Refused) as refused:
+        other.deposit(account, "1.00")
+    assert refused.value.code == "deposit_forbidden"
+
+
+def test_an_order_may_know_more_than_a_cached_account(shop: Shop, other: Shop) -> None:
+    account = shop.open()
+    order = shop.buy(account)
+    other.buy(account)
+    shop.execute(order)
+    other.settle(order)
+    assert other.desk.state(order).status == "settled"
+
+
 def test_other_tenants_see_nothing(shop: Shop) -> None:
     account = shop.open()
     order = shop.buy(account)

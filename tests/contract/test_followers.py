@@ -6,19 +6,24 @@ until the venue has been asked, and a contradiction is parked with nothing booke
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
 
 from engine import commands, ticker
+from engine.acting import Burst
+from engine.cli_roles import is_dead, new_holder
 from engine.clock import ClockAdvanced
-from engine.desk import Desk
+from engine.desk import Decision, Desk, Outcome, Scene
 from engine.errors import BadSettings
 from engine.follow import Follower, Watch
-from engine.limits import BODY_BYTES_MAX, LEASE_S, SANDBOX_REST_DAYS
+from engine.limits import BODY_BYTES_MAX, BURST_MIN, LEASE_S, SANDBOX_REST_DAYS
 from engine.order import ExecutionStarted
 from engine.pricing import Price
 from engine.report import Report
@@ -217,6 +222,19 @@ def test_f11_contradictions_are_parked_and_repeats_do_nothing(works: Works) -> N
     assert executing.status().faults == {}
 
 
+def test_f11_a_reference_used_for_two_orders_has_one_effect_and_shows(works: Works) -> None:
+    account = works.shop.open()
+    first, second = works.shop.buy(account), works.shop.buy(account)
+    venue = ScriptedVenue()
+    executing = works.execution(venue, sets=NOTHING)
+    works.run(executing, turns=2)
+    venue.say(trade(first), trade(second), said(second, "x2", "ended"))
+    works.run(executing)
+    assert [len(works.order(one).trades) for one in (first, second)] == [1, 0]
+    assert works.order(second).status == "executing"  # not closed without what may be its trade
+    assert list(executing.status().faults) == [second]
+
+
 def test_f11_a_fill_after_a_confirmed_cancel_is_parked(works: Works) -> None:
     account = works.shop.open()
     bought = works.shop.buy(account)
@@ -402,6 +420,25 @@ def test_it_starts_over_with_back_off_and_gives_others_a_chance(on_sqlite: Works
     assert (executing.state, executing.status().error) == ("running", None)
 
 
+def test_the_lease_of_a_process_that_is_known_to_be_gone_is_free(on_sqlite: Works) -> None:
+    works = on_sqlite
+    mine, other = works.leases(new_holder()), works.leases("elsewhere:1:ab")
+    for name, leases in (("execution", mine), ("settlement", other)):
+        assert leases.take(name)
+    gone = re.sub(r":\d+:", f":{_pid_of_nobody()}:", new_holder())
+    assert works.leases(gone).take("sandbox-day")
+    third = works.leases("three")
+    third.release_dead(is_dead)
+    names = ("execution", "settlement", "sandbox-day")
+    assert [name for name in names if third.take(name)] == ["sandbox-day"]
+
+
+def _pid_of_nobody() -> int:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
 def test_the_database_shows_how_followers_are(works: Works) -> None:
     watch = Watch(works.journal.datastore, ["execution", "settlement"], works.clock)
     assert [(one.holder, one.is_held, one.behind) for one in watch.look()] == [(None, False, None)] * 2
@@ -416,6 +453,24 @@ def test_the_database_shows_how_followers_are(works: Works) -> None:
     assert watch.look()[0].is_held is True
     executing.end()
     assert watch.look()[0].holder is None
+
+
+def test_who_is_overtaken_each_time_tries_with_less_at_once(on_sqlite: Works) -> None:
+    shop = on_sqlite.shop
+    account = shop.open("100000.00")
+    rival = Desk(shop.journal, now_us=shop.now_us)
+    burst = Burst(shop.desk)
+
+    def overtaken(decide: Any, scene: Scene) -> Decision:
+        changes = yield from decide(scene)
+        if burst.size > BURST_MIN:
+            rival.do(shop.buying(account, "10.00"))
+        return changes
+
+    wishes = [shop.buying(account) for _ in range(3)]
+    hindered = [msgspec.structs.replace(one, decide=partial(overtaken, one.decide)) for one in wishes]
+    outcomes = burst.do_all(hindered, lambda: None)
+    assert [len(one.facts) for one in outcomes if isinstance(one, Outcome)] == [2, 2, 2]
 
 
 # --- settlement and the clock ---------------------------------------------------------------------

@@ -6,7 +6,10 @@ import asyncio
 import json
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
+from random import Random
 from typing import Any
 
 import msgspec
@@ -17,6 +20,17 @@ from api.app import App, create_app
 from api.call import Answer, Call, Route
 from api.connection import Timing
 from api.kinds import Field, Rows
+from engine.errors import (
+    JournalDamaged,
+    LeaseLost,
+    OutcomeUnknown,
+    Unavailable,
+    UnknownFact,
+    Unrecordable,
+    VersionConflict,
+    ViewBehind,
+    ViewQuarantined,
+)
 from tests.http_server import Client, Serving, connect, is_closed, read_reply, serving
 
 
@@ -281,6 +295,38 @@ def test_a_bug_says_nothing(client: Client, caplog: pytest.LogCaptureFixture) ->
 HEAD = b"POST /orders/a HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
+FAULTS: dict[type[Exception], tuple[int, str, str | None]] = {
+    Unavailable: (503, "unavailable", "1"),
+    OutcomeUnknown: (503, "unavailable", "1"),
+    VersionConflict: (503, "unavailable", "1"),
+    JournalDamaged: (503, "journal_damaged", "60"),
+    UnknownFact: (503, "journal_damaged", "60"),
+    ViewBehind: (503, "view_behind", "1"),
+    ViewQuarantined: (503, "view_quarantined", "60"),
+    Unrecordable: (500, "server_error", None),
+    LeaseLost: (500, "server_error", None),
+    KeyError: (500, "server_error", None),
+    TimeoutError: (500, "server_error", None),
+    RecursionError: (500, "server_error", None),
+}
+
+
+def test_what_the_machinery_says(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail(call: Call) -> Answer:
+        raise next(kind for kind in FAULTS if kind.__name__ == call.path["kind"])("canary-4711")
+
+    routes = (Route("GET", "/fail/{kind}", fail, None, "Fails."),)
+    with serving(create_app(NO_ENGINE, routes)) as server:
+        client = Client(server.port)
+        for kind, (status, code, retry_after) in FAULTS.items():
+            reply = client.get(f"/fail/{kind.__name__}")
+            assert (reply.status, reply.code) == (status, code), kind
+            assert reply.headers.get("Retry-After") == retry_after
+            assert b"canary" not in reply.body
+        client.close()
+    assert len(caplog.records) == len(FAULTS)
+
+
 RAW = {
     "no HTTP": (b"hello\r\n\r\n", 405),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 405),
@@ -332,6 +378,27 @@ def test_raw(server: Serving, name: str) -> None:
             assert is_closed(stream)
 
 
+def test_mangled_messages_never_break_it() -> None:
+    dice = Random(4711)
+    whole = HEAD + b"Idempotency-Key: k\r\nContent-Length: 75\r\n\r\n" + ORDER
+    statuses = Counter[int]()
+    with serving(an_app(), Timing(message_s=0.05, linger_s=0, drain_idle_s=0.05)) as server:
+        for _ in range(100):
+            mangled = bytearray(whole)
+            for _ in range(dice.randint(1, 4)):
+                place = dice.randrange(len(mangled))
+                piece = bytes(dice.choices(range(256), k=dice.randint(0, 3)))
+                mangled[place : place + dice.randint(0, 3)] = piece
+            with connect(server.port) as stream:
+                stream.sendall(mangled)
+                reply = read_reply(stream)
+            assert reply is not None
+            statuses[reply.status // 100] += 1
+    assert set(statuses) <= {2, 4}, statuses
+    assert statuses[2]
+    assert statuses[4] > 50
+
+
 def test_a_body_of_exactly_the_bound_is_read(client: Client) -> None:
     body = ORDER + b" " * (65_536 - len(ORDER))
     assert client.post("/orders/ord_1", body).status == 200
@@ -347,6 +414,18 @@ def test_expectation_is_met(server: Serving) -> None:
         reply = read_reply(stream)
         assert reply is not None
         assert reply.status == 200
+
+
+@pytest.mark.parametrize("cut", [0, 20, 160])
+def test_who_has_said_all_is_still_answered(hasty_server: Serving, cut: int) -> None:
+    whole = HEAD + b"Content-Length: 75\r\n\r\n" + ORDER
+    with connect(hasty_server.port) as stream:
+        stream.sendall(whole[:-cut] if cut else whole)
+        stream.shutdown(socket.SHUT_WR)
+        reply = read_reply(stream)
+        assert reply is not None
+        assert reply.status == (408 if cut else 200)
+        assert is_closed(stream)
 
 
 def test_pipelined_requests_are_answered_in_order(server: Serving) -> None:
@@ -375,7 +454,7 @@ DRIPPED = {
 
 @pytest.fixture(scope="module")
 def hasty_server() -> Iterator[Serving]:
-    with serving(an_app(), Timing(message_s=0.5, drain_idle_s=0.05)) as running:
+    with serving(an_app(), Timing(message_s=0.5, linger_s=0.1, drain_idle_s=0.05)) as running:
         yield running
 
 
@@ -409,6 +488,30 @@ def test_an_idle_connection_stays(hasty_server: Serving) -> None:
         assert read_reply(dripping) is not None
     assert idle.get("/orders/a").status == 200
     idle.close()
+
+
+def test_a_client_that_takes_no_answer_is_left() -> None:
+    size = 32_000_000
+
+    async def much(call: Call) -> Answer:
+        return Answer(200, b"1" * size)
+
+    routes = (Route("GET", "/much", much, None, "More than any buffer holds."),)
+    timing = Timing(message_s=0.3, drain_idle_s=0.05)
+    with serving(create_app(NO_ENGINE, routes), timing) as server, socket.socket() as stream:
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        stream.settimeout(20)
+        stream.connect(("127.0.0.1", server.port))
+        stream.sendall(b"GET /much HTTP/1.1\r\nHost: a\r\n\r\n")
+        received = stream.recv(10)
+        waited_for = connect(server.port)  # its end shows that the time is over
+        waited_for.sendall(b"GET")
+        assert read_reply(waited_for) is not None
+        waited_for.close()
+        with suppress(ConnectionResetError):
+            while piece := stream.recv(1_000_000):
+                received += piece
+        assert len(received) < size
 
 
 # --- stopping -------------------------------------------------------------------------------------
@@ -449,6 +552,39 @@ def test_stopping_answers_what_was_sent() -> None:
         server.stop()
         with pytest.raises(ConnectionRefusedError):
             connect(server.port)
+
+
+def test_stopping_under_load_drops_nothing() -> None:
+    server = Serving(nullcontext(an_app()), Timing(drain_idle_s=0.05))
+    answered: list[int] = []
+    dropped: list[Exception] = []
+
+    def load() -> None:
+        one = Client(server.port)
+        while True:
+            try:
+                reply = one.get("/orders/a")
+            except ConnectionRefusedError:
+                break  # nothing was sent
+            except Exception as error:
+                dropped.append(error)
+                break
+            answered.append(reply.status)
+            if len(answered) == 200:
+                server.ask_to_stop()
+            if reply.headers.get("Connection") == "close":
+                one.close()
+        one.close()
+
+    threads = [threading.Thread(target=load) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    server.stop()
+    assert dropped == []
+    assert len(answered) >= 200
+    assert set(answered) == {200}
 
 
 def test_stopping_does_not_wait_for_ever() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,19 @@ from typing import Any
 import pytest
 
 from engine import commands
-from tests.http_engine import DAY_US, Engine, a_market, an_account, buying, ok, running, selling
+from projections.runner import Runner
+from tests.http_engine import (
+    DAY_US,
+    Engine,
+    a_market,
+    an_account,
+    buying,
+    of_new_tenant,
+    ok,
+    running,
+    selling,
+    shared,
+)
 from tests.http_server import Client
 
 ORDER_KEYS = [
@@ -22,10 +35,17 @@ ORDER_KEYS = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def engine(journal_url: str, tmp_path: Path) -> Iterator[Engine]:
-    with running(journal_url, tmp_path) as started:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def module_engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
+    with shared(request, tmp_path_factory) as started:
         yield started
+
+
+@pytest.fixture
+def engine(module_engine: Engine) -> Iterator[Engine]:
+    yield from of_new_tenant(module_engine)
 
 
 @pytest.fixture
@@ -129,9 +149,11 @@ def test_refusals_record_nothing_and_are_noted(engine: Engine, client: Client) -
     assert too_much["context"]["available"] == "1000.00"
     operations = engine.services.refusals._insert.table
     with engine.journal.datastore.store.reading() as connection:
-        noted = connection.execute(operations.select().order_by(operations.c.id)).all()
+        noted = connection.execute(
+            operations.select().where(operations.c.account == account).order_by(operations.c.id)
+        ).all()
     assert [row.code for row in noted] == [row[2] for row in REFUSED.values()] + ["insufficient_funds"]
-    assert {(row.account, row.tenant) for row in noted} == {(account, "acme")}
+    assert {(row.account, row.tenant) for row in noted} == {(account, engine.tenant)}
 
 
 def test_an_idempotency_key(engine: Engine, client: Client) -> None:
@@ -156,7 +178,7 @@ def test_an_idempotency_key(engine: Engine, client: Client) -> None:
     poor = an_account(client, cash="")
     refused = client.post(f"/accounts/{poor}/orders", body, Idempotency_Key="k")
     assert refused.code == "insufficient_funds"  # another account, another key
-    assert len(engine.services.personal.find("acme", "client_reference", "mine")) == 1
+    assert len(engine.services.personal.find(engine.tenant, "client_reference", "mine")) == 1
 
 
 def test_one_key_at_once_is_one_order(engine: Engine, client: Client) -> None:
@@ -172,6 +194,40 @@ def test_one_key_at_once_is_one_order(engine: Engine, client: Client) -> None:
         answers = set(threads.map(place, range(40)))
     assert len(answers) == 1
     assert balance(client, account)[1] == "300.00"
+
+
+def test_a_key_outlives_the_process(journal_url: str, tmp_path: Path) -> None:
+    body = buying("100.00", client_reference="mine")
+    with running(journal_url, tmp_path) as engine:
+        client = engine.client()
+        a_market(client)
+        account = an_account(client)
+        first = client.post(f"/accounts/{account}/orders", body, Idempotency_Key="k")
+        assert first.status == 201
+        engine.execute(first.json["id"], ["0.99"])
+    with running(journal_url, tmp_path) as engine:
+        client = engine.client()
+        again = client.post(f"/accounts/{account}/orders", body, Idempotency_Key="k")
+        assert (again.status, again.body) == (201, first.body)
+        assert again.headers["Idempotency-Replayed"] == "true"
+        assert again.headers["Journal-Offset"] == first.headers["Journal-Offset"]
+        later = engine.services.now_us() + 25 * 3_600 * 1_000_000
+        engine.services.now_us = lambda: later
+        old = client.post(f"/accounts/{account}/orders", body, Idempotency_Key="k")
+        assert (old.status, old.code) == (409, "idempotency_key_expired")
+
+
+def test_many_want_the_same_cash(engine: Engine, client: Client) -> None:
+    account = an_account(client)
+
+    def place(_: int) -> str:
+        reply = engine.connect(client.headers).post(f"/accounts/{account}/orders", buying("30"))
+        return "placed" if reply.status == 201 else f"{reply.status} {reply.code}"
+
+    with ThreadPoolExecutor(16) as threads:
+        answers = Counter(threads.map(place, range(60)))
+    assert answers == {"placed": 33, "400 insufficient_funds": 27}
+    assert balance(client, account)[1] == "990.00"
 
 
 def test_pages(engine: Engine, client: Client) -> None:
@@ -230,5 +286,20 @@ def test_a_view_that_stays_behind_says_so(
     assert ok(other.get(f"/accounts/{account}/orders")) == []  # it knows of nothing newer
     reply = other.get(f"/accounts/{account}/orders", Min_Journal_Offset="999999")
     assert reply.code == "view_behind"
-    # What was shown from the journal does not disappear from a view that is still behind.
     assert other.get(f"/accounts/{account}/orders/{order}", Min_Journal_Offset="-1").status == 400
+
+
+def test_what_was_shown_does_not_disappear_again(engine: Engine, client: Client) -> None:
+    """From the journal first, as the view is behind; then the view has come a part of the way."""
+    account = an_account(client)
+    engine.project()
+    placed = client.post(f"/accounts/{account}/orders", buying("10"))
+    path = f"/accounts/{account}/orders/{ok(placed, 201)['id']}"
+    engine.execute(placed.json["id"], ["0.09"])
+    filled = ok(client.get(path))
+    assert filled["status"] == "filled"
+    slow = Runner(engine.journal, engine.views, page=1)
+    while engine.views.offset("orders") < int(placed.headers["Journal-Offset"]):
+        slow.run_once()
+    assert ok(client.get(path)) == filled
+    assert ok(engine.client("read").get(path))["status"] == "placed"  # who knows of nothing newer

@@ -175,7 +175,8 @@ def test_on_an_empty_directory_an_order_settles_and_a_killed_child_comes_back(
         first = served.children()[0]
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: len(served.children()) == 2, "another background process")
-        assert client("GET", path)["status"] == "settled"  # the API has gone on meanwhile
+        path = place(client)  # the API has gone on meanwhile
+        wait_until(lambda: client("GET", path)["status"] == "settled", "another order settles")
         assert served.terminate() == ""  # one line of output, and no more
         assert not any(map(lives, served.children()))
         check_discreet(served.log, [data])

@@ -100,6 +100,7 @@ SAME = [
     ' { "instrument" : "ins_1","order_type":"market","side":"\\u0062uy","cash_amount":100 }\n',
     BUY[:-1] + ',"quantity":null,"automatic_rollover":false,"client_reference":null}',
 ]
+KEY = b"secret"
 OTHER = [
     BUY.replace("100.00", "100.01"),
     BUY.replace("buy", "sell"),
@@ -110,21 +111,22 @@ OTHER = [
 
 
 def test_the_digest_is_of_what_was_meant() -> None:
-    first = wire.digest(("acc_1",), wire.read_body(BUY.encode(), fields.ORDER))
+    first = wire.digest(("acc_1",), wire.read_body(BUY.encode(), fields.ORDER), KEY)
     assert len(first) == 32
     for body in SAME:
-        assert wire.digest(("acc_1",), wire.read_body(body.encode(), fields.ORDER)) == first, body
-    others = {wire.digest(("acc_1",), wire.read_body(b.encode(), fields.ORDER)) for b in OTHER}
-    others.add(wire.digest(("acc_2",), wire.read_body(BUY.encode(), fields.ORDER)))
-    assert len(others) == len(OTHER) + 1
+        assert wire.digest(("acc_1",), wire.read_body(body.encode(), fields.ORDER), KEY) == first, body
+    others = {wire.digest(("acc_1",), wire.read_body(b.encode(), fields.ORDER), KEY) for b in OTHER}
+    others.add(wire.digest(("acc_2",), wire.read_body(BUY.encode(), fields.ORDER), KEY))
+    others.add(wire.digest(("acc_1",), wire.read_body(BUY.encode(), fields.ORDER), b"another"))
+    assert len(others) == len(OTHER) + 2
     assert first not in others
 
 
 def test_the_digest_is_the_same_for_ever() -> None:
     """Digests stand in facts: another canonical form would refuse every key of the last 24 hours."""
     values = wire.read_body(BUY.encode(), fields.ORDER)
-    assert wire.digest(("acc_1",), values).hex() == (
-        "c7aef6148ebb39d85305ce29cc00a0cd8a5fa51f12b82ea09475a58cfafca50a"
+    assert wire.digest(("acc_1",), values, KEY).hex() == (
+        "849357da606f2ec07f13e32292fce3ba5bc2327c0b6a7e97f4a35b129fb0a1a7"
     )
 
 
@@ -134,7 +136,15 @@ def test_null_and_absent() -> None:
     assert wire.read_body(b'{"name":null}', fields.ACCOUNT_CHANGES) == {}
 
 
-@settings(max_examples=150, database=None)
+def test_every_fault_of_an_array_is_named() -> None:
+    body = b'{"name":"A","base_currency":"XXX","funding_currencies":["USD","usd",1]}'
+    with pytest.raises(Refused) as caught:
+        wire.read_body(body, fields.ACCOUNT)
+    assert [param["path"] for param in caught.value.context["params"]] == [  # type: ignore[attr-defined]
+        "body.base_currency", "body.funding_currencies.1", "body.funding_currencies.2"]  # fmt: skip
+
+
+@settings(max_examples=60, database=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     try:
@@ -143,7 +153,7 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
         json.dumps(error.context).encode()
 
 
-@settings(max_examples=150, database=None)
+@settings(max_examples=60, database=None)
 @given(
     st.dictionaries(
         st.sampled_from([field.name for field in fields.ORDER]) | st.text(max_size=4),

@@ -1,0 +1,1 @@
+"""What the benchmarks stand beside: small programs that others would write."""

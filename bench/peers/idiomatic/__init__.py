@@ -1,0 +1,1 @@
+"""A small trading program on `eventsourcing` and `eventsourcing-sqlalchemy`: see README.md."""

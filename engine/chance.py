@@ -1,0 +1,117 @@
+"""What is left to chance in a generated journal, all of it from one seed: prices, wishes and fates."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from decimal import Decimal
+from functools import partial
+from random import Random
+from typing import Final
+
+from engine.account import Account
+from engine.limits import SANDBOX_PRICE_MAX_AGE_US
+from engine.pricing import Price
+from engine.report import Report
+from engine.sandbox import LISTINGS, Listing
+from engine.values import STEPS, ZERO, Side, round_half_up
+from engine.venue import Ticket, answers_to
+from engine.wish import Wish
+
+VENUE: Final = "simulated"
+STALE_EVERY: Final = 7
+"""In one hour of so many an instrument has no fresh price, and its orders wait."""
+STALE_HOUR: Final = 3
+BUYS_IN_10: Final = 6
+AMOUNTS: Final = ("cents", "cents", "cents", "hundreds", "hundreds", "5001", "5002", "5003")
+"""How much a buy is for, each equally often: see `venue` for what 5001 to 5003 come to."""
+SELLS: Final = (60, 25, 12, 3)
+"""How often a sell is of some units, of all, of 20 (the venue executes a quarter), of too many."""
+FATES: Final = {
+    "go": 900,  # to the venue, which does what it does
+    "cancel": 40,  # by its client before it has started
+    "cancel_executing": 30,  # by its client at the venue, in time
+    "cancel_too_late": 20,  # the same, and the venue goes on
+    "late_fill": 10,  # reported by the venue once more after the end: parked
+}
+"""What becomes of an order -> how often, of a thousand."""
+
+
+class Prices(dict[str, Price]):
+    """Latest prices by symbol (see `commands.Prices`)."""
+
+    def latest(self, symbol: str) -> Price | None:
+        """None for one that never had a price."""
+        return self.get(symbol)
+
+
+class Chance:
+    """Draws what happens next. The same seed and the same questions give the same answers."""
+
+    def __init__(self, seed: int) -> None:
+        self.prices = Prices()
+        self._random = Random(seed)  # noqa: S311  nothing here is a secret
+        self._promised: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
+
+    def begin_hour(self, hour: int, now_us: int) -> None:
+        """Moves every price a little, around where it began; one may be forgotten, and grow old."""
+        self._promised.clear()
+        stale = self._random.randrange(len(LISTINGS)) if hour % STALE_EVERY == STALE_HOUR else None
+        for n, listing in enumerate(LISTINGS):
+            percent = Decimal(self._random.randint(9_800, 10_200)).scaleb(-4)
+            self.prices[listing.terms.symbol] = Price(
+                round_half_up(listing.bid * percent, STEPS[4]),
+                round_half_up(listing.ask * percent, STEPS[4]),
+                now_us if n != stale else now_us - 2 * SANDBOX_PRICE_MAX_AGE_US,
+            )
+
+    def account(self, accounts: Sequence[str]) -> str:
+        """Who asks next."""
+        return self._random.choice(accounts)
+
+    def wish(self, account: Account) -> tuple[Listing, Wish]:
+        """What an account asks for: sells of what it holds, some too large, and buys."""
+        free = [(one, self._free(account, one.id)) for one in LISTINGS]
+        held = [(one, units) for one, units in free if units > 0]
+        side: Side = "buy" if not held or self._random.randrange(10) < BUYS_IN_10 else "sell"
+        if side == "buy":
+            return self._random.choice(LISTINGS), Wish("buy", cash_amount=self._amount())
+        listing, units = self._random.choice(held)
+        step = listing.terms.trading_increment
+        part = step * self._random.randint(1, int(units / step))
+        quantity = self._random.choices((part, units, min(units, Decimal(20)), 2 * units), SELLS)[0]
+        self._promised[account.id, listing.id] += quantity
+        return listing, Wish("sell", quantity=quantity.quantize(step))
+
+    def is_one_in(self, count: int) -> bool:
+        """True once in so many times."""
+        return self._random.randrange(count) == 0
+
+    def fate(self) -> str:
+        """What becomes of an order, one of FATES."""
+        return self._random.choices(list(FATES), list(FATES.values()))[0]
+
+    def _free(self, account: Account, instrument: str) -> Decimal:
+        """Units that can still be sold: what became of this hour's orders is not known yet."""
+        position = account.holdings.positions.get(instrument)
+        return position.units.available - self._promised[account.id, instrument] if position else ZERO
+
+    def _amount(self) -> Decimal:
+        kind = self._random.choice(AMOUNTS)
+        if kind == "cents":
+            return Decimal(self._random.randint(2_000, 400_000)).scaleb(-2)
+        return Decimal(100 * self._random.randint(1, 50)) if kind == "hundreds" else Decimal(kind)
+
+
+def reports_of(fate: str, ticket: Ticket, at_us: int) -> list[Report]:
+    """What the venue says of an order that has this fate."""
+    word = partial(Report, VENUE, order=ticket.order)
+    if fate == "cancel_executing":
+        return [word(f"{ticket.venue_order}-cancelled", kind="cancelled")]
+    reports = answers_to(VENUE, ticket, at_us)
+    if fate == "cancel_too_late":
+        reports.insert(0, word(f"{ticket.venue_order}-rejected", kind="cancel_rejected"))
+    if fate == "late_fill":
+        late = partial(word, f"{ticket.venue_order}-late", kind="trade", price=ticket.price)
+        reports.append(late(quantity=ticket.trading_increment))
+    return reports

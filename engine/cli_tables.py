@@ -1,0 +1,104 @@
+"""How the command line shows rows and progress: for eyes on a terminal, as plain lines in a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+import typer
+
+Report = Callable[[int], None]
+"""To be told how much is done."""
+
+LINES_OF_TEN: Final = 10
+
+
+class Column(NamedTuple):
+    """`width`: characters after which a line of it is broken, 0 for never. Numbers go to the right."""
+
+    title: str
+    width: int = 0
+    is_number: bool = False
+
+
+Cell = str | Sequence[str]
+"""One line, or several."""
+
+
+def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
+    """Prints rows under their titles."""
+    broken = [
+        [_lines(cell, column.width) for cell, column in zip(row, columns, strict=True)] for row in rows
+    ]
+    if sys.stdout.isatty():
+        _print_on_terminal(columns, broken)
+        return
+    widths = [
+        max(len(column.title), *(len(line) for row in broken for line in row[n]), 0)
+        for n, column in enumerate(columns)
+    ]
+    for row in [[[column.title] for column in columns], *broken]:
+        for n in range(max(len(cell) for cell in row)):
+            parts = []
+            for cell, column, width in zip(row, columns, widths, strict=True):
+                text = cell[n] if n < len(cell) else ""
+                parts.append(text.rjust(width) if column.is_number else text.ljust(width))
+            typer.echo("  ".join(parts).rstrip())
+
+
+def _lines(cell: Cell, width: int) -> list[str]:
+    lines = [cell] if isinstance(cell, str) else list(cell)
+    if width:
+        lines = [part for line in lines for part in textwrap.wrap(line, width, subsequent_indent="  ")]
+    return lines or [""]
+
+
+def _print_on_terminal(columns: Sequence[Column], rows: Sequence[Sequence[Sequence[str]]]) -> None:
+    from rich import box  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in columns:
+        table.add_column(
+            column.title,
+            justify="right" if column.is_number else "left",
+            overflow="fold",
+            no_wrap=not column.width,
+        )
+    for row in rows:
+        # Text, not markup: what is shown may hold square brackets.
+        table.add_row(*(Text("\n".join(cell)) for cell in row))
+    Console().print(table)
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int) -> Iterator[Report]:
+    """A bar on a terminal, ten lines elsewhere; on stderr, since it is no answer."""
+    if not sys.stderr.isatty():
+        yield _lines_of_progress(what, total)
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
+
+    shown = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*shown, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _lines_of_progress(what: str, total: int) -> Report:
+    shown = 0
+
+    def report(done: int) -> None:
+        nonlocal shown
+        tenth = LINES_OF_TEN * done // total if total else LINES_OF_TEN
+        if tenth > shown:
+            shown = tenth
+            typer.echo(f"{what}: {done} of {total}", err=True)
+
+    return report

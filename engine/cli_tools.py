@@ -1,0 +1,296 @@
+"""`order-engine generate`, `demo`, `replay` and `rebuild`: to try the engine out and to look into it."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from engine.cli_parts import AsJson, Data, JournalUrl, errors_told, print_json
+from engine.cli_serve import ViewsUrl
+from engine.cli_tables import Column, print_table, progress
+from engine.settings import read_settings
+
+if TYPE_CHECKING:
+    from engine.demo import Line, Replay
+    from engine.generate import Generated
+    from engine.journal import Journal
+    from engine.story import Step, Story
+
+Orders = Annotated[int, typer.Option("--orders", metavar="N", min=0, help="Orders that are asked for.")]
+Accounts = Annotated[int, typer.Option("--accounts", metavar="M", min=1, help="Accounts that ask.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="S", help="Decides all that is left to chance.")]
+StreamId = Annotated[str, typer.Argument(metavar="ID", help="ord_..., acc_..., or any other stream.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which views.")]
+All = Annotated[bool, typer.Option("--all", help="Every view.")]
+
+
+def generate(
+    *,
+    orders: Orders = 10_000,
+    accounts: Accounts = 100,
+    seed: Seed = 1,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fill an empty journal with accounts and orders of all kinds, by the real decisions.
+
+    The same orders, accounts and seed give the same facts and the same digest, on any machine. Makes
+    the installation first if there is none; a journal with facts in it is refused.
+
+    \b
+    Examples:
+      order-engine generate --orders 100000 --accounts 1000 --seed 7 --data /tmp/big
+      order-engine generate --orders 500 --json | jq .digest
+    """
+    with errors_told(as_json=as_json):
+        from engine import sandbox  # noqa: PLC0415
+        from engine.generate import Plan, fill  # noqa: PLC0415
+        from engine.installation import migrate, open_installation  # noqa: PLC0415
+
+        settings = read_settings(data=data, journal_url=journal_url)
+        migrate(settings)
+        with contextlib.closing(open_installation(settings)) as installation:
+            began = time.perf_counter()
+            with progress("orders", orders) as report:
+                done = fill(installation.journal, Plan(orders, accounts, seed), report)
+            took_s = time.perf_counter() - began
+            sandbox.list_instruments(installation)
+    if as_json:
+        speed = {"seconds": round(took_s, 3), "facts_per_second": _rate(done, took_s)}
+        print_json(_generated(done) | speed)
+    else:
+        _print_generated(done, took_s)
+
+
+def demo(*, as_json: AsJson = False) -> None:
+    """Show the life of a few orders, fact by fact, in a journal that is thrown away.
+
+    The desk decides, the journal records, the simulated venue trades; then everything is replayed from
+    the journal and compared.
+
+    \b
+    Examples:
+      order-engine demo
+      order-engine demo --json | jq '.facts[] | .fact'
+    """
+    with errors_told(as_json=as_json), _journal_to_throw_away() as journal:
+        from engine.demo import read_lines, replay, run_demo  # noqa: PLC0415
+
+        live = run_demo(journal)
+        lines, replayed = list(read_lines(journal)), replay(journal, live)
+    if as_json:
+        print_json({"facts": [_line(line) for line in lines], "replay": replayed._asdict()})
+    else:
+        print_table(_DEMO, [_demo_row(line) for line in lines])
+        _print_replay(replayed)
+    raise typer.Exit(bool(replayed.differing))
+
+
+def replay(
+    stream: StreamId, *, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False
+) -> None:
+    """Tell what happened to an order, an account or any other stream, from the journal.
+
+    \b
+    Examples:
+      order-engine replay ord_1C8xWqVdPq4oKgXcY2mN7R
+      order-engine replay acc_1C8xWqUzt9LmA3vBn5QeHd --json | jq .state
+    """
+    with errors_told(as_json=as_json):
+        from engine.journal import Journal  # noqa: PLC0415
+        from engine.stored import engine_codec  # noqa: PLC0415
+        from engine.story import check_id, read_story  # noqa: PLC0415
+
+        check_id(stream)
+        settings = read_settings(data=data, journal_url=journal_url)
+        with Journal(settings.journal_url, engine_codec()) as journal:
+            story = read_story(journal, stream)
+    if as_json:
+        print_json({
+            "stream": story.stream, "kind": story.kind, "state": story.state,
+            "facts": [_step(step) for step in story.steps],
+        })  # fmt: skip
+    else:
+        _print_story(story)
+
+
+def rebuild(
+    names: Names = None,
+    *,
+    everything: All = False,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    views_url: ViewsUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Empty views and fold them from the journal again.
+
+    The journal is only read, so nothing can be lost. A running engine goes on; until a view is back, its
+    reads wait, or answer that it is behind.
+
+    \b
+    Examples:
+      order-engine rebuild orders
+      order-engine rebuild --all --data /var/lib/order-engine
+    """
+    with errors_told(as_json=as_json):
+        from engine.cli_roles import opened, rebuild_views, view_names  # noqa: PLC0415
+
+        known = view_names()
+        asked = known if everything else list(dict.fromkeys(names or ()))
+        unknown = [name for name in asked if name not in known]
+        if unknown or not asked or (everything and names):
+            what = f"there is no view {unknown[0]!r:.60}" if unknown else "name views, or --all"
+            typer.echo(f"error: bad_settings: {what}; there are {', '.join(known)}", err=True)
+            raise typer.Exit(2)
+        settings = read_settings(data=data, journal_url=journal_url, views_url=views_url)
+        began = time.perf_counter()
+        with opened(settings) as (journal, views), progress("facts", journal.head) as report:
+            head = rebuild_views(journal, views, asked, report)
+        took_s = time.perf_counter() - began
+    if as_json:
+        print_json({"views": asked, "offset": head, "seconds": round(took_s, 3)})
+    else:
+        typer.echo(f"rebuilt {', '.join(asked)}: {head} facts in {took_s:.1f} s")
+
+
+# --- generate -------------------------------------------------------------------------------------
+
+
+def _generated(done: Generated) -> dict[str, Any]:
+    return done._asdict() | {
+        "from_date": done.from_date.isoformat(),
+        "to_date": done.to_date.isoformat(),
+    }
+
+
+def _rate(done: Generated, took_s: float) -> int:
+    return round(done.facts / took_s) if took_s else 0
+
+
+def _print_generated(done: Generated, took_s: float) -> None:
+    rate = _rate(done, took_s)
+    typer.echo(f"facts     {done.facts} in {took_s:.1f} s, {rate} a second")
+    typer.echo(f"days      {done.from_date} to {done.to_date}")
+    typer.echo(f"accounts  {done.accounts}")
+    typer.echo(f"orders    {_counts(done.orders)}")
+    typer.echo(f"refused   {_counts(done.refused)}")
+    typer.echo(f"parked    {done.parked_reports} venue reports")
+    typer.echo(f"digest    {done.digest}")
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"
+
+
+# --- demo -----------------------------------------------------------------------------------------
+
+_DEMO: Final = (
+    Column("", is_number=True),
+    Column("stream"),
+    Column("fact"),
+    Column("what it did", width=33),
+    Column("cash", is_number=True),
+    Column("reserved", is_number=True),
+    Column("available", is_number=True),
+    Column("units", is_number=True),
+)
+
+
+@contextlib.contextmanager
+def _journal_to_throw_away() -> Iterator[Journal]:
+    from engine.journal import Journal, migrate  # noqa: PLC0415
+    from engine.stored import engine_codec  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix="order-engine-") as directory:
+        url = f"sqlite:///{directory}/journal.db"
+        migrate(url)
+        with Journal(url, engine_codec()) as journal:
+            yield journal
+
+
+def _demo_row(line: Line) -> list[str | list[str]]:
+    return [str(line.offset), line.stream, line.fact, "; ".join(line.said), *_holdings(line).values()]
+
+
+def _holdings(line: Line) -> dict[str, str]:
+    """The account after a fact, empty before it is opened."""
+    from engine.demo import LISTING  # noqa: PLC0415
+    from engine.values import plain  # noqa: PLC0415
+
+    if line.account is None:
+        return dict.fromkeys(("total", "reserved", "available", "units"), "")
+    cash = line.account.holdings.balance(LISTING.terms.trading_currency)
+    units = line.account.holdings.held(LISTING.id)
+    amounts = {
+        "total": cash.total, "reserved": cash.reserved, "available": cash.available, "units": units
+    }  # fmt: skip
+    return {name: plain(amount) for name, amount in amounts.items()}
+
+
+def _line(line: Line) -> dict[str, Any]:
+    return {"offset": line.offset, "stream": line.stream, "fact": line.fact, "said": line.said,
+            "account": _holdings(line)}  # fmt: skip
+
+
+def _print_replay(replayed: Replay) -> None:
+    if replayed.differing:
+        typer.echo(f"Replaying gave another state of {', '.join(replayed.differing)}.", err=True)
+        return
+    typer.echo(
+        f"\nReplayed {replayed.facts} facts from the journal: all {replayed.streams} streams are as the"
+        f" desk left them.\nThe last digest covers them all: {replayed.digest}"
+    )
+
+
+# --- replay ---------------------------------------------------------------------------------------
+
+_STORY: Final = (
+    Column("version", is_number=True),
+    Column("offset", is_number=True),
+    Column("time (UTC)"),
+    Column("actor"),
+    Column("fact"),
+    Column("what it did", width=46),
+)
+
+
+def _print_story(story: Story) -> None:
+    typer.echo(f"{story.kind} {story.stream}\n")
+    print_table(_STORY, [_story_row(step) for step in story.steps])
+    typer.echo(f"\nas it stands after version {len(story.steps)}")
+    width = max(len(field) for field in story.state)
+    for field, value in story.state.items():
+        if value not in (None, ""):
+            typer.echo(f"  {field:{width}}  {value}")
+
+
+def _story_row(step: Step) -> list[str | list[str]]:
+    recorded, envelope = step.recorded, step.recorded.envelope
+    time_text = f"{envelope.at:%Y-%m-%d %H:%M:%S}.{envelope.at_us // 1000 % 1000:03d}"
+    fact = type(recorded.fact).__name__
+    return [
+        str(recorded.version), str(recorded.offset), time_text, envelope.actor or "", fact, step.said
+    ]  # fmt: skip
+
+
+def _step(step: Step) -> dict[str, Any]:
+    recorded, envelope = step.recorded, step.recorded.envelope
+    return {
+        "version": recorded.version,
+        "offset": recorded.offset,
+        "fact": step.name,
+        "at": envelope.at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "business_date": envelope.business_date.isoformat() if envelope.business_date else None,
+        "actor": envelope.actor,
+        "request_id": envelope.request_id,
+        "cause": envelope.cause,
+        "changed": {field: {"before": a, "after": b} for field, (a, b) in step.changed.items()},
+        "state": step.state,
+    }

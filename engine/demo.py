@@ -1,0 +1,193 @@
+"""The life of a few orders in a journal of its own: what `order-engine demo` prints.
+
+Nothing is staged: the desk decides, the journal records, the simulated venue answers. What is shown is
+read back from the journal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from engine import clock, commands
+from engine.account import Account
+from engine.commands import Firm
+from engine.desk import Command, Decision, Desk, Outcome
+from engine.fact import Recorded
+from engine.ids import IdSource
+from engine.journal import Journal
+from engine.limits import SANDBOX_PRICE_MAX_AGE_US
+from engine.order import ExecutionStarted, Order, TradeRecorded
+from engine.pricing import Price
+from engine.report import Report
+from engine.sandbox import LISTINGS
+from engine.story import differences, kind_of, say, shown
+from engine.streams import fold_of
+from engine.ticker import DAY_US
+from engine.values import Side
+from engine.venue import answers_to, ticket_of
+from engine.wish import Wish
+
+TENANT: Final = "demo"
+VENUE: Final = "simulated"
+LISTING: Final = LISTINGS[0]
+SETTLE_DAYS_MAX: Final = 10
+"""Business days after which every demo trade has settled, holidays and weekends included."""
+
+
+NUMBERED: Final = ("order", "trade")
+BRIEF: Final = frozenset(
+    {
+        "symbol", "status", "side", "cash_amount", "quantity", "amount", "base_currency",
+        "traded_quantity", "fees", "cancelled_reason", "business_date",
+    }
+)  # fmt: skip
+"""Fields that the demo speaks of; `replay` has them all."""
+
+
+class Line(NamedTuple):
+    """A fact, what it did, and the account after it. `stream` is a short name: `order 2`."""
+
+    offset: int
+    stream: str
+    fact: str
+    said: list[str]
+    account: Account | None
+
+
+class Replay(NamedTuple):
+    """What replaying the journal came to."""
+
+    facts: int
+    streams: int
+    differing: list[str]
+    digest: str
+
+
+class _Shop:
+    """Short words for what is asked of the desk, and what it said last of each stream."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.ids = IdSource()
+        self.desk = Desk(journal)
+        self.live: dict[str, Any] = {}
+        price = Price(LISTING.bid, LISTING.ask, time.time_ns() // 1_000)
+        self.firm = Firm(self.ids, _Fixed(price), {}, SANDBOX_PRICE_MAX_AGE_US)
+
+    def do(self, function: Callable[..., Decision], actor: str = "demo", **words: Any) -> Outcome:
+        outcome = self.desk.do(Command(partial(function, **words), TENANT, actor))
+        self.live |= outcome.states
+        return outcome
+
+    def order(self, account: str, side: Side, amount: str) -> str:
+        order = self.ids.new("ord")
+        number = Decimal(amount)
+        wish = Wish("buy", cash_amount=number) if side == "buy" else Wish("sell", quantity=number)
+        words = {"tenant": TENANT, "account": account, "instrument": LISTING.id}
+        self.do(commands.place_order, firm=self.firm, order=order, wish=wish, **words)
+        return order
+
+    def execute(self, order: str) -> None:
+        start = partial(self.do, commands.start_execution, "execution", firm=self.firm)
+        outcome = start(order=order, venue=VENUE)
+        state: Order = outcome.states[order]
+        (started,) = (one.fact for one in outcome.facts if isinstance(one.fact, ExecutionStarted))
+        for report in answers_to(VENUE, ticket_of(state.terms, started), started.at_us):
+            self.take(report)
+
+    def take(self, report: Report) -> None:
+        self.do(commands.take_report, "execution", firm=self.firm, report=report)
+
+    def settle(self, orders: list[str]) -> None:
+        """Lets business days pass until the trades of all are settled."""
+        for _ in range(SETTLE_DAYS_MAX):
+            self.do(commands.advance_clock, "sandbox-day", by_us=DAY_US)
+            today = clock.business_date(self.live[clock.STREAM], time.time_ns() // 1_000)
+            for order in orders:
+                for trade in self.live[order].trades:
+                    if trade.status == "executed" and trade.terms.settlement_date <= today:
+                        words = {"order": order, "trade": trade.terms.trade}
+                        self.do(commands.settle_trade, "settlement", **words)
+            if all(self.live[order].status == "settled" for order in orders):
+                return
+
+
+class _Fixed:
+    def __init__(self, price: Price) -> None:
+        self._price = price
+
+    def latest(self, symbol: str) -> Price | None:
+        return self._price if symbol == LISTING.terms.symbol else None
+
+
+def run_demo(journal: Journal) -> dict[str, Any]:
+    """Has a few orders live in an empty journal; what the desk says each stream has become."""
+    shop = _Shop(journal)
+    account, deposit = shop.ids.new("acc"), shop.ids.new("dep")
+    owner = {"tenant": TENANT, "account": account}
+    shop.do(commands.put_instrument, instrument=LISTING.id, terms=LISTING.terms)
+    shop.do(commands.open_account, base_currency="USD", funding_currencies=(), **owner)
+    amount = Decimal("10000.00")
+    shop.do(
+        commands.create_payment, kind="deposit", payment=deposit, currency="USD", amount=amount, **owner
+    )
+    shop.do(commands.end_payment, payment=deposit, is_completed=True, **owner)
+
+    bought = shop.order(account, "buy", "100.00")
+    shop.execute(bought)
+    in_part = shop.order(account, "buy", "5002.00")
+    shop.execute(in_part)
+    cancelled = shop.order(account, "buy", "250.00")
+    shop.do(commands.request_cancel, order=cancelled, **owner)
+    shop.settle([bought, in_part])
+    sold = shop.order(account, "sell", "20")
+    shop.execute(sold)
+    shop.settle([sold])
+    return shop.live
+
+
+def read_lines(journal: Journal) -> Iterator[Line]:
+    """Every fact of a journal with at most one account, from the first on."""
+    names = {LISTING.id: "units", f"{LISTING.id}.status": "position"}
+    states: dict[str, Any] = {}
+    account: Account | None = None
+    for page in journal.pages():
+        for recorded in page:
+            stream, fact = recorded.stream, recorded.fact
+            before = states.get(stream)
+            after = states[stream] = fold_of(stream).evolve(before, fact)
+            if isinstance(after, Account):
+                account = after
+            if isinstance(fact, TradeRecorded):
+                _name(fact.trade, "trade", names)
+            changed = differences(shown(before), shown(after))
+            brief = {field: pair for field, pair in changed.items() if field in BRIEF or field in names}
+            said = [_renamed(text, names) for text in say(fact, brief)]
+            name = _name(stream, kind_of(stream), names)
+            yield Line(recorded.offset, name, type(fact).__name__, said, account)
+
+
+def _name(thing: str, kind: str, names: dict[str, str]) -> str:
+    """`order 2` for the second order; kinds of which there is one need no number."""
+    if kind not in NUMBERED:
+        return kind
+    number = 1 + sum(name.startswith(kind) for name in names.values())
+    return names.setdefault(thing, f"{kind} {number}")
+
+
+def _renamed(text: str, names: dict[str, str]) -> str:
+    return " ".join(names.get(word, word) for word in text.split(" "))
+
+
+def replay(journal: Journal, live: dict[str, Any]) -> Replay:
+    """Folds every stream anew from its facts, whose digests are checked, and compares."""
+    states: dict[str, Any] = {}
+    facts: list[Recorded] = [recorded for page in journal.pages() for recorded in page]
+    for recorded in facts:
+        stream = recorded.stream
+        states[stream] = fold_of(stream).evolve(states.get(stream), recorded.fact)
+    differing = [stream for stream in states | live if states.get(stream) != live.get(stream)]
+    return Replay(len(facts), len(states), differing, journal.datastore.pages.head().digest.hex())

@@ -1,0 +1,298 @@
+"""Fills an empty journal with accounts and orders through the real decisions, to try out and measure.
+
+The same plan gives the same facts, so also the same digest: time, ids and chance all follow from the
+seed. It is the market, the clients and the followers in one, hour by hour of business days:
+
+    what is due settles -> prices move -> clients pay in and place -> orders start, wait or are cancelled
+    -> the simulated venue trades them wholly, in part or not at all
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from engine import commands
+from engine.account import Account
+from engine.chance import VENUE, Chance, reports_of
+from engine.desk import Command, Decision, Outcome
+from engine.errors import BadSettings, Refused
+from engine.fact import from_us, to_us
+from engine.journal import Journal
+from engine.order import ExecutionStarted, Order, TradeRecorded
+from engine.report import Report
+from engine.sandbox import LISTINGS
+from engine.seeded import SeededDesk
+from engine.values import UNITS
+from engine.venue import Ticket, ticket_of
+
+TENANT: Final = "generated"
+CLIENT: Final = "generate"
+
+BEGIN_US: Final = to_us(datetime(2026, 1, 5, 9, tzinfo=UTC))
+"""A Monday morning. Every journal that is generated begins then."""
+HOUR_US: Final = 3_600_000_000
+HOURS_A_DAY: Final = 8
+SATURDAY: Final = 5
+
+ORDERS_AN_HOUR_MAX: Final = 500
+"""Decided together: enough for full groups, and no group is more than a second of work."""
+HOURS_MIN: Final = 24
+"""Three business days, so that the first trades have settled when the last orders are placed."""
+UNFINISHED: Final = 10
+"""Of the last hour's orders one in so many has not started, and one in so many is at the venue."""
+CASH: Final = Decimal(250_000)
+"""What an account is given at first, in each of its currencies, and again when little is left."""
+CASH_LOW: Final = Decimal(25_000)
+
+
+class Plan(NamedTuple):
+    """What to generate. `orders` are asked for; some are refused, as in life."""
+
+    orders: int
+    accounts: int
+    seed: int
+
+
+class Generated(NamedTuple):
+    """What was generated. `digest` is the journal's last one, in hexadecimal; `orders` by status."""
+
+    facts: int
+    digest: str
+    accounts: int
+    orders: dict[str, int]
+    refused: dict[str, int]
+    parked_reports: int
+    from_date: date
+    to_date: date
+
+
+def fill(journal: Journal, plan: Plan, report: Callable[[int], None] = lambda _: None) -> Generated:
+    """Fills the journal as planned; `report` is told from time to time how many orders are done.
+
+    Raises BadSettings for a journal that is not empty.
+    """
+    head = journal.head
+    if head:
+        raise BadSettings(f"the journal has {head} facts already; `generate` fills an empty one")
+    town = _Town(journal, plan)
+    town.open()
+    done = 0
+    hourly = min(ORDERS_AN_HOUR_MAX, -(-plan.orders // HOURS_MIN))
+    while done < plan.orders:
+        count = min(hourly, plan.orders - done)
+        done += count
+        town.hour(count, is_last=done == plan.orders)
+        report(done)
+    return town.result()
+
+
+class _Town:
+    """The accounts, what they ask for, and the hour it is."""
+
+    def __init__(self, journal: Journal, plan: Plan) -> None:
+        self._plan = plan
+        self._chance = Chance(plan.seed)
+        self._desk = SeededDesk(journal, plan.seed, TENANT, self._chance.prices, BEGIN_US)
+        self._hours = 0
+        self._accounts: list[str] = []
+        self._known: dict[str, Account] = {}
+        self._statuses: dict[str, str] = {}
+        self._owners: dict[str, str] = {}
+        self._refused: Counter[str] = Counter()
+        self._parked = 0
+        self._waiting: list[str] = []
+        self._due: defaultdict[date, deque[tuple[str, str]]] = defaultdict(deque)
+
+    # --- an hour ----------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Lists the instruments and opens the accounts, with money in them."""
+        self._do([self._ask(commands.put_instrument, instrument=one.id, terms=one.terms)
+                  for one in LISTINGS])  # fmt: skip
+        self._accounts = [self._desk.new_id("acc") for _ in range(self._plan.accounts)]
+        for some in _pieces(self._accounts):
+            self._do(
+                [
+                    self._ask(
+                        commands.open_account,
+                        tenant=TENANT,
+                        account=account,
+                        base_currency="USD",
+                        funding_currencies=("EUR",),
+                    )
+                    for account in some
+                ]
+            )
+            self._pay_in([(account, currency) for account in some for currency in ("USD", "EUR")])
+
+    def hour(self, orders: int, *, is_last: bool) -> None:
+        """Has that many orders asked for, and all that goes on meanwhile done; some not, in the last."""
+        if self._hours:
+            self._let_time_pass()
+        self._hours += 1
+        self._settle()
+        self._chance.begin_hour(self._hours, self._desk.now_us)
+        low = [
+            (account, currency)
+            for account in self._accounts
+            for currency, balance in self._known[account].holdings.cash.items()
+            if balance.available < CASH_LOW
+        ]
+        for some in _pieces(low):
+            self._pay_in(some)
+        self._pay_out()
+        placed = self._place(orders)
+        fates = {order: self._chance.fate() for order in placed}
+        self._cancel([order for order, fate in fates.items() if fate == "cancel"])
+        going = {order: fate for order, fate in fates.items() if fate != "cancel"}
+        if is_last:
+            going = dict(one for n, one in enumerate(going.items()) if n % UNFINISHED)
+        begun = self._start(going)
+        if is_last:
+            begun = [one for n, one in enumerate(begun) if n % UNFINISHED]
+        self._trade(begun)
+
+    def result(self) -> Generated:
+        """What there is now."""
+        head = self._desk.journal.datastore.pages.head()
+        return Generated(
+            head.position,
+            head.digest.hex(),
+            len(self._accounts),
+            dict(sorted(Counter(self._statuses.values()).items())),
+            dict(sorted(self._refused.items())),
+            self._parked,
+            from_us(BEGIN_US).date(),
+            from_us(self._desk.now_us).date(),
+        )
+
+    def _let_time_pass(self) -> None:
+        self._desk.now_us += HOUR_US
+        if self._hours % HOURS_A_DAY == 0:
+            self._desk.now_us += (24 - HOURS_A_DAY) * HOUR_US
+            while from_us(self._desk.now_us).weekday() >= SATURDAY:
+                self._desk.now_us += 24 * HOUR_US
+
+    # --- clients ----------------------------------------------------------------------------------
+
+    def _pay_in(self, wanted: Sequence[tuple[str, str]]) -> None:
+        todo = []
+        for account, currency in wanted:
+            words = {"tenant": TENANT, "account": account, "payment": self._desk.new_id("dep")}
+            money = {"currency": currency, "amount": CASH.quantize(UNITS[currency])}
+            todo += [
+                self._ask(commands.create_payment, kind="deposit", **money, **words),
+                self._ask(commands.end_payment, is_completed=True, **words),
+            ]
+        self._do(todo)
+
+    def _pay_out(self) -> None:
+        """A withdrawal an hour, of which one in three fails."""
+        account = self._chance.account(self._accounts)
+        words = {"tenant": TENANT, "account": account, "payment": self._desk.new_id("wdr")}
+        is_completed = not self._chance.is_one_in(3)
+        money = {"currency": "USD", "amount": Decimal("250.00")}
+        create = self._ask(commands.create_payment, kind="withdrawal", **money, **words)
+        self._do([create, self._ask(commands.end_payment, is_completed=is_completed, **words)])
+
+    def _place(self, count: int) -> list[str]:
+        """Orders that were accepted, of so many that were asked for."""
+        todo, orders = [], []
+        for _ in range(count):
+            account = self._chance.account(self._accounts)
+            listing, wish = self._chance.wish(self._known[account])
+            orders.append(self._desk.new_id("ord"))
+            todo.append(
+                self._ask(
+                    commands.place_order,
+                    tenant=TENANT,
+                    account=account,
+                    order=orders[-1],
+                    instrument=listing.id,
+                    wish=wish,
+                )
+            )
+        outcomes = self._do(todo)
+        return [order for order, outcome in zip(orders, outcomes, strict=True) if outcome]
+
+    def _cancel(self, orders: Sequence[str]) -> None:
+        self._do(
+            [
+                self._ask(
+                    commands.request_cancel, tenant=TENANT, account=self._owners[order], order=order
+                )
+                for order in orders
+            ]
+        )
+
+    # --- followers and the venue ------------------------------------------------------------------
+
+    def _start(self, fates: dict[str, str]) -> list[tuple[str, Ticket]]:
+        """Starts orders, also those that waited for a price. Fate and ticket of each that has begun."""
+        orders = [*self._waiting, *fates]
+        start = partial(self._desk.command, commands.start_execution, "execution", venue=VENUE)
+        begun: list[tuple[str, Ticket]] = []
+        self._waiting = []
+        for order, outcome in zip(orders, self._do([start(order=o) for o in orders]), strict=True):
+            assert outcome is not None
+            state: Order = outcome.states[order]
+            started = [one.fact for one in outcome.facts if isinstance(one.fact, ExecutionStarted)]
+            if started:
+                begun.append((fates.get(order, "go"), ticket_of(state.terms, started[0])))
+            elif state.status == "pending":
+                self._waiting.append(order)
+        return begun
+
+    def _trade(self, begun: Sequence[tuple[str, Ticket]]) -> None:
+        """Has the venue answer, after clients have cancelled what they cancel there."""
+        self._cancel([ticket.order for fate, ticket in begun if fate.startswith("cancel")])
+        now_us = self._desk.now_us
+        self._take([report for fate, ticket in begun for report in reports_of(fate, ticket, now_us)])
+
+    def _take(self, reports: Sequence[Report]) -> None:
+        take = partial(self._desk.command, commands.take_report, "execution")
+        for outcome in self._do([take(report=report) for report in reports]):
+            assert outcome is not None
+            for one in outcome.facts:
+                if isinstance(one.fact, TradeRecorded):
+                    self._due[one.fact.settlement_date].append((one.stream, one.fact.trade))
+                self._parked += one.stream.startswith("rep_")
+
+    def _settle(self) -> None:
+        today = from_us(self._desk.now_us).date()
+        settle = partial(self._desk.command, commands.settle_trade, "settlement")
+        for day in sorted(day for day in self._due if day <= today):
+            for some in _pieces(self._due.pop(day)):
+                self._do([settle(order=order, trade=trade) for order, trade in some])
+
+    def _ask(self, function: Callable[..., Decision], **words: Any) -> Command:
+        return self._desk.command(function, CLIENT, **words)
+
+    def _do(self, todo: Sequence[Command]) -> list[Outcome | None]:
+        """Outcome of each, None for one that was refused. Raises what is no refusal."""
+        outcomes: list[Outcome | None] = []
+        for answer in self._desk.do_all(todo):
+            if isinstance(answer, Refused):
+                self._refused[answer.code] += 1
+                outcomes.append(None)
+                continue
+            if isinstance(answer, Exception):
+                raise answer
+            for stream, state in answer.states.items():
+                if isinstance(state, Account):
+                    self._known[stream] = state
+                elif isinstance(state, Order):
+                    self._statuses[stream] = state.status
+                    self._owners[stream] = state.terms.account
+            outcomes.append(answer)
+        return outcomes
+
+
+def _pieces(things: Sequence[Any]) -> Sequence[Sequence[Any]]:
+    many = list(things)
+    return [many[at : at + ORDERS_AN_HOUR_MAX] for at in range(0, len(many), ORDERS_AN_HOUR_MAX)]

@@ -1,0 +1,239 @@
+"""What a sandbox starts with: instruments and prices, an account with cash, a client that may use them.
+
+`prepare` brings it about, as often as it is called; `PriceKeeper` keeps the prices from growing old.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from engine import commands, idempotency
+from engine.acting import Breathe, Faults, Timer
+from engine.clients import SCOPES
+from engine.desk import Command, Decision, Desk, Scene
+from engine.errors import BadSettings
+from engine.ids import IdSource
+from engine.installation import Installation
+from engine.instrument import Terms
+from engine.limits import SANDBOX_PRICE_MAX_AGE_US, SANDBOX_PRICES_LOOK_S
+from engine.market import Market, Quote
+from engine.settings import Settings
+
+TENANT: Final = "sandbox"
+ACTOR: Final = "sandbox"
+PRICES: Final = "sandbox-prices"
+"""Name of the follower that keeps them."""
+REFERENCE: Final = "demo"
+"""The account's reference, by which it is found again."""
+CASH: Final = {"USD": Decimal("1000000.00"), "EUR": Decimal("1000000.00")}
+"""What the account is given, once. The first currency is its base."""
+
+
+class Listing(NamedTuple):
+    """An instrument of the sandbox and what it trades at."""
+
+    id: str
+    terms: Terms
+    bid: Decimal
+    ask: Decimal
+
+
+LISTINGS: Final = (
+    Listing(
+        "ins_demo_bond",
+        Terms(
+            "Demo Treasury Bond",
+            "DEMOBOND",
+            "bond",
+            "USD",
+            issuer="Demo Treasury",
+            issuer_country="US",
+            price_type="percent",
+        ),
+        Decimal("100.00"),
+        Decimal("100.00"),
+    ),
+    Listing(
+        "ins_demo_stock",
+        Terms(
+            "Demo Industries",
+            "DEMOCO",
+            "stock",
+            "USD",
+            trading_increment=Decimal("0.0001"),
+            decimal_precision=4,
+            issuer_country="US",
+        ),
+        Decimal("187.42"),
+        Decimal("187.50"),
+    ),
+    Listing(
+        "ins_demo_etf",
+        Terms("Demo Europe ETF", "DEMOETF", "etf", "EUR", issuer_country="IE"),
+        Decimal("54.10"),
+        Decimal("54.14"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What a person needs to place a first order."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    account: str
+
+
+def prepare(installation: Installation, settings: Settings) -> Demo:
+    """Makes what is missing of all that the sandbox starts with. Nothing that is there is changed.
+
+    For one process at a time. Raises BadSettings, Unavailable.
+    """
+    list_instruments(installation)
+    account = _open_account(installation)
+    client_id, secret = _client(installation, client_file(settings))
+    return Demo(client_id, secret, account)
+
+
+def list_instruments(installation: Installation) -> None:
+    """Lists what is not listed, and prices what has no price or an old one."""
+    desk = Desk(installation.journal)
+    now_us = time.time_ns() // 1_000
+    unpriced = []
+    for one in LISTINGS:
+        symbol = one.terms.symbol
+        if not installation.symbols.claim(symbol, one.id):
+            continue  # somebody has listed something of their own under it
+        if desk.state(one.id) is None:
+            decide = partial(commands.put_instrument, instrument=one.id, terms=one.terms)
+            desk.do(Command(decide, None, ACTOR))
+        if installation.market.quote(symbol) is None:
+            unpriced.append(Quote(symbol, one.bid, one.ask, now_us))
+    installation.market.put(unpriced)
+    keep_prices(installation.market, now_us)
+
+
+def _open_account(installation: Installation) -> str:
+    desk = Desk(installation.journal)
+    ids, personal = IdSource(), installation.personal
+    known = personal.find(TENANT, "reference", REFERENCE)
+    account = known[0] if known else ids.new("acc")
+    if not known:
+        personal.put(TENANT, account, {"name": "Demo customer", "reference": REFERENCE})
+    base, *funding = CASH
+    mine: dict[str, Any] = {"tenant": TENANT, "account": account}
+    opening = partial(commands.open_account, base_currency=base, funding_currencies=funding, **mine)
+    _once(desk, opening, account)
+    for currency, amount in CASH.items():
+        money: dict[str, Any] = {"kind": "deposit", "currency": currency, "amount": amount}
+        deposit = partial(commands.create_payment, payment=ids.new("dep"), **money, **mine)
+        created = _once(desk, deposit, account, currency)
+        payment = next(stream for stream in created if stream.startswith("dep_"))
+        _once(desk, partial(commands.end_payment, payment=payment, is_completed=True, **mine), payment)
+    return account
+
+
+def _once(desk: Desk, decide: Callable[[Scene], Decision], *words: str) -> Mapping[str, Any]:
+    """States after a command that is recorded once, however often it is done."""
+    command_id = idempotency.command_id([ACTOR, *words])
+    return desk.do(Command(decide, TENANT, ACTOR, command_id, is_repeatable=True)).states
+
+
+# --- the client -----------------------------------------------------------------------------------
+
+
+def client_file(settings: Settings) -> Path:
+    """Where the sandbox's client and its secret are kept, for their owner only."""
+    return settings.data / "sandbox-client.json"
+
+
+def _client(installation: Installation, path: Path) -> tuple[str, str]:
+    """Id and secret of a client with all scopes: the one that is kept, or a new one.
+
+    Kept, so that what was pasted yesterday works today; a sandbox listens on this machine only. A client
+    whose file others could read is disabled.
+    """
+    kept, is_private = _kept(path)
+    if kept and not is_private:
+        installation.clients.disable(kept[0])
+    elif kept and installation.clients.authenticate(*kept):
+        return kept
+    new = installation.clients.create(TENANT, SCOPES)
+    draft = path.with_name(f"{path.name}.{new.client.id}")
+    try:
+        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(file, "w") as opened:
+            json.dump({"client_id": new.client.id, "client_secret": new.secret}, opened)
+        draft.replace(path)
+    except OSError as error:
+        raise BadSettings(f"{path} cannot be written: {error.strerror}") from error
+    return new.client.id, new.secret
+
+
+def _kept(path: Path) -> tuple[tuple[str, str] | None, bool]:
+    """Id and secret as the file has them, and whether nobody else may have read or written it."""
+    try:
+        is_private = not path.stat().st_mode & 0o077
+        words = json.loads(path.read_text())
+        return (str(words["client_id"]), str(words["client_secret"])), is_private
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, False
+
+
+# --- prices ---------------------------------------------------------------------------------------
+
+
+def keep_prices(market: Market, now_us: int) -> int:
+    """Says again what was last said of each of the sandbox's instruments, before it is too old.
+
+    How many it said. What nobody ever priced, and symbols of others, are left alone.
+    """
+    known = [market.quote(one.terms.symbol) for one in LISTINGS]
+    old = [
+        msgspec.structs.replace(quote, at_us=now_us)
+        for quote in known
+        if quote and now_us - quote.at_us > SANDBOX_PRICE_MAX_AGE_US // 2
+    ]
+    market.put(old)
+    return len(old)
+
+
+class PriceKeeper:
+    """The acting part of a follower (see `follow.Acting`): `keep_prices` from time to time."""
+
+    offset: Final = None
+
+    def __init__(
+        self,
+        market: Market,
+        *,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.faults = Faults(PRICES)
+        self._market = market
+        self._now_us = now_us
+        self._looking = Timer(monotonic, SANDBOX_PRICES_LOOK_S)
+
+    def turn(self, breathe: Breathe) -> float:
+        """Looks when it is time. See `follow.Acting`."""
+        if self._looking.is_due:
+            self._looking.restart()
+            breathe()
+            self._market.refresh()
+            keep_prices(self._market, self._now_us())
+        return self._looking.rest_s
+
+    def finish(self) -> None:
+        """There is nothing to save."""

@@ -1,0 +1,237 @@
+"""The story of one stream: its facts one by one, what each changed, and what it had become after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from engine import clock, ids
+from engine.account import FLAGS, Account
+from engine.clock import Clock
+from engine.fact import Fact, Recorded, from_us
+from engine.holdings import MOVES, Balance, Holdings
+from engine.instrument import Instrument
+from engine.journal import Fold, Journal
+from engine.limits import STREAM_BYTES_MAX
+from engine.order import Order
+from engine.payment import Payment
+from engine.refusals import refused
+from engine.report import ParkedReport
+from engine.stored import STORED
+from engine.streams import FOLDS, fold_of, prefix_of
+from engine.values import plain
+
+Shown = dict[str, str | bool | int | None]
+"""What people want to see of a state: name of a field -> its value, amounts as plain digits."""
+
+CHOSEN: Final = frozenset({"ins", "clk"})
+"""Prefixes of ids that a person may have chosen; all others are made by `ids`."""
+NAMES: Final = {kind: name for name, kind in STORED.items()}
+
+
+class Step(NamedTuple):
+    """One fact: `changed` are the fields that it set, with their values before and after."""
+
+    recorded: Recorded
+    name: str
+    changed: dict[str, tuple[Any, Any]]
+    said: list[str]
+    state: Shown
+
+
+class Story(NamedTuple):
+    """Steps in the order of their versions; `state` is what the last one left."""
+
+    stream: str
+    kind: str
+    steps: list[Step]
+    state: Shown
+
+
+def read_story(journal: Journal, stream: str) -> Story:
+    """The whole story of a stream.
+
+    Raises Refused `invalid_param` for what is no id, `not_found` for an id that has no facts, and
+    JournalDamaged.
+    """
+    check_id(stream)
+    history = journal.stream(stream)
+    if not history:
+        raise refused("not_found", f"the journal has no {fold_of(stream).name} {stream}")
+    return tell(stream, history, fold_of(stream))
+
+
+def check_id(stream: str) -> None:
+    """Raises Refused `invalid_param` unless it can be the id of a stream."""
+    prefix, _, rest = stream.partition("_")
+    kinds = ", ".join(f"{prefix}_..." for prefix in FOLDS)
+    is_text = stream.isascii() and stream.isprintable() and len(stream) <= STREAM_BYTES_MAX
+    if prefix not in FOLDS or not rest or not is_text:
+        raise refused("invalid_param", f"not the id of a stream: {stream!r:.60}; they are {kinds}")
+    try:
+        if prefix not in CHOSEN:
+            ids.decode(rest)
+    except ValueError as error:
+        raise refused("invalid_param", f"not an id: {stream!r:.60} ({error})") from None
+
+
+def tell(stream: str, history: Sequence[Recorded], fold: Fold[Any]) -> Story:
+    """The story that these facts, from the first on, tell."""
+    steps: list[Step] = []
+    state, before = None, Shown()
+    for recorded in history:
+        state = fold.evolve(state, recorded.fact)
+        after = shown(state)
+        changed = differences(before, after)
+        steps.append(
+            Step(recorded, NAMES[type(recorded.fact)], changed, say(recorded.fact, changed), after)
+        )
+        before = after
+    return Story(stream, fold.name, steps, before)
+
+
+def differences(before: Shown, after: Shown) -> dict[str, tuple[Any, Any]]:
+    """field -> (value before, value after), of those that are not the same."""
+    fields = dict.fromkeys((*before, *after))
+    both = {field: (before.get(field), after.get(field)) for field in fields}
+    return {field: pair for field, pair in both.items() if pair[0] != pair[1]}
+
+
+def say(fact: Fact, changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """What a fact did, in a few words: where it moved money and units, else which fields it set."""
+    moves = MOVES.get(type(fact))
+    if moves:
+        said = []
+        for move in moves:
+            amount: Decimal = getattr(fact, move.amount)
+            of = getattr(fact, "currency" if move.asset == "cash" else "instrument")
+            if amount:
+                said.append(f"{plain(amount)} {of} {move.source} > {move.target}")
+        return said
+    return [
+        f"{field} {_word(before)} > {_word(after)}" if _says(before) else f"{field} {_word(after)}"
+        for field, (before, after) in changed.items()
+        if field not in QUIET and (_says(before) or _says(after))
+    ]
+
+
+def _says(value: object) -> bool:
+    """Whether it is worth a word: zeros, blanks and what is not so are what everything begins with."""
+    return value is not False and bool(value) and (not isinstance(value, str) or bool(value.strip("0.")))
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)
+
+
+# --- states ---------------------------------------------------------------------------------------
+
+QUIET: Final = frozenset({"account", "order", "instrument", "name", "price", "modified_at"})
+"""Fields that are shown of a state, and not repeated where a fact has set them."""
+
+
+def shown(state: Any) -> Shown:
+    """What is shown of a state, {} of None."""
+    if state is None:
+        return {}
+    fields = _SHOWN[type(state)](state)
+    return {name: plain(value) if isinstance(value, Decimal) else value for name, value in fields}
+
+
+def _order(order: Order) -> Iterator[tuple[str, Any]]:
+    terms = order.terms
+    yield "status", order.status
+    yield "account", terms.account
+    yield "instrument", terms.instrument
+    yield "side", terms.side
+    amount = "cash_amount" if terms.side == "buy" else "quantity"
+    yield amount, getattr(terms, amount)
+    yield "currency", terms.currency
+    yield "price", terms.price
+    yield "reserved", order.reserved
+    yield "net_cash_amount", order.net_cash_amount
+    yield "traded_quantity", order.traded_quantity
+    yield "traded_notional", order.traded_notional
+    yield "fees", order.fees
+    yield "venue", order.venue
+    yield "cancel_requested", order.cancel_requested or None
+    yield "cancelled_reason", order.cancelled_reason
+    for trade in order.trades:
+        yield trade.terms.trade, trade.status
+
+
+def _account(account: Account) -> Iterator[tuple[str, Any]]:
+    yield "status", account.status
+    yield "tenant", account.tenant
+    yield "base_currency", account.base_currency
+    yield "funding_currencies", " ".join(account.funding_currencies)
+    for flag, _ in FLAGS.values():
+        yield flag, getattr(account, flag)
+    yield from _holdings(account.holdings)
+
+
+def _holdings(holdings: Holdings) -> Iterator[tuple[str, Any]]:
+    for currency, cash in holdings.cash.items():
+        yield from _balance(currency, cash)
+    for instrument, position in holdings.positions.items():
+        yield f"{instrument}.position", position.id
+        yield f"{instrument}.status", position.status
+        yield from _balance(instrument, position.units)
+
+
+def _balance(of: str, balance: Balance) -> Iterator[tuple[str, Any]]:
+    yield f"{of}.total", balance.total
+    yield f"{of}.reserved", balance.reserved
+    yield f"{of}.unsettled", balance.unsettled
+    yield f"{of}.available", balance.available
+
+
+def _payment(payment: Payment) -> Iterator[tuple[str, Any]]:
+    yield "status", payment.status
+    yield "account", payment.account
+    yield "amount", payment.amount
+    yield "currency", payment.currency
+
+
+def _instrument(instrument: Instrument) -> Iterator[tuple[str, Any]]:
+    for name, value in msgspec.structs.asdict(instrument.terms).items():
+        is_simple = value is None or isinstance(value, str | bool | int | Decimal)
+        yield name, value if is_simple else str(value)
+
+
+def _parked(parked: ParkedReport) -> Iterator[tuple[str, Any]]:
+    report = parked.report
+    yield "status", parked.status
+    yield "fault", parked.fault
+    yield "venue", report.venue
+    yield "execution_reference", report.execution_reference
+    yield "order", report.order
+    yield "kind", report.kind
+    yield "price", report.price
+    yield "quantity", report.quantity
+
+
+def _clock(state: Clock) -> Iterator[tuple[str, Any]]:
+    ahead = from_us(state.ahead_us) - from_us(0)
+    yield "ahead_days", ahead.days
+    yield "business_date", clock.business_date(state, state.modified_at_us).isoformat()
+
+
+_SHOWN: Final[dict[type, Callable[[Any], Iterator[tuple[str, Any]]]]] = {
+    Order: _order,
+    Account: _account,
+    Payment: _payment,
+    Instrument: _instrument,
+    ParkedReport: _parked,
+    Clock: _clock,
+}
+
+
+def kind_of(stream: str) -> str:
+    """`order` of `ord_...`."""
+    return FOLDS[prefix_of(stream)].name

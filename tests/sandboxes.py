@@ -1,0 +1,61 @@
+"""`order-engine sandbox` as a real process, on a free port."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.command import COMMAND, ROOT, environment
+
+WITHIN_S = 60.0
+
+
+@contextmanager
+def sandbox(data: Path, day: str = "100ms") -> Iterator[dict[str, Any]]:
+    """What a sandbox prints with --json; it runs until the block ends. No secret may stand in its log."""
+    log_file = data.with_suffix(".log")
+    words = ["sandbox", "--data", str(data), "--port", "0", "--sandbox-day", day, "--json"]
+    with log_file.open("w") as log:
+        process = subprocess.Popen(
+            [*COMMAND, *words],
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    try:
+        told = _document(process, log_file)
+        yield told
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WITHIN_S) == 0, log_file.read_text()
+        assert told["client_secret"] not in log_file.read_text()
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        assert process.stdout
+        process.stdout.close()
+
+
+def _document(process: subprocess.Popen[str], log_file: Path) -> dict[str, Any]:
+    """The one JSON document on its standard output."""
+    assert process.stdout
+    out, text, deadline = process.stdout.fileno(), "", time.monotonic() + WITHIN_S
+    while not re.search(r"^}$", text, re.MULTILINE):
+        ready, _, _ = select.select([out], [], [], max(0.0, deadline - time.monotonic()))
+        part = os.read(out, 65536).decode() if ready else ""  # a buffer would hide lines from `select`
+        assert part, log_file.read_text()
+        text += part
+    document: dict[str, Any] = json.loads(text)
+    return document
