@@ -74,7 +74,17 @@ def test_a_journal_with_facts_in_it_is_refused_and_left_alone(sqlite_url: str) -
 def test_the_command_makes_the_installation_and_says_what_it_did(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    words = ("generate", "--orders", "120", "--accounts", "4", "--seed", "2", "--data", tmp_path / "data")
+    words = (
+        "generate",
+        "--orders",
+        "120",
+        "--accounts",
+        "4",
+        "--seed",
+        "2",
+        "--data",
+        tmp_path / "data",
+    )
     done = run(*words, "--json", PYTHONHASHSEED="1")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
