@@ -44,11 +44,13 @@ format: setup ## write the format and the safe fixes
 	$(RUN)ruff format .
 	$(RUN)ruff check --fix .
 
-bench: setup ## appends, reading and rules beside their peers: 20 minutes, ratios with spread
+bench: setup ## all that is measured, beside its peers: 30 minutes, ratios with spread
 	$(RUN)pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(RUN)python -m bench.append
 	$(RUN)python -m bench.read
 	$(RUN)python -m bench.rules
+	$(RUN)python -m bench.place_orders
+	$(RUN)python -m bench.lifecycle
 
 torture: setup ## the large runs of docs/reliability.md; the seed is printed
 	$(RUN)python -m pytest -m torture --torture

@@ -162,14 +162,15 @@ def report(figures: dict[str, list[Figures]]) -> bool:
     console.print(f"an answer has {ours[0].answer_bytes} bytes, the bare one's {bare[0].answer_bytes}")
     is_clean = all(set(each) == {"201"} for each in answers.values())
     busy = middle(figure.server_cores for figure in bare)
-    if busy < QUIET_CORES:
-        console.print(f"not a quiet machine: the bare handler got {busy:.2f} of a core: trust the CPU")
     pairs = list(zip(ours, bare, strict=True))
     ratio = middle(a.requests_per_s / b.requests_per_s for a, b in pairs)
     by_cpu = middle(b.server_cpu_us / a.server_cpu_us for a, b in pairs)
+    verdict = "met" if ratio >= TARGET else "MISSED"
+    if busy < QUIET_CORES:
+        verdict = f"no verdict, the bare handler got {busy:.2f} of a core: look at the CPU"
     console.print(
         f"{ratio:.2f} of the bare handler's requests/s, {by_cpu:.2f} for the same CPU;"
-        f" to be at least {TARGET}: {'met' if ratio >= TARGET else 'MISSED'}"
+        f" to be at least {TARGET}: {verdict}"
     )
     return is_clean
 

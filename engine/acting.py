@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, Protocol
 
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from engine.datastore import Datastore
+from engine.desk import Command, Decision, Desk, Outcome, Scene
 from engine.errors import LeaseLost, SchemaMissing, Unavailable
 from engine.fact import Recorded
 from engine.journal import Journal
 from engine.limits import (
+    BURST_MIN,
     EXECUTION_BATCH,
     FAULTS_SHOWN_MAX,
     LEASE_S,
@@ -199,6 +204,56 @@ class Place:
             self._journal.datastore.append(Append([], tracking=tracking, lease=self._lease))
             self._saved = self.offset
         self._saving.restart()
+
+
+class Burst:
+    """Has commands recorded in pieces, whose size follows how often others were first.
+
+    One commit for many is cheap, but on an account that another process writes all the time a long chain
+    of decisions is overtaken again and again, and each time decided anew.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._completed = 0
+        self.size = EXECUTION_BATCH
+
+    def do_all(self, commands: Sequence[Command], breathe: Breathe) -> list[Outcome | Exception]:
+        """Outcome or error of each, in their order, as `Desk.do_all`."""
+        answers: dict[int, Outcome | Exception] = {}
+        todo = deque(enumerate(commands))
+        while todo:
+            breathe()
+            piece = [todo.popleft() for _ in range(min(self.size, len(todo)))]
+            outcomes = self._record([command for _, command in piece])
+            overtaken = []
+            for one, outcome in zip(piece, outcomes, strict=True):
+                answers[one[0]] = outcome
+                if type(outcome) is Unavailable:
+                    overtaken.append(one)
+            if overtaken and self.size > BURST_MIN:
+                self.size = BURST_MIN
+                todo.extendleft(reversed(overtaken))
+            elif overtaken:  # it is not the others: the journal cannot be written
+                answers |= {place: answers[overtaken[0][0]] for place, _ in todo}
+                break
+        return [answers[place] for place in range(len(commands))]
+
+    def _record(self, commands: Sequence[Command]) -> list[Outcome | Exception]:
+        before = self._completed
+        outcomes = self._desk.do_all(
+            [replace(command, decide=partial(self._counted, command.decide)) for command in commands]
+        )
+        if self._completed - before > 2 * len(commands):
+            self.size = max(BURST_MIN, self.size // 2)
+        elif not any(isinstance(outcome, Unavailable) for outcome in outcomes):
+            self.size = min(EXECUTION_BATCH, self.size * 2)
+        return outcomes
+
+    def _counted(self, decide: Callable[[Scene], Decision], scene: Scene) -> Decision:
+        changes = yield from decide(scene)
+        self._completed += 1
+        return changes
 
 
 class Working(Protocol):

@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple, TypeGuard
 from engine import commands
 from engine.acting import (
     Breathe,
+    Burst,
     Faults,
     Place,
     Sweep,
@@ -81,6 +82,7 @@ class Execution:
     ) -> None:
         self.faults = Faults(NAME)
         self._desk = desk
+        self._burst = Burst(desk)
         self._firm = firm
         self._venue = venue
         self._place = place
@@ -133,8 +135,7 @@ class Execution:
     def _start(self, orders: Sequence[Starting], breathe: Breathe) -> None:
         """Records the start of all that can start, then hands them to the venue."""
         for batch in batches(orders):
-            breathe()
-            outcomes = self._desk.do_all([self._start_command(one) for one in batch])
+            outcomes = self._burst.do_all([self._start_command(one) for one in batch], breathe)
             begun: list[Ticket] = []
             in_doubt: list[str] = []
             for (order_id, _), outcome in zip(batch, outcomes, strict=True):
@@ -192,7 +193,6 @@ class Execution:
         """
         trades: defaultdict[str, list[Report]] = defaultdict(list)
         for batch in batches(reports):
-            breathe()
             todo = []
             for report in batch:
                 if not is_keepable(report.execution_reference):
@@ -203,13 +203,14 @@ class Execution:
                     todo.append((report, tuple(trades[report.order])))
                     if report.kind == "trade" and is_order_id(report.order):
                         trades[report.order].append(report)
-            refused = self._take(todo, may_park=False)
-            for report, _ in self._take(refused, may_park=True):
+            refused = self._take(todo, breathe, may_park=False)
+            for report, _ in self._take(refused, breathe, may_park=True):
                 self._stopped.add(report.order)
 
-    def _take(self, todo: Sequence[Following], *, may_park: bool) -> list[Following]:
+    def _take(self, todo: Sequence[Following], breathe: Breathe, *, may_park: bool) -> list[Following]:
         """Those that were refused, or failed."""
-        outcomes = self._desk.do_all([self._report_command(*one, may_park=may_park) for one in todo])
+        reports = [self._report_command(*one, may_park=may_park) for one in todo]
+        outcomes = self._burst.do_all(reports, breathe)
         left = []
         for one, outcome in zip(todo, outcomes, strict=True):
             is_refused = isinstance(outcome, Refused) and not may_park

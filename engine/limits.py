@@ -205,6 +205,8 @@ TENANTS_CACHED_MAX: Final = 50_000
 """Orders whose tenant a follower remembers: a few megabytes, and looked up again beyond."""
 EXECUTION_BATCH: Final = 256
 """Orders worked through at once: one commit for all, and a stop or a beat comes soon after."""
+BURST_MIN: Final = 4
+"""The same where another process keeps writing to the account: so few fit between two commits."""
 VENUE_REPORTS: Final = 1_000
 """Reports fetched from a venue at once."""
 VENUE_POLL_S: Final = 0.05
@@ -238,18 +240,3 @@ SANDBOX_PRICE_MAX_AGE_US: Final = 24 * 3600 * 1_000_000
 """A sandbox has nobody who sends prices all day."""
 SANDBOX_PRICES_LOOK_S: Final = 600.0
 """How often a sandbox looks whether its own prices grow old: they are good for a day."""
-
-# --- views --------------------------------------------------------------------------------------
-SECONDS_CACHED_MAX: Final = 4_096
-"""Printed seconds, 100 bytes each: the resources of one page were mostly changed within an hour."""
-VIEW_PAGE_FACTS: Final = 4_000
-"""Facts folded into one transaction of the views: rows touched often are written once, and readers of
-a catching-up view still see it move several times a second."""
-VIEW_ROWS_PER_STATEMENT: Final = 1_000
-"""Rows of one statement: enough to amortise it, small enough to need no memory worth counting."""
-VIEW_POLL_S: Final = 0.01
-"""How often a reader who waits for a view looks again: the wait itself is a few of these."""
-QUARANTINED_SHOWN_MAX: Final = 100
-"""Quarantined streams of a view that are looked at by a read: one is a bug, a hundred are one bug."""
-FAULT_CHARACTERS_MAX: Final = 500
-"""Of the words of the error that quarantined a stream: enough to find the line of code."""

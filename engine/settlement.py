@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from engine import clock, commands
-from engine.acting import Breathe, Faults, Tenants, Timer
+from engine.acting import Breathe, Burst, Faults, Tenants, Timer
 from engine.desk import Command, Desk
 from engine.limits import SETTLE_BATCH, SETTLE_S
 
@@ -48,6 +48,7 @@ class Settlement:
     ) -> None:
         self.faults = Faults(NAME)
         self._desk = desk
+        self._burst = Burst(desk)
         self._due = due
         self._now_us = now_us
         self._tenants = Tenants(desk.journal)
@@ -60,8 +61,7 @@ class Settlement:
             return self._looking.rest_s
         self._looking.restart()
         rows = self._due(self.business_date(), SETTLE_BATCH, self._after)
-        breathe()
-        self._settle(rows)
+        self._settle(rows, breathe)
         self._after = rows[-1] if len(rows) == SETTLE_BATCH else None
         if self._after:
             self._looking.hurry()
@@ -74,8 +74,8 @@ class Settlement:
     def finish(self) -> None:
         """There is nothing to save."""
 
-    def _settle(self, rows: Sequence[Due]) -> None:
-        outcomes = self._desk.do_all([self._command(row) for row in rows])
+    def _settle(self, rows: Sequence[Due], breathe: Breathe) -> None:
+        outcomes = self._burst.do_all([self._command(row) for row in rows], breathe)
         for row, outcome in zip(rows, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 self.faults.note(row.order, outcome)

@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from random import Random
 from time import monotonic, sleep
@@ -79,6 +80,15 @@ class Place:
         self.credentials = made.client.id, made.secret
 
 
+@cache
+def _warm_up() -> None:
+    """The server of forks imports everything when it is first asked: that is not the engine's time."""
+    process = context.Process(target=int)
+    process.start()
+    process.join()
+    process.close()
+
+
 class Served:
     """One life of the process: started, ready, and ended by a signal. Nothing of it is left behind."""
 
@@ -88,6 +98,7 @@ class Served:
         words = [
             "serve", *place.words, "--views-url", place.views_url, "--port", "0", *place.options,
         ]  # fmt: skip
+        _warm_up()
         ours, theirs = context.Pipe(duplex=False)
         started_s = monotonic()
         self.process = context.Process(

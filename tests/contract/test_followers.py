@@ -10,18 +10,20 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
 
 from engine import commands, ticker
+from engine.acting import Burst
 from engine.cli_roles import is_dead, new_holder
 from engine.clock import ClockAdvanced
-from engine.desk import Desk
+from engine.desk import Decision, Desk, Outcome, Scene
 from engine.errors import BadSettings
 from engine.follow import Follower, Watch
-from engine.limits import BODY_BYTES_MAX, LEASE_S, SANDBOX_REST_DAYS
+from engine.limits import BODY_BYTES_MAX, BURST_MIN, LEASE_S, SANDBOX_REST_DAYS
 from engine.order import ExecutionStarted
 from engine.pricing import Price
 from engine.report import Report
@@ -451,6 +453,24 @@ def test_the_database_shows_how_followers_are(works: Works) -> None:
     assert watch.look()[0].is_held is True
     executing.end()
     assert watch.look()[0].holder is None
+
+
+def test_who_is_overtaken_each_time_tries_with_less_at_once(on_sqlite: Works) -> None:
+    shop = on_sqlite.shop
+    account = shop.open("100000.00")
+    rival = Desk(shop.journal, now_us=shop.now_us)
+    burst = Burst(shop.desk)
+
+    def overtaken(decide: Any, scene: Scene) -> Decision:
+        changes = yield from decide(scene)
+        if burst.size > BURST_MIN:
+            rival.do(shop.buying(account, "10.00"))
+        return changes
+
+    wishes = [shop.buying(account) for _ in range(3)]
+    hindered = [msgspec.structs.replace(one, decide=partial(overtaken, one.decide)) for one in wishes]
+    outcomes = burst.do_all(hindered, lambda: None)
+    assert [len(one.facts) for one in outcomes if isinstance(one, Outcome)] == [2, 2, 2]
 
 
 # --- settlement and the clock ---------------------------------------------------------------------

@@ -25,6 +25,7 @@ import api.services
 from engine import cli, cli_roles, cli_serve
 from engine.append import Appender
 from engine.deciding import Decider, Outcome
+from engine.execution import Execution
 from engine.fact import Recorded
 from projections.database import Views
 from tests.command import ROOT
@@ -75,7 +76,7 @@ def before(
 
 
 def _is(function: str) -> Callable[..., bool]:
-    """Whether this function decides a command. One that is renamed never springs: the test says so."""
+    """Whether this function decides a command. For one that was renamed the trap never springs."""
 
     def is_it(_: Any, command: Any, *args: Any) -> bool:
         command = getattr(command, "command", command)
@@ -126,6 +127,15 @@ IN_BACKGROUND: dict[str, Callable[[Spring], None]] = {
 }
 
 
+NOT_RECONCILED = "after start, and not reconciled"
+
+
+def never_ask_the_venue_again(marker: str) -> None:
+    """A broken build, for control: who comes back does not ask what became of orders at the venue."""
+    if Path(marker).exists():
+        Execution._reconcile = lambda *_: None  # type: ignore[method-assign]
+
+
 def answer_before_commit() -> None:
     """A broken build, for control: it answers what it has not recorded yet, and records slowly."""
     write = Appender.write
@@ -154,6 +164,9 @@ def set_trap(trap: Trap, *, is_child: bool) -> None:
     """Wraps what the trap is about, in this process or in its child to come."""
     if trap.point == "answer before commit":
         answer_before_commit()
+    elif trap.point == NOT_RECONCILED and is_child:
+        after_start(Spring(trap))
+        never_ask_the_venue_again(trap.marker)
     elif trap.point in IN_MAIN and not is_child:
         IN_MAIN[trap.point](Spring(trap))
     elif trap.point in IN_BACKGROUND and is_child:

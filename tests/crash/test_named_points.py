@@ -9,7 +9,7 @@ from time import monotonic
 
 import pytest
 
-from tests.crash.points import IN_BACKGROUND, IN_MAIN, Trap
+from tests.crash.points import IN_BACKGROUND, IN_MAIN, NOT_RECONCILED, Trap
 from tests.crash.siege import TERMINAL_WITHIN_S, Siege
 from tests.postgres import GivenServer, PostgresServer
 from tests.served import Http, Load, Place, wait_until
@@ -69,3 +69,12 @@ def test_every_order_comes_to_its_end_wherever_the_engine_died(
             print(f"{point}: all terminal and shown {took_s:.1f} s later")
             assert problems == [], point
             assert took_s < TERMINAL_WITHIN_S, point
+
+
+@pytest.mark.torture
+def test_a_build_that_does_not_ask_the_venue_again_is_noticed(sqlite_url: str, tmp_path: Path) -> None:
+    """The control: an order that died on its way to the venue stays on its way."""
+    marker = tmp_path / "sprung"
+    place = Place(tmp_path / "data", sqlite_url, trap=Trap(NOT_RECONCILED, 1, str(marker)))
+    with pytest.raises(TimeoutError, match="every order terminal"):
+        died_in_background(Siege(place, seed=2), marker)

@@ -1,4 +1,4 @@
-"""`order-engine replay` and `rebuild`: a stream's story, and views made again, from the journal."""
+"""`order-engine replay` and `rebuild`: what happened to a stream, and views made again, from the journal."""
 
 from __future__ import annotations
 
@@ -121,8 +121,11 @@ def test_a_command_that_cannot_tell_says_why(data: Path, tmp_path: Path) -> None
 
 
 def rows(views: Views, name: str) -> list[tuple[object, ...]]:
-    tables = [table.name for table in views.views[name].tables]
-    return [row for table in tables for row in sorted(views.query(f"SELECT * FROM {table}"))]
+    return [
+        row
+        for table in views.views[name].tables
+        for row in sorted(views.query(f"SELECT * FROM {table.name}"))
+    ]
 
 
 def test_views_are_rebuilt_as_they_were(data: Path, journal: Journal) -> None:

@@ -52,7 +52,11 @@ def test_the_readmes_first_order_settles(tmp_path: Path) -> None:
     assert statuses[-1] == "settled", done
     assert set(statuses) <= {"placed", "executing", "filled", "settled"}
     settled = json.loads(order)
-    assert (settled["traded_quantity"], settled["fees"]) == ("0.99", "0.50")
+    assert (settled["status"], settled["traded_quantity"], settled["fees"]) == (
+        "settled",
+        "0.99",
+        "0.50",
+    )
     assert [cash["total"] for cash in json.loads(balances)] == ["999900.50", "1000000.00"]
 
 
