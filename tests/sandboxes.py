@@ -21,7 +21,7 @@ WITHIN_S = 60.0
 
 @contextmanager
 def sandbox(data: Path, day: str = "100ms") -> Iterator[dict[str, Any]]:
-    """What a sandbox prints with --json; it runs until the block ends. No secret may stand in its log."""
+    """What a sandbox prints with --json; it runs until the block ends. Its log has no secret."""
     log_file = data.with_suffix(".log")
     words = ["sandbox", "--data", str(data), "--port", "0", "--sandbox-day", day, "--json"]
     with log_file.open("w") as log:

@@ -1,4 +1,4 @@
-"""What `make run` starts with: prepared once, found again, its prices kept fresh, its secret to itself."""
+"""What `make run` starts with: made once, found again, its prices kept fresh, its secret to itself."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ def test_everything_is_there_after_the_first_start_and_unchanged_after_the_secon
     for one in LISTINGS:
         assert installation.symbols.find(one.terms.symbol) == one.id
         price = installation.market.latest(one.terms.symbol)
-        assert price and (price.bid, price.ask) == (one.bid, one.ask)
+        assert price
+        assert (price.bid, price.ask) == (one.bid, one.ask)
     assert prepare(installation, settings) == first
     with closing(open_installation(settings)) as later:
         assert prepare(later, settings) == first
@@ -149,11 +150,14 @@ def test_prices_are_said_again_before_a_day_has_passed(
         seconds[0] += keeper.turn(breathe)
         for one in LISTINGS:
             price = market.latest(one.terms.symbol)
-            assert price and now[0] - price.at_us < SANDBOX_PRICE_MAX_AGE_US
+            assert price
+            assert now[0] - price.at_us < SANDBOX_PRICE_MAX_AGE_US
     last = market.quote(symbol)
-    assert last and (last.bid, last.ask) == (Decimal("98.00"), Decimal("99.00"))
+    assert last
+    assert (last.bid, last.ask) == (Decimal("98.00"), Decimal("99.00"))
     mine = market.latest("MINE")
-    assert mine and mine.at_us == 0
+    assert mine
+    assert mine.at_us == 0
 
 
 def test_a_symbol_that_somebody_else_uses_is_left_to_them(

@@ -1,7 +1,7 @@
 """The Python of the page that the product starts from, with its own client, against a running engine.
 
-Nothing of it is changed but host, token and ids; the answers have the sample's keys first and in its order,
-and its values, at a price of 100 and a fee of 0.5 %.
+Nothing of it is changed but host, token and ids. The answers have the sample's keys first and in its
+order, and its values, at a price of 100 and a fee of 0.5 %.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`order-engine replay` and `rebuild`: what happened to a stream, and views made again, from the journal."""
+"""`order-engine replay` and `rebuild`: a stream's story, and views made again, from the journal."""
 
 from __future__ import annotations
 
