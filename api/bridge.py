@@ -41,6 +41,7 @@ class Bridge:
         self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="reader")
         self._settled: deque[Pending] = deque()
         self._is_called = False
+        self._is_flushing = False
         self._awaited: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
 
@@ -61,6 +62,9 @@ class Bridge:
                     send = partial(steps.throw, error)
             else:
                 send = partial(next, steps)
+                if not self._is_flushing:  # once for all that is decided in this round of the loop
+                    self._is_flushing = True
+                    self._loop.call_soon(self._flush)
                 future = self._loop.create_future()
                 if wait_for(step.pending, partial(_resolve, future)):
                     self._awaited.append((self._loop.time() + ANSWER_WAIT_S, future))
@@ -80,6 +84,10 @@ class Bridge:
         """Ends the threads, once they have done what was asked of them."""
         self._sweeping.cancel()
         await self._loop.run_in_executor(None, self._threads.shutdown)
+
+    def _flush(self) -> None:
+        self._is_flushing = False
+        self.journal.flush()
 
     # --- settling ---------------------------------------------------------------------------------
 

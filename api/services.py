@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from api.bridge import Bridge
 from api.tokens import Tokens
-from engine import clock
+from engine import calendar, clock
 from engine.account import Account
 from engine.clients import Clients
 from engine.commands import Firm
@@ -144,6 +144,8 @@ async def open_services(
 
 
 def _load(services: Services) -> None:
+    # Its package takes a third of a second to import, which the first order would wait for.
+    calendar.is_business_day(date(2026, 1, 2), calendar.EURO)
     services.signing.active()
     services.clients.refresh()
     services.market.refresh()

@@ -104,6 +104,9 @@ class Faults:
     def __len__(self) -> int:
         return len(self._errors)
 
+    def __contains__(self, subject: str) -> bool:
+        return subject in self._errors
+
     def shown(self) -> dict[str, str]:
         """subject -> error."""
         return dict(self._errors)
@@ -282,6 +285,11 @@ class Sweep:
         self._is_under_way = False
         self._is_wanted_again = False
         self._took_s = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last page was the end of a walk."""
+        return not self._is_under_way
 
     @property
     def rest_s(self) -> float:

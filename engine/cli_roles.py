@@ -116,6 +116,8 @@ class Background:
         self._leases.release_dead(is_dead)
         self._market = Market(store, define_operations())
         self._firm = Firm(IdSource(), self._market, {}, price_max_age_us(sandbox))
+        # One for all: what one follower has read or changed, the next need not load.
+        self._shared = Desk(journal)
 
     def followers(self, roles: Sequence[str]) -> list[Follower]:
         """One for each role but `api`, and one for the sandbox's days."""
@@ -138,7 +140,7 @@ class Background:
         return Follower(name, begin, self._leases, self._journal)
 
     def _desk(self, lease: Lease) -> Desk:
-        return Desk(self._journal, lease=lease)
+        return self._shared.under(lease)
 
     def _executing(self, lease: Lease, venue: SimulatedVenue) -> Execution:
         views = self._views

@@ -216,6 +216,7 @@ def _run_here(plan: Plan) -> bool:
         supervise.stop_when_stdin_ends(stop.set)
     with cli_roles.opened(plan.settings) as (journal, views):
         followers = cli_roles.Background(journal, views, plan.sandbox).followers(plan.roles)
+        supervise.tame_collector()
         late = supervise.run_all(followers, stop)
         if late:
             typer.echo(f"error: unavailable: still working: {', '.join(late)}", err=True)
@@ -248,6 +249,7 @@ async def _answer(plan: Plan, background: Background | None, announce: Announce 
     from api.services import open_services  # noqa: PLC0415
     from engine import cli_roles  # noqa: PLC0415
     from engine.keys import read_key  # noqa: PLC0415
+    from engine.supervise import tame_collector  # noqa: PLC0415
 
     stop = asyncio.Event()
     with cli_roles.opened(plan.settings) as (journal, views):
@@ -258,6 +260,7 @@ async def _answer(plan: Plan, background: Background | None, announce: Announce 
             is_sandbox=plan.sandbox is not None,
             price_max_age_us=cli_roles.price_max_age_us(plan.sandbox),
         ) as services:
+            tame_collector()
 
             def begin_to_stop() -> None:
                 services.is_stopping = True

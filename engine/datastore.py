@@ -71,12 +71,13 @@ class Datastore:
 
     def rows(self, events: Sequence[Event], command: bytes | None = None) -> list[Row]:
         """The events as they will be stored. Raises Unrecordable for any that cannot be."""
-        names = {event.topic for event in events}
-        for name in names:
-            text(name, NAME_BYTES_MAX, "a stored name")
-        self.names.learn(names)
-        streams = {event.originator_id: self.key(event.originator_id) for event in events}
         known = self.names.known
+        new = {event.topic for event in events if event.topic not in known}
+        if new:
+            for name in new:
+                text(name, NAME_BYTES_MAX, "a stored name")
+            self.names.learn(new)
+        streams = {event.originator_id: self.key(event.originator_id) for event in events}
         rows = []
         for event in events:
             version, body = event.originator_version, event.state
@@ -106,8 +107,9 @@ class Datastore:
         return append
 
     def submit(self, append: Append, done: Callable[[], None]) -> None:
-        """Hands the append to the writer; `done` is called in the writer's thread when it is settled.
+        """Queues the append; `done` is called in the writer's thread when it is settled.
 
+        Nothing is written before `flush`, so that what is decided together is committed together.
         Raises Unavailable when too many wait.
         """
 
@@ -116,7 +118,11 @@ class Datastore:
             done()
 
         append.done = settled
-        self._writer.submit(append)
+        self._writer.queue(append)
+
+    def flush(self) -> None:
+        """Has what was submitted written."""
+        self._writer.wake()
 
     def stream_id(self, originator_id: UUID | str) -> UUID | str:
         """An id as this journal stores it. Raises Unrecordable if it cannot."""

@@ -31,6 +31,8 @@ from engine.fact import Envelope, Fact, Recorded, StreamAppend
 from engine.journal import Journal, Loaded, PlacedFact
 from engine.limits import (
     COMMANDS_REMEMBERED_MAX,
+    CONTESTED_FOR,
+    CONTESTED_MAX,
     DECIDE_ATTEMPTS_MAX,
     REFERENCE_FRESH_S,
     SNAPSHOT_EVERY,
@@ -190,6 +192,7 @@ class Decider:
         self._monotonic = monotonic
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._commands: OrderedDict[bytes, Pending | None] = OrderedDict()
+        self._contested: OrderedDict[str, int] = OrderedDict()
 
     def handle(self, command: Command) -> Steps:
         """Decides a command and has it recorded.
@@ -219,6 +222,25 @@ class Decider:
         if fault is not None:
             raise fault
         raise Unavailable("others have changed the same account first, too often")
+
+    def follow(self, facts: Iterable[Recorded]) -> None:
+        """Takes over facts that were read from the journal: what they are about need not be loaded.
+
+        They must come in their order; a fact that is known already, or does not follow on what is known,
+        changes nothing.
+        """
+        for recorded in facts:
+            stream, version = recorded.stream, recorded.version
+            entry = self._entries.get(stream)
+            if entry is None:
+                if version != 1:
+                    continue
+                entry = _Entry(Loaded(), self._monotonic())
+            if entry.tip is None and entry.loaded.version == version - 1:
+                state = fold_of(stream).evolve(entry.loaded.state, recorded.fact)
+                self._put(
+                    stream, _Entry(Loaded(state, version, recorded.envelope.at_us), entry.checked_s)
+                )
 
     def recorded(self, stream: str) -> Loaded[Any] | None:
         """What is known of a stream, if nothing of it is still under way."""
@@ -258,20 +280,21 @@ class Decider:
     def _decide(self, command: Command, caught_up: dict[str, int]) -> Generator[Call, Any, _Decided]:
         """Runs the decision, in one go, on states that are all at hand."""
         for _ in range(READS_MAX):
-            missing = self._missing(clock.STREAM)
+            missing = self._missing(clock.STREAM, caught_up)
             if missing is None:
-                decided = self._decided(command)
+                decided = self._decided(command, caught_up)
                 if isinstance(decided, _Decided):
                     return decided
                 missing = decided
-            stream = missing
-            load = partial(self._journal.load, fold_of(stream), stream, self.recorded(stream))
-            loaded = yield Call(load)
+            stream, known = missing, self.recorded(missing)
+            loaded = yield Call(partial(self._journal.load, fold_of(stream), stream, known))
             self._learn(stream, loaded)
             caught_up[stream] = loaded.version
+            if stream in self._contested and known and known.version == loaded.version:
+                self._found_alone(stream)
         raise Unavailable("the states of a decision do not stay in the cache")
 
-    def _decided(self, command: Command) -> _Decided | str:
+    def _decided(self, command: Command, caught_up: Mapping[str, int]) -> _Decided | str:
         """What is decided, or the stream that has to be loaded first."""
         scene = Scene(self._now_us(), self._entries[clock.STREAM].loaded.state)
         read: dict[str, Loaded[Any]] = {}
@@ -281,7 +304,7 @@ class Decider:
         try:
             stream = next(decision)
             while True:
-                if missing := self._missing(stream):
+                if missing := self._missing(stream, caught_up):
                     decision.close()
                     return missing
                 entry = self._entries[stream]
@@ -302,7 +325,7 @@ class Decider:
             fault = error
         return _Decided(scene, read, list(tips.values()), changes, after, refusal, fault)
 
-    def _missing(self, stream: str) -> str | None:
+    def _missing(self, stream: str, caught_up: Mapping[str, int]) -> str | None:
         """The stream, if it is not known, or not well enough."""
         entry = self._entries.get(stream)
         if entry is None:
@@ -313,7 +336,26 @@ class Decider:
             if now_s - entry.checked_s > REFERENCE_FRESH_S:
                 entry.checked_s = now_s  # one looks; the others go on meanwhile
                 return stream
+        if stream in self._contested and stream not in caught_up and entry.tip is None:
+            return stream
         return None
+
+    def _lost(self, pending: Pending) -> None:
+        """Somebody else writes these streams too: from now on they are looked at before each decision.
+
+        That costs one small read, where a conflict costs a second try of the whole group.
+        """
+        for stream in pending.after:
+            self._contested[stream] = CONTESTED_FOR
+            self._contested.move_to_end(stream)
+        while len(self._contested) > CONTESTED_MAX:
+            self._contested.popitem(last=False)
+
+    def _found_alone(self, stream: str) -> None:
+        """Looked at in vain; after a few times in a row it is ours alone again."""
+        self._contested[stream] -= 1
+        if not self._contested[stream]:
+            del self._contested[stream]
 
     def _learn(self, stream: str, loaded: Loaded[Any]) -> None:
         entry = self._entries.get(stream)
@@ -380,6 +422,7 @@ class Decider:
         if pending.append.is_repeat:
             return (yield from self._repeat(command))
         if isinstance(pending.append.error, VersionConflict):
+            self._lost(pending)
             return None
         done = self._journal.appended(pending.append, pending.facts, pending.envelope)
         states = {stream: loaded.state for stream, loaded in (decided.read | pending.after).items()}

@@ -1,10 +1,12 @@
-"""The write path for one thread that waits: followers, the command line, tests."""
+"""The write path for threads that wait: followers, the command line, tests."""
 
 from __future__ import annotations
 
+import copy
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -12,6 +14,7 @@ from typing import Any
 
 from engine.deciding import Call, Command, Decider, Decision, Outcome, Pending, Scene, Steps
 from engine.errors import EngineError, OutcomeUnknown
+from engine.fact import Recorded
 from engine.journal import Journal
 from engine.streams import fold_of
 from engine.writer import ANSWER_WAIT_S, Lease
@@ -20,7 +23,7 @@ __all__ = ["Command", "Decision", "Desk", "Outcome", "Scene"]
 
 
 class Desk:
-    """Decides commands and has them recorded; many at once share a commit. For one thread.
+    """Decides commands and has them recorded; many at once share a commit. Threads take turns.
 
     `lease`: appends are refused once another holder has taken it.
     """
@@ -35,16 +38,19 @@ class Desk:
         self.journal = journal
         self._settled: SimpleQueue[Pending] = SimpleQueue()
         self._decider = Decider(journal, self._settled.put, now_us=now_us)
-        self._decider.lease = lease
+        self._turn = threading.Lock()
+        self._lease = lease
 
-    @property
-    def lease(self) -> Lease | None:
-        """The right under which it acts, if it needs one."""
-        return self._decider.lease
+    def under(self, lease: Lease) -> Desk:
+        """The same desk, with what it knows, for somebody who acts under a lease of his own."""
+        other = copy.copy(self)
+        other._lease = lease
+        return other
 
-    @lease.setter
-    def lease(self, lease: Lease | None) -> None:
-        self._decider.lease = lease
+    def follow(self, facts: Iterable[Recorded]) -> None:
+        """Takes over facts that were just read from the journal, in their order: see `Decider`."""
+        with self._turn:
+            self._decider.follow(facts)
 
     def do(self, command: Command) -> Outcome:
         """Decides and records one command. Raises Refused, or what `Decider.handle` raises."""
@@ -54,7 +60,15 @@ class Desk:
         return answer
 
     def do_all(self, commands: Sequence[Command]) -> list[Outcome | Exception]:
-        """Outcome or error of each, in their order. They are decided in that order too."""
+        """Outcome or error of each, in their order.
+
+        They are under way together: one that needs another's outcome belongs in a later call.
+        """
+        with self._turn:
+            self._decider.lease = self._lease
+            return self._done(commands)
+
+    def _done(self, commands: Sequence[Command]) -> list[Outcome | Exception]:
         answers: dict[int, Outcome | Exception] = {}
         ready: deque[tuple[int, Steps]] = deque(
             (place, self._decider.handle(command)) for place, command in enumerate(commands)
@@ -66,8 +80,11 @@ class Desk:
                 if answer is not None:
                     answers[place] = answer
             if len(answers) < len(commands):
+                self.journal.flush()
                 try:
                     self._decider.settle(self._settled.get(timeout=ANSWER_WAIT_S))
+                    while not self._settled.empty():
+                        self._decider.settle(self._settled.get())
                 except Empty:
                     late = OutcomeUnknown("the database has not answered in time")
                     return [answers.get(place, late) for place in range(len(commands))]

@@ -3,7 +3,7 @@
     Placed, or waiting for a price   -> ExecutionStarted is recorded, then the venue is given the order
     CancelRequested                  -> the venue is asked to stop
     the venue's reports              -> each is taken once per (venue, execution reference)
-    every order at the venue         -> asked about when this begins, and from time to time
+    every order at the venue         -> asked about when this begins, and when it stays there
 
 An answer that did not come says nothing about what happened: such an order stays `executing` until the
 venue has been asked by its own id for it. What fails for one order stops that order, and shows.
@@ -93,6 +93,8 @@ class Execution:
         self._stopped: set[str] = set()  # orders of which a report could not be recorded
         self._heard = 0
         self._hearing = Timer(monotonic, VENUE_POLL_S)
+        self._met: set[str] = set()
+        self._met_before: set[str] | None = None  # at the venue during the walk before
         self._asking = Sweep(sets.at_venue, Timer(monotonic, RECONCILE_S))
         self._trying = Sweep(sets.waiting, Timer(monotonic, WAITING_ALL_S))
         self._priced = Sweep(sets.waiting, Timer(monotonic, inf))
@@ -121,6 +123,7 @@ class Execution:
 
     def _follow(self, breathe: Breathe) -> bool:
         page = self._place.page()
+        self._desk.follow(page)
         placed = [one for one in page if isinstance(one.fact, Placed)]
         for one in placed:
             self._tenants.know(one.stream, one.envelope.tenant)
@@ -265,8 +268,15 @@ class Execution:
     # --- what is remembered -----------------------------------------------------------------------
 
     def _ask(self, breathe: Breathe) -> None:
+        """When it begins all orders at the venue, then those that have been there for a whole walk."""
         with self._asking.page(self._monotonic) as rows:
-            self._reconcile([row.order for row in rows], breathe)
+            orders = [row.order for row in rows]
+            before = self._met_before
+            due = [one for one in orders if before is None or one in before or one in self.faults]
+            self._reconcile(due, breathe)
+            self._met.update(orders)
+        if self._asking.is_over and orders:
+            self._met_before, self._met = self._met, set()
 
     def _try_waiting(self, breathe: Breathe) -> None:
         if self._pricing.is_due:

@@ -26,7 +26,7 @@ def check_key(key: str) -> None:
 def check_repeat(first: bytes | None, request: bytes, *, first_at_us: int, at_us: int) -> None:
     """Whether the outcome of the `first` request of a key is the answer to this one.
 
-    Both are SHA-256 digests of the request in canonical form. Raises Refused `idempotency_key_expired`
+    Both are digests of the request in canonical form. Raises Refused `idempotency_key_expired`
     for a key first used over 24 hours ago, `idempotency_key_conflict` for another request.
     """
     if at_us - first_at_us > IDEMPOTENCY_KEY_LIFE_US:

@@ -60,13 +60,15 @@ PlacedFact = tuple[Fact, str, int]
 class Fold(NamedTuple, Generic[S]):
     """How a stream becomes a state: `evolve` is given None before the first fact.
 
-    A new `shape` makes older snapshots void.
+    A new `shape` makes older snapshots void. A stream that is never long has none, and is not asked for
+    one.
     """
 
     name: str
     shape: int
     kind: type[S]
     evolve: Callable[[S | None, Fact], S]
+    is_long: bool = True
 
 
 class Loaded(NamedTuple, Generic[S]):
@@ -160,6 +162,7 @@ class Journal(Application[str]):
     ) -> tuple[Append, Sequence[PlacedFact]]:
         """As `append`, without waiting: `done` is called in another thread when it is settled.
 
+        Nothing is written before `flush`.
         `after` are appends, submitted before, whose facts these were decided on: if one of them is not
         recorded, this is refused with VersionConflict. `envelope.at_us` must not be before the latest
         time of the streams. What was submitted and what became of it are for `appended`.
@@ -171,6 +174,10 @@ class Journal(Application[str]):
         append = Append(rows, command=command, lease=lease, after=after)
         self.datastore.submit(append, done)
         return append, facts
+
+    def flush(self) -> None:
+        """Has what was submitted written, as one group if it can be."""
+        self.datastore.flush()
 
     def appended(self, append: Append, facts: Sequence[PlacedFact], envelope: Envelope) -> Appended:
         """What a settled append recorded. Raises its error. Reads only what was repeated."""
@@ -294,10 +301,10 @@ class Journal(Application[str]):
 
     def load(self, fold: Fold[S], stream: str, known: Loaded[S] | None = None) -> Loaded[S]:
         """The state of a stream as the journal has it now; only what is newer than `known` is read."""
-        start = known or self._snapshot(fold, stream) or Loaded()
+        start = known or (self._snapshot(fold, stream) if fold.is_long else None) or Loaded()
         facts = self.stream(stream, after=start.version)
         loaded = _folded(fold, start, facts)
-        if len(facts) >= SNAPSHOT_EVERY and loaded.state is not None:
+        if fold.is_long and len(facts) >= SNAPSHOT_EVERY and loaded.state is not None:
             self.keep_state(fold, stream, loaded)
         return loaded
 

@@ -34,11 +34,22 @@ first on the same account, and with three of them a dozen in a row is one case i
 COMMANDS_REMEMBERED_MAX: Final = 20_000
 """Repeatable commands that a desk knows to be in the journal: a few seconds' worth. An older one that
 comes again is found by the journal itself, at the price of one refused insert."""
+CONTESTED_FOR: Final = 8
+"""Looks in vain after which a stream that met a conflict is taken to be this process's alone again."""
+CONTESTED_MAX: Final = 50_000
+"""Streams remembered to have met a conflict: as many as states."""
 REFERENCE_FRESH_S: Final = 0.5
 """An instrument or the clock, changed by another process, binds decisions here after this long."""
 CLOCK_STEP_MAX_US: Final = 366 * 86_400 * 1_000_000
 CLOCK_AHEAD_MAX_US: Final = 100 * 366 * 86_400 * 1_000_000
 """Holiday calendars are known for about so long."""
+
+# --- memory -------------------------------------------------------------------------------------
+GC_OBJECTS: Final = 50_000
+GC_YOUNG: Final = 20
+GC_MIDDLE: Final = 100
+"""The collector's thresholds in a process that serves: a request makes some hundred objects that die
+with it, and next to none of them in cycles."""
 
 # --- waiting ------------------------------------------------------------------------------------
 WRITE_WAIT_S: Final = 5.0

@@ -36,7 +36,7 @@ class Placed(Fact, frozen=True):
 
     A buy has `cash_amount` and `net_cash_amount` (what is left of it after the quoted fee), a sell has
     `quantity`. `price` is the ask or bid it was accepted at, `settlement_date` when it would settle if
-    traded that day, `request` the SHA-256 of the request for comparing a repeated idempotency key.
+    traded that day, `request` a keyed digest of the request for comparing a repeated idempotency key.
     """
 
     order: str

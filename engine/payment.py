@@ -19,7 +19,7 @@ Kind = Literal["deposit", "withdrawal"]
 class DepositOpened(Fact, frozen=True):
     """A deposit is announced; nothing is booked before the money has come.
 
-    `request` is the SHA-256 of the request, by which a repeated idempotency key is compared.
+    `request` is a keyed digest of the request, by which a repeated idempotency key is compared.
     """
 
     deposit: str

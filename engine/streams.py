@@ -9,12 +9,12 @@ from engine.journal import Fold
 
 FOLDS: Final[dict[str, Fold[Any]]] = {
     "acc": Fold("account", 1, account.Account, account.evolve),
-    "ord": Fold("order", 1, order.Order, order.evolve),
-    "ins": Fold("instrument", 1, instrument.Instrument, instrument.evolve),
-    "dep": Fold("payment", 1, payment.Payment, payment.evolve),
-    "wdr": Fold("payment", 1, payment.Payment, payment.evolve),
-    "rep": Fold("parked_report", 1, report.ParkedReport, report.evolve),
-    "clk": Fold("clock", 1, clock.Clock, clock.evolve),
+    "ord": Fold("order", 1, order.Order, order.evolve, is_long=False),
+    "ins": Fold("instrument", 1, instrument.Instrument, instrument.evolve, is_long=False),
+    "dep": Fold("payment", 1, payment.Payment, payment.evolve, is_long=False),
+    "wdr": Fold("payment", 1, payment.Payment, payment.evolve, is_long=False),
+    "rep": Fold("parked_report", 1, report.ParkedReport, report.evolve, is_long=False),
+    "clk": Fold("clock", 1, clock.Clock, clock.evolve, is_long=False),
 }
 """Prefix -> fold. A fold's number is raised when its state's shape or meaning changes: snapshots of the
 old one are then ignored."""

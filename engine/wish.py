@@ -14,7 +14,7 @@ from engine.values import CURRENCIES, Side, at_scale
 class Wish(msgspec.Struct, frozen=True):
     """A buy has `cash_amount`, in the instrument's currency; a sell has `quantity`, in units.
 
-    `request` is the SHA-256 of the request in canonical form, None without an idempotency key.
+    `request` is a keyed digest of the request in canonical form, None without an idempotency key.
     """
 
     side: Side

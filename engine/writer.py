@@ -168,12 +168,23 @@ class Writer(Generic[J]):
 
     def submit(self, job: J) -> None:
         """Queues the job; `job.done()` is called in the writer's thread when it is settled."""
+        self.queue(job)
+        self.wake()
+
+    def queue(self, job: J) -> None:
+        """As `submit`, but the thread is not woken: whoever queues several wakes it after the last."""
         with self._mutex:
             if self._closed.is_set():
                 raise Unavailable("the journal is closed")
             if len(self._queue) >= QUEUE_APPENDS_MAX:
                 raise Unavailable("too many appends are waiting")
             self._queue.append(job)
+
+    def wake(self) -> None:
+        """Has what is queued written."""
+        with self._mutex:
+            if not self._queue:
+                return
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()

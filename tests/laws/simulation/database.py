@@ -253,7 +253,7 @@ class UnthreadedWriter(Writer[Append]):
         super().__init__(write, "unthreaded")
         self._weather = weather
 
-    def submit(self, job: Append) -> None:
+    def queue(self, job: Append) -> None:
         if self._weather.happens("full"):
             raise Unavailable("too many appends are waiting")
         self._queue.append(job)
