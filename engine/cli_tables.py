@@ -45,8 +45,11 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> No
             line = ""
             for cell, column, width in zip(row, columns, widths, strict=True):
                 text = cell[n] if n < len(cell) else ""
-                line += f" {text.rjust(width)}" if column.is_number else f"  {text.ljust(width)}"
-            typer.echo(line.rstrip()[1:])
+                gap = " " if column.is_number else "  "
+                line += (gap if line else "") + (
+                    text.rjust(width) if column.is_number else text.ljust(width)
+                )
+            typer.echo(line.rstrip())
 
 
 def _lines(cell: Cell, width: int) -> list[str]:
