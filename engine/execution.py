@@ -125,7 +125,7 @@ class Execution:
         for one in placed:
             self._tenants.know(one.stream, one.envelope.tenant)
         if placed:
-            self._refresh()
+            self._learn_prices()
         self._start([Starting(one.stream, one.offset) for one in placed], breathe)
         self._reconcile([one.stream for one in page if isinstance(one.fact, CancelRequested)], breathe)
         if page:
@@ -271,8 +271,7 @@ class Execution:
     def _try_waiting(self, breathe: Breathe) -> None:
         if self._pricing.is_due:
             self._pricing.restart()
-            if self._refresh():
-                self._priced.hurry()
+            self._learn_prices()
         with self._priced.page(self._monotonic) as rows:
             priced = {
                 instrument
@@ -283,6 +282,10 @@ class Execution:
         # All of them, but seldom: a start may have failed.
         with self._trying.page(self._monotonic) as rows:
             self._start([Starting(row.order, None) for row in rows], breathe)
+
+    def _learn_prices(self) -> None:
+        if self._refresh():
+            self._priced.hurry()
 
     def _has_price(self, instrument: str) -> bool:
         security = self._desk.state(instrument)

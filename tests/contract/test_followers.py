@@ -121,6 +121,21 @@ def test_without_a_fresh_price_an_order_waits_for_one(on_sqlite: Works) -> None:
     assert works.order(bought).status == "filled"
 
 
+def test_a_price_read_for_a_new_order_is_news_for_those_that_wait(on_sqlite: Works) -> None:
+    works, news = on_sqlite, [0]
+    account = works.shop.open()
+    bought = works.shop.buy(account)
+    fresh = works.shop.prices.pop(TERMS.symbol)
+    works.shop.prices.refresh = lambda: news.pop() if news else 0  # type: ignore[method-assign]
+    executing = works.execution(SimulatedVenue(works.now_us))
+    works.run(executing, turns=1, step_s=0.1)
+    works.shop.prices[TERMS.symbol] = fresh
+    works.shop.buy(account)
+    news.append(1)
+    works.run(executing, turns=2, step_s=0.1)
+    assert works.order(bought).status == "filled"
+
+
 def test_a_cancel_reaches_the_venue_and_its_answer_the_order(on_sqlite: Works) -> None:
     works = on_sqlite
     account = works.shop.open()

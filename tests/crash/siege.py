@@ -81,7 +81,6 @@ class Siege:
                 TERMINAL_WITHIN_S,
             )
             wait_until("views current", lambda: views_are_current(self.place), SHOWN_WITHIN_S)
-            served.stop()
         self.bury()
         return took_s
 

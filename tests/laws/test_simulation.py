@@ -78,7 +78,7 @@ def test_a_seed_gives_one_digest_whatever_the_hash_seed() -> None:
         assert done.stdout.strip() == repr(digests)
 
 
-@pytest.mark.parametrize("seed", [25, 54, 55])
+@pytest.mark.parametrize("seed", [25, 54])
 def test_the_simulated_database_answers_as_the_real_one(seed: int, journal_url: str) -> None:
     """The same schedule, with crashes, conflicts and repeats: the same facts, the same answers."""
     real = Simulation(seed, Real(journal_url))
@@ -217,11 +217,11 @@ def a_lost_answer_is_a_failure(patch: Patch) -> None:
 
 
 BREAKS: dict[Callable[[Patch], None], int] = {
-    appends_are_never_void: 0,
+    appends_are_never_void: 4,
     it_is_answered_before_the_commit: 0,
-    refusals_do_not_wait_for_what_they_rest_on: 6,
+    refusals_do_not_wait_for_what_they_rest_on: 3,
     refusals_do_not_look_at_the_journal: 0,
-    refusals_do_not_look_for_the_first_time: 0,
+    refusals_do_not_look_for_the_first_time: 2,
     times_go_back_with_the_clock: 0,
     what_is_only_read_may_be_old: 0,
     states_at_odds_are_an_error: 36,
