@@ -42,11 +42,14 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> No
     ]
     for row in [[[column.title] for column in columns], *broken]:
         for n in range(max(len(cell) for cell in row)):
-            parts = []
+            line = ""
             for cell, column, width in zip(row, columns, widths, strict=True):
                 text = cell[n] if n < len(cell) else ""
-                parts.append(text.rjust(width) if column.is_number else text.ljust(width))
-            typer.echo("  ".join(parts).rstrip())
+                gap = " " if column.is_number else "  "
+                line += (gap if line else "") + (
+                    text.rjust(width) if column.is_number else text.ljust(width)
+                )
+            typer.echo(line.rstrip())
 
 
 def _lines(cell: Cell, width: int) -> list[str]:

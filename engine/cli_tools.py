@@ -195,7 +195,7 @@ _DEMO: Final = (
     Column("", is_number=True),
     Column("stream"),
     Column("fact"),
-    Column("what it did", width=33),
+    Column("what it did", width=32),
     Column("cash", is_number=True),
     Column("reserved", is_number=True),
     Column("available", is_number=True),

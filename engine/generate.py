@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
+from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
 from engine import commands
@@ -45,6 +46,7 @@ HOURS_MIN: Final = 24
 """Three business days, so that the first trades have settled when the last orders are placed."""
 UNFINISHED: Final = 10
 """Of the last hour's orders one in so many has not started, and one in so many is at the venue."""
+CURRENCIES: Final = ("USD", "EUR")
 CASH: Final = Decimal(250_000)
 """What an account is given at first, in each of its currencies, and again when little is left."""
 CASH_LOW: Final = Decimal(25_000)
@@ -122,13 +124,13 @@ class _Town:
                         commands.open_account,
                         tenant=TENANT,
                         account=account,
-                        base_currency="USD",
-                        funding_currencies=("EUR",),
+                        base_currency=CURRENCIES[0],
+                        funding_currencies=CURRENCIES[1:],
                     )
                     for account in some
                 ]
             )
-            self._pay_in([(account, currency) for account in some for currency in ("USD", "EUR")])
+        self._pay_in([(account, currency) for account in self._accounts for currency in CURRENCIES])
 
     def hour(self, orders: int, *, is_last: bool) -> None:
         """Has that many orders asked for, and all that goes on meanwhile done; some not, in the last."""
@@ -143,8 +145,7 @@ class _Town:
             for currency, balance in self._known[account].holdings.cash.items()
             if balance.available < CASH_LOW
         ]
-        for some in _pieces(low):
-            self._pay_in(some)
+        self._pay_in(low)
         self._pay_out()
         placed = self._place(orders)
         fates = {order: self._chance.fate() for order in placed}
@@ -181,15 +182,15 @@ class _Town:
     # --- clients ----------------------------------------------------------------------------------
 
     def _pay_in(self, wanted: Sequence[tuple[str, str]]) -> None:
-        todo = []
-        for account, currency in wanted:
-            words = {"tenant": TENANT, "account": account, "payment": self._desk.new_id("dep")}
-            money = {"currency": currency, "amount": CASH.quantize(UNITS[currency])}
-            todo += [
-                self._ask(commands.create_payment, kind="deposit", **money, **words),
-                self._ask(commands.end_payment, is_completed=True, **words),
-            ]
-        self._do(todo)
+        for some in _pieces(wanted):
+            created, ended = [], []
+            for account, currency in some:
+                words = {"tenant": TENANT, "account": account, "payment": self._desk.new_id("dep")}
+                money = {"currency": currency, "amount": CASH.quantize(UNITS[currency])}
+                created.append(self._ask(commands.create_payment, kind="deposit", **money, **words))
+                ended.append(self._ask(commands.end_payment, is_completed=True, **words))
+            self._do(created)
+            self._do(ended)
 
     def _pay_out(self) -> None:
         """A withdrawal an hour, of which one in three fails."""
@@ -197,8 +198,8 @@ class _Town:
         words = {"tenant": TENANT, "account": account, "payment": self._desk.new_id("wdr")}
         is_completed = not self._chance.is_one_in(3)
         money = {"currency": "USD", "amount": Decimal("250.00")}
-        create = self._ask(commands.create_payment, kind="withdrawal", **money, **words)
-        self._do([create, self._ask(commands.end_payment, is_completed=is_completed, **words)])
+        self._do([self._ask(commands.create_payment, kind="withdrawal", **money, **words)])
+        self._do([self._ask(commands.end_payment, is_completed=is_completed, **words)])
 
     def _place(self, count: int) -> list[str]:
         """Orders that were accepted, of so many that were asked for."""
@@ -252,7 +253,10 @@ class _Town:
         """Has the venue answer, after clients have cancelled what they cancel there."""
         self._cancel([ticket.order for fate, ticket in begun if fate.startswith("cancel")])
         now_us = self._desk.now_us
-        self._take([report for fate, ticket in begun for report in reports_of(fate, ticket, now_us)])
+        reports = [reports_of(fate, ticket, now_us) for fate, ticket in begun]
+        # What is done at once may be decided in any order; of one order it comes one after the other.
+        for together in zip_longest(*reports):
+            self._take([report for report in together if report])
 
     def _take(self, reports: Sequence[Report]) -> None:
         take = partial(self._desk.command, commands.take_report, "execution")

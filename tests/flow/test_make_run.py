@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from engine import cli_serve
 from engine.cli import app
 from engine.desk import Command, Desk, Outcome
 from engine.installation import Installation, migrate, open_installation
@@ -171,10 +172,13 @@ def test_a_symbol_that_somebody_else_uses_is_left_to_them(
 
 
 def test_an_installation_with_a_printed_secret_is_not_served_to_others(
-    settings: Settings, installation: Installation
+    settings: Settings, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(installation, settings)
+    served: list[object] = []
+    monkeypatch.setattr(cli_serve, "run", served.append)  # were it not refused, it would never end
     words = ["serve", "--no-sandbox", "--host", "0.0.0.0", "--data", str(settings.data)]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 2
     assert "client disable" in done.stderr
+    assert served == []
