@@ -103,9 +103,11 @@ def start_execution(scene: Scene, *, firm: Firm, order: str, venue: str) -> Deci
 
 
 def take_report(scene: Scene, *, firm: Firm, report: Report) -> Decision:
-    """What a venue reports: booked once, or parked. Never refused."""
-    parked_id = parked_report_id(report)
-    parked: ParkedReport | None = yield parked_id
+    """What a venue reports: booked once, or parked. Never refused.
+
+    The command's id must be `report_command_id`, by which a report that was booked or parked before is
+    found; only one that is to be parked looks at its own stream too.
+    """
     known: Order | None = (yield report.order) if _is_id(report.order, "ord") else None
     owner: Account | None = (yield known.terms.account) if known else None
     security: Instrument | None = (yield known.terms.instrument) if known else None
@@ -114,14 +116,18 @@ def take_report(scene: Scene, *, firm: Firm, report: Report) -> Decision:
         owner,
         known,
         security,
-        parked,
+        None,
         trade_id=firm.ids.new("trd"),
         position_id=firm.ids.new("pos"),
         business_date=scene.business_date,
         at_us=scene.at_us,
     )
+    if decided.parked:
+        parked_id = parked_report_id(report)
+        parked: ParkedReport | None = yield parked_id
+        return [] if parked else [(parked_id, decided.parked)]
     account = owner.id if owner else ""
-    return _changes({account: decided.account, report.order: decided.order, parked_id: decided.parked})
+    return _changes({account: decided.account, report.order: decided.order})
 
 
 def settle_trade(scene: Scene, *, order: str, trade: str) -> Decision:

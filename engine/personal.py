@@ -73,15 +73,13 @@ class Personal:
     def words(self, subjects: Sequence[str]) -> dict[str, dict[str, str]]:
         """The words of up to 500 subjects, `{subject: {word: text}}`, without those that have none."""
         assert len(subjects) <= SUBJECTS_MAX, f"at most {SUBJECTS_MAX} subjects at once"
-        columns = self._table.c
-        query = sa.select(columns.subject, columns.word, columns.text)
         found: dict[str, dict[str, str]] = {}
         if subjects:
-            with self._store.reading() as connection:
-                for subject, word, text in connection.execute(
-                    query.where(columns.subject.in_(subjects))
-                ):
-                    found.setdefault(subject, {})[word] = text
+            marks = ", ".join("?" * len(subjects))
+            # Every read of a resource asks this: the driver's shortest way.
+            statement = f"SELECT subject, word, text FROM personal WHERE subject IN ({marks})"  # noqa: S608
+            for subject, word, text in self._store.query(statement, subjects):
+                found.setdefault(subject, {})[word] = text
         return found
 
     def find(

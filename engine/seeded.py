@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from engine import commands, idempotency
 from engine.commands import Firm, Prices
-from engine.deciding import Changes
 from engine.desk import Command, Decision, Desk, Outcome, Scene
 from engine.ids import IdSource
 from engine.journal import Journal
@@ -46,7 +45,7 @@ class SeededDesk:
             if function not in NEED_A_FIRM:
                 return function(scene, **words)
             firm = Firm(self._ids_of(command_id), self._prices, {}, SANDBOX_PRICE_MAX_AGE_US)
-            return _as_new(function(scene, firm=firm, **words))
+            return function(scene, firm=firm, **words)
 
         return Command(decide, self._tenant, actor, command_id)
 
@@ -72,17 +71,3 @@ def bits_of(seed: bytes) -> Callable[[int], int]:
         return int.from_bytes(state, "big") >> (256 - count)
 
     return bits
-
-
-def _as_new(decision: Decision) -> Decision:
-    """The decision, told that no report was parked before: every one that is made here is new.
-
-    To ask the journal each time would take half as long again.
-    """
-    try:
-        stream = next(decision)
-        while True:
-            stream = decision.send(None if stream.startswith("rep_") else (yield stream))
-    except StopIteration as done:
-        changes: Changes = done.value
-        return changes

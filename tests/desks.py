@@ -112,7 +112,9 @@ class Shop:
 
     def report(self, order: str, reference: str, kind: Any, **words: Any) -> Outcome:
         report = Report("sim", reference, order, kind, **words)
-        return self.do(commands.take_report, firm=self.firm, report=report)
+        decide = partial(commands.take_report, firm=self.firm, report=report)
+        command_id = commands.report_command_id(report)
+        return self.desk.do(Command(decide, TENANT, "execution", command_id, is_repeatable=True))
 
     def execute(self, order: str) -> None:
         """Started, traded in full at 100, ended."""

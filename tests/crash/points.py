@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -80,9 +81,16 @@ def _is(function: str) -> Callable[..., bool]:
 
     def is_it(_: Any, command: Any, *args: Any) -> bool:
         command = getattr(command, "command", command)
-        return getattr(getattr(command.decide, "func", command.decide), "__name__", "") == function
+        return function in _names(command.decide)
 
     return is_it
+
+
+def _names(decide: Any) -> Iterator[str]:
+    """Names of a decision and of those that it wraps (see `acting.Burst`)."""
+    while isinstance(decide, partial):
+        yield decide.func.__name__
+        decide = next((given for given in decide.args if callable(given)), None)
 
 
 def after_decide(spring: Spring) -> None:
