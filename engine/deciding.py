@@ -193,6 +193,7 @@ class Decider:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._commands: OrderedDict[bytes, Pending | None] = OrderedDict()
         self._contested: OrderedDict[str, int] = OrderedDict()
+        self._is_following = False
 
     def handle(self, command: Command) -> Steps:
         """Decides a command and has it recorded.
@@ -229,6 +230,7 @@ class Decider:
         They must come in their order; a fact that is known already, or does not follow on what is known,
         changes nothing.
         """
+        self._is_following = True
         for recorded in facts:
             stream, version = recorded.stream, recorded.version
             entry = self._entries.get(stream)
@@ -343,8 +345,11 @@ class Decider:
     def _lost(self, pending: Pending) -> None:
         """Somebody else writes these streams too: from now on they are looked at before each decision.
 
-        That costs one small read, where a conflict costs a second try of the whole group.
+        That costs one small read, where a conflict costs a second try of the whole group. Who follows
+        the journal anyway knows them well enough.
         """
+        if self._is_following:
+            return
         for stream in pending.after:
             self._contested[stream] = CONTESTED_FOR
             self._contested.move_to_end(stream)

@@ -53,6 +53,7 @@ class Settlement:
         self._now_us = now_us
         self._tenants = Tenants(desk.journal)
         self._looking = Timer(monotonic, SETTLE_S)
+        self._settled: set[str] = set()
         self._after: Due | None = None  # the end of a full page: orders that stand still come first
 
     def turn(self, breathe: Breathe) -> float:
@@ -75,11 +76,15 @@ class Settlement:
         """There is nothing to save."""
 
     def _settle(self, rows: Sequence[Due], breathe: Breathe) -> None:
-        outcomes = self._burst.do_all([self._command(row) for row in rows], breathe)
-        for row, outcome in zip(rows, outcomes, strict=True):
+        # The view may not know yet what was settled a moment ago.
+        self._settled &= {row.trade for row in rows}
+        todo = [row for row in rows if row.trade not in self._settled]
+        outcomes = self._burst.do_all([self._command(row) for row in todo], breathe)
+        for row, outcome in zip(todo, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 self.faults.note(row.order, outcome)
             else:
+                self._settled.add(row.trade)
                 self.faults.clear(row.order)
 
     def _command(self, row: Due) -> Command:

@@ -37,17 +37,19 @@ if sys.platform != "win32":
 class _FileTurn:
     """Whose turn it is to write a SQLite file: one thread of this process, one process of the machine.
 
-    SQLite's own waiting between processes sleeps longer and longer and is unfair (1 to 5 s seen); an
-    advisory lock taken first keeps the worst wait under 0.1 s. Only liveness rests on it.
+    SQLite's own waiting between processes sleeps longer and longer and is unfair (1 to 5 s seen); two
+    advisory locks taken first keep the worst wait under 0.1 s. Whoever wants the turn holds the place of
+    the next until it has it, so a process that writes all the time lets the others in between. Only
+    liveness rests on it.
     """
 
     POLL_S: Final = 0.0005
 
     def __init__(self, path: str) -> None:
-        self._path = path + "-turn"
+        self._paths = (path + "-next", path + "-turn")
         self._mine = threading.Lock()
         self._owner: int | None = None
-        self._file: int | None = None
+        self._files: list[int] = []
         mind_forks(self)
 
     @contextlib.contextmanager
@@ -76,8 +78,8 @@ class _FileTurn:
         # keep the turn of a parent that was killed.
         self._mine = threading.Lock()
         self._owner = None
-        file, self._file = self._file, None
-        if file is not None:
+        files, self._files = self._files, []
+        for file in files:
             os.close(file)
 
     @contextlib.contextmanager
@@ -85,28 +87,37 @@ class _FileTurn:
         if sys.platform == "win32":  # no such locks: SQLite's own, slower to hand over, do alone
             yield
             return
-        file = self._open()
+        following, turn = self._open()
+        self._take(following, deadline)
+        try:
+            self._take(turn, deadline)
+        finally:
+            fcntl.flock(following, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(turn, fcntl.LOCK_UN)
+
+    def _take(self, file: int, deadline: float) -> None:
         pause = threading.Event()
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                return
             except OSError:
                 if time.monotonic() > deadline:
                     raise Unavailable("another process holds the journal") from None
                 pause.wait(self.POLL_S)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)
 
-    def _open(self) -> int:
-        if self._file is None:
+    def _open(self) -> list[int]:
+        while len(self._files) < len(self._paths):
+            path = self._paths[len(self._files)]
             try:
-                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except OSError as error:
-                raise BadSettings(f"{self._path} cannot be written: {error.strerror}") from error
-        return self._file
+                raise BadSettings(f"{path} cannot be written: {error.strerror}") from error
+            self._files.append(file)
+        return self._files
 
 
 _turns: WeakValueDictionary[str, _FileTurn] = WeakValueDictionary()
