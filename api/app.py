@@ -133,7 +133,7 @@ class App:
                 _check_media(headers, FORM if route.is_form else JSON)
             call.body = body if route.is_form else wire.read_body(body, route.body)
         if route.has_key:
-            _read_key(call, headers, self._engine.command_key)
+            _read_key(call, headers)
         elif route.method == "GET":
             _read_min_offset(call, headers)
 
@@ -225,7 +225,7 @@ async def _dripped(request: web.BaseRequest) -> bytes:
     return b"".join(pieces)
 
 
-def _read_key(call: Call, headers: Mapping[str, str], secret: bytes) -> None:
+def _read_key(call: Call, headers: Mapping[str, str]) -> None:
     given = headers.getall("Idempotency-Key", ())  # type: ignore[attr-defined]
     if not given:
         return
@@ -233,7 +233,7 @@ def _read_key(call: Call, headers: Mapping[str, str], secret: bytes) -> None:
         raise Problem("invalid_request", "more than one Idempotency-Key")
     check_key(given[0])
     call.key = given[0]
-    call.digest = wire.digest(tuple(call.path.values()), call.body, secret)
+    call.digest = wire.digest(tuple(call.path.values()), call.body, call.engine.command_key)
 
 
 def _read_min_offset(call: Call, headers: Mapping[str, str]) -> None:

@@ -201,28 +201,35 @@ class Decider:
         Raises what the decision refuses, and Unavailable, OutcomeUnknown, LeaseLost, JournalDamaged.
         """
         caught_up: dict[str, int] = {}
-        outcome: Outcome | None = None
         fault: Exception | None = None
         for _ in range(DECIDE_ATTEMPTS_MAX):
-            if command.is_repeatable and command.id in self._commands:
+            if self._is_known(command):
                 outcome = yield from self._repeat(command)
-            if outcome is None:
-                decided = yield from self._decide(command, caught_up)
-                fault = decided.fault
-                if fault is not None:
-                    yield from self._forget(decided)
-                elif decided.changes:
-                    if only_read := [one for one in _only_read(decided) if one not in caught_up]:
-                        yield from self._stands(decided, only_read, caught_up)
-                        continue  # time has passed: decided again, and then handed in at once
-                    outcome = yield from self._record(command, decided)
-                elif (yield from self._stands(decided, list(decided.read), caught_up)):
-                    outcome = yield from self._answer(command, decided)
+                if outcome is not None:
+                    return outcome
+            decided = yield from self._decide(command, caught_up)
+            fault = decided.fault
+            if fault is not None:
+                yield from self._forget(decided)
+                continue
+            outcome = yield from self._concluded(command, decided, caught_up)
             if outcome is not None:
                 return outcome
-        if fault is not None:
-            raise fault
-        raise Unavailable("others have changed the same account first, too often")
+        raise fault or Unavailable("others have changed the same account first, too often")
+
+    def _concluded(
+        self, command: Command, decided: _Decided, caught_up: dict[str, int]
+    ) -> Generator[Call | Wait, Any, Outcome | None]:
+        """What comes of a decision; None if it has to be made again."""
+        if not decided.changes:
+            stands = yield from self._stands(decided, list(decided.read), caught_up)
+            return (yield from self._answer(command, decided)) if stands else None
+        if only_read := [one for one in _only_read(decided) if one not in caught_up]:
+            yield from self._stands(decided, only_read, caught_up)
+            return None  # time has passed: decided again, and then handed in at once
+        if self._is_known(command):
+            return None  # the same command was handed in while this one was reading
+        return (yield from self._record(command, decided))
 
     def follow(self, facts: Iterable[Recorded]) -> None:
         """Takes over facts that were read from the journal: what they are about need not be loaded.
@@ -268,7 +275,7 @@ class Decider:
                 if loaded.version % SNAPSHOT_EVERY < self._grown(pending, stream)
                 and loaded.version >= SNAPSHOT_EVERY
             ]
-        if pending.command.is_repeatable:
+        if self._commands.get(pending.command.id) is pending:
             self._remember(pending.command.id, None, is_known=not pending.append.error)
         for resume in pending.waiters:
             resume()
@@ -470,6 +477,10 @@ class Decider:
         return [(stream, load(fold_of(stream), stream, known[stream])) for stream in streams]
 
     # --- repeating --------------------------------------------------------------------------------
+
+    def _is_known(self, command: Command) -> bool:
+        """Whether the command was handed in before, as far as this desk remembers."""
+        return command.is_repeatable and command.id in self._commands
 
     def _remember(self, command: bytes, pending: Pending | None, *, is_known: bool = True) -> None:
         self._commands.pop(command, None)

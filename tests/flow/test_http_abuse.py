@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -50,7 +51,7 @@ ROUTES = (
 )
 ORDER = b'{"instrument":"ins_1","order_type":"market","side":"buy","cash_amount":"1"}'
 
-NO_ENGINE: Any = None
+NO_ENGINE: Any = SimpleNamespace(command_key=b"secret")
 """These routes need none."""
 
 

@@ -123,7 +123,7 @@ def test_runs_reach_every_fault_answer_and_fact() -> None:
     struck: Counter[str] = Counter()
     answers: Counter[str] = Counter()
     kinds: set[str] = set()
-    for seed in range(25):
+    for seed in range(50):
         simulation = Simulation(seed)
         simulation.run()
         struck += simulation.struck

@@ -258,6 +258,9 @@ class UnthreadedWriter(Writer[Append]):
             raise Unavailable("too many appends are waiting")
         self._queue.append(job)
 
+    def wake(self) -> None:
+        """There is no thread to wake."""
+
     @property
     def waiting(self) -> int:
         """Appends in the queue."""
