@@ -32,7 +32,7 @@ $(VENV)/.ready: $(VENV)/.installed
 	@touch $@
 
 test: setup ## the whole suite, SQLite and PostgreSQL
-	$(RUN)python -m pytest -n 2 --dist loadfile
+	$(RUN)python -m pytest -n 2 --dist worksteal
 
 check: setup ## format, lint, types, import rules
 	$(RUN)ruff format --check .

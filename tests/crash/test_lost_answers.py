@@ -109,7 +109,10 @@ def test_the_check_notices_when_doubts_are_not_looked_into(
 ) -> None:
     """The negative control: without asking whether it happened, appends are refused that are there."""
     monkeypatch.setattr(PostgresSession, "digest_at", lambda *_: None)
-    _, faults = run_cuts(postgres_url, proxy, 10)
+    faults: list[str] = []
+    for _ in range(6):  # where a cut falls is chance: ten may all miss the moment
+        if not faults:
+            faults = run_cuts(postgres_url, proxy, 10)[1]
     assert any("was refused, and is there" in fault for fault in faults)
 
 
