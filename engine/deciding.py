@@ -99,8 +99,9 @@ class Command(msgspec.Struct, frozen=True):
 class Outcome(NamedTuple):
     """What became of a command.
 
-    `states`: every stream read or changed, by id, as it is after it (after the first time, for a
-    repeat). `facts` are empty when there was nothing to do; `offset` is then the journal's end.
+    `states`: every stream read or changed, by id, as it is after it. For a repeat those that it changed
+    the first time, as they were then, but for long ones, which would have to be folded from their first
+    fact. `facts` are empty when there was nothing to do; `offset` is then the journal's end.
     """
 
     states: Mapping[str, Any]
@@ -509,6 +510,7 @@ class Decider:
         states = {
             stream: load_at(fold_of(stream), stream, version=version).state
             for stream, version in versions.items()
+            if not fold_of(stream).is_long
         }
         return facts, states
 
