@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -56,9 +57,18 @@ def restored(state: Any) -> Any:
     return msgspec.convert(plain, type(state), builtin_types=(Decimal, date, bytes))
 
 
-@LAW
+@settings(LAW, max_examples=500)
 @given(SEEDS)
 def test_the_integer_model_agrees_after_a_hundred_steps(seed: int) -> None:
+    with telling(Run(seed)) as run:
+        run.go(LONG)
+        run.agree()
+
+
+@pytest.mark.torture
+@LAW
+@given(SEEDS)
+def test_the_integer_model_agrees_in_two_thousand_runs(seed: int) -> None:
     with telling(Run(seed)) as run:
         run.go(LONG)
         run.agree()
