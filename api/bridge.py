@@ -5,7 +5,6 @@ and read off it.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +12,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from engine.deciding import Call, Command, Decider, Outcome, Pending
+from engine import wall
+from engine.deciding import Call, Command, Decider, Outcome, Pending, keep_states
 from engine.desk import wait_for
-from engine.errors import EngineError, OutcomeUnknown
+from engine.errors import OutcomeUnknown
 from engine.journal import Journal, Loaded
 from engine.limits import READERS_MAX
 from engine.streams import fold_of
@@ -32,9 +32,7 @@ class Bridge:
     `now_us`: wall time in microseconds.
     """
 
-    def __init__(
-        self, journal: Journal, *, now_us: Callable[[], int] = lambda: time.time_ns() // 1_000
-    ) -> None:
+    def __init__(self, journal: Journal, *, now_us: Callable[[], int] = wall.now_us) -> None:
         self.journal = journal
         self._loop = asyncio.get_running_loop()
         self._decider = Decider(journal, self._on_settled, now_us=now_us)
@@ -106,12 +104,7 @@ class Bridge:
         if self._decider.snapshots:
             snapshots, self._decider.snapshots = self._decider.snapshots, []
             with suppress(RuntimeError):  # closing
-                self._threads.submit(self._keep, snapshots)
-
-    def _keep(self, snapshots: list[tuple[str, Loaded[Any]]]) -> None:
-        for stream, loaded in snapshots:
-            with suppress(EngineError):  # it can be made from the facts at any time
-                self.journal.keep_state(fold_of(stream), stream, loaded)
+                self._threads.submit(keep_states, self.journal, snapshots)
 
     def _sweep(self) -> None:
         now_s = self._loop.time()

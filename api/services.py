@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -30,14 +29,10 @@ from engine.operations import define_operations
 from engine.personal import Personal
 from engine.refusal_log import RefusalLog
 from engine.signing import SigningKeys
+from engine.wall import now_us
 from projections.database import Views
 
 _LOG: Final = logging.getLogger("order_engine.api")
-
-
-def now_us() -> int:
-    """Wall time, microseconds since the epoch."""
-    return time.time_ns() // 1_000
 
 
 @dataclass

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from engine.settlement import Settlement
 from engine.stored import engine_codec
 from engine.ticker import Ticker
 from engine.venue import SimulatedVenue
+from engine.wall import now_us
 from engine.writer import Lease
 from projections.database import Views
 from projections.registry import VIEWS
@@ -56,11 +56,6 @@ class Sandbox:
 def price_max_age_us(sandbox: Sandbox | None) -> int:
     """How old a price may be that an order is executed at."""
     return PRICE_MAX_AGE_US if sandbox is None else SANDBOX_PRICE_MAX_AGE_US
-
-
-def now_us() -> int:
-    """Wall time, microseconds since the epoch."""
-    return time.time_ns() // 1_000
 
 
 def new_holder() -> str:

@@ -59,7 +59,13 @@ class Datastore:
         self.pages = Pages(self.store, self.tables, self.names)
         self.bell: Bell = bell_for(self.store, self.tables)
         self._appender = Appender(self.store, open_session(self.store, self.tables))
-        self._writer = Writer(self._appender.write, name=f"{self.tables.journal.name}-writer")
+        appender, bell = self._appender, self.bell  # the writer's thread must not hold on to us
+
+        def write(group: Sequence[Append]) -> None:
+            appender.write(group)
+            bell.ring()
+
+        self._writer = Writer(write, name=f"{self.tables.journal.name}-writer")
         # The library does not close every factory that it makes: the last reference does.
         self._closing = finalize(self, _close, self._writer, self._appender, self.store)
 
@@ -102,9 +108,7 @@ class Datastore:
     def append(self, append: Append) -> Append:
         """Has the append written, together with whatever else waits; raises its error."""
         self.store.check_not_writing()
-        self._writer.append(append)
-        self.bell.ring()
-        return append
+        return self._writer.append(append)
 
     def submit(self, append: Append, done: Callable[[], None]) -> None:
         """Queues the append; `done` is called in the writer's thread when it is settled.
@@ -112,12 +116,7 @@ class Datastore:
         Nothing is written before `flush`, so that what is decided together is committed together.
         Raises Unavailable when too many wait.
         """
-
-        def settled() -> None:
-            self.bell.ring()
-            done()
-
-        append.done = settled
+        append.done = done
         self._writer.queue(append)
 
     def flush(self) -> None:

@@ -18,15 +18,16 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from engine import clock
+from engine import clock, wall
 from engine.clock import Clock
-from engine.errors import Refused, Unavailable, VersionConflict
+from engine.errors import EngineError, Refused, Unavailable, VersionConflict
 from engine.fact import Envelope, Fact, Recorded, StreamAppend
 from engine.journal import Journal, Loaded, PlacedFact
 from engine.limits import (
@@ -180,7 +181,7 @@ class Decider:
         journal: Journal,
         on_settled: Callable[[Pending], None],
         *,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        now_us: Callable[[], int] = wall.now_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.lease: Lease | None = None
@@ -273,8 +274,8 @@ class Decider:
             self.snapshots += [
                 (stream, loaded)
                 for stream, loaded in pending.after.items()
-                if loaded.version % SNAPSHOT_EVERY < self._grown(pending, stream)
-                and loaded.version >= SNAPSHOT_EVERY
+                if loaded.version >= SNAPSHOT_EVERY
+                and loaded.version % SNAPSHOT_EVERY < self._grown(pending, stream)
             ]
         if self._commands.get(pending.command.id) is pending:
             self._remember(pending.command.id, None, is_known=not pending.append.error)
@@ -530,3 +531,10 @@ def _only_read(decided: _Decided) -> list[str]:
     """The streams that were read and are not changed, but for those that may be a little old."""
     changed = {stream for stream, _ in decided.changes}
     return [one for one in decided.read if one not in changed and prefix_of(one) not in REFERENCE]
+
+
+def keep_states(journal: Journal, snapshots: Iterable[tuple[str, Loaded[Any]]]) -> None:
+    """Keeps what `Decider.snapshots` holds, as far as that is possible."""
+    for stream, loaded in snapshots:
+        with suppress(EngineError):  # it can be made from the facts at any time
+            journal.keep_state(fold_of(stream), stream, loaded)

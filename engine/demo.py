@@ -6,13 +6,12 @@ read back from the journal.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from engine import clock, commands
+from engine import clock, commands, wall
 from engine.account import Account
 from engine.commands import Firm
 from engine.desk import Command, Decision, Desk, Outcome
@@ -74,7 +73,7 @@ class _Shop:
         self.ids = IdSource()
         self.desk = Desk(journal)
         self.live: dict[str, Any] = {}
-        price = Price(LISTING.bid, LISTING.ask, time.time_ns() // 1_000)
+        price = Price(LISTING.bid, LISTING.ask, wall.now_us())
         self.firm = Firm(self.ids, _Fixed(price), {}, SANDBOX_PRICE_MAX_AGE_US)
 
     def do(self, function: Callable[..., Decision], actor: str = "demo", **words: Any) -> Outcome:
@@ -105,7 +104,7 @@ class _Shop:
         """Lets business days pass until the trades of all are settled."""
         for _ in range(SETTLE_DAYS_MAX):
             self.do(commands.advance_clock, "sandbox-day", by_us=DAY_US)
-            today = clock.business_date(self.live[clock.STREAM], time.time_ns() // 1_000)
+            today = clock.business_date(self.live[clock.STREAM], wall.now_us())
             for order in orders:
                 for trade in self.live[order].trades:
                     if trade.status == "executed" and trade.terms.settlement_date <= today:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import copy
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from engine.deciding import Call, Command, Decider, Decision, Outcome, Pending, Scene, Steps
-from engine.errors import EngineError, OutcomeUnknown
+from engine import wall
+from engine.deciding import Call, Command, Decider, Decision, Outcome, Pending, Scene, Steps, keep_states
+from engine.errors import OutcomeUnknown
 from engine.fact import Recorded
 from engine.journal import Journal
 from engine.streams import fold_of
@@ -32,7 +31,7 @@ class Desk:
         self,
         journal: Journal,
         *,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        now_us: Callable[[], int] = wall.now_us,
         lease: Lease | None = None,
     ) -> None:
         self.journal = journal
@@ -88,7 +87,8 @@ class Desk:
                 except Empty:
                     late = OutcomeUnknown("the database has not answered in time")
                     return [answers.get(place, late) for place in range(len(commands))]
-        self._take_snapshots()
+        keep_states(self.journal, self._decider.snapshots)
+        self._decider.snapshots.clear()
         return [answers[place] for place in range(len(commands))]
 
     def state(self, stream: str) -> Any:
@@ -115,12 +115,6 @@ class Desk:
                 return None
             else:
                 send = partial(next, steps)
-
-    def _take_snapshots(self) -> None:
-        for stream, loaded in self._decider.snapshots:
-            with suppress(EngineError):  # it can be made from the facts at any time
-                self.journal.keep_state(fold_of(stream), stream, loaded)
-        self._decider.snapshots.clear()
 
 
 def wait_for(pending: Sequence[Pending], resume: Callable[[], None]) -> bool:

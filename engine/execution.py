@@ -18,7 +18,7 @@ from functools import partial
 from math import inf
 from typing import Any, Final, NamedTuple, TypeGuard
 
-from engine import commands
+from engine import commands, wall
 from engine.acting import (
     Breathe,
     Burst,
@@ -77,7 +77,7 @@ class Execution:
         sets: WorkingSets,
         *,
         refresh: Callable[[], int],
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        now_us: Callable[[], int] = wall.now_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.faults = Faults(NAME)

@@ -18,6 +18,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 import sqlalchemy as sa
 
+from engine import wall
 from engine.acting import Acting, Stopped, Timer, offsets, text_of
 from engine.datastore import Datastore
 from engine.errors import EngineError, LeaseLost
@@ -76,7 +77,7 @@ class Follower:
         *,
         bell: Wakeup | None = None,
         monotonic: Callable[[], float] = time.monotonic,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        now_us: Callable[[], int] = wall.now_us,
         pause: Callable[[threading.Event, float], object] = threading.Event.wait,
         jitter: Callable[[], float] = random.random,
     ) -> None:

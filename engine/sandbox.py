@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from engine import commands, idempotency
+from engine import commands, idempotency, wall
 from engine.acting import Breathe, Faults, Timer
 from engine.clients import SCOPES
 from engine.desk import Command, Decision, Desk, Scene
@@ -109,7 +109,7 @@ def prepare(installation: Installation, settings: Settings) -> Demo:
 def list_instruments(installation: Installation) -> None:
     """Lists what is not listed, and prices what has no price or an old one."""
     desk = Desk(installation.journal)
-    now_us = time.time_ns() // 1_000
+    now_us = wall.now_us()
     unpriced = []
     for one in LISTINGS:
         symbol = one.terms.symbol
@@ -218,7 +218,7 @@ class PriceKeeper:
         self,
         market: Market,
         *,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        now_us: Callable[[], int] = wall.now_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.faults = Faults(PRICES)

@@ -12,7 +12,7 @@ from datetime import date
 from functools import partial
 from typing import Any, Final, Protocol
 
-from engine import clock, commands
+from engine import clock, commands, wall
 from engine.acting import Breathe, Burst, Faults, Tenants, Timer
 from engine.desk import Command, Desk
 from engine.limits import SETTLE_BATCH, SETTLE_S
@@ -43,7 +43,7 @@ class Settlement:
         desk: Desk,
         due: DueSet,
         *,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        now_us: Callable[[], int] = wall.now_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.faults = Faults(NAME)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,9 @@ from tests.http_engine import (
     a_market,
     an_account,
     buying,
-    of_new_tenant,
     ok,
     running,
     selling,
-    shared,
 )
 from tests.http_server import Client
 
@@ -33,19 +30,6 @@ ORDER_KEYS = [
     "automatic_rollover", "cancelled_reason", "filled_at", "settled_at", "cancelled_at", "trades",
     "created_at", "modified_at", "client_reference", "is_cancellable",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def module_engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Engine]:
-    with shared(request, tmp_path_factory) as started:
-        yield started
-
-
-@pytest.fixture
-def engine(module_engine: Engine) -> Iterator[Engine]:
-    yield from of_new_tenant(module_engine)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,25 +18,10 @@ from tests.http_engine import (
     a_market,
     an_account,
     buying,
-    of_new_tenant,
     ok,
     running,
-    shared,
 )
 from tests.http_server import Client, Reply
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def module_engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Engine]:
-    with shared(request, tmp_path_factory) as started:
-        yield started
-
-
-@pytest.fixture
-def engine(module_engine: Engine) -> Iterator[Engine]:
-    yield from of_new_tenant(module_engine)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ MODULES = sorted(
 )
 
 LAYERS = (
-    {"errors", "limits", "fact", "ids", "sqlite", "chain", "forks"},
+    {"errors", "limits", "fact", "ids", "sqlite", "chain", "forks", "wall"},
     {"refusals"},
     {"values"},
     {"fees", "pricing", "calendar", "clock", "idempotency", "instrument", "payment", "report"},

@@ -290,7 +290,6 @@ class SimulatedDatastore:
         self.store = SimpleNamespace(dialect=database.dialect, translating=translating)
         self.names = _Names(database)
         self.pages = SimulatedPages(database, weather)
-        self.bell = SimpleNamespace(ring=lambda: None)
         appender = Appender(self.store, SimulatedSession(database, weather))  # type: ignore[arg-type]
         appender._pause = pause
         self._writer = UnthreadedWriter(appender.write, weather)
