@@ -76,14 +76,14 @@ def on_terminal(*words: str) -> str:
 
 DROP_RIGHTS = """
 import os, pwd, sys
-import engine.cli, engine.doctor, engine.sqlite
+import engine.cli.main, engine.doctor, engine.sqlite
 engine.sqlite.driver()  # all imports while we may still read them
 if os.geteuid() == 0:
     nobody = pwd.getpwnam("nobody")
     os.setgroups([])
     os.setgid(nobody.pw_gid)
     os.setuid(nobody.pw_uid)
-engine.cli.main()
+engine.cli.main.main()
 """
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from engine import commands, ticker
 from engine.acting import Burst
-from engine.cli_roles import is_dead, new_holder
+from engine.cli.roles import is_dead, new_holder
 from engine.clock import ClockAdvanced
 from engine.desk import Decision, Desk, Outcome, Scene
 from engine.errors import BadSettings

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from api.tokens import Principal, Tokens
-from engine.cli import app
+from engine.cli.main import app
 from engine.csv_import import BadFile, read_instruments, read_quotes
 from engine.desk import Desk
 from engine.ids import IdSource

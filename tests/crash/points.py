@@ -23,15 +23,16 @@ import api.app
 import api.routes
 import api.server
 import api.services
-from engine import cli, cli_roles, cli_serve
 from engine.append import Appender
+from engine.cli import roles, serve
+from engine.cli.main import main as order_engine
 from engine.deciding import Decider, Outcome
 from engine.execution import Execution
 from engine.fact import Recorded
 from projections.database import Views
 from tests.command import ROOT
 
-PRELOADED = (api.app, api.routes, api.server, api.services, cli_roles)
+PRELOADED = (api.app, api.routes, api.server, api.services, roles)
 """What `serve` imports when it is asked to: a fork has it already."""
 
 Wrapped = Callable[..., Any]
@@ -179,14 +180,14 @@ def set_trap(trap: Trap, *, is_child: bool) -> None:
         IN_MAIN[trap.point](Spring(trap))
     elif trap.point in IN_BACKGROUND and is_child:
         IN_BACKGROUND[trap.point](Spring(trap))
-    command = cli_serve._child_command
+    command = serve._child_command
 
     def trapped_too(*args: Any) -> list[str]:
         python, _, module, *words = command(*args)
         assert module == "engine.cli"
         return [python, "-m", "tests.crash.points", json.dumps(trap), *words]
 
-    cli_serve._child_command = trapped_too
+    serve._child_command = trapped_too
 
 
 def serve_forked(words: Sequence[str], trap: Trap | None, out: Connection, errors: str) -> None:
@@ -202,14 +203,14 @@ def serve_forked(words: Sequence[str], trap: Trap | None, out: Connection, error
     sys.argv = ["order-engine", *words]
     if trap is not None:
         set_trap(trap, is_child=False)
-    cli.main()
+    order_engine()
 
 
 def main() -> None:
     """The background process of a trapped engine."""
     trap = Trap(*json.loads(sys.argv.pop(1)))
     set_trap(trap, is_child=True)
-    cli.main()
+    order_engine()
 
 
 if __name__ == "__main__":

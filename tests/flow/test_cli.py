@@ -77,7 +77,7 @@ def test_version_is_one_line() -> None:
 
 def test_help_loads_no_database_driver() -> None:
     slow = "{'sqlalchemy', 'psycopg', 'cryptography', 'rich'}"
-    code = f"import sys, engine.cli; print({slow} & {{*sys.modules}})"
+    code = f"import sys, engine.cli.main; print({slow} & {{*sys.modules}})"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from engine import cli_serve
-from engine.cli import app
+from engine.cli import serve
+from engine.cli.main import app
 from engine.desk import Command, Desk, Outcome
 from engine.installation import Installation, migrate, open_installation
 from engine.limits import SANDBOX_PRICE_MAX_AGE_US
@@ -179,7 +179,7 @@ def test_an_installation_with_a_printed_secret_is_not_served_to_others(
 ) -> None:
     prepare(installation, settings)
     served: list[object] = []
-    monkeypatch.setattr(cli_serve, "run", served.append)  # were it not refused, it would never end
+    monkeypatch.setattr(serve, "run", served.append)  # were it not refused, it would never end
     words = ["serve", "--no-sandbox", "--host", "0.0.0.0", "--data", str(settings.data)]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 2

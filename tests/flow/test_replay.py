@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from engine.cli import app
+from engine.cli.main import app
 from engine.errors import Refused
 from engine.generate import Plan, fill
 from engine.installation import migrate

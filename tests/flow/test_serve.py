@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import typer
 
-from engine import cli_serve
+from engine.cli import serve
 from engine.follow import Watch
 from engine.installation import open_installation, open_journal_datastore
 from engine.settings import Settings, read_settings
@@ -238,7 +238,7 @@ def test_what_is_refused_before_anything_starts(
 ) -> None:
     words, code, text = REFUSED[what]
     with pytest.raises(typer.Exit) as exit_:
-        cli_serve.serve(data=str(data), **words)
+        serve.serve(data=str(data), **words)
     out, err = capsys.readouterr()
     assert (exit_.value.exit_code, out) == (code, "")
     assert text in err

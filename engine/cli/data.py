@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli_parts import AsJson, Data, JournalUrl, errors_told, print_json
+from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
 from engine.errors import BadSettings
 from engine.settings import read_settings
 

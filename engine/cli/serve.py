@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from engine.cli_parts import Data, JournalUrl, errors_told, one_line
+from engine.cli.parts import Data, JournalUrl, errors_told, one_line
 from engine.errors import BadSettings, Unavailable
 from engine.limits import SANDBOX_DAY_MIN_US
 from engine.settings import Settings, environment_of, read_settings
 
 if TYPE_CHECKING:
-    from engine.cli_roles import Sandbox
+    from engine.cli.roles import Sandbox
     from engine.supervise import Background
 
 ROLES: Final = ("api", "execution", "settlement", "projections")
@@ -148,7 +148,7 @@ def _roles(text: str | None, *, is_sandbox: bool) -> tuple[str, ...]:
 
 
 def _sandbox(day: str | None, delay: str, *, is_sandbox: bool) -> Sandbox | None:
-    from engine.cli_roles import Sandbox  # noqa: PLC0415
+    from engine.cli.roles import Sandbox  # noqa: PLC0415
     from engine.ticker import parse_duration_us  # noqa: PLC0415
 
     try:
@@ -206,7 +206,8 @@ def run(plan: Plan, announce: Announce | None = None) -> None:
 
 def _run_here(plan: Plan) -> bool:
     """The background roles, in threads of this process; whether all ended in time."""
-    from engine import cli_roles, supervise  # noqa: PLC0415
+    from engine import supervise  # noqa: PLC0415
+    from engine.cli import roles  # noqa: PLC0415
 
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -214,8 +215,8 @@ def _run_here(plan: Plan) -> bool:
     signal.signal(signal.SIGINT, signal.SIG_IGN if plan.is_child else lambda *_: stop.set())
     if plan.is_child:
         supervise.stop_when_stdin_ends(stop.set)
-    with cli_roles.opened(plan.settings) as (journal, views):
-        followers = cli_roles.Background(journal, views, plan.sandbox).followers(plan.roles)
+    with roles.opened(plan.settings) as (journal, views):
+        followers = roles.Followers(journal, views, plan.sandbox).of(plan.roles)
         supervise.tame_collector()
         late = supervise.run_all(followers, stop)
         if late:
@@ -247,18 +248,18 @@ async def _answer(plan: Plan, background: Background | None, announce: Announce 
     from api.routes import ROUTES as routes  # noqa: N811, PLC0415
     from api.server import serve as listen  # noqa: PLC0415
     from api.services import open_services  # noqa: PLC0415
-    from engine import cli_roles  # noqa: PLC0415
+    from engine.cli import roles  # noqa: PLC0415
     from engine.keys import read_key  # noqa: PLC0415
     from engine.supervise import tame_collector  # noqa: PLC0415
 
     stop = asyncio.Event()
-    with cli_roles.opened(plan.settings) as (journal, views):
+    with roles.opened(plan.settings) as (journal, views):
         async with open_services(
             journal,
             views,
             read_key(plan.settings),
             is_sandbox=plan.sandbox is not None,
-            price_max_age_us=cli_roles.price_max_age_us(plan.sandbox),
+            price_max_age_us=roles.price_max_age_us(plan.sandbox),
         ) as services:
             tame_collector()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from engine.cli_parts import AsJson, Data, errors_told, print_json
+from engine.cli.parts import AsJson, Data, errors_told, print_json
 from engine.settings import read_settings
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ def sandbox(*, data: Data = None, port: Port = 8080, day: Day = "10s", as_json: 
       order-engine sandbox --port 0 --data /tmp/play --sandbox-day 1s --json
     """
     with errors_told(as_json=as_json):
-        from engine import cli_serve  # noqa: PLC0415
+        from engine.cli import serve  # noqa: PLC0415
         from engine.installation import migrate, open_installation  # noqa: PLC0415
         from engine.sandbox import prepare  # noqa: PLC0415
 
         settings = read_settings(data=data)
-        plan = cli_serve.sandbox_plan(settings, port, day)
+        plan = serve.sandbox_plan(settings, port, day)
         migrate(settings)
         with contextlib.closing(open_installation(settings)) as installation:
             demo = prepare(installation, settings)
@@ -47,7 +47,7 @@ def sandbox(*, data: Data = None, port: Port = 8080, day: Day = "10s", as_json: 
             else:
                 _print_welcome(demo, url, day, str(settings.data))
 
-        cli_serve.run(plan, announce)
+        serve.run(plan, announce)
 
 
 def _document(demo: Demo, url: str) -> dict[str, object]:

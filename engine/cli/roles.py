@@ -99,7 +99,7 @@ class Showing:
         """Each page saved its place."""
 
 
-class Background:
+class Followers:
     """The followers of some roles, on one journal and one views database that are open."""
 
     def __init__(self, journal: Journal, views: Views, sandbox: Sandbox | None) -> None:
@@ -114,7 +114,7 @@ class Background:
         # One for all: what one follower has read or changed, the next need not load.
         self._shared = Desk(journal)
 
-    def followers(self, roles: Sequence[str]) -> list[Follower]:
+    def of(self, roles: Sequence[str]) -> list[Follower]:
         """One for each role but `api`, and one for the sandbox's days."""
         made = []
         if "execution" in roles and self._sandbox:

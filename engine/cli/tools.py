@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from engine.cli_parts import AsJson, Data, JournalUrl, errors_told, print_json
-from engine.cli_serve import ViewsUrl
-from engine.cli_tables import Column, print_table, progress
+from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
+from engine.cli.serve import ViewsUrl
+from engine.cli.tables import Column, print_table, progress
 from engine.settings import read_settings
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def rebuild(
       order-engine rebuild --all --data /var/lib/order-engine
     """
     with errors_told(as_json=as_json):
-        from engine.cli_roles import opened, rebuild_views, view_names  # noqa: PLC0415
+        from engine.cli.roles import opened, rebuild_views, view_names  # noqa: PLC0415
 
         known = view_names()
         asked = known if everything else list(dict.fromkeys(names or ()))

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from engine.cli_data import client_app, import_app
-from engine.cli_parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
-from engine.cli_sandbox import sandbox
-from engine.cli_serve import serve
-from engine.cli_tools import demo, generate, rebuild, replay
+from engine.cli.data import client_app, import_app
+from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
+from engine.cli.sandbox import sandbox
+from engine.cli.serve import serve
+from engine.cli.tools import demo, generate, rebuild, replay
 from engine.settings import read_settings
 
 if TYPE_CHECKING:
