@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
 from aiohttp import web
@@ -70,7 +70,7 @@ class App:
             connection.is_handling = False
             if not is_read:
                 connection.began = None
-        response = response_of(answer, request_id)
+        response = response_of(answer, request_id, call.limits if call else {})
         if connection.is_last or not request.content.is_eof():
             response.force_close()
         return response
@@ -111,10 +111,14 @@ class App:
         """Fills the call in. Raises Problem or Refused for whatever is wrong with the request."""
         headers, route = request.headers, call.route
         _check_general(headers)
+        rates = self._engine.rates
         if route.scope is None:
             call.basic = headers.get("Authorization")
+            call.address = rates.address_of(request.remote, _forwarded(headers))
+            call.limits = rates.addresses.spend(call.address)
         else:
-            call.principal = await self._authenticate(headers)
+            call.principal = await self._authenticate(call, request)
+            call.limits = rates.clients.spend(call.principal.client)
             if route.scope not in call.principal.scopes:
                 challenge = f'{_REALM}, error="insufficient_scope", scope="{route.scope}"'
                 raise Problem("insufficient_scope", headers={"WWW-Authenticate": challenge})
@@ -137,23 +141,40 @@ class App:
         elif route.method == "GET":
             _read_min_offset(call, headers)
 
-    async def _authenticate(self, headers: Mapping[str, str]) -> Principal:
-        given = headers.getall("Authorization", ())  # type: ignore[attr-defined]
-        if not given:
-            raise Problem("missing_token", headers={"WWW-Authenticate": _REALM})
-        scheme, _, token = given[0].partition(" ")
-        if len(given) > 1 or scheme.lower() != "bearer":
-            raise _no_token()
+    async def _authenticate(self, call: Call, request: web.BaseRequest) -> Principal:
+        """Who calls. Without a valid token the address is counted before anything is looked up."""
+        given = request.headers.getall("Authorization", ())
         try:
-            return self._engine.tokens.verify(token)
-        except TokenInvalid as error:
+            return self._engine.tokens.verify(_token_of(given))
+        except (Problem, TokenInvalid) as error:
+            rates = self._engine.rates
+            address = rates.address_of(request.remote, _forwarded(request.headers))
+            call.limits = rates.addresses.spend(address)
+            if isinstance(error, Problem):
+                raise
             if not error.is_unknown_key:
                 raise _no_token() from error
+        token = _token_of(given)
         await self._engine.bridge.read(self._engine.signing.refresh)
         try:
             return self._engine.tokens.verify(token)
         except TokenInvalid as error:
             raise _no_token() from error
+
+
+def _token_of(given: Sequence[str]) -> str:
+    """The token in the values of Authorization. Raises Problem `missing_token`, `invalid_token`."""
+    if not given:
+        raise Problem("missing_token", headers={"WWW-Authenticate": _REALM})
+    scheme, _, token = given[0].partition(" ")
+    if len(given) > 1 or scheme.lower() != "bearer":
+        raise _no_token()
+    return token
+
+
+def _forwarded(headers: Mapping[str, str]) -> Sequence[str]:
+    values: Sequence[str] = headers.getall("X-Forwarded-For", ())  # type: ignore[attr-defined]
+    return values
 
 
 def _no_token() -> Problem:

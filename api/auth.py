@@ -28,11 +28,12 @@ PARAMETERS_MAX: Final = 20
 
 
 class TokenAnswer(NamedTuple):
-    """What the endpoint says: status, JSON body, headers."""
+    """What the endpoint says: status, JSON body, headers; `client` is who was granted a token."""
 
     status: int
     body: dict[str, object]
     headers: dict[str, str]
+    client: str | None = None
 
 
 class _Denied(Exception):
@@ -60,7 +61,7 @@ def grant(clients: Clients, tokens: Tokens, form: bytes, authorization: str | No
         "expires_in": TOKEN_LIFE_S,
         "scope": in_order(scopes),
     }
-    return TokenAnswer(200, body, headers)
+    return TokenAnswer(200, body, headers, client.id)
 
 
 def _granted(clients: Clients, form: bytes, authorization: str | None) -> tuple[Client, frozenset[str]]:

@@ -19,12 +19,13 @@ class Call:
     `path` are the values of the path's parameters, `query` and `body` the values of the route's fields
     (see `api.fields`). `key` is the Idempotency-Key, `digest` then the SHA-256 of the request.
     `min_offset` is how far views must be at least. `basic` is what HTTP Basic gave to a route that is
-    open to all. `url` and `raw_query` are as they came.
+    open to all. `url` and `raw_query` are as they came. `address` is who is counted on such a route, and
+    `limits` what the answer says of that (see `api.rates`).
     """
 
     __slots__ = (
-        "basic", "body", "digest", "engine", "key", "min_offset", "path", "principal", "query",
-        "raw_query", "request_id", "route", "url",
+        "address", "basic", "body", "digest", "engine", "key", "limits", "min_offset", "path",
+        "principal", "query", "raw_query", "request_id", "route", "url",
     )  # fmt: skip
 
     def __init__(self, engine: Services, route: Route, path: Mapping[str, str], request_id: str) -> None:
@@ -41,6 +42,8 @@ class Call:
         self.digest: bytes | None = None
         self.min_offset = 0
         self.basic: str | None = None
+        self.address = ""
+        self.limits: Mapping[str, str] = {}
 
 
 class Answer(NamedTuple):

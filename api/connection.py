@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from aiohttp import http_exceptions, web
@@ -43,9 +43,9 @@ def new_request_id() -> str:
     return _IDS.new("req")
 
 
-def response_of(answer: Answer, request_id: str) -> web.Response:
-    """An answer in aiohttp's terms."""
-    headers = {**HEADERS, "Request-Id": request_id}
+def response_of(answer: Answer, request_id: str, limits: Mapping[str, str] = {}) -> web.Response:
+    """An answer in aiohttp's terms; `limits` are headers too."""
+    headers = {**HEADERS, "Request-Id": request_id, **limits}
     if answer.headers:
         headers.update(answer.headers)
     return web.Response(status=answer.status, body=answer.body, headers=headers)

@@ -13,6 +13,7 @@ from datetime import date
 from typing import Any, Final
 
 from api.bridge import Bridge
+from api.rates import Rates
 from api.tokens import Tokens
 from engine import calendar, clock
 from engine.account import Account
@@ -27,6 +28,7 @@ from engine.limits import ACCOUNTS_REMEMBERED_MAX, CLIENTS_SEEN_MAX, REFRESH_S
 from engine.market import Market, Symbols
 from engine.operations import define_operations
 from engine.personal import Personal
+from engine.rate import Quotas
 from engine.refusal_log import RefusalLog
 from engine.signing import SigningKeys
 from engine.wall import now_us
@@ -52,6 +54,7 @@ class Services:
     signing: SigningKeys
     tokens: Tokens
     views: Views
+    rates: Rates
     command_key: bytes
     is_sandbox: bool
     now_us: Callable[[], int] = now_us
@@ -96,6 +99,7 @@ async def open_services(
     is_sandbox: bool,
     price_max_age_us: int,
     fees: Mapping[str, FeeRule] | None = None,
+    rates: Rates | None = None,
     clock_us: Callable[[], int] = now_us,
 ) -> AsyncIterator[Services]:
     """The services over an open journal and views database, which the caller closes afterwards.
@@ -120,6 +124,7 @@ async def open_services(
         signing=signing,
         tokens=Tokens(journal.meta["journal_id"], signing, clients),
         views=views,
+        rates=rates or Rates(Quotas()),
         command_key=key.derive("command_ids"),
         is_sandbox=is_sandbox,
         now_us=clock_us,

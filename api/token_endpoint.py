@@ -8,7 +8,16 @@ from projections.resources import encode
 
 
 async def issue(call: Call) -> Answer:
-    """An access token for a client."""
-    services = call.engine
+    """An access token for a client.
+
+    Wrong credentials count against the address they come from, never against the client they name; its
+    own grants count against the client.
+    """
+    services, rates = call.engine, call.engine.rates
+    rates.failures.check(call.address)
     answer = await services.bridge.read(grant, services.clients, services.tokens, call.body, call.basic)
+    if answer.status == 401:
+        call.limits = rates.failures.spend(call.address)
+    elif answer.client is not None:
+        call.limits = rates.tokens.spend(answer.client)
     return Answer(answer.status, encode(answer.body), answer.headers)

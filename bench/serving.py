@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -40,7 +41,7 @@ def serving(module: str, *options: str, log: Path, cpus: Sequence[int] = ()) -> 
     """
     command = [sys.executable, "-m", module, *options]
     with log.open("wb") as stderr:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=_environment())
     try:
         if cpus:
             psutil.Process(process.pid).cpu_affinity(list(cpus))  # long before it starts threads
@@ -62,6 +63,11 @@ def serving(module: str, *options: str, log: Path, cpus: Sequence[int] = ()) -> 
             process.kill()
             process.wait()
         process.stdout.close()
+
+
+def _environment() -> dict[str, str]:
+    """Rates are counted as always, and nobody is refused: one client sends what 10 000 would."""
+    return {"ORDER_ENGINE_RATE_CLIENT": "100000000/60"} | os.environ
 
 
 def _tail(log: Path) -> str:

@@ -152,6 +152,11 @@ ACCOUNTS_REMEMBERED_MAX: Final = 100_000
 """Accounts whose tenant is remembered by a process, least recently used out: 20 MB."""
 REFRESH_S: Final = 0.5
 """Prices, disabled clients and signing keys of another process are known here after this long."""
+RATE_BUCKETS_MAX: Final = 20_000
+"""Clients, or addresses, whose requests are counted, for each of four quotas, least recently used out:
+4 MB each. Whoever has more addresses than that is not stopped by counting them."""
+FORWARDED_MAX: Final = 16
+"""Hops of X-Forwarded-For that are looked at, from the last: more proxies than that are no road."""
 CLIENTS_SEEN_MAX: Final = 10_000
 """Clients whose last offset is kept for reading their own writes, least recently used out."""
 

@@ -5,6 +5,8 @@
     --views-url URL      ORDER_ENGINE_VIEWS_URL     the views' database; default DIR/views.db beside a
                                                     journal in SQLite, else the journal's own
                          ORDER_ENGINE_KEY           the master key; default the file DIR/master.key
+                         ORDER_ENGINE_RATE_...      how many requests are let through: see RATES
+                         ORDER_ENGINE_TRUSTED_PROXIES   networks whose X-Forwarded-For is believed
 
 An option wins over its variable; an empty variable counts as not set. The key has no option: a command
 line can be read by everybody on the machine.
@@ -15,15 +17,25 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Final
 
 from engine.errors import BadSettings
+from engine.rate import Quotas, parse_quota
 
 DATA: Final = "ORDER_ENGINE_DATA"
 JOURNAL_URL: Final = "ORDER_ENGINE_JOURNAL_URL"
 VIEWS_URL: Final = "ORDER_ENGINE_VIEWS_URL"
 MASTER_KEY: Final = "ORDER_ENGINE_KEY"
+RATES: Final = {
+    "ORDER_ENGINE_RATE_CLIENT": "client",
+    "ORDER_ENGINE_RATE_ADDRESS": "address",
+    "ORDER_ENGINE_RATE_TOKENS": "tokens",
+    "ORDER_ENGINE_RATE_FAILURES": "failures",
+}
+"""Variable -> field of `engine.rate.Quotas`. Each is REQUESTS/SECONDS, or off."""
+TRUSTED_PROXIES: Final = "ORDER_ENGINE_TRUSTED_PROXIES"
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,8 @@ class Settings:
     journal_url: str = field(repr=False)
     master_key: str | None = field(default=None, repr=False)
     given_views_url: str | None = field(default=None, repr=False)
+    quotas: Quotas = field(default_factory=Quotas)
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
 
     @property
     def views_url(self) -> str:
@@ -68,6 +82,8 @@ def read_settings(
         journal_url=url,
         master_key=environ.get(MASTER_KEY) or None,
         given_views_url=_given("--views-url", views_url, environ.get(VIEWS_URL)),
+        quotas=_quotas(environ),
+        trusted_proxies=_networks(environ.get(TRUSTED_PROXIES) or ""),
     )
 
 
@@ -88,6 +104,20 @@ def _given(name: str, option: str | None, variable: str | None) -> str | None:
     if text is not None and not text.isprintable():
         raise BadSettings(f"{name} holds characters that cannot be printed")
     return text
+
+
+def _quotas(environ: Mapping[str, str]) -> Quotas:
+    given = {name: field_ for name, field_ in RATES.items() if environ.get(name)}
+    return Quotas(**{field_: parse_quota(environ[name], name) for name, field_ in given.items()})
+
+
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise BadSettings(
+            f"{TRUSTED_PROXIES} is a list of networks, such as 10.0.0.0/8,fd00::/8"
+        ) from None
 
 
 def _directory(text: str) -> Path:

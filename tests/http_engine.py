@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from api.app import App, create_app
 from api.connection import Timing
+from api.rates import Rates
 from api.routes import ROUTES
 from api.services import Services, open_services
 from engine import commands
@@ -98,7 +99,12 @@ class Engine:
 
 @contextmanager
 def running(
-    journal_url: str, directory: Path, *, is_sandbox: bool = True, timing: Timing = QUICK
+    journal_url: str,
+    directory: Path,
+    *,
+    is_sandbox: bool = True,
+    timing: Timing = QUICK,
+    rates: Rates | None = None,
 ) -> Iterator[Engine]:
     """An installation in `directory` with its journal at `journal_url`, served for a test."""
     settings = read_settings(data=str(directory / "data"), journal_url=journal_url, environ={})
@@ -114,7 +120,7 @@ def running(
         @asynccontextmanager
         async def opening() -> AsyncIterator[App]:
             async with open_services(
-                journal, views, key, is_sandbox=is_sandbox, price_max_age_us=DAY_US
+                journal, views, key, is_sandbox=is_sandbox, price_max_age_us=DAY_US, rates=rates
             ) as services:
                 opened.append(services)
                 yield create_app(services, ROUTES)

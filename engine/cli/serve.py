@@ -245,6 +245,7 @@ def _serve_api(plan: Plan, announce: Announce | None) -> bool:
 
 async def _answer(plan: Plan, background: Background | None, announce: Announce | None) -> None:
     from api.app import create_app  # noqa: PLC0415
+    from api.rates import Rates  # noqa: PLC0415
     from api.routes import ROUTES as routes  # noqa: N811, PLC0415
     from api.server import serve as listen  # noqa: PLC0415
     from api.services import open_services  # noqa: PLC0415
@@ -260,6 +261,7 @@ async def _answer(plan: Plan, background: Background | None, announce: Announce 
             read_key(plan.settings),
             is_sandbox=plan.sandbox is not None,
             price_max_age_us=roles.price_max_age_us(plan.sandbox),
+            rates=Rates(plan.settings.quotas, plan.settings.trusted_proxies),
         ) as services:
             tame_collector()
 

@@ -21,6 +21,7 @@ from api.app import App, create_app
 from api.call import Answer, Call, Route
 from api.connection import Timing
 from api.kinds import Field, Rows
+from api.rates import Rates
 from engine.errors import (
     JournalDamaged,
     LeaseLost,
@@ -32,6 +33,7 @@ from engine.errors import (
     ViewBehind,
     ViewQuarantined,
 )
+from engine.rate import Quotas
 from tests.http_server import Client, Serving, connect, is_closed, read_reply, serving
 
 
@@ -51,7 +53,8 @@ ROUTES = (
 )
 ORDER = b'{"instrument":"ins_1","order_type":"market","side":"buy","cash_amount":"1"}'
 
-NO_ENGINE: Any = SimpleNamespace(command_key=b"secret")
+NO_LIMITS = Quotas(client=None, address=None, tokens=None, failures=None)
+NO_ENGINE: Any = SimpleNamespace(command_key=b"secret", rates=Rates(NO_LIMITS))
 """These routes need none."""
 
 

@@ -14,7 +14,7 @@ MODULES = sorted(
 
 LAYERS = (
     {"errors", "limits", "fact", "ids", "sqlite", "chain", "forks", "wall"},
-    {"refusals"},
+    {"refusals", "rate"},
     {"values"},
     {"fees", "pricing", "calendar", "clock", "idempotency", "instrument", "payment", "report"},
     {"wish"},

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
 from engine.errors import BadSettings
-from engine.settings import Settings, read_settings
+from engine.rate import Quota, Quotas
+from engine.settings import RATES, Settings, read_settings
 
 
 def test_defaults_are_a_sqlite_file_in_data_beside_us() -> None:
@@ -49,3 +51,26 @@ def test_a_directory_that_no_url_can_name_is_refused_unless_the_journal_is_elsew
     assert read_settings(data="/what?", journal_url="postgresql://h/a", environ={}).data == Path(
         "/what?"
     )
+
+
+def test_quotas_have_defaults_and_can_be_set_or_switched_off_one_by_one() -> None:
+    assert read_settings(environ={"ORDER_ENGINE_RATE_TOKENS": ""}).quotas == Quotas()
+    environ = {"ORDER_ENGINE_RATE_CLIENT": "5/1", "ORDER_ENGINE_RATE_ADDRESS": "off"}
+    quotas = read_settings(environ=environ).quotas
+    assert quotas == Quotas(client=Quota(5, 1), address=None)
+    assert set(RATES.values()) == set(Quotas._fields)
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_what_is_no_quota_is_named(name: str) -> None:
+    with pytest.raises(BadSettings, match=name):
+        read_settings(environ={name: "many"})
+
+
+def test_trusted_proxies_are_networks() -> None:
+    name = "ORDER_ENGINE_TRUSTED_PROXIES"
+    proxies = read_settings(environ={name: " 10.0.0.0/8, ::1"}).trusted_proxies
+    assert proxies == (ip_network("10.0.0.0/8"), ip_network("::1"))
+    for text in ("10.0.0.1/8", "proxy", "10.0.0.0/8;::1"):
+        with pytest.raises(BadSettings, match=name):
+            read_settings(environ={name: text})

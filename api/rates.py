@@ -1,0 +1,122 @@
+"""Who may send how much: buckets of `engine.rate` by client and by address, and what answers say.
+
+Kept by each process for itself: N of them let N times as much through.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final
+
+from api.problems import Problem
+from engine.limits import FORWARDED_MAX, RATE_BUCKETS_MAX
+from engine.rate import SECOND_NS, Quota, Quotas, spend, wait_ns
+
+Networks = Sequence[IPv4Network | IPv6Network]
+Headers = Mapping[str, str]
+_NONE: Final[Headers] = {}
+
+
+class Buckets:
+    """One bucket for each key under one quota, least recently used out. For one thread."""
+
+    def __init__(self, name: str, quota: Quota | None, monotonic_ns: Callable[[], int]) -> None:
+        self._quota = quota
+        self._monotonic_ns = monotonic_ns
+        self._full_at_ns: OrderedDict[str, int] = OrderedDict()
+        self._name = name
+        self._policy = f'"{name}";q={quota.requests};w={quota.seconds}' if quota else ""
+        self._next_s = -(-quota.interval_ns // SECOND_NS) if quota else 0
+
+    def __len__(self) -> int:
+        return len(self._full_at_ns)
+
+    def spend(self, key: str) -> Headers:
+        """One request of `key`; the headers of its answer. Raises Problem `rate_limited`."""
+        quota = self._quota
+        if quota is None:
+            return _NONE
+        buckets = self._full_at_ns
+        full_at_ns, left, wait_ns_ = spend(quota, buckets.pop(key, 0), self._monotonic_ns())
+        buckets[key] = full_at_ns
+        if len(buckets) > RATE_BUCKETS_MAX:
+            buckets.popitem(last=False)
+        if wait_ns_:
+            raise self._refused(wait_ns_)
+        return {
+            "RateLimit-Policy": self._policy,
+            "RateLimit": f'"{self._name}";r={left};t={self._next_s}',
+        }
+
+    def check(self, key: str) -> None:
+        """Raises Problem `rate_limited` if `spend` would; spends nothing."""
+        if self._quota is not None:
+            wait = wait_ns(self._quota, self._full_at_ns.get(key, 0), self._monotonic_ns())
+            if wait:
+                raise self._refused(wait)
+
+    def _refused(self, wait: int) -> Problem:
+        seconds = -(-wait // SECOND_NS)
+        headers = {
+            "RateLimit-Policy": self._policy,
+            "RateLimit": f'"{self._name}";r=0;t={seconds}',
+            "Retry-After": str(seconds),
+        }
+        return Problem("rate_limited", headers=headers, context={"policy": self._name})
+
+
+class Rates:
+    """All buckets of one process.
+
+    clients    requests with a valid token, by client
+    addresses  requests without one, by address
+    tokens     granted tokens, by client
+    failures   wrong credentials, by address: whoever guesses locks out nobody but himself
+    """
+
+    def __init__(
+        self,
+        quotas: Quotas,
+        trusted_proxies: Networks = (),
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.trusted_proxies = trusted_proxies
+        self.clients = Buckets("client", quotas.client, monotonic_ns)
+        self.addresses = Buckets("address", quotas.address, monotonic_ns)
+        self.tokens = Buckets("token", quotas.tokens, monotonic_ns)
+        self.failures = Buckets("failure", quotas.failures, monotonic_ns)
+
+    def address_of(self, peer: str | None, forwarded: Sequence[str]) -> str:
+        """Who is counted for a connection from `peer`: an IPv4 address, or an IPv6 network of 64 bits.
+
+        `forwarded` are the values of X-Forwarded-For; they are looked at from the last on, as long as
+        a proxy that is trusted says so.
+        """
+        address = peer or ""
+        if self.trusted_proxies and self._is_trusted(address):
+            hops = ",".join(forwarded[-FORWARDED_MAX:]).split(",")[-FORWARDED_MAX:]
+            for hop in reversed(hops):
+                if _parsed(hop) is None:
+                    break
+                address = hop
+                if not self._is_trusted(hop):
+                    break
+        known = _parsed(address)
+        if isinstance(known, IPv6Address):  # who has one has a network of them
+            return str(IPv6Network((int(known) >> 64 << 64, 64)))
+        return str(known or address)
+
+    def _is_trusted(self, text: str) -> bool:
+        address = _parsed(text)
+        return address is not None and any(address in known for known in self.trusted_proxies)
+
+
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text.strip())
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

@@ -1,0 +1,84 @@
+"""How many requests are let through: a bucket that fills evenly, as one number. Pure.
+
+The number is when the bucket is full again (the "theoretical arrival time" of GCRA). A request moves it
+ahead by its share of the window, and is refused if that took it further ahead than a whole window.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from engine.errors import BadSettings
+
+SECOND_NS: Final = 1_000_000_000
+OFF: Final = "off"
+
+
+class Quota(NamedTuple):
+    """At most `requests` at once; a window of `seconds` refills all of them, evenly."""
+
+    requests: int
+    seconds: int
+
+    @property
+    def window_ns(self) -> int:
+        """The window, a whole number of intervals."""
+        return self.interval_ns * self.requests
+
+    @property
+    def interval_ns(self) -> int:
+        """After which one more is let through; rounded up, so that a window never refills more."""
+        return -(-self.seconds * SECOND_NS // self.requests)
+
+
+class Spent(NamedTuple):
+    """`full_at_ns` is the bucket's new number, `left` what could still be spent at once.
+
+    `wait_ns` above 0: refused, nothing was spent, and a request after that time is let through.
+    """
+
+    full_at_ns: int
+    left: int
+    wait_ns: int
+
+
+def spend(quota: Quota, full_at_ns: int, now_ns: int) -> Spent:
+    """One request at `now_ns` out of a bucket that is full at `full_at_ns`; a new bucket's number is 0.
+
+    Both on a clock that never goes back.
+    """
+    interval_ns, window_ns = quota.interval_ns, quota.window_ns
+    after_ns = max(full_at_ns, now_ns) + interval_ns
+    room_ns = window_ns - (after_ns - now_ns)
+    if room_ns < 0:
+        return Spent(full_at_ns, 0, -room_ns)
+    return Spent(after_ns, room_ns // interval_ns, 0)
+
+
+def wait_ns(quota: Quota, full_at_ns: int, now_ns: int) -> int:
+    """How long until one request is let through; 0 for at once. Spends nothing."""
+    return spend(quota, full_at_ns, now_ns).wait_ns
+
+
+class Quotas(NamedTuple):
+    """What is limited, each by its own buckets; None: not at all. See docs/limits.md."""
+
+    client: Quota | None = Quota(60_000, 60)
+    """Requests with a valid token, per client."""
+    address: Quota | None = Quota(6_000, 60)
+    """Requests without one, per address."""
+    tokens: Quota | None = Quota(120, 60)
+    """Tokens granted, per client."""
+    failures: Quota | None = Quota(300, 60)
+    """Wrong credentials, per address."""
+
+
+def parse_quota(text: str, name: str) -> Quota | None:
+    """`600/60`: 600 requests in 60 seconds; `off`: None. Raises BadSettings."""
+    if text == OFF:
+        return None
+    parts = text.split("/")
+    numbers = [int(part) for part in parts if part.isascii() and part.isdecimal() and len(part) <= 9]
+    if len(parts) != 2 or len(numbers) != 2 or not all(numbers):
+        raise BadSettings(f"{name} is REQUESTS/SECONDS, such as 600/60, or off")
+    return Quota(*numbers)
