@@ -58,6 +58,13 @@ def in_order(scopes: Collection[str]) -> str:
     return " ".join(scope for scope in SCOPES if scope in scopes)
 
 
+def tenants(store: Store, operations: Operations) -> list[str]:
+    """Every tenant that was ever given a client."""
+    query = sa.select(operations.clients.c.tenant).distinct()
+    with store.reading() as connection:
+        return sorted(connection.execute(query).scalars())
+
+
 class Clients:
     """The table `clients`. Thread-safe; `is_revoked` answers from memory."""
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
 
 from engine import account as accounts
-from engine import clock, fees, idempotency, ids, paying, trading
+from engine import clock, fees, halt, idempotency, ids, paying, trading
 from engine import instrument as instruments
 from engine import order as orders
 from engine import report as reports
@@ -20,6 +20,7 @@ from engine.account import Account
 from engine.deciding import Changes, Decision, Scene
 from engine.fact import Fact
 from engine.fees import FeeRule
+from engine.halt import Halt
 from engine.ids import IdSource
 from engine.instrument import Instrument, Terms
 from engine.order import Order
@@ -53,7 +54,12 @@ class Firm(NamedTuple):
 def place_order(
     scene: Scene, *, firm: Firm, tenant: str, account: str, order: str, instrument: str, wish: Wish
 ) -> Decision:
-    """Accepts an order under the new id `order`. Raises Refused as `trading.place` does."""
+    """Accepts an order under the new id `order`.
+
+    Raises Refused `trading_halted`, or as `trading.place` does.
+    """
+    engine: Halt | None = yield halt.ENGINE
+    halt.check(engine, (yield halt.stream_of(tenant)))
     owner = _of_tenant((yield account), tenant)
     security: Instrument | None = (yield instrument) if _is_id(instrument, "ins") else None
     terms = security.terms if security else None
@@ -257,6 +263,20 @@ def advance_clock(scene: Scene, *, by_us: int) -> Decision:
     """Moves the sandbox's business time forward. Raises Refused as `clock.advance` does."""
     known: clock.Clock | None = yield clock.STREAM
     return _changes({clock.STREAM: clock.advance(known, by_us, at_us=scene.at_us)})
+
+
+def halt_trading(scene: Scene, *, tenant: str | None, reason: str) -> Decision:
+    """Refuses new orders of a tenant, or of all (None). Raises Refused as `halt.halt` does."""
+    stream = halt.stream_of(tenant)
+    known: Halt | None = yield stream
+    return _changes({stream: halt.halt(known, reason, at_us=scene.at_us)})
+
+
+def resume_trading(scene: Scene, *, tenant: str | None, reason: str) -> Decision:
+    """The end of that. Raises Refused as `halt.resume` does."""
+    stream = halt.stream_of(tenant)
+    known: Halt | None = yield stream
+    return _changes({stream: halt.resume(known, reason, at_us=scene.at_us)})
 
 
 # --- helpers --------------------------------------------------------------------------------------

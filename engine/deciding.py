@@ -36,6 +36,7 @@ from engine.limits import (
     CONTESTED_MAX,
     DECIDE_ATTEMPTS_MAX,
     REFERENCE_FRESH_S,
+    REFERENCE_STALE_S,
     SNAPSHOT_EVERY,
     STATES_CACHED_MAX,
 )
@@ -148,13 +149,17 @@ class Pending:
 
 
 class _Entry:
-    """A stream as it will be when `tip`, the last append to it that is under way, is recorded."""
+    """A stream as it will be when `tip`, the last append to it that is under way, is recorded.
 
-    __slots__ = ("checked_s", "loaded", "tip")
+    `asked_s`: when the journal was last asked for it, or answered; `checked_s`: up to when it is known
+    to hold every change.
+    """
+
+    __slots__ = ("asked_s", "checked_s", "loaded", "tip")
 
     def __init__(self, loaded: Loaded[Any], checked_s: float) -> None:
         self.loaded = loaded
-        self.checked_s = checked_s
+        self.checked_s = self.asked_s = checked_s
         self.tip: Pending | None = None
 
 
@@ -297,9 +302,9 @@ class Decider:
                 if isinstance(decided, _Decided):
                     return decided
                 missing = decided
-            stream, known = missing, self.recorded(missing)
+            stream, known, began_s = missing, self.recorded(missing), self._monotonic()
             loaded = yield Call(partial(self._journal.load, fold_of(stream), stream, known))
-            self._learn(stream, loaded)
+            self._learn(stream, loaded, began_s)
             caught_up[stream] = loaded.version
             if stream in self._contested and known and known.version == loaded.version:
                 self._found_alone(stream)
@@ -344,8 +349,10 @@ class Decider:
         self._entries.move_to_end(stream)
         if prefix_of(stream) in REFERENCE and entry.tip is None:
             now_s = self._monotonic()
-            if now_s - entry.checked_s > REFERENCE_FRESH_S:
-                entry.checked_s = now_s  # one looks; the others go on meanwhile
+            if now_s - entry.asked_s > REFERENCE_FRESH_S:
+                entry.asked_s = now_s  # one looks; the others go on meanwhile, for a moment
+                return stream
+            if now_s - entry.checked_s > REFERENCE_STALE_S and stream not in caught_up:
                 return stream
         if stream in self._contested and stream not in caught_up and entry.tip is None:
             return stream
@@ -371,10 +378,14 @@ class Decider:
         if not self._contested[stream]:
             del self._contested[stream]
 
-    def _learn(self, stream: str, loaded: Loaded[Any]) -> None:
+    def _learn(self, stream: str, loaded: Loaded[Any], began_s: float) -> None:
+        """Takes over what was loaded from the journal, which was asked for at `began_s`."""
         entry = self._entries.get(stream)
         if entry is None or loaded.version > entry.loaded.version:
-            self._put(stream, _Entry(loaded, self._monotonic()))
+            entry = _Entry(loaded, began_s)
+            self._put(stream, entry)
+        entry.checked_s = max(entry.checked_s, began_s)
+        entry.asked_s = self._monotonic()
 
     def _put(self, stream: str, entry: _Entry) -> None:
         self._entries[stream] = entry
@@ -467,8 +478,9 @@ class Decider:
                 return False
         unseen = [stream for stream in streams if stream not in caught_up]
         if unseen:
+            began_s = self._monotonic()
             for stream, loaded in (yield Call(partial(self._loaded, unseen, decided.read))):
-                self._learn(stream, loaded)
+                self._learn(stream, loaded, began_s)
                 caught_up[stream] = loaded.version
         return all(decided.read[stream].version >= caught_up[stream] for stream in streams)
 

@@ -39,7 +39,9 @@ CONTESTED_FOR: Final = 8
 CONTESTED_MAX: Final = 50_000
 """Streams remembered to have met a conflict: as many as states."""
 REFERENCE_FRESH_S: Final = 0.5
-"""An instrument or the clock, changed by another process, binds decisions here after this long."""
+"""An instrument, the clock or a halt known for longer is looked at again, by one of all who ask."""
+REFERENCE_STALE_S: Final = 0.9
+"""Longer than this nobody relies on it: a change by another process binds every decision within 1 s."""
 CLOCK_STEP_MAX_US: Final = 366 * 86_400 * 1_000_000
 CLOCK_AHEAD_MAX_US: Final = 100 * 366 * 86_400 * 1_000_000
 """Holiday calendars are known for about so long."""
@@ -175,6 +177,9 @@ SUBJECTS_MAX: Final = 500
 """Subjects whose words are read at once: the longest page of a list."""
 REFUSAL_TEXT_BYTES_MAX: Final = 4_096
 """Detail and context of one refusal, each; a request with hundreds of faults must not fill the disk."""
+
+HALT_REASON_CHARACTERS_MAX: Final = 200
+"""Why trading was halted: a sentence, and the number of a ticket."""
 
 # --- clients and tokens -------------------------------------------------------------------------
 TENANT_CHARACTERS_MAX: Final = 64

@@ -27,6 +27,7 @@ REFUSALS: Final = {
     "insufficient_units": Refusal(400, "more units than `available`"),
     "missing_price": Refusal(400, "the instrument never had a price"),
     "instrument_too_close_to_maturity": Refusal(400, "it would settle on or after maturity"),
+    "trading_halted": Refusal(403, "an operator has halted trading; `halted` says of whom"),
     "buy_order_forbidden": Refusal(403, "the account's flag or status forbids buys"),
     "sell_order_forbidden": Refusal(403, "the account's flag or status forbids sells"),
     "deposit_forbidden": Refusal(403, "the account's flag or status forbids it, or it ended otherwise"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from engine import account, clock, holdings, instrument, order, payment, report
+from engine import account, clock, halt, holdings, instrument, order, payment, report
 from engine.codec import Codec, Upcast
 from engine.fact import Fact
 
@@ -50,6 +50,8 @@ STORED: Final[dict[str, type[Fact]]] = {
     "report.booked.1": report.ReportBooked,
     "report.rejected.1": report.ReportRejected,
     "clock.advanced.1": clock.ClockAdvanced,
+    "halt.trading_halted.1": halt.TradingHalted,
+    "halt.trading_resumed.1": halt.TradingResumed,
 }
 
 UPCASTS: Final[dict[str, Upcast]] = {}

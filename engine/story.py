@@ -12,6 +12,7 @@ from engine import clock, ids
 from engine.account import FLAGS, Account
 from engine.clock import Clock
 from engine.fact import Fact, Recorded, from_us
+from engine.halt import Halt
 from engine.holdings import MOVES, Balance, Holdings
 from engine.instrument import Instrument
 from engine.journal import Fold, Journal
@@ -27,7 +28,7 @@ from engine.values import plain
 Shown = dict[str, str | bool | int | None]
 """What people want to see of a state: name of a field -> its value, amounts as plain digits."""
 
-CHOSEN: Final = frozenset({"ins", "clk"})
+CHOSEN: Final = frozenset({"ins", "clk", "hlt"})
 """Prefixes of ids that a person may have chosen; all others are made by `ids`."""
 NAMES: Final = {kind: name for name, kind in STORED.items()}
 
@@ -222,6 +223,12 @@ def _clock(state: Clock) -> Iterator[tuple[str, Any]]:
     yield "business_date", clock.business_date(state, state.modified_at_us).isoformat()
 
 
+def _halt(state: Halt) -> Iterator[tuple[str, Any]]:
+    yield "trading", "halted" if state.is_halted else "open"
+    yield "reason", state.reason
+    yield "since", f"{from_us(state.since_us):%Y-%m-%d %H:%M:%S}"
+
+
 _SHOWN: Final[dict[type, Callable[[Any], Iterator[tuple[str, Any]]]]] = {
     Order: _order,
     Account: _account,
@@ -229,6 +236,7 @@ _SHOWN: Final[dict[type, Callable[[Any], Iterator[tuple[str, Any]]]]] = {
     Instrument: _instrument,
     ParkedReport: _parked,
     Clock: _clock,
+    Halt: _halt,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from engine import account, clock, instrument, order, payment, report
+from engine import account, clock, halt, instrument, order, payment, report
 from engine.journal import Fold
 
 FOLDS: Final[dict[str, Fold[Any]]] = {
@@ -15,13 +15,14 @@ FOLDS: Final[dict[str, Fold[Any]]] = {
     "wdr": Fold("payment", 1, payment.Payment, payment.evolve, is_long=False),
     "rep": Fold("parked_report", 1, report.ParkedReport, report.evolve, is_long=False),
     "clk": Fold("clock", 1, clock.Clock, clock.evolve, is_long=False),
+    "hlt": Fold("trading_halt", 1, halt.Halt, halt.evolve, is_long=False),
 }
 """Prefix -> fold. A fold's number is raised when its state's shape or meaning changes: snapshots of the
 old one are then ignored."""
 
-REFERENCE: Final = frozenset({"ins", "clk"})
+REFERENCE: Final = frozenset({"ins", "clk", "hlt"})
 """Streams that decisions read and hardly ever write: no conflict tells that they have moved on, so they
-are looked at again when known for longer than REFERENCE_FRESH_S."""
+are looked at again when known for longer than REFERENCE_FRESH_S. That goes for one without facts too."""
 
 
 def prefix_of(stream: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from engine.cli.data import client_app, import_app
+from engine.cli.halt import halt, resume
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
 from engine.cli.sandbox import sandbox
 from engine.cli.serve import serve
@@ -34,7 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(client_app, name="client")
 app.add_typer(import_app, name="import")
-for command in (serve, sandbox, generate, demo, replay, rebuild):
+for command in (serve, sandbox, generate, demo, replay, rebuild, halt, resume):
     app.command()(command)
 
 

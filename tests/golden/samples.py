@@ -6,7 +6,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from engine import account, clock, holdings, instrument, order, payment, report
+from engine import account, clock, halt, holdings, instrument, order, payment, report
 from engine.fact import Envelope, Fact
 
 AT_US = 1_773_325_800_123_456
@@ -142,4 +142,6 @@ SAMPLES: dict[str, Fact] = {
     "report.booked.1": report.ReportBooked(AT_US),
     "report.rejected.1": report.ReportRejected(AT_US),
     "clock.advanced.1": clock.ClockAdvanced(86_400_000_000, AT_US),
+    "halt.trading_halted.1": halt.TradingHalted("the venue's prices are wrong", AT_US),
+    "halt.trading_resumed.1": halt.TradingResumed("prices are right again", AT_US),
 }

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from engine import halt
 from engine.errors import Refused
 from engine.fees import FeeRule
+from engine.halt import Halt
 from engine.idempotency import check_key, check_repeat
 from engine.instrument import Terms
 from engine.pricing import Price
@@ -202,6 +204,12 @@ SITUATIONS: dict[str, Callable[[], World]] = {
         lambda: check_repeat(b"1" * 32, b"1" * 32, first_at_us=0, at_us=DAY_US + 1)
     ),
     "cancel of a filled order": cancel_after_the_fill,
+    "trading of all halted": lambda: raising(lambda: halt.check(Halt(True, "why", 1), None)),
+    "trading of the tenant halted": lambda: raising(
+        lambda: halt.check(Halt(False, "why", 1), Halt(True, "why", 1))
+    ),
+    "halted for no reason": lambda: raising(lambda: halt.halt(None, " ", at_us=1)),
+    "resumed for a reason too long": lambda: raising(lambda: halt.resume(None, "x" * 201, at_us=1)),
 }
 
 
@@ -254,6 +262,10 @@ key with a blank                   |idempotency_key_too_long        |characters_
 key of another request             |idempotency_key_conflict        |
 key of two days ago                |idempotency_key_expired         |
 cancel of a filled order           |order_cancel_forbidden          |status=filled
+trading of all halted              |trading_halted                  |halted=engine since=1970-01-01 00:00:00.000001+00:00
+trading of the tenant halted       |trading_halted                  |halted=tenant since=1970-01-01 00:00:00.000001+00:00
+halted for no reason               |invalid_param                   |reason:invalid_value
+resumed for a reason too long      |invalid_param                   |reason:invalid_value
 """  # noqa: E501  (a table)
 ROWS = rows(TABLE)
 

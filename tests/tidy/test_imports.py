@@ -16,7 +16,7 @@ LAYERS = (
     {"errors", "limits", "fact", "ids", "sqlite", "chain", "forks", "wall"},
     {"refusals", "rate"},
     {"values"},
-    {"fees", "pricing", "calendar", "clock", "idempotency", "instrument", "payment", "report"},
+    {"fees", "pricing", "calendar", "clock", "halt", "idempotency", "instrument", "payment", "report"},
     {"wish"},
     {"order"},
     {"holdings"},

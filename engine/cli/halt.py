@@ -1,0 +1,179 @@
+"""`order-engine halt` and `resume`: the kill switch, for one tenant or for everybody."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
+from engine.cli.tables import Column, print_table
+from engine.errors import BadSettings
+from engine.settings import read_settings
+
+if TYPE_CHECKING:
+    from engine.halt import Halt
+    from engine.journal import Journal
+
+Tenant = Annotated[
+    str | None,
+    typer.Option("--tenant", metavar="NAME", help="Of one tenant. Default: all.", show_default=False),
+]
+REASON: Final = "Why, for the record: it stays in the journal, so name no person."
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help=REASON)]
+MaybeReason = Annotated[
+    str | None, typer.Option("--reason", metavar="TEXT", help=REASON, show_default=False)
+]
+Status = Annotated[bool, typer.Option("--status", help="Only show what is halted.")]
+
+
+def halt(
+    *,
+    tenant: Tenant = None,
+    reason: MaybeReason = None,
+    status: Status = False,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Refuse new orders, of one tenant or of all, in every running process within a second.
+
+    What was accepted before goes on: execution, cancelling, settlement, payments. Needs no key.
+
+    \b
+    Examples:
+      order-engine halt --reason "prices of the venue are wrong, INC-4711"
+      order-engine halt --tenant acme --reason "runaway client"
+      order-engine halt --status
+    """
+    if status == (reason is not None):
+        typer.echo("error: bad_settings: give either --reason or --status", err=True)
+        raise typer.Exit(2)
+    with errors_told(as_json=as_json), _journal(data, journal_url) as journal:
+        if reason is None:
+            _print_status(_known(journal, tenant), as_json=as_json)
+        else:
+            _switch(journal, tenant, reason, is_halted=True, as_json=as_json)
+
+
+def resume(
+    *,
+    reason: Reason,
+    tenant: Tenant = None,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Accept new orders again. A tenant's halt and that of all are lifted each for itself.
+
+    \b
+    Examples:
+      order-engine resume --reason "prices are right again, INC-4711"
+      order-engine resume --tenant acme --reason "client repaired"
+    """
+    with errors_told(as_json=as_json), _journal(data, journal_url) as journal:
+        _switch(journal, tenant, reason, is_halted=False, as_json=as_json)
+
+
+@contextlib.contextmanager
+def _journal(data: str | None, journal_url: str | None) -> Iterator[Journal]:
+    from engine.journal import Journal  # noqa: PLC0415
+    from engine.stored import engine_codec  # noqa: PLC0415
+
+    settings = read_settings(data=data, journal_url=journal_url)
+    with Journal(settings.journal_url, engine_codec()) as journal:
+        yield journal
+
+
+def _switch(
+    journal: Journal, tenant: str | None, reason: str, *, is_halted: bool, as_json: bool
+) -> None:
+    from engine.commands import halt_trading, resume_trading  # noqa: PLC0415
+    from engine.desk import Command, Desk  # noqa: PLC0415
+    from engine.halt import stream_of  # noqa: PLC0415
+    from engine.importing import ACTOR  # noqa: PLC0415
+
+    _check_tenant(journal, tenant)
+    decide = partial(halt_trading if is_halted else resume_trading, tenant=tenant, reason=reason)
+    outcome = Desk(journal).do(Command(decide, tenant, ACTOR))
+    state: Halt | None = outcome.states[stream_of(tenant)]
+    document = _row(tenant, state) | {"changed": bool(outcome.facts), "offset": outcome.offset}
+    if as_json:
+        print_json(document)
+        return
+    word = "now" if outcome.facts else "already"
+    typer.echo(f"{_name(tenant)}: {word} {document['trading']}")
+    if outcome.facts and is_halted:
+        typer.echo("Every running process refuses new orders within a second.")
+    if not is_halted and tenant is not None and _is_halted(journal, None):
+        typer.echo("All trading is still halted: `order-engine resume` without --tenant ends that.")
+
+
+def _check_tenant(journal: Journal, tenant: str | None) -> None:
+    """A slip in a name must not look as if it had worked."""
+    if tenant is not None and tenant not in _tenants(journal):
+        raise BadSettings(f"there is no client of a tenant {tenant!r:.80}")
+
+
+def _tenants(journal: Journal) -> Sequence[str]:
+    from engine.clients import tenants  # noqa: PLC0415
+    from engine.operations import define_operations  # noqa: PLC0415
+
+    return tenants(journal.datastore.store, define_operations())
+
+
+def _is_halted(journal: Journal, tenant: str | None) -> bool:
+    state = _state(journal, tenant)
+    return state is not None and state.is_halted
+
+
+def _state(journal: Journal, tenant: str | None) -> Halt | None:
+    from engine.halt import stream_of  # noqa: PLC0415
+    from engine.streams import fold_of  # noqa: PLC0415
+
+    stream = stream_of(tenant)
+    state: Halt | None = journal.load(fold_of(stream), stream).state
+    return state
+
+
+# --- showing --------------------------------------------------------------------------------------
+
+_STATUS: Final = (Column("of"), Column("trading"), Column("since (UTC)"), Column("reason", width=60))
+
+
+def _known(journal: Journal, tenant: str | None) -> list[dict[str, Any]]:
+    """The engine as a whole, and every tenant that was ever halted; or the one that is asked for."""
+    _check_tenant(journal, tenant)
+    every: list[str | None] = [None, *_tenants(journal)] if tenant is None else [None, tenant]
+    states = {one: _state(journal, one) for one in every}
+    return [_row(one, state) for one, state in states.items() if state or one in (None, tenant)]
+
+
+def _row(tenant: str | None, state: Halt | None) -> dict[str, Any]:
+    from engine.fact import from_us  # noqa: PLC0415
+
+    since = from_us(state.since_us).isoformat(timespec="milliseconds") if state else None
+    return {
+        "tenant": tenant,
+        "trading": "halted" if state and state.is_halted else "open",
+        "since": since and since.replace("+00:00", "Z"),
+        "reason": state.reason if state else None,
+    }
+
+
+def _name(tenant: str | None) -> str:
+    return "all trading" if tenant is None else f"trading of {tenant}"
+
+
+def _print_status(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"halts": rows})
+        return
+    cells = [
+        (row["tenant"] or "everybody", row["trading"], row["since"] or "", row["reason"] or "")
+        for row in rows
+    ]
+    print_table(_STATUS, cells)

@@ -1,0 +1,91 @@
+"""The kill switch: trading halted and resumed, for one tenant or for the whole engine.
+
+A stream for each tenant that was ever halted, and one for the engine. Placing looks at both; what was
+accepted before goes on: orders are executed, cancelled and settled as ever.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from engine.errors import UnknownFact
+from engine.fact import Fact, from_us
+from engine.limits import HALT_REASON_CHARACTERS_MAX
+from engine.refusals import invalid, refused
+
+ENGINE: Final = "hlt_engine"
+"""The stream of the whole engine; no tenant's is named like it."""
+
+
+def stream_of(tenant: str | None) -> str:
+    """The stream of a tenant, or of the whole engine (None)."""
+    return ENGINE if tenant is None else f"hlt_tenant_{tenant}"
+
+
+# --- facts ---------------------------------------------------------------------------------------
+
+
+class TradingHalted(Fact, frozen=True, array_like=True, gc=False):
+    """New orders are refused from now on. `reason`: an operator's words, about no person."""
+
+    reason: str
+    at_us: int
+
+
+class TradingResumed(Fact, frozen=True, array_like=True, gc=False):
+    """New orders are accepted again."""
+
+    reason: str
+    at_us: int
+
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+class Halt(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Whether trading is halted; why, and since when that is so."""
+
+    is_halted: bool
+    reason: str
+    since_us: int
+
+
+# --- decisions -----------------------------------------------------------------------------------
+
+
+def halt(state: Halt | None, reason: str, *, at_us: int) -> list[Fact]:
+    """Halts trading, once. Raises Refused `invalid_param` for no reason, or one too long."""
+    _check_reason(reason)
+    return [] if state and state.is_halted else [TradingHalted(reason, at_us)]
+
+
+def resume(state: Halt | None, reason: str, *, at_us: int) -> list[Fact]:
+    """Lets trading go on, if it is halted. Raises Refused as `halt` does."""
+    _check_reason(reason)
+    return [TradingResumed(reason, at_us)] if state and state.is_halted else []
+
+
+def check(engine: Halt | None, tenant: Halt | None) -> None:
+    """Raises Refused `trading_halted` if one of them is. The reason is not the client's to know."""
+    for of, state in (("engine", engine), ("tenant", tenant)):
+        if state is not None and state.is_halted:
+            raise refused("trading_halted", halted=of, since=from_us(state.since_us))
+
+
+def _check_reason(reason: str) -> None:
+    if not reason.strip() or not reason.isprintable() or len(reason) > HALT_REASON_CHARACTERS_MAX:
+        text = f"1 to {HALT_REASON_CHARACTERS_MAX} printable characters"
+        raise invalid("reason", "invalid_value", text)
+
+
+# --- evolve --------------------------------------------------------------------------------------
+
+
+def evolve(state: Halt | None, fact: Fact) -> Halt:
+    """The state after `fact`. Raises UnknownFact for one that cannot follow."""
+    was_halted = state is not None and state.is_halted
+    if not isinstance(fact, TradingResumed if was_halted else TradingHalted):
+        raise UnknownFact(f"{type(fact).__name__} cannot follow on {state}")
+    return Halt(not was_halted, fact.reason, fact.at_us)

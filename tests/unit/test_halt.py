@@ -1,0 +1,124 @@
+"""The kill switch: given facts, when it is turned, then facts; and what it does to an order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from engine import halt
+from engine.clock import ClockAdvanced
+from engine.commands import Firm, place_order
+from engine.deciding import Scene
+from engine.errors import Refused, UnknownFact
+from engine.fact import Fact
+from engine.halt import Halt, TradingHalted, TradingResumed
+from engine.ids import IdSource
+from engine.wish import Wish
+from tests.desks import Prices
+
+HALTED, RESUMED = TradingHalted("a", 1), TradingResumed("b", 2)
+
+
+def given(*facts: Fact) -> Halt | None:
+    state = None
+    for fact in facts:
+        state = halt.evolve(state, fact)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("facts", "halting", "resuming"),
+    [
+        ((), [TradingHalted("why", 9)], []),
+        ((HALTED,), [], [TradingResumed("why", 9)]),
+        ((HALTED, RESUMED), [TradingHalted("why", 9)], []),
+        ((HALTED, RESUMED, HALTED), [], [TradingResumed("why", 9)]),
+    ],
+)
+def test_what_is_so_already_is_not_done_again(
+    facts: tuple[Fact, ...], halting: list[Fact], resuming: list[Fact]
+) -> None:
+    state = given(*facts)
+    assert halt.halt(state, "why", at_us=9) == halting
+    assert halt.resume(state, "why", at_us=9) == resuming
+
+
+def test_the_state_tells_why_and_since_when() -> None:
+    assert given() is None
+    assert given(HALTED) == Halt(True, "a", 1)
+    assert given(HALTED, RESUMED) == Halt(False, "b", 2)
+
+
+@pytest.mark.parametrize("facts", [(ClockAdvanced(1, 1),), (RESUMED,), (HALTED, HALTED)])
+def test_other_facts_cannot_follow(facts: tuple[Fact, ...]) -> None:
+    with pytest.raises(UnknownFact):
+        given(*facts)
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 201, "two\nlines", "\x1b[2J"])
+def test_a_reason_is_needed_and_is_one_line(reason: str) -> None:
+    for decide in (halt.halt, halt.resume):
+        with pytest.raises(Refused) as refused:
+            decide(None, reason, at_us=1)
+        assert refused.value.code == "invalid_param"
+
+
+def test_no_tenant_has_the_stream_of_all() -> None:
+    assert halt.stream_of(None) == "hlt_engine"
+    assert halt.stream_of("engine") == "hlt_tenant_engine"
+
+
+@dataclass
+class Read:
+    """What placing reads, in its order, and what comes of it when each stream is in a state."""
+
+    states: dict[str, Any]
+
+    def place(self, tenant: str = "acme") -> tuple[list[str], Refused | None]:
+        words: dict[str, Any] = {"account": "acc_1", "order": "ord_1", "instrument": "ins_1"}
+        firm = Firm(IdSource(), Prices(), {}, 1)
+        decision = place_order(Scene(5, None), firm=firm, tenant=tenant, wish=Wish("buy"), **words)
+        read = []
+        try:
+            stream = next(decision)
+            while True:
+                read.append(stream)
+                stream = decision.send(self.states.get(stream))
+        except StopIteration:
+            return read, None
+        except Refused as refused:
+            return read, refused
+
+
+@pytest.mark.parametrize(
+    ("streams", "halted"),
+    [
+        ((halt.ENGINE,), "engine"),
+        (("hlt_tenant_acme",), "tenant"),
+        ((halt.ENGINE, "hlt_tenant_acme"), "engine"),
+    ],
+)
+def test_an_order_is_refused_before_anything_else_is_read(streams: tuple[str, ...], halted: str) -> None:
+    read, refused = Read({stream: given(HALTED) for stream in streams}).place()
+    assert read == [halt.ENGINE, "hlt_tenant_acme"]
+    assert refused is not None
+    assert refused.code == "trading_halted"
+    assert refused.context == {"halted": halted, "since": datetime(1970, 1, 1, 0, 0, 0, 1, UTC)}
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        {},
+        {halt.ENGINE: given(HALTED, RESUMED), "hlt_tenant_acme": given(HALTED, RESUMED)},
+        {"hlt_tenant_other": given(HALTED), "hlt_acme": given(HALTED)},
+    ],
+)
+def test_other_halts_and_past_ones_are_not_in_the_way(states: dict[str, Any]) -> None:
+    read, refused = Read(states).place()
+    assert read[2:] == ["acc_1", "ins_1"]
+    assert refused is not None
+    assert refused.code == "not_found"  # of the account: there is none here
