@@ -9,6 +9,7 @@ from api import reading
 from api.acting import act, act_with_words, answer, stream_of
 from api.call import Answer, Call
 from engine import commands
+from engine.errors import OutcomeUnknown
 from engine.limits import SUBJECTS_MAX
 from engine.wish import Wish
 from projections.resources import fill, order_json
@@ -37,11 +38,19 @@ async def place(call: Call) -> Answer:
         instrument=body["instrument"],
         wish=wish,
     )
-    reference = body[WORD]
-    if reference is None:
-        outcome = await act(call, decide)
-    else:
-        outcome = await act_with_words(call, decide, order, {WORD: reference})
+    reference, is_new = body[WORD], False
+    try:
+        if reference is None:
+            outcome = await act(call, decide)
+        else:
+            outcome = await act_with_words(call, decide, order, {WORD: reference})
+        is_new = any(fact.stream == order for fact in outcome.facts)
+    except OutcomeUnknown:
+        is_new = True  # it may be there: counted until the day is over
+        raise
+    finally:
+        if services.firm.tally is not None and not is_new:
+            services.firm.tally.drop(order)
     state = outcome.states[stream_of(outcome, "ord_")]
     return answer(outcome, 201, fill(order_json(state), WORD, reference))
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from typing import Any, Final
 
 from api.bridge import Bridge
@@ -24,13 +25,15 @@ from engine.fees import FeeRule
 from engine.ids import IdSource
 from engine.journal import Journal
 from engine.keys import MasterKey
-from engine.limits import ACCOUNTS_REMEMBERED_MAX, CLIENTS_SEEN_MAX, REFRESH_S
+from engine.limits import ACCOUNTS_REMEMBERED_MAX, CLIENTS_SEEN_MAX, REFRESH_S, TALLY_LOOK_S
 from engine.market import Market, Symbols
 from engine.operations import define_operations
 from engine.personal import Personal
 from engine.rate import Quotas
 from engine.refusal_log import RefusalLog
 from engine.signing import SigningKeys
+from engine.tally import Tally, start_of_day
+from engine.trading_limits import Limits
 from engine.wall import now_us
 from projections.database import Views
 
@@ -100,6 +103,7 @@ async def open_services(
     price_max_age_us: int,
     fees: Mapping[str, FeeRule] | None = None,
     rates: Rates | None = None,
+    limits: Limits | None = None,
     clock_us: Callable[[], int] = now_us,
 ) -> AsyncIterator[Services]:
     """The services over an open journal and views database, which the caller closes afterwards.
@@ -115,7 +119,7 @@ async def open_services(
     bridge = Bridge(journal, now_us=clock_us)
     services = Services(
         bridge=bridge,
-        firm=Firm(ids, market, fees or {}, price_max_age_us),
+        firm=Firm(ids, market, fees or {}, price_max_age_us, limits, _tally_of(limits)),
         market=market,
         symbols=Symbols(store, operations),
         personal=Personal(store, operations),
@@ -129,18 +133,49 @@ async def open_services(
         is_sandbox=is_sandbox,
         now_us=clock_us,
     )
-    refreshing: asyncio.Task[None] | None = None
+    tasks: list[asyncio.Task[None]] = []
     try:
         await bridge.read(_load, services)
-        refreshing = asyncio.create_task(_refresh(services))
+        tasks.append(asyncio.create_task(_refresh(services)))
+        if services.firm.tally is not None:
+            await _begin(services, services.firm.tally)
+            tasks.append(asyncio.create_task(_follow(services, services.firm.tally)))
         yield services
     finally:
-        if refreshing is not None:
-            refreshing.cancel()
+        for task in tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await refreshing
+                await task
         await bridge.close()
         refusals.close()
+
+
+def _tally_of(limits: Limits | None) -> Tally | None:
+    return Tally(limits.tenant_day) if limits is not None and limits.tenant_day else None
+
+
+async def _begin(services: Services, tally: Tally) -> None:
+    """Counts what the journal has of today: nothing is accepted before."""
+    journal, today = services.bridge.journal, await services.business_date()
+    tally.offset = await services.bridge.read(start_of_day, journal, today)
+    await _catch_up(services, tally)
+
+
+async def _catch_up(services: Services, tally: Tally) -> None:
+    read = partial(services.bridge.journal.read, is_checked=False)
+    while facts := await services.bridge.read(read, tally.offset):
+        tally.follow(facts)
+
+
+async def _follow(services: Services, tally: Tally) -> None:
+    """Counts what all processes accept. While the journal cannot be read, the tally holds its own."""
+    while True:
+        await asyncio.sleep(TALLY_LOOK_S)
+        try:
+            await _catch_up(services, tally)
+        except EngineError as error:
+            _LOG.warning("the tenants' tally cannot read on: %s", type(error).__name__)
+            await asyncio.sleep(REFRESH_S)
 
 
 def _load(services: Services) -> None:

@@ -8,12 +8,13 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from engine import holdings
+from engine import holdings, trading_limits
 from engine.errors import UnknownFact
 from engine.fact import Fact
 from engine.holdings import Holdings
 from engine.payment import Kind
 from engine.refusals import invalid, refused
+from engine.trading_limits import Activity, OrderCounted
 from engine.values import CURRENCIES, Side
 
 # --- facts ---------------------------------------------------------------------------------------
@@ -68,7 +69,7 @@ class AccountClosed(Fact, frozen=True):
 
 
 class Account(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A customer's account and what it holds."""
+    """A customer's account, what it holds, and what of its orders counts against limits."""
 
     id: str
     tenant: str
@@ -82,6 +83,7 @@ class Account(msgspec.Struct, frozen=True, array_like=True, gc=False):
     can_place_buy_order: bool = True
     can_place_sell_order: bool = True
     holdings: Holdings = Holdings()
+    activity: Activity = Activity()
 
     @property
     def currencies(self) -> frozenset[str]:
@@ -236,6 +238,8 @@ def evolve(state: Account | None, fact: Fact) -> Account:
         raise UnknownFact(f"no account has {kind.__name__} before it is opened")
     if kind in holdings.FACTS:
         return replace(state, holdings=holdings.evolve(state.holdings, fact))
+    if isinstance(fact, OrderCounted):
+        return replace(state, activity=trading_limits.evolve(state.activity, fact))
     status = NEXT.get((state.status, kind))
     if status is None:
         raise UnknownFact(f"an account has no {kind.__name__} here")

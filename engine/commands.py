@@ -23,11 +23,13 @@ from engine.fees import FeeRule
 from engine.halt import Halt
 from engine.ids import IdSource
 from engine.instrument import Instrument, Terms
-from engine.order import Order
+from engine.order import Order, Placed
 from engine.payment import Kind, Payment
 from engine.pricing import Price
 from engine.refusals import invalid, refused
 from engine.report import ParkedReport, Report
+from engine.tally import Tally
+from engine.trading_limits import Limits
 from engine.wish import Wish
 
 
@@ -40,12 +42,17 @@ class Prices(Protocol):
 
 
 class Firm(NamedTuple):
-    """What decisions need beside streams. An older price than `price_max_age_us` makes an order wait."""
+    """What decisions need beside streams. An older price than `price_max_age_us` makes an order wait.
+
+    `limits` of trading, and the `tally` of what tenants have ordered today; None: there are none.
+    """
 
     ids: IdSource
     prices: Prices
     fees: Mapping[str, FeeRule]
     price_max_age_us: int
+    limits: Limits | None = None
+    tally: Tally | None = None
 
 
 # --- orders ---------------------------------------------------------------------------------------
@@ -56,7 +63,8 @@ def place_order(
 ) -> Decision:
     """Accepts an order under the new id `order`.
 
-    Raises Refused `trading_halted`, or as `trading.place` does.
+    Raises Refused `trading_halted`, or as `trading.place` and `Tally.hold` do. Whoever asks has to `drop`
+    it from the tally if it is not recorded.
     """
     engine: Halt | None = yield halt.ENGINE
     halt.check(engine, (yield halt.stream_of(tenant)))
@@ -73,7 +81,12 @@ def place_order(
         order_id=order,
         business_date=scene.business_date,
         at_us=scene.at_us,
+        limits=firm.limits,
     )
+    if firm.tally is not None:
+        for placed in decided.order:
+            assert isinstance(placed, Placed)
+            firm.tally.hold(placed, tenant, scene.business_date)
     return _changes({account: decided.account, order: decided.order})
 
 

@@ -27,6 +27,15 @@ APPEND_RETRY_PAUSES_S: Final = (0.0, 0.05, 0.2, 0.5, 1.0, 0.0)
 """Pauses after each try of a group over a broken connection: a server that restarts is back within
 them, and a caller has its answer long before `2 * WRITE_WAIT_S`."""
 
+# --- trading limits -----------------------------------------------------------------------------
+RECENT_ORDERS_MAX: Final = 32
+"""Different orders of an account that a duplicate is looked for among: nobody means to send more within
+the few seconds that a window has, and each is carried along in the account's state."""
+TALLY_HELD_MAX: Final = 100_000
+"""Orders accepted and not read back yet: ten seconds of a silent journal at 10 000 a second."""
+TALLY_LOOK_S: Final = 0.05
+"""How often the journal is read for what other processes have accepted."""
+
 # --- the desk -----------------------------------------------------------------------------------
 DECIDE_ATTEMPTS_MAX: Final = 12
 """Decisions of one command before it answers `Unavailable`: each needs another process to have been

@@ -6,6 +6,7 @@
                                                     journal in SQLite, else the journal's own
                          ORDER_ENGINE_KEY           the master key; default the file DIR/master.key
                          ORDER_ENGINE_RATE_...      how many requests are let through: see RATES
+                         ORDER_ENGINE_LIMIT_...     what may be ordered: see `Limits`
                          ORDER_ENGINE_TRUSTED_PROXIES   networks whose X-Forwarded-For is believed
 
 An option wins over its variable; an empty variable counts as not set. The key has no option: a command
@@ -15,14 +16,19 @@ line can be read by everybody on the machine.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Final
 
-from engine.errors import BadSettings
+from engine.errors import BadSettings, Refused
 from engine.rate import Quotas, parse_quota
+from engine.refusals import invalid
+from engine.trading_limits import Limits
+from engine.values import CURRENCIES, parse_amount
 
 DATA: Final = "ORDER_ENGINE_DATA"
 JOURNAL_URL: Final = "ORDER_ENGINE_JOURNAL_URL"
@@ -35,6 +41,17 @@ RATES: Final = {
     "ORDER_ENGINE_RATE_FAILURES": "failures",
 }
 """Variable -> field of `engine.rate.Quotas`. Each is REQUESTS/SECONDS, or off."""
+LIMITS: Final = {
+    "ORDER_ENGINE_LIMIT_ORDER": "order",
+    "ORDER_ENGINE_LIMIT_ACCOUNT_DAY": "account_day",
+    "ORDER_ENGINE_LIMIT_TENANT_DAY": "tenant_day",
+}
+"""Variable -> field of `Limits`. Each is CURRENCY=AMOUNT, several with commas."""
+LIMIT_TIMES: Final = {
+    "ORDER_ENGINE_LIMIT_PRICE_AGE": "price_refuse_age_us",
+    "ORDER_ENGINE_LIMIT_DUPLICATE_WINDOW": "duplicate_window_us",
+}
+"""The same for times, such as 5s."""
 TRUSTED_PROXIES: Final = "ORDER_ENGINE_TRUSTED_PROXIES"
 
 
@@ -47,6 +64,7 @@ class Settings:
     master_key: str | None = field(default=None, repr=False)
     given_views_url: str | None = field(default=None, repr=False)
     quotas: Quotas = field(default_factory=Quotas)
+    limits: Limits | None = None
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
 
     @property
@@ -83,6 +101,7 @@ def read_settings(
         master_key=environ.get(MASTER_KEY) or None,
         given_views_url=_given("--views-url", views_url, environ.get(VIEWS_URL)),
         quotas=_quotas(environ),
+        limits=_limits(environ),
         trusted_proxies=_networks(environ.get(TRUSTED_PROXIES) or ""),
     )
 
@@ -109,6 +128,44 @@ def _given(name: str, option: str | None, variable: str | None) -> str | None:
 def _quotas(environ: Mapping[str, str]) -> Quotas:
     given = {name: field_ for name, field_ in RATES.items() if environ.get(name)}
     return Quotas(**{field_: parse_quota(environ[name], name) for name, field_ in given.items()})
+
+
+def _limits(environ: Mapping[str, str]) -> Limits | None:
+    amounts = {LIMITS[name]: _amounts(environ[name], name) for name in LIMITS if environ.get(name)}
+    times = {
+        LIMIT_TIMES[name]: parse_duration_us(environ[name], name)
+        for name in LIMIT_TIMES
+        if environ.get(name)
+    }
+    return Limits(**amounts, **times) if amounts or times else None  # type: ignore[arg-type]
+
+
+def _amounts(text: str, name: str) -> dict[str, Decimal]:
+    """`USD=1000000,EUR=900000.50`. Raises BadSettings."""
+    amounts: dict[str, Decimal] = {}
+    for part in text.split(","):
+        currency, _, amount = part.strip().partition("=")
+        try:
+            if currency not in CURRENCIES or currency in amounts:
+                raise invalid(name, "invalid_value")
+            amounts[currency] = parse_amount(amount, currency, name)
+        except Refused:
+            raise BadSettings(
+                f"{name} is CURRENCY=AMOUNT, each currency once, such as USD=1000000,EUR=900000.50"
+            ) from None
+    return amounts
+
+
+_DURATION: Final = re.compile(r"(0|[1-9][0-9]{0,6})(ms|s|m|h)", re.ASCII)
+_UNITS_US: Final = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000}
+
+
+def parse_duration_us(text: str, what: str) -> int:
+    """Microseconds of `500ms`, `10s`, `2m`, `1h`: one whole number and one unit. Raises BadSettings."""
+    match = _DURATION.fullmatch(text)
+    if not match:
+        raise BadSettings(f"{what} is a whole number and ms, s, m or h, such as 10s: {text!r:.40}")
+    return int(match[1]) * _UNITS_US[match[2]]
 
 
 def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from engine import account, clock, halt, holdings, instrument, order, payment, report
+from engine import account, clock, halt, holdings, instrument, order, payment, report, trading_limits
 from engine.codec import Codec, Upcast
 from engine.fact import Fact
 
@@ -28,6 +28,7 @@ STORED: Final[dict[str, type[Fact]]] = {
     "account.buy_settled.1": holdings.BuySettled,
     "account.sell_settled.1": holdings.SellSettled,
     "account.position_closed.1": holdings.PositionClosed,
+    "account.order_counted.1": trading_limits.OrderCounted,
     "order.placed.1": order.Placed,
     "order.made_pending.1": order.MadePending,
     "order.execution_started.1": order.ExecutionStarted,

@@ -174,6 +174,8 @@ def _account(account: Account) -> Iterator[tuple[str, Any]]:
     for flag, _ in FLAGS.values():
         yield flag, getattr(account, flag)
     yield from _holdings(account.holdings)
+    for currency, worth in account.activity.worth.items():
+        yield f"{currency}.ordered_on_{account.activity.day}", worth
 
 
 def _holdings(holdings: Holdings) -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,6 @@ A sandbox that nobody uses rests: after SANDBOX_REST_DAYS days with no other fac
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,22 +14,10 @@ from engine import commands
 from engine.acting import Breathe, Faults, Timer
 from engine.clock import ClockAdvanced
 from engine.desk import Command, Desk
-from engine.errors import BadSettings
 from engine.limits import SANDBOX_REST_DAYS
 
 NAME: Final = "sandbox-day"
 DAY_US: Final = 24 * 3600 * 1_000_000
-
-_DURATION: Final = re.compile(r"(0|[1-9][0-9]{0,6})(ms|s|m|h)", re.ASCII)
-_UNITS_US: Final = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000}
-
-
-def parse_duration_us(text: str, what: str) -> int:
-    """Microseconds of `500ms`, `10s`, `2m`, `1h`: one whole number and one unit. Raises BadSettings."""
-    match = _DURATION.fullmatch(text)
-    if not match:
-        raise BadSettings(f"{what} is a whole number and ms, s, m or h, such as 10s: {text!r:.40}")
-    return int(match[1]) * _UNITS_US[match[2]]
 
 
 class Ticker:

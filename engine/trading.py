@@ -11,7 +11,7 @@ from datetime import date
 from typing import Final, NamedTuple
 
 from engine import account as accounts
-from engine import booking, calendar, holdings
+from engine import booking, calendar, holdings, trading_limits
 from engine import order as orders
 from engine import report as reports
 from engine.account import Account
@@ -22,6 +22,7 @@ from engine.order import Cancelled, Filled, Order
 from engine.pricing import Price
 from engine.refusals import refused
 from engine.report import ParkedReport, Report
+from engine.trading_limits import Limits
 from engine.wish import Wish
 
 
@@ -47,10 +48,12 @@ def place(
     order_id: str,
     business_date: date,
     at_us: int,
+    limits: Limits | None = None,
 ) -> Decided:
     """Accepts an order and reserves what it may use, once.
 
-    Raises Refused as `accounts.check`, `orders.place` and `holdings.reserve` do, or `not_found`.
+    Raises Refused as `accounts.check`, `orders.place`, `trading_limits.count` and `holdings.reserve` do,
+    or `not_found`.
     """
     if order is not None:
         return _NOTHING
@@ -70,7 +73,8 @@ def place(
         held=account.holdings.held(instrument.id),
         at_us=at_us,
     )
-    return Decided(holdings.reserve(account.holdings, placed), [placed], [])
+    counted = trading_limits.count(limits, placed, account.activity, business_date) if limits else []
+    return Decided(holdings.reserve(account.holdings, placed) + counted, [placed], [])
 
 
 def start_execution(

@@ -21,6 +21,8 @@ from engine.journal import Journal, migrate
 from engine.pricing import Price
 from engine.report import Report
 from engine.stored import engine_codec
+from engine.tally import Tally
+from engine.trading_limits import Limits
 from engine.wish import Wish
 
 TENANT = "tenant"
@@ -49,10 +51,12 @@ class Shop:
     prices: Prices = field(default_factory=Prices)
     ids: IdSource = field(default_factory=IdSource)
     now_us: Callable[[], int] = lambda: THURSDAY_US
+    limits: Limits | None = None
+    tally: Tally | None = None
 
     @property
     def firm(self) -> Firm:
-        return Firm(self.ids, self.prices, {}, HOUR_US)
+        return Firm(self.ids, self.prices, {}, HOUR_US, self.limits, self.tally)
 
     @property
     def journal(self) -> Journal:

@@ -27,6 +27,7 @@ from engine.journal import Journal
 from engine.report import Report
 from engine.settings import read_settings
 from engine.stored import engine_codec
+from engine.trading_limits import Limits
 from projections.database import Views
 from projections.runner import Runner
 from tests.http_server import QUICK, Client, Reply, Serving, serving
@@ -105,6 +106,7 @@ def running(
     is_sandbox: bool = True,
     timing: Timing = QUICK,
     rates: Rates | None = None,
+    limits: Limits | None = None,
 ) -> Iterator[Engine]:
     """An installation in `directory` with its journal at `journal_url`, served for a test."""
     settings = read_settings(data=str(directory / "data"), journal_url=journal_url, environ={})
@@ -120,7 +122,13 @@ def running(
         @asynccontextmanager
         async def opening() -> AsyncIterator[App]:
             async with open_services(
-                journal, views, key, is_sandbox=is_sandbox, price_max_age_us=DAY_US, rates=rates
+                journal,
+                views,
+                key,
+                is_sandbox=is_sandbox,
+                price_max_age_us=DAY_US,
+                rates=rates,
+                limits=limits,
             ) as services:
                 opened.append(services)
                 yield create_app(services, ROUTES)

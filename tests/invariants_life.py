@@ -52,7 +52,7 @@ NEXT = {
 """Kind of stream -> status -> what may happen -> status then. What is not here cannot happen."""
 
 _MONEY = """cash_deposited cash_withdrawn funds_reserved funds_released units_reserved units_released
-    position_opened buy_booked sell_booked buy_settled sell_settled position_closed"""
+    position_opened buy_booked sell_booked buy_settled sell_settled position_closed order_counted"""
 MONEY = frozenset(_MONEY.split())
 """Facts of an account that leave its status alone; it must exist."""
 

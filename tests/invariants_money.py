@@ -239,6 +239,7 @@ class Causes:
         self.orders: dict[str, Order] = {}
         self.payments: dict[str, Row] = {}
         self.executions: dict[tuple[str, str], str] = {}
+        self.counted: dict[str, Row] = {}
 
     def take(self, row: Row) -> list[Move]:
         """Raises Wrong for amounts that break the rules of money."""
@@ -247,6 +248,8 @@ class Causes:
             return self._of_order(row, happened)
         if kind in ("deposit", "withdrawal"):
             return self._of_payment(row, kind, happened)
+        if row.what == "account.order_counted":
+            self.counted[row.order] = row
         return []
 
     def _of_payment(self, row: Row, kind: str, happened: str) -> list[Move]:
@@ -294,6 +297,8 @@ class Causes:
             raise Wrong(f"{row.stream} counts in {row.decimal_precision} decimals, listed are {listed}")
         places = len(str(money("1", row.currency))) - 1
         order = self.orders[row.stream] = Order(row, places, row.decimal_precision)
+        if counted := self.counted.pop(row.stream, None):
+            self._check_counted(counted, row)
         reserved = order.reserved
         if order.is_buy:
             quoted = self._quoted_fee(row)
@@ -304,6 +309,23 @@ class Causes:
             return move("funds_reserved", row.account, row.stream, **words)
         words = {"instrument": row.instrument, "quantity": reserved}
         return move("units_reserved", row.account, row.stream, **words)
+
+    @staticmethod
+    def _check_counted(counted: Row, terms: Row) -> None:
+        """What an order counts with against limits is a buy's cash, or a sell at the bid."""
+        amount = worth = Fraction(terms.cash_amount or terms.quantity)
+        if terms.side == "sell":
+            unit = Fraction(terms.price)
+            if terms.price_type == "percent":
+                unit = unit * Fraction(terms.par_value) / 100
+            worth = amount * (unit + Fraction(terms.accrued_interest))
+        cents = half_up(worth * money("1", terms.currency))
+        said = [getattr(counted, name) for name in ("stream", "side", "instrument", "currency")]
+        placed = [terms.account, terms.side, terms.instrument, terms.currency]
+        if said != placed or Fraction(counted.amount) != amount:
+            raise Wrong(f"{terms.stream} is counted as another order")
+        if money(counted.worth, terms.currency) != cents:
+            raise Wrong(f"{terms.stream} is counted with {counted.worth}, and worth {cents}")
 
     @staticmethod
     def _quoted_fee(terms: Row) -> int:
@@ -456,6 +478,8 @@ class Money:
                     f"{k} {v}" for k, v in zip(MOVE_WORDS, one, strict=True) if v is not None
                 )
                 raise Wrong(f"I3/I4: {told}: {words}, and the append says otherwise")
+        if self.causes.counted:
+            raise Wrong(f"{', '.join(self.causes.counted)}: counted, and not placed")
         for account in self._accounts:
             self.places.check_positions(account)
         self._accounts.clear()

@@ -46,6 +46,7 @@ FIELDS = {
     "account.buy_settled": "subject trade position instrument quantity at_us",
     "account.sell_settled": "subject trade position instrument currency proceeds at_us",
     "account.position_closed": "position instrument at_us",
+    "account.order_counted": "order business_date side instrument amount currency worth at_us",
     "order.placed": "order account purpose side instrument instrument_type symbol name currency"
     " cash_amount net_cash_amount quantity fee_rate fee_minimum price accrued_interest price_at_us"
     " price_type par_value trading_increment decimal_precision settlement_date automatic_rollover"

@@ -21,6 +21,7 @@ from engine.fees import FeeRule
 from engine.pricing import Price
 from engine.report import Report
 from engine.stored import engine_codec
+from engine.trading_limits import Limits
 from engine.wish import Wish
 
 CODEC = engine_codec()
@@ -247,6 +248,7 @@ class World:
         price: Price | None,
         fee: FeeRule | None = None,
         today: date = TODAY,
+        limits: Limits | None = None,
     ) -> str:
         return self._do(
             lambda: self._traded(
@@ -262,6 +264,7 @@ class World:
                     order_id=name,
                     business_date=today,
                     at_us=self.now_us,
+                    limits=limits,
                 ),
             )
         )

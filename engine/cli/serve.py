@@ -20,7 +20,7 @@ import typer
 from engine.cli.parts import Data, JournalUrl, errors_told, one_line
 from engine.errors import BadSettings, Unavailable
 from engine.limits import SANDBOX_DAY_MIN_US
-from engine.settings import Settings, environment_of, read_settings
+from engine.settings import Settings, environment_of, parse_duration_us, read_settings
 
 if TYPE_CHECKING:
     from engine.cli.roles import Sandbox
@@ -149,7 +149,6 @@ def _roles(text: str | None, *, is_sandbox: bool) -> tuple[str, ...]:
 
 def _sandbox(day: str | None, delay: str, *, is_sandbox: bool) -> Sandbox | None:
     from engine.cli.roles import Sandbox  # noqa: PLC0415
-    from engine.ticker import parse_duration_us  # noqa: PLC0415
 
     try:
         day_us = None if day is None else parse_duration_us(day, "--sandbox-day")
@@ -261,6 +260,7 @@ async def _answer(plan: Plan, background: Background | None, announce: Announce 
             read_key(plan.settings),
             is_sandbox=plan.sandbox is not None,
             price_max_age_us=roles.price_max_age_us(plan.sandbox),
+            limits=plan.settings.limits,
             rates=Rates(plan.settings.quotas, plan.settings.trusted_proxies),
         ) as services:
             tame_collector()

@@ -27,7 +27,8 @@ from engine.limits import BODY_BYTES_MAX, BURST_MIN, LEASE_S, SANDBOX_REST_DAYS
 from engine.order import ExecutionStarted
 from engine.pricing import Price
 from engine.report import Report
-from engine.ticker import DAY_US, Ticker, parse_duration_us
+from engine.settings import parse_duration_us
+from engine.ticker import DAY_US, Ticker
 from engine.venue import SimulatedVenue, Status, Ticket
 from engine.writer import Lease
 from tests.desks import TENANT, TERMS, open_shop

@@ -6,7 +6,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from engine import account, clock, halt, holdings, instrument, order, payment, report
+from engine import account, clock, halt, holdings, instrument, order, payment, report, trading_limits
 from engine.fact import Envelope, Fact
 
 AT_US = 1_773_325_800_123_456
@@ -71,6 +71,9 @@ SAMPLES: dict[str, Fact] = {
         "ord_1", "trd_1", "pos_1", "ins_1", "USD", Decimal("123.76"), AT_US
     ),
     "account.position_closed.1": holdings.PositionClosed("pos_1", "ins_1", AT_US),
+    "account.order_counted.1": trading_limits.OrderCounted(
+        "ord_1", DAY, "sell", "ins_1", Decimal("1.250"), "USD", Decimal("124.38"), AT_US
+    ),
     "order.placed.1": order.Placed(
         order="ord_1",
         account="acc_1",

@@ -77,6 +77,15 @@ def test_no_window_lets_more_through_than_a_burst_and_its_refill(
             )
 
 
+@given(st.builds(Quota, st.integers(1, 50), st.integers(1, 60)))
+def test_who_sends_as_soon_as_allowed_gets_no_more_either(quota: Quota) -> None:
+    now_ns, full_at_ns = 0, 0
+    for passed in range(1, 4 * quota.requests):
+        assert passed <= quota.requests + now_ns * quota.requests // (quota.seconds * SECOND_NS)
+        full_at_ns = spend(quota, full_at_ns, now_ns).full_at_ns
+        now_ns += wait_ns(quota, full_at_ns, now_ns)
+
+
 @given(QUOTAS, st.integers(0, 10**18), st.integers(0, 2_000))
 def test_who_waits_as_told_is_let_through_and_not_a_moment_before(
     quota: Quota, now_ns: int, tries: int

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from engine import halt
 from engine.errors import Refused
@@ -20,6 +21,8 @@ from engine.idempotency import check_key, check_repeat
 from engine.instrument import Terms
 from engine.pricing import Price
 from engine.refusals import PARAM_FAULTS, REFUSALS
+from engine.tally import Tally
+from engine.trading_limits import Limits
 from engine.values import parse_amount, parse_decimal
 from engine.wish import Wish
 from tests.table import rows
@@ -46,8 +49,8 @@ def buy(made: World, amount: str = "100.00", **words: Any) -> World:
     return made
 
 
-def sell(made: World, quantity: str = "1.00") -> World:
-    made.place("ord", Wish("sell", quantity=Decimal(quantity)), price=PRICE)
+def sell(made: World, quantity: str = "1.00", **words: Any) -> World:
+    made.place("ord", Wish("sell", quantity=Decimal(quantity)), price=PRICE, **words)
     return made
 
 
@@ -147,6 +150,28 @@ def raising(check: Callable[[], Any]) -> World:
     return made
 
 
+def twice() -> World:
+    """The same order again within ten seconds."""
+    limits = Limits(duplicate_window_us=10_000_000)
+    made = buy(world(), limits=limits)
+    made.place("two", Wish("buy", Decimal("100.00")), price=PRICE, limits=limits)
+    return made
+
+
+def second_of_the_day() -> World:
+    limits = Limits(account_day={"USD": Decimal("150.00")})
+    made = buy(world(), limits=limits)
+    made.place("two", Wish("buy", Decimal("50.01")), price=PRICE, limits=limits)
+    return made
+
+
+def of_the_tenant() -> World:
+    made = buy(world())
+    tally = Tally({"USD": Decimal("99.99")})
+    made.refused = raising(lambda: tally.hold(made.order().terms, "tenant", TODAY)).refused
+    return made
+
+
 MATURING = date(2026, 3, 13)  # trades of TODAY settle on this day
 WHOLE = {"trading_increment": Decimal(1), "decimal_precision": 0}
 
@@ -172,6 +197,16 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "sell under the minimum": lambda: sell(ruled(minimum_trading_quantity=Decimal(2))),
     "sell of half a step": lambda: sell(world(trading_increment=Decimal("0.50")), "0.75"),
     "rollover of a stock": lambda: buy(world(), automatic_rollover=True),
+    "price of yesterday": lambda: buy(
+        world(),
+        price=replace(PRICE, at_us=-DAY_US),
+        limits=Limits(price_refuse_age_us=DAY_US - 1),
+    ),
+    "over the largest order": lambda: buy(world(), limits=Limits({"USD": Decimal("99.99")})),
+    "sell over the largest order": lambda: sell(world(), limits=Limits({"USD": Decimal("99.49")})),
+    "over the account's day": second_of_the_day,
+    "over the tenant's day": of_the_tenant,
+    "the same again": twice,
     "unknown instrument": lambda: buy(world(), of="other"),
     "unknown account": lambda: buy(world(), to="other"),
     "cancel of no order": cancel_nothing,
@@ -235,6 +270,12 @@ sell under the minimum             |invalid_param                   |quantity:be
 sell of half a step                |invalid_param                   |quantity:off_increment increment=0.50
 rollover of a stock                |invalid_param                   |automatic_rollover:not_supported
 funding currency with cash given up|invalid_param                   |funding_currencies:not_changeable
+price of yesterday                 |price_too_old                   |age_s=86400
+over the largest order             |order_too_large                 |currency=USD amount=100.00 limit=99.99
+sell over the largest order        |order_too_large                 |currency=USD amount=99.50 limit=99.49
+over the account's day             |account_daily_limit             |currency=USD amount=50.01 limit=150.00 available=50.00
+over the tenant's day              |tenant_daily_limit              |currency=USD amount=100.00 limit=99.99 available=99.99
+the same again                     |duplicate_order                 |order=ord
 unknown instrument                 |not_found                       |path=instrument
 unknown account                    |not_found                       |path=account
 cancel of no order                 |not_found                       |path=order

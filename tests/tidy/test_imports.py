@@ -19,7 +19,7 @@ LAYERS = (
     {"fees", "pricing", "calendar", "clock", "halt", "idempotency", "instrument", "payment", "report"},
     {"wish"},
     {"order"},
-    {"holdings"},
+    {"holdings", "trading_limits"},
     {"account", "booking"},
     {"trading", "paying", "venue"},  # so far the rules: pure
     {"codec", "schema", "store", "writer", "operations"},
@@ -30,7 +30,7 @@ LAYERS = (
     {"datastore"},
     {"recorder"},
     {"journal"},
-    {"streams"},
+    {"streams", "tally"},
     {"deciding"},
     {"desk", "commands"},
     {"acting"},

@@ -70,6 +70,8 @@ def test_memory_is_bounded_and_who_comes_again_is_kept() -> None:
             with pytest.raises(Problem):
                 buckets.spend("one that comes again")
     assert len(buckets) == RATE_BUCKETS_MAX
+    with pytest.raises(Problem):
+        buckets.spend(f"2001:db8:{n:x}::/64")
 
 
 ADDRESSES = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from engine.errors import BadSettings
 from engine.rate import Quota, Quotas
-from engine.settings import RATES, Settings, read_settings
+from engine.settings import LIMIT_TIMES, LIMITS, RATES, Settings, read_settings
+from engine.trading_limits import Limits
 
 
 def test_defaults_are_a_sqlite_file_in_data_beside_us() -> None:
@@ -65,6 +67,33 @@ def test_quotas_have_defaults_and_can_be_set_or_switched_off_one_by_one() -> Non
 def test_what_is_no_quota_is_named(name: str) -> None:
     with pytest.raises(BadSettings, match=name):
         read_settings(environ={name: "many"})
+
+
+def test_limits_of_trading() -> None:
+    assert read_settings(environ=dict.fromkeys([*LIMITS, *LIMIT_TIMES], "")).limits is None
+    environ = {
+        "ORDER_ENGINE_LIMIT_ORDER": "USD=1000000, JPY=5",
+        "ORDER_ENGINE_LIMIT_TENANT_DAY": "EUR=0.50",
+        "ORDER_ENGINE_LIMIT_DUPLICATE_WINDOW": "5s",
+    }
+    assert read_settings(environ=environ).limits == Limits(
+        order={"USD": Decimal("1000000.00"), "JPY": Decimal(5)},
+        tenant_day={"EUR": Decimal("0.50")},
+        duplicate_window_us=5_000_000,
+    )
+    assert {*LIMITS.values(), *LIMIT_TIMES.values()} == set(Limits._fields)
+
+
+@pytest.mark.parametrize(
+    "text", ["USD", "1", "USD=", "USD=-1", "XXX=1", "USD=1,USD=2", "USD=1,", "JPY=1.5"]
+)
+def test_what_is_no_limit_is_named(text: str) -> None:
+    for name in LIMITS:
+        with pytest.raises(BadSettings, match=name):
+            read_settings(environ={name: text})
+    for name in LIMIT_TIMES:
+        with pytest.raises(BadSettings, match=name):
+            read_settings(environ={name: text})
 
 
 def test_trusted_proxies_are_networks() -> None:

@@ -8,7 +8,7 @@ from decimal import ROUND_UP, Decimal
 from functools import partial
 from hashlib import sha256
 from random import Random
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from engine import commands, idempotency
 from engine.commands import Firm
@@ -28,6 +28,7 @@ from engine.order import (
 )
 from engine.payment import DepositOpened, WithdrawalOpened
 from engine.report import Report
+from engine.trading_limits import Limits
 from engine.wish import Wish
 from tests.desks import HOUR_US, Prices
 from tests.laws.simulation.process import Answer, Process
@@ -94,6 +95,7 @@ class Town(Protocol):
     at_us: int
     accounts: list[str]
     prices: Prices
+    is_counting: bool
 
     @property
     def facts(self) -> list[Recorded]:
@@ -109,8 +111,12 @@ def is_definite(answer: Answer) -> bool:
     return isinstance(answer, Outcome | Refused)
 
 
+LIMITS: Final = Limits(account_day={"USD": Decimal(10**12)})
+"""So wide that nobody comes to it: what is counted has to stand up to all that happens."""
+
+
 def firm(town: Town, process: Process) -> Firm:
-    return Firm(process.ids, town.prices, {}, HOUR_US)
+    return Firm(process.ids, town.prices, {}, HOUR_US, LIMITS if town.is_counting else None)
 
 
 class Client:

@@ -138,6 +138,7 @@ class Simulation:
             self.faults = {name: rate for name, rate in self.faults.items() if name in kept}
         self.at_us = THURSDAY_US
         self.prices = Prices()
+        self.is_counting = seed % 2 == 1
         self.accounts: list[str] = []
         self.told: list[Told] = []
         self.commands: set[bytes] = set()

@@ -1,0 +1,116 @@
+"""What each tenant has ordered today, as one process knows it: the limit that no stream can hold.
+
+An exact sum over all accounts would make a tenant's orders wait for each other. So each process counts
+what it reads in the journal, and what it has accepted itself and not read yet. Alone it is exact. Among
+several, an order is accepted although others, not read yet here, may have used the limit up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from decimal import Decimal
+from typing import NamedTuple
+
+from engine.errors import Unavailable
+from engine.fact import Recorded
+from engine.journal import Journal
+from engine.limits import PAGE_FACTS, TALLY_HELD_MAX
+from engine.order import Placed
+from engine.trading_limits import USER, check_day, worth_of
+from engine.values import ZERO
+
+
+class _Held(NamedTuple):
+    tenant: str
+    currency: str
+    worth: Decimal
+    day: date
+
+
+class Tally:
+    """Sums by tenant and currency of the last business day that was seen. For one thread.
+
+    `limits` by currency, for each tenant. Holding is no fact: whoever holds has to `drop` what came to
+    nothing; what was recorded is let go when it is read.
+    """
+
+    def __init__(self, limits: Mapping[str, Decimal]) -> None:
+        self._limits = limits
+        self._day: date | None = None
+        self._sums: dict[tuple[str, str], Decimal] = {}
+        self._held: dict[str, _Held] = {}
+        self.offset = 0
+        """How far the journal was read."""
+
+    def known(self, tenant: str, currency: str) -> Decimal:
+        """What counts now, held or read."""
+        return self._sums.get((tenant, currency), ZERO)
+
+    def hold(self, placed: Placed, tenant: str, day: date) -> None:
+        """Counts an order before it is recorded; the same one again counts once.
+
+        Raises Refused `tenant_daily_limit`, or Unavailable when far too much is held.
+        """
+        if placed.purpose != USER or placed.currency not in self._limits:
+            return
+        self.drop(placed.order)
+        day = self._come_to(day)
+        held = _Held(tenant, placed.currency, worth_of(placed), day)
+        known = self.known(tenant, held.currency)
+        check_day("tenant_daily_limit", self._limits, held.currency, held.worth, known)
+        if len(self._held) >= TALLY_HELD_MAX:
+            raise Unavailable("the journal cannot be read: a tenant's daily limit cannot be judged")
+        self._held[placed.order] = held
+        self._add(held, held.worth)
+
+    def drop(self, order: str) -> None:
+        """The order was not recorded, or is counted otherwise."""
+        held = self._held.pop(order, None)
+        if held is not None:
+            self._add(held, -held.worth)
+
+    def follow(self, facts: Iterable[Recorded]) -> None:
+        """Counts what the journal has, in its order; facts that were seen change nothing."""
+        for recorded in facts:
+            if recorded.offset <= self.offset:
+                continue
+            self.offset = recorded.offset
+            placed, envelope = recorded.fact, recorded.envelope
+            if not isinstance(placed, Placed) or placed.purpose != USER:
+                continue
+            self.drop(placed.order)
+            day = envelope.business_date
+            if envelope.tenant is None or day is None or placed.currency not in self._limits:
+                continue
+            if day == self._come_to(day):
+                read = _Held(envelope.tenant, placed.currency, worth_of(placed), day)
+                self._add(read, read.worth)
+
+    def _come_to(self, day: date) -> date:
+        """The day that is counted now: the last one seen. What was held on another is over."""
+        if self._day is None or day > self._day:
+            self._day = day
+            self._sums.clear()
+            self._held.clear()
+        return self._day
+
+    def _add(self, held: _Held, worth: Decimal) -> None:
+        key = held.tenant, held.currency
+        self._sums[key] = self._sums.get(key, ZERO) + worth
+
+
+def start_of_day(journal: Journal, day: date) -> int:
+    """An offset at or before the first fact of `day`: found by halving, for days follow each other.
+
+    A page is added, within which processes whose clocks differ may have mixed two days.
+    """
+    low, high = 0, journal.head
+    while low < high:
+        middle = (low + high) // 2
+        known = journal.read(middle, 1)[0].envelope.business_date
+        if known is not None and known < day:
+            low = middle + 1
+        else:
+            high = middle
+    return max(0, low - PAGE_FACTS)

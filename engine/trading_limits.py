@@ -1,0 +1,167 @@
+"""What a tenant's customers may order at all: limits that an operator sets. See docs/limits.md.
+
+Judged when an order is placed, never afterwards. Those of an account are judged by the account's own
+facts, so they are exact whatever the number of processes; a tenant's is in `tally`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from engine.fact import Fact
+from engine.limits import RECENT_ORDERS_MAX
+from engine.pricing import unit_price
+from engine.refusals import refused
+from engine.values import EXACT, UNITS, ZERO, Side, round_half_up
+
+if TYPE_CHECKING:
+    from engine.order import Placed
+
+USER: Final = "user_request"
+"""Only orders of this purpose are limited: what the engine does by itself follows from one of them."""
+
+
+class Limits(NamedTuple):
+    """Amounts by currency; one that is not named has no limit. None, or nothing in it: off."""
+
+    order: Mapping[str, Decimal] = {}
+    account_day: Mapping[str, Decimal] = {}
+    tenant_day: Mapping[str, Decimal] = {}
+    price_refuse_age_us: int | None = None
+    duplicate_window_us: int | None = None
+
+    @property
+    def counts_accounts(self) -> bool:
+        """Whether an account has to remember its orders."""
+        return bool(self.account_day or self.duplicate_window_us)
+
+
+# --- facts ---------------------------------------------------------------------------------------
+
+
+class OrderCounted(Fact, frozen=True):
+    """An accepted order counts against its account's limits, with `worth`, on a business day.
+
+    `amount` is what was asked for: cash of a buy, units of a sell. Recorded while such a limit is set.
+    """
+
+    order: str
+    business_date: date
+    side: Side
+    instrument: str
+    amount: Decimal
+    currency: str
+    worth: Decimal
+    at_us: int
+
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+class Recent(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An order that another may be a duplicate of."""
+
+    order: str
+    side: Side
+    instrument: str
+    amount: Decimal
+    at_us: int
+
+    def is_like(self, other: OrderCounted) -> bool:
+        """Whether both ask for the same."""
+        return (self.instrument, self.side, self.amount) == (other.instrument, other.side, other.amount)
+
+
+class Activity(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What an account has ordered on `day`, by currency, and its last orders, each kind once."""
+
+    day: date | None = None
+    worth: dict[str, Decimal] = {}
+    recent: tuple[Recent, ...] = ()
+
+    def worth_on(self, day: date) -> Mapping[str, Decimal]:
+        """What counts on a day; one before the last counts as the last, for clocks differ."""
+        return self.worth if self.day is not None and day <= self.day else {}
+
+
+# --- decisions -----------------------------------------------------------------------------------
+
+
+def worth_of(placed: Placed) -> Decimal:
+    """What an order counts with: a buy's cash, a sell's units at the bid, rounded half up."""
+    if placed.cash_amount is not None:
+        return placed.cash_amount
+    assert placed.quantity is not None
+    unit = unit_price(placed.price, placed.accrued_interest, placed.price_type, placed.par_value)
+    return round_half_up(EXACT.multiply(placed.quantity, unit), UNITS[placed.currency])
+
+
+def count(limits: Limits, placed: Placed, activity: Activity, business_date: date) -> list[Fact]:
+    """Counts an order that is about to be accepted, if something has to be remembered of it.
+
+    Raises Refused `price_too_old`, `order_too_large`, `duplicate_order`, `account_daily_limit`.
+    """
+    if placed.purpose != USER:
+        return []
+    currency, worth = placed.currency, worth_of(placed)
+    age_us = placed.at_us - placed.price_at_us
+    if limits.price_refuse_age_us is not None and age_us > limits.price_refuse_age_us:
+        raise refused("price_too_old", age_s=age_us // 1_000_000)
+    largest = limits.order.get(currency)
+    if largest is not None and worth > largest:
+        raise refused("order_too_large", currency=currency, amount=worth, limit=largest)
+    if not limits.counts_accounts:
+        return []
+    amount = placed.cash_amount if placed.cash_amount is not None else placed.quantity
+    assert amount is not None
+    counted = OrderCounted(
+        placed.order,
+        business_date,
+        placed.side,
+        placed.instrument,
+        amount,
+        currency,
+        worth,
+        placed.at_us,
+    )
+    _check_duplicate(limits.duplicate_window_us, counted, activity)
+    known = activity.worth_on(business_date).get(currency, ZERO)
+    check_day("account_daily_limit", limits.account_day, currency, worth, known)
+    return [counted]
+
+
+def _check_duplicate(window_us: int | None, counted: OrderCounted, activity: Activity) -> None:
+    if window_us is None:
+        return
+    for known in activity.recent:
+        if known.is_like(counted) and counted.at_us - known.at_us < window_us:
+            raise refused("duplicate_order", order=known.order)
+
+
+def check_day(
+    code: str, limits: Mapping[str, Decimal], currency: str, worth: Decimal, known: Decimal
+) -> None:
+    """Raises Refused `code` if `worth` on top of what is `known` passes the day's limit."""
+    limit = limits.get(currency)
+    if limit is not None and known + worth > limit:
+        available = max(limit - known, limit - limit)
+        raise refused(code, currency=currency, amount=worth, limit=limit, available=available)
+
+
+# --- evolve --------------------------------------------------------------------------------------
+
+
+def evolve(state: Activity, fact: OrderCounted) -> Activity:
+    """The account's activity after one more order."""
+    day, worth = state.day, state.worth
+    if day is None or fact.business_date > day:
+        day, worth = fact.business_date, {}
+    worth = worth | {fact.currency: worth.get(fact.currency, ZERO) + fact.worth}
+    latest = Recent(fact.order, fact.side, fact.instrument, fact.amount, fact.at_us)
+    others = [known for known in state.recent if not known.is_like(fact)]
+    return Activity(day, worth, (*others[-RECENT_ORDERS_MAX + 1 :], latest))
