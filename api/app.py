@@ -11,9 +11,10 @@ from aiohttp import web
 
 from api import wire
 from api.acting import note_refusal
-from api.call import NOBODY, Answer, Call, Route, tree_of
+from api.call import NOBODY, PREFIXES, Answer, Call, Route, tree_of
 from api.connection import JSON, Connection, new_request_id, response_of
 from api.kinds import Rows
+from api.openapi import API_VERSION, FORM, encoded
 from api.problems import Problem, problem_of
 from api.services import Services
 from api.tokens import Principal, TokenInvalid
@@ -21,33 +22,22 @@ from engine.errors import EngineError, Refused
 from engine.idempotency import check_key
 from engine.limits import CLIENT_REQUEST_ID_CHARACTERS_MAX, HTTP_BODY_BYTES_MAX
 
-API_VERSION: Final = "2026-01-01"
 _VERSION: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _OFFSET: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
-PREFIXES: Final = {
-    "account_id": "acc",
-    "order_id": "ord",
-    "position_id": "pos",
-    "deposit_id": "dep",
-    "withdrawal_id": "wdr",
-    "event_id": "evt",
-    "report_id": "rep",
-}
-"""Parameter of a path -> prefix of the ids that it may be. Any other is the id of nothing."""
 _REALM: Final = 'Bearer realm="order-engine"'
-FORM: Final = "application/x-www-form-urlencoded"
 
 
 def create_app(engine: Services, routes: tuple[Route, ...]) -> App:
     """The application over an `engine` to be given to `api.server.serve`."""
-    return App(engine, routes)
+    return App(engine, routes, encoded(routes))
 
 
 class App:
     """Answers requests. Called on the event loop, once a request; does not block."""
 
-    def __init__(self, engine: Services, routes: tuple[Route, ...]) -> None:
+    def __init__(self, engine: Services, routes: tuple[Route, ...], document: bytes = b"") -> None:
         self._engine = engine
+        self._document = document
         self._tree = tree_of(routes)
 
     async def __call__(self, request: web.BaseRequest) -> web.Response:
@@ -113,7 +103,8 @@ class App:
         _check_general(headers)
         rates = self._engine.rates
         if route.scope is None:
-            call.basic = headers.get("Authorization")
+            call.basic, call.known = headers.get("Authorization"), headers.get("If-None-Match")
+            call.document = self._document
             call.address = rates.address_of(request.remote, _forwarded(headers))
             call.limits = rates.addresses.spend(call.address)
         else:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote_plus
 
+import msgspec
+from msgspec import Meta
+
 from api.tokens import Tokens
-from engine.clients import Client, Clients, in_order
+from engine.clients import SCOPES, Client, Clients, in_order
 from engine.limits import TOKEN_LIFE_S
 
 ERRORS: Final = {
@@ -27,11 +30,27 @@ PARAMETERS_MAX: Final = 20
 """Of a form; there are four that mean something."""
 
 
+class TokenBody(msgspec.Struct, frozen=True):
+    """An access token; `scope` has blanks between its words."""
+
+    access_token: str
+    token_type: Annotated[str, Meta(extra_json_schema={"enum": ["bearer"]})]
+    expires_in: Annotated[int, Meta(examples=[TOKEN_LIFE_S])]
+    scope: Annotated[str, Meta(examples=[" ".join(SCOPES)])]
+
+
+class TokenError(msgspec.Struct, frozen=True):
+    """RFC 6749, 5.2."""
+
+    error: Annotated[str, Meta(extra_json_schema={"enum": list(ERRORS)})]
+    error_description: str
+
+
 class TokenAnswer(NamedTuple):
     """What the endpoint says: status, JSON body, headers; `client` is who was granted a token."""
 
     status: int
-    body: dict[str, object]
+    body: TokenBody | TokenError
     headers: dict[str, str]
     client: str | None = None
 
@@ -54,13 +73,8 @@ def grant(clients: Clients, tokens: Tokens, form: bytes, authorization: str | No
         status, description = ERRORS[denied.code]
         if status == 401 and authorization is not None:
             headers["WWW-Authenticate"] = CHALLENGE
-        return TokenAnswer(status, {"error": denied.code, "error_description": description}, headers)
-    body: dict[str, object] = {
-        "access_token": tokens.issue(client, scopes),
-        "token_type": "bearer",
-        "expires_in": TOKEN_LIFE_S,
-        "scope": in_order(scopes),
-    }
+        return TokenAnswer(status, TokenError(denied.code, description), headers)
+    body = TokenBody(tokens.issue(client, scopes), "bearer", TOKEN_LIFE_S, in_order(scopes))
     return TokenAnswer(200, body, headers, client.id)
 
 

@@ -12,19 +12,32 @@ from api.tokens import Principal
 NOBODY: Final = Principal("", "", frozenset())
 """Who calls a route that is open to all."""
 
+PREFIXES: Final = {
+    "account_id": "acc",
+    "order_id": "ord",
+    "position_id": "pos",
+    "deposit_id": "dep",
+    "withdrawal_id": "wdr",
+    "event_id": "evt",
+    "report_id": "rep",
+}
+"""Parameter of a path -> prefix of the ids that it may be. Any other is the id of nothing."""
+
 
 class Call:
     """One request, read and checked: a handler needs to look at nothing else.
 
     `path` are the values of the path's parameters, `query` and `body` the values of the route's fields
     (see `api.fields`). `key` is the Idempotency-Key, `digest` then the SHA-256 of the request.
-    `min_offset` is how far views must be at least. `basic` is what HTTP Basic gave to a route that is
-    open to all. `url` and `raw_query` are as they came. `address` is who is counted on such a route, and
-    `limits` what the answer says of that (see `api.rates`).
+    `min_offset` is how far views must be at least. `url` and `raw_query` are as they came. Routes that
+    are open to all have `basic`, what HTTP Basic gave; `known`, the If-None-Match; and `document`, the
+    API's description of itself. `address` is who is counted on such a route, and `limits` what the
+    answer says of that (see `api.rates`).
     """
 
     __slots__ = (
-        "address", "basic", "body", "digest", "engine", "key", "limits", "min_offset", "path",
+        "address", "basic", "body", "digest", "document", "engine", "key", "known", "limits",
+        "min_offset", "path",
         "principal", "query", "raw_query", "request_id", "route", "url",
     )  # fmt: skip
 
@@ -44,6 +57,8 @@ class Call:
         self.basic: str | None = None
         self.address = ""
         self.limits: Mapping[str, str] = {}
+        self.known: str | None = None
+        self.document: bytes = b""
 
 
 class Answer(NamedTuple):
@@ -60,9 +75,11 @@ Handler = Callable[[Call], Awaitable[Answer]]
 class Route(NamedTuple):
     """One row of the table of routes.
 
-    `scope` None: open to all. `body` None: there must be none. `status` is that of success. With
-    `has_key` an Idempotency-Key is looked at. `is_form`: the body is a form, whose bytes the handler is
-    given.
+    `scope` None: open to all. `name` is what clients' programs call it: it never changes. `answers` are
+    the types of what is sent, by status; `refusals` the codes that only its own rules give
+    (`not_found` here: of an id inside the body). `body` None: there must be none. With `has_key` an
+    Idempotency-Key is looked at. `is_form`: the body is a form, whose bytes the handler is given.
+    `is_fact` False: what it writes is in no journal. `media` is what it sends instead of JSON.
     """
 
     method: str
@@ -72,9 +89,13 @@ class Route(NamedTuple):
     summary: str
     body: Body | None = None
     query: Fields = ()
-    status: int = 200
+    name: str = ""
+    answers: Mapping[int, Any] = {}
+    refusals: tuple[str, ...] = ()
     has_key: bool = False
     is_form: bool = False
+    is_fact: bool = True
+    media: str = "application/json"
 
 
 class Leaf(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, get_args
+from typing import Final
 
 from api.kinds import (
     ABSENT,
@@ -22,7 +22,6 @@ from api.kinds import (
     Time,
     Word,
 )
-from engine.instrument import InstrumentType, TradingStatus
 from engine.limits import (
     LIST_LIMIT,
     LIST_LIMIT_MAX,
@@ -32,32 +31,28 @@ from engine.limits import (
     REFERENCE_CHARACTERS_MAX,
     SETTLEMENT_DAYS_MAX,
 )
-from engine.order import NEXT as ORDER_NEXT
-from engine.pricing import PriceType
-from engine.report import RESOLUTIONS
 from engine.values import PRICE_PLACES
+from projections.shapes import WORDS
 
 FINEST: Final = Amount(PRICE_PLACES)
 """An amount or quantity whose own scale only its currency or instrument tells: the rules check it."""
 REFERENCE: Final = Text(REFERENCE_CHARACTERS_MAX)
 NAME: Final = Text(NAME_CHARACTERS_MAX)
-SIDE: Final = Word(("buy", "sell"))
-ORDER_STATUS: Final = Word(tuple(dict.fromkeys(ORDER_NEXT.values())))
-ACCOUNT_STATUS: Final = Word(("active", "suspended", "closing", "closed"))
-INSTRUMENT_TYPE: Final = Word(get_args(InstrumentType))
-TRADING_STATUS: Final = Word(get_args(TradingStatus))
-PRICE_TYPE: Final = Word(get_args(PriceType))
-QUALITY: Final = Word(("closing", "intraday", "realtime", "delayed"))
-TRANSACTION_TYPE: Final = Word(
-    ("deposit", "withdrawal", "buy", "sell", "fee", "maturity", "coupon_payment", "refund")
-)
+SIDE: Final = Word(WORDS["Side"])
+ORDER_STATUS: Final = Word(WORDS["OrderStatus"])
+ACCOUNT_STATUS: Final = Word(WORDS["AccountStatus"])
+INSTRUMENT_TYPE: Final = Word(WORDS["InstrumentType"])
+TRADING_STATUS: Final = Word(WORDS["TradingStatus"])
+PRICE_TYPE: Final = Word(WORDS["PriceType"])
+QUALITY: Final = Word(WORDS["PriceQuality"])
+TRANSACTION_TYPE: Final = Word(WORDS["TransactionType"])
 
 # --- bodies ---------------------------------------------------------------------------------------
 
 NOTHING: Final[Fields] = ()
 
 TOKEN: Final[Fields] = (
-    Field("grant_type", Text(64), "Always `client_credentials`.", example="client_credentials"),
+    Field("grant_type", Word(("client_credentials",)), is_needed=True, example="client_credentials"),
     Field("client_id", Text(255), "Or by HTTP Basic."),
     Field("client_secret", Text(255), "Or by HTTP Basic."),
     Field("scope", Text(255), "Scopes, separated by blanks; default all that the client has."),
@@ -65,7 +60,7 @@ TOKEN: Final[Fields] = (
 
 ORDER: Final[Fields] = (
     Field("instrument", Id("ins"), "What to buy or sell.", is_needed=True, example="ins_xyz789"),
-    Field("order_type", Word(("market",)), "Only `market`.", is_needed=True, example="market"),
+    Field("order_type", Word(WORDS["OrderType"]), "Only `market`.", is_needed=True, example="market"),
     Field("side", SIDE, "`buy` or `sell`.", is_needed=True, example="buy"),
     Field("cash_amount", FINEST, "Buys: what to spend, fees included; above 0.", example="100.00"),
     Field("quantity", FINEST, "Sells: how many units; above 0.", example="10"),
@@ -139,8 +134,14 @@ PRICES: Final = Rows(
 CLOCK: Final[Fields] = (Field("advance", Span(), "ISO 8601.", is_needed=True, example="P1D"),)
 
 RESOLUTION: Final[Fields] = (
-    Field("action", Word(tuple(RESOLUTIONS)), is_needed=True, example="reject"),
-    Field("reason", Text(NAME_CHARACTERS_MAX), "Kept for ever: no names of people.", is_needed=True),
+    Field("action", Word(WORDS["ReportAction"]), is_needed=True, example="reject"),
+    Field(
+        "reason",
+        Text(NAME_CHARACTERS_MAX),
+        "Kept for ever: no names of people.",
+        is_needed=True,
+        example="sent twice",
+    ),
 )
 
 # --- queries --------------------------------------------------------------------------------------
@@ -188,6 +189,6 @@ EVENTS_QUERY: Final[Fields] = (
     *_page(Id("evt")),
 )
 REPORTS_QUERY: Final[Fields] = (
-    Field("status", Word(("open", "booked", "rejected"))),
+    Field("status", Word(WORDS["ReportStatus"])),
     *_page(Id("rep")),
 )

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
 from api.call import Answer, Call
 from engine.errors import EngineError
+from projections import shapes
 from projections.resources import encode
+
+
+class LiveBody(msgspec.Struct, frozen=True):
+    """It lives."""
+
+    status: Annotated[str, Meta(extra_json_schema={"enum": ["live"]})]
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Something that is not as it should be. `view_quarantined` alone lets it serve."""
+
+    code: str
+    detail: str
+
+
+class ReadyBody(msgspec.Struct, frozen=True):
+    """Whether it can serve; how many facts each view still has to see."""
+
+    status: Annotated[str, Meta(extra_json_schema={"enum": ["ready", "not_ready"]})]
+    reasons: list[Reason]
+    journal_offset: shapes.Offset
+    views_behind: dict[str, shapes.Count]
 
 
 async def live(_: Call) -> Answer:
     """The event loop turns."""
-    return Answer(200, b'{"status":"live"}')
+    return Answer(200, encode(LiveBody("live")))
 
 
 async def ready(call: Call) -> Answer:
@@ -17,25 +45,21 @@ async def ready(call: Call) -> Answer:
 
     How far views are behind is shown, and no reason: what needs them waits or says so.
     """
-    services, reasons = call.engine, []
+    services, reasons = call.engine, list[Reason]()
     if services.is_stopping:
-        reasons.append({"code": "stopping", "detail": "the process is stopping"})
+        reasons.append(Reason("stopping", "the process is stopping"))
     head, offsets = 0, {}
     try:
         head = await services.bridge.read(lambda: services.bridge.journal.head)
     except EngineError as error:
-        reasons.append({"code": error.code, "detail": "the journal cannot be read"})
+        reasons.append(Reason(error.code, "the journal cannot be read"))
     try:
         offsets = await services.bridge.read(services.views.offsets)
         if await services.bridge.read(services.views.quarantined):
-            reasons.append({"code": "view_quarantined", "detail": "a view holds an unreadable fact"})
+            reasons.append(Reason("view_quarantined", "a view holds an unreadable fact"))
     except EngineError as error:
-        reasons.append({"code": error.code, "detail": "the views cannot be read"})
-    is_ready = not [reason for reason in reasons if reason["code"] != "view_quarantined"]
-    body = {
-        "status": "ready" if is_ready else "not_ready",
-        "reasons": reasons,
-        "journal_offset": head,
-        "views_behind": {name: max(0, head - offset) for name, offset in sorted(offsets.items())},
-    }
+        reasons.append(Reason(error.code, "the views cannot be read"))
+    is_ready = not [reason for reason in reasons if reason.code != "view_quarantined"]
+    behind = {name: max(0, head - offset) for name, offset in sorted(offsets.items())}
+    body = ReadyBody("ready" if is_ready else "not_ready", reasons, head, behind)
     return Answer(200 if is_ready else 503, encode(body), None if is_ready else {"Retry-After": "1"})

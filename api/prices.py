@@ -14,6 +14,7 @@ from engine.instrument import Instrument
 from engine.market import Quote, quote_faults
 from engine.refusals import fault
 from engine.values import EXACT, PRICE_PLACES, STEPS, divide_half_even, plain
+from projections import shapes
 from projections.resources import encode, time
 
 TWO: Final = Decimal(2)
@@ -22,14 +23,14 @@ TWO: Final = Decimal(2)
 class PriceBody(msgspec.Struct, frozen=True):
     """A price as it is shown. `currency` and `price_type` are the instrument's."""
 
-    symbol: str
-    price_type: str | None
-    quality: str
-    currency: str | None
-    bid: str
-    ask: str
-    mid: str
-    timestamp: str
+    symbol: shapes.Symbol
+    price_type: shapes.PricedIn | None
+    quality: shapes.PriceQuality
+    currency: shapes.Currency | None
+    bid: shapes.Price
+    ask: shapes.Price
+    mid: shapes.Price
+    timestamp: shapes.Time
 
 
 async def get(call: Call) -> Answer:

@@ -9,10 +9,12 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
+from api.kinds import FAULTS
 from engine.errors import (
     EngineError,
     JournalDamaged,
@@ -60,6 +62,24 @@ CODES: Final[dict[str, Code]] = {
     "journal_damaged": Code(503, "the journal is damaged; an operator has to look", 60),
 }
 """Every code that an answer may have."""
+
+
+class Param(msgspec.Struct, frozen=True):
+    """One bad value: where it stands, like `body.cash_amount`, and why."""
+
+    path: str
+    detail: str
+    code: Annotated[str, Meta(extra_json_schema={"enum": list(FAULTS)})]
+
+
+class Error(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What every error is answered with, but those of the token endpoint."""
+
+    code: Annotated[str, Meta(extra_json_schema={"enum": list(CODES)})]
+    detail: str
+    request_id: Annotated[str, Meta(pattern="^req_[0-9A-Za-z]{22}$")]
+    params: list[Param] = []
+    context: dict[str, Any] = {}
 
 
 class Problem(Exception):

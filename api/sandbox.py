@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
+
 from api.acting import act, answer
 from api.call import Answer, Call
 from api.problems import Problem
 from engine import clock, commands
 from engine.clock import Clock
+from projections import shapes
 from projections.resources import encode, time
+
+
+class ClockBody(msgspec.Struct, frozen=True):
+    """Business time, and the wall's."""
+
+    business_date: shapes.Day
+    business_time: shapes.Time
+    time: shapes.Time
 
 
 async def show(call: Call) -> Answer:
@@ -33,9 +44,9 @@ def _check_sandbox(call: Call) -> None:
 def _body(call: Call, state: Clock | None) -> bytes:
     now_us = call.engine.now_us()
     return encode(
-        {
-            "business_date": clock.business_date(state, now_us).isoformat(),
-            "business_time": time(clock.business_time_us(state, now_us)),
-            "time": time(now_us),
-        }
+        ClockBody(
+            clock.business_date(state, now_us).isoformat(),
+            time(clock.business_time_us(state, now_us)),
+            time(now_us),
+        )
     )

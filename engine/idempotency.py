@@ -10,7 +10,8 @@ from typing import Final
 from engine.limits import IDEMPOTENCY_KEY_CHARACTERS_MAX, IDEMPOTENCY_KEY_LIFE_US
 from engine.refusals import refused
 
-_VISIBLE: Final = re.compile(rf"[!-~]{{1,{IDEMPOTENCY_KEY_CHARACTERS_MAX}}}", re.ASCII)
+KEY_PATTERN: Final = rf"[!-~]{{1,{IDEMPOTENCY_KEY_CHARACTERS_MAX}}}"
+_VISIBLE: Final = re.compile(KEY_PATTERN, re.ASCII)
 
 
 def check_key(key: str) -> None:

@@ -28,6 +28,7 @@ from engine.order import Order, Trade
 from engine.payment import Payment
 from engine.report import ParkedReport
 from engine.values import CURRENCIES, EXACT, PRICE_PLACES, STEPS, UNITS, plain
+from projections import shapes
 
 encode: Final = msgspec.json.Encoder().encode
 
@@ -71,65 +72,65 @@ def _scaled(number: Decimal, places: int) -> str:
 class OrderInstrument(msgspec.Struct, frozen=True):
     """The instrument of an order, as it was called when the order was placed."""
 
-    id: str
-    instrument_type: str
-    symbol: str
-    name: str
+    id: shapes.InstrumentId
+    instrument_type: shapes.KindOfInstrument
+    symbol: shapes.Symbol
+    name: shapes.Name
 
 
 class TradeBody(msgspec.Struct, frozen=True):
     """One execution. `price` and `accrued_interest` (per unit) have 8 decimals."""
 
-    id: str
-    price: str
-    quantity: str
-    notional: str
-    notional_currency: str
-    side: str
-    status: str
-    position: str
-    account: str
-    order: str
+    id: shapes.TradeId
+    price: shapes.Price
+    quantity: shapes.Units
+    notional: shapes.Money
+    notional_currency: shapes.Currency
+    side: shapes.OrderSide
+    status: shapes.TradeStatus
+    position: shapes.PositionId
+    account: shapes.AccountId
+    order: shapes.OrderId
     counterparty: str | None
-    ytm: str | None
-    accrued_interest: str
+    ytm: shapes.Percent | None
+    accrued_interest: shapes.Price
     execution_reference: str
     execution_broker: str | None
     trading_venue: str
-    settlement_date: str
-    executed_at: str
-    settled_at: str | None
-    created_at: str
-    modified_at: str
+    settlement_date: shapes.Day
+    executed_at: shapes.Time
+    settled_at: shapes.Time | None
+    created_at: shapes.Time
+    modified_at: shapes.Time
 
 
 class OrderBody(msgspec.Struct, frozen=True):
     """An order. The last two keys are ours."""
 
-    id: str
-    account: str
-    status: str
-    order_type: str
-    purpose: str
-    position: str | None
-    side: str
+    id: shapes.OrderId
+    account: shapes.AccountId
+    status: shapes.OrderStatus
+    order_type: shapes.OrderType
+    purpose: shapes.OrderPurpose
+    position: shapes.PositionId | None
+    side: shapes.OrderSide
     instrument: OrderInstrument
-    cash_amount: str | None
-    net_cash_amount: str | None
-    traded_quantity: str
-    traded_notional: str
-    fees: str
-    quantity: str | None
-    currency: str
+    cash_amount: shapes.Money | None
+    net_cash_amount: shapes.Money | None
+    traded_quantity: shapes.Units
+    traded_notional: shapes.Money
+    fees: shapes.Money
+    quantity: shapes.Units | None
+    currency: shapes.Currency
     automatic_rollover: bool
-    cancelled_reason: str | None
-    filled_at: str | None
-    settled_at: str | None
-    cancelled_at: str | None
-    trades: list[msgspec.Raw]
-    created_at: str
-    modified_at: str
-    client_reference: str | None
+    cancelled_reason: shapes.CancelledReason | None
+    filled_at: shapes.Time | None
+    settled_at: shapes.Time | None
+    cancelled_at: shapes.Time | None
+    trades: shapes.Trades
+    created_at: shapes.Time
+    modified_at: shapes.Time
+    client_reference: shapes.Label | None
     is_cancellable: bool
 
 
@@ -206,18 +207,18 @@ def trade_json(state: Order, trade: Trade) -> bytes:
 class AccountBody(msgspec.Struct, frozen=True):
     """An account; what it holds is in its balances and positions."""
 
-    id: str
-    reference: str | None
-    status: str
-    name: str | None
-    base_currency: str
-    funding_currencies: tuple[str, ...]
+    id: shapes.AccountId
+    reference: shapes.Label | None
+    status: shapes.AccountStatus
+    name: shapes.Person | None
+    base_currency: shapes.Currency
+    funding_currencies: tuple[shapes.Currency, ...]
     can_deposit: bool
     can_withdraw: bool
     can_place_buy_order: bool
     can_place_sell_order: bool
-    created_at: str
-    modified_at: str
+    created_at: shapes.Time
+    modified_at: shapes.Time
 
 
 def account_json(state: Account) -> bytes:
@@ -243,11 +244,11 @@ def account_json(state: Account) -> bytes:
 class BalanceBody(msgspec.Struct, frozen=True):
     """Cash of one currency."""
 
-    currency: str
-    total: str
-    available_for_trading: str
-    available_for_withdrawal: str
-    reserved: str
+    currency: shapes.Currency
+    total: shapes.SignedMoney
+    available_for_trading: shapes.SignedMoney
+    available_for_withdrawal: shapes.Money
+    reserved: shapes.Money
 
 
 def cash_balances_json(state: Account) -> bytes:
@@ -277,24 +278,24 @@ def _balance_body(currency: str, balance: Balance | None) -> BalanceBody:
 class PositionBody(msgspec.Struct, frozen=True):
     """Units of one instrument. `average_price` has 8 decimals, null when no units are held."""
 
-    id: str
-    account: str
-    status: str
-    instrument: str
-    total: str
-    available_for_trading: str
-    settled: str
-    unsettled: str
-    reserved: str
+    id: shapes.PositionId
+    account: shapes.AccountId
+    status: shapes.PositionStatus
+    instrument: shapes.InstrumentId
+    total: shapes.Units
+    available_for_trading: shapes.Units
+    settled: shapes.Units
+    unsettled: shapes.Units
+    reserved: shapes.Units
     automatic_rollover: bool
     can_update_automatic_rollover: bool
-    automatic_rollover_cutoff: str | None
-    average_price: str | None
-    total_buy_trades: int
-    opened_at: str
-    closed_at: str | None
-    created_at: str
-    modified_at: str
+    automatic_rollover_cutoff: shapes.Time | None
+    average_price: shapes.Price | None
+    total_buy_trades: shapes.Count
+    opened_at: shapes.Time
+    closed_at: shapes.Time | None
+    created_at: shapes.Time
+    modified_at: shapes.Time
 
 
 def position_json(account: str, state: Position) -> bytes:
@@ -330,28 +331,28 @@ def position_json(account: str, state: Position) -> bytes:
 class DepositBody(msgspec.Struct, frozen=True):
     """Money coming in."""
 
-    id: str
-    account: str
-    amount: str
-    currency: str
-    payment_reference: str | None
-    status: str
-    completed_at: str | None
-    created_at: str
-    modified_at: str
+    id: shapes.DepositId
+    account: shapes.AccountId
+    amount: shapes.Money
+    currency: shapes.Currency
+    payment_reference: shapes.Label | None
+    status: shapes.PaymentStatus
+    completed_at: shapes.Time | None
+    created_at: shapes.Time
+    modified_at: shapes.Time
 
 
 class WithdrawalBody(msgspec.Struct, frozen=True):
     """Money going out."""
 
-    id: str
-    account: str
-    amount: str
-    currency: str
-    status: str
-    completed_at: str | None
-    created_at: str
-    modified_at: str
+    id: shapes.WithdrawalId
+    account: shapes.AccountId
+    amount: shapes.Money
+    currency: shapes.Currency
+    status: shapes.PaymentStatus
+    completed_at: shapes.Time | None
+    created_at: shapes.Time
+    modified_at: shapes.Time
 
 
 def payment_json(state: Payment) -> bytes:
@@ -367,18 +368,18 @@ def payment_json(state: Payment) -> bytes:
 class TransactionBody(msgspec.Struct, frozen=True):
     """One line of an account's ledger. `cash_amount` is signed: what it adds to the balance's total."""
 
-    id: str
+    id: shapes.TransactionId
     summary: str
-    booked_at: str
-    settlement_date: str | None
-    cash_amount: str
-    unit_quantity: str | None
-    unit_price: str | None
-    currency: str
-    instrument: str | None
-    transaction_type: str
+    booked_at: shapes.Time
+    settlement_date: shapes.Day | None
+    cash_amount: shapes.SignedMoney
+    unit_quantity: shapes.Units | None
+    unit_price: shapes.Price | None
+    currency: shapes.Currency
+    instrument: shapes.InstrumentId | None
+    transaction_type: shapes.TransactionType
     reference: str
-    reference_type: str
+    reference_type: shapes.ReferenceType
 
 
 # --- instruments ---------------------------------------------------------------------------------
@@ -387,29 +388,29 @@ class TransactionBody(msgspec.Struct, frozen=True):
 class InstrumentBody(msgspec.Struct, frozen=True):
     """An instrument. `days_to_maturity` counts from the business date of reading."""
 
-    id: str
-    name: str
-    symbol: str
-    instrument_type: str
-    trading_status: str
-    trading_increment: str
-    decimal_precision: int
+    id: shapes.InstrumentId
+    name: shapes.Name
+    symbol: shapes.Symbol
+    instrument_type: shapes.KindOfInstrument
+    trading_status: shapes.WhatIsTraded
+    trading_increment: shapes.Units
+    decimal_precision: shapes.Count
     isin: str | None
     issuer: str | None
     issuer_country: str | None
     ticker: str | None
-    trading_currency: str
-    price_type: str
-    minimum_trading_quantity: str | None
-    minimum_initial_cash_investment: str | None
-    required_cash_increment: str | None
+    trading_currency: shapes.Currency
+    price_type: shapes.PricedIn
+    minimum_trading_quantity: shapes.Units | None
+    minimum_initial_cash_investment: shapes.Money | None
+    required_cash_increment: shapes.Money | None
     enforce_trading_rules: bool
-    settlement_days: int
-    maturity_date: str | None
-    days_to_maturity: int | None
+    settlement_days: shapes.Count
+    maturity_date: shapes.Day | None
+    days_to_maturity: shapes.Count | None
     supports_automatic_rollover: bool
-    coupon: str | None
-    par_value: str
+    coupon: shapes.Percent | None
+    par_value: shapes.Money
     day_count_convention: str | None
 
 
@@ -467,23 +468,23 @@ def fill_days_to_maturity(body: bytes, maturity_date: date | None, business_date
 class ParkedReportBody(msgspec.Struct, frozen=True):
     """A venue's report that contradicts its order, for a person to decide."""
 
-    id: str
-    status: str
-    fault: str
+    id: shapes.ReportId
+    status: shapes.ReportStatus
+    fault: shapes.ReportFault
     order: str
     venue: str
     execution_reference: str
-    kind: str
+    kind: shapes.ReportKind
     price: str | None
     quantity: str | None
     accrued_interest: str
-    executed_at: str | None
+    executed_at: shapes.Time | None
     counterparty: str | None
     execution_broker: str | None
     ytm: str | None
     reason: str
-    created_at: str
-    modified_at: str
+    created_at: shapes.Time
+    modified_at: shapes.Time
 
 
 def parked_report_json(report_id: str, state: ParkedReport) -> bytes:
@@ -516,19 +517,19 @@ class EventResource(msgspec.Struct, frozen=True):
     """What an event is about."""
 
     id: str
-    resource_type: str
+    resource_type: shapes.ResourceType
 
 
 class EventBody(msgspec.Struct, frozen=True):
     """One event; `data` is the resource as it was then. The last two keys are ours."""
 
-    id: str
-    name: str
+    id: shapes.EventId
+    name: shapes.EventName
     resource: EventResource
-    data: msgspec.Raw
-    created_at: str
-    offset: int
-    sequence: int
+    data: shapes.Resource
+    created_at: shapes.Time
+    offset: shapes.Offset
+    sequence: shapes.Count
 
 
 # --- personal words ------------------------------------------------------------------------------

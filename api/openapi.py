@@ -1,0 +1,414 @@
+"""The OpenAPI 3.1 document, made from the table of routes and all that it refers to. Pure.
+
+What a client may rely on stands here because the server is built from the same tables; tests hold every
+answer to it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from api.call import PREFIXES, Route
+from api.kinds import Field, Rows
+from api.problems import CODES, Error
+from api.schemas import (
+    REF,
+    Schema,
+    example_of,
+    names_in,
+    of_answers,
+    of_body,
+    of_kind,
+    sample,
+)
+from engine.idempotency import KEY_PATTERN
+from engine.limits import CLIENT_REQUEST_ID_CHARACTERS_MAX, ID_CHARACTERS_MAX, VIEW_WAIT_S
+from projections.resources import TradeBody
+
+API_VERSION: Final = "2026-01-01"
+JSON: Final = "application/json"
+FORM: Final = "application/x-www-form-urlencoded"
+
+SCOPES: Final = {
+    "read": "see what the tenant has",
+    "trade": "place and cancel orders, announce deposits, ask for withdrawals",
+    "operate": "open and change accounts, complete or fail payments",
+    "admin": "what concerns all tenants: instruments, prices, the sandbox's clock, parked reports",
+}
+
+# --- which codes a route can answer ---------------------------------------------------------------
+
+ANY: Final = (
+    "invalid_request", "invalid_param", "client_request_id_too_long", "api_version_invalid",
+    "api_version_unsupported", "request_timeout", "body_too_large", "expectation_failed",
+    "rate_limited", "headers_too_large", "server_error", "unavailable",
+)  # fmt: skip
+"""Codes of any route. `method_not_allowed` is that of a path, whose method is none of its routes."""
+SCOPED: Final = ("missing_token", "invalid_token", "insufficient_scope", "journal_damaged")
+VIEWED: Final = ("view_behind", "view_quarantined")
+KEYED: Final = (
+    "idempotency_key_too_long", "idempotency_key_conflict", "idempotency_key_expired",
+)  # fmt: skip
+
+
+_PLACES: Final = {code: place for place, code in enumerate(CODES)}
+
+
+def codes_of(route: Route) -> tuple[tuple[int, str], ...]:
+    """(status, code) of every error that a route can answer, by status, in the order of CODES."""
+    found = {*ANY}
+    if route.scope is not None:
+        found |= {*SCOPED}
+        found |= {*VIEWED} if route.method == "GET" else set()
+    if route.has_key:
+        found |= {*KEYED}
+    if route.body is not None:
+        found.add("unsupported_media_type")
+    if any(field.is_needed for field in (*fields_of(route), *route.query)):
+        found.add("missing_param")
+    found |= {*route.refusals} - {"not_found"}
+    pairs = {(CODES[code].status, code) for code in found}
+    if "{" in route.path:
+        pairs.add((404, "not_found"))
+    if "not_found" in route.refusals:
+        pairs.add((400, "not_found"))
+    return tuple(sorted(pairs, key=lambda pair: (pair[0], _PLACES[pair[1]])))
+
+
+def fields_of(route: Route) -> tuple[Field, ...]:
+    """The fields of its body."""
+    if route.body is None:
+        return ()
+    return route.body.fields if isinstance(route.body, Rows) else route.body
+
+
+# --- headers and parameters -----------------------------------------------------------------------
+
+SENT: Final[dict[str, Schema]] = {
+    "Request-Id": {
+        "description": "Stands in the server's logs too.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^req_[0-9A-Za-z]{22}$"},
+    },
+    "Journal-Offset": {
+        "description": "The place in the journal of what was decided last.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "Idempotency-Replayed": {
+        "description": "The same key was answered before; this is the same answer.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+    "Link": {
+        "description": 'There is more: `<...>; rel="next"`.',
+        "schema": {"type": "string"},
+    },
+    "Retry-After": {
+        "description": "Seconds after which trying again may help.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "RateLimit-Policy": {
+        "description": 'What may be sent: `"client";q=100;w=1` is 100 requests a second.',
+        "schema": {"type": "string"},
+    },
+    "RateLimit": {
+        "description": 'What is left: `"client";r=99;t=1`, with more after `t` seconds.',
+        "schema": {"type": "string"},
+    },
+    "WWW-Authenticate": {
+        "description": "RFC 6750.",
+        "schema": {"type": "string"},
+    },
+    "ETag": {
+        "description": "Of this very content.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+}
+"""Headers of answers."""
+
+ASKED: Final[dict[str, Schema]] = {
+    "Client-Request-Id": {
+        "description": "Your own id of the request.",
+        "schema": {"type": "string", "maxLength": CLIENT_REQUEST_ID_CHARACTERS_MAX},
+    },
+    "Api-Version": {
+        "description": "The version that the client was written for; default the current one.",
+        "schema": {"type": "string", "enum": [API_VERSION]},
+    },
+    "Idempotency-Key": {
+        "description": "The same key with the same request gives the same answer, for 24 hours.",
+        "schema": {"type": "string", "pattern": f"^{KEY_PATTERN}$"},
+    },
+    "Min-Journal-Offset": {
+        "description": f"Wait up to {VIEW_WAIT_S:g} s until the answer knows of this Journal-Offset.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 10**18 - 1},
+    },
+    "If-None-Match": {
+        "description": "The ETag of what is known already.",
+        "schema": {"type": "string"},
+    },
+}
+"""Headers of requests."""
+
+
+def _asked_of(route: Route) -> Iterable[str]:
+    yield from ("Client-Request-Id", "Api-Version")
+    if route.has_key:
+        yield "Idempotency-Key"
+    if route.method == "GET" and route.scope is not None:
+        yield "Min-Journal-Offset"
+    if 304 in route.answers:
+        yield "If-None-Match"
+
+
+def _sent_with(route: Route, status: int) -> Iterable[str]:
+    yield from ("Request-Id", "RateLimit-Policy", "RateLimit")
+    if 304 in route.answers and status < 400:
+        yield "ETag"
+    if status < 300 and route.scope is not None and route.method != "GET" and route.is_fact:
+        yield "Journal-Offset"
+    if status < 300 and route.has_key:
+        yield "Idempotency-Replayed"
+    if status == 200 and any(field.name == "before" for field in route.query):
+        yield "Link"
+    if status in {429, 503}:
+        yield "Retry-After"
+    if status == 401 or (status == 403 and route.scope is not None):
+        yield "WWW-Authenticate"
+
+
+def _parameters(route: Route) -> list[Schema]:
+    found: list[Schema] = [{"$ref": f"#/components/parameters/{name}"} for name in _asked_of(route)]
+    found += [
+        {"name": name, "in": "path", "required": True, "schema": _of_path(name)}
+        for name in names_in(route.path)
+    ]
+    for field in route.query:
+        schema = of_kind(field.kind)
+        if field.default not in {None, ()}:
+            schema["default"] = field.default
+        parameter: Schema = {"name": field.name, "in": "query", "schema": schema}
+        if field.is_needed:
+            parameter["required"] = True
+        if field.about:
+            parameter["description"] = field.about
+        if field.example:
+            parameter["example"] = field.example
+        found.append(parameter)
+    return found
+
+
+def _of_path(name: str) -> Schema:
+    prefix = PREFIXES.get(name)
+    if prefix is None:
+        return {"type": "string", "minLength": 1, "maxLength": ID_CHARACTERS_MAX}
+    return {"type": "string", "pattern": f"^{prefix}_[A-Za-z0-9_-]{{1,60}}$"}
+
+
+# --- links ----------------------------------------------------------------------------------------
+
+OTHER_NAMES: Final = {"acc": "id_or_reference", "ins": "id_or_symbol"}
+"""Prefix of ids -> parameter of a path that may be one among other things."""
+
+
+def _links(route: Route, routes: Iterable[Route], answer: Schema, components: Any) -> Schema:
+    """What can be asked about the thing that was answered: each route whose path its ids complete."""
+    place = "$response.body#/"
+    if answer.get("type") == "array":
+        answer, place = answer["items"], "$response.body#/0/"
+    fields = components.get(answer.get("$ref", "").removeprefix(REF), {}).get("properties", {})
+    prefix = fields.get("id", {}).get("pattern", "^_")[1:].partition("_")[0]
+    own = {name for name, known in PREFIXES.items() if known == prefix} | {OTHER_NAMES.get(prefix, "")}
+    known_ids = dict.fromkeys(own, f"{place}id")
+    if "account" in fields:
+        known_ids["account_id"] = f"{place}account"
+    links = {}
+    for other in routes:
+        needed = names_in(other.path)
+        if other.name != route.name and own & {*needed} and known_ids.keys() >= {*needed}:
+            parameters = {f"path.{name}": known_ids[name] for name in needed}
+            links[other.name] = {"operationId": other.name, "parameters": parameters}
+    return links
+
+
+# --- the document ---------------------------------------------------------------------------------
+
+EXAMPLES: Final[dict[str, Schema]] = {
+    "Order": {
+        "position": None, "net_cash_amount": "99.50", "traded_quantity": "0", "traded_notional": "0",
+        "fees": "0.50", "quantity": None, "cancelled_reason": None, "filled_at": None,
+        "settled_at": None, "cancelled_at": None, "trades": [], "is_cancellable": True,
+    },
+    "Trade": {"counterparty": None, "execution_broker": None, "ytm": None, "settled_at": None,
+              "notional": "99.00"},
+    "Account": {"funding_currencies": ["EUR"]},
+    "Position": {"automatic_rollover_cutoff": None, "closed_at": None, "settled": "0.00"},
+    "Ready": {"reasons": [], "views_behind": {"orders": 0}},
+}  # fmt: skip
+"""Where the example of a resource is not made of the examples of its fields."""
+ASKS: Final[dict[str, dict[str, Schema]]] = {
+    "place_order": {"buy": {"quantity": None}, "sell": {"side": "sell", "cash_amount": None}},
+}
+"""Examples of a request's body that differ from its fields' examples; None leaves a field out."""
+
+
+def document(routes: Iterable[Route]) -> Schema:
+    """The whole document of these routes."""
+    rows = tuple(routes)
+    kinds = [kind for route in rows for kind in route.answers.values() if kind is not None]
+    answers, components = of_answers([Error, TradeBody, *kinds])
+    for name, instead in EXAMPLES.items():
+        if name in components:
+            components[name]["examples"] = [sample(components[name], components) | instead]
+    paths: dict[str, Schema] = defaultdict(dict)
+    shared: dict[str, Schema] = {}
+    for route in rows:
+        paths[route.path][route.method.lower()] = _operation(route, rows, answers, components, shared)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "order-engine",
+            "version": API_VERSION,
+            "summary": "Orders, from being placed to being settled",
+            "description": ABOUT,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": dict(paths),
+        "components": {
+            "schemas": dict(sorted(components.items())),
+            "responses": dict(sorted(shared.items())),
+            "parameters": {
+                name: {"name": name, "in": "header", **header} for name, header in ASKED.items()
+            },
+            "headers": SENT,
+            "examples": {code: {"value": _error(code)} for code in CODES},
+            "securitySchemes": {
+                "client": {
+                    "type": "oauth2",
+                    "description": "Client id and secret, by HTTP Basic or in the form.",
+                    "flows": {"clientCredentials": {"tokenUrl": "/auth/token", "scopes": SCOPES}},
+                }
+            },
+        },
+    }
+
+
+ABOUT: Final = """\
+Amounts, quantities and prices are strings in plain notation. Times are RFC 3339 in UTC. Every key of a
+resource is always there, `null` when it has no value. Unknown fields and parameters are refused, and all
+that is wrong with a request is listed in `params`. Where a decimal is asked for, a JSON number in plain
+digits is read too, from its text.
+
+Lists are newest first; `Link` leads to the next page. What a client was answered it sees in its later
+reads. Another tenant's id is answered like one that does not exist. An answer of 503, 429 or none at all
+can be tried again with the same `Idempotency-Key`."""
+
+
+def _operation(
+    route: Route,
+    routes: Iterable[Route],
+    answers: Mapping[Any, Schema],
+    components: Mapping[str, Schema],
+    shared: dict[str, Schema],
+) -> Schema:
+    operation: Schema = {
+        "operationId": route.name,
+        "summary": route.summary,
+        "tags": [_tag(route.path)],
+        "security": [] if route.scope is None else [{"client": [route.scope]}],
+        "parameters": _parameters(route),
+    }
+    if route.body is not None:
+        operation["requestBody"] = _request(route)
+    responses: dict[str, Schema] = {}
+    for status, kind in route.answers.items():
+        response: Schema = {"description": ANSWERED.get(status, "Why not.")}
+        response["headers"] = _headers(route, status)
+        if kind is not None:
+            schema = answers[kind]
+            response["content"] = {route.media: {"schema": schema}}
+            if route.media == JSON:
+                response["content"][JSON]["example"] = sample(schema, components)
+            if status < 300 and (links := _links(route, routes, schema, components)):
+                response["links"] = links
+        responses[str(status)] = response
+    _add_errors(responses, route, shared)
+    operation["responses"] = dict(sorted(responses.items()))
+    return operation
+
+
+SHARED_CODES_MAX: Final = 4
+ANSWERED: Final = {200: "Done.", 201: "Made.", 304: "It is what you have."}
+
+
+def _tag(path: str) -> str:
+    segments = [word for word in path[1:].split("/") if not word.startswith("{")]
+    return segments[1] if segments[0] == "accounts" and len(segments) > 1 else segments[0]
+
+
+def _request(route: Route) -> Schema:
+    assert route.body is not None
+    media: Schema = {"schema": of_body(route.body, is_form=route.is_form)}
+    fields = fields_of(route)
+    example = example_of(fields)
+    if route.name in ASKS:
+        media["examples"] = {
+            name: {"value": {key: text for key, text in (example | words).items() if text is not None}}
+            for name, words in ASKS[route.name].items()
+        }
+    elif example:
+        media["example"] = [example] if isinstance(route.body, Rows) else example
+    is_needed = any(field.is_needed for field in fields)
+    return {"required": is_needed, "content": {FORM if route.is_form else JSON: media}}
+
+
+def _add_errors(responses: dict[str, Schema], route: Route, shared: dict[str, Schema]) -> None:
+    """The errors of a route: one response a status, with every code that it may have.
+
+    Those of few codes are the same for many routes, and `shared`.
+    """
+    by_status: dict[int, list[str]] = defaultdict(list)
+    for status, code in codes_of(route):
+        by_status[status].append(code)
+    for status, codes in by_status.items():
+        error: Schema = {"$ref": f"{REF}Error", "properties": {"code": {"enum": codes}}}
+        known = responses.get(str(status))
+        if known is not None:  # a status that also has an answer of its own
+            known["content"][JSON] = {"schema": {"anyOf": [known["content"][JSON]["schema"], error]}}
+            continue
+        listed = "; ".join(f"`{code}`: {CODES[code].detail}" for code in codes)
+        examples = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
+        response = {
+            "description": listed + ".",
+            "headers": _headers(route, status),
+            "content": {JSON: {"schema": error, "examples": examples}},
+        }
+        if len(codes) <= SHARED_CODES_MAX:
+            name = ".".join(codes)
+            shared[name] = response
+            response = {"$ref": f"#/components/responses/{name}"}
+        responses[str(status)] = response
+
+
+def _headers(route: Route, status: int) -> Schema:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in _sent_with(route, status)}
+
+
+def _error(code: str) -> Schema:
+    envelope: Schema = {"code": code, "detail": CODES[code].detail}
+    if code in {"invalid_param", "missing_param"}:
+        fault = "invalid_decimal" if code == "invalid_param" else "missing_param"
+        envelope["params"] = [{"path": "body.amount", "detail": "...", "code": fault}]
+    return {**envelope, "request_id": "req_2ZKe7J5mPpQ3xVtYbNhWcR"}
+
+
+def encoded(routes: Iterable[Route]) -> bytes:
+    """The document as it is served."""
+    return msgspec.json.encode(document(routes))

@@ -1,0 +1,136 @@
+"""What the values of a resource look like: the words that its fields are typed with.
+
+To the type checker and to the encoder they are plain strings. The API's document is made from them, and
+tests hold every answer to it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, get_args
+
+from msgspec import Meta, Raw
+
+from engine import account, order, payment, report
+from engine.clients import SCOPES
+from engine.instrument import InstrumentType, TradingStatus
+from engine.market import Quality
+from engine.pricing import PriceType
+from engine.values import CURRENCIES, PRICE_PLACES, Side
+from projections.folds import EVENTS
+
+RESOURCE_TYPES: Final = tuple(dict.fromkeys(name.partition(".")[0] for name in EVENTS.values()))
+
+WORDS: Final[dict[str, tuple[str, ...]]] = {
+    "Currency": tuple(sorted(CURRENCIES)),
+    "Side": get_args(Side),
+    "OrderStatus": tuple(dict.fromkeys(order.NEXT.values())),
+    "OrderPurpose": ("user_request", "rollover", "square_off", "backfill"),
+    "OrderType": ("market",),
+    "CancelledReason": order.REASONS,
+    "TradeStatus": ("executed", "settled", "busted"),
+    "AccountStatus": tuple(dict.fromkeys(account.NEXT.values())),
+    "PositionStatus": ("open", "closing", "closed"),
+    "PaymentStatus": tuple(dict.fromkeys(payment.NEXT.values())),
+    "TransactionType": (
+        "deposit", "withdrawal", "buy", "sell", "fee", "maturity", "coupon_payment", "refund",
+    ),
+    "ReferenceType": ("deposit", "withdrawal", "trade"),
+    "InstrumentType": get_args(InstrumentType),
+    "TradingStatus": get_args(TradingStatus),
+    "PriceType": get_args(PriceType),
+    "PriceQuality": get_args(Quality),
+    "ReportStatus": tuple(dict.fromkeys(report.NEXT.values())),
+    "ReportKind": get_args(report.Kind),
+    "ReportFault": tuple(report.FAULTS),
+    "ReportAction": tuple(report.RESOLUTIONS),
+    "EventName": tuple(dict.fromkeys(EVENTS.values())),
+    "ResourceType": RESOURCE_TYPES,
+    "Scope": SCOPES,
+}  # fmt: skip
+"""Name of a closed list of words in the document -> the words."""
+
+
+def one_of(name: str, example: str = "") -> Meta:
+    """A word of WORDS."""
+    words = WORDS[name]
+    return Meta(examples=[example or words[0]], extra_json_schema={"enum": list(words)})
+
+
+def _id(prefix: str) -> Meta:
+    example = f"{prefix}_2ZKe7J5mPpQ3xVtYbNhWcR"
+    return Meta(pattern=f"^{prefix}_[A-Za-z0-9_-]{{1,60}}$", examples=[example])
+
+
+def _decimal(pattern: str, *examples: str) -> Meta:
+    return Meta(pattern=f"^{pattern}$", examples=list(examples))
+
+
+_WHOLE: Final = "(0|[1-9][0-9]*)"
+
+AccountId = Annotated[str, _id("acc")]
+OrderId = Annotated[str, _id("ord")]
+TradeId = Annotated[str, _id("trd")]
+PositionId = Annotated[str, _id("pos")]
+InstrumentId = Annotated[str, Meta(pattern="^ins_[A-Za-z0-9_-]{1,60}$", examples=["ins_xyz789"])]
+DepositId = Annotated[str, _id("dep")]
+WithdrawalId = Annotated[str, _id("wdr")]
+TransactionId = Annotated[str, _id("txn")]
+EventId = Annotated[str, _id("evt")]
+ReportId = Annotated[str, _id("rep")]
+
+Money = Annotated[str, _decimal(rf"{_WHOLE}(\.[0-9]+)?", "100.00")]
+"""At the scale of its currency; not below 0."""
+SignedMoney = Annotated[str, _decimal(rf"-?{_WHOLE}(\.[0-9]+)?", "-99.00")]
+Units = Annotated[str, _decimal(rf"{_WHOLE}(\.[0-9]+)?", "0.99")]
+"""At the scale of its instrument."""
+Price = Annotated[str, _decimal(rf"{_WHOLE}\.[0-9]{{{PRICE_PLACES},}}", "100.00000000")]
+Percent = Annotated[str, _decimal(rf"-?{_WHOLE}(\.[0-9]+)?", "5.5")]
+
+Time = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?Z$",
+        examples=["2026-03-12T14:30:00Z"],
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+Day = Annotated[str, Meta(examples=["2026-03-13"], extra_json_schema={"format": "date"})]
+Name = Annotated[str, Meta(examples=["Kenya 2024 Bond A"])]
+Symbol = Annotated[str, Meta(examples=["KE2024A"])]
+Person = Annotated[str, Meta(examples=["Ada Example"])]
+Label = Annotated[str, Meta(examples=["customer-17"])]
+Offset = Annotated[int, Meta(ge=0, examples=[42])]
+Count = Annotated[int, Meta(ge=0, examples=[1])]
+
+Currency = Annotated[str, one_of("Currency", "USD")]
+OrderSide = Annotated[str, one_of("Side")]
+OrderStatus = Annotated[str, one_of("OrderStatus")]
+OrderPurpose = Annotated[str, one_of("OrderPurpose")]
+OrderType = Annotated[str, one_of("OrderType")]
+CancelledReason = Annotated[str, one_of("CancelledReason")]
+TradeStatus = Annotated[str, one_of("TradeStatus")]
+AccountStatus = Annotated[str, one_of("AccountStatus")]
+PositionStatus = Annotated[str, one_of("PositionStatus")]
+PaymentStatus = Annotated[str, one_of("PaymentStatus")]
+TransactionType = Annotated[str, one_of("TransactionType", "buy")]
+ReferenceType = Annotated[str, one_of("ReferenceType", "trade")]
+KindOfInstrument = Annotated[str, one_of("InstrumentType", "bond")]
+WhatIsTraded = Annotated[str, one_of("TradingStatus")]
+PricedIn = Annotated[str, one_of("PriceType", "money")]
+PriceQuality = Annotated[str, one_of("PriceQuality", "realtime")]
+ReportStatus = Annotated[str, one_of("ReportStatus")]
+ReportKind = Annotated[str, one_of("ReportKind")]
+ReportFault = Annotated[str, one_of("ReportFault")]
+EventName = Annotated[str, one_of("EventName")]
+ResourceType = Annotated[str, one_of("ResourceType")]
+
+Trades = Annotated[list[Raw], Meta(extra_json_schema={"items": {"$ref": "#/components/schemas/Trade"}})]
+Resource = Annotated[
+    Raw,
+    Meta(
+        extra_json_schema={
+            "anyOf": [{"$ref": f"#/components/schemas/{kind.capitalize()}"} for kind in RESOURCE_TYPES]
+        }
+    ),
+]
+"""Any of RESOURCE_TYPES, as it was."""

@@ -1,0 +1,148 @@
+"""The document is valid, whole, and says what the tables say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from openapi_spec_validator import validate
+
+from api.call import Route
+from api.kinds import Fault, Number
+from api.openapi import SCOPES, codes_of, document, encoded
+from api.problems import CODES
+from api.routes import ROUTES
+from api.schemas import REF, of_kind
+from engine import clients
+from engine.refusals import REFUSALS
+from tests.unit.samples_of_kinds import SAMPLES
+
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+@cache
+def read() -> Any:
+    """The document as a client reads it."""
+    return json.loads(encoded(ROUTES))
+
+
+def operations() -> Iterator[tuple[Route, Any]]:
+    for route in ROUTES:
+        yield route, read()["paths"][route.path][route.method.lower()]
+
+
+def validator(schema: Any) -> jsonschema_rs.Validator:
+    components = read()["components"]
+    return jsonschema_rs.Draft202012Validator(
+        {**schema, "components": components}, validate_formats=True
+    )
+
+
+def test_it_is_a_valid_document() -> None:
+    validate(read())
+
+
+def test_every_route_has_its_operation() -> None:
+    known = {
+        (method.upper(), path)
+        for path, item in read()["paths"].items()
+        for method in item
+        if method in METHODS
+    }
+    assert known == {(route.method, route.path) for route in ROUTES}
+
+
+def test_names_are_given_once_and_for_ever() -> None:
+    names = [route.name for route in ROUTES]
+    assert len(set(names)) == len(names)
+    assert all(name.isidentifier() for name in names)
+    assert all(route.answers for route in ROUTES)
+
+
+def test_the_same_document_every_time() -> None:
+    assert encoded(ROUTES) == encoded(ROUTES)
+
+
+def test_every_code_is_in_it() -> None:
+    listed = {code for route in ROUTES for _, code in codes_of(route)}
+    assert listed == CODES.keys() - {"method_not_allowed"}  # that of a path, and of none of its routes
+    assert set(read()["components"]["schemas"]["Error"]["properties"]["code"]["enum"]) == CODES.keys()
+    for route in ROUTES:
+        assert {*route.refusals} <= REFUSALS.keys(), route
+
+
+def test_every_code_of_a_route_is_with_its_status() -> None:
+    components = read()["components"]
+    for route, operation in operations():
+        for status, code in codes_of(route):
+            response = operation["responses"][str(status)]
+            if "$ref" in response:
+                response = components["responses"][response["$ref"].rpartition("/")[2]]
+            assert code in json.dumps(response["content"]), (route, code)
+
+
+def test_scopes_are_the_engines() -> None:
+    assert tuple(SCOPES) == clients.SCOPES
+    for route, operation in operations():
+        wanted = [{"client": [route.scope]}] if route.scope else []
+        assert operation["security"] == wanted
+
+
+def test_every_example_is_of_its_schema() -> None:
+    found = 0
+    for _, operation in operations():
+        bodies = [operation["requestBody"]] if "requestBody" in operation else []
+        for holder in (*bodies, *operation["responses"].values()):
+            for media in holder.get("content", {}).values():
+                if "example" in media:
+                    found += 1
+                    validator(media["schema"]).validate(media["example"])
+    assert found > 40
+    for name, schema in read()["components"]["schemas"].items():
+        for example in schema.get("examples", ()):
+            validator({"$ref": REF + name}).validate(example)
+    for example in read()["components"]["examples"].values():
+        validator({"$ref": f"{REF}Error"}).validate(example["value"])
+
+
+def test_every_link_leads_to_an_operation() -> None:
+    names = {route.name: route for route in ROUTES}
+    leads = {}
+    for route, operation in operations():
+        for response in operation["responses"].values():
+            for link in response.get("links", {}).values():
+                assert set(link["parameters"]) == {
+                    f"path.{name}"
+                    for name in names[link["operationId"]].path.replace("}", "{").split("{")[1::2]
+                }
+                leads.setdefault(route.name, set()).add(link["operationId"])
+    assert leads["place_order"] == {"retrieve_order", "cancel_order"}
+    assert leads["create_deposit"] == {"retrieve_deposit", "complete_deposit", "fail_deposit"}
+    assert {"place_order", "create_deposit", "change_account"} <= leads["open_account"]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_schema_says_what_its_kind_reads(name: str) -> None:
+    kind, texts = SAMPLES[name]
+    schema = validator(of_kind(kind))
+    for text in texts:
+        value = json.loads(text, parse_int=Number, parse_float=Number)
+        try:
+            kind.read(value)
+            is_read = True
+        except Fault:
+            is_read = False
+        assert schema.is_valid(json.loads(text)) == is_read, text
+
+
+def test_it_is_made_of_the_table() -> None:
+    """A route, field or code that is taken away is gone from the document too."""
+    whole = document(ROUTES)
+    less = document(route for route in ROUTES if route.name != "cancel_order")
+    assert whole["paths"].keys() - less["paths"].keys() == {
+        "/accounts/{account_id}/orders/{order_id}/cancel"
+    }
