@@ -22,13 +22,13 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 		{ echo "order-engine needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Setting up $(VENV): a minute or so, the first time."
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)pip install --quiet --disable-pip-version-check --editable '.[fast]'
+	$(RUN)pip install --quiet --disable-pip-version-check --editable '.[fast,client]'
 	@touch $@
 
 setup: $(VENV)/.ready ## virtual environment with everything tests and checks need
 
 $(VENV)/.ready: $(VENV)/.installed
-	$(RUN)pip install --quiet --disable-pip-version-check --editable '.[fast,test,check]'
+	$(RUN)pip install --quiet --disable-pip-version-check --editable '.[fast,client,test,check]'
 	@touch $@
 
 test: setup ## the whole suite, SQLite and PostgreSQL

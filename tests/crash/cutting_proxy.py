@@ -1,4 +1,4 @@
-"""A TCP proxy before PostgreSQL that cuts a connection at a chosen statement.
+"""A TCP proxy before PostgreSQL, or an HTTP server, that cuts a connection at a chosen message.
 
 It counts messages of one connection from the one that carries a given mark (0 is that message itself,
 1 the next, which in a transaction is COMMIT). psycopg sends a statement and waits, so what arrives at
@@ -8,6 +8,7 @@ once is one message.
 from __future__ import annotations
 
 import contextlib
+import re
 import select
 import socket
 import threading
@@ -28,7 +29,8 @@ class Cut:
     """Cuts the connection at message `place` after the mark, which is seen for the `time`th time.
 
     before: the server never sees it. after: the server has answered, the client never hears it.
-    late: the client is cut off first; the server gets the message on `Proxy.release_late`.
+    late: the client is cut off first; the server gets the message on `Proxy.release_late`. `heard`: how
+    many bytes of the answer come through all the same.
     """
 
     mark: bytes
@@ -38,10 +40,11 @@ class Cut:
     meanwhile: Callable[[], object] = lambda: None
     is_done: threading.Event = field(default_factory=threading.Event)
     late: tuple[socket.socket, bytes] | None = None
+    heard: int = 0
 
 
 class CuttingProxy:
-    """Listens on a loopback port; `url` is the database's through it. Use as a context manager."""
+    """Listens on a loopback port; `url` is the server's through it. Use as a context manager."""
 
     def __init__(self, url: str) -> None:
         server = sa.make_url(url)
@@ -71,7 +74,7 @@ class CuttingProxy:
         assert self.cut.late is not None
         server, message = self.cut.late
         server.sendall(message)
-        _read_answer(server)
+        self._read_answer(server)
         _hang_up(server)
 
     def _start(self, target: Callable[..., None], *args: object) -> None:
@@ -108,7 +111,7 @@ class CuttingProxy:
                         elif place is not None:
                             place += 1
                         if place == cut.place:
-                            self._do(cut, server, message)
+                            self._do(cut, client, server, message)
                             message = b""
                     if not message:
                         _hang_up(client)
@@ -117,11 +120,10 @@ class CuttingProxy:
                         return
                     target.sendall(message)
 
-    @staticmethod
-    def _do(cut: Cut, server: socket.socket, message: bytes) -> None:
+    def _do(self, cut: Cut, client: socket.socket, server: socket.socket, message: bytes) -> None:
         if cut.when == "after":
             server.sendall(message)
-            _read_answer(server)
+            client.sendall(self._read_answer(server)[: cut.heard])
         elif cut.when == "late":
             cut.late = (server, message)
         else:
@@ -129,15 +131,34 @@ class CuttingProxy:
         cut.meanwhile()
         cut.is_done.set()
 
+    def _read_answer(self, server: socket.socket) -> bytes:
+        """All of an answer, or what there is of it before the end."""
+        answer = b""
+        while not self._is_whole(answer):
+            part = server.recv(BUFFER)
+            if not part:
+                break
+            answer += part
+        return answer
 
-def _read_answer(server: socket.socket) -> None:
-    """Reads up to and with ReadyForQuery and its one byte of state, or the end."""
-    answer = b""
-    while not answer[:-1].endswith(READY_FOR_QUERY):
-        part = server.recv(BUFFER)
-        if not part:
-            return
-        answer += part
+    @staticmethod
+    def _is_whole(answer: bytes) -> bool:
+        """Up to and with ReadyForQuery and its one byte of state."""
+        return answer[:-1].endswith(READY_FOR_QUERY)
+
+
+class HttpCuttingProxy(CuttingProxy):
+    """The same before an HTTP server of this machine, whose answers have their length in a header."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(f"http://127.0.0.1:{port}")
+        self.url = "http://{}:{}".format(*self._listener.getsockname())
+
+    @staticmethod
+    def _is_whole(answer: bytes) -> bool:
+        head, blank, body = answer.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: (\d+)", head)
+        return bool(blank) and len(body) == int(length[1] if length else 0)
 
 
 def _hang_up(one: socket.socket) -> None:

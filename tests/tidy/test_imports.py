@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+CLIENT = "order_engine_client"
 MODULES = sorted(
-    path for package in ("engine", "projections", "api") for path in (ROOT / package).rglob("*.py")
+    path
+    for package in ("engine", "projections", "api", CLIENT)
+    for path in (ROOT / package).rglob("*.py")
 )
 
 LAYERS = (
@@ -58,6 +61,7 @@ HOMES = {
     "joserfc": {"api/tokens.py"},
     "typer": {"engine/cli/"},
     "rich": {"engine/cli/"},
+    "httpx": {f"{CLIENT}/clients.py"},
 }
 """Third-party packages and the only files, or folders, that may import them."""
 
@@ -84,6 +88,10 @@ def test_imports_keep_to_the_rules(path: Path) -> None:
             assert any(
                 place == home or place.startswith(home + "/" * (home[-1] != "/")) for home in homes
             ), f"{place} imports {package}"
+    ours = {name.split(".")[0] for name in names} & {"engine", "projections", "api", CLIENT}
+    # The client can be installed where there is no engine, and the engine where there is no client.
+    assert (CLIENT in ours) <= place.startswith(CLIENT), f"{place} imports the client"
+    assert ours <= {CLIENT} or not place.startswith(CLIENT), f"{place} imports the engine"
     if place.startswith("engine/"):
         # The command line puts everything together.
         assert not any(name.startswith(("projections", "api")) for name in names) or place.startswith(
@@ -99,7 +107,7 @@ def test_imports_keep_to_the_rules(path: Path) -> None:
 
 def test_every_engine_module_has_its_layer() -> None:
     known = set().union(*LAYERS)
-    folders = {path.parent.name for path in MODULES} - {"engine", "projections", "api", "views"}
+    folders = {path.parent.name for path in MODULES} - {"engine", "projections", "api", "views", CLIENT}
     modules = {path.stem for path in MODULES if path.parent.name == "engine"} - {"__init__"}
     assert modules | folders == known, f"not in LAYERS, or gone: {(modules | folders) ^ known}"
 

@@ -9,14 +9,20 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.sandboxes import sandbox
 
 ROOT = Path(__file__).parents[2]
 
 
+def python_of_the_readme() -> list[str]:
+    """With the client, then without HTTP."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
 def test_the_readmes_python_runs_and_prints_what_it_says(tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    _, code = python_of_the_readme()
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
@@ -33,7 +39,7 @@ def test_the_readmes_python_runs_and_prints_what_it_says(tmp_path: Path) -> None
     ]
 
 
-def test_the_readmes_first_order_settles(tmp_path: Path) -> None:
+def test_the_readmes_first_order_settles_and_the_examples_run(tmp_path: Path) -> None:
     (block,) = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     example, *lines = block.splitlines()
     with sandbox(tmp_path / "data") as told:
@@ -48,6 +54,7 @@ def test_the_readmes_first_order_settles(tmp_path: Path) -> None:
             timeout=60,
             check=False,
         )
+        examples = run_examples(told)
     *statuses, order, balances = done.stdout.splitlines()
     assert statuses[-1] == "settled", done
     assert set(statuses) <= {"placed", "executing", "filled", "settled"}
@@ -58,6 +65,53 @@ def test_the_readmes_first_order_settles(tmp_path: Path) -> None:
         "0.50",
     )
     assert [cash["total"] for cash in json.loads(balances)] == ["999900.50", "1000000.00"]
+    assert examples == EXAMPLES
+
+
+EXAMPLES = {
+    "first_order.py": ["ord_... placed", "settled 0.99 0.50", "USD 999801.00", "EUR 1000000.00"],
+    "many_orders.py": [
+        "{'settled': 3, 'cancelled': 1}",
+        ("{'order.cancelled': 1, 'order.executing': 4, 'order.filled': 3, 'order.placed': 4, "
+        "'order.settled': 3}"),
+    ],
+    "what_can_go_wrong.py": [
+        "insufficient_funds 997450.24 []", "None", "invalid_param None ['body.cash_amount']", "None",
+        "True", "NoAnswer False",
+    ],
+}  # fmt: skip
+"""What each of them prints, one after the other."""
+
+
+def run_examples(told: dict[str, Any]) -> dict[str, list[str]]:
+    """Their lines, in the order of EXAMPLES. Raises for one that fails."""
+    names = {"API": "url", "CLIENT": "client_id", "SECRET": "client_secret", "ACCOUNT": "account"}
+    printed = {}
+    for name in EXAMPLES:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", ROOT / "examples" / name],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                **{key: told[word] for key, word in names.items()},
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        printed[name] = re.sub(r"ord_\w+", "ord_...", done.stdout).splitlines()
+    return printed
+
+
+def test_the_readme_shows_the_first_example_and_all_examples_are_run() -> None:
+    assert (
+        (ROOT / "examples" / "first_order.py")
+        .read_text()
+        .endswith(f'"""\n\n{python_of_the_readme()[0]}')
+    )
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == set(EXAMPLES)
 
 
 def test_every_relative_link_of_the_docs_leads_somewhere() -> None:

@@ -1,0 +1,308 @@
+"""What the API shows: decimals are `Decimal`, times `datetime` in UTC, dates `date`.
+
+Keys that a newer engine adds are passed over. Words of a closed list (`status`, `side` ...) are plain
+strings, so that one that is added later can be read too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+TERMINAL: Final = frozenset({"settled", "cancelled"})
+"""Statuses of an order that never change again."""
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """Anything that is shown."""
+
+
+# --- orders --------------------------------------------------------------------------------------
+
+
+class OrderInstrument(Resource, frozen=True):
+    """The instrument of an order, as it was called when the order was placed."""
+
+    id: str
+    instrument_type: str
+    symbol: str
+    name: str
+
+
+class Trade(Resource, frozen=True):
+    """One execution of an order."""
+
+    id: str
+    price: Decimal
+    quantity: Decimal
+    notional: Decimal
+    notional_currency: str
+    side: str
+    status: str
+    position: str
+    account: str
+    order: str
+    counterparty: str | None
+    ytm: Decimal | None
+    accrued_interest: Decimal
+    execution_reference: str
+    execution_broker: str | None
+    trading_venue: str
+    settlement_date: date
+    executed_at: datetime
+    settled_at: datetime | None
+    created_at: datetime
+    modified_at: datetime
+
+
+class Order(Resource, frozen=True):
+    """An order and its trades."""
+
+    id: str
+    account: str
+    status: str
+    order_type: str
+    purpose: str
+    position: str | None
+    side: str
+    instrument: OrderInstrument
+    cash_amount: Decimal | None
+    net_cash_amount: Decimal | None
+    traded_quantity: Decimal
+    traded_notional: Decimal
+    fees: Decimal
+    quantity: Decimal | None
+    currency: str
+    automatic_rollover: bool
+    cancelled_reason: str | None
+    filled_at: datetime | None
+    settled_at: datetime | None
+    cancelled_at: datetime | None
+    trades: tuple[Trade, ...]
+    created_at: datetime
+    modified_at: datetime
+    client_reference: str | None
+    is_cancellable: bool
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether its status will never change again."""
+        return self.status in TERMINAL
+
+
+# --- accounts and what they hold -----------------------------------------------------------------
+
+
+class Account(Resource, frozen=True):
+    """An account; what it holds is in its balances and positions."""
+
+    id: str
+    reference: str | None
+    status: str
+    name: str | None
+    base_currency: str
+    funding_currencies: tuple[str, ...]
+    can_deposit: bool
+    can_withdraw: bool
+    can_place_buy_order: bool
+    can_place_sell_order: bool
+    created_at: datetime
+    modified_at: datetime
+
+
+class Balance(Resource, frozen=True):
+    """Cash of one currency."""
+
+    currency: str
+    total: Decimal
+    available_for_trading: Decimal
+    available_for_withdrawal: Decimal
+    reserved: Decimal
+
+
+class Position(Resource, frozen=True):
+    """Units of one instrument."""
+
+    id: str
+    account: str
+    status: str
+    instrument: str
+    total: Decimal
+    available_for_trading: Decimal
+    settled: Decimal
+    unsettled: Decimal
+    reserved: Decimal
+    automatic_rollover: bool
+    can_update_automatic_rollover: bool
+    automatic_rollover_cutoff: datetime | None
+    average_price: Decimal | None
+    total_buy_trades: int
+    opened_at: datetime
+    closed_at: datetime | None
+    created_at: datetime
+    modified_at: datetime
+
+
+class Transaction(Resource, frozen=True):
+    """One line of an account's ledger. `cash_amount` is signed."""
+
+    id: str
+    summary: str
+    booked_at: datetime
+    settlement_date: date | None
+    cash_amount: Decimal
+    unit_quantity: Decimal | None
+    unit_price: Decimal | None
+    currency: str
+    instrument: str | None
+    transaction_type: str
+    reference: str
+    reference_type: str
+
+
+# --- payments ------------------------------------------------------------------------------------
+
+
+class Withdrawal(Resource, frozen=True):
+    """Money going out."""
+
+    id: str
+    account: str
+    amount: Decimal
+    currency: str
+    status: str
+    completed_at: datetime | None
+    created_at: datetime
+    modified_at: datetime
+
+
+class Deposit(Resource, frozen=True):
+    """Money coming in."""
+
+    id: str
+    account: str
+    amount: Decimal
+    currency: str
+    payment_reference: str | None
+    status: str
+    completed_at: datetime | None
+    created_at: datetime
+    modified_at: datetime
+
+
+# --- reference data ------------------------------------------------------------------------------
+
+
+class Instrument(Resource, frozen=True):
+    """What can be bought and sold."""
+
+    id: str
+    name: str
+    symbol: str
+    instrument_type: str
+    trading_status: str
+    trading_increment: Decimal
+    decimal_precision: int
+    isin: str | None
+    issuer: str | None
+    issuer_country: str | None
+    ticker: str | None
+    trading_currency: str
+    price_type: str
+    minimum_trading_quantity: Decimal | None
+    minimum_initial_cash_investment: Decimal | None
+    required_cash_increment: Decimal | None
+    enforce_trading_rules: bool
+    settlement_days: int
+    maturity_date: date | None
+    days_to_maturity: int | None
+    supports_automatic_rollover: bool
+    coupon: Decimal | None
+    par_value: Decimal
+    day_count_convention: str | None
+
+
+class Price(Resource, frozen=True):
+    """A price of a symbol."""
+
+    symbol: str
+    price_type: str | None
+    quality: str
+    currency: str | None
+    bid: Decimal
+    ask: Decimal
+    mid: Decimal
+    timestamp: datetime
+
+
+# --- events and the operator's -------------------------------------------------------------------
+
+
+class EventResource(Resource, frozen=True):
+    """What an event is about."""
+
+    id: str
+    resource_type: str
+
+
+class Event(Resource, frozen=True):
+    """What happened to a resource. `data` is the resource as it was then, as plain JSON."""
+
+    id: str
+    name: str
+    resource: EventResource
+    data: Mapping[str, Any]
+    created_at: datetime
+    offset: int
+    sequence: int
+
+    @property
+    def shown(self) -> Resource | None:
+        """`data` as an Order, Trade, Account ...; None for a type that this client does not know."""
+        kind = EVENT_DATA.get(self.resource.resource_type)
+        return None if kind is None else msgspec.convert(self.data, kind)
+
+
+EVENT_DATA: Final[Mapping[str, type[Resource]]] = {
+    "order": Order,
+    "trade": Trade,
+    "position": Position,
+    "account": Account,
+    "deposit": Deposit,
+    "withdrawal": Withdrawal,
+}
+"""Type of an event's resource -> what its data are."""
+
+
+class ParkedReport(Resource, frozen=True):
+    """A venue's report that contradicts its order, for a person to decide."""
+
+    id: str
+    status: str
+    fault: str
+    order: str
+    venue: str
+    execution_reference: str
+    kind: str
+    price: Decimal | None
+    quantity: Decimal | None
+    accrued_interest: Decimal
+    executed_at: datetime | None
+    counterparty: str | None
+    execution_broker: str | None
+    ytm: Decimal | None
+    reason: str
+    created_at: datetime
+    modified_at: datetime
+
+
+class Clock(Resource, frozen=True):
+    """The sandbox's time beside the true one."""
+
+    business_date: date
+    business_time: datetime
+    time: datetime

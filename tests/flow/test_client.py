@@ -1,0 +1,268 @@
+"""The project's own client against the running engine: every call, with both of its kinds."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from api.call import tree_of
+from api.routes import ROUTES
+from engine import commands
+from engine.report import Report
+from order_engine_client import (
+    AsyncClient,
+    Client,
+    Invalid,
+    NewPrice,
+    NotAuthenticated,
+    NotFound,
+    Order,
+    StillWaiting,
+)
+from tests.clients import BOND, SYMBOL, TERMS, House, house_on
+
+NOT_CALLED = {
+    ("GET", "/health/live"): "for what starts and balances processes",
+    ("GET", "/health/ready"): "the same",
+    ("GET", "/openapi.json"): "for programs that write clients",
+    ("GET", "/docs"): "for people",
+    ("GET", "/docs/{file}"): "the same",
+    ("GET", "/meta/order-lifecycle"): "for documentation",
+}
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with house_on(tmp_path_factory.mktemp("engine")) as made:
+        yield made
+
+
+class Recorder:
+    """Methods and paths of what was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def __call__(self, request: httpx.Request) -> None:
+        self.asked.append((request.method, request.url.raw_path.decode().partition("?")[0]))
+
+    async def later(self, request: httpx.Request) -> None:
+        """The same for asyncio."""
+        self(request)
+
+    def http(self) -> httpx.Client:
+        return httpx.Client(event_hooks={"request": [self]})
+
+    def async_http(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(event_hooks={"request": [self.later]})
+
+    @property
+    def tokens(self) -> int:
+        return self.asked.count(("POST", "/auth/token"))
+
+    def routes(self) -> set[tuple[str, str]]:
+        """Rows of the table of routes that they belong to."""
+        found, root = set(), tree_of(ROUTES)
+        for method, path in self.asked:
+            node = root
+            for segment in path[1:].split("/"):
+                parameter = node.parameter
+                node = node.words.get(segment) or parameter  # type: ignore[assignment]
+            found.add((method, node.leaves[method].route.path))
+        return found
+
+
+def calls(house: House, words: dict[str, str]) -> dict[str, Callable[[Any], Any]]:
+    """Every call, as both clients take it. Keys make the writes the same for the second of them."""
+    a, order, old = house.account, words["order"], words["old"]
+    past = datetime(2026, 1, 1, tzinfo=UTC)
+    return {
+        "buy": lambda c: c.buy(a, BOND, "100.00", client_reference="mine", key="buy"),
+        "sell": lambda c: c.sell(a, BOND, Decimal("0.10"), key="sell"),
+        "cancel": lambda c: c.cancel_order(a, order, key="cancel"),
+        "order": lambda c: c.order(a, order),
+        "wait": lambda c: c.wait_for_order(a, old, until={"filled"}),
+        "orders": lambda c: c.orders(a, page_size=1),
+        "some orders": lambda c: c.orders(
+            a, status=["filled", "placed"], side="buy", instrument=BOND, created_from=past,
+            created_to=datetime.now(UTC) + timedelta(days=1), client_reference="first",
+        ),
+        "pending orders": lambda c: c.pending_orders(a, page_size=1),
+        "open account": lambda c: c.open_account("Bob", "EUR", funding_currencies=["USD"]),
+        "accounts": lambda c: c.accounts(page_size=1),
+        "account": lambda c: c.account("ada/1"),
+        "change account": lambda c: c.change_account(
+            a, name="Ada L.", reference="ada/1", status="active", funding_currencies=["EUR"],
+            can_deposit=True, can_withdraw=True, can_place_buy_order=True, can_place_sell_order=True,
+        ),
+        "cash": lambda c: c.cash_balances(a),
+        "positions": lambda c: c.positions(a, open_only=True, page_size=1),
+        "position": lambda c: c.position(a, words["position"]),
+        "transactions": lambda c: c.transactions(a, transaction_types=["buy", "fee"], page_size=1),
+        "create deposit": lambda c: c.create_deposit(a, 5, "USD", payment_reference="r", key="in"),
+        "deposit": lambda c: c.deposit(a, house.deposit),
+        "complete deposit": lambda c: c.complete_deposit(a, house.deposit),
+        "fail deposit": lambda c: c.fail_deposit(a, words["deposit"]),
+        "create withdrawal": lambda c: c.create_withdrawal(a, "1.00", "USD", key="out"),
+        "withdrawal": lambda c: c.withdrawal(a, words["withdrawal"]),
+        "complete withdrawal": lambda c: c.complete_withdrawal(a, words["withdrawal"]),
+        "fail withdrawal": lambda c: c.fail_withdrawal(a, words["other withdrawal"]),
+        "instruments": lambda c: c.instruments(
+            instrument_type="bond", trading_status=("buy_sell",), page_size=1
+        ),
+        "instrument": lambda c: c.instrument(SYMBOL),
+        "put instrument": lambda c: c.put_instrument(BOND, **TERMS, coupon=Decimal("5.5")),
+        "prices": lambda c: c.prices(SYMBOL, "NONE"),
+        "old prices": lambda c: c.prices(SYMBOL, asof=past),
+        "put prices": lambda c: c.put_prices(NewPrice(SYMBOL, 99, "100.5", past, "closing")),
+        "events": lambda c: c.events(name="order.placed", resource=order, created_from=past),
+        "event": lambda c: c.event(words["event"]),
+        "resolve report": lambda c: c.resolve_report(words["report"], "reject", "the venue erred"),
+        "parked reports": lambda c: c.parked_reports(status="rejected", page_size=1),
+        "clock": lambda c: c.clock(),
+        "advance clock": lambda c: c.advance_clock(timedelta(hours=1)),
+    }  # fmt: skip
+
+
+def prepared(house: House, client: Client) -> dict[str, str]:
+    """What the calls are about: an order that is filled, one that is open, payments."""
+    a = house.account
+    old = client.buy(a, BOND, 500, client_reference="first")
+    house.engine.execute(old.id, ["4.90"])
+    late = Report("sim", "late", old.id, "trade", Decimal(100), Decimal("0.05"))
+    house.engine.act(commands.take_report, firm=house.engine.services.firm, report=late)
+    order = client.buy(a, BOND, "10.00").id
+    words = {"old": old.id, "order": order, "deposit": client.create_deposit(a, 7, "USD").id}
+    for name in ("withdrawal", "other withdrawal"):
+        words[name] = client.create_withdrawal(a, "2.00", "USD").id
+    house.engine.project()
+    words["position"] = next(client.positions(a)).id
+    words["report"] = next(client.parked_reports(status="open")).id
+    words["event"] = next(client.events(resource=order)).id
+    return words
+
+
+def plain(result: Any) -> Any:
+    """A result without what is its own each time: a new id, and the time of now."""
+    found = msgspec.to_builtins(result)
+    if isinstance(found, dict) and (found.get("name") == "Bob" or "business_time" in found):
+        return {key: found[key] for key in found if key != "id" and not key.endswith(("_at", "time"))}
+    return found
+
+
+async def awaited(got: Any) -> Any:
+    return [entry async for entry in got] if isinstance(got, AsyncIterator) else await got
+
+
+def test_both_clients_make_every_call_with_the_same_result(house: House) -> None:
+    asked = Recorder()
+    with asyncio.Runner() as runner, asked.http() as http:
+        client = house.client(http=http)
+        async_http = asked.async_http()
+        later = AsyncClient(*house.words(), http=async_http)
+        for name, call in calls(house, prepared(house, client)).items():
+            house.engine.project()
+            got = call(client)
+            first = list(got) if isinstance(got, Iterator) else got
+            house.engine.project()
+            second = runner.run(awaited(call(later)))
+            assert type(first) is type(second), name
+            assert plain(first) == plain(second), name
+            assert first or name == "old prices", name
+        runner.run(async_http.aclose())
+    every = {(route.method, route.path) for route in ROUTES}
+    assert every - asked.routes() == set(NOT_CALLED), "a route without a call, or one that is gone"
+
+
+def test_values_come_as_what_they_are(house: House) -> None:
+    with house.client() as client:
+        order = client.buy(house.account, BOND, "100.00")
+        house.engine.execute(order.id, ["0.99"])
+        house.engine.project()
+        assert isinstance(client.event(next(client.events()).id).shown, Order)
+        order = client.order(house.account, order.id)
+    assert (order.fees, order.status, order.is_terminal) == (Decimal("0.50"), "filled", False)
+    assert str(order.trades[0].price) == "100.00000000"
+    assert order.trades[0].settlement_date >= order.created_at.date()
+    assert order.created_at.tzinfo is UTC
+
+
+def test_errors_say_what_the_engine_says(house: House) -> None:
+    with house.client() as client:
+        with pytest.raises(Invalid) as poor:
+            client.buy(house.account, BOND, "1000000.00")
+        with pytest.raises(Invalid) as wrong:
+            client.buy(house.account, "ins_none", "0.001", key="k")
+        with pytest.raises(NotFound) as nobodys:
+            client.order(house.account, "ord_1")
+    assert poor.value.code == "insufficient_funds"
+    assert Decimal(poor.value.context["available"]) < 1_000_000
+    assert wrong.value.params[0].path == "body.instrument"
+    assert wrong.value.idempotency_key == "k"
+    assert (nobodys.value.code, nobodys.value.status) == ("not_found", 404)
+    assert nobodys.value.request_id
+    with Client(house.url, house.known.client.id, "wrong") as stranger:
+        with pytest.raises(NotAuthenticated) as unknown:
+            stranger.clock()
+        assert unknown.value.code == "invalid_client"
+
+
+def test_a_revoked_token_is_renewed_and_many_threads_share_one(house: House) -> None:
+    asked = Recorder()
+    with asked.http() as http:
+        client = house.client(http=http)
+
+        def look(_: int) -> str:
+            return client.account(house.account).id
+
+        with ThreadPoolExecutor(8) as threads:
+            assert set(threads.map(look, range(32))) == {house.account}
+        assert asked.tokens == 1
+        client._session._kept.access = client._session._kept.access._replace(token="a.b.c")
+        with ThreadPoolExecutor(8) as threads:
+            assert set(threads.map(look, range(32))) == {house.account}
+        assert asked.tokens == 2
+
+
+def test_many_tasks_share_one_token(house: House) -> None:
+    asked = Recorder()
+
+    async def look() -> set[str]:
+        async with asked.async_http() as http:
+            client = AsyncClient(*house.words(), http=http)
+            return {one.id for one in await asyncio.gather(*map(client.account, [house.account] * 32))}
+
+    assert asyncio.run(look()) == {house.account}
+    assert asked.tokens == 1
+
+
+def test_a_read_can_ask_for_what_another_client_was_answered(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.reading.VIEW_WAIT_S", 0.0)
+    words = house.credentials()
+    with house.client() as writer, Client(house.url, words.client.id, words.secret) as reader:
+        order = writer.buy(house.account, BOND, "10.00")
+        assert order.id not in {one.id for one in reader.pending_orders(house.account)}
+        late = threading.Timer(0.2, house.engine.project)
+        late.start()  # meanwhile it is told `view_behind`, and asks again
+        shown = [one.id for one in reader.after(writer.offset).pending_orders(house.account)]
+        late.join()
+        assert shown[0] == order.id
+
+
+def test_an_order_that_does_not_come_so_far(house: House) -> None:
+    with house.client() as client:
+        order = client.buy(house.account, BOND, "10.00")
+        with pytest.raises(StillWaiting) as caught:
+            client.wait_for_order(house.account, order.id, within_s=0.1)
+    assert caught.value.order == order
