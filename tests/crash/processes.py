@@ -12,7 +12,7 @@ from typing import Any
 
 # A fork of a small server that has everything imported: a process costs 30 ms in place of a second.
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["tests.crash.children", "tests.crash.points"])
+context.set_forkserver_preload(["tests.crash.children", "tests.crash.points", "tests.crash.preloaded"])
 
 
 class Crew:

@@ -10,24 +10,28 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import sqlalchemy as sa
+from typer.testing import CliRunner, Result
 
+from engine.cli.main import app
 from tests.command import (
     COMMAND,
     KEY,
     PASSWORD,
     ROOT,
     Done,
-    environment,
     on_terminal,
     run,
     run_without_rights,
 )
+from tests.crash.points import command_forked
+from tests.crash.processes import Crew
 from tests.postgres import PostgresServer
 
 
@@ -53,6 +57,17 @@ def as_json(done: Done) -> Any:
 # --- help and usage -------------------------------------------------------------------------------
 
 
+def helped(*words: str) -> Result:
+    """What `--help` says, without a process of its own."""
+    return CliRunner().invoke(app, [*words, "--help"], prog_name="order-engine")
+
+
+def test_help_in_a_process_is_the_same() -> None:
+    done = run("client", "create", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == helped("client", "create").stdout.split()  # two columns narrower
+
+
 def test_help_shows_every_command_with_examples() -> None:
     assert set(commands_of()) >= {"migrate", "doctor", "client", "import"}
     leaves = [
@@ -60,14 +75,14 @@ def test_help_shows_every_command_with_examples() -> None:
     ]
     assert {("client", "create"), ("import", "instruments"), ("import", "prices")} <= set(leaves)
     for words in leaves:
-        done = run(*words, "--help")
-        assert (done.returncode, done.stderr) == (0, "")
+        done = helped(*words)
+        assert (done.exit_code, done.stderr) == (0, "")
         assert f"Examples:\n    order-engine {' '.join(words)}" in done.stdout
         assert ("--json" in done.stdout) == (words != ("serve",))  # it serves, and answers nothing
 
 
 def commands_of(*words: str) -> list[str]:
-    overview = run(*words, "--help").stdout
+    overview = helped(*words).stdout
     return re.findall(r"^  ([a-z]+)  ", overview.partition("Commands:")[2], re.MULTILINE)
 
 
@@ -119,18 +134,11 @@ def test_migrate_answers_with_one_json_document(place: list[str], data: Path) ->
 
 
 def test_eight_at_once_make_one_journal_with_one_key(place: list[str], data: Path) -> None:
-    processes = [
-        subprocess.Popen(
-            [*COMMAND, "migrate", "--json", *place],
-            cwd=ROOT,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(8)
-    ]
-    outputs = [process.communicate(timeout=60) for process in processes]
+    words = ["migrate", "--json", *place]
+    files = [(data.with_name(f"out-{n}"), data.with_name(f"err-{n}")) for n in range(8)]
+    with Crew() as crew:
+        crew.finish(*[crew.start(command_forked, words, str(out), str(err)) for out, err in files])
+    outputs = [(out.read_text(), err.read_text()) for out, err in files]
     assert [error for _, error in outputs] == [""] * 8
     answers = [json.loads(answer) for answer, _ in outputs]
     assert sorted(answer["outcome"] for answer in answers) == ["already up to date"] * 7 + ["created"]
@@ -167,7 +175,7 @@ def test_doctor_finds_nothing_wrong_with_a_good_journal_on_sqlite(data: Path) ->
 
 
 def test_doctor_finds_nothing_wrong_with_a_good_journal_on_postgresql(data: Path) -> None:
-    server = PostgresServer(is_durable=True)
+    server = PostgresServer("fsync=on", "full_page_writes=on")
     try:
         url = sa.make_url(server.create_database()).set(password=PASSWORD)
         place = ["--data", str(data), "--journal-url", url.render_as_string(hide_password=False)]
@@ -240,7 +248,8 @@ def test_a_postgresql_that_does_not_answer_is_unavailable_soon(data: Path, *, is
             "--journal-url",
             f"postgresql://joe:{PASSWORD}@127.0.0.1:{port}/db",
         ]
-        migrated, examined = run("migrate", *place), run("doctor", *place)
+        with ThreadPoolExecutor(2) as threads:  # most of it is waiting
+            migrated, examined = threads.map(lambda word: run(word, *place), ("migrate", "doctor"))
     assert migrated.returncode == examined.returncode == 1
     assert migrated.stderr.startswith(f"error: unavailable: postgresql://joe@127.0.0.1:{port}/db: ")
     assert f"fault   journal: postgresql://joe@127.0.0.1:{port}/db: " in examined.stdout

@@ -27,11 +27,15 @@ SHORT, LONG = 25, 100
 
 @LAW
 @given(SEEDS)
-def test_what_was_decided_evolves_and_no_invariant_breaks_at_any_position(seed: int) -> None:
+def test_what_was_decided_evolves_keeps_the_invariants_and_folds_from_stored_bytes(seed: int) -> None:
+    """Three laws over the same runs."""
     with telling(Run(seed)) as run:
         run.go(SHORT)  # the world checks I3-I6 after every single fact
         run.world.check_conservation()
         run.model.check()
+        assert run.world.states == run.world.stored
+        for state in run.world.states.values():
+            assert restored(state) == state
 
 
 @LAW
@@ -39,16 +43,6 @@ def test_what_was_decided_evolves_and_no_invariant_breaks_at_any_position(seed: 
 def test_doing_it_twice_decides_nothing(seed: int) -> None:
     with telling(Run(seed, twice=True)) as run:
         run.go(SHORT)
-
-
-@LAW
-@given(SEEDS)
-def test_stored_bytes_fold_to_the_same_state(seed: int) -> None:
-    with telling(Run(seed)) as run:
-        run.go(SHORT)
-        assert run.world.states == run.world.stored
-        for state in run.world.states.values():
-            assert restored(state) == state
 
 
 def restored(state: Any) -> Any:

@@ -1,0 +1,22 @@
+"""What processes of tests import sooner or later: forks of a server that has imported this have it."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import date
+
+import api.app
+import api.routes
+import api.server
+import api.services
+import engine.supervise
+from engine import calendar, sqlite
+from engine.cli import main, roles
+
+with contextlib.suppress(ImportError):
+    import uvloop
+
+MODULES = (api.app, api.routes, api.server, api.services, engine.supervise, main, roles, uvloop)
+
+calendar.is_business_day(date(2026, 1, 2), calendar.EURO)  # imports a third of a second's worth
+sqlite.driver()
