@@ -52,6 +52,11 @@ PLACING: Final = (
     "buy_order_forbidden",
     "sell_order_forbidden",
     "trading_halted",
+    "price_too_old",
+    "order_too_large",
+    "account_daily_limit",
+    "tenant_daily_limit",
+    "duplicate_order",
 )
 """What the rules of trading say no with."""
 

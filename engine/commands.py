@@ -63,8 +63,8 @@ def place_order(
 ) -> Decision:
     """Accepts an order under the new id `order`.
 
-    Raises Refused `trading_halted`, or as `trading.place` and `Tally.hold` do. Whoever asks has to `drop`
-    it from the tally if it is not recorded.
+    Raises Refused `trading_halted`, or as `trading.place` and `Tally.hold` do. Whoever asks has to
+    `drop` it from the tally if it is not recorded.
     """
     engine: Halt | None = yield halt.ENGINE
     halt.check(engine, (yield halt.stream_of(tenant)))
