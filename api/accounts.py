@@ -10,10 +10,10 @@ from api import reading
 from api.acting import act, act_with_words, answer
 from api.call import Answer, Call
 from api.problems import Problem
-from api.wire import is_id
 from engine import commands
 from engine.account import FLAGS
 from engine.errors import Refused
+from engine.ids import is_id
 from projections.resources import account_json
 from projections.views import accounts as view
 
@@ -51,11 +51,11 @@ async def retrieve(call: Call) -> Answer:
     if account is None or not await services.is_account_of(tenant, account):
         raise Problem("not_found")
 
-    async def state() -> bytes | None:
-        return account_json(await services.bridge.state(account))
+    def state(load: reading.Load) -> bytes | None:
+        return account_json(load(account))
 
-    body = await reading.one(call, "accounts", view.one, tenant, account, state=state)
-    return Answer(200, await reading.with_words(call, body, account, *WORDS))
+    asked = partial(reading.one, call, "accounts", view.one, tenant, account)
+    return Answer(200, await asked(state=state, subject=account, personal=WORDS))
 
 
 async def change(call: Call) -> Answer:

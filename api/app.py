@@ -20,6 +20,7 @@ from api.services import Services
 from api.tokens import Principal, TokenInvalid
 from engine.errors import EngineError, Refused
 from engine.idempotency import check_key
+from engine.ids import is_id
 from engine.limits import CLIENT_REQUEST_ID_CHARACTERS_MAX, HTTP_BODY_BYTES_MAX
 
 _VERSION: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
@@ -114,7 +115,7 @@ class App:
                 challenge = f'{_REALM}, error="insufficient_scope", scope="{route.scope}"'
                 raise Problem("insufficient_scope", headers={"WWW-Authenticate": challenge})
         for name, value in call.path.items():
-            if name in PREFIXES and not wire.is_id(value, PREFIXES[name]):
+            if name in PREFIXES and not is_id(value, PREFIXES[name]):
                 raise Problem("not_found")
         url = request.rel_url
         call.url, call.raw_query = url.raw_path, url.raw_query_string

@@ -16,7 +16,7 @@ from engine import wall
 from engine.deciding import Call, Command, Decider, Outcome, Pending, keep_states
 from engine.desk import wait_for
 from engine.errors import OutcomeUnknown
-from engine.journal import Journal, Loaded
+from engine.journal import Journal
 from engine.limits import READERS_MAX
 from engine.streams import fold_of
 from engine.writer import ANSWER_WAIT_S
@@ -74,9 +74,11 @@ class Bridge:
 
     async def state(self, stream: str) -> Any:
         """A stream's state as the journal has it now; None if it does not exist."""
-        load = partial(self.journal.load, fold_of(stream), stream, self._decider.recorded(stream))
-        loaded: Loaded[Any] = await self.read(load)
-        return loaded.state
+        return await self.read(self.load, stream)
+
+    def load(self, stream: str) -> Any:
+        """As `state`, for a thread that may block: see `read`."""
+        return self.journal.load(fold_of(stream), stream, self._decider.recorded(stream)).state
 
     async def close(self) -> None:
         """Ends the threads, once they have done what was asked of them."""

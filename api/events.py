@@ -8,7 +8,6 @@ import msgspec
 
 from api import reading
 from api.call import Answer, Call
-from api.problems import Problem
 from projections.listing import Shown
 from projections.views import events as view
 
@@ -45,9 +44,7 @@ async def list_all(call: Call) -> Answer:
 async def retrieve(call: Call) -> Answer:
     """One event."""
     tenant, event = call.principal.tenant, call.path["event_id"]
-    body = await reading.waited(call, "events", view.one, tenant, event)
-    if body is None:
-        raise Problem("not_found")
+    body = reading.found(await reading.waited(call, "events", view.one, tenant, event))
     subject = _subject.decode(body).resource.id
     return Answer(200, await reading.with_words(call, body, subject, *WORDS))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from api import reading
 from api.call import Answer, Call
 from engine.account import Account
@@ -13,8 +15,8 @@ async def cash_balances(call: Call) -> Answer:
     """Cash of an account, a balance for each of its currencies."""
     account = await reading.own_account(call)
 
-    async def state() -> bytes | None:
-        return cash_balances_json(await call.engine.bridge.state(account))
+    def state(load: reading.Load) -> bytes | None:
+        return cash_balances_json(load(account))
 
     return Answer(200, await reading.one(call, "balances", balances.of_account, account, state=state))
 
@@ -31,17 +33,14 @@ async def position(call: Call) -> Answer:
     """One position."""
     account, wanted = await reading.own_account(call), call.path["position_id"]
 
-    async def state() -> bytes | None:
-        known: Account = await call.engine.bridge.state(account)
+    def state(load: reading.Load) -> bytes | None:
+        known: Account = load(account)
         held = known.holdings.positions.values()
-        found = next((one for one in held if one.id == wanted), None)
-        if found is not None:
-            return position_json(account, found)
-        older: bytes | None = await reading.waited(call, "positions", positions.one, account, wanted)
-        return older
+        body = (position_json(account, one) for one in held if one.id == wanted)
+        return next(body, None)  # one that was closed long ago only the view knows
 
-    body = await reading.one(call, "positions", positions.one, account, wanted, state=state)
-    return Answer(200, body)
+    asked = partial(reading.one, call, "positions", positions.one, account, wanted)
+    return Answer(200, await asked(state=state, is_all=False))
 
 
 async def transactions(call: Call) -> Answer:

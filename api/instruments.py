@@ -9,9 +9,10 @@ from typing import Any, Final
 from api import reading
 from api.acting import act, answer
 from api.call import Answer, Call
-from api.wire import is_id, raise_faults
+from api.wire import raise_faults
 from engine import commands
 from engine.errors import Refused
+from engine.ids import is_id
 from engine.instrument import Instrument, InstrumentListed, Terms
 from engine.refusals import fault, invalid
 from engine.values import CURRENCIES, at_scale
@@ -39,11 +40,9 @@ async def retrieve(call: Call) -> Answer:
     given, services = call.path["id_or_symbol"], call.engine
     today = await services.business_date()
 
-    async def state() -> bytes | None:
-        found: str | None = given
-        if not is_id(given, "ins"):
-            found = await services.bridge.read(services.symbols.find, given)
-        known: Instrument | None = await services.bridge.state(found) if found else None
+    def state(load: reading.Load) -> bytes | None:
+        found = given if is_id(given, "ins") else services.symbols.find(given)
+        known: Instrument | None = load(found) if found else None
         return instrument_json(known, today) if known else None
 
     return Answer(200, await reading.one(call, "instruments", view.one, given, today, state=state))

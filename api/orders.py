@@ -59,12 +59,14 @@ async def retrieve(call: Call) -> Answer:
     """One order."""
     account, order = await reading.own_account(call), call.path["order_id"]
 
-    async def state() -> bytes | None:
-        known = await call.engine.bridge.state(order)
+    def state(load: reading.Load) -> bytes | None:
+        known = load(order)
         return order_json(known) if known and known.terms.account == account else None
 
-    body = await reading.one(call, "orders", view.one, account, order, state=state)
-    return Answer(200, await reading.with_words(call, body, order, WORD))
+    body = await reading.one(
+        call, "orders", view.one, account, order, state=state, subject=order, personal=(WORD,)
+    )
+    return Answer(200, body)
 
 
 async def list_all(call: Call) -> Answer:

@@ -42,12 +42,12 @@ async def retrieve(kind: Kind, call: Call) -> Answer:
     """One deposit or withdrawal."""
     account, payment = await reading.own_account(call), call.path[f"{kind}_id"]
 
-    async def state() -> bytes | None:
-        known = await call.engine.bridge.state(payment)
+    def state(load: reading.Load) -> bytes | None:
+        known = load(payment)
         return payment_json(known) if known and known.account == account else None
 
-    body = await reading.one(call, "payments", view.one, account, kind, payment, state=state)
-    return Answer(200, await reading.with_words(call, body, payment, WORD))
+    asked = partial(reading.one, call, "payments", view.one, account, kind, payment)
+    return Answer(200, await asked(state=state, subject=payment, personal=(WORD,)))
 
 
 async def end(kind: Kind, is_completed: bool, call: Call) -> Answer:  # noqa: FBT001  (of the table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
@@ -15,6 +15,8 @@ from projections.listing import Listed, Shown
 from projections.resources import fill
 
 _BEHIND: Final = object()
+Load = Callable[[str], Any]
+"""Stream -> its state as the journal has it now; blocks."""
 
 
 async def own_account(call: Call) -> str:
@@ -30,25 +32,43 @@ async def one(
     view: str,
     question: Callable[..., bytes | None],
     *words: Any,
-    state: Callable[[], Awaitable[bytes | None]],
+    state: Callable[[Load], bytes | None],
+    subject: str = "",
+    personal: Sequence[str] = (),
+    is_all: bool = True,
 ) -> bytes:
     """One resource: `question(views, *words)` once the view shows what the client knows.
 
-    Behind that, it is what `state` makes of the journal itself, unless the client asked to wait. Raises
-    Problem `not_found`, `view_behind`; ViewQuarantined.
+    Behind that, it is what `state` makes of the journal itself, unless the client asked to wait, or
+    that is nothing and not `is_all` there is. `personal` names the words of `subject` that are filled
+    in. Raises Problem `not_found`, `view_behind`; ViewQuarantined.
     """
     services, client = call.engine, call.principal.client
-    if call.min_offset:
-        body = await waited(call, view, question, *words)
-    else:
-        body = await services.bridge.read(_asked, call, view, services.seen(client), question, words)
+
+    def ask() -> tuple[bytes | None, int]:
+        """In a thread: the answer, and how far it shows the journal if the view did not."""
+        body, shown = _asked(call, view, services.seen(client), question, words), 0
         if body is _BEHIND:
-            body = await state()
-            # What was shown may be newer than the client's own writes: it must not disappear again.
-            services.saw(client, await services.bridge.read(lambda: services.bridge.journal.head))
+            body, shown = state(services.bridge.load), services.bridge.journal.head
+        if body and personal:
+            body = filled(body, personal, services.personal.words([subject]).get(subject, {}))
+        return body, shown
+
+    if not call.min_offset:
+        body, shown = await services.bridge.read(ask)
+        if shown:  # perhaps more than the client's own writes: it must not disappear again
+            services.saw(client, shown)
+        if body or not shown or is_all:
+            return found(body)
+    body = found(await waited(call, view, question, *words))
+    return await with_words(call, body, subject, *personal) if personal else body
+
+
+def found(body: bytes | None) -> bytes:
+    """The body. Raises Problem `not_found` for none."""
     if body is None:
         raise Problem("not_found")
-    return bytes(body)
+    return body
 
 
 async def listed(
@@ -67,15 +87,15 @@ async def listed(
     """
     query = call.query
     asked = partial(question, limit=query["limit"], before=query["before"], **filters)
-    found: Listed = await waited(call, view, asked, *words)
-    rows = [row.body for row in found.rows]
+    page: Listed = await waited(call, view, asked, *words)
+    rows = [row.body for row in page.rows]
     if personal and rows:
-        subjects = [subject(row) for row in found.rows]
+        subjects = [subject(row) for row in page.rows]
         known = await call.engine.bridge.read(call.engine.personal.words, sorted(set(subjects)))
         rows = [
             filled(body, personal, known.get(one, {})) for body, one in zip(rows, subjects, strict=True)
         ]
-    headers = {"Link": _next(call, found.rows[-1].id)} if found.has_more else None
+    headers = {"Link": _next(call, page.rows[-1].id)} if page.has_more else None
     return Answer(200, b"[" + b",".join(rows) + b"]", headers)
 
 
@@ -98,9 +118,9 @@ async def waited(call: Call, view: str, question: Callable[..., Any], *words: An
     offset = max(call.min_offset, services.seen(call.principal.client))
     deadline = loop.time() + VIEW_WAIT_S
     while True:
-        found = await services.bridge.read(_asked, call, view, offset, question, words)
-        if found is not _BEHIND:
-            return found
+        answer = await services.bridge.read(_asked, call, view, offset, question, words)
+        if answer is not _BEHIND:
+            return answer
         if loop.time() > deadline:
             raise Problem("view_behind", context={"view": view, "needed": offset})
         await asyncio.sleep(VIEW_POLL_S)  # off the loop there are few threads, and others need them

@@ -205,14 +205,6 @@ def _words(query: str) -> list[tuple[str, str]]:
     return words
 
 
-_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,60}", re.ASCII)
-
-
-def is_id(text: str, prefix: str) -> bool:
-    """Whether it can be the id of a stream."""
-    return text.startswith(f"{prefix}_") and bool(_ID.fullmatch(text, len(prefix) + 1))
-
-
 def read_segment(segment: str) -> str | None:
     """One segment of a raw path, decoded; None for what can be the name of nothing."""
     if not segment.isascii():

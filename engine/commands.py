@@ -69,7 +69,7 @@ def place_order(
     engine: Halt | None = yield halt.ENGINE
     halt.check(engine, (yield halt.stream_of(tenant)))
     owner = _of_tenant((yield account), tenant)
-    security: Instrument | None = (yield instrument) if _is_id(instrument, "ins") else None
+    security: Instrument | None = (yield instrument) if ids.is_id(instrument, "ins") else None
     terms = security.terms if security else None
     decided = trading.place(
         wish,
@@ -127,7 +127,7 @@ def take_report(scene: Scene, *, firm: Firm, report: Report) -> Decision:
     The command's id must be `report_command_id`, by which a report that was booked or parked before is
     found; only one that is to be parked looks at its own stream too.
     """
-    known: Order | None = (yield report.order) if _is_id(report.order, "ord") else None
+    known: Order | None = (yield report.order) if ids.is_id(report.order, "ord") else None
     owner: Account | None = (yield known.terms.account) if known else None
     security: Instrument | None = (yield known.terms.instrument) if known else None
     decided = trading.take(
@@ -307,8 +307,3 @@ def _found(thing: Any, what: str) -> Any:
     if thing is None:
         raise refused("not_found", f"no such {what}", path=what)
     return thing
-
-
-def _is_id(text: str, prefix: str) -> bool:
-    """Whether it can be the id of a stream: names from outside may be anything."""
-    return text.startswith(f"{prefix}_") and len(text) <= 64 and text.isascii() and text.isprintable()

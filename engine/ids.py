@@ -55,6 +55,14 @@ def decode(text: str) -> int:
     return number
 
 
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,60}", re.ASCII)
+
+
+def is_id(text: str, prefix: str) -> bool:
+    """Whether it can be the id of a stream: names from outside may be anything."""
+    return text.startswith(f"{prefix}_") and bool(_ID.fullmatch(text, len(prefix) + 1))
+
+
 def to_uuid(identifier: str) -> UUID:
     """The UUIDv7 inside an id such as `ord_...`. Raises ValueError for a malformed id."""
     _, _, text = identifier.partition("_")
