@@ -151,15 +151,17 @@ class Pending:
 class _Entry:
     """A stream as it will be when `tip`, the last append to it that is under way, is recorded.
 
-    `asked_s`: when the journal was last asked for it, or answered; `checked_s`: up to when it is known
-    to hold every change.
+    `recorded` is how the journal has it for certain. `is_stale`: it has moved on since, and is to be
+    looked at before the next decision. `asked_s`: when the journal was last asked for it, or answered;
+    `checked_s`: up to when it is known to hold every change.
     """
 
-    __slots__ = ("asked_s", "checked_s", "loaded", "tip")
+    __slots__ = ("asked_s", "checked_s", "is_stale", "loaded", "recorded", "tip")
 
-    def __init__(self, loaded: Loaded[Any], checked_s: float) -> None:
-        self.loaded = loaded
+    def __init__(self, loaded: Loaded[Any], checked_s: float, *, is_stale: bool = False) -> None:
+        self.loaded = self.recorded = loaded
         self.checked_s = self.asked_s = checked_s
+        self.is_stale = is_stale
         self.tip: Pending | None = None
 
 
@@ -254,14 +256,13 @@ class Decider:
                 entry = _Entry(Loaded(), self._monotonic())
             if entry.tip is None and entry.loaded.version == version - 1:
                 state = fold_of(stream).evolve(entry.loaded.state, recorded.fact)
-                self._put(
-                    stream, _Entry(Loaded(state, version, recorded.envelope.at_us), entry.checked_s)
-                )
+                loaded = Loaded(state, version, recorded.envelope.at_us)
+                self._put(stream, _Entry(loaded, entry.checked_s, is_stale=entry.is_stale))
 
     def recorded(self, stream: str) -> Loaded[Any] | None:
-        """What is known of a stream, if nothing of it is still under way."""
+        """What is known for certain of a stream, which may have moved on since. For any thread."""
         entry = self._entries.get(stream)
-        return entry.loaded if entry and entry.tip is None else None
+        return entry.recorded if entry and entry.recorded.version else None
 
     def settle(self, pending: Pending) -> None:
         """Takes note of what became of an append, and lets those go on who wait for it."""
@@ -271,9 +272,10 @@ class Decider:
         has_failed = pending.has_failed
         for stream, entry in pending.entries.items():
             if has_failed:
-                if self._entries.get(stream) is entry:
-                    del self._entries[stream]
-            elif entry.tip is pending:
+                self._doubt(stream, entry)
+                continue
+            entry.recorded = pending.after[stream]
+            if entry.tip is pending:
                 entry.tip = None
         if not has_failed:
             self.snapshots += [
@@ -286,6 +288,15 @@ class Decider:
             self._remember(pending.command.id, None, is_known=not pending.append.error)
         for resume in pending.waiters:
             resume()
+
+    def _doubt(self, stream: str, entry: _Entry) -> None:
+        """An append to it has failed: back to what is certain, of which only the rest need be read."""
+        if self._entries.get(stream) is not entry:
+            return
+        if entry.recorded.version:
+            self._entries[stream] = _Entry(entry.recorded, entry.checked_s, is_stale=True)
+        else:
+            del self._entries[stream]
 
     @staticmethod
     def _grown(pending: Pending, stream: str) -> int:
@@ -344,7 +355,7 @@ class Decider:
     def _missing(self, stream: str, caught_up: Mapping[str, int]) -> str | None:
         """The stream, if it is not known, or not well enough."""
         entry = self._entries.get(stream)
-        if entry is None:
+        if entry is None or (entry.is_stale and entry.tip is None):
             return stream
         self._entries.move_to_end(stream)
         if prefix_of(stream) in REFERENCE and entry.tip is None:
@@ -381,7 +392,7 @@ class Decider:
     def _learn(self, stream: str, loaded: Loaded[Any], began_s: float) -> None:
         """Takes over what was loaded from the journal, which was asked for at `began_s`."""
         entry = self._entries.get(stream)
-        if entry is None or loaded.version > entry.loaded.version:
+        if entry is None or entry.is_stale or loaded.version > entry.loaded.version:
             entry = _Entry(loaded, began_s)
             self._put(stream, entry)
         entry.checked_s = max(entry.checked_s, began_s)
@@ -397,7 +408,8 @@ class Decider:
         if decided.tips:
             yield Wait(decided.tips)
         for stream in decided.read:
-            if self.recorded(stream) is not None:
+            entry = self._entries.get(stream)
+            if entry and entry.tip is None:
                 del self._entries[stream]
 
     # --- recording --------------------------------------------------------------------------------
@@ -430,7 +442,7 @@ class Decider:
         for stream, loaded in pending.after.items():
             entry = self._entries.get(stream)
             if entry is None:
-                entry = _Entry(loaded, self._monotonic())
+                entry = _Entry(Loaded(), self._monotonic())
                 self._put(stream, entry)
             entry.loaded, entry.tip = loaded, pending
             pending.entries[stream] = entry
