@@ -31,7 +31,6 @@ from engine.limits import (
     LEASE_S,
     OFFSET_SAVE_S,
     PAGE_FACTS,
-    TENANTS_CACHED_MAX,
 )
 from engine.writer import Append, Lease
 
@@ -138,34 +137,6 @@ class Timer:
     def hurry(self) -> None:
         """Due at once."""
         self._next = self._monotonic()
-
-
-class Tenants:
-    """Whose an order is: its facts' envelopes say so."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._known: dict[str, str | None] = {}
-
-    def know(self, order: str, tenant: str | None) -> None:
-        """Saves looking it up."""
-        if len(self._known) >= TENANTS_CACHED_MAX:
-            self._known.clear()
-        self._known[order] = tenant
-
-    def of(self, order: str) -> str | None:
-        """None for an order that does not exist, whatever its name."""
-        if order not in self._known:
-            facts = self._journal.stream(order, version=1) if is_order_id(order) else []
-            if not facts:
-                return None
-            self.know(order, facts[0].envelope.tenant)
-        return self._known[order]
-
-
-def is_order_id(text: str) -> bool:
-    """Whether a name from outside can be the id of an order at all."""
-    return text.startswith("ord_") and len(text) <= 64 and text.isascii() and text.isprintable()
 
 
 class Place:
@@ -276,20 +247,19 @@ is a reason to look, and no more."""
 
 
 class Sweep:
-    """Walks a working set from time to time, a page at a time; after a long walk comes a long rest."""
+    """Walks a working set from time to time, a page at a time; after a long walk comes a long rest.
+
+    `walks` is how many have come to their end.
+    """
 
     def __init__(self, rows: WorkingSet, timer: Timer) -> None:
         self._rows = rows
         self._timer = timer
+        self.walks = 0
         self._after = 0
         self._is_under_way = False
         self._is_wanted_again = False
         self._took_s = 0.0
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the last page was the end of a walk."""
-        return not self._is_under_way
 
     @property
     def rest_s(self) -> float:
@@ -317,6 +287,7 @@ class Sweep:
             return
         self._timer.restart(0.0 if self._is_wanted_again else None, least_s=self._took_s * SWEEP_SHARE)
         self._after, self._took_s, self._is_wanted_again = 0, 0.0, False
+        self.walks += 1
 
 
 def text_of(error: Exception) -> str:

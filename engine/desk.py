@@ -14,11 +14,36 @@ from engine import wall
 from engine.deciding import Call, Command, Decider, Decision, Outcome, Pending, Scene, Steps, keep_states
 from engine.errors import OutcomeUnknown
 from engine.fact import Recorded
+from engine.ids import is_id
 from engine.journal import Journal
+from engine.limits import TENANTS_CACHED_MAX
 from engine.streams import fold_of
 from engine.writer import ANSWER_WAIT_S, Lease
 
 __all__ = ["Command", "Decision", "Desk", "Outcome", "Scene"]
+
+
+class Tenants:
+    """Whose an order is: its facts' envelopes say so."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._known: dict[str, str | None] = {}
+
+    def know(self, order: str, tenant: str | None) -> None:
+        """Saves looking it up."""
+        if len(self._known) >= TENANTS_CACHED_MAX:
+            self._known.clear()
+        self._known[order] = tenant
+
+    def of(self, order: str) -> str | None:
+        """None for an order that does not exist, whatever its name."""
+        if order not in self._known:
+            facts = self._journal.stream(order, version=1) if is_id(order, "ord") else []
+            if not facts:
+                return None
+            self.know(order, facts[0].envelope.tenant)
+        return self._known[order]
 
 
 class Desk:
@@ -35,6 +60,7 @@ class Desk:
         lease: Lease | None = None,
     ) -> None:
         self.journal = journal
+        self.tenants = Tenants(journal)
         self._settled: SimpleQueue[Pending] = SimpleQueue()
         self._decider = Decider(journal, self._settled.put, now_us=now_us)
         self._turn = threading.Lock()
@@ -46,8 +72,11 @@ class Desk:
         other._lease = lease
         return other
 
-    def follow(self, facts: Iterable[Recorded]) -> None:
+    def follow(self, facts: Sequence[Recorded]) -> None:
         """Takes over facts that were just read from the journal, in their order: see `Decider`."""
+        for one in facts:
+            if one.version == 1 and is_id(one.stream, "ord"):
+                self.tenants.know(one.stream, one.envelope.tenant)
         with self._turn:
             self._decider.follow(facts)
 
@@ -94,6 +123,11 @@ class Desk:
     def state(self, stream: str) -> Any:
         """A stream's state as the journal has it now; None if it does not exist."""
         return self.journal.load(fold_of(stream), stream).state
+
+    def remembered(self, streams: Iterable[str]) -> dict[str, Any]:
+        """The states that need no reading, by id: once recorded, perhaps no longer the last ones."""
+        found = {stream: self._decider.recorded(stream) for stream in streams}
+        return {stream: loaded.state for stream, loaded in found.items() if loaded}
 
     def _advance(self, steps: Steps, resume: Callable[[], None]) -> Outcome | Exception | None:
         """Runs a command until it has to wait; its outcome, if it came to an end."""

@@ -25,14 +25,14 @@ from engine.acting import (
     Faults,
     Place,
     Sweep,
-    Tenants,
     Timer,
+    Working,
     WorkingSet,
-    is_order_id,
 )
 from engine.commands import Firm
 from engine.desk import Command, Decision, Desk, Outcome, Scene
 from engine.errors import Refused, Unrecordable
+from engine.ids import is_id
 from engine.limits import (
     EXECUTION_BATCH,
     RECONCILE_S,
@@ -45,6 +45,7 @@ from engine.report import Report, ReportParked
 from engine.venue import EXECUTING, Asked, Ticket, Venue, asked_of, ticket_of
 
 NAME: Final = "execution"
+BEGUN: Final = frozenset({EXECUTING, "filled", "settled", "cancelled"})
 
 
 class WorkingSets(NamedTuple):
@@ -89,7 +90,6 @@ class Execution:
         self._refresh = refresh
         self._now_us = now_us
         self._monotonic = monotonic
-        self._tenants = Tenants(desk.journal)
         self._stopped: set[str] = set()  # orders of which a report could not be recorded
         self._heard = 0
         self._hearing = Timer(monotonic, VENUE_POLL_S)
@@ -125,8 +125,6 @@ class Execution:
         page = self._place.page()
         self._desk.follow(page)
         placed = [one for one in page if isinstance(one.fact, Placed)]
-        for one in placed:
-            self._tenants.know(one.stream, one.envelope.tenant)
         if placed:
             self._learn_prices()
         self._start([Starting(one.stream, one.offset) for one in placed], breathe)
@@ -162,7 +160,7 @@ class Execution:
         decide = partial(
             commands.start_execution, firm=self._firm, order=one.order, venue=self._venue.name
         )
-        return Command(decide, self._tenants.of(one.order), NAME, cause=one.cause)
+        return Command(decide, self._desk.tenants.of(one.order), NAME, cause=one.cause)
 
     def _submit(self, ticket: Ticket) -> None:
         try:
@@ -204,7 +202,7 @@ class Execution:
                     self._stopped.add(report.order)
                 elif report.order not in self._stopped:
                     todo.append((report, tuple(trades[report.order])))
-                    if report.kind == "trade" and is_order_id(report.order):
+                    if report.kind == "trade" and is_id(report.order, "ord"):
                         trades[report.order].append(report)
             refused = self._take(todo, breathe, may_park=False)
             for report, _ in self._take(refused, breathe, may_park=True):
@@ -224,7 +222,7 @@ class Execution:
     def _report_command(self, report: Report, earlier: Sequence[Report], *, may_park: bool) -> Command:
         return Command(
             partial(take_after, firm=self._firm, report=report, earlier=earlier, may_park=may_park),
-            self._tenants.of(report.order),
+            self._desk.tenants.of(report.order),
             NAME,
             id=commands.report_command_id(report),
             is_repeatable=True,
@@ -269,13 +267,14 @@ class Execution:
 
     def _ask(self, breathe: Breathe) -> None:
         """When it begins all orders at the venue, then those that have been there for a whole walk."""
+        walks = self._asking.walks
         with self._asking.page(self._monotonic) as rows:
             orders = [row.order for row in rows]
             before = self._met_before
             due = [one for one in orders if before is None or one in before or one in self.faults]
             self._reconcile(due, breathe)
             self._met.update(orders)
-        if self._asking.is_over and orders:
+        if self._asking.walks > walks:
             self._met_before, self._met = self._met, set()
 
     def _try_waiting(self, breathe: Breathe) -> None:
@@ -288,10 +287,21 @@ class Execution:
                 for instrument in {row.instrument for row in rows}
                 if self._has_price(instrument)
             }
-            self._start([Starting(row.order, None) for row in rows if row.instrument in priced], breathe)
+            self._start_waiting([row for row in rows if row.instrument in priced], breathe)
         # All of them, but seldom: a start may have failed.
         with self._trying.page(self._monotonic) as rows:
-            self._start([Starting(row.order, None) for row in rows], breathe)
+            self._start_waiting(rows, breathe)
+
+    def _start_waiting(self, rows: Sequence[Working], breathe: Breathe) -> None:
+        """Starts those of former pages that are not known to have begun: the set is a view, and late.
+
+        The others' turn comes with their page. Were they started here too, that would take them for
+        orders in doubt and ask the venue about each, while the views fall further behind.
+        """
+        known = self._desk.remembered(row.order for row in rows)
+        begun = {order for order, state in known.items() if state.status in BEGUN}
+        due = [row for row in rows if row.offset <= self.offset and row.order not in begun]
+        self._start([Starting(row.order, None) for row in due], breathe)
 
     def _learn_prices(self) -> None:
         if self._refresh():

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from engine import clock, commands, wall
-from engine.acting import Breathe, Burst, Faults, Tenants, Timer
+from engine.acting import Breathe, Burst, Faults, Timer
 from engine.desk import Command, Desk
 from engine.limits import SETTLE_BATCH, SETTLE_S
 
@@ -51,7 +51,6 @@ class Settlement:
         self._burst = Burst(desk)
         self._due = due
         self._now_us = now_us
-        self._tenants = Tenants(desk.journal)
         self._looking = Timer(monotonic, SETTLE_S)
         self._settled: set[str] = set()
         self._after: Due | None = None  # the end of a full page: orders that stand still come first
@@ -89,4 +88,4 @@ class Settlement:
 
     def _command(self, row: Due) -> Command:
         decide = partial(commands.settle_trade, order=row.order, trade=row.trade)
-        return Command(decide, self._tenants.of(row.order), NAME)
+        return Command(decide, self._desk.tenants.of(row.order), NAME)

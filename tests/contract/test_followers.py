@@ -16,14 +16,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import commands, ticker
+from engine import acting, commands, ticker
 from engine.acting import Burst
 from engine.cli.roles import is_dead, new_holder
 from engine.clock import ClockAdvanced
 from engine.desk import Decision, Desk, Outcome, Scene
 from engine.errors import BadSettings
 from engine.follow import Follower, Watch
-from engine.limits import BODY_BYTES_MAX, BURST_MIN, LEASE_S, SANDBOX_REST_DAYS
+from engine.limits import BODY_BYTES_MAX, BURST_MIN, LEASE_S, RECONCILE_S, SANDBOX_REST_DAYS
 from engine.order import ExecutionStarted
 from engine.pricing import Price
 from engine.report import Report
@@ -32,7 +32,7 @@ from engine.ticker import DAY_US, Ticker
 from engine.venue import SimulatedVenue, Status, Ticket
 from engine.writer import Lease
 from tests.desks import TENANT, TERMS, open_shop
-from tests.following import NOTHING, VENUE, ScriptedVenue, Works, due, orders_of
+from tests.following import NOTHING, VENUE, ScriptedVenue, Works, due, orders_of, working
 
 FULL = Decimal("0.99")  # what 99.50 buys at 100
 
@@ -312,6 +312,56 @@ def test_a_lost_report_is_found_by_asking(on_sqlite: Works) -> None:
     venue.known[bought] = Status("over", (trade(bought), said(bought, "x2", "ended")))
     works.run(executing)
     assert works.order(bought).status == "filled"
+
+
+class Listening(SimulatedVenue):
+    """The simulated venue; `asked` is about which orders."""
+
+    def __init__(self, works: Works, delay_us: int = 0) -> None:
+        super().__init__(works.now_us, delay_us)
+        self.asked: list[str] = []
+
+    def status(self, venue_order: str) -> Status:
+        self.asked.append(venue_order)
+        return super().status(venue_order)
+
+
+def test_a_working_set_ahead_of_the_page_has_nobody_asked_twice(
+    on_sqlite: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The set showed orders whose page had not come; started from it, each was taken for one in doubt
+    # when it did, and execution stood still for seconds while the venue was asked about all of them.
+    works, venue = on_sqlite, Listening(on_sqlite)
+    monkeypatch.setattr(acting, "PAGE_FACTS", 6)
+    account = works.shop.open("10000.00")
+    works.shop.desk.do_all([works.shop.buying(account) for _ in range(20)])
+    works.run(works.execution(venue), turns=20)
+    assert {state.status for _, state in orders_of(works.journal)} == {"filled"}
+    assert venue.asked == []
+
+
+def test_a_working_set_that_lags_behind_has_nobody_asked_twice(on_sqlite: Works) -> None:
+    works, venue = on_sqlite, Listening(on_sqlite, delay_us=60_000_000)
+    account = works.shop.open("10000.00")
+    works.shop.desk.do_all([works.shop.buying(account) for _ in range(20)])
+    rows = working(works.journal, "placed")(20, 0)
+    works.run(works.execution(venue, sets=NOTHING._replace(waiting=lambda *_: rows)), turns=30)
+    assert {state.status for _, state in orders_of(works.journal)} == {"executing"}
+    assert venue.asked == []
+
+
+def test_only_what_stays_at_the_venue_is_asked_about(on_sqlite: Works) -> None:
+    works, venue = on_sqlite, ScriptedVenue()
+    asked: list[str] = []
+    venue.status = lambda order: asked.append(order) or Status("open")  # type: ignore[method-assign]
+    executing = works.execution(venue)
+    works.run(executing, turns=1)  # the walk of the beginning, which finds nothing
+    bought = works.shop.buy(works.shop.open())
+    works.run(executing, turns=1, step_s=RECONCILE_S)
+    works.run(executing, turns=1, step_s=RECONCILE_S - 0.1)
+    assert asked == []
+    works.run(executing, turns=2)
+    assert asked == [bought]
 
 
 def test_the_end_is_not_taken_while_a_trade_before_it_cannot_be_recorded(on_sqlite: Works) -> None:
