@@ -124,7 +124,7 @@ ReportFault = Annotated[str, one_of("ReportFault")]
 EventName = Annotated[str, one_of("EventName")]
 ResourceType = Annotated[str, one_of("ResourceType")]
 
-Trades = Annotated[list[Raw], Meta(extra_json_schema={"items": {"$ref": "#/components/schemas/Trade"}})]
+Trades = list[Annotated[Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/Trade"})]]
 Resource = Annotated[
     Raw,
     Meta(
