@@ -21,6 +21,7 @@ from api import (
 )
 from api.auth import TokenBody, TokenError
 from api.call import Route
+from api.tokens import KeysBody
 from projections.resources import (
     AccountBody,
     BalanceBody,
@@ -65,6 +66,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("POST", "/auth/token", token_endpoint.issue, None, "Get an access token",
           body=fields.TOKEN, is_form=True,
           name="get_token", answers={200: TokenBody, 400: TokenError, 401: TokenError}),
+    Route("GET", "/.well-known/jwks.json", token_endpoint.keys, None, "The public keys of tokens",
+          name="list_keys", answers={200: KeysBody}),
     Route("GET", "/health/live", health.live, None, "Whether the process lives",
           name="is_live", answers={200: health.LiveBody}),
     Route("GET", "/health/ready", health.ready, None, "Whether it can serve, and why not",

@@ -1,10 +1,18 @@
-"""`POST /auth/token`. What it answers is in `auth`; this gives it what came over HTTP."""
+"""`POST /auth/token`, and the public keys of the tokens.
+
+What the former answers is in `auth`; this gives it what came over HTTP.
+"""
 
 from __future__ import annotations
+
+from typing import Final
 
 from api.auth import grant
 from api.call import Answer, Call
 from projections.resources import encode
+
+_KEYS_HEADERS: Final = {"Cache-Control": "public, max-age=60"}
+"""A verifier that meets an unknown `kid` asks again; a key that was thrown away it keeps for so long."""
 
 
 async def issue(call: Call) -> Answer:
@@ -21,3 +29,8 @@ async def issue(call: Call) -> Answer:
     elif answer.client is not None:
         call.limits = rates.tokens.spend(answer.client)
     return Answer(answer.status, encode(answer.body), answer.headers)
+
+
+async def keys(call: Call) -> Answer:
+    """The public keys that tokens are verified with."""
+    return Answer(200, encode(call.engine.tokens.jwks()), _KEYS_HEADERS)

@@ -12,13 +12,15 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
+import msgspec
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 from joserfc.jws import JWSRegistry
 from joserfc.registry import HeaderParameter
+from msgspec import Meta
 
 from engine.clients import SCOPES, Client, Clients, in_order
 from engine.limits import CLOCKS_APART_S, TOKEN_BYTES_MAX, TOKEN_LIFE_S, TOKENS_CACHED_MAX
@@ -29,12 +31,38 @@ TYPE: Final = "at+jwt"
 AUDIENCE: Final = "order-engine"
 
 
+class KeyBody(msgspec.Struct, frozen=True):
+    """A public key (RFC 8037); `x` are its bytes in base64url."""
+
+    kty: Annotated[str, Meta(extra_json_schema={"enum": ["OKP"]})]
+    crv: Annotated[str, Meta(extra_json_schema={"enum": ["Ed25519"]})]
+    x: str
+    use: Annotated[str, Meta(extra_json_schema={"enum": ["sig"]})]
+    alg: Annotated[str, Meta(extra_json_schema={"enum": [ALGORITHM]})]
+    kid: str
+
+
+class KeysBody(msgspec.Struct, frozen=True):
+    """A JSON Web Key Set (RFC 7517)."""
+
+    keys: list[KeyBody]
+
+
 class Principal(NamedTuple):
     """Who sends a request: a client, its tenant, and what its token allows."""
 
     client: str
     tenant: str
     scopes: frozenset[str]
+
+
+class _Verified(NamedTuple):
+    """A token that was found to be ours: whose, until when, and by which secret and key."""
+
+    principal: Principal
+    expires_s: int
+    secret_id: str
+    kid: str
 
 
 class TokenInvalid(Exception):
@@ -67,7 +95,7 @@ class Tokens:
         self._clients = clients
         self._now_s = now_s
         self._keys: dict[str, OKPKey] = {}
-        self._verified: OrderedDict[str, tuple[Principal, int]] = OrderedDict()
+        self._verified: OrderedDict[str, _Verified] = OrderedDict()
         self._remembering = threading.Lock()
         self._headers = _header_registry()
         self._claims = jwt.JWTClaimsRegistry(
@@ -80,6 +108,7 @@ class Tokens:
             jti={"essential": True},
             tenant={"essential": True},
             scope={"essential": True},
+            secret={"essential": True},
         )
 
     def issue(self, client: Client, scopes: Collection[str]) -> str:
@@ -97,6 +126,7 @@ class Tokens:
             "client_id": client.id,
             "tenant": client.tenant,
             "scope": in_order(scopes),
+            "secret": client.secret_id,  # only its id: which of the client's secrets it was got with
         }
         return jwt.encode(header, claims, self._key(key), [ALGORITHM], self._headers)
 
@@ -104,21 +134,27 @@ class Tokens:
         """Who the token speaks for. Raises TokenInvalid unless it is wholly ours and valid now."""
         if len(token) > TOKEN_BYTES_MAX:
             raise TokenInvalid("longer than a token can be")
-        principal, expires_s = self._remembered(token) or self._decode(token)
+        principal, expires_s, secret_id, kid = self._remembered(token) or self._decode(token)
         if self._now_s() >= expires_s:
             raise TokenInvalid("expired")
-        if self._clients.is_revoked(principal.client):
-            raise TokenInvalid("its client was disabled")
+        if self._clients.is_revoked(principal.client, secret_id):
+            raise TokenInvalid("its client was disabled, or the secret that it was got with")
+        if self._signing.find(kid) is None:
+            raise TokenInvalid("its key was thrown away")
         return principal
 
-    def _remembered(self, token: str) -> tuple[Principal, int] | None:
+    def jwks(self) -> KeysBody:
+        """The public halves of all keys that verify."""
+        return KeysBody([_public_jwk(key) for key in self._signing.known()])
+
+    def _remembered(self, token: str) -> _Verified | None:
         with self._remembering:
             found = self._verified.get(token)
             if found:
                 self._verified.move_to_end(token)
             return found
 
-    def _decode(self, token: str) -> tuple[Principal, int]:
+    def _decode(self, token: str) -> _Verified:
         try:
             decoded = jwt.decode(token, self._key_for, [ALGORITHM], self._headers)
             self._check(decoded.claims)
@@ -129,7 +165,8 @@ class Tokens:
             raise TokenInvalid("malformed") from None
         claims = decoded.claims
         scopes = frozenset(claims["scope"].split())
-        found = Principal(claims["sub"], claims["tenant"], scopes), claims["exp"]
+        principal = Principal(claims["sub"], claims["tenant"], scopes)
+        found = _Verified(principal, claims["exp"], claims["secret"], decoded.header["kid"])
         with self._remembering:
             self._verified[token] = found
             if len(self._verified) > TOKENS_CACHED_MAX:
@@ -143,6 +180,7 @@ class Tokens:
         self._claims.validate(claims | clocks_apart)
         is_ours = (
             isinstance(claims["tenant"], str)
+            and isinstance(claims["secret"], str)
             and set(claims["scope"].split()) <= set(SCOPES)
             and claims["exp"] - claims["iat"] <= TOKEN_LIFE_S
         )
@@ -163,18 +201,13 @@ class Tokens:
         return found
 
 
+def _public_jwk(key: SigningKey) -> KeyBody:
+    return KeyBody("OKP", "Ed25519", _base64url(key.public), "sig", ALGORITHM, key.kid)
+
+
 def _to_jwk(key: SigningKey) -> OKPKey:
-    return OKPKey.import_key(
-        {
-            "kty": "OKP",
-            "crv": "Ed25519",
-            "x": _base64url(key.public),
-            "d": _base64url(key.private),
-            "use": "sig",
-            "alg": ALGORITHM,
-            "kid": key.kid,
-        }
-    )
+    public = msgspec.structs.asdict(_public_jwk(key))
+    return OKPKey.import_key(public | {"d": _base64url(key.private)})
 
 
 def _base64url(content: bytes) -> str:

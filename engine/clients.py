@@ -10,18 +10,23 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import sqlalchemy as sa
 
 from engine.ids import IdSource
 from engine.keys import MasterKey
-from engine.limits import TENANT_CHARACTERS_MAX
+from engine.limits import (
+    CLOCKS_APART_S,
+    SECRET_OVERLAP_MAX_US,
+    TENANT_CHARACTERS_MAX,
+    TOKEN_LIFE_S,
+)
 from engine.operations import Operations
-from engine.refusals import fault, refused
+from engine.refusals import fault, invalid, refused
 from engine.store import Store
 
 Scope = Literal["read", "trade", "operate", "admin"]
@@ -32,17 +37,31 @@ SECRET_BYTES: Final = 32
 _TENANT: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{TENANT_CHARACTERS_MAX - 1}}}", re.ASCII)
 _ID: Final = re.compile(r"cli_[1-9A-Za-z]{22}", re.ASCII)
 _NOBODY: Final = "cli_1111111111111111111111"
+_NO_DIGEST: Final = bytes(sha256().digest_size)
+_TOKEN_LIFE_US: Final = (TOKEN_LIFE_S + 2 * CLOCKS_APART_S) * 1_000_000
+"""Tokens got with a former secret are found out for as long as they last, wherever they were issued."""
 
 
 @dataclass(frozen=True)
 class Client:
-    """A client of one tenant. Holds no secret."""
+    """A client of one tenant. Holds no secret.
+
+    `secret_id` tells its secrets apart: that of the one by which it was found to be itself, else of the
+    present one. `former_until_us`: until when the last of its former secrets is good, if one is.
+    """
 
     id: str
     tenant: str
     scopes: frozenset[str]
     created_us: int
-    is_disabled: bool = False
+    secret_id: str
+    disabled_us: int | None = None
+    former_until_us: int | None = field(default=None, compare=False)
+
+    @property
+    def is_disabled(self) -> bool:
+        """Whether it is refused."""
+        return self.disabled_us is not None
 
 
 @dataclass(frozen=True)
@@ -81,7 +100,16 @@ class Clients:
         self._pepper = key.derive("client_secrets")
         self._ids = ids
         self._now_us = now_us
+        self._former = former = operations.former_secrets
+        asked = sa.select(sa.cast(sa.bindparam("client_id"), sa.Text).label("id")).subquery()
+        self._query = (
+            sa.select(self._table, former.c.digest.label("former_digest"), former.c.until_us)
+            .select_from(asked)
+            .outerjoin(self._table, self._table.c.id == asked.c.id)
+            .outerjoin(former, former.c.client == asked.c.id)
+        )
         self._revoked: frozenset[str] = frozenset()
+        self._former_until_us: dict[str, int] = {}
 
     def create(self, tenant: str, scopes: Collection[str]) -> NewClient:
         """A new client. Raises Refused `invalid_param` for a tenant or scope that cannot be."""
@@ -94,34 +122,86 @@ class Clients:
         if faults:
             raise refused("invalid_param", "; ".join(f"{f['path']}: {f['detail']}" for f in faults),
                           params=faults)  # fmt: skip
-        secret = secrets.token_urlsafe(SECRET_BYTES)
-        client = Client(self._ids.new("cli"), tenant, frozenset(scopes), self._now_us())
+        client_id, secret = self._ids.new("cli"), secrets.token_urlsafe(SECRET_BYTES)
         row = {
-            "id": client.id,
+            "id": client_id,
             "tenant": tenant,
             "scopes": in_order(scopes),
-            "digest": self._digest(client.id, secret),
-            "created_us": client.created_us,
+            "digest": self._digest(client_id, secret),
+            "created_us": self._now_us(),
         }
         with self._store.writing() as connection:
             connection.execute(self._table.insert().values(row))
-        return NewClient(client, secret)
+        return self._new(client_id, secret)
+
+    def all(self, tenant: str | None = None) -> list[Client]:
+        """Every client, or every one of a tenant: oldest first."""
+        columns = self._table.c
+        query = sa.select(self._table).order_by(columns.created_us, columns.id)
+        if tenant is not None:
+            query = query.where(columns.tenant == tenant)
+        with self._store.reading() as connection:
+            rows = connection.execute(query).all()
+            former = connection.execute(sa.select(self._former).order_by(self._former.c.until_us)).all()
+        now_us = self._now_us()
+        until_us = {row.client: row.until_us for row in former if row.until_us > now_us}
+        return [replace(_client(row), former_until_us=until_us.get(row.id)) for row in rows]
 
     def get(self, client_id: str) -> Client | None:
         """The client with that id."""
-        found = self._find(client_id)
-        return found[0] if found else None
+        row = self._find(client_id)[0]
+        return None if row.id is None else _client(row)
 
     def authenticate(self, client_id: str, secret: str) -> Client | None:
-        """The client, if this is its secret and it is not disabled.
+        """The client, if this is its secret, or a former one that is still good, and it is not disabled.
 
-        Unknown, wrong and disabled look alike and take the same: one look-up, one digest, one compare.
+        Unknown, wrong and disabled look alike and take the same: one look-up, one digest, and whatever
+        is found, nothing is made of it before the secret was found to be right.
         """
         is_well_formed = bool(_ID.fullmatch(client_id))  # else PostgreSQL might refuse to look
-        found = self._find(client_id if is_well_formed else _NOBODY)
-        expected = found[1] if found else bytes(sha256().digest_size)
-        is_right = hmac.compare_digest(self._digest(client_id, secret), expected)
-        return found[0] if found and is_right and not found[0].is_disabled else None
+        rows = self._find(client_id if is_well_formed else _NOBODY)
+        given, found = self._digest(client_id, secret), None
+        for row in rows:
+            if hmac.compare_digest(given, row.digest or _NO_DIGEST):
+                found = row
+            if hmac.compare_digest(given, row.former_digest or _NO_DIGEST) and (
+                row.until_us > self._now_us()
+            ):
+                found = row
+        if found is None or found.disabled_us is not None:
+            return None
+        return replace(_client(found), secret_id=_secret_id(given))
+
+    def rotate(self, client_id: str, *, overlap_us: int) -> NewClient | None:
+        """The client with a new secret; None if it is unknown or disabled.
+
+        Its present secret is good for as long as `overlap_us`, and so are tokens got with it; with none,
+        every former secret is worthless at once. Raises Refused `invalid_param` for an overlap that is
+        too long.
+        """
+        if not 0 <= overlap_us <= SECRET_OVERLAP_MAX_US:
+            days = SECRET_OVERLAP_MAX_US // 86_400_000_000
+            raise invalid("overlap", "invalid_value", f"at most {days} days")
+        secret, now_us = secrets.token_urlsafe(SECRET_BYTES), self._now_us()
+        columns, former = self._table.c, self._former.c
+        query = sa.select(columns.digest).where(columns.id == client_id, columns.disabled_us.is_(None))
+        with self._store.writing() as connection:
+            digest = connection.execute(query.with_for_update()).scalar()
+            if digest is None:
+                return None
+            mine = former.client == client_id
+            connection.execute(
+                self._former.delete().where(mine, former.until_us < now_us - _TOKEN_LIFE_US)
+            )
+            if not overlap_us:
+                ending = self._former.update().where(mine, former.until_us > now_us)
+                connection.execute(ending.values(until_us=now_us))
+            row = {"client": client_id, "digest": digest, "until_us": now_us + overlap_us}
+            connection.execute(self._former.insert().values(row))
+            changed = self._table.update().where(columns.id == client_id)
+            connection.execute(changed.values(digest=self._digest(client_id, secret)))
+        self.refresh()
+        return self._new(client_id, secret)
 
     def disable(self, client_id: str) -> bool:
         """Refuses the client from now on, here at once and elsewhere by `refresh`; False if unknown."""
@@ -133,26 +213,51 @@ class Clients:
         return client_id in self._revoked
 
     def refresh(self) -> None:
-        """Reads which clients are disabled."""
-        query = sa.select(self._table.c.id).where(self._table.c.disabled_us.is_not(None))
+        """Reads which clients are disabled, and until when former secrets are good."""
+        disabled = sa.select(self._table.c.id).where(self._table.c.disabled_us.is_not(None))
+        former = self._former.c
+        ended = sa.select(former.digest, former.until_us).where(
+            former.until_us > self._now_us() - _TOKEN_LIFE_US
+        )
         with self._store.reading() as connection:
-            self._revoked = frozenset(connection.execute(query).scalars())
+            self._revoked = frozenset(connection.execute(disabled).scalars())
+            rows = connection.execute(ended).all()
+        self._former_until_us = {_secret_id(row.digest): row.until_us for row in rows}
 
-    def is_revoked(self, client_id: str) -> bool:
-        """Whether the client was disabled, as of the last `refresh`: its tokens are worth nothing."""
-        return client_id in self._revoked
+    def is_revoked(self, client_id: str, secret_id: str) -> bool:
+        """Whether tokens that the client got with that secret are worth nothing.
+
+        They are if it was disabled, or the secret is good no more, as of the last `refresh`.
+        """
+        if client_id in self._revoked:
+            return True
+        until_us = self._former_until_us.get(secret_id)
+        return until_us is not None and self._now_us() >= until_us
+
+    def _new(self, client_id: str, secret: str) -> NewClient:
+        client = self.get(client_id)
+        assert client is not None
+        return NewClient(client, secret)
 
     def _digest(self, client_id: str, secret: str) -> bytes:
         # With the id in it a digest that is copied to another client's row opens nothing.
         message = f"{client_id}:{secret}".encode("utf-8", "backslashreplace")
         return hmac.digest(self._pepper, message, "sha256")
 
-    def _find(self, client_id: str) -> tuple[Client, bytes] | None:
-        query = sa.select(self._table).where(self._table.c.id == client_id)
+    def _find(self, client_id: str) -> Sequence[Any]:
+        """The client's row, once for each of its former secrets; one of nulls if it is unknown.
+
+        To read a row takes longer than to read none.
+        """
         with self._store.reading() as connection:
-            row = connection.execute(query).first()
-        if row is None:
-            return None
-        scopes = frozenset(row.scopes.split())
-        is_disabled = row.disabled_us is not None
-        return Client(row.id, row.tenant, scopes, row.created_us, is_disabled), bytes(row.digest)
+            return connection.execute(self._query, {"client_id": client_id}).all()
+
+
+def _client(row: Any) -> Client:
+    scopes = frozenset(row.scopes.split())
+    return Client(row.id, row.tenant, scopes, row.created_us, _secret_id(row.digest), row.disabled_us)
+
+
+def _secret_id(digest: bytes) -> str:
+    """Tells secrets apart; of no use to anybody without the pepper, and of little with it."""
+    return digest[:8].hex()

@@ -195,6 +195,10 @@ TENANT_CHARACTERS_MAX: Final = 64
 """A tenant's name stands in every fact of its accounts."""
 TOKEN_LIFE_S: Final = 900
 """A leaked token is of use for so long; a client asks for the next one with its secret."""
+SECRET_OVERLAP_MAX_US: Final = 31 * 86_400 * 1_000_000
+"""How long a client's former secret may stay good: whoever needs longer needs another client."""
+ROTATE_ATTEMPTS_MAX: Final = 5
+"""Tries to throw signing keys away: each further one means that another process rotated just before."""
 TOKEN_BYTES_MAX: Final = 8 * 1024
 """As long as a header line may be; ours are about 500."""
 TOKENS_CACHED_MAX: Final = 10_000

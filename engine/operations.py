@@ -5,6 +5,7 @@
     personal       words about people, kept out of facts so that they can be erased
     refusals       what was refused, to whom and why; append-only by trigger
     clients        who may ask for tokens, with a digest of the secret
+    former_secrets digests of the secrets that clients had before, and until when they are good
     signing_keys   what tokens are signed with, encrypted; at most one active
 
 Why they are not facts, and why no migration tool yet: docs/adr/0016-operational-tables.md.
@@ -32,6 +33,7 @@ class Operations:
     personal: Table
     refusals: Table
     clients: Table
+    former_secrets: Table
     signing_keys: Table
 
 
@@ -75,6 +77,7 @@ def define_operations() -> Operations:
         personal=_personal(metadata),
         refusals=_refusals(metadata),
         clients=_clients(metadata),
+        former_secrets=_former_secrets(metadata),
         signing_keys=_signing_keys(metadata),
     )
 
@@ -130,6 +133,16 @@ def _clients(metadata: sa.MetaData) -> Table:
         Column("digest", LargeBinary(32), nullable=False),
         Column("created_us", BigInteger, nullable=False),
         Column("disabled_us", BigInteger),
+    )
+
+
+def _former_secrets(metadata: sa.MetaData) -> Table:
+    return Table(
+        "former_secrets",
+        metadata,
+        Column("client", _label(), primary_key=True),
+        Column("digest", LargeBinary(32), primary_key=True),
+        Column("until_us", BigInteger, nullable=False),
     )
 
 

@@ -13,16 +13,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from engine.errors import WrongKey
+from engine.errors import Unavailable, WrongKey
 from engine.keys import MasterKey
-from engine.limits import CLOCKS_APART_S, TOKEN_LIFE_S
+from engine.limits import CLOCKS_APART_S, ROTATE_ATTEMPTS_MAX, TOKEN_LIFE_S
 from engine.operations import Operations
 from engine.store import Store, Violation
 
@@ -40,7 +40,13 @@ class SigningKey:
     kid: str
     private: bytes = field(repr=False)
     public: bytes
+    created_us: int
     retired_us: int | None
+
+    @property
+    def verifies_until_us(self) -> int | None:
+        """When all that it signed has expired; None for the one that signs."""
+        return None if self.retired_us is None else self.retired_us + _OVERLAP_US
 
 
 class SigningKeys:
@@ -74,23 +80,44 @@ class SigningKeys:
     def find(self, kid: str) -> SigningKey | None:
         """The key of that id, if it is known here and what it signed can still be valid."""
         key = self._keys.get(kid)
-        if key and key.retired_us is not None and self._now_us() > key.retired_us + _OVERLAP_US:
+        if key and key.verifies_until_us is not None and self._now_us() > key.verifies_until_us:
             return None
         return key
+
+    def known(self) -> list[SigningKey]:
+        """The key that signs, and those of which what they signed can still be valid: newest first."""
+        newest = sorted(self._keys.values(), key=lambda key: key.created_us, reverse=True)
+        return [key for key in newest if self.find(key.kid)]
 
     def refresh(self) -> None:
         """Reads what other processes changed; does nothing within a second of the last time."""
         if self._monotonic() - self._loaded_s >= _REFRESH_S:
             self._load()
 
-    def rotate(self) -> SigningKey:
-        """Retires the active key and makes another; what the old one signed stays valid."""
+    def rotate(self, *, at_once: bool = False) -> SigningKey:
+        """Retires the active key and makes another; those that are of no more use are thrown away.
+
+        What the old one signed stays valid; `at_once` (it was stolen) every older key is thrown away,
+        and no token that was issued before is worth anything. Raises Unavailable.
+        """
         self.active()
-        columns = self._table.c
-        retired = {"state": "retired", "retired_us": self._now_us()}
-        with contextlib.suppress(Violation), self._store.writing() as connection:
-            connection.execute(self._table.update().where(columns.state == "active").values(retired))
-            self._create(connection)  # violates if another process has rotated just now
+        table, columns, now_us = self._table, self._table.c, self._now_us()
+        is_over = columns.retired_us < now_us - _OVERLAP_US
+        retired = {"state": "retired", "retired_us": now_us}
+        steps: tuple[sa.Delete | sa.Update, ...] = (
+            table.delete().where(is_over),
+            table.update().where(columns.state == "active").values(retired),
+        )
+        for _ in range(ROTATE_ATTEMPTS_MAX):
+            with contextlib.suppress(Violation), self._store.writing() as connection:
+                for step in (table.delete(),) if at_once else steps:
+                    connection.execute(step)
+                self._create(connection)  # violates if another process has rotated just now
+                break
+            if not at_once:
+                break  # what that one made serves as well
+        else:
+            raise Unavailable("others have rotated the signing key first, too often")
         return self._load()
 
     def _load(self) -> SigningKey:
@@ -109,7 +136,7 @@ class SigningKeys:
     def _read(self) -> list[SigningKey]:
         with self._store.reading() as connection:
             rows = connection.execute(sa.select(self._table)).all()
-        return [self._open(row.kid, bytes(row.sealed), row.retired_us) for row in rows]
+        return [self._open(row) for row in rows]
 
     def _create(self, connection: sa.Connection) -> None:
         kid, nonce = secrets.token_urlsafe(9), secrets.token_bytes(_NONCE_BYTES)
@@ -122,7 +149,8 @@ class SigningKeys:
         }
         connection.execute(self._table.insert().values(row))
 
-    def _open(self, kid: str, sealed: bytes, retired_us: int | None) -> SigningKey:
+    def _open(self, row: Any) -> SigningKey:
+        kid, sealed = row.kid, bytes(row.sealed)
         try:
             nonce, content = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
             private = self._cipher.decrypt(nonce, content, kid.encode())
@@ -131,4 +159,4 @@ class SigningKeys:
                 f"signing key {kid} does not open: it was changed, or made under another master key"
             ) from None
         public = Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
-        return SigningKey(kid, private, public, retired_us)
+        return SigningKey(kid, private, public, row.created_us, row.retired_us)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from engine.cli.data import client_app, import_app
+from engine.cli.access import client_app, key_app
+from engine.cli.data import import_app
 from engine.cli.halt import halt, resume
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
 from engine.cli.sandbox import sandbox
@@ -34,6 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(client_app, name="client")
+app.add_typer(key_app, name="key")
 app.add_typer(import_app, name="import")
 for command in (serve, sandbox, generate, demo, replay, rebuild, halt, resume):
     app.command()(command)

@@ -6,11 +6,15 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from engine.errors import EngineError, Refused
+from engine.settings import read_settings
+
+if TYPE_CHECKING:
+    from engine.installation import Installation
 
 Data = Annotated[
     str | None,
@@ -50,6 +54,17 @@ def errors_told(*, as_json: bool) -> Iterator[None]:
                 where = f"{fault['column']}: " if fault["column"] else ""
                 typer.echo(f"  line {fault['line']}: {where}{one_line(fault['detail'])}", err=True)
         raise typer.Exit(1) from None
+
+
+@contextlib.contextmanager
+def installation_of(data: str | None, journal_url: str | None) -> Iterator[Installation]:
+    """The installation, made first if there is none."""
+    from engine.installation import migrate, open_installation  # noqa: PLC0415
+
+    settings = read_settings(data=data, journal_url=journal_url)
+    migrate(settings)
+    with contextlib.closing(open_installation(settings)) as installation:
+        yield installation
 
 
 def print_json(document: object, file: TextIO | None = None) -> None:

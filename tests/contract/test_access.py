@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import base64
-import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+import msgspec
 import pytest
 import sqlalchemy as sa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from joserfc import jwt
+from joserfc.jwk import KeySet
 
 from api import tokens as api_tokens
 from api.auth import CHALLENGE, TokenAnswer, grant
-from api.tokens import AUDIENCE, Principal, TokenInvalid, Tokens
+from api.tokens import Principal, TokenInvalid, Tokens
 from engine import installation
 from engine.clients import Clients, NewClient
 from engine.datastore import open_store
 from engine.errors import Refused, WrongKey
 from engine.ids import IdSource
 from engine.keys import MasterKey, read_key
-from engine.limits import CLOCKS_APART_S, TOKEN_BYTES_MAX, TOKEN_LIFE_S
+from engine.limits import CLOCKS_APART_S, SECRET_OVERLAP_MAX_US, TOKEN_LIFE_S
 from engine.operations import define_operations
 from engine.settings import Settings
 from engine.signing import SigningKeys
 from engine.store import Store
+from tests.forging import FORGED, Forger, part
 
 TABLES = define_operations()
 ISSUER = "journal-1"
@@ -165,6 +167,64 @@ def test_bad_clients_are_refused(
     assert [param["path"] for param in caught.value.context["params"]] == paths  # type: ignore[attr-defined]
 
 
+def test_a_new_secret_and_the_old_one_for_a_while(either: Access) -> None:
+    clients, now = either.clients, either.clock
+    first = clients.create("t", ["read"])
+    other = clients.create("t", ["read"])
+    token = either.tokens.issue(first.client, ["read"])
+    second = clients.rotate(first.client.id, overlap_us=60_000_000)
+    assert second
+    by_old = clients.authenticate(first.client.id, first.secret)
+    by_new = clients.authenticate(first.client.id, second.secret)
+    assert by_old
+    assert by_new
+    assert by_old.secret_id == first.client.secret_id != by_new.secret_id == second.client.secret_id
+    assert clients.authenticate(other.client.id, first.secret) is None
+    assert [one.former_until_us for one in clients.all("t")] == [now.us() + 60_000_000, None]
+    assert clients.all("other") == []
+    there = open_access(either.store, either.key, now)
+    there.signing.refresh()
+    there.clients.refresh()
+    assert there.tokens.verify(token)
+    now.s += 60
+    assert clients.authenticate(first.client.id, first.secret) is None
+    assert clients.authenticate(first.client.id, second.secret)
+    for tokens in (either.tokens, there.tokens):  # what was got with it ends with it
+        with pytest.raises(TokenInvalid):
+            tokens.verify(token)
+
+
+def test_a_stolen_secret_is_worth_nothing_at_once(either: Access) -> None:
+    clients = either.clients
+    new = clients.create("t", ["read"])
+    secrets, tokens = [new.secret], [either.tokens.issue(new.client, ["read"])]
+    for overlap_us in (3_600_000_000, 3_600_000_000, 0):
+        rotated = clients.rotate(new.client.id, overlap_us=overlap_us)
+        assert rotated
+        secrets.append(rotated.secret)
+        tokens.append(either.tokens.issue(rotated.client, ["read"]))
+    known = [bool(clients.authenticate(new.client.id, secret)) for secret in secrets]
+    assert known == [False, False, False, True]
+    for token in tokens[:-1]:
+        with pytest.raises(TokenInvalid):
+            either.tokens.verify(token)
+    assert either.tokens.verify(tokens[-1])
+    either.clock.s += TOKEN_LIFE_S + 2 * CLOCKS_APART_S + 1  # then nobody needs to know of them
+    clients.rotate(new.client.id, overlap_us=0)
+    with either.store.reading() as connection:
+        assert len(connection.execute(sa.select(TABLES.former_secrets)).all()) == 1
+    assert clients.disable(new.client.id)
+    assert clients.rotate(new.client.id, overlap_us=0) is None
+    assert clients.rotate("cli_" + "1" * 22, overlap_us=0) is None
+
+
+@pytest.mark.parametrize("overlap_us", [-1, SECRET_OVERLAP_MAX_US + 1])
+def test_an_overlap_has_bounds(access: Access, overlap_us: int) -> None:
+    new = access.clients.create("t", ["read"])
+    with pytest.raises(Refused):
+        access.clients.rotate(new.client.id, overlap_us=overlap_us)
+
+
 # --- signing keys ---------------------------------------------------------------------------------
 
 
@@ -201,6 +261,45 @@ def test_a_rotated_key_verifies_until_its_tokens_have_expired(either: Access) ->
     with here.store.reading() as connection:
         rows = connection.execute(sa.select(TABLES.signing_keys.c.state)).scalars().all()
     assert rows.count("active") == 1
+
+
+def test_a_stolen_key_is_thrown_away_everywhere(either: Access) -> None:
+    here, there = either, open_access(either.store, either.key, either.clock)
+    client = here.clients.create("t", ["read"]).client
+    older = here.tokens.issue(client, ["read"])
+    here.signing.rotate()
+    old = here.tokens.issue(client, ["read"])
+    there.signing.refresh()
+    assert there.tokens.verify(old) == there.tokens.verify(older)
+    here.signing.rotate(at_once=True)
+    new = here.tokens.issue(client, ["read"])
+    here.clock.s += 2
+    there.signing.refresh()
+    for access in (here, there):
+        assert access.tokens.verify(new)
+        for token in (old, older):  # remembered, and yet refused
+            with pytest.raises(TokenInvalid):
+                access.tokens.verify(token)
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(lambda _: here.signing.rotate(at_once=True), range(3)))
+    assert len(here.signing.known()) == 1
+
+
+def test_public_keys_verify_and_show_no_private_one(access: Access) -> None:
+    client = access.clients.create("t", ["read"]).client
+    tokens = [access.tokens.issue(client, ["read"])]
+    retired = access.signing.active()
+    access.clock.s += 1
+    access.signing.rotate()
+    tokens.append(access.tokens.issue(client, ["read"]))
+    published = msgspec.to_builtins(access.tokens.jwks())
+    assert [sorted(key) for key in published["keys"]] == [["alg", "crv", "kid", "kty", "use", "x"]] * 2
+    keys = KeySet.import_key_set(published)
+    for token in tokens:
+        assert jwt.decode(token, keys, ["Ed25519"]).claims["sub"] == client.id
+    assert part(retired.private) not in repr(published)
+    access.clock.s += TOKEN_LIFE_S + 2 * CLOCKS_APART_S + 2
+    assert [key.kid for key in access.tokens.jwks().keys] == [access.signing.active().kid]
 
 
 def test_strangers_do_not_make_us_read_the_table_without_end(access: Access) -> None:
@@ -259,87 +358,6 @@ def test_memory_of_tokens_is_bounded(access: Access, monkeypatch: pytest.MonkeyP
     assert len(access.tokens._verified) == 3
 
 
-def part(content: object) -> str:
-    raw = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-class Forger:
-    """Signs whatever it is given with our own active key, unless told otherwise."""
-
-    def __init__(self, access: Access) -> None:
-        self.key = access.signing.active()
-        self.now_s = int(access.clock.s)
-        self.header: dict[str, Any] = {"alg": "Ed25519", "typ": "at+jwt", "kid": self.key.kid}
-        self.claims: dict[str, Any] = {
-            "iss": ISSUER, "sub": "cli_1", "aud": AUDIENCE, "exp": self.now_s + 60, "iat": self.now_s,
-            "jti": "1", "client_id": "cli_1", "tenant": "t", "scope": "read",
-        }  # fmt: skip
-
-    def token(self, header: object = None, claims: object = None, private: bytes | None = None) -> str:
-        signed = f"{part(header or self.header)}.{part(claims or self.claims)}"
-        key = Ed25519PrivateKey.from_private_bytes(private or self.key.private)
-        return f"{signed}.{part(key.sign(signed.encode()))}"
-
-    def with_header(self, **header: object) -> str:
-        return self.token(header=self.header | header)
-
-    def with_claims(self, **claims: object) -> str:
-        return self.token(claims=self.claims | claims)
-
-    def without(self, name: str) -> str:
-        left = {"header": dict(self.header), "claims": dict(self.claims)}
-        for words in left.values():
-            words.pop(name, None)
-        return self.token(**left)
-
-
-FORGED: dict[str, Callable[[Forger], str]] = {
-    "empty": lambda _: "",
-    "one word": lambda _: "x",
-    "dots": lambda _: "..",
-    "five parts": lambda f: f.token() + ".e30.e30",
-    "no signature": lambda f: f.token().rpartition(".")[0] + ".",
-    "not base64": lambda f: "é" + f.token(),
-    "lone surrogate": lambda f: "\ud800" + f.token(),
-    "alg none": lambda f: f"{part(f.header | {'alg': 'none'})}.{part(f.claims)}.",
-    "alg none, signed": lambda f: f.with_header(alg="none"),
-    "alg HS256": lambda f: f.with_header(alg="HS256"),
-    "alg EdDSA": lambda f: f.with_header(alg="EdDSA"),
-    "alg of a wrong type": lambda f: f.with_header(alg=["Ed25519"]),
-    "another's key": lambda f: f.token(private=b"\1" * 32),
-    "unknown kid": lambda f: f.with_header(kid="other"),
-    "kid of a wrong type": lambda f: f.with_header(kid=7),
-    "typ JWT": lambda f: f.with_header(typ="JWT"),
-    "jwk": lambda f: f.with_header(jwk={"kty": "OKP", "crv": "Ed25519", "x": part(f.key.public)}),
-    "jku": lambda f: f.with_header(jku="https://example.com/keys"),
-    "x5u": lambda f: f.with_header(x5u="https://example.com/chain"),
-    "crit": lambda f: f.with_header(crit=["exp"]),
-    "b64": lambda f: f.with_header(b64=False, crit=["b64"]),
-    "header a list": lambda f: f.token(header=["alg"]),
-    "header nested": lambda f: f.token(header=b"[" * 5_000),
-    "claims a list": lambda f: f.token(claims=[1]),
-    "claims nested": lambda f: f.token(claims=b"[" * 5_000),
-    "other claims": lambda f: ".".join(
-        [f.token().split(".")[0], part(f.claims | {"scope": "admin"}), f.token().split(".")[2]]
-    ),
-    "another journal": lambda f: f.with_claims(iss="journal-2"),
-    "another audience": lambda f: f.with_claims(aud="shop"),
-    "expired": lambda f: f.with_claims(iat=f.now_s - 60, exp=f.now_s),
-    "from the future": lambda f: f.with_claims(iat=f.now_s + CLOCKS_APART_S + 1, exp=f.now_s + 900),
-    "lives too long": lambda f: f.with_claims(exp=f.now_s + TOKEN_LIFE_S + 1),
-    "exp as text": lambda f: f.with_claims(exp="9999999999"),
-    "unknown scope": lambda f: f.with_claims(scope="read root"),
-    "tenant an object": lambda f: f.with_claims(tenant={"a": 1}),
-    "scope a list": lambda f: f.with_claims(scope=["read"]),
-    "long": lambda f: f.with_claims(jti="x" * TOKEN_BYTES_MAX),
-    "a mebibyte": lambda f: f.token() + "x" * 2**20,
-} | {
-    f"without {name}": lambda f, name=name: f.without(name)  # type: ignore[misc]
-    for name in ("alg", "kid", "typ", "iss", "sub", "aud", "exp", "iat", "jti", "tenant", "scope")
-}
-
-
 def reason_against(access: Access, token: str) -> str | None:
     try:
         access.tokens.verify(token)
@@ -350,7 +368,7 @@ def reason_against(access: Access, token: str) -> str | None:
 
 def test_forged_tokens_are_refused(access: Access, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    forger = Forger(access)
+    forger = Forger(access.signing.active(), ISSUER, access.clock.s)
     assert access.tokens.verify(forger.token()) == Principal("cli_1", "t", frozenset({"read"}))
     taken = []
     for name, forge in FORGED.items():
@@ -370,6 +388,12 @@ def basic(client_id: str, secret: str) -> str:
     return "Basic " + base64.b64encode(f"{client_id}:{secret}".encode()).decode()
 
 
+def told(answer: TokenAnswer) -> dict[str, Any]:
+    """The body as JSON has it."""
+    body: dict[str, Any] = msgspec.to_builtins(answer.body)
+    return body
+
+
 def ask(access: Access, authorization: str | None = None, **form: str) -> TokenAnswer:
     return grant(access.clients, access.tokens, urlencode(form).encode(), authorization)
 
@@ -382,14 +406,14 @@ def test_a_client_gets_a_token_by_form_or_basic(either: Access) -> None:
         ask(either, basic(new.client.id, new.secret), grant_type="client_credentials"),
     ):
         assert answer.status == 200
-        assert list(answer.body) == ["access_token", "token_type", "expires_in", "scope"]
-        assert (answer.body["token_type"], answer.body["expires_in"]) == ("bearer", 900)
-        assert answer.body["scope"] == "read trade"
+        assert list(told(answer)) == ["access_token", "token_type", "expires_in", "scope"]
+        assert (told(answer)["token_type"], told(answer)["expires_in"]) == ("bearer", 900)
+        assert told(answer)["scope"] == "read trade"
         assert answer.headers["Cache-Control"] == "no-store"
-        principal = either.tokens.verify(str(answer.body["access_token"]))
+        principal = either.tokens.verify(str(told(answer)["access_token"]))
         assert principal == Principal(new.client.id, "t", frozenset({"read", "trade"}))
     narrow = ask(either, grant_type="client_credentials", scope="read", **form)
-    assert narrow.body["scope"] == "read"
+    assert told(narrow)["scope"] == "read"
 
 
 def test_faults_of_a_token_request(access: Access) -> None:
@@ -414,12 +438,12 @@ def test_faults_of_a_token_request(access: Access) -> None:
     ]
     for form, authorization, status, error in cases:
         answer = ask(access, authorization, **form)
-        assert (answer.status, answer.body["error"]) == (status, error), (form.keys(), authorization)
+        assert (answer.status, told(answer)["error"]) == (status, error), (form.keys(), authorization)
         challenge = answer.headers.get("WWW-Authenticate")
         assert challenge == (CHALLENGE if status == 401 and authorization else None)
         assert new.secret not in repr(answer)
     for raw in (b"grant_type", b"\xff=1", b"a=%ff", b"a=1&a=2", b"a=1&" * 30, b"x" * 60_000):
-        assert grant(access.clients, access.tokens, raw, None).body["error"] == "invalid_request"
+        assert told(grant(access.clients, access.tokens, raw, None))["error"] == "invalid_request"
 
 
 def test_secrets_do_not_show(access: Access) -> None:

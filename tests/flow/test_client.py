@@ -31,6 +31,7 @@ from order_engine_client import (
 from tests.clients import BOND, SYMBOL, TERMS, House, house_on
 
 NOT_CALLED = {
+    ("GET", "/.well-known/jwks.json"): "for what checks tokens elsewhere",
     ("GET", "/health/live"): "for what starts and balances processes",
     ("GET", "/health/ready"): "the same",
     ("GET", "/openapi.json"): "for programs that write clients",

@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from engine import commands
-from engine.cli import data
+from engine.cli import access
 from engine.cli import halt as cli
 from engine.halt import TradingHalted
 from engine.journal import Journal
@@ -153,7 +153,7 @@ def told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
 def test_the_commands_words(told: Any, tmp_path: Path) -> None:
     assert told(cli.halt, reason="why")[:2] == (1, "")
     assert not (tmp_path / "data").exists()
-    assert told(data.create, tenant="acme", scope=["trade"])[0] == 0
+    assert told(access.create, tenant="acme", scope=["trade"])[0] == 0
     assert told(cli.halt, tenant="acne", reason="why") == (
         1, "", "error: bad_settings: there is no client of a tenant 'acne'\n",
     )  # fmt: skip

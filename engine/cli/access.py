@@ -1,0 +1,226 @@
+"""`order-engine client` and `order-engine key`: who may use the API, and what signs its tokens."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import typer
+
+from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, installation_of, print_json
+from engine.cli.tables import Column, print_table
+from engine.errors import BadSettings
+from engine.settings import parse_duration_us
+
+client_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Create, list and disable clients of the API; give one a new secret.",
+)
+key_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="List and replace the keys that sign tokens."
+)
+
+ClientId = Annotated[str, typer.Argument(metavar="CLIENT_ID")]
+Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="Whose accounts it sees.")]
+OneTenant = Annotated[
+    str | None,
+    typer.Option("--tenant", metavar="NAME", help="Only this tenant's.", show_default=False),
+]
+Scopes = Annotated[
+    list[str],
+    typer.Option("--scope", metavar="SCOPE", help="read, trade, operate or admin. Repeatable."),
+]
+Overlap = Annotated[
+    str, typer.Option("--overlap", metavar="TIME", help="How long the old secret stays good; 0s: not.")
+]
+AtOnce = Annotated[
+    bool, typer.Option("--at-once", help="A key was stolen: no token issued so far is worth anything.")
+]
+
+
+@client_app.command()
+def create(
+    *,
+    tenant: Tenant,
+    scope: Scopes,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create a client and show its secret, this once.
+
+    Makes the installation first if there is none yet.
+
+    \b
+    Examples:
+      order-engine client create --tenant acme --scope read --scope trade
+      order-engine client create --data /var/lib/order-engine --tenant ops --scope admin --json
+    """
+    with errors_told(as_json=as_json), installation_of(data, journal_url) as installation:
+        new = installation.clients.create(tenant, scope)
+    _print_secret(new.client.id, new.secret, as_json=as_json)
+
+
+@client_app.command("list")
+def list_clients(
+    *,
+    tenant: OneTenant = None,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show every client, without its secret, which nobody knows.
+
+    \b
+    Examples:
+      order-engine client list
+      order-engine client list --tenant acme --json
+    """
+    with errors_told(as_json=as_json), installation_of(data, journal_url) as installation:
+        from engine.clients import in_order  # noqa: PLC0415
+
+        rows = [
+            {
+                "client_id": client.id,
+                "tenant": client.tenant,
+                "scopes": in_order(client.scopes).split(),
+                "created": _time(client.created_us),
+                "disabled": _time(client.disabled_us),
+                "former_secret_until": _time(client.former_until_us),
+            }
+            for client in installation.clients.all(tenant)
+        ]
+    if as_json:
+        print_json({"clients": rows})
+    else:
+        print_table(_CLIENTS, [_client_row(row) for row in rows])
+
+
+@client_app.command()
+def disable(
+    client_id: ClientId, *, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False
+) -> None:
+    """Disable a client for good: no more tokens, and those it has are worth nothing.
+
+    Every running process knows within five seconds.
+
+    \b
+    Examples:
+      order-engine client disable cli_1C8xWqVdPq4oKgXcY2mN7R
+    """
+    with errors_told(as_json=as_json), installation_of(data, journal_url) as installation:
+        if not installation.clients.disable(client_id):
+            raise BadSettings("there is no client of that id")
+    print_json({"client_id": client_id}) if as_json else typer.echo(f"disabled: {client_id}")
+
+
+@client_app.command("rotate")
+def rotate_secret(
+    client_id: ClientId,
+    *,
+    overlap: Overlap = "24h",
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a client a new secret and show it, this once. The old one stays good for a while.
+
+    With --overlap 0s (the secret was stolen) every old secret and every token that was got with one is
+    worth nothing in all running processes within five seconds.
+
+    \b
+    Examples:
+      order-engine client rotate cli_1C8xWqVdPq4oKgXcY2mN7R
+      order-engine client rotate cli_1C8xWqVdPq4oKgXcY2mN7R --overlap 0s --json
+    """
+    with errors_told(as_json=as_json):
+        overlap_us = parse_duration_us(overlap, "--overlap")
+        with installation_of(data, journal_url) as installation:
+            new = installation.clients.rotate(client_id, overlap_us=overlap_us)
+            if new is None:
+                raise BadSettings("there is no client of that id, or it is disabled")
+    _print_secret(client_id, new.secret, as_json=as_json)
+
+
+@key_app.command("list")
+def list_keys(*, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False) -> None:
+    """Show the keys that sign tokens, or did: never what they are.
+
+    \b
+    Examples:
+      order-engine key list
+    """
+    with errors_told(as_json=as_json), installation_of(data, journal_url) as installation:
+        installation.signing.active()
+        rows = [
+            {
+                "kid": key.kid,
+                "state": "signs" if key.retired_us is None else "verifies",
+                "created": _time(key.created_us),
+                "verifies_until": _time(key.verifies_until_us),
+            }
+            for key in installation.signing.known()
+        ]
+    if as_json:
+        print_json({"keys": rows})
+    else:
+        print_table(_KEYS, [[row[name] or "" for name in row] for row in rows])
+
+
+@key_app.command("rotate")
+def rotate_key(
+    *,
+    at_once: AtOnce = False,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sign tokens with a new key. The old one verifies what it signed until that has expired.
+
+    \b
+    Examples:
+      order-engine key rotate
+      order-engine key rotate --at-once
+    """
+    with errors_told(as_json=as_json), installation_of(data, journal_url) as installation:
+        key = installation.signing.rotate(at_once=at_once)
+    if as_json:
+        print_json({"kid": key.kid})
+        return
+    typer.echo(f"signs now: {key.kid}")
+    if at_once:
+        typer.echo("Every token issued before is worth nothing in all running processes within 5 s.")
+
+
+# --- showing --------------------------------------------------------------------------------------
+
+_CLIENTS: Final = (
+    Column("client"),
+    Column("tenant"),
+    Column("scopes"),
+    Column("created (UTC)"),
+    Column("state", width=46),
+)
+_KEYS: Final = (Column("kid"), Column("state"), Column("created (UTC)"), Column("verifies until"))
+
+
+def _client_row(row: dict[str, Any]) -> list[str]:
+    state = f"disabled {row['disabled']}" if row["disabled"] else "active"
+    if row["former_secret_until"] and not row["disabled"]:
+        state += f", former secret until {row['former_secret_until']}"
+    return [row["client_id"], row["tenant"], " ".join(row["scopes"]), row["created"], state]
+
+
+def _time(at_us: int | None) -> str | None:
+    from engine.fact import from_us  # noqa: PLC0415
+
+    return None if at_us is None else f"{from_us(at_us):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _print_secret(client_id: str, secret: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"client_id": client_id, "client_secret": secret})
+        return
+    typer.echo(f"client_id      {client_id}")
+    typer.echo(f"client_secret  {secret}")
+    typer.echo("Keep the secret now: it is not stored and cannot be shown again.")
