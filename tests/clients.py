@@ -26,12 +26,12 @@ class House:
         self.engine = engine
         self.url = f"http://127.0.0.1:{engine.server.port}"
         self.known = self.credentials()
-        with self.client() as client:
-            client.put_instrument(BOND, **TERMS)
-            client.put_prices(NewPrice(SYMBOL, 100, "100.00"))
-            self.account = client.open_account("Ada", "USD", reference="ada/1").id
-            self.deposit = client.create_deposit(self.account, Decimal("10000.00"), "USD").id
-            client.complete_deposit(self.account, self.deposit)
+        self.own = self.client()
+        self.own.put_instrument(BOND, **TERMS)
+        self.own.put_prices(NewPrice(SYMBOL, 100, "100.00"))
+        self.account = self.own.open_account("Ada", "USD", reference="ada/1").id
+        self.deposit = self.own.create_deposit(self.account, Decimal("10000.00"), "USD").id
+        self.own.complete_deposit(self.account, self.deposit)
         engine.project()
 
     def credentials(self, *scopes: str) -> NewClient:
@@ -51,4 +51,6 @@ class House:
 def house_on(folder: Path) -> Iterator[House]:
     """One on SQLite."""
     with running(f"sqlite:///{folder}/journal.db", folder) as engine:
-        yield House(engine)
+        house = House(engine)
+        yield house
+        house.own.close()

@@ -60,18 +60,18 @@ def test_what_has_a_key_is_done_once_and_answered(
 ) -> None:
     (when, heard), (mark, call) = CUTS[cut], KEYED[what]
     mark = b"Idempotency-Key" if when == "before" else mark  # the head goes before the body
-    with house.client() as direct, house.client(proxy.url) as cut_off:
-        order = direct.buy(house.account, BOND, "12.00").id
-        head = house.engine.journal.head
-        proxy.cut = Cut(mark, when, heard=heard)
-        if is_async:
-            result = asyncio.run(
-                done_by_tasks(house, proxy.url, lambda client: call(client, house.account, order))
-            )
-        else:
-            result = call(cut_off, house.account, order)
-        assert proxy.cut.is_done.is_set()
-        assert written(house, head) == [result.id]
+    order = house.own.buy(house.account, BOND, "12.00").id
+    head = house.engine.journal.head
+    proxy.cut = Cut(mark, when, heard=heard)
+    if is_async:
+        result = asyncio.run(
+            done_by_tasks(house, proxy.url, lambda client: call(client, house.account, order))
+        )
+    else:
+        with house.client(proxy.url) as client:
+            result = call(client, house.account, order)
+    assert proxy.cut.is_done.is_set()
+    assert written(house, head) == [result.id]
 
 
 def written(house: House, after: int) -> list[str]:
