@@ -6,6 +6,7 @@ One interpreter cannot answer, execute and project at once without each waiting 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import json
 import signal
@@ -172,13 +173,17 @@ def _is_loopback(host: str) -> bool:
 
 
 def _refuse_sandbox_client(settings: Settings) -> None:
-    from engine.sandbox import client_file  # noqa: PLC0415
+    """Whether or not its file is still there: what was printed may be known to anybody."""
+    from engine.installation import migrate, open_installation  # noqa: PLC0415
+    from engine.sandbox import TENANT  # noqa: PLC0415
 
-    path = client_file(settings)
-    if path.exists():
+    migrate(settings)
+    with contextlib.closing(open_installation(settings)) as installation:
+        clients = [one.id for one in installation.clients.all(TENANT) if not one.is_disabled]
+    if clients:
         _refuse(
-            f"{path} holds a client with all rights whose secret was printed: disable it with"
-            " `order-engine client disable`, delete the file, and start again"
+            f"the sandbox's client {clients[0]} has all rights, and its secret was printed: run"
+            f" `order-engine client disable {clients[0]}`, and start again"
         )
 
 

@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ import typer
 
 from engine.cli import serve
 from engine.follow import Watch
-from engine.installation import open_installation, open_journal_datastore
+from engine.installation import migrate, open_installation, open_journal_datastore
+from engine.sandbox import client_file, prepare
 from engine.settings import Settings, read_settings
 from tests.command import COMMAND, PASSWORD, ROOT, check_discreet, environment, run
 
@@ -250,3 +252,21 @@ def test_what_is_refused_before_anything_starts(
 def quiet_logging(monkeypatch: pytest.MonkeyPatch) -> None:
     """This process's own logging stays as it is."""
     monkeypatch.setattr("engine.supervise.log_to_stderr", lambda name: None)
+
+
+def test_a_sandbox_client_is_let_out_before_others_are_let_in(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, started = read_settings(data=str(data), environ={}), []
+    monkeypatch.setattr(serve, "run", started.append)
+    migrate(settings)
+    with closing(open_installation(settings)) as installation:
+        client = prepare(installation, settings).client_id
+        client_file(settings).unlink()  # its secret is known all the same
+        with pytest.raises(typer.Exit) as exit_:
+            serve.serve(data=str(data), host="0.0.0.0", is_sandbox=False)
+        assert exit_.value.exit_code == 2
+        assert f"order-engine client disable {client}`" in capsys.readouterr().err
+        installation.clients.disable(client)
+    serve.serve(data=str(data), host="0.0.0.0", is_sandbox=False)
+    assert len(started) == 1
