@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from time import perf_counter
 from typing import Final, cast
 
 from aiohttp import web
@@ -47,6 +48,7 @@ class App:
         connection.is_handling, is_read = True, False
         request_id = new_request_id()
         call: Call | None = None
+        began_s, code = perf_counter(), None
         try:
             call = self._find(request, request_id)
             await self._read(call, request, connection)
@@ -54,13 +56,17 @@ class App:
             answer = await call.route.handler(call)
         except Exception as error:  # noqa: BLE001  (the border: whatever it is becomes an answer)
             problem = await self._problem(error, call, request_id)
-            answer = Answer(problem.status, problem.body(request_id), problem.headers)
+            answer, code = (
+                Answer(problem.status, problem.body(request_id), problem.headers),
+                problem.code,
+            )
             if problem.is_last:
                 connection.is_last = True
         finally:
             connection.is_handling = False
             if not is_read:
                 connection.began = None
+        self._engine.traffic.note(call.route if call else None, answer, code, began_s)
         response = response_of(answer, request_id, call.limits if call else {})
         if connection.is_last or not request.content.is_eof():
             response.force_close()

@@ -26,13 +26,21 @@ class Reason(msgspec.Struct, frozen=True):
     detail: str
 
 
+class Follower(msgspec.Struct, frozen=True):
+    """One that acts in the background, on whichever machine. `behind` is null if it keeps no place."""
+
+    is_held: Annotated[bool, Meta(description="Whether a living process holds it.")]
+    behind: shapes.Count | None
+
+
 class ReadyBody(msgspec.Struct, frozen=True):
-    """Whether it can serve; how many facts each view still has to see."""
+    """Whether it can serve; how many facts each view still has to see; how the followers are."""
 
     status: Annotated[str, Meta(extra_json_schema={"enum": ["ready", "not_ready"]})]
     reasons: list[Reason]
     journal_offset: shapes.Offset
     views_behind: dict[str, shapes.Count]
+    followers: dict[str, Follower]
 
 
 async def live(_: Call) -> Answer:
@@ -43,14 +51,17 @@ async def live(_: Call) -> Answer:
 async def ready(call: Call) -> Answer:
     """The journal and the views can be read, and requests are welcome; else the reasons why not.
 
-    How far views are behind is shown, and no reason: what needs them waits or says so.
+    How far views are behind is shown, and no reason: what needs them waits or says so. Nor is a follower
+    that nobody holds: orders are accepted and read without it, and wait.
     """
     services, reasons = call.engine, list[Reason]()
     if services.is_stopping:
         reasons.append(Reason("stopping", "the process is stopping"))
-    head, offsets = 0, {}
+    head, offsets, followers = 0, {}, dict[str, Follower]()
     try:
         head = await services.bridge.read(lambda: services.bridge.journal.head)
+        for lag in await services.bridge.read(services.watch.look):
+            followers[lag.name] = Follower(lag.is_held, lag.behind)
     except EngineError as error:
         reasons.append(Reason(error.code, "the journal cannot be read"))
     try:
@@ -61,5 +72,5 @@ async def ready(call: Call) -> Answer:
         reasons.append(Reason(error.code, "the views cannot be read"))
     is_ready = not [reason for reason in reasons if reason.code != "view_quarantined"]
     behind = {name: max(0, head - offset) for name, offset in sorted(offsets.items())}
-    body = ReadyBody("ready" if is_ready else "not_ready", reasons, head, behind)
+    body = ReadyBody("ready" if is_ready else "not_ready", reasons, head, behind, followers)
     return Answer(200 if is_ready else 503, encode(body), None if is_ready else {"Retry-After": "1"})

@@ -16,12 +16,14 @@ from typing import Any, Final
 from api.bridge import Bridge
 from api.rates import Rates
 from api.tokens import Tokens
+from api.traffic import Traffic
 from engine import calendar, clock
 from engine.account import Account
 from engine.clients import Clients
 from engine.commands import Firm
 from engine.errors import EngineError
 from engine.fees import FeeRule
+from engine.follow import Watch
 from engine.ids import IdSource
 from engine.journal import Journal
 from engine.keys import MasterKey
@@ -32,6 +34,7 @@ from engine.personal import Personal
 from engine.rate import Quotas
 from engine.refusal_log import RefusalLog
 from engine.signing import SigningKeys
+from engine.supervise import FOLLOWERS
 from engine.tally import Tally, start_of_day
 from engine.trading_limits import Limits
 from engine.wall import now_us
@@ -58,10 +61,12 @@ class Services:
     tokens: Tokens
     views: Views
     rates: Rates
+    watch: Watch
     command_key: bytes
     is_sandbox: bool
     now_us: Callable[[], int] = now_us
     is_stopping: bool = False
+    traffic: Traffic = field(default_factory=Traffic)
     _seen: OrderedDict[str, int] = field(default_factory=OrderedDict)
     _tenants: OrderedDict[str, str] = field(default_factory=OrderedDict)
 
@@ -129,6 +134,7 @@ async def open_services(
         tokens=Tokens(journal.meta["journal_id"], signing, clients),
         views=views,
         rates=rates or Rates(Quotas()),
+        watch=Watch(journal.datastore, FOLLOWERS),
         command_key=key.derive("command_ids"),
         is_sandbox=is_sandbox,
         now_us=clock_us,
@@ -137,6 +143,7 @@ async def open_services(
     try:
         await bridge.read(_load, services)
         tasks.append(asyncio.create_task(_refresh(services)))
+        tasks.append(asyncio.create_task(services.traffic.watch_loop()))
         if services.firm.tally is not None:
             await _begin(services, services.firm.tally)
             tasks.append(asyncio.create_task(_follow(services, services.firm.tally)))

@@ -14,11 +14,12 @@ from typing import Any
 from engine import account, calendar, fees, holdings, order, payment, pricing, report, trading
 from engine.fact import Fact
 from engine.instrument import AT_NAV, TRADES_REFUSED
+from engine.metrics import METRICS, PREFIX
 from engine.refusals import PARAM_FAULTS, REFUSALS
 from engine.values import CURRENCIES
 
 DOCS = Path(__file__).parent
-PAGES = ("lifecycle.md", "money.md")
+PAGES = ("lifecycle.md", "money.md", "operations.md")
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Next = Mapping[tuple[str | None, type[Fact]], str]
@@ -127,7 +128,20 @@ def trading_statuses() -> str:
     return table(("trading status", "side", "refused with"), rows)
 
 
+def metrics_table() -> str:
+    """Every figure for Prometheus."""
+    suffixes = {"counter": "_total"}
+    return table(
+        ("name", "kind", "labels", "meaning"),
+        (
+            (f"`{PREFIX}{name}{suffixes.get(it.kind, '')}`", it.kind, ", ".join(it.labels), it.meaning)
+            for name, it in METRICS.items()
+        ),
+    )
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
+    "metrics": metrics_table,
     "order_diagram": lambda: diagram(order.NEXT),
     "order_table": lambda: transitions(order.NEXT),
     "order_decisions": lambda: functions(

@@ -65,9 +65,9 @@ class Datastore:
             appender.write(group)
             bell.ring()
 
-        self._writer = Writer(write, name=f"{self.tables.journal.name}-writer")
+        self.writer = Writer(write, name=f"{self.tables.journal.name}-writer")
         # The library does not close every factory that it makes: the last reference does.
-        self._closing = finalize(self, _close, self._writer, self._appender, self.store)
+        self._closing = finalize(self, _close, self.writer, self._appender, self.store)
 
     def migrate(self) -> bool:
         """Creates the tables if they are missing; True if it did. Safe from any number of processes."""
@@ -108,7 +108,7 @@ class Datastore:
     def append(self, append: Append) -> Append:
         """Has the append written, together with whatever else waits; raises its error."""
         self.store.check_not_writing()
-        return self._writer.append(append)
+        return self.writer.append(append)
 
     def submit(self, append: Append, done: Callable[[], None]) -> None:
         """Queues the append; `done` is called in the writer's thread when it is settled.
@@ -117,11 +117,11 @@ class Datastore:
         Raises Unavailable when too many wait.
         """
         append.done = done
-        self._writer.queue(append)
+        self.writer.queue(append)
 
     def flush(self) -> None:
         """Has what was submitted written."""
-        self._writer.wake()
+        self.writer.wake()
 
     def stream_id(self, originator_id: UUID | str) -> UUID | str:
         """An id as this journal stores it. Raises Unrecordable if it cannot."""

@@ -18,9 +18,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
+from engine import execution, settlement
 from engine.follow import back_off_s
 from engine.limits import CHILD_RETRY_S, GC_MIDDLE, GC_OBJECTS, GC_YOUNG, STOP_S
 
+FOLLOWERS: Final = (execution.NAME, settlement.NAME)
+"""Those without whom no order comes to its end."""
 STEADY_S: Final = 60.0
 """A background process that ran for so long had started well: the pauses begin anew."""
 _log = logging.getLogger(__name__)

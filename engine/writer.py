@@ -10,12 +10,14 @@ import threading
 from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from engine.errors import EngineError, OutcomeUnknown, Unavailable
 from engine.forks import mind_forks
 from engine.limits import GROUP_FACTS_MAX, QUEUE_APPENDS_MAX, WRITE_WAIT_S
+from engine.meters import COUNTS, SECONDS, Spread
 
 LINGER_S: Final = 0.0003
 """Callers in a closed loop come back just after their answer: a short wait gathers them again."""
@@ -133,6 +135,8 @@ class Writer(Generic[J]):
         self._write = write
         self._name = name
         self._closed = threading.Event()
+        self.sizes, self.times = Spread(COUNTS), Spread(SECONDS)
+        """How many jobs its groups had, and how long these took."""
         self._start_over()
         mind_forks(self)
 
@@ -192,6 +196,11 @@ class Writer(Generic[J]):
                 self._is_idle = False
                 self._work.release()
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs are queued."""
+        return len(self._queue)
+
     def close(self) -> None:
         """Writes what is queued and ends the thread. Later appends are refused."""
         with self._mutex:
@@ -225,10 +234,13 @@ class Writer(Generic[J]):
         return group
 
     def _settle(self, group: Sequence[J]) -> None:
+        began_s = perf_counter()
         try:
             self._write(group)
         except Exception as error:  # noqa: BLE001  nobody may wait for ever
             for job in group:
                 job.error = error if isinstance(error, EngineError) else EngineError(repr(error))
+        self.sizes.note(len(group))
+        self.times.note(perf_counter() - began_s)
         for job in group:
             job.done()

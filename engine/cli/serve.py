@@ -9,10 +9,12 @@ import asyncio
 import contextlib
 import ipaddress
 import json
+import logging
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
@@ -24,9 +26,16 @@ from engine.limits import SANDBOX_DAY_MIN_US
 from engine.settings import Settings, environment_of, parse_duration_us, read_settings
 
 if TYPE_CHECKING:
-    from engine.cli.roles import Sandbox
-    from engine.supervise import Background
+    from collections.abc import Iterator, Sequence
 
+    from engine.cli.roles import Sandbox
+    from engine.follow import Follower
+    from engine.journal import Journal
+    from engine.meters import Source
+    from engine.supervise import Background
+    from projections.database import Views
+
+_LOG: Final = logging.getLogger(__name__)
 ROLES: Final = ("api", "execution", "settlement", "projections")
 
 Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where the API listens.")]
@@ -64,6 +73,18 @@ Roles = Annotated[
     str | None,
     typer.Option("--roles", help=f"Any of {','.join(ROLES)}. Default: all.", show_default=False),
 ]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port",
+        min=0,
+        max=65534,
+        metavar="PORT",
+        help="Where figures for Prometheus are, on 127.0.0.1; those of the child are one port higher."
+        " 0 takes free ones.",
+        show_default="none",
+    ),
+]
 Announce = Callable[[str], None]
 IsChild = Annotated[bool, typer.Option("--child", hidden=True, help="Stop when stdin ends.")]
 
@@ -79,6 +100,7 @@ class Plan:
     sandbox: Sandbox | None
     sandbox_words: tuple[str, ...]
     is_child: bool
+    metrics_port: int | None = None
 
 
 def serve(
@@ -92,6 +114,7 @@ def serve(
     sandbox_day: SandboxDay = None,
     venue_delay: VenueDelay = "0s",
     roles: Roles = None,
+    metrics_port: MetricsPort = None,
     is_child: IsChild = False,
 ) -> None:
     """Serve the API, execute, settle and keep the views, until SIGTERM.
@@ -115,6 +138,7 @@ def serve(
             sandbox=_sandbox(sandbox_day, venue_delay, is_sandbox=is_sandbox),
             sandbox_words=_words(sandbox_day, venue_delay) if is_sandbox else ("--no-sandbox",),
             is_child=is_child,
+            metrics_port=metrics_port,
         )
         if "api" in plan.roles and is_sandbox and not _is_loopback(host):
             _refuse(f"a sandbox listens on this machine only, not on {host}: its secrets are printed")
@@ -222,7 +246,8 @@ def _run_here(plan: Plan) -> bool:
     with roles.opened(plan.settings) as (journal, views):
         followers = roles.Followers(journal, views, plan.sandbox).of(plan.roles)
         supervise.tame_collector()
-        late = supervise.run_all(followers, stop)
+        with _metrics(plan, journal, views, own=followers):
+            late = supervise.run_all(followers, stop)
         if late:
             typer.echo(f"error: unavailable: still working: {', '.join(late)}", err=True)
     return not late
@@ -288,11 +313,33 @@ async def _answer(plan: Plan, background: Background | None, announce: Announce 
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, begin_to_stop)
             try:
-                await listen(
-                    create_app(services, routes), plan.host, plan.port, on_ready=on_ready, stop=stop
-                )
+                with _metrics(plan, journal, views, services.traffic.samples):
+                    await listen(
+                        create_app(services, routes), plan.host, plan.port, on_ready=on_ready, stop=stop
+                    )
             except OSError as error:
                 raise Unavailable(f"{plan.host}:{plan.port}: {error.strerror}") from None
+
+
+@contextmanager
+def _metrics(
+    plan: Plan, journal: Journal, views: Views, *sources: Source, own: Sequence[Follower] = ()
+) -> Iterator[None]:
+    """Figures for Prometheus, if they are wanted. Those of the databases are not told by a child too."""
+    if plan.metrics_port is None:
+        yield
+        return
+    from engine import metrics  # noqa: PLC0415
+    from engine.supervise import FOLLOWERS  # noqa: PLC0415
+    from projections.figures import views_source  # noqa: PLC0415
+
+    datastore = journal.datastore
+    asked = [*sources, metrics.writer_source(datastore), metrics.own_followers_source(own)]
+    if not plan.is_child:
+        asked += [metrics.followers_source(datastore, FOLLOWERS), views_source(views, journal)]
+    with metrics.listening(plan.metrics_port, asked) as port:
+        _LOG.info("figures are on %s/metrics", _url(metrics.HOST, port))
+        yield
 
 
 def _url(host: str, port: int) -> str:
@@ -301,6 +348,8 @@ def _url(host: str, port: int) -> str:
 
 def _child_command(plan: Plan, roles: list[str]) -> list[str]:
     words = ("serve", "--child", "--roles", ",".join(roles), *plan.sandbox_words)
+    if plan.metrics_port is not None:
+        words += ("--metrics-port", str(plan.metrics_port and plan.metrics_port + 1))
     return [sys.executable, "-m", "engine.cli", *words]
 
 

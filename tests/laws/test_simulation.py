@@ -109,8 +109,8 @@ def test_a_conflict_at_the_last_try_is_a_conflict() -> None:
         store = SimulatedDatastore(database, weather, weather)
         rows = store.rows(events(command, stream="stream"), command)  # type: ignore[arg-type]
         appends.append(Append(rows, command=command))
-        store._writer.submit(appends[-1])
-        store._writer.write(1)
+        store.writer.submit(appends[-1])
+        store.writer.write(1)
         assert weather.times == 0
     assert [type(append.error) for append in appends] == [type(None), VersionConflict]
 

@@ -16,7 +16,7 @@ MODULES = sorted(
 )
 
 LAYERS = (
-    {"errors", "limits", "fact", "ids", "sqlite", "chain", "forks", "wall"},
+    {"errors", "limits", "fact", "ids", "sqlite", "chain", "forks", "meters", "wall"},
     {"refusals", "rate"},
     {"values"},
     {"fees", "pricing", "calendar", "clock", "halt", "idempotency", "instrument", "payment", "report"},
@@ -38,7 +38,7 @@ LAYERS = (
     {"desk", "commands"},
     {"acting"},
     {"follow"},
-    {"execution", "settlement", "ticker", "supervise"},
+    {"execution", "settlement", "ticker", "supervise", "metrics"},
     {"settings", "keys"},
     {"clients", "signing", "installation", "csv_import"},
     {"importing"},
@@ -59,6 +59,7 @@ HOMES = {
     "aiohttp": {"api/"},
     "uvloop": {"api/server.py"},
     "joserfc": {"api/tokens.py"},
+    "prometheus_client": {"engine/metrics.py"},
     "typer": {"engine/cli/"},
     "rich": {"engine/cli/"},
     "httpx": {f"{CLIENT}/clients.py"},

@@ -292,7 +292,7 @@ class SimulatedDatastore:
         self.pages = SimulatedPages(database, weather)
         appender = Appender(self.store, SimulatedSession(database, weather))  # type: ignore[arg-type]
         appender._pause = pause
-        self._writer = UnthreadedWriter(appender.write, weather)
+        self.writer = UnthreadedWriter(appender.write, weather)
 
 
 class SimulatedJournal(Journal):

@@ -76,7 +76,7 @@ class Simulated:
 
     def open(self, process: Process) -> tuple[Journal, UnthreadedWriter]:
         store = SimulatedDatastore(self.database, process, process)
-        return SimulatedJournal(store, self.database, CODEC), store._writer
+        return SimulatedJournal(store, self.database, CODEC), store.writer
 
     def rows(self, after: int) -> list[StoredRow]:
         return self.database.rows[after:]
@@ -105,8 +105,8 @@ class Real:
     def open(self, process: Process) -> tuple[Journal, UnthreadedWriter]:
         opened = self._opened.enter_context(Journal(self._url, CODEC))
         appender: Appender = opened.datastore._appender
-        opened.datastore._writer = UnthreadedWriter(appender.write, process)
-        return opened, opened.datastore._writer
+        opened.datastore.writer = UnthreadedWriter(appender.write, process)
+        return opened, opened.datastore.writer
 
     def rows(self, after: int) -> list[StoredRow]:
         return self._reader.datastore.pages.log(after, 10_000)

@@ -1,0 +1,66 @@
+"""What this process was asked and answered, in plain numbers (see `engine.metrics`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from engine.meters import SECONDS, Sample, Spread
+
+if TYPE_CHECKING:
+    from api.call import Answer, Route
+
+_LOOK_S: Final = 0.25
+"""How often the loop is asked how late it is."""
+UNMATCHED: Final = ("", "unmatched")
+"""Method and route of a request for a path, or with a method, that there is not."""
+
+
+class Traffic:
+    """Counted on the event loop; read from any thread."""
+
+    def __init__(self) -> None:
+        self.answers: defaultdict[tuple[str, str, int], int] = defaultdict(int)
+        self.times: defaultdict[tuple[str, str], Spread] = defaultdict(partial(Spread, SECONDS))
+        self.errors: defaultdict[str, int] = defaultdict(int)
+        self.commands: defaultdict[str, int] = defaultdict(int)
+        self.lateness = Spread(SECONDS)
+
+    def note(self, route: Route | None, answer: Answer, code: str | None, began_s: float) -> None:
+        """A request was answered, maybe with an error `code`. `began_s` is of `perf_counter`."""
+        method, path = (route.method, route.path) if route else UNMATCHED
+        self.answers[method, path, answer.status] += 1
+        self.times[method, path].note(perf_counter() - began_s)
+        if code is not None:
+            self.errors[code] += 1
+        if route and route.scope and method != "GET":
+            self.commands[_outcome(answer, code)] += 1
+
+    async def watch_loop(self) -> None:
+        """Notes how late the loop is, for ever."""
+        while True:
+            began_s = perf_counter()
+            await asyncio.sleep(_LOOK_S)
+            self.lateness.note(max(0.0, perf_counter() - began_s - _LOOK_S))
+
+    def samples(self) -> Iterator[Sample]:
+        """All of it (a `meters.Source`)."""
+        for (method, path, status), count in self.answers.copy().items():
+            yield "requests", (method, path, str(status)), count
+        for route, spread in self.times.copy().items():
+            yield "request_seconds", route, spread
+        for code, count in self.errors.copy().items():
+            yield "errors", (code,), count
+        for outcome, count in self.commands.copy().items():
+            yield "commands", (outcome,), count
+        yield "loop_lag_seconds", (), self.lateness
+
+
+def _outcome(answer: Answer, code: str | None) -> str:
+    if code is not None:
+        return "refused" if answer.status < 500 else "failed"
+    return "repeated" if answer.headers and "Idempotency-Replayed" in answer.headers else "done"

@@ -1,0 +1,162 @@
+"""What Prometheus reads: one table of names, and the listener that answers `GET /metrics`.
+
+Parts count for themselves (see `engine.meters`) and are asked at each scrape, in a thread of its own.
+Labels have few values, known beforehand: never an id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
+from typing import Final, Literal, NamedTuple
+
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from engine.datastore import Datastore
+from engine.errors import EngineError, Unavailable
+from engine.follow import Follower, Watch
+from engine.meters import Sample, Source, Spread
+
+HOST: Final = "127.0.0.1"
+"""Figures say how much business is done: they are for this machine, and whom it hands them on to."""
+PREFIX: Final = "order_engine_"
+
+Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+
+
+class Metric(NamedTuple):
+    """`labels` in their order. A counter is shown with `_total` behind its name."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    meaning: str
+
+
+METRICS: Final = {
+    "requests": Metric("counter", ("method", "route", "status"), "Requests answered"),
+    "request_seconds": Metric(
+        "histogram", ("method", "route"), "From a request's last header to its answer"
+    ),
+    "errors": Metric("counter", ("code",), "Answers with an error, by its code: `rate_limited` too"),
+    "commands": Metric(
+        "counter", ("outcome",), "Requests to change something: `done`, `repeated`, `refused`, `failed`"
+    ),
+    "loop_lag_seconds": Metric("histogram", (), "How late the event loop came to a timer"),
+    "group_appends": Metric("histogram", (), "Appends that shared a commit of this process"),
+    "commit_seconds": Metric("histogram", (), "Time of such a commit"),
+    "appends_waiting": Metric("gauge", (), "Appends that wait for this process's writer"),
+    "journal_offset": Metric("gauge", (), "Position of the journal's last fact"),
+    "follower_offset": Metric("gauge", ("follower",), "Position that a follower has saved"),
+    "follower_behind_facts": Metric("gauge", ("follower",), "Facts that it has not seen"),
+    "follower_held": Metric("gauge", ("follower",), "1 if a living process holds it"),
+    "follower_running": Metric("gauge", ("follower",), "1 if it runs well in this process"),
+    "follower_faults": Metric("gauge", ("follower",), "Orders that stand still in this process"),
+    "view_behind_facts": Metric("gauge", ("view",), "Facts that a view does not show yet"),
+    "view_quarantined": Metric("gauge", ("view",), "Streams of a view that wait for an operator"),
+}
+"""Every figure of ours, without its `order_engine_`. Beside them stand `process_...`: memory, files."""
+
+
+def writer_source(datastore: Datastore) -> Source:
+    """How this process's appends are written."""
+    writer = datastore.writer
+
+    def samples() -> Iterator[Sample]:
+        yield "group_appends", (), writer.sizes
+        yield "commit_seconds", (), writer.times
+        yield "appends_waiting", (), writer.waiting
+
+    return samples
+
+
+def followers_source(datastore: Datastore, names: Sequence[str]) -> Source:
+    """Followers of all processes, as the database shows them."""
+    watch = Watch(datastore, names)
+
+    def samples() -> Iterator[Sample]:
+        lags = watch.look()
+        yield "journal_offset", (), lags[0].head
+        for lag in lags:
+            yield "follower_held", (lag.name,), lag.is_held
+            if lag.offset is not None:
+                yield "follower_offset", (lag.name,), lag.offset
+                yield "follower_behind_facts", (lag.name,), lag.behind or 0
+
+    return samples
+
+
+def own_followers_source(followers: Sequence[Follower]) -> Source:
+    """Followers that run in this process."""
+
+    def samples() -> Iterator[Sample]:
+        for follower in followers:
+            status = follower.status()
+            yield "follower_running", (follower.name,), status.state == "running"
+            yield "follower_faults", (follower.name,), len(status.faults)
+
+    return samples
+
+
+@contextmanager
+def listening(port: int, sources: Sequence[Source]) -> Iterator[int]:
+    """Answers on a loopback port until the end; which one. Raises Unavailable when it is taken."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    registry.register(_Collector(sources))
+    try:
+        server, thread = start_http_server(port, HOST, registry)
+    except OSError as error:
+        raise Unavailable(f"{HOST}:{port}: {error.strerror}") from None
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Collector(Collector):
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+
+    def describe(self) -> list[Family]:
+        return []  # else the registry would ask every source before there is anything to tell
+
+    def collect(self) -> Iterator[Family]:
+        """All families that a source has something for. A database that is away takes its own along."""
+        families: dict[str, Family] = {}
+        for source in self._sources:
+            try:
+                samples = list(source())
+            except EngineError:
+                continue
+            for name, labels, value in samples:
+                family = families.get(name) or families.setdefault(name, _family(name))
+                _add(family, labels, value)
+        yield from families.values()
+
+
+def _family(name: str) -> Family:
+    kind, labels, meaning = METRICS[name]
+    return _KINDS[kind](PREFIX + name, meaning, labels=labels)
+
+
+_KINDS: Final[dict[str, type[Family]]] = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "histogram": HistogramMetricFamily,
+}
+
+
+def _add(family: Family, labels: Sequence[str], value: float | Spread) -> None:
+    if isinstance(family, HistogramMetricFamily):
+        assert isinstance(value, Spread)
+        bounds = [*map(str, map(float, value.bounds)), "+Inf"]
+        buckets = list(zip(bounds, accumulate(value.counts), strict=True))
+        family.add_metric(labels, buckets, value.sum)
+    else:
+        assert not isinstance(value, Spread)
+        family.add_metric(labels, float(value))
