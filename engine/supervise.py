@@ -88,18 +88,20 @@ class Background:
 
     def __init__(
         self,
+        name: str,
         command: Sequence[str],
         environment: Mapping[str, str],
         *,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        self.name = name
         self._command = command
         self._environment = environment
         self._jitter = jitter
         self._stopping = threading.Event()
         self._starting = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._keep, name="background", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name=name, daemon=True)
 
     @property
     def pid(self) -> int | None:
@@ -124,7 +126,7 @@ class Background:
         try:
             process.wait(stop_s)
         except subprocess.TimeoutExpired:
-            _log.error("the background process did not end in %.0f s: killed", stop_s)
+            _log.error("%s did not end in %.0f s: killed", self.name, stop_s)
             has_ended = False
             process.kill()
             process.wait()
@@ -144,7 +146,7 @@ class Background:
                     stdin=subprocess.PIPE,
                     stdout=2,  # standard output is for answers, and this process's alone
                 )
-            _log.info("the background process is %d", process.pid)
+            _log.info("%s: process %d", self.name, process.pid)
             began = time.monotonic()
             code = process.wait()
             if self._stopping.is_set():
@@ -154,8 +156,15 @@ class Background:
             failures = 0 if time.monotonic() - began > STEADY_S else failures
             rest_s = back_off_s(CHILD_RETRY_S, failures, self._jitter())
             failures += 1
-            _log.error("the background process ended (%d): again in %.1f s", code, rest_s)
+            _log.error("%s: the process ended (%d): again in %.1f s", self.name, code, rest_s)
             self._stopping.wait(rest_s)
+
+
+def stop_all(background: Sequence[Background], stop_s: float = STOP_S) -> bool:
+    """Has them end one after the other, in `stop_s` altogether; whether all ended by themselves."""
+    deadline = time.monotonic() + stop_s
+    have_ended = [one.stop(max(0.0, deadline - time.monotonic())) for one in background]
+    return all(have_ended)
 
 
 class _OneLine(logging.Formatter):

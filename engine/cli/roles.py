@@ -96,7 +96,8 @@ class Showing:
         return 0.0 if self._runner.run_once() else LEASE_S
 
     def finish(self) -> None:
-        """Each page saved its place."""
+        """Shows what others recorded before they ended, if that is little; each page saves its place."""
+        self._runner.run_once()
 
 
 class Followers:

@@ -1,4 +1,4 @@
-"""`order-engine serve`: the API in this process, everything else in one child process beside it.
+"""`order-engine serve`: the API in this process, everything else in child processes beside it.
 
 One interpreter cannot answer, execute and project at once without each waiting for the others.
 """
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from projections.database import Views
 
 _LOG: Final = logging.getLogger(__name__)
-ROLES: Final = ("api", "execution", "settlement", "projections")
+PROCESSES: Final = (("execution", "settlement"), ("projections",))
+"""What runs beside the API, each in an interpreter of its own: those who act share what they know. They
+end in this order, so that the views show what was done last."""
+ROLES: Final = ("api", *(role for process in PROCESSES for role in process))
 
 Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where the API listens.")]
 Port = Annotated[
@@ -254,25 +257,27 @@ def _run_here(plan: Plan) -> bool:
 
 
 def _serve_api(plan: Plan, announce: Announce | None) -> bool:
-    """The API here, the other roles in a child; whether that ended in time."""
+    """The API here, the other roles in processes of their own; whether those ended in time."""
     from api import server  # noqa: PLC0415
-    from engine.supervise import Background  # noqa: PLC0415
+    from engine.supervise import Background, stop_all  # noqa: PLC0415
 
-    others = [role for role in plan.roles if role != "api"]
-    background = (
-        Background(_child_command(plan, others), environment_of(plan.settings)) if others else None
-    )
+    environment = environment_of(plan.settings)
+    background = [
+        Background(", ".join(roles), _child_command(plan, roles, number), environment)
+        for number, process in enumerate(PROCESSES, 1)
+        if (roles := [role for role in process if role in plan.roles])
+    ]
     try:
         server.run(_answer(plan, background, announce))
     finally:
-        # A second signal must not leave the child half way: it ends within its time anyhow.
+        # A second signal must not leave a child half way: it ends within its time anyhow.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
-        has_ended = background.stop() if background else True
-    return has_ended
+        have_ended = stop_all(background)
+    return have_ended
 
 
-async def _answer(plan: Plan, background: Background | None, announce: Announce | None) -> None:
+async def _answer(plan: Plan, background: Sequence[Background], announce: Announce | None) -> None:
     from api.app import create_app  # noqa: PLC0415
     from api.rates import Rates  # noqa: PLC0415
     from api.routes import ROUTES as routes  # noqa: N811, PLC0415
@@ -306,8 +311,8 @@ async def _answer(plan: Plan, background: Background | None, announce: Announce 
                     typer.echo(json.dumps({"port": port}))
                     sys.stdout.flush()
                 typer.echo(f"listening on {_url(plan.host, port)}", err=True)
-                if background:
-                    background.start()
+                for child in background:
+                    child.start()
 
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -346,10 +351,10 @@ def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _child_command(plan: Plan, roles: list[str]) -> list[str]:
+def _child_command(plan: Plan, roles: Sequence[str], number: int) -> list[str]:
     words = ("serve", "--child", "--roles", ",".join(roles), *plan.sandbox_words)
     if plan.metrics_port is not None:
-        words += ("--metrics-port", str(plan.metrics_port and plan.metrics_port + 1))
+        words += ("--metrics-port", str(plan.metrics_port and plan.metrics_port + number))
     return [sys.executable, "-m", "engine.cli", *words]
 
 

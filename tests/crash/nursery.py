@@ -28,6 +28,7 @@ class Forked:
     """What `subprocess.Popen` is to `supervise.Background`."""
 
     PIPE, TimeoutExpired = PIPE, TimeoutExpired
+    _asking = threading.Lock()
 
     def __init__(self, nursery: socket.socket, command: Sequence[str], env: Mapping[str, str]) -> None:
         python, _, module, *words = command
@@ -35,10 +36,11 @@ class Forked:
         stdin, ours = os.pipe()
         self._status, told = os.pipe()
         self.stdin: IO[bytes] = os.fdopen(ours, "wb")
-        socket.send_fds(nursery, [json.dumps([words, dict(env)]).encode()], [stdin, told])
+        with self._asking:
+            socket.send_fds(nursery, [json.dumps([words, dict(env)]).encode()], [stdin, told])
+            self.pid = int(nursery.recv(20))
         os.close(stdin)
         os.close(told)
-        self.pid = int(nursery.recv(20))
         self._code: int | None = None
         self._reading = threading.Lock()
 
