@@ -7,7 +7,7 @@ PACKAGES := engine projections api
 DATA ?= data
 PORT ?= 8080
 
-.PHONY: help run setup test check format bench torture clean
+.PHONY: help run setup test test-full check format bench torture clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -34,6 +34,9 @@ $(VENV)/.ready: $(VENV)/.installed
 test: setup ## the whole suite, SQLite and PostgreSQL
 	@$(RUN)python -m compileall -q $(PACKAGES) tests  # once, and not in each process that tests start
 	$(RUN)python -m pytest -n 2 --dist worksteal
+
+test-full: setup ## what takes minutes: each operation of the document with 200 made-up requests
+	$(RUN)python -m pytest -m full --full
 
 check: setup ## format, lint, types, import rules
 	$(RUN)ruff format --check .

@@ -79,7 +79,8 @@ class Route(NamedTuple):
     the types of what is sent, by status; `refusals` the codes that only its own rules give
     (`not_found` here: of an id inside the body). `body` None: there must be none. With `has_key` an
     Idempotency-Key is looked at. `is_form`: the body is a form, whose bytes the handler is given.
-    `is_fact` False: what it writes is in no journal. `media` is what it sends instead of JSON.
+    `is_fact` False: what it writes is in no journal. `is_sandbox`: not found elsewhere. `media`
+    is what it sends instead of JSON.
     """
 
     method: str
@@ -95,6 +96,7 @@ class Route(NamedTuple):
     has_key: bool = False
     is_form: bool = False
     is_fact: bool = True
+    is_sandbox: bool = False
     media: str = "application/json"
 
 

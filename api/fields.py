@@ -179,7 +179,7 @@ INSTRUMENTS_QUERY: Final[Fields] = (
     *_page(Id("ins")),
 )
 PRICES_QUERY: Final[Fields] = (
-    Field("symbol", Several(REFERENCE), "Repeatable.", is_needed=True),
+    Field("symbol", Several(REFERENCE), "Repeatable.", is_needed=True, example="KE2024A"),
     Field("asof", Time(), "The prices of that time; default now."),
 )
 EVENTS_QUERY: Final[Fields] = (

@@ -16,6 +16,7 @@ from engine.refusals import PARAM_FAULTS
 from engine.values import CURRENCIES, parse_decimal
 
 FAULTS: Final = PARAM_FAULTS | {
+    "not_found": "no such thing for this client",
     "unknown_param": "there is no such field",
     "repeated_param": "given more than once",
     "invalid_type": "of the wrong JSON type",
@@ -118,8 +119,11 @@ class Boolean(_Kind, frozen=True):
         return {"true": True, "false": False}.get(text, text)
 
 
+_WHOLE: Final = re.compile(r"(0|[1-9][0-9]{0,17})(?:\.0{1,18})?", re.ASCII)
+
+
 class Integer(_Kind, frozen=True):
-    """A whole number from `least` to `most`, in plain digits."""
+    """A whole number from `least` to `most`, in plain digits; 6.0 is 6, as JSON Schema has it."""
 
     least: int
     most: int
@@ -128,11 +132,10 @@ class Integer(_Kind, frozen=True):
         """The number."""
         if type(raw) is not Number:
             raise Fault("invalid_type", "a whole number is needed")
-        if len(raw) > len(str(self.most)) or not (raw.isascii() and raw.isdigit()):
+        parts = _WHOLE.fullmatch(raw)
+        if not parts or not self.least <= int(parts[1]) <= self.most:
             raise Fault("invalid_value", f"a whole number from {self.least} to {self.most}")
-        if str(int(raw)) != raw or not self.least <= int(raw) <= self.most:
-            raise Fault("invalid_value", f"a whole number from {self.least} to {self.most}")
-        return int(raw)
+        return int(parts[1])
 
     def from_query(self, text: str) -> Any:
         """A number has no quotes there."""
@@ -230,7 +233,7 @@ class Id(_Kind, frozen=True):
     def read(self, raw: Any) -> str:
         """The id."""
         text = _text(raw)
-        if len(text) > ID_CHARACTERS_MAX or not text.isprintable():
+        if len(text) > ID_CHARACTERS_MAX:
             raise Fault("invalid_value", f"an id, {self.prefix}_...")
         return text
 

@@ -6,9 +6,10 @@ answer to it.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -72,7 +73,7 @@ def codes_of(route: Route) -> tuple[tuple[int, str], ...]:
         found.add("missing_param")
     found |= {*route.refusals} - {"not_found"}
     pairs = {(CODES[code].status, code) for code in found}
-    if "{" in route.path:
+    if "{" in route.path or route.is_sandbox:
         pairs.add((404, "not_found"))
     if "not_found" in route.refusals:
         pairs.add((400, "not_found"))
@@ -183,11 +184,11 @@ def _sent_with(route: Route, status: int) -> Iterable[str]:
         yield "WWW-Authenticate"
 
 
-def _parameters(route: Route) -> list[Schema]:
+def _parameters(route: Route, template: str) -> list[Schema]:
     found: list[Schema] = [{"$ref": f"#/components/parameters/{name}"} for name in _asked_of(route)]
     found += [
-        {"name": name, "in": "path", "required": True, "schema": _of_path(name)}
-        for name in names_in(route.path)
+        {"name": known, "in": "path", "required": True, "schema": _of_path(name)}
+        for known, name in zip(names_in(template), names_in(route.path), strict=True)
     ]
     for field in route.query:
         schema = of_kind(field.kind)
@@ -199,7 +200,7 @@ def _parameters(route: Route) -> list[Schema]:
         if field.about:
             parameter["description"] = field.about
         if field.example:
-            parameter["example"] = field.example
+            parameter["example"] = [field.example] if schema.get("type") == "array" else field.example
         found.append(parameter)
     return found
 
@@ -213,26 +214,44 @@ def _of_path(name: str) -> Schema:
 
 # --- links ----------------------------------------------------------------------------------------
 
+_MARK: Final = re.compile(r"\{\w+\}")
 OTHER_NAMES: Final = {"acc": "id_or_reference", "ins": "id_or_symbol"}
 """Prefix of ids -> parameter of a path that may be one among other things."""
 
 
-def _links(route: Route, routes: Iterable[Route], answer: Schema, components: Any) -> Schema:
+class Whole(NamedTuple):
+    """What an operation is written down with.
+
+    `known_as` see `templates`; `answers` are schemas by type, `components` by name; `shared` collects
+    the responses that several operations have.
+    """
+
+    routes: tuple[Route, ...]
+    known_as: Mapping[str, str]
+    answers: Mapping[Any, Schema]
+    components: Mapping[str, Schema]
+    shared: dict[str, Schema]
+
+
+def _links(route: Route, answer: Schema, whole: Whole) -> Schema:
     """What can be asked about the thing that was answered: each route whose path its ids complete."""
     place = "$response.body#/"
     if answer.get("type") == "array":
         answer, place = answer["items"], "$response.body#/0/"
-    fields = components.get(answer.get("$ref", "").removeprefix(REF), {}).get("properties", {})
+    fields = whole.components.get(answer.get("$ref", "").removeprefix(REF), {}).get("properties", {})
     prefix = fields.get("id", {}).get("pattern", "^_")[1:].partition("_")[0]
     own = {name for name, known in PREFIXES.items() if known == prefix} | {OTHER_NAMES.get(prefix, "")}
     known_ids = dict.fromkeys(own, f"{place}id")
     if "account" in fields:
         known_ids["account_id"] = f"{place}account"
     links = {}
-    for other in routes:
+    for other in whole.routes:
         needed = names_in(other.path)
         if other.name != route.name and own & {*needed} and known_ids.keys() >= {*needed}:
-            parameters = {f"path.{name}": known_ids[name] for name in needed}
+            names = names_in(whole.known_as[other.path])
+            parameters = {
+                f"path.{known}": known_ids[name] for known, name in zip(names, needed, strict=True)
+            }
             links[other.name] = {"operationId": other.name, "parameters": parameters}
     return links
 
@@ -258,6 +277,22 @@ ASKS: Final[dict[str, dict[str, Schema]]] = {
 """Examples of a request's body that differ from its fields' examples; None leaves a field out."""
 
 
+def templates(routes: Iterable[Route]) -> dict[str, str]:
+    """Path of the table -> path of the document, where one that differs in names only is the same path.
+
+    The name of an id is taken before that of what may be an id among other things.
+    """
+    found: dict[str, str] = {}
+    paths = sorted((route.path for route in routes), key=_is_other)
+    for path in paths:
+        found.setdefault(_MARK.sub("{}", path), path)
+    return {path: found[_MARK.sub("{}", path)] for path in paths}
+
+
+def _is_other(path: str) -> bool:
+    return not {*OTHER_NAMES.values()}.isdisjoint(names_in(path))
+
+
 def document(routes: Iterable[Route]) -> Schema:
     """The whole document of these routes."""
     rows = tuple(routes)
@@ -266,10 +301,10 @@ def document(routes: Iterable[Route]) -> Schema:
     for name, instead in EXAMPLES.items():
         if name in components:
             components[name]["examples"] = [sample(components[name], components) | instead]
+    whole = Whole(rows, templates(rows), answers, components, {})
     paths: dict[str, Schema] = defaultdict(dict)
-    shared: dict[str, Schema] = {}
     for route in rows:
-        paths[route.path][route.method.lower()] = _operation(route, rows, answers, components, shared)
+        paths[whole.known_as[route.path]][route.method.lower()] = _operation(route, whole)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -283,7 +318,7 @@ def document(routes: Iterable[Route]) -> Schema:
         "paths": dict(paths),
         "components": {
             "schemas": dict(sorted(components.items())),
-            "responses": dict(sorted(shared.items())),
+            "responses": dict(sorted(whole.shared.items())),
             "parameters": {
                 name: {"name": name, "in": "header", **header} for name, header in ASKED.items()
             },
@@ -311,19 +346,13 @@ reads. Another tenant's id is answered like one that does not exist. An answer o
 can be tried again with the same `Idempotency-Key`."""
 
 
-def _operation(
-    route: Route,
-    routes: Iterable[Route],
-    answers: Mapping[Any, Schema],
-    components: Mapping[str, Schema],
-    shared: dict[str, Schema],
-) -> Schema:
+def _operation(route: Route, whole: Whole) -> Schema:
     operation: Schema = {
         "operationId": route.name,
         "summary": route.summary,
         "tags": [_tag(route.path)],
         "security": [] if route.scope is None else [{"client": [route.scope]}],
-        "parameters": _parameters(route),
+        "parameters": _parameters(route, whole.known_as[route.path]),
     }
     if route.body is not None:
         operation["requestBody"] = _request(route)
@@ -332,14 +361,14 @@ def _operation(
         response: Schema = {"description": ANSWERED.get(status, "Why not.")}
         response["headers"] = _headers(route, status)
         if kind is not None:
-            schema = answers[kind]
+            schema = whole.answers[kind]
             response["content"] = {route.media: {"schema": schema}}
             if route.media == JSON:
-                response["content"][JSON]["example"] = sample(schema, components)
-            if status < 300 and (links := _links(route, routes, schema, components)):
+                response["content"][JSON]["example"] = sample(schema, whole.components)
+            if status < 300 and (links := _links(route, schema, whole)):
                 response["links"] = links
         responses[str(status)] = response
-    _add_errors(responses, route, shared)
+    _add_errors(responses, route, whole.shared)
     operation["responses"] = dict(sorted(responses.items()))
     return operation
 

@@ -179,8 +179,8 @@ ROUTES: Final[tuple[Route, ...]] = (
           "Book or reject a parked report", body=fields.RESOLUTION,
           name="resolve_parked_report", answers={200: ParkedReportBody}),
     Route("GET", "/sandbox/clock", sandbox.show, "read", "Business time",
-          name="show_clock", answers={200: sandbox.ClockBody}),
+          name="show_clock", answers={200: sandbox.ClockBody}, is_sandbox=True),
     Route("POST", "/sandbox/clock", sandbox.advance, "admin", "Advance business time",
           body=fields.CLOCK,
-          name="advance_clock", answers={200: sandbox.ClockBody}),
+          name="advance_clock", answers={200: sandbox.ClockBody}, is_sandbox=True),
 )  # fmt: skip

@@ -42,7 +42,9 @@ _TEXT: Final = rf"^[^\x00]*[^\x00{_BLANKS}][^\x00]*$"
 """No NUL, and not only blanks, spelt out: regular expressions do not agree about what a blank is."""
 _DAY: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK: Final = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
-_SPAN: Final = r"^P(?=[0-9T])([0-9]{1,3}D)?(T(?=[0-9])([0-9]{1,3}H)?([0-9]{1,3}M)?([0-9]{1,3}S)?)?$"
+_SPAN: Final = (
+    r"^P(?=[0-9T])(?=.*[1-9])([0-9]{1,3}D)?(T(?=[0-9])([0-9]{1,3}H)?([0-9]{1,3}M)?([0-9]{1,3}S)?)?$"
+)
 
 
 def named(words: Iterable[str]) -> Schema:

@@ -13,9 +13,13 @@ from engine.settings import Settings
 from engine.supervise import tame_collector
 from tests.postgres import GivenServer, PostgresServer, open_server
 
+MARKED = {"torture": "torture", "full": "test-full"}
+"""Mark of tests that run only with an option of that name -> the goal of make that gives it."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--torture", action="store_true", help="run the long tests too")
+    for mark, goal in MARKED.items():
+        parser.addoption(f"--{mark}", action="store_true", help=f"run those of `make {goal}` too")
 
 
 LONG = (
@@ -28,11 +32,12 @@ LONG = (
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The long runs belong to `make torture`; elsewhere they are not even collected."""
-    if not config.getoption("--torture"):
-        long_runs = [item for item in items if item.get_closest_marker("torture")]
-        items[:] = [item for item in items if item not in long_runs]
-        config.hook.pytest_deselected(items=long_runs)
+    """The long runs belong to goals of their own; elsewhere they are not even collected."""
+    for mark in MARKED:
+        if not config.getoption(f"--{mark}"):
+            long_runs = [item for item in items if item.get_closest_marker(mark)]
+            items[:] = [item for item in items if item not in long_runs]
+            config.hook.pytest_deselected(items=long_runs)
     if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
         _spread_long(items)
 

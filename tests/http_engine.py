@@ -30,6 +30,7 @@ from engine.stored import engine_codec
 from engine.trading_limits import Limits
 from projections.database import Views
 from projections.runner import Runner
+from tests import conforming
 from tests.http_server import QUICK, Client, Reply, Serving, serving
 
 DAY_US = 86_400_000_000
@@ -51,7 +52,7 @@ class Engine:
 
     def connect(self, headers: Mapping[str, str] | None = None) -> Client:
         """A connection of its own, closed at the end."""
-        self.clients.append(Client(self.server.port, headers))
+        self.clients.append(Client(self.server.port, headers, conforming.known().check))
         return self.clients[-1]
 
     def client(self, *scopes: str, tenant: str = "") -> Client:

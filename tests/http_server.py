@@ -7,7 +7,7 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
@@ -103,9 +103,18 @@ class Reply(NamedTuple):
 
 
 class Client:
-    """A plain client on one kept connection. `headers` go with each request."""
+    """A plain client on one kept connection. `headers` go with each request.
 
-    def __init__(self, port: int, headers: Mapping[str, str] | None = None) -> None:
+    `check` is told each exchange: method, path, body, reply.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        headers: Mapping[str, str] | None = None,
+        check: Callable[[str, str, bytes | None, Reply], None] | None = None,
+    ) -> None:
+        self.check = check
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_S)
         self.headers = dict(headers or {})
 
@@ -120,7 +129,10 @@ class Client:
             sent.setdefault("Content-Type", "application/json")
         self._connection.request(method, path, body, sent)
         answer = self._connection.getresponse()
-        return Reply(answer.status, answer.headers, answer.read())
+        reply = Reply(answer.status, answer.headers, answer.read())
+        if self.check is not None:
+            self.check(method, path, body, reply)
+        return reply
 
     def get(self, path: str, **headers: str) -> Reply:
         """GET."""

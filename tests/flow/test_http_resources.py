@@ -8,16 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from api.call import Route
-from api.routes import ROUTES
 from engine import commands
 from engine.report import Report
 from tests.http_engine import (
     TERMS,
     Engine,
-    a_market,
     an_account,
-    buying,
     ok,
     running,
 )
@@ -262,80 +258,3 @@ def test_order_lifecycle(client: Client) -> None:
     assert {"from": "filled", "fact": "Settled", "to": "settled"} in known["transitions"]
     assert {"status": "pending", "is_terminal": False, "is_cancellable": True} in known["statuses"]
     assert "requested" in known["cancelled_reasons"]
-
-
-# --- tenants --------------------------------------------------------------------------------------
-
-IDS = ("account_id", "order_id", "deposit_id", "withdrawal_id", "position_id", "event_id",
-       "id_or_reference")  # fmt: skip
-BODIES = {
-    ("POST", "/accounts/{account_id}/orders"): buying("1"),
-    ("POST", "/accounts/{account_id}/deposits"): {"amount": "1", "currency": "USD"},
-    ("POST", "/accounts/{account_id}/withdrawals"): {"amount": "1", "currency": "USD"},
-    ("PATCH", "/accounts/{account_id}"): {"status": "suspended"},
-}
-
-
-def test_another_tenants_id_is_an_unknown_id(engine: Engine, client: Client) -> None:
-    """Every route with an id of a tenant's thing in its path, for own, another's and nobody's id."""
-    a_market(client)
-    account = an_account(client, reference="mine")
-    orders = f"/accounts/{account}/orders"
-    order = ok(client.post(orders, buying("10")), 201)["id"]
-    engine.execute(order, ["0.09"])
-    money = {"amount": "1", "currency": "USD"}
-    deposit = ok(client.post(f"/accounts/{account}/deposits", money), 201)["id"]
-    withdrawal = ok(client.post(f"/accounts/{account}/withdrawals", money), 201)["id"]
-    engine.project()
-    known = {
-        "account_id": account,
-        "order_id": order,
-        "deposit_id": deposit,
-        "withdrawal_id": withdrawal,
-        "position_id": ok(client.get(f"/accounts/{account}/positions"))[0]["id"],
-        "event_id": ok(client.get("/events"))[0]["id"],
-        "id_or_reference": account,
-    }
-    unknown = {name: text[:-1] + ("1" if text[-1] != "1" else "2") for name, text in known.items()}
-    stranger = engine.client(tenant=f"{engine.tenant}-rival")
-    theirs = an_account(stranger)
-    engine.project()
-
-    def ask(one: Client, route: Route, ids: dict[str, str]) -> Reply:
-        body = BODIES.get((route.method, route.path))
-        return one.send(route.method, route.path.format(**ids), body)
-
-    routes = [route for route in ROUTES if any(f"{{{name}}}" in route.path for name in IDS)]
-    assert len(routes) == 20
-    for route in routes:
-        tried = [known, unknown, {**known, "account_id": theirs}]
-        sent = [ask(stranger, route, ids) for ids in tried[: 1 + route.path.count("{")]]
-        bodies = {re.sub(rb"req_\w+", b"", reply.body) for reply in sent}
-        assert bodies == {
-            b'{"code":"not_found","detail":"there is no such thing for this client","request_id":""}'
-        }, route
-        assert {reply.status for reply in sent} == {404}
-    assert stranger.get("/accounts/mine").status == 404
-    assert ok(stranger.get(f"/events?resource[id]={order}")) == []
-    for route in routes:  # the owner is refused by rules alone
-        reply = ask(client, route, known)
-        engine.project()
-        assert reply.status < 500
-        assert reply.status != 404, route
-
-
-def test_scopes(engine: Engine) -> None:
-    """Each route needs exactly the scope that the table says."""
-    words = dict.fromkeys([*IDS, "id_or_symbol", "instrument_id", "report_id", "file"], "none")
-    scopes = ("read", "trade", "operate", "admin")
-    clients = {scope: engine.client(scope) for scope in scopes}
-    anyone = engine.connect()
-    for route in ROUTES:
-        path = route.path.format(**words)
-        if route.scope is None:
-            assert anyone.send(route.method, path).status not in {401, 403} or route.is_form
-            continue
-        assert anyone.send(route.method, path).code == "missing_token", route
-        for scope, one in clients.items():
-            reply = one.send(route.method, path)
-            assert (reply.status == 403) == (scope != route.scope), (route, scope, reply)

@@ -26,7 +26,7 @@ SAMPLES: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "Word": (Word(("buy", "sell")), ('"buy"', '"BUY"', '""', '"buy\\n"', "true")),
     "Currency": (Currency(), ('"USD"', '"usd"', '"XXX"', '"USDT"')),
     "Boolean": (Boolean(), ("true", "false", "0", '"true"')),
-    "Integer": (Integer(1, 500), ("0", "1", "500", "501", "-1", '"1"', "true")),
+    "Integer": (Integer(1, 500), ("0", "1", "500", "501", "-1", "6.0", "6.5", "6.00", '"1"', "true")),
     "Amount": (
         Amount(2),
         ('"1"', '"1.00"', '"1.001"', '"01"', '"-1"', '"+1"', '".5"', '"1."', '"1e3"', '"\\u0661"',
@@ -41,7 +41,8 @@ SAMPLES: dict[str, tuple[Kind, tuple[str, ...]]] = {
     ),
     "Span": (
         Span(),
-        ('"P1D"', '"PT1H30M"', '"P"', '"PT"', '"P1DT"', '"-P1D"', '"P1Y"', '"PT1S"', '"P1000D"'),
+        ('"P1D"', '"PT1H30M"', '"P"', '"PT"',
+         '"P1DT"', '"-P1D"', '"P1Y"', '"PT1S"', '"P1000D"', '"P0D"', '"PT0H5M"'),
     ),
     "Id": (Id("ins"), ('"ins_1"', '"x"', "1", f'"{"a" * 200}"', f'"{"a" * 201}"')),
     "Several": (Several(Word(("a",))), ("[]", '["a"]', '["b"]', '"a"', f'[{",".join(["1"] * 51)}]')),

@@ -13,12 +13,14 @@ from openapi_spec_validator import validate
 
 from api.call import Route
 from api.kinds import Fault, Number
-from api.openapi import SCOPES, codes_of, document, encoded
+from api.openapi import SCOPES, codes_of, document, encoded, templates
 from api.problems import CODES
 from api.routes import ROUTES
 from api.schemas import REF, of_kind
 from engine import clients
 from engine.refusals import REFUSALS
+from tests import conforming
+from tests.http_server import Reply
 from tests.unit.samples_of_kinds import SAMPLES
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -31,8 +33,9 @@ def read() -> Any:
 
 
 def operations() -> Iterator[tuple[Route, Any]]:
+    known_as = templates(ROUTES)
     for route in ROUTES:
-        yield route, read()["paths"][route.path][route.method.lower()]
+        yield route, read()["paths"][known_as[route.path]][route.method.lower()]
 
 
 def validator(schema: Any) -> jsonschema_rs.Validator:
@@ -53,7 +56,9 @@ def test_every_route_has_its_operation() -> None:
         for method in item
         if method in METHODS
     }
-    assert known == {(route.method, route.path) for route in ROUTES}
+    known_as = templates(ROUTES)
+    assert known == {(route.method, known_as[route.path]) for route in ROUTES}
+    assert sum(len(item) for item in read()["paths"].values()) == len(ROUTES)
 
 
 def test_names_are_given_once_and_for_ever() -> None:
@@ -117,7 +122,9 @@ def test_every_link_leads_to_an_operation() -> None:
             for link in response.get("links", {}).values():
                 assert set(link["parameters"]) == {
                     f"path.{name}"
-                    for name in names[link["operationId"]].path.replace("}", "{").split("{")[1::2]
+                    for name in templates(ROUTES)[names[link["operationId"]].path]
+                    .replace("}", "{")
+                    .split("{")[1::2]
                 }
                 leads.setdefault(route.name, set()).add(link["operationId"])
     assert leads["place_order"] == {"retrieve_order", "cancel_order"}
@@ -137,6 +144,43 @@ def test_a_schema_says_what_its_kind_reads(name: str) -> None:
         except Fault:
             is_read = False
         assert schema.is_valid(json.loads(text)) == is_read, text
+
+
+PLACE = ("paths", "/accounts/{account_id}/orders", "post")
+ENUM = ("content", "application/json", "schema", "properties", "code", "enum")
+LESS: dict[str, tuple[str, ...]] = {
+    "a route": PLACE,
+    "a status": (*PLACE, "responses", "403"),
+    "a code": (*PLACE, "responses", "400", *ENUM, "insufficient_funds"),
+    "a field of an answer": ("components", "schemas", "Order", "properties", "fees"),
+    "a field of a request": (*PLACE, "requestBody", "content", "application/json", "schema",
+                             "properties", "cash_amount"),
+    "a header": ("components", "headers", "Journal-Offset"),
+    "a word of a list": ("components", "schemas", "OrderStatus", "enum", "placed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", [None, *LESS])
+def test_what_is_missing_in_the_document_is_found(what: str | None) -> None:
+    """The check that all answers of the flow tests go through, on answers that need everything."""
+    whole = read()
+    checked = conforming.Document(conforming.without(whole, *LESS[what]) if what else whole)
+    order = whole["components"]["schemas"]["Order"]["examples"][0]
+    sent = {"instrument": "ins_1", "order_type": "market", "side": "buy", "cash_amount": 1.5}
+    headers = {"Content-Type": "application/json", "Request-Id": f"req_{'1' * 22}"}
+    errors = [whole["components"]["examples"][code]["value"]
+              for code in ("insufficient_funds", "buy_order_forbidden")]  # fmt: skip
+    replies = [Reply(201, {**headers, "Journal-Offset": "7"}, json.dumps(order).encode())]
+    replies += [
+        Reply(CODES[error["code"]].status, headers, json.dumps(error).encode()) for error in errors
+    ]
+    caught: list[Exception] = []
+    for reply in replies:
+        try:
+            checked.check("POST", "/accounts/acc_1/orders", json.dumps(sent).encode(), reply)
+        except (AssertionError, KeyError) as error:
+            caught.append(error)
+    assert bool(caught) == (what is not None), caught
 
 
 def test_it_is_made_of_the_table() -> None:

@@ -1,0 +1,193 @@
+"""Who is answered what: every operation of the document, asked by everyone who may or may not."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import pytest
+from openapi_core import Config, OpenAPI
+from openapi_core.testing import MockRequest, MockResponse
+
+from engine import commands
+from engine.report import Report
+from tests import conforming
+from tests.http_engine import Engine, a_market, an_account, buying, ok
+from tests.http_server import Client, Reply
+
+SHARED = {"instrument_id", "report_id", "file"}
+"""Parameters of paths that are no tenant's own: the same for all."""
+NOT_FOUND = b'{"code":"not_found","detail":"there is no such thing for this client","request_id":""}'
+CREATES = {"put_instrument"}
+"""Under an id that nobody has yet."""
+SCOPES = ("read", "trade", "operate", "admin")
+
+
+class Operation(NamedTuple):
+    """One operation of the document."""
+
+    name: str
+    method: str
+    path: str
+    scope: str | None
+    parameters: tuple[str, ...]
+    body: Any
+    query: str
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Parameters that are ids of a tenant's things."""
+        return tuple(name for name in self.parameters if name not in SHARED)
+
+    def send(self, client: Client, ids: Mapping[str, str]) -> Reply:
+        """Asks for it, as its example does. Raises KeyError for a parameter that nobody knows here."""
+        return client.send(self.method, self.path.format(**ids) + self.query, self.body)
+
+
+def operations() -> list[Operation]:
+    """All of them."""
+    found = []
+    for path, item in conforming.known().document["paths"].items():
+        for method, operation in item.items():
+            scopes = [name for need in operation["security"] for name in need["client"]]
+            media = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            body = media.get("example") or next(
+                (one["value"] for one in media.get("examples", {}).values()), None
+            )
+            query = [(one["name"], one["example"]) for one in operation["parameters"]
+                     if one.get("in") == "query" and one.get("required")]  # fmt: skip
+            found.append(
+                Operation(
+                    operation["operationId"],
+                    method.upper(),
+                    path,
+                    scopes[0] if scopes else None,
+                    tuple(re.findall(r"\{(\w+)\}", path)),
+                    body,
+                    f"?{urlencode(query, doseq=True)}" if query else "",
+                )
+            )
+    return found
+
+
+def a_house(engine: Engine, client: Client) -> dict[str, str]:
+    """One thing of each kind, by the parameter of a path that is its id."""
+    a_market(client)
+    account = an_account(client, reference="mine")
+    orders = f"/accounts/{account}/orders"
+    order = ok(client.post(orders, buying("10")), 201)["id"]
+    engine.execute(order, ["0.09"])
+    money = {"amount": "1", "currency": "USD"}
+    report = Report("sim", f"r-{engine.tenant}", "ord_unknown", "ended")
+    engine.act(commands.take_report, firm=engine.services.firm, report=report)
+    deposit = ok(client.post(f"/accounts/{account}/deposits", money), 201)["id"]
+    withdrawal = ok(client.post(f"/accounts/{account}/withdrawals", money), 201)["id"]
+    engine.project()
+    return {
+        "account_id": account,
+        "order_id": order,
+        "deposit_id": deposit,
+        "withdrawal_id": withdrawal,
+        "position_id": ok(client.get(f"/accounts/{account}/positions"))[0]["id"],
+        "event_id": ok(client.get("/events"))[0]["id"],
+        "report_id": ok(client.get("/parked-reports?status=open"))[0]["id"],
+        "instrument_id": "ins_bond",
+        "file": "start.js",
+    }
+
+
+def nameless(reply: Reply) -> tuple[int, bytes]:
+    """An answer without the id of its request."""
+    return reply.status, re.sub(rb"req_\w+", b"", reply.body)
+
+
+def test_everyone(engine: Engine) -> None:
+    """Own, another tenant's, no scope, no token, unknown id: of every operation."""
+    client = engine.client()
+    known = a_house(engine, client)
+    unknown = {name: text[:-1] + ("1" if text[-1] != "1" else "2") for name, text in known.items()}
+    stranger = engine.client(tenant=f"{engine.tenant}-rival")
+    theirs = an_account(stranger)
+    engine.project()
+    limited = {scope: engine.client(*(one for one in SCOPES if one != scope)) for scope in SCOPES}
+    anyone = engine.connect()
+    rows = operations()
+    assert len(rows) >= 39
+    for row in rows:
+        if row.scope is not None:
+            nobody = row.send(anyone, known)
+            assert (nobody.status, nobody.code) == (401, "missing_token"), row
+            short = row.send(limited[row.scope], known)
+            assert (short.status, short.code) == (403, "insufficient_scope"), row
+        if row.own:
+            tried = [known, unknown] + [{**known, "account_id": theirs}] * (len(row.own) > 1)
+            answers = {nameless(row.send(stranger, ids)) for ids in tried}
+            assert answers == {(404, NOT_FOUND)}, row
+            assert row.send(client, unknown).status == 404, row
+        elif row.parameters:
+            asked = anyone if row.scope is None else client
+            wanted = 404 if row.name not in CREATES else 201
+            body = row.body | {"symbol": "UNKNOWN"} if row.name in CREATES else row.body
+            assert row._replace(body=body).send(asked, unknown).status == wanted, row
+        elif row.scope is not None and row.method == "GET":
+            engine.project()
+            reply = row.send(stranger, known)
+            assert reply.status == 200, row
+            assert known["account_id"].encode() not in reply.body, row
+    assert stranger.get("/accounts/mine").status == 404
+    assert ok(stranger.get(f"/events?resource[id]={known['order_id']}")) == []
+    for row in rows:  # last, as this changes things; the owner is refused by rules alone
+        engine.project()
+        reply = row.send(anyone if row.scope is None else client, known)
+        assert reply.status < 500, row
+        assert reply.status not in {401, 404, 405} or row.name == "get_token", row
+        assert reply.status != 403 or reply.code != "insufficient_scope", row
+
+
+def test_a_parameter_that_nobody_knows_is_an_error() -> None:
+    """So that a new route cannot stay out of the matrix."""
+    row = operations()[0]._replace(path="/webhooks/{webhook_id}", parameters=("webhook_id",))
+    with pytest.raises(KeyError):
+        row.send(Client(0), {"account_id": "acc_1"})
+
+
+def test_another_reader_of_the_document_agrees(engine: Engine) -> None:
+    """`openapi-core`, which shares no code with our own check: one exchange of each operation."""
+    client = engine.client()
+    known = a_house(engine, client)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it cannot check OAuth2 itself, and says so
+        reader = OpenAPI.from_dict(conforming.known().document, config=Config(spec_validator_cls=None))
+        good = 0
+        for row in operations():
+            if row.name == "get_token":
+                continue  # a form: its answers are held to the document by the check of all answers
+            engine.project()
+            reply = row.send(client, known)
+            headers = {"Authorization": client.headers["Authorization"]}
+            data = None if row.body is None else json.dumps(row.body).encode()
+            path = f"http://127.0.0.1{row.path.format(**known)}"
+            query = dict(pair.split("=") for pair in row.query[1:].split("&") if pair)
+            request = MockRequest(
+                "http://127.0.0.1", row.method.lower(), path.removeprefix("http://127.0.0.1"),
+                args=query, headers=headers, data=data, content_type="application/json",
+            )  # fmt: skip
+            reader.validate_request(request)
+            media = reply.headers["Content-Type"]
+            if media != "application/json":
+                continue  # of text it has no string
+            answer = MockResponse(reply.body, reply.status, dict(reply.headers), media)
+            reader.validate_response(request, answer)
+            good += reply.status < 300
+        assert good > 25
+        broken = {**json.loads(client.get(f"/accounts/{known['account_id']}").body), "more": 1}
+        request = MockRequest("http://127.0.0.1", "get", f"/accounts/{known['account_id']}")
+        answer = MockResponse(
+            json.dumps(broken).encode(), 200, {"Request-Id": f"req_{'1' * 22}"}, "application/json"
+        )
+        with pytest.raises(Exception, match="InvalidData"):
+            reader.validate_response(request, answer)
