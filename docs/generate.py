@@ -11,6 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from api.kinds import FAULTS
+from api.openapi import ANY, SCOPED, codes_of
+from api.problems import CODES
+from api.routes import ROUTES
 from engine import account, calendar, fees, holdings, order, payment, pricing, report, trading
 from engine.fact import Fact
 from engine.instrument import AT_NAV, TRADES_REFUSED
@@ -19,7 +23,7 @@ from engine.refusals import PARAM_FAULTS, REFUSALS
 from engine.values import CURRENCIES
 
 DOCS = Path(__file__).parent
-PAGES = ("lifecycle.md", "money.md", "operations.md")
+PAGES = ("lifecycle.md", "money.md", "operations.md", "errors.md")
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Next = Mapping[tuple[str | None, type[Fact]], str]
@@ -140,6 +144,28 @@ def metrics_table() -> str:
     )
 
 
+def error_codes() -> str:
+    """Every code that an answer may have."""
+    rows = (
+        (f"`{code}`", known.status, known.retry_after_s or "", known.detail)
+        for code, known in CODES.items()
+    )
+    return table(("code", "HTTP", "retry after, s", "when"), rows)
+
+
+def codes_of_operations() -> str:
+    """Codes of each operation, but for those that any has."""
+    rows = (
+        (
+            f"`{route.name}`",
+            f"`{route.method} {route.path}`",
+            " ".join(f"`{code}`" for _, code in codes_of(route) if code not in {*ANY, *SCOPED}),
+        )
+        for route in ROUTES
+    )
+    return table(("operation", "path", "codes"), rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "metrics": metrics_table,
     "order_diagram": lambda: diagram(order.NEXT),
@@ -176,6 +202,18 @@ BLOCKS: dict[str, Callable[[], str]] = {
         ("code in `params`", "meaning"),
         ((f"`{code}`", meaning) for code, meaning in PARAM_FAULTS.items()),
     ),
+    "error_codes": error_codes,
+    "fault_codes": lambda: table(
+        ("code", "meaning"), ((f"`{code}`", meaning) for code, meaning in FAULTS.items())
+    ),
+    "codes_of_any": lambda: table(
+        ("of", "codes"),
+        (
+            ("any", " ".join(f"`{code}`" for code in ANY)),
+            ("any with a scope", " ".join(f"`{code}`" for code in SCOPED)),
+        ),
+    ),
+    "codes_of_operations": codes_of_operations,
     "trading_statuses": trading_statuses,
     "settlement": settlement,
     "calendars": calendars,

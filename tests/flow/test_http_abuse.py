@@ -22,6 +22,7 @@ from api.call import Answer, Call, Route
 from api.connection import Timing
 from api.kinds import Field, Rows
 from api.rates import Rates
+from api.traffic import Traffic
 from engine.errors import (
     JournalDamaged,
     LeaseLost,
@@ -54,7 +55,7 @@ ROUTES = (
 ORDER = b'{"instrument":"ins_1","order_type":"market","side":"buy","cash_amount":"1"}'
 
 NO_LIMITS = Quotas(client=None, address=None, tokens=None, failures=None)
-NO_ENGINE: Any = SimpleNamespace(command_key=b"secret", rates=Rates(NO_LIMITS))
+NO_ENGINE: Any = SimpleNamespace(command_key=b"secret", rates=Rates(NO_LIMITS), traffic=Traffic())
 """These routes need none."""
 
 
