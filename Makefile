@@ -7,7 +7,7 @@ PACKAGES := engine projections api
 DATA ?= data
 PORT ?= 8080
 
-.PHONY: help run setup test test-full check format bench torture clean
+.PHONY: help run setup test test-full audit check format bench torture clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -35,8 +35,11 @@ test: setup ## the whole suite, SQLite and PostgreSQL
 	@$(RUN)python -m compileall -q $(PACKAGES) tests  # once, and not in each process that tests start
 	$(RUN)python -m pytest -n 2 --dist worksteal
 
-test-full: setup ## what takes minutes: each operation of the document with 200 made-up requests
+test-full: setup audit ## what takes minutes: each operation of the document with 200 made-up requests
 	$(RUN)python -m pytest -m full --full
+
+audit: setup ## known vulnerabilities of what is installed, by pip-audit; needs the network
+	@$(RUN)python -m tests.audit
 
 check: setup ## format, lint, types, import rules
 	$(RUN)ruff format --check .

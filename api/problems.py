@@ -137,9 +137,9 @@ def problem_of(error: Exception, body_fields: Collection[str] = (), request_id: 
         return _refusal(error, body_fields)
     for kind, code in ENGINE_CODES:
         if isinstance(error, kind):
-            _LOG.warning("%s answered %s: %s", request_id, code, type(error).__name__)
+            _LOG.warning("answered %s: %s", code, type(error).__name__, extra={"request_id": request_id})
             return Problem(code)
-    _LOG.error("%s failed", request_id, exc_info=error)
+    _LOG.error("a request failed", exc_info=error, extra={"request_id": request_id})
     return Problem("server_error")
 
 

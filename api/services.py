@@ -66,6 +66,7 @@ class Services:
     is_sandbox: bool
     now_us: Callable[[], int] = now_us
     is_stopping: bool = False
+    log_every: int = 0
     traffic: Traffic = field(default_factory=Traffic)
     _seen: OrderedDict[str, int] = field(default_factory=OrderedDict)
     _tenants: OrderedDict[str, str] = field(default_factory=OrderedDict)
@@ -110,6 +111,7 @@ async def open_services(
     rates: Rates | None = None,
     limits: Limits | None = None,
     clock_us: Callable[[], int] = now_us,
+    log_every: int = 0,
 ) -> AsyncIterator[Services]:
     """The services over an open journal and views database, which the caller closes afterwards.
 
@@ -138,6 +140,7 @@ async def open_services(
         command_key=key.derive("command_ids"),
         is_sandbox=is_sandbox,
         now_us=clock_us,
+        log_every=log_every,
     )
     tasks: list[asyncio.Task[None]] = []
     try:

@@ -59,6 +59,7 @@ class PostgresStore(Store):
     def _engine(self, isolation_level: str) -> sa.Engine:
         engine = sa.create_engine(
             self.url.set(drivername="postgresql+psycopg"),
+            hide_parameters=True,  # from errors, which are logged
             pool_size=READERS_MAX,
             max_overflow=0,
             pool_timeout=WRITE_WAIT_S,

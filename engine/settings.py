@@ -7,6 +7,8 @@
                          ORDER_ENGINE_KEY           the master key; default the file DIR/master.key
                          ORDER_ENGINE_RATE_...      how many requests are let through: see RATES
                          ORDER_ENGINE_LIMIT_...     what may be ordered: see `Limits`
+                         ORDER_ENGINE_LOG           json or text; default text on a terminal, else json
+                         ORDER_ENGINE_LOG_REQUESTS  one in how many requests is logged; default 0, none
                          ORDER_ENGINE_TRUSTED_PROXIES   networks whose X-Forwarded-For is believed
 
 An option wins over its variable; an empty variable counts as not set. The key has no option: a command
@@ -52,6 +54,8 @@ LIMIT_TIMES: Final = {
     "ORDER_ENGINE_LIMIT_DUPLICATE_WINDOW": "duplicate_window_us",
 }
 """The same for times, such as 5s."""
+LOG: Final = "ORDER_ENGINE_LOG"
+LOG_REQUESTS: Final = "ORDER_ENGINE_LOG_REQUESTS"
 TRUSTED_PROXIES: Final = "ORDER_ENGINE_TRUSTED_PROXIES"
 
 
@@ -66,6 +70,8 @@ class Settings:
     quotas: Quotas = field(default_factory=Quotas)
     limits: Limits | None = None
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    log: str | None = None
+    log_every: int = 0
 
     @property
     def views_url(self) -> str:
@@ -103,6 +109,8 @@ def read_settings(
         quotas=_quotas(environ),
         limits=_limits(environ),
         trusted_proxies=_networks(environ.get(TRUSTED_PROXIES) or ""),
+        log=_log(environ.get(LOG) or None),
+        log_every=_log_every(environ.get(LOG_REQUESTS) or "0"),
     )
 
 
@@ -175,6 +183,20 @@ def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
         raise BadSettings(
             f"{TRUSTED_PROXIES} is a list of networks, such as 10.0.0.0/8,fd00::/8"
         ) from None
+
+
+def _log(text: str | None) -> str | None:
+    if text not in {None, "json", "text"}:
+        raise BadSettings(f"{LOG} is json or text")
+    return text
+
+
+def _log_every(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
+        raise BadSettings(
+            f"{LOG_REQUESTS} is a whole number: 0 for none, 1 for each, 100 for one in 100"
+        )
+    return int(text)
 
 
 def _directory(text: str) -> Path:

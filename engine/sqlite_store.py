@@ -196,6 +196,7 @@ class SqliteStore(Store):
         engine = sa.create_engine(
             sa.URL.create("sqlite", database=self.path),
             module=sqlite.driver(),
+            hide_parameters=True,  # from errors, which are logged
             poolclass=QueuePool,
             pool_size=pool_size,
             max_overflow=0,

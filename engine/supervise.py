@@ -3,7 +3,6 @@
 tame_collector   the garbage collector of a process that keeps many states
 run_all      followers in threads of their own
 Background   another process that is started again whenever it ends, and that ends with this one
-one_line     logging: an event is a line
 """
 
 from __future__ import annotations
@@ -165,26 +164,3 @@ def stop_all(background: Sequence[Background], stop_s: float = STOP_S) -> bool:
     deadline = time.monotonic() + stop_s
     have_ended = [one.stop(max(0.0, deadline - time.monotonic())) for one in background]
     return all(have_ended)
-
-
-class _OneLine(logging.Formatter):
-    """A line for each event, also for one with a traceback. Times in UTC."""
-
-    def __init__(self, form: str) -> None:
-        super().__init__(form, datefmt="%Y-%m-%dT%H:%M:%S")
-        self.converter = time.gmtime
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The event; line ends inside it become ` | `."""
-        return " | ".join(super().format(record).splitlines())
-
-
-def log_to_stderr(name: str) -> None:
-    """Sends our events to standard error, and of other packages what needs attention."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        _OneLine(f"%(asctime)s.%(msecs)03dZ %(levelname)-7s {name}[%(process)d] %(name)s: %(message)s")
-    )
-    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    for package in ("engine", "projections", "api", "order_engine"):
-        logging.getLogger(package).setLevel(logging.INFO)

@@ -81,9 +81,9 @@ MetricsPort = Annotated[
     typer.Option(
         "--metrics-port",
         min=0,
-        max=65534,
+        max=65530,
         metavar="PORT",
-        help="Where figures for Prometheus are, on 127.0.0.1; those of the child are one port higher."
+        help="Where figures for Prometheus are, on 127.0.0.1; those of children are on the next ports."
         " 0 takes free ones.",
         show_default="none",
     ),
@@ -225,9 +225,9 @@ def _refuse(message: str) -> NoReturn:
 def run(plan: Plan, announce: Announce | None = None) -> None:
     """Does it until told to stop. `announce` is given the API's URL, once it listens."""
     from engine import installation  # noqa: PLC0415
-    from engine.supervise import log_to_stderr  # noqa: PLC0415
+    from engine.logs import log_to_stderr  # noqa: PLC0415
 
-    log_to_stderr("background" if plan.is_child else "serve")
+    log_to_stderr("background" if plan.is_child else "serve", plan.settings.log)
     if not plan.is_child:
         installation.migrate(plan.settings)
     has_ended = _serve_api(plan, announce) if "api" in plan.roles else _run_here(plan)
@@ -297,6 +297,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
             price_max_age_us=roles.price_max_age_us(plan.sandbox),
             limits=plan.settings.limits,
             rates=Rates(plan.settings.quotas, plan.settings.trusted_proxies),
+            log_every=plan.settings.log_every,
         ) as services:
             tame_collector()
 
@@ -310,7 +311,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
                 elif plan.port == 0:
                     typer.echo(json.dumps({"port": port}))
                     sys.stdout.flush()
-                typer.echo(f"listening on {_url(plan.host, port)}", err=True)
+                _LOG.info("listening on %s", _url(plan.host, port))
                 for child in background:
                     child.start()
 

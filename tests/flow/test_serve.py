@@ -85,7 +85,7 @@ class Served:
 
     def children(self) -> list[int]:
         """Every background process that it has had."""
-        return [int(pid) for pid in re.findall(r": process (\d+)$", self.log, re.MULTILINE)]
+        return [int(pid) for pid in re.findall(r": process (\d+)\b", self.log)]
 
     def terminate(self) -> str:
         """Ends it politely; the rest of its output."""
@@ -251,7 +251,7 @@ def test_what_is_refused_before_anything_starts(
 @pytest.fixture
 def quiet_logging(monkeypatch: pytest.MonkeyPatch) -> None:
     """This process's own logging stays as it is."""
-    monkeypatch.setattr("engine.supervise.log_to_stderr", lambda name: None)
+    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
 
 
 def test_a_sandbox_client_is_let_out_before_others_are_let_in(
