@@ -123,7 +123,7 @@ def test_a_client_is_made_in_an_empty_directory_and_gets_in(journal_url: str, tm
         assert principal == Principal(client.id, "acme", frozenset({"read"}))
         assert order_engine("client", "disable", client.id, *place).stdout == f"disabled: {client.id}\n"
         opened.refresh()
-        assert opened.clients.is_revoked(client.id)
+        assert opened.clients.is_revoked(client.id, client.secret_id)
 
 
 def test_faults_are_told_line_by_line(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from engine.journal import Journal
 from engine.limits import SNAPSHOT_EVERY
 from engine.order import Cancelled, Placed, TradeSettled
 from engine.stored import engine_codec
+from projections import folds
 from projections.database import Views
 from projections.folds import Change
 from projections.listing import Listed, Where
@@ -154,7 +155,7 @@ def test_a_fresh_runner_goes_on_with_long_streams(journal: Journal, views: Views
         facts.append(bad(facts, stream, fact))
     write(journal, facts)
     Runner(journal, views, page=50).catch_up()
-    assert views.query("SELECT stream, shape FROM view_folds") == [(stream, "1.1")]
+    assert views.query("SELECT stream, shape FROM view_folds") == [(stream, folds.shape_of(["acc"]))]
     more = [*facts, bad(facts, stream, facts[-1].fact)]
     write(journal, more[-1:])
     Runner(journal, views).catch_up()
