@@ -7,28 +7,21 @@ others and joins them.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
-from engine.errors import JournalDamaged, StaleOffset, Unrecordable
+from engine.errors import StaleOffset, Unrecordable
 from engine.fact import Recorded
 from engine.journal import Journal
-from engine.limits import FAULT_CHARACTERS_MAX, SNAPSHOT_EVERY, STATES_CACHED_MAX, VIEW_PAGE_FACTS
+from engine.limits import SNAPSHOT_EVERY, STATES_CACHED_MAX, VIEW_PAGE_FACTS
 from projections import folds
 from projections.database import FOLDS, QUARANTINE, Views, quarantine_key
-from projections.folds import PREFIXES, Change, Folded
-from projections.tables import Row, Table
-from projections.view import PageRows, View
-
-
-class _CannotWrite(Exception):
-    """A row cannot be made, or not be stored. Which fact is to blame, a smaller page will tell."""
-
-    def __init__(self, views: Sequence[View], error: Exception) -> None:
-        super().__init__(f"{type(error).__name__}: {error}")
-        self.views = views
+from projections.folding import CannotWrite, Page, Past, Write, advance
+from projections.folds import Folded
+from projections.tables import Row
+from projections.view import View
 
 
 @dataclass
@@ -40,91 +33,13 @@ class _Lane:
     states: dict[str, Folded[Any]] = field(default_factory=dict)
 
 
-class _Write(NamedTuple):
-    """What a page does to one table: rows by key, keys that go, rows that are new."""
-
-    table: Table
-    kept: list[Row]
-    gone: list[Any]
-    added: list[Row]
-
-
-class _Page:
-    """What a page of facts comes to, before it is written: rows, states after it, faults found in it."""
-
-    def __init__(self, views: Sequence[View], quarantined: Set[tuple[str, str]]) -> None:
-        bodies: dict[int, tuple[object, bytes]] = {}
-        self.rows = {view.name: PageRows(bodies) for view in views}
-        self.states: dict[str, Folded[Any]] = {}
-        self.starts: dict[str, int] = {}
-        self.faults: dict[tuple[str, str], Row] = {}
-        self._views = views
-        self._quarantined = quarantined
-        self._fed: dict[str, tuple[View, ...]] = {
-            prefix: tuple(view for view in views if prefix in view.streams) for prefix in PREFIXES
-        }
-
-    def views_of(self, recorded: Recorded) -> tuple[View, ...]:
-        """Views that a stream feeds, but for those that have it in quarantine."""
-        stream = recorded.stream
-        views = self._fed.get(stream[:3], ())
-        if not self._quarantined and not self.faults:
-            return views
-        waiting = (self._quarantined, self.faults)
-        return tuple(v for v in views if all((v.name, stream) not in known for known in waiting))
-
-    def quarantine(
-        self, view: View, recorded: Recorded, known: Folded[Any] | None, error: Exception
-    ) -> None:
-        """Rows of this stream in `view` wait from this fact on."""
-        fault = f"{type(error).__name__}: {error}"[:FAULT_CHARACTERS_MAX]
-        self.faults[view.name, recorded.stream] = (
-            quarantine_key(view.name, recorded.stream),
-            view.name,
-            recorded.stream,
-            _account_of(recorded, known),
-            (known.tenant if known else recorded.envelope.tenant) or "",
-            recorded.offset,
-            fault.replace("\0", ""),
-        )
-
-    def rendered(self) -> list[_Write]:
-        """All rows of the page. Raises _CannotWrite."""
-        writes = []
-        for view in self._views:
-            page = self.rows[view.name]
-            for table in view.tables:
-                write = _Write(table, [], [], page.added[table])
-                try:
-                    for key, row in page.kept[table].items():
-                        if row is None:
-                            write.gone.append(key)
-                        else:
-                            write.kept.append(row())
-                except Exception as error:
-                    raise _CannotWrite([view], error) from error
-                writes.append(write)
-        return writes
-
-
-def _account_of(recorded: Recorded, known: Folded[Any] | None) -> str:
-    """The account that a stream belongs to, as far as it can be told; "" for none."""
-    if recorded.stream.startswith("acc"):
-        return recorded.stream
-    state = known.state if known else None
-    for owner in (recorded.fact, state, getattr(state, "terms", None)):
-        account = getattr(owner, "account", None)
-        if isinstance(account, str):
-            return account
-    return ""
-
-
 class Runner:
     """Keeps `views` up with `journal`. Used by one thread; any number of processes may run one."""
 
     def __init__(self, journal: Journal, views: Views, *, page: int = VIEW_PAGE_FACTS) -> None:
         self._journal = journal
         self._views = views
+        self._past = Past(journal, views)
         self._page = page
         self._lanes: list[_Lane] = []
         self._quarantined: set[tuple[str, str]] = set()
@@ -201,85 +116,31 @@ class Runner:
         return min([self._page, *ahead])
 
     def _advance(self, lane: _Lane) -> bool:
-        facts = self._journal.read(lane.offset, self._room(lane))
+        facts: Sequence[Recorded] = self._journal.read(lane.offset, self._room(lane))
         if not facts:
             return False
-        blamed: list[_CannotWrite] = []
-        while True:
-            page = self._fold(lane, facts, blamed)
-            try:
-                self._write(lane, page, facts)
-                break
-            except _CannotWrite as error:
-                if len(facts) > 1:
-                    facts = facts[: len(facts) // 2]
-                else:
-                    blamed.append(error)
+
+        def fold(facts: Sequence[Recorded], blamed: Sequence[CannotWrite]) -> Page:
+            page = Page(lane.views, self._quarantined)
+            page.fold(facts, lane.states, self._past.load, blamed)
+            return page
+
+        page, facts = advance(facts, fold, partial(self._write, lane))
         lane.offset = facts[-1].offset
         self._keep(lane, page)
         return True
 
-    # --- folding ----------------------------------------------------------------------------------
-
-    def _fold(self, lane: _Lane, facts: Sequence[Recorded], blamed: Sequence[_CannotWrite]) -> _Page:
-        """What a page of facts comes to, in memory. `blamed`: views that leave out its only fact."""
-        page = _Page(lane.views, self._quarantined)
-        for error in blamed:
-            for view in error.views:
-                page.quarantine(view, facts[0], lane.states.get(facts[0].stream), error)
-        for recorded in facts:
-            views = page.views_of(recorded)
-            if views:
-                self._fold_one(lane, page, recorded, views)
-        return page
-
-    def _fold_one(self, lane: _Lane, page: _Page, recorded: Recorded, views: Sequence[View]) -> None:
-        stream = recorded.stream
-        before = page.states.get(stream) or lane.states.get(stream)
-        facts: Sequence[Recorded] = ()
-        if (before.version if before else 0) != recorded.version - 1:
-            before, facts = self._load(stream, recorded.version - 1)
-        try:
-            before = folds.fold_all(before, facts)
-            after = folds.fold(before, recorded)
-        except Exception as error:  # noqa: BLE001  (whatever a fact provokes, the others flow)
-            for view in views:
-                page.quarantine(view, recorded, before, error)
-            return
-        page.starts.setdefault(stream, recorded.version - 1)
-        page.states[stream] = after
-        change, kind = Change(recorded, before, after), type(recorded.fact)
-        for view in views:
-            if kind in view.reads:
-                try:
-                    view.feed(change, page.rows[view.name])
-                except Exception as error:  # noqa: BLE001  (as above)
-                    page.quarantine(view, recorded, after, error)
-
-    def _load(self, stream: str, version: int) -> tuple[Folded[Any] | None, Sequence[Recorded]]:
-        """A stream's stored state at `version` or before it, and its facts from there to `version`."""
-        stored: Folded[Any] | None = None
-        rows = self._views.query(
-            "SELECT body FROM view_folds WHERE stream = ? AND shape = ? AND version <= ?",
-            (stream, folds.shape_of([stream[:3]]), version),
-        )
-        if rows:
-            with contextlib.suppress(JournalDamaged):  # the journal has the truth
-                stored = folds.unpack(self._journal.codec, stream, rows[0][0])
-        start = stored.version if stored else 0
-        return stored, self._journal.stream(stream, after=start, version=version) if version else ()
-
     # --- writing ----------------------------------------------------------------------------------
 
-    def _write(self, lane: _Lane, page: _Page, facts: Sequence[Recorded]) -> None:
-        """Writes a page in one transaction. Raises StaleOffset, _CannotWrite."""
+    def _write(self, lane: _Lane, page: Page, facts: Sequence[Recorded]) -> None:
+        """Writes a page in one transaction. Raises StaleOffset, CannotWrite."""
         writes = page.rendered()
         try:
             self._write_all(lane, page, facts[-1].offset, writes)
         except Unrecordable as error:  # e.g. a NUL, which PostgreSQL has no room for in its text
-            raise _CannotWrite(page.views_of(facts[0]), error) from error
+            raise CannotWrite(page.views_of(facts[0]), error) from error
 
-    def _write_all(self, lane: _Lane, page: _Page, end: int, writes: Sequence[_Write]) -> None:
+    def _write_all(self, lane: _Lane, page: Page, end: int, writes: Sequence[Write]) -> None:
         with self._views.writing() as connection:
             self._views.move(connection, [view.name for view in lane.views], lane.offset, end)
             waiting = connection.exec_driver_sql("SELECT view, stream FROM view_quarantine")
@@ -292,7 +153,7 @@ class Runner:
             QUARANTINE.write(connection, list(page.faults.values()))
             FOLDS.write(connection, self._snapshots(page))
 
-    def _snapshots(self, page: _Page) -> list[Row]:
+    def _snapshots(self, page: Page) -> list[Row]:
         """States of streams that have grown past another `SNAPSHOT_EVERY` facts."""
         return [
             (stream, folds.shape_of([stream[:3]]), after.version, self._journal.codec.pack_state(after))
@@ -300,7 +161,7 @@ class Runner:
             if after.version // SNAPSHOT_EVERY > page.starts[stream] // SNAPSHOT_EVERY
         ]
 
-    def _keep(self, lane: _Lane, page: _Page) -> None:
+    def _keep(self, lane: _Lane, page: Page) -> None:
         """Takes over what was written: the states stay in memory within a bound, those that ended go."""
         self._quarantined |= page.faults.keys()
         for stream, after in page.states.items():
@@ -319,13 +180,12 @@ class Runner:
         """
         view, offset = self._views.views[name], self._views.offset(name)
         self._lanes = []  # they know of the quarantine that ends here
+        page = Page([view], set())
         facts = [fact for fact in self._journal.stream(stream) if fact.offset <= offset]
-        page = _Page([view], set())
-        for recorded in facts:
-            self._fold_one(_Lane(offset, [view]), page, recorded, [view])
+        page.fold(facts, {}, self._past.load)
         try:
             writes = page.rendered()
-        except _CannotWrite:
+        except CannotWrite:
             return False
         if page.faults:
             return False
