@@ -40,7 +40,7 @@ class Bridge:
         self._settled: deque[Pending] = deque()
         self._is_called = False
         self._is_flushing = False
-        self._awaited: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._awaited: dict[asyncio.Future[None], float] = {}
         self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
 
     async def do(self, command: Command) -> Outcome:
@@ -65,8 +65,11 @@ class Bridge:
                     self._loop.call_soon(self._flush)
                 future = self._loop.create_future()
                 if wait_for(step.pending, partial(_resolve, future)):
-                    self._awaited.append((self._loop.time() + ANSWER_WAIT_S, future))
-                    await future
+                    self._awaited[future] = self._loop.time() + ANSWER_WAIT_S
+                    try:
+                        await future
+                    finally:
+                        del self._awaited[future]
 
     async def read(self, work: Callable[..., R], *words: Any) -> R:
         """Does blocking work in a thread, for a connection of which there is a bounded pool."""
@@ -110,9 +113,9 @@ class Bridge:
 
     def _sweep(self) -> None:
         now_s = self._loop.time()
-        awaited = self._awaited
-        while awaited and (awaited[0][1].done() or awaited[0][0] < now_s):
-            _, future = awaited.popleft()
+        for future, deadline_s in self._awaited.items():
+            if deadline_s > now_s:
+                break  # those behind it began to wait later
             if not future.done():
                 future.set_exception(OutcomeUnknown("the database has not answered in time"))
         self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)

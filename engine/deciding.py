@@ -41,7 +41,7 @@ from engine.limits import (
     STATES_CACHED_MAX,
 )
 from engine.streams import REFERENCE, fold_of, prefix_of
-from engine.writer import Append, Lease
+from engine.writer import Append, Lease, nothing
 
 Changes = list[tuple[str, list[Fact]]]
 """(stream, new facts) in the order in which they are appended: an account's before its orders'."""
@@ -286,7 +286,9 @@ class Decider:
             ]
         if self._commands.get(pending.command.id) is pending:
             self._remember(pending.command.id, None, is_known=not pending.append.error)
-        for resume in pending.waiters:
+        pending.append.done = nothing  # or both, and all they hold, would live until a collection
+        waiters, pending.waiters = pending.waiters, []
+        for resume in waiters:
             resume()
 
     def _doubt(self, stream: str, entry: _Entry) -> None:

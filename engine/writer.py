@@ -85,7 +85,7 @@ class Append:
         self.first = 0
         self.is_repeat = False
         self.error: Exception | None = None
-        self.done: Callable[[], None] = _nothing
+        self.done: Callable[[], None] = nothing
 
     @property
     def is_plain(self) -> bool:
@@ -103,8 +103,8 @@ class Append:
         return range(self.first, self.first + self.count)
 
 
-def _nothing() -> None:
-    pass
+def nothing() -> None:
+    """What `done` is when nobody waits."""
 
 
 class Job(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -41,6 +42,24 @@ def test_the_same_command_at_once_is_one_order(journal_url: str) -> None:
     assert len(outcomes) == 40
     assert len({outcome.offset for outcome in outcomes}) == 1
     assert sum(not outcome.is_repeat for outcome in outcomes) == 1
+
+
+def test_what_was_answered_leaves_nothing_for_the_collector(sqlite_url: str) -> None:
+    async def buy_and_collect(shop: Shop, account: str) -> int:
+        bridge = Bridge(shop.journal, now_us=lambda: THURSDAY_US + 1_000_000)
+        await bridge.do(shop.buying(account))  # loads what is cached from then on
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                await bridge.do(shop.buying(account))
+            return gc.collect()
+        finally:
+            gc.enable()
+            await bridge.close()
+
+    with open_shop(sqlite_url) as shop:
+        assert asyncio.run(buy_and_collect(shop, shop.open("5000.00"))) < 20  # not one a command
 
 
 def test_nobody_waits_for_ever(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
