@@ -81,6 +81,21 @@ class UnknownFact(JournalDamaged):
     code = "unknown_fact"
 
 
+class BadDump(EngineError):
+    """A dump is cut off, edited, or none at all; nothing was restored.
+
+    `context["line"]` is the first bad line, `context["position"]` the fact that it should have been.
+    """
+
+    code = "bad_dump"
+
+
+class NotEmpty(EngineError):
+    """Something is there already that must not be written over, or mixed with what is to come."""
+
+    code = "not_empty"
+
+
 class SchemaMissing(EngineError):
     """The journal's tables are not there. `order-engine migrate` makes them."""
 

@@ -85,7 +85,7 @@ def find_key(settings: Settings) -> MasterKey | None:
         return MasterKey(_parse(settings.master_key, MASTER_KEY), MASTER_KEY)
     path = settings.key_file
     try:
-        text = _read_private(path)
+        text = read_private(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -136,7 +136,8 @@ def _parse(text: str, source: str) -> bytes:
         ) from None
 
 
-def _read_private(path: Path) -> str:
+def read_private(path: Path) -> str:
+    """A secret from a file of at most a kilobyte. Raises WrongKey if others can use the file."""
     # Without O_NONBLOCK a named pipe put in its place would make us wait for ever.
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:

@@ -215,6 +215,14 @@ IMPORT_TEXT_CHARACTERS_MAX: Final = 255
 IMPORT_FAULTS_MAX: Final = 1_000
 """Faults that are listed; a file with more has the wrong columns, not a thousand slips."""
 
+# --- dumps --------------------------------------------------------------------------------------
+DUMP_LINE_BYTES_MAX: Final = 1024 * 1024
+"""One line: a body of `BODY_BYTES_MAX` in base64, and room around it."""
+DUMP_ROWS_PER_STATEMENT: Final = 1_000
+"""Facts or rows that are read, or restored, at once."""
+PASSPHRASE_CHARACTERS_MIN: Final = 12
+"""A dump can be attacked at leisure by whoever has it."""
+
 # --- views --------------------------------------------------------------------------------------
 TIMES_CACHED_MAX: Final = 16_384
 """Printed times, 150 bytes each: a resource shows the same few times again in each of its events."""

@@ -16,6 +16,7 @@ import typer
 
 from engine.cli.access import client_app, key_app
 from engine.cli.data import import_app
+from engine.cli.dump import dump, restore
 from engine.cli.halt import halt, resume
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
 from engine.cli.sandbox import sandbox
@@ -37,7 +38,7 @@ app = typer.Typer(
 app.add_typer(client_app, name="client")
 app.add_typer(key_app, name="key")
 app.add_typer(import_app, name="import")
-for command in (serve, sandbox, generate, demo, replay, rebuild, halt, resume):
+for command in (serve, sandbox, generate, demo, replay, rebuild, halt, resume, dump, restore):
     app.command()(command)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Final, TextIO
 
 import typer
 
@@ -36,6 +36,8 @@ JournalUrl = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")]
 
+_PLACES: Final = ("position", "line")
+
 
 @contextlib.contextmanager
 def errors_told(*, as_json: bool) -> Iterator[None]:
@@ -46,7 +48,9 @@ def errors_told(*, as_json: bool) -> Iterator[None]:
         message = one_line(str(error))
         faults = [fault._asdict() for fault in getattr(error, "faults", ())]
         if as_json:
-            document = {"code": error.code, "message": message} | ({"faults": faults} if faults else {})
+            document: dict[str, object] = {"code": error.code, "message": message}
+            document |= {name: error.context[name] for name in _PLACES if name in error.context}
+            document |= {"faults": faults} if faults else {}
             print_json({"error": document}, file=sys.stderr)
         else:
             typer.echo(f"error: {error.code}: {message}", err=True)

@@ -1,0 +1,245 @@
+"""`order-engine dump` and `restore`: the whole journal as one file that anybody can check."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
+from engine.cli.tables import progress
+from engine.errors import BadSettings, NotEmpty, WrongKey
+from engine.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from engine.dump_format import Header
+    from engine.dump_secrets import Opener, Sealer
+    from engine.restoring import Restored
+
+Target = Annotated[Path, typer.Argument(metavar="FILE", help="The new file; - is standard output.")]
+Source = Annotated[Path, typer.Argument(metavar="FILE", help="The dump; - is standard input.")]
+WithSecrets = Annotated[
+    bool, typer.Option("--with-secrets", help="Take secrets along, encrypted: say for whom.")
+]
+WithoutSecrets = Annotated[
+    bool, typer.Option("--without-secrets", help="Leave behind what the dump holds of secrets.")
+]
+WithoutPersonal = Annotated[
+    bool, typer.Option("--without-personal", help="Leave out names and references of people.")
+]
+Recipient = Annotated[
+    Path | None,
+    typer.Option("--recipient", metavar="PEM", help="A public X25519 key.", show_default=False),
+]
+Identity = Annotated[
+    Path | None,
+    typer.Option("--identity", metavar="PEM", help="The private X25519 key.", show_default=False),
+]
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file", metavar="FILE", help="A passphrase, closed to others.", show_default=False
+    ),
+]
+NewKey = Annotated[
+    bool, typer.Option("--new-key", help="The journal's master key is lost: go on with another.")
+]
+
+
+def dump(
+    file: Target,
+    *,
+    with_secrets: WithSecrets = False,
+    recipient: Recipient = None,
+    passphrase_file: PassphraseFile = None,
+    without_personal: WithoutPersonal = False,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the whole journal, and the tables beside it, into one file that anybody can check.
+
+    Each digest is computed again on the way. A running engine goes on. docs/dump.md has the format.
+
+    \b
+    Examples:
+      order-engine dump journal.jsonl
+      order-engine dump journal.jsonl --with-secrets --recipient restore-public.pem
+      order-engine dump - --without-personal | zstd > journal.jsonl.zst
+    """
+    if with_secrets == (recipient is None and passphrase_file is None):
+        _refuse("--with-secrets needs --recipient or --passphrase-file, and they need it")
+    if recipient and passphrase_file:
+        _refuse("either --recipient or --passphrase-file")
+    if as_json and str(file) == "-":
+        _refuse("--json would stand in the middle of the dump: give a file")
+    with errors_told(as_json=as_json):
+        from importlib import metadata  # noqa: PLC0415
+
+        from engine import dumping, wall  # noqa: PLC0415
+        from engine.fact import from_us  # noqa: PLC0415
+        from engine.installation import open_journal_datastore  # noqa: PLC0415
+
+        wanted = dumping.Wanted(not without_personal, _sealer(recipient, passphrase_file))
+        settings = read_settings(data=data, journal_url=journal_url)
+        with (
+            contextlib.closing(open_journal_datastore(settings)) as datastore,
+            _new_file(file) as out,
+            progress("facts", datastore.pages.head().position) as report,
+        ):
+            done = dumping.dump(
+                datastore,
+                out,
+                wanted,
+                made_by=f"order-engine {metadata.version('order-engine')}",
+                made_at=f"{from_us(wall.now_us()):%Y-%m-%dT%H:%M:%SZ}",
+                report=report,
+            )
+    if as_json:
+        print_json(asdict(done))
+        return
+    typer.echo(f"dumped    {done.facts} facts, {done.rows} rows", err=True)
+    typer.echo(f"journal   {done.journal_id}", err=True)
+    typer.echo(f"digest    {done.digest or 'none'}", err=True)
+
+
+def restore(
+    file: Source,
+    *,
+    identity: Identity = None,
+    passphrase_file: PassphraseFile = None,
+    without_secrets: WithoutSecrets = False,
+    new_key: NewKey = False,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a journal again from a dump: all of it, or nothing.
+
+    Each digest is computed again. The journal must be empty, or not there yet, and the master key that
+    the dumped one had in its place: ORDER_ENGINE_KEY, or DIR/master.key.
+
+    \b
+    Examples:
+      order-engine restore journal.jsonl --data /var/lib/order-engine
+      order-engine restore journal.jsonl --identity restore.pem --journal-url postgresql://engine@db/orders
+      zstd -dc journal.jsonl.zst | order-engine restore - --without-secrets
+    """
+    if identity and passphrase_file:
+        _refuse("either --identity or --passphrase-file")
+    with errors_told(as_json=as_json):
+        from engine import restoring  # noqa: PLC0415
+        from engine.installation import migrate, open_journal_datastore  # noqa: PLC0415
+
+        settings = read_settings(data=data, journal_url=journal_url)
+        with _old_file(file) as source:
+            reader = restoring.Reader(source)
+            opener = _opener(reader.header, identity, passphrase_file, is_unwanted=without_secrets)
+            _check_key(settings, reader.header, is_new=new_key)
+            migrate(settings)
+            with (
+                contextlib.closing(open_journal_datastore(settings)) as datastore,
+                progress("facts", reader.header.size) as report,
+            ):
+                done = restoring.restore(datastore, reader, opener, report)
+    print_json(asdict(done)) if as_json else _print_restored(done)
+
+
+def _print_restored(done: Restored) -> None:
+    typer.echo(f"restored  {done.facts} facts, {done.rows} rows")
+    typer.echo(f"journal   {done.journal_id}")
+    typer.echo(f"digest    {done.digest}")
+    if done.clients_without_secret:
+        typer.echo(
+            f"{done.clients_without_secret} clients came without their secrets:"
+            " `order-engine client rotate` gives each a new one."
+        )
+
+
+def _check_key(settings: Settings, header: Header, *, is_new: bool) -> None:
+    """A restored journal under another key would not know the idempotency keys of its last day."""
+    from engine.keys import find_key  # noqa: PLC0415
+
+    key = find_key(settings)
+    if is_new or not header.key_fingerprint:
+        return
+    if key is None:
+        raise WrongKey(
+            f"{settings.key_file} is missing: bring back the master key that this journal had; if it is"
+            " lost, --new-key goes on without what it protected"
+        )
+    key.check(header.key_fingerprint)
+
+
+def _sealer(recipient: Path | None, passphrase: Path | None) -> Sealer | None:
+    from engine import dump_secrets  # noqa: PLC0415
+
+    if recipient:
+        return dump_secrets.for_recipient(recipient)
+    return dump_secrets.for_passphrase(passphrase) if passphrase else None
+
+
+def _opener(
+    header: Header, identity: Path | None, passphrase: Path | None, *, is_unwanted: bool
+) -> Opener | None:
+    from engine.dump_secrets import Opener  # noqa: PLC0415
+
+    if identity or passphrase:
+        return Opener(header, identity=identity, passphrase=passphrase)
+    if header.secrets and not is_unwanted:
+        raise WrongKey(
+            "this dump holds secrets: give --identity, --passphrase-file or --without-secrets"
+        )
+    return None
+
+
+@contextlib.contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file for its owner only that appears whole, or not at all."""
+    if str(path) == "-":
+        yield sys.stdout.buffer
+        return
+    draft = path.with_name(f"{path.name}.partial")
+    try:
+        _check_absent(path)
+        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(file, "wb", buffering=1024 * 1024) as out:
+                yield out
+                out.flush()
+                os.fsync(out.fileno())
+            _check_absent(path)
+            draft.rename(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise BadSettings(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _check_absent(path: Path) -> None:
+    if path.exists():
+        raise NotEmpty(f"{path} is there already, and is not written over")
+
+
+@contextlib.contextmanager
+def _old_file(path: Path) -> Iterator[BinaryIO]:
+    if str(path) == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        file = path.open("rb", buffering=1024 * 1024)
+    except OSError as error:
+        raise BadSettings(f"{path} cannot be read: {error.strerror}") from error
+    with file:
+        yield file
+
+
+def _refuse(message: str) -> None:
+    typer.echo(f"error: bad_settings: {message}", err=True)
+    raise typer.Exit(2)

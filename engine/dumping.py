@@ -1,0 +1,173 @@
+"""A journal, and what stands beside it, written out as lines that anybody can check. See docs/dump.md.
+
+Facts to the head of one moment come first. Rows are read afterwards, together: words are claimed before
+the facts that they belong to, so every fact in a dump finds its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, BinaryIO, Final
+
+import sqlalchemy as sa
+
+from engine import dump_format, schema
+from engine.datastore import Datastore
+from engine.dump_format import FORMAT, Header, Row
+from engine.dump_secrets import Sealer
+from engine.errors import JournalDamaged
+from engine.installation import FINGERPRINT
+from engine.limits import DUMP_ROWS_PER_STATEMENT
+from engine.operations import define_operations
+
+ALL: Final = frozenset({"*"})
+SECRETS: Final[Mapping[str, frozenset[str]]] = {
+    "clients": frozenset({"digest"}),
+    "former_secrets": ALL,
+    "signing_keys": ALL,
+}
+"""Table -> its secret columns. Without secrets these are left out, and tables of secrets alone."""
+PERSONAL: Final = "personal"
+UNCARRIED: Final = frozenset({"leases", "snapshots", "journal_names", "journal_head", "journal_meta"})
+"""Tables of the journal that are made again where it is restored."""
+
+Report = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be dumped beside the facts. A `sealer` takes the secrets along, encrypted."""
+
+    personal: bool = True
+    sealer: Sealer | None = None
+
+
+@dataclass(frozen=True)
+class Dumped:
+    """What was."""
+
+    facts: int
+    rows: int
+    digest: str
+    journal_id: str
+
+
+def carried(datastore: Datastore) -> list[sa.Table]:
+    """The tables that go along: places of those who act, and all operational tables."""
+    return [datastore.tables.tracking, *define_operations().metadata.sorted_tables]
+
+
+def dump(
+    datastore: Datastore,
+    out: BinaryIO,
+    wanted: Wanted,
+    *,
+    made_by: str,
+    made_at: str,
+    report: Report = lambda _: None,
+) -> Dumped:
+    """Writes the journal as it is now. Raises JournalDamaged at the first fact that is not as it was."""
+    with datastore.store.reading() as connection:
+        meta = schema.check(connection, datastore.tables)
+    head = datastore.pages.head()
+    header = Header(
+        FORMAT,
+        meta["journal_id"],
+        int(meta["schema"]),
+        meta.get(FINGERPRINT, ""),
+        head.position,
+        head.digest.hex(),
+        wanted.personal,
+        wanted.sealer.how if wanted.sealer else None,
+        made_by,
+        made_at,
+    )
+    lines = _Lines(out)
+    lines.write(dump_format.encode_header(header))
+    _write_facts(datastore, header, lines, report)
+    rows = _write_rows(datastore, header, wanted, lines)
+    lines.end()
+    return Dumped(head.position, rows, header.digest, header.journal_id)
+
+
+class _Lines:
+    """Lines on their way out, counted and digested."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._sum = sha256()
+        self._count = 0
+
+    def write(self, *lines: bytes) -> None:
+        content = b"".join(lines)
+        self._sum.update(content)
+        self._count += len(lines)
+        self._out.write(content)
+
+    def end(self) -> None:
+        self._out.write(dump_format.encode_end(self._count, self._sum.hexdigest()))
+        self._out.flush()
+
+
+def _write_facts(datastore: Datastore, header: Header, lines: _Lines, report: Report) -> None:
+    after, last = 0, bytes(dump_format.DIGEST_BYTES)
+    while after < header.size:
+        facts = datastore.pages.log(after, DUMP_ROWS_PER_STATEMENT, stop=header.size)
+        lines.write(*map(dump_format.encode_fact, facts))
+        after, last = facts[-1][0], facts[-1][6]
+        report(after)
+    if last.hex() != header.digest:
+        raise JournalDamaged(
+            f"the head's digest is not that of the last fact, at {after}", position=after
+        )
+
+
+def _write_rows(datastore: Datastore, header: Header, wanted: Wanted, lines: _Lines) -> int:
+    count = 0
+    with _one_moment(datastore) as connection:
+        for table in carried(datastore):
+            if table.name == PERSONAL and not wanted.personal:
+                continue
+            rows = connection.execute(sa.select(table).order_by(*table.primary_key.columns))
+            for several in rows.mappings().partitions(DUMP_ROWS_PER_STATEMENT):
+                values = [{str(name): value for name, value in row.items()} for row in several]
+                encoded = [
+                    line for row in values if (line := _row(header, wanted, Row(str(table.name), row)))
+                ]
+                lines.write(*encoded)
+                count += len(encoded)
+    return count
+
+
+def _row(header: Header, wanted: Wanted, row: Row) -> bytes | None:
+    secret = SECRETS.get(row.table)
+    if secret is None:
+        return dump_format.encode_row(*row)
+    if wanted.sealer:
+        return dump_format.encode_sealed(*wanted.sealer.seal(header, row))
+    if secret is ALL:
+        return None
+    shown: dict[str, Any] = {name: value for name, value in row.values.items() if name not in secret}
+    return dump_format.encode_row(row.table, shown)
+
+
+@contextlib.contextmanager
+def _one_moment(datastore: Datastore) -> Iterator[sa.Connection]:
+    """A connection that streams rows as they were when it first looked, however long that takes."""
+    is_sqlite = datastore.store.dialect == "sqlite"
+    with datastore.store.reading() as connection:
+        if is_sqlite:
+            connection.exec_driver_sql("BEGIN")
+        else:
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        try:
+            yield connection.execution_options(yield_per=DUMP_ROWS_PER_STATEMENT)
+        finally:
+            if is_sqlite:
+                connection.exec_driver_sql("ROLLBACK")
+            else:
+                connection.rollback()

@@ -1,0 +1,280 @@
+"""A journal made again from a dump: all of it, checked to the last byte, or nothing: docs/dump.md."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, BinaryIO, Final
+
+import sqlalchemy as sa
+
+from engine import dump_format
+from engine.datastore import Datastore
+from engine.dump_format import End, Header, Row, Sealed
+from engine.dump_secrets import Opener
+from engine.dumping import ALL, SECRETS, carried
+from engine.errors import BadDump, NotEmpty, SchemaTooNew, UnknownFact
+from engine.limits import DUMP_LINE_BYTES_MAX, DUMP_ROWS_PER_STATEMENT
+from engine.pages import StoredRow
+from engine.schema import SCHEMA
+from engine.stored import engine_codec
+
+Report = Callable[[int], None]
+_LOST_BYTES: Final = 32
+"""What a secret that was left out is replaced by: random, so that nothing matches it."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What was. `clients_without_secret` need `order-engine client rotate` before they can come back."""
+
+    journal_id: str
+    facts: int
+    rows: int
+    digest: str
+    clients_without_secret: int
+
+
+class Reader:
+    """The lines of a dump in their order, checked as they come. `header` is read at once."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self._sum = sha256()
+        self._number = 0
+        self._position = 0
+        self._digest = bytes(dump_format.DIGEST_BYTES)
+        with self._placing():
+            self.header: Header = dump_format.decode_header(self._line())
+        if self.header.schema > SCHEMA:
+            raise SchemaTooNew(
+                f"a newer release made this dump (schema {self.header.schema}, this one knows {SCHEMA})"
+            )
+
+    def lines(self) -> Iterator[StoredRow | Row | Sealed]:
+        """Every line between header and end. Raises BadDump, and only then is at an end."""
+        while True:
+            before = self._sum.hexdigest()
+            with self._placing():
+                line = dump_format.decode_line(self._line())
+                if isinstance(line, End):
+                    self._end(line, before)
+                    return
+                if isinstance(line, Row | Sealed):
+                    self._check_facts_are_over()
+                else:
+                    self._check_fact(line)
+            yield line
+
+    def bad(self, why: object) -> BadDump:
+        """The error that says what is wrong with the line read last."""
+        words = f"line {self._number}: {why}"
+        where = {"line": self._number}
+        if self._position < self.header.size:
+            words = f"line {self._number}, the fact at position {self._position + 1}: {why}"
+            where["position"] = self._position + 1
+        return BadDump(words, **where)
+
+    def _line(self) -> bytes:
+        line = self._source.readline(DUMP_LINE_BYTES_MAX)
+        self._number += 1
+        if not line.endswith(b"\n"):
+            raise ValueError(
+                "the dump ends here" if len(line) < DUMP_LINE_BYTES_MAX else "it is too long"
+            )
+        self._sum.update(line)
+        return line
+
+    @contextmanager
+    def _placing(self) -> Iterator[None]:
+        try:
+            yield
+        except (
+            ValueError,
+            TypeError,
+            OverflowError,
+        ) as error:  # msgspec's and Unicode's are ValueErrors
+            if self._number == 1:
+                raise BadDump("this is not a dump of a journal") from None
+            raise self.bad(error) from None
+
+    def _check_fact(self, fact: StoredRow) -> None:
+        if fact[0] != self._position + 1 or fact[0] > self.header.size:
+            raise ValueError(f"it holds position {fact[0]}")
+        dump_format.check_fact(fact, self._digest)
+        self._position, self._digest = fact[0], fact[6]
+
+    def _check_facts_are_over(self) -> None:
+        if self._position != self.header.size:
+            raise ValueError("it is missing")
+        if self._digest.hex() != self.header.digest:
+            raise ValueError("the header's digest is not that of the last fact")
+
+    def _end(self, end: End, before: str) -> None:
+        self._check_facts_are_over()
+        if end.lines != self._number - 1:
+            raise ValueError(
+                f"{end.lines} lines were written before the end, here are {self._number - 1}"
+            )
+        if end.sha256 != before:
+            raise ValueError("the lines before the end are not those that were written")
+        if self._source.read(1):
+            raise ValueError("something follows the end")
+
+
+def restore(
+    datastore: Datastore, reader: Reader, opener: Opener | None, report: Report = lambda _: None
+) -> Restored:
+    """Restores into the empty journal of `datastore`, whose tables are there, in one transaction.
+
+    Raises BadDump, NotEmpty, WrongKey, UnknownFact for facts of a newer release, Unavailable.
+    """
+    with datastore.store.writing() as connection:
+        if datastore.store.dialect == "postgresql":  # the dump may come slowly
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        _check_empty(connection, datastore)
+        target = _Target(connection, datastore, reader)
+        for several in _batches(reader.lines()):
+            target.insert(several, opener)
+            report(target.facts)
+        return target.finish()
+
+
+def _check_empty(connection: sa.Connection, datastore: Datastore) -> None:
+    head = datastore.tables.head
+    connection.execute(sa.select(head.c.one).with_for_update())
+    for table in (datastore.tables.journal, *carried(datastore)):
+        if connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first():
+            raise NotEmpty(f"a dump is restored into an empty journal, and {table.name} has rows here")
+
+
+def _batches(lines: Iterable[Any]) -> Iterator[list[Any]]:
+    """Lines of one kind, some at once."""
+    batch: list[Any] = []
+    kind: object = None
+    for line in lines:
+        now = line.table if isinstance(line, Row) else type(line)
+        if batch and (now != kind or len(batch) == DUMP_ROWS_PER_STATEMENT):
+            yield batch
+            batch = []
+        kind = now
+        batch.append(line)
+    if batch:
+        yield batch
+
+
+class _Target:
+    """The open transaction, and what has gone into it."""
+
+    def __init__(self, connection: sa.Connection, datastore: Datastore, reader: Reader) -> None:
+        self._connection = connection
+        self._tables = datastore.tables
+        self._reader = reader
+        self._carried = {table.name: table for table in carried(datastore)}
+        names = self._tables.names.c
+        rows = connection.execute(sa.select(names.name, names.code))
+        self._codes: dict[str, int] = dict(rows.tuples().all())
+        self._known = engine_codec().names
+        self._without_secret = 0
+        self.facts = 0
+        self.rows = 0
+
+    def insert(self, lines: list[Any], opener: Opener | None) -> None:
+        first = lines[0]
+        if isinstance(first, Sealed):
+            if opener is None:  # said beforehand: they stay behind
+                return
+            for table, values in (self._opened(opener, line) for line in lines):
+                self._insert_rows(table, [values])
+        elif isinstance(first, Row):
+            self._insert_rows(first.table, [line.values for line in lines])
+        else:
+            self._insert_facts(lines)
+
+    def finish(self) -> Restored:
+        header, tables, connection = self._reader.header, self._tables, self._connection
+        connection.execute(
+            tables.head.update().values(position=header.size, digest=bytes.fromhex(header.digest))
+        )
+        meta = tables.meta
+        connection.execute(
+            meta.update().where(meta.c.key == "journal_id").values(value=header.journal_id)
+        )
+        self._restart_numbers()
+        return Restored(header.journal_id, self.facts, self.rows, header.digest, self._without_secret)
+
+    def _opened(self, opener: Opener, sealed: Sealed) -> Row:
+        try:
+            return opener.open(sealed)
+        except ValueError as error:
+            raise self._reader.bad(error) from None
+
+    def _insert_facts(self, facts: list[StoredRow]) -> None:
+        rows = []
+        for position, version, name, stream, command, body, digest in facts:
+            if name not in self._known:
+                raise UnknownFact(
+                    f"position {position}: this release knows no fact {name!r}", position=position
+                )
+            rows.append({
+                "position": position, "version": version, "stream": stream,
+                "name": self._codes.get(name) or self._learn(name),
+                "command": command, "body": body, "digest": digest,
+            })  # fmt: skip
+        self._execute(self._tables.journal, rows)
+        self.facts += len(rows)
+
+    def _learn(self, name: str) -> int:
+        code = self._codes[name] = max(self._codes.values(), default=0) + 1
+        self._connection.execute(self._tables.names.insert().values(code=code, name=name))
+        return code
+
+    def _insert_rows(self, name: str, rows: list[Mapping[str, Any]]) -> None:
+        table = self._carried.get(name)
+        if table is None:
+            raise self._reader.bad(f"this release has no table {name!r:.60}")
+        try:
+            self._execute(table, [self._values(table, row) for row in rows])
+        except ValueError as error:
+            raise self._reader.bad(error) from None
+        self.rows += len(rows)
+
+    def _values(self, table: sa.Table, row: Mapping[str, Any]) -> dict[str, Any]:
+        unknown = row.keys() - table.columns.keys()
+        if unknown:
+            raise ValueError(f"{table.name} has no column {min(unknown)!r:.60}")
+        values = {}
+        lost = SECRETS.get(table.name, frozenset[str]())
+        for column in table.columns:
+            value = row.get(column.name)
+            if value is None and column.name in lost and lost is not ALL:
+                value = os.urandom(_LOST_BYTES)
+                self._without_secret += 1
+            elif value is not None and isinstance(column.type, sa.LargeBinary):
+                value = dump_format.unpack(value)
+            values[column.name] = value
+        return values
+
+    def _execute(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+        try:
+            self._connection.execute(table.insert(), rows)
+        except sa.exc.DBAPIError as error:
+            if isinstance(error, sa.exc.IntegrityError | sa.exc.DataError):
+                raise self._reader.bad(f"{table.name} does not take it") from error
+            raise
+
+    def _restart_numbers(self) -> None:
+        """PostgreSQL's counters know nothing of the numbers that rows brought along."""
+        if self._connection.dialect.name != "postgresql":
+            return
+        for table in self._carried.values():
+            column = table.autoincrement_column
+            if column is not None:
+                self._connection.exec_driver_sql(
+                    f"SELECT setval(pg_get_serial_sequence('{table.name}', '{column.name}'), last)"  # noqa: S608
+                    f" FROM (SELECT max({column.name}) AS last FROM {table.name}) AS one"
+                    " WHERE last IS NOT NULL"
+                )
