@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -159,6 +159,11 @@ class Codec:
             return self._names[type(fact)]
         except KeyError:
             raise Unrecordable(f"{type(fact).__name__} has no stored name") from None
+
+    def names_of(self, kinds: Iterable[type[Fact]]) -> list[str]:
+        """Every stored name that is read as a fact of one of these kinds, old ones too."""
+        wanted = {self._names[kind] for kind in kinds}
+        return sorted(name for name in self.names if self._newest(name, ())[0] in wanted)
 
     def encode(self, envelope: Envelope, fact: Fact) -> tuple[str, bytes]:
         """(stored name, body). Raises Unrecordable for what could not be read back the same."""

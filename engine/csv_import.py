@@ -190,7 +190,8 @@ def _date(text: str) -> date:
     raise ValueError("a date, YYYY-MM-DD")
 
 
-def _time(text: str) -> int:
+def read_time(text: str) -> int:
+    """Microseconds since the epoch of a time of RFC 3339. Raises ValueError."""
     try:
         if _TIME.fullmatch(text):
             return to_us(datetime.fromisoformat(text))
@@ -236,7 +237,7 @@ _QUOTE_CELLS: Final[dict[str, Read]] = {
     "symbol": _text,
     "bid": _PRICE,
     "ask": _PRICE,
-    "timestamp": _time,
+    "timestamp": read_time,
     "quality": _text,
     "accrued_interest": _PRICE,
 }

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar, cast
 
@@ -23,13 +24,14 @@ from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent, Track
 from engine import schema
 from engine.codec import Codec
 from engine.datastore import Datastore
-from engine.errors import JournalDamaged, Unrecordable, VersionConflict
+from engine.errors import EngineError, JournalDamaged, Unrecordable, VersionConflict
 from engine.fact import Envelope, Fact, Recorded, StreamAppend
 from engine.limits import (
     APPEND_FACTS_MAX,
     PAGE_FACTS,
     PAGE_FACTS_MAX,
     SNAPSHOT_EVERY,
+    SNAPSHOT_RUNG,
     STATES_CACHED_MAX,
 )
 from engine.pages import StoredRow
@@ -254,8 +256,7 @@ class Journal(Application[str]):
         at_us: int | None = None,
     ) -> list[Recorded]:
         """The facts of a stream after version `after`, to `version` or as they stood at `at_us`."""
-        rows = self.datastore.pages.stream(stream, after=after, upto=version)
-        facts = self._decoded(rows)
+        facts = self._decoded(self.datastore.pages.stream(stream, after=after, upto=version))
         for expected, fact in enumerate(facts, after + 1):
             if fact.version != expected:
                 raise JournalDamaged(
@@ -265,6 +266,45 @@ class Journal(Application[str]):
         if at_us is not None:  # times never fall inside a stream
             facts = [fact for fact in facts if fact.envelope.at_us <= at_us]
         return facts
+
+    def last(self, stream: str) -> Recorded | None:
+        """The last fact of a stream, None if it does not exist."""
+        rows = self.datastore.pages.stream(stream, is_descending=True, limit=1)
+        return self._decoded(rows)[0] if rows else None
+
+    def version_at(self, stream: str, at_us: int) -> int:
+        """The version that a stream had come to at a time, 0 before its first fact."""
+        last = self.last(stream)
+        low, high = 0, last.version if last else 0  # times never fall inside a stream
+        while low < high:
+            middle = (low + high + 1) // 2
+            (fact,) = self.stream(stream, after=middle - 1, version=middle)
+            if fact.envelope.at_us <= at_us:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def of_kinds(self, stream: str, kinds: Iterable[type[Fact]], upto: int) -> list[Recorded]:
+        """The facts of a stream to version `upto` that are of these kinds."""
+        names = self.codec.names_of(kinds)
+        return self._decoded(self.datastore.pages.stream(stream, upto=upto, names=names))
+
+    def companions(self, facts: Sequence[Recorded]) -> list[Recorded]:
+        """What was recorded in the same appends as these facts of a stream, before them, in others.
+
+        Inside an append accounts come first: of an order's facts these are where they moved money.
+        """
+        firsts: dict[bytes, int] = {}
+        for fact in facts:
+            if fact.envelope.command is not None:
+                firsts.setdefault(fact.envelope.command, fact.offset)
+        starts = self.datastore.pages.starts(list(firsts))
+        spans = ((starts.get(command, first), first) for command, first in firsts.items())
+        positions = sorted({position for span in spans for position in range(*span)})
+        streams = {fact.stream for fact in facts}
+        found = self._decoded(self.datastore.pages.at(positions))
+        return [one for one in found if one.stream not in streams]
 
     def read(
         self, after: int = 0, limit: int = PAGE_FACTS, *, is_checked: bool = True
@@ -311,13 +351,30 @@ class Journal(Application[str]):
     def load_at(
         self, fold: Fold[S], stream: str, *, version: int | None = None, at_us: int | None = None
     ) -> Loaded[S]:
-        """The state of a stream as it was at a version or a time."""
-        facts = self.stream(stream, version=version, at_us=at_us)
-        return _folded(fold, Loaded(), facts)
+        """The state of a stream as it was at a version or a time.
 
-    def _snapshot(self, fold: Fold[S], stream: str) -> Loaded[S] | None:
+        A long stream is folded from the last snapshot before, rung by rung, and the rungs are kept: the
+        next time there is less to fold.
+        """
+        if at_us is not None:
+            version = self.version_at(stream, at_us)
+        if not fold.is_long or version is None:
+            return _folded(fold, Loaded(), self.stream(stream, version=version))
+        loaded = self._snapshot(fold, stream, version) or Loaded[S]()
+        while loaded.version < version:
+            rung = (loaded.version // SNAPSHOT_RUNG + 1) * SNAPSHOT_RUNG
+            facts = self.stream(stream, after=loaded.version, version=min(rung, version))
+            if not facts:
+                break
+            loaded = _folded(fold, loaded, facts)
+            if loaded.version == rung:
+                with suppress(EngineError):  # it can be made from the facts at any time
+                    self.keep_state(fold, stream, loaded)
+        return loaded
+
+    def _snapshot(self, fold: Fold[S], stream: str, upto: int | None = None) -> Loaded[S] | None:
         """The stored state of a stream, if there is one of this shape that its fact vouches for."""
-        kept = self.datastore.pages.snapshot(stream, f"{fold.name}@{fold.shape}")
+        kept = self.datastore.pages.snapshot(stream, f"{fold.name}@{fold.shape}", upto)
         if kept is None:
             return None
         version, body = kept
@@ -329,8 +386,13 @@ class Journal(Application[str]):
         return Loaded(state, version, self._decoded(rows)[0].envelope.at_us)
 
     def keep_state(self, fold: Fold[S], stream: str, loaded: Loaded[S]) -> None:
-        """Keeps a state of `load`, so that loading it again need not read what it was folded from."""
+        """Keeps a state of `load`, so that loading it again need not read what it was folded from.
+
+        One of each SNAPSHOT_RUNG versions stays, for those who ask how it was.
+        """
         table, version = self.datastore.tables.snapshots, loaded.version
+        rung = version - version % SNAPSHOT_RUNG
+        same_rung = table.c.version.between(rung, rung + SNAPSHOT_RUNG - 1)
         rows = self.datastore.pages.stream(stream, after=version - 1, upto=version)
         assert loaded.state is not None
         packed = self.codec.pack_state(loaded.state)
@@ -341,7 +403,7 @@ class Journal(Application[str]):
             "body": _seal(_digest(rows[0]), packed) + packed,
         }
         with self.datastore.store.writing() as connection:
-            connection.execute(table.delete().where(table.c.stream == stream))
+            connection.execute(table.delete().where(table.c.stream == stream, same_rung))
             connection.execute(table.insert().values(row))
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from engine import chain
 from engine.errors import JournalDamaged
+from engine.limits import VERSION_MAX
 from engine.names import NameTable
 from engine.schema import Tables
 from engine.sessions import Head
@@ -44,9 +45,10 @@ class Pages:
         )
         self._snapshot_sql = (
             f"SELECT version, body FROM {tables.snapshots.name} WHERE stream = ? AND name = ?"
-            " ORDER BY version DESC LIMIT 1"
+            " AND version <= ? ORDER BY version DESC LIMIT 1"
         )
         self._command_sql = f"SELECT position FROM {journal} WHERE command = ?"
+        self._commands_sql = f"SELECT command, position FROM {journal} WHERE command IN "
         # Facts that do not follow one another bring the digest before them along.
         self._scattered_sql = (
             f"SELECT {', '.join('fact.' + column for column in _COLUMNS.split(', '))}, before.digest"
@@ -128,10 +130,11 @@ class Pages:
         *,
         after: int | None = None,
         upto: int | None = None,
+        names: Sequence[str] | None = None,
         is_descending: bool = False,
         limit: int | None = None,
     ) -> list[StoredRow]:
-        """The facts of one stream with versions in (after, upto], by version."""
+        """The facts of one stream with versions in (after, upto], by version; of `names` only."""
         values: list[object] = [stream.bytes if self._uuid_from_bytes else stream]  # type: ignore[union-attr]
         where = " WHERE fact.stream = ?"
         if after is not None:
@@ -140,21 +143,48 @@ class Pages:
         if upto is not None:
             where += " AND fact.version <= ?"
             values.append(upto)
+        if names is not None:
+            codes = self._names.codes_of(set(names))
+            where += f" AND fact.name IN {_marks(codes)}"
+            values += codes
         where += " ORDER BY fact.version" + (" DESC" if is_descending else "")
         if limit is not None:
             where += " LIMIT ?"
             values.append(limit)
         return self._scattered(where, values)
 
-    def snapshot(self, stream: str, name: str) -> tuple[int, bytes] | None:
-        """Version and body of the newest snapshot of that name, if there is one."""
-        rows = self._store.query(self._snapshot_sql, (stream, name))
+    def snapshot(self, stream: str, name: str, upto: int | None = None) -> tuple[int, bytes] | None:
+        """Version and body of the newest snapshot of that name, if there is one, not after `upto`."""
+        rows = self._store.query(
+            self._snapshot_sql, (stream, name, VERSION_MAX if upto is None else upto)
+        )
         return (rows[0][0], bytes(rows[0][1])) if rows else None
 
     def position_of(self, command: bytes) -> int | None:
         """Where the first fact of a command stands, if it has been recorded."""
         rows = self._store.query(self._command_sql, [command])
         return rows[0][0] if rows else None
+
+    def starts(self, commands: Sequence[bytes]) -> dict[bytes, int]:
+        """Where the first fact of each command stands that has been recorded."""
+        found: dict[bytes, int] = {}
+        for start in range(0, len(commands), _MARKS_MAX):
+            some = commands[start : start + _MARKS_MAX]
+            rows = self._store.query(self._commands_sql + _marks(some), some)
+            found |= {bytes(command): position for command, position in rows}
+        return found
+
+    def at(self, positions: Sequence[int]) -> list[StoredRow]:
+        """The facts at these positions, which rise."""
+        found: list[StoredRow] = []
+        for start in range(0, len(positions), _MARKS_MAX):
+            some = positions[start : start + _MARKS_MAX]
+            where = f" WHERE fact.position IN {_marks(some)} ORDER BY fact.position"
+            rows = self._scattered(where, list(some))
+            if len(rows) != len(some):
+                raise _missing(min(set(some) - {row[0] for row in rows}))
+            found += rows
+        return found
 
     def _scattered(self, where: str, values: list[object]) -> list[StoredRow]:
         rows = self._store.query(self._scattered_sql + where, values)
@@ -184,6 +214,13 @@ class Pages:
 
 
 _MAX: Final = 2**62
+_MARKS_MAX: Final = 1_000
+"""Values of one statement: what either database takes is far beyond."""
+
+
+def _marks(values: Sequence[object]) -> str:
+    """`(?, ?, ?)`; of nothing, a list that nothing is in."""
+    return f"({', '.join('?' * len(values)) or 'NULL'})"
 
 
 def _uuid(key: bytes, position: int) -> UUID:

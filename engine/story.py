@@ -1,8 +1,8 @@
-"""The story of one stream: its facts one by one, what each changed, and what it had become after it."""
+"""The story of one stream in words: what each fact changed, and what it had become after it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
@@ -13,16 +13,16 @@ from engine.account import FLAGS, Account
 from engine.clock import Clock
 from engine.fact import Fact, Recorded, from_us
 from engine.halt import Halt
-from engine.holdings import MOVES, Balance, Holdings
+from engine.history import NOW, Step, When, explain, read, state_at, version_of
+from engine.holdings import MOVES, Balance, Holdings, Leg, legs
 from engine.instrument import Instrument
-from engine.journal import Fold, Journal
+from engine.journal import Journal
 from engine.limits import STREAM_BYTES_MAX
 from engine.order import Order
 from engine.payment import Payment
 from engine.refusals import refused
 from engine.report import ParkedReport
-from engine.stored import STORED
-from engine.streams import FOLDS, fold_of, prefix_of
+from engine.streams import FOLDS, prefix_of
 from engine.values import plain
 
 Shown = dict[str, str | bool | int | None]
@@ -30,39 +30,48 @@ Shown = dict[str, str | bool | int | None]
 
 CHOSEN: Final = frozenset({"ins", "clk", "hlt"})
 """Prefixes of ids that a person may have chosen; all others are made by `ids`."""
-NAMES: Final = {kind: name for name, kind in STORED.items()}
 
 
-class Step(NamedTuple):
-    """One fact: `changed` are the fields that it set, with their values before and after."""
+class Told(NamedTuple):
+    """One step in words: `changed` are the fields that its fact set, the values before and after it."""
 
-    recorded: Recorded
-    name: str
+    step: Step
     changed: dict[str, tuple[Any, Any]]
     said: list[str]
     state: Shown
 
 
 class Story(NamedTuple):
-    """Steps in the order of their versions; `state` is what the last one left."""
+    """What was told, in the order of versions; `state` is what the last one left."""
 
     stream: str
     kind: str
-    steps: list[Step]
+    told: list[Told]
     state: Shown
 
+    @property
+    def version(self) -> int:
+        """Of the last fact."""
+        return self.told[-1].step.recorded.version
 
-def read_story(journal: Journal, stream: str) -> Story:
-    """The whole story of a stream.
 
-    Raises Refused `invalid_param` for what is no id, `not_found` for an id that has no facts, and
-    JournalDamaged.
+Explained = dict[str, tuple[Any, Recorded]]
+"""Field -> (its value, the fact that last set it)."""
+
+
+def read_story(journal: Journal, stream: str, when: When = NOW, last: int | None = None) -> Story:
+    """The story of a stream until then; only its `last` facts.
+
+    Raises Refused `invalid_param` for what is no id, a version past the end, or a time before the first
+    fact; `not_found` for an id that has no facts; JournalDamaged.
     """
     check_id(stream)
-    history = journal.stream(stream)
-    if not history:
-        raise refused("not_found", f"the journal has no {fold_of(stream).name} {stream}")
-    return tell(stream, history, fold_of(stream))
+    version = version_of(journal, stream, when)
+    if not version:
+        raise refused("not_found", f"the journal has no {kind_of(stream)} {stream}")
+    after = 0 if last is None else max(0, version - last)
+    before = state_at(journal, stream, after) if after else None
+    return tell(stream, read(journal, stream, after, version), shown(before))
 
 
 def check_id(stream: str) -> None:
@@ -79,19 +88,23 @@ def check_id(stream: str) -> None:
         raise refused("invalid_param", f"not an id: {stream!r:.60} ({error})") from None
 
 
-def tell(stream: str, history: Sequence[Recorded], fold: Fold[Any]) -> Story:
-    """The story that these facts, from the first on, tell."""
-    steps: list[Step] = []
-    state, before = None, Shown()
-    for recorded in history:
-        state = fold.evolve(state, recorded.fact)
-        after = shown(state)
-        changed = differences(before, after)
-        steps.append(
-            Step(recorded, NAMES[type(recorded.fact)], changed, say(recorded.fact, changed), after)
-        )
-        before = after
-    return Story(stream, fold.name, steps, before)
+def tell(stream: str, steps: Iterable[Step], before: Shown | None = None) -> Story:
+    """The story that these steps tell; `before` is what is shown of the state before them."""
+    told: list[Told] = []
+    state = before or Shown()
+    for step in steps:
+        after = shown(step.state)
+        changed = differences(state, after)
+        said = say(step.recorded.fact, changed)
+        said += moved([one.leg for one in step.booked if one.recorded is not step.recorded])
+        told.append(Told(step, changed, said, after))
+        state = after
+    return Story(stream, kind_of(stream), told, state)
+
+
+def explained(story: Story) -> Explained:
+    """For each field of the state, the fact that last set it. The story must be told from the first."""
+    return explain((told.step for told in story.told), shown)
 
 
 def differences(before: Shown, after: Shown) -> dict[str, tuple[Any, Any]]:
@@ -103,19 +116,20 @@ def differences(before: Shown, after: Shown) -> dict[str, tuple[Any, Any]]:
 
 def say(fact: Fact, changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
     """What a fact did, in a few words: where it moved money and units, else which fields it set."""
-    moves = MOVES.get(type(fact))
-    if moves:
-        said = []
-        for move in moves:
-            amount: Decimal = getattr(fact, move.amount)
-            of = getattr(fact, "currency" if move.asset == "cash" else "instrument")
-            if amount:
-                said.append(f"{plain(amount)} {of} {move.source} > {move.target}")
-        return said
+    if type(fact) in MOVES:
+        return moved(legs(fact))
     return [
         f"{field} {_word(before)} > {_word(after)}" if _says(before) else f"{field} {_word(after)}"
         for field, (before, after) in changed.items()
         if field not in QUIET and (_says(before) or _says(after))
+    ]
+
+
+def moved(legs_: Sequence[Leg]) -> list[str]:
+    """Legs, of which each two are a move, in words."""
+    pairs = zip(legs_[::2], legs_[1::2], strict=True)
+    return [
+        f"{plain(to.amount)} {to.of} {source.place} > {to.place}" for source, to in pairs if to.amount
     ]
 
 

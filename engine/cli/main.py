@@ -19,9 +19,10 @@ from engine.cli.data import import_app
 from engine.cli.dump import dump, restore
 from engine.cli.halt import halt, resume
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
+from engine.cli.replay import replay
 from engine.cli.sandbox import sandbox
 from engine.cli.serve import serve
-from engine.cli.tools import demo, generate, rebuild, replay
+from engine.cli.tools import demo, generate, rebuild
 from engine.settings import read_settings
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""`order-engine generate`, `demo`, `replay` and `rebuild`: to try the engine out and to look into it."""
+"""`order-engine generate`, `demo` and `rebuild`: to try the engine out and to look into it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ if TYPE_CHECKING:
     from engine.demo import Line, Replay
     from engine.generate import Generated
     from engine.journal import Journal
-    from engine.story import Step, Story
 
 Orders = Annotated[int, typer.Option("--orders", metavar="N", min=0, help="Orders that are asked for.")]
 Accounts = Annotated[int, typer.Option("--accounts", metavar="M", min=1, help="Accounts that ask.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="S", help="Decides all that is left to chance.")]
-StreamId = Annotated[str, typer.Argument(metavar="ID", help="ord_..., acc_..., or any other stream.")]
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which views.")]
 All = Annotated[bool, typer.Option("--all", help="Every view.")]
 
@@ -90,34 +88,6 @@ def demo(*, as_json: AsJson = False) -> None:
         print_table(_DEMO, [_demo_row(line) for line in lines])
         _print_replay(replayed)
     raise typer.Exit(bool(replayed.differing))
-
-
-def replay(
-    stream: StreamId, *, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False
-) -> None:
-    """Tell what happened to an order, an account or any other stream, from the journal.
-
-    \b
-    Examples:
-      order-engine replay ord_1C8xWqVdPq4oKgXcY2mN7R
-      order-engine replay acc_1C8xWqUzt9LmA3vBn5QeHd --json | jq .state
-    """
-    with errors_told(as_json=as_json):
-        from engine.journal import Journal  # noqa: PLC0415
-        from engine.stored import engine_codec  # noqa: PLC0415
-        from engine.story import check_id, read_story  # noqa: PLC0415
-
-        check_id(stream)
-        settings = read_settings(data=data, journal_url=journal_url)
-        with Journal(settings.journal_url, engine_codec()) as journal:
-            story = read_story(journal, stream)
-    if as_json:
-        print_json({
-            "stream": story.stream, "kind": story.kind, "state": story.state,
-            "facts": [_step(step) for step in story.steps],
-        })  # fmt: skip
-    else:
-        _print_story(story)
 
 
 def rebuild(
@@ -247,50 +217,3 @@ def _print_replay(replayed: Replay) -> None:
         f"\nReplayed {replayed.facts} facts from the journal: all {replayed.streams} streams are as the"
         f" desk left them.\nThe last digest covers them all: {replayed.digest}"
     )
-
-
-# --- replay ---------------------------------------------------------------------------------------
-
-_STORY: Final = (
-    Column("version", is_number=True),
-    Column("offset", is_number=True),
-    Column("time (UTC)"),
-    Column("actor"),
-    Column("fact"),
-    Column("what it did", width=46),
-)
-
-
-def _print_story(story: Story) -> None:
-    typer.echo(f"{story.kind} {story.stream}\n")
-    print_table(_STORY, [_story_row(step) for step in story.steps])
-    typer.echo(f"\nas it stands after version {len(story.steps)}")
-    width = max(len(field) for field in story.state)
-    for field, value in story.state.items():
-        if value not in (None, ""):
-            typer.echo(f"  {field:{width}}  {value}")
-
-
-def _story_row(step: Step) -> list[str | list[str]]:
-    recorded, envelope = step.recorded, step.recorded.envelope
-    time_text = f"{envelope.at:%Y-%m-%d %H:%M:%S}.{envelope.at_us // 1000 % 1000:03d}"
-    fact = type(recorded.fact).__name__
-    return [
-        str(recorded.version), str(recorded.offset), time_text, envelope.actor or "", fact, step.said
-    ]  # fmt: skip
-
-
-def _step(step: Step) -> dict[str, Any]:
-    recorded, envelope = step.recorded, step.recorded.envelope
-    return {
-        "version": recorded.version,
-        "offset": recorded.offset,
-        "fact": step.name,
-        "at": envelope.at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "business_date": envelope.business_date.isoformat() if envelope.business_date else None,
-        "actor": envelope.actor,
-        "request_id": envelope.request_id,
-        "cause": envelope.cause,
-        "changed": {field: {"before": a, "after": b} for field, (a, b) in step.changed.items()},
-        "state": step.state,
-    }

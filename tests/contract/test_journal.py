@@ -12,6 +12,7 @@ from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import IntegrityError, Tracking
 
 from engine import account, holdings
+from engine import journal as journals
 from engine.codec import Codec
 from engine.errors import (
     JournalDamaged,
@@ -244,3 +245,62 @@ def test_any_eventsourcing_application_can_use_the_recorder(journal_url: str) ->
         with kennel.recorder.subscribe(gt=1) as subscription:
             assert next(subscription).id == 2
         kennel.close()
+
+
+# --- how it was -----------------------------------------------------------------------------------
+
+
+def test_the_version_of_a_time(journal: Journal) -> None:
+    for number, at_us in enumerate((10, 20, 20, 20, 50)):
+        journal.append([StreamAppend("acc_1", number, [ONE])], envelope(number, at_us=at_us))
+    wanted = {9: 0, 10: 1, 19: 1, 20: 4, 49: 4, 50: 5, 10**15: 5}
+    assert {at_us: journal.version_at("acc_1", at_us) for at_us in wanted} == wanted
+    assert journal.version_at("acc_9", 10**15) == 0
+    last = journal.last("acc_1")
+    assert last is not None
+    assert (last.version, last.offset) == (5, 5)
+    assert journal.last("acc_9") is None
+
+
+def test_what_was_recorded_with_a_fact_and_before_it(journal: Journal) -> None:
+    append(journal, 1, "acc_1", 0, Opened("ann"))
+    journal.append(
+        [StreamAppend("acc_1", 1, [ONE, CENT]), StreamAppend("ord_1", 0, [Opened("o"), ONE])],
+        envelope(2),
+    )
+    append(journal, 3, "acc_1", 3, ONE)
+    append(journal, 4, "ord_1", 2, ONE)
+    order = journal.stream("ord_1")
+    assert [one.offset for one in journal.companions(order)] == [2, 3]
+    assert [one.offset for one in journal.companions(order[1:])] == [2, 3]
+    assert journal.companions(order[2:]) == journal.companions([]) == []
+    assert journal.companions(journal.stream("acc_1")) == []
+
+
+def test_facts_of_some_kinds(journal: Journal) -> None:
+    append(journal, 1, "acc_1", 0, Opened("ann"), ONE, CENT, Opened("bob"))
+    assert [one.version for one in journal.of_kinds("acc_1", [Opened], 4)] == [1, 4]
+    assert [one.version for one in journal.of_kinds("acc_1", [Opened], 3)] == [1]
+    assert journal.of_kinds("acc_9", [Opened], 9) == []
+    older = Codec({"test.added.2": Added}, {"test.added.1": ("test.added.2", lambda values: values)})
+    assert older.names_of([Added]) == ["test.added.1", "test.added.2"]
+
+
+def test_rungs_of_a_long_stream_are_kept(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else is loaded and kept later, as it was is folded from the last rung before."""
+    monkeypatch.setattr(journals, "SNAPSHOT_RUNG", 10)
+    append(journal, 1, "acc_1", 0, *[ONE] * 47)
+    seen: list[int] = []
+    counting = FOLD._replace(evolve=lambda state, fact: (seen.append(1), evolve(state, fact))[1])
+    first = journal.load_at(counting, "acc_1", version=33)
+    assert (first.state, len(seen)) == (Sum(Decimal(33), 33), 33)
+    assert [version for version, _ in snapshots(journal)] == [10, 20, 30]
+    for version in (34, 35, 40, 47):  # as a desk does, again and again
+        journal.keep_state(FOLD, "acc_1", journal.load_at(FOLD, "acc_1", version=version))
+    assert [version for version, _ in snapshots(journal)] == [10, 20, 35, 47]
+    seen.clear()
+    assert journal.load_at(counting, "acc_1", version=29).state == Sum(Decimal(29), 29)
+    assert len(seen) == 9
+    assert journal.load_at(counting, "acc_1", at_us=999) == (None, 0, 0)
+    assert journal.load_at(counting, "acc_1", at_us=1_000).version == 47
+    assert journal.load(FOLD, "acc_1").version == 47

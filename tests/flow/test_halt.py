@@ -121,7 +121,7 @@ def test_one_command_stops_all_trading_within_a_second(tmp_path: Path) -> None:
     assert max(late[:-1], default=0) < BOUND_S * 1_000_000  # the last is after `resume`
     halted_s = fact.envelope.at_us / 1_000_000
     assert max(sent for sent, status in answers if status == 201) - halted_s < BOUND_S
-    assert [step.said[:2] for step in story.steps] == [
+    assert [told.said[:2] for told in story.told] == [
         ["trading halted", "reason prices are wrong, INC-1"],
         ["trading halted > open", "reason prices are wrong, INC-1 > prices are right"],
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from engine.cli.main import app
 from engine.errors import Refused
 from engine.generate import Plan, fill
+from engine.history import read
 from engine.installation import migrate
 from engine.journal import Journal
 from engine.order import Order, Settled
@@ -79,8 +81,8 @@ def test_every_stream_has_a_story(journal: Journal) -> None:
     assert {stream[:3] for stream in streams} >= FOLDS.keys() - {"clk", "hlt"}
     for stream in streams:
         story = read_story(journal, stream)
-        assert story == tell(stream, journal.stream(stream), fold_of(stream))
-        assert all(step.said for step in story.steps), stream
+        assert story == tell(stream, read(journal, stream, 0, story.version))
+        assert all(told.said for told in story.told), stream
 
 
 @pytest.mark.parametrize(
@@ -107,6 +109,70 @@ def test_what_has_no_story_is_refused_in_one_line(journal: Journal, stream: str,
     assert error.value.code == code
     assert str(error.value).isprintable()
     assert len(str(error.value)) < 200
+
+
+def told(data: Path, *words: str) -> dict[str, Any]:
+    """What `replay ... --json` answers."""
+    done = CliRunner().invoke(app, ["replay", *words, "--data", str(data), "--json"])
+    assert done.exit_code == 0, done.output
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_an_order_as_it_was(data: Path, journal: Journal) -> None:
+    order = a_settled_order(journal)
+    whole = told(data, order)["facts"]
+    for number, fact in enumerate(whole, 1):
+        until = told(data, order, "--version", str(number))
+        assert (until["version"], until["state"], until["facts"]) == (
+            number, fact["state"], whole[:number]
+        )  # fmt: skip
+    at = [fact["at"] for fact in whole]
+    then = told(data, order, "--asof", at[2])
+    assert len(then["facts"]) == sum(time <= at[2] for time in at) < len(whole)
+    last = told(data, order, "--last", "2")
+    assert (last["facts"], last["state"]) == (whole[-2:], whole[-1]["state"])
+    assert told(data, order, "--last", "99")["facts"] == whole
+
+
+def test_an_orders_facts_have_the_legs_of_its_account(data: Path, journal: Journal) -> None:
+    facts = told(data, a_settled_order(journal))["facts"]
+    placed, *_, settled = facts
+    assert [leg["place"] for leg in placed["legs"]] == ["settled", "reserved"]
+    assert placed["legs"][0]["amount"] == f"-{placed['fields']['cash_amount']}"
+    assert placed["legs"][0]["offset"] < placed["offset"]
+    assert settled["legs"] == []
+    assert all(fact["legs"] for fact in facts if fact["fact"].startswith("order.trade_"))
+
+
+def test_each_field_by_the_fact_that_set_it(data: Path, journal: Journal) -> None:
+    order = a_settled_order(journal)
+    facts, known = told(data, order)["facts"], told(data, order, "--explain")
+    assert known["set_by"].keys() == known["state"].keys()
+    for field, fact in known["set_by"].items():
+        version = fact["version"]
+        assert {word: facts[version - 1][word] for word in fact} == fact
+        assert field in facts[version - 1]["changed"] or known["state"][field] is None
+        assert all(field not in later["changed"] for later in facts[version:])
+    text = CliRunner().invoke(app, ["replay", order, "--explain", "--data", str(data)]).stdout
+    assert text.startswith(f"order {order} as it stands after version {len(facts)}\n")
+    assert re.search(r"^status +settled +\d+ +\d+ +Settled +2026-", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--version", "99"], "version: it has come to version "),
+        (["--asof", "2020-01-01T00:00:00Z"], "asof: its first fact was recorded at 2026-"),
+        (["--asof", "yesterday"], "asof: a time like 2026-03-12T14:30:00Z"),
+        (["--asof", "2026-03-12T14:30:00Z", "--version", "1"], "asof: a version or a time, not both"),
+    ],
+)
+def test_what_never_was_is_refused(data: Path, journal: Journal, words: list[str], says: str) -> None:
+    order = a_settled_order(journal)
+    done = CliRunner().invoke(app, ["replay", order, *words, "--data", str(data)])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: invalid_param: {says}")
 
 
 def test_a_command_that_cannot_tell_says_why(data: Path, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ LAYERS = (
     {"recorder"},
     {"journal"},
     {"streams", "tally"},
+    {"history"},
     {"deciding"},
     {"desk", "commands"},
     {"acting"},

@@ -304,9 +304,10 @@ class SimulatedJournal(Journal):
         self._database = database
         self._ends = _Lru(STATES_CACHED_MAX)
 
-    def _snapshot(self, fold: Fold[Any], stream: str) -> Loaded[Any] | None:
-        known = self._database.snapshots.get(stream)
-        return known[1] if known and known[0] == fold.name else None
+    def _snapshot(self, fold: Fold[Any], stream: str, upto: int | None = None) -> Loaded[Any] | None:
+        name, known = self._database.snapshots.get(stream, ("", Loaded()))
+        is_in_time = upto is None or known.version <= upto
+        return known if name == fold.name and is_in_time else None
 
     def keep_state(self, fold: Fold[Any], stream: str, loaded: Loaded[Any]) -> None:
         self._database.snapshots[stream] = (fold.name, loaded)

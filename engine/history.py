@@ -1,0 +1,236 @@
+"""What happened to one thing, fact by fact, and how it stood after each. See docs/history.md.
+
+Read from the journal alone, never from a view. The HTTP history, the command `replay` and the memorandum
+of an order all start here; the functions above the last section are pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from engine import account
+from engine.account import Account
+from engine.fact import Fact, Recorded, from_us
+from engine.holdings import (
+    BuyBooked,
+    BuySettled,
+    CashDeposited,
+    CashWithdrawn,
+    FundsReleased,
+    FundsReserved,
+    Leg,
+    SellBooked,
+    SellSettled,
+    UnitsReleased,
+    UnitsReserved,
+    legs,
+)
+from engine.journal import Fold, Journal
+from engine.order import Cancelled, Filled, Placed, TradeRecorded, TradeSettled
+from engine.payment import DepositCompleted, WithdrawalCompleted, WithdrawalFailed, WithdrawalOpened
+from engine.refusals import invalid
+from engine.stored import STORED
+from engine.streams import fold_of
+from engine.values import plain
+
+NAMES: Final = {kind: name for name, kind in STORED.items()}
+
+OWNERS: Final[dict[type[Fact], tuple[type[Fact], ...]]] = {
+    CashDeposited: (DepositCompleted,),
+    CashWithdrawn: (WithdrawalCompleted,),
+    FundsReserved: (Placed, WithdrawalOpened),
+    FundsReleased: (Filled, Cancelled, WithdrawalFailed),
+    UnitsReserved: (Placed,),
+    UnitsReleased: (Filled, Cancelled),
+    BuyBooked: (TradeRecorded,),
+    SellBooked: (TradeRecorded,),
+    BuySettled: (TradeSettled,),
+    SellSettled: (TradeSettled,),
+}
+"""Fact that moves an account's cash or units -> the facts of orders and payments that it is recorded
+with, in one append: what they come to in money."""
+
+
+class Booked(NamedTuple):
+    """One leg, and the account's fact that says so."""
+
+    leg: Leg
+    recorded: Recorded
+
+
+class Step(NamedTuple):
+    """One fact, the cash and units that it moved, and the state after it."""
+
+    recorded: Recorded
+    booked: tuple[Booked, ...]
+    state: Any
+
+    @property
+    def name(self) -> str:
+        """The stored name of its fact."""
+        return NAMES[type(self.recorded.fact)]
+
+
+def tell(
+    fold: Fold[Any],
+    facts: Iterable[Recorded],
+    companions: Iterable[Recorded] = (),
+    before: Any = None,
+) -> list[Step]:
+    """The steps from the state `before` these facts of a stream.
+
+    `companions` are facts of accounts from the same appends: see `Journal.companions`.
+    """
+    others: dict[bytes | None, list[Recorded]] = {}
+    for companion in companions:
+        others.setdefault(companion.envelope.command, []).append(companion)
+    steps, state = [], before
+    for recorded in facts:
+        state = fold.evolve(state, recorded.fact)
+        movers = [one for one in others.get(recorded.envelope.command, ()) if _belongs(one, recorded)]
+        booked = [Booked(leg, one) for one in (*movers, recorded) for leg in legs(one.fact)]
+        steps.append(Step(recorded, tuple(booked), state))
+    return steps
+
+
+def _belongs(companion: Recorded, recorded: Recorded) -> bool:
+    """Whether a fact of an account, from the same append, is what `recorded` comes to in money."""
+    if not isinstance(recorded.fact, OWNERS.get(type(companion.fact), ())):
+        return False
+    trade = getattr(companion.fact, "trade", None)
+    return trade is None or trade == getattr(recorded.fact, "trade", None)
+
+
+def explain(
+    steps: Iterable[Step], face: Callable[[Any], Mapping[str, Any]]
+) -> dict[str, tuple[Any, Recorded]]:
+    """field of the last state -> (its value, the fact that last set it).
+
+    `face` are the fields of a state. A fact sets a field when the field has another value after it than
+    before it, or was not there before.
+    """
+    known: dict[str, tuple[Any, Recorded]] = {}
+    for step in steps:
+        fields = face(step.state)
+        known = {
+            field: known[field]
+            if field in known and known[field][0] == value
+            else (value, step.recorded)
+            for field, value in fields.items()
+        }
+    return known
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    """The leaves of a JSON value by dotted path: `trades.0.price`. What is empty is a leaf."""
+    parts: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Mapping):
+        parts = value.items()
+    elif isinstance(value, list):
+        parts = enumerate(value)
+    found: dict[str, Any] = {}
+    for name, part in parts:
+        found |= flat(part, f"{path}.{name}" if path else str(name))
+    return found or {path: value}
+
+
+def fields_of(fact: msgspec.Struct) -> dict[str, Any]:
+    """What a fact says, as JSON has it: decimals as text, `executed_at_us` as the time `executed_at`."""
+    found = {}
+    for name, value in msgspec.structs.asdict(fact).items():
+        is_time = isinstance(value, int) and (name == "at_us" or name.endswith("_at_us"))
+        found[name.removesuffix("_us") if is_time else name] = (
+            time(from_us(value)) if is_time else _json(value)
+        )
+    return found
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_json(part) for part in value]
+    for kind, shown in _JSON.items():
+        if isinstance(value, kind):
+            return shown(value)
+    return value
+
+
+def time(at: datetime) -> str:
+    """RFC 3339 in UTC, to the microsecond when it is no whole second."""
+    return at.isoformat().replace("+00:00", "Z")
+
+
+_JSON: Final[dict[type, Callable[[Any], Any]]] = {
+    Decimal: plain,
+    bytes: bytes.hex,
+    datetime: time,
+    date: date.isoformat,
+    msgspec.Struct: fields_of,
+}
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+SHOWN: Final[dict[type, tuple[type[Fact], ...]]] = {
+    Account: tuple(dict.fromkeys(kind for _, kind in account.NEXT)),
+}
+"""Kind of a long stream's state -> the facts that set what is shown of it as a resource. An account's
+other facts, by far the most, move what it holds."""
+
+
+class When(NamedTuple):
+    """Which state is asked for: that of a version, or of a time; both None: the last."""
+
+    version: int | None = None
+    at_us: int | None = None
+
+
+NOW: Final = When()
+
+
+def version_of(journal: Journal, stream: str, when: When) -> int:
+    """The version that is asked for, 0 for a stream that does not exist.
+
+    Raises Refused `invalid_param` for a version past the end, or a time before the first fact; the
+    paths of its params are `version` and `asof`.
+    """
+    if when.at_us is not None:
+        version = journal.version_at(stream, when.at_us)
+        first = () if version else journal.stream(stream, version=1)
+        if first:
+            began = time(first[0].envelope.at)
+            raise invalid("asof", "invalid_value", f"its first fact was recorded at {began}")
+        return version
+    last = journal.last(stream)
+    length = last.version if last else 0
+    if when.version is not None and length and when.version > length:
+        raise invalid("version", "invalid_value", f"it has come to version {length}")
+    return length if when.version is None else min(when.version, length)
+
+
+def state_at(journal: Journal, stream: str, version: int) -> Any:
+    """The state that a stream had at a version."""
+    return journal.load_at(fold_of(stream), stream, version=version).state
+
+
+def read(journal: Journal, stream: str, after: int, upto: int) -> list[Step]:
+    """The steps of a stream with versions in (after, upto]."""
+    fold = fold_of(stream)
+    before = state_at(journal, stream, after) if after else None
+    facts = journal.stream(stream, after=after, version=upto)
+    companions: Sequence[Recorded] = ()
+    if fold.kind is not Account:  # whose own facts have the legs
+        companions = journal.companions(facts)
+    return tell(fold, facts, companions, before)
+
+
+def read_setting(journal: Journal, stream: str, upto: int) -> list[Step]:
+    """The steps that can have set a field of what is shown of a stream, to version `upto`."""
+    fold = fold_of(stream)
+    kinds = SHOWN.get(fold.kind)
+    facts = journal.of_kinds(stream, kinds, upto) if kinds else journal.stream(stream, version=upto)
+    return tell(fold, facts)
