@@ -20,6 +20,7 @@ PREFIXES: Final = {
     "withdrawal_id": "wdr",
     "event_id": "evt",
     "report_id": "rep",
+    "webhook_id": "whk",
 }
 """Parameter of a path -> prefix of the ids that it may be. Any other is the id of nothing."""
 

@@ -30,6 +30,7 @@ from engine.limits import (
     QUANTITY_PLACES_MAX,
     REFERENCE_CHARACTERS_MAX,
     SETTLEMENT_DAYS_MAX,
+    URL_CHARACTERS_MAX,
 )
 from engine.values import PRICE_PLACES
 from projections.shapes import WORDS
@@ -46,6 +47,7 @@ TRADING_STATUS: Final = Word(WORDS["TradingStatus"])
 PRICE_TYPE: Final = Word(WORDS["PriceType"])
 QUALITY: Final = Word(WORDS["PriceQuality"])
 TRANSACTION_TYPE: Final = Word(WORDS["TransactionType"])
+EVENT_NAMES: Final = Several(Word(WORDS["EventName"]), least=1)
 
 # --- bodies ---------------------------------------------------------------------------------------
 
@@ -144,6 +146,17 @@ RESOLUTION: Final[Fields] = (
     ),
 )
 
+WEBHOOK: Final[Fields] = (
+    Field("url", Text(URL_CHARACTERS_MAX), "https, and a name that all can look up.", is_needed=True,
+          example="https://hooks.example.com/orders"),
+    Field("description", NAME, "For people.", example="Order events of the back office"),
+    Field("events", EVENT_NAMES, "Names of events; default all."),
+)  # fmt: skip
+WEBHOOK_CHANGES: Final[Fields] = (
+    *WEBHOOK,
+    Field("is_active", Boolean(), "While it is not, events pass by unsent.", default=True),
+)
+
 # --- queries --------------------------------------------------------------------------------------
 
 
@@ -188,6 +201,7 @@ EVENTS_QUERY: Final[Fields] = (
     Field("created[gte]", Time(), "This time or later."),
     *_page(Id("evt")),
 )
+WEBHOOKS_QUERY: Final[Fields] = _page(Id("whk"))
 REPORTS_QUERY: Final[Fields] = (
     Field("status", Word(WORDS["ReportStatus"])),
     *_page(Id("rep")),

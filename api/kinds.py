@@ -239,10 +239,11 @@ class Id(_Kind, frozen=True):
 
 
 class Several(_Kind, frozen=True):
-    """An array of at most `most` values of one kind; in a query a parameter that may be repeated."""
+    """An array of `least` to `most` values of one kind; in a query a parameter that may be repeated."""
 
     kind: Kind
     most: int = ENTRIES_MAX
+    least: int = 0
 
     def read(self, raw: Any) -> tuple[Any, ...]:
         """The values, in order."""
@@ -250,6 +251,8 @@ class Several(_Kind, frozen=True):
             raise Fault("invalid_type", "an array is needed")
         if len(raw) > self.most:
             raise Fault("too_many", f"at most {self.most} entries")
+        if len(raw) < self.least:
+            raise Fault("invalid_value", f"at least {self.least} entries")
         values, faults = [], []
         for index, entry in enumerate(raw):
             try:

@@ -37,7 +37,7 @@ FORM: Final = "application/x-www-form-urlencoded"
 SCOPES: Final = {
     "read": "see what the tenant has",
     "trade": "place and cancel orders, announce deposits, ask for withdrawals",
-    "operate": "open and change accounts, complete or fail payments",
+    "operate": "open and change accounts, complete or fail payments, have events sent to webhooks",
     "admin": "what concerns all tenants: instruments, prices, the sandbox's clock, parked reports",
 }
 

@@ -18,6 +18,7 @@ from api import (
     prices,
     sandbox,
     token_endpoint,
+    webhooks,
 )
 from api.auth import TokenBody, TokenError
 from api.call import Route
@@ -38,6 +39,7 @@ from projections.resources import (
 _ACCOUNT: Final = "/accounts/{account_id}"
 _ORDER: Final = f"{_ACCOUNT}/orders/{{order_id}}"
 _DEPOSIT: Final = f"{_ACCOUNT}/deposits/{{deposit_id}}"
+_WEBHOOK: Final = "/webhooks/{webhook_id}"
 _WITHDRAWAL: Final = f"{_ACCOUNT}/withdrawals/{{withdrawal_id}}"
 
 PLACING: Final = (
@@ -171,6 +173,25 @@ ROUTES: Final[tuple[Route, ...]] = (
           name="list_events", answers={200: list[EventBody]}),
     Route("GET", "/events/{event_id}", events.retrieve, "read", "Retrieve an event",
           name="retrieve_event", answers={200: EventBody}),
+    # --- webhooks
+    Route("POST", "/webhooks", webhooks.create, "operate", "Have events sent to a URL",
+          body=fields.WEBHOOK,
+          name="create_webhook", answers={201: webhooks.NewWebhookBody},
+          refusals=("duplicate_webhook", "too_many_webhooks")),
+    Route("GET", "/webhooks", webhooks.list_all, "operate", "List webhooks",
+          query=fields.WEBHOOKS_QUERY,
+          name="list_webhooks", answers={200: list[webhooks.WebhookBody]}),
+    Route("GET", _WEBHOOK, webhooks.retrieve, "operate", "Retrieve a webhook",
+          name="retrieve_webhook", answers={200: webhooks.WebhookBody}),
+    Route("PUT", _WEBHOOK, webhooks.change, "operate", "Change a webhook, all of it",
+          body=fields.WEBHOOK_CHANGES,
+          name="change_webhook", answers={200: webhooks.WebhookBody},
+          refusals=("duplicate_webhook",)),
+    Route("DELETE", _WEBHOOK, webhooks.delete, "operate", "Delete a webhook",
+          name="delete_webhook", answers={200: webhooks.WebhookBody}),
+    Route("POST", f"{_WEBHOOK}/rotate-secret", webhooks.rotate_secret, "operate",
+          "Give a webhook a new secret; for 48 hours both sign", body=fields.NOTHING,
+          name="rotate_webhook_secret", answers={200: webhooks.NewWebhookBody}),
     # --- the operator's
     Route("GET", "/parked-reports", parked.list_all, "admin", "List parked venue reports",
           query=fields.REPORTS_QUERY,

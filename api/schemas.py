@@ -72,7 +72,12 @@ _OF_KIND: Final[dict[type, Callable[[Any], Schema]]] = {
     Time: lambda _: _string(format="date-time", pattern=f"^{_DAY}[Tt]{_CLOCK}$"),
     Span: lambda _: _string(pattern=_SPAN),
     Id: lambda _: _string(maxLength=ID_CHARACTERS_MAX, pattern=r"^[^\x00]*$"),
-    Several: lambda kind: {"type": "array", "items": of_kind(kind.kind), "maxItems": kind.most},
+    Several: lambda kind: {
+        "type": "array",
+        "items": of_kind(kind.kind),
+        "maxItems": kind.most,
+        **({"minItems": kind.least} if kind.least else {}),
+    },
 }
 
 

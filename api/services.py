@@ -21,6 +21,7 @@ from engine import calendar, clock
 from engine.account import Account
 from engine.clients import Clients
 from engine.commands import Firm
+from engine.endpoints import Endpoints
 from engine.errors import EngineError
 from engine.fees import FeeRule
 from engine.follow import Watch
@@ -45,7 +46,8 @@ _LOG: Final = logging.getLogger("order_engine.api")
 
 @dataclass
 class Services:
-    """The parts of one API process. `command_key` keys the digests of idempotency keys.
+    """The parts of one API process. `command_key` keys the digests of idempotency keys. Webhooks may go
+    to this machine, and by plain http, if it `allows_local`.
 
     `is_stopping` makes `/health/ready` say no while the last requests are answered.
     """
@@ -58,12 +60,14 @@ class Services:
     refusals: RefusalLog
     clients: Clients
     signing: SigningKeys
+    endpoints: Endpoints
     tokens: Tokens
     views: Views
     rates: Rates
     watch: Watch
     command_key: bytes
     is_sandbox: bool
+    allows_local: bool = False
     now_us: Callable[[], int] = now_us
     is_stopping: bool = False
     log_every: int = 0
@@ -112,6 +116,7 @@ async def open_services(
     limits: Limits | None = None,
     clock_us: Callable[[], int] = now_us,
     log_every: int = 0,
+    allows_local: bool = False,
 ) -> AsyncIterator[Services]:
     """The services over an open journal and views database, which the caller closes afterwards.
 
@@ -133,6 +138,7 @@ async def open_services(
         refusals=refusals,
         clients=clients,
         signing=signing,
+        endpoints=Endpoints(store, operations, key, clock_us),
         tokens=Tokens(journal.meta["journal_id"], signing, clients),
         views=views,
         rates=rates or Rates(Quotas()),
@@ -141,6 +147,7 @@ async def open_services(
         is_sandbox=is_sandbox,
         now_us=clock_us,
         log_every=log_every,
+        allows_local=allows_local,
     )
     tasks: list[asyncio.Task[None]] = []
     try:

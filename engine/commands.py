@@ -16,6 +16,7 @@ from engine import clock, fees, halt, idempotency, ids, paying, trading
 from engine import instrument as instruments
 from engine import order as orders
 from engine import report as reports
+from engine import webhook as webhooks
 from engine.account import Account
 from engine.deciding import Changes, Decision, Scene
 from engine.fact import Fact
@@ -30,6 +31,7 @@ from engine.refusals import invalid, refused
 from engine.report import ParkedReport, Report
 from engine.tally import Tally
 from engine.trading_limits import Limits
+from engine.webhook import Webhook, Where
 from engine.wish import Wish
 
 
@@ -290,6 +292,57 @@ def resume_trading(scene: Scene, *, tenant: str | None, reason: str) -> Decision
     stream = halt.stream_of(tenant)
     known: Halt | None = yield stream
     return _changes({stream: halt.resume(known, reason, at_us=scene.at_us)})
+
+
+# --- webhooks -------------------------------------------------------------------------------------
+
+
+def create_webhook(
+    scene: Scene,
+    *,
+    tenant: str,
+    webhook: str,
+    where: Where,
+    events: Sequence[str] | None,
+) -> Decision:
+    """Sends events somewhere, under the new id `webhook`."""
+    known: Webhook | None = yield webhook
+    created = webhooks.create(known, webhook, tenant, where, events, at_us=scene.at_us)
+    return _changes({webhook: created})
+
+
+def change_webhook(
+    scene: Scene,
+    *,
+    tenant: str,
+    webhook: str,
+    where: Where,
+    events: Sequence[str] | None,
+    is_active: bool,
+) -> Decision:
+    """Sends others, elsewhere, or none. Raises Refused as `webhook.change` does."""
+    known: Webhook | None = yield webhook
+    changed = webhooks.change(known, tenant, where, events, is_active=is_active, at_us=scene.at_us)
+    return _changes({webhook: changed})
+
+
+def rotate_webhook_secret(scene: Scene, *, tenant: str, webhook: str, former_until_us: int) -> Decision:
+    """Says that there is a new secret. Raises Refused as `webhook.rotate_secret` does."""
+    known: Webhook | None = yield webhook
+    rotated = webhooks.rotate_secret(known, tenant, former_until_us=former_until_us, at_us=scene.at_us)
+    return _changes({webhook: rotated})
+
+
+def disable_webhook(scene: Scene, *, webhook: str, reason: str) -> Decision:
+    """The engine's own: nothing is sent there until a person looks."""
+    known: Webhook | None = yield webhook
+    return _changes({webhook: webhooks.disable(known, reason, at_us=scene.at_us)})
+
+
+def delete_webhook(scene: Scene, *, tenant: str, webhook: str) -> Decision:
+    """Ends it. Raises Refused as `webhook.delete` does."""
+    known: Webhook | None = yield webhook
+    return _changes({webhook: webhooks.delete(known, tenant, at_us=scene.at_us)})
 
 
 # --- helpers --------------------------------------------------------------------------------------

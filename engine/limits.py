@@ -197,6 +197,18 @@ REFUSAL_TEXT_BYTES_MAX: Final = 4_096
 HALT_REASON_CHARACTERS_MAX: Final = 200
 """Why trading was halted: a sentence, and the number of a ticket."""
 
+# --- webhooks -----------------------------------------------------------------------------------
+URL_CHARACTERS_MAX: Final = 2_048
+"""What every server and proxy takes; the path of a webhook holds a token of some hundred at most."""
+WEBHOOKS_MAX: Final = 50
+"""Webhooks of a tenant: each event is stored and sent once for each of them."""
+WEBHOOK_SECRETS_MAX: Final = 3
+"""Secrets of a webhook that sign at the same time, should it be given new ones in a row."""
+WEBHOOK_OVERLAP_US: Final = 48 * 3600 * 1_000_000
+"""How long the secret before signs too: a weekday's work to bring the new one to every receiver."""
+WEBHOOK_CLAIM_S: Final = 60.0
+"""A URL whose webhook has no facts after this long is free again: the process that took it is gone."""
+
 # --- clients and tokens -------------------------------------------------------------------------
 TENANT_CHARACTERS_MAX: Final = 64
 """A tenant's name stands in every fact of its accounts."""

@@ -7,6 +7,8 @@
     clients        who may ask for tokens, with a digest of the secret
     former_secrets digests of the secrets that clients had before, and until when they are good
     signing_keys   what tokens are signed with, encrypted; at most one active
+    webhooks       where each webhook's events go, and what people call it
+    webhook_secrets    what they are signed with, encrypted
 
 Why they are not facts, and why no migration tool yet: docs/adr/0016-operational-tables.md.
 """
@@ -35,6 +37,8 @@ class Operations:
     clients: Table
     former_secrets: Table
     signing_keys: Table
+    webhooks: Table
+    webhook_secrets: Table
 
 
 def _label() -> sa.types.TypeEngine[str]:
@@ -79,6 +83,8 @@ def define_operations() -> Operations:
         clients=_clients(metadata),
         former_secrets=_former_secrets(metadata),
         signing_keys=_signing_keys(metadata),
+        webhooks=_webhooks(metadata),
+        webhook_secrets=_webhook_secrets(metadata),
     )
 
 
@@ -161,6 +167,31 @@ def _signing_keys(metadata: sa.MetaData) -> Table:
         "signing_keys_active", table.c.state, unique=True, sqlite_where=active, postgresql_where=active
     )
     return table
+
+
+def _webhooks(metadata: sa.MetaData) -> Table:
+    table = Table(
+        "webhooks",
+        metadata,
+        Column("id", _label(), primary_key=True),
+        Column("tenant", _label(), nullable=False),
+        Column("url", _label(), nullable=False),
+        Column("description", Text),
+        Column("claimed_us", BigInteger, nullable=False),
+    )
+    sa.Index("webhooks_url", table.c.tenant, table.c.url, unique=True)
+    return table
+
+
+def _webhook_secrets(metadata: sa.MetaData) -> Table:
+    return Table(
+        "webhook_secrets",
+        metadata,
+        Column("webhook", _label(), primary_key=True),
+        Column("number", Integer, primary_key=True, autoincrement=False),
+        Column("sealed", LargeBinary, nullable=False),
+        Column("until_us", BigInteger),
+    )
 
 
 _STATEMENTS: Final = {

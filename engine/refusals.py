@@ -43,6 +43,10 @@ REFUSALS: Final = {
     "idempotency_key_conflict": Refusal(409, "the key was used with another request"),
     "idempotency_key_expired": Refusal(409, "the key was used more than 24 hours ago"),
     "order_cancel_forbidden": Refusal(409, "the order can no longer be cancelled"),
+    "duplicate_webhook": Refusal(
+        409, "another webhook of the tenant has this URL; `webhook` is that one"
+    ),
+    "too_many_webhooks": Refusal(409, "the tenant has as many webhooks as it can have, `limit`"),
 }
 
 PARAM_FAULTS: Final = {
@@ -56,6 +60,8 @@ PARAM_FAULTS: Final = {
     "below_minimum_quantity": "buys less than one increment, or under the instrument's minimum",
     "invalid_value": "not one of the allowed values",
     "already_taken": "another one has it",
+    "not_https": "begins with https://",
+    "not_public": "a host's public name is needed, not an address or a name inside a network",
     "not_changeable": "fixed since it was first set, or by what is held",
 }
 """Codes of single values inside `params`."""

@@ -5,7 +5,18 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from engine import account, clock, halt, holdings, instrument, order, payment, report, trading_limits
+from engine import (
+    account,
+    clock,
+    halt,
+    holdings,
+    instrument,
+    order,
+    payment,
+    report,
+    trading_limits,
+    webhook,
+)
 from engine.codec import Codec, Upcast
 from engine.fact import Fact
 
@@ -53,6 +64,11 @@ STORED: Final[dict[str, type[Fact]]] = {
     "clock.advanced.1": clock.ClockAdvanced,
     "halt.trading_halted.1": halt.TradingHalted,
     "halt.trading_resumed.1": halt.TradingResumed,
+    "webhook.created.1": webhook.WebhookCreated,
+    "webhook.changed.1": webhook.WebhookChanged,
+    "webhook.secret_rotated.1": webhook.WebhookSecretRotated,
+    "webhook.disabled.1": webhook.WebhookDisabled,
+    "webhook.deleted.1": webhook.WebhookDeleted,
 }
 
 UPCASTS: Final[dict[str, Upcast]] = {}

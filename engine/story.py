@@ -24,6 +24,7 @@ from engine.refusals import refused
 from engine.report import ParkedReport
 from engine.streams import FOLDS, prefix_of
 from engine.values import plain
+from engine.webhook import Webhook
 
 Shown = dict[str, str | bool | int | None]
 """What people want to see of a state: name of a field -> its value, amounts as plain digits."""
@@ -245,6 +246,13 @@ def _halt(state: Halt) -> Iterator[tuple[str, Any]]:
     yield "since", f"{from_us(state.since_us):%Y-%m-%d %H:%M:%S}"
 
 
+def _webhook(state: Webhook) -> Iterator[tuple[str, Any]]:
+    yield "status", state.status
+    yield "origin", state.origin
+    yield "events", "all" if state.events is None else ", ".join(state.events)
+    yield "disabled_reason", state.disabled_reason
+
+
 _SHOWN: Final[dict[type, Callable[[Any], Iterator[tuple[str, Any]]]]] = {
     Order: _order,
     Account: _account,
@@ -253,6 +261,7 @@ _SHOWN: Final[dict[type, Callable[[Any], Iterator[tuple[str, Any]]]]] = {
     ParkedReport: _parked,
     Clock: _clock,
     Halt: _halt,
+    Webhook: _webhook,
 }
 
 

@@ -33,6 +33,7 @@ from order_engine_client.resources import (
     Event,
     EventResource,
     Instrument,
+    NewWebhook,
     Order,
     OrderInstrument,
     ParkedReport,
@@ -41,6 +42,7 @@ from order_engine_client.resources import (
     Resource,
     Trade,
     Transaction,
+    Webhook,
     Withdrawal,
 )
 from order_engine_client.values import SAME, Amount
@@ -62,6 +64,7 @@ __all__ = [
     "Instrument",
     "Invalid",
     "NewPrice",
+    "NewWebhook",
     "NoAnswer",
     "NotAuthenticated",
     "NotFound",
@@ -82,5 +85,6 @@ __all__ = [
     "Transaction",
     "Unavailable",
     "UnexpectedAnswer",
+    "Webhook",
     "Withdrawal",
 ]

@@ -21,11 +21,13 @@ from order_engine_client.resources import (
     Deposit,
     Event,
     Instrument,
+    NewWebhook,
     Order,
     ParkedReport,
     Position,
     Price,
     Transaction,
+    Webhook,
     Withdrawal,
 )
 from order_engine_client.session import Session
@@ -409,6 +411,50 @@ class Endpoints:
     def event(self, event: str) -> Call[Event]:
         """One event."""
         return Call("GET", path("events", event), Event)
+
+    # --- webhooks --------------------------------------------------------------------------------
+
+    @Method
+    def create_webhook(
+        self, url: str, *, description: str | None = None, events: Sequence[str] | None = None
+    ) -> Call[NewWebhook]:
+        """Has events sent to a URL: all, or those of these names. Its `secret` is shown this once."""
+        body = given(url=url, description=description, events=events)
+        return Call("POST", path("webhooks"), NewWebhook, body=body)
+
+    @ListMethod
+    def webhooks(self, *, page_size: int | None = None) -> Listing[Webhook]:
+        """The tenant's webhooks."""
+        return Listing(path("webhooks"), Webhook, query({"limit": page_size}))
+
+    @Method
+    def webhook(self, webhook: str) -> Call[Webhook]:
+        """One webhook."""
+        return Call("GET", path("webhooks", webhook), Webhook)
+
+    @Method
+    def put_webhook(
+        self,
+        webhook: str,
+        url: str,
+        *,
+        description: str | None = None,
+        events: Sequence[str] | None = None,
+        is_active: bool = True,
+    ) -> Call[Webhook]:
+        """Changes all of a webhook: what is not given is as for a new one."""
+        body = given(url=url, description=description, events=events, is_active=is_active)
+        return Call("PUT", path("webhooks", webhook), Webhook, body=body)
+
+    @Method
+    def delete_webhook(self, webhook: str) -> Call[Webhook]:
+        """Has nothing sent there any more, and its URL and secret erased."""
+        return Call("DELETE", path("webhooks", webhook), Webhook)
+
+    @Method
+    def rotate_webhook_secret(self, webhook: str) -> Call[NewWebhook]:
+        """A new secret; for 48 hours the one before signs too."""
+        return Call("POST", path("webhooks", webhook, "rotate-secret"), NewWebhook)
 
     # --- the operator's --------------------------------------------------------------------------
 

@@ -267,6 +267,31 @@ class Event(Resource, frozen=True):
         return None if kind is None else msgspec.convert(self.data, kind)
 
 
+class Webhook(Resource, frozen=True):
+    """A receiver of events. `events` None: all of them."""
+
+    id: str
+    url: str
+    description: str | None
+    events: list[str] | None
+    is_active: bool
+    status: str
+    disabled_reason: str | None
+    former_secret_until: datetime | None
+    created_at: datetime
+    modified_at: datetime
+
+
+class NewWebhook(Webhook, frozen=True):
+    """The same with its new secret, which is shown this once."""
+
+    secret: str
+
+    def __repr__(self) -> str:
+        """Without the secret, which is not for logs."""
+        return f"<NewWebhook {self.id}>"
+
+
 EVENT_DATA: Final[Mapping[str, type[Resource]]] = {
     "order": Order,
     "trade": Trade,

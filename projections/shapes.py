@@ -45,6 +45,7 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
     "ReportAction": tuple(report.RESOLUTIONS),
     "EventName": tuple(dict.fromkeys(EVENTS.values())),
     "ResourceType": RESOURCE_TYPES,
+    "WebhookStatus": ("active", "inactive", "disabled"),
     "Scope": SCOPES,
 }  # fmt: skip
 """Name of a closed list of words in the document -> the words."""
@@ -77,6 +78,7 @@ WithdrawalId = Annotated[str, _id("wdr")]
 TransactionId = Annotated[str, _id("txn")]
 EventId = Annotated[str, _id("evt")]
 ReportId = Annotated[str, _id("rep")]
+WebhookId = Annotated[str, _id("whk")]
 
 Money = Annotated[str, _decimal(rf"{_WHOLE}(\.[0-9]+)?", "100.00")]
 """At the scale of its currency; not below 0."""
@@ -122,6 +124,15 @@ ReportStatus = Annotated[str, one_of("ReportStatus")]
 ReportKind = Annotated[str, one_of("ReportKind")]
 ReportFault = Annotated[str, one_of("ReportFault")]
 EventName = Annotated[str, one_of("EventName")]
+WebhookStatus = Annotated[str, one_of("WebhookStatus")]
+Url = Annotated[str, Meta(examples=["https://hooks.example.com/orders"])]
+Secret = Annotated[
+    str,
+    Meta(
+        pattern="^whsec_[A-Za-z0-9+/]{32,86}={0,2}$",
+        examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="],
+    ),
+]
 ResourceType = Annotated[str, one_of("ResourceType")]
 
 Trades = list[Annotated[Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/Trade"})]]

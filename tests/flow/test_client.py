@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 import httpx
@@ -82,7 +83,7 @@ class Recorder:
         return found
 
 
-def calls(house: House, words: dict[str, str]) -> dict[str, Callable[[Any], Any]]:
+def calls(house: House, words: dict[str, Any]) -> dict[str, Callable[[Any], Any]]:
     """Every call, as both clients take it. Keys make the writes the same for the second of them."""
     a, order, old = house.account, words["order"], words["old"]
     past = datetime(2026, 1, 1, tzinfo=UTC)
@@ -127,6 +128,16 @@ def calls(house: House, words: dict[str, str]) -> dict[str, Callable[[Any], Any]
         "put prices": lambda c: c.put_prices(NewPrice(SYMBOL, 99, "100.5", past, "closing")),
         "events": lambda c: c.events(name="order.placed", resource=order, created_from=past),
         "event": lambda c: c.event(words["event"]),
+        "create webhook": lambda c: c.create_webhook(
+            f"https://h{next(words['numbers'])}.example.com/", description="d", events=["order.filled"]
+        ),
+        "webhooks": lambda c: c.webhooks(page_size=1),
+        "webhook": lambda c: c.webhook(words["webhook"]),
+        "put webhook": lambda c: c.put_webhook(
+            words["webhook"], "https://kept.example.com/x", description="kept", is_active=False
+        ),
+        "rotate webhook": lambda c: c.rotate_webhook_secret(words["webhook"]),
+        "delete webhook": lambda c: c.delete_webhook(words["webhooks"].pop()),
         "resolve report": lambda c: c.resolve_report(words["report"], "reject", "the venue erred"),
         "parked reports": lambda c: c.parked_reports(status="rejected", page_size=1),
         "clock": lambda c: c.clock(),
@@ -134,7 +145,7 @@ def calls(house: House, words: dict[str, str]) -> dict[str, Callable[[Any], Any]
     }  # fmt: skip
 
 
-def prepared(house: House, client: Client) -> dict[str, str]:
+def prepared(house: House, client: Client) -> dict[str, Any]:
     """What the calls are about: an order that is filled, one that is open, payments."""
     a = house.account
     old = client.buy(a, BOND, 500, client_reference="first")
@@ -142,21 +153,29 @@ def prepared(house: House, client: Client) -> dict[str, str]:
     late = Report("sim", "late", old.id, "trade", Decimal(100), Decimal("0.05"))
     house.engine.act(commands.take_report, firm=house.engine.services.firm, report=late)
     order = client.buy(a, BOND, "10.00").id
-    words = {"old": old.id, "order": order, "deposit": client.create_deposit(a, 7, "USD").id}
+    words: dict[str, Any] = {
+        "old": old.id,
+        "order": order,
+        "deposit": client.create_deposit(a, 7, "USD").id,
+    }
     for name in ("withdrawal", "other withdrawal"):
         words[name] = client.create_withdrawal(a, "2.00", "USD").id
     house.engine.project()
     words["position"] = next(client.positions(a)).id
     words["report"] = next(client.parked_reports(status="open")).id
     words["event"] = next(client.events(resource=order)).id
+    words["webhook"] = client.create_webhook("https://kept.example.com/").id
+    ended = (client.create_webhook(f"https://ended{n}.example.com/").id for n in (1, 2))
+    words |= {"webhooks": list(ended), "numbers": count(1)}
     return words
 
 
 def plain(result: Any) -> Any:
     """A result without what is its own each time: a new id, and the time of now."""
     found = msgspec.to_builtins(result)
-    if isinstance(found, dict) and (found.get("name") == "Bob" or "business_time" in found):
-        return {key: found[key] for key in found if key != "id" and not key.endswith(("_at", "time"))}
+    if isinstance(found, dict) and (found.get("name") == "Bob" or {"business_time", "url"} & {*found}):
+        own = ("_at", "time", "_until", "id", "url", "secret")
+        return {key: found[key] for key in found if not key.endswith(own)}
     return found
 
 

@@ -6,7 +6,18 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from engine import account, clock, halt, holdings, instrument, order, payment, report, trading_limits
+from engine import (
+    account,
+    clock,
+    halt,
+    holdings,
+    instrument,
+    order,
+    payment,
+    report,
+    trading_limits,
+    webhook,
+)
 from engine.fact import Envelope, Fact
 
 AT_US = 1_773_325_800_123_456
@@ -147,4 +158,13 @@ SAMPLES: dict[str, Fact] = {
     "clock.advanced.1": clock.ClockAdvanced(86_400_000_000, AT_US),
     "halt.trading_halted.1": halt.TradingHalted("the venue's prices are wrong", AT_US),
     "halt.trading_resumed.1": halt.TradingResumed("prices are right again", AT_US),
+    "webhook.created.1": webhook.WebhookCreated(
+        "whk_1", "tenant", "https://hooks.example.com:8443", bytes(range(16)), None, AT_US
+    ),
+    "webhook.changed.1": webhook.WebhookChanged(
+        "https://hooks.example.com", bytes(16), ("order.filled", "order.placed"), False, AT_US
+    ),
+    "webhook.secret_rotated.1": webhook.WebhookSecretRotated(AT_US + 9, AT_US),
+    "webhook.disabled.1": webhook.WebhookDisabled("gone", AT_US),
+    "webhook.deleted.1": webhook.WebhookDeleted(AT_US),
 }

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine import halt
+from engine import halt, webhook
+from engine.addresses import target_of
 from engine.errors import Refused
 from engine.fees import FeeRule
 from engine.halt import Halt
@@ -245,6 +246,14 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     ),
     "halted for no reason": lambda: raising(lambda: halt.halt(None, " ", at_us=1)),
     "resumed for a reason too long": lambda: raising(lambda: halt.resume(None, "x" * 201, at_us=1)),
+    "webhook of a URL that has one": lambda: raising(
+        lambda: webhook.check_new("https://a.example/", [("whk_1", "https://a.example/")])
+    ),
+    "one webhook too many": lambda: raising(
+        lambda: webhook.check_new("https://a.example/", [("whk_1", "https://b.example/")] * 50)
+    ),
+    "webhook over plain http": lambda: raising(lambda: target_of("http://a.example.com/")),
+    "webhook to an address": lambda: raising(lambda: target_of("https://127.1/")),
 }
 
 
@@ -307,6 +316,10 @@ trading of all halted              |trading_halted                  |halted=engi
 trading of the tenant halted       |trading_halted                  |halted=tenant since=1970-01-01 00:00:00.000001+00:00
 halted for no reason               |invalid_param                   |reason:invalid_value
 resumed for a reason too long      |invalid_param                   |reason:invalid_value
+webhook of a URL that has one      |duplicate_webhook               |webhook=whk_1
+one webhook too many               |too_many_webhooks               |limit=50
+webhook over plain http            |invalid_param                   |url:not_https
+webhook to an address              |invalid_param                   |url:not_public
 """  # noqa: E501  (a table)
 ROWS = rows(TABLE)
 

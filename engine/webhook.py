@@ -1,0 +1,227 @@
+"""Webhooks: which events of a tenant are sent to which receiver, and since when.
+
+The journal says that there is a receiver, at which origin, and for which events. The rest of its URL,
+what people call it and its secrets stand in `engine.endpoints`, where they can be erased.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from engine.errors import UnknownFact
+from engine.fact import Fact
+from engine.limits import WEBHOOKS_MAX
+from engine.refusals import refused
+
+GONE: Final = "gone"
+"""Why a webhook is disabled: its receiver has answered 410."""
+
+# --- facts ---------------------------------------------------------------------------------------
+
+
+class WebhookCreated(Fact, frozen=True, array_like=True, gc=False):
+    """Events go there from now on. `events` None: all of them.
+
+    `origin` is the URL's scheme, host and port; `url_digest` a keyed digest of the whole, which tells
+    that it is another one and not which.
+    """
+
+    webhook: str
+    tenant: str
+    origin: str
+    url_digest: bytes
+    events: tuple[str, ...] | None
+    at_us: int
+
+
+class WebhookChanged(Fact, frozen=True, array_like=True, gc=False):
+    """Where and what, as it is now. While it is not active, events pass by unsent."""
+
+    origin: str
+    url_digest: bytes
+    events: tuple[str, ...] | None
+    is_active: bool
+    at_us: int
+
+
+class WebhookSecretRotated(Fact, frozen=True, array_like=True, gc=False):
+    """There is a new secret. The one before signs too until `former_until_us`."""
+
+    former_until_us: int
+    at_us: int
+
+
+class WebhookDisabled(Fact, frozen=True, array_like=True, gc=False):
+    """The engine sends nothing there any more, for this `reason`: a person has to look."""
+
+    reason: str
+    at_us: int
+
+
+class WebhookDeleted(Fact, frozen=True, array_like=True, gc=False):
+    """Nothing is sent there ever again."""
+
+    at_us: int
+
+
+class Where(NamedTuple):
+    """Where events are sent, as far as facts say it: see `WebhookCreated`."""
+
+    origin: str
+    url_digest: bytes
+
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+class Webhook(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """`status`: `active`, `inactive` (a person's doing), `disabled` (the engine's) or `deleted`."""
+
+    id: str
+    tenant: str
+    status: str
+    origin: str
+    url_digest: bytes
+    events: tuple[str, ...] | None
+    disabled_reason: str | None
+    former_until_us: int | None
+    created_at_us: int
+    modified_at_us: int
+
+    @property
+    def is_active(self) -> bool:
+        """Whether events are sent to it."""
+        return self.status == "active"
+
+    def wants(self, event: str) -> bool:
+        """Whether events of that name are for it."""
+        return self.is_active and (self.events is None or event in self.events)
+
+
+NEXT: Final[dict[tuple[str | None, type[Fact]], str | None]] = {
+    (None, WebhookCreated): "active",
+    ("active", WebhookChanged): None,
+    ("inactive", WebhookChanged): None,
+    ("disabled", WebhookChanged): None,
+    ("active", WebhookSecretRotated): "active",
+    ("inactive", WebhookSecretRotated): "inactive",
+    ("disabled", WebhookSecretRotated): "disabled",
+    ("active", WebhookDisabled): "disabled",
+    ("active", WebhookDeleted): "deleted",
+    ("inactive", WebhookDeleted): "deleted",
+    ("disabled", WebhookDeleted): "deleted",
+}
+"""(status, fact) -> status. None: as the fact itself says, `active` or `inactive`."""
+
+# --- decisions -----------------------------------------------------------------------------------
+
+
+def check_new(url: str, others: Sequence[tuple[str, str]]) -> None:
+    """Whether a tenant with these (webhook, URL) may have another one.
+
+    Raises Refused `duplicate_webhook`, `too_many_webhooks`.
+    """
+    for webhook, taken in others:
+        if taken == url:
+            raise refused("duplicate_webhook", webhook=webhook)
+    if len(others) >= WEBHOOKS_MAX:
+        raise refused("too_many_webhooks", limit=WEBHOOKS_MAX)
+
+
+def create(
+    state: Webhook | None,
+    webhook: str,
+    tenant: str,
+    where: Where,
+    events: Sequence[str] | None,
+    *,
+    at_us: int,
+) -> list[Fact]:
+    """A new webhook; nothing if it is there."""
+    if state is not None:
+        return []
+    return [WebhookCreated(webhook, tenant, *where, _sorted(events), at_us)]
+
+
+def change(
+    state: Webhook | None,
+    tenant: str,
+    where: Where,
+    events: Sequence[str] | None,
+    *,
+    is_active: bool,
+    at_us: int,
+) -> list[Fact]:
+    """All of it anew; nothing if it is so already. Raises Refused `not_found`."""
+    known, wanted = _found(state, tenant), _sorted(events)
+    before = (known.origin, known.url_digest, known.events, known.status)
+    if before == (*where, wanted, "active" if is_active else "inactive"):
+        return []
+    return [WebhookChanged(*where, wanted, is_active, at_us)]
+
+
+def rotate_secret(state: Webhook | None, tenant: str, *, former_until_us: int, at_us: int) -> list[Fact]:
+    """Says that there is a new secret. Raises Refused `not_found`."""
+    _found(state, tenant)
+    return [WebhookSecretRotated(former_until_us, at_us)]
+
+
+def disable(state: Webhook | None, reason: str, *, at_us: int) -> list[Fact]:
+    """Stops an active one; nothing for any other."""
+    return [WebhookDisabled(reason, at_us)] if state is not None and state.is_active else []
+
+
+def delete(state: Webhook | None, tenant: str, *, at_us: int) -> list[Fact]:
+    """Ends it for good. Raises Refused `not_found`."""
+    _found(state, tenant)
+    return [WebhookDeleted(at_us)]
+
+
+def is_of(state: Webhook | None, tenant: str) -> bool:
+    """Whether the tenant has such a webhook."""
+    return state is not None and state.tenant == tenant and state.status != "deleted"
+
+
+def _found(state: Webhook | None, tenant: str) -> Webhook:
+    if state is None or not is_of(state, tenant):
+        raise refused("not_found", "no such webhook")
+    return state
+
+
+def _sorted(events: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if events is None else tuple(sorted(set(events)))
+
+
+# --- evolve --------------------------------------------------------------------------------------
+
+
+def evolve(state: Webhook | None, fact: Fact) -> Webhook:
+    """The state after `fact`. Raises UnknownFact for one that cannot follow."""
+    place = (state.status if state else None, type(fact))
+    if place not in NEXT:
+        raise UnknownFact(f"a webhook has no {type(fact).__name__} here")
+    status = NEXT[place]
+    if isinstance(fact, WebhookCreated):
+        return Webhook(
+            fact.webhook, fact.tenant, "active", fact.origin, fact.url_digest, fact.events, None, None,
+            fact.at_us, fact.at_us,
+        )  # fmt: skip
+    assert state is not None
+    changes: dict[str, object] = {"status": status}
+    if isinstance(fact, WebhookChanged):
+        changes = {
+            "status": "active" if fact.is_active else "inactive",
+            "origin": fact.origin,
+            "url_digest": fact.url_digest,
+            "events": fact.events,
+            "disabled_reason": None,
+        }
+    elif isinstance(fact, WebhookSecretRotated):
+        changes["former_until_us"] = fact.former_until_us
+    elif isinstance(fact, WebhookDisabled):
+        changes["disabled_reason"] = fact.reason
+    at_us: int = fact.at_us  # type: ignore[attr-defined]
+    return msgspec.structs.replace(state, modified_at_us=at_us, **changes)
