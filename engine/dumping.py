@@ -28,6 +28,8 @@ SECRETS: Final[Mapping[str, frozenset[str]]] = {
     "clients": frozenset({"digest"}),
     "former_secrets": ALL,
     "signing_keys": ALL,
+    "webhooks": ALL,  # the path of a URL often is a password
+    "webhook_secrets": ALL,
 }
 """Table -> its secret columns. Without secrets these are left out, and tables of secrets alone."""
 PERSONAL: Final = "personal"
