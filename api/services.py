@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -117,6 +117,7 @@ async def open_services(
     clock_us: Callable[[], int] = now_us,
     log_every: int = 0,
     allows_local: bool = False,
+    followers: Sequence[str] = FOLLOWERS,
 ) -> AsyncIterator[Services]:
     """The services over an open journal and views database, which the caller closes afterwards.
 
@@ -142,7 +143,7 @@ async def open_services(
         tokens=Tokens(journal.meta["journal_id"], signing, clients),
         views=views,
         rates=rates or Rates(Quotas()),
-        watch=Watch(journal.datastore, FOLLOWERS),
+        watch=Watch(journal.datastore, followers),
         command_key=key.derive("command_ids"),
         is_sandbox=is_sandbox,
         now_us=clock_us,

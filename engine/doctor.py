@@ -18,14 +18,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final, Literal
 
-from engine import schema
+import sqlalchemy as sa
+
+from engine import schema, seals
+from engine.checkpoint import PublicKey, origin_of
 from engine.database_checks import database_checks, head_and_last, missing_triggers
 from engine.datastore import Datastore
-from engine.errors import EngineError, JournalDamaged, Unavailable, WrongKey
+from engine.errors import EngineError, JournalDamaged, SchemaMissing, Unavailable, WrongKey
 from engine.installation import FINGERPRINT, open_journal_datastore, place_of
 from engine.keys import MasterKey, read_key
 from engine.limits import NAMES_MAX
-from engine.settings import Settings
+from engine.operations import define_operations
+from engine.outlets import open_outlet
+from engine.sealing_keys import SealingKeys
+from engine.settings import SEALS_TO, Settings
 from engine.sqlite_store import SqliteStore
 
 Verdict = Literal["ok", "warning", "fault"]
@@ -205,6 +211,8 @@ def _contents(settings: Settings, datastore: Datastore) -> Iterator[Check]:
         ("stored names", lambda: _names(datastore)),
         ("head", lambda: _head(datastore)),
         ("digests", lambda: _digests(datastore)),
+        ("last seal", lambda: _last_seal(settings, datastore, meta)),
+        ("published seal", lambda: _published_seal(settings, datastore, meta)),
     )
     for name, look in looks:
         try:
@@ -266,3 +274,40 @@ def _digests(datastore: Datastore) -> Check:
         return Check("digests", "no facts yet")
     value = f"{len(facts)} facts verified, positions {facts[0][0]} to {facts[-1][0]}"
     return Check("digests", value)
+
+
+def _last_seal(settings: Settings, datastore: Datastore, meta: dict[str, str]) -> Check | None:
+    operations = define_operations()
+    with datastore.store.reading() as connection:
+        if not sa.inspect(connection).has_table(operations.seals.name):
+            raise SchemaMissing("this journal was made before there were seals")
+    keys = _sealing_keys(settings, datastore, meta)
+    if keys is None:
+        return None  # the master key is not there, which was said already
+    seal = seals.check_last(datastore, operations, keys)
+    if seal is None:
+        return Check("last seal", "none yet; `order-engine serve` makes one every few seconds")
+    return Check("last seal", f"of {seal.size} facts, which the journal still has")
+
+
+def _published_seal(settings: Settings, datastore: Datastore, meta: dict[str, str]) -> Check | None:
+    if settings.seals_to is None:
+        return Check("published seal", f"nowhere: {SEALS_TO} is not set, see docs/evidence.md")
+    published = open_outlet(settings.seals_to, origin_of(meta["journal_id"])).last()
+    keys = _sealing_keys(settings, datastore, meta)
+    if published is None or keys is None:
+        return Check("published seal", "none to compare with")
+    seals.check_seal(datastore, define_operations(), keys, published)
+    return Check("published seal", f"of {published.size} facts, which the journal still has")
+
+
+def _sealing_keys(
+    settings: Settings, datastore: Datastore, meta: dict[str, str]
+) -> list[PublicKey] | None:
+    try:
+        key = read_key(settings)
+    except WrongKey:
+        return None
+    origin = origin_of(meta["journal_id"])
+    keys = SealingKeys(datastore.store, define_operations(), key, origin)
+    return [one.public for one in keys.known()]

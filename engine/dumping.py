@@ -30,11 +30,15 @@ SECRETS: Final[Mapping[str, frozenset[str]]] = {
     "signing_keys": ALL,
     "webhooks": ALL,  # the path of a URL often is a password
     "webhook_secrets": ALL,
+    "sealing_keys": ALL,
+    "seals": ALL,  # no secret, but worth nothing without the keys that signed them
 }
 """Table -> its secret columns. Without secrets these are left out, and tables of secrets alone."""
 PERSONAL: Final = "personal"
-UNCARRIED: Final = frozenset({"leases", "snapshots", "journal_names", "journal_head", "journal_meta"})
-"""Tables of the journal that are made again where it is restored."""
+UNCARRIED: Final = frozenset(
+    {"leases", "snapshots", "journal_names", "journal_head", "journal_meta", "seal_nodes"}
+)
+"""Tables that are made again where the journal is restored."""
 
 Report = Callable[[int], None]
 
@@ -59,7 +63,8 @@ class Dumped:
 
 def carried(datastore: Datastore) -> list[sa.Table]:
     """The tables that go along: places of those who act, and all operational tables."""
-    return [datastore.tables.tracking, *define_operations().metadata.sorted_tables]
+    operational = define_operations().metadata.sorted_tables
+    return [datastore.tables.tracking, *(one for one in operational if one.name not in UNCARRIED)]
 
 
 def dump(

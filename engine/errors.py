@@ -96,6 +96,12 @@ class NotEmpty(EngineError):
     code = "not_empty"
 
 
+class NotYetSealed(EngineError):
+    """No seal covers the newest facts that are asked for yet. Trying again helps."""
+
+    code = "not_yet_sealed"
+
+
 class SchemaMissing(EngineError):
     """The journal's tables are not there. `order-engine migrate` makes them."""
 

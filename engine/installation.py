@@ -11,6 +11,7 @@ from typing import Final, Literal
 import sqlalchemy as sa
 
 from engine import operations, schema
+from engine.checkpoint import origin_of
 from engine.clients import Clients
 from engine.datastore import Datastore, make_directory_for
 from engine.errors import BadSettings, Unavailable, WrongKey
@@ -20,6 +21,7 @@ from engine.keys import MasterKey, create_key, find_key, read_key
 from engine.market import Market, Symbols
 from engine.personal import Personal
 from engine.refusal_log import RefusalLog
+from engine.sealing_keys import SealingKeys
 from engine.settings import Settings
 from engine.signing import SigningKeys
 from engine.sqlite_store import SqliteStore
@@ -54,6 +56,7 @@ class Installation:
     refusals: RefusalLog
     clients: Clients
     signing: SigningKeys
+    sealing: SealingKeys
 
     @property
     def journal_id(self) -> str:
@@ -87,6 +90,7 @@ def open_installation(settings: Settings, ids: IdSource | None = None) -> Instal
             refusals=RefusalLog(store, tables),
             clients=Clients(store, tables, key, ids or IdSource()),
             signing=SigningKeys(store, tables, key),
+            sealing=SealingKeys(store, tables, key, origin_of(journal.meta["journal_id"])),
         )
         installation.market.refresh()
         installation.clients.refresh()

@@ -26,13 +26,16 @@ from engine.settings import MASTER_KEY, Settings
 
 KEY_BYTES: Final = 32
 
-Purpose = Literal["client_secrets", "webhook_secrets", "command_ids", "signing_keys", "journal_check"]
+Purpose = Literal[
+    "client_secrets", "webhook_secrets", "command_ids", "signing_keys", "sealing_keys", "journal_check"
+]
 
 PURPOSES: Final[dict[Purpose, bytes]] = {
     "client_secrets": b"order-engine client secrets 1",  # the pepper of their digests
     "webhook_secrets": b"order-engine webhook secrets 1",  # encrypts them at rest
     "command_ids": b"order-engine command ids 1",  # digests of idempotency keys
     "signing_keys": b"order-engine signing keys 1",  # encrypts token-signing keys at rest
+    "sealing_keys": b"order-engine sealing keys 1",  # encrypts what seals the journal at rest
     "journal_check": b"order-engine journal check 1",  # its start is the fingerprint
 }
 """Labels are for ever: another label is another key, and what the old one made cannot be read."""

@@ -255,6 +255,30 @@ QUARANTINED_SHOWN_MAX: Final = 100
 """Quarantined streams of a view that are looked at by a read: one is a bug, a hundred are one bug."""
 FAULT_CHARACTERS_MAX: Final = 500
 """Of the words of the error that quarantined a stream: enough to find the line of code."""
+# --- seals --------------------------------------------------------------------------------------
+SEAL_FACTS: Final = 1_000
+SEAL_S: Final = 10.0
+"""A seal is made after so many facts, or when the first unsealed one is seen for so long: what a forger
+who comes later can still change unnoticed is no more than that."""
+SEAL_LOOK_S: Final = 0.25
+"""How often it is looked whether a seal is due: each is a commit, and a busy journal has four a second
+of them."""
+SEAL_PIECE_FACTS: Final = 50_000
+"""Facts of one seal at most: an old journal that was never sealed is caught up with in pieces of a
+second, and begins again where it was stopped."""
+SEAL_BYTES_MAX: Final = 4_096
+"""A checkpoint is 250 bytes; one that others have signed too is a few times that."""
+SEAL_WAIT_S: Final = 15.0
+"""How long a command waits until the newest facts are sealed by whoever does that: over `SEAL_S`."""
+PUBLISH_S: Final = 3.0
+"""How long a receiver of seals may take: a beat of the lease before it, and it is held still."""
+PUBLISH_LOOK_S: Final = 1.0
+"""How often a new seal is looked for, should nothing have rung."""
+EVIDENCE_APPEND_FACTS: Final = 64
+"""How far from a fact the others of its append are looked for; what orders append is a handful."""
+EVIDENCE_FACTS_MAX: Final = 2_000
+"""Facts of one bundle: an order of hundreds of trades, 2 kB each with its proof."""
+
 # --- followers ----------------------------------------------------------------------------------
 FOLLOW_RETRY_S: Final = (0.1, 30.0)
 """Pause before a failed follower starts over: the first, and the longest that doubling comes to."""

@@ -9,6 +9,9 @@
     signing_keys   what tokens are signed with, encrypted; at most one active
     webhooks       where each webhook's events go, and what people call it
     webhook_secrets    what they are signed with, encrypted
+    sealing_keys   what checkpoints of the journal are signed with, encrypted; at most one active
+    seals          those checkpoints; append-only by trigger
+    seal_nodes     hashes of full subtrees below them; may be lost, and are made again from the digests
 
 Why they are not facts, and why no migration tool yet: docs/adr/0016-operational-tables.md.
 """
@@ -19,7 +22,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, Table, Text
 
 Word = str
 """A personal word: `name`, `reference`, `payment_reference` or `client_reference`."""
@@ -39,6 +42,9 @@ class Operations:
     signing_keys: Table
     webhooks: Table
     webhook_secrets: Table
+    sealing_keys: Table
+    seals: Table
+    seal_nodes: Table
 
 
 def _label() -> sa.types.TypeEngine[str]:
@@ -85,6 +91,9 @@ def define_operations() -> Operations:
         signing_keys=_signing_keys(metadata),
         webhooks=_webhooks(metadata),
         webhook_secrets=_webhook_secrets(metadata),
+        sealing_keys=_sealing_keys(metadata),
+        seals=_seals(metadata),
+        seal_nodes=_seal_nodes(metadata),
     )
 
 
@@ -194,19 +203,60 @@ def _webhook_secrets(metadata: sa.MetaData) -> Table:
     )
 
 
+def _sealing_keys(metadata: sa.MetaData) -> Table:
+    table = Table(
+        "sealing_keys",
+        metadata,
+        Column("id", _label(), primary_key=True),
+        Column("public", LargeBinary(32), nullable=False),
+        Column("sealed", LargeBinary, nullable=False),
+        Column("created_us", BigInteger, nullable=False),
+        Column("retired_us", BigInteger),
+        Column("state", Text, sa.CheckConstraint("state IN ('active', 'retired')"), nullable=False),
+    )
+    active = table.c.state == "active"
+    sa.Index(
+        "sealing_keys_active", table.c.state, unique=True, sqlite_where=active, postgresql_where=active
+    )
+    return table
+
+
+def _seals(metadata: sa.MetaData) -> Table:
+    return Table(
+        "seals",
+        metadata,
+        Column("size", BigInteger, primary_key=True, autoincrement=False),
+        Column("root", LargeBinary(32), nullable=False),
+        Column("note", Text, nullable=False),
+        Column("at_us", BigInteger, nullable=False),
+    )
+
+
+def _seal_nodes(metadata: sa.MetaData) -> Table:
+    return Table(
+        "seal_nodes",
+        metadata,
+        Column("level", SmallInteger, primary_key=True, autoincrement=False),
+        Column("place", BigInteger, primary_key=True, autoincrement=False),
+        Column("hash", LargeBinary(32), nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+_APPEND_ONLY: Final = ("refusals", "seals")
 _STATEMENTS: Final = {
     "sqlite": (
-        """CREATE TRIGGER IF NOT EXISTS refusals_no_update BEFORE UPDATE ON refusals
-           BEGIN SELECT RAISE(ABORT, 'refusals are append-only'); END""",
-        """CREATE TRIGGER IF NOT EXISTS refusals_no_delete BEFORE DELETE ON refusals
-           BEGIN SELECT RAISE(ABORT, 'refusals are append-only'); END""",
+        """CREATE TRIGGER IF NOT EXISTS {table}_no_update BEFORE UPDATE ON {table}
+           BEGIN SELECT RAISE(ABORT, '{table} are append-only'); END""",
+        """CREATE TRIGGER IF NOT EXISTS {table}_no_delete BEFORE DELETE ON {table}
+           BEGIN SELECT RAISE(ABORT, '{table} are append-only'); END""",
     ),
     "postgresql": (
-        """CREATE OR REPLACE FUNCTION refusals_refuse() RETURNS trigger LANGUAGE plpgsql AS
-           $$ BEGIN RAISE EXCEPTION 'refusals are append-only'; END $$""",
-        "DROP TRIGGER IF EXISTS refusals_append_only ON refusals",
-        """CREATE TRIGGER refusals_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON refusals
-           FOR EACH STATEMENT EXECUTE FUNCTION refusals_refuse()""",
+        """CREATE OR REPLACE FUNCTION {table}_refuse() RETURNS trigger LANGUAGE plpgsql AS
+           $$ BEGIN RAISE EXCEPTION '{table} are append-only'; END $$""",
+        "DROP TRIGGER IF EXISTS {table}_append_only ON {table}",
+        """CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}
+           FOR EACH STATEMENT EXECUTE FUNCTION {table}_refuse()""",
     ),
 }
 
@@ -221,6 +271,7 @@ def migrate(connection: sa.Connection, operations: Operations) -> bool:
     if all(inspector.has_table(name) for name in operations.metadata.tables):
         return False
     operations.metadata.create_all(connection)
-    for statement in _STATEMENTS[connection.dialect.name]:
-        connection.exec_driver_sql(statement)
+    for table in _APPEND_ONLY:
+        for statement in _STATEMENTS[connection.dialect.name]:
+            connection.exec_driver_sql(statement.format(table=table))
     return True

@@ -9,6 +9,7 @@
                          ORDER_ENGINE_LIMIT_...     what may be ordered: see `Limits`
                          ORDER_ENGINE_LOG           json or text; default text on a terminal, else json
                          ORDER_ENGINE_LOG_REQUESTS  one in how many requests is logged; default 0, none
+                         ORDER_ENGINE_SEALS_TO      a directory or a URL that seals are published to
                          ORDER_ENGINE_TRUSTED_PROXIES   networks whose X-Forwarded-For is believed
 
 An option wins over its variable; an empty variable counts as not set. The key has no option: a command
@@ -25,6 +26,7 @@ from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from engine.errors import BadSettings, Refused
 from engine.rate import Quotas, parse_quota
@@ -57,6 +59,7 @@ LIMIT_TIMES: Final = {
 LOG: Final = "ORDER_ENGINE_LOG"
 LOG_REQUESTS: Final = "ORDER_ENGINE_LOG_REQUESTS"
 TRUSTED_PROXIES: Final = "ORDER_ENGINE_TRUSTED_PROXIES"
+SEALS_TO: Final = "ORDER_ENGINE_SEALS_TO"
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Settings:
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     log: str | None = None
     log_every: int = 0
+    seals_to: str | None = field(default=None, repr=False)
 
     @property
     def views_url(self) -> str:
@@ -111,6 +115,7 @@ def read_settings(
         trusted_proxies=_networks(environ.get(TRUSTED_PROXIES) or ""),
         log=_log(environ.get(LOG) or None),
         log_every=_log_every(environ.get(LOG_REQUESTS) or "0"),
+        seals_to=_seals_to(environ.get(SEALS_TO) or None),
     )
 
 
@@ -188,6 +193,24 @@ def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
 def _log(text: str | None) -> str | None:
     if text not in {None, "json", "text"}:
         raise BadSettings(f"{LOG} is json or text")
+    return text
+
+
+def _seals_to(text: str | None) -> str | None:
+    """Never shown: whoever knows a receiver's URL may be able to write there."""
+    if text is None or text.startswith("/"):
+        return text
+    try:
+        url = urlsplit(text)
+        is_safe = url.scheme == "https" or url.hostname in {"127.0.0.1", "localhost", "::1"}
+        is_url = url.scheme in {"http", "https"} and url.hostname and url.port != 0
+    except ValueError:
+        is_url = is_safe = False
+    if not is_url or not is_safe or url.username or url.query or url.fragment or not text.isprintable():
+        raise BadSettings(
+            f"{SEALS_TO} is an absolute path, or a URL https://host/path without user, query and"
+            " fragment (http on this machine only)"
+        )
     return text
 
 

@@ -17,15 +17,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
-from engine import execution, settlement
+from engine import execution, seals, settlement
 from engine.follow import back_off_s
 from engine.limits import CHILD_RETRY_S, GC_MIDDLE, GC_OBJECTS, GC_YOUNG, STOP_S
+from engine.settings import Settings
 
-FOLLOWERS: Final = (execution.NAME, settlement.NAME)
-"""Those without whom no order comes to its end."""
+FOLLOWERS: Final = (execution.NAME, settlement.NAME, seals.SEALING)
+"""Those without whom no order comes to its end, and none can be proven."""
+
 STEADY_S: Final = 60.0
 """A background process that ran for so long had started well: the pauses begin anew."""
 _log = logging.getLogger(__name__)
+
+
+def followers_of(settings: Settings) -> tuple[str, ...]:
+    """Those of FOLLOWERS, and who else acts with these settings."""
+    return (*FOLLOWERS, seals.PUBLISHING) if settings.seals_to else FOLLOWERS
 
 
 def tame_collector() -> None:

@@ -84,9 +84,9 @@ def list_clients(
                 "client_id": client.id,
                 "tenant": client.tenant,
                 "scopes": in_order(client.scopes).split(),
-                "created": _time(client.created_us),
-                "disabled": _time(client.disabled_us),
-                "former_secret_until": _time(client.former_until_us),
+                "created": time_text(client.created_us),
+                "disabled": time_text(client.disabled_us),
+                "former_secret_until": time_text(client.former_until_us),
             }
             for client in installation.clients.all(tenant)
         ]
@@ -156,8 +156,8 @@ def list_keys(*, data: Data = None, journal_url: JournalUrl = None, as_json: AsJ
             {
                 "kid": key.kid,
                 "state": "signs" if key.retired_us is None else "verifies",
-                "created": _time(key.created_us),
-                "verifies_until": _time(key.verifies_until_us),
+                "created": time_text(key.created_us),
+                "verifies_until": time_text(key.verifies_until_us),
             }
             for key in installation.signing.known()
         ]
@@ -211,7 +211,8 @@ def _client_row(row: dict[str, Any]) -> list[str]:
     return [row["client_id"], row["tenant"], " ".join(row["scopes"]), row["created"], state]
 
 
-def _time(at_us: int | None) -> str | None:
+def time_text(at_us: int | None) -> str | None:
+    """A time to the second, in UTC."""
     from engine.fact import from_us  # noqa: PLC0415
 
     return None if at_us is None else f"{from_us(at_us):%Y-%m-%dT%H:%M:%SZ}"

@@ -21,6 +21,7 @@ from engine.cli.halt import halt, resume
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
 from engine.cli.replay import replay
 from engine.cli.sandbox import sandbox
+from engine.cli.seal import seal_app
 from engine.cli.serve import serve
 from engine.cli.tools import demo, generate, rebuild
 from engine.settings import read_settings
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.add_typer(client_app, name="client")
 app.add_typer(key_app, name="key")
 app.add_typer(import_app, name="import")
+app.add_typer(seal_app, name="seal")
 for command in (serve, sandbox, generate, demo, replay, rebuild, halt, resume, dump, restore):
     app.command()(command)
 

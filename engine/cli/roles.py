@@ -2,6 +2,7 @@
 
 execution     orders to the venue and back      settlement    what is due
 projections   the views                         (sandbox day) the clock, with settlement
+sealing       signed checkpoints, and sending them where the operator keeps them
 """
 
 from __future__ import annotations
@@ -9,24 +10,39 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from engine import execution, sandbox, settlement, ticker
+from engine import execution, sandbox, seals, settlement, ticker
 from engine.acting import Acting, Breathe, Faults, Place
+from engine.checkpoint import origin_of
 from engine.commands import Firm
 from engine.desk import Desk
+from engine.errors import NotYetSealed
 from engine.execution import Execution, WorkingSets
 from engine.follow import Follower
 from engine.ids import IdSource
 from engine.journal import Journal
+from engine.keys import read_key
 from engine.leases import Leases
-from engine.limits import LEASE_S, PRICE_MAX_AGE_US, SANDBOX_PRICE_MAX_AGE_US
+from engine.limits import (
+    LEASE_S,
+    PRICE_MAX_AGE_US,
+    SANDBOX_PRICE_MAX_AGE_US,
+    SEAL_LOOK_S,
+    SEAL_WAIT_S,
+)
 from engine.market import Market
 from engine.operations import define_operations
+from engine.outlets import open_outlet
 from engine.sandbox import PriceKeeper
+from engine.sealing import Outlet, Publishing, Sealing
+from engine.sealing_keys import SealingKeys
+from engine.seals import Seal, Seals
 from engine.settings import Settings
 from engine.settlement import Settlement
 from engine.stored import engine_codec
@@ -40,7 +56,7 @@ from projections.runner import Runner
 from projections.views import working
 
 API: Final = "api"
-BACKGROUND: Final = ("execution", "settlement", "projections")
+BACKGROUND: Final = ("execution", "settlement", "sealing", "projections")
 ROLES: Final = (API, *BACKGROUND)
 PROJECTIONS: Final = "projections"
 
@@ -103,11 +119,14 @@ class Showing:
 class Followers:
     """The followers of some roles, on one journal and one views database that are open."""
 
-    def __init__(self, journal: Journal, views: Views, sandbox: Sandbox | None) -> None:
+    def __init__(
+        self, journal: Journal, views: Views, sandbox: Sandbox | None, settings: Settings
+    ) -> None:
         store, tables = journal.datastore.store, journal.datastore.tables
         self._journal = journal
         self._views = views
         self._sandbox = sandbox
+        self._settings = settings
         self._leases = Leases(store, tables, new_holder())
         self._leases.release_dead(is_dead)
         self._market = Market(store, define_operations())
@@ -128,6 +147,11 @@ class Followers:
                 made.append(self._follower(ticker.NAME, lambda lease: Ticker(self._desk(lease), day_s)))
         if "execution" in roles and self._sandbox:
             made.append(self._follower(sandbox.PRICES, lambda _: PriceKeeper(self._market)))
+        if seals.SEALING in roles:
+            made.append(self._follower(seals.SEALING, self._sealing))
+            outlet = outlet_of(self._settings, self._journal)
+            if outlet is not None:
+                made.append(self._follower(seals.PUBLISHING, partial(self._publishing, outlet)))
         if PROJECTIONS in roles:
             made.append(Follower(PROJECTIONS, self._showing, None, self._journal))
         return made
@@ -155,12 +179,68 @@ class Followers:
     def _showing(self, _: Lease) -> Showing:
         return Showing(self._journal, self._views)
 
+    def _sealing(self, lease: Lease) -> Sealing:
+        return begin_sealing(self._settings, self._journal, lease)
+
+    def _publishing(self, outlet: Outlet, lease: Lease) -> Publishing:
+        return Publishing(self._journal, define_operations(), outlet, lease)
+
     def _settling(self, lease: Lease) -> Settlement:
         views = self._views
         return Settlement(
             self._desk(lease),
             lambda today, limit, after: working.due(views, today, limit=limit, after=after),
         )
+
+
+def begin_sealing(settings: Settings, journal: Journal, lease: Lease) -> Sealing:
+    """The sealer under a lease, whoever drives it. Raises WrongKey, Unavailable."""
+    origin = origin_of(journal.meta["journal_id"])
+    operations = define_operations()
+    keys = SealingKeys(journal.datastore.store, operations, read_key(settings), origin)
+    signer = keys.signer()
+    known = [key.public for key in keys.known()]
+    outlet = outlet_of(settings, journal)
+    return Sealing(journal, operations, signer, known, lease, outlet=outlet)
+
+
+def sealed_to(settings: Settings, journal: Journal, position: int) -> Seal | None:
+    """A seal that covers `position`, made here if nobody else seals; None for an empty journal.
+
+    Raises NotYetSealed when whoever seals takes too long, JournalDamaged, WrongKey, Unavailable.
+    """
+    store, tables = journal.datastore.store, journal.datastore.tables
+    seals_, leases = Seals(journal.datastore, define_operations()), Leases(store, tables, new_holder())
+    leases.release_dead(is_dead)
+    deadline_s = time.monotonic() + SEAL_WAIT_S
+    while True:
+        last = seals_.last()
+        if position == 0 or (last is not None and last.size >= position):
+            return last
+        lease = leases.take(seals.SEALING)
+        if lease is not None:
+            try:
+                begin_sealing(settings, journal, lease).seal(lambda: None)
+            finally:
+                leases.release(lease)
+        elif time.monotonic() > deadline_s:
+            raise NotYetSealed(f"the facts up to position {position} are not sealed yet: try again")
+        else:
+            time.sleep(SEAL_LOOK_S)
+
+
+def outlet_of(settings: Settings, journal: Journal) -> Outlet | None:
+    """Where seals are published, if they are."""
+    if settings.seals_to is None:
+        return None
+    return open_outlet(settings.seals_to, origin_of(journal.meta["journal_id"]))
+
+
+@contextmanager
+def opened_journal(settings: Settings) -> Iterator[Journal]:
+    """The journal alone, for who reads it. Raises SchemaMissing, Unavailable."""
+    with Journal(settings.journal_url, engine_codec()) as journal:
+        yield journal
 
 
 @contextmanager

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from projections.database import Views
 
 _LOG: Final = logging.getLogger(__name__)
-PROCESSES: Final = (("execution", "settlement"), ("projections",))
+PROCESSES: Final = (("execution", "settlement", "sealing"), ("projections",))
 """What runs beside the API, each in an interpreter of its own: those who act share what they know. They
 end in this order, so that the views show what was done last."""
 ROLES: Final = ("api", *(role for process in PROCESSES for role in process))
@@ -120,7 +120,7 @@ def serve(
     metrics_port: MetricsPort = None,
     is_child: IsChild = False,
 ) -> None:
-    """Serve the API, execute, settle and keep the views, until SIGTERM.
+    """Serve the API, execute, settle, keep the views and seal the journal, until SIGTERM.
 
     Makes the installation first if there is none. Without the sandbox there is no venue yet: orders
     are accepted, and stay placed.
@@ -247,7 +247,7 @@ def _run_here(plan: Plan) -> bool:
     if plan.is_child:
         supervise.stop_when_stdin_ends(stop.set)
     with roles.opened(plan.settings) as (journal, views):
-        followers = roles.Followers(journal, views, plan.sandbox).of(plan.roles)
+        followers = roles.Followers(journal, views, plan.sandbox, plan.settings).of(plan.roles)
         supervise.tame_collector()
         with _metrics(plan, journal, views, own=followers):
             late = supervise.run_all(followers, stop)
@@ -285,7 +285,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
     from api.services import open_services  # noqa: PLC0415
     from engine.cli import roles  # noqa: PLC0415
     from engine.keys import read_key  # noqa: PLC0415
-    from engine.supervise import tame_collector  # noqa: PLC0415
+    from engine.supervise import followers_of, tame_collector  # noqa: PLC0415
 
     stop = asyncio.Event()
     with roles.opened(plan.settings) as (journal, views):
@@ -298,6 +298,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
             limits=plan.settings.limits,
             rates=Rates(plan.settings.quotas, plan.settings.trusted_proxies),
             log_every=plan.settings.log_every,
+            followers=followers_of(plan.settings),
         ) as services:
             tame_collector()
 
@@ -336,13 +337,16 @@ def _metrics(
         yield
         return
     from engine import metrics  # noqa: PLC0415
-    from engine.supervise import FOLLOWERS  # noqa: PLC0415
+    from engine.supervise import followers_of  # noqa: PLC0415
     from projections.figures import views_source  # noqa: PLC0415
 
     datastore = journal.datastore
     asked = [*sources, metrics.writer_source(datastore), metrics.own_followers_source(own)]
     if not plan.is_child:
-        asked += [metrics.followers_source(datastore, FOLLOWERS), views_source(views, journal)]
+        asked += [
+            metrics.followers_source(datastore, followers_of(plan.settings)),
+            views_source(views, journal),
+        ]
     with metrics.listening(plan.metrics_port, asked) as port:
         _LOG.info("figures are on %s/metrics", _url(metrics.HOST, port))
         yield

@@ -203,7 +203,7 @@ def test_doctor_shows_a_table_on_a_terminal(data: Path) -> None:
     output = re.sub(r"\x1b\[[0-9;]*m", "", output)
     assert re.search(r"check +verdict +value", output)
     assert re.search(r"journal_mode +ok +wal", output)
-    assert "All 17 checks are ok." in output or "warning" in output
+    assert "All 19 checks are ok." in output or "warning" in output
     assert "Usage" in on_terminal("doctor", "--help")
 
 

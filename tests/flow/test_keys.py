@@ -22,6 +22,7 @@ GOLDEN = {
     "webhook_secrets": "7e7e78d7618a966d",
     "command_ids": "145802ebcdf1922d",
     "signing_keys": "5ccc56d4d7cc1f9d",
+    "sealing_keys": "c083f98fd54ee8ed",
     "journal_check": "3d9ade8315773f8a",
 }
 """The first bytes of what KEY gives, computed with the standard library's `hmac`."""

@@ -16,7 +16,8 @@ MODULES = sorted(
 )
 
 LAYERS = (
-    {"errors", "limits", "fact", "ids", "sqlite", "chain", "forks", "meters", "wall"},
+    {"errors", "limits", "fact", "ids", "sqlite", "chain", "forks", "meters", "wall", "merkle"},
+    {"checkpoint"},
     {"refusals", "rate"},
     {"values"},
     {"fees", "pricing", "calendar", "clock", "halt", "idempotency", "instrument", "payment", "report"},
@@ -32,7 +33,7 @@ LAYERS = (
     {"names", "sessions", "wakeup", "market", "personal", "refusal_log"},
     {"append", "pages", "leases"},
     {"datastore"},
-    {"recorder"},
+    {"recorder", "seals"},
     {"journal"},
     {"streams", "tally"},
     {"history"},
@@ -40,9 +41,11 @@ LAYERS = (
     {"desk", "commands"},
     {"acting"},
     {"follow"},
-    {"execution", "settlement", "ticker", "supervise", "logs", "metrics"},
+    {"execution", "settlement", "ticker", "sealing", "logs", "metrics"},
+    {"outlets"},
     {"settings", "keys"},
-    {"clients", "signing", "endpoints", "installation", "csv_import"},
+    {"supervise"},
+    {"clients", "signing", "sealing_keys", "endpoints", "installation", "csv_import"},
     {"importing", "dump_format"},
     {"dump_secrets"},
     {"dumping"},

@@ -1,0 +1,145 @@
+"""Where an operator keeps seals, out of reach of who runs the engine: a directory, or a receiver.
+
+    /mnt/worm/seals        each seal in a file of its own, whole or not at all; `latest` is the newest
+    https://host/seals     PUT https://host/seals/1042, the checkpoint as text; 2xx means that it is kept
+
+Both may be given the same seal again. A directory is read back: a seal there that the journal does not
+reach, or another of the same size, is damage that no database can hide.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import secrets
+import ssl
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Final
+
+from engine.checkpoint import BadNote, read_note
+from engine.errors import BadSettings, JournalDamaged, Unavailable
+from engine.limits import PUBLISH_S, SEAL_BYTES_MAX
+from engine.sealing import Outlet
+from engine.seals import Seal
+
+LATEST: Final = "latest"
+_DIGITS: Final = 18
+"""So that names sort as sizes do, and no journal outgrows them."""
+
+
+def open_outlet(where: str, origin: str) -> Outlet:
+    """The outlet of a setting that `settings` has checked."""
+    return Receiver(where) if where.startswith("http") else Directory(Path(where), origin)
+
+
+class Directory:
+    """A directory that must be there: one that is not mounted is no place to publish."""
+
+    def __init__(self, path: Path, origin: str) -> None:
+        self._path = path
+        self._origin = origin
+
+    def put(self, seal: Seal) -> None:
+        """Writes the seal's own file, unless it is there, and then `latest`."""
+        try:
+            latest = self.last()
+            if latest is not None and latest.size > seal.size:
+                raise JournalDamaged(
+                    f"{self._path} has a seal of {latest.size} facts, and the newest here is of"
+                    f" {seal.size}: the journal, or its seals, were cut off",
+                    position=seal.size + 1,
+                )
+            path = self._path / f"{seal.size:0{_DIGITS}}"
+            if not path.exists():
+                self._write(path, seal.note)
+            elif self._read(path).root != seal.root:
+                raise JournalDamaged(f"{path} is another seal of the same size")
+            self._write(self._path / LATEST, seal.note)
+        except OSError as error:
+            raise self._away(error) from None
+
+    def last(self) -> Seal | None:
+        """What `latest` says."""
+        try:
+            if not self._path.is_dir():
+                raise Unavailable(f"{self._path} is no directory")
+            return self._read(self._path / LATEST)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._away(error) from None
+
+    def _read(self, path: Path) -> Seal:
+        with path.open("rb") as file:
+            text = file.read(SEAL_BYTES_MAX + 1).decode(errors="replace")
+        try:
+            checkpoint, _ = read_note(text)
+        except BadNote as error:
+            raise BadSettings(f"{path} is no seal: {error}") from None
+        if checkpoint.origin != self._origin:
+            raise BadSettings(f"{path} is of another journal: {checkpoint.origin}")
+        return Seal(checkpoint.size, checkpoint.root, text, 0)
+
+    def _write(self, path: Path, text: str) -> None:
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+        try:
+            with draft.open("x", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                draft.unlink()
+        directory = os.open(self._path, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def _away(self, error: OSError) -> Unavailable:
+        return Unavailable(f"{self._path} cannot be written: {error.strerror}")
+
+
+class Receiver:
+    """A receiver by HTTP. Its URL may be a secret, and is never shown.
+
+    Redirects are not followed, and no proxy is taken from the environment.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        tls = urllib.request.HTTPSHandler(context=ssl.create_default_context())
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), tls, _NoRedirects)
+
+    def put(self, seal: Seal) -> None:
+        """Sends the seal. Raises Unavailable unless the answer is 2xx."""
+        request = urllib.request.Request(  # noqa: S310  the settings allow https, and http on loopback
+            f"{self._url}/{seal.size}",
+            data=seal.note.encode(),
+            method="PUT",
+            headers={"Content-Type": "text/plain; charset=utf-8", "User-Agent": "order-engine"},
+        )
+        try:
+            with self._opener.open(request, timeout=PUBLISH_S) as answer:
+                status = answer.status
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise Unavailable(f"the receiver of seals answered {error.code}") from None
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            raise Unavailable(f"the receiver of seals: {type(reason).__name__}") from None
+        if not 200 <= status < 300:
+            raise Unavailable(f"the receiver of seals answered {status}")
+
+    def last(self) -> Seal | None:
+        """Nobody is asked: what a receiver has, whoever keeps it compares."""
+        return None
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: object) -> None:
+        """None: the answer stays what it is, an error."""

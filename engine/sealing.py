@@ -1,0 +1,241 @@
+"""Sealing: signs what the journal has become, every thousand facts or ten seconds, off the append path.
+
+    Sealing      reads new facts, checks their chain, extends the tree, signs its root, keeps the seal
+    Publishing   sends the newest seal to where the operator keeps them: see engine.outlets
+
+Nothing is signed that contradicts a seal before. The tree is extended from the very one that was sealed
+last: when a sealer starts, the journal must still give that root, and later each page of facts must
+follow the digest that was sealed. A sealer that dies between signing and keeping has published nothing;
+the next one signs the same tree, or a longer one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from engine import merkle, wall
+from engine.acting import Breathe, Faults, Place, Timer
+from engine.chain import GENESIS
+from engine.checkpoint import Checkpoint, PublicKey, Signer
+from engine.errors import JournalDamaged
+from engine.journal import Journal
+from engine.limits import (
+    LEASE_S,
+    PAGE_FACTS,
+    PUBLISH_LOOK_S,
+    SEAL_FACTS,
+    SEAL_LOOK_S,
+    SEAL_PIECE_FACTS,
+    SEAL_S,
+)
+from engine.merkle import Frontier, Node
+from engine.operations import Operations
+from engine.seals import PUBLISHING, SEALING, Nodes, Seal, Seals, check_seal, digests, walk
+from engine.writer import Lease
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Outlet(Protocol):
+    """Where seals are published."""
+
+    def put(self, seal: Seal) -> None:
+        """Publishes a seal; the same one again changes nothing. Raises Unavailable, JournalDamaged."""
+
+    def last(self) -> Seal | None:
+        """The newest seal of this journal that is there, if that can be asked. As `put`."""
+
+
+class Sealing:
+    """The acting part of the follower (see `acting.Acting`).
+
+    `keys` are all that ever sealed this journal. What stands at the `outlet` already is looked at before
+    anything is signed.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        operations: Operations,
+        signer: Signer,
+        keys: Sequence[PublicKey],
+        lease: Lease,
+        *,
+        outlet: Outlet | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        now_us: Callable[[], int] = wall.now_us,
+    ) -> None:
+        self.faults = Faults(SEALING)
+        self._datastore = journal.datastore
+        self._operations = operations
+        self._seals = Seals(journal.datastore, operations)
+        self._signer = signer
+        self._keys = keys
+        self._lease = lease
+        self._outlet = outlet
+        self._monotonic = monotonic
+        self._now_us = now_us
+        self._place = Place(journal, SEALING, lease, monotonic)
+        self._looking = Timer(monotonic, SEAL_LOOK_S)
+        self._since_s: float | None = None  # when the first unsealed fact was seen
+        self._frontier: Frontier | None = None
+        self._digest = GENESIS  # of the last sealed fact
+
+    @property
+    def offset(self) -> int:
+        """How many facts are sealed."""
+        return self._frontier.size if self._frontier else self._place.offset
+
+    def turn(self, breathe: Breathe) -> float:
+        """Makes a seal if one is due. See `acting.Acting`."""
+        if self._frontier is not None and not self._looking.is_due:
+            return self._looking.rest_s
+        self._looking.restart()
+        head = self._datastore.pages.head().position
+        waiting = head - self._sealed(breathe).size
+        if waiting == 0:
+            self._since_s = None
+            return LEASE_S
+        if self._since_s is None:
+            self._since_s = self._monotonic()
+        if 0 < waiting < SEAL_FACTS and self._monotonic() - self._since_s < SEAL_S:
+            return self._looking.rest_s
+        self.seal(breathe)
+        if waiting > SEAL_PIECE_FACTS:
+            self._looking.hurry()
+        return self._looking.rest_s
+
+    def finish(self) -> None:
+        """Seals what little is left, so that a stopped engine leaves nothing unsealed."""
+        if self._frontier is not None:
+            waiting = self._datastore.pages.head().position - self._frontier.size
+            if 0 < waiting <= SEAL_FACTS:
+                self.seal(lambda: None)
+
+    def seal(self, breathe: Breathe) -> None:
+        """Seals the journal to its present end, or a bounded piece of it.
+
+        Raises JournalDamaged, and signs nothing, if the journal is not what was sealed, and more.
+        """
+        sealed = self._sealed(breathe)
+        head = self._datastore.pages.head().position
+        if head < sealed.size:
+            raise JournalDamaged(
+                f"{sealed.size} facts were sealed, and the journal ends at position {head}: its tail was"
+                " cut off",
+                position=head + 1,
+            )
+        frontier, nodes, digest = sealed.copy(), list[Node](), self._digest
+        upto = min(head, frontier.size + SEAL_PIECE_FACTS)
+        while frontier.size < upto:
+            breathe()
+            found = self._following(frontier.size, digest, upto)
+            for one in found:
+                nodes += frontier.append(merkle.leaf(one))
+            digest = found[-1]
+        if frontier.size > sealed.size:
+            self._keep(frontier, nodes, sealed.size)
+            self._frontier, self._digest, self._since_s = frontier, digest, None
+            self._save_place(frontier.size)
+
+    def _save_place(self, size: int) -> None:
+        if size > self._place.offset:  # less, where a journal was restored without its seals
+            self._place.offset = size
+            self._place.save()
+
+    def _following(self, after: int, digest: bytes, upto: int) -> list[bytes]:
+        """Digests of the next facts, each checked, that follow the fact of `digest` at `after`."""
+        count = min(PAGE_FACTS, upto - after)
+        facts = self._datastore.pages.log(max(after - 1, 0), count + (after > 0))
+        if after and (not facts or facts.pop(0)[6] != digest):
+            self._find_fault()
+        if not facts:
+            raise JournalDamaged(f"the fact at position {after + 1} is missing", position=after + 1)
+        return [fact[6] for fact in facts]
+
+    def _find_fault(self) -> None:
+        """The chain does not go on from what was sealed: looks for where it left it."""
+        last = self._seals.last()
+        assert last is not None
+        walk(self._datastore, self._operations, self._keys, last)
+        raise JournalDamaged(
+            f"a fact after position {last.size} is not the one that was read before",
+            position=last.size + 1,
+        )
+
+    def _keep(self, frontier: Frontier, nodes: Sequence[Node], before: int) -> None:
+        checkpoint = Checkpoint(self._signer.public.name, frontier.size, frontier.root)
+        note = self._signer.sign(checkpoint)
+        self._seals.keep(
+            Seal(checkpoint.size, checkpoint.root, note, self._now_us()), nodes, self._lease, before
+        )
+
+    # --- beginning --------------------------------------------------------------------------------
+
+    def _sealed(self, breathe: Breathe) -> Frontier:
+        """The tree that was sealed last, read when it is first asked for."""
+        if self._frontier is None:
+            breathe()
+            published = self._outlet.last() if self._outlet else None
+            if published is not None:
+                check_seal(self._datastore, self._operations, self._keys, published)
+            breathe()
+            self._frontier = self._begin()
+        return self._frontier
+
+    def _begin(self) -> Frontier:
+        last = self._seals.last()
+        if last is None:
+            return Frontier()
+        check_seal(self._datastore, self._operations, self._keys, last)
+        frontier = Frontier.at(last.size, Nodes(self._datastore, self._operations).fetch)
+        if frontier.root != last.root:  # and yet the digests give it: so the stored nodes are wrong
+            _log.warning("sealing: stored hashes were wrong, and are made again from the digests")
+            made = walk(self._datastore, self._operations, self._keys, last)
+            self._seals.keep_nodes(made.nodes)
+            frontier = made.frontier
+        ((self._digest,),) = digests(self._datastore, last.size - 1, last.size)
+        return frontier
+
+
+class Publishing:
+    """The acting part of the follower that publishes seals.
+
+    Only the newest: it covers every fact that those before it cover, and those stay in the database. An
+    outlet that fails starts the follower over, with growing pauses; sealing goes on meanwhile.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        operations: Operations,
+        outlet: Outlet,
+        lease: Lease,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.faults = Faults(PUBLISHING)
+        self._seals = Seals(journal.datastore, operations)
+        self._outlet = outlet
+        self._place = Place(journal, PUBLISHING, lease, monotonic)
+
+    @property
+    def offset(self) -> int:
+        """How many facts the last published seal covers."""
+        return self._place.offset
+
+    def turn(self, breathe: Breathe) -> float:
+        """Publishes the newest seal, if it was not yet. See `acting.Acting`."""
+        seal = self._seals.last()
+        if seal is not None and seal.size > self._place.offset:
+            breathe()
+            self._outlet.put(seal)
+            self._place.offset = seal.size
+            self._place.save()
+        return PUBLISH_LOOK_S
+
+    def finish(self) -> None:
+        """There is nothing to save."""

@@ -1,0 +1,114 @@
+"""What seals of the journal are signed with: Ed25519 keys of their own, encrypted at rest.
+
+Not those of tokens: whoever checks seals keeps the public key for years, in another place, while tokens'
+keys come and go. Private keys are encrypted by AES-256-GCM under a key derived from the master key, each
+bound to its public key. Public keys of retired ones stay, since what they signed stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from engine.checkpoint import PublicKey, Signer
+from engine.errors import WrongKey
+from engine.keys import MasterKey
+from engine.operations import Operations
+from engine.store import Store, Violation
+
+_NONCE_BYTES: Final = 12
+
+
+class SealingKey(NamedTuple):
+    """A key as verifiers know it. `retired_us` is None for the one that signs."""
+
+    public: PublicKey
+    created_us: int
+    retired_us: int | None
+
+
+class SealingKeys:
+    """The table `sealing_keys`. `name` is what all keys of the journal sign as: its origin."""
+
+    def __init__(
+        self,
+        store: Store,
+        operations: Operations,
+        key: MasterKey,
+        name: str,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self._store = store
+        self._table = operations.sealing_keys
+        self._cipher = AESGCM(key.derive("sealing_keys"))
+        self._name = name
+        self._now_us = now_us
+
+    def signer(self) -> Signer:
+        """The key that signs; made if there never was one. Raises Unavailable, WrongKey."""
+        row = self._active()
+        if row is None:
+            # Another process may be first: the index allows one active key.
+            with contextlib.suppress(Violation), self._store.writing() as connection:
+                self._create(connection)
+            row = self._active()
+            assert row is not None
+        return self._open(row)
+
+    def rotate(self) -> Signer:
+        """Has another key sign from now on; what the old ones signed can be verified as before."""
+        retired = {"state": "retired", "retired_us": self._now_us()}
+        with contextlib.suppress(Violation), self._store.writing() as connection:
+            where = self._table.c.state == "active"
+            connection.execute(self._table.update().where(where).values(retired))
+            self._create(connection)  # violates if another process has rotated just now: that serves too
+        return self.signer()
+
+    def known(self) -> list[SealingKey]:
+        """Every key there ever was, newest first.
+
+        Raises WrongKey for one that was not made under our master key: who may write to the database
+        could add a key of his own, and sign with it.
+        """
+        query = sa.select(self._table).order_by(self._table.c.created_us.desc())
+        with self._store.reading() as connection:
+            rows = connection.execute(query).all()
+        return [SealingKey(self._open(row).public, row.created_us, row.retired_us) for row in rows]
+
+    def _active(self) -> Any:
+        with self._store.reading() as connection:
+            query = sa.select(self._table).where(self._table.c.state == "active")
+            return connection.execute(query).first()
+
+    def _create(self, connection: sa.Connection) -> None:
+        private = Ed25519PrivateKey.generate()
+        public = PublicKey(self._name, private.public_key().public_bytes_raw())
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        row = {
+            "id": public.id.hex(),
+            "public": public.raw,
+            "sealed": nonce
+            + self._cipher.encrypt(nonce, private.private_bytes_raw(), str(public).encode()),
+            "created_us": self._now_us(),
+            "state": "active",
+        }
+        connection.execute(self._table.insert().values(row))
+
+    def _open(self, row: Any) -> Signer:
+        public, sealed = PublicKey(self._name, bytes(row.public)), bytes(row.sealed)
+        try:
+            nonce, content = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+            private = self._cipher.decrypt(nonce, content, str(public).encode())
+        except (InvalidTag, ValueError):
+            raise WrongKey(
+                f"sealing key {row.id} does not open: it was changed, or made under another master key"
+            ) from None
+        return Signer(self._name, private)
