@@ -31,6 +31,7 @@ from engine.limits import (
     REFERENCE_CHARACTERS_MAX,
     SETTLEMENT_DAYS_MAX,
     URL_CHARACTERS_MAX,
+    VERSION_MAX,
 )
 from engine.values import PRICE_PLACES
 from projections.shapes import WORDS
@@ -160,10 +161,10 @@ WEBHOOK_CHANGES: Final[Fields] = (
 # --- queries --------------------------------------------------------------------------------------
 
 
-def _page(before: Kind) -> Fields:
+def _page(before: Kind, about: str = "The last id of the page before: only older ones.") -> Fields:
     return (
         Field("limit", Integer(1, LIST_LIMIT_MAX), "Rows of a page.", default=LIST_LIMIT),
-        Field("before", before, "The last id of the page before: only older ones."),
+        Field("before", before, about),
     )
 
 
@@ -194,6 +195,15 @@ INSTRUMENTS_QUERY: Final[Fields] = (
 PRICES_QUERY: Final[Fields] = (
     Field("symbol", Several(REFERENCE), "Repeatable.", is_needed=True, example="KE2024A"),
     Field("asof", Time(), "The prices of that time; default now."),
+)
+HISTORY_QUERY: Final[Fields] = (
+    Field("version", Integer(1, VERSION_MAX), "As it was after its fact of this version."),
+    Field("asof", Time(), "As it was by then.", example="2026-03-12T14:30:00Z"),
+    Field("explain", Boolean(), "For each field, the fact that last set it.", default=False),
+    *_page(Integer(1, VERSION_MAX), "The last version of the page before: only older ones."),
+)
+BALANCES_QUERY: Final[Fields] = (
+    Field("asof", Time(), "As it was by then; default now.", example="2026-03-12T14:30:00Z"),
 )
 EVENTS_QUERY: Final[Fields] = (
     Field("name", Text(64), example="order.filled"),

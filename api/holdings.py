@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from api import reading
+from api import history, reading
 from api.call import Answer, Call
 from engine.account import Account
 from projections.resources import cash_balances_json, position_json
@@ -14,6 +14,8 @@ from projections.views import balances, positions
 async def cash_balances(call: Call) -> Answer:
     """Cash of an account, a balance for each of its currencies."""
     account = await reading.own_account(call)
+    if call.query["asof"] is not None:
+        return await history.balances_at(call, account)
 
     def state(load: reading.Load) -> bytes | None:
         return cash_balances_json(load(account))

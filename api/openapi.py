@@ -28,6 +28,7 @@ from api.schemas import (
 )
 from engine.idempotency import KEY_PATTERN
 from engine.limits import CLIENT_REQUEST_ID_CHARACTERS_MAX, ID_CHARACTERS_MAX, VIEW_WAIT_S
+from projections.history import BODIES
 from projections.resources import TradeBody
 
 API_VERSION: Final = "2026-01-01"
@@ -268,6 +269,17 @@ EXAMPLES: Final[dict[str, Schema]] = {
               "notional": "99.00"},
     "Account": {"funding_currencies": ["EUR"]},
     "Position": {"automatic_rollover_cutoff": None, "closed_at": None, "settled": "0.00"},
+    "Leg": {"currency": "USD", "instrument": None, "amount": "-100.00",
+            "name": "account.funds_reserved.1"},
+    "OrderFact": {
+        "actor": "cli_2ZKe7J5mPpQ3xVtYbNhWcR", "request_id": "req_2ZKe7J5mPpQ3xVtYbNhWcR",
+        "cause": None, "reason": None, "fields": {"side": "buy", "cash_amount": "100.00"},
+    },
+    "AccountFact": {
+        "actor": "cli_2ZKe7J5mPpQ3xVtYbNhWcR", "request_id": "req_2ZKe7J5mPpQ3xVtYbNhWcR",
+        "name": "account.funds_reserved.1", "cause": None, "reason": None,
+        "fields": {"currency": "USD", "amount": "100.00"},
+    },
     "Ready": {"reasons": [], "views_behind": {"orders": 0}},
 }  # fmt: skip
 """Where the example of a resource is not made of the examples of its fields."""
@@ -297,7 +309,7 @@ def document(routes: Iterable[Route]) -> Schema:
     """The whole document of these routes."""
     rows = tuple(routes)
     kinds = [kind for route in rows for kind in route.answers.values() if kind is not None]
-    answers, components = of_answers([Error, TradeBody, *kinds])
+    answers, components = of_answers([Error, TradeBody, *BODIES, *kinds])
     for name, instead in EXAMPLES.items():
         if name in components:
             components[name]["examples"] = [sample(components[name], components) | instead]

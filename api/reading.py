@@ -95,7 +95,7 @@ async def listed(
         rows = [
             filled(body, personal, known.get(one, {})) for body, one in zip(rows, subjects, strict=True)
         ]
-    headers = {"Link": _next(call, page.rows[-1].id)} if page.has_more else None
+    headers = {"Link": following(call, page.rows[-1].id)} if page.has_more else None
     return Answer(200, b"[" + b",".join(rows) + b"]", headers)
 
 
@@ -136,6 +136,24 @@ def _asked(
     return question(views, *words)
 
 
-def _next(call: Call, last: str) -> str:
+async def recorded(call: Call) -> None:
+    """Waits a little until the journal has come to what the client asks for.
+
+    Raises Problem `view_behind`.
+    """
+    loop, bridge = asyncio.get_running_loop(), call.engine.bridge
+    deadline = loop.time() + VIEW_WAIT_S
+    while call.min_offset and await bridge.read(_head, call) < call.min_offset:
+        if loop.time() > deadline:
+            raise Problem("view_behind", context={"view": "journal", "needed": call.min_offset})
+        await asyncio.sleep(VIEW_POLL_S)
+
+
+def _head(call: Call) -> int:
+    return call.engine.bridge.journal.head
+
+
+def following(call: Call, last: str) -> str:
+    """The Link to the page that comes after `last`."""
     kept = [pair for pair in parse_qsl(call.raw_query, keep_blank_values=True) if pair[0] != "before"]
     return f'<{call.url}?{urlencode([*kept, ("before", last)])}>; rel="next"'

@@ -10,6 +10,7 @@ from api import (
     events,
     fields,
     health,
+    history,
     holdings,
     instruments,
     orders,
@@ -23,6 +24,7 @@ from api import (
 from api.auth import TokenBody, TokenError
 from api.call import Route
 from api.tokens import KeysBody
+from projections.history import AccountHistory, OrderHistory
 from projections.resources import (
     AccountBody,
     BalanceBody,
@@ -96,6 +98,9 @@ ROUTES: Final[tuple[Route, ...]] = (
           name="list_pending_orders", answers={200: list[OrderBody]}),
     Route("GET", _ORDER, orders.retrieve, "read", "Retrieve an order",
           name="retrieve_order", answers={200: OrderBody}),
+    Route("GET", f"{_ORDER}/history", history.of_order, "read", "What happened to an order",
+          query=fields.HISTORY_QUERY,
+          name="show_order_history", answers={200: OrderHistory}),
     Route("POST", f"{_ORDER}/cancel", orders.cancel, "trade", "Cancel an order",
           body=fields.NOTHING, has_key=True,
           name="cancel_order", answers={200: OrderBody},
@@ -112,8 +117,12 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("PATCH", _ACCOUNT, accounts.change, "operate", "Change an account",
           body=fields.ACCOUNT_CHANGES,
           name="change_account", answers={200: AccountBody}),
+    Route("GET", f"{_ACCOUNT}/history", history.of_account, "read", "What happened to an account",
+          query=fields.HISTORY_QUERY,
+          name="show_account_history", answers={200: AccountHistory}),
     # --- holdings
     Route("GET", f"{_ACCOUNT}/cash-balances", holdings.cash_balances, "read", "Cash of an account",
+          query=fields.BALANCES_QUERY,
           name="list_cash_balances", answers={200: list[BalanceBody]}),
     Route("GET", f"{_ACCOUNT}/positions", holdings.list_positions, "read", "List positions",
           query=fields.POSITIONS_QUERY,

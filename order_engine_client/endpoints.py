@@ -12,7 +12,8 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from order_engine_client.errors import StillWaiting
-from order_engine_client.plans import Call, Listing, ListMethod, Method, Pause, Steps
+from order_engine_client.history import AccountFact, ExplainedAccount, ExplainedOrder, OrderFact
+from order_engine_client.plans import Call, Listing, ListMethod, Method, Pause, Query, Steps
 from order_engine_client.resources import (
     TERMINAL,
     Account,
@@ -74,6 +75,13 @@ class Wait:
 
 def _accounts(account: str, *more: str) -> str:
     return path("accounts", account, *more)
+
+
+def _then(version: int | None, asof: datetime | None) -> Query:
+    """The query for a state of then. Raises ValueError when neither is given."""
+    if version is None and asof is None:
+        raise ValueError("a version or a time")
+    return query({"version": version, "asof": asof})
 
 
 class Endpoints:
@@ -172,6 +180,41 @@ class Endpoints:
         return Listing(_accounts(account, "orders"), Order, query(words))
 
     @ListMethod
+    def order_history(
+        self, account: str, order: str, *, page_size: int | None = None
+    ) -> Listing[OrderFact]:
+        """Each fact of an order, and the order after it."""
+        where = _accounts(account, "orders", order, "history")
+        return Listing(where, OrderFact, query({"limit": page_size}))
+
+    @Method
+    def order_at(
+        self,
+        account: str,
+        order: str,
+        *,
+        version: int | None = None,
+        asof: datetime | None = None,
+    ) -> Call[Order]:
+        """The order as it was after its fact of a version, or by a time."""
+        where = _accounts(account, "orders", order, "history")
+        return Call("GET", where, Order, _then(version, asof))
+
+    @Method
+    def explain_order(
+        self,
+        account: str,
+        order: str,
+        *,
+        version: int | None = None,
+        asof: datetime | None = None,
+    ) -> Call[ExplainedOrder]:
+        """The order now or then and, for each of its fields, the fact that last set it."""
+        where = _accounts(account, "orders", order, "history")
+        words = {"explain": True, "version": version, "asof": asof}
+        return Call("GET", where, ExplainedOrder, query(words))
+
+    @ListMethod
     def pending_orders(self, account: str, *, page_size: int | None = None) -> Listing[Order]:
         """Orders that are in no terminal status."""
         return Listing(_accounts(account, "pending-orders"), Order, query({"limit": page_size}))
@@ -234,12 +277,33 @@ class Endpoints:
             body["reference"] = reference
         return Call("PATCH", _accounts(account), Account, body=body)
 
+    @ListMethod
+    def account_history(self, account: str, *, page_size: int | None = None) -> Listing[AccountFact]:
+        """Each fact of an account, and the account and its cash after it."""
+        return Listing(_accounts(account, "history"), AccountFact, query({"limit": page_size}))
+
+    @Method
+    def account_at(
+        self, account: str, *, version: int | None = None, asof: datetime | None = None
+    ) -> Call[Account]:
+        """The account as it was after its fact of a version, or by a time."""
+        return Call("GET", _accounts(account, "history"), Account, _then(version, asof))
+
+    @Method
+    def explain_account(
+        self, account: str, *, version: int | None = None, asof: datetime | None = None
+    ) -> Call[ExplainedAccount]:
+        """The account now or then and, for each of its fields, the fact that last set it."""
+        words = {"explain": True, "version": version, "asof": asof}
+        return Call("GET", _accounts(account, "history"), ExplainedAccount, query(words))
+
     # --- what they hold --------------------------------------------------------------------------
 
     @Method
-    def cash_balances(self, account: str) -> Call[list[Balance]]:
-        """Cash, a balance for each currency of the account."""
-        return Call("GET", _accounts(account, "cash-balances"), list[Balance])
+    def cash_balances(self, account: str, *, asof: datetime | None = None) -> Call[list[Balance]]:
+        """Cash now or as of a time, a balance for each currency of the account."""
+        where = _accounts(account, "cash-balances")
+        return Call("GET", where, list[Balance], query({"asof": asof}))
 
     @ListMethod
     def positions(

@@ -46,6 +46,8 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
     "EventName": tuple(dict.fromkeys(EVENTS.values())),
     "ResourceType": RESOURCE_TYPES,
     "WebhookStatus": ("active", "inactive", "disabled"),
+    "Asset": ("cash", "units"),
+    "Place": ("settled", "unsettled", "reserved", "fees", "outside"),
     "Scope": SCOPES,
 }  # fmt: skip
 """Name of a closed list of words in the document -> the words."""
@@ -101,6 +103,8 @@ Name = Annotated[str, Meta(examples=["Kenya 2024 Bond A"])]
 Symbol = Annotated[str, Meta(examples=["KE2024A"])]
 Person = Annotated[str, Meta(examples=["Ada Example"])]
 Label = Annotated[str, Meta(examples=["customer-17"])]
+FactName = Annotated[str, Meta(pattern=r"^[a-z_]+\.[a-z_]+\.[0-9]+$", examples=["order.placed.1"])]
+"""A fact's stored name: the same for ever."""
 Offset = Annotated[int, Meta(ge=0, examples=[42])]
 Count = Annotated[int, Meta(ge=0, examples=[1])]
 
@@ -134,6 +138,8 @@ Secret = Annotated[
     ),
 ]
 ResourceType = Annotated[str, one_of("ResourceType")]
+Asset = Annotated[str, one_of("Asset")]
+Place = Annotated[str, one_of("Place", "reserved")]
 
 Trades = list[Annotated[Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/Trade"})]]
 Resource = Annotated[

@@ -23,7 +23,8 @@ from engine.story import read_story, tell
 from engine.streams import FOLDS, fold_of
 from projections.database import Views
 from projections.runner import Runner
-from tests.command import run
+from tests import conforming
+from tests.command import ROOT, run
 
 
 @pytest.fixture(scope="module")
@@ -227,3 +228,25 @@ def test_wrong_names_are_wrong_usage(data: Path, words: list[str], says: str) ->
     assert done.exit_code == 2
     assert done.stderr.startswith(f"error: bad_settings: {says}")
     assert "working" in done.stderr
+
+
+# --- docs -----------------------------------------------------------------------------------------
+
+
+def test_what_the_page_about_histories_shows_is_printed(tmp_path: Path) -> None:
+    page = (ROOT / "docs/history.md").read_text()
+    for block in re.findall(r"```console\n(.*?)```", page, re.DOTALL):
+        for shown in block.removeprefix("$ ").split("\n$ "):
+            line, _, wanted = f"{shown}\n".partition("\n")
+            words = line.replace("$DATA", str(tmp_path)).split()
+            done = CliRunner().invoke(app, words[1:])
+            assert done.exit_code == 0, done.output
+            assert words[1] == "generate" or done.stdout.strip() == wanted.strip()
+
+
+def test_the_fact_that_the_page_shows_is_of_its_schema() -> None:
+    page = (ROOT / "docs/history.md").read_text()
+    (block,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    schemas = conforming.known().document["components"]["schemas"]
+    whole = json.loads(block) | {"order": schemas["Order"]["examples"][0]}
+    assert conforming.known().accepts({"$ref": "#/components/schemas/OrderFact"}, whole)

@@ -18,6 +18,7 @@ from order_engine_client import clients, endpoints, session, values
 from order_engine_client.plans import Alone, Answer, Call, Exchange, Listing, Lost, Pause, Plan, Request
 from order_engine_client.resources import Resource
 from order_engine_client.session import Session
+from projections import history as histories
 from projections import resources as shown
 
 SECRET = "canary-secret"
@@ -326,6 +327,12 @@ SHOWN: dict[type[Resource], type] = {
     oec.Event: shown.EventBody,
     oec.EventResource: shown.EventResource,
     oec.ParkedReport: shown.ParkedReportBody,
+    oec.Leg: histories.LegBody,
+    oec.OrderFact: histories.OrderFactBody,
+    oec.AccountFact: histories.AccountFactBody,
+    oec.SetBy: histories.SetByBody,
+    oec.ExplainedOrder: histories.ExplainedOrderBody,
+    oec.ExplainedAccount: histories.ExplainedAccountBody,
 }
 
 

@@ -127,7 +127,7 @@ def test_every_link_leads_to_an_operation() -> None:
                     .split("{")[1::2]
                 }
                 leads.setdefault(route.name, set()).add(link["operationId"])
-    assert leads["place_order"] == {"retrieve_order", "cancel_order"}
+    assert leads["place_order"] == {"retrieve_order", "show_order_history", "cancel_order"}
     assert leads["create_deposit"] == {"retrieve_deposit", "complete_deposit", "fail_deposit"}
     assert {"place_order", "create_deposit", "change_account"} <= leads["open_account"]
 

@@ -1,0 +1,128 @@
+"""What happened to an order or an account: each fact, how things stood then, and which fact set a field.
+
+Read from the journal itself, so nothing has to catch up.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+from api import reading
+from api.call import Answer, Call
+from api.problems import Problem
+from engine import history
+from engine.errors import Refused
+from engine.history import Step, When
+from engine.limits import HISTORY_PAGE_BYTES
+from engine.refusals import invalid
+from projections.history import ACCOUNTS, ORDERS, Shown
+from projections.resources import cash_balances_json
+
+
+class Found(NamedTuple):
+    """`body` shows the journal up to `offset`; `rest`: the version that the next page begins before."""
+
+    body: bytes
+    offset: int
+    rest: int = 0
+
+
+async def of_order(call: Call) -> Answer:
+    """An order's history."""
+    account = await reading.own_account(call)
+    return await _answer(call, ORDERS, call.path["order_id"], account)
+
+
+async def of_account(call: Call) -> Answer:
+    """An account's history."""
+    return await _answer(call, ACCOUNTS, await reading.own_account(call))
+
+
+async def balances_at(call: Call, account: str) -> Answer:
+    """The cash of an account as it was."""
+    await reading.recorded(call)
+    found = await call.engine.bridge.read(_balances, call, account)
+    call.engine.saw(call.principal.client, found.offset)
+    return Answer(200, found.body)
+
+
+async def _answer(call: Call, shown: Shown, subject: str, owner: str | None = None) -> Answer:
+    when = _when(call)
+    await reading.recorded(call)
+    found = await call.engine.bridge.read(_find, call, shown, subject, when, owner)
+    call.engine.saw(call.principal.client, found.offset)
+    headers = {"Link": reading.following(call, str(found.rest))} if found.rest else None
+    return Answer(200, found.body, headers)
+
+
+def _when(call: Call) -> When:
+    """Which state is asked for. Raises Refused `invalid_param`."""
+    query = call.query
+    asked = [name for name in ("version", "asof") if query[name] is not None]
+    if len(asked) > 1:
+        raise invalid("query.asof", "unexpected_param", "a version or a time, not both")
+    if query["before"] is not None and (asked or query["explain"]):
+        raise invalid("query.before", "unexpected_param", "only a list has pages")
+    return When(query["version"], query["asof"])
+
+
+# --- in a thread ----------------------------------------------------------------------------------
+
+
+def _find(call: Call, shown: Shown, subject: str, when: When, owner: str | None) -> Found:
+    journal = call.engine.bridge.journal
+    first = journal.stream(subject, version=1)
+    if not first or owner not in {None, getattr(first[0].fact, "account", None)}:
+        raise Problem("not_found")
+    version = _version(call, subject, when)
+    words = call.engine.personal.words([subject]).get(subject, {})
+    resource = partial(_resource, shown, words)
+    if call.query["explain"]:
+        set_by = shown.set_by(history.read_setting(journal, subject, version))
+        state = history.state_at(journal, subject, version)
+        return Found(shown.explained(resource(state), set_by), _offset(call, subject, version))
+    if when != history.NOW:
+        state = history.state_at(journal, subject, version)
+        return Found(resource(state), _offset(call, subject, version))
+    upto = min(version, (call.query["before"] or version + 1) - 1)
+    after = max(0, upto - call.query["limit"])
+    steps = history.read(journal, subject, after, upto)
+    page = _page(shown, resource, steps)
+    rest = upto - len(page) + 1 if page and upto > len(page) else 0
+    return Found(b"[" + b",".join(page) + b"]", steps[-1].recorded.offset if steps else 0, rest)
+
+
+def _page(shown: Shown, resource: Any, steps: list[Step]) -> list[bytes]:
+    """Newest first, as many as HISTORY_PAGE_BYTES allows and at least one."""
+    page: list[bytes] = []
+    size = 0
+    for step in reversed(steps):
+        body = shown.fact(step, resource(step.state))
+        size += len(body)
+        if page and size > HISTORY_PAGE_BYTES:
+            break
+        page.append(body)
+    return page
+
+
+def _resource(shown: Shown, words: dict[str, str], state: Any) -> bytes:
+    return reading.filled(shown.resource(state), shown.words, words)
+
+
+def _balances(call: Call, account: str) -> Found:
+    version = _version(call, account, When(at_us=call.query["asof"]))
+    state = history.state_at(call.engine.bridge.journal, account, version)
+    return Found(cash_balances_json(state), _offset(call, account, version))
+
+
+def _version(call: Call, subject: str, when: When) -> int:
+    try:
+        return history.version_of(call.engine.bridge.journal, subject, when)
+    except Refused as error:
+        param: Any = error.context["params"][0]  # type: ignore[index]
+        raise invalid(f"query.{param['path']}", param["code"], param["detail"]) from None
+
+
+def _offset(call: Call, subject: str, version: int) -> int:
+    return call.engine.bridge.journal.stream(subject, after=version - 1, version=version)[0].offset

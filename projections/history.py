@@ -1,0 +1,206 @@
+"""Histories as the API shows them: a fact, what it moved, the resource after it; which fact set a field.
+
+The resource is rendered by the very function that renders it elsewhere. See docs/history.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Final, NamedTuple
+
+import msgspec
+from msgspec import Meta, Raw
+
+from engine.fact import Recorded
+from engine.history import NAMES, Booked, Step, explain, fields_of, flat
+from engine.values import plain
+from projections import shapes
+from projections.resources import account_json, cash_balances_json, encode, order_json, time
+
+REF: Final = "#/components/schemas/"
+decode: Final = msgspec.json.Decoder().decode
+
+OrderRef = Annotated[Raw, Meta(extra_json_schema={"$ref": f"{REF}Order"})]
+AccountRef = Annotated[Raw, Meta(extra_json_schema={"$ref": f"{REF}Account"})]
+BalancesRef = Annotated[
+    Raw, Meta(extra_json_schema={"type": "array", "items": {"$ref": f"{REF}Balance"}})
+]
+
+# --- one fact -------------------------------------------------------------------------------------
+
+
+class LegBody(msgspec.Struct, frozen=True):
+    """Cash or units that arrive at a place, or leave it (below 0). `offset` and `name` are those of the
+    account's fact that says so."""
+
+    asset: shapes.Asset
+    currency: shapes.Currency | None
+    instrument: shapes.InstrumentId | None
+    place: shapes.Place
+    amount: shapes.SignedMoney
+    offset: shapes.Offset
+    name: shapes.FactName
+
+
+class _Fact(msgspec.Struct, frozen=True):
+    version: shapes.Count
+    offset: shapes.Offset
+    name: shapes.FactName
+    recorded_at: shapes.Time
+    business_date: shapes.Day | None
+    actor: str | None
+    request_id: str | None
+    cause: shapes.Offset | None
+    reason: str | None
+    fields: dict[str, Any]
+    legs: list[LegBody]
+
+
+class OrderFactBody(_Fact, frozen=True):
+    """One fact of an order, the cash and units of its account that it moved, and the order after it.
+
+    `cause` is the offset of the fact that made the engine act by itself; `reason` an operator's words.
+    """
+
+    order: OrderRef
+
+
+class AccountFactBody(_Fact, frozen=True):
+    """One fact of an account, and the account and its cash after it."""
+
+    account: AccountRef
+    cash_balances: BalancesRef
+
+
+def _fact(step: Step) -> dict[str, Any]:
+    recorded, envelope = step.recorded, step.recorded.envelope
+    return {
+        "version": recorded.version,
+        "offset": recorded.offset,
+        "name": step.name,
+        "recorded_at": time(envelope.at_us),
+        "business_date": envelope.business_date.isoformat() if envelope.business_date else None,
+        "actor": envelope.actor,
+        "request_id": envelope.request_id,
+        "cause": envelope.cause,
+        "reason": envelope.reason,
+        "fields": fields_of(recorded.fact),
+        "legs": [_leg(booked) for booked in step.booked],
+    }
+
+
+def _leg(booked: Booked) -> LegBody:
+    leg, recorded = booked
+    is_cash = leg.asset == "cash"
+    return LegBody(
+        leg.asset,
+        leg.of if is_cash else None,
+        None if is_cash else leg.of,
+        leg.place,
+        plain(leg.amount),
+        recorded.offset,
+        NAMES[type(recorded.fact)],
+    )
+
+
+# --- which fact set a field -----------------------------------------------------------------------
+
+
+class SetByBody(msgspec.Struct, frozen=True):
+    """The fact that last gave a field another value."""
+
+    version: shapes.Count
+    offset: shapes.Offset
+    name: shapes.FactName
+    recorded_at: shapes.Time
+    actor: str | None
+
+
+class ExplainedOrderBody(msgspec.Struct, frozen=True):
+    """An order and, for each of its fields by path (`trades.0.price`), the fact that last set it.
+
+    Null for `client_reference`, which stands in no fact.
+    """
+
+    order: OrderRef
+    set_by: dict[str, SetByBody | None]
+
+
+class ExplainedAccountBody(msgspec.Struct, frozen=True):
+    """An account and, for each of its fields, the fact that last set it.
+
+    Null for `name` and `reference`, which stand in no fact.
+    """
+
+    account: AccountRef
+    set_by: dict[str, SetByBody | None]
+
+
+def _set_by(recorded: Recorded) -> SetByBody:
+    return SetByBody(
+        recorded.version,
+        recorded.offset,
+        NAMES[type(recorded.fact)],
+        time(recorded.envelope.at_us),
+        recorded.envelope.actor,
+    )
+
+
+# --- what is asked --------------------------------------------------------------------------------
+
+
+def _any_of(fact: str, resource: str, explained: str) -> Meta:
+    return Meta(
+        extra_json_schema={
+            "anyOf": [
+                {"type": "array", "items": {"$ref": REF + fact}},
+                {"$ref": REF + resource},
+                {"$ref": REF + explained},
+            ]
+        }
+    )
+
+
+OrderHistory = Annotated[Raw, _any_of("OrderFact", "Order", "ExplainedOrder")]
+"""The facts; with `version` or `asof` the order; with `explain` which fact set what."""
+AccountHistory = Annotated[Raw, _any_of("AccountFact", "Account", "ExplainedAccount")]
+BODIES: Final = (OrderFactBody, AccountFactBody, ExplainedOrderBody, ExplainedAccountBody)
+"""What those two are made of."""
+
+
+class Shown(NamedTuple):
+    """How a kind of resource is shown: itself, after a fact, and explained.
+
+    `words` are the personal ones: `fact` and `explained` are given the resource with these filled in.
+    """
+
+    words: tuple[str, ...]
+    resource: Callable[[Any], bytes]
+    fact: Callable[[Step, bytes], bytes]
+    explained: Callable[[bytes, dict[str, SetByBody | None]], bytes]
+
+    def set_by(self, steps: Iterable[Step]) -> dict[str, SetByBody | None]:
+        """Path of each field -> the fact that last set it."""
+        known = explain(steps, lambda state: flat(decode(self.resource(state))))
+        return {
+            path: None if path in self.words else _set_by(recorded)
+            for path, (_, recorded) in known.items()
+        }
+
+
+ORDERS: Final = Shown(
+    ("client_reference",),
+    order_json,
+    lambda step, body: encode(OrderFactBody(**_fact(step), order=Raw(body))),
+    lambda body, set_by: encode(ExplainedOrderBody(Raw(body), set_by)),
+)
+ACCOUNTS: Final = Shown(
+    ("reference", "name"),
+    account_json,
+    lambda step, body: encode(
+        AccountFactBody(
+            **_fact(step), account=Raw(body), cash_balances=Raw(cash_balances_json(step.state))
+        )
+    ),
+    lambda body, set_by: encode(ExplainedAccountBody(Raw(body), set_by)),
+)
