@@ -15,7 +15,7 @@ from api.kinds import FAULTS
 from api.openapi import ANY, SCOPED, codes_of
 from api.problems import CODES
 from api.routes import ROUTES
-from engine import account, calendar, fees, holdings, order, payment, pricing, report, trading
+from engine import account, audit, calendar, fees, holdings, order, payment, pricing, report, trading
 from engine.fact import Fact
 from engine.instrument import AT_NAV, TRADES_REFUSED
 from engine.metrics import METRICS, PREFIX
@@ -167,6 +167,9 @@ def codes_of_operations() -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
+    "audit_checks": lambda: table(
+        ("check", "what must hold"), ((f"`{code}`", meaning) for code, meaning in audit.CHECKS.items())
+    ),
     "metrics": metrics_table,
     "order_diagram": lambda: diagram(order.NEXT),
     "order_table": lambda: transitions(order.NEXT),

@@ -116,7 +116,7 @@ def create_key(settings: Settings) -> MasterKey:
         try:
             # A link appears whole or not at all, and never replaces a key that is there.
             os.link(draft, path)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
         except FileExistsError:
             pass
         finally:
@@ -166,7 +166,8 @@ def _write_private(path: Path, text: str) -> None:
         os.close(file)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Has the names in a directory survive a power cut."""
     directory = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(directory)

@@ -233,6 +233,18 @@ IMPORT_TEXT_CHARACTERS_MAX: Final = 255
 IMPORT_FAULTS_MAX: Final = 1_000
 """Faults that are listed; a file with more has the wrong columns, not a thousand slips."""
 
+# --- audit --------------------------------------------------------------------------------------
+AUDIT_PAGE_FACTS: Final = 2_000
+"""Rows fetched at once: about 1 MB, and a stop or a resume point comes soon after."""
+AUDIT_FINDINGS_MAX: Final = 100
+"""Findings after which a walk ends: a journal with more has one cause, not a hundred."""
+AUDIT_POINT_S: Final = 10.0
+"""How often a resume point is kept: what a kill costs at most."""
+AUDIT_POINT_SHARE: Final = 20
+"""A resume point that took a second is kept again after so many."""
+AUDIT_POINT_AGE_US: Final = 24 * 3600 * 1_000_000
+"""What was looked at longer ago is looked at again."""
+
 # --- dumps --------------------------------------------------------------------------------------
 DUMP_LINE_BYTES_MAX: Final = 1024 * 1024
 """One line: a body of `BODY_BYTES_MAX` in base64, and room around it."""

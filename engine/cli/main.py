@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from engine.cli.access import client_app, key_app
+from engine.cli.audit import audit
 from engine.cli.data import import_app
 from engine.cli.dump import dump, restore
 from engine.cli.halt import halt, resume
@@ -41,7 +42,7 @@ app.add_typer(client_app, name="client")
 app.add_typer(key_app, name="key")
 app.add_typer(import_app, name="import")
 app.add_typer(seal_app, name="seal")
-for command in (serve, sandbox, generate, demo, replay, rebuild, halt, resume, dump, restore):
+for command in (serve, sandbox, generate, demo, replay, rebuild, halt, resume, dump, restore, audit):
     app.command()(command)
 
 

@@ -54,6 +54,10 @@ LAYERS = (
     {"story", "chance", "seeded"},
     {"generate", "demo"},
     {"doctor", "database_checks"},
+    {"audit_books"},
+    {"audit"},
+    {"audit_points"},
+    {"auditing"},
     {"cli"},
 )
 """Modules of `engine`, lowest first: each may import what stands above it in this list, and its row."""

@@ -1,0 +1,280 @@
+"""Whether a journal is what was recorded, and makes sense: one pass over its rows, in order. Pure.
+
+An `Auditor` is given every row once and keeps what the next ones are judged by: the last digest, the
+streams that are not over, what is reserved for whom. It takes nothing for granted that a reader of the
+journal does, and goes on after what it finds; of a stream it names the first thing that is wrong.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from typing import Any, Final, Literal
+
+import msgspec
+
+from engine.account import Account
+from engine.audit_books import Books, Wrong
+from engine.chain import GENESIS
+from engine.codec import Codec
+from engine.errors import EngineError, UnknownFact
+from engine.fact import Envelope, Fact
+from engine.journal import Fold
+from engine.order import TERMINAL, Order
+from engine.payment import Payment
+from engine.report import ParkedReport
+from engine.streams import FOLDS
+
+CHECKS: Final = {
+    "missing": "I7: positions are 1, 2, 3 ... without a hole",
+    "digest": "I11: each digest is that of the fact and of all before it",
+    "head": "the head row names the last fact, and its digest",
+    "name": "each stored name is known",
+    "body": "each body can be read",
+    "version": "I7: versions of a stream are 1, 2, 3 ...",
+    "time": "I7: times do not fall inside a stream",
+    "append": "I2: each fact belongs to a command that somebody sent",
+    "fold": "I6: only what can follow follows; what is over is over",
+    "sum": "I3, I4: cash per currency, units per instrument sum to 0 over all places",
+    "negative": "I5: nothing is negative",
+    "reserved": "I6: what is reserved is what open orders and withdrawals need; one settlement a trade",
+    "holding": "I6: a position is closed exactly when nothing is held and nothing is to settle",
+    "terms": "notionals and fees are what price, quantity and rate make them",
+    "agreement": "accounts moved what orders and payments say, no more and no less",
+    "unique": "the database keeps (stream, version) and command unique",
+    "file": "the database finds no fault with its own file",
+}
+"""What is looked at. Those before `version`, with `unique`, are looked at on the level `digests`."""
+
+Level = Literal["digests", "all"]
+
+RawRow = tuple[int, int, int, str, bytes | None, bytes, bytes]
+"""(position, version, number of the name, stream, command, body, digest)."""
+
+_FOLDS: Final[dict[str, Fold[Any]]] = {
+    "account": FOLDS["acc"], "order": FOLDS["ord"], "instrument": FOLDS["ins"],
+    "deposit": FOLDS["dep"], "withdrawal": FOLDS["wdr"], "report": FOLDS["rep"],
+    "clock": FOLDS["clk"], "halt": FOLDS["hlt"],
+}  # fmt: skip
+"""First word of a stored name -> how its streams are folded."""
+_IDS: Final = {"account": "account", "order": "order", "instrument": "instrument",
+               "deposit": "deposit", "withdrawal": "withdrawal"}  # fmt: skip
+"""First word -> the field of a stream's first fact that repeats its id."""
+_place: Final = struct.Struct(">QiHHH").pack
+
+
+def kind_of(kind: str) -> type[msgspec.Struct]:
+    """First word of a stored name -> the class of its streams' states."""
+    return _FOLDS[kind].kind
+
+
+class Finding(msgspec.Struct, frozen=True, array_like=True):
+    """Something that is wrong. `position` is None for what is wrong with the whole."""
+
+    position: int | None
+    check: str
+    stream: str
+    text: str
+
+
+class Live:
+    """A stream that is not over: where it stands."""
+
+    __slots__ = ("at_us", "kind", "recorded_us", "state", "version")
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.version = 0
+        self.recorded_us = 0
+        self.at_us = 0
+        self.state: Any = None
+
+
+class Auditor:
+    """Takes the rows of a journal in order. `findings` are told as they are made."""
+
+    def __init__(
+        self, level: Level, codec: Codec, name_of: Callable[[int], str | None], *, findings_max: int
+    ) -> None:
+        self.level = level
+        self.position = 0
+        self.digest: bytes | None = GENESIS
+        """Of the last fact; None when the next one cannot be judged by it."""
+        self.findings: list[Finding] = []
+        self.live: dict[str, Live] = {}
+        self.broken: set[str] = set()
+        self.books = Books()
+        self._codec = codec
+        self._name_of = name_of
+        self._names: dict[int, tuple[str, bytes] | None] = {}
+        self._command: bytes | None = None
+        self._is_torn = False
+        """Whether something of the open append is missing or wrong: the rest of it proves nothing."""
+        self._findings_max = findings_max
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is wrong that looking on tells nothing more."""
+        return len(self.findings) >= self._findings_max
+
+    def take(self, rows: Iterable[Sequence[Any]]) -> None:
+        """The next rows."""
+        is_deep = self.level == "all"
+        for row in rows:
+            if self._link(row) and is_deep:
+                self._judge(row)
+
+    def end_append(self) -> None:
+        """What was taken ends with an append: the journal's end, or before a row with a command."""
+        found = self.books.end_append(self.broken)
+        if not self._is_torn:
+            for position, stream, wrong in found:
+                self._find(position, wrong.check, stream, str(wrong))
+                self._break(stream)
+        self._is_torn = False
+
+    def lack(self, position: int, text: str) -> None:
+        """A fact is not there, or cannot be fetched: the one after it cannot be judged by it."""
+        self._find(position, "missing", "", text)
+        self.position, self.digest, self._is_torn = position, None, True
+
+    def find(self, check: str, text: str, position: int | None = None) -> None:
+        """Something that the rows do not show."""
+        self._find(position, check, "", text)
+
+    # --- the chain --------------------------------------------------------------------------------
+
+    def _link(self, row: Sequence[Any]) -> bool:
+        """Whether the row is as it was recorded, as far as its digest can tell."""
+        position, version, code, stream, command, body, digest = row
+        if position != self.position + 1:
+            self._skip(position)
+        before, self.position = self.digest, position
+        self.digest = digest if digest.__class__ is bytes and len(digest) == 32 else None
+        try:
+            name = self._names[code] or self._named(code)
+        except KeyError:
+            name = self._named(code)
+        if name is None:
+            return self._spoil(stream, "name", f"number {code!r} stands for no name")
+        try:
+            key = stream.encode()
+            command = command or b""
+            if before is None and self.digest is not None:
+                return True  # nothing to judge it by; what comes after is judged by what it says
+            head = _place(position, version, len(key), len(name[1]), len(command))
+            covered = b"".join((before or b"", head, key, name[1], command, body))
+        except (AttributeError, TypeError, struct.error):  # SQLite keeps any type in any column
+            return self._spoil(stream, "digest", "a column holds what none can hold")
+        if sha256(covered).digest() != digest:
+            return self._spoil(stream, "digest", f"{name[0]} is not as recorded")
+        return True
+
+    def _skip(self, position: int) -> None:
+        count = position - self.position - 1
+        if count < 0:
+            self._find(position, "missing", "", f"it stands after position {self.position}")
+        else:
+            more = f", and {count - 1} after it" if count > 1 else ""
+            self._find(self.position + 1, "missing", "", f"there is no such fact{more}")
+        self.digest, self._is_torn = None, True
+
+    def _named(self, code: Any) -> tuple[str, bytes] | None:
+        name = self._name_of(code) if code.__class__ is int else None
+        known = None if name is None else (name, name.encode())
+        self._names[code] = known
+        return known
+
+    def _spoil(self, stream: Any, check: str, text: str) -> bool:
+        """Names the fault; the stream is not looked at any more."""
+        named = stream if isinstance(stream, str) else repr(stream)
+        self._find(self.position, check, named, text)
+        self._break(named)
+        self._is_torn = True
+        return False
+
+    def _break(self, stream: str) -> None:
+        self.broken.add(stream)
+        self.live.pop(stream, None)
+
+    def _find(self, position: int | None, check: str, stream: str, text: str) -> None:
+        self.findings.append(Finding(position, check, stream, text))
+
+    # --- facts ------------------------------------------------------------------------------------
+
+    def _judge(self, row: Sequence[Any]) -> None:
+        _, _, code, stream, command, body, _ = row
+        if command is not None:
+            self.end_append()
+            self._command = command
+        if stream in self.broken:
+            return
+        named = self._names[code]
+        assert named is not None
+        name = named[0]
+        try:
+            envelope, fact = self._codec.decode(name, body, command)
+        except UnknownFact:
+            self._spoil(stream, "name", f"this release knows no fact {name!r}")
+            return
+        except EngineError as error:
+            self._spoil(stream, "body", str(error))
+            return
+        try:
+            self._follow(row, name, envelope, fact)
+        except Wrong as wrong:
+            self._spoil(stream, wrong.check, f"{type(fact).__name__}: {wrong}")
+
+    def _follow(self, row: Sequence[Any], name: str, envelope: Envelope, fact: Any) -> None:
+        """Raises Wrong."""
+        position, version, _, stream, *_ = row
+        kind = name[: name.index(".")]
+        live = self.live.get(stream)
+        if live is None:
+            live = self.live[stream] = Live(kind)
+        if version != live.version + 1:
+            ended = "" if live.version else ": what was before is missing, or was the end"
+            raise Wrong("version", f"version {version} follows {live.version}{ended}")
+        if live.kind != kind:
+            raise Wrong("fold", f"it is of a {live.kind}")
+        if not version - 1 and kind in _IDS and getattr(fact, _IDS[kind], stream) != stream:
+            raise Wrong("fold", f"it says that it is {getattr(fact, _IDS[kind])}")
+        if envelope.command != self._command and not self._is_torn:
+            raise Wrong("append", "it belongs to no append that began before it")
+        if not envelope.actor:
+            raise Wrong("append", "nobody sent it")
+        if envelope.at_us < live.recorded_us or fact.at_us < live.at_us:
+            raise Wrong("time", "it is earlier than the fact before it")
+        before = live.state
+        try:
+            after = _FOLDS[kind].evolve(before, fact)
+        except Exception as error:  # whatever the fact provokes, it is the fault
+            raise Wrong("fold", str(error) or repr(error)) from error
+        live.version, live.recorded_us, live.at_us, live.state = (
+            version,
+            envelope.at_us,
+            fact.at_us,
+            after,
+        )
+        self._weigh(position, stream, before, after, fact)
+
+    def _weigh(self, position: int, stream: str, before: Any, after: Any, fact: Fact) -> None:
+        """The fact against the rest of the books, and out with streams that are over."""
+        books, broken = self.books, self.broken
+        try:
+            if isinstance(after, Account):
+                books.account(position, stream, before, after, fact)
+            elif isinstance(after, Order):
+                agrees = after.terms.account not in broken
+                books.order(position, stream, before, after, fact, agrees=agrees)
+                if after.status in TERMINAL:
+                    del self.live[stream]
+            elif isinstance(after, Payment):
+                books.payment(stream, after, fact, agrees=after.account not in broken)
+                if after.status != "open":
+                    del self.live[stream]
+            elif isinstance(after, ParkedReport) and after.status != "open":
+                del self.live[stream]
+        except (ArithmeticError, AttributeError, TypeError, KeyError, AssertionError) as error:
+            raise Wrong("terms", f"it makes no sense: {error!r}") from error

@@ -1,0 +1,338 @@
+"""What accounts moved against what orders and payments say: the money half of an audit. Pure.
+
+Inside an append the account's facts come first. Each move waits until the fact that it is for asks for
+just that move; one that nobody asked for by the end of the append has no cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from decimal import Decimal
+from operator import attrgetter
+from typing import Any, Final
+
+from engine import fees, pricing
+from engine.account import Account, AccountClosed
+from engine.fact import Fact
+from engine.fees import FeeRule
+from engine.holdings import (
+    MOVES,
+    Balance,
+    BuyBooked,
+    BuySettled,
+    CashDeposited,
+    CashWithdrawn,
+    FundsReleased,
+    FundsReserved,
+    Position,
+    PositionClosed,
+    PositionOpened,
+    SellBooked,
+    SellSettled,
+    UnitsReleased,
+    UnitsReserved,
+    legs,
+)
+from engine.order import (
+    Cancelled,
+    ExecutionStarted,
+    Filled,
+    Order,
+    Placed,
+    Settled,
+    TradeRecorded,
+    TradeSettled,
+)
+from engine.payment import (
+    DepositCompleted,
+    Payment,
+    WithdrawalCompleted,
+    WithdrawalFailed,
+    WithdrawalOpened,
+)
+from engine.trading_limits import OrderCounted
+from engine.values import EXACT, UNITS, ZERO, round_half_up
+
+Move = tuple[Any, ...]
+"""(kind of the account's fact, account, subject, its other words without times)."""
+
+_BOOKED: Final = (
+    "order", "trade", "position", "instrument", "currency", "price", "quantity", "notional", "fee",
+    "settlement_date",
+)  # fmt: skip
+_WORDS: Final[dict[type[Fact], Callable[[Any], tuple[Any, ...]]]] = {
+    CashDeposited: attrgetter("deposit", "currency", "amount"),
+    CashWithdrawn: attrgetter("withdrawal", "currency", "amount"),
+    FundsReserved: attrgetter("subject", "currency", "amount"),
+    FundsReleased: attrgetter("subject", "currency", "amount"),
+    UnitsReserved: attrgetter("order", "instrument", "quantity"),
+    UnitsReleased: attrgetter("order", "instrument", "quantity"),
+    BuyBooked: attrgetter(*_BOOKED),
+    SellBooked: attrgetter(*_BOOKED),
+    BuySettled: attrgetter("order", "trade", "position", "instrument", "quantity"),
+    SellSettled: attrgetter("order", "trade", "position", "instrument", "currency", "proceeds"),
+}
+"""Fact of an account -> the words that its cause must give; the first is the cause's id."""
+_MAY_BE_ZERO: Final = frozenset({"fee", "notional", "proceeds"})
+_OF_POSITIONS: Final = (BuyBooked, SellBooked, BuySettled, SellSettled, PositionClosed)
+_OWN: Final = frozenset({"settled", "unsettled", "reserved"})
+
+
+class Wrong(Exception):
+    """What must hold and does not. `check` is one of `audit.CHECKS`."""
+
+    def __init__(self, check: str, text: str) -> None:
+        super().__init__(text)
+        self.check = check
+
+
+class Books:
+    """The open append, and what is reserved for whom."""
+
+    def __init__(self) -> None:
+        self.reserved: dict[str, Decimal] = {}
+        """Order or withdrawal -> what accounts have reserved for it, while that is not nothing."""
+        self.elsewhere: dict[tuple[str, str], Decimal] = {}
+        """(asset, currency or instrument) -> what is not in any account: fees, banks, venues."""
+        self.held: dict[tuple[str, str], Decimal] = {}
+        """The same for what is in accounts, as their states add up."""
+        self._moved: dict[Move, int] = {}
+        self._touched: dict[tuple[str, str], tuple[int, Account]] = {}
+        self._settling: dict[str, int] = {}
+        self._counted: dict[str, int] = {}
+
+    # --- accounts ---------------------------------------------------------------------------------
+
+    def account(
+        self, position: int, stream: str, before: Account | None, after: Account, fact: Any
+    ) -> None:
+        """One fact of an account. Raises Wrong."""
+        kind = type(fact)
+        if kind in MOVES:
+            assert before is not None
+            self._move(position, stream, before, after, fact)
+        elif kind is OrderCounted:
+            self._counted[fact.order] = position
+        elif kind is AccountClosed and not after.holdings.is_empty:
+            raise Wrong("reserved", "it is closed, and holds something")
+        if kind is PositionOpened or kind in _OF_POSITIONS:
+            assert before is not None
+            self._touched[stream, fact.instrument] = position, after
+            _check_position(before, fact)
+
+    def _move(self, position: int, stream: str, before: Account, after: Account, fact: Any) -> None:
+        words = _WORDS[type(fact)](fact)
+        for move in MOVES[type(fact)]:
+            amount = getattr(fact, move.amount)
+            if amount < 0 or (not amount and move.amount not in _MAY_BE_ZERO):
+                raise Wrong("negative", f"it moves {amount}")
+        for asset, of, place, amount in legs(fact):
+            key = asset, of
+            if place not in _OWN:
+                self.elsewhere[key] = self.elsewhere.get(key, ZERO) + amount
+            elif place == "reserved":
+                self._reserve(words[0], amount)
+        if hasattr(fact, "currency") and type(fact) is not BuySettled:
+            of = fact.currency
+            self._balance("cash", of, before.holdings.balance(of), after.holdings.balance(of))
+        if hasattr(fact, "instrument"):
+            of, known = fact.instrument, before.holdings.positions.get(fact.instrument)
+            units = known.units if known else Balance()
+            self._balance("units", of, units, after.holdings.positions[of].units)
+        done: Move = (type(fact), stream, *words)
+        if done in self._moved:
+            raise Wrong("agreement", "the same move twice in one append")
+        self._moved[done] = position
+
+    def _balance(self, asset: str, of: str, before: Balance, after: Balance) -> None:
+        key = asset, of
+        held = self.held[key] = self.held.get(key, ZERO) + (after.total - before.total)
+        if held + self.elsewhere.get(key, ZERO):
+            raise Wrong("sum", f"{asset} of {of} do not sum to 0 over all places")
+        if after.available < 0 or after.unsettled < 0 or after.reserved < 0:
+            raise Wrong(
+                "negative",
+                f"{asset} of {of}: {after.available} available, {after.unsettled} unsettled,"
+                f" {after.reserved} reserved",
+            )
+
+    def _reserve(self, subject: str, amount: Decimal) -> None:
+        rest = self.reserved.get(subject, ZERO) + amount
+        if rest:
+            self.reserved[subject] = rest
+        else:
+            self.reserved.pop(subject, None)
+
+    # --- orders and payments ----------------------------------------------------------------------
+
+    def order(
+        self, position: int, stream: str, before: Order | None, after: Order, fact: Any, *, agrees: bool
+    ) -> None:
+        """One fact of an order. Raises Wrong. With `agrees` its account is looked at too."""
+        terms, kind = after.terms, type(fact)
+        due: Move | None = None
+        if kind is Placed:
+            due = _reservation(stream, terms)
+            self._counted.pop(stream, None)
+        elif kind is TradeRecorded:
+            assert before is not None
+            due = _booking(stream, before, after, fact)
+        elif kind is TradeSettled:
+            assert before is not None
+            due = _settlement(stream, before, fact)
+            if all(trade.status != "executed" for trade in after.trades):
+                self._settling[stream] = position
+        elif kind is Filled or kind is Cancelled:
+            assert before is not None
+            due = _release(stream, before, kind)
+        elif kind is Settled:
+            self._settling.pop(stream, None)
+            if any(trade.status == "executed" for trade in after.trades):
+                raise Wrong("reserved", "it is settled, and not all of its trades are")
+        elif kind is ExecutionStarted and fact.quantity <= 0:
+            raise Wrong("terms", f"the venue is asked for {fact.quantity}")
+        if agrees:
+            self._meet(due)
+            self._check_reserved(stream, after.reserved, after.status)
+
+    def payment(self, stream: str, after: Payment, fact: Any, *, agrees: bool) -> None:
+        """One fact of a deposit or a withdrawal. Raises Wrong."""
+        if after.amount <= 0:
+            raise Wrong("terms", f"it is of {after.amount}")
+        kind = _PAID.get(type(fact))
+        is_open = after.kind == "withdrawal" and after.status == "open"
+        if agrees:
+            if kind is not None:
+                self._meet((kind, after.account, stream, after.currency, after.amount))
+            self._check_reserved(stream, after.amount if is_open else ZERO, after.status)
+
+    def _meet(self, due: Move | None) -> None:
+        if due is not None and self._moved.pop(due, None) is None:
+            kind, account, subject, *words = due
+            said = ", ".join(map(str, words))
+            raise Wrong("agreement", f"{account} has no {kind.__name__} of {said} for {subject} here")
+
+    def _check_reserved(self, stream: str, due: Decimal, status: str) -> None:
+        reserved = self.reserved.get(stream, ZERO)
+        if reserved != due:
+            raise Wrong("reserved", f"it is {status} and needs {due}, reserved is {reserved}")
+
+    # --- appends ----------------------------------------------------------------------------------
+
+    def end_append(self, broken: Collection[str]) -> list[tuple[int, str, Wrong]]:
+        """(position, stream, what is wrong) of all that the append leaves undone.
+
+        What concerns a stream that is `broken` is passed over.
+        """
+        if not (self._moved or self._counted or self._touched or self._settling):
+            return []
+        found: list[tuple[int, str, Wrong]] = []
+        for (kind, account, subject, *_), position in self._moved.items():
+            if subject not in broken:
+                words = f"{kind.__name__} for {subject}, which does not say so"
+                found.append((position, account, Wrong("agreement", words)))
+        for order, position in self._counted.items():
+            found.append((position, order, Wrong("agreement", "it is counted, and not placed")))
+        for (account, instrument), (position, state) in self._touched.items():
+            wrong = _half_closed(state.holdings.positions[instrument])
+            if wrong:
+                found.append((position, account, wrong))
+        for order, position in self._settling.items():
+            found.append(
+                (position, order, Wrong("reserved", "all its trades are settled, and it is not"))
+            )
+        self._moved, self._counted, self._touched, self._settling = {}, {}, {}, {}
+        return [one for one in found if one[1] not in broken]
+
+
+def _half_closed(held: Position) -> Wrong | None:
+    is_closed, units = held.closed_at_us is not None, held.units.total
+    is_over = bool(held.total_buy_trades) and not held.unsettled_trades and not units
+    if is_closed == is_over and held.unsettled_trades >= 0:
+        return None
+    state = "closed" if is_closed else "open"
+    text = f"{held.id} is {state} with {units} units and {held.unsettled_trades} trades to settle"
+    return Wrong("holding", text)
+
+
+_PAID: Final[dict[type[Fact], type[Fact]]] = {
+    DepositCompleted: CashDeposited,
+    WithdrawalOpened: FundsReserved,
+    WithdrawalCompleted: CashWithdrawn,
+    WithdrawalFailed: FundsReleased,
+}
+
+
+def _check_position(before: Account, fact: Any) -> None:
+    known = before.holdings.positions.get(fact.instrument)
+    is_open = known is not None and known.closed_at_us is None
+    if type(fact) is PositionOpened:
+        if is_open:
+            raise Wrong("holding", f"{fact.position} is opened while another is open")
+    elif not is_open or known is None or known.id != fact.position:
+        raise Wrong("holding", f"{fact.position} is not open")
+
+
+def _reservation(stream: str, terms: Placed) -> Move:
+    if terms.cash_amount is not None:
+        net, step = terms.net_cash_amount, UNITS[terms.currency]
+        quoted = fees.of_amount(FeeRule(terms.fee_rate, terms.fee_minimum), terms.cash_amount, step)
+        if net is None or net <= 0 or terms.cash_amount - net != quoted:
+            raise Wrong("terms", f"{terms.cash_amount} less {quoted} in fees are not {net}")
+        return FundsReserved, terms.account, stream, terms.currency, terms.cash_amount
+    return UnitsReserved, terms.account, stream, terms.instrument, terms.quantity
+
+
+def _booking(stream: str, before: Order, after: Order, trade: TradeRecorded) -> Move:
+    terms, step = before.terms, UNITS[before.terms.currency]
+    if before.trade(trade.trade) is not None:
+        raise Wrong("terms", f"{trade.trade} is recorded twice")
+    if trade.quantity <= 0 or after.traded_quantity > before.ordered:
+        raise Wrong("terms", f"{after.traded_quantity} of {before.ordered} are traded")
+    unit = pricing.unit_price(trade.price, trade.accrued_interest, terms.price_type, terms.par_value)
+    if EXACT.multiply(trade.quantity, unit) != trade.consideration:
+        raise Wrong("terms", f"{trade.trade} is not worth {trade.consideration}")
+    if round_half_up(after.consideration, step) != after.traded_notional:
+        raise Wrong("terms", f"all trades are not worth {after.traded_notional}")
+    rule, net = FeeRule(terms.fee_rate, terms.fee_minimum), terms.net_cash_amount
+    if terms.cash_amount is None or net is None:
+        due = fees.of_sell(rule, after.traded_notional, step)
+    else:
+        if after.traded_notional > net:
+            raise Wrong("terms", f"{after.traded_notional} of {net} are spent")
+        due = fees.of_buy(
+            rule,
+            cash_amount=terms.cash_amount,
+            net_cash_amount=net,
+            traded_notional=after.traded_notional,
+            step=step,
+        )
+    if after.charged != due:
+        raise Wrong("terms", f"fees are {after.charged}, due are {due}")
+    kind = BuyBooked if terms.side == "buy" else SellBooked
+    return (
+        kind, terms.account, stream, trade.trade, trade.position, terms.instrument, terms.currency,
+        trade.price, trade.quantity, trade.notional, trade.fee, trade.settlement_date,
+    )  # fmt: skip
+
+
+def _settlement(stream: str, before: Order, fact: TradeSettled) -> Move:
+    terms, trade = before.terms, before.trade(fact.trade)
+    if trade is None or trade.status != "executed":
+        raise Wrong("reserved", f"{fact.trade} is settled twice, or is none of its trades")
+    done = trade.terms
+    common = (terms.account, stream, fact.trade, done.position, terms.instrument)
+    if terms.side == "buy":
+        return BuySettled, *common, done.quantity
+    return SellSettled, *common, terms.currency, done.notional - done.fee
+
+
+def _release(stream: str, before: Order, kind: type[Fact]) -> Move | None:
+    terms, rest = before.terms, before.reserved
+    if bool(before.trades) != (kind is Filled):
+        raise Wrong("reserved", f"it is {kind.__name__} with {len(before.trades)} trades")
+    if not rest:
+        return None
+    if terms.side == "buy":
+        return FundsReleased, terms.account, stream, terms.currency, rest
+    return UnitsReleased, terms.account, stream, terms.instrument, rest

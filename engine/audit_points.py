@@ -1,0 +1,147 @@
+"""Where an audit that was cut off goes on from: all that its `Auditor` knew, at the end of an append.
+
+The file is replaced as a whole, or not at all, and has a checksum. It says which journal it is of and on
+which digest it stands; where that is not the journal's any more, nobody goes on from it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from engine.audit import Auditor, Finding, Level, Live
+from engine.codec import Codec
+from engine.errors import JournalDamaged
+from engine.keys import sync_directory
+from engine.limits import AUDIT_POINT_AGE_US
+from engine.streams import FOLDS
+
+NAME: Final = "audit.point"
+_FORMAT: Final = "1 " + " ".join(f"{prefix}:{fold.shape}" for prefix, fold in FOLDS.items())
+"""Of this file, and of the states in it."""
+_SUM_BYTES: Final = 32
+
+
+class Kept(msgspec.Struct, frozen=True, array_like=True):
+    """A stream that was not over; `state` as a snapshot has it."""
+
+    stream: str
+    kind: str
+    version: int
+    recorded_us: int
+    at_us: int
+    state: bytes
+
+
+class Point(msgspec.Struct, frozen=True, array_like=True):
+    """Everything about an audit at the end of the append that ends at `position`."""
+
+    format: str
+    journal_id: str
+    level: str
+    saved_us: int
+    position: int
+    digest: bytes
+    findings: tuple[Finding, ...]
+    broken: tuple[str, ...]
+    live: tuple[Kept, ...]
+    reserved: tuple[tuple[str, Decimal], ...]
+    elsewhere: tuple[tuple[str, str, Decimal], ...]
+    held: tuple[tuple[str, str, Decimal], ...]
+
+
+def point_of(auditor: Auditor, journal_id: str, codec: Codec, now_us: int) -> Point | None:
+    """Where an auditor stands, after `end_append`. None after a fact that cannot be stood on."""
+    if auditor.digest is None:
+        return None
+    books = auditor.books
+    live = tuple(
+        Kept(stream, one.kind, one.version, one.recorded_us, one.at_us, codec.pack_state(one.state))
+        for stream, one in auditor.live.items()
+    )
+    return Point(
+        _FORMAT,
+        journal_id,
+        auditor.level,
+        now_us,
+        auditor.position,
+        auditor.digest,
+        tuple(auditor.findings),
+        tuple(auditor.broken),
+        live,
+        tuple(books.reserved.items()),
+        tuple((*key, amount) for key, amount in books.elsewhere.items()),
+        tuple((*key, amount) for key, amount in books.held.items()),
+    )
+
+
+def go_on(auditor: Auditor, point: Point, codec: Codec, kind_of: Callable[[str], type]) -> None:
+    """Puts a new auditor where another stood."""
+    auditor.position, auditor.digest = point.position, point.digest
+    auditor.findings += point.findings
+    auditor.broken |= set(point.broken)
+    for kept in point.live:
+        live = auditor.live[kept.stream] = Live(kept.kind)
+        live.version, live.recorded_us, live.at_us = kept.version, kept.recorded_us, kept.at_us
+        live.state = codec.unpack_state(kept.state, kind_of(kept.kind))
+    books = auditor.books
+    books.reserved.update(point.reserved)
+    books.elsewhere.update({(asset, of): amount for asset, of, amount in point.elsewhere})
+    books.held.update({(asset, of): amount for asset, of, amount in point.held})
+
+
+class PointFile:
+    """The one resume point of a data directory."""
+
+    def __init__(self, path: Path, codec: Codec) -> None:
+        self._path = path
+        self._codec = codec
+
+    def keep(self, point: Point) -> bool:
+        """Keeps it; False where nothing can be written."""
+        packed = self._codec.pack_state(point)
+        draft = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}")
+        try:
+            file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                with os.fdopen(file, "wb") as out:
+                    out.write(sha256(packed).digest() + packed)
+                    out.flush()
+                    os.fsync(out.fileno())
+                draft.replace(self._path)
+            finally:
+                draft.unlink(missing_ok=True)
+            sync_directory(self._path.parent)
+        except OSError:
+            return False
+        return True
+
+    def find(self, journal_id: str, level: Level, now_us: int) -> tuple[Point | None, str]:
+        """The point that an audit of this journal may go on from; else why not, "" if there is none."""
+        try:
+            content = self._path.read_bytes()
+        except OSError:
+            return None, ""
+        checksum, packed = content[:_SUM_BYTES], content[_SUM_BYTES:]
+        if sha256(packed).digest() != checksum:
+            return None, "it is damaged"
+        try:
+            point = self._codec.unpack_state(packed, Point)
+        except JournalDamaged:
+            return None, "it cannot be read"
+        if (point.format, point.journal_id, point.level) != (_FORMAT, journal_id, level):
+            return None, "it is of another journal, release or level"
+        if not 0 <= now_us - point.saved_us < AUDIT_POINT_AGE_US:
+            return None, "it is more than a day old"
+        return point, ""
+
+    def forget(self) -> None:
+        """An audit that came to its end needs none."""
+        self._path.unlink(missing_ok=True)

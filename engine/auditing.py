@@ -1,0 +1,282 @@
+"""An audit of a journal in a database: fetches rows in bulk, and looks at what rows do not show."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from engine import audit_points, schema, wall
+from engine.audit import Auditor, Finding, Level, kind_of
+from engine.audit_points import PointFile
+from engine.chain import GENESIS
+from engine.database_checks import head_and_last
+from engine.datastore import Datastore
+from engine.errors import JournalDamaged
+from engine.limits import (
+    AUDIT_FINDINGS_MAX,
+    AUDIT_PAGE_FACTS,
+    AUDIT_POINT_S,
+    AUDIT_POINT_SHARE,
+)
+from engine.sessions import Head
+from engine.stored import engine_codec
+
+Report = Callable[[int], None]
+_BEFORE_ALL: Final = -(2**62)
+_FILE_FAULTS_MAX: Final = 20
+
+EndCheck = Callable[[Datastore, Head], Iterator[Finding]]
+END_CHECKS: Final[list[EndCheck]] = []
+"""Looked at after the last fact: what was kept elsewhere about the journal, such as seals."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit came to. `after` is the position that it went on from, `note` why from no other."""
+
+    level: Level
+    journal_id: str
+    position: int
+    digest: str
+    after: int
+    is_complete: bool
+    findings: list[Finding]
+    seconds: float
+    note: str = ""
+
+    @property
+    def facts(self) -> int:
+        """How many this run looked at."""
+        return self.position - self.after
+
+
+@dataclass
+class Wish:
+    """How to go about it. `is_stopping` is asked after each page."""
+
+    level: Level = "all"
+    points: PointFile | None = None
+    from_start: bool = False
+    report: Report = lambda _: None
+    is_stopping: Callable[[], bool] = lambda: False
+    findings_max: int = AUDIT_FINDINGS_MAX
+    point_s: float = AUDIT_POINT_S
+    page: int = field(default=AUDIT_PAGE_FACTS)
+
+
+def head_of(datastore: Datastore) -> int:
+    """The last position, by whatever says more."""
+    head, last = head_and_last(datastore.store, datastore.tables)
+    return max(head.position if head else 0, last.position)
+
+
+def audit(datastore: Datastore, wish: Wish) -> Audit:
+    """Looks at the whole journal as it is now. Raises SchemaMissing, SchemaTooNew, Unavailable."""
+    with datastore.store.reading() as connection:
+        journal_id = schema.check(connection, datastore.tables)["journal_id"]
+    return _Walk(datastore, wish, journal_id).go()
+
+
+def audit_tail(datastore: Datastore, count: int) -> list[Finding]:
+    """The head row, and the digests of the last `count` facts: what a start can afford to look at."""
+    head, last = head_and_last(datastore.store, datastore.tables)
+    rows = _Rows(datastore)
+    auditor = Auditor("digests", engine_codec(), rows.name_of, findings_max=AUDIT_FINDINGS_MAX)
+    after = max(last.position - count, 0)
+    if after:
+        auditor.position, auditor.digest = after, rows.digest_at(after)
+    for page in rows.pages(after or _BEFORE_ALL, last.position, AUDIT_PAGE_FACTS, auditor):
+        auditor.take(page)
+    _check_head(auditor, head)
+    return auditor.findings
+
+
+class _Rows:
+    """Raw rows of a journal, however damaged."""
+
+    def __init__(self, datastore: Datastore) -> None:
+        self._store = datastore.store
+        self._names = datastore.names
+        journal = datastore.tables.journal.name
+        self._page_sql = (
+            f"SELECT position, version, name, stream, command, body, digest FROM {journal}"  # noqa: S608
+            " WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
+        )
+        self._digest_sql = f"SELECT digest FROM {journal} WHERE position = ?"  # noqa: S608
+
+    def name_of(self, code: int) -> str | None:
+        """The name behind a number."""
+        try:
+            return self._names.by_code.get(code) or self._names.name_of(code, 0)
+        except JournalDamaged:
+            return None
+
+    def digest_at(self, position: int) -> bytes | None:
+        """The stored digest of a position, if there is one."""
+        rows = self._store.query(self._digest_sql, (position,))
+        return rows[0][0] if rows and isinstance(rows[0][0], bytes) else None
+
+    def pages(
+        self, after: int, end: int, limit: int, auditor: Auditor
+    ) -> Iterator[Sequence[Sequence[Any]]]:
+        """All rows to `end`. What the database itself cannot fetch is told to the auditor."""
+        while after < end:
+            try:
+                rows = self._store.query(self._page_sql, (after, end, limit))
+            except JournalDamaged:
+                yield from self._singly(max(after, 0), min(max(after, 0) + limit, end), auditor)
+                after = max(after, 0) + limit
+                continue
+            if not rows:
+                return
+            yield rows
+            after = rows[-1][0]
+
+    def _singly(self, after: int, end: int, auditor: Auditor) -> Iterator[Sequence[Sequence[Any]]]:
+        for position in range(after + 1, end + 1):
+            try:
+                yield self._store.query(self._page_sql, (position - 1, position, 1))
+            except JournalDamaged as error:
+                auditor.lack(position, str(error))
+                if auditor.is_full:
+                    return
+
+
+class _Walk:
+    def __init__(self, datastore: Datastore, wish: Wish, journal_id: str) -> None:
+        self._datastore = datastore
+        self._wish = wish
+        self._journal_id = journal_id
+        self._codec = engine_codec()
+        self._rows = _Rows(datastore)
+        self._auditor = Auditor(
+            wish.level, self._codec, self._rows.name_of, findings_max=wish.findings_max
+        )
+        self._began_s = time.monotonic()
+        self._next_point_s = self._began_s + wish.point_s
+        self._after = 0
+        self._note = ""
+
+    def go(self) -> Audit:
+        wish, auditor = self._wish, self._auditor
+        if wish.points and not wish.from_start:
+            self._go_on_from(wish.points)
+        head, last = head_and_last(self._datastore.store, self._datastore.tables)
+        for page in self._rows.pages(self._after or _BEFORE_ALL, last.position, wish.page, auditor):
+            if self._take(page):
+                return self._result(is_complete=False)
+            wish.report(auditor.position)
+            if auditor.is_full:
+                break
+        if not auditor.is_full:
+            self._check_end(head)
+        if wish.points:
+            wish.points.forget()
+        return self._result(is_complete=True)
+
+    def _go_on_from(self, points: PointFile) -> None:
+        point, why_not = points.find(self._journal_id, self._wish.level, wall.now_us())
+        if point and self._rows.digest_at(point.position) != point.digest:
+            why_not = f"the journal has another fact at position {point.position} now"
+        if point and not why_not:
+            audit_points.go_on(self._auditor, point, self._codec, kind_of)
+            self._after = point.position
+        elif why_not:
+            self._note = f"from the start, and not from the resume point: {why_not}"
+
+    def _take(self, page: Sequence[Sequence[Any]]) -> bool:
+        """Judges a page; whether to stop after it. A resume point is kept where an append begins."""
+        is_stopping = self._wish.is_stopping()
+        if not is_stopping and (self._wish.points is None or time.monotonic() < self._next_point_s):
+            self._auditor.take(page)
+            return False
+        if self._wish.points is None:
+            return True
+        begins = next((n for n, row in enumerate(page) if row[4] is not None), None)
+        self._auditor.take(page[:begins])
+        if begins is None:
+            return False
+        self._keep(self._wish.points)
+        if not is_stopping:
+            self._auditor.take(page[begins:])
+        return is_stopping
+
+    def _keep(self, points: PointFile) -> None:
+        began_s = time.monotonic()
+        if self._wish.level == "all":
+            self._auditor.end_append()
+        point = audit_points.point_of(self._auditor, self._journal_id, self._codec, wall.now_us())
+        if point is not None and not points.keep(point):
+            self._note = "no resume point can be kept here"
+        took_s = time.monotonic() - began_s
+        self._next_point_s = time.monotonic() + max(self._wish.point_s, AUDIT_POINT_SHARE * took_s)
+
+    def _check_end(self, head: Head | None) -> None:
+        _check_head(self._auditor, head)  # first: a tail that was cut off tears the last append
+        self._auditor.findings += _unique(self._datastore)
+        if self._wish.level == "all":
+            self._auditor.end_append()
+            self._auditor.findings += _file(self._datastore)
+        end = Head(self._auditor.position, self._auditor.digest or GENESIS)
+        for check in END_CHECKS:
+            self._auditor.findings += check(self._datastore, end)
+
+    def _result(self, *, is_complete: bool) -> Audit:
+        auditor = self._auditor
+        findings = sorted(auditor.findings, key=lambda one: (one.position is None, one.position or 0))
+        return Audit(
+            level=self._wish.level,
+            journal_id=self._journal_id,
+            position=auditor.position,
+            digest=(auditor.digest or GENESIS).hex(),
+            after=self._after,
+            is_complete=is_complete,
+            findings=findings[: self._wish.findings_max],
+            seconds=time.monotonic() - self._began_s,
+            note=self._note,
+        )
+
+
+def _check_head(auditor: Auditor, head: Head | None) -> None:
+    """The head row against the last fact that was taken."""
+    last = auditor.position
+    if head is None:
+        auditor.find("head", "the head row is missing")
+    elif head.position > last:
+        auditor.lack(last + 1, f"the journal ended at position {head.position}, and ends at {last} now")
+    elif head.position < last:
+        text = f"the head row says {head.position}, facts go on to {last}"
+        auditor.find("head", text, head.position + 1)
+    elif auditor.digest is not None and head.digest != auditor.digest:
+        auditor.find("head", "the head row's digest is not that of the last fact", last or None)
+
+
+def _unique(datastore: Datastore) -> Iterator[Finding]:
+    """What an auditor that forgets streams which are over relies on."""
+    journal = datastore.tables.journal
+    with datastore.store.reading() as connection:
+        known = {
+            tuple(index["column_names"])
+            for index in sa.inspect(connection).get_indexes(journal.name)
+            if index["unique"]
+        }
+    for wanted in (("stream", "version"), ("command",)):
+        if wanted not in known:
+            yield Finding(None, "unique", "", f"nothing keeps {', '.join(wanted)} unique any more")
+
+
+def _file(datastore: Datastore) -> Iterator[Finding]:
+    """SQLite's own look at its pages and indexes: streams are read by an index."""
+    if datastore.store.dialect != "sqlite":
+        return
+    try:
+        rows = datastore.store.query(f"PRAGMA integrity_check({_FILE_FAULTS_MAX})")
+    except JournalDamaged as error:
+        rows = [(str(error),)]
+    for (text,) in rows:
+        if text != "ok":
+            yield Finding(None, "file", "", " ".join(str(text).split()))

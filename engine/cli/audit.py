@@ -1,0 +1,143 @@
+"""`order-engine audit`: whether the whole journal is what was recorded, and makes sense."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
+from engine.cli.tables import progress
+from engine.settings import read_settings
+
+if TYPE_CHECKING:
+    from engine.audit import Finding
+    from engine.auditing import Audit
+
+DigestsOnly = Annotated[
+    bool, typer.Option("--digests-only", help="Look at positions, names and digests alone: faster.")
+]
+FromStart = Annotated[
+    bool, typer.Option("--from-start", help="Do not go on where an audit was cut off.")
+]
+STOPPED = 130
+"""Exit code of a command that was stopped by Ctrl-C, as shells have it."""
+
+
+def audit(
+    *,
+    digests_only: DigestsOnly = False,
+    from_start: FromStart = False,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the whole journal, from the first fact to the last.
+
+    Positions, digests and stored names; that each stream folds, its versions and times; that cash and
+    units sum to zero and nothing is negative after every fact; that orders and accounts agree. Reads
+    only, beside a running engine. After Ctrl-C, or a kill, the same command goes on from where it was.
+
+    Exits with 0 if all is well, 1 with findings, 2 for wrong usage.
+
+    \b
+    Examples:
+      order-engine audit
+      order-engine audit --digests-only --data /var/lib/order-engine
+      order-engine audit --json | jq '.findings[0].position'
+    """
+    with errors_told(as_json=as_json):
+        from engine import auditing  # noqa: PLC0415
+        from engine.audit_points import NAME, PointFile  # noqa: PLC0415
+        from engine.installation import open_journal_datastore  # noqa: PLC0415
+        from engine.stored import engine_codec  # noqa: PLC0415
+
+        settings = read_settings(data=data, journal_url=journal_url)
+        with (
+            contextlib.closing(open_journal_datastore(settings)) as datastore,
+            _stopped_by_signals() as stop,
+            progress("facts", auditing.head_of(datastore)) as report,
+        ):
+            wish = auditing.Wish(
+                level="digests" if digests_only else "all",
+                points=PointFile(settings.data / NAME, engine_codec()),
+                from_start=from_start,
+                report=report,
+                is_stopping=stop.is_set,
+            )
+            done = auditing.audit(datastore, wish)
+    print_json(_document(done)) if as_json else _print(done)
+    raise typer.Exit(bool(done.findings) if done.is_complete else STOPPED)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """Set by the first SIGINT or SIGTERM, so that the page at hand is finished; a second one kills."""
+    stop = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, _frame: object) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+def _document(done: Audit) -> dict[str, Any]:
+    return {
+        "verdict": _verdict(done),
+        "level": done.level,
+        "journal_id": done.journal_id,
+        "position": done.position,
+        "digest": done.digest,
+        "went_on_after": done.after,
+        "seconds": round(done.seconds, 3),
+        "facts_per_second": _rate(done),
+        "note": done.note,
+        "findings": [_finding(one) for one in done.findings],
+    }
+
+
+def _finding(one: Finding) -> dict[str, Any]:
+    return {"position": one.position, "check": one.check, "stream": one.stream, "text": one.text}
+
+
+def _verdict(done: Audit) -> str:
+    if done.findings:
+        return "damaged"
+    return "clean" if done.is_complete else "stopped"
+
+
+def _rate(done: Audit) -> int:
+    return round(done.facts / done.seconds) if done.seconds else 0
+
+
+def _print(done: Audit) -> None:
+    if done.note:
+        typer.echo(f"note: {done.note}", err=True)
+    for one in done.findings:
+        where = "the journal" if one.position is None else f"position {one.position}"
+        stream = f" {one.stream}" if one.stream else ""
+        typer.echo(f"{where}: {one.check}:{stream} {one_line(one.text)}")
+    since = f", after the {done.after} of before" if done.after else ""
+    typer.echo(f"{done.facts} facts in {done.seconds:.1f} s, {_rate(done)} a second{since}")
+    typer.echo(f"position {done.position}, digest {done.digest}")
+    if not done.is_complete:
+        typer.echo("Stopped: the same command goes on from here.")
+    elif done.findings:
+        typer.echo(f"Damaged: {len(done.findings)} findings, the first above.")
+    else:
+        typer.echo("Clean.")
