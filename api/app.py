@@ -9,15 +9,17 @@ from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Final, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.http import RawRequestMessage
 
 from api import wire
 from api.acting import note_refusal
 from api.call import NOBODY, PREFIXES, Answer, Call, Route, tree_of
-from api.connection import JSON, Connection, new_request_id, response_of
+from api.connection import Connection, new_request_id
 from api.kinds import Rows
 from api.openapi import API_VERSION, FORM, encoded
 from api.problems import Problem, problem_of
+from api.response import JSON
 from api.services import Services
 from api.tokens import Principal, TokenInvalid
 from engine.errors import EngineError, Refused
@@ -45,16 +47,15 @@ class App:
         self._tree = tree_of(routes)
         self._answered = 0
 
-    async def __call__(self, request: web.BaseRequest) -> web.Response:
+    async def __call__(self, message: RawRequestMessage, connection: Connection) -> Answer:
         """The answer; never raises for anything that a client can send."""
-        connection = cast(Connection, request.protocol)
         connection.is_handling, is_read = True, False
         request_id = new_request_id()
         call: Call | None = None
         began_s, code = perf_counter(), None
         try:
-            call = self._find(request, request_id)
-            await self._read(call, request, connection)
+            call = self._find(message, request_id)
+            await self._read(call, message, connection)
             connection.began, is_read = None, True  # complete: what comes now is another message
             answer = await call.route.handler(call)
         except Exception as error:  # noqa: BLE001  (the border: whatever it is becomes an answer)
@@ -73,10 +74,9 @@ class App:
         self._answered += 1
         if self._engine.log_every and self._answered % self._engine.log_every == 0:
             _log(request_id, call, answer, code, began_s)
-        response = response_of(answer, request_id, call.limits if call else {})
-        if connection.is_last or not request.content.is_eof():
-            response.force_close()
-        return response
+        status, body, headers = answer
+        limits = call.limits if call else {}
+        return Answer(status, body, {"Request-Id": request_id, **limits, **(headers or {})})
 
     async def _problem(self, error: Exception, call: Call | None, request_id: str) -> Problem:
         """The answer to an error. A refusal of a command is written down first."""
@@ -89,10 +89,10 @@ class App:
 
     # --- steps ------------------------------------------------------------------------------------
 
-    def _find(self, request: web.BaseRequest, request_id: str) -> Call:
+    def _find(self, message: RawRequestMessage, request_id: str) -> Call:
         """The route of the request. Raises Problem `not_found`, `method_not_allowed`."""
         node, values = self._tree, []
-        raw_path = request.rel_url.raw_path
+        raw_path = message.url.raw_path
         for segment in raw_path[1:].split("/"):
             child = node.words.get(segment)
             if child is None:
@@ -104,24 +104,24 @@ class App:
             node = child
         if not node.leaves or raw_path[:1] != "/":
             raise Problem("not_found")
-        leaf = node.leaves.get(request.method)
+        leaf = node.leaves.get(message.method)
         if leaf is None:
             raise Problem("method_not_allowed", headers={"Allow": ", ".join(sorted(node.leaves))})
         path = dict(zip(leaf.names, values, strict=True))
         return Call(self._engine, leaf.route, path, request_id)
 
-    async def _read(self, call: Call, request: web.BaseRequest, connection: Connection) -> None:
+    async def _read(self, call: Call, message: RawRequestMessage, connection: Connection) -> None:
         """Fills the call in. Raises Problem or Refused for whatever is wrong with the request."""
-        headers, route = request.headers, call.route
+        headers, route = message.headers, call.route
         _check_general(headers)
         rates = self._engine.rates
         if route.scope is None:
             call.basic, call.known = headers.get("Authorization"), headers.get("If-None-Match")
             call.document = self._document
-            call.address = rates.address_of(request.remote, _forwarded(headers))
+            call.address = rates.address_of(connection.address, _forwarded(headers))
             call.limits = rates.addresses.spend(call.address)
         else:
-            call.principal = await self._authenticate(call, request)
+            call.principal = await self._authenticate(call, headers, connection)
             call.limits = rates.clients.spend(call.principal.client)
             if route.scope not in call.principal.scopes:
                 challenge = f'{_REALM}, error="insufficient_scope", scope="{route.scope}"'
@@ -129,10 +129,10 @@ class App:
         for name, value in call.path.items():
             if name in PREFIXES and not is_id(value, PREFIXES[name]):
                 raise Problem("not_found")
-        url = request.rel_url
+        url = message.url
         call.url, call.raw_query = url.raw_path, url.raw_query_string
         call.query = wire.read_query(call.raw_query, route.query)
-        body = await _body_of(request, connection)
+        body = await _body_of(headers, connection)
         if route.body is None:
             if body:
                 raise Problem("invalid_request", "there must be no body")
@@ -145,14 +145,16 @@ class App:
         elif route.method == "GET":
             _read_min_offset(call, headers)
 
-    async def _authenticate(self, call: Call, request: web.BaseRequest) -> Principal:
+    async def _authenticate(
+        self, call: Call, headers: Mapping[str, str], connection: Connection
+    ) -> Principal:
         """Who calls. Without a valid token the address is counted before anything is looked up."""
-        given = request.headers.getall("Authorization", ())
+        given = headers.getall("Authorization", ())  # type: ignore[attr-defined]
         try:
             return self._engine.tokens.verify(_token_of(given))
         except (Problem, TokenInvalid) as error:
             rates = self._engine.rates
-            address = rates.address_of(request.remote, _forwarded(request.headers))
+            address = rates.address_of(connection.address, _forwarded(headers))
             call.limits = rates.addresses.spend(address)
             if isinstance(error, Problem):
                 raise
@@ -229,37 +231,41 @@ def _check_media(headers: Mapping[str, str], wanted: str) -> None:
         raise Problem("invalid_request", "the body must be in UTF-8")
 
 
-async def _body_of(request: web.BaseRequest, connection: Connection) -> bytes:
+async def _body_of(headers: Mapping[str, str], connection: Connection) -> bytes:
     """The whole body. Raises Problem for one that is too long, too slow or no HTTP."""
-    payload = request.content
-    if (request.content_length or 0) > HTTP_BODY_BYTES_MAX:
-        raise Problem("body_too_large", context={"bytes_max": HTTP_BODY_BYTES_MAX}, is_last=True)
+    payload = connection.payload
+    assert payload is not None
     try:
         if payload.is_eof():
             body = payload.read_nowait(-1)
+        elif int(headers.get("Content-Length", 0)) > HTTP_BODY_BYTES_MAX:
+            raise _too_large()
         else:
             async with asyncio.timeout_at(connection.deadline):
-                body = await _dripped(request)
+                body = await _dripped(headers, connection, payload)
     except TimeoutError as error:
         raise Problem("request_timeout", is_last=True) from error
     except (web.RequestPayloadError, ConnectionError) as error:
         raise Problem("invalid_request", "the body is no HTTP message", is_last=True) from error
     if len(body) > HTTP_BODY_BYTES_MAX:
-        raise Problem("body_too_large", context={"bytes_max": HTTP_BODY_BYTES_MAX}, is_last=True)
+        raise _too_large()
     return body
 
 
-async def _dripped(request: web.BaseRequest) -> bytes:
+def _too_large() -> Problem:
+    return Problem("body_too_large", context={"bytes_max": HTTP_BODY_BYTES_MAX}, is_last=True)
+
+
+async def _dripped(headers: Mapping[str, str], connection: Connection, payload: StreamReader) -> bytes:
     """A body that comes in pieces; stops reading one that is too long."""
-    expectation = request.headers.get("Expect")
+    expectation = headers.get("Expect")
     if expectation is not None:
         if expectation.lower() != "100-continue":
             raise Problem("expectation_failed", is_last=True)
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # what is still to come is the answer
+        connection.invite()
     pieces, size = [], 0
     while size <= HTTP_BODY_BYTES_MAX:
-        piece = await request.content.readany()
+        piece = await payload.readany()
         if not piece:
             break
         pieces.append(piece)

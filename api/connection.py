@@ -1,4 +1,4 @@
-"""One client's connection: aiohttp reads and writes HTTP, here is what it leaves open.
+"""One client's connection: aiohttp reads HTTP, here is what it leaves open, and how answers are written.
 
 A total deadline for each message however slowly it drips, one envelope for what is no HTTP, and a stop
 that drops no request.
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from aiohttp import http_exceptions, web
+from aiohttp import StreamReader, http_exceptions, web
+from aiohttp.http import HttpVersion11, RawRequestMessage
 
 from api.call import Answer
 from api.problems import Problem
+from api.response import written
 from engine.ids import IdSource
 from engine.limits import (
     HTTP_DRAIN_IDLE_S,
@@ -33,30 +36,11 @@ _IDS: Final = IdSource()
 
 METHODS: Final = "DELETE, GET, HEAD, PATCH, POST, PUT"
 """What any path may have; other methods never come as far as the table of routes."""
-JSON: Final = "application/json"
-HEADERS: Final = {"Content-Type": JSON, "Cache-Control": "no-store", "Server": "order-engine"}
-"""On every answer, beside its Request-Id."""
 
 
 def new_request_id() -> str:
     """`req_` and 22 characters."""
     return _IDS.new("req")
-
-
-def response_of(answer: Answer, request_id: str, limits: Mapping[str, str] = {}) -> web.Response:
-    """An answer in aiohttp's terms; `limits` are headers too."""
-    headers = {**HEADERS, "Request-Id": request_id, **limits}
-    if answer.headers:
-        headers.update(answer.headers)
-    return web.Response(status=answer.status, body=answer.body, headers=headers)
-
-
-def refusal_of(problem: Problem) -> web.Response:
-    """The answer to what never became a request; the last one of its connection."""
-    request_id = new_request_id()
-    response = response_of(Answer(problem.status, problem.body(request_id), problem.headers), request_id)
-    response.force_close()
-    return response
 
 
 class Timing(NamedTuple):
@@ -69,6 +53,10 @@ class Timing(NamedTuple):
     stop_s: float = HTTP_STOP_S
 
 
+Answering = Callable[[RawRequestMessage, "Connection"], Awaitable[Answer]]
+"""Answers a message; its body comes by the connection."""
+
+
 class Connection(web.RequestHandler):
     """One client's connection.
 
@@ -76,16 +64,22 @@ class Connection(web.RequestHandler):
     quiet_since   loop time of the last byte that came
     is_handling   a request is being read or answered
     is_last       nothing more is read after this answer
+    payload       the body of the message that is being answered
     unsent        bytes of answers that the client had not taken at the last sweep
     taken_at      loop time of the sweep that last saw it take some
     """
 
     __slots__ = (
-        "began", "is_handling", "is_last", "message_s", "quiet_since", "taken_at", "unsent",
+        "_answer", "began", "is_handling", "is_last", "message_s", "payload", "quiet_since", "taken_at",
+        "unsent",
     )  # fmt: skip
 
-    def __init__(self, manager: Connections, *, message_s: float, **kwargs: Any) -> None:
+    def __init__(
+        self, manager: Connections, answer: Answering, *, message_s: float, **kwargs: Any
+    ) -> None:
+        self._answer = answer
         self.message_s = message_s
+        self.payload: StreamReader | None = None
         self.began: float | None = None
         self.is_handling = False
         self.is_last = manager.is_stopping
@@ -97,6 +91,12 @@ class Connection(web.RequestHandler):
     def deadline(self) -> float:
         """Loop time by which the message that is being read must be complete."""
         return (self._loop.time() if self.began is None else self.began) + self.message_s
+
+    @property
+    def address(self) -> str | None:
+        """Where the client's end of it is."""
+        peer = self.peername
+        return peer[0] if isinstance(peer, tuple) else peer
 
     @property
     def is_idle(self) -> bool:
@@ -122,54 +122,127 @@ class Connection(web.RequestHandler):
             self.began = self.quiet_since
         super().data_received(data)
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  (aiohttp's own)
+        """Only what was paused: aiohttp resumes after every body, and looks for more of what came."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser=resume_parser)
+
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's, of which aiohttp returns None
         """The client sends no more, which may mean that it now waits for what it asked last."""
         self.is_last = True
         return self.is_handling or self.began is not None
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,  # noqa: ARG002
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002  (may quote what was sent)
-    ) -> web.StreamResponse:
-        """The envelope for a message that aiohttp could not read."""
-        if status >= 500:
-            _LOG.error("a request failed outside its handler", exc_info=exc)
-            return refusal_of(Problem("server_error"))
-        if isinstance(exc, http_exceptions.LineTooLong):
-            return refusal_of(Problem("headers_too_large"))
-        if isinstance(exc, http_exceptions.BadHttpMethod):
-            return refusal_of(Problem("method_not_allowed", headers={"Allow": METHODS}))
-        return refusal_of(Problem("invalid_request", "this is no HTTP request"))
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Lets whoever waits for the rest of a body know that there is none."""
+        super().connection_lost(exc)
+        if self.payload is not None and not self.payload.is_eof():
+            self.payload.set_exception(exc or ConnectionResetError("the client is gone"))
+
+    async def start(self) -> None:
+        """Answers one message after the other until the connection ends.
+
+        In place of aiohttp's own, which makes a request, a response, a writer and a task of each.
+        """
+        try:
+            while not self._force_close:
+                if not self._messages:
+                    self._waiter = self._loop.create_future()
+                    try:
+                        await self._waiter
+                    finally:
+                        self._waiter = None
+                message, self.payload = self._messages.popleft()
+                if self._parser is not None:
+                    self._parser.message_consumed()
+                if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+                    self._resume_reading_if_drained()
+                if not await self._answered(message, self.payload):
+                    break
+        finally:
+            self._task_handler = None
+            if self.transport is not None:
+                self.transport.close()
+
+    async def _answered(self, message: Any, payload: StreamReader) -> bool:
+        """Answers a message; whether the connection goes on."""
+        try:
+            if isinstance(message, RawRequestMessage):
+                answer = await self._answer(message, self)
+                is_last = message.should_close or self.is_last or not payload.is_eof()
+                sent = written(answer, message.method, message.version, is_last=is_last)
+            else:
+                is_last, sent = True, _last_words(_unreadable(message.exc))
+        except Exception as error:  # noqa: BLE001  whatever it is becomes an answer
+            _LOG.error("a request failed outside its handler", exc_info=error)
+            is_last, sent = True, _last_words(Problem("server_error"))
+        if self.transport is None:
+            return False
+        self.transport.write(sent)
+        if self._upgraded:
+            self._decline_upgrade()
+        if is_last and not payload.is_eof():
+            await self._linger(payload)
+        return not is_last and not self._close
+
+    def _decline_upgrade(self) -> None:
+        """Reads on in HTTP/1.1 after a request that asked for another protocol: it was just answered."""
+        tail, self._message_tail = self._message_tail, b""
+        self._upgraded = False
+        if self._parser is not None:
+            self._parser.set_upgraded(False)
+            super().data_received(tail)
+
+    async def _linger(self, payload: StreamReader) -> None:
+        """Takes what the client still sends, or it would see a reset in place of its answer."""
+        with suppress(TimeoutError, ConnectionError, web.RequestPayloadError):
+            async with asyncio.timeout(self._lingering_time):
+                while not payload.is_eof():
+                    await payload.readany()
+
+    def invite(self) -> None:
+        """Tells a client that waits for it to send its body."""
+        if self.transport is not None:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def give_up(self) -> None:
         """Ends a connection whose message did not become complete in time."""
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(_raw(refusal_of(Problem("request_timeout"))))
+            self.transport.write(_last_words(Problem("request_timeout")))
         self.force_close()
 
 
-def _raw(response: web.Response) -> bytes:
-    """An answer outside aiohttp's own flow, which has no request to answer yet."""
-    assert isinstance(response.body, bytes)
-    headers = {**response.headers, "Content-Length": str(len(response.body)), "Connection": "close"}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 {response.status} {response.reason}\r\n{lines}\r\n".encode() + response.body
+def _last_words(problem: Problem) -> bytes:
+    """The answer to what never became a request that was handled."""
+    request_id = new_request_id()
+    headers = {"Request-Id": request_id, **problem.headers}
+    answer = Answer(problem.status, problem.body(request_id), headers)
+    return written(answer, "", HttpVersion11, is_last=True)
+
+
+def _unreadable(error: BaseException) -> Problem:
+    """What is said of a message that aiohttp could not read. Its own words may quote what was sent."""
+    if isinstance(error, http_exceptions.LineTooLong):
+        return Problem("headers_too_large")
+    if isinstance(error, http_exceptions.BadHttpMethod):
+        return Problem("method_not_allowed", headers={"Allow": METHODS})
+    return Problem("invalid_request", "this is no HTTP request")
+
+
+async def _unused(request: web.BaseRequest) -> web.StreamResponse:
+    """In aiohttp's place for a handler: `Connection.start` calls another."""
+    raise NotImplementedError(request)
 
 
 class Connections(web.Server):
     """All connections of one server."""
 
-    def __init__(
-        self, handler: Callable[[web.BaseRequest], Awaitable[web.Response]], timing: Timing
-    ) -> None:
+    def __init__(self, answer: Answering, timing: Timing) -> None:
         self.is_stopping = False
         self._timing = timing
+        self._answer = answer
         super().__init__(
-            handler,
-            keepalive_timeout=timing.idle_s,
+            _unused,
+            keepalive_timeout=0,  # `sweep` ends idle connections
             access_log=None,
             logger=_LOG,
             max_line_size=HTTP_HEADER_BYTES_MAX,
@@ -181,7 +254,8 @@ class Connections(web.Server):
 
     def __call__(self) -> Connection:
         """A connection has come."""
-        return Connection(self, message_s=self._timing.message_s, loop=self._loop, **self._kwargs)
+        message_s = self._timing.message_s
+        return Connection(self, self._answer, message_s=message_s, loop=self._loop, **self._kwargs)
 
     @property
     def all(self) -> list[Connection]:
@@ -189,25 +263,31 @@ class Connections(web.Server):
         return [known for known in self.connections if isinstance(known, Connection)]
 
     async def sweep(self) -> None:
-        """Ends connections whose message, or answer, takes too long; for ever."""
+        """Ends connections that are idle, or whose message or answer takes too long; for ever."""
+        timing = self._timing
         while True:
-            await asyncio.sleep(self._timing.message_s / _SWEEPS)
+            await asyncio.sleep(min(timing.message_s, timing.idle_s) / _SWEEPS)
             now = self._loop.time()
             for connection in self.all:
                 if connection.is_overdue(now):
                     connection.give_up()
                 elif connection.is_stuck(now) and connection.transport is not None:
                     connection.transport.abort()
+                elif connection.is_idle and connection.quiet_since < now - timing.idle_s:
+                    connection.force_close()
+
+    def begin_to_stop(self) -> None:
+        """From now on each client is told that this was its last answer."""
+        self.is_stopping = True
+        for connection in self.all:
+            connection.is_last = True
 
     async def drain(self) -> None:
-        """Answers what has been sent, telling each client that it was the last; at most `stop_s`.
+        """Answers what has been sent, after `begin_to_stop`; at most `stop_s`.
 
         A connection is closed after its next answer, or when it has been quiet for `drain_idle_s`.
         """
-        self.is_stopping = True
         deadline = self._loop.time() + self._timing.stop_s
-        for connection in self.all:
-            connection.is_last = True
         while self.all and self._loop.time() < deadline:
             quiet = self._loop.time() - self._timing.drain_idle_s
             for connection in self.all:
