@@ -12,7 +12,7 @@ covers every byte of the group, so that is proof.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 from engine import chain
@@ -27,7 +27,7 @@ from engine.errors import (
 from engine.limits import APPEND_FACTS_MAX, APPEND_RETRY_PAUSES_S
 from engine.sessions import Head, Session
 from engine.store import ConnectionBroken, Store, Violation
-from engine.writer import Append, Row
+from engine.writer import Append, Lease, Row
 
 
 class Doubt(NamedTuple):
@@ -156,7 +156,9 @@ class Appender:
             if self._was_recorded(doubts):
                 return
             winners = self._screened(batch, head) if is_screening else batch
-            winners = [append for append in winners if self._may_append(append)]
+            leases = {append.lease for append in winners if append.lease}
+            lost = {one for one in leases if session.lease_epoch(one.name) != one.epoch}
+            winners = [append for append in winners if self._may_append(append, lost)]
             rows, digests = self._chained(head, winners)
             end = Head(head.position + len(rows), digests[-1]) if rows else head
             if rows and not session.insert(head, rows, digests):
@@ -216,11 +218,14 @@ class Appender:
                 )
         return [append for append in winners if append.error is None]
 
-    def _may_append(self, append: Append) -> bool:
-        """Checks what an append rests on beside its versions; settles it if that is gone."""
+    def _may_append(self, append: Append, lost: Set[Lease]) -> bool:
+        """Checks what an append rests on beside its versions; settles it if that is gone.
+
+        `lost` are leases that others have taken.
+        """
         if append.is_void:
             append.error = _void()
-        elif append.lease and self._session.lease_epoch(append.lease.name) != append.lease.epoch:
+        elif append.lease and append.lease in lost:
             append.error = LeaseLost(f"another holder took the lease {append.lease.name}")
         elif append.tracking and not self._session.track(*append.tracking):
             follower, position = append.tracking

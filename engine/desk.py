@@ -47,8 +47,9 @@ class Tenants:
 
 
 class Desk:
-    """Decides commands and has them recorded; many at once share a commit. Threads take turns.
+    """Decides commands and has them recorded; many at once share a commit.
 
+    Threads take turns at deciding and wait side by side, so that their appends share commits too.
     `lease`: appends are refused once another holder has taken it.
     """
 
@@ -62,7 +63,8 @@ class Desk:
         self.journal = journal
         self.tenants = Tenants(journal)
         self._settled: SimpleQueue[Pending] = SimpleQueue()
-        self._decider = Decider(journal, self._settled.put, now_us=now_us)
+        self._waiting: list[SimpleQueue[None]] = []
+        self._decider = Decider(journal, self._on_settled, now_us=now_us)
         self._turn = threading.Lock()
         self._lease = lease
 
@@ -92,33 +94,45 @@ class Desk:
 
         They are under way together: one that needs another's outcome belongs in a later call.
         """
-        with self._turn:
-            self._decider.lease = self._lease
-            return self._done(commands)
-
-    def _done(self, commands: Sequence[Command]) -> list[Outcome | Exception]:
         answers: dict[int, Outcome | Exception] = {}
         ready: deque[tuple[int, Steps]] = deque(
             (place, self._decider.handle(command)) for place, command in enumerate(commands)
         )
-        while len(answers) < len(commands):
+        news: SimpleQueue[None] = SimpleQueue()
+        self._waiting.append(news)
+        try:
+            while self._decide(ready, answers) < len(commands):
+                news.get(timeout=ANSWER_WAIT_S)
+                while not news.empty():
+                    news.get()
+        except Empty:
+            late = OutcomeUnknown("the database has not answered in time")
+            return [answers.get(place, late) for place in range(len(commands))]
+        finally:
+            self._waiting.remove(news)
+        return [answers[place] for place in range(len(commands))]
+
+    def _decide(self, ready: deque[tuple[int, Steps]], answers: dict[int, Outcome | Exception]) -> int:
+        """Has commands go on as far as they come, and what they record written; how many have ended."""
+        with self._turn:
+            while not self._settled.empty():
+                self._decider.settle(self._settled.get())
+            self._decider.lease = self._lease
             while ready:
                 place, steps = ready.popleft()
                 answer = self._advance(steps, partial(ready.append, (place, steps)))
                 if answer is not None:
                     answers[place] = answer
-            if len(answers) < len(commands):
-                self.journal.flush()
-                try:
-                    self._decider.settle(self._settled.get(timeout=ANSWER_WAIT_S))
-                    while not self._settled.empty():
-                        self._decider.settle(self._settled.get())
-                except Empty:
-                    late = OutcomeUnknown("the database has not answered in time")
-                    return [answers.get(place, late) for place in range(len(commands))]
-        keep_states(self.journal, self._decider.snapshots)
-        self._decider.snapshots.clear()
-        return [answers[place] for place in range(len(commands))]
+            snapshots, self._decider.snapshots = self._decider.snapshots, []
+        self.journal.flush()
+        keep_states(self.journal, snapshots)
+        return len(answers)
+
+    def _on_settled(self, pending: Pending) -> None:
+        """Called in the writer's thread: whoever waits looks what it means for him."""
+        self._settled.put(pending)
+        for news in tuple(self._waiting):
+            news.put(None)
 
     def state(self, stream: str) -> Any:
         """A stream's state as the journal has it now; None if it does not exist."""

@@ -40,7 +40,7 @@ from engine.limits import (
     WAITING_ALL_S,
     WAITING_S,
 )
-from engine.order import CancelRequested, ExecutionStarted, Order, Placed
+from engine.order import CancelRequested, ExecutionStarted, Filled, Order, Placed
 from engine.report import Report, ReportParked
 from engine.venue import EXECUTING, Asked, Ticket, Venue, asked_of, ticket_of
 
@@ -67,7 +67,10 @@ Following = tuple[Report, Sequence[Report]]
 
 
 class Execution:
-    """The acting part of the follower (see `follow.Acting`). `refresh` reads new prices; how many."""
+    """The acting part of the follower (see `follow.Acting`).
+
+    `refresh` reads new prices; how many. `on_filled` is told of orders whose execution is over.
+    """
 
     def __init__(
         self,
@@ -78,6 +81,7 @@ class Execution:
         sets: WorkingSets,
         *,
         refresh: Callable[[], int],
+        on_filled: Callable[[Sequence[Order]], None] = lambda _: None,
         now_us: Callable[[], int] = wall.now_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -88,6 +92,7 @@ class Execution:
         self._venue = venue
         self._place = place
         self._refresh = refresh
+        self._on_filled = on_filled
         self._now_us = now_us
         self._monotonic = monotonic
         self._stopped: set[str] = set()  # orders of which a report could not be recorded
@@ -212,11 +217,15 @@ class Execution:
         """Those that were refused, or failed."""
         reports = [self._report_command(*one, may_park=may_park) for one in todo]
         outcomes = self._burst.do_all(reports, breathe)
-        left = []
+        left, filled = [], []
         for one, outcome in zip(todo, outcomes, strict=True):
             is_refused = isinstance(outcome, Refused) and not may_park
             if is_refused or not self._is_done(outcome, one[0].order):
                 left.append(one)
+            elif any(isinstance(recorded.fact, Filled) for recorded in outcome.facts):
+                filled.append(outcome.states[one[0].order])
+        if filled:
+            self._on_filled(filled)
         return left
 
     def _report_command(self, report: Report, earlier: Sequence[Report], *, may_park: bool) -> Command:

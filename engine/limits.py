@@ -62,6 +62,9 @@ GC_MIDDLE: Final = 100
 """The collector's thresholds in a process that serves: a request makes some hundred objects that die
 with it, and next to none of them in cycles."""
 
+SWITCH_S: Final = 0.001
+"""After which a busy thread lets another have the interpreter (Python's own bound is 5 ms)."""
+
 # --- waiting ------------------------------------------------------------------------------------
 WRITE_WAIT_S: Final = 5.0
 """How long a write waits for the database's write lock before it answers `Unavailable`."""
@@ -259,6 +262,9 @@ TIMES_CACHED_MAX: Final = 16_384
 VIEW_PAGE_FACTS: Final = 2_000
 """Facts folded into one transaction of the views: rows touched often are written once, and readers of
 a catching-up view still see it move several times a second."""
+VIEW_PACE_S: Final = 0.05
+"""From the beginning of one page to that of the next, while pages are not full: each costs some twenty
+statements, whether it has one fact or a hundred. Who reads his own writes from a list waits as long."""
 VIEW_ROWS_PER_STATEMENT: Final = 1_000
 """Rows of one statement: enough to amortise it, small enough to need no memory worth counting."""
 VIEW_POLL_S: Final = 0.01
@@ -318,6 +324,8 @@ SETTLE_S: Final = 0.1
 """How often it is asked what is due: views follow the journal, and settlement follows views."""
 SETTLE_BATCH: Final = 256
 """Trades settled at once, as `EXECUTION_BATCH`."""
+FRESH_TRADES_MAX: Final = 10_000
+"""Trades handed from execution to settlement; should nobody settle here, the oldest are forgotten."""
 FAULTS_SHOWN_MAX: Final = 1_000
 """Orders whose fault a follower shows by name; beyond, the log says that there are more."""
 SANDBOX_REST_DAYS: Final = 40

@@ -1,21 +1,24 @@
 """Settlement: has every trade settled once its settlement date has come by the business clock.
 
-It remembers nothing: what is due is asked of a view, which may lag behind the journal. A trade that is
-listed although it has settled decides nothing.
+It keeps no place in the journal: what is due is asked of a view, which may lag behind. A trade that is
+listed although it has settled decides nothing. What was filled in this very process is heard of at
+once (`Fresh`), and need not wait for the view.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from engine import clock, commands, wall
 from engine.acting import Breathe, Burst, Faults, Timer
 from engine.desk import Command, Desk
-from engine.limits import SETTLE_BATCH, SETTLE_S
+from engine.limits import FRESH_TRADES_MAX, SETTLE_BATCH, SETTLE_S
+from engine.order import Order
 
 NAME: Final = "settlement"
 
@@ -33,6 +36,37 @@ DueSet = Callable[[date, int, Any], Sequence[Due]]
 """(business date, limit, a row or None) -> trades that settle by then, after that row."""
 
 
+class FreshTrade(NamedTuple):
+    """A trade of an order that was just filled."""
+
+    order: str
+    trade: str
+    settlement_date: date
+
+
+class Fresh:
+    """Trades of orders that were filled in this process, from who executes to who settles.
+
+    It may forget: the view has them all, a little later. Thread-safe.
+    """
+
+    def __init__(self, ring: Callable[[], None] = lambda: None) -> None:
+        self._trades: deque[FreshTrade] = deque(maxlen=FRESH_TRADES_MAX)
+        self._ring = ring
+
+    def add(self, orders: Iterable[Order]) -> None:
+        """Notes the trades of filled orders, and wakes who settles them."""
+        for order in orders:
+            for one in order.trades:
+                trade = FreshTrade(order.terms.order, one.terms.trade, one.terms.settlement_date)
+                self._trades.append(trade)
+        self._ring()
+
+    def take(self, limit: int) -> list[FreshTrade]:
+        """The oldest of them, which are then gone from here."""
+        return [self._trades.popleft() for _ in range(min(limit, len(self._trades)))]
+
+
 class Settlement:
     """The acting part of the follower (see `follow.Acting`)."""
 
@@ -43,6 +77,7 @@ class Settlement:
         desk: Desk,
         due: DueSet,
         *,
+        fresh: Fresh | None = None,
         now_us: Callable[[], int] = wall.now_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -50,22 +85,28 @@ class Settlement:
         self._desk = desk
         self._burst = Burst(desk)
         self._due = due
+        self._fresh = fresh or Fresh()
         self._now_us = now_us
         self._looking = Timer(monotonic, SETTLE_S)
-        self._settled: set[str] = set()
+        self._today = date.min
         self._after: Due | None = None  # the end of a full page: orders that stand still come first
 
     def turn(self, breathe: Breathe) -> float:
-        """Settles one batch of what is due. See `follow.Acting`."""
-        if not self._looking.is_due:
-            return self._looking.rest_s
+        """Settles one batch of what is due, and one of what was just filled. See `follow.Acting`."""
+        if self._looking.is_due:
+            self._look(breathe)
+        fresh = self._fresh.take(SETTLE_BATCH)
+        self._settle([one for one in fresh if one.settlement_date <= self._today], breathe)
+        return 0.0 if len(fresh) == SETTLE_BATCH else self._looking.rest_s
+
+    def _look(self, breathe: Breathe) -> None:
         self._looking.restart()
-        rows = self._due(self.business_date(), SETTLE_BATCH, self._after)
+        self._today = self.business_date()
+        rows = self._due(self._today, SETTLE_BATCH, self._after)
         self._settle(rows, breathe)
         self._after = rows[-1] if len(rows) == SETTLE_BATCH else None
         if self._after:
             self._looking.hurry()
-        return self._looking.rest_s
 
     def business_date(self) -> date:
         """Today, by the business clock as the journal has it now."""
@@ -76,16 +117,20 @@ class Settlement:
 
     def _settle(self, rows: Sequence[Due], breathe: Breathe) -> None:
         # The view may not know yet what was settled a moment ago.
-        self._settled &= {row.trade for row in rows}
-        todo = [row for row in rows if row.trade not in self._settled]
+        known = self._desk.remembered(row.order for row in rows)
+        todo = [row for row in rows if not _has_settled(known.get(row.order), row.trade)]
         outcomes = self._burst.do_all([self._command(row) for row in todo], breathe)
         for row, outcome in zip(todo, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 self.faults.note(row.order, outcome)
             else:
-                self._settled.add(row.trade)
                 self.faults.clear(row.order)
 
     def _command(self, row: Due) -> Command:
         decide = partial(commands.settle_trade, order=row.order, trade=row.trade)
         return Command(decide, self._desk.tenants.of(row.order), NAME)
+
+
+def _has_settled(order: Order | None, trade: str) -> bool:
+    known = order.trade(trade) if order else None
+    return known is not None and known.status == "settled"

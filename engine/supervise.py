@@ -1,6 +1,7 @@
 """Threads and a child process that run until they are told to stop, and are gone soon after.
 
 tame_collector   the garbage collector of a process that keeps many states
+switch_sooner    between threads, so that one that holds a file's turn does not wait for the rest
 run_all      followers in threads of their own
 Background   another process that is started again whenever it ends, and that ends with this one
 """
@@ -12,6 +13,7 @@ import logging
 import os
 import random
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +21,7 @@ from typing import Final, Protocol
 
 from engine import execution, seals, settlement
 from engine.follow import back_off_s
-from engine.limits import CHILD_RETRY_S, GC_MIDDLE, GC_OBJECTS, GC_YOUNG, STOP_S
+from engine.limits import CHILD_RETRY_S, GC_MIDDLE, GC_OBJECTS, GC_YOUNG, STOP_S, SWITCH_S
 from engine.settings import Settings
 
 FOLLOWERS: Final = (execution.NAME, settlement.NAME, seals.SEALING)
@@ -44,6 +46,15 @@ def tame_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_OBJECTS, GC_YOUNG, GC_MIDDLE)
+
+
+def switch_sooner() -> None:
+    """Has threads hand the interpreter over after SWITCH_S.
+
+    A writer gives it up at each statement, while it holds the journal's file. At Python's 5 ms it then
+    waited as long for threads that decide, seven times an append, and the other processes with it.
+    """
+    sys.setswitchinterval(SWITCH_S)
 
 
 class Runs(Protocol):

@@ -16,7 +16,7 @@ from engine.journal import Journal
 from engine.leases import Leases
 from engine.order import Order, Placed
 from engine.report import Report
-from engine.settlement import Settlement
+from engine.settlement import Fresh, Settlement
 from engine.venue import CancelTicket, Numbered, Status, Ticket, Venue
 from engine.writer import Lease
 from tests.desks import Shop
@@ -124,6 +124,7 @@ class Works:
 
     shop: Shop
     clock: Clock = field(default_factory=Clock)
+    fresh: Fresh = field(default_factory=Fresh)
 
     @property
     def journal(self) -> Journal:
@@ -164,6 +165,7 @@ class Works:
                 Place(self.journal, execution.NAME, lease, self.clock),
                 known,
                 refresh=self.shop.prices.refresh,
+                on_filled=self.fresh.add,
                 now_us=self.now_us,
                 monotonic=self.clock,
             )
@@ -174,7 +176,7 @@ class Works:
         def begin(lease: Lease) -> Settlement:
             desk = Desk(self.journal, now_us=self.now_us, lease=lease)
             known = rows or due(self.journal)
-            return Settlement(desk, known, now_us=self.now_us, monotonic=self.clock)
+            return Settlement(desk, known, fresh=self.fresh, now_us=self.now_us, monotonic=self.clock)
 
         return self.follower(settlement.NAME, begin)
 

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Final
 
 from engine import execution, sandbox, seals, settlement, ticker
-from engine.acting import Acting, Breathe, Faults, Place
+from engine.acting import Acting, Breathe, Faults, Place, Timer
 from engine.checkpoint import origin_of
 from engine.commands import Firm
 from engine.desk import Desk
@@ -35,6 +35,7 @@ from engine.limits import (
     SANDBOX_PRICE_MAX_AGE_US,
     SEAL_LOOK_S,
     SEAL_WAIT_S,
+    VIEW_PACE_S,
 )
 from engine.market import Market
 from engine.operations import define_operations
@@ -44,7 +45,7 @@ from engine.sealing import Outlet, Publishing, Sealing
 from engine.sealing_keys import SealingKeys
 from engine.seals import Seal, Seals
 from engine.settings import Settings
-from engine.settlement import Settlement
+from engine.settlement import Fresh, Settlement
 from engine.stored import engine_codec
 from engine.ticker import Ticker
 from engine.venue import SimulatedVenue
@@ -100,6 +101,7 @@ class Showing:
         self.faults = Faults(PROJECTIONS)
         self._views = views
         self._runner = Runner(journal, views)
+        self._pace = Timer(time.monotonic, VIEW_PACE_S)
 
     @property
     def offset(self) -> int:
@@ -109,7 +111,12 @@ class Showing:
     def turn(self, breathe: Breathe) -> float:
         """A page for each view that is behind. See `acting.Acting`."""
         breathe()
-        return 0.0 if self._runner.run_once() else LEASE_S
+        if self._pace.is_due:
+            self._pace.restart()
+            if not self._runner.run_once():
+                self._pace.hurry()  # the first fact after a silence is shown at once
+                return LEASE_S
+        return self._pace.rest_s
 
     def finish(self) -> None:
         """Shows what others recorded before they ended, if that is little; each page saves its place."""
@@ -133,6 +140,7 @@ class Followers:
         self._firm = Firm(IdSource(), self._market, {}, price_max_age_us(sandbox))
         # One for all: what one follower has read or changed, the next need not load.
         self._shared = Desk(journal)
+        self._fresh = Fresh(journal.datastore.bell.ring)
 
     def of(self, roles: Sequence[str]) -> list[Follower]:
         """One for each role but `api`, and one for the sandbox's days."""
@@ -174,6 +182,7 @@ class Followers:
                 lambda limit, after: working.at_venue(views, limit=limit, after=after),
             ),
             refresh=self._market.refresh,
+            on_filled=self._fresh.add,
         )
 
     def _showing(self, _: Lease) -> Showing:
@@ -190,6 +199,7 @@ class Followers:
         return Settlement(
             self._desk(lease),
             lambda today, limit, after: working.due(views, today, limit=limit, after=after),
+            fresh=self._fresh,
         )
 
 

@@ -249,6 +249,7 @@ def _run_here(plan: Plan) -> bool:
     with roles.opened(plan.settings) as (journal, views):
         followers = roles.Followers(journal, views, plan.sandbox, plan.settings).of(plan.roles)
         supervise.tame_collector()
+        supervise.switch_sooner()
         with _metrics(plan, journal, views, own=followers):
             late = supervise.run_all(followers, stop)
         if late:
@@ -285,7 +286,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
     from api.services import open_services  # noqa: PLC0415
     from engine.cli import roles  # noqa: PLC0415
     from engine.keys import read_key  # noqa: PLC0415
-    from engine.supervise import followers_of, tame_collector  # noqa: PLC0415
+    from engine.supervise import followers_of, switch_sooner, tame_collector  # noqa: PLC0415
 
     stop = asyncio.Event()
     with roles.opened(plan.settings) as (journal, views):
@@ -301,6 +302,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
             followers=followers_of(plan.settings),
         ) as services:
             tame_collector()
+            switch_sooner()
 
             def begin_to_stop() -> None:
                 services.is_stopping = True

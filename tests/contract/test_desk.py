@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from functools import partial
+from threading import Event
+from typing import Any
 
+import msgspec
 import pytest
 
 from engine import commands
-from engine.desk import Outcome
+from engine.append import Appender
+from engine.desk import Decision, Outcome, Scene
 from engine.errors import Refused
 from tests import checker
 from tests.desks import INSTRUMENT, TENANT, Shop, open_shop
@@ -71,6 +77,46 @@ def test_two_desks_share_an_account(shop: Shop, other: Shop) -> None:
         for one in (shop, other):
             answers += one.desk.do_all([one.buying(account) for _ in range(2)])
     assert codes(answers) == {"Outcome": 10, "insufficient_funds": 2}
+
+
+def test_a_thread_decides_while_another_waits_for_its_commit(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = shop.open(), shop.open()
+    is_writing, is_decided, write = Event(), Event(), Appender.write
+
+    def slowly(self: Appender, group: Any) -> None:
+        is_writing.set()
+        assert is_decided.wait(5)
+        write(self, group)
+
+    def told(decide: Any, scene: Scene) -> Decision:
+        changes = yield from decide(scene)
+        is_decided.set()
+        return changes
+
+    monkeypatch.setattr(Appender, "write", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(shop.desk.do, shop.buying(first))
+        assert is_writing.wait(5)
+        wish = shop.buying(second)
+        shop.desk.do(msgspec.structs.replace(wish, decide=partial(told, wish.decide)))
+        assert len(answer.result(5).facts) == 2
+
+
+def test_threads_that_share_a_desk_each_get_their_own_answers(shop: Shop) -> None:
+    accounts = [shop.open() for _ in range(4)]
+
+    def buy(account: str) -> set[str]:
+        wishes = [[shop.buying(account, "10.00") for _ in range(3)] for _ in range(10)]
+        answers = [answer for three in wishes for answer in shop.desk.do_all(three)]
+        assert codes(answers) == {"Outcome": 30}
+        return {fact.stream for one in answers if isinstance(one, Outcome) for fact in one.facts}
+
+    with ThreadPoolExecutor(4) as pool:
+        streams = list(pool.map(buy, accounts))
+    for account, own in zip(accounts, streams, strict=True):
+        assert own & set(accounts) == {account}
 
 
 def test_nobody_is_refused_after_a_deposit_elsewhere(shop: Shop, other: Shop) -> None:

@@ -557,6 +557,30 @@ def test_what_is_not_due_waits_for_the_business_date(on_sqlite: Works) -> None:
     assert works.order(bought).status == "settled"
 
 
+def test_what_was_just_filled_is_settled_before_any_view_has_it(on_sqlite: Works) -> None:
+    works = on_sqlite
+    bought = works.shop.buy(works.shop.open())
+    executing, settling = works.execution(SimulatedVenue(works.now_us)), works.settlement(rows=_none)
+    works.run(executing, settling, turns=2)
+    assert works.order(bought).status == "settled"
+
+
+def test_what_was_just_filled_and_is_not_due_is_left_to_the_view(on_sqlite: Works) -> None:
+    works = on_sqlite
+    account = works.shop.open()
+    terms = msgspec.structs.replace(TERMS, settlement_days=1)
+    works.shop.do(commands.put_instrument, instrument="ins_bond", terms=terms)
+    bought = works.shop.buy(account)
+    executing, settling = works.execution(SimulatedVenue(works.now_us)), works.settlement(rows=_none)
+    works.run(executing, settling, turns=4)
+    assert (works.order(bought).status, works.fresh.take(10)) == ("filled", [])
+    assert settling.status().faults == {}
+
+
+def _none(*_: Any) -> list[Any]:
+    return []
+
+
 def test_a_set_that_lags_behind_settles_nothing_twice(on_sqlite: Works) -> None:
     works = on_sqlite
     account = works.shop.open()
