@@ -29,7 +29,7 @@ from api.schemas import (
 from engine.idempotency import KEY_PATTERN
 from engine.limits import CLIENT_REQUEST_ID_CHARACTERS_MAX, ID_CHARACTERS_MAX, VIEW_WAIT_S
 from projections.history import BODIES
-from projections.resources import TradeBody
+from projections.resources import AccountBody, BalanceBody, OrderBody, TradeBody
 
 API_VERSION: Final = "2026-01-01"
 JSON: Final = "application/json"
@@ -309,7 +309,9 @@ def document(routes: Iterable[Route]) -> Schema:
     """The whole document of these routes."""
     rows = tuple(routes)
     kinds = [kind for route in rows for kind in route.answers.values() if kind is not None]
-    answers, components = of_answers([Error, TradeBody, *BODIES, *kinds])
+    answers, components = of_answers(
+        [Error, TradeBody, AccountBody, BalanceBody, OrderBody, *BODIES, *kinds]
+    )
     for name, instead in EXAMPLES.items():
         if name in components:
             components[name]["examples"] = [sample(components[name], components) | instead]
