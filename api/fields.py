@@ -136,6 +136,10 @@ PRICES: Final = Rows(
 
 CLOCK: Final[Fields] = (Field("advance", Span(), "ISO 8601.", is_needed=True, example="P1D"),)
 
+REBUILD: Final[Fields] = (
+    Field("keep_old", Boolean(), "Keep the former tables, for `order-engine rollback`.", default=False),
+)
+
 RESOLUTION: Final[Fields] = (
     Field("action", Word(WORDS["ReportAction"]), is_needed=True, example="reject"),
     Field(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections import Counter
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -20,17 +21,20 @@ class LiveBody(msgspec.Struct, frozen=True):
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """Something that is not as it should be. `view_quarantined` alone lets it serve."""
+    """Something that is not as it should be. `view_quarantined` and `orders_standing` let it serve."""
 
     code: str
     detail: str
 
 
 class Follower(msgspec.Struct, frozen=True):
-    """One that acts in the background, on whichever machine. `behind` is null if it keeps no place."""
+    """One that acts in the background, on whichever machine. `behind` is null if it keeps no place;
+    `faults` counts orders that it cannot go on with, while the rest flows.
+    """
 
     is_held: Annotated[bool, Meta(description="Whether a living process holds it.")]
     behind: shapes.Count | None
+    faults: shapes.Count
 
 
 class ReadyBody(msgspec.Struct, frozen=True):
@@ -41,6 +45,10 @@ class ReadyBody(msgspec.Struct, frozen=True):
     journal_offset: shapes.Offset
     views_behind: dict[str, shapes.Count]
     followers: dict[str, Follower]
+
+
+HARMLESS: Final = {"view_quarantined", "orders_standing"}
+"""Reasons to look, and none to send requests elsewhere."""
 
 
 async def live(_: Call) -> Answer:
@@ -61,16 +69,21 @@ async def ready(call: Call) -> Answer:
     try:
         head = await services.bridge.read(lambda: services.bridge.journal.head)
         for lag in await services.bridge.read(services.watch.look):
-            followers[lag.name] = Follower(lag.is_held, lag.behind)
+            followers[lag.name] = Follower(lag.is_held, lag.behind, 0)
     except EngineError as error:
         reasons.append(Reason(error.code, "the journal cannot be read"))
     try:
         offsets = await services.bridge.read(services.views.offsets)
         if await services.bridge.read(services.views.quarantined):
             reasons.append(Reason("view_quarantined", "a view holds an unreadable fact"))
+        standing = await services.bridge.read(services.views.standing)
+        for name, count in Counter(one.follower for one in standing).items():
+            if name in followers:
+                followers[name] = msgspec.structs.replace(followers[name], faults=count)
+            reasons.append(Reason("orders_standing", f"{name} cannot go on with all: {count} wait"))
     except EngineError as error:
         reasons.append(Reason(error.code, "the views cannot be read"))
-    is_ready = not [reason for reason in reasons if reason.code != "view_quarantined"]
+    is_ready = not [reason for reason in reasons if reason.code not in HARMLESS]
     behind = {name: max(0, head - offset) for name, offset in sorted(offsets.items())}
     body = ReadyBody("ready" if is_ready else "not_ready", reasons, head, behind, followers)
     return Answer(200 if is_ready else 503, encode(body), None if is_ready else {"Retry-After": "1"})

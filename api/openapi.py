@@ -388,7 +388,7 @@ def _operation(route: Route, whole: Whole) -> Schema:
 
 
 SHARED_CODES_MAX: Final = 4
-ANSWERED: Final = {200: "Done.", 201: "Made.", 304: "It is what you have."}
+ANSWERED: Final = {200: "Done.", 201: "Made.", 202: "It will be done.", 304: "It is what you have."}
 
 
 def _tag(path: str) -> str:

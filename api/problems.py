@@ -18,6 +18,7 @@ from api.kinds import FAULTS
 from engine.errors import (
     EngineError,
     JournalDamaged,
+    RebuildRunning,
     Refused,
     Unavailable,
     VersionConflict,
@@ -55,6 +56,7 @@ CODES: Final[dict[str, Code]] = {
     "client_request_id_too_long": Code(400, "Client-Request-Id has over 255 characters"),
     "api_version_invalid": Code(400, "Api-Version is a date, YYYY-MM-DD"),
     "api_version_unsupported": Code(400, "this Api-Version is not supported"),
+    "rebuild_running": Code(409, "views are being rebuilt or verified already: one at a time"),
     "server_error": Code(500, "an error of the server; it has been logged"),
     "unavailable": Code(503, "the database cannot be used now; nothing is lost", 1),
     "view_behind": Code(503, "the view has not caught up yet", 1),
@@ -120,6 +122,7 @@ ENGINE_CODES: Final[tuple[tuple[type[EngineError], str], ...]] = (
     (JournalDamaged, "journal_damaged"),
     (ViewBehind, "view_behind"),
     (ViewQuarantined, "view_quarantined"),
+    (RebuildRunning, "rebuild_running"),
     (Unavailable, "unavailable"),
     (VersionConflict, "unavailable"),  # lost every round against others: later is better
 )

@@ -17,6 +17,7 @@ from api import (
     parked,
     payments,
     prices,
+    projections,
     sandbox,
     token_endpoint,
     webhooks,
@@ -39,6 +40,7 @@ from projections.resources import (
 )
 
 _ACCOUNT: Final = "/accounts/{account_id}"
+_PROJECTION: Final = "/projections/{name}"
 _ORDER: Final = f"{_ACCOUNT}/orders/{{order_id}}"
 _DEPOSIT: Final = f"{_ACCOUNT}/deposits/{{deposit_id}}"
 _WEBHOOK: Final = "/webhooks/{webhook_id}"
@@ -208,6 +210,22 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("POST", "/parked-reports/{report_id}/resolve", parked.resolve, "admin",
           "Book or reject a parked report", body=fields.RESOLUTION,
           name="resolve_parked_report", answers={200: ParkedReportBody}),
+    Route("GET", "/projections", projections.list_all, "admin", "How the views are",
+          name="list_projections", answers={200: list[projections.ProjectionBody]}),
+    Route("POST", f"{_PROJECTION}/rebuild", projections.rebuild, "admin",
+          "Make a view again beside the one that serves", body=fields.REBUILD,
+          name="rebuild_projection", answers={202: projections.RebuildBody},
+          refusals=("rebuild_running",), is_fact=False),
+    Route("POST", f"{_PROJECTION}/verify", projections.verify, "admin",
+          "Make a view again and only compare", body=fields.NOTHING,
+          name="verify_projection", answers={202: projections.RebuildBody},
+          refusals=("rebuild_running",), is_fact=False),
+    Route("GET", f"{_PROJECTION}/faults", projections.list_faults, "admin",
+          "Streams that a view cannot fold",
+          name="list_faults", answers={200: list[projections.FaultBody]}),
+    Route("POST", f"{_PROJECTION}/faults/{{stream}}/retry", projections.retry, "admin",
+          "Fold such a stream again", body=fields.NOTHING,
+          name="retry_fault", answers={200: projections.RetryBody}, is_fact=False),
     Route("GET", "/sandbox/clock", sandbox.show, "read", "Business time",
           name="show_clock", answers={200: sandbox.ClockBody}, is_sandbox=True),
     Route("POST", "/sandbox/clock", sandbox.advance, "admin", "Advance business time",

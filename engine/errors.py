@@ -132,6 +132,18 @@ class ViewQuarantined(EngineError):
     code = "view_quarantined"
 
 
+class RebuildRunning(EngineError):
+    """Views are being rebuilt or verified already, or that is asked for: one at a time."""
+
+    code = "rebuild_running"
+
+
+class NothingKept(EngineError):
+    """There are no former tables of a view that this release could bring back."""
+
+    code = "nothing_kept"
+
+
 class BadSettings(EngineError):
     """A setting (a URL, a directory, a variable) cannot be used as it is."""
 

@@ -307,16 +307,23 @@ class Journal(Application[str]):
         return [one for one in found if one.stream not in streams]
 
     def read(
-        self, after: int = 0, limit: int = PAGE_FACTS, *, is_checked: bool = True
+        self,
+        after: int = 0,
+        limit: int = PAGE_FACTS,
+        *,
+        is_checked: bool = True,
+        of: Callable[[str], bool] | None = None,
     ) -> list[Recorded]:
         """At most `limit` facts with offsets over `after`, in order, with no hole.
+
+        `of` leaves out those of other streams; they count for the limit.
 
         `is_checked=False` leaves out the digests, for readers of what has just been checked: about
         twice as fast, and a changed byte that still reads as a fact goes unnoticed.
         """
         if not 0 < limit <= PAGE_FACTS_MAX:
             raise ValueError(f"a page has 1 to {PAGE_FACTS_MAX} facts")
-        return self._decoded(self.datastore.pages.log(after, limit, is_checked=is_checked))
+        return self._decoded(self.datastore.pages.log(after, limit, is_checked=is_checked, of=of))
 
     def pages(self, after: int = 0, *, page: int = PAGE_FACTS) -> Iterator[list[Recorded]]:
         """The log to its present end, page by page."""

@@ -269,6 +269,26 @@ VIEW_ROWS_PER_STATEMENT: Final = 1_000
 """Rows of one statement: enough to amortise it, small enough to need no memory worth counting."""
 VIEW_POLL_S: Final = 0.01
 """How often a reader who waits for a view looks again: the wait itself is a few of these."""
+REBUILD_PAGE_FACTS: Final = 10_000
+"""Facts of a page of a rebuild: no reader waits for it, and most orders are begun and filled within one,
+so that their rows are written once. 30 MB in memory."""
+REBUILD_PROCESSES_MAX: Final = 8
+"""Processes of one rebuild: each reads the whole journal, and decodes its share."""
+REBUILD_ALONE_FACTS: Final = 20_000
+"""Facts up to which a rebuild is quicker in one process: starting another takes half a second."""
+REBUILD_TRIES_MAX: Final = 100
+"""Tries to find the live view where the rebuilt one stands: a page of the live view takes longer than
+the moment between two looks, so that a few are enough."""
+REBUILD_REPORT_S: Final = 0.5
+"""How often a rebuild shows how far it has come: each time is a commit."""
+REBUILD_LOOK_S: Final = 0.5
+"""How often those who keep views look whether a rebuild was asked for."""
+REBUILD_AGAIN_S: Final = 60.0
+"""Pause before views of another release's shape are rebuilt again, if that failed."""
+REBUILDS_KEPT: Final = 100
+"""Rebuilds that are remembered."""
+FINDINGS_SHOWN_MAX: Final = 100
+"""Differing rows that are shown with the facts behind them: a hundred are one bug."""
 QUARANTINED_SHOWN_MAX: Final = 100
 """Quarantined streams of a view that are looked at by a read: one is a bug, a hundred are one bug."""
 FAULT_CHARACTERS_MAX: Final = 500

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -23,6 +23,10 @@ StoredRow = tuple[int, int, str, UUID | str, bytes | None, bytes, bytes]
 
 A plain tuple: a page of the log makes thousands, and any class costs as much as fetching the row.
 """
+
+
+Of = Callable[[Any], bool]
+"""Whether a stream, as it is stored, is wanted."""
 
 
 class Pages:
@@ -62,11 +66,18 @@ class Pages:
         return Head(position, bytes(digest))
 
     def log(
-        self, after: int, limit: int, *, stop: int | None = None, is_checked: bool = True
+        self,
+        after: int,
+        limit: int,
+        *,
+        stop: int | None = None,
+        is_checked: bool = True,
+        of: Of | None = None,
     ) -> list[StoredRow]:
         """At most `limit` facts with positions in (after, stop], in order, with no hole.
 
-        Fewer only if the journal's head says that there are no more.
+        Fewer only if the journal's head says that there are no more. `of` leaves out facts of other
+        streams, which are then not checked.
         """
         first = max(after, 0) + 1
         # The fact before the page comes along for its digest.
@@ -79,22 +90,36 @@ class Pages:
                 raise _missing(first - 1)
             before = bytes(rows.pop(0)[6])
         try:
-            facts = self._page(rows, first, before, is_checked=is_checked)
+            facts = self._page(rows, first, before, is_checked=is_checked, of=of)
         except JournalDamaged:
             for place, row in enumerate(rows, first):  # again, slowly: the first fault is wanted
                 self._page([row], place, before, is_checked=is_checked)
                 before = row[6]
             raise
-        last = first + len(facts) - 1
-        if len(facts) < limit and (stop is None or last < stop):
+        last = first + len(rows) - 1
+        if len(rows) < limit and (stop is None or last < stop):
             self._check_is_last(last)
         return facts
 
     def _page(
-        self, rows: Sequence[tuple[Any, ...]], first: int, before: bytes, *, is_checked: bool
+        self,
+        rows: Sequence[tuple[Any, ...]],
+        first: int,
+        before: bytes,
+        *,
+        is_checked: bool,
+        of: Of | None = None,
     ) -> list[StoredRow]:
         if rows and (rows[0][0] != first or rows[-1][0] - first != len(rows) - 1):
             raise _missing(next(n for n, row in enumerate(rows, first) if row[0] != n))
+        if of is not None:
+            befores = [before, *(row[6] for row in rows)]
+            chosen = [(row, befores[n]) for n, row in enumerate(rows) if of(row[3])]
+            facts = self._named([row for row, _ in chosen])
+            if is_checked:
+                for fact, (_, digest) in zip(facts, chosen, strict=True):
+                    self._check(fact, digest)
+            return facts
         facts = self._named(rows)
         if is_checked:
             for fact in facts:

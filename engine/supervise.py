@@ -3,6 +3,7 @@
 tame_collector   the garbage collector of a process that keeps many states
 switch_sooner    between threads, so that one that holds a file's turn does not wait for the rest
 run_all      followers in threads of their own
+Errand       a process that does one thing
 Background   another process that is started again whenever it ends, and that ends with this one
 """
 
@@ -175,6 +176,29 @@ class Background:
             failures += 1
             _log.error("%s: the process ended (%d): again in %.1f s", self.name, code, rest_s)
             self._stopping.wait(rest_s)
+
+
+class Errand:
+    """A process that does one thing and ends, before this one if need be: see `stop_when_stdin_ends`."""
+
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(  # noqa: S603  our own command
+            command, env=dict(environment), stdin=subprocess.PIPE, stdout=2
+        )
+        _log.info("%s: process %d", name, self._process.pid)
+
+    def ended(self) -> int | None:
+        """How it ended, None while it runs."""
+        try:
+            return self._process.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self) -> None:
+        """Has it end wherever it is."""
+        if self._process.stdin:
+            self._process.stdin.close()
+        self._process.wait()
 
 
 def stop_all(background: Sequence[Background], stop_s: float = STOP_S) -> bool:

@@ -21,12 +21,16 @@ from order_engine_client.resources import (
     Clock,
     Deposit,
     Event,
+    Fault,
     Instrument,
     NewWebhook,
     Order,
     ParkedReport,
     Position,
     Price,
+    Projection,
+    Rebuild,
+    Retry,
     Transaction,
     Webhook,
     Withdrawal,
@@ -535,6 +539,31 @@ class Endpoints:
         """`book`s or `reject`s a parked report, for good."""
         where = path("parked-reports", report, "resolve")
         return Call("POST", where, ParkedReport, body=given(action=action, reason=reason))
+
+    @Method
+    def projections(self) -> Call[list[Projection]]:
+        """How the views are."""
+        return Call("GET", path("projections"), list[Projection])
+
+    @Method
+    def rebuild_projection(self, name: str, *, keep_old: bool = False) -> Call[Rebuild]:
+        """Has a view made again beside the one that serves; `projections` shows how far it is."""
+        return Call("POST", path("projections", name, "rebuild"), Rebuild, body=given(keep_old=keep_old))
+
+    @Method
+    def verify_projection(self, name: str) -> Call[Rebuild]:
+        """Has a view made again and compared, and changes nothing."""
+        return Call("POST", path("projections", name, "verify"), Rebuild)
+
+    @Method
+    def faults(self, name: str) -> Call[list[Fault]]:
+        """Streams that a view cannot fold."""
+        return Call("GET", path("projections", name, "faults"), list[Fault])
+
+    @Method
+    def retry_fault(self, name: str, stream: str) -> Call[Retry]:
+        """Folds such a stream again."""
+        return Call("POST", path("projections", name, "faults", stream, "retry"), Retry)
 
     @Method
     def clock(self) -> Call[Clock]:

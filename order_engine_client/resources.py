@@ -325,6 +325,74 @@ class ParkedReport(Resource, frozen=True):
     modified_at: datetime
 
 
+class Difference(Resource, frozen=True):
+    """A row of a view that differed from what the journal says, and the facts behind it."""
+
+    view: str
+    table: str
+    key: str
+    row: str
+    stream: str
+    first_offset: int | None
+    last_offset: int | None
+
+
+class Rebuild(Resource, frozen=True):
+    """A rebuild or a verification of views."""
+
+    number: int
+    kind: str
+    views: list[str]
+    state: str
+    phase: str
+    reached: int
+    target: int
+    percent: int
+    facts_per_second: int
+    seconds_left: int | None
+    rows: int
+    differing: int
+    differences: list[Difference]
+    error: str | None
+    requested_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class Projection(Resource, frozen=True):
+    """A view, and how far it is behind the journal."""
+
+    name: str
+    state: str
+    offset: int
+    head: int
+    behind_facts: int
+    behind_seconds: float | None
+    shape: str
+    rows: int
+    quarantined: int
+    kept_offset: int | None
+    rebuild: Rebuild | None
+
+
+class Fault(Resource, frozen=True):
+    """A stream that a view leaves out from the fact at `offset` on."""
+
+    view: str
+    stream: str
+    account: str | None
+    offset: int
+    fault: str
+
+
+class Retry(Resource, frozen=True):
+    """Whether a stream's rows flow."""
+
+    view: str
+    stream: str
+    flows: bool
+
+
 class Clock(Resource, frozen=True):
     """The sandbox's time beside the true one."""
 

@@ -4,7 +4,11 @@
     view_quarantine    streams with a fact that a view could not fold, and where the first one stands
     view_meta          which journal they belong to
     view_folds         states of long streams, so that a cold start need not fold all their facts
+    view_rebuilds      rebuilds and verifications: asked for, under way, done
+    view_standing      orders that those who act cannot go on with, as they say
+    view_kept          tables that a rebuild has put aside, for `rollback`
     view_...           the views' tables
+    view_...__N        tables that rebuild number N fills beside them; view_...__old were put aside
 
 All of it can be made again from the journal at any time.
 """
@@ -21,7 +25,8 @@ import sqlalchemy as sa
 
 from engine.datastore import make_directory_for, open_store
 from engine.errors import StaleOffset, ViewBehind, ViewQuarantined
-from engine.limits import QUARANTINED_SHOWN_MAX, VIEW_POLL_S
+from engine.limits import FAULT_CHARACTERS_MAX, QUARANTINED_SHOWN_MAX, VIEW_POLL_S
+from engine.store import Store
 from projections import folds
 from projections.registry import VIEWS
 from projections.tables import MARKS, Table
@@ -55,11 +60,44 @@ FOLDS: Final = Table(
     {},
 )
 META: Final = Table("view_meta", {"word": "text", "value": "text"}, "word", {})
+KEPT: Final = Table(
+    "view_kept",
+    {"view": "text", "shape": "text", "reached": "integer", "faults": "bytes"},
+    "view",
+    {},
+)
+"""How far tables that were put aside have come, and the rows of `view_quarantine` that were theirs."""
+STANDING: Final = Table(
+    "view_standing",
+    {"number": "integer", "follower": "text", "subject": "text", "error": "text"},
+    "number",
+    {"follower": "follower"},
+)
+REBUILDS: Final = Table(
+    "view_rebuilds",
+    {
+        "number": "integer",
+        "kind": "text",
+        "views": "text",
+        "keeps_old": "integer",
+        "state": "text",
+        "phase": "text",
+        "reached": "integer",
+        "target": "integer",
+        "asked_us": "integer",
+        "began_us": "integer",
+        "ended_us": "integer",
+        "error": "text",
+        "findings": "bytes",
+    },
+    "number",
+    {},
+)
 _ADVISORY_LOCK: Final = 0x7669_6577_73  # "views"; held by whoever writes them on PostgreSQL
 
 
 _CHECK: Final = """
-    SELECT reached, rebuilt_to, stream, account, tenant, bad_offset
+    SELECT shape, reached, rebuilt_to, stream, account, tenant, bad_offset
     FROM view_checkpoints AS checkpoint
     LEFT JOIN view_quarantine AS waiting ON waiting.view = checkpoint.view
     WHERE checkpoint.view = ? ORDER BY bad_offset LIMIT ?"""
@@ -76,24 +114,35 @@ class Quarantined(NamedTuple):
     fault: str
 
 
+class Standing(NamedTuple):
+    """An order, or a venue, that a follower which acts cannot go on with, while the rest flows."""
+
+    follower: str
+    subject: str
+    error: str
+
+
 class Views:
     """The views' database. Thread-safe. Close it when done.
 
-    Opening creates what is missing and empties views of another shape; any number of processes may open
-    it at once. Raises BadSettings for a URL that cannot be used, Unavailable from any use.
+    Opening creates what is missing; any number of processes may open it at once. Tables of another shape
+    are another release's: they stay as they are until a rebuild has put ours into their place, and until
+    then nobody reads them here. Raises BadSettings for a URL that cannot be used, Unavailable from any
+    use.
     """
 
     def __init__(self, url: str, views: Sequence[View] = VIEWS) -> None:
         self.views: Mapping[str, View] = {view.name: view for view in views}
-        self.store = open_store(url, is_disposable=True)
+        self.shapes: Mapping[str, str] = {view.name: shape_of(view) for view in views}
+        self.store: Store = open_store(url, is_disposable=True)
         make_directory_for(self.store)
         with self.writing() as connection:
-            for table in (CHECKPOINTS, QUARANTINE, FOLDS, META):
+            for table in (CHECKPOINTS, QUARANTINE, FOLDS, META, KEPT, STANDING, REBUILDS):
                 _create(connection, table)
-            rows = connection.exec_driver_sql("SELECT view, shape FROM view_checkpoints")
-            known: dict[str, str] = dict(rows.tuples().all())
+            rows = connection.exec_driver_sql("SELECT view FROM view_checkpoints")
+            known = set(rows.scalars())
             for view in views:
-                if known.get(view.name) != _shape(view):
+                if view.name not in known:
                     self._empty(connection, view)
 
     def close(self) -> None:
@@ -109,13 +158,20 @@ class Views:
     def offsets(self) -> dict[str, int]:
         """View -> the offset of the last fact that it shows, of views whose tables have our shape."""
         rows = self.query("SELECT view, shape, reached FROM view_checkpoints")
-        ours = {(name, _shape(view)) for name, view in self.views.items()}
-        return {name: reached for name, shape, reached in rows if (name, shape) in ours}
+        return {name: reached for name, shape, reached in rows if self.shapes.get(name) == shape}
 
     def offset(self, view: str) -> int:
-        """The offset of the last fact that a view shows."""
-        rows = self.query("SELECT reached FROM view_checkpoints WHERE view = ?", (view,))
+        """The offset of the last fact that a view shows, 0 if its tables have another shape."""
+        rows = self.query(
+            "SELECT reached FROM view_checkpoints WHERE view = ? AND shape = ?",
+            (view, self.shapes.get(view, "")),
+        )
         return rows[0][0] if rows else 0
+
+    def is_ours(self, view: str) -> bool:
+        """Whether its tables have our shape, so that their columns are those that we know."""
+        statement = "SELECT 1 FROM view_checkpoints WHERE view = ? AND shape = ?"
+        return bool(self.query(statement, (view, self.shapes[view])))
 
     def wait(self, view: str, offset: int, timeout_s: float) -> None:
         """Returns once a view shows the fact at `offset`. Raises ViewBehind after `timeout_s`."""
@@ -135,15 +191,33 @@ class Views:
         statement = f"SELECT {columns} FROM view_quarantine{condition} ORDER BY bad_offset, view LIMIT ?"
         return [Quarantined(*row) for row in self.query(statement, [*values, limit])]
 
+    def standing(self) -> list[Standing]:
+        """What those who act have said that they cannot go on with."""
+        rows = self.query("SELECT follower, subject, error FROM view_standing ORDER BY number")
+        return [Standing(*row) for row in rows]
+
+    def tell_standing(self, follower: str, faults: Mapping[str, str]) -> None:
+        """Replaces what a follower has said: subject -> error."""
+        with self.writing() as connection:
+            of = {"follower": follower}
+            connection.execute(sa.text("DELETE FROM view_standing WHERE follower = :follower"), of)
+            last = connection.exec_driver_sql("SELECT max(number) FROM view_standing").scalar() or 0
+            rows = [
+                (last + n, follower, subject, error[:FAULT_CHARACTERS_MAX].replace("\0", ""))
+                for n, (subject, error) in enumerate(faults.items(), 1)
+            ]
+            STANDING.write(connection, rows)
+
     def check(self, view: str, *ids: str) -> None:
         """Raises ViewQuarantined if any stream in quarantine is, or belongs to, one of `ids`.
 
         An id is a stream, an account or a tenant; with none given any such stream counts.
-        Raises ViewBehind for a view that is being rebuilt: it would show a past that nobody asked for.
+        Raises ViewBehind for a view that is being filled for the first time, or whose tables have
+        another shape: it would show a past that nobody asked for, or what cannot be read.
         """
         rows = self.query(_CHECK, (view, QUARANTINED_SHOWN_MAX))
-        for reached, rebuilt_to, stream, account, tenant, bad_offset in rows:
-            if reached < rebuilt_to:
+        for shape, reached, rebuilt_to, stream, account, tenant, bad_offset in rows:
+            if reached < rebuilt_to or shape != self.shapes.get(view):
                 raise ViewBehind(f"{view} is being rebuilt", view=view, offset=reached)
             if stream is None:
                 return
@@ -177,7 +251,7 @@ class Views:
         mark = MARKS[connection.dialect.name]
         ours = " OR ".join([f"(view = {mark} AND shape = {mark})"] * len(views))
         statement = f"UPDATE view_checkpoints SET reached = {mark} WHERE reached = {mark} AND ({ours})"
-        names = [word for name in views for word in (name, _shape(self.views[name]))]
+        names = [word for name in views for word in (name, self.shapes[name])]
         moved = connection.exec_driver_sql(statement, (end, start, *names)).rowcount
         if moved != len(views):
             raise StaleOffset(f"{len(views) - moved} views are not at {start} any more")
@@ -211,15 +285,17 @@ class Views:
     @staticmethod
     def _empty(connection: sa.Connection, view: View) -> None:
         for table in view.tables:
-            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table.name}")
+            for name in (table.name, *tables_beside(connection, table)):
+                connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
             _create(connection, table)
         of_view = {"view": view.name}
+        KEPT.remove(connection, [view.name])
         connection.execute(sa.text("DELETE FROM view_quarantine WHERE view = :view"), of_view)
         reached = connection.execute(
             sa.text("SELECT reached, rebuilt_to FROM view_checkpoints WHERE view = :view"),
             of_view,
         ).first()
-        CHECKPOINTS.write(connection, [(view.name, _shape(view), 0, max(reached or (0, 0)))])
+        CHECKPOINTS.write(connection, [(view.name, shape_of(view), 0, max(reached or (0, 0)))])
 
 
 def quarantine_key(view: str, stream: str) -> str:
@@ -227,11 +303,21 @@ def quarantine_key(view: str, stream: str) -> str:
     return f"{view} {stream}"
 
 
+def tables_beside(connection: sa.Connection, table: Table) -> list[str]:
+    """Names of the tables that rebuilds have made beside this one."""
+    if connection.dialect.name == "sqlite":
+        statement = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    else:
+        statement = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+    names = connection.exec_driver_sql(statement).scalars()
+    return sorted(name for name in names if name.startswith(f"{table.name}__"))
+
+
 def _create(connection: sa.Connection, table: Table) -> None:
     for statement in table.creation(connection.dialect.name):
         connection.exec_driver_sql(statement)
 
 
-def _shape(view: View) -> str:
+def shape_of(view: View) -> str:
     """What a view's rows depend on: its own shape and those of the folds below."""
     return f"{view.shape}/{folds.shape_of(view.streams)}"

@@ -16,7 +16,10 @@ class Reader(Protocol):
         """Rows of a reading statement with `?` for each value."""
 
     def check(self, view: str, *ids: str) -> None:
-        """Raises ViewQuarantined."""
+        """Raises ViewQuarantined, ViewBehind."""
+
+    def is_ours(self, view: str) -> bool:
+        """Whether its tables are of this release."""
 
 
 class Shown(NamedTuple):

@@ -1,8 +1,8 @@
 """Folds the journal into the views, page by page: rows, checkpoints and quarantine in one transaction.
 
 Views that stand at the same offset form a *lane* and are fed from the same page and the same folded
-states. A view that was emptied, or has a new shape, starts a lane of its own at 0, catches up beside the
-others and joins them.
+states. A view that is new, or was emptied, starts a lane of its own at 0, catches up beside the others
+and joins them. Tables of another shape are left to `rebuild`.
 """
 
 from __future__ import annotations
@@ -77,11 +77,6 @@ class Runner:
         if report:
             report(head, head)
         return head
-
-    def rebuild(self, name: str, report: Callable[[int, int], None] | None = None) -> int:
-        """Empties a view and folds it from the first fact to the present head. Raises KeyError."""
-        self._views.reset(name)
-        return self.catch_up(report)
 
     # --- lanes ------------------------------------------------------------------------------------
 

@@ -39,6 +39,10 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
     "TradingStatus": get_args(TradingStatus),
     "PriceType": get_args(PriceType),
     "PriceQuality": get_args(Quality),
+    "ViewState": ("live", "behind", "quarantined", "rebuilding", "outdated"),
+    "RebuildKind": ("rebuild", "verify", "rollback"),
+    "RebuildState": ("waiting", "running", "done", "failed"),
+    "RowDifference": ("changed", "missing", "extra"),
     "ReportStatus": tuple(dict.fromkeys(report.NEXT.values())),
     "ReportKind": get_args(report.Kind),
     "ReportFault": tuple(report.FAULTS),
@@ -124,6 +128,11 @@ KindOfInstrument = Annotated[str, one_of("InstrumentType", "bond")]
 WhatIsTraded = Annotated[str, one_of("TradingStatus")]
 PricedIn = Annotated[str, one_of("PriceType", "money")]
 PriceQuality = Annotated[str, one_of("PriceQuality", "realtime")]
+ViewName = Annotated[str, Meta(examples=["orders"])]
+ViewState = Annotated[str, one_of("ViewState")]
+RebuildKind = Annotated[str, one_of("RebuildKind")]
+RebuildState = Annotated[str, one_of("RebuildState")]
+RowDifference = Annotated[str, one_of("RowDifference")]
 ReportStatus = Annotated[str, one_of("ReportStatus")]
 ReportKind = Annotated[str, one_of("ReportKind")]
 ReportFault = Annotated[str, one_of("ReportFault")]

@@ -7,7 +7,7 @@ binding nulls differs between databases, and "" or 0 says the same. Amounts live
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -28,20 +28,37 @@ _ARRAYS: Final = {"integer": "bigint[]", "text": "text[]", "bytes": "bytea[]"}
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A table: column -> type, its primary key, and indexes as `name -> columns [WHERE ...]`."""
+    """A table: column -> type, its primary key, and indexes as `name -> columns [WHERE ...]`.
+
+    `stream` is the column that names the stream which feeds a row; without one the key is the offset of
+    a fact of it. Rows that belong to a single fact have `keys_per_fact` keys for each, which begin at
+    its offset times that; it is 0 for rows that follow a state.
+    """
 
     name: str
     columns: Mapping[str, str]
     key: str
     indexes: Mapping[str, str]
+    stream: str = ""
+    keys_per_fact: int = 0
+
+    def named(self, name: str) -> Table:
+        """The same under another name, which its indexes have too, and keep when it is renamed."""
+        return replace(self, name=name)
 
     def creation(self, dialect: str) -> list[str]:
-        """Statements that create it if it is missing."""
+        """Statements that create it with its indexes, if they are missing."""
+        return [self.bare(dialect), *self.indexing()]
+
+    def bare(self, dialect: str) -> str:
+        """The statement that creates it without its indexes, if it is missing."""
         types = _TYPES[dialect]
         columns = [f"{name} {types[kind]} NOT NULL" for name, kind in self.columns.items()]
-        statements = [
-            f"CREATE TABLE IF NOT EXISTS {self.name} ({', '.join(columns)}, PRIMARY KEY ({self.key}))"
-        ]
+        return f"CREATE TABLE IF NOT EXISTS {self.name} ({', '.join(columns)}, PRIMARY KEY ({self.key}))"
+
+    def indexing(self) -> list[str]:
+        """Statements that create its indexes, if they are missing."""
+        statements = []
         for suffix, words in self.indexes.items():
             unique = "UNIQUE " * suffix.startswith("unique")
             columns_of, _, condition = words.partition(" WHERE ")

@@ -24,7 +24,8 @@ from engine.cli.replay import replay
 from engine.cli.sandbox import sandbox
 from engine.cli.seal import seal_app
 from engine.cli.serve import serve
-from engine.cli.tools import demo, generate, rebuild
+from engine.cli.tools import demo, generate
+from engine.cli.views import faults, projections, rebuild, retry, rollback, verify
 from engine.settings import read_settings
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ app.add_typer(client_app, name="client")
 app.add_typer(key_app, name="key")
 app.add_typer(import_app, name="import")
 app.add_typer(seal_app, name="seal")
-for command in (serve, sandbox, generate, demo, replay, rebuild, halt, resume, dump, restore, audit):
+for command in (
+    serve, sandbox, generate, demo, replay, projections, rebuild, verify, rollback, faults, retry, halt,
+    resume, dump, restore, audit,
+):  # fmt: skip
     app.command()(command)
 
 

@@ -1,7 +1,7 @@
 """What runs in the background, put together: which role is which follower, on which databases.
 
 execution     orders to the venue and back      settlement    what is due
-projections   the views                         (sandbox day) the clock, with settlement
+projections   the views, and their rebuilds     (sandbox day) the clock, with settlement
 sealing       signed checkpoints, and sending them where the operator keeps them
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from typing import Final
 from engine import execution, sandbox, seals, settlement, ticker
 from engine.acting import Acting, Breathe, Faults, Place, Timer
 from engine.checkpoint import origin_of
+from engine.cli.tending import REBUILDS, Rebuilding, Telling
 from engine.commands import Firm
 from engine.desk import Desk
 from engine.errors import NotYetSealed
@@ -44,15 +46,16 @@ from engine.sandbox import PriceKeeper
 from engine.sealing import Outlet, Publishing, Sealing
 from engine.sealing_keys import SealingKeys
 from engine.seals import Seal, Seals
-from engine.settings import Settings
+from engine.settings import Settings, environment_of
 from engine.settlement import Fresh, Settlement
 from engine.stored import engine_codec
+from engine.supervise import Errand
 from engine.ticker import Ticker
 from engine.venue import SimulatedVenue
 from engine.wall import now_us
 from engine.writer import Lease
 from projections.database import Views
-from projections.registry import VIEWS
+from projections.jobs import Job
 from projections.runner import Runner
 from projections.views import working
 
@@ -162,10 +165,14 @@ class Followers:
                 made.append(self._follower(seals.PUBLISHING, partial(self._publishing, outlet)))
         if PROJECTIONS in roles:
             made.append(Follower(PROJECTIONS, self._showing, None, self._journal))
+            made.append(Follower(REBUILDS, self._rebuilding, None, self._journal))
         return made
 
     def _follower(self, name: str, begin: Callable[[Lease], Acting]) -> Follower:
-        return Follower(name, begin, self._leases, self._journal)
+        def begin_and_tell(lease: Lease) -> Acting:
+            return Telling(name, begin(lease), self._views)
+
+        return Follower(name, begin_and_tell, self._leases, self._journal)
 
     def _desk(self, lease: Lease) -> Desk:
         return self._shared.under(lease)
@@ -193,6 +200,17 @@ class Followers:
 
     def _publishing(self, outlet: Outlet, lease: Lease) -> Publishing:
         return Publishing(self._journal, define_operations(), outlet, lease)
+
+    def _rebuilding(self, _: Lease) -> Rebuilding:
+        environment = environment_of(self._settings)
+
+        def start(job: Job) -> Errand:
+            words = [job.kind, *job.names, "--job", str(job.number)]
+            words += ["--keep-old"] if job.keeps_old else []
+            command = [sys.executable, "-m", "engine.cli", *words]
+            return Errand(f"{job.kind} {job.number}", command, environment)
+
+        return Rebuilding(self._views, start)
 
     def _settling(self, lease: Lease) -> Settlement:
         views = self._views
@@ -262,20 +280,3 @@ def opened(settings: Settings) -> Iterator[tuple[Journal, Views]]:
             yield journal, views
         finally:
             views.close()
-
-
-def view_names() -> list[str]:
-    """Every view there is."""
-    return [view.name for view in VIEWS]
-
-
-def rebuild_views(
-    journal: Journal, views: Views, names: Sequence[str], report: Callable[[int], None]
-) -> int:
-    """Empties views and folds them from the first fact; the offset that they then show.
-
-    `report` is told the offset that the last one has come to.
-    """
-    for name in names:
-        views.reset(name)
-    return Runner(journal, views).catch_up(lambda shown, _: report(shown))

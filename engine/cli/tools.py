@@ -1,4 +1,4 @@
-"""`order-engine generate`, `demo` and `rebuild`: to try the engine out and to look into it."""
+"""`order-engine generate` and `demo`: to try the engine out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
-from engine.cli.serve import ViewsUrl
 from engine.cli.tables import Column, print_table, progress
 from engine.settings import read_settings
 
@@ -88,46 +87,6 @@ def demo(*, as_json: AsJson = False) -> None:
         print_table(_DEMO, [_demo_row(line) for line in lines])
         _print_replay(replayed)
     raise typer.Exit(bool(replayed.differing))
-
-
-def rebuild(
-    names: Names = None,
-    *,
-    everything: All = False,
-    data: Data = None,
-    journal_url: JournalUrl = None,
-    views_url: ViewsUrl = None,
-    as_json: AsJson = False,
-) -> None:
-    """Empty views and fold them from the journal again.
-
-    The journal is only read, so nothing can be lost. A running engine goes on; until a view is back, its
-    reads wait, or answer that it is behind.
-
-    \b
-    Examples:
-      order-engine rebuild orders
-      order-engine rebuild --all --data /var/lib/order-engine
-    """
-    with errors_told(as_json=as_json):
-        from engine.cli.roles import opened, rebuild_views, view_names  # noqa: PLC0415
-
-        known = view_names()
-        asked = known if everything else list(dict.fromkeys(names or ()))
-        unknown = [name for name in asked if name not in known]
-        if unknown or not asked or (everything and names):
-            what = f"there is no view {unknown[0]!r:.60}" if unknown else "name views, or --all"
-            typer.echo(f"error: bad_settings: {what}; there are {', '.join(known)}", err=True)
-            raise typer.Exit(2)
-        settings = read_settings(data=data, journal_url=journal_url, views_url=views_url)
-        began = time.perf_counter()
-        with opened(settings) as (journal, views), progress("facts", journal.head) as report:
-            head = rebuild_views(journal, views, asked, report)
-        took_s = time.perf_counter() - began
-    if as_json:
-        print_json({"views": asked, "offset": head, "seconds": round(took_s, 3)})
-    else:
-        typer.echo(f"rebuilt {', '.join(asked)}: {head} facts in {took_s:.1f} s")
 
 
 # --- generate -------------------------------------------------------------------------------------

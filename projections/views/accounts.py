@@ -24,6 +24,7 @@ ACCOUNTS: Final = Table(
     },
     "first_offset",
     {"unique_id": "id", "tenant": "tenant, first_offset"},
+    stream="id",
 )
 
 

@@ -25,7 +25,12 @@ from projections.resources import TransactionBody, cash_balances_json, encode, p
 from projections.tables import Row, Table
 from projections.view import PageRows, View
 
-BALANCES: Final = Table("view_balances", {"account": "text", "body": "bytes"}, "account", {})
+LINES_PER_FACT: Final = 4
+"""A line's number is its fact's offset times this, plus its place among the fact's lines."""
+
+BALANCES: Final = Table(
+    "view_balances", {"account": "text", "body": "bytes"}, "account", {}, stream="account"
+)
 TRANSACTIONS: Final = Table(
     "view_transactions",
     {
@@ -37,11 +42,9 @@ TRANSACTIONS: Final = Table(
     },
     "line",
     {"account": "account, line"},
+    stream="account",
+    keys_per_fact=LINES_PER_FACT,
 )
-
-LINES_PER_FACT: Final = 4
-"""A line's number is its fact's offset times this, plus its place among the fact's lines."""
-
 
 _FACTS: Final[set[type[Fact]]] = {
     AccountOpened,

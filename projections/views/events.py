@@ -37,6 +37,7 @@ RECORDS: Final = Table(
     },
     "at_offset",
     {"tenant": "tenant, at_offset", "resource": "resource, at_offset"},
+    keys_per_fact=1,
 )
 
 
@@ -119,6 +120,7 @@ ABOUT: Final[dict[str, Callable[[Change, PageRows], About]]] = {
 
 def one(views: Reader, tenant: str, event_id: str) -> bytes | None:
     """An event of `tenant`, None if there is no such. Raises ViewQuarantined."""
+    views.check("events", event_id)
     offset = number_of("evt", event_id)
     if offset is None:
         return None

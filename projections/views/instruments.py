@@ -27,6 +27,7 @@ INSTRUMENTS: Final = Table(
     },
     "first_offset",
     {"unique_id": "id", "symbol": "symbol"},
+    stream="id",
 )
 
 
@@ -61,6 +62,7 @@ def one(views: Reader, id_or_symbol: str, business_date: date) -> bytes | None:
 
     Raises ViewQuarantined.
     """
+    views.check("instruments", id_or_symbol)
     for column in ("id", "symbol"):
         wanted = Where().equal(column, id_or_symbol)
         rows = views.query(
@@ -68,9 +70,9 @@ def one(views: Reader, id_or_symbol: str, business_date: date) -> bytes | None:
             wanted.values,
         )
         if rows:
-            views.check("instruments", rows[0][0])
+            if column == "symbol":
+                views.check("instruments", rows[0][0])
             return _dated(rows[0][1], business_date)
-    views.check("instruments", id_or_symbol)
     return None
 
 

@@ -33,6 +33,7 @@ ORDERS: Final = Table(
         "account": "account, first_offset",
         "open": "account, first_offset WHERE is_open = 1",
     },
+    stream="id",
 )
 
 

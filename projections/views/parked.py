@@ -18,6 +18,7 @@ PARKED: Final = Table(
     {"first_offset": "integer", "id": "text", "status": "text", "body": "bytes"},
     "first_offset",
     {"unique_id": "id", "open": "first_offset WHERE status = 'open'"},
+    stream="id",
 )
 
 

@@ -25,6 +25,7 @@ PAYMENTS: Final = Table(
     },
     "first_offset",
     {"unique_id": "id"},
+    stream="id",
 )
 
 

@@ -35,6 +35,7 @@ POSITIONS: Final = Table(
     },
     "first_offset",
     {"unique_id": "id", "account": "account, first_offset"},
+    stream="account",
 )
 
 

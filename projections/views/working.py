@@ -1,6 +1,7 @@
 """Working sets of those who act: orders waiting for a venue, orders at one, trades due for settlement.
 
-They hold what must not be forgotten however long it takes; an offset only says what was seen.
+They hold what must not be forgotten however long it takes; an offset only says what was seen. Tables of
+another release's shape hold nothing that we can read: the sets are empty until they are rebuilt.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ WORKING: Final = Table(
     },
     "first_offset",
     {"stage": "stage, first_offset"},
+    stream="id",
 )
 DUE: Final = Table(
     "view_due",
@@ -40,6 +42,7 @@ DUE: Final = Table(
     },
     "trade",
     {"date": "order_status, settlement_date, trade"},
+    stream="id",
 )
 
 STAGES: Final = {"placed": "waiting", "pending": "waiting", "executing": "at_venue"}
@@ -116,6 +119,8 @@ def at_venue(views: Reader, *, limit: int, after: int = 0) -> list[Waiting]:
 
 
 def _stage(views: Reader, stage: str, after: int, limit: int) -> list[Waiting]:
+    if not views.is_ours("working"):
+        return []
     rows = views.query(
         "SELECT first_offset, id, account, instrument FROM view_working"
         " WHERE stage = ? AND first_offset > ? ORDER BY first_offset LIMIT ?",
@@ -129,6 +134,8 @@ def due(views: Reader, business_date: date, *, limit: int, after: Due | None = N
 
     `after` is the last one of a page before. A trade whose order still executes is not due.
     """
+    if not views.is_ours("working"):
+        return []
     start = (after.settlement_date.isoformat(), after.trade) if after else ("", "")
     rows = views.query(
         "SELECT settlement_date, trade, id, account, instrument FROM view_due"
@@ -141,6 +148,8 @@ def due(views: Reader, business_date: date, *, limit: int, after: Due | None = N
 
 def next_due(views: Reader) -> date | None:
     """The earliest settlement date of any trade that is not settled; None when all are."""
+    if not views.is_ours("working"):
+        return None
     rows = views.query(
         "SELECT settlement_date FROM view_due WHERE order_status = 'filled'"
         " ORDER BY settlement_date LIMIT 1"

@@ -19,7 +19,7 @@ from tests import conforming
 from tests.http_engine import Engine, a_market, an_account, buying, ok
 from tests.http_server import Client, Reply
 
-SHARED = {"instrument_id", "report_id", "file"}
+SHARED = {"instrument_id", "report_id", "file", "name", "stream"}
 """Parameters of paths that are no tenant's own: the same for all."""
 NOT_FOUND = b'{"code":"not_found","detail":"there is no such thing for this client","request_id":""}'
 CREATES = {"put_instrument"}
@@ -99,6 +99,8 @@ def a_house(engine: Engine, client: Client) -> dict[str, str]:
         "webhook_id": webhook["id"],
         "instrument_id": "ins_bond",
         "file": "start.js",
+        "name": "orders",
+        "stream": order,
     }
 
 

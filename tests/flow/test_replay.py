@@ -1,4 +1,4 @@
-"""`order-engine replay` and `rebuild`: a stream's story, and views made again, from the journal."""
+"""`order-engine replay`: a stream's story, from the journal."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ from engine.settings import read_settings
 from engine.stored import engine_codec
 from engine.story import read_story, tell
 from engine.streams import FOLDS, fold_of
-from projections.database import Views
-from projections.runner import Runner
-from tests import conforming
-from tests.command import ROOT, run
+from tests.command import run
 
 
 @pytest.fixture(scope="module")
@@ -183,70 +180,3 @@ def test_a_command_that_cannot_tell_says_why(data: Path, tmp_path: Path) -> None
     nowhere = run("replay", "ord_1CWoxU9o4mDZrwmoTm7izz", "--data", tmp_path / "none")
     assert (nowhere.returncode, nowhere.stdout) == (1, "")
     assert not (tmp_path / "none").exists()
-
-
-# --- rebuild --------------------------------------------------------------------------------------
-
-
-def rows(views: Views, name: str) -> list[tuple[object, ...]]:
-    return [
-        row
-        for table in views.views[name].tables
-        for row in sorted(views.query(f"SELECT * FROM {table.name}"))
-    ]
-
-
-def test_views_are_rebuilt_as_they_were(data: Path, journal: Journal) -> None:
-    settings = read_settings(data=str(data), environ={})
-    views = Views(settings.views_url)
-    head = Runner(journal, views).catch_up()
-    before = {name: rows(views, name) for name in views.views}
-    with views.store.writing() as connection:
-        connection.exec_driver_sql("DELETE FROM view_orders")
-    done = run("rebuild", "orders", "--data", data)
-    assert done.returncode == 0, done.stderr
-    assert re.fullmatch(rf"rebuilt orders: {head} facts in [0-9.]+ s\n", done.stdout)
-    assert rows(views, "orders") == before["orders"]
-    every = CliRunner().invoke(app, ["rebuild", "--all", "--data", str(data), "--json"])
-    assert every.exit_code == 0, every.output
-    assert json.loads(every.stdout)["views"] == list(views.views)
-    assert {name: rows(views, name) for name in views.views} == before
-    views.close()
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["nothing"], "there is no view 'nothing'; there are accounts, "),
-        (["orders", "Orders"], "there is no view 'Orders'; there are accounts, "),
-        ([], "name views, or --all; there are accounts, "),
-        (["orders", "--all"], "name views, or --all; there are accounts, "),
-    ],
-)
-def test_wrong_names_are_wrong_usage(data: Path, words: list[str], says: str) -> None:
-    done = CliRunner().invoke(app, ["rebuild", *words, "--data", str(data)])
-    assert done.exit_code == 2
-    assert done.stderr.startswith(f"error: bad_settings: {says}")
-    assert "working" in done.stderr
-
-
-# --- docs -----------------------------------------------------------------------------------------
-
-
-def test_what_the_page_about_histories_shows_is_printed(tmp_path: Path) -> None:
-    page = (ROOT / "docs/history.md").read_text()
-    for block in re.findall(r"```console\n(.*?)```", page, re.DOTALL):
-        for shown in block.removeprefix("$ ").split("\n$ "):
-            line, _, wanted = f"{shown}\n".partition("\n")
-            words = line.replace("$DATA", str(tmp_path)).split()
-            done = CliRunner().invoke(app, words[1:])
-            assert done.exit_code == 0, done.output
-            assert words[1] == "generate" or done.stdout.strip() == wanted.strip()
-
-
-def test_the_fact_that_the_page_shows_is_of_its_schema() -> None:
-    page = (ROOT / "docs/history.md").read_text()
-    (block,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
-    schemas = conforming.known().document["components"]["schemas"]
-    whole = json.loads(block) | {"order": schemas["Order"]["examples"][0]}
-    assert conforming.known().accepts({"$ref": "#/components/schemas/OrderFact"}, whole)

@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,9 @@ from engine import journal as journals
 from engine.fact import Recorded
 from engine.journal import Journal
 from engine.stored import engine_codec
+from projections import rebuild
 from projections.database import Views
+from projections.rebuild import Wanted
 from projections.runner import Runner
 from tests.told import Contents, contents, folded, shown, told, write
 
@@ -91,12 +94,14 @@ def test_rebuilt_is_live(fresh: Callable[[str], str], seed: int) -> None:
         views = Views(fresh("views"))
         runner = Runner(journal, views, page=13)
         runner.catch_up()
-        for name in ("orders", "positions"):
-            runner.rebuild(name)
+        expected = contents(views)
+        for page in (1, 7, 1_000):
+            done = rebuild.run(journal, views, Wanted("rebuild", ["orders", "positions"], page=page))
+            assert msgspec.json.decode(done.findings)["differing"] == 0
+            assert contents(views) == expected
         write(journal, facts[half:])
         runner.catch_up()
-        for name in views.views:
-            Runner(journal, views, page=17).rebuild(name)
+        rebuild.run(journal, views, Wanted("rebuild", list(views.views), page=11))
         assert contents(views) == folded(facts)
         views.close()
 

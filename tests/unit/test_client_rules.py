@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 import order_engine_client as oec
+from api import projections
 from order_engine_client import clients, endpoints, session, values
 from order_engine_client.plans import Alone, Answer, Call, Exchange, Listing, Lost, Pause, Plan, Request
 from order_engine_client.resources import Resource
@@ -333,6 +334,11 @@ SHOWN: dict[type[Resource], type] = {
     oec.SetBy: histories.SetByBody,
     oec.ExplainedOrder: histories.ExplainedOrderBody,
     oec.ExplainedAccount: histories.ExplainedAccountBody,
+    oec.Difference: projections.DifferenceBody,
+    oec.Fault: projections.FaultBody,
+    oec.Projection: projections.ProjectionBody,
+    oec.Rebuild: projections.RebuildBody,
+    oec.Retry: projections.RetryBody,
 }
 
 

@@ -1,0 +1,192 @@
+"""The views themselves: how they are, what waits in them, and having them made again."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from api.call import Answer, Call
+from api.problems import Problem
+from projections import jobs, shapes, status
+from projections.database import Quarantined
+from projections.jobs import Job, Kind
+from projections.resources import encode, time
+
+
+class RebuildBody(msgspec.Struct, frozen=True):
+    """A rebuild or a verification. `reached` of `target` facts are folded. `rows` were compared with the
+    live ones, and `differing` were other than the journal has them.
+    """
+
+    number: Annotated[int, Meta(ge=1, examples=[7])]
+    kind: shapes.RebuildKind
+    views: list[shapes.ViewName]
+    state: shapes.RebuildState
+    phase: Annotated[str, Meta(examples=["folding"])]
+    reached: shapes.Offset
+    target: shapes.Offset
+    percent: Annotated[int, Meta(ge=0, le=100, examples=[43])]
+    facts_per_second: shapes.Count
+    seconds_left: shapes.Count | None
+    rows: shapes.Count
+    differing: shapes.Count
+    differences: list[DifferenceBody]
+    error: Annotated[str | None, Meta(examples=[None])]
+    requested_at: shapes.Time
+    started_at: shapes.Time | None
+    ended_at: shapes.Time | None
+
+
+class DifferenceBody(msgspec.Struct, frozen=True):
+    """A row that differed, and the facts behind it: those of `stream` between two offsets, null if no
+    fact is behind it.
+    """
+
+    view: shapes.ViewName
+    table: Annotated[str, Meta(examples=["view_orders"])]
+    key: Annotated[str, Meta(examples=["42"])]
+    row: shapes.RowDifference
+    stream: Annotated[str, Meta(examples=["ord_2ZKe7J5mPpQ3xVtYbNhWcR"])]
+    first_offset: shapes.Offset | None
+    last_offset: shapes.Offset | None
+
+
+class ProjectionBody(msgspec.Struct, frozen=True):
+    """A view. `behind_seconds` is the age of the oldest fact that it does not show, null if that cannot
+    be read; `kept_offset` is how far the tables have come that `order-engine rollback` brings back.
+    """
+
+    name: shapes.ViewName
+    state: shapes.ViewState
+    offset: shapes.Offset
+    head: shapes.Offset
+    behind_facts: shapes.Count
+    behind_seconds: Annotated[float, Meta(ge=0, examples=[0.0])] | None
+    shape: Annotated[str, Meta(examples=["1/1.1"])]
+    rows: shapes.Count
+    quarantined: shapes.Count
+    kept_offset: shapes.Offset | None
+    rebuild: RebuildBody | None
+
+
+class FaultBody(msgspec.Struct, frozen=True):
+    """A stream that a view leaves out from the fact at `offset` on, which it cannot fold."""
+
+    view: shapes.ViewName
+    stream: Annotated[str, Meta(examples=["ord_2ZKe7J5mPpQ3xVtYbNhWcR"])]
+    account: Annotated[str | None, Meta(examples=["acc_2ZKe7J5mPpQ3xVtYbNhWcR"])]
+    offset: shapes.Offset
+    fault: Annotated[str, Meta(examples=["UnknownFact: an order that is settled cannot be Filled"])]
+
+
+class RetryBody(msgspec.Struct, frozen=True):
+    """Whether a stream's rows flow, after it was folded again if they did not."""
+
+    view: shapes.ViewName
+    stream: Annotated[str, Meta(examples=["ord_2ZKe7J5mPpQ3xVtYbNhWcR"])]
+    flows: bool
+
+
+async def list_all(call: Call) -> Answer:
+    """All of them; there are few."""
+    services = call.engine
+    found = await services.bridge.read(
+        partial(status.look, services.bridge.journal, services.views, services.now_us)
+    )
+    return Answer(200, encode([_projection(one) for one in found]))
+
+
+async def rebuild(call: Call) -> Answer:
+    """Asks for a rebuild, which a process that keeps the views takes up."""
+    return await _ask(call, "rebuild", keeps_old=call.body["keep_old"])
+
+
+async def verify(call: Call) -> Answer:
+    """Asks for all of a rebuild but the swap."""
+    return await _ask(call, "verify", keeps_old=False)
+
+
+async def list_faults(call: Call) -> Answer:
+    """Streams that wait, by the offset of the fact that could not be folded."""
+    found = await call.engine.bridge.read(call.engine.views.quarantined, _name(call))
+    return Answer(200, encode([_fault(one) for one in found]))
+
+
+async def retry(call: Call) -> Answer:
+    """Folds a stream again. Safe to repeat."""
+    services, name, stream = call.engine, _name(call), call.path["stream"]
+    if await services.bridge.read(_is_unknown, call, stream):
+        raise Problem("not_found")
+    work = partial(status.retry, services.bridge.journal, services.views, name, stream)
+    return Answer(200, encode(RetryBody(name, stream, await services.bridge.read(work))))
+
+
+async def _ask(call: Call, kind: Kind, *, keeps_old: bool) -> Answer:
+    ask = partial(jobs.ask, call.engine.views, kind, [_name(call)], keeps_old=keeps_old)
+    return Answer(202, encode(_rebuild(await call.engine.bridge.read(ask))))
+
+
+def _name(call: Call) -> str:
+    name = call.path["name"]
+    if name not in call.engine.views.views:
+        raise Problem("not_found")
+    return name
+
+
+def _is_unknown(call: Call, stream: str) -> bool:
+    return not call.engine.bridge.journal.stream(stream, version=1)
+
+
+def _fault(one: Quarantined) -> FaultBody:
+    return FaultBody(one.view, one.stream, one.account or None, one.bad_offset, one.fault)
+
+
+def _projection(one: status.Projection) -> ProjectionBody:
+    return ProjectionBody(
+        one.name,
+        one.state,
+        one.offset,
+        one.head,
+        one.behind,
+        None if one.behind_s is None else round(one.behind_s, 3),
+        one.shape,
+        one.rows,
+        one.quarantined,
+        one.kept_offset,
+        None if one.rebuild is None else _rebuild(one.rebuild),
+    )
+
+
+def _rebuild(job: Job) -> RebuildBody:
+    findings = jobs.findings_of(job)
+    return RebuildBody(
+        job.number,
+        job.kind,
+        job.names,
+        job.state,
+        job.phase,
+        job.reached,
+        job.target,
+        job.percent,
+        round(job.rate),
+        round(job.seconds_left) if job.state == "running" else None,
+        findings.rows,
+        findings.differing,
+        [
+            DifferenceBody(
+                one.view, one.table, one.key, one.what, one.stream, one.first or None, one.last or None
+            )
+            for one in findings.shown
+        ],
+        job.error or None,
+        time(job.asked_us),
+        _maybe_time(job.began_us),
+        _maybe_time(job.ended_us),
+    )
+
+
+def _maybe_time(at_us: int) -> str | None:
+    return time(at_us) if at_us else None

@@ -1,0 +1,121 @@
+"""Beside those who act: rebuilds that were asked for, and orders that stand still shown to everybody."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from engine.acting import Acting, Breathe, Faults, Timer, text_of
+from engine.errors import EngineError, RebuildRunning, Unavailable
+from engine.limits import REBUILD_AGAIN_S, REBUILD_LOOK_S
+from engine.supervise import Errand
+from projections import claim, jobs
+from projections.database import Views
+from projections.jobs import Job
+
+REBUILDS: Final = "rebuilds"
+_log = logging.getLogger(__name__)
+
+
+class Rebuilding:
+    """Has rebuilds done that were asked for, or that a new shape asks for, in processes of their own.
+
+    One at a time, which the lock sees to. A process that is cut off has changed nothing.
+    """
+
+    def __init__(self, views: Views, start: Callable[[Job], Errand]) -> None:
+        self.faults = Faults(REBUILDS)
+        self._views = views
+        self._start = start
+        self._errand: Errand | None = None
+        self._number = 0
+        self._looking = Timer(time.monotonic, REBUILD_LOOK_S)
+        self._renewing = Timer(time.monotonic, REBUILD_AGAIN_S)
+
+    @property
+    def offset(self) -> None:
+        """It does not read the journal."""
+
+    def turn(self, breathe: Breathe) -> float:
+        """Looks from time to time. See `acting.Acting`."""
+        breathe()
+        if self._looking.is_due:
+            self._looking.restart()
+            if self._errand is None or self._has_ended(self._errand):
+                self._begin()
+        return self._looking.rest_s
+
+    def finish(self) -> None:
+        """Ends what is under way."""
+        if self._errand:
+            self._errand.stop()
+
+    def _has_ended(self, errand: Errand) -> bool:
+        code = errand.ended()
+        if code is None:
+            return False
+        self._errand = None
+        jobs.settle_killed(self._views)
+        job = next(job for job in jobs.jobs(self._views) if job.number == self._number)
+        if job.state == "waiting":
+            raise Unavailable(f"{job.kind} {job.number} could not be started ({code})")
+        findings = jobs.findings_of(job)
+        _log.log(
+            logging.ERROR if job.error or findings.differing else logging.INFO,
+            "%s %d of %s: %s, %d rows differ", job.kind, job.number, job.views,
+            job.error or job.state, findings.differing,
+        )  # fmt: skip
+        return True
+
+    def _begin(self) -> None:
+        if self._renewing.is_due and (outdated := jobs.outdated(self._views)):
+            self._renewing.restart()
+            with contextlib.suppress(RebuildRunning):
+                jobs.ask(self._views, "rebuild", outdated)
+        waiting = jobs.waiting(self._views)
+        if waiting and claim.is_free(self._views.store):
+            self._number = waiting[0].number
+            self._errand = self._start(waiting[0])
+
+
+class Telling:
+    """An acting part whose faults other processes can see, in the views' database."""
+
+    def __init__(self, follower: str, acting: Acting, views: Views) -> None:
+        self._follower = follower
+        self._acting = acting
+        self._views = views
+        self._told: dict[str, str] | None = None  # who acted before us may have left some
+
+    @property
+    def offset(self) -> int | None:
+        """That of the acting part."""
+        return self._acting.offset
+
+    @property
+    def faults(self) -> Faults:
+        """Those of the acting part."""
+        return self._acting.faults
+
+    def turn(self, breathe: Breathe) -> float:
+        """A turn of the acting part. See `acting.Acting`."""
+        rest_s = self._acting.turn(breathe)
+        self._tell()
+        return rest_s
+
+    def finish(self) -> None:
+        """What the acting part finishes with."""
+        self._acting.finish()
+
+    def _tell(self) -> None:
+        faults = self._acting.faults.shown()
+        if faults == self._told:
+            return
+        try:
+            self._views.tell_standing(self._follower, faults)
+        except EngineError as error:  # acting goes on without being seen
+            _log.warning("%s: its faults cannot be shown: %s", self._follower, text_of(error))
+        self._told = faults

@@ -1,0 +1,291 @@
+"""`order-engine projections`, `rebuild`, `verify`, `rollback`, `faults` and `retry`: what views need."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
+from engine.cli.serve import ViewsUrl
+from engine.cli.tables import print_table
+from engine.cli.views_shown import (
+    FAULTS,
+    PROJECTIONS,
+    done_json,
+    json_of,
+    print_done,
+    progress_of,
+    row_of,
+)
+from engine.errors import BadSettings, EngineError
+from engine.settings import read_settings
+
+if TYPE_CHECKING:
+    from engine.journal import Journal
+    from projections.database import Views
+    from projections.jobs import Kind
+    from projections.rebuild import Wanted
+
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which views.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Which view.")]
+MaybeName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Of one view only.")]
+StreamId = Annotated[str, typer.Argument(metavar="ID", help="ord_..., acc_..., as `faults` lists it.")]
+All = Annotated[bool, typer.Option("--all", help="Every view.")]
+KeepOld = Annotated[
+    bool,
+    typer.Option("--keep-old", help="Keep the former tables, for `rollback`. They need their room."),
+]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        "--processes",
+        min=1,
+        max=8,
+        metavar="N",
+        help="How many fold, each its share of the streams.",
+        show_default="one for each core, two at most",
+    ),
+]
+JobNumber = Annotated[int, typer.Option("--job", hidden=True, help="One that was asked for.")]
+PROCESSES_MAX: Final = 2
+"""By default: more read the journal as often, and those who serve have cores of their own."""
+
+
+def rebuild(
+    names: Names = None,
+    *,
+    everything: All = False,
+    keep_old: KeepOld = False,
+    processes: Processes = None,
+    job: JobNumber = 0,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    views_url: ViewsUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make views again beside those that serve, compare both, and put the new ones into their place.
+
+    A running engine goes on, and its readers notice nothing. Killed at any point, nothing has changed.
+    What differed is listed with the facts behind it, and is right afterwards.
+
+    \b
+    Examples:
+      order-engine rebuild orders
+      order-engine rebuild --all --keep-old --data /var/lib/order-engine
+    """
+    with errors_told(as_json=as_json):
+        if job:
+            _end_with_stdin()
+        wanted = _wanted(
+            "rebuild", names, everything=everything, keeps_old=keep_old, processes=processes
+        )
+        _do(wanted._replace(number=job), _opened(data, journal_url, views_url), as_json=as_json)
+
+
+def verify(
+    names: Names = None,
+    *,
+    everything: All = False,
+    processes: Processes = None,
+    job: JobNumber = 0,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    views_url: ViewsUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make views again, compare them with those that serve, and throw them away.
+
+    Exits with 1 if a row differs. Changes nothing.
+
+    \b
+    Examples:
+      order-engine verify --all
+      order-engine verify balances --json | jq .findings
+    """
+    with errors_told(as_json=as_json):
+        if job:
+            _end_with_stdin()
+        wanted = _wanted("verify", names, everything=everything, processes=processes)
+        _do(wanted._replace(number=job), _opened(data, journal_url, views_url), as_json=as_json)
+
+
+def rollback(
+    names: Names = None,
+    *,
+    everything: All = False,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    views_url: ViewsUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring back, caught up, the tables that `rebuild --keep-old` has put aside.
+
+    Those that they replace are put aside in their turn, so that a rollback can be rolled back.
+
+    \b
+    Examples:
+      order-engine rollback orders
+      order-engine rollback --all --data /var/lib/order-engine
+    """
+    with errors_told(as_json=as_json):
+        wanted = _wanted("rollback", names, everything=everything)
+        _do(wanted, _opened(data, journal_url, views_url), as_json=as_json)
+
+
+def projections(
+    *,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    views_url: ViewsUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the views: how far behind the journal each is, how large, and what is done about it.
+
+    \b
+    Examples:
+      order-engine projections
+      order-engine projections --json | jq '.[] | select(.state != "live")'
+    """
+    with errors_told(as_json=as_json):
+        from projections.status import look  # noqa: PLC0415
+
+        with _opened(data, journal_url, views_url) as (journal, views):
+            found = look(journal, views)
+    if as_json:
+        print_json([json_of(one) for one in found])
+    else:
+        print_table(PROJECTIONS, [row_of(one) for one in found])
+
+
+def faults(
+    name: MaybeName = None,
+    *,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    views_url: ViewsUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what stands still while the rest flows: streams of views, and orders of those who act.
+
+    A view leaves out a stream from the fact on that it cannot fold; `retry` folds it again. An order
+    that execution or settlement cannot go on with is tried again by itself.
+
+    \b
+    Examples:
+      order-engine faults
+      order-engine faults orders --json
+    """
+    with errors_told(as_json=as_json), _opened(data, journal_url, views_url) as (_, views):
+        if name is not None:
+            _check_names([name])
+        waiting = views.quarantined(name)
+        standing = views.standing() if name is None else []
+    if as_json:
+        views_of = [one._asdict() for one in waiting]
+        print_json({"views": views_of, "followers": [one._asdict() for one in standing]})
+    elif not waiting and not standing:
+        typer.echo("nothing stands still")
+    else:
+        rows = [[one.view, one.stream, str(one.bad_offset), one.fault] for one in waiting]
+        rows += [[one.follower, one.subject, "", one.error] for one in standing]
+        print_table(FAULTS, rows)
+
+
+def retry(
+    name: Name,
+    stream: StreamId,
+    *,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    views_url: ViewsUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fold a stream again that a view has left out, e.g. after an upgrade.
+
+    Exits with 1 if it cannot be folded now either.
+
+    \b
+    Examples:
+      order-engine retry orders ord_1C8xWqVdPq4oKgXcY2mN7R
+    """
+    with errors_told(as_json=as_json):
+        from projections import status  # noqa: PLC0415
+
+        _check_names([name])
+        with _opened(data, journal_url, views_url) as (journal, views):
+            flows = status.retry(journal, views, name, stream)
+    if as_json:
+        print_json({"view": name, "stream": stream, "flows": flows})
+    else:
+        typer.echo(f"{stream} in {name}: {'flows' if flows else 'cannot be folded now either'}")
+    raise typer.Exit(not flows)
+
+
+# --- what they share ------------------------------------------------------------------------------
+
+Opened = contextlib.AbstractContextManager["tuple[Journal, Views]"]
+
+
+def _opened(data: str | None, journal_url: str | None, views_url: str | None) -> Opened:
+    from engine.cli.roles import opened  # noqa: PLC0415
+
+    return opened(read_settings(data=data, journal_url=journal_url, views_url=views_url))
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Exits with 2 for a view that there is not."""
+    from projections.registry import VIEWS  # noqa: PLC0415
+
+    known = [view.name for view in VIEWS]
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        what = f"there is no view {unknown[0]!r:.60}" if unknown else "name views, or --all"
+        typer.echo(f"error: {BadSettings.code}: {what}; there are {', '.join(known)}", err=True)
+        raise typer.Exit(2)
+
+
+def _wanted(
+    kind: Kind,
+    names: list[str] | None,
+    *,
+    everything: bool,
+    keeps_old: bool = False,
+    processes: int | None = None,
+) -> Wanted:
+    from projections.rebuild import Wanted  # noqa: PLC0415
+    from projections.registry import VIEWS  # noqa: PLC0415
+
+    asked = [view.name for view in VIEWS] if everything and not names else names or []
+    _check_names([] if everything and names else asked)
+    cores = min(PROCESSES_MAX, len(os.sched_getaffinity(0)))
+    return Wanted(kind, asked, keeps_old=keeps_old, processes=processes or cores)
+
+
+def _end_with_stdin() -> None:
+    """Ends at once when whoever started us is gone: at any point that changes nothing."""
+    from engine.supervise import stop_when_stdin_ends  # noqa: PLC0415
+
+    stop_when_stdin_ends(lambda: os._exit(1))
+
+
+def _do(wanted: Wanted, opened: Opened, *, as_json: bool) -> None:
+    from projections.jobs import findings_of  # noqa: PLC0415
+    from projections.rebuild import run  # noqa: PLC0415
+
+    if wanted.number:  # nobody looks; its row tells
+        with contextlib.suppress(EngineError), opened as (journal, views):
+            run(journal, views, wanted)
+            return
+        raise typer.Exit(1)
+    with opened as (journal, views), progress_of(wanted.kind) as report:
+        job = run(journal, views, wanted, report)
+    findings = findings_of(job)
+    if as_json:
+        print_json(done_json(job))
+    else:
+        print_done(job, findings)
+    raise typer.Exit(job.kind == "verify" and findings.differing > 0)

@@ -1,0 +1,115 @@
+"""Compares tables with the live ones, row by row, and finds the facts behind a difference."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from engine.journal import Journal
+from engine.limits import FINDINGS_SHOWN_MAX
+from projections.database import Views
+from projections.jobs import Finding, Findings
+from projections.shadow import Shadow
+from projections.tables import Table
+from projections.view import View
+
+_BEGIN: Final = {"sqlite": "BEGIN", "postgresql": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"}
+
+
+@contextlib.contextmanager
+def snapshot(views: Views) -> Iterator[sa.Connection]:
+    """A connection that sees one moment of the database, whoever writes meanwhile."""
+    with views.store.reading() as connection:
+        connection.exec_driver_sql(_BEGIN[views.store.dialect])
+        try:
+            yield connection
+        finally:
+            connection.exec_driver_sql("ROLLBACK")
+
+
+def compare(
+    connection: sa.Connection, journal: Journal, shadow: Shadow, selected: Sequence[View]
+) -> Findings:
+    """What differs between a shadow and the live tables of `selected`, which stand at the same offset.
+
+    Raises JournalDamaged if a fact behind a difference is not as it was recorded.
+    """
+    rows, differing = 0, 0
+    shown: list[Finding] = []
+    for view in selected:
+        for table in view.tables:
+            pair = _Pair(connection, table, shadow.tables[table.name])
+            rows += pair.count_rows()
+            found = pair.count_differing()
+            differing += found
+            if found and len(shown) < FINDINGS_SHOWN_MAX:
+                keys = pair.differing(FINDINGS_SHOWN_MAX - len(shown))
+                shown += [_finding(journal, pair, view, shadow.offset, one) for one in keys]
+    return Findings([view.name for view in selected], rows, differing, shown)
+
+
+class _Pair:
+    """A live table and what should be in it."""
+
+    def __init__(self, connection: sa.Connection, live: Table, ours: Table) -> None:
+        self._connection = connection
+        self.table = live
+        key = live.key
+        others = [name for name in live.columns if name != key]
+        self._sides = f"{ours.name} AS ours LEFT JOIN {live.name} AS live ON live.{key} = ours.{key}"
+        differs = " OR ".join([f"live.{key} IS NULL", *(f"live.{n} <> ours.{n}" for n in others)])
+        self._wrong = f"FROM {self._sides} WHERE {differs}"
+        self._extra = (
+            f"FROM {live.name} AS live LEFT JOIN {ours.name} AS ours ON live.{key} = ours.{key}"
+            f" WHERE ours.{key} IS NULL"
+        )
+        self._ours = ours
+
+    def count_rows(self) -> int:
+        """Rows that there should be."""
+        return self._number(f"SELECT count(*) FROM {self._ours.name}")
+
+    def count_differing(self) -> int:
+        """Rows that differ, are missing or are too many."""
+        return sum(self._number(f"SELECT count(*) {side}") for side in (self._wrong, self._extra))
+
+    def differing(self, limit: int) -> list[tuple[str, Any, str]]:
+        """(what, key, stream) of some of them, in the order of their keys."""
+        key, stream = self.table.key, self.table.stream
+        found = []
+        for side, name in ((self._wrong, "ours"), (self._extra, "live")):
+            of = f"{name}.{stream}" if stream else "''"
+            missing = "live" if name == "ours" else "ours"
+            statement = (
+                f"SELECT {name}.{key}, {of}, {missing}.{key} IS NULL {side}"
+                f" ORDER BY {name}.{key} LIMIT {limit:d}"
+            )
+            for value, where, is_alone in self._connection.exec_driver_sql(statement):
+                what = ("missing" if name == "ours" else "extra") if is_alone else "changed"
+                found.append((what, value, where))
+        return sorted(found, key=lambda one: str(one[1]))[:limit]
+
+    def _number(self, statement: str) -> int:
+        return int(self._connection.exec_driver_sql(statement).scalar() or 0)
+
+
+def _finding(journal: Journal, pair: _Pair, view: View, upto: int, one: tuple[str, Any, str]) -> Finding:
+    what, key, stream = one
+    table, first, last = pair.table, 0, 0
+    if table.keys_per_fact or not table.stream:  # the key says which fact
+        offset = key // (table.keys_per_fact or 1) if isinstance(key, int) else 0
+        facts = journal.read(offset - 1, 1) if 0 < offset <= upto else []
+        if facts:
+            stream, first, last = facts[0].stream, offset, offset
+    if stream and not table.keys_per_fact:
+        known = [fact.offset for fact in journal.stream(stream) if fact.offset <= upto]
+        first, last = (known[0], known[-1]) if known else (0, 0)
+    return Finding(view.name, table.name, str(key), what, stream, first, last)
+
+
+def row_count(views: Views, table: Table) -> int:
+    """How many rows a table has."""
+    return int(views.query(f"SELECT count(*) FROM {table.name}")[0][0])

@@ -1,0 +1,225 @@
+"""What is known of rebuilds: asked for, under way, done. One row each, in the views' database.
+
+    waiting -> running -> done | failed
+
+The row of a process that was killed still says `running`; that nobody holds the lock tells that it does
+not. Then nothing has changed, and whoever looks next calls it `failed`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from engine.errors import RebuildRunning
+from engine.limits import REBUILDS_KEPT
+from engine.wall import now_us
+from projections import claim
+from projections.database import REBUILDS, Views
+from projections.tables import MARKS
+
+Kind = Literal["rebuild", "verify", "rollback"]
+State = Literal["waiting", "running", "done", "failed"]
+Phase = Literal["", "folding", "indexing", "comparing", "catching up", "swapping"]
+KINDS: Final[tuple[Kind, ...]] = ("rebuild", "verify", "rollback")
+STATES: Final[tuple[State, ...]] = ("waiting", "running", "done", "failed")
+KILLED: Final = "killed: its process ended, and nothing has changed"
+
+
+class Job(NamedTuple):
+    """A rebuild. `reached` of `target` facts are folded; times are 0 until they come."""
+
+    number: int
+    kind: Kind
+    views: str
+    keeps_old: int
+    state: State
+    phase: Phase
+    reached: int
+    target: int
+    asked_us: int
+    began_us: int
+    ended_us: int
+    error: str
+    findings: bytes
+
+    @property
+    def names(self) -> list[str]:
+        """The views that it is about."""
+        return self.views.split(",")
+
+    @property
+    def seconds(self) -> float:
+        """How long it has run."""
+        return ((self.ended_us or now_us()) - self.began_us) / 1e6 if self.began_us else 0.0
+
+    @property
+    def rate(self) -> float:
+        """Facts folded a second."""
+        return self.reached / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float:
+        """How long folding the rest takes at this rate, 0 when that is not known."""
+        return (self.target - self.reached) / self.rate if self.rate else 0.0
+
+    @property
+    def percent(self) -> int:
+        """How much of the facts is folded."""
+        return 100 * self.reached // self.target if self.target else 100 * (self.state == "done")
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """A row that was other than the journal has it, and the facts that it rests on.
+
+    `what`: `changed`, `missing` in the live table, or `extra` there. The facts are those of `stream`
+    from offset `first` to `last`; 0 if no fact stands behind the row at all.
+    """
+
+    view: str
+    table: str
+    key: str
+    what: str
+    stream: str
+    first: int
+    last: int
+
+
+class Findings(msgspec.Struct, frozen=True):
+    """What comparing found: how many rows were compared, how many differ, and the first of those.
+
+    `compared` are the views that could be; others were behind, or of another shape.
+    """
+
+    compared: list[str] = []
+    rows: int = 0
+    differing: int = 0
+    shown: list[Finding] = []
+
+
+NOTHING_FOUND: Final = Findings()
+
+
+def findings_of(job: Job) -> Findings:
+    """What comparing found, nothing before it."""
+    return msgspec.json.decode(job.findings, type=Findings)
+
+
+_COLUMNS: Final = ", ".join(REBUILDS.columns)
+
+
+def ask(views: Views, kind: Kind, names: Sequence[str], *, keeps_old: bool = False) -> Job:
+    """Asks for a rebuild; a process that keeps views takes it up. Raises RebuildRunning."""
+    settle_killed(views)
+    with views.writing() as connection:
+        taken = _rows(connection, "WHERE state IN ('waiting', 'running')")
+        if taken:
+            raise RebuildRunning(
+                f"{taken[0].kind} {taken[0].number} of {taken[0].views} is {taken[0].state} already",
+                number=taken[0].number,
+            )
+        return _insert(connection, kind, names, "waiting", keeps_old=keeps_old)
+
+
+def begin(
+    views: Views, kind: Kind, names: Sequence[str], *, keeps_old: bool = False, number: int = 0
+) -> Job:
+    """The row of a rebuild that starts now, which holds the lock. `number`: it was asked for.
+
+    Raises RebuildRunning if another process has taken it up.
+    """
+    with views.writing() as connection:
+        _fail_running(connection)
+        if not number:
+            number = _insert(connection, kind, names, "waiting", keeps_old=keeps_old).number
+        mark = MARKS[connection.dialect.name]
+        began = connection.exec_driver_sql(
+            f"UPDATE view_rebuilds SET state = 'running', began_us = {mark}"
+            f" WHERE number = {mark} AND state = 'waiting'",
+            (now_us(), number),
+        ).rowcount
+        if not began:
+            raise RebuildRunning(f"{number} is not waiting")
+        return _rows(connection, f"WHERE number = {number:d}")[0]
+
+
+def update(views: Views, job: Job) -> None:
+    """Shows how far it has come."""
+    with views.writing() as connection:
+        write(connection, job)
+
+
+def write(connection: sa.Connection, job: Job) -> None:
+    """The same, inside the caller's transaction."""
+    REBUILDS.write(connection, [job])
+
+
+def jobs(views: Views) -> list[Job]:
+    """All that are remembered, newest first."""
+    rows = views.query(f"SELECT {_COLUMNS} FROM view_rebuilds ORDER BY number DESC")
+    return [_job(row) for row in rows]
+
+
+def waiting(views: Views) -> list[Job]:
+    """Those that nobody has taken up, oldest first."""
+    statement = f"SELECT {_COLUMNS} FROM view_rebuilds WHERE state = 'waiting' ORDER BY number"
+    return [_job(row) for row in views.query(statement)]
+
+
+def outdated(views: Views) -> list[str]:
+    """Views whose tables have an older release's shape. Those of a newer one are not ours to change."""
+    rows = views.query("SELECT view, shape FROM view_checkpoints")
+    return [
+        view
+        for view, shape in rows
+        if view in views.shapes and _numbers(shape) < _numbers(views.shapes[view])
+    ]
+
+
+def _numbers(shape: str) -> list[int]:
+    """The numbers of a shape, which only ever grow."""
+    return [int(number) for number in shape.replace("/", ".").split(".") if number.isdecimal()]
+
+
+def settle_killed(views: Views) -> None:
+    """Calls failed what says that it runs, and does not."""
+    if not views.query("SELECT 1 FROM view_rebuilds WHERE state = 'running'"):
+        return
+    with (
+        contextlib.suppress(RebuildRunning),
+        claim.alone(views.store),
+        views.writing() as connection,
+    ):
+        _fail_running(connection)
+
+
+def _fail_running(connection: sa.Connection) -> None:
+    for job in _rows(connection, "WHERE state = 'running'"):
+        write(connection, job._replace(state="failed", error=KILLED, ended_us=now_us()))
+
+
+def _insert(
+    connection: sa.Connection, kind: Kind, names: Sequence[str], state: State, *, keeps_old: bool
+) -> Job:
+    last = connection.exec_driver_sql("SELECT max(number) FROM view_rebuilds").scalar() or 0
+    job = Job(
+        last + 1, kind, ",".join(names), int(keeps_old), state, "", 0, 0, now_us(), 0, 0, "",
+        msgspec.json.encode(NOTHING_FOUND),
+    )  # fmt: skip
+    write(connection, job)
+    connection.exec_driver_sql(f"DELETE FROM view_rebuilds WHERE number <= {last + 1 - REBUILDS_KEPT:d}")
+    return job
+
+
+def _rows(connection: sa.Connection, where: str) -> list[Job]:
+    statement = f"SELECT {_COLUMNS} FROM view_rebuilds {where} ORDER BY number"
+    return [_job(tuple(row)) for row in connection.exec_driver_sql(statement)]
+
+
+def _job(row: tuple[Any, ...]) -> Job:
+    job = Job(*row)
+    return job._replace(findings=bytes(job.findings))

@@ -1,0 +1,207 @@
+"""The first and long part of a rebuild: from the first fact to an offset, split by stream if that pays.
+
+Each row is fed by one stream, so processes that fold different streams write different rows. A process
+is `python -m projections.parts`: it is told what to do on standard input, says how far it is on standard
+output, and ends at once when its standard input does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from typing import Any, Final
+from zlib import crc32
+
+import msgspec
+
+from engine.errors import EngineError, JournalDamaged, SchemaMissing, Unavailable, UnknownFact
+from engine.journal import Journal
+from engine.limits import SNAPSHOT_EVERY
+from engine.stored import engine_codec
+from engine.supervise import tame_collector
+from projections import folds
+from projections.database import FOLDS, Views
+from projections.shadow import Shadow
+from projections.tables import Row
+from projections.view import View
+
+Faults = dict[tuple[str, str], Row]
+Show = Callable[[int], None]
+_NICE: Final = 5
+"""Those who serve go first."""
+_ERRORS: Final[dict[str, type[EngineError]]] = {
+    kind.code: kind for kind in (JournalDamaged, UnknownFact, Unavailable, SchemaMissing)
+}
+"""What may stop a process, by what it says."""
+
+
+class Share(msgspec.Struct, frozen=True):
+    """Part `part` of `parts` of the streams of these views, to fact `target`."""
+
+    views: list[str]
+    number: int
+    target: int
+    page: int
+    part: int = 0
+    parts: int = 1
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """What a process says: how far it is; in the end its faults, or what stopped it."""
+
+    reached: int
+    faults: list[tuple[str, str, str, str, str, int, str]] | None = None
+    code: str = ""
+    error: str = ""
+
+
+class _Task(msgspec.Struct, frozen=True):
+    """What a process is told. The URLs may hold a password, so they are on no command line."""
+
+    journal_url: str
+    views_url: str
+    share: Share
+
+
+def fold(journal: Journal, views: Views, selected: Sequence[View], share: Share, show: Show) -> Faults:
+    """Folds a share in this process; the streams that could not be folded."""
+    shadow = Shadow(journal, views, selected, str(share.number))
+    prefixes = frozenset(prefix for view in selected for prefix in view.streams)
+
+    def is_ours(stream: str) -> bool:
+        return stream[:3] in prefixes and crc32(stream.encode()) % share.parts == share.part
+
+    while shadow.offset < share.target:
+        end = min(shadow.offset + share.page, share.target)
+        facts = journal.read(shadow.offset, end - shadow.offset, of=is_ours)
+        shadow.advance(facts, end)
+        show(shadow.offset)
+    _keep_long_streams(journal, views, shadow)
+    return shadow.faults
+
+
+def _keep_long_streams(journal: Journal, views: Views, shadow: Shadow) -> None:
+    """Leaves the states of long streams to who goes on from here, unless a newer one is there."""
+    known = dict(views.query("SELECT stream, version FROM view_folds"))
+    rows = []
+    for stream, after in shadow.states.items():
+        if after.version >= max(SNAPSHOT_EVERY, known.get(stream, 0)):
+            body = journal.codec.pack_state(after)
+            rows.append((stream, folds.shape_of([stream[:3]]), after.version, body))
+    if rows:
+        with views.store.writing() as connection:
+            FOLDS.write(connection, rows)
+
+
+# --- in processes ---------------------------------------------------------------------------------
+
+
+def fold_in_processes(
+    journal: Journal, views: Views, share: Share, processes: int, show: Show
+) -> Faults:
+    """Folds everything in so many processes; all end if one cannot go on."""
+    task = _Task(_url(journal), _url(views), share)
+    told: SimpleQueue[tuple[int, _Told]] = SimpleQueue()
+    children: list[_Child] = []
+    reached, faults, left = [0] * processes, Faults(), processes
+    try:
+        children += (
+            _Child(_with(task, part=part, parts=processes), part, told) for part in range(processes)
+        )
+        while left:
+            part, said = told.get()
+            if said.error:
+                raise _ERRORS.get(said.code, EngineError)(said.error)
+            reached[part] = said.reached
+            show(min(reached))
+            if said.faults is not None:
+                faults |= {(row[1], row[2]): row for row in said.faults}
+                left -= 1
+    finally:
+        for child in children:
+            child.close()
+    return faults
+
+
+def _with(task: _Task, **words: Any) -> _Task:
+    return msgspec.structs.replace(task, share=msgspec.structs.replace(task.share, **words))
+
+
+def _url(of: Journal | Views) -> str:
+    store = of.datastore.store if isinstance(of, Journal) else of.store
+    return store.url.render_as_string(hide_password=False)
+
+
+class _Child:
+    """A process, and a thread that reads what it says."""
+
+    def __init__(self, task: _Task, part: int, told: SimpleQueue[tuple[int, _Told]]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "projections.parts"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self._process.stdin
+        with contextlib.suppress(BrokenPipeError):  # it has died already, which its silence tells
+            self._process.stdin.write(msgspec.json.encode(task) + b"\n")
+            self._process.stdin.flush()
+        self._thread = threading.Thread(target=self._listen, args=(part, told), daemon=True)
+        self._thread.start()
+
+    def _listen(self, part: int, told: SimpleQueue[tuple[int, _Told]]) -> None:
+        assert self._process.stdout
+        is_done = False
+        for line in self._process.stdout:
+            said = msgspec.json.decode(line, type=_Told)
+            is_done = said.faults is not None or bool(said.error)
+            told.put((part, said))
+        if not is_done:
+            code = self._process.wait()
+            error = f"a process of the rebuild ended ({code})"
+            told.put((part, _Told(0, code=Unavailable.code, error=error)))
+
+    def close(self) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait()
+        self._thread.join()
+        self._process.stdout.close()
+
+
+def main() -> None:
+    """What a child process does."""
+    task = msgspec.json.decode(sys.stdin.buffer.readline(), type=_Task)
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    os.nice(_NICE)
+    views = Views(task.views_url)
+    try:
+        with Journal(task.journal_url, engine_codec()) as journal:
+            tame_collector()
+            selected = [views.views[name] for name in task.share.views]
+            faults = fold(journal, views, selected, task.share, lambda reached: _say(_Told(reached)))
+            _say(_Told(task.share.target, list(faults.values())))
+    except EngineError as error:
+        _say(_Told(0, code=error.code, error=str(error)))
+    finally:
+        views.close()
+
+
+def _end_with_stdin() -> None:
+    """Who started us does not want it any more, or is gone: our tables are thrown away."""
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
+
+
+def _say(told: _Told) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,308 @@
+"""Makes views again beside the live ones, compares both, and has them change places; or only compares.
+
+    folding -> indexing -> catching up -> comparing -> swapping
+
+Readers have the live tables until the swap, which is one transaction, and the new ones after it. What
+ends the process before that leaves tables that nobody reads, and the next rebuild throws them away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from engine.errors import EngineError, NothingKept, Unavailable
+from engine.journal import Journal
+from engine.limits import (
+    REBUILD_ALONE_FACTS,
+    REBUILD_PAGE_FACTS,
+    REBUILD_REPORT_S,
+    REBUILD_TRIES_MAX,
+    VIEW_PAGE_FACTS,
+)
+from engine.wall import now_us
+from projections import claim, jobs, parts
+from projections.comparing import compare, snapshot
+from projections.database import CHECKPOINTS, KEPT, QUARANTINE, Views
+from projections.folding import CannotWrite
+from projections.jobs import NOTHING_FOUND, Findings, Job, Kind, Phase
+from projections.shadow import GONE, OLD, Shadow, packed_faults, throw_away, unpacked_faults
+from projections.view import View
+
+Report = Callable[[Job], None]
+
+
+class _Live(NamedTuple):
+    """Where a live view stands. `is_whole`: its tables can be read, and hold all up to `reached`."""
+
+    shape: str
+    reached: int
+    is_whole: bool
+
+
+class Wanted(NamedTuple):
+    """What to do with which views.
+
+    `rebuild` makes them again and puts them into their places, `verify` says what that would change,
+    and `rollback` brings back, caught up, what a rebuild has put aside (`keeps_old`). `number` is that
+    of one that was asked for, 0 for a new one.
+    """
+
+    kind: Kind
+    names: Sequence[str]
+    keeps_old: bool = False
+    number: int = 0
+    page: int = REBUILD_PAGE_FACTS
+    processes: int = 1
+
+
+def run(journal: Journal, views: Views, wanted: Wanted, report: Report = lambda _: None) -> Job:
+    """Does it, and returns what came of it. Nothing has changed if this raises.
+
+    Raises RebuildRunning; NothingKept, if a rollback finds no former tables of our shape;
+    JournalDamaged; Unavailable.
+    """
+    selected = [views.views[name] for name in dict.fromkeys(wanted.names)]
+    with claim.alone(views.store):
+        views.belong_to(journal.meta["journal_id"])
+        names = [view.name for view in selected]
+        job = jobs.begin(views, wanted.kind, names, keeps_old=wanted.keeps_old, number=wanted.number)
+        rebuild = _Rebuild(journal, views, wanted, job, report)
+        try:
+            throw_away(views, selected)
+            if wanted.kind == "rollback":
+                for view in selected:
+                    rebuild.bring_back(view)
+            else:
+                rebuild.make_again()
+        except BaseException as error:
+            rebuild.fail(error)
+            raise
+        return rebuild.finish()
+
+
+class _Rebuild:
+    """One run."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        views: Views,
+        wanted: Wanted,
+        job: Job,
+        report: Report,
+    ) -> None:
+        self._journal = journal
+        self._views = views
+        self._selected = tuple(views.views[name] for name in job.names)
+        self._wanted = wanted
+        self._job = job
+        self._report = report
+        self._shown_s = 0.0
+
+    # --- the whole --------------------------------------------------------------------------------
+
+    def make_again(self) -> None:
+        """Rebuilds or verifies."""
+        shadow = Shadow(self._journal, self._views, self._selected, str(self._job.number))
+        live = self._live()
+        whole = [view for view in self._selected if live[view.name].is_whole]
+        target = max((live[view.name].reached for view in whole), default=self._journal.head)
+        self._show("folding", target=target, reached=0)
+        shadow.create()
+        self._fold_all(shadow, target)
+        self._show("indexing")
+        shadow.index()
+        findings = self._compare(shadow, whole) if whole else NOTHING_FOUND
+        self._job = self._job._replace(findings=msgspec.json.encode(findings))
+        if self._job.kind == "rebuild":
+            put_aside = OLD if self._job.keeps_old else GONE
+            self._swap(shadow, put_aside)
+
+    def bring_back(self, view: View) -> None:
+        """Rolls one view back."""
+        rows = self._views.query(
+            "SELECT shape, reached, faults FROM view_kept WHERE view = ?", (view.name,)
+        )
+        if not rows:
+            raise NothingKept(f"no former tables of {view.name} are kept", view=view.name)
+        shape, reached, faults = rows[0]
+        if shape != self._views.shapes[view.name]:
+            raise NothingKept(
+                f"the former tables of {view.name} are of another release, which can bring them back",
+                view=view.name,
+            )
+
+        def note(connection: sa.Connection, shadow: Shadow, end: int) -> None:
+            packed = packed_faults(list(shadow.faults.values()))
+            KEPT.write(connection, [(view.name, shape, end, packed)])
+
+        shadow = Shadow(self._journal, self._views, [view], OLD, note)
+        shadow.offset, shadow.faults = reached, unpacked_faults(bytes(faults))
+        self._swap(shadow, OLD)
+
+    def finish(self) -> Job:
+        """Says that it is done. What is left over can wait."""
+        with contextlib.suppress(EngineError):
+            throw_away(self._views, self._selected)
+        self._job = self._job._replace(state="done", phase="", ended_us=now_us())
+        jobs.update(self._views, self._job)
+        self._report(self._job)
+        return self._job
+
+    def fail(self, error: BaseException) -> None:
+        """Says why it is not done, as far as that can be said."""
+        code = getattr(error, "code", type(error).__name__)
+        text = f"{code}: {error}" if isinstance(error, EngineError) else code
+        self._job = self._job._replace(state="failed", error=text, ended_us=now_us())
+        with contextlib.suppress(EngineError):  # if the database is what failed, the next one finds out
+            throw_away(self._views, self._selected)
+            jobs.update(self._views, self._job)
+
+    # --- folding ----------------------------------------------------------------------------------
+
+    def _fold_all(self, shadow: Shadow, target: int) -> None:
+        """From the first fact to `target`, in several processes if that is worth it."""
+        processes = self._wanted.processes if target > REBUILD_ALONE_FACTS else 1
+        share = parts.Share(
+            [view.name for view in self._selected], self._job.number, target, self._wanted.page
+        )
+        show = partial(self._show, "folding")
+        if processes == 1:
+            faults = parts.fold(self._journal, self._views, self._selected, share, show)
+        else:
+            faults = parts.fold_in_processes(self._journal, self._views, share, processes, show)
+        shadow.faults |= faults
+        shadow.offset = target
+        self._show("folding", reached=target, is_due=True)
+
+    def _catch_up(self, shadow: Shadow) -> None:
+        """To where the live views are, or nearly, by pages of its own.
+
+        If nobody keeps the live views up with the journal, to the journal's end.
+        """
+        while True:
+            goal = self._goal(shadow)
+            if goal - shadow.offset <= VIEW_PAGE_FACTS:
+                return
+            end = min(shadow.offset + self._wanted.page, goal)
+            shadow.advance(self._journal.read(shadow.offset, end - shadow.offset), end)
+            self._show("catching up", reached=shadow.offset, target=goal)
+
+    def _goal(self, shadow: Shadow) -> int:
+        live, head = self._live(), self._journal.head
+        return max(shadow.offset, *(min(live[view.name].reached, head) for view in shadow.selected))
+
+    def _close_up(self, connection: sa.Connection, shadow: Shadow, goal: int) -> bool:
+        """Inside a write transaction, in which live views stand still: the last facts before `goal`."""
+        if goal - shadow.offset > VIEW_PAGE_FACTS:
+            return False
+        if goal > shadow.offset:
+            shadow.advance_inside(connection, self._journal.read(shadow.offset, goal - shadow.offset))
+        return True
+
+    def _met(self, shadow: Shadow, then: Callable[[sa.Connection], None] = lambda _: None) -> None:
+        """Brings the shadow to where the live views stand at a moment, at which `then` is done."""
+        for _ in range(REBUILD_TRIES_MAX):
+            self._catch_up(shadow)
+            try:
+                with self._views.writing() as connection:
+                    if self._close_up(connection, shadow, self._goal(shadow)):
+                        then(connection)
+                        return
+            except CannotWrite:  # a page of its own finds the fact that is to blame
+                end = self._goal(shadow)
+                shadow.states.clear()
+                shadow.advance(self._journal.read(shadow.offset, end - shadow.offset), end)
+        raise Unavailable("the live views move faster than they can be followed")
+
+    # --- comparing --------------------------------------------------------------------------------
+
+    def _compare(self, shadow: Shadow, whole: Sequence[View]) -> Findings:
+        """Both at the same offset, at one moment; those of `whole` that have come there."""
+        for _ in range(REBUILD_TRIES_MAX):
+            self._met(shadow)
+            self._show("comparing", reached=shadow.offset, target=shadow.offset, is_due=True)
+            with snapshot(self._views) as connection:
+                live = self._live(connection)
+                if any(live[view.name].reached > shadow.offset for view in whole):
+                    continue  # they moved between the two
+                there = [view for view in whole if live[view.name].reached == shadow.offset]
+                return compare(connection, self._journal, shadow, there)
+        raise Unavailable("the live views move faster than they can be compared")
+
+    # --- changing places --------------------------------------------------------------------------
+
+    def _swap(self, shadow: Shadow, put_aside: str) -> None:
+        self._show("swapping", is_due=True)
+        if self._journal.head - self._goal(shadow) > REBUILD_PAGE_FACTS:  # nobody keeps the live views
+            self._catch_up_to_end(shadow)
+        self._met(shadow, partial(self._change_places, shadow, put_aside))
+
+    def _catch_up_to_end(self, shadow: Shadow) -> None:
+        head = self._journal.head
+        while shadow.offset < head:
+            end = min(shadow.offset + self._wanted.page, head)
+            shadow.advance(self._journal.read(shadow.offset, end - shadow.offset), end)
+            self._show("catching up", reached=shadow.offset, target=head)
+
+    def _change_places(self, shadow: Shadow, put_aside: str, connection: sa.Connection) -> None:
+        live = self._live(connection)
+        shadow.make_room(connection)
+        kept = []
+        for view in shadow.selected:
+            columns = ", ".join(QUARANTINE.columns)
+            rows = connection.execute(
+                sa.text(f"SELECT {columns} FROM view_quarantine WHERE view = :view"), {"view": view.name}
+            )
+            faults = packed_faults([tuple(row) for row in rows])
+            kept.append((view.name, live[view.name].shape, live[view.name].reached, faults))
+        shadow.put_in_place(connection, put_aside)
+        KEPT.remove(connection, [view.name for view in shadow.selected])
+        if put_aside == OLD:
+            KEPT.write(connection, kept)
+        CHECKPOINTS.write(
+            connection,
+            [(view.name, self._views.shapes[view.name], shadow.offset, 0) for view in shadow.selected],
+        )
+
+    # --- looking and showing ----------------------------------------------------------------------
+
+    def _live(self, connection: sa.Connection | None = None) -> dict[str, _Live]:
+        statement = "SELECT view, shape, reached, rebuilt_to FROM view_checkpoints"
+        rows = (
+            [tuple(row) for row in connection.exec_driver_sql(statement)]
+            if connection is not None
+            else self._views.query(statement)
+        )
+        found, head = {}, self._journal.head
+        for view, shape, reached, rebuilt_to in rows:
+            is_ours = self._views.shapes.get(view) == shape
+            found[view] = _Live(shape, reached, is_ours and max(1, rebuilt_to) <= reached <= head)
+        return found
+
+    def _show(
+        self,
+        phase: Phase,
+        reached: int | None = None,
+        target: int | None = None,
+        *,
+        is_due: bool = False,
+    ) -> None:
+        """Tells how far it has come: at once, and the other processes from time to time."""
+        is_new = phase != self._job.phase
+        self._job = self._job._replace(
+            phase=phase,
+            reached=self._job.reached if reached is None else reached,
+            target=self._job.target if target is None else target,
+        )
+        self._report(self._job)
+        if is_new or is_due or time.monotonic() - self._shown_s > REBUILD_REPORT_S:
+            self._shown_s = time.monotonic()
+            jobs.update(self._views, self._job)

@@ -1,0 +1,112 @@
+"""How the views are: how far behind the journal, what waits in them, and what is done about it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, Literal, NamedTuple
+
+from engine.errors import JournalDamaged, StaleOffset, Unavailable
+from engine.journal import Journal
+from engine.limits import REBUILD_TRIES_MAX, VIEW_WAIT_S
+from engine.wall import now_us
+from projections import jobs
+from projections.comparing import row_count
+from projections.database import Views
+from projections.jobs import Job
+from projections.runner import Runner
+
+State = Literal["live", "behind", "quarantined", "rebuilding", "outdated"]
+STATES: Final[tuple[State, ...]] = ("live", "behind", "quarantined", "rebuilding", "outdated")
+
+
+class Projection(NamedTuple):
+    """A view. `rows` of all its tables; `kept_offset` of tables that `rollback` brings back.
+
+    `behind_s` is the age of the oldest fact that it does not show, None if that cannot be read.
+    `rebuild` is the last one of it, or the one under way.
+    """
+
+    name: str
+    state: State
+    offset: int
+    head: int
+    behind_s: float | None
+    shape: str
+    rows: int
+    quarantined: int
+    kept_offset: int | None
+    rebuild: Job | None
+
+    @property
+    def behind(self) -> int:
+        """How many facts it does not show."""
+        return max(0, self.head - self.offset)
+
+
+def look(journal: Journal, views: Views, now: Callable[[], int] = now_us) -> list[Projection]:
+    """How each view is. Counts rows, so it takes longer the more there are. Raises Unavailable."""
+    jobs.settle_killed(views)
+    head = journal.head
+    places = {
+        name: (shape, reached, rebuilt_to)
+        for name, shape, reached, rebuilt_to in views.query(
+            "SELECT view, shape, reached, rebuilt_to FROM view_checkpoints"
+        )
+    }
+    kept = dict(views.query("SELECT view, reached FROM view_kept"))
+    waiting = Counter(dict(views.query("SELECT view, count(*) FROM view_quarantine GROUP BY view")))
+    last: dict[str, Job] = {}
+    for job in reversed(jobs.jobs(views)):
+        last |= dict.fromkeys(job.names, job)
+    ages = {reached: _age_s(journal, reached, head, now()) for _, reached, _ in places.values()}
+    found = []
+    for name, view in views.views.items():
+        shape, reached, rebuilt_to = places[name]
+        rebuild = last.get(name)
+        state: State = "live"
+        if rebuild and rebuild.state == "running" and rebuild.kind != "verify":
+            state = "rebuilding"
+        elif shape != views.shapes[name]:
+            state = "outdated"
+        elif reached < rebuilt_to:
+            state = "rebuilding"
+        elif waiting[name]:
+            state = "quarantined"
+        elif (ages[reached] or 0) > VIEW_WAIT_S:
+            state = "behind"
+        rows = sum(row_count(views, table) for table in view.tables)
+        found.append(
+            Projection(
+                name, state, reached, head, ages[reached], shape, rows, waiting[name], kept.get(name),
+                rebuild,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _age_s(journal: Journal, reached: int, head: int, now: int) -> float | None:
+    if reached >= head:
+        return 0.0
+    with contextlib.suppress(JournalDamaged):
+        facts = journal.read(reached, 1, is_checked=False)
+        return max(0.0, (now - facts[0].envelope.at_us) / 1e6) if facts else 0.0
+    return None
+
+
+def retry(journal: Journal, views: Views, name: str, stream: str) -> bool:
+    """Folds a stream that is in quarantine again; whether its rows flow now, or flowed anyway.
+
+    Raises KeyError for a view that there is not, Unavailable.
+    """
+    runner, waiting = (
+        Runner(journal, views),
+        "SELECT 1 FROM view_quarantine WHERE view = ? AND stream = ?",
+    )
+    for _ in range(REBUILD_TRIES_MAX):
+        if not views.query(waiting, (name, stream)):
+            return True
+        with contextlib.suppress(StaleOffset):  # the view moves on meanwhile
+            return runner.retry(name, stream)
+    raise Unavailable(f"{name} moves faster than a stream can be folded")
