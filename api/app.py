@@ -57,6 +57,8 @@ class App:
             call = self._find(message, request_id)
             await self._read(call, message, connection)
             connection.began, is_read = None, True  # complete: what comes now is another message
+            if _is_command(call):
+                self._engine.bridge.journal.check_sound()
             answer = await call.route.handler(call)
         except Exception as error:  # noqa: BLE001  (the border: whatever it is becomes an answer)
             problem = await self._problem(error, call, request_id)

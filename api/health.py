@@ -21,7 +21,9 @@ class LiveBody(msgspec.Struct, frozen=True):
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """Something that is not as it should be. `view_quarantined` and `orders_standing` let it serve."""
+    """Something that is not as it should be. `view_quarantined` and `orders_standing` let it serve, and
+    `journal_damaged` beside a status that is `ready` lets it serve reads.
+    """
 
     code: str
     detail: str
@@ -84,6 +86,9 @@ async def ready(call: Call) -> Answer:
     except EngineError as error:
         reasons.append(Reason(error.code, "the views cannot be read"))
     is_ready = not [reason for reason in reasons if reason.code not in HARMLESS]
+    if mark := services.bridge.journal.datastore.damage.mark:
+        where = f"at position {mark.position}" if mark.position else "as a whole"
+        reasons.append(Reason("journal_damaged", f"the journal is damaged {where}: nothing is written"))
     behind = {name: max(0, head - offset) for name, offset in sorted(offsets.items())}
     body = ReadyBody("ready" if is_ready else "not_ready", reasons, head, behind, followers)
     return Answer(200 if is_ready else 503, encode(body), None if is_ready else {"Retry-After": "1"})

@@ -205,11 +205,12 @@ def _load(services: Services) -> None:
 
 
 async def _refresh(services: Services) -> None:
-    """Learns what other processes have written: prices, disabled clients, new signing keys."""
+    """Learns what other processes wrote: prices, disabled clients, signing keys, a mark of damage."""
     parts: tuple[Callable[[], Any], ...] = (
         services.market.refresh,
         services.clients.refresh,
         services.signing.refresh,
+        services.bridge.journal.datastore.damage.refresh,
     )
     while True:
         await asyncio.sleep(REFRESH_S)

@@ -47,6 +47,9 @@ CHECKS: Final = {
 }
 """What is looked at. Those before `version`, with `unique`, are looked at on the level `digests`."""
 
+BYTES: Final = frozenset({"missing", "digest", "head"})
+"""Findings that say for certain that the journal is not what was recorded: nothing more is written."""
+
 Level = Literal["digests", "all"]
 
 RawRow = tuple[int, int, int, str, bytes | None, bytes, bytes]

@@ -95,6 +95,49 @@ def audit_tail(datastore: Datastore, count: int) -> list[Finding]:
     return auditor.findings
 
 
+class Scan:
+    """Digests from a position on, some at a time, in whatever a journal grows to meanwhile."""
+
+    def __init__(self, datastore: Datastore, position: int = 0, digest: str = "") -> None:
+        """Starts after `position` if the journal still has that digest there, else with the first."""
+        self._datastore = datastore
+        self._rows = _Rows(datastore)
+        self._auditor = Auditor(
+            "digests", engine_codec(), self._rows.name_of, findings_max=AUDIT_FINDINGS_MAX
+        )
+        known = self._rows.digest_at(position) if position else None
+        if known is not None and known.hex() == digest:
+            self._auditor.position, self._auditor.digest = position, known
+
+    @property
+    def position(self) -> int:
+        """The last that was looked at."""
+        return self._auditor.position
+
+    @property
+    def digest(self) -> bytes | None:
+        """The digest there, None if it cannot be stood on."""
+        return self._auditor.digest
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All so far."""
+        return self._auditor.findings
+
+    def step(self, count: int) -> bool:
+        """Looks at the next facts; whether the end has come, where head row and last fact must agree."""
+        auditor = self._auditor
+        head, last = head_and_last(self._datastore.store, self._datastore.tables)
+        after = auditor.position or _BEFORE_ALL
+        end = min(last.position, auditor.position + count)
+        for page in self._rows.pages(after, end, count, auditor):
+            auditor.take(page)
+        if auditor.position < last.position and not auditor.is_full:
+            return False
+        _check_head(auditor, head)
+        return True
+
+
 class _Rows:
     """Raw rows of a journal, however damaged."""
 

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from engine import chain, errors, schema
 from engine.append import Appender
+from engine.damage import Damage
 from engine.errors import BadSettings
 from engine.limits import (
     BODY_BYTES_MAX,
@@ -56,12 +57,16 @@ class Datastore:
         self.tables: Tables = schema.define(prefix, kind)
         self.kind = kind
         self.names = NameTable(self.store, self.tables)
-        self.pages = Pages(self.store, self.tables, self.names)
+        self.damage = Damage(self.store, self.tables)
+        self.pages = Pages(self.store, self.tables, self.names, self.damage.note)
         self.bell: Bell = bell_for(self.store, self.tables)
         self._appender = Appender(self.store, open_session(self.store, self.tables))
-        appender, bell = self._appender, self.bell  # the writer's thread must not hold on to us
+        # The writer's thread must not hold on to us.
+        appender, bell, damage = self._appender, self.bell, self.damage
 
         def write(group: Sequence[Append]) -> None:
+            damage.look()
+            damage.check()
             appender.write(group)
             bell.ring()
 

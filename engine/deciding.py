@@ -209,6 +209,7 @@ class Decider:
 
         Raises what the decision refuses, and Unavailable, OutcomeUnknown, LeaseLost, JournalDamaged.
         """
+        self._journal.check_sound()
         caught_up: dict[str, int] = {}
         fault: Exception | None = None
         for _ in range(DECIDE_ATTEMPTS_MAX):

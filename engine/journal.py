@@ -212,6 +212,10 @@ class Journal(Application[str]):
                 facts.append((fact, one.stream, version))
         return command, facts, events
 
+    def check_sound(self) -> None:
+        """Raises JournalDamaged once somebody, in whichever process, has found that it is."""
+        self.datastore.damage.check()
+
     def learn_names(self) -> None:
         """Gives every fact's name its number now, so that no append has to wait for that."""
         self.datastore.names.learn(set(self.codec.names))

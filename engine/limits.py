@@ -237,6 +237,17 @@ IMPORT_FAULTS_MAX: Final = 1_000
 """Faults that are listed; a file with more has the wrong columns, not a thousand slips."""
 
 # --- audit --------------------------------------------------------------------------------------
+DAMAGE_LOOK_S: Final = 0.5
+"""How often a process that writes looks whether another has found the journal damaged."""
+AUDIT_STEP_FACTS: Final = 200
+AUDIT_STEP_S: Final = 0.2
+"""The background audit's pace: 1 000 facts a second, half a percent of a core. Each step is about a
+millisecond, so whoever shares its interpreter does not notice; a nice value would only have a slow
+thread hold what fast ones wait for."""
+AUDIT_REST_S: Final = 60.0
+"""Before it begins again."""
+AUDIT_SAVE_S: Final = 10.0
+"""How often its place is kept: what a restart costs it at most."""
 AUDIT_PAGE_FACTS: Final = 2_000
 """Rows fetched at once: about 1 MB, and a stop or a resume point comes soon after."""
 AUDIT_FINDINGS_MAX: Final = 100

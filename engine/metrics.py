@@ -54,6 +54,9 @@ METRICS: Final = {
     "follower_held": Metric("gauge", ("follower",), "1 if a living process holds it"),
     "follower_running": Metric("gauge", ("follower",), "1 if it runs well in this process"),
     "follower_faults": Metric("gauge", ("follower",), "Orders that stand still in this process"),
+    "journal_damaged": Metric("gauge", (), "1 while nothing is written, since damage was found"),
+    "audit_offset": Metric("gauge", (), "Position that the audit in the background has come to"),
+    "audit_rounds": Metric("counter", (), "Times that it has come to the journal's end"),
     "view_behind_facts": Metric("gauge", ("view",), "Facts that a view does not show yet"),
     "view_quarantined": Metric("gauge", ("view",), "Streams of a view that wait for an operator"),
 }

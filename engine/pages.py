@@ -8,7 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from engine import chain
-from engine.errors import JournalDamaged
+from engine.errors import EngineError, JournalDamaged
 from engine.limits import VERSION_MAX
 from engine.names import NameTable
 from engine.schema import Tables
@@ -36,8 +36,15 @@ class Pages:
     where it is not.
     """
 
-    def __init__(self, store: Store, tables: Tables, names: NameTable) -> None:
+    def __init__(
+        self,
+        store: Store,
+        tables: Tables,
+        names: NameTable,
+        on_damage: Callable[[int | None, str], None] = lambda *_: None,
+    ) -> None:
         self._store = store
+        self._on_damage = on_damage
         self._names = names
         self._is_uuid = tables.stream_kind == "uuid"
         self._uuid_from_bytes = self._is_uuid and store.dialect == "sqlite"
@@ -79,6 +86,15 @@ class Pages:
         Fewer only if the journal's head says that there are no more. `of` leaves out facts of other
         streams, which are then not checked.
         """
+        try:
+            return self._log(after, limit, stop, is_checked=is_checked, of=of)
+        except JournalDamaged as error:
+            self._tell(error)
+            raise
+
+    def _log(
+        self, after: int, limit: int, stop: int | None, *, is_checked: bool, of: Of | None = None
+    ) -> list[StoredRow]:
         first = max(after, 0) + 1
         # The fact before the page comes along for its digest.
         rows = self._store.query(
@@ -213,12 +229,28 @@ class Pages:
 
     def _scattered(self, where: str, values: list[object]) -> list[StoredRow]:
         rows = self._store.query(self._scattered_sql + where, values)
-        facts = self._named([row[:7] for row in rows])
-        for fact, row in zip(facts, rows, strict=True):
-            if row[7] is None and fact[0] > 1:
-                raise _missing(fact[0] - 1)
-            self._check(fact, row[7] or chain.GENESIS)
+        try:
+            facts = self._named([row[:7] for row in rows])
+            for fact, row in zip(facts, rows, strict=True):
+                if row[7] is None and fact[0] > 1:
+                    raise _missing(fact[0] - 1)
+                self._check(fact, row[7] or chain.GENESIS)
+        except JournalDamaged as error:
+            self._tell(error)
+            raise
         return facts
+
+    def _tell(self, error: JournalDamaged) -> None:
+        """Has the journal marked, once a second look says the same: that stops every writer."""
+        position = error.context.get("position")
+        if not isinstance(position, int):
+            return
+        try:
+            self._log(position - 1, 1, position, is_checked=True)
+        except JournalDamaged:
+            self._on_damage(position, str(error))
+        except EngineError:
+            pass  # it could not be looked at: whoever reads next will
 
     def _named(self, rows: Sequence[tuple[Any, ...]]) -> list[StoredRow]:
         by_code, name_of = self._names.by_code, self._names.name_of

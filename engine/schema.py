@@ -13,6 +13,7 @@ All names can carry a prefix, so that several applications can share a database.
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ SCHEMA: Final = 1
 
 StreamKind = Literal["uuid", "text"]
 
+_log: Final = logging.getLogger(__name__)
 _PREFIX: Final = re.compile(r"([a-z][a-z0-9_]{0,38}_)?")
 _ADVISORY_LOCK: Final = 0x6F72_6465_7265  # "ordere"; serialises schema creation on PostgreSQL
 
@@ -160,7 +162,7 @@ _STATEMENTS: Final = {
 
 
 def migrate(connection: sa.Connection, tables: Tables) -> bool:
-    """Brings the schema up to `SCHEMA` inside the caller's write transaction; True if it changed it.
+    """Brings the schema up to `SCHEMA` inside the caller's write transaction; True if it made it.
 
     Any number of processes may call it at once: one does the work, the others find it done.
     Raises SchemaTooNew for a journal that a newer release made.
@@ -170,10 +172,10 @@ def migrate(connection: sa.Connection, tables: Tables) -> bool:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
     if sa.inspect(connection).has_table(tables.meta.name):
         check(connection, tables)
+        _mend(connection, tables)
         return False
     tables.metadata.create_all(connection)
-    for statement in _STATEMENTS[dialect]:
-        connection.exec_driver_sql(statement.format(journal=tables.journal.name))
+    _make_append_only(connection, tables)
     connection.execute(tables.head.insert().values(one=1, position=0, digest=GENESIS))
     facts = {
         "schema": str(SCHEMA),
@@ -182,6 +184,24 @@ def migrate(connection: sa.Connection, tables: Tables) -> bool:
     }
     connection.execute(tables.meta.insert(), [{"key": k, "value": v} for k, v in facts.items()])
     return True
+
+
+def _make_append_only(connection: sa.Connection, tables: Tables) -> None:
+    for statement in _STATEMENTS[connection.dialect.name]:
+        connection.exec_driver_sql(statement.format(journal=tables.journal.name))
+
+
+def _mend(connection: sa.Connection, tables: Tables) -> None:
+    """Makes triggers again that are gone, as after a repair past them, and says so."""
+    journal = tables.journal.name
+    if connection.dialect.name == "sqlite":
+        wanted, known = 2, f"sqlite_schema WHERE type = 'trigger' AND tbl_name = '{journal}'"
+    else:
+        wanted, known = 1, f"pg_trigger WHERE tgname = '{journal}_append_only'"
+    if connection.exec_driver_sql(f"SELECT count(*) FROM {known}").scalar_one() >= wanted:  # noqa: S608
+        return
+    _make_append_only(connection, tables)
+    _log.warning("the triggers of %s were gone, and are made again: who removed them?", journal)
 
 
 def check(connection: sa.Connection, tables: Tables) -> dict[str, str]:

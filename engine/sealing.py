@@ -91,6 +91,16 @@ class Sealing:
 
     def turn(self, breathe: Breathe) -> float:
         """Makes a seal if one is due. See `acting.Acting`."""
+        try:
+            return self._turn(breathe)
+        except JournalDamaged as error:
+            position = error.context.get("position")
+            self._datastore.damage.note(
+                position if isinstance(position, int) else None, f"seal: {error}"
+            )
+            raise
+
+    def _turn(self, breathe: Breathe) -> float:
         if self._frontier is not None and not self._looking.is_due:
             return self._looking.rest_s
         self._looking.restart()

@@ -17,12 +17,17 @@ from engine.settings import read_settings
 if TYPE_CHECKING:
     from engine.audit import Finding
     from engine.auditing import Audit
+    from engine.damage import Mark
 
 DigestsOnly = Annotated[
     bool, typer.Option("--digests-only", help="Look at positions, names and digests alone: faster.")
 ]
 FromStart = Annotated[
     bool, typer.Option("--from-start", help="Do not go on where an audit was cut off.")
+]
+Reopen = Annotated[
+    bool,
+    typer.Option("--reopen", help="If all is well, let writes go on that damage had stopped."),
 ]
 STOPPED = 130
 """Exit code of a command that was stopped by Ctrl-C, as shells have it."""
@@ -32,6 +37,7 @@ def audit(
     *,
     digests_only: DigestsOnly = False,
     from_start: FromStart = False,
+    reopen: Reopen = False,
     data: Data = None,
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
@@ -39,8 +45,9 @@ def audit(
     """Check the whole journal, from the first fact to the last.
 
     Positions, digests and stored names; that each stream folds, its versions and times; that cash and
-    units sum to zero and nothing is negative after every fact; that orders and accounts agree. Reads
-    only, beside a running engine. After Ctrl-C, or a kill, the same command goes on from where it was.
+    units sum to zero and nothing is negative after every fact; that orders and accounts agree. Runs
+    beside a running engine, and changes nothing, but that facts which are not as recorded stop writes.
+    After Ctrl-C, or a kill, the same command goes on from where it was.
 
     Exits with 0 if all is well, 1 with findings, 2 for wrong usage.
 
@@ -49,9 +56,14 @@ def audit(
       order-engine audit
       order-engine audit --digests-only --data /var/lib/order-engine
       order-engine audit --json | jq '.findings[0].position'
+      order-engine audit --reopen
     """
+    if reopen and digests_only:
+        typer.echo("error: bad_settings: --reopen takes a whole audit, not --digests-only", err=True)
+        raise typer.Exit(2)
     with errors_told(as_json=as_json):
         from engine import auditing  # noqa: PLC0415
+        from engine.audit import BYTES  # noqa: PLC0415
         from engine.audit_points import NAME, PointFile  # noqa: PLC0415
         from engine.installation import open_journal_datastore  # noqa: PLC0415
         from engine.stored import engine_codec  # noqa: PLC0415
@@ -65,12 +77,22 @@ def audit(
             wish = auditing.Wish(
                 level="digests" if digests_only else "all",
                 points=PointFile(settings.data / NAME, engine_codec()),
-                from_start=from_start,
+                from_start=from_start or reopen,
                 report=report,
                 is_stopping=stop.is_set,
             )
             done = auditing.audit(datastore, wish)
-    print_json(_document(done)) if as_json else _print(done)
+            datastore.damage.refresh()
+            for one in [one for one in done.findings if one.check in BYTES][:1]:
+                datastore.damage.note(one.position, f"{one.check}: {one.text}")
+            mark = datastore.damage.mark
+            is_reopened = reopen and done.is_complete and not done.findings and datastore.damage.lift()
+    if as_json:
+        print_json(_document(done) | {"writes_stopped": mark is not None and not is_reopened})
+    else:
+        _print(done)
+        if mark is not None:
+            typer.echo(_about(mark, is_reopened=is_reopened))
     raise typer.Exit(bool(done.findings) if done.is_complete else STOPPED)
 
 
@@ -91,6 +113,13 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _about(mark: Mark, *, is_reopened: bool) -> str:
+    if is_reopened:
+        return "Writes go on again, in every running process within a second."
+    where = f"at position {mark.position}" if mark.position else "in the journal as a whole"
+    return f"Writes are stopped since damage was found {where}; --reopen lets them go on."
 
 
 # --- answers --------------------------------------------------------------------------------------

@@ -18,13 +18,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from engine import execution, sandbox, seals, settlement, ticker
+from engine import background_audit, execution, sandbox, seals, settlement, ticker
 from engine.acting import Acting, Breathe, Faults, Place, Timer
+from engine.auditing import audit_tail
+from engine.background_audit import BackgroundAudit
 from engine.checkpoint import origin_of
 from engine.cli.tending import REBUILDS, Rebuilding, Telling
 from engine.commands import Firm
 from engine.desk import Desk
-from engine.errors import NotYetSealed
+from engine.doctor import FACTS_VERIFIED
+from engine.errors import JournalDamaged, NotYetSealed
 from engine.execution import Execution, WorkingSets
 from engine.follow import Follower
 from engine.ids import IdSource
@@ -60,7 +63,7 @@ from projections.runner import Runner
 from projections.views import working
 
 API: Final = "api"
-BACKGROUND: Final = ("execution", "settlement", "sealing", "projections")
+BACKGROUND: Final = ("execution", "settlement", "sealing", "projections", "audit")
 ROLES: Final = (API, *BACKGROUND)
 PROJECTIONS: Final = "projections"
 
@@ -163,6 +166,9 @@ class Followers:
             outlet = outlet_of(self._settings, self._journal)
             if outlet is not None:
                 made.append(self._follower(seals.PUBLISHING, partial(self._publishing, outlet)))
+        if background_audit.NAME in roles:
+            datastore = self._journal.datastore
+            made.append(self._follower(background_audit.NAME, lambda _: BackgroundAudit(datastore)))
         if PROJECTIONS in roles:
             made.append(Follower(PROJECTIONS, self._showing, None, self._journal))
             made.append(Follower(REBUILDS, self._rebuilding, None, self._journal))
@@ -269,6 +275,24 @@ def opened_journal(settings: Settings) -> Iterator[Journal]:
     """The journal alone, for who reads it. Raises SchemaMissing, Unavailable."""
     with Journal(settings.journal_url, engine_codec()) as journal:
         yield journal
+
+
+def check_start(settings: Settings, journal: Journal) -> None:
+    """Head row, last facts and last seal: what is wrong with them marks the journal, and stops nobody.
+
+    Raises Unavailable.
+    """
+    datastore = journal.datastore
+    datastore.damage.refresh()
+    for finding in audit_tail(datastore, FACTS_VERIFIED)[:1]:
+        datastore.damage.note(finding.position, f"{finding.check}: {finding.text}")
+    operations, origin = define_operations(), origin_of(journal.meta["journal_id"])
+    keys = SealingKeys(datastore.store, operations, read_key(settings), origin).known()
+    try:
+        seals.check_last(datastore, operations, [key.public for key in keys])
+    except JournalDamaged as error:
+        position = error.context.get("position")
+        datastore.damage.note(position if isinstance(position, int) else None, f"seal: {error}")
 
 
 @contextmanager

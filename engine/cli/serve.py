@@ -339,6 +339,7 @@ def _metrics(
         yield
         return
     from engine import metrics  # noqa: PLC0415
+    from engine.background_audit import audit_source  # noqa: PLC0415
     from engine.supervise import followers_of  # noqa: PLC0415
     from projections.figures import views_source  # noqa: PLC0415
 
@@ -346,6 +347,7 @@ def _metrics(
     asked = [*sources, metrics.writer_source(datastore), metrics.own_followers_source(own)]
     if not plan.is_child:
         asked += [
+            audit_source(datastore),
             metrics.followers_source(datastore, followers_of(plan.settings)),
             views_source(views, journal),
         ]

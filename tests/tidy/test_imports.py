@@ -30,7 +30,7 @@ LAYERS = (
     {"codec", "schema", "store", "writer", "operations"},
     {"sqlite_store", "postgres_store"},
     {"stored"},
-    {"names", "sessions", "wakeup", "market", "personal", "refusal_log"},
+    {"damage", "names", "sessions", "wakeup", "market", "personal", "refusal_log"},
     {"append", "pages", "leases"},
     {"datastore"},
     {"recorder", "seals"},
@@ -58,6 +58,7 @@ LAYERS = (
     {"audit"},
     {"audit_points"},
     {"auditing"},
+    {"background_audit"},
     {"cli"},
 )
 """Modules of `engine`, lowest first: each may import what stands above it in this list, and its row."""
