@@ -23,6 +23,7 @@ from engine.limits import (
     AUDIT_POINT_SHARE,
 )
 from engine.sessions import Head
+from engine.store import Store
 from engine.stored import engine_codec
 
 Report = Callable[[int], None]
@@ -263,7 +264,7 @@ class _Walk:
         self._auditor.findings += _unique(self._datastore)
         if self._wish.level == "all":
             self._auditor.end_append()
-            self._auditor.findings += _file(self._datastore)
+            self._auditor.findings += file_faults(self._datastore.store)
         end = Head(self._auditor.position, self._auditor.digest or GENESIS)
         for check in END_CHECKS:
             self._auditor.findings += check(self._datastore, end)
@@ -312,12 +313,12 @@ def _unique(datastore: Datastore) -> Iterator[Finding]:
             yield Finding(None, "unique", "", f"nothing keeps {', '.join(wanted)} unique any more")
 
 
-def _file(datastore: Datastore) -> Iterator[Finding]:
+def file_faults(store: Store) -> Iterator[Finding]:
     """SQLite's own look at its pages and indexes: streams are read by an index."""
-    if datastore.store.dialect != "sqlite":
+    if store.dialect != "sqlite":
         return
     try:
-        rows = datastore.store.query(f"PRAGMA integrity_check({_FILE_FAULTS_MAX})")
+        rows = store.query(f"PRAGMA integrity_check({_FILE_FAULTS_MAX})")
     except JournalDamaged as error:
         rows = [(str(error),)]
     for (text,) in rows:

@@ -102,6 +102,12 @@ class NotYetSealed(EngineError):
     code = "not_yet_sealed"
 
 
+class NotSupported(EngineError):
+    """This is not what the engine does here; the message says what does."""
+
+    code = "not_supported"
+
+
 class SchemaMissing(EngineError):
     """The journal's tables are not there. `order-engine migrate` makes them."""
 

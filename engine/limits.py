@@ -259,6 +259,10 @@ AUDIT_POINT_SHARE: Final = 20
 AUDIT_POINT_AGE_US: Final = 24 * 3600 * 1_000_000
 """What was looked at longer ago is looked at again."""
 
+# --- backups ------------------------------------------------------------------------------------
+BACKUP_PAGES: Final = 2_560
+"""Pages of SQLite that are copied at once, 10 MB: between them others get the interpreter."""
+
 # --- dumps --------------------------------------------------------------------------------------
 DUMP_LINE_BYTES_MAX: Final = 1024 * 1024
 """One line: a body of `BODY_BYTES_MAX` in base64, and room around it."""

@@ -16,6 +16,7 @@ import typer
 
 from engine.cli.access import client_app, key_app
 from engine.cli.audit import audit
+from engine.cli.backup import backup
 from engine.cli.data import import_app
 from engine.cli.dump import dump, restore
 from engine.cli.halt import halt, resume
@@ -45,7 +46,7 @@ app.add_typer(import_app, name="import")
 app.add_typer(seal_app, name="seal")
 for command in (
     serve, sandbox, generate, demo, replay, projections, rebuild, verify, rollback, faults, retry, halt,
-    resume, dump, restore, audit,
+    resume, dump, restore, audit, backup,
 ):  # fmt: skip
     app.command()(command)
 

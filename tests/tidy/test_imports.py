@@ -58,7 +58,7 @@ LAYERS = (
     {"audit"},
     {"audit_points"},
     {"auditing"},
-    {"background_audit"},
+    {"background_audit", "backup"},
     {"cli"},
 )
 """Modules of `engine`, lowest first: each may import what stands above it in this list, and its row."""

@@ -1,0 +1,167 @@
+"""A copy of an installation's databases while it serves: each as of one moment, checked, whole.
+
+The views are copied first. They hold nothing that the journal does not, so a copy of them that is a
+little behind its journal catches up by itself; one that was ahead would have to be made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from engine import sqlite
+from engine.auditing import Wish, audit, file_faults
+from engine.datastore import Datastore, open_store
+from engine.errors import BadSettings, JournalDamaged, NotEmpty, NotSupported, Unavailable
+from engine.keys import sync_directory
+from engine.limits import BACKUP_PAGES
+from engine.settings import Settings
+from engine.sqlite_store import SqliteStore
+from engine.store import Store
+
+JOURNAL: Final = "journal.db"
+VIEWS: Final = "views.db"
+
+Report = Callable[[int], None]
+"""Told how many pages are copied."""
+
+
+@dataclass(frozen=True)
+class BackedUp:
+    """What was copied, and proven: every digest of the copy."""
+
+    target: str
+    facts: int
+    digest: str
+    has_views: bool
+    bytes: int
+
+
+class Backup:
+    """One backup of an installation, to the new directory `target`; `pages` are how many to copy.
+
+    Raises NotSupported for a journal in PostgreSQL, NotEmpty for a target that is there, BadSettings for
+    one that cannot be made, Unavailable where there is no room.
+    """
+
+    def __init__(self, settings: Settings, target: Path) -> None:
+        journal = open_store(settings.journal_url)
+        if not isinstance(journal, SqliteStore):
+            raise NotSupported(
+                "a journal in PostgreSQL is backed up with PostgreSQL's own tools, pg_dump or a base"
+                " backup: docs/operations.md says how"
+            )
+        self._target = target.absolute()
+        self._sources: list[tuple[str, SqliteStore]] = [(JOURNAL, journal)]
+        views = open_store(settings.views_url)
+        if isinstance(views, SqliteStore) and Path(views.path).exists():
+            self._sources.insert(0, (VIEWS, views))
+        _check_absent(self._target)
+        if not Path(journal.path).exists():
+            raise BadSettings(f"{journal.path}: there is no journal")
+        self.pages = sum(store.query("PRAGMA page_count")[0][0] for _, store in self._sources)
+        self._check_room()
+
+    def run(self, report: Report = lambda _: None, *, pages: int = BACKUP_PAGES) -> BackedUp:
+        """Makes it. Raises JournalDamaged, and leaves nothing, if the copy is not sound."""
+        draft = self._target.with_name(f"{self._target.name}.partial-{secrets.token_hex(4)}")
+        try:
+            draft.mkdir(mode=0o700)
+            try:
+                self._copy_all(draft, report, pages)
+                done = self._proven(draft)
+                sync_directory(draft)
+                _check_absent(self._target)
+                draft.rename(self._target)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+            sync_directory(self._target.parent)
+        except OSError as error:
+            raise BadSettings(f"{self._target} cannot be made: {error.strerror}") from error
+        finally:
+            for _, store in self._sources:
+                store.close()
+        return done
+
+    def _check_room(self) -> None:
+        parent = self._target.parent
+        if not parent.is_dir():
+            raise BadSettings(f"{parent} is not a directory")
+        wanted = sum(Path(store.path).stat().st_size for _, store in self._sources)
+        free = shutil.disk_usage(parent).free
+        if free < wanted * 2:  # what is in the WAL comes along
+            raise Unavailable(
+                f"{parent} has {free // 1024**2} MB free, a backup may take {wanted // 512**2}"
+            )
+
+    def _copy_all(self, draft: Path, report: Report, pages: int) -> None:
+        copied = 0
+        for name, store in self._sources:
+            total = 0
+
+            def tell(_status: int, left: int, of: int, before: int = copied) -> None:
+                nonlocal total
+                total = of
+                report(before + of - left)
+
+            _copy(store, draft / name, tell, pages)
+            copied += total
+
+    def _proven(self, draft: Path) -> BackedUp:
+        """Every digest of the journal's copy, and what SQLite says of its files."""
+        datastore = Datastore(f"sqlite:///{draft / JOURNAL}", prefix="", kind="text")
+        try:
+            found = audit(datastore, Wish(level="digests"))
+            findings = [*found.findings, *file_faults(datastore.store)]
+        finally:
+            datastore.close()
+        if (draft / VIEWS).exists():
+            with _closing(open_store(f"sqlite:///{draft / VIEWS}")) as views:
+                findings += file_faults(views)
+        if findings:
+            first = findings[0]
+            raise JournalDamaged(f"the copy is not sound: {first.text}", position=first.position)
+        size = sum(file.stat().st_size for file in draft.iterdir())
+        has_views = (draft / VIEWS).exists()
+        return BackedUp(str(self._target), found.position, found.digest, has_views, size)
+
+
+def _copy(store: SqliteStore, path: Path, tell: Callable[..., None], pages: int) -> None:
+    """By SQLite's own online backup. A read transaction that is open keeps it at one moment: without, it
+    starts over with each write of others.
+    """
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    copy: Any = sqlite.driver().connect(str(path), isolation_level=None)
+    try:
+        with store.reading() as connection:
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            raw.execute("BEGIN")
+            try:
+                raw.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+                raw.backup(copy, pages=pages, progress=tell)
+            finally:
+                raw.execute("ROLLBACK")
+    finally:
+        copy.close()
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _check_absent(path: Path) -> None:
+    if path.exists() or path.is_symlink():
+        raise NotEmpty(f"{path} is there already, and is not written over")
+
+
+@contextlib.contextmanager
+def _closing(store: Store) -> Iterator[Store]:
+    try:
+        yield store
+    finally:
+        store.close()

@@ -1,0 +1,50 @@
+"""`order-engine backup`: both databases, while the engine serves."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
+from engine.cli.serve import ViewsUrl
+from engine.cli.tables import progress
+from engine.settings import read_settings
+
+Target = Annotated[Path, typer.Argument(metavar="TARGET", help="The new directory.")]
+
+
+def backup(
+    target: Target,
+    *,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    views_url: ViewsUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy journal and views into a new directory, while the engine serves (SQLite).
+
+    Each is as of one moment, and every digest of the copy is checked. The directory is there whole or
+    not at all, and is never written over. The master key is not copied: keep it elsewhere.
+
+    \b
+    Examples:
+      order-engine backup /backups/2026-03-12
+      order-engine audit --data /backups/2026-03-12
+    """
+    with errors_told(as_json=as_json):
+        from engine.backup import Backup  # noqa: PLC0415
+
+        settings = read_settings(data=data, journal_url=journal_url, views_url=views_url)
+        work = Backup(settings, target)
+        with progress("pages", work.pages) as report:
+            done = work.run(report)
+    if as_json:
+        print_json(asdict(done))
+        return
+    what = "journal and views" if done.has_views else "journal"
+    typer.echo(f"copied    {what}, {done.bytes / 1024**2:.1f} MB, to {done.target}")
+    typer.echo(f"verified  {done.facts} facts, the last digest is {done.digest}")
+    typer.echo("The master key is not in it: without it secrets cannot be read.")
