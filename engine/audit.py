@@ -58,7 +58,7 @@ RawRow = tuple[int, int, int, str, bytes | None, bytes, bytes]
 _FOLDS: Final[dict[str, Fold[Any]]] = {
     "account": FOLDS["acc"], "order": FOLDS["ord"], "instrument": FOLDS["ins"],
     "deposit": FOLDS["dep"], "withdrawal": FOLDS["wdr"], "report": FOLDS["rep"],
-    "clock": FOLDS["clk"], "halt": FOLDS["hlt"],
+    "clock": FOLDS["clk"], "halt": FOLDS["hlt"], "webhook": FOLDS["whk"],
 }  # fmt: skip
 """First word of a stored name -> how its streams are folded."""
 _IDS: Final = {"account": "account", "order": "order", "instrument": "instrument",
@@ -137,9 +137,9 @@ class Auditor:
                 self._break(stream)
         self._is_torn = False
 
-    def lack(self, position: int, text: str) -> None:
+    def lack(self, position: int, text: str, check: str = "missing") -> None:
         """A fact is not there, or cannot be fetched: the one after it cannot be judged by it."""
-        self._find(position, "missing", "", text)
+        self._find(position, check, "", text)
         self.position, self.digest, self._is_torn = position, None, True
 
     def find(self, check: str, text: str, position: int | None = None) -> None:

@@ -57,7 +57,7 @@ class Audit:
 
 @dataclass
 class Wish:
-    """How to go about it. `is_stopping` is asked after each page."""
+    """How to go about it. `is_stopping` is asked after each page; `point_s` 0 keeps a point at each."""
 
     level: Level = "all"
     points: PointFile | None = None
@@ -185,7 +185,7 @@ class _Rows:
             try:
                 yield self._store.query(self._page_sql, (position - 1, position, 1))
             except JournalDamaged as error:
-                auditor.lack(position, str(error))
+                auditor.lack(position, f"it cannot be fetched: {error}", "digest")
                 if auditor.is_full:
                     return
 
@@ -254,10 +254,11 @@ class _Walk:
         if self._wish.level == "all":
             self._auditor.end_append()
         point = audit_points.point_of(self._auditor, self._journal_id, self._codec, wall.now_us())
-        if point is not None and not points.keep(point):
+        if point is not None and point.position and not points.keep(point):
             self._note = "no resume point can be kept here"
         took_s = time.monotonic() - began_s
-        self._next_point_s = time.monotonic() + max(self._wish.point_s, AUDIT_POINT_SHARE * took_s)
+        rest_s = self._wish.point_s and max(self._wish.point_s, AUDIT_POINT_SHARE * took_s)
+        self._next_point_s = time.monotonic() + rest_s
 
     def _check_end(self, head: Head | None) -> None:
         _check_head(self._auditor, head)  # first: a tail that was cut off tears the last append

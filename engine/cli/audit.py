@@ -167,6 +167,7 @@ def _print(done: Audit) -> None:
     if not done.is_complete:
         typer.echo("Stopped: the same command goes on from here.")
     elif done.findings:
-        typer.echo(f"Damaged: {len(done.findings)} findings, the first above.")
+        count = len(done.findings)
+        typer.echo(f"Damaged: {count} findings." if count > 1 else "Damaged: one finding.")
     else:
         typer.echo("Clean.")

@@ -301,6 +301,20 @@ def test_an_audit_goes_on_where_it_was_cut_off(victim: Victim, tmp_path: Path, l
         assert not (tmp_path / NAME).exists()
 
 
+def test_an_audit_that_was_killed_goes_on_from_its_last_point(victim: Victim, tmp_path: Path) -> None:
+    points, pages = PointFile(tmp_path / NAME, engine_codec()), iter(range(4))
+
+    def die(_: int) -> None:
+        if next(pages, None) is None:
+            raise MemoryError  # whatever it is, nothing is said goodbye to
+
+    with pytest.raises(MemoryError):
+        victim.audit(points=points, page=20, point_s=0.0, report=die)
+    done = victim.audit(points=points, page=20)
+    assert done.after > 20
+    assert (done.findings, done.position) == ([], victim.size)
+
+
 def test_a_resume_point_that_does_not_fit_is_not_used(victim: Victim, tmp_path: Path) -> None:
     points, path = PointFile(tmp_path / NAME, engine_codec()), tmp_path / NAME
 

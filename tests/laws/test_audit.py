@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from engine import audit_points
 from engine.audit import Auditor, Level, RawRow, kind_of
 from engine.stored import STORED, engine_codec
+from engine.streams import FOLDS
 from tests.laws.runs import Run
 from tests.laws.test_checker import SEEDS, SORTS, Mutants, difference, judged, valid
 from tests.stored_rows import Written, sealed, written
@@ -42,6 +43,13 @@ def audited(facts: list[Written]) -> Auditor:
     one.take(rows(facts))
     one.end_append()
     return one
+
+
+def test_every_stored_name_is_of_a_kind_that_an_audit_can_fold() -> None:
+    """A new kind of stream would be accused otherwise. (And those of FOLDS are all there are.)"""
+    kinds = {name.partition(".")[0] for name in STORED}
+    assert {kind_of(kind) for kind in kinds} == {fold.kind for fold in FOLDS.values()}
+    assert all("at_us" in fact.__struct_fields__ for fact in STORED.values())
 
 
 def test_no_valid_journal_is_accused() -> None:
