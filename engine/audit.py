@@ -42,12 +42,13 @@ CHECKS: Final = {
     "holding": "I6: a position is closed exactly when nothing is held and nothing is to settle",
     "terms": "notionals and fees are what price, quantity and rate make them",
     "agreement": "accounts moved what orders and payments say, no more and no less",
+    "seal": "the journal still says all that was sealed (where the master key is at hand)",
     "unique": "the database keeps (stream, version) and command unique",
     "file": "the database finds no fault with its own file",
 }
 """What is looked at. Those before `version`, with `unique`, are looked at on the level `digests`."""
 
-BYTES: Final = frozenset({"missing", "digest", "head"})
+BYTES: Final = frozenset({"missing", "digest", "head", "seal"})
 """Findings that say for certain that the journal is not what was recorded: nothing more is written."""
 
 Level = Literal["digests", "all"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -30,9 +30,8 @@ Report = Callable[[int], None]
 _BEFORE_ALL: Final = -(2**62)
 _FILE_FAULTS_MAX: Final = 20
 
-EndCheck = Callable[[Datastore, Head], Iterator[Finding]]
-END_CHECKS: Final[list[EndCheck]] = []
-"""Looked at after the last fact: what was kept elsewhere about the journal, such as seals."""
+EndCheck = Callable[[Datastore], Iterable[Finding]]
+"""Something to look at after the last fact: what is kept elsewhere about the journal, such as seals."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,7 @@ class Wish:
     report: Report = lambda _: None
     is_stopping: Callable[[], bool] = lambda: False
     findings_max: int = AUDIT_FINDINGS_MAX
+    end_checks: Sequence[EndCheck] = ()
     point_s: float = AUDIT_POINT_S
     page: int = field(default=AUDIT_PAGE_FACTS)
 
@@ -266,9 +266,8 @@ class _Walk:
         if self._wish.level == "all":
             self._auditor.end_append()
             self._auditor.findings += file_faults(self._datastore.store)
-        end = Head(self._auditor.position, self._auditor.digest or GENESIS)
-        for check in END_CHECKS:
-            self._auditor.findings += check(self._datastore, end)
+        for check in self._wish.end_checks:
+            self._auditor.findings += check(self._datastore)
 
     def _result(self, *, is_complete: bool) -> Audit:
         auditor = self._auditor

@@ -141,12 +141,20 @@ def _write_rows(datastore: Datastore, header: Header, wanted: Wanted, lines: _Li
             rows = connection.execute(sa.select(table).order_by(*table.primary_key.columns))
             for several in rows.mappings().partitions(DUMP_ROWS_PER_STATEMENT):
                 values = [{str(name): value for name, value in row.items()} for row in several]
+                fitting = [row for row in values if _fits(table.name, row, header.size)]
                 encoded = [
-                    line for row in values if (line := _row(header, wanted, Row(str(table.name), row)))
+                    line for row in fitting if (line := _row(header, wanted, Row(str(table.name), row)))
                 ]
                 lines.write(*encoded)
                 count += len(encoded)
     return count
+
+
+def _fits(table: str, row: dict[str, Any], size: int) -> bool:
+    """Whether a row is true of a journal of `size` facts: rows are read later. A place is set back."""
+    if table == "tracking":
+        row["position"] = min(row["position"], size)
+    return table != "seals" or row["size"] <= size
 
 
 def _row(header: Header, wanted: Wanted, row: Row) -> bytes | None:

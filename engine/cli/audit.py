@@ -6,18 +6,21 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
 from engine.cli.tables import progress
-from engine.settings import read_settings
+from engine.errors import JournalDamaged, SchemaMissing, WrongKey
+from engine.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from engine.audit import Finding
     from engine.auditing import Audit
     from engine.damage import Mark
+    from engine.datastore import Datastore
 
 DigestsOnly = Annotated[
     bool, typer.Option("--digests-only", help="Look at positions, names and digests alone: faster.")
@@ -80,6 +83,7 @@ def audit(
                 from_start=from_start or reopen,
                 report=report,
                 is_stopping=stop.is_set,
+                end_checks=[partial(_seals, settings)],
             )
             done = auditing.audit(datastore, wish)
             datastore.damage.refresh()
@@ -94,6 +98,32 @@ def audit(
         if mark is not None:
             typer.echo(_about(mark, is_reopened=is_reopened))
     raise typer.Exit(bool(done.findings) if done.is_complete else STOPPED)
+
+
+def _seals(settings: Settings, datastore: Datastore) -> Iterator[Finding]:
+    """Every seal, against every digest. Without the master key nobody knows whose seals they are."""
+    from engine import schema, seals  # noqa: PLC0415
+    from engine.audit import Finding  # noqa: PLC0415
+    from engine.checkpoint import origin_of  # noqa: PLC0415
+    from engine.keys import read_key  # noqa: PLC0415
+    from engine.operations import define_operations  # noqa: PLC0415
+    from engine.sealing_keys import SealingKeys  # noqa: PLC0415
+
+    operations = define_operations()
+    try:
+        with datastore.store.reading() as connection:
+            journal_id = schema.check(connection, datastore.tables)["journal_id"]
+        known = SealingKeys(datastore.store, operations, read_key(settings), origin_of(journal_id))
+        keys = [key.public for key in known.known()]
+        last = seals.Seals(datastore, operations).last()
+        if last is not None:
+            seals.check_seal(datastore, operations, keys, last)
+            seals.walk(datastore, operations, keys, last)
+    except JournalDamaged as error:
+        position = error.context.get("position")
+        yield Finding(position if isinstance(position, int) else None, "seal", "", str(error))
+    except (WrongKey, SchemaMissing):
+        return
 
 
 @contextlib.contextmanager

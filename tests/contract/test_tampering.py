@@ -23,10 +23,12 @@ from engine import auditing, installation, sqlite
 from engine.audit_points import NAME, PointFile
 from engine.auditing import Audit, Wish
 from engine.cli.main import app
+from engine.cli.roles import begin_sealing
 from engine.datastore import Datastore
 from engine.generate import Plan, fill
 from engine.installation import open_journal_datastore
 from engine.journal import Journal
+from engine.leases import Leases
 from engine.settings import Settings
 from engine.stored import engine_codec
 
@@ -57,6 +59,7 @@ class Victim:
         for table in ("journal", "journal_head", "journal_names"):
             self.connection.execute(f"DELETE FROM {table}")
             self.connection.execute(f"INSERT INTO {table} SELECT * FROM kept_{table}")
+        self.connection.execute("DELETE FROM journal_meta WHERE key = 'damage'")
 
     def audit(self, **words: Any) -> Audit:
         fresh = open_journal_datastore(self.settings)  # names are remembered by a process
@@ -259,6 +262,39 @@ def compute_anew(victim: Victim) -> None:
         digest = chain.link(digest, position, content)
         victim.edit("UPDATE journal SET digest = ? WHERE position = ?", digest, position)
     victim.edit("UPDATE journal_head SET digest = ?", digest)
+
+
+def test_what_goes_past_the_chain_is_found_against_the_seals(victim: Victim) -> None:
+    """A tail that is cut off with its head row, and a chain computed anew over facts that make sense."""
+    place = ["--data", str(victim.settings.data), "--journal-url", victim.settings.journal_url, "--json"]
+
+    def found() -> list[tuple[int, str]]:
+        document = json.loads(CliRunner().invoke(app, ["audit", *place]).stdout)
+        return [(one["position"], one["check"]) for one in document["findings"]]
+
+    store, tables = victim.datastore.store, victim.datastore.tables
+    with Journal(victim.settings.journal_url, engine_codec()) as journal:
+        lease = Leases(store, tables, "test").take("sealing")
+        begin_sealing(victim.settings, journal, lease).seal(lambda: None)
+    assert found() == []
+    cut = victim.size - 5
+    last = next(n for n in range(cut, 0, -1) if victim.value("command", n + 1) is not None)
+    try:
+        digest = victim.value("digest", last)
+        victim.edit("DELETE FROM journal WHERE position > ?", last)
+        victim.edit("UPDATE journal_head SET position = ?, digest = ?", last, digest)
+        assert victim.audit().findings == []
+        assert found() == [(last + 1, "seal")]
+        victim.restore()
+        body = bytes(victim.value("body", 2))
+        assert b"generate" in body
+        other = body.replace(b"generate", b"somebody", 1)
+        victim.edit("UPDATE journal SET body = ? WHERE position = 2", other)
+        compute_anew(victim)
+        assert victim.audit().findings == []
+        assert found() == [(1, "seal")]
+    finally:
+        victim.restore()
 
 
 # --- the file, resume points and the command ------------------------------------------------------
