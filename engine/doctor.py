@@ -52,7 +52,7 @@ _ADVICE: Final = {
     "unavailable": "is the database running, and is its URL right? then try again",
     "schema_missing": "run `order-engine migrate`",
     "schema_too_new": "use the release that made this journal, or a newer one",
-    "journal_damaged": "stop writing, keep a copy of the journal as it is, restore a backup beside it",
+    "journal_damaged": "see docs/operations.md, When the journal is damaged; keep a copy of it as it is",
     "bad_settings": "check --data, --journal-url and who may read and write there",
 }
 
@@ -209,6 +209,7 @@ def _contents(settings: Settings, datastore: Datastore) -> Iterator[Check]:
         ("key fingerprint", lambda: _fingerprint(settings, meta)),
         ("append-only", lambda: _triggers(datastore)),
         ("stored names", lambda: _names(datastore)),
+        ("damage", lambda: _damage(datastore)),
         ("head", lambda: _head(datastore)),
         ("digests", lambda: _digests(datastore)),
         ("last seal", lambda: _last_seal(settings, datastore, meta)),
@@ -253,6 +254,16 @@ def _names(datastore: Datastore) -> Check:
     if count > NAMES_MAX * 0.9:
         return Check("stored names", value, "warning", "something writes data into names: stop it")
     return Check("stored names", value)
+
+
+def _damage(datastore: Datastore) -> Check | None:
+    datastore.damage.refresh()
+    mark = datastore.damage.mark
+    if mark is None:
+        return None
+    where = f"at position {mark.position}" if mark.position else "in the journal as a whole"
+    value = f"writes are stopped since damage was found {where}: {mark.text}"
+    return Check("damage", value, "fault", _ADVICE["journal_damaged"])
 
 
 def _head(datastore: Datastore) -> Check:

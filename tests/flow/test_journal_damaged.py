@@ -18,6 +18,7 @@ from engine.cli import roles
 from engine.cli.main import app
 from engine.database_checks import missing_triggers
 from engine.datastore import Datastore
+from engine.doctor import examine
 from engine.errors import JournalDamaged
 from engine.installation import migrate, open_installation, open_journal_datastore
 from engine.journal import Journal
@@ -110,9 +111,13 @@ def test_a_start_looks_at_the_end_of_the_journal(journal_url: str, tmp_path: Pat
     with Journal(journal_url, engine_codec()) as journal:
         roles.check_start(settings, journal)
         assert journal.datastore.damage.mark is None
-        with edited(journal_url, journal.head - 1):
+        journal_end = journal.head
+        with edited(journal_url, journal_end - 1):
             roles.check_start(settings, journal)
-        assert journal.datastore.damage.mark.position == journal.head - 1
+        assert journal.datastore.damage.mark.position == journal_end - 1
+    told = {one.name: one for one in examine(settings)}["damage"]
+    assert told.verdict == "fault"
+    assert f"at position {journal_end - 1}" in told.value
 
 
 def test_triggers_that_are_gone_are_made_again(
