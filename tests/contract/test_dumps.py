@@ -39,6 +39,7 @@ from engine.refusal_log import RefusalLine
 from engine.settings import Settings
 from engine.writer import Append
 from tests import checker, invariants
+from tests.command import COMMAND
 
 DOC = Path(__file__).parents[2] / "docs" / "dump.md"
 PASSPHRASE = "correct horse battery staple"
@@ -315,6 +316,29 @@ def test_a_flipped_byte_anywhere_is_refused(source: Settings, tmp_path: Path) ->
         error = refused(bytes(flipped), target, source)
         assert error.code in {"bad_dump", "schema_too_new", "wrong_key"}, error
     assert facts_in(target) == 0
+
+
+def test_a_restore_that_is_killed_leaves_nothing(source: Settings, tmp_path: Path) -> None:
+    """Half way through a pipe; the same command then restores it."""
+    content, target = dumped(source), settings_for(tmp_path / "killed")
+    target.data.mkdir()
+    target.key_file.touch(0o600)
+    target.key_file.write_text(source.key_file.read_text())
+    command = [*COMMAND, "restore", "-", "--data", str(target.data)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(content[: len(content) // 2])
+        process.stdin.flush()
+        while not (target.data / "journal.db-turn").exists():  # it has begun to write
+            assert process.poll() is None
+        process.kill()
+        process.wait()
+    restoring_ = restored(content, target, source)
+    assert (restoring_.facts, everything(target)["journal"]) == (
+        len(everything(source)["journal"]),
+        everything(source)["journal"],
+    )
 
 
 def test_only_an_empty_journal_is_restored_into(source: Settings, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from engine import sqlite
-from engine.background_audit import KEY, BackgroundAudit, read_place
+from engine.background_audit import KEY, BackgroundAudit, audit_source, read_place
 from engine.cli import roles
 from engine.cli.main import app
 from engine.database_checks import missing_triggers
@@ -115,6 +115,8 @@ def test_a_start_looks_at_the_end_of_the_journal(journal_url: str, tmp_path: Pat
         with edited(journal_url, journal_end - 1):
             roles.check_start(settings, journal)
         assert journal.datastore.damage.mark.position == journal_end - 1
+        figures = {name: figure for name, _, figure in audit_source(journal.datastore)()}
+        assert figures == {"journal_damaged": True, "audit_offset": 0, "audit_rounds": 0}
     told = {one.name: one for one in examine(settings)}["damage"]
     assert told.verdict == "fault"
     assert f"at position {journal_end - 1}" in told.value
