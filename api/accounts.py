@@ -14,7 +14,7 @@ from engine import commands
 from engine.account import FLAGS
 from engine.errors import Refused
 from engine.ids import is_id
-from projections.resources import account_json
+from projections.resources import account_json, filled
 from projections.views import accounts as view
 
 WORDS: Final = ("reference", "name")
@@ -33,7 +33,7 @@ async def open_account(call: Call) -> Answer:
     )
     words = {name: body[name] for name in WORDS}
     outcome = await act_with_words(call, decide, account, words)
-    return answer(outcome, 201, reading.filled(account_json(outcome.states[account]), WORDS, words))
+    return answer(outcome, 201, filled(account_json(outcome.states[account]), WORDS, words))
 
 
 async def list_all(call: Call) -> Answer:
@@ -79,7 +79,7 @@ async def change(call: Call) -> Answer:
         await _put_words(call, account, {name: before.get(name) for name in words})
         raise
     state = account_json(outcome.states[account])
-    return answer(outcome, 200, reading.filled(state, WORDS, {**before, **words}))
+    return answer(outcome, 200, filled(state, WORDS, {**before, **words}))
 
 
 async def _put_words(call: Call, account: str, words: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from api.openapi import API_VERSION, FORM, encoded
 from api.problems import Problem, problem_of
 from api.response import JSON
 from api.services import Services
+from api.streams import MEDIA as EVENT_STREAM
 from api.tokens import Principal, TokenInvalid
 from engine.errors import EngineError, Refused
 from engine.idempotency import check_key
@@ -76,9 +77,14 @@ class App:
         self._answered += 1
         if self._engine.log_every and self._answered % self._engine.log_every == 0:
             _log(request_id, call, answer, code, began_s)
-        status, body, headers = answer
+        status, body, headers, stream = answer
         limits = call.limits if call else {}
-        return Answer(status, body, {"Request-Id": request_id, **limits, **(headers or {})})
+        return Answer(status, body, {"Request-Id": request_id, **limits, **(headers or {})}, stream)
+
+    def begin_to_stop(self) -> None:
+        """Says that it will not be ready any more, and ends what would go on for ever."""
+        self._engine.is_stopping = True
+        self._engine.streams.stop()
 
     async def _problem(self, error: Exception, call: Call | None, request_id: str) -> Problem:
         """The answer to an error. A refusal of a command is written down first."""
@@ -145,7 +151,7 @@ class App:
         if route.has_key:
             _read_key(call, headers)
         elif route.method == "GET":
-            _read_min_offset(call, headers)
+            _read_place(call, headers)
 
     async def _authenticate(
         self, call: Call, headers: Mapping[str, str], connection: Connection
@@ -286,12 +292,22 @@ def _read_key(call: Call, headers: Mapping[str, str]) -> None:
     call.digest = wire.digest(tuple(call.path.values()), call.body, call.engine.command_key)
 
 
-def _read_min_offset(call: Call, headers: Mapping[str, str]) -> None:
-    given = headers.get("Min-Journal-Offset")
-    if given is not None:
-        if not _OFFSET.fullmatch(given):
-            raise Problem("invalid_request", "Min-Journal-Offset is a whole number")
-        call.min_offset = int(given)
+def _read_place(call: Call, headers: Mapping[str, str]) -> None:
+    """From where in the journal it is to be answered."""
+    call.min_offset = _offset_in(headers, "Min-Journal-Offset") or 0
+    if call.route.media == EVENT_STREAM:
+        call.token = _token_of(headers.getall("Authorization", ()))  # type: ignore[attr-defined]
+        call.last_event = _offset_in(headers, "Last-Event-ID")
+
+
+def _offset_in(headers: Mapping[str, str], name: str) -> int | None:
+    """The offset that a header names; None without it. Raises Problem `invalid_request`."""
+    given = headers.get(name)
+    if given is None:
+        return None
+    if not _OFFSET.fullmatch(given):
+        raise Problem("invalid_request", f"{name} is a whole number")
+    return int(given)
 
 
 def _body_names(route: Route | None) -> frozenset[str]:

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from api.kinds import Body, Fields
 from api.services import Services
+from api.streams import Line
 from api.tokens import Principal
 
 NOBODY: Final = Principal("", "", frozenset())
@@ -33,13 +34,14 @@ class Call:
     `min_offset` is how far views must be at least. `url` and `raw_query` are as they came. Routes that
     are open to all have `basic`, what HTTP Basic gave; `known`, the If-None-Match; and `document`, the
     API's description of itself. `address` is who is counted on such a route, and `limits` what the
-    answer says of that (see `api.rates`).
+    answer says of that (see `api.rates`). A stream has `token`, to be looked at again while it lasts,
+    and `last_event`, the Last-Event-ID.
     """
 
     __slots__ = (
-        "address", "basic", "body", "digest", "document", "engine", "key", "known", "limits",
-        "min_offset", "path",
-        "principal", "query", "raw_query", "request_id", "route", "url",
+        "address", "basic", "body", "digest", "document", "engine", "key", "known",
+        "last_event", "limits", "min_offset", "path",
+        "principal", "query", "raw_query", "request_id", "route", "token", "url",
     )  # fmt: skip
 
     def __init__(self, engine: Services, route: Route, path: Mapping[str, str], request_id: str) -> None:
@@ -55,6 +57,8 @@ class Call:
         self.key: str | None = None
         self.digest: bytes | None = None
         self.min_offset = 0
+        self.token = ""
+        self.last_event: int | None = None
         self.basic: str | None = None
         self.address = ""
         self.limits: Mapping[str, str] = {}
@@ -63,11 +67,12 @@ class Call:
 
 
 class Answer(NamedTuple):
-    """What is sent back: `body` is JSON."""
+    """What is sent back: `body` is JSON. With a `stream`, what that sends comes in place of a body."""
 
     status: int
     body: bytes
     headers: Mapping[str, str] | None = None
+    stream: Callable[[Line], Awaitable[None]] | None = None
 
 
 Handler = Callable[[Call], Awaitable[Answer]]

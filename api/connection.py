@@ -18,8 +18,10 @@ from aiohttp.http import HttpVersion11, RawRequestMessage
 from api.call import Answer
 from api.problems import Problem
 from api.response import written
+from api.streams import Line
 from engine.ids import IdSource
 from engine.limits import (
+    EVENT_STREAM_STALL_S,
     HTTP_DRAIN_IDLE_S,
     HTTP_HEADER_BYTES_MAX,
     HTTP_HEADERS_MAX,
@@ -53,6 +55,7 @@ class Timing(NamedTuple):
     stop_s: float = HTTP_STOP_S
 
 
+Stream = Callable[[Line], Awaitable[None]]
 Answering = Callable[[RawRequestMessage, "Connection"], Awaitable[Answer]]
 """Answers a message; its body comes by the connection."""
 
@@ -165,10 +168,13 @@ class Connection(web.RequestHandler):
 
     async def _answered(self, message: Any, payload: StreamReader) -> bool:
         """Answers a message; whether the connection goes on."""
+        stream = None
         try:
             if isinstance(message, RawRequestMessage):
                 answer = await self._answer(message, self)
+                stream = answer.stream if message.method != "HEAD" else None
                 is_last = message.should_close or self.is_last or not payload.is_eof()
+                is_last = is_last or stream is not None
                 sent = written(answer, message.method, message.version, is_last=is_last)
             else:
                 is_last, sent = True, _last_words(_unreadable(message.exc))
@@ -178,11 +184,42 @@ class Connection(web.RequestHandler):
         if self.transport is None:
             return False
         self.transport.write(sent)
+        if self._paused:  # who asks on without taking answers waits with us
+            with suppress(ConnectionError):
+                await self._drain_helper()
+        if stream is not None:
+            await self._flow(stream)
         if self._upgraded:
             self._decline_upgrade()
         if is_last and not payload.is_eof():
             await self._linger(payload)
         return not is_last and not self._close
+
+    async def _flow(self, stream: Stream) -> None:
+        self.is_handling = True
+        try:
+            await stream(self)
+        except Exception as error:  # noqa: BLE001  too late for an answer
+            _LOG.error("a stream failed", exc_info=error)
+        finally:
+            self.is_handling = False
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody is at the other end (see `streams.Line`)."""
+        return self.transport is None or self.transport.is_closing()
+
+    async def send(self, words: bytes) -> None:
+        """A piece of a stream (see `streams.Line`)."""
+        if self.transport is None:
+            raise ConnectionResetError("the client is gone")
+        self.transport.write(words)
+        try:
+            async with asyncio.timeout(EVENT_STREAM_STALL_S):
+                await self._drain_helper()
+        except TimeoutError:
+            self._drain_waiter = None  # it is cancelled: nobody else must wait for it
+            raise
 
     def _decline_upgrade(self) -> None:
         """Reads on in HTTP/1.1 after a request that asked for another protocol: it was just answered."""

@@ -1,17 +1,21 @@
-"""Events: what happened to the tenant's resources, newest first."""
+"""Events: what happened to the tenant's resources; newest first, or as they come."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import msgspec
 
-from api import reading
+from api import reading, streams
 from api.call import Answer, Call
+from api.streams import Stream
+from engine.personal import WORDS
+from engine.refusals import invalid
+from projections.database import Views
 from projections.listing import Shown
 from projections.views import events as view
-
-WORDS: Final = ("name", "reference", "payment_reference", "client_reference")
+from projections.views.events import Wanted
 
 
 class _Resource(msgspec.Struct):
@@ -35,7 +39,7 @@ async def list_all(call: Call) -> Answer:
         call.principal.tenant,
         personal=WORDS,
         subject=_about,
-        name=query["name"],
+        names=query["name"],
         resource=query["resource[id]"],
         created_from_us=query["created[gte]"],
     )
@@ -47,6 +51,29 @@ async def retrieve(call: Call) -> Answer:
     body = reading.found(await reading.waited(call, "events", view.one, tenant, event))
     subject = _subject.decode(body).resource.id
     return Answer(200, await reading.with_words(call, body, subject, *WORDS))
+
+
+async def stream(call: Call) -> Answer:
+    """The tenant's events from a place on, each as soon as the view has it.
+
+    Begins behind `Last-Event-ID`, else behind `after`, else with the events of the time asked for, else
+    with what comes next. Raises Refused `invalid_param` for a place that the journal has not come to.
+    """
+    services, query, tenant = call.engine, call.query, call.principal.tenant
+    await reading.waited(call, "events", Views.check, tenant)
+    offset = await services.streams.place()
+    wanted = Wanted(tenant, query["name"], query["resource[id]"], query["created[gte]"])
+    known = query["after"] if call.last_event is None else call.last_event
+    if known is not None:
+        head = await services.bridge.read(lambda: services.bridge.journal.head)
+        if known > head:
+            raise invalid("query.after", "invalid_value", f"the journal has come to {head}")
+        offset = known
+    elif wanted.created_from_us is not None:
+        offset = 0
+    may_go_on = partial(services.tokens.verify, call.token)
+    opened = Stream(wanted, offset, may_go_on, is_following=query["follow"])
+    return Answer(200, b"", streams.HEADERS, partial(services.streams.run, opened))
 
 
 def _about(row: Shown) -> str:

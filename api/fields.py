@@ -26,6 +26,7 @@ from engine.limits import (
     LIST_LIMIT,
     LIST_LIMIT_MAX,
     NAME_CHARACTERS_MAX,
+    OFFSET_MAX,
     PRICES_MAX,
     QUANTITY_PLACES_MAX,
     REFERENCE_CHARACTERS_MAX,
@@ -47,6 +48,7 @@ INSTRUMENT_TYPE: Final = Word(WORDS["InstrumentType"])
 TRADING_STATUS: Final = Word(WORDS["TradingStatus"])
 PRICE_TYPE: Final = Word(WORDS["PriceType"])
 QUALITY: Final = Word(WORDS["PriceQuality"])
+EVENT_NAME: Final = Word(WORDS["EventName"])
 TRANSACTION_TYPE: Final = Word(WORDS["TransactionType"])
 EVENT_NAMES: Final = Several(Word(WORDS["EventName"]), least=1)
 
@@ -209,11 +211,16 @@ HISTORY_QUERY: Final[Fields] = (
 BALANCES_QUERY: Final[Fields] = (
     Field("asof", Time(), "As it was by then; default now.", example="2026-03-12T14:30:00Z"),
 )
-EVENTS_QUERY: Final[Fields] = (
-    Field("name", Text(64), example="order.filled"),
+_EVENTS: Final[Fields] = (
+    Field("name", Several(EVENT_NAME), "Repeatable.", default=(), example="order.filled"),
     Field("resource[id]", Id("ord"), "Events of one order, trade, account ..."),
     Field("created[gte]", Time(), "This time or later."),
-    *_page(Id("evt")),
+)
+EVENTS_QUERY: Final[Fields] = (*_EVENTS, *_page(Id("evt")))
+STREAM_QUERY: Final[Fields] = (
+    *_EVENTS,
+    Field("after", Integer(0, OFFSET_MAX), "The last offset that you know. Last-Event-ID wins over it."),
+    Field("follow", Boolean(), "Whether to wait for what comes.", default=True),
 )
 WEBHOOKS_QUERY: Final[Fields] = _page(Id("whk"))
 REPORTS_QUERY: Final[Fields] = (

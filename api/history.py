@@ -17,7 +17,7 @@ from engine.history import Step, When
 from engine.limits import HISTORY_PAGE_BYTES
 from engine.refusals import invalid
 from projections.history import ACCOUNTS, ORDERS, Shown
-from projections.resources import cash_balances_json
+from projections.resources import cash_balances_json, filled
 
 
 class Found(NamedTuple):
@@ -107,7 +107,7 @@ def _page(shown: Shown, resource: Any, steps: list[Step]) -> list[bytes]:
 
 
 def _resource(shown: Shown, words: dict[str, str], state: Any) -> bytes:
-    return reading.filled(shown.resource(state), shown.words, words)
+    return filled(shown.resource(state), shown.words, words)
 
 
 def _balances(call: Call, account: str) -> Found:

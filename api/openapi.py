@@ -26,8 +26,14 @@ from api.schemas import (
     of_kind,
     sample,
 )
+from api.streams import MEDIA as EVENT_STREAM
 from engine.idempotency import KEY_PATTERN
-from engine.limits import CLIENT_REQUEST_ID_CHARACTERS_MAX, ID_CHARACTERS_MAX, VIEW_WAIT_S
+from engine.limits import (
+    CLIENT_REQUEST_ID_CHARACTERS_MAX,
+    ID_CHARACTERS_MAX,
+    OFFSET_MAX,
+    VIEW_WAIT_S,
+)
 from projections.history import BODIES
 from projections.resources import AccountBody, BalanceBody, OrderBody, TradeBody
 
@@ -149,7 +155,11 @@ ASKED: Final[dict[str, Schema]] = {
     },
     "Min-Journal-Offset": {
         "description": f"Wait up to {VIEW_WAIT_S:g} s until the answer knows of this Journal-Offset.",
-        "schema": {"type": "integer", "minimum": 0, "maximum": 10**18 - 1},
+        "schema": {"type": "integer", "minimum": 0, "maximum": OFFSET_MAX},
+    },
+    "Last-Event-ID": {
+        "description": "The last `id` that came: what follows it is sent. Browsers do that.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": OFFSET_MAX},
     },
     "If-None-Match": {
         "description": "The ETag of what is known already.",
@@ -165,6 +175,8 @@ def _asked_of(route: Route) -> Iterable[str]:
         yield "Idempotency-Key"
     if route.method == "GET" and route.scope is not None:
         yield "Min-Journal-Offset"
+    if route.media == EVENT_STREAM:
+        yield "Last-Event-ID"
     if 304 in route.answers:
         yield "If-None-Match"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
@@ -12,7 +12,7 @@ from api.call import Answer, Call
 from api.problems import Problem
 from engine.limits import VIEW_POLL_S, VIEW_WAIT_S
 from projections.listing import Listed, Shown
-from projections.resources import fill
+from projections.resources import filled
 
 _BEHIND: Final = object()
 Load = Callable[[str], Any]
@@ -97,13 +97,6 @@ async def listed(
         ]
     headers = {"Link": following(call, page.rows[-1].id)} if page.has_more else None
     return Answer(200, b"[" + b",".join(rows) + b"]", headers)
-
-
-def filled(body: bytes, names: Sequence[str], words: Mapping[str, str | None]) -> bytes:
-    """A resource with its personal words."""
-    for name in names:
-        body = fill(body, name, words.get(name))
-    return body
 
 
 async def with_words(call: Call, body: bytes, subject: str, *names: str) -> bytes:

@@ -21,10 +21,13 @@ _NO_LENGTH: Final = frozenset({204, 304})
 
 
 def written(answer: Answer, method: str, version: HttpVersion, *, is_last: bool) -> bytes:
-    """The whole message that answers a request of `method`, in its `version` of HTTP."""
-    status, body, headers = answer
+    """The whole message that answers a request of `method`, in its `version` of HTTP.
+
+    Of a stream only the head: it ends with its connection.
+    """
+    status, body, headers, stream = answer
     lines = {**HEADERS, **(headers or {})}
-    if status not in _NO_LENGTH:
+    if status not in _NO_LENGTH and stream is None:
         lines["Content-Length"] = str(len(body))
     lines["Date"] = _date(int(time.time()))
     if is_last:

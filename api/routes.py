@@ -24,6 +24,7 @@ from api import (
 )
 from api.auth import TokenBody, TokenError
 from api.call import Route
+from api.streams import MEDIA as EVENT_STREAM
 from api.tokens import KeysBody
 from projections.history import AccountHistory, OrderHistory
 from projections.resources import (
@@ -182,6 +183,9 @@ ROUTES: Final[tuple[Route, ...]] = (
     # --- events
     Route("GET", "/events", events.list_all, "read", "List events", query=fields.EVENTS_QUERY,
           name="list_events", answers={200: list[EventBody]}),
+    Route("GET", "/events/stream", events.stream, "read", "Events as they come",
+          query=fields.STREAM_QUERY,
+          name="stream_events", answers={200: str}, media=EVENT_STREAM),
     Route("GET", "/events/{event_id}", events.retrieve, "read", "Retrieve an event",
           name="retrieve_event", answers={200: EventBody}),
     # --- webhooks

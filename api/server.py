@@ -41,6 +41,7 @@ async def serve(
         on_ready(listening.getsockname()[1])
         await stop.wait()
     finally:
+        app.begin_to_stop()
         connections.begin_to_stop()
         await asyncio.sleep(0)  # those who connected before the signal have been accepted
         listener.close()

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from api.bridge import Bridge
 from api.rates import Rates
+from api.streams import Streams, between
 from api.tokens import Tokens
 from api.traffic import Traffic
 from engine import calendar, clock
@@ -65,6 +66,7 @@ class Services:
     views: Views
     rates: Rates
     watch: Watch
+    streams: Streams
     command_key: bytes
     is_sandbox: bool
     allows_local: bool = False
@@ -130,12 +132,13 @@ async def open_services(
     clients = Clients(store, operations, key, ids)
     refusals = RefusalLog(store, operations)
     bridge = Bridge(journal, now_us=clock_us)
+    personal = Personal(store, operations)
     services = Services(
         bridge=bridge,
         firm=Firm(ids, market, fees or {}, price_max_age_us, limits, _tally_of(limits)),
         market=market,
         symbols=Symbols(store, operations),
-        personal=Personal(store, operations),
+        personal=personal,
         refusals=refusals,
         clients=clients,
         signing=signing,
@@ -144,6 +147,7 @@ async def open_services(
         views=views,
         rates=rates or Rates(Quotas()),
         watch=Watch(journal.datastore, followers),
+        streams=Streams(bridge.read, partial(between, views, personal)),
         command_key=key.derive("command_ids"),
         is_sandbox=is_sandbox,
         now_us=clock_us,
@@ -155,6 +159,7 @@ async def open_services(
         await bridge.read(_load, services)
         tasks.append(asyncio.create_task(_refresh(services)))
         tasks.append(asyncio.create_task(services.traffic.watch_loop()))
+        tasks.append(asyncio.create_task(services.streams.watch()))
         if services.firm.tally is not None:
             await _begin(services, services.firm.tally)
             tasks.append(asyncio.create_task(_follow(services, services.firm.tally)))

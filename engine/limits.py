@@ -306,6 +306,24 @@ FINDINGS_SHOWN_MAX: Final = 100
 """Differing rows that are shown with the facts behind them: a hundred are one bug."""
 QUARANTINED_SHOWN_MAX: Final = 100
 """Quarantined streams of a view that are looked at by a read: one is a bug, a hundred are one bug."""
+OFFSET_MAX: Final = 10**18 - 1
+"""The highest offset that is read from outside: 18 digits, which both databases' integers hold."""
+EVENT_STREAMS_MAX: Final = 2_000
+"""Streams of events that are open at once in a process: 40 kB each."""
+EVENT_STREAM_LOOK_S: Final = 0.05
+"""How often the view is asked for new events, once for all streams of a process."""
+EVENT_STREAM_CHECK_S: Final = 1.0
+"""How often each stream is asked whether it may go on: a revoked client must be gone within 5 s."""
+EVENT_STREAM_BEAT_S: Final = 15.0
+"""A stream that says nothing for so long says so: proxies close what is quiet for 30 to 60 s."""
+EVENT_STREAM_STALL_S: Final = 5.0
+"""A reader who takes nothing for so long is disconnected; `Last-Event-ID` brings it back."""
+EVENT_STREAM_PAGE: Final = 200
+"""Events read at once, and so sent in one piece: about as much as a connection buffers."""
+EVENT_STREAM_KEPT_MAX: Final = 4_096
+"""Newest events that all streams share in memory, a kilobyte each; older ones are read from the view."""
+EVENT_STREAM_KEPT_S: Final = 30.0
+"""And how long: personal words that are erased must not be sent from memory."""
 FAULT_CHARACTERS_MAX: Final = 500
 """Of the words of the error that quarantined a stream: enough to find the line of code."""
 # --- seals --------------------------------------------------------------------------------------

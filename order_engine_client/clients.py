@@ -24,7 +24,9 @@ from order_engine_client.plans import (
     Plan,
     Steps,
 )
+from order_engine_client.resources import Event
 from order_engine_client.session import TIMEOUT_S, WITHIN_S, Session
+from order_engine_client.streams import QUIET_S, Following
 
 T = TypeVar("T")
 H = TypeVar("H")
@@ -127,6 +129,22 @@ class Client(_Common[httpx.Client, threading.Lock], Blocking):
             entries, rest = self.run(rest)
             yield from entries
 
+    def stream(self, following: Following) -> Iterator[Event]:
+        """The events of a stream, as they come; it is opened again whenever it breaks."""
+        while not following.is_over:
+            request = self._walk(following.opening(self._session))
+            try:
+                with self._http.stream(**_arguments(Exchange(request, QUIET_S))) as reply:
+                    if reply.status_code != 200:
+                        reply.read()
+                        following.refused(_answer(reply))
+                        continue
+                    for piece in reply.iter_raw():
+                        yield from following.take(piece)
+                following.closed()
+            except httpx.RequestError as error:
+                following.lost(_lost(error))
+
     def _walk(self, steps: Steps[T]) -> T:
         got: Any = None
         while True:
@@ -178,6 +196,23 @@ class AsyncClient(_Common[httpx.AsyncClient, asyncio.Lock], Awaiting):
             entries, rest = await self.run(rest)
             for entry in entries:
                 yield entry
+
+    async def stream(self, following: Following) -> AsyncIterator[Event]:
+        """The events of a stream, as they come; it is opened again whenever it breaks."""
+        while not following.is_over:
+            request = await self._walk(following.opening(self._session))
+            try:
+                async with self._http.stream(**_arguments(Exchange(request, QUIET_S))) as reply:
+                    if reply.status_code != 200:
+                        await reply.aread()
+                        following.refused(_answer(reply))
+                        continue
+                    async for piece in reply.aiter_raw():
+                        for event in following.take(piece):
+                            yield event
+                following.closed()
+            except httpx.RequestError as error:
+                following.lost(_lost(error))
 
     async def _walk(self, steps: Steps[T]) -> T:
         got: Any = None

@@ -13,7 +13,16 @@ from typing import Any, Final, NamedTuple
 
 from order_engine_client.errors import StillWaiting
 from order_engine_client.history import AccountFact, ExplainedAccount, ExplainedOrder, OrderFact
-from order_engine_client.plans import Call, Listing, ListMethod, Method, Pause, Query, Steps
+from order_engine_client.plans import (
+    Call,
+    Listing,
+    ListMethod,
+    Method,
+    Pause,
+    Query,
+    Steps,
+    StreamMethod,
+)
 from order_engine_client.resources import (
     TERMINAL,
     Account,
@@ -36,12 +45,19 @@ from order_engine_client.resources import (
     Withdrawal,
 )
 from order_engine_client.session import Session
+from order_engine_client.streams import Following
 from order_engine_client.values import SAME, Amount, Same, given, key_of, path, query, span
 
 WAIT_S: Final = 60.0
 """How long an order is waited for, unless told."""
 LOOK_S: Final = (0.05, 1.0)
 """Pause before an order is looked at again: the first, and the longest that growing comes to."""
+
+
+def _events(name: Sequence[str], resource: str | None, created_from: datetime | None) -> dict[str, Any]:
+    """Which events are asked for."""
+    names = (name,) if isinstance(name, str) else name
+    return {"name": names, "resource[id]": resource, "created[gte]": created_from}
 
 
 class NewPrice(NamedTuple):
@@ -461,19 +477,33 @@ class Endpoints:
     def events(
         self,
         *,
-        name: str | None = None,
+        name: Sequence[str] = (),
         resource: str | None = None,
         created_from: datetime | None = None,
         page_size: int | None = None,
     ) -> Listing[Event]:
         """What happened to the tenant's resources, or to one of them."""
-        words = {
-            "name": name,
-            "resource[id]": resource,
-            "created[gte]": created_from,
-            "limit": page_size,
-        }
-        return Listing(path("events"), Event, query(words))
+        words = _events(name, resource, created_from)
+        return Listing(path("events"), Event, query({**words, "limit": page_size}))
+
+    @StreamMethod
+    def follow_events(
+        self,
+        *,
+        after: int | None = None,
+        name: Sequence[str] = (),
+        resource: str | None = None,
+        created_from: datetime | None = None,
+        waits: bool = True,
+    ) -> Following:
+        """Events as they come, each once and in order, for ever; those behind the offset `after` first.
+
+        A stream that breaks goes on where it was. To go on in another process, note the `offset` of the
+        last event that you have dealt with. With `waits=False` it ends with the last event there is.
+        """
+        words = _events(name, resource, created_from)
+        words |= {"after": after, "follow": None if waits else False}
+        return Following(Call("GET", path("events", "stream"), object, query(words)))
 
     @Method
     def event(self, event: str) -> Call[Event]:

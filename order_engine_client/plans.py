@@ -24,7 +24,9 @@ from typing import (
 )
 
 if TYPE_CHECKING:
+    from order_engine_client.resources import Event
     from order_engine_client.session import Session
+    from order_engine_client.streams import Following
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -157,6 +159,10 @@ class Blocking:
         """All entries of a list."""
         raise NotImplementedError
 
+    def stream(self, following: Following) -> Iterator[Event]:
+        """All events of a stream."""
+        raise NotImplementedError
+
 
 class Awaiting:
     """What a client for asyncio can do."""
@@ -167,6 +173,10 @@ class Awaiting:
 
     def entries(self, listing: Listing[T]) -> AsyncIterator[T]:
         """All entries of a list."""
+        raise NotImplementedError
+
+    def stream(self, following: Following) -> AsyncIterator[Event]:
+        """All events of a stream."""
         raise NotImplementedError
 
 
@@ -204,6 +214,24 @@ class ListMethod(Generic[P, T]):
         if client is None:
             return self
         return _bound(self.describe, client, client.entries)
+
+
+class StreamMethod(Generic[P]):
+    """A method that describes a stream, made one that goes through what comes, as `Method`."""
+
+    def __init__(self, describe: Callable[Concatenate[Any, P], Following]) -> None:
+        self.describe = describe
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, client: Blocking, owner: type) -> Callable[P, Iterator[Event]]: ...
+    @overload
+    def __get__(self, client: Awaiting, owner: type) -> Callable[P, AsyncIterator[Event]]: ...
+    def __get__(self, client: Any, owner: type) -> Any:
+        if client is None:
+            return self
+        return _bound(self.describe, client, client.stream)
 
 
 def _bound(describe: Callable[..., Any], client: Any, run: Callable[[Any], Any]) -> Any:

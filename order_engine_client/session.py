@@ -108,12 +108,12 @@ class Session:
     def call(self, call: Call[T]) -> Steps[tuple[Answer, T]]:
         """The answer to a call, as it came and as it is meant. Raises OrderEngineError."""
         deadline_s = self.now_s() + self._within_s
-        token = yield from self._token(deadline_s)
+        token = yield from self.token(deadline_s)
         try:
-            answer = yield from self._answered(self._request(call, token), call, deadline_s)
+            answer = yield from self._answered(self.request(call, token), call, deadline_s)
         except NotAuthenticated:  # before anything was done: it may be sent again, whatever it is
-            token = yield from self._token(deadline_s, instead_of=token)
-            answer = yield from self._answered(self._request(call, token), call, deadline_s)
+            token = yield from self.token(deadline_s, instead_of=token)
+            answer = yield from self._answered(self.request(call, token), call, deadline_s)
         offset = answer.headers.get("Journal-Offset", "")
         if offset.isdigit():
             self._kept.offset = max(self.offset, int(offset))
@@ -129,7 +129,8 @@ class Session:
             return None
         return tuple(parse_qsl(urlsplit(target.lstrip("<")).query, keep_blank_values=True))
 
-    def _request(self, call: Call[Any], token: str) -> Request:
+    def request(self, call: Call[Any], token: str) -> Request:
+        """How a call is sent."""
         headers = {"Authorization": f"Bearer {token}", "Api-Version": API_VERSION, "User-Agent": AGENT}
         body = None
         if call.body is not None:
@@ -145,8 +146,10 @@ class Session:
 
     # --- tokens ----------------------------------------------------------------------------------
 
-    def _token(self, deadline_s: float, instead_of: str = "") -> Steps[str]:
-        """A token that is good for this call, and another than `instead_of`."""
+    def token(self, deadline_s: float | None = None, instead_of: str = "") -> Steps[str]:
+        """A token that is good for a call, and another than `instead_of`. Raises OrderEngineError."""
+        if deadline_s is None:
+            deadline_s = self.now_s() + self._within_s
         if not self._is_good(instead_of):
             yield Alone(self._renew(deadline_s, instead_of))
         return self._kept.access.token
@@ -190,17 +193,18 @@ class Session:
             if isinstance(got, Answer) and got.status < 300:
                 return got
             may_be_done |= is_write and _may_be_done(got)
-            after_s = None if isinstance(got, Lost) else _retry_after_s(got.headers)
+            after_s = None if isinstance(got, Lost) else retry_after_s(got.headers)
             error = _error(got, key, after_s, may_be_done=may_be_done)
             if not _is_worth_another(got) or (_may_be_done(got) and not is_repeatable):
                 break
-            pause_s = (after_s or 0.0) + self._pause_s(attempt)
-            if pause_s >= deadline_s - self.now_s():
+            rest_s = (after_s or 0.0) + self.pause_s(attempt)
+            if rest_s >= deadline_s - self.now_s():
                 break
-            yield Pause(pause_s)
+            yield Pause(rest_s)
         raise error
 
-    def _pause_s(self, attempt: int) -> float:
+    def pause_s(self, attempt: int) -> float:
+        """How long to wait after so many failures more than one."""
         first_s, most_s = PAUSE_S
         return min(most_s, first_s * 2.0**attempt) * (0.5 + 0.5 * self._chance())
 
@@ -225,7 +229,7 @@ def _error(
     return problem_of(*got, key=key, retry_after_s=after_s, may_be_done=may_be_done)
 
 
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Seconds of a Retry-After, which may also be a date."""
     text = headers.get("Retry-After", "")
     if text.isascii() and text.isdigit():

@@ -102,7 +102,7 @@ def list_rows(
         known.values += scope.values
         rows = views.query(f"SELECT {table.key} FROM {table.name}{known}", known.values)
         if not rows:
-            raise invalid("before", "invalid_value", "nothing in this list has that id")
+            raise invalid("query.before", "invalid_value", "nothing in this list has that id")
         wanted.below(table.key, rows[0][0])
     return page_of(views, table, wanted, limit)
 

@@ -10,7 +10,7 @@ null here, and `fill` puts them in when a resource is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from decimal import Decimal, Inexact
 from functools import lru_cache
@@ -544,3 +544,10 @@ def fill(body: bytes, word: str, text: Any) -> bytes:
         return body
     key = b'"%b":' % word.encode()
     return body.replace(key + b"null", key + encode(text), 1)
+
+
+def filled(body: bytes, names: Iterable[str], words: Mapping[str, str | None]) -> bytes:
+    """A resource with its personal words."""
+    for name in names:
+        body = fill(body, name, words.get(name))
+    return body

@@ -304,10 +304,6 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
             tame_collector()
             switch_sooner()
 
-            def begin_to_stop() -> None:
-                services.is_stopping = True
-                stop.set()
-
             def on_ready(port: int) -> None:
                 if announce:
                     announce(_url(plan.host, port))
@@ -320,7 +316,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
 
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, begin_to_stop)
+                loop.add_signal_handler(number, stop.set)
             try:
                 with _metrics(plan, journal, views, services.traffic.samples):
                     await listen(

@@ -88,7 +88,11 @@ class CuttingProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            server = socket.create_connection(self._server)
+            try:
+                server = socket.create_connection(self._server)
+            except OSError:  # between two lives of the server
+                _hang_up(client)
+                continue
             self._sockets += [client, server]
             for one in (client, server):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -153,6 +157,10 @@ class HttpCuttingProxy(CuttingProxy):
     def __init__(self, port: int) -> None:
         super().__init__(f"http://127.0.0.1:{port}")
         self.url = "http://{}:{}".format(*self._listener.getsockname())
+
+    def turn_to(self, port: int) -> None:
+        """New connections go to another server."""
+        self._server = ("127.0.0.1", port)
 
     @staticmethod
     def _is_whole(answer: bytes) -> bool:

@@ -136,6 +136,7 @@ def calls(house: House, words: dict[str, Any]) -> dict[str, Callable[[Any], Any]
         "put prices": lambda c: c.put_prices(NewPrice(SYMBOL, 99, "100.5", past, "closing")),
         "events": lambda c: c.events(name="order.placed", resource=order, created_from=past),
         "event": lambda c: c.event(words["event"]),
+        "follow events": lambda c: c.follow_events(after=0, resource=order, waits=False),
         "create webhook": lambda c: c.create_webhook(
             f"https://h{next(words['numbers'])}.example.com/", description="d", events=["order.filled"]
         ),

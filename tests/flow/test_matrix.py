@@ -60,6 +60,8 @@ def operations() -> list[Operation]:
             )
             query = [(one["name"], one["example"]) for one in operation["parameters"]
                      if one.get("in") == "query" and one.get("required")]  # fmt: skip
+            if any(one.get("name") == "follow" for one in operation["parameters"]):
+                query.append(("follow", "false"))  # a stream that ends
             found.append(
                 Operation(
                     operation["operationId"],

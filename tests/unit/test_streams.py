@@ -1,0 +1,347 @@
+"""Streams of events over a view that is a list: who is sent what, from where, and why it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from api import streams
+from api.problems import Problem
+from api.streams import Stream, Streams
+from api.tokens import TokenInvalid
+from engine.errors import Unavailable
+from projections.views.events import Happened, Stretch, Wanted
+
+PAGE = 3
+
+
+class World:
+    """A view of events at the offsets 1, 2, 3 ...; the streams over it, looked after by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(streams, "EVENT_STREAM_PAGE", PAGE)
+        monkeypatch.setattr(streams, "EVENT_STREAM_BEAT_S", 0.05)
+        self.events: list[Happened] = []
+        self.blocked: dict[str, int] = {}
+        self.end = 0
+        self.fault: Exception | None = None
+        self.pages: list[tuple[int, int | None]] = []
+        self.streams = Streams(self._read, self._between)
+
+    def add(self, tenant: str = "acme", name: str = "order.placed", resource: str = "ord_1") -> None:
+        self.end += 1
+        body = b'{"n":%d}' % self.end
+        at_us = self.end * 1_000
+        event = Happened(self.end, f"evt_{self.end}", tenant, name, resource, at_us, body)
+        self.events.append(event)
+
+    def _between(self, wanted: Wanted, after: int, to: int | None) -> tuple[int, Stretch]:
+        if self.fault is not None:
+            raise self.fault
+        if wanted.tenant is not None:
+            self.pages.append((after, to))
+        end = self.end if to is None else to
+        found = [
+            event
+            for event in self.events
+            if after < event.offset <= end
+            and (wanted.tenant is None or wanted.fits(event))
+            and wanted.names != ("",)
+        ][:PAGE]
+        return found[-1].offset if len(found) == PAGE else end, Stretch(found, dict(self.blocked))
+
+    async def _read(self, work: Callable[..., Any], *words: Any) -> Any:
+        found = work(*words)
+        await asyncio.sleep(0)  # as in a thread: others go on meanwhile
+        return found
+
+
+class Wire:
+    """A client: what it was sent, as lines of `offset` or `+offset` for an event."""
+
+    def __init__(self, *, takes: int | None = None) -> None:
+        self.words = b""
+        self.is_gone = False
+        self._takes = takes
+
+    async def send(self, words: bytes) -> None:
+        await asyncio.sleep(0)
+        if self.is_gone:
+            raise ConnectionResetError
+        if self._takes is not None and b"event: end" not in words:
+            self._takes -= 1
+            if self._takes < 0:
+                raise TimeoutError
+        self.words += words
+
+    @property
+    def said(self) -> list[str]:
+        found = []
+        for block in self.words.decode().split("\n\n"):
+            lines = dict(line.split(": ", 1) for line in block.split("\n") if line)
+            if lines.get("event") == "end":
+                found.append(lines["data"].split('"')[3])
+            elif "data" in lines:
+                found.append(f"+{lines['id']}")
+            elif "id" in lines:
+                found.append(lines["id"])
+        return found
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch)
+
+
+async def until(said: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not said():
+            await asyncio.sleep(0)
+
+
+def stream(after: int, *, follow: bool = True, **wanted: Any) -> Stream:
+    return Stream(Wanted("acme", **wanted), after, lambda: None, is_following=follow)
+
+
+def running(scene: Awaitable[None]) -> None:
+    asyncio.run(scene)  # type: ignore[arg-type]
+
+
+def test_from_a_place_on_all_come_once_in_order_and_then_what_comes(world: World) -> None:
+    async def scene() -> None:
+        for _ in range(10):
+            world.add()
+        await world.streams.place()
+        wire = Wire()
+        task = asyncio.create_task(world.streams.run(stream(2), wire))
+        await until(lambda: "+10" in wire.said)
+        for _ in range(5):
+            world.add()
+            await world.streams.look()
+        await until(lambda: "+15" in wire.said)
+        world.streams.stop()
+        await task
+        numbers = [one for one in wire.said if one.startswith("+")]
+        assert numbers == [f"+{n}" for n in range(3, 16)]
+        assert wire.said[0] == "2"
+        assert wire.said[-1] == "server_stopping"
+        assert [after for after, _ in world.pages] == [2, 5, 8]  # the new ones came from memory
+
+    running(scene())
+
+
+def test_only_what_is_wanted_and_of_the_tenant(world: World) -> None:
+    async def scene() -> None:
+        await world.streams.place()
+        wires = {
+            "all": (Wire(), {}),
+            "filled": (Wire(), {"names": ("order.filled",)}),
+            "one": (Wire(), {"resource": "ord_2"}),
+            "late": (Wire(), {"created_from_us": 4_000}),
+        }
+        tasks = [
+            asyncio.create_task(world.streams.run(stream(0, **wanted), wire))
+            for wire, wanted in wires.values()
+        ]
+        await asyncio.sleep(0)
+        world.add()
+        world.add("rival")
+        world.add(name="order.filled")
+        world.add(resource="ord_2")
+        await world.streams.look()
+        await world.streams.look()
+        await until(lambda: all(wire.said[-1:] in (["+4"], ["4"]) for wire, _ in wires.values()))
+        world.streams.stop()
+        await asyncio.gather(*tasks)
+        events = {name: [one for one in wire.said if "+" in one] for name, (wire, _) in wires.items()}
+        assert events == {"all": ["+1", "+3", "+4"], "filled": ["+3"], "one": ["+4"], "late": ["+4"]}
+
+    running(scene())
+
+
+def test_a_quiet_stream_says_where_it_is(world: World) -> None:
+    async def scene() -> None:
+        await world.streams.place()
+        wire = Wire()
+        task = asyncio.create_task(world.streams.run(stream(0, names=("order.filled",)), wire))
+        await asyncio.sleep(0)
+        world.add()
+        await world.streams.look()
+        await until(lambda: wire.said == ["0", "1"])
+        wire.is_gone = True
+        world.streams.check()
+        await task
+        assert world.streams.count == 0
+
+    running(scene())
+
+
+@pytest.mark.parametrize("bad", [1, 2, 4, 5])
+def test_nothing_behind_a_stream_in_quarantine_is_sent(world: World, bad: int) -> None:
+    """Else what it missed could never be told: it has passed."""
+
+    async def scene() -> None:
+        await world.streams.place()
+        wire, other = Wire(), Wire()
+        task = asyncio.create_task(world.streams.run(stream(0), wire))
+        rival = Stream(Wanted("rival"), 0, lambda: None)
+        theirs = asyncio.create_task(world.streams.run(rival, other))
+        await asyncio.sleep(0)
+        for _ in range(5):
+            world.add()
+        world.add("rival")
+        world.blocked["acme"] = bad
+        await world.streams.look()
+        await world.streams.look()
+        await task
+        await until(lambda: "+6" in other.said)
+        assert wire.said == ["0", *(f"+{n}" for n in range(1, bad)), "view_quarantined"]
+        again = Wire()
+        await world.streams.run(stream(bad - 1), again)
+        assert again.said == [str(bad - 1), "view_quarantined"]
+        world.blocked.clear()
+        await world.streams.look()
+        later = Wire()
+        await world.streams.run(stream(bad - 1, follow=False), later)
+        expected = [f"+{n}" for n in range(bad, 6)]
+        assert later.said == [str(bad - 1), *expected, "caught_up"]
+        world.streams.stop()
+        await theirs
+
+    running(scene())
+
+
+def test_who_takes_nothing_is_told_why_and_goes(world: World) -> None:
+    async def scene() -> None:
+        for _ in range(10):
+            world.add()
+        await world.streams.place()
+        wire = Wire(takes=3)
+        await world.streams.run(stream(0), wire)
+        assert wire.said == ["0", *(f"+{n}" for n in range(1, 7)), "too_slow"]
+        rest = Wire()
+        await world.streams.run(stream(6, follow=False), rest)
+        assert rest.said == ["6", "+7", "+8", "+9", "+10", "caught_up"]
+
+    running(scene())
+
+
+def test_a_token_that_is_not_good_any_more_ends_its_stream(world: World) -> None:
+    async def scene() -> None:
+        await world.streams.place()
+        wire, is_good = Wire(), [True]
+
+        def may_go_on() -> None:
+            if not is_good[0]:
+                raise TokenInvalid("revoked")
+
+        task = asyncio.create_task(world.streams.run(Stream(Wanted("acme"), 0, may_go_on), wire))
+        await until(lambda: wire.said == ["0"])
+        world.streams.check()
+        is_good[0] = False
+        world.streams.check()
+        await task
+        assert wire.said == ["0", "invalid_token"]
+
+    running(scene())
+
+
+def test_while_the_view_cannot_be_read_streams_wait_and_those_behind_end(world: World) -> None:
+    async def scene() -> None:
+        for _ in range(10):
+            world.add()
+        await world.streams.place()
+        current, behind = Wire(), Wire()
+        task = asyncio.create_task(world.streams.run(stream(10), current))
+        await asyncio.sleep(0)
+        world.fault = Unavailable("gone")
+        await world.streams.run(stream(0), behind)
+        assert behind.said == ["0", "unavailable"]
+        world.fault = None
+        world.add()
+        await world.streams.look()
+        await until(lambda: "+11" in current.said)
+        world.streams.stop()
+        await task
+
+    running(scene())
+
+
+def test_memory_is_bounded_by_number_and_by_age(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(streams, "monotonic", lambda: now[0])
+    monkeypatch.setattr(streams, "EVENT_STREAM_KEPT_MAX", 4)
+
+    async def scene() -> None:
+        await world.streams.place()
+        wire = Wire()
+        task = asyncio.create_task(world.streams.run(stream(0), wire))
+        await asyncio.sleep(0)
+        for _ in range(8):
+            world.add()
+        for _ in range(3):
+            await world.streams.look()
+        assert len(world.streams._kept) == 4
+        now[0] += streams.EVENT_STREAM_KEPT_S + 1
+        await world.streams.look()
+        assert not world.streams._kept
+        await until(lambda: "+8" in wire.said)
+        assert [one for one in wire.said if "+" in one] == [f"+{n}" for n in range(1, 9)]
+        world.streams.stop()
+        await task
+
+    running(scene())
+
+
+def test_who_comes_while_others_listen_is_told_all_there_is(world: World) -> None:
+    """What the view has is not yet what the others have been given."""
+
+    async def scene() -> None:
+        await world.streams.place()
+        task = asyncio.create_task(world.streams.run(stream(0), Wire()))
+        await asyncio.sleep(0)
+        for _ in range(7):
+            world.add()
+        assert await world.streams.place() == 7
+        wire = Wire()
+        await world.streams.run(stream(0, follow=False), wire)
+        assert wire.said == ["0", *(f"+{n}" for n in range(1, 8)), "caught_up"]
+        world.streams.stop()
+        await task
+
+    running(scene())
+
+
+def test_two_who_look_at_once_take_nothing_twice(world: World) -> None:
+    async def scene() -> None:
+        await world.streams.place()
+        wire = Wire()
+        task = asyncio.create_task(world.streams.run(stream(0), wire))
+        await asyncio.sleep(0)
+        for _ in range(2):
+            world.add()
+        await asyncio.gather(*(world.streams.look() for _ in range(5)))
+        await until(lambda: "+2" in wire.said)
+        assert wire.said == ["0", "+1", "+2"]
+        world.streams.stop()
+        await task
+
+    running(scene())
+
+
+def test_there_is_a_most(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "EVENT_STREAMS_MAX", 1)
+
+    async def scene() -> None:
+        await world.streams.place()
+        task = asyncio.create_task(world.streams.run(stream(0), Wire()))
+        await asyncio.sleep(0)
+        with pytest.raises(Problem, match="rate_limited"):
+            await world.streams.place()
+        world.streams.stop()
+        await task
+
+    running(scene())
