@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final, Protocol
@@ -260,9 +261,16 @@ class Several(_Kind, frozen=True):
             except Fault as fault:
                 faults.append(Fault(fault.code, fault.detail, f".{index}{fault.path}"))
         if faults:
-            faults[0].more = faults[1:]
-            raise faults[0]
+            raise _joined(faults)
         return tuple(values)
+
+
+def _joined(faults: Sequence[Fault]) -> Fault:
+    # Another than those that the raising frame knows, which would be a cycle.
+    first, *more = faults
+    joined = Fault(first.code, first.detail, first.path)
+    joined.more = more
+    return joined
 
 
 class Field(msgspec.Struct, frozen=True):

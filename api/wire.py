@@ -143,8 +143,7 @@ def _read_fields(
             try:
                 values[field.name] = field.kind.read(given)
             except Fault as fault:
-                for one in (fault, *fault.more):
-                    _add(faults, f"{path}.{field.name}{one.path}", one.code, one.detail)
+                _add_faults(faults, f"{path}.{field.name}", fault)
             continue
         is_null = field.name in raw
         known += is_null
@@ -215,6 +214,12 @@ def read_segment(segment: str) -> str | None:
         except UnicodeDecodeError:
             return None
     return segment if segment and segment.isprintable() and len(segment) <= ID_CHARACTERS_MAX else None
+
+
+def _add_faults(faults: list[dict[str, str]], path: str, fault: Fault) -> None:
+    # Not where it was caught: a name for it there would be a cycle, and keep the body for a while.
+    for one in (fault, *fault.more):
+        _add(faults, f"{path}{one.path}", one.code, one.detail)
 
 
 def _add(faults: list[dict[str, str]], path: str, code: str, detail: str = "") -> None:
