@@ -1,206 +1,95 @@
 """Abuse mixed with normal load: what honest clients notice of 100 000 requests that nobody should send.
 
-    python -m bench.abuse                                 about four minutes
-    python -m bench.abuse --requests 5000 --seconds 5
+    python -m bench.abuse                                          about five minutes
+    python -m bench.abuse --requests 4000 --rounds 1
 
-One `order-engine serve` on a fresh SQLite journal. Honest clients place orders and read accounts at a
-steady pace, first alone, then while abusers, a client of their own and strangers, send what is in
-`bench.abusive` over several connections (`--pace`: so many a second in all, 0: each the next as soon as
-the last was answered), and while others drip half a message or hang up in the middle. An honest request
-is timed from when it was due. Rates are counted with the defaults; `--rates off` lets everything through
-to the code that reads it. To be met: no 5xx, memory of the API's process grows by less than 50 MB, the
-honest p99 at most doubles.
+One `order-engine serve --sandbox` on a fresh SQLite journal, with default rates. Honest clients place
+orders and read accounts at a steady pace, now alone, now beside abusers, in turn. Each abuser has a
+client and an address of its own, and sends what is in `bench.abusive` over many connections, on each the
+next message as soon as the last was answered (`--pace`: so many a second in all), while others drip half
+a message or hang up in the middle. An honest request is timed from when it was due. The server has one
+core with all its processes, the generators the others (`--cpus shared`: nobody is confined).
+
+To be met: no 5xx and no request without an answer, memory of the API's process grows by less than 50 MB,
+the honest p99 at most doubles. How much of the memory the honest orders take is seen on another server,
+with the same honest clients and nobody else.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
-import itertools
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psutil
-import uvloop
 from rich.table import Table
 
-from bench.abusive import HALVES, messages
-from bench.load import run_keys
-from bench.measure import console
-from bench.serving import INSTRUMENT, Caller, Server, authorize, furnish, new_client, serving
+from bench.measure import console, middle, progress, ratios
+from bench.place_orders import split_cpus
+from bench.serving import Caller, Server, authorize, furnish, new_client, serving
 from engine.rate import Quotas
 from engine.settings import RATES
 
-ANSWER_WAIT_S: Final = 15.0
-"""The engine promises an end of every message within 10 s."""
 MEMORY_MB_MAX: Final = 50.0
 P99_RATIO_MAX: Final = 2.0
+WARM_S: Final = 3.0
+"""Until everything is imported and cached that honest requests need."""
+SERVE: Final = ("serve", "--port", "0", "--sandbox")
 
 
-class Line:
-    """One connection, opened again when the server has closed it."""
+class Place(NamedTuple):
+    """A server, and what its clients have to know."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+    server: Server
+    log: Path
+    case: dict[str, Any]
+    abusers: list[str]  # their tokens
 
-    async def ask(self, message: bytes) -> int:
-        """The status of the answer; 0 when the server closed without one, -1 when it hangs."""
-        try:
-            async with asyncio.timeout(ANSWER_WAIT_S):
-                return await self._ask(message)
-        except TimeoutError:
-            self.close()
-            return -1
-        except (OSError, asyncio.IncompleteReadError):
-            self.close()
-            return 0
-
-    async def _ask(self, message: bytes) -> int:
-        if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
-        reader, writer = self._streams
-        with contextlib.suppress(ConnectionError):  # answered and closed while we are still sending
-            writer.write(message)
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        start = head.index(b"content-length:") + len(b"content-length:")
-        await reader.readexactly(int(head[start : head.index(b"\r\n", start)]))
-        if b"connection: close" in head or head.startswith(b"http/1.0"):
-            self.close()
-        return int(head[9:12])
-
-    async def begin(self, half: bytes) -> None:
-        """Half a message."""
-        self._streams = await asyncio.open_connection("127.0.0.1", self._port)
-        self._streams[1].write(half)
-
-    def close(self, *, is_rude: bool = False) -> None:
-        """Hangs up; rudely with a reset."""
-        if self._streams is not None:
-            transport = self._streams[1].transport
-            (transport.abort if is_rude else transport.close)()
-            self._streams = None
+    @property
+    def memory_mb(self) -> float:
+        return float(psutil.Process(self.server.pid).memory_info().rss / 1e6)
 
 
-# --- honest clients -------------------------------------------------------------------------------
-
-
-async def be_honest(case: dict[str, Any]) -> dict[str, Any]:
-    """Orders placed and read at a pace, for some seconds or until stdin ends."""
-    latencies_ms: list[float] = []
-    answers: Counter[int] = Counter()
-    began, keys, over = time.perf_counter(), run_keys(), asyncio.Event()
-    numbers = itertools.count()
-
-    async def client() -> None:
-        line = Line(case["port"])
-        while not over.is_set():
-            number = next(numbers)
-            due = began + number / case["rate"]
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            answers[await line.ask(honest(case, number, next(keys)))] += 1
-            if due - began > case["warm_s"]:
-                latencies_ms.append((time.perf_counter() - due) * 1_000)
-        line.close()
-
-    clients = [asyncio.create_task(client()) for _ in range(case["connections"])]
-    if case["seconds"]:
-        await asyncio.sleep(case["seconds"])
-    else:
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    over.set()
-    await asyncio.gather(*clients)
-    latencies_ms.sort()
-    count = len(latencies_ms)
-    return {
-        "count": count,
-        "p50_ms": latencies_ms[count // 2],
-        "p99_ms": latencies_ms[count * 99 // 100],
-        "max_ms": latencies_ms[-1],
-        "answers": answers,
-    }
-
-
-def honest(case: dict[str, Any], number: int, key: bytes) -> bytes:
-    """Now a small buy, now a look at the account."""
-    account = case["accounts"][number % len(case["accounts"])]
-    common = f"Host: a\r\nAuthorization: {case['token']}\r\n"
-    if number % 2:
-        return f"GET /accounts/{account} HTTP/1.1\r\n{common}\r\n".encode()
-    wish = {"instrument": INSTRUMENT, "order_type": "market", "side": "buy", "cash_amount": "100.00"}
-    body = json.dumps(wish)
-    common += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-    head = f"POST /accounts/{account}/orders HTTP/1.1\r\n{common}Idempotency-Key: "
-    return head.encode() + key + b"\r\n\r\n" + body.encode()
-
-
-# --- abusers --------------------------------------------------------------------------------------
-
-
-async def be_abusive(case: dict[str, Any]) -> dict[str, Any]:
-    """So many messages of all kinds, and connections that drip or are cut meanwhile."""
-    dice = Random(case["seed"])
-    known = list(messages(case["accounts"][0], case["token"]).items())
-    answers: Counter[int] = Counter()
-    wrong: Counter[str] = Counter()
-    chosen = enumerate(dice.choices(known, k=case["requests"]))
-    began, gap_s = time.perf_counter(), 1 / case["pace"] if case["pace"] else 0.0
-
-    async def abuser() -> None:
-        line = Line(case["port"])
-        for number, (name, message) in chosen:
-            await asyncio.sleep(max(0.0, began + number * gap_s - time.perf_counter()))
-            status = await line.ask(message)
-            answers[status] += 1
-            if status >= 500 or status <= 0:
-                wrong[f"{name}: {status}"] += 1
-        line.close()
-
-    async def cutter() -> None:
-        while True:
-            line = Line(case["port"])
-            with contextlib.suppress(OSError):
-                await line.begin(dice.choice(HALVES))
-            await asyncio.sleep(0.02)
-            line.close(is_rude=True)
-
-    async def dripper() -> None:
-        while True:
-            line = Line(case["port"])
-            with contextlib.suppress(OSError):
-                await line.begin(dice.choice(HALVES))
-            status = await line.ask(b"")
-            if status not in (0, 408, 429):
-                wrong[f"half a message: {status}"] += 1
-
-    others = [asyncio.create_task(dripper()) for _ in range(case["drippers"])]
-    others.append(asyncio.create_task(cutter()))
-    await asyncio.gather(*(abuser() for _ in range(case["connections"])))
-    took_s = time.perf_counter() - began
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
-    return {"answers": answers, "wrong": wrong, "per_s": case["requests"] / took_s}
-
-
-# --- together -------------------------------------------------------------------------------------
+@contextlib.contextmanager
+def opened(folder: Path, options: argparse.Namespace) -> Iterator[Place]:
+    """A fresh server with accounts that the honest trade for."""
+    server_cpus, load_cpus = split_cpus(options.cpus)
+    folder.mkdir()
+    data, log = folder / "data", folder / "engine.log"
+    with serving("engine.cli", *SERVE, "--data", str(data), log=log, cpus=server_cpus) as server:
+        call = Caller(server)
+        authorize(call, new_client(data))
+        honest_token = call.headers["Authorization"]
+        accounts = furnish(call, 20, settlement_days=2)
+        tokens = []
+        for _ in range(options.abusers):
+            authorize(call, new_client(data))
+            tokens.append(call.headers["Authorization"])
+        call.close()
+        case = {
+            "port": server.port,
+            "cpus": load_cpus,
+            "token": honest_token,
+            "accounts": accounts,
+            "rate": options.rate,
+            "warm_s": 1.0,
+        }
+        yield Place(server, log, case, tokens)
 
 
 @contextlib.contextmanager
 def started(role: str, case: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
-    """One of the above as a process of its own; abusers give way to the honest."""
+    """One of `bench.crowd`, as a process of its own."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.abuse", "--role", role, "--case", json.dumps(case)],
+        [sys.executable, "-m", "bench.crowd", role, json.dumps(case)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -221,105 +110,130 @@ def figures_of(process: subprocess.Popen[str]) -> dict[str, Any]:
     return figures
 
 
-def memory_mb(server: Server) -> float:
-    return float(psutil.Process(server.pid).memory_info().rss / 1e6)
+def alone(place: Place, seconds: float) -> dict[str, Any]:
+    with started("honest", place.case | {"connections": 16, "seconds": seconds}) as honest:
+        return figures_of(honest)
+
+
+def beside_abuse(
+    place: Place, options: argparse.Namespace, seed: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The figures of the honest, and of the abusers."""
+    abuse = {
+        "tokens": place.abusers,
+        "connections": options.connections,
+        "requests": options.requests // options.rounds,
+        "pace": options.pace,
+        "drippers": options.drippers,
+        "seed": seed,
+    }
+    with started("honest", place.case | {"connections": 16, "seconds": 0}) as honest:
+        with started("abusive", place.case | abuse) as abusers:
+            theirs = figures_of(abusers)
+        return figures_of(honest), theirs
 
 
 def measure(options: argparse.Namespace, folder: Path) -> bool:
-    """Both phases on one server; whether everything was met."""
-    quotas = Quotas() if options.rates == "default" else Quotas(None, None, None, None)
+    """All rounds; whether everything was met."""
     for name, field in RATES.items():
-        quota = getattr(quotas, field)
+        quota = getattr(Quotas(), field) if options.rates == "default" else None
         os.environ[name] = f"{quota.requests}/{quota.seconds}" if quota else "off"
-    data = folder / "data"
-    serve = ("serve", "--data", str(data), "--port", "0", "--sandbox")
-    with serving("engine.cli", *serve, log=folder / "engine.log") as server:
-        call = Caller(server)
-        authorize(call, new_client(data))
-        honest_token = call.headers["Authorization"]
-        accounts = furnish(call, 20, settlement_days=2)
-        authorize(call, new_client(data))
-        case = {
-            "port": server.port,
-            "token": honest_token,
-            "accounts": accounts,
-            "pace": options.pace,
-            "connections": options.connections,
-            "rate": options.rate,
-            "warm_s": 1.0,
-            "seconds": options.seconds,
-            "requests": options.requests,
-            "drippers": options.drippers,
-            "seed": options.seed,
-        }
-        before_mb = memory_mb(server)
-        with started("honest", case) as alone:
-            quiet = figures_of(alone)
-        between_mb = memory_mb(server)
-        with started("honest", case | {"seconds": 0}) as honest_ones:
-            with started("abusive", case | {"token": call.headers["Authorization"]}) as abusers:
-                abuse = figures_of(abusers)
-            loud = figures_of(honest_ones)
-        after_mb = memory_mb(server)
-        call.close()
-    log = (folder / "engine.log").read_text(errors="replace")
-    console.print(f"memory: {before_mb:.0f} MB, {between_mb:.0f} after the honest alone, {after_mb:.0f}")
-    return report(quiet, loud, abuse, after_mb - between_mb) and "Traceback" not in log
+    quiet, loud, abuse = [], [], []
+    with opened(folder / "abused", options) as place, progress() as bar:
+        task = bar.add_task("abuse", total=2 * options.rounds)
+        alone(place, WARM_S)
+        before_mb = place.memory_mb
+        for number in range(options.rounds):
+            quiet.append(alone(place, options.seconds))
+            bar.advance(task)
+            ours, theirs = beside_abuse(place, options, options.seed + number)
+            loud.append(ours)
+            abuse.append(theirs)
+            bar.advance(task)
+        grown_mb = place.memory_mb - before_mb
+    with opened(folder / "control", options) as control:
+        alone(control, WARM_S)
+        before_mb = control.memory_mb
+        count = alone(control, 2 * options.seconds)["count"]
+        each_mb = (control.memory_mb - before_mb) / count
+    own_mb = each_mb * sum(one["count"] for one in quiet + loud)
+    console.print(f"of the memory, {own_mb:.0f} MB go with the honest requests themselves")
+    is_met = report(quiet, loud, abuse, grown_mb)
+    return is_met and "Traceback" not in place.log.read_text(errors="replace")
 
 
-def report(quiet: dict[str, Any], loud: dict[str, Any], abuse: dict[str, Any], grown_mb: float) -> bool:
+def report(
+    quiet: list[dict[str, Any]],
+    loud: list[dict[str, Any]],
+    abuse: list[dict[str, Any]],
+    grown_mb: float,
+) -> bool:
     """Prints the tables; whether everything was met."""
-    table = Table(title="honest requests, from when they were due")
+    table = Table(title=f"honest requests, from when they were due; median of {len(quiet)} rounds")
     for heading in ("", "requests", "p50, ms", "p99, ms", "longest, ms", "answers"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, each in (("alone", quiet), ("with abuse", loud)):
-        times = [f"{each[field]:.2f}" for field in ("p50_ms", "p99_ms", "max_ms")]
-        table.add_row(name, f"{each['count']:,}", *times, str(each["answers"]))
+        times = [_cell([one[field] for one in each]) for field in ("p50_ms", "p99_ms", "max_ms")]
+        count = sum(one["count"] for one in each)
+        table.add_row(name, f"{count:,}", *times, _counts(_answers(each)))
     console.print(table)
-    sent = sum(abuse["answers"].values())
-    console.print(f"{sent:,} abusive requests, {abuse['per_s']:,.0f}/s, by status: {abuse['answers']}")
-    failures = sum(
-        number
-        for each in (quiet, loud, abuse)
-        for status, number in each["answers"].items()
-        if int(status) >= 500 or int(status) < 0
+    sent, took_s = sum(_answers(abuse).values()), sum(each["seconds"] for each in abuse)
+    console.print(
+        f"{sent:,} abusive requests, {sent / took_s:,.0f}/s, by status: {_counts(_answers(abuse))}"
     )
-    ratio = loud["p99_ms"] / quiet["p99_ms"]
+    answers = _answers(quiet + loud + abuse)
+    failures = sum(count for status, count in answers.items() if status >= 500 or status < 0)
+    p99s = [[one["p99_ms"] for one in each] for each in (loud, quiet)]
+    ratio = middle(a / b for a, b in zip(*p99s, strict=True))
     rows = (
         ("5xx, or no answer in time", f"{failures}", "0", failures == 0),
-        ("memory grown, MB", f"{grown_mb:.1f}", f"< {MEMORY_MB_MAX:.0f}", grown_mb < MEMORY_MB_MAX),
-        ("honest p99, ratio", f"{ratio:.2f}", f"<= {P99_RATIO_MAX:.0f}", ratio <= P99_RATIO_MAX),
+        (
+            "memory grown, MB",
+            f"{grown_mb:.1f}",
+            f"< {MEMORY_MB_MAX:.0f}",
+            grown_mb < MEMORY_MB_MAX,
+        ),
+        ("honest p99, ratio", ratios(*p99s), f"<= {P99_RATIO_MAX:.0f}", ratio <= P99_RATIO_MAX),
     )
     for name, value, target, is_met in rows:
         console.print(f"{name}: {value}, to be {target}: {'met' if is_met else 'MISSED'}")
-    if abuse["wrong"]:
-        console.print(f"wrong: {abuse['wrong']}")
+    for each in abuse:
+        if each["wrong"]:
+            console.print(f"wrong: {each['wrong']}")
     return all(is_met for *_, is_met in rows)
+
+
+def _answers(each: Sequence[dict[str, Any]]) -> Counter[int]:
+    total: Counter[int] = Counter()
+    for one in each:
+        total.update({int(status): count for status, count in one["answers"].items()})
+    return total
+
+
+def _counts(answers: Counter[int]) -> str:
+    return ", ".join(f"{status}: {count:,}" for status, count in sorted(answers.items()))
+
+
+def _cell(values: Sequence[float]) -> str:
+    return f"{middle(values):.1f} ({min(values):.1f}-{max(values):.1f})"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--requests", type=int, default=100_000, help="abusive ones")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of the honest alone")
+    parser.add_argument("--requests", type=int, default=100_000, help="abusive ones, of all rounds")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=15.0, help="of the honest alone, each round")
     parser.add_argument("--rate", type=float, default=200.0, help="honest requests a second")
-    parser.add_argument("--connections", type=int, default=16, help="of the honest, and of abusers")
-    parser.add_argument(
-        "--pace", type=float, default=500.0, help="abusive requests a second; 0: a flood"
-    )
+    parser.add_argument("--abusers", type=int, default=16, help="each a client, from its own address")
+    parser.add_argument("--connections", type=int, default=32, help="of each abuser")
+    parser.add_argument("--pace", type=float, default=0.0, help="abusive requests a second; 0: a flood")
     parser.add_argument("--drippers", type=int, default=100, help="connections with half a message")
     parser.add_argument("--rates", choices=("default", "off"), default="default")
+    parser.add_argument("--cpus", choices=("split", "shared"), default="split")
     parser.add_argument("--seed", type=int, default=4711)
-    parser.add_argument("--role", choices=("honest", "abusive"), help=argparse.SUPPRESS)
-    parser.add_argument("--case", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.role:
-        if options.role == "abusive":
-            os.nice(5)
-        work = {"honest": be_honest, "abusive": be_abusive}[options.role]
-        print(json.dumps(uvloop.run(work(json.loads(options.case)))))
-        return
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
         is_met = measure(options, Path(folder))
     if not is_met:
