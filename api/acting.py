@@ -117,6 +117,8 @@ async def note_refusal(call: Call, error: Refused) -> None:
         "" if error.context.get("params") else error.detail,
         context,
     )
+    # While it waits, nothing shall keep the body that it is about: the frames it came through do.
+    error.__traceback__ = error.__cause__ = error.__context__ = None
     loop = asyncio.get_running_loop()
     written: asyncio.Future[None] = loop.create_future()
 

@@ -18,7 +18,7 @@ from api.call import NOBODY, PREFIXES, Answer, Call, Route, tree_of
 from api.connection import Connection, new_request_id
 from api.kinds import Rows
 from api.openapi import API_VERSION, FORM, encoded
-from api.problems import Problem, problem_of
+from api.problems import MISTAKES, Problem, problem_of
 from api.response import JSON
 from api.services import Services
 from api.streams import MEDIA as EVENT_STREAM
@@ -44,6 +44,7 @@ class App:
 
     def __init__(self, engine: Services, routes: tuple[Route, ...], document: bytes = b"") -> None:
         self._engine = engine
+        self.rates = engine.rates
         self._document = document
         self._tree = tree_of(routes)
         self._answered = 0
@@ -69,10 +70,13 @@ class App:
             )
             if problem.is_last:
                 connection.is_last = True
+            del problem  # with all that its frames hold
         finally:
             connection.is_handling = False
             if not is_read:
                 connection.began = None
+        if code in MISTAKES:
+            began_s += await self._wait_for_turn(call, message, connection)
         self._engine.traffic.note(call.route if call else None, answer, code, began_s)
         self._answered += 1
         if self._engine.log_every and self._answered % self._engine.log_every == 0:
@@ -94,6 +98,22 @@ class App:
             except EngineError as fault:
                 error = fault
         return problem_of(error, _body_names(call.route if call else None), request_id)
+
+    async def _wait_for_turn(
+        self, call: Call | None, message: RawRequestMessage, connection: Connection
+    ) -> float:
+        """Holds an error back when its client, or address, has had many. Returns for how long."""
+        rates = self._engine.rates
+        if call is not None and call.principal is not NOBODY:
+            key = call.principal.client
+        else:
+            key = rates.address_of(connection.address, _forwarded(message.headers))
+        wait_s = rates.errors.turn_s(key)
+        if wait_s:
+            connection.is_handling = True
+            await asyncio.sleep(wait_s)
+            connection.is_handling = False
+        return wait_s
 
     # --- steps ------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from aiohttp.http import HttpVersion11, RawRequestMessage
 
 from api.call import Answer
 from api.problems import Problem
+from api.rates import Rates
 from api.response import written
 from api.streams import Line
 from engine.ids import IdSource
@@ -70,17 +71,20 @@ class Connection(web.RequestHandler):
     payload       the body of the message that is being answered
     unsent        bytes of answers that the client had not taken at the last sweep
     taken_at      loop time of the sweep that last saw it take some
+    guest         the address that it is counted for while it is open; None: it is not
     """
 
     __slots__ = (
-        "_answer", "began", "is_handling", "is_last", "message_s", "payload", "quiet_since", "taken_at",
-        "unsent",
+        "_answer", "_rates", "began", "guest", "is_handling", "is_last", "message_s", "payload",
+        "quiet_since", "taken_at", "unsent",
     )  # fmt: skip
 
     def __init__(
         self, manager: Connections, answer: Answering, *, message_s: float, **kwargs: Any
     ) -> None:
         self._answer = answer
+        self._rates = manager.rates
+        self.guest: str | None = None
         self.message_s = message_s
         self.payload: StreamReader | None = None
         self.began: float | None = None
@@ -118,6 +122,13 @@ class Connection(web.RequestHandler):
         self.unsent = size
         return now > self.taken_at + self.message_s
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Counts it, and ends it at once when there are too many."""
+        super().connection_made(transport)
+        self.guest = self._rates.enter(self.address)
+        if self.guest is None:
+            self.give_up("rate_limited")
+
     def data_received(self, data: bytes) -> None:
         """Notes when a message begins, and leaves the rest to aiohttp."""
         self.quiet_since = self._loop.time()
@@ -136,7 +147,9 @@ class Connection(web.RequestHandler):
         return self.is_handling or self.began is not None
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Lets whoever waits for the rest of a body know that there is none."""
+        """Counts it no more, and lets whoever waits for the rest of a body know that there is none."""
+        if self.guest is not None:
+            self._rates.guests.leave(self.guest)
         super().connection_lost(exc)
         if self.payload is not None and not self.payload.is_eof():
             self.payload.set_exception(exc or ConnectionResetError("the client is gone"))
@@ -177,6 +190,8 @@ class Connection(web.RequestHandler):
                 is_last = is_last or stream is not None
                 sent = written(answer, message.method, message.version, is_last=is_last)
             else:
+                message.exc.__traceback__ = None  # a cycle, which would keep all that had been sent
+                await asyncio.sleep(self._rates.errors.turn_s(self.guest or ""))
                 is_last, sent = True, _last_words(_unreadable(message.exc))
         except Exception as error:  # noqa: BLE001  whatever it is becomes an answer
             _LOG.error("a request failed outside its handler", exc_info=error)
@@ -241,10 +256,10 @@ class Connection(web.RequestHandler):
         if self.transport is not None:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def give_up(self) -> None:
-        """Ends a connection whose message did not become complete in time."""
+    def give_up(self, code: str) -> None:
+        """Ends a connection with an answer to no request."""
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(_last_words(Problem("request_timeout")))
+            self.transport.write(_last_words(Problem(code)))
         self.force_close()
 
 
@@ -273,8 +288,9 @@ async def _unused(request: web.BaseRequest) -> web.StreamResponse:
 class Connections(web.Server):
     """All connections of one server."""
 
-    def __init__(self, answer: Answering, timing: Timing) -> None:
+    def __init__(self, answer: Answering, rates: Rates, timing: Timing) -> None:
         self.is_stopping = False
+        self.rates = rates
         self._timing = timing
         self._answer = answer
         super().__init__(
@@ -307,7 +323,7 @@ class Connections(web.Server):
             now = self._loop.time()
             for connection in self.all:
                 if connection.is_overdue(now):
-                    connection.give_up()
+                    connection.give_up("request_timeout")
                 elif connection.is_stuck(now) and connection.transport is not None:
                     connection.transport.abort()
                 elif connection.is_idle and connection.quiet_since < now - timing.idle_s:

@@ -64,6 +64,16 @@ CODES: Final[dict[str, Code]] = {
     "journal_damaged": Code(503, "the journal is damaged; an operator has to look", 60),
 }
 """Every code that an answer may have."""
+_SHAPES: Final = frozenset(
+    ("invalid_request", "invalid_param", "missing_param", "not_found", "idempotency_key_too_long")
+)
+MISTAKES: Final = frozenset(
+    code
+    for code, known in CODES.items()
+    if known.status < 500 and (code not in REFUSALS or code in _SHAPES)
+) - {"request_timeout"}
+"""What a client that works is not told again and again. All else under 500 is what a rule says of a
+command that may be right; and a timeout has taken its time."""
 
 
 class Param(msgspec.Struct, frozen=True):

@@ -12,12 +12,19 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final
 
 from api.problems import Problem
-from engine.limits import FORWARDED_MAX, RATE_BUCKETS_MAX
-from engine.rate import SECOND_NS, Quota, Quotas, spend, wait_ns
+from engine.limits import (
+    CONNECTIONS_MAX,
+    CONNECTIONS_PER_ADDRESS_MAX,
+    ERROR_WAIT_S,
+    FORWARDED_MAX,
+    RATE_BUCKETS_MAX,
+)
+from engine.rate import SECOND_NS, Quota, Quotas, spend, turn, wait_ns
 
 Networks = Sequence[IPv4Network | IPv6Network]
 Headers = Mapping[str, str]
 _NONE: Final[Headers] = {}
+_ERROR_WAIT_NS: Final = int(ERROR_WAIT_S * SECOND_NS)
 
 
 class Buckets:
@@ -39,17 +46,29 @@ class Buckets:
         quota = self._quota
         if quota is None:
             return _NONE
-        buckets = self._full_at_ns
-        full_at_ns, left, wait_ns_ = spend(quota, buckets.pop(key, 0), self._monotonic_ns())
-        buckets[key] = full_at_ns
-        if len(buckets) > RATE_BUCKETS_MAX:
-            buckets.popitem(last=False)
+        full_at_ns, left, wait_ns_ = spend(quota, self._full_at_ns.pop(key, 0), self._monotonic_ns())
+        self._keep(key, full_at_ns)
         if wait_ns_:
             raise self._refused(wait_ns_)
         return {
             "RateLimit-Policy": self._policy,
             "RateLimit": f'"{self._name}";r={left};t={self._next_s}',
         }
+
+    def turn_s(self, key: str) -> float:
+        """One request of `key` that is never refused: how long until its turn, at most ERROR_WAIT_S."""
+        quota = self._quota
+        if quota is None:
+            return 0.0
+        before_ns = self._full_at_ns.pop(key, 0)
+        full_at_ns, _, wait_ns_ = turn(quota, before_ns, self._monotonic_ns(), _ERROR_WAIT_NS)
+        self._keep(key, full_at_ns)
+        return wait_ns_ / SECOND_NS
+
+    def _keep(self, key: str, full_at_ns: int) -> None:
+        self._full_at_ns[key] = full_at_ns
+        if len(self._full_at_ns) > RATE_BUCKETS_MAX:
+            self._full_at_ns.popitem(last=False)
 
     def check(self, key: str) -> None:
         """Raises Problem `rate_limited` if `spend` would; spends nothing."""
@@ -68,6 +87,34 @@ class Buckets:
         return Problem("rate_limited", headers=headers, context={"policy": self._name})
 
 
+class Guests:
+    """How many connections are open, in all and from each address. For one thread."""
+
+    def __init__(
+        self, most: int = CONNECTIONS_MAX, most_per_address: int = CONNECTIONS_PER_ADDRESS_MAX
+    ) -> None:
+        self.count = 0
+        self.most = most
+        self._most_per_address = most_per_address
+        self._open: dict[str, int] = {}
+
+    def enter(self, address: str, *, is_proxy: bool = False) -> bool:
+        """Counts one more; False, and not counted, where that would be too many."""
+        here = self._open.get(address, 0)
+        if self.count >= self.most or (here >= self._most_per_address and not is_proxy):
+            return False
+        self._open[address] = here + 1
+        self.count += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """One that had entered is closed."""
+        self.count -= 1
+        self._open[address] -= 1
+        if not self._open[address]:
+            del self._open[address]
+
+
 class Rates:
     """All buckets of one process.
 
@@ -75,6 +122,8 @@ class Rates:
     addresses  requests without one, by address
     tokens     granted tokens, by client
     failures   wrong credentials, by address: whoever guesses locks out nobody but himself
+    errors     answers that are errors, by client or address: none is refused, but the later ones wait
+    guests     open connections, by address
     """
 
     def __init__(
@@ -88,6 +137,8 @@ class Rates:
         self.addresses = Buckets("address", quotas.address, monotonic_ns)
         self.tokens = Buckets("token", quotas.tokens, monotonic_ns)
         self.failures = Buckets("failure", quotas.failures, monotonic_ns)
+        self.errors = Buckets("error", quotas.errors, monotonic_ns)
+        self.guests = Guests()
 
     def address_of(self, peer: str | None, forwarded: Sequence[str]) -> str:
         """Who is counted for a connection from `peer`: an IPv4 address, or an IPv6 network of 64 bits.
@@ -108,6 +159,15 @@ class Rates:
         if isinstance(known, IPv6Address):  # who has one has a network of them
             return str(IPv6Network((int(known) >> 64 << 64, 64)))
         return str(known or address)
+
+    def enter(self, peer: str | None) -> str | None:
+        """The address that a new connection is counted for until it leaves; None: there are too many.
+
+        A trusted proxy may have as many as there are.
+        """
+        address = self.address_of(peer, ())
+        is_proxy = bool(self.trusted_proxies) and self._is_trusted(address)
+        return address if self.guests.enter(address, is_proxy=is_proxy) else None
 
     def _is_trusted(self, text: str) -> bool:
         address = _parsed(text)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from api.app import App
 from api.connection import Connections, Timing
+from engine.limits import CONNECTIONS_MAX, FILES_KEPT
 
 _BACKLOG: Final = 1024
 
@@ -33,7 +34,8 @@ async def serve(
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-    connections = Connections(app, timing)
+    connections = Connections(app, app.rates, timing)
+    app.rates.guests.most = room_for_connections()
     listening = _bind(host, port)
     listener = await loop.create_server(connections, sock=listening, backlog=_BACKLOG)
     sweeping = loop.create_task(connections.sweep())
@@ -47,6 +49,21 @@ async def serve(
         listener.close()
         await connections.drain()
         sweeping.cancel()
+
+
+def room_for_connections() -> int:
+    """How many connections there are files for. Raises the process's soft limit on these if it must."""
+    wanted = CONNECTIONS_MAX + FILES_KEPT
+    try:
+        import resource  # noqa: PLC0415  (not everywhere)
+
+        files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if files < wanted:
+            files = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+    except (ImportError, ValueError, OSError):
+        return CONNECTIONS_MAX
+    return max(1, min(CONNECTIONS_MAX, files - FILES_KEPT))
 
 
 def _bind(host: str, port: int) -> socket.socket:

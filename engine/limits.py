@@ -174,8 +174,16 @@ ACCOUNTS_REMEMBERED_MAX: Final = 100_000
 REFRESH_S: Final = 0.5
 """Prices, disabled clients and signing keys of another process are known here after this long."""
 RATE_BUCKETS_MAX: Final = 20_000
-"""Clients, or addresses, whose requests are counted, for each of four quotas, least recently used out:
+"""Clients, or addresses, whose requests are counted, for each of five quotas, least recently used out:
 4 MB each. Whoever has more addresses than that is not stopped by counting them."""
+ERROR_WAIT_S: Final = 5.0
+"""The longest that an error waits for its turn: clients give up after 10 s or more."""
+CONNECTIONS_MAX: Final = 8_192
+"""Open connections of one process, some 10 KB each; a load balancer keeps a few hundred."""
+CONNECTIONS_PER_ADDRESS_MAX: Final = 1_024
+"""Those from one address that is no trusted proxy: an eighth of all."""
+FILES_KEPT: Final = 256
+"""File descriptors that connections leave to databases, logs and child processes."""
 FORWARDED_MAX: Final = 16
 """Hops of X-Forwarded-For that are looked at, from the last: more proxies than that are no road."""
 CLIENTS_SEEN_MAX: Final = 10_000
@@ -196,6 +204,9 @@ SUBJECTS_MAX: Final = 500
 """Subjects whose words are read at once: the longest page of a list."""
 REFUSAL_TEXT_BYTES_MAX: Final = 4_096
 """Detail and context of one refusal, each; a request with hundreds of faults must not fill the disk."""
+REFUSALS_LINGER_S: Final = 0.02
+"""Between commits of refusals that come several at once: orders want the same file, and a flood of
+refusals is one commit in so long, not hundreds a second."""
 
 HALT_REASON_CHARACTERS_MAX: Final = 200
 """Why trading was halted: a sentence, and the number of a ticket."""

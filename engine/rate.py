@@ -55,6 +55,20 @@ def spend(quota: Quota, full_at_ns: int, now_ns: int) -> Spent:
     return Spent(after_ns, room_ns // interval_ns, 0)
 
 
+def turn(quota: Quota, full_at_ns: int, now_ns: int, wait_max_ns: int) -> Spent:
+    """As `spend`, but what is too much is not refused: its turn comes after `wait_ns`.
+
+    Turns are given out one after the other, evenly. Nobody waits longer than `wait_max_ns`; who would
+    have to takes no turn, so that a flood does not put off what comes after it.
+    """
+    spent = spend(quota, full_at_ns, now_ns)
+    if not spent.wait_ns:
+        return spent
+    if spent.wait_ns > wait_max_ns:
+        return Spent(full_at_ns, 0, wait_max_ns)
+    return Spent(full_at_ns + quota.interval_ns, 0, spent.wait_ns)
+
+
 def wait_ns(quota: Quota, full_at_ns: int, now_ns: int) -> int:
     """How long until one request is let through; 0 for at once. Spends nothing."""
     return spend(quota, full_at_ns, now_ns).wait_ns
@@ -71,6 +85,8 @@ class Quotas(NamedTuple):
     """Tokens granted, per client."""
     failures: Quota | None = Quota(300, 60)
     """Wrong credentials, per address."""
+    errors: Quota | None = Quota(20, 1)
+    """Mistakes answered at once, per client or address; more of them wait."""
 
 
 def parse_quota(text: str, name: str) -> Quota | None:

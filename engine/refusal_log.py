@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from engine.limits import REFUSAL_TEXT_BYTES_MAX
+from engine.limits import REFUSAL_TEXT_BYTES_MAX, REFUSALS_LINGER_S
 from engine.operations import Operations
 from engine.store import Store
 from engine.values import plain
@@ -59,7 +59,7 @@ class RefusalLog:
     def __init__(self, store: Store, operations: Operations) -> None:
         self._store = store
         self._insert = operations.refusals.insert()
-        self._writer = Writer(self._write_group, name="refusals-writer")
+        self._writer = Writer(self._write_group, name="refusals-writer", linger_s=REFUSALS_LINGER_S)
 
     def write(self, lines: Sequence[RefusalLine]) -> None:
         """Records the lines in one transaction. Raises Unavailable."""

@@ -43,6 +43,7 @@ RATES: Final = {
     "ORDER_ENGINE_RATE_ADDRESS": "address",
     "ORDER_ENGINE_RATE_TOKENS": "tokens",
     "ORDER_ENGINE_RATE_FAILURES": "failures",
+    "ORDER_ENGINE_RATE_ERRORS": "errors",
 }
 """Variable -> field of `engine.rate.Quotas`. Each is REQUESTS/SECONDS, or off."""
 LIMITS: Final = {

@@ -131,8 +131,11 @@ class Writer(Generic[J]):
     the error of all of them. The thread starts with the first job.
     """
 
-    def __init__(self, write: Callable[[Sequence[J]], None], name: str) -> None:
+    def __init__(
+        self, write: Callable[[Sequence[J]], None], name: str, linger_s: float = LINGER_S
+    ) -> None:
         self._write = write
+        self._linger_s = linger_s
         self._name = name
         self._closed = threading.Event()
         self.sizes, self.times = Spread(COUNTS), Spread(SECONDS)
@@ -218,7 +221,7 @@ class Writer(Generic[J]):
             while group := self._take():
                 self._settle(group)
                 if len(group) > 1 and len(self._queue) < len(group):
-                    self._closed.wait(LINGER_S)
+                    self._closed.wait(self._linger_s)
             if self._closed.is_set():
                 return
 

@@ -54,7 +54,7 @@ ROUTES = (
 )
 ORDER = b'{"instrument":"ins_1","order_type":"market","side":"buy","cash_amount":"1"}'
 
-NO_LIMITS = Quotas(client=None, address=None, tokens=None, failures=None)
+NO_LIMITS = Quotas(*[None] * len(Quotas._fields))
 NO_ENGINE: Any = SimpleNamespace(
     command_key=b"secret", rates=Rates(NO_LIMITS), traffic=Traffic(), log_every=0
 )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from ipaddress import ip_network
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
-from api.rates import Rates
+from api.rates import Guests, Rates
 from engine.clients import NewClient
 from engine.rate import Quota, Quotas
-from tests.http_engine import Engine, running
-from tests.http_server import Reply
+from tests.http_engine import Engine, a_market, an_account, buying, running
+from tests.http_server import Reply, connect, is_closed, read_reply
 
 HOURS = 36_000
 """Long enough that nothing refills in a test."""
@@ -86,3 +88,68 @@ def test_requests_without_a_valid_token_count_against_the_address(engine: Engine
     assert (last.status, last.headers["RateLimit"]) == (401, '"address";r=0;t=3000')
     assert stranger.send("GET", "/accounts", headers=bad).status == 429
     assert stranger.get("/health/live").code == "rate_limited"
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """Four mistakes at once, and another one each half second."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    rates = Rates(Quotas(errors=Quota(4, 2), address=None))
+    with running(f"sqlite:///{folder}/journal.db", folder, rates=rates) as made:
+        yield made
+
+
+GAP_S = 0.5
+
+
+def taken_s(act: Any) -> float:
+    began_s = time.monotonic()
+    act()
+    return time.monotonic() - began_s
+
+
+def test_mistakes_wait_and_nothing_else_does(patient: Engine) -> None:
+    one, other = patient.client(), patient.client()
+    a_market(one)
+    account = an_account(one, cash="10.00")
+    orders = f"/accounts/{account}/orders"
+    for _ in range(4):
+        assert one.post(orders, {"side": "buy"}).status == 400
+    assert taken_s(lambda: one.post(orders, {"side": "buy"})) > GAP_S / 2
+    assert taken_s(lambda: one.get("/accounts/acc_none")) > GAP_S / 2
+    assert taken_s(lambda: one.get(f"/accounts/{account}")) < GAP_S / 2
+    poor = [taken_s(lambda: one.post(orders, buying("20.00"))) for _ in range(3)]
+    assert max(poor) < GAP_S / 2, "what a rule says of a command that may be right does not wait"
+    assert taken_s(lambda: other.get("/accounts/acc_none")) < GAP_S / 2
+
+
+def test_what_is_no_http_waits_for_its_address(patient: Engine) -> None:
+    def mistake() -> None:
+        with connect(patient.server.port) as stream:
+            stream.sendall(b"no HTTP\r\n\r\n")
+            reply = read_reply(stream)
+            assert reply is not None
+            assert reply.status in {400, 405}
+
+    for _ in range(4):
+        mistake()
+    assert taken_s(mistake) > GAP_S / 2
+    assert taken_s(lambda: patient.connect().get("/health/live")) < GAP_S / 2
+
+
+def test_one_address_cannot_take_all_connections(engine: Engine) -> None:
+    engine.services.rates.guests = guests = Guests(most_per_address=2)
+    first, second = (connect(engine.server.port) for _ in range(2))
+    with connect(engine.server.port) as third:
+        reply = read_reply(third)
+        assert reply is not None
+        assert (reply.status, reply.code) == (429, "rate_limited")
+        assert reply.headers["Retry-After"] == "1"
+        assert is_closed(third)
+    first.close()
+    second.close()
+    deadline = time.monotonic() + 10
+    while guests.count and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert guests.count == 0
+    assert engine.connect().get("/health/live").status == 200

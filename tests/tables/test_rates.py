@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import BadSettings
-from engine.rate import SECOND_NS, Quota, parse_quota, spend, wait_ns
+from engine.rate import SECOND_NS, Quota, parse_quota, spend, turn, wait_ns
 from tests.table import rows
 
 TABLE = """
@@ -39,6 +39,30 @@ def test_requests_by_the_table() -> None:
         spent = spend(quota, before_ns, at_ns)
         full_at_ns[row["quota"]] = spent.full_at_ns
         assert (spent.left, spent.wait_ns) == (int(row["left"]), int(row["wait s"]) * SECOND_NS), row
+
+
+TURNS = """
+quota|at s |wait s
+2/20 |100  |0
+2/20 |100  |0
+2/20 |100  |10
+2/20 |100  |20
+2/20 |100  |25
+2/20 |100  |25
+2/20 |125  |5
+2/20 |1000 |0
+"""
+"""Requests on one bucket, none of which is refused and none waits for over 25 s."""
+
+
+def test_turns_by_the_table() -> None:
+    full_at_ns = 0
+    for row in rows(TURNS):
+        quota = parse_quota(row["quota"], "quota")
+        assert quota is not None
+        spent = turn(quota, full_at_ns, int(row["at s"]) * SECOND_NS, 25 * SECOND_NS)
+        full_at_ns = spent.full_at_ns
+        assert spent.wait_ns == int(row["wait s"]) * SECOND_NS, row
 
 
 @pytest.mark.parametrize(
@@ -97,6 +121,21 @@ def test_who_waits_as_told_is_let_through_and_not_a_moment_before(
         if spent.wait_ns:
             assert spend(quota, full_at_ns, now_ns + spent.wait_ns).wait_ns == 0
             assert spend(quota, full_at_ns, now_ns + spent.wait_ns - 1).wait_ns == 1
+
+
+@given(QUOTAS, PAUSES)
+def test_turns_come_one_after_the_other_and_no_closer_than_the_quota(
+    quota: Quota, pauses: list[int]
+) -> None:
+    now_ns, full_at_ns, turns = 0, 0, list[int]()
+    for pause in pauses:
+        now_ns += pause
+        spent = turn(quota, full_at_ns, now_ns, 10**20)
+        full_at_ns = spent.full_at_ns
+        turns.append(now_ns + spent.wait_ns)
+    assert turns == sorted(turns)
+    for first_ns, last_ns in zip(turns, turns[quota.requests :], strict=False):
+        assert last_ns - first_ns >= quota.interval_ns
 
 
 @given(QUOTAS, st.integers(0, 10**18))
