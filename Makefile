@@ -58,6 +58,7 @@ bench: setup ## all that is measured, beside its peers: 30 minutes, ratios with 
 	$(RUN)python -m bench.audit
 	$(RUN)python -m bench.rules
 	$(RUN)python -m bench.token_timing
+	$(RUN)python -m bench.streams
 	$(RUN)python -m bench.place_orders
 	$(RUN)python -m bench.lifecycle
 

@@ -320,7 +320,7 @@ QUARANTINED_SHOWN_MAX: Final = 100
 OFFSET_MAX: Final = 10**18 - 1
 """The highest offset that is read from outside: 18 digits, which both databases' integers hold."""
 EVENT_STREAMS_MAX: Final = 2_000
-"""Streams of events that are open at once in a process: 40 kB each."""
+"""Streams of events that are open at once in a process: 12 kB each."""
 EVENT_STREAM_LOOK_S: Final = 0.05
 """How often the view is asked for new events, once for all streams of a process."""
 EVENT_STREAM_CHECK_S: Final = 1.0

@@ -1,0 +1,116 @@
+"""What streams of events cost: memory of 1 000 idle ones, and how late 100 that listen hear of a commit.
+
+`order-engine serve`, all roles, on SQLite; streams over plain sockets. Memory is that of the API's process,
+before and with the idle streams. An order is placed, and each listener notes when its `order.placed` came;
+the beginning is when the placing was answered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import selectors
+import socket
+import statistics
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from bench.measure import console
+from bench.serving import Caller, Server, authorize, furnish, new_client, serving
+
+TARGET_MB: Final = 100.0
+WAIT_S: Final = 20.0
+
+
+def opened(server: Server, caller: Caller, stack: ExitStack) -> socket.socket:
+    """A stream that has begun."""
+    stream = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=WAIT_S))
+    token = caller.headers["Authorization"]
+    stream.sendall(
+        f"GET /events/stream HTTP/1.1\r\nHost: bench\r\nAuthorization: {token}\r\n\r\n".encode()
+    )
+    said = b""
+    while b"\nid: " not in said:
+        said += stream.recv(65_536)
+    return stream
+
+
+def megabytes(server: Server) -> float:
+    """What the API's process has in memory that is its own."""
+    return float(psutil.Process(server.pid).memory_full_info().uss) / 1e6
+
+
+def heard(listeners: list[socket.socket], order: str, since_s: float) -> list[float]:
+    """Milliseconds until each heard of the order."""
+    late: list[float] = []
+    said = dict.fromkeys(listeners, b"")
+    with selectors.DefaultSelector() as selector:
+        for one in listeners:
+            selector.register(one, selectors.EVENT_READ)
+        while selector.get_map() and time.monotonic() < since_s + WAIT_S:
+            for key, _ in selector.select(1.0):
+                one = key.fileobj
+                assert isinstance(one, socket.socket)
+                said[one] += one.recv(65_536)
+                if f'"order.placed","resource":{{"id":"{order}"'.encode() in said[one]:
+                    late.append((time.monotonic() - since_s) * 1e3)
+                    selector.unregister(one)
+    if len(late) < len(listeners):
+        raise SystemExit(f"{len(listeners) - len(late)} streams did not hear of {order}")
+    return late
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--idle", type=int, default=1_000)
+    parser.add_argument("--listeners", type=int, default=100)
+    parser.add_argument("--orders", type=int, default=30)
+    options = parser.parse_args()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the server inherits it
+    with tempfile.TemporaryDirectory(prefix="bench-streams-") as folder, ExitStack() as stack:
+        data = Path(folder) / "data"
+        client = new_client(data)
+        server = stack.enter_context(
+            serving("engine.cli", "serve", "--data", str(data), "--port", "0", log=Path(folder) / "log")
+        )
+        caller = Caller(server)
+        authorize(caller, client)
+        (account,) = furnish(caller, accounts=1, settlement_days=1)
+        listeners = [opened(server, caller, stack) for _ in range(options.listeners)]
+        late: list[float] = []
+        for _ in range(options.orders):
+            body = {
+                "instrument": "ins_bench",
+                "order_type": "market",
+                "side": "buy",
+                "cash_amount": "10",
+            }
+            order = caller("POST", f"/accounts/{account}/orders", body)["id"]
+            late += heard(listeners, order, time.monotonic())
+        before = megabytes(server)
+        for _ in range(options.idle):
+            opened(server, caller, stack)
+        more = megabytes(server) - before
+        caller.close()
+    cuts = statistics.quantiles(late, n=100)
+    console.print(
+        f"answered to heard, {options.listeners} streams, {options.orders} orders:"
+        f" p50 {cuts[49]:.0f} ms, p99 {cuts[98]:.0f} ms"
+    )
+    verdict = "met" if more < TARGET_MB * options.idle / 1_000 else "MISSED"
+    console.print(
+        f"{options.idle} idle streams: {more:.1f} MB more than {before:.0f} MB,"
+        f" {more * 1e3 / options.idle:.0f} kB each; {TARGET_MB:.0f} MB a thousand at most: {verdict}"
+    )
+
+
+if __name__ == "__main__":
+    main()
