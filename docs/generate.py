@@ -18,12 +18,13 @@ from api.routes import ROUTES
 from engine import account, audit, calendar, fees, holdings, order, payment, pricing, report, trading
 from engine.fact import Fact
 from engine.instrument import AT_NAV, TRADES_REFUSED
+from engine.memorandum import ASKED
 from engine.metrics import METRICS, PREFIX
 from engine.refusals import PARAM_FAULTS, REFUSALS
 from engine.values import CURRENCIES
 
 DOCS = Path(__file__).parent
-PAGES = ("lifecycle.md", "money.md", "operations.md", "errors.md")
+PAGES = ("lifecycle.md", "money.md", "operations.md", "errors.md", "memorandum.md")
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Next = Mapping[tuple[str | None, type[Fact]], str]
@@ -144,6 +145,15 @@ def metrics_table() -> str:
     )
 
 
+def memorandum_table() -> str:
+    """What is asked of the record of an order, by whom, and what the journal cannot answer."""
+    rows = (
+        (it.what, ", ".join(it.rules), f"not recorded: {it.why}" if it.find is None else "yes")
+        for it in ASKED
+    )
+    return table(("what is asked", "by", "on record"), rows)
+
+
 def error_codes() -> str:
     """Every code that an answer may have."""
     rows = (
@@ -205,6 +215,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         ("code in `params`", "meaning"),
         ((f"`{code}`", meaning) for code, meaning in PARAM_FAULTS.items()),
     ),
+    "memorandum": memorandum_table,
     "error_codes": error_codes,
     "fault_codes": lambda: table(
         ("code", "meaning"), ((f"`{code}`", meaning) for code, meaning in FAULTS.items())

@@ -13,6 +13,7 @@ from engine.settings import read_settings
 if TYPE_CHECKING:
     from engine.fact import Recorded
     from engine.history import When
+    from engine.memorandum import Entry
     from engine.story import Explained, Story, Told
 
 StreamId = Annotated[str, typer.Argument(metavar="ID", help="ord_..., acc_..., or any other stream.")]
@@ -30,6 +31,11 @@ IsExplained = Annotated[
     bool, typer.Option("--explain", help="For each field, the fact that last set it.")
 ]
 
+IsMemorandum = Annotated[
+    bool,
+    typer.Option("--memorandum", help="Of an order: what rules of order records ask, answered."),
+]
+
 
 def replay(
     stream: StreamId,
@@ -38,6 +44,7 @@ def replay(
     asof: AsOf = None,
     last: Last = None,
     explain: IsExplained = False,
+    memorandum: IsMemorandum = False,
     data: Data = None,
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
@@ -53,19 +60,27 @@ def replay(
       order-engine replay ord_1C8xWqVdPq4oKgXcY2mN7R --version 3
       order-engine replay acc_1C8xWqUzt9LmA3vBn5QeHd --asof 2026-03-12T14:30:00Z --last 20
       order-engine replay ord_1C8xWqVdPq4oKgXcY2mN7R --explain
+      order-engine replay ord_1C8xWqVdPq4oKgXcY2mN7R --memorandum
       order-engine replay acc_1C8xWqUzt9LmA3vBn5QeHd --json | jq .state
     """
     with errors_told(as_json=as_json):
         from engine.journal import Journal  # noqa: PLC0415
+        from engine.memorandum import read_memorandum  # noqa: PLC0415
         from engine.stored import engine_codec  # noqa: PLC0415
         from engine.story import check_id, explained, read_story  # noqa: PLC0415
 
         check_id(stream)
         when = _when(version, asof)
+        if memorandum and (explain or not stream.startswith("ord_")):
+            raise _no_memorandum(is_order=stream.startswith("ord_"))
+        is_whole = explain or memorandum
         settings = read_settings(data=data, journal_url=journal_url)
         with Journal(settings.journal_url, engine_codec()) as journal:
-            story = read_story(journal, stream, when, last=None if explain else last)
-    if explain:
+            story = read_story(journal, stream, when, last=None if is_whole else last)
+            entries = read_memorandum(journal, story) if memorandum else []
+    if memorandum:
+        print_json(_memorandum(story, entries)) if as_json else _print_memorandum(story, entries)
+    elif explain:
         fields = explained(story)
         print_json(_explained(story, fields)) if as_json else _print_explained(story, fields)
     elif as_json:
@@ -86,6 +101,13 @@ def _when(version: int | None, asof: str | None) -> When:
         return When(version, None if asof is None else read_time(asof))
     except ValueError as error:
         raise invalid("asof", "invalid_value", str(error)) from None
+
+
+def _no_memorandum(*, is_order: bool) -> Exception:
+    from engine.refusals import refused  # noqa: PLC0415
+
+    why = "--memorandum or --explain, not both" if is_order else "a memorandum is of an order, ord_..."
+    return refused("invalid_param", why)
 
 
 # --- for people -----------------------------------------------------------------------------------
@@ -140,6 +162,30 @@ def _print_explained(story: Story, fields: Explained) -> None:
     print_table(_EXPLAINED, rows)
 
 
+_MEMORANDUM: Final = (
+    Column("what is asked", width=28),
+    Column("on record", width=42),
+    Column("offset", is_number=True),
+    Column("asked by", width=38),
+)
+
+
+def _print_memorandum(story: Story, entries: list[Entry]) -> None:
+    from engine.memorandum import RULES  # noqa: PLC0415
+
+    typer.echo(f"memorandum of order {story.stream}, from its {story.version} facts\n")
+    rows = []
+    for entry in entries:
+        said = [answer.value for answer in entry.answers]
+        why = f"not recorded: {entry.why}" if entry.why else "not recorded"
+        offsets = [str(answer.recorded.offset) for answer in entry.answers if answer.recorded]
+        rows.append([entry.asked, said or why, " ".join(offsets), ", ".join(entry.rules)])
+    print_table(_MEMORANDUM, rows)
+    typer.echo()
+    for name, place in RULES.items():
+        typer.echo(f"{name:7} {place}")
+
+
 def _time(recorded: Recorded) -> str:
     envelope = recorded.envelope
     return f"{envelope.at:%Y-%m-%d %H:%M:%S}.{envelope.at_us // 1000 % 1000:03d}"
@@ -188,6 +234,25 @@ def _explained(story: Story, fields: Explained) -> dict[str, Any]:
         "version": story.version,
         "state": story.state,
         "set_by": {field: _stand(recorded) for field, (_, recorded) in fields.items()},
+    }
+
+
+def _memorandum(story: Story, entries: list[Entry]) -> dict[str, Any]:
+    return {
+        "order": story.stream,
+        "version": story.version,
+        "entries": [
+            {
+                "asked": entry.asked,
+                "rules": entry.rules,
+                "is_recorded": bool(entry.answers),
+                "answers": [
+                    {"value": value, "fact": _stand(recorded) if recorded else None}
+                    for value, recorded in entry.answers
+                ],
+            }
+            for entry in entries
+        ],
     }
 
 

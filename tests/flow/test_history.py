@@ -11,6 +11,8 @@ from urllib.parse import quote
 import pytest
 
 from engine import commands
+from engine.memorandum import read_memorandum
+from engine.story import read_story
 from tests.http_engine import DAY_US, Engine, a_market, an_account, buying, ok, running, selling
 from tests.http_server import Client
 
@@ -160,6 +162,17 @@ def test_an_account_and_its_cash_as_they_were(engine: Engine, client: Client) ->
     assert known["set_by"]["name"] is known["set_by"]["reference"] is None
     assert known["set_by"]["can_withdraw"]["version"] == changed["version"]
     assert known["set_by"]["can_deposit"]["version"] == 1
+
+
+def test_who_entered_an_order_is_on_record(engine: Engine, client: Client) -> None:
+    account, order = a_life(engine, client)
+    placed = ok(client.get(f"/accounts/{account}/orders/{order}/history"))[-1]
+    entries = {
+        one.asked: one for one in read_memorandum(engine.journal, read_story(engine.journal, order))
+    }
+    who = f"electronically, by client {placed['actor']}, request {placed['request_id']}"
+    assert [answer.value for answer in entries["who entered it"].answers] == [who]
+    assert [answer.value for answer in entries["executed at the price"].answers] == ["100", "100"]
 
 
 def test_pages_lead_through_all_of_it(

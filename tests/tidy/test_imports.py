@@ -52,7 +52,7 @@ LAYERS = (
     {"restoring"},
     {"sandbox"},
     {"story", "chance", "seeded"},
-    {"generate", "demo"},
+    {"generate", "demo", "memorandum"},
     {"doctor", "database_checks"},
     {"audit_books"},
     {"audit"},
