@@ -56,6 +56,7 @@ bench: setup ## all that is measured, beside its peers: 30 minutes, ratios with 
 	$(RUN)python -m bench.append
 	$(RUN)python -m bench.read
 	$(RUN)python -m bench.audit
+	$(RUN)python -m bench.replay
 	$(RUN)python -m bench.rules
 	$(RUN)python -m bench.token_timing
 	$(RUN)python -m bench.streams

@@ -28,6 +28,7 @@ from engine.errors import EngineError, JournalDamaged, Unrecordable, VersionConf
 from engine.fact import Envelope, Fact, Recorded, StreamAppend
 from engine.limits import (
     APPEND_FACTS_MAX,
+    COMPANIONS,
     PAGE_FACTS,
     PAGE_FACTS_MAX,
     SNAPSHOT_EVERY,
@@ -299,16 +300,27 @@ class Journal(Application[str]):
 
         Inside an append accounts come first: of an order's facts these are where they moved money.
         """
-        firsts: dict[bytes, int] = {}
-        for fact in facts:
-            if fact.envelope.command is not None:
-                firsts.setdefault(fact.envelope.command, fact.offset)
-        starts = self.datastore.pages.starts(list(firsts))
-        spans = ((starts.get(command, first), first) for command, first in firsts.items())
-        positions = sorted({position for span in spans for position in range(*span)})
+        found: list[Recorded] = []
+        open_ends = {one.envelope.command: one.offset for one in reversed(facts)}
+        width = (
+            COMPANIONS  # few: they lie beside what was just read, where an index would look elsewhere
+        )
+        while open_ends:
+            spans = (range(max(1, first - width), first) for first in open_ends.values())
+            rows = self.datastore.pages.at(sorted({position for span in spans for position in span}))
+            before = {one.offset: one for one in self._decoded(rows)}
+            for command, first in [*open_ends.items()]:
+                start, lowest = first, max(1, first - width)
+                while start > lowest and before[start - 1].envelope.command == command:
+                    start -= 1
+                found += (before[position] for position in range(start, first))
+                if start > lowest or start == 1:
+                    del open_ends[command]
+                else:
+                    open_ends[command] = start
+            width *= 2
         streams = {fact.stream for fact in facts}
-        found = self._decoded(self.datastore.pages.at(positions))
-        return [one for one in found if one.stream not in streams]
+        return sorted((one for one in found if one.stream not in streams), key=lambda one: one.offset)
 
     def read(
         self,

@@ -19,6 +19,8 @@ VERSION_MAX: Final = 2**31 - 1
 # --- one append ---------------------------------------------------------------------------------
 APPEND_FACTS_MAX: Final = 10_000
 """Facts of one append, so that one caller cannot hold the journal for seconds."""
+COMPANIONS: Final = 2
+"""Facts of its account that an order's fact is recorded with: so many are looked for at first."""
 GROUP_FACTS_MAX: Final = 2_000
 """Facts merged into one transaction: commit cost is shared long before, latency is not."""
 QUEUE_APPENDS_MAX: Final = 10_000

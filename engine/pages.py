@@ -59,7 +59,6 @@ class Pages:
             " AND version <= ? ORDER BY version DESC LIMIT 1"
         )
         self._command_sql = f"SELECT position FROM {journal} WHERE command = ?"
-        self._commands_sql = f"SELECT command, position FROM {journal} WHERE command IN "
         # Facts that do not follow one another bring the digest before them along.
         self._scattered_sql = (
             f"SELECT {', '.join('fact.' + column for column in _COLUMNS.split(', '))}, before.digest"
@@ -205,15 +204,6 @@ class Pages:
         """Where the first fact of a command stands, if it has been recorded."""
         rows = self._store.query(self._command_sql, [command])
         return rows[0][0] if rows else None
-
-    def starts(self, commands: Sequence[bytes]) -> dict[bytes, int]:
-        """Where the first fact of each command stands that has been recorded."""
-        found: dict[bytes, int] = {}
-        for start in range(0, len(commands), _MARKS_MAX):
-            some = commands[start : start + _MARKS_MAX]
-            rows = self._store.query(self._commands_sql + _marks(some), some)
-            found |= {bytes(command): position for command, position in rows}
-        return found
 
     def at(self, positions: Sequence[int]) -> list[StoredRow]:
         """The facts at these positions, which rise."""

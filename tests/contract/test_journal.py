@@ -277,6 +277,20 @@ def test_what_was_recorded_with_a_fact_and_before_it(journal: Journal) -> None:
     assert journal.companions(journal.stream("acc_1")) == []
 
 
+@pytest.mark.parametrize("number", [1, 2, 3, 5, 6, 20])
+def test_however_many_they_are(journal: Journal, number: int) -> None:
+    """From the journal's first position on, and behind an append of the same stream."""
+    for command in (1, 2):
+        account, order = number * (command - 1), command - 1
+        whole = [
+            StreamAppend("acc_1", account, [ONE] * number), StreamAppend("ord_1", order, [Opened("o")])
+        ]  # fmt: skip
+        journal.append(whole, envelope(command))
+    found = journal.companions(journal.stream("ord_1"))
+    assert found == journal.stream("acc_1")
+    assert len(found) == 2 * number
+
+
 def test_facts_of_some_kinds(journal: Journal) -> None:
     append(journal, 1, "acc_1", 0, Opened("ann"), ONE, CENT, Opened("bob"))
     assert [one.version for one in journal.of_kinds("acc_1", [Opened], 4)] == [1, 4]
