@@ -28,7 +28,15 @@ WAIT_S: Final = 20.0
 
 
 def opened(server: Server, caller: Caller, stack: ExitStack) -> socket.socket:
-    """A stream that has begun."""
+    """A stream that has begun. The first may come before the views are there."""
+    deadline_s = time.monotonic() + WAIT_S
+    while (stream := _asked(server, caller, stack)) is None:
+        if time.monotonic() > deadline_s:
+            raise SystemExit("no stream could be opened")
+    return stream
+
+
+def _asked(server: Server, caller: Caller, stack: ExitStack) -> socket.socket | None:
     stream = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=WAIT_S))
     token = caller.headers["Authorization"]
     stream.sendall(
@@ -37,6 +45,8 @@ def opened(server: Server, caller: Caller, stack: ExitStack) -> socket.socket:
     said = b""
     while b"\nid: " not in said:
         said += stream.recv(65_536)
+        if not said.startswith(b"HTTP/1.1 200"):
+            return None
     return stream
 
 
