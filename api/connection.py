@@ -68,6 +68,7 @@ class Connection(web.RequestHandler):
     quiet_since   loop time of the last byte that came
     is_handling   a request is being read or answered
     is_last       nothing more is read after this answer
+    is_at_end     the client has closed its half
     payload       the body of the message that is being answered
     unsent        bytes of answers that the client had not taken at the last sweep
     taken_at      loop time of the sweep that last saw it take some
@@ -75,8 +76,8 @@ class Connection(web.RequestHandler):
     """
 
     __slots__ = (
-        "_answer", "_rates", "began", "guest", "is_handling", "is_last", "message_s", "payload",
-        "quiet_since", "taken_at", "unsent",
+        "_answer", "_rates", "began", "guest", "is_at_end", "is_handling", "is_last", "message_s",
+        "payload", "quiet_since", "taken_at", "unsent",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +90,7 @@ class Connection(web.RequestHandler):
         self.payload: StreamReader | None = None
         self.began: float | None = None
         self.is_handling = False
+        self.is_at_end = False
         self.is_last = manager.is_stopping
         super().__init__(manager, **kwargs)
         self.quiet_since = self.taken_at = self._loop.time()
@@ -143,7 +145,7 @@ class Connection(web.RequestHandler):
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's, of which aiohttp returns None
         """The client sends no more, which may mean that it now waits for what it asked last."""
-        self.is_last = True
+        self.is_last = self.is_at_end = True
         return self.is_handling or self.began is not None
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -221,8 +223,8 @@ class Connection(web.RequestHandler):
 
     @property
     def is_gone(self) -> bool:
-        """Whether nobody is at the other end (see `streams.Line`)."""
-        return self.transport is None or self.transport.is_closing()
+        """Whether nobody listens (see `streams.Line`): who does has no reason to close its half."""
+        return self.is_at_end or self.transport is None or self.transport.is_closing()
 
     async def send(self, words: bytes) -> None:
         """A piece of a stream (see `streams.Line`)."""

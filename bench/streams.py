@@ -46,6 +46,7 @@ def _asked(server: Server, caller: Caller, stack: ExitStack) -> socket.socket | 
     while b"\nid: " not in said:
         said += stream.recv(65_536)
         if not said.startswith(b"HTTP/1.1 200"):
+            stream.close()
             return None
     return stream
 
@@ -105,8 +106,6 @@ def main() -> None:
             }
             order = caller("POST", f"/accounts/{account}/orders", body)["id"]
             late += heard(listeners, order, time.monotonic())
-        for one in listeners:  # one address has 1 024 connections at most
-            one.close()
         before = megabytes(server)
         for _ in range(options.idle):
             opened(server, caller, stack)

@@ -182,8 +182,8 @@ ERROR_WAIT_S: Final = 5.0
 """The longest that an error waits for its turn: clients give up after 10 s or more."""
 CONNECTIONS_MAX: Final = 8_192
 """Open connections of one process, some 10 KB each; a load balancer keeps a few hundred."""
-CONNECTIONS_PER_ADDRESS_MAX: Final = 1_024
-"""Those from one address that is no trusted proxy: an eighth of all."""
+CONNECTIONS_PER_ADDRESS_MAX: Final = 2_048
+"""Those from one address that is no trusted proxy: a quarter of all; it may have 1 000 streams."""
 FILES_KEPT: Final = 256
 """File descriptors that connections leave to databases, logs and child processes."""
 FORWARDED_MAX: Final = 16

@@ -208,6 +208,13 @@ def own(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Ite
         yield engine
 
 
+def test_a_stream_whose_client_has_gone_ends(own: Engine) -> None:
+    with Ear(own.client(), own.server.port) as ear:
+        assert ear.next() is not None
+        assert own.services.streams.count == 1
+    wait_until("it is noticed", lambda: not own.services.streams.count, WAIT_S)
+
+
 def test_a_stop_says_goodbye(own: Engine) -> None:
     client = own.client()
     with Ear(client, own.server.port) as ear:
