@@ -62,6 +62,7 @@ bench: setup ## all that is measured, beside its peers: 30 minutes, ratios with 
 	$(RUN)python -m bench.streams
 	$(RUN)python -m bench.place_orders
 	$(RUN)python -m bench.lifecycle
+	$(RUN)python -m bench.rebuild
 
 torture: setup ## the large runs of docs/reliability.md; the seed is printed
 	$(RUN)python -m pytest -m torture --torture

@@ -297,9 +297,12 @@ VIEW_ROWS_PER_STATEMENT: Final = 1_000
 """Rows of one statement: enough to amortise it, small enough to need no memory worth counting."""
 VIEW_POLL_S: Final = 0.01
 """How often a reader who waits for a view looks again: the wait itself is a few of these."""
-REBUILD_PAGE_FACTS: Final = 10_000
+REBUILD_PAGE_FACTS: Final = 5_000
 """Facts of a page of a rebuild: no reader waits for it, and most orders are begun and filled within one,
-so that their rows are written once. 30 MB in memory."""
+so that their rows are written once. 15 MB in memory."""
+REBUILD_STATES_MAX: Final = 10_000
+"""Folded states that a process of a rebuild keeps: orders of two busy days, 30 MB. Others are read again
+when they move."""
 REBUILD_PROCESSES_MAX: Final = 8
 """Processes of one rebuild: each reads the whole journal, and decodes its share."""
 REBUILD_ALONE_FACTS: Final = 20_000

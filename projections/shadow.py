@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from engine.errors import Unrecordable
 from engine.fact import Recorded
 from engine.journal import Journal
-from engine.limits import STATES_CACHED_MAX
+from engine.limits import REBUILD_STATES_MAX
 from projections import folds
 from projections.database import QUARANTINE, Views, tables_beside
 from projections.folding import CannotWrite, Page, Past, advance
@@ -119,7 +119,7 @@ class Shadow:
             self.states.pop(stream, None)
             if not folds.is_over(after.state):
                 self.states[stream] = after
-        while len(self.states) > STATES_CACHED_MAX:
+        while len(self.states) > REBUILD_STATES_MAX:
             del self.states[next(iter(self.states))]
 
     # --- changing places --------------------------------------------------------------------------

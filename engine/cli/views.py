@@ -22,6 +22,7 @@ from engine.cli.views_shown import (
     row_of,
 )
 from engine.errors import BadSettings, EngineError
+from engine.limits import REBUILD_PAGE_FACTS
 from engine.settings import read_settings
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ Processes = Annotated[
         show_default="one for each core, two at most",
     ),
 ]
+PageFacts = Annotated[int, typer.Option("--page", min=1, max=10_000, hidden=True)]
 JobNumber = Annotated[int, typer.Option("--job", hidden=True, help="One that was asked for.")]
 PROCESSES_MAX: Final = 2
 """By default: more read the journal as often, and those who serve have cores of their own."""
@@ -61,6 +63,7 @@ def rebuild(
     everything: All = False,
     keep_old: KeepOld = False,
     processes: Processes = None,
+    page: PageFacts = REBUILD_PAGE_FACTS,
     job: JobNumber = 0,
     data: Data = None,
     journal_url: JournalUrl = None,
@@ -83,7 +86,11 @@ def rebuild(
         wanted = _wanted(
             "rebuild", names, everything=everything, keeps_old=keep_old, processes=processes
         )
-        _do(wanted._replace(number=job), _opened(data, journal_url, views_url), as_json=as_json)
+        _do(
+            wanted._replace(number=job, page=page),
+            _opened(data, journal_url, views_url),
+            as_json=as_json,
+        )
 
 
 def verify(
@@ -91,6 +98,7 @@ def verify(
     *,
     everything: All = False,
     processes: Processes = None,
+    page: PageFacts = REBUILD_PAGE_FACTS,
     job: JobNumber = 0,
     data: Data = None,
     journal_url: JournalUrl = None,
@@ -110,7 +118,11 @@ def verify(
         if job:
             _end_with_stdin()
         wanted = _wanted("verify", names, everything=everything, processes=processes)
-        _do(wanted._replace(number=job), _opened(data, journal_url, views_url), as_json=as_json)
+        _do(
+            wanted._replace(number=job, page=page),
+            _opened(data, journal_url, views_url),
+            as_json=as_json,
+        )
 
 
 def rollback(
