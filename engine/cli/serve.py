@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from projections.database import Views
 
 _LOG: Final = logging.getLogger(__name__)
-PROCESSES: Final = (("execution", "settlement", "sealing"), ("projections",))
+PROCESSES: Final = (("execution", "settlement", "sealing"), ("projections", "audit"))
 """What runs beside the API, each in an interpreter of its own: those who act share what they know. They
 end in this order, so that the views show what was done last."""
 ROLES: Final = ("api", *(role for process in PROCESSES for role in process))
@@ -247,6 +247,8 @@ def _run_here(plan: Plan) -> bool:
     if plan.is_child:
         supervise.stop_when_stdin_ends(stop.set)
     with roles.opened(plan.settings) as (journal, views):
+        if not plan.is_child:
+            roles.check_start(plan.settings, journal)
         followers = roles.Followers(journal, views, plan.sandbox, plan.settings).of(plan.roles)
         supervise.tame_collector()
         supervise.switch_sooner()
@@ -290,6 +292,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
 
     stop = asyncio.Event()
     with roles.opened(plan.settings) as (journal, views):
+        roles.check_start(plan.settings, journal)
         async with open_services(
             journal,
             views,

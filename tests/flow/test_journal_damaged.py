@@ -25,9 +25,10 @@ from engine.journal import Journal
 from engine.limits import AUDIT_REST_S, AUDIT_STEP_FACTS
 from engine.settings import Settings, read_settings
 from engine.stored import engine_codec
+from tests import checker
 from tests.contract.test_dumps import filled, settings_for
 from tests.http_engine import a_market, an_account, buying, ok, running
-from tests.served import wait_until
+from tests.served import Http, Place, Served, token_of, wait_until
 
 STOPPED = "Writes are stopped since damage was found at position 3; --reopen lets them go on."
 WRITES = (
@@ -43,10 +44,11 @@ def edited(url: str, position: int) -> Iterator[None]:
     connection: Any
     if url.startswith("sqlite"):
         connection, mark = sqlite.driver().connect(sa.make_url(url).database, timeout=10), "?"
-        connection.execute("DROP TRIGGER IF EXISTS journal_no_update")
+        drop = "DROP TRIGGER IF EXISTS journal_no_update"
     else:
         connection, mark = psycopg.connect(url), "%s"
-        connection.execute("DROP TRIGGER IF EXISTS journal_append_only ON journal")
+        drop = "DROP TRIGGER IF EXISTS journal_append_only ON journal"
+    connection.execute(drop)
     read = f"SELECT digest FROM journal WHERE position = {mark}"
     write = f"UPDATE journal SET digest = {mark} WHERE position = {mark}"
     (right,) = connection.execute(read, (position,)).fetchone()
@@ -55,6 +57,7 @@ def edited(url: str, position: int) -> Iterator[None]:
     try:
         yield
     finally:
+        connection.execute(drop)  # a start has made it again
         connection.execute(write, (right, position))
         connection.commit()
         connection.close()
@@ -138,6 +141,28 @@ def test_triggers_that_are_gone_are_made_again(
     migrate(settings)
     assert not caplog.messages
     datastore.close()
+
+
+def test_serve_looks_at_its_start_and_audits_in_the_background(sqlite_url: str, tmp_path: Path) -> None:
+    """A whole engine on a journal of which a fact was edited while it was down."""
+    place = Place(tmp_path / "data", sqlite_url)
+    place.make_client()
+    settings = filled(settings_for(place.data, sqlite_url), 4)
+    datastore = open_journal_datastore(settings)
+    with edited(sqlite_url, 3), Served(place) as served:
+        token = token_of(served.port, place.credentials)
+        with Http(served.port, token) as http:
+            refused = http.ask("POST", "/accounts", WRITES[0][1])
+            assert refused is not None
+            assert (refused.status, refused.words["code"]) == (503, "journal_damaged")
+            assert http.ask("GET", "/health/ready").status == 200  # type: ignore[union-attr]
+        wait_until("a round of the audit", lambda: read_place(datastore).rounds > 0, 15)
+    assert datastore.pages.head().position == facts_of(sqlite_url)
+    datastore.close()
+
+
+def facts_of(url: str) -> int:
+    return len(checker.read(url)[0])
 
 
 def test_a_read_that_finds_damage_stops_writes(journal_url: str, tmp_path: Path) -> None:
