@@ -331,18 +331,16 @@ class Connections(web.Server):
                 elif connection.is_idle and connection.quiet_since < now - timing.idle_s:
                     connection.force_close()
 
-    def begin_to_stop(self) -> None:
-        """From now on each client is told that this was its last answer."""
-        self.is_stopping = True
-        for connection in self.all:
-            connection.is_last = True
-
     async def drain(self) -> None:
-        """Answers what has been sent, after `begin_to_stop`; at most `stop_s`.
+        """Answers what has been sent, telling each client that it was the last; at most `stop_s`.
 
         A connection is closed after its next answer, or when it has been quiet for `drain_idle_s`.
+        Nobody may be let in any more: who is told comes again at once.
         """
+        self.is_stopping = True
         deadline = self._loop.time() + self._timing.stop_s
+        for connection in self.all:
+            connection.is_last = True
         while self.all and self._loop.time() < deadline:
             quiet = self._loop.time() - self._timing.drain_idle_s
             for connection in self.all:

@@ -44,7 +44,6 @@ async def serve(
         await stop.wait()
     finally:
         app.begin_to_stop()
-        connections.begin_to_stop()
         await asyncio.sleep(0)  # those who connected before the signal have been accepted
         listener.close()
         await connections.drain()

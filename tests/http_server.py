@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple
 
 from api.app import App
@@ -63,6 +63,12 @@ class Serving:
         assert self._loop is not None
         assert self._stopping is not None
         self._loop.call_soon_threadsafe(self._stopping.set)
+
+    def wait_until_deaf(self) -> None:
+        """Returns once nobody is let in any more: it has begun to stop."""
+        with suppress(ConnectionError):
+            while True:
+                connect(self.port).close()
 
     def stop(self) -> None:
         """Asks, and waits for it."""

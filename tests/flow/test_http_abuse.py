@@ -535,7 +535,8 @@ def test_stopping_answers_what_was_sent() -> None:
         return Answer(200, b"{}")
 
     routes = (*ROUTES, Route("GET", "/wait", wait, None, "Waits."))
-    with serving(create_app(NO_ENGINE, routes)) as server, connect(server.port) as waiting:
+    timing = Timing(drain_idle_s=2)  # longer than what happens here
+    with serving(create_app(NO_ENGINE, routes), timing) as server, connect(server.port) as waiting:
         kept = Client(server.port)
         assert kept.get("/orders/a").status == 200
         half = connect(server.port)
@@ -543,6 +544,7 @@ def test_stopping_answers_what_was_sent() -> None:
         waiting.sendall(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
         assert entered.wait(20)
         server.ask_to_stop()
+        server.wait_until_deaf()
         late = kept.get("/orders/a")
         assert late.status == 200
         half.sendall(b": a\r\n\r\n")
