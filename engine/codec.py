@@ -165,8 +165,11 @@ class Codec:
         wanted = {self._names[kind] for kind in kinds}
         return sorted(name for name in self.names if self._newest(name, ())[0] in wanted)
 
-    def encode(self, envelope: Envelope, fact: Fact) -> tuple[str, bytes]:
-        """(stored name, body). Raises Unrecordable for what could not be read back the same."""
+    def encode(self, envelope: Envelope, fact: Fact, *, has_command: bool = True) -> tuple[str, bytes]:
+        """(stored name, body). Raises Unrecordable for what could not be read back the same.
+
+        With `has_command` False the command's id is left out: it stands beside the body.
+        """
         name = self.name(fact)
         day = envelope.business_date
         words = (
@@ -174,7 +177,7 @@ class Codec:
             None if day is None else day.toordinal() - _EPOCH_DAY,
             envelope.tenant,
             envelope.actor,
-            envelope.command,
+            envelope.command if has_command else None,
             envelope.request_id,
             envelope.cause,
             envelope.reason,

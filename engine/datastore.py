@@ -49,6 +49,10 @@ class Event(Protocol):
     def state(self) -> bytes: ...
 
 
+Key = tuple[UUID | str | bytes, bytes]
+"""A stream id as the database stores it, and as digests cover it."""
+
+
 class Datastore:
     """One application's journal: its store and tables and what reads and writes them. Thread-safe."""
 
@@ -82,28 +86,31 @@ class Datastore:
 
     def rows(self, events: Sequence[Event], command: bytes | None = None) -> list[Row]:
         """The events as they will be stored. Raises Unrecordable for any that cannot be."""
-        known = self.names.known
-        new = {event.topic for event in events if event.topic not in known}
+        new = {event.topic for event in events} - self.names.known.keys()
         if new:
             for name in new:
                 text(name, NAME_BYTES_MAX, "a stored name")
             self.names.learn(new)
-        streams = {event.originator_id: self.key(event.originator_id) for event in events}
+        keys = {event.originator_id: self.key(event.originator_id) for event in events}
         rows = []
         for event in events:
-            version, body = event.originator_version, event.state
-            if version.__class__ is not int or not 0 <= version <= VERSION_MAX:
-                raise errors.Unrecordable(f"a version is 0 to {VERSION_MAX}: {version!r}")
-            if body.__class__ is not bytes or len(body) > BODY_BYTES_MAX:
-                raise errors.Unrecordable(f"a body is at most {BODY_BYTES_MAX} bytes")
-            stream, key = streams[event.originator_id]
-            code, name_bytes = known[event.topic]
-            content = chain.content(version, key, name_bytes, command or b"", body)
-            rows.append(Row(version, code, stream, command, body, content))
+            key, version = keys[event.originator_id], event.originator_version
+            rows.append(self.row(key, version, event.topic, event.state, command))
             command = None  # it stands on the first fact only
         return rows
 
-    def key(self, originator_id: UUID | str) -> tuple[UUID | str | bytes, bytes]:
+    def row(self, key: Key, version: int, name: str, body: bytes, command: bytes | None) -> Row:
+        """One fact as it will be stored. Raises Unrecordable, KeyError for a name never learned."""
+        if version.__class__ is not int or not 0 <= version <= VERSION_MAX:
+            raise errors.Unrecordable(f"a version is 0 to {VERSION_MAX}: {version!r}")
+        if body.__class__ is not bytes or len(body) > BODY_BYTES_MAX:
+            raise errors.Unrecordable(f"a body is at most {BODY_BYTES_MAX} bytes")
+        stream, key_bytes = key
+        code, name_bytes = self.names.known[name]
+        content = chain.content(version, key_bytes, name_bytes, command or b"", body)
+        return Row(version, code, stream, command, body, content)
+
+    def key(self, originator_id: UUID | str) -> Key:
         """A stream id as the database stores it, and as digests cover it."""
         stream = self.stream_id(originator_id)
         if isinstance(stream, str):

@@ -49,6 +49,8 @@ Decision = Generator[str, Any, Changes]
 """Yields ids of streams, is sent the state of each (None if it does not exist), returns what changes."""
 
 COMMAND_BYTES: Final = 16
+NOTHING: Final[Loaded[Any]] = Loaded()
+"""A stream before its first fact."""
 READS_MAX: Final = 16
 """Streams that one decision may have to load: it reads five, and some may fall out of the cache."""
 
@@ -153,21 +155,30 @@ class _Entry:
 
     `recorded` is how the journal has it for certain. `is_stale`: it has moved on since, and is to be
     looked at before the next decision. `asked_s`: when the journal was last asked for it, or answered;
-    `checked_s`: up to when it is known to hold every change.
+    `checked_s`: up to when it is known to hold every change. `is_reference`: see `streams.REFERENCE`.
     """
 
-    __slots__ = ("asked_s", "checked_s", "is_stale", "loaded", "recorded", "tip")
+    __slots__ = (
+        "asked_s", "checked_s", "is_reference", "is_stale", "loaded", "recorded", "tip",
+    )  # fmt: skip
 
-    def __init__(self, loaded: Loaded[Any], checked_s: float, *, is_stale: bool = False) -> None:
+    def __init__(
+        self, stream: str, loaded: Loaded[Any], checked_s: float, *, is_stale: bool = False
+    ) -> None:
         self.loaded = self.recorded = loaded
         self.checked_s = self.asked_s = checked_s
+        self.is_reference = prefix_of(stream) in REFERENCE
         self.is_stale = is_stale
         self.tip: Pending | None = None
 
 
 class _Decided(NamedTuple):
+    """What came of a decision. `only_read` are streams that it rests on and does not change, but for
+    those that may be a little old."""
+
     scene: Scene
     read: dict[str, Loaded[Any]]
+    only_read: list[str]
     tips: list[Pending]
     changes: Changes
     after: dict[str, Loaded[Any]]
@@ -234,7 +245,7 @@ class Decider:
         if not decided.changes:
             stands = yield from self._stands(decided, list(decided.read), caught_up)
             return (yield from self._answer(command, decided)) if stands else None
-        if only_read := [one for one in _only_read(decided) if one not in caught_up]:
+        if only_read := [one for one in decided.only_read if one not in caught_up]:
             yield from self._stands(decided, only_read, caught_up)
             return None  # time has passed: decided again, and then handed in at once
         if self._is_known(command):
@@ -254,11 +265,11 @@ class Decider:
             if entry is None:
                 if version != 1:
                     continue
-                entry = _Entry(Loaded(), self._monotonic())
+                entry = _Entry(stream, NOTHING, self._monotonic())
             if entry.tip is None and entry.loaded.version == version - 1:
                 state = fold_of(stream).evolve(entry.loaded.state, recorded.fact)
                 loaded = Loaded(state, version, recorded.envelope.at_us)
-                self._put(stream, _Entry(loaded, entry.checked_s, is_stale=entry.is_stale))
+                self._put(stream, _Entry(stream, loaded, entry.checked_s, is_stale=entry.is_stale))
 
     def recorded(self, stream: str) -> Loaded[Any] | None:
         """What is known for certain of a stream, which may have moved on since. For any thread."""
@@ -285,8 +296,12 @@ class Decider:
                 if loaded.version >= SNAPSHOT_EVERY
                 and loaded.version % SNAPSHOT_EVERY < self._grown(pending, stream)
             ]
-        if self._commands.get(pending.command.id) is pending:
-            self._remember(pending.command.id, None, is_known=not pending.append.error)
+        command = pending.command.id
+        if self._commands.get(command) is pending:
+            if pending.append.error:
+                del self._commands[command]
+            else:
+                self._commands[command] = None
         pending.append.done = nothing  # or both, and all they hold, would live until a collection
         waiters, pending.waiters = pending.waiters, []
         for resume in waiters:
@@ -297,7 +312,7 @@ class Decider:
         if self._entries.get(stream) is not entry:
             return
         if entry.recorded.version:
-            self._entries[stream] = _Entry(entry.recorded, entry.checked_s, is_stale=True)
+            self._entries[stream] = _Entry(stream, entry.recorded, entry.checked_s, is_stale=True)
         else:
             del self._entries[stream]
 
@@ -310,13 +325,10 @@ class Decider:
     def _decide(self, command: Command, caught_up: dict[str, int]) -> Generator[Call, Any, _Decided]:
         """Runs the decision, in one go, on states that are all at hand."""
         for _ in range(READS_MAX):
-            missing = self._missing(clock.STREAM, caught_up)
-            if missing is None:
-                decided = self._decided(command, caught_up)
-                if isinstance(decided, _Decided):
-                    return decided
-                missing = decided
-            stream, known, began_s = missing, self.recorded(missing), self._monotonic()
+            decided = self._decided(command, caught_up)
+            if isinstance(decided, _Decided):
+                return decided
+            stream, known, began_s = decided, self.recorded(decided), self._monotonic()
             loaded = yield Call(partial(self._journal.load, fold_of(stream), stream, known))
             self._learn(stream, loaded, began_s)
             caught_up[stream] = loaded.version
@@ -326,19 +338,25 @@ class Decider:
 
     def _decided(self, command: Command, caught_up: Mapping[str, int]) -> _Decided | str:
         """What is decided, or the stream that has to be loaded first."""
-        scene = Scene(self._now_us(), self._entries[clock.STREAM].loaded.state)
+        now = self._known(clock.STREAM, caught_up)
+        if now is None:
+            return clock.STREAM
+        scene = Scene(self._now_us(), now.loaded.state)
         read: dict[str, Loaded[Any]] = {}
+        owned: list[str] = []
         tips: dict[int, Pending] = {}
         decision = command.decide(scene)
         refusal, fault, changes, after = None, None, [], {}
         try:
             stream = next(decision)
             while True:
-                if missing := self._missing(stream, caught_up):
+                entry = self._known(stream, caught_up)
+                if entry is None:
                     decision.close()
-                    return missing
-                entry = self._entries[stream]
+                    return stream
                 read[stream] = loaded = entry.loaded
+                if not entry.is_reference:
+                    owned.append(stream)
                 if entry.tip is not None:
                     tips[id(entry.tip)] = entry.tip
                 scene.at_us = max(scene.at_us, loaded.at_us)
@@ -353,24 +371,29 @@ class Decider:
             after = {stream: _after(stream, facts, read, scene.at_us) for stream, facts in changes}
         except Exception as error:  # noqa: BLE001  the same
             fault = error
-        return _Decided(scene, read, list(tips.values()), changes, after, refusal, fault)
+        only_read = [stream for stream in owned if stream not in after]
+        return _Decided(scene, read, only_read, [*tips.values()], changes, after, refusal, fault)
 
-    def _missing(self, stream: str, caught_up: Mapping[str, int]) -> str | None:
-        """The stream, if it is not known, or not well enough."""
+    def _known(self, stream: str, caught_up: Mapping[str, int]) -> _Entry | None:
+        """The stream, if it is known well enough."""
         entry = self._entries.get(stream)
-        if entry is None or (entry.is_stale and entry.tip is None):
-            return stream
+        if entry is None:
+            return None
+        if entry.tip is None:
+            if entry.is_stale or (stream in self._contested and stream not in caught_up):
+                return None
+            if entry.is_reference and self._is_old(stream, entry, caught_up):
+                return None
         self._entries.move_to_end(stream)
-        if prefix_of(stream) in REFERENCE and entry.tip is None:
-            now_s = self._monotonic()
-            if now_s - entry.asked_s > REFERENCE_FRESH_S:
-                entry.asked_s = now_s  # one looks; the others go on meanwhile, for a moment
-                return stream
-            if now_s - entry.checked_s > REFERENCE_STALE_S and stream not in caught_up:
-                return stream
-        if stream in self._contested and stream not in caught_up and entry.tip is None:
-            return stream
-        return None
+        return entry
+
+    def _is_old(self, stream: str, entry: _Entry, caught_up: Mapping[str, int]) -> bool:
+        """Whether a stream whose changes meet no conflict has to be looked at again."""
+        now_s = self._monotonic()
+        if now_s - entry.asked_s > REFERENCE_FRESH_S:
+            entry.asked_s = now_s  # one looks; the others go on meanwhile, for a moment
+            return True
+        return now_s - entry.checked_s > REFERENCE_STALE_S and stream not in caught_up
 
     def _lost(self, pending: Pending) -> None:
         """Somebody else writes these streams too: from now on they are looked at before each decision.
@@ -396,7 +419,7 @@ class Decider:
         """Takes over what was loaded from the journal, which was asked for at `began_s`."""
         entry = self._entries.get(stream)
         if entry is None or entry.is_stale or loaded.version > entry.loaded.version:
-            entry = _Entry(loaded, began_s)
+            entry = _Entry(stream, loaded, began_s)
             self._put(stream, entry)
         entry.checked_s = max(entry.checked_s, began_s)
         entry.asked_s = self._monotonic()
@@ -445,7 +468,7 @@ class Decider:
         for stream, loaded in pending.after.items():
             entry = self._entries.get(stream)
             if entry is None:
-                entry = _Entry(Loaded(), self._monotonic())
+                entry = _Entry(stream, NOTHING, self._monotonic())
                 self._put(stream, entry)
             entry.loaded, entry.tip = loaded, pending
             pending.entries[stream] = entry
@@ -511,12 +534,11 @@ class Decider:
         """Whether the command was handed in before, as far as this desk remembers."""
         return command.is_repeatable and command.id in self._commands
 
-    def _remember(self, command: bytes, pending: Pending | None, *, is_known: bool = True) -> None:
+    def _remember(self, command: bytes, pending: Pending) -> None:
         self._commands.pop(command, None)
-        if is_known:
-            self._commands[command] = pending
-            if len(self._commands) > COMMANDS_REMEMBERED_MAX:
-                self._commands.popitem(last=False)
+        self._commands[command] = pending
+        if len(self._commands) > COMMANDS_REMEMBERED_MAX:
+            self._commands.popitem(last=False)
 
     def _repeat(self, command: Command) -> Generator[Call | Wait, Any, Outcome | None]:
         """What a command recorded the first time; None if it has not."""
@@ -547,17 +569,11 @@ def _after(
     stream: str, facts: Sequence[Fact], read: Mapping[str, Loaded[Any]], at_us: int
 ) -> Loaded[Any]:
     """A stream as it is after these facts. Raises UnknownFact for one that cannot follow."""
-    state, version, _ = read.get(stream, Loaded())
+    state, version, _ = read.get(stream) or NOTHING
     evolve = fold_of(stream).evolve
     for fact in facts:
         state = evolve(state, fact)
     return Loaded(state, version + len(facts), at_us)
-
-
-def _only_read(decided: _Decided) -> list[str]:
-    """The streams that were read and are not changed, but for those that may be a little old."""
-    changed = {stream for stream, _ in decided.changes}
-    return [one for one in decided.read if one not in changed and prefix_of(one) not in REFERENCE]
 
 
 def keep_states(journal: Journal, snapshots: Iterable[tuple[str, Loaded[Any]]]) -> None:

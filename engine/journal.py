@@ -147,7 +147,11 @@ class Journal(Application[str]):
         latest_us = max(self._time_at(one.stream, one.expected_version) for one in appends)
         if latest_us > envelope.at_us:
             envelope = msgspec.structs.replace(envelope, at_us=latest_us)
-        command, facts, events = self._encoded(appends, envelope)
+        command, facts, bodies = self._encoded(appends, envelope)
+        events = [
+            StoredEvent(stream, version, name, body)
+            for (_, stream, version), (name, body) in zip(facts, bodies, strict=True)
+        ]
         done = self.recorder.append(events, command=command, tracking=tracking, lease=lease)
         if not done.is_repeat:
             for _, stream, version in facts:
@@ -170,10 +174,16 @@ class Journal(Application[str]):
         recorded, this is refused with VersionConflict. `envelope.at_us` must not be before the latest
         time of the streams. What was submitted and what became of it are for `appended`.
         """
-        command, facts, events = self._encoded(appends, envelope)
-        if len(events) > APPEND_FACTS_MAX:
+        command, facts, bodies = self._encoded(appends, envelope)
+        if len(facts) > APPEND_FACTS_MAX:
             raise Unrecordable(f"one append is at most {APPEND_FACTS_MAX} facts")
-        rows = self.datastore.rows(events, command)
+        keys = {one.stream: self.datastore.key(one.stream) for one in appends}
+        row = self.datastore.row
+        first: bytes | None = command
+        rows = []
+        for (_, stream, version), (name, body) in zip(facts, bodies, strict=True):
+            rows.append(row(keys[stream], version, name, body, first))
+            first = None  # it stands on the first fact only
         append = Append(rows, command=command, lease=lease, after=after)
         self.datastore.submit(append, done)
         return append, facts
@@ -198,20 +208,19 @@ class Journal(Application[str]):
 
     def _encoded(
         self, appends: Sequence[StreamAppend], envelope: Envelope
-    ) -> tuple[bytes, list[PlacedFact], list[StoredEvent]]:
+    ) -> tuple[bytes, list[PlacedFact], list[tuple[str, bytes]]]:
+        """The command, the facts with their places, and of each (stored name, body)."""
         command = envelope.command
         if command is None:
             raise Unrecordable("an append needs a command id")
-        events: list[StoredEvent] = []
         facts: list[PlacedFact] = []
-        inner = msgspec.structs.replace(envelope, command=None)  # the first fact has it in a column
+        bodies: list[tuple[str, bytes]] = []
         for one in appends:
             for version, fact in enumerate(one.facts, one.expected_version + 1):
-                name, body = self.codec.encode(inner, fact)
-                inner = envelope
-                events.append(StoredEvent(one.stream, version, name, body))
+                # The first fact has the command in a column.
+                bodies.append(self.codec.encode(envelope, fact, has_command=bool(bodies)))
                 facts.append((fact, one.stream, version))
-        return command, facts, events
+        return command, facts, bodies
 
     def check_sound(self) -> None:
         """Raises JournalDamaged once somebody, in whichever process, has found that it is."""

@@ -282,7 +282,8 @@ class _Names:
 class SimulatedDatastore:
     """A `Datastore` of the simulated parts; how facts become rows is the real one's."""
 
-    rows, key, stream_id, submit = Datastore.rows, Datastore.key, Datastore.stream_id, Datastore.submit
+    rows, row, key = Datastore.rows, Datastore.row, Datastore.key
+    stream_id, submit = Datastore.stream_id, Datastore.submit
     kind = "text"
 
     def __init__(self, database: Database, weather: Weather, pause: Any) -> None:
