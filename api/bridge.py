@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from engine import wall
-from engine.deciding import Call, Command, Decider, Outcome, Pending, keep_states
+from engine.deciding import Command, Decider, Outcome, Pending, Wait, keep_states
 from engine.desk import wait_for
 from engine.errors import OutcomeUnknown
 from engine.journal import Journal
@@ -22,6 +22,10 @@ from engine.streams import fold_of
 from engine.writer import ANSWER_WAIT_S
 
 R = TypeVar("R")
+GATHER_S: Final = 0.005
+"""What is decided waits for at most so long for more of it; a loop that is idle sends it at once."""
+QUIET_ROUNDS: Final = 2
+"""Rounds of the loop without a decision that make it idle: what one round reads, the next decides."""
 _SWEEP_S: Final = 1.0
 """How often overdue answers are looked for: one timer for all costs requests nothing."""
 
@@ -40,36 +44,45 @@ class Bridge:
         self._settled: deque[Pending] = deque()
         self._is_called = False
         self._is_flushing = False
+        self._flush_by_s = 0.0
+        self._quiet_rounds = 0
         self._awaited: dict[asyncio.Future[None], float] = {}
         self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
 
     async def do(self, command: Command) -> Outcome:
         """Decides a command and has it recorded. Raises as `Decider.handle` does."""
         steps = self._decider.handle(command)
-        send: Callable[[], Any] = partial(next, steps)
-        while True:
-            try:
-                step = send()
-            except StopIteration as done:
-                outcome: Outcome = done.value
-                return outcome
-            if isinstance(step, Call):
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, Wait):
+                    await self._settled_all(step.pending)
+                    step = next(steps)
+                    continue
                 try:
-                    send = partial(steps.send, await self.read(step.work))
+                    found = await self.read(step.work)
                 except Exception as error:  # noqa: BLE001  the command's to handle
-                    send = partial(steps.throw, error)
-            else:
-                send = partial(next, steps)
-                if not self._is_flushing:  # once for all that is decided in this round of the loop
-                    self._is_flushing = True
-                    self._loop.call_soon(self._flush)
-                future = self._loop.create_future()
-                if wait_for(step.pending, partial(_resolve, future)):
-                    self._awaited[future] = self._loop.time() + ANSWER_WAIT_S
-                    try:
-                        await future
-                    finally:
-                        del self._awaited[future]
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(found)
+        except StopIteration as done:
+            outcome: Outcome = done.value
+            return outcome
+
+    async def _settled_all(self, pending: Sequence[Pending]) -> None:
+        """Returns once all are settled. Raises OutcomeUnknown when that takes too long."""
+        self._quiet_rounds = 0
+        if not self._is_flushing:
+            self._is_flushing, self._flush_by_s = True, self._loop.time() + GATHER_S
+            self._loop.call_soon(self._flush)
+        future = self._loop.create_future()
+        if not wait_for(pending, partial(_resolve, future)):
+            return
+        self._awaited[future] = self._loop.time() + ANSWER_WAIT_S
+        try:
+            await future
+        finally:
+            del self._awaited[future]
 
     async def read(self, work: Callable[..., R], *words: Any) -> R:
         """Does blocking work in a thread, for a connection of which there is a bounded pool."""
@@ -89,6 +102,11 @@ class Bridge:
         await self._loop.run_in_executor(None, self._threads.shutdown)
 
     def _flush(self) -> None:
+        """Has written what was decided: once for all, when the loop has nothing more to decide."""
+        self._quiet_rounds += 1
+        if self._quiet_rounds <= QUIET_ROUNDS and self._loop.time() < self._flush_by_s:
+            self._loop.call_soon(self._flush)
+            return
         self._is_flushing = False
         self.journal.flush()
 

@@ -168,6 +168,9 @@ class Desk:
 def wait_for(pending: Sequence[Pending], resume: Callable[[], None]) -> bool:
     """Has `resume` called once all are settled; False if they are already, and it will not be."""
     open_ones = [one for one in pending if not one.is_settled]
+    if len(open_ones) == 1:
+        open_ones[0].waiters.append(resume)
+        return True
     left = len(open_ones)
 
     def count_down() -> None:

@@ -8,9 +8,10 @@ brings always sum to zero.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_type_hints
 
 import msgspec
 from msgspec.structs import replace
@@ -418,29 +419,33 @@ def evolve(state: Holdings, fact: Any) -> Holdings:
     """The holdings after a fact of FACTS."""
     moves = MOVES.get(type(fact), ())
     cash, positions = state.cash, state.positions
-    if any(move.asset == "cash" for move in moves):
-        cash = cash | {fact.currency: _moved(state.balance(fact.currency), "cash", fact)}
-    if hasattr(fact, "instrument"):
+    if "cash" in [move.asset for move in moves]:
+        cash = cash | {fact.currency: _moved(state.balance(fact.currency), "cash", moves, fact)}
+    if type(fact) in _OF_INSTRUMENTS:
         position = _note(positions.get(fact.instrument), fact)
-        units = _moved(position.units, "units", fact)
+        units = _moved(position.units, "units", moves, fact)
         position = replace(position, units=units, modified_at_us=fact.at_us)
         positions = positions | {fact.instrument: position}
     return Holdings(cash, positions)
 
 
-def _moved(balance: Balance, asset: str, fact: Fact) -> Balance:
-    places = {
-        "settled": balance.settled,
-        "unsettled": balance.unsettled,
-        "reserved": balance.reserved,
-    }
-    for move in MOVES.get(type(fact), ()):
-        if move.asset == asset:
-            amount = getattr(fact, move.amount)
-            for place, signed in ((move.source, -amount), (move.target, amount)):
-                if place in places:
-                    places[place] += signed
-    return Balance(**places)
+_OF_INSTRUMENTS: Final = frozenset(kind for kind in FACTS if "instrument" in get_type_hints(kind))
+
+
+def _moved(balance: Balance, asset: str, moves: Iterable[Move], fact: Fact) -> Balance:
+    settled, unsettled, reserved = balance.settled, balance.unsettled, balance.reserved
+    for kind, source, target, name in moves:
+        if kind != asset:
+            continue
+        amount = getattr(fact, name)
+        for place, signed in ((source, -amount), (target, amount)):
+            if place == "settled":
+                settled += signed
+            elif place == "unsettled":
+                unsettled += signed
+            elif place == "reserved":
+                reserved += signed
+    return Balance(settled, unsettled, reserved)
 
 
 def _note(position: Position | None, fact: Fact) -> Position:

@@ -42,8 +42,6 @@ def command_id(parts: Sequence[str], key: bytes = b"") -> bytes:
     The words of a client are digested under a secret `key` (BLAKE2b, RFC 7693), so that nobody who reads
     the journal can find out which words they were.
     """
-    digest = hashlib.blake2b(key=key, digest_size=16)
-    for part in parts:
-        word = part.encode()
-        digest.update(len(word).to_bytes(4, "big") + word)
-    return digest.digest()
+    words = [part.encode() for part in parts]
+    whole = b"".join([len(word).to_bytes(4, "big") + word for word in words])
+    return hashlib.blake2b(whole, key=key, digest_size=16).digest()

@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -31,16 +32,22 @@ _STEP_BITS: Final = 32  # a step inside one millisecond: unguessable, and 2**42 
 def encode(number: int) -> str:
     """A 128-bit number as 22 characters, order kept."""
     upper, lower = divmod(number, 58**12)  # two machine words divide faster than one big number
+    pairs = _PAIRS
     lower, k = divmod(lower, 3364)
     lower, j = divmod(lower, 3364)
     lower, i = divmod(lower, 3364)
     lower, h = divmod(lower, 3364)
     f, g = divmod(lower, 3364)
+    return f"{_upper(upper)}{pairs[f]}{pairs[g]}{pairs[h]}{pairs[i]}{pairs[j]}{pairs[k]}"
+
+
+@lru_cache(maxsize=64)  # ids of one millisecond share it
+def _upper(upper: int) -> str:
     upper, e = divmod(upper, 3364)
     upper, d = divmod(upper, 3364)
     upper, c = divmod(upper, 3364)
     a, b = divmod(upper, 3364)
-    return "".join([_PAIRS[pair] for pair in (a, b, c, d, e, f, g, h, i, j, k)])
+    return "".join([_PAIRS[pair] for pair in (a, b, c, d, e)])
 
 
 def decode(text: str) -> int:
@@ -55,12 +62,14 @@ def decode(text: str) -> int:
     return number
 
 
-_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,60}", re.ASCII)
+@lru_cache(maxsize=64)
+def _form(prefix: str) -> re.Pattern[str]:
+    return re.compile(rf"{prefix}_[A-Za-z0-9_-]{{1,60}}", re.ASCII)
 
 
 def is_id(text: str, prefix: str) -> bool:
     """Whether it can be the id of a stream: names from outside may be anything."""
-    return text.startswith(f"{prefix}_") and bool(_ID.fullmatch(text, len(prefix) + 1))
+    return _form(prefix).fullmatch(text) is not None
 
 
 def to_uuid(identifier: str) -> UUID:

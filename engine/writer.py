@@ -155,6 +155,7 @@ class Writer(Generic[J]):
 
     def _start_over(self) -> None:
         self._mutex = threading.Lock()
+        self._gathered: deque[J] = deque()
         self._queue: deque[J] = deque()
         self._work = allocate_lock()  # released = there is work; cheaper than a Condition
         self._work.acquire()
@@ -179,17 +180,19 @@ class Writer(Generic[J]):
         self.wake()
 
     def queue(self, job: J) -> None:
-        """As `submit`, but the thread is not woken: whoever queues several wakes it after the last."""
+        """As `submit`, but nothing of it is written before `wake`: for those who have several."""
         with self._mutex:
             if self._closed.is_set():
                 raise Unavailable("the journal is closed")
-            if len(self._queue) >= QUEUE_APPENDS_MAX:
+            if len(self._queue) + len(self._gathered) >= QUEUE_APPENDS_MAX:
                 raise Unavailable("too many appends are waiting")
-            self._queue.append(job)
+            self._gathered.append(job)
 
     def wake(self) -> None:
         """Has what is queued written."""
         with self._mutex:
+            self._queue += self._gathered
+            self._gathered.clear()
             if not self._queue:
                 return
             if self._thread is None:
@@ -202,10 +205,11 @@ class Writer(Generic[J]):
     @property
     def waiting(self) -> int:
         """How many jobs are queued."""
-        return len(self._queue)
+        return len(self._queue) + len(self._gathered)
 
     def close(self) -> None:
         """Writes what is queued and ends the thread. Later appends are refused."""
+        self.wake()
         with self._mutex:
             self._closed.set()
             thread = self._thread

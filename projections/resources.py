@@ -35,10 +35,15 @@ encode: Final = msgspec.json.Encoder().encode
 # --- values --------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=TIMES_CACHED_MAX)
 def time(at_us: int) -> str:
     """`2026-03-12T14:30:00Z` for microseconds since the epoch; six decimals when no whole second."""
-    return from_us(at_us).isoformat().replace("+00:00", "Z")
+    second, fraction = divmod(at_us, 1_000_000)
+    return f"{_second(second)}.{fraction:06}Z" if fraction else f"{_second(second)}Z"
+
+
+@lru_cache(maxsize=TIMES_CACHED_MAX)
+def _second(at_s: int) -> str:
+    return from_us(at_s * 1_000_000).isoformat().removesuffix("+00:00")
 
 
 def _maybe_time(at_us: int | None) -> str | None:
