@@ -183,6 +183,9 @@ ORDERS_QUERY: Final[Fields] = (
     Field("client_reference", REFERENCE),
     *_page(Id("ord")),
 )
+EVIDENCE_QUERY: Final[Fields] = (
+    Field("size", Integer(1, 2**53 - 1), "Under the seal of so many facts; default the newest."),
+)
 PENDING_ORDERS_QUERY: Final[Fields] = _page(Id("ord"))
 ACCOUNTS_QUERY: Final[Fields] = _page(Id("acc"))
 POSITIONS_QUERY: Final[Fields] = (

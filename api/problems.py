@@ -18,6 +18,7 @@ from api.kinds import FAULTS
 from engine.errors import (
     EngineError,
     JournalDamaged,
+    NotYetSealed,
     RebuildRunning,
     Refused,
     Unavailable,
@@ -60,6 +61,7 @@ CODES: Final[dict[str, Code]] = {
     "server_error": Code(500, "an error of the server; it has been logged"),
     "unavailable": Code(503, "the database cannot be used now; nothing is lost", 1),
     "view_behind": Code(503, "the view has not caught up yet", 1),
+    "not_yet_sealed": Code(503, "no signed checkpoint covers the newest facts yet", 10),
     "view_quarantined": Code(503, "the view holds a fact that it cannot read", 60),
     "journal_damaged": Code(503, "the journal is damaged; an operator has to look", 60),
 }
@@ -133,6 +135,7 @@ ENGINE_CODES: Final[tuple[tuple[type[EngineError], str], ...]] = (
     (ViewBehind, "view_behind"),
     (ViewQuarantined, "view_quarantined"),
     (RebuildRunning, "rebuild_running"),
+    (NotYetSealed, "not_yet_sealed"),
     (Unavailable, "unavailable"),
     (VersionConflict, "unavailable"),  # lost every round against others: later is better
 )

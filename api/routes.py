@@ -8,6 +8,7 @@ from api import (
     accounts,
     documentation,
     events,
+    evidence,
     fields,
     health,
     history,
@@ -26,6 +27,7 @@ from api.auth import TokenBody, TokenError
 from api.call import Route
 from api.streams import MEDIA as EVENT_STREAM
 from api.tokens import KeysBody
+from engine.evidence import Evidence
 from projections.history import AccountHistory, OrderHistory
 from projections.resources import (
     AccountBody,
@@ -108,6 +110,10 @@ ROUTES: Final[tuple[Route, ...]] = (
           body=fields.NOTHING, has_key=True,
           name="cancel_order", answers={200: OrderBody},
           refusals=("order_cancel_forbidden",)),
+    Route("GET", f"{_ORDER}/evidence", evidence.retrieve, "read", "Prove an order",
+          query=fields.EVIDENCE_QUERY,
+          name="prove_order", answers={200: Evidence},
+          refusals=("not_yet_sealed",)),
     # --- accounts
     Route("POST", "/accounts", accounts.open_account, "operate", "Open an account",
           body=fields.ACCOUNT,

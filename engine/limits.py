@@ -361,10 +361,6 @@ PUBLISH_S: Final = 3.0
 """How long a receiver of seals may take: a beat of the lease before it, and it is held still."""
 PUBLISH_LOOK_S: Final = 1.0
 """How often a new seal is looked for, should nothing have rung."""
-EVIDENCE_APPEND_FACTS: Final = 64
-"""How far from a fact the others of its append are looked for; what orders append is a handful."""
-EVIDENCE_FACTS_MAX: Final = 2_000
-"""Facts of one bundle: an order of hundreds of trades, 2 kB each with its proof."""
 
 # --- followers ----------------------------------------------------------------------------------
 FOLLOW_RETRY_S: Final = (0.1, 30.0)

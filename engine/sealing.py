@@ -19,8 +19,8 @@ from typing import Final, Protocol
 from engine import merkle, wall
 from engine.acting import Breathe, Faults, Place, Timer
 from engine.chain import GENESIS
-from engine.checkpoint import Checkpoint, PublicKey, Signer
-from engine.errors import JournalDamaged
+from engine.checkpoint import BadNote, Checkpoint, PublicKey, Signer, open_note
+from engine.errors import BadSettings, JournalDamaged
 from engine.journal import Journal
 from engine.limits import (
     LEASE_S,
@@ -191,10 +191,18 @@ class Sealing:
             breathe()
             published = self._outlet.last() if self._outlet else None
             if published is not None:
-                check_seal(self._datastore, self._operations, self._keys, published)
+                self._check_published(published)
             breathe()
             self._frontier = self._begin()
         return self._frontier
+
+    def _check_published(self, seal: Seal) -> None:
+        """Raises JournalDamaged for what we have signed; what we have not accuses nobody."""
+        try:
+            open_note(seal.note, self._keys)
+        except BadNote as error:
+            raise BadSettings(f"the seal that is published is none of this journal's: {error}") from None
+        check_seal(self._datastore, self._operations, self._keys, seal)
 
     def _begin(self) -> Frontier:
         last = self._seals.last()
@@ -231,6 +239,7 @@ class Publishing:
         self._seals = Seals(journal.datastore, operations)
         self._outlet = outlet
         self._place = Place(journal, PUBLISHING, lease, monotonic)
+        self._published = 0  # once more by each publisher: the outlet may be another one, or emptied
 
     @property
     def offset(self) -> int:
@@ -240,11 +249,13 @@ class Publishing:
     def turn(self, breathe: Breathe) -> float:
         """Publishes the newest seal, if it was not yet. See `acting.Acting`."""
         seal = self._seals.last()
-        if seal is not None and seal.size > self._place.offset:
+        if seal is not None and seal.size != self._published:
             breathe()
             self._outlet.put(seal)
-            self._place.offset = seal.size
-            self._place.save()
+            self._published = seal.size
+            if seal.size > self._place.offset:
+                self._place.offset = seal.size
+                self._place.save()
         return PUBLISH_LOOK_S
 
     def finish(self) -> None:

@@ -157,6 +157,16 @@ class Endpoints:
         return Call("GET", _accounts(account, "orders", order), Order)
 
     @Method
+    def evidence(self, account: str, order: str, *, size: int | None = None) -> Call[dict[str, Any]]:
+        """The proof that nobody edited an order: a bundle to keep and to verify, as it came.
+
+        Under the newest seal, or under that of `size` facts. Facts are sealed within ten seconds: until
+        then it is asked for again, or raises Unavailable.
+        """
+        where = _accounts(account, "orders", order, "evidence")
+        return Call("GET", where, dict[str, Any], query({"size": size}))
+
+    @Method
     def wait_for_order(
         self,
         account: str,

@@ -16,7 +16,7 @@ from schemathesis.core.parameters import ParameterLocation
 from schemathesis.engine import events, from_schema
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
-from api import wire
+from api import evidence, wire
 from api.routes import ROUTES
 from engine.errors import Refused
 from tests import conforming
@@ -27,13 +27,18 @@ SEED = 20260312
 
 @contextmanager
 def projected(engine: Engine) -> Iterator[None]:
-    """Views that keep up by themselves."""
+    """Views that keep up by themselves, and a seal whenever one is asked for."""
     is_over = threading.Event()
 
     def keep_up() -> None:
         while not is_over.is_set():
             engine.runner.run_once() or is_over.wait(0.002)
 
+    def gather_sealed(*words: Any) -> Any:
+        engine.seal()
+        return gather(*words)
+
+    gather, evidence.gather = evidence.gather, gather_sealed
     thread = threading.Thread(target=keep_up)
     thread.start()
     try:
@@ -41,6 +46,7 @@ def projected(engine: Engine) -> Iterator[None]:
     finally:
         is_over.set()
         thread.join()
+        evidence.gather = gather
 
 
 @contextmanager

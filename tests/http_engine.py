@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -20,12 +21,17 @@ from api.rates import Rates
 from api.routes import ROUTES
 from api.services import Services, open_services
 from engine import commands
+from engine.checkpoint import Signer, origin_of
 from engine.clients import NewClient
 from engine.desk import Command, Desk
 from engine.installation import migrate, open_journal_datastore, open_master_key
 from engine.journal import Journal
+from engine.leases import Leases
+from engine.operations import define_operations
 from engine.rate import Quotas
 from engine.report import Report
+from engine.sealing import Sealing
+from engine.seals import SEALING
 from engine.settings import read_settings
 from engine.stored import engine_codec
 from engine.trading_limits import Limits
@@ -48,6 +54,7 @@ class Engine:
     runner: Runner
     desk: Desk
     clients: list[Client] = field(default_factory=list)
+    sealing: threading.Lock = field(default_factory=threading.Lock)
     tenant: str = "acme"
     """Whose clients are made: each test has a tenant of its own, and so an empty house."""
 
@@ -80,6 +87,17 @@ class Engine:
     def project(self) -> None:
         """Brings the views up to the journal."""
         self.runner.catch_up()
+
+    def seal(self) -> None:
+        """Seals the journal to its end."""
+        journal, operations = self.journal, define_operations()
+        leases = Leases(journal.datastore.store, journal.datastore.tables, "sealer")
+        signer = Signer(origin_of(journal.meta["journal_id"]), bytes(range(32)))
+        with self.sealing:
+            lease = leases.take(SEALING)
+            assert lease is not None
+            Sealing(journal, operations, signer, [signer.public], lease).seal(lambda: None)
+            leases.release(lease)
 
     def act(self, decide: Any, **words: Any) -> None:
         """A follower's command."""

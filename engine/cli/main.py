@@ -19,6 +19,7 @@ from engine.cli.audit import audit
 from engine.cli.backup import backup
 from engine.cli.data import import_app
 from engine.cli.dump import dump, restore
+from engine.cli.evidence import evidence
 from engine.cli.halt import halt, resume
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
 from engine.cli.replay import replay
@@ -49,6 +50,7 @@ for command in (
     resume, dump, restore, audit, backup,
 ):  # fmt: skip
     app.command()(command)
+app.command()(evidence)
 
 
 def main() -> None:

@@ -64,16 +64,20 @@ def test_each_seal_has_a_file_and_the_newest_is_latest(house: House, folder: Pat
     assert open_note(last.note, house.keys).size == 5
 
 
-def test_a_publisher_goes_on_where_the_last_one_was(house: House, folder: Path) -> None:
+def test_another_place_is_given_the_newest_seal_though_nothing_is_new(
+    house: House, folder: Path
+) -> None:
     sealed(house, 3)
     house.publisher(directory(house, folder)).turn(breathe)
     for path in folder.iterdir():
         path.unlink()
-    house.publisher(directory(house, folder)).turn(breathe)
-    assert not [*folder.iterdir()]  # what was published is not published again by itself
-    sealed(house, 1)
-    house.publisher(directory(house, folder)).turn(breathe)
-    assert sorted(path.name for path in folder.iterdir()) == ["000000000000000004", "latest"]
+    publisher = house.publisher(directory(house, folder))
+    assert publisher.offset == 3
+    publisher.turn(breathe)
+    assert sorted(path.name for path in folder.iterdir()) == ["000000000000000003", "latest"]
+    (folder / "latest").unlink()
+    publisher.turn(breathe)
+    assert not (folder / "latest").exists()  # by the same one it is not published again
 
 
 def test_a_crash_while_writing_leaves_the_last_seal_whole(
@@ -127,13 +131,13 @@ def test_what_was_published_must_still_be_there(house: House, folder: Path) -> N
     house.recompute(5)
     assert house.seal().size == 5  # without the directory nobody would know
     with pytest.raises(JournalDamaged, match="ends at position 5") as caught:
-        house.sealer(outlet=outlet).turn(breathe)
+        house.sealer(outlet=outlet).seal(breathe)
     assert caught.value.context["position"] == 6
     with pytest.raises(JournalDamaged, match="cut off"):
         outlet.put(house.last())
     house.add(5)  # as many facts as before, others
     with pytest.raises(JournalDamaged, match="not those that were sealed") as caught:
-        house.sealer(outlet=outlet).turn(breathe)
+        house.sealer(outlet=outlet).seal(breathe)
     assert caught.value.context["position"] == 6
     with pytest.raises(JournalDamaged, match="another seal"):
         outlet.put(house.seal())
@@ -143,8 +147,9 @@ def test_an_unsigned_latest_accuses_nobody_in_our_name(house: House, folder: Pat
     stranger = Signer(house.signer.public.name, b"\1" * 32)
     (folder / "latest").write_text(stranger.sign(Checkpoint(stranger.public.name, 1, bytes(32))))
     house.add(1)
-    with pytest.raises(JournalDamaged, match="no known key"):
+    with pytest.raises(BadSettings, match="none of this journal's"):
         house.sealer(outlet=directory(house, folder)).turn(breathe)
+    assert house.journal.datastore.damage.mark is None
 
 
 # --- a receiver -----------------------------------------------------------------------------------

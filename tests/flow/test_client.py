@@ -92,6 +92,7 @@ def calls(house: House, words: dict[str, Any]) -> dict[str, Callable[[Any], Any]
         "sell": lambda c: c.sell(a, BOND, Decimal("0.10"), key="sell"),
         "cancel": lambda c: c.cancel_order(a, order, key="cancel"),
         "order": lambda c: c.order(a, order),
+        "evidence": lambda c: c.evidence(a, old),
         "wait": lambda c: c.wait_for_order(a, old, until={"filled"}),
         "orders": lambda c: c.orders(a, page_size=1),
         "some orders": lambda c: c.orders(
@@ -214,9 +215,11 @@ def test_both_clients_make_every_call_with_the_same_result(house: House) -> None
         later = AsyncClient(*house.words(), http=async_http)
         for name, call in calls(house, prepared(house, client)).items():
             house.engine.project()
+            house.engine.seal()
             got = call(client)
             first = list(got) if isinstance(got, Iterator) else got
             house.engine.project()
+            house.engine.seal()
             second = runner.run(awaited(call(later)))
             assert type(first) is type(second), name
             assert plain(first) == plain(second), name

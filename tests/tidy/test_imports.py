@@ -37,6 +37,7 @@ LAYERS = (
     {"journal"},
     {"streams", "tally"},
     {"history"},
+    {"evidence"},
     {"deciding"},
     {"desk", "commands"},
     {"acting"},

@@ -1,0 +1,22 @@
+"""The proof that nobody edited an order."""
+
+from __future__ import annotations
+
+from api import reading
+from api.call import Answer, Call
+from api.problems import Problem
+from engine.evidence import gather
+from engine.operations import define_operations
+from projections.resources import encode
+
+_OPERATIONS = define_operations()
+
+
+async def retrieve(call: Call) -> Answer:
+    """The facts of an order, each with its proof under a signed checkpoint, from the journal itself."""
+    account, order = await reading.own_account(call), call.path["order_id"]
+    bridge, size = call.engine.bridge, call.query["size"]
+    state = await bridge.state(order)
+    if state is None or state.terms.account != account:
+        raise Problem("not_found")
+    return Answer(200, encode(await bridge.read(gather, bridge.journal, _OPERATIONS, order, size)))

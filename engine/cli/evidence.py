@@ -1,0 +1,128 @@
+"""`order-engine evidence`: the proof that nobody edited an order, for somebody who trusts no engine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
+from engine.cli.tables import Column, print_table
+from engine.errors import BadSettings
+from engine.settings import read_settings
+
+if TYPE_CHECKING:
+    from engine.evidence import Evidence
+
+OrderId = Annotated[str, typer.Argument(metavar="ORDER", help="ord_...")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Write the bundle there.", show_default=False),
+]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        "--size",
+        metavar="N",
+        min=1,
+        help="Prove it against the seal of N facts, which somebody holds, and not the newest.",
+        show_default=False,
+    ),
+]
+
+
+def evidence(
+    order: OrderId,
+    *,
+    out: Out = None,
+    size: Size = None,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove an order: its facts as they are stored, each with its proof under a signed checkpoint.
+
+    Seals the newest facts first if nobody else does. The bundle is checked with docs/verify_evidence.py,
+    without the engine.
+
+    \b
+    Examples:
+      order-engine evidence ord_1C8xWqVdPq4oKgXcY2mN7R --out evidence.json
+      order-engine evidence ord_1C8xWqVdPq4oKgXcY2mN7R --size 1042 --json > evidence.json
+      python verify_evidence.py evidence.json --key seal.key
+    """
+    with errors_told(as_json=as_json):
+        from engine.story import check_id  # noqa: PLC0415
+
+        check_id(order)
+        if not order.startswith("ord_"):
+            raise BadSettings("evidence is given of an order: ord_...")
+        bundle = _gathered(data, journal_url, order, size)
+        if out is not None:
+            _write(out, bundle)
+    if as_json:
+        import msgspec  # noqa: PLC0415
+
+        print_json(msgspec.to_builtins(bundle))
+    else:
+        _print(bundle, out)
+
+
+def _gathered(data: str | None, journal_url: str | None, order: str, size: int | None) -> Evidence:
+    from engine.cli.roles import opened_journal, sealed_to  # noqa: PLC0415
+    from engine.evidence import gather  # noqa: PLC0415
+    from engine.installation import migrate  # noqa: PLC0415
+    from engine.operations import define_operations  # noqa: PLC0415
+    from engine.refusals import refused  # noqa: PLC0415
+
+    settings = read_settings(data=data, journal_url=journal_url)
+    migrate(settings)
+    with opened_journal(settings) as journal:
+        last = journal.last(order)
+        if last is None:
+            raise refused("not_found", f"the journal has no order {order}")
+        if size is None:
+            sealed_to(settings, journal, last.offset)
+        return gather(journal, define_operations(), order, size)
+
+
+def _write(out: Path, bundle: Evidence) -> None:
+    import msgspec  # noqa: PLC0415
+
+    content = msgspec.json.format(msgspec.json.encode(bundle), indent=1) + b"\n"
+    try:
+        # It says what a client did: nobody else's business.
+        file = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(file, "wb") as writing:
+            writing.write(content)
+    except OSError as error:
+        raise BadSettings(f"{out} cannot be written: {error.strerror}") from error
+
+
+_FACTS: Final = (
+    Column("position", is_number=True),
+    Column("version", is_number=True),
+    Column("time (UTC)"),
+    Column("stream"),
+    Column("fact"),
+)
+
+
+def _print(bundle: Evidence, out: Path | None) -> None:
+    from engine.checkpoint import read_note  # noqa: PLC0415
+
+    print_table(
+        _FACTS,
+        [
+            [str(one.position), str(one.version), one.shown.at.replace("T", " ").rstrip("Z"), one.stream,
+             one.name]
+            for one in bundle.facts
+        ],
+    )  # fmt: skip
+    checkpoint, _ = read_note(bundle.checkpoint)
+    typer.echo(f"\nproven by the seal of {checkpoint.size} facts, key {bundle.key_id}")
+    if bundle.later_facts:
+        typer.echo(f"behind that seal the order has {bundle.later_facts} more")
+    typer.echo(f"written to {out}" if out else "--out FILE or --json gives the bundle itself")
