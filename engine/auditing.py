@@ -133,6 +133,9 @@ class Scan:
         end = min(last.position, auditor.position + count)
         for page in self._rows.pages(after, end, count, auditor):
             auditor.take(page)
+        if auditor.position < end and not auditor.is_full:  # a hole as wide as the step
+            auditor.lack(auditor.position + 1, f"there is no such fact, nor any to {end}")
+            auditor.position = end
         if auditor.position < last.position and not auditor.is_full:
             return False
         _check_head(auditor, head)

@@ -133,6 +133,8 @@ def restore(
     """
     if identity and passphrase_file:
         _refuse("either --identity or --passphrase-file")
+    if new_key and (identity or passphrase_file):
+        _refuse("under a new master key secrets cannot be read: --new-key goes with --without-secrets")
     with errors_told(as_json=as_json):
         from engine import restoring  # noqa: PLC0415
         from engine.installation import migrate, open_journal_datastore  # noqa: PLC0415

@@ -425,6 +425,8 @@ def test_commands_that_cannot_say_why(source: Settings, tmp_path: Path) -> None:
     assert error["position"] == error["line"] - 1
     for words in (["--with-secrets"], ["--recipient", "x.pem"]):
         assert run("dump", tmp_path / "new", *words, "--data", source.data).exit_code == 2
+    for words in (["--identity", "x"], ["--passphrase-file", "x"]):
+        assert run("restore", cut, "--new-key", *words, "--data", tmp_path / "bad").exit_code == 2
     missing = run("dump", tmp_path / "new", "--with-secrets", "--recipient", cut, "--data", source.data)
     assert missing.stderr.startswith("error: wrong_key: ")
     assert run("restore", tmp_path / "new", "--data", tmp_path / "bad").exit_code == 1

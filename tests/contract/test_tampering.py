@@ -377,6 +377,18 @@ def test_a_resume_point_that_does_not_fit_is_not_used(victim: Victim, tmp_path: 
         victim.restore()
 
 
+def test_a_slow_scan_gets_over_a_wide_hole(victim: Victim) -> None:
+    """More facts are gone than it takes at once."""
+    try:
+        victim.edit("DELETE FROM journal WHERE position BETWEEN 20 AND ?", victim.size - 5)
+        scan = auditing.Scan(victim.datastore)
+        assert any(scan.step(10) for _ in range(victim.size))
+        assert scan.findings[0].position == 20
+        assert scan.position == victim.size
+    finally:
+        victim.restore()
+
+
 def test_findings_are_kept_over_a_stop_and_bounded(victim: Victim, tmp_path: Path) -> None:
     points = PointFile(tmp_path / NAME, engine_codec())
     try:
