@@ -67,8 +67,9 @@ class Serving:
     def wait_until_deaf(self) -> None:
         """Returns once nobody is let in any more: it has begun to stop."""
         with suppress(ConnectionError):
-            while True:
+            for _ in range(2_000):
                 connect(self.port).close()
+            raise AssertionError("it does not stop")
 
     def stop(self) -> None:
         """Asks, and waits for it."""

@@ -56,7 +56,11 @@ ORDER = b'{"instrument":"ins_1","order_type":"market","side":"buy","cash_amount"
 
 NO_LIMITS = Quotas(*[None] * len(Quotas._fields))
 NO_ENGINE: Any = SimpleNamespace(
-    command_key=b"secret", rates=Rates(NO_LIMITS), traffic=Traffic(), log_every=0
+    command_key=b"secret",
+    rates=Rates(NO_LIMITS),
+    traffic=Traffic(),
+    log_every=0,
+    streams=SimpleNamespace(stop=lambda: None),
 )
 """These routes need none."""
 
