@@ -22,6 +22,7 @@ PREFIXES: Final = {
     "event_id": "evt",
     "report_id": "rep",
     "webhook_id": "whk",
+    "delivery_id": "whd",
 }
 """Parameter of a path -> prefix of the ids that it may be. Any other is the id of nothing."""
 
@@ -85,8 +86,8 @@ class Route(NamedTuple):
     the types of what is sent, by status; `refusals` the codes that only its own rules give
     (`not_found` here: of an id inside the body). `body` None: there must be none. With `has_key` an
     Idempotency-Key is looked at. `is_form`: the body is a form, whose bytes the handler is given.
-    `is_fact` False: what it writes is in no journal. `is_sandbox`: not found elsewhere. `media`
-    is what it sends instead of JSON.
+    `is_fact` False: what it writes is in no journal. `is_viewed`: it waits for a view, as each GET may.
+    `is_sandbox`: not found elsewhere. `media` is what it sends instead of JSON.
     """
 
     method: str
@@ -102,6 +103,7 @@ class Route(NamedTuple):
     has_key: bool = False
     is_form: bool = False
     is_fact: bool = True
+    is_viewed: bool = False
     is_sandbox: bool = False
     media: str = "application/json"
 

@@ -50,7 +50,7 @@ PRICE_TYPE: Final = Word(WORDS["PriceType"])
 QUALITY: Final = Word(WORDS["PriceQuality"])
 EVENT_NAME: Final = Word(WORDS["EventName"])
 TRANSACTION_TYPE: Final = Word(WORDS["TransactionType"])
-EVENT_NAMES: Final = Several(Word(WORDS["EventName"]), least=1)
+EVENT_NAMES: Final = Several(EVENT_NAME, least=1)
 
 # --- bodies ---------------------------------------------------------------------------------------
 
@@ -163,6 +163,10 @@ WEBHOOK_CHANGES: Final[Fields] = (
     *WEBHOOK,
     Field("is_active", Boolean(), "While it is not, events pass by unsent.", default=True),
 )
+REPLAY: Final[Fields] = (
+    Field("from_offset", Integer(1, OFFSET_MAX), "The first offset.", is_needed=True, example="1"),
+    Field("to_offset", Integer(1, OFFSET_MAX), "The last.", is_needed=True, example="1"),
+)
 
 # --- queries --------------------------------------------------------------------------------------
 
@@ -226,6 +230,11 @@ STREAM_QUERY: Final[Fields] = (
     Field("follow", Boolean(), "Whether to wait for what comes.", default=True),
 )
 WEBHOOKS_QUERY: Final[Fields] = _page(Id("whk"))
+DELIVERIES_QUERY: Final[Fields] = (
+    Field("webhook", Id("whk"), "Those of one webhook."),
+    Field("status", Word(WORDS["DeliveryStatus"])),
+    *_page(Id("whd")),
+)
 REPORTS_QUERY: Final[Fields] = (
     Field("status", Word(WORDS["ReportStatus"])),
     *_page(Id("rep")),

@@ -71,7 +71,7 @@ def codes_of(route: Route) -> tuple[tuple[int, str], ...]:
     found = {*ANY}
     if route.scope is not None:
         found |= {*SCOPED}
-        found |= {*VIEWED} if route.method == "GET" else set()
+        found |= {*VIEWED} if route.method == "GET" or route.is_viewed else set()
     if route.has_key:
         found |= {*KEYED}
     if route.body is not None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from api import (
     accounts,
+    deliveries,
     documentation,
     events,
     evidence,
@@ -47,6 +48,7 @@ _PROJECTION: Final = "/projections/{name}"
 _ORDER: Final = f"{_ACCOUNT}/orders/{{order_id}}"
 _DEPOSIT: Final = f"{_ACCOUNT}/deposits/{{deposit_id}}"
 _WEBHOOK: Final = "/webhooks/{webhook_id}"
+_DELIVERY: Final = "/webhook-deliveries/{delivery_id}"
 _WITHDRAWAL: Final = f"{_ACCOUNT}/withdrawals/{{withdrawal_id}}"
 
 PLACING: Final = (
@@ -213,6 +215,23 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("POST", f"{_WEBHOOK}/rotate-secret", webhooks.rotate_secret, "operate",
           "Give a webhook a new secret; for 48 hours both sign", body=fields.NOTHING,
           name="rotate_webhook_secret", answers={200: webhooks.NewWebhookBody}),
+    Route("POST", f"{_WEBHOOK}/test", deliveries.test, "operate", "Send a test event to a webhook",
+          body=fields.NOTHING,
+          name="test_webhook", answers={202: deliveries.DeliveryBody},
+          refusals=("webhook_inactive",), is_fact=False),
+    Route("POST", f"{_WEBHOOK}/replay", deliveries.replay, "operate",
+          "Send a webhook again what happened", body=fields.REPLAY,
+          name="replay_events", answers={202: deliveries.ReplayBody},
+          refusals=("webhook_inactive",), is_fact=False, is_viewed=True),
+    Route("GET", "/webhook-deliveries", deliveries.list_all, "operate", "List deliveries",
+          query=fields.DELIVERIES_QUERY,
+          name="list_deliveries", answers={200: list[deliveries.DeliveryBody]}),
+    Route("GET", _DELIVERY, deliveries.retrieve, "operate", "Retrieve a delivery",
+          name="retrieve_delivery", answers={200: deliveries.DeliveryBody}),
+    Route("POST", f"{_DELIVERY}/redeliver", deliveries.redeliver, "operate",
+          "Have a delivery sent again", body=fields.NOTHING,
+          name="redeliver", answers={202: deliveries.DeliveryBody},
+          refusals=("webhook_inactive",), is_fact=False),
     # --- the operator's
     Route("GET", "/parked-reports", parked.list_all, "admin", "List parked venue reports",
           query=fields.REPORTS_QUERY,

@@ -101,7 +101,7 @@ def of_field(field: Field, *, can_be_null: bool) -> Schema:
     if field.about:
         schema["description"] = field.about
     if field.example is not None:
-        schema["examples"] = [field.example]
+        schema["examples"] = [_example(field)]
     return schema
 
 
@@ -123,7 +123,11 @@ def of_body(body: Body, *, is_form: bool = False) -> Schema:
 
 def example_of(fields: Fields) -> Schema:
     """A body with every field that is needed, or has an example."""
-    return {field.name: field.example for field in fields if field.example is not None}
+    return {field.name: _example(field) for field in fields if field.example is not None}
+
+
+def _example(field: Field) -> Any:
+    return int(field.example or 0) if isinstance(field.kind, Integer) else field.example
 
 
 # --- what is sent ---------------------------------------------------------------------------------

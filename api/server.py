@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from api.app import App
 from api.connection import Connections, Timing
+from api.loop import new_loop
 from engine.limits import CONNECTIONS_MAX, FILES_KEPT
 
 _BACKLOG: Final = 1024
@@ -80,13 +81,5 @@ def _bind(host: str, port: int) -> socket.socket:
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Runs `main` to its end, on uvloop where it is installed."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(main)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        from uvloop import new_event_loop  # noqa: PLC0415
-    except ImportError:
-        return None
-    return new_event_loop

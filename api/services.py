@@ -22,6 +22,7 @@ from engine import calendar, clock
 from engine.account import Account
 from engine.clients import Clients
 from engine.commands import Firm
+from engine.deliveries import Deliveries
 from engine.endpoints import Endpoints
 from engine.errors import EngineError
 from engine.fees import FeeRule
@@ -62,6 +63,7 @@ class Services:
     clients: Clients
     signing: SigningKeys
     endpoints: Endpoints
+    deliveries: Deliveries
     tokens: Tokens
     views: Views
     rates: Rates
@@ -143,6 +145,7 @@ async def open_services(
         clients=clients,
         signing=signing,
         endpoints=Endpoints(store, operations, key, clock_us),
+        deliveries=Deliveries(store, operations, journal.datastore.tables),
         tokens=Tokens(journal.meta["journal_id"], signing, clients),
         views=views,
         rates=rates or Rates(Quotas()),

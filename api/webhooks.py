@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from api import reading
 from api.acting import act
 from api.call import Answer, Call
 from api.problems import Problem
@@ -79,21 +80,20 @@ async def list_all(call: Call) -> Answer:
     page = known[:limit]
     headers = None
     if len(known) > limit:
-        more = f"{call.url}?limit={limit}&before={page[-1][1].id}"
-        headers = {"Link": f'<{more}>; rel="next"'}
+        headers = {"Link": reading.following(call, page[-1][1].id)}
     return Answer(200, encode([_body(endpoint, state) for endpoint, state in page]), headers)
 
 
 async def retrieve(call: Call) -> Answer:
     """One webhook."""
-    endpoint, state = await _own(call)
+    endpoint, state = await own_webhook(call)
     return Answer(200, encode(_body(endpoint, state)))
 
 
 async def change(call: Call) -> Answer:
     """Changes all of a webhook: what is not given is as for a new one."""
     body, services, tenant = call.body, call.engine, call.principal.tenant
-    before, _ = await _own(call)
+    before, _ = await own_webhook(call)
     target = target_of(body["url"], allows_local=services.allows_local)
     endpoint = Endpoint(before.webhook, tenant, target.url, body["description"], before.claimed_us)
     decide = partial(
@@ -117,7 +117,7 @@ async def change(call: Call) -> Answer:
 
 async def delete(call: Call) -> Answer:
     """Ends a webhook, and then erases its URL and its secrets."""
-    endpoint, state = await _own(call)
+    endpoint, state = await own_webhook(call)
     decide = partial(commands.delete_webhook, tenant=state.tenant, webhook=state.id)
     outcome = await act(call, decide)
     await call.engine.bridge.read(call.engine.endpoints.remove, state.id)
@@ -127,7 +127,7 @@ async def delete(call: Call) -> Answer:
 async def rotate_secret(call: Call) -> Answer:
     """Gives a webhook a new secret. The one before signs too for a while."""
     services = call.engine
-    endpoint, state = await _own(call)
+    endpoint, state = await own_webhook(call)
     rotated = await services.bridge.read(services.endpoints.rotate, state.id)
     if rotated is None:
         raise Problem("not_found")
@@ -144,7 +144,7 @@ async def rotate_secret(call: Call) -> Answer:
 # --- helpers --------------------------------------------------------------------------------------
 
 
-async def _own(call: Call) -> tuple[Endpoint, Webhook]:
+async def own_webhook(call: Call) -> tuple[Endpoint, Webhook]:
     """The webhook of the path. Raises Problem `not_found` unless it is the caller's tenant's."""
     found = await call.engine.bridge.read(_of_path, call)
     if found is None:

@@ -350,6 +350,12 @@ class Journal(Application[str]):
             raise ValueError(f"a page has 1 to {PAGE_FACTS_MAX} facts")
         return self._decoded(self.datastore.pages.log(after, limit, is_checked=is_checked, of=of))
 
+    def read_of(
+        self, names: Sequence[str], after: int, limit: int = PAGE_FACTS, *, stop: int
+    ) -> list[Recorded]:
+        """At most `limit` facts of these stored names, in order: offsets over `after`, up to `stop`."""
+        return self._decoded(self.datastore.pages.log_of(names, after, limit, stop))
+
     def pages(self, after: int = 0, *, page: int = PAGE_FACTS) -> Iterator[list[Recorded]]:
         """The log to its present end, page by page."""
         head = self.head

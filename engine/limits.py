@@ -225,6 +225,39 @@ WEBHOOK_OVERLAP_US: Final = 48 * 3600 * 1_000_000
 WEBHOOK_CLAIM_S: Final = 60.0
 """A URL whose webhook has no facts after this long is free again: the process that took it is gone."""
 
+ATTEMPT_S: Final = 15.0
+"""A receiver has this long for its whole answer: it should note the event, answer, and then work."""
+ANSWER_BYTES_MAX: Final = 64 * 1024
+"""What is read of an answer, headers included. Nobody looks at it, but reading to its end keeps the
+connection."""
+ATTEMPTS_MAX: Final = 10
+"""Attempts of a delivery before it is `failed`: at the longest pauses that can be drawn, 2.6 days."""
+RETRY_AFTER_MAX_US: Final = 24 * 3600 * 1_000_000
+"""How long a receiver can have us wait by `Retry-After`."""
+WEBHOOK_WIDTH: Final = (4, 32)
+"""Requests at once to one receiver: the least, to one that fails, and the most, to one that answers."""
+WEBHOOKS_AT_ONCE: Final = 1_024
+"""Requests at once in all: each receiver has its part, whatever the others do. A socket each."""
+DUE_PAGE: Final = 256
+"""Deliveries of one webhook that are fetched at once, and kept ready: eight rounds of the widest."""
+DUE_LOOK_S: Final = 1.0
+"""How often the table is looked at for what others have put there: redelivered, replayed, tests."""
+BODIES_CACHED_MAX: Final = 4_000
+"""Bodies of events kept, for webhooks that want the same: 6 MB."""
+BODIES_FRESH_S: Final = 5.0
+"""A body kept for longer is read again: a personal word in it may have been erased."""
+BODY_AWAITED_US: Final = 5_000_000
+"""When an event that its view cannot show (it rebuilds, or the stream is in quarantine) is looked for
+again."""
+REPLAY_EVENTS_MAX: Final = 10_000
+"""Events of one replay, which are put down in one transaction: 0.2 s. More are several replays."""
+DELIVERIES_KEPT_US: Final = 30 * 86_400 * 1_000_000
+"""How long finished deliveries are shown: whoever looks for one has noticed by then."""
+DELIVERIES_SWEPT: Final = 1_000
+"""Older ones removed at once, each minute at most: a transaction of some ms."""
+SENDER_STOP_S: Final = 3.0
+"""How long a sender that stops waits for answers under way: what is not noted is sent again."""
+
 # --- clients and tokens -------------------------------------------------------------------------
 TENANT_CHARACTERS_MAX: Final = 64
 """A tenant's name stands in every fact of its accounts."""

@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from engine.datastore import Datastore
+from engine.deliveries import Deliveries
 from engine.errors import EngineError, Unavailable
 from engine.follow import Follower, Watch
 from engine.meters import Sample, Source, Spread
@@ -58,6 +59,11 @@ METRICS: Final = {
     "audit_offset": Metric("gauge", (), "Position that the audit in the background has come to"),
     "audit_rounds": Metric("counter", (), "Times that it has come to the journal's end"),
     "view_behind_facts": Metric("gauge", ("view",), "Facts that a view does not show yet"),
+    "webhook_attempts": Metric(
+        "counter", ("outcome",), "Attempts to deliver an event, by what came of it"
+    ),
+    "webhook_attempts_under_way": Metric("gauge", (), "Those that are not over"),
+    "webhook_deliveries_open": Metric("gauge", (), "Deliveries that have neither succeeded nor failed"),
     "view_quarantined": Metric("gauge", ("view",), "Streams of a view that wait for an operator"),
 }
 """Every figure of ours, without its `order_engine_`. Beside them stand `process_...`: memory, files."""
@@ -87,6 +93,15 @@ def followers_source(datastore: Datastore, names: Sequence[str]) -> Source:
             if lag.offset is not None:
                 yield "follower_offset", (lag.name,), lag.offset
                 yield "follower_behind_facts", (lag.name,), lag.behind or 0
+
+    return samples
+
+
+def deliveries_source(deliveries: Deliveries) -> Source:
+    """How much there is to be sent."""
+
+    def samples() -> Iterator[Sample]:
+        yield "webhook_deliveries_open", (), deliveries.open_count()
 
     return samples
 

@@ -12,6 +12,8 @@
     sealing_keys   what checkpoints of the journal are signed with, encrypted; at most one active
     seals          those checkpoints; append-only by trigger
     seal_nodes     hashes of full subtrees below them; may be lost, and are made again from the digests
+    deliveries     which event goes to which webhook, and how that stands; `seq` is the order of sending
+    delivery_attempts  what came of each try
 
 Why they are not facts, and why no migration tool yet: docs/adr/0016-operational-tables.md.
 """
@@ -45,6 +47,8 @@ class Operations:
     sealing_keys: Table
     seals: Table
     seal_nodes: Table
+    deliveries: Table
+    delivery_attempts: Table
 
 
 def _label() -> sa.types.TypeEngine[str]:
@@ -94,6 +98,8 @@ def define_operations() -> Operations:
         sealing_keys=_sealing_keys(metadata),
         seals=_seals(metadata),
         seal_nodes=_seal_nodes(metadata),
+        deliveries=_deliveries(metadata),
+        delivery_attempts=_delivery_attempts(metadata),
     )
 
 
@@ -239,6 +245,50 @@ def _seal_nodes(metadata: sa.MetaData) -> Table:
         Column("level", SmallInteger, primary_key=True, autoincrement=False),
         Column("place", BigInteger, primary_key=True, autoincrement=False),
         Column("hash", LargeBinary(32), nullable=False),
+    )
+
+
+def _deliveries(metadata: sa.MetaData) -> Table:
+    table = Table(
+        "deliveries",
+        metadata,
+        _sequence("seq"),
+        Column("webhook", _label(), nullable=False),
+        Column("tenant", _label(), nullable=False),
+        Column("resource", _label(), nullable=False),
+        Column("event", Text, nullable=False),
+        Column("event_offset", BigInteger, nullable=False),
+        Column("event_us", BigInteger, nullable=False),
+        Column("created_us", BigInteger, nullable=False),
+        Column("status", Text, nullable=False),
+        Column("attempts", Integer, nullable=False),
+        Column("tries", Integer, nullable=False),
+        Column("due_us", BigInteger),
+        Column("finished_us", BigInteger),
+        sqlite_autoincrement=True,  # ids are made of numbers
+    )
+    columns = table.c
+    is_open, is_due = columns.status == "pending", columns.due_us.is_not(None)
+    # What goes first of a resource; what is due of a webhook; what was sent lately, to people who look.
+    sa.Index("deliveries_open", columns.webhook, columns.resource, columns.seq,
+             sqlite_where=is_open, postgresql_where=is_open)  # fmt: skip
+    sa.Index("deliveries_due", columns.webhook, columns.due_us,
+             sqlite_where=is_due, postgresql_where=is_due)  # fmt: skip
+    sa.Index("deliveries_webhook", columns.webhook, columns.seq)
+    sa.Index("deliveries_tenant", columns.tenant, columns.seq)
+    return table
+
+
+def _delivery_attempts(metadata: sa.MetaData) -> Table:
+    return Table(
+        "delivery_attempts",
+        metadata,
+        Column("delivery", BigInteger, primary_key=True, autoincrement=False),
+        Column("number", Integer, primary_key=True, autoincrement=False),
+        Column("at_us", BigInteger, nullable=False),
+        Column("outcome", Text, nullable=False),
+        Column("status", Integer),
+        Column("duration_us", BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
 

@@ -46,6 +46,7 @@ REFUSALS: Final = {
     "duplicate_webhook": Refusal(
         409, "another webhook of the tenant has this URL; `webhook` is that one"
     ),
+    "webhook_inactive": Refusal(409, "nothing is sent to the webhook until it is made active"),
     "too_many_webhooks": Refusal(409, "the tenant has as many webhooks as it can have, `limit`"),
 }
 

@@ -20,13 +20,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
-from engine import execution, seals, settlement
+from engine import deliveries, execution, seals, settlement
 from engine.follow import back_off_s
 from engine.limits import CHILD_RETRY_S, GC_MIDDLE, GC_OBJECTS, GC_YOUNG, STOP_S, SWITCH_S
 from engine.settings import Settings
 
-FOLLOWERS: Final = (execution.NAME, settlement.NAME, seals.SEALING)
-"""Those without whom no order comes to its end, and none can be proven."""
+FOLLOWERS: Final = (execution.NAME, settlement.NAME, seals.SEALING, deliveries.NAME)
+"""Those without whom no order comes to its end, none can be proven, and nobody is told."""
 
 STEADY_S: Final = 60.0
 """A background process that ran for so long had started well: the pauses begin anew."""

@@ -180,6 +180,12 @@ def delete(state: Webhook | None, tenant: str, *, at_us: int) -> list[Fact]:
     return [WebhookDeleted(at_us)]
 
 
+def check_active(state: Webhook) -> None:
+    """Raises Refused `webhook_inactive` if nothing is sent to it."""
+    if not state.is_active:
+        raise refused("webhook_inactive", status=state.status)
+
+
 def is_of(state: Webhook | None, tenant: str) -> bool:
     """Whether the tenant has such a webhook."""
     return state is not None and state.tenant == tenant and state.status != "deleted"

@@ -28,6 +28,7 @@ from order_engine_client.resources import (
     Account,
     Balance,
     Clock,
+    Delivery,
     Deposit,
     Event,
     Fault,
@@ -39,6 +40,7 @@ from order_engine_client.resources import (
     Price,
     Projection,
     Rebuild,
+    Replay,
     Retry,
     Transaction,
     Webhook,
@@ -563,6 +565,35 @@ class Endpoints:
     def rotate_webhook_secret(self, webhook: str) -> Call[NewWebhook]:
         """A new secret; for 48 hours the one before signs too."""
         return Call("POST", path("webhooks", webhook, "rotate-secret"), NewWebhook)
+
+    @Method
+    def test_webhook(self, webhook: str) -> Call[Delivery]:
+        """Sends an event that is of no fact."""
+        return Call("POST", path("webhooks", webhook, "test"), Delivery)
+
+    @Method
+    def replay_events(self, webhook: str, from_offset: int, to_offset: int) -> Call[Replay]:
+        """Sends again what happened from one offset to another, as far as the webhook wants it."""
+        body = given(from_offset=from_offset, to_offset=to_offset)
+        return Call("POST", path("webhooks", webhook, "replay"), Replay, body=body)
+
+    @ListMethod
+    def deliveries(
+        self, *, webhook: str | None = None, status: str | None = None, page_size: int | None = None
+    ) -> Listing[Delivery]:
+        """What became of events on their way to receivers."""
+        words = {"webhook": webhook, "status": status, "limit": page_size}
+        return Listing(path("webhook-deliveries"), Delivery, query(words))
+
+    @Method
+    def delivery(self, delivery: str) -> Call[Delivery]:
+        """One delivery."""
+        return Call("GET", path("webhook-deliveries", delivery), Delivery)
+
+    @Method
+    def redeliver(self, delivery: str) -> Call[Delivery]:
+        """Sends it again at once, under the same `Webhook-Id`."""
+        return Call("POST", path("webhook-deliveries", delivery, "redeliver"), Delivery)
 
     # --- the operator's --------------------------------------------------------------------------
 

@@ -292,6 +292,40 @@ class NewWebhook(Webhook, frozen=True):
         return f"<NewWebhook {self.id}>"
 
 
+class Attempt(Resource, frozen=True):
+    """One try to deliver an event. `status` is that of HTTP, if there was an answer."""
+
+    number: int
+    at: datetime
+    outcome: str
+    status: int | None
+    duration_ms: float
+
+
+class Delivery(Resource, frozen=True):
+    """One event on its way to one webhook."""
+
+    id: str
+    webhook: str
+    event: str
+    name: str
+    resource: str
+    status: str
+    attempts: list[Attempt]
+    next_attempt_at: datetime | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class Replay(Resource, frozen=True):
+    """How many events are sent again."""
+
+    webhook: str
+    from_offset: int
+    to_offset: int
+    deliveries: int
+
+
 EVENT_DATA: Final[Mapping[str, type[Resource]]] = {
     "order": Order,
     "trade": Trade,

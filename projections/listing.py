@@ -58,7 +58,7 @@ class Where:
     def below(self, column: str, value: int | None) -> Where:
         return self._compare(column, "<", value)
 
-    def among(self, column: str, values: Sequence[str] | None) -> Where:
+    def among(self, column: str, values: Sequence[str | int] | None) -> Where:
         """One of `values`; none of them matches when there are none."""
         if values is not None:
             self.words.append(f"{column} IN ({', '.join('?' * len(values))})" if values else "1 = 0")

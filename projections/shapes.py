@@ -10,7 +10,7 @@ from typing import Annotated, Final, get_args
 
 from msgspec import Meta, Raw
 
-from engine import account, order, payment, report
+from engine import account, attempts, order, payment, report
 from engine.clients import SCOPES
 from engine.instrument import InstrumentType, TradingStatus
 from engine.market import Quality
@@ -52,6 +52,8 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
     "WebhookStatus": ("active", "inactive", "disabled"),
     "Asset": ("cash", "units"),
     "Place": ("settled", "unsettled", "reserved", "fees", "outside"),
+    "DeliveryStatus": attempts.STATUSES,
+    "AttemptOutcome": attempts.OUTCOMES,
     "Scope": SCOPES,
 }  # fmt: skip
 """Name of a closed list of words in the document -> the words."""
@@ -85,6 +87,7 @@ TransactionId = Annotated[str, _id("txn")]
 EventId = Annotated[str, _id("evt")]
 ReportId = Annotated[str, _id("rep")]
 WebhookId = Annotated[str, _id("whk")]
+DeliveryId = Annotated[str, _id("whd")]
 
 Money = Annotated[str, _decimal(rf"{_WHOLE}(\.[0-9]+)?", "100.00")]
 """At the scale of its currency; not below 0."""
@@ -138,6 +141,8 @@ ReportKind = Annotated[str, one_of("ReportKind")]
 ReportFault = Annotated[str, one_of("ReportFault")]
 EventName = Annotated[str, one_of("EventName")]
 WebhookStatus = Annotated[str, one_of("WebhookStatus")]
+DeliveryStatus = Annotated[str, one_of("DeliveryStatus")]
+AttemptOutcome = Annotated[str, one_of("AttemptOutcome")]
 Url = Annotated[str, Meta(examples=["https://hooks.example.com/orders"])]
 Secret = Annotated[
     str,

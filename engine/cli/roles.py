@@ -3,6 +3,7 @@
 execution     orders to the venue and back      settlement    what is due
 projections   the views, and their rebuilds     (sandbox day) the clock, with settlement
 sealing       signed checkpoints, and sending them where the operator keeps them
+webhooks      events to receivers
 """
 
 from __future__ import annotations
@@ -16,21 +17,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from engine import background_audit, execution, sandbox, seals, settlement, ticker
+from engine import background_audit, deliveries, execution, sandbox, seals, settlement, ticker
 from engine.acting import Acting, Breathe, Faults, Place, Timer
 from engine.auditing import audit_tail
 from engine.background_audit import BackgroundAudit
 from engine.checkpoint import origin_of
 from engine.cli.tending import REBUILDS, Rebuilding, Telling
 from engine.commands import Firm
+from engine.deliveries import Deliveries
 from engine.desk import Desk
 from engine.doctor import FACTS_VERIFIED
+from engine.endpoints import Endpoints
 from engine.errors import JournalDamaged, NotYetSealed
 from engine.execution import Execution, WorkingSets
 from engine.follow import Follower
 from engine.ids import IdSource
+from engine.installation import open_master_key
 from engine.journal import Journal
 from engine.keys import read_key
 from engine.leases import Leases
@@ -43,8 +47,10 @@ from engine.limits import (
     VIEW_PACE_S,
 )
 from engine.market import Market
+from engine.meters import Sample
 from engine.operations import define_operations
 from engine.outlets import open_outlet
+from engine.personal import Personal
 from engine.sandbox import PriceKeeper
 from engine.sealing import Outlet, Publishing, Sealing
 from engine.sealing_keys import SealingKeys
@@ -62,10 +68,14 @@ from projections.jobs import Job
 from projections.runner import Runner
 from projections.views import working
 
+if TYPE_CHECKING:
+    from api.courier import Post, Tools
+
 API: Final = "api"
-BACKGROUND: Final = ("execution", "settlement", "sealing", "projections", "audit")
-ROLES: Final = (API, *BACKGROUND)
 PROJECTIONS: Final = "projections"
+WEBHOOKS: Final = deliveries.NAME
+BACKGROUND: Final = ("execution", "settlement", "sealing", PROJECTIONS, "audit", WEBHOOKS)
+ROLES: Final = (API, *BACKGROUND)
 
 
 @dataclass(frozen=True)
@@ -130,10 +140,19 @@ class Showing:
 
 
 class Followers:
-    """The followers of some roles, on one journal and one views database that are open."""
+    """The followers of some roles, on one journal and one views database that are open.
+
+    Webhooks may go to this machine if they `allow_local`. Close it when all have ended.
+    """
 
     def __init__(
-        self, journal: Journal, views: Views, sandbox: Sandbox | None, settings: Settings
+        self,
+        journal: Journal,
+        views: Views,
+        sandbox: Sandbox | None,
+        settings: Settings,
+        *,
+        allow_local: bool = False,
     ) -> None:
         store, tables = journal.datastore.store, journal.datastore.tables
         self._journal = journal
@@ -147,6 +166,18 @@ class Followers:
         # One for all: what one follower has read or changed, the next need not load.
         self._shared = Desk(journal)
         self._fresh = Fresh(journal.datastore.bell.ring)
+        self._allow_local = allow_local
+        self._post: Post | None = None
+
+    def close(self) -> None:
+        """Ends what sends."""
+        if self._post:
+            self._post.close()
+
+    def samples(self) -> Iterator[Sample]:
+        """What was sent, for `engine.metrics`."""
+        if self._post:
+            yield from self._post.samples()
 
     def of(self, roles: Sequence[str]) -> list[Follower]:
         """One for each role but `api`, and one for the sandbox's days."""
@@ -172,6 +203,9 @@ class Followers:
         if PROJECTIONS in roles:
             made.append(Follower(PROJECTIONS, self._showing, None, self._journal))
             made.append(Follower(REBUILDS, self._rebuilding, None, self._journal))
+        if WEBHOOKS in roles:
+            tools = self._tools()
+            made.append(self._follower(WEBHOOKS, lambda lease: self._sending(tools, lease)))
         return made
 
     def _follower(self, name: str, begin: Callable[[Lease], Acting]) -> Follower:
@@ -197,6 +231,28 @@ class Followers:
             refresh=self._market.refresh,
             on_filled=self._fresh.add,
         )
+
+    def _tools(self) -> Tools:
+        from api.bodies import Bodies  # noqa: PLC0415
+        from api.courier import Post, Tools  # noqa: PLC0415
+        from api.sender import Sender  # noqa: PLC0415
+
+        datastore, operations = self._journal.datastore, define_operations()
+        store = datastore.store
+        self._post = Post(datastore.bell.ring, partial(Sender, allows_local=self._allow_local))
+        return Tools(
+            self._journal,
+            self._views,
+            Deliveries(store, operations, datastore.tables),
+            Endpoints(store, operations, open_master_key(self._settings, datastore)),
+            Bodies(self._views, Personal(store, operations)),
+            self._post,
+        )
+
+    def _sending(self, tools: Tools, lease: Lease) -> Acting:
+        from api.courier import Courier  # noqa: PLC0415
+
+        return Courier(tools, self._desk(lease), lease)
 
     def _showing(self, _: Lease) -> Showing:
         return Showing(self._journal, self._views)

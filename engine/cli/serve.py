@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from projections.database import Views
 
 _LOG: Final = logging.getLogger(__name__)
-PROCESSES: Final = (("execution", "settlement", "sealing"), ("projections", "audit"))
+PROCESSES: Final = (("execution", "settlement", "sealing"), ("projections", "audit"), ("webhooks",))
 """What runs beside the API, each in an interpreter of its own: those who act share what they know. They
-end in this order, so that the views show what was done last."""
+end in this order, so that the views show what was done last, and receivers are told."""
 ROLES: Final = ("api", *(role for process in PROCESSES for role in process))
 
 Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where the API listens.")]
@@ -88,6 +88,13 @@ MetricsPort = Annotated[
         show_default="none",
     ),
 ]
+AllowLocal = Annotated[
+    bool,
+    typer.Option(
+        "--allow-local-webhooks",
+        help="Webhooks may go to this machine, over plain http too. For trying things out.",
+    ),
+]
 Announce = Callable[[str], None]
 IsChild = Annotated[bool, typer.Option("--child", hidden=True, help="Stop when stdin ends.")]
 
@@ -104,6 +111,7 @@ class Plan:
     sandbox_words: tuple[str, ...]
     is_child: bool
     metrics_port: int | None = None
+    allow_local: bool = False
 
 
 def serve(
@@ -118,9 +126,10 @@ def serve(
     venue_delay: VenueDelay = "0s",
     roles: Roles = None,
     metrics_port: MetricsPort = None,
+    allow_local: AllowLocal = False,
     is_child: IsChild = False,
 ) -> None:
-    """Serve the API, execute, settle, keep the views and seal the journal, until SIGTERM.
+    """Serve the API, execute, settle, keep the views, seal the journal and send events, until SIGTERM.
 
     Makes the installation first if there is none. Without the sandbox there is no venue yet: orders
     are accepted, and stay placed.
@@ -142,6 +151,7 @@ def serve(
             sandbox_words=_words(sandbox_day, venue_delay) if is_sandbox else ("--no-sandbox",),
             is_child=is_child,
             metrics_port=metrics_port,
+            allow_local=allow_local,
         )
         if "api" in plan.roles and is_sandbox and not _is_loopback(host):
             _refuse(f"a sandbox listens on this machine only, not on {host}: its secrets are printed")
@@ -160,6 +170,7 @@ def sandbox_plan(settings: Settings, port: int, day: str) -> Plan:
         sandbox=_sandbox(day, "0s", is_sandbox=True),
         sandbox_words=_words(day, "0s"),
         is_child=False,
+        allow_local=True,
     )
 
 
@@ -249,11 +260,13 @@ def _run_here(plan: Plan) -> bool:
     with roles.opened(plan.settings) as (journal, views):
         if not plan.is_child:
             roles.check_start(plan.settings, journal)
-        followers = roles.Followers(journal, views, plan.sandbox, plan.settings).of(plan.roles)
+        made = roles.Followers(journal, views, plan.sandbox, plan.settings, allow_local=plan.allow_local)
+        followers = made.of(plan.roles)
         supervise.tame_collector()
         supervise.switch_sooner()
-        with _metrics(plan, journal, views, own=followers):
+        with _metrics(plan, journal, views, made.samples, own=followers):
             late = supervise.run_all(followers, stop)
+        made.close()
         if late:
             typer.echo(f"error: unavailable: still working: {', '.join(late)}", err=True)
     return not late
@@ -302,6 +315,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
             limits=plan.settings.limits,
             rates=Rates(plan.settings.quotas, plan.settings.trusted_proxies),
             log_every=plan.settings.log_every,
+            allows_local=plan.allow_local,
             followers=followers_of(plan.settings),
         ) as services:
             tame_collector()
@@ -339,16 +353,20 @@ def _metrics(
         return
     from engine import metrics  # noqa: PLC0415
     from engine.background_audit import audit_source  # noqa: PLC0415
+    from engine.deliveries import Deliveries  # noqa: PLC0415
+    from engine.operations import define_operations  # noqa: PLC0415
     from engine.supervise import followers_of  # noqa: PLC0415
     from projections.figures import views_source  # noqa: PLC0415
 
     datastore = journal.datastore
     asked = [*sources, metrics.writer_source(datastore), metrics.own_followers_source(own)]
     if not plan.is_child:
+        deliveries = Deliveries(datastore.store, define_operations(), datastore.tables)
         asked += [
             audit_source(datastore),
             metrics.followers_source(datastore, followers_of(plan.settings)),
             views_source(views, journal),
+            metrics.deliveries_source(deliveries),
         ]
     with metrics.listening(plan.metrics_port, asked) as port:
         _LOG.info("figures are on %s/metrics", _url(metrics.HOST, port))
@@ -363,6 +381,8 @@ def _child_command(plan: Plan, roles: Sequence[str], number: int) -> list[str]:
     words = ("serve", "--child", "--roles", ",".join(roles), *plan.sandbox_words)
     if plan.metrics_port is not None:
         words += ("--metrics-port", str(plan.metrics_port and plan.metrics_port + number))
+    if plan.allow_local:
+        words += ("--allow-local-webhooks",)
     return [sys.executable, "-m", "engine.cli", *words]
 
 

@@ -212,3 +212,10 @@ def between(views: Reader, wanted: Wanted, after: int, to: int, limit: int) -> S
     rows = views.query(statement, [*where.values, limit])
     events = sorted(Happened(*row) for row in rows if row[-1] is not None)
     return Stretch(events, {row[2]: row[0] for row in rows if row[-1] is None})
+
+
+def bodies(views: Reader, offsets: Sequence[int]) -> dict[int, bytes]:
+    """The events at these offsets, as far as they are shown."""
+    wanted = Where().among("at_offset", offsets)
+    statement = f"SELECT at_offset, body FROM {RECORDS.name}{wanted}"
+    return {offset: bytes(body) for offset, body in views.query(statement, wanted.values)}

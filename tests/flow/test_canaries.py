@@ -44,6 +44,8 @@ def leaks(places: Mapping[str, bytes], canaries: Mapping[str, str]) -> list[str]
         forms = {raw, raw.hex().encode(), base64.b64encode(raw).rstrip(b"=")[:-1]}
         with contextlib.suppress(ValueError):  # a key, written in hexadecimal
             forms.add(bytes.fromhex(text))
+        with contextlib.suppress(ValueError):
+            forms.add(base64.b64decode(text, validate=True))
         found += [
             f"{name} in {place}" for place, told in places.items() if any(f in told for f in forms)
         ]
@@ -92,7 +94,9 @@ class Story:
             name: canary(name)
             for name in ("name", "reference", "payment", "order", "key", "request-id", "path", "query")
         }
-        self.words |= {name: canary(name) for name in ("field", "broken", "token", "guess", "claim")}
+        self.words |= {
+            name: canary(name) for name in ("field", "broken", "token", "guess", "claim", "url", "about")
+        }
         variables = {"ORDER_ENGINE_JOURNAL_URL": url, "ORDER_ENGINE_DATA": str(self.data)}
         variables |= {"ORDER_ENGINE_KEY": self.secrets["master key"], "ORDER_ENGINE_LOG_REQUESTS": "1"}
         settings = read_settings(environ=variables)
@@ -121,6 +125,10 @@ class Story:
         a_market(client)
         words = self.words
         account = an_account(client, "", name=words["name"], reference=words["reference"])
+        hook = {"url": f"https://hooks.invalid/{words['url']}", "description": words["about"]}
+        made = ok(client.post("/webhooks", hook), 201)
+        client.answers.pop()  # the one that shows the secret
+        self.secrets["webhook secret"] = made["secret"].removeprefix("whsec_")
         path, amount = f"/accounts/{account}/deposits", {"amount": "1000.00", "currency": "USD"}
         deposit = ok(client.post(path, amount | {"payment_reference": words["payment"]}), 201)["id"]
         ok(client.post(f"{path}/{deposit}/complete"))
@@ -133,6 +141,10 @@ class Story:
         for page in ("transactions", "positions", "cash-balances", "orders", "deposits"):
             client.get(f"/accounts/{account}/{page}")
         client.get("/events")
+        wait_until(
+            lambda: any(one["attempts"] for one in client.get("/webhook-deliveries").json),
+            "a delivery fails",
+        )
         assert client.post(path, buying("999999.00", client_reference=words["order"])).status == 400
 
     def _stumble(self, client: Recorded, client_id: str) -> None:
@@ -153,14 +165,14 @@ class Story:
         return found | files(self.data)
 
     def impersonal(self) -> dict[str, bytes]:
-        """All but the one table for people's words, and the file that it is in."""
-        own = {"table personal", "file journal.db", "file journal.db-wal"}
+        """All but the two tables for people's words, and the file that they are in."""
+        own = {"table personal", "table webhooks", "file journal.db", "file journal.db-wal"}
         return {name: told for name, told in self.databases().items() if name not in own}
 
 
 def _ports(log: str) -> list[int]:
     ports = [int(port) for port in re.findall(r"figures are on http://127\.0\.0\.1:(\d+)/metrics", log)]
-    return ports if len(ports) == 3 else []
+    return ports if len(ports) == 4 else []
 
 
 def _figures(port: int) -> bytes:

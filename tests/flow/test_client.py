@@ -146,6 +146,11 @@ def calls(house: House, words: dict[str, Any]) -> dict[str, Callable[[Any], Any]
         "put webhook": lambda c: c.put_webhook(
             words["webhook"], "https://kept.example.com/x", description="kept", is_active=False
         ),
+        "test webhook": lambda c: c.test_webhook(words["tested"]),
+        "replay": lambda c: c.replay_events(words["tested"], 1, 1),
+        "deliveries": lambda c: c.deliveries(webhook=words["tested"], status="pending", page_size=1),
+        "delivery": lambda c: c.delivery(words["delivery"]),
+        "redeliver": lambda c: c.redeliver(words["delivery"]),
         "rotate webhook": lambda c: c.rotate_webhook_secret(words["webhook"]),
         "delete webhook": lambda c: c.delete_webhook(words["webhooks"].pop()),
         "resolve report": lambda c: c.resolve_report(words["report"], "reject", "the venue erred"),
@@ -190,15 +195,17 @@ def prepared(house: House, client: Client) -> dict[str, Any]:
     words["webhook"] = client.create_webhook("https://kept.example.com/").id
     ended = (client.create_webhook(f"https://ended{n}.example.com/").id for n in (1, 2))
     words |= {"webhooks": list(ended), "numbers": count(1)}
+    words["tested"] = client.create_webhook("https://tested.example.com/").id
+    words["delivery"] = client.test_webhook(words["tested"]).id
     return words
 
 
 def plain(result: Any) -> Any:
     """A result without what is its own each time: a new id, and the time of now."""
     found = msgspec.to_builtins(result)
-    ours = {"business_time", "url", "requested_at"}
+    ours = {"business_time", "url", "requested_at", "event"}
     if isinstance(found, dict) and (found.get("name") == "Bob" or ours & {*found}):
-        own = ("_at", "time", "_until", "id", "url", "secret")
+        own = ("_at", "time", "_until", "id", "url", "secret", "event")
         return {key: found[key] for key in found if not key.endswith(own)}
     return found
 

@@ -99,6 +99,7 @@ def a_house(engine: Engine, client: Client) -> dict[str, str]:
         "event_id": ok(client.get("/events"))[0]["id"],
         "report_id": ok(client.get("/parked-reports?status=open"))[0]["id"],
         "webhook_id": webhook["id"],
+        "delivery_id": ok(client.post(f"/webhooks/{webhook['id']}/test"), 202)["id"],
         "instrument_id": "ins_bond",
         "file": "start.js",
         "name": "orders",

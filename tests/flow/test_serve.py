@@ -29,7 +29,7 @@ from engine.settings import Settings, read_settings
 from tests.command import COMMAND, PASSWORD, ROOT, check_discreet, environment, run
 
 WITHIN_S = 40.0
-FOLLOWERS = ("execution", "settlement")
+FOLLOWERS = ("execution", "settlement", "webhooks")
 
 
 def wait_until(is_so: Callable[[], object], what: str) -> Any:
@@ -176,7 +176,7 @@ def test_on_an_empty_directory_an_order_settles_and_a_killed_child_comes_back(
         wait_until(lambda: client("GET", path)["status"] == "settled", "the order settles")
         first = served.children()[0]
         os.kill(first, signal.SIGKILL)
-        wait_until(lambda: len(served.children()) == 3, "another background process")
+        wait_until(lambda: len(served.children()) == 4, "another background process")
         path = place(client)  # the API has gone on meanwhile
         wait_until(lambda: client("GET", path)["status"] == "settled", "another order settles")
         assert served.terminate() == ""  # one line of output, and no more
@@ -191,22 +191,22 @@ def test_when_the_parent_is_killed_the_child_gives_its_leases_back_and_ends(
     settings = read_settings(data=str(data), environ={})
     with Served(tmp_path, "--port", "0", "--data", str(data)) as served:
         served.port()
-        wait_until(lambda: all(holders(settings)), "both followers hold their leases")
+        wait_until(lambda: all(holders(settings)), "all followers hold their leases")
         served.process.kill()
         served.process.wait()
         wait_until(lambda: not any(map(lives, served.children())), "the children end by themselves")
-        assert holders(settings) == [None, None]
+        assert holders(settings) == [None] * 3
 
 
 def test_roles_without_the_api_run_here_and_end_by_sigterm(tmp_path: Path, postgres_url: str) -> None:
     variables = {"ORDER_ENGINE_JOURNAL_URL": postgres_url, "ORDER_ENGINE_DATA": str(tmp_path / "data")}
     settings = read_settings(environ=variables)
-    with Served(tmp_path, "--roles", "execution,settlement,projections", **variables) as served:
+    with Served(tmp_path, "--roles", "execution,settlement,projections,webhooks", **variables) as served:
         wait_until(lambda: "projections: running" in served.log, "the views are kept")
-        wait_until(lambda: all(holders(settings)), "both followers hold their leases")
+        wait_until(lambda: all(holders(settings)), "all followers hold their leases")
         assert served.terminate() == ""
         assert served.children() == []
-    assert holders(settings) == [None, None]
+    assert holders(settings) == [None] * 3
 
 
 def test_a_port_in_use_is_one_line(data: Path) -> None:

@@ -176,6 +176,9 @@ def of_the_tenant() -> World:
 MATURING = date(2026, 3, 13)  # trades of TODAY settle on this day
 WHOLE = {"trading_increment": Decimal(1), "decimal_precision": 0}
 
+WEBHOOK = webhook.evolve(
+    None, webhook.WebhookCreated("whk_1", "acme", "https://a.example.com", b"", None, 1)
+)
 SITUATIONS: dict[str, Callable[[], World]] = {
     "settled before its day": settle_too_early,
     "amount in words": lambda: raising(lambda: parse_amount("ten", "USD", "cash_amount")),
@@ -252,6 +255,9 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "one webhook too many": lambda: raising(
         lambda: webhook.check_new("https://a.example/", [("whk_1", "https://b.example/")] * 50)
     ),
+    "test of a webhook that is not active": lambda: raising(
+        lambda: webhook.check_active(webhook.evolve(WEBHOOK, webhook.WebhookDisabled("gone", 2)))
+    ),
     "webhook over plain http": lambda: raising(lambda: target_of("http://a.example.com/")),
     "webhook to an address": lambda: raising(lambda: target_of("https://127.1/")),
 }
@@ -318,6 +324,7 @@ halted for no reason               |invalid_param                   |reason:inva
 resumed for a reason too long      |invalid_param                   |reason:invalid_value
 webhook of a URL that has one      |duplicate_webhook               |webhook=whk_1
 one webhook too many               |too_many_webhooks               |limit=50
+test of a webhook that is not active|webhook_inactive               |status=disabled
 webhook over plain http            |invalid_param                   |url:not_https
 webhook to an address              |invalid_param                   |url:not_public
 """  # noqa: E501  (a table)

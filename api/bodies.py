@@ -1,0 +1,102 @@
+"""Bodies of events as receivers get them: what `GET /events/{id}` gives, personal words and all."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from engine.deliveries import Delivery
+from engine.limits import BODIES_CACHED_MAX, BODIES_FRESH_S, SUBJECTS_MAX
+from engine.personal import WORDS, Personal
+from projections import resources
+from projections.database import Views
+from projections.ids import derived
+from projections.views import events
+
+TEST: Final = "webhook.test"
+"""The name of the event that a test sends."""
+
+
+_TEST_EVENT: Final = 1 << 61
+"""Above all offsets: the id of a test's event is that of no fact."""
+
+
+def delivery_id(delivery: Delivery) -> str:
+    """`whd_...`: the same for all attempts."""
+    return derived("whd", delivery.created_us, delivery.seq)
+
+
+def event_id(delivery: Delivery) -> str:
+    """The id of its event."""
+    return derived("evt", delivery.event_us, delivery.event_offset or _TEST_EVENT | delivery.seq)
+
+
+class TestEventBody(msgspec.Struct, frozen=True):
+    """What a test sends: like an event, of no fact."""
+
+    id: str
+    name: str
+    resource: dict[str, str]
+    data: dict[str, str]
+    created_at: str
+    offset: int = 0
+    sequence: int = 0
+
+
+class Bodies:
+    """Kept for a moment, as several webhooks want the same."""
+
+    def __init__(
+        self, views: Views, personal: Personal, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._views = views
+        self._personal = personal
+        self._monotonic = monotonic
+        self._kept: OrderedDict[int, tuple[float, bytes]] = OrderedDict()
+
+    def of(self, deliveries: Sequence[Delivery]) -> dict[int, bytes]:
+        """The body of each, by its number; without those whose event the view does not show."""
+        fresh_s = self._monotonic() - BODIES_FRESH_S
+        wanted = {
+            one.event_offset: one.resource
+            for one in deliveries
+            if one.event_offset and self._kept.get(one.event_offset, (-1.0,))[0] < fresh_s
+        }
+        offsets = [*wanted]
+        for start in range(0, len(offsets), SUBJECTS_MAX):
+            self._load({offset: wanted[offset] for offset in offsets[start : start + SUBJECTS_MAX]})
+        found = {}
+        for one in deliveries:
+            if not one.event_offset:
+                found[one.seq] = test_body(one)
+            elif one.event_offset in self._kept:
+                found[one.seq] = self._kept[one.event_offset][1]
+        while len(self._kept) > BODIES_CACHED_MAX:
+            self._kept.popitem(last=False)
+        return found
+
+    def _load(self, wanted: dict[int, str]) -> None:
+        words = self._personal.words(sorted(set(wanted.values())))
+        now_s = self._monotonic()
+        for offset in wanted:
+            self._kept.pop(offset, None)
+        for offset, body in events.bodies(self._views, [*wanted]).items():
+            known = words.get(wanted[offset], {})
+            self._kept[offset] = (now_s, resources.filled(body, WORDS, known) if known else body)
+
+
+def test_body(delivery: Delivery) -> bytes:
+    """The event that a test sends: the same at each attempt."""
+    return resources.encode(
+        TestEventBody(
+            event_id(delivery),
+            TEST,
+            {"id": delivery.webhook, "resource_type": "webhook"},
+            {"id": delivery.webhook},
+            resources.time(delivery.event_us),
+        )
+    )

@@ -1,0 +1,267 @@
+"""What the role `webhooks` does: puts each event down for the webhooks that want it, and has it sent.
+
+    journal --read_of--> Router --one transaction--> deliveries --due--> Lane --submit--> Sender
+                                        ^                                                  |
+                                        +------------------- what came of it --------------+
+
+One turn writes down what came of attempts, what is new and the offset, all at once, and hands out what
+is then due. Each webhook has a lane of its own: what is handed out is counted there, so that one that
+does not answer takes nothing from the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Final, NamedTuple
+
+from api.bodies import Bodies, delivery_id, event_id
+from api.lanes import Lane, shares
+from api.router import Route, Router
+from api.sender import Done, Message, Sender
+from engine import commands, wall
+from engine.acting import Breathe, Faults, Timer, offsets
+from engine.attempts import IS_GONE, OUTCOMES, after
+from engine.deliveries import NAME, Deliveries, Delivery, Note, Turn
+from engine.desk import Command, Desk
+from engine.endpoints import Endpoint, Endpoints
+from engine.journal import Journal
+from engine.limits import (
+    BODY_AWAITED_US,
+    DELIVERIES_KEPT_US,
+    LEASE_S,
+    OFFSET_SAVE_S,
+    SENDER_STOP_S,
+    VIEW_POLL_S,
+    WEBHOOKS_AT_ONCE,
+)
+from engine.meters import Sample
+from engine.webhook import GONE
+from engine.writer import Lease
+from projections.database import Views
+
+_LOG: Final = logging.getLogger("order_engine.webhooks")
+_REFRESH_S: Final = 10.0
+"""How often URLs and secrets are read again, should the fact that says so have been missed."""
+_SWEEP_S: Final = 60.0
+
+
+class Post:
+    """The sender, the same under each lease, and what it has done. Close it when done.
+
+    `ring` wakes the follower; `make` makes the sender when it is first needed.
+    """
+
+    def __init__(self, ring: Callable[[], None], make: Callable[[Callable[[], None]], Sender]) -> None:
+        self.outcomes: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
+        self.under_way = 0
+        self._ring = ring
+        self._is_rung = False
+        self._make = make
+        self._sender: Sender | None = None
+
+    def submit(self, messages: Sequence[Message]) -> None:
+        """Has them sent."""
+        if self._sender is None:
+            self._sender = self._make(self._on_done)
+        self.under_way += len(messages)
+        self._sender.submit(messages)
+
+    def take(self) -> list[Done]:
+        """What is done since the last time."""
+        self._is_rung = False
+        done = self._sender.take() if self._sender else []
+        self.under_way -= len(done)
+        self.outcomes.update(one.attempt.outcome for one in done)
+        return done
+
+    def close(self) -> None:
+        """Ends the sender."""
+        if self._sender:
+            self._sender.close()
+
+    def samples(self) -> Iterator[Sample]:
+        """For `engine.metrics`."""
+        for outcome, count in sorted(self.outcomes.items()):
+            yield "webhook_attempts", (outcome,), count
+        yield "webhook_attempts_under_way", (), self.under_way
+
+    def _on_done(self) -> None:
+        if not self._is_rung:  # once for all until they are taken
+            self._is_rung = True
+            self._ring()
+
+
+class Tools(NamedTuple):
+    """What couriers work with, the same under each lease."""
+
+    journal: Journal
+    views: Views
+    deliveries: Deliveries
+    endpoints: Endpoints
+    bodies: Bodies
+    post: Post
+    now_us: Callable[[], int] = wall.now_us
+    monotonic: Callable[[], float] = time.monotonic
+    jitter: Callable[[], float] = random.random
+
+
+class Courier:
+    """Acts for webhooks under a lease (see `acting.Acting`)."""
+
+    def __init__(self, tools: Tools, desk: Desk, lease: Lease) -> None:
+        self.faults = Faults(NAME)
+        self.offset = self._saved = offsets(tools.journal.datastore, [NAME]).get(NAME, 0)
+        self._desk = desk
+        self._lease = lease
+        self._views, self._deliveries = tools.views, tools.deliveries
+        self._endpoints, self._bodies, self._post = tools.endpoints, tools.bodies, tools.post
+        self._now_us, self._monotonic, self._jitter = tools.now_us, tools.monotonic, tools.jitter
+        self._lanes: dict[str, Lane] = {}
+        self._known: dict[str, Endpoint] = {}
+        self._postponed: list[tuple[int, int]] = []
+        self._first = 0  # whose lane is served first
+        self._saving = Timer(self._monotonic, OFFSET_SAVE_S)
+        self._refreshing = Timer(self._monotonic, _REFRESH_S)
+        self._sweeping = Timer(self._monotonic, _SWEEP_S)
+        self._refresh()
+        self._router = Router(tools.journal, self.offset, [*self._known])
+        self._post.take()  # of a former lease: who holds this one sends it again
+
+    # --- a turn -----------------------------------------------------------------------------------
+
+    def turn(self, breathe: Breathe) -> float:
+        """Writes down what there is, and hands out what is due. See `acting.Acting`."""
+        breathe()
+        notes = self._notes(self._post.take())
+        route = self._router.route(self.offset, self._views.offset("events"))
+        self.offset = route.end
+        due = self._record(notes, route)
+        if route.has_changed or self._refreshing.is_due:
+            self._refresh()
+        for delivery in due:
+            self._lane(delivery.webhook).add(delivery)
+        lanes = self._active_lanes()
+        has_sent = self._hand_out(lanes)
+        if self._sweeping.is_due:
+            self._sweeping.restart()
+            self._deliveries.sweep(self._now_us() - DELIVERIES_KEPT_US)
+        return 0.0 if route.has_more or has_sent else self._rest_s(lanes)
+
+    def finish(self) -> None:
+        """Waits a little for answers under way, and notes them: what is not noted is sent again."""
+        deadline = self._monotonic() + SENDER_STOP_S
+        pause = threading.Event()
+        nothing = Route(self.offset, [], [], has_changed=False, has_more=False)
+        self._saving.hurry()
+        while True:
+            self._record(self._notes(self._post.take()), nothing)
+            if not self._post.under_way or self._monotonic() > deadline:
+                return
+            pause.wait(VIEW_POLL_S)
+
+    def _record(self, notes: list[Note], route: Route) -> list[Delivery]:
+        """Writes it down; deliveries that are due by it. An offset alone is saved from time to time."""
+        postponed, self._postponed = self._postponed, []
+        turn = Turn(self._saved, self.offset, notes, route.new, route.deleted, postponed)
+        if not turn.has_rows and (turn.start == turn.end or not self._saving.is_due):
+            return []
+        due = self._deliveries.record(self._lease, turn, now_us=self._now_us())
+        self._saved = turn.end
+        self._saving.restart()
+        return due
+
+    def _rest_s(self, lanes: Sequence[Lane]) -> float:
+        """Until a lane wants to look again. The bell rings for answers and facts, and not for views."""
+        now_s = self._monotonic()
+        looks = [max(0.0, lane.look_s - now_s) for lane in lanes if lane.has_room]
+        waits = VIEW_POLL_S if self._router.is_behind(self.offset) else LEASE_S
+        return min([*looks, waits, self._saving.rest_s if self._saved != self.offset else LEASE_S])
+
+    # --- answers ----------------------------------------------------------------------------------
+
+    def _notes(self, done: list[Done]) -> list[Note]:
+        """What follows on each attempt. A receiver that is gone is disabled first: by a fact."""
+        notes = []
+        now_us = self._now_us()
+        for delivery, attempt in done:
+            lane = self._lanes.get(delivery.webhook)
+            if lane is None or not lane.is_done(delivery, has_succeeded=attempt.outcome == "succeeded"):
+                continue  # a former lease's
+            follows = after(attempt, delivery.tries + 1, now_us=now_us, jitter=self._jitter())
+            if follows.due_us is not None:
+                lane.look_at(self._monotonic() + (follows.due_us - now_us) / 1_000_000)
+            notes.append(Note(delivery, attempt, follows))
+            if follows.status == "failed":
+                self._tell(delivery, f"gave up after {delivery.tries + 1} attempts", attempt.outcome)
+            if attempt.status == IS_GONE:
+                self._disable(delivery)
+        return notes
+
+    def _disable(self, delivery: Delivery) -> None:
+        decide = partial(commands.disable_webhook, webhook=delivery.webhook, reason=GONE)
+        outcome = self._desk.do(
+            Command(decide, delivery.tenant, NAME, cause=delivery.event_offset or None)
+        )
+        if outcome.facts:
+            self._tell(delivery, "is disabled: its receiver has answered 410", "http")
+
+    @staticmethod
+    def _tell(delivery: Delivery, what: str, outcome: str) -> None:
+        # Ids alone: a URL may be a password.
+        _LOG.warning("%s (%s): %s (%s)", delivery.webhook, delivery.tenant, what, outcome)
+
+    # --- what is due ------------------------------------------------------------------------------
+
+    def _refresh(self) -> None:
+        self._refreshing.restart()
+        self._known = {one.webhook: one for one in self._endpoints.all()}
+
+    def _lane(self, webhook: str) -> Lane:
+        lane = self._lanes.get(webhook)
+        if lane is None:
+            lane = self._lanes[webhook] = Lane(webhook, self._monotonic())
+        return lane
+
+    def _active_lanes(self) -> list[Lane]:
+        """Those of webhooks that events are sent to, each with its part of what is sent at once."""
+        active = self._router.active() & self._known.keys()
+        for webhook in self._lanes.keys() - active:
+            self._lanes[webhook].clear()
+        lanes = [self._lane(webhook) for webhook in sorted(active)]
+        for lane in lanes:
+            lane.cap = max(1, WEBHOOKS_AT_ONCE // len(lanes))
+        return lanes
+
+    def _hand_out(self, lanes: Sequence[Lane]) -> bool:
+        """Gives the sender what is due; whether that was anything."""
+        now_s, now_us = self._monotonic(), self._now_us()
+        for lane in lanes:
+            if lane.wants_look(now_s):
+                lane.fill(self._deliveries, now_us, now_s)
+        self._first += 1
+        room = WEBHOOKS_AT_ONCE - self._post.under_way
+        chosen = shares([lane for lane in lanes if lane.ready], room, self._first)
+        messages = self._messages(chosen, now_us) if chosen else []
+        if messages:
+            self._post.submit(messages)
+        return bool(messages)
+
+    def _messages(self, chosen: list[Delivery], now_us: int) -> list[Message]:
+        bodies = self._bodies.of(chosen)
+        messages = []
+        for delivery in chosen:
+            endpoint, body = self._known.get(delivery.webhook), bodies.get(delivery.seq)
+            if endpoint is None or body is None:
+                self._lanes[delivery.webhook].drop(delivery)
+                self._postponed.append((delivery.seq, now_us + BODY_AWAITED_US))
+                continue
+            keys = endpoint.keys_at(now_us)
+            ids = delivery_id(delivery), event_id(delivery)
+            messages.append(Message(delivery, *ids, endpoint.url, keys, body))
+        return messages

@@ -1,0 +1,193 @@
+"""What became of events on their way to receivers, and having them sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from api import reading
+from api.bodies import TEST, delivery_id, event_id
+from api.call import Answer, Call
+from api.problems import Problem
+from api.webhooks import own_webhook
+from engine.attempts import Attempt
+from engine.deliveries import Delivery, New
+from engine.limits import REPLAY_EVENTS_MAX
+from engine.refusals import invalid
+from engine.webhook import Webhook, check_active
+from projections import shapes
+from projections.ids import number_of
+from projections.resources import encode, time
+from projections.views import events as view
+
+
+class AttemptBody(msgspec.Struct, frozen=True):
+    """One try. `status` is that of HTTP; null if no answer came."""
+
+    number: shapes.Count
+    at: shapes.Time
+    outcome: shapes.AttemptOutcome
+    status: Annotated[int | None, Meta(examples=[200])]
+    duration_ms: Annotated[float, Meta(examples=[12.3])]
+
+
+class DeliveryBody(msgspec.Struct, frozen=True):
+    """One event on its way to one webhook; its id is the `Webhook-Id` of each attempt. One that waits
+    for an earlier event of its resource has no `next_attempt_at`.
+    """
+
+    id: shapes.DeliveryId
+    webhook: shapes.WebhookId
+    event: shapes.EventId
+    name: Annotated[str, Meta(examples=["order.filled"])]
+    resource: Annotated[str, Meta(examples=["ord_2ZKe7J5mPpQ3xVtYbNhWcR"])]
+    status: shapes.DeliveryStatus
+    attempts: list[AttemptBody]
+    next_attempt_at: shapes.Time | None
+    created_at: shapes.Time
+    finished_at: shapes.Time | None
+
+
+class ReplayBody(msgspec.Struct, frozen=True):
+    """How many events are sent again."""
+
+    webhook: shapes.WebhookId
+    from_offset: shapes.Offset
+    to_offset: shapes.Offset
+    deliveries: shapes.Count
+
+
+async def list_all(call: Call) -> Answer:
+    """The tenant's deliveries, newest first."""
+    query, limit = call.query, call.query["limit"]
+    before = None
+    if query["before"] is not None:
+        before = number_of("whd", query["before"])
+        if before is None:
+            raise invalid("before", "invalid_value", "nothing in this list has that id")
+
+    def ask() -> tuple[list[Delivery], list[DeliveryBody]]:
+        found = call.engine.deliveries.listed(
+            call.principal.tenant,
+            limit=limit + 1,
+            webhook=query["webhook"],
+            status=query["status"],
+            before=before,
+        )
+        return found, _shown(call, found[:limit])
+
+    found, shown = await call.engine.bridge.read(ask)
+    headers = {"Link": reading.following(call, shown[-1].id)} if len(found) > limit else None
+    return Answer(200, encode(shown), headers)
+
+
+async def retrieve(call: Call) -> Answer:
+    """One delivery."""
+    delivery = await _own(call)
+    (shown,) = await call.engine.bridge.read(_shown, call, [delivery])
+    return Answer(200, encode(shown))
+
+
+async def redeliver(call: Call) -> Answer:
+    """Sends it again at once, whatever became of it, and by the whole schedule if need be."""
+    delivery = await _own(call)
+    state: Webhook | None = await call.engine.bridge.state(delivery.webhook)
+    if state is None:
+        raise Problem("not_found")
+    check_active(state)
+    again = partial(call.engine.deliveries.begin_again, delivery.seq, now_us=call.engine.now_us())
+    return await _accepted(call, await call.engine.bridge.read(again))
+
+
+async def test(call: Call) -> Answer:
+    """Sends an event that is of no fact."""
+    _, state = await own_webhook(call)
+    check_active(state)
+    now_us = call.engine.now_us()
+    new = New(state.id, state.tenant, state.id, TEST, 0, now_us)
+
+    def add() -> Delivery:
+        (seq,) = call.engine.deliveries.add([new], now_us=now_us)
+        found = call.engine.deliveries.get(seq, state.tenant)
+        assert found is not None
+        return found
+
+    return await _accepted(call, await call.engine.bridge.read(add))
+
+
+async def replay(call: Call) -> Answer:
+    """Sends again what happened from one offset to another, as far as the webhook wants it."""
+    _, state = await own_webhook(call)
+    check_active(state)
+    start, end = call.body["from_offset"], call.body["to_offset"]
+    head = await call.engine.bridge.read(lambda: call.engine.bridge.journal.head)
+    if start > end:
+        raise invalid("from_offset", "invalid_value", "behind `to_offset`")
+    if end > head:
+        raise invalid("to_offset", "invalid_value", "the journal has not come so far", head=head)
+    call.min_offset = end
+    wanted = view.Wanted(state.tenant, state.events or ())
+    asked = partial(view.between, limit=REPLAY_EVENTS_MAX + 1)
+    stretch: view.Stretch = await reading.waited(call, "events", asked, wanted, start - 1, end)
+    events = stretch.events
+    if stretch.blocked.get(state.tenant, end + 1) <= end:
+        raise Problem("view_quarantined")
+    if len(events) > REPLAY_EVENTS_MAX:
+        detail = f"over {REPLAY_EVENTS_MAX} events: replay them part by part"
+        raise invalid("to_offset", "invalid_value", detail, most=events[-2].offset)
+    new = [
+        New(state.id, state.tenant, one.resource, one.name, one.offset, one.created_us) for one in events
+    ]
+    add = partial(call.engine.deliveries.add, new, now_us=call.engine.now_us())
+    await call.engine.bridge.read(add)
+    return Answer(202, encode(ReplayBody(state.id, start, end, len(new))))
+
+
+# --- helpers --------------------------------------------------------------------------------------
+
+
+async def _own(call: Call) -> Delivery:
+    """The delivery of the path. Raises Problem `not_found` unless it is the caller's tenant's."""
+    seq = number_of("whd", call.path["delivery_id"])
+    if seq is not None:
+        get = partial(call.engine.deliveries.get, seq, call.principal.tenant)
+        found: Delivery | None = await call.engine.bridge.read(get)
+        if found is not None and delivery_id(found) == call.path["delivery_id"]:
+            return found
+    raise Problem("not_found")
+
+
+async def _accepted(call: Call, delivery: Delivery) -> Answer:
+    (shown,) = await call.engine.bridge.read(_shown, call, [delivery])
+    return Answer(202, encode(shown))
+
+
+def _shown(call: Call, found: Sequence[Delivery]) -> list[DeliveryBody]:
+    attempts = call.engine.deliveries.attempts_of([one.seq for one in found])
+    return [_body(one, attempts.get(one.seq, [])) for one in found]
+
+
+def _body(delivery: Delivery, attempts: Sequence[tuple[int, Attempt]]) -> DeliveryBody:
+    return DeliveryBody(
+        id=delivery_id(delivery),
+        webhook=delivery.webhook,
+        event=event_id(delivery),
+        name=delivery.event,
+        resource=delivery.resource,
+        status=delivery.status,
+        attempts=[
+            AttemptBody(number, time(one.at_us), one.outcome, one.status, one.duration_us / 1000)
+            for number, one in attempts
+        ],
+        next_attempt_at=_maybe_time(delivery.due_us),
+        created_at=time(delivery.created_us),
+        finished_at=_maybe_time(delivery.finished_us),
+    )
+
+
+def _maybe_time(at_us: int | None) -> str | None:
+    return None if at_us is None else time(at_us)

@@ -1,0 +1,104 @@
+"""What is ready to be sent to each webhook, and how much of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.deliveries import Deliveries, Delivery
+from engine.limits import DUE_LOOK_S, DUE_PAGE, WEBHOOK_WIDTH
+
+NARROW, WIDE = WEBHOOK_WIDTH
+
+
+class Lane:
+    """One webhook's. Requests at once grow while it answers, and halve when it fails; `cap` is its part
+    of what all may have.
+
+    `ready` are deliveries that are due, by number; `sent` those under way, by resource: of one resource
+    there is never more than one.
+    """
+
+    def __init__(self, webhook: str, now_s: float) -> None:
+        self.webhook = webhook
+        self.width = NARROW
+        self.cap = WIDE
+        self.ready: dict[int, Delivery] = {}
+        self.sent: dict[str, int] = {}
+        self.look_s = now_s
+
+    @property
+    def has_room(self) -> bool:
+        """Whether something can be handed out, if there is anything."""
+        return len(self.sent) < min(self.width, self.cap)
+
+    def add(self, delivery: Delivery) -> None:
+        """It is due. What does not fit is found in the table later."""
+        if len(self.ready) < 2 * DUE_PAGE:
+            self.ready[delivery.seq] = delivery
+        else:
+            self.look_s = 0.0
+
+    def look_at(self, at_s: float) -> None:
+        """Something is due then."""
+        self.look_s = min(self.look_s, at_s)
+
+    def wants_look(self, now_s: float) -> bool:
+        """Whether it is time to look at the table."""
+        return self.look_s <= now_s and len(self.ready) < DUE_PAGE // 2
+
+    def fill(self, deliveries: Deliveries, now_us: int, now_s: float) -> None:
+        """Looks at the table."""
+        limit = DUE_PAGE + len(self.sent)
+        found = deliveries.due(self.webhook, now_us, limit)
+        under_way = set(self.sent.values())
+        for delivery in found:
+            if delivery.seq not in under_way:
+                self.ready[delivery.seq] = delivery
+        if len(found) == limit:
+            self.look_s = now_s
+            return
+        self.look_s = now_s + DUE_LOOK_S
+        next_us = deliveries.next_due_us(self.webhook) if not found else None
+        if next_us is not None and next_us > now_us:
+            self.look_at(now_s + (next_us - now_us) / 1_000_000)
+
+    def take(self) -> Delivery | None:
+        """One to send, the oldest; None if there is no room, or nothing of a resource that is free."""
+        if not self.has_room:
+            return None
+        for seq, delivery in self.ready.items():
+            if delivery.resource not in self.sent:
+                del self.ready[seq]
+                self.sent[delivery.resource] = seq
+                return delivery
+        return None
+
+    def is_done(self, delivery: Delivery, *, has_succeeded: bool) -> bool:
+        """Notes the end of an attempt; False if it was not ours."""
+        if not self.drop(delivery):
+            return False
+        self.width = min(WIDE, self.width + 1) if has_succeeded else max(NARROW, self.width // 2)
+        return True
+
+    def drop(self, delivery: Delivery) -> bool:
+        """It is not under way any more; whether it was."""
+        if self.sent.get(delivery.resource) != delivery.seq:
+            return False
+        del self.sent[delivery.resource]
+        return True
+
+    def clear(self) -> None:
+        """Nothing more is to be sent there; what is under way ends by itself."""
+        self.ready.clear()
+        self.look_s = 0.0
+
+
+def shares(lanes: Sequence[Lane], room: int, first: int) -> list[Delivery]:
+    """What to send of all lanes, one of each in turn until there is no more room; `first` goes round."""
+    chosen: list[Delivery] = []
+    turning = [*lanes[first % len(lanes) :], *lanes[: first % len(lanes)]] if lanes else []
+    while turning and len(chosen) < room:
+        taken = [(lane, lane.take()) for lane in turning[: room - len(chosen)]]
+        chosen += [delivery for _, delivery in taken if delivery is not None]
+        turning = turning[len(taken) :] + [lane for lane, delivery in taken if delivery is not None]
+    return chosen

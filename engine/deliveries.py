@@ -1,0 +1,317 @@
+"""Deliveries: which event goes to which webhook, in which order, and how that stands.
+
+Of one resource's deliveries to a webhook only the first that is open has a time when it is due; when it
+is over, the next has. So whoever sends asks one index what is due, however much waits behind. The
+follower writes down in one transaction what came of attempts, what is new, and how far it has read: its
+offset says what was put here, and nothing is put here twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from engine.attempts import Attempt, Next
+from engine.errors import LeaseLost, StaleOffset
+from engine.limits import DELIVERIES_SWEPT
+from engine.operations import Operations
+from engine.schema import Tables
+from engine.store import Store
+from engine.writer import Lease
+
+NAME: Final = "webhooks"
+"""The follower that puts deliveries here and sends them."""
+_LOCK: Final = 0x6465_6C69_76  # "deliv"; held by whoever writes deliveries on PostgreSQL
+_PAIRS_MAX: Final = 500
+"""(webhook, resource) looked at by one statement: both databases bind that many values."""
+
+
+class New(NamedTuple):
+    """A delivery to be. `event_offset` 0: a test, which no fact is behind."""
+
+    webhook: str
+    tenant: str
+    resource: str
+    event: str
+    event_offset: int
+    event_us: int
+
+
+class Delivery(NamedTuple):
+    """A row. `tries` are the attempts since it was last begun, `attempts` all there ever were."""
+
+    seq: int
+    webhook: str
+    tenant: str
+    resource: str
+    event: str
+    event_offset: int
+    event_us: int
+    created_us: int
+    status: str
+    attempts: int
+    tries: int
+    due_us: int | None
+    finished_us: int | None
+
+
+class Note(NamedTuple):
+    """What came of an attempt of a delivery, and what follows on it."""
+
+    delivery: Delivery
+    attempt: Attempt
+    next: Next
+
+
+@dataclass
+class Turn:
+    """What the follower writes down at once. It moves from offset `start` to `end`."""
+
+    start: int
+    end: int
+    notes: list[Note] = field(default_factory=list)
+    new: list[New] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    postponed: list[tuple[int, int]] = field(default_factory=list)
+    """(seq, due_us) of those that could not be tried."""
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether there is more than an offset to write."""
+        return bool(self.notes or self.new or self.deleted or self.postponed)
+
+
+_COLUMNS: Final = ", ".join(Delivery._fields)
+_INSERT: Final = (
+    "INSERT INTO deliveries (webhook, tenant, resource, event, event_offset, event_us, created_us,"
+    " status, attempts, tries) VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', 0, 0)"
+)
+_NOTE: Final = (
+    "UPDATE deliveries SET status = ?, attempts = ?, tries = ?, due_us = ?, finished_us = ?"
+    " WHERE seq = ? AND status = 'pending'"
+)
+_ATTEMPT: Final = (
+    "INSERT INTO delivery_attempts (delivery, number, at_us, outcome, status, duration_us)"
+    " VALUES (?, ?, ?, ?, ?, ?)"
+)
+_FIRST: Final = (
+    "UPDATE deliveries SET due_us = ? WHERE due_us IS NULL AND seq IN ("  # noqa: S608  our own words
+    "SELECT min(waiting.seq) FROM deliveries AS waiting WHERE waiting.status = 'pending'"
+    " AND (waiting.webhook, waiting.resource) IN (VALUES {pairs})"
+    " GROUP BY waiting.webhook, waiting.resource)"
+    " RETURNING " + _COLUMNS
+)
+"""Makes the first open delivery of each (webhook, resource) due, if it is not."""
+
+
+class Deliveries:
+    """The tables `deliveries` and `delivery_attempts`. Thread-safe."""
+
+    def __init__(self, store: Store, operations: Operations, tables: Tables) -> None:
+        self._store = store
+        self._table = operations.deliveries
+        self._attempts = operations.delivery_attempts
+        self._leases = tables.leases
+        self._tracking = tables.tracking
+
+    # --- the follower's ---------------------------------------------------------------------------
+
+    def record(self, lease: Lease, turn: Turn, *, now_us: int) -> list[Delivery]:
+        """Writes a turn down, all or nothing; those that are due by it.
+
+        Raises LeaseLost, StaleOffset if another holder was here, Unavailable.
+        """
+        with self._writing() as connection:
+            self._check(connection, lease)
+            if turn.end != turn.start:
+                self._move(connection, lease.name, turn)
+            self._note(connection, turn.notes, now_us)
+            if turn.postponed:
+                statement = "UPDATE deliveries SET due_us = ? WHERE seq = ? AND due_us IS NOT NULL"
+                self._many(connection, statement, [(due, seq) for seq, due in turn.postponed])
+            for webhook in turn.deleted:
+                self._cancel(connection, webhook, now_us)
+            self._many(connection, _INSERT, [(*new, now_us) for new in turn.new])
+            pairs = {(one.webhook, one.resource) for one in turn.new}
+            pairs |= {
+                (one.delivery.webhook, one.delivery.resource)
+                for one in turn.notes
+                if one.next.status != "pending"
+            }
+            return self._make_due(connection, pairs, now_us)
+
+    def due(self, webhook: str, now_us: int, limit: int) -> list[Delivery]:
+        """What is due to a webhook, the longest overdue first."""
+        statement = (
+            f"SELECT {_COLUMNS} FROM deliveries WHERE webhook = ? AND due_us <= ?"  # noqa: S608
+            " ORDER BY due_us, seq LIMIT ?"
+        )
+        rows = self._store.query(statement, (webhook, now_us, limit))
+        return [Delivery(*row) for row in rows]
+
+    def next_due_us(self, webhook: str) -> int | None:
+        """When anything is due to a webhook."""
+        statement = (
+            "SELECT due_us FROM deliveries WHERE webhook = ? AND due_us IS NOT NULL"
+            " ORDER BY due_us LIMIT 1"
+        )
+        rows = self._store.query(statement, (webhook,))
+        return rows[0][0] if rows else None
+
+    def sweep(self, before_us: int) -> int:
+        """Removes some finished deliveries from before that time; how many."""
+        columns = self._table.c
+        old = (
+            sa.select(columns.seq)
+            .where(columns.created_us < before_us, columns.finished_us.is_not(None))
+            .order_by(columns.seq)
+            .limit(DELIVERIES_SWEPT)
+        )
+        with self._writing() as connection:
+            oldest = connection.execute(
+                sa.select(columns.created_us).order_by(columns.seq).limit(1)
+            ).scalar()
+            if oldest is None or oldest >= before_us:
+                return 0
+            found = list(connection.execute(old).scalars())
+            attempts = self._attempts
+            connection.execute(attempts.delete().where(attempts.c.delivery.in_(found)))
+            connection.execute(self._table.delete().where(columns.seq.in_(found)))
+        return len(found)
+
+    # --- people's ---------------------------------------------------------------------------------
+
+    def add(self, new: Sequence[New], *, now_us: int) -> list[int]:
+        """More deliveries, behind those that are there; their numbers."""
+        with self._writing() as connection:
+            before = connection.execute(sa.select(sa.func.max(self._table.c.seq))).scalar() or 0
+            self._many(connection, _INSERT, [(*one, now_us) for one in new])
+            self._make_due(connection, {(one.webhook, one.resource) for one in new}, now_us)
+            columns = self._table.c
+            query = sa.select(columns.seq).where(columns.seq > before).order_by(columns.seq)
+            return list(connection.execute(query).scalars())
+
+    def begin_again(self, seq: int, *, now_us: int) -> Delivery:
+        """Has a delivery sent anew, at once and by the whole schedule, whatever became of it before."""
+        columns = self._table.c
+        with self._writing() as connection:
+            mine = self._table.update().where(columns.seq == seq)
+            connection.execute(mine.values(status="pending", tries=0, due_us=None, finished_us=None))
+            row = connection.execute(sa.select(self._table).where(columns.seq == seq)).one()
+            self._make_due(connection, {(row.webhook, row.resource)}, now_us)
+            return Delivery(*connection.execute(sa.select(self._table).where(columns.seq == seq)).one())
+
+    def get(self, seq: int, tenant: str) -> Delivery | None:
+        """One of a tenant's."""
+        columns = self._table.c
+        query = sa.select(self._table).where(columns.seq == seq, columns.tenant == tenant)
+        with self._store.reading() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else Delivery(*row)
+
+    def listed(
+        self,
+        tenant: str,
+        *,
+        limit: int,
+        webhook: str | None = None,
+        status: str | None = None,
+        before: int | None = None,
+    ) -> list[Delivery]:
+        """A tenant's, newest first."""
+        columns = self._table.c
+        query = sa.select(self._table).where(columns.tenant == tenant)
+        if webhook is not None:
+            query = query.where(columns.webhook == webhook)
+        if status is not None:
+            query = query.where(columns.status == status)
+        if before is not None:
+            query = query.where(columns.seq < before)
+        with self._store.reading() as connection:
+            rows = connection.execute(query.order_by(columns.seq.desc()).limit(limit))
+            return [Delivery(*row) for row in rows]
+
+    def attempts_of(self, seqs: Sequence[int]) -> dict[int, list[tuple[int, Attempt]]]:
+        """(number, attempt) of each of these deliveries, in order."""
+        columns = self._attempts.c
+        query = (
+            sa.select(self._attempts)
+            .where(columns.delivery.in_(seqs))
+            .order_by(columns.delivery, columns.number)
+        )
+        found: dict[int, list[tuple[int, Attempt]]] = {}
+        with self._store.reading() as connection:
+            for delivery, number, *words in connection.execute(query):
+                found.setdefault(delivery, []).append((number, Attempt(*words)))
+        return found
+
+    def open_count(self) -> int:
+        """How many are not over."""
+        statement = "SELECT count(*) FROM deliveries WHERE status = 'pending'"
+        return int(self._store.query(statement)[0][0])
+
+    # --- helpers ----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        """A write transaction, one at a time: who goes first is seen by all alike."""
+        with self._store.writing() as connection:
+            if self._store.dialect == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+            yield connection
+
+    def _check(self, connection: sa.Connection, lease: Lease) -> None:
+        columns = self._leases.c
+        query = sa.select(columns.epoch).where(columns.name == lease.name)
+        if self._store.dialect == "postgresql":
+            query = query.with_for_update(read=True)
+        if connection.execute(query).scalar() != lease.epoch:
+            raise LeaseLost(f"another holder took the lease {lease.name}")
+
+    def _move(self, connection: sa.Connection, name: str, turn: Turn) -> None:
+        columns = self._tracking.c
+        moving = self._tracking.update().where(columns.follower == name, columns.position == turn.start)
+        if connection.execute(moving.values(position=turn.end)).rowcount == 1:
+            return
+        query = sa.select(columns.position).where(columns.follower == name)
+        if turn.start or connection.execute(query).scalar() is not None:
+            raise StaleOffset(f"{name} is not at {turn.start} any more")
+        connection.execute(self._tracking.insert().values(follower=name, position=turn.end))
+
+    def _note(self, connection: sa.Connection, notes: Sequence[Note], now_us: int) -> None:
+        changes, attempts = [], []
+        for delivery, attempt, (status, due_us) in notes:
+            number = delivery.attempts + 1
+            finished_us = None if status == "pending" else now_us
+            changes.append((status, number, delivery.tries + 1, due_us, finished_us, delivery.seq))
+            attempts.append((delivery.seq, number, *attempt[:4]))
+        self._many(connection, _NOTE, changes)
+        self._many(connection, _ATTEMPT, attempts)
+
+    def _cancel(self, connection: sa.Connection, webhook: str, now_us: int) -> None:
+        columns = self._table.c
+        mine = self._table.update().where(columns.webhook == webhook, columns.status == "pending")
+        connection.execute(mine.values(status="cancelled", due_us=None, finished_us=now_us))
+
+    def _make_due(
+        self, connection: sa.Connection, pairs: Iterable[tuple[str, str]], now_us: int
+    ) -> list[Delivery]:
+        wanted, due = sorted(pairs), []
+        for start in range(0, len(wanted), _PAIRS_MAX):
+            part = wanted[start : start + _PAIRS_MAX]
+            statement = _FIRST.replace("{pairs}", ", ".join(["(?, ?)"] * len(part)))
+            values = (now_us, *(word for pair in part for word in pair))
+            rows = connection.exec_driver_sql(self._marked(statement), values)
+            due += [Delivery(*row) for row in rows]
+        return sorted(due)
+
+    def _many(self, connection: sa.Connection, statement: str, rows: list[Any]) -> None:
+        if rows:
+            connection.exec_driver_sql(self._marked(statement), rows)
+
+    def _marked(self, statement: str) -> str:
+        return statement if self._store.dialect == "sqlite" else statement.replace("?", "%s")

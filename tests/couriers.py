@@ -1,0 +1,61 @@
+"""The role `webhooks` beside an engine of `tests.http_engine`, in a thread or turn by turn."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from api.bodies import Bodies
+from api.courier import Courier, Post, Tools
+from api.sender import Sender
+from engine.deliveries import NAME, Deliveries
+from engine.desk import Desk
+from engine.follow import Follower
+from engine.leases import Leases
+from engine.operations import define_operations
+from engine.personal import Personal
+from engine.writer import Lease
+from tests.http_engine import Engine
+from tests.http_server import WAIT_S
+
+
+def tools_of(engine: Engine, **words: Any) -> Tools:
+    """What a courier works with. `words` are the sender's and the tools' own."""
+    own = {name: words.pop(name) for name in ("jitter", "now_us", "monotonic") if name in words}
+    datastore, operations = engine.journal.datastore, define_operations()
+    services = engine.services
+    make = partial(Sender, **{"allows_local": True, **words})
+    return Tools(
+        engine.journal,
+        engine.views,
+        Deliveries(datastore.store, operations, datastore.tables),
+        services.endpoints,
+        Bodies(engine.views, Personal(datastore.store, operations)),
+        Post(datastore.bell.ring, make),
+        **own,
+    )
+
+
+@contextmanager
+def sending(engine: Engine, *, holder: str = "test", **words: Any) -> Iterator[Follower]:
+    """The follower, running."""
+    tools = tools_of(engine, **words)
+    datastore = engine.journal.datastore
+    leases = Leases(datastore.store, datastore.tables, holder)
+
+    def begin(lease: Lease) -> Courier:
+        return Courier(tools, Desk(engine.journal).under(lease), lease)
+
+    follower = Follower(NAME, begin, leases, engine.journal)
+    thread = threading.Thread(target=follower.run, daemon=True)
+    thread.start()
+    try:
+        yield follower
+    finally:
+        follower.stop()
+        thread.join(WAIT_S)
+        tools.post.close()
+    assert not thread.is_alive()
