@@ -1,0 +1,201 @@
+"""Receivers that misbehave in every way: a failure with a name, in bounded time and bytes."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from tests.receivers import Receiver, answer, receiving
+from tests.senders import Scripted, alone
+
+ATTEMPT_S = 0.6
+"""In place of 15 s."""
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+class Raw:
+    """Reads a request and does with the connection what it is told; counts the bytes it could send."""
+
+    def __init__(self, act: Callable[[socket.socket], None]) -> None:
+        self.sent = 0
+        self._act = act
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}/"
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listening.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with suppress(OSError), connection:
+            connection.recv(65536)
+            self._act(connection)
+
+    def close(self) -> None:
+        self._listening.close()
+
+
+def sends(*pieces: bytes, pause_s: float = 0.0, ends: bool = True) -> Callable[[socket.socket], None]:
+    def act(connection: socket.socket) -> None:
+        for piece in pieces:
+            connection.sendall(piece)
+            threading.Event().wait(pause_s)
+        if not ends:
+            connection.recv(1)
+
+    return act
+
+
+def endless(start: bytes, piece: bytes, pause_s: float = 0.0) -> Callable[[socket.socket], None]:
+    def act(connection: socket.socket) -> None:
+        connection.sendall(start)
+        while True:
+            connection.sendall(piece)
+            if pause_s:
+                threading.Event().wait(pause_s)
+
+    return act
+
+
+def resets(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
+FAULTS = {
+    "says nothing": (sends(ends=False), {"timeout"}),
+    "closes": (sends(), {"connection"}),
+    "resets": (resets, {"connection"}),
+    "half a status line": (sends(b"HTTP/1.1 20"), {"connection", "http"}),
+    "drips its status line": (endless(b"", b"H", 0.05), {"timeout", "http"}),
+    "no HTTP": (sends(b"220 mail.example.com ESMTP\r\n"), {"http"}),
+    "headers without end": (endless(HEAD, b"X-A: " + b"a" * 1000 + b"\r\n"), {"http"}),
+    "one header without end": (endless(HEAD + b"X-A: ", b"a" * 1000), {"http"}),
+    "drips headers": (endless(HEAD, b"X: y\r\n", 0.05), {"timeout"}),
+    "body without end": (
+        endless(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"400\r\n" + b"x" * 1024 + b"\r\n"),
+        {"http"},
+    ),
+    "body without length or end": (endless(HEAD + b"\r\n", b"x" * 1024), {"http"}),
+    "huge body": (sends(HEAD + b"Content-Length: 10000000000\r\n\r\n", b"x" * 10_000_000), {"http"}),
+    "drips its body": (endless(HEAD + b"Content-Length: 99999\r\n\r\n", b"x", 0.05), {"timeout"}),
+    "body cut off": (sends(HEAD + b"Content-Length: 100\r\n\r\n", b"x"), {"http", "connection"}),
+    "broken chunks": (sends(HEAD + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n"), {"http"}),
+    "a length that is none": (sends(HEAD + b"Content-Length: -5\r\n\r\n"), {"http"}),
+    "a bomb": (
+        endless(HEAD + b"Content-Encoding: gzip\r\n\r\n", b"\x1f\x8b\x08\0" + b"\0" * 1000), {"http"},
+    ),
+    "TLS where none is expected": (sends(b"\x15\x03\x01\x00\x02\x02\x28"), {"http"}),
+}  # fmt: skip
+
+
+def test_whatever_an_answer_is_it_ends_and_has_a_name() -> None:
+    receivers = {name: Raw(act) for name, (act, _) in FAULTS.items()}
+    with alone(allows_local=True, attempt_s=ATTEMPT_S) as sender:
+        began_s = monotonic()
+        done = sender.send([receiver.url for receiver in receivers.values()])
+        took_s = monotonic() - began_s
+    for receiver in receivers.values():
+        receiver.close()
+    outcomes = {name: one.attempt.outcome for name, one in zip(FAULTS, done, strict=True)}
+    wrong = {name: found for name, found in outcomes.items() if found not in FAULTS[name][1]}
+    assert wrong == {}
+    assert took_s < 10 * ATTEMPT_S
+
+
+def test_of_an_answer_so_many_bytes_are_read_and_no_more() -> None:
+    taken = 0
+
+    def pour(connection: socket.socket) -> None:
+        nonlocal taken
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        connection.sendall(HEAD + b"Content-Length: 10000000\r\n\r\n")
+        with suppress(OSError):
+            while True:
+                taken += connection.send(b"x" * 4096)
+
+    with closing(Raw(pour)) as receiver, alone(allows_local=True) as sender:
+        (done,) = sender.send([receiver.url])
+    assert done.attempt.outcome == "http"
+    assert taken < 3_000_000  # what the system's buffers hold; not ten
+
+
+@pytest.mark.parametrize("status", [100, 199, 204, 301, 304, 400, 404, 410, 429, 500, 503])
+def test_statuses(status: int) -> None:
+    with receiving(answer(status)) as receiver, alone(allows_local=True, attempt_s=ATTEMPT_S) as sender:
+        (done,) = sender.send([receiver.url()])
+    expected = {204: "succeeded", 100: "timeout", 199: "timeout"}.get(status, "http")
+    assert done.attempt.outcome == expected
+    assert status < 200 or done.attempt.status == status
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of `hooks.example.com`, signed by itself."""
+    path = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hooks.example.com")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("hooks.example.com")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (path / "cert.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    (path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return path
+
+
+@pytest.fixture
+def secure(certificate: Path) -> Iterator[Receiver]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+    with closing(Receiver(ssl=context)) as receiver:
+        yield receiver
+
+
+def test_certificates(secure: Receiver, certificate: Path) -> None:
+    names = {"hooks.example.com": ["127.0.0.1"], "other.example.com": ["127.0.0.1"]}
+    urls = [f"https://{name}:{secure.port}/" for name in names]
+    with alone(allows_local=True, resolver=Scripted(dict(names))) as sender:
+        unknown = sender.send(urls)
+    assert [one.attempt.outcome for one in unknown] == ["tls", "tls"]
+    trusting = ssl.create_default_context(cafile=str(certificate / "cert.pem"))
+    with alone(allows_local=True, resolver=Scripted(dict(names)), ssl_context=trusting) as sender:
+        known = sender.send(urls)
+    assert [one.attempt.outcome for one in known] == ["succeeded", "tls"]
+    assert len(secure.got) == 1
+
+
+def test_names_and_ports_that_are_not_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with alone(allows_local=True) as sender:
+        refused, unknown = sender.send([f"http://127.0.0.1:{port}/", "http://nobody.invalid/"])
+    assert refused.attempt.outcome == "connection"
+    assert unknown.attempt.outcome == "dns"
+
+
+def test_a_connection_is_kept() -> None:
+    with receiving() as receiver, alone(allows_local=True) as sender:
+        for _ in range(5):
+            sender.send([receiver.url()])
+    assert len(receiver.got) == 5
