@@ -1,0 +1,258 @@
+"""Webhooks: deliveries per second and processor time each, beside a bare aiohttp client; and latency.
+
+    python -m bench.webhooks                    3 rounds, 1 and 50 endpoints, SQLite: about 4 minutes
+    python -m bench.webhooks --rounds 1 --deliveries 5000
+
+Throughput: the events of real orders stand in journal and view, and none has been put down for a
+webhook. Then `order-engine serve --roles webhooks` starts; a receiver on another core counts. Rate and
+processor time are those between the first arrival and the last. The peer posts the very same bodies to
+the same receiver, with as many requests at once, and does nothing else.
+
+Latency: a whole `order-engine serve` is given 100 orders a second; the receiver compares each event's
+`created_at`, which is of before its commit, with its arrival. Once alone, and once beside ten receivers
+that never answer and ten that fail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from rich.table import Table
+
+from bench.load import cpu_s
+from bench.measure import console, in_own_process, middle, progress, ratios, spread
+from bench.serving import Caller, authorize, furnish, new_client, serving
+from engine import commands
+from engine.addresses import target_of
+from engine.commands import Firm
+from engine.desk import Command, Desk
+from engine.endpoints import Endpoints
+from engine.ids import IdSource
+from engine.installation import migrate, open_installation
+from engine.instrument import Terms
+from engine.market import Quote
+from engine.operations import define_operations
+from engine.report import Report
+from engine.settings import Settings, read_settings
+from engine.wall import now_us
+from engine.wish import Wish
+from projections.database import Views
+from projections.runner import Runner
+
+OURS, PEER = "order-engine", "bare aiohttp"
+TARGET: Final = 0.5
+WIDTH: Final = 32
+DONE_WITHIN_S: Final = 120.0
+DAY_US: Final = 86_400_000_000
+
+
+def fill(settings: Settings, urls: list[str], events: int) -> list[str]:
+    """Webhooks, then orders until there are so many events; the bodies of these."""
+    migrate(settings)
+    installation = open_installation(settings)
+    journal, ids = installation.journal, IdSource()
+    desk = Desk(journal)
+    store = journal.datastore.store
+    endpoints = Endpoints(store, define_operations(), installation.key)
+    do = partial(Command, tenant="bench", actor="bench")
+    for url in urls:
+        webhook, target = ids.new("whk"), target_of(url, allows_local=True)
+        endpoints.claim("bench", webhook, target.url, None)
+        where = endpoints.where(target)
+        made = partial(
+            commands.create_webhook, tenant="bench", webhook=webhook, where=where, events=None
+        )
+        desk.do(do(made))
+    terms = Terms("Bench", "BENCH", "stock", "USD")
+    desk.do(do(partial(commands.put_instrument, instrument="ins_bench", terms=terms)))
+    installation.market.put([Quote("BENCH", Decimal(100), Decimal(100), now_us())])
+    firm = Firm(ids, installation.market, {}, DAY_US)
+    accounts = [ids.new("acc") for _ in range(50)]
+    for account in accounts:
+        opening = {"base_currency": "USD", "funding_currencies": ()}
+        desk.do(do(partial(commands.open_account, tenant="bench", account=account, **opening)))
+        payment, kind = ids.new("dep"), "deposit"
+        words = {"tenant": "bench", "account": account, "payment": payment}
+        cash = {"kind": kind, "currency": "USD", "amount": Decimal(900_000_000)}
+        desk.do(do(partial(commands.create_payment, **words, **cash)))
+        desk.do(do(partial(commands.end_payment, **words, is_completed=True)))
+    views = Views(settings.views_url)
+    runner = Runner(journal, views)
+    count = 0
+    while count < events:
+        orders = [(ids.new("ord"), account) for account in accounts]
+        wish = Wish("buy", Decimal("100.00"))
+        placing = [
+            do(partial(commands.place_order, firm=firm, tenant="bench", account=account, order=order,
+                       instrument="ins_bench", wish=wish))
+            for order, account in orders
+        ]  # fmt: skip
+        starting = [
+            do(partial(commands.start_execution, firm=firm, order=order, venue="sim"))
+            for order, _ in orders
+        ]
+        reports = [
+            Report("sim", f"{order}-{kind}", order, kind, *amounts)
+            for order, _ in orders
+            for kind, amounts in (("trade", (Decimal(100), Decimal("0.99"))), ("ended", ()))
+        ]
+        taking = [do(partial(commands.take_report, firm=firm, report=report)) for report in reports]
+        for batch in (placing, starting, taking):
+            for outcome in desk.do_all(batch):
+                if isinstance(outcome, Exception):
+                    raise outcome
+        runner.catch_up()
+        count = views.query("SELECT count(*) FROM view_events")[0][0]
+    first = views.query("SELECT min(at_offset) FROM view_events")[0][0]
+    rows = views.query("SELECT body FROM view_events WHERE at_offset >= ? ORDER BY at_offset", (first,))
+    views.close()
+    installation.close()
+    return [bytes(body).decode() for (body,) in rows]
+
+
+@contextmanager
+def sender(words: list[str], log: Path) -> Iterator[int]:
+    """A process that sends, on the first core; its pid."""
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words],
+            stderr=stderr,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+    os.sched_setaffinity(process.pid, {0})
+    try:
+        yield process.pid
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.terminate()
+        process.wait(15)
+
+
+def watch(call: Caller, pid: int, expected: int) -> dict[str, float]:
+    """Rate and processor time between the first arrival and the last."""
+    deadline = time.monotonic() + DONE_WITHIN_S
+    while not (now := call("GET", "/"))["count"]:
+        time.sleep(0.002)
+    began_cpu, began = cpu_s(pid), now["count"]
+    while (now := call("GET", "/"))["count"] < expected:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{now['count']} of {expected} came")
+        time.sleep(0.02)
+    used_s = cpu_s(pid) - began_cpu
+    count = expected - began
+    return {"rate": (expected - 1) / (now["last_s"] - now["first_s"]), "cpu_us": used_s / count * 1e6}
+
+
+def run_one(case: dict[str, Any]) -> dict[str, float]:
+    """One measurement."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        settings = read_settings(data=str(path / "data"), environ={})
+        with serving("bench.peers.receiver", log=path / "receiver.log", cpus=[1]) as receiver:
+            call = Caller(receiver)
+            urls = [f"http://127.0.0.1:{receiver.port}/{n}" for n in range(case["endpoints"])]
+            bodies = fill(settings, urls, case["deliveries"] // case["endpoints"])
+            if case["who"] == OURS:
+                options = ("--allow-local-webhooks", "--data", str(settings.data))
+                words = ["engine.cli", "serve", "--roles", "webhooks", "--child", *options]
+            else:
+                bodies = bodies * case["endpoints"]
+                (path / "bodies.json").write_text(json.dumps(bodies))
+                words = ["bench.peers.bare_sender", str(path / "bodies.json"), urls[0], str(WIDTH)]
+            expected = len(bodies) * (case["endpoints"] if case["who"] == OURS else 1)
+            with sender(words, path / "sender.log") as pid:
+                return watch(call, pid, expected)
+
+
+def latency(seconds: float, rate: int, beside: int) -> dict[str, float]:
+    """Milliseconds from commit to receiver at so many orders a second; `beside` so many bad ones."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        options = ("serve", "--port", "0", "--data", str(path / "data"), "--allow-local-webhooks")
+        with (
+            serving("bench.peers.receiver", log=path / "receiver.log") as receiver,
+            serving("engine.cli", *options, log=path / "engine.log") as engine,
+        ):
+            call = Caller(engine)
+            authorize(call, new_client(path / "data"))
+            accounts = furnish(call, 20, 0)
+            bad = [f"{how}{n}" for n in range(beside // 2) for how in ("hang", "fail")]
+            for place in ("", *bad):
+                call("POST", "/webhooks", {"url": f"http://127.0.0.1:{receiver.port}/{place}"})
+            place_steadily(call, accounts, seconds, rate)
+            time.sleep(2.0)
+            late = sorted(Caller(receiver)("GET", "/late"))
+    return {
+        "events": len(late),
+        "p50_ms": statistics.median(late),
+        "p99_ms": late[int(len(late) * 0.99)],
+    }
+
+
+def place_steadily(call: Caller, accounts: list[str], seconds: float, rate: int) -> None:
+    """One order after the other, at the times that the rate gives."""
+    wish = {"instrument": "ins_bench", "order_type": "market", "side": "buy", "cash_amount": "100.00"}
+    began = time.perf_counter()
+    for number in range(int(seconds * rate)):
+        wait_s = began + number / rate - time.perf_counter()
+        if wait_s > 0:
+            time.sleep(wait_s)
+        call("POST", f"/accounts/{accounts[number % len(accounts)]}/orders", wish)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--deliveries", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(run_one(json.loads(arguments.one))))
+        return
+    table = Table("endpoints", "who", "deliveries/s", "us CPU each", "ratio of rates", "of CPU")
+    with progress() as bar:
+        task = bar.add_task("webhooks", total=4 * arguments.rounds)
+        for endpoints in (1, 50):
+            found: dict[str, list[dict[str, float]]] = {OURS: [], PEER: []}
+            for _ in range(arguments.rounds):
+                for who, figures in found.items():
+                    case = {"who": who, "endpoints": endpoints, "deliveries": arguments.deliveries}
+                    figures.append(in_own_process("bench.webhooks", **case))
+                    bar.advance(task)
+            for who, figures in found.items():
+                rates, cpu = ([one[name] for one in figures] for name in ("rate", "cpu_us"))
+                of_rates = of_cpu = "1"
+                if who == OURS:
+                    theirs = found[PEER]
+                    of_rates = ratios(rates, [one["rate"] for one in theirs])
+                    of_cpu = ratios([one["cpu_us"] for one in theirs], cpu)
+                table.add_row(str(endpoints), who, f"{middle(rates):,.0f} ({spread(rates)})",
+                              f"{middle(cpu):,.0f} ({spread(cpu)})", of_rates, of_cpu)  # fmt: skip
+    console.print(table)
+    for beside in (0, 20):
+        late = latency(arguments.seconds, 100, beside)
+        console.print(
+            f"commit to receiver at 100 orders/s beside {beside} bad ones: p50 {late['p50_ms']:.0f} ms,"
+            f" p99 {late['p99_ms']:.0f} ms ({late['events']:,.0f} events)"
+        )
+    console.print(f"asked for: a ratio of rates of at least {TARGET}")
+
+
+if __name__ == "__main__":
+    main()
