@@ -120,15 +120,7 @@ _STORY: Final = (
     Column("fact"),
     Column("what it did", width=46),
 )
-_EXPLAINED: Final = (
-    Column("field"),
-    Column("value", width=36),
-    Column("version", is_number=True),
-    Column("offset", is_number=True),
-    Column("fact"),
-    Column("time (UTC)"),
-    Column("actor"),
-)
+_EXPLAINED: Final = (Column("field"), Column("value"), Column("set by", width=80))
 
 
 def _print_story(story: Story) -> None:
@@ -152,14 +144,17 @@ def _row(told: Told) -> list[str | list[str]]:
 def _print_explained(story: Story, fields: Explained) -> None:
     typer.echo(f"{story.kind} {story.stream} as it stands after version {story.version}\n")
     rows = [
-        [
-            field, str(value), str(recorded.version), str(recorded.offset),
-            type(recorded.fact).__name__, _time(recorded), recorded.envelope.actor or "",
-        ]
+        [field, str(value), _set_by(recorded)]
         for field, (value, recorded) in fields.items()
         if value not in (None, "")
-    ]  # fmt: skip
+    ]
     print_table(_EXPLAINED, rows)
+
+
+def _set_by(recorded: Recorded) -> str:
+    where = f"version {recorded.version}, offset {recorded.offset}"
+    who = f" by {recorded.envelope.actor}" if recorded.envelope.actor else ""
+    return f"{type(recorded.fact).__name__}, {where}, {_time(recorded)}{who}"
 
 
 _MEMORANDUM: Final = (

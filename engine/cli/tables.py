@@ -30,12 +30,12 @@ Cell = str | Sequence[str]
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
     """Prints rows under their titles."""
+    if sys.stdout.isatty():  # where lines are broken as the window is wide
+        _print_on_terminal(columns, [[_lines(cell, 0) for cell in row] for row in rows])
+        return
     broken = [
         [_lines(cell, column.width) for cell, column in zip(row, columns, strict=True)] for row in rows
     ]
-    if sys.stdout.isatty():
-        _print_on_terminal(columns, broken)
-        return
     widths = [
         max(len(column.title), *(len(line) for row in broken for line in row[n]), 0)
         for n, column in enumerate(columns)
@@ -72,6 +72,7 @@ def _print_on_terminal(columns: Sequence[Column], rows: Sequence[Sequence[Sequen
             justify="right" if column.is_number else "left",
             overflow="fold",
             no_wrap=not column.width,
+            max_width=column.width or None,
         )
     for row in rows:
         # Text, not markup: what is shown may hold square brackets.

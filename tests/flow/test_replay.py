@@ -154,7 +154,7 @@ def test_each_field_by_the_fact_that_set_it(data: Path, journal: Journal) -> Non
         assert all(field not in later["changed"] for later in facts[version:])
     text = CliRunner().invoke(app, ["replay", order, "--explain", "--data", str(data)]).stdout
     assert text.startswith(f"order {order} as it stands after version {len(facts)}\n")
-    assert re.search(r"^status +settled +\d+ +\d+ +Settled +2026-", text, re.MULTILINE)
+    assert re.search(r"^status +settled +Settled, version \d+, offset \d+, 2026-", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
