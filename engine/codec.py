@@ -48,15 +48,10 @@ _NATIVE: Final = (str, int, bool, bytes, Decimal, date, datetime, type(None))
 
 
 def _extend(value: Any) -> Any:
-    # ExtType's own constructor checks again what is known here, at three times the cost.
     kind = type(value)
     if kind is Decimal:
-        if not value.is_finite():
-            raise Unrecordable(f"{value} is not an amount")
-        digits = str(value)
-        if "E" in digits:
-            digits = format(value, "f")
-        return tuple.__new__(ExtType, (_DECIMAL, digits.encode()))
+        return _decimal(str(value))
+    # ExtType's own constructor checks again what is known here, at three times the cost.
     if kind is date:
         return tuple.__new__(ExtType, (_DATE, _DAYS.pack(value.toordinal() - _EPOCH_DAY)))
     if kind is datetime:
@@ -66,6 +61,16 @@ def _extend(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
         return msgspec.structs.astuple(value)
     raise Unrecordable(f"{kind.__name__} cannot be recorded")
+
+
+@lru_cache(maxsize=4_096)  # orders of an instrument repeat its price, its steps and their rates
+def _decimal(digits: str) -> ExtType:
+    number = Decimal(digits)
+    if not number.is_finite():
+        raise Unrecordable(f"{digits} is not an amount")
+    if "E" in digits:
+        digits = format(number, "f")
+    return tuple.__new__(ExtType, (_DECIMAL, digits.encode()))
 
 
 @lru_cache(maxsize=4_096)
