@@ -4,6 +4,7 @@ Acting    the part that acts, made anew with each lease
 Place     the page after an offset, and saving the offset under the lease
 Sweep     a walk through a working set, page by page
 Faults    orders that stand still while the rest flows
+put_back  has a follower begin again at an earlier place
 """
 
 from __future__ import annotations
@@ -302,3 +303,17 @@ def offsets(datastore: Datastore, names: Sequence[str]) -> dict[str, int]:
     query = sa.select(columns.follower, columns.position).where(columns.follower.in_(names))
     with datastore.store.reading() as connection:
         return dict(connection.execute(query).tuples().all())
+
+
+def put_back(datastore: Datastore, follower: str, offset: int) -> bool:
+    """Has a follower begin again behind `offset`; False if it has not come further.
+
+    Whoever acts now loses the lease in the same transaction, or would save where it is.
+    """
+    leases, tracking = datastore.tables.leases, datastore.tables.tracking
+    with datastore.store.writing() as connection:
+        taken = leases.update().where(leases.c.name == follower)
+        connection.execute(taken.values(epoch=leases.c.epoch + 1, holder=None))
+        is_further = (tracking.c.follower == follower, tracking.c.position > offset)
+        moved = connection.execute(tracking.update().where(*is_further).values(position=offset))
+        return moved.rowcount == 1

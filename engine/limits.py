@@ -355,6 +355,12 @@ FINDINGS_SHOWN_MAX: Final = 100
 """Differing rows that are shown with the facts behind them: a hundred are one bug."""
 QUARANTINED_SHOWN_MAX: Final = 100
 """Quarantined streams of a view that are looked at by a read: one is a bug, a hundred are one bug."""
+BROKER_WAIT_S: Final = 10.0
+"""How long a message broker may take for a page of events: then it is asked anew."""
+BROKER_DUPLICATES_S: Final = 120.0
+"""How long a broker shall know an event again that is sent twice: a restart and a retry take seconds."""
+OUTLET_LOOK_S: Final = 0.05
+"""How often the view is asked for events to publish."""
 OFFSET_MAX: Final = 10**18 - 1
 """The highest offset that is read from outside: 18 digits, which both databases' integers hold."""
 EVENT_STREAMS_MAX: Final = 2_000

@@ -10,6 +10,7 @@
                          ORDER_ENGINE_LOG           json or text; default text on a terminal, else json
                          ORDER_ENGINE_LOG_REQUESTS  one in how many requests is logged; default 0, none
                          ORDER_ENGINE_SEALS_TO      a directory or a URL that seals are published to
+                         ORDER_ENGINE_NATS_...      a broker to publish events to: see `NatsPlace`
                          ORDER_ENGINE_TRUSTED_PROXIES   networks whose X-Forwarded-For is believed
 
 An option wins over its variable; an empty variable counts as not set. The key has no option: a command
@@ -61,6 +62,25 @@ LOG: Final = "ORDER_ENGINE_LOG"
 LOG_REQUESTS: Final = "ORDER_ENGINE_LOG_REQUESTS"
 TRUSTED_PROXIES: Final = "ORDER_ENGINE_TRUSTED_PROXIES"
 SEALS_TO: Final = "ORDER_ENGINE_SEALS_TO"
+NATS: Final = {
+    "ORDER_ENGINE_NATS_URL": "url",
+    "ORDER_ENGINE_NATS_STREAM": "stream",
+    "ORDER_ENGINE_NATS_SUBJECT": "subject",
+    "ORDER_ENGINE_NATS_CREDENTIALS": "credentials",
+}
+"""Variable -> field of `NatsPlace`."""
+
+
+@dataclass(frozen=True)
+class NatsPlace:
+    """A NATS server with JetStream: the URL, which may hold a password; the stream; the first word of
+    subjects; a file with credentials.
+    """
+
+    url: str = field(repr=False)
+    stream: str = "order-engine"
+    subject: str = "order-engine"
+    credentials: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +97,7 @@ class Settings:
     log: str | None = None
     log_every: int = 0
     seals_to: str | None = field(default=None, repr=False)
+    nats: NatsPlace | None = None
 
     @property
     def views_url(self) -> str:
@@ -117,6 +138,7 @@ def read_settings(
         log=_log(environ.get(LOG) or None),
         log_every=_log_every(environ.get(LOG_REQUESTS) or "0"),
         seals_to=_seals_to(environ.get(SEALS_TO) or None),
+        nats=_nats(environ),
     )
 
 
@@ -213,6 +235,21 @@ def _seals_to(text: str | None) -> str | None:
             " fragment (http on this machine only)"
         )
     return text
+
+
+def _nats(environ: Mapping[str, str]) -> NatsPlace | None:
+    """Never shown: a URL may hold a password."""
+    given = {field_: environ[name] for name, field_ in NATS.items() if environ.get(name)}
+    if not given:
+        return None
+    if not re.fullmatch(r"(nats|tls)://[!-~]{1,500}", given.get("url", ""), re.ASCII):
+        raise BadSettings("ORDER_ENGINE_NATS_URL is a URL such as nats://broker:4222, or tls://...")
+    for name in ("stream", "subject"):
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", given.get(name, "x"), re.ASCII):
+            raise BadSettings(
+                f"ORDER_ENGINE_NATS_{name.upper()} has letters, digits, - and _ only, at most 100"
+            )
+    return NatsPlace(**given)
 
 
 def _log_every(text: str) -> int:

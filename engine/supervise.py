@@ -28,6 +28,8 @@ from engine.settings import Settings
 FOLLOWERS: Final = (execution.NAME, settlement.NAME, seals.SEALING, deliveries.NAME)
 """Those without whom no order comes to its end, none can be proven, and nobody is told."""
 
+OUTLET: Final = "outlet"
+"""Who publishes events to a message broker, if there is one."""
 STEADY_S: Final = 60.0
 """A background process that ran for so long had started well: the pauses begin anew."""
 _log = logging.getLogger(__name__)
@@ -35,7 +37,9 @@ _log = logging.getLogger(__name__)
 
 def followers_of(settings: Settings) -> tuple[str, ...]:
     """Those of FOLLOWERS, and who else acts with these settings."""
-    return (*FOLLOWERS, seals.PUBLISHING) if settings.seals_to else FOLLOWERS
+    sealed_elsewhere = (seals.PUBLISHING,) if settings.seals_to else ()
+    published = (OUTLET,) if settings.nats else ()
+    return (*FOLLOWERS, *sealed_elsewhere, *published)
 
 
 def tame_collector() -> None:

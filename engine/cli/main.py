@@ -21,6 +21,7 @@ from engine.cli.data import import_app
 from engine.cli.dump import dump, restore
 from engine.cli.evidence import evidence
 from engine.cli.halt import halt, resume
+from engine.cli.outlet import outlet_app
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
 from engine.cli.replay import replay
 from engine.cli.sandbox import sandbox
@@ -44,6 +45,7 @@ app = typer.Typer(
 app.add_typer(client_app, name="client")
 app.add_typer(key_app, name="key")
 app.add_typer(import_app, name="import")
+app.add_typer(outlet_app, name="outlet")
 app.add_typer(seal_app, name="seal")
 for command in (
     serve, sandbox, generate, demo, replay, projections, rebuild, verify, rollback, faults, retry, halt,

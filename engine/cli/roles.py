@@ -3,7 +3,7 @@
 execution     orders to the venue and back      settlement    what is due
 projections   the views, and their rebuilds     (sandbox day) the clock, with settlement
 sealing       signed checkpoints, and sending them where the operator keeps them
-webhooks      events to receivers
+webhooks      events to receivers               outlet        events to a message broker, if there is one
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from engine.deliveries import Deliveries
 from engine.desk import Desk
 from engine.doctor import FACTS_VERIFIED
 from engine.endpoints import Endpoints
-from engine.errors import JournalDamaged, NotYetSealed
+from engine.errors import BadSettings, JournalDamaged, NotYetSealed
 from engine.execution import Execution, WorkingSets
 from engine.follow import Follower
 from engine.ids import IdSource
@@ -55,10 +55,10 @@ from engine.sandbox import PriceKeeper
 from engine.sealing import Outlet, Publishing, Sealing
 from engine.sealing_keys import SealingKeys
 from engine.seals import Seal, Seals
-from engine.settings import Settings, environment_of
+from engine.settings import NatsPlace, Settings, environment_of
 from engine.settlement import Fresh, Settlement
 from engine.stored import engine_codec
-from engine.supervise import Errand
+from engine.supervise import OUTLET, Errand
 from engine.ticker import Ticker
 from engine.venue import SimulatedVenue
 from engine.wall import now_us
@@ -70,11 +70,12 @@ from projections.views import working
 
 if TYPE_CHECKING:
     from api.courier import Post, Tools
+    from api.outlet import Broker
 
 API: Final = "api"
 PROJECTIONS: Final = "projections"
 WEBHOOKS: Final = deliveries.NAME
-BACKGROUND: Final = ("execution", "settlement", "sealing", PROJECTIONS, "audit", WEBHOOKS)
+BACKGROUND: Final = ("execution", "settlement", "sealing", PROJECTIONS, "audit", WEBHOOKS, OUTLET)
 ROLES: Final = (API, *BACKGROUND)
 
 
@@ -168,11 +169,14 @@ class Followers:
         self._fresh = Fresh(journal.datastore.bell.ring)
         self._allow_local = allow_local
         self._post: Post | None = None
+        self._broker: Broker | None = None
 
     def close(self) -> None:
         """Ends what sends."""
         if self._post:
             self._post.close()
+        if self._broker:
+            self._broker.close()
 
     def samples(self) -> Iterator[Sample]:
         """What was sent, for `engine.metrics`."""
@@ -203,9 +207,17 @@ class Followers:
         if PROJECTIONS in roles:
             made.append(Follower(PROJECTIONS, self._showing, None, self._journal))
             made.append(Follower(REBUILDS, self._rebuilding, None, self._journal))
+        return made + self._outgoing(roles)
+
+    def _outgoing(self, roles: Sequence[str]) -> list[Follower]:
+        """Those who tell others of events."""
+        made = []
         if WEBHOOKS in roles:
             tools = self._tools()
             made.append(self._follower(WEBHOOKS, lambda lease: self._sending(tools, lease)))
+        if OUTLET in roles and self._settings.nats:
+            broker = self._broker = _broker_at(self._settings.nats)
+            made.append(self._follower(OUTLET, lambda lease: self._broadcasting(broker, lease)))
         return made
 
     def _follower(self, name: str, begin: Callable[[Lease], Acting]) -> Follower:
@@ -253,6 +265,13 @@ class Followers:
         from api.courier import Courier  # noqa: PLC0415
 
         return Courier(tools, self._desk(lease), lease)
+
+    def _broadcasting(self, broker: Broker, lease: Lease) -> Acting:
+        from api import outlet, streams  # noqa: PLC0415
+
+        personal = Personal(self._journal.datastore.store, define_operations())
+        between = partial(streams.between, self._views, personal)
+        return outlet.Publishing(broker, between, Place(self._journal, OUTLET, lease))
 
     def _showing(self, _: Lease) -> Showing:
         return Showing(self._journal, self._views)
@@ -360,3 +379,12 @@ def opened(settings: Settings) -> Iterator[tuple[Journal, Views]]:
             yield journal, views
         finally:
             views.close()
+
+
+def _broker_at(where: NatsPlace) -> Broker:
+    """The message broker. Raises BadSettings without the package that speaks to it."""
+    try:
+        from api.nats_broker import NatsBroker  # noqa: PLC0415
+    except ImportError:
+        raise BadSettings("to publish to NATS: pip install 'order-engine[nats]'") from None
+    return NatsBroker(where)

@@ -36,9 +36,13 @@ if TYPE_CHECKING:
     from projections.database import Views
 
 _LOG: Final = logging.getLogger(__name__)
-PROCESSES: Final = (("execution", "settlement", "sealing"), ("projections", "audit"), ("webhooks",))
+PROCESSES: Final = (
+    ("execution", "settlement", "sealing"),
+    ("projections", "audit"),
+    ("webhooks", "outlet"),
+)
 """What runs beside the API, each in an interpreter of its own: those who act share what they know. They
-end in this order, so that the views show what was done last, and receivers are told."""
+end in this order, so that the views show what was done last, and others are told."""
 ROLES: Final = ("api", *(role for process in PROCESSES for role in process))
 
 Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where the API listens.")]

@@ -79,6 +79,7 @@ HOMES = {
     "typer": {"engine/cli/"},
     "rich": {"engine/cli/"},
     "httpx": {f"{CLIENT}/clients.py"},
+    "nats": {"api/nats_broker.py"},
 }
 """Third-party packages and the only files, or folders, that may import them."""
 

@@ -1,0 +1,48 @@
+"""`order-engine outlet`: has events sent to the message broker again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
+from engine.errors import BadSettings
+from engine.settings import read_settings
+
+outlet_app = typer.Typer(no_args_is_help=True, help="Events for a message broker.")
+
+After = Annotated[
+    int,
+    typer.Option("--after", min=0, help="Send again what comes behind this offset; 0 for everything."),
+]
+
+
+@outlet_app.command("resend")
+def resend(
+    after: After, *, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False
+) -> None:
+    """Give the broker events again, from the journal: it has lost some, or there is a new one.
+
+    A running engine begins at once. Events that the broker still knows by their id it keeps once.
+
+    \b
+    Examples:
+      order-engine outlet resend --after 0
+      order-engine outlet resend --after 120000
+    """
+    with errors_told(as_json=as_json):
+        from engine.acting import put_back  # noqa: PLC0415
+        from engine.installation import open_journal_datastore  # noqa: PLC0415
+        from engine.supervise import OUTLET  # noqa: PLC0415
+
+        datastore = open_journal_datastore(read_settings(data=data, journal_url=journal_url))
+        try:
+            if not put_back(datastore, OUTLET, after):
+                raise BadSettings(f"the broker has not been given events beyond offset {after} yet")
+        finally:
+            datastore.close()
+    if as_json:
+        print_json({"after": after})
+    else:
+        typer.echo(f"Events behind offset {after} will be sent again.")
