@@ -44,6 +44,33 @@ def test_the_same_command_at_once_is_one_order(journal_url: str) -> None:
     assert sum(not outcome.is_repeat for outcome in outcomes) == 1
 
 
+@pytest.mark.parametrize(("gather_s", "flushes"), [(60.0, 1), (0.0, 10)])
+def test_what_a_busy_loop_decides_is_sent_together(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, gather_s: float, flushes: int
+) -> None:
+    monkeypatch.setattr(bridge_module, "GATHER_S", gather_s)
+
+    async def buy_one_a_round(shop: Shop, account: str) -> int:
+        bridge = Bridge(shop.journal, now_us=lambda: THURSDAY_US + 1_000_000)
+        await bridge.do(shop.buying(account))  # loads what is cached from then on
+        flushed, buying, flush = [0], [], shop.journal.flush
+
+        def count_and_flush() -> None:
+            flushed[0] += 1
+            flush()
+
+        monkeypatch.setattr(shop.journal, "flush", count_and_flush)
+        for _ in range(10):
+            buying.append(asyncio.create_task(bridge.do(shop.buying(account))))
+            await asyncio.sleep(0)
+        await asyncio.gather(*buying)
+        await bridge.close()
+        return flushed[0]
+
+    with open_shop(sqlite_url) as shop:
+        assert asyncio.run(buy_one_a_round(shop, shop.open("5000.00"))) == flushes
+
+
 def test_what_was_answered_leaves_nothing_for_the_collector(sqlite_url: str) -> None:
     async def buy_and_collect(shop: Shop, account: str) -> int:
         bridge = Bridge(shop.journal, now_us=lambda: THURSDAY_US + 1_000_000)
