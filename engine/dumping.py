@@ -133,7 +133,7 @@ def _write_facts(datastore: Datastore, header: Header, lines: _Lines, report: Re
 
 
 def _write_rows(datastore: Datastore, header: Header, wanted: Wanted, lines: _Lines) -> int:
-    count = 0
+    count, fits = 0, _Fitting(header.size)
     with _one_moment(datastore) as connection:
         for table in carried(datastore):
             if table.name == PERSONAL and not wanted.personal:
@@ -141,7 +141,7 @@ def _write_rows(datastore: Datastore, header: Header, wanted: Wanted, lines: _Li
             rows = connection.execute(sa.select(table).order_by(*table.primary_key.columns))
             for several in rows.mappings().partitions(DUMP_ROWS_PER_STATEMENT):
                 values = [{str(name): value for name, value in row.items()} for row in several]
-                fitting = [row for row in values if _fits(table.name, row, header.size)]
+                fitting = [row for row in values if fits(table.name, row)]
                 encoded = [
                     line for row in fitting if (line := _row(header, wanted, Row(str(table.name), row)))
                 ]
@@ -150,11 +150,25 @@ def _write_rows(datastore: Datastore, header: Header, wanted: Wanted, lines: _Li
     return count
 
 
-def _fits(table: str, row: dict[str, Any], size: int) -> bool:
-    """Whether a row is true of a journal of `size` facts: rows are read later. A place is set back."""
-    if table == "tracking":
-        row["position"] = min(row["position"], size)
-    return table != "seals" or row["size"] <= size
+class _Fitting:
+    """Which rows are true of a journal of `size` facts: they are read later. Places are set back."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._left_out: set[int] = set()
+
+    def __call__(self, table: str, row: dict[str, Any]) -> bool:
+        match table:
+            case "tracking":
+                row["position"] = min(row["position"], self._size)
+            case "seals":
+                return bool(row["size"] <= self._size)
+            case "deliveries" if row["event_offset"] > self._size:
+                self._left_out.add(row["seq"])
+                return False
+            case "delivery_attempts":  # its deliveries were read before
+                return row["delivery"] not in self._left_out
+        return True
 
 
 def _row(header: Header, wanted: Wanted, row: Row) -> bytes | None:

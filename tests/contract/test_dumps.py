@@ -454,6 +454,12 @@ def test_a_dump_under_writes_is_of_the_moment_that_it_began(tmp_path: Path, pass
             for sealed in (size, size + 1):
                 words = {"size": sealed, "root": bytes(32), "note": "n", "at_us": 1}
                 connection.execute(tables.seals.insert().values(words))
+                words = dict.fromkeys(("webhook", "tenant", "resource", "event", "status"), "x")
+                words |= dict.fromkeys(("event_us", "created_us", "attempts", "tries"), 1)
+                row = tables.deliveries.insert().values(words | {"seq": sealed, "event_offset": sealed})
+                connection.execute(row)
+                words = {"delivery": sealed, "number": 1, "at_us": 1, "outcome": "x", "duration_us": 1}
+                connection.execute(tables.delivery_attempts.insert().values(words))
 
     wanted = dumping.Wanted(sealer=dump_secrets.for_passphrase(passphrase))
     done = dumping.dump(datastore, out, wanted, made_by="test", made_at="now", report=meanwhile)
@@ -464,4 +470,5 @@ def test_a_dump_under_writes_is_of_the_moment_that_it_began(tmp_path: Path, pass
     restored(out.getvalue(), target, settings, passphrase=passphrase)
     found = everything(target)
     assert found["tracking"] == [("execution", size)]
-    assert [row[0] for row in found["seals"]] == [size]
+    for name in ("seals", "deliveries", "delivery_attempts"):
+        assert [row[0] for row in found[name]] == [size], name
