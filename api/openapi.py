@@ -388,7 +388,9 @@ def _operation(route: Route, whole: Whole) -> Schema:
         response["headers"] = _headers(route, status)
         if kind is not None:
             schema = whole.answers[kind]
-            response["content"] = {route.media: {"schema": schema}}
+            # In 3.1 a stream of messages has no schema: readers take one for that of a message.
+            is_stream = route.media == EVENT_STREAM
+            response["content"] = {route.media: {} if is_stream else {"schema": schema}}
             if route.media == JSON:
                 response["content"][JSON]["example"] = sample(schema, whole.components)
             if status < 300 and (links := _links(route, schema, whole)):

@@ -142,8 +142,9 @@ def run(
         wanted = case.headers.get("Min-Journal-Offset", "")
         if str(wanted).isdigit() and engine.journal.head < int(wanted) < 10**18:
             case.headers["Min-Journal-Offset"] = str(engine.journal.head)
-        if case.operation.definition.raw["operationId"] == "stream_events" and case.query is not None:
-            case.query.setdefault("follow", False)  # else it would not end
+        is_stream = case.operation.definition.raw["operationId"] == "stream_events"
+        if is_stream and case.query is not None and case.query.get("follow", "true") in {True, "true"}:
+            case.query["follow"] = "false"  # else it would not end
 
     failed: dict[str, str] = {}
     sent: Counter[str] = Counter()
