@@ -46,7 +46,7 @@ CHECKS: Final = {
     "unique": "the database keeps (stream, version) and command unique",
     "file": "the database finds no fault with its own file",
 }
-"""What is looked at. Those before `version`, with `unique`, are looked at on the level `digests`."""
+"""What is looked at. The level `digests` is `missing`, `digest`, `head`, `name`, `seal` and `unique`."""
 
 BYTES: Final = frozenset({"missing", "digest", "head", "seal"})
 """Findings that say for certain that the journal is not what was recorded: nothing more is written."""
