@@ -130,6 +130,7 @@ def test_a_sealer_that_lost_its_lease_keeps_nothing(house: House) -> None:
     house.add(5)
     with pytest.raises(LeaseLost):
         first.seal(breathe)
+    assert house.last().size == 5
     second.seal(breathe)
     assert [seal.size for seal in house.seals.every()] == [5, 10]
 
@@ -227,7 +228,8 @@ def test_a_cut_tail_is_found_though_the_head_was_set_right(sealed: House) -> Non
     assert len(sealed.journal.datastore.pages.log(0, 1_000)) == 790
     assert damaged(lambda: everything(sealed)) == 791
     assert damaged(lambda: check_last(sealed.journal.datastore, sealed.operations, sealed.keys)) == 791
-    assert damaged(sealed.seal) == 791
+    with pytest.raises(JournalDamaged, match="tail was cut off"):
+        sealed.seal()
 
 
 FORGED = {20: 1, 300: 1, 301: 301, 799: 601}
@@ -279,6 +281,7 @@ def test_a_forger_without_the_key_cannot_seal(sealed: House) -> None:
         everything(sealed)
     with pytest.raises(JournalDamaged, match="no known key"):
         check_last(sealed.journal.datastore, sealed.operations, sealed.keys)
+    sealed.edit("DELETE FROM seal_nodes")  # they would still tell of the old tree
     with pytest.raises(JournalDamaged, match="no known key"):
         sealed.seal()
 
