@@ -226,7 +226,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=15.0, help="of the honest alone, each round")
     parser.add_argument("--rate", type=float, default=200.0, help="honest requests a second")
-    parser.add_argument("--abusers", type=int, default=16, help="each a client, from its own address")
+    parser.add_argument("--abusers", type=int, default=12, help="each a client, from its own address")
     parser.add_argument("--connections", type=int, default=32, help="of each abuser")
     parser.add_argument("--pace", type=float, default=0.0, help="abusive requests a second; 0: a flood")
     parser.add_argument("--drippers", type=int, default=100, help="connections with half a message")
