@@ -56,27 +56,28 @@ class Bodies:
         self._views = views
         self._personal = personal
         self._monotonic = monotonic
-        self._kept: OrderedDict[int, tuple[float, bytes]] = OrderedDict()
+        self._kept: OrderedDict[int, tuple[float, str, bytes]] = OrderedDict()
 
-    def of(self, deliveries: Sequence[Delivery]) -> dict[int, bytes]:
-        """The body of each, by its number; without those whose event the view does not show."""
+    def of(self, deliveries: Sequence[Delivery]) -> dict[int, tuple[str, bytes]]:
+        """(id of the event, body) of each, by its number; without those that the view does not show."""
         fresh_s = self._monotonic() - BODIES_FRESH_S
-        wanted = {
-            one.event_offset: one.resource
-            for one in deliveries
-            if one.event_offset and self._kept.get(one.event_offset, (-1.0,))[0] < fresh_s
-        }
+        kept, wanted = self._kept, dict[int, str]()
+        for one in deliveries:
+            known = kept.get(one.event_offset)
+            if one.event_offset and (known is None or known[0] < fresh_s):
+                wanted[one.event_offset] = one.resource
         offsets = [*wanted]
         for start in range(0, len(offsets), SUBJECTS_MAX):
             self._load({offset: wanted[offset] for offset in offsets[start : start + SUBJECTS_MAX]})
         found = {}
         for one in deliveries:
-            if not one.event_offset:
-                found[one.seq] = test_body(one)
-            elif one.event_offset in self._kept:
-                found[one.seq] = self._kept[one.event_offset][1]
-        while len(self._kept) > BODIES_CACHED_MAX:
-            self._kept.popitem(last=False)
+            known = kept.get(one.event_offset)
+            if known is not None:
+                found[one.seq] = known[1:]
+            elif not one.event_offset:
+                found[one.seq] = event_id(one), test_body(one)
+        while len(kept) > BODIES_CACHED_MAX:
+            kept.popitem(last=False)
         return found
 
     def _load(self, wanted: dict[int, str]) -> None:
@@ -84,9 +85,10 @@ class Bodies:
         now_s = self._monotonic()
         for offset in wanted:
             self._kept.pop(offset, None)
-        for offset, body in events.bodies(self._views, [*wanted]).items():
-            known = words.get(wanted[offset], {})
-            self._kept[offset] = (now_s, resources.filled(body, WORDS, known) if known else body)
+        for offset, (event, body) in events.bodies(self._views, [*wanted]).items():
+            known = words.get(wanted[offset])
+            whole = resources.filled(body, WORDS, known) if known else body
+            self._kept[offset] = (now_s, event, whole)
 
 
 def test_body(delivery: Delivery) -> bytes:

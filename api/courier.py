@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from api.bodies import Bodies, delivery_id, event_id
+from api.bodies import Bodies, delivery_id
 from api.lanes import Lane, shares
 from api.router import Route, Router
 from api.sender import Done, Message, Sender
@@ -35,9 +35,12 @@ from engine.limits import (
     BODY_AWAITED_US,
     DELIVERIES_KEPT_US,
     LEASE_S,
+    NOTES_AT_ONCE,
+    NOTES_PACE_S,
     OFFSET_SAVE_S,
     SENDER_STOP_S,
     VIEW_POLL_S,
+    WEBHOOK_AHEAD,
     WEBHOOKS_AT_ONCE,
 )
 from engine.meters import Sample
@@ -57,7 +60,9 @@ class Post:
     `ring` wakes the follower; `make` makes the sender when it is first needed.
     """
 
-    def __init__(self, ring: Callable[[], None], make: Callable[[Callable[[], None]], Sender]) -> None:
+    def __init__(
+        self, ring: Callable[[], None], make: Callable[[Callable[[int], None]], Sender]
+    ) -> None:
         self.outcomes: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
         self.under_way = 0
         self._ring = ring
@@ -77,8 +82,13 @@ class Post:
         self._is_rung = False
         done = self._sender.take() if self._sender else []
         self.under_way -= len(done)
-        self.outcomes.update(one.attempt.outcome for one in done)
+        self.outcomes.update(one.attempt.outcome for one in done if one.attempt)
         return done
+
+    def withdraw(self, webhook: str | None = None) -> None:
+        """What has not been sent yet, to one webhook or all, is not."""
+        if self._sender:
+            self._sender.withdraw(webhook)
 
     def close(self) -> None:
         """Ends the sender."""
@@ -91,8 +101,9 @@ class Post:
             yield "webhook_attempts", (outcome,), count
         yield "webhook_attempts_under_way", (), self.under_way
 
-    def _on_done(self) -> None:
-        if not self._is_rung:  # once for all until they are taken
+    def _on_done(self, count: int) -> None:
+        # Once for all until they are taken, and for many if many come: a commit costs the same.
+        if not self._is_rung and (count >= NOTES_AT_ONCE or self.under_way <= NOTES_AT_ONCE):
             self._is_rung = True
             self._ring()
 
@@ -131,7 +142,8 @@ class Courier:
         self._sweeping = Timer(self._monotonic, _SWEEP_S)
         self._refresh()
         self._router = Router(tools.journal, self.offset, [*self._known])
-        self._post.take()  # of a former lease: who holds this one sends it again
+        self._post.withdraw()  # what is of a former lease: who holds this one sends it again
+        self._post.take()
 
     # --- a turn -----------------------------------------------------------------------------------
 
@@ -147,11 +159,11 @@ class Courier:
         for delivery in due:
             self._lane(delivery.webhook).add(delivery)
         lanes = self._active_lanes()
-        has_sent = self._hand_out(lanes)
+        self._hand_out(lanes)
         if self._sweeping.is_due:
             self._sweeping.restart()
             self._deliveries.sweep(self._now_us() - DELIVERIES_KEPT_US)
-        return 0.0 if route.has_more or has_sent else self._rest_s(lanes)
+        return 0.0 if route.has_more else self._rest_s(lanes)
 
     def finish(self) -> None:
         """Waits a little for answers under way, and notes them: what is not noted is sent again."""
@@ -159,6 +171,7 @@ class Courier:
         pause = threading.Event()
         nothing = Route(self.offset, [], [], has_changed=False, has_more=False)
         self._saving.hurry()
+        self._post.withdraw()
         while True:
             self._record(self._notes(self._post.take()), nothing)
             if not self._post.under_way or self._monotonic() > deadline:
@@ -181,6 +194,8 @@ class Courier:
         now_s = self._monotonic()
         looks = [max(0.0, lane.look_s - now_s) for lane in lanes if lane.has_room]
         waits = VIEW_POLL_S if self._router.is_behind(self.offset) else LEASE_S
+        if self._post.under_way:
+            waits = min(waits, NOTES_PACE_S)
         return min([*looks, waits, self._saving.rest_s if self._saved != self.offset else LEASE_S])
 
     # --- answers ----------------------------------------------------------------------------------
@@ -191,8 +206,13 @@ class Courier:
         now_us = self._now_us()
         for delivery, attempt in done:
             lane = self._lanes.get(delivery.webhook)
-            if lane is None or not lane.is_done(delivery, has_succeeded=attempt.outcome == "succeeded"):
+            if lane is None:
                 continue  # a former lease's
+            if attempt is None:
+                lane.drop(delivery)
+                continue
+            if not lane.is_done(delivery, has_succeeded=attempt.outcome == "succeeded"):
+                continue
             follows = after(attempt, delivery.tries + 1, now_us=now_us, jitter=self._jitter())
             if follows.due_us is not None:
                 lane.look_at(self._monotonic() + (follows.due_us - now_us) / 1_000_000)
@@ -232,36 +252,38 @@ class Courier:
         """Those of webhooks that events are sent to, each with its part of what is sent at once."""
         active = self._router.active() & self._known.keys()
         for webhook in self._lanes.keys() - active:
-            self._lanes[webhook].clear()
+            if self._lanes[webhook].clear():
+                self._post.withdraw(webhook)
         lanes = [self._lane(webhook) for webhook in sorted(active)]
         for lane in lanes:
             lane.cap = max(1, WEBHOOKS_AT_ONCE // len(lanes))
         return lanes
 
-    def _hand_out(self, lanes: Sequence[Lane]) -> bool:
-        """Gives the sender what is due; whether that was anything."""
+    def _hand_out(self, lanes: Sequence[Lane]) -> None:
+        """Gives the sender what is due."""
         now_s, now_us = self._monotonic(), self._now_us()
         for lane in lanes:
             if lane.wants_look(now_s):
                 lane.fill(self._deliveries, now_us, now_s)
         self._first += 1
-        room = WEBHOOKS_AT_ONCE - self._post.under_way
+        room = WEBHOOK_AHEAD * max(WEBHOOKS_AT_ONCE, len(lanes)) - self._post.under_way
         chosen = shares([lane for lane in lanes if lane.ready], room, self._first)
-        messages = self._messages(chosen, now_us) if chosen else []
-        if messages:
-            self._post.submit(messages)
-        return bool(messages)
+        if chosen:
+            self._post.submit(self._messages(chosen, now_us))
 
     def _messages(self, chosen: list[Delivery], now_us: int) -> list[Message]:
         bodies = self._bodies.of(chosen)
         messages = []
         for delivery in chosen:
-            endpoint, body = self._known.get(delivery.webhook), bodies.get(delivery.seq)
-            if endpoint is None or body is None:
-                self._lanes[delivery.webhook].drop(delivery)
+            lane = self._lanes[delivery.webhook]
+            endpoint, event = self._known.get(delivery.webhook), bodies.get(delivery.seq)
+            if endpoint is None or event is None:
+                lane.drop(delivery)
                 self._postponed.append((delivery.seq, now_us + BODY_AWAITED_US))
                 continue
             keys = endpoint.keys_at(now_us)
-            ids = delivery_id(delivery), event_id(delivery)
-            messages.append(Message(delivery, *ids, endpoint.url, keys, body))
+            message_id = delivery_id(delivery)
+            messages.append(
+                Message(delivery, message_id, event[0], endpoint.url, keys, event[1], lane.width)
+            )
         return messages

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.deliveries import Deliveries, Delivery
-from engine.limits import DUE_LOOK_S, DUE_PAGE, WEBHOOK_WIDTH
+from engine.limits import DUE_LOOK_S, DUE_PAGE, WEBHOOK_AHEAD, WEBHOOK_WIDTH
 
 NARROW, WIDE = WEBHOOK_WIDTH
 
 
 class Lane:
-    """One webhook's. Requests at once grow while it answers, and halve when it fails; `cap` is its part
-    of what all may have.
+    """One webhook's. Its `width`, requests at once, grows while it answers, and halves when it fails;
+    `cap` is its part of what all may have.
 
     `ready` are deliveries that are due, by number; `sent` those under way, by resource: of one resource
     there is never more than one.
@@ -20,16 +20,22 @@ class Lane:
 
     def __init__(self, webhook: str, now_s: float) -> None:
         self.webhook = webhook
-        self.width = NARROW
         self.cap = WIDE
+        self._width = NARROW
+        self._is_clear = False
         self.ready: dict[int, Delivery] = {}
         self.sent: dict[str, int] = {}
         self.look_s = now_s
 
     @property
+    def width(self) -> int:
+        """Requests at once."""
+        return min(self._width, self.cap)
+
+    @property
     def has_room(self) -> bool:
         """Whether something can be handed out, if there is anything."""
-        return len(self.sent) < min(self.width, self.cap)
+        return len(self.sent) < WEBHOOK_AHEAD * self.width
 
     def add(self, delivery: Delivery) -> None:
         """It is due. What does not fit is found in the table later."""
@@ -48,6 +54,7 @@ class Lane:
 
     def fill(self, deliveries: Deliveries, now_us: int, now_s: float) -> None:
         """Looks at the table."""
+        self._is_clear = False
         limit = DUE_PAGE + len(self.sent)
         found = deliveries.due(self.webhook, now_us, limit)
         under_way = set(self.sent.values())
@@ -77,7 +84,7 @@ class Lane:
         """Notes the end of an attempt; False if it was not ours."""
         if not self.drop(delivery):
             return False
-        self.width = min(WIDE, self.width + 1) if has_succeeded else max(NARROW, self.width // 2)
+        self._width = min(WIDE, self._width + 1) if has_succeeded else max(NARROW, self._width // 2)
         return True
 
     def drop(self, delivery: Delivery) -> bool:
@@ -87,10 +94,12 @@ class Lane:
         del self.sent[delivery.resource]
         return True
 
-    def clear(self) -> None:
-        """Nothing more is to be sent there; what is under way ends by itself."""
+    def clear(self) -> bool:
+        """Nothing more is to be sent there; True the first time. It looks again once it may."""
+        was_clear, self._is_clear = self._is_clear, True
         self.ready.clear()
         self.look_s = 0.0
+        return not was_clear
 
 
 def shares(lanes: Sequence[Lane], room: int, first: int) -> list[Delivery]:

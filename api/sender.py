@@ -45,7 +45,7 @@ just as we send, and that counts as a failed attempt."""
 
 
 class Message(NamedTuple):
-    """One event for one receiver. `keys` sign it, all of them."""
+    """One event for one receiver, which is sent `width` at once. `keys` sign it, all of them."""
 
     delivery: Delivery
     id: str
@@ -53,13 +53,25 @@ class Message(NamedTuple):
     url: str
     keys: Sequence[bytes]
     body: bytes
+    width: int
 
 
 class Done(NamedTuple):
-    """What came of a message."""
+    """What came of a message; None if it was not sent, as it was withdrawn before its turn came."""
 
     delivery: Delivery
-    attempt: Attempt
+    attempt: Attempt | None
+
+
+class _Line:
+    """Messages to one webhook: those that wait, and how many are being sent."""
+
+    __slots__ = ("active", "waiting", "width")
+
+    def __init__(self) -> None:
+        self.waiting: deque[Message] = deque()
+        self.active = 0
+        self.width = 1
 
 
 def signature(message_id: str, timestamp: int, body: bytes, keys: Sequence[bytes]) -> str:
@@ -74,15 +86,15 @@ class Blocked(OSError):
 
 
 class Sender:
-    """Posts messages, as many at once as it is given. Thread-safe.
+    """Posts messages, each webhook's in a line of its own. Thread-safe.
 
-    `on_done` is called in the sender's thread when there is something to `take`. `ssl_context` and
+    `on_done` is told, in the sender's thread, how many there are to `take`. `ssl_context` and
     `resolver` are for tests.
     """
 
     def __init__(
         self,
-        on_done: Callable[[], None],
+        on_done: Callable[[int], None],
         *,
         allows_local: bool = False,
         ssl_context: ssl.SSLContext | None = None,
@@ -99,6 +111,7 @@ class Sender:
         self._done: deque[Done] = deque()
         self._urls: dict[str, URL] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lines: dict[str, _Line] = {}
         self._loop = new_loop()
         self._session: aiohttp.ClientSession
         ready = threading.Event()
@@ -110,6 +123,10 @@ class Sender:
         """Begins to send them."""
         if messages:
             self._loop.call_soon_threadsafe(self._begin, messages)
+
+    def withdraw(self, webhook: str | None = None) -> None:
+        """Those that wait, of one webhook or all, are done without being sent."""
+        self._loop.call_soon_threadsafe(self._withdraw, webhook)
 
     def take(self) -> list[Done]:
         """All that is done since the last time."""
@@ -168,10 +185,36 @@ class Sender:
         return socket.socket(family, kind, protocol)
 
     def _begin(self, messages: Sequence[Message]) -> None:
+        lines = self._lines
+        touched = dict[str, _Line]()
         for message in messages:
-            task = self._loop.create_task(self._send(message))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            webhook = message.delivery.webhook
+            line = lines.get(webhook)
+            if line is None:
+                line = lines[webhook] = _Line()
+            line.waiting.append(message)
+            line.width = message.width
+            touched[webhook] = line
+        for line in touched.values():
+            for _ in range(min(line.width - line.active, len(line.waiting))):
+                line.active += 1
+                task = self._loop.create_task(self._work(line))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    def _withdraw(self, webhook: str | None) -> None:
+        for line in [*self._lines.values()] if webhook is None else [self._lines.get(webhook)]:
+            while line is not None and line.waiting:
+                self._done.append(Done(line.waiting.popleft().delivery, None))
+        self._on_done(len(self._done))
+
+    async def _work(self, line: _Line) -> None:
+        """Sends one after the other until none waits, or so many are not wanted."""
+        try:
+            while line.waiting and line.active <= line.width:
+                await self._send(line.waiting.popleft())
+        finally:
+            line.active -= 1
 
     async def _send(self, message: Message) -> None:
         at_us, began_s = self._now_us(), perf_counter()
@@ -185,7 +228,7 @@ class Sender:
         duration_us = int((perf_counter() - began_s) * 1_000_000)
         attempt = Attempt(at_us, outcome, status, duration_us, retry_after_us)
         self._done.append(Done(message.delivery, attempt))
-        self._on_done()
+        self._on_done(len(self._done))
 
     async def _post(self, message: Message, at_us: int) -> tuple[Outcome, int, int]:
         url = self._urls.get(message.url)

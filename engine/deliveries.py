@@ -100,9 +100,9 @@ _ATTEMPT: Final = (
 )
 _FIRST: Final = (
     "UPDATE deliveries SET due_us = ? WHERE due_us IS NULL AND seq IN ("  # noqa: S608  our own words
-    "SELECT min(waiting.seq) FROM deliveries AS waiting WHERE waiting.status = 'pending'"
-    " AND (waiting.webhook, waiting.resource) IN (VALUES {pairs})"
-    " GROUP BY waiting.webhook, waiting.resource)"
+    "SELECT (SELECT waiting.seq FROM deliveries AS waiting WHERE waiting.status = 'pending'"
+    " AND waiting.webhook = pair.column1 AND waiting.resource = pair.column2"
+    " ORDER BY waiting.seq LIMIT 1) FROM (VALUES {pairs}) AS pair)"
     " RETURNING " + _COLUMNS
 )
 """Makes the first open delivery of each (webhook, resource) due, if it is not."""

@@ -353,8 +353,11 @@ class Journal(Application[str]):
     def read_of(
         self, names: Sequence[str], after: int, limit: int = PAGE_FACTS, *, stop: int
     ) -> list[Recorded]:
-        """At most `limit` facts of these stored names, in order: offsets over `after`, up to `stop`."""
-        return self._decoded(self.datastore.pages.log_of(names, after, limit, stop))
+        """At most `limit` facts of these stored names, in order: offsets over `after`, up to `stop`.
+
+        Their digests are left to those who read all facts: see `read`.
+        """
+        return self._decoded(self.datastore.pages.log_of(names, after, limit, stop, is_checked=False))
 
     def pages(self, after: int = 0, *, page: int = PAGE_FACTS) -> Iterator[list[Recorded]]:
         """The log to its present end, page by page."""

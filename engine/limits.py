@@ -237,7 +237,13 @@ RETRY_AFTER_MAX_US: Final = 24 * 3600 * 1_000_000
 WEBHOOK_WIDTH: Final = (4, 32)
 """Requests at once to one receiver: the least, to one that fails, and the most, to one that answers."""
 WEBHOOKS_AT_ONCE: Final = 1_024
-"""Requests at once in all: each receiver has its part, whatever the others do. A socket each."""
+"""Requests at once in all, a socket each: each receiver has its part, and be it one."""
+WEBHOOK_AHEAD: Final = 8
+"""Times as many are handed to the sender as it sends at once: it goes on while a commit is made."""
+NOTES_AT_ONCE: Final = 128
+"""With so many under way the sender lets so many gather before it has them noted: a commit for all."""
+NOTES_PACE_S: Final = 0.03
+"""Or this time."""
 DUE_PAGE: Final = 256
 """Deliveries of one webhook that are fetched at once, and kept ready: eight rounds of the widest."""
 DUE_LOOK_S: Final = 1.0

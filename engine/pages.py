@@ -60,9 +60,10 @@ class Pages:
         )
         self._command_sql = f"SELECT position FROM {journal} WHERE command = ?"
         # Facts that do not follow one another bring the digest before them along.
+        columns = ", ".join("fact." + column for column in _COLUMNS.split(", "))
+        self._plain_sql = f"SELECT {columns} FROM {journal} AS fact"
         self._scattered_sql = (
-            f"SELECT {', '.join('fact.' + column for column in _COLUMNS.split(', '))}, before.digest"
-            f" FROM {journal} AS fact LEFT JOIN {journal} AS before"
+            f"SELECT {columns}, before.digest FROM {journal} AS fact LEFT JOIN {journal} AS before"
             " ON before.position = fact.position - 1"
         )
 
@@ -151,18 +152,27 @@ class Pages:
             raise _missing(following)
 
     def log_of(
-        self, names: Sequence[str], after: int, limit: int, stop: int | None = None
+        self,
+        names: Sequence[str],
+        after: int,
+        limit: int,
+        stop: int | None = None,
+        *,
+        is_checked: bool = True,
     ) -> list[StoredRow]:
         """As `log`, of the given stored names only."""
         codes = self._names.codes_of(set(names))
         if not codes:
             return []
         marks = ", ".join("?" * len(codes))
-        return self._scattered(
+        where = (
             f" WHERE fact.name IN ({marks}) AND fact.position > ? AND fact.position <= ?"
-            " ORDER BY fact.position LIMIT ?",
-            [*codes, after, _MAX if stop is None else stop, limit],
+            " ORDER BY fact.position LIMIT ?"
         )
+        values: list[object] = [*codes, after, _MAX if stop is None else stop, limit]
+        if is_checked:
+            return self._scattered(where, values)
+        return self._named(self._store.query(self._plain_sql + where, values))
 
     def stream(
         self,

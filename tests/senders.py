@@ -23,7 +23,7 @@ class Alone:
 
     def __init__(self, **words: Any) -> None:
         self._came = threading.Event()
-        self.sender = Sender(self._came.set, **words)
+        self.sender = Sender(lambda _: self._came.set(), **words)
 
     def send(self, urls: Sequence[str], body: bytes = b"{}") -> list[Done]:
         """What came of a message to each, in their order."""
@@ -50,7 +50,7 @@ class Alone:
 def _message(seq: int, url: str, body: bytes) -> Message:
     resource, status = f"ord_{seq}", "pending"
     delivery = Delivery(seq, "whk_1", "acme", resource, "order.placed", 1, 1, 1, status, 0, 0, 1, None)
-    return Message(delivery, f"whd_{seq}", "evt_1", url, [b"k" * 32], body)
+    return Message(delivery, f"whd_{seq}", "evt_1", url, [b"k" * 32], body, 100)
 
 
 @contextmanager

@@ -214,8 +214,9 @@ def between(views: Reader, wanted: Wanted, after: int, to: int, limit: int) -> S
     return Stretch(events, {row[2]: row[0] for row in rows if row[-1] is None})
 
 
-def bodies(views: Reader, offsets: Sequence[int]) -> dict[int, bytes]:
-    """The events at these offsets, as far as they are shown."""
+def bodies(views: Reader, offsets: Sequence[int]) -> dict[int, tuple[str, bytes]]:
+    """Id and body of the events at these offsets, as far as they are shown."""
     wanted = Where().among("at_offset", offsets)
-    statement = f"SELECT at_offset, body FROM {RECORDS.name}{wanted}"
-    return {offset: bytes(body) for offset, body in views.query(statement, wanted.values)}
+    statement = f"SELECT at_offset, id, body FROM {RECORDS.name}{wanted}"
+    rows = views.query(statement, wanted.values)
+    return {offset: (event, bytes(body)) for offset, event, body in rows}

@@ -15,7 +15,7 @@ from api.lanes import NARROW, WIDE, Lane, shares
 from api.sender import retry_after_us, signature
 from engine.attempts import DELAYS_MAX_S, OUTCOMES, Attempt, after
 from engine.deliveries import Delivery
-from engine.limits import ATTEMPTS_MAX, DUE_PAGE
+from engine.limits import ATTEMPTS_MAX, DUE_PAGE, WEBHOOK_AHEAD
 from tests.table import rows
 
 SECOND_US = 1_000_000
@@ -127,7 +127,7 @@ def test_ids_tell_deliveries_and_events_apart() -> None:
 
 def lane_of(*deliveries: Delivery, width: int = WIDE) -> Lane:
     lane = Lane("whk_1", 0.0)
-    lane.width = width
+    lane._width = width
     for delivery in deliveries:
         lane.add(delivery)
     return lane
@@ -165,7 +165,7 @@ def test_lanes_share_what_there_is_in_turns() -> None:
     quiet = [lane_of(a_delivery(), width=NARROW) for _ in range(3)]
     chosen = shares([busy, *quiet], 4, 0)
     assert [one in busy.sent.values() for one in (d.seq for d in chosen)].count(True) == 1
-    assert len(shares([busy, *quiet], 100, 0)) == WIDE - 1
+    assert len(shares([busy, *quiet], 100, 0)) == 49
     assert shares([], 10, 3) == []
     assert shares([busy], 0, 0) == []
 
@@ -173,9 +173,10 @@ def test_lanes_share_what_there_is_in_turns() -> None:
 def test_a_lane_that_hangs_holds_no_more_than_its_part() -> None:
     hanging, well = lane_of(*(a_delivery(f"ord_{n}") for n in range(500))), Lane("whk_2", 0.0)
     hanging.cap = well.cap = 8
-    assert len(shares([hanging], 1_000, 0)) == 8
+    assert len(shares([hanging], 1_000, 0)) == WEBHOOK_AHEAD * 8
+    assert hanging.width == 8
     well.add(a_delivery())
-    assert len(shares([hanging, well], 1_000 - 8, 1)) == 1
+    assert len(shares([hanging, well], 1_000, 1)) == 1
 
 
 class Table:
@@ -206,5 +207,7 @@ def test_a_lane_looks_again_when_something_is_due() -> None:
     lane.ready.clear()
     assert lane.wants_look(1.0), "there is more in the table"
     lane.add(a_delivery())
-    lane.clear()
+    assert lane.clear()
+    assert not lane.clear()
     assert lane.take() is None
+    assert lane.wants_look(0.0)

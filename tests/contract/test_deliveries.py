@@ -1,0 +1,109 @@
+"""Deliveries: who goes first of a resource, and that finding out costs the same however many wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from engine.attempts import Attempt, Next
+from engine.datastore import Datastore
+from engine.deliveries import _FIRST, NAME, Deliveries, New, Note, Turn
+from engine.errors import LeaseLost, StaleOffset
+from engine.installation import open_journal_datastore
+from engine.leases import Leases
+from engine.operations import define_operations
+from engine.settings import Settings
+from engine.writer import Lease
+
+DONE, AGAIN = Next("succeeded", None), Next("pending", 9_000)
+
+
+@pytest.fixture
+def datastore(installed: Settings) -> Iterator[Datastore]:
+    made = open_journal_datastore(installed)
+    with made.store.writing() as connection:
+        connection.execute(made.tables.tracking.delete())
+        connection.execute(made.tables.leases.delete())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def deliveries(datastore: Datastore) -> Deliveries:
+    return Deliveries(datastore.store, define_operations(), datastore.tables)
+
+
+@pytest.fixture
+def lease(datastore: Datastore) -> Lease:
+    taken = Leases(datastore.store, datastore.tables, "me").take(NAME)
+    assert taken is not None
+    return taken
+
+
+def new(resource: str, offset: int = 1, webhook: str = "whk_1") -> New:
+    return New(webhook, "acme", resource, "order.placed", offset, 1)
+
+
+def attempt() -> Attempt:
+    return Attempt(1, "http", 500, 1)
+
+
+def test_one_of_a_resource_is_due_and_then_the_next(deliveries: Deliveries, lease: Lease) -> None:
+    given = [new("ord_1", 1), new("ord_2", 2), new("ord_1", 3), new("ord_1", 3, "whk_2")]
+    due = deliveries.record(lease, Turn(0, 3, new=given), now_us=5)
+    assert [(one.webhook, one.resource, one.event_offset) for one in due] == [
+        ("whk_1", "ord_1", 1), ("whk_1", "ord_2", 2), ("whk_2", "ord_1", 3),
+    ]  # fmt: skip
+    assert deliveries.due("whk_1", 5, 10) == due[:2]
+    later = deliveries.record(lease, Turn(3, 3, notes=[Note(due[0], attempt(), AGAIN)]), now_us=6)
+    assert later == []
+    assert deliveries.due("whk_1", 6, 10) == [due[1]]
+    assert deliveries.next_due_us("whk_1") == 5
+    first = deliveries.due("whk_1", 9_000, 10)[1]
+    assert (first.attempts, first.tries, first.due_us) == (1, 1, 9_000)
+    (follows,) = deliveries.record(lease, Turn(3, 3, notes=[Note(first, attempt(), DONE)]), now_us=7)
+    assert (follows.resource, follows.event_offset, follows.due_us) == ("ord_1", 3, 7)
+    assert [number for number, _ in deliveries.attempts_of([first.seq])[first.seq]] == [1, 2]
+
+
+def test_another_holder_or_another_place_writes_nothing(deliveries: Deliveries, lease: Lease) -> None:
+    deliveries.record(lease, Turn(0, 3, new=[new("ord_1")]), now_us=5)
+    with pytest.raises(StaleOffset):
+        deliveries.record(lease, Turn(0, 4, new=[new("ord_2")]), now_us=5)
+    with pytest.raises(LeaseLost):
+        deliveries.record(Lease(NAME, lease.epoch + 1), Turn(3, 4, new=[new("ord_2")]), now_us=5)
+    assert deliveries.open_count() == 1
+
+
+def test_what_is_begun_again_goes_first_of_its_resource(deliveries: Deliveries, lease: Lease) -> None:
+    first, other = deliveries.record(lease, Turn(0, 1, new=[new("ord_1"), new("ord_2")]), now_us=5)
+    done = [Note(first, attempt(), DONE), Note(other, attempt(), DONE)]
+    deliveries.record(lease, Turn(1, 1, notes=done), now_us=6)
+    assert deliveries.open_count() == 0
+    again = deliveries.begin_again(first.seq, now_us=7)
+    assert (again.seq, again.status, again.attempts, again.tries, again.due_us) == (
+        first.seq, "pending", 1, 0, 7,
+    )  # fmt: skip
+    deliveries.record(lease, Turn(1, 2, deleted=["whk_1"]), now_us=8)
+    assert [one.status for one in deliveries.listed("acme", limit=9)] == ["succeeded", "cancelled"]
+
+
+def test_old_ones_are_swept_and_open_ones_are_not(deliveries: Deliveries, lease: Lease) -> None:
+    due = deliveries.record(lease, Turn(0, 1, new=[new("ord_1"), new("ord_2")]), now_us=5)
+    deliveries.record(lease, Turn(1, 1, notes=[Note(due[0], attempt(), DONE)]), now_us=6)
+    assert deliveries.sweep(5) == 0
+    assert deliveries.sweep(6) == 1
+    assert deliveries.attempts_of([due[0].seq]) == {}
+    assert deliveries.listed("acme", limit=9) == [due[1]]
+
+
+def test_finding_the_first_looks_at_one_row_however_many_wait(datastore: Datastore) -> None:
+    if datastore.store.dialect != "sqlite":
+        pytest.skip("the plan is SQLite's; PostgreSQL's depends on its statistics")
+    statement = "EXPLAIN QUERY PLAN " + _FIRST.replace("{pairs}", "(?, ?), (?, ?)")
+    with datastore.store.writing() as connection:
+        rows = connection.exec_driver_sql(statement, (1, "a", "b", "c", "d")).all()
+    plan = " ".join(str(row[-1]) for row in rows)
+    assert "deliveries_open (webhook=? AND resource=?)" in plan
+    assert "deliveries_webhook" not in plan
