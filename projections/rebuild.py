@@ -244,6 +244,7 @@ class _Rebuild:
         if self._journal.head - self._goal(shadow) > REBUILD_PAGE_FACTS:  # nobody keeps the live views
             self._catch_up_to_end(shadow)
         self._met(shadow, partial(self._change_places, shadow, put_aside))
+        self._job = self._job._replace(reached=shadow.offset, target=shadow.offset)
 
     def _catch_up_to_end(self, shadow: Shadow) -> None:
         head = self._journal.head

@@ -104,9 +104,10 @@ class Shadow:
         try:
             for write in page.rendered():
                 table = self.tables[write.table.name]
-                table.write(connection, write.kept)
+                new, known = _new(table, write.kept, facts[0].offset)
+                table.write(connection, known)
                 table.remove(connection, write.gone)
-                table.add(connection, write.added)
+                table.add(connection, [*new, *write.added])
         except Unrecordable as error:
             raise CannotWrite(page.views_of(facts[0]), error) from error
         if self._also:
@@ -143,6 +144,17 @@ class Shadow:
                 sa.text("DELETE FROM view_quarantine WHERE view = :view"), {"view": view.name}
             )
         QUARANTINE.write(connection, list(self.faults.values()))
+
+
+def _new(table: Table, rows: Sequence[Row], start: int) -> tuple[list[Row], Sequence[Row]]:
+    """Rows that cannot be there yet, since their first fact is of this page, and the others."""
+    if table.key != "first_offset":
+        return [], rows
+    place = list(table.columns).index(table.key)
+    return (
+        [row for row in rows if row[place] >= start],
+        [row for row in rows if row[place] < start],
+    )
 
 
 def throw_away(views: Views, selected: Sequence[View]) -> None:

@@ -23,6 +23,9 @@ _TYPES: Final = {
 }
 MARKS: Final = {"sqlite": "?", "postgresql": "%s"}
 """How each driver marks the place of a value."""
+_COPIED_FROM: Final = 50
+"""Rows from which on PostgreSQL's COPY, which takes one more round trip, is quicker than an insert."""
+_COPIED_AS: Final = {"integer": "int8", "text": "text", "bytes": "bytea"}
 _ARRAYS: Final = {"integer": "bigint[]", "text": "text[]", "bytes": "bytea[]"}
 
 
@@ -78,7 +81,10 @@ class Table:
 
     def add(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
         """Inserts rows whose keys are new."""
-        self._insert(connection, rows, "")
+        if connection.dialect.name == "postgresql" and len(rows) >= _COPIED_FROM:
+            self._copy(connection, rows)
+        else:
+            self._insert(connection, rows, "")
 
     def remove(self, connection: sa.Connection, keys: Sequence[Any]) -> None:
         """Deletes the rows with these keys, where there are any."""
@@ -103,6 +109,15 @@ class Table:
                 statement = f"{start} SELECT * FROM unnest({arrays}) WHERE true{end}"
                 columns = tuple(map(list, zip(*part, strict=True)))
                 connection.exec_driver_sql(statement, columns)
+
+    def _copy(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
+        # Through the driver's own connection, which is in the same transaction.
+        raw: Any = connection.connection.driver_connection
+        statement = f"COPY {self.name} ({', '.join(self.columns)}) FROM STDIN (FORMAT BINARY)"
+        with raw.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.set_types([_COPIED_AS[kind] for kind in self.columns.values()])
+            for row in rows:
+                copy.write_row(row)
 
     def _bindable(self, rows: Sequence[Row]) -> list[Row]:
         # The driver looks for an adapter of `bytes` before it binds them, and of no bytearray.

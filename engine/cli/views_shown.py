@@ -99,10 +99,10 @@ _DONE: Final = {"rebuild": "rebuilt", "verify": "verified", "rollback": "rolled 
 
 def print_done(job: Job, findings: Findings) -> None:
     head = f"{_DONE[job.kind]} {', '.join(job.names)}"
-    facts = f"{job.reached} facts in {job.seconds:.1f} s"
-    typer.echo(f"{head}: {facts}, {_rate(job)}" if job.kind != "rollback" else f"{head}: {facts}")
     if job.kind == "rollback":
+        typer.echo(f"{head}: they show {job.reached} facts again, after {job.seconds:.1f} s")
         return
+    typer.echo(f"{head}: {job.reached} facts in {job.seconds:.1f} s, {_rate(job)}")
     left_out = [name for name in job.names if name not in findings.compared]
     if findings.compared:
         differing = f"{findings.differing} differ" if findings.differing else "all are equal"
