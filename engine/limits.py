@@ -339,7 +339,7 @@ VIEW_POLL_S: Final = 0.01
 REBUILD_PAGE_FACTS: Final = 5_000
 """Facts of a page of a rebuild: no reader waits for it, and most orders are begun and filled within one,
 so that their rows are written once. 15 MB in memory."""
-REBUILD_STATES_MAX: Final = 10_000
+REBUILD_STATES_MAX: Final = 4_000
 """Folded states that a process of a rebuild keeps: orders of two busy days, 30 MB. Others are read again
 when they move."""
 REBUILD_PROCESSES_MAX: Final = 8
