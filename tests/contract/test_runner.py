@@ -427,7 +427,7 @@ def test_filters_leave_what_fits(asked: tuple[Views, list[Recorded]]) -> None:
     assert len(buys) == sum(
         row[2:4] == ("acc_acc", "buy") for row in folded(facts)["view_transactions"].values()
     )
-    named = events.of_tenant(views, "tenant", limit=500, name="order.placed", resource=first[1])
+    named = events.of_tenant(views, "tenant", limit=500, names=["order.placed"], resource=first[1])
     assert len(named.rows) == 1
     assert events.one(views, "tenant", named.rows[0].id) == named.rows[0].body
     assert events.one(views, "other", named.rows[0].id) is None
