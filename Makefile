@@ -51,7 +51,7 @@ format: setup ## write the format and the safe fixes
 	$(RUN)ruff format .
 	$(RUN)ruff check --fix .
 
-bench: setup ## all that is measured, beside its peers: 30 minutes, ratios with spread
+bench: setup ## all that is measured, beside its peers: 50 minutes, ratios with spread
 	$(RUN)pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(RUN)python -m bench.append
 	$(RUN)python -m bench.read
