@@ -7,11 +7,13 @@ Ours is `order-engine serve` with all roles, on fresh SQLite files, `synchronous
 `bench/peers/idiomatic` (its README says what it does and does not do). Both get the same buys, in turn,
 of an instrument that settles on the trade date.
 
-Clients place orders as fast as these settle: each keeps a bounded number in flight, and when that is
-reached it asks for the order in the middle of them until the *view* shows it `settled`. In the end every
-order must be `settled` in the view; the rate counts the time until then. Times from placed to settled
-are those that the view shows. With so much in flight they say how long the queue is, so they are taken
-once more from a single client that has one order in flight.
+Clients place orders as fast as these settle: each keeps a bounded number in flight, and when that
+is reached it asks for the order in the middle of them until that is `settled`. (Ours answers a
+client from the journal while the view is older than what that client knows; the peer from its view,
+always.) In the end every order must be `settled` in the *view*; the rate counts the time until
+then. Times from placed to settled are those that the view shows. With so much in flight they say
+how long the queue is, so they are taken once more from a single client that has one order in
+flight.
 """
 
 from __future__ import annotations
