@@ -25,7 +25,7 @@ from engine.errors import (
     VersionConflict,
 )
 from engine.limits import APPEND_FACTS_MAX, APPEND_RETRY_PAUSES_S
-from engine.sessions import Head, Session
+from engine.sessions import Head, Key, Session
 from engine.store import ConnectionBroken, Store, Violation
 from engine.writer import Append, Lease, Row
 
@@ -158,7 +158,9 @@ class Appender:
             winners = self._screened(batch, head) if is_screening else batch
             leases = {append.lease for append in winners if append.lease}
             lost = {one for one in leases if session.lease_epoch(one.name) != one.epoch}
-            winners = [append for append in winners if self._may_append(append, lost)]
+            wanted = [key for append in winners for key in append.vacant]
+            taken = session.taken_keys(wanted) if wanted else set()
+            winners = [append for append in winners if self._may_append(append, lost, taken)]
             rows, digests = self._chained(head, winners)
             end = Head(head.position + len(rows), digests[-1]) if rows else head
             if rows and not session.insert(head, rows, digests):
@@ -218,13 +220,15 @@ class Appender:
                 )
         return [append for append in winners if append.error is None]
 
-    def _may_append(self, append: Append, lost: Set[Lease]) -> bool:
+    def _may_append(self, append: Append, lost: Set[Lease], taken: Set[Key]) -> bool:
         """Checks what an append rests on beside its versions; settles it if that is gone.
 
-        `lost` are leases that others have taken.
+        `lost` are leases that others have taken, `taken` keys that are no longer vacant.
         """
         if append.is_void:
             append.error = _void()
+        elif not taken.isdisjoint(append.vacant):
+            append.error = VersionConflict("a stream that it was decided on has moved on")
         elif append.lease and append.lease in lost:
             append.error = LeaseLost(f"another holder took the lease {append.lease.name}")
         elif append.tracking and not self._session.track(*append.tracking):
@@ -236,8 +240,8 @@ class Appender:
 def _without_clashes(group: Sequence[Append]) -> tuple[list[Append], list[Append]]:
     """Those appends that can share a transaction, and the rest, for the next one.
 
-    Appends that want the same key or command cannot both win; the later one shall find the earlier. What
-    rests on a later one comes later too.
+    Appends that want the same key or command cannot both win; the later one shall find the earlier, and
+    so shall one that wants a key left vacant. What rests on a later one comes later too.
     """
     batch: list[Append] = []
     later: list[Append] = []
@@ -252,7 +256,8 @@ def _without_clashes(group: Sequence[Append]) -> tuple[list[Append], list[Append
             continue
         if append.command is not None:
             wanted.add(append.command)
-        if taken.isdisjoint(wanted) and not any(before in later for before in append.after):
+        is_apart = taken.isdisjoint(wanted) and taken.isdisjoint(append.vacant)
+        if is_apart and not any(before in later for before in append.after):
             taken |= wanted
             batch.append(append)
         else:

@@ -6,10 +6,10 @@ appends, and ends with its outcome. Who drives it decides where calls run: `desk
 
 Commands are decided at once, on the states as they will be when all that is under way is recorded, and
 handed to the writer without waiting, so that one commit serves many. An append names those that it
-rests on (`after`): the writer refuses it if one of them was not recorded, and it is decided again. An
-answer waits for its own append; a refusal, which has none, waits for all that it rests on, and then
-looks whether the journal has moved on since. So does, before it is handed in, an append that was decided
-on streams that it does not change: no conflict would tell that those have moved on.
+rests on (`after`), and the streams that it was decided on and does not change (`unchanged`): the writer
+refuses it if one of those was not recorded or has moved on, and it is decided again. An answer waits for
+its own append; a refusal, which has none, waits for all that it rests on, and then looks whether the
+journal has moved on since.
 """
 
 from __future__ import annotations
@@ -245,9 +245,6 @@ class Decider:
         if not decided.changes:
             stands = yield from self._stands(decided, list(decided.read), caught_up)
             return (yield from self._answer(command, decided)) if stands else None
-        if only_read := [one for one in decided.only_read if one not in caught_up]:
-            yield from self._stands(decided, only_read, caught_up)
-            return None  # time has passed: decided again, and then handed in at once
         if self._is_known(command):
             return None  # the same command was handed in while this one was reading
         return (yield from self._record(command, decided))
@@ -308,7 +305,7 @@ class Decider:
             resume()
 
     def _doubt(self, stream: str, entry: _Entry) -> None:
-        """An append to it has failed: back to what is certain, of which only the rest need be read."""
+        """An append that rests on it failed: back to what is certain, of which only the rest is read."""
         if self._entries.get(stream) is not entry:
             return
         if entry.recorded.version:
@@ -463,6 +460,7 @@ class Decider:
             envelope,
             partial(self._on_settled, pending),
             after=[tip.append for tip in decided.tips],
+            unchanged=[(stream, decided.read[stream].version) for stream in decided.only_read],
             lease=self.lease,
         )
         for stream, loaded in pending.after.items():
@@ -486,6 +484,9 @@ class Decider:
             return (yield from self._repeat(command))
         if isinstance(pending.append.error, VersionConflict):
             self._lost(pending)
+            for stream in decided.only_read:
+                if (entry := self._entries.get(stream)) and entry.tip is None:
+                    self._doubt(stream, entry)
             return None
         done = self._journal.appended(pending.append, pending.facts, pending.envelope)
         states = {stream: loaded.state for stream, loaded in (decided.read | pending.after).items()}

@@ -165,13 +165,15 @@ class Journal(Application[str]):
         done: Callable[[], None],
         *,
         after: Sequence[Append] = (),
+        unchanged: Sequence[tuple[str, int]] = (),
         lease: Lease | None = None,
     ) -> tuple[Append, Sequence[PlacedFact]]:
         """As `append`, without waiting: `done` is called in another thread when it is settled.
 
         Nothing is written before `flush`.
         `after` are appends, submitted before, whose facts these were decided on: if one of them is not
-        recorded, this is refused with VersionConflict. `envelope.at_us` must not be before the latest
+        recorded, this is refused with VersionConflict. So it is if one of `unchanged`, streams that are
+        only read, has come past the version given. `envelope.at_us` must not be before the latest
         time of the streams. What was submitted and what became of it are for `appended`.
         """
         command, facts, bodies = self._encoded(appends, envelope)
@@ -184,7 +186,8 @@ class Journal(Application[str]):
         for (_, stream, version), (name, body) in zip(facts, bodies, strict=True):
             rows.append(row(keys[stream], version, name, body, first))
             first = None  # it stands on the first fact only
-        append = Append(rows, command=command, lease=lease, after=after)
+        vacant = [(stream, version + 1) for stream, version in unchanged]
+        append = Append(rows, command=command, lease=lease, after=after, vacant=vacant)
         self.datastore.submit(append, done)
         return append, facts
 

@@ -51,7 +51,8 @@ class Append:
     are those of the first time, and nothing was added.
 
     `after` are appends, handed in earlier, whose facts this one was decided on: it is recorded only if
-    they were.
+    they were. `vacant` are keys (stream, version) that nobody may have taken: the next ones of streams
+    that it was decided on and does not change.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Append:
         "lease",
         "rows",
         "tracking",
+        "vacant",
     )
 
     def __init__(
@@ -75,9 +77,11 @@ class Append:
         tracking: tuple[str, int] | None = None,
         lease: Lease | None = None,
         after: Sequence[Append] = (),
+        vacant: Sequence[tuple[UUID | str | bytes, int]] = (),
     ) -> None:
         self.rows = rows
         self.after = after
+        self.vacant = vacant
         self.command = command
         self.tracking = tracking
         self.lease = lease
@@ -90,7 +94,7 @@ class Append:
     @property
     def is_plain(self) -> bool:
         """Whether the facts are all there is to it."""
-        return self.tracking is None and self.lease is None
+        return self.tracking is None and self.lease is None and not self.vacant
 
     @property
     def is_void(self) -> bool:

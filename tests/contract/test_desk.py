@@ -79,6 +79,16 @@ def test_two_desks_share_an_account(shop: Shop, other: Shop) -> None:
     assert codes(answers) == {"Outcome": 10, "insufficient_funds": 2}
 
 
+def test_what_is_decided_on_an_account_that_moved_on_is_decided_again(shop: Shop, other: Shop) -> None:
+    account = shop.open()
+    order = shop.buy(account)
+    words = {"tenant": TENANT, "account": account, "flags": {}}
+    other.do(commands.change_account, status="closed", **words)
+    shop.start(order)  # its desk knows the account as it was, and starting does not change it
+    known = shop.desk.state(order)
+    assert (known.status, known.cancelled_reason) == ("cancelled", "account_closed")
+
+
 def test_a_thread_decides_while_another_waits_for_its_commit(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,3 +56,19 @@ def test_what_rests_on_a_later_transaction_waits_for_it(journal_url: str) -> Non
         write_group(journal, [first, again, resting])
         assert (first.error, again.is_repeat) == (None, True)
         assert isinstance(resting.error, VersionConflict)
+
+
+def test_what_was_only_read_must_not_have_moved_on(journal_url: str) -> None:
+    with open_journal(journal_url) as journal:
+        taker = append_of(journal, events(new_command(), 1, stream="s"))
+        key = (taker.rows[0].stream, 1)
+        before, after = (append_of(journal, events(new_command(), 1)) for _ in range(2))
+        before.vacant = after.vacant = [key]
+        write_group(journal, [before, taker, after])  # what comes first stands before it in the journal
+        assert (before.error, before.first, taker.error, taker.first) == (None, 1, None, 2)
+        assert isinstance(after.error, VersionConflict)
+        late, free = (append_of(journal, events(new_command(), 1)) for _ in range(2))
+        late.vacant, free.vacant = [key], [(key[0], 2)]
+        write_group(journal, [late, free])
+        assert isinstance(late.error, VersionConflict)
+        assert (free.error, free.first) == (None, 3)
