@@ -49,7 +49,9 @@ def test_orders_of_all_kinds_come_to_be(sqlite_url: str) -> None:
     with Journal(sqlite_url, engine_codec()) as journal:
         facts = [recorded for page in journal.pages() for recorded in page]
     assert {type(one.fact) for one in facts} == {
-        kind for name, kind in STORED.items() if name not in NOT_GENERATED
+        kind
+        for name, kind in STORED.items()
+        if name not in NOT_GENERATED and not name.startswith("webhook.")
     }
     # They replay, never go back in time, and nothing is below zero at any position.
     states: dict[str, object] = {}

@@ -112,11 +112,17 @@ def nameless(reply: Reply) -> tuple[int, bytes]:
     return reply.status, re.sub(rb"req_\w+", b"", reply.body)
 
 
+def another(text: str) -> str:
+    """An id that nothing has. The last characters of two events of one moment may differ by one."""
+    place = 9 if len(text) > 20 else len(text) - 1
+    return text[:place] + ("1" if text[place] != "1" else "2") + text[place + 1 :]
+
+
 def test_everyone(engine: Engine) -> None:
     """Own, another tenant's, no scope, no token, unknown id: of every operation."""
     client = engine.client()
     known = a_house(engine, client)
-    unknown = {name: text[:-1] + ("1" if text[-1] != "1" else "2") for name, text in known.items()}
+    unknown = {name: another(text) for name, text in known.items()}
     stranger = engine.client(tenant=f"{engine.tenant}-rival")
     theirs = an_account(stranger)
     engine.project()

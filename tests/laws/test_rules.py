@@ -78,4 +78,5 @@ def test_random_runs_reach_every_fact_of_orders_and_holdings() -> None:
     names = {kind.__name__ for kind in seen}
     never = {"AccountClosing", "AccountClosed", "ReportBooked", "ReportRejected", "ClockAdvanced"}
     never |= {"TradingHalted", "TradingResumed", "OrderCounted"}
-    assert {kind.__name__ for kind in STORED.values()} - names == never
+    ours = {kind.__name__ for name, kind in STORED.items() if not name.startswith("webhook.")}
+    assert ours - names == never
