@@ -192,7 +192,7 @@ class Courier:
     def _rest_s(self, lanes: Sequence[Lane]) -> float:
         """Until a lane wants to look again. The bell rings for answers and facts, and not for views."""
         now_s = self._monotonic()
-        looks = [max(0.0, lane.look_s - now_s) for lane in lanes if lane.has_room]
+        looks = [max(0.0, lane.look_s - now_s) for lane in lanes if lane.room]
         waits = VIEW_POLL_S if self._router.is_behind(self.offset) else LEASE_S
         if self._post.under_way:
             waits = min(waits, NOTES_PACE_S)

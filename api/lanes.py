@@ -33,9 +33,9 @@ class Lane:
         return min(self._width, self.cap)
 
     @property
-    def has_room(self) -> bool:
-        """Whether something can be handed out, if there is anything."""
-        return len(self.sent) < WEBHOOK_AHEAD * self.width
+    def room(self) -> int:
+        """How many can be handed out, if there are so many."""
+        return max(0, WEBHOOK_AHEAD * self.width - len(self.sent))
 
     def add(self, delivery: Delivery) -> None:
         """It is due. What does not fit is found in the table later."""
@@ -69,16 +69,18 @@ class Lane:
         if next_us is not None and next_us > now_us:
             self.look_at(now_s + (next_us - now_us) / 1_000_000)
 
-    def take(self) -> Delivery | None:
-        """One to send, the oldest; None if there is no room, or nothing of a resource that is free."""
-        if not self.has_room:
-            return None
+    def take(self, most: int) -> list[Delivery]:
+        """Some to send, the oldest first: as there is room, and of resources that are free."""
+        most, taken = min(most, self.room), list[Delivery]()
         for seq, delivery in self.ready.items():
+            if len(taken) >= most:
+                break
             if delivery.resource not in self.sent:
-                del self.ready[seq]
                 self.sent[delivery.resource] = seq
-                return delivery
-        return None
+                taken.append(delivery)
+        for delivery in taken:
+            del self.ready[delivery.seq]
+        return taken
 
     def is_done(self, delivery: Delivery, *, has_succeeded: bool) -> bool:
         """Notes the end of an attempt; False if it was not ours."""
@@ -103,11 +105,14 @@ class Lane:
 
 
 def shares(lanes: Sequence[Lane], room: int, first: int) -> list[Delivery]:
-    """What to send of all lanes, one of each in turn until there is no more room; `first` goes round."""
+    """What to send: all that lanes have room for, or one of each in turn; `first` goes round."""
+    if sum(lane.room for lane in lanes) <= room:
+        return [delivery for lane in lanes for delivery in lane.take(room)]
     chosen: list[Delivery] = []
-    turning = [*lanes[first % len(lanes) :], *lanes[: first % len(lanes)]] if lanes else []
+    turning = [*lanes[first % len(lanes) :], *lanes[: first % len(lanes)]]
     while turning and len(chosen) < room:
-        taken = [(lane, lane.take()) for lane in turning[: room - len(chosen)]]
-        chosen += [delivery for _, delivery in taken if delivery is not None]
-        turning = turning[len(taken) :] + [lane for lane, delivery in taken if delivery is not None]
+        asked = turning[: room - len(chosen)]
+        taken = [(lane, lane.take(1)) for lane in asked]
+        chosen += [delivery for _, found in taken for delivery in found]
+        turning = turning[len(asked) :] + [lane for lane, found in taken if found]
     return chosen

@@ -250,8 +250,8 @@ class Sender:
             if not 200 <= status < 300:
                 return "http", status, retry_after_us(answer.headers, at_us)
             size = 0
-            async for piece in answer.content.iter_any():
-                size += len(piece)
+            while not answer.content.at_eof():
+                size += len(await answer.content.readany())
                 if size > ANSWER_BYTES_MAX:
                     return "http", status, 0
             return "succeeded", status, 0

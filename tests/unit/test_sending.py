@@ -136,25 +136,23 @@ def lane_of(*deliveries: Delivery, width: int = WIDE) -> Lane:
 def test_of_a_resource_one_is_under_way() -> None:
     first, second, other = a_delivery("ord_1"), a_delivery("ord_1"), a_delivery("ord_2")
     lane = lane_of(first, second, other)
-    assert [lane.take(), lane.take(), lane.take()] == [first, other, None]
+    assert [lane.take(1), lane.take(1), lane.take(1)] == [[first], [other], []]
     assert lane.is_done(first, has_succeeded=True)
     assert not lane.is_done(first, has_succeeded=True)
-    assert lane.take() == second
+    assert lane.take(9) == [second]
 
 
 def test_a_lane_narrows_when_it_fails_and_widens_when_it_does_not() -> None:
     lane = lane_of(*(a_delivery(f"ord_{n}") for n in range(200)), width=NARROW)
     widths = []
     for _ in range(40):
-        taken = lane.take()
-        assert taken is not None
+        (taken,) = lane.take(1)
         lane.is_done(taken, has_succeeded=True)
         widths.append(lane.width)
     assert widths == sorted(widths)
     assert lane.width == WIDE
     for _ in range(5):
-        taken = lane.take()
-        assert taken is not None
+        (taken,) = lane.take(1)
         lane.is_done(taken, has_succeeded=False)
     assert lane.width == NARROW
 
@@ -177,6 +175,7 @@ def test_a_lane_that_hangs_holds_no_more_than_its_part() -> None:
     assert hanging.width == 8
     well.add(a_delivery())
     assert len(shares([hanging, well], 1_000, 1)) == 1
+    assert shares([hanging, well], 0, 1) == []
 
 
 class Table:
@@ -209,5 +208,5 @@ def test_a_lane_looks_again_when_something_is_due() -> None:
     lane.add(a_delivery())
     assert lane.clear()
     assert not lane.clear()
-    assert lane.take() is None
+    assert lane.take(9) == []
     assert lane.wants_look(0.0)
