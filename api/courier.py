@@ -192,7 +192,10 @@ class Courier:
     def _rest_s(self, lanes: Sequence[Lane]) -> float:
         """Until a lane wants to look again. The bell rings for answers and facts, and not for views."""
         now_s = self._monotonic()
-        looks = [max(0.0, lane.look_s - now_s) for lane in lanes if lane.room]
+        looks = [max(0.0, max(lane.look_s, lane.rests_until_s) - now_s) for lane in lanes if lane.room]
+        looks += [
+            lane.rests_until_s - now_s for lane in lanes if lane.ready and lane.rests_until_s > now_s
+        ]
         waits = VIEW_POLL_S if self._router.is_behind(self.offset) else LEASE_S
         if self._post.under_way:
             waits = min(waits, NOTES_PACE_S)
@@ -211,7 +214,8 @@ class Courier:
             if attempt is None:
                 lane.drop(delivery)
                 continue
-            if not lane.is_done(delivery, has_succeeded=attempt.outcome == "succeeded"):
+            is_taken = attempt.outcome == "succeeded"
+            if not lane.is_done(delivery, has_succeeded=is_taken, now_s=self._monotonic()):
                 continue
             follows = after(attempt, delivery.tries + 1, now_us=now_us, jitter=self._jitter())
             if follows.due_us is not None:
@@ -267,7 +271,8 @@ class Courier:
                 lane.fill(self._deliveries, now_us, now_s)
         self._first += 1
         room = WEBHOOK_AHEAD * max(WEBHOOKS_AT_ONCE, len(lanes)) - self._post.under_way
-        chosen = shares([lane for lane in lanes if lane.ready], room, self._first)
+        wanting = [lane for lane in lanes if lane.ready and lane.rests_until_s <= now_s]
+        chosen = shares(wanting, room, self._first)
         if chosen:
             self._post.submit(self._messages(chosen, now_us))
 

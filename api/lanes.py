@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.deliveries import Deliveries, Delivery
-from engine.limits import DUE_LOOK_S, DUE_PAGE, WEBHOOK_AHEAD, WEBHOOK_WIDTH
+from engine.limits import (
+    DUE_LOOK_S,
+    DUE_PAGE,
+    WEBHOOK_AHEAD,
+    WEBHOOK_FAILURES,
+    WEBHOOK_REST_S,
+    WEBHOOK_WIDTH,
+)
 
 NARROW, WIDE = WEBHOOK_WIDTH
 
@@ -21,7 +28,9 @@ class Lane:
     def __init__(self, webhook: str, now_s: float) -> None:
         self.webhook = webhook
         self.cap = WIDE
+        self.rests_until_s = 0.0
         self._width = NARROW
+        self._failures = 0
         self._is_clear = False
         self.ready: dict[int, Delivery] = {}
         self.sent: dict[str, int] = {}
@@ -35,7 +44,8 @@ class Lane:
     @property
     def room(self) -> int:
         """How many can be handed out, if there are so many."""
-        return max(0, WEBHOOK_AHEAD * self.width - len(self.sent))
+        ahead = 1 if self._failures > WEBHOOK_FAILURES else WEBHOOK_AHEAD
+        return max(0, ahead * self.width - len(self.sent))
 
     def add(self, delivery: Delivery) -> None:
         """It is due. What does not fit is found in the table later."""
@@ -82,11 +92,19 @@ class Lane:
             del self.ready[delivery.seq]
         return taken
 
-    def is_done(self, delivery: Delivery, *, has_succeeded: bool) -> bool:
+    def is_done(self, delivery: Delivery, *, has_succeeded: bool, now_s: float) -> bool:
         """Notes the end of an attempt; False if it was not ours."""
         if not self.drop(delivery):
             return False
-        self._width = min(WIDE, self._width + 1) if has_succeeded else max(NARROW, self._width // 2)
+        if has_succeeded:
+            self._width, self._failures, self.rests_until_s = min(WIDE, self._width + 1), 0, 0.0
+            return True
+        self._width = max(NARROW, self._width // 2)
+        self._failures += 1
+        over = self._failures - WEBHOOK_FAILURES
+        if over > 0:
+            first_s, longest_s = WEBHOOK_REST_S
+            self.rests_until_s = now_s + min(longest_s, first_s * 2.0 ** min(over, 30))
         return True
 
     def drop(self, delivery: Delivery) -> bool:

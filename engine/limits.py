@@ -240,6 +240,11 @@ WEBHOOKS_AT_ONCE: Final = 1_024
 """Requests at once in all, a socket each: each receiver has its part, and be it one."""
 WEBHOOK_AHEAD: Final = 8
 """Times as many are handed to the sender as it sends at once: it goes on while a commit is made."""
+WEBHOOK_FAILURES: Final = 8
+"""Failures in a row after which a receiver is given rests: one event that it refuses is no cause."""
+WEBHOOK_REST_S: Final = (0.01, 1.0)
+"""Half the first of these rests, and the longest that doubling comes to: four attempts a second then,
+which take no processor time from the others."""
 NOTES_AT_ONCE: Final = 128
 """With so many under way the sender lets so many gather before it has them noted: a commit for all."""
 NOTES_PACE_S: Final = 0.03

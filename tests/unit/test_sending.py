@@ -137,8 +137,8 @@ def test_of_a_resource_one_is_under_way() -> None:
     first, second, other = a_delivery("ord_1"), a_delivery("ord_1"), a_delivery("ord_2")
     lane = lane_of(first, second, other)
     assert [lane.take(1), lane.take(1), lane.take(1)] == [[first], [other], []]
-    assert lane.is_done(first, has_succeeded=True)
-    assert not lane.is_done(first, has_succeeded=True)
+    assert lane.is_done(first, has_succeeded=True, now_s=1.0)
+    assert not lane.is_done(first, has_succeeded=True, now_s=1.0)
     assert lane.take(9) == [second]
 
 
@@ -147,14 +147,29 @@ def test_a_lane_narrows_when_it_fails_and_widens_when_it_does_not() -> None:
     widths = []
     for _ in range(40):
         (taken,) = lane.take(1)
-        lane.is_done(taken, has_succeeded=True)
+        lane.is_done(taken, has_succeeded=True, now_s=1.0)
         widths.append(lane.width)
     assert widths == sorted(widths)
     assert lane.width == WIDE
     for _ in range(5):
         (taken,) = lane.take(1)
-        lane.is_done(taken, has_succeeded=False)
+        lane.is_done(taken, has_succeeded=False, now_s=1.0)
     assert lane.width == NARROW
+
+
+def test_a_receiver_that_takes_nothing_is_given_rests() -> None:
+    lane = lane_of(*(a_delivery(f"ord_{n}") for n in range(200)), width=NARROW)
+    rests = []
+    for _ in range(20):
+        (taken,) = lane.take(1)
+        lane.is_done(taken, has_succeeded=False, now_s=5.0)
+        rests.append(round(lane.rests_until_s - 5.0, 2) if lane.rests_until_s else 0.0)
+    assert rests[:10] == [0.0] * 8 + [0.02, 0.04]
+    assert rests[-1] == 1.0
+    assert lane.room == NARROW
+    (taken,) = lane.take(1)
+    lane.is_done(taken, has_succeeded=True, now_s=6.0)
+    assert (lane.rests_until_s, lane.room > NARROW) == (0.0, True)
 
 
 def test_lanes_share_what_there_is_in_turns() -> None:
