@@ -116,8 +116,8 @@ _STORY: Final = (
     Column("version", is_number=True),
     Column("offset", is_number=True),
     Column("time (UTC)"),
-    Column("actor"),
     Column("fact"),
+    Column("actor"),
     Column("what it did", width=46),
 )
 _EXPLAINED: Final = (Column("field"), Column("value"), Column("set by", width=80))
@@ -136,8 +136,8 @@ def _print_story(story: Story) -> None:
 def _row(told: Told) -> list[str | list[str]]:
     recorded = told.step.recorded
     return [
-        str(recorded.version), str(recorded.offset), _time(recorded), recorded.envelope.actor or "",
-        type(recorded.fact).__name__, told.said,
+        str(recorded.version), str(recorded.offset), _time(recorded),
+        type(recorded.fact).__name__, recorded.envelope.actor or "", told.said,
     ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,10 @@ Report = Callable[[int], None]
 """To be told how much is done."""
 
 LINES_OF_TEN: Final = 10
+_GAP: Final = 2
+"""Spaces between columns on a terminal."""
+_INDENT: Final = 4
+_RULE: Final = "\N{BOX DRAWINGS LIGHT HORIZONTAL}"
 
 
 class Column(NamedTuple):
@@ -32,14 +37,15 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> No
     """Prints rows under their titles."""
     if sys.stdout.isatty():  # where lines are broken as the window is wide
         _print_on_terminal(columns, [[_lines(cell, 0) for cell in row] for row in rows])
-        return
+    else:
+        _print_lines(columns, rows)
+
+
+def _print_lines(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
     broken = [
         [_lines(cell, column.width) for cell, column in zip(row, columns, strict=True)] for row in rows
     ]
-    widths = [
-        max(len(column.title), *(len(line) for row in broken for line in row[n]), 0)
-        for n, column in enumerate(columns)
-    ]
+    widths = _widths(columns, broken)
     for row in [[[column.title] for column in columns], *broken]:
         for n in range(max(len(cell) for cell in row)):
             line = ""
@@ -50,6 +56,13 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> No
                     text.rjust(width) if column.is_number else text.ljust(width)
                 )
             typer.echo(line.rstrip())
+
+
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[Sequence[str]]]) -> list[int]:
+    return [
+        max(len(column.title), *(len(line) for row in rows for line in row[n]), 0)
+        for n, column in enumerate(columns)
+    ]
 
 
 def _lines(cell: Cell, width: int) -> list[str]:
@@ -65,7 +78,13 @@ def _print_on_terminal(columns: Sequence[Column], rows: Sequence[Sequence[Sequen
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    console, widths = Console(), _widths(columns, rows)
+    beside = beside_each_other(columns, widths, console.width)
+    if beside < len(columns):
+        for line in stacked(columns, widths, rows, beside, console.width):
+            typer.echo(line)
+        return
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for column in columns:
         table.add_column(
             column.title,
@@ -77,7 +96,48 @@ def _print_on_terminal(columns: Sequence[Column], rows: Sequence[Sequence[Sequen
     for row in rows:
         # Text, not markup: what is shown may hold square brackets.
         table.add_row(*(Text("\n".join(cell)) for cell in row))
-    Console().print(table)
+    console.print(table)
+
+
+def beside_each_other(columns: Sequence[Column], widths: Sequence[int], window: int) -> int:
+    """How many columns have room in a window. One that may be broken wants half of its width."""
+    beside, room = 0, window
+    for column, width in zip(columns, widths, strict=True):
+        room -= (min(width, column.width // 2) or width) + (_GAP if beside else 0)
+        if room < 0 and beside:
+            break
+        beside += 1
+    return beside
+
+
+def stacked(
+    columns: Sequence[Column],
+    widths: Sequence[int],
+    rows: Sequence[Sequence[Sequence[str]]],
+    beside: int,
+    window: int,
+) -> Iterator[str]:
+    """The lines of a table for which a window is too narrow: what has no room stands beneath its row."""
+    leading = list(itertools.takewhile(lambda column: column.is_number, columns[:beside]))
+    indent = " " * (sum(width + _GAP for width in widths[: len(leading)]) or _INDENT)
+    yield _aligned(columns, widths, [column.title for column in columns[:beside]])
+    yield _RULE * min(window, sum(widths[:beside]) + _GAP * (beside - 1))
+    for row in rows:
+        yield _aligned(columns, widths, [" ".join(cell) for cell in row[:beside]])
+        for column, cell in zip(columns[beside:], row[beside:], strict=True):
+            title = "" if column.width else f"{column.title} "
+            for line in filter(None, cell):
+                yield from textwrap.wrap(
+                    title + line, window, initial_indent=indent, subsequent_indent=f"{indent}  "
+                )
+
+
+def _aligned(columns: Sequence[Column], widths: Sequence[int], cells: Sequence[str]) -> str:
+    shown = (
+        cell.rjust(width) if column.is_number else cell.ljust(width)
+        for cell, column, width in zip(cells, columns, widths, strict=False)
+    )
+    return (" " * _GAP).join(shown).rstrip()
 
 
 @contextlib.contextmanager

@@ -51,7 +51,7 @@ def test_an_orders_story_in_text(data: Path, journal: Journal) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == f"order {order}"
-    facts = [line.split()[5] for line in lines if re.match(r" *\d+ +\d+  2026-", line)]
+    facts = [line.split()[4] for line in lines if re.match(r" *\d+ +\d+  2026-", line)]
     assert facts == [type(one.fact).__name__ for one in journal.stream(order)]
     state: Order = journal.load(fold_of(order), order).state
     assert f"as it stands after version {len(facts)}" in lines

@@ -1,0 +1,31 @@
+"""Tables of the command line in windows that are too narrow for them."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.cli.tables import Column, beside_each_other, stacked
+
+_COLUMNS = (Column("version", is_number=True), Column("fact"), Column("actor"), Column("what", width=40))
+_WIDTHS = (7, 6, 26, 30)
+_ROWS = [[["12"], ["Placed"], ["cli_1ChRyvTen8FhRwAkEcqfx8"], ["status placed", "side buy"]]]
+
+
+@pytest.mark.parametrize(
+    ("window", "beside"),
+    [(200, 4), (65, 4), (64, 3), (43, 3), (42, 2), (15, 2), (14, 1), (3, 1)],
+)
+def test_columns_stand_beside_each_other_while_there_is_room(window: int, beside: int) -> None:
+    assert beside_each_other(_COLUMNS, _WIDTHS, window) == beside
+
+
+def test_what_has_no_room_stands_beneath_its_row_whole() -> None:
+    assert list(stacked(_COLUMNS, _WIDTHS, _ROWS, 2, 30)) == [
+        "version  fact",
+        "───────────────",
+        "     12  Placed",
+        "         actor cli_1ChRyvTen8F",
+        "           hRwAkEcqfx8",
+        "         status placed",
+        "         side buy",
+    ]
