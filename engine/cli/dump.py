@@ -159,7 +159,7 @@ def _print_restored(done: Restored) -> None:
     typer.echo(f"digest    {done.digest}")
     if done.clients_without_secret:
         typer.echo(
-            f"{done.clients_without_secret} clients came without their secrets:"
+            f"clients that came without their secrets: {done.clients_without_secret}."
             " `order-engine client rotate` gives each a new one."
         )
 

@@ -49,10 +49,9 @@ app.add_typer(outlet_app, name="outlet")
 app.add_typer(seal_app, name="seal")
 for command in (
     serve, sandbox, generate, demo, replay, projections, rebuild, verify, rollback, faults, retry, halt,
-    resume, dump, restore, audit, backup,
+    resume, dump, restore, audit, backup, evidence,
 ):  # fmt: skip
     app.command()(command)
-app.command()(evidence)
 
 
 def main() -> None:
@@ -89,7 +88,8 @@ def order_engine(
 
     \b
     Examples:
-      order-engine migrate --data /var/lib/order-engine
+      order-engine sandbox
+      order-engine serve --data /var/lib/order-engine --no-sandbox
       order-engine doctor --data /var/lib/order-engine
     """
 

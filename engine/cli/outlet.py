@@ -14,7 +14,12 @@ outlet_app = typer.Typer(no_args_is_help=True, help="Events for a message broker
 
 After = Annotated[
     int,
-    typer.Option("--after", min=0, help="Send again what comes behind this offset; 0 for everything."),
+    typer.Option(
+        "--after",
+        min=0,
+        metavar="OFFSET",
+        help="Send again what comes behind this offset; 0 for everything.",
+    ),
 ]
 
 

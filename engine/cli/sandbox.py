@@ -13,7 +13,9 @@ from engine.settings import read_settings
 if TYPE_CHECKING:
     from engine.sandbox import Demo
 
-Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free port.")]
+Port = Annotated[
+    int, typer.Option("--port", min=0, max=65535, metavar="PORT", help="0 takes a free port.")
+]
 Day = Annotated[
     str, typer.Option("--sandbox-day", metavar="TIME", help="How long a business day takes.")
 ]

@@ -49,7 +49,11 @@ Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where the 
 Port = Annotated[
     int,
     typer.Option(
-        "--port", min=0, max=65535, help='0 takes a free port and prints {"port": n} to stdout.'
+        "--port",
+        min=0,
+        max=65535,
+        metavar="PORT",
+        help='0 takes a free port and prints {"port": n} to stdout.',
     ),
 ]
 ViewsUrl = Annotated[
@@ -78,7 +82,12 @@ VenueDelay = Annotated[
 ]
 Roles = Annotated[
     str | None,
-    typer.Option("--roles", help=f"Any of {','.join(ROLES)}. Default: all.", show_default=False),
+    typer.Option(
+        "--roles",
+        metavar="NAMES",
+        help=f"Any of {', '.join(ROLES)}, with commas between. Default: all.",
+        show_default=False,
+    ),
 ]
 MetricsPort = Annotated[
     int | None,
