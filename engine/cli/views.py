@@ -22,7 +22,7 @@ from engine.cli.views_shown import (
     row_of,
 )
 from engine.errors import BadSettings, EngineError
-from engine.limits import REBUILD_PAGE_FACTS
+from engine.limits import REBUILD_PAGE_FACTS, REBUILD_PROCESSES_MAX
 from engine.settings import read_settings
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ Processes = Annotated[
     typer.Option(
         "--processes",
         min=1,
-        max=8,
+        max=REBUILD_PROCESSES_MAX,
         metavar="N",
         help="How many fold, each its share of the streams.",
         show_default="one for each core, two at most",
@@ -53,7 +53,7 @@ Processes = Annotated[
 ]
 PageFacts = Annotated[int, typer.Option("--page", min=1, max=10_000, hidden=True)]
 JobNumber = Annotated[int, typer.Option("--job", hidden=True, help="One that was asked for.")]
-PROCESSES_MAX: Final = 2
+PROCESSES_USUAL: Final = 2
 """By default: more read the journal as often, and those who serve have cores of their own."""
 
 
@@ -81,16 +81,9 @@ def rebuild(
       order-engine rebuild --all --keep-old --data /var/lib/order-engine
     """
     with errors_told(as_json=as_json):
-        if job:
-            _end_with_stdin()
-        wanted = _wanted(
-            "rebuild", names, everything=everything, keeps_old=keep_old, processes=processes
-        )
-        _do(
-            wanted._replace(number=job, page=page),
-            _opened(data, journal_url, views_url),
-            as_json=as_json,
-        )
+        wanted = _wanted("rebuild", names, everything=everything, processes=processes)
+        wanted = wanted._replace(keeps_old=keep_old, number=job, page=page)
+        _do(wanted, _opened(data, journal_url, views_url), as_json=as_json)
 
 
 def verify(
@@ -115,14 +108,9 @@ def verify(
       order-engine verify balances --json | jq .findings
     """
     with errors_told(as_json=as_json):
-        if job:
-            _end_with_stdin()
         wanted = _wanted("verify", names, everything=everything, processes=processes)
-        _do(
-            wanted._replace(number=job, page=page),
-            _opened(data, journal_url, views_url),
-            as_json=as_json,
-        )
+        wanted = wanted._replace(number=job, page=page)
+        _do(wanted, _opened(data, journal_url, views_url), as_json=as_json)
 
 
 def rollback(
@@ -265,7 +253,6 @@ def _wanted(
     names: list[str] | None,
     *,
     everything: bool,
-    keeps_old: bool = False,
     processes: int | None = None,
 ) -> Wanted:
     from projections.rebuild import Wanted  # noqa: PLC0415
@@ -273,8 +260,12 @@ def _wanted(
 
     asked = [view.name for view in VIEWS] if everything and not names else names or []
     _check_names([] if everything and names else asked)
-    cores = min(PROCESSES_MAX, len(os.sched_getaffinity(0)))
-    return Wanted(kind, asked, keeps_old=keeps_old, processes=processes or cores)
+    return Wanted(kind, asked, processes=processes or min(PROCESSES_USUAL, _cores()))
+
+
+def _cores() -> int:
+    """Those that this process may use; macOS says only how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _end_with_stdin() -> None:
@@ -289,6 +280,7 @@ def _do(wanted: Wanted, opened: Opened, *, as_json: bool) -> None:
     from projections.rebuild import run  # noqa: PLC0415
 
     if wanted.number:  # nobody looks; its row tells
+        _end_with_stdin()
         with contextlib.suppress(EngineError), opened as (journal, views):
             run(journal, views, wanted)
             return
