@@ -366,6 +366,10 @@ FINDINGS_SHOWN_MAX: Final = 100
 """Differing rows that are shown with the facts behind them: a hundred are one bug."""
 QUARANTINED_SHOWN_MAX: Final = 100
 """Quarantined streams of a view that are looked at by a read: one is a bug, a hundred are one bug."""
+FAULT_CHARACTERS_MAX: Final = 500
+"""Of the words of the error that quarantined a stream: enough to find the line of code."""
+
+# --- events to others, and offsets --------------------------------------------------------------
 BROKER_WAIT_S: Final = 10.0
 """How long a message broker may take for a page of events: then it is asked anew."""
 BROKER_DUPLICATES_S: Final = 120.0
@@ -390,8 +394,7 @@ EVENT_STREAM_KEPT_MAX: Final = 4_096
 """Newest events that all streams share in memory, a kilobyte each; older ones are read from the view."""
 EVENT_STREAM_KEPT_S: Final = 30.0
 """And how long: personal words that are erased must not be sent from memory."""
-FAULT_CHARACTERS_MAX: Final = 500
-"""Of the words of the error that quarantined a stream: enough to find the line of code."""
+
 # --- seals --------------------------------------------------------------------------------------
 SEAL_FACTS: Final = 1_000
 SEAL_S: Final = 10.0

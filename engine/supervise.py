@@ -2,9 +2,9 @@
 
 tame_collector   the garbage collector of a process that keeps many states
 switch_sooner    between threads, so that one that holds a file's turn does not wait for the rest
-run_all      followers in threads of their own
-Errand       a process that does one thing
-Background   another process that is started again whenever it ends, and that ends with this one
+run_all          followers in threads of their own
+Errand           a process that does one thing
+Background       another process that is started again whenever it ends, and that ends with this one
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -55,6 +55,16 @@ def is_over(state: object) -> bool:
         case Payment(status=status):
             return status != "open"
     return False
+
+
+def keep_states(kept: dict[str, Folded[Any]], after: Mapping[str, Folded[Any]], *, most: int) -> None:
+    """Takes over states that facts may follow on; of `most`, those that were not touched longest go."""
+    for stream, state in after.items():
+        kept.pop(stream, None)
+        if not is_over(state.state):
+            kept[stream] = state
+    while len(kept) > most:
+        del kept[next(iter(kept))]
 
 
 def shape_of(prefixes: Iterable[str]) -> str:

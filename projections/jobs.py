@@ -25,8 +25,6 @@ from projections.tables import MARKS
 Kind = Literal["rebuild", "verify", "rollback"]
 State = Literal["waiting", "running", "done", "failed"]
 Phase = Literal["", "folding", "indexing", "comparing", "catching up", "swapping"]
-KINDS: Final[tuple[Kind, ...]] = ("rebuild", "verify", "rollback")
-STATES: Final[tuple[State, ...]] = ("waiting", "running", "done", "failed")
 KILLED: Final = "killed: its process ended, and nothing has changed"
 
 

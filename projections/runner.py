@@ -159,12 +159,7 @@ class Runner:
     def _keep(self, lane: _Lane, page: Page) -> None:
         """Takes over what was written: the states stay in memory within a bound, those that ended go."""
         self._quarantined |= page.faults.keys()
-        for stream, after in page.states.items():
-            lane.states.pop(stream, None)
-            if not folds.is_over(after.state):
-                lane.states[stream] = after
-        while len(lane.states) > STATES_CACHED_MAX:
-            del lane.states[next(iter(lane.states))]
+        folds.keep_states(lane.states, page.states, most=STATES_CACHED_MAX)
 
     # --- quarantine -------------------------------------------------------------------------------
 

@@ -116,12 +116,7 @@ class Shadow:
 
     def _take(self, page: Page) -> None:
         self.faults |= page.faults
-        for stream, after in page.states.items():
-            self.states.pop(stream, None)
-            if not folds.is_over(after.state):
-                self.states[stream] = after
-        while len(self.states) > REBUILD_STATES_MAX:
-            del self.states[next(iter(self.states))]
+        folds.keep_states(self.states, page.states, most=REBUILD_STATES_MAX)
 
     # --- changing places --------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from engine.errors import JournalDamaged, StaleOffset, Unavailable
 from engine.journal import Journal
@@ -18,7 +18,6 @@ from projections.jobs import Job
 from projections.runner import Runner
 
 State = Literal["live", "behind", "quarantined", "rebuilding", "outdated"]
-STATES: Final[tuple[State, ...]] = ("live", "behind", "quarantined", "rebuilding", "outdated")
 
 
 class Projection(NamedTuple):

@@ -5,7 +5,7 @@
 #
 # TOKEN needs the scope `operate`. The secret is printed once: keep it.
 set -euo pipefail
-url=$1
+url=${1:?the URL of a receiver}
 
 call() { # METHOD PATH [BODY]
   curl -sS --fail-with-body -X "$1" "$API$2" -H "Authorization: Bearer $TOKEN" \

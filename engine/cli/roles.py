@@ -72,11 +72,8 @@ if TYPE_CHECKING:
     from api.courier import Post, Tools
     from api.outlet import Broker
 
-API: Final = "api"
 PROJECTIONS: Final = "projections"
 WEBHOOKS: Final = deliveries.NAME
-BACKGROUND: Final = ("execution", "settlement", "sealing", PROJECTIONS, "audit", WEBHOOKS, OUTLET)
-ROLES: Final = (API, *BACKGROUND)
 
 
 @dataclass(frozen=True)
