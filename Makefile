@@ -35,7 +35,7 @@ test: setup ## the whole suite, SQLite and PostgreSQL
 	@$(RUN)python -m compileall -q $(PACKAGES) tests  # once, and not in each process that tests start
 	$(RUN)python -m pytest -n 2 --dist worksteal
 
-test-full: setup audit ## what takes minutes: each operation of the document with 200 made-up requests
+test-full: setup audit ## what takes minutes, or a browser, nats-server, node: CONTRIBUTING.md
 	$(RUN)python -m pytest -m full --full
 
 audit: setup ## known vulnerabilities of what is installed, by pip-audit; needs the network
