@@ -80,7 +80,7 @@ def _print_on_terminal(columns: Sequence[Column], rows: Sequence[Sequence[Sequen
 
     console, widths = Console(), _widths(columns, rows)
     beside = beside_each_other(columns, widths, console.width)
-    if beside < len(columns):
+    if len(beside) < len(columns):
         for line in stacked(columns, widths, rows, beside, console.width):
             typer.echo(line)
         return
@@ -99,34 +99,39 @@ def _print_on_terminal(columns: Sequence[Column], rows: Sequence[Sequence[Sequen
     console.print(table)
 
 
-def beside_each_other(columns: Sequence[Column], widths: Sequence[int], window: int) -> int:
-    """How many columns have room in a window. One that may be broken wants half of its width."""
-    beside, room = 0, window
-    for column, width in zip(columns, widths, strict=True):
-        room -= (min(width, column.width // 2) or width) + (_GAP if beside else 0)
-        if room < 0 and beside:
-            break
-        beside += 1
-    return beside
+def beside_each_other(columns: Sequence[Column], widths: Sequence[int], window: int) -> list[int]:
+    """Which columns have room in a window: all, if those that may be broken get half of their width;
+    else the first, and of the others those that are not broken, from the left.
+    """
+    least = [
+        min(width, column.width // 2) or width for column, width in zip(columns, widths, strict=True)
+    ]
+    if sum(least) + _GAP * (len(columns) - 1) <= window:
+        return list(range(len(columns)))
+    whole = [n for n, column in enumerate(columns) if n == 0 or not column.width]
+    while len(whole) > 1 and sum(widths[n] + _GAP for n in whole) - _GAP > window:
+        whole.pop()
+    return whole
 
 
 def stacked(
     columns: Sequence[Column],
     widths: Sequence[int],
     rows: Sequence[Sequence[Sequence[str]]],
-    beside: int,
+    beside: Sequence[int],
     window: int,
 ) -> Iterator[str]:
     """The lines of a table for which a window is too narrow: what has no room stands beneath its row."""
-    leading = list(itertools.takewhile(lambda column: column.is_number, columns[:beside]))
-    indent = " " * (sum(width + _GAP for width in widths[: len(leading)]) or _INDENT)
-    yield _aligned(columns, widths, [column.title for column in columns[:beside]])
-    yield _RULE * min(window, sum(widths[:beside]) + _GAP * (beside - 1))
+    leading = itertools.takewhile(lambda n: columns[n].is_number, beside)
+    indent = " " * (sum(widths[n] + _GAP for n in leading) or _INDENT)
+    shown, shown_widths = [columns[n] for n in beside], [widths[n] for n in beside]
+    yield _aligned(shown, shown_widths, [column.title for column in shown])
+    yield _RULE * min(window, sum(shown_widths) + _GAP * (len(beside) - 1))
     for row in rows:
-        yield _aligned(columns, widths, [" ".join(cell) for cell in row[:beside]])
-        for column, cell in zip(columns[beside:], row[beside:], strict=True):
+        yield _aligned(shown, shown_widths, [" ".join(row[n]) for n in beside])
+        for n, column in enumerate(columns):
             title = "" if column.width else f"{column.title} "
-            for line in filter(None, cell):
+            for line in filter(None, () if n in beside else row[n]):
                 yield from textwrap.wrap(
                     title + line, window, initial_indent=indent, subsequent_indent=f"{indent}  "
                 )
@@ -135,7 +140,7 @@ def stacked(
 def _aligned(columns: Sequence[Column], widths: Sequence[int], cells: Sequence[str]) -> str:
     shown = (
         cell.rjust(width) if column.is_number else cell.ljust(width)
-        for cell, column, width in zip(cells, columns, widths, strict=False)
+        for cell, column, width in zip(cells, columns, widths, strict=True)
     )
     return (" " * _GAP).join(shown).rstrip()
 

@@ -16,11 +16,11 @@ _ROWS = [[["12"], ["Placed"], ["cli_1ChRyvTen8FhRwAkEcqfx8"], ["status placed", 
     [(200, 4), (65, 4), (64, 3), (43, 3), (42, 2), (15, 2), (14, 1), (3, 1)],
 )
 def test_columns_stand_beside_each_other_while_there_is_room(window: int, beside: int) -> None:
-    assert beside_each_other(_COLUMNS, _WIDTHS, window) == beside
+    assert beside_each_other(_COLUMNS, _WIDTHS, window) == list(range(beside))
 
 
 def test_what_has_no_room_stands_beneath_its_row_whole() -> None:
-    assert list(stacked(_COLUMNS, _WIDTHS, _ROWS, 2, 30)) == [
+    assert list(stacked(_COLUMNS, _WIDTHS, _ROWS, [0, 1], 30)) == [
         "version  fact",
         "───────────────",
         "     12  Placed",
@@ -29,3 +29,9 @@ def test_what_has_no_room_stands_beneath_its_row_whole() -> None:
         "         status placed",
         "         side buy",
     ]
+
+
+def test_what_may_be_broken_goes_beneath_first() -> None:
+    columns = (Column("what", width=40), Column("told", width=40), Column("total", is_number=True))
+    assert beside_each_other(columns, (30, 40, 9), 60) == [0, 1, 2]
+    assert beside_each_other(columns, (30, 40, 9), 50) == [0, 2]
