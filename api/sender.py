@@ -269,11 +269,15 @@ class _Bounded(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         self._left -= len(data)
-        if self._left < 0:
-            self.set_exception(aiohttp.ClientPayloadError("the answer does not end"))
-            self.close()
+        if self._left >= 0:
+            super().data_received(data)
             return
-        super().data_received(data)
+        payload = self._payload
+        self.set_exception(aiohttp.ClientPayloadError("the answer does not end"))
+        self.close()
+        if payload is not None:  # who reads it may wait: what has come is too long already
+            payload.feed_data(data)
+            payload.feed_eof()
 
 
 def _bounded(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
