@@ -100,6 +100,10 @@ OF_HEADERS = {"client_request_id_too_long", "api_version_invalid", "api_version_
               "idempotency_key_too_long"}  # fmt: skip
 
 
+ENDLESS: list[Any] = [True, "true", [True], ["true"]]
+"""What asks for a stream that does not end."""
+
+
 def run(
     engine: Engine, document: Any, cases: int, *, with_coverage: bool
 ) -> tuple[dict[str, str], Counter[str]]:
@@ -143,7 +147,7 @@ def run(
         if str(wanted).isdigit() and engine.journal.head < int(wanted) < 10**18:
             case.headers["Min-Journal-Offset"] = str(engine.journal.head)
         is_stream = case.operation.definition.raw["operationId"] == "stream_events"
-        if is_stream and case.query is not None and case.query.get("follow", "true") in {True, "true"}:
+        if is_stream and case.query is not None and case.query.get("follow", "true") in ENDLESS:
             case.query["follow"] = "false"  # else it would not end
 
     failed: dict[str, str] = {}
