@@ -103,12 +103,11 @@ class App:
         self, call: Call | None, message: RawRequestMessage, connection: Connection
     ) -> float:
         """Holds an error back when its client, or address, has had many. Returns for how long."""
-        rates = self._engine.rates
         if call is not None and call.principal is not NOBODY:
             key = call.principal.client
         else:
-            key = rates.address_of(connection.address, _forwarded(message.headers))
-        wait_s = rates.errors.turn_s(key)
+            key = self._address(message.headers, connection)
+        wait_s = self._engine.rates.errors.turn_s(key)
         if wait_s:
             connection.is_handling = True
             await asyncio.sleep(wait_s)
@@ -146,7 +145,7 @@ class App:
         if route.scope is None:
             call.basic, call.known = headers.get("Authorization"), headers.get("If-None-Match")
             call.document = self._document
-            call.address = rates.address_of(connection.address, _forwarded(headers))
+            call.address = self._address(headers, connection)
             call.limits = rates.addresses.spend(call.address)
         else:
             call.principal = await self._authenticate(call, headers, connection)
@@ -173,6 +172,10 @@ class App:
         elif route.method == "GET":
             _read_place(call, headers)
 
+    def _address(self, headers: Mapping[str, str], connection: Connection) -> str:
+        """Who is counted for a request that nobody is known to have sent."""
+        return self._engine.rates.address_of(connection.address, _forwarded(headers))
+
     async def _authenticate(
         self, call: Call, headers: Mapping[str, str], connection: Connection
     ) -> Principal:
@@ -181,9 +184,8 @@ class App:
         try:
             return self._engine.tokens.verify(_token_of(given))
         except (Problem, TokenInvalid) as error:
-            rates = self._engine.rates
-            address = rates.address_of(connection.address, _forwarded(headers))
-            call.limits = rates.addresses.spend(address)
+            address = self._address(headers, connection)
+            call.limits = self._engine.rates.addresses.spend(address)
             if isinstance(error, Problem):
                 raise
             if not error.is_unknown_key:

@@ -27,11 +27,9 @@ from projections.rebuild import Wanted
 from projections.registry import VIEWS
 from projections.runner import Runner
 from projections.views import orders, working
-from tests.contract.test_runner import Notes, settled_before_its_time
+from tests.contract.test_runner import ON_SQLITE, SEED, STEPS, Notes, settled_before_its_time
 from tests.told import contents, folded, told, write
 
-SEED, STEPS = 5, 150
-ON_SQLITE = pytest.mark.parametrize("journal_url", ["sqlite"], indirect=True)
 EVERY = [view.name for view in VIEWS]
 
 

@@ -15,6 +15,7 @@ from engine.clients import NewClient
 from engine.rate import Quota, Quotas
 from tests.http_engine import Engine, a_market, an_account, buying, running
 from tests.http_server import Reply, connect, is_closed, read_reply
+from tests.served import wait_until
 
 HOURS = 36_000
 """Long enough that nothing refills in a test."""
@@ -148,8 +149,5 @@ def test_one_address_cannot_take_all_connections(engine: Engine) -> None:
         assert is_closed(third)
     first.close()
     second.close()
-    deadline = time.monotonic() + 10
-    while guests.count and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert guests.count == 0
+    wait_until("both have left", lambda: guests.count == 0, 10)
     assert engine.connect().get("/health/live").status == 200
