@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import resource
@@ -9,9 +10,11 @@ import signal
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier, Event
 from multiprocessing.synchronize import Lock as LockType
+from threading import Event as Stuck
 from threading import Thread
 from time import monotonic
 from typing import NoReturn
@@ -76,7 +79,8 @@ def append_until_killed(
 ) -> None:
     """Four threads append for ever; each notes (command, first, count) once it has been answered.
 
-    An unsound build answers before it commits.
+    An unsound build answers before it commits, and its tenth commit never ends: it counts as running
+    once somebody has noted an answer of that one, so that whenever it is killed something is missing.
     """
     file = os.open(diary, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
@@ -86,10 +90,10 @@ def append_until_killed(
             done = journal.append(events(command, count), command=command)
             # One write(2) to a file outlives the process whole.
             os.write(file, f"{command.hex()} {done.first} {done.count}\n".encode())
-            is_running.set()
+            if is_waited_for(done.first):
+                is_running.set()
 
-    if not is_sound:
-        _answer_before_commit(url)
+    is_waited_for = (lambda _: True) if is_sound else _answer_before_commit(url)
     with open_journal(url) as journal:
         threads = [Thread(target=work, args=(random.Random(seed + n),), daemon=True) for n in range(4)]
         for thread in threads:
@@ -98,20 +102,29 @@ def append_until_killed(
             thread.join()
 
 
-def _answer_before_commit(url: str) -> None:
+def _answer_before_commit(url: str) -> Callable[[int], bool]:
+    """Breaks the build; tells of a position whether it was answered and will never be there."""
     datastore = Datastore(url, "", "text")
     write = Appender.write
+    groups, lost_after = itertools.count(1), inf
 
     def answer_first(self: Appender, group: Sequence[Append]) -> None:
+        nonlocal lost_after
         position = datastore.pages.head().position
+        is_last = next(groups) == 10
+        if is_last:
+            lost_after = position
         for append in group:
             append.first = position + 1
             position += append.count
             append.done()
             append.done = lambda: None
+        if is_last:
+            Stuck().wait()
         write(self, group)
 
     Appender.write = answer_first  # type: ignore[method-assign]
+    return lambda position: position > lost_after
 
 
 def append_commands(url: str, start: Barrier, commands: list[bytes], answer: Connection) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
-from time import sleep
+from threading import Event
 from typing import Any, NamedTuple
 
 from api.courier import Post
@@ -183,15 +183,18 @@ def never_ask_the_venue_again(marker: str) -> None:
 
 
 def answer_before_commit() -> None:
-    """A broken build, for control: it answers what it has not recorded yet, and records slowly."""
+    """A broken build, for control: it answers what is not recorded, and from then on records nothing."""
     write = Appender.write
     heads = count(1)
+    has_answered = Event()
 
-    def late(self: Any, group: Any) -> None:
-        sleep(0.1)
+    def never(self: Any, group: Any) -> None:
+        if has_answered.is_set():
+            Event().wait()
         write(self, group)
 
     def record(self: Any, command: Any, decided: Any) -> Iterator[Any]:
+        has_answered.set()
         pending = self._submit(command, decided)
         yield from ()
         first = self._journal.head + next(heads)
@@ -202,14 +205,15 @@ def answer_before_commit() -> None:
         states = {stream: loaded.state for stream, loaded in (decided.read | pending.after).items()}
         return Outcome(states, facts, is_repeat=False, offset=facts[-1].offset)  # type: ignore[return-value]
 
-    Appender.write = late  # type: ignore[method-assign]
+    Appender.write = never  # type: ignore[method-assign]
     Decider._record = record  # type: ignore[method-assign, assignment]
 
 
 def set_trap(trap: Trap, *, is_child: bool) -> None:
     """Wraps what the trap is about, in this process or in its child to come."""
     if trap.point == "answer before commit":
-        answer_before_commit()
+        if not is_child:  # which is to end by itself when its parent is killed
+            answer_before_commit()
     elif trap.point == NOT_RECONCILED and is_child:
         after_start(Spring(trap))
         never_ask_the_venue_again(trap.marker)

@@ -68,13 +68,10 @@ def test_nothing_acknowledged_is_lost_to_kill_9(
 def test_the_check_notices_a_build_that_answers_before_it_commits(
     journal_url: str, tmp_path: Path, rng: random.Random
 ) -> None:
-    """The negative control: soon an acknowledged append is missing."""
+    """The negative control: an acknowledged append is missing after the first kill."""
     with open_journal(journal_url):
         pass
-    for _ in range(30):
-        acks = kill_while_appending(journal_url, tmp_path / "diary", rng, is_sound=False)
-        faults = checker.check(journal_url, acks)
-        if faults:
-            assert all("was acknowledged" in fault for fault in faults)
-            return
-    pytest.fail("acknowledged before commit, and nobody noticed")
+    acks = kill_while_appending(journal_url, tmp_path / "diary", rng, is_sound=False)
+    faults = checker.check(journal_url, acks)
+    assert faults
+    assert all("was acknowledged" in fault for fault in faults)

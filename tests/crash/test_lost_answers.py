@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -58,7 +58,19 @@ class Ledger:
             self.refused.append(command)
 
 
-def run_cuts(url: str, proxy: CuttingProxy, cuts: int) -> tuple[Ledger, list[str]]:
+def anywhere(rng: random.Random, path: str) -> tuple[When, int]:
+    """Where to cut an append over the given path."""
+    if path != "plain":
+        return rng.choice(("before", "after")), rng.randint(0, 1)
+    return (rng.choice(("before", "after")), 0) if rng.random() < 0.6 else ("late", 0)
+
+
+def run_cuts(
+    url: str,
+    proxy: CuttingProxy,
+    cuts: int,
+    where: Callable[[random.Random, str], tuple[When, int]] = anywhere,
+) -> tuple[Ledger, list[str]]:
     """Appends through the proxy, cut each time; elsewhere others append in between."""
     seed = secrets.randbits(32)
     print(f"seed {seed}")
@@ -71,12 +83,7 @@ def run_cuts(url: str, proxy: CuttingProxy, cuts: int) -> tuple[Ledger, list[str
             for _ in range(2):  # after the second, we know where the head is
                 ours.append(events(new_command()))
             command = new_command()
-            where: tuple[When, int] = ("late", 0)
-            if path != "plain":
-                where = (rng.choice(("before", "after")), rng.randint(0, 1))
-            elif rng.random() < 0.6:
-                where = (rng.choice(("before", "after")), 0)
-            proxy.cut = cut = Cut(command, *where)
+            proxy.cut = cut = Cut(command, *where(rng, path))
             if rng.random() < 0.5:
                 cut.meanwhile = lambda: others.append(events(new_command()))
             asked = [(command, path), *((new_command(), "plain") for _ in range(3))]
@@ -109,10 +116,7 @@ def test_the_check_notices_when_doubts_are_not_looked_into(
 ) -> None:
     """The negative control: without asking whether it happened, appends are refused that are there."""
     monkeypatch.setattr(PostgresSession, "digest_at", lambda *_: None)
-    faults: list[str] = []
-    for _ in range(6):  # where a cut falls is chance: ten may all miss the moment
-        if not faults:
-            faults = run_cuts(postgres_url, proxy, 10)[1]
+    _, faults = run_cuts(postgres_url, proxy, 3, lambda _, path: ("after", int(path != "plain")))
     assert any("was refused, and is there" in fault for fault in faults)
 
 
