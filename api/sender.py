@@ -11,37 +11,28 @@ import asyncio
 import base64
 import hmac
 import logging
-import re
-import socket
 import ssl
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from functools import partial
 from time import perf_counter
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import aiohttp
 from aiohttp import abc
-from aiohttp.client_proto import ResponseHandler
-from yarl import URL
+from aiohttp.connector import Connection
 
 from api.loop import new_loop
+from api.posting import Connections, outcome_of, post, retry_after_us
 from engine import wall
-from engine.addresses import is_loopback, is_public
 from engine.attempts import Attempt, Outcome
 from engine.deliveries import Delivery
-from engine.limits import ANSWER_BYTES_MAX, ATTEMPT_S, RETRY_AFTER_MAX_US
+from engine.limits import ATTEMPT_S
 
 _LOG: Final = logging.getLogger("order_engine.webhooks")
 _LOOKUPS: Final = 64
 """Names looked up at once, in threads, as the system does it; one thread a name however many wait."""
-_KEEP_ALIVE_S: Final = 4.0
-"""Shorter than the five seconds after which common servers close a quiet connection: they would do so
-just as we send, and that counts as a failed attempt."""
 
 
 class Message(NamedTuple):
@@ -81,10 +72,6 @@ def signature(message_id: str, timestamp: int, body: bytes, keys: Sequence[bytes
     return " ".join(f"v1,{one}" for one in signed)
 
 
-class Blocked(OSError):
-    """A name stands for an address that no webhook goes to."""
-
-
 class Sender:
     """Posts messages, each webhook's in a line of its own. Thread-safe.
 
@@ -104,16 +91,15 @@ class Sender:
     ) -> None:
         self._on_done = on_done
         self._allows_local = allows_local
-        self._ssl: ssl.SSLContext | bool = ssl_context or True
+        self._ssl_context = ssl_context
         self._resolver = resolver
         self._attempt_s = attempt_s
         self._now_us = now_us
         self._done: deque[Done] = deque()
-        self._urls: dict[str, URL] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._lines: dict[str, _Line] = {}
         self._loop = new_loop()
-        self._session: aiohttp.ClientSession
+        self._connections: Connections
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), name="sender", daemon=True)
         self._thread.start()
@@ -146,43 +132,24 @@ class Sender:
         loop = self._loop
         asyncio.set_event_loop(loop)
         loop.set_default_executor(ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="lookup"))
-        self._session = loop.run_until_complete(self._open())
+        self._connections = loop.run_until_complete(self._connect())
         loop.call_soon(ready.set)
         try:
             loop.run_forever()
             for task in self._tasks:
                 task.cancel()
             loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
-            loop.run_until_complete(self._session.close())
+            loop.run_until_complete(self._connections.close())
         finally:
             loop.close()
 
-    async def _open(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            limit=0,  # whoever submits has counted
-            ssl=self._ssl,
+    async def _connect(self) -> Connections:
+        return Connections(
+            self._loop,
+            allows_local=self._allows_local,
+            ssl_context=self._ssl_context,
             resolver=self._resolver,
-            keepalive_timeout=_KEEP_ALIVE_S,
-            socket_factory=self._socket,
         )
-        connector._factory = partial(_bounded, loop=self._loop)
-        return aiohttp.ClientSession(
-            connector=connector,
-            timeout=aiohttp.ClientTimeout(total=self._attempt_s),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            headers={"Content-Type": "application/json", "User-Agent": "order-engine"},
-            skip_auto_headers=("Accept", "Accept-Encoding"),
-        )
-
-    def _socket(self, found: tuple[Any, ...]) -> socket.socket:
-        """A socket for an address just before it is connected. Raises Blocked."""
-        family, kind, protocol, _, address = found
-        host = address[0]
-        if not is_public(host) and not (self._allows_local and is_loopback(host)):
-            raise Blocked(f"{host} is not public")
-        return socket.socket(family, kind, protocol)
 
     def _begin(self, messages: Sequence[Message]) -> None:
         lines = self._lines
@@ -209,120 +176,55 @@ class Sender:
         self._on_done(len(self._done))
 
     async def _work(self, line: _Line) -> None:
-        """Sends one after the other until none waits, or so many are not wanted."""
+        """Sends one after the other until none waits, or so many are not wanted.
+
+        The connection is kept meanwhile, and then given back for others to the same place.
+        """
+        connection: Connection | None = None
         try:
             while line.waiting and line.active <= line.width:
-                await self._send(line.waiting.popleft())
+                connection = await self._send(line.waiting.popleft(), connection)
         finally:
             line.active -= 1
+            if connection is not None:
+                connection.release()
 
-    async def _send(self, message: Message) -> None:
+    async def _send(self, message: Message, connection: Connection | None) -> Connection | None:
+        """Makes an attempt, on that connection if it is good; the connection to go on with."""
         at_us, began_s = self._now_us(), perf_counter()
-        status, retry_after_us = None, 0
+        outcome: Outcome
+        status, wait_us = None, 0
         try:
-            outcome, status, retry_after_us = await self._post(message, at_us)
-        except Exception as error:  # noqa: BLE001  whatever a receiver does is one of its outcomes
-            outcome = outcome_of(error)
+            async with asyncio.timeout(self._attempt_s):
+                place = self._connections.place(message.url)
+                connection = await self._connections.to(place, connection)
+                answered = await post(connection, place, _headers(message, at_us), message.body)
+            status, outcome = answered.status, "succeeded" if answered.is_whole else "http"
+            if outcome != "succeeded":
+                wait_us = retry_after_us(answered.headers, at_us)
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+                connection = None
+            if not isinstance(error, Exception):
+                raise
+            outcome = outcome_of(error)  # whatever a receiver does is one of its outcomes
             if outcome == "connection" and not isinstance(error, aiohttp.ClientError | OSError):
                 _LOG.exception("an attempt failed in a way that is new")
         duration_us = int((perf_counter() - began_s) * 1_000_000)
-        attempt = Attempt(at_us, outcome, status, duration_us, retry_after_us)
+        attempt = Attempt(at_us, outcome, status, duration_us, wait_us)
         self._done.append(Done(message.delivery, attempt))
         self._on_done(len(self._done))
-
-    async def _post(self, message: Message, at_us: int) -> tuple[Outcome, int, int]:
-        url = self._urls.get(message.url)
-        if url is None:
-            if len(self._urls) > 10_000:
-                self._urls.clear()
-            url = self._urls[message.url] = URL(message.url, encoded=True)
-        timestamp = at_us // 1_000_000
-        headers = {
-            "Webhook-Id": message.id,
-            "Webhook-Timestamp": str(timestamp),
-            "Webhook-Attempt": str(message.delivery.attempts + 1),
-            "Webhook-Signature": signature(message.id, timestamp, message.body, message.keys),
-            "Event-Id": message.event_id,
-        }
-        posting = self._session.post(url, data=message.body, headers=headers, allow_redirects=False)
-        async with posting as answer:
-            status = answer.status
-            if not 200 <= status < 300:
-                return "http", status, retry_after_us(answer.headers, at_us)
-            size = 0
-            while not answer.content.at_eof():
-                size += len(await answer.content.readany())
-                if size > ANSWER_BYTES_MAX:
-                    return "http", status, 0
-            return "succeeded", status, 0
+        return connection
 
 
-class _Bounded(ResponseHandler):
-    """A connection that takes so many bytes of an answer, headers included, and no more."""
-
-    _left = ANSWER_BYTES_MAX
-
-    def set_response_params(self, **words: Any) -> None:
-        """The next answer."""
-        self._left = 2 * ANSWER_BYTES_MAX  # so that a body that is too long is told by its length
-        super().set_response_params(**words)
-
-    def data_received(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left >= 0:
-            super().data_received(data)
-            return
-        payload = self._payload
-        self.set_exception(aiohttp.ClientPayloadError("the answer does not end"))
-        self.close()
-        if payload is not None:  # who reads it may wait: what has come is too long already
-            payload.feed_data(data)
-            payload.feed_eof()
-
-
-def _bounded(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
-    return _Bounded(loop)
-
-
-def outcome_of(error: BaseException) -> Outcome:
-    """What an attempt that ended in an error is called."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, Blocked) or (isinstance(seen, OSError) and " is not public" in str(seen)):
-            return "blocked"
-        seen = seen.__cause__ or seen.__context__
-    for kind, outcome in _ERRORS:
-        if isinstance(error, kind):
-            return outcome
-    return "connection"
-
-
-_ERRORS: Final[tuple[tuple[type[BaseException], Outcome], ...]] = (
-    (TimeoutError, "timeout"),
-    (aiohttp.ClientConnectorDNSError, "dns"),
-    (aiohttp.ClientSSLError, "tls"),
-    (ssl.SSLError, "tls"),
-    (aiohttp.InvalidURL, "blocked"),
-    (ValueError, "blocked"),  # no URL at all
-    (aiohttp.ServerDisconnectedError, "connection"),
-    (aiohttp.ClientOSError, "connection"),
-    (aiohttp.ClientResponseError, "http"),
-    (aiohttp.ClientPayloadError, "http"),
-)
-"""Error -> outcome; the first that fits."""
-
-_SECONDS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
-
-
-def retry_after_us(headers: Mapping[str, str], now_us: int) -> int:
-    """How long an answer asks to wait, in seconds or until a date; 0 if it does not."""
-    text = headers.get("Retry-After", "").strip()
-    if _SECONDS.fullmatch(text):
-        return min(int(text) * 1_000_000, RETRY_AFTER_MAX_US)
-    try:
-        until = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return 0
-    until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    left_s = (until - datetime.fromtimestamp(now_us / 1_000_000, UTC)).total_seconds()
-    return min(max(0, int(left_s * 1_000_000)), RETRY_AFTER_MAX_US)
+def _headers(message: Message, at_us: int) -> bytes:
+    """The lines of a request that are of this attempt."""
+    timestamp = at_us // 1_000_000
+    signed = signature(message.id, timestamp, message.body, message.keys)
+    text = (
+        f"Webhook-Id: {message.id}\r\nWebhook-Timestamp: {timestamp}\r\n"
+        f"Webhook-Attempt: {message.delivery.attempts + 1}\r\nWebhook-Signature: {signed}\r\n"
+        f"Event-Id: {message.event_id}\r\n"
+    )
+    return text.encode()

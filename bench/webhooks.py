@@ -2,15 +2,16 @@
 
     python -m bench.webhooks                    3 rounds, 1 and 50 endpoints, SQLite: about 4 minutes
     python -m bench.webhooks --rounds 1 --deliveries 5000
+    python -m bench.webhooks --only isolation
 
 Throughput: the events of real orders stand in journal and view, and none has been put down for a
 webhook. Then `order-engine serve --roles webhooks` starts; a receiver on another core counts. Rate and
 processor time are those between the first arrival and the last. The peer posts the very same bodies to
 the same receiver, with as many requests at once, and does nothing else.
 
-Latency: a whole `order-engine serve` is given 100 orders a second; the receiver compares each event's
-`created_at`, which is of before its commit, with its arrival. Once alone, and once beside ten receivers
-that never answer and ten that fail.
+Isolation: a whole `order-engine serve` is given 100 orders a second; the receiver compares each event's
+`created_at`, which is of before its commit, with its arrival. Alone, and beside ten receivers that never
+answer and ten that fail, in turns.
 """
 
 from __future__ import annotations
@@ -57,6 +58,9 @@ TARGET: Final = 0.5
 WIDTH: Final = 32
 DONE_WITHIN_S: Final = 120.0
 DAY_US: Final = 86_400_000_000
+RATE: Final = 100
+BAD: Final = 20
+"""Orders a second, and bad receivers, of the latency."""
 
 
 def fill(settings: Settings, urls: list[str], events: int) -> list[str]:
@@ -179,7 +183,7 @@ def run_one(case: dict[str, Any]) -> dict[str, float]:
                 return watch(call, pid, expected)
 
 
-def latency(seconds: float, rate: int, beside: int) -> dict[str, float]:
+def latency(seconds: float, beside: int, rate: int = RATE) -> dict[str, float]:
     """Milliseconds from commit to receiver at so many orders a second; `beside` so many bad ones."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
@@ -197,10 +201,12 @@ def latency(seconds: float, rate: int, beside: int) -> dict[str, float]:
             place_steadily(call, accounts, seconds, rate)
             time.sleep(2.0)
             late = sorted(Caller(receiver)("GET", "/late"))
+            used_s = cpu_s(engine.pid)
     return {
         "events": len(late),
         "p50_ms": statistics.median(late),
         "p99_ms": late[int(len(late) * 0.99)],
+        "cpu_s": used_s,
     }
 
 
@@ -215,24 +221,16 @@ def place_steadily(call: Caller, accounts: list[str], seconds: float, rate: int)
         call("POST", f"/accounts/{accounts[number % len(accounts)]}/orders", wish)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--deliveries", type=int, default=10_000)
-    parser.add_argument("--seconds", type=float, default=15.0)
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.one:
-        print(json.dumps(run_one(json.loads(arguments.one))))
-        return
+def show_throughput(rounds: int, deliveries: int) -> None:
+    """Rates and processor time beside the bare client, with 1 endpoint and with 50."""
     table = Table("endpoints", "who", "deliveries/s", "us CPU each", "ratio of rates", "of CPU")
     with progress() as bar:
-        task = bar.add_task("webhooks", total=4 * arguments.rounds)
+        task = bar.add_task("throughput", total=4 * rounds)
         for endpoints in (1, 50):
             found: dict[str, list[dict[str, float]]] = {OURS: [], PEER: []}
-            for _ in range(arguments.rounds):
+            for _ in range(rounds):
                 for who, figures in found.items():
-                    case = {"who": who, "endpoints": endpoints, "deliveries": arguments.deliveries}
+                    case = {"who": who, "endpoints": endpoints, "deliveries": deliveries}
                     figures.append(in_own_process("bench.webhooks", **case))
                     bar.advance(task)
             for who, figures in found.items():
@@ -245,13 +243,49 @@ def main() -> None:
                 table.add_row(str(endpoints), who, f"{middle(rates):,.0f} ({spread(rates)})",
                               f"{middle(cpu):,.0f} ({spread(cpu)})", of_rates, of_cpu)  # fmt: skip
     console.print(table)
-    for beside in (0, 20):
-        late = latency(arguments.seconds, 100, beside)
-        console.print(
-            f"commit to receiver at 100 orders/s beside {beside} bad ones: p50 {late['p50_ms']:.0f} ms,"
-            f" p99 {late['p99_ms']:.0f} ms ({late['events']:,.0f} events)"
-        )
     console.print(f"asked for: a ratio of rates of at least {TARGET}")
+
+
+def show_isolation(rounds: int, seconds: float) -> None:
+    """How late a good receiver's events are, alone and beside bad ones."""
+    table = Table("beside", "events", "p50, ms", "p99, ms", "p50 to alone", "p99 to alone", "CPU, s")
+    found: dict[int, list[dict[str, float]]] = {0: [], BAD: []}
+    with progress() as bar:
+        task = bar.add_task("isolation", total=len(found) * rounds)
+        for _ in range(rounds):
+            for beside, figures in found.items():
+                figures.append(in_own_process("bench.webhooks", beside=beside, seconds=seconds))
+                bar.advance(task)
+    for beside, figures in found.items():
+        names = ("events", "p50_ms", "p99_ms", "cpu_s")
+        events, p50, p99, cpu = ([one[name] for one in figures] for name in names)
+        to_alone = ("1", "1")
+        if beside:
+            alone = found[0]
+            to_alone = (ratios(p50, [one["p50_ms"] for one in alone]),
+                        ratios(p99, [one["p99_ms"] for one in alone]))  # fmt: skip
+        table.add_row(f"{beside} bad ones" if beside else "nobody", f"{middle(events):,.0f}",
+                      f"{middle(p50):.0f} ({spread(p50)})", f"{middle(p99):.0f} ({spread(p99)})",
+                      *to_alone, f"{middle(cpu):.1f}")  # fmt: skip
+    console.print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--deliveries", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--only", choices=("throughput", "isolation"))
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        case = json.loads(arguments.one)
+        print(json.dumps(latency(**case) if "beside" in case else run_one(case)))
+        return
+    if arguments.only != "isolation":
+        show_throughput(arguments.rounds, arguments.deliveries)
+    if arguments.only != "throughput":
+        show_isolation(arguments.rounds, arguments.seconds)
 
 
 if __name__ == "__main__":

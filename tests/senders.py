@@ -25,16 +25,16 @@ class Alone:
         self._came = threading.Event()
         self.sender = Sender(lambda _: self._came.set(), **words)
 
-    def send(self, urls: Sequence[str], body: bytes = b"{}") -> list[Done]:
-        """What came of a message to each, in their order."""
+    def send(self, urls: Sequence[str], body: bytes = b"{}", width: int = 100) -> list[Done]:
+        """What came of a message to each, in their order; so many at once."""
         seqs = [next(_numbers) for _ in urls]
-        self.begin(zip(seqs, urls, strict=True), body)
+        self.begin(zip(seqs, urls, strict=True), body, width)
         done = {one.delivery.seq: one for one in self.wait(len(urls))}
         return [done[seq] for seq in seqs]
 
-    def begin(self, urls: Any, body: bytes = b"{}") -> None:
+    def begin(self, urls: Any, body: bytes = b"{}", width: int = 100) -> None:
         """Sends under these numbers."""
-        self.sender.submit([_message(seq, url, body) for seq, url in urls])
+        self.sender.submit([_message(seq, url, body, width) for seq, url in urls])
 
     def wait(self, number: int) -> list[Done]:
         """The next so many."""
@@ -47,10 +47,10 @@ class Alone:
         return done
 
 
-def _message(seq: int, url: str, body: bytes) -> Message:
+def _message(seq: int, url: str, body: bytes, width: int) -> Message:
     resource, status = f"ord_{seq}", "pending"
     delivery = Delivery(seq, "whk_1", "acme", resource, "order.placed", 1, 1, 1, status, 0, 0, 1, None)
-    return Message(delivery, f"whd_{seq}", "evt_1", url, [b"k" * 32], body, 100)
+    return Message(delivery, f"whd_{seq}", "evt_1", url, [b"k" * 32], body, width)
 
 
 @contextmanager

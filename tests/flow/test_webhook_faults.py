@@ -199,3 +199,31 @@ def test_a_connection_is_kept() -> None:
         for _ in range(5):
             sender.send([receiver.url()])
     assert len(receiver.got) == 5
+
+
+def test_an_answer_that_nobody_asked_for_is_nobodys() -> None:
+    """A receiver answers twice what it was sent once. The second is not that of the next message."""
+    answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" * 2, b"HTTP/1.1 500 No\r\n\r\n"]
+
+    def act(connection: socket.socket) -> None:
+        connection.sendall(answers.pop(0))
+        connection.recv(1)
+
+    with closing(Raw(act)) as receiver, alone(allows_local=True, attempt_s=ATTEMPT_S) as sender:
+        first, second = sender.send([receiver.url] * 2, width=1)
+    assert (first.attempt.outcome, first.attempt.status) == ("succeeded", 200)
+    assert (second.attempt.outcome, second.attempt.status) == ("http", 500)
+
+
+def test_what_is_sent_is_a_whole_request() -> None:
+    with receiving() as receiver, alone(allows_local=True) as sender:
+        sender.send([receiver.url("/a%20b?c=%C3%A9&d"), f"http://localhost:{receiver.port}"])
+        first, second = sorted(receiver.got, key=lambda got: got.path, reverse=True)
+    assert first.path == "/a%20b?c=%C3%A9&d"
+    assert second.path == "/"
+    assert first.headers["host"] == f"127.0.0.1:{receiver.port}"
+    assert second.headers["host"] == f"localhost:{receiver.port}"
+    assert first.body == b"{}"
+    names = {"webhook-id", "webhook-timestamp", "webhook-attempt", "webhook-signature", "event-id"}
+    others = {"host", "content-type", "content-length", "user-agent"}
+    assert {name.lower() for name in first.headers} == names | others

@@ -12,7 +12,8 @@ from standardwebhooks import Webhook
 
 from api.bodies import delivery_id, event_id
 from api.lanes import NARROW, WIDE, Lane, shares
-from api.sender import retry_after_us, signature
+from api.posting import retry_after_us
+from api.sender import signature
 from engine.attempts import DELAYS_MAX_S, OUTCOMES, Attempt, after
 from engine.deliveries import Delivery
 from engine.limits import ATTEMPTS_MAX, DUE_PAGE, WEBHOOK_AHEAD
