@@ -20,6 +20,7 @@ GENESIS: Final = bytes(32)
 
 _lengths: Final = struct.Struct(">iHHH").pack
 _position: Final = struct.Struct(">Q").pack
+_numbers: Final = struct.Struct(">QiHHH").pack
 
 
 def content(version: int, stream: bytes, name: bytes, command: bytes, body: bytes) -> bytes:
@@ -31,3 +32,11 @@ def content(version: int, stream: bytes, name: bytes, command: bytes, body: byte
 def link(before: bytes, position: int, content: bytes) -> bytes:
     """The digest of the fact at `position`, given the digest `before` it (32 bytes each)."""
     return sha256(before + _position(position) + content).digest()
+
+
+def digest(  # noqa: PLR0917  (by name they would cost as much as the rest)
+    before: bytes, position: int, version: int, stream: bytes, name: bytes, command: bytes, body: bytes
+) -> bytes:
+    """`link` of `content` at once, for those who check what was recorded: half the time."""
+    numbers = _numbers(position, version, len(stream), len(name), len(command))
+    return sha256(b"".join((before, numbers, stream, name, command, body))).digest()

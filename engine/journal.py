@@ -35,7 +35,7 @@ from engine.limits import (
     SNAPSHOT_RUNG,
     STATES_CACHED_MAX,
 )
-from engine.pages import StoredRow
+from engine.pages import Portion, StoredRow
 from engine.recorder import JournalApplicationRecorder
 from engine.writer import Append, Lease
 
@@ -340,18 +340,22 @@ class Journal(Application[str]):
         limit: int = PAGE_FACTS,
         *,
         is_checked: bool = True,
-        of: Callable[[str], bool] | None = None,
     ) -> list[Recorded]:
         """At most `limit` facts with offsets over `after`, in order, with no hole.
-
-        `of` leaves out those of other streams; they count for the limit.
 
         `is_checked=False` leaves out the digests, for readers of what has just been checked: about
         twice as fast, and a changed byte that still reads as a fact goes unnoticed.
         """
         if not 0 < limit <= PAGE_FACTS_MAX:
             raise ValueError(f"a page has 1 to {PAGE_FACTS_MAX} facts")
-        return self._decoded(self.datastore.pages.log(after, limit, is_checked=is_checked, of=of))
+        return self._decoded(self.datastore.pages.log(after, limit, is_checked=is_checked))
+
+    def read_portion(self, after: int, stop: int, of: Portion) -> list[Recorded]:
+        """The facts of some streams with offsets over `after`, up to `stop`, in order, with no hole.
+
+        `stop` is not past the head. Readers of all portions together check all that one reader would.
+        """
+        return self._decoded(self.datastore.pages.portion(after, stop, of))
 
     def read_of(
         self, names: Sequence[str], after: int, limit: int = PAGE_FACTS, *, stop: int

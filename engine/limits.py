@@ -348,7 +348,7 @@ REBUILD_STATES_MAX: Final = 4_000
 """Folded states that a process of a rebuild keeps: orders of two busy days, 30 MB. Others are read again
 when they move."""
 REBUILD_PROCESSES_MAX: Final = 8
-"""Processes of one rebuild: each reads the whole journal, and decodes its share."""
+"""Processes of one rebuild: for each the database goes through the whole journal to pick its share."""
 REBUILD_ALONE_FACTS: Final = 20_000
 """Facts up to which a rebuild is quicker in one process: starting another takes half a second."""
 REBUILD_TRIES_MAX: Final = 100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from engine import chain
@@ -25,8 +25,22 @@ A plain tuple: a page of the log makes thousands, and any class costs as much as
 """
 
 
-Of = Callable[[Any], bool]
-"""Whether a stream, as it is stored, is wanted."""
+class Portion(NamedTuple):
+    """Streams whose ids begin with one of these (three characters), and part `part` of `parts` of those.
+
+    Which part a stream is in, only the database knows: the facts of one are all in the same.
+    """
+
+    prefixes: Sequence[str]
+    part: int = 0
+    parts: int = 1
+
+
+_PART_OF: Final = {
+    # A random end of an id, of which SQLite's own functions make a number quickest.
+    "sqlite": "(unicode(substr(fact.stream, -1)) + coalesce(unicode(substr(fact.stream, -4)), 0)) % ?",
+    "postgresql": "mod(hashtext(fact.stream) & 2147483647, ?)",
+}
 
 
 class Pages:
@@ -54,6 +68,7 @@ class Pages:
             f"SELECT {_COLUMNS} FROM {journal} WHERE position >= ? AND position <= ?"
             " ORDER BY position LIMIT ?"
         )
+        self._count_sql = f"SELECT count(*) FROM {journal} WHERE position > ? AND position <= ?"
         self._snapshot_sql = (
             f"SELECT version, body FROM {tables.snapshots.name} WHERE stream = ? AND name = ?"
             " AND version <= ? ORDER BY version DESC LIMIT 1"
@@ -73,28 +88,19 @@ class Pages:
         return Head(position, bytes(digest))
 
     def log(
-        self,
-        after: int,
-        limit: int,
-        *,
-        stop: int | None = None,
-        is_checked: bool = True,
-        of: Of | None = None,
+        self, after: int, limit: int, *, stop: int | None = None, is_checked: bool = True
     ) -> list[StoredRow]:
         """At most `limit` facts with positions in (after, stop], in order, with no hole.
 
-        Fewer only if the journal's head says that there are no more. `of` leaves out facts of other
-        streams, which are then not checked.
+        Fewer only if the journal's head says that there are no more.
         """
         try:
-            return self._log(after, limit, stop, is_checked=is_checked, of=of)
+            return self._log(after, limit, stop, is_checked=is_checked)
         except JournalDamaged as error:
             self._tell(error)
             raise
 
-    def _log(
-        self, after: int, limit: int, stop: int | None, *, is_checked: bool, of: Of | None = None
-    ) -> list[StoredRow]:
+    def _log(self, after: int, limit: int, stop: int | None, *, is_checked: bool) -> list[StoredRow]:
         first = max(after, 0) + 1
         # The fact before the page comes along for its digest.
         rows = self._store.query(
@@ -106,7 +112,7 @@ class Pages:
                 raise _missing(first - 1)
             before = bytes(rows.pop(0)[6])
         try:
-            facts = self._page(rows, first, before, is_checked=is_checked, of=of)
+            facts = self._page(rows, first, before, is_checked=is_checked)
         except JournalDamaged:
             for place, row in enumerate(rows, first):  # again, slowly: the first fault is wanted
                 self._page([row], place, before, is_checked=is_checked)
@@ -118,29 +124,37 @@ class Pages:
         return facts
 
     def _page(
-        self,
-        rows: Sequence[tuple[Any, ...]],
-        first: int,
-        before: bytes,
-        *,
-        is_checked: bool,
-        of: Of | None = None,
+        self, rows: Sequence[tuple[Any, ...]], first: int, before: bytes, *, is_checked: bool
     ) -> list[StoredRow]:
         if rows and (rows[0][0] != first or rows[-1][0] - first != len(rows) - 1):
             raise _missing(next(n for n, row in enumerate(rows, first) if row[0] != n))
-        if of is not None:
-            befores = [before, *(row[6] for row in rows)]
-            chosen = [(row, befores[n]) for n, row in enumerate(rows) if of(row[3])]
-            facts = self._named([row for row, _ in chosen])
-            if is_checked:
-                for fact, (_, digest) in zip(facts, chosen, strict=True):
-                    self._check(fact, digest)
-            return facts
         facts = self._named(rows)
         if is_checked:
-            for fact in facts:
-                self._check(fact, before)
-                before = fact[6]
+            self._check(facts, [before, *(row[6] for row in rows)][: len(rows)])
+        return facts
+
+    def portion(self, after: int, stop: int, of: Portion) -> list[StoredRow]:
+        """The facts of some streams with positions in (after, stop], which the journal has come to.
+
+        Between them there is no hole either; the digests of the others are left to who reads them.
+        """
+        where = (
+            f" WHERE fact.position > ? AND fact.position <= ? AND substr(fact.stream, 1, 3) IN"
+            f" {_marks(of.prefixes)}"
+        )
+        values: list[object] = [after, stop, *of.prefixes]
+        if of.parts > 1:
+            where += f" AND {_PART_OF[self._store.dialect]} = ?"
+            values += [of.parts, of.part]
+        rows = self._store.query(self._scattered_sql + where + " ORDER BY fact.position", values)
+        try:
+            facts = self._linked(rows)
+            is_whole = self._store.query(self._count_sql, (after, stop)) == [(stop - after,)]
+        except JournalDamaged:
+            self.log(after, stop - after, stop=stop)  # the first fault is wanted, in whichever stream
+            raise
+        if not is_whole:
+            self.log(after, stop - after, stop=stop)
         return facts
 
     def _check_is_last(self, position: int) -> None:
@@ -230,14 +244,16 @@ class Pages:
     def _scattered(self, where: str, values: list[object]) -> list[StoredRow]:
         rows = self._store.query(self._scattered_sql + where, values)
         try:
-            facts = self._named([row[:7] for row in rows])
-            for fact, row in zip(facts, rows, strict=True):
-                if row[7] is None and fact[0] > 1:
-                    raise _missing(fact[0] - 1)
-                self._check(fact, row[7] or chain.GENESIS)
+            return self._linked(rows)
         except JournalDamaged as error:
             self._tell(error)
             raise
+
+    def _linked(self, rows: Sequence[tuple[Any, ...]]) -> list[StoredRow]:
+        """Facts whose rows bring the digest before them along."""
+        facts = self._named(rows)
+        befores = [chain.GENESIS if row[0] == 1 and row[7] is None else row[7] for row in rows]
+        self._check(facts, befores)
         return facts
 
     def _tell(self, error: JournalDamaged) -> None:
@@ -255,18 +271,23 @@ class Pages:
     def _named(self, rows: Sequence[tuple[Any, ...]]) -> list[StoredRow]:
         by_code, name_of = self._names.by_code, self._names.name_of
         if self._uuid_from_bytes:
-            rows = [(p, v, n, _uuid(s, p), c, b, d) for p, v, n, s, c, b, d in rows]
-        return [(p, v, by_code.get(n) or name_of(n, p), s, c, b, d) for p, v, n, s, c, b, d in rows]
+            rows = [(p, v, n, _uuid(s, p), c, b, d) for p, v, n, s, c, b, d, *_ in rows]
+        return [(p, v, by_code.get(n) or name_of(n, p), s, c, b, d) for p, v, n, s, c, b, d, *_ in rows]
 
-    def _check(self, fact: StoredRow, before: bytes) -> None:
-        position, version, name, stream, command, body, digest = fact
-        try:
-            key = stream.bytes if self._is_uuid else stream.encode()  # type: ignore[union-attr]
-            content = chain.content(version, key, self._names.known[name][1], command or b"", body)
-            expected = chain.link(before, position, content)
-        except (AttributeError, TypeError, struct.error):  # SQLite keeps any type and size anywhere
-            raise _damaged(position) from None
-        if digest != expected:
+    def _check(self, facts: Sequence[StoredRow], befores: Sequence[bytes | None]) -> None:
+        known, is_uuid, expected = self._names.known, self._is_uuid, chain.digest
+        for (position, version, name, stream, command, body, digest), before in zip(
+            facts, befores, strict=True
+        ):
+            try:
+                key = stream.bytes if is_uuid else stream.encode()  # type: ignore[union-attr]
+                name_bytes = known[name][1]
+                if before is None:
+                    raise _missing(position - 1)
+                if digest == expected(before, position, version, key, name_bytes, command or b"", body):
+                    continue
+            except (AttributeError, TypeError, struct.error):
+                pass  # SQLite keeps any type and size anywhere
             raise _damaged(position)
 
 

@@ -15,13 +15,13 @@ import threading
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any, Final
-from zlib import crc32
 
 import msgspec
 
 from engine.errors import EngineError, JournalDamaged, SchemaMissing, Unavailable, UnknownFact
 from engine.journal import Journal
 from engine.limits import SNAPSHOT_EVERY
+from engine.pages import Portion
 from engine.stored import engine_codec
 from engine.supervise import tame_collector
 from projections import folds
@@ -71,15 +71,11 @@ class _Task(msgspec.Struct, frozen=True):
 def fold(journal: Journal, views: Views, selected: Sequence[View], share: Share, show: Show) -> Faults:
     """Folds a share in this process; the streams that could not be folded."""
     shadow = Shadow(journal, views, selected, str(share.number))
-    prefixes = frozenset(prefix for view in selected for prefix in view.streams)
-
-    def is_ours(stream: str) -> bool:
-        return stream[:3] in prefixes and crc32(stream.encode()) % share.parts == share.part
-
+    prefixes = sorted({prefix for view in selected for prefix in view.streams})
+    portion = Portion(prefixes, share.part, share.parts)
     while shadow.offset < share.target:
-        end = min(shadow.offset + share.page, share.target)
-        facts = journal.read(shadow.offset, end - shadow.offset, of=is_ours)
-        shadow.advance(facts, end)
+        end = min(shadow.offset + share.page * share.parts, share.target)
+        shadow.advance(journal.read_portion(shadow.offset, end, portion), end)
         show(shadow.offset)
     _keep_long_streams(journal, views, shadow)
     return shadow.faults

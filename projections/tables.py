@@ -98,17 +98,21 @@ class Table:
             connection.exec_driver_sql(f"{start} = ANY(%s::{kind})", (list(keys),))
 
     def _insert(self, connection: sa.Connection, rows: Sequence[Row], end: str) -> None:
+        # By the driver's own connection, which is in the same transaction: on SQLite SQLAlchemy would
+        # take as long for a row as writing it does.
+        raw: Any = connection.connection.driver_connection
         start = f"INSERT INTO {self.name} ({', '.join(self.columns)})"
+        if connection.dialect.name == "sqlite":
+            marks = ", ".join("?" * len(self.columns))
+            if rows:
+                raw.executemany(f"{start} VALUES ({marks}){end}", self._bindable(rows))
+            return
+        arrays = ", ".join(f"%s::{_ARRAYS[kind]}" for kind in self.columns.values())
+        # WHERE true: without it the parser takes ON CONFLICT for the condition of a join.
+        statement = f"{start} SELECT * FROM unnest({arrays}) WHERE true{end}"
         for part in _parts(rows):
-            if connection.dialect.name == "sqlite":
-                marks = ", ".join("?" * len(self.columns))
-                connection.exec_driver_sql(f"{start} VALUES ({marks}){end}", self._bindable(part))
-            else:
-                arrays = ", ".join(f"%s::{_ARRAYS[kind]}" for kind in self.columns.values())
-                # WHERE true: without it the parser takes ON CONFLICT for the condition of a join.
-                statement = f"{start} SELECT * FROM unnest({arrays}) WHERE true{end}"
-                columns = tuple(map(list, zip(*part, strict=True)))
-                connection.exec_driver_sql(statement, columns)
+            columns = tuple(map(list, zip(*part, strict=True)))
+            raw.execute(statement, columns)
 
     def _copy(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
         # Through the driver's own connection, which is in the same transaction.
@@ -119,12 +123,12 @@ class Table:
             for row in rows:
                 copy.write_row(row)
 
-    def _bindable(self, rows: Sequence[Row]) -> list[Row]:
+    def _bindable(self, rows: Sequence[Row]) -> Iterable[Row]:
         # The driver looks for an adapter of `bytes` before it binds them, and of no bytearray.
         *_, last = self.columns.values()
         if last != "bytes":
-            return list(rows)
-        return [(*row[:-1], bytearray(row[-1])) for row in rows]
+            return rows
+        return ((*row[:-1], bytearray(row[-1])) for row in rows)
 
 
 def _parts(rows: Sequence[Row]) -> Iterable[Sequence[Row]]:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from engine import sqlite
 from engine.errors import EngineError, JournalDamaged
 from engine.limits import BODY_BYTES_MAX
+from engine.pages import Portion, StoredRow
 from engine.recorder import JournalProcessRecorder
 from tests.journals import events, new_command, open_journal
 
@@ -84,6 +85,12 @@ SQLITE_EDITS = {
 }
 
 
+def portions(journal: JournalProcessRecorder) -> list[StoredRow]:
+    """The facts of STREAM, as one of two processes that split the streams reads them."""
+    pages = journal.datastore.pages
+    return [row for part in range(2) for row in pages.portion(0, 9, Portion([STREAM[:3]], part, 2))]
+
+
 def readers(journal: JournalProcessRecorder) -> dict[str, Callable[[], object]]:
     """Every way to meet the damaged fact."""
     return {
@@ -91,6 +98,7 @@ def readers(journal: JournalProcessRecorder) -> dict[str, Callable[[], object]]:
         "page that starts with it": lambda: journal.select_notifications(BAD, 100),
         "stream": lambda: journal.select_events(STREAM),
         "topics": lambda: journal.select_notifications(1, 100, topics=["noted"]),
+        "portions": lambda: portions(journal),
         "follower": lambda: [next(following) for following in [journal.subscribe(0)] for _ in range(9)],
     }
 
@@ -158,6 +166,14 @@ def test_a_removed_fact_is_found_and_named(journal: JournalProcessRecorder, jour
     assert first_bad(lambda: journal.select_notifications(BAD, 100)) == BAD
 
 
+def test_a_portion_is_refused_for_a_hole_in_streams_that_are_not_in_it(
+    journal: JournalProcessRecorder, journal_url: str
+) -> None:
+    """The facts on both sides of it are not: who reads a portion looks at every place."""
+    edit(journal_url, "DELETE FROM journal WHERE position = 8")
+    assert first_bad(lambda: portions(journal)) == 8
+
+
 def test_two_swapped_facts_are_found(journal: JournalProcessRecorder, journal_url: str) -> None:
     """A digest covers the position."""
     edit(
@@ -174,6 +190,7 @@ def test_a_cut_tail_is_found_by_the_head(journal: JournalProcessRecorder, journa
     edit(journal_url, "DELETE FROM journal WHERE position >= 8")
     assert first_bad(lambda: journal.select_notifications(1, 100)) == 8
     assert first_bad(lambda: journal.select_notifications(8, 100)) == 8
+    assert first_bad(lambda: portions(journal)) == 8
     with journal.subscribe(5) as following:
         assert first_bad(lambda: next(following)) == 8
         assert first_bad(lambda: next(following)) == 8

@@ -25,6 +25,7 @@ from engine.errors import (
 from engine.fact import StreamAppend
 from engine.journal import Fold, Journal, migrate
 from engine.limits import SNAPSHOT_EVERY
+from engine.pages import Portion
 from engine.stored import engine_codec
 from tests.facts import CODEC, FOLD, Added, Leg, Opened, Sum, append, envelope, evolve
 
@@ -125,6 +126,27 @@ def test_the_log_is_read_by_pages(journal: Journal) -> None:
     assert journal.read(is_checked=False) == journal.read()
     with pytest.raises(ValueError, match="page"):
         journal.read(limit=0)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_portions_together_are_the_log_of_their_streams(journal: Journal, parts: int) -> None:
+    for number in range(1, 41):
+        kind = ("acc", "ord", "clk")[number % 3]
+        append(journal, number, f"{kind}_{number * 9_973}", 0, ONE, CENT)
+    read = [
+        [
+            journal.read_portion(after, after + 40, Portion(["acc", "ord"], part, parts))
+            for after in (0, 40)
+        ]
+        for part in range(parts)
+    ]
+    portions = [[fact for page in pages for fact in page] for pages in read]
+    whole = [fact for fact in journal.read() if fact.stream[:3] != "clk"]
+    assert sorted((fact for one in portions for fact in one), key=lambda fact: fact.offset) == whole
+    streams = [{fact.stream for fact in one} for one in portions]
+    assert sum(map(len, streams)) == len({fact.stream for fact in whole}), "each is in one of them"
+    assert min(map(len, streams)) > 0
+    assert all(fact.offset > 40 for pages in read for fact in pages[1])
 
 
 def test_a_state_is_folded_cached_and_caught_up(journal: Journal) -> None:
