@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from engine import wall
-from engine.deciding import Command, Decider, Outcome, Pending, Wait, keep_states
+from engine.deciding import Awaited, Command, Decider, Outcome, Pending, Wait, keep_states
 from engine.desk import wait_for
 from engine.errors import OutcomeUnknown
 from engine.journal import Journal
@@ -69,7 +69,7 @@ class Bridge:
             outcome: Outcome = done.value
             return outcome
 
-    async def _settled_all(self, pending: Sequence[Pending]) -> None:
+    async def _settled_all(self, pending: Sequence[Awaited]) -> None:
         """Returns once all are settled. Raises OutcomeUnknown when that takes too long."""
         self._quiet_rounds = 0
         if not self._is_flushing:

@@ -160,9 +160,20 @@ class Place:
         """The next facts, empty at the journal's end."""
         return self._journal.read(self.offset, PAGE_FACTS)
 
+    def news(self, wanted: Callable[[str, int, str], bool]) -> tuple[list[Recorded], int]:
+        """Those of the next facts that are wanted (see `Journal.read`), and where the page ends."""
+        end = min(self._journal.head, self.offset + PAGE_FACTS)
+        if end <= self.offset:
+            return [], self.offset
+        return self._journal.read(self.offset, end - self.offset, wanted=wanted), end
+
     def advance(self, facts: Sequence[Recorded]) -> None:
         """All of `facts` were dealt with."""
-        self.offset = facts[-1].offset
+        self.advance_to(facts[-1].offset)
+
+    def advance_to(self, offset: int) -> None:
+        """All facts up to there were dealt with."""
+        self.offset = offset
 
     def save_if_due(self) -> float:
         """Saves from time to time; seconds until it wants to be called again."""

@@ -21,7 +21,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -32,15 +32,11 @@ from engine.fact import Envelope, Fact, Recorded, StreamAppend
 from engine.journal import Journal, Loaded, PlacedFact
 from engine.limits import (
     COMMANDS_REMEMBERED_MAX,
-    CONTESTED_FOR,
-    CONTESTED_MAX,
     DECIDE_ATTEMPTS_MAX,
-    REFERENCE_FRESH_S,
-    REFERENCE_STALE_S,
     SNAPSHOT_EVERY,
-    STATES_CACHED_MAX,
 )
-from engine.streams import REFERENCE, fold_of, prefix_of
+from engine.states import NOTHING, Entry, States
+from engine.streams import fold_of
 from engine.writer import Append, Lease, nothing
 
 Changes = list[tuple[str, list[Fact]]]
@@ -49,8 +45,6 @@ Decision = Generator[str, Any, Changes]
 """Yields ids of streams, is sent the state of each (None if it does not exist), returns what changes."""
 
 COMMAND_BYTES: Final = 16
-NOTHING: Final[Loaded[Any]] = Loaded()
-"""A stream before its first fact."""
 READS_MAX: Final = 16
 """Streams that one decision may have to load: it reads five, and some may fall out of the cache."""
 
@@ -123,7 +117,19 @@ class Call(NamedTuple):
 class Wait(NamedTuple):
     """To go on once all of these are settled."""
 
-    pending: Sequence[Pending]
+    pending: Sequence[Awaited]
+
+
+class Awaited(Protocol):
+    """What commands wait for: an append, or a look at the journal."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing to wait for any more."""
+
+    @property
+    def waiters(self) -> list[Callable[[], None]]:
+        """What is called then."""
 
 
 Steps = Generator[Call | Wait, Any, Outcome]
@@ -140,7 +146,7 @@ class Pending:
         self.append: Append
         self.facts: Sequence[PlacedFact] = ()
         self.after: dict[str, Loaded[Any]] = {}
-        self.entries: dict[str, _Entry] = {}
+        self.entries: dict[str, Entry] = {}
         self.is_settled = False
         self.waiters: list[Callable[[], None]] = []
 
@@ -150,26 +156,21 @@ class Pending:
         return self.append.error is not None or self.append.is_repeat
 
 
-class _Entry:
-    """A stream as it will be when `tip`, the last append to it that is under way, is recorded.
+class _Look:
+    """A look at what was recorded since the last one, and who waits for it."""
 
-    `recorded` is how the journal has it for certain. `is_stale`: it has moved on since, and is to be
-    looked at before the next decision. `asked_s`: when the journal was last asked for it, or answered;
-    `checked_s`: up to when it is known to hold every change. `is_reference`: see `streams.REFERENCE`.
-    """
+    __slots__ = ("is_settled", "waiters")
 
-    __slots__ = (
-        "asked_s", "checked_s", "is_reference", "is_stale", "loaded", "recorded", "tip",
-    )  # fmt: skip
+    def __init__(self) -> None:
+        self.is_settled = False
+        self.waiters: list[Callable[[], None]] = []
 
-    def __init__(
-        self, stream: str, loaded: Loaded[Any], checked_s: float, *, is_stale: bool = False
-    ) -> None:
-        self.loaded = self.recorded = loaded
-        self.checked_s = self.asked_s = checked_s
-        self.is_reference = prefix_of(stream) in REFERENCE
-        self.is_stale = is_stale
-        self.tip: Pending | None = None
+    def settle(self) -> None:
+        """It is over, whatever came of it."""
+        self.is_settled = True
+        waiters, self.waiters = self.waiters, []
+        for resume in waiters:
+            resume()
 
 
 class _Decided(NamedTuple):
@@ -209,11 +210,9 @@ class Decider:
         self._journal = journal
         self._on_settled = on_settled
         self._now_us = now_us
-        self._monotonic = monotonic
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._states = States(monotonic)
+        self._look: _Look | None = None
         self._commands: OrderedDict[bytes, Pending | None] = OrderedDict()
-        self._contested: OrderedDict[str, int] = OrderedDict()
-        self._is_following = False
 
     def handle(self, command: Command) -> Steps:
         """Decides a command and has it recorded.
@@ -250,27 +249,17 @@ class Decider:
         return (yield from self._record(command, decided))
 
     def follow(self, facts: Iterable[Recorded]) -> None:
-        """Takes over facts that were read from the journal: what they are about need not be loaded.
+        """Takes over facts that were read from the journal, all of them, in their order: what they are
+        about need not be loaded."""
+        self._states.follow_all(facts)
 
-        They must come in their order; a fact that is known already, or does not follow on what is known,
-        changes nothing.
-        """
-        self._is_following = True
-        for recorded in facts:
-            stream, version = recorded.stream, recorded.version
-            entry = self._entries.get(stream)
-            if entry is None:
-                if version != 1:
-                    continue
-                entry = _Entry(stream, NOTHING, self._monotonic())
-            if entry.tip is None and entry.loaded.version == version - 1:
-                state = fold_of(stream).evolve(entry.loaded.state, recorded.fact)
-                loaded = Loaded(state, version, recorded.envelope.at_us)
-                self._put(stream, _Entry(stream, loaded, entry.checked_s, is_stale=entry.is_stale))
+    def is_news(self, stream: str, version: int) -> bool:
+        """Whether a fact would tell more of a stream than is known of it. For any thread."""
+        return self._states.is_news(stream, version)
 
     def recorded(self, stream: str) -> Loaded[Any] | None:
         """What is known for certain of a stream, which may have moved on since. For any thread."""
-        entry = self._entries.get(stream)
+        entry = self._states.get(stream)
         return entry.recorded if entry and entry.recorded.version else None
 
     def settle(self, pending: Pending) -> None:
@@ -281,7 +270,7 @@ class Decider:
         has_failed = pending.has_failed
         for stream, entry in pending.entries.items():
             if has_failed:
-                self._doubt(stream, entry)
+                self._states.doubt(stream, entry)
                 continue
             entry.recorded = pending.after[stream]
             if entry.tip is pending:
@@ -304,38 +293,58 @@ class Decider:
         for resume in waiters:
             resume()
 
-    def _doubt(self, stream: str, entry: _Entry) -> None:
-        """An append that rests on it failed: back to what is certain, of which only the rest is read."""
-        if self._entries.get(stream) is not entry:
-            return
-        if entry.recorded.version:
-            self._entries[stream] = _Entry(stream, entry.recorded, entry.checked_s, is_stale=True)
-        else:
-            del self._entries[stream]
-
     @staticmethod
     def _grown(pending: Pending, stream: str) -> int:
         return sum(1 for _, other, _ in pending.facts if other == stream)
 
     # --- deciding ---------------------------------------------------------------------------------
 
-    def _decide(self, command: Command, caught_up: dict[str, int]) -> Generator[Call, Any, _Decided]:
+    def _decide(
+        self, command: Command, caught_up: dict[str, int]
+    ) -> Generator[Call | Wait, Any, _Decided]:
         """Runs the decision, in one go, on states that are all at hand."""
+        states, has_looked = self._states, False
         for _ in range(READS_MAX):
-            decided = self._decided(command, caught_up)
+            decided = self._decided(command, caught_up, has_looked=has_looked)
             if isinstance(decided, _Decided):
                 return decided
-            stream, known, began_s = decided, self.recorded(decided), self._monotonic()
-            loaded = yield Call(partial(self._journal.load, fold_of(stream), stream, known))
-            self._learn(stream, loaded, began_s)
-            caught_up[stream] = loaded.version
-            if stream in self._contested and known and known.version == loaded.version:
-                self._found_alone(stream)
+            stream, before = decided, states.version(decided)
+            if states.is_followed(stream) and not has_looked:
+                yield from self._catch_up()
+                has_looked = True
+            else:
+                yield from self._load(stream, caught_up)
+            if before == states.version(stream):
+                states.found_alone(stream)
         raise Unavailable("the states of a decision do not stay in the cache")
 
-    def _decided(self, command: Command, caught_up: Mapping[str, int]) -> _Decided | str:
-        """What is decided, or the stream that has to be loaded first."""
-        now = self._known(clock.STREAM, caught_up)
+    def _load(self, stream: str, caught_up: dict[str, int]) -> Generator[Call, Any, None]:
+        """Has a stream read, or what is missing of it."""
+        states, known = self._states, self.recorded(stream)
+        began_s, since = self._states.monotonic(), states.offset
+        loaded = yield Call(partial(self._journal.load, fold_of(stream), stream, known))
+        states.learn(stream, loaded, began_s, since)
+        caught_up[stream] = loaded.version
+
+    def _catch_up(self) -> Generator[Call | Wait, Any, None]:
+        """Takes over what others have recorded: one look at the journal for all who ask meanwhile."""
+        if self._look is not None:
+            yield Wait((self._look,))
+            return
+        self._look = look = _Look()
+        try:
+            end, facts = yield Call(partial(self._states.read_on, self._journal))
+            self._states.follow(end, facts)
+        finally:
+            self._look = None
+            look.settle()
+
+    def _decided(
+        self, command: Command, caught_up: Mapping[str, int], *, has_looked: bool
+    ) -> _Decided | str:
+        """What is decided, or the stream that has to be looked at first."""
+        known = partial(self._states.known, caught_up=caught_up, has_looked=has_looked)
+        now = known(clock.STREAM)
         if now is None:
             return clock.STREAM
         scene = Scene(self._now_us(), now.loaded.state)
@@ -347,7 +356,7 @@ class Decider:
         try:
             stream = next(decision)
             while True:
-                entry = self._known(stream, caught_up)
+                entry = known(stream)
                 if entry is None:
                     decision.close()
                     return stream
@@ -371,69 +380,12 @@ class Decider:
         only_read = [stream for stream in owned if stream not in after]
         return _Decided(scene, read, only_read, [*tips.values()], changes, after, refusal, fault)
 
-    def _known(self, stream: str, caught_up: Mapping[str, int]) -> _Entry | None:
-        """The stream, if it is known well enough."""
-        entry = self._entries.get(stream)
-        if entry is None:
-            return None
-        if entry.tip is None:
-            if entry.is_stale or (stream in self._contested and stream not in caught_up):
-                return None
-            if entry.is_reference and self._is_old(stream, entry, caught_up):
-                return None
-        self._entries.move_to_end(stream)
-        return entry
-
-    def _is_old(self, stream: str, entry: _Entry, caught_up: Mapping[str, int]) -> bool:
-        """Whether a stream whose changes meet no conflict has to be looked at again."""
-        now_s = self._monotonic()
-        if now_s - entry.asked_s > REFERENCE_FRESH_S:
-            entry.asked_s = now_s  # one looks; the others go on meanwhile, for a moment
-            return True
-        return now_s - entry.checked_s > REFERENCE_STALE_S and stream not in caught_up
-
-    def _lost(self, pending: Pending) -> None:
-        """Somebody else writes these streams too: from now on they are looked at before each decision.
-
-        That costs one small read, where a conflict costs a second try of the whole group. Who follows
-        the journal anyway knows them well enough.
-        """
-        if self._is_following:
-            return
-        for stream in pending.after:
-            self._contested[stream] = CONTESTED_FOR
-            self._contested.move_to_end(stream)
-        while len(self._contested) > CONTESTED_MAX:
-            self._contested.popitem(last=False)
-
-    def _found_alone(self, stream: str) -> None:
-        """Looked at in vain; after a few times in a row it is ours alone again."""
-        self._contested[stream] -= 1
-        if not self._contested[stream]:
-            del self._contested[stream]
-
-    def _learn(self, stream: str, loaded: Loaded[Any], began_s: float) -> None:
-        """Takes over what was loaded from the journal, which was asked for at `began_s`."""
-        entry = self._entries.get(stream)
-        if entry is None or entry.is_stale or loaded.version > entry.loaded.version:
-            entry = _Entry(stream, loaded, began_s)
-            self._put(stream, entry)
-        entry.checked_s = max(entry.checked_s, began_s)
-        entry.asked_s = self._monotonic()
-
-    def _put(self, stream: str, entry: _Entry) -> None:
-        self._entries[stream] = entry
-        if len(self._entries) > STATES_CACHED_MAX:
-            self._entries.popitem(last=False)
-
     def _forget(self, decided: _Decided) -> Generator[Wait, Any, None]:
         """Has all that was read read anew."""
         if decided.tips:
             yield Wait(decided.tips)
         for stream in decided.read:
-            entry = self._entries.get(stream)
-            if entry and entry.tip is None:
-                del self._entries[stream]
+            self._states.forget(stream)
 
     # --- recording --------------------------------------------------------------------------------
 
@@ -464,10 +416,7 @@ class Decider:
             lease=self.lease,
         )
         for stream, loaded in pending.after.items():
-            entry = self._entries.get(stream)
-            if entry is None:
-                entry = _Entry(stream, NOTHING, self._monotonic())
-                self._put(stream, entry)
+            entry = self._states.begin(stream)
             entry.loaded, entry.tip = loaded, pending
             pending.entries[stream] = entry
         if command.is_repeatable:
@@ -483,10 +432,10 @@ class Decider:
         if pending.append.is_repeat:
             return (yield from self._repeat(command))
         if isinstance(pending.append.error, VersionConflict):
-            self._lost(pending)
+            self._states.lost(pending.after)
             for stream in decided.only_read:
-                if (entry := self._entries.get(stream)) and entry.tip is None:
-                    self._doubt(stream, entry)
+                if (entry := self._states.get(stream)) and entry.tip is None:
+                    self._states.doubt(stream, entry)
             return None
         done = self._journal.appended(pending.append, pending.facts, pending.envelope)
         states = {stream: loaded.state for stream, loaded in (decided.read | pending.after).items()}
@@ -517,9 +466,9 @@ class Decider:
                 return False
         unseen = [stream for stream in streams if stream not in caught_up]
         if unseen:
-            began_s = self._monotonic()
+            began_s, since = self._states.monotonic(), self._states.offset
             for stream, loaded in (yield Call(partial(self._loaded, unseen, decided.read))):
-                self._learn(stream, loaded, began_s)
+                self._states.learn(stream, loaded, began_s, since)
                 caught_up[stream] = loaded.version
         return all(decided.read[stream].version >= caught_up[stream] for stream in streams)
 

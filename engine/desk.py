@@ -5,13 +5,24 @@ from __future__ import annotations
 import copy
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from engine import wall
-from engine.deciding import Call, Command, Decider, Decision, Outcome, Pending, Scene, Steps, keep_states
+from engine.deciding import (
+    Awaited,
+    Call,
+    Command,
+    Decider,
+    Decision,
+    Outcome,
+    Pending,
+    Scene,
+    Steps,
+    keep_states,
+)
 from engine.errors import OutcomeUnknown
 from engine.fact import Recorded
 from engine.ids import is_id
@@ -81,6 +92,19 @@ class Desk:
                 self.tenants.know(one.stream, one.envelope.tenant)
         with self._turn:
             self._decider.follow(facts)
+
+    def news(self, of: Collection[str] = ()) -> Callable[[str, int, str], bool]:
+        """Which facts of one page have to be read (see `Journal.read`): those that tell this desk more
+        than it knows, as most are its own, and those of the stored names `of`."""
+        begun: set[str] = set()
+
+        def is_news(stream: str, version: int, name: str) -> bool:
+            if version == 1:
+                begun.add(stream)
+                return True
+            return stream in begun or name in of or self._decider.is_news(stream, version)
+
+        return is_news
 
     def do(self, command: Command) -> Outcome:
         """Decides and records one command. Raises Refused, or what `Decider.handle` raises."""
@@ -165,7 +189,7 @@ class Desk:
                 send = partial(next, steps)
 
 
-def wait_for(pending: Sequence[Pending], resume: Callable[[], None]) -> bool:
+def wait_for(pending: Sequence[Awaited], resume: Callable[[], None]) -> bool:
     """Has `resume` called once all are settled; False if they are already, and it will not be."""
     open_ones = [one for one in pending if not one.is_settled]
     if len(open_ones) == 1:

@@ -96,6 +96,7 @@ class Execution:
         self._now_us = now_us
         self._monotonic = monotonic
         self._stopped: set[str] = set()  # orders of which a report could not be recorded
+        self._heard_of = desk.journal.codec.names_of([CancelRequested])
         self._heard = 0
         self._hearing = Timer(monotonic, VENUE_POLL_S)
         self._met: set[str] = set()
@@ -127,16 +128,16 @@ class Execution:
     # --- what the journal says --------------------------------------------------------------------
 
     def _follow(self, breathe: Breathe) -> bool:
-        page = self._place.page()
+        page, end = self._place.news(self._desk.news(of=self._heard_of))
         self._desk.follow(page)
         placed = [one for one in page if isinstance(one.fact, Placed)]
         if placed:
             self._learn_prices()
         self._start([Starting(one.stream, one.offset) for one in placed], breathe)
         self._reconcile([one.stream for one in page if isinstance(one.fact, CancelRequested)], breathe)
-        if page:
-            self._place.advance(page)
-        return bool(page)
+        has_moved = end > self.offset
+        self._place.advance_to(end)
+        return has_moved
 
     def _start(self, orders: Sequence[Starting], breathe: Breathe) -> None:
         """Records the start of all that can start, then hands them to the venue."""

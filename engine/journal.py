@@ -340,22 +340,36 @@ class Journal(Application[str]):
         limit: int = PAGE_FACTS,
         *,
         is_checked: bool = True,
+        wanted: Callable[[str, int, str], bool] | None = None,
     ) -> list[Recorded]:
         """At most `limit` facts with offsets over `after`, in order, with no hole.
+
+        `wanted` is asked for each (stream, version, stored name): others are left out unread, and count
+        for the limit.
 
         `is_checked=False` leaves out the digests, for readers of what has just been checked: about
         twice as fast, and a changed byte that still reads as a fact goes unnoticed.
         """
         if not 0 < limit <= PAGE_FACTS_MAX:
             raise ValueError(f"a page has 1 to {PAGE_FACTS_MAX} facts")
-        return self._decoded(self.datastore.pages.log(after, limit, is_checked=is_checked))
+        return self._decoded(
+            self.datastore.pages.log(after, limit, is_checked=is_checked, wanted=wanted)
+        )
 
-    def read_portion(self, after: int, stop: int, of: Portion) -> list[Recorded]:
+    def read_portion(
+        self,
+        after: int,
+        stop: int,
+        of: Portion,
+        *,
+        wanted: Callable[[str, int, str], bool] | None = None,
+    ) -> list[Recorded]:
         """The facts of some streams with offsets over `after`, up to `stop`, in order, with no hole.
 
         `stop` is not past the head. Readers of all portions together check all that one reader would.
+        `wanted`: see `read`.
         """
-        return self._decoded(self.datastore.pages.portion(after, stop, of))
+        return self._decoded(self.datastore.pages.portion(after, stop, of, wanted))
 
     def read_of(
         self, names: Sequence[str], after: int, limit: int = PAGE_FACTS, *, stop: int

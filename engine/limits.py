@@ -49,6 +49,9 @@ CONTESTED_FOR: Final = 8
 """Looks in vain after which a stream that met a conflict is taken to be this process's alone again."""
 CONTESTED_MAX: Final = 50_000
 """Streams remembered to have met a conflict: as many as states."""
+FOLLOWED_FACTS_MAX: Final = 2_000
+"""Facts that one look may pass over: a fifth of a second of a busy journal, read in milliseconds. If
+more have come since the look before, accounts are read one by one, once."""
 REFERENCE_FRESH_S: Final = 0.5
 """An instrument, the clock or a halt known for longer is looked at again, by one of all who ask."""
 REFERENCE_STALE_S: Final = 0.9

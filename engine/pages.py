@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -41,6 +42,10 @@ _PART_OF: Final = {
     "sqlite": "(unicode(substr(fact.stream, -1)) + coalesce(unicode(substr(fact.stream, -4)), 0)) % ?",
     "postgresql": "mod(hashtext(fact.stream) & 2147483647, ?)",
 }
+
+
+Wanted = Callable[[Any, int, str], bool]
+"""Whether a fact is wanted: its stream, as it is stored, its version, and its stored name."""
 
 
 class Pages:
@@ -88,19 +93,34 @@ class Pages:
         return Head(position, bytes(digest))
 
     def log(
-        self, after: int, limit: int, *, stop: int | None = None, is_checked: bool = True
+        self,
+        after: int,
+        limit: int,
+        *,
+        stop: int | None = None,
+        is_checked: bool = True,
+        wanted: Wanted | None = None,
     ) -> list[StoredRow]:
         """At most `limit` facts with positions in (after, stop], in order, with no hole.
 
-        Fewer only if the journal's head says that there are no more.
+        Fewer only if the journal's head says that there are no more. Those that are not `wanted` are
+        left out, and not checked.
         """
         try:
-            return self._log(after, limit, stop, is_checked=is_checked)
+            return self._log(after, limit, stop, is_checked=is_checked, wanted=wanted)
         except JournalDamaged as error:
             self._tell(error)
             raise
 
-    def _log(self, after: int, limit: int, stop: int | None, *, is_checked: bool) -> list[StoredRow]:
+    def _log(
+        self,
+        after: int,
+        limit: int,
+        stop: int | None,
+        *,
+        is_checked: bool,
+        wanted: Wanted | None = None,
+    ) -> list[StoredRow]:
         first = max(after, 0) + 1
         # The fact before the page comes along for its digest.
         rows = self._store.query(
@@ -112,7 +132,7 @@ class Pages:
                 raise _missing(first - 1)
             before = bytes(rows.pop(0)[6])
         try:
-            facts = self._page(rows, first, before, is_checked=is_checked)
+            facts = self._page(rows, first, before, is_checked=is_checked, wanted=wanted)
         except JournalDamaged:
             for place, row in enumerate(rows, first):  # again, slowly: the first fault is wanted
                 self._page([row], place, before, is_checked=is_checked)
@@ -124,19 +144,37 @@ class Pages:
         return facts
 
     def _page(
-        self, rows: Sequence[tuple[Any, ...]], first: int, before: bytes, *, is_checked: bool
+        self,
+        rows: Sequence[tuple[Any, ...]],
+        first: int,
+        before: bytes,
+        *,
+        is_checked: bool,
+        wanted: Wanted | None = None,
     ) -> list[StoredRow]:
         if rows and (rows[0][0] != first or rows[-1][0] - first != len(rows) - 1):
             raise _missing(next(n for n, row in enumerate(rows, first) if row[0] != n))
+        befores = [before, *(row[6] for row in rows)][: len(rows)]
+        if wanted is not None:
+            chosen = [self._is_wanted(row, wanted) for row in rows]
+            rows, befores = list(compress(rows, chosen)), list(compress(befores, chosen))
         facts = self._named(rows)
         if is_checked:
-            self._check(facts, [before, *(row[6] for row in rows)][: len(rows)])
+            self._check(facts, befores)
         return facts
 
-    def portion(self, after: int, stop: int, of: Portion) -> list[StoredRow]:
+    def _is_wanted(self, row: tuple[Any, ...], wanted: Wanted) -> bool:
+        position, version, code, stream, *_ = row
+        name = self._names.by_code.get(code) or self._names.name_of(code, position)
+        return wanted(stream, version, name)
+
+    def portion(
+        self, after: int, stop: int, of: Portion, wanted: Wanted | None = None
+    ) -> list[StoredRow]:
         """The facts of some streams with positions in (after, stop], which the journal has come to.
 
-        Between them there is no hole either; the digests of the others are left to who reads them.
+        Between them there is no hole either; the digests of the others, and of those that are not
+        `wanted`, are left to who reads them.
         """
         where = (
             f" WHERE fact.position > ? AND fact.position <= ? AND substr(fact.stream, 1, 3) IN"
@@ -147,6 +185,8 @@ class Pages:
             where += f" AND {_PART_OF[self._store.dialect]} = ?"
             values += [of.parts, of.part]
         rows = self._store.query(self._scattered_sql + where + " ORDER BY fact.position", values)
+        if wanted is not None:
+            rows = [row for row in rows if self._is_wanted(row, wanted)]
         try:
             facts = self._linked(rows)
             is_whole = self._store.query(self._count_sql, (after, stop)) == [(stop - after,)]

@@ -25,6 +25,10 @@ REFERENCE: Final = frozenset({"ins", "clk", "hlt"})
 """Streams that decisions read and hardly ever write: no conflict tells that they have moved on, so they
 are looked at again when known for longer than REFERENCE_FRESH_S. That goes for one without facts too."""
 
+FOLLOWED: Final = "acc"
+"""Streams that several processes write in turn: what others recorded of them is read at once
+for all that are known. Others are read one by one."""
+
 
 def prefix_of(stream: str) -> str:
     """`ord` of `ord_...`."""

@@ -201,8 +201,8 @@ def times_go_back_with_the_clock(patch: Patch) -> None:
 
 
 def what_is_only_read_may_be_old(patch: Patch) -> None:
-    def decided(self: Decider, *words: Any) -> Any:
-        found = real_decided(self, *words)
+    def decided(self: Decider, *words: Any, **more: Any) -> Any:
+        found = real_decided(self, *words, **more)
         return found if isinstance(found, str) else found._replace(only_read=[])
 
     patch.setattr(Decider, "_decided", decided)

@@ -39,6 +39,7 @@ LAYERS = (
     {"streams", "tally"},
     {"history"},
     {"evidence"},
+    {"states"},
     {"deciding"},
     {"desk", "commands"},
     {"acting"},

@@ -19,7 +19,7 @@ from engine.datastore import Datastore
 from engine.errors import Unavailable
 from engine.journal import Fold, Journal, Loaded, _Lru
 from engine.limits import STATES_CACHED_MAX
-from engine.pages import StoredRow
+from engine.pages import Portion, StoredRow, Wanted
 from engine.sessions import Head, Key, Session
 from engine.store import ConnectionBroken, Violation
 from engine.writer import Append, Row, Writer
@@ -231,6 +231,13 @@ class SimulatedPages:
     def log(self, after: int, limit: int, **_: Any) -> list[StoredRow]:
         self._ask()
         return self._database.rows[after : after + limit]
+
+    def portion(
+        self, after: int, stop: int, of: Portion, wanted: Wanted | None = None
+    ) -> list[StoredRow]:
+        self._ask()
+        rows = [row for row in self._database.rows[after:stop] if str(row[3])[:3] in of.prefixes]
+        return [row for row in rows if wanted is None or wanted(row[3], row[1], row[2])]
 
     def stream(self, stream: str, *, after: int = 0, upto: int | None = None) -> list[StoredRow]:
         self._ask()

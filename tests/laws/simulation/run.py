@@ -62,7 +62,8 @@ FAULTS: dict[str, tuple[float, ...]] = {
 }
 """Fault -> how often it strikes when it can; the seed picks one."""
 BOUNDS: dict[str, tuple[int, ...]] = {
-    "deciding.STATES_CACHED_MAX": (12, 50_000),
+    "states.STATES_CACHED_MAX": (12, 50_000),
+    "states.FOLLOWED_FACTS_MAX": (0, 6, 2_000),
     "deciding.COMMANDS_REMEMBERED_MAX": (2, 20_000),
     "deciding.SNAPSHOT_EVERY": (5, 200),
 }

@@ -1,0 +1,234 @@
+"""What a desk knows of streams: their states as they will be, and how sure it is of them.
+
+    known     a state, if it is known well enough to decide on it
+    learn     what was read of one stream
+    follow    facts that were read from the journal, of whatever streams: what others recorded
+    doubt     an append that was decided on it failed
+
+Nothing rests on a state being the last one: the journal refuses what was decided on an older one. That
+costs a second try, and so streams that others write too are brought up to date before each decision.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from engine.fact import Recorded
+from engine.journal import Journal, Loaded
+from engine.limits import (
+    CONTESTED_FOR,
+    CONTESTED_MAX,
+    FOLLOWED_FACTS_MAX,
+    REFERENCE_FRESH_S,
+    REFERENCE_STALE_S,
+    STATES_CACHED_MAX,
+)
+from engine.pages import Portion
+from engine.streams import FOLLOWED, REFERENCE, fold_of, prefix_of
+
+_FOLLOWED: Final = Portion((FOLLOWED,))
+NOTHING: Final[Loaded[Any]] = Loaded()
+"""A stream before its first fact."""
+
+
+class Entry:
+    """A stream as it will be when `tip`, the last append to it that is under way, is recorded.
+
+    `recorded` is how the journal has it for certain. `is_stale`: it has moved on since, and is to be
+    read before the next decision. `since`: all that may be missing here stands behind this offset.
+    `asked_s`: when the journal was last asked for it, or answered; `checked_s`: up to when it is known
+    to hold every change. `is_followed`, `is_reference`: see `streams`.
+    """
+
+    __slots__ = (
+        "asked_s", "checked_s", "is_followed", "is_reference", "is_stale", "loaded", "recorded", "since",
+        "tip",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        stream: str,
+        loaded: Loaded[Any],
+        checked_s: float,
+        since: int,
+        *,
+        is_stale: bool = False,
+    ) -> None:
+        self.loaded = self.recorded = loaded
+        self.checked_s = self.asked_s = checked_s
+        self.since = since
+        prefix = prefix_of(stream)
+        self.is_followed, self.is_reference = prefix == FOLLOWED, prefix in REFERENCE
+        self.is_stale = is_stale
+        self.tip: Any = None  # a `deciding.Pending`
+
+
+class States:
+    """States of streams, within a bound. For one thread, but for what says otherwise.
+
+    `offset` is how far the journal was followed; entries that are no older than `begun` hold all up to
+    there. `monotonic`: seconds of any origin.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self.offset = self.begun = 0
+        self.monotonic = monotonic
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._contested: OrderedDict[str, int] = OrderedDict()
+        self._follows_all = False
+
+    def get(self, stream: str) -> Entry | None:
+        """What is known of a stream, well or not. For any thread."""
+        return self._entries.get(stream)
+
+    def version(self, stream: str) -> int:
+        """The version that it is known at, 0 if it is not known."""
+        entry = self._entries.get(stream)
+        return entry.loaded.version if entry else 0
+
+    def known(self, stream: str, caught_up: Mapping[str, int], *, has_looked: bool) -> Entry | None:
+        """The stream, if it is known well enough: by `caught_up` (stream -> version), read since the
+        command came; by a look at what others recorded, if the command `has_looked`."""
+        entry = self._entries.get(stream)
+        if entry is None:
+            return None
+        if entry.tip is None:
+            if entry.is_stale:
+                return None
+            if stream in self._contested and stream not in caught_up:
+                is_followed = entry.is_followed and entry.since >= self.begun
+                if not (is_followed and has_looked):
+                    return None
+            if entry.is_reference and self._is_old(stream, entry, caught_up):
+                return None
+        self._entries.move_to_end(stream)
+        return entry
+
+    def _is_old(self, stream: str, entry: Entry, caught_up: Mapping[str, int]) -> bool:
+        """Whether a stream whose changes meet no conflict has to be looked at again."""
+        now_s = self.monotonic()
+        if now_s - entry.asked_s > REFERENCE_FRESH_S:
+            entry.asked_s = now_s  # one looks; the others go on meanwhile, for a moment
+            return True
+        return now_s - entry.checked_s > REFERENCE_STALE_S and stream not in caught_up
+
+    def begin(self, stream: str) -> Entry:
+        """The entry of a stream, made if need be for one that has no facts yet."""
+        entry = self._entries.get(stream)
+        if entry is None:
+            entry = Entry(stream, NOTHING, self.monotonic(), self.offset)
+            self._put(stream, entry)
+        return entry
+
+    def learn(self, stream: str, loaded: Loaded[Any], began_s: float, since: int) -> None:
+        """Takes over what was read from the journal, which was asked for at `began_s`, when it had been
+        followed to `since`."""
+        entry = self._entries.get(stream)
+        if entry is None or entry.is_stale or loaded.version > entry.loaded.version:
+            entry = Entry(stream, loaded, began_s, since)
+            self._put(stream, entry)
+        entry.since = max(entry.since, since)
+        entry.checked_s = max(entry.checked_s, began_s)
+        entry.asked_s = self.monotonic()
+
+    def doubt(self, stream: str, entry: Entry) -> None:
+        """What was decided on it is not recorded: back to what is certain, of which the rest is read."""
+        if self._entries.get(stream) is not entry:
+            return
+        if entry.recorded.version:
+            known = (entry.recorded, entry.checked_s, entry.since)
+            self._entries[stream] = Entry(stream, *known, is_stale=True)
+        else:
+            del self._entries[stream]
+
+    def forget(self, stream: str) -> None:
+        """Has it read anew, unless an append to it is under way."""
+        entry = self._entries.get(stream)
+        if entry and entry.tip is None:
+            del self._entries[stream]
+
+    def _put(self, stream: str, entry: Entry) -> None:
+        self._entries[stream] = entry
+        if len(self._entries) > STATES_CACHED_MAX:
+            self._entries.popitem(last=False)
+
+    # --- who else writes --------------------------------------------------------------------------
+
+    def lost(self, streams: Iterable[str]) -> None:
+        """Somebody else writes these streams too: from now on they are looked at before each decision.
+
+        That costs a part of one small read, where a conflict costs a second try of the whole group. Who
+        is given all facts anyway knows them well enough.
+        """
+        if self._follows_all:
+            return
+        for stream in streams:
+            self._contested[stream] = CONTESTED_FOR
+            self._contested.move_to_end(stream)
+        while len(self._contested) > CONTESTED_MAX:
+            self._contested.popitem(last=False)
+
+    def is_followed(self, stream: str) -> bool:
+        """Whether others write it too, and a look at what they recorded tells what."""
+        return stream in self._contested and prefix_of(stream) == FOLLOWED
+
+    def found_alone(self, stream: str) -> None:
+        """Looked at in vain; after a few times in a row it is ours alone again."""
+        left = self._contested.get(stream)
+        if left is None:
+            return
+        self._contested[stream] = left - 1
+        if left == 1:
+            del self._contested[stream]
+
+    # --- what others record -----------------------------------------------------------------------
+
+    def follow_all(self, facts: Iterable[Recorded]) -> None:
+        """Takes over all facts of the journal, page by page, in their order: streams begin with them.
+
+        What is known already changes nothing. A stream of which something is missing is read before the
+        next decision.
+        """
+        self._follows_all = True
+        for recorded in facts:
+            if recorded.version == 1:
+                self.begin(recorded.stream)
+            self._follow(recorded)
+
+    def is_news(self, stream: str, version: int, _name: str = "") -> bool:
+        """Whether a fact comes after what is known of a stream that is known. For any thread."""
+        entry = self._entries.get(stream)
+        return entry is not None and version > entry.loaded.version
+
+    def read_on(self, journal: Journal) -> tuple[int, Sequence[Recorded] | None]:
+        """Where the journal ends, and what is new there; None if that is too much. For any thread."""
+        after, head = self.offset, journal.head
+        if head <= after:
+            return after, ()
+        if head - after > FOLLOWED_FACTS_MAX:
+            return head, None
+        return head, journal.read_portion(after, head, _FOLLOWED, wanted=self.is_news)
+
+    def follow(self, end: int, facts: Sequence[Recorded] | None) -> None:
+        """Takes over what `read_on` has found. Behind a gap streams are read one by one, once."""
+        if facts is None:
+            self.begun = end
+        else:
+            for recorded in facts:
+                self._follow(recorded)
+        self.offset = max(self.offset, end)
+
+    def _follow(self, recorded: Recorded) -> None:
+        stream, version = recorded.stream, recorded.version
+        entry = self._entries.get(stream)
+        if entry is None or version <= entry.loaded.version:
+            return
+        if stream in self._contested:
+            self._contested[stream] = CONTESTED_FOR
+        if entry.tip is not None or version > entry.loaded.version + 1:
+            entry.is_stale = True
+            return
+        state = fold_of(stream).evolve(entry.loaded.state, recorded.fact)
+        entry.loaded = entry.recorded = Loaded(state, version, recorded.envelope.at_us)

@@ -1,0 +1,170 @@
+"""What other processes record of known accounts: one look at the journal for all who ask for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from api.bridge import Bridge
+from engine import states
+from engine.deciding import Call, Steps, Wait
+from engine.desk import Desk, Outcome
+from engine.errors import Unavailable
+from engine.journal import Journal
+from engine.order import CancelRequested
+from tests import checker
+from tests.desks import THURSDAY_US, Shop, open_shop
+
+
+@pytest.fixture
+def shop(journal_url: str) -> Iterator[Shop]:
+    with open_shop(journal_url) as shop:
+        yield shop
+
+
+@pytest.fixture
+def other(shop: Shop, journal_url: str) -> Iterator[Shop]:
+    """Another process, as far as caches go."""
+    with open_shop(journal_url) as other:
+        yield other
+
+
+class Reads:
+    """Counts what a journal is asked for: accounts one by one, and looks at what is new."""
+
+    def __init__(self, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.accounts = self.looks = 0
+        load, read = journal.load, journal.read_portion
+
+        def counted_load(fold: Any, stream: str, known: Any = None) -> Any:
+            self.accounts += stream.startswith("acc_")
+            return load(fold, stream, known)
+
+        def counted_read(*words: Any, **more: Any) -> Any:
+            self.looks += 1
+            return read(*words, **more)
+
+        monkeypatch.setattr(journal, "load", counted_load)
+        monkeypatch.setattr(journal, "read_portion", counted_read)
+
+
+def contest(shop: Shop, other: Shop, accounts: list[str]) -> None:
+    """Both buy for each account in turn, until both know that they are not alone."""
+    for _ in range(2):
+        for one in (shop, other):
+            one.desk.do_all([one.buying(account, "2.00") for account in accounts])
+
+
+def buy_through(bridge: Bridge, shop: Shop, accounts: list[str]) -> Any:
+    return asyncio.gather(*(bridge.do(shop.buying(account, "2.00")) for account in accounts))
+
+
+def test_what_others_recorded_of_many_accounts_is_one_look(
+    shop: Shop, other: Shop, journal_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = [shop.open() for _ in range(20)]
+
+    async def buy_in_turn() -> Reads:
+        bridge = Bridge(shop.journal, now_us=lambda: THURSDAY_US + 1_000_000)
+        for _ in range(2):
+            await buy_through(bridge, shop, accounts)
+            other.desk.do_all([other.buying(account, "2.00") for account in accounts])
+        await buy_through(bridge, shop, accounts)  # now it has looked
+        reads = Reads(shop.journal, monkeypatch)
+        other.desk.do_all([other.buying(account, "2.00") for account in accounts])
+        answers = await buy_through(bridge, shop, accounts)
+        assert all(isinstance(answer, Outcome) for answer in answers)
+        await bridge.close()
+        return reads
+
+    reads = asyncio.run(buy_in_turn())
+    assert (reads.accounts, reads.looks) == (0, 1)
+    assert checker.problems(*checker.read(journal_url)) == []
+
+
+def test_behind_a_gap_each_account_is_read_once(
+    shop: Shop, other: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = [shop.open() for _ in range(3)]
+    contest(shop, other, accounts)
+    contest(shop, other, accounts)
+    monkeypatch.setattr(states, "FOLLOWED_FACTS_MAX", 10)
+    reads = Reads(shop.journal, monkeypatch)
+    for account in accounts * 2:
+        other.desk.do(other.buying(account, "2.00"))
+    shop.desk.do_all([shop.buying(account, "2.00") for account in accounts])
+    assert (reads.accounts, reads.looks) == (3, 0)
+    other.desk.do(other.buying(accounts[0], "2.00"))
+    shop.desk.do_all([shop.buying(account, "2.00") for account in accounts])
+    assert (reads.accounts, reads.looks) == (3, 1)
+
+
+def test_whoever_is_alone_again_looks_no_more(
+    shop: Shop, other: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = shop.open()
+    contest(shop, other, [account])
+    reads = Reads(shop.journal, monkeypatch)
+    for _ in range(2 * states.CONTESTED_FOR):
+        shop.desk.do(shop.buying(account, "2.00"))
+    looked = reads.looks
+    shop.desk.do(shop.buying(account, "2.00"))
+    assert reads.looks == looked
+
+
+@pytest.mark.parametrize("end", ["error", "hang up"])
+def test_those_who_wait_for_a_look_go_on_without_it(shop: Shop, other: Shop, end: str) -> None:
+    """Whoever looks for all may fail, or be gone: the others decide, the journal has the last word."""
+    account = shop.open()
+    contest(shop, other, [account])
+    other.desk.do(other.buying(account, "2.00"))
+    decider = shop.desk._decider
+    first, second = (decider.handle(shop.buying(account, "2.00")) for _ in range(2))
+    assert isinstance(next(first), Call)
+    waiting = next(second)
+    resumed: list[None] = []
+    assert isinstance(waiting, Wait)
+    (look,) = waiting.pending
+    look.waiters.append(lambda: resumed.append(None))
+    if end == "error":
+        with pytest.raises(Unavailable):
+            first.throw(Unavailable("the database cannot be read"))
+    else:
+        first.close()
+    assert resumed == [None]
+    outcome = finish(shop.desk, second)
+    assert isinstance(outcome, Outcome)
+    assert outcome.states[account].holdings.balance("USD").reserved == 12
+
+
+def finish(desk: Desk, steps: Steps) -> Outcome | Exception:
+    """Has a command that waited go on to its end."""
+    while (answer := desk._advance(steps, lambda: None)) is None:
+        desk.journal.flush()
+        desk._decider.settle(desk._settled.get(timeout=5))
+    return answer
+
+
+def test_a_fact_that_cannot_follow_has_the_stream_read(shop: Shop, other: Shop) -> None:
+    account = shop.open()
+    decider = shop.desk._decider
+    for _ in range(3):
+        other.desk.do(other.buying(account, "2.00"))
+    *_, last = shop.journal.stream(account)
+    decider._states.follow(last.offset, [last])  # those before it were never met
+    outcome = shop.desk.do(shop.buying(account, "2.00"))
+    assert outcome.states[account].holdings.balance("USD").reserved == 8
+
+
+def test_of_a_page_only_news_is_read(shop: Shop, other: Shop) -> None:
+    account, start = shop.open(), shop.journal.head
+    own = shop.buy(account)
+    theirs = other.buy(account)
+    other.start(theirs)
+    names = shop.journal.codec.names_of([CancelRequested])
+    read = shop.journal.read(start, wanted=shop.desk.news(names))
+    met = [(one.stream, one.version) for one in read]
+    assert met == [(own, 1), (account, 4), (theirs, 1), (theirs, 2)]
