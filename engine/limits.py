@@ -350,6 +350,9 @@ so that their rows are written once. 15 MB in memory."""
 REBUILD_STATES_MAX: Final = 4_000
 """Folded states that a process of a rebuild keeps: orders of two busy days, 30 MB. Others are read again
 when they move."""
+REBUILD_LATE_ROWS: Final = 4_000
+"""Rows of a table that a process of a rebuild writes later, once for all pages that touch them: those of
+the states that it keeps. 6 MB of orders."""
 REBUILD_PROCESSES_MAX: Final = 8
 """Processes of one rebuild: for each the database goes through the whole journal to pick its share."""
 REBUILD_ALONE_FACTS: Final = 20_000

@@ -1,6 +1,7 @@
 """Threads and a child process that run until they are told to stop, and are gone soon after.
 
 tame_collector   the garbage collector of a process that keeps many states
+go_second        leave the processors to those who serve
 switch_sooner    between threads, so that one that holds a file's turn does not wait for the rest
 run_all          followers in threads of their own
 Errand           a process that does one thing
@@ -32,6 +33,7 @@ OUTLET: Final = "outlet"
 """Who publishes events to a message broker, if there is one."""
 STEADY_S: Final = 60.0
 """A background process that ran for so long had started well: the pauses begin anew."""
+_NICE: Final = 5
 _log = logging.getLogger(__name__)
 
 
@@ -51,6 +53,13 @@ def tame_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_OBJECTS, GC_YOUNG, GC_MIDDLE)
+
+
+def go_second() -> None:
+    """Has this process, and those that it starts, leave the processors to those who serve."""
+    if hasattr(os, "setpriority"):
+        now = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, 0, max(now, _NICE))
 
 
 def switch_sooner() -> None:

@@ -16,14 +16,24 @@ from projections.shadow import Shadow
 from projections.tables import Table
 from projections.view import View
 
-_BEGIN: Final = {"sqlite": "BEGIN", "postgresql": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"}
+_BEGIN: Final = {
+    "sqlite": ("BEGIN",),
+    "postgresql": (
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        # Both sides lie in the order of their keys. Of the new one nothing is known yet, and a hash of
+        # it would be of all its bytes, in files.
+        "SET LOCAL enable_hashjoin = off",
+        "SET LOCAL max_parallel_workers_per_gather = 0",  # the other cores are for those who serve
+    ),
+}
 
 
 @contextlib.contextmanager
 def snapshot(views: Views) -> Iterator[sa.Connection]:
     """A connection that sees one moment of the database, whoever writes meanwhile."""
     with views.store.reading() as connection:
-        connection.exec_driver_sql(_BEGIN[views.store.dialect])
+        for statement in _BEGIN[views.store.dialect]:
+            connection.exec_driver_sql(statement)
         try:
             yield connection
         finally:
@@ -42,8 +52,8 @@ def compare(
     for view in selected:
         for table in view.tables:
             pair = _Pair(connection, table, shadow.tables[table.name])
-            rows += pair.count_rows()
-            found = pair.count_differing()
+            ours, found = pair.count()
+            rows += ours
             differing += found
             if found and len(shown) < FINDINGS_SHOWN_MAX:
                 keys = pair.differing(FINDINGS_SHOWN_MAX - len(shown))
@@ -60,21 +70,23 @@ class _Pair:
         key = live.key
         others = [name for name in live.columns if name != key]
         self._sides = f"{ours.name} AS ours LEFT JOIN {live.name} AS live ON live.{key} = ours.{key}"
-        differs = " OR ".join([f"live.{key} IS NULL", *(f"live.{n} <> ours.{n}" for n in others)])
-        self._wrong = f"FROM {self._sides} WHERE {differs}"
+        self._differs = " OR ".join([f"live.{key} IS NULL", *(f"live.{n} <> ours.{n}" for n in others)])
+        self._wrong = f"FROM {self._sides} WHERE {self._differs}"
         self._extra = (
             f"FROM {live.name} AS live LEFT JOIN {ours.name} AS ours ON live.{key} = ours.{key}"
             f" WHERE ours.{key} IS NULL"
         )
-        self._ours = ours
 
-    def count_rows(self) -> int:
-        """Rows that there should be."""
-        return self._number(f"SELECT count(*) FROM {self._ours.name}")
-
-    def count_differing(self) -> int:
-        """Rows that differ, are missing or are too many."""
-        return sum(self._number(f"SELECT count(*) {side}") for side in (self._wrong, self._extra))
+    def count(self) -> tuple[int, int]:
+        """How many rows there should be, and how many differ, are missing or are too many."""
+        key = self.table.key
+        statement = (
+            f"SELECT count(*), count(live.{key}), count(*) FILTER (WHERE {self._differs})"
+            f" FROM {self._sides}"
+        )
+        ours, known, wrong = self._connection.exec_driver_sql(statement).one()
+        live = self._connection.exec_driver_sql(f"SELECT count(*) FROM {self.table.name}").scalar_one()
+        return ours, wrong + live - known
 
     def differing(self, limit: int) -> list[tuple[str, Any, str]]:
         """(what, key, stream) of some of them, in the order of their keys."""
@@ -91,9 +103,6 @@ class _Pair:
                 what = ("missing" if name == "ours" else "extra") if is_alone else "changed"
                 found.append((what, value, where))
         return sorted(found, key=lambda one: str(one[1]))[:limit]
-
-    def _number(self, statement: str) -> int:
-        return int(self._connection.exec_driver_sql(statement).scalar() or 0)
 
 
 def _finding(journal: Journal, pair: _Pair, view: View, upto: int, one: tuple[str, Any, str]) -> Finding:

@@ -24,7 +24,7 @@ from projections.tables import MARKS
 
 Kind = Literal["rebuild", "verify", "rollback"]
 State = Literal["waiting", "running", "done", "failed"]
-Phase = Literal["", "folding", "indexing", "comparing", "catching up", "swapping"]
+Phase = Literal["", "folding", "comparing", "catching up", "swapping"]
 KILLED: Final = "killed: its process ended, and nothing has changed"
 
 

@@ -1,8 +1,8 @@
 """The first and long part of a rebuild: from the first fact to an offset, split by stream if that pays.
 
-Each row is fed by one stream, so processes that fold different streams write different rows. A process
-is `python -m projections.parts`: it is told what to do on standard input, says how far it is on standard
-output, and ends at once when its standard input does.
+Each row is fed by one stream, so processes that fold different streams write different rows. One of
+them is whoever rebuilds. Each other is `python -m projections.parts`: it is told what to do on standard
+input, says how far it is on standard output, and ends at once when its standard input does.
 """
 
 from __future__ import annotations
@@ -13,12 +13,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
-from typing import Any, Final
+from queue import Empty, SimpleQueue
+from typing import Final
 
 import msgspec
 
-from engine.errors import EngineError, JournalDamaged, SchemaMissing, Unavailable, UnknownFact
+from engine.errors import (
+    EngineError,
+    JournalDamaged,
+    SchemaMissing,
+    Unavailable,
+    UnknownFact,
+    Unrecordable,
+)
 from engine.journal import Journal
 from engine.limits import SNAPSHOT_EVERY
 from engine.pages import Portion
@@ -32,21 +39,20 @@ from projections.view import View
 
 Faults = dict[tuple[str, str], Row]
 Show = Callable[[int], None]
-_NICE: Final = 5
-"""Those who serve go first."""
 _ERRORS: Final[dict[str, type[EngineError]]] = {
-    kind.code: kind for kind in (JournalDamaged, UnknownFact, Unavailable, SchemaMissing)
+    kind.code: kind for kind in (JournalDamaged, UnknownFact, Unavailable, SchemaMissing, Unrecordable)
 }
 """What may stop a process, by what it says."""
 
 
 class Share(msgspec.Struct, frozen=True):
-    """Part `part` of `parts` of the streams of these views, to fact `target`."""
+    """Part `part` of `parts` of the streams of these views, to fact `target`. `late`: see `Shadow`."""
 
     views: list[str]
     number: int
     target: int
     page: int
+    late: int
     part: int = 0
     parts: int = 1
 
@@ -68,15 +74,55 @@ class _Task(msgspec.Struct, frozen=True):
     share: Share
 
 
+def fold_all(
+    journal: Journal, views: Views, selected: Sequence[View], share: Share, show: Show
+) -> Faults:
+    """Folds all parts, this one here, each other in a process of its own; streams that cannot be folded.
+
+    All end if one cannot go on. Raises Unrecordable if a row that was to be written late cannot be.
+    """
+    told: SimpleQueue[tuple[int, _Told]] = SimpleQueue()
+    children: list[_Child] = []
+    reached, faults, going_on = [0] * share.parts, Faults(), set(range(1, share.parts))
+
+    def hear(*, is_waiting: bool) -> None:
+        with contextlib.suppress(Empty):
+            while going_on:
+                part, said = told.get(block=is_waiting)
+                if said.error:
+                    raise _ERRORS.get(said.code, EngineError)(said.error)
+                reached[part] = said.reached
+                show(min(reached))
+                if said.faults is not None:
+                    faults.update({(row[1], row[2]): row for row in said.faults})
+                    going_on.remove(part)
+
+    def show_own(own: int) -> None:
+        reached[0] = own
+        hear(is_waiting=False)
+        show(min(reached))
+
+    try:
+        task = _Task(_url(journal), _url(views), share)
+        children += (_Child(task, part, told) for part in sorted(going_on))
+        faults.update(fold(journal, views, selected, share, show_own))
+        hear(is_waiting=True)
+    finally:
+        for child in children:
+            child.close()
+    return faults
+
+
 def fold(journal: Journal, views: Views, selected: Sequence[View], share: Share, show: Show) -> Faults:
     """Folds a share in this process; the streams that could not be folded."""
-    shadow = Shadow(journal, views, selected, str(share.number))
+    shadow = Shadow(journal, views, selected, str(share.number), late=share.late)
     prefixes = sorted({prefix for view in selected for prefix in view.streams})
     portion = Portion(prefixes, share.part, share.parts)
     while shadow.offset < share.target:
         end = min(shadow.offset + share.page * share.parts, share.target)
         shadow.advance(journal.read_portion(shadow.offset, end, portion), end)
         show(shadow.offset)
+    shadow.flush()
     _keep_long_streams(journal, views, shadow)
     return shadow.faults
 
@@ -94,38 +140,7 @@ def _keep_long_streams(journal: Journal, views: Views, shadow: Shadow) -> None:
             FOLDS.write(connection, rows)
 
 
-# --- in processes ---------------------------------------------------------------------------------
-
-
-def fold_in_processes(
-    journal: Journal, views: Views, share: Share, processes: int, show: Show
-) -> Faults:
-    """Folds everything in so many processes; all end if one cannot go on."""
-    task = _Task(_url(journal), _url(views), share)
-    told: SimpleQueue[tuple[int, _Told]] = SimpleQueue()
-    children: list[_Child] = []
-    reached, faults, left = [0] * processes, Faults(), processes
-    try:
-        children += (
-            _Child(_with(task, part=part, parts=processes), part, told) for part in range(processes)
-        )
-        while left:
-            part, said = told.get()
-            if said.error:
-                raise _ERRORS.get(said.code, EngineError)(said.error)
-            reached[part] = said.reached
-            show(min(reached))
-            if said.faults is not None:
-                faults |= {(row[1], row[2]): row for row in said.faults}
-                left -= 1
-    finally:
-        for child in children:
-            child.close()
-    return faults
-
-
-def _with(task: _Task, **words: Any) -> _Task:
-    return msgspec.structs.replace(task, share=msgspec.structs.replace(task.share, **words))
+# --- another process ------------------------------------------------------------------------------
 
 
 def _url(of: Journal | Views) -> str:
@@ -140,9 +155,12 @@ class _Child:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "projections.parts"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
+        share = msgspec.structs.replace(task.share, part=part)
         assert self._process.stdin
         with contextlib.suppress(BrokenPipeError):  # it has died already, which its silence tells
-            self._process.stdin.write(msgspec.json.encode(task) + b"\n")
+            self._process.stdin.write(
+                msgspec.json.encode(msgspec.structs.replace(task, share=share)) + b"\n"
+            )
             self._process.stdin.flush()
         self._thread = threading.Thread(target=self._listen, args=(part, told), daemon=True)
         self._thread.start()
@@ -173,7 +191,6 @@ def main() -> None:
     """What a child process does."""
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=_Task)
     threading.Thread(target=_end_with_stdin, daemon=True).start()
-    os.nice(_NICE)
     views = Views(task.views_url)
     try:
         with Journal(task.journal_url, engine_codec()) as journal:

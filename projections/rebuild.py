@@ -1,6 +1,6 @@
 """Makes views again beside the live ones, compares both, and has them change places; or only compares.
 
-    folding -> indexing -> catching up -> comparing -> swapping
+    folding -> catching up -> comparing, and indexing beside it -> swapping
 
 Readers have the live tables until the swap, which is one transaction, and the new ones after it. What
 ends the process before that leaves tables that nobody reads, and the next rebuild throws them away.
@@ -11,16 +11,18 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
-from engine.errors import EngineError, NothingKept, Unavailable
+from engine.errors import EngineError, NothingKept, Unavailable, Unrecordable
 from engine.journal import Journal
 from engine.limits import (
     REBUILD_ALONE_FACTS,
+    REBUILD_LATE_ROWS,
     REBUILD_PAGE_FACTS,
     REBUILD_REPORT_S,
     REBUILD_TRIES_MAX,
@@ -31,7 +33,7 @@ from projections import claim, jobs, parts
 from projections.comparing import compare, snapshot
 from projections.database import CHECKPOINTS, KEPT, QUARANTINE, Views
 from projections.folding import CannotWrite
-from projections.jobs import NOTHING_FOUND, Findings, Job, Kind, Phase
+from projections.jobs import Findings, Job, Kind, Phase
 from projections.shadow import GONE, OLD, Shadow, packed_faults, throw_away, unpacked_faults
 from projections.view import View
 
@@ -117,11 +119,10 @@ class _Rebuild:
         self._show("folding", target=target, reached=0)
         shadow.create()
         self._fold_all(shadow, target)
-        self._show("indexing")
-        shadow.index()
-        findings = self._compare(shadow, whole) if whole else NOTHING_FOUND
+        is_to_stay = self._job.kind == "rebuild"
+        findings = self._compare(shadow, whole, also=shadow.index if is_to_stay else None)
         self._job = self._job._replace(findings=msgspec.json.encode(findings))
-        if self._job.kind == "rebuild":
+        if is_to_stay:
             put_aside = OLD if self._job.keeps_old else GONE
             self._swap(shadow, put_aside)
 
@@ -169,15 +170,18 @@ class _Rebuild:
 
     def _fold_all(self, shadow: Shadow, target: int) -> None:
         """From the first fact to `target`, in several processes if that is worth it."""
-        processes = self._wanted.processes if target > REBUILD_ALONE_FACTS else 1
-        share = parts.Share(
-            [view.name for view in self._selected], self._job.number, target, self._wanted.page
-        )
+        names = [view.name for view in self._selected]
+        share = parts.Share(names, self._job.number, target, self._wanted.page, REBUILD_LATE_ROWS)
+        if target > REBUILD_ALONE_FACTS:
+            share = msgspec.structs.replace(share, parts=self._wanted.processes)
         show = partial(self._show, "folding")
-        if processes == 1:
-            faults = parts.fold(self._journal, self._views, self._selected, share, show)
-        else:
-            faults = parts.fold_in_processes(self._journal, self._views, share, processes, show)
+        try:
+            faults = parts.fold_all(self._journal, self._views, self._selected, share, show)
+        except Unrecordable:  # which fact is to blame is known only of rows that are written at once
+            throw_away(self._views, self._selected)
+            shadow.create()
+            share = msgspec.structs.replace(share, late=0)
+            faults = parts.fold_all(self._journal, self._views, self._selected, share, show)
         shadow.faults |= faults
         shadow.offset = target
         self._show("folding", reached=target, is_due=True)
@@ -224,8 +228,13 @@ class _Rebuild:
 
     # --- comparing --------------------------------------------------------------------------------
 
-    def _compare(self, shadow: Shadow, whole: Sequence[View]) -> Findings:
-        """Both at the same offset, at one moment; those of `whole` that have come there."""
+    def _compare(
+        self, shadow: Shadow, whole: Sequence[View], also: Callable[[], None] | None
+    ) -> Findings:
+        """Both at the same offset, at one moment; those of `whole` that have come there.
+
+        Beside it, which no more than reads, `also` is done.
+        """
         for _ in range(REBUILD_TRIES_MAX):
             self._met(shadow)
             self._show("comparing", reached=shadow.offset, target=shadow.offset, is_due=True)
@@ -234,7 +243,12 @@ class _Rebuild:
                 if any(live[view.name].reached > shadow.offset for view in whole):
                     continue  # they moved between the two
                 there = [view for view in whole if live[view.name].reached == shadow.offset]
-                return compare(connection, self._journal, shadow, there)
+                with ThreadPoolExecutor(1) as beside:
+                    done = beside.submit(also) if also else None
+                    findings = compare(connection, self._journal, shadow, there)
+                if done:
+                    done.result()
+                return findings
         raise Unavailable("the live views move faster than they can be compared")
 
     # --- changing places --------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +15,7 @@ from engine.journal import Journal
 from engine.limits import REBUILD_STATES_MAX
 from projections import folds
 from projections.database import QUARANTINE, Views, tables_beside
-from projections.folding import CannotWrite, Page, Past, advance
+from projections.folding import CannotWrite, Page, Past, Write, advance
 from projections.folds import Folded
 from projections.tables import Row, Table
 from projections.view import View
@@ -32,7 +33,8 @@ _FORMER: Final = "former"
 class Shadow:
     """Tables of some views beside the live ones, which show the journal up to `offset`.
 
-    `also` is done in the transaction of each page, with the offset that it comes to.
+    `also` is done in the transaction of each page, with the offset that it comes to. Of rows that follow
+    a state the last `late` that were touched are written later, once for several pages: see `flush`.
     """
 
     def __init__(
@@ -42,6 +44,8 @@ class Shadow:
         selected: Sequence[View],
         suffix: str,
         also: Callable[[sa.Connection, Shadow, int], None] | None = None,
+        *,
+        late: int = 0,
     ) -> None:
         self.selected = tuple(selected)
         self.tables: Mapping[str, Table] = {
@@ -55,6 +59,8 @@ class Shadow:
         self._store = views.store
         self._past = Past(journal, views)
         self._also = also
+        self._late = late
+        self._waiting: dict[str, dict[Any, Row]] = {name: {} for name in self.tables}
 
     # --- tables -----------------------------------------------------------------------------------
 
@@ -102,17 +108,39 @@ class Shadow:
 
     def _put(self, connection: sa.Connection, page: Page, facts: Sequence[Recorded]) -> None:
         try:
-            for write in page.rendered():
-                table = self.tables[write.table.name]
-                new, known = _new(table, write.kept, facts[0].offset)
-                table.write(connection, known)
-                table.remove(connection, write.gone)
-                table.add(connection, [*new, *write.added])
+            with self._store.translating():
+                for write in page.rendered():
+                    self._put_rows(connection, write, facts[0].offset)
         except Unrecordable as error:
+            if self._late:  # it may be a row of a page before, and no fact of this one to blame
+                raise
             raise CannotWrite(page.views_of(facts[0]), error) from error
         if self._also:
             self.faults |= page.faults
             self._also(connection, self, facts[-1].offset)
+
+    def _put_rows(self, connection: sa.Connection, write: Write, start: int) -> None:
+        table, waiting = self.tables[write.table.name], self._waiting[write.table.name]
+        place = list(table.columns).index(table.key)
+        for key in write.gone:
+            waiting.pop(key, None)
+        for row in write.kept:
+            waiting.pop(row[place], None)
+            waiting[row[place]] = row
+        due = [waiting.pop(key) for key in [*islice(waiting, max(0, len(waiting) - self._late))]]
+        # Those whose first fact is of this page cannot be there yet.
+        is_new = table.key == "first_offset"
+        new = [row for row in due if is_new and row[place] >= start]
+        table.replace(connection, [row for row in due if not is_new or row[place] < start])
+        table.remove(connection, write.gone)
+        table.add(connection, [*new, *write.added])
+
+    def flush(self) -> None:
+        """Writes the rows that were to be written later. Raises Unrecordable for one that cannot be."""
+        with self._store.writing() as connection:
+            for name, waiting in self._waiting.items():
+                self.tables[name].replace(connection, [*waiting.values()])
+                waiting.clear()
 
     def _take(self, page: Page) -> None:
         self.faults |= page.faults
@@ -139,17 +167,6 @@ class Shadow:
                 sa.text("DELETE FROM view_quarantine WHERE view = :view"), {"view": view.name}
             )
         QUARANTINE.write(connection, list(self.faults.values()))
-
-
-def _new(table: Table, rows: Sequence[Row], start: int) -> tuple[list[Row], Sequence[Row]]:
-    """Rows that cannot be there yet, since their first fact is of this page, and the others."""
-    if table.key != "first_offset":
-        return [], rows
-    place = list(table.columns).index(table.key)
-    return (
-        [row for row in rows if row[place] >= start],
-        [row for row in rows if row[place] < start],
-    )
 
 
 def throw_away(views: Views, selected: Sequence[View]) -> None:

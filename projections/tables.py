@@ -86,6 +86,15 @@ class Table:
         else:
             self._insert(connection, rows, "")
 
+    def replace(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
+        """As `write`, where nobody reads yet: on PostgreSQL quicker, with new places for all rows."""
+        if connection.dialect.name == "postgresql" and len(rows) >= _COPIED_FROM:
+            place = list(self.columns).index(self.key)
+            self.remove(connection, [row[place] for row in rows])
+            self._copy(connection, rows)
+        else:
+            self.write(connection, rows)
+
     def remove(self, connection: sa.Connection, keys: Sequence[Any]) -> None:
         """Deletes the rows with these keys, where there are any."""
         if not keys:

@@ -276,9 +276,12 @@ def _end_with_stdin() -> None:
 
 
 def _do(wanted: Wanted, opened: Opened, *, as_json: bool) -> None:
+    from engine.supervise import go_second, tame_collector  # noqa: PLC0415
     from projections.jobs import findings_of  # noqa: PLC0415
     from projections.rebuild import run  # noqa: PLC0415
 
+    tame_collector()
+    go_second()
     if wanted.number:  # nobody looks; its row tells
         _end_with_stdin()
         with contextlib.suppress(EngineError), opened as (journal, views):
