@@ -36,6 +36,7 @@ from engine.limits import (
     DELIVERIES_KEPT_US,
     LEASE_S,
     NOTES_AT_ONCE,
+    NOTES_COUNTED_S,
     NOTES_PACE_S,
     OFFSET_SAVE_S,
     SENDER_STOP_S,
@@ -61,12 +62,18 @@ class Post:
     """
 
     def __init__(
-        self, ring: Callable[[], None], make: Callable[[Callable[[int], None]], Sender]
+        self,
+        ring: Callable[[], None],
+        make: Callable[[Callable[[int], None]], Sender],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.outcomes: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
         self.under_way = 0
         self._ring = ring
         self._is_rung = False
+        self._monotonic = monotonic
+        self._counted, self._since_s = 0, monotonic()
+        self._gathers = False
         self._make = make
         self._sender: Sender | None = None
 
@@ -82,6 +89,7 @@ class Post:
         self._is_rung = False
         done = self._sender.take() if self._sender else []
         self.under_way -= len(done)
+        self._count(len(done))
         self.outcomes.update(one.attempt.outcome for one in done if one.attempt)
         return done
 
@@ -101,9 +109,17 @@ class Post:
             yield "webhook_attempts", (outcome,), count
         yield "webhook_attempts_under_way", (), self.under_way
 
+    def _count(self, done: int) -> None:
+        """Whether to let answers gather: if so many come that a pause is worth it."""
+        self._counted += done
+        took_s = self._monotonic() - self._since_s
+        if took_s >= NOTES_COUNTED_S:
+            self._gathers = self._counted / took_s > NOTES_AT_ONCE / NOTES_PACE_S
+            self._counted, self._since_s = 0, self._monotonic()
+
     def _on_done(self, count: int) -> None:
         # Once for all until they are taken, and for many if many come: a commit costs the same.
-        if not self._is_rung and (count >= NOTES_AT_ONCE or self.under_way <= NOTES_AT_ONCE):
+        if not self._is_rung and (count >= NOTES_AT_ONCE or not self._gathers):
             self._is_rung = True
             self._ring()
 
@@ -141,7 +157,8 @@ class Courier:
         self._refreshing = Timer(self._monotonic, _REFRESH_S)
         self._sweeping = Timer(self._monotonic, _SWEEP_S)
         self._refresh()
-        self._router = Router(tools.journal, self.offset, [*self._known])
+        places = self._deliveries.places()
+        self._router = Router(tools.journal, self.offset, [*self._known], places)
         self._post.withdraw()  # what is of a former lease: who holds this one sends it again
         self._post.take()
 
@@ -151,19 +168,31 @@ class Courier:
         """Writes down what there is, and hands out what is due. See `acting.Acting`."""
         breathe()
         notes = self._notes(self._post.take())
-        route = self._router.route(self.offset, self._views.offset("events"))
-        self.offset = route.end
+        lanes = self._active_lanes()
+        route = self._route(lanes)
         due = self._record(notes, route)
         if route.has_changed or self._refreshing.is_due:
             self._refresh()
         for delivery in due:
             self._lane(delivery.webhook).add(delivery)
-        lanes = self._active_lanes()
+        if route.has_changed:
+            lanes = self._active_lanes()
         self._hand_out(lanes)
         if self._sweeping.is_due:
             self._sweeping.restart()
             self._deliveries.sweep(self._now_us() - DELIVERIES_KEPT_US)
         return 0.0 if route.has_more else self._rest_s(lanes)
+
+    def _route(self, lanes: Sequence[Lane]) -> Route:
+        """What is to be put down: what has happened, and of backlogs what their lanes can take."""
+        now_s = self._monotonic()
+        wanted = {lane.webhook: lane.wanted(now_s) for lane in lanes}
+        full = {webhook for webhook, most in wanted.items() if not most}
+        route = self._router.route(self.offset, self._views.offset("events"), full)
+        self.offset = route.end
+        for webhook in wanted.keys() - full:
+            route.new.extend(self._router.more(webhook, wanted[webhook], route.end))
+        return route
 
     def finish(self) -> None:
         """Waits a little for answers under way, and notes them: what is not noted is sent again."""
@@ -181,7 +210,8 @@ class Courier:
     def _record(self, notes: list[Note], route: Route) -> list[Delivery]:
         """Writes it down; deliveries that are due by it. An offset alone is saved from time to time."""
         postponed, self._postponed = self._postponed, []
-        turn = Turn(self._saved, self.offset, notes, route.new, route.deleted, postponed)
+        places = self._router.moved()
+        turn = Turn(self._saved, self.offset, notes, route.new, route.deleted, postponed, places)
         if not turn.has_rows and (turn.start == turn.end or not self._saving.is_due):
             return []
         due = self._deliveries.record(self._lease, turn, now_us=self._now_us())
@@ -194,8 +224,12 @@ class Courier:
         now_s = self._monotonic()
         looks = [max(0.0, max(lane.look_s, lane.rests_until_s) - now_s) for lane in lanes if lane.room]
         looks += [
-            lane.rests_until_s - now_s for lane in lanes if lane.ready and lane.rests_until_s > now_s
+            lane.rests_until_s - now_s
+            for lane in lanes
+            if lane.rests_until_s > now_s and (lane.ready or self._router.has_backlog(lane.webhook))
         ]
+        if any(self._router.has_backlog(lane.webhook) and lane.wanted(now_s) for lane in lanes):
+            return 0.0
         waits = VIEW_POLL_S if self._router.is_behind(self.offset) else LEASE_S
         if self._post.under_way:
             waits = min(waits, NOTES_PACE_S)

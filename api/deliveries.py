@@ -105,7 +105,7 @@ async def redeliver(call: Call) -> Answer:
 
 async def test(call: Call) -> Answer:
     """Sends an event that is of no fact."""
-    _, state = await own_webhook(call)
+    state = (await own_webhook(call)).state
     check_active(state)
     now_us = call.engine.now_us()
     new = New(state.id, state.tenant, state.id, TEST, 0, now_us)
@@ -121,7 +121,7 @@ async def test(call: Call) -> Answer:
 
 async def replay(call: Call) -> Answer:
     """Sends again what happened from one offset to another, as far as the webhook wants it."""
-    _, state = await own_webhook(call)
+    _, state, backlog_after = await own_webhook(call)
     check_active(state)
     start, end = call.body["from_offset"], call.body["to_offset"]
     head = await call.engine.bridge.read(lambda: call.engine.bridge.journal.head)
@@ -129,6 +129,9 @@ async def replay(call: Call) -> Answer:
         raise invalid("from_offset", "invalid_value", "behind `to_offset`")
     if end > head:
         raise invalid("to_offset", "invalid_value", "the journal has not come so far", head=head)
+    if backlog_after is not None and end > backlog_after:
+        detail = "what is behind `backlog_after` is still to be sent for the first time, in its turn"
+        raise invalid("to_offset", "invalid_value", detail, backlog_after=backlog_after)
     call.min_offset = end
     wanted = view.Wanted(state.tenant, state.events or ())
     asked = partial(view.between, limit=REPLAY_EVENTS_MAX + 1)

@@ -47,6 +47,16 @@ class Lane:
         ahead = 1 if self._failures > WEBHOOK_FAILURES else WEBHOOK_AHEAD
         return max(0, ahead * self.width - len(self.sent))
 
+    def wanted(self, now_s: float) -> int:
+        """How many more may be put down for it; none while it has not sent what it has.
+
+        One that is given rests is tried again first with what it was sent before.
+        """
+        if self._failures > WEBHOOK_FAILURES:
+            return max(0, NARROW - len(self.ready)) if self.rests_until_s <= now_s else 0
+        most = WEBHOOK_AHEAD * self.width
+        return most - len(self.ready) if len(self.ready) <= most // 2 else 0
+
     def add(self, delivery: Delivery) -> None:
         """It is due. What does not fit is found in the table later."""
         if len(self.ready) < 2 * DUE_PAGE:

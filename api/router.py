@@ -3,18 +3,21 @@
 The events view says what an event looks like, the journal that there is one. So a stream that a view
 cannot fold keeps its own deliveries waiting and no others, and a view that is made anew sends nothing
 twice.
+
+What a webhook cannot take yet is not put down: see `api.backlog`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
+from api.backlog import Backlog
 from engine.deliveries import New
 from engine.fact import Recorded
 from engine.holdings import PositionClosed, PositionOpened
 from engine.journal import Journal
-from engine.limits import PAGE_FACTS
+from engine.limits import BACKLOG_FACTS, PAGE_FACTS
 from engine.order import TradeRecorded, TradeSettled
 from engine.stored import STORED
 from engine.webhook import Webhook, evolve
@@ -47,19 +50,27 @@ def resource_of(recorded: Recorded) -> str:
 class Router:
     """Follows webhooks through the journal, and events on their behalf."""
 
-    def __init__(self, journal: Journal, offset: int, webhooks: Iterable[str]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        offset: int,
+        webhooks: Iterable[str],
+        places: Mapping[str, int] | None = None,
+    ) -> None:
+        """`places` are those of webhooks with a backlog."""
         self._journal = journal
         self._webhooks: dict[str, Webhook] = {}
         self._of_tenant: dict[str, list[Webhook]] = {}
+        self._backlogs: dict[str, Backlog] = {}
+        self._moved: dict[str, int | None] = {}
         for webhook in webhooks:
-            for recorded in journal.stream(webhook):
-                if recorded.offset <= offset:
-                    self._apply(recorded)
-
-    def is_active(self, webhook: str) -> bool:
-        """Whether events are sent there, as far as the journal was read."""
-        known = self._webhooks.get(webhook)
-        return known is not None and known.is_active
+            state = self._as_of(webhook, offset)
+            if state is not None:
+                self._put(state)
+        for webhook, place in (places or {}).items():
+            state = self._as_of(webhook, place)
+            if state is not None and webhook in self._webhooks:
+                self._backlogs[webhook] = Backlog(state, place, read_to=place)
 
     def active(self) -> set[str]:
         """Webhooks that events are sent to."""
@@ -69,12 +80,14 @@ class Router:
         """Whether there are facts that the events view has still to show."""
         return bool(self._of_tenant) and self._journal.head > offset
 
-    def route(self, offset: int, reached: int) -> Route:
-        """What stands after `offset`, up to `reached`, or some of it."""
+    def route(self, offset: int, reached: int, full: Collection[str] = ()) -> Route:
+        """What stands after `offset`, up to `reached`, or some of it. Webhooks that are `full` are given
+        nothing: from here on they have a backlog.
+        """
         route = Route(max(offset, reached), [], [], has_changed=False, has_more=False)
         if reached <= offset:
             return route._replace(end=offset)
-        has_any = bool(self._of_tenant)
+        has_any = self._is_anybody_following()
         names = _OF_BOTH if has_any else _OF_WEBHOOKS
         facts = self._journal.read_of(names, offset, PAGE_FACTS, stop=reached)
         for recorded in facts:
@@ -86,25 +99,107 @@ class Router:
                 if not has_any:  # from here on events have to be read too
                     return route._replace(end=recorded.offset, has_more=True)
             else:
-                route.new.extend(self._new(recorded))
+                route.new.extend(self._new(recorded, full))
         if len(facts) == PAGE_FACTS:
             return route._replace(end=facts[-1].offset, has_more=True)
         return route
 
-    def _new(self, recorded: Recorded) -> Iterable[New]:
-        tenant, at_us = recorded.envelope.tenant or "", recorded.envelope.at_us
+    def _new(self, recorded: Recorded, full: Collection[str]) -> Iterable[New]:
+        tenant = recorded.envelope.tenant or ""
         wanting = self._of_tenant.get(tenant)
         if not wanting:
             return
-        event, resource = EVENTS[type(recorded.fact)], resource_of(recorded)
+        event, offset, backlogs = EVENTS[type(recorded.fact)], recorded.offset, self._backlogs
         for webhook in wanting:
-            if webhook.events is None or event in webhook.events:
-                yield New(webhook.id, tenant, resource, event, recorded.offset, at_us)
+            if webhook.events is not None and event not in webhook.events:
+                continue
+            backlog = backlogs.get(webhook.id)
+            if backlog is None and webhook.id in full:
+                backlog = backlogs[webhook.id] = Backlog(webhook, offset - 1)
+                self._moved[webhook.id] = offset - 1
+            if backlog is None:
+                yield _new(webhook, event, recorded)
+            elif backlog.has_room(webhook, offset):
+                backlog.first.append(_new(webhook, event, recorded))
+
+    # --- backlogs ---------------------------------------------------------------------------------
+
+    def has_backlog(self, webhook: str) -> bool:
+        """Whether events of it wait that have no delivery yet."""
+        return webhook in self._backlogs
+
+    def more(self, webhook: str, most: int, end: int) -> list[New]:
+        """What is next of a webhook's backlog; `end` is what was routed to."""
+        backlog = self._backlogs.get(webhook)
+        if backlog is None:
+            return []
+        if backlog.read_to is not None and len(backlog.first) < most:
+            self._read_on(backlog, backlog.read_to, end)
+        taken = backlog.take(most)
+        if backlog.is_empty:
+            del self._backlogs[webhook]
+            self._moved[webhook] = None
+        elif taken:
+            self._moved[webhook] = backlog.place
+        return taken
+
+    def moved(self) -> dict[str, int | None]:
+        """Places that are others since the last time; None where there is no backlog any more."""
+        moved, self._moved = self._moved, {}
+        return moved
+
+    def _read_on(self, backlog: Backlog, start: int, end: int) -> None:
+        """A page of what is not in memory. What a webhook wants is what it wanted at the time."""
+        facts = self._journal.read_of(_OF_BOTH, start, BACKLOG_FACTS, stop=end)
+        for recorded in facts:
+            webhook = backlog.webhook
+            if recorded.stream == webhook.id:
+                backlog.webhook = evolve(webhook, recorded.fact)
+            elif type(recorded.fact) in EVENTS and recorded.envelope.tenant == webhook.tenant:
+                event = EVENTS[type(recorded.fact)]
+                if webhook.wants(event):
+                    backlog.first.append(_new(webhook, event, recorded))
+        backlog.read_to = facts[-1].offset if len(facts) == BACKLOG_FACTS else None
+
+    def _is_anybody_following(self) -> bool:
+        """Whether an event has to be read here for anybody: not for those who read it again anyway."""
+        backlogs = self._backlogs
+        return any(
+            one.id not in backlogs or backlogs[one.id].read_to is None
+            for wanting in self._of_tenant.values()
+            for one in wanting
+        )
+
+    # --- webhooks ---------------------------------------------------------------------------------
 
     def _apply(self, recorded: Recorded) -> None:
-        state = evolve(self._webhooks.get(recorded.stream), recorded.fact)
-        self._webhooks[recorded.stream] = state
+        webhook = recorded.stream
+        if webhook in self._webhooks:
+            self._put(evolve(self._webhooks[webhook], recorded.fact))
+            return
+        # Its URL was erased before we began: it was not among those that we were told of.
+        state = self._as_of(webhook, recorded.offset)
+        assert state is not None
+        self._put(state)
+
+    def _as_of(self, webhook: str, offset: int) -> Webhook | None:
+        state = None
+        for recorded in self._journal.stream(webhook):
+            if recorded.offset <= offset:
+                state = evolve(state, recorded.fact)
+        return state
+
+    def _put(self, state: Webhook) -> None:
+        self._webhooks[state.id] = state
         mine = [one for one in self._webhooks.values() if one.tenant == state.tenant and one.is_active]
         self._of_tenant.pop(state.tenant, None)
         if mine:
             self._of_tenant[state.tenant] = mine
+        if state.status == "deleted":
+            self._backlogs.pop(state.id, None)
+            self._moved[state.id] = None
+
+
+def _new(webhook: Webhook, event: str, recorded: Recorded) -> New:
+    at_us = recorded.envelope.at_us
+    return New(webhook.id, webhook.tenant, resource_of(recorded), event, recorded.offset, at_us)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -27,6 +27,8 @@ from projections.resources import encode, time
 class WebhookBody(msgspec.Struct, frozen=True):
     """A receiver of events. `events` null: all of them. It is `disabled` when its receiver has answered
     410; changing it lets it go on. `former_secret_until`: until when the secret before signs too.
+    `backlog_after`: its receiver takes fewer events than happen, and those after this offset have no
+    delivery yet; they are sent in their turn.
     """
 
     id: shapes.WebhookId
@@ -37,8 +39,17 @@ class WebhookBody(msgspec.Struct, frozen=True):
     status: shapes.WebhookStatus
     disabled_reason: Annotated[str | None, Meta(examples=[None])]
     former_secret_until: Annotated[shapes.Time | None, Meta(examples=[None])]
+    backlog_after: Annotated[shapes.Offset | None, Meta(examples=[None])]
     created_at: shapes.Time
     modified_at: shapes.Time
+
+
+class Own(NamedTuple):
+    """A webhook as its tenant sees it."""
+
+    endpoint: Endpoint
+    state: Webhook
+    backlog_after: int | None
 
 
 class NewWebhookBody(WebhookBody, frozen=True):
@@ -71,29 +82,28 @@ async def list_all(call: Call) -> Answer:
     """The tenant's webhooks, newest first. There are few: all are looked at."""
     limit, before = call.query["limit"], call.query["before"]
     known = await call.engine.bridge.read(_alive, call)
-    known.sort(key=lambda one: (one[1].created_at_us, one[1].id), reverse=True)
+    known.sort(key=lambda one: (one.state.created_at_us, one.state.id), reverse=True)
     if before is not None:
-        places = [place for place, (_, state) in enumerate(known) if state.id == before]
+        places = [place for place, one in enumerate(known) if one.state.id == before]
         if not places:
             raise invalid("before", "invalid_value", "nothing in this list has that id")
         known = known[places[0] + 1 :]
     page = known[:limit]
     headers = None
     if len(known) > limit:
-        headers = {"Link": reading.following(call, page[-1][1].id)}
-    return Answer(200, encode([_body(endpoint, state) for endpoint, state in page]), headers)
+        headers = {"Link": reading.following(call, page[-1].state.id)}
+    return Answer(200, encode([_body(*one) for one in page]), headers)
 
 
 async def retrieve(call: Call) -> Answer:
     """One webhook."""
-    endpoint, state = await own_webhook(call)
-    return Answer(200, encode(_body(endpoint, state)))
+    return Answer(200, encode(_body(*await own_webhook(call))))
 
 
 async def change(call: Call) -> Answer:
     """Changes all of a webhook: what is not given is as for a new one."""
     body, services, tenant = call.body, call.engine, call.principal.tenant
-    before, _ = await own_webhook(call)
+    before, _, backlog_after = await own_webhook(call)
     target = target_of(body["url"], allows_local=services.allows_local)
     endpoint = Endpoint(before.webhook, tenant, target.url, body["description"], before.claimed_us)
     decide = partial(
@@ -112,12 +122,12 @@ async def change(call: Call) -> Answer:
     except Exception:  # all or nothing
         await services.bridge.read(_put, call, before)
         raise
-    return _answer(outcome, 200, endpoint)
+    return _answer(outcome, 200, endpoint, backlog_after=backlog_after)
 
 
 async def delete(call: Call) -> Answer:
     """Ends a webhook, and then erases its URL and its secrets."""
-    endpoint, state = await own_webhook(call)
+    endpoint, state, _ = await own_webhook(call)
     decide = partial(commands.delete_webhook, tenant=state.tenant, webhook=state.id)
     outcome = await act(call, decide)
     await call.engine.bridge.read(call.engine.endpoints.remove, state.id)
@@ -127,7 +137,7 @@ async def delete(call: Call) -> Answer:
 async def rotate_secret(call: Call) -> Answer:
     """Gives a webhook a new secret. The one before signs too for a while."""
     services = call.engine
-    endpoint, state = await own_webhook(call)
+    endpoint, state, backlog_after = await own_webhook(call)
     rotated = await services.bridge.read(services.endpoints.rotate, state.id)
     if rotated is None:
         raise Problem("not_found")
@@ -138,13 +148,13 @@ async def rotate_secret(call: Call) -> Answer:
         webhook=state.id,
         former_until_us=former_until_us,
     )
-    return _answer(await act(call, decide), 200, endpoint, secret)
+    return _answer(await act(call, decide), 200, endpoint, secret, backlog_after=backlog_after)
 
 
 # --- helpers --------------------------------------------------------------------------------------
 
 
-async def own_webhook(call: Call) -> tuple[Endpoint, Webhook]:
+async def own_webhook(call: Call) -> Own:
     """The webhook of the path. Raises Problem `not_found` unless it is the caller's tenant's."""
     found = await call.engine.bridge.read(_of_path, call)
     if found is None:
@@ -152,7 +162,7 @@ async def own_webhook(call: Call) -> tuple[Endpoint, Webhook]:
     return found
 
 
-def _of_path(call: Call) -> tuple[Endpoint, Webhook] | None:
+def _of_path(call: Call) -> Own | None:
     webhook, services = call.path["webhook_id"], call.engine
     endpoint = services.endpoints.get(webhook)
     if endpoint is None or endpoint.tenant != call.principal.tenant:
@@ -160,13 +170,14 @@ def _of_path(call: Call) -> tuple[Endpoint, Webhook] | None:
     state: Webhook | None = services.bridge.load(webhook)
     if state is None or not is_of(state, endpoint.tenant):
         return None
-    return endpoint, state
+    return Own(endpoint, state, services.deliveries.places().get(webhook))
 
 
-def _alive(call: Call) -> list[tuple[Endpoint, Webhook]]:
+def _alive(call: Call) -> list[Own]:
     services, tenant = call.engine, call.principal.tenant
     known = [(one, services.bridge.load(one.webhook)) for one in services.endpoints.of_tenant(tenant)]
-    return [(one, state) for one, state in known if is_of(state, tenant)]
+    places = services.deliveries.places()
+    return [Own(one, state, places.get(state.id)) for one, state in known if is_of(state, tenant)]
 
 
 def _dead(call: Call) -> list[str]:
@@ -181,14 +192,20 @@ def _put(call: Call, endpoint: Endpoint) -> None:
     call.engine.endpoints.change(endpoint.tenant, endpoint.webhook, endpoint.url, endpoint.description)
 
 
-def _answer(outcome: Outcome, status: int, endpoint: Endpoint, secret: str | None = None) -> Answer:
-    body = _body(endpoint, outcome.states[endpoint.webhook])
+def _answer(
+    outcome: Outcome,
+    status: int,
+    endpoint: Endpoint,
+    secret: str | None = None,
+    backlog_after: int | None = None,
+) -> Answer:
+    body = _body(endpoint, outcome.states[endpoint.webhook], backlog_after)
     if secret is not None:
         body = NewWebhookBody(**msgspec.structs.asdict(body), secret=secret)
     return Answer(status, encode(body), {"Journal-Offset": str(outcome.offset)})
 
 
-def _body(endpoint: Endpoint, state: Webhook) -> WebhookBody:
+def _body(endpoint: Endpoint, state: Webhook, backlog_after: int | None) -> WebhookBody:
     former_until_us = state.former_until_us
     return WebhookBody(
         id=state.id,
@@ -199,6 +216,7 @@ def _body(endpoint: Endpoint, state: Webhook) -> WebhookBody:
         status="inactive" if state.status == "deleted" else state.status,
         disabled_reason=state.disabled_reason,
         former_secret_until=None if former_until_us is None else time(former_until_us),
+        backlog_after=backlog_after,
         created_at=time(state.created_at_us),
         modified_at=time(state.modified_at_us),
     )

@@ -3,7 +3,8 @@
 Of one resource's deliveries to a webhook only the first that is open has a time when it is due; when it
 is over, the next has. So whoever sends asks one index what is due, however much waits behind. The
 follower writes down in one transaction what came of attempts, what is new, and how far it has read: its
-offset says what was put here, and nothing is put here twice.
+offset says what was put here, and nothing is put here twice. A webhook that takes less than happens has
+a place of its own, before that offset: what is behind it is still to be put here.
 """
 
 from __future__ import annotations
@@ -78,11 +79,13 @@ class Turn:
     deleted: list[str] = field(default_factory=list)
     postponed: list[tuple[int, int]] = field(default_factory=list)
     """(seq, due_us) of those that could not be tried."""
+    places: dict[str, int | None] = field(default_factory=dict)
+    """Webhook -> the offset up to which its events are put down; None: as far as the follower is."""
 
     @property
     def has_rows(self) -> bool:
         """Whether there is more than an offset to write."""
-        return bool(self.notes or self.new or self.deleted or self.postponed)
+        return bool(self.notes or self.new or self.deleted or self.postponed or self.places)
 
 
 _COLUMNS: Final = ", ".join(Delivery._fields)
@@ -97,6 +100,10 @@ _NOTE: Final = (
 _ATTEMPT: Final = (
     "INSERT INTO delivery_attempts (delivery, number, at_us, outcome, status, duration_us)"
     " VALUES (?, ?, ?, ?, ?, ?)"
+)
+_PLACE: Final = (
+    "INSERT INTO webhook_backlogs (webhook, position) VALUES (?, ?)"
+    " ON CONFLICT (webhook) DO UPDATE SET position = excluded.position"
 )
 _FIRST: Final = (
     "UPDATE deliveries SET due_us = ? WHERE due_us IS NULL AND seq IN ("  # noqa: S608  our own words
@@ -115,6 +122,7 @@ class Deliveries:
         self._store = store
         self._table = operations.deliveries
         self._attempts = operations.delivery_attempts
+        self._backlogs = operations.webhook_backlogs
         self._leases = tables.leases
         self._tracking = tables.tracking
 
@@ -133,9 +141,10 @@ class Deliveries:
             if turn.postponed:
                 statement = "UPDATE deliveries SET due_us = ? WHERE seq = ? AND due_us IS NOT NULL"
                 self._many(connection, statement, [(due, seq) for seq, due in turn.postponed])
-            for webhook in turn.deleted:
-                self._cancel(connection, webhook, now_us)
             self._many(connection, _INSERT, [(*new, now_us) for new in turn.new])
+            for webhook in turn.deleted:  # with what happened just before
+                self._cancel(connection, webhook, now_us)
+            self._place(connection, turn.places)
             pairs = {(one.webhook, one.resource) for one in turn.new}
             pairs |= {
                 (one.delivery.webhook, one.delivery.resource)
@@ -249,6 +258,14 @@ class Deliveries:
                 found.setdefault(delivery, []).append((number, Attempt(*words)))
         return found
 
+    def places(self) -> dict[str, int]:
+        """Webhooks with events that have no delivery yet, and the offset behind which those are.
+
+        Of all others as much is put down as the follower has seen.
+        """
+        with self._store.reading() as connection:
+            return dict(connection.execute(sa.select(self._backlogs)).tuples().all())
+
     def open_count(self) -> int:
         """How many are not over."""
         statement = "SELECT count(*) FROM deliveries WHERE status = 'pending'"
@@ -296,6 +313,14 @@ class Deliveries:
         columns = self._table.c
         mine = self._table.update().where(columns.webhook == webhook, columns.status == "pending")
         connection.execute(mine.values(status="cancelled", due_us=None, finished_us=now_us))
+
+    def _place(self, connection: sa.Connection, places: dict[str, int | None]) -> None:
+        held = [(webhook, place) for webhook, place in places.items() if place is not None]
+        self._many(connection, _PLACE, held)
+        ended = [webhook for webhook, place in places.items() if place is None]
+        if ended:
+            table = self._backlogs
+            connection.execute(table.delete().where(table.c.webhook.in_(ended)))
 
     def _make_due(
         self, connection: sa.Connection, pairs: Iterable[tuple[str, str]], now_us: int

@@ -159,7 +159,7 @@ class _Fitting:
 
     def __call__(self, table: str, row: dict[str, Any]) -> bool:
         match table:
-            case "tracking":
+            case "tracking" | "webhook_backlogs":
                 row["position"] = min(row["position"], self._size)
             case "seals":
                 return bool(row["size"] <= self._size)

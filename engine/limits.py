@@ -248,10 +248,16 @@ WEBHOOK_FAILURES: Final = 8
 WEBHOOK_REST_S: Final = (0.01, 1.0)
 """Half the first of these rests, and the longest that doubling comes to: four attempts a second then,
 which take no processor time from the others."""
+BACKLOG_KEPT: Final = 128
+"""Events of a webhook's backlog kept in memory, 30 kB; the rest is read again from the journal."""
+BACKLOG_FACTS: Final = 256
+"""Facts read at once for one backlog: 2 ms in which all others wait, and as many as its lane takes."""
 NOTES_AT_ONCE: Final = 128
-"""With so many under way the sender lets so many gather before it has them noted: a commit for all."""
+"""When many come, the sender lets so many gather before it has them noted: a commit for all."""
 NOTES_PACE_S: Final = 0.03
-"""Or this time."""
+"""Or this time. Where fewer come in it, each is noted at once: the next of its resource waits."""
+NOTES_COUNTED_S: Final = 0.1
+"""How long is counted to tell the two apart."""
 DUE_PAGE: Final = 256
 """Deliveries of one webhook that are fetched at once, and kept ready: eight rounds of the widest."""
 DUE_LOOK_S: Final = 1.0

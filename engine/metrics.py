@@ -64,6 +64,7 @@ METRICS: Final = {
     ),
     "webhook_attempts_under_way": Metric("gauge", (), "Those that are not over"),
     "webhook_deliveries_open": Metric("gauge", (), "Deliveries that have neither succeeded nor failed"),
+    "webhook_backlogs": Metric("gauge", (), "Webhooks with events that have no delivery yet"),
     "view_quarantined": Metric("gauge", ("view",), "Streams of a view that wait for an operator"),
 }
 """Every figure of ours, without its `order_engine_`. Beside them stand `process_...`: memory, files."""
@@ -102,6 +103,7 @@ def deliveries_source(deliveries: Deliveries) -> Source:
 
     def samples() -> Iterator[Sample]:
         yield "webhook_deliveries_open", (), deliveries.open_count()
+        yield "webhook_backlogs", (), len(deliveries.places())
 
     return samples
 

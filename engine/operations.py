@@ -14,6 +14,7 @@
     seal_nodes     hashes of full subtrees below them; may be lost, and are made again from the digests
     deliveries     which event goes to which webhook, and how that stands; `seq` is the order of sending
     delivery_attempts  what came of each try
+    webhook_backlogs   webhooks that take less than happens: where what has no delivery yet begins
 
 Why they are not facts, and why no migration tool yet: docs/adr/0016-operational-tables.md.
 """
@@ -49,6 +50,7 @@ class Operations:
     seal_nodes: Table
     deliveries: Table
     delivery_attempts: Table
+    webhook_backlogs: Table
 
 
 def _label() -> sa.types.TypeEngine[str]:
@@ -100,6 +102,7 @@ def define_operations() -> Operations:
         seal_nodes=_seal_nodes(metadata),
         deliveries=_deliveries(metadata),
         delivery_attempts=_delivery_attempts(metadata),
+        webhook_backlogs=_webhook_backlogs(metadata),
     )
 
 
@@ -290,6 +293,15 @@ def _delivery_attempts(metadata: sa.MetaData) -> Table:
         Column("status", Integer),
         Column("duration_us", BigInteger, nullable=False),
         sqlite_with_rowid=False,
+    )
+
+
+def _webhook_backlogs(metadata: sa.MetaData) -> Table:
+    return Table(
+        "webhook_backlogs",
+        metadata,
+        Column("webhook", _label(), primary_key=True),
+        Column("position", BigInteger, nullable=False),
     )
 
 

@@ -278,6 +278,7 @@ class Webhook(Resource, frozen=True):
     status: str
     disabled_reason: str | None
     former_secret_until: datetime | None
+    backlog_after: int | None
     created_at: datetime
     modified_at: datetime
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from time import monotonic, sleep
 from typing import Any
 
 from api.bodies import Bodies
@@ -18,8 +19,8 @@ from engine.leases import Leases
 from engine.operations import define_operations
 from engine.personal import Personal
 from engine.writer import Lease
-from tests.http_engine import Engine
-from tests.http_server import WAIT_S
+from tests.http_engine import Engine, ok
+from tests.http_server import WAIT_S, Client
 
 
 def tools_of(engine: Engine, **words: Any) -> Tools:
@@ -59,3 +60,27 @@ def sending(engine: Engine, *, holder: str = "test", **words: Any) -> Iterator[F
         thread.join(WAIT_S)
         tools.post.close()
     assert not thread.is_alive()
+
+
+def webhook(client: Client, url: str, **words: Any) -> dict[str, Any]:
+    """A new one."""
+    made: dict[str, Any] = ok(client.post("/webhooks", {"url": url, **words}), 201)
+    return made
+
+
+def deliveries(client: Client, **query: str) -> list[dict[str, Any]]:
+    """The tenant's newest 500."""
+    words = "&".join(f"{name}={text}" for name, text in query.items())
+    found: list[dict[str, Any]] = ok(client.get(f"/webhook-deliveries?limit=500&{words}"))
+    return found
+
+
+def until(fits: Callable[[], Any]) -> Any:
+    """What `fits` gives, once that is something."""
+    deadline = monotonic() + WAIT_S
+    while monotonic() < deadline:
+        found = fits()
+        if found:
+            return found
+        sleep(0.01)
+    raise TimeoutError

@@ -89,6 +89,19 @@ def test_what_is_begun_again_goes_first_of_its_resource(deliveries: Deliveries, 
     assert [one.status for one in deliveries.listed("acme", limit=9)] == ["succeeded", "cancelled"]
 
 
+def test_places_are_written_with_what_is_put_down(deliveries: Deliveries, lease: Lease) -> None:
+    deliveries.record(lease, Turn(0, 9, new=[new("ord_1")], places={"whk_1": 4, "whk_2": 5}), now_us=5)
+    assert deliveries.places() == {"whk_1": 4, "whk_2": 5}
+    with pytest.raises(StaleOffset):
+        deliveries.record(lease, Turn(0, 10, places={"whk_1": 7}), now_us=5)
+    deliveries.record(lease, Turn(9, 9, places={"whk_1": 7, "whk_2": None}), now_us=5)
+    assert deliveries.places() == {"whk_1": 7}
+    gone = Turn(9, 10, new=[new("ord_2", 10)], deleted=["whk_1"], places={"whk_1": None})
+    assert deliveries.record(lease, gone, now_us=8) == []
+    assert deliveries.open_count() == 0, "what happened just before it was deleted is not sent either"
+    assert deliveries.places() == {}
+
+
 def test_old_ones_are_swept_and_open_ones_are_not(deliveries: Deliveries, lease: Lease) -> None:
     due = deliveries.record(lease, Turn(0, 1, new=[new("ord_1"), new("ord_2")]), now_us=5)
     deliveries.record(lease, Turn(1, 1, notes=[Note(due[0], attempt(), DONE)]), now_us=6)

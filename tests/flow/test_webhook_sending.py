@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler
-from time import monotonic, sleep
-from typing import Any
 
 import pytest
 from standardwebhooks import WebhookVerificationError
@@ -19,7 +17,7 @@ from engine.deliveries import NAME
 from engine.desk import Desk
 from engine.errors import LeaseLost
 from engine.leases import Leases
-from tests.couriers import sending, tools_of
+from tests.couriers import deliveries, sending, tools_of, until, webhook
 from tests.http_engine import Engine, a_market, an_account, buying, of_new_tenant, ok, shared
 from tests.http_server import WAIT_S, Client
 from tests.receivers import OK, Got, Receiver, answer, out_of_order, receiving, verify
@@ -52,34 +50,12 @@ def receiver() -> Iterator[Receiver]:
         yield made
 
 
-def webhook(client: Client, url: str, **words: Any) -> dict[str, Any]:
-    made: dict[str, Any] = ok(client.post("/webhooks", {"url": url, **words}), 201)
-    return made
-
-
 def an_order(engine: Engine, client: Client, account: str, cash: str = "10") -> str:
     """One that is filled, and its events are in the view."""
     order = str(ok(client.post(f"/accounts/{account}/orders", buying(cash)), 201)["id"])
     engine.execute(order, ["0.09"])
     engine.project()
     return order
-
-
-def deliveries(client: Client, **query: str) -> list[dict[str, Any]]:
-    words = "&".join(f"{name}={text}" for name, text in query.items())
-    found: list[dict[str, Any]] = ok(client.get(f"/webhook-deliveries?limit=500&{words}"))
-    return found
-
-
-def until(fits: Callable[[], Any]) -> Any:
-    """What `fits` gives, once that is something."""
-    deadline = monotonic() + WAIT_S
-    while monotonic() < deadline:
-        found = fits()
-        if found:
-            return found
-        sleep(0.01)
-    raise TimeoutError
 
 
 def test_every_event_comes_signed_and_in_order(

@@ -39,8 +39,8 @@ def test_its_life(client: Client) -> None:
     secret = made.pop("secret")
     assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
     assert list(made) == ["id", "url", "description", "events", "is_active", "status",
-                          "disabled_reason", "former_secret_until", "created_at",
-                          "modified_at"]  # fmt: skip
+                          "disabled_reason", "former_secret_until", "backlog_after",
+                          "created_at", "modified_at"]  # fmt: skip
     assert (made["url"], made["status"], made["events"]) == (URL, "active", sorted(words["events"]))
     where = f"/webhooks/{made['id']}"
     assert ok(client.get(where)) == made

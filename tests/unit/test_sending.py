@@ -11,12 +11,20 @@ import pytest
 from standardwebhooks import Webhook
 
 from api.bodies import delivery_id, event_id
+from api.courier import Post
 from api.lanes import NARROW, WIDE, Lane, shares
 from api.posting import retry_after_us
-from api.sender import signature
+from api.sender import Done, signature
 from engine.attempts import DELAYS_MAX_S, OUTCOMES, Attempt, after
 from engine.deliveries import Delivery
-from engine.limits import ATTEMPTS_MAX, DUE_PAGE, WEBHOOK_AHEAD
+from engine.limits import (
+    ATTEMPTS_MAX,
+    DUE_PAGE,
+    NOTES_AT_ONCE,
+    NOTES_COUNTED_S,
+    WEBHOOK_AHEAD,
+    WEBHOOK_FAILURES,
+)
 from tests.table import rows
 
 SECOND_US = 1_000_000
@@ -173,6 +181,27 @@ def test_a_receiver_that_takes_nothing_is_given_rests() -> None:
     assert (lane.rests_until_s, lane.room > NARROW) == (0.0, True)
 
 
+def test_a_lane_wants_no_more_than_it_is_about_to_send() -> None:
+    lane = Lane("whk_1", 0.0)
+    most = WEBHOOK_AHEAD * NARROW
+    assert lane.wanted(0.0) == most
+    for n in range(2 * most):
+        lane.add(a_delivery(f"ord_{n}"))
+    assert lane.wanted(0.0) == 0
+    assert len(lane.take(most)) == most
+    assert lane.wanted(0.0) == 0, "as many wait"
+    lane.sent.clear()
+    lane.take(most // 2)
+    assert lane.wanted(0.0) == most // 2
+    for _ in range(WEBHOOK_FAILURES + 1):
+        (seq, resource), *_ = [(seq, resource) for resource, seq in lane.sent.items()]
+        lane.is_done(a_delivery(resource, seq), has_succeeded=False, now_s=1.0)
+    assert lane.wanted(lane.rests_until_s - 0.001) == 0, "it is given a rest"
+    assert lane.wanted(lane.rests_until_s) == 0, "and tried with what it was sent before"
+    lane.ready.clear()
+    assert lane.wanted(lane.rests_until_s) == NARROW
+
+
 def test_lanes_share_what_there_is_in_turns() -> None:
     """One that is full of work takes no more than its turn."""
     busy = lane_of(*(a_delivery(f"ord_{n}") for n in range(50)))
@@ -226,3 +255,32 @@ def test_a_lane_looks_again_when_something_is_due() -> None:
     assert not lane.clear()
     assert lane.take(9) == []
     assert lane.wants_look(0.0)
+
+
+# --- noting ---------------------------------------------------------------------------------------
+
+
+class Doing:
+    """A sender that has done so many each time it is asked."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def take(self) -> list[Done]:
+        return [Done(a_delivery(f"ord_{n}"), None) for n in range(self.number)]
+
+
+@pytest.mark.parametrize(("taken", "rings"), [(1, [1, 2, 3]), (5 * NOTES_AT_ONCE, [NOTES_AT_ONCE])])
+def test_what_is_done_is_noted_at_once_unless_much_comes(taken: int, rings: list[int]) -> None:
+    """However many are under way: those that never answer keep nobody waiting."""
+    heard, clock = [0], iter(n * NOTES_COUNTED_S for n in count())
+    post = Post(lambda: heard.append(0), lambda _: None, lambda: next(clock))  # type: ignore[arg-type, return-value]
+    post.under_way = 10 * NOTES_AT_ONCE
+    post._sender = Doing(taken)  # type: ignore[assignment]
+    rung = []
+    for waiting in range(1, NOTES_AT_ONCE + 1):
+        post.take()
+        before = len(heard)
+        post._on_done(waiting)
+        rung += [waiting] if len(heard) > before else []
+    assert rung[: len(rings)] == rings
