@@ -205,8 +205,7 @@ async def _follow(services: Services, tally: Tally) -> None:
 
 
 def _load(services: Services) -> None:
-    # Its package takes a third of a second to import, which the first order would wait for.
-    calendar.is_business_day(date(2026, 1, 2), calendar.EURO)
+    calendar.prepare()
     services.signing.active()
     services.clients.refresh()
     services.market.refresh()

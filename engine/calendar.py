@@ -44,6 +44,11 @@ WEEKENDS: Final = "weekends"
 """A calendar of Saturdays and Sundays, where nothing better is known."""
 
 
+def prepare() -> None:
+    """Imports the holidays' package: a third of a second, which the first order would wait for."""
+    is_business_day(date(2026, 1, 2), EURO)
+
+
 def calendar_for(issuer_country: str | None, currency: str) -> str:
     """The calendar a trade settles by when `SETTLEMENT` names none.
 

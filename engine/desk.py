@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import threading
+from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 from engine import wall
@@ -57,6 +58,26 @@ class Tenants:
         return self._known[order]
 
 
+class _Doorbell:
+    """Wakes one thread that waits; rung by one other. However often it rang, it is answered once."""
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+        self._lock.acquire()
+        self._is_ringing = False
+
+    def ring(self) -> None:
+        if not self._is_ringing:
+            self._is_ringing = True
+            self._lock.release()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it rang; what came before it stopped ringing is there to be seen."""
+        has_rung = self._lock.acquire(timeout=timeout_s)
+        self._is_ringing = False
+        return has_rung
+
+
 class Desk:
     """Decides commands and has them recorded; many at once share a commit.
 
@@ -74,7 +95,7 @@ class Desk:
         self.journal = journal
         self.tenants = Tenants(journal)
         self._settled: SimpleQueue[Pending] = SimpleQueue()
-        self._waiting: list[SimpleQueue[None]] = []
+        self._waiting: list[_Doorbell] = []
         self._decider = Decider(journal, self._on_settled, now_us=now_us)
         self._turn = threading.Lock()
         self._lease = lease
@@ -122,16 +143,13 @@ class Desk:
         ready: deque[tuple[int, Steps]] = deque(
             (place, self._decider.handle(command)) for place, command in enumerate(commands)
         )
-        news: SimpleQueue[None] = SimpleQueue()
+        news = _Doorbell()
         self._waiting.append(news)
         try:
             while self._decide(ready, answers) < len(commands):
-                news.get(timeout=ANSWER_WAIT_S)
-                while not news.empty():
-                    news.get()
-        except Empty:
-            late = OutcomeUnknown("the database has not answered in time")
-            return [answers.get(place, late) for place in range(len(commands))]
+                if not news.wait(ANSWER_WAIT_S):
+                    late = OutcomeUnknown("the database has not answered in time")
+                    return [answers.get(place, late) for place in range(len(commands))]
         finally:
             self._waiting.remove(news)
         return [answers[place] for place in range(len(commands))]
@@ -156,7 +174,7 @@ class Desk:
         """Called in the writer's thread: whoever waits looks what it means for him."""
         self._settled.put(pending)
         for news in tuple(self._waiting):
-            news.put(None)
+            news.ring()
 
     def state(self, stream: str) -> Any:
         """A stream's state as the journal has it now; None if it does not exist."""

@@ -65,7 +65,8 @@ class Follower:
     """Runs one acting follower: `run` in a thread of its own, or `turn` by `turn` in a test.
 
     `begin` makes the acting part under a lease. Without `leases` it needs none: any number may act at
-    once, as those do who keep views. `stop` may come from any thread.
+    once, as those do who keep views. One that is not woken by new facts has a turn when it wanted one.
+    `stop` may come from any thread.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Follower:
         leases: Leases | None,
         journal: Journal,
         *,
+        is_woken: bool = True,
         bell: Wakeup | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         now_us: Callable[[], int] = wall.now_us,
@@ -85,6 +87,7 @@ class Follower:
         self._begin = begin
         self._leases = leases
         self._journal = journal
+        self._is_woken = is_woken
         self._bell: Wakeup = bell or journal.datastore.bell
         self._monotonic = monotonic
         self._now_us = now_us
@@ -121,7 +124,7 @@ class Follower:
                 rest_s = self.turn()
                 if self._stopping.is_set():
                     break
-                if self._state == "running":
+                if self._state == "running" and self._is_woken:
                     if rest_s > 0:
                         self._bell.wait(rings, min(rest_s, self._bell.poll_s))
                 else:

@@ -346,6 +346,10 @@ a catching-up view still see it move several times a second."""
 VIEW_PACE_S: Final = 0.05
 """From the beginning of one page to that of the next, while pages are not full: each costs some twenty
 statements, whether it has one fact or a hundred. Who reads his own writes from a list waits as long."""
+VIEW_SHARE: Final = 3
+VIEW_REST_S: Final = 0.1
+"""Views that have much to do take one part in so many of the time, and rest this long at most between
+pages: an order that goes through its life within one page is written once, and not three times."""
 VIEW_ROWS_PER_STATEMENT: Final = 1_000
 """Rows of one statement: enough to amortise it, small enough to need no memory worth counting."""
 VIEW_POLL_S: Final = 0.01

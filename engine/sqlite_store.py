@@ -99,7 +99,6 @@ class _FileTurn:
             fcntl.flock(turn, fcntl.LOCK_UN)
 
     def _take(self, file: int, deadline: float) -> None:
-        pause = threading.Event()
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -107,7 +106,7 @@ class _FileTurn:
             except OSError:
                 if time.monotonic() > deadline:
                     raise Unavailable("another process holds the journal") from None
-                pause.wait(self.POLL_S)
+                time.sleep(self.POLL_S)
 
     def _open(self) -> list[int]:
         while len(self._files) < len(self._paths):

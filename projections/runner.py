@@ -43,6 +43,8 @@ class Runner:
         self._page = page
         self._lanes: list[_Lane] = []
         self._quarantined: set[tuple[str, str]] = set()
+        self.is_full = False
+        """Whether a page of the last run was full, so that there is more already."""
 
     def run_once(self) -> bool:
         """Moves every lane by at most a page; False if there was nothing to do.
@@ -51,7 +53,7 @@ class Runner:
         """
         if not self._lanes:
             self._start()
-        has_moved = False
+        has_moved = self.is_full = False
         for lane in list(self._lanes):
             try:
                 has_moved |= self._advance(lane)
@@ -111,7 +113,9 @@ class Runner:
         return min([self._page, *ahead])
 
     def _advance(self, lane: _Lane) -> bool:
-        facts: Sequence[Recorded] = self._journal.read(lane.offset, self._room(lane))
+        room = self._room(lane)
+        facts: Sequence[Recorded] = self._journal.read(lane.offset, room)
+        self.is_full |= len(facts) == room
         if not facts:
             return False
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from engine import background_audit, deliveries, execution, sandbox, seals, settlement, ticker
+from engine import background_audit, calendar, deliveries, execution, sandbox, seals, settlement, ticker
 from engine.acting import Acting, Breathe, Faults, Place, Timer
 from engine.auditing import audit_tail
 from engine.background_audit import BackgroundAudit
@@ -45,6 +45,8 @@ from engine.limits import (
     SEAL_LOOK_S,
     SEAL_WAIT_S,
     VIEW_PACE_S,
+    VIEW_REST_S,
+    VIEW_SHARE,
 )
 from engine.market import Market
 from engine.meters import Sample
@@ -108,6 +110,14 @@ def is_dead(holder: str) -> bool:
     return False
 
 
+def rest_s(took_s: float, *, is_full: bool) -> float:
+    """How long views rest after a page: not at all if it was full, else so that little is done at the
+    usual pace, and much in pages that are worth their statements."""
+    if is_full:
+        return 0.0
+    return max(VIEW_PACE_S - took_s, min(VIEW_REST_S, took_s * (VIEW_SHARE - 1)))
+
+
 class Showing:
     """Keeps the views up with the journal (see `acting.Acting`); the runner saves its own places."""
 
@@ -126,10 +136,10 @@ class Showing:
         """A page for each view that is behind. See `acting.Acting`."""
         breathe()
         if self._pace.is_due:
-            self._pace.restart()
+            began_s = time.monotonic()
             if not self._runner.run_once():
-                self._pace.hurry()  # the first fact after a silence is shown at once
-                return LEASE_S
+                return LEASE_S  # the first fact after a silence is shown at once
+            self._pace.restart(rest_s(time.monotonic() - began_s, is_full=self._runner.is_full))
         return self._pace.rest_s
 
     def finish(self) -> None:
@@ -184,15 +194,22 @@ class Followers:
         """One for each role but `api`, and one for the sandbox's days."""
         made = []
         if "execution" in roles and self._sandbox:
+            calendar.prepare()
             venue = SimulatedVenue(now_us, self._sandbox.venue_delay_us)
             made.append(self._follower(execution.NAME, lambda lease: self._executing(lease, venue)))
         if "settlement" in roles:
             made.append(self._follower(settlement.NAME, self._settling))
             if self._sandbox and self._sandbox.day_us:
                 day_s = self._sandbox.day_us / 1_000_000
-                made.append(self._follower(ticker.NAME, lambda lease: Ticker(self._desk(lease), day_s)))
+                made.append(
+                    self._follower(
+                        ticker.NAME, lambda lease: Ticker(self._desk(lease), day_s), is_woken=False
+                    )
+                )
         if "execution" in roles and self._sandbox:
-            made.append(self._follower(sandbox.PRICES, lambda _: PriceKeeper(self._market)))
+            made.append(
+                self._follower(sandbox.PRICES, lambda _: PriceKeeper(self._market), is_woken=False)
+            )
         if seals.SEALING in roles:
             made.append(self._follower(seals.SEALING, self._sealing))
             outlet = outlet_of(self._settings, self._journal)
@@ -200,10 +217,14 @@ class Followers:
                 made.append(self._follower(seals.PUBLISHING, partial(self._publishing, outlet)))
         if background_audit.NAME in roles:
             datastore = self._journal.datastore
-            made.append(self._follower(background_audit.NAME, lambda _: BackgroundAudit(datastore)))
+            made.append(
+                self._follower(
+                    background_audit.NAME, lambda _: BackgroundAudit(datastore), is_woken=False
+                )
+            )
         if PROJECTIONS in roles:
             made.append(Follower(PROJECTIONS, self._showing, None, self._journal))
-            made.append(Follower(REBUILDS, self._rebuilding, None, self._journal))
+            made.append(Follower(REBUILDS, self._rebuilding, None, self._journal, is_woken=False))
         return made + self._outgoing(roles)
 
     def _outgoing(self, roles: Sequence[str]) -> list[Follower]:
@@ -217,11 +238,13 @@ class Followers:
             made.append(self._follower(OUTLET, lambda lease: self._broadcasting(broker, lease)))
         return made
 
-    def _follower(self, name: str, begin: Callable[[Lease], Acting]) -> Follower:
+    def _follower(
+        self, name: str, begin: Callable[[Lease], Acting], *, is_woken: bool = True
+    ) -> Follower:
         def begin_and_tell(lease: Lease) -> Acting:
             return Telling(name, begin(lease), self._views)
 
-        return Follower(name, begin_and_tell, self._leases, self._journal)
+        return Follower(name, begin_and_tell, self._leases, self._journal, is_woken=is_woken)
 
     def _desk(self, lease: Lease) -> Desk:
         return self._shared.under(lease)

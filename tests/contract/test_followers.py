@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import partial
+from threading import Event
 from typing import Any
 
 import msgspec
@@ -484,6 +485,27 @@ def test_it_starts_over_with_back_off_and_gives_others_a_chance(on_sqlite: Works
     works.clock.now_s += LEASE_S
     executing.turn()
     assert (executing.state, executing.status().error) == ("running", None)
+
+
+def test_who_does_not_follow_the_journal_is_not_woken_by_it(on_sqlite: Works) -> None:
+    works, rests, turns = on_sqlite, [], []
+
+    class Keeping:
+        faults, offset = acting.Faults("keeping"), None
+
+        def turn(self, _: Any) -> float:
+            turns.append(works.shop.buy(works.shop.open()))  # the bell rings
+            return 600.0
+
+        def finish(self) -> None:
+            pass
+
+    def pause(stopping: Event, rest_s: float) -> None:
+        rests.append(rest_s)
+        stopping.set()
+
+    Follower("keeping", lambda _: Keeping(), None, works.journal, is_woken=False, pause=pause).run()
+    assert (len(turns), rests) == (1, [600.0])
 
 
 def test_the_lease_of_a_process_that_is_known_to_be_gone_is_free(on_sqlite: Works) -> None:

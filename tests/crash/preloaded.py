@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import date
 
 import api.app
 import api.routes
@@ -18,5 +17,5 @@ with contextlib.suppress(ImportError):
 
 MODULES = (api.app, api.routes, api.server, api.services, engine.supervise, main, roles, uvloop)
 
-calendar.is_business_day(date(2026, 1, 2), calendar.EURO)  # imports a third of a second's worth
+calendar.prepare()
 sqlite.driver()
