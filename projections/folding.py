@@ -119,7 +119,7 @@ class Page:
         )
 
     def rendered(self) -> list[Write]:
-        """All rows of the page. Raises CannotWrite."""
+        """All rows of the page, once. Raises CannotWrite."""
         writes = []
         for view in self._views:
             page = self.rows[view.name]
@@ -134,6 +134,7 @@ class Page:
                 except Exception as error:
                     raise CannotWrite([view], error) from error
                 writes.append(write)
+            page.kept.clear()  # its rows refer to it: both would stay until the collector looks
         return writes
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -16,6 +18,7 @@ from engine.order import Placed
 from engine.pricing import Price
 from engine.wish import Wish
 from projections import resources
+from projections.folding import Page
 from projections.ids import derived, number_of
 from projections.registry import VIEWS
 from projections.resources import fill, instrument_json, order_json
@@ -250,3 +253,17 @@ def test_no_view_writes_into_another_ones_tables() -> None:
     tables = [table.name for each in VIEWS for table in each.tables]
     assert len(tables) == len(set(tables))
     assert len({each.name for each in VIEWS}) == len(VIEWS)
+
+
+def test_a_page_that_was_written_is_gone_at_once() -> None:
+    """Waiting for the collector, pages of a rebuild took more memory than all that it has to keep."""
+    gc.disable()
+    try:
+        page = Page(VIEWS, set())
+        page.fold(recorded(bought()), {}, lambda *_: (None, ()))
+        assert any(write.kept for write in page.rendered())
+        rows = [weakref.ref(one) for one in page.rows.values()]
+        del page
+        assert [one for one in rows if one() is not None] == []
+    finally:
+        gc.enable()
