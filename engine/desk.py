@@ -74,7 +74,8 @@ class _Doorbell:
     def wait(self, timeout_s: float) -> bool:
         """Whether it rang; what came before it stopped ringing is there to be seen."""
         has_rung = self._lock.acquire(timeout=timeout_s)
-        self._is_ringing = False
+        if has_rung:  # else whoever rings at this moment has just said so
+            self._is_ringing = False
         return has_rung
 
 
