@@ -235,18 +235,18 @@ class _Rebuild:
 
         Beside it, which no more than reads, `also` is done.
         """
-        for _ in range(REBUILD_TRIES_MAX):
-            self._met(shadow)
-            self._show("comparing", reached=shadow.offset, target=shadow.offset, is_due=True)
-            with snapshot(self._views) as connection:
-                live = self._live(connection)
-                if any(live[view.name].reached > shadow.offset for view in whole):
-                    continue  # they moved between the two
-                there = [view for view in whole if live[view.name].reached == shadow.offset]
-                with ThreadPoolExecutor(1) as beside:
+        with ThreadPoolExecutor(1) as beside:
+            for _ in range(REBUILD_TRIES_MAX):
+                self._met(shadow)
+                self._show("comparing", reached=shadow.offset, target=shadow.offset, is_due=True)
+                with snapshot(self._views) as connection:
+                    live = self._live(connection)
+                    if any(live[view.name].reached > shadow.offset for view in whole):
+                        continue  # they moved between the two
+                    there = [view for view in whole if live[view.name].reached == shadow.offset]
                     done = beside.submit(also) if also else None
                     findings = compare(connection, self._journal, shadow, there)
-                if done:
+                if done:  # outside the snapshot: PostgreSQL ends a session that is idle in one
                     done.result()
                 return findings
         raise Unavailable("the live views move faster than they can be compared")
