@@ -54,7 +54,7 @@ class Lane:
         """
         if self._failures > WEBHOOK_FAILURES:
             return max(0, NARROW - len(self.ready)) if self.rests_until_s <= now_s else 0
-        most = WEBHOOK_AHEAD * self.width
+        most = 2 * WEBHOOK_AHEAD * self.width
         return most - len(self.ready) if len(self.ready) <= most // 2 else 0
 
     def add(self, delivery: Delivery) -> None:

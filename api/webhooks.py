@@ -170,7 +170,7 @@ def _of_path(call: Call) -> Own | None:
     state: Webhook | None = services.bridge.load(webhook)
     if state is None or not is_of(state, endpoint.tenant):
         return None
-    return Own(endpoint, state, services.deliveries.places().get(webhook))
+    return Own(endpoint, state, services.deliveries.places(webhook).get(webhook))
 
 
 def _alive(call: Call) -> list[Own]:

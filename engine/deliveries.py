@@ -258,13 +258,16 @@ class Deliveries:
                 found.setdefault(delivery, []).append((number, Attempt(*words)))
         return found
 
-    def places(self) -> dict[str, int]:
-        """Webhooks with events that have no delivery yet, and the offset behind which those are.
+    def places(self, webhook: str | None = None) -> dict[str, int]:
+        """Webhooks (or one) with events that have no delivery yet, and the offset behind which they are.
 
         Of all others as much is put down as the follower has seen.
         """
+        query = sa.select(self._backlogs)
+        if webhook is not None:
+            query = query.where(self._backlogs.c.webhook == webhook)
         with self._store.reading() as connection:
-            return dict(connection.execute(sa.select(self._backlogs)).tuples().all())
+            return dict(connection.execute(query).tuples().all())
 
     def open_count(self) -> int:
         """How many are not over."""

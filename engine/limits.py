@@ -250,8 +250,8 @@ WEBHOOK_REST_S: Final = (0.01, 1.0)
 which take no processor time from the others."""
 BACKLOG_KEPT: Final = 128
 """Events of a webhook's backlog kept in memory, 30 kB; the rest is read again from the journal."""
-BACKLOG_FACTS: Final = 256
-"""Facts read at once for one backlog: 2 ms in which all others wait, and as many as its lane takes."""
+BACKLOG_FACTS: Final = 512
+"""Facts read at once for one backlog: 4 ms in which all others wait, and as many as its lane takes."""
 NOTES_AT_ONCE: Final = 128
 """When many come, the sender lets so many gather before it has them noted: a commit for all."""
 NOTES_PACE_S: Final = 0.03

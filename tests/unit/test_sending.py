@@ -183,23 +183,24 @@ def test_a_receiver_that_takes_nothing_is_given_rests() -> None:
 
 def test_a_lane_wants_no_more_than_it_is_about_to_send() -> None:
     lane = Lane("whk_1", 0.0)
-    most = WEBHOOK_AHEAD * NARROW
-    assert lane.wanted(0.0) == most
-    for n in range(2 * most):
+    once = WEBHOOK_AHEAD * NARROW
+    assert lane.wanted(0.0) == 2 * once
+    for n in range(2 * once + 1):
         lane.add(a_delivery(f"ord_{n}"))
     assert lane.wanted(0.0) == 0
-    assert len(lane.take(most)) == most
-    assert lane.wanted(0.0) == 0, "as many wait"
+    assert len(lane.take(once)) == once
+    assert lane.wanted(0.0) == 0, "more wait than it sends at once"
     lane.sent.clear()
-    lane.take(most // 2)
-    assert lane.wanted(0.0) == most // 2
+    lane.take(once)
+    assert lane.wanted(0.0) == 2 * once - 1
     for _ in range(WEBHOOK_FAILURES + 1):
         (seq, resource), *_ = [(seq, resource) for resource, seq in lane.sent.items()]
         lane.is_done(a_delivery(resource, seq), has_succeeded=False, now_s=1.0)
     assert lane.wanted(lane.rests_until_s - 0.001) == 0, "it is given a rest"
+    assert lane.wanted(lane.rests_until_s) == NARROW - len(lane.ready)
+    for n in range(NARROW):
+        lane.add(a_delivery(f"again_{n}"))
     assert lane.wanted(lane.rests_until_s) == 0, "and tried with what it was sent before"
-    lane.ready.clear()
-    assert lane.wanted(lane.rests_until_s) == NARROW
 
 
 def test_lanes_share_what_there_is_in_turns() -> None:
