@@ -339,7 +339,8 @@ PASSPHRASE_CHARACTERS_MIN: Final = 12
 
 # --- views --------------------------------------------------------------------------------------
 TIMES_CACHED_MAX: Final = 16_384
-"""Printed times, 150 bytes each: a resource shows the same few times again in each of its events."""
+"""Printed times, and as many seconds, 150 bytes each: a resource shows the same few times again in each
+of its events."""
 VIEW_PAGE_FACTS: Final = 2_000
 """Facts folded into one transaction of the views: rows touched often are written once, and readers of
 a catching-up view still see it move several times a second."""

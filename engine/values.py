@@ -124,4 +124,6 @@ def _split(numerator: Decimal, denominator: Decimal, step: Decimal) -> tuple[Dec
 def plain(number: Decimal) -> str:
     """Digits as the wire has them: scale kept, never an exponent, never a signed zero."""
     text = str(number)  # as `format` has it, in half the time, but for exponents and signed zeros
-    return text if number and "E" not in text else format(number if number else abs(number), "f")
+    if "E" in text or (text[0] == "-" and not number):
+        return format(number or abs(number), "f")
+    return text

@@ -35,6 +35,7 @@ encode: Final = msgspec.json.Encoder().encode
 # --- values --------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=TIMES_CACHED_MAX)
 def time(at_us: int) -> str:
     """`2026-03-12T14:30:00Z` for microseconds since the epoch; six decimals when no whole second."""
     second, fraction = divmod(at_us, 1_000_000)
@@ -66,7 +67,7 @@ def _at(number: Decimal | None, places: int) -> str | None:
 def _scaled(number: Decimal, places: int) -> str:
     """A decimal at a fixed scale; as it is if it has more digits than that."""
     try:
-        return plain(number.quantize(STEPS[places], context=EXACT))
+        return plain(number.quantize(STEPS[places], None, EXACT))
     except Inexact:
         return plain(number)
 
