@@ -224,6 +224,8 @@ def check(state: Account, wanted: Side | Kind, currency: str) -> None:
 def evolve(state: Account | None, fact: Fact) -> Account:
     """The state after `fact`. Raises UnknownFact for one that cannot follow."""
     kind = type(fact)
+    if state is not None and kind in holdings.FACTS:
+        return replace(state, holdings=holdings.evolve(state.holdings, fact))
     if isinstance(fact, AccountOpened) and state is None:
         return Account(
             fact.account,
@@ -236,8 +238,6 @@ def evolve(state: Account | None, fact: Fact) -> Account:
         )
     if state is None:
         raise UnknownFact(f"no account has {kind.__name__} before it is opened")
-    if kind in holdings.FACTS:
-        return replace(state, holdings=holdings.evolve(state.holdings, fact))
     if isinstance(fact, OrderCounted):
         return replace(state, activity=trading_limits.evolve(state.activity, fact))
     status = NEXT.get((state.status, kind))

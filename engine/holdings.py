@@ -293,8 +293,10 @@ class Holdings(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def balance(self, currency: str) -> Balance:
         """Its cash of a currency, zeros at scale if it never had any."""
         known = self.cash.get(currency)
-        none = UNITS[currency] - UNITS[currency]
-        return known or Balance(none, none, none)
+        if known is None:
+            none = UNITS[currency] - UNITS[currency]
+            known = Balance(none, none, none)
+        return known
 
     def held(self, instrument: str) -> Decimal:
         """Its units of an instrument, by trade date."""
@@ -417,35 +419,41 @@ def settle(state: Holdings, order: Order, trade: Trade, *, at_us: int) -> list[F
 
 def evolve(state: Holdings, fact: Any) -> Holdings:
     """The holdings after a fact of FACTS."""
-    moves = MOVES.get(type(fact), ())
-    cash, positions = state.cash, state.positions
-    if "cash" in [move.asset for move in moves]:
-        cash = cash | {fact.currency: _moved(state.balance(fact.currency), "cash", moves, fact)}
-    if type(fact) in _OF_INSTRUMENTS:
+    kind, cash, positions = type(fact), state.cash, state.positions
+    if kind in _CASH_MOVES:
+        cash = cash | {fact.currency: _moved(state.balance(fact.currency), _CASH_MOVES[kind], fact)}
+    if kind in _OF_INSTRUMENTS:
         position = _note(positions.get(fact.instrument), fact)
-        units = _moved(position.units, "units", moves, fact)
+        units = _moved(position.units, _UNIT_MOVES.get(kind, ()), fact)
         position = replace(position, units=units, modified_at_us=fact.at_us)
         positions = positions | {fact.instrument: position}
     return Holdings(cash, positions)
 
 
+def _moves_of(asset: str) -> dict[type[Fact], tuple[Move, ...]]:
+    """The part of MOVES that is about one asset."""
+    parts = {kind: tuple(move for move in moves if move.asset == asset) for kind, moves in MOVES.items()}
+    return {kind: moves for kind, moves in parts.items() if moves}
+
+
+_CASH_MOVES: Final = _moves_of("cash")
+_UNIT_MOVES: Final = _moves_of("units")
 _OF_INSTRUMENTS: Final = frozenset(kind for kind in FACTS if "instrument" in get_type_hints(kind))
 
 
-def _moved(balance: Balance, asset: str, moves: Iterable[Move], fact: Fact) -> Balance:
-    settled, unsettled, reserved = balance.settled, balance.unsettled, balance.reserved
-    for kind, source, target, name in moves:
-        if kind != asset:
-            continue
+def _moved(balance: Balance, moves: Iterable[Move], fact: Fact) -> Balance:
+    places = {
+        "settled": balance.settled,
+        "unsettled": balance.unsettled,
+        "reserved": balance.reserved,
+        "fees": ZERO,
+        "outside": ZERO,
+    }
+    for _, source, target, name in moves:
         amount = getattr(fact, name)
-        for place, signed in ((source, -amount), (target, amount)):
-            if place == "settled":
-                settled += signed
-            elif place == "unsettled":
-                unsettled += signed
-            elif place == "reserved":
-                reserved += signed
-    return Balance(settled, unsettled, reserved)
+        places[source] -= amount
+        places[target] += amount
+    return Balance(places["settled"], places["unsettled"], places["reserved"])
 
 
 def _note(position: Position | None, fact: Fact) -> Position:

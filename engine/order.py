@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
@@ -421,42 +421,38 @@ def evolve(state: Order | None, fact: Fact) -> Order:
     if state is None:
         assert isinstance(fact, Placed)
         return Order(fact, status, fact.at_us)
-    changes = _changes(state, fact)
-    at_us = fact.at_us  # type: ignore[attr-defined]
-    return replace(state, status=status, modified_at_us=at_us, **changes)
-
-
-def _changes(state: Order, fact: Fact) -> dict[str, Any]:
-    """What a fact changes beside the status."""
-    changes: dict[str, Any] = {}
+    state = replace(state, status=status, modified_at_us=fact.at_us)  # type: ignore[attr-defined]
     match fact:
-        case ExecutionStarted(venue=venue, venue_order=venue_order, quantity=quantity):
-            changes = {"venue": venue, "venue_order": venue_order, "ordered": quantity}
+        case ExecutionStarted():
+            state = replace(state, venue=fact.venue, venue_order=fact.venue_order, ordered=fact.quantity)
         case TradeRecorded():
-            changes = {
-                "trades": (*state.trades, Trade(fact, "executed", None, fact.at_us)),
-                "consideration": EXACT.add(state.consideration, fact.consideration),
-                "traded_quantity": state.traded_quantity + fact.quantity,
-                "traded_notional": state.traded_notional + fact.notional,
-                "charged": state.charged + fact.fee,
-            }
-        case TradeSettled(trade, at_us):
-            changes = {"trades": tuple(_settled(known, trade, at_us) for known in state.trades)}
-        case CancelRequested():
-            changes = {"cancel_requested": True}
-        case CancelRejected():
-            changes = {"cancel_requested": False}
-        case Filled(at_us):
-            changes = {"filled_at_us": at_us, "cancel_requested": False}
-        case Settled(at_us):
-            changes = {"settled_at_us": at_us}
-        case Cancelled(reason, _, at_us):
-            ended = {"cancelled_reason": reason, "cancelled_at_us": at_us}
-            changes = {**ended, "cancel_requested": False}
-    return changes
+            state = replace(
+                state,
+                trades=(*state.trades, Trade(fact, "executed", None, fact.at_us)),
+                consideration=EXACT.add(state.consideration, fact.consideration),
+                traded_quantity=state.traded_quantity + fact.quantity,
+                traded_notional=state.traded_notional + fact.notional,
+                charged=state.charged + fact.fee,
+            )
+        case Filled():
+            state = replace(state, filled_at_us=fact.at_us, cancel_requested=False)
+        case TradeSettled():
+            state = replace(state, trades=tuple(_settled(known, fact) for known in state.trades))
+        case Settled():
+            state = replace(state, settled_at_us=fact.at_us)
+        case CancelRequested() | CancelRejected():
+            state = replace(state, cancel_requested=isinstance(fact, CancelRequested))
+        case Cancelled():
+            state = replace(
+                state,
+                cancelled_reason=fact.reason,
+                cancelled_at_us=fact.at_us,
+                cancel_requested=False,
+            )
+    return state
 
 
-def _settled(known: Trade, trade: str, at_us: int) -> Trade:
-    if known.terms.trade != trade:
+def _settled(known: Trade, fact: TradeSettled) -> Trade:
+    if known.terms.trade != fact.trade:
         return known
-    return replace(known, status="settled", settled_at_us=at_us, modified_at_us=at_us)
+    return replace(known, status="settled", settled_at_us=fact.at_us, modified_at_us=fact.at_us)
