@@ -41,6 +41,18 @@ def encode(number: int) -> str:
     return f"{_upper(upper)}{pairs[f]}{pairs[g]}{pairs[h]}{pairs[i]}{pairs[j]}{pairs[k]}"
 
 
+def encode_alike(number: int) -> str:
+    """The same, quicker where many numbers come one after the other: all but four characters repeat."""
+    upper, lower = divmod(number, 58**4)
+    a, b = divmod(lower, 3364)
+    return f"{_head(upper)}{_PAIRS[a]}{_PAIRS[b]}"
+
+
+@lru_cache(maxsize=64)
+def _head(upper: int) -> str:
+    return encode(upper * 58**4)[:-4]
+
+
 @lru_cache(maxsize=64)  # ids of one millisecond share it
 def _upper(upper: int) -> str:
     upper, e = divmod(upper, 3364)

@@ -48,7 +48,7 @@ class Page:
     """What a page of facts comes to, before it is written: rows, states after it, faults found in it."""
 
     def __init__(self, views: Sequence[View], quarantined: Set[tuple[str, str]]) -> None:
-        bodies: dict[int, tuple[object, bytes]] = {}
+        bodies: dict[str, tuple[object, bytes]] = {}
         self.rows = {view.name: PageRows(bodies) for view in views}
         self.states: dict[str, Folded[Any]] = {}
         self.starts: dict[str, int] = {}
@@ -87,7 +87,8 @@ class Page:
         if (before.version if before else 0) != recorded.version - 1:
             before, facts = load(stream, recorded.version - 1)
         try:
-            before = folds.fold_all(before, facts)
+            if facts:
+                before = folds.fold_all(before, facts)
             after = folds.fold(before, recorded)
         except Exception as error:  # noqa: BLE001  (whatever a fact provokes, the others flow)
             for view in views:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -35,7 +35,7 @@ class Folded(msgspec.Struct, Generic[S], frozen=True, array_like=True):
     state: S
 
 
-class Change(NamedTuple):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """One fact of a stream with the stream before (None: there was nothing) and after it."""
 
     recorded: Recorded

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.ids import decode, encode
+from engine.ids import decode, encode_alike
 
-_VERSION_7: Final = 0x7 << 76
-_VARIANT: Final = 0b10 << 62
+_MARKS: Final = 0x7 << 76 | 0b10 << 62
+"""Version 7 and the variant of RFC 9562."""
 _LOW: Final = (1 << 62) - 1
 
 
 def derived(prefix: str, at_us: int, number: int) -> str:
     """The id of number (below 2**62), e.g. `evt_` and 22 characters, for a fact of time `at_us`."""
-    return f"{prefix}_{encode((at_us // 1000 << 80) | _VERSION_7 | _VARIANT | number)}"
+    return f"{prefix}_{encode_alike((at_us // 1000 << 80) | _MARKS | number)}"
 
 
 def number_of(prefix: str, identifier: str) -> int | None:

@@ -26,7 +26,7 @@ from projections.tables import Row, Table
 class PageRows:
     """What a page of facts does to the rows of one view."""
 
-    def __init__(self, bodies: dict[int, tuple[object, bytes]]) -> None:
+    def __init__(self, bodies: dict[str, tuple[object, bytes]]) -> None:
         self.kept: defaultdict[Table, dict[Any, Callable[[], Row] | None]] = defaultdict(dict)
         self.added: defaultdict[Table, list[Row]] = defaultdict(list)
         self._bodies = bodies
@@ -39,20 +39,20 @@ class PageRows:
         """One more row."""
         self.added[table].append(row)
 
-    def body(self, state: msgspec.Struct, render: Callable[[Any], bytes]) -> bytes:
-        """`render(state)`, once for all views of a page. Each state has one body only."""
-        known = self._bodies.get(id(state))
-        if known is None:  # kept with its state, so that no other state comes to the same identity
-            known = self._bodies[id(state)] = state, render(state)
+    def body(self, resource: str, state: msgspec.Struct, render: Callable[[Any], bytes]) -> bytes:
+        """`render(state)`, once for all views of a page; of a resource the last state's is kept."""
+        known = self._bodies.get(resource)
+        if known is None or known[0] is not state:
+            known = self._bodies[resource] = state, render(state)
         return known[1]
 
     def order(self, state: Order) -> bytes:
         """The body of an order, once."""
-        return self.body(state, self._order)
+        return self.body(state.terms.order, state, self._order)
 
     def trade(self, state: Order, trade: Trade) -> bytes:
         """The body of a trade, once; it stays the same while its order moves on."""
-        return self.body(trade, partial(trade_json, state))
+        return self.body(trade.terms.trade, trade, partial(trade_json, state))
 
     def _order(self, state: Order) -> bytes:
         return order_json(state, self.trade)

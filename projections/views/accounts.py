@@ -44,7 +44,7 @@ class AccountsView(View):
 
 def _row(subject: Folded[Account], page: PageRows) -> Row:
     state = subject.state
-    body = page.body(state, account_json)
+    body = page.body(state.id, state, account_json)
     return subject.first_offset, state.id, state.tenant, state.status, body
 
 

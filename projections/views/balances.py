@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from engine.account import Account, AccountChanged, AccountOpened
-from engine.fact import Fact
+from engine.fact import Fact, Recorded
 from engine.holdings import (
     BuyBooked,
     CashDeposited,
@@ -72,72 +72,90 @@ class BalancesView(View):
         recorded, state = change.recorded, change.after.state
         page.keep(BALANCES, state.id, partial(_row, state))
         lines = LINES.get(type(recorded.fact))
-        if lines is None:
-            return
-        at_us, day = recorded.envelope.at_us, recorded.envelope.business_date
-        for place, words in enumerate(lines(recorded.fact)):
-            line = recorded.offset * LINES_PER_FACT + place
-            if words["settlement_date"] is None and day:
-                words["settlement_date"] = day.isoformat()
-            body = TransactionBody(id=derived("txn", at_us, line), booked_at=time(at_us), **words)
-            row = (line, body.id, state.id, body.transaction_type, encode(body))
-            page.add(TRANSACTIONS, row)
+        if lines:
+            for line, body in enumerate(lines(recorded), recorded.offset * LINES_PER_FACT):
+                row = (line, body.id, state.id, body.transaction_type, encode(body))
+                page.add(TRANSACTIONS, row)
 
 
 def _row(state: Account) -> Row:
     return state.id, cash_balances_json(state)
 
 
-def _payment(fact: CashDeposited | CashWithdrawn) -> list[dict[str, Any]]:
+def _payment(recorded: Recorded) -> list[TransactionBody]:
     """Money that came in or went out; it settles on the day it is booked."""
-    comes = isinstance(fact, CashDeposited)
-    kind = "deposit" if comes else "withdrawal"
-    amount = fact.amount if comes else -fact.amount
+    fact, day = recorded.fact, recorded.envelope.business_date
+    assert isinstance(fact, CashDeposited | CashWithdrawn)
+    if isinstance(fact, CashDeposited):
+        kind, amount, reference = "deposit", fact.amount, fact.deposit
+    else:
+        kind, amount, reference = "withdrawal", -fact.amount, fact.withdrawal
     return [
-        {
-            "summary": f"{kind.capitalize()} of {plain(fact.amount)} {fact.currency}",
-            "settlement_date": None,
-            "cash_amount": plain(amount),
-            "unit_quantity": None,
-            "unit_price": None,
-            "currency": fact.currency,
-            "instrument": None,
-            "transaction_type": kind,
-            "reference": fact.deposit if isinstance(fact, CashDeposited) else fact.withdrawal,
-            "reference_type": kind,
-        }
+        TransactionBody(
+            _id(recorded, 0),
+            f"{kind.capitalize()} of {plain(fact.amount)} {fact.currency}",
+            time(recorded.envelope.at_us),
+            day.isoformat() if day else None,
+            plain(amount),
+            None,
+            None,
+            fact.currency,
+            None,
+            kind,
+            reference,
+            kind,
+        )
     ]
 
 
-def _trade(fact: BuyBooked | SellBooked) -> list[dict[str, Any]]:
+def _trade(recorded: Recorded) -> list[TransactionBody]:
     """A trade's consideration, then its fee."""
-    buys = isinstance(fact, BuyBooked)
+    fact, booked_at = recorded.fact, time(recorded.envelope.at_us)
+    assert isinstance(fact, BuyBooked | SellBooked)
+    kind, doing, amount = (
+        ("buy", "buying", -fact.notional)
+        if isinstance(fact, BuyBooked)
+        else ("sell", "selling", fact.notional)
+    )
+    settlement_date, instrument = fact.settlement_date.isoformat(), fact.instrument
     quantity, unit_price = plain(fact.quantity), price(fact.price)
-    common = {
-        "settlement_date": fact.settlement_date.isoformat(),
-        "currency": fact.currency,
-        "instrument": fact.instrument,
-        "reference": fact.trade,
-        "reference_type": "trade",
-    }
-    traded = {
-        "summary": f"{'Buy' if buys else 'Sell'} of {quantity} {fact.instrument} at {unit_price}",
-        "cash_amount": plain(-fact.notional if buys else fact.notional),
-        "unit_quantity": quantity,
-        "unit_price": unit_price,
-        "transaction_type": "buy" if buys else "sell",
-    }
-    fee = {
-        "summary": f"Fee of {'buying' if buys else 'selling'} {quantity} {fact.instrument}",
-        "cash_amount": plain(-fact.fee),
-        "unit_quantity": None,
-        "unit_price": None,
-        "transaction_type": "fee",
-    }
-    return [common | traded, common | fee]
+    return [
+        TransactionBody(
+            _id(recorded, 0),
+            f"{kind.capitalize()} of {quantity} {instrument} at {unit_price}",
+            booked_at,
+            settlement_date,
+            plain(amount),
+            quantity,
+            unit_price,
+            fact.currency,
+            instrument,
+            kind,
+            fact.trade,
+            "trade",
+        ),
+        TransactionBody(
+            _id(recorded, 1),
+            f"Fee of {doing} {quantity} {instrument}",
+            booked_at,
+            settlement_date,
+            plain(-fact.fee),
+            None,
+            None,
+            fact.currency,
+            instrument,
+            "fee",
+            fact.trade,
+            "trade",
+        ),
+    ]
 
 
-LINES: Final[dict[type[Fact], Callable[[Any], list[dict[str, Any]]]]] = {
+def _id(recorded: Recorded, place: int) -> str:
+    return derived("txn", recorded.envelope.at_us, recorded.offset * LINES_PER_FACT + place)
+
+
+LINES: Final[dict[type[Fact], Callable[[Recorded], list[TransactionBody]]]] = {
     CashDeposited: _payment,
     CashWithdrawn: _payment,
     BuyBooked: _trade,

@@ -41,13 +41,8 @@ RECORDS: Final = Table(
 )
 
 
-class About(NamedTuple):
-    """What an event is about: the resource, its account, its place in the sequence, its body."""
-
-    resource: str
-    account: str
-    sequence: int
-    data: bytes
+About = tuple[str, str, int, bytes]
+"""What an event is about: the resource, its account, its place in the sequence, its body."""
 
 
 class EventsView(View):
@@ -60,51 +55,44 @@ class EventsView(View):
     reads = frozenset(EVENTS)
 
     def feed(self, change: Change, page: PageRows) -> None:
-        recorded, name = change.recorded, EVENTS[type(change.recorded.fact)]
-        kind, _, _ = name.partition(".")
-        about = ABOUT[kind](change, page)
-        at_us, offset = recorded.envelope.at_us, recorded.offset
-        event = EventBody(
-            derived("evt", at_us, offset),
-            name,
-            EventResource(about.resource, kind),
-            msgspec.Raw(about.data),
-            time(at_us),
-            offset,
-            about.sequence,
+        recorded = change.recorded
+        name, kind, about = KINDS[type(recorded.fact)]
+        resource, account, sequence, data = about(change, page)
+        at_us, offset, tenant = recorded.envelope.at_us, recorded.offset, change.after.tenant
+        event = derived("evt", at_us, offset)
+        body = EventBody(
+            event, name, EventResource(resource, kind), msgspec.Raw(data), time(at_us), offset, sequence
         )
-        tenant, body = change.after.tenant, encode(event)
-        row = (offset, event.id, tenant, about.account, name, about.resource, at_us, body)
-        page.add(RECORDS, row)
+        page.add(RECORDS, (offset, event, tenant, account, name, resource, at_us, encode(body)))
 
 
 def _order(change: Change, page: PageRows) -> About:
     state = change.after.state
     data = page.order(state)
-    return About(state.terms.order, state.terms.account, change.after.events, data)
+    return (state.terms.order, state.terms.account, change.after.events, data)
 
 
 def _trade(change: Change, page: PageRows) -> About:
     state, fact = change.after.state, change.recorded.fact
     trade = state.trade(fact.trade)  # type: ignore[attr-defined]
     sequence = 1 if trade.status == "executed" else 2
-    return About(trade.terms.trade, state.terms.account, sequence, page.trade(state, trade))
+    return (trade.terms.trade, state.terms.account, sequence, page.trade(state, trade))
 
 
 def _position(change: Change, _page: PageRows) -> About:
     _, account, position = held(change)
     sequence = 1 if position.closed_at_us is None else 2
-    return About(position.id, account, sequence, position_json(account, position))
+    return (position.id, account, sequence, position_json(account, position))
 
 
 def _account(change: Change, page: PageRows) -> About:
     state = change.after.state
-    return About(state.id, state.id, change.after.events, page.body(state, account_json))
+    return (state.id, state.id, change.after.events, page.body(state.id, state, account_json))
 
 
 def _payment(change: Change, page: PageRows) -> About:
     state = change.after.state
-    return About(state.id, state.account, change.after.events, page.body(state, payment_json))
+    return (state.id, state.account, change.after.events, page.body(state.id, state, payment_json))
 
 
 ABOUT: Final[dict[str, Callable[[Change, PageRows], About]]] = {
@@ -116,6 +104,15 @@ ABOUT: Final[dict[str, Callable[[Change, PageRows], About]]] = {
     "withdrawal": _payment,
 }
 """Type of a resource -> what its events are about. A trade and a position have two events each."""
+
+
+def _kind(name: str) -> tuple[str, str, Callable[[Change, PageRows], About]]:
+    resource_type, _, _ = name.partition(".")
+    return name, resource_type, ABOUT[resource_type]
+
+
+KINDS: Final = {fact: _kind(name) for fact, name in EVENTS.items()}
+"""Fact -> the name of its event, the type of its resource, and what it is about."""
 
 
 def one(views: Reader, tenant: str, event_id: str) -> bytes | None:

@@ -53,7 +53,7 @@ def _row(subject: Folded[Instrument], page: PageRows) -> Row:
         terms.symbol,
         terms.instrument_type,
         terms.trading_status,
-        page.body(state, instrument_template),
+        page.body(state.id, state, instrument_template),
     )
 
 

@@ -45,7 +45,7 @@ class PaymentsView(View):
 
 def _row(subject: Folded[Payment], page: PageRows) -> Row:
     state = subject.state
-    body = page.body(state, payment_json)
+    body = page.body(state.id, state, payment_json)
     return subject.first_offset, state.id, state.account, state.kind, state.status, body
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from engine.fact import Fact
 from engine.holdings import (
@@ -39,19 +39,11 @@ POSITIONS: Final = Table(
 )
 
 
-class Held(NamedTuple):
-    """A position of an account, opened by the fact at `first_offset`."""
-
-    first_offset: int
-    account: str
-    position: Position
-
-
-def held(change: Change) -> Held:
-    """The position that a fact is about, as the fact left it."""
+def held(change: Change) -> tuple[int, str, Position]:
+    """(offset of its first fact, account, the position that a fact is about), as the fact left it."""
     after, instrument = change.after, change.recorded.fact.instrument  # type: ignore[attr-defined]
     position = after.state.holdings.positions[instrument]
-    return Held(after.opened[instrument], after.state.id, position)
+    return after.opened[instrument], after.state.id, position
 
 
 _FACTS: Final[set[type[Fact]]] = {
@@ -76,8 +68,8 @@ class PositionsView(View):
     reads = frozenset(_FACTS)
 
     def feed(self, change: Change, page: PageRows) -> None:
-        subject = held(change)
-        page.keep(POSITIONS, subject.first_offset, partial(_row, *subject))
+        first_offset, account, position = held(change)
+        page.keep(POSITIONS, first_offset, partial(_row, first_offset, account, position))
 
 
 def _row(first_offset: int, account: str, position: Position) -> Row:

@@ -22,6 +22,11 @@ def test_text_sorts_as_numbers_do(one: int, other: int) -> None:
     assert (ids.encode(one) < ids.encode(other)) == (one < other)
 
 
+@given(st.integers(0, 2**128 - 1))
+def test_ids_that_are_alike_are_written_the_same(number: int) -> None:
+    assert ids.encode_alike(number) == ids.encode(number)
+
+
 @pytest.mark.parametrize(
     "text", ["", "1" * 21, "1" * 23, "0" * 22, "l" * 22, "z" * 22, "\uff11" * 22, "1" * 21 + "\n"]
 )
