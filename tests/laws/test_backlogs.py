@@ -136,7 +136,7 @@ def check_law(url: str, seed: int) -> None:
 
 
 @settings(
-    max_examples=25, deadline=None, database=None,
+    max_examples=12, deadline=None, database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(st.integers(0, 2**40))
