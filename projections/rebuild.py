@@ -320,4 +320,5 @@ class _Rebuild:
         self._report(self._job)
         if is_new or is_due or time.monotonic() - self._shown_s > REBUILD_REPORT_S:
             self._shown_s = time.monotonic()
-            jobs.update(self._views, self._job)
+            with contextlib.suppress(Unavailable):  # a slow disk: they are told the next time
+                jobs.update(self._views, self._job)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -74,10 +75,10 @@ class Shadow:
         """Makes their indexes, each in a transaction of its own: others write in between."""
         for table in self.tables.values():
             for statement in table.indexing():
-                with self._store.writing() as connection:
+                with self._writing() as connection:
                     connection.exec_driver_sql(statement)
             if self._store.dialect == "postgresql":  # else it knows nothing of them, and plans badly
-                with self._store.writing() as connection:
+                with self._writing() as connection:
                     connection.exec_driver_sql(f"ANALYZE {table.name}")
 
     # --- rows -------------------------------------------------------------------------------------
@@ -102,8 +103,19 @@ class Shadow:
         page.fold(facts, self.states, self._past.load, blamed)
         return page
 
-    def _write(self, page: Page, facts: Sequence[Recorded]) -> None:
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        """A transaction of tables that nobody reads yet, which need not be on the disk when it ends.
+
+        They are before anybody reads them: the transaction that swaps waits for the log, which has all.
+        """
         with self._store.writing() as connection:
+            if self._store.dialect == "postgresql":
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+            yield connection
+
+    def _write(self, page: Page, facts: Sequence[Recorded]) -> None:
+        with self._writing() as connection:
             self._put(connection, page, facts)
 
     def _put(self, connection: sa.Connection, page: Page, facts: Sequence[Recorded]) -> None:
@@ -137,7 +149,7 @@ class Shadow:
 
     def flush(self) -> None:
         """Writes the rows that were to be written later. Raises Unrecordable for one that cannot be."""
-        with self._store.writing() as connection:
+        with self._writing() as connection:
             for name, waiting in self._waiting.items():
                 self.tables[name].replace(connection, [*waiting.values()])
                 waiting.clear()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from engine import journal as journals
 from engine.errors import (
@@ -40,6 +41,7 @@ from tests.served import wait_until
 from tests.told import contents, folded, told, write
 
 EVERY = [view.name for view in VIEWS]
+ON_POSTGRES = pytest.mark.parametrize("journal_url", ["postgresql"], indirect=True)
 
 
 @pytest.fixture
@@ -156,22 +158,45 @@ def test_the_same_bytes_however_late_rows_are_written(
     assert contents(views) == folded(facts)
 
 
+@ON_POSTGRES
+def test_the_swap_alone_waits_for_the_disk(
+    journal: Journal, views: Views, facts: list[Recorded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log has the pages before the swap, so that one wait is for all."""
+    seen: dict[str, set[str]] = {}
+
+    def spied(name: str) -> Callable[..., None]:
+        real = getattr(Shadow, name)
+
+        def spy(shadow: Shadow, connection: sa.Connection, *words: Any) -> None:
+            setting = connection.exec_driver_sql("SHOW synchronous_commit").scalar_one()
+            seen.setdefault(name, set()).add(setting)
+            real(shadow, connection, *words)
+
+        return spy
+
+    for name in ("_put_rows", "put_in_place"):
+        monkeypatch.setattr(Shadow, name, spied(name))
+    rebuild.run(journal, views, Wanted("rebuild", EVERY, page=50))
+    assert seen == {"_put_rows": {"off"}, "put_in_place": {"on"}}
+
+
+@ON_POSTGRES
 def test_indexes_may_take_longer_than_comparing(
     journal: Journal, views: Views, facts: list[Recorded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody waits for them inside a transaction: PostgreSQL ends a session that does nothing in one."""
-    if views.store.dialect == "postgresql":
-        index = Shadow.index
-        others = (
-            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
-            " AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
-        )
+    index = Shadow.index
+    others = (
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+        " AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+    )
 
-        def slowly(shadow: Shadow) -> None:
-            wait_until("the snapshot is over", lambda: not views.query(others), 10)
-            index(shadow)
+    def slowly(shadow: Shadow) -> None:
+        wait_until("the snapshot is over", lambda: not views.query(others), 10)
+        index(shadow)
 
-        monkeypatch.setattr(Shadow, "index", slowly)
+    monkeypatch.setattr(Shadow, "index", slowly)
     assert findings_of(rebuild.run(journal, views, Wanted("rebuild", EVERY))).differing == 0
     assert contents(views) == folded(facts)
 
