@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger(__name__)
 PROCESSES: Final = (
-    ("execution", "settlement", "sealing"),
-    ("projections", "audit"),
+    ("execution", "settlement"),
+    ("projections", "sealing", "audit"),
     ("webhooks", "outlet"),
 )
 """What runs beside the API, each in an interpreter of its own: those who act share what they know. They
