@@ -103,8 +103,11 @@ class Table:
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql(f"{start} = ?", [(key,) for key in keys])
         else:
+            # Planned for these keys each time. A plan for any keys, made when the table was small, goes
+            # through all of it and for each row through all the keys.
             kind = _ARRAYS[self.columns[self.key]]
-            connection.exec_driver_sql(f"{start} = ANY(%s::{kind})", (list(keys),))
+            raw: Any = connection.connection.driver_connection
+            raw.execute(f"{start} = ANY(%s::{kind})", (list(keys),), prepare=False)
 
     def _insert(self, connection: sa.Connection, rows: Sequence[Row], end: str) -> None:
         # By the driver's own connection, which is in the same transaction: on SQLite SQLAlchemy would
