@@ -158,6 +158,11 @@ def flip(text: str) -> str:
     return base64.b64encode(raw).decode()
 
 
+def another(text: str) -> str:
+    """The same with another last character, also of a random id that happens to end so."""
+    return text[:-1] + ("0" if text[-1] != "0" else "1")
+
+
 def recomputed(bundle: Bundle) -> None:
     """An amount changed, and the digest that goes with it: only the tree knows."""
     fact = bundle["facts"][1]
@@ -180,14 +185,14 @@ TAMPERINGS: dict[str, Callable[[Bundle], Any]] = {
     "position 0": of(1, position=0),
     "position far": of(1, position=10**12),
     "version": of(1, version=2),
-    "stream": of(1, stream=lambda text: text[:-1] + ("A" if text[-1] != "A" else "B")),
+    "stream": of(1, stream=another),
     "name": of(1, name="order.filled.1"),
     "command": of(0, command=lambda text: ("0" if text[0] != "0" else "1") + text[1:]),
     "command dropped": of(0, command=None),
     "body": of(1, body=flip),
     "body cut": of(1, body=lambda text: text[:-4]),
-    "before": of(1, before=lambda text: text[:-1] + ("0" if text[-1] != "0" else "1")),
-    "digest": of(1, digest=lambda text: text[:-1] + ("0" if text[-1] != "0" else "1")),
+    "before": of(1, before=another),
+    "digest": of(1, digest=another),
     "proof": of(1, proof=lambda path: [flip(path[0]), *path[1:]]),
     "proof's last": of(1, proof=lambda path: [*path[:-1], flip(path[-1])]),
     "proof cut": of(1, proof=lambda path: path[:-1]),
@@ -199,7 +204,7 @@ TAMPERINGS: dict[str, Callable[[Bundle], Any]] = {
     "its first left out": lambda bundle: bundle["facts"].pop(1),
     "a fact twice": lambda bundle: bundle["facts"].append(bundle["facts"][-1]),
     "two swapped": lambda bundle: bundle["facts"].insert(1, bundle["facts"].pop(2)),
-    "another order": lambda bundle: bundle.update(order=bundle["order"][:-1] + "x"),
+    "another order": lambda bundle: bundle.update(order=another(bundle["order"])),
     "root": lambda bundle: bundle.update(checkpoint=bundle["checkpoint"].replace("=\n\n", "A\n\n", 1)),
     "size": lambda bundle: bundle.update(checkpoint=bundle["checkpoint"].replace("\n", "\n1", 1)),
     "origin": lambda bundle: bundle.update(checkpoint=bundle["checkpoint"].replace("order-", "x-")),
