@@ -366,7 +366,7 @@ class Journal(Application[str]):
     ) -> list[Recorded]:
         """The facts of some streams with offsets over `after`, up to `stop`, in order, with no hole.
 
-        `stop` is not past the head. Readers of all portions together check all that one reader would.
+        `stop` is not past the head. Facts of other streams are not checked, but that none is missing.
         `wanted`: see `read`.
         """
         return self._decoded(self.datastore.pages.portion(after, stop, of, wanted))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -40,25 +40,49 @@ def snapshot(views: Views) -> Iterator[sa.Connection]:
             connection.exec_driver_sql("ROLLBACK")
 
 
-def compare(
-    connection: sa.Connection, journal: Journal, shadow: Shadow, selected: Sequence[View]
-) -> Findings:
-    """What differs between a shadow and the live tables of `selected`, which stand at the same offset.
+class Difference(NamedTuple):
+    """A row that is missing, extra or changed, and its stream, if its table says so."""
 
-    Raises JournalDamaged if a fact behind a difference is not as it was recorded.
-    """
+    view: str
+    table: Table
+    what: str
+    key: Any
+    stream: str
+
+
+class Compared(NamedTuple):
+    """Tables compared at `offset`: their views, how many rows, how many differ, the first of those."""
+
+    views: list[str]
+    offset: int
+    rows: int
+    differing: int
+    first: list[Difference]
+
+
+def compare(connection: sa.Connection, shadow: Shadow, selected: Sequence[View]) -> Compared:
+    """What differs between a shadow and the live tables of `selected`, both at the same offset."""
     rows, differing = 0, 0
-    shown: list[Finding] = []
+    first: list[Difference] = []
     for view in selected:
         for table in view.tables:
             pair = _Pair(connection, table, shadow.tables[table.name])
             ours, found = pair.count()
             rows += ours
             differing += found
-            if found and len(shown) < FINDINGS_SHOWN_MAX:
-                keys = pair.differing(FINDINGS_SHOWN_MAX - len(shown))
-                shown += [_finding(journal, pair, view, shadow.offset, one) for one in keys]
-    return Findings([view.name for view in selected], rows, differing, shown)
+            if found and len(first) < FINDINGS_SHOWN_MAX:
+                keys = pair.differing(FINDINGS_SHOWN_MAX - len(first))
+                first += [Difference(view.name, table, *one) for one in keys]
+    return Compared([view.name for view in selected], shadow.offset, rows, differing, first)
+
+
+def explain(journal: Journal, compared: Compared) -> Findings:
+    """The same with the facts behind each difference. Not for inside a snapshot: long streams take long.
+
+    Raises JournalDamaged if such a fact is not as it was recorded.
+    """
+    shown = [_finding(journal, compared.offset, one) for one in compared.first]
+    return Findings(compared.views, compared.rows, compared.differing, shown)
 
 
 class _Pair:
@@ -66,7 +90,7 @@ class _Pair:
 
     def __init__(self, connection: sa.Connection, live: Table, ours: Table) -> None:
         self._connection = connection
-        self.table = live
+        self._table = live
         key = live.key
         others = [name for name in live.columns if name != key]
         self._sides = f"{ours.name} AS ours LEFT JOIN {live.name} AS live ON live.{key} = ours.{key}"
@@ -79,18 +103,18 @@ class _Pair:
 
     def count(self) -> tuple[int, int]:
         """How many rows there should be, and how many differ, are missing or are too many."""
-        key = self.table.key
+        key = self._table.key
         statement = (
             f"SELECT count(*), count(live.{key}), count(*) FILTER (WHERE {self._differs})"
             f" FROM {self._sides}"
         )
         ours, known, wrong = self._connection.exec_driver_sql(statement).one()
-        live = self._connection.exec_driver_sql(f"SELECT count(*) FROM {self.table.name}").scalar_one()
+        live = self._connection.exec_driver_sql(f"SELECT count(*) FROM {self._table.name}").scalar_one()
         return ours, wrong + live - known
 
     def differing(self, limit: int) -> list[tuple[str, Any, str]]:
         """(what, key, stream) of some of them, in the order of their keys."""
-        key, stream = self.table.key, self.table.stream
+        key, stream = self._table.key, self._table.stream
         found = []
         for side, name in ((self._wrong, "ours"), (self._extra, "live")):
             of = f"{name}.{stream}" if stream else "''"
@@ -105,9 +129,9 @@ class _Pair:
         return sorted(found, key=lambda one: str(one[1]))[:limit]
 
 
-def _finding(journal: Journal, pair: _Pair, view: View, upto: int, one: tuple[str, Any, str]) -> Finding:
-    what, key, stream = one
-    table, first, last = pair.table, 0, 0
+def _finding(journal: Journal, upto: int, difference: Difference) -> Finding:
+    view, table, what, key, stream = difference
+    first, last = 0, 0
     if table.keys_per_fact or not table.stream:  # the key says which fact
         offset = key // (table.keys_per_fact or 1) if isinstance(key, int) else 0
         facts = journal.read(offset - 1, 1) if 0 < offset <= upto else []
@@ -116,7 +140,7 @@ def _finding(journal: Journal, pair: _Pair, view: View, upto: int, one: tuple[st
     if stream and not table.keys_per_fact:
         known = [fact.offset for fact in journal.stream(stream) if fact.offset <= upto]
         first, last = (known[0], known[-1]) if known else (0, 0)
-    return Finding(view.name, table.name, str(key), what, stream, first, last)
+    return Finding(view, table.name, str(key), what, stream, first, last)
 
 
 def row_count(views: Views, table: Table) -> int:

@@ -30,7 +30,7 @@ from engine.limits import (
 )
 from engine.wall import now_us
 from projections import claim, jobs, parts
-from projections.comparing import compare, snapshot
+from projections.comparing import compare, explain, snapshot
 from projections.database import CHECKPOINTS, KEPT, QUARANTINE, Views
 from projections.folding import CannotWrite
 from projections.jobs import Findings, Job, Kind, Phase
@@ -245,10 +245,11 @@ class _Rebuild:
                         continue  # they moved between the two
                     there = [view for view in whole if live[view.name].reached == shadow.offset]
                     done = beside.submit(also) if also else None
-                    findings = compare(connection, self._journal, shadow, there)
-                if done:  # outside the snapshot: PostgreSQL ends a session that is idle in one
+                    compared = compare(connection, shadow, there)
+                # Outside the snapshot: PostgreSQL ends a session that is idle in one.
+                if done:
                     done.result()
-                return findings
+                return explain(self._journal, compared)
         raise Unavailable("the live views move faster than they can be compared")
 
     # --- changing places --------------------------------------------------------------------------

@@ -94,7 +94,7 @@ class Shadow:
     def advance_inside(self, connection: sa.Connection, facts: Sequence[Recorded]) -> None:
         """The same in the caller's transaction, which must not go on if this raises CannotWrite."""
         page = self._fold(facts, ())
-        self._put(connection, page, facts)
+        self._put(connection, page, page.rendered(), facts)
         self._take(page)
         self.offset = facts[-1].offset
 
@@ -115,13 +115,16 @@ class Shadow:
             yield connection
 
     def _write(self, page: Page, facts: Sequence[Recorded]) -> None:
+        writes = page.rendered()  # nothing of the database is held meanwhile
         with self._writing() as connection:
-            self._put(connection, page, facts)
+            self._put(connection, page, writes, facts)
 
-    def _put(self, connection: sa.Connection, page: Page, facts: Sequence[Recorded]) -> None:
+    def _put(
+        self, connection: sa.Connection, page: Page, writes: Sequence[Write], facts: Sequence[Recorded]
+    ) -> None:
         try:
             with self._store.translating():
-                for write in page.rendered():
+                for write in writes:
                     self._put_rows(connection, write, facts[0].offset)
         except Unrecordable as error:
             if self._late:  # it may be a row of a page before, and no fact of this one to blame

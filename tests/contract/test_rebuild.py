@@ -187,18 +187,42 @@ def test_indexes_may_take_longer_than_comparing(
 ) -> None:
     """Nobody waits for them inside a transaction: PostgreSQL ends a session that does nothing in one."""
     index = Shadow.index
-    others = (
-        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
-        " AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
-    )
 
     def slowly(shadow: Shadow) -> None:
-        wait_until("the snapshot is over", lambda: not views.query(others), 10)
+        wait_until("the snapshot is over", lambda: not in_transactions(views), 10)
         index(shadow)
 
     monkeypatch.setattr(Shadow, "index", slowly)
     assert findings_of(rebuild.run(journal, views, Wanted("rebuild", EVERY))).differing == 0
     assert contents(views) == folded(facts)
+
+
+@ON_POSTGRES
+def test_reading_the_facts_behind_differences_may_take_long(
+    journal: Journal, views: Views, facts: list[Recorded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the same reason, and differences in many long streams are what a rebuild is for."""
+    stream = Journal.stream
+    seen = []
+
+    def looking(self: Journal, *args: Any, **more: Any) -> list[Recorded]:
+        seen.append(in_transactions(views))
+        return stream(self, *args, **more)
+
+    spoil(views, "UPDATE view_orders SET status = 'spoilt'")
+    monkeypatch.setattr(Journal, "stream", looking)
+    assert findings_of(rebuild.run(journal, views, Wanted("rebuild", ["orders"]))).differing > 1
+    assert len(seen) > 1
+    assert not any(seen)
+    assert contents(views) == folded(facts)
+
+
+def in_transactions(views: Views) -> list[Any]:
+    """Other sessions of this database of PostgreSQL that are in one."""
+    return views.query(
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+        " AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+    )
 
 
 def test_indexes_come_along_again_and_again(
