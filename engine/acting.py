@@ -156,20 +156,12 @@ class Place:
         self.offset = self._saved = offsets(journal.datastore, [name]).get(name, 0)
         self._saving = Timer(monotonic, OFFSET_SAVE_S)
 
-    def page(self) -> list[Recorded]:
-        """The next facts, empty at the journal's end."""
-        return self._journal.read(self.offset, PAGE_FACTS)
-
     def news(self, wanted: Callable[[str, int, str], bool]) -> tuple[list[Recorded], int]:
         """Those of the next facts that are wanted (see `Journal.read`), and where the page ends."""
         end = min(self._journal.head, self.offset + PAGE_FACTS)
         if end <= self.offset:
             return [], self.offset
         return self._journal.read(self.offset, end - self.offset, wanted=wanted), end
-
-    def advance(self, facts: Sequence[Recorded]) -> None:
-        """All of `facts` were dealt with."""
-        self.advance_to(facts[-1].offset)
 
     def advance_to(self, offset: int) -> None:
         """All facts up to there were dealt with."""
