@@ -68,6 +68,8 @@ class Bridge:
         except StopIteration as done:
             outcome: Outcome = done.value
             return outcome
+        finally:
+            steps.close()  # others may wait for a look of one that was cut off
 
     async def _settled_all(self, pending: Sequence[Awaited]) -> None:
         """Returns once all are settled. Raises OutcomeUnknown when that takes too long."""
