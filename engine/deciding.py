@@ -1,8 +1,9 @@
 """The write path without threads, sockets or clocks of its own: commands in, appends out.
 
 A command is handled by a generator that says what it needs next, a blocking `Call` or a `Wait` for
-appends, and ends with its outcome. Who drives it decides where calls run: `desk.Desk` in its own thread,
-`api.bridge` beside an event loop, the simulation in whatever order its seed says.
+appends or for another's look at the journal, and ends with its outcome. Who drives it decides where
+calls run: `desk.Desk` in its own thread, `api.bridge` beside an event loop, the simulation in whatever
+order its seed says.
 
 Commands are decided at once, on the states as they will be when all that is under way is recorded, and
 handed to the writer without waiting, so that one commit serves many. An append names those that it
@@ -249,8 +250,8 @@ class Decider:
         return (yield from self._record(command, decided))
 
     def follow(self, facts: Iterable[Recorded]) -> None:
-        """Takes over facts that were read from the journal, all of them, in their order: what they are
-        about need not be loaded."""
+        """Takes over facts that were read from the journal, all that `is_news` wanted, in their order:
+        what they are about need not be loaded. What it left out costs a conflict at most."""
         self._states.follow_all(facts)
 
     def is_news(self, stream: str, version: int) -> bool:
@@ -309,12 +310,13 @@ class Decider:
             if isinstance(decided, _Decided):
                 return decided
             stream, before = decided, states.version(decided)
-            if states.is_followed(stream) and not has_looked:
-                yield from self._catch_up()
+            is_own = True
+            if states.may_be_looked_up(stream) and not has_looked:
+                is_own = yield from self._catch_up()
                 has_looked = True
             else:
                 yield from self._load(stream, caught_up)
-            if before == states.version(stream):
+            if is_own and before == states.version(stream):
                 states.found_alone(stream)
         raise Unavailable("the states of a decision do not stay in the cache")
 
@@ -326,18 +328,23 @@ class Decider:
         states.learn(stream, loaded, began_s, since)
         caught_up[stream] = loaded.version
 
-    def _catch_up(self) -> Generator[Call | Wait, Any, None]:
-        """Takes over what others have recorded: one look at the journal for all who ask meanwhile."""
+    def _catch_up(self) -> Generator[Call | Wait, Any, bool]:
+        """Takes over what others have recorded: one look at the journal for all who ask meanwhile.
+
+        Returns whether it was this command's own: however many waited for a look, it was one.
+        """
         if self._look is not None:
             yield Wait((self._look,))
-            return
+            return False
         self._look = look = _Look()
+        self._states.is_looking = True
         try:
             end, facts = yield Call(partial(self._states.read_on, self._journal))
             self._states.follow(end, facts)
         finally:
-            self._look = None
+            self._look, self._states.is_looking = None, False
             look.settle()
+        return True
 
     def _decided(
         self, command: Command, caught_up: Mapping[str, int], *, has_looked: bool

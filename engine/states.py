@@ -31,6 +31,8 @@ from engine.streams import FOLLOWED, REFERENCE, fold_of, prefix_of
 _FOLLOWED: Final = Portion((FOLLOWED,))
 NOTHING: Final[Loaded[Any]] = Loaded()
 """A stream before its first fact."""
+_UNFOLLOWED: Final = -1
+"""`Entry.since` of what looks may have passed by: before any offset."""
 
 
 class Entry:
@@ -69,11 +71,13 @@ class States:
     """States of streams, within a bound. For one thread, but for what says otherwise.
 
     `offset` is how far the journal was followed; entries that are no older than `begun` hold all up to
-    there. `monotonic`: seconds of any origin.
+    there. `is_looking`: a look is under way, which asks for nothing of streams that were not known when
+    it began. `monotonic`: seconds of any origin.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.offset = self.begun = 0
+        self.is_looking = False
         self.monotonic = monotonic
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._contested: OrderedDict[str, int] = OrderedDict()
@@ -97,14 +101,17 @@ class States:
         if entry.tip is None:
             if entry.is_stale:
                 return None
-            if stream in self._contested and stream not in caught_up:
-                is_followed = entry.is_followed and entry.since >= self.begun
-                if not (is_followed and has_looked):
-                    return None
+            is_contested = stream in self._contested and stream not in caught_up
+            if is_contested and not (has_looked and self._keeps_up(entry)):
+                return None
             if entry.is_reference and self._is_old(stream, entry, caught_up):
                 return None
         self._entries.move_to_end(stream)
         return entry
+
+    def _keeps_up(self, entry: Entry) -> bool:
+        """Whether looks tell all that has become of it."""
+        return entry.is_followed and entry.since >= self.begun
 
     def _is_old(self, stream: str, entry: Entry, caught_up: Mapping[str, int]) -> bool:
         """Whether a stream whose changes meet no conflict has to be looked at again."""
@@ -124,9 +131,20 @@ class States:
 
     def learn(self, stream: str, loaded: Loaded[Any], began_s: float, since: int) -> None:
         """Takes over what was read from the journal, which was asked for at `began_s`, when it had been
-        followed to `since`."""
+        followed to `since`.
+
+        A look may have come further meanwhile, and no look goes back: what it passed may be missing, so
+        such a stream is read by itself until no look overtakes that. What is known of a stale one is
+        recorded too, so a read that knows less is only a slow one.
+        """
         entry = self._entries.get(stream)
-        if entry is None or entry.is_stale or loaded.version > entry.loaded.version:
+        if since < self.offset or (entry is None and self.is_looking):
+            since = _UNFOLLOWED
+        if (
+            entry is None
+            or loaded.version > entry.loaded.version
+            or (entry.is_stale and loaded.version == entry.loaded.version)
+        ):
             entry = Entry(stream, loaded, began_s, since)
             self._put(stream, entry)
         entry.since = max(entry.since, since)
@@ -160,7 +178,7 @@ class States:
         """Somebody else writes these streams too: from now on they are looked at before each decision.
 
         That costs a part of one small read, where a conflict costs a second try of the whole group. Who
-        is given all facts anyway knows them well enough.
+        is given all news anyway (`follow_all`) knows them well enough.
         """
         if self._follows_all:
             return
@@ -170,9 +188,16 @@ class States:
         while len(self._contested) > CONTESTED_MAX:
             self._contested.popitem(last=False)
 
-    def is_followed(self, stream: str) -> bool:
-        """Whether others write it too, and a look at what they recorded tells what."""
-        return stream in self._contested and prefix_of(stream) == FOLLOWED
+    def may_be_looked_up(self, stream: str) -> bool:
+        """Whether others write it too, and a look at what they recorded tells what: no look makes up for
+        what is missing already."""
+        entry = self._entries.get(stream)
+        return (
+            stream in self._contested
+            and entry is not None
+            and not entry.is_stale
+            and self._keeps_up(entry)
+        )
 
     def found_alone(self, stream: str) -> None:
         """Looked at in vain; after a few times in a row it is ours alone again."""
@@ -186,10 +211,11 @@ class States:
     # --- what others record -----------------------------------------------------------------------
 
     def follow_all(self, facts: Iterable[Recorded]) -> None:
-        """Takes over all facts of the journal, page by page, in their order: streams begin with them.
+        """Takes over what the journal has, page by page: all that `is_news` wanted, in their order, and
+        the first facts of streams, which begin with them.
 
         What is known already changes nothing. A stream of which something is missing is read before the
-        next decision.
+        next decision; what `is_news` left out costs a conflict at most.
         """
         self._follows_all = True
         for recorded in facts:

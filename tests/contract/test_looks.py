@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from api.bridge import Bridge
 from engine import states
 from engine.deciding import Call, Steps, Wait
 from engine.desk import Desk, Outcome
-from engine.errors import Unavailable
+from engine.errors import Refused, Unavailable
 from engine.journal import Journal
 from engine.order import CancelRequested
+from engine.streams import fold_of
 from tests import checker
 from tests.desks import THURSDAY_US, Shop, open_shop
 
@@ -157,6 +159,60 @@ def test_a_fact_that_cannot_follow_has_the_stream_read(shop: Shop, other: Shop) 
     decider._states.follow(last.offset, [last])  # those before it were never met
     outcome = shop.desk.do(shop.buying(account, "2.00"))
     assert outcome.states[account].holdings.balance("USD").reserved == 8
+
+
+@pytest.mark.parametrize("case", ["in doubt", "behind a gap", "unknown", "unknown to the look"])
+def test_a_read_that_a_look_overtakes_is_not_the_last_word(shop: Shop, case: str) -> None:
+    account = shop.open()
+    known = states.States(lambda: 0.0)
+    read = partial(shop.journal.load, fold_of(account), account)
+    known.follow(*known.read_on(shop.journal))
+    if not case.startswith("unknown"):
+        known.learn(account, read(), 0.0, known.offset)
+        entry = known.get(account)
+        assert entry is not None
+        known.doubt(account, entry)
+    known.lost([account])
+    shop.buy(account)
+    if case == "behind a gap":
+        known.follow(shop.journal.head, ())
+    slow, since = read(), known.offset
+    shop.buy(account)
+    known.is_looking = True
+    look = known.read_on(shop.journal)
+    if case == "unknown to the look":
+        known.learn(account, slow, 0.0, since)
+    known.follow(*look)
+    known.is_looking = False
+    if case != "unknown to the look":
+        version = known.version(account)
+        known.learn(account, slow, 0.0, since)
+        assert known.version(account) == max(version, slow.version)
+    assert known.known(account, {}, has_looked=True) is None
+    assert not known.may_be_looked_up(account)
+
+    known.learn(account, read(), 0.0, known.offset)
+    found = known.known(account, {}, has_looked=True)
+    assert found is not None
+    assert found.loaded == read()
+    assert known.may_be_looked_up(account)
+
+
+def test_a_look_in_vain_for_many_is_one(shop: Shop, other: Shop) -> None:
+    account = shop.open()
+    contest(shop, other, [account])
+    shop.desk.do(shop.buying(account, "2.00"))
+    decider = shop.desk._decider
+    decider._states.monotonic = lambda: 0.0  # the clock and the instrument stay fresh
+    first, *others = (
+        decider.handle(shop.buying(account, "2000.00")) for _ in range(states.CONTESTED_FOR + 1)
+    )
+    call = next(first)
+    assert isinstance(call, Call)
+    assert all(isinstance(next(one), Wait) for one in others)
+    first.send(call.work())
+    assert all(isinstance(finish(shop.desk, one), Refused) for one in others)
+    assert decider._states.may_be_looked_up(account)
 
 
 def test_of_a_page_only_news_is_read(shop: Shop, other: Shop) -> None:
