@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from engine.errors import JournalDamaged
 from engine.fact import Recorded
 from engine.journal import Journal, Loaded
 from engine.limits import (
@@ -229,13 +230,20 @@ class States:
         return entry is not None and version > entry.loaded.version
 
     def read_on(self, journal: Journal) -> tuple[int, Sequence[Recorded] | None]:
-        """Where the journal ends, and what is new there; None if that is too much. For any thread."""
+        """Where the journal ends, and what is new there; None if that is too much. For any thread.
+
+        None too if it cannot be read: perhaps one stream has a fact of a newer release, and the others
+        are to go on. Damage is noted by the reading itself.
+        """
         after, head = self.offset, journal.head
         if head <= after:
             return after, ()
         if head - after > FOLLOWED_FACTS_MAX:
             return head, None
-        return head, journal.read_portion(after, head, _FOLLOWED, wanted=self.is_news)
+        try:
+            return head, journal.read_portion(after, head, _FOLLOWED, wanted=self.is_news)
+        except JournalDamaged:
+            return head, None
 
     def follow(self, end: int, facts: Sequence[Recorded] | None) -> None:
         """Takes over what `read_on` has found. Behind a gap streams are read one by one, once."""
@@ -256,5 +264,9 @@ class States:
         if entry.tip is not None or version > entry.loaded.version + 1:
             entry.is_stale = True
             return
-        state = fold_of(stream).evolve(entry.loaded.state, recorded.fact)
+        try:
+            state = fold_of(stream).evolve(entry.loaded.state, recorded.fact)
+        except Exception:  # noqa: BLE001  whoever needs this stream is told, once it is read
+            entry.is_stale = True
+            return
         entry.loaded = entry.recorded = Loaded(state, version, recorded.envelope.at_us)

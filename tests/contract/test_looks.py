@@ -11,11 +11,15 @@ import pytest
 
 from api.bridge import Bridge
 from engine import states
-from engine.deciding import Call, Steps, Wait
+from engine.account import AccountOpened
+from engine.codec import Codec
+from engine.deciding import Call, Steps, Wait, new_command_id
 from engine.desk import Desk, Outcome
-from engine.errors import Refused, Unavailable
+from engine.errors import Refused, Unavailable, UnknownFact
+from engine.fact import Envelope, Fact, StreamAppend
 from engine.journal import Journal
 from engine.order import CancelRequested
+from engine.stored import STORED
 from engine.streams import fold_of
 from tests import checker
 from tests.desks import THURSDAY_US, Shop, open_shop
@@ -213,6 +217,34 @@ def test_a_look_in_vain_for_many_is_one(shop: Shop, other: Shop) -> None:
     first.send(call.work())
     assert all(isinstance(finish(shop.desk, one), Refused) for one in others)
     assert decider._states.may_be_looked_up(account)
+
+
+class Teleported(Fact, frozen=True):
+    """Of a newer release."""
+
+    to: str
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [Teleported("elsewhere"), AccountOpened("acc_1", "tenant", "USD", (), 1)],
+    ids=["of a newer release", "that cannot follow"],
+)
+def test_what_cannot_be_read_of_one_account_stops_no_other(
+    shop: Shop, other: Shop, journal_url: str, fact: Fact
+) -> None:
+    odd, even = shop.open(), shop.open()
+    contest(shop, other, [odd, even])
+    other.desk.do(other.buying(even, "2.00"))
+    with Journal(journal_url, Codec({**STORED, "account.teleported.1": Teleported})) as newer:
+        version = newer.stream(odd)[-1].version
+        envelope = Envelope(THURSDAY_US, command=new_command_id())
+        newer.append([StreamAppend(odd, version, [fact])], envelope)
+    for _ in range(2):
+        assert shop.desk.do(shop.buying(even, "2.00")).facts
+        with pytest.raises(UnknownFact):
+            shop.desk.do(shop.buying(odd, "2.00"))
+    shop.journal.check_sound()
 
 
 def test_of_a_page_only_news_is_read(shop: Shop, other: Shop) -> None:
