@@ -95,14 +95,24 @@ class Connections:
         return place
 
     async def to(self, place: Place, last: Connection | None = None) -> Connection:
-        """The `last` connection, if one can go on with it, or another."""
+        """The `last` connection, if one can go on with it, or another: kept, if nothing came on it
+        meanwhile, or new.
+        """
         if last is not None:
             protocol = last.protocol
             is_good = protocol is not None and protocol.is_connected() and not protocol.should_close
             if is_good and last._key == place.request.connection_key:
                 return last
             last.release()
-        return await self._connector.connect(place.request, [], _NO_LIMITS)
+        while True:  # each turn takes one of those that are kept
+            connection = await self._connector.connect(place.request, [], _NO_LIMITS)
+            protocol = connection.protocol
+            assert isinstance(protocol, _Bounded)
+            if not protocol.should_close:
+                return connection
+            connection.close()
+            if protocol.is_new:
+                raise http_exceptions.BadHttpMessage("it speaks before it is asked")
 
     def _socket(self, found: tuple[Any, ...]) -> socket.socket:
         """A socket for an address just before it is connected. Raises Blocked."""
@@ -129,40 +139,64 @@ async def post(connection: Connection, place: Place, headers: bytes, body: bytes
         message, content = await protocol.read()
         if message.code == 101 or not 100 <= message.code < 200:
             break
-    if not 200 <= message.code < 300:
-        return Answered(message.code, message.headers, is_whole=False)
-    size = 0
-    while not content.at_eof():
-        size += len(await content.readany())
-        if size > ANSWER_BYTES_MAX:
-            return Answered(message.code, message.headers, is_whole=False)
-    return Answered(message.code, message.headers, is_whole=True)
+    is_success = 200 <= message.code < 300
+    while is_success and not content.at_eof():
+        await content.readany()
+    return Answered(message.code, message.headers, is_whole=protocol.end() and is_success)
 
 
 class _Bounded(ResponseHandler):
-    """A connection that takes so many bytes of an answer, headers included, and no more."""
+    """A connection that takes so many bytes of an answer, headers included, and no more.
 
-    _left = ANSWER_BYTES_MAX  # of what comes unasked
-    _is_prepared = False
+    One on which something comes that nobody awaits, or before what was asked has gone, is not kept.
+    """
+
+    is_new = True  # nothing was asked on it
+    _left = ANSWER_BYTES_MAX
+    _is_awaited = False
+    _is_early = False
 
     def begin(self) -> None:
         """Another answer is awaited. One reader does for all of a connection."""
-        self._left = 2 * ANSWER_BYTES_MAX  # so that a body that is too long is told by its length
-        if not self._is_prepared:
-            self._is_prepared = True
+        self._left, self._is_awaited = ANSWER_BYTES_MAX, True
+        if self.is_new:
+            self.is_new = False
             self.set_response_params(read_until_eof=True, auto_decompress=False)
 
+    def end(self) -> bool:
+        """None is awaited any more. Whether it was no longer than is read, and to the whole request."""
+        self._is_awaited = False
+        if self._is_early:
+            self.force_close()
+        return self._left >= 0 and not self._is_early
+
     def data_received(self, data: bytes) -> None:
+        if self._left < 0:
+            return
+        if not self._is_awaited:
+            self.force_close()
+        self._is_early = self._has_unsent  # not once for all: 100 may come before a body has gone
+        left = self._left
         self._left -= len(data)
+        super().data_received(data[:left])
         if self._left >= 0:
-            super().data_received(data)
             return
         payload = self._payload
         self.set_exception(aiohttp.ClientPayloadError("the answer does not end"))
         self.close()
-        if payload is not None:  # who reads it may wait: what has come is too long already
-            payload.feed_data(data)
+        if payload is not None:  # who reads it may wait
             payload.feed_eof()
+
+    def close(self) -> None:
+        """At once: a receiver that does not read would have what has not gone yet kept for ever."""
+        if self._has_unsent:
+            self.abort()
+        else:
+            super().close()
+
+    @property
+    def _has_unsent(self) -> bool:
+        return self.transport is not None and self.transport.get_write_buffer_size() > 0
 
 
 def outcome_of(error: BaseException) -> Outcome:

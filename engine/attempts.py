@@ -8,8 +8,8 @@ from engine.limits import ATTEMPTS_MAX, RETRY_AFTER_MAX_US
 
 Outcome = Literal["succeeded", "http", "timeout", "dns", "tls", "connection", "blocked"]
 OUTCOMES: Final[tuple[str, ...]] = get_args(Outcome)
-"""`http`: an answer that is not 2xx, or no HTTP, or too long. `blocked`: nothing was sent, because the
-name stands for an address that is not public."""
+"""`http`: an answer that is not 2xx, or no HTTP, or too long, or to half a request. `blocked`: nothing
+was sent, because the name stands for an address that is not public."""
 STATUSES: Final = ("pending", "succeeded", "failed", "cancelled")
 """Of a delivery. `cancelled`: its webhook was deleted."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,10 @@ class Alone:
     def begin(self, urls: Any, body: bytes = b"{}", width: int = 100) -> None:
         """Sends under these numbers."""
         self.sender.submit([_message(seq, url, body, width) for seq, url in urls])
+
+    def turn(self) -> None:
+        """Waits until all is over that its loop was at."""
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self.sender._loop).result(WAIT_S)
 
     def wait(self, number: int) -> list[Done]:
         """The next so many."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import threading
@@ -18,6 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from api.posting import _Bounded
+from engine.limits import ANSWER_BYTES_MAX
+from tests.http_server import WAIT_S
 from tests.receivers import Receiver, answer, receiving
 from tests.senders import Scripted, alone
 
@@ -213,6 +217,101 @@ def test_an_answer_that_nobody_asked_for_is_nobodys() -> None:
         first, second = sender.send([receiver.url] * 2, width=1)
     assert (first.attempt.outcome, first.attempt.status) == ("succeeded", 200)
     assert (second.attempt.outcome, second.attempt.status) == ("http", 500)
+
+
+def test_nor_is_one_that_comes_while_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection is kept for the next message when it comes."""
+    unasked = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    goes, came = threading.Event(), threading.Event()
+
+    def twice(connection: socket.socket) -> None:
+        connection.sendall(unasked)
+        assert goes.wait(WAIT_S)
+        connection.sendall(unasked)
+        connection.recv(1)
+
+    acts = [twice, sends(b"HTTP/1.1 500 No\r\n\r\n")]
+
+    def act(connection: socket.socket) -> None:
+        acts.pop(0)(connection)
+
+    def received(self: _Bounded, data: bytes) -> None:
+        takes(self, data)
+        if goes.is_set():
+            came.set()
+
+    takes = _Bounded.data_received
+    monkeypatch.setattr(_Bounded, "data_received", received)
+    with closing(Raw(act)) as receiver, alone(allows_local=True) as sender:
+        (first,) = sender.send([receiver.url])
+        sender.turn()  # the connection is given back
+        goes.set()
+        assert came.wait(WAIT_S)
+        (second,) = sender.send([receiver.url])
+    assert (first.attempt.outcome, first.attempt.status) == ("succeeded", 200)
+    assert (second.attempt.outcome, second.attempt.status) == ("http", 500)
+
+
+def test_nor_is_one_that_comes_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(self: _Bounded, transport: asyncio.BaseTransport) -> None:
+        makes(self, transport)
+        self.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    makes = _Bounded.connection_made
+    monkeypatch.setattr(_Bounded, "connection_made", made)
+    with receiving() as receiver, alone(allows_local=True) as sender:
+        (done,) = sender.send([receiver.url()])
+    assert (done.attempt.outcome, done.attempt.status, receiver.got) == ("http", None, [])
+
+
+def test_who_answers_before_the_request_is_there_has_not_taken_it() -> None:
+    """Of a body that no buffer of the system holds. It does not wait for ever in one of ours."""
+    kept: list[socket.socket] = []
+
+    def act(connection: socket.socket) -> None:
+        kept.append(connection.dup())
+        connection.sendall(HEAD + b"Content-Length: 0\r\n\r\n")
+
+    with closing(Raw(act)) as receiver, alone(allows_local=True) as sender:
+        first, second = sender.send([receiver.url] * 2, b"x" * 30_000_000, width=1)
+        for connection in kept:
+            with connection:
+                assert drained(connection) < 30_000_000
+    assert len(kept) == 2, "nothing more is sent on the first"
+    assert {(one.attempt.outcome, one.attempt.status) for one in (first, second)} == {("http", 200)}
+
+
+def drained(connection: socket.socket) -> int:
+    """How much comes until the other side closes."""
+    size = 0
+    connection.settimeout(WAIT_S)
+    with suppress(ConnectionResetError):
+        while piece := connection.recv(1 << 20):
+            size += len(piece)
+    return size
+
+
+def test_an_early_100_is_no_answer() -> None:
+    """However much of the request is still to come."""
+
+    def act(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while not connection.recv(1 << 20).endswith(b"."):
+            pass
+        connection.sendall(HEAD + b"Content-Length: 0\r\n\r\n")
+
+    with closing(Raw(act)) as receiver, alone(allows_local=True) as sender:
+        (done,) = sender.send([receiver.url], b"x" * 30_000_000 + b".")
+    assert done.attempt.outcome == "succeeded"
+
+
+@pytest.mark.parametrize(("over", "outcome"), [(0, "succeeded"), (1, "http")])
+def test_head_and_body_are_within_one_bound(over: int, outcome: str) -> None:
+    head = HEAD + b"Content-Length: %d\r\n\r\n"
+    size = ANSWER_BYTES_MAX - len(head % ANSWER_BYTES_MAX) + over
+    with closing(Raw(sends(head % size, b"x" * size))) as receiver, alone(allows_local=True) as sender:
+        (done,) = sender.send([receiver.url])
+    assert (done.attempt.outcome, done.attempt.status) == (outcome, 200)
 
 
 def test_what_is_sent_is_a_whole_request() -> None:
