@@ -187,11 +187,17 @@ class Courier:
         """What is to be put down: what has happened, and of backlogs what their lanes can take."""
         now_s = self._monotonic()
         wanted = {lane.webhook: lane.wanted(now_s) for lane in lanes}
-        full = {webhook for webhook, most in wanted.items() if not most}
+        # One that fails is given what happens out of its backlog, and so no more than it wants.
+        full = {lane.webhook for lane in lanes if lane.is_failing or not wanted[lane.webhook]}
         route = self._router.route(self.offset, self._views.offset("events"), full)
         self.offset = route.end
-        for webhook in wanted.keys() - full:
-            route.new.extend(self._router.more(webhook, wanted[webhook], route.end))
+        for webhook, most in wanted.items():
+            if most:
+                route.new.extend(self._router.more(webhook, most, route.end))
+        fed = {new.webhook for new in route.new}
+        for lane in lanes:
+            if lane.webhook in fed:
+                lane.feed(now_s)
         return route
 
     def finish(self) -> None:
@@ -227,6 +233,11 @@ class Courier:
             lane.rests_until_s - now_s
             for lane in lanes
             if lane.rests_until_s > now_s and (lane.ready or self._router.has_backlog(lane.webhook))
+        ]
+        looks += [
+            lane.fed_until_s - now_s
+            for lane in lanes
+            if lane.fed_until_s > now_s and self._router.has_backlog(lane.webhook)
         ]
         if any(self._router.has_backlog(lane.webhook) and lane.wanted(now_s) for lane in lanes):
             return 0.0

@@ -29,6 +29,7 @@ class Lane:
         self.webhook = webhook
         self.cap = WIDE
         self.rests_until_s = 0.0
+        self.fed_until_s = 0.0
         self._width = NARROW
         self._failures = 0
         self._is_clear = False
@@ -42,20 +43,32 @@ class Lane:
         return min(self._width, self.cap)
 
     @property
+    def is_failing(self) -> bool:
+        """Whether it has failed so often that it is given rests."""
+        return self._failures > WEBHOOK_FAILURES
+
+    @property
     def room(self) -> int:
         """How many can be handed out, if there are so many."""
-        ahead = 1 if self._failures > WEBHOOK_FAILURES else WEBHOOK_AHEAD
+        ahead = 1 if self.is_failing else WEBHOOK_AHEAD
         return max(0, ahead * self.width - len(self.sent))
 
     def wanted(self, now_s: float) -> int:
         """How many more may be put down for it; none while it has not sent what it has.
 
-        One that is given rests is tried again first with what it was sent before.
+        One that is given rests is tried again first with what it was sent before, and given more once
+        in a rest: what is put down for it may all wait behind what has failed.
         """
-        if self._failures > WEBHOOK_FAILURES:
-            return max(0, NARROW - len(self.ready)) if self.rests_until_s <= now_s else 0
+        if self.is_failing:
+            if self.sent or max(self.rests_until_s, self.fed_until_s) > now_s:
+                return 0
+            return max(0, NARROW - len(self.ready))
         most = 2 * WEBHOOK_AHEAD * self.width
         return most - len(self.ready) if len(self.ready) <= most // 2 else 0
+
+    def feed(self, now_s: float) -> None:
+        """Something was put down for it."""
+        self.fed_until_s = now_s + self._rest_s
 
     def add(self, delivery: Delivery) -> None:
         """It is due. What does not fit is found in the table later."""
@@ -111,11 +124,16 @@ class Lane:
             return True
         self._width = max(NARROW, self._width // 2)
         self._failures += 1
-        over = self._failures - WEBHOOK_FAILURES
-        if over > 0:
-            first_s, longest_s = WEBHOOK_REST_S
-            self.rests_until_s = now_s + min(longest_s, first_s * 2.0 ** min(over, 30))
+        if self._rest_s:
+            self.rests_until_s = now_s + self._rest_s
         return True
+
+    @property
+    def _rest_s(self) -> float:
+        """How long a rest is after so many failures in a row."""
+        over = self._failures - WEBHOOK_FAILURES
+        first_s, longest_s = WEBHOOK_REST_S
+        return min(longest_s, first_s * 2.0 ** min(over, 30)) if over > 0 else 0.0
 
     def drop(self, delivery: Delivery) -> bool:
         """It is not under way any more; whether it was."""

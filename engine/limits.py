@@ -249,7 +249,8 @@ WEBHOOK_REST_S: Final = (0.01, 1.0)
 """Half the first of these rests, and the longest that doubling comes to: four attempts a second then,
 which take no processor time from the others."""
 BACKLOG_KEPT: Final = 128
-"""Events of a webhook's backlog kept in memory, 30 kB; the rest is read again from the journal."""
+"""Events with which a webhook's backlog stays in memory, 30 kB; the rest is read again from the journal,
+a page at a time, of which what is not put down yet stays there too."""
 BACKLOG_FACTS: Final = 512
 """Facts read at once for one backlog: 4 ms in which all others wait, and as many as its lane takes."""
 NOTES_AT_ONCE: Final = 128

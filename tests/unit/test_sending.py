@@ -197,10 +197,35 @@ def test_a_lane_wants_no_more_than_it_is_about_to_send() -> None:
         (seq, resource), *_ = [(seq, resource) for resource, seq in lane.sent.items()]
         lane.is_done(a_delivery(resource, seq), has_succeeded=False, now_s=1.0)
     assert lane.wanted(lane.rests_until_s - 0.001) == 0, "it is given a rest"
+    assert lane.wanted(lane.rests_until_s) == 0, "some are under way"
+    lane.sent.clear()
     assert lane.wanted(lane.rests_until_s) == NARROW - len(lane.ready)
     for n in range(NARROW):
         lane.add(a_delivery(f"again_{n}"))
     assert lane.wanted(lane.rests_until_s) == 0, "and tried with what it was sent before"
+
+
+def test_a_receiver_that_takes_nothing_is_given_more_once_in_a_rest() -> None:
+    """Though nothing of it is due: it may all be of one resource, which waits for its next attempt."""
+    lane = Lane("whk_1", 0.0)
+    for _ in range(WEBHOOK_FAILURES + 20):
+        lane.add(a_delivery())
+        (taken,) = lane.take(1)
+        lane.is_done(taken, has_succeeded=False, now_s=5.0)
+    assert lane.is_failing
+    given, now_s = 0, 6.0
+    while now_s < 16.0:  # a turn after each commit
+        wanted = lane.wanted(now_s)
+        if wanted:
+            given += wanted
+            lane.feed(now_s)
+        now_s += 0.0625
+    assert given == 10 * NARROW
+    lane.add(a_delivery())
+    (taken,) = lane.take(1)
+    lane.is_done(taken, has_succeeded=True, now_s=16.0)
+    assert not lane.is_failing
+    assert lane.wanted(16.0) > NARROW
 
 
 def test_lanes_share_what_there_is_in_turns() -> None:
