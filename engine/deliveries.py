@@ -116,7 +116,7 @@ _FIRST: Final = (
 
 
 class Deliveries:
-    """The tables `deliveries` and `delivery_attempts`. Thread-safe."""
+    """The tables `deliveries`, `delivery_attempts` and `webhook_backlogs`. Thread-safe."""
 
     def __init__(self, store: Store, operations: Operations, tables: Tables) -> None:
         self._store = store
