@@ -33,7 +33,7 @@ $(VENV)/.ready: $(VENV)/.installed
 
 test: setup ## the whole suite, SQLite and PostgreSQL
 	@$(RUN)python -m compileall -q $(PACKAGES) tests  # once, and not in each process that tests start
-	$(RUN)python -m pytest -n 3 --dist worksteal  # for two cores: a third of its time it waits
+	$(RUN)python -m pytest -n 2 --dist worksteal
 
 test-full: setup audit ## what takes minutes, or a browser, nats-server, node: CONTRIBUTING.md
 	$(RUN)python -m pytest -m full --full
