@@ -123,6 +123,9 @@ FLAGS: Final = {
 }
 """What may be asked for -> (flag, refusal code)."""
 
+_CHANGED: Final = ("funding_currencies", *(flag for flag, _ in FLAGS.values()))
+"""Fields that `AccountChanged` sets."""
+
 # --- decisions: the account itself ----------------------------------------------------------------
 
 
@@ -245,5 +248,5 @@ def evolve(state: Account | None, fact: Fact) -> Account:
         raise UnknownFact(f"an account has no {kind.__name__} here")
     changes: dict[str, Any] = {}
     if isinstance(fact, AccountChanged):
-        changes = {name: getattr(fact, name) for name in fact.__struct_fields__[:-1]}
+        changes = {name: getattr(fact, name) for name in _CHANGED}
     return replace(state, status=status, modified_at_us=fact.at_us, **changes)  # type: ignore[attr-defined]

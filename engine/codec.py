@@ -12,7 +12,7 @@ A body is one msgpack array: the eight words of the envelope, then the fact's fi
 
 A stored name is `subject.fact.N`. Bytes written under a name are read for ever: a fact may grow at its
 end (missing fields take their defaults); any other change of shape is a new N and an upcaster from the
-old one. `tests/golden` keeps bytes of every shape that was ever released.
+old one: see `fact.Fact`. `tests/golden` keeps bytes of every shape that was ever released.
 """
 
 from __future__ import annotations

@@ -35,8 +35,10 @@ def day_of(at_us: int) -> date:
 class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Something that happened, past tense, immutable.
 
-    Fields are stored by place: never reorder, rename the meaning of, or remove one. A new field goes
-    to the end with a default; anything else is a new stored name with an upcaster.
+    Fields are stored by place, so a stored fact changes in one way only: a new field goes at the very
+    end of the struct, after `at_us`, with a default that says what its absence meant. The same holds for
+    the structs inside it. Anything else (another meaning, type or place, one less) is a new stored name
+    with an upcaster. Nothing depends on a field's place from the end. See docs/adr/0002.
     Field types: str, int, bool, bytes, Decimal, date, datetime (aware, UTC), None, other
     `array_like` structs, and tuples of these. No floats: they are not exact.
     """

@@ -1,14 +1,17 @@
 """Bytes that were stored once are read for ever: `facts.txt` has a line for each shape there was.
 
 A line is name, fields and body. One that no longer reads means that older journals can no longer
-be read. A fact that grows at its end keeps its line and gets another, which
-`python -m tests.golden.test_rules_golden` prints.
+be read. A fact that grows (see `fact.Fact`) keeps its line and gets another, which
+`python -m tests.golden.test_rules_golden` prints. A stored name that an upcaster leads from keeps its
+lines and its sample: the fact that its bytes are read as.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import msgpack
 import pytest
 
 from engine.stored import STORED, UPCASTS, engine_codec
@@ -38,19 +41,30 @@ def test_encoding_gives_the_newest_bytes(name: str) -> None:
     assert CODEC.encode(ENVELOPE, SAMPLES[name]) == (name, NEWEST[name])
 
 
-@pytest.mark.parametrize(("name", "fields", "body"), SHAPES)
-def test_the_bytes_read_the_same(name: str, fields: str, body: str) -> None:
+@pytest.mark.parametrize(("name", "body"), [(name, body) for name, _, body in SHAPES])
+def test_the_bytes_read_the_same(name: str, body: str) -> None:
+    """Word by word: fields that a fact, or a struct inside it, was given since do not matter."""
     envelope, fact = CODEC.decode(name, bytes.fromhex(body))
     assert envelope == ENVELOPE
-    for field in fields.split(","):
-        # Decimal("1.0") == Decimal(1), and yet they are not printed the same.
-        assert repr(getattr(fact, field)) == repr(getattr(SAMPLES[name], field))
+    words, sample = (msgpack.unpackb(CODEC.encode(ENVELOPE, one)[1]) for one in (fact, SAMPLES[name]))
+    if name in STORED:
+        words = msgpack.unpackb(bytes.fromhex(body))
+        assert begins_with(msgpack.unpackb(CODEC.encode(ENVELOPE, fact)[1]), words)
+    assert begins_with(sample, words)
 
 
-@pytest.mark.parametrize(("name", "fields", "body"), SHAPES)
-def test_fields_keep_their_places(name: str, fields: str, body: str) -> None:
-    known = fields.split(",")
-    assert list(STORED[name].__struct_fields__[: len(known)]) == known
+def begins_with(words: Any, older: Any) -> bool:
+    """Whether each array begins with that of the older shape, and all else is the same."""
+    if isinstance(words, list) and isinstance(older, list):
+        return len(words) >= len(older) and all(map(begins_with, words, older))
+    return bool(words == older)
+
+
+@pytest.mark.parametrize(("name", "fields"), [(name, fields) for name, fields, _ in SHAPES])
+def test_fields_keep_their_places(name: str, fields: str) -> None:
+    if name in STORED:
+        known = fields.split(",")
+        assert list(STORED[name].__struct_fields__[: len(known)]) == known
 
 
 if __name__ == "__main__":
