@@ -82,7 +82,7 @@ class Datastore:
         """Creates the tables if they are missing; True if it did. Safe from any number of processes."""
         make_directory_for(self.store)
         with self.store.writing() as connection:
-            return schema.migrate(connection, self.tables)
+            return schema.migrate(connection, self.tables) == "created"
 
     def rows(self, events: Sequence[Event], command: bytes | None = None) -> list[Row]:
         """The events as they will be stored. Raises Unrecordable for any that cannot be."""

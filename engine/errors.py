@@ -120,6 +120,12 @@ class SchemaTooNew(EngineError):
     code = "schema_too_new"
 
 
+class SchemaTooOld(EngineError):
+    """An older release made this journal. `order-engine migrate` upgrades it."""
+
+    code = "schema_too_old"
+
+
 class WrongKey(EngineError):
     """The master key is missing, malformed, unsafely stored, or not this journal's."""
 

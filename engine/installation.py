@@ -32,11 +32,14 @@ FINGERPRINT: Final = "key_fingerprint"
 """The meta word that tells which master key the journal was made with."""
 
 
+Outcome = Literal["created", "updated", "already up to date"]
+
+
 @dataclass(frozen=True)
 class Migrated:
     """What `migrate` found and did."""
 
-    outcome: Literal["created", "updated", "already up to date"]
+    outcome: Outcome
     schema: int
     journal_id: str
     place: str
@@ -138,14 +141,14 @@ def migrate(settings: Settings) -> Migrated:
         _make_directory(settings)
         make_directory_for(datastore.store)
         with datastore.store.writing() as connection:
-            is_new = schema.migrate(connection, datastore.tables)
+            outcome = schema.migrate(connection, datastore.tables)
             is_changed = operations.migrate(connection, operations.define_operations())
             meta = schema.check(connection, datastore.tables)
             # Inside the transaction, where one process is at a time: two must not make two keys.
             key = given or _missing_key(settings, meta)
             _keep_fingerprint(connection, datastore.tables, meta, key)
         return Migrated(
-            outcome="created" if is_new else "updated" if is_changed else "already up to date",
+            outcome=_told(outcome, is_changed=is_changed),
             schema=int(meta["schema"]),
             journal_id=meta["journal_id"],
             place=place_of(datastore.store),
@@ -156,6 +159,12 @@ def migrate(settings: Settings) -> Migrated:
         raise Unavailable(f"{place_of(datastore.store)}: {error}") from error
     finally:
         datastore.close()
+
+
+def _told(outcome: schema.Migration, *, is_changed: bool) -> Outcome:
+    if outcome == "created":
+        return "created"
+    return "updated" if outcome == "upgraded" or is_changed else "already up to date"
 
 
 def _missing_key(settings: Settings, meta: dict[str, str]) -> MasterKey:

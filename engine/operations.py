@@ -16,7 +16,7 @@
     delivery_attempts  what came of each try
     webhook_backlogs   webhooks that take less than happens: where what has no delivery yet begins
 
-Why they are not facts, and why no migration tool yet: docs/adr/0016-operational-tables.md.
+Why they are not facts: docs/adr/0016-operational-tables.md. How to change one: `engine/migrations`.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@
     journal_head   one row: the last position and its digest; locking it is the right to append
     journal_names  stored names as small numbers, so that a fact does not repeat its name
     journal_meta   schema number, journal id, kind of stream ids, fingerprint of the master key
+    alembic_version    the same schema number, for the scripts in `engine/migrations`
     tracking       how far each named follower has come
     leases         who acts as which follower, and under which epoch
     snapshots      folded states; may be lost at any time
@@ -25,10 +26,11 @@ from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.dialects.sqlite import BLOB
 
 from engine.chain import GENESIS
-from engine.errors import BadSettings, JournalDamaged, SchemaMissing, SchemaTooNew
+from engine.errors import BadSettings, JournalDamaged, SchemaMissing, SchemaTooNew, SchemaTooOld
 
 SCHEMA: Final = 1
-"""Number of this release's schema. A journal with a greater one is refused."""
+"""Number of this release's schema, and of the last script in `engine/migrations`. A journal with a
+greater one is refused, and one with a smaller one until `order-engine migrate` has upgraded it."""
 
 StreamKind = Literal["uuid", "text"]
 
@@ -161,20 +163,28 @@ _STATEMENTS: Final = {
 }
 
 
-def migrate(connection: sa.Connection, tables: Tables) -> bool:
-    """Brings the schema up to `SCHEMA` inside the caller's write transaction; True if it made it.
+Migration = Literal["created", "upgraded", "unchanged"]
+
+
+def migrate(connection: sa.Connection, tables: Tables) -> Migration:
+    """Brings the schema to `SCHEMA` inside the caller's write transaction.
 
     Any number of processes may call it at once: one does the work, the others find it done.
-    Raises SchemaTooNew for a journal that a newer release made.
+    Raises SchemaTooNew for a journal of a newer release, SchemaTooOld for an older one under a prefix.
     """
     dialect = connection.dialect.name
     if dialect == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
     if sa.inspect(connection).has_table(tables.meta.name):
+        outcome: Migration = "upgraded" if _upgrade(connection, tables) else "unchanged"
         check(connection, tables)
         _mend(connection, tables)
-        return False
+        return outcome
     tables.metadata.create_all(connection)
+    if not tables.prefix:
+        from engine import migrations  # noqa: PLC0415  alembic costs 100 ms, and only here
+
+        migrations.stamp(connection)
     _make_append_only(connection, tables)
     connection.execute(tables.head.insert().values(one=1, position=0, digest=GENESIS))
     facts = {
@@ -183,6 +193,21 @@ def migrate(connection: sa.Connection, tables: Tables) -> bool:
         "stream_kind": tables.stream_kind,
     }
     connection.execute(tables.meta.insert(), [{"key": k, "value": v} for k, v in facts.items()])
+    return "created"
+
+
+def _upgrade(connection: sa.Connection, tables: Tables) -> bool:
+    """Runs the scripts that this journal lacks; whether there were any."""
+    schema = int(_words(connection, tables)["schema"])
+    if schema >= SCHEMA:
+        return False
+    if tables.prefix:
+        raise _too_old(schema)
+    from engine import migrations  # noqa: PLC0415  as above
+
+    migrations.upgrade(connection, schema)
+    meta = tables.meta
+    connection.execute(meta.update().where(meta.c.key == "schema").values(value=str(SCHEMA)))
     return True
 
 
@@ -207,15 +232,10 @@ def _mend(connection: sa.Connection, tables: Tables) -> None:
 def check(connection: sa.Connection, tables: Tables) -> dict[str, str]:
     """The journal's meta words, if this release can work with it.
 
-    Raises SchemaMissing, SchemaTooNew, JournalDamaged for words that make no sense, or BadSettings for
-    another kind of stream ids.
+    Raises SchemaMissing, SchemaTooNew, SchemaTooOld, JournalDamaged for words that make no sense, or
+    BadSettings for another kind of stream ids.
     """
-    if not sa.inspect(connection).has_table(tables.meta.name):
-        raise SchemaMissing("there is no journal here yet: run `order-engine migrate`")
-    rows = connection.execute(sa.select(tables.meta.c.key, tables.meta.c.value))
-    meta: dict[str, str] = dict(rows.tuples().all())
-    if not meta.get("schema", "").isdecimal() or not {"journal_id", "stream_kind"} <= meta.keys():
-        raise JournalDamaged(f"{tables.meta.name} does not say which journal this is")
+    meta = _words(connection, tables)
     schema = int(meta["schema"])
     if schema > SCHEMA:
         raise SchemaTooNew(
@@ -223,8 +243,29 @@ def check(connection: sa.Connection, tables: Tables) -> dict[str, str]:
             schema=schema,
             known=SCHEMA,
         )
+    if schema < SCHEMA:
+        raise _too_old(schema)
     if meta["stream_kind"] != tables.stream_kind:
         raise BadSettings(
             f"this journal's stream ids are {meta['stream_kind']}, not {tables.stream_kind}"
         )
     return meta
+
+
+def _words(connection: sa.Connection, tables: Tables) -> dict[str, str]:
+    if not sa.inspect(connection).has_table(tables.meta.name):
+        raise SchemaMissing("there is no journal here yet: run `order-engine migrate`")
+    rows = connection.execute(sa.select(tables.meta.c.key, tables.meta.c.value))
+    meta: dict[str, str] = dict(rows.tuples().all())
+    if not meta.get("schema", "").isdecimal() or not {"journal_id", "stream_kind"} <= meta.keys():
+        raise JournalDamaged(f"{tables.meta.name} does not say which journal this is")
+    return meta
+
+
+def _too_old(schema: int) -> SchemaTooOld:
+    return SchemaTooOld(
+        f"an older release made this journal (schema {schema}, this release needs {SCHEMA}):"
+        " back it up and run `order-engine migrate`",
+        schema=schema,
+        needed=SCHEMA,
+    )

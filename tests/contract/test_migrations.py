@@ -1,0 +1,125 @@
+"""Journals of earlier releases are upgraded, lose nothing, and answer as before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from engine import installation, migrations, operations, schema
+from engine.datastore import Datastore, open_store
+from engine.errors import SchemaTooOld
+from engine.settings import Settings, read_settings
+from tests import first_release
+from tests.http_engine import running
+from tests.journals import open_journal
+
+UNTOLD = {"enforce_trading_rules", "days_to_maturity"}
+"""Fields whose meaning or moment has moved on since."""
+
+
+@pytest.fixture
+def first(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """The first release's installation, as it was left."""
+    url = f"sqlite:///{tmp_path}/data/journal.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+    first_release.lay(url, tmp_path / "data")
+    return read_settings(data=str(tmp_path / "data"), journal_url=url, environ={})
+
+
+on_both = pytest.mark.parametrize("first", ["sqlite", "postgresql"], indirect=True)
+
+
+def differences(url: str) -> list[Any]:
+    """What the database has otherwise than `schema` and `operations` define it."""
+    tables = schema.define("", "text")
+    wanted = [tables.metadata, operations.define_operations().metadata]
+    known = {name for metadata in wanted for name in metadata.tables}
+    store = open_store(url)
+    try:
+        with store.reading() as connection:
+            context = MigrationContext.configure(
+                connection,
+                opts={"include_name": lambda name, kind, _: kind != "table" or name in known},
+            )
+            return list(compare_metadata(context, wanted))
+    finally:
+        store.close()
+
+
+@on_both
+def test_the_first_release_is_upgraded_to_the_tables_of_this_one(first: Settings) -> None:
+    installation.migrate(first)
+    assert differences(first.journal_url) == []
+    with_it = Datastore(first.journal_url, "", "text")
+    try:
+        head = with_it.pages.head()
+        assert (head.position, head.digest.hex()) == (first_release.FACTS, first_release.DIGEST)
+    finally:
+        with_it.close()
+    assert installation.migrate(first).outcome == "already up to date"
+
+
+def test_a_new_journal_has_the_tables_that_are_defined(journal_url: str, tmp_path: Path) -> None:
+    settings = read_settings(data=str(tmp_path / "data"), journal_url=journal_url, environ={})
+    assert installation.migrate(settings).outcome == "created"
+    assert differences(journal_url) == []
+
+
+def test_the_last_script_is_this_release_s_schema() -> None:
+    assert migrations.latest() == schema.SCHEMA
+
+
+def test_an_older_schema_is_not_opened_before_it_is_upgraded(journal_url: str) -> None:
+    with open_journal(journal_url) as journal:
+        meta = journal.datastore.tables.meta
+        older = meta.update().where(meta.c.key == "schema").values(value="0")
+        with journal.datastore.store.writing() as connection:
+            connection.execute(older)
+            with pytest.raises(SchemaTooOld, match="run `order-engine migrate`") as caught:
+                schema.check(connection, journal.datastore.tables)
+    assert caught.value.context == {"schema": 0, "needed": schema.SCHEMA}
+
+
+def test_an_older_journal_under_a_prefix_is_refused(journal_url: str) -> None:
+    datastore = Datastore(journal_url, "mine_", "text")
+    try:
+        assert datastore.migrate()
+        meta = datastore.tables.meta
+        with datastore.store.writing() as connection:
+            connection.execute(meta.update().where(meta.c.key == "schema").values(value="0"))
+        with pytest.raises(SchemaTooOld):
+            datastore.migrate()
+    finally:
+        datastore.close()
+
+
+@on_both
+def test_the_first_release_s_journal_answers_as_before(first: Settings) -> None:
+    with running(first.journal_url, first.data.parent) as engine:
+        engine.project()
+        client = engine.client("read", "operate", tenant=first_release.TENANT)
+        answers = first_release.answers()
+        assert len(answers) > 30
+        for path, told in answers.items():
+            reply = client.send("GET", path)
+            assert reply.status == 200, (path, reply.body)
+            assert list(lost(told, reply.json, path)) == []
+
+
+def lost(told: Any, now: Any, path: str) -> Iterator[str]:
+    """Where an answer says something else than it did; new keys are none of that."""
+    if isinstance(told, dict) and isinstance(now, dict):
+        for key, value in told.items():
+            if key not in UNTOLD:
+                yield from lost(value, now.get(key), f"{path} {key}")
+    elif isinstance(told, list) and isinstance(now, list) and len(told) == len(now):
+        for n, (one, other) in enumerate(zip(told, now, strict=True)):
+            yield from lost(one, other, f"{path} {n}")
+    elif told != now:
+        yield f"{path}: {now!r} in place of {told!r}"
