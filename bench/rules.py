@@ -65,6 +65,7 @@ def decide() -> trading.Decided:
         fee=FeeRule(),
         order_id=ORDER_ID,
         business_date=TODAY,
+        trade_date=TODAY,
         at_us=AT_US,
     )
 
@@ -109,7 +110,7 @@ def life() -> tuple[list[Fact], list[Fact]]:
                 None,
                 trade_id="trd_1",
                 position_id="pos_1",
-                business_date=TODAY,
+                trade_date=TODAY,
                 at_us=AT_US,
             )
         )

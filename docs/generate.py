@@ -15,7 +15,19 @@ from api.kinds import FAULTS
 from api.openapi import ANY, SCOPED, codes_of
 from api.problems import CODES
 from api.routes import ROUTES
-from engine import account, audit, calendar, fees, holdings, order, payment, pricing, report, trading
+from engine import (
+    account,
+    audit,
+    calendar,
+    exchanges,
+    fees,
+    holdings,
+    order,
+    payment,
+    pricing,
+    report,
+    trading,
+)
 from engine.fact import Fact
 from engine.instrument import AT_NAV, TRADES_REFUSED
 from engine.memorandum import ASKED
@@ -91,12 +103,33 @@ def settlement() -> str:
 
 
 def calendars() -> str:
-    """Which calendar is the market's own."""
-    rows = [("trades in EUR", calendar.EURO)]
-    rows += [(f"issuer or currency of {name}", code) for name, code in calendar.EXCHANGES.items()]
+    """Calendars of markets, by issuer country."""
+    rows = [(name, code) for name, code in exchanges.EXCHANGES.items() if code != exchanges.EURO]
+    rows.append((", ".join(exchanges.EURO_AREA), exchanges.EURO))
     rows.append(("any other country known to the `holidays` package", "its public holidays"))
     rows.append(("none of these", "Saturdays and Sundays"))
-    return table(("market", "calendar"), rows)
+    return table(("issuer country", "calendar"), rows)
+
+
+def payment_calendars() -> str:
+    """Calendars of currencies."""
+    rows = list(exchanges.PAYMENTS.items())
+    rows.append(("any other", "that of its own country's market"))
+    return table(("currency", "paid on the days of"), rows)
+
+
+def weekends() -> str:
+    """Markets with another weekend than Saturday and Sunday."""
+    names = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+    rows = (
+        (
+            country,
+            " and ".join(names[day] for day in sorted(weekend.days)),
+            f"before {weekend.until}" if weekend.until else "",
+        )
+        for country, weekend in exchanges.WEEKENDS.items()
+    )
+    return table(("country", "weekend", "when"), rows)
 
 
 def currencies() -> str:
@@ -231,6 +264,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "trading_statuses": trading_statuses,
     "settlement": settlement,
     "calendars": calendars,
+    "payments": payment_calendars,
+    "weekends": weekends,
     "currencies": currencies,
 }
 

@@ -1,5 +1,6 @@
-"""Business days and settlement dates. See the table in docs/money.md.
+"""Business days, trade dates and settlement dates. See the tables in docs/money.md.
 
+A trade settles on a day on which both its market delivers and its currency is paid.
 Calendars are those of the `holidays` package, at a pinned version; a year of one is built when it is
 first asked for and kept within a bound.
 """
@@ -9,7 +10,18 @@ from __future__ import annotations
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
 
+from engine.exchanges import (
+    EURO,
+    EXCHANGES,
+    PAYMENTS,
+    SATURDAY_SUNDAY,
+    SUBDIVISIONS,
+    WEEKENDS,
+    ZONES,
+)
+from engine.fact import from_us
 from engine.limits import CALENDAR_YEARS_MAX, SETTLEMENT_DATES_MAX
 
 
@@ -30,18 +42,11 @@ SETTLEMENT: Final = {
 """(issuer country, instrument type) -> rule. Everything else: `OTHERS`."""
 OTHERS: Final = Rule(2, None)
 
-EXCHANGES: Final = {
-    "AU": "XASX", "BR": "BVMF", "CA": "XTSE", "CH": "XSWX", "CN": "XSHG", "CO": "XBOG",
-    "GB": "XLON", "HK": "XHKG", "IN": "XNSE", "JP": "XJPX", "KR": "XKRX", "MX": "XMEX", "NZ": "XNZE",
-    "PK": "XKAR", "PL": "XWAR", "SA": "XSAU", "SG": "XSES", "TR": "XIST", "TW": "XTAI", "US": "XNYS",
-    "ZA": "XJSE",
-}  # fmt: skip
-"""Country -> financial calendar, where the package has one. Countries without: their public holidays."""
-SUBDIVISIONS: Final = {"BA": "BIH", "DE": "HE", "ES": "MD", "FM": "PNI", "MY": "14"}
-"""Where public holidays differ inside a country: the part that its market keeps."""
-EURO: Final = "XECB"
-WEEKENDS: Final = "weekends"
+WEEKENDS_ONLY: Final = "weekends"
 """A calendar of Saturdays and Sundays, where nothing better is known."""
+
+_WEEKENDS: Final = {EXCHANGES.get(country, country): weekend for country, weekend in WEEKENDS.items()}
+"""Calendar -> its weekend, where that is or was another than Saturday and Sunday."""
 
 
 def prepare() -> None:
@@ -49,18 +54,35 @@ def prepare() -> None:
     is_business_day(date(2026, 1, 2), EURO)
 
 
-def calendar_for(issuer_country: str | None, currency: str) -> str:
-    """The calendar a trade settles by when `SETTLEMENT` names none.
+def market_calendar(issuer_country: str | None, currency: str) -> str:
+    """The calendar of an instrument's market, where `SETTLEMENT` names none: its issuer's country's.
 
-    What trades in euro settles on the euro's days; else the issuer's country decides, and without one
-    the currency's (the first two letters of a currency's code are its country's).
+    Without an issuer's country it is the currency's own market.
     """
-    if currency == "EUR":
-        return EURO
-    country = issuer_country or currency[:2]
+    return _calendar_of(issuer_country) if issuer_country else payment_calendar(currency)
+
+
+def payment_calendar(currency: str) -> str:
+    """The days on which a currency is paid.
+
+    The first two letters of a currency's code are its country's (ISO 4217).
+    """
+    return PAYMENTS.get(currency) or _calendar_of(currency[:2])
+
+
+def _calendar_of(country: str) -> str:
     if country in EXCHANGES:
         return EXCHANGES[country]
-    return country if country in _countries() else WEEKENDS
+    return country if country in _countries() else WEEKENDS_ONLY
+
+
+def local_date(time_us: int, issuer_country: str | None, currency: str) -> date:
+    """The date at an instrument's market, where Tokyo's day begins nine hours before London's.
+
+    UTC where neither the issuer nor the currency has a country.
+    """
+    country = issuer_country or ("DE" if currency == "EUR" else currency[:2])  # T2 runs at Frankfurt
+    return from_us(time_us).astimezone(ZoneInfo(ZONES.get(country, "UTC"))).date()
 
 
 @lru_cache(maxsize=1)
@@ -70,38 +92,42 @@ def _countries() -> frozenset[str]:
     return frozenset(holidays.list_supported_countries())
 
 
-class _Year(NamedTuple):
-    holidays: frozenset[date]
-    weekend: frozenset[int]
-
-
 @lru_cache(maxsize=CALENDAR_YEARS_MAX)
-def _year(calendar: str, year: int) -> _Year:
-    """One calendar's days off in one year. Raises NotImplementedError for an unknown calendar."""
+def _holidays(calendar: str, year: int) -> frozenset[date]:
+    """One calendar's holidays in one year. Raises NotImplementedError for an unknown calendar."""
     import holidays  # noqa: PLC0415  (as above)
 
-    if calendar == WEEKENDS:
-        return _Year(frozenset(), frozenset({5, 6}))
+    if calendar == WEEKENDS_ONLY:
+        return frozenset()
     if len(calendar) == len("GB"):
-        days = holidays.country_holidays(calendar, subdiv=SUBDIVISIONS.get(calendar), years=year)
-    else:
-        days = holidays.financial_holidays(calendar, years=year)
-    return _Year(frozenset(days), frozenset(days.weekend))
+        return frozenset(
+            holidays.country_holidays(calendar, subdiv=SUBDIVISIONS.get(calendar), years=year)
+        )
+    return frozenset(holidays.financial_holidays(calendar, years=year))
 
 
-def is_business_day(day: date, calendar: str) -> bool:
-    """Whether a market by that calendar settles on `day`."""
-    year = _year(calendar, day.year)
-    return day.weekday() not in year.weekend and day not in year.holidays
+def is_business_day(day: date, *calendars: str) -> bool:
+    """Whether all of these calendars are open on `day`."""
+    return not any(
+        day.weekday() in _weekend(calendar, day) or day in _holidays(calendar, day.year)
+        for calendar in calendars
+    )
 
 
-def business_day_after(day: date, days: int, calendar: str) -> date:
+def _weekend(calendar: str, day: date) -> frozenset[int]:
+    known = _WEEKENDS.get(calendar)
+    if known is None or (known.until is not None and day >= known.until):
+        return SATURDAY_SUNDAY
+    return known.days
+
+
+def business_day_after(day: date, days: int, *calendars: str) -> date:
     """The `days`-th business day after `day`; with 0, `day` itself or the first one after it."""
     if days == 0:
         day, days = day - timedelta(days=1), 1
     for _ in range(days):
         day += timedelta(days=1)
-        while not is_business_day(day, calendar):
+        while not is_business_day(day, *calendars):
             day += timedelta(days=1)
     return day
 
@@ -114,8 +140,11 @@ def settlement_date(
     currency: str,
     settlement_days: int | None = None,
 ) -> date:
-    """When a trade of `trade_date` settles. An instrument's `settlement_days` overrides the table."""
+    """When a trade of `trade_date` settles: the market and the currency must both be open.
+
+    An instrument's `settlement_days` overrides the table.
+    """
     rule = SETTLEMENT.get((issuer_country or "", instrument_type), OTHERS)
     days = rule.days if settlement_days is None else settlement_days
-    calendar = rule.calendar or calendar_for(issuer_country, currency)
-    return business_day_after(trade_date, days, calendar)
+    market = rule.calendar or market_calendar(issuer_country, currency)
+    return business_day_after(trade_date, days, market, payment_calendar(currency))

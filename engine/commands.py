@@ -8,11 +8,12 @@ another tenant is refused like what does not exist.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
 
 from engine import account as accounts
-from engine import clock, fees, halt, idempotency, ids, paying, trading
+from engine import calendar, clock, fees, halt, idempotency, ids, paying, trading
 from engine import instrument as instruments
 from engine import order as orders
 from engine import report as reports
@@ -82,6 +83,7 @@ def place_order(
         fee=fees.rule_for(firm.fees, terms.instrument_type) if terms else fees.DEFAULT,
         order_id=order,
         business_date=scene.business_date,
+        trade_date=_trade_date(scene, terms, scene.at_us) if terms else scene.business_date,
         at_us=scene.at_us,
         limits=firm.limits,
     )
@@ -140,7 +142,7 @@ def take_report(scene: Scene, *, firm: Firm, report: Report) -> Decision:
         None,
         trade_id=firm.ids.new("trd"),
         position_id=firm.ids.new("pos"),
-        business_date=scene.business_date,
+        trade_date=_executed_on(scene, known, security, report),
         at_us=scene.at_us,
     )
     if decided.parked:
@@ -165,6 +167,21 @@ def resolve_report(scene: Scene, *, parked: str, action: str) -> Decision:
     """A person's decision about a parked report. Raises Refused as `report.resolve` does."""
     known: ParkedReport | None = yield parked
     return _changes({parked: reports.resolve(known, action, at_us=scene.at_us)})
+
+
+def _executed_on(scene: Scene, order: Order | None, security: Instrument | None, report: Report) -> date:
+    """The trade date of a report. The venue's clock is believed from the order's placing until now."""
+    if order is None or security is None:
+        return scene.business_date
+    executed_at_us = scene.at_us if report.executed_at_us is None else report.executed_at_us
+    executed_at_us = min(max(executed_at_us, order.terms.at_us), scene.at_us)
+    return _trade_date(scene, security.terms, executed_at_us)
+
+
+def _trade_date(scene: Scene, terms: Terms, wall_us: int) -> date:
+    """The business date at the instrument's market."""
+    business_us = clock.business_time_us(scene.clock, wall_us)
+    return calendar.local_date(business_us, terms.issuer_country, terms.trading_currency)
 
 
 def parked_report_id(report: Report) -> str:

@@ -47,10 +47,13 @@ def place(
     fee: FeeRule,
     order_id: str,
     business_date: date,
+    trade_date: date,
     at_us: int,
     limits: Limits | None = None,
 ) -> Decided:
     """Accepts an order and reserves what it may use, once.
+
+    `trade_date` is today at the instrument's market, `business_date` the engine's.
 
     Raises Refused as `accounts.check`, `orders.place`, `trading_limits.count` and `holdings.reserve` do,
     or `not_found`.
@@ -69,7 +72,7 @@ def place(
         fee,
         order=order_id,
         account=account.id,
-        settlement_date=_settlement_date(instrument, business_date),
+        settlement_date=_settlement_date(instrument, trade_date),
         held=account.holdings.held(instrument.id),
         at_us=at_us,
     )
@@ -117,13 +120,14 @@ def take(
     *,
     trade_id: str,
     position_id: str,
-    business_date: date,
+    trade_date: date,
     at_us: int,
 ) -> Decided:
     """What a venue reports, once per (venue, execution reference); parked if it contradicts the order.
 
-    `account` and `instrument` are the order's; `parked` is what is known of this very report. Never
-    raises: what a venue says has happened.
+    `account` and `instrument` are the order's; `parked` is what is known of this very report;
+    `trade_date` the day of execution at the instrument's market. Never raises: what a venue says has
+    happened.
     """
     if parked or (order and order.knows(report)):
         return _NOTHING
@@ -141,7 +145,7 @@ def take(
         report,
         trade_id,
         holdings.position_for(account.holdings, order.terms.instrument, position_id),
-        settlement_date=_settlement_date(instrument, business_date),
+        settlement_date=_settlement_date(instrument, trade_date),
         at_us=at_us,
     )
     return Decided(holdings.book(account.holdings, order, trade), [trade], [])

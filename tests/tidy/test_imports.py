@@ -16,7 +16,19 @@ MODULES = sorted(
 )
 
 LAYERS = (
-    {"errors", "limits", "fact", "ids", "sqlite", "chain", "forks", "meters", "wall", "merkle"},
+    {
+        "errors",
+        "limits",
+        "fact",
+        "ids",
+        "sqlite",
+        "chain",
+        "forks",
+        "meters",
+        "wall",
+        "merkle",
+        "exchanges",
+    },
     {"checkpoint"},
     {"refusals", "rate"},
     {"values"},
