@@ -9,7 +9,7 @@ from api import reading
 from api.acting import act, act_with_words, answer, stream_of
 from api.call import Answer, Call
 from engine import commands
-from engine.payment import Kind
+from engine.payment import DepositOpened, Kind, WithdrawalOpened
 from engine.refusals import refused
 from projections.resources import fill, payment_json
 from projections.views import payments as view
@@ -53,8 +53,8 @@ async def retrieve(kind: Kind, call: Call) -> Answer:
 async def end(kind: Kind, is_completed: bool, call: Call) -> Answer:  # noqa: FBT001  (of the table)
     """The money has moved, or will not."""
     account, payment = await reading.own_account(call), call.path[f"{kind}_id"]
-    if kind == "deposit" and is_completed and not call.engine.is_sandbox:
-        await _check_four_eyes(call, payment)
+    if is_completed and not call.engine.is_sandbox:
+        await _check_other_client(call, kind, account, payment)
     decide = partial(
         commands.end_payment,
         tenant=call.principal.tenant,
@@ -67,11 +67,18 @@ async def end(kind: Kind, is_completed: bool, call: Call) -> Answer:  # noqa: FB
     return answer(outcome, 200, await reading.with_words(call, body, payment, WORD))
 
 
-async def _check_four_eyes(call: Call, payment: str) -> None:
-    """Money must not be made by one client alone."""
+async def _check_other_client(call: Call, kind: Kind, account: str, payment: str) -> None:
+    """Money comes and goes by two clients: an open payment is not completed by its creator.
+
+    What does not exist, is another account's or has ended is the decision's to answer.
+    """
     facts = await call.engine.bridge.read(call.engine.bridge.journal.stream, payment)
-    if facts and facts[0].envelope.actor == call.principal.client:
-        raise refused("deposit_forbidden", "a deposit is completed by another client than announced it")
+    if len(facts) != 1 or facts[0].envelope.actor != call.principal.client:
+        return
+    opened = facts[0].fact
+    if isinstance(opened, DepositOpened | WithdrawalOpened) and opened.account == account:
+        detail = f"This client created the {kind}; another client of the tenant completes it."
+        raise refused(f"{kind}_forbidden", detail)
 
 
 create_deposit: Final = partial(create, "deposit")

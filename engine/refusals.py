@@ -35,9 +35,11 @@ REFUSALS: Final = {
     "trading_halted": Refusal(403, "an operator has halted trading; `halted` says of whom"),
     "buy_order_forbidden": Refusal(403, "the account's flag or status forbids buys"),
     "sell_order_forbidden": Refusal(403, "the account's flag or status forbids sells"),
-    "deposit_forbidden": Refusal(403, "the account's flag or status forbids it, or it ended otherwise"),
+    "deposit_forbidden": Refusal(
+        403, "the account's flag or status forbids it, it ended otherwise, or its creator completes it"
+    ),
     "withdrawal_forbidden": Refusal(
-        403, "the account's flag or status forbids it, or it ended otherwise"
+        403, "the account's flag or status forbids it, it ended otherwise, or its creator completes it"
     ),
     "idempotency_key_too_long": Refusal(400, "over 255 characters, or not visible ASCII"),
     "idempotency_key_conflict": Refusal(409, "the key was used with another request"),

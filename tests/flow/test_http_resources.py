@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,6 @@ from tests.http_engine import (
     Engine,
     an_account,
     ok,
-    running,
 )
 from tests.http_server import Client, Reply
 
@@ -124,19 +122,6 @@ def test_payments(engine: Engine, client: Client) -> None:
         "code": "invalid_decimal"}  # fmt: skip
     assert client.post(deposits, {"amount": "1", "currency": "EUR"}).code == "currency_not_supported"
     assert client.get(f"{deposits}/{out['id']}").status == 404  # a withdrawal is no deposit
-
-
-def test_outside_the_sandbox_two_clients_make_a_deposit(sqlite_url: str, tmp_path: Path) -> None:
-    with running(sqlite_url, tmp_path, is_sandbox=False) as engine:
-        first, second = engine.client(), engine.client()
-        account = an_account(first, cash="")
-        path = f"/accounts/{account}/deposits"
-        deposit = ok(first.post(path, {"amount": "1", "currency": "USD"}), 201)["id"]
-        alone = first.post(f"{path}/{deposit}/complete")
-        assert (alone.status, alone.code) == (403, "deposit_forbidden")
-        assert ok(second.post(f"{path}/{deposit}/complete"))["status"] == "completed"
-        assert first.get("/sandbox/clock").status == 404
-        assert first.post("/sandbox/clock", {"advance": "P1D"}).status == 404
 
 
 def test_instruments_and_prices(engine: Engine, client: Client) -> None:
