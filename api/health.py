@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Annotated, Final
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from api.call import Answer, Call
-from engine.errors import EngineError
+from engine import health
+from engine.wall import lasting, now_us
 from projections import shapes
-from projections.resources import encode
+from projections.resources import encode, time
 
 
 class LiveBody(msgspec.Struct, frozen=True):
@@ -21,12 +21,16 @@ class LiveBody(msgspec.Struct, frozen=True):
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """Something that is not as it should be. `view_quarantined` and `orders_standing` let it serve, and
-    `journal_damaged` beside a status that is `ready` lets it serve reads.
+    """Something that is not as it should be: since when, and what to do. Only `critical` ones make a
+    process `not_ready`: docs/operations.md lists all.
     """
 
-    code: str
+    code: Annotated[str, Meta(extra_json_schema={"enum": list(health.REASONS)})]
+    severity: Annotated[str, Meta(extra_json_schema={"enum": list(health.SEVERITIES)})]
     detail: str
+    remedy: str
+    since: shapes.Time
+    lasting: Annotated[str, Meta(examples=["3 min 12 s"])]
 
 
 class Follower(msgspec.Struct, frozen=True):
@@ -40,7 +44,10 @@ class Follower(msgspec.Struct, frozen=True):
 
 
 class ReadyBody(msgspec.Struct, frozen=True):
-    """Whether it can serve; how many facts each view still has to see; how the followers are."""
+    """Whether it can serve; how many facts each view still has to see; how the followers are.
+
+    As of the last look, a second ago at most; where a database does not answer, as it was before.
+    """
 
     status: Annotated[str, Meta(extra_json_schema={"enum": ["ready", "not_ready"]})]
     reasons: list[Reason]
@@ -49,46 +56,35 @@ class ReadyBody(msgspec.Struct, frozen=True):
     followers: dict[str, Follower]
 
 
-HARMLESS: Final = {"view_quarantined", "orders_standing"}
-"""Reasons to look, and none to send requests elsewhere."""
-
-
 async def live(_: Call) -> Answer:
     """The event loop turns."""
     return Answer(200, encode(LiveBody("live")))
 
 
 async def ready(call: Call) -> Answer:
-    """The journal and the views can be read, and requests are welcome; else the reasons why not.
+    """Whether this process should be sent requests, and all that is not as it should be.
 
-    How far views are behind is shown, and no reason: what needs them waits or says so. Nor is a follower
-    that nobody holds: orders are accepted and read without it, and wait.
+    Answered from memory: a database that hangs is a reason, and holds nobody up.
     """
-    services, reasons = call.engine, list[Reason]()
+    services = call.engine
+    journal, views = services.journal_look, services.views_look
+    reasons = services.health.reasons()
     if services.is_stopping:
-        reasons.append(Reason("stopping", "the process is stopping"))
-    head, offsets, followers = 0, {}, dict[str, Follower]()
-    try:
-        head = await services.bridge.read(lambda: services.bridge.journal.head)
-        for lag in await services.bridge.read(services.watch.look):
-            followers[lag.name] = Follower(lag.is_held, lag.behind, 0)
-    except EngineError as error:
-        reasons.append(Reason(error.code, "the journal cannot be read"))
-    try:
-        offsets = await services.bridge.read(services.views.offsets)
-        if await services.bridge.read(services.views.quarantined):
-            reasons.append(Reason("view_quarantined", "a view holds an unreadable fact"))
-        standing = await services.bridge.read(services.views.standing)
-        for name, count in Counter(one.follower for one in standing).items():
-            if name in followers:
-                followers[name] = msgspec.structs.replace(followers[name], faults=count)
-            reasons.append(Reason("orders_standing", f"{name} cannot go on with all: {count} wait"))
-    except EngineError as error:
-        reasons.append(Reason(error.code, "the views cannot be read"))
-    is_ready = not [reason for reason in reasons if reason.code not in HARMLESS]
-    if mark := services.bridge.journal.datastore.damage.mark:
-        where = f"at position {mark.position}" if mark.position else "as a whole"
-        reasons.append(Reason("journal_damaged", f"the journal is damaged {where}: nothing is written"))
-    behind = {name: max(0, head - offset) for name, offset in sorted(offsets.items())}
-    body = ReadyBody("ready" if is_ready else "not_ready", reasons, head, behind, followers)
-    return Answer(200 if is_ready else 503, encode(body), None if is_ready else {"Retry-After": "1"})
+        reasons.insert(0, health.stopping())
+    is_ready = health.is_ready(reasons)
+    head, now = journal.head, now_us()
+    body = ReadyBody(
+        "ready" if is_ready else "not_ready",
+        [_body(reason, now) for reason in reasons],
+        head,
+        {name: max(0, head - offset) for name, offset in sorted(views.offsets.items())},
+        {lag.name: Follower(lag.is_held, lag.behind, views.standing[lag.name]) for lag in journal.lags},
+    )
+    headers: Any = None if is_ready else {"Retry-After": "1"}
+    return Answer(200 if is_ready else 503, encode(body), headers)
+
+
+def _body(reason: health.Reason, now: int) -> Reason:
+    lasted = lasting((now - reason.since_us) / 1e6)
+    since = time(reason.since_us)
+    return Reason(reason.code, reason.severity, reason.detail, reason.remedy, since, lasted)

@@ -26,7 +26,7 @@ from engine.deliveries import Deliveries
 from engine.endpoints import Endpoints
 from engine.errors import EngineError
 from engine.fees import FeeRule
-from engine.follow import Watch
+from engine.health import Health, Look
 from engine.ids import IdSource
 from engine.journal import Journal
 from engine.keys import MasterKey
@@ -40,8 +40,10 @@ from engine.signing import SigningKeys
 from engine.supervise import FOLLOWERS
 from engine.tally import Tally, start_of_day
 from engine.trading_limits import Limits
+from engine.vitals import JournalLook, disk_findings
 from engine.wall import now_us
 from projections.database import Views
+from projections.figures import ViewsLook
 
 _LOG: Final = logging.getLogger("order_engine.api")
 
@@ -67,7 +69,9 @@ class Services:
     tokens: Tokens
     views: Views
     rates: Rates
-    watch: Watch
+    health: Health
+    journal_look: JournalLook
+    views_look: ViewsLook
     streams: Streams
     command_key: bytes
     is_sandbox: bool
@@ -122,11 +126,12 @@ async def open_services(
     log_every: int = 0,
     allows_local: bool = False,
     followers: Sequence[str] = FOLLOWERS,
+    health: Health | None = None,
 ) -> AsyncIterator[Services]:
     """The services over an open journal and views database, which the caller closes afterwards.
 
-    Must be entered on the loop that serves. Raises Unavailable when the database cannot be read,
-    WrongKey for another key than the journal's.
+    Must be entered on the loop that serves. `health` brings looks of the caller's own. Raises
+    Unavailable when the database cannot be read, WrongKey for another key than the journal's.
     """
     store, operations, ids = journal.datastore.store, define_operations(), IdSource()
     market = Market(store, operations)
@@ -135,6 +140,8 @@ async def open_services(
     refusals = RefusalLog(store, operations)
     bridge = Bridge(journal, now_us=clock_us)
     personal = Personal(store, operations)
+    journal_look = JournalLook(journal.datastore, followers)
+    views_look = ViewsLook(views, lambda: journal_look.head)
     services = Services(
         bridge=bridge,
         firm=Firm(ids, market, fees or {}, price_max_age_us, limits, _tally_of(limits)),
@@ -149,7 +156,9 @@ async def open_services(
         tokens=Tokens(journal.meta["journal_id"], signing, clients),
         views=views,
         rates=rates or Rates(Quotas()),
-        watch=Watch(journal.datastore, followers),
+        health=health or Health(),
+        journal_look=journal_look,
+        views_look=views_look,
         streams=Streams(bridge.read, partial(between, views, personal)),
         command_key=key.derive("command_ids"),
         is_sandbox=is_sandbox,
@@ -157,9 +166,14 @@ async def open_services(
         log_every=log_every,
         allows_local=allows_local,
     )
+    services.health.add(Look("journal", journal_look.findings, "journal_unreadable"))
+    services.health.add(Look("views", views_look.findings, "views_unreadable"))
+    services.health.add(Look("disk", lambda: disk_findings(journal.datastore), "disk_unreadable"))
     tasks: list[asyncio.Task[None]] = []
     try:
         await bridge.read(_load, services)
+        await bridge.read(services.health.look)
+        services.health.start()
         tasks.append(asyncio.create_task(_refresh(services)))
         tasks.append(asyncio.create_task(services.traffic.watch_loop()))
         tasks.append(asyncio.create_task(services.streams.watch()))
@@ -172,6 +186,7 @@ async def open_services(
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        await asyncio.to_thread(services.health.stop)
         await bridge.close()
         refusals.close()
 

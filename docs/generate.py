@@ -29,6 +29,7 @@ from engine import (
     trading,
 )
 from engine.fact import Fact
+from engine.health import REASONS, SEVERITIES
 from engine.instrument import AT_NAV, TRADES_REFUSED
 from engine.memorandum import ASKED
 from engine.metrics import METRICS, PREFIX
@@ -209,10 +210,22 @@ def codes_of_operations() -> str:
     return table(("operation", "path", "codes"), rows)
 
 
+def health_reasons() -> str:
+    """Every reason of `/health/ready`, the gravest first."""
+    rows = (
+        (f"`{code}`", severity, known.meaning, known.noticed, known.remedy)
+        for severity in SEVERITIES
+        for code, known in REASONS.items()
+        if known.severity == severity
+    )
+    return table(("reason", "severity", "meaning", "what clients notice", "what to do"), rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "audit_checks": lambda: table(
         ("check", "what must hold"), ((f"`{code}`", meaning) for code, meaning in audit.CHECKS.items())
     ),
+    "health_reasons": health_reasons,
     "metrics": metrics_table,
     "order_diagram": lambda: diagram(order.NEXT),
     "order_table": lambda: transitions(order.NEXT),

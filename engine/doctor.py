@@ -27,7 +27,7 @@ from engine.datastore import Datastore
 from engine.errors import EngineError, JournalDamaged, SchemaMissing, Unavailable, WrongKey
 from engine.installation import FINGERPRINT, open_journal_datastore, place_of
 from engine.keys import MasterKey, read_key
-from engine.limits import NAMES_MAX
+from engine.limits import FREE_BYTES_MIN, NAMES_MAX
 from engine.operations import define_operations
 from engine.outlets import open_outlet
 from engine.sealing_keys import SealingKeys
@@ -45,7 +45,6 @@ FSYNC_UNREAL_MS: Final = 0.01
 """No disk answers this fast: memory, or something that only says yes."""
 FREE_WARNING: Final = 2 * 1024**3
 """Room for about 8 million facts."""
-FREE_FAULT: Final = 100 * 1024**2
 _PACKAGES: Final = ("eventsourcing", "sqlalchemy", "psycopg", "msgpack", "cryptography")
 
 _ADVICE: Final = {
@@ -128,7 +127,7 @@ def _free_space(where: Path) -> Check:
     usage = shutil.disk_usage(where)
     value = f"{_size(usage.free)} of {_size(usage.total)}"
     if usage.free < FREE_WARNING:
-        verdict: Verdict = "fault" if usage.free < FREE_FAULT else "warning"
+        verdict: Verdict = "fault" if usage.free < FREE_BYTES_MIN else "warning"
         return Check("free space", value, verdict, "writes stop when the disk is full: make room")
     return Check("free space", value)
 

@@ -474,6 +474,15 @@ STOP_S: Final = 8.0
 CHILD_RETRY_S: Final = (0.2, 10.0)
 """Pause before the background process is started again: the first, and the longest."""
 
+# --- health -------------------------------------------------------------------------------------
+HEALTH_LOOK_S: Final = 1.0
+"""How often a process looks at what it rests on, by a few reads: a fault is told within this."""
+HEALTH_SILENT_S: Final = 5.0
+"""What has not answered, or shown life, for so long is said to be silent: as long as a lease lasts, and
+whoever looks within ten seconds is told."""
+FREE_BYTES_MIN: Final = 100 * 1024**2
+"""Room on the disk below which people are told: about 400 000 facts."""
+
 # --- prices -------------------------------------------------------------------------------------
 PRICE_MAX_AGE_US: Final = 15 * 60 * 1_000_000
 """An order that finds an older price waits for a new one."""

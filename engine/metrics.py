@@ -55,6 +55,9 @@ METRICS: Final = {
     "follower_held": Metric("gauge", ("follower",), "1 if a living process holds it"),
     "follower_running": Metric("gauge", ("follower",), "1 if it runs well in this process"),
     "follower_faults": Metric("gauge", ("follower",), "Orders that stand still in this process"),
+    "health_reasons": Metric(
+        "gauge", ("code", "severity"), "Findings of a reason that `/health/ready` shows"
+    ),
     "journal_damaged": Metric("gauge", (), "1 while nothing is written, since damage was found"),
     "audit_offset": Metric("gauge", (), "Position that the audit in the background has come to"),
     "audit_rounds": Metric("counter", (), "Times that it has come to the journal's end"),

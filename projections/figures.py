@@ -1,12 +1,16 @@
-"""What is told about views: how far behind they are, and what waits (see `engine.metrics`)."""
+"""What is told about views, for metrics and health: how far behind they are, and what waits."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from engine.health import Finding
 from engine.journal import Journal
+from engine.limits import HEALTH_SILENT_S
 from engine.meters import Sample, Source
+from engine.wall import lasting
 from projections.database import Views
 
 
@@ -21,3 +25,45 @@ def views_source(views: Views, journal: Journal) -> Source:
             yield "view_quarantined", (view,), waiting[view]
 
     return samples
+
+
+class ViewsLook:
+    """Reads how far the views are and what stands still in them; both are kept for who asks later.
+
+    `head` tells the journal's end as it was seen last.
+    """
+
+    def __init__(
+        self, views: Views, head: Callable[[], int], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._views = views
+        self._head = head
+        self._monotonic = monotonic
+        self._moved: dict[str, tuple[int, float]] = {}  # view -> offset, when it was seen to move
+        self.offsets: dict[str, int] = {}
+        self.standing: Counter[str] = Counter()
+
+    def findings(self) -> Iterator[Finding]:
+        """Whether they can be read, move, and show all. Raises Unavailable and the like."""
+        self.offsets = self._views.offsets()
+        for view, offset in self.offsets.items():
+            still_s = self._still_s(view, offset)
+            behind = self._head() - offset
+            if behind > 0 and still_s >= HEALTH_SILENT_S:
+                detail = f"{view} shows {behind} facts less than there are, for {lasting(still_s)} now."
+                yield Finding("views_behind", detail, view)
+        if waiting := self._views.quarantined():
+            views = ", ".join(sorted({one.view for one in waiting}))
+            yield Finding("view_quarantined", f"{len(waiting)} streams wait in {views}.")
+        self.standing = Counter(one.follower for one in self._views.standing())
+        for follower, count in self.standing.items():
+            yield Finding("orders_standing", f"{follower} cannot go on with {count}.", follower)
+
+    def _still_s(self, view: str, offset: int) -> float:
+        """How long a view has not moved, while there was something to show."""
+        now_s = self._monotonic()
+        seen, since_s = self._moved.get(view, (-1, now_s))
+        if seen != offset or offset >= self._head():
+            self._moved[view] = offset, now_s
+            return 0.0
+        return now_s - since_s

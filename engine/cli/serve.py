@@ -348,7 +348,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, stop.set)
             try:
-                with _metrics(plan, journal, views, services.traffic.samples):
+                with _metrics(plan, journal, views, services.traffic.samples, services.health.samples):
                     await listen(
                         create_app(services, routes), plan.host, plan.port, on_ready=on_ready, stop=stop
                     )

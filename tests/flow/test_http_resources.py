@@ -206,6 +206,8 @@ def test_parked_reports(engine: Engine, client: Client) -> None:
 def test_health(engine: Engine) -> None:
     anyone = engine.connect()
     assert ok(anyone.get("/health/live")) == {"status": "live"}
+    engine.project()
+    engine.services.health.look()
     ready = ok(anyone.get("/health/ready"))
     assert (ready["status"], ready["reasons"]) == ("ready", [])
     engine.services.is_stopping = True

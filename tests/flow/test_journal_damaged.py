@@ -92,6 +92,7 @@ def test_writes_stop_everywhere_and_reads_go_on_until_it_is_put_right(
             for path in (f"/accounts/{account}", orders, f"/accounts/{account}/cash-balances"):
                 assert client.get(path).status == 200
             assert engine.connect().send("GET", "/health/live").status == 200
+            engine.services.health.look()
             ready = engine.connect().get("/health/ready")
             assert (ready.status, ready.json["status"]) == (200, "ready")
             assert ready.json["reasons"][0]["code"] == "journal_damaged"

@@ -1,0 +1,274 @@
+"""What is not as it should be: one table of reasons, and how the parts of a process report them.
+
+    REASONS   code -> how grave it is, what it means, what clients notice, what to do about it
+    Finding   what a part says now: a code, a sentence with the figures, the part
+    Health    asks every part once a second, and remembers since when each finding holds
+
+A part reports by a `Source`, a function that tells what is wrong at this moment: nothing is cleared, and
+nothing can be forgotten. Each source is asked in a thread of its own, so one that hangs (a database that
+does not answer) is itself a finding and hides no other. `/health/ready`, `/metrics`, the log and
+`order-engine doctor` show the same reasons.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from engine import wall
+from engine.errors import EngineError
+from engine.limits import HEALTH_LOOK_S, HEALTH_SILENT_S
+from engine.meters import Sample
+
+Severity = Literal["critical", "degraded", "warning"]
+SEVERITIES: Final[dict[Severity, str]] = {
+    "critical": "503: this process cannot serve, and another may",
+    "degraded": "200: clients notice it, and would in every process",
+    "warning": "200: clients notice nothing",
+}
+"""What each means for `/health/ready`, the gravest first."""
+
+
+class Known(NamedTuple):
+    """A reason that there can be: what it means, what clients notice of it, what to do."""
+
+    severity: Severity
+    meaning: str
+    noticed: str
+    remedy: str
+
+
+_RESTART: Final = "The log of that process says why. One that hangs: `kill -9` it, it is started again"
+REASONS: Final[dict[str, Known]] = {
+    "stopping": Known(
+        "critical",
+        "The process is stopping",
+        "Their connections end after an answer",
+        "Send requests to another process; this one is gone within 10 s",
+    ),
+    "journal_unreadable": Known(
+        "critical",
+        "The journal's database cannot be read, or does not answer",
+        "503 `unavailable` to everything",
+        "Is the database running, and can this machine reach it? `order-engine doctor` says more."
+        " Requests succeed by themselves when it is back",
+    ),
+    "views_unreadable": Known(
+        "critical",
+        "The views' database cannot be read, or does not answer",
+        "503 `unavailable` to lists; single resources and orders go on",
+        "Is the disk, or the database, there? Views are disposable: stop the engine, delete `views.db`,"
+        " start it again",
+    ),
+    "disk_full": Known(
+        "degraded",
+        "The disk of the journal's database is full",
+        "503 `unavailable` to all that writes; reads go on",
+        "Make room. Writes resume by themselves",
+    ),
+    "journal_read_only": Known(
+        "degraded",
+        "The journal's database takes no writes",
+        "503 `unavailable` to all that writes; reads go on",
+        "SQLite: let the engine's user write the file and its directory. PostgreSQL: point"
+        " `--journal-url` to the primary. Writes resume by themselves",
+    ),
+    "journal_unwritable": Known(
+        "degraded",
+        "The journal's database can be read, but a write did not come through",
+        "503 `unavailable` to all that writes; reads go on",
+        "Find what holds the database: a frozen process, a long transaction, a lost connection."
+        " `order-engine doctor` says more",
+    ),
+    "journal_damaged": Known(
+        "degraded",
+        "Facts are not as they were recorded",
+        "503 `journal_damaged` to all that writes; reads go on",
+        "docs/operations.md, When the journal is damaged",
+    ),
+    "view_quarantined": Known(
+        "degraded",
+        "A view holds a fact that it cannot fold",
+        "503 `view_quarantined` to who asks for that resource",
+        "`order-engine faults` lists them",
+    ),
+    "orders_standing": Known(
+        "degraded",
+        "Orders that a follower cannot go on with",
+        "These orders stand still; the others go on",
+        "`order-engine faults` lists them, and says why",
+    ),
+    "views_behind": Known(
+        "degraded",
+        "Views do not follow the journal",
+        "503 `view_behind` to lists and to streams; single resources and orders go on",
+        "Is the process with the role `projections` running? `order-engine projections` says how far"
+        " they are",
+    ),
+    "disk_unreadable": Known(
+        "warning",
+        "How much room there is on the disk cannot be told",
+        "Nothing yet",
+        "Does the data directory exist, and may the engine's user read it?",
+    ),
+    "disk_low": Known(
+        "warning",
+        "Less than 100 MB are free where the journal is",
+        "Nothing yet",
+        "Make room: writes stop when the disk is full",
+    ),
+}
+"""Every reason. A code's severity follows from what clients notice, and whether another process could
+serve them better."""
+
+
+class Finding(NamedTuple):
+    """What is wrong now. `detail` is one sentence with the figures, without a client's words or a path.
+
+    `part` tells two of one code apart: a follower, a view, a process.
+    """
+
+    code: str
+    detail: str
+    part: str = ""
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """A finding and since when (wall time) it holds."""
+
+    code: str
+    severity: Severity
+    detail: str
+    remedy: str
+    since_us: int
+
+
+Source = Callable[[], Iterable[Finding]]
+"""Tells what is wrong now. May raise EngineError: then `Health` tells that by the source's own code."""
+
+
+class Look:
+    """One source, and what it found last. `code` is the reason that stands when it fails or hangs."""
+
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        code: str,
+        *,
+        now_us: Callable[[], int] = wall.now_us,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self._source = source
+        self._code = code
+        self._now_us = now_us
+        self._monotonic = monotonic
+        self._found: dict[tuple[str, str], Reason] = {}
+        self._began_s: float | None = None
+
+    def look(self) -> None:
+        """Asks the source."""
+        self._began_s = self._monotonic()
+        try:
+            found = list(self._source())
+        except EngineError as error:
+            found = [Finding(self._code, f"The {self.name} cannot be used: {error.code}.")]
+        except Exception:  # noqa: BLE001  whatever it is, it is a finding, and the others go on
+            _log.exception("health: the %s could not be looked at", self.name)
+            found = [Finding(self._code, f"The {self.name} could not be looked at: see the log.")]
+        self._keep(found)
+        self._began_s = None
+
+    def reasons(self) -> Iterator[Reason]:
+        """What it found, and whether it has hung since."""
+        began_s = self._began_s
+        yield from self._found.values()
+        hung_s = 0.0 if began_s is None else self._monotonic() - began_s
+        if hung_s > HEALTH_SILENT_S and all(one.code != self._code for one in self._found.values()):
+            detail = f"The {self.name} has not answered for {wall.lasting(hung_s)}."
+            yield _reason(Finding(self._code, detail), self._now_us() - int(hung_s * 1e6))
+
+    def _keep(self, found: Iterable[Finding]) -> None:
+        now_us = self._now_us()
+        kept = {}
+        for finding in found:
+            key = finding.code, finding.part
+            known = self._found.get(key)
+            kept[key] = _reason(finding, known.since_us if known else now_us)
+            if known is None:
+                _log.warning("health: %s: %s", finding.code, finding.detail)
+        for code, part in self._found.keys() - kept.keys():
+            _log.info("health: %s is over%s", code, f" ({part})" * bool(part))
+        self._found = kept
+
+
+class Health:
+    """The reasons of one process, from memory: whoever asks waits for no database."""
+
+    def __init__(self) -> None:
+        self._looks: list[Look] = []
+        self._threads: list[threading.Thread] = []
+        self._stopping = threading.Event()
+
+    def add(self, look: Look) -> None:
+        """One more source, before `start`."""
+        self._looks.append(look)
+
+    def look(self) -> None:
+        """Asks every source now, one after the other."""
+        for look in self._looks:
+            look.look()
+
+    def start(self) -> None:
+        """Asks each once a second from now on, in threads that end with the process or `stop`."""
+        for look in self._looks:
+            thread = threading.Thread(target=self._watch, args=(look,), name=f"health {look.name}")
+            thread.daemon = True
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self, stop_s: float = HEALTH_SILENT_S) -> None:
+        """Ends the looking, without waiting for a source that hangs."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(stop_s)
+
+    def reasons(self) -> list[Reason]:
+        """What is wrong, the gravest first."""
+        found = [reason for look in self._looks for reason in look.reasons()]
+        order = list(SEVERITIES)
+        return sorted(found, key=lambda one: (order.index(one.severity), one.since_us, one.code))
+
+    def samples(self) -> Iterator[Sample]:
+        """How many findings there are of each reason, for `engine.metrics`."""
+        found = [reason.code for reason in self.reasons()]
+        for code in REASONS:
+            yield "health_reasons", (code, REASONS[code].severity), found.count(code)
+
+    def _watch(self, look: Look) -> None:
+        while not self._stopping.wait(HEALTH_LOOK_S):
+            look.look()
+
+
+def is_ready(reasons: Iterable[Reason]) -> bool:
+    """Whether a process with these reasons should be sent requests."""
+    return all(reason.severity != "critical" for reason in reasons)
+
+
+def stopping() -> Reason:
+    """The reason of a process that is told to stop."""
+    return _reason(Finding("stopping", "The process is stopping."), wall.now_us())
+
+
+def _reason(finding: Finding, since_us: int) -> Reason:
+    known = REASONS[finding.code]
+    return Reason(finding.code, known.severity, finding.detail, known.remedy + ".", since_us)
+
+
+_log: Final = logging.getLogger(__name__)

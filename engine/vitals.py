@@ -1,0 +1,44 @@
+"""What the journal tells of its health, and of those who act on it: sources of `engine.health`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from engine.datastore import Datastore
+from engine.follow import Lag, Watch
+from engine.health import Finding
+from engine.limits import FREE_BYTES_MIN
+from engine.sqlite_store import SqliteStore
+
+
+class JournalLook:
+    """Reads the journal's end and how its followers are; both are kept for who asks later."""
+
+    def __init__(self, datastore: Datastore, followers: Sequence[str]) -> None:
+        self._datastore = datastore
+        self._watch = Watch(datastore, followers)
+        self.lags: list[Lag] = []
+        self.head = 0
+
+    def findings(self) -> Iterator[Finding]:
+        """Whether it can be read, and is whole. Raises Unavailable and the like."""
+        self.lags = self._watch.look()
+        self.head = self._datastore.pages.head().position
+        if mark := self._datastore.damage.mark:
+            where = f"at position {mark.position}" if mark.position else "as a whole"
+            yield Finding("journal_damaged", f"The journal is damaged {where}: nothing is written.")
+
+
+def disk_findings(datastore: Datastore) -> Iterator[Finding]:
+    """Whether there is room where a SQLite journal lies."""
+    store = datastore.store
+    if not isinstance(store, SqliteStore):
+        return
+    try:
+        free = shutil.disk_usage(Path(store.path).parent).free
+    except OSError:
+        return  # gone: whoever reads the journal finds that
+    if free < FREE_BYTES_MIN:
+        yield Finding("disk_low", f"{free / 1e6:.0f} MB are free where the journal is.")
