@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from api.call import Answer, Call
-from engine import idempotency
+from engine import acts, idempotency
 from engine.deciding import Command, Decision, Outcome, Scene, new_command_id
 from engine.errors import EngineError, OutcomeUnknown, Refused
 from engine.fact import Recorded
 from engine.refusal_log import RefusalLine
+from engine.store import Also
 
 _SECRET_FREE: Final = frozenset({"path", "params"})
 """Context that is not written down: names of fields are the client's words."""
@@ -85,6 +86,30 @@ async def act_with_words(
         if not is_new:
             with suppress(EngineError):  # words of nothing are shown to nobody
                 await services.bridge.read(services.personal.erase, subject)
+
+
+def noted(call: Call, deed: str, **words: Any) -> Also:
+    """Writes the caller's act: see `acts.note` for the words."""
+    client, tenant, _ = call.principal
+    return partial(
+        acts.note,
+        deed=deed,
+        actor=client,
+        tenant=tenant,
+        request_id=call.request_id,
+        at_us=call.engine.now_us(),
+        **words,
+    )
+
+
+async def note(call: Call, deed: str, **words: Any) -> None:
+    """The same in a transaction of its own, right after a deed that wrote elsewhere."""
+    await call.engine.bridge.read(_write, call, noted(call, deed, **words))
+
+
+def _write(call: Call, also: Also) -> None:
+    with call.engine.bridge.journal.datastore.store.writing() as connection:
+        also(connection)
 
 
 def answer(outcome: Outcome, status: int, body: bytes) -> Answer:

@@ -31,6 +31,12 @@ from engine.limits import CLIENT_REQUEST_ID_CHARACTERS_MAX, HTTP_BODY_BYTES_MAX
 _LOG: Final = logging.getLogger("order_engine.api")
 _VERSION: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _OFFSET: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
+DENIED: Final = {
+    "missing_token": "token.refused",
+    "invalid_token": "token.refused",
+    "insufficient_scope": "scope.refused",
+}
+"""Code of an answer -> the deed that it counts as (see `engine.acts`)."""
 _REALM: Final = 'Bearer realm="order-engine"'
 
 
@@ -75,6 +81,8 @@ class App:
             connection.is_handling = False
             if not is_read:
                 connection.began = None
+        if code in DENIED:
+            self._count_denial(code, call, self._source(call, message, connection), request_id)
         if code in MISTAKES:
             began_s += await self._wait_for_turn(call, message, connection)
         self._engine.traffic.note(call.route if call else None, answer, code, began_s)
@@ -103,16 +111,26 @@ class App:
         self, call: Call | None, message: RawRequestMessage, connection: Connection
     ) -> float:
         """Holds an error back when its client, or address, has had many. Returns for how long."""
-        if call is not None and call.principal is not NOBODY:
-            key = call.principal.client
-        else:
-            key = self._address(message.headers, connection)
-        wait_s = self._engine.rates.errors.turn_s(key)
+        wait_s = self._engine.rates.errors.turn_s(self._source(call, message, connection))
         if wait_s:
             connection.is_handling = True
             await asyncio.sleep(wait_s)
             connection.is_handling = False
         return wait_s
+
+    def _source(self, call: Call | None, message: RawRequestMessage, connection: Connection) -> str:
+        """The sender of a request, for counting: its client, else its address."""
+        if call is not None and call.principal is not NOBODY:
+            return call.principal.client
+        return self._address(message.headers, connection)
+
+    def _count_denial(self, code: str, call: Call | None, source: str, request_id: str) -> None:
+        tenant = client = None
+        if call is not None and call.principal is not NOBODY:
+            client, tenant, _ = call.principal
+        self._engine.denials.count(
+            DENIED[code], code, source, tenant=tenant, client=client, request_id=request_id
+        )
 
     # --- steps ------------------------------------------------------------------------------------
 
@@ -150,7 +168,7 @@ class App:
         else:
             call.principal = await self._authenticate(call, headers, connection)
             call.limits = rates.clients.spend(call.principal.client)
-            if route.scope not in call.principal.scopes:
+            if call.principal.scopes.isdisjoint({route.scope, route.or_scope}):
                 challenge = f'{_REALM}, error="insufficient_scope", scope="{route.scope}"'
                 raise Problem("insufficient_scope", headers={"WWW-Authenticate": challenge})
         for name, value in call.path.items():
@@ -317,6 +335,7 @@ def _read_key(call: Call, headers: Mapping[str, str]) -> None:
 def _read_place(call: Call, headers: Mapping[str, str]) -> None:
     """From where in the journal it is to be answered."""
     call.min_offset = _offset_in(headers, "Min-Journal-Offset") or 0
+    call.accept = headers.get("Accept", "")
     if call.route.media == EVENT_STREAM:
         call.token = _token_of(headers.getall("Authorization", ()))  # type: ignore[attr-defined]
         call.last_event = _offset_in(headers, "Last-Event-ID")

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from api.tokens import Tokens
 from engine.clients import SCOPES, Client, Clients, in_order
+from engine.ids import is_id
 from engine.limits import TOKEN_LIFE_S
 
 ERRORS: Final = {
@@ -47,18 +48,23 @@ class TokenError(msgspec.Struct, frozen=True):
 
 
 class TokenAnswer(NamedTuple):
-    """What the endpoint says: status, JSON body, headers; `client` is who was granted a token."""
+    """What the endpoint says: status, JSON body, headers.
+
+    `client` was granted a token; `asked` was named by a request that was refused, and may not exist.
+    """
 
     status: int
     body: TokenBody | TokenError
     headers: dict[str, str]
     client: str | None = None
+    asked: str | None = None
 
 
 class _Denied(Exception):
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, asked: str | None = None) -> None:
         super().__init__(code)
         self.code = code
+        self.asked = asked
 
 
 def grant(clients: Clients, tokens: Tokens, form: bytes, authorization: str | None) -> TokenAnswer:
@@ -73,7 +79,8 @@ def grant(clients: Clients, tokens: Tokens, form: bytes, authorization: str | No
         status, description = ERRORS[denied.code]
         if status == 401 and authorization is not None:
             headers["WWW-Authenticate"] = CHALLENGE
-        return TokenAnswer(status, TokenError(denied.code, description), headers)
+        asked = denied.asked if is_id(denied.asked or "", "cli") else None
+        return TokenAnswer(status, TokenError(denied.code, description), headers, asked=asked)
     body = TokenBody(tokens.issue(client, scopes), "bearer", TOKEN_LIFE_S, in_order(scopes))
     return TokenAnswer(200, body, headers, client.id)
 
@@ -88,10 +95,10 @@ def _granted(clients: Clients, form: bytes, authorization: str | None) -> tuple[
         raise _Denied("unsupported_grant_type")
     client = clients.authenticate(*credentials)
     if client is None:
-        raise _Denied("invalid_client")
+        raise _Denied("invalid_client", credentials[0])
     scopes = frozenset(given.get("scope", "").split()) or client.scopes
     if not scopes <= client.scopes:
-        raise _Denied("invalid_scope")
+        raise _Denied("invalid_scope", client.id)
     return client, scopes
 
 

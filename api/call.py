@@ -31,7 +31,8 @@ class Call:
     """One request, read and checked: a handler needs to look at nothing else.
 
     `path` are the values of the path's parameters, `query` and `body` the values of the route's fields
-    (see `api.fields`). `key` is the Idempotency-Key, `digest` then the SHA-256 of the request.
+    (see `api.fields`). `accept` is the header of that name. `key` is the Idempotency-Key, `digest` then
+    the SHA-256 of the request.
     `min_offset` is how far views must be at least. `url` and `raw_query` are as they came. Routes that
     are open to all have `basic`, what HTTP Basic gave; `known`, the If-None-Match; and `document`, the
     API's description of itself. `address` is who is counted on such a route, and `limits` what the
@@ -40,7 +41,7 @@ class Call:
     """
 
     __slots__ = (
-        "address", "basic", "body", "digest", "document", "engine", "key", "known",
+        "accept", "address", "basic", "body", "digest", "document", "engine", "key", "known",
         "last_event", "limits", "min_offset", "path",
         "principal", "query", "raw_query", "request_id", "route", "token", "url",
     )  # fmt: skip
@@ -61,6 +62,7 @@ class Call:
         self.token = ""
         self.last_event: int | None = None
         self.basic: str | None = None
+        self.accept = ""
         self.address = ""
         self.limits: Mapping[str, str] = {}
         self.known: str | None = None
@@ -87,7 +89,8 @@ class Route(NamedTuple):
     (`not_found` here: of an id inside the body). `body` None: there must be none. With `has_key` an
     Idempotency-Key is looked at. `is_form`: the body is a form, whose bytes the handler is given.
     `is_fact` False: what it writes is in no journal. `is_viewed`: it waits for a view, as each GET may.
-    `is_sandbox`: not found elsewhere. `media` is what it sends instead of JSON.
+    `is_sandbox`: not found elsewhere. `or_scope` is another scope that opens it.
+    `media` is what it sends instead of JSON.
     """
 
     method: str
@@ -105,6 +108,7 @@ class Route(NamedTuple):
     is_fact: bool = True
     is_viewed: bool = False
     is_sandbox: bool = False
+    or_scope: str | None = None
     media: str = "application/json"
 
 

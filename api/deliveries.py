@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from api import reading
+from api.acting import noted
 from api.bodies import TEST, delivery_id, event_id
 from api.call import Answer, Call
 from api.problems import Problem
@@ -99,7 +100,12 @@ async def redeliver(call: Call) -> Answer:
     if state is None:
         raise Problem("not_found")
     check_active(state)
-    again = partial(call.engine.deliveries.begin_again, delivery.seq, now_us=call.engine.now_us())
+    again = partial(
+        call.engine.deliveries.begin_again,
+        delivery.seq,
+        now_us=call.engine.now_us(),
+        also=noted(call, "delivery.redelivered", subject=delivery_id(delivery)),
+    )
     return await _accepted(call, await call.engine.bridge.read(again))
 
 
@@ -111,7 +117,8 @@ async def test(call: Call) -> Answer:
     new = New(state.id, state.tenant, state.id, TEST, 0, now_us)
 
     def add() -> Delivery:
-        (seq,) = call.engine.deliveries.add([new], now_us=now_us)
+        also = noted(call, "webhook.tested", subject=state.id)
+        (seq,) = call.engine.deliveries.add([new], now_us=now_us, also=also)
         found = call.engine.deliveries.get(seq, state.tenant)
         assert found is not None
         return found
@@ -145,7 +152,9 @@ async def replay(call: Call) -> Answer:
     new = [
         New(state.id, state.tenant, one.resource, one.name, one.offset, one.created_us) for one in events
     ]
-    add = partial(call.engine.deliveries.add, new, now_us=call.engine.now_us())
+    context = {"from_offset": start, "to_offset": end, "deliveries": len(new)}
+    also = noted(call, "events.replayed", subject=state.id, context=context)
+    add = partial(call.engine.deliveries.add, new, now_us=call.engine.now_us(), also=also)
     await call.engine.bridge.read(add)
     return Answer(202, encode(ReplayBody(state.id, start, end, len(new))))
 

@@ -22,7 +22,9 @@ from api.kinds import (
     Time,
     Word,
 )
+from engine.acts import DEEDS
 from engine.limits import (
+    ID_CHARACTERS_MAX,
     LIST_LIMIT,
     LIST_LIMIT_MAX,
     NAME_CHARACTERS_MAX,
@@ -235,6 +237,23 @@ DELIVERIES_QUERY: Final[Fields] = (
     Field("status", Word(WORDS["DeliveryStatus"])),
     *_page(Id("whd")),
 )
+_RECORDS: Final[Fields] = (
+    Field("actor", Text(ID_CHARACTERS_MAX), "A client's id, or `command line`."),
+    Field("code", Text(ID_CHARACTERS_MAX), "Of a refusal."),
+    Field("account", Id("acc")),
+    Field("request_id", Id("req")),
+    Field("created_from", Time(), "This time or later.", example="2026-03-12T00:00:00Z"),
+    Field("created_to", Time(), "This time or earlier.", example="2026-03-13T00:00:00Z"),
+    Field("format", Word(("json", "csv")), "Default by `Accept`."),
+)
+ACTS_QUERY: Final[Fields] = (
+    Field("deed", Word(tuple(DEEDS))),
+    Field("subject", Text(ID_CHARACTERS_MAX), "The id of what it was done to."),
+    Field("on_behalf_of", Text(ID_CHARACTERS_MAX), "The person behind the client."),
+    *_RECORDS,
+    *_page(Id("act")),
+)
+REFUSALS_QUERY: Final[Fields] = (*_RECORDS, *_page(Id("rfs")))
 REPORTS_QUERY: Final[Fields] = (
     Field("status", Word(WORDS["ReportStatus"])),
     *_page(Id("rep")),

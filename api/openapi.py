@@ -377,7 +377,7 @@ def _operation(route: Route, whole: Whole) -> Schema:
         "operationId": route.name,
         "summary": route.summary,
         "tags": [_tag(route.path)],
-        "security": [] if route.scope is None else [{"client": [route.scope]}],
+        "security": [{"client": [scope]} for scope in (route.scope, route.or_scope) if scope],
         "parameters": _parameters(route, whole.known_as[route.path]),
     }
     if route.body is not None:
@@ -391,6 +391,8 @@ def _operation(route: Route, whole: Whole) -> Schema:
             # In 3.1 a stream of messages has no schema: readers take one for that of a message.
             is_stream = route.media == EVENT_STREAM
             response["content"] = {route.media: {} if is_stream else {"schema": schema}}
+            if any(field.name == "format" for field in route.query):
+                response["content"]["text/csv"] = {"schema": {"type": "string"}}
             if route.media == JSON:
                 response["content"][JSON]["example"] = sample(schema, whole.components)
             if status < 300 and (links := _links(route, schema, whole)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from api import reading
-from api.acting import act, answer
+from api.acting import act, answer, note
 from api.call import Answer, Call
 from engine import commands
 from projections.resources import parked_report_json
@@ -22,4 +22,7 @@ async def resolve(call: Call) -> Answer:
     report, body = call.path["report_id"], call.body
     decide = partial(commands.resolve_report, parked=report, action=body["action"])
     outcome = await act(call, decide, reason=body["reason"])
+    if not outcome.is_repeat:
+        context = {"action": body["action"]}
+        await note(call, "report.resolved", subject=report, reason=body["reason"], context=context)
     return answer(outcome, 200, parked_report_json(report, outcome.states[report]))

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from api.acting import noted
 from api.call import Answer, Call
 from api.wire import raise_faults
 from engine.instrument import Instrument
@@ -71,7 +72,10 @@ async def put(call: Call) -> Answer:
     ]
     if faults:
         raise_faults(faults)
-    await services.bridge.read(services.market.put, quotes)
+    context = {"prices": [[quote.symbol, plain(quote.bid), plain(quote.ask)] for quote in quotes]}
+    await services.bridge.read(
+        services.market.put, quotes, noted(call, "prices.recorded", context=context)
+    )
     return Answer(201, encode([_body(quote, instruments[quote.symbol]) for quote in quotes]))
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from api.acting import note
 from api.call import Answer, Call
 from api.problems import Problem
 from projections import jobs, shapes, status
@@ -121,12 +122,16 @@ async def retry(call: Call) -> Answer:
     if await services.bridge.read(_is_unknown, call, stream):
         raise Problem("not_found")
     work = partial(status.retry, services.bridge.journal, services.views, name, stream)
-    return Answer(200, encode(RetryBody(name, stream, await services.bridge.read(work))))
+    flows = await services.bridge.read(work)
+    await note(call, "fault.retried", subject=stream, context={"view": name, "flows": flows})
+    return Answer(200, encode(RetryBody(name, stream, flows)))
 
 
 async def _ask(call: Call, kind: Kind, *, keeps_old: bool) -> Answer:
     ask = partial(jobs.ask, call.engine.views, kind, [_name(call)], keeps_old=keeps_old)
-    return Answer(202, encode(_rebuild(await call.engine.bridge.read(ask))))
+    job = await call.engine.bridge.read(ask)
+    await note(call, f"{kind}.requested", subject=_name(call), context={"number": job.number})
+    return Answer(202, encode(_rebuild(job)))
 
 
 def _name(call: Call) -> str:

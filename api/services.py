@@ -20,6 +20,7 @@ from api.tokens import Tokens
 from api.traffic import Traffic
 from engine import calendar, clock
 from engine.account import Account
+from engine.acts import Denials, write_denials
 from engine.clients import Clients
 from engine.commands import Firm
 from engine.deliveries import Deliveries
@@ -62,6 +63,7 @@ class Services:
     symbols: Symbols
     personal: Personal
     refusals: RefusalLog
+    denials: Denials
     clients: Clients
     signing: SigningKeys
     endpoints: Endpoints
@@ -149,6 +151,7 @@ async def open_services(
         symbols=Symbols(store, operations),
         personal=personal,
         refusals=refusals,
+        denials=Denials(clock_us),
         clients=clients,
         signing=signing,
         endpoints=Endpoints(store, operations, key, clock_us),
@@ -176,6 +179,7 @@ async def open_services(
         services.health.start()
         tasks.append(asyncio.create_task(_refresh(services)))
         tasks.append(asyncio.create_task(services.traffic.watch_loop()))
+        tasks.append(asyncio.create_task(_record_denials(services)))
         tasks.append(asyncio.create_task(services.streams.watch()))
         if services.firm.tally is not None:
             await _begin(services, services.firm.tally)
@@ -187,6 +191,7 @@ async def open_services(
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await asyncio.to_thread(services.health.stop)
+        await _record(services, is_last=True)
         await bridge.close()
         refusals.close()
 
@@ -217,6 +222,24 @@ async def _follow(services: Services, tally: Tally) -> None:
         except EngineError as error:
             _LOG.warning("the tenants' tally cannot read on: %s", type(error).__name__)
             await asyncio.sleep(REFRESH_S)
+
+
+async def _record_denials(services: Services) -> None:
+    """Writes the counts of refused access once their minute is over."""
+    while True:
+        await asyncio.sleep(REFRESH_S)
+        await _record(services)
+
+
+async def _record(services: Services, *, is_last: bool = False) -> None:
+    denials = services.denials.take(is_last=is_last)
+    if not denials:
+        return
+    try:
+        await services.bridge.read(write_denials, services.bridge.journal.datastore.store, denials)
+    except EngineError as error:
+        services.denials.put_back(denials)
+        _LOG.warning("refused access cannot be recorded: %s", type(error).__name__)
 
 
 def _load(services: Services) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from api.auth import grant
+from api.auth import TokenError, grant
 from api.call import Answer, Call
 from projections.resources import encode
 
@@ -24,6 +24,14 @@ async def issue(call: Call) -> Answer:
     services, rates = call.engine, call.engine.rates
     rates.failures.check(call.address)
     answer = await services.bridge.read(grant, services.clients, services.tokens, call.body, call.basic)
+    if isinstance(answer.body, TokenError):
+        services.denials.count(
+            "sign_in.refused",
+            answer.body.error,
+            call.address,
+            client=answer.asked,
+            request_id=call.request_id,
+        )
     if answer.status == 401:
         call.limits = rates.failures.spend(call.address)
     elif answer.client is not None:

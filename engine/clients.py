@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, get_args
 
 import sqlalchemy as sa
 
+from engine import acts
 from engine.ids import IdSource
 from engine.keys import MasterKey
 from engine.limits import (
@@ -132,6 +133,7 @@ class Clients:
         }
         with self._store.writing() as connection:
             connection.execute(self._table.insert().values(row))
+            self._note(connection, "client.created", client_id, tenant, scopes=row["scopes"])
         return self._new(client_id, secret)
 
     def all(self, tenant: str | None = None) -> list[Client]:
@@ -184,11 +186,14 @@ class Clients:
             raise invalid("overlap", "invalid_value", f"at most {days} days")
         secret, now_us = secrets.token_urlsafe(SECRET_BYTES), self._now_us()
         columns, former = self._table.c, self._former.c
-        query = sa.select(columns.digest).where(columns.id == client_id, columns.disabled_us.is_(None))
+        query = sa.select(columns.digest, columns.tenant).where(
+            columns.id == client_id, columns.disabled_us.is_(None)
+        )
         with self._store.writing() as connection:
-            digest = connection.execute(query.with_for_update()).scalar()
-            if digest is None:
+            found = connection.execute(query.with_for_update()).first()
+            if found is None:
                 return None
+            digest, tenant = found
             mine = former.client == client_id
             connection.execute(
                 self._former.delete().where(mine, former.until_us < now_us - _TOKEN_LIFE_US)
@@ -200,6 +205,7 @@ class Clients:
             connection.execute(self._former.insert().values(row))
             changed = self._table.update().where(columns.id == client_id)
             connection.execute(changed.values(digest=self._digest(client_id, secret)))
+            self._note(connection, "client.secret_rotated", client_id, tenant, overlap_us=overlap_us)
         self.refresh()
         return self._new(client_id, secret)
 
@@ -207,8 +213,11 @@ class Clients:
         """Refuses the client from now on, here at once and elsewhere by `refresh`; False if unknown."""
         columns = self._table.c
         change = self._table.update().where(columns.id == client_id, columns.disabled_us.is_(None))
+        change = change.values(disabled_us=self._now_us()).returning(columns.tenant)
         with self._store.writing() as connection:
-            connection.execute(change.values(disabled_us=self._now_us()))
+            tenant = connection.execute(change).scalar()
+            if tenant is not None:
+                self._note(connection, "client.disabled", client_id, tenant)
         self.refresh()
         return client_id in self._revoked
 
@@ -233,6 +242,19 @@ class Clients:
             return True
         until_us = self._former_until_us.get(secret_id)
         return until_us is not None and self._now_us() >= until_us
+
+    def _note(
+        self, connection: sa.Connection, deed: str, client_id: str, tenant: str, **context: object
+    ) -> None:
+        acts.note(
+            connection,
+            deed,
+            actor=acts.COMMAND_LINE,
+            tenant=tenant,
+            subject=client_id,
+            context=context,
+            at_us=self._now_us(),
+        )
 
     def _new(self, client_id: str, secret: str) -> NewClient:
         client = self.get(client_id)

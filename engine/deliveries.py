@@ -21,7 +21,7 @@ from engine.errors import LeaseLost, StaleOffset
 from engine.limits import DELIVERIES_SWEPT
 from engine.operations import Operations
 from engine.schema import Tables
-from engine.store import Store
+from engine.store import Also, Store, nothing_else
 from engine.writer import Lease
 
 NAME: Final = "webhooks"
@@ -194,24 +194,29 @@ class Deliveries:
 
     # --- people's ---------------------------------------------------------------------------------
 
-    def add(self, new: Sequence[New], *, now_us: int) -> list[int]:
-        """More deliveries, behind those that are there; their numbers."""
+    def add(self, new: Sequence[New], *, now_us: int, also: Also = nothing_else) -> list[int]:
+        """More deliveries, behind those that are there; their numbers. `also` writes with them."""
         with self._writing() as connection:
             before = connection.execute(sa.select(sa.func.max(self._table.c.seq))).scalar() or 0
             self._many(connection, _INSERT, [(*one, now_us) for one in new])
             self._make_due(connection, {(one.webhook, one.resource) for one in new}, now_us)
             columns = self._table.c
             query = sa.select(columns.seq).where(columns.seq > before).order_by(columns.seq)
+            also(connection)
             return list(connection.execute(query).scalars())
 
-    def begin_again(self, seq: int, *, now_us: int) -> Delivery:
-        """Has a delivery sent anew, at once and by the whole schedule, whatever became of it before."""
+    def begin_again(self, seq: int, *, now_us: int, also: Also = nothing_else) -> Delivery:
+        """Has a delivery sent anew, at once and by the whole schedule, whatever became of it before.
+
+        `also` writes in the same transaction.
+        """
         columns = self._table.c
         with self._writing() as connection:
             mine = self._table.update().where(columns.seq == seq)
             connection.execute(mine.values(status="pending", tries=0, due_us=None, finished_us=None))
             row = connection.execute(sa.select(self._table).where(columns.seq == seq)).one()
             self._make_due(connection, {(row.webhook, row.resource)}, now_us)
+            also(connection)
             return Delivery(*connection.execute(sa.select(self._table).where(columns.seq == seq)).one())
 
     def get(self, seq: int, tenant: str) -> Delivery | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from engine import acts
 from engine import instrument as instruments
 from engine.commands import put_instrument
 from engine.csv_import import BadFile, InstrumentLine, LineFault, QuoteLine, line_faults
@@ -15,7 +16,7 @@ from engine.ids import IdSource
 from engine.limits import PAGE_FACTS, QUOTES_MAX
 from engine.market import Market, Symbols
 
-ACTOR: Final = "command line"
+ACTOR: Final = acts.COMMAND_LINE
 """In the envelope of facts that an operator's command recorded."""
 
 
@@ -52,7 +53,10 @@ def import_instruments(
     _check(_symbol_faults(wanted, taken))
     changed = _record(desk, wanted)
     listed = sum(1 for instrument in changed if states[instrument] is None)
-    return Imported(listed, len(changed) - listed, len(wanted) - len(changed))
+    done = Imported(listed, len(changed) - listed, len(wanted) - len(changed))
+    store = desk.journal.datastore.store
+    acts.note(store, "instruments.imported", actor=ACTOR, context=done._asdict())
+    return done
 
 
 def import_quotes(lines: Sequence[QuoteLine], market: Market, symbols: Symbols) -> int:
@@ -66,7 +70,9 @@ def import_quotes(lines: Sequence[QuoteLine], market: Market, symbols: Symbols) 
         ]
     )
     for start in range(0, len(lines), QUOTES_MAX):
-        market.put([line.quote for line in lines[start : start + QUOTES_MAX]])
+        quotes = [line.quote for line in lines[start : start + QUOTES_MAX]]
+        context = {"prices": len(quotes), "first": quotes[0].symbol}
+        market.put(quotes, partial(acts.note, deed="prices.recorded", actor=ACTOR, context=context))
     return len(lines)
 
 

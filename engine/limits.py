@@ -213,6 +213,12 @@ REFUSALS_LINGER_S: Final = 0.02
 """Between commits of refusals that come several at once: orders want the same file, and a flood of
 refusals is one commit in so long, not hundreds a second."""
 
+DENIAL_SOURCES_MAX: Final = 100
+"""Sources of refused access that are counted apart in one minute of one process: a flood from a
+thousand addresses is a hundred rows a minute and a few more, and a few kilobytes of memory."""
+DENIAL_MINUTES_MAX: Final = 10
+"""Minutes of counts that wait for a database which cannot be written; older ones are forgotten."""
+
 HALT_REASON_CHARACTERS_MAX: Final = 200
 """Why trading was halted: a sentence, and the number of a ticket."""
 

@@ -32,7 +32,7 @@ from engine.limits import (
 from engine.operations import Operations
 from engine.pricing import Price
 from engine.refusals import fault, refused
-from engine.store import Store, Violation
+from engine.store import Also, Store, Violation, nothing_else
 from engine.values import CURRENCIES, PRICE_PLACES, ZERO, at_scale, plain
 
 Quality = Literal["closing", "intraday", "realtime", "delayed"]
@@ -148,10 +148,11 @@ class Market:
                 count += len(rows)
         return count
 
-    def put(self, quotes: Sequence[Quote]) -> None:
+    def put(self, quotes: Sequence[Quote], also: Also = nothing_else) -> None:
         """Records quotes, all or none; they are known here when it returns.
 
-        One older than what is known is recorded and does not replace it. Raises Refused
+        One older than what is known is recorded and does not replace it. `also` writes in the same
+        transaction; nothing is recorded if it raises. Raises Refused
         `invalid_param` with every fault (paths such as `0.bid`), `invalid_request` for too many quotes
         or symbols, Unavailable.
         """
@@ -176,6 +177,7 @@ class Market:
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
                 connection.execute(self._prices.insert(), [_row(quote, now_us) for quote in quotes])
                 rows, seq = self._newer(connection, limit=None)
+                also(connection)
             self._learn(rows, seq)
 
     def as_of(self, symbol: str, at_us: int) -> Quote | None:

@@ -4,6 +4,7 @@
     symbols        which instrument owns a symbol
     personal       words about people, kept out of facts so that they can be erased
     refusals       what was refused, to whom and why; append-only by trigger
+    acts           administrative deeds and refused access (engine.acts); append-only by trigger
     clients        who may ask for tokens, with a digest of the secret
     former_secrets digests of the secrets that clients had before, and until when they are good
     signing_keys   what tokens are signed with, encrypted; at most one active
@@ -40,6 +41,7 @@ class Operations:
     symbols: Table
     personal: Table
     refusals: Table
+    acts: Table
     clients: Table
     former_secrets: Table
     signing_keys: Table
@@ -92,6 +94,7 @@ def define_operations() -> Operations:
         symbols=symbols,
         personal=_personal(metadata),
         refusals=_refusals(metadata),
+        acts=_acts(metadata),
         clients=_clients(metadata),
         former_secrets=_former_secrets(metadata),
         signing_keys=_signing_keys(metadata),
@@ -130,7 +133,7 @@ def _personal(metadata: sa.MetaData) -> Table:
 
 
 def _refusals(metadata: sa.MetaData) -> Table:
-    return Table(
+    table = Table(
         "refusals",
         metadata,
         _sequence("id"),
@@ -145,6 +148,32 @@ def _refusals(metadata: sa.MetaData) -> Table:
         Column("context", Text, nullable=False),
         sqlite_autoincrement=True,
     )
+    sa.Index("refusals_tenant", table.c.tenant, table.c.id)
+    return table
+
+
+def _acts(metadata: sa.MetaData) -> Table:
+    table = Table(
+        "acts",
+        metadata,
+        _sequence("id"),
+        Column("at_us", BigInteger, nullable=False),
+        Column("deed", Text, nullable=False),
+        Column("tenant", _label()),
+        Column("actor", Text),
+        Column("on_behalf_of", Text),
+        Column("request_id", Text),
+        Column("source", Text),
+        Column("code", Text),
+        Column("count", Integer, nullable=False),
+        Column("subject", Text),
+        Column("account", Text),
+        Column("reason", Text),
+        Column("context", Text, nullable=False),
+        sqlite_autoincrement=True,
+    )
+    sa.Index("acts_tenant", table.c.tenant, table.c.id)
+    return table
 
 
 def _clients(metadata: sa.MetaData) -> Table:
@@ -305,7 +334,7 @@ def _webhook_backlogs(metadata: sa.MetaData) -> Table:
     )
 
 
-_APPEND_ONLY: Final = ("refusals", "seals")
+_APPEND_ONLY: Final = ("refusals", "acts", "seals")
 _STATEMENTS: Final = {
     "sqlite": (
         """CREATE TRIGGER IF NOT EXISTS {table}_no_update BEFORE UPDATE ON {table}

@@ -85,18 +85,18 @@ class RefusalLog:
 def _row(line: RefusalLine) -> dict[str, Any]:
     return {
         "at_us": line.at_us,
-        "tenant": _text(line.tenant),
-        "account": _text(line.account),
-        "actor": _text(line.actor),
-        "request_id": _text(line.request_id),
-        "action": _text(line.action),
+        "tenant": bounded_text(line.tenant),
+        "account": bounded_text(line.account),
+        "actor": bounded_text(line.actor),
+        "request_id": bounded_text(line.request_id),
+        "action": bounded_text(line.action),
         "code": line.code,
-        "detail": _text(line.detail),
-        "context": _context(line.context),
+        "detail": bounded_text(line.detail),
+        "context": bounded_context(line.context),
     }
 
 
-def _text(text: str | None) -> str | None:
+def bounded_text(text: str | None) -> str | None:
     """Text that both databases take: one bad line would take its whole group along."""
     if text is None:
         return None
@@ -104,7 +104,8 @@ def _text(text: str | None) -> str | None:
     return encoded[:REFUSAL_TEXT_BYTES_MAX].decode("utf-8", "ignore")
 
 
-def _context(context: Mapping[str, object]) -> str:
+def bounded_context(context: Mapping[str, object]) -> str:
+    """JSON of at most REFUSAL_TEXT_BYTES_MAX bytes, in ASCII; what is longer is cut."""
     # ASCII: escapes are all that NUL and lone surrogates become.
     text = json.dumps(context, default=_as_json, sort_keys=True)
     if len(text) <= REFUSAL_TEXT_BYTES_MAX:

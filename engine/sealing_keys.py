@@ -18,6 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from engine import acts
 from engine.checkpoint import PublicKey, Signer
 from engine.errors import WrongKey
 from engine.keys import MasterKey
@@ -69,7 +70,14 @@ class SealingKeys:
         with contextlib.suppress(Violation), self._store.writing() as connection:
             where = self._table.c.state == "active"
             connection.execute(self._table.update().where(where).values(retired))
-            self._create(connection)  # violates if another process has rotated just now: that serves too
+            key = self._create(connection)  # violates if another process has rotated: that serves too
+            acts.note(
+                connection,
+                "sealing_key.rotated",
+                actor=acts.COMMAND_LINE,
+                subject=key,
+                at_us=self._now_us(),
+            )
         return self.signer()
 
     def known(self) -> list[SealingKey]:
@@ -88,7 +96,7 @@ class SealingKeys:
             query = sa.select(self._table).where(self._table.c.state == "active")
             return connection.execute(query).first()
 
-    def _create(self, connection: sa.Connection) -> None:
+    def _create(self, connection: sa.Connection) -> str:
         private = Ed25519PrivateKey.generate()
         public = PublicKey(self._name, private.public_key().public_bytes_raw())
         nonce = secrets.token_bytes(_NONCE_BYTES)
@@ -101,6 +109,7 @@ class SealingKeys:
             "state": "active",
         }
         connection.execute(self._table.insert().values(row))
+        return public.id.hex()
 
     def _open(self, row: Any) -> Signer:
         public, sealed = PublicKey(self._name, bytes(row.public)), bytes(row.sealed)

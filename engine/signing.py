@@ -20,6 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from engine import acts
 from engine.errors import Unavailable, WrongKey
 from engine.keys import MasterKey
 from engine.limits import CLOCKS_APART_S, ROTATE_ATTEMPTS_MAX, TOKEN_LIFE_S
@@ -112,7 +113,15 @@ class SigningKeys:
             with contextlib.suppress(Violation), self._store.writing() as connection:
                 for step in (table.delete(),) if at_once else steps:
                     connection.execute(step)
-                self._create(connection)  # violates if another process has rotated just now
+                kid = self._create(connection)  # violates if another process has rotated just now
+                acts.note(
+                    connection,
+                    "key.rotated",
+                    actor=acts.COMMAND_LINE,
+                    subject=kid,
+                    context={"at_once": at_once},
+                    at_us=now_us,
+                )
                 break
             if not at_once:
                 break  # what that one made serves as well
@@ -138,7 +147,7 @@ class SigningKeys:
             rows = connection.execute(sa.select(self._table)).all()
         return [self._open(row) for row in rows]
 
-    def _create(self, connection: sa.Connection) -> None:
+    def _create(self, connection: sa.Connection) -> str:
         kid, nonce = secrets.token_urlsafe(9), secrets.token_bytes(_NONCE_BYTES)
         private = Ed25519PrivateKey.generate().private_bytes_raw()
         row = {
@@ -148,6 +157,7 @@ class SigningKeys:
             "state": "active",
         }
         connection.execute(self._table.insert().values(row))
+        return kid
 
     def _open(self, row: Any) -> SigningKey:
         kid, sealed = row.kid, bytes(row.sealed)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,6 +23,13 @@ from engine.errors import (
     Unavailable,
 )
 from engine.forks import mind_forks
+
+Also = Callable[[sa.Connection], object]
+"""What is written in a deed's own transaction beside it: its act, its answer to a repeated key."""
+
+
+def nothing_else(_: sa.Connection) -> None:
+    """Writes nothing beside the deed."""
 
 
 class Violation(EngineError):

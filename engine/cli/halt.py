@@ -91,6 +91,7 @@ def _journal(data: str | None, journal_url: str | None) -> Iterator[Journal]:
 def _switch(
     journal: Journal, tenant: str | None, reason: str, *, is_halted: bool, as_json: bool
 ) -> None:
+    from engine import acts  # noqa: PLC0415
     from engine.commands import halt_trading, resume_trading  # noqa: PLC0415
     from engine.desk import Command, Desk  # noqa: PLC0415
     from engine.halt import stream_of  # noqa: PLC0415
@@ -100,6 +101,9 @@ def _switch(
     decide = partial(halt_trading if is_halted else resume_trading, tenant=tenant, reason=reason)
     outcome = Desk(journal).do(Command(decide, tenant, ACTOR))
     state: Halt | None = outcome.states[stream_of(tenant)]
+    if outcome.facts:
+        deed = "trading.halted" if is_halted else "trading.resumed"
+        acts.note(journal.datastore.store, deed, actor=ACTOR, tenant=tenant, reason=reason)
     document = _row(tenant, state) | {"changed": bool(outcome.facts), "offset": outcome.offset}
     if as_json:
         print_json(document)

@@ -23,6 +23,7 @@ from engine.cli.evidence import evidence
 from engine.cli.halt import halt, resume
 from engine.cli.outlet import outlet_app
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
+from engine.cli.records import acts, refusals
 from engine.cli.replay import replay
 from engine.cli.sandbox import sandbox
 from engine.cli.seal import seal_app
@@ -49,7 +50,7 @@ app.add_typer(outlet_app, name="outlet")
 app.add_typer(seal_app, name="seal")
 for command in (
     serve, sandbox, generate, demo, replay, projections, rebuild, verify, rollback, faults, retry, halt,
-    resume, dump, restore, audit, backup, evidence,
+    resume, dump, restore, audit, backup, evidence, acts, refusals,
 ):  # fmt: skip
     app.command()(command)
 

@@ -37,6 +37,7 @@ def resend(
       order-engine outlet resend --after 120000
     """
     with errors_told(as_json=as_json):
+        from engine import acts  # noqa: PLC0415
         from engine.acting import put_back  # noqa: PLC0415
         from engine.installation import open_journal_datastore  # noqa: PLC0415
         from engine.supervise import OUTLET  # noqa: PLC0415
@@ -45,6 +46,8 @@ def resend(
         try:
             if not put_back(datastore, OUTLET, after):
                 raise BadSettings(f"the broker has not been given events beyond offset {after} yet")
+            context = {"after": after}
+            acts.note(datastore.store, "outlet.replayed", actor=acts.COMMAND_LINE, context=context)
         finally:
             datastore.close()
     if as_json:

@@ -218,6 +218,7 @@ def retry(
         _check_names([name])
         with _opened(data, journal_url, views_url) as (journal, views):
             flows = status.retry(journal, views, name, stream)
+            _note(journal, "fault.retried", subject=stream, view=name, flows=flows)
     if as_json:
         print_json({"view": name, "stream": stream, "flows": flows})
     else:
@@ -275,6 +276,20 @@ def _end_with_stdin() -> None:
     stop_when_stdin_ends(lambda: os._exit(1))
 
 
+_DEEDS: Final = {
+    "rebuild": "rebuild.requested",
+    "verify": "verify.requested",
+    "rollback": "views.rolled_back",
+}
+
+
+def _note(journal: Journal, deed: str, subject: str | None = None, **context: object) -> None:
+    from engine import acts  # noqa: PLC0415
+
+    store = journal.datastore.store
+    acts.note(store, deed, actor=acts.COMMAND_LINE, subject=subject, context=context)
+
+
 def _do(wanted: Wanted, opened: Opened, *, as_json: bool) -> None:
     from engine.supervise import go_second, tame_collector  # noqa: PLC0415
     from projections.jobs import findings_of  # noqa: PLC0415
@@ -289,6 +304,7 @@ def _do(wanted: Wanted, opened: Opened, *, as_json: bool) -> None:
             return
         raise typer.Exit(1)
     with opened as (journal, views), progress_of(wanted.kind) as report:
+        _note(journal, _DEEDS[wanted.kind], views=list(wanted.names), keeps_old=wanted.keeps_old)
         job = run(journal, views, wanted, report)
     findings = findings_of(job)
     if as_json:

@@ -58,6 +58,12 @@ def add_columns(table: str, *columns: sa.Column[Any]) -> None:
             op.add_column(table, column)
 
 
+def add_index(name: str, table: str, columns: list[str]) -> None:
+    """For scripts: adds an index to a table, if this journal has the table."""
+    if sa.inspect(op.get_bind()).has_table(table):
+        op.create_index(name, table, columns)
+
+
 def _config(connection: sa.Connection | None) -> Config:
     config = Config()
     config.set_main_option("script_location", str(_HERE).replace("%", "%%"))

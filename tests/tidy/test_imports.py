@@ -17,6 +17,7 @@ MODULES = sorted(
 
 LAYERS = (
     {
+        "csv_export",
         "errors",
         "limits",
         "fact",
@@ -45,7 +46,7 @@ LAYERS = (
     {"sqlite_store", "postgres_store"},
     {"stored"},
     {"damage", "names", "sessions", "wakeup", "market", "personal", "refusal_log"},
-    {"append", "pages", "leases", "deliveries"},
+    {"acts", "records", "append", "pages", "leases", "deliveries"},
     {"datastore"},
     {"recorder", "seals"},
     {"journal"},

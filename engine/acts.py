@@ -1,0 +1,224 @@
+"""The register of acts: administrative deeds and refused access, in a table that only grows.
+
+    note      writes one act: in the deed's own transaction where that writes the journal's database,
+              right after it where the deed appended facts or wrote elsewhere
+    Denials   counts refused sign-ins, tokens and scopes, one row per minute and source
+
+    with store.writing() as connection:
+        ...the deed...
+        acts.note(connection, "client.disabled", actor=COMMAND_LINE, tenant="acme", subject="cli_...")
+
+Neither `reason` nor `context` may hold personal words or secrets: this table is never erased.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from engine import wall
+from engine.limits import DENIAL_MINUTES_MAX, DENIAL_SOURCES_MAX
+from engine.refusal_log import bounded_context, bounded_text
+from engine.store import Store
+
+COMMAND_LINE: Final = "command line"
+"""Actor of a deed that an operator did at the machine itself."""
+OTHERS: Final = "others"
+"""Source of all refused access of a minute beyond its first `DENIAL_SOURCES_MAX` sources."""
+
+DEEDS: Final = {
+    "client.created": "A client was created.",
+    "client.disabled": "A client was disabled.",
+    "client.secret_rotated": "A client was given a new secret.",
+    "key.rotated": "Tokens are signed with a new key.",
+    "sealing_key.rotated": "Checkpoints are signed with a new key.",
+    "prices.recorded": "Prices were set by hand.",
+    "instruments.imported": "Instruments were imported from a file.",
+    "rebuild.requested": "A rebuild of views was requested.",
+    "verify.requested": "A verification of views was requested.",
+    "views.rolled_back": "The former tables of views were brought back.",
+    "fault.retried": "A quarantined stream was folded again.",
+    "delivery.redelivered": "A delivery was sent again.",
+    "webhook.tested": "A test event was sent to a webhook.",
+    "events.replayed": "Past events were sent to a webhook again.",
+    "outlet.replayed": "Past events were published again.",
+    "trading.halted": "Trading was halted.",
+    "trading.resumed": "Trading was resumed.",
+    "report.resolved": "A parked report was booked or rejected.",
+    "journal.restored": "The journal was restored from a dump.",
+    "settings.changed": "A process started with other settings than the last one.",
+    "sign_in.refused": "Sign-ins were refused.",
+    "token.refused": "Access tokens were refused.",
+    "scope.refused": "Requests beyond their token's scope were refused.",
+}  # fmt: skip
+"""Every deed and its meaning. The name is stored: it never changes."""
+
+_COLUMNS: Final = (
+    "at_us", "deed", "tenant", "actor", "on_behalf_of", "request_id", "source", "code", "count",
+    "subject", "account", "reason", "context",
+)  # fmt: skip
+_INSERT: Final = f"INSERT INTO acts ({', '.join(_COLUMNS)}) VALUES (:{', :'.join(_COLUMNS)})"  # noqa: S608  our own words
+_MINUTE_US: Final = 60_000_000
+
+
+def note(
+    where: Store | sa.Connection,
+    deed: str,
+    *,
+    actor: str,
+    tenant: str | None = None,
+    on_behalf_of: str | None = None,
+    request_id: str | None = None,
+    subject: str | None = None,
+    account: str | None = None,
+    reason: str | None = None,
+    context: Mapping[str, object] | None = None,
+    at_us: int | None = None,
+) -> None:
+    """Writes one act in the transaction of `where`, or in one of its own when that is a store.
+
+    `deed` is one of DEEDS; `subject` the id of what it was done to; `context` what was done, as JSON.
+    Raises Unavailable.
+    """
+    assert deed in DEEDS, f"not a deed: {deed}"
+    row = {
+        "at_us": wall.now_us() if at_us is None else at_us,
+        "deed": deed,
+        "tenant": tenant,
+        "actor": actor,
+        "on_behalf_of": on_behalf_of,
+        "request_id": request_id,
+        "source": None,
+        "code": None,
+        "count": 1,
+        "subject": bounded_text(subject),
+        "account": bounded_text(account),
+        "reason": bounded_text(reason),
+        "context": bounded_context(context or {}),
+    }
+    _write(where, [row])
+
+
+def _write(where: Store | sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    if isinstance(where, Store):
+        with where.writing() as connection:
+            connection.execute(sa.text(_INSERT), rows)
+    else:
+        where.execute(sa.text(_INSERT), rows)
+
+
+# --- refused access -------------------------------------------------------------------------------
+
+
+class Denial(msgspec.Struct):
+    """Refused access of one kind from one source within one minute. `client` may be an invented id."""
+
+    deed: str
+    code: str
+    source: str
+    at_us: int
+    tenant: str | None = None
+    client: str | None = None
+    request_id: str | None = None
+    count: int = 0
+    last_us: int = 0
+
+
+class Denials:
+    """Counts refused access. For one thread, but for `write`.
+
+    A process that is killed loses the counts of at most the current minute.
+    """
+
+    def __init__(self, now_us: Callable[[], int] = wall.now_us) -> None:
+        self._now_us = now_us
+        self._minute = 0
+        self._open: dict[tuple[str, str, str], Denial] = {}
+        self._closed: deque[list[Denial]] = deque(maxlen=DENIAL_MINUTES_MAX)
+
+    def count(
+        self,
+        deed: str,
+        code: str,
+        source: str,
+        *,
+        tenant: str | None = None,
+        client: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """One more refusal with `code`. `source` is an address, or a client that is known."""
+        assert deed in DEEDS, f"not a deed: {deed}"
+        now_us = self._now_us()
+        self._turn(now_us)
+        key = (deed, code, source)
+        if key not in self._open and len(self._open) >= DENIAL_SOURCES_MAX:
+            key, tenant, client, request_id = (deed, code, OTHERS), None, None, None
+        denial = self._open.get(key)
+        if denial is None:
+            denial = Denial(*key, now_us, tenant, client, request_id)
+            self._open[key] = denial
+        denial.count += 1
+        denial.last_us = now_us
+
+    def take(self, *, is_last: bool = False) -> list[Denial]:
+        """Removes and returns the denials of the minutes that are over; at the end (`is_last`) all."""
+        self._turn(self._now_us())
+        if is_last:
+            self._close()
+        taken = [denial for minute in self._closed for denial in minute]
+        self._closed.clear()
+        return taken
+
+    def put_back(self, denials: list[Denial]) -> None:
+        """Keeps denials that could not be written for the next try, if there is room beside newer."""
+        if len(self._closed) < DENIAL_MINUTES_MAX:
+            self._closed.appendleft(denials)
+
+    def _turn(self, now_us: int) -> None:
+        minute = now_us // _MINUTE_US
+        if minute != self._minute:
+            self._close()
+            self._minute = minute
+
+    def _close(self) -> None:
+        if self._open:
+            self._closed.append([*self._open.values()])
+            self._open = {}
+
+
+def write_denials(store: Store, denials: Sequence[Denial]) -> None:
+    """Writes denials in one transaction. The named client, and its tenant, only if it exists."""
+    if not denials:
+        return
+    named = {denial.client for denial in denials if denial.client and denial.tenant is None}
+    query = sa.text("SELECT id, tenant FROM clients WHERE id IN :ids").bindparams(
+        sa.bindparam("ids", expanding=True)
+    )
+    with store.writing() as connection:
+        known = dict(connection.execute(query, {"ids": sorted(named)}).tuples().all()) if named else {}
+        _write(connection, [_denial_row(denial, known) for denial in denials])
+
+
+def _denial_row(denial: Denial, known: Mapping[str, str]) -> dict[str, Any]:
+    tenant, client = denial.tenant, denial.client
+    if tenant is None:
+        tenant, client = known.get(client or ""), client if client in known else None
+    return {
+        "at_us": denial.at_us,
+        "deed": denial.deed,
+        "tenant": tenant,
+        "actor": client,
+        "on_behalf_of": None,
+        "request_id": denial.request_id,
+        "source": bounded_text(denial.source),
+        "code": denial.code,
+        "count": denial.count,
+        "subject": None,
+        "account": None,
+        "reason": None,
+        "context": bounded_context({"last_us": denial.last_us}),
+    }

@@ -1,0 +1,187 @@
+"""`order-engine acts` and `refusals`: the registers for compliance."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+import typer
+
+from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
+from engine.cli.tables import Column, print_table
+from engine.errors import BadSettings
+from engine.limits import LIST_LIMIT_MAX
+from engine.settings import read_settings
+
+if TYPE_CHECKING:
+    from api.records import ActBody, RefusalBody
+
+Tenant = Annotated[
+    str | None, typer.Option("--tenant", metavar="NAME", help="Of one tenant.", show_default=False)
+]
+Actor = Annotated[
+    str | None,
+    typer.Option("--actor", metavar="ID", help="A client's id, or `command line`.", show_default=False),
+]
+Deed = Annotated[
+    str | None,
+    typer.Option("--deed", metavar="NAME", help="Such as prices.recorded.", show_default=False),
+]
+Code = Annotated[
+    str | None, typer.Option("--code", metavar="CODE", help="Of a refusal.", show_default=False)
+]
+Account = Annotated[str | None, typer.Option("--account", metavar="ID", show_default=False)]
+Since = Annotated[
+    str | None,
+    typer.Option("--from", metavar="TIME", help="Not before, as 2026-03-12T14:30:00Z.",
+                 show_default=False),
+]  # fmt: skip
+Until = Annotated[
+    str | None, typer.Option("--to", metavar="TIME", help="Not after.", show_default=False)
+]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="How many at most.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Answer with CSV, for a spreadsheet.")]
+
+
+def acts(
+    *,
+    tenant: Tenant = None,
+    actor: Actor = None,
+    deed: Deed = None,
+    code: Code = None,
+    account: Account = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 100,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List administrative deeds and refused access, newest first.
+
+    \b
+    Examples:
+      order-engine acts
+      order-engine acts --deed prices.recorded --from 2026-03-12T00:00:00Z --csv > prices.csv
+      order-engine acts --deed sign_in.refused --json
+    """
+    exact = {"actor": actor, "deed": deed, "code": code, "account": account}
+    with errors_told(as_json=as_json):
+        found = _found("acts", tenant, exact, (since, until), (data, journal_url))
+        _print("acts", _first(found, limit), as_json=as_json, as_csv=as_csv)
+
+
+def refusals(
+    *,
+    tenant: Tenant = None,
+    actor: Actor = None,
+    code: Code = None,
+    account: Account = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 100,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List refused commands, newest first.
+
+    \b
+    Examples:
+      order-engine refusals --code insufficient_funds
+      order-engine refusals --tenant acme --csv > refusals.csv
+    """
+    exact = {"actor": actor, "code": code, "account": account}
+    with errors_told(as_json=as_json):
+        found = _found("refusals", tenant, exact, (since, until), (data, journal_url))
+        _print("refusals", _first(found, limit), as_json=as_json, as_csv=as_csv)
+
+
+# --- what they share ------------------------------------------------------------------------------
+
+
+def _found(
+    register: str,
+    tenant: str | None,
+    exact: dict[str, str | None],
+    times: tuple[str | None, str | None],
+    where: tuple[str | None, str | None],
+) -> Iterator[ActBody | RefusalBody]:
+    """The rows, newest first, read page by page."""
+    from api.records import body_of  # noqa: PLC0415
+    from engine.installation import open_journal_datastore  # noqa: PLC0415
+    from engine.operations import define_operations  # noqa: PLC0415
+    from engine.records import Filters, page  # noqa: PLC0415
+
+    from_us, to_us = (_time(text) for text in times)
+    wanted = Filters(tenant, exact, from_us, to_us)
+    data, journal_url = where
+    datastore = open_journal_datastore(read_settings(data=data, journal_url=journal_url))
+    operations, before = define_operations(), None
+    try:
+        while True:
+            rows = page(
+                datastore.store, operations, register, wanted, limit=LIST_LIMIT_MAX, before=before
+            )
+            for row in rows:
+                yield body_of(register, row)
+            if len(rows) < LIST_LIMIT_MAX:
+                return
+            before = rows[-1]["id"]
+    finally:
+        datastore.close()
+
+
+def _first(found: Iterator[ActBody | RefusalBody], limit: int) -> list[ActBody | RefusalBody]:
+    rows = []
+    for row in found:
+        rows.append(row)
+        if len(rows) == limit:
+            break
+    return rows
+
+
+def _time(text: str | None) -> int | None:
+    from api.kinds import Fault, Time  # noqa: PLC0415
+
+    try:
+        return None if text is None else Time().read(text)
+    except Fault as fault:
+        raise BadSettings(f"{text!r:.40}: {fault.detail}") from None
+
+
+def _print(register: str, rows: Sequence[ActBody | RefusalBody], *, as_json: bool, as_csv: bool) -> None:
+    if as_json:
+        print_json({register: [msgspec.to_builtins(row) for row in rows]})
+    elif as_csv:
+        from api.records import as_csv as csv_of  # noqa: PLC0415
+
+        sys.stdout.write(csv_of(register, rows))
+    else:
+        columns = _COLUMNS[register]
+        print_table(
+            [Column(name, width=width) for name, width in columns],
+            [[_text(getattr(row, name)) for name, _ in columns] for row in rows],
+        )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name}={word}" for name, word in value.items())
+    return "" if value is None else str(value)
+
+
+_COLUMNS: Final = {
+    "acts": (
+        ("at", 0), ("deed", 0), ("actor", 0), ("tenant", 0), ("subject", 40), ("count", 0),
+        ("code", 0), ("source", 40), ("reason", 40), ("context", 40),
+    ),
+    "refusals": (
+        ("at", 0), ("action", 44), ("code", 0), ("tenant", 0), ("actor", 0), ("account", 0),
+        ("detail", 40),
+    ),
+}  # fmt: skip

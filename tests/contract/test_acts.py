@@ -1,0 +1,156 @@
+"""The register of acts: written with its deed, only ever longer, and bounded under a flood."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from engine import acts, records
+from engine.acts import OTHERS, Denials, write_denials
+from engine.clients import Clients
+from engine.datastore import open_store
+from engine.errors import EngineError
+from engine.ids import IdSource
+from engine.importing import ACTOR
+from engine.keys import read_key
+from engine.limits import DENIAL_MINUTES_MAX, DENIAL_SOURCES_MAX
+from engine.operations import define_operations
+from engine.records import Filters
+from engine.settings import Settings
+from engine.signing import SigningKeys
+from engine.store import Store
+
+TABLES = define_operations()
+MINUTE_US = 60_000_000
+
+
+@pytest.fixture
+def store(installed: Settings) -> Iterator[Store]:
+    store = open_store(installed.journal_url)
+    yield store
+    store.close()
+
+
+def rows(store: Store, **exact: str) -> list[dict[str, Any]]:
+    """Acts, newest first."""
+    return records.page(store, TABLES, "acts", Filters(exact=exact), limit=500)
+
+
+class Clock:
+    """Wall time that a test moves."""
+
+    now_us = 100 * MINUTE_US
+
+    def __call__(self) -> int:
+        return self.now_us
+
+
+def test_an_act_stands_or_falls_with_its_deed(store: Store) -> None:
+    with contextlib.suppress(KeyError), store.writing() as connection:
+        acts.note(connection, "trading.halted", actor=ACTOR)
+        raise KeyError
+    assert rows(store) == []
+    with store.writing() as connection:
+        acts.note(connection, "trading.halted", actor=ACTOR, reason="x" * 9_000, context={"a": "\0"})
+    (act,) = rows(store)
+    assert (act["deed"], act["actor"], act["count"]) == ("trading.halted", ACTOR, 1)
+    assert len(act["reason"]) == 4096
+    assert json.loads(act["context"]) == {"a": "\0"}
+
+
+@pytest.mark.parametrize("statement", ["UPDATE acts SET actor = 'x'", "DELETE FROM acts"])
+def test_acts_can_only_be_added(store: Store, statement: str) -> None:
+    acts.note(store, "trading.halted", actor=ACTOR)
+    with pytest.raises(EngineError, match="append-only"), store.writing() as connection:
+        connection.exec_driver_sql(statement)
+    assert len(rows(store)) == 1
+
+
+def test_deeds_at_the_machine_are_written_by_what_does_them(store: Store, installed: Settings) -> None:
+    key = read_key(installed)
+    clients = Clients(store, TABLES, key, IdSource())
+    new = clients.create("acme", ["read", "trade"])
+    clients.rotate(new.client.id, overlap_us=0)
+    assert clients.disable(new.client.id)
+    clients.disable(new.client.id)  # once more changes nothing, and is no deed
+    clients.disable("cli_1111111111111111111111")
+    signing = SigningKeys(store, TABLES, key)
+    signing.rotate(at_once=True)
+    done = [(act["deed"], act["tenant"], act["subject"]) for act in reversed(rows(store))]
+    assert done[:3] == [
+        ("client.created", "acme", new.client.id),
+        ("client.secret_rotated", "acme", new.client.id),
+        ("client.disabled", "acme", new.client.id),
+    ]
+    assert done[3:] == [("key.rotated", None, signing.active().kid)]
+    everything = json.dumps(rows(store))
+    assert new.secret not in everything
+
+
+def test_a_flood_of_refused_sign_ins_is_a_hundred_rows_a_minute_and_one(store: Store) -> None:
+    clock = Clock()
+    denials = Denials(clock)
+    for n in range(5_000):
+        denials.count("sign_in.refused", "invalid_client", f"10.0.{n % 250}.1", client=f"cli_{n}")
+    assert denials.take() == [], "its minute is not over"
+    clock.now_us += MINUTE_US
+    write_denials(store, denials.take())
+    found = rows(store)
+    assert len(found) == DENIAL_SOURCES_MAX + 1
+    assert sum(row["count"] for row in found) == 5_000
+    assert {row["source"] for row in found if row["count"] > 20} == {OTHERS}
+    assert all(row["actor"] is None for row in found), "no client of these ids exists"
+    assert denials.take(is_last=True) == []
+
+
+def test_each_source_code_and_minute_is_counted_apart(store: Store, installed: Settings) -> None:
+    clock = Clock()
+    denials = Denials(clock)
+    known = Clients(store, TABLES, read_key(installed), IdSource()).create("acme", ["read"]).client
+    for _ in range(3):
+        denials.count("scope.refused", "insufficient_scope", known.id, tenant="acme", client=known.id)
+    denials.count("token.refused", "invalid_token", "10.0.0.1")
+    denials.count("token.refused", "missing_token", "10.0.0.1")
+    denials.count("sign_in.refused", "invalid_client", "10.0.0.1", client=known.id)
+    clock.now_us += MINUTE_US
+    denials.count("token.refused", "invalid_token", "10.0.0.1")
+    write_denials(store, denials.take(is_last=True))
+    told = {(row["at_us"], row["code"], row["source"]): (row["count"], row["tenant"], row["actor"])
+            for row in rows(store) if row["deed"] != "client.created"}  # fmt: skip
+    before = clock.now_us - MINUTE_US
+    assert told == {
+        (before, "insufficient_scope", known.id): (3, "acme", known.id),
+        (before, "invalid_token", "10.0.0.1"): (1, None, None),
+        (before, "missing_token", "10.0.0.1"): (1, None, None),
+        (before, "invalid_client", "10.0.0.1"): (1, "acme", known.id),
+        (clock.now_us, "invalid_token", "10.0.0.1"): (1, None, None),
+    }
+
+
+def test_counts_that_cannot_be_written_wait_but_not_for_ever() -> None:
+    clock = Clock()
+    denials = Denials(clock)
+    for n in range(2 * DENIAL_MINUTES_MAX):
+        denials.count("token.refused", "invalid_token", f"10.0.0.{n}")
+        clock.now_us += MINUTE_US
+    denials.put_back(taken := denials.take())
+    assert [denial.source for denial in denials.take()] == [denial.source for denial in taken]
+    assert len(taken) == DENIAL_MINUTES_MAX
+    assert taken[-1].source == f"10.0.0.{2 * DENIAL_MINUTES_MAX - 1}", "the newest are kept"
+
+
+def test_pages_are_by_keyset_and_filters_hold_together(store: Store) -> None:
+    for n in range(6):
+        acts.note(store, "trading.halted", actor=f"a{n % 2}", tenant=f"t{n % 3}", at_us=n)
+    wanted = Filters("t0", {"actor": "a0"})
+    (only,) = records.page(store, TABLES, "acts", wanted, limit=10)
+    assert only["at_us"] == 0
+    first = records.page(store, TABLES, "acts", Filters(from_us=1, to_us=4), limit=2)
+    then = records.page(
+        store, TABLES, "acts", Filters(from_us=1, to_us=4), limit=9, before=first[-1]["id"]
+    )
+    assert [row["at_us"] for row in first + then] == [4, 3, 2, 1]

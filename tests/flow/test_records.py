@@ -1,0 +1,141 @@
+"""`GET /acts` and `/refusals`: deeds, refused access and refused commands, and who may see them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from typing import Any
+
+from engine import acts as register
+from engine.acts import write_denials
+from tests.command import run
+from tests.http_engine import Engine, a_market, an_account, buying, ok
+from tests.http_server import Client, Reply
+
+
+def flush(engine: Engine) -> None:
+    """Has the current minute's counts written, as at the end of the process."""
+    store = engine.journal.datastore.store
+    write_denials(store, engine.services.denials.take(is_last=True))
+
+
+def acts(client: Client, **filters: str) -> list[dict[str, Any]]:
+    """Acts that the client sees, oldest first."""
+    query = "&".join(f"{name}={text}" for name, text in filters.items())
+    return list(reversed(ok(client.get(f"/acts?{query}"))))
+
+
+def own(engine: Engine, found: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
+    return [(a["deed"], a["code"], a["count"]) for a in found if a["tenant"] == engine.tenant]
+
+
+def test_refused_access_leaves_a_trace_with_its_source_and_count(engine: Engine) -> None:
+    client, reader = engine.client(), engine.client("read")
+    for _ in range(7):
+        assert reader.post("/prices", [{"symbol": "A", "bid": "1", "ask": "1"}]).status == 403
+    assert reader.get("/acts").status == 403
+    assert engine.connect().get("/accounts").status == 401
+    assert engine.connect({"Authorization": "Bearer x"}).get("/accounts").status == 401
+    form = b"grant_type=client_credentials&client_id=cli_1111111111111111111111&client_secret=x"
+    media = {"Content-Type": "application/x-www-form-urlencoded"}
+    for _ in range(5):
+        assert engine.connect().send("POST", "/auth/token", form, media).status == 401
+    flush(engine)
+    assert own(engine, acts(client, code="insufficient_scope")) == [
+        ("scope.refused", "insufficient_scope", 8)
+    ]
+    everybody = acts(client, created_from="2026-01-01T00:00:00Z")
+    said = {(a["deed"], a["code"]): a["count"] for a in everybody if a["tenant"] is None}
+    assert said["sign_in.refused", "invalid_client"] >= 5
+    assert said["token.refused", "missing_token"] >= 1
+    assert said["token.refused", "invalid_token"] >= 1
+    assert {a["source"] for a in everybody if a["deed"] == "sign_in.refused"} == {"127.0.0.1"}
+
+
+def test_deeds_over_http_name_their_client_request_and_figures(engine: Engine) -> None:
+    client = engine.client()
+    a_market(client)
+    reply = client.post("/prices", [{"symbol": "KE2024A", "bid": "99", "ask": "99002.50"}])
+    webhook = ok(client.post("/webhooks", {"url": f"https://{engine.tenant}.example.com/"}), 201)["id"]
+    delivery = ok(client.post(f"/webhooks/{webhook}/test"), 202)["id"]
+    ok(client.post(f"/webhook-deliveries/{delivery}/redeliver"), 202)
+    engine.project()
+    ok(client.post(f"/webhooks/{webhook}/replay", {"from_offset": 1, "to_offset": 1}), 202)
+    ok(client.post("/projections/orders/faults/ins_bond/retry"))
+    found = [act for act in acts(client) if act["tenant"] == engine.tenant]
+    deeds = [act["deed"] for act in found if not act["deed"].startswith("client.")]
+    assert deeds == [
+        "prices.recorded", "prices.recorded", "webhook.tested", "delivery.redelivered",
+        "events.replayed", "fault.retried",
+    ]  # fmt: skip
+    priced = next(act for act in found if act["request_id"] == reply.headers["Request-Id"])
+    assert priced["context"] == {"prices": [["KE2024A", "99.00000000", "99002.50000000"]]}
+    assert re.fullmatch(r"cli_\w{22}", priced["actor"])
+    assert [act["subject"] for act in found if act["deed"] == "webhook.tested"] == [webhook]
+
+
+def test_an_operator_sees_its_own_tenant_and_an_admin_all(engine: Engine) -> None:
+    rival = engine.client("trade", "operate", tenant=f"{engine.tenant}-rival")
+    mine, admin = engine.client("operate"), engine.client("admin")
+    account = an_account(engine.client(), cash="")
+    theirs = an_account(rival, cash="")
+    for client, one in ((engine.client("trade"), account), (rival, theirs)):
+        assert client.post(f"/accounts/{one}/orders", buying("1")).status == 400
+    for path in ("/acts", "/refusals"):
+        tenants = {row["tenant"] for row in ok(mine.get(path))}
+        assert tenants == {engine.tenant}, path
+        assert {row["tenant"] for row in ok(admin.get(path))} >= {
+            engine.tenant, f"{engine.tenant}-rival"
+        }, path  # fmt: skip
+    assert ok(mine.get(f"/refusals?account={theirs}")) == []
+    (refusal,) = ok(mine.get(f"/refusals?account={account}"))
+    assert refusal == ok(mine.get(f"/refusals?account={account}&code={refusal['code']}"))[0]
+    assert ok(mine.get(f"/refusals?account={account}&code=missing_price")) == []
+    assert refusal["action"] == "POST /accounts/{account_id}/orders"
+
+
+def test_pages_follow_one_another_and_a_foreign_id_is_refused(engine: Engine) -> None:
+    client = engine.client()
+    account = an_account(client, cash="")
+    for _ in range(3):
+        assert client.post(f"/accounts/{account}/orders", buying("1")).status == 400
+    seen, path = [], f"/refusals?account={account}&limit=2"
+    while path:
+        reply = client.get(path)
+        seen += [row["id"] for row in ok(reply)]
+        path = re.sub(r"<(.*)>.*", r"\1", reply.headers.get("Link", ""))
+    assert len(seen) == len({*seen}) == 3
+    assert client.get("/refusals?before=act_2ZKe7J5mPpQ3xVtYbNhWcR").code == "invalid_param"
+
+
+def as_csv(reply: Reply) -> list[list[str]]:
+    assert reply.headers["Content-Type"] == "text/csv; charset=utf-8"
+    return [*csv.reader(io.StringIO(reply.body.decode()))]
+
+
+def test_csv_by_accept_and_by_format_and_no_cell_is_a_formula(engine: Engine) -> None:
+    client = engine.client()
+    store = engine.journal.datastore.store
+    evil = "=HYPERLINK(evil)"
+    register.note(store, "trading.halted", actor="x", tenant=engine.tenant, reason=evil)
+    titles, *rows = as_csv(client.get("/acts?format=csv&deed=trading.halted"))
+    place = titles.index("reason")
+    assert [row[place] for row in rows if row[titles.index("tenant")] == engine.tenant] == [f"'{evil}"]
+    asked = client.send("GET", "/acts?deed=trading.halted", None, {"Accept": "text/csv"})
+    assert as_csv(asked) == [titles, *rows]
+    assert ok(client.get("/acts?format=json&deed=trading.halted"))[0]["deed"] == "trading.halted"
+
+
+def test_the_command_line_shows_both_registers(engine: Engine) -> None:
+    account = an_account(engine.client(), cash="")
+    refused = engine.client().post(f"/accounts/{account}/orders", buying("1"))
+    where = ("--journal-url", engine.journal.datastore.store.url.render_as_string(hide_password=False))
+    done = run("refusals", "--account", account, "--json", *where)
+    (refusal,) = json.loads(done.stdout)["refusals"]
+    assert refusal["code"] == refused.code
+    done = run("acts", "--tenant", engine.tenant, "--deed", "client.created", "--csv", *where)
+    assert done.stdout.count("client.created") == 2
+    assert "command line" in run("acts", "--tenant", engine.tenant, *where).stdout
+    assert "bad_settings" in run("acts", "--from", "yesterday", *where).stderr
