@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Callable
 from decimal import Decimal
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -19,14 +20,21 @@ import msgspec
 from engine.audit import Auditor, Finding, Level, Live
 from engine.codec import Codec
 from engine.errors import JournalDamaged
+from engine.fingerprint import fingerprint
 from engine.keys import sync_directory
 from engine.limits import AUDIT_POINT_AGE_US
 from engine.streams import FOLDS
 
 NAME: Final = "audit.point"
-_FORMAT: Final = "1 " + " ".join(f"{prefix}:{fold.shape}" for prefix, fold in FOLDS.items())
-"""Of this file, and of the states in it."""
+_FORMAT: Final = "1"
+"""Number of this file's own format."""
 _SUM_BYTES: Final = 32
+
+
+@cache
+def _format() -> str:
+    """Of this file, and of the states in it."""
+    return " ".join([_FORMAT, fingerprint(Point), *(fold.stored_name for fold in FOLDS.values())])
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
@@ -67,7 +75,7 @@ def point_of(auditor: Auditor, journal_id: str, codec: Codec, now_us: int) -> Po
         for stream, one in auditor.live.items()
     )
     return Point(
-        _FORMAT,
+        _format(),
         journal_id,
         auditor.level,
         now_us,
@@ -136,7 +144,7 @@ class PointFile:
             point = self._codec.unpack_state(packed, Point)
         except JournalDamaged:
             return None, "it cannot be read"
-        if (point.format, point.journal_id, point.level) != (_FORMAT, journal_id, level):
+        if (point.format, point.journal_id, point.level) != (_format(), journal_id, level):
             return None, "it is of another journal, release or level"
         if not 0 <= now_us - point.saved_us < AUDIT_POINT_AGE_US:
             return None, "it is more than a day old"

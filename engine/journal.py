@@ -26,6 +26,7 @@ from engine.codec import Codec
 from engine.datastore import Datastore
 from engine.errors import EngineError, JournalDamaged, Unrecordable, VersionConflict
 from engine.fact import Envelope, Fact, Recorded, StreamAppend
+from engine.fingerprint import fingerprint
 from engine.limits import (
     APPEND_FACTS_MAX,
     COMPANIONS,
@@ -63,8 +64,8 @@ PlacedFact = tuple[Fact, str, int]
 class Fold(NamedTuple, Generic[S]):
     """How a stream becomes a state: `evolve` is given None before the first fact.
 
-    A new `shape` makes older snapshots void. A stream that is never long has none, and is not asked for
-    one.
+    `shape` is raised when the state's fields or their meaning change, and makes older snapshots void
+    (tests/golden/shapes.txt). A stream that is never long has none, and is not asked for one.
     """
 
     name: str
@@ -72,6 +73,11 @@ class Fold(NamedTuple, Generic[S]):
     kind: type[S]
     evolve: Callable[[S | None, Fact], S]
     is_long: bool = True
+
+    @property
+    def stored_name(self) -> str:
+        """Name of its snapshots. With the state's make in it, none of another make is ever read."""
+        return f"{self.name}@{self.shape}.{fingerprint(self.kind)}"
 
 
 class Loaded(NamedTuple, Generic[S]):
@@ -436,7 +442,7 @@ class Journal(Application[str]):
 
     def _snapshot(self, fold: Fold[S], stream: str, upto: int | None = None) -> Loaded[S] | None:
         """The stored state of a stream, if there is one of this shape that its fact vouches for."""
-        kept = self.datastore.pages.snapshot(stream, f"{fold.name}@{fold.shape}", upto)
+        kept = self.datastore.pages.snapshot(stream, fold.stored_name, upto)
         if kept is None:
             return None
         version, body = kept
@@ -461,7 +467,7 @@ class Journal(Application[str]):
         row = {
             "stream": stream,
             "version": version,
-            "name": f"{fold.name}@{fold.shape}",
+            "name": fold.stored_name,
             "body": _seal(_digest(rows[0]), packed) + packed,
         }
         with self.datastore.store.writing() as connection:

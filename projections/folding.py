@@ -163,7 +163,7 @@ class Past:
         stored: Folded[Any] | None = None
         rows = self._views.query(
             "SELECT body FROM view_folds WHERE stream = ? AND shape = ? AND version <= ?",
-            (stream, folds.shape_of([stream[:3]]), version),
+            (stream, folds.stored_shape(stream), version),
         )
         if rows:
             with contextlib.suppress(JournalDamaged):  # the journal has the truth

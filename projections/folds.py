@@ -10,6 +10,7 @@ import msgspec
 from engine import account, holdings, order, payment
 from engine.codec import Codec
 from engine.fact import Fact, Recorded
+from engine.fingerprint import fingerprint
 from engine.order import Order
 from engine.payment import Payment
 from engine.streams import FOLDS
@@ -68,8 +69,15 @@ def keep_states(kept: dict[str, Folded[Any]], after: Mapping[str, Folded[Any]], 
 
 
 def shape_of(prefixes: Iterable[str]) -> str:
-    """What states of these streams depend on. Stored ones of another shape are ignored."""
+    """What rows of these streams depend on: numbers that only ever grow."""
     return ".".join([str(SHAPE), *(str(FOLDS[prefix].shape) for prefix in sorted(prefixes))])
+
+
+def stored_shape(stream: str) -> str:
+    """What a stored state of a stream depends on. One of another shape, or make, is never read."""
+    prefix = stream[:3]
+    kind: Any = FOLDS[prefix].kind
+    return f"{shape_of([prefix])} {fingerprint(Folded)} {fingerprint(kind)}"
 
 
 EVENTS: Final[dict[type[Fact], str]] = {

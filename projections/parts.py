@@ -134,7 +134,7 @@ def _keep_long_streams(journal: Journal, views: Views, shadow: Shadow) -> None:
     for stream, after in shadow.states.items():
         if after.version >= max(SNAPSHOT_EVERY, known.get(stream, 0)):
             body = journal.codec.pack_state(after)
-            rows.append((stream, folds.shape_of([stream[:3]]), after.version, body))
+            rows.append((stream, folds.stored_shape(stream), after.version, body))
     if rows:
         with views.store.writing() as connection:
             FOLDS.write(connection, rows)

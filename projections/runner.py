@@ -155,7 +155,7 @@ class Runner:
     def _snapshots(self, page: Page) -> list[Row]:
         """States of streams that have grown past another `SNAPSHOT_EVERY` facts."""
         return [
-            (stream, folds.shape_of([stream[:3]]), after.version, self._journal.codec.pack_state(after))
+            (stream, folds.stored_shape(stream), after.version, self._journal.codec.pack_state(after))
             for stream, after in page.states.items()
             if after.version // SNAPSHOT_EVERY > page.starts[stream] // SNAPSHOT_EVERY
         ]

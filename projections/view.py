@@ -59,15 +59,17 @@ class PageRows:
 
 
 class View(ABC):
-    """One view. A new `shape` (of its tables or of what stands in them) makes it rebuild.
+    """One view. Its `shape` is raised when its tables, or what they hold, change: then it is rebuilt.
 
-    `streams` are the prefixes of streams that feed it, `reads` the facts of theirs that change a row.
+    `streams` are the prefixes of streams that feed it, `reads` the facts of theirs that change a row,
+    `bodies` what its rows hold ready to be sent (tests/golden/shapes.txt has every shape there was).
     """
 
     name: ClassVar[str]
     shape: ClassVar[int]
     streams: ClassVar[frozenset[str]]
     tables: ClassVar[tuple[Table, ...]]
+    bodies: ClassVar[tuple[type[msgspec.Struct], ...]]
     reads: ClassVar[frozenset[type[Fact]]]
 
     @abstractmethod

@@ -9,7 +9,7 @@ from engine import account
 from engine.account import Account
 from projections.folds import Change, Folded
 from projections.listing import Listed, Reader, Where, list_rows, one_row
-from projections.resources import account_json
+from projections.resources import AccountBody, account_json
 from projections.tables import Row, Table
 from projections.view import PageRows, View
 
@@ -35,6 +35,7 @@ class AccountsView(View):
     shape = 1
     streams = frozenset({"acc"})
     tables = (ACCOUNTS,)
+    bodies = (AccountBody,)
     reads = frozenset(fact for _, fact in account.NEXT)
 
     def feed(self, change: Change, page: PageRows) -> None:

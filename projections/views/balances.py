@@ -21,7 +21,7 @@ from engine.values import plain
 from projections.folds import Change
 from projections.ids import derived, number_of
 from projections.listing import Listed, Reader, Where, one_row, page_of
-from projections.resources import TransactionBody, cash_balances_json, encode, price, time
+from projections.resources import BalanceBody, TransactionBody, cash_balances_json, encode, price, time
 from projections.tables import Row, Table
 from projections.view import PageRows, View
 
@@ -66,6 +66,7 @@ class BalancesView(View):
     shape = 1
     streams = frozenset({"acc"})
     tables = (BALANCES, TRANSACTIONS)
+    bodies = (BalanceBody, TransactionBody)
     reads = frozenset(_FACTS)
 
     def feed(self, change: Change, page: PageRows) -> None:

@@ -11,8 +11,14 @@ from projections.folds import EVENTS, Change
 from projections.ids import derived, number_of
 from projections.listing import Listed, Reader, Where, one_row, page_of
 from projections.resources import (
+    AccountBody,
+    DepositBody,
     EventBody,
     EventResource,
+    OrderBody,
+    PositionBody,
+    TradeBody,
+    WithdrawalBody,
     account_json,
     encode,
     payment_json,
@@ -52,6 +58,7 @@ class EventsView(View):
     shape = 1
     streams = frozenset({"acc", "ord", "dep", "wdr"})
     tables = (RECORDS,)
+    bodies = (EventBody, AccountBody, OrderBody, TradeBody, PositionBody, DepositBody, WithdrawalBody)
     reads = frozenset(EVENTS)
 
     def feed(self, change: Change, page: PageRows) -> None:

@@ -11,7 +11,7 @@ from engine import instrument
 from engine.instrument import Instrument
 from projections.folds import Change, Folded
 from projections.listing import Listed, Reader, Shown, Where, list_rows
-from projections.resources import fill_days_to_maturity, instrument_template
+from projections.resources import InstrumentBody, fill_days_to_maturity, instrument_template
 from projections.tables import Row, Table
 from projections.view import PageRows, View
 
@@ -38,6 +38,7 @@ class InstrumentsView(View):
     shape = 1
     streams = frozenset({"ins"})
     tables = (INSTRUMENTS,)
+    bodies = (InstrumentBody,)
     reads = frozenset(fact for _, fact in instrument.NEXT)
 
     def feed(self, change: Change, page: PageRows) -> None:

@@ -10,6 +10,7 @@ from engine import order
 from engine.order import Order
 from projections.folds import Change, Folded
 from projections.listing import Listed, Reader, Where, list_rows, one_row
+from projections.resources import OrderBody
 from projections.tables import Row, Table
 from projections.view import PageRows, View
 
@@ -44,6 +45,7 @@ class OrdersView(View):
     shape = 1
     streams = frozenset({"ord"})
     tables = (ORDERS,)
+    bodies = (OrderBody,)
     reads = frozenset(fact for _, fact in order.NEXT)
 
     def feed(self, change: Change, page: PageRows) -> None:

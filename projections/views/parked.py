@@ -9,7 +9,7 @@ from engine import report
 from engine.report import ParkedReport
 from projections.folds import Change, Folded
 from projections.listing import Listed, Reader, Where, list_rows, one_row
-from projections.resources import parked_report_json
+from projections.resources import ParkedReportBody, parked_report_json
 from projections.tables import Row, Table
 from projections.view import PageRows, View
 
@@ -29,6 +29,7 @@ class ParkedView(View):
     shape = 1
     streams = frozenset({"rep"})
     tables = (PARKED,)
+    bodies = (ParkedReportBody,)
     reads = frozenset(fact for _, fact in report.NEXT)
 
     def feed(self, change: Change, page: PageRows) -> None:

@@ -9,7 +9,7 @@ from engine import payment
 from engine.payment import Kind, Payment
 from projections.folds import Change, Folded
 from projections.listing import Reader, Where, one_row
-from projections.resources import payment_json
+from projections.resources import DepositBody, WithdrawalBody, payment_json
 from projections.tables import Row, Table
 from projections.view import PageRows, View
 
@@ -36,6 +36,7 @@ class PaymentsView(View):
     shape = 1
     streams = frozenset({"dep", "wdr"})
     tables = (PAYMENTS,)
+    bodies = (DepositBody, WithdrawalBody)
     reads = frozenset(fact for _, fact in payment.NEXT)
 
     def feed(self, change: Change, page: PageRows) -> None:

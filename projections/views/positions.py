@@ -19,7 +19,7 @@ from engine.holdings import (
 )
 from projections.folds import Change
 from projections.listing import Listed, Reader, Where, list_rows, one_row
-from projections.resources import position_json
+from projections.resources import PositionBody, position_json
 from projections.tables import Row, Table
 from projections.view import PageRows, View
 
@@ -65,6 +65,7 @@ class PositionsView(View):
     shape = 1
     streams = frozenset({"acc"})
     tables = (POSITIONS,)
+    bodies = (PositionBody,)
     reads = frozenset(_FACTS)
 
     def feed(self, change: Change, page: PageRows) -> None:

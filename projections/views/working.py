@@ -75,6 +75,7 @@ class WorkingView(View):
     shape = 1
     streams = frozenset({"ord"})
     tables = (WORKING, DUE)
+    bodies = ()
     reads = frozenset(fact for _, fact in order.NEXT)
 
     def feed(self, change: Change, page: PageRows) -> None:

@@ -30,7 +30,7 @@ LAYERS = (
         "merkle",
         "exchanges",
     },
-    {"checkpoint", "health"},
+    {"checkpoint", "health", "fingerprint"},
     {"refusals", "rate"},
     {"values"},
     {"fees", "pricing", "calendar", "clock", "halt", "idempotency", "instrument", "payment", "report"},

@@ -1,0 +1,141 @@
+"""A stored state, or a row of a view, changes its make only together with its number.
+
+`tests/golden/shapes.txt` has a line for each shape there was: name, number, and what it is made of.
+Lines are added, never edited: `python -m tests.tidy.test_shapes` prints those of today.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
+import pytest
+
+from engine.account import Account
+from engine.fingerprint import description, fingerprint
+from engine.holdings import Balance
+from engine.streams import FOLDS
+from projections import folds, resources
+from projections.registry import VIEWS
+from projections.tables import Table
+from projections.view import View
+
+FILE = Path(__file__).parents[1] / "golden" / "shapes.txt"
+PRINTED = "python -m tests.tidy.test_shapes"
+
+
+class Shape(NamedTuple):
+    """Something stored: its number, where that stands, and what it is made of."""
+
+    number: int
+    home: str
+    make: str
+
+
+def shapes() -> Iterator[tuple[str, Shape]]:
+    """name -> shape, of all that is stored and can be made again from facts."""
+    for fold in {fold.name: fold for fold in FOLDS.values()}.values():
+        yield f"fold.{fold.name}", Shape(fold.shape, "engine/streams.py", description(fold.kind))
+    yield "fold", Shape(folds.SHAPE, "projections/folds.py (SHAPE)", description(folds.Folded))
+    for view in VIEWS:
+        yield f"view.{view.name}", Shape(view.shape, f"projections/views/{view.name}.py", make_of(view))
+
+
+def make_of(view: View) -> str:
+    return " ".join([*map(columns_of, view.tables), *map(description, view.bodies)])
+
+
+def columns_of(table: Table) -> str:
+    columns = ", ".join(f"{name} {kind}" for name, kind in table.columns.items())
+    indexes = ", ".join(f"{name}({words})" for name, words in table.indexes.items())
+    return f"{table.name}({columns}; {table.key}; {indexes}; {table.stream} {table.keys_per_fact})"
+
+
+def known() -> dict[str, dict[int, str]]:
+    """name -> number -> make, as the file has them."""
+    found: dict[str, dict[int, str]] = {}
+    for line in FILE.read_text(encoding="utf-8").splitlines():
+        name, number, make = line.split(" ", 2)
+        assert int(number) not in found.setdefault(name, {}), (
+            f"{name} {number} stands twice in {FILE.name}"
+        )
+        found[name][int(number)] = make
+    return found
+
+
+def complaint(name: str, shape: Shape, stored: Mapping[int, str]) -> str:
+    """What is to be done about a shape, "" if all is well."""
+    newest = max(stored, default=0)
+    if shape.number < newest:
+        return f"{name}: its number was {newest} and is {shape.number} now; numbers only grow"
+    if shape.number == newest and stored[newest] != shape.make:
+        return (
+            f"{name} is not made as number {newest} was: states and rows that are stored would be"
+            f" misread. Raise its number to {newest + 1} in {shape.home}, then add its line, which"
+            f" `{PRINTED}` prints, to tests/golden/{FILE.name}; edit none.\n"
+            f"was {stored[newest]}\nnow {shape.make}"
+        )
+    if shape.number > newest:
+        return f"{name} {shape.number} is new: add its line, which `{PRINTED}` prints, to {FILE.name}"
+    return ""
+
+
+NOW = dict(shapes())
+
+
+@pytest.mark.parametrize("name", NOW)
+def test_a_new_make_has_a_new_number(name: str) -> None:
+    found = complaint(name, NOW[name], known().get(name, {}))
+    assert not found, found
+
+
+def test_every_shape_there_was_is_still_something() -> None:
+    assert known().keys() == NOW.keys()
+
+
+def test_every_body_stands_in_a_view() -> None:
+    """What is read from a view is of the shape that a reader of today expects."""
+    bodies = {name for name in vars(resources) if name.endswith("Body")}
+    parts = {"TradeBody", "EventBody"}  # they stand in others, and in events
+    assert bodies == {body.__name__ for view in VIEWS for body in view.bodies} | parts
+
+
+def test_a_field_more_in_a_balance_asks_for_a_new_number() -> None:
+    """The control: a field inserted, two that changed places, one of another type, deep in a state."""
+    name, inner = "fold.account", description(Balance)
+    stored = {NOW[name].number: NOW[name].make}
+    fields = inner[1:-1].split(" ")
+    for other in (
+        f"[frozen:Decimal {' '.join(fields)}]",
+        f"[{' '.join(fields[::-1])}]",
+        f"[{' '.join([*fields[:-1], fields[-1].replace('Decimal', 'int')])}]",
+    ):
+        make = NOW[name].make.replace(inner, other)
+        assert make != NOW[name].make
+        changed = NOW[name]._replace(make=make)
+        found = complaint(name, changed, stored)
+        assert f"Raise its number to {changed.number + 1} in engine/streams.py" in found
+        raised = changed._replace(number=changed.number + 1)
+        assert "is new: add its line" in complaint(name, raised, stored)
+        assert not complaint(name, raised, stored | {raised.number: make})
+
+
+class Part(msgspec.Struct, array_like=True):
+    word: Literal["a", "b"] | None
+    many: tuple[int, ...]
+
+
+class Whole(msgspec.Struct):
+    parts: dict[str, Part]
+
+
+def test_what_a_description_says() -> None:
+    assert description(Whole) == "{parts:dict(str [word:str|NoneType many:tuple(int ...)])}"
+    assert len({fingerprint(Part), fingerprint(Whole), fingerprint(Account)}) == 3
+
+
+if __name__ == "__main__":
+    for name, shape in shapes():
+        print(name, shape.number, shape.make)
