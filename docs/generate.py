@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from engine.instrument import AT_NAV, TRADES_REFUSED
 from engine.memorandum import ASKED
 from engine.metrics import METRICS, PREFIX
 from engine.refusals import PARAM_FAULTS, REFUSALS
+from engine.rounding import ROUNDINGS
 from engine.values import CURRENCIES
 
 DOCS = Path(__file__).parent
@@ -141,6 +143,13 @@ def currencies() -> str:
         for number in places
     )
     return table(("decimals", "currencies"), rows)
+
+
+def roundings() -> str:
+    """Which way each rule rounds."""
+    words = {ROUND_CEILING: "up", ROUND_FLOOR: "down", ROUND_HALF_UP: "to the nearest, a half up"}
+    rows = ((f"`{name}`", *(words[mode] for mode in rule)) for name, rule in ROUNDINGS.items())
+    return table(("rule", "notional of buys", "notional of sells", "fees"), rows)
 
 
 def refusals() -> str:
@@ -256,6 +265,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         pricing.quantity_for,
         pricing.average_price,
     ),
+    "roundings": roundings,
     "refusals": refusals,
     "param_faults": lambda: table(
         ("code in `params`", "meaning"),

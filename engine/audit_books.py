@@ -11,10 +11,9 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Final
 
-from engine import fees, pricing
+from engine import booking, fees, pricing
 from engine.account import Account, AccountClosed
 from engine.fact import Fact
-from engine.fees import FeeRule
 from engine.holdings import (
     MOVES,
     Balance,
@@ -51,7 +50,7 @@ from engine.payment import (
     WithdrawalOpened,
 )
 from engine.trading_limits import OrderCounted
-from engine.values import EXACT, UNITS, ZERO, round_half_up
+from engine.values import EXACT, UNITS, ZERO
 
 Move = tuple[Any, ...]
 """(kind of the account's fact, account, subject, its other words without times)."""
@@ -275,8 +274,8 @@ def _check_position(before: Account, fact: Any) -> None:
 
 def _reservation(stream: str, terms: Placed) -> Move:
     if terms.cash_amount is not None:
-        net, step = terms.net_cash_amount, UNITS[terms.currency]
-        quoted = fees.of_amount(FeeRule(terms.fee_rate, terms.fee_minimum), terms.cash_amount, step)
+        net = terms.net_cash_amount
+        quoted = fees.of_amount(terms.fee_rule, terms.cash_amount, UNITS[terms.currency])
         if net is None or net <= 0 or terms.cash_amount - net != quoted:
             raise Wrong("terms", f"{terms.cash_amount} less {quoted} in fees are not {net}")
         return FundsReserved, terms.account, stream, terms.currency, terms.cash_amount
@@ -284,7 +283,7 @@ def _reservation(stream: str, terms: Placed) -> Move:
 
 
 def _booking(stream: str, before: Order, after: Order, trade: TradeRecorded) -> Move:
-    terms, step = before.terms, UNITS[before.terms.currency]
+    terms = before.terms
     if before.trade(trade.trade) is not None:
         raise Wrong("terms", f"{trade.trade} is recorded twice")
     if trade.quantity <= 0 or after.traded_quantity > before.ordered:
@@ -292,21 +291,12 @@ def _booking(stream: str, before: Order, after: Order, trade: TradeRecorded) -> 
     unit = pricing.unit_price(trade.price, trade.accrued_interest, terms.price_type, terms.par_value)
     if EXACT.multiply(trade.quantity, unit) != trade.consideration:
         raise Wrong("terms", f"{trade.trade} is not worth {trade.consideration}")
-    if round_half_up(after.consideration, step) != after.traded_notional:
+    if terms.notional_of(after.consideration) != after.traded_notional:
         raise Wrong("terms", f"all trades are not worth {after.traded_notional}")
-    rule, net = FeeRule(terms.fee_rate, terms.fee_minimum), terms.net_cash_amount
-    if terms.cash_amount is None or net is None:
-        due = fees.of_sell(rule, after.traded_notional, step)
-    else:
-        if after.traded_notional > net:
-            raise Wrong("terms", f"{after.traded_notional} of {net} are spent")
-        due = fees.of_buy(
-            rule,
-            cash_amount=terms.cash_amount,
-            net_cash_amount=net,
-            traded_notional=after.traded_notional,
-            step=step,
-        )
+    net = terms.net_cash_amount
+    if net is not None and after.traded_notional > net:
+        raise Wrong("terms", f"{after.traded_notional} of {net} are spent")
+    due = booking.fees_at(terms, after.traded_notional)
     if after.charged != due:
         raise Wrong("terms", f"fees are {after.charged}, due are {due}")
     kind = BuyBooked if terms.side == "buy" else SellBooked

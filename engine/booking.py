@@ -6,10 +6,9 @@ from datetime import date
 from decimal import Decimal
 
 from engine import fees, pricing
-from engine.fees import FeeRule
 from engine.order import Order, Placed, TradeRecorded, can
 from engine.report import Report
-from engine.values import EXACT, PRICE_PLACES, STEPS, UNITS, at_scale, round_half_up
+from engine.values import EXACT, PRICE_PLACES, STEPS, UNITS, at_scale
 
 
 def contradiction(state: Order | None, report: Report) -> str | None:
@@ -39,7 +38,7 @@ def _trade_contradiction(state: Order, report: Report) -> str | None:
         return "too_much"
     if terms.net_cash_amount is not None:
         total = EXACT.add(state.consideration, _consideration(state, report))
-        if round_half_up(total, UNITS[terms.currency]) > terms.net_cash_amount:
+        if terms.notional_of(total) > terms.net_cash_amount:
             return "too_dear"
     return None
 
@@ -56,11 +55,11 @@ def record_trade(
     state: Order, report: Report, trade: str, position: str, *, settlement_date: date, at_us: int
 ) -> TradeRecorded:
     """One execution, from a report that is new (`knows`) and without contradiction."""
-    terms, step = state.terms, UNITS[state.terms.currency]
+    terms = state.terms
     assert report.quantity is not None
     assert report.price is not None
     worth = _consideration(state, report)
-    total = round_half_up(EXACT.add(state.consideration, worth), step)
+    total = terms.notional_of(EXACT.add(state.consideration, worth))
     return TradeRecorded(
         trade,
         position,
@@ -71,7 +70,7 @@ def record_trade(
         report.accrued_interest,
         worth,
         total - state.traded_notional,
-        _fees_at(terms, total, step) - state.charged,
+        fees_at(terms, total) - state.charged,
         settlement_date,
         at_us if report.executed_at_us is None else report.executed_at_us,
         report.counterparty,
@@ -81,13 +80,13 @@ def record_trade(
     )
 
 
-def _fees_at(terms: Placed, traded_notional: Decimal, step: Decimal) -> Decimal:
+def fees_at(terms: Placed, traded_notional: Decimal) -> Decimal:
     """All fees of an order that has traded so much."""
-    rule = FeeRule(terms.fee_rate, terms.fee_minimum)
+    step = UNITS[terms.currency]
     if terms.cash_amount is None or terms.net_cash_amount is None:
-        return fees.of_sell(rule, traded_notional, step)
+        return fees.of_sell(terms.fee_rule, traded_notional, step)
     return fees.of_buy(
-        rule,
+        terms.fee_rule,
         cash_amount=terms.cash_amount,
         net_cash_amount=terms.net_cash_amount,
         traded_notional=traded_notional,

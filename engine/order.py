@@ -20,12 +20,8 @@ from engine.instrument import Instrument
 from engine.pricing import Price
 from engine.refusals import refused
 from engine.report import Report
-from engine.values import (
-    EXACT,
-    UNITS,
-    ZERO,
-    Side,
-)
+from engine.rounding import CURRENT, RoundingName, modes_of
+from engine.values import EXACT, UNITS, ZERO, Side, round_to
 from engine.wish import Wish, amount_of
 
 # --- facts ---------------------------------------------------------------------------------------
@@ -37,6 +33,7 @@ class Placed(Fact, frozen=True):
     A buy has `cash_amount` and `net_cash_amount` (what is left of it after the quoted fee), a sell has
     `quantity`. `price` is the ask or bid it was accepted at, `settlement_date` when it would settle if
     traded that day, `request` a keyed digest of the request for comparing a repeated idempotency key.
+    `rounding` is one of `rounding.ROUNDINGS`, and the order's to its end.
     """
 
     order: str
@@ -64,6 +61,18 @@ class Placed(Fact, frozen=True):
     automatic_rollover: bool
     request: bytes | None
     at_us: int
+    rounding: RoundingName = "half_up"
+
+    @property
+    def fee_rule(self) -> FeeRule:
+        """What its fees follow."""
+        return FeeRule(self.fee_rate, self.fee_minimum, modes_of(self.rounding).fees)
+
+    def notional_of(self, consideration: Decimal) -> Decimal:
+        """The exact worth of trades as it is paid."""
+        modes = modes_of(self.rounding)
+        mode = modes.buy if self.side == "buy" else modes.sell
+        return round_to(consideration, UNITS[self.currency], mode)
 
 
 class MadePending(Fact, frozen=True):
@@ -322,6 +331,7 @@ def place(
         wish.automatic_rollover,
         wish.request,
         at_us,
+        rounding=CURRENT,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import decimal
 import re
-from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -92,33 +92,36 @@ def at_scale(number: object, places: int) -> Decimal | None:
     return scaled if scaled == number else None
 
 
+def round_to(number: Decimal, step: Decimal, mode: str) -> Decimal:
+    """`number` as a multiple of `step` (a power of ten), by one of the rounding modes of `decimal`."""
+    return number.quantize(step, mode, ROUNDING)
+
+
 def round_half_up(number: Decimal, step: Decimal) -> Decimal:
     """The nearest multiple of `step` (a power of ten); exactly a half goes away from zero."""
-    return number.quantize(step, ROUND_HALF_UP, ROUNDING)
+    return round_to(number, step, ROUND_HALF_UP)
 
 
-def divide_half_up(numerator: Decimal, denominator: Decimal, step: Decimal) -> Decimal:
-    """numerator / denominator, both not below 0, to the nearest multiple of `step`, a half upwards.
+def divide_to(numerator: Decimal, denominator: Decimal, step: Decimal, mode: str) -> Decimal:
+    """numerator / denominator, both not below 0, as a multiple of `step`; `mode` as in `round_to`.
 
     Rounds once, from the exact quotient, which itself need not end.
     """
-    whole, rest, divisor = _split(numerator, denominator, step)
-    up = EXACT.add(rest, rest) >= divisor
-    return EXACT.multiply(EXACT.add(whole, Decimal(up)), step)
+    divisor = EXACT.multiply(denominator, step)
+    whole, rest = EXACT.divmod(numerator, divisor)
+    twice = EXACT.add(rest, rest)
+    goes_up = {
+        ROUND_FLOOR: False,
+        ROUND_CEILING: bool(rest),
+        ROUND_HALF_UP: twice >= divisor,
+        ROUND_HALF_EVEN: twice > divisor or (twice == divisor and whole % 2 == 1),
+    }[mode]
+    return EXACT.multiply(EXACT.add(whole, Decimal(goes_up)), step)
 
 
 def divide_half_even(numerator: Decimal, denominator: Decimal, step: Decimal) -> Decimal:
-    """The same with exactly a half going to the even neighbour."""
-    whole, rest, divisor = _split(numerator, denominator, step)
-    twice = EXACT.add(rest, rest)
-    up = twice > divisor or (twice == divisor and whole % 2 == 1)
-    return EXACT.multiply(EXACT.add(whole, Decimal(up)), step)
-
-
-def _split(numerator: Decimal, denominator: Decimal, step: Decimal) -> tuple[Decimal, Decimal, Decimal]:
-    """(whole steps in the quotient, what is left of the numerator, what a whole step takes)."""
-    divisor = EXACT.multiply(denominator, step)
-    return *EXACT.divmod(numerator, divisor), divisor
+    """The same to the nearest multiple, exactly a half to the even neighbour."""
+    return divide_to(numerator, denominator, step, ROUND_HALF_EVEN)
 
 
 def plain(number: Decimal) -> str:

@@ -35,6 +35,7 @@ from engine.seals import SEALING
 from engine.settings import read_settings
 from engine.stored import engine_codec
 from engine.trading_limits import Limits
+from projections import jobs, rebuild
 from projections.database import Views
 from projections.runner import Runner
 from tests import conforming
@@ -85,7 +86,10 @@ class Engine:
             self.clients.pop().close()
 
     def project(self) -> None:
-        """Brings the views up to the journal."""
+        """Brings the views up to the journal; those of an older release are made again."""
+        older = jobs.outdated(self.views)
+        if older:
+            rebuild.run(self.journal, self.views, rebuild.Wanted("rebuild", older))
         self.runner.catch_up()
 
     def seal(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import ceil, floor
 from typing import Any
 
 from tests.invariants_read import TERMS, Row, Wrong, money, whole
@@ -330,7 +331,7 @@ class Causes:
     @staticmethod
     def _quoted_fee(terms: Row) -> int:
         cash = money(terms.cash_amount, terms.currency)
-        return max(money(terms.fee_minimum, terms.currency), half_up(Fraction(terms.fee_rate) * cash))
+        return max(_minimum_fee(terms), _fee(terms, Fraction(terms.fee_rate) * cash))
 
     def _traded(self, order: Order, row: Row) -> Move:
         terms = order.terms
@@ -374,18 +375,18 @@ class Causes:
         terms = order.terms
         if quantity <= 0 or order.quantity > order.ordered:
             raise Wrong(f"{row.stream} has traded {order.quantity} of {order.ordered}")
-        if order.notional != half_up(order.consideration):
+        if order.notional != _ROUNDED[terms.rounding, terms.side](order.consideration):
             raise Wrong(f"{row.stream} trades are worth {order.notional}, not {order.consideration}")
-        minimum, rate = money(terms.fee_minimum, terms.currency), Fraction(terms.fee_rate)
+        minimum, rate = _minimum_fee(terms), Fraction(terms.fee_rate)
         if order.is_buy:
             cash = money(terms.cash_amount, terms.currency)
             net = money(terms.net_cash_amount, terms.currency)
-            share = half_up(rate * cash * order.notional / net)
+            share = _fee(terms, rate * cash * order.notional / net)
             due = min(self._quoted_fee(terms), max(minimum, share))
             if order.notional > net:
                 raise Wrong(f"{row.stream} has spent {order.notional} of {net}")
         else:
-            due = min(order.notional, max(minimum, half_up(rate * order.notional)))
+            due = min(order.notional, max(minimum, _fee(terms, rate * order.notional)))
         if order.fees != due:
             raise Wrong(f"{row.stream} has paid {order.fees} in fees, due are {due}")
 
@@ -427,6 +428,26 @@ class Causes:
 def half_up(number: Fraction) -> int:
     """The nearest whole number; a half goes up."""
     return int((number + Fraction(1, 2)).__floor__())
+
+
+_ROUNDED = {
+    ("half_up", "buy"): half_up,
+    ("half_up", "sell"): half_up,
+    ("half_up", "fee"): half_up,
+    ("directed", "buy"): ceil,
+    ("directed", "sell"): floor,
+    ("directed", "fee"): ceil,
+}
+"""(rule that an order was placed under, what is rounded) -> how."""
+
+
+def _fee(terms: Row, exact: Fraction) -> int:
+    return _ROUNDED[terms.rounding, "fee"](exact)
+
+
+def _minimum_fee(terms: Row) -> int:
+    places = len(str(money("1", terms.currency))) - 1
+    return _fee(terms, Fraction(terms.fee_minimum) * 10**places)
 
 
 class Money:

@@ -40,6 +40,21 @@ def round_half_up(numerator: int, denominator: int) -> int:
     return (2 * numerator + denominator) // (2 * denominator)
 
 
+def rounded(numerator: int, denominator: int, way: str) -> int:
+    """A fraction not below 0 as an integer: "up", "down", or "half up" to the nearest."""
+    if way == "half up":
+        return round_half_up(numerator, denominator)
+    return -(-numerator // denominator) if way == "up" else numerator // denominator
+
+
+# The rule an order is placed under: which way its buys, sells and fees are rounded, to its end. The
+# first release's orders follow "half_up".
+WAYS: dict[str, dict[str, str]] = {
+    "directed": {"buy": "up", "sell": "down", "fee": "up"},
+    "half_up": {"buy": "half up", "sell": "half up", "fee": "half up"},
+}
+
+
 def round_half_even(numerator: int, denominator: int) -> int:
     """The nearest integer to a fraction not below 0; exactly a half goes to the even neighbour."""
     whole, rest = divmod(numerator, denominator)
@@ -62,9 +77,9 @@ class FeeRule:
     denominator: int = 200
     minimum: int = 0
 
-    def of(self, amount: int) -> int:
-        """max(minimum, round half up(rate x amount)), in minor units."""
-        return max(self.minimum, round_half_up(self.numerator * amount, self.denominator))
+    def of(self, amount: int, way: str = "up") -> int:
+        """max(minimum, rate x amount, rounded), in minor units."""
+        return max(self.minimum, rounded(self.numerator * amount, self.denominator, way))
 
 
 @dataclass(frozen=True)
@@ -93,11 +108,10 @@ class Instrument:
         units: int = amount * 10 ** (self.decimal_precision + 18) // minor_per_unit
         return units - units % self.trading_increment
 
-    def notional(self, consideration: int) -> int:
-        """A sum of quantity x unit price, rounded half up to minor units."""
-        return round_half_up(
-            consideration * 10**self.currency.exponent, 10 ** (self.decimal_precision + 18)
-        )
+    def notional(self, consideration: int, way: str) -> int:
+        """A sum of quantity x unit price, rounded to minor units."""
+        minor = consideration * 10**self.currency.exponent
+        return rounded(minor, 10 ** (self.decimal_precision + 18), way)
 
 
 @dataclass
@@ -157,14 +171,21 @@ class Order:
     trades: list[Trade] = field(default_factory=list)
     cancel_requested: bool = False
     cancelled_reason: str | None = None
+    rounding: str = "directed"
 
     @property
     def status(self) -> str:
         return self.history[-1]
 
+    def fee_of(self, amount: int) -> int:
+        return self.rule.of(amount, WAYS[self.rounding]["fee"])
+
+    def notional_of(self, consideration: int) -> int:
+        return self.instrument.notional(consideration, WAYS[self.rounding][self.side])
+
     @property
     def quoted_fee(self) -> int:
-        return self.rule.of(self.amount)
+        return self.fee_of(self.amount)
 
     @property
     def traded_quantity(self) -> int:
@@ -195,9 +216,10 @@ class Order:
     def fees_on(self, notional: int) -> int:
         """The fees of the whole order once `notional` minor units have traded."""
         if self.side == "sell":
-            return min(notional, self.rule.of(notional))
+            return min(notional, self.fee_of(notional))
         net = self.amount - self.quoted_fee
-        share = round_half_up(self.rule.numerator * self.amount * notional, self.rule.denominator * net)
+        full = self.rule.numerator * self.amount * notional
+        share = rounded(full, self.rule.denominator * net, WAYS[self.rounding]["fee"])
         return min(self.quoted_fee, max(self.rule.minimum, share))
 
     def view(self) -> dict[str, Any]:
@@ -495,7 +517,7 @@ class Model:
         if order.ordered is not None and order.traded_quantity + trade.quantity > order.ordered:
             return False
         unit_price = order.instrument.unit_price(trade.price, trade.accrued_interest)
-        notional = order.instrument.notional(order.consideration() + trade.quantity * unit_price)
+        notional = order.notional_of(order.consideration() + trade.quantity * unit_price)
         if order.side == "buy" and notional > order.amount - order.quoted_fee:
             return False
         trade.notional = notional - order.traded_notional
@@ -755,7 +777,7 @@ class Model:
             "I6: nothing reserved at the end": order.status in LIVE or order.reserved == 0,
             "I5: nothing negative reserved": order.reserved >= 0,
             "never more than ordered": order.ordered is None or traded <= order.ordered,
-            "notional is rounded once": notional == order.instrument.notional(order.consideration()),
+            "notional is rounded once": notional == order.notional_of(order.consideration()),
             "fees follow the rule": not trades or order.fees == order.fees_on(notional),
             "never above net_cash_amount": not buy or notional <= order.amount - order.quoted_fee,
             "never above the quoted fee": not buy or order.fees <= order.quoted_fee,

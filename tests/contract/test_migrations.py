@@ -11,8 +11,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from engine import installation, migrations, operations, schema
+from engine.auditing import Wish, audit
 from engine.datastore import Datastore, open_store
 from engine.errors import SchemaTooOld
+from engine.rounding import ROUNDINGS
 from engine.settings import Settings, read_settings
 from tests import first_release
 from tests.http_engine import running
@@ -110,6 +112,22 @@ def test_the_first_release_s_journal_answers_as_before(first: Settings) -> None:
             reply = client.send("GET", path)
             assert reply.status == 200, (path, reply.body)
             assert list(lost(told, reply.json, path)) == []
+
+
+@on_both
+def test_the_first_release_s_books_are_clean_by_the_rounding_of_its_time(
+    first: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And by no other: some of its trades would be rounded otherwise today."""
+    installation.migrate(first)
+    datastore = Datastore(first.journal_url, "", "text")
+    try:
+        assert audit(datastore, Wish("all")).findings == []
+        monkeypatch.setitem(ROUNDINGS, "half_up", ROUNDINGS["directed"])
+        found = {finding.check for finding in audit(datastore, Wish("all")).findings}
+    finally:
+        datastore.close()
+    assert found == {"terms"}
 
 
 def lost(told: Any, now: Any, path: str) -> Iterator[str]:

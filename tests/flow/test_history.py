@@ -76,7 +76,7 @@ def test_an_order_fact_by_fact(engine: Engine, client: Client) -> None:
         for place, amount in (("settled", "-100.00"), ("reserved", "100.00"))
     ]  # fmt: skip
     assert {(leg["place"], leg["amount"]) for leg in traded["legs"]} == {
-        ("reserved", "-40.00"), ("outside", "40.00"), ("reserved", "-0.20"), ("fees", "0.20"),
+        ("reserved", "-40.00"), ("outside", "40.00"), ("reserved", "-0.21"), ("fees", "0.21"),
         ("outside", "-0.40"), ("unsettled", "0.40"),
     }  # fmt: skip
     moved: dict[str, Decimal] = {}

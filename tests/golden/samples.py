@@ -111,6 +111,7 @@ SAMPLES: dict[str, Fact] = {
         automatic_rollover=True,
         request=bytes(range(32)),
         at_us=AT_US,
+        rounding="directed",
     ),
     "order.made_pending.1": order.MadePending("market_closed", AT_US),
     "order.execution_started.1": order.ExecutionStarted(

@@ -14,6 +14,7 @@ import pytest
 from engine import booking, fees, holdings, order, paying, payment, pricing, trading
 from engine.holdings import Balance, Holdings, Move, Position
 from engine.order import Order
+from engine.rounding import ROUNDINGS
 from engine.values import ZERO
 from tests.laws.runs import Run
 
@@ -34,7 +35,7 @@ def replaced(fact: Any, **words: Any) -> Any:
 
 
 def fee_rounds_down(patch: Patch) -> None:
-    patch.setattr(fees, "round_half_up", lambda number, step: number.quantize(step, ROUND_DOWN))
+    patch.setattr(fees, "round_to", lambda number, step, mode: number.quantize(step, ROUND_DOWN))
 
 
 def fee_has_no_minimum(patch: Patch) -> None:
@@ -73,8 +74,12 @@ def trades_are_rounded_one_by_one(patch: Patch) -> None:
     patch.setattr(booking, "record_trade", record)
 
 
-def notional_rounds_down(patch: Patch) -> None:
-    patch.setattr(booking, "round_half_up", lambda number, step: number.quantize(step, ROUND_DOWN))
+def _rounds(patch: Patch, **modes: str) -> None:
+    patch.setitem(ROUNDINGS, "directed", ROUNDINGS["directed"]._replace(**modes))
+
+
+def notional_of_a_buy_rounds_down(patch: Patch) -> None:
+    _rounds(patch, buy=ROUND_DOWN)
 
 
 def _blind(patch: Patch, *faults: str) -> None:
@@ -229,7 +234,7 @@ MUTANTS: list[Callable[[Patch], None]] = [
     fee_of_a_part_forgets_the_minimum,
     each_trade_is_charged_all_fees_so_far,
     trades_are_rounded_one_by_one,
-    notional_rounds_down,
+    notional_of_a_buy_rounds_down,
     too_dear_trades_are_booked,
     more_than_ordered_is_booked,
     late_trades_are_booked,

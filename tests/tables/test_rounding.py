@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from fractions import Fraction
 
+import msgpack
+import msgspec
 import pytest
 
 from engine import fees
+from engine.errors import UnknownFact
+from engine.fact import Envelope
 from engine.fees import FeeRule
 from engine.instrument import Terms
+from engine.order import Placed
 from engine.pricing import Price, quantity_for, unit_price
-from engine.values import UNITS, ZERO, divide_half_even, divide_half_up, plain, round_half_up
+from engine.stored import engine_codec
+from engine.values import UNITS, ZERO, divide_half_even, divide_to, plain, round_to
 from engine.wish import Wish
 from tests.table import rows
 from tests.world import World
@@ -24,10 +30,10 @@ amount  | currency | price       | kind    | accrued    | increment | rate  | mi
 100.00  | USD      | 3           | money   | 0          | 1         | 0.005 | 0       | 0.50  | 99.50  | 33          | 99.00    | 0.50
 100.00  | USD      | 3           | money   | 0          | 0.000001  | 0.005 | 0       | 0.50  | 99.50  | 33.166666   | 99.50    | 0.00
 100.00  | USD      | 7           | money   | 0          | 0.000001  | 0.005 | 0       | 0.50  | 99.50  | 14.214285   | 99.50    | 0.00
-100.00  | USD      | 33.33333333 | money   | 0          | 0.25      | 0.005 | 0       | 0.50  | 99.50  | 2.75        | 91.67    | 7.87
+100.00  | USD      | 33.33333333 | money   | 0          | 0.25      | 0.005 | 0       | 0.50  | 99.50  | 2.75        | 91.67    | 7.86
 100.00  | USD      | 0.00000001  | money   | 0          | 1         | 0     | 0       | 0.00  | 100.00 | 10000000000 | 100.00   | 0.00
 1.00    | USD      | 1           | money   | 0          | 0.01      | 0.005 | 0       | 0.01  | 0.99   | 0.99        | 0.99     | 0.00
-0.99    | USD      | 1           | money   | 0          | 0.01      | 0.005 | 0       | 0.00  | 0.99   | 0.99        | 0.99     | 0.00
+0.99    | USD      | 1           | money   | 0          | 0.01      | 0.005 | 0       | 0.01  | 0.98   | 0.98        | 0.98     | 0.00
 1.01    | USD      | 1           | money   | 0          | 0.01      | 0.005 | 1.00    | 1.00  | 0.01   | 0.01        | 0.01     | 0.00
 200.00  | USD      | 100         | money   | 0          | 0.01      | 0.005 | 1.00    | 1.00  | 199.00 | 1.99        | 199.00   | 0.00
 100.00  | USD      | 100         | money   | 0          | 0.01      | 0.005 | 5       | 5.00  | 95.00  | 0.95        | 95.00    | 0.00
@@ -35,8 +41,8 @@ amount  | currency | price       | kind    | accrued    | increment | rate  | mi
 100     | JPY      | 7           | money   | 0          | 0.01      | 0.005 | 0       | 1     | 99     | 14.14       | 99       | 0
 100.000 | KWD      | 7           | money   | 0          | 0.01      | 0.005 | 0       | 0.500 | 99.500 | 14.21       | 99.470   | 0.030
 1000.00 | USD      | 98.5        | percent | 0          | 1         | 0.005 | 0       | 5.00  | 995.00 | 10          | 985.00   | 10.05
-1000.00 | USD      | 98.5        | percent | 1.23456789 | 0.01      | 0.005 | 0       | 5.00  | 995.00 | 9.97        | 994.35   | 0.65
-1000.00 | USD      | 98.5        | money   | 1.23456789 | 0.01      | 0.005 | 0       | 5.00  | 995.00 | 9.97        | 994.35   | 0.65
+1000.00 | USD      | 98.5        | percent | 1.23456789 | 0.01      | 0.005 | 0       | 5.00  | 995.00 | 9.97        | 994.36   | 0.64
+1000.00 | USD      | 98.5        | money   | 1.23456789 | 0.01      | 0.005 | 0       | 5.00  | 995.00 | 9.97        | 994.36   | 0.64
 """  # noqa: E501  (a table)
 
 
@@ -86,13 +92,13 @@ def test_buy(row: dict[str, str]) -> None:
 PARTS = """
 # Many trades: each one's notional and fee, which sum to the rounded whole to the last cent.
 amount | price | rate  | minimum | quantities                    | notionals                     | fees
-100.00 | 3     | 0.005 | 0       | 11.05 11.05 11.06             | 33.15 33.15 33.18             | 0.17 0.16 0.17
-100.00 | 0.333 | 0.005 | 0       | 0.01 0.01 0.01 0.01 0.01 0.01 | 0.00 0.01 0.00 0.00 0.01 0.00 | 0.00 0.00 0.00 0.00 0.00 0.00
-100.00 | 0.5   | 0.005 | 0       | 0.01 0.01 0.01 0.01           | 0.01 0.00 0.01 0.00           | 0.00 0.00 0.00 0.00
+100.00 | 3     | 0.005 | 0       | 11.05 11.05 11.06             | 33.15 33.15 33.18             | 0.17 0.17 0.16
+100.00 | 0.333 | 0.005 | 0       | 0.01 0.01 0.01 0.01 0.01 0.01 | 0.01 0.00 0.00 0.01 0.00 0.00 | 0.01 0.00 0.00 0.00 0.00 0.00
+100.00 | 0.5   | 0.005 | 0       | 0.01 0.01 0.01 0.01           | 0.01 0.00 0.01 0.00           | 0.01 0.00 0.00 0.00
 100.00 | 100   | 0.005 | 0       | 0.39 0.60                     | 39.00 60.00                   | 0.20 0.30
 100.00 | 100   | 0.005 | 2       | 0.39 0.59                     | 39.00 59.00                   | 2.00 0.00
 100.00 | 100   | 0.005 | 0.30    | 0.39 0.60                     | 39.00 60.00                   | 0.30 0.20
-50.00  | 7     | 0.01  | 0       | 2.35 2.35 2.37                | 16.45 16.45 16.59             | 0.17 0.16 0.17
+50.00  | 7     | 0.01  | 0       | 2.35 2.35 2.37                | 16.45 16.45 16.59             | 0.17 0.17 0.16
 """  # noqa: E501  (a table)
 
 
@@ -110,7 +116,40 @@ def test_trades_of_a_buy_sum_exactly(row: dict[str, str]) -> None:
     }
     assert seen == row
     total = sum((trade.terms.notional for trade in order.trades), ZERO)
-    assert total == round_half_up(order.consideration, UNITS["USD"]) == order.traded_notional
+    assert total == round_to(order.consideration, UNITS["USD"], ROUND_CEILING) == order.traded_notional
+
+
+def test_an_order_of_the_first_release_rounds_as_it_did_to_its_end() -> None:
+    """Its Placed names no rule. It was accepted before the upgrade and trades after it."""
+    world = bought(OLD)
+    key = "order", "ord"
+    codec, placed = engine_codec(), world.order().terms
+    name, body = codec.encode(Envelope(1), placed)
+    words = msgpack.unpackb(body, ext_hook=msgpack.ExtType, use_list=False)
+    older = msgpack.packb(words[:-1])
+    assert words[-1] == "directed"
+    old = codec.decode(name, older)[1]
+    assert isinstance(old, Placed)
+    assert old.rounding == "half_up"
+    world.states[key] = world.stored[key] = msgspec.structs.replace(world.order(), terms=old)
+    for number, quantity in enumerate(("0.11", "0.11", "0.11")):
+        assert world.trade("ord", f"x{number}", "1.49", quantity) == "ok"
+    order = world.order()
+    assert [plain(trade.terms.notional) for trade in order.trades] == ["0.16", "0.17", "0.16"]
+    assert [plain(trade.terms.fee) for trade in order.trades] == ["0.00", "0.00", "0.00"]
+    assert order.terms.fee_rule.rounding == ROUND_HALF_UP
+
+
+OLD = {
+    "amount": "1.00", "currency": "USD", "price": "1.49", "kind": "money", "accrued": "0",
+    "increment": "0.01", "rate": "0.005", "minimum": "0",
+}  # fmt: skip
+
+
+def test_a_rounding_rule_of_a_newer_release_is_unknown() -> None:
+    placed = msgspec.structs.replace(bought(OLD).order().terms, rounding="to_the_moon")
+    with pytest.raises(UnknownFact, match="to_the_moon"):
+        placed.notional_of(Decimal(1))
 
 
 SELLS = """
@@ -121,7 +160,7 @@ quantities | price | rate  | minimum | notionals      | fees           | net
 1          | 3     | 0.005 | 5       | 3.00           | 3.00           | 0.00
 1 1 1      | 3     | 0.005 | 5       | 3.00 3.00 3.00 | 3.00 2.00 0.00 | 4.00
 0.01       | 0.3   | 0.005 | 0       | 0.00           | 0.00           | 0.00
-0.01 0.01  | 0.3   | 0.005 | 1       | 0.00 0.01      | 0.00 0.01      | 0.00
+0.01 0.01  | 0.3   | 0.005 | 1       | 0.00 0.00      | 0.00 0.00      | 0.00
 3 3        | 33.33 | 0.005 | 0       | 99.99 99.99    | 0.50 0.50      | 198.98
 """
 
@@ -190,22 +229,26 @@ def test_average_price(row: dict[str, str]) -> None:
 
 
 HALVES = """
-numerator                               | denominator | up   | even
-1                                       | 200         | 0.01 | 0.00
-3                                       | 200         | 0.02 | 0.02
-5                                       | 200         | 0.03 | 0.02
-1                                       | 3           | 0.33 | 0.33
-2                                       | 3           | 0.67 | 0.67
-0                                       | 7           | 0.00 | 0.00
-1.4999999                               | 100         | 0.01 | 0.01
-14.999999999999999999999999999999999999 | 1000        | 0.01 | 0.01
+numerator                               | denominator | half up | even | up   | down
+1                                       | 200         | 0.01    | 0.00 | 0.01 | 0.00
+3                                       | 200         | 0.02    | 0.02 | 0.02 | 0.01
+5                                       | 200         | 0.03    | 0.02 | 0.03 | 0.02
+1                                       | 3           | 0.33    | 0.33 | 0.34 | 0.33
+2                                       | 3           | 0.67    | 0.67 | 0.67 | 0.66
+0                                       | 7           | 0.00    | 0.00 | 0.00 | 0.00
+2                                       | 50          | 0.04    | 0.04 | 0.04 | 0.04
+1.4999999                               | 100         | 0.01    | 0.01 | 0.02 | 0.01
+14.999999999999999999999999999999999999 | 1000        | 0.01    | 0.01 | 0.02 | 0.01
+0.000000000000000000000000000000000001  | 1000        | 0.00    | 0.00 | 0.01 | 0.00
 """
 
 
 @pytest.mark.parametrize("row", rows(HALVES), ids=lambda row: f"{row['numerator']}/{row['denominator']}")
 def test_halves(row: dict[str, str]) -> None:
     numbers = Decimal(row["numerator"]), Decimal(row["denominator"]), Decimal("0.01")
-    assert plain(divide_half_up(*numbers)) == row["up"]
+    modes = {"half up": ROUND_HALF_UP, "up": ROUND_CEILING, "down": ROUND_FLOOR}
+    for name, mode in modes.items():
+        assert plain(divide_to(*numbers, mode)) == row[name]
     assert plain(divide_half_even(*numbers)) == row["even"]
 
 

@@ -29,6 +29,7 @@ LAYERS = (
         "wall",
         "merkle",
         "exchanges",
+        "rounding",
     },
     {"checkpoint", "health", "fingerprint"},
     {"refusals", "rate"},

@@ -76,7 +76,7 @@ EXAMPLES = {
         "'order.settled': 3}"),
     ],
     "what_can_go_wrong.py": [
-        "insufficient_funds 997450.24 []", "None", "invalid_param None ['body.cash_amount']", "None",
+        "insufficient_funds 997450.22 []", "None", "invalid_param None ['body.cash_amount']", "None",
         "True", "NoAnswer False",
     ],
 }  # fmt: skip

@@ -176,18 +176,19 @@ def test_rounding(numerator: int, denominator: int, up: int, even: int) -> None:
         (Instrument("i", USD, trading_increment=10), 99_50, 100 * P, 0, 90, 90_00),
         (Instrument("i", USD, 0, 1, "percent", 1000 * P), 2000_00, 98 * P, 0, 2, 1960_00),
         (Instrument("i", USD, 0, 1, "percent", 1000 * P), 1999_99, 98 * P, 20 * P, 1, 1000_00),
+        (Instrument("i", USD, 3), 10_00, 3 * P - 1, 0, 3_333, 10_00),
         (Instrument("i", USD, 3), 10_00, 3 * P, 0, 3_333, 10_00),
         (Instrument("i", JPY), 995, 7 * P, 0, 142_14, 995),
         (Instrument("i", KWD), 99_500, 100 * P, 0, 99, 99_000),
         (STOCK, 1, 1 * P + 1, 0, 0, 0),
     ],
 )
-def test_quantity_is_rounded_down_and_its_notional_half_up(
+def test_quantity_is_rounded_down_and_its_notional_up(
     instrument: Instrument, net: int, price: int, accrued: int, quantity: int, notional: int
 ) -> None:
     unit_price = instrument.unit_price(price, accrued)
     assert instrument.quantity_for(net, unit_price) == quantity
-    assert instrument.notional(quantity * unit_price) == notional
+    assert instrument.notional(quantity * unit_price, "up") == notional
 
 
 def test_several_trades_round_the_sum_not_the_parts() -> None:
