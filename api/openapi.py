@@ -56,7 +56,9 @@ ANY: Final = (
     "rate_limited", "headers_too_large", "server_error", "unavailable",
 )  # fmt: skip
 """Codes of any route. `method_not_allowed` is that of a path, whose method is none of its routes."""
-SCOPED: Final = ("missing_token", "invalid_token", "insufficient_scope", "journal_damaged")
+SCOPED: Final = (
+    "missing_token", "invalid_token", "insufficient_scope", "journal_damaged", "journal_went_back",
+)  # fmt: skip
 VIEWED: Final = ("view_behind", "view_quarantined")
 KEYED: Final = (
     "idempotency_key_too_long", "idempotency_key_conflict", "idempotency_key_expired",

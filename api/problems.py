@@ -18,6 +18,7 @@ from api.kinds import FAULTS
 from engine.errors import (
     EngineError,
     JournalDamaged,
+    JournalWentBack,
     NotYetSealed,
     RebuildRunning,
     Refused,
@@ -64,6 +65,9 @@ CODES: Final[dict[str, Code]] = {
     "not_yet_sealed": Code(503, "no signed checkpoint covers the newest facts yet", 10),
     "view_quarantined": Code(503, "the view holds a fact that it cannot read", 60),
     "journal_damaged": Code(503, "the journal is damaged; an operator has to look", 60),
+    "journal_went_back": Code(
+        503, "the journal lacks facts that were acknowledged; an operator has to decide how to go on", 60
+    ),
 }
 """Every code that an answer may have."""
 _SHAPES: Final = frozenset(
@@ -132,6 +136,7 @@ class Problem(Exception):
 
 ENGINE_CODES: Final[tuple[tuple[type[EngineError], str], ...]] = (
     (JournalDamaged, "journal_damaged"),
+    (JournalWentBack, "journal_went_back"),
     (ViewBehind, "view_behind"),
     (ViewQuarantined, "view_quarantined"),
     (RebuildRunning, "rebuild_running"),

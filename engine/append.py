@@ -19,6 +19,7 @@ from engine import chain
 from engine.errors import (
     EngineError,
     JournalDamaged,
+    JournalWentBack,
     LeaseLost,
     OutcomeUnknown,
     StaleOffset,
@@ -27,6 +28,7 @@ from engine.errors import (
 from engine.limits import APPEND_FACTS_MAX, APPEND_RETRY_PAUSES_S
 from engine.sessions import Head, Key, Session
 from engine.store import ConnectionBroken, Store, Violation
+from engine.witness import Point, Trail
 from engine.writer import Append, Lease, Row
 
 
@@ -47,8 +49,9 @@ class Doubt(NamedTuple):
 class Appender:
     """Writes groups of appends through one session. Called by one thread at a time."""
 
-    def __init__(self, store: Store, session: Session) -> None:
+    def __init__(self, store: Store, session: Session, trail: Trail | None = None) -> None:
         self._session = session
+        self._trail = trail or Trail()
         self._translating = store.translating
         self._may_guess = store.dialect == "postgresql"  # SQLite reads its head under its own lock
         self._guess: Head | None = None
@@ -137,30 +140,50 @@ class Appender:
         guess, self._guess = self._guess, None
         if guess is None or not all(append.is_plain for append in batch):
             return False
+        if self._trail.last.offset > guess.position:  # others appended, or the journal went back
+            return False
         rows, digests = self._chained(guess, batch)
         end = Head(guess.position + len(rows), digests[-1])
         self._in_flight = Doubt(batch, guess, end, may_come_late=True)
-        is_done = self._session.insert(guess, rows, digests)
+        is_done = self._session.guess(guess, rows, digests, _extended(batch))
         self._in_flight = None
         if is_done:
             self._place(batch, guess)
-            self._left = self._guess = end
+            self._leave(end)
+            self._guess = end
         return is_done
+
+    def _leave(self, end: Head) -> None:
+        self._left = end
+        self._trail.note(*end)
+
+    def _check_seen(self, seen: Point, head: Head, there: bytes | None) -> None:
+        """Raises JournalWentBack if the journal lacks what this process has seen of it.
+
+        `there` was read under the head's lock, after `seen`: the chain vouches for all before it.
+        """
+        if seen.offset and there != seen.digest:
+            raise JournalWentBack(
+                f"this process has seen position {seen.offset}, and the journal, which ends at"
+                f" {head.position}, does not have that fact"
+            )
 
     def _append_locked(
         self, batch: Sequence[Append], doubts: list[Doubt], *, is_screening: bool
     ) -> None:
         session = self._session
+        seen = self._trail.last
         with session.transaction():
-            head = session.lock_head()
+            head, there = session.lock_head(seen.offset)
             if self._was_recorded(doubts):
                 return
+            self._check_seen(seen, head, there)
             winners = self._screened(batch, head) if is_screening else batch
             leases = {append.lease for append in winners if append.lease}
             lost = {one for one in leases if session.lease_epoch(one.name) != one.epoch}
-            wanted = [key for append in winners for key in append.vacant]
+            wanted = [key for append in winners for key in append.vacant] + _extended(winners)
             taken = session.taken_keys(wanted) if wanted else set()
-            winners = [append for append in winners if self._may_append(append, lost, taken)]
+            winners = self._rightful(winners, lost, taken)
             rows, digests = self._chained(head, winners)
             end = Head(head.position + len(rows), digests[-1]) if rows else head
             if rows and not session.insert(head, rows, digests):
@@ -171,7 +194,7 @@ class Appender:
         # Somebody else appended since we did: the next guess would miss as well, and cost a trip.
         if self._may_guess and self._left in {None, head}:
             self._guess = end
-        self._left = end
+        self._leave(end)
 
     @staticmethod
     def _place(appends: Sequence[Append], before: Head) -> None:
@@ -220,15 +243,28 @@ class Appender:
                 )
         return [append for append in winners if append.error is None]
 
-    def _may_append(self, append: Append, lost: Set[Lease], taken: Set[Key]) -> bool:
+    def _rightful(self, appends: Sequence[Append], lost: Set[Lease], taken: set[Key]) -> list[Append]:
+        """Those whose every premise holds, in their order; each may extend what those before it add."""
+        added: set[Key] = set()
+        found = []
+        for append in appends:
+            if self._may_append(append, lost, taken, added):
+                added |= {(row.stream, row.version) for row in append.rows}
+                found.append(append)
+        return found
+
+    def _may_append(self, append: Append, lost: Set[Lease], taken: Set[Key], added: Set[Key]) -> bool:
         """Checks what an append rests on beside its versions; settles it if that is gone.
 
-        `lost` are leases that others have taken, `taken` keys that are no longer vacant.
+        `lost` are leases that others have taken, `taken` keys that are in the journal, `added` those
+        that appends before it add.
         """
         if append.is_void:
             append.error = _void()
         elif not taken.isdisjoint(append.vacant):
             append.error = VersionConflict("a stream that it was decided on has moved on")
+        elif not all(key in taken or key in added for key in append.taken):
+            append.error = VersionConflict("a stream that it extends has not come to that version")
         elif append.lease and append.lease in lost:
             append.error = LeaseLost(f"another holder took the lease {append.lease.name}")
         elif append.tracking and not self._session.track(*append.tracking):
@@ -263,6 +299,14 @@ def _without_clashes(group: Sequence[Append]) -> tuple[list[Append], list[Append
         else:
             later.append(append)
     return batch, later
+
+
+def _extended(batch: Sequence[Append]) -> list[Key]:
+    """The keys that appends of a batch follow, and that none of them adds."""
+    wanted = {key for append in batch for key in append.taken}
+    if not wanted:
+        return []
+    return [*wanted.difference((row.stream, row.version) for append in batch for row in append.rows)]
 
 
 def _void() -> VersionConflict:

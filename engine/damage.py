@@ -1,8 +1,15 @@
-"""The mark of a damaged journal: its first finding, where every process of every machine sees it.
+"""The mark of a journal that cannot be trusted: its first finding, seen by every process and machine.
 
-Whoever finds that facts are not as recorded marks the journal. From then on nothing is appended to it,
-by no process, and no command is decided: what it would rest on cannot be trusted. Reads go on. An
-operator lifts the mark (`order-engine audit --reopen`), once a whole audit finds nothing.
+    journal_damaged    facts are not as they were recorded
+    journal_went_back  facts that were acknowledged are gone: it is an older copy, or a cut one
+
+Any process that finds either marks the journal. From then on no process appends or decides: what it
+would rest on cannot be trusted. An operator lifts the mark: `order-engine audit --reopen` once a whole
+audit finds nothing, `order-engine journal accept-loss` to go on without the facts that are gone.
+
+`Damage.look` also compares what this process has seen of the journal (`witness.Trail`) with the journal
+as it is. Whenever the mark changes, or an operator has accepted a loss, `era` grows: all that a process
+remembers of the journal belongs to an era, and is dropped with it.
 """
 
 from __future__ import annotations
@@ -17,22 +24,47 @@ import msgspec
 import sqlalchemy as sa
 
 from engine import wall
-from engine.errors import EngineError, JournalDamaged
+from engine.errors import EngineError, JournalDamaged, JournalWentBack
 from engine.limits import DAMAGE_LOOK_S
 from engine.schema import Tables
 from engine.store import Store
+from engine.witness import Trail, last_common
 
 KEY: Final = "damage"
 """The meta word that holds it."""
+LOSSES: Final = "accepted_losses"
+"""The meta word that counts how often an operator has accepted a loss."""
+DAMAGED: Final = "journal_damaged"
+WENT_BACK: Final = "journal_went_back"
+_ERRORS: Final[dict[str, tuple[type[EngineError], str]]] = {
+    DAMAGED: (JournalDamaged, "nothing is written since damage was found"),
+    WENT_BACK: (JournalWentBack, "nothing is written since the journal went back"),
+}
+"""Code of a mark -> what is raised."""
 _log = logging.getLogger(__name__)
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """The first finding. `position` is None where none can be told."""
+    """The first finding. `position`: the first bad fact, None where none can be told; of a journal that
+    went back the last position that it shares with what it was."""
 
     position: int | None
     text: str
     at_us: int
+    code: str = DAMAGED
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, for people."""
+        if self.code == WENT_BACK:
+            return f"The journal went back: it shares position {self.position} with what it was."
+        where = f"at position {self.position}" if self.position else "as a whole"
+        return f"The journal is damaged {where}."
+
+    def error(self) -> EngineError:
+        """What whoever wants to write is answered."""
+        kind, words = _ERRORS[self.code]
+        return kind(f"{words}: {self.text}", position=self.position)
 
 
 class Damage:
@@ -43,20 +75,35 @@ class Damage:
     ) -> None:
         self._store = store
         self._meta = tables.meta
-        self._sql = f"SELECT value FROM {tables.meta.name} WHERE key = '{KEY}'"  # noqa: S608  ours
+        journal, head = tables.journal.name, tables.head.name
+        self._sql = f"SELECT key, value FROM {tables.meta.name} WHERE key IN ('{KEY}', '{LOSSES}')"  # noqa: S608  ours
+        self._there_sql = (
+            f"SELECT position, (SELECT digest FROM {journal} WHERE position = ?) FROM {head}"  # noqa: S608
+        )
+        self._digest_sql = f"SELECT digest FROM {journal} WHERE position = ?"  # noqa: S608
         self._monotonic = monotonic
         self._looked_s = -DAMAGE_LOOK_S
         self._lock = threading.Lock()
         self._is_kept = True
+        self._losses: str | None = None
+        self.trail = Trail()
+        """What this process has seen of the journal."""
+        self.is_sound: Callable[[int], bool] = lambda _: True
+        """Whether the fact at a position is as recorded; marks the journal if it is not."""
+        self.on_era: list[Callable[[], None]] = []
+        """Called when an era begins. They must not raise."""
+        self.era = 0
         self.mark: Mark | None = None
 
     def check(self) -> None:
-        """Raises JournalDamaged if the journal is known to be. Costs next to nothing."""
+        """Raises JournalDamaged or JournalWentBack if the journal is marked. Costs next to nothing."""
         if self.mark is not None:
-            raise JournalDamaged(
-                f"nothing is written since damage was found: {self.mark.text}",
-                position=self.mark.position,
-            )
+            raise self.mark.error()
+
+    def check_reads(self) -> None:
+        """Raises JournalWentBack if answers would miss, or show, facts that are gone."""
+        if self.mark is not None and self.mark.code == WENT_BACK:
+            raise self.mark.error()
 
     def look(self) -> None:
         """Has `check` know what others found, unless it was looked at a moment ago."""
@@ -64,24 +111,78 @@ class Damage:
             self.refresh()
 
     def refresh(self) -> None:
-        """The same, now. Raises Unavailable, SchemaMissing."""
+        """The same, now; compares too. Raises Unavailable, SchemaMissing."""
         self._looked_s = self._monotonic()
-        rows = self._store.query(self._sql)
-        if rows:
-            self.mark = msgspec.json.decode(rows[0][0], type=Mark)
+        words = dict(self._store.query(self._sql))
+        losses = words.get(LOSSES, "")
+        if KEY in words:
+            self._take(msgspec.json.decode(words[KEY], type=Mark))
         elif self._is_kept:
-            self.mark = None
+            self._take(None)
         elif self.mark is not None:  # we found it, and could not say so yet
             self._keep(self.mark)
+        if self._losses is not None and losses != self._losses:
+            self._begin_era()
+        self._losses = losses
+        if self.mark is None:
+            self._compare()
 
-    def note(self, position: int | None, text: str) -> None:
+    def note(self, position: int | None, text: str, code: str = DAMAGED) -> None:
         """Marks the journal, if nobody has before. Raises nothing: this process at least knows."""
         with self._lock:
             if self.mark is not None:
                 return
-            self.mark = Mark(position, text, wall.now_us())
-        _log.critical("the journal is damaged at position %s: nothing is written any more", position)
-        self._keep(self.mark)
+            self.mark = mark = Mark(position, text, wall.now_us(), code)
+        if code == WENT_BACK:
+            _log.critical(
+                "the journal went back: it shares position %s with what it was, and acknowledged facts"
+                " after it are gone; nothing is written any more: %s", position, text,
+            )  # fmt: skip
+        else:
+            _log.critical("the journal is damaged at position %s: nothing is written any more", position)
+        self._begin_era()
+        self._keep(mark)
+
+    def digest_at(self, position: int) -> bytes | None:
+        """The digest that the journal has at a position."""
+        rows = self._store.query(self._digest_sql, (position,))
+        return bytes(rows[0][0]) if rows else None
+
+    def _compare(self) -> None:
+        """Marks the journal if it lacks what this process has seen of it."""
+        seen = self.trail.last  # before the journal is asked
+        if seen.offset and self._lacks(seen.offset, seen.digest):
+            points = self.trail.points()
+            if not self._lacks(seen.offset, seen.digest) or not self._is_undamaged(seen.offset):
+                return
+            ((head, _),) = self._store.query(self._there_sql, (0,))
+            self.note(
+                last_common(points, self.digest_at),
+                f"position {seen.offset} was seen by this process, and the journal, which ends at"
+                f" {head}, does not have that fact",
+                WENT_BACK,
+            )
+
+    def _lacks(self, position: int, digest: bytes) -> bool:
+        ((_, there),) = self._store.query(self._there_sql, (position,))
+        return there is None or bytes(there) != digest
+
+    def _is_undamaged(self, position: int) -> bool:
+        """Whether it is another fact, or none, that stands there as recorded: else it is damage."""
+        ((head, _),) = self._store.query(self._there_sql, (0,))
+        return head < position or self.is_sound(position)
+
+    def _take(self, mark: Mark | None) -> None:
+        if mark != self.mark:
+            self.mark = mark
+            self._begin_era()
+
+    def _begin_era(self) -> None:
+        """All that this process remembers of the journal is of no use any more."""
+        self.trail.forget()
+        self.era += 1
+        for forget in self.on_era:
+            forget()
 
     def _keep(self, mark: Mark) -> None:
         value = msgspec.json.encode(mark).decode()
@@ -96,8 +197,28 @@ class Damage:
             _log.error("the mark of a damaged journal was not kept: %s", type(error).__name__)
 
     def lift(self) -> bool:
-        """Takes the mark away; whether there was one. Other processes know within DAMAGE_LOOK_S."""
+        """Takes the mark of damage away; whether there was one. Others know within DAMAGE_LOOK_S."""
         with self._store.writing() as connection:
-            done = connection.execute(self._meta.delete().where(self._meta.c.key == KEY))
-        self.mark, self._is_kept = None, True
-        return bool(done.rowcount)
+            is_lifted = self._delete(connection, DAMAGED)
+        self._is_kept = True
+        self.refresh()
+        return is_lifted
+
+    def accept_loss(self, connection: sa.Connection) -> None:
+        """Takes the mark of a journal that went back away, in the caller's transaction.
+
+        Every process drops what it remembers, also one that never saw the mark.
+        """
+        self._delete(connection, WENT_BACK)
+        of_losses = self._meta.c.key == LOSSES
+        known = connection.execute(sa.select(self._meta.c.value).where(of_losses)).scalar()
+        connection.execute(self._meta.delete().where(of_losses))
+        connection.execute(self._meta.insert().values(key=LOSSES, value=str(int(known or 0) + 1)))
+
+    def _delete(self, connection: sa.Connection, code: str) -> bool:
+        of_mark = self._meta.c.key == KEY
+        value = connection.execute(sa.select(self._meta.c.value).where(of_mark)).scalar()
+        if value is None or msgspec.json.decode(value, type=Mark).code != code:
+            return False
+        connection.execute(self._meta.delete().where(of_mark))
+        return True

@@ -7,6 +7,8 @@ appends of everybody in its group.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 from uuid import UUID
@@ -62,16 +64,21 @@ class Datastore:
         self.kind = kind
         self.names = NameTable(self.store, self.tables)
         self.damage = Damage(self.store, self.tables)
-        self.pages = Pages(self.store, self.tables, self.names, self.damage.note)
+        trail = self.damage.trail
+        self.pages = Pages(self.store, self.tables, self.names, self.damage.note, trail)
+        self.damage.is_sound = self.pages.is_sound
+        self.damage.on_era.append(partial(_learn_again, self.names))
         self.bell: Bell = bell_for(self.store, self.tables)
-        self._appender = Appender(self.store, open_session(self.store, self.tables))
+        self._appender = Appender(self.store, open_session(self.store, self.tables), trail)
         # The writer's thread must not hold on to us.
         appender, bell, damage = self._appender, self.bell, self.damage
 
         def write(group: Sequence[Append]) -> None:
             damage.look()
             damage.check()
-            appender.write(group)
+            appender.write(_of_era(group, damage.era))
+            if any(isinstance(append.error, errors.JournalWentBack) for append in group):
+                damage.refresh()  # looks again, and marks the journal
             bell.ring()
 
         self.writer = Writer(write, name=f"{self.tables.journal.name}-writer")
@@ -147,6 +154,19 @@ class Datastore:
     def close(self) -> None:
         """Writes what is queued and closes every connection."""
         self._closing()
+
+
+def _learn_again(names: NameTable) -> None:
+    with suppress(errors.EngineError):  # the next era tries again
+        names.learn_again()
+
+
+def _of_era(group: Sequence[Append], era: int) -> Sequence[Append]:
+    """Those decided in this era; the others are settled: what they rest on was dropped."""
+    late = [append for append in group if append.era not in {None, era}]
+    for append in late:
+        append.error = errors.VersionConflict("decided before the journal was found to be another")
+    return [append for append in group if append.error is None] if late else group
 
 
 def _close(writer: Writer[Append], appender: Appender, store: Store) -> None:

@@ -211,19 +211,29 @@ class Decider:
         self._journal = journal
         self._on_settled = on_settled
         self._now_us = now_us
-        self._states = States(monotonic)
+        self._monotonic = monotonic
+        self._begin_era()
         self._look: _Look | None = None
+
+    def _begin_era(self) -> None:
+        """Knows nothing: what it knew was of another journal, or of more than there is."""
+        self._era = self._journal.era
+        self._states = States(self._monotonic)
         self._commands: OrderedDict[bytes, Pending | None] = OrderedDict()
 
     def handle(self, command: Command) -> Steps:
         """Decides a command and has it recorded.
 
-        Raises what the decision refuses, and Unavailable, OutcomeUnknown, LeaseLost, JournalDamaged.
+        Raises what the decision refuses, and Unavailable, OutcomeUnknown, LeaseLost, JournalDamaged,
+        JournalWentBack.
         """
-        self._journal.check_sound()
         caught_up: dict[str, int] = {}
         fault: Exception | None = None
         for _ in range(DECIDE_ATTEMPTS_MAX):
+            self._journal.check_sound()
+            if self._era != self._journal.era:
+                self._begin_era()
+                caught_up.clear()
             if self._is_known(command):
                 outcome = yield from self._repeat(command)
                 if outcome is not None:
@@ -260,6 +270,8 @@ class Decider:
 
     def recorded(self, stream: str) -> Loaded[Any] | None:
         """What is known for certain of a stream, which may have moved on since. For any thread."""
+        if self._era != self._journal.era:
+            return None
         entry = self._states.get(stream)
         return entry.recorded if entry and entry.recorded.version else None
 
@@ -337,12 +349,13 @@ class Decider:
             yield Wait((self._look,))
             return False
         self._look = look = _Look()
-        self._states.is_looking = True
+        states = self._states
+        states.is_looking = True
         try:
-            end, facts = yield Call(partial(self._states.read_on, self._journal))
-            self._states.follow(end, facts)
+            end, facts = yield Call(partial(states.read_on, self._journal))
+            states.follow(end, facts)
         finally:
-            self._look, self._states.is_looking = None, False
+            self._look, states.is_looking = None, False
             look.settle()
         return True
 
@@ -421,6 +434,7 @@ class Decider:
             after=[tip.append for tip in decided.tips],
             unchanged=[(stream, decided.read[stream].version) for stream in decided.only_read],
             lease=self.lease,
+            era=self._era,
         )
         for stream, loaded in pending.after.items():
             entry = self._states.begin(stream)

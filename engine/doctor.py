@@ -52,6 +52,8 @@ _ADVICE: Final = {
     "schema_missing": "run `order-engine migrate`",
     "schema_too_new": "use the release that made this journal, or a newer one",
     "journal_damaged": "see docs/operations.md, When the journal is damaged; keep a copy of it as it is",
+    "journal_went_back": "see docs/operations.md, When the journal went back: put the right journal in"
+    " its place, or go on with `order-engine journal accept-loss`",
     "bad_settings": "check --data, --journal-url and who may read and write there",
 }
 
@@ -260,9 +262,8 @@ def _damage(datastore: Datastore) -> Check | None:
     mark = datastore.damage.mark
     if mark is None:
         return None
-    where = f"at position {mark.position}" if mark.position else "in the journal as a whole"
-    value = f"writes are stopped since damage was found {where}: {mark.text}"
-    return Check("damage", value, "fault", _ADVICE["journal_damaged"])
+    value = f"writes are stopped. {mark.sentence} {mark.text}"
+    return Check("damage", value, "fault", _ADVICE[mark.code])
 
 
 def _head(datastore: Datastore) -> Check:

@@ -75,6 +75,15 @@ class JournalDamaged(EngineError):
     code = "journal_damaged"
 
 
+class JournalWentBack(EngineError):
+    """The journal lacks facts that it had and that were acknowledged: an older copy took its place.
+
+    `context["position"]` is the last position that it shares with what it was.
+    """
+
+    code = "journal_went_back"
+
+
 class UnknownFact(JournalDamaged):
     """A stored name that this release does not know: a newer release wrote it, or it was forged."""
 

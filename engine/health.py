@@ -91,6 +91,12 @@ REASONS: Final[dict[str, Known]] = {
         "503 `journal_damaged` to all that writes; reads go on",
         "docs/operations.md, When the journal is damaged",
     ),
+    "journal_went_back": Known(
+        "degraded",
+        "Facts that were acknowledged are gone: the journal is an older copy, or was cut",
+        "503 `journal_went_back` to all that writes, and to reads that would miss them",
+        "docs/operations.md, When the journal went back",
+    ),
     "view_quarantined": Known(
         "degraded",
         "A view holds a fact that it cannot fold",

@@ -129,6 +129,12 @@ class Journal(Application[str]):
         with self.datastore.store.reading() as connection:
             self.meta = schema.check(connection, self.datastore.tables)
         self._ends: _Lru[str, tuple[int, int]] = _Lru(STATES_CACHED_MAX)
+        self.datastore.damage.on_era.append(self._ends.clear)
+
+    @property
+    def era(self) -> int:
+        """What was known of the journal in another era is of no use in this one: see `damage`."""
+        return self.datastore.damage.era
 
     def construct_mapper(self) -> Mapper[str]:
         """The library's mapper, on our codec."""
@@ -158,7 +164,9 @@ class Journal(Application[str]):
             StoredEvent(stream, version, name, body)
             for (_, stream, version), (name, body) in zip(facts, bodies, strict=True)
         ]
-        done = self.recorder.append(events, command=command, tracking=tracking, lease=lease)
+        done = self.recorder.append(
+            events, command=command, tracking=tracking, lease=lease, taken=self._extended(appends)
+        )
         if not done.is_repeat:
             for _, stream, version in facts:
                 self._ends.put(stream, (version, envelope.at_us))
@@ -173,14 +181,16 @@ class Journal(Application[str]):
         after: Sequence[Append] = (),
         unchanged: Sequence[tuple[str, int]] = (),
         lease: Lease | None = None,
+        era: int | None = None,
     ) -> tuple[Append, Sequence[PlacedFact]]:
         """As `append`, without waiting: `done` is called in another thread when it is settled.
 
         Nothing is written before `flush`.
         `after` are appends, submitted before, whose facts these were decided on: if one of them is not
         recorded, this is refused with VersionConflict. So it is if one of `unchanged`, streams that are
-        only read, has come past the version given. `envelope.at_us` must not be before the latest
-        time of the streams. What was submitted and what became of it are for `appended`.
+        only read, has come past the version given, or if another `era` has begun. `envelope.at_us` must
+        not be before the latest time of the streams. What was submitted and what became of it are for
+        `appended`.
         """
         command, facts, bodies = self._encoded(appends, envelope)
         if len(facts) > APPEND_FACTS_MAX:
@@ -193,9 +203,25 @@ class Journal(Application[str]):
             rows.append(row(keys[stream], version, name, body, first))
             first = None  # it stands on the first fact only
         vacant = [(stream, version + 1) for stream, version in unchanged]
-        append = Append(rows, command=command, lease=lease, after=after, vacant=vacant)
+        append = Append(
+            rows,
+            command=command,
+            lease=lease,
+            after=after,
+            vacant=vacant,
+            taken=self._extended(appends),
+            era=era,
+        )
         self.datastore.submit(append, done)
         return append, facts
+
+    def _extended(self, appends: Sequence[StreamAppend]) -> list[tuple[Any, int]]:
+        """The last facts of the streams that appends extend: they must be there."""
+        return [
+            (self.datastore.key(one.stream)[0], one.expected_version)
+            for one in appends
+            if one.expected_version
+        ]
 
     def flush(self) -> None:
         """Has what was submitted written, as one group if it can be."""
@@ -232,7 +258,7 @@ class Journal(Application[str]):
         return command, facts, bodies
 
     def check_sound(self) -> None:
-        """Raises JournalDamaged once somebody, in whichever process, has found that it is."""
+        """Raises JournalDamaged, JournalWentBack once any process has found that it is so."""
         self.datastore.damage.check()
 
     def learn_names(self) -> None:
@@ -510,6 +536,10 @@ class _Lru(Generic[K, V]):
             if entry is not None:
                 self._entries.move_to_end(key)
             return entry
+
+    def clear(self) -> None:
+        with self._lock:
+            self._entries.clear()
 
     def put(self, key: K, value: V) -> None:
         with self._lock:

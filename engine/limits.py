@@ -312,6 +312,9 @@ IMPORT_FAULTS_MAX: Final = 1_000
 # --- audit --------------------------------------------------------------------------------------
 DAMAGE_LOOK_S: Final = 0.5
 """How often a process that writes looks whether another has found the journal damaged."""
+TRAIL_POINTS_MAX: Final = 256
+"""Points of the journal that a process, or a view, remembers to have passed: then it keeps two of each
+power of two of the distance, about 60 of a journal of a billion facts."""
 AUDIT_STEP_FACTS: Final = 200
 AUDIT_STEP_S: Final = 0.2
 """The background audit's pace: 1 000 facts a second, half a percent of a core. Each step is about a

@@ -15,10 +15,11 @@ from engine.store import Store
 
 
 class NameTable:
-    """The names that this process has met. Thread-safe: entries are only ever added."""
+    """The names that this process has met. Thread-safe: entries are only added, or all replaced."""
 
     def __init__(self, store: Store, tables: Tables) -> None:
         self._store = store
+        self._tables = tables
         self._table = tables.names
         self._head = tables.head
         self.known: dict[str, tuple[int, bytes]] = {}
@@ -45,6 +46,12 @@ class NameTable:
                 row = sa.select(free.scalar_subquery(), sa.literal(name)).where(~is_taken)
                 connection.execute(self._table.insert().from_select(["code", "name"], row))
         self._reload()
+
+    def learn_again(self) -> None:
+        """Makes sure of all names that were known: the journal may have lost some since."""
+        fresh = NameTable(self._store, self._tables)
+        fresh.learn(set(self.known))
+        self.known, self.by_code = fresh.known, fresh.by_code
 
     def name_of(self, code: int, position: int) -> str:
         """The name behind a number that stands at `position`.

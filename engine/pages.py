@@ -15,6 +15,7 @@ from engine.names import NameTable
 from engine.schema import Tables
 from engine.sessions import Head
 from engine.store import Store
+from engine.witness import Trail
 
 _COLUMNS: Final = "position, version, name, stream, command, body, digest"
 
@@ -61,9 +62,11 @@ class Pages:
         tables: Tables,
         names: NameTable,
         on_damage: Callable[[int | None, str], None] = lambda *_: None,
+        trail: Trail | None = None,
     ) -> None:
         self._store = store
         self._on_damage = on_damage
+        self._trail = trail or Trail()
         self._names = names
         self._is_uuid = tables.stream_kind == "uuid"
         self._uuid_from_bytes = self._is_uuid and store.dialect == "sqlite"
@@ -91,6 +94,13 @@ class Pages:
         """The last position (0 for an empty journal) and its digest."""
         position, digest = self._store.query(self._head_sql)[0]
         return Head(position, bytes(digest))
+
+    def is_sound(self, position: int) -> bool:
+        """Whether a fact is there and as recorded; marks the journal if not."""
+        try:
+            return bool(self.log(position - 1, 1, stop=position))
+        except JournalDamaged:
+            return False
 
     def log(
         self,
@@ -161,6 +171,8 @@ class Pages:
         facts = self._named(rows)
         if is_checked:
             self._check(facts, befores)
+            if facts:
+                self._trail.note(facts[-1][0], facts[-1][6])
         return facts
 
     def _is_wanted(self, row: tuple[Any, ...], wanted: Wanted) -> bool:
@@ -294,6 +306,8 @@ class Pages:
         facts = self._named(rows)
         befores = [chain.GENESIS if row[0] == 1 and row[7] is None else row[7] for row in rows]
         self._check(facts, befores)
+        for fact in facts[:1] + facts[-1:]:  # streams are read from either end
+            self._trail.note(fact[0], fact[6])
         return facts
 
     def _tell(self, error: JournalDamaged) -> None:

@@ -212,8 +212,10 @@ class JournalApplicationRecorder(JournalRecorder, persistence.ApplicationRecorde
         tracking: Tracking | None = None,
         command: bytes | None = None,
         lease: Lease | None = None,
+        taken: Sequence[tuple[Any, int]] = (),
     ) -> Append:
-        """As `insert_events`, and tells whether `command` had been recorded before.
+        """As `insert_events`, and tells whether `command` had been recorded before. Refused with
+        VersionConflict unless the keys `taken` are in the journal.
 
         Then nothing is added, and the positions are those of the first time: from its first fact to the
         next one that begins a command. (Exact where, as in `Journal`, every append has a command.)
@@ -232,6 +234,7 @@ class JournalApplicationRecorder(JournalRecorder, persistence.ApplicationRecorde
             command=command if stored_events else None,
             tracking=_tracked(tracking) if tracking else None,
             lease=lease,
+            taken=taken,
         )
         return self.datastore.append(append) if append.rows or append.tracking else append
 

@@ -33,6 +33,11 @@ class Head(NamedTuple):
     digest: bytes
 
 
+_HEAD: Final = (
+    "SELECT position, digest, (SELECT digest FROM {journal} WHERE position = {mark}) FROM {head}"
+)
+
+
 class Session(ABC):
     """A connection that appends. Used by one thread at a time."""
 
@@ -41,12 +46,22 @@ class Session(ABC):
         """A write transaction, committed at the end, rolled back on any exception."""
 
     @abstractmethod
-    def lock_head(self) -> Head:
-        """The head, and with it the right to append until the transaction ends."""
+    def lock_head(self, seen: int = 0) -> tuple[Head, bytes | None]:
+        """The head, and with it the right to append until the transaction ends; the digest at `seen`."""
 
     @abstractmethod
     def insert(self, head: Head, rows: Sequence[Row], digests: Sequence[bytes]) -> bool:
         """Appends right after `head` and moves it; False, with nothing written, if it is elsewhere."""
+
+    def guess(
+        self,
+        head: Head,  # noqa: ARG002  where it is of no use there is nothing to look at
+        rows: Sequence[Row],  # noqa: ARG002
+        digests: Sequence[bytes],  # noqa: ARG002
+        taken: Sequence[Key],  # noqa: ARG002
+    ) -> bool:
+        """As `insert`, in one statement without a transaction, if all of `taken` are in the journal."""
+        return False
 
     @abstractmethod
     def taken_keys(self, keys: Sequence[Key]) -> set[Key]:
@@ -122,7 +137,7 @@ class SqliteSession(Session):
         super().__init__(tables)
         self._store = store
         self._raw: Any = None
-        self._head_sql = f"SELECT position, digest FROM {tables.head}"
+        self._head_sql = _HEAD.format(journal=tables.journal, head=tables.head, mark="?")
         self._move_sql = f"UPDATE {tables.head} SET position = ?, digest = ?"
         self._insert_sql = (
             f"INSERT INTO {tables.journal}"
@@ -148,9 +163,10 @@ class SqliteSession(Session):
             finally:
                 self._raw = None
 
-    def lock_head(self) -> Head:
+    def lock_head(self, seen: int = 0) -> tuple[Head, bytes | None]:
         # BEGIN IMMEDIATE already holds the file's only write lock.
-        return Head(*self._raw.execute(self._head_sql).fetchone())
+        position, digest, there = self._raw.execute(self._head_sql, (seen,)).fetchone()
+        return Head(position, digest), there
 
     def insert(self, head: Head, rows: Sequence[Row], digests: Sequence[bytes]) -> bool:
         position = head.position
@@ -202,10 +218,14 @@ class PostgresSession(Session):
         mind_forks(self)
         kind = "uuid" if tables.stream_kind == "uuid" else "text"
         self._lease_sql += " FOR SHARE"
-        self._lock_sql = f"SELECT position, digest FROM {tables.head} FOR UPDATE"
+        head = _HEAD.format(journal=tables.journal, head=tables.head, mark="%b")
+        self._lock_sql = f"{head} FOR UPDATE"
         self._insert_sql = (
             f"WITH moved AS (UPDATE {tables.head} SET position = %b, digest = %b"
-            " WHERE position = %b AND digest = %b RETURNING 1),"
+            " WHERE position = %b AND digest = %b AND NOT EXISTS"
+            f" (SELECT FROM unnest(%b::{kind}[], %b::int4[]) AS wanted (stream, version)"
+            f" WHERE NOT EXISTS (SELECT FROM {tables.journal} AS fact"
+            " WHERE fact.stream = wanted.stream AND fact.version = wanted.version)) RETURNING 1),"
             f" added AS (INSERT INTO {tables.journal}"
             " (position, version, name, stream, command, body, digest)"
             " SELECT %b + place, version, name, stream, command, body, digest"
@@ -234,15 +254,21 @@ class PostgresSession(Session):
                 self.close()
             raise
 
-    def lock_head(self) -> Head:
-        row = self._open().execute(self._lock_sql).fetchone()
+    def lock_head(self, seen: int = 0) -> tuple[Head, bytes | None]:
+        row = self._open().execute(self._lock_sql, (seen,)).fetchone()
         assert row is not None
-        return Head(row[0], bytes(row[1]))
+        return Head(row[0], bytes(row[1])), None if row[2] is None else bytes(row[2])
 
     def insert(self, head: Head, rows: Sequence[Row], digests: Sequence[bytes]) -> bool:
+        return self.guess(head, rows, digests, ())
+
+    def guess(
+        self, head: Head, rows: Sequence[Row], digests: Sequence[bytes], taken: Sequence[Key]
+    ) -> bool:
         versions, names, streams, commands, bodies, _ = map(list, zip(*rows, strict=True))
         columns = [versions, names, streams, commands, bodies, list(digests)]
-        moved = [head.position + len(rows), digests[-1], *head, head.position]
+        wanted = [[stream for stream, _ in taken], [version for _, version in taken]]
+        moved = [head.position + len(rows), digests[-1], *head, *wanted, head.position]
         connection = self._open()
         try:
             row = connection.execute(self._insert_sql, moved + columns, prepare=True).fetchone()

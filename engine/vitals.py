@@ -27,8 +27,7 @@ class JournalLook:
         self.lags = self._watch.look()
         self.head = self._datastore.pages.head().position
         if mark := self._datastore.damage.mark:
-            where = f"at position {mark.position}" if mark.position else "as a whole"
-            yield Finding("journal_damaged", f"The journal is damaged {where}: nothing is written.")
+            yield Finding(mark.code, f"{mark.sentence} Nothing is written.")
 
 
 def disk_findings(datastore: Datastore) -> Iterator[Finding]:

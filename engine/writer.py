@@ -52,7 +52,8 @@ class Append:
 
     `after` are appends, handed in earlier, whose facts this one was decided on: it is recorded only if
     they were. `vacant` are keys (stream, version) that nobody may have taken: the next ones of streams
-    that it was decided on and does not change.
+    that it was decided on and does not change. `taken` are keys that must be there: the last ones of
+    streams that it extends. `era`: the one it was decided in (see `damage`), None if it is of any.
     """
 
     __slots__ = (
@@ -60,11 +61,13 @@ class Append:
         "command",
         "count",
         "done",
+        "era",
         "error",
         "first",
         "is_repeat",
         "lease",
         "rows",
+        "taken",
         "tracking",
         "vacant",
     )
@@ -78,10 +81,14 @@ class Append:
         lease: Lease | None = None,
         after: Sequence[Append] = (),
         vacant: Sequence[tuple[UUID | str | bytes, int]] = (),
+        taken: Sequence[tuple[UUID | str | bytes, int]] = (),
+        era: int | None = None,
     ) -> None:
         self.rows = rows
         self.after = after
         self.vacant = vacant
+        self.taken = taken
+        self.era = era
         self.command = command
         self.tracking = tracking
         self.lease = lease

@@ -46,6 +46,7 @@ LAYERS = (
     {"codec", "schema", "store", "writer", "operations"},
     {"sqlite_store", "postgres_store"},
     {"stored"},
+    {"witness"},
     {"damage", "names", "sessions", "wakeup", "market", "personal", "refusal_log"},
     {"acts", "records", "append", "pages", "leases", "deliveries"},
     {"datastore"},

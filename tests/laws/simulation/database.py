@@ -153,11 +153,17 @@ class SimulatedSession(Session):
         if happens("unanswered"):
             raise Unavailable("the commit was done and failed all the same")
 
-    def lock_head(self) -> Head:
+    def lock_head(self, seen: int = 0) -> tuple[Head, bytes | None]:
         self._ask()
-        return self._database.head
+        rows = self._database.rows
+        return self._database.head, rows[seen - 1][6] if 0 < seen <= len(rows) else None
 
     def insert(self, head: Head, rows: Sequence[Row], digests: Sequence[bytes]) -> bool:
+        return self.guess(head, rows, digests, ())
+
+    def guess(
+        self, head: Head, rows: Sequence[Row], digests: Sequence[bytes], taken: Sequence[Key]
+    ) -> bool:
         statement = Statement(head, rows, digests)
         if self._is_open:
             self._ask()
@@ -173,7 +179,7 @@ class SimulatedSession(Session):
             if happens("late"):
                 self._database.network.append(statement)
             raise ConnectionBroken("the connection broke before the insert arrived")
-        is_done = self._database.fits(statement)
+        is_done = self._database.taken(taken) == set(taken) and self._database.fits(statement)
         if is_done:
             self._database.apply(statement)
         self._weather.pause()
@@ -319,6 +325,8 @@ class SimulatedJournal(Journal):
 
     def keep_state(self, fold: Fold[Any], stream: str, loaded: Loaded[Any]) -> None:
         self._database.snapshots[stream] = (fold.name, loaded)
+
+    era = 0
 
     def check_sound(self) -> None:
         """Nobody damages it."""
