@@ -47,6 +47,7 @@ async def act(
         check_repeat=check_repeat,
         request_id=call.request_id,
         reason=reason,
+        on_behalf_of=call.on_behalf_of,
     )
     outcome: Outcome = await services.bridge.do(command)
     services.saw(principal.client, outcome.offset)
@@ -97,6 +98,7 @@ def noted(call: Call, deed: str, **words: Any) -> Also:
         actor=client,
         tenant=tenant,
         request_id=call.request_id,
+        on_behalf_of=call.on_behalf_of,
         at_us=call.engine.now_us(),
         **words,
     )
@@ -131,6 +133,8 @@ async def note_refusal(call: Call, error: Refused) -> None:
     Raises Unavailable when it cannot be.
     """
     context = {name: value for name, value in error.context.items() if name not in _SECRET_FREE}
+    if call.on_behalf_of is not None:
+        context["on_behalf_of"] = call.on_behalf_of
     line = RefusalLine(
         call.engine.now_us(),
         f"{call.route.method} {call.route.path}",

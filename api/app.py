@@ -23,12 +23,18 @@ from api.response import JSON
 from api.services import Services
 from api.streams import MEDIA as EVENT_STREAM
 from api.tokens import Principal, TokenInvalid
+from engine.acts import PERSON_PATTERN
 from engine.errors import EngineError, Refused
 from engine.idempotency import check_key
 from engine.ids import is_id
-from engine.limits import CLIENT_REQUEST_ID_CHARACTERS_MAX, HTTP_BODY_BYTES_MAX
+from engine.limits import (
+    CLIENT_REQUEST_ID_CHARACTERS_MAX,
+    HTTP_BODY_BYTES_MAX,
+    PERSON_CHARACTERS_MAX,
+)
 
 _LOG: Final = logging.getLogger("order_engine.api")
+_PERSON: Final = re.compile(PERSON_PATTERN, re.ASCII)
 _VERSION: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _OFFSET: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 DENIED: Final = {
@@ -185,10 +191,11 @@ class App:
             if body:
                 _check_media(headers, FORM if route.is_form else JSON)
             call.body = body if route.is_form else wire.read_body(body, route.body)
-        if route.has_key:
-            _read_key(call, headers)
-        elif route.method == "GET":
+        if route.method == "GET":
             _read_place(call, headers)
+        else:
+            call.on_behalf_of = _person_of(headers)
+            _read_key(call, headers)
 
     def _address(self, headers: Mapping[str, str], connection: Connection) -> str:
         """Who is counted for a request that nobody is known to have sent."""
@@ -321,9 +328,20 @@ async def _dripped(headers: Mapping[str, str], connection: Connection, payload: 
     return b"".join(pieces)
 
 
+def _person_of(headers: Mapping[str, str]) -> str | None:
+    """The person behind the client. Raises Problem `invalid_request`."""
+    given = headers.getall("On-Behalf-Of", ())  # type: ignore[attr-defined]
+    if not given:
+        return None
+    if len(given) > 1 or not _PERSON.fullmatch(given[0]):
+        detail = f"On-Behalf-Of is one id of 1 to {PERSON_CHARACTERS_MAX} visible ASCII characters"
+        raise Problem("invalid_request", detail)
+    return str(given[0])
+
+
 def _read_key(call: Call, headers: Mapping[str, str]) -> None:
     given = headers.getall("Idempotency-Key", ())  # type: ignore[attr-defined]
-    if not given:
+    if not given or not call.route.has_key:
         return
     if len(given) > 1:
         raise Problem("invalid_request", "more than one Idempotency-Key")

@@ -32,7 +32,7 @@ class Call:
 
     `path` are the values of the path's parameters, `query` and `body` the values of the route's fields
     (see `api.fields`). `accept` is the header of that name. `key` is the Idempotency-Key, `digest` then
-    the SHA-256 of the request.
+    the SHA-256 of the request. `on_behalf_of` is the person behind the client of a command.
     `min_offset` is how far views must be at least. `url` and `raw_query` are as they came. Routes that
     are open to all have `basic`, what HTTP Basic gave; `known`, the If-None-Match; and `document`, the
     API's description of itself. `address` is who is counted on such a route, and `limits` what the
@@ -42,7 +42,7 @@ class Call:
 
     __slots__ = (
         "accept", "address", "basic", "body", "digest", "document", "engine", "key", "known",
-        "last_event", "limits", "min_offset", "path",
+        "last_event", "limits", "min_offset", "on_behalf_of", "path",
         "principal", "query", "raw_query", "request_id", "route", "token", "url",
     )  # fmt: skip
 
@@ -56,6 +56,7 @@ class Call:
         self.principal: Principal = NOBODY
         self.query: Mapping[str, Any] = {}
         self.body: Any = {}
+        self.on_behalf_of: str | None = None
         self.key: str | None = None
         self.digest: bytes | None = None
         self.min_offset = 0

@@ -27,6 +27,7 @@ from api.schemas import (
     sample,
 )
 from api.streams import MEDIA as EVENT_STREAM
+from engine.acts import PERSON_PATTERN
 from engine.idempotency import KEY_PATTERN
 from engine.limits import (
     CLIENT_REQUEST_ID_CHARACTERS_MAX,
@@ -155,6 +156,10 @@ ASKED: Final[dict[str, Schema]] = {
         "description": "The same key with the same request gives the same answer, for 24 hours.",
         "schema": {"type": "string", "pattern": f"^{KEY_PATTERN}$"},
     },
+    "On-Behalf-Of": {
+        "description": "The person behind the client, by an opaque id. Kept for ever: no name.",
+        "schema": {"type": "string", "pattern": f"^{PERSON_PATTERN}$"},
+    },
     "Min-Journal-Offset": {
         "description": f"Wait up to {VIEW_WAIT_S:g} s until the answer knows of this Journal-Offset.",
         "schema": {"type": "integer", "minimum": 0, "maximum": OFFSET_MAX},
@@ -175,6 +180,8 @@ def _asked_of(route: Route) -> Iterable[str]:
     yield from ("Client-Request-Id", "Api-Version")
     if route.has_key:
         yield "Idempotency-Key"
+    if route.method != "GET" and route.scope is not None:
+        yield "On-Behalf-Of"
     if route.method == "GET" and route.scope is not None:
         yield "Min-Journal-Offset"
     if route.media == EVENT_STREAM:
@@ -287,11 +294,12 @@ EXAMPLES: Final[dict[str, Schema]] = {
             "name": "account.funds_reserved.1"},
     "OrderFact": {
         "actor": "cli_2ZKe7J5mPpQ3xVtYbNhWcR", "request_id": "req_2ZKe7J5mPpQ3xVtYbNhWcR",
-        "cause": None, "reason": None, "fields": {"side": "buy", "cash_amount": "100.00"},
+        "cause": None, "reason": None, "on_behalf_of": "emp-4711",
+        "fields": {"side": "buy", "cash_amount": "100.00"},
     },
     "AccountFact": {
         "actor": "cli_2ZKe7J5mPpQ3xVtYbNhWcR", "request_id": "req_2ZKe7J5mPpQ3xVtYbNhWcR",
-        "name": "account.funds_reserved.1", "cause": None, "reason": None,
+        "name": "account.funds_reserved.1", "cause": None, "reason": None, "on_behalf_of": None,
         "fields": {"currency": "USD", "amount": "100.00"},
     },
     "Ready": {"reasons": [], "views_behind": {"orders": 0}},

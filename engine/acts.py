@@ -21,12 +21,14 @@ import msgspec
 import sqlalchemy as sa
 
 from engine import wall
-from engine.limits import DENIAL_MINUTES_MAX, DENIAL_SOURCES_MAX
+from engine.limits import DENIAL_MINUTES_MAX, DENIAL_SOURCES_MAX, PERSON_CHARACTERS_MAX
 from engine.refusal_log import bounded_context, bounded_text
 from engine.store import Store
 
 COMMAND_LINE: Final = "command line"
 """Actor of a deed that an operator did at the machine itself."""
+PERSON_PATTERN: Final = rf"[!-~]{{1,{PERSON_CHARACTERS_MAX}}}"
+"""The id of a person behind a client: visible ASCII, opaque to the engine, kept for ever."""
 OTHERS: Final = "others"
 """Source of all refused access of a minute beyond its first `DENIAL_SOURCES_MAX` sources."""
 

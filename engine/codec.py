@@ -1,8 +1,10 @@
 """Fact <-> bytes: msgpack bodies under stable stored names.
 
-A body is one msgpack array: the eight words of the envelope, then the fact's fields by place.
+A body is one msgpack array: the eight words of the envelope, then the fact's fields by place. An
+envelope with one of the later words is an array of its own, which may grow at its end.
 
     [at_us, business_day, tenant, actor, command, request_id, cause, reason, field, field, ...]
+    [[at_us, ..., reason, on_behalf_of, request], field, field, ...]
 
 `business_day` is days since 1970-01-01. Extension types, their payloads fixed for ever:
 
@@ -41,6 +43,7 @@ Upcast = tuple[str, Callable[[tuple[Any, ...]], tuple[Any, ...]]]
 
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _ENVELOPE_WORDS: Final = 8
+"""Of an envelope that is no array of its own."""
 _DECIMAL, _DATE, _DATETIME = 1, 2, 3
 _DAYS: Final = struct.Struct(">i")
 _MICROSECONDS: Final = struct.Struct(">q")
@@ -177,7 +180,7 @@ class Codec:
         """
         name = self.name(fact)
         day = envelope.business_date
-        words = (
+        words: tuple[Any, ...] = (
             envelope.at_us,
             None if day is None else day.toordinal() - _EPOCH_DAY,
             envelope.tenant,
@@ -187,6 +190,8 @@ class Codec:
             envelope.cause,
             envelope.reason,
         )
+        if envelope.on_behalf_of is not None or envelope.request is not None:
+            words = ((*words, envelope.on_behalf_of, envelope.request),)
         try:
             body: bytes = self._packers.pack(words + msgspec.structs.astuple(fact))
         except (OverflowError, UnicodeEncodeError, ValueError, TypeError) as error:
@@ -206,16 +211,19 @@ class Codec:
         plan = self._plans.get(name)
         try:
             words = msgpack.unpackb(body, ext_hook=_restore, use_list=False)
-            values = words[_ENVELOPE_WORDS:]
+            if words and type(words[0]) is tuple:
+                head, values = words[0], words[1:]
+            else:
+                head, values = words[:_ENVELOPE_WORDS], words[_ENVELOPE_WORDS:]
             if plan is None:
                 name, values = self._newest(name, values)
                 plan = self._plans[name]
             kind, nested = plan
             fact = msgspec.convert(values, kind) if nested else kind(*values)
-            at_us, days, tenant, actor, inner, request_id, cause, reason = words[:_ENVELOPE_WORDS]
+            at_us, days, tenant, actor, inner, request_id, cause, reason, *later = head
             day = None if days is None else _day(days)
             command = inner if command is None else command
-            envelope = Envelope(at_us, day, tenant, actor, command, request_id, cause, reason)
+            envelope = Envelope(at_us, day, tenant, actor, command, request_id, cause, reason, *later)
         except UnknownFact:
             raise
         except Exception as error:  # whatever the bytes provoke, they are the fault

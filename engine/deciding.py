@@ -93,6 +93,8 @@ class Command(msgspec.Struct, frozen=True):
     request_id: str | None = None
     cause: int | None = None
     reason: str | None = None
+    on_behalf_of: str | None = None
+    request: bytes | None = None
 
 
 class Outcome(NamedTuple):
@@ -420,6 +422,8 @@ class Decider:
             command.request_id,
             command.cause,
             command.reason,
+            command.on_behalf_of,
+            command.request,
         )
         pending = Pending(command, envelope)
         pending.after = decided.after

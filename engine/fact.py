@@ -56,6 +56,9 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     request_id     the HTTP request behind it
     cause          offset of the fact that made a follower issue the command
     reason         an operator's words (a code, never personal data)
+    on_behalf_of   the person behind the actor, by an opaque id that the client chose
+    request        digest of the request in canonical form, where an idempotency key came with it and the
+                   facts do not carry it themselves
     """
 
     at_us: int
@@ -66,6 +69,8 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     request_id: str | None = None
     cause: int | None = None
     reason: str | None = None
+    on_behalf_of: str | None = None
+    request: bytes | None = None
 
     @property
     def at(self) -> datetime:

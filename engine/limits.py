@@ -213,6 +213,8 @@ REFUSALS_LINGER_S: Final = 0.02
 """Between commits of refusals that come several at once: orders want the same file, and a flood of
 refusals is one commit in so long, not hundreds a second."""
 
+PERSON_CHARACTERS_MAX: Final = 255
+"""The id of a person behind a client, which stands in its facts: an employee number or a UUID."""
 DENIAL_SOURCES_MAX: Final = 100
 """Sources of refused access that are counted apart in one minute of one process: a flood from a
 thousand addresses is a hundred rows a minute and a few more, and a few kilobytes of memory."""

@@ -52,6 +52,7 @@ class _Fact(msgspec.Struct, frozen=True):
     request_id: str | None
     cause: shapes.Offset | None
     reason: str | None
+    on_behalf_of: str | None
     fields: dict[str, Any]
     legs: list[LegBody]
 
@@ -84,6 +85,7 @@ def _fact(step: Step) -> dict[str, Any]:
         "request_id": envelope.request_id,
         "cause": envelope.cause,
         "reason": envelope.reason,
+        "on_behalf_of": envelope.on_behalf_of,
         "fields": fields_of(recorded.fact),
         "legs": [_leg(booked) for booked in step.booked],
     }

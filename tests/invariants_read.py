@@ -134,11 +134,14 @@ def rows(facts: Iterable[checker.Fact]) -> Iterator[Row]:
             raise Wrong(f"at {fact.position}: nobody knows a fact {fact.name!r}")
         try:
             values = msgpack.unpackb(fact.body, ext_hook=_extension, use_list=False)
-            envelope = dict(zip(ENVELOPE.split(), values[:8], strict=True))
+            head, rest = values[:8], values[8:]
+            if isinstance(values[0], tuple):
+                head, rest = values[0][:8], values[1:]
+            envelope = dict(zip(ENVELOPE.split(), head, strict=True))
             names = FIELDS[what].split()
-            words = dict(zip(names, values[8 : 8 + len(names)], strict=True))
+            words = dict(zip(names, rest[: len(names)], strict=True))
             later = LATER.get(what, {})
-            words |= later | dict(zip(later, values[8 + len(names) :], strict=False))
+            words |= later | dict(zip(later, rest[len(names) :], strict=False))
         except Exception as error:
             raise Wrong(f"at {fact.position}: {fact.name} is not whole: {error!r}") from error
         if fact.command:

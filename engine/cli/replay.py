@@ -209,6 +209,7 @@ def _told(told: Told) -> dict[str, Any]:
         "request_id": envelope.request_id,
         "cause": envelope.cause,
         "reason": envelope.reason,
+        "on_behalf_of": envelope.on_behalf_of,
         "fields": fields_of(step.recorded.fact),
         "legs": [
             {

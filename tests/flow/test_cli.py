@@ -114,7 +114,7 @@ def test_wrong_usage_ends_with_2(words: list[str]) -> None:
 def test_migrate_says_what_it_did_and_can_be_repeated(place: list[str], data: Path) -> None:
     first = run("migrate", *place)
     assert (first.returncode, first.stderr) == (0, "")
-    assert re.match(r"created: schema 1, journal id [0-9a-f]{32}\njournal  ", first.stdout)
+    assert re.match(r"created: schema \d+, journal id [0-9a-f]{32}\njournal  ", first.stdout)
     assert f"master key  {data}/master.key\nKeep a copy" in first.stdout
     key = (data / "master.key").read_bytes()
     again = run("migrate", *place)

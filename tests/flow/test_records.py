@@ -139,3 +139,26 @@ def test_the_command_line_shows_both_registers(engine: Engine) -> None:
     assert done.stdout.count("client.created") == 2
     assert "command line" in run("acts", "--tenant", engine.tenant, *where).stdout
     assert "bad_settings" in run("acts", "--from", "yesterday", *where).stderr
+
+
+def test_the_person_behind_a_client_stands_in_facts_acts_refusals_and_history(engine: Engine) -> None:
+    client = engine.client()
+    a_market(client)
+    account = an_account(client)
+    orders = f"/accounts/{account}/orders"
+    order = ok(client.post(orders, buying("10"), On_Behalf_Of="emp-4711"), 201)["id"]
+    fact = engine.journal.stream(order)[0]
+    assert fact.envelope.on_behalf_of == "emp-4711"
+    facts = ok(client.get(f"{orders}/{order}/history"))
+    assert [fact["on_behalf_of"] for fact in facts] == ["emp-4711"]
+    assert client.post(orders, buying("9999999"), On_Behalf_Of="emp-4712").status == 400
+    (refusal,) = ok(client.get(f"/refusals?account={account}"))
+    assert refusal["context"]["on_behalf_of"] == "emp-4712"
+    price = [{"symbol": "KE2024A", "bid": "1", "ask": "1"}]
+    ok(client.post("/prices", price, On_Behalf_Of="emp-4713"), 201)
+    (act,) = acts(client, on_behalf_of="emp-4713")
+    assert act["deed"] == "prices.recorded"
+    for name in ("", "a b", "\u00e9", "x" * 256):
+        refused = client.post(orders, buying("10"), On_Behalf_Of=name)
+        assert (refused.status, refused.code) == (400, "invalid_request"), name
+    assert engine.journal.stream(order)[-1].version == 1

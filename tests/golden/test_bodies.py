@@ -11,6 +11,7 @@ from engine import chain
 from engine.fact import Envelope, Fact
 from tests.facts import CODEC, Added, Leg, Opened
 
+LATER = Envelope(0, None, "tnt", "cli", on_behalf_of="emp-4711", request=bytes(range(32)))
 FULL = Envelope(
     1_773_325_800_000_000, date(2026, 3, 12), "tnt", "cli", b"0123456789abcdef", "req", 42, "why"
 )
@@ -31,6 +32,21 @@ BODIES: tuple[tuple[str, str, Envelope, Fact], ...] = (
         "9a00c0c0c0c0c0c0c0c706013130302e30309192a161c706012d302e353030",
         Envelope(0),
         Added(Decimal("100.00"), (Leg("a", Decimal("-0.500")),)),
+    ),
+    (
+        "test.opened.1",
+        (
+            "959a00c0a3746e74a3636c69c0c0c0c0a8656d702d34373131c420000102030405060708090a0b0c0d0e0f"
+            "101112131415161718191a1b1c1d1e1fa3616e6ea3627579c0c0"
+        ),
+        LATER,
+        Opened("ann"),
+    ),
+    (
+        "test.opened.1",
+        "959a00c0c0c0c0c0c0c0a3656d70c0a3616e6ea3627579c0c0",
+        Envelope(0, on_behalf_of="emp"),
+        Opened("ann"),
     ),
 )
 
