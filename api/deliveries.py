@@ -144,8 +144,7 @@ async def replay(call: Call) -> Answer:
     asked = partial(view.between, limit=REPLAY_EVENTS_MAX + 1)
     stretch: view.Stretch = await reading.waited(call, "events", asked, wanted, start - 1, end)
     events = stretch.events
-    if stretch.blocked.get(state.tenant, end + 1) <= end:
-        raise Problem("view_quarantined")
+    withheld = sum(one.since <= end for one in stretch.withheld.values())
     if len(events) > REPLAY_EVENTS_MAX:
         detail = f"over {REPLAY_EVENTS_MAX} events: replay them part by part"
         raise invalid("to_offset", "invalid_value", detail, most=events[-2].offset)
@@ -156,7 +155,8 @@ async def replay(call: Call) -> Answer:
     also = noted(call, "events.replayed", subject=state.id, context=context)
     add = partial(call.engine.deliveries.add, new, now_us=call.engine.now_us(), also=also)
     await call.engine.bridge.read(add)
-    return Answer(202, encode(ReplayBody(state.id, start, end, len(new))))
+    headers = reading.withholding(withheld)
+    return Answer(202, encode(ReplayBody(state.id, start, end, len(new))), headers)
 
 
 # --- helpers --------------------------------------------------------------------------------------

@@ -118,6 +118,10 @@ SENT: Final[dict[str, Schema]] = {
         "description": 'There is more: `<...>; rel="next"`.',
         "schema": {"type": "string"},
     },
+    "Withheld-Resources": {
+        "description": "So many resources of the caller's cannot be shown, and are left out.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
     "Retry-After": {
         "description": "Seconds after which trying again may help.",
         "required": True,
@@ -200,6 +204,7 @@ def _sent_with(route: Route, status: int) -> Iterable[str]:
         yield "Idempotency-Replayed"
     if status == 200 and any(field.name == "before" for field in route.query):
         yield "Link"
+        yield "Withheld-Resources"
     if status in {429, 503}:
         yield "Retry-After"
     if status == 401 or (status == 403 and route.scope is not None):

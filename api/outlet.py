@@ -7,17 +7,18 @@ it lose everything, the offset is put back and all is sent again from the journa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from api.streams import Between
+from api.event_source import Source, passed, released
 from engine.acting import Breathe, Faults, Place
-from engine.errors import ViewQuarantined
-from engine.limits import OUTLET_LOOK_S
+from engine.errors import Unavailable
+from engine.limits import EVENT_STREAM_PAGE, OUTLET_LOOK_S
 from engine.supervise import OUTLET
-from projections.views.events import Wanted
+from projections.views.events import Happened, Wanted, Withheld
 
 NAME: Final = OUTLET
+_ALL: Final = Wanted()
 
 
 class Message(NamedTuple):
@@ -45,15 +46,16 @@ class Broker(Protocol):
 class Publishing:
     """The acting part of the follower (see `acting.Acting`).
 
-    Events are published in the order of the journal, whosever they are. One that the view cannot show
-    therefore holds up all that follow, until an operator has looked: see `faults`.
+    Events are published in the order of the journal, whosever they are. Those of a resource that the
+    view withholds are published when it is released, before anything newer.
     """
 
-    def __init__(self, broker: Broker, between: Between, place: Place) -> None:
+    def __init__(self, broker: Broker, source: Source, place: Place) -> None:
         self.faults = Faults(NAME)
         self._broker = broker
-        self._between = between
+        self._source = source
         self._place = place
+        self._withheld: Mapping[str, Withheld] | None = None
 
     @property
     def offset(self) -> int:
@@ -63,29 +65,35 @@ class Publishing:
     def turn(self, breathe: Breathe) -> float:
         """Publishes a page. Raises Unavailable while the broker cannot be reached."""
         breathe()
-        reached, stretch = self._between(Wanted(), self.offset, None)
-        bad_offset = min(stretch.blocked.values(), default=reached + 1)
-        messages = [
-            Message(event.id, event.tenant, event.name, event.body)
-            for event in stretch.events
-            if event.offset < bad_offset
-        ]
-        if messages:
-            self._broker.publish(messages)
-        to = min(reached, bad_offset - 1)
+        if self._withheld is None:
+            self._withheld = self._source.missed(_ALL, self.offset)
+        to, stretch = self._source.between(_ALL, self.offset, None, EVENT_STREAM_PAGE)
+        if stretch.reached < self.offset:  # the view is being made again
+            return OUTLET_LOOK_S
+        for resource, one in released(self._withheld, stretch.withheld):
+            self._publish_again(resource, one, breathe)
+        self._publish(stretch.events)
         if to > self.offset:
             self._place.offset = to
-        self._show(bad_offset if bad_offset <= reached else None)
+        self._withheld = passed(stretch.withheld, _ALL, to)
         rest_s = self._place.save_if_due()
-        return 0.0 if messages else min(rest_s, OUTLET_LOOK_S)
+        return 0.0 if stretch.events else min(rest_s, OUTLET_LOOK_S)
+
+    def _publish_again(self, resource: str, missed: Withheld, breathe: Breathe) -> None:
+        """What was passed while it was withheld. Raises Unavailable if the view is made again."""
+        wanted, at = Wanted(missed.tenant, stream=resource), missed.since - 1
+        while at < self.offset:
+            breathe()
+            before = at
+            at, stretch = self._source.between(wanted, at, self.offset, EVENT_STREAM_PAGE)
+            if at == before:
+                raise Unavailable("the view of events is being made again")
+            self._publish(stretch.events)
+
+    def _publish(self, events: Sequence[Happened]) -> None:
+        if events:
+            self._broker.publish([Message(one.id, one.tenant, one.name, one.body) for one in events])
 
     def finish(self) -> None:
         """Saves its place: a new holder sends again what comes behind it."""
         self._place.save()
-
-    def _show(self, bad_offset: int | None) -> None:
-        if bad_offset is None:
-            self.faults.clear("events")
-        else:
-            error = ViewQuarantined("all wait", view="events", stream="", offset=bad_offset)
-            self.faults.show("events", error)

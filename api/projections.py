@@ -12,8 +12,8 @@ from api.acting import note
 from api.call import Answer, Call
 from api.problems import Problem
 from projections import jobs, shapes, status
-from projections.database import Quarantined
 from projections.jobs import Job, Kind
+from projections.quarantine import Quarantined
 from projections.resources import encode, time
 
 

@@ -95,8 +95,15 @@ async def listed(
         rows = [
             filled(body, personal, known.get(one, {})) for body, one in zip(rows, subjects, strict=True)
         ]
-    headers = {"Link": following(call, page.rows[-1].id)} if page.has_more else None
+    headers = withholding(page.withheld)
+    if page.has_more:
+        headers["Link"] = following(call, page.rows[-1].id)
     return Answer(200, b"[" + b",".join(rows) + b"]", headers)
+
+
+def withholding(count: int) -> dict[str, str]:
+    """What an answer says of resources of the caller that cannot be shown."""
+    return {"Withheld-Resources": str(count)} if count else {}
 
 
 async def with_words(call: Call, body: bytes, subject: str, *names: str) -> bytes:

@@ -14,8 +14,9 @@ from functools import partial
 from typing import Any, Final
 
 from api.bridge import Bridge
+from api.event_source import EventSource
 from api.rates import Rates
-from api.streams import Streams, between
+from api.streams import Streams
 from api.tokens import Tokens
 from api.traffic import Traffic
 from engine import calendar, clock
@@ -162,7 +163,7 @@ async def open_services(
         health=health or Health(),
         journal_look=journal_look,
         views_look=views_look,
-        streams=Streams(bridge.read, partial(between, views, personal)),
+        streams=Streams(bridge.read, EventSource(views, personal)),
         command_key=key.derive("command_ids"),
         is_sandbox=is_sandbox,
         now_us=clock_us,

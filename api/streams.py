@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
+from api.event_source import Source, passed, released
 from api.problems import CODES, Problem
 from api.tokens import TokenInvalid
 from engine.errors import EngineError
@@ -25,13 +26,11 @@ from engine.limits import (
     EVENT_STREAM_KEPT_S,
     EVENT_STREAM_LOOK_S,
     EVENT_STREAM_PAGE,
+    EVENT_STREAM_PAGE_FIRST,
+    EVENT_STREAM_PIECE_BYTES,
     EVENT_STREAMS_MAX,
 )
-from engine.personal import WORDS, Personal
-from projections.database import Views
-from projections.resources import filled
-from projections.views import events
-from projections.views.events import Happened, Stretch, Wanted
+from projections.views.events import Happened, Stretch, Wanted, Withheld
 
 MEDIA: Final = "text/event-stream"
 HEADERS: Final = {"Content-Type": MEDIA, "X-Accel-Buffering": "no"}
@@ -42,7 +41,7 @@ ENDS: Final = {
     "server_stopping": "this process ends; come back with Last-Event-ID",
     "too_slow": "nothing was taken for too long; come back with Last-Event-ID",
     "caught_up": "these were all, as asked for with follow=false",
-    **{code: CODES[code].detail for code in ("invalid_token", "view_quarantined", "unavailable")},
+    **{code: CODES[code].detail for code in ("invalid_token", "unavailable")},
 }
 """Why a stream ends, as its last message says."""
 GONE: Final = "gone"
@@ -61,9 +60,6 @@ class Line(Protocol):
 
 
 Read = Callable[..., Awaitable[Any]]
-Between = Callable[[Wanted, int, int | None], tuple[int, Stretch]]
-"""What is wanted behind an offset, up to another or to the view's end: how far that came, and a page of
-it with its personal words; blocks. Raises EngineError."""
 
 
 class Kept(NamedTuple):
@@ -75,9 +71,10 @@ class Kept(NamedTuple):
 
 
 class Stream:
-    """One client's place: it knows all that it wanted up to `offset`.
+    """One client's place: it knows all that it wanted up to `offset`, but for what was `withheld`.
 
-    `may_go_on` raises TokenInvalid. `ended` is why it is to end, one of ENDS or GONE.
+    `may_go_on` raises TokenInvalid. `ended` is why it is to end, one of ENDS or GONE. `page` is how
+    many events are read at once for it alone.
     """
 
     def __init__(
@@ -92,6 +89,8 @@ class Stream:
         self.offset = offset
         self.may_go_on = may_go_on
         self.is_following = is_following
+        self.withheld: Mapping[str, Withheld] = {}
+        self.page = EVENT_STREAM_PAGE_FIRST
         self.news = asyncio.Event()
         self.ended: str | None = None
 
@@ -100,20 +99,25 @@ class Stream:
         self.ended = self.ended or code
         self.news.set()
 
+    def lacks(self, withheld: Mapping[str, Withheld]) -> Mapping[str, Withheld]:
+        """What it misses here, of all that is withheld."""
+        return passed(withheld, self.wanted, self.offset)
+
 
 class Streams:
     """All streams of a process, for its event loop; `watch` must run beside them.
 
-    `between` asks the view, in a thread by `read`. In memory are the newest events, those behind
-    `_start` up to `_end`, where all streams take them from; who is further behind asks the view.
+    The `source` is asked in a thread by `read`. In memory are the newest events, those behind `_start`
+    up to `_end`, and what was withheld then: from there all streams take them. A stream that is further
+    behind has pages read for it alone.
     """
 
-    def __init__(self, read: Read, between: Between) -> None:
-        self._read, self._between = read, between
+    def __init__(self, read: Read, source: Source) -> None:
+        self._read, self._source = read, source
         self._open: dict[Stream, Line] = {}
         self._kept: list[Kept] = []
         self._start = self._end = 0
-        self._blocked: Mapping[str, int] = {}
+        self._withheld: Mapping[str, Withheld] = {}
         self._looking = asyncio.Lock()
         self._is_stopping = False
 
@@ -129,10 +133,10 @@ class Streams:
         """
         if len(self._open) >= EVENT_STREAMS_MAX:
             raise Problem("rate_limited", "too many streams are open")
-        reached, stretch = await self._read(self._between, NOTHING, 0, None)
+        reached, stretch = await self._between(NOTHING, 0, None)
         if not self._open:  # nobody has looked for a while
             self._kept.clear()
-            self._start, self._end, self._blocked = reached, reached, stretch.blocked
+            self._start, self._end, self._withheld = reached, reached, stretch.withheld
         before = -1
         while before < self._end < reached:  # a view that is being made again may stay behind
             before = self._end
@@ -148,7 +152,7 @@ class Streams:
             await line.send(b"retry: %d\n%b" % (RETRY_MS, place(stream.offset)))
             code = await self._flow(stream, line)
             if code in ENDS:
-                await line.send(end(code))
+                await line.send(end(code, len(stream.withheld)))
         except TimeoutError:
             with suppress(TimeoutError, ConnectionError):
                 await line.send(end("too_slow"))
@@ -166,40 +170,76 @@ class Streams:
     async def _flow(self, stream: Stream, line: Line) -> str:
         """Sends until there is a reason to end, which it returns."""
         is_quiet = False
-        while stream.ended is None:
-            stream.news.clear()
-            blocked = self._blocked.get(stream.wanted.tenant or "", self._end + 1)
-            whole_to = min(self._end, blocked - 1)
-            if stream.offset < whole_to:
-                try:
-                    messages = await self._advance(stream, whole_to)
-                except EngineError:
-                    return "unavailable"
-                if messages:
-                    await line.send(b"".join(messages))
-                    is_quiet = False
-                continue
-            if blocked <= self._end:
-                return "view_quarantined"
-            if not stream.is_following:
-                return "caught_up"
-            if is_quiet:
-                await line.send(place(stream.offset))
-            is_quiet = not await _comes(stream.news)
+        try:
+            stream.withheld = await self._read(self._source.missed, stream.wanted, stream.offset)
+            while stream.ended is None:
+                stream.news.clear()
+                if stream.offset < self._end or stream.lacks(self._withheld) != stream.withheld:
+                    async for messages in self._advance(stream):
+                        is_quiet = False
+                        await _send(line, messages)
+                    continue
+                if not stream.is_following:
+                    return "caught_up"
+                if is_quiet:
+                    await line.send(place(stream.offset))
+                is_quiet = not await _comes(stream.news)
+        except EngineError:
+            return "unavailable"
         return stream.ended
 
-    async def _advance(self, stream: Stream, to: int) -> list[bytes]:
-        """Moves a stream by at most a page towards `to`; the messages that it passes."""
-        if stream.offset < self._start:
-            stream.offset, stretch = await self._read(self._between, stream.wanted, stream.offset, to)
-            return [message(event) for event in stretch.events]
+    async def _advance(self, stream: Stream) -> AsyncIterator[list[bytes]]:
+        """Moves a stream by at most a page; the messages that it passes.
+
+        What was released comes before the page, which has the same resource's later events.
+        """
+        before, to, withheld = stream.offset, self._end, self._withheld
+        if before < self._start:
+            to, stretch = await self._between(stream.wanted, before, to, stream.page)
+            if to == before:  # the view is being made again, and will come by here
+                await asyncio.sleep(EVENT_STREAM_LOOK_S)
+                return
+            messages, withheld = [message(event) for event in stretch.events], stretch.withheld
+            stream.page = _next_page(stream.page, messages)
+        else:
+            to, messages = self._from_memory(stream, to)
+        for resource, one in released(stream.withheld, withheld):
+            async for again in self._again(stream, resource, one, before):
+                yield again
+        stream.offset = to
+        if messages:
+            yield messages
+        lacks = stream.lacks(withheld)
+        new = [(name, one) for name, one in lacks.items() if stream.withheld.get(name) != one]
+        stream.withheld = lacks
+        if new:
+            yield [notice("withheld", name, one.since) for name, one in new]
+
+    def _from_memory(self, stream: Stream, to: int) -> tuple[int, list[bytes]]:
         first = bisect_right(self._kept, stream.offset, key=_offset_of)
         page = self._kept[first : first + EVENT_STREAM_PAGE]
-        is_full = len(page) == EVENT_STREAM_PAGE
-        stream.offset = to = min(to, page[-1].event.offset) if is_full else to
-        return [
-            kept.message for kept in page if kept.event.offset <= to and stream.wanted.fits(kept.event)
-        ]
+        to = page[-1].event.offset if len(page) == EVENT_STREAM_PAGE else to
+        return to, [kept.message for kept in page if stream.wanted.fits(kept.event)]
+
+    async def _again(
+        self, stream: Stream, resource: str, missed: Withheld, to: int
+    ) -> AsyncIterator[list[bytes]]:
+        """What a stream has passed while it was withheld. Its place does not move: no `id`."""
+        yield [notice("released", resource, missed.since)]
+        wanted, at = stream.wanted._replace(stream=resource), missed.since - 1
+        while at < to:
+            before = at
+            at, stretch = await self._between(wanted, at, to, EVENT_STREAM_PAGE)
+            if at == before:
+                await asyncio.sleep(EVENT_STREAM_LOOK_S)
+            elif stretch.events:
+                yield [data(event) for event in stretch.events]
+
+    async def _between(
+        self, wanted: Wanted, after: int, to: int | None, limit: int = EVENT_STREAM_PAGE
+    ) -> tuple[int, Stretch]:
+        found: tuple[int, Stretch] = await self._read(self._source.between, wanted, after, to, limit)
+        return found
 
     # --- the one reader ---------------------------------------------------------------------------
 
@@ -218,14 +258,19 @@ class Streams:
     async def look(self) -> None:
         """Takes over a page of what is new. Raises EngineError."""
         async with self._looking:  # two at once would take the same twice
-            end, stretch = await self._read(self._between, Wanted(), self._end, None)
-            if end < self._end:
+            end, stretch = await self._between(Wanted(), self._end, None)
+            if stretch.reached < self._end:
                 return  # the view is being made again, and will come by here
             now_s = monotonic()
+            before, self._withheld = self._withheld, stretch.withheld
             self._kept += [Kept(event, message(event), now_s) for event in stretch.events]
-            self._end, self._blocked = end, stretch.blocked
+            self._end = end
+            if released(before, stretch.withheld):  # what is kept lacks their events
+                self._kept.clear()
+                self._start = end
             self._forget(now_s)
-        concerned = {event.tenant for event in stretch.events} | stretch.blocked.keys()
+        changed = before.items() ^ stretch.withheld.items()
+        concerned = {event.tenant for event in stretch.events} | {one.tenant for _, one in changed}
         for stream in self._open:
             if stream.wanted.tenant in concerned:
                 stream.news.set()
@@ -250,23 +295,28 @@ class Streams:
                 stream.finish("invalid_token")
 
 
-def between(
-    views: Views, personal: Personal, wanted: Wanted, after: int, to: int | None
-) -> tuple[int, Stretch]:
-    """See `Between`."""
-    end = views.offset("events") if to is None else to
-    stretch = events.between(views, wanted, after, end, EVENT_STREAM_PAGE)
-    words = personal.words(sorted({event.resource for event in stretch.events}))
-    found = [
-        event._replace(body=filled(event.body, WORDS, words.get(event.resource, {})))
-        for event in stretch.events
-    ]
-    is_full = len(found) == EVENT_STREAM_PAGE
-    return found[-1].offset if is_full else end, stretch._replace(events=found)
-
-
 NOTHING: Final = Wanted(names=("",))
 """Asks only where the view stands."""
+
+
+async def _send(line: Line, messages: Sequence[bytes]) -> None:
+    """Sends messages piece by piece: what a client does not take is no more than one of them."""
+    piece, size = list[bytes](), 0
+    for one in messages:
+        if piece and size + len(one) > EVENT_STREAM_PIECE_BYTES:
+            await line.send(b"".join(piece))
+            piece, size = [], 0
+        piece.append(one)
+        size += len(one)
+    await line.send(b"".join(piece))
+
+
+def _next_page(page: int, messages: Sequence[bytes]) -> int:
+    """How many events to read next for a stream alone: about twice `EVENT_STREAM_PIECE_BYTES`."""
+    size = sum(map(len, messages))
+    if size > 2 * EVENT_STREAM_PIECE_BYTES:
+        return max(1, page // 2)
+    return min(EVENT_STREAM_PAGE, page * 2) if size < EVENT_STREAM_PIECE_BYTES else page
 
 
 def place(offset: int) -> bytes:
@@ -279,10 +329,23 @@ def message(event: Happened) -> bytes:
     return b"id: %d\ndata: %b\n\n" % (event.offset, event.body)
 
 
-def end(code: str) -> bytes:
-    """The last message of a stream."""
-    words = msgspec.json.encode({"code": code, "detail": ENDS[code]})
-    return b"event: end\ndata: %b\n\n" % words
+def data(event: Happened) -> bytes:
+    """An event that comes late, behind the client's place: the place stays."""
+    return b"data: %b\n\n" % event.body
+
+
+def notice(kind: str, resource: str, since_offset: int) -> bytes:
+    """Tells that a resource's events from an offset on are withheld, or released: these come next."""
+    words = msgspec.json.encode({"resource": resource, "since_offset": since_offset})
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), words)
+
+
+def end(code: str, withheld: int = 0) -> bytes:
+    """The last message of a stream, which has not sent all if resources are `withheld`."""
+    said: dict[str, object] = {"code": code, "detail": ENDS[code]}
+    if withheld:
+        said |= {"detail": f"{ENDS[code]}, but for {withheld} withheld", "withheld": withheld}
+    return b"event: end\ndata: %b\n\n" % msgspec.json.encode(said)
 
 
 async def _comes(news: asyncio.Event) -> bool:

@@ -394,7 +394,10 @@ REBUILDS_KEPT: Final = 100
 FINDINGS_SHOWN_MAX: Final = 100
 """Differing rows that are shown with the facts behind them: a hundred are one bug."""
 QUARANTINED_SHOWN_MAX: Final = 100
-"""Quarantined streams of a view that are looked at by a read: one is a bug, a hundred are one bug."""
+"""Quarantined streams of a view that are listed: one is a bug, a hundred are one bug."""
+RELEASES_KEPT: Final = 1_000
+"""Streams that came out of quarantine and are remembered, for readers of events who were away: they are
+few, and a reader is back within minutes."""
 FAULT_CHARACTERS_MAX: Final = 500
 """Of the words of the error that quarantined a stream: enough to find the line of code."""
 
@@ -418,7 +421,11 @@ EVENT_STREAM_BEAT_S: Final = 15.0
 EVENT_STREAM_STALL_S: Final = 5.0
 """A reader who takes nothing for so long is disconnected; `Last-Event-ID` brings it back."""
 EVENT_STREAM_PAGE: Final = 200
-"""Events read at once, and so sent in one piece: about as much as a connection buffers."""
+"""Events read at once for all streams, and at most for one that is behind."""
+EVENT_STREAM_PAGE_FIRST: Final = 16
+"""Events read at first for a stream that is behind: whether they are large is not known yet."""
+EVENT_STREAM_PIECE_BYTES: Final = 16 * 1024
+"""Sent at once to one client, and waited for: what a client does not take is no more than this."""
 EVENT_STREAM_KEPT_MAX: Final = 4_096
 """Newest events that all streams share in memory, a kilobyte each; older ones are read from the view."""
 EVENT_STREAM_KEPT_S: Final = 30.0

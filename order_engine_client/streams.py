@@ -31,11 +31,15 @@ QUIET_S: Final = 45.0
 
 
 class Message(NamedTuple):
-    """One message of a stream: `id` as it stands after it, `data` empty for what only names a place."""
+    """One message of a stream: `id` as it stands after it, `data` empty for what only names a place.
+
+    One that does not move the place (`is_late`) has no id of its own.
+    """
 
     event: str
     data: str
     id: str
+    is_late: bool = False
 
 
 class Messages:
@@ -47,6 +51,7 @@ class Messages:
         self._event = ""
         self._data: list[str] = []
         self._id = ""
+        self._is_late = True
 
     def take(self, piece: bytes) -> Iterator[Message]:
         """The messages that are complete with this piece."""
@@ -55,14 +60,15 @@ class Messages:
             name, _, value = line.removesuffix("\r").partition(":")
             value = value.removeprefix(" ")
             if line in {"", "\r"}:
-                yield Message(self._event or "message", "\n".join(self._data), self._id)
-                self._event, self._data = "", []
+                data = "\n".join(self._data)
+                yield Message(self._event or "message", data, self._id, self._is_late)
+                self._event, self._data, self._is_late = "", [], True
             elif name == "event":
                 self._event = value
             elif name == "data":
                 self._data.append(value)
             elif name == "id":
-                self._id = value
+                self._id, self._is_late = value, False
 
 
 class _End(msgspec.Struct):
@@ -70,16 +76,24 @@ class _End(msgspec.Struct):
     detail: str = ""
 
 
+class _Notice(msgspec.Struct):
+    resource: str
+    since_offset: int
+
+
 @dataclass
 class Following:
     """One caller's streams, one after the other. `last` is the offset up to which all is known.
 
+    But for what is `withheld`: resource -> the offset from which on its events are missing. They come
+    when the engine can show them, behind `last`, and maybe twice if the stream broke meanwhile.
     A broken one is asked for again, from there, for ever, unless that fails ten times in a row.
     """
 
     call: Call[Any]
     last: int | None = None
     is_over: bool = False
+    withheld: dict[str, int] = field(default_factory=dict)
     _messages: Messages = field(default_factory=Messages)
     _token: str = ""
     _bad_token: str = ""
@@ -104,10 +118,13 @@ class Following:
             if message.event == "end":
                 self._ended(msgspec.json.decode(message.data, type=_End))
                 return
+            if message.event in {"withheld", "released"}:
+                self._noticed(message)
+                continue
             if not message.id.isdigit():
                 raise UnexpectedAnswer("a message of a stream without an offset")
             offset = int(message.id)
-            is_new = self.last is None or offset > self.last
+            is_new = message.is_late or self.last is None or offset > self.last
             self.last = offset if self.last is None else max(offset, self.last)
             self._failures, self._error = 0, None
             if message.data and is_new:
@@ -134,11 +151,18 @@ class Following:
     def _ended(self, end: _End) -> None:
         if end.code == "caught_up":
             self.is_over = True
-        elif end.code == "view_quarantined":
+        elif end.code == "view_quarantined":  # an engine of the first release
             raise Unavailable(end.detail, code=end.code)
         else:
             self._bad_token = self._token if end.code == "invalid_token" else self._bad_token
             self._failed(NoAnswer(f"the stream ended: {end.detail}"))
+
+    def _noticed(self, message: Message) -> None:
+        notice = msgspec.json.decode(message.data, type=_Notice)
+        if message.event == "withheld":
+            self.withheld[notice.resource] = notice.since_offset
+        else:
+            self.withheld.pop(notice.resource, None)
 
     def _failed(self, error: OrderEngineError) -> None:
         self._failures += 1

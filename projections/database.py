@@ -1,7 +1,8 @@
 """The views' own database: a SQLite file of its own, or tables beside the journal's in PostgreSQL.
 
     view_checkpoints   how far each view has come, and the shape its tables have
-    view_quarantine    streams with a fact that a view could not fold, and where the first one stands
+    view_quarantine    streams with a fact that a view could not fold: see `projections.quarantine`
+    view_released      streams that came out of it again
     view_meta          which journal they belong to
     view_folds         states of long streams, so that a cold start need not fold all their facts
     view_rebuilds      rebuilds and verifications: asked for, under way, done
@@ -28,6 +29,7 @@ from engine.errors import StaleOffset, ViewBehind, ViewQuarantined
 from engine.limits import FAULT_CHARACTERS_MAX, QUARANTINED_SHOWN_MAX, VIEW_POLL_S
 from engine.store import Store
 from projections import folds
+from projections.quarantine import QUARANTINE, RELEASED, Quarantined, release
 from projections.registry import VIEWS
 from projections.tables import MARKS, Table
 from projections.view import View
@@ -39,20 +41,6 @@ CHECKPOINTS: Final = Table(
     {},
 )
 """`rebuilt_to` is where a view stood when it was emptied: nobody reads it before it is there again."""
-QUARANTINE: Final = Table(
-    "view_quarantine",
-    {
-        "view_stream": "text",
-        "view": "text",
-        "stream": "text",
-        "account": "text",
-        "tenant": "text",
-        "bad_offset": "integer",
-        "fault": "text",
-    },
-    "view_stream",
-    {"view": "view"},
-)
 FOLDS: Final = Table(
     "view_folds",
     {"stream": "text", "shape": "text", "version": "integer", "body": "bytes"},
@@ -97,21 +85,10 @@ _ADVISORY_LOCK: Final = 0x7669_6577_73  # "views"; held by whoever writes them o
 
 
 _CHECK: Final = """
-    SELECT shape, reached, rebuilt_to, stream, account, tenant, bad_offset
+    SELECT shape, reached, rebuilt_to, account, tenant, bad_offset
     FROM view_checkpoints AS checkpoint
-    LEFT JOIN view_quarantine AS waiting ON waiting.view = checkpoint.view
-    WHERE checkpoint.view = ? ORDER BY bad_offset LIMIT ?"""
-
-
-class Quarantined(NamedTuple):
-    """A stream whose rows in a view wait: its fact at `bad_offset` could not be folded."""
-
-    view: str
-    stream: str
-    account: str
-    tenant: str
-    bad_offset: int
-    fault: str
+    LEFT JOIN view_quarantine AS bad ON bad.view = checkpoint.view AND bad.stream = ?
+    WHERE checkpoint.view = ?"""
 
 
 class Standing(NamedTuple):
@@ -133,11 +110,11 @@ class Views:
 
     def __init__(self, url: str, views: Sequence[View] = VIEWS) -> None:
         self.views: Mapping[str, View] = {view.name: view for view in views}
-        self.shapes: Mapping[str, str] = {view.name: shape_of(view) for view in views}
+        self._shapes: Mapping[str, str] = {view.name: shape_of(view) for view in views}
         self.store: Store = open_store(url, is_disposable=True)
         make_directory_for(self.store)
         with self.writing() as connection:
-            for table in (CHECKPOINTS, QUARANTINE, FOLDS, META, KEPT, STANDING, REBUILDS):
+            for table in (CHECKPOINTS, QUARANTINE, RELEASED, FOLDS, META, KEPT, STANDING, REBUILDS):
                 _create(connection, table)
             rows = connection.exec_driver_sql("SELECT view FROM view_checkpoints")
             known = set(rows.scalars())
@@ -150,6 +127,11 @@ class Views:
         self.store.close()
 
     # --- reading ----------------------------------------------------------------------------------
+
+    @property
+    def shapes(self) -> Mapping[str, str]:
+        """View -> the shape that its tables must have."""
+        return self._shapes
 
     def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a reading statement with `?` for each value."""
@@ -208,26 +190,44 @@ class Views:
             ]
             STANDING.write(connection, rows)
 
-    def check(self, view: str, *ids: str) -> None:
-        """Raises ViewQuarantined if any stream in quarantine is, or belongs to, one of `ids`.
+    def check(self, view: str, stream: str = "", owner: str = "") -> None:
+        """Raises ViewQuarantined if the rows of `stream` are withheld, which an `owner` asks about.
 
-        An id is a stream, an account or a tenant; with none given any such stream counts.
+        An owner is an account or a tenant; whatever belongs to another does not exist for it.
         Raises ViewBehind for a view that is being filled for the first time, or whose tables have
         another shape: it would show a past that nobody asked for, or what cannot be read.
         """
-        rows = self.query(_CHECK, (view, QUARANTINED_SHOWN_MAX))
-        for shape, reached, rebuilt_to, stream, account, tenant, bad_offset in rows:
-            if reached < rebuilt_to or shape != self.shapes.get(view):
-                raise ViewBehind(f"{view} is being rebuilt", view=view, offset=reached)
-            if stream is None:
-                return
-            if not ids or {stream, account, tenant} & {*ids} or len(rows) == QUARANTINED_SHOWN_MAX:
+        rows = self.query(_CHECK, (stream, view))
+        for shape, reached, rebuilt_to, account, tenant, bad_offset in rows:
+            self._check_whole(view, shape, reached, rebuilt_to)
+            if bad_offset is not None and (not owner or owner in {account, tenant}):
                 raise ViewQuarantined(
                     f"{view} could not fold the fact at offset {bad_offset}",
                     view=view,
                     stream=stream,
                     offset=bad_offset,
                 )
+
+    def withheld(self, view: str, column: str = "", owner: str = "") -> int:
+        """How many streams a view withholds from an owner, an `account` or `tenant`; without, of all.
+
+        Raises ViewBehind as `check` does.
+        """
+        condition, values = (f" AND bad.{column} = ?", [owner]) if column else ("", [])
+        rows = self.query(
+            "SELECT shape, reached, rebuilt_to, (SELECT count(*) FROM view_quarantine AS bad"
+            f" WHERE bad.view = checkpoint.view{condition})"
+            " FROM view_checkpoints AS checkpoint WHERE view = ?",
+            [*values, view],
+        )
+        for shape, reached, rebuilt_to, count in rows:
+            self._check_whole(view, shape, reached, rebuilt_to)
+            return int(count)
+        return 0
+
+    def _check_whole(self, view: str, shape: str, reached: int, rebuilt_to: int) -> None:
+        if reached < rebuilt_to or shape != self.shapes.get(view):
+            raise ViewBehind(f"{view} is being rebuilt", view=view, offset=reached)
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -290,17 +290,13 @@ class Views:
             _create(connection, table)
         of_view = {"view": view.name}
         KEPT.remove(connection, [view.name])
-        connection.execute(sa.text("DELETE FROM view_quarantine WHERE view = :view"), of_view)
         reached = connection.execute(
             sa.text("SELECT reached, rebuilt_to FROM view_checkpoints WHERE view = :view"),
             of_view,
         ).first()
-        CHECKPOINTS.write(connection, [(view.name, shape_of(view), 0, max(reached or (0, 0)))])
-
-
-def quarantine_key(view: str, stream: str) -> str:
-    """The key of a stream's row in `QUARANTINE`."""
-    return f"{view} {stream}"
+        offset = max(reached or (0, 0))
+        release(connection, view.name, offset)
+        CHECKPOINTS.write(connection, [(view.name, shape_of(view), 0, offset)])
 
 
 def tables_beside(connection: sa.Connection, table: Table) -> list[str]:

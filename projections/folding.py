@@ -16,8 +16,9 @@ from engine.fact import Recorded
 from engine.journal import Journal
 from engine.limits import FAULT_CHARACTERS_MAX
 from projections import folds
-from projections.database import Views, quarantine_key
+from projections.database import Views
 from projections.folds import PREFIXES, Change, Folded
+from projections.quarantine import quarantine_key
 from projections.tables import Row, Table
 from projections.view import PageRows, View
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from engine.refusals import invalid
@@ -12,11 +12,18 @@ from projections.tables import Table
 class Reader(Protocol):
     """Where a view's queries are answered: see `database.Views`."""
 
+    @property
+    def shapes(self) -> Mapping[str, str]:
+        """View -> the shape that its tables must have."""
+
     def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a reading statement with `?` for each value."""
 
-    def check(self, view: str, *ids: str) -> None:
+    def check(self, view: str, stream: str = "", owner: str = "") -> None:
         """Raises ViewQuarantined, ViewBehind."""
+
+    def withheld(self, view: str, column: str = "", owner: str = "") -> int:
+        """How many streams it withholds. Raises ViewBehind."""
 
     def is_ours(self, view: str) -> bool:
         """Whether its tables are of this release."""
@@ -30,10 +37,26 @@ class Shown(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """A page of resources, newest first; `has_more` if older ones follow."""
+    """A page of resources, newest first; `has_more` if older ones follow.
+
+    `withheld` counts the owner's resources that the view cannot show (see `projections.quarantine`).
+    """
 
     rows: list[Shown]
     has_more: bool
+    withheld: int = 0
+
+
+class Scope(NamedTuple):
+    """Rows of a view that one owner may see, by `account` or `tenant`; without a column, all of them."""
+
+    view: str
+    column: str = ""
+    owner: str = ""
+
+    def where(self) -> Where:
+        """The same, asked of a table."""
+        return Where().equal(self.column, self.owner) if self.column else Where()
 
 
 class Where:
@@ -89,22 +112,28 @@ def one_row(views: Reader, table: Table, wanted: Where) -> bytes | None:
 
 
 def list_rows(
-    views: Reader, table: Table, wanted: Where, *, scope: Where, before: str | None, limit: int
+    views: Reader, table: Table, wanted: Where, *, scope: Scope, before: str | None, limit: int
 ) -> Listed:
-    """A page of the rows that fit, in falling order of the table's key.
+    """A page of the rows that fit, in falling order of the table's key, but for those withheld.
 
     `before` is the id of a row within `scope`, which alone decides whether the caller may know of it.
-    Raises Refused `invalid_param` for any other.
+    Raises Refused `invalid_param` for any other, ViewBehind.
     """
+    withheld = views.withheld(*scope)
+    if withheld:
+        wanted.literally(
+            f"{table.stream} NOT IN (SELECT stream FROM view_quarantine WHERE view = '{scope.view}')"
+        )
     if before is not None:
+        within = scope.where()
         known = Where().equal("id", before)
-        known.words += scope.words
-        known.values += scope.values
+        known.words += within.words
+        known.values += within.values
         rows = views.query(f"SELECT {table.key} FROM {table.name}{known}", known.values)
         if not rows:
             raise invalid("query.before", "invalid_value", "nothing in this list has that id")
         wanted.below(table.key, rows[0][0])
-    return page_of(views, table, wanted, limit)
+    return page_of(views, table, wanted, limit)._replace(withheld=withheld)
 
 
 def page_of(views: Reader, table: Table, wanted: Where, limit: int) -> Listed:

@@ -31,9 +31,10 @@ from engine.limits import (
 from engine.wall import now_us
 from projections import claim, jobs, parts
 from projections.comparing import compare, explain, snapshot
-from projections.database import CHECKPOINTS, KEPT, QUARANTINE, Views
+from projections.database import CHECKPOINTS, KEPT, Views
 from projections.folding import CannotWrite
 from projections.jobs import Findings, Job, Kind, Phase
+from projections.quarantine import QUARANTINE
 from projections.shadow import GONE, OLD, Shadow, packed_faults, throw_away, unpacked_faults
 from projections.view import View
 

@@ -17,9 +17,10 @@ from engine.fact import Recorded
 from engine.journal import Journal
 from engine.limits import SNAPSHOT_EVERY, STATES_CACHED_MAX, VIEW_PAGE_FACTS
 from projections import folds
-from projections.database import FOLDS, QUARANTINE, Views, quarantine_key
+from projections.database import FOLDS, Views
 from projections.folding import CannotWrite, Page, Past, Write, advance
 from projections.folds import Folded
+from projections.quarantine import QUARANTINE, release_one
 from projections.tables import Row
 from projections.view import View
 
@@ -188,5 +189,5 @@ class Runner:
             for write in writes:  # rows from before the bad fact are there already
                 write.table.write(connection, [*write.kept, *write.added])
                 write.table.remove(connection, write.gone)
-            QUARANTINE.remove(connection, [quarantine_key(name, stream)])
+            release_one(connection, name, stream, offset)
         return True

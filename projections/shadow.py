@@ -15,9 +15,10 @@ from engine.fact import Recorded
 from engine.journal import Journal
 from engine.limits import REBUILD_STATES_MAX
 from projections import folds
-from projections.database import QUARANTINE, Views, tables_beside
+from projections.database import Views, tables_beside
 from projections.folding import CannotWrite, Page, Past, Write, advance
 from projections.folds import Folded
+from projections.quarantine import QUARANTINE, release
 from projections.tables import Row, Table
 from projections.view import View
 
@@ -178,9 +179,8 @@ class Shadow:
             if put_aside != GONE:
                 connection.exec_driver_sql(f"ALTER TABLE {live}__{GONE} RENAME TO {live}__{put_aside}")
         for view in self.selected:
-            connection.execute(
-                sa.text("DELETE FROM view_quarantine WHERE view = :view"), {"view": view.name}
-            )
+            bad = {row[2]: row[5] for row in self.faults.values() if row[1] == view.name}
+            release(connection, view.name, self.offset, bad)
         QUARANTINE.write(connection, list(self.faults.values()))
 
 

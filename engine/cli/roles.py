@@ -287,11 +287,12 @@ class Followers:
         return Courier(tools, self._desk(lease), lease)
 
     def _broadcasting(self, broker: Broker, lease: Lease) -> Acting:
-        from api import outlet, streams  # noqa: PLC0415
+        from api import outlet  # noqa: PLC0415
+        from api.event_source import EventSource  # noqa: PLC0415
 
         personal = Personal(self._journal.datastore.store, define_operations())
-        between = partial(streams.between, self._views, personal)
-        return outlet.Publishing(broker, between, Place(self._journal, OUTLET, lease))
+        source = EventSource(self._views, personal)
+        return outlet.Publishing(broker, source, Place(self._journal, OUTLET, lease))
 
     def _showing(self, _: Lease) -> Showing:
         return Showing(self._journal, self._views)

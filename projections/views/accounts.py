@@ -8,7 +8,7 @@ from typing import Final
 from engine import account
 from engine.account import Account
 from projections.folds import Change, Folded
-from projections.listing import Listed, Reader, Where, list_rows, one_row
+from projections.listing import Listed, Reader, Scope, Where, list_rows, one_row
 from projections.resources import AccountBody, account_json
 from projections.tables import Row, Table
 from projections.view import PageRows, View
@@ -51,15 +51,14 @@ def _row(subject: Folded[Account], page: PageRows) -> Row:
 
 def one(views: Reader, tenant: str, account_id: str) -> bytes | None:
     """An account of `tenant`, None if there is no such. Raises ViewQuarantined."""
-    views.check("accounts", account_id)
+    views.check("accounts", account_id, tenant)
     return one_row(views, ACCOUNTS, Where().equal("id", account_id).equal("tenant", tenant))
 
 
 def of_tenant(views: Reader, tenant: str, *, limit: int, before: str | None = None) -> Listed:
     """A tenant's accounts, newest first.
 
-    Raises ViewQuarantined, or Refused `invalid_param` for a `before` that is no account of the tenant.
+    Raises ViewBehind, or Refused `invalid_param` for a `before` that is no account of the tenant.
     """
-    views.check("accounts", tenant)
-    wanted, scope = Where().equal("tenant", tenant), Where().equal("tenant", tenant)
-    return list_rows(views, ACCOUNTS, wanted, scope=scope, before=before, limit=limit)
+    scope = Scope("accounts", "tenant", tenant)
+    return list_rows(views, ACCOUNTS, scope.where(), scope=scope, before=before, limit=limit)

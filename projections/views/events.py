@@ -38,6 +38,7 @@ RECORDS: Final = Table(
         "account": "text",
         "name": "text",
         "resource": "text",
+        "stream": "text",
         "created_us": "integer",
         "body": "bytes",
     },
@@ -55,7 +56,7 @@ class EventsView(View):
     """One row an event, never changed."""
 
     name = "events"
-    shape = 1
+    shape = 2
     streams = frozenset({"acc", "ord", "dep", "wdr"})
     tables = (RECORDS,)
     bodies = (EventBody, AccountBody, OrderBody, TradeBody, PositionBody, DepositBody, WithdrawalBody)
@@ -70,7 +71,8 @@ class EventsView(View):
         body = EventBody(
             event, name, EventResource(resource, kind), msgspec.Raw(data), time(at_us), offset, sequence
         )
-        page.add(RECORDS, (offset, event, tenant, account, name, resource, at_us, encode(body)))
+        row = (offset, event, tenant, account, name, resource, recorded.stream, at_us, encode(body))
+        page.add(RECORDS, row)
 
 
 def _order(change: Change, page: PageRows) -> About:
@@ -123,8 +125,8 @@ KINDS: Final = {fact: _kind(name) for fact, name in EVENTS.items()}
 
 
 def one(views: Reader, tenant: str, event_id: str) -> bytes | None:
-    """An event of `tenant`, None if there is no such. Raises ViewQuarantined."""
-    views.check("events", event_id)
+    """An event of `tenant`, None if it is not shown. Raises ViewBehind."""
+    views.check("events")
     offset = number_of("evt", event_id)
     if offset is None:
         return None
@@ -142,27 +144,45 @@ def of_tenant(
     resource: str | None = None,
     created_from_us: int | None = None,
 ) -> Listed:
-    """A tenant's events, newest first.
+    """A tenant's events, newest first; of a stream that is withheld, those before its bad fact.
 
-    Raises ViewQuarantined. A `before` that is no event of ours leaves nothing to show.
+    Raises ViewBehind, ViewQuarantined for a `resource` that is withheld. A `before` that is no event of
+    ours leaves nothing to show.
     """
-    views.check("events", tenant)
+    withheld = views.withheld("events", "tenant", tenant)
+    if withheld and resource is not None:
+        views.check("events", _stream_of(views, tenant, resource), tenant)
     wanted = Wanted(tenant, tuple(names), resource, created_from_us).where()
     if before is not None:
         wanted.below("at_offset", number_of("evt", before) or 0)
-    return page_of(views, RECORDS, wanted, limit)
+    return page_of(views, RECORDS, wanted, limit)._replace(withheld=withheld)
+
+
+def _stream_of(views: Reader, tenant: str, resource: str) -> str:
+    """The stream that the events of a resource come from, as far as any of them is shown."""
+    known = Where().equal("resource", resource).equal("tenant", tenant)
+    rows = views.query(f"SELECT stream FROM {RECORDS.name}{known} LIMIT 1", known.values)
+    return str(rows[0][0]) if rows else resource
 
 
 # --- streams --------------------------------------------------------------------------------------
 
 
+_TOLD_BY: Final = {"trd": "ord", "pos": "acc"}
+"""Prefix of a resource without a stream of its own -> prefix of the streams that tell of it."""
+
+
 class Wanted(NamedTuple):
-    """Which events a stream has. No names: all of them; None asks for nothing."""
+    """Which events a stream has. No names: all of them; None asks for nothing.
+
+    `stream` leaves only those of one stream of facts.
+    """
 
     tenant: str | None = None
     names: tuple[str, ...] = ()
     resource: str | None = None
     created_from_us: int | None = None
+    stream: str | None = None
 
     def fits(self, event: Happened) -> bool:
         """Whether it has this one."""
@@ -173,9 +193,16 @@ class Wanted(NamedTuple):
             and (self.created_from_us is None or event.created_us >= self.created_from_us)
         )
 
+    def concerns(self, stream: str) -> bool:
+        """Whether events of a stream of facts may be among them, as far as its name tells."""
+        if self.resource is None or self.resource == stream:
+            return True
+        return _TOLD_BY.get(self.resource[:3]) == stream[:3]
+
     def where(self) -> Where:
         """The same, asked of the table."""
         where = Where().equal("tenant", self.tenant).equal("resource", self.resource)
+        where.equal("stream", self.stream)
         return where.among("name", self.names or None).at_least("created_us", self.created_from_us)
 
 
@@ -191,31 +218,58 @@ class Happened(NamedTuple):
     body: bytes
 
 
-class Stretch(NamedTuple):
-    """Events in rising order, and what cannot be told: tenant -> the first offset that waits.
+class Withheld(NamedTuple):
+    """A stream whose events from `since` on the view cannot show."""
 
-    From there on the tenant's events are not whole, so nothing behind it may be shown as if they were.
-    """
+    tenant: str
+    since: int
+
+
+class Stretch(NamedTuple):
+    """Events in rising order, and what else one look showed: streams withheld, how far the view is."""
 
     events: list[Happened]
-    blocked: Mapping[str, int]
+    withheld: Mapping[str, Withheld]
+    reached: int
 
 
-def between(views: Reader, wanted: Wanted, after: int, to: int, limit: int) -> Stretch:
+_LOOK: Final = f"""
+    SELECT * FROM (SELECT 'event' AS kind, at_offset, id, tenant, name, resource, created_us, body
+        FROM {RECORDS.name}%s ORDER BY at_offset LIMIT ?) AS page
+    UNION ALL SELECT 'withheld', bad_offset, stream, tenant, '', '', 0, NULL
+        FROM view_quarantine WHERE view = 'events'
+    UNION ALL SELECT 'reached', reached, shape, '', '', '', 0, NULL
+        FROM view_checkpoints WHERE view = 'events'"""
+
+
+def between(views: Reader, wanted: Wanted, after: int, to: int | None, limit: int) -> Stretch:
     """The first `limit` events behind `after`, up to `to`, as one look at the database shows them.
 
     Were the quarantine looked at apart, a stream could leave it in between and its events be missed.
+    A view of another shape shows nothing.
     """
     where = wanted.where().at_least("at_offset", after + 1).at_most("at_offset", to)
-    statement = (
-        "SELECT * FROM (SELECT at_offset, id, tenant, name, resource, created_us, body"
-        f" FROM {RECORDS.name}{where} ORDER BY at_offset LIMIT ?) AS page UNION ALL"
-        " SELECT MIN(bad_offset), '', tenant, '', '', 0, NULL FROM view_quarantine"
-        " WHERE view = 'events' GROUP BY tenant"
-    )
-    rows = views.query(statement, [*where.values, limit])
-    events = sorted(Happened(*row) for row in rows if row[-1] is not None)
-    return Stretch(events, {row[2]: row[0] for row in rows if row[-1] is None})
+    events, withheld, reached = [], {}, 0
+    for kind, offset, name, tenant, *rest in views.query(_LOOK % where, [*where.values, limit]):
+        if kind == "event":
+            events.append(Happened(offset, name, tenant, *rest))
+        elif kind == "reached":
+            reached = offset if name == views.shapes["events"] else 0
+        elif wanted.tenant in {None, tenant}:
+            withheld[name] = Withheld(tenant, offset)
+    return Stretch(sorted(events), withheld, reached) if reached else Stretch([], {}, 0)
+
+
+def missed(views: Reader, wanted: Wanted, offset: int) -> dict[str, Withheld]:
+    """Streams that a reader at `offset` may have passed while they were withheld, and that are no more.
+
+    It stood there when they were released, or had not come so far: what is behind was sent since.
+    """
+    of = Where().equal("view", "events").equal("tenant", wanted.tenant)
+    of.at_most("bad_offset", offset).at_least("released_offset", offset)
+    statement = f"SELECT stream, tenant, bad_offset FROM view_released{of} ORDER BY bad_offset DESC"
+    rows = views.query(statement, of.values)
+    return {stream: Withheld(tenant, since) for stream, tenant, since in rows if wanted.concerns(stream)}
 
 
 def bodies(views: Reader, offsets: Sequence[int]) -> dict[int, tuple[str, bytes]]:

@@ -10,7 +10,7 @@ from typing import Final
 from engine import instrument
 from engine.instrument import Instrument
 from projections.folds import Change, Folded
-from projections.listing import Listed, Reader, Shown, Where, list_rows
+from projections.listing import Listed, Reader, Scope, Shown, Where, list_rows
 from projections.resources import InstrumentBody, fill_days_to_maturity, instrument_template
 from projections.tables import Row, Table
 from projections.view import PageRows, View
@@ -88,15 +88,15 @@ def listed(
 ) -> Listed:
     """Instruments, newest first, of any of the types and statuses (all if none is given).
 
-    Raises ViewQuarantined, or Refused `invalid_param` for a `before` that is no instrument.
+    Raises ViewBehind, or Refused `invalid_param` for a `before` that is no instrument.
     """
-    views.check("instruments")
     wanted = Where()
     wanted.among("instrument_type", instrument_types or None)
     wanted.among("trading_status", trading_statuses or None)
-    found = list_rows(views, INSTRUMENTS, wanted, scope=Where(), before=before, limit=limit)
+    scope = Scope("instruments")
+    found = list_rows(views, INSTRUMENTS, wanted, scope=scope, before=before, limit=limit)
     rows = [Shown(row.id, _dated(row.body, business_date)) for row in found.rows]
-    return Listed(rows, found.has_more)
+    return found._replace(rows=rows)
 
 
 def _dated(body: bytes, business_date: date) -> bytes:

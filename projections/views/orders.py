@@ -9,7 +9,7 @@ from typing import Final
 from engine import order
 from engine.order import Order
 from projections.folds import Change, Folded
-from projections.listing import Listed, Reader, Where, list_rows, one_row
+from projections.listing import Listed, Reader, Scope, Where, list_rows, one_row
 from projections.resources import OrderBody
 from projections.tables import Row, Table
 from projections.view import PageRows, View
@@ -71,7 +71,7 @@ def _row(subject: Folded[Order], page: PageRows) -> Row:
 
 def one(views: Reader, account: str, order_id: str) -> bytes | None:
     """An order of `account`, None if there is no such. Raises ViewQuarantined."""
-    views.check("orders", order_id)
+    views.check("orders", order_id, account)
     return one_row(views, ORDERS, Where().equal("id", order_id).equal("account", account))
 
 
@@ -91,7 +91,7 @@ def of_account(
     """An account's orders, newest first. Both ends of the time of creation are included.
 
     `ids` leaves only these (for a search by words that are kept elsewhere).
-    Raises ViewQuarantined, or Refused `invalid_param` for a `before` that is no order of the account.
+    Raises ViewBehind, or Refused `invalid_param` for a `before` that is no order of the account.
     """
     wanted = _of(account)
     wanted.among("status", statuses or None).among("id", ids)
@@ -110,5 +110,5 @@ def _of(account: str) -> Where:
 
 
 def _listed(views: Reader, account: str, wanted: Where, before: str | None, limit: int) -> Listed:
-    views.check("orders", account)
-    return list_rows(views, ORDERS, wanted, scope=_of(account), before=before, limit=limit)
+    scope = Scope("orders", "account", account)
+    return list_rows(views, ORDERS, wanted, scope=scope, before=before, limit=limit)

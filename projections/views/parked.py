@@ -8,7 +8,7 @@ from typing import Final
 from engine import report
 from engine.report import ParkedReport
 from projections.folds import Change, Folded
-from projections.listing import Listed, Reader, Where, list_rows, one_row
+from projections.listing import Listed, Reader, Scope, Where, list_rows, one_row
 from projections.resources import ParkedReportBody, parked_report_json
 from projections.tables import Row, Table
 from projections.view import PageRows, View
@@ -51,10 +51,9 @@ def one(views: Reader, report_id: str) -> bytes | None:
 def listed(views: Reader, *, limit: int, before: str | None = None, status: str | None = None) -> Listed:
     """Parked reports, newest first, `open`, `booked` or `rejected` ones or all.
 
-    Raises ViewQuarantined, or Refused `invalid_param` for a `before` that is no parked report.
+    Raises ViewBehind, or Refused `invalid_param` for a `before` that is no parked report.
     """
-    views.check("parked")
     wanted = (
         Where().literally("status = 'open'") if status == "open" else Where().equal("status", status)
     )
-    return list_rows(views, PARKED, wanted, scope=Where(), before=before, limit=limit)
+    return list_rows(views, PARKED, wanted, scope=Scope("parked"), before=before, limit=limit)

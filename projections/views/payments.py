@@ -52,6 +52,6 @@ def _row(subject: Folded[Payment], page: PageRows) -> Row:
 
 def one(views: Reader, account: str, kind: Kind, payment_id: str) -> bytes | None:
     """A deposit or withdrawal of `account`, None if there is no such. Raises ViewQuarantined."""
-    views.check("payments", payment_id)
+    views.check("payments", payment_id, account)
     wanted = Where().equal("id", payment_id).equal("account", account).equal("kind", kind)
     return one_row(views, PAYMENTS, wanted)

@@ -18,7 +18,7 @@ from engine.holdings import (
     UnitsReserved,
 )
 from projections.folds import Change
-from projections.listing import Listed, Reader, Where, list_rows, one_row
+from projections.listing import Listed, Reader, Scope, Where, list_rows, one_row
 from projections.resources import PositionBody, position_json
 from projections.tables import Row, Table
 from projections.view import PageRows, View
@@ -92,6 +92,6 @@ def of_account(
     Raises ViewQuarantined, or Refused `invalid_param` for a `before` that is no position of the account.
     """
     views.check("positions", account)
-    wanted, scope = Where().equal("account", account), Where().equal("account", account)
-    wanted.equal("status", "open" if open_only else None)
+    scope = Scope("positions", "account", account)
+    wanted = scope.where().equal("status", "open" if open_only else None)
     return list_rows(views, POSITIONS, wanted, scope=scope, before=before, limit=limit)

@@ -48,7 +48,7 @@ def test_where_pieces_are_cut_makes_no_difference(cuts: list[int], line_end: byt
     whole = list(Messages().take(SAID))
     assert [message for message in found if message.data or message.id] == whole
     assert [message.id for message in whole] == ["3", "5", "5", "8", "9", "9"]
-    assert whole[-1] == Message("end", '{"code":"caught_up","detail":"why"}', "9")
+    assert whole[-1] == Message("end", '{"code":"caught_up","detail":"why"}', "9", is_late=True)
 
 
 class Caller:
@@ -104,6 +104,20 @@ def test_it_begins_as_asked_and_goes_on_behind_the_last_offset_that_came() -> No
     assert caller.take(event(9), event(9), event(8)) == [9], "what came twice is told once"
     caller.following.closed()
     assert caller.open().headers["Last-Event-ID"] == "9"
+
+
+def test_what_was_withheld_comes_late_and_moves_nothing() -> None:
+    caller = Caller()
+    caller.open()
+    notice = b'event: %b\ndata: {"resource":"ord_1","since_offset":4}\n\n'
+    late = event(4).partition(b"\n")[2]
+    assert late.startswith(b"data:")
+    assert caller.take(event(3), event(5), notice % b"withheld") == [3, 5]
+    assert caller.following.withheld == {"ord_1": 4}
+    assert caller.take(notice % b"released", late, event(6)) == [4, 6]
+    assert caller.following.withheld == {}
+    caller.following.closed()
+    assert caller.open().headers["Last-Event-ID"] == "6"
 
 
 def test_a_stream_that_only_says_where_it_is_has_not_failed() -> None:
