@@ -20,9 +20,11 @@ from engine.journal import Journal
 from engine.limits import BACKLOG_FACTS, PAGE_FACTS
 from engine.order import TradeRecorded, TradeSettled
 from engine.stored import STORED
-from engine.webhook import Webhook, evolve
+from engine.streams import FOLDS
+from engine.webhook import Webhook
 from projections.folds import EVENTS
 
+_WEBHOOK: Final = FOLDS["whk"]
 _OF_WEBHOOKS: Final = tuple(name for name in STORED if name.startswith("webhook."))
 _OF_BOTH: Final = (*_OF_WEBHOOKS, *(name for name, fact in STORED.items() if fact in EVENTS))
 
@@ -154,7 +156,7 @@ class Router:
         for recorded in facts:
             webhook = backlog.webhook
             if recorded.stream == webhook.id:
-                backlog.webhook = evolve(webhook, recorded.fact)
+                backlog.webhook = _WEBHOOK.evolve(webhook, recorded.fact)
             elif type(recorded.fact) in EVENTS and recorded.envelope.tenant == webhook.tenant:
                 event = EVENTS[type(recorded.fact)]
                 if webhook.wants(event):
@@ -175,7 +177,7 @@ class Router:
     def _apply(self, recorded: Recorded) -> None:
         webhook = recorded.stream
         if webhook in self._webhooks:
-            self._put(evolve(self._webhooks[webhook], recorded.fact))
+            self._put(_WEBHOOK.evolve(self._webhooks[webhook], recorded.fact))
             return
         # Its URL was erased before we began: it was not among those that we were told of.
         state = self._as_of(webhook, recorded.offset)
@@ -186,7 +188,7 @@ class Router:
         state = None
         for recorded in self._journal.stream(webhook):
             if recorded.offset <= offset:
-                state = evolve(state, recorded.fact)
+                state = _WEBHOOK.evolve(state, recorded.fact)
         return state
 
     def _put(self, state: Webhook) -> None:

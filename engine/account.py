@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from engine import holdings, trading_limits
 from engine.errors import UnknownFact
 from engine.fact import Fact
-from engine.holdings import Holdings
+from engine.holdings import Holdings, HoldingsFact
 from engine.payment import Kind
 from engine.refusals import invalid, refused
 from engine.trading_limits import Activity, OrderCounted
@@ -65,6 +65,17 @@ class AccountClosed(Fact, frozen=True):
     at_us: int
 
 
+AccountFact = (
+    HoldingsFact
+    | OrderCounted
+    | AccountOpened
+    | AccountChanged
+    | AccountSuspended
+    | AccountActivated
+    | AccountClosing
+    | AccountClosed
+)
+
 # --- state ---------------------------------------------------------------------------------------
 
 
@@ -91,7 +102,7 @@ class Account(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return frozenset((self.base_currency, *self.funding_currencies))
 
 
-NEXT: Final[dict[tuple[str | None, type[Fact]], str]] = {
+NEXT: Final[dict[tuple[str | None, type[AccountFact]], str]] = {
     (None, AccountOpened): "active",
     ("active", AccountChanged): "active",
     ("active", AccountSuspended): "suspended",
@@ -122,9 +133,6 @@ FLAGS: Final = {
     "sell": ("can_place_sell_order", "sell_order_forbidden"),
 }
 """What may be asked for -> (flag, refusal code)."""
-
-_CHANGED: Final = ("funding_currencies", *(flag for flag, _ in FLAGS.values()))
-"""Fields that `AccountChanged` sets."""
 
 # --- decisions: the account itself ----------------------------------------------------------------
 
@@ -224,29 +232,45 @@ def check(state: Account, wanted: Side | Kind, currency: str) -> None:
 # --- evolve --------------------------------------------------------------------------------------
 
 
-def evolve(state: Account | None, fact: Fact) -> Account:
+def evolve(state: Account | None, fact: AccountFact) -> Account:
     """The state after `fact`. Raises UnknownFact for one that cannot follow."""
-    kind = type(fact)
-    if state is not None and kind in holdings.FACTS:
-        return replace(state, holdings=holdings.evolve(state.holdings, fact))
-    if isinstance(fact, AccountOpened) and state is None:
-        return Account(
-            fact.account,
-            fact.tenant,
-            NEXT[None, AccountOpened],
-            fact.base_currency,
-            fact.funding_currencies,
-            fact.at_us,
-            fact.at_us,
-        )
     if state is None:
-        raise UnknownFact(f"no account has {kind.__name__} before it is opened")
+        if isinstance(fact, AccountOpened):
+            return _opened(fact)
+        raise UnknownFact(f"no account has {type(fact).__name__} before it is opened")
+    if isinstance(fact, HoldingsFact):
+        return replace(state, holdings=holdings.evolve(state.holdings, fact))
     if isinstance(fact, OrderCounted):
         return replace(state, activity=trading_limits.evolve(state.activity, fact))
-    status = NEXT.get((state.status, kind))
+    status = NEXT.get((state.status, type(fact)))
     if status is None:
-        raise UnknownFact(f"an account has no {kind.__name__} here")
-    changes: dict[str, Any] = {}
-    if isinstance(fact, AccountChanged):
-        changes = {name: getattr(fact, name) for name in _CHANGED}
-    return replace(state, status=status, modified_at_us=fact.at_us, **changes)  # type: ignore[attr-defined]
+        raise UnknownFact(f"an account has no {type(fact).__name__} here")
+    state = replace(state, status=status, modified_at_us=fact.at_us)
+    match fact:
+        case AccountChanged():
+            return replace(
+                state,
+                funding_currencies=fact.funding_currencies,
+                can_deposit=fact.can_deposit,
+                can_withdraw=fact.can_withdraw,
+                can_place_buy_order=fact.can_place_buy_order,
+                can_place_sell_order=fact.can_place_sell_order,
+            )
+        case AccountSuspended() | AccountActivated() | AccountClosing() | AccountClosed():
+            return state
+        case AccountOpened():
+            raise UnknownFact("an account is opened once")
+        case _:
+            assert_never(fact)
+
+
+def _opened(fact: AccountOpened) -> Account:
+    return Account(
+        fact.account,
+        fact.tenant,
+        NEXT[None, AccountOpened],
+        fact.base_currency,
+        fact.funding_currencies,
+        fact.at_us,
+        fact.at_us,
+    )

@@ -19,7 +19,7 @@ from engine.audit_books import Books, Wrong
 from engine.chain import GENESIS
 from engine.codec import Codec
 from engine.errors import EngineError, UnknownFact
-from engine.fact import Envelope, Fact
+from engine.fact import Envelope
 from engine.journal import Fold
 from engine.order import TERMINAL, Order
 from engine.payment import Payment
@@ -263,7 +263,7 @@ class Auditor:
         )
         self._weigh(position, stream, before, after, fact)
 
-    def _weigh(self, position: int, stream: str, before: Any, after: Any, fact: Fact) -> None:
+    def _weigh(self, position: int, stream: str, before: Any, after: Any, fact: Any) -> None:
         """The fact against the rest of the books, and out with streams that are over."""
         books, broken = self.books, self.broken
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from engine import booking, fees, pricing
 from engine.account import Account, AccountClosed
@@ -34,9 +34,13 @@ from engine.holdings import (
 )
 from engine.order import (
     Cancelled,
+    CancelRejected,
+    CancelRequested,
     ExecutionStarted,
     Filled,
+    MadePending,
     Order,
+    OrderFact,
     Placed,
     Settled,
     TradeRecorded,
@@ -165,34 +169,50 @@ class Books:
     # --- orders and payments ----------------------------------------------------------------------
 
     def order(
-        self, position: int, stream: str, before: Order | None, after: Order, fact: Any, *, agrees: bool
+        self,
+        position: int,
+        stream: str,
+        before: Order | None,
+        after: Order,
+        fact: OrderFact,
+        *,
+        agrees: bool,
     ) -> None:
         """One fact of an order. Raises Wrong. With `agrees` its account is looked at too."""
-        terms, kind = after.terms, type(fact)
-        due: Move | None = None
-        if kind is Placed:
-            due = _reservation(stream, terms)
-            self._counted.pop(stream, None)
-        elif kind is TradeRecorded:
-            assert before is not None
-            due = _booking(stream, before, after, fact)
-        elif kind is TradeSettled:
-            assert before is not None
-            due = _settlement(stream, before, fact)
-            if all(trade.status != "executed" for trade in after.trades):
-                self._settling[stream] = position
-        elif kind is Filled or kind is Cancelled:
-            assert before is not None
-            due = _release(stream, before, kind)
-        elif kind is Settled:
-            self._settling.pop(stream, None)
-            if any(trade.status == "executed" for trade in after.trades):
-                raise Wrong("reserved", "it is settled, and not all of its trades are")
-        elif kind is ExecutionStarted and fact.quantity <= 0:
-            raise Wrong("terms", f"the venue is asked for {fact.quantity}")
+        due = self._due(position, stream, before, after, fact)
         if agrees:
             self._meet(due)
             self._check_reserved(stream, after.reserved, after.status)
+
+    def _due(
+        self, position: int, stream: str, before: Order | None, after: Order, fact: OrderFact
+    ) -> Move | None:
+        """The account's fact that must stand in the same append. Raises Wrong."""
+        due: Move | None = None
+        if isinstance(fact, Placed):
+            self._counted.pop(stream, None)
+            return _reservation(stream, after.terms)
+        assert before is not None
+        match fact:
+            case TradeRecorded():
+                due = _booking(stream, before, after, fact)
+            case TradeSettled():
+                due = _settlement(stream, before, fact)
+                if _is_settled(after):
+                    self._settling[stream] = position
+            case Filled() | Cancelled():
+                due = _release(stream, before, type(fact))
+            case Settled():
+                self._settling.pop(stream, None)
+                if not _is_settled(after):
+                    raise Wrong("reserved", "it is settled, and not all of its trades are")
+            case ExecutionStarted(quantity=quantity) if quantity <= 0:
+                raise Wrong("terms", f"the venue is asked for {quantity}")
+            case ExecutionStarted() | MadePending() | CancelRequested() | CancelRejected():
+                pass
+            case _:
+                assert_never(fact)
+        return due
 
     def payment(self, stream: str, after: Payment, fact: Any, *, agrees: bool) -> None:
         """One fact of a deposit or a withdrawal. Raises Wrong."""
@@ -270,6 +290,10 @@ def _check_position(before: Account, fact: Any) -> None:
             raise Wrong("holding", f"{fact.position} is opened while another is open")
     elif not is_open or known is None or known.id != fact.position:
         raise Wrong("holding", f"{fact.position} is not open")
+
+
+def _is_settled(order: Order) -> bool:
+    return all(trade.status != "executed" for trade in order.trades)
 
 
 def _reservation(stream: str, terms: Placed) -> Move:

@@ -7,7 +7,7 @@ go by wall time.
 from __future__ import annotations
 
 from datetime import date
-from typing import Final
+from typing import Final, assert_never
 
 import msgspec
 
@@ -27,6 +27,9 @@ class ClockAdvanced(Fact, frozen=True):
     by_us: int
     at_us: int
 
+
+ClockFact = ClockAdvanced
+FACTS: Final[frozenset[type[ClockFact]]] = frozenset({ClockAdvanced})
 
 # --- state ---------------------------------------------------------------------------------------
 
@@ -63,8 +66,12 @@ def advance(state: Clock | None, by_us: int, *, at_us: int) -> list[Fact]:
 # --- evolve --------------------------------------------------------------------------------------
 
 
-def evolve(state: Clock | None, fact: Fact) -> Clock:
+def evolve(state: Clock | None, fact: ClockFact) -> Clock:
     """The state after `fact`. Raises UnknownFact for one that cannot follow."""
-    if not isinstance(fact, ClockAdvanced):
+    if type(fact) not in FACTS:
         raise UnknownFact(f"the clock has no {type(fact).__name__}")
-    return Clock((state.ahead_us if state else 0) + fact.by_us, fact.at_us)
+    match fact:
+        case ClockAdvanced():
+            return Clock((state.ahead_us if state else 0) + fact.by_us, fact.at_us)
+        case _:
+            assert_never(fact)

@@ -30,6 +30,7 @@ from engine.payment import Kind, Payment
 from engine.pricing import Price
 from engine.refusals import invalid, refused
 from engine.report import ParkedReport, Report
+from engine.streams import fold_of
 from engine.tally import Tally
 from engine.trading_limits import Limits
 from engine.webhook import Webhook, Where
@@ -236,7 +237,7 @@ def change_account(
         if status not in STATUS_CHANGES:
             raise invalid("status", "invalid_value", ", ".join(STATUS_CHANGES))
         for fact in facts:
-            known = accounts.evolve(known, fact)
+            known = fold_of(account).evolve(known, fact)
         facts = facts + STATUS_CHANGES[status](known, at_us=scene.at_us)
     return _changes({account: facts})
 

@@ -6,7 +6,7 @@ accepted before goes on: orders are executed, cancelled and settled as ever.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, assert_never
 
 import msgspec
 
@@ -41,6 +41,8 @@ class TradingResumed(Fact, frozen=True, array_like=True, gc=False):
     at_us: int
 
 
+HaltFact = TradingHalted | TradingResumed
+
 # --- state ---------------------------------------------------------------------------------------
 
 
@@ -51,6 +53,12 @@ class Halt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reason: str
     since_us: int
 
+
+NEXT: Final[dict[tuple[bool, type[HaltFact]], bool]] = {
+    (False, TradingHalted): True,
+    (True, TradingResumed): False,
+}
+"""(is halted, fact) -> is halted."""
 
 # --- decisions -----------------------------------------------------------------------------------
 
@@ -83,9 +91,13 @@ def _check_reason(reason: str) -> None:
 # --- evolve --------------------------------------------------------------------------------------
 
 
-def evolve(state: Halt | None, fact: Fact) -> Halt:
+def evolve(state: Halt | None, fact: HaltFact) -> Halt:
     """The state after `fact`. Raises UnknownFact for one that cannot follow."""
-    was_halted = state is not None and state.is_halted
-    if not isinstance(fact, TradingResumed if was_halted else TradingHalted):
+    is_halted = NEXT.get((state is not None and state.is_halted, type(fact)))
+    if is_halted is None:
         raise UnknownFact(f"{type(fact).__name__} cannot follow on {state}")
-    return Halt(not was_halted, fact.reason, fact.at_us)
+    match fact:
+        case TradingHalted() | TradingResumed():
+            return Halt(is_halted, fact.reason, fact.at_us)
+        case _:
+            assert_never(fact)

@@ -38,7 +38,7 @@ from engine.stored import STORED
 from engine.streams import fold_of
 from engine.values import plain
 
-NAMES: Final = {kind: name for name, kind in STORED.items()}
+NAMES: Final[dict[type[Fact], str]] = {kind: name for name, kind in STORED.items()}
 
 OWNERS: Final[dict[type[Fact], tuple[type[Fact], ...]]] = {
     CashDeposited: (DepositCompleted,),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, get_type_hints
+from typing import Any, Final, NamedTuple, assert_never, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -155,6 +155,24 @@ class PositionClosed(Fact, frozen=True):
     at_us: int
 
 
+HoldingsFact = (
+    FundsReserved
+    | BuyBooked
+    | SellBooked
+    | BuySettled
+    | SellSettled
+    | UnitsReserved
+    | FundsReleased
+    | UnitsReleased
+    | CashDeposited
+    | CashWithdrawn
+    | PositionOpened
+    | PositionClosed
+)
+"""The most frequent first: they are looked for in this order."""
+FACTS: Final = frozenset(get_args(HoldingsFact))
+
+
 class Move(NamedTuple):
     """The fact's field `amount` of cash or units goes from `source` to `target`."""
 
@@ -164,7 +182,7 @@ class Move(NamedTuple):
     amount: str
 
 
-MOVES: Final[dict[type[Fact], tuple[Move, ...]]] = {
+MOVES: Final[dict[type[HoldingsFact], tuple[Move, ...]]] = {
     CashDeposited: (Move("cash", "outside", "settled", "amount"),),
     CashWithdrawn: (Move("cash", "reserved", "outside", "amount"),),
     FundsReserved: (Move("cash", "settled", "reserved", "amount"),),
@@ -187,9 +205,6 @@ MOVES: Final[dict[type[Fact], tuple[Move, ...]]] = {
 """Where each fact takes cash and units from, and where it brings them."""
 
 
-FACTS: Final = frozenset((*MOVES, PositionOpened, PositionClosed))
-
-
 class Leg(NamedTuple):
     """`amount` (signed) arriving at `place`, of a currency's cash or an instrument's units (`of`)."""
 
@@ -201,8 +216,9 @@ class Leg(NamedTuple):
 
 def legs(fact: Fact) -> list[Leg]:
     """All legs of a fact, none for one that moves nothing. Per currency and instrument they sum to 0."""
-    result = []
-    for asset, source, target, name in MOVES.get(type(fact), ()):
+    result: list[Leg] = []
+    kind: Any = type(fact)
+    for asset, source, target, name in MOVES.get(kind, ()):
         of, amount = getattr(fact, _KEYS[asset]), getattr(fact, name)
         result += [Leg(asset, of, source, -amount), Leg(asset, of, target, amount)]
     return result
@@ -416,17 +432,34 @@ def settle(state: Holdings, order: Order, trade: Trade, *, at_us: int) -> list[F
 
 # --- evolve --------------------------------------------------------------------------------------
 
+_OfInstrument = (
+    PositionOpened
+    | BuyBooked
+    | SellBooked
+    | BuySettled
+    | SellSettled
+    | UnitsReserved
+    | UnitsReleased
+    | PositionClosed
+)
+"""Those that a position notes."""
 
-def evolve(state: Holdings, fact: Any) -> Holdings:
+
+def evolve(state: Holdings, fact: HoldingsFact) -> Holdings:
     """The holdings after a fact of FACTS."""
-    kind, cash, positions = type(fact), state.cash, state.positions
-    if kind in _CASH_MOVES:
-        cash = cash | {fact.currency: _moved(state.balance(fact.currency), _CASH_MOVES[kind], fact)}
-    if kind in _OF_INSTRUMENTS:
-        position = _note(positions.get(fact.instrument), fact)
-        units = _moved(position.units, _UNIT_MOVES.get(kind, ()), fact)
-        position = replace(position, units=units, modified_at_us=fact.at_us)
-        positions = positions | {fact.instrument: position}
+    cash, positions = state.cash, state.positions
+    moves = _CASH_MOVES.get(type(fact))
+    if moves:
+        of: Any = fact
+        cash = cash | {of.currency: _moved(state.balance(of.currency), moves, fact)}
+    match fact:
+        case FundsReserved() | FundsReleased() | CashDeposited() | CashWithdrawn():
+            pass
+        case _:
+            position = _note(positions.get(fact.instrument), fact)
+            units = _moved(position.units, _UNIT_MOVES.get(type(fact), ()), fact)
+            position = replace(position, units=units, modified_at_us=fact.at_us)
+            positions = positions | {fact.instrument: position}
     return Holdings(cash, positions)
 
 
@@ -438,7 +471,6 @@ def _moves_of(asset: str) -> dict[type[Fact], tuple[Move, ...]]:
 
 _CASH_MOVES: Final = _moves_of("cash")
 _UNIT_MOVES: Final = _moves_of("units")
-_OF_INSTRUMENTS: Final = frozenset(kind for kind in FACTS if "instrument" in get_type_hints(kind))
 
 
 def _moved(balance: Balance, moves: Iterable[Move], fact: Fact) -> Balance:
@@ -456,7 +488,7 @@ def _moved(balance: Balance, moves: Iterable[Move], fact: Fact) -> Balance:
     return Balance(places["settled"], places["unsettled"], places["reserved"])
 
 
-def _note(position: Position | None, fact: Fact) -> Position:
+def _note(position: Position | None, fact: _OfInstrument) -> Position:
     """All of a position but the move of its units."""
     if isinstance(fact, PositionOpened):
         none = STEPS[fact.decimal_precision] - STEPS[fact.decimal_precision]
@@ -484,4 +516,7 @@ def _note(position: Position | None, fact: Fact) -> Position:
             return replace(position, unsettled_trades=position.unsettled_trades - 1)
         case PositionClosed():
             return replace(position, closed_at_us=fact.at_us)
-    return position
+        case UnitsReserved() | UnitsReleased():
+            return position
+        case _:
+            assert_never(fact)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
-from typing import Final, Literal, get_args
+from typing import Final, Literal, assert_never, get_args
 
 import msgspec
+from msgspec.structs import replace
 
 from engine.errors import UnknownFact
 from engine.fact import Fact
@@ -69,6 +70,8 @@ class InstrumentChanged(Fact, frozen=True):
     at_us: int
 
 
+InstrumentFact = InstrumentListed | InstrumentChanged
+
 # --- state ---------------------------------------------------------------------------------------
 
 
@@ -82,7 +85,7 @@ class Instrument(msgspec.Struct, frozen=True, array_like=True, gc=False):
     modified_at_us: int
 
 
-NEXT: Final[dict[tuple[str | None, type[Fact]], str]] = {
+NEXT: Final[dict[tuple[str | None, type[InstrumentFact]], str]] = {
     (None, InstrumentListed): "listed",
     ("listed", InstrumentChanged): "listed",
 }
@@ -210,13 +213,16 @@ def check_maturity(terms: Terms, settlement_date: date) -> None:
 # --- evolve --------------------------------------------------------------------------------------
 
 
-def evolve(state: Instrument | None, fact: Fact) -> Instrument:
+def evolve(state: Instrument | None, fact: InstrumentFact) -> Instrument:
     """The state after `fact`. Raises UnknownFact for one that cannot follow."""
     status = NEXT.get((state.status if state else None, type(fact)))
     if status is None:
         raise UnknownFact(f"an instrument has no {type(fact).__name__} here")
-    if isinstance(fact, InstrumentListed):
-        return Instrument(fact.instrument, status, fact.terms, fact.at_us, fact.at_us)
-    assert state is not None
-    assert isinstance(fact, InstrumentChanged)
-    return msgspec.structs.replace(state, status=status, terms=fact.terms, modified_at_us=fact.at_us)
+    match fact:
+        case InstrumentListed():
+            return Instrument(fact.instrument, status, fact.terms, fact.at_us, fact.at_us)
+        case InstrumentChanged():
+            assert state is not None
+            return replace(state, status=status, terms=fact.terms, modified_at_us=fact.at_us)
+        case _:
+            assert_never(fact)

@@ -64,6 +64,8 @@ PlacedFact = tuple[Fact, str, int]
 class Fold(NamedTuple, Generic[S]):
     """How a stream becomes a state: `evolve` is given None before the first fact.
 
+    It takes the facts of its own streams, a union with a branch for each (`assert_never`), and raises
+    UnknownFact for any other.
     `shape` is raised when the state's fields or their meaning change, and makes older snapshots void
     (tests/golden/shapes.txt). A stream that is never long has none, and is not asked for one.
     """
@@ -71,7 +73,7 @@ class Fold(NamedTuple, Generic[S]):
     name: str
     shape: int
     kind: type[S]
-    evolve: Callable[[S | None, Fact], S]
+    evolve: Callable[[S | None, Any], S]
     is_long: bool = True
 
     @property

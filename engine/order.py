@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
-from typing import Final
+from typing import Final, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -161,6 +161,19 @@ class Cancelled(Fact, frozen=True):
     at_us: int
 
 
+_Later = (
+    MadePending
+    | ExecutionStarted
+    | TradeRecorded
+    | Filled
+    | TradeSettled
+    | Settled
+    | CancelRequested
+    | CancelRejected
+    | Cancelled
+)
+OrderFact = Placed | _Later
+
 REASONS: Final = (
     "requested",
     "unfilled",
@@ -250,7 +263,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
 CANCELLABLE: Final = ("placed", "pending", "executing")
 TERMINAL: Final = ("settled", "cancelled")
 
-NEXT: Final[dict[tuple[str | None, type[Fact]], str]] = {
+NEXT: Final[dict[tuple[str | None, type[OrderFact]], str]] = {
     (None, Placed): "placed",
     ("placed", MadePending): "pending",
     ("placed", ExecutionStarted): "executing",
@@ -368,7 +381,7 @@ def fill(state: Order, reason: str = "unfilled", *, at_us: int) -> list[Fact]:
     return [Filled(at_us)] if state.trades else [Cancelled(reason, None, at_us)]
 
 
-def settle_trade(state: Order, trade: str, business_date: date, *, at_us: int) -> list[Fact]:
+def settle_trade(state: Order, trade: str, business_date: date, *, at_us: int) -> list[TradeSettled]:
     """Settles one trade, once the execution is over.
 
     Raises Refused `not_found`, or `invalid_request` before its settlement date.
@@ -384,7 +397,7 @@ def settle_trade(state: Order, trade: str, business_date: date, *, at_us: int) -
     return [TradeSettled(trade, at_us)]
 
 
-def settle(state: Order, *, at_us: int) -> list[Fact]:
+def settle(state: Order, *, at_us: int) -> list[Settled]:
     """Ends a filled order whose trades have all settled."""
     open_trades = any(trade.status == "executed" for trade in state.trades)
     return [Settled(at_us)] if can(state, Settled) and not open_trades else []
@@ -423,15 +436,19 @@ def can(state: Order, kind: type[Fact]) -> bool:
 # --- evolve --------------------------------------------------------------------------------------
 
 
-def evolve(state: Order | None, fact: Fact) -> Order:
+def evolve(state: Order | None, fact: OrderFact) -> Order:
     """The state after `fact`. Raises UnknownFact for one that cannot follow."""
     status = NEXT.get((state.status if state else None, type(fact)))
     if status is None:
         raise UnknownFact(f"an order has no {type(fact).__name__} here")
-    if state is None:
-        assert isinstance(fact, Placed)
+    if isinstance(fact, Placed):
         return Order(fact, status, fact.at_us)
-    state = replace(state, status=status, modified_at_us=fact.at_us)  # type: ignore[attr-defined]
+    assert state is not None
+    return _moved(replace(state, status=status, modified_at_us=fact.at_us), fact)
+
+
+def _moved(state: Order, fact: _Later) -> Order:
+    """What a fact changes beside the status."""
     match fact:
         case ExecutionStarted():
             state = replace(state, venue=fact.venue, venue_order=fact.venue_order, ordered=fact.quantity)
@@ -447,7 +464,7 @@ def evolve(state: Order | None, fact: Fact) -> Order:
         case Filled():
             state = replace(state, filled_at_us=fact.at_us, cancel_requested=False)
         case TradeSettled():
-            state = replace(state, trades=tuple(_settled(known, fact) for known in state.trades))
+            state = replace(state, trades=tuple([_settled(known, fact) for known in state.trades]))
         case Settled():
             state = replace(state, settled_at_us=fact.at_us)
         case CancelRequested() | CancelRejected():
@@ -459,6 +476,10 @@ def evolve(state: Order | None, fact: Fact) -> Order:
                 cancelled_at_us=fact.at_us,
                 cancel_requested=False,
             )
+        case MadePending():
+            pass  # its status says it all
+        case _:
+            assert_never(fact)
     return state
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, assert_never
 
 import msgspec
+from msgspec.structs import replace
 
 from engine.errors import UnknownFact
 from engine.fact import Fact
@@ -65,6 +66,15 @@ class WithdrawalFailed(Fact, frozen=True):
     at_us: int
 
 
+PaymentFact = (
+    DepositOpened
+    | DepositCompleted
+    | DepositFailed
+    | WithdrawalOpened
+    | WithdrawalCompleted
+    | WithdrawalFailed
+)
+
 # --- state ---------------------------------------------------------------------------------------
 
 
@@ -82,7 +92,7 @@ class Payment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     modified_at_us: int
 
 
-NEXT: Final[dict[tuple[str | None, type[Fact]], str]] = {
+NEXT: Final[dict[tuple[str | None, type[PaymentFact]], str]] = {
     (None, DepositOpened): "open",
     (None, WithdrawalOpened): "open",
     ("open", DepositCompleted): "completed",
@@ -140,7 +150,7 @@ def _end(state: Payment, status: str, at_us: int) -> list[Fact]:
 # --- evolve --------------------------------------------------------------------------------------
 
 
-def evolve(state: Payment | None, fact: Fact) -> Payment:
+def evolve(state: Payment | None, fact: PaymentFact) -> Payment:
     """The state after `fact`. Raises UnknownFact for one that cannot follow."""
     status = NEXT.get((state.status if state else None, type(fact)))
     if status is None:
@@ -152,7 +162,9 @@ def evolve(state: Payment | None, fact: Fact) -> Payment:
             return Payment(
                 withdrawal, "withdrawal", account, currency, amount, status, None, at_us, at_us
             )
-    assert state is not None
-    at_us = fact.at_us  # type: ignore[attr-defined]
-    done = at_us if status == "completed" else None
-    return msgspec.structs.replace(state, status=status, completed_at_us=done, modified_at_us=at_us)
+        case DepositCompleted() | WithdrawalCompleted() | DepositFailed() | WithdrawalFailed():
+            assert state is not None
+            done = fact.at_us if status == "completed" else None
+            return replace(state, status=status, completed_at_us=done, modified_at_us=fact.at_us)
+        case _:
+            assert_never(fact)

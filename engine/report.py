@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -73,6 +73,8 @@ class ReportRejected(Fact, frozen=True):
     at_us: int
 
 
+ReportFact = ReportParked | ReportBooked | ReportRejected
+
 # --- state ---------------------------------------------------------------------------------------
 
 
@@ -86,7 +88,7 @@ class ParkedReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
     modified_at_us: int
 
 
-NEXT: Final[dict[tuple[str | None, type[Fact]], str]] = {
+NEXT: Final[dict[tuple[str | None, type[ReportFact]], str]] = {
     (None, ReportParked): "open",
     ("open", ReportBooked): "booked",
     ("open", ReportRejected): "rejected",
@@ -134,13 +136,16 @@ def resolve(state: ParkedReport | None, action: str, *, at_us: int) -> list[Fact
 # --- evolve --------------------------------------------------------------------------------------
 
 
-def evolve(state: ParkedReport | None, fact: Fact) -> ParkedReport:
+def evolve(state: ParkedReport | None, fact: ReportFact) -> ParkedReport:
     """The state after `fact`. Raises UnknownFact for one that cannot follow."""
     status = NEXT.get((state.status if state else None, type(fact)))
     if status is None:
         raise UnknownFact(f"a parked report has no {type(fact).__name__} here")
-    if isinstance(fact, ReportParked):
-        return ParkedReport(fact.report, fact.fault, status, fact.at_us, fact.at_us)
-    assert state is not None
-    assert isinstance(fact, ReportBooked | ReportRejected)
-    return replace(state, status=status, modified_at_us=fact.at_us)
+    match fact:
+        case ReportParked():
+            return ParkedReport(fact.report, fact.fault, status, fact.at_us, fact.at_us)
+        case ReportBooked() | ReportRejected():
+            assert state is not None
+            return replace(state, status=status, modified_at_us=fact.at_us)
+        case _:
+            assert_never(fact)

@@ -18,9 +18,20 @@ from engine import (
     webhook,
 )
 from engine.codec import Codec, Upcast
-from engine.fact import Fact
 
-STORED: Final[dict[str, type[Fact]]] = {
+AnyFact = (
+    account.AccountFact
+    | order.OrderFact
+    | instrument.InstrumentFact
+    | payment.PaymentFact
+    | report.ReportFact
+    | clock.ClockFact
+    | halt.HaltFact
+    | webhook.WebhookFact
+)
+"""Each is in one of the unions that the folds of `engine.streams` take, and has a branch there."""
+
+STORED: Final[dict[str, type[AnyFact]]] = {
     "account.opened.1": account.AccountOpened,
     "account.changed.1": account.AccountChanged,
     "account.suspended.1": account.AccountSuspended,

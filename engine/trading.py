@@ -163,7 +163,7 @@ def settle_trade(
     after = orders.evolve(order, settled[0])
     return Decided(
         holdings.settle(account.holdings, order, known, at_us=at_us),
-        settled + orders.settle(after, at_us=at_us),
+        [*settled, *orders.settle(after, at_us=at_us)],
         [],
     )
 

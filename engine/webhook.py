@@ -7,9 +7,10 @@ what people call it and its secrets stand in `engine.endpoints`, where they can 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, assert_never
 
 import msgspec
+from msgspec.structs import replace
 
 from engine.errors import UnknownFact
 from engine.fact import Fact
@@ -67,6 +68,9 @@ class WebhookDeleted(Fact, frozen=True, array_like=True, gc=False):
     at_us: int
 
 
+WebhookFact = WebhookCreated | WebhookChanged | WebhookSecretRotated | WebhookDisabled | WebhookDeleted
+
+
 class Where(NamedTuple):
     """Where events are sent, as far as facts say it: see `WebhookCreated`."""
 
@@ -101,7 +105,7 @@ class Webhook(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.is_active and (self.events is None or event in self.events)
 
 
-NEXT: Final[dict[tuple[str | None, type[Fact]], str | None]] = {
+NEXT: Final[dict[tuple[str | None, type[WebhookFact]], str | None]] = {
     (None, WebhookCreated): "active",
     ("active", WebhookChanged): None,
     ("inactive", WebhookChanged): None,
@@ -204,30 +208,34 @@ def _sorted(events: Sequence[str] | None) -> tuple[str, ...] | None:
 # --- evolve --------------------------------------------------------------------------------------
 
 
-def evolve(state: Webhook | None, fact: Fact) -> Webhook:
+def evolve(state: Webhook | None, fact: WebhookFact) -> Webhook:
     """The state after `fact`. Raises UnknownFact for one that cannot follow."""
     place = (state.status if state else None, type(fact))
     if place not in NEXT:
         raise UnknownFact(f"a webhook has no {type(fact).__name__} here")
-    status = NEXT[place]
     if isinstance(fact, WebhookCreated):
         return Webhook(
             fact.webhook, fact.tenant, "active", fact.origin, fact.url_digest, fact.events, None, None,
             fact.at_us, fact.at_us,
         )  # fmt: skip
     assert state is not None
-    changes: dict[str, object] = {"status": status}
-    if isinstance(fact, WebhookChanged):
-        changes = {
-            "status": "active" if fact.is_active else "inactive",
-            "origin": fact.origin,
-            "url_digest": fact.url_digest,
-            "events": fact.events,
-            "disabled_reason": None,
-        }
-    elif isinstance(fact, WebhookSecretRotated):
-        changes["former_until_us"] = fact.former_until_us
-    elif isinstance(fact, WebhookDisabled):
-        changes["disabled_reason"] = fact.reason
-    at_us: int = fact.at_us  # type: ignore[attr-defined]
-    return msgspec.structs.replace(state, modified_at_us=at_us, **changes)
+    status = NEXT[place] or state.status
+    state = replace(state, status=status, modified_at_us=fact.at_us)
+    match fact:
+        case WebhookChanged():
+            return replace(
+                state,
+                status="active" if fact.is_active else "inactive",
+                origin=fact.origin,
+                url_digest=fact.url_digest,
+                events=fact.events,
+                disabled_reason=None,
+            )
+        case WebhookSecretRotated():
+            return replace(state, former_until_us=fact.former_until_us)
+        case WebhookDisabled():
+            return replace(state, disabled_reason=fact.reason)
+        case WebhookDeleted():
+            return state
+        case _:
+            assert_never(fact)
