@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
-from api import reading
+from api import current, reading
 from api.acting import act, act_with_words, answer
 from api.call import Answer, Call
+from api.current import Resource
 from api.problems import Problem
 from engine import commands
 from engine.account import FLAGS
@@ -38,7 +39,7 @@ async def open_account(call: Call) -> Answer:
 
 async def list_all(call: Call) -> Answer:
     """The tenant's accounts, newest first."""
-    return await reading.listed(call, "accounts", view.of_tenant, call.principal.tenant, personal=WORDS)
+    return await reading.listed(call, view.of_tenant, call.principal.tenant, personal=WORDS)
 
 
 async def retrieve(call: Call) -> Answer:
@@ -51,11 +52,7 @@ async def retrieve(call: Call) -> Answer:
     if account is None or not await services.is_account_of(tenant, account):
         raise Problem("not_found")
 
-    def state(load: reading.Load) -> bytes | None:
-        return account_json(load(account))
-
-    asked = partial(reading.one, call, "accounts", view.one, tenant, account)
-    return Answer(200, await asked(state=state, subject=account, personal=WORDS))
+    return await current.one(call, Resource(view.one(tenant, account), account_json, WORDS))
 
 
 async def change(call: Call) -> Answer:

@@ -12,7 +12,7 @@ from typing import Final, cast
 from aiohttp import StreamReader, web
 from aiohttp.http import RawRequestMessage
 
-from api import wire
+from api import reading, wire
 from api.acting import note_refusal
 from api.call import NOBODY, PREFIXES, Answer, Call, Route, tree_of
 from api.connection import Connection, new_request_id
@@ -191,11 +191,12 @@ class App:
             if body:
                 _check_media(headers, FORM if route.is_form else JSON)
             call.body = body if route.is_form else wire.read_body(body, route.body)
-        if route.method == "GET":
-            _read_place(call, headers)
-        else:
+        if route.method != "GET":
             call.on_behalf_of = _person_of(headers)
             _read_key(call, headers)
+        elif route.scope is not None:
+            _read_place(call, headers)
+            await reading.check_offset(call)
 
     def _address(self, headers: Mapping[str, str], connection: Connection) -> str:
         """Who is counted for a request that nobody is known to have sent."""

@@ -16,7 +16,7 @@ from engine import wall
 from engine.deciding import Awaited, Command, Decider, Outcome, Pending, Wait, keep_states
 from engine.desk import wait_for
 from engine.errors import OutcomeUnknown
-from engine.journal import Journal
+from engine.journal import Journal, Loaded
 from engine.limits import READERS_MAX
 from engine.streams import fold_of
 from engine.writer import ANSWER_WAIT_S
@@ -96,7 +96,11 @@ class Bridge:
 
     def load(self, stream: str) -> Any:
         """As `state`, for a thread that may block: see `read`."""
-        return self.journal.load(fold_of(stream), stream, self._decider.recorded(stream)).state
+        return self.loaded(stream).state
+
+    def loaded(self, stream: str) -> Loaded[Any]:
+        """The same with the version that it stands at."""
+        return self.journal.load(fold_of(stream), stream, self._decider.recorded(stream))
 
     async def close(self) -> None:
         """Ends the threads, once they have done what was asked of them."""

@@ -128,10 +128,10 @@ async def test(call: Call) -> Answer:
 
 async def replay(call: Call) -> Answer:
     """Sends again what happened from one offset to another, as far as the webhook wants it."""
-    _, state, backlog_after = await own_webhook(call)
+    _, state, backlog_after, _ = await own_webhook(call)
     check_active(state)
     start, end = call.body["from_offset"], call.body["to_offset"]
-    head = await call.engine.bridge.read(lambda: call.engine.bridge.journal.head)
+    head = await call.engine.bridge.read(call.engine.head)
     if start > end:
         raise invalid("from_offset", "invalid_value", "behind `to_offset`")
     if end > head:
@@ -139,10 +139,13 @@ async def replay(call: Call) -> Answer:
     if backlog_after is not None and end > backlog_after:
         detail = "what is behind `backlog_after` is still to be sent for the first time, in its turn"
         raise invalid("to_offset", "invalid_value", detail, backlog_after=backlog_after)
-    call.min_offset = end
     wanted = view.Wanted(state.tenant, state.events or ())
-    asked = partial(view.between, limit=REPLAY_EVENTS_MAX + 1)
-    stretch: view.Stretch = await reading.waited(call, "events", asked, wanted, start - 1, end)
+
+    def ask(views: reading.Sight) -> view.Stretch:
+        views.reach("events")
+        return view.between(views, wanted, start - 1, end, REPLAY_EVENTS_MAX + 1)
+
+    stretch, _ = await reading.viewed(call, ask, needed=end)
     events = stretch.events
     withheld = sum(one.since <= end for one in stretch.withheld.values())
     if len(events) > REPLAY_EVENTS_MAX:

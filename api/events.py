@@ -9,11 +9,11 @@ import msgspec
 
 from api import reading, streams
 from api.call import Answer, Call
+from api.problems import Problem
 from api.services import Services
 from api.streams import Stream
 from engine.personal import WORDS
 from engine.refusals import invalid
-from projections.database import Views
 from projections.ids import derived, number_of
 from projections.listing import Shown
 from projections.views import events as view
@@ -36,7 +36,6 @@ async def list_all(call: Call) -> Answer:
     query = call.query
     return await reading.listed(
         call,
-        "events",
         view.of_tenant,
         call.principal.tenant,
         personal=WORDS,
@@ -50,34 +49,41 @@ async def list_all(call: Call) -> Answer:
 async def retrieve(call: Call) -> Answer:
     """One event. Raises ViewQuarantined for one of a resource that is withheld."""
     tenant, event = call.principal.tenant, call.path["event_id"]
-    body = await reading.waited(call, "events", view.one, tenant, event)
+    offset = number_of("evt", event)
+    if offset is None or not await reading.has_come_to(call, offset):
+        raise Problem("not_found")
+    body, headers = await reading.viewed(
+        call, lambda views: view.one(views, tenant, event), needed=offset
+    )
     if body is None:
         await call.engine.bridge.read(_check_withheld, call.engine, tenant, event)
-    body = reading.found(body)
+        raise Problem("not_found")
     subject = _subject.decode(body).resource.id
-    return Answer(200, await reading.with_words(call, body, subject, *WORDS))
+    return Answer(200, await reading.with_words(call, body, subject, *WORDS), headers)
 
 
 async def stream(call: Call) -> Answer:
     """The tenant's events from a place on, each as soon as the view has it.
 
     Begins behind `Last-Event-ID`, else behind `after`, else with the events of the time asked for, else
-    with what comes next. Raises Refused `invalid_param` for a place that the journal has not come to.
+    with what comes next. With `follow=false` it ends with the last event of the journal's present end,
+    for which the view is waited. Raises Refused `invalid_param` for a place beyond that end.
     """
     services, query, tenant = call.engine, call.query, call.principal.tenant
-    await reading.waited(call, "events", Views.check, "events")
+    until = None if query["follow"] else await services.bridge.read(services.head)
+    await reading.viewed(call, lambda views: views.check("events"), needed=until)
     offset = await services.streams.place()
     wanted = Wanted(tenant, query["name"], query["resource[id]"], query["created[gte]"])
     known = query["after"] if call.last_event is None else call.last_event
     if known is not None:
-        head = await services.bridge.read(lambda: services.bridge.journal.head)
-        if known > head:
-            raise invalid("query.after", "invalid_value", f"the journal has come to {head}")
+        if not await reading.has_come_to(call, known):
+            detail = f"the journal has come to {services.newest}"
+            raise invalid("query.after", "invalid_value", detail)
         offset = known
     elif wanted.created_from_us is not None:
         offset = 0
     may_go_on = partial(services.tokens.verify, call.token)
-    opened = Stream(wanted, offset, may_go_on, is_following=query["follow"])
+    opened = Stream(wanted, offset, may_go_on, until=until)
     return Answer(200, b"", streams.HEADERS, partial(services.streams.run, opened))
 
 

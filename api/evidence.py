@@ -16,7 +16,9 @@ async def retrieve(call: Call) -> Answer:
     """The facts of an order, each with its proof under a signed checkpoint, from the journal itself."""
     account, order = await reading.own_account(call), call.path["order_id"]
     bridge, size = call.engine.bridge, call.query["size"]
+    end = await bridge.read(bridge.journal.end, order)
     state = await bridge.state(order)
     if state is None or state.terms.account != account:
         raise Problem("not_found")
-    return Answer(200, encode(await bridge.read(gather, bridge.journal, _OPERATIONS, order, size)))
+    found = await bridge.read(gather, bridge.journal, _OPERATIONS, order, size)
+    return Answer(200, encode(found), reading.recorded(call, end.offset))

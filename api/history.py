@@ -41,18 +41,16 @@ async def of_account(call: Call) -> Answer:
 
 async def balances_at(call: Call, account: str) -> Answer:
     """The cash of an account as it was."""
-    await reading.recorded(call)
     found = await call.engine.bridge.read(_balances, call, account)
-    call.engine.saw(call.principal.client, found.offset)
-    return Answer(200, found.body)
+    return Answer(200, found.body, reading.recorded(call, found.offset))
 
 
 async def _answer(call: Call, shown: Shown, subject: str, owner: str | None = None) -> Answer:
     when = _when(call)
-    await reading.recorded(call)
     found = await call.engine.bridge.read(_find, call, shown, subject, when, owner)
-    call.engine.saw(call.principal.client, found.offset)
-    headers = {"Link": reading.following(call, str(found.rest))} if found.rest else None
+    headers = reading.recorded(call, found.offset)
+    if found.rest:
+        headers["Link"] = reading.following(call, str(found.rest))
     return Answer(200, found.body, headers)
 
 

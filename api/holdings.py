@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from api import history, reading
+from api import current, history, reading
 from api.call import Answer, Call
+from api.current import Resource
 from engine.account import Account
+from engine.holdings import PositionOpened
+from engine.journal import Journal
+from engine.limits import VERSION_MAX
 from projections.resources import cash_balances_json, position_json
 from projections.views import balances, positions
 
@@ -17,38 +19,34 @@ async def cash_balances(call: Call) -> Answer:
     if call.query["asof"] is not None:
         return await history.balances_at(call, account)
 
-    def state(load: reading.Load) -> bytes | None:
-        return cash_balances_json(load(account))
-
-    return Answer(200, await reading.one(call, "balances", balances.of_account, account, state=state))
+    return await current.one(call, Resource(balances.of_account(account), cash_balances_json))
 
 
 async def list_positions(call: Call) -> Answer:
     """Positions of an account, newest first."""
     account = await reading.own_account(call)
-    return await reading.listed(
-        call, "positions", positions.of_account, account, open_only=call.query["open_only"]
-    )
+    return await reading.listed(call, positions.of_account, account, open_only=call.query["open_only"])
 
 
 async def position(call: Call) -> Answer:
     """One position."""
     account, wanted = await reading.own_account(call), call.path["position_id"]
 
-    def state(load: reading.Load) -> bytes | None:
-        known: Account = load(account)
+    def body(known: Account) -> bytes | None:
         held = known.holdings.positions.values()
-        body = (position_json(account, one) for one in held if one.id == wanted)
-        return next(body, None)  # one that was closed long ago only the view knows
+        return next((position_json(account, one) for one in held if one.id == wanted), None)
 
-    asked = partial(reading.one, call, "positions", positions.one, account, wanted)
-    return Answer(200, await asked(state=state, is_all=False))
+    def was_there(journal: Journal) -> bool:
+        """One that was closed before another of its instrument was opened is in no state any more."""
+        opened = journal.of_kinds(account, [PositionOpened], VERSION_MAX)
+        return any(recorded.fact.position == wanted for recorded in opened)  # type: ignore[attr-defined]
+
+    resource = Resource(positions.one(account, wanted), body, was_there=was_there)
+    return await current.one(call, resource)
 
 
 async def transactions(call: Call) -> Answer:
     """The ledger of an account, newest first."""
     account = await reading.own_account(call)
     types = call.query["transaction_types"]
-    return await reading.listed(
-        call, "balances", balances.transactions, account, transaction_types=types
-    )
+    return await reading.listed(call, balances.transactions, account, transaction_types=types)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 
-from api import reading
+from api import current, reading
 from api.acting import act, answer
 from api.call import Answer, Call
+from api.current import Resource
+from api.problems import Problem
 from api.wire import raise_faults
 from engine import commands
 from engine.errors import Refused
@@ -27,7 +30,6 @@ async def list_all(call: Call) -> Answer:
     """Instruments, newest first."""
     return await reading.listed(
         call,
-        "instruments",
         view.listed,
         await call.engine.business_date(),
         instrument_types=call.query["instrument_type"],
@@ -37,15 +39,26 @@ async def list_all(call: Call) -> Answer:
 
 async def retrieve(call: Call) -> Answer:
     """One instrument."""
-    given, services = call.path["id_or_symbol"], call.engine
-    today = await services.business_date()
+    given, today = call.path["id_or_symbol"], await call.engine.business_date()
+    if is_id(given, "ins"):
+        try:
+            return await current.one(call, _resource(today, given))
+        except Problem as problem:
+            if problem.code != "not_found":
+                raise
+    owner = await call.engine.bridge.read(call.engine.symbols.find, given)
+    if owner is None:
+        raise Problem("not_found")
+    return await current.one(call, _resource(today, owner, given))
 
-    def state(load: reading.Load) -> bytes | None:
-        found = given if is_id(given, "ins") else services.symbols.find(given)
-        known: Instrument | None = load(found) if found else None
-        return instrument_json(known, today) if known else None
 
-    return Answer(200, await reading.one(call, "instruments", view.one, given, today, state=state))
+def _resource(today: date, instrument: str, symbol: str | None = None) -> Resource:
+    """An instrument; one that has changed its symbol since is not found under the former."""
+
+    def body(known: Instrument) -> bytes | None:
+        return instrument_json(known, today) if symbol in {None, known.terms.symbol} else None
+
+    return Resource(view.one(instrument, symbol), body, shown=partial(view.dated, today))
 
 
 async def put(call: Call) -> Answer:

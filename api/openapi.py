@@ -26,6 +26,7 @@ from api.schemas import (
     of_kind,
     sample,
 )
+from api.sources import source_of
 from api.streams import MEDIA as EVENT_STREAM
 from engine.acts import PERSON_PATTERN
 from engine.idempotency import KEY_PATTERN
@@ -74,7 +75,9 @@ def codes_of(route: Route) -> tuple[tuple[int, str], ...]:
     found = {*ANY}
     if route.scope is not None:
         found |= {*SCOPED}
-        found |= {*VIEWED} if route.method == "GET" or route.is_viewed else set()
+        found |= {*VIEWED} if route.is_viewed else set()
+        source = source_of(route)
+        found |= {"offset_in_future", *source.codes} if source else set()
     if route.has_key:
         found |= {*KEYED}
     if route.body is not None:
@@ -106,8 +109,12 @@ SENT: Final[dict[str, Schema]] = {
         "schema": {"type": "string", "pattern": "^req_[0-9A-Za-z]{22}$"},
     },
     "Journal-Offset": {
-        "description": "The place in the journal of what was decided last.",
-        "required": True,
+        "description": "The place in the journal of the last fact that the answer shows; of a command"
+        " always, of a read only where it was made from the journal.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "View-Offset": {
+        "description": "The place in the journal that the views behind the answer have come to.",
         "schema": {"type": "integer", "minimum": 0},
     },
     "Idempotency-Replayed": {
@@ -165,7 +172,8 @@ ASKED: Final[dict[str, Schema]] = {
         "schema": {"type": "string", "pattern": f"^{PERSON_PATTERN}$"},
     },
     "Min-Journal-Offset": {
-        "description": f"Wait up to {VIEW_WAIT_S:g} s until the answer knows of this Journal-Offset.",
+        "description": f"Wait up to {VIEW_WAIT_S:g} s until the answer knows of this offset, which must"
+        " not be beyond the journal's end.",
         "schema": {"type": "integer", "minimum": 0, "maximum": OFFSET_MAX},
     },
     "Last-Event-ID": {
@@ -200,6 +208,9 @@ def _sent_with(route: Route, status: int) -> Iterable[str]:
         yield "ETag"
     if status < 300 and route.scope is not None and route.method != "GET" and route.is_fact:
         yield "Journal-Offset"
+    source = source_of(route)
+    if status == 200 and source is not None:
+        yield from source.headers
     if status < 300 and route.has_key:
         yield "Idempotency-Replayed"
     if status == 200 and any(field.name == "before" for field in route.query):

@@ -5,12 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from api import reading
+from api import current, reading
 from api.acting import act, act_with_words, answer, stream_of
 from api.call import Answer, Call
+from api.current import Resource
 from engine import commands
 from engine.errors import OutcomeUnknown
 from engine.limits import SUBJECTS_MAX
+from engine.order import Order
 from engine.wish import Wish
 from projections.resources import fill, order_json
 from projections.views import orders as view
@@ -59,14 +61,10 @@ async def retrieve(call: Call) -> Answer:
     """One order."""
     account, order = await reading.own_account(call), call.path["order_id"]
 
-    def state(load: reading.Load) -> bytes | None:
-        known = load(order)
-        return order_json(known) if known and known.terms.account == account else None
+    def body(known: Order) -> bytes | None:
+        return order_json(known) if known.terms.account == account else None
 
-    body = await reading.one(
-        call, "orders", view.one, account, order, state=state, subject=order, personal=(WORD,)
-    )
-    return Answer(200, body)
+    return await current.one(call, Resource(view.one(account, order), body, (WORD,)))
 
 
 async def list_all(call: Call) -> Answer:
@@ -78,7 +76,6 @@ async def list_all(call: Call) -> Answer:
         ids = await call.engine.bridge.read(find, call.principal.tenant, WORD, query[WORD])
     return await reading.listed(
         call,
-        "orders",
         view.of_account,
         account,
         personal=(WORD,),
@@ -94,7 +91,7 @@ async def list_all(call: Call) -> Answer:
 async def list_pending(call: Call) -> Answer:
     """Orders of an account that are in no terminal state, newest first."""
     account = await reading.own_account(call)
-    return await reading.listed(call, "orders", view.pending, account, personal=(WORD,))
+    return await reading.listed(call, view.pending, account, personal=(WORD,))
 
 
 async def cancel(call: Call) -> Answer:

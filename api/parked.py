@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from api import reading
+from api import current, reading
 from api.acting import act, answer, note
 from api.call import Answer, Call
+from api.current import Resource
 from engine import commands
 from projections.resources import parked_report_json
 from projections.views import parked as view
@@ -14,7 +15,13 @@ from projections.views import parked as view
 
 async def list_all(call: Call) -> Answer:
     """Parked reports, newest first."""
-    return await reading.listed(call, "parked", view.listed, status=call.query["status"])
+    return await reading.listed(call, view.listed, status=call.query["status"])
+
+
+async def retrieve(call: Call) -> Answer:
+    """One parked report."""
+    report = call.path["report_id"]
+    return await current.one(call, Resource(view.one(report), partial(parked_report_json, report)))
 
 
 async def resolve(call: Call) -> Answer:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from api import reading
+from api import current, reading
 from api.acting import act, act_with_words, answer, stream_of
 from api.call import Answer, Call
+from api.current import Resource
 from engine import commands
-from engine.payment import DepositOpened, Kind, WithdrawalOpened
+from engine.payment import DepositOpened, Kind, Payment, WithdrawalOpened
 from engine.refusals import refused
 from projections.resources import fill, payment_json
 from projections.views import payments as view
@@ -42,12 +43,10 @@ async def retrieve(kind: Kind, call: Call) -> Answer:
     """One deposit or withdrawal."""
     account, payment = await reading.own_account(call), call.path[f"{kind}_id"]
 
-    def state(load: reading.Load) -> bytes | None:
-        known = load(payment)
-        return payment_json(known) if known and known.account == account else None
+    def body(known: Payment) -> bytes | None:
+        return payment_json(known) if (known.account, known.kind) == (account, kind) else None
 
-    asked = partial(reading.one, call, "payments", view.one, account, kind, payment)
-    return Answer(200, await asked(state=state, subject=payment, personal=(WORD,)))
+    return await current.one(call, Resource(view.one(account, kind, payment), body, (WORD,)))
 
 
 async def end(kind: Kind, is_completed: bool, call: Call) -> Answer:  # noqa: FBT001  (of the table)

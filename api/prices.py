@@ -37,6 +37,8 @@ class PriceBody(msgspec.Struct, frozen=True):
 async def get(call: Call) -> Answer:
     """The latest price of each symbol asked for, or that of a time; those without one are left out."""
     market, at_us = call.engine.market, call.query["asof"]
+    if at_us is None:
+        await call.engine.bridge.read(market.refresh)  # what other processes have recorded till now
     bodies = []
     for symbol in dict.fromkeys(call.query["symbol"]):
         if at_us is None:

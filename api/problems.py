@@ -58,6 +58,7 @@ CODES: Final[dict[str, Code]] = {
     "client_request_id_too_long": Code(400, "Client-Request-Id has over 255 characters"),
     "api_version_invalid": Code(400, "Api-Version is a date, YYYY-MM-DD"),
     "api_version_unsupported": Code(400, "this Api-Version is not supported"),
+    "offset_in_future": Code(400, "Min-Journal-Offset is beyond the journal's end"),
     "rebuild_running": Code(409, "views are being rebuilt or verified already: one at a time"),
     "server_error": Code(500, "an error of the server; it has been logged"),
     "unavailable": Code(503, "the database cannot be used now; nothing is lost", 1),

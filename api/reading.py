@@ -1,22 +1,70 @@
-"""Reads over HTTP: never older than what the client knows, filled with personal words, page by page."""
+"""Lists and all else that views show: never older than what the client was told, nor than what the
+journal held when the process started. Filled with personal words, page by page. For single resources see
+`current`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 from api.call import Answer, Call
+from api.current import JOURNAL, VIEW
 from api.problems import Problem
+from engine.errors import ViewBehind
 from engine.limits import VIEW_POLL_S, VIEW_WAIT_S
+from projections.database import Views
 from projections.listing import Listed, Shown
 from projections.resources import filled
 
-_BEHIND: Final = object()
-Load = Callable[[str], Any]
-"""Stream -> its state as the journal has it now; blocks."""
+R = TypeVar("R")
+_UNREAD: Final = 2**63
+"""Beyond every offset."""
+
+
+class Sight:
+    """The views as one answer reads them: see `listing.Reader`.
+
+    Each must have come to `needed`; `offset` is the least that any of them has come to.
+    """
+
+    def __init__(self, views: Views, needed: int) -> None:
+        self._views = views
+        self._needed = needed
+        self.offset = _UNREAD
+
+    @property
+    def shapes(self) -> Mapping[str, str]:
+        return self._views.shapes
+
+    def check(self, view: str, stream: str = "", owner: str = "") -> int:
+        """Raises ViewBehind, ViewQuarantined."""
+        return self._come(view, self._views.check(view, stream, owner))
+
+    def withheld(self, view: str, column: str = "", owner: str = "") -> int:
+        """Raises ViewBehind."""
+        reached, count = self._views.come_to(view, column, owner)
+        self._come(view, reached)
+        return count
+
+    def reach(self, view: str) -> int:
+        """As `check` for a caller that looks at what is withheld itself."""
+        return self._come(view, self._views.offset(view))
+
+    def _come(self, view: str, reached: int) -> int:
+        if reached < self._needed:
+            raise ViewBehind(f"{view} is at {reached}, not at {self._needed}", view=view)
+        self.offset = min(self.offset, reached)
+        return reached
+
+    def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._views.query(statement, values)
+
+    def is_ours(self, view: str) -> bool:
+        return self._views.is_ours(view)
 
 
 async def own_account(call: Call) -> str:
@@ -27,53 +75,8 @@ async def own_account(call: Call) -> str:
     return account
 
 
-async def one(
-    call: Call,
-    view: str,
-    question: Callable[..., bytes | None],
-    *words: Any,
-    state: Callable[[Load], bytes | None],
-    subject: str = "",
-    personal: Sequence[str] = (),
-    is_all: bool = True,
-) -> bytes:
-    """One resource: `question(views, *words)` once the view shows what the client knows.
-
-    Behind that, it is what `state` makes of the journal itself, unless the client asked to wait, or
-    that is nothing and not `is_all` there is. `personal` names the words of `subject` that are filled
-    in. Raises Problem `not_found`, `view_behind`; ViewQuarantined.
-    """
-    services, client = call.engine, call.principal.client
-
-    def ask() -> tuple[bytes | None, int]:
-        """In a thread: the answer, and how far it shows the journal if the view did not."""
-        body, shown = _asked(call, view, services.seen(client), question, words), 0
-        if body is _BEHIND:
-            body, shown = state(services.bridge.load), services.bridge.journal.head
-        if body and personal:
-            body = filled(body, personal, services.personal.words([subject]).get(subject, {}))
-        return body, shown
-
-    if not call.min_offset:
-        body, shown = await services.bridge.read(ask)
-        if shown:  # perhaps more than the client's own writes: it must not disappear again
-            services.saw(client, shown)
-        if body or not shown or is_all:
-            return found(body)
-    body = found(await waited(call, view, question, *words))
-    return await with_words(call, body, subject, *personal) if personal else body
-
-
-def found(body: bytes | None) -> bytes:
-    """The body. Raises Problem `not_found` for none."""
-    if body is None:
-        raise Problem("not_found")
-    return body
-
-
 async def listed(
     call: Call,
-    view: str,
     question: Callable[..., Listed],
     *words: Any,
     personal: Sequence[str] = (),
@@ -87,7 +90,7 @@ async def listed(
     """
     query = call.query
     asked = partial(question, limit=query["limit"], before=query["before"], **filters)
-    page: Listed = await waited(call, view, asked, *words)
+    page, headers = await viewed(call, lambda views: asked(views, *words))
     rows = [row.body for row in page.rows]
     if personal and rows:
         subjects = [subject(row) for row in page.rows]
@@ -95,7 +98,7 @@ async def listed(
         rows = [
             filled(body, personal, known.get(one, {})) for body, one in zip(rows, subjects, strict=True)
         ]
-    headers = withholding(page.withheld)
+    headers |= withholding(page.withheld)
     if page.has_more:
         headers["Link"] = following(call, page.rows[-1].id)
     return Answer(200, b"[" + b",".join(rows) + b"]", headers)
@@ -106,51 +109,59 @@ def withholding(count: int) -> dict[str, str]:
     return {"Withheld-Resources": str(count)} if count else {}
 
 
+async def viewed(
+    call: Call, ask: Callable[[Sight], R], *, needed: int | None = None
+) -> tuple[R, dict[str, str]]:
+    """What views answer to `ask`, and the header that says how far they had come.
+
+    They must have come to `needed`; None: to what this client may expect. They are waited for a little.
+    Raises Problem `view_behind`; ViewQuarantined.
+    """
+    loop, services, client = asyncio.get_running_loop(), call.engine, call.principal.client
+    if needed is None:
+        needed = max(call.min_offset, services.seen(client))
+    deadline = loop.time() + VIEW_WAIT_S
+    while True:
+        sight = Sight(services.views, needed)
+        try:
+            answer = await services.bridge.read(ask, sight)
+            break
+        except ViewBehind as error:
+            if loop.time() > deadline:
+                context = {"view": error.context["view"], "needed": needed}
+                raise Problem("view_behind", context=context) from error
+        await asyncio.sleep(VIEW_POLL_S)  # off the loop there are few threads, and others need them
+    assert sight.offset < _UNREAD, "it has asked no view"
+    services.saw(client, sight.offset)
+    return answer, {VIEW: str(sight.offset)}
+
+
+def recorded(call: Call, offset: int) -> dict[str, str]:
+    """The header of what was read from the journal and shows it up to `offset`."""
+    call.engine.saw(call.principal.client, offset)
+    return {JOURNAL: str(offset)}
+
+
 async def with_words(call: Call, body: bytes, subject: str, *names: str) -> bytes:
     """A resource with the personal words of `subject`, looked up."""
     known = await call.engine.bridge.read(call.engine.personal.words, [subject])
     return filled(body, names, known.get(subject, {}))
 
 
-async def waited(call: Call, view: str, question: Callable[..., Any], *words: Any) -> Any:
-    """The answer of a view that shows all that the client knows, waiting for that a little."""
-    loop, services = asyncio.get_running_loop(), call.engine
-    offset = max(call.min_offset, services.seen(call.principal.client))
-    deadline = loop.time() + VIEW_WAIT_S
-    while True:
-        answer = await services.bridge.read(_asked, call, view, offset, question, words)
-        if answer is not _BEHIND:
-            return answer
-        if loop.time() > deadline:
-            raise Problem("view_behind", context={"view": view, "needed": offset})
-        await asyncio.sleep(VIEW_POLL_S)  # off the loop there are few threads, and others need them
+async def has_come_to(call: Call, offset: int) -> bool:
+    """Whether the journal has a fact at this offset."""
+    services = call.engine
+    if offset > services.newest:
+        await services.bridge.read(services.head)
+    return offset <= services.newest
 
 
-def _asked(
-    call: Call, view: str, offset: int, question: Callable[..., Any], words: Sequence[Any]
-) -> Any:
-    """In a thread: the question, if the view has come so far."""
-    views = call.engine.views
-    if offset and views.offset(view) < offset:
-        return _BEHIND
-    return question(views, *words)
-
-
-async def recorded(call: Call) -> None:
-    """Waits a little until the journal has come to what the client asks for.
-
-    Raises Problem `view_behind`.
-    """
-    loop, bridge = asyncio.get_running_loop(), call.engine.bridge
-    deadline = loop.time() + VIEW_WAIT_S
-    while call.min_offset and await bridge.read(_head, call) < call.min_offset:
-        if loop.time() > deadline:
-            raise Problem("view_behind", context={"view": "journal", "needed": call.min_offset})
-        await asyncio.sleep(VIEW_POLL_S)
-
-
-def _head(call: Call) -> int:
-    return call.engine.bridge.journal.head
+async def check_offset(call: Call) -> None:
+    """Raises Problem `offset_in_future` for a `Min-Journal-Offset` that the journal has not come to."""
+    if not await has_come_to(call, call.min_offset):
+        head = call.engine.newest
+        detail = f"Min-Journal-Offset is {call.min_offset}, and the journal ends at {head}"
+        raise Problem("offset_in_future", detail, context={"head": head})
 
 
 def following(call: Call, last: str) -> str:

@@ -6,6 +6,7 @@ from functools import partial
 
 import msgspec
 
+from api import reading
 from api.acting import act, answer
 from api.call import Answer, Call
 from api.problems import Problem
@@ -26,7 +27,10 @@ class ClockBody(msgspec.Struct, frozen=True):
 async def show(call: Call) -> Answer:
     """Business time."""
     _check_sandbox(call)
-    return Answer(200, _body(call, await call.engine.bridge.state(clock.STREAM)))
+    bridge = call.engine.bridge
+    end = await bridge.read(bridge.journal.end, clock.STREAM)
+    body = _body(call, await bridge.state(clock.STREAM))
+    return Answer(200, body, reading.recorded(call, end.offset))
 
 
 async def advance(call: Call) -> Answer:

@@ -20,7 +20,6 @@ from api.streams import Streams
 from api.tokens import Tokens
 from api.traffic import Traffic
 from engine import calendar, clock
-from engine.account import Account
 from engine.acts import Denials, write_denials
 from engine.clients import Clients
 from engine.commands import Firm
@@ -55,7 +54,8 @@ class Services:
     """The parts of one API process. `command_key` keys the digests of idempotency keys. Webhooks may go
     to this machine, and by plain http, if it `allows_local`.
 
-    `is_stopping` makes `/health/ready` say no while the last requests are answered.
+    `is_stopping` makes `/health/ready` say no while the last requests are answered. `newest` is the
+    highest offset that is known here to be in the journal.
     """
 
     bridge: Bridge
@@ -81,8 +81,10 @@ class Services:
     allows_local: bool = False
     now_us: Callable[[], int] = now_us
     is_stopping: bool = False
+    newest: int = 0
     log_every: int = 0
     traffic: Traffic = field(default_factory=Traffic)
+    _floor: int = 0
     _seen: OrderedDict[str, int] = field(default_factory=OrderedDict)
     _tenants: OrderedDict[str, str] = field(default_factory=OrderedDict)
 
@@ -90,12 +92,30 @@ class Services:
         """The client knows of the journal up to `offset`: it must not read anything older."""
         seen = self._seen
         seen[client] = max(offset, seen.pop(client, 0))
+        self.newest = max(self.newest, offset)
         if len(seen) > CLIENTS_SEEN_MAX:
-            seen.popitem(last=False)
+            _, forgotten = seen.popitem(last=False)
+            self._floor = max(self._floor, forgotten)
 
     def seen(self, client: str) -> int:
-        """How far the client knows the journal."""
-        return self._seen.get(client, 0)
+        """How far the client may know the journal: as far as it was told here, and as the journal went
+        when this process started."""
+        return max(self._floor, self._seen.get(client, 0))
+
+    def begin_at(self, head: int) -> None:
+        """Nothing older than the journal's present end is to be read by anybody."""
+        self._floor = self.newest = head
+
+    def head(self) -> int:
+        """The offset of the journal's last fact; blocks."""
+        head = self.bridge.journal.head
+        self.newest = max(self.newest, head)
+        return head
+
+    @property
+    def is_one_database(self) -> bool:
+        """Whether one statement can read the journal and the views."""
+        return self.views.store.url == self.bridge.journal.datastore.store.url
 
     async def business_date(self) -> date:
         """Today, as the business clock has it."""
@@ -105,10 +125,11 @@ class Services:
         """Whether the account exists and is the tenant's. That never changes once it is so."""
         owner = self._tenants.get(account)
         if owner is None:
-            state: Account | None = await self.bridge.state(account)
-            if state is None:
+            # The first fact says it: an account's whole state may take three round trips.
+            first = await self.bridge.read(partial(self.bridge.journal.stream, account, version=1))
+            if not first:
                 return False
-            owner = self._tenants[account] = state.tenant
+            owner = self._tenants[account] = first[0].fact.tenant  # type: ignore[attr-defined]
             if len(self._tenants) > ACCOUNTS_REMEMBERED_MAX:
                 self._tenants.popitem(last=False)
         return owner == tenant
@@ -248,6 +269,7 @@ def _load(services: Services) -> None:
     services.signing.active()
     services.clients.refresh()
     services.market.refresh()
+    services.begin_at(services.bridge.journal.head)
 
 
 async def _refresh(services: Services) -> None:

@@ -73,8 +73,9 @@ class Kept(NamedTuple):
 class Stream:
     """One client's place: it knows all that it wanted up to `offset`, but for what was `withheld`.
 
-    `may_go_on` raises TokenInvalid. `ended` is why it is to end, one of ENDS or GONE. `page` is how
-    many events are read at once for it alone.
+    `until`: it ends as soon as it knows all up to there, None: never of itself. `may_go_on` raises
+    TokenInvalid. `ended` is why it is to end, one of ENDS or GONE. `page` is how many events are read
+    at once for it alone.
     """
 
     def __init__(
@@ -83,12 +84,12 @@ class Stream:
         offset: int,
         may_go_on: Callable[[], object],
         *,
-        is_following: bool = True,
+        until: int | None = None,
     ) -> None:
         self.wanted = wanted
         self.offset = offset
         self.may_go_on = may_go_on
-        self.is_following = is_following
+        self.until = until
         self.withheld: Mapping[str, Withheld] = {}
         self.page = EVENT_STREAM_PAGE_FIRST
         self.news = asyncio.Event()
@@ -179,7 +180,7 @@ class Streams:
                         is_quiet = False
                         await _send(line, messages)
                     continue
-                if not stream.is_following:
+                if stream.until is not None and stream.offset >= stream.until:
                     return "caught_up"
                 if is_quiet:
                     await line.send(place(stream.offset))

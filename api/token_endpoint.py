@@ -41,4 +41,5 @@ async def issue(call: Call) -> Answer:
 
 async def keys(call: Call) -> Answer:
     """The public keys that tokens are verified with."""
+    await call.engine.bridge.read(call.engine.signing.refresh)  # another process may have rotated them
     return Answer(200, encode(call.engine.tokens.jwks()), _KEYS_HEADERS)

@@ -45,11 +45,12 @@ class WebhookBody(msgspec.Struct, frozen=True):
 
 
 class Own(NamedTuple):
-    """A webhook as its tenant sees it."""
+    """A webhook as its tenant sees it; `offset` is that of the last fact that it shows."""
 
     endpoint: Endpoint
     state: Webhook
     backlog_after: int | None
+    offset: int = 0
 
 
 class NewWebhookBody(WebhookBody, frozen=True):
@@ -81,6 +82,7 @@ async def create(call: Call) -> Answer:
 async def list_all(call: Call) -> Answer:
     """The tenant's webhooks, newest first. There are few: all are looked at."""
     limit, before = call.query["limit"], call.query["before"]
+    offset = await call.engine.bridge.read(call.engine.head)
     known = await call.engine.bridge.read(_alive, call)
     known.sort(key=lambda one: (one.state.created_at_us, one.state.id), reverse=True)
     if before is not None:
@@ -89,21 +91,22 @@ async def list_all(call: Call) -> Answer:
             raise invalid("before", "invalid_value", "nothing in this list has that id")
         known = known[places[0] + 1 :]
     page = known[:limit]
-    headers = None
+    headers = reading.recorded(call, offset)
     if len(known) > limit:
-        headers = {"Link": reading.following(call, page[-1].state.id)}
-    return Answer(200, encode([_body(*one) for one in page]), headers)
+        headers["Link"] = reading.following(call, page[-1].state.id)
+    return Answer(200, encode([_body(*one[:3]) for one in page]), headers)
 
 
 async def retrieve(call: Call) -> Answer:
     """One webhook."""
-    return Answer(200, encode(_body(*await own_webhook(call))))
+    own = await own_webhook(call)
+    return Answer(200, encode(_body(*own[:3])), reading.recorded(call, own.offset))
 
 
 async def change(call: Call) -> Answer:
     """Changes all of a webhook: what is not given is as for a new one."""
     body, services, tenant = call.body, call.engine, call.principal.tenant
-    before, _, backlog_after = await own_webhook(call)
+    before, _, backlog_after, _ = await own_webhook(call)
     target = target_of(body["url"], allows_local=services.allows_local)
     endpoint = Endpoint(before.webhook, tenant, target.url, body["description"], before.claimed_us)
     decide = partial(
@@ -127,7 +130,7 @@ async def change(call: Call) -> Answer:
 
 async def delete(call: Call) -> Answer:
     """Ends a webhook, and then erases its URL and its secrets."""
-    endpoint, state, _ = await own_webhook(call)
+    endpoint, state, *_ = await own_webhook(call)
     decide = partial(commands.delete_webhook, tenant=state.tenant, webhook=state.id)
     outcome = await act(call, decide)
     await call.engine.bridge.read(call.engine.endpoints.remove, state.id)
@@ -137,7 +140,7 @@ async def delete(call: Call) -> Answer:
 async def rotate_secret(call: Call) -> Answer:
     """Gives a webhook a new secret. The one before signs too for a while."""
     services = call.engine
-    endpoint, state, backlog_after = await own_webhook(call)
+    endpoint, state, backlog_after, _ = await own_webhook(call)
     rotated = await services.bridge.read(services.endpoints.rotate, state.id)
     if rotated is None:
         raise Problem("not_found")
@@ -167,10 +170,11 @@ def _of_path(call: Call) -> Own | None:
     endpoint = services.endpoints.get(webhook)
     if endpoint is None or endpoint.tenant != call.principal.tenant:
         return None
+    offset = services.bridge.journal.end(webhook).offset
     state: Webhook | None = services.bridge.load(webhook)
     if state is None or not is_of(state, endpoint.tenant):
         return None
-    return Own(endpoint, state, services.deliveries.places(webhook).get(webhook))
+    return Own(endpoint, state, services.deliveries.places(webhook).get(webhook), offset)
 
 
 def _alive(call: Call) -> list[Own]:

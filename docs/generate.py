@@ -16,6 +16,7 @@ from api.kinds import FAULTS
 from api.openapi import ANY, SCOPED, codes_of
 from api.problems import CODES
 from api.routes import ROUTES
+from api.sources import READS, SOURCES
 from engine import (
     account,
     audit,
@@ -39,7 +40,7 @@ from engine.rounding import ROUNDINGS
 from engine.values import CURRENCIES
 
 DOCS = Path(__file__).parent
-PAGES = ("lifecycle.md", "money.md", "operations.md", "errors.md", "memorandum.md")
+PAGES = ("lifecycle.md", "money.md", "operations.md", "errors.md", "memorandum.md", "reads.md")
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Next = Mapping[tuple[str | None, type[Fact]], str]
@@ -206,6 +207,26 @@ def error_codes() -> str:
     return table(("code", "HTTP", "retry after, s", "when"), rows)
 
 
+def sources_of_reads() -> str:
+    """What each GET is answered from, and how current that is."""
+    ways = table(
+        ("way", "the answer comes from", "says how far by"),
+        (
+            (name, way.about, " or ".join(f"`{header}`" for header in way.headers))
+            for name, way in SOURCES.items()
+        ),
+    )
+    reads = table(
+        ("operation", "path", "way"),
+        (
+            (f"`{route.name}`", f"`{route.path}`", READS[route.name])
+            for route in ROUTES
+            if route.method == "GET"
+        ),
+    )
+    return f"{ways}\n{reads}"
+
+
 def codes_of_operations() -> str:
     """Codes of each operation, but for those that any has."""
     rows = (
@@ -283,6 +304,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
             ("any with a scope", " ".join(f"`{code}`" for code in SCOPED)),
         ),
     ),
+    "sources_of_reads": sources_of_reads,
     "codes_of_operations": codes_of_operations,
     "trading_statuses": trading_statuses,
     "settlement": settlement,

@@ -57,6 +57,13 @@ class Appended(NamedTuple):
         return self.facts[-1].offset
 
 
+class End(NamedTuple):
+    """Where a stream ends: 0, 0 before its first fact."""
+
+    version: int
+    offset: int
+
+
 PlacedFact = tuple[Fact, str, int]
 """(fact, stream, version)."""
 
@@ -317,6 +324,12 @@ class Journal(Application[str]):
         if at_us is not None:  # times never fall inside a stream
             facts = [fact for fact in facts if fact.envelope.at_us <= at_us]
         return facts
+
+    def end(self, stream: str) -> End:
+        """Version and offset of the last fact of a stream, by one look at an index."""
+        pages = self.datastore.pages
+        version, offset = self.datastore.store.values(pages.end_of(stream))
+        return End(version or 0, offset or 0)
 
     def last(self, stream: str) -> Recorded | None:
         """The last fact of a stream, None if it does not exist."""

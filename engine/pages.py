@@ -14,7 +14,7 @@ from engine.limits import VERSION_MAX
 from engine.names import NameTable
 from engine.schema import Tables
 from engine.sessions import Head
-from engine.store import Store
+from engine.store import Column, Store
 from engine.witness import Trail
 
 _COLUMNS: Final = "position, version, name, stream, command, body, digest"
@@ -81,6 +81,8 @@ class Pages:
             f"SELECT version, body FROM {tables.snapshots.name} WHERE stream = ? AND name = ?"
             " AND version <= ? ORDER BY version DESC LIMIT 1"
         )
+        last = f"FROM {journal} WHERE stream = ? ORDER BY version DESC LIMIT 1"
+        self._end_sql = (f"(SELECT version {last})", f"(SELECT position {last})")
         self._command_sql = f"SELECT position FROM {journal} WHERE command = ?"
         # Facts that do not follow one another bring the digest before them along.
         columns = ", ".join("fact." + column for column in _COLUMNS.split(", "))
@@ -268,6 +270,14 @@ class Pages:
             where += " LIMIT ?"
             values.append(limit)
         return self._scattered(where, values)
+
+    def end_of(self, stream: str) -> tuple[Column, Column]:
+        """Expressions: version and position of the last fact of a stream, null if it has none.
+
+        They only look at its index: the fact itself is not read, and not checked.
+        """
+        version, position = self._end_sql
+        return (version, (stream,)), (position, (stream,))
 
     def snapshot(self, stream: str, name: str, upto: int | None = None) -> tuple[int, bytes] | None:
         """Version and body of the newest snapshot of that name, if there is one, not after `upto`."""

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from engine.limits import PERSONAL_CHARACTERS_MAX, SUBJECTS_MAX
 from engine.operations import Operations
 from engine.refusals import fault, invalid, refused
-from engine.store import Store, Violation
+from engine.store import Column, Store, Violation
 
 WORDS: Final = ("name", "reference", "payment_reference", "client_reference")
 
@@ -81,6 +81,14 @@ class Personal:
             for subject, word, text in self._store.query(statement, subjects):
                 found.setdefault(subject, {})[word] = text
         return found
+
+    @staticmethod
+    def columns(subject: str, words: Sequence[str]) -> list[Column]:
+        """Expressions for those words of a subject, each null if it has none."""
+        return [
+            ("(SELECT text FROM personal WHERE subject = ? AND word = ?)", (subject, word))
+            for word in words
+        ]
 
     def find(
         self, tenant: str, word: str, text: str, *, limit: int = SUBJECTS_MAX, before: str | None = None

@@ -24,6 +24,9 @@ from engine.errors import (
 )
 from engine.forks import mind_forks
 
+Column = tuple[str, Sequence[Any]]
+"""An expression with one value, and the values of its `?`."""
+
 Also = Callable[[sa.Connection], object]
 """What is written in a deed's own transaction beside it: its act, its answer to a repeated key."""
 
@@ -72,6 +75,11 @@ class Store(ABC):
         """Rows of a reading statement with `?` for each value, by the driver's shortest way."""
         with self.reading() as connection:
             return self._query(connection.connection.driver_connection, statement, values)
+
+    def values(self, columns: Sequence[Column]) -> tuple[Any, ...]:
+        """The value of each expression, all as they are at one moment: one round trip."""
+        statement = f"SELECT {', '.join(words for words, _ in columns)}"
+        return self.query(statement, [value for _, values in columns for value in values])[0]
 
     @abstractmethod
     def _query(self, raw: Any, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]: ...

@@ -606,6 +606,11 @@ class Endpoints:
         return Listing(path("parked-reports"), ParkedReport, query(words))
 
     @Method
+    def parked_report(self, report: str) -> Call[ParkedReport]:
+        """One parked report."""
+        return Call("GET", path("parked-reports", report), ParkedReport)
+
+    @Method
     def resolve_report(self, report: str, action: str, reason: str) -> Call[ParkedReport]:
         """`book`s or `reject`s a parked report, for good."""
         where = path("parked-reports", report, "resolve")

@@ -190,12 +190,13 @@ class Views:
             ]
             STANDING.write(connection, rows)
 
-    def check(self, view: str, stream: str = "", owner: str = "") -> None:
-        """Raises ViewQuarantined if the rows of `stream` are withheld, which an `owner` asks about.
+    def check(self, view: str, stream: str = "", owner: str = "") -> int:
+        """How far a view has come.
 
-        An owner is an account or a tenant; whatever belongs to another does not exist for it.
-        Raises ViewBehind for a view that is being filled for the first time, or whose tables have
-        another shape: it would show a past that nobody asked for, or what cannot be read.
+        Raises ViewQuarantined if the rows of `stream` are withheld, which an `owner` asks about, an
+        account or a tenant: whatever belongs to another does not exist for it. Raises ViewBehind for a
+        view that is being filled for the first time, or whose tables have another shape: it would show a
+        past that nobody asked for, or what cannot be read.
         """
         rows = self.query(_CHECK, (stream, view))
         for shape, reached, rebuilt_to, account, tenant, bad_offset in rows:
@@ -207,12 +208,19 @@ class Views:
                     stream=stream,
                     offset=bad_offset,
                 )
+            return int(reached)
+        raise ViewBehind(f"{view} is not there yet", view=view, offset=0)
 
     def withheld(self, view: str, column: str = "", owner: str = "") -> int:
         """How many streams a view withholds from an owner, an `account` or `tenant`; without, of all.
 
         Raises ViewBehind as `check` does.
         """
+        _, count = self.come_to(view, column, owner)
+        return count
+
+    def come_to(self, view: str, column: str = "", owner: str = "") -> tuple[int, int]:
+        """How far a view has come, and what `withheld` says. Raises ViewBehind as `check` does."""
         condition, values = (f" AND bad.{column} = ?", [owner]) if column else ("", [])
         rows = self.query(
             "SELECT shape, reached, rebuilt_to, (SELECT count(*) FROM view_quarantine AS bad"
@@ -222,8 +230,8 @@ class Views:
         )
         for shape, reached, rebuilt_to, count in rows:
             self._check_whole(view, shape, reached, rebuilt_to)
-            return int(count)
-        return 0
+            return int(reached), int(count)
+        raise ViewBehind(f"{view} is not there yet", view=view, offset=0)
 
     def _check_whole(self, view: str, shape: str, reached: int, rebuilt_to: int) -> None:
         if reached < rebuilt_to or shape != self.shapes.get(view):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from engine.refusals import invalid
+from engine.store import Column
 from projections.tables import Table
 
 
@@ -19,8 +20,8 @@ class Reader(Protocol):
     def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a reading statement with `?` for each value."""
 
-    def check(self, view: str, stream: str = "", owner: str = "") -> None:
-        """Raises ViewQuarantined, ViewBehind."""
+    def check(self, view: str, stream: str = "", owner: str = "") -> int:
+        """How far the view has come. Raises ViewQuarantined, ViewBehind."""
 
     def withheld(self, view: str, column: str = "", owner: str = "") -> int:
         """How many streams it withholds. Raises ViewBehind."""
@@ -103,12 +104,31 @@ class Where:
         return f" WHERE {' AND '.join(self.words)}" if self.words else ""
 
 
-def one_row(views: Reader, table: Table, wanted: Where) -> bytes | None:
-    """The body of the oldest row that fits, None if none does."""
-    rows = views.query(
-        f"SELECT body FROM {table.name}{wanted} ORDER BY {table.key} LIMIT 1", wanted.values
-    )
-    return rows[0][0] if rows else None
+class Single(NamedTuple):
+    """One resource: `wanted` fits at most one row of `table`, which follows the state of `stream`.
+
+    `owner` is the account or tenant that asks; none: whoever asks may see it.
+    """
+
+    view: str
+    table: Table
+    stream: str
+    wanted: Where
+    owner: str = ""
+
+    def columns(self, shape: str) -> tuple[Column, Column, Column]:
+        """Expressions: how far the view has come, null if it must not be read; the offset from which on
+        the stream waits in quarantine; the row's body."""
+        ours = "view = ? AND shape = ? AND reached >= rebuilt_to"
+        reached = f"(SELECT reached FROM view_checkpoints WHERE {ours})"
+        waits = "(SELECT bad_offset FROM view_quarantine WHERE view = ? AND stream = ?"
+        waits += " AND ? IN ('', account, tenant))"
+        body = f"(SELECT body FROM {self.table.name}{self.wanted})"
+        return (
+            (reached, (self.view, shape)),
+            (waits, (self.view, self.stream, self.owner)),
+            (body, self.wanted.values),
+        )
 
 
 def list_rows(

@@ -16,6 +16,7 @@ from api.call import Leaf, tree_of
 from api.kinds import Amount, Number
 from api.openapi import encoded, fields_of, templates
 from api.routes import ROUTES
+from api.sources import source_of
 from api.wire import read_segment
 
 Check = Callable[[str, str, bytes | None, Any], None]
@@ -49,6 +50,10 @@ class Document:
             if text is not None:
                 value = int(text) if known["schema"]["type"] == "integer" else text
                 self._validate(f"{where} {name}", known["schema"], value)
+        source = source_of(route)
+        if source and source.headers and reply.status == 200:
+            given = [name for name in source.headers if name in reply.headers]
+            assert len(given) == 1, f"{where} does not say how current it is"
         media = reply.headers.get("Content-Type", "").partition(";")[0]
         if method != "HEAD" and "content" in response:
             kinds = response["content"]

@@ -142,7 +142,7 @@ def run(
 
     @schemathesis.hook
     def before_call(context: Any, case: Any, kwargs: Any) -> None:
-        """An offset that is still to come is waited for, and answered 503: so the contract says."""
+        """An offset that is still to come is answered 400, whatever else the request says."""
         wanted = case.headers.get("Min-Journal-Offset", "")
         if str(wanted).isdigit() and engine.journal.head < int(wanted) < 10**18:
             case.headers["Min-Journal-Offset"] = str(engine.journal.head)

@@ -8,7 +8,7 @@ from typing import Final
 from engine import account
 from engine.account import Account
 from projections.folds import Change, Folded
-from projections.listing import Listed, Reader, Scope, Where, list_rows, one_row
+from projections.listing import Listed, Reader, Scope, Single, Where, list_rows
 from projections.resources import AccountBody, account_json
 from projections.tables import Row, Table
 from projections.view import PageRows, View
@@ -49,10 +49,10 @@ def _row(subject: Folded[Account], page: PageRows) -> Row:
     return subject.first_offset, state.id, state.tenant, state.status, body
 
 
-def one(views: Reader, tenant: str, account_id: str) -> bytes | None:
-    """An account of `tenant`, None if there is no such. Raises ViewQuarantined."""
-    views.check("accounts", account_id, tenant)
-    return one_row(views, ACCOUNTS, Where().equal("id", account_id).equal("tenant", tenant))
+def one(tenant: str, account: str) -> Single:
+    """An account of `tenant`."""
+    wanted = Where().equal("id", account).equal("tenant", tenant)
+    return Single("accounts", ACCOUNTS, account, wanted, owner=tenant)
 
 
 def of_tenant(views: Reader, tenant: str, *, limit: int, before: str | None = None) -> Listed:

@@ -20,7 +20,7 @@ from engine.holdings import (
 from engine.values import plain
 from projections.folds import Change
 from projections.ids import derived, number_of
-from projections.listing import Listed, Reader, Where, one_row, page_of
+from projections.listing import Listed, Reader, Single, Where, page_of
 from projections.resources import BalanceBody, TransactionBody, cash_balances_json, encode, price, time
 from projections.tables import Row, Table
 from projections.view import PageRows, View
@@ -165,10 +165,9 @@ LINES: Final[dict[type[Fact], Callable[[Recorded], list[TransactionBody]]]] = {
 """Fact -> its lines in the ledger. Other facts move cash only inside the account."""
 
 
-def of_account(views: Reader, account: str) -> bytes | None:
-    """All balances of an account as one JSON array, None if there is no such. Raises ViewQuarantined."""
-    views.check("balances", account)
-    return one_row(views, BALANCES, Where().equal("account", account))
+def of_account(account: str) -> Single:
+    """All balances of an account as one JSON array."""
+    return Single("balances", BALANCES, account, Where().equal("account", account))
 
 
 def transactions(

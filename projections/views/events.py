@@ -9,7 +9,7 @@ import msgspec
 
 from projections.folds import EVENTS, Change
 from projections.ids import derived, number_of
-from projections.listing import Listed, Reader, Where, one_row, page_of
+from projections.listing import Listed, Reader, Where, page_of
 from projections.resources import (
     AccountBody,
     DepositBody,
@@ -131,7 +131,8 @@ def one(views: Reader, tenant: str, event_id: str) -> bytes | None:
     if offset is None:
         return None
     wanted = Where().equal("at_offset", offset).equal("id", event_id).equal("tenant", tenant)
-    return one_row(views, RECORDS, wanted)
+    rows = views.query(f"SELECT body FROM {RECORDS.name}{wanted}", wanted.values)
+    return rows[0][0] if rows else None
 
 
 def of_tenant(

@@ -10,7 +10,7 @@ from typing import Final
 from engine import instrument
 from engine.instrument import Instrument
 from projections.folds import Change, Folded
-from projections.listing import Listed, Reader, Scope, Shown, Where, list_rows
+from projections.listing import Listed, Reader, Scope, Shown, Single, Where, list_rows
 from projections.resources import InstrumentBody, fill_days_to_maturity, instrument_template
 from projections.tables import Row, Table
 from projections.view import PageRows, View
@@ -58,23 +58,10 @@ def _row(subject: Folded[Instrument], page: PageRows) -> Row:
     )
 
 
-def one(views: Reader, id_or_symbol: str, business_date: date) -> bytes | None:
-    """An instrument by id, else the first listed under that symbol; None if there is none.
-
-    Raises ViewQuarantined.
-    """
-    views.check("instruments", id_or_symbol)
-    for column in ("id", "symbol"):
-        wanted = Where().equal(column, id_or_symbol)
-        rows = views.query(
-            f"SELECT id, body FROM {INSTRUMENTS.name}{wanted} ORDER BY first_offset LIMIT 1",
-            wanted.values,
-        )
-        if rows:
-            if column == "symbol":
-                views.check("instruments", rows[0][0])
-            return _dated(rows[0][1], business_date)
-    return None
+def one(instrument_id: str, symbol: str | None = None) -> Single:
+    """An instrument, without the days that are left (see `dated`); only if it has that symbol."""
+    wanted = Where().equal("id", instrument_id).equal("symbol", symbol)
+    return Single("instruments", INSTRUMENTS, instrument_id, wanted)
 
 
 def listed(
@@ -95,11 +82,12 @@ def listed(
     wanted.among("trading_status", trading_statuses or None)
     scope = Scope("instruments")
     found = list_rows(views, INSTRUMENTS, wanted, scope=scope, before=before, limit=limit)
-    rows = [Shown(row.id, _dated(row.body, business_date)) for row in found.rows]
+    rows = [Shown(row.id, dated(business_date, row.body)) for row in found.rows]
     return found._replace(rows=rows)
 
 
-def _dated(body: bytes, business_date: date) -> bytes:
+def dated(business_date: date, body: bytes) -> bytes:
+    """An instrument of the view with the days that are left until it matures."""
     _, found, rest = body.partition(b'"maturity_date":"')
     matures = date.fromisoformat(rest[: len("2026-03-12")].decode()) if found else None
     return fill_days_to_maturity(body, matures, business_date)

@@ -9,7 +9,7 @@ from typing import Final
 from engine import order
 from engine.order import Order
 from projections.folds import Change, Folded
-from projections.listing import Listed, Reader, Scope, Where, list_rows, one_row
+from projections.listing import Listed, Reader, Scope, Single, Where, list_rows
 from projections.resources import OrderBody
 from projections.tables import Row, Table
 from projections.view import PageRows, View
@@ -69,10 +69,10 @@ def _row(subject: Folded[Order], page: PageRows) -> Row:
     )
 
 
-def one(views: Reader, account: str, order_id: str) -> bytes | None:
-    """An order of `account`, None if there is no such. Raises ViewQuarantined."""
-    views.check("orders", order_id, account)
-    return one_row(views, ORDERS, Where().equal("id", order_id).equal("account", account))
+def one(account: str, order_id: str) -> Single:
+    """An order of `account`."""
+    wanted = Where().equal("id", order_id).equal("account", account)
+    return Single("orders", ORDERS, order_id, wanted, owner=account)
 
 
 def of_account(

@@ -8,7 +8,7 @@ from typing import Final
 from engine import report
 from engine.report import ParkedReport
 from projections.folds import Change, Folded
-from projections.listing import Listed, Reader, Scope, Where, list_rows, one_row
+from projections.listing import Listed, Reader, Scope, Single, Where, list_rows
 from projections.resources import ParkedReportBody, parked_report_json
 from projections.tables import Row, Table
 from projections.view import PageRows, View
@@ -42,10 +42,9 @@ def _row(stream: str, folded: Folded[ParkedReport]) -> Row:
     return folded.first_offset, stream, folded.state.status, body
 
 
-def one(views: Reader, report_id: str) -> bytes | None:
-    """A parked report, None if there is no such. Raises ViewQuarantined."""
-    views.check("parked", report_id)
-    return one_row(views, PARKED, Where().equal("id", report_id))
+def one(report_id: str) -> Single:
+    """A parked report."""
+    return Single("parked", PARKED, report_id, Where().equal("id", report_id))
 
 
 def listed(views: Reader, *, limit: int, before: str | None = None, status: str | None = None) -> Listed:

@@ -8,7 +8,7 @@ from typing import Final
 from engine import payment
 from engine.payment import Kind, Payment
 from projections.folds import Change, Folded
-from projections.listing import Reader, Where, one_row
+from projections.listing import Single, Where
 from projections.resources import DepositBody, WithdrawalBody, payment_json
 from projections.tables import Row, Table
 from projections.view import PageRows, View
@@ -50,8 +50,7 @@ def _row(subject: Folded[Payment], page: PageRows) -> Row:
     return subject.first_offset, state.id, state.account, state.kind, state.status, body
 
 
-def one(views: Reader, account: str, kind: Kind, payment_id: str) -> bytes | None:
-    """A deposit or withdrawal of `account`, None if there is no such. Raises ViewQuarantined."""
-    views.check("payments", payment_id, account)
+def one(account: str, kind: Kind, payment_id: str) -> Single:
+    """A deposit or withdrawal of `account`."""
     wanted = Where().equal("id", payment_id).equal("account", account).equal("kind", kind)
-    return one_row(views, PAYMENTS, wanted)
+    return Single("payments", PAYMENTS, payment_id, wanted, owner=account)

@@ -18,7 +18,7 @@ from engine.holdings import (
     UnitsReserved,
 )
 from projections.folds import Change
-from projections.listing import Listed, Reader, Scope, Where, list_rows, one_row
+from projections.listing import Listed, Reader, Scope, Single, Where, list_rows
 from projections.resources import PositionBody, position_json
 from projections.tables import Row, Table
 from projections.view import PageRows, View
@@ -78,10 +78,10 @@ def _row(first_offset: int, account: str, position: Position) -> Row:
     return first_offset, position.id, account, position.instrument, position.status, body
 
 
-def one(views: Reader, account: str, position_id: str) -> bytes | None:
-    """A position of `account`, None if there is no such. Raises ViewQuarantined."""
-    views.check("positions", account)
-    return one_row(views, POSITIONS, Where().equal("id", position_id).equal("account", account))
+def one(account: str, position_id: str) -> Single:
+    """A position of `account`."""
+    wanted = Where().equal("id", position_id).equal("account", account)
+    return Single("positions", POSITIONS, account, wanted)
 
 
 def of_account(

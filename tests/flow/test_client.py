@@ -155,6 +155,7 @@ def calls(house: House, words: dict[str, Any]) -> dict[str, Callable[[Any], Any]
         "delete webhook": lambda c: c.delete_webhook(words["webhooks"].pop()),
         "resolve report": lambda c: c.resolve_report(words["report"], "reject", "the venue erred"),
         "parked reports": lambda c: c.parked_reports(status="rejected", page_size=1),
+        "parked report": lambda c: c.parked_report(words["report"]),
         "projections": lambda c: c.projections(),
         "rebuild": lambda c: afresh(house, lambda: c.rebuild_projection("orders", keep_old=True)),
         "verify": lambda c: afresh(house, lambda: c.verify_projection("orders")),

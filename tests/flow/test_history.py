@@ -258,7 +258,7 @@ def test_what_was_shown_is_not_unseen(
     head = engine.journal.head
     path = f"/accounts/{account}/orders/{order}/history"
     assert another.get(path, Min_Journal_Offset=str(head)).status == 200
-    assert another.get(path, Min_Journal_Offset=str(head + 1)).code == "view_behind"
+    assert another.get(path, Min_Journal_Offset=str(head + 1)).code == "offset_in_future"
 
 
 def test_a_changed_byte_is_not_told(sqlite_url: str, tmp_path: Path) -> None:

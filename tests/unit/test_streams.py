@@ -133,7 +133,7 @@ async def until(said: Callable[[], bool]) -> None:
 
 
 def stream(after: int, *, follow: bool = True, **wanted: Any) -> Stream:
-    return Stream(Wanted("acme", **wanted), after, lambda: None, is_following=follow)
+    return Stream(Wanted("acme", **wanted), after, lambda: None, until=None if follow else 0)
 
 
 def running(scene: Awaitable[None]) -> None:

@@ -1,0 +1,158 @@
+"""One resource, never older than the journal was when the request arrived, on any process.
+
+    look    the end of its stream in the journal, its personal words, and its row in a view: in one round
+            trip where both are in one database, else in two, the journal first
+    find    the row, if the view has come to that end; else what the stream is folded into
+
+Only the journal says `not_found`. A view that cannot be read, for whatever reason, counts as behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from api.call import Answer, Call
+from api.problems import Problem
+from api.services import Services
+from engine.errors import EngineError, Unavailable, UnknownFact, ViewQuarantined
+from engine.journal import Journal
+from engine.limits import VIEW_POLL_S, VIEW_WAIT_S
+from projections.listing import Single
+from projections.resources import filled
+
+JOURNAL, VIEW = "Journal-Offset", "View-Offset"
+"""Headers that say where an answer comes from: the offset of the last fact that it shows."""
+
+
+class Resource(NamedTuple):
+    """What is asked for: `row` in a view, or what `body` makes of its stream's state in the journal.
+
+    `body` gives None where the state shows no such resource of the caller's. `words` are the personal
+    words of the stream that are filled in. `shown` finishes the view's body, which is not the whole.
+    `was_there` tells of what the state has forgotten, and so only the view can show.
+    """
+
+    row: Single
+    body: Callable[[Any], bytes | None]
+    words: Sequence[str] = ()
+    shown: Callable[[bytes], bytes] = bytes
+    was_there: Callable[[Journal], bool] = lambda _: False
+
+
+class Look(NamedTuple):
+    """What a look has found: a stream that ends at `version` and `offset`, and its row (`body`) in a
+    view that has come to `reached`, None if it cannot be read. `words` are in the resource's order."""
+
+    version: int
+    offset: int
+    words: Sequence[str | None]
+    reached: int | None = None
+    waits_from: int | None = None
+    body: bytes | None = None
+
+
+class Found(NamedTuple):
+    """The body, and the offset of the last fact that it shows; `source` is JOURNAL or VIEW."""
+
+    body: bytes
+    source: str
+    offset: int
+
+
+async def one(call: Call, resource: Resource) -> Answer:
+    """The resource. Raises Problem `not_found`, `view_behind`; ViewQuarantined."""
+    loop, services = asyncio.get_running_loop(), call.engine
+    deadline = loop.time() + VIEW_WAIT_S
+    while (found := await services.bridge.read(find, services, resource)) is None:
+        if loop.time() > deadline:
+            raise Problem("view_behind", context={"view": resource.row.view})
+        await asyncio.sleep(VIEW_POLL_S)  # off the loop there are few threads, and others need them
+    services.saw(call.principal.client, found.offset)
+    return Answer(200, found.body, {found.source: str(found.offset)})
+
+
+def find(services: Services, resource: Resource) -> Found | None:
+    """The resource as it is now; None if only the view can show it, which is behind. Blocks.
+
+    Raises Problem `not_found`, ViewQuarantined, EngineError.
+    """
+    known = look(services, resource)
+    if not known.version:
+        raise Problem("not_found")
+    if known.reached is not None and known.waits_from is not None:
+        raise _quarantined(resource, known.waits_from)
+    body, found = known.body, None
+    if body is not None and known.reached is not None and known.reached >= known.offset:
+        found = Found(resource.shown(body), VIEW, known.reached)
+    else:
+        found = _folded(services, resource, known)
+    if found is None:
+        if resource.was_there(services.bridge.journal):
+            return None
+        raise Problem("not_found")
+    words = dict(zip(resource.words, known.words, strict=True))
+    return found._replace(body=filled(found.body, resource.words, words))
+
+
+def look(services: Services, resource: Resource) -> Look:
+    """The journal's side, and the view's as it was then or later. Raises EngineError of the former."""
+    row, journal = resource.row, services.bridge.journal
+    ours = [
+        *journal.datastore.pages.end_of(row.stream),
+        *services.personal.columns(row.stream, resource.words),
+    ]
+    theirs = row.columns(services.views.shapes[row.view])
+    seen: tuple[Any, ...]
+    if services.is_one_database:
+        try:
+            seen = journal.datastore.store.values([*ours, *theirs])
+        except Unavailable:
+            raise
+        except EngineError:  # the tables of views are another release's, or none
+            seen = journal.datastore.store.values(ours)
+    else:
+        seen = journal.datastore.store.values(ours)
+        if seen[0] is not None:
+            with suppress(EngineError):
+                seen += services.views.store.values(theirs)
+    version, offset, *rest = seen
+    words, view = rest[: len(resource.words)], rest[len(resource.words) :]
+    return Look(version or 0, offset or 0, words, *view)
+
+
+def _folded(services: Services, resource: Resource, known: Look) -> Found | None:
+    """The resource as the journal has it."""
+    stream, journal = resource.row.stream, services.bridge.journal
+    try:
+        loaded = services.bridge.loaded(stream)
+    except UnknownFact as error:  # no damage: this one stream cannot be folded
+        if _is_of(resource.row, journal):
+            raise _quarantined(resource, known.offset) from error
+        return None
+    body = resource.body(loaded.state)
+    if body is None:
+        return None
+    offset = known.offset
+    if loaded.version != known.version:  # it has moved on since the look
+        offset = journal.stream(stream, after=loaded.version - 1, version=loaded.version)[0].offset
+    return Found(body, JOURNAL, offset)
+
+
+def _is_of(row: Single, journal: Journal) -> bool:
+    """Whether a stream that cannot be folded belongs to the owner who asks."""
+    (first,) = journal.stream(row.stream, version=1)
+    owners = {getattr(first.fact, name, "") for name in ("account", "tenant")}
+    return not row.owner or row.owner in owners
+
+
+def _quarantined(resource: Resource, offset: int) -> ViewQuarantined:
+    row = resource.row
+    return ViewQuarantined(
+        f"{row.view} could not fold the fact at offset {offset}",
+        view=row.view,
+        stream=row.stream,
+        offset=offset,
+    )

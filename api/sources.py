@@ -1,0 +1,113 @@
+"""Where each GET takes its answer from, and how current that is: one literal table.
+
+The document, the documentation and the tests are made from it; a GET that is not in it fails the latter.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from api.call import Route
+from engine.limits import VIEW_WAIT_S
+
+
+class Source(NamedTuple):
+    """A way of reading. `headers` of its answers, at least one of which is there; `codes` are the errors
+    that only it has."""
+
+    about: str
+    headers: tuple[str, ...] = ()
+    codes: tuple[str, ...] = ()
+
+
+_CURRENT: Final = "never older than the journal was when the request arrived"
+_WAITED: Final = f"the views are waited for up to {VIEW_WAIT_S:g} s"
+
+SOURCES: Final[dict[str, Source]] = {
+    "resource": Source(
+        "the row of a view, or the journal where the row is older than the resource's last fact:"
+        f" {_CURRENT}",
+        ("Journal-Offset", "View-Offset"),
+        ("view_quarantined",),
+    ),
+    "position": Source(
+        "as a resource; a position that a later one of its instrument has followed is only in the view,"
+        f" which is waited for up to {VIEW_WAIT_S:g} s",
+        ("Journal-Offset", "View-Offset"),
+        ("view_behind", "view_quarantined"),
+    ),
+    "balances": Source(
+        "as a resource; with `asof` the journal",
+        ("Journal-Offset", "View-Offset"),
+        ("view_quarantined",),
+    ),
+    "journal": Source(f"the journal: {_CURRENT}", ("Journal-Offset",)),
+    "list": Source(
+        "views that show all that this client was answered before by this process, and all that the"
+        f" journal held when the process started: {_WAITED}",
+        ("View-Offset",),
+        ("view_behind", "view_quarantined"),
+    ),
+    "event": Source(
+        f"the view of events, once it has come to the event's own offset: {_WAITED}",
+        ("View-Offset",),
+        ("view_behind", "view_quarantined"),
+    ),
+    "stream": Source(
+        "as a list; with `follow=false` it ends only after the last event that the journal held when the"
+        f" request arrived: {_WAITED}",
+        (),
+        ("view_behind", "view_quarantined"),
+    ),
+    "register": Source("a table of the journal's database: always current"),
+    "views": Source("the state of the views themselves, as it is now"),
+    "process": Source("this process, as it is now"),
+}
+"""Ways of reading."""
+
+READS: Final[dict[str, str]] = {
+    "list_keys": "register",
+    "is_live": "process",
+    "is_ready": "process",
+    "get_document": "process",
+    "show_documentation": "process",
+    "get_documentation_file": "process",
+    "show_order_lifecycle": "process",
+    "list_orders": "list",
+    "list_pending_orders": "list",
+    "retrieve_order": "resource",
+    "show_order_history": "journal",
+    "prove_order": "journal",
+    "list_accounts": "list",
+    "retrieve_account": "resource",
+    "show_account_history": "journal",
+    "list_cash_balances": "balances",
+    "list_positions": "list",
+    "retrieve_position": "position",
+    "list_transactions": "list",
+    "retrieve_deposit": "resource",
+    "retrieve_withdrawal": "resource",
+    "list_instruments": "list",
+    "retrieve_instrument": "resource",
+    "list_prices": "register",
+    "list_events": "list",
+    "stream_events": "stream",
+    "retrieve_event": "event",
+    "list_webhooks": "journal",
+    "retrieve_webhook": "journal",
+    "list_deliveries": "register",
+    "retrieve_delivery": "register",
+    "list_acts": "register",
+    "list_refusals": "register",
+    "list_parked_reports": "list",
+    "retrieve_parked_report": "resource",
+    "list_projections": "views",
+    "list_faults": "views",
+    "show_clock": "journal",
+}
+"""Name of a GET -> the way it reads."""
+
+
+def source_of(route: Route) -> Source | None:
+    """How a GET reads, None for a command. Raises KeyError for one that READS has no row for."""
+    return SOURCES[READS[route.name]] if route.method == "GET" else None
