@@ -111,7 +111,12 @@ class App:
                 await note_refusal(cast(Call, call), error)
             except EngineError as fault:
                 error = fault
-        return problem_of(error, _body_names(call.route if call else None), request_id)
+        return problem_of(
+            error,
+            _body_names(call.route if call else None),
+            request_id,
+            call.path if call else {},
+        )
 
     async def _wait_for_turn(
         self, call: Call | None, message: RawRequestMessage, connection: Connection
@@ -186,7 +191,7 @@ class App:
         body = await _body_of(headers, connection)
         if route.body is None:
             if body:
-                raise Problem("invalid_request", "there must be no body")
+                raise Problem("invalid_request", "This request takes no body.")
         else:
             if body:
                 _check_media(headers, FORM if route.is_form else JSON)
@@ -282,9 +287,9 @@ def _check_media(headers: Mapping[str, str], wanted: str) -> None:
         return
     media, *parameters = [part.strip().lower() for part in given.split(";")]
     if media != wanted or "Content-Encoding" in headers:
-        raise Problem("unsupported_media_type", f"the body must be plain {wanted}")
+        raise Problem("unsupported_media_type", f"The body must be {wanted} without Content-Encoding.")
     if any(parameter not in {"", "charset=utf-8", 'charset="utf-8"'} for parameter in parameters):
-        raise Problem("invalid_request", "the body must be in UTF-8")
+        raise Problem("invalid_request", "The body must be in UTF-8.")
 
 
 async def _body_of(headers: Mapping[str, str], connection: Connection) -> bytes:
@@ -302,7 +307,9 @@ async def _body_of(headers: Mapping[str, str], connection: Connection) -> bytes:
     except TimeoutError as error:
         raise Problem("request_timeout", is_last=True) from error
     except (web.RequestPayloadError, ConnectionError) as error:
-        raise Problem("invalid_request", "the body is no HTTP message", is_last=True) from error
+        raise Problem(
+            "invalid_request", "The body is not a valid HTTP message.", is_last=True
+        ) from error
     if len(body) > HTTP_BODY_BYTES_MAX:
         raise _too_large()
     return body
@@ -345,7 +352,7 @@ def _read_key(call: Call, headers: Mapping[str, str]) -> None:
     if not given or not call.route.has_key:
         return
     if len(given) > 1:
-        raise Problem("invalid_request", "more than one Idempotency-Key")
+        raise Problem("invalid_request", "`Idempotency-Key` must be given once.")
     check_key(given[0])
     call.key = given[0]
     call.digest = wire.digest(tuple(call.path.values()), call.body, call.engine.command_key)
@@ -366,7 +373,7 @@ def _offset_in(headers: Mapping[str, str], name: str) -> int | None:
     if given is None:
         return None
     if not _OFFSET.fullmatch(given):
-        raise Problem("invalid_request", f"{name} is a whole number")
+        raise Problem("invalid_request", f"`{name}` must be a whole number.")
     return int(given)
 
 

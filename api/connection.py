@@ -279,7 +279,7 @@ def _unreadable(error: BaseException) -> Problem:
         return Problem("headers_too_large")
     if isinstance(error, http_exceptions.BadHttpMethod):
         return Problem("method_not_allowed", headers={"Allow": METHODS})
-    return Problem("invalid_request", "this is no HTTP request")
+    return Problem("invalid_request", "This is not an HTTP request.")
 
 
 async def _unused(request: web.BaseRequest) -> web.StreamResponse:

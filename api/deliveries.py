@@ -69,7 +69,7 @@ async def list_all(call: Call) -> Answer:
     if query["before"] is not None:
         before = number_of("whd", query["before"])
         if before is None:
-            raise invalid("before", "invalid_value", "nothing in this list has that id")
+            raise invalid("before", "invalid_value", "names nothing in this list")
 
     def ask() -> tuple[list[Delivery], list[DeliveryBody]]:
         found = call.engine.deliveries.listed(
@@ -133,9 +133,11 @@ async def replay(call: Call) -> Answer:
     start, end = call.body["from_offset"], call.body["to_offset"]
     head = await call.engine.bridge.read(call.engine.head)
     if start > end:
-        raise invalid("from_offset", "invalid_value", "behind `to_offset`")
+        raise invalid("from_offset", "invalid_value", "must not be greater than `to_offset`")
     if end > head:
-        raise invalid("to_offset", "invalid_value", "the journal has not come so far", head=head)
+        raise invalid(
+            "to_offset", "invalid_value", f"must be at most {head}, the journal's end", head=head
+        )
     if backlog_after is not None and end > backlog_after:
         detail = "what is behind `backlog_after` is still to be sent for the first time, in its turn"
         raise invalid("to_offset", "invalid_value", detail, backlog_after=backlog_after)

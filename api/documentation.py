@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from api.call import Answer, Call
+from api.error_page import error_page
 from api.problems import Problem
 from engine import order
 from projections import shapes
@@ -35,14 +36,20 @@ async def openapi(call: Call) -> Answer:
     return _unless_known(call, call.document, "application/json")
 
 
+ERRORS: Final = "errors.html"
+"""The page of error codes, whose paragraphs `docs` of an error names."""
+
+
 async def page(call: Call) -> Answer:
     """The page."""
     return _unless_known(call, await call.engine.bridge.read(_read, "index.html"), "text/html")
 
 
 async def file(call: Call) -> Answer:
-    """One of FILES."""
+    """One of FILES, or ERRORS."""
     name = call.path["file"]
+    if name == ERRORS:
+        return _unless_known(call, error_page(), "text/html")
     if name not in FILES:
         raise Problem("not_found")
     return _unless_known(call, await call.engine.bridge.read(_read, name), FILES[name])

@@ -77,7 +77,7 @@ async def stream(call: Call) -> Answer:
     known = query["after"] if call.last_event is None else call.last_event
     if known is not None:
         if not await reading.has_come_to(call, known):
-            detail = f"the journal has come to {services.newest}"
+            detail = f"must be at most {services.newest}, the journal's end"
             raise invalid("query.after", "invalid_value", detail)
         offset = known
     elif wanted.created_from_us is not None:

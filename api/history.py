@@ -59,9 +59,9 @@ def _when(call: Call) -> When:
     query = call.query
     asked = [name for name in ("version", "asof") if query[name] is not None]
     if len(asked) > 1:
-        raise invalid("query.asof", "unexpected_param", "a version or a time, not both")
+        raise invalid("query.asof", "unexpected_param", "must not be given beside `version`")
     if query["before"] is not None and (asked or query["explain"]):
-        raise invalid("query.before", "unexpected_param", "only a list has pages")
+        raise invalid("query.before", "unexpected_param", "goes with a list only")
     return When(query["version"], query["asof"])
 
 

@@ -65,14 +65,14 @@ async def put(call: Call) -> Answer:
     """Lists an instrument under the id of the path, or changes it."""
     instrument, services = call.path["instrument_id"], call.engine
     if not is_id(instrument, "ins"):
-        raise invalid("path.id", "invalid_value", "ins_ and 1 to 60 letters, digits, _ and -")
+        raise invalid("path.id", "invalid_value", "must be ins_ and 1 to 60 letters, digits, _ and -")
     terms = _terms(call.body)
     symbols = services.symbols
     owner = await services.bridge.read(symbols.find, terms.symbol)
     if owner not in {None, instrument} or not await services.bridge.read(
         symbols.claim, terms.symbol, instrument
     ):
-        raise invalid("symbol", "already_taken", "another instrument has this symbol")
+        raise invalid("symbol", "already_taken", "is the symbol of another instrument")
     try:
         outcome = await act(call, partial(commands.put_instrument, instrument=instrument, terms=terms))
     except Refused:

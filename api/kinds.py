@@ -17,12 +17,12 @@ from engine.refusals import PARAM_FAULTS
 from engine.values import CURRENCIES, parse_decimal
 
 FAULTS: Final = PARAM_FAULTS | {
-    "not_found": "no such thing for this client",
-    "unknown_param": "there is no such field",
-    "repeated_param": "given more than once",
-    "invalid_type": "of the wrong JSON type",
-    "too_long": "too long",
-    "too_many": "too many entries",
+    "not_found": "names no resource of this client",
+    "unknown_param": "is not a known field",
+    "repeated_param": "must be given once",
+    "invalid_type": "has the wrong JSON type",
+    "too_long": "is too long",
+    "too_many": "has too many entries",
 }
 """Codes of single values inside `params`: the rules' own, and those of the shape."""
 
@@ -65,7 +65,7 @@ class _Kind(msgspec.Struct, frozen=True):
 
 def _text(raw: Any) -> str:
     if type(raw) is not str:
-        raise Fault("invalid_type", "a string is needed")
+        raise Fault("invalid_type", "must be a string")
     return raw
 
 
@@ -78,9 +78,9 @@ class Text(_Kind, frozen=True):
         """The text as it came."""
         text = _text(raw)
         if len(text) > self.most:
-            raise Fault("too_long", f"at most {self.most} characters")
+            raise Fault("too_long", f"must have at most {self.most} characters")
         if not text.strip():
-            raise Fault("invalid_value", "empty")
+            raise Fault("invalid_value", "must not be empty")
         return text
 
 
@@ -92,7 +92,7 @@ class Word(_Kind, frozen=True):
     def read(self, raw: Any) -> str:
         """The word."""
         if _text(raw) not in self.words:
-            raise Fault("invalid_value", f"one of {', '.join(self.words)}")
+            raise Fault("invalid_value", f"must be one of {', '.join(self.words)}")
         return str(raw)
 
 
@@ -102,7 +102,7 @@ class Currency(_Kind, frozen=True):
     def read(self, raw: Any) -> str:
         """The code."""
         if _text(raw) not in CURRENCIES:
-            raise Fault("invalid_value", "not an active ISO 4217 currency")
+            raise Fault("invalid_value", "must be an active ISO 4217 currency")
         return str(raw)
 
 
@@ -112,7 +112,7 @@ class Boolean(_Kind, frozen=True):
     def read(self, raw: Any) -> bool:
         """The truth value."""
         if raw is not True and raw is not False:
-            raise Fault("invalid_type", "true or false is needed")
+            raise Fault("invalid_type", "must be true or false")
         return raw
 
     def from_query(self, text: str) -> Any:
@@ -132,10 +132,10 @@ class Integer(_Kind, frozen=True):
     def read(self, raw: Any) -> int:
         """The number."""
         if type(raw) is not Number:
-            raise Fault("invalid_type", "a whole number is needed")
+            raise Fault("invalid_type", "must be a whole number")
         parts = _WHOLE.fullmatch(raw)
         if not parts or not self.least <= int(parts[1]) <= self.most:
-            raise Fault("invalid_value", f"a whole number from {self.least} to {self.most}")
+            raise Fault("invalid_value", f"must be a whole number from {self.least} to {self.most}")
         return int(parts[1])
 
     def from_query(self, text: str) -> Any:
@@ -151,11 +151,11 @@ class Amount(_Kind, frozen=True):
     def read(self, raw: Any) -> Decimal:
         """The number, at `places` decimals."""
         if not isinstance(raw, str):
-            raise Fault("invalid_type", "a decimal is needed, as a string")
+            raise Fault("invalid_type", "must be a decimal, as a string")
         try:
             return parse_decimal(raw, self.places, "")
         except Refused as error:
-            detail = f"a plain decimal with at most {self.places} decimals"
+            detail = f"must be a plain decimal with at most {self.places} decimals"
             raise Fault("invalid_decimal", detail) from error
 
     def from_query(self, text: str) -> Any:
@@ -178,11 +178,11 @@ class Day(_Kind, frozen=True):
         """The date."""
         text = _text(raw)
         if not _DATE.fullmatch(text):
-            raise Fault("invalid_value", "a date is YYYY-MM-DD")
+            raise Fault("invalid_value", "must be a date, YYYY-MM-DD")
         try:
             return date.fromisoformat(text)
         except ValueError as error:
-            raise Fault("invalid_value", "no such day") from error
+            raise Fault("invalid_value", "must be a day of the calendar") from error
 
 
 class Time(_Kind, frozen=True):
@@ -192,14 +192,14 @@ class Time(_Kind, frozen=True):
         """Microseconds since 1970-01-01T00:00Z."""
         parts = _TIME.fullmatch(_text(raw))
         if not parts:
-            raise Fault("invalid_value", "a time is like 2026-03-12T14:30:00Z")
+            raise Fault("invalid_value", "must be a time like 2026-03-12T14:30:00Z")
         day, clock, fraction, zone = parts.groups()
         zone = "+00:00" if zone in {"Z", "z"} else zone
         try:
             at_us = to_us(datetime.fromisoformat(f"{day}T{clock}{fraction or ''}{zone}"))
             from_us(at_us)  # what stands at the end of the calendar may lie behind it in UTC
         except (ValueError, OverflowError) as error:
-            raise Fault("invalid_value", "no such time") from error
+            raise Fault("invalid_value", "must be a time of the calendar") from error
         return at_us
 
 
@@ -217,7 +217,7 @@ class Span(_Kind, frozen=True):
         """Microseconds, above 0."""
         parts = _SPAN.fullmatch(_text(raw))
         if not parts:
-            raise Fault("invalid_value", "a length of time is like P1D or PT1H30M")
+            raise Fault("invalid_value", "must be a length of time like P1D or PT1H30M")
         length_us = sum(
             int(count or 0) * unit_us for count, unit_us in zip(parts.groups(), _SPAN_US, strict=True)
         )
@@ -235,7 +235,7 @@ class Id(_Kind, frozen=True):
         """The id."""
         text = _text(raw)
         if len(text) > ID_CHARACTERS_MAX:
-            raise Fault("invalid_value", f"an id, {self.prefix}_...")
+            raise Fault("invalid_value", f"must be an id, {self.prefix}_...")
         return text
 
 
@@ -249,11 +249,11 @@ class Several(_Kind, frozen=True):
     def read(self, raw: Any) -> tuple[Any, ...]:
         """The values, in order."""
         if type(raw) is not list:
-            raise Fault("invalid_type", "an array is needed")
+            raise Fault("invalid_type", "must be an array")
         if len(raw) > self.most:
-            raise Fault("too_many", f"at most {self.most} entries")
+            raise Fault("too_many", f"must have at most {self.most} entries")
         if len(raw) < self.least:
-            raise Fault("invalid_value", f"at least {self.least} entries")
+            raise Fault("invalid_value", f"must have at least {self.least} entries")
         values, faults = [], []
         for index, entry in enumerate(raw):
             try:

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from api.call import PREFIXES, Route
-from api.kinds import Field, Rows
-from api.problems import CODES, Error
+from api.kinds import FAULTS, Field, Rows
+from api.problems import CODES, Error, docs_of
 from api.schemas import (
     REF,
     Schema,
@@ -487,10 +487,12 @@ def _headers(route: Route, status: int) -> Schema:
 
 
 def _error(code: str) -> Schema:
-    envelope: Schema = {"code": code, "detail": CODES[code].detail}
+    envelope: Schema = {"code": code, "detail": CODES[code].detail, "docs": docs_of(code)}
     if code in {"invalid_param", "missing_param"}:
         fault = "invalid_decimal" if code == "invalid_param" else "missing_param"
-        envelope["params"] = [{"path": "body.amount", "detail": "...", "code": fault}]
+        envelope["params"] = [
+            {"path": "body.amount", "detail": f"`amount` {FAULTS[fault]}.", "code": fault}
+        ]
     return {**envelope, "request_id": "req_2ZKe7J5mPpQ3xVtYbNhWcR"}
 
 

@@ -1,6 +1,6 @@
 """What went wrong, as HTTP says it: one table of codes, one of errors, one envelope.
 
-{"code", "detail", "params"?, "context"?, "request_id"}
+{"code", "detail", "docs", "params"?, "context"?, "request_id"}
 """
 
 from __future__ import annotations
@@ -28,14 +28,17 @@ from engine.errors import (
     ViewQuarantined,
 )
 from engine.fact import from_us
-from engine.refusals import REFUSALS
+from engine.refusals import REFUSALS, leaf_of, sentence_of
 from engine.values import plain
 
 _LOG: Final = logging.getLogger("order_engine.api")
 
 
 class Code(NamedTuple):
-    """`status` that a code is answered with, `retry_after_s` when trying again may help."""
+    """`status` that a code is answered with, `retry_after_s` when trying again may help.
+
+    `detail` is told where nothing more is known of the case, and is the code's paragraph in the docs.
+    """
 
     status: int
     detail: str
@@ -44,30 +47,34 @@ class Code(NamedTuple):
 
 CODES: Final[dict[str, Code]] = {
     **{code: Code(refusal.status, refusal.when) for code, refusal in REFUSALS.items()},
-    "not_found": Code(404, "there is no such thing for this client"),
-    "missing_token": Code(401, "an access token is needed: Authorization: Bearer ..."),
-    "invalid_token": Code(401, "the access token is malformed, expired or revoked"),
-    "insufficient_scope": Code(403, "the access token does not have the scope that is needed"),
-    "method_not_allowed": Code(405, "the path does not have this method"),
-    "request_timeout": Code(408, "the message was not complete in time"),
-    "body_too_large": Code(413, "the body is too large"),
-    "unsupported_media_type": Code(415, "the body must be plain application/json"),
-    "expectation_failed": Code(417, "only 100-continue can be expected"),
-    "rate_limited": Code(429, "too many requests", 1),
-    "headers_too_large": Code(431, "the request line or a header is too long"),
-    "client_request_id_too_long": Code(400, "Client-Request-Id has over 255 characters"),
-    "api_version_invalid": Code(400, "Api-Version is a date, YYYY-MM-DD"),
-    "api_version_unsupported": Code(400, "this Api-Version is not supported"),
-    "offset_in_future": Code(400, "Min-Journal-Offset is beyond the journal's end"),
-    "rebuild_running": Code(409, "views are being rebuilt or verified already: one at a time"),
-    "server_error": Code(500, "an error of the server; it has been logged"),
-    "unavailable": Code(503, "the database cannot be used now; nothing is lost", 1),
-    "view_behind": Code(503, "the view has not caught up yet", 1),
-    "not_yet_sealed": Code(503, "no signed checkpoint covers the newest facts yet", 10),
-    "view_quarantined": Code(503, "the view holds a fact that it cannot read", 60),
-    "journal_damaged": Code(503, "the journal is damaged; an operator has to look", 60),
+    "not_found": Code(404, "No such resource for this client. Another tenant's is answered alike."),
+    "missing_token": Code(401, "An access token is needed: `Authorization: Bearer ...`."),
+    "invalid_token": Code(401, "The access token is malformed, expired or revoked. Get a new one."),
+    "insufficient_scope": Code(403, "The access token lacks the scope that this operation needs."),
+    "method_not_allowed": Code(405, "The path does not have this method; `Allow` lists its methods."),
+    "request_timeout": Code(408, "The message was not complete within 10 s. Send it again."),
+    "body_too_large": Code(413, "The body is larger than 64 KiB."),
+    "unsupported_media_type": Code(415, "The body must be `application/json`, without encoding."),
+    "expectation_failed": Code(417, "`Expect` may only be `100-continue`."),
+    "rate_limited": Code(429, "Too many requests. Try again after `Retry-After`.", 1),
+    "headers_too_large": Code(431, "The request line or the headers are too long."),
+    "client_request_id_too_long": Code(400, "`Client-Request-Id` has at most 255 characters."),
+    "api_version_invalid": Code(400, "`Api-Version` is a date, YYYY-MM-DD."),
+    "api_version_unsupported": Code(400, "This `Api-Version` is not supported."),
+    "offset_in_future": Code(400, "`Min-Journal-Offset` is beyond the journal's end."),
+    "rebuild_running": Code(409, "Views are being rebuilt or verified already. Wait for that to end."),
+    "server_error": Code(500, "An error of the server, logged under this `request_id`."),
+    "unavailable": Code(503, "The database cannot be used now; nothing is lost. Try again.", 1),
+    "view_behind": Code(503, "The view has not caught up yet. Try again.", 1),
+    "not_yet_sealed": Code(503, "No signed checkpoint covers the newest facts yet. Try again.", 10),
+    "view_quarantined": Code(
+        503, "The view holds a fact that it cannot read; an operator has to look.", 60
+    ),
+    "journal_damaged": Code(
+        503, "The journal is damaged and takes no writes; an operator has to look.", 60
+    ),
     "journal_went_back": Code(
-        503, "the journal lacks facts that were acknowledged; an operator has to decide how to go on", 60
+        503, "The journal lacks acknowledged facts and takes no writes; an operator has to decide.", 60
     ),
 }
 """Every code that an answer may have."""
@@ -84,7 +91,7 @@ command that may be right; and a timeout has taken its time."""
 
 
 class Param(msgspec.Struct, frozen=True):
-    """One bad value: where it stands, like `body.cash_amount`, and why."""
+    """One bad value: where it stands, like `body.cash_amount`, and what is wrong, in a sentence."""
 
     path: str
     detail: str
@@ -96,6 +103,7 @@ class Error(msgspec.Struct, frozen=True, omit_defaults=True):
 
     code: Annotated[str, Meta(extra_json_schema={"enum": list(CODES)})]
     detail: str
+    docs: Annotated[str, Meta(description="Where this engine explains the code.")]
     request_id: Annotated[str, Meta(pattern="^req_[0-9A-Za-z]{22}$")]
     params: list[Param] = []
     context: dict[str, Any] = {}
@@ -126,13 +134,22 @@ class Problem(Exception):
 
     def body(self, request_id: str) -> bytes:
         """The envelope."""
-        envelope: dict[str, Any] = {"code": self.code, "detail": self.detail}
+        envelope: dict[str, Any] = {
+            "code": self.code,
+            "detail": self.detail,
+            "docs": docs_of(self.code),
+        }
         if self.params:
             envelope["params"] = self.params
         if self.context:
             envelope["context"] = {name: _printed(value) for name, value in self.context.items()}
         envelope["request_id"] = request_id
         return msgspec.json.encode(envelope)
+
+
+def docs_of(code: str) -> str:
+    """The address of a code's paragraph, relative to this engine, so that it holds behind any prefix."""
+    return f"/docs/errors.html#{code}"
 
 
 ENGINE_CODES: Final[tuple[tuple[type[EngineError], str], ...]] = (
@@ -148,15 +165,23 @@ ENGINE_CODES: Final[tuple[tuple[type[EngineError], str], ...]] = (
 """Error of the machinery -> code; the first that fits. Any other is a `server_error`."""
 
 
-def problem_of(error: Exception, body_fields: Collection[str] = (), request_id: str = "") -> Problem:
+def problem_of(
+    error: Exception,
+    body_fields: Collection[str] = (),
+    request_id: str = "",
+    path: Mapping[str, str] = {},
+) -> Problem:
     """The answer to an error. What is not the client's doing is logged here, once.
 
-    `body_fields` are the names of the fields that the request's body may have.
+    `body_fields` are the names of the fields that the request's body may have, `path` the parameters of
+    its path.
     """
-    if isinstance(error, Problem):
-        return error
     if isinstance(error, Refused) and error.code in CODES:
-        return _refusal(error, body_fields)
+        error = _refusal(error, body_fields)
+    if isinstance(error, Problem):
+        if error.code == "not_found" and error.detail == CODES["not_found"].detail:
+            error.detail = not_found(path)
+        return error
     for kind, code in ENGINE_CODES:
         if isinstance(error, kind):
             _LOG.warning("answered %s: %s", code, type(error).__name__, extra={"request_id": request_id})
@@ -169,19 +194,52 @@ def _refusal(error: Refused, body_fields: Collection[str]) -> Problem:
     context = dict(error.context)
     params: Any = context.pop("params", ())
     path = context.pop("path", None)
-    params = [{**param, "path": _dotted(str(param["path"]))} for param in params]
+    params = [_param(param) for param in params]
     if error.code != "not_found":
         return Problem(error.code, error.detail, params=params, context=context)
     if path not in body_fields:
         return Problem("not_found")  # of another tenant or of nobody: the same words
-    param = {"path": f"body.{path}", "detail": error.detail, "code": "not_found"}
-    problem = Problem("not_found", error.detail, params=[param])
+    detail = f"`{path}` {FAULTS['not_found']}."
+    param = {"path": f"body.{path}", "detail": detail, "code": "not_found"}
+    problem = Problem("not_found", detail, params=[param])
     problem.status = 400
     return problem
 
 
-def _dotted(path: str) -> str:
-    return path if path.startswith(("body.", "query.")) else f"body.{path}"
+def _param(param: Mapping[str, str]) -> dict[str, str]:
+    path = param["path"]
+    if not path.startswith(("body.", "query.", "path.")):
+        path = f"body.{path}"
+    return {**param, "path": path, "detail": sentence_of(leaf_of(path), param["detail"])}
+
+
+NOUNS: Final = {
+    "account_id": "account",
+    "id_or_reference": "account",
+    "order_id": "order",
+    "position_id": "position",
+    "deposit_id": "deposit",
+    "withdrawal_id": "withdrawal",
+    "instrument_id": "instrument",
+    "id_or_symbol": "instrument",
+    "event_id": "event",
+    "webhook_id": "webhook",
+    "delivery_id": "delivery",
+    "report_id": "parked report",
+    "name": "projection",
+    "stream": "stream",
+    "file": "file",
+}
+"""Parameter of a path -> what it names."""
+
+
+def not_found(path: Mapping[str, str]) -> str:
+    """The sentence of a 404 by the parameters of its path: "No order `ord_...` in account `acc_...`.".
+
+    It repeats the request and adds nothing: another tenant's id is answered like an unknown one.
+    """
+    named = [f"{NOUNS[name]} `{value}`" for name, value in reversed([*path.items()]) if name in NOUNS]
+    return f"No {' in '.join(named)}." if named else "No such path; `/openapi.json` lists all."
 
 
 def _printed(value: object) -> Any:

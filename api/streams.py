@@ -133,7 +133,7 @@ class Streams:
         Raises Problem `rate_limited` where no more streams can be opened, EngineError.
         """
         if len(self._open) >= EVENT_STREAMS_MAX:
-            raise Problem("rate_limited", "too many streams are open")
+            raise Problem("rate_limited", "Too many streams are open; close one first.")
         reached, stretch = await self._between(NOTHING, 0, None)
         if not self._open:  # nobody has looked for a while
             self._kept.clear()

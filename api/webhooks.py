@@ -88,7 +88,7 @@ async def list_all(call: Call) -> Answer:
     if before is not None:
         places = [place for place, one in enumerate(known) if one.state.id == before]
         if not places:
-            raise invalid("before", "invalid_value", "nothing in this list has that id")
+            raise invalid("before", "invalid_value", "names nothing in this list")
         known = known[places[0] + 1 :]
     page = known[:limit]
     headers = reading.recorded(call, offset)

@@ -17,8 +17,8 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from api.kinds import ABSENT, FAULTS, Body, Fault, Fields, Number, Rows, Several
-from engine.limits import ID_CHARACTERS_MAX, JSON_DEPTH_MAX, PARAM_FAULTS_MAX
-from engine.refusals import refused
+from engine.limits import ID_CHARACTERS_MAX, JSON_DEPTH_MAX, PARAM_FAULTS_MAX, PARAM_FAULTS_TOLD
+from engine.refusals import leaf_of, refused, sentence_of
 from engine.values import plain
 
 # --- JSON -----------------------------------------------------------------------------------------
@@ -56,12 +56,12 @@ def read_json(body: bytes) -> Any:
     try:
         value = _DECODER.decode(body.decode())
     except UnicodeDecodeError as error:
-        raise refused("invalid_request", f"the body is not UTF-8 (byte {error.start})") from error
+        raise refused("invalid_request", f"The body is not UTF-8 (byte {error.start}).") from error
     except json.JSONDecodeError as error:
-        detail = f"the body is not JSON: {error.msg} (character {error.pos})"
+        detail = f"The body is not JSON: {error.msg} (character {error.pos})."
         raise refused("invalid_request", detail) from error
     except ValueError as error:
-        raise refused("invalid_request", f"the body is not JSON: {error}") from error
+        raise refused("invalid_request", f"The body is not JSON: {error}.") from error
     if b"\\u" in body:  # only an escape can bring what UTF-8 and JSON themselves do not allow
         _check_texts(value)
     return value
@@ -73,7 +73,7 @@ def _check_depth(body: bytes) -> None:
         token = match.group()
         depth += (token in b"[{") - (token in b"]}")
         if depth > JSON_DEPTH_MAX:
-            raise refused("invalid_request", f"the body nests deeper than {JSON_DEPTH_MAX}")
+            raise refused("invalid_request", f"The body nests deeper than {JSON_DEPTH_MAX} levels.")
 
 
 def _check_texts(value: Any) -> None:
@@ -85,7 +85,7 @@ def _check_texts(value: Any) -> None:
         for entry in value:
             _check_texts(entry)
     elif type(value) is str and not is_storable(value):
-        raise refused("invalid_request", "a string holds a lone surrogate or NUL")
+        raise refused("invalid_request", "A string of the body holds a lone surrogate or NUL.")
 
 
 def is_storable(text: str) -> bool:
@@ -110,7 +110,7 @@ def read_body(body: bytes, table: Body) -> Any:
         values: Any = _read_rows(raw, table, faults)
     else:
         if type(raw) is not dict:
-            raise refused("invalid_request", "the body must be a JSON object")
+            raise refused("invalid_request", "The body must be a JSON object.")
         values = _read_fields(raw, table, "body", faults)
     if faults:
         raise_faults(faults)
@@ -119,15 +119,17 @@ def read_body(body: bytes, table: Body) -> Any:
 
 def _read_rows(raw: Any, table: Rows, faults: list[dict[str, str]]) -> list[dict[str, Any]]:
     if type(raw) is not list or not raw:
-        raise refused("invalid_request", "the body must be a JSON array of objects")
+        raise refused("invalid_request", "The body must be a JSON array of objects.")
     if len(raw) > table.most:
-        raise refused("invalid_request", f"at most {table.most} entries", entries_max=table.most)
+        raise refused(
+            "invalid_request", f"The body may have at most {table.most} entries.", entries_max=table.most
+        )
     rows = []
     for index, entry in enumerate(raw):
         if type(entry) is dict:
             rows.append(_read_fields(entry, table.fields, f"body.{index}", faults))
         else:
-            _add(faults, f"body.{index}", "invalid_type", "an object is needed")
+            _add(faults, f"body.{index}", "invalid_type", "must be an object")
     return rows
 
 
@@ -198,9 +200,11 @@ def _words(query: str) -> list[tuple[str, str]]:
             query, keep_blank_values=True, errors="strict", max_num_fields=PARAM_FAULTS_MAX
         )
     except ValueError as error:
-        raise refused("invalid_request", "the query string cannot be read") from error
+        raise refused(
+            "invalid_request", "The query string cannot be read; encode it as UTF-8 with %XX."
+        ) from error
     if not all(is_storable(word) for pair in words for word in pair):
-        raise refused("invalid_request", "the query string holds NUL")
+        raise refused("invalid_request", "The query string holds NUL.")
     return words
 
 
@@ -230,9 +234,11 @@ def _add(faults: list[dict[str, str]], path: str, code: str, detail: str = "") -
 def raise_faults(faults: Sequence[dict[str, str]]) -> NoReturn:
     """Raises Refused: `missing_param` if that is all there is, else `invalid_param`."""
     missing = all(fault["code"] == "missing_param" for fault in faults)
-    words = "; ".join(f"{fault['path']}: {fault['detail']}" for fault in faults[:3])
-    more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
-    raise refused("missing_param" if missing else "invalid_param", words + more, params=list(faults))
+    told = [sentence_of(leaf_of(fault["path"]), fault["detail"]) for fault in faults[:PARAM_FAULTS_TOLD]]
+    if len(faults) > PARAM_FAULTS_TOLD:
+        told.append(f"And {len(faults) - PARAM_FAULTS_TOLD} more.")
+    code = "missing_param" if missing else "invalid_param"
+    raise refused(code, " ".join(told), params=list(faults))
 
 
 # --- the same request -----------------------------------------------------------------------------

@@ -151,7 +151,7 @@ def open_account(
         return []
     funding = _funding(funding_currencies, base_currency)
     if base_currency not in CURRENCIES:
-        raise invalid("base_currency", "invalid_value", "not an active ISO 4217 currency")
+        raise invalid("base_currency", "invalid_value", "must be an active ISO 4217 currency")
     return [AccountOpened(account, tenant, base_currency, funding, at_us)]
 
 
@@ -159,7 +159,7 @@ def _funding(currencies: Iterable[str], base_currency: str) -> tuple[str, ...]:
     """Each once, in the order given, without the base currency."""
     funding = tuple(code for code in dict.fromkeys(currencies) if code != base_currency)
     if not CURRENCIES.keys() >= set(funding):
-        raise invalid("funding_currencies", "invalid_value", "not an active ISO 4217 currency")
+        raise invalid("funding_currencies", "invalid_value", "must be an active ISO 4217 currency")
     return funding
 
 
@@ -175,13 +175,17 @@ def change(
     Raises Refused `invalid_param` for giving up a currency with cash in it, or for a closed account.
     """
     if (state.status, AccountChanged) not in NEXT:
-        raise invalid("status", "not_changeable", f"the account is {state.status}")
+        raise invalid("status", "not_changeable", f"cannot be changed: the account is {state.status}")
     funding = state.funding_currencies
     if funding_currencies is not None:
         funding = _funding(funding_currencies, state.base_currency)
     kept = {state.base_currency, *funding}
     if any(balance.total for code, balance in state.holdings.cash.items() if code not in kept):
-        raise invalid("funding_currencies", "not_changeable", "it still holds cash")
+        raise invalid(
+            "funding_currencies",
+            "not_changeable",
+            "must keep every currency of which the account holds cash",
+        )
     names = [flag for flag, _ in FLAGS.values()]
     before = {name: getattr(state, name) for name in names}
     after = before | {name: flags.pop(name) for name in names if name in flags}
@@ -205,7 +209,7 @@ def _become(state: Account, kind: type[AccountSuspended | AccountActivated], at_
     if state.status == ("suspended" if kind is AccountSuspended else "active"):
         return []
     if (state.status, kind) not in NEXT:
-        raise invalid("status", "not_changeable", f"the account is {state.status}")
+        raise invalid("status", "not_changeable", f"cannot be changed: the account is {state.status}")
     return [kind(at_us)]
 
 

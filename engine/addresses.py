@@ -116,10 +116,12 @@ def target_of(url: str, *, allows_local: bool = False) -> Target:
     `allows_local`: plain http, and this machine, are good as well.
     """
     if len(url) > URL_CHARACTERS_MAX:
-        raise invalid("url", "invalid_value", f"at most {URL_CHARACTERS_MAX} characters")
+        raise invalid("url", "invalid_value", f"must have at most {URL_CHARACTERS_MAX} characters")
     parts = _URL.fullmatch(url)
     if parts is None:
-        raise invalid("url", "invalid_value", "https://host/path, in ASCII, without user and fragment")
+        raise invalid(
+            "url", "invalid_value", "must be https://host/path, in ASCII, without user and fragment"
+        )
     scheme, host = parts["scheme"].lower(), parts["host"].lower()
     is_local = allows_local and host in _LOCAL
     if scheme != "https" and not (is_local and scheme == "http"):
@@ -128,7 +130,7 @@ def target_of(url: str, *, allows_local: bool = False) -> Target:
     if not is_local and (not _NAME.fullmatch(host) or host.rpartition(".")[2] in _INTERNAL):
         raise invalid("url", "not_public")
     if not 0 < port < 65_536 or len(host) > 253:
-        raise invalid("url", "invalid_value", "there is no such port or host")
+        raise invalid("url", "invalid_value", "names no possible port or host")
     origin = f"{scheme}://{host}" + (f":{port}" if port != _PORTS[scheme] else "")
     rest = parts["rest"] or "/"
     return Target(origin + (rest if rest[0] == "/" else f"/{rest}"), origin)

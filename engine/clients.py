@@ -27,7 +27,7 @@ from engine.limits import (
     TOKEN_LIFE_S,
 )
 from engine.operations import Operations
-from engine.refusals import fault, invalid, refused
+from engine.refusals import fault, invalid, refused, sentence_of
 from engine.store import Store
 
 Scope = Literal["read", "trade", "operate", "admin"]
@@ -116,12 +116,12 @@ class Clients:
         """A new client. Raises Refused `invalid_param` for a tenant or scope that cannot be."""
         faults = []
         if not _TENANT.fullmatch(tenant):
-            text = f"1 to {TENANT_CHARACTERS_MAX} letters, digits, dots, dashes and underscores"
+            text = f"must be 1 to {TENANT_CHARACTERS_MAX} letters, digits, dots, dashes and underscores"
             faults.append(fault("tenant", "invalid_value", text))
         if not scopes or set(scopes) - set(SCOPES):
-            faults.append(fault("scope", "invalid_value", f"one or more of {', '.join(SCOPES)}"))
+            faults.append(fault("scope", "invalid_value", f"must be one or more of {', '.join(SCOPES)}"))
         if faults:
-            raise refused("invalid_param", "; ".join(f"{f['path']}: {f['detail']}" for f in faults),
+            raise refused("invalid_param", " ".join(sentence_of(f["path"], f["detail"]) for f in faults),
                           params=faults)  # fmt: skip
         client_id, secret = self._ids.new("cli"), secrets.token_urlsafe(SECRET_BYTES)
         row = {
@@ -183,7 +183,7 @@ class Clients:
         """
         if not 0 <= overlap_us <= SECRET_OVERLAP_MAX_US:
             days = SECRET_OVERLAP_MAX_US // 86_400_000_000
-            raise invalid("overlap", "invalid_value", f"at most {days} days")
+            raise invalid("overlap", "invalid_value", f"must be at most {days} days")
         secret, now_us = secrets.token_urlsafe(SECRET_BYTES), self._now_us()
         columns, former = self._table.c, self._former.c
         query = sa.select(columns.digest, columns.tenant).where(

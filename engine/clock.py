@@ -57,9 +57,11 @@ def business_date(state: Clock | None, at_us: int) -> date:
 def advance(state: Clock | None, by_us: int, *, at_us: int) -> list[Fact]:
     """Moves business time forward. Raises Refused `invalid_param` for backward, or too far."""
     if not 0 < by_us <= CLOCK_STEP_MAX_US:
-        raise invalid("advance", "invalid_value", "more than nothing, at most 366 days at once")
+        raise invalid("advance", "invalid_value", "must be more than nothing and at most 366 days")
     if (state.ahead_us if state else 0) + by_us > CLOCK_AHEAD_MAX_US:
-        raise invalid("advance", "invalid_value", "at most 100 years ahead of wall time in all")
+        raise invalid(
+            "advance", "invalid_value", "must leave business time at most 100 years ahead of wall time"
+        )
     return [ClockAdvanced(by_us, at_us)]
 
 

@@ -158,7 +158,7 @@ def settle_trade(scene: Scene, *, order: str, trade: str) -> Decision:
     """Settles one trade, due by the business date. Raises Refused as `trading.settle_trade` does."""
     known: Order | None = yield order
     if known is None:
-        raise refused("not_found", "no such order")
+        raise refused("not_found", "No such order.")
     owner: Account = yield known.terms.account
     decided = trading.settle_trade(owner, known, trade, scene.business_date, at_us=scene.at_us)
     return _changes({owner.id: decided.account, order: decided.order})
@@ -235,7 +235,7 @@ def change_account(
         facts = accounts.change(known, at_us=scene.at_us, funding_currencies=funding_currencies, **flags)
     if status is not None:
         if status not in STATUS_CHANGES:
-            raise invalid("status", "invalid_value", ", ".join(STATUS_CHANGES))
+            raise invalid("status", "invalid_value", f"must be one of {', '.join(STATUS_CHANGES)}")
         for fact in facts:
             known = fold_of(account).evolve(known, fact)
         facts = facts + STATUS_CHANGES[status](known, at_us=scene.at_us)
@@ -376,5 +376,5 @@ def _of_tenant(account: Account | None, tenant: str) -> Account | None:
 
 def _found(thing: Any, what: str) -> Any:
     if thing is None:
-        raise refused("not_found", f"no such {what}", path=what)
+        raise refused("not_found", f"No such {what}.", path=what)
     return thing

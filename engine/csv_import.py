@@ -122,7 +122,7 @@ def _repeated(
         if text is not None:
             first = seen.setdefault((column, text), line)
             if first != line:
-                yield LineFault(line, column, f"the same as in line {first}")
+                yield LineFault(line, column, f"must not be the same as in line {first}")
 
 
 # --- cells ----------------------------------------------------------------------------------------
@@ -149,13 +149,13 @@ _BOOLEANS: Final = {"true": True, "false": False}
 
 def _text(text: str) -> str:
     if len(text) > IMPORT_TEXT_CHARACTERS_MAX or not text.isprintable():
-        raise ValueError(f"printable text of at most {IMPORT_TEXT_CHARACTERS_MAX} characters")
+        raise ValueError(f"must be printable text of at most {IMPORT_TEXT_CHARACTERS_MAX} characters")
     return text
 
 
 def _id(text: str) -> str:
     if not _ID.fullmatch(text):
-        raise ValueError("ins_ and up to 60 letters, digits, dashes or underscores")
+        raise ValueError("must be ins_ and up to 60 letters, digits, dashes or underscores")
     return text
 
 
@@ -164,20 +164,20 @@ def _number(places: int) -> Read:
         try:
             return parse_decimal(text, places, "")
         except Refused:
-            raise ValueError(f"a plain decimal with at most {places} decimals") from None
+            raise ValueError(f"must be a plain decimal with at most {places} decimals") from None
 
     return read
 
 
 def _integer(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 4):
-        raise ValueError("a whole number")
+        raise ValueError("must be a whole number")
     return int(text)
 
 
 def _boolean(text: str) -> bool:
     if text not in _BOOLEANS:
-        raise ValueError("true or false")
+        raise ValueError("must be true or false")
     return _BOOLEANS[text]
 
 
@@ -187,7 +187,7 @@ def _date(text: str) -> date:
             return date.fromisoformat(text)
     except ValueError:
         pass
-    raise ValueError("a date, YYYY-MM-DD")
+    raise ValueError("must be a date, YYYY-MM-DD")
 
 
 def read_time(text: str) -> int:
@@ -197,7 +197,7 @@ def read_time(text: str) -> int:
             return to_us(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
         pass
-    raise ValueError("a time like 2026-03-12T14:30:00Z")
+    raise ValueError("must be a time like 2026-03-12T14:30:00Z")
 
 
 _QUANTITY: Final = _number(QUANTITY_PLACES_MAX)
@@ -271,12 +271,12 @@ def _lines(
 def _header_faults(header: list[str], columns: _Columns) -> Iterator[LineFault]:
     for name in dict.fromkeys(header):
         if name not in columns.read:
-            yield LineFault(1, name[:40], f"no such column; there are {', '.join(columns.read)}")
+            yield LineFault(1, name[:40], f"is not a known column; known are {', '.join(columns.read)}")
         elif header.count(name) > 1:
-            yield LineFault(1, name, "given twice")
+            yield LineFault(1, name, "must be given once")
     for name in columns.needed:
         if name not in header:
-            yield LineFault(1, name, "this column is needed")
+            yield LineFault(1, name, "is needed as a column")
 
 
 def _values(
@@ -295,7 +295,7 @@ def _values(
             except ValueError as error:
                 faults.append((name, str(error)))
         elif name in columns.needed:
-            faults.append((name, "needed here"))
+            faults.append((name, "is needed"))
     return values, faults
 
 

@@ -93,7 +93,7 @@ def gather(journal: Journal, operations: Operations, order: str, size: int | Non
     """
     rows = journal.datastore.pages.stream(order)
     if not rows:
-        raise refused("not_found", f"the journal has no order {order}")
+        raise refused("not_found", f"The journal has no order {order}.")
     account = _account_of(journal, rows[0])
     seal = _seal(Seals(journal.datastore, operations), size)
     newest = rows[-1][0] if size is None else rows[0][0]
@@ -124,7 +124,7 @@ def _seal(seals: Seals, size: int | None) -> Seal | None:
         return seals.last()
     seal = seals.of_size(size)
     if seal is None:
-        raise refused("not_found", f"there is no seal of {size} facts", path="size")
+        raise refused("not_found", f"There is no seal of {size} facts.", path="size")
     return seal
 
 

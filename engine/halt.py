@@ -84,7 +84,7 @@ def check(engine: Halt | None, tenant: Halt | None) -> None:
 
 def _check_reason(reason: str) -> None:
     if not reason.strip() or not reason.isprintable() or len(reason) > HALT_REASON_CHARACTERS_MAX:
-        text = f"1 to {HALT_REASON_CHARACTERS_MAX} printable characters"
+        text = f"must be 1 to {HALT_REASON_CHARACTERS_MAX} printable characters"
         raise invalid("reason", "invalid_value", text)
 
 

@@ -203,12 +203,16 @@ def version_of(journal: Journal, stream: str, when: When) -> int:
         first = () if version else journal.stream(stream, version=1)
         if first:
             began = time(first[0].envelope.at)
-            raise invalid("asof", "invalid_value", f"its first fact was recorded at {began}")
+            raise invalid(
+                "asof",
+                "invalid_value",
+                f"must not be before the first fact, which was recorded at {began}",
+            )
         return version
     last = journal.last(stream)
     length = last.version if last else 0
     if when.version is not None and length and when.version > length:
-        raise invalid("version", "invalid_value", f"it has come to version {length}")
+        raise invalid("version", "invalid_value", f"must be at most {length}, the last version")
     return length if when.version is None else min(when.version, length)
 
 

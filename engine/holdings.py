@@ -348,7 +348,13 @@ def reserve_withdrawal(
     """Sets aside withdrawable cash. Raises Refused `insufficient_funds`."""
     withdrawable = state.balance(currency).withdrawable
     if amount > withdrawable:
-        raise refused("insufficient_funds", currency=currency, available=withdrawable)
+        raise refused(
+            "insufficient_funds",
+            purpose="withdrawal",
+            currency=currency,
+            required=amount,
+            available=withdrawable,
+        )
     return [FundsReserved(withdrawal, currency, amount, at_us)]
 
 
@@ -360,13 +366,24 @@ def reserve(state: Holdings, placed: Placed) -> list[Fact]:
     if placed.cash_amount is not None:
         available = state.balance(placed.currency).available
         if placed.cash_amount > available:
-            raise refused("insufficient_funds", currency=placed.currency, available=available)
+            raise refused(
+                "insufficient_funds",
+                purpose="order",
+                currency=placed.currency,
+                required=placed.cash_amount,
+                available=available,
+            )
         return [FundsReserved(placed.order, placed.currency, placed.cash_amount, placed.at_us)]
     assert placed.quantity is not None
     position = state.positions.get(placed.instrument)
     available = position.units.available if position else ZERO
     if placed.quantity > available:
-        raise refused("insufficient_units", instrument=placed.instrument, available=available)
+        raise refused(
+            "insufficient_units",
+            instrument=placed.instrument,
+            required=placed.quantity,
+            available=available,
+        )
     return [UnitsReserved(placed.order, placed.instrument, placed.quantity, placed.at_us)]
 
 

@@ -19,7 +19,6 @@ def check_key(key: str) -> None:
     if not _VISIBLE.fullmatch(key):
         raise refused(
             "idempotency_key_too_long",
-            "1 to 255 visible ASCII characters",
             characters_max=IDEMPOTENCY_KEY_CHARACTERS_MAX,
         )
 
@@ -31,9 +30,9 @@ def check_repeat(first: bytes | None, request: bytes, *, first_at_us: int, at_us
     for a key first used over 24 hours ago, `idempotency_key_conflict` for another request.
     """
     if at_us - first_at_us > IDEMPOTENCY_KEY_LIFE_US:
-        raise refused("idempotency_key_expired", "the key was used more than 24 hours ago")
+        raise refused("idempotency_key_expired")
     if first != request:
-        raise refused("idempotency_key_conflict", "the key was used with another request")
+        raise refused("idempotency_key_conflict")
 
 
 def command_id(parts: Sequence[str], key: bytes = b"") -> bytes:

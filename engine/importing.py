@@ -44,7 +44,7 @@ def import_instruments(
         instrument = line.instrument or owners.get(line.terms.symbol) or ids.new("ins")
         if instrument in wanted:
             first = wanted[instrument].line
-            faults.append(LineFault(line.line, "id", f"the same instrument as in line {first}"))
+            faults.append(LineFault(line.line, "id", f"must not be the instrument of line {first}"))
         wanted.setdefault(instrument, line)
         states[instrument] = desk.state(instrument)
         faults += _term_faults(line, states[instrument], instrument)
@@ -64,7 +64,7 @@ def import_quotes(lines: Sequence[QuoteLine], market: Market, symbols: Symbols) 
     owners = symbols.owners([line.quote.symbol for line in lines])
     _check(
         [
-            LineFault(line.line, "symbol", "no instrument has it")
+            LineFault(line.line, "symbol", "is the symbol of no instrument")
             for line in lines
             if line.quote.symbol not in owners
         ]
@@ -108,7 +108,7 @@ def _term_faults(line: InstrumentLine, state: Any, instrument: str) -> list[Line
 
 def _symbol_faults(wanted: Mapping[str, InstrumentLine], owners: Mapping[str, str]) -> list[LineFault]:
     return [
-        LineFault(line.line, "symbol", f"{owners[line.terms.symbol]} has it")
+        LineFault(line.line, "symbol", f"is the symbol of {owners[line.terms.symbol]}")
         for instrument, line in wanted.items()
         if owners.get(line.terms.symbol, instrument) != instrument
     ]

@@ -140,12 +140,14 @@ def _faults(terms: Terms) -> list[dict[str, str]]:
         if getattr(terms, name) not in words
     ]
     if terms.trading_currency not in CURRENCIES:
-        faults.append(fault("trading_currency", "invalid_value", "not an active ISO 4217 currency"))
+        faults.append(fault("trading_currency", "invalid_value", "must be an active ISO 4217 currency"))
     faults += [fault(name, "missing_param") for name in ("name", "symbol") if not getattr(terms, name)]
     if not 0 <= terms.decimal_precision <= QUANTITY_PLACES_MAX:
-        faults.append(fault("decimal_precision", "invalid_value", f"0 to {QUANTITY_PLACES_MAX}"))
+        faults.append(fault("decimal_precision", "invalid_value", f"must be 0 to {QUANTITY_PLACES_MAX}"))
     elif EXACT.remainder(terms.trading_increment, STEPS[terms.decimal_precision]):
-        faults.append(fault("trading_increment", "off_increment", "finer than `decimal_precision`"))
+        faults.append(
+            fault("trading_increment", "off_increment", "must not be finer than `decimal_precision`")
+        )
     amounts = ("trading_increment", "par_value", "minimum_trading_quantity",
                "minimum_initial_cash_investment", "required_cash_increment")  # fmt: skip
     for name in amounts:
@@ -154,7 +156,7 @@ def _faults(terms: Terms) -> list[dict[str, str]]:
             faults.append(fault(name, "not_positive"))
     days = terms.settlement_days
     if days is not None and not 0 <= days <= SETTLEMENT_DAYS_MAX:
-        faults.append(fault("settlement_days", "invalid_value", f"0 to {SETTLEMENT_DAYS_MAX}"))
+        faults.append(fault("settlement_days", "invalid_value", f"must be 0 to {SETTLEMENT_DAYS_MAX}"))
     return faults
 
 
@@ -204,7 +206,6 @@ def check_maturity(terms: Terms, settlement_date: date) -> None:
     if matures is not None and settlement_date >= matures:
         raise refused(
             "instrument_too_close_to_maturity",
-            f"settles on {settlement_date}, matures on {matures}",
             settlement_date=settlement_date,
             maturity_date=matures,
         )

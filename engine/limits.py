@@ -153,6 +153,8 @@ JSON_DEPTH_MAX: Final = 8
 """No body nests deeper than 3."""
 PARAM_FAULTS_MAX: Final = 100
 """Faults of one body that are listed; the answer stays under the size of the question."""
+PARAM_FAULTS_TOLD: Final = 3
+"""Of them, those that `detail` tells; all stand in `params`."""
 CLIENT_REQUEST_ID_CHARACTERS_MAX: Final = 255
 """As for idempotency keys."""
 ID_CHARACTERS_MAX: Final = 200

@@ -84,18 +84,18 @@ class Quote(msgspec.Struct, frozen=True):
 def quote_faults(quote: Quote, now_us: int, path: str = "") -> list[dict[str, str]]:
     """Everything wrong with a quote, as entries of `params` whose paths start with `path`."""
     faults = [
-        fault(path + name, "invalid_decimal")
+        fault(path + name, "invalid_decimal", places=PRICE_PLACES)
         for name in ("bid", "ask", "accrued_interest")
         if at_scale(getattr(quote, name), PRICE_PLACES) is None
     ]
     if not faults and quote.bid > quote.ask > ZERO:
-        faults.append(fault(path + "bid", "invalid_value", "above the ask"))
+        faults.append(fault(path + "bid", "invalid_value", "must not be above the ask"))
     if quote.quality not in QUALITIES:
         faults.append(fault(path + "quality", "invalid_value"))
     if quote.currency is not None and quote.currency not in CURRENCIES:
-        faults.append(fault(path + "currency", "invalid_value", "not an ISO 4217 currency"))
+        faults.append(fault(path + "currency", "invalid_value", "must be an ISO 4217 currency"))
     if not 0 <= quote.at_us <= now_us + PRICE_AHEAD_MAX_US:
-        faults.append(fault(path + "timestamp", "invalid_value", "in the future"))
+        faults.append(fault(path + "timestamp", "invalid_value", "must not be in the future"))
     return faults
 
 
@@ -157,7 +157,7 @@ class Market:
         or symbols, Unavailable.
         """
         if len(quotes) > QUOTES_MAX:
-            raise refused("invalid_request", f"at most {QUOTES_MAX} quotes at once")
+            raise refused("invalid_request", f"At most {QUOTES_MAX} quotes at once.")
         now_us = self._now_us()
         faults = [
             found
@@ -171,7 +171,7 @@ class Market:
         self.refresh()  # so that what is left to learn under the lock is little
         with self._learning:
             if len(self._known.keys() | {quote.symbol for quote in quotes}) > SYMBOLS_MAX:
-                raise refused("invalid_request", f"at most {SYMBOLS_MAX} symbols have prices")
+                raise refused("invalid_request", f"At most {SYMBOLS_MAX} symbols can have prices.")
             with self._store.writing() as connection:
                 if self._store.dialect == "postgresql":
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))

@@ -388,12 +388,12 @@ def settle_trade(state: Order, trade: str, business_date: date, *, at_us: int) -
     """
     known = state.trade(trade)
     if known is None:
-        raise refused("not_found", "the order has no such trade")
+        raise refused("not_found", "The order has no such trade.")
     if known.status != "executed" or not can(state, TradeSettled):
         return []
     due = known.terms.settlement_date
     if business_date < due:
-        raise refused("invalid_request", f"settles on {due}", settlement_date=due)
+        raise refused("invalid_request", f"The trade settles on {due}, not before.", settlement_date=due)
     return [TradeSettled(trade, at_us)]
 
 
@@ -413,7 +413,7 @@ def request_cancel(state: Order, *, at_us: int, request: bytes | None = None) ->
     if can(state, CancelRequested):
         return [CancelRequested(request, at_us)]
     if not can(state, Cancelled):
-        raise refused("order_cancel_forbidden", f"it is {state.status}", status=state.status)
+        raise refused("order_cancel_forbidden", status=state.status)
     return [Cancelled("requested", request, at_us)]
 
 

@@ -41,11 +41,11 @@ def create(
     if payment is not None:
         return Decided([], [])
     if account is None:
-        raise refused("not_found", "no such account", path="account")
+        raise refused("not_found", "No such account.", path="account")
     accounts.check(account, kind, currency)
     scaled = at_scale(amount, CURRENCIES[currency])
     if scaled is None:
-        raise invalid("amount", "invalid_decimal")
+        raise invalid("amount", "invalid_decimal", places=CURRENCIES[currency])
     if not scaled:
         raise invalid("amount", "not_positive")
     reserved: list[Fact] = []
@@ -62,7 +62,9 @@ def complete(account: Account, payment: Payment | None, *, at_us: int) -> Decide
     known = _found(payment)
     ended = payments.complete(known, at_us=at_us)
     if ended and known.kind == "deposit" and account.status == "closed":
-        raise refused("deposit_forbidden", "the account is closed", status=account.status)
+        raise refused(
+            "deposit_forbidden", "The account is closed and takes no deposits.", status=account.status
+        )
     return Decided(holdings.pay(known, at_us=at_us) if ended else [], ended)
 
 
@@ -75,5 +77,5 @@ def fail(payment: Payment | None, *, at_us: int) -> Decided:
 
 def _found(payment: Payment | None) -> Payment:
     if payment is None:
-        raise refused("not_found", "no such payment", path="payment")
+        raise refused("not_found", "No such payment.", path="payment")
     return payment

@@ -143,7 +143,7 @@ def _end(state: Payment, status: str, at_us: int) -> list[Fact]:
         return []
     kind = _ENDED[state.kind, status]
     if (state.status, kind) not in NEXT:
-        raise refused(f"{state.kind}_forbidden", f"it has {state.status}", status=state.status)
+        raise refused(f"{state.kind}_forbidden", status=state.status)
     return [kind(at_us)]
 
 

@@ -134,7 +134,7 @@ class Personal:
 
 def _check(word: str, text: str) -> list[dict[str, str]]:
     if not 0 < len(text) <= PERSONAL_CHARACTERS_MAX:
-        return [fault(word, "invalid_value", f"1 to {PERSONAL_CHARACTERS_MAX} characters")]
+        return [fault(word, "invalid_value", f"must be 1 to {PERSONAL_CHARACTERS_MAX} characters")]
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         return [fault(word, "invalid_value", "holds characters that cannot be stored")]
     return []

@@ -35,7 +35,7 @@ def quoted(price: Price | None, side: Side) -> Decimal:
         quote = price.ask if side == "buy" else price.bid
         if quote > 0:
             return quote
-    raise refused("missing_price", "the instrument has no price")
+    raise refused("missing_price")
 
 
 def unit_price(

@@ -1,87 +1,206 @@
-"""Every reason for which a rule says no: one table, printed in docs/money.md."""
+"""Every reason for which a rule says no: one table, printed in docs/errors.md and on `/docs`."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
 from engine.errors import Refused
+from engine.sentences import told
 
 
 class Refusal(NamedTuple):
-    """`status` is the HTTP status that a code is answered with, `when` its reason for people."""
+    """A code for which a rule says no.
+
+    `status`   the HTTP status that it is answered with
+    `when`     what it means and how to go on, a sentence or two; printed in the docs
+    `details`  sentences with the figures of the case; the first whose words are known is told
+    """
 
     status: int
     when: str
+    details: tuple[str, ...] = ()
 
 
 REFUSALS: Final = {
-    "invalid_request": Refusal(400, "the request as a whole cannot be done like this"),
-    "invalid_param": Refusal(400, "a value has a wrong type, shape or range; `params` names it"),
-    "missing_param": Refusal(400, "a value that is needed was not given; `params` names it"),
-    "not_found": Refusal(404, "no such thing for this client (400 for an id inside a body)"),
-    "instrument_not_trading": Refusal(400, "the instrument is listed and not traded"),
-    "instrument_buy_only": Refusal(400, "a sell of an instrument that can only be bought"),
-    "instrument_sell_only": Refusal(400, "a buy of an instrument that can only be sold"),
-    "currency_not_supported": Refusal(400, "not a base or funding currency of the account"),
-    "insufficient_funds": Refusal(400, "more cash than `available`"),
-    "insufficient_units": Refusal(400, "more units than `available`"),
-    "missing_price": Refusal(400, "the instrument never had a price"),
-    "price_too_old": Refusal(400, "the last price is older than the operator's bound for new orders"),
-    "order_too_large": Refusal(400, "worth more than the operator's `limit` for one order"),
-    "account_daily_limit": Refusal(400, "more than is `available` of the account's `limit` for the day"),
-    "tenant_daily_limit": Refusal(400, "more than is `available` of the tenant's `limit` for the day"),
-    "duplicate_order": Refusal(409, "the account has just placed the same; `order` is that one"),
-    "instrument_too_close_to_maturity": Refusal(400, "it would settle on or after maturity"),
-    "trading_halted": Refusal(403, "an operator has halted trading; `halted` says of whom"),
-    "buy_order_forbidden": Refusal(403, "the account's flag or status forbids buys"),
-    "sell_order_forbidden": Refusal(403, "the account's flag or status forbids sells"),
+    "invalid_request": Refusal(
+        400, "The request as a whole cannot be carried out; the detail says why."
+    ),
+    "invalid_param": Refusal(400, "A value has a wrong type, shape or range; `params` names each."),
+    "missing_param": Refusal(400, "A value that is needed was not given; `params` names each."),
+    "not_found": Refusal(404, "No such resource for this client (400 for an id inside a body)."),
+    "instrument_not_trading": Refusal(
+        400,
+        "The instrument is listed and not traded, or of a type that is not traded here.",
+        ("A {instrument_type} with trading status {trading_status} is not traded here.",),
+    ),
+    "instrument_buy_only": Refusal(400, "The instrument can be bought and not sold at present."),
+    "instrument_sell_only": Refusal(400, "The instrument can be sold and not bought at present."),
+    "currency_not_supported": Refusal(
+        400,
+        "The currency is neither the account's base currency nor one of its funding currencies.",
+        ("The account holds {supported}, not {currency}; add it to `funding_currencies` first.",),
+    ),
+    "insufficient_funds": Refusal(
+        400,
+        "More cash is needed than is available. Deposit cash or ask for less.",
+        ("The {purpose} needs {required} {currency}; {available} {currency} is available.",),
+    ),
+    "insufficient_units": Refusal(
+        400,
+        "More units are to be sold than are available. Sell fewer.",
+        ("The order needs {required} units; {available} units are available.",),
+    ),
+    "missing_price": Refusal(
+        400, "The instrument never had a price. It can be traded once a price was recorded."
+    ),
+    "price_too_old": Refusal(
+        400,
+        "The last price is older than the operator allows for new orders. Try again after the next.",
+        ("The last price is {age_s} s old, too old for new orders; try again after the next price.",),
+    ),
+    "order_too_large": Refusal(
+        400,
+        "The order is worth more than the operator allows for one order.",
+        ("The order is worth {amount} {currency}; one order may be worth {limit} {currency}.",),
+    ),
+    "account_daily_limit": Refusal(
+        400,
+        "The order exceeds what the account may order in a business day.",
+        ("The order is worth {amount} {currency}; {available} of the account's {limit} a day is left.",),
+    ),
+    "tenant_daily_limit": Refusal(
+        400,
+        "The order exceeds what the tenant may order in a business day.",
+        ("The order is worth {amount} {currency}; {available} of the tenant's {limit} a day is left.",),
+    ),
+    "duplicate_order": Refusal(
+        409,
+        "The account has just placed the same order. Wait if it is meant twice.",
+        ("The account has just placed the same order, {order}; wait if it is meant twice.",),
+    ),
+    "instrument_too_close_to_maturity": Refusal(
+        400,
+        "The order would settle on or after the instrument's maturity.",
+        ("The order would settle on {settlement_date}; the instrument matures on {maturity_date}.",),
+    ),
+    "trading_halted": Refusal(
+        403,
+        "An operator has halted trading. Orders are accepted again when trading resumes.",
+        ("Trading of the whole {halted} is halted since {since}; try again when it resumes.",),
+    ),
+    "buy_order_forbidden": Refusal(
+        403,
+        "Buys need an active account whose `can_place_buy_order` is true.",
+        ("The account is {status}, `can_place_buy_order` {can_place_buy_order}: no buys.",),
+    ),
+    "sell_order_forbidden": Refusal(
+        403,
+        "Sells need an account that is not closed or suspended, and `can_place_sell_order`.",
+        ("The account is {status}, `can_place_sell_order` {can_place_sell_order}: no sells.",),
+    ),
     "deposit_forbidden": Refusal(
-        403, "the account's flag or status forbids it, it ended otherwise, or its creator completes it"
+        403,
+        "Status or `can_deposit` of the account forbids it, it has ended, or its creator completes it.",
+        (
+            "The account is {status}, `can_deposit` {can_deposit}: no deposits.",
+            "The deposit has {status}, which cannot be changed.",
+        ),
     ),
     "withdrawal_forbidden": Refusal(
-        403, "the account's flag or status forbids it, it ended otherwise, or its creator completes it"
+        403,
+        "Status or `can_withdraw` of the account forbids it, it has ended, or its creator completes it.",
+        (
+            "The account is {status}, `can_withdraw` {can_withdraw}: no withdrawals.",
+            "The withdrawal has {status}, which cannot be changed.",
+        ),
     ),
-    "idempotency_key_too_long": Refusal(400, "over 255 characters, or not visible ASCII"),
-    "idempotency_key_conflict": Refusal(409, "the key was used with another request"),
-    "idempotency_key_expired": Refusal(409, "the key was used more than 24 hours ago"),
-    "order_cancel_forbidden": Refusal(409, "the order can no longer be cancelled"),
+    "idempotency_key_too_long": Refusal(
+        400,
+        "`Idempotency-Key` is 1 to 255 visible ASCII characters.",
+        ("`Idempotency-Key` is 1 to {characters_max} visible ASCII characters.",),
+    ),
+    "idempotency_key_conflict": Refusal(
+        409, "The `Idempotency-Key` was used with another request. Use a new key for a new request."
+    ),
+    "idempotency_key_expired": Refusal(
+        409,
+        "The `Idempotency-Key` is over 24 hours old. Look what it did, and use a new one.",
+    ),
+    "order_cancel_forbidden": Refusal(
+        409,
+        "The order can no longer be cancelled.",
+        ("The order is {status} and can no longer be cancelled.",),
+    ),
     "duplicate_webhook": Refusal(
-        409, "another webhook of the tenant has this URL; `webhook` is that one"
+        409,
+        "Another webhook of the tenant has this URL. Change that one.",
+        ("The webhook {webhook} has this URL; change that one.",),
     ),
-    "webhook_inactive": Refusal(409, "nothing is sent to the webhook until it is made active"),
-    "too_many_webhooks": Refusal(409, "the tenant has as many webhooks as it can have, `limit`"),
+    "webhook_inactive": Refusal(
+        409,
+        "The webhook is not active. Set `is_active` first.",
+        ("The webhook is {status}; set `is_active` to send to it.",),
+    ),
+    "too_many_webhooks": Refusal(
+        409,
+        "The tenant has as many webhooks as it can have. Delete one first.",
+        ("The tenant has {limit} webhooks, the most it can have; delete one first.",),
+    ),
 }
 
 PARAM_FAULTS: Final = {
-    "missing_param": "needed here",
+    "missing_param": "is needed",
     "unexpected_param": "does not go with the rest of the request",
-    "invalid_decimal": "not a plain decimal of the allowed scale",
+    "invalid_decimal": "must be a plain decimal of the allowed scale",
     "not_positive": "must be greater than zero",
-    "not_supported": "the instrument or the account does not have this",
-    "off_increment": "not a multiple of the increment",
-    "below_minimum_amount": "nothing is left after the fee, or under the instrument's minimum",
-    "below_minimum_quantity": "buys less than one increment, or under the instrument's minimum",
-    "invalid_value": "not one of the allowed values",
-    "already_taken": "another one has it",
-    "not_https": "begins with https://",
-    "not_public": "a host's public name is needed, not an address or a name inside a network",
-    "not_changeable": "fixed since it was first set, or by what is held",
+    "not_supported": "is not supported by the instrument or the account",
+    "off_increment": "must be a multiple of the increment",
+    "below_minimum_amount": "is below the minimum, or leaves nothing after the fee",
+    "below_minimum_quantity": "is below the minimum quantity, or buys less than one increment",
+    "invalid_value": "must be one of the allowed values",
+    "already_taken": "is taken already",
+    "not_https": "must begin with https://",
+    "not_public": "must name a public host, not an address or a name inside a network",
+    "not_changeable": "cannot be changed any more",
 }
-"""Codes of single values inside `params`."""
+"""Codes of single values inside `params`, as what is said of the value: "`amount` is needed."."""
+
+_FIGURES: Final = {
+    "invalid_decimal": ("must be a plain decimal with at most {places} decimals",),
+    "off_increment": ("must be a multiple of {increment}",),
+    "below_minimum_amount": (
+        "must be at least {minimum}",
+        "leaves nothing to invest after the fee of {fees}",
+    ),
+    "below_minimum_quantity": ("makes {quantity} units; the minimum is {minimum}",),
+}
+"""The same with the figures of the case."""
 
 
 def refused(code: str, detail: str = "", **context: object) -> Refused:
-    """A refusal by a code of REFUSALS; without a `detail` of its own it gives the code's."""
-    return Refused(code, detail or REFUSALS[code].when, **context)
+    """A refusal by a code of REFUSALS; without a `detail` of its own it tells the code's."""
+    known = REFUSALS[code]
+    return Refused(code, detail or told((*known.details, known.when), context), **context)
 
 
-def fault(path: str, code: str, detail: str = "") -> dict[str, str]:
-    """One entry of `params`. `path` is the field's name, dotted where it is nested."""
-    return {"path": path, "detail": detail or PARAM_FAULTS[code], "code": code}
+def fault(path: str, code: str, detail: str = "", **context: object) -> dict[str, str]:
+    """One entry of `params`: the field's name, dotted where it is nested, and what is wrong with it."""
+    templates = (*_FIGURES.get(code, ()), PARAM_FAULTS[code])
+    return {"path": path, "detail": detail or told(templates, context), "code": code}
 
 
 def invalid(path: str, code: str, detail: str = "", **context: object) -> Refused:
     """A refusal for one bad value: `missing_param` if that is its code, else `invalid_param`."""
     kind = code if code == "missing_param" else "invalid_param"
-    param = fault(path, code, detail)
-    return refused(kind, f"{path}: {param['detail']}", params=[param], **context)
+    param = fault(path, code, detail, **context)
+    return refused(kind, sentence_of(path, param["detail"]), params=[param], **context)
+
+
+def sentence_of(path: str, detail: str) -> str:
+    """What is wrong with a value, as a sentence: "`cash_amount` must be greater than zero."."""
+    return detail if detail.endswith(".") else f"`{path}` {detail}."
+
+
+def leaf_of(path: str) -> str:
+    """The name of a value without the part of the request that it stands in."""
+    return path.removeprefix("body.").removeprefix("query.").removeprefix("path.")

@@ -122,14 +122,14 @@ def resolve(state: ParkedReport | None, action: str, *, at_us: int) -> list[Fact
     the other way before.
     """
     if state is None:
-        raise refused("not_found", "no such parked report")
+        raise refused("not_found", "No such parked report.")
     if action not in RESOLUTIONS:
-        raise invalid("action", "invalid_value", "book or reject")
+        raise invalid("action", "invalid_value", "must be book or reject")
     kind = RESOLUTIONS[action]
     if state.status == NEXT["open", kind]:
         return []
     if (state.status, kind) not in NEXT:
-        raise refused("invalid_request", f"it is {state.status} already", status=state.status)
+        raise refused("invalid_request", f"The report is {state.status} already.", status=state.status)
     return [kind(at_us)]
 
 

@@ -69,7 +69,7 @@ def read_story(journal: Journal, stream: str, when: When = NOW, last: int | None
     check_id(stream)
     version = version_of(journal, stream, when)
     if not version:
-        raise refused("not_found", f"the journal has no {kind_of(stream)} {stream}")
+        raise refused("not_found", f"The journal has no {kind_of(stream)} {stream}.")
     after = 0 if last is None else max(0, version - last)
     before = state_at(journal, stream, after) if after else None
     return tell(stream, read(journal, stream, after, version), shown(before))

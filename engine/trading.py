@@ -61,9 +61,9 @@ def place(
     if order is not None:
         return _NOTHING
     if account is None:
-        raise refused("not_found", "no such account", path="account")
+        raise refused("not_found", "No such account.", path="account")
     if instrument is None:
-        raise refused("not_found", "no such instrument", path="instrument")
+        raise refused("not_found", "No such instrument.", path="instrument")
     accounts.check(account, wish.side, instrument.terms.trading_currency)
     placed = orders.place(
         wish,
@@ -102,7 +102,7 @@ def start_execution(
 def request_cancel(order: Order | None, *, at_us: int, request: bytes | None = None) -> Decided:
     """The client's wish. Raises Refused `not_found` or `order_cancel_forbidden`."""
     if order is None:
-        raise refused("not_found", "no such order", path="order")
+        raise refused("not_found", "No such order.", path="order")
     return _released(order, orders.request_cancel(order, at_us=at_us, request=request), at_us)
 
 

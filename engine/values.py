@@ -74,7 +74,7 @@ def parse_decimal(text: object, places: int, path: str) -> Decimal:
     """
     if isinstance(text, str) and _written(places).fullmatch(text):
         return Decimal(text).quantize(STEPS[places], context=EXACT)
-    raise invalid(path, "invalid_decimal", f"a plain decimal with at most {places} decimals")
+    raise invalid(path, "invalid_decimal", places=places)
 
 
 def parse_amount(text: object, currency: str, path: str) -> Decimal:

@@ -197,7 +197,7 @@ def is_of(state: Webhook | None, tenant: str) -> bool:
 
 def _found(state: Webhook | None, tenant: str) -> Webhook:
     if state is None or not is_of(state, tenant):
-        raise refused("not_found", "no such webhook")
+        raise refused("not_found", "No such webhook.")
     return state
 
 

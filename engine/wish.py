@@ -43,7 +43,7 @@ def amount_of(wish: Wish, terms: Terms) -> Decimal:
         raise invalid(name, "missing_param")
     amount = at_scale(given, places)
     if amount is None:
-        raise invalid(name, "invalid_decimal")
+        raise invalid(name, "invalid_decimal", places=places)
     if not amount:
         raise invalid(name, "not_positive")
     if wish.automatic_rollover and (wish.side == "sell" or not terms.supports_automatic_rollover):

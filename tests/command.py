@@ -76,7 +76,7 @@ def on_terminal(*words: str) -> str:
 
 DROP_RIGHTS = """
 import os, pwd, sys
-import engine.cli.main, engine.doctor, engine.sqlite
+import engine.cli.main, engine.doctor, engine.migrations, engine.sqlite
 engine.sqlite.driver()  # all imports while we may still read them
 if os.geteuid() == 0:
     nobody = pwd.getpwnam("nobody")

@@ -82,7 +82,7 @@ def _gathered(data: str | None, journal_url: str | None, order: str, size: int |
     with opened_journal(settings) as journal:
         last = journal.last(order)
         if last is None:
-            raise refused("not_found", f"the journal has no order {order}")
+            raise refused("not_found", f"The journal has no order {order}.")
         if size is None:
             sealed_to(settings, journal, last.offset)
         return gather(journal, define_operations(), order, size)

@@ -96,7 +96,7 @@ def _when(version: int | None, asof: str | None) -> When:
     from engine.refusals import invalid  # noqa: PLC0415
 
     if version is not None and asof is not None:
-        raise invalid("asof", "unexpected_param", "a version or a time, not both")
+        raise invalid("asof", "unexpected_param", "must not be given beside a version")
     try:
         return When(version, None if asof is None else read_time(asof))
     except ValueError as error:

@@ -69,8 +69,8 @@ def test_a_file_that_contradicts_what_is_there_changes_nothing(installation: Ins
         + "ins_a,AAPL2,Apple,stock,EUR,\n",
     )
     assert faults == [
-        "3 symbol: ins_a has it",
-        "4 trading_currency: fixed since it was first set, or by what is held",
+        "3 symbol: is the symbol of ins_a",
+        "4 trading_currency: cannot be changed any more",
     ]
     assert installation.journal.head == 2
     assert installation.symbols.owners(["NEW", "AAPL2"]) == {}
@@ -79,7 +79,7 @@ def test_a_file_that_contradicts_what_is_there_changes_nothing(installation: Ins
 def test_one_instrument_by_id_and_by_symbol_is_one_too_many(installation: Installation) -> None:
     bring(installation, TWO)
     text = HEADER + "ins_a,OTHER,Apple,stock,USD,\n,AAPL,Apple,stock,USD,\n"
-    assert faults_of(installation, text) == ["3 id: the same instrument as in line 2"]
+    assert faults_of(installation, text) == ["3 id: must not be the instrument of line 2"]
 
 
 def test_prices_are_of_listed_instruments(installation: Installation) -> None:
@@ -89,7 +89,7 @@ def test_prices_are_of_listed_instruments(installation: Installation) -> None:
     price = installation.market.latest("B1")
     assert price is not None
     assert price.ask == 100
-    with pytest.raises(BadFile, match="line 3: symbol: no instrument has it"):
+    with pytest.raises(BadFile, match="line 3: symbol: is the symbol of no instrument"):
         import_quotes(
             read_quotes(b"symbol,bid,ask\nB1,1,2\nXX,1,2\n", NOW_US),
             installation.market,
@@ -135,12 +135,12 @@ def test_faults_are_told_line_by_line(tmp_path: Path) -> None:
     done = order_engine("import", "prices", file, *data)
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == (
-        "error: bad_file: line 3: bid: a plain decimal with at most 8 decimals (and 1 more)\n"
-        "  line 3: bid: a plain decimal with at most 8 decimals\n"
-        "  line 4: bid: above the ask\n"
+        "error: bad_file: line 3: bid: must be a plain decimal with at most 8 decimals (and 1 more)\n"
+        "  line 3: bid: must be a plain decimal with at most 8 decimals\n"
+        "  line 4: bid: must not be above the ask\n"
     )
     missing = order_engine("import", "prices", tmp_path / "none.csv", *data, "--json")
     assert json.loads(missing.stderr)["error"]["code"] == "bad_settings"
     nobody = order_engine("client", "create", *data, "--tenant", "a b", "--scope", "root")
-    assert nobody.stderr.startswith("error: invalid_param: tenant: ")
-    assert "scope: one or more of read, trade, operate, admin" in nobody.stderr
+    assert nobody.stderr.startswith("error: invalid_param: `tenant` must be ")
+    assert "`scope` must be one or more of read, trade, operate, admin" in nobody.stderr

@@ -238,7 +238,7 @@ def test_a_reference_is_one_account_of_a_tenant(store: Store) -> None:
     with pytest.raises(Refused) as caught:
         personal.put("t1", "acc_3", {"name": "x", "reference": "A-1"})
     assert caught.value.context["params"] == [
-        {"path": "reference", "code": "already_taken", "detail": "another one has it"}
+        {"path": "reference", "code": "already_taken", "detail": "is taken already"}
     ]
     assert personal.words(["acc_3"]) == {}
     personal.erase("acc_1")

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from typer.testing import CliRunner, Result
 
 from engine.cli.main import app
+from engine.schema import SCHEMA
 from tests.command import (
     COMMAND,
     KEY,
@@ -114,7 +115,7 @@ def test_wrong_usage_ends_with_2(words: list[str]) -> None:
 def test_migrate_says_what_it_did_and_can_be_repeated(place: list[str], data: Path) -> None:
     first = run("migrate", *place)
     assert (first.returncode, first.stderr) == (0, "")
-    assert re.match(r"created: schema \d+, journal id [0-9a-f]{32}\njournal  ", first.stdout)
+    assert re.match(rf"created: schema {SCHEMA}, journal id [0-9a-f]{{32}}\njournal  ", first.stdout)
     assert f"master key  {data}/master.key\nKeep a copy" in first.stdout
     key = (data / "master.key").read_bytes()
     again = run("migrate", *place)
@@ -128,7 +129,7 @@ def test_migrate_says_what_it_did_and_can_be_repeated(place: list[str], data: Pa
 def test_migrate_answers_with_one_json_document(place: list[str], data: Path) -> None:
     first, again = (as_json(run("migrate", "--json", *place)) for _ in range(2))
     assert first["outcome"] == "created"
-    assert first["schema"] == 1
+    assert first["schema"] == SCHEMA
     assert (first["key"], first["key_created"]) == (f"{data}/master.key", True)
     assert again == {**first, "outcome": "already up to date", "key_created": False}
 

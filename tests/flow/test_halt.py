@@ -41,7 +41,7 @@ def test_a_client_is_refused_and_told_since_when(engine: Engine) -> None:
 
     refused = wait_for_refusal(client, orders)
     assert refused.status == 403
-    assert list(refused.json) == ["code", "detail", "context", "request_id"]
+    assert list(refused.json) == ["code", "detail", "docs", "context", "request_id"]
     assert refused.json["context"]["halted"] == "tenant"
     assert refused.json["context"]["since"].endswith("Z")
     assert b"secret words" not in refused.body

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -219,7 +218,9 @@ def test_what_never_was_is_refused_by_name(engine: Engine, client: Client) -> No
             assert (reply.status, reply.code) == (400, "invalid_param"), (query, reply.body)
             assert [(one["path"], one["code"]) for one in reply.json["params"]] == [(where, code)], query
     late = client.get(f"/accounts/{account}/cash-balances?asof=2020-01-01T00:00:00Z")
-    assert late.json["params"][0]["detail"].startswith("its first fact was recorded at 20")
+    assert late.json["params"][0]["detail"].startswith(
+        "`asof` must not be before the first fact, which was recorded at 20"
+    )
 
 
 def test_of_somebody_else_there_is_nothing(engine: Engine, client: Client) -> None:
@@ -229,19 +230,26 @@ def test_of_somebody_else_there_is_nothing(engine: Engine, client: Client) -> No
     rival = engine.client(tenant=f"{engine.tenant}-rival")
     theirs = an_account(rival)
     for query in ("", "?version=1", "?version=99", "?explain=true", f"?asof={LAST}", "?before=1"):
-        answers = {
-            (reply.status, json.dumps({**reply.json, "request_id": ""}))
-            for reply in (
-                client.get(f"/accounts/{other}/orders/{order}/history{query}"),
-                client.get(f"/accounts/{account}/orders/{unknown}/history{query}"),
-                client.get(f"/accounts/{account}/orders/{account}/history{query}"),
-                rival.get(f"/accounts/{theirs}/orders/{order}/history{query}"),
-                rival.get(f"/accounts/{account}/orders/{order}/history{query}"),
-                rival.get(f"/accounts/{account}/history{query}"),
-            )
-        }
-        assert len(answers) == 1, answers
-        assert answers.pop()[0] == 404
+        for asking, path in (
+            (client, f"/accounts/{other}/orders/{order}"),
+            (client, f"/accounts/{account}/orders/{unknown}"),
+            (client, f"/accounts/{account}/orders/{account}"),
+            (rival, f"/accounts/{theirs}/orders/{order}"),
+            (rival, f"/accounts/{account}/orders/{order}"),
+            (rival, f"/accounts/{account}"),
+        ):
+            reply = asking.get(f"{path}/history{query}")
+            _, _, of_account, *named = path.split("/")
+            detail = f"No account `{of_account}`."
+            if named:  # the request's own words, and nothing else
+                detail = f"No order `{named[1]}` in account `{of_account}`."
+            assert reply.status == 404
+            assert {**reply.json, "request_id": ""} == {
+                "code": "not_found",
+                "detail": detail,
+                "docs": "/docs/errors.html#not_found",
+                "request_id": "",
+            }
 
 
 def test_what_was_shown_is_not_unseen(

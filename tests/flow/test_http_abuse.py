@@ -143,7 +143,7 @@ def test_bad_body(client: Client, name: str) -> None:
 
 
 def check_envelope(envelope: dict[str, object], request_id: str) -> None:
-    known = ["code", "detail", "params", "context", "request_id"]
+    known = ["code", "detail", "docs", "params", "context", "request_id"]
     assert list(envelope) == [key for key in known if key in envelope]
     assert envelope["request_id"] == request_id
     assert request_id.startswith("req_")

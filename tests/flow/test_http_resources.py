@@ -118,7 +118,7 @@ def test_payments(engine: Engine, client: Client) -> None:
     assert cash["total"] == "6.50"
     fine = client.post(deposits, {"amount": "1.001", "currency": "USD"})
     assert fine.json["params"][0] == {
-        "path": "body.amount", "detail": "not a plain decimal of the allowed scale",
+        "path": "body.amount", "detail": "`amount` must be a plain decimal with at most 2 decimals.",
         "code": "invalid_decimal"}  # fmt: skip
     assert client.post(deposits, {"amount": "1", "currency": "EUR"}).code == "currency_not_supported"
     assert client.get(f"{deposits}/{out['id']}").status == 404  # a withdrawal is no deposit

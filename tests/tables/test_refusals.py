@@ -266,9 +266,9 @@ SITUATIONS: dict[str, Callable[[], World]] = {
 TABLE = """
 situation                          |code                            |context
 settled before its day             |invalid_request                 |settlement_date=2026-03-13
-amount in words                    |invalid_param                   |cash_amount:invalid_decimal
-three decimals of a dollar         |invalid_param                   |cash_amount:invalid_decimal
-quantity too fine                  |invalid_param                   |quantity:invalid_decimal
+amount in words                    |invalid_param                   |cash_amount:invalid_decimal places=2
+three decimals of a dollar         |invalid_param                   |cash_amount:invalid_decimal places=2
+quantity too fine                  |invalid_param                   |quantity:invalid_decimal places=2
 buy of nothing                     |invalid_param                   |cash_amount:not_positive
 buy by quantity                    |invalid_param                   |quantity:unexpected_param
 sell by cash                       |invalid_param                   |cash_amount:unexpected_param
@@ -300,10 +300,10 @@ sell of a buy-only                 |instrument_buy_only             |instrument_
 buy of a sell-only                 |instrument_sell_only            |instrument_type=stock trading_status=sell_only
 order in a foreign currency        |currency_not_supported          |currency=EUR supported=['USD']
 deposit in a foreign currency      |currency_not_supported          |currency=EUR supported=['USD']
-more than the cash                 |insufficient_funds              |currency=USD available=1000.00
-withdrawal of what is unsettled    |insufficient_funds              |currency=USD available=994.97
-more than the units                |insufficient_units              |instrument=ins available=10.00
-units of nothing                   |insufficient_units              |instrument=ins available=0
+more than the cash                 |insufficient_funds              |purpose=order currency=USD required=1000.01 available=1000.00
+withdrawal of what is unsettled    |insufficient_funds              |purpose=withdrawal currency=USD required=1500.00 available=994.97
+more than the units                |insufficient_units              |instrument=ins required=11.00 available=10.00
+units of nothing                   |insufficient_units              |instrument=ins required=1.00 available=0
 never priced                       |missing_price                   |
 settles at maturity                |instrument_too_close_to_maturity|settlement_date=2026-03-13 maturity_date=2026-03-13
 buys flagged off                   |buy_order_forbidden             |status=active can_place_buy_order=False
@@ -343,7 +343,12 @@ def test_refusal(row: dict[str, str]) -> None:
     made = SITUATIONS[row["situation"]]()
     assert made.refused is not None
     assert (made.refused.code, told(made.refused)) == (row["code"], row["context"])
-    assert made.refused.detail
+    assert is_sentence(made.refused.detail)
+
+
+def is_sentence(text: str) -> bool:
+    """A name in backticks or a capital first, a full stop last, and no word left to fill in."""
+    return (text[0].isupper() or text[0] == "`") and text.endswith(".") and "{" not in text
 
 
 def test_every_code_has_a_row() -> None:
@@ -365,5 +370,5 @@ def test_a_refusal_leaves_no_fact() -> None:
 def test_details_of_single_values_say_their_codes() -> None:
     for code in PARAM_FAULTS:
         assert PARAM_FAULTS[code]
-    with pytest.raises(Refused, match=r"quantity: a plain decimal with at most 6 decimals"):
+    with pytest.raises(Refused, match=r"^`quantity` must be a plain decimal with at most 6 decimals\.$"):
         parse_decimal("1e3", 6, "quantity")

@@ -28,6 +28,7 @@ LAYERS = (
         "meters",
         "wall",
         "merkle",
+        "sentences",
         "exchanges",
         "rounding",
     },

@@ -65,18 +65,18 @@ def test_every_fault_of_every_line_is_listed() -> None:
         b"too,few\n"
         b',"a\0b",S2,stock,USD,,,\n'
     ) == [
-        "2 coupon: a plain decimal with at most 8 decimals",
-        "2 decimal_precision: a whole number",
-        "2 id: ins_ and up to 60 letters, digits, dashes or underscores",
-        "2 maturity_date: a date, YYYY-MM-DD",
-        "2 name: needed here",
-        "3 decimal_precision: 0 to 8",
-        "3 instrument_type: not one of the allowed values",
-        "3 trading_currency: not an active ISO 4217 currency",
-        "4 id: the same as in line 3",
-        "4 symbol: the same as in line 3",
+        "2 coupon: must be a plain decimal with at most 8 decimals",
+        "2 decimal_precision: must be a whole number",
+        "2 id: must be ins_ and up to 60 letters, digits, dashes or underscores",
+        "2 maturity_date: must be a date, YYYY-MM-DD",
+        "2 name: is needed",
+        "3 decimal_precision: must be 0 to 8",
+        "3 instrument_type: must be one of the allowed values",
+        "3 trading_currency: must be an active ISO 4217 currency",
+        "4 id: must not be the same as in line 3",
+        "4 symbol: must not be the same as in line 3",
         "5 : 2 cells under 8 columns",
-        "6 name: printable text of at most 255 characters",
+        "6 name: must be printable text of at most 255 characters",
     ]
 
 
@@ -87,23 +87,23 @@ COLUMNS = "symbol, bid, ask, timestamp, quality, accrued_interest"
 @pytest.mark.parametrize(
     ("content", "faults"),
     [
-        (b"", ["1 instrument_type: this column is needed", "1 name: this column is needed",
-               "1 symbol: this column is needed", "1 trading_currency: this column is needed"]),
-        (b"symbol,bid,bid,price\n", ["1 ask: this column is needed", "1 bid: given twice",
-                                     f"1 price: no such column; there are {COLUMNS}"]),
+        (b"", ["1 instrument_type: is needed as a column", "1 name: is needed as a column",
+               "1 symbol: is needed as a column", "1 trading_currency: is needed as a column"]),
+        (b"symbol,bid,bid,price\n", ["1 ask: is needed as a column", "1 bid: must be given once",
+                                     f"1 price: is not a known column; known are {COLUMNS}"]),
         (PRICES + b"A,1,\xff,,\n", ["2 : not UTF-8"]),
         (PRICES + b'A,1,2,,\n"B,1,2,,\n', ["3 : not CSV: unexpected end of data"]),
-        (PRICES + b"A,2,1,,\n", ["2 bid: above the ask"]),
+        (PRICES + b"A,2,1,,\n", ["2 bid: must not be above the ask"]),
         (PRICES + b"A,1,2,2100-01-01T00:00:00Z,fresh\n",
-         ["2 quality: not one of the allowed values", "2 timestamp: in the future"]),
-        (PRICES + b"A,1,2,yesterday,\n", ["2 timestamp: a time like 2026-03-12T14:30:00Z"]),
+         ["2 quality: must be one of the allowed values", "2 timestamp: must not be in the future"]),
+        (PRICES + b"A,1,2,yesterday,\n", ["2 timestamp: must be a time like 2026-03-12T14:30:00Z"]),
         (PRICES + "A,\u0661,1_0,,\n".encode(),
-         ["2 ask: a plain decimal with at most 8 decimals",
-          "2 bid: a plain decimal with at most 8 decimals"]),
+         ["2 ask: must be a plain decimal with at most 8 decimals",
+          "2 bid: must be a plain decimal with at most 8 decimals"]),
         (PRICES + b'"A\nB",1,x,,\n,,,,\n', [
-            "2 ask: a plain decimal with at most 8 decimals",
-            "2 symbol: printable text of at most 255 characters",
-            "4 ask: needed here", "4 bid: needed here", "4 symbol: needed here"]),
+            "2 ask: must be a plain decimal with at most 8 decimals",
+            "2 symbol: must be printable text of at most 255 characters",
+            "4 ask: is needed", "4 bid: is needed", "4 symbol: is needed"]),
     ],
 )  # fmt: skip
 def test_a_bad_file_says_where(content: bytes, faults: list[str]) -> None:
@@ -112,7 +112,7 @@ def test_a_bad_file_says_where(content: bytes, faults: list[str]) -> None:
 
 def test_a_file_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_import, "IMPORT_FAULTS_MAX", 3)
-    with pytest.raises(BadFile, match=r"line 2: ask: needed here \(and 9 more\)") as caught:
+    with pytest.raises(BadFile, match=r"line 2: ask: is needed \(and 9 more\)") as caught:
         read_quotes(b"symbol,bid,ask\n" + b"A,1,\n" * 10, NOW_US)
     assert len(caught.value.faults) == 3
     assert caught.value.fault_count == 10

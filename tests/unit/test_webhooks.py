@@ -112,9 +112,9 @@ def test_what_is_not_there_is_not_found(given: Any) -> None:
         lambda: rotate_secret(state, "acme", former_until_us=9, at_us=9),
         lambda: delete(state, "acme", at_us=9),
     ):
-        with pytest.raises(Refused, match="no such webhook"):
+        with pytest.raises(Refused, match="No such webhook"):
             act()
-    with pytest.raises(Refused, match="no such webhook"):
+    with pytest.raises(Refused, match="No such webhook"):
         delete(after(CREATED), "rival", at_us=9)
 
 

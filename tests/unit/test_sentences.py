@@ -1,0 +1,93 @@
+"""What errors say to people: one sentence with the figures of the case."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from api.error_page import error_page
+from api.kinds import FAULTS
+from api.problems import CODES, NOUNS, docs_of, not_found, problem_of
+from api.routes import ROUTES
+from engine import holdings
+from engine.errors import Refused
+from engine.refusals import REFUSALS, invalid, refused
+from engine.sentences import told
+from tests.tables.test_refusals import is_sentence
+from tests.world import World
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ({"need": Decimal("99999.00"), "of": ["USD", "EUR"]}, "99,999.00 of USD, EUR"),
+        ({"need": Decimal("0.00000001"), "of": []}, "0.00000001 of none"),
+        (
+            {"need": True, "of": datetime(2026, 3, 12, 14, 30, tzinfo=UTC)},
+            "true of 2026-03-12 14:30:00 UTC",
+        ),
+        ({"need": Decimal("1E+3"), "of": "x"}, "1,000 of x"),
+        ({"need": None, "of": "x"}, "no figures"),
+        ({"of": "x"}, "no figures"),
+    ],
+)
+def test_the_first_sentence_whose_words_are_known_is_told(
+    words: dict[str, object], sentence: str
+) -> None:
+    assert told(("{need} of {of}", "no figures"), words) == sentence
+
+
+def test_a_refused_order_says_what_it_needs_and_what_there_is() -> None:
+    made = World()
+    made.open()
+    made.fund("646.50")
+    with pytest.raises(Refused) as caught:
+        holdings.reserve_withdrawal(
+            made.account().holdings, "wdr_1", "USD", Decimal("99999.00"), at_us=1
+        )
+    told = "The withdrawal needs 99,999.00 USD; 646.50 USD is available."
+    assert str(caught.value) == told
+    context = caught.value.context | {"purpose": "order"}
+    assert refused("insufficient_funds", **context).detail == told.replace("withdrawal", "order")
+
+
+def test_every_code_says_a_sentence_and_has_a_paragraph() -> None:
+    page = error_page().decode()
+    for code, known in CODES.items():
+        assert is_sentence(known.detail), code
+        assert f'<h2 id="{code}">' in page
+        assert docs_of(code) == f"/docs/errors.html#{code}"
+    for refusal in REFUSALS.values():
+        assert all(one.endswith(".") for one in refusal.details)
+    for code, predicate in FAULTS.items():
+        assert not predicate.endswith("."), code
+        assert f'id="param-{code}"' in page
+
+
+def test_bad_values_are_told_by_name_wherever_they_were_found() -> None:
+    for error in (invalid("cash_amount", "not_positive"), invalid("body.cash_amount", "not_positive")):
+        problem = problem_of(error)
+        assert problem.params == [
+            {
+                "path": "body.cash_amount",
+                "detail": "`cash_amount` must be greater than zero.",
+                "code": "not_positive",
+            }
+        ]
+    assert problem_of(invalid("cash_amount", "not_positive")).detail == problem.params[0]["detail"]
+
+
+def test_what_is_not_found_is_named_as_the_request_named_it() -> None:
+    path = {"account_id": "acc_1", "order_id": "ord_2"}
+    assert problem_of(refused("not_found", "No such order.", path="order"), path=path).detail == (
+        "No order `ord_2` in account `acc_1`."
+    )
+    assert not_found({"id_or_reference": "cust-7"}) == "No account `cust-7`."
+    assert is_sentence(not_found({}))
+    assert {name for route in ROUTES for name in _parameters(route.path)} <= NOUNS.keys()
+
+
+def _parameters(path: str) -> list[str]:
+    return [part[1:-1] for part in path.split("/") if part.startswith("{")]
