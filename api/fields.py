@@ -134,8 +134,14 @@ PRICES: Final = Rows(
         Field("ask", FINEST, "What buys are executed at.", is_needed=True, example="100.00"),
         Field("timestamp", Time(), "Default now.", example="2026-03-12T14:30:00Z"),
         Field("quality", QUALITY, default="realtime"),
+        Field("accrued_interest", FINEST, "Per unit; default that of the symbol's last price.",
+              example="1.25"),
     ),
     PRICES_MAX,
+)  # fmt: skip
+PRICE_CONFIRMATION: Final[Fields] = (
+    Field("bid", FINEST, "Only if it is still this bid that waits.", example="99.50"),
+    Field("ask", FINEST, "Only if it is still this ask.", example="100.00"),
 )
 
 CLOCK: Final[Fields] = (Field("advance", Span(), "ISO 8601.", is_needed=True, example="P1D"),)
@@ -208,9 +214,12 @@ INSTRUMENTS_QUERY: Final[Fields] = (
     *_page(Id("ins")),
 )
 PRICES_QUERY: Final[Fields] = (
-    Field("symbol", Several(REFERENCE), "Repeatable.", is_needed=True, example="KE2024A"),
+    Field("symbol", Several(REFERENCE), "Repeatable; needed unless `waiting`.", default=(),
+          example="KE2024A"),
     Field("asof", Time(), "The prices of that time; default now."),
-)
+    Field("waiting", Boolean(), "Prices that jumped, and that another client has to confirm.",
+          default=False),
+)  # fmt: skip
 HISTORY_QUERY: Final[Fields] = (
     Field("version", Integer(1, VERSION_MAX), "As it was after its fact of this version."),
     Field("asof", Time(), "As it was by then.", example="2026-03-12T14:30:00Z"),

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from decimal import Decimal
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from api.acting import noted
 from api.call import Answer, Call
 from api.wire import raise_faults
-from engine.instrument import Instrument
-from engine.market import Quote, quote_faults
+from engine.instrument import Instrument, price_of, unit_of
+from engine.quote import Quote, quote_faults, unit_words
 from engine.refusals import fault
-from engine.values import EXACT, PRICE_PLACES, STEPS, divide_half_even, plain
+from engine.values import EXACT, PRICE_PLACES, STEPS, ZERO, divide_half_even, plain
 from projections import shapes
 from projections.resources import encode, time
 
@@ -22,7 +22,11 @@ TWO: Final = Decimal(2)
 
 
 class PriceBody(msgspec.Struct, frozen=True):
-    """A price as it is shown. `currency` and `price_type` are the instrument's."""
+    """A price as it is shown, in the unit under which it was received.
+
+    `set_by` and `confirmed_by` are clients, shown to those with the scope `admin`; null for what was
+    recorded before authors were kept. One that `is_waiting` counts only once it is confirmed.
+    """
 
     symbol: shapes.Symbol
     price_type: shapes.PricedIn | None
@@ -32,41 +36,49 @@ class PriceBody(msgspec.Struct, frozen=True):
     ask: shapes.Price
     mid: shapes.Price
     timestamp: shapes.Time
+    accrued_interest: shapes.Price
+    is_waiting: bool
+    set_by: str | None
+    confirmed_by: str | None
 
 
 async def get(call: Call) -> Answer:
-    """The latest price of each symbol asked for, or that of a time; those without one are left out."""
+    """The latest price of each symbol asked for, or that of a time; those without one are left out.
+
+    So is a price that does not count, as its instrument is priced in another unit by now. Of `waiting`
+    ones all are listed where no symbol is asked for.
+    """
     market, at_us = call.engine.market, call.query["asof"]
+    symbols = tuple(dict.fromkeys(call.query["symbol"]))
+    if call.query["waiting"]:
+        quotes = await call.engine.bridge.read(market.waiting, symbols)
+        return Answer(200, encode([await _shown(call, quote) for quote in quotes]))
+    if not symbols:
+        raise_faults([fault("query.symbol", "missing_param")])
     if at_us is None:
         await call.engine.bridge.read(market.refresh)  # what other processes have recorded till now
     bodies = []
-    for symbol in dict.fromkeys(call.query["symbol"]):
-        if at_us is None:
-            quote = market.quote(symbol)
-        else:
+    for symbol in symbols:
+        security = await _instrument_of(call, symbol)
+        if at_us is not None:
             quote = await call.engine.bridge.read(market.as_of, symbol, at_us)
+        else:
+            quote = market.quote(symbol)
+            if quote and security and price_of(security, quote.price) is None:
+                quote = None
         if quote is not None:
-            bodies.append(_body(quote, await _instrument_of(call, symbol)))
+            bodies.append(_body(call, quote, security))
     return Answer(200, encode(bodies))
 
 
 async def put(call: Call) -> Answer:
-    """Records prices, all or none."""
+    """Records prices, all or none; those that jump wait for another client."""
     services, now_us = call.engine, call.engine.now_us()
-    quotes = [
-        Quote(
-            row["symbol"],
-            row["bid"],
-            row["ask"],
-            now_us if row["timestamp"] is None else row["timestamp"],
-            row["quality"],
-        )
-        for row in call.body
-    ]
+    instruments = {row["symbol"]: await _instrument_of(call, row["symbol"]) for row in call.body}
+    quotes = [_quote(call, row, instruments[row["symbol"]]) for row in call.body]
     faults = [
         found for n, quote in enumerate(quotes) for found in quote_faults(quote, now_us, f"body.{n}.")
     ]
-    instruments = {quote.symbol: await _instrument_of(call, quote.symbol) for quote in quotes}
     faults += [
         fault(f"body.{n}.symbol", "invalid_value", "no instrument has this symbol")
         for n, quote in enumerate(quotes)
@@ -75,10 +87,38 @@ async def put(call: Call) -> Answer:
     if faults:
         raise_faults(faults)
     context = {"prices": [[quote.symbol, plain(quote.bid), plain(quote.ask)] for quote in quotes]}
-    await services.bridge.read(
+    recorded = await services.bridge.read(
         services.market.put, quotes, noted(call, "prices.recorded", context=context)
     )
-    return Answer(201, encode([_body(quote, instruments[quote.symbol]) for quote in quotes]))
+    return Answer(201, encode([_body(call, quote, instruments[quote.symbol]) for quote in recorded]))
+
+
+async def confirm(call: Call) -> Answer:
+    """Lets the waiting price of a symbol count. On a sandbox its author may do so too."""
+    services, body = call.engine, call.body
+    decide = partial(
+        services.market.confirm,
+        call.path["symbol"],
+        call.principal.client,
+        noted(call, "price.confirmed", subject=call.path["symbol"]),
+        may_be_author=services.is_sandbox,
+        bid=body["bid"],
+        ask=body["ask"],
+    )
+    return Answer(200, encode(await _shown(call, await services.bridge.read(decide))))
+
+
+def _quote(call: Call, row: dict[str, Any], security: Instrument | None) -> Quote:
+    return Quote(
+        row["symbol"],
+        row["bid"],
+        row["ask"],
+        row["timestamp"],
+        row["quality"],
+        row["accrued_interest"],
+        author=call.principal.client,
+        unit=unit_of(security.terms) if security else None,
+    )
 
 
 async def _instrument_of(call: Call, symbol: str) -> Instrument | None:
@@ -88,17 +128,28 @@ async def _instrument_of(call: Call, symbol: str) -> Instrument | None:
     return state
 
 
-def _body(quote: Quote, instrument: Instrument | None) -> PriceBody:
-    terms = instrument.terms if instrument else None
+async def _shown(call: Call, quote: Quote) -> PriceBody:
+    return _body(call, quote, await _instrument_of(call, quote.symbol))
+
+
+def _body(call: Call, quote: Quote, instrument: Instrument | None) -> PriceBody:
+    unit = quote.unit or (unit_of(instrument.terms) if instrument else None)
+    price_type, _, currency = unit_words(unit)
     price = partial(Decimal.quantize, exp=STEPS[PRICE_PLACES], context=EXACT)
     mid = divide_half_even(EXACT.add(quote.bid, quote.ask), TWO, STEPS[PRICE_PLACES])
+    sees_clients = "admin" in call.principal.scopes
+    assert quote.at_us is not None
     return PriceBody(
         quote.symbol,
-        terms.price_type if terms else None,
+        price_type if unit else None,
         quote.quality,
-        quote.currency or (terms.trading_currency if terms else None),
+        quote.currency or currency,
         plain(price(quote.bid)),
         plain(price(quote.ask)),
         plain(mid),
-        time(quote.at_us),
+        time(quote.stated_us or quote.at_us),
+        plain(price(quote.accrued_interest or ZERO)),
+        quote.is_waiting,
+        quote.author if sees_clients else None,
+        quote.confirmed_by if sees_clients else None,
     )

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 
@@ -143,6 +144,7 @@ async def open_services(
     *,
     is_sandbox: bool,
     price_max_age_us: int,
+    price_jump_max: Decimal | None = None,
     fees: Mapping[str, FeeRule] | None = None,
     rates: Rates | None = None,
     limits: Limits | None = None,
@@ -158,7 +160,7 @@ async def open_services(
     Unavailable when the database cannot be read, WrongKey for another key than the journal's.
     """
     store, operations, ids = journal.datastore.store, define_operations(), IdSource()
-    market = Market(store, operations)
+    market = Market(store, operations, jump_max=price_jump_max)
     signing = SigningKeys(store, operations, key)
     clients = Clients(store, operations, key, ids)
     refusals = RefusalLog(store, operations)

@@ -44,8 +44,8 @@ from engine.endpoints import Endpoints
 from engine.ids import IdSource
 from engine.installation import migrate, open_installation
 from engine.instrument import Terms
-from engine.market import Quote
 from engine.operations import define_operations
+from engine.quote import Quote
 from engine.report import Report
 from engine.settings import Settings, read_settings
 from engine.wall import now_us

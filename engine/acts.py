@@ -39,6 +39,7 @@ DEEDS: Final = {
     "key.rotated": "Tokens are signed with a new key.",
     "sealing_key.rotated": "Checkpoints are signed with a new key.",
     "prices.recorded": "Prices were set by hand.",
+    "price.confirmed": "A price that had moved too far was confirmed.",
     "instruments.imported": "Instruments were imported from a file.",
     "rebuild.requested": "A rebuild of views was requested.",
     "verify.requested": "A verification of views was requested.",

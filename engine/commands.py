@@ -80,7 +80,7 @@ def place_order(
         owner,
         None,
         security,
-        price=firm.prices.latest(terms.symbol) if terms else None,
+        price=_price(firm, security),
         fee=fees.rule_for(firm.fees, terms.instrument_type) if terms else fees.DEFAULT,
         order_id=order,
         business_date=scene.business_date,
@@ -117,7 +117,7 @@ def start_execution(scene: Scene, *, firm: Firm, order: str, venue: str) -> Deci
         return []
     owner: Account = yield known.terms.account
     security: Instrument = yield known.terms.instrument
-    price = firm.prices.latest(security.terms.symbol)
+    price = _price(firm, security)
     if price is None or scene.at_us - price.at_us > firm.price_max_age_us:
         return _changes({order: orders.make_pending(known, "price_too_old", at_us=scene.at_us)})
     decided = trading.start_execution(
@@ -168,6 +168,13 @@ def resolve_report(scene: Scene, *, parked: str, action: str) -> Decision:
     """A person's decision about a parked report. Raises Refused as `report.resolve` does."""
     known: ParkedReport | None = yield parked
     return _changes({parked: reports.resolve(known, action, at_us=scene.at_us)})
+
+
+def _price(firm: Firm, security: Instrument | None) -> Price | None:
+    """The latest price that counts for an instrument."""
+    if security is None:
+        return None
+    return instruments.price_of(security, firm.prices.latest(security.terms.symbol))
 
 
 def _executed_on(scene: Scene, order: Order | None, security: Instrument | None, report: Report) -> date:

@@ -24,7 +24,7 @@ from engine.limits import (
     IMPORT_TEXT_CHARACTERS_MAX,
     QUANTITY_PLACES_MAX,
 )
-from engine.market import Quote, quote_faults
+from engine.quote import Quote, quote_faults
 from engine.values import PRICE_PLACES, parse_decimal
 
 

@@ -33,6 +33,7 @@ from engine.commands import Firm
 from engine.desk import Command, Decision, Desk, Outcome, Scene
 from engine.errors import Refused, Unrecordable
 from engine.ids import is_id
+from engine.instrument import price_of
 from engine.limits import (
     EXECUTION_BATCH,
     RECONCILE_S,
@@ -320,6 +321,7 @@ class Execution:
     def _has_price(self, instrument: str) -> bool:
         security = self._desk.state(instrument)
         price = self._firm.prices.latest(security.terms.symbol) if security else None
+        price = price_of(security, price)
         return price is not None and self._now_us() - price.at_us <= self._firm.price_max_age_us
 
     def _is_done(self, outcome: Outcome | Exception, subject: str) -> TypeGuard[Outcome]:

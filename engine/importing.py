@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from msgspec.structs import replace
+
 from engine import acts
 from engine import instrument as instruments
 from engine.commands import put_instrument
@@ -13,8 +15,10 @@ from engine.csv_import import BadFile, InstrumentLine, LineFault, QuoteLine, lin
 from engine.desk import Command, Desk
 from engine.errors import Refused
 from engine.ids import IdSource
+from engine.instrument import unit_of
 from engine.limits import PAGE_FACTS, QUOTES_MAX
 from engine.market import Market, Symbols
+from engine.quote import Quote
 
 ACTOR: Final = acts.COMMAND_LINE
 """In the envelope of facts that an operator's command recorded."""
@@ -26,6 +30,13 @@ class Imported(NamedTuple):
     listed: int
     changed: int
     unchanged: int
+
+
+class QuotesImported(NamedTuple):
+    """How many quotes were read, and the symbols of jumps that another client has to confirm."""
+
+    prices: int
+    waiting: list[str]
 
 
 def import_instruments(
@@ -59,21 +70,35 @@ def import_instruments(
     return done
 
 
-def import_quotes(lines: Sequence[QuoteLine], market: Market, symbols: Symbols) -> int:
-    """Records the quotes; how many. Raises BadFile for symbols that no instrument has, Unavailable."""
+def import_quotes(
+    lines: Sequence[QuoteLine], desk: Desk, market: Market, symbols: Symbols
+) -> QuotesImported:
+    """Records the quotes, in the unit of their instruments, as the command line's.
+
+    Raises BadFile for symbols that no instrument has and for another currency than the instrument's,
+    Unavailable.
+    """
     owners = symbols.owners([line.quote.symbol for line in lines])
-    _check(
-        [
-            LineFault(line.line, "symbol", "is the symbol of no instrument")
-            for line in lines
-            if line.quote.symbol not in owners
-        ]
-    )
-    for start in range(0, len(lines), QUOTES_MAX):
-        quotes = [line.quote for line in lines[start : start + QUOTES_MAX]]
-        context = {"prices": len(quotes), "first": quotes[0].symbol}
-        market.put(quotes, partial(acts.note, deed="prices.recorded", actor=ACTOR, context=context))
-    return len(lines)
+    listed = {symbol: desk.state(owner) for symbol, owner in owners.items()}
+    faults, quotes = [], []
+    for line, quote in lines:
+        security = listed.get(quote.symbol)
+        if security is None:
+            faults.append(LineFault(line, "symbol", "is the symbol of no instrument"))
+        elif quote.currency not in {None, security.terms.trading_currency}:
+            currency = security.terms.trading_currency
+            faults.append(LineFault(line, "currency", f"must be {currency}, the instrument's"))
+        else:
+            quotes.append(replace(quote, author=ACTOR, unit=unit_of(security.terms)))
+    _check(faults)
+    recorded: list[Quote] = []
+    for start in range(0, len(quotes), QUOTES_MAX):
+        some = quotes[start : start + QUOTES_MAX]
+        context = {"prices": len(some), "first": some[0].symbol}
+        note = partial(acts.note, deed="prices.recorded", actor=ACTOR, context=context)
+        recorded += market.put(some, note)
+    waiting = sorted({quote.symbol for quote in recorded if quote.is_waiting})
+    return QuotesImported(len(recorded), waiting)
 
 
 def _record(desk: Desk, wanted: Mapping[str, InstrumentLine]) -> list[str]:

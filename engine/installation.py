@@ -87,7 +87,7 @@ def open_installation(settings: Settings, ids: IdSource | None = None) -> Instal
         installation = Installation(
             journal=journal,
             key=key,
-            market=Market(store, tables),
+            market=Market(store, tables, jump_max=settings.price_jump_max),
             symbols=Symbols(store, tables),
             personal=Personal(store, tables),
             refusals=RefusalLog(store, tables),

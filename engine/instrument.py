@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from engine.errors import UnknownFact
 from engine.fact import Fact
 from engine.limits import QUANTITY_PLACES_MAX, SETTLEMENT_DAYS_MAX
-from engine.pricing import PriceType
+from engine.pricing import Price, PriceType
 from engine.refusals import fault, invalid, refused
-from engine.values import CURRENCIES, EXACT, STEPS, ZERO, Side
+from engine.values import CURRENCIES, EXACT, STEPS, ZERO, Side, plain
 
 InstrumentType = Literal["bill", "bond", "etf", "stock", "mutual_fund", "money_market_fund", "amc"]
 TradingStatus = Literal["buy_sell", "buy_only", "sell_only", "not_trading"]
@@ -209,6 +209,27 @@ def check_maturity(terms: Terms, settlement_date: date) -> None:
             settlement_date=settlement_date,
             maturity_date=matures,
         )
+
+
+# --- prices ---------------------------------------------------------------------------------------
+
+
+def unit_of(terms: Terms) -> str:
+    """What a price of the instrument is counted in: price type, par value and currency."""
+    return f"{terms.price_type} {plain(terms.par_value.normalize())} {terms.trading_currency}"
+
+
+def price_of(state: Instrument, price: Price | None) -> Price | None:
+    """The price if it counts: a number received under another unit means something else now.
+
+    One whose unit is not known (of the first release) counts until the instrument is changed.
+    """
+    if price is None:
+        return None
+    if price.unit is None:
+        was_changed = state.modified_at_us > max(state.created_at_us, price.at_us)
+        return None if was_changed else price
+    return price if price.unit == unit_of(state.terms) else None
 
 
 # --- evolve --------------------------------------------------------------------------------------

@@ -3,6 +3,11 @@
 Every fact that used a price carries it, so history does not need this table. Decisions ask `latest`,
 which answers from memory; `refresh` reads what other processes have added since.
 
+Quotes are ordered by the earlier of their timestamp and the moment they were received, by the
+database's clock: a feed whose clock is fast would else hold up all others until its time has come. A
+jump beyond `jump_max` waits in a table of its own, the newest of each symbol, until another client
+confirms it; no process takes it for a price before.
+
 Quotes are numbered by a sequence, and sequences number rows before they commit. So that nobody's
 `refresh` can step over a quote which commits later, writers take turns: SQLite has one anyway, on
 PostgreSQL an advisory lock is held from before the number is drawn until after the commit. (A table
@@ -12,11 +17,12 @@ same lock.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -24,22 +30,19 @@ import sqlalchemy as sa
 from engine.errors import Unavailable
 from engine.limits import (
     CLAIM_ATTEMPTS_MAX,
-    PRICE_AHEAD_MAX_US,
     QUOTES_MAX,
     SUBJECTS_MAX,
     SYMBOLS_MAX,
 )
 from engine.operations import Operations
 from engine.pricing import Price
-from engine.refusals import fault, refused
+from engine.quote import Quote, jumps, quote_faults
+from engine.refusals import refused
 from engine.store import Also, Store, Violation, nothing_else
-from engine.values import CURRENCIES, PRICE_PLACES, ZERO, at_scale, plain
-
-Quality = Literal["closing", "intraday", "realtime", "delayed"]
-QUALITIES: Final = get_args(Quality)
+from engine.values import ZERO, plain
 
 _LOCK: Final = 0x7072_6963_6573  # "prices"; writers of the table take turns on PostgreSQL
-
+_SERVER_NOW_US: Final = sa.text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 
 _LATEST_OF_EACH: Final = sa.text(
     """
@@ -50,7 +53,8 @@ _LATEST_OF_EACH: Final = sa.text(
         FROM listed WHERE listed.symbol IS NOT NULL
     )
     SELECT latest.seq, latest.symbol, latest.bid, latest.ask, latest.at_us, latest.quality,
-           latest.accrued_interest, latest.currency
+           latest.accrued_interest, latest.currency, latest.author, latest.unit, latest.stated_us,
+           latest.confirmed_by
     FROM listed JOIN prices AS latest ON latest.seq = (
         SELECT seq FROM prices WHERE symbol = listed.symbol AND seq <= :last
         ORDER BY at_us DESC, seq DESC LIMIT 1
@@ -59,44 +63,6 @@ _LATEST_OF_EACH: Final = sa.text(
     """
 )
 """What a process reads first: one step of the index per symbol, however long the history is."""
-
-
-class Quote(msgspec.Struct, frozen=True):
-    """What the market said of a symbol at `at_us`. Decimals have at most 8 places, none is below 0.
-
-    `accrued_interest` is per unit. `currency` is None where the instrument's own is meant.
-    """
-
-    symbol: str
-    bid: Decimal
-    ask: Decimal
-    at_us: int
-    quality: Quality = "realtime"
-    accrued_interest: Decimal = ZERO
-    currency: str | None = None
-
-    @property
-    def price(self) -> Price:
-        """The part of it that decisions use."""
-        return Price(self.bid, self.ask, self.at_us, self.accrued_interest)
-
-
-def quote_faults(quote: Quote, now_us: int, path: str = "") -> list[dict[str, str]]:
-    """Everything wrong with a quote, as entries of `params` whose paths start with `path`."""
-    faults = [
-        fault(path + name, "invalid_decimal", places=PRICE_PLACES)
-        for name in ("bid", "ask", "accrued_interest")
-        if at_scale(getattr(quote, name), PRICE_PLACES) is None
-    ]
-    if not faults and quote.bid > quote.ask > ZERO:
-        faults.append(fault(path + "bid", "invalid_value", "must not be above the ask"))
-    if quote.quality not in QUALITIES:
-        faults.append(fault(path + "quality", "invalid_value"))
-    if quote.currency is not None and quote.currency not in CURRENCIES:
-        faults.append(fault(path + "currency", "invalid_value", "must be an ISO 4217 currency"))
-    if not 0 <= quote.at_us <= now_us + PRICE_AHEAD_MAX_US:
-        faults.append(fault(path + "timestamp", "invalid_value", "must not be in the future"))
-    return faults
 
 
 class _Known(NamedTuple):
@@ -111,14 +77,24 @@ def _now_us() -> int:
 
 
 class Market:
-    """The latest quote of each symbol. Thread-safe; `latest` and `quote` never wait."""
+    """The latest quote of each symbol. Thread-safe; `latest` and `quote` never wait.
+
+    `jump_max`: how far a price may move at once, such as 0.2 for a fifth; None: however far.
+    """
 
     def __init__(
-        self, store: Store, operations: Operations, now_us: Callable[[], int] = _now_us
+        self,
+        store: Store,
+        operations: Operations,
+        now_us: Callable[[], int] = _now_us,
+        *,
+        jump_max: Decimal | None = None,
     ) -> None:
         self._store = store
         self._prices = operations.prices
+        self._waiting = operations.waiting_prices
         self._now_us = now_us
+        self._jump_max = jump_max
         self._known: dict[str, _Known] = {}
         self._seq: int | None = None  # the last row read; None before the first
         self._learning = threading.Lock()
@@ -148,13 +124,13 @@ class Market:
                 count += len(rows)
         return count
 
-    def put(self, quotes: Sequence[Quote], also: Also = nothing_else) -> None:
-        """Records quotes, all or none; they are known here when it returns.
+    def put(self, quotes: Sequence[Quote], also: Also = nothing_else) -> list[Quote]:
+        """Records quotes, all or none, and returns them as recorded; they are known here by then.
 
-        One older than what is known is recorded and does not replace it. `also` writes in the same
-        transaction; nothing is recorded if it raises. Raises Refused
-        `invalid_param` with every fault (paths such as `0.bid`), `invalid_request` for too many quotes
-        or symbols, Unavailable.
+        One older than what is known is recorded and does not replace it. One that jumps is waiting, in
+        place of what waited before. `also` writes in the same transaction; nothing is recorded if it
+        raises. Raises Refused `invalid_param` with every fault (paths such as
+        `0.bid`), `invalid_request` for too many quotes or symbols, Unavailable.
         """
         if len(quotes) > QUOTES_MAX:
             raise refused("invalid_request", f"At most {QUOTES_MAX} quotes at once.")
@@ -167,18 +143,122 @@ class Market:
         if faults:
             raise refused("invalid_param", params=faults)
         if not quotes:
-            return
-        self.refresh()  # so that what is left to learn under the lock is little
-        with self._learning:
+            return []
+        with self._recording() as connection:
             if len(self._known.keys() | {quote.symbol for quote in quotes}) > SYMBOLS_MAX:
                 raise refused("invalid_request", f"At most {SYMBOLS_MAX} symbols can have prices.")
+            received_us = self._received_us(connection)
+            recorded = [self._received(quote, received_us) for quote in quotes]
+            self._record(connection, recorded, received_us)
+            also(connection)
+        return recorded
+
+    def waiting(self, symbols: Sequence[str] = ()) -> list[Quote]:
+        """Jumps that nobody has confirmed yet, of these symbols or of all. Raises Unavailable."""
+        columns = self._waiting.c
+        query = sa.select(self._waiting).order_by(columns.symbol).limit(QUOTES_MAX)
+        if symbols:
+            query = query.where(columns.symbol.in_(symbols))
+        with self._store.reading() as connection:
+            return [_quote(row, is_waiting=True) for row in connection.execute(query)]
+
+    def confirm(
+        self,
+        symbol: str,
+        by: str,
+        also: Also = nothing_else,
+        *,
+        may_be_author: bool = False,
+        bid: Decimal | None = None,
+        ask: Decimal | None = None,
+    ) -> Quote:
+        """Lets the jump of a symbol count, once; known here when it returns.
+
+        With `bid` and `ask` only if it is still this price. Raises Refused `not_found` when none waits,
+        `same_client` for its author unless it `may_be_author`, `price_changed`, Unavailable.
+        """
+        with self._recording() as connection:
+            row = connection.execute(
+                sa.select(self._waiting).where(self._waiting.c.symbol == symbol)
+            ).first()
+            if row is None:
+                raise refused("not_found", "No price of this symbol waits to be confirmed.")
+            jump = _quote(row)
+            if jump.author == by and not may_be_author:
+                raise refused("same_client")
+            if (bid is not None and bid != jump.bid) or (ask is not None and ask != jump.ask):
+                raise refused("price_changed", bid=plain(jump.bid), ask=plain(jump.ask))
+            confirmed = msgspec.structs.replace(jump, confirmed_by=by)
+            self._record(connection, [confirmed], row.recorded_us)
+            also(connection)
+        return confirmed
+
+    @contextlib.contextmanager
+    def _recording(self) -> Iterator[sa.Connection]:
+        """A write transaction in which every committed quote is known, and the new ones after it."""
+        self.refresh()  # so that what is left to learn under the lock is little
+        with self._learning:
             with self._store.writing() as connection:
                 if self._store.dialect == "postgresql":
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-                connection.execute(self._prices.insert(), [_row(quote, now_us) for quote in quotes])
+                self._learn(*self._newer(connection, limit=None))
+                yield connection
                 rows, seq = self._newer(connection, limit=None)
-                also(connection)
             self._learn(rows, seq)
+
+    def _received_us(self, connection: sa.Connection) -> int:
+        """Now, by the clock that all who write prices share: the database's."""
+        if self._store.dialect == "postgresql":
+            now: int = connection.execute(_SERVER_NOW_US).scalar_one()
+            return now
+        return self._now_us()  # SQLite has its callers' clock
+
+    def _received(self, quote: Quote, received_us: int) -> Quote:
+        """A quote as it is recorded: dated, with the interest that goes with it, waiting if it jumps."""
+        known = self._known.get(quote.symbol)
+        stated_us = received_us if quote.at_us is None else quote.at_us
+        at_us = min(stated_us, received_us)
+        accrued = quote.accrued_interest
+        if accrued is None and known is not None and known.quote.unit in (None, quote.unit):
+            accrued = known.quote.accrued_interest
+        quote = msgspec.structs.replace(
+            quote,
+            at_us=at_us,
+            stated_us=stated_us if stated_us > at_us else None,
+            accrued_interest=ZERO if accrued is None else accrued,
+        )
+        replaces = known is not None and at_us >= known.at_us
+        if (
+            replaces
+            and known
+            and self._jump_max is not None
+            and jumps(known.quote, quote, self._jump_max)
+        ):
+            return msgspec.structs.replace(quote, is_waiting=True)
+        return quote
+
+    def _record(self, connection: sa.Connection, quotes: Sequence[Quote], received_us: int) -> None:
+        """Inserts quotes where they belong: prices, or the newest of each symbol that waits.
+
+        A price clears the jump of its symbol that is older than it.
+        """
+        prices = [quote for quote in quotes if not quote.is_waiting]
+        if prices:
+            connection.execute(self._prices.insert(), [_row(quote, received_us) for quote in prices])
+        columns = self._waiting.c
+        waits = connection.execute(sa.select(columns.symbol).limit(1)).first()
+        if waits is None and len(prices) == len(quotes):
+            return
+        for symbol, quote in {quote.symbol: quote for quote in sorted(quotes, key=_age)}.items():
+            older = (columns.symbol == symbol, columns.at_us <= quote.at_us)
+            connection.execute(self._waiting.delete().where(*older))
+            if quote.is_waiting and self._is_free(connection, symbol):
+                connection.execute(self._waiting.insert(), _row(quote, received_us))
+
+    def _is_free(self, connection: sa.Connection, symbol: str) -> bool:
+        """Whether nothing newer of the symbol waits."""
+        held = sa.select(self._waiting.c.symbol).where(self._waiting.c.symbol == symbol)
+        return connection.execute(held).first() is None
 
     def as_of(self, symbol: str, at_us: int) -> Quote | None:
         """The newest quote of that time or before it, from the table."""
@@ -197,6 +277,7 @@ class Market:
         c = self._prices.c
         return [
             c.seq, c.symbol, c.bid, c.ask, c.at_us, c.quality, c.accrued_interest, c.currency,
+            c.author, c.unit, c.stated_us, c.confirmed_by,
         ]  # fmt: skip
 
     def _newer(
@@ -225,7 +306,13 @@ class Market:
         self._seq = seq
 
 
-def _row(quote: Quote, now_us: int) -> dict[str, Any]:
+def _age(quote: Quote) -> int:
+    assert quote.at_us is not None
+    return quote.at_us
+
+
+def _row(quote: Quote, received_us: int) -> dict[str, Any]:
+    assert quote.accrued_interest is not None
     return {
         "symbol": quote.symbol,
         "quality": quote.quality,
@@ -234,11 +321,15 @@ def _row(quote: Quote, now_us: int) -> dict[str, Any]:
         "ask": plain(quote.ask),
         "accrued_interest": plain(quote.accrued_interest),
         "at_us": quote.at_us,
-        "recorded_us": now_us,
+        "recorded_us": received_us,
+        "author": quote.author,
+        "unit": quote.unit,
+        "stated_us": quote.stated_us,
+        "confirmed_by": quote.confirmed_by,
     }
 
 
-def _quote(row: sa.Row[Any]) -> Quote:
+def _quote(row: sa.Row[Any], *, is_waiting: bool = False) -> Quote:
     return Quote(
         symbol=row.symbol,
         bid=Decimal(row.bid),
@@ -247,6 +338,11 @@ def _quote(row: sa.Row[Any]) -> Quote:
         quality=row.quality,
         accrued_interest=Decimal(row.accrued_interest),
         currency=row.currency,
+        author=row.author,
+        unit=row.unit,
+        stated_us=row.stated_us,
+        confirmed_by=row.confirmed_by,
+        is_waiting=is_waiting,
     )
 
 

@@ -1,6 +1,7 @@
 """The operational tables: true, and no facts. They live in the journal's database and commit beside it.
 
     prices         quotes as they arrived; `seq` is the order of arrival and of commit
+    waiting_prices the newest jump of each symbol, until another client confirms it
     symbols        which instrument owns a symbol
     personal       words about people, kept out of facts so that they can be erased
     refusals       what was refused, to whom and why; append-only by trigger
@@ -23,7 +24,7 @@ Why they are not facts: docs/adr/0016-operational-tables.md. How to change one: 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, Table, Text
@@ -38,6 +39,7 @@ class Operations:
 
     metadata: sa.MetaData
     prices: Table
+    waiting_prices: Table
     symbols: Table
     personal: Table
     refusals: Table
@@ -79,6 +81,7 @@ def define_operations() -> Operations:
         Column("accrued_interest", Text, nullable=False),
         Column("at_us", BigInteger, nullable=False),
         Column("recorded_us", BigInteger, nullable=False),
+        *_authorship(),
         sqlite_autoincrement=True,  # a number is not given twice, even if old rows are removed
     )
     sa.Index("prices_symbol", prices.c.symbol, prices.c.at_us, prices.c.seq)
@@ -91,6 +94,7 @@ def define_operations() -> Operations:
     return Operations(
         metadata=metadata,
         prices=prices,
+        waiting_prices=_waiting_prices(metadata),
         symbols=symbols,
         personal=_personal(metadata),
         refusals=_refusals(metadata),
@@ -107,6 +111,32 @@ def define_operations() -> Operations:
         delivery_attempts=_delivery_attempts(metadata),
         webhook_backlogs=_webhook_backlogs(metadata),
     )
+
+
+def _waiting_prices(metadata: sa.MetaData) -> Table:
+    return Table(
+        "waiting_prices",
+        metadata,
+        Column("symbol", _label(), primary_key=True),
+        Column("quality", Text, nullable=False),
+        Column("currency", Text),
+        Column("bid", Text, nullable=False),
+        Column("ask", Text, nullable=False),
+        Column("accrued_interest", Text, nullable=False),
+        Column("at_us", BigInteger, nullable=False),
+        Column("recorded_us", BigInteger, nullable=False),
+        *_authorship(),
+    )
+
+
+def _authorship() -> list[Column[Any]]:
+    """Columns that quotes of the first release have not."""
+    return [
+        Column("author", Text),
+        Column("unit", Text),
+        Column("stated_us", BigInteger),
+        Column("confirmed_by", Text),
+    ]
 
 
 def _personal(metadata: sa.MetaData) -> Table:

@@ -17,13 +17,15 @@ _PERCENT: Final = -2
 class Price(msgspec.Struct, frozen=True):
     """A quote of an instrument: bid and ask at most 8 decimals, in money or in percent of par value.
 
-    `at_us` is when the market said so. `accrued_interest` is per unit, in the trading currency.
+    `at_us` is when the market said so. `accrued_interest` is per unit, in the trading currency. `unit`:
+    what they are counted in (`instrument.unit_of`), None where that is not known.
     """
 
     bid: Decimal
     ask: Decimal
     at_us: int
     accrued_interest: Decimal = Decimal(0)
+    unit: str | None = None
 
 
 def quoted(price: Price | None, side: Side) -> Decimal:

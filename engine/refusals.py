@@ -131,6 +131,12 @@ REFUSALS: Final = {
         "The order can no longer be cancelled.",
         ("The order is {status} and can no longer be cancelled.",),
     ),
+    "same_client": Refusal(403, "Another client than the one that asked for it has to confirm it."),
+    "price_changed": Refusal(
+        409,
+        "The price that waits is no longer the one to be confirmed. Look at it again.",
+        ("The price that waits is {bid} to {ask} now; look at it again.",),
+    ),
     "duplicate_webhook": Refusal(
         409,
         "Another webhook of the tenant has this URL. Change that one.",

@@ -24,9 +24,10 @@ from engine.desk import Command, Decision, Desk, Scene
 from engine.errors import BadSettings
 from engine.ids import IdSource
 from engine.installation import Installation
-from engine.instrument import Terms
+from engine.instrument import Terms, unit_of
 from engine.limits import SANDBOX_PRICE_MAX_AGE_US, SANDBOX_PRICES_LOOK_S
-from engine.market import Market, Quote
+from engine.market import Market
+from engine.quote import Quote
 from engine.settings import Settings
 
 TENANT: Final = "sandbox"
@@ -119,7 +120,8 @@ def list_instruments(installation: Installation) -> None:
             decide = partial(commands.put_instrument, instrument=one.id, terms=one.terms)
             desk.do(Command(decide, None, ACTOR))
         if installation.market.quote(symbol) is None:
-            unpriced.append(Quote(symbol, one.bid, one.ask, now_us))
+            unit = unit_of(one.terms)
+            unpriced.append(Quote(symbol, one.bid, one.ask, now_us, author=ACTOR, unit=unit))
     installation.market.put(unpriced)
     keep_prices(installation.market, now_us)
 
@@ -201,9 +203,9 @@ def keep_prices(market: Market, now_us: int) -> int:
     """
     known = [market.quote(one.terms.symbol) for one in LISTINGS]
     old = [
-        msgspec.structs.replace(quote, at_us=now_us)
+        msgspec.structs.replace(quote, at_us=now_us, stated_us=None)
         for quote in known
-        if quote and now_us - quote.at_us > SANDBOX_PRICE_MAX_AGE_US // 2
+        if quote and now_us - quote.price.at_us > SANDBOX_PRICE_MAX_AGE_US // 2
     ]
     market.put(old)
     return len(old)

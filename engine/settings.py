@@ -7,6 +7,7 @@
                          ORDER_ENGINE_KEY           the master key; default the file DIR/master.key
                          ORDER_ENGINE_RATE_...      how many requests are let through: see RATES
                          ORDER_ENGINE_LIMIT_...     what may be ordered: see `Limits`
+                         ORDER_ENGINE_PRICE_JUMP_MAX   how far a price may move without another client
                          ORDER_ENGINE_LOG           json or text; default text on a terminal, else json
                          ORDER_ENGINE_LOG_REQUESTS  one in how many requests is logged; default 0, none
                          ORDER_ENGINE_SEALS_TO      a directory or a URL that seals are published to
@@ -58,6 +59,7 @@ LIMIT_TIMES: Final = {
     "ORDER_ENGINE_LIMIT_DUPLICATE_WINDOW": "duplicate_window_us",
 }
 """The same for times, such as 5s."""
+PRICE_JUMP_MAX: Final = "ORDER_ENGINE_PRICE_JUMP_MAX"
 LOG: Final = "ORDER_ENGINE_LOG"
 LOG_REQUESTS: Final = "ORDER_ENGINE_LOG_REQUESTS"
 TRUSTED_PROXIES: Final = "ORDER_ENGINE_TRUSTED_PROXIES"
@@ -93,6 +95,7 @@ class Settings:
     given_views_url: str | None = field(default=None, repr=False)
     quotas: Quotas = field(default_factory=Quotas)
     limits: Limits | None = None
+    price_jump_max: Decimal | None = None
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     log: str | None = None
     log_every: int = 0
@@ -134,6 +137,7 @@ def read_settings(
         given_views_url=_given("--views-url", views_url, environ.get(VIEWS_URL)),
         quotas=_quotas(environ),
         limits=_limits(environ),
+        price_jump_max=_share(environ.get(PRICE_JUMP_MAX) or None, PRICE_JUMP_MAX),
         trusted_proxies=_networks(environ.get(TRUSTED_PROXIES) or ""),
         log=_log(environ.get(LOG) or None),
         log_every=_log_every(environ.get(LOG_REQUESTS) or "0"),
@@ -190,6 +194,15 @@ def _amounts(text: str, name: str) -> dict[str, Decimal]:
                 f"{name} is CURRENCY=AMOUNT, each currency once, such as USD=1000000,EUR=900000.50"
             ) from None
     return amounts
+
+
+def _share(text: str | None, name: str) -> Decimal | None:
+    """A part of the whole, above 0: `0.2` for a fifth. Raises BadSettings."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"(0|[1-9][0-9]{0,3})(\.[0-9]{1,6})?", text, re.ASCII) or not Decimal(text):
+        raise BadSettings(f"{name} is a part of the former price, such as 0.2 for a fifth: {text!r:.40}")
+    return Decimal(text)
 
 
 _DURATION: Final = re.compile(r"(0|[1-9][0-9]{0,6})(ms|s|m|h)", re.ASCII)

@@ -63,13 +63,17 @@ def _events(name: Sequence[str], resource: str | None, created_from: datetime | 
 
 
 class NewPrice(NamedTuple):
-    """A price to record; without a `timestamp` it is of now."""
+    """A price to record; without a `timestamp` it is of now.
+
+    Without `accrued_interest` that of the symbol's last price goes on.
+    """
 
     symbol: str
     bid: Amount
     ask: Amount
     timestamp: datetime | None = None
     quality: str = "realtime"
+    accrued_interest: Amount | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -479,9 +483,22 @@ class Endpoints:
 
     @Method
     def put_prices(self, *prices: NewPrice) -> Call[list[Price]]:
-        """Records prices, all or none."""
+        """Records prices, all or none. One that moves too far `is_waiting` in the answer."""
         body = [given(**price._asdict()) for price in prices]
         return Call("POST", path("prices"), list[Price], body=body)
+
+    @Method
+    def waiting_prices(self, *symbols: str) -> Call[list[Price]]:
+        """Prices that moved too far, of these symbols or of all."""
+        words: Mapping[str, Any] = {"symbol": symbols, "waiting": True}
+        return Call("GET", path("prices"), list[Price], query(words))
+
+    @Method
+    def confirm_price(
+        self, symbol: str, bid: Amount | None = None, ask: Amount | None = None
+    ) -> Call[Price]:
+        """Lets the price that waits count, if it is this one. For another client than set it."""
+        return Call("POST", path("prices", symbol, "confirm"), Price, body=given(bid=bid, ask=ask))
 
     # --- events ----------------------------------------------------------------------------------
 

@@ -227,7 +227,10 @@ class Instrument(Resource, frozen=True):
 
 
 class Price(Resource, frozen=True):
-    """A price of a symbol."""
+    """A price of a symbol. One that `is_waiting` counts only once another client confirms it.
+
+    `set_by` and `confirmed_by` are clients, None without the scope `admin`.
+    """
 
     symbol: str
     price_type: str | None
@@ -237,6 +240,10 @@ class Price(Resource, frozen=True):
     ask: Decimal
     mid: Decimal
     timestamp: datetime
+    accrued_interest: Decimal
+    is_waiting: bool
+    set_by: str | None
+    confirmed_by: str | None
 
 
 # --- events and the operator's -------------------------------------------------------------------

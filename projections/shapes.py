@@ -13,8 +13,8 @@ from msgspec import Meta, Raw
 from engine import account, attempts, order, payment, report
 from engine.clients import SCOPES
 from engine.instrument import InstrumentType, TradingStatus
-from engine.market import Quality
 from engine.pricing import PriceType
+from engine.quote import Quality
 from engine.values import CURRENCIES, PRICE_PLACES, Side
 from projections.folds import EVENTS
 

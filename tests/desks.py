@@ -16,7 +16,7 @@ from engine.commands import Firm
 from engine.desk import Command, Desk, Outcome
 from engine.fact import to_us
 from engine.ids import IdSource
-from engine.instrument import Terms
+from engine.instrument import Terms, unit_of
 from engine.journal import Journal, migrate
 from engine.pricing import Price
 from engine.report import Report
@@ -138,6 +138,6 @@ def open_shop(url: str) -> Iterator[Shop]:
     migrate(url)
     with Journal(url, engine_codec()) as journal:
         ticks = count(THURSDAY_US)
-        price = Price(Decimal(100), Decimal(100), THURSDAY_US)
+        price = Price(Decimal(100), Decimal(100), THURSDAY_US, unit=unit_of(TERMS))
         now_us = partial(next, ticks)
         yield Shop(Desk(journal, now_us=now_us), Prices({TERMS.symbol: price}), now_us=now_us)

@@ -131,6 +131,7 @@ def running(
     timing: Timing = QUICK,
     rates: Rates | None = None,
     limits: Limits | None = None,
+    price_jump_max: Decimal | None = None,
 ) -> Iterator[Engine]:
     """An installation in `directory` with its journal at `journal_url`, served for a test."""
     settings = read_settings(data=str(directory / "data"), journal_url=journal_url, environ={})
@@ -151,6 +152,7 @@ def running(
                 key,
                 is_sandbox=is_sandbox,
                 price_max_age_us=DAY_US,
+                price_jump_max=price_jump_max,
                 rates=rates or Rates(Quotas(errors=None)),  # tests err faster than any client
                 limits=limits,
             ) as services:

@@ -54,7 +54,7 @@ def prices(
     """Record prices of listed instruments.
 
     The first line names the columns: symbol, bid and ask, and if wanted timestamp, quality and
-    accrued_interest. A file with a fault changes nothing.
+    accrued_interest. A file with a fault changes nothing. The author of these prices is "command line".
 
     \b
     Examples:
@@ -64,12 +64,21 @@ def prices(
         import time  # noqa: PLC0415
 
         from engine.csv_import import read_quotes  # noqa: PLC0415
+        from engine.desk import Desk  # noqa: PLC0415
         from engine.importing import import_quotes  # noqa: PLC0415
 
         lines = read_quotes(_read(file), time.time_ns() // 1000)
         with installation_of(data, journal_url) as installation:
-            count = import_quotes(lines, installation.market, installation.symbols)
-    print_json({"prices": count}) if as_json else typer.echo(f"{count} prices recorded")
+            desk = Desk(installation.journal)
+            done = import_quotes(lines, desk, installation.market, installation.symbols)
+    if as_json:
+        print_json(done._asdict())
+        return
+    typer.echo(f"{done.prices} prices recorded")
+    if done.waiting:
+        typer.echo(
+            f"These moved too far and wait for a client to confirm them: {' '.join(done.waiting)}"
+        )
 
 
 def _read(file: Path) -> bytes:

@@ -169,7 +169,7 @@ class Followers:
         self._settings = settings
         self._leases = Leases(store, tables, new_holder())
         self._leases.release_dead(is_dead)
-        self._market = Market(store, define_operations())
+        self._market = Market(store, define_operations(), jump_max=settings.price_jump_max)
         self._firm = Firm(IdSource(), self._market, {}, price_max_age_us(sandbox))
         # One for all: what one follower has read or changed, the next need not load.
         self._shared = Desk(journal)

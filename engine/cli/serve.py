@@ -325,6 +325,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
             read_key(plan.settings),
             is_sandbox=plan.sandbox is not None,
             price_max_age_us=roles.price_max_age_us(plan.sandbox),
+            price_jump_max=plan.settings.price_jump_max,
             limits=plan.settings.limits,
             rates=Rates(plan.settings.quotas, plan.settings.trusted_proxies),
             log_every=plan.settings.log_every,

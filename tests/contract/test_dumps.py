@@ -34,7 +34,7 @@ from engine.errors import BadDump, EngineError, NotEmpty, WrongKey
 from engine.fact import Envelope, StreamAppend
 from engine.generate import Plan, fill
 from engine.installation import open_installation, open_journal_datastore
-from engine.market import Quote
+from engine.quote import Quote
 from engine.refusal_log import RefusalLine
 from engine.settings import Settings
 from engine.writer import Append

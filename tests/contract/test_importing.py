@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from engine.cli.main import app
 from engine.csv_import import BadFile, read_instruments, read_quotes
 from engine.desk import Desk
 from engine.ids import IdSource
-from engine.importing import Imported, import_instruments, import_quotes
+from engine.importing import Imported, QuotesImported, import_instruments, import_quotes
 from engine.installation import Installation, migrate, open_installation
+from engine.market import Market
+from engine.operations import define_operations
 from engine.settings import Settings
 from tests.command import run
 
@@ -82,20 +85,36 @@ def test_one_instrument_by_id_and_by_symbol_is_one_too_many(installation: Instal
     assert faults_of(installation, text) == ["3 id: must not be the instrument of line 2"]
 
 
+def bring_prices(installation: Installation, text: str) -> QuotesImported:
+    lines = read_quotes(text.encode(), NOW_US)
+    desk = Desk(installation.journal)
+    return import_quotes(lines, desk, installation.market, installation.symbols)
+
+
 def test_prices_are_of_listed_instruments(installation: Installation) -> None:
     bring(installation, TWO)
-    lines = read_quotes(b"symbol,bid,ask\nAAPL,1,2\nB1,99.5,100\n", NOW_US)
-    assert import_quotes(lines, installation.market, installation.symbols) == 2
-    price = installation.market.latest("B1")
-    assert price is not None
-    assert price.ask == 100
-    with pytest.raises(BadFile, match="line 3: symbol: is the symbol of no instrument"):
-        import_quotes(
-            read_quotes(b"symbol,bid,ask\nB1,1,2\nXX,1,2\n", NOW_US),
-            installation.market,
-            installation.symbols,
-        )
-    assert installation.market.latest("B1") == price
+    assert bring_prices(installation, "symbol,bid,ask\nAAPL,1,2\nB1,99.5,100\n") == (2, [])
+    quote = installation.market.quote("B1")
+    assert quote is not None
+    assert (quote.ask, quote.author) == (100, "command line")
+    assert quote.unit == "money 100 USD"
+    for text, said in (
+        ("symbol,bid,ask\nB1,1,2\nXX,1,2\n", "line 3: symbol: is the symbol of no instrument"),
+        ("symbol,bid,ask\nB1,1,2\nGONE,1,2\n", "line 3: symbol: is the symbol of no instrument"),
+    ):
+        installation.symbols.claim("GONE", "ins_that_was_refused")
+        with pytest.raises(BadFile, match=said):
+            bring_prices(installation, text)
+    assert installation.market.quote("B1") == quote
+
+
+def test_jumps_of_a_file_wait(installation: Installation) -> None:
+    bring(installation, TWO)
+    careful = replace(installation, market=Market(
+        installation.journal.datastore.store, define_operations(), jump_max=Decimal("0.2")))  # fmt: skip
+    assert bring_prices(careful, "symbol,bid,ask\nAAPL,10,10\nB1,99.5,100\n") == (2, [])
+    assert bring_prices(careful, "symbol,bid,ask\nAAPL,100,100\nB1,99,100\n") == (2, ["AAPL"])
+    assert [one.author for one in careful.market.waiting()] == ["command line"]
 
 
 # --- by the command line --------------------------------------------------------------------------

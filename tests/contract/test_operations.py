@@ -16,16 +16,17 @@ from engine import installation, market, operations
 from engine.datastore import open_store
 from engine.errors import EngineError, Refused, Unavailable
 from engine.limits import PRICE_AHEAD_MAX_US
-from engine.market import Market, Quote, Symbols
+from engine.market import Market, Symbols
 from engine.operations import define_operations
 from engine.personal import Personal
 from engine.pricing import Price
+from engine.quote import Quote
 from engine.refusal_log import RefusalLine, RefusalLog
 from engine.settings import Settings
 from engine.sqlite_store import SqliteStore
 from engine.store import Store
 
-NOW_US = 1_800_000_000_000_000
+NOW_US = 1_700_000_000_000_000
 TABLES = define_operations()
 
 

@@ -18,6 +18,7 @@ import pytest
 from api.call import tree_of
 from api.routes import ROUTES
 from engine import commands
+from engine.operations import define_operations
 from engine.report import Report
 from order_engine_client import (
     AsyncClient,
@@ -135,6 +136,8 @@ def calls(house: House, words: dict[str, Any]) -> dict[str, Callable[[Any], Any]
         "prices": lambda c: c.prices(SYMBOL, "NONE"),
         "old prices": lambda c: c.prices(SYMBOL, asof=past),
         "put prices": lambda c: c.put_prices(NewPrice(SYMBOL, 99, "100.5", past, "closing")),
+        "waiting prices": lambda c: jumping(house, lambda: c.waiting_prices(SYMBOL)),
+        "confirm price": lambda c: jumping(house, lambda: c.confirm_price(SYMBOL, bid="99.50")),
         "events": lambda c: c.events(name="order.placed", resource=order, created_from=past),
         "event": lambda c: c.event(words["event"]),
         "follow events": lambda c: c.follow_events(after=0, resource=order, waits=False),
@@ -171,6 +174,16 @@ def afresh(house: House, call: Callable[[], Any]) -> Any:
     views = house.engine.views
     with views.writing() as connection:
         connection.exec_driver_sql("DELETE FROM view_rebuilds")
+    return call()
+
+
+def jumping(house: House, call: Callable[[], Any]) -> Any:
+    """The call, when a price waits: the same each time."""
+    waiting = define_operations().waiting_prices
+    words = {"quality": "realtime", "bid": "99.50", "ask": "100", "accrued_interest": "0"}
+    with house.engine.journal.datastore.store.writing() as connection:
+        connection.execute(waiting.delete())
+        connection.execute(waiting.insert().values(symbol=SYMBOL, at_us=1, recorded_us=1, **words))
     return call()
 
 

@@ -166,7 +166,13 @@ def test_instruments_and_prices(engine: Engine, client: Client) -> None:
         "ask",
         "mid",
         "timestamp",
+        "accrued_interest",
+        "is_waiting",
+        "set_by",
+        "confirmed_by",
     ]
+    assert price["set_by"].startswith("cli_")
+    assert ok(engine.client("read").get("/prices?symbol=B/2")) == [price | {"set_by": None}]
     assert (price["mid"], price["currency"], price["price_type"]) == ("99.50000000", "USD", "money")
     then = {"symbol": "B/2", "bid": 1, "ask": 2, "timestamp": "2020-01-01T00:00:00Z"}
     assert ok(client.post("/prices", [then]), 201)[0]["mid"] == "1.50000000"

@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -14,12 +15,15 @@ from openapi_core import Config, OpenAPI
 from openapi_core.testing import MockRequest, MockResponse
 
 from engine import commands
+from engine.market import Market
+from engine.operations import define_operations
+from engine.quote import Quote
 from engine.report import Report
 from tests import conforming
 from tests.http_engine import Engine, a_market, an_account, buying, ok
 from tests.http_server import Client, Reply
 
-SHARED = {"instrument_id", "report_id", "file", "name", "stream"}
+SHARED = {"instrument_id", "report_id", "file", "name", "stream", "symbol"}
 """Parameters of paths that are no tenant's own: the same for all."""
 CREATES = {"put_instrument"}
 """Under an id that nobody has yet."""
@@ -60,7 +64,8 @@ def operations() -> list[Operation]:
                 (one["value"] for one in media.get("examples", {}).values()), None
             )
             query = [(one["name"], one["example"]) for one in operation["parameters"]
-                     if one.get("in") == "query" and one.get("required")]  # fmt: skip
+                     if one.get("in") == "query" and (one.get("required") or one["name"] == "symbol")
+                     ]  # fmt: skip
             if any(one.get("name") == "follow" for one in operation["parameters"]):
                 query.append(("follow", "false"))  # a stream that ends
             found.append(
@@ -80,6 +85,8 @@ def operations() -> list[Operation]:
 def a_house(engine: Engine, client: Client) -> dict[str, str]:
     """One thing of each kind, by the parameter of a path that is its id."""
     a_market(client)
+    careful = Market(engine.journal.datastore.store, define_operations(), jump_max=Decimal("0.001"))
+    careful.put([Quote("KE2024A", Decimal("99.50"), Decimal(100), None)])
     account = an_account(client, reference="mine")
     orders = f"/accounts/{account}/orders"
     order = ok(client.post(orders, buying("10")), 201)["id"]
@@ -105,6 +112,7 @@ def a_house(engine: Engine, client: Client) -> dict[str, str]:
         "file": "start.js",
         "name": "orders",
         "stream": order,
+        "symbol": "KE2024A",
     }
 
 

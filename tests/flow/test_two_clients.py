@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 import pytest
 
-from tests.http_engine import Engine, an_account, ok, running
+from tests.http_engine import TERMS, Engine, an_account, ok, running
 
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     directory = tmp_path_factory.mktemp("live")
-    with running(f"sqlite:///{directory}/journal.db", directory, is_sandbox=False) as engine:
+    url = f"sqlite:///{directory}/journal.db"
+    fifth = Decimal("0.2")
+    with running(url, directory, is_sandbox=False, price_jump_max=fifth) as engine:
         yield engine
         engine.disconnect()
 
@@ -66,3 +69,45 @@ def test_what_a_live_journal_has_not(live: Engine) -> None:
     client = live.client()
     assert client.get("/sandbox/clock").status == 404
     assert client.post("/sandbox/clock", {"advance": "P1D"}).status == 404
+
+
+def test_a_price_that_jumps_takes_two_clients(live: Engine) -> None:
+    """One client with `admin` and `trade` made 99002.50 of 100.00 by setting the price."""
+    first, second = live.client(), live.client()
+    ok(first.send("PUT", "/instruments/ins_jump", {**TERMS, "symbol": "JU/MP"}), 201)
+    assert not ok(first.post("/prices", [{"symbol": "JU/MP", "bid": 1, "ask": 1}]), 201)[0]["is_waiting"]
+    dear = {"symbol": "JU/MP", "bid": "990", "ask": "1000.00", "accrued_interest": "1.5"}
+    (jump,) = ok(first.post("/prices", [dear]), 201)
+    assert (jump["is_waiting"], jump["bid"], jump["accrued_interest"]) == (
+        True, "990.00000000", "1.50000000")  # fmt: skip
+    (price,) = ok(first.get("/prices?symbol=JU/MP"))
+    assert (price["bid"], price["is_waiting"]) == ("1.00000000", False)
+    for reader in (first, second):
+        assert ok(reader.get("/prices?waiting=true")) == [jump]
+    assert ok(first.get("/prices?waiting=true&symbol=OTHER")) == []
+    path = "/prices/JU%2FMP/confirm"
+    alone = first.post(path, {})
+    assert (alone.status, alone.code) == (403, "same_client")
+    changed = second.post(path, {"bid": "991"})
+    assert (changed.status, changed.code) == (409, "price_changed")
+    done = ok(second.post(path, {"bid": "990", "ask": "1000"}))
+    assert done["set_by"] == jump["set_by"] != done["confirmed_by"]
+    assert ok(first.get("/prices?symbol=JU/MP")) == [done]
+    assert ok(first.get("/prices?waiting=true")) == []
+    gone = second.post(path, {})
+    assert (gone.status, gone.code) == (404, "not_found")
+    assert first.get("/prices").code == "missing_param"
+
+
+def test_a_price_is_shown_in_its_own_unit_and_only_while_it_counts(live: Engine) -> None:
+    client = live.client()
+    percent = {**TERMS, "symbol": "PCT", "price_type": "percent"}
+    ok(client.send("PUT", "/instruments/ins_pct", percent), 201)
+    (before,) = ok(client.post("/prices", [{"symbol": "PCT", "bid": "98", "ask": "99"}]), 201)
+    ok(client.send("PUT", "/instruments/ins_pct", {**percent, "price_type": "money"}))
+    assert ok(client.get("/prices?symbol=PCT")) == []
+    (then,) = ok(client.get("/prices?symbol=PCT&asof=2100-01-01T00:00:00Z"))
+    assert then == before
+    assert then["price_type"] == "percent"
+    (after,) = ok(client.post("/prices", [{"symbol": "PCT", "bid": "98", "ask": "99"}]), 201)
+    assert (after["is_waiting"], after["price_type"]) == (True, "money")

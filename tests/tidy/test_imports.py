@@ -36,7 +36,7 @@ LAYERS = (
     {"refusals", "rate"},
     {"values"},
     {"fees", "pricing", "calendar", "clock", "halt", "idempotency", "instrument", "payment", "report"},
-    {"attempts"},
+    {"attempts", "quote"},
     {"addresses", "webhook"},
     {"wish"},
     {"order"},

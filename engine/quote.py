@@ -1,0 +1,104 @@
+"""Quotes: what the market says of a symbol, under which unit, and whether it may count.
+
+A number alone is no price: 99.5 is percent of par or money. So a quote keeps the unit under which it was
+received, and counts only while that is its instrument's.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final, Literal, get_args
+
+import msgspec
+
+from engine.limits import PRICE_AHEAD_MAX_US
+from engine.pricing import Price, PriceType, unit_price
+from engine.refusals import fault
+from engine.values import CURRENCIES, EXACT, PRICE_PLACES, ZERO, at_scale
+
+Quality = Literal["closing", "intraday", "realtime", "delayed"]
+QUALITIES: Final = get_args(Quality)
+
+
+class Quote(msgspec.Struct, frozen=True):
+    """The bid and ask of a symbol at `at_us`. Decimals have at most 8 places, none is below 0.
+
+    `at_us` is None before it is recorded and if it has no timestamp of its own: the moment it is
+    received. Once recorded it is the earlier of the timestamp and that moment, and `stated_us` a
+    timestamp ahead of it. `accrued_interest` is per unit; None: none given, that of the symbol's last
+    quote stays. `currency` is None where the instrument's own is meant.
+
+    `author` is the client that set it, `confirmed_by` the other client that confirmed a jump, `unit`
+    what it is counted in (`instrument.unit_of`); None for what the first release recorded. One that
+    `is_waiting` counts only once it is confirmed.
+    """
+
+    symbol: str
+    bid: Decimal
+    ask: Decimal
+    at_us: int | None
+    quality: Quality = "realtime"
+    accrued_interest: Decimal | None = None
+    currency: str | None = None
+    author: str | None = None
+    unit: str | None = None
+    stated_us: int | None = None
+    confirmed_by: str | None = None
+    is_waiting: bool = False
+
+    @property
+    def price(self) -> Price:
+        """The part of a recorded quote that decisions use."""
+        assert self.at_us is not None
+        return Price(self.bid, self.ask, self.at_us, self.accrued_interest or ZERO, self.unit)
+
+
+def quote_faults(quote: Quote, now_us: int, path: str = "") -> list[dict[str, str]]:
+    """Everything wrong with a quote, as entries of `params` whose paths start with `path`."""
+    faults = [
+        fault(path + name, "invalid_decimal", places=PRICE_PLACES)
+        for name in ("bid", "ask", "accrued_interest")
+        if getattr(quote, name) is not None and at_scale(getattr(quote, name), PRICE_PLACES) is None
+    ]
+    if not faults and quote.bid > quote.ask > ZERO:
+        faults.append(fault(path + "bid", "invalid_value", "must not be above the ask"))
+    if quote.quality not in QUALITIES:
+        faults.append(fault(path + "quality", "invalid_value"))
+    if quote.currency is not None and quote.currency not in CURRENCIES:
+        faults.append(fault(path + "currency", "invalid_value", "must be an ISO 4217 currency"))
+    if quote.at_us is not None and not 0 <= quote.at_us <= now_us + PRICE_AHEAD_MAX_US:
+        faults.append(fault(path + "timestamp", "invalid_value", "must not be in the future"))
+    return faults
+
+
+def jumps(before: Quote, quote: Quote, most: Decimal) -> bool:
+    """Whether a quote moves the price of a unit, either side, by more than `most` (0.2: a fifth).
+
+    A price that comes back from 0 jumps, whatever it is: else a detour by 0 would pass. One that goes to
+    0 does not: it stops trading. One in another unit jumps, as there is nothing to compare it with.
+    """
+    if before.unit is not None and before.unit != quote.unit:
+        return True
+    return any(
+        new and abs(new - old) > EXACT.multiply(most, old)
+        for old, new in zip(_worth(before, quote.unit), _worth(quote, quote.unit), strict=True)
+    )
+
+
+def _worth(quote: Quote, unit: str | None) -> tuple[Decimal, Decimal]:
+    """What a unit costs at bid and ask, accrued interest included; 0 for a side without a price."""
+    price_type, par_value, _ = unit_words(unit)
+    accrued = quote.accrued_interest or ZERO
+    bid, ask = (
+        unit_price(side, accrued, price_type, par_value) if side else ZERO
+        for side in (quote.bid, quote.ask)
+    )
+    return bid, ask
+
+
+def unit_words(unit: str | None) -> tuple[PriceType, Decimal, str | None]:
+    """(price type, par value, currency) of a unit; money, par 100 and no currency for an unknown one."""
+    if unit is None:
+        return "money", Decimal(100), None
+    price_type, par_value, currency = unit.split(" ")[:3]
+    return ("percent" if price_type == "percent" else "money"), Decimal(par_value), currency
