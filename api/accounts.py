@@ -7,15 +7,16 @@ from functools import partial
 from typing import Any, Final
 
 from api import current, reading
-from api.acting import act, act_with_words, answer
+from api.acting import act, act_with_words, answer, stream_of
 from api.call import Answer, Call
 from api.current import Resource
 from api.problems import Problem
+from api.repeating import first_outcome, subject_for
 from engine import commands
 from engine.account import FLAGS
 from engine.errors import Refused
 from engine.ids import is_id
-from projections.resources import account_json, filled
+from projections.resources import account_json
 from projections.views import accounts as view
 
 WORDS: Final = ("reference", "name")
@@ -23,18 +24,21 @@ WORDS: Final = ("reference", "name")
 
 async def open_account(call: Call) -> Answer:
     """Opens an account."""
-    body, services = call.body, call.engine
-    account = services.firm.ids.new("acc")
-    decide = partial(
-        commands.open_account,
-        tenant=call.principal.tenant,
-        account=account,
-        base_currency=body["base_currency"],
-        funding_currencies=body["funding_currencies"],
-    )
-    words = {name: body[name] for name in WORDS}
-    outcome = await act_with_words(call, decide, account, words)
-    return answer(outcome, 201, filled(account_json(outcome.states[account]), WORDS, words))
+    outcome = await first_outcome(call)
+    if outcome is None:
+        body, account = call.body, await subject_for(call, "acc")
+        decide = partial(
+            commands.open_account,
+            tenant=call.principal.tenant,
+            account=account,
+            base_currency=body["base_currency"],
+            funding_currencies=body["funding_currencies"],
+        )
+        words = {name: body[name] for name in WORDS}
+        outcome = await act_with_words(call, decide, account, words)
+    account = stream_of(outcome, "acc_")
+    state = account_json(outcome.states[account])
+    return answer(outcome, 201, await reading.with_words(call, state, account, *WORDS))
 
 
 async def list_all(call: Call) -> Answer:
@@ -58,25 +62,27 @@ async def retrieve(call: Call) -> Answer:
 async def change(call: Call) -> Answer:
     """Changes what is given of an account."""
     account, body = await reading.own_account(call), call.body
-    decide = partial(
-        commands.change_account,
-        tenant=call.principal.tenant,
-        account=account,
-        status=body.get("status"),
-        funding_currencies=body.get("funding_currencies"),
-        flags={flag: body[flag] for flag, _ in FLAGS.values() if flag in body},
-    )
-    services = call.engine
-    words = {name: body[name] for name in WORDS if name in body}
-    before = (await services.bridge.read(services.personal.words, [account])).get(account, {})
-    await _put_words(call, account, words)
-    try:
-        outcome = await act(call, decide)
-    except Refused:  # all or nothing
-        await _put_words(call, account, {name: before.get(name) for name in words})
-        raise
+    outcome = await first_outcome(call)
+    if outcome is None:
+        decide = partial(
+            commands.change_account,
+            tenant=call.principal.tenant,
+            account=account,
+            status=body.get("status"),
+            funding_currencies=body.get("funding_currencies"),
+            flags={flag: body[flag] for flag, _ in FLAGS.values() if flag in body},
+        )
+        services = call.engine
+        words = {name: body[name] for name in WORDS if name in body}
+        before = (await services.bridge.read(services.personal.words, [account])).get(account, {})
+        await _put_words(call, account, words)
+        try:
+            outcome = await act(call, decide)
+        except Refused:  # all or nothing
+            await _put_words(call, account, {name: before.get(name) for name in words})
+            raise
     state = account_json(outcome.states[account])
-    return answer(outcome, 200, filled(state, WORDS, {**before, **words}))
+    return answer(outcome, 200, await reading.with_words(call, state, account, *WORDS))
 
 
 async def _put_words(call: Call, account: str, words: Mapping[str, Any]) -> None:

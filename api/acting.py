@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
+from api import repeating
 from api.call import Answer, Call
-from engine import acts, idempotency
+from api.services import Services
+from engine import acts
 from engine.deciding import Command, Decision, Outcome, Scene, new_command_id
 from engine.errors import EngineError, OutcomeUnknown, Refused
-from engine.fact import Recorded
 from engine.refusal_log import RefusalLine
 from engine.store import Also
 
@@ -25,46 +26,45 @@ async def act(
     decide: Callable[[Scene], Decision],
     *,
     reason: str | None = None,
+    carries_request: bool = False,
 ) -> Outcome:
-    """Has a decision made for the caller. Raises as `Bridge.do` does.
+    """Has a decision made for the caller, once for each idempotency key. Raises as `Bridge.do` does.
 
-    With an idempotency key the command's id is a digest of tenant, account, route and key. `reason` is
-    an operator's.
+    `reason` is an operator's. A command that `carries_request` always appends a fact with the digest of
+    its request; that of any other stands in the envelope, and what it leaves unchanged in the register.
     """
     services, principal = call.engine, call.principal
-    command_id, check_repeat = None, None
-    if call.key is not None:
-        account, route = call.path.get("account_id", ""), call.route
-        words = [principal.tenant, account, route.method, route.path, call.key]
-        command_id = idempotency.command_id(words, services.command_key)
-        check_repeat = partial(_check_repeat, call.digest, services.now_us)
+    command_id = repeating.command_of(call)
+    if not carries_request and (first := await repeating.first_outcome(call)):
+        return first
     command = Command(
         decide,
         principal.tenant,
         principal.client,
         id=command_id or new_command_id(),
         is_repeatable=command_id is not None,
-        check_repeat=check_repeat,
+        check_repeat=None if command_id is None else partial(repeating.check_repeat, call),
         request_id=call.request_id,
         reason=reason,
         on_behalf_of=call.on_behalf_of,
+        request=None if carries_request else call.digest,
     )
     outcome: Outcome = await services.bridge.do(command)
+    if outcome.is_repeat and not carries_request:  # with the long states too
+        outcome = await repeating.first_outcome(call) or outcome
+    elif command_id is not None and not outcome.facts:
+        outcome = await repeating.keep_unchanged(call, command_id, outcome)
     services.saw(principal.client, outcome.offset)
     return outcome
 
 
-def _check_repeat(request: bytes | None, now_us: Callable[[], int], facts: Sequence[Recorded]) -> None:
-    """Raises Refused unless the first use of a key had the same request, less than a day ago."""
-    digests = (getattr(recorded.fact, "request", None) for recorded in facts)
-    first = next((digest for digest in digests if digest is not None), None)
-    first_at_us = facts[0].envelope.at_us
-    assert request is not None
-    idempotency.check_repeat(first, request, first_at_us=first_at_us, at_us=now_us())
-
-
 async def act_with_words(
-    call: Call, decide: Callable[[Scene], Decision], subject: str, words: Mapping[str, str | None]
+    call: Call,
+    decide: Callable[[Scene], Decision],
+    subject: str,
+    words: Mapping[str, str | None],
+    *,
+    carries_request: bool = False,
 ) -> Outcome:
     """The same for a new `subject` with personal words, which are written first (see engine.personal).
 
@@ -72,12 +72,12 @@ async def act_with_words(
     """
     given = {name: text for name, text in words.items() if text is not None}
     if not given:
-        return await act(call, decide)
+        return await act(call, decide, carries_request=carries_request)
     services = call.engine
     await services.bridge.read(services.personal.put, call.principal.tenant, subject, given)
     is_new = False
     try:
-        outcome = await act(call, decide)
+        outcome = await act(call, decide, carries_request=carries_request)
         is_new = any(fact.stream == subject for fact in outcome.facts)
         return outcome
     except OutcomeUnknown:
@@ -86,15 +86,20 @@ async def act_with_words(
     finally:
         if not is_new:
             with suppress(EngineError):  # words of nothing are shown to nobody
-                await services.bridge.read(services.personal.erase, subject)
+                await services.bridge.read(_erase_unless_there, services, subject)
+
+
+def _erase_unless_there(services: Services, subject: str) -> None:
+    """Another request with the same key may have brought the subject about meanwhile."""
+    if not services.bridge.journal.stream(subject, version=1):
+        services.personal.erase(subject)
 
 
 def noted(call: Call, deed: str, **words: Any) -> Also:
     """Writes the caller's act: see `acts.note` for the words."""
     client, tenant, _ = call.principal
-    return partial(
-        acts.note,
-        deed=deed,
+    return acts.noting(
+        deed,
         actor=client,
         tenant=tenant,
         request_id=call.request_id,

@@ -17,7 +17,7 @@ from api.acting import note_refusal
 from api.call import NOBODY, PREFIXES, Answer, Call, Route, tree_of
 from api.connection import Connection, new_request_id
 from api.kinds import Rows
-from api.openapi import API_VERSION, FORM, encoded
+from api.openapi import API_VERSION, FORM, encoded, fields_of
 from api.problems import MISTAKES, Problem, problem_of
 from api.response import JSON
 from api.services import Services
@@ -355,7 +355,9 @@ def _read_key(call: Call, headers: Mapping[str, str]) -> None:
         raise Problem("invalid_request", "`Idempotency-Key` must be given once.")
     check_key(given[0])
     call.key = given[0]
-    call.digest = wire.digest(tuple(call.path.values()), call.body, call.engine.command_key)
+    nulls = {field.name for field in fields_of(call.route) if field.can_be_null}
+    path = tuple(call.path.values())
+    call.digest = wire.digest(path, call.body, call.engine.command_key, nulls)
 
 
 def _read_place(call: Call, headers: Mapping[str, str]) -> None:

@@ -87,8 +87,8 @@ class Route(NamedTuple):
 
     `scope` None: open to all. `name` is what clients' programs call it: it never changes. `answers` are
     the types of what is sent, by status; `refusals` the codes that only its own rules give
-    (`not_found` here: of an id inside the body). `body` None: there must be none. With `has_key` an
-    Idempotency-Key is looked at. `is_form`: the body is a form, whose bytes the handler is given.
+    (`not_found` here: of an id inside the body). `body` None: there must be none. `is_form`: the
+    body is a form, whose bytes the handler is given.
     `is_fact` False: what it writes is in no journal. `is_viewed`: it waits for a view, as each GET may.
     `is_sandbox`: not found elsewhere. `or_scope` is another scope that opens it.
     `media` is what it sends instead of JSON.
@@ -104,13 +104,17 @@ class Route(NamedTuple):
     name: str = ""
     answers: Mapping[int, Any] = {}
     refusals: tuple[str, ...] = ()
-    has_key: bool = False
     is_form: bool = False
     is_fact: bool = True
     is_viewed: bool = False
     is_sandbox: bool = False
     or_scope: str | None = None
     media: str = "application/json"
+
+    @property
+    def has_key(self) -> bool:
+        """Whether an Idempotency-Key is looked at: of all that write, but for tokens."""
+        return self.method != "GET" and self.scope is not None
 
 
 class Leaf(NamedTuple):

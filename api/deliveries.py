@@ -14,6 +14,7 @@ from api.acting import noted
 from api.bodies import TEST, delivery_id, event_id
 from api.call import Answer, Call
 from api.problems import Problem
+from api.repeating import first_answer, once
 from api.webhooks import own_webhook
 from engine.attempts import Attempt
 from engine.deliveries import Delivery, New
@@ -96,39 +97,44 @@ async def retrieve(call: Call) -> Answer:
 async def redeliver(call: Call) -> Answer:
     """Sends it again at once, whatever became of it, and by the whole schedule if need be."""
     delivery = await _own(call)
+    if (first := await first_answer(call)) is not None:
+        return first
     state: Webhook | None = await call.engine.bridge.state(delivery.webhook)
     if state is None:
         raise Problem("not_found")
     check_active(state)
-    again = partial(
-        call.engine.deliveries.begin_again,
-        delivery.seq,
-        now_us=call.engine.now_us(),
-        also=noted(call, "delivery.redelivered", subject=delivery_id(delivery)),
-    )
-    return await _accepted(call, await call.engine.bridge.read(again))
+    deliveries, now_us = call.engine.deliveries, call.engine.now_us()
+    attempts = await call.engine.bridge.read(deliveries.attempts_of, [delivery.seq])
+
+    def shown(again: Delivery) -> Answer:
+        return Answer(202, encode(_body(again, attempts.get(again.seq, []))))
+
+    begin = partial(deliveries.begin_again, delivery.seq, now_us)
+    also = noted(call, "delivery.redelivered", subject=delivery_id(delivery))
+    return await once(call, begin, shown, also)
 
 
 async def test(call: Call) -> Answer:
     """Sends an event that is of no fact."""
     state = (await own_webhook(call)).state
+    if (first := await first_answer(call)) is not None:
+        return first
     check_active(state)
-    now_us = call.engine.now_us()
+    deliveries, now_us = call.engine.deliveries, call.engine.now_us()
     new = New(state.id, state.tenant, state.id, TEST, 0, now_us)
 
-    def add() -> Delivery:
-        also = noted(call, "webhook.tested", subject=state.id)
-        (seq,) = call.engine.deliveries.add([new], now_us=now_us, also=also)
-        found = call.engine.deliveries.get(seq, state.tenant)
-        assert found is not None
-        return found
+    def shown(added: Sequence[Delivery]) -> Answer:
+        return Answer(202, encode(_body(added[0], [])))
 
-    return await _accepted(call, await call.engine.bridge.read(add))
+    add = partial(deliveries.add, [new], now_us)
+    return await once(call, add, shown, noted(call, "webhook.tested", subject=state.id))
 
 
 async def replay(call: Call) -> Answer:
     """Sends again what happened from one offset to another, as far as the webhook wants it."""
     _, state, backlog_after, _ = await own_webhook(call)
+    if (first := await first_answer(call)) is not None:
+        return first
     check_active(state)
     start, end = call.body["from_offset"], call.body["to_offset"]
     head = await call.engine.bridge.read(call.engine.head)
@@ -157,11 +163,11 @@ async def replay(call: Call) -> Answer:
         New(state.id, state.tenant, one.resource, one.name, one.offset, one.created_us) for one in events
     ]
     context = {"from_offset": start, "to_offset": end, "deliveries": len(new)}
+    body = encode(ReplayBody(state.id, start, end, len(new)))
+    answer = Answer(202, body, reading.withholding(withheld))
+    add = partial(call.engine.deliveries.add, new, call.engine.now_us())
     also = noted(call, "events.replayed", subject=state.id, context=context)
-    add = partial(call.engine.deliveries.add, new, now_us=call.engine.now_us(), also=also)
-    await call.engine.bridge.read(add)
-    headers = reading.withholding(withheld)
-    return Answer(202, encode(ReplayBody(state.id, start, end, len(new))), headers)
+    return await once(call, add, lambda _: answer, also)
 
 
 # --- helpers --------------------------------------------------------------------------------------
@@ -176,11 +182,6 @@ async def _own(call: Call) -> Delivery:
         if found is not None and delivery_id(found) == call.path["delivery_id"]:
             return found
     raise Problem("not_found")
-
-
-async def _accepted(call: Call, delivery: Delivery) -> Answer:
-    (shown,) = await call.engine.bridge.read(_shown, call, [delivery])
-    return Answer(202, encode(shown))
 
 
 def _shown(call: Call, found: Sequence[Delivery]) -> list[DeliveryBody]:

@@ -12,8 +12,10 @@ from api.acting import act, answer
 from api.call import Answer, Call
 from api.current import Resource
 from api.problems import Problem
+from api.repeating import first_outcome
 from api.wire import raise_faults
 from engine import commands
+from engine.deciding import Outcome
 from engine.errors import Refused
 from engine.ids import is_id
 from engine.instrument import Instrument, InstrumentListed, Terms
@@ -66,7 +68,14 @@ async def put(call: Call) -> Answer:
     instrument, services = call.path["instrument_id"], call.engine
     if not is_id(instrument, "ins"):
         raise invalid("path.id", "invalid_value", "must be ins_ and 1 to 60 letters, digits, _ and -")
-    terms = _terms(call.body)
+    outcome = await first_outcome(call) or await _put(call, instrument, _terms(call.body))
+    is_new = any(isinstance(recorded.fact, InstrumentListed) for recorded in outcome.facts)
+    day = outcome.day or await services.business_date()
+    return answer(outcome, 201 if is_new else 200, instrument_json(outcome.states[instrument], day))
+
+
+async def _put(call: Call, instrument: str, terms: Terms) -> Outcome:
+    services = call.engine
     symbols = services.symbols
     owner = await services.bridge.read(symbols.find, terms.symbol)
     if owner not in {None, instrument} or not await services.bridge.read(
@@ -74,14 +83,11 @@ async def put(call: Call) -> Answer:
     ):
         raise invalid("symbol", "already_taken", "is the symbol of another instrument")
     try:
-        outcome = await act(call, partial(commands.put_instrument, instrument=instrument, terms=terms))
+        return await act(call, partial(commands.put_instrument, instrument=instrument, terms=terms))
     except Refused:
         if owner is None:
             await services.bridge.read(symbols.release, terms.symbol, instrument)
         raise
-    is_new = any(isinstance(recorded.fact, InstrumentListed) for recorded in outcome.facts)
-    body = instrument_json(outcome.states[instrument], await services.business_date())
-    return answer(outcome, 201 if is_new else 200, body)
 
 
 def _terms(body: dict[str, Any]) -> Terms:

@@ -43,9 +43,10 @@ async def place(call: Call) -> Answer:
     reference, is_new = body[WORD], False
     try:
         if reference is None:
-            outcome = await act(call, decide)
+            outcome = await act(call, decide, carries_request=True)
         else:
-            outcome = await act_with_words(call, decide, order, {WORD: reference})
+            words = {WORD: reference}
+            outcome = await act_with_words(call, decide, order, words, carries_request=True)
         is_new = any(fact.stream == order for fact in outcome.facts)
     except OutcomeUnknown:
         is_new = True  # it may be there: counted until the day is over
@@ -53,8 +54,11 @@ async def place(call: Call) -> Answer:
     finally:
         if services.firm.tally is not None and not is_new:
             services.firm.tally.drop(order)
-    state = outcome.states[stream_of(outcome, "ord_")]
-    return answer(outcome, 201, fill(order_json(state), WORD, reference))
+    order = stream_of(outcome, "ord_")
+    state = order_json(outcome.states[order])
+    if outcome.is_repeat and reference is not None:
+        return answer(outcome, 201, await reading.with_words(call, state, order, WORD))
+    return answer(outcome, 201, fill(state, WORD, reference))
 
 
 async def retrieve(call: Call) -> Answer:

@@ -9,6 +9,7 @@ from api import current, reading
 from api.acting import act, act_with_words, answer, stream_of
 from api.call import Answer, Call
 from api.current import Resource
+from api.repeating import first_outcome
 from engine import commands
 from engine.payment import DepositOpened, Kind, Payment, WithdrawalOpened
 from engine.refusals import refused
@@ -34,9 +35,13 @@ async def create(kind: Kind, call: Call) -> Answer:
         request=call.digest,
     )
     reference = body.get(WORD)
-    outcome = await act_with_words(call, decide, payment, {WORD: reference})
-    state = outcome.states[stream_of(outcome, f"{prefix}_")]
-    return answer(outcome, 201, fill(payment_json(state), WORD, reference))
+    words = {WORD: reference}
+    outcome = await act_with_words(call, decide, payment, words, carries_request=True)
+    payment = stream_of(outcome, f"{prefix}_")
+    state = payment_json(outcome.states[payment])
+    if outcome.is_repeat and reference is not None:
+        return answer(outcome, 201, await reading.with_words(call, state, payment, WORD))
+    return answer(outcome, 201, fill(state, WORD, reference))
 
 
 async def retrieve(kind: Kind, call: Call) -> Answer:
@@ -52,16 +57,18 @@ async def retrieve(kind: Kind, call: Call) -> Answer:
 async def end(kind: Kind, is_completed: bool, call: Call) -> Answer:  # noqa: FBT001  (of the table)
     """The money has moved, or will not."""
     account, payment = await reading.own_account(call), call.path[f"{kind}_id"]
-    if is_completed and not call.engine.is_sandbox:
-        await _check_other_client(call, kind, account, payment)
-    decide = partial(
-        commands.end_payment,
-        tenant=call.principal.tenant,
-        account=account,
-        payment=payment,
-        is_completed=is_completed,
-    )
-    outcome = await act(call, decide)
+    outcome = await first_outcome(call)
+    if outcome is None:
+        if is_completed and not call.engine.is_sandbox:
+            await _check_other_client(call, kind, account, payment)
+        decide = partial(
+            commands.end_payment,
+            tenant=call.principal.tenant,
+            account=account,
+            payment=payment,
+            is_completed=is_completed,
+        )
+        outcome = await act(call, decide)
     body = payment_json(outcome.states[payment])
     return answer(outcome, 200, await reading.with_words(call, body, payment, WORD))
 

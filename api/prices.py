@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final
@@ -10,6 +11,7 @@ import msgspec
 
 from api.acting import noted
 from api.call import Answer, Call
+from api.repeating import first_answer, once
 from api.wire import raise_faults
 from engine.instrument import Instrument, price_of, unit_of
 from engine.quote import Quote, quote_faults, unit_words
@@ -73,6 +75,8 @@ async def get(call: Call) -> Answer:
 
 async def put(call: Call) -> Answer:
     """Records prices, all or none; those that jump wait for another client."""
+    if (first := await first_answer(call)) is not None:
+        return first
     services, now_us = call.engine, call.engine.now_us()
     instruments = {row["symbol"]: await _instrument_of(call, row["symbol"]) for row in call.body}
     quotes = [_quote(call, row, instruments[row["symbol"]]) for row in call.body]
@@ -87,25 +91,32 @@ async def put(call: Call) -> Answer:
     if faults:
         raise_faults(faults)
     context = {"prices": [[quote.symbol, plain(quote.bid), plain(quote.ask)] for quote in quotes]}
-    recorded = await services.bridge.read(
-        services.market.put, quotes, noted(call, "prices.recorded", context=context)
-    )
-    return Answer(201, encode([_body(call, quote, instruments[quote.symbol]) for quote in recorded]))
+
+    def shown(recorded: Sequence[Quote]) -> Answer:
+        return Answer(201, encode([_body(call, quote, instruments[quote.symbol]) for quote in recorded]))
+
+    record = partial(services.market.put, quotes)
+    return await once(call, record, shown, noted(call, "prices.recorded", context=context))
 
 
 async def confirm(call: Call) -> Answer:
     """Lets the waiting price of a symbol count. On a sandbox its author may do so too."""
-    services, body = call.engine, call.body
-    decide = partial(
+    services, body, symbol = call.engine, call.body, call.path["symbol"]
+    security = await _instrument_of(call, symbol)
+
+    def shown(confirmed: Quote) -> Answer:
+        return Answer(200, encode(_body(call, confirmed, security)))
+
+    confirming = partial(
         services.market.confirm,
-        call.path["symbol"],
+        symbol,
         call.principal.client,
-        noted(call, "price.confirmed", subject=call.path["symbol"]),
         may_be_author=services.is_sandbox,
         bid=body["bid"],
         ask=body["ask"],
     )
-    return Answer(200, encode(await _shown(call, await services.bridge.read(decide))))
+    also = noted(call, "price.confirmed", subject=symbol)
+    return await once(call, confirming, shown, also)
 
 
 def _quote(call: Call, row: dict[str, Any], security: Instrument | None) -> Quote:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from api.acting import note
+from api.acting import noted
 from api.call import Answer, Call
 from api.problems import Problem
+from api.repeating import first_answer, once
+from engine.errors import RebuildRunning
+from engine.limits import VIEW_POLL_S
+from engine.store import Also
 from projections import jobs, shapes, status
 from projections.jobs import Job, Kind
 from projections.quarantine import Quarantined
@@ -121,17 +126,40 @@ async def retry(call: Call) -> Answer:
     services, name, stream = call.engine, _name(call), call.path["stream"]
     if await services.bridge.read(_is_unknown, call, stream):
         raise Problem("not_found")
-    work = partial(status.retry, services.bridge.journal, services.views, name, stream)
-    flows = await services.bridge.read(work)
-    await note(call, "fault.retried", subject=stream, context={"view": name, "flows": flows})
-    return Answer(200, encode(RetryBody(name, stream, flows)))
+
+    def fold(keep: Also) -> None:
+        _beside(call, keep, status.retry(services.bridge.journal, services.views, name, stream))
+
+    def shown(flows: bool) -> Answer:  # noqa: FBT001
+        return Answer(200, encode(RetryBody(name, stream, flows)))
+
+    return await once(
+        call, fold, shown, noted(call, "fault.retried", subject=stream, context={"view": name})
+    )
 
 
 async def _ask(call: Call, kind: Kind, *, keeps_old: bool) -> Answer:
-    ask = partial(jobs.ask, call.engine.views, kind, [_name(call)], keeps_old=keeps_old)
-    job = await call.engine.bridge.read(ask)
-    await note(call, f"{kind}.requested", subject=_name(call), context={"number": job.number})
-    return Answer(202, encode(_rebuild(job)))
+    def ask(keep: Also) -> None:
+        job = jobs.ask(call.engine.views, kind, [_name(call)], keeps_old=keeps_old)
+        _beside(call, keep, job)
+
+    def shown(job: Job) -> Answer:
+        return Answer(202, encode(_rebuild(job)))
+
+    try:
+        return await once(call, ask, shown, noted(call, f"{kind}.requested", subject=_name(call)))
+    except RebuildRunning:  # perhaps by this very key, just before
+        await asyncio.sleep(VIEW_POLL_S)
+        first = await first_answer(call)
+        if first is None:
+            raise
+        return first
+
+
+def _beside(call: Call, keep: Also, said: object) -> None:
+    """Right after a deed that wrote the views' database: the act, and the answer to the key."""
+    with call.engine.bridge.journal.datastore.store.writing() as connection:
+        keep(connection, said)
 
 
 def _name(call: Call) -> str:

@@ -29,7 +29,7 @@ async def show(call: Call) -> Answer:
     _check_sandbox(call)
     bridge = call.engine.bridge
     end = await bridge.read(bridge.journal.end, clock.STREAM)
-    body = _body(call, await bridge.state(clock.STREAM))
+    body = _body(await bridge.state(clock.STREAM), call.engine.now_us())
     return Answer(200, body, reading.recorded(call, end.offset))
 
 
@@ -37,7 +37,8 @@ async def advance(call: Call) -> Answer:
     """Moves business time forward."""
     _check_sandbox(call)
     outcome = await act(call, partial(commands.advance_clock, by_us=call.body["advance"]))
-    return answer(outcome, 200, _body(call, outcome.states[clock.STREAM]))
+    at_us = outcome.facts[0].envelope.at_us
+    return answer(outcome, 200, _body(outcome.states[clock.STREAM], at_us))
 
 
 def _check_sandbox(call: Call) -> None:
@@ -45,8 +46,7 @@ def _check_sandbox(call: Call) -> None:
         raise Problem("not_found")
 
 
-def _body(call: Call, state: Clock | None) -> bytes:
-    now_us = call.engine.now_us()
+def _body(state: Clock | None, now_us: int) -> bytes:
     return encode(
         ClockBody(
             clock.business_date(state, now_us).isoformat(),

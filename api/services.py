@@ -31,6 +31,7 @@ from engine.fees import FeeRule
 from engine.health import Health, Look
 from engine.ids import IdSource
 from engine.journal import Journal
+from engine.key_register import KeyRegister
 from engine.keys import MasterKey
 from engine.limits import ACCOUNTS_REMEMBERED_MAX, CLIENTS_SEEN_MAX, REFRESH_S, TALLY_LOOK_S
 from engine.market import Market, Symbols
@@ -66,6 +67,7 @@ class Services:
     personal: Personal
     refusals: RefusalLog
     denials: Denials
+    keys: KeyRegister
     clients: Clients
     signing: SigningKeys
     endpoints: Endpoints
@@ -176,6 +178,7 @@ async def open_services(
         personal=personal,
         refusals=refusals,
         denials=Denials(clock_us),
+        keys=KeyRegister(store, operations, key),
         clients=clients,
         signing=signing,
         endpoints=Endpoints(store, operations, key, clock_us),

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
+import sqlalchemy as sa
 from msgspec import Meta
 
 from api import reading
-from api.acting import act
+from api.acting import act, answer, stream_of
 from api.call import Answer, Call
 from api.problems import Problem
+from api.repeating import command_of, digest_of, first_outcome, found, subject_for
 from engine import commands
 from engine.addresses import target_of
 from engine.deciding import Outcome
 from engine.endpoints import Endpoint
-from engine.errors import OutcomeUnknown
+from engine.errors import OutcomeUnknown, Refused
+from engine.key_register import Kept
 from engine.refusals import invalid
+from engine.store import Violation
 from engine.webhook import Webhook, is_of
 from projections import shapes
 from projections.resources import encode, time
@@ -32,7 +36,7 @@ class WebhookBody(msgspec.Struct, frozen=True):
     """
 
     id: shapes.WebhookId
-    url: shapes.Url
+    url: shapes.Url | None
     description: str | None
     events: list[shapes.EventName] | None
     is_active: bool
@@ -54,29 +58,62 @@ class Own(NamedTuple):
 
 
 class NewWebhookBody(WebhookBody, frozen=True):
-    """The same with its new `secret`, which is shown this once."""
+    """The same with its new `secret`, which is shown once and, for the same key, within 24 hours."""
 
-    secret: shapes.Secret
+    secret: shapes.Secret | None
 
 
 async def create(call: Call) -> Answer:
     """Sends events to a URL. It is taken first, the facts come next (see docs/adr/0016)."""
-    body, services, tenant = call.body, call.engine, call.principal.tenant
-    target = target_of(body["url"], allows_local=services.allows_local)
-    webhook = services.firm.ids.new("whk")
-    decide = partial(
-        commands.create_webhook,
-        tenant=tenant,
-        webhook=webhook,
-        where=services.endpoints.where(target),
-        events=body["events"],
-    )
-    dead = await services.bridge.read(_dead, call)
-    claim = partial(services.endpoints.claim, tenant, webhook, target.url, body["description"], dead)
-    secret = await services.bridge.read(claim)
-    outcome = await act(call, decide)  # should it fail, the URL is free again in a minute
-    endpoint = Endpoint(webhook, tenant, target.url, body["description"], 0)
-    return _answer(outcome, 201, endpoint, secret)
+    outcome, secret = await first_outcome(call), None
+    if outcome is None:
+        body, services, tenant = call.body, call.engine, call.principal.tenant
+        target = target_of(body["url"], allows_local=services.allows_local)
+        webhook = await subject_for(call, "whk")
+        secret = await services.bridge.read(_claimed, call, webhook, target.url)
+        decide = partial(
+            commands.create_webhook,
+            tenant=tenant,
+            webhook=webhook,
+            where=services.endpoints.where(target),
+            events=body["events"],
+        )
+        outcome = await act(call, decide)  # should it fail, the URL is free again in a minute
+    return await _answer(call, outcome, 201, secret=secret)
+
+
+def _claimed(call: Call, webhook: str, url: str) -> str | None:
+    """The secret of a new webhook whose URL is taken; that of the first request, if its key goes on."""
+    services, tenant = call.engine, call.principal.tenant
+    command = command_of(call)
+    if command is not None and _is_claimed(call, webhook):
+        return _kept(call).get("secret")
+
+    def keep(connection: sa.Connection, secret: str) -> None:
+        if command is not None:
+            services.keys.keep_secret(connection, command, {"secret": secret})
+
+    try:
+        return services.endpoints.claim(
+            tenant, webhook, url, call.body["description"], dead=_dead(call), also=keep
+        )
+    except (Refused, Violation):
+        if command is None or not _is_claimed(call, webhook):
+            raise
+        return _kept(call).get("secret")  # by another request with this key, just before
+
+
+def _is_claimed(call: Call, webhook: str) -> bool:
+    endpoint = call.engine.endpoints.get(webhook)
+    return endpoint is not None and not call.engine.endpoints.is_stale(endpoint)
+
+
+def _kept(call: Call) -> dict[str, Any]:
+    """What the first answer to this key showed that is stored nowhere else; nothing after 24 hours."""
+    command = command_of(call)
+    kept = None if command is None else call.engine.keys.find(command)
+    words: dict[str, Any] = call.engine.keys.opened(kept)
+    return words
 
 
 async def list_all(call: Call) -> Answer:
@@ -105,53 +142,91 @@ async def retrieve(call: Call) -> Answer:
 
 async def change(call: Call) -> Answer:
     """Changes all of a webhook: what is not given is as for a new one."""
-    body, services, tenant = call.body, call.engine, call.principal.tenant
-    before, _, backlog_after, _ = await own_webhook(call)
-    target = target_of(body["url"], allows_local=services.allows_local)
-    endpoint = Endpoint(before.webhook, tenant, target.url, body["description"], before.claimed_us)
-    decide = partial(
-        commands.change_webhook,
-        tenant=tenant,
-        webhook=before.webhook,
-        where=services.endpoints.where(target),
-        events=body["events"],
-        is_active=body["is_active"],
-    )
-    await services.bridge.read(_put, call, endpoint)
-    try:
-        outcome = await act(call, decide)
-    except OutcomeUnknown:  # it may be so
-        raise
-    except Exception:  # all or nothing
-        await services.bridge.read(_put, call, before)
-        raise
-    return _answer(outcome, 200, endpoint, backlog_after=backlog_after)
+    outcome = await first_outcome(call)
+    if outcome is None:
+        body, services, tenant = call.body, call.engine, call.principal.tenant
+        before, *_ = await own_webhook(call)
+        target = target_of(body["url"], allows_local=services.allows_local)
+        endpoint = Endpoint(before.webhook, tenant, target.url, body["description"], before.claimed_us)
+        decide = partial(
+            commands.change_webhook,
+            tenant=tenant,
+            webhook=before.webhook,
+            where=services.endpoints.where(target),
+            events=body["events"],
+            is_active=body["is_active"],
+        )
+        await services.bridge.read(_put, call, endpoint)
+        try:
+            outcome = await act(call, decide)
+        except OutcomeUnknown:  # it may be so
+            raise
+        except Exception:  # all or nothing
+            await services.bridge.read(_put, call, before)
+            raise
+    return await _answer(call, outcome, 200)
 
 
 async def delete(call: Call) -> Answer:
     """Ends a webhook, and then erases its URL and its secrets."""
-    endpoint, state, *_ = await own_webhook(call)
-    decide = partial(commands.delete_webhook, tenant=state.tenant, webhook=state.id)
-    outcome = await act(call, decide)
-    await call.engine.bridge.read(call.engine.endpoints.remove, state.id)
-    return _answer(outcome, 200, endpoint)
+    outcome, endpoint = await first_outcome(call), None
+    if outcome is None:
+        endpoint, state, *_ = await own_webhook(call)
+        decide = partial(commands.delete_webhook, tenant=state.tenant, webhook=state.id)
+        outcome = await act(call, decide)
+        await call.engine.bridge.read(_remove, call, endpoint)
+    return await _answer(call, outcome, 200, endpoint=endpoint)
+
+
+def _remove(call: Call, endpoint: Endpoint) -> None:
+    """Erases where it went. For a day the answer to the key knows it, sealed."""
+    services, command = call.engine, command_of(call)
+    if command is not None:
+        words = {"url": endpoint.url, "description": endpoint.description}
+        sealed = services.keys.sealed(command, words)
+        services.keys.claim(Kept(command, digest_of(call), services.now_us(), sealed=sealed))
+    services.endpoints.remove(endpoint.webhook)
 
 
 async def rotate_secret(call: Call) -> Answer:
     """Gives a webhook a new secret. The one before signs too for a while."""
-    services = call.engine
-    endpoint, state, backlog_after, _ = await own_webhook(call)
-    rotated = await services.bridge.read(services.endpoints.rotate, state.id)
-    if rotated is None:
-        raise Problem("not_found")
-    secret, former_until_us = rotated
-    decide = partial(
-        commands.rotate_webhook_secret,
-        tenant=state.tenant,
-        webhook=state.id,
-        former_until_us=former_until_us,
-    )
-    return _answer(await act(call, decide), 200, endpoint, secret, backlog_after=backlog_after)
+    outcome, secret = await first_outcome(call), None
+    if outcome is None:
+        _, state, *_ = await own_webhook(call)
+        rotated = await call.engine.bridge.read(_rotated, call, state.id)
+        if rotated is None:
+            raise Problem("not_found")
+        secret, former_until_us = rotated
+        decide = partial(
+            commands.rotate_webhook_secret,
+            tenant=state.tenant,
+            webhook=state.id,
+            former_until_us=former_until_us,
+        )
+        outcome = await act(call, decide)
+    return await _answer(call, outcome, 200, secret=secret)
+
+
+def _rotated(call: Call, webhook: str) -> tuple[str, int] | None:
+    """(new secret, until when the one before signs); of the first request, if its key goes on."""
+    services, command = call.engine, command_of(call)
+    if command is None:
+        return services.endpoints.rotate(webhook)
+
+    def keep(connection: sa.Connection, secret: str, former_until_us: int) -> None:
+        words = {"secret": secret, "former_until_us": former_until_us}
+        sealed = services.keys.sealed(command, words)
+        kept = Kept(command, digest_of(call), services.now_us(), sealed=sealed)
+        services.keys.add(connection, kept)
+
+    kept = found(call, command)
+    if kept is None:
+        try:
+            return services.endpoints.rotate(webhook, keep)
+        except Violation:  # another request with this key was first
+            kept = found(call, command)
+    words = services.keys.opened(kept)
+    return words["secret"], words["former_until_us"]
 
 
 # --- helpers --------------------------------------------------------------------------------------
@@ -196,25 +271,38 @@ def _put(call: Call, endpoint: Endpoint) -> None:
     call.engine.endpoints.change(endpoint.tenant, endpoint.webhook, endpoint.url, endpoint.description)
 
 
-def _answer(
+async def _answer(
+    call: Call,
     outcome: Outcome,
     status: int,
-    endpoint: Endpoint,
+    *,
     secret: str | None = None,
-    backlog_after: int | None = None,
+    endpoint: Endpoint | None = None,
 ) -> Answer:
-    body = _body(endpoint, outcome.states[endpoint.webhook], backlog_after)
-    if secret is not None:
-        body = NewWebhookBody(**msgspec.structs.asdict(body), secret=secret)
-    return Answer(status, encode(body), {"Journal-Offset": str(outcome.offset)})
+    """The webhook as the command left it, with its URL as stored now, or before it was erased."""
+    shows_secret = call.route.answers[status] is NewWebhookBody
+    webhook = call.path.get("webhook_id") or stream_of(outcome, "whk_")
+    state: Webhook = outcome.states[webhook]
+
+    def look() -> WebhookBody:
+        services = call.engine
+        known = endpoint or services.endpoints.get(webhook)
+        body = _body(known, state, services.deliveries.places(webhook).get(webhook))
+        words = _kept(call) if outcome.is_repeat else {}
+        if shows_secret:
+            shown = secret or words.get("secret")
+            return NewWebhookBody(**msgspec.structs.asdict(body), secret=shown)
+        return body if known else msgspec.structs.replace(body, **words)
+
+    return answer(outcome, status, encode(await call.engine.bridge.read(look)))
 
 
-def _body(endpoint: Endpoint, state: Webhook, backlog_after: int | None) -> WebhookBody:
+def _body(endpoint: Endpoint | None, state: Webhook, backlog_after: int | None) -> WebhookBody:
     former_until_us = state.former_until_us
     return WebhookBody(
         id=state.id,
-        url=endpoint.url,
-        description=endpoint.description,
+        url=endpoint.url if endpoint else None,
+        description=endpoint.description if endpoint else None,
         events=None if state.events is None else list(state.events),
         is_active=state.is_active,
         status="inactive" if state.status == "deleted" else state.status,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from hashlib import blake2b
@@ -246,20 +246,27 @@ def raise_faults(faults: Sequence[dict[str, str]]) -> NoReturn:
 _CANONICAL: Final = msgspec.json.Encoder()
 
 
-def digest(path: Sequence[str], body: Mapping[str, Any], key: bytes) -> bytes:
+def digest(path: Sequence[str], body: Any, key: bytes, nulls: Collection[str] = ()) -> bytes:
     """Keyed BLAKE2b of a request in canonical form, 32 bytes: how a repeated key is compared.
 
     `path` holds the ids of its path, `body` the values read from it. Spelling does not count: key order,
-    blanks, a default written out, `null` for not given, `100` for `100.00`. It stands in facts for ever:
-    without the secret `key`, short personal words could be guessed from it.
+    blanks, a default written out, `100` for `100.00`, nor `null` for not given but in fields where it is
+    a value of its own (`nulls`). It stands in facts for ever: without the secret `key`, short personal
+    words could be guessed from it.
     """
-    members = sorted((name, _canonical(value)) for name, value in body.items() if value is not None)
-    return blake2b(_CANONICAL.encode((path, members)), key=key, digest_size=32).digest()
+    content = _members(body, nulls) if isinstance(body, Mapping) else [_members(row) for row in body]
+    return blake2b(_CANONICAL.encode((path, content)), key=key, digest_size=32).digest()
+
+
+def _members(body: Mapping[str, Any], nulls: Collection[str] = ()) -> list[tuple[str, Any]]:
+    return sorted(
+        (name, _canonical(value)) for name, value in body.items() if value is not None or name in nulls
+    )
 
 
 def _canonical(value: Any) -> Any:
     kind = type(value)
-    if kind is str or kind is bool or kind is int:
+    if kind is str or kind is bool or kind is int or value is None:
         return value
     if isinstance(value, Decimal):
         text = plain(value)

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from engine import wall
 from engine.limits import DENIAL_MINUTES_MAX, DENIAL_SOURCES_MAX, PERSON_CHARACTERS_MAX
 from engine.refusal_log import bounded_context, bounded_text
-from engine.store import Store
+from engine.store import Also, Store
 
 COMMAND_LINE: Final = "command line"
 """Actor of a deed that an operator did at the machine itself."""
@@ -104,6 +104,15 @@ def note(
         "context": bounded_context(context or {}),
     }
     _write(where, [row])
+
+
+def noting(deed: str, **words: Any) -> Also:
+    """The same, to be written with a deed: called with its connection, whatever else it says."""
+
+    def also(connection: sa.Connection, *_: object) -> None:
+        note(connection, deed, **words)
+
+    return also
 
 
 def _write(where: Store | sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -102,13 +102,16 @@ class Outcome(NamedTuple):
 
     `states`: every stream read or changed, by id, as it is after it. For a repeat those that it changed
     the first time, as they were then, but for long ones, which would have to be folded from their first
-    fact. `facts` are empty when there was nothing to do; `offset` is then the journal's end.
+    fact. `facts` are empty when there was nothing to do; `offset` is then the journal's end, and
+    `versions` are those of the streams read. `day` is the business day on which it was decided.
     """
 
     states: Mapping[str, Any]
     facts: Sequence[Recorded]
     is_repeat: bool
     offset: int
+    day: date | None = None
+    versions: Mapping[str, int] = {}
 
 
 class Call(NamedTuple):
@@ -464,7 +467,8 @@ class Decider:
             return None
         done = self._journal.appended(pending.append, pending.facts, pending.envelope)
         states = {stream: loaded.state for stream, loaded in (decided.read | pending.after).items()}
-        return Outcome(states, done.facts, is_repeat=False, offset=done.offset)
+        day = decided.scene.business_date
+        return Outcome(states, done.facts, is_repeat=False, offset=done.offset, day=day)
 
     def _answer(self, command: Command, decided: _Decided) -> Generator[Call | Wait, Any, Outcome]:
         """The outcome of what records nothing, unless the command has recorded something before."""
@@ -475,7 +479,9 @@ class Decider:
             raise decided.refusal
         states = {stream: loaded.state for stream, loaded in decided.read.items()}
         head = yield Call(lambda: self._journal.head)
-        return Outcome(states, (), is_repeat=False, offset=head)
+        versions = {stream: loaded.version for stream, loaded in decided.read.items()}
+        day = decided.scene.business_date
+        return Outcome(states, (), is_repeat=False, offset=head, day=day, versions=versions)
 
     def _stands(
         self, decided: _Decided, streams: Sequence[str], caught_up: dict[str, int]
@@ -526,7 +532,8 @@ class Decider:
             return None
         if command.check_repeat is not None:
             command.check_repeat(facts)
-        return Outcome(states, facts, is_repeat=True, offset=facts[-1].offset)
+        day = facts[0].envelope.business_date
+        return Outcome(states, facts, is_repeat=True, offset=facts[-1].offset, day=day)
 
     def _first_time(self, command: bytes) -> tuple[Sequence[Recorded], dict[str, Any]]:
         facts = self._journal.recorded(command)

@@ -194,21 +194,25 @@ class Deliveries:
 
     # --- people's ---------------------------------------------------------------------------------
 
-    def add(self, new: Sequence[New], *, now_us: int, also: Also = nothing_else) -> list[int]:
-        """More deliveries, behind those that are there; their numbers. `also` writes with them."""
+    def add(self, new: Sequence[New], now_us: int, also: Also = nothing_else) -> list[int]:
+        """More deliveries, behind those that are there; their numbers.
+
+        `also` is given the connection and the deliveries, to write in the same transaction.
+        """
         with self._writing() as connection:
             before = connection.execute(sa.select(sa.func.max(self._table.c.seq))).scalar() or 0
             self._many(connection, _INSERT, [(*one, now_us) for one in new])
             self._make_due(connection, {(one.webhook, one.resource) for one in new}, now_us)
             columns = self._table.c
-            query = sa.select(columns.seq).where(columns.seq > before).order_by(columns.seq)
-            also(connection)
-            return list(connection.execute(query).scalars())
+            query = sa.select(self._table).where(columns.seq > before).order_by(columns.seq)
+            added = [Delivery(*row) for row in connection.execute(query)]
+            also(connection, added)
+            return [one.seq for one in added]
 
-    def begin_again(self, seq: int, *, now_us: int, also: Also = nothing_else) -> Delivery:
+    def begin_again(self, seq: int, now_us: int, also: Also = nothing_else) -> Delivery:
         """Has a delivery sent anew, at once and by the whole schedule, whatever became of it before.
 
-        `also` writes in the same transaction.
+        `also` is given the connection and the delivery, to write in the same transaction.
         """
         columns = self._table.c
         with self._writing() as connection:
@@ -216,8 +220,10 @@ class Deliveries:
             connection.execute(mine.values(status="pending", tries=0, due_us=None, finished_us=None))
             row = connection.execute(sa.select(self._table).where(columns.seq == seq)).one()
             self._make_due(connection, {(row.webhook, row.resource)}, now_us)
-            also(connection)
-            return Delivery(*connection.execute(sa.select(self._table).where(columns.seq == seq)).one())
+            again = connection.execute(sa.select(self._table).where(columns.seq == seq)).one()
+            delivery = Delivery(*again)
+            also(connection, delivery)
+            return delivery
 
     def get(self, seq: int, tenant: str) -> Delivery | None:
         """One of a tenant's."""

@@ -26,7 +26,7 @@ from engine.keys import MasterKey, hkdf
 from engine.limits import WEBHOOK_CLAIM_S, WEBHOOK_OVERLAP_US, WEBHOOK_SECRETS_MAX
 from engine.operations import Operations
 from engine.refusals import refused
-from engine.store import Store, Violation
+from engine.store import Also, Store, Violation, nothing_else
 from engine.webhook import Where, check_new
 
 SECRET_BYTES: Final = 32
@@ -83,11 +83,19 @@ class Endpoints:
         return Where(target.origin, hmac.digest(self._url_key, target.url.encode(), "sha256")[:16])
 
     def claim(
-        self, tenant: str, webhook: str, url: str, description: str | None, dead: Collection[str] = ()
+        self,
+        tenant: str,
+        webhook: str,
+        url: str,
+        description: str | None,
+        *,
+        dead: Collection[str] = (),
+        also: Also = nothing_else,
     ) -> str:
         """Takes the URL for a new webhook, and returns its secret, which is never shown again.
 
-        `dead` are ids that are found to be no webhooks: see `is_stale`. Raises Refused
+        `dead` are ids that are found to be no webhooks: see `is_stale`. `also` is given the connection
+        and the secret, to write in the same transaction. Raises Refused
         `duplicate_webhook`, `too_many_webhooks`.
         """
         key, columns = secrets.token_bytes(SECRET_BYTES), self._table.c
@@ -104,6 +112,7 @@ class Endpoints:
             check_new(url, [(other.id, other.url) for other in connection.execute(query)])
             connection.execute(self._table.insert().values(row))
             self._add_secret(connection, webhook, 1, key)
+            also(connection, secret_text(key))
         return secret_text(key)
 
     def is_stale(self, endpoint: Endpoint) -> bool:
@@ -123,8 +132,11 @@ class Endpoints:
                 same = connection.execute(query).scalar()
             raise refused("duplicate_webhook", webhook=same) from None
 
-    def rotate(self, webhook: str) -> tuple[str, int] | None:
-        """A new secret, and until when the one before signs too; None for no such webhook."""
+    def rotate(self, webhook: str, also: Also = nothing_else) -> tuple[str, int] | None:
+        """A new secret, and until when the one before signs too; None for no such webhook.
+
+        `also` is given the connection and both, to write in the same transaction.
+        """
         key, columns = secrets.token_bytes(SECRET_BYTES), self._secrets.c
         mine, former_until_us = columns.webhook == webhook, self._now_us() + WEBHOOK_OVERLAP_US
         with self._claiming() as connection:
@@ -144,6 +156,7 @@ class Endpoints:
                 )
             )
             self._add_secret(connection, webhook, numbers[-1] + 1, key)
+            also(connection, secret_text(key), former_until_us)
         return secret_text(key), former_until_us
 
     def remove(self, webhook: str) -> None:

@@ -95,7 +95,7 @@ def import_quotes(
     for start in range(0, len(quotes), QUOTES_MAX):
         some = quotes[start : start + QUOTES_MAX]
         context = {"prices": len(some), "first": some[0].symbol}
-        note = partial(acts.note, deed="prices.recorded", actor=ACTOR, context=context)
+        note = acts.noting("prices.recorded", actor=ACTOR, context=context)
         recorded += market.put(some, note)
     waiting = sorted({quote.symbol for quote in recorded if quote.is_waiting})
     return QuotesImported(len(recorded), waiting)

@@ -27,7 +27,13 @@ from engine.settings import MASTER_KEY, Settings
 KEY_BYTES: Final = 32
 
 Purpose = Literal[
-    "client_secrets", "webhook_secrets", "command_ids", "signing_keys", "sealing_keys", "journal_check"
+    "client_secrets",
+    "webhook_secrets",
+    "command_ids",
+    "signing_keys",
+    "sealing_keys",
+    "journal_check",
+    "repeated_secrets",
 ]
 
 PURPOSES: Final[dict[Purpose, bytes]] = {
@@ -36,6 +42,7 @@ PURPOSES: Final[dict[Purpose, bytes]] = {
     "command_ids": b"order-engine command ids 1",  # digests of idempotency keys
     "signing_keys": b"order-engine signing keys 1",  # encrypts token-signing keys at rest
     "sealing_keys": b"order-engine sealing keys 1",  # encrypts what seals the journal at rest
+    "repeated_secrets": b"order-engine repeated secrets 1",  # encrypts what a repeat may show again
     "journal_check": b"order-engine journal check 1",  # its start is the fingerprint
 }
 """Labels are for ever: another label is another key, and what the old one made cannot be read."""

@@ -209,6 +209,8 @@ PERSONAL_CHARACTERS_MAX: Final = 255
 """A name or a reference; four bytes each still fit an index key of PostgreSQL."""
 SUBJECTS_MAX: Final = 500
 """Subjects whose words are read at once: the longest page of a list."""
+KEYS_CLEARED: Final = 100
+"""Rows of expired idempotency keys that each new row clears: more than come, and a millisecond."""
 REFUSAL_TEXT_BYTES_MAX: Final = 4_096
 """Detail and context of one refusal, each; a request with hundreds of faults must not fill the disk."""
 REFUSALS_LINGER_S: Final = 0.02

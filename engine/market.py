@@ -150,7 +150,7 @@ class Market:
             received_us = self._received_us(connection)
             recorded = [self._received(quote, received_us) for quote in quotes]
             self._record(connection, recorded, received_us)
-            also(connection)
+            also(connection, recorded)
         return recorded
 
     def waiting(self, symbols: Sequence[str] = ()) -> list[Quote]:
@@ -190,7 +190,7 @@ class Market:
                 raise refused("price_changed", bid=plain(jump.bid), ask=plain(jump.ask))
             confirmed = msgspec.structs.replace(jump, confirmed_by=by)
             self._record(connection, [confirmed], row.recorded_us)
-            also(connection)
+            also(connection, confirmed)
         return confirmed
 
     @contextlib.contextmanager

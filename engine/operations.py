@@ -5,6 +5,7 @@
     symbols        which instrument owns a symbol
     personal       words about people, kept out of facts so that they can be erased
     refusals       what was refused, to whom and why; append-only by trigger
+    keys           first answers to idempotency keys that no fact gives again (engine.key_register)
     acts           administrative deeds and refused access (engine.acts); append-only by trigger
     clients        who may ask for tokens, with a digest of the secret
     former_secrets digests of the secrets that clients had before, and until when they are good
@@ -44,6 +45,7 @@ class Operations:
     personal: Table
     refusals: Table
     acts: Table
+    keys: Table
     clients: Table
     former_secrets: Table
     signing_keys: Table
@@ -99,6 +101,7 @@ def define_operations() -> Operations:
         personal=_personal(metadata),
         refusals=_refusals(metadata),
         acts=_acts(metadata),
+        keys=_keys(metadata),
         clients=_clients(metadata),
         former_secrets=_former_secrets(metadata),
         signing_keys=_signing_keys(metadata),
@@ -203,6 +206,32 @@ def _acts(metadata: sa.MetaData) -> Table:
         sqlite_autoincrement=True,
     )
     sa.Index("acts_tenant", table.c.tenant, table.c.id)
+    return table
+
+
+def _keys(metadata: sa.MetaData) -> Table:
+    table = Table(
+        "keys",
+        metadata,
+        Column("command", LargeBinary(16), primary_key=True),
+        Column("request", LargeBinary(32), nullable=False),
+        Column("at_us", BigInteger, nullable=False),
+        Column("subject", _label()),
+        Column("status", Integer),
+        Column("body", LargeBinary),
+        Column("states", Text),
+        Column("day", Text),
+        Column("position", BigInteger),
+        Column("sealed", LargeBinary),
+        Column("is_whole", sa.Boolean, nullable=False, default=True),
+    )
+    columns = table.c
+    sa.Index(
+        "keys_whole",
+        columns.at_us,
+        sqlite_where=columns.is_whole,
+        postgresql_where=columns.is_whole,
+    )
     return table
 
 

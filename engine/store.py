@@ -27,11 +27,12 @@ from engine.forks import mind_forks
 Column = tuple[str, Sequence[Any]]
 """An expression with one value, and the values of its `?`."""
 
-Also = Callable[[sa.Connection], object]
-"""What is written in a deed's own transaction beside it: its act, its answer to a repeated key."""
+Also = Callable[..., object]
+"""Writes beside a deed, in its transaction: the act, the answer to an idempotency key. It is called with
+the connection, and what else the deed says."""
 
 
-def nothing_else(_: sa.Connection) -> None:
+def nothing_else(*_: object) -> None:
     """Writes nothing beside the deed."""
 
 

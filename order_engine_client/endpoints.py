@@ -26,6 +26,7 @@ from order_engine_client.plans import (
 from order_engine_client.resources import (
     TERMINAL,
     Account,
+    Act,
     Balance,
     Clock,
     Delivery,
@@ -40,6 +41,7 @@ from order_engine_client.resources import (
     Price,
     Projection,
     Rebuild,
+    Refusal,
     Replay,
     Retry,
     Transaction,
@@ -613,6 +615,22 @@ class Endpoints:
         return Call("POST", path("webhook-deliveries", delivery, "redeliver"), Delivery)
 
     # --- the operator's --------------------------------------------------------------------------
+
+    @ListMethod
+    def acts(
+        self, *, deed: str | None = None, actor: str | None = None, page_size: int | None = None
+    ) -> Listing[Act]:
+        """Administrative deeds and refused access."""
+        words = {"deed": deed, "actor": actor, "limit": page_size}
+        return Listing(path("acts"), Act, query(words))
+
+    @ListMethod
+    def refusals(
+        self, *, account: str | None = None, code: str | None = None, page_size: int | None = None
+    ) -> Listing[Refusal]:
+        """Commands that were refused."""
+        words = {"account": account, "code": code, "limit": page_size}
+        return Listing(path("refusals"), Refusal, query(words))
 
     @ListMethod
     def parked_reports(

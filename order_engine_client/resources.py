@@ -274,11 +274,45 @@ class Event(Resource, frozen=True):
         return None if kind is None else msgspec.convert(self.data, kind)
 
 
+class Act(Resource, frozen=True):
+    """An administrative deed, or refused access and how often (`count`) within a minute."""
+
+    id: str
+    deed: str
+    at: datetime
+    tenant: str | None
+    actor: str | None
+    on_behalf_of: str | None
+    request_id: str | None
+    source: str | None
+    code: str | None
+    count: int
+    subject: str | None
+    account: str | None
+    reason: str | None
+    context: Mapping[str, Any]
+
+
+class Refusal(Resource, frozen=True):
+    """A command that was refused."""
+
+    id: str
+    at: datetime
+    tenant: str | None
+    account: str | None
+    actor: str | None
+    request_id: str | None
+    action: str
+    code: str
+    detail: str
+    context: Mapping[str, Any]
+
+
 class Webhook(Resource, frozen=True):
     """A receiver of events. `events` None: all of them."""
 
     id: str
-    url: str
+    url: str | None
     description: str | None
     events: list[str] | None
     is_active: bool

@@ -65,7 +65,7 @@ LAYERS = (
     {"outlets"},
     {"settings", "keys"},
     {"supervise"},
-    {"clients", "signing", "sealing_keys", "endpoints", "installation", "csv_import"},
+    {"key_register", "clients", "signing", "sealing_keys", "endpoints", "installation", "csv_import"},
     {"importing", "dump_format"},
     {"dump_secrets"},
     {"dumping"},

@@ -1,0 +1,190 @@
+"""The same Idempotency-Key again: the first answer, from the journal or from the register `keys`.
+
+first_outcome   of a command: to be looked for before anything that rests on state
+first_answer    of a deed that appends no fact
+subject_for     the id of a new resource, the same for all requests of one key
+once            does a deed that appends no fact, with its answer in the same transaction
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from api.call import Answer, Call
+from engine import idempotency
+from engine.deciding import Outcome
+from engine.fact import Recorded
+from engine.key_register import Kept
+from engine.store import Also, Violation
+from engine.streams import fold_of
+
+REPLAYED: Final = {"Idempotency-Replayed": "true"}
+
+
+def command_of(call: Call) -> bytes | None:
+    """The command's id: a digest of tenant, account, route and key; None without a key."""
+    if call.key is None:
+        return None
+    route = call.route
+    words = [
+        call.principal.tenant, call.path.get("account_id", ""), route.method, route.path, call.key,
+    ]  # fmt: skip
+    return idempotency.command_id(words, call.engine.command_key)
+
+
+def check_repeat(call: Call, facts: Sequence[Recorded]) -> None:
+    """Raises Refused unless the first use of the key had the same request, less than a day ago."""
+    digests = (
+        digest
+        for recorded in facts
+        for digest in (recorded.envelope.request, getattr(recorded.fact, "request", None))
+    )
+    first = next((digest for digest in digests if digest is not None), None)
+    _check(call, first, facts[0].envelope.at_us)
+
+
+def _check(call: Call, first: bytes | None, first_at_us: int) -> None:
+    assert call.digest is not None
+    now_us = call.engine.now_us()
+    idempotency.check_repeat(first, call.digest, first_at_us=first_at_us, at_us=now_us)
+
+
+async def first_outcome(call: Call) -> Outcome | None:
+    """The outcome of the first request with this key; None without a key, or if this is the first.
+
+    Raises Refused `idempotency_key_conflict`, `idempotency_key_expired`.
+    """
+    command = command_of(call)
+    if command is None:
+        return None
+    outcome: Outcome | None = await call.engine.bridge.read(_outcome, call, command)
+    if outcome is not None:
+        call.engine.saw(call.principal.client, outcome.offset)
+    return outcome
+
+
+def _outcome(call: Call, command: bytes) -> Outcome | None:
+    journal = call.engine.bridge.journal
+    facts = journal.recorded(command)
+    if facts:
+        check_repeat(call, facts)
+        versions = {recorded.stream: recorded.version for recorded in facts}
+        day, offset = facts[0].envelope.business_date, facts[-1].offset
+        return Outcome(_states(call, versions), facts, is_repeat=True, offset=offset, day=day)
+    kept = found(call, command)
+    if kept is None or kept.versions is None or kept.position is None:
+        return None
+    states = _states(call, kept.versions)
+    return Outcome(states, (), is_repeat=True, offset=kept.position, day=kept.business_date)
+
+
+def _states(call: Call, versions: dict[str, int]) -> dict[str, Any]:
+    load_at = call.engine.bridge.journal.load_at
+    return {
+        stream: load_at(fold_of(stream), stream, version=version).state if version else None
+        for stream, version in versions.items()
+    }
+
+
+def found(call: Call, command: bytes) -> Kept | None:
+    """The register's row of the key, in a thread. Raises Refused as `first_outcome` does."""
+    kept = call.engine.keys.find(command)
+    if kept is not None:
+        _check(call, kept.request, kept.at_us)
+    return kept
+
+
+async def keep_unchanged(call: Call, command: bytes, outcome: Outcome) -> Outcome:
+    """Keeps the outcome of a command that appended nothing; the first one's, if that came between."""
+    kept = Kept(
+        command,
+        digest_of(call),
+        call.engine.now_us(),
+        states=json.dumps(outcome.versions),
+        day=outcome.day.isoformat() if outcome.day else None,
+        position=outcome.offset,
+    )
+    first = await call.engine.bridge.read(call.engine.keys.claim, kept)
+    if first is kept:
+        return outcome
+    return await first_outcome(call) or outcome
+
+
+async def subject_for(call: Call, prefix: str) -> str:
+    """The id of a new resource. With a key it is claimed first: whoever repeats goes on with it."""
+    services, command = call.engine, command_of(call)
+    subject = services.firm.ids.new(prefix)
+    if command is None:
+        return subject
+    kept = Kept(command, digest_of(call), services.now_us(), subject=subject)
+    first = await services.bridge.read(services.keys.claim, kept)
+    _check(call, first.request, first.at_us)
+    return str(first.subject)
+
+
+# --- deeds that append no fact --------------------------------------------------------------------
+
+
+async def first_answer(call: Call) -> Answer | None:
+    """The first answer to this key; None without a key, or if this is the first request.
+
+    Raises Refused `idempotency_key_conflict`, `idempotency_key_expired`.
+    """
+    command = command_of(call)
+    if command is None:
+        return None
+    kept: Kept | None = await call.engine.bridge.read(found, call, command)
+    if kept is None or kept.status is None or kept.body is None:
+        return None
+    return Answer(kept.status, kept.body, REPLAYED)
+
+
+async def once(
+    call: Call, deed: Callable[[Also], object], shown: Callable[..., Answer], also: Also
+) -> Answer:
+    """Does a deed, unless its key has an answer, and returns what `shown` makes of what it says.
+
+    `deed`, called in a thread, calls what it is given inside its transaction, with the connection and
+    what it says: that writes the act (`also`) and keeps the answer. Two at once: the later one fails as
+    a whole.
+    """
+    first = await first_answer(call)
+    if first is not None:
+        return first
+    keeping = _Keeping(call, shown, also)
+    try:
+        await call.engine.bridge.read(deed, keeping)
+    except Violation:
+        first = await first_answer(call)
+        if first is None:
+            raise
+        return first
+    return keeping.answer
+
+
+class _Keeping:
+    """Makes the answer to a deed, and keeps it for the key."""
+
+    def __init__(self, call: Call, shown: Callable[..., Answer], also: Also) -> None:
+        self._call, self._shown, self._also = call, shown, also
+        self.answer: Answer
+
+    def __call__(self, connection: sa.Connection, *said: object) -> None:
+        self.answer = self._shown(*said)
+        self._also(connection)
+        command = command_of(self._call)
+        if command is not None:
+            status, body, *_ = self.answer
+            request, now_us = digest_of(self._call), self._call.engine.now_us()
+            kept = Kept(command, request, now_us, status=status, body=body)
+            self._call.engine.keys.add(connection, kept)
+
+
+def digest_of(call: Call) -> bytes:
+    """The digest of a request that has a key."""
+    assert call.digest is not None
+    return call.digest

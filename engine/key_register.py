@@ -1,0 +1,138 @@
+"""The register `keys`: first answers to idempotency keys that the journal alone cannot give again.
+
+A command that appends facts is found in the journal by its id. A row here is for the rest, and is
+written in the deed's own transaction:
+
+    subject   id that a new resource gets, claimed before what is written ahead of its facts
+    answer    status and body of a deed that appends no fact (prices, redeliver, replay, rebuild)
+    states    versions of the streams that a command left unchanged, of which its answer is made
+    secret    what an answer shows once, sealed by AES-256-GCM under the master key
+
+After 24 hours the key itself stays, so that it is refused; all else is cleared by later writers.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from datetime import date
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from engine.errors import WrongKey
+from engine.keys import MasterKey
+from engine.limits import IDEMPOTENCY_KEY_LIFE_US, KEYS_CLEARED
+from engine.operations import Operations
+from engine.store import Store, Violation
+
+_NONCE_BYTES: Final = 12
+
+
+class Kept(NamedTuple):
+    """A row. `request` is the digest of the first request; `day` the business day of `states`."""
+
+    command: bytes
+    request: bytes
+    at_us: int
+    subject: str | None = None
+    status: int | None = None
+    body: bytes | None = None
+    states: str | None = None
+    day: str | None = None
+    position: int | None = None
+    sealed: bytes | None = None
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether it holds a whole answer, and no mere claim."""
+        return self.status is not None
+
+    @property
+    def versions(self) -> dict[str, int] | None:
+        """Versions by stream, of a command that changed nothing."""
+        found: dict[str, int] | None = None if self.states is None else json.loads(self.states)
+        return found
+
+    @property
+    def business_date(self) -> date | None:
+        """`day` as a date."""
+        return None if self.day is None else date.fromisoformat(self.day)
+
+
+class KeyRegister:
+    """The table `keys`. Thread-safe."""
+
+    def __init__(self, store: Store, operations: Operations, key: MasterKey) -> None:
+        self._store = store
+        self._table = operations.keys
+        self._cipher = AESGCM(key.derive("repeated_secrets"))
+
+    def find(self, command: bytes) -> Kept | None:
+        """The row of a command."""
+        query = sa.select(self._table).where(self._table.c.command == command)
+        with self._store.reading() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else _kept(row)
+
+    def claim(self, kept: Kept) -> Kept:
+        """Adds a row in a transaction of its own, or finds the one that was first."""
+        try:
+            with self._store.writing() as connection:
+                self.add(connection, kept)
+        except Violation:
+            first = self.find(kept.command)
+            if first is None:
+                raise
+            return first
+        return kept
+
+    def add(self, connection: sa.Connection, kept: Kept) -> None:
+        """Adds a row in the deed's transaction, which fails with Violation if there is one already."""
+        connection.execute(self._table.insert().values(kept._asdict()))
+        self._clear(connection, kept.at_us - IDEMPOTENCY_KEY_LIFE_US)
+
+    def keep_secret(self, connection: sa.Connection, command: bytes, words: Mapping[str, Any]) -> None:
+        """Keeps what is shown once with the row of a command, sealed."""
+        mine = self._table.update().where(self._table.c.command == command)
+        connection.execute(mine.values(sealed=self.sealed(command, words)))
+
+    def sealed(self, command: bytes, words: Mapping[str, Any]) -> bytes:
+        """The words under the master key, bound to the command."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, json.dumps(words).encode(), command)
+
+    def opened(self, kept: Kept | None) -> dict[str, Any]:
+        """What was kept sealed; nothing if it was cleared. Raises WrongKey."""
+        if kept is None or kept.sealed is None:
+            return {}
+        nonce, content = kept.sealed[:_NONCE_BYTES], kept.sealed[_NONCE_BYTES:]
+        try:
+            words: dict[str, Any] = json.loads(self._cipher.decrypt(nonce, content, kept.command))
+        except (InvalidTag, ValueError):
+            raise WrongKey("a kept secret does not open: it was made under another master key") from None
+        return words
+
+    def _clear(self, connection: sa.Connection, before_us: int) -> None:
+        """Clears what some rows of expired keys hold beside the key."""
+        columns = self._table.c
+        old = (
+            sa.select(columns.command)
+            .where(columns.at_us < before_us, columns.is_whole)
+            .order_by(columns.at_us)
+            .limit(KEYS_CLEARED)
+        )
+        cleared = dict.fromkeys(Kept._fields[3:]) | {"is_whole": False}
+        connection.execute(
+            self._table.update().where(columns.command.in_(old.scalar_subquery())).values(cleared)
+        )
+
+
+def _kept(row: Any) -> Kept:
+    words = {name: getattr(row, name) for name in Kept._fields}
+    for name in ("command", "request", "body", "sealed"):
+        words[name] = None if words[name] is None else bytes(words[name])
+    return Kept(**words)
