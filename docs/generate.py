@@ -21,6 +21,7 @@ from engine import (
     account,
     audit,
     calendar,
+    checks,
     exchanges,
     fees,
     holdings,
@@ -146,6 +147,12 @@ def currencies() -> str:
     return table(("decimals", "currencies"), rows)
 
 
+def order_checks() -> str:
+    """What an order must meet at placing and at sending."""
+    rows = ((check.what, f"`{check.reason}`") for check in checks.CHECKS)
+    return table(("what is checked", "fails it when it is sent: cancelled"), rows)
+
+
 def roundings() -> str:
     """Which way each rule rounds."""
     words = {ROUND_CEILING: "up", ROUND_FLOOR: "down", ROUND_HALF_UP: "to the nearest, a half up"}
@@ -269,6 +276,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
         trading.cancel,
         trading.settle_trade,
     ),
+    "order_checks": order_checks,
+    "pending_reasons": lambda: ", ".join(f"`{reason}`" for reason in order.WAITS) + "\n",
     "cancelled_reasons": lambda: ", ".join(f"`{reason}`" for reason in order.REASONS) + "\n",
     "report_faults": lambda: table(
         ("fault", "meaning"), ((f"`{code}`", meaning) for code, meaning in report.FAULTS.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Final, assert_never
 
 import msgspec
@@ -100,6 +101,16 @@ class Account(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def currencies(self) -> frozenset[str]:
         """Base and funding currencies: those it can hold."""
         return frozenset((self.base_currency, *self.funding_currencies))
+
+    @property
+    def lacking(self) -> dict[str, Decimal]:
+        """Currency or instrument -> what it is overdrawn by; {} as a rule."""
+        return self.holdings.lacking
+
+    @property
+    def is_overdrawn(self) -> bool:
+        """Whether it has to bring in cash or units before it buys or withdraws again."""
+        return bool(self.lacking)
 
 
 NEXT: Final[dict[tuple[str | None, type[AccountFact]], str]] = {

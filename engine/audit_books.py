@@ -179,6 +179,8 @@ class Books:
         agrees: bool,
     ) -> None:
         """One fact of an order. Raises Wrong. With `agrees` its account is looked at too."""
+        if isinstance(fact, MadePending) and before and before.pending_reason == fact.reason:
+            raise Wrong("terms", f"it waits for {fact.reason} already")
         due = self._due(position, stream, before, after, fact)
         if agrees:
             self._meet(due)

@@ -49,6 +49,7 @@ class Firm(NamedTuple):
     """What decisions need beside streams. An older price than `price_max_age_us` makes an order wait.
 
     `limits` of trading, and the `tally` of what tenants have ordered today; None: there are none.
+    `minimum_order_value` by currency.
     """
 
     ids: IdSource
@@ -57,6 +58,7 @@ class Firm(NamedTuple):
     price_max_age_us: int
     limits: Limits | None = None
     tally: Tally | None = None
+    minimum_order_value: Mapping[str, Decimal] = {}
 
 
 # --- orders ---------------------------------------------------------------------------------------
@@ -87,6 +89,7 @@ def place_order(
         trade_date=_trade_date(scene, terms, scene.at_us) if terms else scene.business_date,
         at_us=scene.at_us,
         limits=firm.limits,
+        minimum_value=firm.minimum_order_value.get(terms.trading_currency) if terms else None,
     )
     if firm.tally is not None:
         for placed in decided.order:
@@ -118,10 +121,18 @@ def start_execution(scene: Scene, *, firm: Firm, order: str, venue: str) -> Deci
     owner: Account = yield known.terms.account
     security: Instrument = yield known.terms.instrument
     price = _price(firm, security)
-    if price is None or scene.at_us - price.at_us > firm.price_max_age_us:
-        return _changes({order: orders.make_pending(known, "price_too_old", at_us=scene.at_us)})
+    if price is not None and scene.at_us - price.at_us > firm.price_max_age_us:
+        price = None
     decided = trading.start_execution(
-        owner, known, security, price, venue=venue, venue_order=order, at_us=scene.at_us
+        owner,
+        known,
+        security,
+        price,
+        venue=venue,
+        venue_order=order,
+        trade_date=_trade_date(scene, security.terms, scene.at_us),
+        at_us=scene.at_us,
+        minimum_value=firm.minimum_order_value.get(known.terms.currency),
     )
     return _changes({known.terms.account: decided.account, order: decided.order})
 

@@ -320,6 +320,13 @@ class Holdings(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return known.units.total if known else ZERO
 
     @property
+    def lacking(self) -> dict[str, Decimal]:
+        """Currency or instrument -> by how much its available cash or units are below 0."""
+        cash = ((currency, balance.available) for currency, balance in self.cash.items())
+        units = ((of, position.units.available) for of, position in self.positions.items())
+        return {of: -available for of, available in (*cash, *units) if available < 0}
+
+    @property
     def is_empty(self) -> bool:
         """No cash, no units, no trade to settle."""
         no_cash = not any(balance.total for balance in self.cash.values())

@@ -175,13 +175,16 @@ def check_trading(terms: Terms, side: Side) -> None:
         raise refused(code, instrument_type=kind, trading_status=status)
 
 
-def check_amount(terms: Terms, cash_amount: Decimal, *, first: bool) -> None:
-    """An enforced minimum (of the `first` buy into a position) and step of a buy's cash amount."""
-    if not terms.enforce_trading_rules:
-        return
-    least, step = terms.minimum_initial_cash_investment, terms.required_cash_increment
+def check_investment(terms: Terms, cash_amount: Decimal, *, first: bool) -> None:
+    """An enforced minimum of the cash of the `first` buy into a position."""
+    least = terms.minimum_initial_cash_investment if terms.enforce_trading_rules else None
     if first and least is not None and cash_amount < least:
         raise invalid("cash_amount", "below_minimum_amount", minimum=least)
+
+
+def check_cash_increment(terms: Terms, cash_amount: Decimal) -> None:
+    """An enforced step of a buy's cash."""
+    step = terms.required_cash_increment if terms.enforce_trading_rules else None
     if step is not None and EXACT.remainder(cash_amount, step):
         raise invalid("cash_amount", "off_increment", increment=step)
 

@@ -12,17 +12,17 @@ from typing import Final, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from engine import fees, instrument, pricing
+from engine import checks, pricing
+from engine.checks import Asked
 from engine.errors import UnknownFact
 from engine.fact import Fact
 from engine.fees import FeeRule
 from engine.instrument import Instrument
-from engine.pricing import Price
 from engine.refusals import refused
 from engine.report import Report
 from engine.rounding import CURRENT, RoundingName, modes_of
 from engine.values import EXACT, UNITS, ZERO, Side, round_to
-from engine.wish import Wish, amount_of
+from engine.wish import Wish
 
 # --- facts ---------------------------------------------------------------------------------------
 
@@ -76,7 +76,7 @@ class Placed(Fact, frozen=True):
 
 
 class MadePending(Fact, frozen=True):
-    """It waits before going to the venue: `price_too_old`, `market_closed` or `pre_trade_check`."""
+    """It waits before going to the venue, for one of WAITS."""
 
     reason: str
     at_us: int
@@ -174,6 +174,8 @@ _Later = (
 )
 OrderFact = Placed | _Later
 
+WAITS: Final = ("price_too_old", "market_closed", "pre_trade_check", "account_suspended")
+"""What an order that is accepted and not sent can wait for."""
 REASONS: Final = (
     "requested",
     "unfilled",
@@ -182,6 +184,12 @@ REASONS: Final = (
     "instrument_not_trading",
     "expired",
     "account_closed",
+    "matured",
+    "below_minimum_amount",
+    "trading_rules",
+    "account_overdrawn",
+    "corporate_action",
+    "quantity_too_large",
 )
 
 # --- state ---------------------------------------------------------------------------------------
@@ -219,6 +227,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
     filled_at_us: int | None = None
     settled_at_us: int | None = None
     cancelled_at_us: int | None = None
+    pending_reason: str | None = None
 
     @property
     def fees(self) -> Decimal:
@@ -268,6 +277,7 @@ NEXT: Final[dict[tuple[str | None, type[OrderFact]], str]] = {
     ("placed", MadePending): "pending",
     ("placed", ExecutionStarted): "executing",
     ("placed", Cancelled): "cancelled",
+    ("pending", MadePending): "pending",
     ("pending", ExecutionStarted): "executing",
     ("pending", Cancelled): "cancelled",
     ("executing", TradeRecorded): "executing",
@@ -287,37 +297,20 @@ matter, finds no entry and decides nothing."""
 def place(
     wish: Wish,
     security: Instrument,
-    price: Price | None,
+    asked: Asked,
     fee: FeeRule,
     *,
     order: str,
     account: str,
-    settlement_date: date,
-    held: Decimal,
     at_us: int,
 ) -> Placed:
     """Accepts an order. The account's permission and funds are `account`'s to check.
 
-    `settlement_date` is when a trade of today would settle, `held` the units that the account has.
-    Raises Refused: `missing_param`, `invalid_param`, `instrument_not_trading`,
-    `instrument_buy_only`, `instrument_sell_only`, `missing_price`, `instrument_too_close_to_maturity`.
+    Raises Refused as `checks.check` does.
     """
-    terms = security.terms
-    amount = amount_of(wish, terms)
-    instrument.check_trading(terms, wish.side)
-    quoted = pricing.quoted(price, wish.side)
+    checks.check(asked)
+    terms, price, is_buy = security.terms, asked.price, wish.side == "buy"
     assert price is not None
-    instrument.check_maturity(terms, settlement_date)
-    buy, net = wish.side == "buy", None
-    if buy:
-        net = fees.net_of(fee, amount, UNITS[terms.trading_currency])
-        instrument.check_amount(terms, amount, first=not held)
-        unit = pricing.unit_price(quoted, price.accrued_interest, terms.price_type, terms.par_value)
-        bought = pricing.quantity_for(net, unit, terms.trading_increment)
-        instrument.check_quantity(terms, bought, "cash_amount")
-    elif amount != held:  # all that is held may always be sold, whatever the steps are by now
-        instrument.check_quantity(terms, amount, "quantity")
-        instrument.check_increment(terms, amount)
     return Placed(
         order,
         account,
@@ -328,19 +321,19 @@ def place(
         terms.symbol,
         terms.name,
         terms.trading_currency,
-        amount if buy else None,
-        net,
-        None if buy else amount,
+        asked.amount if is_buy else None,
+        asked.net,
+        None if is_buy else asked.amount,
         fee.rate,
         fee.minimum,
-        quoted,
+        pricing.quoted(price, wish.side),
         price.accrued_interest,
         price.at_us,
         terms.price_type,
         terms.par_value,
         terms.trading_increment,
         terms.decimal_precision,
-        settlement_date,
+        asked.settlement_date,
         wish.automatic_rollover,
         wish.request,
         at_us,
@@ -349,29 +342,28 @@ def place(
 
 
 def make_pending(state: Order, reason: str, *, at_us: int) -> list[Fact]:
-    """Lets a placed order wait for `price_too_old`, `market_closed` or `pre_trade_check`."""
-    return [MadePending(reason, at_us)] if can(state, MadePending) else []
+    """Lets an order wait for one of WAITS; nothing if it waits for just that already."""
+    if not can(state, MadePending) or state.pending_reason == reason:
+        return []
+    return [MadePending(reason, at_us)]
 
 
 def start_execution(
-    state: Order, venue: str, venue_order: str, price: Price, *, at_us: int
+    state: Order, asked: Asked, venue: str, venue_order: str, *, at_us: int
 ) -> list[Fact]:
     """Sends it to a venue: a buy for as many units as the price of now allows.
 
-    Cancelled instead (`below_minimum_quantity`) when these are none. Raises Refused `missing_price`.
+    Cancelled instead when it would be refused by now (see `checks.CHECKS`); without a price it waits.
     """
     if not can(state, ExecutionStarted):
         return []
-    terms = state.terms
-    quoted, accrued = pricing.quoted(price, terms.side), price.accrued_interest
-    quantity = terms.quantity
-    if quantity is None:
-        assert terms.net_cash_amount is not None
-        unit = pricing.unit_price(quoted, accrued, terms.price_type, terms.par_value)
-        quantity = pricing.quantity_for(terms.net_cash_amount, unit, terms.trading_increment)
-        if not quantity:
-            return cancel(state, "below_minimum_quantity", at_us=at_us)
-    return [ExecutionStarted(venue, venue_order, quoted, accrued, quantity, at_us)]
+    reason, price = checks.failed(asked), asked.price
+    if reason:
+        return cancel(state, reason, at_us=at_us)
+    if price is None or not pricing.is_quoted(price, state.terms.side):
+        return make_pending(state, "price_too_old", at_us=at_us)
+    quoted, accrued = pricing.quoted(price, state.terms.side), price.accrued_interest
+    return [ExecutionStarted(venue, venue_order, quoted, accrued, asked.quantity, at_us)]
 
 
 def fill(state: Order, reason: str = "unfilled", *, at_us: int) -> list[Fact]:
@@ -450,6 +442,8 @@ def evolve(state: Order | None, fact: OrderFact) -> Order:
 def _moved(state: Order, fact: _Later) -> Order:
     """What a fact changes beside the status."""
     match fact:
+        case MadePending():
+            state = replace(state, pending_reason=fact.reason)
         case ExecutionStarted():
             state = replace(state, venue=fact.venue, venue_order=fact.venue_order, ordered=fact.quantity)
         case TradeRecorded():
@@ -476,8 +470,6 @@ def _moved(state: Order, fact: _Later) -> Order:
                 cancelled_at_us=fact.at_us,
                 cancel_requested=False,
             )
-        case MadePending():
-            pass  # its status says it all
         case _:
             assert_never(fact)
     return state

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from engine import account as accounts
-from engine import holdings
+from engine import checks, holdings
 from engine import payment as payments
 from engine.account import Account
 from engine.fact import Fact
@@ -36,7 +36,7 @@ def create(
     """Announces a deposit, or asks for a withdrawal and reserves its cash, once.
 
     Raises Refused: `not_found`, `deposit_forbidden`, `withdrawal_forbidden`, `currency_not_supported`,
-    `invalid_param`, `insufficient_funds`.
+    `invalid_param`, `account_overdrawn`, `insufficient_funds`.
     """
     if payment is not None:
         return Decided([], [])
@@ -50,6 +50,7 @@ def create(
         raise invalid("amount", "not_positive")
     reserved: list[Fact] = []
     if kind == "withdrawal":
+        checks.check_overdrawn(account.lacking)
         reserved = holdings.reserve_withdrawal(
             account.holdings, payment_id, currency, scaled, at_us=at_us
         )

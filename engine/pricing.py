@@ -33,11 +33,14 @@ def quoted(price: Price | None, side: Side) -> Decimal:
 
     Raises Refused `missing_price` when there is none, or none above 0.
     """
-    if price is not None:
-        quote = price.ask if side == "buy" else price.bid
-        if quote > 0:
-            return quote
+    if price is not None and is_quoted(price, side):
+        return price.ask if side == "buy" else price.bid
     raise refused("missing_price")
+
+
+def is_quoted(price: Price, side: Side) -> bool:
+    """Whether customers can trade this side: a market may have an ask and no bid."""
+    return (price.ask if side == "buy" else price.bid) > 0
 
 
 def unit_price(

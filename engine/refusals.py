@@ -83,6 +83,11 @@ REFUSALS: Final = {
         "The order would settle on or after the instrument's maturity.",
         ("The order would settle on {settlement_date}; the instrument matures on {maturity_date}.",),
     ),
+    "account_overdrawn": Refusal(
+        403,
+        "The account is overdrawn. It can sell and deposit until nothing is lacking.",
+        ("The account lacks {lacking}; it cannot buy or withdraw until that has come in.",),
+    ),
     "trading_halted": Refusal(
         403,
         "An operator has halted trading. Orders are accepted again when trading resumes.",
@@ -163,6 +168,7 @@ PARAM_FAULTS: Final = {
     "off_increment": "must be a multiple of the increment",
     "below_minimum_amount": "is below the minimum, or leaves nothing after the fee",
     "below_minimum_quantity": "is below the minimum quantity, or buys less than one increment",
+    "quantity_too_large": "makes more units or money than can be booked",
     "invalid_value": "must be one of the allowed values",
     "already_taken": "is taken already",
     "not_https": "must begin with https://",
@@ -175,8 +181,12 @@ _FIGURES: Final = {
     "invalid_decimal": ("must be a plain decimal with at most {places} decimals",),
     "off_increment": ("must be a multiple of {increment}",),
     "below_minimum_amount": (
+        "is worth {value} {currency}; an order must be worth at least {minimum} {currency}",
         "must be at least {minimum}",
         "leaves nothing to invest after the fee of {fees}",
+    ),
+    "quantity_too_large": (
+        "makes {quantity} units worth {value} {currency}; both may have {digits_max} digits at most",
     ),
     "below_minimum_quantity": ("makes {quantity} units; the minimum is {minimum}",),
 }

@@ -176,6 +176,7 @@ def _order(order: Order) -> Iterator[tuple[str, Any]]:
     yield "fees", order.fees
     yield "venue", order.venue
     yield "cancel_requested", order.cancel_requested or None
+    yield "pending_reason", order.pending_reason if order.status == "pending" else None
     yield "cancelled_reason", order.cancelled_reason
     for trade in order.trades:
         yield trade.terms.trade, trade.status

@@ -8,22 +8,25 @@ one append.
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from typing import Final, NamedTuple
 
 from engine import account as accounts
-from engine import booking, calendar, holdings, trading_limits
+from engine import booking, calendar, fees, holdings, trading_limits
 from engine import order as orders
 from engine import report as reports
 from engine.account import Account
+from engine.checks import Asked
 from engine.fact import Fact
 from engine.fees import FeeRule
-from engine.instrument import Instrument, trading_fault
+from engine.instrument import Instrument
 from engine.order import Cancelled, Filled, Order
 from engine.pricing import Price
 from engine.refusals import refused
 from engine.report import ParkedReport, Report
 from engine.trading_limits import Limits
-from engine.wish import Wish
+from engine.values import UNITS
+from engine.wish import Wish, amount_of
 
 
 class Decided(NamedTuple):
@@ -50,13 +53,15 @@ def place(
     trade_date: date,
     at_us: int,
     limits: Limits | None = None,
+    minimum_value: Decimal | None = None,
 ) -> Decided:
     """Accepts an order and reserves what it may use, once.
 
-    `trade_date` is today at the instrument's market, `business_date` the engine's.
+    `trade_date` is today at the instrument's market, `business_date` the engine's; `minimum_value` the
+    operator's least value of an order in the instrument's currency.
 
-    Raises Refused as `accounts.check`, `orders.place`, `trading_limits.count` and `holdings.reserve` do,
-    or `not_found`.
+    Raises Refused as `accounts.check`, `amount_of`, `fees.net_of`, `checks.check`,
+    `trading_limits.count` and `holdings.reserve` do, or `not_found`.
     """
     if order is not None:
         return _NOTHING
@@ -64,18 +69,23 @@ def place(
         raise refused("not_found", "No such account.", path="account")
     if instrument is None:
         raise refused("not_found", "No such instrument.", path="instrument")
-    accounts.check(account, wish.side, instrument.terms.trading_currency)
-    placed = orders.place(
-        wish,
-        instrument,
+    terms = instrument.terms
+    accounts.check(account, wish.side, terms.trading_currency)
+    amount = amount_of(wish, terms)
+    is_buy, step = wish.side == "buy", UNITS[terms.trading_currency]
+    asked = Asked(
+        wish.side,
+        amount,
+        fees.net_of(fee, amount, step) if is_buy else None,
+        terms,
+        (terms.price_type, terms.par_value),
         price,
-        fee,
-        order=order_id,
-        account=account.id,
-        settlement_date=_settlement_date(instrument, trade_date),
-        held=account.holdings.held(instrument.id),
-        at_us=at_us,
+        _settlement_date(instrument, trade_date),
+        account.holdings.held(instrument.id),
+        account.lacking,
+        minimum_value,
     )
+    placed = orders.place(wish, instrument, asked, fee, order=order_id, account=account.id, at_us=at_us)
     counted = trading_limits.count(limits, placed, account.activity, business_date) if limits else []
     return Decided(holdings.reserve(account.holdings, placed) + counted, [placed], [])
 
@@ -84,19 +94,40 @@ def start_execution(
     account: Account,
     order: Order,
     instrument: Instrument,
-    price: Price,
+    price: Price | None,
     *,
     venue: str,
     venue_order: str,
+    trade_date: date,
     at_us: int,
+    minimum_value: Decimal | None = None,
 ) -> Decided:
-    """Sends an order to a venue, or cancels it when that makes no sense any more."""
-    side = order.terms.side
-    if trading_fault(instrument.terms, side):
-        return cancel(order, "instrument_not_trading", at_us=at_us)
-    if account.status != "suspended" and side not in accounts.PERMITS[account.status]:
+    """Sends an order to a venue, or cancels it when it would be refused by now.
+
+    Without a fresh `price` it waits, and so does that of a suspended account. A flag that was cleared
+    since its placing changes nothing.
+    """
+    terms = order.terms
+    if account.status == "suspended":
+        return Decided([], orders.make_pending(order, "account_suspended", at_us=at_us), [])
+    if terms.side not in accounts.PERMITS[account.status]:
         return cancel(order, "account_closed", at_us=at_us)
-    return _released(order, orders.start_execution(order, venue, venue_order, price, at_us=at_us), at_us)
+    amount = terms.quantity if terms.cash_amount is None else terms.cash_amount
+    assert amount is not None
+    asked = Asked(
+        terms.side,
+        amount,
+        terms.net_cash_amount,
+        instrument.terms,
+        (terms.price_type, terms.par_value),
+        price,
+        _settlement_date(instrument, trade_date),
+        account.holdings.held(instrument.id),
+        account.lacking,
+        minimum_value,
+    )
+    started = orders.start_execution(order, asked, venue, venue_order, at_us=at_us)
+    return _released(order, started, at_us)
 
 
 def request_cancel(order: Order | None, *, at_us: int, request: bytes | None = None) -> Decided:

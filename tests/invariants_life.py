@@ -14,7 +14,11 @@ NEXT = {
             "execution_started": "executing",
             "cancelled": "cancelled",
         },
-        "pending": {"execution_started": "executing", "cancelled": "cancelled"},
+        "pending": {
+            "made_pending": "pending",
+            "execution_started": "executing",
+            "cancelled": "cancelled",
+        },
         "executing": {
             "trade_recorded": "executing",
             "cancel_requested": "executing",

@@ -78,6 +78,7 @@ class Order:
     notional: int = 0
     fees: int = 0
     consideration: Fraction = Fraction(0)
+    waits_for: str | None = None
 
     @property
     def is_buy(self) -> bool:
@@ -276,6 +277,10 @@ class Causes:
             return [self._placed(row)]
         order = self.orders[row.stream]
         match happened:
+            case "made_pending":
+                if order.waits_for == row.reason:
+                    raise Wrong(f"{row.stream} waits for {row.reason} already")
+                order.waits_for = row.reason
             case "execution_started":
                 order.ordered = self.scales.units(row.quantity, order.terms.instrument)
                 if order.ordered <= 0:

@@ -20,7 +20,7 @@ OK, NOTHING, PARKED = "ok", "nothing", "parked"
 # The status table of the contract. A status that leads nowhere is terminal.
 NEXT: dict[str, set[str]] = {
     "placed": {"pending", "executing", "cancelled"},
-    "pending": {"executing", "cancelled"},
+    "pending": {"pending", "executing", "cancelled"},
     "executing": {"filled", "cancelled"},
     "filled": {"settled"},
     "settled": set(),
@@ -172,6 +172,7 @@ class Order:
     cancel_requested: bool = False
     cancelled_reason: str | None = None
     rounding: str = "directed"
+    waits_for: str | None = None
 
     @property
     def status(self) -> str:
@@ -388,9 +389,11 @@ class Model:
         price: int | None,
         rule: FeeRule,
         accrued: int = 0,
+        least: int = 0,
     ) -> str:
         """Reserves the cash amount. `price` is the latest ask, None if there never was any."""
-        return self._place(order, account, instrument, "buy", cash_amount, rule, price, accrued)
+        wish = ("buy", cash_amount)
+        return self._place(order, account, instrument, wish, rule, price, accrued, least)
 
     def place_sell(
         self,
@@ -401,27 +404,32 @@ class Model:
         quantity: int,
         price: int | None,
         rule: FeeRule,
+        accrued: int = 0,
+        least: int = 0,
     ) -> str:
-        """Reserves the units, settled or not. `price` is the latest bid; only None matters."""
-        return self._place(order, account, instrument, "sell", quantity, rule, price)
+        """Reserves the units, settled or not. `price` is the latest bid, None if there never was any."""
+        wish = ("sell", quantity)
+        return self._place(order, account, instrument, wish, rule, price, accrued, least)
 
     def _place(
         self,
         name: str,
         account: str,
         instrument: str,
-        side: str,
-        amount: int,
+        wish: tuple[str, int],
         rule: FeeRule,
         price: int | None,
-        accrued: int = 0,
+        accrued: int,
+        least: int,
     ) -> str:
+        """`wish`: side and amount; `least`: the operator's minimum of what an order is worth."""
         if name in self.orders:
             return NOTHING
+        side, amount = wish
         if account not in self.accounts or instrument not in self.instruments:
             return self._refused(["not_found"])
         order = Order(name, account, self.instruments[instrument], side, rule, amount)
-        faults = self._faults_of_placing(order, price, accrued)
+        faults = self._faults_of_placing(order, price, accrued, least)
         if faults:
             return self._refused(faults)
         order.reserved = amount
@@ -430,29 +438,59 @@ class Model:
         self.orders[name] = order
         return OK
 
-    def _faults_of_placing(self, order: Order, price: int | None, accrued: int) -> list[str]:
+    def _faults_of_placing(self, order: Order, price: int | None, accrued: int, least: int) -> list[str]:
         """Shape first, then what is allowed, then the amounts."""
-        account, instrument, side = self.accounts[order.account], order.instrument, order.side
-        other_side_only = "sell_only" if side == "buy" else "buy_only"
-        sane, net, quantity = order.amount > 0, 0, 0
+        account, side = self.accounts[order.account], order.side
+        sane, net = order.amount > 0, order.amount
         if sane and side == "buy":
             net = order.amount - order.quoted_fee
-            quantity = (
-                instrument.quantity_for(net, instrument.unit_price(price, accrued)) if price else 0
-            )
         short = order.amount > self.book.at(self._reserved_asset(order), order.account, "free")
+        status = order.instrument.trading_status
+        judged = self._judged(order, price, accrued, least) if sane and net > 0 else {}
+        if status in ("buy_only", "sell_only") and judged.pop("instrument_not_trading", False):
+            judged[f"instrument_{status}"] = True
         checks = {
             "invalid_param": not sane,
             f"{side}_order_forbidden": not account.may(f"can_place_{side}_order"),
-            "instrument_not_trading": instrument.trading_status == "not_trading",
-            f"instrument_{other_side_only}": instrument.trading_status == other_side_only,
-            "currency_not_supported": instrument.currency.code not in account.currencies,
+            "currency_not_supported": order.instrument.currency.code not in account.currencies,
             "missing_price": price is None,
-            "below_minimum_amount": sane and side == "buy" and net <= 0,
-            "below_minimum_quantity": net > 0 and price is not None and quantity == 0,
+            **judged,
+            "below_minimum_amount": judged.get("below_minimum_amount", False) or (sane and net <= 0),
             "insufficient_funds" if side == "buy" else "insufficient_units": short,
         }
         return [code for code, applies in checks.items() if applies]
+
+    def _judged(self, order: Order, price: int | None, accrued: int, least: int) -> dict[str, bool]:
+        """What is asked of an order when it is placed and again when it is sent, in this order.
+
+        The sale of all that is held may be as small as it is. Units and money have at most 15 digits
+        before the point, for no more could be booked.
+        """
+        instrument, side = self.instruments[order.instrument.id], order.side
+        other_side_only = "sell_only" if side == "buy" else "buy_only"
+        overdrawn = any(
+            amount < 0 for (_, place), amount in self.book.amounts.items() if place[0] == order.account
+        )
+        judged = {
+            "instrument_not_trading": instrument.trading_status in ("not_trading", other_side_only),
+            "account_overdrawn": side == "buy" and overdrawn,
+        }
+        if price is None:
+            return judged
+        unit_price = instrument.unit_price(price, accrued)
+        quantity, value, small_is_fine = order.amount, order.amount, False
+        if side == "buy":
+            quantity = instrument.quantity_for(order.amount - order.quoted_fee, unit_price)
+        else:
+            value = instrument.notional(quantity * unit_price, "down")
+            small_is_fine = quantity == self._units_held(order.account, instrument.id)
+        digits = 10**15
+        return judged | {
+            "below_minimum_quantity": quantity == 0,
+            "below_minimum_amount": value < max(1, least) and not small_is_fine,
+            "quantity_too_large": quantity >= digits * 10**instrument.decimal_precision
+            or value >= digits * 10**instrument.currency.exponent,
+        }
 
     def _reserved_asset(self, order: Order) -> Asset:
         buy = order.side == "buy"
@@ -460,26 +498,34 @@ class Model:
 
     # ---- execution
 
-    def make_pending(self, order: str) -> str:
-        """A step of our own, of an order that exists: again, or too late, it does nothing."""
+    def make_pending(self, order: str, reason: str = "market_closed") -> str:
+        """A step of our own, of an order that exists: for the same reason again it does nothing."""
         known = self.orders[order]
-        return self._become(known, "pending") if known.status == "placed" else NOTHING
+        if known.status not in ("placed", "pending") or known.waits_for == reason:
+            return NOTHING
+        known.waits_for = reason
+        return self._become(known, "pending")
 
-    def start_execution(self, order: str, *, price: int | None = None, accrued: int = 0) -> str:
-        """Fixes a buy's quantity from the price now; a quantity of zero cancels the order instead.
+    def start_execution(
+        self, order: str, *, price: int | None = None, accrued: int = 0, least: int = 0
+    ) -> str:
+        """Fixes a buy's quantity from the price now. What would be refused by now is cancelled instead.
 
         Without a price the quantity of a buy stays open and its money alone bounds its trades.
         """
         known = self.orders[order]
         if known.status not in ("placed", "pending"):
             return NOTHING
+        if self.accounts[known.account].status == "suspended":
+            return self.make_pending(order, "account_suspended")
+        for reason, fails in self._judged(known, price, accrued, least).items():
+            if fails:
+                return self._end(known, reason)
         if known.side == "buy" and price is not None:
             net = known.amount - known.quoted_fee
             known.ordered = known.instrument.quantity_for(
                 net, known.instrument.unit_price(price, accrued)
             )
-            if known.ordered == 0:
-                return self._end(known, "below_minimum_quantity")
         return self._become(known, "executing")
 
     def record_trade(
@@ -556,6 +602,11 @@ class Model:
         if known is None or known.status in ("placed", "pending"):
             return PARKED
         return self._end(known, reason) if known.status == "executing" else NOTHING
+
+    def cancel(self, order: str, reason: str) -> str:
+        """Our own end of an order that no venue has."""
+        known = self.orders[order]
+        return self._end(known, reason) if known.status in ("placed", "pending") else NOTHING
 
     def _end(self, order: Order, reason: str) -> str:
         """No more trades: what is still reserved returns at once."""

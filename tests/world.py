@@ -28,7 +28,7 @@ CODEC = engine_codec()
 ENVELOPE = Envelope(1)
 TODAY, LATER = date(2026, 3, 12), date(2027, 3, 12)
 VENUE = "sim"
-MONEY_FAULTS = {"below_minimum_amount", "below_minimum_quantity"}
+MONEY_FAULTS = {"below_minimum_amount", "below_minimum_quantity", "quantity_too_large"}
 EVOLVE: dict[str, Callable[..., Any]] = {
     "account": account.evolve,
     "order": order.evolve,
@@ -249,6 +249,7 @@ class World:
         fee: FeeRule | None = None,
         today: date = TODAY,
         limits: Limits | None = None,
+        minimum_value: Decimal | None = None,
     ) -> str:
         return self._do(
             lambda: self._traded(
@@ -266,6 +267,7 @@ class World:
                     trade_date=today,
                     at_us=self.now_us,
                     limits=limits,
+                    minimum_value=minimum_value,
                 ),
             )
         )
@@ -276,7 +278,14 @@ class World:
             lambda: [("order", name, order.make_pending(known, "market_closed", at_us=self.now_us))]
         )
 
-    def start(self, name: str, price: Price) -> str:
+    def start(
+        self,
+        name: str,
+        price: Price | None,
+        today: date = TODAY,
+        *,
+        minimum_value: Decimal | None = None,
+    ) -> str:
         known = self.order(name)
         to = known.terms.account
         return self._do(
@@ -290,7 +299,9 @@ class World:
                     price,
                     venue=VENUE,
                     venue_order=f"v_{name}",
+                    trade_date=today,
                     at_us=self.now_us,
+                    minimum_value=minimum_value,
                 ),
             )
         )

@@ -50,6 +50,8 @@ FEES = (
     FeeRule(Decimal("0.333"), Decimal(0)),
 )
 ACCOUNTS = {"acc": ("USD", "JPY", "KWD"), "two": ("USD", "JPY")}
+LEAST = {"USD": "0.05", "JPY": "3", "KWD": "0.5"}
+"""The operator's least value of an order, while one is set."""
 FLAGS = ("can_deposit", "can_withdraw", "can_place_buy_order", "can_place_sell_order")
 
 
@@ -78,6 +80,7 @@ class Run:
 
     def __init__(self, seed: int, *, twice: bool = False) -> None:
         self.random = Random(seed)
+        self.other = Random(seed + 1)
         self.twice = twice
         self.world, self.model = World(), model.Model()
         self.steps: list[str] = []
@@ -209,7 +212,9 @@ class Run:
         terms = TERMS[of]
         price = None if self.random.random() < 0.03 else self.random_price(of)
         ticks = None if price is None else scaled(price.ask, 8)
+        accrued = 0 if price is None else scaled(price.accrued_interest, 8)
         currency = terms.trading_currency
+        least, cents = self.random_least(currency)
         if side == "buy":
             amount = Decimal(
                 self.random.choice(("0", "1", "2", "3", "10", "33", "100", "100", "250", "777"))
@@ -217,11 +222,10 @@ class Run:
             if currency == "USD" and self.random.random() < 0.5:
                 amount += Decimal("0.37")
             wish = Wish("buy", amount)
-            accrued = 0 if price is None else scaled(price.accrued_interest, 8)
             cash_amount = scaled(amount, CURRENCIES[currency])
             other = lambda: self.model.place_buy(  # noqa: E731
                 order, to, of, cash_amount=cash_amount, price=ticks,
-                rule=model_rule(rule, currency), accrued=accrued,
+                rule=model_rule(rule, currency), accrued=accrued, least=cents,
             )  # fmt: skip
         else:
             held = self.world.account(to).holdings.held(of)
@@ -231,13 +235,21 @@ class Run:
             wish = Wish("sell", quantity=amount)
             quantity = scaled(amount, terms.decimal_precision)
             other = lambda: self.model.place_sell(  # noqa: E731
-                order, to, of, quantity=quantity, price=ticks, rule=model_rule(rule, currency)
-            )
+                order, to, of, quantity=quantity, price=ticks,
+                rule=model_rule(rule, currency), accrued=accrued, least=cents,
+            )  # fmt: skip
         self._step(
             f"{side} {order} {to} {of} {amount} at {price.ask if price else None} fee {rule}",
-            lambda: self.world.place(order, wish, of, to, price=price, fee=rule),
+            lambda: self.world.place(order, wish, of, to, price=price, fee=rule, minimum_value=least),
             other,
         )
+
+    def random_least(self, currency: str) -> tuple[Decimal | None, int]:
+        """The least value of an order as both sides take it; mostly there is none."""
+        if self.other.random() < 0.8:
+            return None, 0
+        least = Decimal(LEAST[currency])
+        return least, scaled(least, CURRENCIES[currency])
 
     def some_order(self, *statuses: str) -> str | None:
         """One of the last orders, mostly in one of `statuses`."""
@@ -262,15 +274,14 @@ class Run:
         if order is None:
             return
         of = self.model.orders[order].instrument.id
-        if self.world.instrument(of).terms.trading_status != "buy_sell":
-            return  # The rules cancel such an order; the model knows nothing of it.
         price = self.random_price(of)
+        least, cents = self.random_least(TERMS[of].trading_currency)
         ticks, accrued = scaled(price.ask, 8), scaled(price.accrued_interest, 8)
         self.started.setdefault(order, str(price.ask))
         self._step(
             f"start {order} at {price.ask} + {price.accrued_interest}",
-            lambda: self.world.start(order, price),
-            lambda: self.model.start_execution(order, price=ticks, accrued=accrued),
+            lambda: self.world.start(order, price, minimum_value=least),
+            lambda: self.model.start_execution(order, price=ticks, accrued=accrued, least=cents),
         )
 
     def random_trade(self) -> None:

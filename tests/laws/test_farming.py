@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine import fees, order
+from engine import checks, fees, order
 from engine.fees import FeeRule
 from engine.instrument import Terms
 from engine.pricing import Price
@@ -285,10 +285,15 @@ PAID_ONCE = {dear_dust: "101.45", cheap_dust: "100.12", fine_increment: "100.51"
 """What the first release made of 100.00."""
 
 
+def _place_under(rounding: str, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(order, "CURRENT", rounding)
+    patch.setattr(checks, "CURRENT", rounding)
+
+
 def farmed(farm: Callable[[Trader], None], rounding: str, patch: pytest.MonkeyPatch) -> Trader:
     """The end of a farm: all sold."""
     market = FARMS[farm]
-    patch.setattr(order, "CURRENT", rounding)
+    _place_under(rounding, patch)
     market = market._replace(fee=FeeRule(rounding=ROUNDINGS[rounding].fees))
     trader = Trader(market, Decimal(100))
     farm(trader)
@@ -315,7 +320,7 @@ def test_what_the_first_release_paid(
 
 def test_the_law_finds_the_old_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     """The law's own control: under the rule of the first release it finds somebody with more."""
-    monkeypatch.setattr(order, "CURRENT", "half_up")
+    _place_under("half_up", monkeypatch)
     market = at("1.49", fee=FeeRule(rounding=ROUND_HALF_UP))
     deals = [Deal(is_buy=True, steps=2, share=0, parts=(1,), whole=True)] * 12
     with pytest.raises(AssertionError, match="makes"):

@@ -18,6 +18,7 @@ from engine.addresses import target_of
 from engine.errors import Refused
 from engine.fees import FeeRule
 from engine.halt import Halt
+from engine.holdings import Balance
 from engine.idempotency import check_key, check_repeat
 from engine.instrument import Terms
 from engine.pricing import Price
@@ -173,6 +174,28 @@ def of_the_tenant() -> World:
     return made
 
 
+def overdrawn(**lacking: Decimal) -> World:
+    """Nothing brings it about by itself: a bust does, or a late fill that a person books."""
+    made = holding()
+    state = made.account()
+    units = state.holdings.positions["ins"]
+    none = Balance(-lacking.get("ins", Decimal(-1)))
+    positions = {"ins": replace(units, units=none)}
+    cash = {"USD": Balance(-lacking.get("USD", Decimal(-1000)))}
+    holdings = replace(state.holdings, cash=cash, positions=positions)
+    made.states["account", "acc"] = replace(state, holdings=holdings)
+    return made
+
+
+def again(made: World, wish: Wish, price: Price = PRICE, **words: Any) -> World:
+    """Another order in a world that has one."""
+    made.place("two", wish, price=price, **words)
+    return made
+
+
+DUST = Price(Decimal("0.99"), Decimal("1.00"), 1)
+
+
 MATURING = date(2026, 3, 13)  # trades of TODAY settle on this day
 WHOLE = {"trading_increment": Decimal(1), "decimal_precision": 0}
 
@@ -200,6 +223,24 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "under the minimum quantity": lambda: buy(ruled(minimum_trading_quantity=Decimal(2))),
     "sell under the minimum": lambda: sell(ruled(minimum_trading_quantity=Decimal(2))),
     "sell of half a step": lambda: sell(world(trading_increment=Decimal("0.50")), "0.75"),
+    "sell worth nothing": lambda: again(holding(), Wish("sell", quantity=Decimal("0.01")), DUST),
+    "buy under the operator's minimum": lambda: buy(world(), "9.99", minimum_value=Decimal("10.00")),
+    "sell under the operator's minimum": lambda: again(
+        holding(), Wish("sell", quantity=Decimal("0.10")), minimum_value=Decimal("10.00")
+    ),
+    "more units than can be booked": lambda: buy(
+        world(cash="100000000.00"), "90000000.00", price=replace(PRICE, ask=Decimal("0.00000001"))
+    ),
+    "more money than can be booked": lambda: sell(world(), "100000000000000"),
+    "buy when cash is overdrawn": lambda: again(
+        overdrawn(USD=Decimal("12.50")), Wish("buy", Decimal("1.00"))
+    ),
+    "buy when units are overdrawn": lambda: again(
+        overdrawn(ins=Decimal("0.25")), Wish("buy", Decimal("1.00"))
+    ),
+    "withdrawal when units are overdrawn": lambda: paid(
+        overdrawn(ins=Decimal("0.25")), "withdrawal", "USD", "5"
+    ),
     "rollover of a stock": lambda: buy(world(), automatic_rollover=True),
     "price of yesterday": lambda: buy(
         world(),
@@ -283,6 +324,14 @@ less than one unit                 |invalid_param                   |cash_amount
 under the minimum quantity         |invalid_param                   |cash_amount:below_minimum_quantity minimum=2 quantity=0.99
 sell under the minimum             |invalid_param                   |quantity:below_minimum_quantity minimum=2 quantity=1.00
 sell of half a step                |invalid_param                   |quantity:off_increment increment=0.50
+sell worth nothing                 |invalid_param                   |quantity:below_minimum_amount value=0.00 currency=USD minimum=0.01
+buy under the operator's minimum   |invalid_param                   |cash_amount:below_minimum_amount value=9.99 currency=USD minimum=10.00
+sell under the operator's minimum  |invalid_param                   |quantity:below_minimum_amount value=9.95 currency=USD minimum=10.00
+more units than can be booked      |invalid_param                   |cash_amount:quantity_too_large value=90000000.00 currency=USD quantity=8955000000000000.00 digits_max=15
+more money than can be booked      |invalid_param                   |quantity:quantity_too_large value=9950000000000000.00 currency=USD quantity=100000000000000.00 digits_max=15
+buy when cash is overdrawn         |account_overdrawn               |lacking=12.50 USD
+buy when units are overdrawn       |account_overdrawn               |lacking=0.25 ins
+withdrawal when units are overdrawn|account_overdrawn               |lacking=0.25 ins
 rollover of a stock                |invalid_param                   |automatic_rollover:not_supported
 funding currency with cash given up|invalid_param                   |funding_currencies:not_changeable
 price of yesterday                 |price_too_old                   |age_s=86400

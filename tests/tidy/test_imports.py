@@ -38,7 +38,7 @@ LAYERS = (
     {"fees", "pricing", "calendar", "clock", "halt", "idempotency", "instrument", "payment", "report"},
     {"attempts", "quote"},
     {"addresses", "webhook"},
-    {"wish"},
+    {"wish", "checks"},
     {"order"},
     {"holdings", "trading_limits"},
     {"account", "booking"},

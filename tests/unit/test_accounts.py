@@ -202,12 +202,22 @@ def test_an_order_is_cancelled_when_its_account_closes_or_its_instrument_stops()
     assert other.account().holdings.balance("USD").available == 1000
 
 
-def test_a_suspended_account_finishes_what_it_began() -> None:
+def test_an_order_of_a_suspended_account_waits_and_one_at_its_venue_goes_on() -> None:
     world = trading()
-    world.place("b1", Wish("buy", Decimal(100)), price=PRICE)
+    for name in ("b1", "b2"):
+        world.place(name, Wish("buy", Decimal(100)), price=PRICE)
+    world.start("b1", PRICE)
     world.to_account("suspend")
-    assert world.start("b1", PRICE) == "ok"
-    assert world.order("b1").status == "executing"
+    assert world.trade("b1", "x1", "100", "0.99") == "ok"
+    assert world.start("b2", PRICE) == "ok"
+    assert (world.order("b2").status, world.order("b2").pending_reason) == (
+        "pending",
+        "account_suspended",
+    )
+    assert world.start("b2", PRICE) == "nothing"
+    world.to_account("activate")
+    assert world.start("b2", PRICE) == "ok"
+    assert world.order("b2").status == "executing"
 
 
 def test_a_price_that_rose_too_far_cancels_and_releases() -> None:

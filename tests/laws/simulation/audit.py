@@ -231,8 +231,8 @@ def _do(other: Auditor, append: Sequence[Recorded]) -> str:
     match fact:
         case Placed():
             return _place(other, fact)
-        case MadePending():
-            return other.make_pending(stream)
+        case MadePending(reason):
+            return other.make_pending(stream, reason)
         case ExecutionStarted():
             price, accrued = scaled(fact.price, TICKS), scaled(fact.accrued_interest, TICKS)
             return other.start_execution(stream, price=price, accrued=accrued)
@@ -250,7 +250,8 @@ def _do(other: Auditor, append: Sequence[Recorded]) -> str:
             return other.fill(stream)
         case Cancelled(reason):
             if reason != "requested":
-                return other.fill(stream, reason=reason)
+                is_ours = other.orders[stream].status != "executing"
+                return other.cancel(stream, reason) if is_ours else other.fill(stream, reason=reason)
             is_asked = other.orders[stream].cancel_requested
             return other.confirm_cancel(stream) if is_asked else other.request_cancel(stream)
         case CancelRequested():

@@ -1,0 +1,187 @@
+"""What an order must meet: once when it is placed, and again when it is sent to its venue.
+
+Days can pass between the two, in which prices, instruments and accounts change. One table serves both
+moments, so that nothing is checked at one of them alone: what fails is refused at placing and cancelled
+at sending. Prices that are old and markets that are closed are no faults here: they let an order wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from functools import cached_property
+from typing import Final, NamedTuple
+
+from engine import instrument, pricing
+from engine.errors import Refused
+from engine.instrument import Terms
+from engine.limits import DECIMAL_DIGITS_MAX
+from engine.pricing import Price
+from engine.refusals import invalid, refused
+from engine.rounding import CURRENT, modes_of
+from engine.values import EXACT, UNITS, Side, plain, round_to
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An order and the moment at which it is judged.
+
+    `amount` is the cash of a buy or the units of a sell, `net` what a buy may trade. `terms`, `price`,
+    `held` (units) and `lacking` (what the account is overdrawn by) are those of the moment;
+    `settlement_date` is that of a trade of today; `minimum_value` is the operator's, in the order's
+    currency. `unit_terms`: the price type and par value that the order counts in.
+    """
+
+    side: Side
+    amount: Decimal
+    net: Decimal | None
+    terms: Terms
+    unit_terms: tuple[str, Decimal]
+    price: Price | None
+    settlement_date: date
+    held: Decimal
+    lacking: Mapping[str, Decimal]
+    minimum_value: Decimal | None
+
+    @property
+    def path(self) -> str:
+        """Name of the amount that was asked for."""
+        return "cash_amount" if self.side == "buy" else "quantity"
+
+    @property
+    def is_all_held(self) -> bool:
+        """Whether it sells the whole position, which may always be left, in whatever steps it stands."""
+        return self.side == "sell" and self.amount == self.held
+
+    @cached_property
+    def unit(self) -> Decimal:
+        """Price of a unit, accrued interest included. Raises Refused `missing_price`."""
+        quoted = pricing.quoted(self.price, self.side)
+        assert self.price is not None
+        return pricing.unit_price(quoted, self.price.accrued_interest, *self.unit_terms)
+
+    @cached_property
+    def quantity(self) -> Decimal:
+        """The units that it trades at this price."""
+        if self.net is None:
+            return self.amount
+        return pricing.quantity_for(self.net, self.unit, self.terms.trading_increment)
+
+    @cached_property
+    def value(self) -> Decimal:
+        """What a buy may cost, or a sell brings before fees."""
+        if self.side == "buy":
+            return self.amount
+        worth = EXACT.multiply(self.amount, self.unit)
+        return round_to(worth, UNITS[self.terms.trading_currency], modes_of(CURRENT).sell)
+
+    @property
+    def worth(self) -> dict[str, object]:
+        """Its value, for who is told that it is refused."""
+        return {"value": self.value, "currency": self.terms.trading_currency}
+
+
+# --- checks ---------------------------------------------------------------------------------------
+
+
+def _trading(asked: Asked) -> None:
+    instrument.check_trading(asked.terms, asked.side)
+
+
+def _maturity(asked: Asked) -> None:
+    instrument.check_maturity(asked.terms, asked.settlement_date)
+
+
+def _unit(asked: Asked) -> None:
+    if asked.unit_terms != (asked.terms.price_type, asked.terms.par_value):
+        raise refused("invalid_request", "The instrument's price type or par value has changed.")
+
+
+def _overdrawn(asked: Asked) -> None:
+    if asked.side == "buy":
+        check_overdrawn(asked.lacking)
+
+
+def _investment(asked: Asked) -> None:
+    if asked.side == "buy":
+        instrument.check_investment(asked.terms, asked.amount, first=not asked.held)
+
+
+def _cash_increment(asked: Asked) -> None:
+    if asked.side == "buy":
+        instrument.check_cash_increment(asked.terms, asked.amount)
+
+
+def _quantity(asked: Asked) -> None:
+    if not asked.is_all_held:
+        instrument.check_quantity(asked.terms, asked.quantity, asked.path)
+
+
+def _increment(asked: Asked) -> None:
+    if asked.side == "sell" and not asked.is_all_held:
+        instrument.check_increment(asked.terms, asked.amount)
+
+
+def _value(asked: Asked) -> None:
+    least = max(UNITS[asked.terms.trading_currency], asked.minimum_value or Decimal(0))
+    if asked.value < least and not asked.is_all_held:
+        raise invalid(asked.path, "below_minimum_amount", "", **asked.worth, minimum=least)
+
+
+def _digits(asked: Asked) -> None:
+    if max(asked.quantity.adjusted(), asked.value.adjusted()) >= DECIMAL_DIGITS_MAX:
+        figures = {"quantity": asked.quantity, "digits_max": DECIMAL_DIGITS_MAX}
+        raise invalid(asked.path, "quantity_too_large", "", **asked.worth, **figures)
+
+
+class Check(NamedTuple):
+    """`check` raises Refused; an order that fails it when it is sent is cancelled for `reason`."""
+
+    reason: str
+    what: str
+    check: Callable[[Asked], None]
+
+
+CHECKS: Final = (
+    Check("instrument_not_trading", "this side of the instrument is traded", _trading),
+    Check("matured", "it would settle before the instrument matures", _maturity),
+    Check("trading_rules", "prices are counted as they were when it was placed", _unit),
+    Check("account_overdrawn", "a buy's account is not overdrawn", _overdrawn),
+    Check("below_minimum_amount", "a first buy's cash: the instrument's minimum", _investment),
+    Check("trading_rules", "a buy's cash: whole cash increments of the instrument", _cash_increment),
+    Check("below_minimum_quantity", "units: one increment, and the instrument's minimum", _quantity),
+    Check("trading_rules", "units of a sell: whole increments", _increment),
+    Check("below_minimum_amount", "its value: above 0, and the operator's minimum", _value),
+    Check("quantity_too_large", "units and value: few enough digits to be booked", _digits),
+)
+"""All that is checked of an order at both moments, in this order. The sale of all that is held may be as
+small as that is."""
+
+
+def check(asked: Asked) -> None:
+    """Raises Refused for the first of CHECKS that an order fails, or `missing_price`."""
+    for one in CHECKS:
+        one.check(asked)
+
+
+def failed(asked: Asked) -> str | None:
+    """The reason to cancel an order that would be refused by now, else None.
+
+    Without a price, what depends on it is left for later.
+    """
+    for one in CHECKS:
+        try:
+            one.check(asked)
+        except Refused as error:
+            if error.code != "missing_price":
+                return one.reason
+    return None
+
+
+def check_overdrawn(lacking: Mapping[str, Decimal]) -> None:
+    """Raises Refused `account_overdrawn` where anything is lacking."""
+    if lacking:
+        words = ", ".join(f"{plain(amount)} {of}" for of, amount in lacking.items())
+        raise refused("account_overdrawn", lacking=words)
