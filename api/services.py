@@ -155,6 +155,7 @@ async def open_services(
     allows_local: bool = False,
     followers: Sequence[str] = FOLLOWERS,
     health: Health | None = None,
+    traffic: Traffic | None = None,
 ) -> AsyncIterator[Services]:
     """The services over an open journal and views database, which the caller closes afterwards.
 
@@ -187,6 +188,7 @@ async def open_services(
         views=views,
         rates=rates or Rates(Quotas()),
         health=health or Health(),
+        traffic=traffic or Traffic(),
         journal_look=journal_look,
         views_look=views_look,
         streams=Streams(bridge.read, EventSource(views, personal)),

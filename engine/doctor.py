@@ -54,6 +54,8 @@ _ADVICE: Final = {
     "journal_damaged": "see docs/operations.md, When the journal is damaged; keep a copy of it as it is",
     "journal_went_back": "see docs/operations.md, When the journal went back: put the right journal in"
     " its place, or go on with `order-engine journal accept-loss`",
+    "disk_full": "make room: writes resume by themselves",
+    "inaccessible": "let the engine's user write the database, its file and its directory",
     "bad_settings": "check --data, --journal-url and who may read and write there",
 }
 

@@ -36,7 +36,15 @@ SECRETS: Final[Mapping[str, frozenset[str]]] = {
 """Table -> its secret columns. Without secrets these are left out, and tables of secrets alone."""
 PERSONAL: Final = "personal"
 UNCARRIED: Final = frozenset(
-    {"leases", "snapshots", "journal_names", "journal_head", "journal_meta", "seal_nodes"}
+    {
+        "leases",
+        "heartbeats",
+        "snapshots",
+        "journal_names",
+        "journal_head",
+        "journal_meta",
+        "seal_nodes",
+    }
 )
 """Tables that are made again where the journal is restored."""
 

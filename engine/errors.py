@@ -60,6 +60,18 @@ class Unavailable(EngineError):
     code = "unavailable"
 
 
+class DiskFull(Unavailable):
+    """The database has no room for what was to be written. Reads go on."""
+
+    code = "disk_full"
+
+
+class Inaccessible(Unavailable):
+    """The database, or its file, may not be opened or written: read-only, or this user's rights."""
+
+    code = "inaccessible"
+
+
 class OutcomeUnknown(Unavailable):
     """The connection broke while committing and the database could not be asked since.
 

@@ -22,6 +22,7 @@ from engine import wall
 from engine.acting import Acting, Stopped, Timer, offsets, text_of
 from engine.datastore import Datastore
 from engine.errors import EngineError, LeaseLost
+from engine.heartbeats import Part, PartState, cut
 from engine.journal import Journal
 from engine.leases import Leases
 from engine.limits import (
@@ -33,6 +34,12 @@ from engine.writer import Lease
 
 State = Literal["waiting for lease", "running", "failing", "stopped"]
 _BEAT_S: Final = LEASE_S / 3
+_VITAL: Final[dict[State, PartState]] = {
+    "waiting for lease": "waiting",
+    "running": "running",
+    "failing": "failing",
+    "stopped": "stopped",
+}
 _log = logging.getLogger(__name__)
 
 
@@ -100,6 +107,8 @@ class Follower:
         self._failures = 0
         self._state: State = "waiting for lease"
         self._since_us = now_us()
+        self._since_s = monotonic()
+        self._busy_since_s: float | None = None
         self._error: str | None = None
 
     @property
@@ -114,6 +123,18 @@ class Follower:
         offset = acting.offset if acting else None
         head = self._journal.head
         return Status(self.name, self._state, offset, head, error, self._since_us, faults)
+
+    def vital(self) -> Part:
+        """How it is, at once: see `engine.heartbeats`."""
+        now_s, busy_since_s, error = self._monotonic(), self._busy_since_s, self._error or ""
+        return Part(
+            self.name,
+            _VITAL[self._state],
+            round(now_s - self._since_s, 1),
+            0.0 if busy_since_s is None else round(now_s - busy_since_s, 1),
+            error.partition(":")[0],
+            cut(error),
+        )
 
     def run(self) -> None:
         """Follows until `stop`. Raises nothing: errors are shown, and tried again."""
@@ -140,6 +161,13 @@ class Follower:
 
     def turn(self) -> float:
         """One piece of work; seconds until the next turn is wanted."""
+        self._busy_since_s = self._monotonic()
+        try:
+            return self._turn()
+        finally:
+            self._busy_since_s = None
+
+    def _turn(self) -> float:
         try:
             if self._acting is None and not self._take_lease():
                 return LEASE_LOOK_S
@@ -186,6 +214,7 @@ class Follower:
     def _breathe(self) -> None:
         if self._stopping.is_set():
             raise Stopped
+        self._busy_since_s = self._monotonic()
         if self._lease and self._leases and self._beats.is_due:
             if not self._leases.beat(self._lease):
                 raise LeaseLost(f"another holder took the lease {self.name}")
@@ -211,6 +240,8 @@ class Follower:
     def _become(self, state: State, error: str | None = None, bug: Exception | None = None) -> None:
         if (state, error) == (self._state, self._error):
             return
+        if state != self._state:
+            self._since_s = self._monotonic()
         self._state, self._error, self._since_us = state, error, self._now_us()
         level = logging.ERROR if state == "failing" else logging.INFO
         text = f": {error}" if error else ""

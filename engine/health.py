@@ -43,7 +43,10 @@ class Known(NamedTuple):
     remedy: str
 
 
-_RESTART: Final = "The log of that process says why. One that hangs: `kill -9` it, it is started again"
+_PART: Final = (
+    "The log of that process says why. One that shows no life, or is stuck: `kill -9 PID`, it is started"
+    " again. One that fails is tried again by itself"
+)
 REASONS: Final[dict[str, Known]] = {
     "stopping": Known(
         "critical",
@@ -116,6 +119,52 @@ REASONS: Final[dict[str, Known]] = {
         "Is the process with the role `projections` running? `order-engine projections` says how far"
         " they are",
     ),
+    "projections_stopped": Known(
+        "degraded",
+        "Nobody keeps the views up with the journal",
+        "503 `view_behind` to lists, and no events; single resources and orders go on",
+        _PART,
+    ),
+    "execution_stopped": Known(
+        "degraded",
+        "Nobody executes orders",
+        "Orders are accepted, and stay `placed` or `executing`",
+        _PART,
+    ),
+    "settlement_stopped": Known(
+        "degraded", "Nobody settles trades", "Orders stay `filled` past their settlement date", _PART
+    ),
+    "webhooks_stopped": Known(
+        "degraded", "Nobody sends events to webhooks", "Receivers hear nothing; nothing is lost", _PART
+    ),
+    "outlet_stopped": Known(
+        "degraded",
+        "Nobody publishes events to the message broker",
+        "Subscribers hear nothing; nothing is lost",
+        _PART,
+    ),
+    "child_restarting": Known(
+        "degraded",
+        "A child process ends again and again",
+        "What its parts do is not done: see the reasons of these",
+        "Its last lines in the log say why it ends",
+    ),
+    "sealing_stopped": Known(
+        "warning", "Nobody seals the journal", "No evidence of newer orders", _PART
+    ),
+    "publishing_stopped": Known(
+        "warning", "Seals do not come to where they are published", "Nothing", _PART
+    ),
+    "audit_stopped": Known("warning", "Nobody audits in the background", "Nothing", _PART),
+    "part_stopped": Known(
+        "warning", "A part of less importance does not go on", "The part's name says what", _PART
+    ),
+    "metrics_port_taken": Known(
+        "warning",
+        "The port for figures is in use",
+        "Nothing: only these figures are missing",
+        "Free the port, or start with another `--metrics-port`; it is tried again by itself",
+    ),
     "disk_unreadable": Known(
         "warning",
         "How much room there is on the disk cannot be told",
@@ -167,12 +216,14 @@ class Look:
         source: Source,
         code: str,
         *,
+        every_s: float = HEALTH_LOOK_S,
         now_us: Callable[[], int] = wall.now_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self._source = source
         self._code = code
+        self.every_s = every_s
         self._now_us = now_us
         self._monotonic = monotonic
         self._found: dict[tuple[str, str], Reason] = {}
@@ -239,11 +290,13 @@ class Health:
             thread.start()
             self._threads.append(thread)
 
-    def stop(self, stop_s: float = HEALTH_SILENT_S) -> None:
-        """Ends the looking, without waiting for a source that hangs."""
+    def stop(self) -> bool:
+        """Ends the looking; False if a source hangs: it is not waited for."""
         self._stopping.set()
+        deadline_s = time.monotonic() + HEALTH_LOOK_S
         for thread in self._threads:
-            thread.join(stop_s)
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def reasons(self) -> list[Reason]:
         """What is wrong, the gravest first."""
@@ -258,7 +311,7 @@ class Health:
             yield "health_reasons", (code, REASONS[code].severity), found.count(code)
 
     def _watch(self, look: Look) -> None:
-        while not self._stopping.wait(HEALTH_LOOK_S):
+        while not self._stopping.wait(look.every_s):
             look.look()
 
 

@@ -7,6 +7,9 @@ stale holder does no harm does not rest on time at all: its appends carry the ol
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 import time
 from collections.abc import Callable
 
@@ -16,6 +19,25 @@ from engine.limits import LEASE_S
 from engine.schema import Tables
 from engine.store import Store, Violation
 from engine.writer import Lease
+
+
+def new_holder() -> str:
+    """A name for this process that no other has: host, pid, and something random."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def is_dead(holder: str) -> bool:
+    """Whether a holder was a process of this host that is gone. When in doubt it is not."""
+    host, _, rest = holder.rpartition(":")[0].rpartition(":")
+    if host != socket.gethostname() or not rest.isdecimal():
+        return False
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 class Leases:

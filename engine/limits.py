@@ -501,7 +501,19 @@ HEALTH_LOOK_S: Final = 1.0
 """How often a process looks at what it rests on, by a few reads: a fault is told within this."""
 HEALTH_SILENT_S: Final = 5.0
 """What has not answered, or shown life, for so long is said to be silent: as long as a lease lasts, and
-whoever looks within ten seconds is told."""
+whoever looks within ten seconds is told, on a busy machine too."""
+HEARTBEAT_S: Final = 2.0
+"""How often a process says that it lives: a commit each, and two may be missed before it is silent."""
+HEARTBEAT_ROWS_KEPT_US: Final = 24 * 3600 * 1_000_000
+"""How long a process that is gone without a word is remembered: longer than clocks are apart."""
+PARTS_START_S: Final = 5.0
+"""Processes that are started together take so long at most to come to life, beside `HEALTH_SILENT_S`."""
+PART_FAILING_S: Final = 3.0
+"""A follower that has started over for so long is told of; most faults are over by then."""
+PART_STUCK_S: Final = 10.0
+"""A piece of a follower's work takes no longer: the longest wait within one is for a message broker."""
+METRICS_RETRY_S: Final = 5.0
+"""How often a port for figures that was taken is tried again."""
 FREE_BYTES_MIN: Final = 100 * 1024**2
 """Room on the disk below which people are told: about 400 000 facts."""
 

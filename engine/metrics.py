@@ -6,7 +6,9 @@ Labels have few values, known beforehand: never an id.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from typing import Final, Literal, NamedTuple
@@ -19,11 +21,15 @@ from engine.datastore import Datastore
 from engine.deliveries import Deliveries
 from engine.errors import EngineError, Unavailable
 from engine.follow import Follower, Watch
+from engine.health import Finding
+from engine.limits import METRICS_RETRY_S
 from engine.meters import Sample, Source, Spread
 
 HOST: Final = "127.0.0.1"
 """Figures say how much business is done: they are for this machine, and whom it hands them on to."""
 PREFIX: Final = "order_engine_"
+
+_log: Final = logging.getLogger(__name__)
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
@@ -139,6 +145,64 @@ def listening(port: int, sources: Sequence[Source]) -> Iterator[int]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class Listening:
+    """Answers on a port as soon as that is free: a taken one costs the figures, and nothing else.
+
+    With `port` None nobody has asked for figures.
+    """
+
+    def __init__(
+        self, port: int | None, sources: Iterable[Source], retry_s: float = METRICS_RETRY_S
+    ) -> None:
+        self._port = port
+        self._sources = list(sources)
+        self._retry_s = retry_s
+        self._stopping = threading.Event()
+        self._is_waiting = False
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+
+    @property
+    def told(self) -> Sequence[Callable[[], Iterator[Finding]]]:
+        """What it has to say of its health."""
+        return [] if self._port is None else [self.findings]
+
+    def findings(self) -> Iterator[Finding]:
+        """Whether the port is taken: see `engine.health`."""
+        if self._is_waiting:
+            yield Finding(
+                "metrics_port_taken", f"Port {self._port} is in use: no figures are told there."
+            )
+
+    def add(self, source: Source) -> None:
+        """One more source."""
+        self._sources.append(source)
+
+    def start(self) -> None:
+        """Tries at once, and again and again."""
+        if self._port is not None:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Closes the port."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        assert self._port is not None
+        while not self._stopping.is_set():
+            try:
+                with listening(self._port, self._sources) as port:
+                    self._is_waiting = False
+                    _log.info("figures are on http://%s:%d/metrics", HOST, port)
+                    self._stopping.wait()
+            except Unavailable as error:
+                if not self._is_waiting:
+                    _log.warning("figures: %s: tried again every %.0f s", error, self._retry_s)
+                self._is_waiting = True
+                self._stopping.wait(self._retry_s)
 
 
 class _Collector(Collector):

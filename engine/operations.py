@@ -17,6 +17,7 @@
     seal_nodes     hashes of full subtrees below them; may be lost, and are made again from the digests
     deliveries     which event goes to which webhook, and how that stands; `seq` is the order of sending
     delivery_attempts  what came of each try
+    heartbeats     which processes live, and how their parts are; may be lost
     webhook_backlogs   webhooks that take less than happens: where what has no delivery yet begins
 
 Why they are not facts: docs/adr/0016-operational-tables.md. How to change one: `engine/migrations`.
@@ -57,6 +58,7 @@ class Operations:
     deliveries: Table
     delivery_attempts: Table
     webhook_backlogs: Table
+    heartbeats: Table
 
 
 def _label() -> sa.types.TypeEngine[str]:
@@ -113,6 +115,7 @@ def define_operations() -> Operations:
         deliveries=_deliveries(metadata),
         delivery_attempts=_delivery_attempts(metadata),
         webhook_backlogs=_webhook_backlogs(metadata),
+        heartbeats=_heartbeats(metadata),
     )
 
 
@@ -390,6 +393,17 @@ def _webhook_backlogs(metadata: sa.MetaData) -> Table:
         metadata,
         Column("webhook", _label(), primary_key=True),
         Column("position", BigInteger, nullable=False),
+    )
+
+
+def _heartbeats(metadata: sa.MetaData) -> Table:
+    return Table(
+        "heartbeats",
+        metadata,
+        Column("process", Text, primary_key=True),
+        Column("beat", BigInteger, nullable=False),
+        Column("at_us", BigInteger, nullable=False),
+        Column("report", Text, nullable=False),
     )
 
 

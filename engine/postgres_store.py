@@ -9,7 +9,9 @@ import psycopg
 import sqlalchemy as sa
 
 from engine.errors import (
+    DiskFull,
     EngineError,
+    Inaccessible,
     SchemaMissing,
     Unavailable,
     Unrecordable,
@@ -95,7 +97,9 @@ class PostgresStore(Store):
 _POSTGRES_ERRORS: Final[tuple[tuple[type[Exception], type[EngineError]], ...]] = (
     (psycopg.errors.UniqueViolation, Violation),
     (psycopg.errors.LockNotAvailable, Unavailable),
-    (psycopg.errors.DiskFull, Unavailable),
+    (psycopg.errors.DiskFull, DiskFull),
+    (psycopg.errors.ReadOnlySqlTransaction, Inaccessible),
+    (psycopg.errors.InsufficientPrivilege, Inaccessible),
     (psycopg.errors.UndefinedTable, SchemaMissing),
     (psycopg.DataError, Unrecordable),
     (psycopg.OperationalError, ConnectionBroken),

@@ -28,7 +28,7 @@ from sqlalchemy.dialects.sqlite import BLOB
 from engine.chain import GENESIS
 from engine.errors import BadSettings, JournalDamaged, SchemaMissing, SchemaTooNew, SchemaTooOld
 
-SCHEMA: Final = 4
+SCHEMA: Final = 5
 """Number of this release's schema, and of the last script in `engine/migrations`. A journal with a
 greater one is refused, and one with a smaller one until `order-engine migrate` has upgraded it."""
 

@@ -17,7 +17,9 @@ from sqlalchemy.pool import QueuePool
 from engine import sqlite
 from engine.errors import (
     BadSettings,
+    DiskFull,
     EngineError,
+    Inaccessible,
     JournalDamaged,
     SchemaMissing,
     Unavailable,
@@ -114,7 +116,7 @@ class _FileTurn:
             try:
                 file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except OSError as error:
-                raise BadSettings(f"{path} cannot be written: {error.strerror}") from error
+                raise Inaccessible(f"{path} cannot be written: {error.strerror}") from error
             self._files.append(file)
         return self._files
 
@@ -224,14 +226,15 @@ class SqliteStore(Store):
         for words, meaning in _SQLITE_ERRORS:
             if words in text:
                 return meaning(f"{self.path}: {text}")
-        if kind == "OperationalError":  # locked, disk full, I/O error: nothing was committed
+        if kind == "OperationalError":  # locked, I/O error: nothing was committed
             return Unavailable(text)
         return Unrecordable(text) if kind in {"DataError", "InterfaceError"} else EngineError(text)
 
 
 _SQLITE_ERRORS: Final[tuple[tuple[str, type[EngineError]], ...]] = (
-    ("readonly", BadSettings),
-    ("unable to open", BadSettings),
+    ("readonly", Inaccessible),
+    ("unable to open", Inaccessible),
+    ("disk is full", DiskFull),
     ("no such table", SchemaMissing),
     ("not a database", JournalDamaged),
     ("malformed", JournalDamaged),

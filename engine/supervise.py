@@ -14,15 +14,17 @@ import gc
 import logging
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from engine import deliveries, execution, seals, settlement
 from engine.follow import back_off_s
+from engine.health import Finding
 from engine.limits import CHILD_RETRY_S, GC_MIDDLE, GC_OBJECTS, GC_YOUNG, STOP_S, SWITCH_S
 from engine.settings import Settings
 
@@ -33,6 +35,9 @@ OUTLET: Final = "outlet"
 """Who publishes events to a message broker, if there is one."""
 STEADY_S: Final = 60.0
 """A background process that ran for so long had started well: the pauses begin anew."""
+ENDS_TOLD: Final = 2
+"""Ends in a row that people are told of: one is over before anybody has looked."""
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _NICE: Final = 5
 _log = logging.getLogger(__name__)
 
@@ -132,6 +137,9 @@ class Background:
         self._stopping = threading.Event()
         self._starting = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._ends = 0
+        self._code = 0
+        self._began_s = 0.0
         self._thread = threading.Thread(target=self._keep, name=name, daemon=True)
 
     @property
@@ -139,6 +147,13 @@ class Background:
         """The process that runs now, or ran last."""
         process = self._process
         return process.pid if process else None
+
+    def findings(self) -> Iterator[Finding]:
+        """Whether it ends again and again: see `engine.health`."""
+        if self._ends >= ENDS_TOLD and time.monotonic() - self._began_s < STEADY_S:
+            how = f"signal {-self._code}" if self._code < 0 else f"status {self._code}"
+            detail = f"The process for {self.name} has ended {self._ends} times, last with {how}."
+            yield Finding("child_restarting", detail, self.name)
 
     def start(self) -> None:
         """Starts it, and keeps it running."""
@@ -166,7 +181,6 @@ class Background:
         return has_ended
 
     def _keep(self) -> None:
-        failures = 0
         while True:
             with self._starting:
                 if self._stopping.is_set():
@@ -178,16 +192,20 @@ class Background:
                     stdout=2,  # standard output is for answers, and this process's alone
                 )
             _log.info("%s: process %d", self.name, process.pid)
-            began = time.monotonic()
+            self._began_s = time.monotonic()
             code = process.wait()
             if self._stopping.is_set():
                 return
             if process.stdin:
                 process.stdin.close()
-            failures = 0 if time.monotonic() - began > STEADY_S else failures
-            rest_s = back_off_s(CHILD_RETRY_S, failures, self._jitter())
-            failures += 1
-            _log.error("%s: the process ended (%d): again in %.1f s", self.name, code, rest_s)
+            if time.monotonic() - self._began_s > STEADY_S:
+                self._ends = 0
+            rest_s = back_off_s(CHILD_RETRY_S, self._ends, self._jitter())
+            self._code, self._ends = code, self._ends + 1
+            # Whoever sent a signal to stop to the whole group, as a terminal or systemd does, may have
+            # reached the child before us: then our own stop is a moment away, and this is no error.
+            level = logging.INFO if -code in _STOP_SIGNALS else logging.ERROR
+            _log.log(level, "%s: the process ended (%d): again in %.1f s", self.name, code, rest_s)
             self._stopping.wait(rest_s)
 
 

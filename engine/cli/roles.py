@@ -8,9 +8,6 @@ webhooks      events to receivers               outlet        events to a messag
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +34,7 @@ from engine.ids import IdSource
 from engine.installation import open_master_key
 from engine.journal import Journal
 from engine.keys import read_key
-from engine.leases import Leases
+from engine.leases import Leases, is_dead, new_holder
 from engine.limits import (
     LEASE_S,
     PRICE_MAX_AGE_US,
@@ -89,25 +86,6 @@ class Sandbox:
 def price_max_age_us(sandbox: Sandbox | None) -> int:
     """How old a price may be that an order is executed at."""
     return PRICE_MAX_AGE_US if sandbox is None else SANDBOX_PRICE_MAX_AGE_US
-
-
-def new_holder() -> str:
-    """A name for this process that no other has: host, pid, and something random."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-
-
-def is_dead(holder: str) -> bool:
-    """Whether a holder was a process of this host that is gone. When in doubt it is not."""
-    host, _, rest = holder.rpartition(":")[0].rpartition(":")
-    if host != socket.gethostname() or not rest.isdecimal():
-        return False
-    try:
-        os.kill(int(rest), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return False
 
 
 def rest_s(took_s: float, *, is_full: bool) -> float:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from engine.follow import Follower
     from engine.journal import Journal
     from engine.meters import Source
+    from engine.metrics import Listening
     from engine.supervise import Background
     from projections.database import Views
 
@@ -262,12 +263,12 @@ def run(plan: Plan, announce: Announce | None = None) -> None:
 def _run_here(plan: Plan) -> bool:
     """The background roles, in threads of this process; whether all ended in time."""
     from engine import supervise  # noqa: PLC0415
-    from engine.cli import roles  # noqa: PLC0415
+    from engine.cli import roles, watching  # noqa: PLC0415
 
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    # At a terminal SIGINT reaches parent and child alike; the parent then stops the child in its turn.
-    signal.signal(signal.SIGINT, signal.SIG_IGN if plan.is_child else lambda *_: stop.set())
+    # A terminal or systemd tells parent and child alike; the parent then stops the child in its turn.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN if plan.is_child else lambda *_: stop.set())
     if plan.is_child:
         supervise.stop_when_stdin_ends(stop.set)
     with roles.opened(plan.settings) as (journal, views):
@@ -277,7 +278,12 @@ def _run_here(plan: Plan) -> bool:
         followers = made.of(plan.roles)
         supervise.tame_collector()
         supervise.switch_sooner()
-        with _metrics(plan, journal, views, made.samples, own=followers):
+        with (
+            _metrics(plan, journal, views, made.samples, own=followers) as figures,
+            watching.beating(journal, parts=followers, told=figures.told) as health,
+        ):
+            health.look()
+            health.start()
             late = supervise.run_all(followers, stop)
         made.close()
         if late:
@@ -312,12 +318,22 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
     from api.routes import ROUTES as routes  # noqa: N811, PLC0415
     from api.server import serve as listen  # noqa: PLC0415
     from api.services import open_services  # noqa: PLC0415
-    from engine.cli import roles  # noqa: PLC0415
+    from api.traffic import Traffic  # noqa: PLC0415
+    from engine.cli import roles, watching  # noqa: PLC0415
     from engine.keys import read_key  # noqa: PLC0415
     from engine.supervise import followers_of, switch_sooner, tame_collector  # noqa: PLC0415
 
-    stop = asyncio.Event()
-    with roles.opened(plan.settings) as (journal, views):
+    stop, traffic = asyncio.Event(), Traffic()
+    with (
+        roles.opened(plan.settings) as (journal, views),
+        _metrics(plan, journal, views, traffic.samples) as figures,
+        watching.beating(
+            journal,
+            told=[*(child.findings for child in background), *figures.told],
+            expected=_expected(plan),
+        ) as health,
+    ):
+        figures.add(health.samples)
         roles.check_start(plan.settings, journal)
         async with open_services(
             journal,
@@ -331,6 +347,8 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
             log_every=plan.settings.log_every,
             allows_local=plan.allow_local,
             followers=followers_of(plan.settings),
+            health=health,
+            traffic=traffic,
         ) as services:
             tame_collector()
             switch_sooner()
@@ -349,22 +367,27 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, stop.set)
             try:
-                with _metrics(plan, journal, views, services.traffic.samples, services.health.samples):
-                    await listen(
-                        create_app(services, routes), plan.host, plan.port, on_ready=on_ready, stop=stop
-                    )
+                await listen(
+                    create_app(services, routes), plan.host, plan.port, on_ready=on_ready, stop=stop
+                )
             except OSError as error:
                 raise Unavailable(f"{plan.host}:{plan.port}: {error.strerror}") from None
+
+
+def _expected(plan: Plan) -> list[str]:
+    """Parts that some process must run, here or on another machine. Without a venue nobody executes."""
+    from engine.cli.roles import PROJECTIONS  # noqa: PLC0415
+    from engine.supervise import followers_of  # noqa: PLC0415
+
+    names = [*followers_of(plan.settings), PROJECTIONS]
+    return [name for name in names if plan.sandbox or name != "execution"]
 
 
 @contextmanager
 def _metrics(
     plan: Plan, journal: Journal, views: Views, *sources: Source, own: Sequence[Follower] = ()
-) -> Iterator[None]:
+) -> Iterator[Listening]:
     """Figures for Prometheus, if they are wanted. Those of the databases are not told by a child too."""
-    if plan.metrics_port is None:
-        yield
-        return
     from engine import metrics  # noqa: PLC0415
     from engine.background_audit import audit_source  # noqa: PLC0415
     from engine.deliveries import Deliveries  # noqa: PLC0415
@@ -382,9 +405,12 @@ def _metrics(
             views_source(views, journal),
             metrics.deliveries_source(deliveries),
         ]
-    with metrics.listening(plan.metrics_port, asked) as port:
-        _LOG.info("figures are on %s/metrics", _url(metrics.HOST, port))
-        yield
+    figures = metrics.Listening(plan.metrics_port, asked)
+    figures.start()
+    try:
+        yield figures
+    finally:
+        figures.stop()
 
 
 def _url(host: str, port: int) -> str:

@@ -19,11 +19,11 @@ import pytest
 
 from engine import acting, commands, ticker
 from engine.acting import Burst
-from engine.cli.roles import is_dead, new_holder
 from engine.clock import ClockAdvanced
 from engine.desk import Decision, Desk, Outcome, Scene
 from engine.errors import BadSettings
 from engine.follow import Follower, Watch
+from engine.leases import is_dead, new_holder
 from engine.limits import BODY_BYTES_MAX, BURST_MIN, LEASE_S, RECONCILE_S, SANDBOX_REST_DAYS
 from engine.order import ExecutionStarted
 from engine.pricing import Price

@@ -12,7 +12,7 @@ import pytest
 
 from engine import schema
 from engine.datastore import Datastore
-from engine.errors import BadSettings, SchemaMissing, SchemaTooNew, Unavailable
+from engine.errors import BadSettings, Inaccessible, SchemaMissing, SchemaTooNew, Unavailable
 from engine.recorder import JournalProcessRecorder
 from engine.sqlite_store import SqliteStore
 from tests import checker
@@ -85,8 +85,8 @@ def public_dir() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("is_there", [True, False], ids=["journal there", "no journal"])
-def test_a_read_only_directory_is_a_bad_setting(public_dir: Path, is_there: bool) -> None:
-    """Whoever may not write there learns it by BadSettings, whether the file exists or not."""
+def test_a_read_only_directory_is_inaccessible(public_dir: Path, is_there: bool) -> None:
+    """Whoever may not write there is told so, whether the file exists or not."""
     url = f"sqlite:///{public_dir}/journal.db"
     if is_there:
         with open_journal(url):
@@ -99,7 +99,7 @@ def test_a_read_only_directory_is_a_bad_setting(public_dir: Path, is_there: bool
         with Crew() as crew:
             theirs, ours = context.Pipe()
             crew.finish(crew.start(children.open_as, user, url, ours))
-            assert theirs.recv() == BadSettings.__name__
+            assert theirs.recv() == Inaccessible.__name__
     finally:
         public_dir.chmod(0o755)
 

@@ -59,7 +59,7 @@ LAYERS = (
     {"states"},
     {"deciding"},
     {"desk", "commands"},
-    {"acting"},
+    {"acting", "heartbeats"},
     {"follow"},
     {"execution", "settlement", "ticker", "sealing", "logs", "metrics", "vitals"},
     {"outlets"},

@@ -1,0 +1,10 @@
+"""The table of heartbeats, which `operations` creates."""
+
+from __future__ import annotations
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    """Nothing: what is missing is created."""
