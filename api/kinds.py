@@ -14,6 +14,7 @@ from engine.errors import Refused
 from engine.fact import from_us, to_us
 from engine.limits import ENTRIES_MAX, ID_CHARACTERS_MAX
 from engine.refusals import PARAM_FAULTS
+from engine.text import ALLOWED, is_plain
 from engine.values import CURRENCIES, parse_decimal
 
 FAULTS: Final = PARAM_FAULTS | {
@@ -70,7 +71,7 @@ def _text(raw: Any) -> str:
 
 
 class Text(_Kind, frozen=True):
-    """1 to `most` characters, of which not all are blank."""
+    """1 to `most` characters, none of them hidden (see `engine.text`), and not all blank."""
 
     most: int
 
@@ -79,6 +80,8 @@ class Text(_Kind, frozen=True):
         text = _text(raw)
         if len(text) > self.most:
             raise Fault("too_long", f"must have at most {self.most} characters")
+        if not is_plain(text):
+            raise Fault("invalid_value", ALLOWED)
         if not text.strip():
             raise Fault("invalid_value", "must not be empty")
         return text

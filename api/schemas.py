@@ -31,15 +31,16 @@ from api.kinds import (
     Word,
 )
 from engine.limits import DECIMAL_DIGITS_MAX, ID_CHARACTERS_MAX
+from engine.text import HIDDEN
 from projections.shapes import WORDS
 
 Schema = dict[str, Any]
 
 REF: Final = "#/components/schemas/"
 _NAMED: Final = {words: name for name, words in WORDS.items()}
-_BLANKS: Final = r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-_TEXT: Final = rf"^[^\x00]*[^\x00{_BLANKS}][^\x00]*$"
-"""No NUL, and not only blanks, spelt out: regular expressions do not agree about what a blank is."""
+_BLANKS: Final = r"\x20\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
+_TEXT: Final = rf"^[^{HIDDEN}]*[^{HIDDEN}{_BLANKS}][^{HIDDEN}]*$"
+"""Nothing hidden, and not only blanks, spelt out: regular expressions disagree about what a blank is."""
 _DAY: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK: Final = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 _SPAN: Final = (

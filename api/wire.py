@@ -19,6 +19,7 @@ import msgspec
 from api.kinds import ABSENT, FAULTS, Body, Fault, Fields, Number, Rows, Several
 from engine.limits import ID_CHARACTERS_MAX, JSON_DEPTH_MAX, PARAM_FAULTS_MAX, PARAM_FAULTS_TOLD
 from engine.refusals import leaf_of, refused, sentence_of
+from engine.text import is_plain
 from engine.values import plain
 
 # --- JSON -----------------------------------------------------------------------------------------
@@ -217,7 +218,7 @@ def read_segment(segment: str) -> str | None:
             segment = unquote(segment, errors="strict")
         except UnicodeDecodeError:
             return None
-    return segment if segment and segment.isprintable() and len(segment) <= ID_CHARACTERS_MAX else None
+    return segment if segment and is_plain(segment) and len(segment) <= ID_CHARACTERS_MAX else None
 
 
 def _add_faults(faults: list[dict[str, str]], path: str, fault: Fault) -> None:

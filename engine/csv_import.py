@@ -25,6 +25,7 @@ from engine.limits import (
     QUANTITY_PLACES_MAX,
 )
 from engine.quote import Quote, quote_faults
+from engine.text import ALLOWED, is_plain
 from engine.values import PRICE_PLACES, parse_decimal
 
 
@@ -148,8 +149,10 @@ _BOOLEANS: Final = {"true": True, "false": False}
 
 
 def _text(text: str) -> str:
-    if len(text) > IMPORT_TEXT_CHARACTERS_MAX or not text.isprintable():
-        raise ValueError(f"must be printable text of at most {IMPORT_TEXT_CHARACTERS_MAX} characters")
+    if len(text) > IMPORT_TEXT_CHARACTERS_MAX:
+        raise ValueError(f"must have at most {IMPORT_TEXT_CHARACTERS_MAX} characters")
+    if not is_plain(text):
+        raise ValueError(ALLOWED)
     return text
 
 

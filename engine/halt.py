@@ -14,6 +14,7 @@ from engine.errors import UnknownFact
 from engine.fact import Fact, from_us
 from engine.limits import HALT_REASON_CHARACTERS_MAX
 from engine.refusals import invalid, refused
+from engine.text import is_plain
 
 ENGINE: Final = "hlt_engine"
 """The stream of the whole engine; no tenant's is named like it."""
@@ -83,8 +84,8 @@ def check(engine: Halt | None, tenant: Halt | None) -> None:
 
 
 def _check_reason(reason: str) -> None:
-    if not reason.strip() or not reason.isprintable() or len(reason) > HALT_REASON_CHARACTERS_MAX:
-        text = f"must be 1 to {HALT_REASON_CHARACTERS_MAX} printable characters"
+    if not reason.strip() or not is_plain(reason) or len(reason) > HALT_REASON_CHARACTERS_MAX:
+        text = f"must be 1 to {HALT_REASON_CHARACTERS_MAX} characters, none of them hidden"
         raise invalid("reason", "invalid_value", text)
 
 

@@ -14,6 +14,7 @@ from engine.fact import Fact
 from engine.limits import QUANTITY_PLACES_MAX, SETTLEMENT_DAYS_MAX
 from engine.pricing import Price, PriceType
 from engine.refusals import fault, invalid, refused
+from engine.text import ALLOWED, is_plain
 from engine.values import CURRENCIES, EXACT, STEPS, ZERO, Side, plain
 
 InstrumentType = Literal["bill", "bond", "etf", "stock", "mutual_fund", "money_market_fund", "amc"]
@@ -142,6 +143,12 @@ def _faults(terms: Terms) -> list[dict[str, str]]:
     if terms.trading_currency not in CURRENCIES:
         faults.append(fault("trading_currency", "invalid_value", "must be an active ISO 4217 currency"))
     faults += [fault(name, "missing_param") for name in ("name", "symbol") if not getattr(terms, name)]
+    texts = ("name", "symbol", "isin", "issuer", "issuer_country", "ticker", "day_count_convention")
+    faults += [
+        fault(name, "invalid_value", ALLOWED)
+        for name in texts
+        if not is_plain(getattr(terms, name) or "")
+    ]
     if not 0 <= terms.decimal_precision <= QUANTITY_PLACES_MAX:
         faults.append(fault("decimal_precision", "invalid_value", f"must be 0 to {QUANTITY_PLACES_MAX}"))
     elif EXACT.remainder(terms.trading_increment, STEPS[terms.decimal_precision]):

@@ -18,6 +18,7 @@ from engine.limits import PERSONAL_CHARACTERS_MAX, SUBJECTS_MAX
 from engine.operations import Operations
 from engine.refusals import fault, invalid, refused
 from engine.store import Column, Store, Violation
+from engine.text import ALLOWED, is_plain
 
 WORDS: Final = ("name", "reference", "payment_reference", "client_reference")
 
@@ -135,6 +136,6 @@ class Personal:
 def _check(word: str, text: str) -> list[dict[str, str]]:
     if not 0 < len(text) <= PERSONAL_CHARACTERS_MAX:
         return [fault(word, "invalid_value", f"must be 1 to {PERSONAL_CHARACTERS_MAX} characters")]
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        return [fault(word, "invalid_value", "holds characters that cannot be stored")]
+    if not is_plain(text):
+        return [fault(word, "invalid_value", ALLOWED)]
     return []

@@ -28,9 +28,11 @@ from engine.cli.replay import replay
 from engine.cli.sandbox import sandbox
 from engine.cli.seal import seal_app
 from engine.cli.serve import serve
+from engine.cli.terminal import console, escape_output
 from engine.cli.tools import demo, generate
 from engine.cli.views import faults, projections, rebuild, retry, rollback, verify
 from engine.settings import read_settings
+from engine.text import shown
 
 if TYPE_CHECKING:
     from engine.doctor import Check
@@ -57,9 +59,7 @@ for command in (
 
 def main() -> None:
     """Entry point of `order-engine`."""
-    for stream in (sys.stdout, sys.stderr):
-        # A file name may hold anything; no answer dies of printing it.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    escape_output()
     try:
         app(prog_name="order-engine")
     except OSError as error:  # stdout is full, or gone
@@ -164,7 +164,6 @@ def _print_checks(checks: list[Check]) -> None:
 
 def _print_table(checks: list[Check]) -> None:
     from rich import box  # noqa: PLC0415
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -173,11 +172,11 @@ def _print_table(checks: list[Check]) -> None:
         table.add_column(title, overflow="fold", no_wrap=title == "verdict")
     for check in checks:
         # Text, not markup: a path may hold square brackets.
-        value = Text(one_line(check.value))
+        value = Text(shown(one_line(check.value)))
         if check.advice:
             value.append(f"\n{check.advice}", style="italic")
         table.add_row(Text(check.name), Text(check.verdict, style=_STYLES[check.verdict]), value)
-    Console().print(table)
+    console().print(table)
 
 
 def _summary(checks: list[Check]) -> str:

@@ -160,7 +160,11 @@ def _print(register: str, rows: Sequence[ActBody | RefusalBody], *, as_json: boo
     elif as_csv:
         from api.records import as_csv as csv_of  # noqa: PLC0415
 
-        sys.stdout.write(csv_of(register, rows))
+        document = csv_of(register, rows)
+        if sys.stdout.isatty():
+            typer.echo(document.replace("\r\n", "\n"), nl=False)
+        else:
+            sys.stdout.buffer.write(document.encode())
     else:
         columns = _COLUMNS[register]
         print_table(

@@ -11,6 +11,9 @@ from typing import Final, NamedTuple
 
 import typer
 
+from engine.cli.terminal import console
+from engine.text import shown
+
 Report = Callable[[int], None]
 """To be told how much is done."""
 
@@ -66,7 +69,7 @@ def _widths(columns: Sequence[Column], rows: Sequence[Sequence[Sequence[str]]]) 
 
 
 def _lines(cell: Cell, width: int) -> list[str]:
-    lines = [cell] if isinstance(cell, str) else list(cell)
+    lines = [shown(line) for line in ([cell] if isinstance(cell, str) else cell)]
     if width:
         lines = [part for line in lines for part in textwrap.wrap(line, width, subsequent_indent="  ")]
     return lines or [""]
@@ -74,14 +77,13 @@ def _lines(cell: Cell, width: int) -> list[str]:
 
 def _print_on_terminal(columns: Sequence[Column], rows: Sequence[Sequence[Sequence[str]]]) -> None:
     from rich import box  # noqa: PLC0415
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    console, widths = Console(), _widths(columns, rows)
-    beside = beside_each_other(columns, widths, console.width)
+    screen, widths = console(), _widths(columns, rows)
+    beside = beside_each_other(columns, widths, screen.width)
     if len(beside) < len(columns):
-        for line in stacked(columns, widths, rows, beside, console.width):
+        for line in stacked(columns, widths, rows, beside, screen.width):
             typer.echo(line)
         return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
@@ -96,7 +98,7 @@ def _print_on_terminal(columns: Sequence[Column], rows: Sequence[Sequence[Sequen
     for row in rows:
         # Text, not markup: what is shown may hold square brackets.
         table.add_row(*(Text("\n".join(cell)) for cell in row))
-    console.print(table)
+    screen.print(table)
 
 
 def beside_each_other(columns: Sequence[Column], widths: Sequence[int], window: int) -> list[int]:
@@ -151,11 +153,10 @@ def progress(what: str, total: int) -> Iterator[Report]:
     if not sys.stderr.isatty():
         yield _lines_of_progress(what, total)
         return
-    from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
 
     shown = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*shown, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*shown, console=console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from engine.cli.tables import Column, print_table
+from engine.cli.terminal import console
 
 if TYPE_CHECKING:
     from projections.jobs import Findings, Job, Kind
@@ -24,7 +25,6 @@ def progress_of(kind: Kind) -> Iterator[Callable[[Job], None]]:
     if not sys.stderr.isatty():
         yield _lines()
         return
-    from rich.console import Console  # noqa: PLC0415
     from rich.progress import (  # noqa: PLC0415
         BarColumn,
         MofNCompleteColumn,
@@ -37,7 +37,7 @@ def progress_of(kind: Kind) -> Iterator[Callable[[Job], None]]:
         TextColumn("{task.description:11}"), BarColumn(), MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*shown, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*shown, console=console(stderr=True), transient=True) as bar:
         task = bar.add_task(kind, total=None, rate="")
 
         def report(job: Job) -> None:

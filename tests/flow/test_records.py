@@ -10,7 +10,7 @@ from typing import Any
 
 from engine import acts as register
 from engine.acts import write_denials
-from tests.command import run
+from tests.command import on_terminal, run
 from tests.http_engine import Engine, a_market, an_account, buying, ok
 from tests.http_server import Client, Reply
 
@@ -138,6 +138,13 @@ def test_the_command_line_shows_both_registers(engine: Engine) -> None:
     done = run("acts", "--tenant", engine.tenant, "--deed", "client.created", "--csv", *where)
     assert done.stdout.count("client.created") == 2
     assert "command line" in run("acts", "--tenant", engine.tenant, *where).stdout
+    evil = "\x1b]0;owned\x07 \u202egnp"
+    store = engine.journal.datastore.store
+    register.note(store, "trading.halted", actor="x", tenant=engine.tenant, reason=evil)
+    words = ("acts", "--tenant", engine.tenant, "--deed", "trading.halted", *where)
+    for output in (run(*words).stdout, on_terminal(*words)):
+        assert "\\x1b]0;owned" in output
+        assert not {"\x07", "\u202e"} & {*output}
     assert "bad_settings" in run("acts", "--from", "yesterday", *where).stderr
 
 

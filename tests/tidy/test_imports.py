@@ -18,6 +18,7 @@ MODULES = sorted(
 LAYERS = (
     {
         "csv_export",
+        "text",
         "errors",
         "limits",
         "fact",

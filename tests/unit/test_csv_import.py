@@ -76,7 +76,7 @@ def test_every_fault_of_every_line_is_listed() -> None:
         "4 id: must not be the same as in line 3",
         "4 symbol: must not be the same as in line 3",
         "5 : 2 cells under 8 columns",
-        "6 name: must be printable text of at most 255 characters",
+        "6 name: must hold no control or bidirectional formatting characters",
     ]
 
 
@@ -102,7 +102,7 @@ COLUMNS = "symbol, bid, ask, timestamp, quality, accrued_interest"
           "2 bid: must be a plain decimal with at most 8 decimals"]),
         (PRICES + b'"A\nB",1,x,,\n,,,,\n', [
             "2 ask: must be a plain decimal with at most 8 decimals",
-            "2 symbol: must be printable text of at most 255 characters",
+            "2 symbol: must hold no control or bidirectional formatting characters",
             "4 ask: is needed", "4 bid: is needed", "4 symbol: is needed"]),
     ],
 )  # fmt: skip
