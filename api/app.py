@@ -175,9 +175,10 @@ class App:
             call.basic, call.known = headers.get("Authorization"), headers.get("If-None-Match")
             call.document = self._document
             call.address = self._address(headers, connection)
-            call.limits = rates.addresses.spend(call.address)
+            call.limits = (rates.health if route.is_probe else rates.addresses).spend(call.address)
         else:
             call.principal = await self._authenticate(call, headers, connection)
+            connection.know(call.principal.client)
             call.limits = rates.clients.spend(call.principal.client)
             if call.principal.scopes.isdisjoint({route.scope, route.or_scope}):
                 challenge = f'{_REALM}, error="insufficient_scope", scope="{route.scope}"'
@@ -307,9 +308,9 @@ async def _body_of(headers: Mapping[str, str], connection: Connection) -> bytes:
     except TimeoutError as error:
         raise Problem("request_timeout", is_last=True) from error
     except (web.RequestPayloadError, ConnectionError) as error:
-        raise Problem(
-            "invalid_request", "The body is not a valid HTTP message.", is_last=True
-        ) from error
+        known = connection.refusal
+        detail = "The body is not a valid HTTP message."
+        raise known or Problem("invalid_request", detail, is_last=True) from error
     if len(body) > HTTP_BODY_BYTES_MAX:
         raise _too_large()
     return body

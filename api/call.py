@@ -90,7 +90,8 @@ class Route(NamedTuple):
     (`not_found` here: of an id inside the body). `body` None: there must be none. `is_form`: the
     body is a form, whose bytes the handler is given.
     `is_fact` False: what it writes is in no journal. `is_viewed`: it waits for a view, as each GET may.
-    `is_sandbox`: not found elsewhere. `or_scope` is another scope that opens it.
+    `is_sandbox`: not found elsewhere. `is_probe`: asked by load
+    balancers, with a quota of its own. `or_scope` is another scope that opens it.
     `media` is what it sends instead of JSON.
     """
 
@@ -108,6 +109,7 @@ class Route(NamedTuple):
     is_fact: bool = True
     is_viewed: bool = False
     is_sandbox: bool = False
+    is_probe: bool = False
     or_scope: str | None = None
     media: str = "application/json"
 

@@ -11,14 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
+from api.guests import Guest, Guests
 from api.problems import Problem
-from engine.limits import (
-    CONNECTIONS_MAX,
-    CONNECTIONS_PER_ADDRESS_MAX,
-    ERROR_WAIT_S,
-    FORWARDED_MAX,
-    RATE_BUCKETS_MAX,
-)
+from engine.limits import ERROR_WAIT_S, FORWARDED_MAX, RATE_BUCKETS_MAX
 from engine.rate import SECOND_NS, Quota, Quotas, spend, turn, wait_ns
 
 Networks = Sequence[IPv4Network | IPv6Network]
@@ -87,34 +82,6 @@ class Buckets:
         return Problem("rate_limited", headers=headers, context={"policy": self._name})
 
 
-class Guests:
-    """How many connections are open, in all and from each address. For one thread."""
-
-    def __init__(
-        self, most: int = CONNECTIONS_MAX, most_per_address: int = CONNECTIONS_PER_ADDRESS_MAX
-    ) -> None:
-        self.count = 0
-        self.most = most
-        self._most_per_address = most_per_address
-        self._open: dict[str, int] = {}
-
-    def enter(self, address: str, *, is_proxy: bool = False) -> bool:
-        """Counts one more; False, and not counted, where that would be too many."""
-        here = self._open.get(address, 0)
-        if self.count >= self.most or (here >= self._most_per_address and not is_proxy):
-            return False
-        self._open[address] = here + 1
-        self.count += 1
-        return True
-
-    def leave(self, address: str) -> None:
-        """One that had entered is closed."""
-        self.count -= 1
-        self._open[address] -= 1
-        if not self._open[address]:
-            del self._open[address]
-
-
 class Rates:
     """All buckets of one process.
 
@@ -123,7 +90,8 @@ class Rates:
     tokens     granted tokens, by client
     failures   wrong credentials, by address: whoever guesses locks out nobody but himself
     errors     answers that are errors, by client or address: none is refused, but the later ones wait
-    guests     open connections, by address
+    health     requests for `/health/...`, by address: a quota of their own
+    guests     open connections, by address and by client
     """
 
     def __init__(
@@ -138,6 +106,7 @@ class Rates:
         self.tokens = Buckets("token", quotas.tokens, monotonic_ns)
         self.failures = Buckets("failure", quotas.failures, monotonic_ns)
         self.errors = Buckets("error", quotas.errors, monotonic_ns)
+        self.health = Buckets("health", quotas.health, monotonic_ns)
         self.guests = Guests()
 
     def address_of(self, peer: str | None, forwarded: Sequence[str]) -> str:
@@ -160,14 +129,14 @@ class Rates:
             return str(IPv6Network((int(known) >> 64 << 64, 64)))
         return str(known or address)
 
-    def enter(self, peer: str | None) -> str | None:
-        """The address that a new connection is counted for until it leaves; None: there are too many.
+    def enter(self, peer: str | None) -> Guest | None:
+        """A new connection, counted until it leaves; None: there are too many.
 
         A trusted proxy may have as many as there are.
         """
         address = self.address_of(peer, ())
         is_proxy = bool(self.trusted_proxies) and self._is_trusted(address)
-        return address if self.guests.enter(address, is_proxy=is_proxy) else None
+        return self.guests.enter(address, is_proxy=is_proxy)
 
     def _is_trusted(self, text: str) -> bool:
         address = _parsed(text)

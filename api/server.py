@@ -8,10 +8,14 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
+
 from api.app import App
-from api.connection import Connections, Timing
+from api.connections import Connections, Timing
 from api.loop import new_loop
+from engine.errors import BadSettings
 from engine.limits import CONNECTIONS_MAX, FILES_KEPT
+from engine.settings import HTTP_PARSER
 
 _BACKLOG: Final = 1024
 
@@ -24,12 +28,14 @@ async def serve(
     on_ready: Callable[[int], None] = lambda _: None,
     stop: asyncio.Event | None = None,
     timing: Timing = Timing(),  # noqa: B008  (immutable)
+    allows_python_parser: bool = False,
 ) -> None:
     """Serves until `stop` is set, or without one until SIGTERM or SIGINT; then drains and returns.
 
     `port` 0 takes a free one; `on_ready` is told the port once connections are accepted. Raises OSError
-    when the address cannot be bound.
+    when the address cannot be bound, BadSettings on a parser that is not trusted.
     """
+    check_parser(allows_python=allows_python_parser)
     loop = asyncio.get_running_loop()
     if stop is None:
         stop = asyncio.Event()
@@ -49,6 +55,20 @@ async def serve(
         listener.close()
         await connections.drain()
         sweeping.cancel()
+
+
+def check_parser(*, allows_python: bool, parser: type = HttpRequestParser) -> None:
+    """Raises BadSettings where HTTP would be read by aiohttp's parser in Python.
+
+    It is there for machines without the compiled one (llhttp), reads some requests otherwise than
+    proxies do, and is many times slower.
+    """
+    if parser is HttpRequestParserPy and not allows_python:
+        raise BadSettings(
+            "aiohttp's compiled HTTP parser is missing (or AIOHTTP_NO_EXTENSIONS is set), and the one"
+            " in Python is not strict enough to face a network. Install a wheel of aiohttp for this"
+            f" platform, or set {HTTP_PARSER}=python behind a proxy that you trust."
+        )
 
 
 def room_for_connections() -> int:

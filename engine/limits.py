@@ -136,6 +136,19 @@ HTTP_HEADER_BYTES_MAX: Final = 8 * 1024
 """One header line, or the request line: a token of ours has under 1 KiB."""
 HTTP_HEADERS_MAX: Final = 64
 """Headers of one message: behind two proxies there are about 20."""
+HTTP_HEAD_BYTES_MAX: Final = 32 * 1024
+"""A whole head, request line and all: what proxies and servers take by default."""
+MESSAGE_BYTES_FREE: Final = 4 * 1024
+"""What a message may hold in memory uncounted until it is answered: the usual head and a small body."""
+MESSAGES_BYTES_MAX: Final = 32 * 1024**2
+"""What heads and bodies hold beyond that in a process until they are answered, a quarter of it from one
+address: five hundred of the largest at once."""
+HTTP_READ_BYTES: Final = 16 * 1024
+"""Read from a connection at once: all that it can hold beside the message that is answered."""
+HTTP_BODY_BUFFER_BYTES: Final = 8 * 1024
+"""Of a body that nobody reads yet; half of where reading pauses."""
+HTTP_UNSENT_BYTES_MAX: Final = 128 * 1024**2
+"""Answers that clients have not taken, in a process: beyond, the connection with the most is ended."""
 HTTP_MESSAGE_S: Final = 10.0
 """From a message's first byte to its last; a 64 KiB body takes this at 52 kbit/s."""
 HTTP_IDLE_S: Final = 75.0
@@ -187,8 +200,8 @@ ERROR_WAIT_S: Final = 5.0
 """The longest that an error waits for its turn: clients give up after 10 s or more."""
 CONNECTIONS_MAX: Final = 8_192
 """Open connections of one process, some 10 KB each; a load balancer keeps a few hundred."""
-CONNECTIONS_PER_ADDRESS_MAX: Final = 2_048
-"""Those from one address that is no trusted proxy: a quarter of all; it may have 1 000 streams."""
+CONNECTIONS_EACH_MAX: Final = 2_048
+"""Those from one address that is no trusted proxy, and those of one client: a quarter of all."""
 FILES_KEPT: Final = 256
 """File descriptors that connections leave to databases, logs and child processes."""
 FORWARDED_MAX: Final = 16
@@ -430,6 +443,8 @@ EVENT_STREAM_PAGE_FIRST: Final = 16
 """Events read at first for a stream that is behind: whether they are large is not known yet."""
 EVENT_STREAM_PIECE_BYTES: Final = 16 * 1024
 """Sent at once to one client, and waited for: what a client does not take is no more than this."""
+EVENT_STREAM_SOCKET_BYTES: Final = 32 * 1024
+"""What the system keeps of a stream that is not taken, which it doubles: it would take megabytes."""
 EVENT_STREAM_KEPT_MAX: Final = 4_096
 """Newest events that all streams share in memory, a kilobyte each; older ones are read from the view."""
 EVENT_STREAM_KEPT_S: Final = 30.0

@@ -81,6 +81,8 @@ class Quotas(NamedTuple):
     """Requests with a valid token, per client."""
     address: Quota | None = Quota(6_000, 60)
     """Requests without one, per address."""
+    health: Quota | None = Quota(1_200, 60)
+    """Requests for `/health/...`, per address: checks pass when the address has used up its others."""
     tokens: Quota | None = Quota(120, 60)
     """Tokens granted, per client."""
     failures: Quota | None = Quota(300, 60)

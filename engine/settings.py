@@ -12,6 +12,7 @@
                          ORDER_ENGINE_LOG_REQUESTS  one in how many requests is logged; default 0, none
                          ORDER_ENGINE_SEALS_TO      a directory or a URL that seals are published to
                          ORDER_ENGINE_NATS_...      a broker to publish events to: see `NatsPlace`
+                         ORDER_ENGINE_HTTP_PARSER   `python` allows aiohttp's parser that is not compiled
                          ORDER_ENGINE_TRUSTED_PROXIES   networks whose X-Forwarded-For is believed
 
 An option wins over its variable; an empty variable counts as not set. The key has no option: a command
@@ -46,6 +47,7 @@ RATES: Final = {
     "ORDER_ENGINE_RATE_TOKENS": "tokens",
     "ORDER_ENGINE_RATE_FAILURES": "failures",
     "ORDER_ENGINE_RATE_ERRORS": "errors",
+    "ORDER_ENGINE_RATE_HEALTH": "health",
 }
 """Variable -> field of `engine.rate.Quotas`. Each is REQUESTS/SECONDS, or off."""
 LIMITS: Final = {
@@ -60,6 +62,7 @@ LIMIT_TIMES: Final = {
 }
 """The same for times, such as 5s."""
 PRICE_JUMP_MAX: Final = "ORDER_ENGINE_PRICE_JUMP_MAX"
+HTTP_PARSER: Final = "ORDER_ENGINE_HTTP_PARSER"
 LOG: Final = "ORDER_ENGINE_LOG"
 LOG_REQUESTS: Final = "ORDER_ENGINE_LOG_REQUESTS"
 TRUSTED_PROXIES: Final = "ORDER_ENGINE_TRUSTED_PROXIES"
@@ -99,6 +102,7 @@ class Settings:
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     log: str | None = None
     log_every: int = 0
+    allows_python_parser: bool = False
     seals_to: str | None = field(default=None, repr=False)
     nats: NatsPlace | None = None
 
@@ -141,6 +145,7 @@ def read_settings(
         trusted_proxies=_networks(environ.get(TRUSTED_PROXIES) or ""),
         log=_log(environ.get(LOG) or None),
         log_every=_log_every(environ.get(LOG_REQUESTS) or "0"),
+        allows_python_parser=_is_python(environ.get(HTTP_PARSER) or "compiled"),
         seals_to=_seals_to(environ.get(SEALS_TO) or None),
         nats=_nats(environ),
     )
@@ -263,6 +268,12 @@ def _nats(environ: Mapping[str, str]) -> NatsPlace | None:
                 f"ORDER_ENGINE_NATS_{name.upper()} has letters, digits, - and _ only, at most 100"
             )
     return NatsPlace(**given)
+
+
+def _is_python(parser: str) -> bool:
+    if parser not in {"compiled", "python"}:
+        raise BadSettings(f"{HTTP_PARSER} is compiled or python")
+    return parser == "python"
 
 
 def _log_every(text: str) -> int:

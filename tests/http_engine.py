@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from api.app import App, create_app
-from api.connection import Timing
+from api.connections import Timing
 from api.rates import Rates
 from api.routes import ROUTES
 from api.services import Services, open_services

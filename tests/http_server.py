@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext,
 from typing import Any, NamedTuple
 
 from api.app import App
-from api.connection import Timing
+from api.connections import Timing
 from api.server import run, serve
 
 WAIT_S = 20.0

@@ -368,7 +368,12 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
                 loop.add_signal_handler(number, stop.set)
             try:
                 await listen(
-                    create_app(services, routes), plan.host, plan.port, on_ready=on_ready, stop=stop
+                    create_app(services, routes),
+                    plan.host,
+                    plan.port,
+                    on_ready=on_ready,
+                    stop=stop,
+                    allows_python_parser=plan.settings.allows_python_parser,
                 )
             except OSError as error:
                 raise Unavailable(f"{plan.host}:{plan.port}: {error.strerror}") from None

@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from api.rates import Guests, Rates
+from api.guests import Guests
+from api.rates import Rates
 from engine.clients import NewClient
 from engine.rate import Quota, Quotas
 from tests.http_engine import Engine, a_market, an_account, buying, running
@@ -29,6 +30,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         address=Quota(12, HOURS),
         tokens=Quota(2, HOURS),
         failures=Quota(4, HOURS),
+        health=Quota(2, HOURS),
     )
     rates = Rates(quotas)
     with running(f"sqlite:///{folder}/journal.db", folder, rates=rates) as made:
@@ -82,13 +84,16 @@ def test_granted_tokens_count_against_the_client(engine: Engine) -> None:
 def test_requests_without_a_valid_token_count_against_the_address(engine: Engine) -> None:
     stranger = engine.connect()
     bad = {"Authorization": "Bearer a.b.c"}
-    assert [stranger.get("/health/live").status for _ in range(4)] == [200] * 4
+    assert [stranger.get("/docs").status for _ in range(4)] == [200] * 4
     assert [stranger.get("/accounts").status for _ in range(3)] == [401] * 3
     assert [stranger.send("GET", "/accounts", headers=bad).status for _ in range(4)] == [401] * 4
     last = stranger.get("/accounts")
     assert (last.status, last.headers["RateLimit"]) == (401, '"address";r=0;t=3000')
     assert stranger.send("GET", "/accounts", headers=bad).status == 429
-    assert stranger.get("/health/live").code == "rate_limited"
+    assert stranger.get("/docs").code == "rate_limited"
+    health = [stranger.get(f"/health/{what}") for what in ("live", "ready", "live")]
+    assert [reply.status for reply in health] == [200, 200, 429], "a quota of their own"
+    assert health[0].headers["RateLimit-Policy"] == '"health";q=2;w=36000'
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +144,7 @@ def test_what_is_no_http_waits_for_its_address(patient: Engine) -> None:
 
 
 def test_one_address_cannot_take_all_connections(engine: Engine) -> None:
-    engine.services.rates.guests = guests = Guests(most_per_address=2)
+    engine.services.rates.guests = guests = Guests(most_each=2)
     first, second = (connect(engine.server.port) for _ in range(2))
     with connect(engine.server.port) as third:
         reply = read_reply(third)

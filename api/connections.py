@@ -1,0 +1,138 @@
+"""All connections of one server: letting them in, ending those that take too long, and the stop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, NamedTuple
+
+from api.connection import Answering, Connection
+from api.guests import Guest
+from api.rates import Rates
+from engine.limits import (
+    HTTP_DRAIN_IDLE_S,
+    HTTP_IDLE_S,
+    HTTP_LINGER_S,
+    HTTP_MESSAGE_S,
+    HTTP_READ_BYTES,
+    HTTP_STOP_S,
+    HTTP_UNSENT_BYTES_MAX,
+)
+
+_SWEEPS: Final = 20
+"""A deadline is noticed within this part of itself."""
+
+
+class Timing(NamedTuple):
+    """How long things may take, in seconds. See engine/limits.py for the reasons."""
+
+    message_s: float = HTTP_MESSAGE_S
+    idle_s: float = HTTP_IDLE_S
+    linger_s: float = HTTP_LINGER_S
+    drain_idle_s: float = HTTP_DRAIN_IDLE_S
+    stop_s: float = HTTP_STOP_S
+
+
+class Connections:
+    """Those of one server; called for each new one. Must be made on the loop that serves.
+
+    `buffer` is what all of them read into. `_strangers` have shown no valid token, the longest open
+    first: where there are too many, one of them makes room.
+    """
+
+    def __init__(self, answer: Answering, rates: Rates, timing: Timing) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.is_stopping = False
+        self.rates = rates
+        self.timing = timing
+        self.buffer = bytearray(HTTP_READ_BYTES)
+        self.all: set[Connection] = set()
+        self._strangers: dict[Connection, None] = {}
+        self._answer = answer
+
+    def __call__(self) -> Connection:
+        """A connection has come."""
+        return Connection(self, self._answer)
+
+    def enter(self, connection: Connection) -> Guest | None:
+        """Counts it; None if there is no room for it."""
+        self.all.add(connection)
+        if self.rates.guests.is_full:
+            self._make_room()
+        guest = self.rates.enter(connection.address)
+        if guest is not None:
+            self._strangers[connection] = None
+        return guest
+
+    def _make_room(self) -> None:
+        """Ends the stranger that has been there longest and is not being answered."""
+        for stranger in self._strangers:
+            if not stranger.is_handling:
+                stranger.close()
+                self.leave(stranger)
+                return
+
+    def know(self, connection: Connection, client: str) -> bool:
+        """It has shown a valid token; False where its client has too many."""
+        guest = connection.guest
+        if guest is None or not self.rates.guests.know(guest, client):
+            return False
+        self._strangers.pop(connection, None)
+        return True
+
+    def leave(self, connection: Connection) -> None:
+        """It is closed, or as good as that."""
+        self.all.discard(connection)
+        self._strangers.pop(connection, None)
+        if connection.guest is not None:
+            self.rates.guests.leave(connection.guest)
+            connection.guest = None
+
+    async def sweep(self) -> None:
+        """Ends connections that are idle, or whose message or answer takes too long; for ever."""
+        timing = self.timing
+        while True:
+            await asyncio.sleep(min(timing.message_s, timing.idle_s) / _SWEEPS)
+            now = self.loop.time()
+            unsent = 0
+            for connection in [*self.all]:
+                unsent += connection.unsent
+                idle_s = timing.idle_s if connection.has_asked else min(timing.idle_s, timing.message_s)
+                if connection.is_overdue(now):
+                    connection.give_up("request_timeout")
+                elif connection.is_stuck(now) and connection.transport is not None:
+                    connection.transport.abort()
+                elif connection.is_idle and connection.quiet_since < now - idle_s:
+                    connection.close()
+            if unsent > HTTP_UNSENT_BYTES_MAX:
+                self._end_slowest(unsent)
+
+    def _end_slowest(self, unsent: int) -> None:
+        """Ends those that have taken the least of their answers, until there is room again."""
+        for connection in sorted(self.all, key=lambda one: -one.unsent):
+            if unsent <= HTTP_UNSENT_BYTES_MAX or connection.transport is None:
+                return
+            unsent -= connection.unsent
+            connection.transport.abort()
+
+    async def drain(self) -> None:
+        """Answers what has been sent, telling each client that it was the last; at most `stop_s`.
+
+        A connection is closed after its next answer, or when it has been quiet for `drain_idle_s`.
+        Nobody may be let in any more: who is told comes again at once.
+        """
+        self.is_stopping = True
+        deadline = self.loop.time() + self.timing.stop_s
+        for connection in self.all:
+            connection.is_last = True
+        while self.all and self.loop.time() < deadline:
+            quiet = self.loop.time() - self.timing.drain_idle_s
+            for connection in [*self.all]:
+                if connection.is_idle and connection.quiet_since < quiet:
+                    connection.close()
+            await asyncio.sleep(self.timing.drain_idle_s / 10)
+        tasks = [connection.task for connection in self.all if connection.task is not None]
+        for connection in [*self.all]:
+            connection.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
