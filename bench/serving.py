@@ -33,15 +33,20 @@ class Server(NamedTuple):
 
 
 @contextlib.contextmanager
-def serving(module: str, *options: str, log: Path, cpus: Sequence[int] = ()) -> Iterator[Server]:
+def serving(
+    module: str, *options: str, log: Path, cpus: Sequence[int] = (), folder: Path | None = None
+) -> Iterator[Server]:
     """Runs `python -m module OPTIONS`, which prints its port as JSON, until the block ends.
 
-    `cpus`: the only ones it and its children may use; none given: any. Raises SystemExit,
+    `cpus`: the only ones it and its children may use; none given: any. `folder`: the checkout whose code
+    is run, None for this one. Raises SystemExit,
     with the end of what it logged, when it does not start or has died before the end.
     """
     command = [sys.executable, "-m", module, *options]
     with log.open("wb") as stderr:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=_environment())
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stderr, env=_environment(), cwd=folder
+        )
     try:
         if cpus:
             psutil.Process(process.pid).cpu_affinity(list(cpus))  # long before it starts threads
@@ -98,12 +103,16 @@ class Caller:
         self._connection.close()
 
 
-def new_client(data: Path) -> dict[str, str]:
-    """A client of the engine with every scope, made by the command line on the data directory."""
+def new_client(data: Path, *where: str, folder: Path | None = None) -> dict[str, str]:
+    """A client of the engine with every scope, made by the command line on the data directory.
+
+    `where` are options that say where its journal is; `folder` see `serving`.
+    """
     scopes = [word for scope in SCOPES for word in ("--scope", scope)]
     command = [sys.executable, "-m", "engine.cli", "client", "create"]
     options = ["--data", str(data), "--tenant", "bench", *scopes, "--json"]
-    done = subprocess.run(command + options, capture_output=True, text=True, check=False)
+    command += [*options, *where]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"client create failed:\n{done.stderr[-2000:]}")
     client: dict[str, str] = json.loads(done.stdout)

@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any, NamedTuple
 
+from api import current
 from api.courier import Post
 from api.sender import Message
 from engine.append import Appender
@@ -209,11 +210,27 @@ def answer_before_commit() -> None:
     Decider._record = record  # type: ignore[method-assign, assignment]
 
 
+VIEWS_ALONE = "reads of views alone"
+
+
+def read_views_alone() -> None:
+    """A broken build, for control: single things are what the views have, and nothing else."""
+    look = current.look
+
+    def never_behind(services: Any, resource: Any) -> current.Look:
+        known = look(services, resource)
+        return known._replace(version=known.version if known.body else 0, offset=0)
+
+    current.look = never_behind
+
+
 def set_trap(trap: Trap, *, is_child: bool) -> None:
     """Wraps what the trap is about, in this process or in its child to come."""
     if trap.point == "answer before commit":
         if not is_child:  # which is to end by itself when its parent is killed
             answer_before_commit()
+    elif trap.point == VIEWS_ALONE:
+        read_views_alone()
     elif trap.point == NOT_RECONCILED and is_child:
         after_start(Spring(trap))
         never_ask_the_venue_again(trap.marker)
