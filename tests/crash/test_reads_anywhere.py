@@ -179,7 +179,7 @@ class Writer:
         return exactly(f"{self.path}/cash-balances", [words])
 
     def open(self) -> list[Sight]:
-        self.reference = f"ref {self.number} {self.count}".replace(" ", "-")
+        self.reference = f"ref-{self.number}-{self.count}"
         body = {"name": "Ada", "base_currency": "USD", "reference": self.reference}
         words, offset = self.do("POST", "/accounts", body)
         self.known = words
@@ -198,7 +198,7 @@ class Writer:
         return [exactly(f"/accounts/{self.live}", words), exactly(f"{path}/{deposit['id']}", done)]
 
     def rename(self) -> list[Sight]:
-        self.reference = f"{self.reference[:100]}-{self.count}"
+        self.reference = f"ref-{self.number}-{self.count}"
         body = {"name": f"Ada {self.count}", "reference": self.reference,
                 "can_place_sell_order": bool(self.count % 2)}  # fmt: skip
         self.known, _ = self.do("PATCH", self.path, body)
