@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from api import current, reading
-from api.acting import act, act_with_words, answer, stream_of
+from api.acting import act, act_with_words, answer, put_words, stream_of
 from api.call import Answer, Call
 from api.current import Resource
 from api.problems import Problem
@@ -75,16 +74,11 @@ async def change(call: Call) -> Answer:
         services = call.engine
         words = {name: body[name] for name in WORDS if name in body}
         before = (await services.bridge.read(services.personal.words, [account])).get(account, {})
-        await _put_words(call, account, words)
+        await put_words(call, account, words)
         try:
             outcome = await act(call, decide)
         except Refused:  # all or nothing
-            await _put_words(call, account, {name: before.get(name) for name in words})
+            await put_words(call, account, {name: before.get(name) for name in words})
             raise
     state = account_json(outcome.states[account])
     return answer(outcome, 200, await reading.with_words(call, state, account, *WORDS))
-
-
-async def _put_words(call: Call, account: str, words: Mapping[str, Any]) -> None:
-    if words:
-        await call.engine.bridge.read(call.engine.personal.put, call.principal.tenant, account, words)

@@ -14,6 +14,8 @@ from api.services import Services
 from engine import acts
 from engine.deciding import Command, Decision, Outcome, Scene, new_command_id
 from engine.errors import EngineError, OutcomeUnknown, Refused
+from engine.ids import made_ms
+from engine.limits import WORDS_CLAIM_S
 from engine.refusal_log import RefusalLine
 from engine.store import Also
 
@@ -68,17 +70,21 @@ async def act_with_words(
 ) -> Outcome:
     """The same for a new `subject` with personal words, which are written first (see engine.personal).
 
-    They are erased again if the subject does not come to be.
+    They are erased again if the subject does not come to be. Raises Refused `invalid_param` for a
+    reference that another has.
     """
     given = {name: text for name, text in words.items() if text is not None}
     if not given:
         return await act(call, decide, carries_request=carries_request)
     services = call.engine
-    await services.bridge.read(services.personal.put, call.principal.tenant, subject, given)
+    await put_words(call, subject, given)
     is_new = False
     try:
         outcome = await act(call, decide, carries_request=carries_request)
         is_new = any(fact.stream == subject for fact in outcome.facts)
+        if is_new and _is_stale(services, subject):  # it may have been thought dead meanwhile
+            with suppress(Refused):
+                await put_words(call, subject, given)
         return outcome
     except OutcomeUnknown:
         is_new = True  # it may be there
@@ -87,6 +93,42 @@ async def act_with_words(
         if not is_new:
             with suppress(EngineError):  # words of nothing are shown to nobody
                 await services.bridge.read(_erase_unless_there, services, subject)
+
+
+async def put_words(call: Call, subject: str, words: Mapping[str, str | None]) -> None:
+    """Sets personal words. A reference that a crash has left to nobody is free again.
+
+    Raises Refused `invalid_param`, Unavailable.
+    """
+    if not words:
+        return
+    services, tenant = call.engine, call.principal.tenant
+    put = partial(services.personal.put, tenant, subject, words)
+    try:
+        await services.bridge.read(put)
+    except Refused:
+        reference = words.get("reference")
+        if reference is None or not await services.bridge.read(_free, services, tenant, reference):
+            raise
+        await services.bridge.read(put)
+
+
+def _free(services: Services, tenant: str, reference: str) -> bool:
+    """Whether the reference was the word of something that never came to be, and is so no more."""
+    for owner in services.personal.find(tenant, "reference", reference):
+        if _is_stale(services, owner) and not services.bridge.journal.end(owner).version:
+            services.personal.erase(owner)
+            return True
+    return False
+
+
+def _is_stale(services: Services, subject: str) -> bool:
+    """Whether an id is so old that it has facts by now, unless whoever made it is gone."""
+    try:
+        made_us = made_ms(subject) * 1_000
+    except ValueError:  # chosen by a person
+        return False
+    return made_us < services.now_us() - WORDS_CLAIM_S * 1_000_000
 
 
 def _erase_unless_there(services: Services, subject: str) -> None:

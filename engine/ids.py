@@ -90,6 +90,15 @@ def to_uuid(identifier: str) -> UUID:
     return UUID(int=decode(text))
 
 
+def made_ms(identifier: str) -> int:
+    """When an id was made, by the clock of who made it: milliseconds since the epoch.
+
+    Raises ValueError for an id of another form.
+    """
+    _, _, text = identifier.partition("_")
+    return decode(text) >> 80
+
+
 class RandomBits:
     """Random bits of the operating system, fetched many at a time.
 

@@ -250,6 +250,9 @@ WEBHOOK_SECRETS_MAX: Final = 3
 """Secrets of a webhook that sign at the same time, should it be given new ones in a row."""
 WEBHOOK_OVERLAP_US: Final = 48 * 3600 * 1_000_000
 """How long the secret before signs too: a weekday's work to bring the new one to every receiver."""
+WORDS_CLAIM_S: Final = 3_600
+"""A reference whose account has no facts after this long is free again: the process that wrote it is
+gone. Longer than any request takes, and than clocks of two processes are apart."""
 WEBHOOK_CLAIM_S: Final = 60.0
 """A URL whose webhook has no facts after this long is free again: the process that took it is gone."""
 

@@ -2,7 +2,8 @@
 
 A subject is an account, an order or a payment; each word of it is one row. Words are written before the
 facts of their subject: a crash between leaves words of an id that never came to be, which nobody is
-shown, and never a subject without its words. `find` may therefore give ids that have no facts.
+shown, and never a subject without its words. `find` may therefore give ids that have no facts; a
+reference of one is free again after `WORDS_CLAIM_S`.
 """
 
 from __future__ import annotations

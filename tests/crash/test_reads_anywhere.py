@@ -377,7 +377,6 @@ def strangers(place: Place, count: int) -> Iterator[tuple[str, str]]:
 
 def read_everywhere(place: Place, seed: int, processes: int, writes: int) -> Told:
     """Writes and reads, then a hard end of all processes, and what one alone shows right afterwards."""
-    place.make_client()
     fresh = strangers(place, (writes + WRITERS) * (processes - 1) + WRITERS)
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(Served(place))
@@ -416,11 +415,14 @@ Server = PostgresServer | GivenServer
 
 
 def places(tmp_path: Path, server: Server, name: str) -> list[Place]:
-    """A place that does not exist yet on each database."""
+    """A new place on each database, one after the other: alembic is for one thread at a time."""
     folder = tmp_path / name
     folder.mkdir()
     urls = {"sqlite": f"sqlite:///{folder}/journal.db", "postgresql": server.create_database()}
-    return [Place(folder / database, url) for database, url in urls.items()]
+    made = [Place(folder / database, url) for database, url in urls.items()]
+    for place in made:
+        place.make_client()
+    return made
 
 
 @pytest.mark.parametrize(
@@ -446,6 +448,7 @@ def test_a_write_is_seen_everywhere_at_once(
 def test_a_build_that_reads_views_alone_is_noticed(tmp_path: Path, sqlite_url: str, seed: int) -> None:
     """The control."""
     place = Place(tmp_path / "data", sqlite_url, trap=Trap(VIEWS_ALONE, 0, ""))
+    place.make_client()
     told = read_everywhere(place, seed, processes=2, writes=16)
     assert told.denied
     assert told.wrong

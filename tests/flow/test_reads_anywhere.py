@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -479,3 +479,51 @@ def test_after_a_restart_nothing_is_older_than_before(
         for path in lists:
             assert reader.get(path).status == 200, path
         assert [one["id"] for one in ok(reader.get(f"/accounts/{account}/orders"))] == [order["id"]]
+
+
+# --- personal words -------------------------------------------------------------------------------
+
+
+def test_a_reference_of_nothing_is_not_found_and_is_free_again(
+    pair: Pair, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process has died between an account's words and its facts."""
+    here, reference = pair.here.services, f"lost {pair.here.tenant}"
+    lost = here.firm.ids.new("acc")
+    here.personal.put(pair.here.tenant, lost, {"reference": reference, "name": "Ada"})
+    path = f"/accounts/{quote(reference)}"
+    body = {"name": "Grace", "base_currency": "USD", "reference": reference}
+    assert pair.reader().get(path).code == "not_found"
+    taken = client.post("/accounts", body)
+    assert taken.json["params"][0]["code"] == "already_taken", "it may be on its way"
+    monkeypatch.setattr("api.acting.WORDS_CLAIM_S", -1)
+    opened = ok(client.post("/accounts", body), 201)
+    assert ok(pair.reader().get(path)) == opened
+    assert here.personal.words([lost]) == {}
+    again = client.post("/accounts", body)
+    assert again.json["params"][0]["code"] == "already_taken", "now it is somebody's"
+    assert ok(pair.reader().get(path)) == opened
+    other = an_account(client, "")
+    named = client.send("PATCH", f"/accounts/{other}", {"reference": reference})
+    assert named.json["params"][0]["code"] == "already_taken"
+
+
+def test_an_account_keeps_its_reference_though_it_was_thought_dead(
+    pair: Pair, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that is asked again, long after it was cut off, while another wants the reference."""
+    reference = f"slow {pair.here.tenant}"
+    services, append = pair.here.services, pair.here.services.bridge.do
+    monkeypatch.setattr("api.acting.WORDS_CLAIM_S", -1)
+
+    async def while_another_asks(command: Any) -> Any:
+        (subject,) = services.personal.find(pair.here.tenant, "reference", reference)
+        services.personal.erase(subject)
+        return await append(command)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(services.bridge, "do", while_another_asks)
+        body = {"name": "Ada", "base_currency": "USD", "reference": reference}
+        opened = ok(client.post("/accounts", body), 201)
+    assert opened["reference"] == reference
+    assert ok(pair.reader().get(f"/accounts/{quote(reference)}")) == opened
