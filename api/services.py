@@ -105,9 +105,14 @@ class Services:
         when this process started."""
         return max(self._floor, self._seen.get(client, 0))
 
-    def begin_at(self, head: int) -> None:
-        """Nothing older than the journal's present end is to be read by anybody."""
-        self._floor = self.newest = head
+    def begin(self) -> None:
+        """Nothing older than the journal's present end is to be read by anybody; blocks."""
+        self._floor = self.head()
+
+    def forget(self) -> None:
+        """The journal is not the one that was: what is known of it says nothing any more."""
+        self._floor = self.newest = 0
+        self._seen, self._tenants = OrderedDict(), OrderedDict()
 
     def head(self) -> int:
         """The offset of the journal's last fact; blocks."""
@@ -126,15 +131,16 @@ class Services:
 
     async def is_account_of(self, tenant: str, account: str) -> bool:
         """Whether the account exists and is the tenant's. That never changes once it is so."""
-        owner = self._tenants.get(account)
+        tenants = self._tenants
+        owner = tenants.get(account)
         if owner is None:
             # The first fact says it: an account's whole state may take three round trips.
             first = await self.bridge.read(partial(self.bridge.journal.stream, account, version=1))
             if not first:
                 return False
-            owner = self._tenants[account] = first[0].fact.tenant  # type: ignore[attr-defined]
-            if len(self._tenants) > ACCOUNTS_REMEMBERED_MAX:
-                self._tenants.popitem(last=False)
+            owner = tenants[account] = first[0].fact.tenant  # type: ignore[attr-defined]
+            if len(tenants) > ACCOUNTS_REMEMBERED_MAX:
+                tenants.popitem(last=False)
         return owner == tenant
 
 
@@ -204,6 +210,7 @@ async def open_services(
     tasks: list[asyncio.Task[None]] = []
     try:
         await bridge.read(_load, services)
+        journal.datastore.damage.on_era.append(services.forget)
         await bridge.read(services.health.look)
         services.health.start()
         tasks.append(asyncio.create_task(_refresh(services)))
@@ -276,7 +283,7 @@ def _load(services: Services) -> None:
     services.signing.active()
     services.clients.refresh()
     services.market.refresh()
-    services.begin_at(services.bridge.journal.head)
+    services.begin()
 
 
 async def _refresh(services: Services) -> None:

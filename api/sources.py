@@ -60,6 +60,10 @@ SOURCES: Final[dict[str, Source]] = {
         ("view_behind", "view_quarantined"),
     ),
     "register": Source("a table of the journal's database: always current"),
+    "acts": Source(
+        "a table of the journal's database: always current, but for refused sign-ins and scopes, which"
+        " each process counts and writes down once a minute"
+    ),
     "views": Source("the state of the views themselves, as it is now"),
     "process": Source("this process, as it is now"),
 }
@@ -97,7 +101,7 @@ READS: Final[dict[str, str]] = {
     "retrieve_webhook": "journal",
     "list_deliveries": "register",
     "retrieve_delivery": "register",
-    "list_acts": "register",
+    "list_acts": "acts",
     "list_refusals": "register",
     "list_parked_reports": "list",
     "retrieve_parked_report": "resource",

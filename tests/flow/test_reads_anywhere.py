@@ -16,6 +16,7 @@ import pytest
 from api.routes import ROUTES
 from engine import commands
 from engine.commands import parked_report_id
+from engine.damage import KEY, LOSSES
 from engine.fact import Envelope, StreamAppend
 from engine.order import TradeSettled
 from engine.report import Report
@@ -32,6 +33,7 @@ from tests.http_engine import (
     selling,
 )
 from tests.http_server import Client, Reply
+from tests.putting_back import put_back, run
 
 HEADERS = {"Journal-Offset", "View-Offset"}
 
@@ -479,6 +481,28 @@ def test_after_a_restart_nothing_is_older_than_before(
         for path in lists:
             assert reader.get(path).status == 200, path
         assert [one["id"] for one in ok(reader.get(f"/accounts/{account}/orders"))] == [order["id"]]
+
+
+def test_nothing_is_expected_of_a_journal_that_is_another_one_now(
+    journal_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator has accepted that facts are gone: lists wait for none of them."""
+    monkeypatch.setattr("api.reading.VIEW_WAIT_S", 0.0)
+    with running(journal_url, tmp_path) as engine:
+        client = engine.client()
+        account = an_account(client)
+        engine.project()
+        end = engine.journal.head
+        ok(client.send("PATCH", f"/accounts/{account}", {"can_withdraw": False}))
+        put_back(journal_url, end)
+        assert client.get("/accounts").code == "view_behind"
+        damage = engine.journal.datastore.damage
+        damage.refresh()
+        accepted = ("INSERT INTO journal_meta (key, value) VALUES (?, '1')", (LOSSES,))
+        run(journal_url, ("DELETE FROM journal_meta WHERE key = ?", (KEY,)), accepted)
+        damage.refresh()
+        assert [one["id"] for one in ok(client.get("/accounts"))] == [account]
+        assert client.get("/accounts", Min_Journal_Offset=str(end + 1)).code == "offset_in_future"
 
 
 # --- personal words -------------------------------------------------------------------------------

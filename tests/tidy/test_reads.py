@@ -19,4 +19,4 @@ def test_every_way_of_reading_is_used() -> None:
 def test_only_lists_have_pages() -> None:
     """A page comes from a view, or from what is always current."""
     paged = {route.name for route in ROUTES if any(field.name == "before" for field in route.query)}
-    assert {READS[name] for name in paged} == {"list", "journal", "register"}
+    assert {READS[name] for name in paged} == {"list", "journal", "register", "acts"}
