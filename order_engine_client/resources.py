@@ -112,6 +112,7 @@ class Account(Resource, frozen=True):
     can_place_sell_order: bool
     created_at: datetime
     modified_at: datetime
+    is_overdrawn: bool
 
 
 class Balance(Resource, frozen=True):

@@ -225,6 +225,7 @@ class AccountBody(msgspec.Struct, frozen=True):
     can_place_sell_order: bool
     created_at: shapes.Time
     modified_at: shapes.Time
+    is_overdrawn: bool
 
 
 def account_json(state: Account) -> bytes:
@@ -243,6 +244,7 @@ def account_json(state: Account) -> bytes:
             state.can_place_sell_order,
             time(state.created_at_us),
             time(state.modified_at_us),
+            state.is_overdrawn,
         )
     )
 

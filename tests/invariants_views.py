@@ -97,7 +97,7 @@ def problems(shown: Shown, rows: list[Row], lives: Lives, books: Money) -> list[
         _balances(shown, rows, books),
         _positions(shown, books),
         _payments(shown, lives, books),
-        _accounts(shown, lives),
+        _accounts(shown, lives, books),
         _events(shown, rows),
         _working(shown, lives, books),
     )
@@ -292,10 +292,18 @@ def _payments(shown: Shown, lives: Lives, books: Money) -> Iterator[str]:
     yield from _differences("payment", said, wanted)
 
 
-def _accounts(shown: Shown, lives: Lives) -> Iterator[str]:
-    said = {row["id"]: (row["status"], row["body"]["status"]) for row in shown["view_accounts"]}
+def _accounts(shown: Shown, lives: Lives, books: Money) -> Iterator[str]:
+    said = {
+        row["id"]: (row["status"], row["body"]["status"], row["body"]["is_overdrawn"])
+        for row in shown["view_accounts"]
+    }
+    available: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+    for (owner, asset, of, place), amount in books.places.amounts.items():
+        if place in ("settled", "unsettled"):
+            available[owner, asset, of] += amount
+    overdrawn = {owner for (owner, _, _), amount in available.items() if amount < 0}
     wanted = {
-        stream: (life.status, life.status)
+        stream: (life.status, life.status, stream in overdrawn)
         for stream, life in lives.by_stream.items()
         if life.kind == "account"
     }

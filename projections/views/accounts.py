@@ -1,11 +1,14 @@
-"""Accounts: status, flags and currencies. What they hold is in `balances` and `positions`."""
+"""Accounts: status, flags, currencies, and whether they are overdrawn.
+
+What they hold is in `balances` and `positions`.
+"""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Final
 
-from engine import account
+from engine import account, holdings
 from engine.account import Account
 from projections.folds import Change, Folded
 from projections.listing import Listed, Reader, Scope, Single, Where, list_rows
@@ -32,14 +35,17 @@ class AccountsView(View):
     """One row an account."""
 
     name = "accounts"
-    shape = 1
+    shape = 2
     streams = frozenset({"acc"})
     tables = (ACCOUNTS,)
     bodies = (AccountBody,)
-    reads = frozenset(fact for _, fact in account.NEXT)
+    reads = frozenset(fact for _, fact in account.NEXT) | holdings.FACTS
 
     def feed(self, change: Change, page: PageRows) -> None:
-        after = change.after
+        before, after = change.before, change.after
+        is_move = type(change.recorded.fact) in holdings.FACTS
+        if is_move and before and before.state.is_overdrawn == after.state.is_overdrawn:
+            return  # it shows elsewhere
         page.keep(ACCOUNTS, after.first_offset, partial(_row, after, page))
 
 

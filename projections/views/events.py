@@ -56,7 +56,7 @@ class EventsView(View):
     """One row an event, never changed."""
 
     name = "events"
-    shape = 2
+    shape = 3
     streams = frozenset({"acc", "ord", "dep", "wdr"})
     tables = (RECORDS,)
     bodies = (EventBody, AccountBody, OrderBody, TradeBody, PositionBody, DepositBody, WithdrawalBody)

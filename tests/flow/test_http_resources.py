@@ -64,6 +64,7 @@ def test_accounts(engine: Engine, client: Client) -> None:
     assert list(account) == [
         "id", "reference", "status", "name", "base_currency", "funding_currencies", "can_deposit",
         "can_withdraw", "can_place_buy_order", "can_place_sell_order", "created_at", "modified_at",
+        "is_overdrawn",
     ]  # fmt: skip
     assert (account["reference"], account["funding_currencies"]) == ("a/1 \u00e9", ["EUR"])
     path = f"/accounts/{account['id']}"

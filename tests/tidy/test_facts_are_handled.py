@@ -54,7 +54,7 @@ NO_EVENT: Kinds = frozenset(
 """Facts of which nobody is told. They change nothing that CONTRACT 6 names an event for."""
 
 UNREAD: dict[str, Kinds] = {
-    "accounts": holdings.FACTS | {account.OrderCounted},
+    "accounts": frozenset({account.OrderCounted}),
     "balances": frozenset(
         {
             account.AccountSuspended, account.AccountActivated, account.AccountClosing,

@@ -69,9 +69,11 @@ def test_a_quote_in_percent_is_not_read_as_money(shop: Shop) -> None:
         with pytest.raises(Refused) as caught:
             shop.buy(account)
         assert caught.value.code == "missing_price"
-        shop.start(waiting)
-        assert shop.desk.state(waiting).status == "pending"
     shop.prices[TERMS.symbol] = Price(Decimal(1), Decimal(1), THURSDAY_US, unit=unit_of(changed))
-    shop.start(waiting)
-    assert shop.desk.state(waiting).status == "executing"
+    shop.start(waiting)  # it counts in 98.7 percent of 100, of which there is no price any more
+    ended = shop.desk.state(waiting)
+    assert (ended.status, ended.cancelled_reason) == ("cancelled", "trading_rules")
+    fresh = shop.buy(account)
+    shop.start(fresh)
+    assert shop.desk.state(fresh).status == "executing"
     assert instrument.unit_of(shop.desk.state(INSTRUMENT).terms) == "percent 1 USD"

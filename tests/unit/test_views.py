@@ -13,6 +13,8 @@ import msgspec
 import pytest
 
 from engine import order as orders
+from engine.fact import Fact
+from engine.holdings import CashDeposited, FundsReserved, UnitsReleased, UnitsReserved
 from engine.instrument import Instrument, Terms
 from engine.order import Placed
 from engine.pricing import Price
@@ -122,6 +124,36 @@ def test_balances_are_those_of_the_worked_example() -> None:
             "reserved": "0.00",
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("moved", "is_overdrawn"),
+    [
+        ([], False),
+        ([FundsReserved("x", "USD", Decimal("900.50"), 9)], False),
+        ([FundsReserved("x", "USD", Decimal("900.51"), 9)], True),
+        ([UnitsReserved("x", "ins", Decimal("1.00"), 9)], True),
+        (
+            [
+                UnitsReserved("x", "ins", Decimal("1.00"), 9),
+                UnitsReleased("x", "ins", Decimal("0.01"), 9),
+            ],
+            False,
+        ),
+        (
+            [FundsReserved("x", "USD", Decimal(1000), 9), CashDeposited("d", "USD", Decimal(100), 9)],
+            False,
+        ),
+    ],
+)
+def test_an_account_is_overdrawn_while_cash_or_units_are_lacking(
+    moved: list[Fact], is_overdrawn: bool
+) -> None:
+    world = bought()
+    world.facts += [("account", "acc", fact) for fact in moved]
+    (body,) = shown(view(world)["view_accounts"].values())
+    assert body["is_overdrawn"] is is_overdrawn
+    assert list(body)[-1] == "is_overdrawn"
 
 
 def test_every_currency_of_an_account_has_a_balance_at_its_own_scale() -> None:
