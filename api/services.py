@@ -27,7 +27,7 @@ from engine.commands import Firm
 from engine.deliveries import Deliveries
 from engine.endpoints import Endpoints
 from engine.errors import EngineError
-from engine.fees import FeeRule
+from engine.fees import Fees
 from engine.health import Health, Look
 from engine.ids import IdSource
 from engine.journal import Journal
@@ -153,7 +153,8 @@ async def open_services(
     is_sandbox: bool,
     price_max_age_us: int,
     price_jump_max: Decimal | None = None,
-    fees: Mapping[str, FeeRule] | None = None,
+    fees: Fees | None = None,
+    minimum_order_value: Mapping[str, Decimal] | None = None,
     rates: Rates | None = None,
     limits: Limits | None = None,
     clock_us: Callable[[], int] = now_us,
@@ -179,7 +180,15 @@ async def open_services(
     views_look = ViewsLook(views, lambda: journal_look.head)
     services = Services(
         bridge=bridge,
-        firm=Firm(ids, market, fees or {}, price_max_age_us, limits, _tally_of(limits)),
+        firm=Firm(
+            ids,
+            market,
+            fees or {},
+            price_max_age_us,
+            limits,
+            _tally_of(limits),
+            minimum_order_value or {},
+        ),
         market=market,
         symbols=Symbols(store, operations),
         personal=personal,

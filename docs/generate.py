@@ -153,6 +153,16 @@ def order_checks() -> str:
     return table(("what is checked", "fails it when it is sent: cancelled"), rows)
 
 
+def fee_precedence() -> str:
+    """Which settings of fees are looked for."""
+    written = {None: "*", "tenant": "TENANT", "instrument": "INSTRUMENT", "type": "TYPE"}
+    rows = [
+        ("/".join(filter(None, (of and written[of], written[what]))), of or "any", what or "any")
+        for of, what in fees.PRECEDENCE
+    ]
+    return table(("setting", "of tenant", "of instrument"), rows)
+
+
 def roundings() -> str:
     """Which way each rule rounds."""
     words = {ROUND_CEILING: "up", ROUND_FLOOR: "down", ROUND_HALF_UP: "to the nearest, a half up"}
@@ -295,6 +305,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         pricing.quantity_for,
         pricing.average_price,
     ),
+    "fee_precedence": fee_precedence,
     "roundings": roundings,
     "refusals": refusals,
     "param_faults": lambda: table(

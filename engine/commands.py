@@ -21,7 +21,7 @@ from engine import webhook as webhooks
 from engine.account import Account
 from engine.deciding import Changes, Decision, Scene
 from engine.fact import Fact
-from engine.fees import FeeRule
+from engine.fees import FeeRule, Fees
 from engine.halt import Halt
 from engine.ids import IdSource
 from engine.instrument import Instrument, Terms
@@ -54,7 +54,7 @@ class Firm(NamedTuple):
 
     ids: IdSource
     prices: Prices
-    fees: Mapping[str, FeeRule]
+    fees: Fees
     price_max_age_us: int
     limits: Limits | None = None
     tally: Tally | None = None
@@ -83,7 +83,7 @@ def place_order(
         None,
         security,
         price=_price(firm, security),
-        fee=fees.rule_for(firm.fees, terms.instrument_type) if terms else fees.DEFAULT,
+        fee=_fee(firm, tenant, security),
         order_id=order,
         business_date=scene.business_date,
         trade_date=_trade_date(scene, terms, scene.at_us) if terms else scene.business_date,
@@ -179,6 +179,14 @@ def resolve_report(scene: Scene, *, parked: str, action: str) -> Decision:
     """A person's decision about a parked report. Raises Refused as `report.resolve` does."""
     known: ParkedReport | None = yield parked
     return _changes({parked: reports.resolve(known, action, at_us=scene.at_us)})
+
+
+def _fee(firm: Firm, tenant: str, security: Instrument | None) -> FeeRule:
+    """The rule of a new order."""
+    if security is None:
+        return FeeRule()
+    kind, currency = security.terms.instrument_type, security.terms.trading_currency
+    return fees.rule_for(firm.fees, tenant, security.id, kind, currency)
 
 
 def _price(firm: Firm, security: Instrument | None) -> Price | None:

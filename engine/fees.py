@@ -6,14 +6,19 @@ except for orders of the first release.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
-from typing import Final
+from typing import Final, NamedTuple, get_args
 
 import msgspec
 
+from engine.errors import BadSettings
+from engine.instrument import InstrumentType
 from engine.refusals import invalid
-from engine.values import EXACT, divide_to, round_to
+from engine.values import EXACT, ZERO, divide_to, parse_amounts, round_to
+
+TYPES: Final = get_args(InstrumentType)
 
 
 class FeeRule(msgspec.Struct, frozen=True):
@@ -27,12 +32,66 @@ class FeeRule(msgspec.Struct, frozen=True):
     rounding: str = ROUND_CEILING
 
 
-DEFAULT: Final = FeeRule()
+# --- what an operator sets ------------------------------------------------------------------------
 
 
-def rule_for(rules: Mapping[str, FeeRule], instrument_type: str) -> FeeRule:
-    """The rule that an operator has set for an instrument type, else 0.5 % with no minimum."""
-    return rules.get(instrument_type, DEFAULT)
+class FeeSetting(NamedTuple):
+    """A rate, and a minimum by currency; currencies that are not named have none."""
+
+    rate: Decimal = Decimal("0.005")
+    minimums: Mapping[str, Decimal] = {}
+
+
+Subject = tuple[str | None, str | None]
+"""(tenant, instrument's id or type) that a setting is for; None: any."""
+Fees = Mapping[Subject, FeeSetting]
+
+PRECEDENCE: Final = (
+    ("tenant", "instrument"),
+    ("tenant", "type"),
+    ("tenant", None),
+    (None, "instrument"),
+    (None, "type"),
+    (None, None),
+)
+"""Which settings an order looks for. The first that is set counts; without any, 0.5 % and no minimum."""
+
+
+def rule_for(fees: Fees, tenant: str, instrument: str, kind: str, currency: str) -> FeeRule:
+    """The rule of an order in an instrument of type `kind`."""
+    words = {"tenant": tenant, "instrument": instrument, "type": kind, None: None}
+    for of, what in PRECEDENCE:
+        setting = fees.get((words[of], words[what]))
+        if setting is not None:
+            return FeeRule(setting.rate, setting.minimums.get(currency, ZERO))
+    return FeeRule()
+
+
+_SUBJECT: Final = re.compile(r"(?:([A-Za-z0-9][A-Za-z0-9._-]*)/)?(\*|ins_[!-~]+|[a-z_]+)", re.ASCII)
+_PERCENT: Final = re.compile(r"((?:0|[1-9][0-9]?)(?:\.[0-9]{1,6})?)%", re.ASCII)
+FORM: Final = "SUBJECT=RATE%,CURRENCY=MINIMUM,... such as *=0.5%; bond=0.25%,USD=1.00; acme/ins_x=0%"
+
+
+def parse_fees(text: str, name: str) -> Fees:
+    """`FORM`, several with semicolons. `name` is the setting's. Raises BadSettings."""
+    fees: dict[Subject, FeeSetting] = {}
+    for entry in filter(None, map(str.strip, text.split(";"))):
+        subject, _, words = (part.strip() for part in entry.partition("="))
+        rate, comma, minimums = words.partition(",")
+        found, percent = _SUBJECT.fullmatch(subject), _PERCENT.fullmatch(rate.strip())
+        if not found or not percent:
+            raise BadSettings(f"{name} is {FORM}: {entry!r:.80}")
+        tenant, what = found[1], None if found[2] == "*" else found[2]
+        if what is not None and not what.startswith("ins_") and what not in TYPES:
+            raise BadSettings(f"{name}: {what!r} is neither ins_... nor one of {', '.join(TYPES)}")
+        if (tenant, what) in fees:
+            raise BadSettings(f"{name} has {subject!r:.80} twice")
+        minimum = parse_amounts(minimums or comma, name)
+        fees[tenant, what] = FeeSetting(Decimal(percent[1]).scaleb(-2), minimum)
+    return fees
+
+
+# --- what an order pays ---------------------------------------------------------------------------
 
 
 def of_amount(rule: FeeRule, amount: Decimal, step: Decimal) -> Decimal:

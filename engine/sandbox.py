@@ -196,7 +196,7 @@ def _kept(path: Path) -> tuple[tuple[str, str] | None, bool]:
 # --- prices ---------------------------------------------------------------------------------------
 
 
-def keep_prices(market: Market, now_us: int) -> int:
+def keep_prices(market: Market, now_us: int, max_age_us: int = SANDBOX_PRICE_MAX_AGE_US) -> int:
     """Says again what was last said of each of the sandbox's instruments, before it is too old.
 
     How many it said. What nobody ever priced, and symbols of others, are left alone.
@@ -205,7 +205,7 @@ def keep_prices(market: Market, now_us: int) -> int:
     old = [
         msgspec.structs.replace(quote, at_us=now_us, stated_us=None)
         for quote in known
-        if quote and now_us - quote.price.at_us > SANDBOX_PRICE_MAX_AGE_US // 2
+        if quote and now_us - quote.price.at_us > max_age_us // 2
     ]
     market.put(old)
     return len(old)
@@ -219,14 +219,16 @@ class PriceKeeper:
     def __init__(
         self,
         market: Market,
+        max_age_us: int = SANDBOX_PRICE_MAX_AGE_US,
         *,
         now_us: Callable[[], int] = wall.now_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.faults = Faults(PRICES)
         self._market = market
+        self._max_age_us = max_age_us
         self._now_us = now_us
-        self._looking = Timer(monotonic, SANDBOX_PRICES_LOOK_S)
+        self._looking = Timer(monotonic, min(SANDBOX_PRICES_LOOK_S, max_age_us / 4_000_000))
 
     def turn(self, breathe: Breathe) -> float:
         """Looks when it is time. See `follow.Acting`."""
@@ -234,7 +236,7 @@ class PriceKeeper:
             self._looking.restart()
             breathe()
             self._market.refresh()
-            keep_prices(self._market, self._now_us())
+            keep_prices(self._market, self._now_us(), self._max_age_us)
         return self._looking.rest_s
 
     def finish(self) -> None:

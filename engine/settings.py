@@ -8,6 +8,10 @@
                          ORDER_ENGINE_RATE_...      how many requests are let through: see RATES
                          ORDER_ENGINE_LIMIT_...     what may be ordered: see `Limits`
                          ORDER_ENGINE_PRICE_JUMP_MAX   how far a price may move without another client
+                         ORDER_ENGINE_FEES          what orders pay: see `engine.fees`
+                         ORDER_ENGINE_PRICE_MAX_AGE     orders wait for a younger price; default 15m, in
+                                                    a sandbox 24h
+                         ORDER_ENGINE_MINIMUM_ORDER_VALUE   the least value of an order, by currency
                          ORDER_ENGINE_LOG           json or text; default text on a terminal, else json
                          ORDER_ENGINE_LOG_REQUESTS  one in how many requests is logged; default 0, none
                          ORDER_ENGINE_SEALS_TO      a directory or a URL that seals are published to
@@ -31,11 +35,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from engine.errors import BadSettings, Refused
+from engine.errors import BadSettings
+from engine.fees import Fees, parse_fees
 from engine.rate import Quotas, parse_quota
-from engine.refusals import invalid
 from engine.trading_limits import Limits
-from engine.values import CURRENCIES, parse_amount
+from engine.values import parse_amounts
 
 DATA: Final = "ORDER_ENGINE_DATA"
 JOURNAL_URL: Final = "ORDER_ENGINE_JOURNAL_URL"
@@ -56,6 +60,9 @@ LIMITS: Final = {
     "ORDER_ENGINE_LIMIT_TENANT_DAY": "tenant_day",
 }
 """Variable -> field of `Limits`. Each is CURRENCY=AMOUNT, several with commas."""
+FEES: Final = "ORDER_ENGINE_FEES"
+PRICE_MAX_AGE: Final = "ORDER_ENGINE_PRICE_MAX_AGE"
+MINIMUM_ORDER_VALUE: Final = "ORDER_ENGINE_MINIMUM_ORDER_VALUE"
 LIMIT_TIMES: Final = {
     "ORDER_ENGINE_LIMIT_PRICE_AGE": "price_refuse_age_us",
     "ORDER_ENGINE_LIMIT_DUPLICATE_WINDOW": "duplicate_window_us",
@@ -99,6 +106,9 @@ class Settings:
     quotas: Quotas = field(default_factory=Quotas)
     limits: Limits | None = None
     price_jump_max: Decimal | None = None
+    fees: Fees = field(default_factory=dict)
+    price_max_age_us: int | None = None
+    minimum_order_value: Mapping[str, Decimal] = field(default_factory=dict)
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     log: str | None = None
     log_every: int = 0
@@ -141,6 +151,9 @@ def read_settings(
         given_views_url=_given("--views-url", views_url, environ.get(VIEWS_URL)),
         quotas=_quotas(environ),
         limits=_limits(environ),
+        fees=parse_fees(environ.get(FEES) or "", FEES),
+        price_max_age_us=_price_max_age(environ.get(PRICE_MAX_AGE) or None),
+        minimum_order_value=parse_amounts(environ.get(MINIMUM_ORDER_VALUE) or "", MINIMUM_ORDER_VALUE),
         price_jump_max=_share(environ.get(PRICE_JUMP_MAX) or None, PRICE_JUMP_MAX),
         trusted_proxies=_networks(environ.get(TRUSTED_PROXIES) or ""),
         log=_log(environ.get(LOG) or None),
@@ -176,29 +189,13 @@ def _quotas(environ: Mapping[str, str]) -> Quotas:
 
 
 def _limits(environ: Mapping[str, str]) -> Limits | None:
-    amounts = {LIMITS[name]: _amounts(environ[name], name) for name in LIMITS if environ.get(name)}
+    amounts = {LIMITS[name]: parse_amounts(environ[name], name) for name in LIMITS if environ.get(name)}
     times = {
         LIMIT_TIMES[name]: parse_duration_us(environ[name], name)
         for name in LIMIT_TIMES
         if environ.get(name)
     }
     return Limits(**amounts, **times) if amounts or times else None  # type: ignore[arg-type]
-
-
-def _amounts(text: str, name: str) -> dict[str, Decimal]:
-    """`USD=1000000,EUR=900000.50`. Raises BadSettings."""
-    amounts: dict[str, Decimal] = {}
-    for part in text.split(","):
-        currency, _, amount = part.strip().partition("=")
-        try:
-            if currency not in CURRENCIES or currency in amounts:
-                raise invalid(name, "invalid_value")
-            amounts[currency] = parse_amount(amount, currency, name)
-        except Refused:
-            raise BadSettings(
-                f"{name} is CURRENCY=AMOUNT, each currency once, such as USD=1000000,EUR=900000.50"
-            ) from None
-    return amounts
 
 
 def _share(text: str | None, name: str) -> Decimal | None:
@@ -220,6 +217,13 @@ def parse_duration_us(text: str, what: str) -> int:
     if not match:
         raise BadSettings(f"{what} is a whole number and ms, s, m or h, such as 10s: {text!r:.40}")
     return int(match[1]) * _UNITS_US[match[2]]
+
+
+def _price_max_age(text: str | None) -> int | None:
+    age_us = None if text is None else parse_duration_us(text, PRICE_MAX_AGE)
+    if age_us == 0:
+        raise BadSettings(f"{PRICE_MAX_AGE} is above 0: no order could be executed")
+    return age_us
 
 
 def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -13,6 +13,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_HALF_UP, 
 from functools import lru_cache
 from typing import Final, Literal
 
+from engine.errors import BadSettings, Refused
 from engine.limits import DECIMAL_DIGITS_MAX, EXACT_DIGITS
 from engine.refusals import invalid
 
@@ -80,6 +81,22 @@ def parse_decimal(text: object, places: int, path: str) -> Decimal:
 def parse_amount(text: object, currency: str, path: str) -> Decimal:
     """An amount of money in `currency` (see `parse_decimal`)."""
     return parse_decimal(text, CURRENCIES[currency], path)
+
+
+def parse_amounts(text: str, name: str) -> dict[str, Decimal]:
+    """`USD=1000000,EUR=900000.50`, {} of "". `name` is the setting's. Raises BadSettings."""
+    amounts: dict[str, Decimal] = {}
+    for part in text.split(",") if text else ():
+        currency, _, amount = part.strip().partition("=")
+        try:
+            if currency not in CURRENCIES or currency in amounts:
+                raise invalid(name, "invalid_value")
+            amounts[currency] = parse_amount(amount, currency, name)
+        except Refused:
+            raise BadSettings(
+                f"{name} is CURRENCY=AMOUNT, each currency once, such as USD=1000000,EUR=900000.50"
+            ) from None
+    return amounts
 
 
 def at_scale(number: object, places: int) -> Decimal | None:

@@ -24,6 +24,7 @@ from engine import commands
 from engine.checkpoint import Signer, origin_of
 from engine.clients import NewClient
 from engine.desk import Command, Desk
+from engine.fees import Fees
 from engine.installation import migrate, open_journal_datastore, open_master_key
 from engine.journal import Journal
 from engine.leases import Leases
@@ -132,6 +133,8 @@ def running(
     rates: Rates | None = None,
     limits: Limits | None = None,
     price_jump_max: Decimal | None = None,
+    fees: Fees | None = None,
+    minimum_order_value: Mapping[str, Decimal] | None = None,
 ) -> Iterator[Engine]:
     """An installation in `directory` with its journal at `journal_url`, served for a test."""
     settings = read_settings(data=str(directory / "data"), journal_url=journal_url, environ={})
@@ -155,6 +158,8 @@ def running(
                 price_jump_max=price_jump_max,
                 rates=rates or Rates(Quotas(errors=None)),  # tests err faster than any client
                 limits=limits,
+                fees=fees,
+                minimum_order_value=minimum_order_value,
             ) as services:
                 opened.append(services)
                 yield create_app(services, ROUTES)

@@ -83,9 +83,10 @@ class Sandbox:
     venue_delay_us: int = 0
 
 
-def price_max_age_us(sandbox: Sandbox | None) -> int:
+def price_max_age_us(settings: Settings, sandbox: Sandbox | None) -> int:
     """How old a price may be that an order is executed at."""
-    return PRICE_MAX_AGE_US if sandbox is None else SANDBOX_PRICE_MAX_AGE_US
+    usual = PRICE_MAX_AGE_US if sandbox is None else SANDBOX_PRICE_MAX_AGE_US
+    return usual if settings.price_max_age_us is None else settings.price_max_age_us
 
 
 def rest_s(took_s: float, *, is_full: bool) -> float:
@@ -148,7 +149,13 @@ class Followers:
         self._leases = Leases(store, tables, new_holder())
         self._leases.release_dead(is_dead)
         self._market = Market(store, define_operations(), jump_max=settings.price_jump_max)
-        self._firm = Firm(IdSource(), self._market, {}, price_max_age_us(sandbox))
+        self._firm = Firm(
+            IdSource(),
+            self._market,
+            settings.fees,
+            price_max_age_us(settings, sandbox),
+            minimum_order_value=settings.minimum_order_value,
+        )
         # One for all: what one follower has read or changed, the next need not load.
         self._shared = Desk(journal)
         self._fresh = Fresh(journal.datastore.bell.ring)
@@ -186,7 +193,11 @@ class Followers:
                 )
         if "execution" in roles and self._sandbox:
             made.append(
-                self._follower(sandbox.PRICES, lambda _: PriceKeeper(self._market), is_woken=False)
+                self._follower(
+                    sandbox.PRICES,
+                    lambda _: PriceKeeper(self._market, self._firm.price_max_age_us),
+                    is_woken=False,
+                )
             )
         if seals.SEALING in roles:
             made.append(self._follower(seals.SEALING, self._sealing))

@@ -153,7 +153,7 @@ def holders(settings: Settings) -> list[str | None]:
         datastore.close()
 
 
-def place(client: Client) -> str:
+def place(client: Client, cash_amount: str = "100.00") -> str:
     """Lists, prices, funds, buys; the path of the new order."""
     terms = {"name": "Demo", "symbol": "DEMO", "instrument_type": "stock", "trading_currency": "USD"}
     client("PUT", "/instruments/ins_demo", **terms)
@@ -161,7 +161,7 @@ def place(client: Client) -> str:
     account = client("POST", "/accounts", name="A", base_currency="USD")["id"]
     deposit = client("POST", f"/accounts/{account}/deposits", amount="1000.00", currency="USD")["id"]
     client("POST", f"/accounts/{account}/deposits/{deposit}/complete")
-    words = {"instrument": "ins_demo", "order_type": "market", "side": "buy", "cash_amount": "100.00"}
+    words = {"instrument": "ins_demo", "order_type": "market", "side": "buy", "cash_amount": cash_amount}
     order = client("POST", f"/accounts/{account}/orders", **words)["id"]
     return f"/accounts/{account}/orders/{order}"
 
@@ -170,10 +170,18 @@ def test_on_an_empty_directory_an_order_settles_and_a_killed_child_comes_back(
     tmp_path: Path, data: Path
 ) -> None:
     settings = read_settings(data=str(data), environ={})
-    with Served(tmp_path, "--port", "0", "--data", str(data), "--sandbox-day", "200ms") as served:
+    variables = {
+        "ORDER_ENGINE_FEES": "*=3%; acme/ins_demo=1%,USD=2.50; stock=2%",
+        "ORDER_ENGINE_MINIMUM_ORDER_VALUE": "USD=10",
+    }
+    words = ("--port", "0", "--data", str(data), "--sandbox-day", "200ms")
+    with Served(tmp_path, *words, **variables) as served:
         client = Client(served.port(), settings)
         path = place(client)
         wait_until(lambda: client("GET", path)["status"] == "settled", "the order settles")
+        assert client("GET", path)["fees"] == "2.50"  # what an operator sets reaches the rules
+        with pytest.raises(AssertionError, match="refused"):
+            place(client, "9.99")
         first = served.children()[0]
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: len(served.children()) == 4, "another background process")

@@ -9,7 +9,6 @@ import msgpack
 import msgspec
 import pytest
 
-from engine import fees
 from engine.errors import UnknownFact
 from engine.fact import Envelope
 from engine.fees import FeeRule
@@ -250,12 +249,6 @@ def test_halves(row: dict[str, str]) -> None:
     for name, mode in modes.items():
         assert plain(divide_to(*numbers, mode)) == row[name]
     assert plain(divide_half_even(*numbers)) == row["even"]
-
-
-def test_the_fee_of_each_instrument_type_is_the_operators() -> None:
-    rules = {"bill": FeeRule(Decimal("0.001"), Decimal(2))}
-    assert fees.rule_for(rules, "bill") == rules["bill"]
-    assert fees.rule_for(rules, "stock") == FeeRule(Decimal("0.005"), Decimal(0))
 
 
 def test_quantities_and_unit_prices_keep_every_digit() -> None:
