@@ -10,8 +10,9 @@ import sqlalchemy as sa
 
 from engine import sqlite
 from engine.chain import GENESIS
-from engine.errors import BadSettings, JournalDamaged, SchemaMissing
-from engine.limits import READERS_MAX
+from engine.errors import BadSettings, Inaccessible, JournalDamaged, SchemaMissing
+from engine.limits import READERS_MAX, SERVE_PROCESSES
+from engine.postgres_store import APPLICATION
 from engine.schema import Tables
 from engine.sessions import Head
 from engine.sqlite_store import SqliteStore
@@ -22,7 +23,10 @@ WAL_LARGE: Final = 256 * 1024**2
 POSTGRES_OLDEST: Final = 15
 """Older ones get no more fixes."""
 CONNECTIONS: Final = 2 * READERS_MAX + 2
-"""What one process may open: two pools, the writer, the listener."""
+"""What one process opens to the journal at most: a pool that reads and one that writes, the appender,
+the listener."""
+VIEWS_CONNECTIONS: Final = 2 * READERS_MAX
+"""The same to the views: two pools."""
 
 
 class Finding(NamedTuple):
@@ -34,9 +38,14 @@ class Finding(NamedTuple):
     is_fault: bool = False
 
 
-def database_checks(store: Store) -> Iterator[Finding]:
-    """How the database is set up. Raises SchemaMissing where there is none, Unavailable and the like."""
-    return _sqlite_checks(store) if isinstance(store, SqliteStore) else _postgres_checks(store)
+def database_checks(store: Store, *, has_views: bool = False) -> Iterator[Finding]:
+    """How the database is set up; it `has_views` too if they are kept on the same server.
+
+    Raises SchemaMissing where there is none, Unavailable and the like.
+    """
+    if isinstance(store, SqliteStore):
+        return _sqlite_checks(store)
+    return _postgres_checks(store, has_views=has_views)
 
 
 def head_and_last(store: Store, tables: Tables) -> tuple[Head | None, Head]:
@@ -81,6 +90,13 @@ def _sqlite_checks(store: SqliteStore) -> Iterator[Finding]:
         "" if is_full else "a power cut would lose orders that were answered",
         is_fault=not is_full,
     )
+    try:
+        with store.writing():
+            pass
+        yield Finding("writable", "yes")
+    except Inaccessible as error:
+        advice = "let the engine's user write the file and its directory"
+        yield Finding("writable", f"no: {error}", advice, is_fault=True)
     yield Finding(
         "WAL size",
         f"{wal_bytes / 1024**2:.1f} MB",
@@ -137,15 +153,18 @@ _SETTINGS: Final = (
 )
 
 
-def _postgres_checks(store: Store) -> Iterator[Finding]:
+def _postgres_checks(store: Store, *, has_views: bool) -> Iterator[Finding]:
     shown = ", ".join(f"current_setting('{name}')" for name in _SETTINGS)
     statement = (
         "SELECT current_setting('server_version'), current_setting('server_version_num')::int,"  # noqa: S608
         " current_setting('max_connections')::int,"
-        f" (SELECT sum(numbackends)::int FROM pg_stat_database), {shown}"
+        " (SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend'),"
+        " (SELECT count(*)::int FROM pg_stat_activity WHERE application_name = :ours),"
+        f" pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on', {shown}"
     )
     with store.reading() as connection:
-        version, number, most, used, *values = connection.execute(sa.text(statement)).one()
+        result = connection.execute(sa.text(statement), {"ours": APPLICATION})
+        version, number, most, used, ours, is_read_only, *values = result.one()
     is_old = number // 10_000 < POSTGRES_OLDEST
     yield Finding(
         "PostgreSQL",
@@ -159,9 +178,23 @@ def _postgres_checks(store: Store) -> Iterator[Finding]:
     yield _bounded(settings, "lock_timeout")
     yield _bounded(settings, "idle_in_transaction_session_timeout")
     yield Finding(
+        "writable",
+        "no: it is a standby, or read-only" if is_read_only else "yes",
+        "point --journal-url to the primary" if is_read_only else "",
+        is_fault=is_read_only,
+    )
+    yield _connections(most, used, ours, has_views=has_views)
+
+
+def _connections(most: int, used: int, ours: int, *, has_views: bool) -> Finding:
+    each = CONNECTIONS + VIEWS_CONNECTIONS * has_views
+    needed, others = each * SERVE_PROCESSES, used - ours
+    views = f" and {VIEWS_CONNECTIONS} to the views" * has_views
+    return Finding(
         "max_connections",
-        f"{most}, {used} in use",
-        "" if most - used >= CONNECTIONS else f"one process may open {CONNECTIONS}: raise it",
+        f"{most}, {used} in use, {ours} by engines; one `serve` with all roles opens up to {needed}:"
+        f" {SERVE_PROCESSES} processes, each {CONNECTIONS} to the journal{views}",
+        "" if most - others >= needed else f"raise max_connections to {others + needed} or more",
     )
 
 

@@ -25,14 +25,19 @@ from engine.checkpoint import PublicKey, origin_of
 from engine.database_checks import database_checks, head_and_last, missing_triggers
 from engine.datastore import Datastore
 from engine.errors import EngineError, JournalDamaged, SchemaMissing, Unavailable, WrongKey
+from engine.health import REASONS
+from engine.heartbeats import Heartbeat, Heartbeats, code_of, fault_of
 from engine.installation import FINGERPRINT, open_journal_datastore, place_of
 from engine.keys import MasterKey, read_key
-from engine.limits import FREE_BYTES_MIN, NAMES_MAX
+from engine.leases import is_dead
+from engine.limits import FREE_BYTES_MIN, HEALTH_SILENT_S, NAMES_MAX
 from engine.operations import define_operations
 from engine.outlets import open_outlet
 from engine.sealing_keys import SealingKeys
 from engine.settings import SEALS_TO, Settings
 from engine.sqlite_store import SqliteStore
+from engine.supervise import followers_of
+from engine.wall import lasting, now_us
 
 Verdict = Literal["ok", "warning", "fault"]
 
@@ -45,6 +50,7 @@ FSYNC_UNREAL_MS: Final = 0.01
 """No disk answers this fast: memory, or something that only says yes."""
 FREE_WARNING: Final = 2 * 1024**3
 """Room for about 8 million facts."""
+_BEATS_LOOK_S: Final = 0.25
 _PACKAGES: Final = ("eventsourcing", "sqlalchemy", "psycopg", "msgpack", "cryptography")
 
 _ADVICE: Final = {
@@ -70,9 +76,10 @@ class Check:
     advice: str = ""
 
 
-def examine(settings: Settings) -> list[Check]:
-    """All checks. A check that fails is a fault in the list, never an exception."""
-    return [*_software(), *_key_file(settings), *_journal(settings)]
+def examine(settings: Settings, *more: Callable[[Settings], Iterator[Check]]) -> list[Check]:
+    """All checks, and `more` of who knows more. A check that fails is a fault, never an exception."""
+    found = [*_software(), *_key_file(settings), *_journal(settings)]
+    return [*found, *(check for look in more for check in look(settings))]
 
 
 def worst(checks: list[Check]) -> Verdict:
@@ -198,7 +205,8 @@ def _journal(settings: Settings) -> Iterator[Check]:
 
 
 def _contents(settings: Settings, datastore: Datastore) -> Iterator[Check]:
-    for name, value, advice, is_fault in database_checks(datastore.store):
+    has_views = (settings.views_url or "").startswith("postgresql")
+    for name, value, advice, is_fault in database_checks(datastore.store, has_views=has_views):
         yield Check(name, value, ("fault" if is_fault else "warning") if advice else "ok", advice)
     yield Check("journal", place_of(datastore.store))
     try:
@@ -227,6 +235,7 @@ def _contents(settings: Settings, datastore: Datastore) -> Iterator[Check]:
             check = _fault(name, error)
         if check:
             yield check
+    yield from processes(settings, datastore)
 
 
 def _fingerprint(settings: Settings, meta: dict[str, str]) -> Check | None:
@@ -305,7 +314,10 @@ def _last_seal(settings: Settings, datastore: Datastore, meta: dict[str, str]) -
 
 def _published_seal(settings: Settings, datastore: Datastore, meta: dict[str, str]) -> Check | None:
     if settings.seals_to is None:
-        return Check("published seal", f"nowhere: {SEALS_TO} is not set, see docs/evidence.md")
+        advice = f"set {SEALS_TO} to a place that whoever runs the engine cannot write over"
+        return Check(
+            "published seal", "nowhere: a journal that is cut would look whole", "warning", advice
+        )
     published = open_outlet(settings.seals_to, origin_of(meta["journal_id"])).last()
     keys = _sealing_keys(settings, datastore, meta)
     if published is None or keys is None:
@@ -324,3 +336,55 @@ def _sealing_keys(
     origin = origin_of(meta["journal_id"])
     keys = SealingKeys(datastore.store, define_operations(), key, origin)
     return [one.public for one in keys.known()]
+
+
+# --- the engine that runs on it -------------------------------------------------------------------
+
+
+def processes(settings: Settings, datastore: Datastore) -> Iterator[Check]:
+    """What the engine's processes say of themselves: the reasons that `/health/ready` shows, in full.
+
+    Waits for their next heartbeats, which takes HEALTH_SILENT_S where one is frozen. Raises Unavailable.
+    """
+    heartbeats = Heartbeats(datastore.store, define_operations(), "doctor")
+    try:
+        known = {one.process: one.beat for one in heartbeats.all() if not is_dead(one.process)}
+    except SchemaMissing:
+        return  # which was said already
+    found = list(known)
+    rows: list[Heartbeat] = []
+    deadline_s = time.monotonic() + HEALTH_SILENT_S
+    while found:
+        rows = [one for one in heartbeats.all() if one.process in known]
+        found = [one.process for one in rows if one.beat == known[one.process]]
+        if time.monotonic() > deadline_s:
+            break
+        time.sleep(_BEATS_LOOK_S * bool(found))
+    checks = [check for one in rows for check in _process(one, is_silent=one.process in found)]
+    parts = {part.name for one in rows if one.process not in found for part in one.report.parts}
+    expected = {*followers_of(settings), "projections"} - {"execution"}  # there may be no venue for it
+    for name in sorted(expected - parts) if rows else ():
+        code = code_of(name)
+        checks.append(Check(code, f"no living process runs {name}", "fault", REASONS[code].remedy))
+    if not checks:
+        names = f"{len(rows)} live, and all parts go on: {', '.join(sorted(parts))}"
+        checks = [Check("processes", names if rows else "none runs here now")]
+    yield from checks
+
+
+def _process(one: Heartbeat, *, is_silent: bool) -> Iterator[Check]:
+    names = ", ".join(part.name for part in one.report.parts) or "the API"
+    if is_silent:
+        age = lasting((now_us() - one.at_us) / 1e6)
+        value = f"runs {names}; its last sign of life was {age} ago"
+        yield Check(f"process {one.process}", value, "fault", REASONS["part_stopped"].remedy)
+        return
+    for part in one.report.parts:
+        if fault := fault_of(one, part):
+            yield Check(
+                code_of(part.name), f"{fault} {part.text}", "fault", REASONS["part_stopped"].remedy
+            )
+    for finding in one.report.findings:
+        known = REASONS[finding.code]
+        verdict: Verdict = "warning" if known.severity == "warning" else "fault"
+        yield Check(finding.code, finding.detail, verdict, known.remedy)

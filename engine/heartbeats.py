@@ -63,10 +63,13 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Heartbeat(NamedTuple):
-    """A process's row. `process` is a name as `Leases` uses it: host, pid, something random."""
+    """A process's row. `process` is a name as `Leases` uses it: host, pid, something random; `at_us` is
+    when it beat last by its own clock, for people.
+    """
 
     process: str
     beat: int
+    at_us: int
     report: Report
 
     @property
@@ -117,8 +120,11 @@ class Heartbeats:
         """Every process that has not left."""
         columns = self._table.c
         with self._store.reading() as connection:
-            rows = connection.execute(sa.select(columns.process, columns.beat, columns.report)).all()
-        return [Heartbeat(process, beat, _decoded(report)) for process, beat, report in rows]
+            query = sa.select(columns.process, columns.beat, columns.at_us, columns.report)
+            rows = connection.execute(query).all()
+        return [
+            Heartbeat(process, beat, at_us, _decoded(report)) for process, beat, at_us, report in rows
+        ]
 
 
 def _decoded(report: str) -> Report:

@@ -94,6 +94,8 @@ PAGE_FACTS: Final = 1_000
 """The usual page: a thousand facts amortise a statement, and fold in about 10 ms."""
 READERS_MAX: Final = 10
 """Pooled reading connections a process; more waits up to `WRITE_WAIT_S`."""
+SERVE_PROCESSES: Final = 4
+"""Processes of one `serve` with all roles: the API and three children."""
 STATES_CACHED_MAX: Final = 50_000
 """Folded states kept by a desk, and ends of streams by a journal, least recently used out: 100 MB."""
 SNAPSHOT_EVERY: Final = 200

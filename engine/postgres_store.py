@@ -25,6 +25,9 @@ from engine.limits import (
 )
 from engine.store import ConnectionBroken, Store, Violation
 
+APPLICATION: Final = "order-engine"
+"""Name of the engine's connections in `pg_stat_activity`."""
+
 
 class PostgresStore(Store):
     """A PostgreSQL database, through psycopg."""
@@ -78,6 +81,7 @@ class PostgresStore(Store):
             "lock_timeout": LOCK_TIMEOUT_S,
         }
         return {
+            "application_name": APPLICATION,
             "connect_timeout": int(CONNECT_TIMEOUT_S),
             "options": " ".join(f"-c {k}={int(v * 1000)}" for k, v in milliseconds.items()),
             "keepalives_idle": 2,

@@ -27,7 +27,7 @@ from engine.cli.records import acts, refusals
 from engine.cli.replay import replay
 from engine.cli.sandbox import sandbox
 from engine.cli.seal import seal_app
-from engine.cli.serve import serve
+from engine.cli.serve import ViewsUrl, serve
 from engine.cli.terminal import console, escape_output
 from engine.cli.tools import demo, generate
 from engine.cli.views import faults, projections, rebuild, retry, rollback, verify
@@ -115,8 +115,14 @@ def migrate(*, data: Data = None, journal_url: JournalUrl = None, as_json: AsJso
 
 
 @app.command()
-def doctor(*, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False) -> None:
-    """Check the machine, the master key, the database and the journal.
+def doctor(
+    *,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    views_url: ViewsUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the machine, the master key, the databases, the journal, the views, and what runs on them.
 
     Changes nothing. Exits with 1 if there is a fault; a warning is none.
 
@@ -127,9 +133,11 @@ def doctor(*, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson
       order-engine doctor --json | jq '.checks[] | select(.verdict != "ok")'
     """
     with errors_told(as_json=as_json):
+        from engine.cli.checks import views_checks  # noqa: PLC0415
         from engine.doctor import examine, worst  # noqa: PLC0415
 
-        checks = examine(read_settings(data=data, journal_url=journal_url))
+        settings = read_settings(data=data, journal_url=journal_url, views_url=views_url)
+        checks = examine(settings, views_checks)
     verdict = worst(checks)
     if as_json:
         print_json({"verdict": verdict, "checks": [asdict(check) for check in checks]})

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from types import SimpleNamespace
 
 import pytest
 from eventsourcing.persistence import StoredEvent
 
-from engine import doctor, sqlite
+from engine import doctor, sqlite, wall
+from engine.cli.checks import views_checks
+from engine.cli.serve import PROCESSES
+from engine.database_checks import CONNECTIONS
 from engine.doctor import Check, examine, worst
 from engine.errors import JournalDamaged, SchemaTooNew, WrongKey
+from engine.health import Finding
+from engine.heartbeats import Heartbeats, Part, Report
 from engine.installation import migrate, open_journal_datastore, open_master_key
+from engine.limits import READERS_MAX, SERVE_PROCESSES
+from engine.operations import define_operations
+from engine.postgres_store import APPLICATION
 from engine.recorder import JournalApplicationRecorder
 from engine.settings import Settings
+from engine.supervise import followers_of
+from engine.writer import Append
+from projections.database import Views
+from projections.registry import VIEWS
 
 FACTS = 1_200
 """More than doctor verifies."""
@@ -80,8 +96,9 @@ def test_a_good_journal_has_no_faults(settings: Settings) -> None:
 
 def test_the_manual_shows_these_very_checks(on_sqlite: Settings) -> None:
     manual = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
-    shown = re.findall(r"^ok      (.+?): ", manual, re.MULTILINE)
-    assert shown == [check.name for check in examine(on_sqlite)]
+    listed = manual.split("order-engine doctor --data")[1].split("```")[0]
+    shown = re.findall(r"^(?:ok     |warning) (.+?): ", listed, re.MULTILINE)
+    assert shown == [check.name for check in examine(on_sqlite, views_checks)]
 
 
 def test_no_journal(tmp_path: Path, journal_url: str) -> None:
@@ -281,3 +298,120 @@ def test_the_worst_verdict_counts() -> None:
         "warning",
         "fault",
     ]
+
+
+# --- what runs on it ------------------------------------------------------------------------------
+
+
+def beats(settings: Settings, process: str, *parts: Part) -> None:
+    """One heartbeat of a process of another host, which is all that is ever heard of it."""
+    datastore = open_journal_datastore(settings)
+    Heartbeats(datastore.store, define_operations(), process).beat(Report(parts))
+    datastore.close()
+
+
+def test_a_part_that_has_fallen_silent_is_a_fault_with_the_age_of_its_last_word(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "HEALTH_SILENT_S", 0.3)
+    assert check_named("processes", settings).value == "none runs here now"
+    beats(settings, "there:813:ab", Part("projections", "running"))
+    monkeypatch.setattr(doctor, "now_us", lambda: wall.now_us() + 192_000_000)
+    found = faults(settings)
+    said = found["process there:813:ab"]
+    assert re.fullmatch(r"runs projections; its last sign of life was 3 min 1\d s ago", said)
+    assert found["projections_stopped"] == "no living process runs projections"
+
+
+def test_a_part_that_fails_is_a_fault_with_all_its_words(on_sqlite: Settings) -> None:
+    """Unlike `/health/ready`, which everybody can read."""
+    ended = threading.Event()
+
+    def beat_on() -> None:
+        datastore = open_journal_datastore(on_sqlite)
+        heartbeats = Heartbeats(datastore.store, define_operations(), "there:9:cd")
+        failing = Part(
+            "projections", "failing", 60.0, 0.0, "inaccessible", "inaccessible: /v.db: read-only"
+        )
+        others = [Part(name, "running") for name in followers_of(on_sqlite) if name != "execution"]
+        while not ended.wait(0.05):
+            taken = Finding("metrics_port_taken", "Port 9465 is in use.")
+            heartbeats.beat(Report((failing, *others), (taken,)))
+        datastore.close()
+
+    thread = threading.Thread(target=beat_on)
+    thread.start()
+    try:
+        wait_until("it beats", lambda: check_named_or_none("projections_stopped", on_sqlite), 10)
+        checks = {check.name: check for check in examine(on_sqlite)}
+    finally:
+        ended.set()
+        thread.join()
+    assert checks["projections_stopped"].verdict == "fault"
+    assert checks["projections_stopped"].value.endswith("inaccessible: /v.db")
+    assert "kill -9" in checks["projections_stopped"].advice
+    assert (checks["metrics_port_taken"].verdict, "processes" in checks) == ("warning", False)
+
+
+def test_seals_that_are_published_nowhere_are_a_warning(on_sqlite: Settings) -> None:
+    check = check_named("published seal", on_sqlite)
+    assert (check.verdict, "ORDER_ENGINE_SEALS_TO" in check.advice) == ("warning", True)
+
+
+def test_a_journal_that_cannot_be_written_is_a_fault(settings: Settings) -> None:
+    """Whoever asks may be somebody who may write there; the database itself says no."""
+    assert check_named("writable", settings).verdict == "ok"
+    if settings.journal_url.startswith("postgresql"):
+        name = settings.journal_url.rpartition("/")[2]
+        damage(settings, f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        found = check_named("writable", settings)
+        assert (found.verdict, found.advice) == ("fault", "point --journal-url to the primary")
+
+
+def test_views_that_are_damaged_or_missing(on_sqlite: Settings) -> None:
+    (none,) = views_checks(on_sqlite)
+    assert (none.verdict, none.value) == ("ok", "none yet: they are made by the next start")
+    views = Views(on_sqlite.views_url)
+    views.close()
+    (good,) = views_checks(on_sqlite)
+    assert (good.verdict, good.value) == ("ok", f"{len(VIEWS)} views, the last of them at position 0")
+    path = on_sqlite.data / "views.db"
+    whole = path.read_bytes()
+    for damaged in (b"nonsense" * 1000, whole[:4096] + b"\xff" * 4096 + whole[8192:], whole[:5000]):
+        path.write_bytes(damaged)
+        (found,) = views_checks(on_sqlite)
+        assert (found.name, found.verdict) == ("views", "fault"), found
+        assert "order-engine rebuild" in found.advice
+
+
+def test_connections_are_counted_by_process_and_pool(postgres_url: str, tmp_path: Path) -> None:
+    """As many as pools can open are opened, and doctor's figure is that, for all processes."""
+    settings = installed(Settings(tmp_path / "data", postgres_url))
+    datastore = open_journal_datastore(settings)
+    datastore.bell.listen()
+    datastore.append(Append([]))
+    with contextlib.ExitStack() as held:
+        for _ in range(READERS_MAX):
+            held.enter_context(datastore.store.reading())
+            held.enter_context(datastore.store.writing())
+        counted = "SELECT count(*) FROM pg_stat_activity WHERE application_name = ?"
+        other = open_journal_datastore(settings)
+        ours = other.store.query(counted, [APPLICATION])[0][0] - 1
+        other.close()
+    datastore.bell.unlisten()
+    datastore.close()
+    assert ours <= CONNECTIONS
+    assert ours >= 2 * READERS_MAX
+    check = check_named("max_connections", settings)
+    assert f"opens up to {4 * (2 * READERS_MAX + CONNECTIONS)}: 4 processes" in check.value
+    assert len(PROCESSES) + 1 == SERVE_PROCESSES
+
+
+def wait_until(what: str, is_so: Callable[[], object], seconds: float) -> None:
+    deadline_s = monotonic() + seconds
+    while not is_so():
+        assert monotonic() < deadline_s, what
+
+
+def check_named_or_none(name: str, settings: Settings) -> Check | None:
+    return next((check for check in examine(settings) if check.name == name), None)
