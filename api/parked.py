@@ -25,11 +25,29 @@ async def retrieve(call: Call) -> Answer:
 
 
 async def resolve(call: Call) -> Answer:
-    """Books or rejects a parked report, for good."""
+    """Asks to have a parked report booked, or rejects it for good."""
     report, body = call.path["report_id"], call.body
-    decide = partial(commands.resolve_report, parked=report, action=body["action"])
+    decide = partial(
+        commands.resolve_report, parked=report, action=body["action"], by=call.principal.client
+    )
     outcome = await act(call, decide, reason=body["reason"])
     if not outcome.is_repeat:
         context = {"action": body["action"]}
         await note(call, "report.resolved", subject=report, reason=body["reason"], context=context)
+    return answer(outcome, 200, parked_report_json(report, outcome.states[report]))
+
+
+async def confirm(call: Call) -> Answer:
+    """Books a parked report that another client asked to book. On a sandbox the asker may do so too."""
+    report, services = call.path["report_id"], call.engine
+    decide = partial(
+        commands.confirm_report,
+        firm=services.firm,
+        parked=report,
+        by=call.principal.client,
+        may_be_asker=services.is_sandbox,
+    )
+    outcome = await act(call, decide)
+    if outcome.facts and not outcome.is_repeat:
+        await note(call, "report.booked", subject=report)
     return answer(outcome, 200, parked_report_json(report, outcome.states[report]))

@@ -226,6 +226,7 @@ NOUNS: Final = {
     "webhook_id": "webhook",
     "delivery_id": "delivery",
     "report_id": "parked report",
+    "symbol": "waiting price",
     "name": "projection",
     "stream": "stream",
     "file": "file",

@@ -21,7 +21,7 @@ from engine.codec import Codec
 from engine.errors import EngineError, UnknownFact
 from engine.fact import Envelope
 from engine.journal import Fold
-from engine.order import TERMINAL, Order
+from engine.order import TERMINAL, Order, TradeApplied, TradeSettled
 from engine.payment import Payment
 from engine.report import ParkedReport
 from engine.streams import FOLDS
@@ -65,6 +65,8 @@ _FOLDS: Final[dict[str, Fold[Any]]] = {
 _IDS: Final = {"account": "account", "order": "order", "instrument": "instrument",
                "deposit": "deposit", "withdrawal": "withdrawal"}  # fmt: skip
 """First word -> the field of a stream's first fact that repeats its id."""
+_LATE: Final = (TradeApplied, TradeSettled)
+"""Facts of orders that may be over, whose states are not kept any more."""
 _place: Final = struct.Struct(">QiHHH").pack
 
 
@@ -99,8 +101,15 @@ class Auditor:
     """Takes the rows of a journal in order. `findings` are told as they are made."""
 
     def __init__(
-        self, level: Level, codec: Codec, name_of: Callable[[int], str | None], *, findings_max: int
+        self,
+        level: Level,
+        codec: Codec,
+        name_of: Callable[[int], str | None],
+        *,
+        findings_max: int,
+        recall: Callable[[str, int], Sequence[Sequence[Any]]] = lambda _stream, _version: (),
     ) -> None:
+        """`recall` reads the rows of a stream up to a version, which were taken before."""
         self.level = level
         self.position = 0
         self.digest: bytes | None = GENESIS
@@ -111,6 +120,7 @@ class Auditor:
         self.books = Books()
         self._codec = codec
         self._name_of = name_of
+        self._recall = recall
         self._names: dict[int, tuple[str, bytes] | None] = {}
         self._command: bytes | None = None
         self._is_torn = False
@@ -236,7 +246,8 @@ class Auditor:
         kind = name[: name.index(".")]
         live = self.live.get(stream)
         if live is None:
-            live = self.live[stream] = Live(kind)
+            live = self._recalled(stream, version) if type(fact) in _LATE else Live(kind)
+            self.live[stream] = live
         if version != live.version + 1:
             ended = "" if live.version else ": what was before is missing, or was the end"
             raise Wrong("version", f"version {version} follows {live.version}{ended}")
@@ -263,6 +274,22 @@ class Auditor:
         )
         self._weigh(position, stream, before, after, fact)
 
+    def _recalled(self, stream: str, version: int) -> Live:
+        """An order that was over, as it was before its fact `version`: its states are not kept."""
+        live = Live("order")
+        for row in self._recall(stream, version - 1):
+            name = self._names.get(row[2]) or self._named(row[2])
+            if name is None or row[1] != live.version + 1 or row[0] >= self.position:
+                break
+            try:
+                envelope, fact = self._codec.decode(name[0], row[5], row[4])
+                live.state = _FOLDS["order"].evolve(live.state, fact)
+            except Exception as error:  # what it was is told where it stands
+                raise Wrong("fold", "what was before cannot be folded") from error
+            live.version, live.recorded_us = row[1], envelope.at_us
+            live.at_us = live.state.modified_at_us
+        return live
+
     def _weigh(self, position: int, stream: str, before: Any, after: Any, fact: Any) -> None:
         """The fact against the rest of the books, and out with streams that are over."""
         books, broken = self.books, self.broken
@@ -278,7 +305,9 @@ class Auditor:
                 books.payment(stream, after, fact, agrees=after.account not in broken)
                 if after.status != "open":
                     del self.live[stream]
-            elif isinstance(after, ParkedReport) and after.status != "open":
-                del self.live[stream]
+            elif isinstance(after, ParkedReport):
+                books.report(position, stream, fact)
+                if after.status == "rejected" or after.trade is not None:
+                    del self.live[stream]
         except (ArithmeticError, AttributeError, TypeError, KeyError, AssertionError) as error:
             raise Wrong("terms", f"it makes no sense: {error!r}") from error

@@ -17,6 +17,7 @@ from engine.fact import Fact
 from engine.holdings import (
     MOVES,
     Balance,
+    BuyApplied,
     BuyBooked,
     BuySettled,
     CashDeposited,
@@ -26,6 +27,7 @@ from engine.holdings import (
     Position,
     PositionClosed,
     PositionOpened,
+    SellApplied,
     SellBooked,
     SellSettled,
     UnitsReleased,
@@ -43,6 +45,7 @@ from engine.order import (
     OrderFact,
     Placed,
     Settled,
+    TradeApplied,
     TradeRecorded,
     TradeSettled,
 )
@@ -53,6 +56,7 @@ from engine.payment import (
     WithdrawalFailed,
     WithdrawalOpened,
 )
+from engine.report import ReportApplied
 from engine.trading_limits import OrderCounted
 from engine.values import EXACT, UNITS, ZERO
 
@@ -72,12 +76,15 @@ _WORDS: Final[dict[type[Fact], Callable[[Any], tuple[Any, ...]]]] = {
     UnitsReleased: attrgetter("order", "instrument", "quantity"),
     BuyBooked: attrgetter(*_BOOKED),
     SellBooked: attrgetter(*_BOOKED),
+    BuyApplied: attrgetter(*_BOOKED),
+    SellApplied: attrgetter(*_BOOKED),
     BuySettled: attrgetter("order", "trade", "position", "instrument", "quantity"),
     SellSettled: attrgetter("order", "trade", "position", "instrument", "currency", "proceeds"),
 }
 """Fact of an account -> the words that its cause must give; the first is the cause's id."""
 _MAY_BE_ZERO: Final = frozenset({"fee", "notional", "proceeds"})
-_OF_POSITIONS: Final = (BuyBooked, SellBooked, BuySettled, SellSettled, PositionClosed)
+_APPLIED: Final = (BuyApplied, SellApplied)
+_OF_POSITIONS: Final = (BuyBooked, SellBooked, *_APPLIED, BuySettled, SellSettled, PositionClosed)
 _OWN: Final = frozenset({"settled", "unsettled", "reserved"})
 
 
@@ -103,6 +110,7 @@ class Books:
         self._touched: dict[tuple[str, str], tuple[int, Account]] = {}
         self._settling: dict[str, int] = {}
         self._counted: dict[str, int] = {}
+        self._applied: dict[tuple[str, str], tuple[int, str]] = {}
 
     # --- accounts ---------------------------------------------------------------------------------
 
@@ -137,22 +145,25 @@ class Books:
                 self._reserve(words[0], amount)
         if hasattr(fact, "currency") and type(fact) is not BuySettled:
             of = fact.currency
-            self._balance("cash", of, before.holdings.balance(of), after.holdings.balance(of))
+            was = before.holdings.balance(of)
+            self._balance("cash", of, was, after.holdings.balance(of), fact)
         if hasattr(fact, "instrument"):
             of, known = fact.instrument, before.holdings.positions.get(fact.instrument)
             units = known.units if known else Balance()
-            self._balance("units", of, units, after.holdings.positions[of].units)
+            self._balance("units", of, units, after.holdings.positions[of].units, fact)
         done: Move = (type(fact), stream, *words)
         if done in self._moved:
             raise Wrong("agreement", "the same move twice in one append")
         self._moved[done] = position
 
-    def _balance(self, asset: str, of: str, before: Balance, after: Balance) -> None:
+    def _balance(self, asset: str, of: str, before: Balance, after: Balance, fact: Fact) -> None:
         key = asset, of
         held = self.held[key] = self.held.get(key, ZERO) + (after.total - before.total)
         if held + self.elsewhere.get(key, ZERO):
             raise Wrong("sum", f"{asset} of {of} do not sum to 0 over all places")
-        if after.available < 0 or after.unsettled < 0 or after.reserved < 0:
+        # Only what was booked from a parked report may overdraw an account; nothing else takes more.
+        least = after.available if isinstance(fact, _APPLIED) else min(before.available, ZERO)
+        if after.available < least or after.unsettled < 0 or after.reserved < 0:
             raise Wrong(
                 "negative",
                 f"{asset} of {of}: {after.available} available, {after.unsettled} unsettled,"
@@ -182,6 +193,8 @@ class Books:
         if isinstance(fact, MadePending) and before and before.pending_reason == fact.reason:
             raise Wrong("terms", f"it waits for {fact.reason} already")
         due = self._due(position, stream, before, after, fact)
+        if isinstance(fact, TradeApplied):
+            self._apply(position, stream, fact.report, fact.trade)
         if agrees:
             self._meet(due)
             self._check_reserved(stream, after.reserved, after.status)
@@ -200,7 +213,7 @@ class Books:
                 due = _booking(stream, before, after, fact)
             case TradeSettled():
                 due = _settlement(stream, before, fact)
-                if _is_settled(after):
+                if after.status == "filled" and _is_settled(after):
                     self._settling[stream] = position
             case Filled() | Cancelled():
                 due = _release(stream, before, type(fact))
@@ -215,6 +228,16 @@ class Books:
             case _:
                 assert_never(fact)
         return due
+
+    def report(self, position: int, stream: str, fact: Fact) -> None:
+        """One fact of a parked report."""
+        if isinstance(fact, ReportApplied):
+            self._apply(position, stream, stream, fact.trade)
+
+    def _apply(self, position: int, stream: str, report: str, trade: str) -> None:
+        """A parked report and the trade that it was booked as name each other in one append."""
+        if self._applied.pop((report, trade), None) is None:
+            self._applied[report, trade] = position, stream
 
     def payment(self, stream: str, after: Payment, fact: Any, *, agrees: bool) -> None:
         """One fact of a deposit or a withdrawal. Raises Wrong."""
@@ -245,7 +268,7 @@ class Books:
 
         What concerns a stream that is `broken` is passed over.
         """
-        if not (self._moved or self._counted or self._touched or self._settling):
+        if not (self._moved or self._counted or self._touched or self._settling or self._applied):
             return []
         found: list[tuple[int, str, Wrong]] = []
         for (kind, account, subject, *_), position in self._moved.items():
@@ -262,7 +285,11 @@ class Books:
             found.append(
                 (position, order, Wrong("reserved", "all its trades are settled, and it is not"))
             )
+        for (report, trade), (position, stream) in self._applied.items():
+            words = f"{trade} is booked from {report}, and only one of the two says so"
+            found.append((position, stream, Wrong("agreement", words)))
         self._moved, self._counted, self._touched, self._settling = {}, {}, {}, {}
+        self._applied = {}
         return [one for one in found if one[1] not in broken]
 
 
@@ -295,7 +322,7 @@ def _check_position(before: Account, fact: Any) -> None:
 
 
 def _is_settled(order: Order) -> bool:
-    return all(trade.status != "executed" for trade in order.trades)
+    return all(trade.status != "executed" or trade.is_late for trade in order.trades)
 
 
 def _reservation(stream: str, terms: Placed) -> Move:
@@ -312,7 +339,8 @@ def _booking(stream: str, before: Order, after: Order, trade: TradeRecorded) -> 
     terms = before.terms
     if before.trade(trade.trade) is not None:
         raise Wrong("terms", f"{trade.trade} is recorded twice")
-    if trade.quantity <= 0 or after.traded_quantity > before.ordered:
+    is_applied = isinstance(trade, TradeApplied)
+    if trade.quantity <= 0 or (after.traded_quantity > before.ordered and not is_applied):
         raise Wrong("terms", f"{after.traded_quantity} of {before.ordered} are traded")
     unit = pricing.unit_price(trade.price, trade.accrued_interest, terms.price_type, terms.par_value)
     if EXACT.multiply(trade.quantity, unit) != trade.consideration:
@@ -320,12 +348,13 @@ def _booking(stream: str, before: Order, after: Order, trade: TradeRecorded) -> 
     if terms.notional_of(after.consideration) != after.traded_notional:
         raise Wrong("terms", f"all trades are not worth {after.traded_notional}")
     net = terms.net_cash_amount
-    if net is not None and after.traded_notional > net:
+    if net is not None and after.traded_notional > net and not is_applied:
         raise Wrong("terms", f"{after.traded_notional} of {net} are spent")
     due = booking.fees_at(terms, after.traded_notional)
     if after.charged != due:
         raise Wrong("terms", f"fees are {after.charged}, due are {due}")
-    kind = BuyBooked if terms.side == "buy" else SellBooked
+    kinds = _APPLIED if is_applied else (BuyBooked, SellBooked)
+    kind = kinds[0] if terms.side == "buy" else kinds[1]
     return (
         kind, terms.account, stream, trade.trade, trade.position, terms.instrument, terms.currency,
         trade.price, trade.quantity, trade.notional, trade.fee, trade.settlement_date,

@@ -153,6 +153,10 @@ class _Rows:
             f"SELECT position, version, name, stream, command, body, digest FROM {journal}"  # noqa: S608
             " WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
         )
+        self._stream_sql = (
+            f"SELECT position, version, name, stream, command, body, digest FROM {journal}"  # noqa: S608
+            " WHERE stream = ? AND version <= ? ORDER BY version"
+        )
         self._digest_sql = f"SELECT digest FROM {journal} WHERE position = ?"  # noqa: S608
 
     def name_of(self, code: int) -> str | None:
@@ -166,6 +170,13 @@ class _Rows:
         """The stored digest of a position, if there is one."""
         rows = self._store.query(self._digest_sql, (position,))
         return rows[0][0] if rows and isinstance(rows[0][0], bytes) else None
+
+    def stream(self, stream: str, version: int) -> Sequence[Sequence[Any]]:
+        """Rows of a stream up to a version; none where they cannot be fetched."""
+        try:
+            return self._store.query(self._stream_sql, (stream, version))
+        except JournalDamaged:
+            return ()
 
     def pages(
         self, after: int, end: int, limit: int, auditor: Auditor
@@ -201,7 +212,11 @@ class _Walk:
         self._codec = engine_codec()
         self._rows = _Rows(datastore)
         self._auditor = Auditor(
-            wish.level, self._codec, self._rows.name_of, findings_max=wish.findings_max
+            wish.level,
+            self._codec,
+            self._rows.name_of,
+            findings_max=wish.findings_max,
+            recall=self._rows.stream,
         )
         self._began_s = time.monotonic()
         self._next_point_s = self._began_s + wish.point_s

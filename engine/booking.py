@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
+from msgspec.structs import asdict
+
 from engine import fees, pricing
-from engine.order import Order, Placed, TradeRecorded, can
-from engine.report import Report
-from engine.values import EXACT, PRICE_PLACES, STEPS, UNITS, at_scale
+from engine.order import Order, Placed, TradeApplied, TradeRecorded, can
+from engine.report import FAULTS, Report
+from engine.values import CURRENCIES, EXACT, PRICE_PLACES, STEPS, UNITS, at_scale
 
 
 def contradiction(state: Order | None, report: Report) -> str | None:
@@ -30,9 +32,8 @@ def _trade_contradiction(state: Order, report: Report) -> str | None:
     terms = state.terms
     if not can(state, TradeRecorded):
         return "late"
-    quantity = at_scale(report.quantity, terms.decimal_precision)
-    price = at_scale(report.price, PRICE_PLACES)
-    if not quantity or not price or at_scale(report.accrued_interest, PRICE_PLACES) is None:
+    quantity = _quantity(state, report)
+    if quantity is None:
         return "malformed"
     if state.traded_quantity + quantity > state.ordered:
         return "too_much"
@@ -41,6 +42,35 @@ def _trade_contradiction(state: Order, report: Report) -> str | None:
         if terms.notional_of(total) > terms.net_cash_amount:
             return "too_dear"
     return None
+
+
+def _quantity(state: Order, report: Report) -> Decimal | None:
+    """The units of a reported trade; None if it is malformed."""
+    quantity = at_scale(report.quantity, state.terms.decimal_precision)
+    price = at_scale(report.price, PRICE_PLACES)
+    interest = at_scale(report.accrued_interest, PRICE_PLACES)
+    return quantity if quantity and price and interest is not None else None
+
+
+def unbookable(state: Order | None, report: Report) -> str | None:
+    """Why a report cannot be booked although a person says that it is right, or None."""
+    if state is None or state.status in ("placed", "pending"):
+        return FAULTS["unknown_order" if state is None else "too_early"]
+    if state.venue not in (None, report.venue):
+        return FAULTS["wrong_venue"]
+    if _quantity(state, report) is None:
+        return FAULTS["malformed"]
+    if state.knows(report):
+        return "its execution is booked already"
+    total = state.terms.notional_of(EXACT.add(state.consideration, _consideration(state, report)))
+    if at_scale(total, CURRENCIES[state.terms.currency]) is None:
+        return "it comes to more digits than a journal keeps"
+    return None
+
+
+def apply_trade(trade: TradeRecorded, report: str) -> TradeApplied:
+    """The same trade, booked from the parked `report`."""
+    return TradeApplied(**asdict(trade), report=report)
 
 
 def _consideration(state: Order, report: Report) -> Decimal:

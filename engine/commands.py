@@ -7,7 +7,7 @@ another tenant is refused like what does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
@@ -143,9 +143,7 @@ def take_report(scene: Scene, *, firm: Firm, report: Report) -> Decision:
     The command's id must be `report_command_id`, by which a report that was booked or parked before is
     found; only one that is to be parked looks at its own stream too.
     """
-    known: Order | None = (yield report.order) if ids.is_id(report.order, "ord") else None
-    owner: Account | None = (yield known.terms.account) if known else None
-    security: Instrument | None = (yield known.terms.instrument) if known else None
+    known, owner, security = yield from _about(report)
     decided = trading.take(
         report,
         owner,
@@ -175,10 +173,49 @@ def settle_trade(scene: Scene, *, order: str, trade: str) -> Decision:
     return _changes({owner.id: decided.account, order: decided.order})
 
 
-def resolve_report(scene: Scene, *, parked: str, action: str) -> Decision:
-    """A person's decision about a parked report. Raises Refused as `report.resolve` does."""
+def resolve_report(scene: Scene, *, parked: str, action: str, by: str) -> Decision:
+    """A client's decision about a parked report. Raises Refused as `report.resolve` does, and
+    `report_not_bookable`."""
     known: ParkedReport | None = yield parked
-    return _changes({parked: reports.resolve(known, action, at_us=scene.at_us)})
+    decided = reports.resolve(known, action, by, at_us=scene.at_us)
+    if decided and known is not None and action == "book":
+        order, owner, _ = yield from _about(known.report)
+        trading.check_bookable(known, owner, order)
+    return _changes({parked: decided})
+
+
+def confirm_report(
+    scene: Scene, *, firm: Firm, parked: str, by: str, may_be_asker: bool = False
+) -> Decision:
+    """Books a parked report that another client asks to book. Raises Refused as
+    `trading.apply_report` does."""
+    known: ParkedReport = _found((yield parked), "parked report")
+    order, owner, security = yield from _about(known.report)
+    decided = trading.apply_report(
+        known,
+        parked,
+        owner,
+        order,
+        security,
+        by=by,
+        may_be_asker=may_be_asker,
+        trade_id=firm.ids.new("trd"),
+        position_id=firm.ids.new("pos"),
+        trade_date=_executed_on(scene, order, security, known.report, known.created_at_us),
+        at_us=scene.at_us,
+    )
+    account, about = (owner.id, order.terms.order) if owner and order else ("", "")
+    return _changes({account: decided.account, about: decided.order, parked: decided.parked})
+
+
+def _about(
+    report: Report,
+) -> Generator[str, Any, tuple[Order | None, Account | None, Instrument | None]]:
+    """Order, account and instrument that a report is about, as far as they exist."""
+    order: Order | None = (yield report.order) if ids.is_id(report.order, "ord") else None
+    owner: Account | None = (yield order.terms.account) if order else None
+    security: Instrument | None = (yield order.terms.instrument) if order else None
+    return order, owner, security
 
 
 def _fee(firm: Firm, tenant: str, security: Instrument | None) -> FeeRule:
@@ -196,11 +233,21 @@ def _price(firm: Firm, security: Instrument | None) -> Price | None:
     return instruments.price_of(security, firm.prices.latest(security.terms.symbol))
 
 
-def _executed_on(scene: Scene, order: Order | None, security: Instrument | None, report: Report) -> date:
-    """The trade date of a report. The venue's clock is believed from the order's placing until now."""
+def _executed_on(
+    scene: Scene,
+    order: Order | None,
+    security: Instrument | None,
+    report: Report,
+    received_us: int | None = None,
+) -> date:
+    """The trade date of a report. The venue's clock is believed from the order's placing until now.
+
+    `received_us`: when the report came, if that was not now.
+    """
     if order is None or security is None:
         return scene.business_date
-    executed_at_us = scene.at_us if report.executed_at_us is None else report.executed_at_us
+    received_us = scene.at_us if received_us is None else received_us
+    executed_at_us = received_us if report.executed_at_us is None else report.executed_at_us
     executed_at_us = min(max(executed_at_us, order.terms.at_us), scene.at_us)
     return _trade_date(scene, security.terms, executed_at_us)
 

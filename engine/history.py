@@ -17,6 +17,7 @@ from engine import account
 from engine.account import Account
 from engine.fact import Fact, Recorded, from_us
 from engine.holdings import (
+    BuyApplied,
     BuyBooked,
     BuySettled,
     CashDeposited,
@@ -24,6 +25,7 @@ from engine.holdings import (
     FundsReleased,
     FundsReserved,
     Leg,
+    SellApplied,
     SellBooked,
     SellSettled,
     UnitsReleased,
@@ -31,7 +33,7 @@ from engine.holdings import (
     legs,
 )
 from engine.journal import Fold, Journal
-from engine.order import Cancelled, Filled, Placed, TradeRecorded, TradeSettled
+from engine.order import Cancelled, Filled, Placed, TradeApplied, TradeRecorded, TradeSettled
 from engine.payment import DepositCompleted, WithdrawalCompleted, WithdrawalFailed, WithdrawalOpened
 from engine.refusals import invalid
 from engine.stored import STORED
@@ -49,6 +51,8 @@ OWNERS: Final[dict[type[Fact], tuple[type[Fact], ...]]] = {
     UnitsReleased: (Filled, Cancelled),
     BuyBooked: (TradeRecorded,),
     SellBooked: (TradeRecorded,),
+    BuyApplied: (TradeApplied,),
+    SellApplied: (TradeApplied,),
     BuySettled: (TradeSettled,),
     SellSettled: (TradeSettled,),
 }

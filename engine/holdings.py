@@ -19,10 +19,10 @@ from msgspec.structs import replace
 from engine import pricing
 from engine.errors import UnknownFact
 from engine.fact import Fact
-from engine.order import Order, Placed, Trade, TradeRecorded
+from engine.order import Order, Placed, Trade, TradeApplied, TradeRecorded
 from engine.payment import Payment
 from engine.refusals import refused
-from engine.values import EXACT, STEPS, UNITS, ZERO
+from engine.values import STEPS, UNITS, ZERO
 
 # --- facts ---------------------------------------------------------------------------------------
 
@@ -124,6 +124,14 @@ class SellBooked(Fact, frozen=True):
     at_us: int
 
 
+class BuyApplied(BuyBooked, frozen=True):
+    """A buy's trade from a parked report: nothing was reserved for it, so available cash pays it."""
+
+
+class SellApplied(SellBooked, frozen=True):
+    """A sell's trade from a parked report: its units are taken from those available."""
+
+
 class BuySettled(Fact, frozen=True):
     """The units of a trade have arrived."""
 
@@ -168,6 +176,8 @@ HoldingsFact = (
     | CashWithdrawn
     | PositionOpened
     | PositionClosed
+    | BuyApplied
+    | SellApplied
 )
 """The most frequent first: they are looked for in this order."""
 FACTS: Final = frozenset(get_args(HoldingsFact))
@@ -196,6 +206,16 @@ MOVES: Final[dict[type[HoldingsFact], tuple[Move, ...]]] = {
     ),
     SellBooked: (
         Move("units", "reserved", "outside", "quantity"),
+        Move("cash", "outside", "unsettled", "notional"),
+        Move("cash", "unsettled", "fees", "fee"),
+    ),
+    BuyApplied: (
+        Move("cash", "settled", "outside", "notional"),
+        Move("cash", "settled", "fees", "fee"),
+        Move("units", "outside", "unsettled", "quantity"),
+    ),
+    SellApplied: (
+        Move("units", "settled", "outside", "quantity"),
         Move("cash", "outside", "unsettled", "notional"),
         Move("cash", "unsettled", "fees", "fee"),
     ),
@@ -287,7 +307,7 @@ class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def unsettled(self) -> Decimal:
         """Units held that have not arrived: min(total, units of buy trades not settled)."""
-        return min(self.units.total, self.units.unsettled)
+        return max(self.units.total - self.units.total, min(self.units.total, self.units.unsettled))
 
     @property
     def settled(self) -> Decimal:
@@ -425,18 +445,19 @@ def book(state: Holdings, order: Order, trade: TradeRecorded) -> list[Fact]:
         trade.fee,
         trade.settlement_date,
     )
-    if terms.side == "sell":
-        return [SellBooked(*common, trade.at_us)]
-    bought: list[Fact] = [BuyBooked(*common, terms.automatic_rollover, trade.at_us)]
+    is_applied, booked = isinstance(trade, TradeApplied), []
     known = state.positions.get(terms.instrument)
     if known is None or known.id != trade.position:
-        bought.insert(
-            0,
+        booked.append(
             PositionOpened(
                 trade.position, terms.instrument, terms.currency, terms.decimal_precision, trade.at_us
-            ),
+            )
         )
-    return bought
+    if terms.side == "sell":
+        sold = SellApplied if is_applied else SellBooked
+        return [*booked, sold(*common, trade.at_us)]
+    bought = BuyApplied if is_applied else BuyBooked
+    return [*booked, bought(*common, terms.automatic_rollover, trade.at_us)]
 
 
 def settle(state: Holdings, order: Order, trade: Trade, *, at_us: int) -> list[Fact]:
@@ -524,7 +545,7 @@ def _note(position: Position | None, fact: _OfInstrument) -> Position:
         case BuyBooked(price=price, quantity=quantity, automatic_rollover=wanted):
             return replace(
                 position,
-                cost=EXACT.add(position.cost, EXACT.multiply(price, quantity)),
+                cost=pricing.cost_after_buy(position.cost, position.units.total, price, quantity),
                 total_buy_trades=position.total_buy_trades + 1,
                 unsettled_trades=position.unsettled_trades + 1,
                 automatic_rollover=position.automatic_rollover or wanted,

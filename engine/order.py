@@ -118,6 +118,15 @@ class TradeRecorded(Fact, frozen=True):
     at_us: int
 
 
+class TradeApplied(TradeRecorded, frozen=True):
+    """A trade that contradicted the order, booked from the parked `report`: late, too much or too dear.
+
+    Its cash or units are taken from what is available, never from what is reserved.
+    """
+
+    report: str = ""
+
+
 class Filled(Fact, frozen=True):
     """The execution is over, wholly or in part; what was not used is released."""
 
@@ -165,6 +174,7 @@ _Later = (
     MadePending
     | ExecutionStarted
     | TradeRecorded
+    | TradeApplied
     | Filled
     | TradeSettled
     | Settled
@@ -196,12 +206,18 @@ REASONS: Final = (
 
 
 class Trade(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One execution; `status` is `executed`, `settled` or `busted`."""
+    """One execution; `status` is `executed`, `settled` or `busted`.
+
+    `report` is the parked report that it was booked from, None where nothing contradicted the order; one
+    that `is_late` came when the execution was over, and the order's `settled` does not wait for it.
+    """
 
     terms: TradeRecorded
     status: str
     settled_at_us: int | None
     modified_at_us: int
+    report: str | None = None
+    is_late: bool = False
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -249,10 +265,11 @@ class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """Still reserved in the account: cash of a buy, units of a sell, 0 once execution is over."""
         if self.status not in CANCELLABLE:
             return ZERO
+        used = [trade.terms for trade in self.trades if trade.report is None]
         if self.terms.cash_amount is not None:
-            return self.terms.cash_amount - self.traded_notional - self.charged
+            return self.terms.cash_amount - sum((one.notional + one.fee for one in used), ZERO)
         assert self.terms.quantity is not None
-        return self.terms.quantity - self.traded_quantity
+        return self.terms.quantity - sum((one.quantity for one in used), ZERO)
 
     @property
     def is_cancellable(self) -> bool:
@@ -287,6 +304,12 @@ NEXT: Final[dict[tuple[str | None, type[OrderFact]], str]] = {
     ("executing", Cancelled): "cancelled",
     ("filled", TradeSettled): "filled",
     ("filled", Settled): "settled",
+    ("executing", TradeApplied): "executing",
+    ("filled", TradeApplied): "filled",
+    ("settled", TradeApplied): "settled",
+    ("settled", TradeSettled): "settled",
+    ("cancelled", TradeApplied): "cancelled",
+    ("cancelled", TradeSettled): "cancelled",
 }
 """(status, fact) -> status. What is not here cannot happen. A decision that comes again, or too late to
 matter, finds no entry and decides nothing."""
@@ -390,8 +413,8 @@ def settle_trade(state: Order, trade: str, business_date: date, *, at_us: int) -
 
 
 def settle(state: Order, *, at_us: int) -> list[Settled]:
-    """Ends a filled order whose trades have all settled."""
-    open_trades = any(trade.status == "executed" for trade in state.trades)
+    """Ends a filled order whose trades have all settled, but for those booked later."""
+    open_trades = any(trade.status == "executed" and not trade.is_late for trade in state.trades)
     return [Settled(at_us)] if can(state, Settled) and not open_trades else []
 
 
@@ -449,7 +472,7 @@ def _moved(state: Order, fact: _Later) -> Order:
         case TradeRecorded():
             state = replace(
                 state,
-                trades=(*state.trades, Trade(fact, "executed", None, fact.at_us)),
+                trades=(*state.trades, _executed(state, fact)),
                 consideration=EXACT.add(state.consideration, fact.consideration),
                 traded_quantity=state.traded_quantity + fact.quantity,
                 traded_notional=state.traded_notional + fact.notional,
@@ -473,6 +496,14 @@ def _moved(state: Order, fact: _Later) -> Order:
         case _:
             assert_never(fact)
     return state
+
+
+def _executed(state: Order, fact: TradeRecorded) -> Trade:
+    if not isinstance(fact, TradeApplied):
+        return Trade(fact, "executed", None, fact.at_us)
+    words = [getattr(fact, name) for name in TradeRecorded.__struct_fields__]
+    is_late = state.status != "executing"
+    return Trade(TradeRecorded(*words), "executed", None, fact.at_us, fact.report, is_late)
 
 
 def _settled(known: Trade, fact: TradeSettled) -> Trade:

@@ -58,13 +58,21 @@ def quantity_for(amount: Decimal, unit: Decimal, increment: Decimal) -> Decimal:
     return EXACT.multiply(steps, increment)
 
 
+def cost_after_buy(cost: Decimal, held: Decimal, price: Decimal, quantity: Decimal) -> Decimal:
+    """The cost of the units held when `quantity` more are bought. Units below 0 have cost nothing: what
+    makes them up costs nothing either."""
+    if held < 0:
+        cost, quantity = Decimal(0), max(held + quantity, Decimal(0))
+    return EXACT.add(cost, EXACT.multiply(price, quantity))
+
+
 def cost_after_sell(cost: Decimal, left: Decimal, held: Decimal) -> Decimal:
     """The cost of the units that are left when `held` become `left`: their average does not change."""
-    if not left:
+    if left <= 0:
         return Decimal(0)
     return divide_half_even(EXACT.multiply(cost, left), held, STEPS[COST_PLACES])
 
 
 def average_price(cost: Decimal, held: Decimal) -> Decimal | None:
     """Average cost of the units held, 8 decimals, half to even; None when there are none."""
-    return divide_half_even(cost, held, STEPS[PRICE_PLACES]) if held else None
+    return divide_half_even(cost, held, STEPS[PRICE_PLACES]) if held > 0 else None

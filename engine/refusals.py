@@ -137,6 +137,11 @@ REFUSALS: Final = {
         ("The order is {status} and can no longer be cancelled.",),
     ),
     "same_client": Refusal(403, "Another client than the one that asked for it has to confirm it."),
+    "report_not_bookable": Refusal(
+        409,
+        "The report cannot be booked: only late trades, and those of too much or too dear, can.",
+        ("The report cannot be booked: {fault}. Reject it, or leave it open.",),
+    ),
     "price_changed": Refusal(
         409,
         "The price that waits is no longer the one to be confirmed. Look at it again.",

@@ -8,7 +8,7 @@ from typing import Final, Literal, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from engine.errors import UnknownFact
+from engine.errors import Refused, UnknownFact
 from engine.fact import Fact
 from engine.limits import EXACT_DIGITS
 from engine.refusals import invalid, refused
@@ -26,6 +26,8 @@ FAULTS: Final = {
     "too_dear": "more cash than the order may spend",
 }
 """Why a report was parked: code -> meaning."""
+BOOKABLE: Final = frozenset({"late", "too_much", "too_dear"})
+"""Faults of reports that may be right all the same: a person can have them booked."""
 
 
 class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -62,8 +64,23 @@ class ReportParked(Fact, frozen=True):
 
 
 class ReportBooked(Fact, frozen=True):
-    """A person decided that the report is right and is to be booked."""
+    """Of the first release: a report was declared booked, and nothing was moved."""
 
+    at_us: int
+
+
+class BookingRequested(Fact, frozen=True):
+    """The client `by` asks to book the report; another client has to confirm it."""
+
+    by: str
+    at_us: int
+
+
+class ReportApplied(Fact, frozen=True):
+    """The report is booked as `trade`, as the client `by` confirmed; order and account moved with it."""
+
+    trade: str
+    by: str
     at_us: int
 
 
@@ -73,30 +90,39 @@ class ReportRejected(Fact, frozen=True):
     at_us: int
 
 
-ReportFact = ReportParked | ReportBooked | ReportRejected
+ReportFact = ReportParked | ReportBooked | ReportRejected | BookingRequested | ReportApplied
 
 # --- state ---------------------------------------------------------------------------------------
 
 
 class ParkedReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A parked report and what became of it: `open`, `booked` or `rejected`."""
+    """A parked report and what became of it: `open`, `booking`, `booked` or `rejected`.
+
+    `asked_by` is the client that asks to book it, `trade` what it was booked as; a `booked` one without
+    a trade was closed by the first release, which moved nothing.
+    """
 
     report: Report
     fault: str
     status: str
     created_at_us: int
     modified_at_us: int
+    asked_by: str | None = None
+    trade: str | None = None
 
 
 NEXT: Final[dict[tuple[str | None, type[ReportFact]], str]] = {
     (None, ReportParked): "open",
-    ("open", ReportBooked): "booked",
+    ("open", BookingRequested): "booking",
     ("open", ReportRejected): "rejected",
+    ("booking", ReportApplied): "booked",
+    ("booking", ReportRejected): "rejected",
+    ("open", ReportBooked): "booked",
+    ("booked", BookingRequested): "booking",
 }
-RESOLUTIONS: Final[dict[str, type[ReportBooked | ReportRejected]]] = {
-    "book": ReportBooked,
-    "reject": ReportRejected,
-}
+"""(status, fact) -> status. The last two are of the first release's bookings: each may be booked once
+more, as it moved nothing."""
+ACTIONS: Final = ("book", "reject")
 
 # --- decisions -----------------------------------------------------------------------------------
 
@@ -115,22 +141,54 @@ def _can_be_kept(number: Decimal | None) -> bool:
     return number is None or (number.is_finite() and abs(number.adjusted()) < EXACT_DIGITS)
 
 
-def resolve(state: ParkedReport | None, action: str, *, at_us: int) -> list[Fact]:
-    """A person's decision, `book` or `reject`; final.
+def resolve(state: ParkedReport | None, action: str, by: str, *, at_us: int) -> list[Fact]:
+    """A client's decision: `book` asks another one to confirm, `reject` is final.
 
-    Raises Refused `not_found`, `invalid_param` for another action, `invalid_request` when it was decided
-    the other way before.
+    Nothing if that is how it stands. Raises Refused `not_found`, `invalid_param` for another action,
+    `report_not_bookable`, `invalid_request` when it was decided the other way before.
     """
     if state is None:
         raise refused("not_found", "No such parked report.")
-    if action not in RESOLUTIONS:
+    if action not in ACTIONS:
         raise invalid("action", "invalid_value", "must be book or reject")
-    kind = RESOLUTIONS[action]
-    if state.status == NEXT["open", kind]:
+    if action == "reject":
+        if state.status == "rejected":
+            return []
+        if (state.status, ReportRejected) not in NEXT:
+            raise _decided(state)
+        return [ReportRejected(at_us)]
+    if state.status == "booking" or state.trade is not None:
         return []
-    if (state.status, kind) not in NEXT:
-        raise refused("invalid_request", f"The report is {state.status} already.", status=state.status)
-    return [kind(at_us)]
+    if (state.status, BookingRequested) not in NEXT:
+        raise _decided(state)
+    check_bookable(state)
+    return [BookingRequested(by, at_us)]
+
+
+def check_bookable(state: ParkedReport) -> None:
+    """Raises Refused `report_not_bookable` for a report that cannot be right, whoever says so."""
+    if state.fault not in BOOKABLE or state.report.kind != "trade":
+        raise refused("report_not_bookable", fault=FAULTS[state.fault])
+
+
+def confirm(state: ParkedReport, by: str, trade: str, *, may_be_asker: bool, at_us: int) -> list[Fact]:
+    """Has a report booked as `trade`; nothing if it is booked.
+
+    Raises Refused `invalid_request` when nobody asks for it, `same_client` for the asker unless it
+    `may_be_asker`.
+    """
+    if state.trade is not None:
+        return []
+    if (state.status, ReportApplied) not in NEXT:
+        raise _decided(state)
+    if state.asked_by == by and not may_be_asker:
+        raise refused("same_client")
+    return [ReportApplied(trade, by, at_us)]
+
+
+def _decided(state: ParkedReport) -> Refused:
+    text = f"The report is {state.status}."
+    return refused("invalid_request", text, status=state.status)
 
 
 # --- evolve --------------------------------------------------------------------------------------
@@ -144,8 +202,17 @@ def evolve(state: ParkedReport | None, fact: ReportFact) -> ParkedReport:
     match fact:
         case ReportParked():
             return ParkedReport(fact.report, fact.fault, status, fact.at_us, fact.at_us)
-        case ReportBooked() | ReportRejected():
+        case ReportBooked() | ReportRejected() | BookingRequested() | ReportApplied():
             assert state is not None
-            return replace(state, status=status, modified_at_us=fact.at_us)
+            return _moved(replace(state, status=status, modified_at_us=fact.at_us), fact)
         case _:
             assert_never(fact)
+
+
+def _moved(state: ParkedReport, fact: ReportFact) -> ParkedReport:
+    """What a fact changes beside the status."""
+    if isinstance(fact, BookingRequested):
+        if state.trade is not None:
+            raise UnknownFact("a parked report is booked once")
+        return replace(state, asked_by=fact.by)
+    return replace(state, trade=fact.trade) if isinstance(fact, ReportApplied) else state

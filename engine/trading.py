@@ -182,6 +182,54 @@ def take(
     return Decided(holdings.book(account.holdings, order, trade), [trade], [])
 
 
+def apply_report(
+    parked: ParkedReport,
+    report_id: str,
+    account: Account | None,
+    order: Order | None,
+    instrument: Instrument | None,
+    *,
+    by: str,
+    may_be_asker: bool,
+    trade_id: str,
+    position_id: str,
+    trade_date: date,
+    at_us: int,
+) -> Decided:
+    """Books a parked report: its trade with all that it moves, and the decision itself.
+
+    A terminal status stays. The account may be overdrawn afterwards. Raises Refused as
+    `reports.confirm` and `check_bookable` do.
+    """
+    decided = reports.confirm(parked, by, trade_id, may_be_asker=may_be_asker, at_us=at_us)
+    if not decided:
+        return _NOTHING
+    check_bookable(parked, account, order)
+    assert account is not None
+    assert order is not None
+    assert instrument is not None
+    recorded = booking.record_trade(
+        order,
+        parked.report,
+        trade_id,
+        holdings.position_for(account.holdings, order.terms.instrument, position_id),
+        settlement_date=_settlement_date(instrument, trade_date),
+        at_us=at_us,
+    )
+    trade = booking.apply_trade(recorded, report_id)
+    return Decided(holdings.book(account.holdings, order, trade), [trade], decided)
+
+
+def check_bookable(parked: ParkedReport, account: Account | None, order: Order | None) -> None:
+    """Raises Refused `report_not_bookable` for a report that cannot be booked as things are."""
+    reports.check_bookable(parked)
+    fault = booking.unbookable(order, parked.report)
+    if account is None or account.status == "closed":
+        fault = fault or "the account is closed"
+    if fault:
+        raise refused("report_not_bookable", fault=fault)
+
+
 def settle_trade(
     account: Account, order: Order, trade: str, business_date: date, *, at_us: int
 ) -> Decided:

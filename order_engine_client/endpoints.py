@@ -647,9 +647,14 @@ class Endpoints:
 
     @Method
     def resolve_report(self, report: str, action: str, reason: str) -> Call[ParkedReport]:
-        """`book`s or `reject`s a parked report, for good."""
+        """Asks to `book` a parked report, or `reject`s it for good."""
         where = path("parked-reports", report, "resolve")
         return Call("POST", where, ParkedReport, body=given(action=action, reason=reason))
+
+    @Method
+    def confirm_report(self, report: str) -> Call[ParkedReport]:
+        """Books a parked report. For another client than asked to book it."""
+        return Call("POST", path("parked-reports", report, "confirm"), ParkedReport)
 
     @Method
     def projections(self) -> Call[list[Projection]]:

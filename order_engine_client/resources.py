@@ -400,6 +400,8 @@ class ParkedReport(Resource, frozen=True):
     reason: str
     created_at: datetime
     modified_at: datetime
+    asked_by: str | None
+    trade: str | None
 
 
 class Difference(Resource, frozen=True):

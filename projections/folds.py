@@ -88,6 +88,7 @@ EVENTS: Final[dict[type[Fact], str]] = {
     order.Settled: "order.settled",
     order.Cancelled: "order.cancelled",
     order.TradeRecorded: "trade.executed",
+    order.TradeApplied: "trade.executed",
     order.TradeSettled: "trade.settled",
     holdings.PositionOpened: "position.opened",
     holdings.PositionClosed: "position.closed",

@@ -493,6 +493,8 @@ class ParkedReportBody(msgspec.Struct, frozen=True):
     reason: str
     created_at: shapes.Time
     modified_at: shapes.Time
+    asked_by: str | None
+    trade: shapes.TradeId | None
 
 
 def parked_report_json(report_id: str, state: ParkedReport) -> bytes:
@@ -517,6 +519,8 @@ def parked_report_json(report_id: str, state: ParkedReport) -> bytes:
             said.reason,
             time(state.created_at_us),
             time(state.modified_at_us),
+            state.asked_by,
+            state.trade,
         )
     )
 

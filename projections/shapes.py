@@ -46,7 +46,7 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
     "ReportStatus": tuple(dict.fromkeys(report.NEXT.values())),
     "ReportKind": get_args(report.Kind),
     "ReportFault": tuple(report.FAULTS),
-    "ReportAction": tuple(report.RESOLUTIONS),
+    "ReportAction": report.ACTIONS,
     "EventName": tuple(dict.fromkeys(EVENTS.values())),
     "ResourceType": RESOURCE_TYPES,
     "WebhookStatus": ("active", "inactive", "disabled"),

@@ -21,14 +21,15 @@ NEXT = {
         },
         "executing": {
             "trade_recorded": "executing",
+            "trade_applied": "executing",
             "cancel_requested": "executing",
             "cancel_rejected": "executing",
             "filled": "filled",
             "cancelled": "cancelled",
         },
-        "filled": {"trade_settled": "filled", "settled": "settled"},
-        "settled": {},
-        "cancelled": {},
+        "filled": {"trade_settled": "filled", "settled": "settled", "trade_applied": "filled"},
+        "settled": {"trade_settled": "settled", "trade_applied": "settled"},
+        "cancelled": {"trade_settled": "cancelled", "trade_applied": "cancelled"},
     },
     "account": {
         "": {"opened": "active"},
@@ -49,14 +50,20 @@ NEXT = {
     },
     "deposit": {"": {"opened": "open"}, "open": {"completed": "completed", "failed": "failed"}},
     "withdrawal": {"": {"opened": "open"}, "open": {"completed": "completed", "failed": "failed"}},
-    "report": {"": {"parked": "open"}, "open": {"booked": "booked", "rejected": "rejected"}},
+    "report": {
+        "": {"parked": "open"},
+        "open": {"booked": "declared", "rejected": "rejected", "booking_requested": "booking"},
+        "declared": {"booking_requested": "booking"},
+        "booking": {"applied": "booked", "rejected": "rejected"},
+    },
     "instrument": {"": {"listed": "listed"}, "listed": {"changed": "listed"}},
     "clock": {"": {"advanced": "running"}, "running": {"advanced": "running"}},
 }
 """Kind of stream -> status -> what may happen -> status then. What is not here cannot happen."""
 
 _MONEY = """cash_deposited cash_withdrawn funds_reserved funds_released units_reserved units_released
-    position_opened buy_booked sell_booked buy_settled sell_settled position_closed order_counted"""
+    position_opened buy_booked sell_booked buy_applied sell_applied buy_settled sell_settled
+    position_closed order_counted"""
 MONEY = frozenset(_MONEY.split())
 """Facts of an account that leave its status alone; it must exist."""
 

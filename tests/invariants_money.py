@@ -35,6 +35,16 @@ MOVES = {
         "cash notional outside unsettled",
         "cash fee unsettled fees",
     ),
+    "buy_applied": (
+        "cash notional settled outside",
+        "cash fee settled fees",
+        "units quantity outside unsettled",
+    ),
+    "sell_applied": (
+        "units quantity settled outside",
+        "cash notional outside unsettled",
+        "cash fee unsettled fees",
+    ),
     "buy_settled": ("units quantity unsettled settled",),
     "sell_settled": ("cash proceeds unsettled settled",),
 }
@@ -74,6 +84,9 @@ class Order:
     ordered: int = 0
     trades: dict[str, Row] = field(default_factory=dict)
     settled: set[str] = field(default_factory=set)
+    late: set[str] = field(default_factory=set)
+    is_over: bool = False
+    used: int = 0
     quantity: int = 0
     notional: int = 0
     fees: int = 0
@@ -88,8 +101,13 @@ class Order:
     def reserved(self) -> int:
         """What is reserved while the execution is not over: cash of a buy, units of a sell."""
         if self.is_buy:
-            return money(self.terms.cash_amount, self.terms.currency) - self.notional - self.fees
-        return whole(self.terms.quantity, self.unit_places) - self.quantity
+            return money(self.terms.cash_amount, self.terms.currency) - self.used
+        return whole(self.terms.quantity, self.unit_places) - self.used
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all trades are, but for those that came when the execution was over."""
+        return set(self.trades) - self.late <= self.settled
 
 
 class Scales:
@@ -137,6 +155,7 @@ class Places:
         self.amounts: defaultdict[tuple[str, str, str, str], int] = defaultdict(int)
         self.sums: defaultdict[tuple[str, str], int] = defaultdict(int)
         self.reserved_for: defaultdict[str, int] = defaultdict(int)
+        self.available: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self.holdings: defaultdict[str, dict[str, list[Holding]]] = defaultdict(dict)
 
     def take(self, row: Row) -> None:
@@ -165,15 +184,20 @@ class Places:
                     self.reserved_for[words["subject"]] += signed
             touched.add((asset, of))
         for asset, of in touched:
-            self._check(row.stream, asset, of)
+            self._check(row.stream, asset, of, may_overdraw=words["what"].endswith("_applied"))
 
-    def _check(self, account: str, asset: str, of: str) -> None:
+    def _check(self, account: str, asset: str, of: str, *, may_overdraw: bool) -> None:
+        """What was booked from a parked report may take more than there is; nothing else may."""
         if self.sums[asset, of]:
             raise Wrong(
                 f"I3/I4: {asset} of {of} sums to {self.sums[asset, of]} over all places, not to 0"
             )
         settled, unsettled, reserved = (self.amounts[account, asset, of, place] for place in OWN)
-        figures = {"available": settled + unsettled, "unsettled": unsettled, "reserved": reserved}
+        available, before = settled + unsettled, self.available[account, asset, of]
+        self.available[account, asset, of] = available
+        if available < min(before, 0) and not may_overdraw:
+            raise Wrong(f"I5: {account} has {available} {asset} of {of} available")
+        figures = {"unsettled": unsettled, "reserved": reserved}
         for name, figure in figures.items():
             if figure < 0:
                 raise Wrong(f"I5: {account} has {figure} {asset} of {of} {name}")
@@ -195,10 +219,10 @@ class Places:
         if last is None or last.is_closed or last.position != row.words["position"]:
             raise Wrong(f"I6: {row.what} of {row.words['position']}, which is not open")
         match what:
-            case "buy_booked" | "sell_booked":
+            case "buy_booked" | "sell_booked" | "buy_applied" | "sell_applied":
                 last.trades += 1
                 last.unsettled_trades += 1
-                self._note_cost(row, last, is_buy=what == "buy_booked")
+                self._note_cost(row, last, is_buy=what.startswith("buy"))
             case "buy_settled" | "sell_settled":
                 last.unsettled_trades -= 1
             case "position_closed":
@@ -211,9 +235,12 @@ class Places:
         held = self.total(row.stream, "units", row.instrument)
         if is_buy:
             holding.buy_trades += 1
-            holding.cost += Fraction(row.price) * quantity
-        elif held:
+            owned = max(held, 0)
+            holding.cost += Fraction(row.price) * (max(held + quantity, 0) - owned)
+        elif held > quantity:
             holding.cost *= Fraction(held - quantity, held)
+        else:
+            holding.cost = Fraction(0)
 
     def check_positions(self, account: str) -> None:
         """A position is closed exactly when nothing is held and nothing is to settle."""
@@ -242,6 +269,7 @@ class Causes:
         self.payments: dict[str, Row] = {}
         self.executions: dict[tuple[str, str], str] = {}
         self.counted: dict[str, Row] = {}
+        self.applied: set[tuple[str, str]] = set()
 
     def take(self, row: Row) -> list[Move]:
         """Raises Wrong for amounts that break the rules of money."""
@@ -250,6 +278,8 @@ class Causes:
             return self._of_order(row, happened)
         if kind in ("deposit", "withdrawal"):
             return self._of_payment(row, kind, happened)
+        if row.what == "report.applied":
+            self.applied ^= {(row.stream, row.trade)}
         if row.what == "account.order_counted":
             self.counted[row.order] = row
         return []
@@ -285,13 +315,13 @@ class Causes:
                 order.ordered = self.scales.units(row.quantity, order.terms.instrument)
                 if order.ordered <= 0:
                     raise Wrong(f"{row.stream} asks the venue for {order.ordered}")
-            case "trade_recorded":
-                return [self._traded(order, row)]
+            case "trade_recorded" | "trade_applied":
+                return [self._traded(order, row, is_applied=happened == "trade_applied")]
             case "trade_settled":
                 return [self._settled(order, row)]
             case "filled" | "cancelled":
                 return self._over(order, row, happened)
-            case "settled" if order.settled != set(order.trades):
+            case "settled" if not order.is_settled:
                 raise Wrong(f"I6: {row.stream} is settled, of its trades {len(order.settled)} are")
         return []
 
@@ -338,7 +368,7 @@ class Causes:
         cash = money(terms.cash_amount, terms.currency)
         return max(_minimum_fee(terms), _fee(terms, Fraction(terms.fee_rate) * cash))
 
-    def _traded(self, order: Order, row: Row) -> Move:
+    def _traded(self, order: Order, row: Row, *, is_applied: bool) -> Move:
         terms = order.terms
         execution = (row.venue, row.execution_reference)
         if execution in self.executions:
@@ -359,9 +389,14 @@ class Causes:
         order.quantity += quantity
         order.notional += notional
         order.fees += fee
-        self._check_sums(order, row, quantity)
+        self._check_sums(order, row, quantity, is_applied=is_applied)
+        if is_applied:
+            self.applied ^= {(row.words["report"], row.trade)}
+            order.late |= {row.trade} if order.is_over else set()
+        else:
+            order.used += notional + fee if order.is_buy else quantity
         return move(
-            "buy_booked" if order.is_buy else "sell_booked",
+            f"{'buy' if order.is_buy else 'sell'}_{'applied' if is_applied else 'booked'}",
             terms.account,
             row.stream,
             trade=row.trade,
@@ -375,10 +410,10 @@ class Causes:
             price=whole(row.price, PRICE_PLACES),
         )
 
-    def _check_sums(self, order: Order, row: Row, quantity: int) -> None:
+    def _check_sums(self, order: Order, row: Row, quantity: int, *, is_applied: bool) -> None:
         """Cumulative: what was ordered, the rounded worth, the fee of it."""
         terms = order.terms
-        if quantity <= 0 or order.quantity > order.ordered:
+        if quantity <= 0 or (order.quantity > order.ordered and not is_applied):
             raise Wrong(f"{row.stream} has traded {order.quantity} of {order.ordered}")
         if order.notional != _ROUNDED[terms.rounding, terms.side](order.consideration):
             raise Wrong(f"{row.stream} trades are worth {order.notional}, not {order.consideration}")
@@ -388,7 +423,7 @@ class Causes:
             net = money(terms.net_cash_amount, terms.currency)
             share = _fee(terms, rate * cash * order.notional / net)
             due = min(self._quoted_fee(terms), max(minimum, share))
-            if order.notional > net:
+            if order.notional > net and not is_applied:
                 raise Wrong(f"{row.stream} has spent {order.notional} of {net}")
         else:
             due = min(order.notional, max(minimum, _fee(terms, rate * order.notional)))
@@ -421,6 +456,7 @@ class Causes:
         if bool(order.trades) != (happened == "filled"):
             raise Wrong(f"I6: {row.stream} is {happened} with {len(order.trades)} trades")
         terms, rest = order.terms, order.reserved
+        order.is_over = True
         if not rest:
             return []
         if order.is_buy:
@@ -506,11 +542,13 @@ class Money:
                 raise Wrong(f"I3/I4: {told}: {words}, and the append says otherwise")
         if self.causes.counted:
             raise Wrong(f"{', '.join(self.causes.counted)}: counted, and not placed")
+        if self.causes.applied:
+            raise Wrong(f"{self.causes.applied}: a parked report and its trade say otherwise")
         for account in self._accounts:
             self.places.check_positions(account)
         self._accounts.clear()
         for stream in self._settling:
             order = self.causes.orders[stream]
-            if order.settled == set(order.trades):
+            if order.is_settled:
                 raise Wrong(f"I6: all trades of {stream} are settled, and it is not")
         self._settling.clear()

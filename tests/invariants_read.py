@@ -43,6 +43,10 @@ FIELDS = {
     " settlement_date automatic_rollover at_us",
     "account.sell_booked": "subject trade position instrument currency price quantity notional fee"
     " settlement_date at_us",
+    "account.buy_applied": "subject trade position instrument currency price quantity notional fee"
+    " settlement_date automatic_rollover at_us",
+    "account.sell_applied": "subject trade position instrument currency price quantity notional fee"
+    " settlement_date at_us",
     "account.buy_settled": "subject trade position instrument quantity at_us",
     "account.sell_settled": "subject trade position instrument currency proceeds at_us",
     "account.position_closed": "position instrument at_us",
@@ -55,6 +59,9 @@ FIELDS = {
     "order.execution_started": "venue venue_order price accrued_interest quantity at_us",
     "order.trade_recorded": "trade position venue execution_reference price quantity accrued_interest"
     " consideration notional fee settlement_date executed_at_us counterparty execution_broker ytm at_us",
+    "order.trade_applied": "trade position venue execution_reference price quantity accrued_interest"
+    " consideration notional fee settlement_date executed_at_us counterparty execution_broker ytm at_us"
+    " report",
     "order.filled": "at_us",
     "order.trade_settled": "trade at_us",
     "order.settled": "at_us",
@@ -72,6 +79,8 @@ FIELDS = {
     "report.parked": "report fault at_us",
     "report.booked": "at_us",
     "report.rejected": "at_us",
+    "report.booking_requested": "by at_us",
+    "report.applied": "trade by at_us",
     "clock.advanced": "by_us at_us",
 }
 """What happened -> the words of its body after the envelope's eight, by place."""

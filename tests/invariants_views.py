@@ -27,6 +27,7 @@ EVENTS = {
     "order.settled": "order.settled",
     "order.cancelled": "order.cancelled",
     "order.trade_recorded": "trade.executed",
+    "order.trade_applied": "trade.executed",
     "order.trade_settled": "trade.settled",
     "account.position_opened": "position.opened",
     "account.position_closed": "position.closed",
@@ -228,9 +229,11 @@ def _balances(shown: Shown, rows: list[Row], books: Money) -> Iterator[str]:
     due = {
         "deposit": facts["account.cash_deposited"],
         "withdrawal": facts["account.cash_withdrawn"],
-        "buy": facts["account.buy_booked"],
-        "sell": facts["account.sell_booked"],
-        "fee": facts["account.buy_booked"] + facts["account.sell_booked"],
+        "buy": facts["account.buy_booked"] + facts["account.buy_applied"],
+        "sell": facts["account.sell_booked"] + facts["account.sell_applied"],
+        "fee": sum(
+            facts[f"account.{side}_{how}"] for side in ("buy", "sell") for how in ("booked", "applied")
+        ),
     }
     yield from _differences("lines of", {kind: lines[kind] for kind in due}, due)
 
@@ -246,7 +249,7 @@ def _positions(shown: Shown, books: Money) -> Iterator[str]:
                     for place in ("settled", "unsettled", "reserved")
                 }
                 total = sum(amounts.values())
-                unsettled = min(total, amounts["unsettled"])
+                unsettled = max(0, min(total, amounts["unsettled"]))
                 wanted[one.position] = {
                     "account": account,
                     "instrument": instrument,

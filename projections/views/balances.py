@@ -9,11 +9,13 @@ from typing import Final
 from engine.account import Account, AccountChanged, AccountOpened
 from engine.fact import Fact, Recorded
 from engine.holdings import (
+    BuyApplied,
     BuyBooked,
     CashDeposited,
     CashWithdrawn,
     FundsReleased,
     FundsReserved,
+    SellApplied,
     SellBooked,
     SellSettled,
 )
@@ -56,6 +58,8 @@ _FACTS: Final[set[type[Fact]]] = {
     BuyBooked,
     SellBooked,
     SellSettled,
+    BuyApplied,
+    SellApplied,
 }
 
 
@@ -161,6 +165,8 @@ LINES: Final[dict[type[Fact], Callable[[Recorded], list[TransactionBody]]]] = {
     CashWithdrawn: _payment,
     BuyBooked: _trade,
     SellBooked: _trade,
+    BuyApplied: _trade,
+    SellApplied: _trade,
 }
 """Fact -> its lines in the ledger. Other facts move cash only inside the account."""
 

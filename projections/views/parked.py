@@ -26,7 +26,7 @@ class ParkedView(View):
     """One row a report."""
 
     name = "parked"
-    shape = 1
+    shape = 2
     streams = frozenset({"rep"})
     tables = (PARKED,)
     bodies = (ParkedReportBody,)
@@ -48,7 +48,7 @@ def one(report_id: str) -> Single:
 
 
 def listed(views: Reader, *, limit: int, before: str | None = None, status: str | None = None) -> Listed:
-    """Parked reports, newest first, `open`, `booked` or `rejected` ones or all.
+    """Parked reports, newest first, those of a status or all.
 
     Raises ViewBehind, or Refused `invalid_param` for a `before` that is no parked report.
     """

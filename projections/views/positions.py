@@ -7,11 +7,13 @@ from typing import Final
 
 from engine.fact import Fact
 from engine.holdings import (
+    BuyApplied,
     BuyBooked,
     BuySettled,
     Position,
     PositionClosed,
     PositionOpened,
+    SellApplied,
     SellBooked,
     SellSettled,
     UnitsReleased,
@@ -52,6 +54,8 @@ _FACTS: Final[set[type[Fact]]] = {
     UnitsReleased,
     BuyBooked,
     SellBooked,
+    BuyApplied,
+    SellApplied,
     BuySettled,
     SellSettled,
     PositionClosed,

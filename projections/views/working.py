@@ -72,7 +72,7 @@ class WorkingView(View):
     """One row an order until its execution is over, one row a trade until it is settled."""
 
     name = "working"
-    shape = 1
+    shape = 2
     streams = frozenset({"ord"})
     tables = (WORKING, DUE)
     bodies = ()
@@ -97,7 +97,9 @@ def _working(subject: Folded[Order]) -> Row:
 
 def _due(state: Order, trade: Trade) -> Row:
     of, settles_on = state.terms, trade.terms.settlement_date.isoformat()
-    return trade.terms.trade, of.order, of.account, of.instrument, state.status, settles_on
+    # One that was booked after the end of its order is due like those of a filled one.
+    status = "executing" if state.status == "executing" else "filled"
+    return trade.terms.trade, of.order, of.account, of.instrument, status, settles_on
 
 
 def _touched(state: Order, fact: object) -> tuple[Trade, ...]:

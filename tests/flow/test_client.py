@@ -159,6 +159,8 @@ def calls(house: House, words: dict[str, Any]) -> dict[str, Callable[[Any], Any]
         "resolve report": lambda c: c.resolve_report(words["report"], "reject", "the venue erred"),
         "acts": lambda c: c.acts(deed="webhook.tested", page_size=1),
         "refusals": lambda c: c.refusals(code="not_found", page_size=1),
+        "book report": lambda c: c.resolve_report(words["late"], "book", "it is right"),
+        "confirm report": lambda c: c.confirm_report(words["late"]),
         "parked reports": lambda c: c.parked_reports(status="rejected", page_size=1),
         "parked report": lambda c: c.parked_report(words["report"]),
         "projections": lambda c: c.projections(),
@@ -207,6 +209,9 @@ def prepared(house: House, client: Client) -> dict[str, Any]:
     house.engine.project()
     words["position"] = next(client.positions(a)).id
     words["report"] = next(client.parked_reports(status="open")).id
+    later = Report("sim", "later", old.id, "trade", Decimal(100), Decimal("0.05"))
+    house.engine.act(commands.take_report, firm=house.engine.services.firm, report=later)
+    words["late"] = commands.parked_report_id(later)
     words["event"] = next(client.events(resource=order)).id
     words["webhook"] = client.create_webhook("https://kept.example.com/").id
     ended = (client.create_webhook(f"https://ended{n}.example.com/").id for n in (1, 2))

@@ -19,7 +19,9 @@ PLAN = Plan(orders=120, accounts=4, seed=2)
 NOT_GENERATED = {
     "account.changed.1", "account.suspended.1", "account.activated.1", "account.closing.1",
     "account.closed.1", "instrument.changed.1", "deposit.failed.1", "report.booked.1",
-    "report.rejected.1", "clock.advanced.1", "halt.trading_halted.1",
+    "report.rejected.1", "report.booking_requested.1", "report.applied.1",
+    "order.trade_applied.1", "account.buy_applied.1", "account.sell_applied.1",
+    "clock.advanced.1", "halt.trading_halted.1",
     "halt.trading_resumed.1", "account.order_counted.1",
 }  # fmt: skip
 """An operator's acts, and the sandbox's: a generated journal has clients, a venue and followers."""

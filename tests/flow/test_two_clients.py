@@ -7,7 +7,10 @@ from decimal import Decimal
 
 import pytest
 
-from tests.http_engine import TERMS, Engine, an_account, ok, running
+from engine import commands
+from engine.report import Report
+from tests import invariants
+from tests.http_engine import TERMS, Engine, a_market, an_account, buying, ok, running
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +114,59 @@ def test_a_price_is_shown_in_its_own_unit_and_only_while_it_counts(live: Engine)
     assert then["price_type"] == "percent"
     (after,) = ok(client.post("/prices", [{"symbol": "PCT", "bid": "98", "ask": "99"}]), 201)
     assert (after["is_waiting"], after["price_type"]) == (True, "money")
+
+
+def test_a_parked_report_is_booked_by_two_clients_and_everything_follows(live: Engine) -> None:
+    """`book` answered `booked` in the first release, and booked nothing."""
+    live.tenant = "booking"
+    first, second = live.client(), live.client()
+    a_market(first)
+    account = an_account(first, cash="")
+    paid = ok(first.post(f"/accounts/{account}/deposits", {"amount": "100", "currency": "USD"}), 201)
+    ok(second.post(f"/accounts/{account}/deposits/{paid['id']}/complete"))
+    order = ok(first.post(f"/accounts/{account}/orders", buying("100.00")), 201)["id"]
+    live.execute(order, [])
+    late = Report("sim", f"{order}-late", order, "trade", Decimal(100), Decimal("0.99"))
+    early = Report("sim", f"{order}-odd", order, "trade", Decimal(100), Decimal("0.001"))
+    for said in (late, early):
+        live.act(commands.take_report, firm=live.services.firm, report=said)
+    report, odd = (f"/parked-reports/{commands.parked_report_id(said)}" for said in (late, early))
+    book, reject = ({"action": action, "reason": "the venue is right"} for action in ("book", "reject"))
+    refused = first.post(f"{odd}/resolve", book)
+    assert (refused.status, refused.code) == (409, "report_not_bookable")
+    assert ok(first.post(f"{odd}/resolve", reject))["status"] == "rejected"
+    early_bird = second.post(f"{report}/confirm")
+    assert (early_bird.status, early_bird.code) == (400, "invalid_request")
+    asked = ok(first.post(f"{report}/resolve", book))
+    assert (asked["status"], asked["trade"]) == ("booking", None)
+    alone = first.post(f"{report}/confirm")
+    assert (alone.status, alone.code) == (403, "same_client")
+    (cash,) = ok(first.get(f"/accounts/{account}/cash-balances"))
+    assert cash["total"] == "100.00"
+    done = ok(second.post(f"{report}/confirm"))
+    assert (done["status"], ok(second.post(f"{report}/confirm"))) == ("booked", done)
+    live.settle(order)
+    live.project()
+    shown = ok(first.get(f"/accounts/{account}/orders/{order}"))
+    (trade,) = shown["trades"]
+    assert (shown["status"], shown["traded_quantity"], shown["traded_notional"], shown["fees"]) == (
+        "cancelled", "0.99", "99.00", "0.50")  # fmt: skip
+    assert (trade["id"], trade["status"]) == (done["trade"], "settled")
+    (cash,) = ok(first.get(f"/accounts/{account}/cash-balances"))
+    assert (cash["total"], cash["reserved"]) == ("0.50", "0.00")
+    (position,) = ok(first.get(f"/accounts/{account}/positions"))
+    assert (position["total"], position["settled"], position["id"]) == (
+        "0.99",
+        "0.99",
+        trade["position"],
+    )
+    rows = ok(first.get(f"/accounts/{account}/transactions"))
+    assert [(row["transaction_type"], row["cash_amount"]) for row in rows] == [
+        ("fee", "-0.50"), ("buy", "-99.00"), ("deposit", "100.00")]  # fmt: skip
+    events = ok(first.get(f"/events?resource[id]={trade['id']}"))
+    assert [event["name"] for event in events] == ["trade.settled", "trade.executed"]
+    facts = ok(first.get(f"/accounts/{account}/orders/{order}/history"))
+    assert "order.trade_applied.1" in str(facts)
+    place = str(live.journal.datastore.store.url)
+    views = place.replace("journal.db", "views.db")
+    assert invariants.check(place, views_url=views) == []

@@ -48,7 +48,8 @@ NO_EVENT: Kinds = frozenset(
         order.CancelRequested, order.CancelRejected,
         payment.DepositOpened, payment.WithdrawalOpened,
         instrument.InstrumentListed, instrument.InstrumentChanged,
-        report.ReportParked, report.ReportBooked, report.ReportRejected,
+        report.ReportParked, report.ReportBooked, report.ReportRejected, report.BookingRequested,
+        report.ReportApplied, holdings.BuyApplied, holdings.SellApplied,
     }
 )  # fmt: skip
 """Facts of which nobody is told. They change nothing that CONTRACT 6 names an event for."""

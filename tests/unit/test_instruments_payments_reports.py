@@ -14,7 +14,15 @@ from engine import instrument, payment, report
 from engine.errors import Refused, UnknownFact
 from engine.instrument import InstrumentChanged, InstrumentListed, Terms
 from engine.pricing import Price
-from engine.report import FAULTS, ParkedReport, Report, ReportBooked, ReportRejected
+from engine.report import (
+    FAULTS,
+    BookingRequested,
+    ParkedReport,
+    Report,
+    ReportApplied,
+    ReportBooked,
+    ReportRejected,
+)
 from engine.wish import Wish
 from tests.golden.samples import REPORT
 from tests.world import VENUE, World
@@ -161,20 +169,34 @@ def test_contradicting_reports_are_parked_and_nothing_is_booked(said: Said) -> N
 
 
 def test_a_parked_report_is_resolved_once() -> None:
-    state = ParkedReport(REPORT, "late", "open", 1, 1)
-    assert report.resolve(state, "book", at_us=2) == [ReportBooked(2)]
-    assert report.resolve(state, "reject", at_us=2) == [ReportRejected(2)]
-    booked = report.evolve(state, ReportBooked(2))
-    assert (booked.status, booked.modified_at_us) == ("booked", 2)
-    assert report.resolve(booked, "book", at_us=3) == []
+    state = ParkedReport(replace(REPORT, kind="trade"), "late", "open", 1, 1)
+    assert report.resolve(state, "book", "cli_1", at_us=2) == [BookingRequested("cli_1", 2)]
+    assert report.resolve(state, "reject", "cli_1", at_us=2) == [ReportRejected(2)]
+    asked = report.evolve(state, BookingRequested("cli_1", 2))
+    assert (asked.status, asked.asked_by, asked.modified_at_us) == ("booking", "cli_1", 2)
+    applied = report.confirm(asked, "cli_2", "trd_1", may_be_asker=False, at_us=3)
+    assert applied == [ReportApplied("trd_1", "cli_2", 3)]
+    booked = report.evolve(asked, ReportApplied("trd_1", "cli_2", 3))
+    assert (booked.status, booked.trade) == ("booked", "trd_1")
+    assert report.resolve(booked, "book", "cli_1", at_us=4) == []
+    with pytest.raises(UnknownFact):
+        report.evolve(booked, BookingRequested("cli_1", 4))
     for known, action, code in (
         (booked, "reject", "invalid_request"),
         (booked, "delete", "invalid_param"),
         (None, "book", "not_found"),
+        (replace(state, fault="malformed"), "book", "report_not_bookable"),
     ):
         with pytest.raises(Refused) as caught:
-            report.resolve(known, action, at_us=3)
+            report.resolve(known, action, "cli_1", at_us=3)
         assert caught.value.code == code
+
+
+def test_what_the_first_release_closed_may_be_booked_once_more() -> None:
+    state = ParkedReport(replace(REPORT, kind="trade"), "late", "open", 1, 1)
+    declared = report.evolve(state, ReportBooked(2))
+    assert (declared.status, declared.trade) == ("booked", None)
+    assert report.resolve(declared, "book", "cli_1", at_us=3) == [BookingRequested("cli_1", 3)]
 
 
 def test_facts_that_cannot_follow_fail_loudly() -> None:
