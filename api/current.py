@@ -32,14 +32,15 @@ class Resource(NamedTuple):
 
     `body` gives None where the state shows no such resource of the caller's. `words` are the personal
     words of the stream that are filled in. `shown` finishes the view's body, which is not the whole.
-    `was_there` tells of what the state has forgotten, and so only the view can show.
+    `was_there` says of a stream of so many facts whether it once had what its state has forgotten, which
+    only the view can show; None: that would take too long.
     """
 
     row: Single
     body: Callable[[Any], bytes | None]
     words: Sequence[str] = ()
     shown: Callable[[bytes], bytes] = bytes
-    was_there: Callable[[Journal], bool] = lambda _: False
+    was_there: Callable[[Journal, int], bool | None] = lambda *_: False
 
 
 class Look(NamedTuple):
@@ -84,13 +85,14 @@ def find(services: Services, resource: Resource) -> Found | None:
         raise Problem("not_found")
     if known.reached is not None and known.waits_from is not None:
         raise _quarantined(resource, known.waits_from)
-    body, found = known.body, None
-    if body is not None and known.reached is not None and known.reached >= known.offset:
-        found = Found(resource.shown(body), VIEW, known.reached)
+    reached = known.reached if known.reached is not None and known.reached >= known.offset else None
+    if known.body is not None and reached is not None:
+        found: Found | None = Found(resource.shown(known.body), VIEW, reached)
     else:
         found = _folded(services, resource, known)
     if found is None:
-        if resource.was_there(services.bridge.journal):
+        was_there = resource.was_there(services.bridge.journal, known.version)
+        if was_there or (was_there is None and reached is None):
             return None
         raise Problem("not_found")
     words = dict(zip(resource.words, known.words, strict=True))

@@ -8,7 +8,7 @@ from api.current import Resource
 from engine.account import Account
 from engine.holdings import PositionOpened
 from engine.journal import Journal
-from engine.limits import VERSION_MAX
+from engine.limits import POSITIONS_LOOKED_FOR_MAX
 from projections.resources import cash_balances_json, position_json
 from projections.views import balances, positions
 
@@ -36,9 +36,11 @@ async def position(call: Call) -> Answer:
         held = known.holdings.positions.values()
         return next((position_json(account, one) for one in held if one.id == wanted), None)
 
-    def was_there(journal: Journal) -> bool:
+    def was_there(journal: Journal, version: int) -> bool | None:
         """One that was closed before another of its instrument was opened is in no state any more."""
-        opened = journal.of_kinds(account, [PositionOpened], VERSION_MAX)
+        if version > POSITIONS_LOOKED_FOR_MAX:
+            return None
+        opened = journal.of_kinds(account, [PositionOpened], version)
         return any(recorded.fact.position == wanted for recorded in opened)  # type: ignore[attr-defined]
 
     resource = Resource(positions.one(account, wanted), body, was_there=was_there)

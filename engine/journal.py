@@ -454,7 +454,8 @@ class Journal(Application[str]):
         facts = self.stream(stream, after=start.version)
         loaded = _folded(fold, start, facts)
         if fold.is_long and len(facts) >= SNAPSHOT_EVERY and loaded.state is not None:
-            self.keep_state(fold, stream, loaded)
+            with suppress(EngineError):  # it can be made from the facts at any time
+                self.keep_state(fold, stream, loaded)
         return loaded
 
     def load_at(

@@ -387,6 +387,9 @@ VIEW_REST_S: Final = 0.1
 pages: an order that goes through its life within one page is written once, and not three times."""
 VIEW_ROWS_PER_STATEMENT: Final = 1_000
 """Rows of one statement: enough to amortise it, small enough to need no memory worth counting."""
+POSITIONS_LOOKED_FOR_MAX: Final = 10_000
+"""Facts of an account that are looked through, about 20 ms, for a position that is in no state any more.
+In a longer one a view that has come to its end says that there never was such a position."""
 VIEW_POLL_S: Final = 0.01
 """How often a reader who waits for a view looks again: the wait itself is a few of these."""
 REBUILD_PAGE_FACTS: Final = 5_000

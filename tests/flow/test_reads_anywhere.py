@@ -17,7 +17,11 @@ from api.routes import ROUTES
 from engine import commands
 from engine.commands import parked_report_id
 from engine.damage import KEY, LOSSES
+from engine.errors import Unavailable
 from engine.fact import Envelope, StreamAppend
+from engine.holdings import CashDeposited
+from engine.journal import Journal
+from engine.limits import SNAPSHOT_EVERY
 from engine.order import TradeSettled
 from engine.report import Report
 from engine.store import Store
@@ -332,9 +336,33 @@ def test_a_position_that_another_has_followed_is_waited_for(
     assert (reply.status, reply.code) == (503, "view_behind")
     assert pair.reader().get(f"{path}/pos_none").code == "not_found", "which needs no view"
     pair.here.project()
-    reply = pair.reader().get(f"{path}/{former}")
-    assert (ok(reply)["status"], sources(reply)) == ("closed", {"View-Offset"})
-    assert pair.reader().get(f"{path}/pos_none").code == "not_found"
+    for most in (10_000, 0):  # an account that is too long is not looked through
+        monkeypatch.setattr("api.holdings.POSITIONS_LOOKED_FOR_MAX", most)
+        reply = pair.reader().get(f"{path}/{former}")
+        assert (ok(reply)["status"], sources(reply)) == ("closed", {"View-Offset"})
+        assert pair.reader().get(f"{path}/pos_none").code == "not_found"
+    ok(client.post(f"/accounts/{account}/deposits", {"amount": "1.00", "currency": "USD"}), 201)
+    ok(client.post(orders, buying("10")), 201)
+    for position in ("pos_none", former):
+        assert pair.reader().get(f"{path}/{position}").code == "view_behind"
+
+
+def test_a_database_that_takes_no_writes_is_read_all_the_same(
+    pair: Pair, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading many facts would keep a snapshot."""
+    account = an_account(client)
+    version = pair.here.journal.end(account).version
+    facts = [CashDeposited("dep_x", "USD", Decimal("1.00"), 1)] * SNAPSHOT_EVERY
+    envelope = Envelope(1, None, pair.here.tenant, "someone", account.encode()[-16:])
+    pair.here.journal.append([StreamAppend(account, version, facts)], envelope)
+
+    def full(*_: Any) -> None:
+        raise Unavailable("disk full")
+
+    monkeypatch.setattr(Journal, "keep_state", full)
+    cash = ok(pair.reader().get(f"/accounts/{account}/cash-balances"))
+    assert cash[0]["total"] == f"{1000 + SNAPSHOT_EVERY}.00"
 
 
 # --- lists ----------------------------------------------------------------------------------------
