@@ -57,6 +57,14 @@ class PublicKey(NamedTuple):
         """Tells keys of one name apart; 4 bytes."""
         return sha256(self.name.encode() + b"\n" + _ED25519 + self.raw).digest()[:4]
 
+    def verifies(self, signature: bytes, text: bytes) -> bool:
+        """Whether it has signed the text."""
+        try:
+            Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, text)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
     def __str__(self) -> str:
         """As verifiers are given it."""
         return f"{self.name}+{self.id.hex()}+{base64.b64encode(_ED25519 + self.raw).decode()}"
@@ -74,6 +82,23 @@ class Signer:
         body = checkpoint.body
         signature = self.public.id + self._private.sign(body.encode())
         return f"{body}\n{_DASH} {self.public.name} {base64.b64encode(signature).decode()}\n"
+
+    def sign_text(self, text: bytes) -> bytes:
+        """The signature of a text that is no checkpoint."""
+        return self._private.sign(text)
+
+
+def read_key(text: str) -> PublicKey:
+    """The inverse of `str` of a public key. Raises BadNote."""
+    name, _, rest = text.strip().partition("+")
+    identifier, _, encoded = rest.partition("+")
+    raw = _decoded(encoded)
+    if raw[:1] != _ED25519 or len(raw) != 33:
+        raise BadNote("not a public key as `order-engine seal key` prints it")
+    key = PublicKey(name, raw[1:])
+    if key.id.hex() != identifier:
+        raise BadNote("the id of a public key is not that of its bytes")
+    return key
 
 
 def origin_of(journal_id: str) -> str:

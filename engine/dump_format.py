@@ -4,6 +4,7 @@ header    {"dump": 1, "journal_id": ..., "size": ..., "digest": ..., ...}
 fact      ["fact", position, version, stream, name, command, body, digest]
 row       ["row", table, {column: value, ...}]
 sealed    ["sealed", number, encrypted row]
+signed    ["signed", public key, signature, mark]
 end       ["end", lines before it, SHA-256 of all bytes before it]
 """
 
@@ -57,6 +58,14 @@ class Sealed(NamedTuple):
     content: bytes
 
 
+class Signed(NamedTuple):
+    """What vouches for all lines before it: see `engine.dump_vouching`."""
+
+    key: str
+    signature: bytes
+    mark: bytes
+
+
 class End(NamedTuple):
     """The last line."""
 
@@ -64,7 +73,7 @@ class End(NamedTuple):
     sha256: str
 
 
-Line = StoredRow | Row | Sealed | End
+Line = StoredRow | Row | Sealed | Signed | End
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -93,6 +102,11 @@ def encode_sealed(number: int, content: bytes) -> bytes:
     return _line("sealed", number, _text(content))
 
 
+def encode_signed(signed: Signed) -> bytes:
+    """The line that vouches for those before it."""
+    return _line("signed", signed.key, _text(signed.signature), _text(signed.mark))
+
+
 def encode_end(lines: int, sha256: str) -> bytes:
     """The last line."""
     return _line("end", lines, sha256)
@@ -118,7 +132,7 @@ def decode_header(line: bytes) -> Header:
     """The inverse of `encode_header`. Raises BadDump."""
     try:
         header = msgspec.json.decode(line, type=Header)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadDump("this is not a dump of a journal") from None
     if header.dump != FORMAT:
         raise BadDump(f"a dump of format {header.dump}; this release reads format {FORMAT}")
@@ -129,7 +143,7 @@ def decode_header(line: bytes) -> Header:
 
 def decode_line(line: bytes) -> Line:
     """Any later line. Raises ValueError for one that is none of them."""
-    match msgspec.json.decode(line):
+    match decode_json(line):
         case [
             "fact",
             int(position),
@@ -147,9 +161,19 @@ def decode_line(line: bytes) -> Line:
             return Row(table, values)
         case ["sealed", int(number), str(content)]:
             return Sealed(number, unpack(content))
+        case ["signed", str(key), str(signature), str(mark)]:
+            return Signed(key, unpack(signature), unpack(mark))
         case ["end", int(lines), str(sha256)]:
             return End(lines, sha256)
     raise ValueError("neither a fact nor a row")
+
+
+def decode_json(content: bytes) -> Any:
+    """A JSON value. Raises ValueError, for one that nests too deep too."""
+    try:
+        return msgspec.json.decode(content)
+    except RecursionError:
+        raise ValueError("it nests too deep") from None
 
 
 def check_fact(fact: StoredRow, before: bytes) -> None:

@@ -27,10 +27,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from engine.dump_format import Header, Row, Sealed, plain
-from engine.errors import BadDump, WrongKey
+from engine.dump_format import Header, Row, Sealed, decode_json, plain
+from engine.errors import BadDump, BadSettings, WrongKey
+from engine.files import read_regular
 from engine.keys import hkdf, read_private
-from engine.limits import PASSPHRASE_CHARACTERS_MIN
+from engine.limits import KEY_FILE_BYTES_MAX, PASSPHRASE_CHARACTERS_MIN
 
 _LABEL: Final = b"order-engine dump secrets 1"
 _SCRYPT: Final = {"n": 2**16, "r": 8, "p": 1}
@@ -102,7 +103,7 @@ class Opener:
             raise WrongKey(
                 f"the secrets do not open with this key: for {_named(self._header.secrets)}"
             ) from None
-        match msgspec.json.decode(content):
+        match decode_json(content):
             case [str(table), dict(values)]:
                 return Row(table, values)
         raise ValueError("a sealed row is none")
@@ -132,9 +133,9 @@ def _raw(key: X25519PublicKey) -> bytes:
 
 def _public_key(path: Path) -> X25519PublicKey:
     try:
-        key = load_pem_public_key(path.read_bytes())
-    except OSError as error:
-        raise WrongKey(f"{path} cannot be read: {error.strerror}") from error
+        key = load_pem_public_key(read_regular(path, KEY_FILE_BYTES_MAX))
+    except BadSettings as error:
+        raise WrongKey(str(error)) from error
     except (ValueError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, X25519PublicKey):

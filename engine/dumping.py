@@ -14,10 +14,11 @@ from typing import Any, BinaryIO, Final
 
 import sqlalchemy as sa
 
-from engine import dump_format, schema
+from engine import dump_format, dump_vouching, schema
 from engine.datastore import Datastore
 from engine.dump_format import FORMAT, Header, Row
 from engine.dump_secrets import Sealer
+from engine.dump_vouching import Signing
 from engine.errors import JournalDamaged
 from engine.installation import FINGERPRINT
 from engine.limits import DUMP_ROWS_PER_STATEMENT
@@ -31,6 +32,7 @@ SECRETS: Final[Mapping[str, frozenset[str]]] = {
     "webhooks": ALL,  # the path of a URL often is a password
     "webhook_secrets": ALL,
     "sealing_keys": ALL,
+    "keys": frozenset({"sealed"}),
     "seals": ALL,  # no secret, but worth nothing without the keys that signed them
 }
 """Table -> its secret columns. Without secrets these are left out, and tables of secrets alone."""
@@ -53,10 +55,13 @@ Report = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be dumped beside the facts. A `sealer` takes the secrets along, encrypted."""
+    """What is to be dumped beside the facts. A `sealer` takes the secrets along, encrypted; without
+    `signing` nothing vouches for it.
+    """
 
     personal: bool = True
     sealer: Sealer | None = None
+    signing: Signing | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,10 @@ def dump(
     lines.write(dump_format.encode_header(header))
     _write_facts(datastore, header, lines, report)
     rows = _write_rows(datastore, header, wanted, lines)
+    if wanted.signing:
+        count, digest = lines.so_far()
+        signed = dump_vouching.sign(wanted.signing, header, count, digest)
+        lines.write(dump_format.encode_signed(signed))
     lines.end()
     return Dumped(head.position, rows, header.digest, header.journal_id)
 
@@ -121,6 +130,9 @@ class _Lines:
         self._sum.update(content)
         self._count += len(lines)
         self._out.write(content)
+
+    def so_far(self) -> tuple[int, str]:
+        return self._count, self._sum.hexdigest()
 
     def end(self) -> None:
         self._out.write(dump_format.encode_end(self._count, self._sum.hexdigest()))

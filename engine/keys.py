@@ -34,6 +34,7 @@ Purpose = Literal[
     "sealing_keys",
     "journal_check",
     "repeated_secrets",
+    "dump_marks",
 ]
 
 PURPOSES: Final[dict[Purpose, bytes]] = {
@@ -43,6 +44,7 @@ PURPOSES: Final[dict[Purpose, bytes]] = {
     "signing_keys": b"order-engine signing keys 1",  # encrypts token-signing keys at rest
     "sealing_keys": b"order-engine sealing keys 1",  # encrypts what seals the journal at rest
     "repeated_secrets": b"order-engine repeated secrets 1",  # encrypts what a repeat may show again
+    "dump_marks": b"order-engine dump marks 1",  # vouches for a dump to a restore with the same key
     "journal_check": b"order-engine journal check 1",  # its start is the fingerprint
 }
 """Labels are for ever: another label is another key, and what the old one made cannot be read."""

@@ -364,6 +364,8 @@ BACKUP_PAGES: Final = 2_560
 """Pages of SQLite that are copied at once, 10 MB: between them others get the interpreter."""
 
 # --- dumps --------------------------------------------------------------------------------------
+KEY_FILE_BYTES_MAX: Final = 64 * 1024
+"""Of a public key in PEM, and of a list of public keys: each is a few hundred bytes."""
 DUMP_LINE_BYTES_MAX: Final = 1024 * 1024
 """One line: a body of `BODY_BYTES_MAX` in base64, and room around it."""
 DUMP_ROWS_PER_STATEMENT: Final = 1_000

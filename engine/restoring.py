@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from engine import dump_format
+from engine import acts, dump_format
 from engine.datastore import Datastore
-from engine.dump_format import End, Header, Row, Sealed
+from engine.dump_format import End, Header, Row, Sealed, Signed
 from engine.dump_secrets import Opener
+from engine.dump_vouching import SignedAt, Vouchers, voucher
 from engine.dumping import ALL, SECRETS, carried
 from engine.errors import BadDump, NotEmpty, SchemaTooNew, UnknownFact
 from engine.limits import DUMP_LINE_BYTES_MAX, DUMP_ROWS_PER_STATEMENT
@@ -23,6 +24,28 @@ from engine.schema import SCHEMA
 from engine.stored import engine_codec
 
 Report = Callable[[int], None]
+
+
+class Client(NamedTuple):
+    """A client that the dump brings along, and what it may do."""
+
+    id: str
+    tenant: str
+    scopes: str
+
+
+class Proposal(NamedTuple):
+    """What is about to be restored, whole and checked, and what vouches for it: None for nothing."""
+
+    journal_id: str
+    facts: int
+    digest: str
+    vouched_by: str | None
+    clients: list[Client]
+
+
+Accept = Callable[[Proposal], None]
+"""Raises unless the proposal is to be restored."""
 _LOST_BYTES: Final = 32
 """What a secret that was left out is replaced by: random, so that nothing matches it."""
 
@@ -36,10 +59,13 @@ class Restored:
     rows: int
     digest: str
     clients_without_secret: int
+    vouched_by: str | None
 
 
 class Reader:
-    """The lines of a dump in their order, checked as they come. `header` is read at once."""
+    """The lines of a dump in their order, checked as they come. `header` is read at once, `signed`
+    by the end.
+    """
 
     def __init__(self, source: BinaryIO) -> None:
         self._source = source
@@ -47,6 +73,7 @@ class Reader:
         self._number = 0
         self._position = 0
         self._digest = bytes(dump_format.DIGEST_BYTES)
+        self.signed: SignedAt | None = None
         with self._placing():
             self.header: Header = dump_format.decode_header(self._line())
         if self.header.schema > SCHEMA:
@@ -63,6 +90,12 @@ class Reader:
                 if isinstance(line, End):
                     self._end(line, before)
                     return
+                if self.signed is not None:
+                    raise ValueError("a line follows the signature")
+                if isinstance(line, Signed):
+                    self._check_facts_are_over()
+                    self.signed = SignedAt(line, self._number - 1, before)
+                    continue
                 if isinstance(line, Row | Sealed):
                     self._check_facts_are_over()
                 else:
@@ -96,6 +129,7 @@ class Reader:
             ValueError,
             TypeError,
             OverflowError,
+            RecursionError,
         ) as error:  # msgspec's and Unicode's are ValueErrors
             if self._number == 1:
                 raise BadDump("this is not a dump of a journal") from None
@@ -126,11 +160,18 @@ class Reader:
 
 
 def restore(
-    datastore: Datastore, reader: Reader, opener: Opener | None, report: Report = lambda _: None
+    datastore: Datastore,
+    reader: Reader,
+    opener: Opener | None,
+    *,
+    vouchers: Vouchers,
+    accept: Accept,
+    report: Report = lambda _: None,
 ) -> Restored:
     """Restores into the empty journal of `datastore`, whose tables are there, in one transaction.
 
-    Raises BadDump, NotEmpty, WrongKey, UnknownFact for facts of a newer release, Unavailable.
+    `accept` is asked inside it, when all has been read. Raises what that raises, BadDump, NotEmpty,
+    WrongKey, UnknownFact for facts of a newer release, Unavailable.
     """
     with datastore.store.writing() as connection:
         if datastore.store.dialect == "postgresql":  # the dump may come slowly
@@ -140,7 +181,12 @@ def restore(
         for several in _batches(reader.lines()):
             target.insert(several, opener)
             report(target.facts)
-        return target.finish()
+        try:
+            vouched_by = voucher(reader.header, reader.signed, vouchers)
+        except ValueError as error:
+            raise BadDump(f"the signature: {error}") from None
+        accept(target.proposal(vouched_by))
+        return target.finish(vouched_by)
 
 
 def _check_empty(connection: sa.Connection, datastore: Datastore) -> None:
@@ -194,7 +240,16 @@ class _Target:
         else:
             self._insert_facts(lines)
 
-    def finish(self) -> Restored:
+    def proposal(self, vouched_by: str | None) -> Proposal:
+        header, clients = self._reader.header, self._carried["clients"].c
+        query = sa.select(clients.id, clients.tenant, clients.scopes)
+        rows = self._connection.execute(
+            query.where(clients.disabled_us.is_(None)).order_by(clients.tenant, clients.id)
+        )
+        found = [Client(*row) for row in rows]
+        return Proposal(header.journal_id, self.facts, header.digest, vouched_by, found)
+
+    def finish(self, vouched_by: str | None) -> Restored:
         header, tables, connection = self._reader.header, self._tables, self._connection
         connection.execute(
             tables.head.update().values(position=header.size, digest=bytes.fromhex(header.digest))
@@ -204,7 +259,16 @@ class _Target:
             meta.update().where(meta.c.key == "journal_id").values(value=header.journal_id)
         )
         self._restart_numbers()
-        return Restored(header.journal_id, self.facts, self.rows, header.digest, self._without_secret)
+        acts.note(
+            connection,
+            "journal.restored",
+            actor=acts.COMMAND_LINE,
+            subject=header.journal_id,
+            context={"facts": self.facts, "digest": header.digest, "vouched_by": vouched_by},
+        )
+        return Restored(
+            header.journal_id, self.facts, self.rows, header.digest, self._without_secret, vouched_by
+        )
 
     def _opened(self, opener: Opener, sealed: Sealed) -> Row:
         try:
@@ -250,7 +314,8 @@ class _Target:
         lost = SECRETS.get(table.name, frozenset[str]())
         for column in table.columns:
             value = row.get(column.name)
-            if value is None and column.name in lost and lost is not ALL:
+            is_lost = column.name in lost and lost is not ALL and not column.nullable
+            if value is None and is_lost:
                 value = os.urandom(_LOST_BYTES)
                 self._without_secret += 1
             elif value is not None and isinstance(column.type, sa.LargeBinary):

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, installation_of, print_json
-from engine.errors import BadSettings
 
 import_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Bring in instruments and prices from CSV files."
@@ -82,12 +81,9 @@ def prices(
 
 
 def _read(file: Path) -> bytes:
+    from engine.files import read_regular  # noqa: PLC0415
     from engine.limits import IMPORT_BYTES_MAX  # noqa: PLC0415
 
-    try:
-        if str(file) == "-":
-            return sys.stdin.buffer.read(IMPORT_BYTES_MAX + 1)
-        with file.open("rb") as opened:
-            return opened.read(IMPORT_BYTES_MAX + 1)
-    except OSError as error:
-        raise BadSettings(f"{file} cannot be read: {error.strerror}") from error
+    if str(file) == "-":
+        return sys.stdin.buffer.read(IMPORT_BYTES_MAX + 1)
+    return read_regular(file, IMPORT_BYTES_MAX)

@@ -7,20 +7,24 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
 import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
 from engine.cli.tables import progress
-from engine.errors import BadSettings, NotEmpty, WrongKey
+from engine.errors import BadDump, BadSettings, NotEmpty, WrongKey
 from engine.settings import Settings, read_settings
 
 if TYPE_CHECKING:
+    from engine.checkpoint import PublicKey
+    from engine.datastore import Datastore
     from engine.dump_format import Header
     from engine.dump_secrets import Opener, Sealer
-    from engine.restoring import Restored
+    from engine.dump_vouching import Signing
+    from engine.restoring import Proposal, Restored
 
 Target = Annotated[Path, typer.Argument(metavar="FILE", help="The new file; - is standard output.")]
 Source = Annotated[Path, typer.Argument(metavar="FILE", help="The dump; - is standard input.")]
@@ -47,6 +51,25 @@ PassphraseFile = Annotated[
         "--passphrase-file", metavar="FILE", help="A passphrase, closed to others.", show_default=False
     ),
 ]
+Unsigned = Annotated[
+    bool, typer.Option("--unsigned", help="Without a signature: nothing will vouch for it.")
+]
+AnyDump = Annotated[
+    bool,
+    typer.Option(
+        "--unsigned", help="Restore it although nothing vouches for it: anybody may have made it."
+    ),
+]
+Trust = Annotated[
+    Path | None,
+    typer.Option(
+        "--trust",
+        metavar="FILE",
+        help="Public keys, as `seal key` printed them, of those whose dumps are believed.",
+        show_default=False,
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="The clients and scopes in it are as they should be.")]
 NewKey = Annotated[
     bool, typer.Option("--new-key", help="The journal's master key is lost: go on with another.")
 ]
@@ -59,13 +82,15 @@ def dump(
     recipient: Recipient = None,
     passphrase_file: PassphraseFile = None,
     without_personal: WithoutPersonal = False,
+    unsigned: Unsigned = False,
     data: Data = None,
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the whole journal, and the tables beside it, into one file that anybody can check.
 
-    Each digest is computed again on the way. A running engine goes on. docs/dump.md has the format.
+    Each digest is computed again on the way, and all is signed with the sealing key. A running engine
+    goes on. docs/dump.md has the format.
 
     \b
     Examples:
@@ -86,13 +111,15 @@ def dump(
         from engine.fact import from_us  # noqa: PLC0415
         from engine.installation import open_journal_datastore  # noqa: PLC0415
 
-        wanted = dumping.Wanted(not without_personal, _sealer(recipient, passphrase_file))
+        sealer = _sealer(recipient, passphrase_file)
         settings = read_settings(data=data, journal_url=journal_url)
         with (
             contextlib.closing(open_journal_datastore(settings)) as datastore,
             _new_file(file) as out,
             progress("facts", datastore.pages.head().position) as report,
         ):
+            signing = None if unsigned else _signing(settings, datastore)
+            wanted = dumping.Wanted(not without_personal, sealer, signing)
             done = dumping.dump(
                 datastore,
                 out,
@@ -116,6 +143,9 @@ def restore(
     passphrase_file: PassphraseFile = None,
     without_secrets: WithoutSecrets = False,
     new_key: NewKey = False,
+    trust: Trust = None,
+    unsigned: AnyDump = False,
+    yes: Yes = False,
     data: Data = None,
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
@@ -123,11 +153,14 @@ def restore(
     """Make a journal again from a dump: all of it, or nothing.
 
     Each digest is computed again. The journal must be empty, or not there yet, and the master key that
-    the dumped one had in its place: ORDER_ENGINE_KEY, or DIR/master.key.
+    the dumped one had in its place: ORDER_ENGINE_KEY, or DIR/master.key. That key also vouches for the
+    dump; else one that you --trust; else it is refused. Clients and their scopes are listed: --yes says
+    that they are right.
 
     \b
     Examples:
-      order-engine restore journal.jsonl --data /var/lib/order-engine
+      order-engine restore journal.jsonl --data /var/lib/order-engine --yes
+      order-engine restore journal.jsonl --new-key --trust seal.key --data /srv/copy
       order-engine restore journal.jsonl --identity restore.pem --journal-url postgresql://engine@db/orders
       zstd -dc journal.jsonl.zst | order-engine restore - --without-secrets
     """
@@ -137,19 +170,25 @@ def restore(
         _refuse("under a new master key secrets cannot be read: --new-key goes with --without-secrets")
     with errors_told(as_json=as_json):
         from engine import restoring  # noqa: PLC0415
+        from engine.dump_vouching import Vouchers  # noqa: PLC0415
         from engine.installation import migrate, open_journal_datastore  # noqa: PLC0415
+        from engine.keys import find_key  # noqa: PLC0415
 
         settings = read_settings(data=data, journal_url=journal_url)
         with _old_file(file) as source:
             reader = restoring.Reader(source)
             opener = _opener(reader.header, identity, passphrase_file, is_unwanted=without_secrets)
             _check_key(settings, reader.header, is_new=new_key)
+            vouchers = Vouchers(None if new_key else find_key(settings), _trusted(trust))
+            accept = partial(_accept, is_any=unsigned, is_confirmed=yes, is_piped=str(file) == "-")
             migrate(settings)
             with (
                 contextlib.closing(open_journal_datastore(settings)) as datastore,
                 progress("facts", reader.header.size) as report,
             ):
-                done = restoring.restore(datastore, reader, opener, report)
+                done = restoring.restore(
+                    datastore, reader, opener, vouchers=vouchers, accept=accept, report=report
+                )
     print_json(asdict(done)) if as_json else _print_restored(done)
 
 
@@ -157,11 +196,65 @@ def _print_restored(done: Restored) -> None:
     typer.echo(f"restored  {done.facts} facts, {done.rows} rows")
     typer.echo(f"journal   {done.journal_id}")
     typer.echo(f"digest    {done.digest}")
+    typer.echo(f"vouched   by {done.vouched_by}" if done.vouched_by else f"vouched   {_NOTHING}")
     if done.clients_without_secret:
         typer.echo(
             f"clients that came without their secrets: {done.clients_without_secret}."
             " `order-engine client rotate` gives each a new one."
         )
+
+
+_NOTHING: Final = "BY NOTHING: its facts, balances and scopes are what its author chose"
+
+
+def _accept(proposal: Proposal, *, is_any: bool, is_confirmed: bool, is_piped: bool) -> None:
+    """Asks about a dump that was read whole. Raises BadDump, BadSettings."""
+    if proposal.vouched_by is None:
+        if not is_any:
+            raise BadDump(
+                "nothing vouches for this dump: bring back the journal's master key, --trust the key"
+                " that signed it, or give --unsigned to restore what anybody may have written"
+            )
+        typer.echo(f"warning: this dump is vouched for {_NOTHING}", err=True)
+    if not proposal.clients or is_confirmed:
+        return
+    typer.echo("The dump brings these clients along:", err=True)
+    for client in proposal.clients:
+        typer.echo(f"  {client.id}  {client.tenant}  {client.scopes}", err=True)
+    if is_piped or not sys.stdin.isatty():
+        raise BadSettings("check the clients and their scopes above, and give --yes if they are right")
+    if not typer.confirm("Are these clients and scopes right?", err=True):
+        raise BadSettings("nothing was restored")
+
+
+def _signing(settings: Settings, datastore: Datastore) -> Signing:
+    """The journal's own keys. Raises WrongKey."""
+    from engine.checkpoint import origin_of  # noqa: PLC0415
+    from engine.dump_vouching import Signing  # noqa: PLC0415
+    from engine.installation import open_master_key  # noqa: PLC0415
+    from engine.operations import define_operations  # noqa: PLC0415
+    from engine.schema import check  # noqa: PLC0415
+    from engine.sealing_keys import SealingKeys  # noqa: PLC0415
+
+    key = open_master_key(settings, datastore)
+    with datastore.store.reading() as connection:
+        journal_id = check(connection, datastore.tables)["journal_id"]
+    keys = SealingKeys(datastore.store, define_operations(), key, origin_of(journal_id))
+    return Signing(keys.signer(), key)
+
+
+def _trusted(path: Path | None) -> list[PublicKey]:
+    from engine.checkpoint import BadNote, read_key  # noqa: PLC0415
+    from engine.files import read_regular  # noqa: PLC0415
+    from engine.limits import KEY_FILE_BYTES_MAX  # noqa: PLC0415
+
+    if path is None:
+        return []
+    lines = read_regular(path, KEY_FILE_BYTES_MAX)[:KEY_FILE_BYTES_MAX].decode(errors="replace").split()
+    try:
+        return [read_key(line) for line in lines]
+    except BadNote as error:
+        raise BadSettings(f"{path}: {error}") from None
 
 
 def _check_key(settings: Settings, header: Header, *, is_new: bool) -> None:
@@ -234,11 +327,9 @@ def _old_file(path: Path) -> Iterator[BinaryIO]:
     if str(path) == "-":
         yield sys.stdin.buffer
         return
-    try:
-        file = path.open("rb", buffering=1024 * 1024)
-    except OSError as error:
-        raise BadSettings(f"{path} cannot be read: {error.strerror}") from error
-    with file:
+    from engine.files import open_regular  # noqa: PLC0415
+
+    with open_regular(path) as file:
         yield file
 
 

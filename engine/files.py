@@ -1,0 +1,32 @@
+"""Files that an operator names: regular ones only, so that no pipe or device makes the command wait."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from engine.errors import BadSettings
+
+_BUFFER_BYTES = 1024 * 1024
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a file for reading. Raises BadSettings for a pipe, a device, or what cannot be read."""
+    try:
+        file = os.open(
+            path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        )  # a pipe would wait for a writer
+    except OSError as error:
+        raise BadSettings(f"{path} cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise BadSettings(f"{path} is not a regular file; pipe it to standard input and give -")
+    return os.fdopen(file, "rb", buffering=_BUFFER_BYTES)
+
+
+def read_regular(path: Path, bytes_max: int) -> bytes:
+    """At most `bytes_max` bytes of a file, and one more if there are more. Raises as `open_regular`."""
+    with open_regular(path) as file:
+        return file.read(bytes_max + 1)
