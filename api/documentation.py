@@ -23,6 +23,8 @@ FILES: Final = {
     "start.js": "text/javascript",
 }
 """What the page is made of; all of it is here."""
+_KIND: Final = b"{kind}"
+"""What the page has where it says what the journal is."""
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -42,7 +44,8 @@ ERRORS: Final = "errors.html"
 
 async def page(call: Call) -> Answer:
     """The page."""
-    return _unless_known(call, await call.engine.bridge.read(_read, "index.html"), "text/html")
+    content = await call.engine.bridge.read(_read, "index.html")
+    return _unless_known(call, content.replace(_KIND, call.engine.kind.encode()), "text/html")
 
 
 async def file(call: Call) -> Answer:

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from api.call import Answer, Call
 from engine import health
+from engine.kind import KINDS
 from engine.wall import lasting, now_us
 from projections import shapes
 from projections.resources import encode, time
@@ -50,6 +51,10 @@ class ReadyBody(msgspec.Struct, frozen=True):
     """
 
     status: Annotated[str, Meta(extra_json_schema={"enum": ["ready", "not_ready"]})]
+    kind: Annotated[
+        str,
+        Meta(description="What the journal is, for ever.", extra_json_schema={"enum": list(KINDS)}),
+    ]
     reasons: list[Reason]
     journal_offset: shapes.Offset
     views_behind: dict[str, shapes.Count]
@@ -75,6 +80,7 @@ async def ready(call: Call) -> Answer:
     head, now = journal.head, now_us()
     body = ReadyBody(
         "ready" if is_ready else "not_ready",
+        services.kind,
         [_body(reason, now) for reason in reasons],
         head,
         {name: max(0, head - offset) for name, offset in sorted(views.offsets.items())},

@@ -24,6 +24,7 @@ from engine import calendar, clock
 from engine.acts import Denials, write_denials
 from engine.clients import Clients
 from engine.commands import Firm
+from engine.declaring import required
 from engine.deliveries import Deliveries
 from engine.endpoints import Endpoints
 from engine.errors import EngineError
@@ -33,6 +34,7 @@ from engine.ids import IdSource
 from engine.journal import Journal
 from engine.key_register import KeyRegister
 from engine.keys import MasterKey
+from engine.kind import Kind
 from engine.limits import ACCOUNTS_REMEMBERED_MAX, CLIENTS_SEEN_MAX, REFRESH_S, TALLY_LOOK_S
 from engine.market import Market, Symbols
 from engine.operations import define_operations
@@ -80,7 +82,7 @@ class Services:
     views_look: ViewsLook
     streams: Streams
     command_key: bytes
-    is_sandbox: bool
+    kind: Kind
     allows_local: bool = False
     now_us: Callable[[], int] = now_us
     is_stopping: bool = False
@@ -90,6 +92,11 @@ class Services:
     _floor: int = 0
     _seen: OrderedDict[str, int] = field(default_factory=OrderedDict)
     _tenants: OrderedDict[str, str] = field(default_factory=OrderedDict)
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether this journal is one, for ever."""
+        return self.kind == "sandbox"
 
     def saw(self, client: str, offset: int) -> None:
         """The client knows of the journal up to `offset`: it must not read anything older."""
@@ -150,7 +157,6 @@ async def open_services(
     views: Views,
     key: MasterKey,
     *,
-    is_sandbox: bool,
     price_max_age_us: int,
     price_jump_max: Decimal | None = None,
     fees: Fees | None = None,
@@ -167,7 +173,8 @@ async def open_services(
     """The services over an open journal and views database, which the caller closes afterwards.
 
     Must be entered on the loop that serves. `health` brings looks of the caller's own. Raises
-    Unavailable when the database cannot be read, WrongKey for another key than the journal's.
+    Unavailable when the database cannot be read, WrongKey for another key than the journal's,
+    WrongKind for a journal without a kind.
     """
     store, operations, ids = journal.datastore.store, define_operations(), IdSource()
     market = Market(store, operations, jump_max=price_jump_max)
@@ -208,7 +215,7 @@ async def open_services(
         views_look=views_look,
         streams=Streams(bridge.read, EventSource(views, personal)),
         command_key=key.derive("command_ids"),
-        is_sandbox=is_sandbox,
+        kind=required(journal.datastore),
         now_us=clock_us,
         log_every=log_every,
         allows_local=allows_local,

@@ -72,7 +72,7 @@ def _peak_mb() -> float:
 def make(folder: Path, orders: int) -> Settings:
     """A generated journal in a SQLite file."""
     settings = Settings(data=folder, journal_url=f"sqlite:///{folder}/journal.db")
-    installation.migrate(settings)
+    installation.migrate(settings, "sandbox")
     with Journal(settings.journal_url, engine_codec()) as journal, progress() as bar:
         task = bar.add_task("filling", total=orders)
         plan = Plan(orders, max(10, orders // 100), 1)
@@ -87,7 +87,7 @@ def copy(settings: Settings, url: str) -> None:
         dumping.dump(source, out, dumping.Wanted(), made_by="bench", made_at="now")
     out.seek(0)
     other = Settings(data=settings.data, journal_url=url)
-    installation.migrate(other)
+    installation.migrate(other, "sandbox")
     with contextlib.closing(open_journal_datastore(other)) as target:
         restoring.restore(target, restoring.Reader(out), None)
 

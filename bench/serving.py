@@ -16,6 +16,8 @@ from urllib.parse import urlencode
 import psutil
 
 from bench.load import Target
+from engine.installation import migrate
+from engine.settings import read_settings
 
 READY_WAIT_S: Final = 30
 STOP_WAIT_S: Final = 15
@@ -109,6 +111,7 @@ def new_client(data: Path, *where: str, folder: Path | None = None) -> dict[str,
     `where` are options that say where its journal is; `folder` see `serving`.
     """
     scopes = [word for scope in SCOPES for word in ("--scope", scope)]
+    migrate(read_settings(data=str(data), environ={}), "sandbox")
     command = [sys.executable, "-m", "engine.cli", "client", "create"]
     options = ["--data", str(data), "--tenant", "bench", *scopes, "--json"]
     command += [*options, *where]

@@ -112,7 +112,7 @@ def main() -> None:
         settings = read_settings(
             data=str(Path(directory) / "data"), journal_url=given.journal_url, environ={}
         )
-        migrate(settings)
+        migrate(settings, "sandbox")
         with closing(open_installation(settings)) as installation:
             is_right = run(installation, given.tries, given.seed)
     if not is_right:

@@ -65,7 +65,7 @@ BAD: Final = 20
 
 def fill(settings: Settings, urls: list[str], events: int) -> list[str]:
     """Webhooks, then orders until there are so many events; the bodies of these."""
-    migrate(settings)
+    migrate(settings, "sandbox")
     installation = open_installation(settings)
     journal, ids = installation.journal, IdSource()
     desk = Desk(journal)

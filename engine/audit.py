@@ -59,7 +59,8 @@ RawRow = tuple[int, int, int, str, bytes | None, bytes, bytes]
 _FOLDS: Final[dict[str, Fold[Any]]] = {
     "account": FOLDS["acc"], "order": FOLDS["ord"], "instrument": FOLDS["ins"],
     "deposit": FOLDS["dep"], "withdrawal": FOLDS["wdr"], "report": FOLDS["rep"],
-    "clock": FOLDS["clk"], "halt": FOLDS["hlt"], "webhook": FOLDS["whk"],
+    "clock": FOLDS["clk"], "halt": FOLDS["hlt"], "kind": FOLDS["knd"],
+    "webhook": FOLDS["whk"],
 }  # fmt: skip
 """First word of a stored name -> how its streams are folded."""
 _IDS: Final = {"account": "account", "order": "order", "instrument": "instrument",

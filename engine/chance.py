@@ -15,10 +15,10 @@ from engine.pricing import Price
 from engine.report import Report
 from engine.sandbox import LISTINGS, Listing
 from engine.values import STEPS, ZERO, Side, round_half_up
-from engine.venue import Ticket, answers_to
+from engine.venue import SIMULATED, Ticket, answers_to
 from engine.wish import Wish
 
-VENUE: Final = "simulated"
+VENUE: Final = SIMULATED
 STALE_EVERY: Final = 7
 """In one hour of so many an instrument has no fresh price, and its orders wait."""
 STALE_HOUR: Final = 3

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
 
 from engine import account as accounts
-from engine import calendar, clock, fees, halt, idempotency, ids, paying, trading
+from engine import calendar, clock, fees, halt, idempotency, ids, kind, paying, trading
 from engine import instrument as instruments
 from engine import order as orders
 from engine import report as reports
@@ -33,6 +33,7 @@ from engine.report import ParkedReport, Report
 from engine.streams import fold_of
 from engine.tally import Tally
 from engine.trading_limits import Limits
+from engine.venue import SIMULATED
 from engine.webhook import Webhook, Where
 from engine.wish import Wish
 
@@ -113,8 +114,11 @@ def request_cancel(
 def start_execution(scene: Scene, *, firm: Firm, order: str, venue: str) -> Decision:
     """Sends a waiting order to a venue, under its own id; without a fresh price it waits on.
 
-    It is cancelled instead when nothing can come of it any more.
+    It is cancelled instead when nothing can come of it any more. Raises Refused `not_found` for the
+    simulated venue outside a sandbox.
     """
+    if venue == SIMULATED:
+        kind.check_sandbox((yield kind.STREAM), "the simulated venue")
     known: Order | None = yield order
     if known is None or not orders.can(known, orders.ExecutionStarted):
         return []
@@ -138,11 +142,14 @@ def start_execution(scene: Scene, *, firm: Firm, order: str, venue: str) -> Deci
 
 
 def take_report(scene: Scene, *, firm: Firm, report: Report) -> Decision:
-    """What a venue reports: booked once, or parked. Never refused.
+    """What a venue reports: booked once, or parked. Refused is only what the simulated venue reports
+    outside a sandbox (Refused `not_found`).
 
     The command's id must be `report_command_id`, by which a report that was booked or parked before is
     found; only one that is to be parked looks at its own stream too.
     """
+    if report.venue == SIMULATED:
+        kind.check_sandbox((yield kind.STREAM), "the simulated venue")
     known, owner, security = yield from _about(report)
     decided = trading.take(
         report,
@@ -366,7 +373,8 @@ def put_instrument(scene: Scene, *, instrument: str, terms: Terms) -> Decision:
 
 
 def advance_clock(scene: Scene, *, by_us: int) -> Decision:
-    """Moves the sandbox's business time forward. Raises Refused as `clock.advance` does."""
+    """Moves business time forward. Raises `not_found` outside a sandbox, and as `clock.advance`."""
+    kind.check_sandbox((yield kind.STREAM), "a clock that can be moved")
     known: clock.Clock | None = yield clock.STREAM
     return _changes({clock.STREAM: clock.advance(known, by_us, at_us=scene.at_us)})
 

@@ -26,7 +26,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from engine import clock, wall
+from engine import clock, kind, wall
 from engine.clock import Clock
 from engine.errors import EngineError, Refused, Unavailable, VersionConflict
 from engine.fact import Envelope, Fact, Recorded, StreamAppend
@@ -58,6 +58,11 @@ class Scene:
     def __init__(self, at_us: int, clock: Clock | None) -> None:
         self.at_us = at_us
         self.clock = clock
+
+    def see(self, stream: str, at_us: int) -> None:
+        """A stream was read, whose last fact is of that time. The journal's kind is of all times."""
+        if stream != kind.STREAM:
+            self.at_us = max(self.at_us, at_us)
 
     @property
     def business_time_us(self) -> int:
@@ -390,7 +395,7 @@ class Decider:
                     owned.append(stream)
                 if entry.tip is not None:
                     tips[id(entry.tip)] = entry.tip
-                scene.at_us = max(scene.at_us, loaded.at_us)
+                scene.see(stream, loaded.at_us)
                 stream = decision.send(loaded.state)
         except StopIteration as done:
             changes = done.value

@@ -27,11 +27,11 @@ from engine.story import differences, kind_of, say, shown
 from engine.streams import fold_of
 from engine.ticker import DAY_US
 from engine.values import Side
-from engine.venue import answers_to, ticket_of
+from engine.venue import SIMULATED, answers_to, ticket_of
 from engine.wish import Wish
 
 TENANT: Final = "demo"
-VENUE: Final = "simulated"
+VENUE: Final = SIMULATED
 LISTING: Final = LISTINGS[0]
 SETTLE_DAYS_MAX: Final = 10
 """Business days after which every demo trade has settled, holidays and weekends included."""

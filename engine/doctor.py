@@ -20,7 +20,7 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
-from engine import schema, seals
+from engine import declaring, schema, seals
 from engine.checkpoint import PublicKey, origin_of
 from engine.database_checks import database_checks, head_and_last, missing_triggers
 from engine.datastore import Datastore
@@ -51,6 +51,8 @@ FSYNC_UNREAL_MS: Final = 0.01
 FREE_WARNING: Final = 2 * 1024**3
 """Room for about 8 million facts."""
 _BEATS_LOOK_S: Final = 0.25
+KIND: Final = "kind"
+"""Name of the check that says whether the journal is live or a sandbox."""
 _PACKAGES: Final = ("eventsourcing", "sqlalchemy", "psycopg", "msgpack", "cryptography")
 
 _ADVICE: Final = {
@@ -216,6 +218,7 @@ def _contents(settings: Settings, datastore: Datastore) -> Iterator[Check]:
         yield _fault("schema", error)
         return
     yield Check("schema", f"{meta['schema']}, journal id {meta['journal_id']}")
+    yield _kind(datastore)
     looks: tuple[tuple[str, Callable[[], Check | None]], ...] = (
         ("key fingerprint", lambda: _fingerprint(settings, meta)),
         ("append-only", lambda: _triggers(datastore)),
@@ -236,6 +239,13 @@ def _contents(settings: Settings, datastore: Datastore) -> Iterator[Check]:
         if check:
             yield check
     yield from processes(settings, datastore)
+
+
+def _kind(datastore: Datastore) -> Check:
+    try:
+        return Check(KIND, f"{declaring.required(datastore)}, for ever")
+    except EngineError as error:
+        return _fault(KIND, error)
 
 
 def _fingerprint(settings: Settings, meta: dict[str, str]) -> Check | None:

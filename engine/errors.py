@@ -177,6 +177,12 @@ class NothingKept(EngineError):
     code = "nothing_kept"
 
 
+class WrongKind(EngineError):
+    """The journal is not of the kind, live or sandbox, that is asked for, or was never given one."""
+
+    code = "wrong_kind"
+
+
 class BadSettings(EngineError):
     """A setting (a URL, a directory, a variable) cannot be used as it is."""
 

@@ -20,8 +20,9 @@ from typing import Any, Final, NamedTuple
 from engine import commands
 from engine.account import Account
 from engine.chance import VENUE, Chance, reports_of
+from engine.declaring import required
 from engine.desk import Command, Decision, Outcome
-from engine.errors import BadSettings, Refused
+from engine.errors import BadSettings, Refused, WrongKind
 from engine.fact import from_us, to_us
 from engine.journal import Journal
 from engine.order import ExecutionStarted, Order, TradeRecorded
@@ -76,10 +77,12 @@ class Generated(NamedTuple):
 def fill(journal: Journal, plan: Plan, report: Callable[[int], None] = lambda _: None) -> Generated:
     """Fills the journal as planned; `report` is told from time to time how many orders are done.
 
-    Raises BadSettings for a journal that is not empty.
+    Raises WrongKind outside a sandbox, BadSettings for a journal that holds more than its kind.
     """
+    if required(journal.datastore) != "sandbox":
+        raise WrongKind("invented orders go into a sandbox, and this journal is live")
     head = journal.head
-    if head:
+    if head > 1:
         raise BadSettings(f"the journal has {head} facts already; `generate` fills an empty one")
     town = _Town(journal, plan)
     town.open()

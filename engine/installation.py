@@ -5,19 +5,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 import sqlalchemy as sa
 
-from engine import operations, schema
+from engine import declaring, operations, schema, wall
 from engine.checkpoint import origin_of
 from engine.clients import Clients
 from engine.datastore import Datastore, make_directory_for
-from engine.errors import BadSettings, Unavailable, WrongKey
+from engine.errors import BadSettings, JournalDamaged, Unavailable, WrongKey, WrongKind
 from engine.ids import IdSource
 from engine.journal import Journal
 from engine.keys import MasterKey, create_key, find_key, read_key
+from engine.kind import Kind
 from engine.market import Market, Symbols
 from engine.personal import Personal
 from engine.refusal_log import RefusalLog
@@ -42,6 +46,7 @@ class Migrated:
     outcome: Outcome
     schema: int
     journal_id: str
+    kind: Kind | None
     place: str
     key: str
     key_created: bool
@@ -52,6 +57,7 @@ class Installation:
     """One process's journal, and what stands beside it in its database. Close it when done."""
 
     journal: Journal
+    kind: Kind
     key: MasterKey
     market: Market
     symbols: Symbols
@@ -79,13 +85,18 @@ class Installation:
 
 
 def open_installation(settings: Settings, ids: IdSource | None = None) -> Installation:
-    """Opens what `migrate` made. Raises SchemaMissing, SchemaTooNew, WrongKey, Unavailable."""
+    """Opens what `migrate` made.
+
+    Raises SchemaMissing, SchemaTooNew, WrongKey, WrongKind, Unavailable.
+    """
     journal = Journal(settings.journal_url, engine_codec())
     try:
+        kind = declaring.required(journal.datastore)
         key = open_master_key(settings, journal.datastore)
         store, tables = journal.datastore.store, operations.define_operations()
         installation = Installation(
             journal=journal,
+            kind=kind,
             key=key,
             market=Market(store, tables, jump_max=settings.price_jump_max),
             symbols=Symbols(store, tables),
@@ -103,8 +114,27 @@ def open_installation(settings: Settings, ids: IdSource | None = None) -> Instal
     return installation
 
 
+@contextmanager
+def opened_journal(settings: Settings) -> Iterator[Journal]:
+    """The journal alone, to be read. Raises SchemaMissing, SchemaTooNew, WrongKind, Unavailable."""
+    with Journal(settings.journal_url, engine_codec()) as journal:
+        declaring.required(journal.datastore)
+        yield journal
+
+
+@contextmanager
+def opened_datastore(settings: Settings) -> Iterator[Datastore]:
+    """The same without the codec, however damaged. Raises as `opened_journal` does."""
+    with closing(open_journal_datastore(settings)) as datastore:
+        with datastore.store.reading() as connection:
+            schema.check(connection, datastore.tables)
+        with suppress(JournalDamaged):  # noted; a damaged journal is looked at all the more
+            declaring.required(datastore)
+        yield datastore
+
+
 def open_journal_datastore(settings: Settings) -> Datastore:
-    """The engine's own journal. Nothing is connected to before it is used."""
+    """The engine's own journal, whatever is there. Nothing is connected to before it is used."""
     return Datastore(settings.journal_url, prefix="", kind="text")
 
 
@@ -128,37 +158,81 @@ def open_master_key(settings: Settings, datastore: Datastore) -> MasterKey:
     return key
 
 
-def migrate(settings: Settings) -> Migrated:
+def migrate(
+    settings: Settings, kind: Kind | None = None, *, adopts: bool = False, at_us: int | None = None
+) -> Migrated:
     """Creates the directory, the schema, the operational tables and the key, each if it is missing.
 
-    Any number of processes, on any number of machines, may call it at once. Tables and fingerprint are
-    written together or not at all. Raises WrongKey for another key than the journal's, SchemaTooNew,
-    Unavailable, BadSettings.
+    `kind` is what a new journal is declared to be, at `at_us`; one that is there must be that already,
+    unless it has no kind and a person was asked (`adopts`). None takes what is there. Any number of
+    processes, on any number of machines, may call it at once. Tables, fingerprint and kind are written
+    together or not at all. Raises WrongKind for a journal of another kind, or of none, and with None
+    where there is no journal; WrongKey for another key than the journal's, SchemaTooNew, Unavailable,
+    BadSettings.
     """
-    given = find_key(settings)  # a malformed one is refused before anything is made
+    at_us = wall.now_us() if at_us is None else at_us
+    with _open_to_migrate(settings) as datastore:
+        if kind is None and not exists(datastore):
+            raise WrongKind(
+                f"there is no journal at {place_of(datastore.store)} yet: {declaring.SAY_ONE}"
+            )
+
+        def declare(connection: sa.Connection, *, is_new: bool) -> bool:
+            if kind is not None and (is_new or adopts):
+                return declaring.write(connection, datastore, kind, at_us=at_us)
+            declaring.check(connection, datastore.tables, kind)
+            return False
+
+        return _migrate(settings, datastore, declare)
+
+
+def make_tables(settings: Settings) -> None:
+    """All that `migrate` makes but a kind: a dump that is restored brings its own."""
+    with _open_to_migrate(settings) as datastore:
+        _migrate(settings, datastore, lambda _, **__: False)
+
+
+def exists(datastore: Datastore) -> bool:
+    """Whether there is a journal, of whatever kind. Raises Unavailable."""
+    store = datastore.store
+    if isinstance(store, SqliteStore) and not Path(store.path).exists():
+        return False
+    with store.reading() as connection:
+        return sa.inspect(connection).has_table(datastore.tables.meta.name)
+
+
+@contextmanager
+def _open_to_migrate(settings: Settings) -> Iterator[Datastore]:
     datastore = open_journal_datastore(settings)
     try:
-        _make_directory(settings)
-        make_directory_for(datastore.store)
-        with datastore.store.writing() as connection:
-            outcome = schema.migrate(connection, datastore.tables)
-            is_changed = operations.migrate(connection, operations.define_operations())
-            meta = schema.check(connection, datastore.tables)
-            # Inside the transaction, where one process is at a time: two must not make two keys.
-            key = given or _missing_key(settings, meta)
-            _keep_fingerprint(connection, datastore.tables, meta, key)
-        return Migrated(
-            outcome=_told(outcome, is_changed=is_changed),
-            schema=int(meta["schema"]),
-            journal_id=meta["journal_id"],
-            place=place_of(datastore.store),
-            key=key.source,
-            key_created=given is None and FINGERPRINT not in meta,
-        )
+        yield datastore
     except Unavailable as error:  # "timeout expired" alone would leave one to guess where
         raise Unavailable(f"{place_of(datastore.store)}: {error}") from error
     finally:
         datastore.close()
+
+
+def _migrate(settings: Settings, datastore: Datastore, declare: Callable[..., bool]) -> Migrated:
+    given = find_key(settings)  # a malformed one is refused before anything is made
+    _make_directory(settings)
+    make_directory_for(datastore.store)
+    with datastore.store.writing() as connection:
+        outcome = schema.migrate(connection, datastore.tables)
+        is_changed = operations.migrate(connection, operations.define_operations())
+        meta = schema.check(connection, datastore.tables)
+        is_changed |= declare(connection, is_new=outcome == "created")
+        # Inside the transaction, where one process is at a time: two must not make two keys.
+        key = given or _missing_key(settings, meta)
+        _keep_fingerprint(connection, datastore.tables, meta, key)
+    return Migrated(
+        outcome=_told(outcome, is_changed=is_changed),
+        schema=int(meta["schema"]),
+        journal_id=meta["journal_id"],
+        kind=declaring.declared(datastore),
+        place=place_of(datastore.store),
+        key=key.source,
+        key_created=given is None and FINGERPRINT not in meta,
+    )
 
 
 def _told(outcome: schema.Migration, *, is_changed: bool) -> Outcome:

@@ -549,3 +549,7 @@ SANDBOX_PRICE_MAX_AGE_US: Final = 24 * 3600 * 1_000_000
 """A sandbox has nobody who sends prices all day."""
 SANDBOX_PRICES_LOOK_S: Final = 600.0
 """How often a sandbox looks whether its own prices grow old: they are good for a day."""
+
+TRACES_SHOWN: Final = 20
+"""Clock advances, and simulated trades, that `migrate --live` lists of an older journal: enough to
+recognise what it was used for, and one screen."""

@@ -22,6 +22,7 @@ from engine.deliveries import Deliveries
 from engine.errors import EngineError, Unavailable
 from engine.follow import Follower, Watch
 from engine.health import Finding
+from engine.kind import Kind
 from engine.limits import METRICS_RETRY_S
 from engine.meters import Sample, Source, Spread
 
@@ -55,6 +56,7 @@ METRICS: Final = {
     "group_appends": Metric("histogram", (), "Appends that shared a commit of this process"),
     "commit_seconds": Metric("histogram", (), "Time of such a commit"),
     "appends_waiting": Metric("gauge", (), "Appends that wait for this process's writer"),
+    "journal_kind": Metric("gauge", ("kind",), "1: the journal is `live`, or a `sandbox`, for ever"),
     "journal_offset": Metric("gauge", (), "Position of the journal's last fact"),
     "follower_offset": Metric("gauge", ("follower",), "Position that a follower has saved"),
     "follower_behind_facts": Metric("gauge", ("follower",), "Facts that it has not seen"),
@@ -87,6 +89,15 @@ def writer_source(datastore: Datastore) -> Source:
         yield "group_appends", (), writer.sizes
         yield "commit_seconds", (), writer.times
         yield "appends_waiting", (), writer.waiting
+
+    return samples
+
+
+def kind_source(kind: Kind) -> Source:
+    """What the journal is."""
+
+    def samples() -> Iterator[Sample]:
+        yield "journal_kind", (kind,), 1
 
     return samples
 

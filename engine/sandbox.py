@@ -21,7 +21,7 @@ from engine import commands, idempotency, wall
 from engine.acting import Breathe, Faults, Timer
 from engine.clients import SCOPES
 from engine.desk import Command, Decision, Desk, Scene
-from engine.errors import BadSettings
+from engine.errors import BadSettings, WrongKind
 from engine.ids import IdSource
 from engine.installation import Installation
 from engine.instrument import Terms, unit_of
@@ -99,8 +99,10 @@ class Demo:
 def prepare(installation: Installation, settings: Settings) -> Demo:
     """Makes what is missing of all that the sandbox starts with. Nothing that is there is changed.
 
-    For one process at a time. Raises BadSettings, Unavailable.
+    For one process at a time. Raises WrongKind outside a sandbox, BadSettings, Unavailable.
     """
+    if installation.kind != "sandbox":
+        raise WrongKind("a live journal is given no invented client, account or money")
     list_instruments(installation)
     account = _open_account(installation)
     client_id, secret = _client(installation, client_file(settings))

@@ -11,6 +11,7 @@ from engine import (
     halt,
     holdings,
     instrument,
+    kind,
     order,
     payment,
     report,
@@ -27,6 +28,7 @@ AnyFact = (
     | report.ReportFact
     | clock.ClockFact
     | halt.HaltFact
+    | kind.KindFact
     | webhook.WebhookFact
 )
 """Each is in one of the unions that the folds of `engine.streams` take, and has a branch there."""
@@ -80,6 +82,7 @@ STORED: Final[dict[str, type[AnyFact]]] = {
     "clock.advanced.1": clock.ClockAdvanced,
     "halt.trading_halted.1": halt.TradingHalted,
     "halt.trading_resumed.1": halt.TradingResumed,
+    "kind.declared.1": kind.KindDeclared,
     "webhook.created.1": webhook.WebhookCreated,
     "webhook.changed.1": webhook.WebhookChanged,
     "webhook.secret_rotated.1": webhook.WebhookSecretRotated,

@@ -17,6 +17,7 @@ from engine.history import NOW, Step, When, explain, read, state_at, version_of
 from engine.holdings import MOVES, Balance, Holdings, Leg, legs
 from engine.instrument import Instrument
 from engine.journal import Journal
+from engine.kind import Declared
 from engine.limits import STREAM_BYTES_MAX
 from engine.order import Order
 from engine.payment import Payment
@@ -29,7 +30,7 @@ from engine.webhook import Webhook
 Shown = dict[str, str | bool | int | None]
 """What people want to see of a state: name of a field -> its value, amounts as plain digits."""
 
-CHOSEN: Final = frozenset({"ins", "clk", "hlt"})
+CHOSEN: Final = frozenset({"ins", "clk", "hlt", "knd"})
 """Prefixes of ids that a person may have chosen; all others are made by `ids`."""
 
 
@@ -247,6 +248,11 @@ def _halt(state: Halt) -> Iterator[tuple[str, Any]]:
     yield "since", f"{from_us(state.since_us):%Y-%m-%d %H:%M:%S}"
 
 
+def _kind(state: Declared) -> Iterator[tuple[str, Any]]:
+    yield "kind", state.kind
+    yield "since", f"{from_us(state.since_us):%Y-%m-%d %H:%M:%S}"
+
+
 def _webhook(state: Webhook) -> Iterator[tuple[str, Any]]:
     yield "status", state.status
     yield "origin", state.origin
@@ -262,6 +268,7 @@ _SHOWN: Final[dict[type, Callable[[Any], Iterator[tuple[str, Any]]]]] = {
     ParkedReport: _parked,
     Clock: _clock,
     Halt: _halt,
+    Declared: _kind,
     Webhook: _webhook,
 }
 

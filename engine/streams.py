@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from engine import account, clock, halt, instrument, order, payment, report, webhook
+from engine import account, clock, halt, instrument, kind, order, payment, report, webhook
 from engine.journal import Fold
 
 FOLDS: Final[dict[str, Fold[Any]]] = {
@@ -16,12 +16,13 @@ FOLDS: Final[dict[str, Fold[Any]]] = {
     "rep": Fold("parked_report", 2, report.ParkedReport, report.evolve, is_long=False),
     "clk": Fold("clock", 1, clock.Clock, clock.evolve, is_long=False),
     "hlt": Fold("trading_halt", 1, halt.Halt, halt.evolve, is_long=False),
+    "knd": Fold("kind", 1, kind.Declared, kind.evolve, is_long=False),
     "whk": Fold("webhook", 1, webhook.Webhook, webhook.evolve, is_long=False),
 }
 """Prefix -> fold. A fold's number is raised when its state's shape or meaning changes: snapshots of the
 old one are then ignored."""
 
-REFERENCE: Final = frozenset({"ins", "clk", "hlt"})
+REFERENCE: Final = frozenset({"ins", "clk", "hlt", "knd"})
 """Streams that decisions read and hardly ever write: no conflict tells that they have moved on, so they
 are looked at again when known for longer than REFERENCE_FRESH_S. That goes for one without facts too."""
 

@@ -144,6 +144,9 @@ def asked_of(order: Order, history: Sequence[Recorded]) -> Asked | None:
 
 # --- the sandbox ----------------------------------------------------------------------------------
 
+SIMULATED: Final = "simulated"
+"""Name of the simulated venue, which exists in sandboxes only."""
+
 _HUNDREDTHS: Final = {
     "buy": {Decimal(5001): 0, Decimal(5002): 40, Decimal(5003): 100},
     "sell": {Decimal(20): 25},
@@ -200,7 +203,7 @@ class SimulatedVenue:
     after a crash hears the same. Used by one thread.
     """
 
-    def __init__(self, now_us: Callable[[], int], delay_us: int = 0, name: str = "simulated") -> None:
+    def __init__(self, now_us: Callable[[], int], delay_us: int = 0, name: str = SIMULATED) -> None:
         self._now_us = now_us
         self._delay_us = delay_us
         self._name = name

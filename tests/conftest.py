@@ -92,7 +92,7 @@ def installed_once(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres_server").create_database()
     settings = Settings(data=directory, journal_url=url)
-    installation.migrate(settings)
+    installation.migrate(settings, "sandbox")
     return settings
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from engine import commands, idempotency
 from engine.commands import Firm
+from engine.declaring import make
 from engine.desk import Command, Desk, Outcome
 from engine.fact import to_us
 from engine.ids import IdSource
@@ -133,9 +134,14 @@ class Shop:
 
 
 @contextmanager
-def open_shop(url: str) -> Iterator[Shop]:
-    """A shop on a journal that is made if need be. Everything is priced at 100."""
+def open_shop(url: str, *, is_sandbox: bool = False) -> Iterator[Shop]:
+    """A shop on a journal that is made if need be. Everything is priced at 100.
+
+    A journal that is no sandbox has no kind either, and the shop's facts are its first.
+    """
     migrate(url)
+    if is_sandbox:
+        make(url, "sandbox")
     with Journal(url, engine_codec()) as journal:
         ticks = count(THURSDAY_US)
         price = Price(Decimal(100), Decimal(100), THURSDAY_US, unit=unit_of(TERMS))

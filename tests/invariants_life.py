@@ -57,6 +57,7 @@ NEXT = {
         "booking": {"applied": "booked", "rejected": "rejected"},
     },
     "instrument": {"": {"listed": "listed"}, "listed": {"changed": "listed"}},
+    "kind": {"": {"declared": "declared"}, "declared": {}},
     "clock": {"": {"advanced": "running"}, "running": {"advanced": "running"}},
 }
 """Kind of stream -> status -> what may happen -> status then. What is not here cannot happen."""

@@ -82,6 +82,7 @@ FIELDS = {
     "report.booking_requested": "by at_us",
     "report.applied": "trade by at_us",
     "clock.advanced": "by_us at_us",
+    "kind.declared": "kind at_us",
 }
 """What happened -> the words of its body after the envelope's eight, by place."""
 

@@ -149,7 +149,7 @@ def raw(url: str) -> Iterator[Any]:
 @contextmanager
 def opened(settings: Settings) -> Iterator[House]:
     """An installation's journal, and its sealing key."""
-    installation.migrate(settings)
+    installation.make_tables(settings)
     with Journal(settings.journal_url, engine_codec()) as journal:
         signer = Signer(origin_of(journal.meta["journal_id"]), bytes(range(32)))
         yield House(journal, signer, settings.journal_url)

@@ -74,7 +74,7 @@ class Place:
     def make_client(self, tenant: str = "tnt") -> None:
         """A client that may do everything; on an empty place that is the first that happens."""
         settings = read_settings(data=str(self.data), journal_url=self.journal_url, environ={})
-        installation.migrate(settings)
+        installation.migrate(settings, "sandbox")
         with contextlib.closing(installation.open_installation(settings)) as opened:
             made = opened.clients.create(tenant, ["read", "trade", "operate", "admin"])
         self.credentials = made.client.id, made.secret

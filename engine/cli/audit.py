@@ -68,12 +68,12 @@ def audit(
         from engine import auditing  # noqa: PLC0415
         from engine.audit import BYTES  # noqa: PLC0415
         from engine.audit_points import NAME, PointFile  # noqa: PLC0415
-        from engine.installation import open_journal_datastore  # noqa: PLC0415
+        from engine.installation import opened_datastore  # noqa: PLC0415
         from engine.stored import engine_codec  # noqa: PLC0415
 
         settings = read_settings(data=data, journal_url=journal_url)
         with (
-            contextlib.closing(open_journal_datastore(settings)) as datastore,
+            opened_datastore(settings) as datastore,
             _stopped_by_signals() as stop,
             progress("facts", auditing.head_of(datastore)) as report,
         ):

@@ -36,9 +36,12 @@ def backup(
     """
     with errors_told(as_json=as_json):
         from engine.backup import Backup  # noqa: PLC0415
+        from engine.installation import opened_datastore  # noqa: PLC0415
 
         settings = read_settings(data=data, journal_url=journal_url, views_url=views_url)
         work = Backup(settings, target)
+        with opened_datastore(settings):  # which says what is missing of it
+            pass
         with progress("pages", work.pages) as report:
             done = work.run(report)
     if as_json:

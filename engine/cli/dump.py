@@ -109,12 +109,12 @@ def dump(
 
         from engine import dumping, wall  # noqa: PLC0415
         from engine.fact import from_us  # noqa: PLC0415
-        from engine.installation import open_journal_datastore  # noqa: PLC0415
+        from engine.installation import opened_datastore  # noqa: PLC0415
 
         sealer = _sealer(recipient, passphrase_file)
         settings = read_settings(data=data, journal_url=journal_url)
         with (
-            contextlib.closing(open_journal_datastore(settings)) as datastore,
+            opened_datastore(settings) as datastore,
             _new_file(file) as out,
             progress("facts", datastore.pages.head().position) as report,
         ):
@@ -171,7 +171,7 @@ def restore(
     with errors_told(as_json=as_json):
         from engine import restoring  # noqa: PLC0415
         from engine.dump_vouching import Vouchers  # noqa: PLC0415
-        from engine.installation import migrate, open_journal_datastore  # noqa: PLC0415
+        from engine.installation import make_tables, open_journal_datastore  # noqa: PLC0415
         from engine.keys import find_key  # noqa: PLC0415
 
         settings = read_settings(data=data, journal_url=journal_url)
@@ -181,7 +181,7 @@ def restore(
             _check_key(settings, reader.header, is_new=new_key)
             vouchers = Vouchers(None if new_key else find_key(settings), _trusted(trust))
             accept = partial(_accept, is_any=unsigned, is_confirmed=yes, is_piped=str(file) == "-")
-            migrate(settings)
+            make_tables(settings)
             with (
                 contextlib.closing(open_journal_datastore(settings)) as datastore,
                 progress("facts", reader.header.size) as report,

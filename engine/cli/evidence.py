@@ -71,9 +71,9 @@ def evidence(
 
 
 def _gathered(data: str | None, journal_url: str | None, order: str, size: int | None) -> Evidence:
-    from engine.cli.roles import opened_journal, sealed_to  # noqa: PLC0415
+    from engine.cli.roles import sealed_to  # noqa: PLC0415
     from engine.evidence import gather  # noqa: PLC0415
-    from engine.installation import migrate  # noqa: PLC0415
+    from engine.installation import migrate, opened_journal  # noqa: PLC0415
     from engine.operations import define_operations  # noqa: PLC0415
     from engine.refusals import refused  # noqa: PLC0415
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -78,14 +78,10 @@ def resume(
         _switch(journal, tenant, reason, is_halted=False, as_json=as_json)
 
 
-@contextlib.contextmanager
-def _journal(data: str | None, journal_url: str | None) -> Iterator[Journal]:
-    from engine.journal import Journal  # noqa: PLC0415
-    from engine.stored import engine_codec  # noqa: PLC0415
+def _journal(data: str | None, journal_url: str | None) -> contextlib.AbstractContextManager[Journal]:
+    from engine.installation import opened_journal  # noqa: PLC0415
 
-    settings = read_settings(data=data, journal_url=journal_url)
-    with Journal(settings.journal_url, engine_codec()) as journal:
-        yield journal
+    return opened_journal(read_settings(data=data, journal_url=journal_url))
 
 
 def _switch(

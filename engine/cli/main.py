@@ -21,8 +21,19 @@ from engine.cli.data import import_app
 from engine.cli.dump import dump, restore
 from engine.cli.evidence import evidence
 from engine.cli.halt import halt, resume
+from engine.cli.kind import confirm
 from engine.cli.outlet import outlet_app
-from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
+from engine.cli.parts import (
+    AsJson,
+    Data,
+    IsLive,
+    IsSandbox,
+    JournalUrl,
+    errors_told,
+    kind_of,
+    one_line,
+    print_json,
+)
 from engine.cli.records import acts, refusals
 from engine.cli.replay import replay
 from engine.cli.sandbox import sandbox
@@ -90,27 +101,42 @@ def order_engine(
     \b
     Examples:
       order-engine sandbox
-      order-engine serve --data /var/lib/order-engine --no-sandbox
+      order-engine migrate --live --data /var/lib/order-engine
+      order-engine serve --data /var/lib/order-engine
       order-engine doctor --data /var/lib/order-engine
     """
 
 
 @app.command()
-def migrate(*, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False) -> None:
-    """Create the data directory, the master key and the journal.
+def migrate(
+    *,
+    is_live: IsLive = False,
+    is_sandbox: IsSandbox = False,
+    is_sure: Annotated[bool, typer.Option("--yes", help="Do not ask: the answer is yes.")] = False,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create the data directory, the master key and the journal, or bring them up to date.
 
-    What is there already stays as it is. Safe to run again, and from many processes at once.
+    A new journal is --live or --sandbox for ever; afterwards neither is needed. One of the first release
+    was never told: what in it speaks for a sandbox is listed, and you are asked. Safe to run again, and
+    from many processes at once.
 
     \b
     Examples:
-      order-engine migrate
-      order-engine migrate --data /var/lib/order-engine
-      ORDER_ENGINE_JOURNAL_URL=postgresql://engine@db/orders order-engine migrate --json
+      order-engine migrate --live --data /var/lib/order-engine
+      order-engine migrate --sandbox
+      ORDER_ENGINE_JOURNAL_URL=postgresql://engine@db/orders order-engine migrate --live --json
     """
     with errors_told(as_json=as_json):
         from engine import installation  # noqa: PLC0415
 
-        done = installation.migrate(read_settings(data=data, journal_url=journal_url))
+        settings = read_settings(data=data, journal_url=journal_url)
+        kind = kind_of(is_live=is_live, is_sandbox=is_sandbox)
+        if kind is not None and not is_sure:
+            confirm(settings, kind)
+        done = installation.migrate(settings, kind, adopts=True)
     print_json(asdict(done)) if as_json else _print_migrated(done)
 
 
@@ -124,7 +150,8 @@ def doctor(
 ) -> None:
     """Check the machine, the master key, the databases, the journal, the views, and what runs on them.
 
-    Changes nothing. Exits with 1 if there is a fault; a warning is none.
+    Changes nothing. Exits with 1 if there is a fault, with 2 if the journal is neither live nor a
+    sandbox; a warning is none.
 
     \b
     Examples:
@@ -134,7 +161,7 @@ def doctor(
     """
     with errors_told(as_json=as_json):
         from engine.cli.checks import views_checks  # noqa: PLC0415
-        from engine.doctor import examine, worst  # noqa: PLC0415
+        from engine.doctor import KIND, examine, worst  # noqa: PLC0415
 
         settings = read_settings(data=data, journal_url=journal_url, views_url=views_url)
         checks = examine(settings, views_checks)
@@ -143,7 +170,8 @@ def doctor(
         print_json({"verdict": verdict, "checks": [asdict(check) for check in checks]})
     else:
         _print_checks(checks)
-    raise typer.Exit(verdict == "fault")
+    is_undeclared = any(check.name == KIND and check.verdict == "fault" for check in checks)
+    raise typer.Exit(2 if is_undeclared else verdict == "fault")
 
 
 # --- answers --------------------------------------------------------------------------------------
@@ -151,6 +179,7 @@ def doctor(
 
 def _print_migrated(done: Migrated) -> None:
     typer.echo(f"{done.outcome}: schema {done.schema}, journal id {done.journal_id}")
+    typer.echo(f"kind        {done.kind}, for ever")
     typer.echo(f"journal     {done.place}")
     typer.echo(f"master key  {done.key}")
     if done.key_created:

@@ -39,17 +39,14 @@ def resend(
     with errors_told(as_json=as_json):
         from engine import acts  # noqa: PLC0415
         from engine.acting import put_back  # noqa: PLC0415
-        from engine.installation import open_journal_datastore  # noqa: PLC0415
+        from engine.installation import opened_datastore  # noqa: PLC0415
         from engine.supervise import OUTLET  # noqa: PLC0415
 
-        datastore = open_journal_datastore(read_settings(data=data, journal_url=journal_url))
-        try:
+        with opened_datastore(read_settings(data=data, journal_url=journal_url)) as datastore:
             if not put_back(datastore, OUTLET, after):
                 raise BadSettings(f"the broker has not been given events beyond offset {after} yet")
             context = {"after": after}
             acts.note(datastore.store, "outlet.replayed", actor=acts.COMMAND_LINE, context=context)
-        finally:
-            datastore.close()
     if as_json:
         print_json({"after": after})
     else:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Final, TextIO
 
 import typer
 
-from engine.errors import EngineError, Refused
+from engine.errors import EngineError, Refused, WrongKind
 from engine.settings import read_settings
 
 if TYPE_CHECKING:
     from engine.installation import Installation
+    from engine.kind import Kind
 
 Data = Annotated[
     str | None,
@@ -34,6 +35,15 @@ JournalUrl = Annotated[
         show_default=False,
     ),
 ]
+IsLive = Annotated[
+    bool, typer.Option("--live", "--no-sandbox", help="The journal holds real money, for ever.")
+]
+IsSandbox = Annotated[
+    bool,
+    typer.Option(
+        "--sandbox", help="The journal is for trying out, for ever: simulated venue, movable clock."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")]
 
 _PLACES: Final = ("position", "line")
@@ -41,7 +51,7 @@ _PLACES: Final = ("position", "line")
 
 @contextlib.contextmanager
 def errors_told(*, as_json: bool) -> Iterator[None]:
-    """Prints an error of the engine to stderr, and exits with 1."""
+    """Prints an error of the engine to stderr. Exits with 1, with 2 for a journal of another kind."""
     try:
         yield
     except (EngineError, Refused) as error:
@@ -57,12 +67,19 @@ def errors_told(*, as_json: bool) -> Iterator[None]:
             for fault in faults if len(faults) > 1 else ():
                 where = f"{fault['column']}: " if fault["column"] else ""
                 typer.echo(f"  line {fault['line']}: {where}{one_line(fault['detail'])}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(2 if isinstance(error, WrongKind) else 1) from None
+
+
+def kind_of(*, is_live: bool, is_sandbox: bool) -> Kind | None:
+    """What the flags say a journal is. Raises WrongKind for both at once."""
+    if is_live and is_sandbox:
+        raise WrongKind("a journal is either --live or --sandbox")
+    return "live" if is_live else "sandbox" if is_sandbox else None
 
 
 @contextlib.contextmanager
 def installation_of(data: str | None, journal_url: str | None) -> Iterator[Installation]:
-    """The installation, made first if there is none."""
+    """The installation, brought up to date. Raises WrongKind where there is none."""
     from engine.installation import migrate, open_installation  # noqa: PLC0415
 
     settings = read_settings(data=data, journal_url=journal_url)

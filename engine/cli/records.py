@@ -113,16 +113,15 @@ def _found(
 ) -> Iterator[ActBody | RefusalBody]:
     """The rows, newest first, read page by page."""
     from api.records import body_of  # noqa: PLC0415
-    from engine.installation import open_journal_datastore  # noqa: PLC0415
+    from engine.installation import opened_datastore  # noqa: PLC0415
     from engine.operations import define_operations  # noqa: PLC0415
     from engine.records import Filters, page  # noqa: PLC0415
 
     from_us, to_us = (_time(text) for text in times)
     wanted = Filters(tenant, exact, from_us, to_us)
     data, journal_url = where
-    datastore = open_journal_datastore(read_settings(data=data, journal_url=journal_url))
     operations, before = define_operations(), None
-    try:
+    with opened_datastore(read_settings(data=data, journal_url=journal_url)) as datastore:
         while True:
             rows = page(
                 datastore.store, operations, register, wanted, limit=LIST_LIMIT_MAX, before=before
@@ -132,8 +131,6 @@ def _found(
             if len(rows) < LIST_LIMIT_MAX:
                 return
             before = rows[-1]["id"]
-    finally:
-        datastore.close()
 
 
 def _first(found: Iterator[ActBody | RefusalBody], limit: int) -> list[ActBody | RefusalBody]:

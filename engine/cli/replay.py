@@ -64,9 +64,8 @@ def replay(
       order-engine replay acc_1C8xWqUzt9LmA3vBn5QeHd --json | jq .state
     """
     with errors_told(as_json=as_json):
-        from engine.journal import Journal  # noqa: PLC0415
+        from engine.installation import opened_journal  # noqa: PLC0415
         from engine.memorandum import read_memorandum  # noqa: PLC0415
-        from engine.stored import engine_codec  # noqa: PLC0415
         from engine.story import check_id, explained, read_story  # noqa: PLC0415
 
         check_id(stream)
@@ -75,7 +74,7 @@ def replay(
             raise _no_memorandum(is_order=stream.startswith("ord_"))
         is_whole = explain or memorandum
         settings = read_settings(data=data, journal_url=journal_url)
-        with Journal(settings.journal_url, engine_codec()) as journal:
+        with opened_journal(settings) as journal:
             story = read_story(journal, stream, when, last=None if is_whole else last)
             entries = read_memorandum(journal, story) if memorandum else []
     if memorandum:

@@ -8,6 +8,7 @@ webhooks      events to receivers               outlet        events to a messag
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from engine.background_audit import BackgroundAudit
 from engine.checkpoint import origin_of
 from engine.cli.tending import REBUILDS, Rebuilding, Telling
 from engine.commands import Firm
+from engine.declaring import required
 from engine.deliveries import Deliveries
 from engine.desk import Desk
 from engine.doctor import FACTS_VERIFIED
@@ -31,9 +33,10 @@ from engine.errors import BadSettings, JournalDamaged, NotYetSealed
 from engine.execution import Execution, WorkingSets
 from engine.follow import Follower
 from engine.ids import IdSource
-from engine.installation import open_master_key
+from engine.installation import open_master_key, opened_journal
 from engine.journal import Journal
 from engine.keys import read_key
+from engine.kind import Kind
 from engine.leases import Leases, is_dead, new_holder
 from engine.limits import (
     LEASE_S,
@@ -56,7 +59,6 @@ from engine.sealing_keys import SealingKeys
 from engine.seals import Seal, Seals
 from engine.settings import NatsPlace, Settings, environment_of
 from engine.settlement import Fresh, Settlement
-from engine.stored import engine_codec
 from engine.supervise import OUTLET, Errand
 from engine.ticker import Ticker
 from engine.venue import SimulatedVenue
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from api.courier import Post, Tools
     from api.outlet import Broker
 
+_LOG: Final = logging.getLogger(__name__)
 PROJECTIONS: Final = "projections"
 WEBHOOKS: Final = deliveries.NAME
 
@@ -83,9 +86,9 @@ class Sandbox:
     venue_delay_us: int = 0
 
 
-def price_max_age_us(settings: Settings, sandbox: Sandbox | None) -> int:
+def price_max_age_us(settings: Settings, kind: Kind) -> int:
     """How old a price may be that an order is executed at."""
-    usual = PRICE_MAX_AGE_US if sandbox is None else SANDBOX_PRICE_MAX_AGE_US
+    usual = SANDBOX_PRICE_MAX_AGE_US if kind == "sandbox" else PRICE_MAX_AGE_US
     return usual if settings.price_max_age_us is None else settings.price_max_age_us
 
 
@@ -136,7 +139,7 @@ class Followers:
         self,
         journal: Journal,
         views: Views,
-        sandbox: Sandbox | None,
+        sandbox: Sandbox,
         settings: Settings,
         *,
         allow_local: bool = False,
@@ -145,6 +148,7 @@ class Followers:
         self._journal = journal
         self._views = views
         self._sandbox = sandbox
+        self._kind = required(journal.datastore)
         self._settings = settings
         self._leases = Leases(store, tables, new_holder())
         self._leases.release_dead(is_dead)
@@ -153,7 +157,7 @@ class Followers:
             IdSource(),
             self._market,
             settings.fees,
-            price_max_age_us(settings, sandbox),
+            price_max_age_us(settings, self._kind),
             minimum_order_value=settings.minimum_order_value,
         )
         # One for all: what one follower has read or changed, the next need not load.
@@ -178,20 +182,25 @@ class Followers:
     def of(self, roles: Sequence[str]) -> list[Follower]:
         """One for each role but `api`, and one for the sandbox's days."""
         made = []
-        if "execution" in roles and self._sandbox:
+        is_sandbox = self._kind == "sandbox"
+        if execution.NAME in roles and not is_sandbox:
+            _LOG.info(
+                "%s: nothing to do: a live journal has no venue to execute orders at yet", execution.NAME
+            )
+        if execution.NAME in roles and is_sandbox:
             calendar.prepare()
             venue = SimulatedVenue(now_us, self._sandbox.venue_delay_us)
             made.append(self._follower(execution.NAME, lambda lease: self._executing(lease, venue)))
         if "settlement" in roles:
             made.append(self._follower(settlement.NAME, self._settling))
-            if self._sandbox and self._sandbox.day_us:
+            if is_sandbox and self._sandbox.day_us:
                 day_s = self._sandbox.day_us / 1_000_000
                 made.append(
                     self._follower(
                         ticker.NAME, lambda lease: Ticker(self._desk(lease), day_s), is_woken=False
                     )
                 )
-        if "execution" in roles and self._sandbox:
+        if execution.NAME in roles and is_sandbox:
             made.append(
                 self._follower(
                     sandbox.PRICES,
@@ -355,13 +364,6 @@ def outlet_of(settings: Settings, journal: Journal) -> Outlet | None:
     return open_outlet(settings.seals_to, origin_of(journal.meta["journal_id"]))
 
 
-@contextmanager
-def opened_journal(settings: Settings) -> Iterator[Journal]:
-    """The journal alone, for who reads it. Raises SchemaMissing, Unavailable."""
-    with Journal(settings.journal_url, engine_codec()) as journal:
-        yield journal
-
-
 def check_start(settings: Settings, journal: Journal) -> None:
     """Head row, last facts and last seal: what is wrong with them marks the journal, and stops nobody.
 
@@ -382,8 +384,8 @@ def check_start(settings: Settings, journal: Journal) -> None:
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[tuple[Journal, Views]]:
-    """The journal and its views. Raises SchemaMissing, BadSettings, Unavailable."""
-    with Journal(settings.journal_url, engine_codec()) as journal:
+    """The journal and its views. Raises SchemaMissing, WrongKind, BadSettings, Unavailable."""
+    with opened_journal(settings) as journal:
         views = Views(settings.views_url)
         try:
             yield journal, views

@@ -39,7 +39,7 @@ def sandbox(*, data: Data = None, port: Port = 8080, day: Day = "10s", as_json: 
 
         settings = read_settings(data=data)
         plan = serve.sandbox_plan(settings, port, day)
-        migrate(settings)
+        migrate(settings, "sandbox")
         with contextlib.closing(open_installation(settings)) as installation:
             demo = prepare(installation, settings)
 

@@ -103,8 +103,8 @@ def now(*, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = 
       order-engine seal now > checkpoint.txt
     """
     with errors_told(as_json=as_json):
-        from engine.cli.roles import opened_journal, sealed_to  # noqa: PLC0415
-        from engine.installation import migrate  # noqa: PLC0415
+        from engine.cli.roles import sealed_to  # noqa: PLC0415
+        from engine.installation import migrate, opened_journal  # noqa: PLC0415
 
         settings = read_settings(data=data, journal_url=journal_url)
         migrate(settings)

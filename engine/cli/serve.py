@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from engine.cli.parts import Data, JournalUrl, errors_told, one_line
+from engine.cli.parts import Data, IsLive, IsSandbox, JournalUrl, errors_told, kind_of, one_line
 from engine.errors import BadSettings, Unavailable
 from engine.limits import SANDBOX_DAY_MIN_US
 from engine.settings import Settings, environment_of, parse_duration_us, read_settings
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from engine.cli.roles import Sandbox
     from engine.follow import Follower
     from engine.journal import Journal
+    from engine.kind import Kind
     from engine.meters import Source
     from engine.metrics import Listening
     from engine.supervise import Background
@@ -65,9 +66,6 @@ ViewsUrl = Annotated[
         help="The views' database. Else ORDER_ENGINE_VIEWS_URL, else DIR/views.db or the journal's.",
         show_default=False,
     ),
-]
-IsSandbox = Annotated[
-    bool, typer.Option("--sandbox/--no-sandbox", help="The simulated venue and a movable clock.")
 ]
 SandboxDay = Annotated[
     str | None,
@@ -115,13 +113,14 @@ IsChild = Annotated[bool, typer.Option("--child", hidden=True, help="Stop when s
 
 @dataclass(frozen=True)
 class Plan:
-    """What one process is to do."""
+    """What one process is to do. `kind` is what was said; None takes the journal's."""
 
     settings: Settings
     host: str
     port: int
     roles: tuple[str, ...]
-    sandbox: Sandbox | None
+    kind: Kind | None
+    sandbox: Sandbox
     sandbox_words: tuple[str, ...]
     is_child: bool
     metrics_port: int | None = None
@@ -135,7 +134,8 @@ def serve(
     data: Data = None,
     journal_url: JournalUrl = None,
     views_url: ViewsUrl = None,
-    is_sandbox: IsSandbox = True,
+    is_live: IsLive = False,
+    is_sandbox: IsSandbox = False,
     sandbox_day: SandboxDay = None,
     venue_delay: VenueDelay = "0s",
     roles: Roles = None,
@@ -145,12 +145,13 @@ def serve(
 ) -> None:
     """Serve the API, execute, settle, keep the views, seal the journal and send events, until SIGTERM.
 
-    Makes the installation first if there is none. Without the sandbox there is no venue yet: orders
-    are accepted, and stay placed.
+    Makes the installation first if there is none, and --live or --sandbox says what it is for ever;
+    afterwards neither is needed. A live journal has no venue yet: orders are accepted, and stay placed.
 
     \b
     Examples:
-      order-engine serve --sandbox-day 10s
+      order-engine serve --live --data /var/lib/order-engine
+      order-engine serve --sandbox --sandbox-day 10s
       order-engine serve --port 0 --data /tmp/engine
       order-engine serve --roles api --journal-url postgresql://engine@db/orders
     """
@@ -160,17 +161,14 @@ def serve(
             settings=settings,
             host=host,
             port=port,
-            roles=_roles(roles, is_sandbox=is_sandbox),
-            sandbox=_sandbox(sandbox_day, venue_delay, is_sandbox=is_sandbox),
-            sandbox_words=_words(sandbox_day, venue_delay) if is_sandbox else ("--no-sandbox",),
+            roles=_roles(roles),
+            kind=kind_of(is_live=is_live, is_sandbox=is_sandbox),
+            sandbox=_sandbox(sandbox_day, venue_delay),
+            sandbox_words=_words(sandbox_day, venue_delay),
             is_child=is_child,
             metrics_port=metrics_port,
             allow_local=allow_local,
         )
-        if "api" in plan.roles and is_sandbox and not _is_loopback(host):
-            _refuse(f"a sandbox listens on this machine only, not on {host}: its secrets are printed")
-        if "api" in plan.roles and not _is_loopback(host):
-            _refuse_sandbox_client(settings)
         run(plan)
 
 
@@ -181,26 +179,25 @@ def sandbox_plan(settings: Settings, port: int, day: str) -> Plan:
         host="127.0.0.1",
         port=port,
         roles=ROLES,
-        sandbox=_sandbox(day, "0s", is_sandbox=True),
+        kind="sandbox",
+        sandbox=_sandbox(day, "0s"),
         sandbox_words=_words(day, "0s"),
         is_child=False,
         allow_local=True,
     )
 
 
-def _roles(text: str | None, *, is_sandbox: bool) -> tuple[str, ...]:
+def _roles(text: str | None) -> tuple[str, ...]:
     if text is None:
-        return tuple(role for role in ROLES if is_sandbox or role != "execution")
+        return ROLES
     asked = text.split(",")
     unknown = [role for role in asked if role not in ROLES]
     if unknown:
         _refuse(f"--roles: there is no role {unknown[0]!r:.40}; there are {', '.join(ROLES)}")
-    if "execution" in asked and not is_sandbox:
-        _refuse("--roles: without the sandbox there is no venue to execute orders at yet")
     return tuple(role for role in ROLES if role in asked)
 
 
-def _sandbox(day: str | None, delay: str, *, is_sandbox: bool) -> Sandbox | None:
+def _sandbox(day: str | None, delay: str) -> Sandbox:
     from engine.cli.roles import Sandbox  # noqa: PLC0415
 
     try:
@@ -210,9 +207,15 @@ def _sandbox(day: str | None, delay: str, *, is_sandbox: bool) -> Sandbox | None
         _refuse(str(error))
     if day_us is not None and day_us < SANDBOX_DAY_MIN_US:
         _refuse(f"--sandbox-day: a day takes at least {SANDBOX_DAY_MIN_US // 1_000}ms")
-    if not is_sandbox and (day_us or delay_us):
-        _refuse("--sandbox-day and --venue-delay are the sandbox's, and there is none")
-    return Sandbox(day_us, delay_us) if is_sandbox else None
+    return Sandbox(day_us, delay_us)
+
+
+def _check_kind(plan: Plan, kind: Kind) -> None:
+    """What goes with one kind of journal only."""
+    if kind == "live" and (plan.sandbox.day_us or plan.sandbox.venue_delay_us):
+        _refuse("--sandbox-day and --venue-delay are a sandbox's, and this journal is live")
+    if kind == "sandbox" and "api" in plan.roles and not _is_loopback(plan.host):
+        _refuse(f"a sandbox listens on this machine only, not on {plan.host}: its secrets are printed")
 
 
 def _is_loopback(host: str) -> bool:
@@ -225,11 +228,10 @@ def _is_loopback(host: str) -> bool:
 
 
 def _refuse_sandbox_client(settings: Settings) -> None:
-    """Whether or not its file is still there: what was printed may be known to anybody."""
-    from engine.installation import migrate, open_installation  # noqa: PLC0415
+    """Left by the first release in a journal that is live now: its secret was printed."""
+    from engine.installation import open_installation  # noqa: PLC0415
     from engine.sandbox import TENANT  # noqa: PLC0415
 
-    migrate(settings)
     with contextlib.closing(open_installation(settings)) as installation:
         clients = [one.id for one in installation.clients.all(TENANT) if not one.is_disabled]
     if clients:
@@ -250,11 +252,19 @@ def _refuse(message: str) -> NoReturn:
 def run(plan: Plan, announce: Announce | None = None) -> None:
     """Does it until told to stop. `announce` is given the API's URL, once it listens."""
     from engine import installation  # noqa: PLC0415
+    from engine.kind import WORDS  # noqa: PLC0415
     from engine.logs import log_to_stderr  # noqa: PLC0415
 
     log_to_stderr("background" if plan.is_child else "serve", plan.settings.log)
     if not plan.is_child:
-        installation.migrate(plan.settings)
+        if plan.kind is not None:
+            _check_kind(plan, plan.kind)
+        done = installation.migrate(plan.settings, plan.kind)
+        assert done.kind is not None
+        _LOG.info("this journal is %s: %s, journal id %s", WORDS[done.kind], done.place, done.journal_id)
+        _check_kind(plan, done.kind)
+        if done.kind == "live" and "api" in plan.roles:
+            _refuse_sandbox_client(plan.settings)
     has_ended = _serve_api(plan, announce) if "api" in plan.roles else _run_here(plan)
     if not has_ended:
         raise typer.Exit(1)
@@ -320,6 +330,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
     from api.services import open_services  # noqa: PLC0415
     from api.traffic import Traffic  # noqa: PLC0415
     from engine.cli import roles, watching  # noqa: PLC0415
+    from engine.declaring import required  # noqa: PLC0415
     from engine.keys import read_key  # noqa: PLC0415
     from engine.supervise import followers_of, switch_sooner, tame_collector  # noqa: PLC0415
 
@@ -330,7 +341,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
         watching.beating(
             journal,
             told=[*(child.findings for child in background), *figures.told],
-            expected=_expected(plan),
+            expected=_expected(plan, required(journal.datastore)),
         ) as health,
     ):
         figures.add(health.samples)
@@ -339,8 +350,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
             journal,
             views,
             read_key(plan.settings),
-            is_sandbox=plan.sandbox is not None,
-            price_max_age_us=roles.price_max_age_us(plan.settings, plan.sandbox),
+            price_max_age_us=roles.price_max_age_us(plan.settings, required(journal.datastore)),
             fees=plan.settings.fees,
             minimum_order_value=plan.settings.minimum_order_value,
             price_jump_max=plan.settings.price_jump_max,
@@ -381,13 +391,13 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
                 raise Unavailable(f"{plan.host}:{plan.port}: {error.strerror}") from None
 
 
-def _expected(plan: Plan) -> list[str]:
+def _expected(plan: Plan, kind: Kind) -> list[str]:
     """Parts that some process must run, here or on another machine. Without a venue nobody executes."""
     from engine.cli.roles import PROJECTIONS  # noqa: PLC0415
     from engine.supervise import followers_of  # noqa: PLC0415
 
     names = [*followers_of(plan.settings), PROJECTIONS]
-    return [name for name in names if plan.sandbox or name != "execution"]
+    return [name for name in names if kind == "sandbox" or name != "execution"]
 
 
 @contextmanager
@@ -397,13 +407,19 @@ def _metrics(
     """Figures for Prometheus, if they are wanted. Those of the databases are not told by a child too."""
     from engine import metrics  # noqa: PLC0415
     from engine.background_audit import audit_source  # noqa: PLC0415
+    from engine.declaring import required  # noqa: PLC0415
     from engine.deliveries import Deliveries  # noqa: PLC0415
     from engine.operations import define_operations  # noqa: PLC0415
     from engine.supervise import followers_of  # noqa: PLC0415
     from projections.figures import views_source  # noqa: PLC0415
 
     datastore = journal.datastore
-    asked = [*sources, metrics.writer_source(datastore), metrics.own_followers_source(own)]
+    asked = [
+        *sources,
+        metrics.kind_source(required(datastore)),
+        metrics.writer_source(datastore),
+        metrics.own_followers_source(own),
+    ]
     if not plan.is_child:
         deliveries = Deliveries(datastore.store, define_operations(), datastore.tables)
         asked += [

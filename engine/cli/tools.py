@@ -37,8 +37,8 @@ def generate(
 ) -> None:
     """Fill an empty journal with accounts and orders of all kinds, by the real decisions.
 
-    The same orders, accounts and seed give the same facts and the same digest, on any machine. Makes
-    the installation first if there is none; a journal with facts in it is refused.
+    The same orders, accounts and seed give the same facts, and in a journal that it makes itself, as a
+    sandbox, the same digest, on any machine. A live journal is refused, and one with facts in it.
 
     \b
     Examples:
@@ -47,11 +47,11 @@ def generate(
     """
     with errors_told(as_json=as_json):
         from engine import sandbox  # noqa: PLC0415
-        from engine.generate import Plan, fill  # noqa: PLC0415
+        from engine.generate import BEGIN_US, Plan, fill  # noqa: PLC0415
         from engine.installation import migrate, open_installation  # noqa: PLC0415
 
         settings = read_settings(data=data, journal_url=journal_url)
-        migrate(settings)
+        migrate(settings, "sandbox", at_us=BEGIN_US)
         with contextlib.closing(open_installation(settings)) as installation:
             began = time.perf_counter()
             with progress("orders", orders) as report:
@@ -134,12 +134,13 @@ _DEMO: Final = (
 
 @contextlib.contextmanager
 def _journal_to_throw_away() -> Iterator[Journal]:
-    from engine.journal import Journal, migrate  # noqa: PLC0415
+    from engine import declaring  # noqa: PLC0415
+    from engine.journal import Journal  # noqa: PLC0415
     from engine.stored import engine_codec  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="order-engine-") as directory:
         url = f"sqlite:///{directory}/journal.db"
-        migrate(url)
+        declaring.make(url, "sandbox")
         with Journal(url, engine_codec()) as journal:
             yield journal
 

@@ -76,7 +76,7 @@ def made(settings: Settings) -> Iterator[Access]:
 @pytest.fixture
 def access(sqlite_url: str, tmp_path: Path) -> Iterator[Access]:
     settings = Settings(data=tmp_path, journal_url=sqlite_url)
-    installation.migrate(settings)
+    installation.migrate(settings, "sandbox")
     yield from made(settings)
 
 

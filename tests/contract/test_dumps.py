@@ -53,7 +53,7 @@ def settings_for(data: Path, url: str | None = None) -> Settings:
 
 def filled(settings: Settings, orders: int = 12) -> Settings:
     """An installation with a little of everything."""
-    installation.migrate(settings)
+    installation.migrate(settings, "sandbox")
     opened = open_installation(settings)
     fill(opened.journal, Plan(orders, 2, 3))
     client = opened.clients.create("acme", ["read", "trade"]).client
@@ -90,7 +90,7 @@ def restored(
     words = {"identity": None, "passphrase": None} | keys
     opener = dump_secrets.Opener(reader.header, **words) if keys else None
     vouchers = Vouchers(find_key(settings))
-    installation.migrate(settings)
+    installation.make_tables(settings)
     datastore = with_store(settings)
     try:
         return restoring.restore(datastore, reader, opener, vouchers=vouchers, accept=lambda _: None)

@@ -41,14 +41,14 @@ FULL = Decimal("0.99")  # what 99.50 buys at 100
 @pytest.fixture
 def works(journal_url: str) -> Iterator[Works]:
     """On each database in turn."""
-    with open_shop(journal_url) as shop:
+    with open_shop(journal_url, is_sandbox=True) as shop:
         yield Works(shop)
 
 
 @pytest.fixture
 def on_sqlite(sqlite_url: str) -> Iterator[Works]:
     """Where the database makes no difference."""
-    with open_shop(sqlite_url) as shop:
+    with open_shop(sqlite_url, is_sandbox=True) as shop:
         yield Works(shop)
 
 

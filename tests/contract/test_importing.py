@@ -34,7 +34,7 @@ NOW_US = time.time_ns() // 1000
 @pytest.fixture
 def installation(journal_url: str, tmp_path: Path) -> Iterator[Installation]:
     settings = Settings(data=tmp_path / "data", journal_url=journal_url)
-    migrate(settings)
+    migrate(settings, "sandbox")
     with contextlib.closing(open_installation(settings)) as opened:
         yield opened
 
@@ -57,7 +57,7 @@ def test_instruments_are_listed_once_then_changed(installation: Installation) ->
     bill = installation.symbols.find("B1")
     assert bill is not None
     assert Desk(installation.journal).state(bill).terms.coupon == Decimal("1.75")
-    assert installation.journal.head == 3
+    assert installation.journal.head == 4
     envelope = installation.journal.read()[-1].envelope
     assert (envelope.tenant, envelope.actor) == (None, "command line")
 
@@ -75,7 +75,7 @@ def test_a_file_that_contradicts_what_is_there_changes_nothing(installation: Ins
         "3 symbol: is the symbol of ins_a",
         "4 trading_currency: cannot be changed any more",
     ]
-    assert installation.journal.head == 2
+    assert installation.journal.head == 3
     assert installation.symbols.owners(["NEW", "AAPL2"]) == {}
 
 
@@ -125,8 +125,9 @@ def order_engine(*words: str | Path) -> Any:
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-def test_a_client_is_made_in_an_empty_directory_and_gets_in(journal_url: str, tmp_path: Path) -> None:
+def test_a_client_is_made_and_gets_in(journal_url: str, tmp_path: Path) -> None:
     place = ["--data", str(tmp_path / "data"), "--journal-url", journal_url]
+    assert order_engine("migrate", "--live", *place).exit_code == 0
     done = run(
         "client", "create", *place, "--tenant", "acme", "--scope", "read", "--scope", "trade", "--json"
     )
@@ -148,6 +149,7 @@ def test_a_client_is_made_in_an_empty_directory_and_gets_in(journal_url: str, tm
 def test_faults_are_told_line_by_line(tmp_path: Path) -> None:
     data, file = ["--data", str(tmp_path / "data")], tmp_path / "file.csv"
     file.write_text(TWO)
+    assert order_engine("migrate", "--live", *data).exit_code == 0
     listed = order_engine("import", "instruments", file, *data)
     assert listed.stdout == "2 listed, 0 changed, 0 as they were\n"
     file.write_text("symbol,bid,ask\nAAPL,1,2\nB1,1.,2\nAAPL,3,2\n")

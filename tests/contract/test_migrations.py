@@ -56,7 +56,7 @@ def differences(url: str) -> list[Any]:
 
 @on_both
 def test_the_first_release_is_upgraded_to_the_tables_of_this_one(first: Settings) -> None:
-    installation.migrate(first)
+    installation.make_tables(first)
     assert differences(first.journal_url) == []
     with_it = Datastore(first.journal_url, "", "text")
     try:
@@ -64,12 +64,13 @@ def test_the_first_release_is_upgraded_to_the_tables_of_this_one(first: Settings
         assert (head.position, head.digest.hex()) == (first_release.FACTS, first_release.DIGEST)
     finally:
         with_it.close()
+    assert installation.migrate(first, "live", adopts=True).outcome == "updated"
     assert installation.migrate(first).outcome == "already up to date"
 
 
 def test_a_new_journal_has_the_tables_that_are_defined(journal_url: str, tmp_path: Path) -> None:
     settings = read_settings(data=str(tmp_path / "data"), journal_url=journal_url, environ={})
-    assert installation.migrate(settings).outcome == "created"
+    assert installation.migrate(settings, "sandbox").outcome == "created"
     assert differences(journal_url) == []
 
 
@@ -119,7 +120,7 @@ def test_the_first_release_s_books_are_clean_by_the_rounding_of_its_time(
     first: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And by no other: some of its trades would be rounded otherwise today."""
-    installation.migrate(first)
+    installation.make_tables(first)
     datastore = Datastore(first.journal_url, "", "text")
     try:
         assert audit(datastore, Wish("all")).findings == []

@@ -55,9 +55,9 @@ def test_a_journal_made_before_these_tables_gets_them_added(installed: Settings,
         else:
             connection.exec_driver_sql("DROP TABLE refusals")
             connection.exec_driver_sql("DROP TABLE prices")
-    before = installation.migrate(installed)
+    before = installation.migrate(installed, "sandbox")
     assert before.outcome == "updated"
-    assert installation.migrate(installed).outcome == "already up to date"
+    assert installation.migrate(installed, "sandbox").outcome == "already up to date"
     new_market(store).put([quote("AAPL", "1")])
     RefusalLog(store, TABLES).write([RefusalLine(1, "place_order", "missing_price")])
     with pytest.raises(EngineError, match="append-only"), store.writing() as connection:
@@ -73,9 +73,9 @@ def test_tables_and_journal_are_made_together_or_not_at_all(
     settings = Settings(data=tmp_path, journal_url=sqlite_url)
     monkeypatch.setattr(operations, "migrate", fail)
     with pytest.raises(Unavailable):
-        installation.migrate(settings)
+        installation.migrate(settings, "sandbox")
     monkeypatch.undo()
-    assert installation.migrate(settings).outcome == "created"
+    assert installation.migrate(settings, "sandbox").outcome == "created"
 
 
 # --- prices ---------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ def test_text_that_cannot_be_kept_is_refused(store: Store, text: str) -> None:
 
 def test_an_erased_word_is_not_left_in_the_file(sqlite_url: str, tmp_path: Path) -> None:
     """And neither is one that another took the place of."""
-    installation.migrate(Settings(data=tmp_path, journal_url=sqlite_url))
+    installation.make_tables(Settings(data=tmp_path, journal_url=sqlite_url))
     store = open_store(sqlite_url)
     assert isinstance(store, SqliteStore)
     try:

@@ -70,7 +70,7 @@ class Victim:
 
 
 def made(settings: Settings, orders: int = 14) -> Settings:
-    installation.migrate(settings)
+    installation.migrate(settings, "sandbox")
     with Journal(settings.journal_url, engine_codec()) as journal:
         fill(journal, Plan(orders, 2, 5))
     return settings

@@ -34,7 +34,7 @@ def wall() -> Wall:
 
 @pytest.fixture
 def shop(journal_url: str, wall: Wall) -> Iterator[Shop]:
-    with open_shop(journal_url) as shop:
+    with open_shop(journal_url, is_sandbox=True) as shop:
         shop.desk._decider._now_us = wall
         yield shop
 

@@ -23,7 +23,7 @@ DAY_US = 86_400_000_000
 
 @pytest.fixture
 def shop(journal_url: str) -> Iterator[Shop]:
-    with open_shop(journal_url) as shop:
+    with open_shop(journal_url, is_sandbox=True) as shop:
         yield shop
 
 
@@ -40,7 +40,7 @@ def test_an_accounts_day_is_exact_at_three_desks(shop: Shop, journal_url: str) -
     together = Barrier(3)
 
     def hammer() -> None:
-        with open_shop(journal_url) as own:
+        with open_shop(journal_url, is_sandbox=True) as own:
             own.limits = limits
             together.wait()
             for _ in range(4):
@@ -63,7 +63,7 @@ def test_what_was_ordered_outlives_the_process_and_the_snapshot(shop: Shop, jour
     shop.limits = Limits(account_day={"USD": Decimal(21_000)}, duplicate_window_us=DAY_US)
     for n in range(1, 121):  # 240 facts and more: there is a snapshot
         shop.buy(account, f"{100 + n}.00")
-    with open_shop(journal_url) as other:
+    with open_shop(journal_url, is_sandbox=True) as other:
         other.limits = shop.limits
         refused = other.desk.do_all([other.buying(account, "220.00"), other.buying(account)])
         assert codes(refused) == {"duplicate_order": 1, "Outcome": 1}

@@ -100,7 +100,7 @@ class Story:
         variables = {"ORDER_ENGINE_JOURNAL_URL": url, "ORDER_ENGINE_DATA": str(self.data)}
         variables |= {"ORDER_ENGINE_KEY": self.secrets["master key"], "ORDER_ENGINE_LOG_REQUESTS": "1"}
         settings = read_settings(environ=variables)
-        migrate(settings)
+        migrate(settings, "sandbox")
         with closing(open_installation(settings)) as installation:
             made = installation.clients.create("acme", ["read", "trade", "operate", "admin"])
         self.secrets["client secret"] = made.secret

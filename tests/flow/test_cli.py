@@ -113,12 +113,16 @@ def test_wrong_usage_ends_with_2(words: list[str]) -> None:
 
 
 def test_migrate_says_what_it_did_and_can_be_repeated(place: list[str], data: Path) -> None:
-    first = run("migrate", *place)
+    first = run("migrate", "--sandbox", *place)
     assert (first.returncode, first.stderr) == (0, "")
-    assert re.match(rf"created: schema {SCHEMA}, journal id [0-9a-f]{{32}}\njournal  ", first.stdout)
+    assert re.match(
+        rf"created: schema {SCHEMA}, journal id [0-9a-f]{{32}}\n"
+        r"kind        sandbox, for ever\njournal  ",
+        first.stdout,
+    )
     assert f"master key  {data}/master.key\nKeep a copy" in first.stdout
     key = (data / "master.key").read_bytes()
-    again = run("migrate", *place)
+    again = run("migrate", "--sandbox", *place)
     assert again.returncode == 0
     assert again.stdout.startswith(first.stdout.splitlines()[0].replace("created", "already up to date"))
     assert "Keep a copy" not in again.stdout
@@ -127,7 +131,7 @@ def test_migrate_says_what_it_did_and_can_be_repeated(place: list[str], data: Pa
 
 
 def test_migrate_answers_with_one_json_document(place: list[str], data: Path) -> None:
-    first, again = (as_json(run("migrate", "--json", *place)) for _ in range(2))
+    first, again = (as_json(run("migrate", "--sandbox", "--json", *place)) for _ in range(2))
     assert first["outcome"] == "created"
     assert first["schema"] == SCHEMA
     assert (first["key"], first["key_created"]) == (f"{data}/master.key", True)
@@ -135,7 +139,7 @@ def test_migrate_answers_with_one_json_document(place: list[str], data: Path) ->
 
 
 def test_eight_at_once_make_one_journal_with_one_key(place: list[str], data: Path) -> None:
-    words = ["migrate", "--json", *place]
+    words = ["migrate", "--sandbox", "--json", *place]
     files = [(data.with_name(f"out-{n}"), data.with_name(f"err-{n}")) for n in range(8)]
     with Crew() as crew:
         crew.finish(*[crew.start(command_forked, words, str(out), str(err)) for out, err in files])
@@ -155,7 +159,7 @@ def test_the_environment_gives_directory_url_and_key(sqlite_url: str, data: Path
         "ORDER_ENGINE_JOURNAL_URL": sqlite_url,
         "ORDER_ENGINE_KEY": KEY,
     }
-    answer = as_json(run("migrate", "--json", **variables))
+    answer = as_json(run("migrate", "--sandbox", "--json", **variables))
     assert answer["place"] == sa.make_url(sqlite_url).database
     assert answer["key"] == "ORDER_ENGINE_KEY"
     assert not (data / "master.key").exists()
@@ -166,7 +170,7 @@ def test_the_environment_gives_directory_url_and_key(sqlite_url: str, data: Path
 
 
 def test_doctor_finds_nothing_wrong_with_a_good_journal_on_sqlite(data: Path) -> None:
-    run("migrate", "--data", data)
+    run("migrate", "--sandbox", "--data", data)
     before = {path.name: path.read_bytes() for path in data.iterdir()}
     done = run("doctor", "--data", data)
     assert (done.returncode, done.stderr) == (0, "")
@@ -180,7 +184,7 @@ def test_doctor_finds_nothing_wrong_with_a_good_journal_on_postgresql(data: Path
     try:
         url = sa.make_url(server.create_database()).set(password=PASSWORD)
         place = ["--data", str(data), "--journal-url", url.render_as_string(hide_password=False)]
-        run("migrate", *place)
+        run("migrate", "--sandbox", *place)
         report = as_json(run("doctor", "--json", *place))
     finally:
         server.close()
@@ -199,12 +203,12 @@ def test_doctor_ends_with_1_on_a_fault_and_writes_nothing(data: Path) -> None:
 
 
 def test_doctor_shows_a_table_on_a_terminal(data: Path) -> None:
-    run("migrate", "--data", data)
+    run("migrate", "--sandbox", "--data", data)
     output = on_terminal("doctor", "--data", str(data))
     output = re.sub(r"\x1b\[[0-9;]*m", "", output)
     assert re.search(r"check +verdict +value", output)
     assert re.search(r"journal_mode +ok +wal", output)
-    assert "All 19 checks are ok." in output or "warning" in output
+    assert "All 20 checks are ok." in output or "warning" in output
     assert "Usage" in on_terminal("doctor", "--help")
 
 
@@ -213,10 +217,10 @@ def test_doctor_shows_a_table_on_a_terminal(data: Path) -> None:
 
 def test_a_url_that_makes_no_sense_is_one_line_on_stderr_or_one_json_object(data: Path) -> None:
     place = ["--data", str(data), "--journal-url", f"postgres:/joe:{PASSWORD}@h"]
-    done = run("migrate", *place)
+    done = run("migrate", "--sandbox", *place)
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"error: bad_settings: [^\n]+\n", done.stderr)
-    done = run("migrate", "--json", *place)
+    done = run("migrate", "--sandbox", "--json", *place)
     assert (done.returncode, done.stdout) == (1, "")
     assert json.loads(done.stderr)["error"]["code"] == "bad_settings"
     assert not data.exists()
@@ -250,7 +254,9 @@ def test_a_postgresql_that_does_not_answer_is_unavailable_soon(data: Path, *, is
             f"postgresql://joe:{PASSWORD}@127.0.0.1:{port}/db",
         ]
         with ThreadPoolExecutor(2) as threads:  # most of it is waiting
-            migrated, examined = threads.map(lambda word: run(word, *place), ("migrate", "doctor"))
+            migrated, examined = threads.map(
+                lambda words: run(*words, *place), (("migrate", "--live"), ("doctor",))
+            )
     assert migrated.returncode == examined.returncode == 1
     assert migrated.stderr.startswith(f"error: unavailable: postgresql://joe@127.0.0.1:{port}/db: ")
     assert f"fault   journal: postgresql://joe@127.0.0.1:{port}/db: " in examined.stdout
@@ -271,7 +277,7 @@ def read_only() -> Iterator[Path]:
 
 
 def test_a_read_only_directory_is_bad_settings_and_nothing_is_half_written(read_only: Path) -> None:
-    done = run_without_rights("migrate", "--data", read_only)
+    done = run_without_rights("migrate", "--live", "--data", read_only)
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"error: bad_settings: [^\n]*Permission denied\n", done.stderr)
     assert list(read_only.iterdir()) == []
@@ -284,7 +290,7 @@ def test_on_postgresql_too_a_read_only_directory_leaves_nothing(
     read_only: Path, postgres_url: str
 ) -> None:
     place = ["--data", str(read_only), "--journal-url", postgres_url]
-    done = run_without_rights("migrate", *place)
+    done = run_without_rights("migrate", "--live", *place)
     assert re.fullmatch(r"error: bad_settings: [^\n]*master.key [^\n]*Permission denied\n", done.stderr)
     with psycopg.connect(postgres_url) as connection:
         assert connection.execute("SELECT to_regclass('journal')").fetchone() == (None,)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 
+from engine.declaring import make
 from engine.demo import replay, run_demo
-from engine.journal import Journal, migrate
+from engine.journal import Journal
 from engine.stored import engine_codec
 from tests.command import on_terminal, run
 
@@ -22,7 +23,7 @@ def test_it_fits_100_columns_and_ends_with_what_the_replay_came_to() -> None:
     (filled,) = (line for line in lines if re.match(r" *\d+  order 1 +Filled ", line))
     assert filled.split()[-4:] == ["9900.50", "0.00", "9900.50", "0.99"]
     assert re.fullmatch(
-        r"Replayed (\d+) facts from the journal: all 8 streams are as the desk left them\.", lines[-2]
+        r"Replayed (\d+) facts from the journal: all 9 streams are as the desk left them\.", lines[-2]
     )
     assert re.fullmatch(r"The last digest covers them all: [0-9a-f]{64}", lines[-1])
 
@@ -45,7 +46,7 @@ def test_json_has_every_fact_and_says_that_the_replay_is_the_same() -> None:
 
 
 def test_a_replay_that_gives_another_state_is_noticed(sqlite_url: str) -> None:
-    migrate(sqlite_url)
+    make(sqlite_url, "sandbox")
     with Journal(sqlite_url, engine_codec()) as journal:
         live = run_demo(journal)
         assert replay(journal, live).differing == []

@@ -39,17 +39,17 @@ FACTS = 1_200
 
 @pytest.fixture
 def settings(tmp_path: Path, journal_url: str) -> Settings:
-    """An installation with a journal of `FACTS` facts."""
+    """An installation with a journal of `FACTS` facts, the first of which is its kind."""
     return installed(Settings(tmp_path / "data", journal_url))
 
 
 def installed(settings: Settings) -> Settings:
-    migrate(settings)
+    migrate(settings, "sandbox")
     datastore = open_journal_datastore(settings)
     try:
         recorder = JournalApplicationRecorder(datastore)
         recorder.insert_events(
-            [StoredEvent("ord_1", version, "order.placed.1", b"body") for version in range(FACTS)]
+            [StoredEvent("ord_1", version, "order.placed.1", b"body") for version in range(FACTS - 1)]
         )
     finally:
         datastore.close()
@@ -89,7 +89,7 @@ def test_a_good_journal_has_no_faults(settings: Settings) -> None:
     values = {check.name: check.value for check in checks}
     assert len(values) == len(checks)
     assert faults(settings) == {}
-    assert values["stored names"] == "1 of at most 10000"
+    assert values["stored names"] == "2 of at most 10000"
     assert values["head"] == f"position {FACTS}, the last fact's"
     assert values["digests"] == f"1000 facts verified, positions {FACTS - 999} to {FACTS}"
 
@@ -115,7 +115,7 @@ def test_a_newer_schema_is_refused_by_all(settings: Settings) -> None:
     assert set(faults(settings)) == {"schema"}
     assert "schema 99" in faults(settings)["schema"]
     with pytest.raises(SchemaTooNew):
-        migrate(settings)
+        migrate(settings, "sandbox")
 
 
 @pytest.mark.parametrize("change", ["UPDATE journal_meta SET value = 'x'", "DELETE FROM journal_meta"])
@@ -123,7 +123,7 @@ def test_meta_words_that_make_no_sense(settings: Settings, change: str) -> None:
     damage(settings, change)
     assert set(faults(settings)) == {"schema"}
     with pytest.raises(JournalDamaged):
-        migrate(settings)
+        migrate(settings, "sandbox")
 
 
 def test_another_key(settings: Settings) -> None:
@@ -151,9 +151,9 @@ def test_a_key_lost_is_never_replaced(settings: Settings) -> None:
 def test_a_second_machine_needs_the_first_ones_key(settings: Settings, tmp_path: Path) -> None:
     key = settings.key_file.read_text()
     with pytest.raises(WrongKey, match=r"other/master\.key is missing"):
-        migrate(Settings(tmp_path / "other", settings.journal_url))
+        migrate(Settings(tmp_path / "other", settings.journal_url), "sandbox")
     assert list((tmp_path / "other").iterdir()) == []
-    done = migrate(Settings(tmp_path / "other", settings.journal_url, key))
+    done = migrate(Settings(tmp_path / "other", settings.journal_url, key), "sandbox")
     assert (done.outcome, done.key_created) == ("already up to date", False)
 
 
@@ -176,7 +176,7 @@ def test_a_journal_that_was_never_given_a_key(settings: Settings) -> None:
     assert set(faults(settings)) == {"key fingerprint"}
     with pytest.raises(WrongKey, match="order-engine migrate"):
         opened(settings)
-    assert migrate(settings).outcome == "already up to date"
+    assert migrate(settings, "sandbox").outcome == "already up to date"
     assert faults(settings) == {}
 
 
@@ -245,7 +245,7 @@ def test_a_file_that_is_not_in_wal_mode_is_left_as_it_is(tmp_path: Path, sqlite_
     before = (tmp_path / "journal.db").read_bytes()
     assert "not in WAL mode" in faults(settings)["journal"]
     assert (tmp_path / "journal.db").read_bytes() == before
-    migrate(settings)
+    migrate(settings, "sandbox")
     assert faults(settings) == {}
 
 
@@ -259,7 +259,7 @@ def check_named(name: str, settings: Settings) -> Check:
 @pytest.fixture
 def on_sqlite(tmp_path: Path, sqlite_url: str) -> Settings:
     settings = Settings(tmp_path, sqlite_url)
-    migrate(settings)
+    migrate(settings, "sandbox")
     return settings
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.declaring import make
 from engine.errors import BadSettings
-from engine.generate import Generated, Plan, fill
-from engine.journal import Journal, migrate
+from engine.generate import BEGIN_US, Generated, Plan, fill
+from engine.journal import Journal
 from engine.stored import STORED, engine_codec
 from engine.streams import fold_of
 from tests.command import run
@@ -28,7 +29,7 @@ NOT_GENERATED = {
 
 
 def filled(url: str, plan: Plan = PLAN) -> Generated:
-    migrate(url)
+    make(url, "sandbox", at_us=BEGIN_US)
     with Journal(url, engine_codec()) as journal:
         return fill(journal, plan)
 

@@ -16,8 +16,10 @@ from engine import commands
 from engine.cli import access
 from engine.cli import halt as cli
 from engine.halt import TradingHalted
+from engine.installation import migrate
 from engine.journal import Journal
 from engine.order import Placed
+from engine.settings import read_settings
 from engine.stored import engine_codec
 from engine.story import read_story
 from tests.command import run
@@ -153,6 +155,7 @@ def told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
 def test_the_commands_words(told: Any, tmp_path: Path) -> None:
     assert told(cli.halt, reason="why")[:2] == (1, "")
     assert not (tmp_path / "data").exists()
+    migrate(read_settings(data=str(tmp_path / "data"), environ={}), "live")
     assert told(access.create, tenant="acme", scope=["trade"])[0] == 0
     assert told(cli.halt, tenant="acne", reason="why") == (
         1, "", "error: bad_settings: there is no client of a tenant 'acne'\n",

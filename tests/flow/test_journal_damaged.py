@@ -135,11 +135,11 @@ def test_triggers_that_are_gone_are_made_again(
         pass
     datastore = open_journal_datastore(settings)
     assert missing_triggers(datastore.store, datastore.tables)
-    migrate(settings)
+    migrate(settings, "sandbox")
     assert not missing_triggers(datastore.store, datastore.tables)
     assert [one for one in caplog.messages if "were gone" in one]
     caplog.clear()
-    migrate(settings)
+    migrate(settings, "sandbox")
     assert not caplog.messages
     datastore.close()
 

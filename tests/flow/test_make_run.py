@@ -11,10 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from engine.cli import serve
-from engine.cli.main import app
 from engine.desk import Command, Desk, Outcome
 from engine.installation import Installation, migrate, open_installation
 from engine.limits import SANDBOX_PRICE_MAX_AGE_US
@@ -29,7 +26,7 @@ HOUR_US = 3_600_000_000
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     made = read_settings(data=str(tmp_path / "data"), environ={})
-    migrate(made)
+    migrate(made, "sandbox")
     return made
 
 
@@ -172,16 +169,3 @@ def test_a_symbol_that_somebody_else_uses_is_left_to_them(
     prepare(installation, settings)
     assert installation.symbols.find(symbol) == "ins_of_mine"
     assert Desk(installation.journal).state(LISTINGS[0].id) is None
-
-
-def test_an_installation_with_a_printed_secret_is_not_served_to_others(
-    settings: Settings, installation: Installation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepare(installation, settings)
-    served: list[object] = []
-    monkeypatch.setattr(serve, "run", served.append)  # were it not refused, it would never end
-    words = ["serve", "--no-sandbox", "--host", "0.0.0.0", "--data", str(settings.data)]
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 2
-    assert "client disable" in done.stderr
-    assert served == []

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from engine.cli.main import app
-from engine.generate import Plan, fill
+from engine.generate import BEGIN_US, Plan, fill
 from engine.installation import migrate
 from engine.instrument import Terms
 from engine.journal import Journal
@@ -30,7 +30,7 @@ CANCELLED = "ord_1CWqvrST485emBhxCCbv4s"
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("memorandum")
     settings = read_settings(data=str(directory), environ={})
-    migrate(settings)
+    migrate(settings, "sandbox", at_us=BEGIN_US)
     with Journal(settings.journal_url, engine_codec()) as journal:
         fill(journal, Plan(120, 4, 2))
     return directory

@@ -33,7 +33,7 @@ from tests.told import contents
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """An installation with a small generated journal, shown by its views."""
     settings = read_settings(data=str(tmp_path_factory.mktemp("rebuild")), environ={})
-    migrate(settings)
+    migrate(settings, "sandbox")
     views = Views(settings.views_url)
     with Journal(settings.journal_url, engine_codec()) as journal:
         fill(journal, Plan(60, 3, 2))

@@ -29,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with a small generated journal."""
     directory = tmp_path_factory.mktemp("replay")
     settings = read_settings(data=str(directory), environ={})
-    migrate(settings)
+    migrate(settings, "sandbox")
     with Journal(settings.journal_url, engine_codec()) as journal:
         fill(journal, Plan(60, 3, 2))
     return directory

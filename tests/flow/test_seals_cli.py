@@ -32,7 +32,7 @@ class Operator:
 
     def __init__(self, data: Path) -> None:
         self.settings = Settings(data=data, journal_url=f"sqlite:///{data}/journal.db")
-        installation.migrate(self.settings)
+        installation.migrate(self.settings, "sandbox")
         with Journal(self.settings.journal_url, engine_codec()) as journal:
             fill(journal, Plan(60, 4, 1), lambda _: None)
             self.facts = journal.head

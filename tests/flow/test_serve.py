@@ -22,9 +22,10 @@ import pytest
 import typer
 
 from engine.cli import serve
+from engine.clients import SCOPES
 from engine.follow import Watch
 from engine.installation import migrate, open_installation, open_journal_datastore
-from engine.sandbox import client_file, prepare
+from engine.sandbox import TENANT
 from engine.settings import Settings, read_settings
 from tests.command import COMMAND, PASSWORD, ROOT, check_discreet, environment, run
 
@@ -228,16 +229,17 @@ def test_a_port_in_use_is_one_line(data: Path) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
-    "a host that others reach": ({"host": "0.0.0.0"}, 2, "sandbox"),
-    "a host by name": ({"host": "example.com"}, 2, "sandbox"),
-    "the world in IPv6": ({"host": "::"}, 2, "sandbox"),
+    "a host that others reach": ({"host": "0.0.0.0", "is_sandbox": True}, 2, "sandbox"),
+    "a host by name": ({"host": "example.com", "is_sandbox": True}, 2, "sandbox"),
+    "the world in IPv6": ({"host": "::", "is_sandbox": True}, 2, "sandbox"),
     "an unknown role": ({"roles": "api,cook"}, 2, "cook"),
     "no role": ({"roles": ""}, 2, "there is no role"),
-    "no venue": ({"roles": "execution", "is_sandbox": False}, 2, "venue"),
+    "two kinds": ({"is_live": True, "is_sandbox": True}, 2, "either --live or --sandbox"),
+    "no kind": ({}, 2, "migrate --live"),
     "no duration": ({"sandbox_day": "soon"}, 2, "--sandbox-day"),
     "a day too short": ({"sandbox_day": "1ms"}, 2, "--sandbox-day"),
     "no delay": ({"venue_delay": "-1s"}, 2, "--venue-delay"),
-    "days without a sandbox": ({"sandbox_day": "10s", "is_sandbox": False}, 2, "sandbox"),
+    "days without a sandbox": ({"sandbox_day": "10s", "is_live": True}, 2, "sandbox"),
     "no URL": ({"journal_url": f"what:{PASSWORD}", "roles": "settlement"}, 1, "database URL"),
 }
 
@@ -267,14 +269,13 @@ def test_a_sandbox_client_is_let_out_before_others_are_let_in(
 ) -> None:
     settings, started = read_settings(data=str(data), environ={}), []
     monkeypatch.setattr(serve, "run", started.append)
-    migrate(settings)
+    migrate(settings, "live")
     with closing(open_installation(settings)) as installation:
-        client = prepare(installation, settings).client_id
-        client_file(settings).unlink()  # its secret is known all the same
+        client = installation.clients.create(TENANT, SCOPES).client.id  # as the first release did
         with pytest.raises(typer.Exit) as exit_:
-            serve.serve(data=str(data), host="0.0.0.0", is_sandbox=False)
+            serve.serve(data=str(data))
         assert exit_.value.exit_code == 2
         assert f"order-engine client disable {client}`" in capsys.readouterr().err
         installation.clients.disable(client)
-    serve.serve(data=str(data), host="0.0.0.0", is_sandbox=False)
+    serve.serve(data=str(data), host="0.0.0.0")
     assert len(started) == 1

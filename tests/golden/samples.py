@@ -12,6 +12,7 @@ from engine import (
     halt,
     holdings,
     instrument,
+    kind,
     order,
     payment,
     report,
@@ -182,6 +183,7 @@ SAMPLES: dict[str, Fact] = {
     "clock.advanced.1": clock.ClockAdvanced(86_400_000_000, AT_US),
     "halt.trading_halted.1": halt.TradingHalted("the venue's prices are wrong", AT_US),
     "halt.trading_resumed.1": halt.TradingResumed("prices are right again", AT_US),
+    "kind.declared.1": kind.KindDeclared("sandbox", AT_US),
     "webhook.created.1": webhook.WebhookCreated(
         "whk_1", "tenant", "https://hooks.example.com:8443", bytes(range(16)), None, AT_US
     ),

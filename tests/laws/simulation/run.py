@@ -39,6 +39,7 @@ from tests.laws.simulation.people import (
     Followers,
     Request,
     Told,
+    advance_clock,
     is_definite,
 )
 from tests.laws.simulation.process import Answer, Lost, Process
@@ -331,7 +332,7 @@ class Simulation:
         if self.followers.open:
             raise Broken("somebody waits for ever")
         for _ in range(6):
-            self._now("advance", commands.advance_clock, by_us=9 * DAY_US)
+            self._now("advance", advance_clock, by_us=9 * DAY_US)
             self.at_us += HOUR_US
             for process in self.processes:
                 process.ahead_us = 2 * DAY_US  # past all that was recorded

@@ -1,0 +1,174 @@
+"""The kind of a journal, read and written. See `engine.kind`.
+
+It is written in the transaction that makes the journal, so that no process ever finds one without it
+but those that the first release made.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing, suppress
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+import sqlalchemy as sa
+
+from engine import chain, idempotency, wall
+from engine.clock import ClockAdvanced
+from engine.datastore import Datastore
+from engine.errors import JournalDamaged, WrongKind
+from engine.fact import Envelope
+from engine.kind import KINDS, STREAM, Declared, Kind, KindFact, declare, evolve
+from engine.limits import PAGE_FACTS, TRACES_SHOWN
+from engine.order import TradeRecorded
+from engine.schema import Tables
+from engine.stored import engine_codec
+from engine.values import plain
+from engine.venue import SIMULATED
+
+ACTOR: Final = "command line"
+COMMAND: Final = idempotency.command_id(["kind"])
+SAY_ONE: Final = "say `order-engine migrate --live` or `order-engine migrate --sandbox`, once for ever"
+
+UNDECLARED: Final = f"this journal is neither live nor a sandbox yet: {SAY_ONE}"
+
+
+class Trace(NamedTuple):
+    """A fact that a live engine never records. `at_us`: microseconds since the epoch."""
+
+    position: int
+    at_us: int
+    what: str
+
+
+class Traces(NamedTuple):
+    """What a journal without a kind holds. Of each list only the first TRACES_SHOWN are kept."""
+
+    facts: int
+    clock_advances: int
+    simulated_trades: int
+    first_advances: tuple[Trace, ...]
+    first_trades: tuple[Trace, ...]
+
+    @property
+    def is_sandboxed(self) -> bool:
+        """Whether the simulated venue or the clock was ever used."""
+        return bool(self.clock_advances or self.simulated_trades)
+
+
+def make(url: str, kind: Kind, *, at_us: int | None = None) -> None:
+    """A journal alone, without what makes it an installation: to be thrown away. Safe to repeat."""
+    with closing(Datastore(url, prefix="", kind="text")) as datastore:
+        datastore.migrate()
+        with datastore.store.writing() as connection:
+            write(connection, datastore, kind, at_us=wall.now_us() if at_us is None else at_us)
+
+
+def declared(datastore: Datastore) -> Kind | None:
+    """The kind that the journal was given; None for one of the first release, which has none.
+
+    A fact whose digest is wrong still says what the journal was: reading it marks the journal as
+    damaged, and nothing is written any more. Raises JournalDamaged for a body that says nothing.
+    """
+    with datastore.store.reading() as connection:
+        state = _stored(connection, datastore.tables)
+    if state is None:
+        return None
+    with suppress(JournalDamaged):  # noted by the pages
+        datastore.pages.stream(STREAM)
+    return state.kind
+
+
+def required(datastore: Datastore) -> Kind:
+    """The journal's kind. Raises WrongKind for one without."""
+    kind = declared(datastore)
+    if kind is None:
+        raise WrongKind(UNDECLARED)
+    return kind
+
+
+def check(connection: sa.Connection, tables: Tables, kind: Kind | None) -> None:
+    """Raises WrongKind for a journal without a kind, or not of this one (None: of either)."""
+    state = _stored(connection, tables)
+    if state is None:
+        raise WrongKind(UNDECLARED)
+    declare(state, kind or state.kind, at_us=0)
+
+
+def write(connection: sa.Connection, datastore: Datastore, kind: Kind, *, at_us: int) -> bool:
+    """Declares the kind inside the caller's write transaction, if it is not yet; whether it did.
+
+    The head is locked, so of two that declare at once one finds what the other wrote. Raises WrongKind
+    for a journal of another kind.
+    """
+    tables = datastore.tables
+    journal, head = tables.journal, tables.head
+    position, before = connection.execute(
+        sa.select(head.c.position, head.c.digest).with_for_update()
+    ).one()
+    facts = declare(_stored(connection, tables), kind, at_us=at_us)
+    for fact in facts:
+        envelope = Envelope(at_us, actor=ACTOR, command=COMMAND)
+        name, body = engine_codec().encode(envelope, fact, has_command=False)
+        content = chain.content(1, STREAM.encode(), name.encode(), COMMAND, body)
+        place, digest = position + 1, chain.link(bytes(before), position + 1, content)
+        connection.execute(
+            journal.insert().values(
+                position=place, version=1, name=_code(connection, tables.names, name), stream=STREAM,
+                command=COMMAND, body=body, digest=digest,
+            )
+        )  # fmt: skip
+        connection.execute(head.update().values(position=place, digest=digest))
+    return bool(facts)
+
+
+def traces(datastore: Datastore) -> Traces:
+    """What speaks for a sandbox in a journal without a kind. Reads every fact of two names."""
+    codec = engine_codec()
+    names = codec.names_of([ClockAdvanced, TradeRecorded])
+    advances: list[Trace] = []
+    trades: list[Trace] = []
+    after = 0
+    while facts := datastore.pages.log_of(names, after, PAGE_FACTS):
+        after = facts[-1][0]
+        for position, _, name, stream, command, body, _ in facts:
+            envelope, fact = codec.decode(name, body, command)
+            if isinstance(fact, ClockAdvanced):
+                what = f"business time was moved forward by {timedelta(microseconds=fact.by_us)}"
+                advances.append(Trace(position, envelope.at_us, what))
+            elif isinstance(fact, TradeRecorded) and fact.venue == SIMULATED:
+                what = f"{stream} traded {plain(fact.quantity)} at {plain(fact.price)}"
+                trades.append(Trace(position, envelope.at_us, what))
+    return Traces(
+        datastore.pages.head().position, len(advances), len(trades),
+        tuple(advances[:TRACES_SHOWN]), tuple(trades[:TRACES_SHOWN]),
+    )  # fmt: skip
+
+
+def _stored(connection: sa.Connection, tables: Tables) -> Declared | None:
+    journal, names = tables.journal, tables.names
+    row = connection.execute(
+        sa.select(names.c.name, journal.c.body)
+        .join_from(journal, names, names.c.code == journal.c.name)
+        .where(journal.c.stream == STREAM, journal.c.version == 1)
+    ).first()
+    return _state(*row) if row else None
+
+
+def _code(connection: sa.Connection, names: sa.Table, name: str) -> int:
+    """The number of a stored name, given here if it has none. Under the head's lock."""
+    known = connection.execute(sa.select(names.c.code).where(names.c.name == name)).scalar()
+    if known is not None:
+        return int(known)
+    last = connection.execute(sa.select(sa.func.coalesce(sa.func.max(names.c.code), 0))).scalar_one()
+    connection.execute(names.insert().values(code=last + 1, name=name))
+    return int(last) + 1
+
+
+def _state(name: str, body: bytes) -> Declared:
+    _, fact = engine_codec().decode(name, bytes(body))
+    if not isinstance(fact, KindFact):
+        raise JournalDamaged(f"the journal's kind is said by a {type(fact).__name__}")
+    state = evolve(None, fact)
+    if state.kind not in KINDS:
+        raise JournalDamaged(f"the journal's kind is not one of {', '.join(KINDS)}", position=1)
+    return state

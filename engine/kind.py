@@ -1,0 +1,76 @@
+"""Whether a journal is live or a sandbox: one fact, for ever. One stream for the whole engine.
+
+Everything that exists in a sandbox only asks here where it is decided: the simulated venue, the movable
+clock, invented clients, payments that their own announcer completes.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, assert_never, get_args
+
+import msgspec
+
+from engine.errors import UnknownFact, WrongKind
+from engine.fact import Fact
+from engine.refusals import refused
+
+Kind = Literal["live", "sandbox"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+STREAM: Final = "knd_engine"
+
+# --- facts ---------------------------------------------------------------------------------------
+
+
+class KindDeclared(Fact, frozen=True, array_like=True, gc=False):
+    """The journal is of this kind from now on, and stays so."""
+
+    kind: Kind
+    at_us: int
+
+
+KindFact = KindDeclared
+FACTS: Final = frozenset({KindDeclared})
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+class Declared(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The kind of the journal, and since when it is known."""
+
+    kind: Kind
+    since_us: int
+
+
+# --- decisions -----------------------------------------------------------------------------------
+
+
+def declare(state: Declared | None, kind: Kind, *, at_us: int) -> list[Fact]:
+    """Declares the kind, once. Raises WrongKind for a journal of the other."""
+    if state is None:
+        return [KindDeclared(kind, at_us)]
+    if state.kind != kind:
+        raise WrongKind(f"this journal is {WORDS[state.kind]} for ever, and cannot be {WORDS[kind]}")
+    return []
+
+
+WORDS: Final[dict[Kind, str]] = {"live": "live", "sandbox": "a sandbox"}
+
+
+def check_sandbox(state: Declared | None, what: str) -> None:
+    """Raises Refused `not_found` outside a sandbox: there is no such thing as `what`."""
+    if state is None or state.kind != "sandbox":
+        raise refused("not_found", f"{what} exists in a sandbox only.")
+
+
+# --- evolve --------------------------------------------------------------------------------------
+
+
+def evolve(state: Declared | None, fact: KindFact) -> Declared:
+    """The state after `fact`. Raises UnknownFact for one that cannot follow."""
+    if state is not None or type(fact) not in FACTS:
+        raise UnknownFact(f"{type(fact).__name__} cannot follow on {state}")
+    match fact:
+        case KindDeclared():
+            return Declared(fact.kind, fact.at_us)
+        case _:
+            assert_never(fact)

@@ -1,0 +1,185 @@
+"""`--live`, `--sandbox` and neither, at every command: what a journal is, and what that forbids."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner, Result
+
+from engine.cli.main import app
+from engine.clock import STREAM, ClockAdvanced
+from engine.declaring import declared
+from engine.fact import StreamAppend
+from engine.follow import Follower
+from engine.halt import TradingHalted
+from engine.installation import make_tables, migrate, open_journal_datastore
+from engine.journal import Journal
+from engine.kind import Kind
+from engine.settings import Settings, read_settings
+from engine.stored import engine_codec
+from tests.facts import envelope
+
+ORDER = "ord_1C8xWqVdPq4oKgXcY2mN7R"
+ASIDE = {"migrate", "restore", "demo"}
+"""Commands that have no journal to ask, or make it."""
+WORDS: dict[str, list[str]] = {
+    "client create": ["--tenant", "t", "--scope", "read"], "client disable": ["cli_x"],
+    "client rotate": ["cli_x"],
+    "import instruments": ["FILE"], "import prices": ["PRICES"], "outlet resend": ["--after", "0"],
+    "replay": [ORDER], "rebuild": ["--all"], "verify": ["--all"], "rollback": ["--all"],
+    "retry": ["orders", ORDER], "halt": ["--status"], "resume": ["--reason", "x"], "dump": ["-"],
+    "backup": ["TARGET"], "evidence": [ORDER],
+}  # fmt: skip
+"""What a command needs beside --data."""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return read_settings(data=str(tmp_path / "data"), environ={})
+
+
+@pytest.fixture
+def undeclared(settings: Settings) -> Settings:
+    """A journal of the first release, whose clock was moved."""
+    make_tables(settings)
+    with Journal(settings.journal_url, engine_codec()) as journal:
+        journal.append([StreamAppend(STREAM, 0, [ClockAdvanced(1, 1)])], envelope(1))
+    return settings
+
+
+def call(*words: str, settings: Settings, answer: str | None = None) -> Result:
+    return CliRunner().invoke(app, [*words, "--data", str(settings.data)], input=answer)
+
+
+def kind_at(settings: Settings) -> str | None:
+    with closing(open_journal_datastore(settings)) as datastore:
+        return declared(datastore)
+
+
+def commands() -> list[str]:
+    top = get_command(app)
+    found = []
+    for name, command in getattr(top, "commands", {}).items():
+        inner = getattr(command, "commands", None)
+        found += [name] if inner is None else [f"{name} {one}" for one in inner]
+    return sorted(set(found) - ASIDE)
+
+
+@pytest.mark.parametrize("name", commands())
+def test_no_command_but_migrate_works_on_an_undeclared_journal(
+    name: str, undeclared: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
+    listing, prices = tmp_path / "listing", tmp_path / "prices"
+    listing.write_text("name,symbol,instrument_type,trading_currency\n")
+    prices.write_text("symbol,bid,ask\n")
+    places = {"FILE": str(listing), "PRICES": str(prices), "TARGET": str(tmp_path / "target")}
+    words = [places.get(word, word) for word in WORDS.get(name, [])]
+    done = call(*name.split(), *words, settings=undeclared)
+    assert done.exit_code == 2, done.output
+    assert "migrate --live" in done.output + done.stderr
+    assert kind_at(undeclared) is None
+
+
+@pytest.mark.parametrize("word", ["--live", "--no-sandbox", "--sandbox"])
+def test_serving_declares_no_journal_that_is_there(
+    word: str, undeclared: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flag is for a journal that is made; what is there is asked about by `migrate`."""
+    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
+    assert call("serve", word, settings=undeclared).exit_code == 2
+    assert kind_at(undeclared) is None
+
+
+@pytest.mark.parametrize("made", ["live", "sandbox"])
+@pytest.mark.parametrize("said", [["serve", "--live"], ["serve", "--sandbox"], ["serve", "--no-sandbox"],
+                                  ["sandbox"], ["generate"], ["migrate", "--live", "--yes"],
+                                  ["migrate", "--sandbox", "--yes"]])  # fmt: skip
+def test_a_flag_that_contradicts_the_journal_ends_with_2(
+    made: Kind, said: list[str], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
+    monkeypatch.setattr("engine.cli.serve._serve_api", lambda *_: True)
+    migrate(settings, made)
+    is_of_live = bool({"--live", "--no-sandbox"} & {*said})
+    words = [*said, "--orders", "0"] if said == ["generate"] else said
+    done = call(*words, settings=settings)
+    assert done.exit_code == (0 if is_of_live == (made == "live") else 2), done.output + done.stderr
+    assert kind_at(settings) == made
+
+
+@pytest.mark.parametrize("words", [["serve"], ["client", "list"], ["migrate"], ["seal", "now"]])
+def test_without_a_journal_nothing_is_made_without_a_kind(words: list[str], settings: Settings) -> None:
+    done = call(*words, settings=settings)
+    assert done.exit_code == 2
+    assert "there is no journal" in done.stderr
+    assert "migrate --live" in done.stderr
+    assert not settings.data.exists()
+
+
+def test_a_journal_of_the_first_release_is_asked_about(undeclared: Settings) -> None:
+    done = call("migrate", "--live", settings=undeclared)
+    assert done.exit_code == 2
+    assert "clock advances: 1\n" in done.stderr
+    assert "trades of the simulated venue: none\n" in done.stderr
+    assert "migrate --live --yes" in done.stderr  # nobody is at this standard input
+    assert kind_at(undeclared) is None
+    assert call("migrate", "--live", "--yes", settings=undeclared).exit_code == 0
+    assert kind_at(undeclared) == "live"
+
+
+@pytest.mark.parametrize(("answer", "kind"), [("y", "live"), ("n", None), ("", None)])
+def test_at_a_terminal_the_answer_decides(
+    answer: str, kind: str | None, undeclared: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.cli.kind.can_answer", lambda: True)
+    monkeypatch.setattr("typer.confirm", lambda *_, **__: answer == "y")
+    call("migrate", "--live", settings=undeclared)
+    assert kind_at(undeclared) == kind
+
+
+def test_one_that_was_used_as_a_sandbox_becomes_one_without_a_question(undeclared: Settings) -> None:
+    assert call("migrate", "--sandbox", settings=undeclared).exit_code == 0
+    assert kind_at(undeclared) == "sandbox"
+
+
+def test_one_without_a_trace_of_a_sandbox_does_not(settings: Settings) -> None:
+    make_tables(settings)
+    with Journal(settings.journal_url, engine_codec()) as journal:
+        journal.append([StreamAppend("hlt_engine", 0, [TradingHalted("why", 1)])], envelope(1))
+    done = call("migrate", "--sandbox", settings=settings)
+    assert done.exit_code == 2
+    assert "migrate --sandbox --yes" in done.stderr
+
+
+def test_doctor_shows_the_kind(settings: Settings) -> None:
+    migrate(settings, "live")
+    assert "kind: live, for ever" in call("doctor", settings=settings).stdout
+
+
+@pytest.mark.parametrize("roles", ["execution", "execution,settlement"])
+def test_every_role_is_accepted_in_a_live_journal(
+    roles: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A role with nothing to do says so, and stays."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
+    ran: list[list[str]] = []
+
+    def run_all(followers: list[Follower], _: object) -> list[str]:
+        ran.append([one.name for one in followers])
+        return []
+
+    monkeypatch.setattr("engine.supervise.run_all", run_all)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    migrate(settings, "live")
+    assert call("serve", "--roles", roles, settings=settings).exit_code == 0
+    assert ran == [["settlement"] if "settlement" in roles else []]
+    first, *_ = [
+        record.getMessage() for record in caplog.records if record.name.startswith("engine.cli")
+    ]
+    assert first.startswith("this journal is live: ")
+    assert "execution: nothing to do" in caplog.text
