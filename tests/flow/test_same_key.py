@@ -82,6 +82,17 @@ class House(NamedTuple):
         self.engine.act(commands.take_report, firm=self.engine.services.firm, report=report)
         return commands.parked_report_id(report)
 
+    def asked(self) -> str:
+        """A late fill that somebody has asked to book."""
+        order, firm = self.order(), self.engine.services.firm
+        self.engine.execute(order, ["0.05"])
+        late = Report("sim", f"late-{order}", order, "trade", Decimal(100), Decimal("0.01"))
+        self.engine.act(commands.take_report, firm=firm, report=late)
+        report = commands.parked_report_id(late)
+        body = {"action": "book", "reason": "late"}
+        ok(self.client.post(f"/parked-reports/{report}/resolve", body))
+        return report
+
     def rebuilt(self) -> None:
         """Nothing waits to be rebuilt any more."""
         with self.engine.views.writing() as connection:
@@ -157,6 +168,7 @@ CASES: dict[str, Callable[[House], Case]] = {
         {"action": "reject", "reason": "twice"},
         other_body={"action": "reject", "reason": "other"},
     ),
+    "confirm_parked_report": lambda h: _two(lambda: f"/parked-reports/{h.asked()}/confirm"),
     "rebuild_projection": lambda h: _rebuilding(h, "rebuild"),
     "verify_projection": lambda h: _rebuilding(h, "verify"),
     "retry_fault": lambda h: Case(
