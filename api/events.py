@@ -67,9 +67,12 @@ async def stream(call: Call) -> Answer:
 
     Begins behind `Last-Event-ID`, else behind `after`, else with the events of the time asked for, else
     with what comes next. With `follow=false` it ends with the last event of the journal's present end,
-    for which the view is waited. Raises Refused `invalid_param` for a place beyond that end.
+    for which the view is waited. Raises Refused `invalid_param` for a place beyond that end, Problem
+    `rate_limited` where too many streams are open.
     """
-    services, query, tenant = call.engine, call.query, call.principal.tenant
+    services, query, (client, tenant, _) = call.engine, call.query, call.principal
+    room = services.streams.room
+    room.check(client, tenant)
     until = None if query["follow"] else await services.bridge.read(services.head)
     await reading.viewed(call, lambda views: views.check("events"), needed=until)
     offset = await services.streams.place()
@@ -83,7 +86,8 @@ async def stream(call: Call) -> Answer:
     elif wanted.created_from_us is not None:
         offset = 0
     may_go_on = partial(services.tokens.verify, call.token)
-    opened = Stream(wanted, offset, may_go_on, until=until)
+    opened = Stream(wanted, offset, may_go_on, client=client, until=until)
+    room.check(client, tenant)  # others came meanwhile; from here on none can before it runs
     return Answer(200, b"", streams.HEADERS, partial(services.streams.run, opened))
 
 

@@ -39,7 +39,7 @@ from engine.limits import ACCOUNTS_REMEMBERED_MAX, CLIENTS_SEEN_MAX, REFRESH_S, 
 from engine.market import Market, Symbols
 from engine.operations import define_operations
 from engine.personal import Personal
-from engine.rate import Quotas
+from engine.rate import Quotas, StreamQuotas
 from engine.refusal_log import RefusalLog
 from engine.signing import SigningKeys
 from engine.supervise import FOLLOWERS
@@ -162,6 +162,7 @@ async def open_services(
     fees: Fees | None = None,
     minimum_order_value: Mapping[str, Decimal] | None = None,
     rates: Rates | None = None,
+    stream_quotas: StreamQuotas | None = None,
     limits: Limits | None = None,
     clock_us: Callable[[], int] = now_us,
     log_every: int = 0,
@@ -213,7 +214,7 @@ async def open_services(
         traffic=traffic or Traffic(),
         journal_look=journal_look,
         views_look=views_look,
-        streams=Streams(bridge.read, EventSource(views, personal)),
+        streams=Streams(bridge.read, EventSource(views, personal), stream_quotas),
         command_key=key.derive("command_ids"),
         kind=required(journal.datastore),
         now_us=clock_us,

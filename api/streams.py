@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from time import monotonic
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
 from api.event_source import Source, passed, released
-from api.problems import CODES, Problem
+from api.problems import CODES
+from api.stream_room import StreamRoom
 from api.tokens import TokenInvalid
 from engine.errors import EngineError
 from engine.limits import (
@@ -28,8 +29,8 @@ from engine.limits import (
     EVENT_STREAM_PAGE,
     EVENT_STREAM_PAGE_FIRST,
     EVENT_STREAM_PIECE_BYTES,
-    EVENT_STREAMS_MAX,
 )
+from engine.rate import StreamQuotas
 from projections.views.events import Happened, Stretch, Wanted, Withheld
 
 MEDIA: Final = "text/event-stream"
@@ -84,8 +85,10 @@ class Stream:
         offset: int,
         may_go_on: Callable[[], object],
         *,
+        client: str = "",
         until: int | None = None,
     ) -> None:
+        self.client = client
         self.wanted = wanted
         self.offset = offset
         self.may_go_on = may_go_on
@@ -113,7 +116,8 @@ class Streams:
     behind has pages read for it alone.
     """
 
-    def __init__(self, read: Read, source: Source) -> None:
+    def __init__(self, read: Read, source: Source, quotas: StreamQuotas | None = None) -> None:
+        self.room = StreamRoom(quotas)
         self._read, self._source = read, source
         self._open: dict[Stream, Line] = {}
         self._kept: list[Kept] = []
@@ -121,6 +125,7 @@ class Streams:
         self._withheld: Mapping[str, Withheld] = {}
         self._looking = asyncio.Lock()
         self._is_stopping = False
+        self._placing: asyncio.Task[int] | None = None
 
     @property
     def count(self) -> int:
@@ -130,10 +135,19 @@ class Streams:
     async def place(self) -> int:
         """Where the view ends: the place of a stream that begins with what comes next.
 
-        Raises Problem `rate_limited` where no more streams can be opened, EngineError.
+        Those who ask at once are told by one look. Raises EngineError.
         """
-        if len(self._open) >= EVENT_STREAMS_MAX:
-            raise Problem("rate_limited", "Too many streams are open; close one first.")
+        if self._placing is None:
+            self._placing = asyncio.create_task(self._find_place())
+            self._placing.add_done_callback(self._placed)
+        return await asyncio.shield(self._placing)
+
+    def _placed(self, task: asyncio.Task[int]) -> None:
+        self._placing = None
+        if not task.cancelled():
+            task.exception()  # is raised where it is waited for, if it still is
+
+    async def _find_place(self) -> int:
         reached, stretch = await self._between(NOTHING, 0, None)
         if not self._open:  # nobody has looked for a while
             self._kept.clear()
@@ -149,6 +163,10 @@ class Streams:
         self._open[stream] = line
         if self._is_stopping:
             stream.finish("server_stopping")
+        with self.room.taken(stream.client, stream.wanted.tenant or ""):
+            await self._run(stream, line)
+
+    async def _run(self, stream: Stream, line: Line) -> None:
         try:
             await line.send(b"retry: %d\n%b" % (RETRY_MS, place(stream.offset)))
             code = await self._flow(stream, line)
@@ -172,13 +190,15 @@ class Streams:
         """Sends until there is a reason to end, which it returns."""
         is_quiet = False
         try:
-            stream.withheld = await self._read(self._source.missed, stream.wanted, stream.offset)
+            if stream.offset:
+                stream.withheld = await self._read(self._source.missed, stream.wanted, stream.offset)
             while stream.ended is None:
                 stream.news.clear()
                 if stream.offset < self._end or stream.lacks(self._withheld) != stream.withheld:
-                    async for messages in self._advance(stream):
-                        is_quiet = False
-                        await _send(line, messages)
+                    async with aclosing(self._advance(stream)) as parts:
+                        async for messages in parts:
+                            is_quiet = False
+                            await _send(line, messages)
                     continue
                 if stream.until is not None and stream.offset >= stream.until:
                     return "caught_up"
@@ -189,21 +209,35 @@ class Streams:
             return "unavailable"
         return stream.ended
 
-    async def _advance(self, stream: Stream) -> AsyncIterator[list[bytes]]:
+    async def _advance(self, stream: Stream) -> AsyncGenerator[list[bytes], None]:
         """Moves a stream by at most a page; the messages that it passes.
 
         What was released comes before the page, which has the same resource's later events.
         """
         before, to, withheld = stream.offset, self._end, self._withheld
-        if before < self._start:
-            to, stretch = await self._between(stream.wanted, before, to, stream.page)
+        if before >= self._start:
+            to, messages = self._from_memory(stream, to)
+            async for part in self._told(stream, to, messages, withheld):
+                yield part
+            return
+        async with self.room.page(stream.client, EVENT_STREAM_PIECE_BYTES) as resize:
+            async with self.room.reading(stream.client):
+                to, stretch = await self._between(stream.wanted, before, to, stream.page)
             if to == before:  # the view is being made again, and will come by here
                 await asyncio.sleep(EVENT_STREAM_LOOK_S)
                 return
-            messages, withheld = [message(event) for event in stretch.events], stretch.withheld
-            stream.page = _next_page(stream.page, messages)
-        else:
-            to, messages = self._from_memory(stream, to)
+            messages = [message(event) for event in stretch.events]
+            size = sum(map(len, messages))
+            resize(size)
+            stream.page = _next_page(stream.page, size)
+            async for part in self._told(stream, to, messages, stretch.withheld):
+                yield part
+
+    async def _told(
+        self, stream: Stream, to: int, messages: list[bytes], withheld: Mapping[str, Withheld]
+    ) -> AsyncIterator[list[bytes]]:
+        """A page up to `to`, behind what was released and before what it says is withheld."""
+        before = stream.offset
         for resource, one in released(stream.withheld, withheld):
             async for again in self._again(stream, resource, one, before):
                 yield again
@@ -312,9 +346,8 @@ async def _send(line: Line, messages: Sequence[bytes]) -> None:
     await line.send(b"".join(piece))
 
 
-def _next_page(page: int, messages: Sequence[bytes]) -> int:
+def _next_page(page: int, size: int) -> int:
     """How many events to read next for a stream alone: about twice `EVENT_STREAM_PIECE_BYTES`."""
-    size = sum(map(len, messages))
     if size > 2 * EVENT_STREAM_PIECE_BYTES:
         return max(1, page // 2)
     return min(EVENT_STREAM_PAGE, page * 2) if size < EVENT_STREAM_PIECE_BYTES else page

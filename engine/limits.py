@@ -438,7 +438,18 @@ OUTLET_LOOK_S: Final = 0.05
 OFFSET_MAX: Final = 10**18 - 1
 """The highest offset that is read from outside: 18 digits, which both databases' integers hold."""
 EVENT_STREAMS_MAX: Final = 2_000
-"""Streams of events that are open at once in a process: 12 kB each."""
+"""Streams of events that are open at once in a process: some 8 kB for an idle one, 40 to 76 kB for one
+that is behind and not read (`python -m bench.streams`)."""
+EVENT_STREAMS_BYTES_MAX: Final = 64 * 1024**2
+"""Pages of events that were read for streams that are behind and are not sent yet, in a process; for one
+client a quarter of it. Others wait for room, and streams that are not behind need none."""
+EVENT_STREAM_READS: Final = 2
+"""Pages read at once for streams that are behind, one for each client: a crowd of them waits for itself,
+and not the reader that all others share."""
+EVENT_STREAM_READ_SHARE: Final = 4
+"""Of its turn a client reads one part in so many and rests the others: a quarter of a core at most."""
+EVENT_STREAM_RETRY_S: Final = 10
+"""When to ask again for a stream where too many are open: they are, or they end, for minutes."""
 EVENT_STREAM_LOOK_S: Final = 0.05
 """How often the view is asked for new events, once for all streams of a process."""
 EVENT_STREAM_CHECK_S: Final = 1.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from engine.errors import BadSettings
+from engine.limits import EVENT_STREAMS_MAX
 
 SECOND_NS: Final = 1_000_000_000
 OFF: Final = "off"
@@ -89,6 +90,25 @@ class Quotas(NamedTuple):
     """Wrong credentials, per address."""
     errors: Quota | None = Quota(20, 1)
     """Mistakes answered at once, per client or address; more of them wait."""
+
+
+class StreamQuotas(NamedTuple):
+    """How many streams of events may be open at once in a process; None: as many as there are."""
+
+    client: int | None = 250
+    """Of one client: many processes with a stream each, or some hundred browsers behind them."""
+    tenant: int | None = 1_000
+    """Of all clients of a tenant: half of what a process has, so that others have the rest."""
+    total: int = EVENT_STREAMS_MAX
+
+
+def parse_most(text: str, name: str) -> int | None:
+    """`250`: so many; `off`: None. Raises BadSettings."""
+    if text == OFF:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9 and int(text)):
+        raise BadSettings(f"{name} is a number above 0, such as 250, or off")
+    return int(text)
 
 
 def parse_quota(text: str, name: str) -> Quota | None:

@@ -6,6 +6,7 @@
                                                     journal in SQLite, else the journal's own
                          ORDER_ENGINE_KEY           the master key; default the file DIR/master.key
                          ORDER_ENGINE_RATE_...      how many requests are let through: see RATES
+                         ORDER_ENGINE_STREAMS_...   how many streams of events may be open: see STREAMS
                          ORDER_ENGINE_LIMIT_...     what may be ordered: see `Limits`
                          ORDER_ENGINE_PRICE_JUMP_MAX   how far a price may move without another client
                          ORDER_ENGINE_FEES          what orders pay: see `engine.fees`
@@ -37,7 +38,7 @@ from urllib.parse import urlsplit
 
 from engine.errors import BadSettings
 from engine.fees import Fees, parse_fees
-from engine.rate import Quotas, parse_quota
+from engine.rate import Quotas, StreamQuotas, parse_most, parse_quota
 from engine.trading_limits import Limits
 from engine.values import parse_amounts
 
@@ -54,6 +55,11 @@ RATES: Final = {
     "ORDER_ENGINE_RATE_HEALTH": "health",
 }
 """Variable -> field of `engine.rate.Quotas`. Each is REQUESTS/SECONDS, or off."""
+STREAMS: Final = {
+    "ORDER_ENGINE_STREAMS_CLIENT": "client",
+    "ORDER_ENGINE_STREAMS_TENANT": "tenant",
+}
+"""Variable -> field of `engine.rate.StreamQuotas`. Each is a number, or off."""
 LIMITS: Final = {
     "ORDER_ENGINE_LIMIT_ORDER": "order",
     "ORDER_ENGINE_LIMIT_ACCOUNT_DAY": "account_day",
@@ -104,6 +110,7 @@ class Settings:
     master_key: str | None = field(default=None, repr=False)
     given_views_url: str | None = field(default=None, repr=False)
     quotas: Quotas = field(default_factory=Quotas)
+    streams: StreamQuotas = field(default_factory=StreamQuotas)
     limits: Limits | None = None
     price_jump_max: Decimal | None = None
     fees: Fees = field(default_factory=dict)
@@ -150,6 +157,7 @@ def read_settings(
         master_key=environ.get(MASTER_KEY) or None,
         given_views_url=_given("--views-url", views_url, environ.get(VIEWS_URL)),
         quotas=_quotas(environ),
+        streams=_streams(environ),
         limits=_limits(environ),
         fees=parse_fees(environ.get(FEES) or "", FEES),
         price_max_age_us=_price_max_age(environ.get(PRICE_MAX_AGE) or None),
@@ -186,6 +194,12 @@ def _given(name: str, option: str | None, variable: str | None) -> str | None:
 def _quotas(environ: Mapping[str, str]) -> Quotas:
     given = {name: field_ for name, field_ in RATES.items() if environ.get(name)}
     return Quotas(**{field_: parse_quota(environ[name], name) for name, field_ in given.items()})
+
+
+def _streams(environ: Mapping[str, str]) -> StreamQuotas:
+    given = {name: field_ for name, field_ in STREAMS.items() if environ.get(name)}
+    most = {field_: parse_most(environ[name], name) for name, field_ in given.items()}
+    return StreamQuotas(**{**StreamQuotas()._asdict(), **most})
 
 
 def _limits(environ: Mapping[str, str]) -> Limits | None:

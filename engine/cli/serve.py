@@ -356,6 +356,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
             price_jump_max=plan.settings.price_jump_max,
             limits=plan.settings.limits,
             rates=Rates(plan.settings.quotas, plan.settings.trusted_proxies),
+            stream_quotas=plan.settings.streams,
             log_every=plan.settings.log_every,
             allows_local=plan.allow_local,
             followers=followers_of(plan.settings),

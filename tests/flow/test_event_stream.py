@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from api import connection, server, streams
+from engine.rate import StreamQuotas
 from tests.http_engine import Engine, a_market, an_account, buying, ok, running
 from tests.http_server import WAIT_S, Client
 from tests.served import wait_until
@@ -213,6 +215,33 @@ def test_a_stream_whose_client_has_gone_ends(own: Engine) -> None:
         assert ear.next() is not None
         assert own.services.streams.count == 1
     wait_until("it is noticed", lambda: not own.services.streams.count, WAIT_S)
+
+
+def test_one_client_cannot_take_the_streams_of_the_others(own: Engine) -> None:
+    own.services.streams.room.quotas = StreamQuotas(client=2, tenant=3)
+    client, colleague = own.client("read"), own.client("read")
+    stranger = own.client(tenant="rival")
+    with ExitStack() as stack:
+
+        def opened(one: Client) -> str:
+            ear = stack.enter_context(Ear(one, own.server.port))
+            if "200 OK" in ear.head:
+                assert ear.next() is not None
+            return ear.head
+
+        assert "200 OK" in opened(client)
+        assert "200 OK" in opened(client)
+        refused = client.get("/events/stream")
+        assert (refused.status, refused.code) == (429, "rate_limited")
+        assert int(refused.headers["Retry-After"]) > 1
+        assert refused.json["detail"].startswith("This client has 2 streams of events open")
+        assert "200 OK" in opened(colleague)
+        assert "429" in opened(colleague), "their tenant has three"
+        assert "200 OK" in opened(stranger)
+        assert ok(client.get("/accounts")) == [], "all else goes on"
+    wait_until("they are counted no more", lambda: not own.services.streams.room.count, WAIT_S)
+    with Ear(client, own.server.port) as ear:
+        assert "200 OK" in ear.head
 
 
 def test_a_stop_says_goodbye(own: Engine) -> None:

@@ -9,8 +9,9 @@ import pytest
 from api.guests import Guests
 from api.problems import Problem
 from api.rates import Buckets, Rates
+from engine.errors import BadSettings
 from engine.limits import ERROR_WAIT_S, RATE_BUCKETS_MAX
-from engine.rate import SECOND_NS, Quota, Quotas
+from engine.rate import SECOND_NS, Quota, Quotas, parse_most
 from tests.table import rows
 
 
@@ -126,3 +127,11 @@ def test_only_the_last_hops_are_looked_at() -> None:
     many = ["198.51.100.1"] + ["10.0.0.2"] * 100
     assert rates.address_of("10.0.0.1", many) == "10.0.0.2"
     assert rates.address_of("10.0.0.1", [",".join(many)]) == "10.0.0.2"
+
+
+def test_how_many_streams_is_a_number_or_off() -> None:
+    assert parse_most("250", "X") == 250
+    assert parse_most("off", "X") is None
+    for text in ("0", "-1", "1e3", "", " 5", "\u0661", "1" * 10):
+        with pytest.raises(BadSettings, match="X is a number"):
+            parse_most(text, "X")

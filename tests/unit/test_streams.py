@@ -10,9 +10,11 @@ import pytest
 
 from api import streams
 from api.problems import Problem
+from api.stream_room import StreamRoom
 from api.streams import Stream, Streams
 from api.tokens import TokenInvalid
 from engine.errors import Unavailable
+from engine.rate import StreamQuotas
 from projections.views.events import Happened, Stretch, Wanted, Withheld
 
 PAGE = 3
@@ -437,16 +439,77 @@ def test_two_who_look_at_once_take_nothing_twice(world: World) -> None:
     running(scene())
 
 
-def test_there_is_a_most(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "EVENT_STREAMS_MAX", 1)
+def test_each_client_and_tenant_has_its_share(world: World) -> None:
+    room = world.streams.room
+    room.quotas = StreamQuotas(client=2, tenant=3, total=5)
+
+    def refused(client: str, tenant: str) -> str:
+        with pytest.raises(Problem) as raised:
+            room.check(client, tenant)
+        assert raised.value.code == "rate_limited"
+        assert int(raised.value.headers["Retry-After"]) > 1
+        assert f"This {raised.value.context['owner']} has " in raised.value.detail  # type: ignore[index]
+        return str(raised.value.context["owner"])  # type: ignore[index]
 
     async def scene() -> None:
         await world.streams.place()
-        task = asyncio.create_task(world.streams.run(stream(0), Wire()))
-        await asyncio.sleep(0)
-        with pytest.raises(Problem, match="rate_limited"):
-            await world.streams.place()
+        tasks = []
+
+        async def opened(client: str, tenant: str) -> None:
+            room.check(client, tenant)
+            one = Stream(Wanted(tenant), 0, lambda: None, client=client)
+            tasks.append(asyncio.create_task(world.streams.run(one, Wire())))
+            await asyncio.sleep(0)
+
+        await opened("one", "acme")
+        await opened("one", "acme")
+        assert refused("one", "acme") == "client"
+        await opened("two", "acme")
+        assert refused("two", "acme") == "tenant"
+        await opened("three", "rival")
+        await opened("three", "rival")
+        assert refused("four", "third") == "process"
         world.streams.stop()
-        await task
+        await asyncio.gather(*tasks)
+        room.check("one", "acme")
+        assert (room.count, room.holds, room._of_client, room._of_tenant) == (0, 0, {}, {})
+
+    running(scene())
+
+
+def test_a_client_that_takes_nothing_holds_no_more_than_its_share(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pages of the others do not wait for it."""
+    world.streams.room = room = StreamRoom(holds_most=400)
+
+    class Stuck(Wire):
+        async def send(self, words: bytes) -> None:
+            if b"data" in words:
+                await asyncio.Event().wait()
+
+    async def scene() -> None:
+        for _ in range(20):
+            world.add()
+        await world.streams.place()
+        world.streams._start = world.streams._end
+        monkeypatch.setattr(streams, "EVENT_STREAM_PIECE_BYTES", 75)
+        tasks = [
+            asyncio.create_task(
+                world.streams.run(Stream(Wanted("acme"), 0, lambda: None, client="bad"), Stuck())
+            )
+            for _ in range(50)
+        ]
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert 0 < room.holds <= 100 + 75, "each page is some 75 bytes"
+        wire = Wire()
+        good = Stream(Wanted("acme"), 0, lambda: None, client="good", until=20)
+        await world.streams.run(good, wire)
+        assert told(wire) == [*(f"+{n}" for n in range(1, 21)), "caught_up"]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert (room.count, room.holds, room._held_by) == (0, 0, {})
 
     running(scene())
