@@ -45,6 +45,7 @@ REFERENCE: Final = Text(REFERENCE_CHARACTERS_MAX)
 NAME: Final = Text(NAME_CHARACTERS_MAX)
 SIDE: Final = Word(WORDS["Side"])
 ORDER_STATUS: Final = Word(WORDS["OrderStatus"])
+PAYMENT_STATUS: Final = Word(WORDS["PaymentStatus"])
 ACCOUNT_STATUS: Final = Word(WORDS["AccountStatus"])
 INSTRUMENT_TYPE: Final = Word(WORDS["InstrumentType"])
 TRADING_STATUS: Final = Word(WORDS["TradingStatus"])
@@ -194,6 +195,14 @@ ORDERS_QUERY: Final[Fields] = (
     Field("created_to", Time(), "This time or earlier.", example="2026-03-13T00:00:00Z"),
     Field("client_reference", REFERENCE),
     *_page(Id("ord")),
+)
+DEPOSITS_QUERY: Final[Fields] = (
+    Field("status", Several(PAYMENT_STATUS), "Repeatable.", default=()),
+    *_page(Id("dep")),
+)
+WITHDRAWALS_QUERY: Final[Fields] = (
+    Field("status", Several(PAYMENT_STATUS), "Repeatable.", default=()),
+    *_page(Id("wdr")),
 )
 EVIDENCE_QUERY: Final[Fields] = (
     Field("size", Integer(1, 2**53 - 1), "Under the seal of so many facts; default the newest."),

@@ -44,6 +44,14 @@ async def create(kind: Kind, call: Call) -> Answer:
     return answer(outcome, 201, fill(state, WORD, reference))
 
 
+async def list_all(kind: Kind, call: Call) -> Answer:
+    """Deposits or withdrawals of an account, newest first."""
+    account = await reading.own_account(call)
+    statuses = call.query["status"]
+    asked = partial(view.of_account, statuses=statuses)
+    return await reading.listed(call, asked, account, kind, personal=(WORD,))
+
+
 async def retrieve(kind: Kind, call: Call) -> Answer:
     """One deposit or withdrawal."""
     account, payment = await reading.own_account(call), call.path[f"{kind}_id"]
@@ -89,6 +97,8 @@ async def _check_other_client(call: Call, kind: Kind, account: str, payment: str
 
 create_deposit: Final = partial(create, "deposit")
 create_withdrawal: Final = partial(create, "withdrawal")
+list_deposits: Final = partial(list_all, "deposit")
+list_withdrawals: Final = partial(list_all, "withdrawal")
 retrieve_deposit: Final = partial(retrieve, "deposit")
 retrieve_withdrawal: Final = partial(retrieve, "withdrawal")
 complete_deposit: Final = partial(end, "deposit", True)  # noqa: FBT003

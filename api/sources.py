@@ -89,6 +89,8 @@ READS: Final[dict[str, str]] = {
     "list_positions": "list",
     "retrieve_position": "position",
     "list_transactions": "list",
+    "list_deposits": "list",
+    "list_withdrawals": "list",
     "retrieve_deposit": "resource",
     "retrieve_withdrawal": "resource",
     "list_instruments": "list",

@@ -384,6 +384,18 @@ class Endpoints:
         body = given(amount=amount, currency=currency, payment_reference=payment_reference)
         return Call("POST", _accounts(account, "deposits"), Deposit, body=body, key=key_of(key))
 
+    @ListMethod
+    def deposits(
+        self,
+        account: str,
+        *,
+        status: Sequence[str] | str | None = None,
+        page_size: int | None = None,
+    ) -> Listing[Deposit]:
+        """Deposits of an account."""
+        words = {"status": status, "limit": page_size}
+        return Listing(_accounts(account, "deposits"), Deposit, query(words))
+
     @Method
     def deposit(self, account: str, deposit: str) -> Call[Deposit]:
         """One deposit."""
@@ -406,6 +418,18 @@ class Endpoints:
         """Asks for money to be paid out; it is reserved."""
         body = given(amount=amount, currency=currency)
         return Call("POST", _accounts(account, "withdrawals"), Withdrawal, body=body, key=key_of(key))
+
+    @ListMethod
+    def withdrawals(
+        self,
+        account: str,
+        *,
+        status: Sequence[str] | str | None = None,
+        page_size: int | None = None,
+    ) -> Listing[Withdrawal]:
+        """Withdrawals of an account."""
+        words = {"status": status, "limit": page_size}
+        return Listing(_accounts(account, "withdrawals"), Withdrawal, query(words))
 
     @Method
     def withdrawal(self, account: str, withdrawal: str) -> Call[Withdrawal]:

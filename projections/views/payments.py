@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
 from engine import payment
 from engine.payment import Kind, Payment
 from projections.folds import Change, Folded
-from projections.listing import Single, Where
+from projections.listing import Listed, Reader, Scope, Single, Where, list_rows
 from projections.resources import DepositBody, WithdrawalBody, payment_json
 from projections.tables import Row, Table
 from projections.view import PageRows, View
@@ -24,7 +25,7 @@ PAYMENTS: Final = Table(
         "body": "bytes",
     },
     "first_offset",
-    {"unique_id": "id"},
+    {"unique_id": "id", "account": "account, kind, first_offset"},
     stream="id",
 )
 
@@ -33,7 +34,7 @@ class PaymentsView(View):
     """One row a payment."""
 
     name = "payments"
-    shape = 1
+    shape = 2
     streams = frozenset({"dep", "wdr"})
     tables = (PAYMENTS,)
     bodies = (DepositBody, WithdrawalBody)
@@ -54,3 +55,21 @@ def one(account: str, kind: Kind, payment_id: str) -> Single:
     """A deposit or withdrawal of `account`."""
     wanted = Where().equal("id", payment_id).equal("account", account).equal("kind", kind)
     return Single("payments", PAYMENTS, payment_id, wanted, owner=account)
+
+
+def of_account(
+    views: Reader,
+    account: str,
+    kind: Kind,
+    *,
+    limit: int,
+    before: str | None = None,
+    statuses: Sequence[str] = (),
+) -> Listed:
+    """An account's deposits or withdrawals, newest first, of any of the statuses (all if none is given).
+
+    Raises ViewBehind, or Refused `invalid_param` for a `before` that is none of the account's.
+    """
+    wanted = Where().equal("account", account).equal("kind", kind).among("status", statuses or None)
+    scope = Scope("payments", "account", account)
+    return list_rows(views, PAYMENTS, wanted, scope=scope, before=before, limit=limit)

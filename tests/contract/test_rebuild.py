@@ -434,7 +434,7 @@ def test_a_working_set_of_another_shape_is_empty(
     journal: Journal, views: Views, views_url: str, facts: list[Recorded]
 ) -> None:
     class NewWorking(working.WorkingView):
-        shape = 2
+        shape = working.WorkingView.shape + 1
 
     newer = Views(views_url, [NewWorking()])
     spoil(views, "INSERT INTO view_working VALUES (9999, 'waiting', 'ord_a', 'acc_a', 'ins_a')")

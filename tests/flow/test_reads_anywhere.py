@@ -439,6 +439,31 @@ def test_lists_show_what_a_client_was_told_of_single_things(
     assert (ok(reply), reply.headers["View-Offset"]) == ([order], str(pair.here.journal.head))
 
 
+def test_payments_of_an_account_are_listed_page_by_page(
+    pair: Pair, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.reading.VIEW_WAIT_S", 0.0)
+    account, other = an_account(client), an_account(client)
+    path, amount = f"/accounts/{account}/deposits", {"amount": "5.00", "currency": "USD"}
+    made = [ok(client.post(path, {**amount, "payment_reference": f"r{n}"}), 201) for n in range(3)]
+    back = ok(client.post(f"/accounts/{account}/withdrawals", amount), 201)
+    assert client.get(path).code == "view_behind"
+    pair.here.project()
+    reader = pair.reader()
+    first = reader.get(f"{path}?limit=2")
+    assert ok(first) == made[:0:-1]
+    rest = reader.get(first.headers["Link"].split(">")[0][1:])
+    assert ok(rest)[0] == made[0]
+    assert [one["amount"] for one in ok(rest)[1:]] == ["1000.00"]
+    assert "Link" not in rest.headers
+    assert [one["status"] for one in ok(reader.get(f"{path}?status=completed"))] == ["completed"]
+    assert ok(reader.get(f"{path}?status=failed")) == []
+    assert ok(reader.get(f"/accounts/{account}/withdrawals")) == [back]
+    assert ok(reader.get(f"/accounts/{other}/withdrawals")) == []
+    assert reader.get(f"/accounts/{other}/deposits?before={made[0]['id']}").status == 400
+    assert pair.reader(tenant="rival").get(path).code == "not_found"
+
+
 def test_a_client_that_is_forgotten_is_shown_nothing_older(
     pair: Pair, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
