@@ -234,6 +234,8 @@ refusals is one commit in so long, not hundreds a second."""
 
 PERSON_CHARACTERS_MAX: Final = 255
 """The id of a person behind a client, which stands in its facts: an employee number or a UUID."""
+SETTING_CHARACTERS_SHOWN: Final = 60
+"""Of a setting in the act that records it: all of them fit into one act."""
 DENIAL_SOURCES_MAX: Final = 100
 """Sources of refused access that are counted apart in one minute of one process: a flood from a
 thousand addresses is a hundred rows a minute and a few more, and a few kilobytes of memory."""

@@ -265,9 +265,25 @@ def run(plan: Plan, announce: Announce | None = None) -> None:
         _check_kind(plan, done.kind)
         if done.kind == "live" and "api" in plan.roles:
             _refuse_sandbox_client(plan.settings)
+        _note_settings(plan)
     has_ended = _serve_api(plan, announce) if "api" in plan.roles else _run_here(plan)
     if not has_ended:
         raise typer.Exit(1)
+
+
+def _note_settings(plan: Plan) -> None:
+    """Records what the engine runs with, if that is not what it ran with before."""
+    from engine import effective  # noqa: PLC0415
+    from engine.installation import open_journal_datastore  # noqa: PLC0415
+    from engine.keys import read_key  # noqa: PLC0415
+
+    options = {
+        "host": plan.host, "port": plan.port, "metrics_port": plan.metrics_port,
+        "sandbox": " ".join(plan.sandbox_words), "allow_local_webhooks": plan.allow_local,
+    }  # fmt: skip
+    now = effective.effective(plan.settings, options, read_key(plan.settings))
+    with contextlib.closing(open_journal_datastore(plan.settings)) as datastore:
+        effective.note_change(datastore.store, ", ".join(plan.roles), now)
 
 
 def _run_here(plan: Plan) -> bool:

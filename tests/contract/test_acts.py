@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from engine import acts, records
+from engine import acts, effective, records
 from engine.acts import OTHERS, Denials, write_denials
 from engine.clients import Clients
 from engine.datastore import open_store
@@ -154,3 +155,23 @@ def test_pages_are_by_keyset_and_filters_hold_together(store: Store) -> None:
         store, TABLES, "acts", Filters(from_us=1, to_us=4), limit=9, before=first[-1]["id"]
     )
     assert [row["at_us"] for row in first + then] == [4, 3, 2, 1]
+
+
+def test_other_settings_at_a_start_are_an_act_that_names_them(store: Store, installed: Settings) -> None:
+    key = read_key(installed)
+    secret = "postgresql://engine:hunter2@db/orders"
+    options = {"port": 8080}
+    first = effective.effective(replace(installed, given_views_url=secret), options, key)
+    assert effective.note_change(store, "api", first)
+    assert not effective.note_change(store, "api", first), "the same again is no deed"
+    assert effective.note_change(store, "webhooks", first), "other roles are another process"
+    other = effective.effective(
+        replace(installed, given_views_url=secret + "2", log_every=7), options | {"port": 9}, key
+    )
+    effective.note_change(store, "api", other)
+    newest, _, oldest = rows(store, deed="settings.changed")
+    context = json.loads(newest["context"])
+    assert context["changed"] == ["given_views_url", "log_every", "port"]
+    assert (context["settings"]["log_every"], context["settings"]["port"]) == ("7", "9")
+    assert json.loads(oldest["context"])["changed"] == []
+    assert "hunter2" not in json.dumps([newest, oldest])
