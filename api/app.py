@@ -43,6 +43,10 @@ DENIED: Final = {
     "insufficient_scope": "scope.refused",
 }
 """Code of an answer -> the deed that it counts as (see `engine.acts`)."""
+FACTLESS: Final = frozenset(
+    ("/meta/order-lifecycle", "/acts", "/refusals", "/projections", "/projections/{name}/faults")
+)
+"""What says nothing of facts, and so nothing wrong while the journal lacks some."""
 _REALM: Final = 'Bearer realm="order-engine"'
 
 
@@ -71,8 +75,7 @@ class App:
             call = self._find(message, request_id)
             await self._read(call, message, connection)
             connection.began, is_read = None, True  # complete: what comes now is another message
-            if _is_command(call):
-                self._engine.bridge.journal.check_sound()
+            self._check_journal(call)
             answer = await call.route.handler(call)
         except Exception as error:  # noqa: BLE001  (the border: whatever it is becomes an answer)
             problem = await self._problem(error, call, request_id)
@@ -98,6 +101,13 @@ class App:
         status, body, headers, stream = answer
         limits = call.limits if call else {}
         return Answer(status, body, {"Request-Id": request_id, **limits, **(headers or {})}, stream)
+
+    def _check_journal(self, call: Call) -> None:
+        """Raises JournalDamaged for what writes, JournalWentBack for what reads facts too."""
+        if _is_command(call):
+            self._engine.bridge.journal.check_sound()
+        elif call.principal is not NOBODY and call.route.path not in FACTLESS:
+            self._engine.bridge.journal.datastore.damage.check_reads()
 
     def begin_to_stop(self) -> None:
         """Says that it will not be ready any more, and ends what would go on for ever."""

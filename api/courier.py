@@ -25,7 +25,7 @@ from api.lanes import Lane, shares
 from api.router import Route, Router
 from api.sender import Done, Message, Sender
 from engine import commands, wall
-from engine.acting import Breathe, Faults, Timer, offsets
+from engine.acting import Breathe, Faults, Timer, standing
 from engine.attempts import IS_GONE, OUTCOMES, after
 from engine.deliveries import NAME, Deliveries, Delivery, Note, Turn
 from engine.desk import Command, Desk
@@ -143,7 +143,8 @@ class Courier:
 
     def __init__(self, tools: Tools, desk: Desk, lease: Lease) -> None:
         self.faults = Faults(NAME)
-        self.offset = self._saved = offsets(tools.journal.datastore, [NAME]).get(NAME, 0)
+        self._journal = tools.journal
+        self.offset = self._saved = standing(tools.journal, NAME).offset
         self._desk = desk
         self._lease = lease
         self._views, self._deliveries = tools.views, tools.deliveries
@@ -220,6 +221,8 @@ class Courier:
         turn = Turn(self._saved, self.offset, notes, route.new, route.deleted, postponed, places)
         if not turn.has_rows and (turn.start == turn.end or not self._saving.is_due):
             return []
+        if turn.end != turn.start:
+            turn.seal = self._journal.witness.sealed(NAME, self._journal.point(turn.end))
         due = self._deliveries.record(self._lease, turn, now_us=self._now_us())
         self._saved = turn.end
         self._saving.restart()

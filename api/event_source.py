@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from engine.limits import EVENT_STREAM_PAGE
@@ -31,10 +31,13 @@ class EventSource(NamedTuple):
 
     views: Views
     personal: Personal
+    check: Callable[[], object] = lambda: None
+    """Raises where the view would tell of facts that the journal lacks."""
 
     def between(
         self, wanted: Wanted, after: int, to: int | None, limit: int = EVENT_STREAM_PAGE
     ) -> tuple[int, Stretch]:
+        self.check()
         stretch = events.between(self.views, wanted, after, to, limit)
         words = self.personal.words(sorted({event.resource for event in stretch.events}))
         found = [

@@ -61,7 +61,7 @@ ANY: Final = (
 SCOPED: Final = (
     "missing_token", "invalid_token", "insufficient_scope", "journal_damaged", "journal_went_back",
 )  # fmt: skip
-VIEWED: Final = ("view_behind", "view_quarantined")
+VIEWED: Final = ("view_behind", "view_quarantined", "views_damaged")
 KEYED: Final = (
     "idempotency_key_too_long", "idempotency_key_conflict", "idempotency_key_expired",
 )  # fmt: skip

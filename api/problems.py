@@ -26,6 +26,7 @@ from engine.errors import (
     VersionConflict,
     ViewBehind,
     ViewQuarantined,
+    ViewsDamaged,
 )
 from engine.fact import from_us
 from engine.refusals import REFUSALS, leaf_of, sentence_of
@@ -73,6 +74,7 @@ CODES: Final[dict[str, Code]] = {
     "journal_damaged": Code(
         503, "The journal is damaged and takes no writes; an operator has to look.", 60
     ),
+    "views_damaged": Code(503, "The views were damaged or deleted, and are made again. Try again.", 1),
     "journal_went_back": Code(
         503, "The journal lacks acknowledged facts and takes no writes; an operator has to decide.", 60
     ),
@@ -156,6 +158,7 @@ ENGINE_CODES: Final[tuple[tuple[type[EngineError], str], ...]] = (
     (JournalDamaged, "journal_damaged"),
     (JournalWentBack, "journal_went_back"),
     (ViewBehind, "view_behind"),
+    (ViewsDamaged, "views_damaged"),
     (ViewQuarantined, "view_quarantined"),
     (RebuildRunning, "rebuild_running"),
     (NotYetSealed, "not_yet_sealed"),

@@ -47,6 +47,7 @@ from engine.tally import Tally, start_of_day
 from engine.trading_limits import Limits
 from engine.vitals import JournalLook, disk_findings
 from engine.wall import now_us
+from projections.checkpoints import tend
 from projections.database import Views
 from projections.figures import ViewsLook
 
@@ -92,6 +93,7 @@ class Services:
     _floor: int = 0
     _seen: OrderedDict[str, int] = field(default_factory=OrderedDict)
     _tenants: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    _era: int = 0
 
     @property
     def is_sandbox(self) -> bool:
@@ -131,6 +133,15 @@ class Services:
     def is_one_database(self) -> bool:
         """Whether one statement can read the journal and the views."""
         return self.views.store.url == self.bridge.journal.datastore.store.url
+
+    def mind_era(self) -> None:
+        """Forgets what was known of the journal when another era of it begins (see `engine.damage`)."""
+        if self._era != self.bridge.journal.era:
+            self._era = self.bridge.journal.era
+            self._seen.clear()
+            self._tenants.clear()
+            self._floor = self.newest = 0
+            self.streams.begin_anew()
 
     async def business_date(self) -> date:
         """Today, as the business clock has it."""
@@ -214,7 +225,11 @@ async def open_services(
         traffic=traffic or Traffic(),
         journal_look=journal_look,
         views_look=views_look,
-        streams=Streams(bridge.read, EventSource(views, personal), stream_quotas),
+        streams=Streams(
+            bridge.read,
+            EventSource(views, personal, journal.datastore.damage.check_reads),
+            stream_quotas,
+        ),
         command_key=key.derive("command_ids"),
         kind=required(journal.datastore),
         now_us=clock_us,
@@ -247,6 +262,12 @@ async def open_services(
         await _record(services, is_last=True)
         await bridge.close()
         refusals.close()
+
+
+def _tend(services: Services) -> None:
+    """Looks whether the views are this journal's, while nothing is known to be wrong with it."""
+    if services.bridge.journal.datastore.damage.mark is None:
+        tend(services.bridge.journal, services.views)
 
 
 def _tally_of(limits: Limits | None) -> Tally | None:
@@ -310,6 +331,7 @@ async def _refresh(services: Services) -> None:
         services.clients.refresh,
         services.signing.refresh,
         services.bridge.journal.datastore.damage.refresh,
+        partial(_tend, services),
     )
     while True:
         await asyncio.sleep(REFRESH_S)
@@ -318,3 +340,4 @@ async def _refresh(services: Services) -> None:
                 await services.bridge.read(part)
             except EngineError as error:
                 _LOG.warning("refresh failed: %s", type(error).__name__)
+        services.mind_era()

@@ -42,7 +42,7 @@ ENDS: Final = {
     "server_stopping": "this process ends; come back with Last-Event-ID",
     "too_slow": "nothing was taken for too long; come back with Last-Event-ID",
     "caught_up": "these were all, as asked for with follow=false",
-    **{code: CODES[code].detail for code in ("invalid_token", "unavailable")},
+    **{code: CODES[code].detail for code in ("invalid_token", "unavailable", "journal_went_back")},
 }
 """Why a stream ends, as its last message says."""
 GONE: Final = "gone"
@@ -185,6 +185,11 @@ class Streams:
         self._is_stopping = True
         for stream in self._open:
             stream.finish("server_stopping")
+
+    def begin_anew(self) -> None:
+        """Ends all that are open: what they have passed may not be there any more."""
+        for stream in self._open:
+            stream.finish("journal_went_back")
 
     async def _flow(self, stream: Stream, line: Line) -> str:
         """Sends until there is a reason to end, which it returns."""

@@ -4,6 +4,7 @@ Acting    the part that acts, made anew with each lease
 Place     the page after an offset, and saving the offset under the lease
 Sweep     a walk through a working set, page by page
 Faults    orders that stand still while the rest flows
+standing  where a follower has come to, held against the journal
 put_back  has a follower begin again at an earlier place
 """
 
@@ -22,7 +23,7 @@ from msgspec.structs import replace
 
 from engine.datastore import Datastore
 from engine.desk import Command, Decision, Desk, Outcome, Scene
-from engine.errors import LeaseLost, SchemaMissing, Unavailable
+from engine.errors import JournalWentBack, LeaseLost, SchemaMissing, Unavailable
 from engine.fact import Recorded
 from engine.journal import Journal
 from engine.limits import (
@@ -33,7 +34,8 @@ from engine.limits import (
     OFFSET_SAVE_S,
     PAGE_FACTS,
 )
-from engine.writer import Append, Lease
+from engine.witness import START, Point, judge
+from engine.writer import Append, Lease, Tracked
 
 Breathe = Callable[[], None]
 """To be called between pieces of work. Raises LeaseLost, or Stopped when the follower shall end."""
@@ -141,7 +143,11 @@ class Timer:
 
 
 class Place:
-    """How far a follower has come. An offset is saved after what the facts led to is recorded."""
+    """How far a follower has come. An offset is saved after what the facts led to is recorded.
+
+    It is saved sealed, with the digest of its fact. Raises JournalWentBack if the journal lacks that
+    fact, when it is made and with each page.
+    """
 
     def __init__(
         self,
@@ -149,11 +155,16 @@ class Place:
         name: str,
         lease: Lease,
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        is_witness: bool = True,
     ) -> None:
+        """`is_witness` False: of a follower that has better witnesses, as those who seal."""
         self._journal = journal
         self._name = name
         self._lease = lease
-        self.offset = self._saved = offsets(journal.datastore, [name]).get(name, 0)
+        known = offsets(journal.datastore, [name]).get(name, 0)
+        self._at = standing(journal, name) if is_witness else Point(known, b"")
+        self.offset = self._saved = self._at.offset
         self._saving = Timer(monotonic, OFFSET_SAVE_S)
 
     def news(self, wanted: Callable[[str, int, str], bool]) -> tuple[list[Recorded], int]:
@@ -161,7 +172,13 @@ class Place:
         end = min(self._journal.head, self.offset + PAGE_FACTS)
         if end <= self.offset:
             return [], self.offset
-        return self._journal.read(self.offset, end - self.offset, wanted=wanted), end
+        known = self._at.digest if self._at.offset == self.offset else None
+        try:
+            found = self._journal.read(self.offset, end - self.offset, wanted=wanted, expected=known)
+        except JournalWentBack:
+            self._journal.datastore.damage.accuse(self._name, [self._at])
+            raise
+        return found, end
 
     def advance_to(self, offset: int) -> None:
         """All facts up to there were dealt with."""
@@ -178,7 +195,8 @@ class Place:
     def save(self) -> None:
         """Raises LeaseLost, or StaleOffset if another holder was here."""
         if self.offset != self._saved:
-            tracking = (self._name, self.offset)
+            self._at = self._journal.point(self.offset)
+            tracking = Tracked(self._name, *self._journal.witness.sealed(self._name, self._at))
             self._journal.datastore.append(Append([], tracking=tracking, lease=self._lease))
             self._saved = self.offset
         self._saving.restart()
@@ -308,6 +326,35 @@ def offsets(datastore: Datastore, names: Sequence[str]) -> dict[str, int]:
         return dict(connection.execute(query).tuples().all())
 
 
+def standing(journal: Journal, name: str) -> Point:
+    """Where a follower has come to, once the journal is known to have that fact.
+
+    A place that nothing vouches for, of an earlier release or a restored dump, is taken over as far as
+    the journal reaches. Raises JournalWentBack for one that is vouched for and gone.
+    """
+    datastore = journal.datastore
+    columns = datastore.tables.tracking.c
+    query = sa.select(columns.position, columns.digest, columns.mac).where(columns.follower == name)
+    with datastore.store.reading() as connection:
+        row = connection.execute(query).first()
+    if row is None:
+        return START
+    kept = Point(row.position, bytes(row.digest or b""))
+    mac = None if row.mac is None else bytes(row.mac)
+    verdict = judge(journal.witness, name, kept, mac, datastore.damage.digest_at(kept.offset))
+    if verdict == "gone":
+        datastore.damage.accuse(name, [kept])
+        datastore.damage.check()
+    if verdict == "foreign":
+        head = journal.head
+        _log.log(
+            logging.INFO if mac is None and kept.offset <= head else logging.WARNING,
+            "%s: nothing vouches for its place, offset %d of %d", name, kept.offset, head,
+        )  # fmt: skip
+        return journal.point(min(kept.offset, head))
+    return kept
+
+
 def put_back(datastore: Datastore, follower: str, offset: int) -> bool:
     """Has a follower begin again behind `offset`; False if it has not come further.
 
@@ -318,5 +365,6 @@ def put_back(datastore: Datastore, follower: str, offset: int) -> bool:
         taken = leases.update().where(leases.c.name == follower)
         connection.execute(taken.values(epoch=leases.c.epoch + 1, holder=None))
         is_further = (tracking.c.follower == follower, tracking.c.position > offset)
-        moved = connection.execute(tracking.update().where(*is_further).values(position=offset))
+        unsealed = {"position": offset, "digest": None, "mac": None}
+        moved = connection.execute(tracking.update().where(*is_further).values(unsealed))
         return moved.rowcount == 1

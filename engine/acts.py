@@ -53,6 +53,7 @@ DEEDS: Final = {
     "trading.resumed": "Trading was resumed.",
     "report.resolved": "A parked report was asked to be booked, or rejected.",
     "report.booked": "A parked report was booked.",
+    "loss.accepted": "The journal went on without facts that are gone.",
     "journal.restored": "The journal was restored from a dump.",
     "settings.changed": "A process started with other settings than the last one.",
     "sign_in.refused": "Sign-ins were refused.",

@@ -267,8 +267,8 @@ class Appender:
             append.error = VersionConflict("a stream that it extends has not come to that version")
         elif append.lease and append.lease in lost:
             append.error = LeaseLost(f"another holder took the lease {append.lease.name}")
-        elif append.tracking and not self._session.track(*append.tracking):
-            follower, position = append.tracking
+        elif append.tracking and not self._session.track(append.tracking):
+            follower, position, *_ = append.tracking
             append.error = StaleOffset(f"{follower} is at {position} or further already")
         return append.error is None
 

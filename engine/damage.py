@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -28,7 +28,7 @@ from engine.errors import EngineError, JournalDamaged, JournalWentBack
 from engine.limits import DAMAGE_LOOK_S
 from engine.schema import Tables
 from engine.store import Store
-from engine.witness import Trail, last_common
+from engine.witness import Point, Trail, last_common
 
 KEY: Final = "damage"
 """The meta word that holds it."""
@@ -148,20 +148,29 @@ class Damage:
         rows = self._store.query(self._digest_sql, (position,))
         return bytes(rows[0][0]) if rows else None
 
+    def accuse(self, name: str, points: Sequence[Point]) -> None:
+        """Marks the journal if, at a second look, it lacks the furthest of the points that `name` kept.
+
+        Its key must vouch for that one; the others only help to name the last common position.
+        """
+        kept = max(points)
+        if not self._lacks(*kept) or not self._is_undamaged(kept.offset):
+            return
+        ((head, _),) = self._store.query(self._there_sql, (0,))
+        own = self.trail.points()
+        past = [*points, *own] if kept in own else points  # else it may have seen another past
+        self.note(
+            last_common(past, self.digest_at),
+            f"{name} has seen position {kept.offset}, and the journal, which ends at {head}, does not"
+            " have that fact",
+            WENT_BACK,
+        )
+
     def _compare(self) -> None:
         """Marks the journal if it lacks what this process has seen of it."""
         seen = self.trail.last  # before the journal is asked
         if seen.offset and self._lacks(seen.offset, seen.digest):
-            points = self.trail.points()
-            if not self._lacks(seen.offset, seen.digest) or not self._is_undamaged(seen.offset):
-                return
-            ((head, _),) = self._store.query(self._there_sql, (0,))
-            self.note(
-                last_common(points, self.digest_at),
-                f"position {seen.offset} was seen by this process, and the journal, which ends at"
-                f" {head}, does not have that fact",
-                WENT_BACK,
-            )
+            self.accuse("this process", [seen])
 
     def _lacks(self, position: int, digest: bytes) -> bool:
         ((_, there),) = self._store.query(self._there_sql, (position,))

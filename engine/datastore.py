@@ -213,7 +213,7 @@ def open_store(url: str, *, is_disposable: bool = False) -> Store:
             return SqliteStore(parsed, is_disposable=is_disposable)
         case "postgresql":
             _check_postgres(parsed)
-            return PostgresStore(parsed)
+            return PostgresStore(parsed, is_disposable=is_disposable)
         case other:
             raise BadSettings(f"a journal lives in SQLite or PostgreSQL, not in {other}; {_FORMS}")
 

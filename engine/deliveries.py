@@ -22,6 +22,7 @@ from engine.limits import DELIVERIES_SWEPT
 from engine.operations import Operations
 from engine.schema import Tables
 from engine.store import Also, Store, nothing_else
+from engine.witness import Sealed
 from engine.writer import Lease
 
 NAME: Final = "webhooks"
@@ -81,6 +82,8 @@ class Turn:
     """(seq, due_us) of those that could not be tried."""
     places: dict[str, int | None] = field(default_factory=dict)
     """Webhook -> the offset up to which its events are put down; None: as far as the follower is."""
+    seal: Sealed | None = None
+    """Of the fact at `end`."""
 
     @property
     def has_rows(self) -> bool:
@@ -306,12 +309,15 @@ class Deliveries:
     def _move(self, connection: sa.Connection, name: str, turn: Turn) -> None:
         columns = self._tracking.c
         moving = self._tracking.update().where(columns.follower == name, columns.position == turn.start)
-        if connection.execute(moving.values(position=turn.end)).rowcount == 1:
+        place: dict[str, Any] = {"position": turn.end, "digest": None, "mac": None}
+        if turn.seal:
+            place |= {"digest": turn.seal.digest, "mac": turn.seal.mac}
+        if connection.execute(moving.values(place)).rowcount == 1:
             return
         query = sa.select(columns.position).where(columns.follower == name)
         if turn.start or connection.execute(query).scalar() is not None:
             raise StaleOffset(f"{name} is not at {turn.start} any more")
-        connection.execute(self._tracking.insert().values(follower=name, position=turn.end))
+        connection.execute(self._tracking.insert().values(follower=name, **place))
 
     def _note(self, connection: sa.Connection, notes: Sequence[Note], now_us: int) -> None:
         changes, attempts = [], []

@@ -180,6 +180,8 @@ class _Fitting:
     def __call__(self, table: str, row: dict[str, Any]) -> bool:
         match table:
             case "tracking" | "webhook_backlogs":
+                for seal in ("digest", "mac"):  # which the place that it is carried to makes its own
+                    row.pop(seal, None)
                 row["position"] = min(row["position"], self._size)
             case "seals":
                 return bool(row["size"] <= self._size)

@@ -165,6 +165,12 @@ class ViewQuarantined(EngineError):
     code = "view_quarantined"
 
 
+class ViewsDamaged(EngineError):
+    """The views' database cannot be used as it is: damaged, deleted, too new. It is made again."""
+
+    code = "views_damaged"
+
+
 class RebuildRunning(EngineError):
     """Views are being rebuilt or verified already, or that is asked for: one at a time."""
 

@@ -101,6 +101,7 @@ class Follower:
         self._pause = pause
         self._jitter = jitter
         self._stopping = threading.Event()
+        self._era = journal.datastore.damage.era
         self._lease: Lease | None = None
         self._acting: Acting | None = None
         self._beats = Timer(monotonic, _BEAT_S)
@@ -169,6 +170,7 @@ class Follower:
 
     def _turn(self) -> float:
         try:
+            self._check_journal()
             if self._acting is None and not self._take_lease():
                 return LEASE_LOOK_S
             assert self._acting is not None
@@ -197,6 +199,15 @@ class Follower:
             _log.info("%s: its place was not saved: %s", self.name, text_of(error))
         self._release()
         self._become("stopped")
+
+    def _check_journal(self) -> None:
+        """Begins anew with each era of the journal. Raises JournalWentBack while it lacks facts."""
+        damage = self._journal.datastore.damage
+        damage.look()
+        damage.check_reads()
+        if self._era != damage.era:
+            self._era, self._acting = damage.era, None
+            self._release()
 
     def _take_lease(self) -> bool:
         if self._leases is None:

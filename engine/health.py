@@ -100,6 +100,13 @@ REASONS: Final[dict[str, Known]] = {
         "503 `journal_went_back` to all that writes, and to reads that would miss them",
         "docs/operations.md, When the journal went back",
     ),
+    "views_made_again": Known(
+        "degraded",
+        "The views were damaged, deleted or not this journal's, and are made again",
+        "503 `view_behind` to lists and to streams until it is done; single resources and orders go on",
+        "Nothing: it is under way. Where it does not end: is a process with the role `projections`"
+        " running, and may it write where the views are?",
+    ),
     "view_quarantined": Known(
         "degraded",
         "A view holds a fact that it cannot fold",

@@ -89,10 +89,10 @@ def open_installation(settings: Settings, ids: IdSource | None = None) -> Instal
 
     Raises SchemaMissing, SchemaTooNew, WrongKey, WrongKind, Unavailable.
     """
-    journal = Journal(settings.journal_url, engine_codec())
+    journal = open_journal(settings)
     try:
         kind = declaring.required(journal.datastore)
-        key = open_master_key(settings, journal.datastore)
+        key = read_key(settings)
         store, tables = journal.datastore.store, operations.define_operations()
         installation = Installation(
             journal=journal,
@@ -131,6 +131,17 @@ def opened_datastore(settings: Settings) -> Iterator[Datastore]:
         with suppress(JournalDamaged):  # noted; a damaged journal is looked at all the more
             declaring.required(datastore)
         yield datastore
+
+
+def open_journal(settings: Settings) -> Journal:
+    """The journal with the secret that its witnesses are sealed with, for who acts on it.
+
+    Raises SchemaMissing, SchemaTooNew, SchemaTooOld, WrongKey, WrongKind, Unavailable.
+    """
+    with closing(open_journal_datastore(settings)) as datastore:
+        secret = open_master_key(settings, datastore).derive("witnesses")
+        declaring.required(datastore)
+    return Journal(settings.journal_url, engine_codec(), secret)
 
 
 def open_journal_datastore(settings: Settings) -> Datastore:

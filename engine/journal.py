@@ -22,6 +22,7 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent, Tracking, Transcoder
 
 from engine import schema
+from engine.chain import GENESIS
 from engine.codec import Codec
 from engine.datastore import Datastore
 from engine.errors import EngineError, JournalDamaged, Unrecordable, VersionConflict
@@ -38,6 +39,7 @@ from engine.limits import (
 )
 from engine.pages import Portion, StoredRow
 from engine.recorder import JournalApplicationRecorder
+from engine.witness import Point, Witness
 from engine.writer import Append, Lease
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -130,13 +132,15 @@ class Journal(Application[str]):
         "CREATE_TABLE": "no",
     }
 
-    def __init__(self, url: str, codec: Codec) -> None:
+    def __init__(self, url: str, codec: Codec, secret: bytes = b"") -> None:
+        """`secret` seals points of this journal that are kept elsewhere: see `witness`."""
         self.codec = codec
         super().__init__({**self.env, "JOURNAL_URL": url})
         self.recorder: JournalApplicationRecorder
         self.datastore: Datastore = self.recorder.datastore
         with self.datastore.store.reading() as connection:
             self.meta = schema.check(connection, self.datastore.tables)
+        self.witness = Witness(self.meta["journal_id"], secret)
         self._ends: _Lru[str, tuple[int, int]] = _Lru(STATES_CACHED_MAX)
         self.datastore.damage.on_era.append(self._ends.clear)
 
@@ -388,11 +392,13 @@ class Journal(Application[str]):
         *,
         is_checked: bool = True,
         wanted: Callable[[str, int, str], bool] | None = None,
+        expected: bytes | None = None,
     ) -> list[Recorded]:
         """At most `limit` facts with offsets over `after`, in order, with no hole.
 
         `wanted` is asked for each (stream, version, stored name): others are left out unread, and count
-        for the limit.
+        for the limit. `expected` is the digest that was at `after`: raises JournalWentBack if the
+        journal has another there, or none.
 
         `is_checked=False` leaves out the digests, for readers of what has just been checked: about
         twice as fast, and a changed byte that still reads as a fact goes unnoticed.
@@ -400,8 +406,25 @@ class Journal(Application[str]):
         if not 0 < limit <= PAGE_FACTS_MAX:
             raise ValueError(f"a page has 1 to {PAGE_FACTS_MAX} facts")
         return self._decoded(
-            self.datastore.pages.log(after, limit, is_checked=is_checked, wanted=wanted)
+            self.datastore.pages.log(
+                after, limit, is_checked=is_checked, wanted=wanted, expected=expected
+            )
         )
+
+    def page(self, after: Point, limit: int) -> tuple[list[Recorded], list[bytes]]:
+        """The facts after a point that was kept, and the digest of each.
+
+        Raises JournalWentBack if the journal has another fact there, or none.
+        """
+        rows = self.datastore.pages.log(after.offset, limit, expected=after.digest)
+        return self._decoded(rows), [row[-1] for row in rows]
+
+    def point(self, offset: int) -> Point:
+        """The place in the chain. Raises JournalDamaged if there is no such fact."""
+        digest = self.datastore.damage.digest_at(offset) if offset else GENESIS
+        if digest is None:
+            raise JournalDamaged(f"the fact at position {offset} is missing", position=offset)
+        return Point(offset, digest)
 
     def read_portion(
         self,

@@ -35,6 +35,7 @@ Purpose = Literal[
     "journal_check",
     "repeated_secrets",
     "dump_marks",
+    "witnesses",
 ]
 
 PURPOSES: Final[dict[Purpose, bytes]] = {
@@ -45,6 +46,7 @@ PURPOSES: Final[dict[Purpose, bytes]] = {
     "sealing_keys": b"order-engine sealing keys 1",  # encrypts what seals the journal at rest
     "repeated_secrets": b"order-engine repeated secrets 1",  # encrypts what a repeat may show again
     "dump_marks": b"order-engine dump marks 1",  # vouches for a dump to a restore with the same key
+    "witnesses": b"order-engine witnesses 1",  # seals points of the journal that are kept outside of it
     "journal_check": b"order-engine journal check 1",  # its start is the fingerprint
 }
 """Labels are for ever: another label is another key, and what the old one made cannot be read."""

@@ -338,6 +338,12 @@ IMPORT_FAULTS_MAX: Final = 1_000
 # --- audit --------------------------------------------------------------------------------------
 DAMAGE_LOOK_S: Final = 0.5
 """How often a process that writes looks whether another has found the journal damaged."""
+FILE_LOOK_S: Final = 0.5
+"""How often a SQLite file is looked at, whether it is still the one that is open: 2 us each time."""
+VIEWS_REST_S: Final = 1.0
+"""Between two tries to make unusable views again: where the first does not help, the second will not."""
+VIEWS_CHECKED_BYTES_MAX: Final = 64 * 1024**2
+"""A views file up to this size is checked by SQLite when an engine starts: about 0.2 s."""
 TRAIL_POINTS_MAX: Final = 256
 """Points of the journal that a process, or a view, remembers to have passed: then it keeps two of each
 power of two of the distance, about 60 of a journal of a billion facts."""

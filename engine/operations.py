@@ -25,6 +25,8 @@ Why they are not facts: docs/adr/0016-operational-tables.md. How to change one: 
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -423,6 +425,18 @@ _STATEMENTS: Final = {
            FOR EACH STATEMENT EXECUTE FUNCTION {table}_refuse()""",
     ),
 }
+
+
+@contextlib.contextmanager
+def without_triggers(connection: sa.Connection, table: str) -> Iterator[None]:
+    """Lets rows of an append-only table go, inside the caller's write transaction."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {table}_no_delete")
+    else:
+        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {table}_append_only ON {table}")
+    yield
+    for statement in _STATEMENTS[connection.dialect.name]:
+        connection.exec_driver_sql(statement.format(table=table))
 
 
 def migrate(connection: sa.Connection, operations: Operations) -> bool:

@@ -72,6 +72,27 @@ class Directory:
         except OSError as error:
             raise self._away(error) from None
 
+    def set_back(self, size: int) -> int:
+        """Puts seals of more than `size` facts aside, as `.lost`; how many there were.
+
+        An operator has accepted the loss of those facts. Raises Unavailable where files cannot be moved.
+        """
+        try:
+            found = sorted(path for path in self._path.iterdir() if path.name.isdecimal())
+            beyond = [path for path in found if int(path.name) > size]
+            for path in beyond:
+                path.rename(path.with_name(f"{path.name}.{secrets.token_hex(6)}.lost"))
+            if beyond:
+                left = [path for path in found if path not in beyond]
+                latest = self._path / LATEST
+                if left:
+                    self._write(latest, self._read(left[-1]).note)
+                else:
+                    latest.unlink(missing_ok=True)
+            return len(beyond)
+        except OSError as error:
+            raise self._away(error) from None
+
     def _read(self, path: Path) -> Seal:
         with path.open("rb") as file:
             text = file.read(SEAL_BYTES_MAX + 1).decode(errors="replace")

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from engine import chain
-from engine.errors import EngineError, JournalDamaged
+from engine.errors import EngineError, JournalDamaged, JournalWentBack
 from engine.limits import VERSION_MAX
 from engine.names import NameTable
 from engine.schema import Tables
@@ -112,14 +112,16 @@ class Pages:
         stop: int | None = None,
         is_checked: bool = True,
         wanted: Wanted | None = None,
+        expected: bytes | None = None,
     ) -> list[StoredRow]:
         """At most `limit` facts with positions in (after, stop], in order, with no hole.
 
         Fewer only if the journal's head says that there are no more. Those that are not `wanted` are
-        left out, and not checked.
+        left out, and not checked. `expected` is the digest that was at `after`: raises JournalWentBack
+        if another is there, or none.
         """
         try:
-            return self._log(after, limit, stop, is_checked=is_checked, wanted=wanted)
+            return self._log(after, limit, stop, is_checked=is_checked, wanted=wanted, expected=expected)
         except JournalDamaged as error:
             self._tell(error)
             raise
@@ -132,6 +134,7 @@ class Pages:
         *,
         is_checked: bool,
         wanted: Wanted | None = None,
+        expected: bytes | None = None,
     ) -> list[StoredRow]:
         first = max(after, 0) + 1
         # The fact before the page comes along for its digest.
@@ -143,6 +146,11 @@ class Pages:
             if rows[0][0] != first - 1:
                 raise _missing(first - 1)
             before = bytes(rows.pop(0)[6])
+        elif first > 1 and expected is not None:
+            self._check_is_last(first - 2)  # the head says that it is there: then it is missing
+            raise _gone(after)
+        if expected is not None and before != expected:
+            raise _gone(after)
         try:
             facts = self._page(rows, first, before, is_checked=is_checked, wanted=wanted)
         except JournalDamaged:
@@ -374,6 +382,10 @@ def _uuid(key: bytes, position: int) -> UUID:
 
 def _damaged(position: object) -> JournalDamaged:
     return JournalDamaged(f"the fact at position {position} is not as recorded", position=position)
+
+
+def _gone(position: int) -> JournalWentBack:
+    return JournalWentBack(f"the fact at position {position} is not the one that was there")
 
 
 def _missing(position: int) -> JournalDamaged:

@@ -44,7 +44,7 @@ from engine.limits import (
     NAME_BYTES_MAX,
 )
 from engine.store import Violation
-from engine.writer import Append, Lease
+from engine.writer import Append, Lease, Tracked
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -340,9 +340,9 @@ class JournalSubscription(persistence.Subscription[JournalApplicationRecorder]):
         self.stop()
 
 
-def _tracked(tracking: Tracking) -> tuple[str, int]:
+def _tracked(tracking: Tracking) -> Tracked:
     follower = text(tracking.application_name, NAME_BYTES_MAX, "a name")
-    return follower, int64(tracking.notification_id, "an offset")
+    return Tracked(follower, int64(tracking.notification_id, "an offset"))
 
 
 class JournalTrackingRecorder(JournalRecorder, persistence.TrackingRecorder):
@@ -363,14 +363,14 @@ class JournalTrackingRecorder(JournalRecorder, persistence.TrackingRecorder):
         Raises StaleOffset, and undoes the transaction, if the offset is there or further already.
         """
         table = self.datastore.tables.tracking
-        follower, position = _tracked(tracking)
+        follower, position, *_ = _tracked(tracking)
         try:
             with self.datastore.store.writing() as connection:
                 insert = _insert_for(connection)(table).values(follower=follower, position=position)
                 moved = connection.execute(
                     insert.on_conflict_do_update(
                         index_elements=[table.c.follower],
-                        set_={"position": insert.excluded.position},
+                        set_={"position": insert.excluded.position, "digest": None, "mac": None},
                         where=table.c.position < insert.excluded.position,
                     ).returning(table.c.position)
                 )

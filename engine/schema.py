@@ -5,7 +5,7 @@
     journal_names  stored names as small numbers, so that a fact does not repeat its name
     journal_meta   schema number, journal id, kind of stream ids, fingerprint of the master key
     alembic_version    the same schema number, for the scripts in `engine/migrations`
-    tracking       how far each named follower has come
+    tracking       how far each named follower has come, sealed: see `witness`
     leases         who acts as which follower, and under which epoch
     snapshots      folded states; may be lost at any time
 
@@ -28,7 +28,7 @@ from sqlalchemy.dialects.sqlite import BLOB
 from engine.chain import GENESIS
 from engine.errors import BadSettings, JournalDamaged, SchemaMissing, SchemaTooNew, SchemaTooOld
 
-SCHEMA: Final = 5
+SCHEMA: Final = 6
 """Number of this release's schema, and of the last script in `engine/migrations`. A journal with a
 greater one is refused, and one with a smaller one until `order-engine migrate` has upgraded it."""
 
@@ -131,6 +131,8 @@ def define(prefix: str, kind: StreamKind) -> Tables:
         metadata,
         Column("follower", Text, primary_key=True),
         Column("position", BigInteger, nullable=False),
+        Column("digest", LargeBinary(32)),
+        Column("mac", LargeBinary(32)),
     )
     leases = Table(
         prefix + "leases",

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from engine import merkle, wall
+from engine import merkle, seals, wall
 from engine.acting import Breathe, Faults, Place, Timer
 from engine.chain import GENESIS
 from engine.checkpoint import BadNote, Checkpoint, PublicKey, Signer, open_note
@@ -78,7 +78,7 @@ class Sealing:
         self._outlet = outlet
         self._monotonic = monotonic
         self._now_us = now_us
-        self._place = Place(journal, SEALING, lease, monotonic)
+        self._place = Place(journal, SEALING, lease, monotonic, is_witness=False)
         self._looking = Timer(monotonic, SEAL_LOOK_S)
         self._since_s: float | None = None  # when the first unsealed fact was seen
         self._frontier: Frontier | None = None
@@ -94,10 +94,7 @@ class Sealing:
         try:
             return self._turn(breathe)
         except JournalDamaged as error:
-            position = error.context.get("position")
-            self._datastore.damage.note(
-                position if isinstance(position, int) else None, f"seal: {error}"
-            )
+            seals.note(self._datastore, error)
             raise
 
     def _turn(self, breathe: Breathe) -> float:
@@ -240,7 +237,7 @@ class Publishing:
         self.faults = Faults(PUBLISHING)
         self._seals = Seals(journal.datastore, operations)
         self._outlet = outlet
-        self._place = Place(journal, PUBLISHING, lease, monotonic)
+        self._place = Place(journal, PUBLISHING, lease, monotonic, is_witness=False)
         self._published = 0  # once more by each publisher: the outlet may be another one, or emptied
 
     @property

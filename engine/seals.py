@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from engine import merkle
 from engine.checkpoint import BadNote, PublicKey, open_note
+from engine.damage import WENT_BACK
 from engine.datastore import Datastore
 from engine.errors import JournalDamaged, LeaseLost, StaleOffset
 from engine.limits import PAGE_FACTS, PAGE_FACTS_MAX
@@ -273,10 +274,21 @@ def digests(datastore: Datastore, after: int, upto: int) -> Iterator[list[bytes]
         after += len(rows)
 
 
+def note(datastore: Datastore, error: JournalDamaged) -> None:
+    """Marks the journal with what a seal has shown: facts that were sealed are gone, or damaged."""
+    position = error.context.get("position")
+    known = position if isinstance(position, int) else None
+    if error.context.get("is_gone") and known is not None:
+        datastore.damage.note(known - 1, f"a seal says so: {error}", WENT_BACK)
+    else:
+        datastore.damage.note(known, f"seal: {error}")
+
+
 def _cut(seal: Seal, head: int) -> JournalDamaged:
     return JournalDamaged(
         f"{seal.size} facts were sealed, and the journal ends at position {head}: its tail was cut off",
         position=head + 1,
+        is_gone=True,
     )
 
 
@@ -285,6 +297,7 @@ def _contradicted(good: int, seal: Seal) -> JournalDamaged:
         f"the facts from position {good + 1} to {seal.size} are not those that were sealed: a fact was"
         " changed, and the chain recomputed",
         position=good + 1,
+        is_gone=True,
     )
 
 

@@ -20,7 +20,7 @@ from engine.postgres_store import PostgresStore
 from engine.schema import Tables
 from engine.sqlite_store import SqliteStore
 from engine.store import Store
-from engine.writer import Row
+from engine.writer import Row, Tracked
 
 Key = tuple[UUID | str | bytes, int]
 """A stream, as the database stores it, and a version."""
@@ -80,8 +80,9 @@ class Session(ABC):
         prefix = tables.prefix
         self._lease_sql = f"SELECT epoch FROM {prefix}leases WHERE name = ?"
         self._track_sql = (
-            f"INSERT INTO {prefix}tracking (follower, position) VALUES (?, ?)"
-            f" ON CONFLICT (follower) DO UPDATE SET position = excluded.position"
+            f"INSERT INTO {prefix}tracking (follower, position, digest, mac) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (follower) DO UPDATE SET position = excluded.position,"
+            " digest = excluded.digest, mac = excluded.mac"
             f" WHERE {prefix}tracking.position < excluded.position RETURNING position"
         )
 
@@ -122,9 +123,9 @@ class Session(ABC):
         rows = self._rows(self._lease_sql, name)
         return rows[0][0] if rows else None
 
-    def track(self, follower: str, position: int) -> bool:
+    def track(self, tracked: Tracked) -> bool:
         """Moves a follower's offset forward; False if it is there or further already."""
-        return bool(self._rows(self._track_sql, follower, position))
+        return bool(self._rows(self._track_sql, *tracked))
 
 
 class SqliteSession(Session):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -24,9 +26,11 @@ from engine.errors import (
     SchemaMissing,
     Unavailable,
     Unrecordable,
+    ViewsDamaged,
 )
 from engine.forks import mind_forks
 from engine.limits import (
+    FILE_LOOK_S,
     READERS_MAX,
     WRITE_WAIT_S,
 )
@@ -34,6 +38,8 @@ from engine.store import Store, Violation
 
 if sys.platform != "win32":
     import fcntl
+
+_log: Final = logging.getLogger(__name__)
 
 
 class _FileTurn:
@@ -134,8 +140,10 @@ class SqliteStore(Store):
     dialect = "sqlite"
 
     def __init__(self, url: sa.URL, *, is_disposable: bool = False) -> None:
-        super().__init__(url)
+        super().__init__(url, is_disposable=is_disposable)
         self._synchronous = 1 if is_disposable else 2
+        self._file: tuple[int, int] | None = None
+        self._looked_s = 0.0
         if not url.database or url.database == ":memory:":
             raise BadSettings("a journal needs a file: sqlite:////absolute/path/journal.db")
         self.path = os.path.realpath(url.database)
@@ -162,7 +170,57 @@ class SqliteStore(Store):
     def _opened(self) -> tuple[sa.Engine, sa.Engine]:
         if self._is_spoilt:
             raise Unavailable("the process was forked while it used this journal: start a fresh one")
+        if self._file is not None and time.monotonic() - self._looked_s > FILE_LOOK_S:
+            self._look_at_file()
         return super()._opened()
+
+    def _named(self, error: EngineError) -> EngineError:
+        if self.is_disposable and isinstance(error, Inaccessible):
+            return ViewsDamaged(str(error))  # it may be the file, which can be made again
+        return super()._named(error)
+
+    def _look_at_file(self) -> None:
+        """Opens the file anew that has taken the place of ours: what is deleted must not be written to.
+
+        Raises Unavailable, or ViewsDamaged, while there is none.
+        """
+        found = _file_at(self.path)
+        if found != self._file:
+            with self._opening:
+                self._dispose(close=True)
+            if found is None:
+                kind = ViewsDamaged if self.is_disposable else Unavailable
+                raise kind(f"{self.path} was deleted, or moved, while it was used")
+            _log.critical("%s is another file than before: it is opened anew", self.path)
+            self._file = found
+        self._looked_s = time.monotonic()
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a file."""
+        return Path(self.path).exists()
+
+    @property
+    def size(self) -> int:
+        """Of the file, in bytes; 0 if there is none."""
+        return Path(self.path).stat().st_size if self.exists else 0
+
+    def put_aside(self) -> None:
+        """Moves the file away, with its log, so that the next use makes an empty one.
+
+        Take the `turn` first. One that was put aside before goes. Raises BadSettings where files cannot
+        be moved.
+        """
+        with self._opening:
+            self._dispose(close=True)
+            try:
+                # The log first: a new file must never meet it.
+                for end in ("-wal", "-shm", ""):
+                    with contextlib.suppress(FileNotFoundError):
+                        Path(self.path + end).replace(f"{self.path}-damaged{end}")
+            except OSError as error:
+                raise BadSettings(f"{self.path} cannot be moved: {error.strerror}") from error
+            self._file = None
 
     def check_not_writing(self) -> None:
         self._file_turn.check_not_mine()
@@ -209,6 +267,8 @@ class SqliteStore(Store):
         return engine
 
     def _prepare(self, raw: Any, _record: object) -> None:
+        if self._file is None:
+            self._file, self._looked_s = _file_at(self.path), time.monotonic()
         _set_wal(raw)
         raw.execute(f"PRAGMA synchronous={self._synchronous}")
         raw.execute("PRAGMA recursive_triggers=ON")  # else REPLACE would delete past the trigger
@@ -227,7 +287,7 @@ class SqliteStore(Store):
             if words in text:
                 return meaning(f"{self.path}: {text}")
         if kind == "OperationalError":  # locked, I/O error: nothing was committed
-            return Unavailable(text)
+            return Unavailable(f"{self.path}: {text}")
         return Unrecordable(text) if kind in {"DataError", "InterfaceError"} else EngineError(text)
 
 
@@ -236,11 +296,21 @@ _SQLITE_ERRORS: Final[tuple[tuple[str, type[EngineError]], ...]] = (
     ("unable to open", Inaccessible),
     ("disk is full", DiskFull),
     ("no such table", SchemaMissing),
+    ("no such column", SchemaMissing),
     ("not a database", JournalDamaged),
     ("malformed", JournalDamaged),
     ("not decode to UTF-8", JournalDamaged),
 )
 """What SQLite's errors mean, by their words: `pysqlite3` gives no extended codes."""
+
+
+def _file_at(path: str) -> tuple[int, int] | None:
+    """Tells files of one name apart; None where there is none."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _is_in_use(engine: sa.Engine) -> bool:

@@ -19,8 +19,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from engine.errors import (
+    BadSettings,
     EngineError,
+    JournalDamaged,
+    SchemaMissing,
     Unavailable,
+    ViewsDamaged,
 )
 from engine.forks import mind_forks
 
@@ -49,8 +53,9 @@ class Store(ABC):
 
     dialect: str
 
-    def __init__(self, url: sa.URL) -> None:
+    def __init__(self, url: sa.URL, *, is_disposable: bool = False) -> None:
         self.url = url
+        self.is_disposable = is_disposable
         self._opening = threading.Lock()
         self._is_closed = False
         self._engines: tuple[sa.Engine, sa.Engine] | None = None
@@ -110,11 +115,17 @@ class Store(ABC):
         try:
             yield
         except DBAPIError as error:
-            raise self.translate(error.orig or error) from error
+            raise self._named(self.translate(error.orig or error)) from error
         except self.driver_error as error:
-            raise self.translate(error) from error
+            raise self._named(self.translate(error)) from error
         except PoolTimeout as error:
             raise Unavailable("no database connection was free in time") from error
+
+    def _named(self, error: EngineError) -> EngineError:
+        """The error by the name that fits what is stored here: no journal is damaged where none is."""
+        if self.is_disposable and isinstance(error, JournalDamaged | SchemaMissing | BadSettings):
+            return ViewsDamaged(str(error))
+        return error
 
     @property
     @abstractmethod

@@ -7,7 +7,7 @@
                that two pasts share can be named
 
 Checkpoints of views and followers are such points; a seal is one by its signature. What a client sends
-never is. Why: docs/adr/0056-witnesses.md.
+never is. Why: docs/adr/0057-witnesses.md.
 """
 
 from __future__ import annotations
@@ -39,6 +39,19 @@ START: Final = Point(0, GENESIS)
 """Before the first fact. Every journal has it, so it proves nothing and needs no seal."""
 
 
+class Sealed(NamedTuple):
+    """A point as it is kept, with its MAC."""
+
+    offset: int
+    digest: bytes
+    mac: bytes
+
+    @property
+    def point(self) -> Point:
+        """Without the seal."""
+        return Point(self.offset, self.digest)
+
+
 class Witness(NamedTuple):
     """The seal of one journal: its id and the key derived for this purpose."""
 
@@ -50,6 +63,10 @@ class Witness(NamedTuple):
         words = (_LABEL, self.journal_id.encode(), name.encode(), point.digest)
         message = b"".join(struct.pack(">H", len(word)) + word for word in words)
         return hmac.digest(self.secret, message + struct.pack(">Q", point.offset), "sha256")
+
+    def sealed(self, name: str, point: Point) -> Sealed:
+        """The point as `name` keeps it."""
+        return Sealed(*point, self.mac(name, point))
 
     def knows(self, name: str, point: Point, mac: bytes | None) -> bool:
         """Whether this journal's key made the MAC."""

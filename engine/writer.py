@@ -36,6 +36,15 @@ class Row(NamedTuple):
     content: bytes
 
 
+class Tracked(NamedTuple):
+    """A follower's offset; if it is sealed the digest of the fact there and its MAC (see `witness`)."""
+
+    follower: str
+    position: int
+    digest: bytes | None = None
+    mac: bytes | None = None
+
+
 class Lease(NamedTuple):
     """The right to act as the follower `name`; worth nothing once the epoch has moved on."""
 
@@ -77,7 +86,7 @@ class Append:
         rows: Sequence[Row],
         *,
         command: bytes | None = None,
-        tracking: tuple[str, int] | None = None,
+        tracking: Tracked | None = None,
         lease: Lease | None = None,
         after: Sequence[Append] = (),
         vacant: Sequence[tuple[UUID | str | bytes, int]] = (),

@@ -17,17 +17,26 @@ All of it can be made again from the journal at any time.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
 from engine.datastore import make_directory_for, open_store
-from engine.errors import StaleOffset, ViewBehind, ViewQuarantined
-from engine.limits import FAULT_CHARACTERS_MAX, QUARANTINED_SHOWN_MAX, VIEW_POLL_S
+from engine.errors import BadSettings, StaleOffset, ViewBehind, ViewQuarantined, ViewsDamaged
+from engine.limits import (
+    FAULT_CHARACTERS_MAX,
+    QUARANTINED_SHOWN_MAX,
+    VIEW_POLL_S,
+    VIEWS_CHECKED_BYTES_MAX,
+    VIEWS_REST_S,
+)
+from engine.sqlite_store import SqliteStore
 from engine.store import Store
+from engine.witness import Sealed
 from projections import folds
 from projections.quarantine import QUARANTINE, RELEASED, Quarantined, release
 from projections.registry import VIEWS
@@ -36,11 +45,19 @@ from projections.view import View
 
 CHECKPOINTS: Final = Table(
     "view_checkpoints",
-    {"view": "text", "shape": "text", "reached": "integer", "rebuilt_to": "integer"},
+    {
+        "view": "text",
+        "shape": "text",
+        "reached": "integer",
+        "rebuilt_to": "integer",
+        "digest": "bytes",
+        "mac": "bytes",
+    },
     "view",
     {},
 )
-"""`rebuilt_to` is where a view stood when it was emptied: nobody reads it before it is there again."""
+"""`rebuilt_to` is where a view stood when it was emptied: nobody reads it before it is there again.
+`digest` is that of the fact at `reached`, `mac` the journal's seal on both (see `engine.witness`)."""
 FOLDS: Final = Table(
     "view_folds",
     {"stream": "text", "shape": "text", "version": "integer", "body": "bytes"},
@@ -50,7 +67,14 @@ FOLDS: Final = Table(
 META: Final = Table("view_meta", {"word": "text", "value": "text"}, "word", {})
 KEPT: Final = Table(
     "view_kept",
-    {"view": "text", "shape": "text", "reached": "integer", "faults": "bytes"},
+    {
+        "view": "text",
+        "shape": "text",
+        "reached": "integer",
+        "faults": "bytes",
+        "digest": "bytes",
+        "mac": "bytes",
+    },
     "view",
     {},
 )
@@ -81,8 +105,15 @@ REBUILDS: Final = Table(
     "number",
     {},
 )
+NAME: Final = "views"
+"""What the journal's witness calls their checkpoints."""
+SCHEMA: Final = 2
+"""Number of the tables that all views share. Those of a newer release are made again."""
+UNKNOWN: Final = 2**62
+"""`rebuilt_to` of views that were emptied while they may be read: the runner says how far they have to
+come."""
 _ADVISORY_LOCK: Final = 0x7669_6577_73  # "views"; held by whoever writes them on PostgreSQL
-
+_log: Final = logging.getLogger(__name__)
 
 _CHECK: Final = """
     SELECT shape, reached, rebuilt_to, account, tenant, bad_offset
@@ -108,19 +139,107 @@ class Views:
     use.
     """
 
-    def __init__(self, url: str, views: Sequence[View] = VIEWS) -> None:
+    def __init__(self, url: str, views: Sequence[View] = VIEWS, *, mends: bool = True) -> None:
+        """`mends` False: for who only looks; nothing is created."""
         self.views: Mapping[str, View] = {view.name: view for view in views}
         self._shapes: Mapping[str, str] = {view.name: shape_of(view) for view in views}
         self.store: Store = open_store(url, is_disposable=True)
+        self._making = threading.Lock()
+        self._mends = mends
+        self._rests_until_s = 0.0
+        if not mends:
+            return
         make_directory_for(self.store)
-        with self.writing() as connection:
+        try:
+            self._prepare()
+            self._probe()
+        except ViewsDamaged as error:
+            self.make_again(str(error))
+
+    def _prepare(self, why: str = "") -> None:
+        """Creates what is missing. `why` it is made again: then nobody reads it before it is whole.
+
+        Raises ViewsDamaged for tables of a newer release too.
+        """
+        with self.store.writing() as connection:
+            self._lock(connection)
             for table in (CHECKPOINTS, QUARANTINE, RELEASED, FOLDS, META, KEPT, STANDING, REBUILDS):
                 _create(connection, table)
+            _grow(connection, CHECKPOINTS, KEPT)
+            schema = connection.exec_driver_sql("SELECT value FROM view_meta WHERE word = 'schema'")
+            if int(schema.scalar() or SCHEMA) > SCHEMA:
+                raise ViewsDamaged("a newer release made these views")
+            META.write(connection, [("schema", str(SCHEMA))])
             rows = connection.exec_driver_sql("SELECT view FROM view_checkpoints")
             known = set(rows.scalars())
-            for view in views:
+            for view in self.views.values():
                 if view.name not in known:
-                    self._empty(connection, view)
+                    self._empty(connection, view, UNKNOWN if why else 0)
+                for table in view.tables if why else ():
+                    _create(connection, table)
+
+    def make_again(self, why: str) -> None:
+        """Puts what is there aside, and begins with nothing; the runner fills it.
+
+        In SQLite the file is kept as `views.db-damaged`, in PostgreSQL the tables are dropped. Raises
+        ViewsDamaged where that cannot be done, Unavailable.
+        """
+        with self._making:
+            if not self._mends or time.monotonic() < self._rests_until_s or self._is_usable():
+                return  # or somebody else was quicker
+            self._rests_until_s = time.monotonic() + VIEWS_REST_S
+            _log.critical("the views cannot be used, and are made again: %s", why.partition("\n")[0])
+            try:
+                if isinstance(self.store, SqliteStore):
+                    with self.store.turn():
+                        self.store.put_aside()
+                else:
+                    self._drop_all()
+                self._prepare(why)
+            except BadSettings as error:
+                raise ViewsDamaged(str(error)) from error
+
+    def check_file(self) -> None:
+        """Has SQLite look at every page of a file that is not too large: for a start."""
+        store = self.store
+        if isinstance(store, SqliteStore) and store.size <= VIEWS_CHECKED_BYTES_MAX:
+            found = self.query("PRAGMA quick_check(1)")
+            if found != [("ok",)]:
+                self.make_again(str(found[0][0]))
+
+    def _probe(self) -> None:
+        """Raises ViewsDamaged unless the tables of views of our shape are there, with their columns."""
+        rows = self.store.query("SELECT view, shape FROM view_checkpoints")
+        ours = [name for name, shape in rows if self.shapes.get(name) == shape]
+        tables = [CHECKPOINTS, QUARANTINE, RELEASED, FOLDS, KEPT, STANDING, REBUILDS]
+        tables += (table for name in ours for table in self.views[name].tables)
+        for table in tables:
+            self.store.query(f"SELECT {', '.join(table.columns)} FROM {table.name} WHERE 1 = 0")
+
+    def _is_usable(self) -> bool:
+        """A second look: whether the tables are there, and whole as far as their database tells."""
+        try:
+            query = self.store.query
+            if isinstance(self.store, SqliteStore) and query("PRAGMA quick_check(1)") != [("ok",)]:
+                return False
+            schema = query("SELECT value FROM view_meta WHERE word = 'schema'")
+            if not schema or int(schema[0][0]) > SCHEMA:
+                return False
+            self._probe()
+            with self.store.writing() as connection:
+                self._lock(connection)
+                META.write(connection, [("looked_at", "")])
+        except (ViewsDamaged, ValueError):
+            return False
+        return True
+
+    def _drop_all(self) -> None:
+        with self.store.writing() as connection:
+            self._lock(connection)
+            statement = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+            for name in connection.exec_driver_sql(statement).scalars().all():
+                if name.startswith("view_"):
+                    connection.exec_driver_sql(f"DROP TABLE {name}")
 
     def close(self) -> None:
         """Closes every connection, for good."""
@@ -134,8 +253,15 @@ class Views:
         return self._shapes
 
     def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Rows of a reading statement with `?` for each value."""
-        return self.store.query(statement, values)
+        """Rows of a reading statement with `?` for each value.
+
+        Raises ViewsDamaged for what cannot be read: then it is being made again already.
+        """
+        try:
+            return self.store.query(statement, values)
+        except ViewsDamaged as error:
+            self.make_again(str(error))
+            raise
 
     def offsets(self) -> dict[str, int]:
         """View -> the offset of the last fact that it shows, of views whose tables have our shape."""
@@ -149,6 +275,11 @@ class Views:
             (view, self.shapes.get(view, "")),
         )
         return rows[0][0] if rows else 0
+
+    def unfinished(self) -> list[str]:
+        """Views that were emptied and are not yet what they were."""
+        rows = self.query("SELECT view FROM view_checkpoints WHERE reached < rebuilt_to ORDER BY view")
+        return [view for (view,) in rows]
 
     def is_ours(self, view: str) -> bool:
         """Whether its tables have our shape, so that their columns are those that we know."""
@@ -246,41 +377,80 @@ class Views:
         A page takes its checkpoints and then its tables, emptying a view the other way round: without
         this PostgreSQL would find them in each other's way.
         """
-        with self.store.writing() as connection:
-            if self.store.dialect == "postgresql":
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
-            yield connection
+        try:
+            with self.store.writing() as connection:
+                self._lock(connection)
+                yield connection
+        except ViewsDamaged as error:
+            self.make_again(str(error))
+            raise
 
-    def move(self, connection: sa.Connection, views: Collection[str], start: int, end: int) -> None:
+    def _lock(self, connection: sa.Connection) -> None:
+        if self.store.dialect == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+
+    def move(self, connection: sa.Connection, views: Collection[str], start: int, end: Sealed) -> None:
         """Moves the checkpoints of `views` from `start` to `end`, inside the caller's transaction.
 
         Raises StaleOffset if any of them stands elsewhere, or its tables have another shape by now.
         """
         mark = MARKS[connection.dialect.name]
         ours = " OR ".join([f"(view = {mark} AND shape = {mark})"] * len(views))
-        statement = f"UPDATE view_checkpoints SET reached = {mark} WHERE reached = {mark} AND ({ours})"
+        statement = (
+            f"UPDATE view_checkpoints SET reached = {mark}, digest = {mark}, mac = {mark}"
+            f" WHERE reached = {mark} AND ({ours})"
+        )
         names = [word for name in views for word in (name, self.shapes[name])]
-        moved = connection.exec_driver_sql(statement, (end, start, *names)).rowcount
+        moved = connection.exec_driver_sql(statement, (*end, start, *names)).rowcount
         if moved != len(views):
             raise StaleOffset(f"{len(views) - moved} views are not at {start} any more")
 
-    def belong_to(self, journal_id: str) -> None:
-        """Empties all views, should they be another journal's."""
-        statement = "SELECT value FROM view_meta WHERE word = 'journal_id'"
-        if self.query(statement) == [(journal_id,)]:
-            return
-        with self.writing() as connection:
-            if connection.exec_driver_sql(statement).scalar() == journal_id:
-                return  # another process was quicker, and may have gone on
-            for view in self.views.values():
-                self._empty(connection, view)
-            connection.exec_driver_sql("DELETE FROM view_folds")
-            META.write(connection, [("journal_id", journal_id)])
+    def word(self, word: str) -> str | None:
+        """A word of `view_meta`."""
+        rows = self.query("SELECT value FROM view_meta WHERE word = ?", (word,))
+        return rows[0][0] if rows else None
 
-    def reset(self, name: str) -> None:
-        """Empties a view, so that it is folded again from the first fact. Raises KeyError."""
+    def checkpoints(self) -> dict[str, Sealed]:
+        """View -> its checkpoint, of views whose tables have our shape."""
+        rows = self.query("SELECT view, shape, reached, digest, mac FROM view_checkpoints")
+        return {
+            name: Sealed(reached, bytes(digest), bytes(mac))
+            for name, shape, reached, digest, mac in rows
+            if self.shapes.get(name) == shape
+        }
+
+    def belong_to(self, journal_id: str) -> str | None:
+        """Empties all views, should they be another journal's; whose they were, "" for none before.
+
+        None if they are this journal's.
+        """
+        statement = "SELECT value FROM view_meta WHERE word = 'journal_id'"
+        if self.word("journal_id") == journal_id:
+            return None
         with self.writing() as connection:
-            self._empty(connection, self.views[name])
+            known = connection.exec_driver_sql(statement).scalar()
+            if known == journal_id:
+                return None  # another process was quicker, and may have gone on
+            self._forget(connection, self.views)
+            META.write(connection, [("journal_id", journal_id)])
+        return str(known or "")
+
+    def reset(self, *names: str) -> None:
+        """Empties views, so that they are folded again from the first fact. Raises KeyError."""
+        with self.writing() as connection:
+            for name in names:
+                self._empty(connection, self.views[name])
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Empties views of which nothing can be trusted, and what is folded beside them."""
+        with self.writing() as connection:
+            self._forget(connection, names)
+
+    def _forget(self, connection: sa.Connection, names: Iterable[str]) -> None:
+        for name in names:
+            self._empty(connection, self.views[name], UNKNOWN)
+        connection.exec_driver_sql("DELETE FROM view_folds")
+        META.remove(connection, ["trail"])
 
     def expect(self, head: int) -> None:
         """Has nobody read the views that stand at 0 before they have come to `head`."""
@@ -291,7 +461,7 @@ class Views:
             )
 
     @staticmethod
-    def _empty(connection: sa.Connection, view: View) -> None:
+    def _empty(connection: sa.Connection, view: View, rebuilt_to: int = 0) -> None:
         for table in view.tables:
             for name in (table.name, *tables_beside(connection, table)):
                 connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
@@ -304,7 +474,8 @@ class Views:
         ).first()
         offset = max(reached or (0, 0))
         release(connection, view.name, offset)
-        CHECKPOINTS.write(connection, [(view.name, shape_of(view), 0, offset)])
+        row = (view.name, shape_of(view), 0, max(offset, rebuilt_to), b"", b"")
+        CHECKPOINTS.write(connection, [row])
 
 
 def tables_beside(connection: sa.Connection, table: Table) -> list[str]:
@@ -320,6 +491,24 @@ def tables_beside(connection: sa.Connection, table: Table) -> list[str]:
 def _create(connection: sa.Connection, table: Table) -> None:
     for statement in table.creation(connection.dialect.name):
         connection.exec_driver_sql(statement)
+
+
+def _grow(connection: sa.Connection, *tables: Table) -> None:
+    """Gives tables of the first release the columns of seals, empty: then nothing vouches for them."""
+    for table in tables:
+        known = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+        for name in ("digest", "mac"):
+            if name not in known:
+                kind = (
+                    "BLOB NOT NULL DEFAULT x''"
+                    if _is_sqlite(connection)
+                    else "bytea NOT NULL DEFAULT ''"
+                )
+                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {name} {kind}")
+
+
+def _is_sqlite(connection: sa.Connection) -> bool:
+    return connection.dialect.name == "sqlite"
 
 
 def shape_of(view: View) -> str:

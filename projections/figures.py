@@ -52,6 +52,8 @@ class ViewsLook:
             if behind > 0 and still_s >= HEALTH_SILENT_S:
                 detail = f"{view} shows {behind} facts less than there are, for {lasting(still_s)} now."
                 yield Finding("views_behind", detail, view)
+        if unfinished := self._views.unfinished():
+            yield Finding("views_made_again", f"{', '.join(unfinished)} are being filled.")
         if waiting := self._views.quarantined():
             views = ", ".join(sorted({one.view for one in waiting}))
             yield Finding("view_quarantined", f"{len(waiting)} streams wait in {views}.")

@@ -25,6 +25,7 @@ from engine.errors import (
     Unavailable,
     UnknownFact,
     Unrecordable,
+    ViewsDamaged,
 )
 from engine.journal import Journal
 from engine.limits import SNAPSHOT_EVERY
@@ -40,7 +41,8 @@ from projections.view import View
 Faults = dict[tuple[str, str], Row]
 Show = Callable[[int], None]
 _ERRORS: Final[dict[str, type[EngineError]]] = {
-    kind.code: kind for kind in (JournalDamaged, UnknownFact, Unavailable, SchemaMissing, Unrecordable)
+    kind.code: kind
+    for kind in (JournalDamaged, UnknownFact, Unavailable, SchemaMissing, Unrecordable, ViewsDamaged)
 }
 """What may stop a process, by what it says."""
 

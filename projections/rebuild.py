@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from engine.errors import EngineError, NothingKept, Unavailable, Unrecordable
+from engine.errors import EngineError, NothingKept, Unavailable, Unrecordable, ViewsDamaged
 from engine.journal import Journal
 from engine.limits import (
     REBUILD_ALONE_FACTS,
@@ -29,9 +29,10 @@ from engine.limits import (
     VIEW_PAGE_FACTS,
 )
 from engine.wall import now_us
-from projections import claim, jobs, parts
+from engine.witness import Point, Sealed, judge
+from projections import checkpoints, claim, jobs, parts
 from projections.comparing import compare, explain, snapshot
-from projections.database import CHECKPOINTS, KEPT, Views
+from projections.database import CHECKPOINTS, KEPT, NAME, Views
 from projections.folding import CannotWrite
 from projections.jobs import Findings, Job, Kind, Phase
 from projections.quarantine import QUARANTINE
@@ -47,6 +48,8 @@ class _Live(NamedTuple):
     shape: str
     reached: int
     is_whole: bool
+    digest: bytes
+    mac: bytes
 
 
 class Wanted(NamedTuple):
@@ -71,23 +74,33 @@ def run(journal: Journal, views: Views, wanted: Wanted, report: Report = lambda 
     Raises RebuildRunning; NothingKept, if a rollback finds no former tables of our shape;
     JournalDamaged; Unavailable.
     """
-    selected = [views.views[name] for name in dict.fromkeys(wanted.names)]
     with claim.alone(views.store):
-        views.belong_to(journal.meta["journal_id"])
-        names = [view.name for view in selected]
-        job = jobs.begin(views, wanted.kind, names, keeps_old=wanted.keeps_old, number=wanted.number)
-        rebuild = _Rebuild(journal, views, wanted, job, report)
         try:
-            throw_away(views, selected)
-            if wanted.kind == "rollback":
-                for view in selected:
-                    rebuild.bring_back(view)
-            else:
-                rebuild.make_again()
-        except BaseException as error:
-            rebuild.fail(error)
-            raise
-        return rebuild.finish()
+            return _run(journal, views, wanted, report)
+        except ViewsDamaged as error:
+            if wanted.kind != "rebuild":
+                raise
+            views.make_again(str(error))  # all of them; the live ones are filled by whoever keeps them
+            return _run(journal, views, wanted._replace(number=0), report)
+
+
+def _run(journal: Journal, views: Views, wanted: Wanted, report: Report) -> Job:
+    selected = [views.views[name] for name in dict.fromkeys(wanted.names)]
+    checkpoints.tend(journal, views)
+    names = [view.name for view in selected]
+    job = jobs.begin(views, wanted.kind, names, keeps_old=wanted.keeps_old, number=wanted.number)
+    rebuild = _Rebuild(journal, views, wanted, job, report)
+    try:
+        throw_away(views, selected)
+        if wanted.kind == "rollback":
+            for view in selected:
+                rebuild.bring_back(view)
+        else:
+            rebuild.make_again()
+    except BaseException as error:
+        rebuild.fail(error)
+        raise
+    return rebuild.finish()
 
 
 class _Rebuild:
@@ -130,20 +143,28 @@ class _Rebuild:
     def bring_back(self, view: View) -> None:
         """Rolls one view back."""
         rows = self._views.query(
-            "SELECT shape, reached, faults FROM view_kept WHERE view = ?", (view.name,)
+            "SELECT shape, reached, faults, digest, mac FROM view_kept WHERE view = ?", (view.name,)
         )
         if not rows:
             raise NothingKept(f"no former tables of {view.name} are kept", view=view.name)
-        shape, reached, faults = rows[0]
+        shape, reached, faults, digest, mac = rows[0]
         if shape != self._views.shapes[view.name]:
             raise NothingKept(
                 f"the former tables of {view.name} are of another release, which can bring them back",
                 view=view.name,
             )
 
+        kept = Point(reached, bytes(digest))
+        there = self._journal.datastore.damage.digest_at(reached)
+        if judge(self._journal.witness, NAME, kept, bytes(mac), there) != "good":
+            raise NothingKept(
+                f"the former tables of {view.name} are not of this journal as it is", view=view.name
+            )
+
         def note(connection: sa.Connection, shadow: Shadow, end: int) -> None:
             packed = packed_faults(list(shadow.faults.values()))
-            KEPT.write(connection, [(view.name, shape, end, packed)])
+            _, *seal = self._sealed(end)
+            KEPT.write(connection, [(view.name, shape, end, packed, *seal)])
 
         shadow = Shadow(self._journal, self._views, [view], OLD, note)
         shadow.offset, shadow.faults = reached, unpacked_faults(bytes(faults))
@@ -270,7 +291,7 @@ class _Rebuild:
             self._show("catching up", reached=shadow.offset, target=head)
 
     def _change_places(self, shadow: Shadow, put_aside: str, connection: sa.Connection) -> None:
-        live = self._live(connection)
+        live, sealed = self._live(connection), self._sealed(shadow.offset)
         shadow.make_room(connection)
         kept = []
         for view in shadow.selected:
@@ -279,30 +300,37 @@ class _Rebuild:
                 sa.text(f"SELECT {columns} FROM view_quarantine WHERE view = :view"), {"view": view.name}
             )
             faults = packed_faults([tuple(row) for row in rows])
-            kept.append((view.name, live[view.name].shape, live[view.name].reached, faults))
+            one = live[view.name]
+            kept.append((view.name, one.shape, one.reached, faults, one.digest, one.mac))
         shadow.put_in_place(connection, put_aside)
         KEPT.remove(connection, [view.name for view in shadow.selected])
         if put_aside == OLD:
             KEPT.write(connection, kept)
         CHECKPOINTS.write(
             connection,
-            [(view.name, self._views.shapes[view.name], shadow.offset, 0) for view in shadow.selected],
+            [
+                (view.name, self._views.shapes[view.name], sealed.offset, 0, sealed.digest, sealed.mac)
+                for view in shadow.selected
+            ],
         )
 
     # --- looking and showing ----------------------------------------------------------------------
 
     def _live(self, connection: sa.Connection | None = None) -> dict[str, _Live]:
-        statement = "SELECT view, shape, reached, rebuilt_to FROM view_checkpoints"
+        statement = "SELECT view, shape, reached, rebuilt_to, digest, mac FROM view_checkpoints"
         rows = (
             [tuple(row) for row in connection.exec_driver_sql(statement)]
             if connection is not None
             else self._views.query(statement)
         )
         found, head = {}, self._journal.head
-        for view, shape, reached, rebuilt_to in rows:
-            is_ours = self._views.shapes.get(view) == shape
-            found[view] = _Live(shape, reached, is_ours and max(1, rebuilt_to) <= reached <= head)
+        for view, shape, reached, rebuilt_to, digest, mac in rows:
+            is_whole = self._views.shapes.get(view) == shape and max(1, rebuilt_to) <= reached <= head
+            found[view] = _Live(shape, reached, is_whole, bytes(digest), bytes(mac))
         return found
+
+    def _sealed(self, offset: int) -> Sealed:
+        return self._journal.witness.sealed(NAME, self._journal.point(offset))
 
     def _show(
         self,

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-from engine.errors import StaleOffset, Unrecordable
+from engine.errors import JournalWentBack, StaleOffset, Unrecordable, ViewsDamaged
 from engine.fact import Recorded
 from engine.journal import Journal
 from engine.limits import SNAPSHOT_EVERY, STATES_CACHED_MAX, VIEW_PAGE_FACTS
-from projections import folds
-from projections.database import FOLDS, Views
+from engine.witness import START, Point, Sealed, thinned
+from projections import checkpoints, folds
+from projections.database import FOLDS, META, NAME, Views
 from projections.folding import CannotWrite, Page, Past, Write, advance
 from projections.folds import Folded
 from projections.quarantine import QUARANTINE, release_one
@@ -29,9 +29,14 @@ from projections.view import View
 class _Lane:
     """Views at one offset, and states of streams as they are there (the longest untouched first)."""
 
-    offset: int
+    at: Point
     views: list[View]
     states: dict[str, Folded[Any]] = field(default_factory=dict)
+
+    @property
+    def offset(self) -> int:
+        """How far it has come."""
+        return self.at.offset
 
 
 class Runner:
@@ -44,13 +49,15 @@ class Runner:
         self._page = page
         self._lanes: list[_Lane] = []
         self._quarantined: set[tuple[str, str]] = set()
+        self._trail: list[Point] = []
         self.is_full = False
         """Whether a page of the last run was full, so that there is more already."""
 
     def run_once(self) -> bool:
         """Moves every lane by at most a page; False if there was nothing to do.
 
-        Raises Unavailable, or JournalDamaged for facts that cannot be read: then nothing has moved.
+        Raises Unavailable, JournalDamaged for facts that cannot be read, JournalWentBack if the views
+        have seen facts that are gone: then nothing has moved.
         """
         if not self._lanes:
             self._start()
@@ -61,6 +68,9 @@ class Runner:
             except StaleOffset:  # another runner did this page, or a view was emptied
                 self._lanes = []
                 return True
+            except ViewsDamaged:  # they begin anew
+                self._lanes = []
+                raise
         self._merge()
         return has_moved
 
@@ -84,17 +94,16 @@ class Runner:
     # --- lanes ------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        self._views.belong_to(self._journal.meta["journal_id"])
-        offsets, head = self._views.offsets(), self._journal.head
-        lanes: dict[int, _Lane] = {}
-        for name, offset in offsets.items():
-            if offset > head:  # the journal was put back to an earlier state
-                self._views.reset(name)
-            start = offset if offset <= head else 0
-            lanes.setdefault(start, _Lane(start, [])).views.append(self._views.views[name])
-        if 0 in lanes:  # emptied, or new beside a journal that is not
+        checkpoints.tend(self._journal, self._views)
+        places, head = self._views.checkpoints(), self._journal.head
+        lanes: dict[Point, _Lane] = {}
+        for name, place in places.items():
+            at = place.point if place.offset else START
+            lanes.setdefault(at, _Lane(at, [])).views.append(self._views.views[name])
+        if START in lanes:  # emptied, or new beside a journal that is not
             self._views.expect(head)
         self._lanes = sorted(lanes.values(), key=lambda lane: -lane.offset)
+        self._trail = checkpoints.trail_of(self._views)
         rows = self._views.query("SELECT view, stream FROM view_quarantine")
         self._quarantined = set(rows)
 
@@ -115,7 +124,7 @@ class Runner:
 
     def _advance(self, lane: _Lane) -> bool:
         room = self._room(lane)
-        facts: Sequence[Recorded] = self._journal.read(lane.offset, room)
+        facts, digests = self._read(lane, room)
         self.is_full |= len(facts) == room
         if not facts:
             return False
@@ -125,24 +134,37 @@ class Runner:
             page.fold(facts, lane.states, self._past.load, blamed)
             return page
 
-        page, facts = advance(facts, fold, partial(self._write, lane))
-        lane.offset = facts[-1].offset
+        def write(page: Page, facts: Sequence[Recorded]) -> None:
+            self._write(lane, page, Point(facts[-1].offset, digests[len(facts) - 1]), facts)
+
+        page, facts = advance(facts, fold, write)
+        lane.at = Point(facts[-1].offset, digests[len(facts) - 1])
         self._keep(lane, page)
         return True
 
+    def _read(self, lane: _Lane, room: int) -> tuple[Sequence[Recorded], Sequence[bytes]]:
+        """The next facts, which follow the very one that the lane has come to."""
+        try:
+            return self._journal.page(lane.at, room)
+        except JournalWentBack:
+            self._lanes = []
+            checkpoints.accuse(self._journal, self._views, lane.at)
+            raise
+
     # --- writing ----------------------------------------------------------------------------------
 
-    def _write(self, lane: _Lane, page: Page, facts: Sequence[Recorded]) -> None:
+    def _write(self, lane: _Lane, page: Page, end: Point, facts: Sequence[Recorded]) -> None:
         """Writes a page in one transaction. Raises StaleOffset, CannotWrite."""
         writes = page.rendered()
         try:
-            self._write_all(lane, page, facts[-1].offset, writes)
+            self._write_all(lane, page, end, writes)
         except Unrecordable as error:  # e.g. a NUL, which PostgreSQL has no room for in its text
             raise CannotWrite(page.views_of(facts[0]), error) from error
 
-    def _write_all(self, lane: _Lane, page: Page, end: int, writes: Sequence[Write]) -> None:
+    def _write_all(self, lane: _Lane, page: Page, end: Point, writes: Sequence[Write]) -> None:
+        sealed = self._journal.witness.sealed(NAME, end)
         with self._views.writing() as connection:
-            self._views.move(connection, [view.name for view in lane.views], lane.offset, end)
+            self._views.move(connection, [view.name for view in lane.views], lane.offset, sealed)
             waiting = connection.exec_driver_sql("SELECT view, stream FROM view_quarantine")
             if set(waiting.tuples()) != self._quarantined:
                 raise StaleOffset("a stream has come into quarantine, or out of it, meanwhile")
@@ -152,6 +174,9 @@ class Runner:
                 write.table.add(connection, write.added)
             QUARANTINE.write(connection, list(page.faults.values()))
             FOLDS.write(connection, self._snapshots(page))
+            if end > max(self._trail, default=START):
+                self._trail = thinned([*self._trail, end])
+                META.write(connection, [checkpoints.packed(self._trail)])
 
     def _snapshots(self, page: Page) -> list[Row]:
         """States of streams that have grown past another `SNAPSHOT_EVERY` facts."""
@@ -173,7 +198,8 @@ class Runner:
 
         Raises KeyError for a view that there is not, StaleOffset if the view moves meanwhile.
         """
-        view, offset = self._views.views[name], self._views.offset(name)
+        view, place = self._views.views[name], self._views.checkpoints().get(name, Sealed(0, b"", b""))
+        offset = place.offset
         self._lanes = []  # they know of the quarantine that ends here
         page = Page([view], set())
         facts = [fact for fact in self._journal.stream(stream) if fact.offset <= offset]
@@ -185,7 +211,7 @@ class Runner:
         if page.faults:
             return False
         with self._views.writing() as connection:
-            self._views.move(connection, [name], offset, offset)
+            self._views.move(connection, [name], offset, place)
             for write in writes:  # rows from before the bad fact are there already
                 write.table.write(connection, [*write.kept, *write.added])
                 write.table.remove(connection, write.gone)

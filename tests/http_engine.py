@@ -145,7 +145,7 @@ def running(
     is_sqlite = sa.make_url(journal_url).get_backend_name() == "sqlite"
     views = Views(f"sqlite:///{directory}/views.db" if is_sqlite else journal_url)
     opened: list[Services] = []
-    with Journal(journal_url, engine_codec()) as journal:
+    with Journal(journal_url, engine_codec(), key.derive("witnesses")) as journal:
         if journal.head == 1:  # its kind: lists wait for what there was at the start
             Runner(journal, views).catch_up()
 

@@ -11,7 +11,7 @@ from eventsourcing.persistence import StoredEvent
 from engine.append import Appender
 from engine.recorder import Datastore, JournalProcessRecorder
 from engine.sessions import open_session
-from engine.writer import Append, Lease
+from engine.writer import Append, Lease, Tracked
 from tests.checker import body
 
 
@@ -51,7 +51,8 @@ def append_of(
 ) -> Append:
     """An append that has not been handed in yet."""
     rows = journal.datastore.rows(facts, command)
-    return Append(rows, command=command, tracking=tracking, lease=lease)
+    tracked = Tracked(*tracking) if tracking else None
+    return Append(rows, command=command, tracking=tracked, lease=lease)
 
 
 def write_group(journal: JournalProcessRecorder, group: list[Append]) -> None:

@@ -99,7 +99,11 @@ class House:
                 connection.execute(statement)
 
     def recompute(self, first: int) -> None:
-        """Makes digests right again from a position on, and the head, as a careful forger does."""
+        """Makes digests right again from a position on, and the head, as a careful forger does.
+
+        And forgets what this process has seen: to one that starts, the chain is perfect.
+        """
+        self.journal.datastore.damage.trail.forget()
         mark = "?" if self.url.startswith("sqlite") else "%s"
         with raw(self.url) as connection:
             rows = connection.execute(

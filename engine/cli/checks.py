@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from engine.datastore import open_store
 from engine.doctor import Check
-from engine.errors import EngineError
+from engine.errors import (
+    EngineError,
+    JournalDamaged,
+    SchemaMissing,
+    SchemaTooNew,
+    SchemaTooOld,
+    WrongKey,
+)
+from engine.installation import open_journal
 from engine.settings import Settings
 from engine.sqlite_store import SqliteStore
 from engine.store import Store
+from projections import checkpoints
+from projections.database import Views
 
 _AGAIN: Final = (
     "views are disposable: `order-engine rebuild --all`, or stop the engine, delete them, start it again"
@@ -25,11 +36,35 @@ def views_checks(settings: Settings) -> Iterator[Check]:
         yield Check("views", "none yet: they are made by the next start")
         return
     try:
-        yield from _looked_at(store)
+        found = list(_looked_at(store))
+        yield from found
+        if found[0].verdict == "ok":
+            yield from _witnesses(settings)
     except EngineError as error:
         yield Check("views", f"cannot be read: {error}", "fault", _AGAIN)
     finally:
         store.close()
+
+
+def _witnesses(settings: Settings) -> Iterator[Check]:
+    """Whether the views are this journal's, and the journal has all that they have seen."""
+    try:
+        with (
+            open_journal(settings) as journal,
+            contextlib.closing(Views(settings.views_url, mends=False)) as views,
+        ):
+            verdicts = checkpoints.look(journal, views)
+    except (WrongKey, SchemaMissing, SchemaTooNew, SchemaTooOld, JournalDamaged):
+        return  # said already
+    gone = [(name, point.offset) for name, (verdict, point) in verdicts.items() if verdict == "gone"]
+    foreign = [name for name, (verdict, _) in verdicts.items() if verdict == "foreign"]
+    if gone:
+        name, offset = gone[0]
+        value = f"{name} has seen position {offset}, and the journal lacks that fact"
+        yield Check("witnesses", value, "fault", "see docs/operations.md, When the journal went back")
+    elif foreign:
+        value = f"this journal's key does not vouch for {', '.join(foreign)}"
+        yield Check("witnesses", value, "warning", _AGAIN)
 
 
 def _looked_at(store: Store) -> Iterator[Check]:

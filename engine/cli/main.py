@@ -21,6 +21,7 @@ from engine.cli.data import import_app
 from engine.cli.dump import dump, restore
 from engine.cli.evidence import evidence
 from engine.cli.halt import halt, resume
+from engine.cli.journal import journal_app
 from engine.cli.kind import confirm
 from engine.cli.outlet import outlet_app
 from engine.cli.parts import (
@@ -59,6 +60,7 @@ app = typer.Typer(
 app.add_typer(client_app, name="client")
 app.add_typer(key_app, name="key")
 app.add_typer(import_app, name="import")
+app.add_typer(journal_app, name="journal")
 app.add_typer(outlet_app, name="outlet")
 app.add_typer(seal_app, name="seal")
 for command in (

@@ -12,7 +12,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -29,11 +29,11 @@ from engine.deliveries import Deliveries
 from engine.desk import Desk
 from engine.doctor import FACTS_VERIFIED
 from engine.endpoints import Endpoints
-from engine.errors import BadSettings, JournalDamaged, NotYetSealed
+from engine.errors import BadSettings, JournalDamaged, JournalWentBack, NotYetSealed
 from engine.execution import Execution, WorkingSets
 from engine.follow import Follower
 from engine.ids import IdSource
-from engine.installation import open_master_key, opened_journal
+from engine.installation import open_journal, open_master_key
 from engine.journal import Journal
 from engine.keys import read_key
 from engine.kind import Kind
@@ -64,6 +64,7 @@ from engine.ticker import Ticker
 from engine.venue import SimulatedVenue
 from engine.wall import now_us
 from engine.writer import Lease
+from projections import checkpoints
 from projections.database import Views
 from projections.jobs import Job
 from projections.runner import Runner
@@ -364,8 +365,9 @@ def outlet_of(settings: Settings, journal: Journal) -> Outlet | None:
     return open_outlet(settings.seals_to, origin_of(journal.meta["journal_id"]))
 
 
-def check_start(settings: Settings, journal: Journal) -> None:
-    """Head row, last facts and last seal: what is wrong with them marks the journal, and stops nobody.
+def check_start(settings: Settings, journal: Journal, views: Views) -> None:
+    """Head row, last facts, last seal, and the views' checkpoints: what is wrong with them marks the
+    journal, and stops nobody.
 
     Raises Unavailable.
     """
@@ -378,14 +380,16 @@ def check_start(settings: Settings, journal: Journal) -> None:
     try:
         seals.check_last(datastore, operations, [key.public for key in keys])
     except JournalDamaged as error:
-        position = error.context.get("position")
-        datastore.damage.note(position if isinstance(position, int) else None, f"seal: {error}")
+        seals.note(datastore, error)
+    views.check_file()
+    with suppress(JournalDamaged, JournalWentBack):  # it is marked
+        checkpoints.tend(journal, views)
 
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[tuple[Journal, Views]]:
-    """The journal and its views. Raises SchemaMissing, WrongKind, BadSettings, Unavailable."""
-    with opened_journal(settings) as journal:
+    """The journal and its views. Raises SchemaMissing, WrongKey, WrongKind, BadSettings, Unavailable."""
+    with open_journal(settings) as journal:
         views = Views(settings.views_url)
         try:
             yield journal, views

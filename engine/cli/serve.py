@@ -299,7 +299,7 @@ def _run_here(plan: Plan) -> bool:
         supervise.stop_when_stdin_ends(stop.set)
     with roles.opened(plan.settings) as (journal, views):
         if not plan.is_child:
-            roles.check_start(plan.settings, journal)
+            roles.check_start(plan.settings, journal, views)
         made = roles.Followers(journal, views, plan.sandbox, plan.settings, allow_local=plan.allow_local)
         followers = made.of(plan.roles)
         supervise.tame_collector()
@@ -361,7 +361,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
         ) as health,
     ):
         figures.add(health.samples)
-        roles.check_start(plan.settings, journal)
+        roles.check_start(plan.settings, journal, views)
         async with open_services(
             journal,
             views,

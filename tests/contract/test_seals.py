@@ -256,7 +256,6 @@ def test_nothing_is_sealed_on_top_of_a_recomputed_chain(
     forge(sealed, position)
     if nodes == "dropped":
         sealed.edit("DELETE FROM seal_nodes")
-    sealed.journal.datastore.damage.trail.forget()  # as a process that starts: it has seen nothing
     sealed.add(10)
     assert damaged(lambda: running.seal(breathe)) == FORGED[position]
     assert damaged(sealed.seal) == FORGED[position]

@@ -15,7 +15,7 @@ from engine.journal import Journal
 from engine.limits import DAMAGE_LOOK_S
 from engine.pages import Portion
 from engine.stored import engine_codec
-from engine.writer import Append
+from engine.writer import Append, Tracked
 from tests.contract.test_damage import edit
 from tests.desks import THURSDAY_US, Shop, open_shop
 from tests.putting_back import put_back, run
@@ -187,7 +187,7 @@ def test_what_was_decided_before_is_decided_again(shop: Shop, journal_url: str) 
     """An append of a former era is refused though its versions are free."""
     account = shop.open()
     journal = shop.journal
-    append = Append(journal.datastore.rows([]), era=journal.era - 1, tracking=("somebody", 1))
+    append = Append(journal.datastore.rows([]), era=journal.era - 1, tracking=Tracked("somebody", 1))
     with pytest.raises(VersionConflict, match="another"):
         journal.datastore.append(append)
     shop.buy(account)

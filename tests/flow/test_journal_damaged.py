@@ -21,10 +21,8 @@ from engine.datastore import Datastore
 from engine.doctor import examine
 from engine.errors import JournalDamaged
 from engine.installation import migrate, open_installation, open_journal_datastore
-from engine.journal import Journal
 from engine.limits import AUDIT_REST_S, AUDIT_STEP_FACTS
 from engine.settings import Settings, read_settings
-from engine.stored import engine_codec
 from tests import checker
 from tests.contract.test_dumps import filled, settings_for
 from tests.http_engine import a_market, an_account, buying, ok, running
@@ -112,12 +110,12 @@ def test_writes_stop_everywhere_and_reads_go_on_until_it_is_put_right(
 def test_a_start_looks_at_the_end_of_the_journal(journal_url: str, tmp_path: Path) -> None:
     """Head row and last facts; what is wrong does not keep it from serving reads."""
     settings = filled(settings_for(tmp_path / "data", journal_url), 4)
-    with Journal(journal_url, engine_codec()) as journal:
-        roles.check_start(settings, journal)
+    with roles.opened(settings) as (journal, views):
+        roles.check_start(settings, journal, views)
         assert journal.datastore.damage.mark is None
         journal_end = journal.head
         with edited(journal_url, journal_end - 1):
-            roles.check_start(settings, journal)
+            roles.check_start(settings, journal, views)
         assert journal.datastore.damage.mark.position == journal_end - 1
         figures = {name: figure for name, _, figure in audit_source(journal.datastore)()}
         assert figures == {"journal_damaged": True, "audit_offset": 0, "audit_rounds": 0}
@@ -249,7 +247,7 @@ def test_a_journal_that_grows_is_not_accused(sqlite_url: str, tmp_path: Path) ->
             an_account(client)
             clock.now_s += audit.turn(lambda: None)
         turn_until(audit, clock, 1, datastore)
-        roles.check_start(settings_of(tmp_path, sqlite_url), engine.journal)
+        roles.check_start(settings_of(tmp_path, sqlite_url), engine.journal, engine.views)
         assert datastore.damage.mark is None
 
 

@@ -73,6 +73,7 @@ LAYERS = (
     {"desk", "commands"},
     {"acting", "heartbeats"},
     {"follow"},
+    {"loss"},
     {"execution", "settlement", "ticker", "sealing", "logs", "metrics", "vitals"},
     {"outlets"},
     {"settings", "keys"},

@@ -1,0 +1,89 @@
+"""`order-engine journal`: how to go on with a journal that lacks facts which were acknowledged."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
+from engine.cli.serve import ViewsUrl
+from engine.settings import read_settings
+
+journal_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Go on after acknowledged facts are gone."
+)
+
+Reason = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Why, for the register of acts: name no person.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+_PLAN = """\
+The journal and its witnesses share the facts up to position {common}; the journal ends at {head}.
+{evidence}
+Facts after position {common} that were acknowledged and are not in this journal are lost for good.
+Going on will
+  empty all views, which are then made again
+  set followers, webhooks and the outlet back to position {common}
+  put seals of more than {common} facts aside, here and in the directory where they are published
+  let writes go on in every running process within a second
+If the right journal can still be found, stop here and put it in its place instead."""
+
+
+@journal_app.command("accept-loss")
+def accept_loss(
+    reason: Reason,
+    *,
+    yes: Yes = False,
+    data: Data = None,
+    journal_url: JournalUrl = None,
+    views_url: ViewsUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on without facts that are gone, once nothing else is left to do.
+
+    For a journal that answers `journal_went_back`: an older copy, a database that failed over to a late
+    replica, a log that was damaged. Shows what is lost and asks first. A running engine goes on by
+    itself. What was done is kept in the register of acts.
+
+    \b
+    Examples:
+      order-engine journal accept-loss --reason "failover to the replica, INC-4711"
+      order-engine journal accept-loss --reason "restored Monday's backup" --yes
+    """
+    with errors_told(as_json=as_json):
+        from engine import acts, loss  # noqa: PLC0415
+        from engine.cli import roles  # noqa: PLC0415
+        from engine.operations import define_operations  # noqa: PLC0415
+        from engine.outlets import Directory  # noqa: PLC0415
+
+        settings = read_settings(data=data, journal_url=journal_url, views_url=views_url)
+        with roles.opened(settings) as (journal, views):
+            roles.check_start(settings, journal, views)
+            mark = loss.mark_of(journal.datastore)
+            common = mark.position or 0
+            if not yes:
+                plan = _PLAN.format(common=common, head=journal.head, evidence=mark.text)
+                typer.confirm(f"{plan}\nGo on?", abort=True)
+            views.forget(views.views)
+            published = 0
+            outlet = roles.outlet_of(settings, journal)
+            if isinstance(outlet, Directory):
+                published = outlet.set_back(common)
+            done: dict[str, Any] = dict(
+                loss.accept(
+                    journal.datastore,
+                    define_operations(),
+                    mark,
+                    actor=acts.COMMAND_LINE,
+                    reason=reason,
+                )
+            )
+    done = {"common_position": common, "published_seals": published, **done}
+    if as_json:
+        print_json(done)
+    else:
+        for what, count in done.items():
+            typer.echo(f"{what.replace('_', ' '):16} {count}")
+        typer.echo("Writes go on, in every running process within a second. The views are made again.")

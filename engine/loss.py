@@ -1,0 +1,82 @@
+"""Going on without facts that are gone: what an operator's `journal accept-loss` does to the journal.
+
+The journal stays as it is: whatever it has grown to since is true now. What was kept of the past beyond
+the last common position is set back, so that nothing accuses the journal again, in one transaction with
+the end of its mark:
+
+    places of followers    begin again there: what they do is decided once, so nothing is done twice
+    backlogs of webhooks   likewise; pending deliveries of events beyond it are cancelled
+    seals, tree            those beyond it are no seals of this journal
+    leases                 the next epochs were never given
+    snapshots              all go: they are made again
+
+Views are emptied before, by the caller, for they live in a database of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from engine import acts, wall
+from engine.damage import WENT_BACK, Mark
+from engine.datastore import Datastore
+from engine.errors import BadSettings
+from engine.operations import Operations, without_triggers
+
+_EPOCHS_APART: Final = 1_000_000
+"""No holder of a lost epoch can be taken for the holder of one that is given from now on."""
+
+
+def mark_of(datastore: Datastore) -> Mark:
+    """The mark of a journal that went back. Raises BadSettings where there is none."""
+    datastore.damage.refresh()
+    mark = datastore.damage.mark
+    if mark is None or mark.code != WENT_BACK:
+        raise BadSettings("nothing is to be accepted: this journal is not marked as one that went back")
+    return mark
+
+
+def accept(
+    datastore: Datastore,
+    operations: Operations,
+    mark: Mark,
+    *,
+    actor: str,
+    reason: str,
+) -> Mapping[str, int]:
+    """Sets back what stood beyond the mark's position, and takes the mark away; how many of each."""
+    common = mark.position or 0
+    done: dict[str, int] = {}
+    tables = datastore.tables
+
+    def run(what: str, statement: Any) -> None:
+        done[what] = connection.execute(statement).rowcount
+
+    with datastore.store.writing() as connection:
+        places = tables.tracking
+        unsealed = {"position": common, "digest": None, "mac": None}
+        run("places", places.update().where(places.c.position > common).values(unsealed))
+        backlogs = operations.webhook_backlogs
+        run("backlogs", backlogs.update().where(backlogs.c.position > common).values(position=common))
+        sent = operations.deliveries
+        ended = {"status": "cancelled", "due_us": None, "finished_us": wall.now_us()}
+        is_beyond = (sent.c.event_offset > common, sent.c.status == "pending")
+        run("deliveries", sent.update().where(*is_beyond).values(ended))
+        seals = operations.seals
+        with without_triggers(connection, seals.name):
+            run("seals", seals.delete().where(seals.c.size > common))
+        connection.execute(operations.seal_nodes.delete())
+        run("snapshots", tables.snapshots.delete())
+        epochs = {"holder": None, "epoch": tables.leases.c.epoch + _EPOCHS_APART}
+        connection.execute(tables.leases.update().values(epochs))
+        acts.note(
+            connection,
+            "loss.accepted",
+            actor=actor,
+            reason=reason,
+            context={"common_position": common, "evidence": mark.text, **done},
+        )
+        datastore.damage.accept_loss(connection)
+    datastore.damage.refresh()
+    return done

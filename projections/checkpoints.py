@@ -1,0 +1,74 @@
+"""Whose the views are, and whether their journal is the one that is there: by their sealed checkpoints.
+
+    look     what each checkpoint says (see `witness.Verdict`); changes nothing
+    tend     empties views that nothing vouches for, loudly; marks a journal that lacks what they saw
+    trail_of, packed    the points that the views have passed, as they keep them
+
+Checkpoints are read before the journal is asked: they follow what is recorded, so one that stands beyond
+the journal has seen facts that are gone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from engine.journal import Journal
+from engine.witness import Point, Verdict, judge, thinned
+from projections.database import NAME, Views
+
+_log: Final = logging.getLogger(__name__)
+
+
+def look(journal: Journal, views: Views) -> Mapping[str, tuple[Verdict, Point]]:
+    """View -> the verdict on its checkpoint, of views whose tables have our shape."""
+    kept = views.checkpoints()
+    there = {
+        offset: journal.datastore.damage.digest_at(offset)
+        for offset in {one.offset for one in kept.values()}
+    }
+    return {
+        name: (judge(journal.witness, NAME, one.point, one.mac, there[one.offset]), one.point)
+        for name, one in kept.items()
+    }
+
+
+def tend(journal: Journal, views: Views) -> None:
+    """Acts on what `look` says. Raises JournalWentBack, JournalDamaged, Unavailable."""
+    journal_id = journal.meta["journal_id"]
+    if former := views.belong_to(journal_id):
+        _log.critical("the views were those of journal %s: they are made again", former)
+    found = look(journal, views)
+    foreign = sorted(name for name, (verdict, _) in found.items() if verdict == "foreign")
+    if foreign:
+        is_old = all(not views.checkpoints()[name].mac for name in foreign)
+        _log.log(
+            logging.WARNING if is_old else logging.CRITICAL,
+            "views that this journal's key does not vouch for are made again: %s", ", ".join(foreign),
+        )  # fmt: skip
+        views.forget(foreign)
+    gone = [point for verdict, point in found.values() if verdict == "gone"]
+    if gone:
+        accuse(journal, views, max(gone))
+
+
+def accuse(journal: Journal, views: Views, kept: Point) -> None:
+    """The journal lacks a point that the views have sealed: looks again, and raises what it comes to."""
+    damage = journal.datastore.damage
+    earlier = [point for point in trail_of(views) if point.offset < kept.offset]
+    damage.accuse("a view", [*earlier, kept])
+    damage.check()
+
+
+def trail_of(views: Views) -> list[Point]:
+    """Points that the views have passed. Nothing vouches for them, nor need it: they are compared."""
+    kept = msgspec.json.decode(views.word("trail") or "[]", type=list[tuple[int, bytes]])
+    return [Point(*one) for one in kept]
+
+
+def packed(points: Sequence[Point]) -> tuple[str, str]:
+    """The row of `view_meta` that keeps them."""
+    return "trail", msgspec.json.encode(thinned(points)).decode()

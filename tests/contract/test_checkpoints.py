@@ -1,0 +1,289 @@
+"""F18: views and followers know whose they are, and find a journal that lacks what they have seen."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from engine import clock
+from engine import journal as journals
+from engine.acting import Place
+from engine.acting import put_back as put_follower_back
+from engine.damage import WENT_BACK
+from engine.errors import JournalDamaged, JournalWentBack, NothingKept
+from engine.fact import Envelope, Recorded, StreamAppend
+from engine.journal import Journal
+from engine.leases import Leases
+from engine.stored import engine_codec
+from projections import checkpoints, rebuild
+from projections.database import KEPT, Views
+from projections.rebuild import Wanted
+from projections.registry import VIEWS
+from projections.runner import Runner
+from tests.contract.test_damage import edit
+from tests.putting_back import put_back, run
+from tests.told import contents, folded, told, write
+
+SECRET = b"the witness's key of this journal"
+EVERY = [view.name for view in VIEWS]
+END, BACK = 200, 120
+"""Facts that the views have seen, and where the journal is put back to."""
+
+
+@pytest.fixture
+def journal(journal_url: str) -> Iterator[Journal]:
+    journals.migrate(journal_url)
+    with Journal(journal_url, engine_codec(), SECRET) as opened:
+        yield opened
+
+
+@pytest.fixture
+def views_url(journal_url: str, tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/views.db" if journal_url.startswith("sqlite") else journal_url
+
+
+@pytest.fixture
+def views(views_url: str) -> Iterator[Views]:
+    opened = Views(views_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def facts(journal: Journal) -> list[Recorded]:
+    """A random run, recorded."""
+    made = told(5, END)
+    write(journal, made)
+    return made
+
+
+@pytest.fixture
+def shown(journal: Journal, views: Views, facts: list[Recorded]) -> list[Recorded]:
+    """The same, shown by the views in pages that end at BACK too."""
+    runner = Runner(journal, views, page=40)
+    runner.catch_up()
+    return facts
+
+
+def again(url: str) -> Journal:
+    """A process that starts: it has seen nothing."""
+    return Journal(url, engine_codec(), SECRET)
+
+
+def test_checkpoints_are_sealed_with_the_digest_of_their_fact(
+    journal: Journal, views: Views, shown: list[Recorded]
+) -> None:
+    head = journal.datastore.pages.head()
+    for kept in views.checkpoints().values():
+        assert kept.point == head
+        assert journal.witness.knows("views", kept.point, kept.mac)
+    verdicts = checkpoints.look(journal, views)
+    assert {verdict for verdict, _ in verdicts.values()} == {"good"}
+
+
+def test_newer_views_over_an_older_journal(
+    journal: Journal, views: Views, shown: list[Recorded], journal_url: str
+) -> None:
+    """They showed orders that exist nowhere, and then emptied themselves in silence."""
+    before = contents(views)
+    put_back(journal_url, BACK)
+    with again(journal_url) as other:
+        with pytest.raises(JournalWentBack):
+            Runner(other, views).run_once()
+        mark = other.datastore.damage.mark
+        assert mark is not None
+        assert (mark.code, mark.position) == (WENT_BACK, BACK)
+        for kind in ("rebuild", "verify"):
+            with pytest.raises(JournalWentBack):
+                rebuild.run(other, views, Wanted(kind, EVERY))  # type: ignore[arg-type]
+    assert contents(views) == before, "they are the witness: nothing of them goes"
+
+
+def test_a_journal_that_grew_again_past_the_checkpoint(
+    journal: Journal, views: Views, shown: list[Recorded], journal_url: str
+) -> None:
+    """52 of 249 rows stayed wrong for ever: each position was there, with another fact."""
+    put_back(journal_url, BACK)
+    with again(journal_url) as other:
+        grow(other, END + 30)
+        with pytest.raises(JournalWentBack):
+            Runner(other, views).run_once()
+        mark = other.datastore.damage.mark
+        assert mark is not None
+        assert mark.position == BACK
+
+
+def grow(journal: Journal, to: int) -> None:
+    """Other facts than those of the run, up to a position: the clock is moved."""
+    last = journal.last(clock.STREAM)
+    version = last.version if last else 0
+    while (head := journal.head) < to:
+        at_us, command = 1_900_000_000_000_000, b"other %d" % head
+        envelope = Envelope(at_us, None, "t", "test", command)
+        fact = clock.ClockAdvanced(1, at_us=at_us)
+        journal.append([StreamAppend(clock.STREAM, version, [fact])], envelope)
+        version += 1
+
+
+def test_a_running_runner_finds_it_at_its_next_page(
+    journal: Journal, views: Views, shown: list[Recorded], journal_url: str
+) -> None:
+    """Not only at its start: it is idle, and the journal is swapped below it."""
+    with again(journal_url) as other:
+        runner = Runner(other, views)
+        assert runner.run_once() is False
+        put_back(journal_url, BACK)
+        with pytest.raises(JournalWentBack):
+            runner.run_once()
+
+
+def test_damage_below_a_checkpoint_is_damage(
+    journal: Journal, views: Views, shown: list[Recorded], journal_url: str
+) -> None:
+    """The head says that the fact is there: it is missing, and nobody put the journal back."""
+    edit(journal_url, f"DELETE FROM journal WHERE position = {len(shown)}")
+    with again(journal_url) as other, pytest.raises(JournalDamaged):
+        Runner(other, views).run_once()
+
+
+FOREIGN: dict[str, tuple[str, ...]] = {
+    "no seal, as of the first release": ("UPDATE view_checkpoints SET mac = {empty}, digest = {empty}",),
+    "a forged seal": ("UPDATE view_checkpoints SET mac = {forged}",),
+    "moved on by hand": ("UPDATE view_checkpoints SET reached = reached + 5",),
+    "another journal's": ("UPDATE view_meta SET value = 'aa' WHERE word = 'journal_id'",),
+    "nobody's": ("DELETE FROM view_meta",),
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_views_that_nothing_vouches_for_are_made_again(
+    journal: Journal,
+    views: Views,
+    views_url: str,
+    shown: list[Recorded],
+    what: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They accuse nobody, and their folds beside them go too."""
+    blob = "x'{}'" if views_url.startswith("sqlite") else "'\\x{}'::bytea"
+    words = {"empty": blob.format(""), "forged": blob.format("07" * 32)}
+    run(views_url, *((statement.format(**words), ()) for statement in FOREIGN[what]))
+    with caplog.at_level(logging.WARNING):
+        runner = Runner(journal, views)
+        runner.catch_up()
+    assert journal.datastore.damage.mark is None
+    assert contents(views) == folded(shown)
+    loud = {"a forged seal", "moved on by hand", "another journal's"}
+    said = [record.levelname for record in caplog.records if "made again" in record.message]
+    assert said == (["CRITICAL"] if what in loud else ["WARNING"] if what.startswith("no seal") else [])
+
+
+def test_another_key_is_no_witness(
+    journal: Journal, views: Views, shown: list[Recorded], journal_url: str
+) -> None:
+    """A view beyond the end of a journal that another key sealed proves nothing."""
+    put_back(journal_url, BACK)
+    with Journal(journal_url, engine_codec(), b"another key") as other:
+        Runner(other, views).catch_up()
+        assert other.datastore.damage.mark is None
+        assert contents(views) == folded(shown[:BACK])
+
+
+def test_former_tables_of_another_past_are_not_brought_back(
+    journal: Journal, views: Views, shown: list[Recorded], journal_url: str
+) -> None:
+    """A rollback would show what exists nowhere: `--keep-old`, then a loss that was accepted."""
+    rebuild.run(journal, views, Wanted("rebuild", ["orders"], keeps_old=True))
+    kept = views.query("SELECT view, shape, reached, faults, digest, mac FROM view_kept")
+    put_back(journal_url, BACK)
+    with again(journal_url) as other:
+        views.forget(views.views)
+        Runner(other, views).catch_up()
+        with views.writing() as connection:  # `forget` has thrown them away: as if it had not
+            KEPT.write(connection, kept)
+        with pytest.raises(NothingKept, match="not of this journal"):
+            rebuild.run(other, views, Wanted("rollback", ["orders"]))
+
+
+# --- followers ------------------------------------------------------------------------------------
+
+
+def place(journal: Journal, name: str = "execution") -> Place:
+    leases = Leases(journal.datastore.store, journal.datastore.tables, "test", lambda: 0.0)
+    leases.release_dead(lambda _: True)
+    lease = leases.take(name)
+    assert lease is not None
+    return Place(journal, name, lease, lambda: 0.0)
+
+
+def saved(journal: Journal) -> None:
+    """A follower that has come to the end."""
+    here = place(journal)
+    here.advance_to(journal.head)
+    here.save()
+
+
+def test_a_follower_beyond_the_end_finds_it_when_it_begins(
+    journal: Journal, facts: list[Recorded], journal_url: str
+) -> None:
+    saved(journal)
+    put_back(journal_url, BACK)
+    with again(journal_url) as other:
+        with pytest.raises(JournalWentBack):
+            place(other)
+        mark = other.datastore.damage.mark
+        assert mark is not None
+        assert mark.code == WENT_BACK
+
+
+def test_a_follower_finds_it_at_its_next_page(
+    journal: Journal, facts: list[Recorded], journal_url: str
+) -> None:
+    with again(journal_url) as other:
+        here = place(other)
+        here.advance_to(len(facts))
+        here.save()
+        put_back(journal_url, BACK)
+        other.datastore.damage.trail.forget()
+        grow_from_outside(journal_url, END + 20)
+        with pytest.raises(JournalWentBack):
+            here.news(lambda *_: True)
+
+
+def grow_from_outside(url: str, to: int) -> None:
+    with again(url) as other:
+        grow(other, to)
+
+
+UNSEALED: dict[str, Callable[[str], None]] = {
+    "of the first release": lambda url: run(url, ("UPDATE tracking SET digest = NULL, mac = NULL", ())),
+    "moved by hand": lambda url: run(url, ("UPDATE tracking SET position = position + 1000", ())),
+}
+
+
+@pytest.mark.parametrize("what", UNSEALED)
+def test_a_place_that_nothing_vouches_for_is_taken_over(
+    journal: Journal, facts: list[Recorded], journal_url: str, what: str
+) -> None:
+    """As far as the journal reaches; it is sealed when it is saved next."""
+    saved(journal)
+    UNSEALED[what](journal_url)
+    here = place(journal)
+    assert here.offset == len(facts)
+    assert journal.datastore.damage.mark is None
+
+
+def test_a_follower_that_an_operator_put_back_begins_there(
+    journal: Journal, facts: list[Recorded]
+) -> None:
+    saved(journal)
+    assert put_follower_back(journal.datastore, "execution", 10)
+    here = place(journal)
+    found, end = here.news(lambda *_: True)
+    assert (here.offset, found[0].offset) == (10, 11)
+    here.advance_to(end)
+    here.save()
+    assert place(journal).offset == end

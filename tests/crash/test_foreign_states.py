@@ -1,0 +1,251 @@
+"""F18, the battery: whatever state journal and views are found in, no answer from it is wrong.
+
+Each state says what clients are answered, which reason health gives, and what mends it; the table here
+and the one in docs/reliability.md are held to one another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import journal as journals
+from engine import sqlite
+from engine.errors import EngineError, ViewsDamaged
+from engine.fact import Recorded
+from engine.journal import Journal
+from engine.stored import engine_codec
+from projections import rebuild
+from projections.database import CHECKPOINTS, FOLDS, META, Views
+from projections.quarantine import QUARANTINE, RELEASED
+from projections.rebuild import Wanted
+from projections.registry import VIEWS
+from projections.runner import Runner
+from tests.told import contents, folded, told, write
+
+EVERY = [view.name for view in VIEWS]
+OBJECTS = sorted(
+    {
+        name
+        for view in VIEWS
+        for table in (*view.tables, CHECKPOINTS, FOLDS, META, QUARANTINE, RELEASED)
+        for name in (
+            table.name,
+            *(f"{table.name}_{suffix}" for suffix in table.indexes),
+            *([f"sqlite_autoindex_{table.name}_1"] if table.columns[table.key] != "integer" else []),
+        )
+    }
+)
+"""Every table and index of the views, as SQLite names them."""
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Journal, list[Recorded]]]:
+    """A journal of a random run, and a views file that shows it, to be copied."""
+    folder = tmp_path_factory.mktemp("house")
+    url = f"sqlite:///{folder}/journal.db"
+    journals.migrate(url)
+    with Journal(url, engine_codec()) as journal:
+        facts = told(5, 200)
+        write(journal, facts)
+        views = Views(f"sqlite:///{folder}/views.db")
+        Runner(journal, views).catch_up()
+        views.close()
+        yield folder, journal, facts
+
+
+@contextlib.contextmanager
+def copied(house: tuple[Path, Journal, list[Recorded]], folder: Path) -> Iterator[Path]:
+    """The views file, in one piece."""
+    source, target = house[0] / "views.db", folder / "views.db"
+    connection: Any = sqlite.driver().connect(source)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    target.write_bytes(source.read_bytes())
+    yield target
+
+
+def spoil(file: Path, name: str, content: Callable[[int], bytes]) -> None:
+    """Overwrites the root page of a table or index."""
+    connection: Any = sqlite.driver().connect(file)
+    size = connection.execute("PRAGMA page_size").fetchone()[0]
+    (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (name,)).fetchone()
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    with file.open("r+b") as raw:
+        raw.seek((page - 1) * size)
+        raw.write(content(size))
+
+
+def test_the_list_of_objects_is_whole(
+    house: tuple[Path, Journal, list[Recorded]], tmp_path: Path
+) -> None:
+    with copied(house, tmp_path) as file:
+        connection: Any = sqlite.driver().connect(file)
+        kinds = ("view_rebuilds", "view_kept", "view_standing")
+        found = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+        connection.close()
+    assert {name for name in found if not any(kind in name for kind in kinds)} == set(OBJECTS)
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_a_bad_page_of_any_table_or_index_is_mended_by_whoever_meets_it(
+    house: tuple[Path, Journal, list[Recorded]], tmp_path: Path, name: str
+) -> None:
+    """Lists were 503 for ever, the log named the journal, and `rebuild --all` failed too."""
+    _, journal, facts = house
+    with copied(house, tmp_path) as file:
+        spoil(file, name, bytes)
+        views = Views(f"sqlite:///{file}")
+        try:
+            for _ in range(3):
+                with contextlib.suppress(ViewsDamaged):
+                    shown = contents(views)
+                    Runner(journal, views).catch_up()
+                    if (shown := contents(views)) == folded(facts):
+                        break
+            assert shown == folded(facts)
+            assert views.unfinished() == []
+        finally:
+            views.close()
+    assert journal.datastore.damage.mark is None
+
+
+@pytest.mark.parametrize("name", ["view_checkpoints", "view_orders", "view_orders_account", "view_meta"])
+@pytest.mark.parametrize("content", [bytes, os.urandom], ids=["zeros", "noise"])
+def test_rebuild_mends_a_bad_page(
+    house: tuple[Path, Journal, list[Recorded]],
+    tmp_path: Path,
+    name: str,
+    content: Callable[[int], bytes],
+) -> None:
+    _, journal, facts = house
+    if name not in OBJECTS:
+        name = next(one for one in OBJECTS if one.startswith(name))
+    with copied(house, tmp_path) as file:
+        spoil(file, name, content)
+        views = Views(f"sqlite:///{file}")
+        try:
+            assert rebuild.run(journal, views, Wanted("rebuild", EVERY)).state == "done"
+            assert contents(views) == folded(facts)
+        finally:
+            views.close()
+
+
+FILES: dict[str, Callable[[Path], object]] = {
+    "deleted": lambda file: [
+        Path(f"{file}{end}").unlink(missing_ok=True) for end in ("", "-wal", "-shm")
+    ],
+    "emptied": lambda file: file.write_bytes(b""),
+    "no database at all": lambda file: file.write_bytes(b"nothing of the kind " * 500),
+    "cut in the middle": lambda file: os.truncate(file, file.stat().st_size // 2),
+    "of a newer release": lambda file: statement(
+        file, "UPDATE view_meta SET value = '99' WHERE word = 'schema'"
+    ),
+    "of another program": lambda file: statement(
+        file, "DROP TABLE view_checkpoints", "CREATE TABLE view_checkpoints (view TEXT, something TEXT)"
+    ),
+    "without one of its tables": lambda file: statement(file, "DROP TABLE view_orders"),
+}
+"""What can become of a views file while nobody has it open."""
+
+
+def statement(file: Path, *statements: str) -> None:
+    connection: Any = sqlite.driver().connect(file)
+    for one in statements:
+        connection.execute(one)
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("what", FILES)
+@pytest.mark.parametrize("by", ["a start", "rebuild"])
+def test_a_start_and_a_rebuild_mend_any_file(
+    house: tuple[Path, Journal, list[Recorded]], tmp_path: Path, what: str, by: str
+) -> None:
+    _, journal, facts = house
+    with copied(house, tmp_path) as file:
+        FILES[what](file)
+        views = Views(f"sqlite:///{file}")
+        try:
+            if by == "rebuild":
+                rebuild.run(journal, views, Wanted("rebuild", EVERY))
+            else:
+                with contextlib.suppress(ViewsDamaged):
+                    Runner(journal, views).catch_up()
+                Runner(journal, views).catch_up()
+            assert contents(views) == folded(facts)
+        finally:
+            views.close()
+
+
+@pytest.mark.parametrize("what", ["deleted", "replaced by an older copy"])
+def test_a_file_that_is_swapped_below_open_connections_is_noticed(
+    house: tuple[Path, Journal, list[Recorded]],
+    tmp_path: Path,
+    what: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The API went on reading the unlinked file after the projections had made a new one."""
+    monkeypatch.setattr("engine.sqlite_store.FILE_LOOK_S", 0.0)
+    _, journal, facts = house
+    with copied(house, tmp_path) as file:
+        reader, writer = Views(f"sqlite:///{file}"), Views(f"sqlite:///{file}")
+        try:
+            assert contents(reader) == folded(facts)
+            if what == "deleted":
+                FILES["deleted"](file)
+            else:
+                older = tmp_path / "older.db"
+                before = Views(f"sqlite:///{older}")
+                before.close()
+                older.replace(file)
+            for _ in range(3):
+                with contextlib.suppress(ViewsDamaged):
+                    Runner(journal, writer).catch_up()
+            for _ in range(3):
+                with contextlib.suppress(ViewsDamaged):
+                    found = contents(reader)
+            assert found == folded(facts)
+            assert reader.offsets() == writer.offsets()
+        finally:
+            reader.close()
+            writer.close()
+
+
+def test_views_in_postgresql_whose_tables_are_gone(postgres_url: str) -> None:
+    """Dropped, or of a newer release: made again, whoever meets it."""
+    journals.migrate(postgres_url)
+    with Journal(postgres_url, engine_codec()) as journal:
+        facts = told(5, 60)
+        write(journal, facts)
+        views = Views(postgres_url)
+        try:
+            Runner(journal, views).catch_up()
+            for broken in (
+                "DROP TABLE view_orders",
+                "DROP TABLE view_checkpoints",
+                "ALTER TABLE view_balances DROP COLUMN body",
+            ):
+                with views.store.writing() as connection:
+                    connection.exec_driver_sql(broken)
+                for _ in range(3):
+                    with contextlib.suppress(EngineError):
+                        contents(views)
+                        Runner(journal, views).catch_up()
+                assert contents(views) == folded(facts), broken
+            with views.writing() as connection:
+                connection.exec_driver_sql("UPDATE view_meta SET value = '99' WHERE word = 'schema'")
+        finally:
+            views.close()
+        views = Views(postgres_url)
+        try:
+            Runner(journal, views).catch_up()
+            assert contents(views) == folded(facts)
+        finally:
+            views.close()

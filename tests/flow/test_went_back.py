@@ -1,0 +1,107 @@
+"""F18 over HTTP: what clients are answered while acknowledged facts are gone, and how it goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from click.testing import Result
+from typer.testing import CliRunner
+
+from engine.cli.main import app
+from engine.damage import WENT_BACK
+from tests.http_engine import Engine, a_market, an_account, buying, ok, running
+from tests.putting_back import put_back
+from tests.served import wait_until
+
+WITHIN_S = 1.0
+"""In which every process stops writing."""
+
+
+def command(engine_dir: Path, url: str, *words: str) -> Result:
+    views = f"sqlite:///{engine_dir}/views.db" if url.startswith("sqlite") else url
+    place = ["--data", str(engine_dir / "data"), "--journal-url", url]
+    place += ["--views-url", views] if words[0] == "journal" else []
+    return CliRunner().invoke(app, [*words, *place])
+
+
+def last_act(engine: Engine) -> dict[str, Any]:
+    """The newest row of the register."""
+    store = engine.journal.datastore.store
+    row = store.query("SELECT deed, actor, reason, context FROM acts ORDER BY id DESC LIMIT 1")[0]
+    return dict(zip(("deed", "actor", "reason", "context"), row, strict=True))
+
+
+def test_writes_and_reads_say_so_until_an_operator_goes_on(journal_url: str, tmp_path: Path) -> None:
+    """Put back under a running engine: orders were answered 201 from states that are gone."""
+    with running(journal_url, tmp_path) as engine:
+        client = engine.client()
+        a_market(client)
+        account = an_account(client)
+        orders = f"/accounts/{account}/orders"
+        kept = ok(client.post(orders, buying("10.00")), 201)["id"]
+        engine.project()
+        common = engine.journal.head
+        lost = ok(client.post(orders, buying("20.00")), 201)["id"]
+        engine.project()
+        put_back(journal_url, common)
+        wait_until("it is known", lambda: engine.journal.datastore.damage.mark is not None, WITHIN_S * 3)
+        for path, body in (
+            (orders, buying("5.00")),
+            ("/accounts", {"name": "B", "base_currency": "USD"}),
+        ):
+            refused = client.post(path, body)
+            assert (refused.status, refused.code) == (503, "journal_went_back")
+            assert int(refused.headers["Retry-After"]) > 0
+        for path in (orders, f"{orders}/{lost}", f"{orders}/{kept}", f"/accounts/{account}", "/events",
+                     f"/accounts/{account}/cash-balances"):  # fmt: skip
+            assert (client.get(path).status, client.get(path).code) == (503, "journal_went_back"), path
+        assert client.get("/acts").status == 200
+        engine.services.health.look()
+        reasons = {one["code"]: one for one in engine.connect().get("/health/ready").json["reasons"]}
+        assert f"position {common} " in reasons[WENT_BACK]["detail"]
+        assert engine.journal.head == common
+
+        told = command(tmp_path, journal_url, "doctor")
+        assert "accept-loss" in told.output
+        assert command(tmp_path, journal_url, "audit", "--reopen").exit_code == 0
+        assert client.post(orders, buying("5.00")).status == 503, "a sound journal is no whole one"
+        done = command(
+            tmp_path, journal_url, "journal", "accept-loss", "--reason", "failover", "--yes", "--json"
+        )
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["common_position"] == common
+        act = last_act(engine)
+        assert (act["deed"], act["actor"], act["reason"]) == (
+            "loss.accepted",
+            "command line",
+            "failover",
+        )
+        again = command(tmp_path, journal_url, "journal", "accept-loss", "--reason", "x", "--yes")
+        assert (again.exit_code, "nothing is to be accepted" in again.output) == (1, True)
+
+        wait_until("writes go on", lambda: client.post(orders, buying("5.00")).status == 201, 3)
+        engine.project()
+        found = [one["id"] for one in ok(client.get(orders))]
+        assert kept in found
+        assert lost not in found
+        assert client.get(f"{orders}/{lost}").status == 404
+        versions = [one.version for one in engine.journal.stream(account)]
+        assert versions == [*range(1, len(versions) + 1)]
+
+
+def test_the_command_asks_before_it_does_anything(sqlite_url: str, tmp_path: Path) -> None:
+    with running(sqlite_url, tmp_path) as engine:
+        client = engine.client()
+        a_market(client)
+        an_account(client)
+        engine.project()
+        put_back(sqlite_url, 1)
+        asked = command(tmp_path, sqlite_url, "journal", "accept-loss", "--reason", "x")
+        assert asked.exit_code == 1
+        assert "are lost for good" in asked.output
+        assert "Go on? [y/N]" in asked.output
+        engine.journal.datastore.damage.refresh()
+        assert engine.journal.datastore.damage.mark is not None
+        assert engine.views.offset("accounts") > 1, "nothing is emptied"
