@@ -390,10 +390,13 @@ class Model:
         rule: FeeRule,
         accrued: int = 0,
         least: int = 0,
+        rounding: str = "directed",
     ) -> str:
         """Reserves the cash amount. `price` is the latest ask, None if there never was any."""
-        wish = ("buy", cash_amount)
-        return self._place(order, account, instrument, wish, rule, price, accrued, least)
+        if order in self.orders or instrument not in self.instruments:
+            return NOTHING if order in self.orders else self._refused(["not_found"])
+        asked = Order(order, account, self.instruments[instrument], "buy", rule, cash_amount)
+        return self._place(replace(asked, rounding=rounding), price, accrued, least)
 
     def place_sell(
         self,
@@ -406,36 +409,26 @@ class Model:
         rule: FeeRule,
         accrued: int = 0,
         least: int = 0,
+        rounding: str = "directed",
     ) -> str:
         """Reserves the units, settled or not. `price` is the latest bid, None if there never was any."""
-        wish = ("sell", quantity)
-        return self._place(order, account, instrument, wish, rule, price, accrued, least)
+        if order in self.orders or instrument not in self.instruments:
+            return NOTHING if order in self.orders else self._refused(["not_found"])
+        asked = Order(order, account, self.instruments[instrument], "sell", rule, quantity)
+        return self._place(replace(asked, rounding=rounding), price, accrued, least)
 
-    def _place(
-        self,
-        name: str,
-        account: str,
-        instrument: str,
-        wish: tuple[str, int],
-        rule: FeeRule,
-        price: int | None,
-        accrued: int,
-        least: int,
-    ) -> str:
-        """`wish`: side and amount; `least`: the operator's minimum of what an order is worth."""
-        if name in self.orders:
-            return NOTHING
-        side, amount = wish
-        if account not in self.accounts or instrument not in self.instruments:
+    def _place(self, order: Order, price: int | None, accrued: int, least: int) -> str:
+        """`least`: the operator's minimum of what an order is worth."""
+        if order.account not in self.accounts:
             return self._refused(["not_found"])
-        order = Order(name, account, self.instruments[instrument], side, rule, amount)
         faults = self._faults_of_placing(order, price, accrued, least)
         if faults:
             return self._refused(faults)
+        account, amount = order.account, order.amount
         order.reserved = amount
-        order.ordered = amount if side == "sell" else None
+        order.ordered = amount if order.side == "sell" else None
         self.book.move(self._reserved_asset(order), amount, (account, "free"), (account, "reserved"))
-        self.orders[name] = order
+        self.orders[order.id] = order
         return OK
 
     def _faults_of_placing(self, order: Order, price: int | None, accrued: int, least: int) -> list[str]:

@@ -12,12 +12,17 @@ from decimal import Decimal
 from fractions import Fraction
 from random import Random
 from typing import Any
+from unittest import mock
 
+from msgspec.structs import replace
+
+from engine import order as engine_order
 from engine.fees import FeeRule
 from engine.holdings import BuyBooked, CashDeposited, CashWithdrawn, SellBooked
 from engine.instrument import Terms
 from engine.pricing import Price
 from engine.report import Report
+from engine.rounding import modes_of
 from engine.values import CURRENCIES, EXACT
 from engine.wish import Wish
 from tests import model
@@ -48,6 +53,7 @@ FEES = (
     FeeRule(Decimal("0.01"), Decimal(1)),
     FeeRule(Decimal("0.0033"), Decimal(2)),
     FeeRule(Decimal("0.333"), Decimal(0)),
+    FeeRule(Decimal("0.005"), Decimal("0.0151")),
 )
 ACCOUNTS = {"acc": ("USD", "JPY", "KWD"), "two": ("USD", "JPY")}
 LEAST = {"USD": "0.05", "JPY": "3", "KWD": "0.5"}
@@ -62,10 +68,15 @@ def scaled(number: Decimal, places: int) -> int:
     return int(whole)
 
 
-def model_rule(rule: FeeRule, currency: str) -> model.FeeRule:
-    rate = Fraction(rule.rate)
-    minimum = scaled(rule.minimum, CURRENCIES[currency])
-    return model.FeeRule(rate.numerator, rate.denominator, minimum)
+def model_rule(rule: FeeRule, currency: str, rounding: str = "directed") -> model.FeeRule:
+    rate, minimum = Fraction(rule.rate), Fraction(rule.minimum) * 10 ** CURRENCIES[currency]
+    least = model.rounded(minimum.numerator, minimum.denominator, model.WAYS[rounding]["fee"])
+    return model.FeeRule(rate.numerator, rate.denominator, least)
+
+
+def placing_under(rounding: str) -> Any:
+    """Orders that are placed meanwhile follow another rounding rule: "half_up", the first release's."""
+    return mock.patch.object(engine_order, "CURRENT", rounding)
 
 
 def model_currency(code: str) -> model.Currency:
@@ -215,6 +226,8 @@ class Run:
         accrued = 0 if price is None else scaled(price.accrued_interest, 8)
         currency = terms.trading_currency
         least, cents = self.random_least(currency)
+        rounding = "half_up" if self.other.random() < 0.1 else "directed"
+        rule = replace(rule, rounding=modes_of(rounding).fees)
         if side == "buy":
             amount = Decimal(
                 self.random.choice(("0", "1", "2", "3", "10", "33", "100", "100", "250", "777"))
@@ -225,7 +238,8 @@ class Run:
             cash_amount = scaled(amount, CURRENCIES[currency])
             other = lambda: self.model.place_buy(  # noqa: E731
                 order, to, of, cash_amount=cash_amount, price=ticks,
-                rule=model_rule(rule, currency), accrued=accrued, least=cents,
+                rule=model_rule(rule, currency, rounding), accrued=accrued, least=cents,
+                rounding=rounding,
             )  # fmt: skip
         else:
             held = self.world.account(to).holdings.held(of)
@@ -236,11 +250,17 @@ class Run:
             quantity = scaled(amount, terms.decimal_precision)
             other = lambda: self.model.place_sell(  # noqa: E731
                 order, to, of, quantity=quantity, price=ticks,
-                rule=model_rule(rule, currency), accrued=accrued, least=cents,
+                rule=model_rule(rule, currency, rounding), accrued=accrued, least=cents,
+                rounding=rounding,
             )  # fmt: skip
+
+        def place() -> str:
+            with placing_under(rounding):
+                return self.world.place(order, wish, of, to, price=price, fee=rule, minimum_value=least)
+
         self._step(
             f"{side} {order} {to} {of} {amount} at {price.ask if price else None} fee {rule}",
-            lambda: self.world.place(order, wish, of, to, price=price, fee=rule, minimum_value=least),
+            place,
             other,
         )
 

@@ -286,6 +286,7 @@ PAID_ONCE = {dear_dust: "101.45", cheap_dust: "100.12", fine_increment: "100.51"
 
 
 def _place_under(rounding: str, patch: pytest.MonkeyPatch) -> None:
+    """All that is placed from now on; also what is judged to be worth nothing."""
     patch.setattr(order, "CURRENT", rounding)
     patch.setattr(checks, "CURRENT", rounding)
 

@@ -6,17 +6,20 @@ A mutant that nothing catches means that the laws and the model look away at tha
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import ROUND_DOWN
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_HALF_UP
 from typing import Any
 
+import msgspec
 import pytest
 
-from engine import booking, fees, holdings, order, paying, payment, pricing, trading
+from engine import booking, checks, fees, holdings, order, paying, payment, pricing, trading
+from engine.errors import Refused
 from engine.holdings import Balance, Holdings, Move, Position
 from engine.order import Order
 from engine.rounding import ROUNDINGS
 from engine.values import ZERO
 from tests.laws.runs import Run
+from tests.tables import test_fees, test_refusals, test_sending
 
 RUNS, STEPS = 120, 100
 Patch = pytest.MonkeyPatch
@@ -226,6 +229,91 @@ def suspended_accounts_may_trade(patch: Patch) -> None:
     patch.setitem(trading.accounts.PERMITS, "suspended", everything)
 
 
+# --- which way is rounded, what is checked twice, what is too small --------------------------------
+
+
+def fee_rounds_half_up(patch: Patch) -> None:
+    _rounds(patch, fees=ROUND_HALF_UP)
+
+
+def notional_of_a_buy_rounds_half_up(patch: Patch) -> None:
+    _rounds(patch, buy=ROUND_HALF_UP)
+
+
+def notional_of_a_sell_rounds_half_up(patch: Patch) -> None:
+    _rounds(patch, sell=ROUND_HALF_UP)
+
+
+def notional_of_a_sell_rounds_up(patch: Patch) -> None:
+    _rounds(patch, sell=ROUND_CEILING)
+
+
+def a_minimum_fee_rounds_down(patch: Patch) -> None:
+    def of_amount(rule: Any, amount: Any, step: Any) -> Any:
+        return real_fee(replaced(rule, minimum=rule.minimum.quantize(step, ROUND_DOWN)), amount, step)
+
+    patch.setattr(fees, "of_amount", of_amount)
+
+
+def an_old_order_is_rounded_by_the_rule_of_today(patch: Patch) -> None:
+    patch.setattr(order, "modes_of", lambda _: ROUNDINGS["directed"])
+
+
+def new_orders_follow_the_rule_of_the_first_release(patch: Patch) -> None:
+    patch.setitem(ROUNDINGS, "directed", ROUNDINGS["half_up"])
+
+
+def _unchecked(patch: Patch, *reasons: str) -> None:
+    left = tuple(one for one in checks.CHECKS if one.reason not in reasons)
+    patch.setattr(checks, "CHECKS", left)
+
+
+def what_is_worth_nothing_is_accepted(patch: Patch) -> None:
+    _unchecked(patch, "below_minimum_amount")
+
+
+def a_side_that_is_not_traded_is_traded(patch: Patch) -> None:
+    _unchecked(patch, "instrument_not_trading")
+
+
+def nothing_is_checked_at_sending(patch: Patch) -> None:
+    patch.setattr(checks, "failed", lambda _: None)
+
+
+def the_value_is_checked_at_placing_only(patch: Patch) -> None:
+    real = checks.failed
+
+    def failed(asked: Any) -> str | None:
+        reason = real(asked)
+        return None if reason == "below_minimum_amount" else reason
+
+    patch.setattr(checks, "failed", failed)
+
+
+def the_operators_least_value_is_forgotten(patch: Patch) -> None:
+    real = checks.Asked.__init__
+    patch.setattr(
+        checks.Asked, "__init__", lambda self, *words: real(self, *words[:-1], minimum_value=None)
+    )
+
+
+def all_that_is_held_can_be_too_small(patch: Patch) -> None:
+    patch.setattr(checks.Asked, "is_all_held", False)
+
+
+def every_sell_counts_as_all_that_is_held(patch: Patch) -> None:
+    patch.setattr(checks.Asked, "is_all_held", property(lambda asked: asked.side == "sell"))
+
+
+def orders_of_suspended_accounts_are_sent(patch: Patch) -> None:
+    real = trading.start_execution
+
+    def start(account: Any, *rest: Any, **words: Any) -> Any:
+        return real(msgspec.structs.replace(account, status="active"), *rest, **words)
+
+    patch.setattr(trading, "start_execution", start)
+
+
 MUTANTS: list[Callable[[Patch], None]] = [
     fee_rounds_down,
     fee_has_no_minimum,
@@ -260,6 +348,21 @@ MUTANTS: list[Callable[[Patch], None]] = [
     a_failed_withdrawal_stays_reserved,
     a_payment_may_end_both_ways,
     suspended_accounts_may_trade,
+    fee_rounds_half_up,
+    notional_of_a_buy_rounds_half_up,
+    notional_of_a_sell_rounds_half_up,
+    notional_of_a_sell_rounds_up,
+    a_minimum_fee_rounds_down,
+    an_old_order_is_rounded_by_the_rule_of_today,
+    new_orders_follow_the_rule_of_the_first_release,
+    what_is_worth_nothing_is_accepted,
+    a_side_that_is_not_traded_is_traded,
+    nothing_is_checked_at_sending,
+    the_value_is_checked_at_placing_only,
+    the_operators_least_value_is_forgotten,
+    all_that_is_held_can_be_too_small,
+    every_sell_counts_as_all_that_is_held,
+    orders_of_suspended_accounts_are_sent,
 ]
 
 
@@ -283,3 +386,71 @@ def test_the_rules_as_they_are_pass() -> None:
 def test_a_broken_rule_is_caught(mutant: Callable[[Patch], None], monkeypatch: Patch) -> None:
     mutant(monkeypatch)
     assert caught_by(RUNS), "no run noticed"
+
+
+# --- rules that random runs do not come to: the tables catch them ---------------------------------
+
+
+def maturity_is_not_checked(patch: Patch) -> None:
+    _unchecked(patch, "matured")
+
+
+def trading_rules_are_not_checked(patch: Patch) -> None:
+    _unchecked(patch, "trading_rules")
+
+
+def overdrawn_accounts_buy_on(patch: Patch) -> None:
+    _unchecked(patch, "account_overdrawn")
+
+
+def digits_are_not_counted(patch: Patch) -> None:
+    _unchecked(patch, "quantity_too_large")
+
+
+def matured_orders_wait_for_a_price(patch: Patch) -> None:
+    real = checks.failed
+    patch.setattr(checks, "failed", lambda asked: real(asked) if asked.price else None)
+
+
+def fees_of_a_type_go_before_those_of_an_instrument(patch: Patch) -> None:
+    patch.setattr(fees, "PRECEDENCE", tuple(reversed(fees.PRECEDENCE)))
+
+
+def fees_know_no_tenants(patch: Patch) -> None:
+    patch.setattr(fees, "PRECEDENCE", fees.PRECEDENCE[3:])
+
+
+def a_minimum_fee_is_of_any_currency(patch: Patch) -> None:
+    real = fees.rule_for
+    patch.setattr(fees, "rule_for", lambda *words: real(*words[:-1], "USD"))
+
+
+BY_TABLES: list[Callable[[Patch], None]] = [
+    maturity_is_not_checked,
+    trading_rules_are_not_checked,
+    overdrawn_accounts_buy_on,
+    digits_are_not_counted,
+    matured_orders_wait_for_a_price,
+    fees_of_a_type_go_before_those_of_an_instrument,
+    fees_know_no_tenants,
+    a_minimum_fee_is_of_any_currency,
+]
+
+
+def hold_the_tables() -> None:
+    """Raises AssertionError for the first row that no longer holds."""
+    for row in test_sending.ROWS:
+        test_sending.test_what_comes_of_an_order_that_waited(row)
+    for row in test_refusals.ROWS:
+        test_refusals.test_refusal(row)
+    for row in test_fees.ROWS:
+        test_fees.test_the_first_setting_that_matches_counts(row)
+    test_fees.test_a_minimum_is_of_a_currency_and_of_one_setting_only()
+
+
+@pytest.mark.parametrize("mutant", BY_TABLES, ids=lambda mutant: mutant.__name__)
+def test_a_broken_rule_breaks_a_table(mutant: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    hold_the_tables()
+    mutant(monkeypatch)
+    with pytest.raises((AssertionError, Refused)):
+        hold_the_tables()

@@ -30,7 +30,10 @@ acme/ins_x acme/bond acme/* ins_x bond *|0.005
 """
 
 
-@pytest.mark.parametrize("row", rows(FOUND), ids=lambda row: row["left out"])
+ROWS = rows(FOUND)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["left out"])
 def test_the_first_setting_that_matches_counts(row: dict[str, str]) -> None:
     left = {subject: rate for subject, rate in ALL.items() if subject not in row["left out"].split()}
     # The order in which they are written says nothing.

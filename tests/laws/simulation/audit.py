@@ -292,7 +292,7 @@ def _do_beside_orders(other: Auditor, stream: str, fact: Any) -> str:
 
 
 def _place(other: Auditor, fact: Placed) -> str:
-    rule = model_rule(FeeRule(fact.fee_rate, fact.fee_minimum), fact.currency)
+    rule = model_rule(FeeRule(fact.fee_rate, fact.fee_minimum), fact.currency, fact.rounding)
     price, where = scaled(fact.price, TICKS), (fact.order, fact.account, fact.instrument)
     if fact.cash_amount is not None:
         return other.place_buy(
