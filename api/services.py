@@ -29,6 +29,7 @@ from engine.deliveries import Deliveries
 from engine.endpoints import Endpoints
 from engine.errors import EngineError
 from engine.fees import Fees
+from engine.halted import HaltsLook
 from engine.health import Health, Look
 from engine.ids import IdSource
 from engine.journal import Journal
@@ -238,6 +239,7 @@ async def open_services(
     )
     services.health.add(Look("journal", journal_look.findings, "journal_unreadable"))
     services.health.add(Look("views", views_look.findings, "views_unreadable"))
+    services.health.add(Look("halts", HaltsLook(journal).findings, "journal_unreadable"))
     services.health.add(Look("disk", lambda: disk_findings(journal.datastore), "disk_unreadable"))
     tasks: list[asyncio.Task[None]] = []
     try:

@@ -112,7 +112,8 @@ def request_cancel(
 
 
 def start_execution(scene: Scene, *, firm: Firm, order: str, venue: str) -> Decision:
-    """Sends a waiting order to a venue, under its own id; without a fresh price it waits on.
+    """Sends a waiting order to a venue, under its own id; without a fresh price, or while execution is
+    halted, it waits on.
 
     It is cancelled instead when nothing can come of it any more. Raises Refused `not_found` for the
     simulated venue outside a sandbox.
@@ -123,6 +124,9 @@ def start_execution(scene: Scene, *, firm: Firm, order: str, venue: str) -> Deci
     if known is None or not orders.can(known, orders.ExecutionStarted):
         return []
     owner: Account = yield known.terms.account
+    engine: Halt | None = yield halt.ENGINE
+    if halt.stops_execution(engine, (yield halt.stream_of(owner.tenant))):
+        return []
     security: Instrument = yield known.terms.instrument
     price = _price(firm, security)
     if price is not None and scene.at_us - price.at_us > firm.price_max_age_us:
@@ -379,11 +383,17 @@ def advance_clock(scene: Scene, *, by_us: int) -> Decision:
     return _changes({clock.STREAM: clock.advance(known, by_us, at_us=scene.at_us)})
 
 
-def halt_trading(scene: Scene, *, tenant: str | None, reason: str) -> Decision:
-    """Refuses new orders of a tenant, or of all (None). Raises Refused as `halt.halt` does."""
+def halt_trading(
+    scene: Scene, *, tenant: str | None, reason: str, stops_execution: bool = False
+) -> Decision:
+    """Refuses new orders of a tenant, or of all (None), and sends none if it `stops_execution`.
+
+    Raises Refused as `halt.halt` does.
+    """
     stream = halt.stream_of(tenant)
     known: Halt | None = yield stream
-    return _changes({stream: halt.halt(known, reason, at_us=scene.at_us)})
+    halted = halt.halt(known, reason, stops_execution=stops_execution, at_us=scene.at_us)
+    return _changes({stream: halted})
 
 
 def resume_trading(scene: Scene, *, tenant: str | None, reason: str) -> Decision:

@@ -18,7 +18,7 @@ from functools import partial
 from math import inf
 from typing import Any, Final, NamedTuple, TypeGuard
 
-from engine import commands, wall
+from engine import commands, halt, wall
 from engine.acting import (
     Breathe,
     Burst,
@@ -32,6 +32,7 @@ from engine.acting import (
 from engine.commands import Firm
 from engine.desk import Command, Decision, Desk, Outcome, Scene
 from engine.errors import Refused, Unrecordable
+from engine.halt import TradingResumed
 from engine.ids import is_id
 from engine.instrument import price_of
 from engine.limits import (
@@ -97,7 +98,7 @@ class Execution:
         self._now_us = now_us
         self._monotonic = monotonic
         self._stopped: set[str] = set()  # orders of which a report could not be recorded
-        self._heard_of = desk.journal.codec.names_of([CancelRequested])
+        self._heard_of = desk.journal.codec.names_of([CancelRequested, TradingResumed])
         self._heard = 0
         self._hearing = Timer(monotonic, VENUE_POLL_S)
         self._met: set[str] = set()
@@ -136,6 +137,8 @@ class Execution:
             self._learn_prices()
         self._start([Starting(one.stream, one.offset) for one in placed], breathe)
         self._reconcile([one.stream for one in page if isinstance(one.fact, CancelRequested)], breathe)
+        if any(isinstance(one.fact, TradingResumed) for one in page):
+            self._trying.hurry()
         has_moved = end > self.offset
         self._place.advance_to(end)
         return has_moved
@@ -269,10 +272,17 @@ class Execution:
     def _settled_with_venue(self, asked: Asked) -> Sequence[Report]:
         standing, reports = self._venue.status(asked.ticket.venue_order)
         if standing == "unknown":
+            if self._is_halted(asked.ticket.order):
+                return reports  # it never came there, and shall not now: it is asked about again
             self._venue.submit(asked.ticket)
         if asked.cancel and standing != "over":
             self._venue.cancel(asked.cancel)
         return reports
+
+    def _is_halted(self, order_id: str) -> bool:
+        """Whether nothing of the order's tenant is to be sent."""
+        tenant = halt.stream_of(self._desk.tenants.of(order_id))
+        return halt.stops_execution(self._desk.state(halt.ENGINE), self._desk.state(tenant))
 
     # --- what is remembered -----------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """The kill switch: trading halted and resumed, for one tenant or for the whole engine.
 
 A stream for each tenant that was ever halted, and one for the engine. Placing looks at both; what was
-accepted before goes on: orders are executed, cancelled and settled as ever.
+accepted before goes on: orders are executed, cancelled and settled as ever. A halt that stops execution
+too is looked at before an order is sent: what waits goes on waiting, what a venue has goes on there.
 """
 
 from __future__ import annotations
@@ -29,10 +30,14 @@ def stream_of(tenant: str | None) -> str:
 
 
 class TradingHalted(Fact, frozen=True, array_like=True, gc=False):
-    """New orders are refused from now on. `reason`: an operator's words, about no person."""
+    """New orders are refused from now on. `reason`: an operator's words, about no person.
+
+    With `stops_execution` no order is sent to a venue either.
+    """
 
     reason: str
     at_us: int
+    stops_execution: bool = False
 
 
 class TradingResumed(Fact, frozen=True, array_like=True, gc=False):
@@ -48,26 +53,31 @@ HaltFact = TradingHalted | TradingResumed
 
 
 class Halt(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Whether trading is halted; why, and since when that is so."""
+    """Whether trading is halted; why, and since when that is so; whether nothing is sent either."""
 
     is_halted: bool
     reason: str
     since_us: int
+    stops_execution: bool = False
 
 
 NEXT: Final[dict[tuple[bool, type[HaltFact]], bool]] = {
     (False, TradingHalted): True,
     (True, TradingResumed): False,
+    (True, TradingHalted): True,
 }
-"""(is halted, fact) -> is halted."""
+"""(is halted, fact) -> is halted. What is halted may be halted once more to stop execution as well."""
 
 # --- decisions -----------------------------------------------------------------------------------
 
 
-def halt(state: Halt | None, reason: str, *, at_us: int) -> list[Fact]:
-    """Halts trading, once. Raises Refused `invalid_param` for no reason, or one too long."""
+def halt(state: Halt | None, reason: str, *, stops_execution: bool = False, at_us: int) -> list[Fact]:
+    """Halts trading, and execution if wanted, once. Raises Refused `invalid_param` for no reason, or
+    one too long."""
     _check_reason(reason)
-    return [] if state and state.is_halted else [TradingHalted(reason, at_us)]
+    if state and state.is_halted and (state.stops_execution or not stops_execution):
+        return []
+    return [TradingHalted(reason, at_us, stops_execution)]
 
 
 def resume(state: Halt | None, reason: str, *, at_us: int) -> list[Fact]:
@@ -81,6 +91,11 @@ def check(engine: Halt | None, tenant: Halt | None) -> None:
     for of, state in (("engine", engine), ("tenant", tenant)):
         if state is not None and state.is_halted:
             raise refused("trading_halted", halted=of, since=from_us(state.since_us))
+
+
+def stops_execution(engine: Halt | None, tenant: Halt | None) -> bool:
+    """Whether no order of a tenant may be sent to a venue."""
+    return any(state is not None and state.stops_execution for state in (engine, tenant))
 
 
 def _check_reason(reason: str) -> None:
@@ -98,7 +113,11 @@ def evolve(state: Halt | None, fact: HaltFact) -> Halt:
     if is_halted is None:
         raise UnknownFact(f"{type(fact).__name__} cannot follow on {state}")
     match fact:
-        case TradingHalted() | TradingResumed():
+        case TradingHalted(stops_execution=stops):
+            if state is not None and state.is_halted and (state.stops_execution or not stops):
+                raise UnknownFact(f"it is halted already: {state}")
+            return Halt(is_halted, fact.reason, fact.at_us, stops)
+        case TradingResumed():
             return Halt(is_halted, fact.reason, fact.at_us)
         case _:
             assert_never(fact)

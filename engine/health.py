@@ -150,6 +150,18 @@ REASONS: Final[dict[str, Known]] = {
         "Subscribers hear nothing; nothing is lost",
         _PART,
     ),
+    "trading_halted": Known(
+        "degraded",
+        "An operator has halted trading, of all or of some tenants",
+        "403 `trading_halted` to new orders; what was accepted goes on",
+        "`order-engine halt --status` says whose and why; `order-engine resume` ends it",
+    ),
+    "execution_halted": Known(
+        "degraded",
+        "An operator has halted trading and the sending of orders, of all or of some tenants",
+        "403 `trading_halted` to new orders; waiting ones stay `placed` or `pending`",
+        "`order-engine halt --status` says whose and why; `order-engine resume` ends it",
+    ),
     "child_restarting": Known(
         "degraded",
         "A child process ends again and again",

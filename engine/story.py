@@ -244,6 +244,8 @@ def _clock(state: Clock) -> Iterator[tuple[str, Any]]:
 
 def _halt(state: Halt) -> Iterator[tuple[str, Any]]:
     yield "trading", "halted" if state.is_halted else "open"
+    if state.stops_execution:
+        yield "execution", "halted"
     yield "reason", state.reason
     yield "since", f"{from_us(state.since_us):%Y-%m-%d %H:%M:%S}"
 

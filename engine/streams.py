@@ -15,7 +15,7 @@ FOLDS: Final[dict[str, Fold[Any]]] = {
     "wdr": Fold("payment", 1, payment.Payment, payment.evolve, is_long=False),
     "rep": Fold("parked_report", 2, report.ParkedReport, report.evolve, is_long=False),
     "clk": Fold("clock", 1, clock.Clock, clock.evolve, is_long=False),
-    "hlt": Fold("trading_halt", 1, halt.Halt, halt.evolve, is_long=False),
+    "hlt": Fold("trading_halt", 2, halt.Halt, halt.evolve, is_long=False),
     "knd": Fold("kind", 1, kind.Declared, kind.evolve, is_long=False),
     "whk": Fold("webhook", 1, webhook.Webhook, webhook.evolve, is_long=False),
 }

@@ -27,6 +27,10 @@ Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help=REASON)]
 MaybeReason = Annotated[
     str | None, typer.Option("--reason", metavar="TEXT", help=REASON, show_default=False)
 ]
+Execution = Annotated[
+    bool,
+    typer.Option("--execution", help="Also send no order to a venue; those that wait go on waiting."),
+]
 Status = Annotated[bool, typer.Option("--status", help="Only show what is halted.")]
 
 
@@ -34,6 +38,7 @@ def halt(
     *,
     tenant: Tenant = None,
     reason: MaybeReason = None,
+    execution: Execution = False,
     status: Status = False,
     data: Data = None,
     journal_url: JournalUrl = None,
@@ -41,12 +46,15 @@ def halt(
 ) -> None:
     """Refuse new orders, of one tenant or of all, in every running process within a second.
 
-    What was accepted before goes on: execution, cancelling, settlement, payments. Needs no key.
+    What was accepted before goes on: orders that wait are sent and executed, clients can cancel, trades
+    settle, money comes and goes. With --execution nothing is sent to a venue either: orders that wait
+    stay placed or pending, and what a venue has goes on there. Needs no key.
 
     \b
     Examples:
       order-engine halt --reason "prices of the venue are wrong, INC-4711"
       order-engine halt --tenant acme --reason "runaway client"
+      order-engine halt --execution --reason "the venue executes at wrong prices, INC-4712"
       order-engine halt --status
     """
     if status == (reason is not None):
@@ -56,7 +64,7 @@ def halt(
         if reason is None:
             _print_status(_known(journal, tenant), as_json=as_json)
         else:
-            _switch(journal, tenant, reason, is_halted=True, as_json=as_json)
+            _switch(journal, tenant, reason, stops_execution=execution, as_json=as_json)
 
 
 def resume(
@@ -67,7 +75,8 @@ def resume(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Accept new orders again. A tenant's halt and that of all are lifted each for itself.
+    """Accept new orders again, and send those that wait. A tenant's halt and that of all are lifted
+    each for itself.
 
     \b
     Examples:
@@ -75,7 +84,7 @@ def resume(
       order-engine resume --tenant acme --reason "client repaired"
     """
     with errors_told(as_json=as_json), _journal(data, journal_url) as journal:
-        _switch(journal, tenant, reason, is_halted=False, as_json=as_json)
+        _switch(journal, tenant, reason, resumes=True, as_json=as_json)
 
 
 def _journal(data: str | None, journal_url: str | None) -> contextlib.AbstractContextManager[Journal]:
@@ -85,7 +94,13 @@ def _journal(data: str | None, journal_url: str | None) -> contextlib.AbstractCo
 
 
 def _switch(
-    journal: Journal, tenant: str | None, reason: str, *, is_halted: bool, as_json: bool
+    journal: Journal,
+    tenant: str | None,
+    reason: str,
+    *,
+    resumes: bool = False,
+    stops_execution: bool = False,
+    as_json: bool,
 ) -> None:
     from engine import acts  # noqa: PLC0415
     from engine.commands import halt_trading, resume_trading  # noqa: PLC0415
@@ -94,20 +109,26 @@ def _switch(
     from engine.importing import ACTOR  # noqa: PLC0415
 
     _check_tenant(journal, tenant)
-    decide = partial(halt_trading if is_halted else resume_trading, tenant=tenant, reason=reason)
+    halting = partial(halt_trading, stops_execution=stops_execution)
+    decide = partial(resume_trading if resumes else halting, tenant=tenant, reason=reason)
     outcome = Desk(journal).do(Command(decide, tenant, ACTOR))
     state: Halt | None = outcome.states[stream_of(tenant)]
+    is_halted = state is not None and state.is_halted
     if outcome.facts:
         deed = "trading.halted" if is_halted else "trading.resumed"
-        acts.note(journal.datastore.store, deed, actor=ACTOR, tenant=tenant, reason=reason)
+        context = {"execution": bool(state and state.stops_execution)}
+        store = journal.datastore.store
+        acts.note(store, deed, actor=ACTOR, tenant=tenant, reason=reason, context=context)
     document = _row(tenant, state) | {"changed": bool(outcome.facts), "offset": outcome.offset}
     if as_json:
         print_json(document)
         return
     word = "now" if outcome.facts else "already"
     typer.echo(f"{_name(tenant)}: {word} {document['trading']}")
-    if outcome.facts and is_halted:
+    if is_halted:
+        stops = state is not None and state.stops_execution
         typer.echo("Every running process refuses new orders within a second.")
+        typer.echo(_STOPPED if stops else _GOING_ON)
     if not is_halted and tenant is not None and _is_halted(journal, None):
         typer.echo("All trading is still halted: `order-engine resume` without --tenant ends that.")
 
@@ -141,7 +162,20 @@ def _state(journal: Journal, tenant: str | None) -> Halt | None:
 
 # --- showing --------------------------------------------------------------------------------------
 
-_STATUS: Final = (Column("of"), Column("trading"), Column("since (UTC)"), Column("reason", width=60))
+_STATUS: Final = (
+    Column("of"),
+    Column("trading"),
+    Column("execution"),
+    Column("since (UTC)"),
+    Column("reason", width=60),
+)
+_STOPPED: Final = (
+    "No order is sent to a venue: those that wait stay as they are. What a venue has goes on, and so do"
+    " cancelling, settlement and payments."
+)
+_GOING_ON: Final = (
+    "What was accepted before goes on, execution too: `order-engine halt --execution` stops sending."
+)
 
 
 def _known(journal: Journal, tenant: str | None) -> list[dict[str, Any]]:
@@ -159,6 +193,7 @@ def _row(tenant: str | None, state: Halt | None) -> dict[str, Any]:
     return {
         "tenant": tenant,
         "trading": "halted" if state and state.is_halted else "open",
+        "execution": "halted" if state and state.stops_execution else "open",
         "since": since and since.replace("+00:00", "Z"),
         "reason": state.reason if state else None,
     }
@@ -173,7 +208,13 @@ def _print_status(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         print_json({"halts": rows})
         return
     cells = [
-        (row["tenant"] or "everybody", row["trading"], row["since"] or "", row["reason"] or "")
+        (
+            row["tenant"] or "everybody",
+            row["trading"],
+            row["execution"],
+            row["since"] or "",
+            row["reason"] or "",
+        )
         for row in rows
     ]
     print_table(_STATUS, cells)

@@ -138,6 +138,61 @@ def test_a_price_read_for_a_new_order_is_news_for_those_that_wait(on_sqlite: Wor
     assert works.order(bought).status == "filled"
 
 
+@pytest.mark.parametrize("tenant", [None, TENANT])
+def test_while_execution_is_halted_nothing_is_sent_and_what_is_sent_goes_on(
+    works: Works, tenant: str | None
+) -> None:
+    account, venue = works.shop.open(), ScriptedVenue()
+    sent, waiting = works.shop.buy(account), works.shop.buy(account)
+    dear = works.shop.prices.pop(TERMS.symbol)
+    executing = works.execution(venue)
+    works.run(executing, turns=2)
+    works.shop.prices[TERMS.symbol] = dear
+    works.shop.start(sent)
+    placed = works.shop.buy(account)
+    works.shop.do(commands.halt_trading, tenant=tenant, reason="why", stops_execution=True)
+    venue.known[sent] = Status("open")
+    venue.say(trade(sent), said(sent, "x2", "ended"))
+    works.run(executing, works.execution(venue, holder="two"))  # and one that starts after it
+    assert [works.order(one).status for one in (sent, waiting, placed)] == [
+        "filled",
+        "pending",
+        "placed",
+    ]
+    assert venue.tickets == []
+    asked = {"tenant": TENANT, "account": account, "order": waiting}
+    works.shop.do(commands.request_cancel, **asked)
+    assert works.order(waiting).status == "cancelled"
+    works.shop.do(commands.resume_trading, tenant=tenant, reason="over")
+    works.run(executing, turns=3, step_s=0.1)
+    assert works.order(placed).status == "executing"
+    assert [ticket.order for ticket in venue.tickets] == [placed]
+
+
+def test_the_halt_of_another_tenant_or_of_new_orders_alone_sends_on(on_sqlite: Works) -> None:
+    works, venue = on_sqlite, ScriptedVenue()
+    bought = works.shop.buy(works.shop.open())
+    works.shop.do(commands.halt_trading, tenant="other", reason="why", stops_execution=True)
+    works.shop.do(commands.halt_trading, tenant=None, reason="why")
+    works.run(works.execution(venue), turns=2)
+    assert [ticket.order for ticket in venue.tickets] == [bought]
+
+
+def test_what_never_reached_its_venue_is_not_sent_again_while_execution_is_halted(
+    on_sqlite: Works,
+) -> None:
+    works, venue = on_sqlite, ScriptedVenue()
+    bought = works.shop.buy(works.shop.open())
+    works.shop.start(bought)  # and the process died before it was sent
+    works.shop.do(commands.halt_trading, tenant=None, reason="why", stops_execution=True)
+    executing = works.execution(venue)
+    works.run(executing, turns=4, step_s=RECONCILE_S)
+    assert (venue.tickets, works.order(bought).status) == ([], "executing")
+    works.shop.do(commands.resume_trading, tenant=None, reason="over")
+    works.run(executing, turns=4, step_s=RECONCILE_S)
+    assert [ticket.order for ticket in venue.tickets] == [bought]
+
+
 def test_a_cancel_reaches_the_venue_and_its_answer_the_order(on_sqlite: Works) -> None:
     works = on_sqlite
     account = works.shop.open()

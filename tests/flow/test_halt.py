@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from functools import partial
 from pathlib import Path
@@ -163,8 +164,11 @@ def test_the_commands_words(told: Any, tmp_path: Path) -> None:
     (tmp_path / "data" / "master.key").rename(tmp_path / "away")  # whoever halts need not have it
     assert told(cli.halt, tenant="acme", reason="runaway client")[1] == (
         "trading of acme: now halted\nEvery running process refuses new orders within a second.\n"
+        "What was accepted before goes on, execution too: `order-engine halt --execution` stops"
+        " sending.\n"
     )
-    assert told(cli.halt, tenant="acme", reason="other")[1] == "trading of acme: already halted\n"
+    again = told(cli.halt, tenant="acme", reason="other")[1]
+    assert again.startswith("trading of acme: already halted\n")
     status = told(cli.halt, status=True)[1].splitlines()
     assert [line.split()[:2] for line in status] == [
         ["of", "trading"],
@@ -174,6 +178,12 @@ def test_the_commands_words(told: Any, tmp_path: Path) -> None:
     assert status[2].endswith("Z  runaway client")
     shown = json.loads(told(cli.halt, status=True, tenant="acme", as_json=True)[1])
     assert [row["trading"] for row in shown["halts"]] == ["open", "halted"]
+    assert [row["execution"] for row in shown["halts"]] == ["open", "open"]
+    stopped = told(cli.halt, tenant="acme", reason="the venue too", execution=True)[1].splitlines()
+    assert stopped[0] == "trading of acme: now halted"
+    assert stopped[2].startswith("No order is sent to a venue")
+    shown = json.loads(told(cli.halt, status=True, tenant="acme", as_json=True)[1])
+    assert (shown["halts"][1]["execution"], shown["halts"][1]["reason"]) == ("halted", "the venue too")
     told(cli.halt, reason="all")
     assert told(cli.resume, tenant="acme", reason="repaired")[1].splitlines() == [
         "trading of acme: now open",
@@ -182,3 +192,23 @@ def test_the_commands_words(told: Any, tmp_path: Path) -> None:
     for wrong in ({}, {"status": True, "reason": "x"}):
         assert told(cli.halt, **wrong)[:2] == (2, "")
     assert told(cli.halt, reason=" ")[2].startswith("error: invalid_param: ")
+
+
+def test_health_names_the_halts_in_force_and_no_tenant(engine: Engine) -> None:
+    def codes() -> dict[str, str]:
+        engine.services.health.look()
+        return {
+            one["code"]: one["detail"]
+            for one in ok(engine.connect().get("/health/ready"))["reasons"]
+            if one["code"].endswith("_halted")
+        }
+
+    before = codes()
+    engine.act(commands.halt_trading, tenant=engine.tenant, reason="why")
+    assert codes().keys() - before.keys() == {"trading_halted"}
+    engine.act(commands.halt_trading, tenant=engine.tenant, reason="worse", stops_execution=True)
+    found = codes()
+    assert found.keys() - before.keys() == {"execution_halted"}
+    assert re.fullmatch(r"Trading of 1 tenant is halted, since [-0-9T:]+Z\.", found["execution_halted"])
+    engine.act(commands.resume_trading, tenant=engine.tenant, reason="over")
+    assert codes() == before

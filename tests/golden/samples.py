@@ -181,7 +181,7 @@ SAMPLES: dict[str, Fact] = {
     "report.applied.1": report.ReportApplied("trd_2", "cli_2", AT_US),
     "report.rejected.1": report.ReportRejected(AT_US),
     "clock.advanced.1": clock.ClockAdvanced(86_400_000_000, AT_US),
-    "halt.trading_halted.1": halt.TradingHalted("the venue's prices are wrong", AT_US),
+    "halt.trading_halted.1": halt.TradingHalted("the venue's prices are wrong", AT_US, True),
     "halt.trading_resumed.1": halt.TradingResumed("prices are right again", AT_US),
     "kind.declared.1": kind.KindDeclared("sandbox", AT_US),
     "webhook.created.1": webhook.WebhookCreated(

@@ -66,7 +66,7 @@ LAYERS = (
     {"recorder", "seals", "declaring"},
     {"journal"},
     {"streams", "tally"},
-    {"history"},
+    {"history", "halted"},
     {"evidence"},
     {"states"},
     {"deciding"},

@@ -20,6 +20,7 @@ from engine.wish import Wish
 from tests.desks import Prices
 
 HALTED, RESUMED = TradingHalted("a", 1), TradingResumed("b", 2)
+STOPPED = TradingHalted("c", 3, stops_execution=True)
 
 
 def given(*facts: Fact) -> Halt | None:
@@ -52,7 +53,38 @@ def test_the_state_tells_why_and_since_when() -> None:
     assert given(HALTED, RESUMED) == Halt(False, "b", 2)
 
 
-@pytest.mark.parametrize("facts", [(ClockAdvanced(1, 1),), (RESUMED,), (HALTED, HALTED)])
+@pytest.mark.parametrize(
+    ("facts", "halting", "resuming"),
+    [
+        ((), [TradingHalted("why", 9, stops_execution=True)], []),
+        ((HALTED,), [TradingHalted("why", 9, stops_execution=True)], [TradingResumed("why", 9)]),
+        ((HALTED, STOPPED), [], [TradingResumed("why", 9)]),
+        ((STOPPED,), [], [TradingResumed("why", 9)]),
+        ((STOPPED, RESUMED), [TradingHalted("why", 9, stops_execution=True)], []),
+    ],
+)
+def test_execution_is_stopped_once_and_resumed_with_trading(
+    facts: tuple[Fact, ...], halting: list[Fact], resuming: list[Fact]
+) -> None:
+    state = given(*facts)
+    assert halt.halt(state, "why", stops_execution=True, at_us=9) == halting
+    assert halt.resume(state, "why", at_us=9) == resuming
+    assert halt.halt(given(STOPPED), "why", at_us=9) == []  # it is halted already, and more
+    assert halt.stops_execution(given(HALTED), state) == (bool(facts) and facts[-1] is STOPPED)
+    assert halt.stops_execution(given(STOPPED), None)
+    assert not halt.stops_execution(given(STOPPED, RESUMED), given(HALTED))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        (ClockAdvanced(1, 1),),
+        (RESUMED,),
+        (HALTED, HALTED),
+        (STOPPED, STOPPED),
+        (STOPPED, HALTED),
+    ],
+)
 def test_other_facts_cannot_follow(facts: tuple[Fact, ...]) -> None:
     with pytest.raises(UnknownFact):
         given(*facts)

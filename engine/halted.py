@@ -1,0 +1,47 @@
+"""Which halts are in force, as `/health/ready` tells them: how many, and never whose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from engine import halt
+from engine.fact import from_us
+from engine.halt import Halt
+from engine.health import Finding
+from engine.journal import Journal, Loaded
+from engine.streams import fold_of
+
+_STREAMS: Final = "SELECT DISTINCT stream FROM {journal} WHERE stream >= 'hlt_' AND stream < 'hlt`'"
+
+
+class HaltsLook:
+    """A source of findings: the halts of all and of tenants. Only what is new is read again."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._known: dict[str, Loaded[Halt]] = {}
+
+    def findings(self) -> Iterator[Finding]:
+        """One for each kind of halt that is in force. Raises Unavailable, JournalDamaged."""
+        journal = self._journal
+        table = journal.datastore.tables.journal.name
+        for (stream,) in journal.datastore.store.query(_STREAMS.format(journal=table)):
+            self._known[stream] = journal.load(fold_of(stream), stream, self._known.get(stream))
+        for code, stops in (("execution_halted", True), ("trading_halted", False)):
+            halted = {
+                stream: known.state
+                for stream, known in self._known.items()
+                if known.state and known.state.is_halted and known.state.stops_execution == stops
+            }
+            if halted:
+                yield Finding(code, _sentence(halted))
+
+
+def _sentence(halted: dict[str, Halt]) -> str:
+    since = min(state.since_us for state in halted.values())
+    when = from_us(since).isoformat(timespec="seconds").replace("+00:00", "Z")
+    tenants = len(halted) - (halt.ENGINE in halted)
+    whose = ["all trading"] * (halt.ENGINE in halted)
+    whose += [f"trading of {tenants} tenant{'s' * (tenants > 1)}"] * bool(tenants)
+    return f"{' and '.join(whose).capitalize()} is halted, since {when}."
