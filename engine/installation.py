@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
-from engine import declaring, operations, schema, wall
+from engine import acts, declaring, operations, schema, wall
 from engine.checkpoint import origin_of
 from engine.clients import Clients
 from engine.datastore import Datastore, make_directory_for
@@ -190,7 +190,16 @@ def migrate(
 
         def declare(connection: sa.Connection, *, is_new: bool) -> bool:
             if kind is not None and (is_new or adopts):
-                return declaring.write(connection, datastore, kind, at_us=at_us)
+                is_declared = declaring.write(connection, datastore, kind, at_us=at_us)
+                if is_declared:
+                    acts.note(
+                        connection,
+                        "kind.declared",
+                        actor=acts.COMMAND_LINE,
+                        context={"kind": kind},
+                        at_us=at_us,
+                    )
+                return is_declared
             declaring.check(connection, datastore.tables, kind)
             return False
 

@@ -35,6 +35,7 @@ from engine.cli.parts import (
     one_line,
     print_json,
 )
+from engine.cli.person import person_app
 from engine.cli.records import acts, refusals
 from engine.cli.replay import replay
 from engine.cli.sandbox import sandbox
@@ -63,6 +64,7 @@ app.add_typer(import_app, name="import")
 app.add_typer(journal_app, name="journal")
 app.add_typer(outlet_app, name="outlet")
 app.add_typer(seal_app, name="seal")
+app.add_typer(person_app, name="person")
 for command in (
     serve, sandbox, generate, demo, replay, projections, rebuild, verify, rollback, faults, retry, halt,
     resume, dump, restore, audit, backup, evidence, acts, refusals,

@@ -9,9 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from engine import acts, effective, records
 from engine.acts import OTHERS, Denials, write_denials
+from engine.cli.main import app
 from engine.clients import Clients
 from engine.datastore import open_store
 from engine.errors import EngineError
@@ -175,3 +177,21 @@ def test_other_settings_at_a_start_are_an_act_that_names_them(store: Store, inst
     assert (context["settings"]["log_every"], context["settings"]["port"]) == ("7", "9")
     assert json.loads(oldest["context"])["changed"] == []
     assert "hunter2" not in json.dumps([newest, oldest])
+
+
+def test_the_name_behind_an_id_is_kept_apart_and_can_be_erased(
+    store: Store, installed: Settings
+) -> None:
+    where = ("--tenant", "acme", "--data", str(installed.data), "--journal-url", installed.journal_url)
+    for words, said in (
+        (("name", "emp-4711", "Ada Example"), "emp-4711: Ada Example\n"),
+        (("show", "emp-4711"), "emp-4711: Ada Example\n"),
+        (("erase", "emp-4711"), "emp-4711: erased\n"),
+        (("show", "emp-4711"), "emp-4711: no name is kept\n"),
+    ):
+        done = CliRunner().invoke(app, ["person", *words, *where])
+        assert (done.exit_code, done.stdout) == (0, said), done.output
+    assert CliRunner().invoke(app, ["person", "show", "a b", *where]).exit_code == 1
+    found = rows(store)
+    assert [act["deed"] for act in found if act["subject"]] == ["person.erased", "person.named"]
+    assert "Ada" not in json.dumps(found)
