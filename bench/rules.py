@@ -93,7 +93,14 @@ def life() -> tuple[list[Fact], list[Fact]]:
     assert bought is not None
     apply(
         trading.start_execution(
-            wallet, bought, INSTRUMENT, PRICE, venue="sim", venue_order="1", at_us=AT_US
+            wallet,
+            bought,
+            INSTRUMENT,
+            PRICE,
+            venue="sim",
+            venue_order="1",
+            trade_date=TODAY,
+            at_us=AT_US,
         )
     )
     reports = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import date
 from decimal import Decimal
 from functools import partial
 from threading import Event
@@ -16,6 +17,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from engine import acting, commands, ticker
 from engine.acting import Burst
@@ -32,7 +34,7 @@ from engine.settings import parse_duration_us
 from engine.ticker import DAY_US, Ticker
 from engine.venue import SimulatedVenue, Status, Ticket
 from engine.writer import Lease
-from tests.desks import TENANT, TERMS, open_shop
+from tests.desks import HOUR_US, INSTRUMENT, TENANT, TERMS, open_shop
 from tests.following import NOTHING, VENUE, ScriptedVenue, Works, due, orders_of, working
 
 FULL = Decimal("0.99")  # what 99.50 buys at 100
@@ -121,6 +123,51 @@ def test_without_a_fresh_price_an_order_waits_for_one(on_sqlite: Works) -> None:
     works.shop.prices[TERMS.symbol] = fresh
     works.run(executing)
     assert works.order(bought).status == "filled"
+
+
+BILL = replace(TERMS, instrument_type="bill", maturity_date=date(2026, 4, 1))
+CHANGED = {
+    "matured": BILL,
+    "below_minimum_quantity": replace(
+        TERMS, enforce_trading_rules=True, minimum_trading_quantity=Decimal(1)
+    ),
+    "instrument_not_trading": replace(TERMS, trading_status="sell_only"),
+}
+"""Why an order that waited ends -> terms of the instrument when it is sent, 36 days later."""
+
+
+@pytest.mark.parametrize("reason", CHANGED)
+def test_an_order_that_waited_is_judged_again_when_it_is_sent(works: Works, reason: str) -> None:
+    """A bill was bought 16 days after its maturity once, and 0.99 units of a minimum of 1."""
+    shop = works.shop
+    account = shop.open()
+    shop.do(commands.put_instrument, instrument=INSTRUMENT, terms=BILL)
+    fresh = shop.prices.pop(TERMS.symbol)
+    shop.prices[TERMS.symbol] = replace(fresh, at_us=fresh.at_us - HOUR_US - 1)
+    bought = shop.buy(account)
+    executing = works.execution(SimulatedVenue(works.now_us))
+    works.run(executing)
+    assert works.order(bought).status == "pending"
+    shop.do(commands.put_instrument, instrument=INSTRUMENT, terms=CHANGED[reason])
+    shop.do(commands.advance_clock, by_us=36 * DAY_US)
+    shop.prices[TERMS.symbol] = fresh
+    works.run(executing)
+    known = works.order(bought)
+    assert (known.status, known.cancelled_reason, known.trades) == ("cancelled", reason, ())
+    assert shop.desk.state(account).holdings.balance("USD").available == Decimal("1000.00")
+
+
+def test_a_matured_order_ends_though_no_price_comes_any_more(on_sqlite: Works) -> None:
+    works, shop = on_sqlite, on_sqlite.shop
+    account = shop.open()
+    shop.do(commands.put_instrument, instrument=INSTRUMENT, terms=BILL)
+    bought = shop.buy(account)
+    del shop.prices[TERMS.symbol]
+    executing = works.execution(SimulatedVenue(works.now_us))
+    works.run(executing)
+    shop.do(commands.advance_clock, by_us=36 * DAY_US)
+    works.run(executing)
+    assert works.order(bought).cancelled_reason == "matured"
 
 
 def test_a_price_read_for_a_new_order_is_news_for_those_that_wait(on_sqlite: Works) -> None:

@@ -1,0 +1,77 @@
+"""An overdrawn account over HTTP: buys and withdrawals are refused, sells and deposits are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from engine.deciding import Decision
+from engine.fact import Fact
+from engine.holdings import FundsReleased, FundsReserved, UnitsReleased, UnitsReserved
+from tests.http_engine import Engine, a_market, an_account, buying, ok, running, selling
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    with running(f"sqlite:///{tmp_path}/journal.db", tmp_path) as made:
+        yield made
+
+
+def moved(engine: Engine, account: str, fact: Fact) -> None:
+    """A move that nothing asked for: today nothing else can make an account overdrawn."""
+    engine.act(lambda _: _decided(account, fact))
+
+
+def _decided(account: str, fact: Fact) -> Decision:
+    yield account
+    return [(account, [fact])]
+
+
+@pytest.mark.parametrize(
+    ("taken", "back", "lacking"),
+    [
+        (
+            FundsReserved("x", "USD", Decimal("900.51"), 9),
+            FundsReleased("x", "USD", Decimal("900.51"), 9),
+            "0.01 USD",
+        ),
+        (
+            UnitsReserved("x", "ins_bond", Decimal("1.00"), 9),
+            UnitsReleased("x", "ins_bond", Decimal("1.00"), 9),
+            "0.01 ins_bond",
+        ),
+    ],
+    ids=["cash", "units"],
+)
+def test_an_overdrawn_account_can_only_put_that_right(
+    engine: Engine, taken: Fact, back: Fact, lacking: str
+) -> None:
+    client = engine.client()
+    a_market(client)
+    account = an_account(client, "1000.00")
+    path = f"/accounts/{account}"
+    order = ok(client.post(f"{path}/orders", buying("100.00")), 201)
+    engine.execute(order["id"], ["0.99"])
+    assert ok(client.get(path))["is_overdrawn"] is False
+    moved(engine, account, taken)
+    engine.project()
+    told = ok(client.get(path))
+    assert (list(told)[-1], told["is_overdrawn"]) == ("is_overdrawn", True)
+    refused = [
+        client.post(f"{path}/orders", buying("1.00")),
+        client.post(f"{path}/withdrawals", {"amount": "1.00", "currency": "USD"}),
+    ]
+    for one in refused:
+        assert (one.status, one.code) == (403, "account_overdrawn")
+        assert one.json["context"] == {"lacking": lacking}
+        assert lacking in one.json["detail"]
+    if lacking.endswith("USD"):
+        ok(client.post(f"{path}/orders", selling("0.50")), 201)
+    ok(client.post(f"{path}/deposits", {"amount": "1.00", "currency": "USD"}), 201)
+    moved(engine, account, back)
+    engine.project()
+    assert ok(client.get(path))["is_overdrawn"] is False
+    ok(client.post(f"{path}/orders", buying("1.10")), 201)
