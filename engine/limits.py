@@ -218,6 +218,8 @@ QUOTES_MAX: Final = 10_000
 """Quotes recorded in one transaction, and read in one page."""
 PRICE_AHEAD_MAX_US: Final = 60 * 1_000_000
 """A quote further ahead of our clock is refused: until its time came no true one would replace it."""
+PRICE_JUMP_WINDOW_US: Final = 60 * 1_000_000
+"""A jump is measured from the price of so long ago too: else many small steps would make a large one."""
 CLAIM_ATTEMPTS_MAX: Final = 5
 """Looks at a symbol's owner: each further one means that another process claimed it just before."""
 PERSONAL_CHARACTERS_MAX: Final = 255

@@ -30,6 +30,7 @@ import sqlalchemy as sa
 from engine.errors import Unavailable
 from engine.limits import (
     CLAIM_ATTEMPTS_MAX,
+    PRICE_JUMP_WINDOW_US,
     QUOTES_MAX,
     SUBJECTS_MAX,
     SYMBOLS_MAX,
@@ -148,7 +149,7 @@ class Market:
             if len(self._known.keys() | {quote.symbol for quote in quotes}) > SYMBOLS_MAX:
                 raise refused("invalid_request", f"At most {SYMBOLS_MAX} symbols can have prices.")
             received_us = self._received_us(connection)
-            recorded = [self._received(quote, received_us) for quote in quotes]
+            recorded = [self._received(connection, quote, received_us) for quote in quotes]
             self._record(connection, recorded, received_us)
             also(connection, recorded)
         return recorded
@@ -213,7 +214,7 @@ class Market:
             return now
         return self._now_us()  # SQLite has its callers' clock
 
-    def _received(self, quote: Quote, received_us: int) -> Quote:
+    def _received(self, connection: sa.Connection, quote: Quote, received_us: int) -> Quote:
         """A quote as it is recorded: dated, with the interest that goes with it, waiting if it jumps."""
         known = self._known.get(quote.symbol)
         stated_us = received_us if quote.at_us is None else quote.at_us
@@ -227,15 +228,38 @@ class Market:
             stated_us=stated_us if stated_us > at_us else None,
             accrued_interest=ZERO if accrued is None else accrued,
         )
-        replaces = known is not None and at_us >= known.at_us
-        if (
-            replaces
-            and known
-            and self._jump_max is not None
-            and jumps(known.quote, quote, self._jump_max)
-        ):
+        if known is not None and at_us >= known.at_us and self._jumps(connection, known, quote):
             return msgspec.structs.replace(quote, is_waiting=True)
         return quote
+
+    def _jumps(self, connection: sa.Connection, known: _Known, quote: Quote) -> bool:
+        """Whether a quote moves too far from the last one, or within a minute."""
+        most = self._jump_max
+        if most is None:
+            return False
+        return jumps(known.quote, quote, most) or jumps(
+            self._anchor(connection, quote.symbol) or known.quote, quote, most
+        )
+
+    def _anchor(self, connection: sa.Connection, symbol: str) -> Quote | None:
+        """What steps are measured from: a jump that was confirmed in the last minute, else the price of
+        a minute ago, else the first.
+
+        Only when a quote was received counts here, as any timestamp can be given.
+        """
+        c = self._prices.c
+        then_us = self._received_us(connection) - PRICE_JUMP_WINDOW_US
+        quotes = sa.select(*self._columns()).where(c.symbol == symbol).limit(1)
+        newest = quotes.order_by(c.at_us.desc(), c.seq.desc())
+        for query in (
+            newest.where(c.at_us > then_us, c.confirmed_by.is_not(None)),
+            newest.where(c.recorded_us <= then_us),
+            quotes.order_by(c.seq),
+        ):
+            row = connection.execute(query).first()
+            if row is not None:
+                return _quote(row)
+        return None
 
     def _record(self, connection: sa.Connection, quotes: Sequence[Quote], received_us: int) -> None:
         """Inserts quotes where they belong: prices, or the newest of each symbol that waits.

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine import commands
+from engine import commands, trading
+from engine import order as orders
+from engine import report as reports
 from engine.auditing import Wish as AuditWish
 from engine.auditing import audit
 from engine.deciding import Command
-from engine.errors import Refused
-from engine.order import Order
+from engine.errors import EngineError, Refused
+from engine.order import Order, Settled
 from engine.report import Report, ReportBooked
 from engine.wish import Wish
 from tests import invariants
@@ -302,3 +307,100 @@ def declare(scene: Any, *, parked: str) -> Any:
     """What `book` recorded in the first release."""
     yield parked
     return [(parked, [ReportBooked(scene.at_us)])]
+
+
+def test_many_confirm_at_once_on_two_processes_and_it_is_booked_once(
+    shop: Shop, desk: Desk, journal_url: str
+) -> None:
+    account = shop.open()
+    parked = desk.park(cancelled(shop, account), "late", "0.40")
+    assert desk.ask(parked) == "booking"
+    gate = threading.Barrier(4)
+
+    def confirm(place: tuple[Shop, int]) -> str:
+        own, number = place
+        gate.wait()
+        return Desk(own).confirm(parked, f"cli_{number}")
+
+    with open_shop(journal_url) as other, ThreadPoolExecutor(4) as threads:
+        answers = threads.map(confirm, [(shop, 1), (other, 2), (shop, 3), (other, 4)])
+        assert set(answers) == {"booked"}
+    assert desk.cash(account)[0] == "959.79"
+    assert len(shop.desk.state(shop.desk.state(parked).report.order).trades) == 1
+
+
+# --- rules broken on purpose ----------------------------------------------------------------------
+
+
+def takes_from_the_reservation(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Order, "reserved", property(_reserved))
+
+
+def _reserved(order: Order) -> Decimal:
+    used = order.traded_notional + order.charged
+    is_open = order.status in ("placed", "pending", "executing")
+    return order.terms.cash_amount - used if is_open and order.terms.cash_amount else Decimal(0)
+
+
+def moves_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(trading.holdings, "book", lambda *rest: [])
+
+
+def leaves_the_order_alone(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(trading.booking, "apply_trade", lambda trade, report: trade)
+
+
+def the_decision_is_another_append(patch: pytest.MonkeyPatch) -> None:
+    real = trading.apply_report
+    patch.setattr(trading, "apply_report", lambda *r, **w: real(*r, **w)._replace(parked=[]))
+
+
+def every_trade_is_waited_for(patch: pytest.MonkeyPatch) -> None:
+    def settle(state: Order, *, at_us: int) -> list[Settled]:
+        waits = any(trade.status == "executed" for trade in state.trades)
+        return [Settled(at_us)] if orders.can(state, Settled) and not waits else []
+
+    patch.setattr(orders, "settle", settle)
+
+
+def the_asker_confirms(patch: pytest.MonkeyPatch) -> None:
+    real = reports.confirm
+    patch.setattr(reports, "confirm", lambda *r, **w: real(*r, **{**w, "may_be_asker": True}))
+
+
+def anything_is_bookable(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(reports, "check_bookable", lambda state: None)
+    patch.setattr(trading.booking, "unbookable", lambda *rest: None)
+
+
+MUTANTS = (
+    takes_from_the_reservation, moves_nothing, leaves_the_order_alone, the_decision_is_another_append,
+    every_trade_is_waited_for, the_asker_confirms, anything_is_bookable,
+)  # fmt: skip
+LAWS = (
+    test_settled_waits_for_every_trade_but_those_booked_later,
+    test_too_much_and_too_dear_leave_the_reservation_alone,
+    test_it_takes_two_clients_and_happens_once,
+    test_what_cannot_be_right_is_not_bookable_and_stays_open,
+)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_a_broken_rule_is_caught(
+    mutant: Callable[[pytest.MonkeyPatch], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutant(monkeypatch)
+    with pytest.raises((AssertionError, EngineError)):
+        _keep_all_laws(tmp_path)
+
+
+def _keep_all_laws(directory: Path) -> None:
+    for number, law in enumerate(LAWS):
+        url = f"sqlite:///{directory}/{number}.db"
+        with open_shop(url) as shop:
+            law(shop, Desk(shop))
+        assert invariants.check(url) == []
+
+
+def test_the_rules_as_they_are_keep_all_laws(tmp_path: Path) -> None:
+    _keep_all_laws(tmp_path)

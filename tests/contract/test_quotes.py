@@ -141,6 +141,45 @@ def test_a_step_of_the_allowed_size_counts(market: Market, step: str) -> None:
     assert (bid(market), market.waiting()) == (step, [])
 
 
+def test_small_steps_make_no_large_one_within_a_minute(store: Store) -> None:
+    """100, 119, 141, ...: one client would be at 99002.50 after forty requests."""
+    clock = Moved()
+    market = Market(store, TABLES, clock, jump_max=FIFTH)
+    market._received_us = lambda connection: clock()  # type: ignore[method-assign]
+    market.put([quote("100")])
+    market.put([quote("119")])
+    assert market.put([quote("121")])[0].is_waiting
+    clock.us += 59 * S
+    # A price of a minute ago that was recorded just now is no price of a minute ago.
+    market.put([quote("140", at_us=clock.us - 59 * S - 1)])
+    assert market.put([quote("121")])[0].is_waiting
+    clock.us += 2 * S
+    market.put([quote("121")])
+    assert (bid(market), market.waiting()) == ("121", [])
+    assert market.put([quote("143")])[0].is_waiting
+
+
+def test_after_a_confirmed_jump_prices_go_on_from_there(store: Store) -> None:
+    market = Market(store, TABLES, jump_max=FIFTH)
+    market.put([quote("100")])
+    market.put([quote("200")])
+    market.confirm("SYM", "cli_two")
+    for step in ("201", "199", "230"):
+        market.put([quote(step)])
+        assert bid(market) == step
+    assert market.put([quote("100")])[0].is_waiting
+
+
+class Moved:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.us = now_us()
+
+    def __call__(self) -> int:
+        return self.us
+
+
 def test_an_older_quote_neither_counts_nor_waits(market: Market) -> None:
     market.put([quote("500", at_us=now_us() - 60 * S)])
     assert (bid(market), market.waiting()) == ("100", [])
