@@ -173,7 +173,10 @@ class Damage:
             self.accuse("this process", [seen])
 
     def _lacks(self, position: int, digest: bytes) -> bool:
-        ((_, there),) = self._store.query(self._there_sql, (position,))
+        rows = self._store.query(self._there_sql, (position,))
+        if not rows:  # the head row is missing, which is damage and no other past
+            return False
+        ((_, there),) = rows
         return there is None or bytes(there) != digest
 
     def _is_undamaged(self, position: int) -> bool:

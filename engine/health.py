@@ -126,6 +126,12 @@ REASONS: Final[dict[str, Known]] = {
         "Is the process with the role `projections` running? `order-engine projections` says how far"
         " they are",
     ),
+    "views_rebuilding": Known(
+        "degraded",
+        "Views are made again: they are of another release's shape, or were emptied",
+        "503 `view_behind` to their lists; single resources and orders go on",
+        "Wait: `order-engine projections` shows how far it is. It needs the role `projections`",
+    ),
     "projections_stopped": Known(
         "degraded",
         "Nobody keeps the views up with the journal",
@@ -220,6 +226,7 @@ class Reason(msgspec.Struct, frozen=True):
     detail: str
     remedy: str
     since_us: int
+    part: str = ""
 
 
 Source = Callable[[], Iterable[Finding]]
@@ -252,13 +259,13 @@ class Look:
         """Asks the source."""
         self._began_s = self._monotonic()
         try:
-            found = list(self._source())
+            self._keep(self._source())
         except EngineError as error:
-            found = [Finding(self._code, f"The {self.name} cannot be used: {error.code}.")]
-        except Exception:  # noqa: BLE001  whatever it is, it is a finding, and the others go on
-            _log.exception("health: the %s could not be looked at", self.name)
-            found = [Finding(self._code, f"The {self.name} could not be looked at: see the log.")]
-        self._keep(found)
+            said = f"The {self.name} cannot be used: {error.code}."
+            self._keep([Finding(self._code, said)], f" {error}")
+        except Exception as error:  # noqa: BLE001  it is a finding, and the other sources go on
+            said = f"The {self.name} could not be looked at: see the log."
+            self._keep([Finding(self._code, said)], f" {error!r}")
         self._began_s = None
 
     def reasons(self) -> Iterator[Reason]:
@@ -270,15 +277,16 @@ class Look:
             detail = f"The {self.name} has not answered for {wall.lasting(hung_s)}."
             yield _reason(Finding(self._code, detail), self._now_us() - int(hung_s * 1e6))
 
-    def _keep(self, found: Iterable[Finding]) -> None:
+    def _keep(self, found: Iterable[Finding], more: str = "") -> None:
+        """Takes over what was found; the log alone has `more`, which may quote paths."""
         now_us = self._now_us()
-        kept = {}
-        for finding in found:
+        kept: dict[tuple[str, str], Reason] = {}
+        for finding in list(found):
             key = finding.code, finding.part
             known = self._found.get(key)
             kept[key] = _reason(finding, known.since_us if known else now_us)
             if known is None:
-                _log.warning("health: %s: %s", finding.code, finding.detail)
+                _log.warning("health: %s: %s%s", finding.code, finding.detail, more)
         for code, part in self._found.keys() - kept.keys():
             _log.info("health: %s is over%s", code, f" ({part})" * bool(part))
         self._found = kept
@@ -319,7 +327,9 @@ class Health:
 
     def reasons(self) -> list[Reason]:
         """What is wrong, the gravest first."""
-        found = [reason for look in self._looks for reason in look.reasons()]
+        told = [reason for look in self._looks for reason in look.reasons()]
+        # Of two looks that fail for one cause, as at one database, the first to notice is enough.
+        found = {(one.code, one.part): one for one in sorted(told, key=_since, reverse=True)}.values()
         order = list(SEVERITIES)
         return sorted(found, key=lambda one: (order.index(one.severity), one.since_us, one.code))
 
@@ -346,7 +356,13 @@ def stopping() -> Reason:
 
 def _reason(finding: Finding, since_us: int) -> Reason:
     known = REASONS[finding.code]
-    return Reason(finding.code, known.severity, finding.detail, known.remedy + ".", since_us)
+    return Reason(
+        finding.code, known.severity, finding.detail, known.remedy + ".", since_us, finding.part
+    )
+
+
+def _since(reason: Reason) -> int:
+    return reason.since_us
 
 
 _log: Final = logging.getLogger(__name__)

@@ -46,6 +46,8 @@ class ViewsLook:
     def findings(self) -> Iterator[Finding]:
         """Whether they can be read, move, and show all. Raises Unavailable and the like."""
         self.offsets = self._views.offsets()
+        if again := self._views.unread():
+            yield Finding("views_rebuilding", f"Not to be read until made again: {', '.join(again)}.")
         for view, offset in self.offsets.items():
             still_s = self._still_s(view, offset)
             behind = self._head() - offset

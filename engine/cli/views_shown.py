@@ -11,6 +11,7 @@ import typer
 
 from engine.cli.tables import Column, print_table
 from engine.cli.terminal import console
+from engine.wall import lasting
 
 if TYPE_CHECKING:
     from projections.jobs import Findings, Job, Kind
@@ -89,7 +90,7 @@ PROJECTIONS: Final = (
     Column("state"),
     Column("offset", is_number=True),
     Column("behind", is_number=True),
-    Column("seconds", is_number=True),
+    Column("for", is_number=True),
     Column("rows", is_number=True),
     Column("shape"),
     Column("last rebuild"),
@@ -141,9 +142,9 @@ def done_json(job: Job) -> dict[str, Any]:
 
 
 def row_of(one: Projection) -> list[str | Sequence[str]]:
-    seconds = "?" if one.behind_s is None else f"{one.behind_s:.1f}"
+    age = "?" if one.behind_s is None else lasting(one.behind_s) if one.behind else ""
     return [
-        one.name, _state(one), str(one.offset), str(one.behind), seconds, str(one.rows), one.shape,
+        one.name, _state(one), str(one.offset), str(one.behind), age, str(one.rows), one.shape,
         _last(one.rebuild),
     ]  # fmt: skip
 

@@ -41,11 +41,15 @@ class Own:
 
 @pytest.fixture
 def datastore(journal_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Datastore]:
-    data = tmp_path_factory.mktemp("data")
-    migrate(read_settings(data=str(data), journal_url=journal_url, environ={}))
-    datastore = Datastore(journal_url, "", "text")
+    datastore = installed(journal_url, tmp_path_factory)
     yield datastore
     datastore.close()
+
+
+def installed(journal_url: str, folders: pytest.TempPathFactory) -> Datastore:
+    data = str(folders.mktemp("data"))
+    migrate(read_settings(data=data, journal_url=journal_url, environ={}), "sandbox")
+    return Datastore(journal_url, "", "text")
 
 
 class House:
@@ -207,7 +211,10 @@ def test_a_read_only_database_is_found_by_the_next_beat(
     sqlite_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """By the real error of the real database."""
-    migrate(read_settings(data=str(tmp_path_factory.mktemp("d")), journal_url=sqlite_url, environ={}))
+    migrate(
+        read_settings(data=str(tmp_path_factory.mktemp("d")), journal_url=sqlite_url, environ={}),
+        "sandbox",
+    )
     datastore = Datastore(sqlite_url, "", "text")
     pulse = Pulse(Heartbeats(datastore.store, define_operations(), MINE))
     assert list(pulse.findings()) == []
@@ -228,7 +235,10 @@ def test_a_server_that_takes_no_writes_is_read_only(
     postgres_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """As a standby does, after a failover."""
-    migrate(read_settings(data=str(tmp_path_factory.mktemp("d")), journal_url=postgres_url, environ={}))
+    migrate(
+        read_settings(data=str(tmp_path_factory.mktemp("d")), journal_url=postgres_url, environ={}),
+        "sandbox",
+    )
     for is_read_only in (False, True):
         datastore = Datastore(postgres_url, "", "text")
         pulse = Pulse(Heartbeats(datastore.store, define_operations(), MINE))

@@ -348,7 +348,7 @@ def test_a_part_that_fails_is_a_fault_with_all_its_words(on_sqlite: Settings) ->
         ended.set()
         thread.join()
     assert checks["projections_stopped"].verdict == "fault"
-    assert checks["projections_stopped"].value.endswith("inaccessible: /v.db")
+    assert checks["projections_stopped"].value.endswith("/v.db: read-only")
     assert "kill -9" in checks["projections_stopped"].advice
     assert (checks["metrics_port_taken"].verdict, "processes" in checks) == ("warning", False)
 
