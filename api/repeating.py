@@ -108,10 +108,11 @@ async def keep_unchanged(call: Call, command: bytes, outcome: Outcome) -> Outcom
         day=outcome.day.isoformat() if outcome.day else None,
         position=outcome.offset,
     )
-    first = await call.engine.bridge.read(call.engine.keys.claim, kept)
-    if first is kept:
+    row = await call.engine.bridge.read(call.engine.keys.claim, kept)
+    first = await first_outcome(call)
+    if first is None or (row is kept and not first.facts):
         return outcome
-    return await first_outcome(call) or outcome
+    return first  # on another process, which saw another state
 
 
 async def subject_for(call: Call, prefix: str) -> str:

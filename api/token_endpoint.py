@@ -9,6 +9,7 @@ from typing import Final
 
 from api.auth import TokenError, grant
 from api.call import Answer, Call
+from api.problems import Problem
 from projections.resources import encode
 
 _KEYS_HEADERS: Final = {"Cache-Control": "public, max-age=60"}
@@ -22,21 +23,25 @@ async def issue(call: Call) -> Answer:
     own grants count against the client.
     """
     services, rates = call.engine, call.engine.rates
-    rates.failures.check(call.address)
+    try:
+        rates.failures.check(call.address)
+    except Problem as problem:  # who guesses too often is refused too
+        _count(call, problem.code, None)
+        raise
     answer = await services.bridge.read(grant, services.clients, services.tokens, call.body, call.basic)
     if isinstance(answer.body, TokenError):
-        services.denials.count(
-            "sign_in.refused",
-            answer.body.error,
-            call.address,
-            client=answer.asked,
-            request_id=call.request_id,
-        )
+        _count(call, answer.body.error, answer.asked)
     if answer.status == 401:
         call.limits = rates.failures.spend(call.address)
     elif answer.client is not None:
         call.limits = rates.tokens.spend(answer.client)
     return Answer(answer.status, encode(answer.body), answer.headers)
+
+
+def _count(call: Call, code: str, client: str | None) -> None:
+    call.engine.denials.count(
+        "sign_in.refused", code, call.address, client=client, request_id=call.request_id
+    )
 
 
 async def keys(call: Call) -> Answer:

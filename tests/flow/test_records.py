@@ -8,6 +8,9 @@ import json
 import re
 from typing import Any
 
+import pytest
+
+from api.problems import Problem
 from engine import acts as register
 from engine.acts import write_denials
 from tests.command import on_terminal, run
@@ -52,6 +55,23 @@ def test_refused_access_leaves_a_trace_with_its_source_and_count(engine: Engine)
     assert said["token.refused", "missing_token"] >= 1
     assert said["token.refused", "invalid_token"] >= 1
     assert {a["source"] for a in everybody if a["deed"] == "sign_in.refused"} == {"127.0.0.1"}
+
+
+def test_a_sign_in_that_was_one_guess_too_many_is_counted_too(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: str) -> None:
+        raise Problem("rate_limited")
+
+    client = engine.client()
+    monkeypatch.setattr(engine.services.rates.failures, "check", refuse)
+    media = {"Content-Type": "application/x-www-form-urlencoded"}
+    form = b"grant_type=client_credentials&client_id=x&client_secret=x"
+    for _ in range(3):
+        assert engine.connect().send("POST", "/auth/token", form, media).status == 429
+    flush(engine)
+    (act,) = acts(client, deed="sign_in.refused", code="rate_limited")[-1:]
+    assert (act["count"], act["source"]) == (3, "127.0.0.1")
 
 
 def test_deeds_over_http_name_their_client_request_and_figures(engine: Engine) -> None:
