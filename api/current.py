@@ -107,19 +107,19 @@ def look(services: Services, resource: Resource) -> Look:
         *services.personal.columns(row.stream, resource.words),
     ]
     theirs = row.columns(services.views.shapes[row.view])
-    seen: tuple[Any, ...]
+    seen: tuple[Any, ...] | None = None
     if services.is_one_database:
         try:
             seen = journal.datastore.store.values([*ours, *theirs])
         except Unavailable:
             raise
-        except EngineError:  # the tables of views are another release's, or none
-            seen = journal.datastore.store.values(ours)
-    else:
+        except EngineError:  # of the views: their tables are another release's, or damaged
+            pass
+    if seen is None:
         seen = journal.datastore.store.values(ours)
         if seen[0] is not None:
             with suppress(EngineError):
-                seen += services.views.store.values(theirs)
+                seen += services.views.values(theirs)
     version, offset, *rest = seen
     words, view = rest[: len(resource.words)], rest[len(resource.words) :]
     return Look(version or 0, offset or 0, words, *view)

@@ -136,12 +136,9 @@ class Services:
         return self.views.store.url == self.bridge.journal.datastore.store.url
 
     def mind_era(self) -> None:
-        """Forgets what was known of the journal when another era of it begins (see `engine.damage`)."""
+        """Ends the streams when another era of the journal has begun (see `engine.damage`)."""
         if self._era != self.bridge.journal.era:
             self._era = self.bridge.journal.era
-            self._seen.clear()
-            self._tenants.clear()
-            self._floor = self.newest = 0
             self.streams.begin_anew()
 
     async def business_date(self) -> date:

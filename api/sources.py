@@ -23,6 +23,8 @@ class Source(NamedTuple):
 _CURRENT: Final = "never older than the journal was when the request arrived"
 _WAITED: Final = f"the views are waited for up to {VIEW_WAIT_S:g} s"
 
+_VIEWED: Final = ("view_behind", "view_quarantined", "views_damaged")
+
 SOURCES: Final[dict[str, Source]] = {
     "resource": Source(
         "the row of a view, or the journal where the row is older than the resource's last fact:"
@@ -34,7 +36,7 @@ SOURCES: Final[dict[str, Source]] = {
         "as a resource; a position that a later one of its instrument has followed is only in the view,"
         f" which is waited for up to {VIEW_WAIT_S:g} s",
         ("Journal-Offset", "View-Offset"),
-        ("view_behind", "view_quarantined"),
+        _VIEWED,
     ),
     "balances": Source(
         "as a resource; with `asof` the journal",
@@ -46,18 +48,18 @@ SOURCES: Final[dict[str, Source]] = {
         "views that show all that this client was answered before by this process, and all that the"
         f" journal held when the process started: {_WAITED}",
         ("View-Offset",),
-        ("view_behind", "view_quarantined"),
+        _VIEWED,
     ),
     "event": Source(
         f"the view of events, once it has come to the event's own offset: {_WAITED}",
         ("View-Offset",),
-        ("view_behind", "view_quarantined"),
+        _VIEWED,
     ),
     "stream": Source(
         "as a list; with `follow=false` it ends only after the last event that the journal held when the"
         f" request arrived: {_WAITED}",
         (),
-        ("view_behind", "view_quarantined"),
+        _VIEWED,
     ),
     "register": Source("a table of the journal's database: always current"),
     "acts": Source(

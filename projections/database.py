@@ -35,7 +35,7 @@ from engine.limits import (
     VIEWS_REST_S,
 )
 from engine.sqlite_store import SqliteStore
-from engine.store import Store
+from engine.store import Column, Store
 from engine.witness import Sealed
 from projections import folds
 from projections.quarantine import QUARANTINE, RELEASED, Quarantined, release
@@ -257,8 +257,18 @@ class Views:
 
         Raises ViewsDamaged for what cannot be read: then it is being made again already.
         """
-        try:
+        with self._mending():
             return self.store.query(statement, values)
+
+    def values(self, columns: Sequence[Column]) -> tuple[Any, ...]:
+        """The value of each expression, all at one moment. Raises ViewsDamaged as `query` does."""
+        with self._mending():
+            return self.store.values(columns)
+
+    @contextlib.contextmanager
+    def _mending(self) -> Iterator[None]:
+        try:
+            yield
         except ViewsDamaged as error:
             self.make_again(str(error))
             raise
