@@ -13,7 +13,7 @@ from engine.chain import GENESIS
 from engine.errors import BadSettings, Inaccessible, JournalDamaged, SchemaMissing
 from engine.limits import READERS_MAX, SERVE_PROCESSES
 from engine.postgres_store import APPLICATION
-from engine.schema import Tables
+from engine.schema import ENCODING, Tables
 from engine.sessions import Head
 from engine.sqlite_store import SqliteStore
 from engine.store import Store
@@ -160,11 +160,12 @@ def _postgres_checks(store: Store, *, has_views: bool) -> Iterator[Finding]:
         " current_setting('max_connections')::int,"
         " (SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend'),"
         " (SELECT count(*)::int FROM pg_stat_activity WHERE application_name = :ours),"
-        f" pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on', {shown}"
+        " pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on',"
+        f" current_setting('server_encoding'), {shown}"
     )
     with store.reading() as connection:
         result = connection.execute(sa.text(statement), {"ours": APPLICATION})
-        version, number, most, used, ours, is_read_only, *values = result.one()
+        version, number, most, used, ours, is_read_only, encoding, *values = result.one()
     is_old = number // 10_000 < POSTGRES_OLDEST
     yield Finding(
         "PostgreSQL",
@@ -177,6 +178,14 @@ def _postgres_checks(store: Store, *, has_views: bool) -> Iterator[Finding]:
     yield _durable(settings, "synchronous_commit", "a power cut would lose orders that were answered")
     yield _bounded(settings, "lock_timeout")
     yield _bounded(settings, "idle_in_transaction_session_timeout")
+    yield Finding(
+        "encoding",
+        encoding,
+        f"some names cannot be kept: dump, and restore into a database with ENCODING '{ENCODING}'"
+        if encoding != ENCODING
+        else "",
+        is_fault=encoding != ENCODING,
+    )
     yield Finding(
         "writable",
         "no: it is a standby, or read-only" if is_read_only else "yes",

@@ -83,6 +83,7 @@ class PostgresStore(Store):
         }
         return {
             "application_name": APPLICATION,
+            "client_encoding": "utf8",  # else a database without an encoding gives bytes for text
             "connect_timeout": int(CONNECT_TIMEOUT_S),
             "options": " ".join(f"-c {k}={int(v * 1000)}" for k, v in milliseconds.items()),
             "keepalives_idle": 2,

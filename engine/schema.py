@@ -32,6 +32,9 @@ SCHEMA: Final = 6
 """Number of this release's schema, and of the last script in `engine/migrations`. A journal with a
 greater one is refused, and one with a smaller one until `order-engine migrate` has upgraded it."""
 
+ENCODING: Final = "UTF8"
+"""Of a PostgreSQL database: in any other a name can be a 500."""
+
 StreamKind = Literal["uuid", "text"]
 
 _log: Final = logging.getLogger(__name__)
@@ -176,6 +179,7 @@ def migrate(connection: sa.Connection, tables: Tables) -> Migration:
     """
     dialect = connection.dialect.name
     if dialect == "postgresql":
+        _check_encoding(connection)
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
     if sa.inspect(connection).has_table(tables.meta.name):
         outcome: Migration = "upgraded" if _upgrade(connection, tables) else "unchanged"
@@ -196,6 +200,16 @@ def migrate(connection: sa.Connection, tables: Tables) -> Migration:
     }
     connection.execute(tables.meta.insert(), [{"key": k, "value": v} for k, v in facts.items()])
     return "created"
+
+
+def _check_encoding(connection: sa.Connection) -> None:
+    """Raises BadSettings for a database that cannot keep every text."""
+    encoding = str(connection.exec_driver_sql("SHOW server_encoding").scalar_one())
+    if encoding != ENCODING:
+        raise BadSettings(
+            f"this PostgreSQL database keeps text in {encoding}, which does not hold every name:"
+            f" create one with ENCODING '{ENCODING}' TEMPLATE template0"
+        )
 
 
 def _upgrade(connection: sa.Connection, tables: Tables) -> bool:

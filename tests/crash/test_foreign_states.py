@@ -12,10 +12,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+import sqlalchemy as sa
+from typer.testing import CliRunner
 
 from engine import journal as journals
 from engine import sqlite
+from engine.cli.main import app
+from engine.database_checks import database_checks
+from engine.datastore import open_store
 from engine.errors import EngineError, ViewsDamaged
 from engine.fact import Recorded
 from engine.journal import Journal
@@ -26,6 +32,7 @@ from projections.quarantine import QUARANTINE, RELEASED
 from projections.rebuild import Wanted
 from projections.registry import VIEWS
 from projections.runner import Runner
+from tests.postgres import GivenServer, PostgresServer
 from tests.told import contents, folded, told, write
 
 EVERY = [view.name for view in VIEWS]
@@ -249,3 +256,37 @@ def test_views_in_postgresql_whose_tables_are_gone(postgres_url: str) -> None:
             assert contents(views) == folded(facts)
         finally:
             views.close()
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "EUC_JP"])
+def test_a_database_in_another_encoding_is_refused(
+    postgres_server: PostgresServer | GivenServer, tmp_path: Path, encoding: str
+) -> None:
+    """A Cyrillic name was a 500. `migrate` refuses it, and `doctor` names one that is used already."""
+    url = postgres_server.create_database()
+    name = sa.make_url(url).database
+    server = sa.make_url(url).set(database="postgres").render_as_string(hide_password=False)
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name}")
+        locale = "LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        connection.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' {locale}")
+    try:
+        refused = CliRunner().invoke(
+            app, ["migrate", "--sandbox", "--data", str(tmp_path / "data"), "--journal-url", url]
+        )
+        assert refused.exit_code == 1
+        assert f"keeps text in {encoding}" in refused.output
+        assert "ENCODING 'UTF8'" in refused.output
+        store = open_store(url)
+        (found,) = [one for one in database_checks(store) if one.name == "encoding"]
+        store.close()
+        assert (found.value, found.is_fault) == (encoding, True)
+    finally:
+        postgres_server.drop_database(url)
+
+
+def test_utf8_is_no_fault(postgres_url: str) -> None:
+    store = open_store(postgres_url)
+    (found,) = [one for one in database_checks(store) if one.name == "encoding"]
+    store.close()
+    assert (found.value, found.advice) == ("UTF8", "")

@@ -7,6 +7,7 @@ import os
 import random
 import secrets
 import signal
+import sys
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -228,6 +229,21 @@ def test_readers_of_views_rebuilt_in_place_would_complain(house: House) -> None:
 # --- in other surroundings ------------------------------------------------------------------------
 
 
+REBUILD = """
+import sys
+from engine.journal import Journal
+from engine.stored import engine_codec
+from projections import rebuild
+from projections.database import Views
+
+journal_url, views_url, page = sys.argv[1:]
+views = Views(views_url)
+with Journal(journal_url, engine_codec()) as journal:
+    rebuild.run(journal, views, rebuild.Wanted("rebuild", [*views.views], page=int(page)))
+views.close()
+"""
+
+
 def test_the_same_bytes_for_any_page_hash_seed_time_zone_and_database(
     sqlite_url: str, postgres_url: str, tmp_path: Path
 ) -> None:
@@ -243,8 +259,8 @@ def test_the_same_bytes_for_any_page_hash_seed_time_zone_and_database(
         ("10000", "2", "Pacific/Apia", "sqlite"),
     )):  # fmt: skip
         url = postgres_url if where == "postgresql" else f"sqlite:///{tmp_path}/views-{number}.db"
-        words = ("rebuild", "--all", "--page", page, "--journal-url", sqlite_url, "--views-url", url)
-        done = run(*words, "--data", tmp_path, PYTHONHASHSEED=seed, TZ=zone)
+        process = (sys.executable, "-W", "error", "-c", REBUILD)
+        done = run(sqlite_url, url, page, command=process, PYTHONHASHSEED=seed, TZ=zone)
         assert done.returncode == 0, done.stderr
         views = Views(url)
         assert contents(views) == right, (page, seed, zone, where)

@@ -24,6 +24,7 @@ GOLDEN = {
     "signing_keys": "5ccc56d4d7cc1f9d",
     "sealing_keys": "c083f98fd54ee8ed",
     "repeated_secrets": "80a3d6cd782aada7",
+    "witnesses": "c93e08b082b79d57",
     "dump_marks": "a4950958b1aa1ed6",
     "journal_check": "3d9ade8315773f8a",
 }

@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -15,10 +16,8 @@ from engine.acting import Faults
 from engine.cli.main import app
 from engine.cli.tending import Rebuilding, Telling
 from engine.generate import Plan, fill
-from engine.installation import migrate
-from engine.journal import Journal
+from engine.installation import migrate, open_journal
 from engine.settings import Settings, read_settings
-from engine.stored import engine_codec
 from projections import jobs, rebuild
 from projections.database import Views
 from projections.jobs import Job
@@ -35,7 +34,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = read_settings(data=str(tmp_path_factory.mktemp("rebuild")), environ={})
     migrate(settings, "sandbox")
     views = Views(settings.views_url)
-    with Journal(settings.journal_url, engine_codec()) as journal:
+    with closing(open_journal(settings)) as journal:
         fill(journal, Plan(60, 3, 2))
         Runner(journal, views).catch_up()
     views.close()
@@ -181,7 +180,7 @@ def test_what_was_asked_for_is_done_once(settings: Settings, views: Views) -> No
         begun.append(job.number)
 
         def work() -> None:
-            with Journal(settings.journal_url, engine_codec()) as journal:
+            with closing(open_journal(settings)) as journal:
                 wanted = Wanted(job.kind, job.names, keeps_old=bool(job.keeps_old), number=job.number)
                 rebuild.run(journal, views, wanted)
 
