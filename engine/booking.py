@@ -60,8 +60,6 @@ def unbookable(state: Order | None, report: Report) -> str | None:
         return FAULTS["wrong_venue"]
     if _quantity(state, report) is None:
         return FAULTS["malformed"]
-    if state.knows(report):
-        return "its execution is booked already"
     total = state.terms.notional_of(EXACT.add(state.consideration, _consideration(state, report)))
     if at_scale(total, CURRENCIES[state.terms.currency]) is None:
         return "it comes to more digits than a journal keeps"

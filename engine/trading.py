@@ -17,6 +17,7 @@ from engine import order as orders
 from engine import report as reports
 from engine.account import Account
 from engine.checks import Asked
+from engine.errors import Unavailable
 from engine.fact import Fact
 from engine.fees import FeeRule
 from engine.instrument import Instrument
@@ -221,8 +222,14 @@ def apply_report(
 
 
 def check_bookable(parked: ParkedReport, account: Account | None, order: Order | None) -> None:
-    """Raises Refused `report_not_bookable` for a report that cannot be booked as things are."""
+    """Raises Refused `report_not_bookable` for a report that cannot be booked as things are.
+
+    Raises Unavailable for an order that has its trade while the report is not booked: the two were read
+    at different moments, and are to be read again.
+    """
     reports.check_bookable(parked)
+    if order is not None and order.knows(parked.report):
+        raise Unavailable("the report was booked at this moment")
     fault = booking.unbookable(order, parked.report)
     if account is None or account.status == "closed":
         fault = fault or "the account is closed"

@@ -19,7 +19,7 @@ from engine.auditing import Wish as AuditWish
 from engine.auditing import audit
 from engine.deciding import Command
 from engine.errors import EngineError, Refused
-from engine.order import Order, Settled
+from engine.order import Order, Settled, TradeApplied
 from engine.report import Report, ReportBooked
 from engine.wish import Wish
 from tests import invariants
@@ -343,7 +343,12 @@ def _reserved(order: Order) -> Decimal:
 
 
 def moves_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(trading.holdings, "book", lambda *rest: [])
+    real = trading.holdings.book
+    patch.setattr(
+        trading.holdings,
+        "book",
+        lambda state, order, trade: [] if isinstance(trade, TradeApplied) else real(state, order, trade),
+    )
 
 
 def leaves_the_order_alone(patch: pytest.MonkeyPatch) -> None:
