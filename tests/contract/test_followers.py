@@ -23,8 +23,9 @@ from engine import acting, commands, ticker
 from engine.acting import Burst
 from engine.clock import ClockAdvanced
 from engine.desk import Decision, Desk, Outcome, Scene
-from engine.errors import BadSettings
+from engine.errors import BadSettings, Unavailable
 from engine.follow import Follower, Watch
+from engine.heartbeats import Part
 from engine.leases import is_dead, new_holder
 from engine.limits import BODY_BYTES_MAX, BURST_MIN, LEASE_S, RECONCILE_S, SANDBOX_REST_DAYS
 from engine.order import ExecutionStarted
@@ -757,3 +758,32 @@ def test_durations(text: str, us: int) -> None:
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(BadSettings, match="--sandbox-day"):
         parse_duration_us(text, "--sandbox-day")
+
+
+def test_a_follower_says_at_once_how_it_is_and_when_it_is_stuck(on_sqlite: Works) -> None:
+    """Without a database, by its own clock: this is what its heartbeat carries."""
+    now_s, seen = [100.0], []
+
+    class Working:
+        offset = None
+        faults = acting.Faults("part")
+
+        def turn(self, breathe: acting.Breathe) -> float:
+            for _ in range(2):
+                now_s[0] += 7
+                seen.append(follower.vital().busy_s)
+                breathe()
+            now_s[0] += 12
+            seen.append(follower.vital().busy_s)
+            raise Unavailable("no /path/of/mine")
+
+        def finish(self) -> None:
+            pass
+
+    follower = Follower("part", lambda _: Working(), None, on_sqlite.journal, monotonic=lambda: now_s[0])
+    assert follower.vital() == Part("part", "waiting")
+    follower.turn()
+    assert seen == [7.0, 7.0, 12.0], "a breath between pieces of work is a sign of life"
+    now_s[0] += 30
+    said = "unavailable: no /path/of/mine"
+    assert follower.vital() == Part("part", "failing", 30.0, 0.0, "unavailable", said)

@@ -18,6 +18,7 @@ from engine.heartbeats import Heartbeats, PartsLook, Pulse
 from engine.limits import PART_FAILING_S
 from engine.operations import define_operations
 from engine.store import Store
+from tests.crash.cutting_proxy import CuttingProxy
 from tests.http_engine import Engine, a_market, an_account, buying, ok, running
 
 AT_ONCE_S = 1.0
@@ -111,9 +112,8 @@ def test_views_that_cannot_be_read_make_this_process_unready(served: Engine, tmp
     assert "views_unreadable" not in reasons(served)[1]
 
 
-@pytest.mark.parametrize("fault", ["query_only = ON", "max_page_count = 1"])
-def test_views_that_take_no_writes_stop_the_part_that_keeps_them(served: Engine, fault: str) -> None:
-    """A full disk, or a wrong right, on the views alone: the journal's own writes go on."""
+def test_views_without_room_stop_the_part_that_keeps_them(served: Engine) -> None:
+    """A full disk of the views alone: the journal's own writes go on."""
     now_s = [0.0]
     follower = Follower(
         "projections",
@@ -125,7 +125,7 @@ def test_views_that_take_no_writes_stop_the_part_that_keeps_them(served: Engine,
     heartbeats = Heartbeats(served.journal.datastore.store, define_operations(), "here:2:bb")
     look = PartsLook(heartbeats, ["projections"], lambda _: False)
     client = served.client()
-    with pragma(served.views.store, fault, fault.replace("ON", "OFF").replace("= 1", "= 1000000")):
+    with pragma(served.views.store, "max_page_count = 1", "max_page_count = 1000000"):
         for number in range(40):
             ok(client.post("/accounts", {"name": f"{number} " + "x" * 180, "base_currency": "USD"}), 201)
         for _ in range(3):
@@ -162,6 +162,23 @@ def test_a_database_that_hangs_holds_nobody_up_who_asks_for_health(
             assert slowest_s < AT_ONCE_S
         locking.dispose()
         wait_until(lambda: asked.get("/health/ready").status == 200)
+
+
+def test_a_database_that_refuses_connections_makes_all_processes_unready(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    with CuttingProxy(postgres_url) as proxy, running(proxy.url, tmp_path) as engine:
+        assert reasons(engine) == (200, set())
+        proxy.__exit__()
+        began_s = monotonic()
+        reply = engine.connect().get("/health/ready")
+        assert monotonic() - began_s < AT_ONCE_S
+        assert reasons(engine) == (503, {"journal_unreadable", "views_unreadable"})
+        reply = engine.connect().get("/health/ready")
+        assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
+        for one in reply.json["reasons"]:
+            assert "127.0.0.1" not in one["detail"], "health is open to all"
+            assert "order-engine doctor" in one["remedy"] or "views.db" in one["remedy"]
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
