@@ -29,6 +29,7 @@ from engine.limits import (
     HTTP_HEAD_BYTES_MAX,
     HTTP_HEADER_BYTES_MAX,
     HTTP_HEADERS_MAX,
+    MESSAGE_BYTES_FREE,
 )
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ _IDS: Final = IdSource()
 _LINE_BYTES: Final = 256
 """What a header costs in memory beside twice its bytes: a name and a value, as text and as bytes."""
 
+_VERSIONS: Final = (HttpVersion11, HttpVersion10)
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
 METHODS: Final = "DELETE, GET, HEAD, PATCH, POST, PUT"
@@ -163,7 +165,7 @@ class Connection(asyncio.BufferedProtocol):
         if self.guest is None:
             self.give_up("rate_limited")
 
-    def get_buffer(self, _sizehint: int) -> bytearray:
+    def get_buffer(self, _sizehint: int) -> memoryview:
         """One for all connections: what is read is copied out before another reads."""
         return self._server.buffer
 
@@ -174,7 +176,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         if self.began is None:
             self.began = self.quiet_since
-        self._take(bytes(memoryview(self._server.buffer)[:nbytes]))
+        self._take(bytes(self._server.buffer[:nbytes]))
 
     def eof_received(self) -> bool:
         """The client sends no more: it may wait for what it asked, but what is not complete never is."""
@@ -254,30 +256,43 @@ class Connection(asyncio.BufferedProtocol):
         So the next message begins where we say, and how long a head is is known exactly.
         """
         while data and not self._is_deaf:
-            if self._body is None:
-                end = (self._seam + data).find(_END_OF_HEAD)
-                size = len(data) if end < 0 else end + len(_END_OF_HEAD) - len(self._seam)
-                self._seam = (self._seam + data)[1 - len(_END_OF_HEAD) :] if end < 0 else b""
-            elif self._body.is_eof():
-                self._behind += data
-                break
-            else:
-                size = len(data) if self._body_left is None else min(len(data), self._body_left)
-            piece, data = data[:size], data[size:]
-            if self._body is None:
+            body = self._body
+            if body is None:
+                size = self._of_head(data)
+                piece = data[:size]
                 self._head_bytes += size
                 self._hold(2 * size + _LINE_BYTES * piece.count(b"\n"))
+            elif body.is_eof():
+                self._behind += data
+                self._read_or_not()
+                return
             else:
+                size = len(data) if self._body_left is None else min(len(data), self._body_left)
+                piece = data[:size]
                 self._body_left = None if self._body_left is None else self._body_left - size
                 self._hold(size)
             self._feed(piece)
-        self._read_or_not()
+            data = data[size:]
+
+    def _of_head(self, data: bytes) -> int:
+        """How many bytes of `data` belong to the head; an end may be spread over two reads."""
+        if self._seam:
+            end = (self._seam + data).find(_END_OF_HEAD) - len(self._seam)
+            is_end = end >= -len(self._seam)
+        else:
+            end = data.find(_END_OF_HEAD)
+            is_end = end >= 0
+        if is_end:
+            self._seam = b""
+            return end + len(_END_OF_HEAD)
+        self._seam = (self._seam + data)[1 - len(_END_OF_HEAD) :]
+        return len(data)
 
     def _hold(self, size: int) -> None:
         """Counts what a message takes in memory until it is answered."""
-        if self._is_dropping:
-            return
         self._cost += size
+        if self._cost <= MESSAGE_BYTES_FREE or self._is_dropping:
+            return
         if self._head_bytes > HTTP_HEAD_BYTES_MAX:
             self._fail(Problem("headers_too_large", is_last=True))
         elif self.guest is not None and not self._server.rates.guests.hold(self.guest, self._cost):
@@ -371,12 +386,13 @@ class Connection(asyncio.BufferedProtocol):
         """The message is answered: what stands behind it is the next."""
         self.payload = self._body = None
         self._head_bytes = self._cost = self._idle_bytes = 0
-        if self.guest is not None:
+        if self.guest is not None and self.guest.holds:
             self._server.rates.guests.hold(self.guest, 0)
         if self._behind:
             self.began = self._loop.time()
             behind, self._behind = self._behind, b""
             self._take(behind)
+            self._read_or_not()
 
     async def _answered(self, message: RawRequestMessage) -> bool:
         """Answers a message; whether the connection goes on."""
@@ -393,8 +409,9 @@ class Connection(asyncio.BufferedProtocol):
         if self.transport is None:
             return False
         self.transport.write(sent)
-        with suppress(ConnectionError):  # who asks on without taking answers waits with us
-            await self._drain()
+        if self._drained is not None:
+            with suppress(ConnectionError):  # who asks on without taking answers waits with us
+                await self._drain()
         if stream is not None:
             await self._flow(stream)
         elif is_last and (self._behind or self._is_deaf or not payload.is_eof()):
@@ -484,7 +501,7 @@ def is_plain(message: RawRequestMessage) -> bool:
     """Whether we know how its body is sent: as it is, or in chunks."""
     coding = message.headers.get("Transfer-Encoding")
     is_known = coding is None or coding.lower() == "chunked"
-    return is_known and HttpVersion10 <= message.version <= HttpVersion11
+    return is_known and message.version in _VERSIONS
 
 
 def is_end(message: RawRequestMessage) -> bool:

@@ -44,7 +44,7 @@ class Connections:
         self.is_stopping = False
         self.rates = rates
         self.timing = timing
-        self.buffer = bytearray(HTTP_READ_BYTES)
+        self.buffer = memoryview(bytearray(HTTP_READ_BYTES))
         self.all: set[Connection] = set()
         self._strangers: dict[Connection, None] = {}
         self._answer = answer
