@@ -38,10 +38,19 @@ from engine.memorandum import ASKED
 from engine.metrics import METRICS, PREFIX
 from engine.refusals import PARAM_FAULTS, REFUSALS
 from engine.rounding import ROUNDINGS
+from engine.settings_table import SETTINGS, variable
 from engine.values import CURRENCIES
 
 DOCS = Path(__file__).parent
-PAGES = ("lifecycle.md", "money.md", "operations.md", "errors.md", "memorandum.md", "reads.md")
+PAGES = (
+    "lifecycle.md",
+    "money.md",
+    "operations.md",
+    "errors.md",
+    "memorandum.md",
+    "reads.md",
+    "settings.md",
+)
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Next = Mapping[tuple[str | None, type[Fact]], str]
@@ -224,6 +233,22 @@ def error_codes() -> str:
     return table(("code", "HTTP", "retry after, s", "when"), rows)
 
 
+def settings() -> str:
+    """Every setting."""
+    rows = (
+        (
+            f"`{it.name}`",
+            f"`{variable(it.name)}`",
+            f"`{it.option}`" if it.option else "",
+            f"`{it.form}`".replace("|", "\\|"),
+            it.default,
+            ("Secret. " if it.is_secret else "") + it.meaning,
+        )
+        for it in SETTINGS
+    )
+    return table(("name, and key in the file", "variable", "option", "form", "default", "meaning"), rows)
+
+
 def sources_of_reads() -> str:
     """What each GET is answered from, and how current that is."""
     ways = table(
@@ -269,6 +294,7 @@ def health_reasons() -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
+    "settings": settings,
     "audit_checks": lambda: table(
         ("check", "what must hold"), ((f"`{code}`", meaning) for code, meaning in audit.CHECKS.items())
     ),

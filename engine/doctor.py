@@ -127,9 +127,9 @@ def _directory(where: Path) -> Iterator[Check]:
         value = f"{where} cannot be used: {error.strerror}"
         yield Check("directory", value, "fault", _ADVICE["bad_settings"])
         return
-    if mode & 0o007:
-        advice = f"it holds clients' data: run `chmod o-rwx {where}`"
-        yield Check("directory", f"{where} is open to every user", "warning", advice)
+    if mode & 0o077:
+        advice = f"it holds clients' data: run `chmod 700 {where}`"
+        yield Check("directory", f"{where} is open to others", "fault", advice)
     else:
         yield Check("directory", f"{where}, closed to others")
     yield _free_space(where)

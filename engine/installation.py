@@ -116,7 +116,11 @@ def open_installation(settings: Settings, ids: IdSource | None = None) -> Instal
 
 @contextmanager
 def opened_journal(settings: Settings) -> Iterator[Journal]:
-    """The journal alone, to be read. Raises SchemaMissing, SchemaTooNew, WrongKind, Unavailable."""
+    """The journal alone, to be read.
+
+    Raises SchemaMissing, SchemaTooNew, WrongKind, BadSettings, Unavailable.
+    """
+    check_closed(settings)
     with Journal(settings.journal_url, engine_codec()) as journal:
         declaring.required(journal.datastore)
         yield journal
@@ -125,6 +129,7 @@ def opened_journal(settings: Settings) -> Iterator[Journal]:
 @contextmanager
 def opened_datastore(settings: Settings) -> Iterator[Datastore]:
     """The same without the codec, however damaged. Raises as `opened_journal` does."""
+    check_closed(settings)
     with closing(open_journal_datastore(settings)) as datastore:
         with datastore.store.reading() as connection:
             schema.check(connection, datastore.tables)
@@ -138,10 +143,22 @@ def open_journal(settings: Settings) -> Journal:
 
     Raises SchemaMissing, SchemaTooNew, SchemaTooOld, WrongKey, WrongKind, Unavailable.
     """
+    check_closed(settings)
     with closing(open_journal_datastore(settings)) as datastore:
         secret = open_master_key(settings, datastore).derive("witnesses")
         declaring.required(datastore)
     return Journal(settings.journal_url, engine_codec(), secret)
+
+
+def check_closed(settings: Settings) -> None:
+    """Raises BadSettings for a data directory that others can look into: it holds clients' data."""
+    with suppress(OSError):
+        mode = settings.data.stat().st_mode & 0o777
+        if mode & 0o077:
+            raise BadSettings(
+                f"{settings.data} is open to others (mode {mode:04o}) and holds clients' data:"
+                f" run `chmod 700 {settings.data}`"
+            )
 
 
 def open_journal_datastore(settings: Settings) -> Datastore:
@@ -223,6 +240,7 @@ def exists(datastore: Datastore) -> bool:
 
 @contextmanager
 def _open_to_migrate(settings: Settings) -> Iterator[Datastore]:
+    check_closed(settings)
     datastore = open_journal_datastore(settings)
     try:
         yield datastore

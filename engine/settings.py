@@ -1,27 +1,7 @@
 """What an operator can set, read once. The only place that looks at the environment.
 
-    --data DIR           ORDER_ENGINE_DATA          the data directory; default ./data
-    --journal-url URL    ORDER_ENGINE_JOURNAL_URL   the journal's database; default DIR/journal.db
-    --views-url URL      ORDER_ENGINE_VIEWS_URL     the views' database; default DIR/views.db beside a
-                                                    journal in SQLite, else the journal's own
-                         ORDER_ENGINE_KEY           the master key; default the file DIR/master.key
-                         ORDER_ENGINE_RATE_...      how many requests are let through: see RATES
-                         ORDER_ENGINE_STREAMS_...   how many streams of events may be open: see STREAMS
-                         ORDER_ENGINE_LIMIT_...     what may be ordered: see `Limits`
-                         ORDER_ENGINE_PRICE_JUMP_MAX   how far a price may move without another client
-                         ORDER_ENGINE_FEES          what orders pay: see `engine.fees`
-                         ORDER_ENGINE_PRICE_MAX_AGE     orders wait for a younger price; default 15m, in
-                                                    a sandbox 24h
-                         ORDER_ENGINE_MINIMUM_ORDER_VALUE   the least value of an order, by currency
-                         ORDER_ENGINE_LOG           json or text; default text on a terminal, else json
-                         ORDER_ENGINE_LOG_REQUESTS  one in how many requests is logged; default 0, none
-                         ORDER_ENGINE_SEALS_TO      a directory or a URL that seals are published to
-                         ORDER_ENGINE_NATS_...      a broker to publish events to: see `NatsPlace`
-                         ORDER_ENGINE_HTTP_PARSER   `python` allows aiohttp's parser that is not compiled
-                         ORDER_ENGINE_TRUSTED_PROXIES   networks whose X-Forwarded-For is believed
-
-An option wins over its variable; an empty variable counts as not set. The key has no option: a command
-line can be read by everybody on the machine.
+`engine.settings_table` has all names; here each text becomes a value. An empty variable counts as not
+set. The key has no option: a command line can be read by everybody on the machine.
 """
 
 from __future__ import annotations
@@ -39,6 +19,7 @@ from urllib.parse import urlsplit
 from engine.errors import BadSettings
 from engine.fees import Fees, parse_fees
 from engine.rate import Quotas, StreamQuotas, parse_most, parse_quota
+from engine.settings_table import CONFIG, Given, gather, private_text, variable
 from engine.trading_limits import Limits
 from engine.values import parse_amounts
 
@@ -122,6 +103,11 @@ class Settings:
     allows_python_parser: bool = False
     seals_to: str | None = field(default=None, repr=False)
     nats: NatsPlace | None = None
+    given: Mapping[str, Given] = field(default_factory=dict, repr=False, compare=False)
+
+    def text(self, name: str, default: str = "") -> str:
+        """What was said of a setting that only `serve` has, as it was said."""
+        return self.given[name].text if name in self.given else default
 
     @property
     def views_url(self) -> str:
@@ -142,10 +128,19 @@ def read_settings(
     data: str | None = None,
     journal_url: str | None = None,
     views_url: str | None = None,
+    config: str | None = None,
+    options: Mapping[str, str | None] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
-    """The settings from options and environment. Raises BadSettings for one that makes no sense."""
-    environ = os.environ if environ is None else environ
+    """The settings from options, environment and file, in that order. `options` are others, by name.
+
+    Raises BadSettings for one that makes no sense, and for names that are no setting's.
+    """
+    said = {"data": data, "journal_url": journal_url, "views_url": views_url, **(options or {})}
+    given = gather(said, os.environ if environ is None else environ, config)
+    _read_files(given)
+    # What was said, as variables say it: where it came from makes no difference below.
+    environ = {variable(name): one.text for name, one in given.items()}
     directory = _directory(_given("--data", data, environ.get(DATA)) or "data")
     url = _given("--journal-url", journal_url, environ.get(JOURNAL_URL))
     if url is None and "?" in str(directory):
@@ -169,16 +164,43 @@ def read_settings(
         allows_python_parser=_is_python(environ.get(HTTP_PARSER) or "compiled"),
         seals_to=_seals_to(environ.get(SEALS_TO) or None),
         nats=_nats(environ),
+        given=given,
     )
+
+
+_FILES: Final = {"journal_url": "journal_url_file", "views_url": "views_url_file"}
+"""Setting -> the one that names a file which holds it."""
+
+
+def _read_files(given: dict[str, Given]) -> None:
+    """Puts what files hold in the place of their names. Raises BadSettings for both at once."""
+    for name, holder in _FILES.items():
+        if holder not in given:
+            continue
+        if name in given and given[name].source == given[holder].source:
+            raise BadSettings(f"either {name} or {holder}")
+        if name not in given or given[name].source != "option":
+            path, source = given[holder]
+            given[name] = Given(private_text(path, holder), source)
 
 
 def environment_of(settings: Settings, environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a process that shall have the same settings: no command line shows them."""
-    return dict(os.environ if environ is None else environ) | {
-        DATA: str(settings.data),
-        JOURNAL_URL: settings.journal_url,
-        VIEWS_URL: settings.views_url,
+    inherited = dict(os.environ if environ is None else environ)
+    for name in (CONFIG, *(variable(holder) for holder in _FILES.values())):
+        inherited.pop(name, None)  # what they say comes along
+    said = {
+        variable(name): one.text for name, one in settings.given.items() if name not in _FILES.values()
     }
+    return (
+        inherited
+        | said
+        | {
+            DATA: str(settings.data),
+            JOURNAL_URL: settings.journal_url,
+            VIEWS_URL: settings.views_url,
+        }
+    )
 
 
 def _given(name: str, option: str | None, variable: str | None) -> str | None:

@@ -245,6 +245,9 @@ class SqliteStore(Store):
         return raw.execute(statement, values).fetchall()  # type: ignore[no-any-return]
 
     def _create_engines(self) -> tuple[sa.Engine, sa.Engine]:
+        # SQLite would make the file for everybody, less the umask; its WAL takes after it.
+        with contextlib.suppress(OSError):
+            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         reader = self._engine(pool_size=READERS_MAX)
         writer = self._engine(pool_size=1)
         sa.event.listen(reader, "connect", lambda raw, _: raw.execute("PRAGMA query_only=ON"))

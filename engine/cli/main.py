@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from engine.cli import discreet
 from engine.cli.access import client_app, key_app
 from engine.cli.audit import audit
 from engine.cli.backup import backup
+from engine.cli.config import config
 from engine.cli.data import import_app
 from engine.cli.dump import dump, restore
 from engine.cli.evidence import evidence
@@ -26,12 +28,15 @@ from engine.cli.kind import confirm
 from engine.cli.outlet import outlet_app
 from engine.cli.parts import (
     AsJson,
+    Config,
     Data,
     IsLive,
     IsSandbox,
     JournalUrl,
+    JournalUrlFile,
     errors_told,
     kind_of,
+    kind_said,
     one_line,
     print_json,
 )
@@ -66,14 +71,15 @@ app.add_typer(outlet_app, name="outlet")
 app.add_typer(seal_app, name="seal")
 app.add_typer(person_app, name="person")
 for command in (
-    serve, sandbox, generate, demo, replay, projections, rebuild, verify, rollback, faults, retry, halt,
-    resume, dump, restore, audit, backup, evidence, acts, refusals,
+    serve, config, sandbox, generate, demo, replay, projections, rebuild, verify, rollback, faults,
+    retry, halt, resume, dump, restore, audit, backup, evidence, acts, refusals,
 ):  # fmt: skip
     app.command()(command)
 
 
 def main() -> None:
     """Entry point of `order-engine`."""
+    discreet.begin()
     escape_output()
     try:
         app(prog_name="order-engine")
@@ -99,8 +105,9 @@ def order_engine(
 ) -> None:
     """An event-sourced order engine: accounts, orders, trades and settlement on one journal.
 
-    Settings come from options, else from ORDER_ENGINE_DATA, ORDER_ENGINE_JOURNAL_URL and
-    ORDER_ENGINE_KEY (the master key; it has no option, because others can read a command line).
+    Settings come from options, else from variables, else from the TOML file that ORDER_ENGINE_CONFIG
+    names: `order-engine config` shows them. The master key has no option, because others can read a
+    command line.
 
     \b
     Examples:
@@ -119,6 +126,8 @@ def migrate(
     is_sure: Annotated[bool, typer.Option("--yes", help="Do not ask: the answer is yes.")] = False,
     data: Data = None,
     journal_url: JournalUrl = None,
+    journal_url_file: JournalUrlFile = None,
+    config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Create the data directory, the master key and the journal, or bring them up to date.
@@ -136,8 +145,12 @@ def migrate(
     with errors_told(as_json=as_json):
         from engine import installation  # noqa: PLC0415
 
-        settings = read_settings(data=data, journal_url=journal_url)
-        kind = kind_of(is_live=is_live, is_sandbox=is_sandbox)
+        said = {
+            "kind": kind_said(is_live=is_live, is_sandbox=is_sandbox),
+            "journal_url_file": journal_url_file,
+        }
+        settings = read_settings(data=data, journal_url=journal_url, config=config, options=said)
+        kind = kind_of(settings)
         if kind is not None and not is_sure:
             confirm(settings, kind)
         done = installation.migrate(settings, kind, adopts=True)

@@ -16,6 +16,7 @@ from engine.settings import read_settings
 if TYPE_CHECKING:
     from engine.installation import Installation
     from engine.kind import Kind
+    from engine.settings import Settings
 
 Data = Annotated[
     str | None,
@@ -32,6 +33,24 @@ JournalUrl = Annotated[
         "--journal-url",
         metavar="URL",
         help="The journal's database. Else ORDER_ENGINE_JOURNAL_URL, else DIR/journal.db.",
+        show_default=False,
+    ),
+]
+JournalUrlFile = Annotated[
+    str | None,
+    typer.Option(
+        "--journal-url-file",
+        metavar="FILE",
+        help="A private file that holds --journal-url: a command line can be read by everybody.",
+        show_default=False,
+    ),
+]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="A TOML file of settings. Else ORDER_ENGINE_CONFIG, else none: docs/settings.md.",
         show_default=False,
     ),
 ]
@@ -70,11 +89,22 @@ def errors_told(*, as_json: bool) -> Iterator[None]:
         raise typer.Exit(2 if isinstance(error, WrongKind) else 1) from None
 
 
-def kind_of(*, is_live: bool, is_sandbox: bool) -> Kind | None:
+def kind_said(*, is_live: bool, is_sandbox: bool) -> str | None:
     """What the flags say a journal is. Raises WrongKind for both at once."""
     if is_live and is_sandbox:
         raise WrongKind("a journal is either --live or --sandbox")
     return "live" if is_live else "sandbox" if is_sandbox else None
+
+
+def kind_of(settings: Settings) -> Kind | None:
+    """What a flag, the variable or the file says a journal is. Raises WrongKind for another word."""
+    match settings.text("kind"):
+        case "live" | "sandbox" as kind:
+            return kind
+        case "":
+            return None
+        case other:
+            raise WrongKind(f"a journal is live or sandbox, not {other!r:.40}")
 
 
 @contextlib.contextmanager

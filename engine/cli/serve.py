@@ -10,6 +10,7 @@ import contextlib
 import ipaddress
 import json
 import logging
+import re
 import signal
 import sys
 import threading
@@ -20,7 +21,18 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from engine.cli.parts import Data, IsLive, IsSandbox, JournalUrl, errors_told, kind_of, one_line
+from engine.cli.parts import (
+    Config,
+    Data,
+    IsLive,
+    IsSandbox,
+    JournalUrl,
+    JournalUrlFile,
+    errors_told,
+    kind_of,
+    kind_said,
+    one_line,
+)
 from engine.errors import BadSettings, Unavailable
 from engine.limits import SANDBOX_DAY_MIN_US
 from engine.settings import Settings, environment_of, parse_duration_us, read_settings
@@ -47,15 +59,19 @@ PROCESSES: Final = (
 end in this order, so that the views show what was done last, and others are told."""
 ROLES: Final = ("api", *(role for process in PROCESSES for role in process))
 
-Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where the API listens.")]
+Host = Annotated[
+    str | None,
+    typer.Option("--host", metavar="ADDRESS", help="Where the API listens.", show_default="127.0.0.1"),
+]
 Port = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--port",
         min=0,
         max=65535,
         metavar="PORT",
         help='0 takes a free port and prints {"port": n} to stdout.',
+        show_default="8080",
     ),
 ]
 ViewsUrl = Annotated[
@@ -77,7 +93,10 @@ SandboxDay = Annotated[
     ),
 ]
 VenueDelay = Annotated[
-    str, typer.Option("--venue-delay", metavar="TIME", help="How long the simulated venue takes.")
+    str | None,
+    typer.Option(
+        "--venue-delay", metavar="TIME", help="How long the simulated venue takes.", show_default="0s"
+    ),
 ]
 Roles = Annotated[
     str | None,
@@ -129,47 +148,82 @@ class Plan:
 
 def serve(
     *,
-    host: Host = "127.0.0.1",
-    port: Port = 8080,
+    host: Host = None,
+    port: Port = None,
     data: Data = None,
     journal_url: JournalUrl = None,
+    journal_url_file: JournalUrlFile = None,
     views_url: ViewsUrl = None,
     is_live: IsLive = False,
     is_sandbox: IsSandbox = False,
     sandbox_day: SandboxDay = None,
-    venue_delay: VenueDelay = "0s",
+    venue_delay: VenueDelay = None,
     roles: Roles = None,
     metrics_port: MetricsPort = None,
     allow_local: AllowLocal = False,
+    config: Config = None,
     is_child: IsChild = False,
 ) -> None:
     """Serve the API, execute, settle, keep the views, seal the journal and send events, until SIGTERM.
 
     Makes the installation first if there is none, and --live or --sandbox says what it is for ever;
     afterwards neither is needed. A live journal has no venue yet: orders are accepted, and stay placed.
+    Each option has a variable and a place in the file too: docs/settings.md.
 
     \b
     Examples:
       order-engine serve --live --data /var/lib/order-engine
       order-engine serve --sandbox --sandbox-day 10s
       order-engine serve --port 0 --data /tmp/engine
+      order-engine serve --config /etc/order-engine.toml
       order-engine serve --roles api --journal-url postgresql://engine@db/orders
     """
     with errors_told(as_json=False):
-        settings = read_settings(data=data, journal_url=journal_url, views_url=views_url)
-        plan = Plan(
-            settings=settings,
-            host=host,
-            port=port,
-            roles=_roles(roles),
-            kind=kind_of(is_live=is_live, is_sandbox=is_sandbox),
-            sandbox=_sandbox(sandbox_day, venue_delay),
-            sandbox_words=_words(sandbox_day, venue_delay),
-            is_child=is_child,
-            metrics_port=metrics_port,
-            allow_local=allow_local,
+        options = {
+            "journal_url_file": journal_url_file,
+            "kind": kind_said(is_live=is_live, is_sandbox=is_sandbox),
+            "host": host,
+            "port": None if port is None else str(port),
+            "roles": roles,
+            "metrics_port": None if metrics_port is None else str(metrics_port),
+            "allow_local_webhooks": "true" if allow_local else None,
+            "sandbox_day": sandbox_day,
+            "venue_delay": venue_delay,
+        }
+        settings = read_settings(
+            data=data, journal_url=journal_url, views_url=views_url, config=config, options=options
         )
-        run(plan)
+        run(plan_of(settings, is_child=is_child))
+
+
+def plan_of(settings: Settings, *, is_child: bool = False) -> Plan:
+    """What these settings ask for. Ends with 2 for what makes no sense."""
+    said = settings.given
+    day, delay = settings.text("sandbox_day") or None, settings.text("venue_delay", "0s")
+    allow_local = settings.text("allow_local_webhooks", "false")
+    if allow_local not in {"true", "false"}:
+        _refuse(f"allow_local_webhooks is true or false: {allow_local!r:.40}")
+    return Plan(
+        settings=settings,
+        host=settings.text("host", "127.0.0.1"),
+        port=_port(settings, "port", 8080, 65_535) or 0,
+        roles=_roles(said["roles"].text if "roles" in said else None),
+        kind=kind_of(settings),
+        sandbox=_sandbox(day, delay),
+        sandbox_words=_words(day, delay),
+        is_child=is_child,
+        metrics_port=_port(settings, "metrics_port", None, 65_530),
+        allow_local=allow_local == "true",
+    )
+
+
+def _port(settings: Settings, name: str, default: int | None, most: int) -> int | None:
+    text = settings.text(name)
+    if not text:
+        return default
+    if not re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) or int(text) > most:
+        _refuse(f"{name} is a port, 0 to {most}: {text!r:.40}")
+    return int(text)
 
 
 def sandbox_plan(settings: Settings, port: int, day: str) -> Plan:

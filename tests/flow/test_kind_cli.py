@@ -23,7 +23,7 @@ from engine.stored import engine_codec
 from tests.facts import envelope
 
 ORDER = "ord_1C8xWqVdPq4oKgXcY2mN7R"
-ASIDE = {"migrate", "restore", "demo"}
+ASIDE = {"migrate", "restore", "demo", "config"}
 """Commands that have no journal to ask, or make it."""
 WORDS: dict[str, list[str]] = {
     "client create": ["--tenant", "t", "--scope", "read"], "client disable": ["cli_x"],

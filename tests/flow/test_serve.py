@@ -176,7 +176,7 @@ def test_on_an_empty_directory_an_order_settles_and_a_killed_child_comes_back(
         "ORDER_ENGINE_FEES": "*=3%; acme/ins_demo=1%,USD=2.50; stock=2%",
         "ORDER_ENGINE_MINIMUM_ORDER_VALUE": "USD=10",
     }
-    words = ("--port", "0", "--data", str(data), "--sandbox-day", "200ms")
+    words = ("--sandbox", "--port", "0", "--data", str(data), "--sandbox-day", "200ms")
     with Served(tmp_path, *words, **variables) as served:
         client = Client(served.port(), settings)
         path = place(client)
@@ -199,7 +199,7 @@ def test_when_the_parent_is_killed_the_child_gives_its_leases_back_and_ends(
     tmp_path: Path, data: Path
 ) -> None:
     settings = read_settings(data=str(data), environ={})
-    with Served(tmp_path, "--port", "0", "--data", str(data)) as served:
+    with Served(tmp_path, "--sandbox", "--port", "0", "--data", str(data)) as served:
         served.port()
         wait_until(lambda: all(holders(settings)), "all followers hold their leases")
         served.process.kill()
@@ -211,7 +211,8 @@ def test_when_the_parent_is_killed_the_child_gives_its_leases_back_and_ends(
 def test_roles_without_the_api_run_here_and_end_by_sigterm(tmp_path: Path, postgres_url: str) -> None:
     variables = {"ORDER_ENGINE_JOURNAL_URL": postgres_url, "ORDER_ENGINE_DATA": str(tmp_path / "data")}
     settings = read_settings(environ=variables)
-    with Served(tmp_path, "--roles", "execution,settlement,projections,webhooks", **variables) as served:
+    words = ("--sandbox", "--roles")
+    with Served(tmp_path, *words, "execution,settlement,projections,webhooks", **variables) as served:
         wait_until(lambda: "projections: running" in served.log, "the views are kept")
         wait_until(lambda: all(holders(settings)), "all followers hold their leases")
         assert served.terminate() == ""
@@ -222,11 +223,12 @@ def test_roles_without_the_api_run_here_and_end_by_sigterm(tmp_path: Path, postg
 def test_a_port_in_use_is_one_line(data: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = run("serve", "--port", str(port), "--data", data)
+        done = run("serve", "--live", "--port", str(port), "--data", data)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr.startswith("error: unavailable: 127.0.0.1:")
-    assert done.stderr.count("\n") == 1
+    kind, last = done.stderr.splitlines()
+    assert "this journal is live" in kind
+    assert last.startswith("error: unavailable: 127.0.0.1:")
 
 
 REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
@@ -269,7 +271,8 @@ def test_a_sandbox_client_is_let_out_before_others_are_let_in(
     data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, started = read_settings(data=str(data), environ={}), []
-    monkeypatch.setattr(serve, "run", started.append)
+    monkeypatch.setattr(serve, "_serve_api", lambda plan, _: started.append(plan) or True)
+    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
     migrate(settings, "live")
     with closing(open_installation(settings)) as installation:
         client = installation.clients.create(TENANT, SCOPES).client.id  # as the first release did

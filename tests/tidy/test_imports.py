@@ -76,6 +76,7 @@ LAYERS = (
     {"loss"},
     {"execution", "settlement", "ticker", "sealing", "logs", "metrics", "vitals"},
     {"outlets"},
+    {"settings_table"},
     {"settings", "keys"},
     {"supervise"},
     {

@@ -1,0 +1,187 @@
+"""Every setting there is: one literal table, and how its texts are gathered. docs/settings.md prints it.
+
+A setting has one name, which is its key in the TOML file; `ORDER_ENGINE_` and the name in capitals is
+its variable. An option wins over the variable, the variable over the file, the file over the default.
+
+To add one: a line in SETTINGS, and where `engine.settings` reads it by `text.get(variable(name))`. An
+option of `serve` is passed to `read_settings` under the setting's name. `python -m docs.generate` then
+renews the page.
+"""
+
+from __future__ import annotations
+
+# ruff: noqa: E501, FBT003  a line for each setting
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+from engine.errors import BadSettings
+
+PREFIX: Final = "ORDER_ENGINE_"
+CONFIG: Final = "ORDER_ENGINE_CONFIG"
+TESTS: Final = "ORDER_ENGINE_TEST_"
+"""Variables of the test suite, which are none of the engine's."""
+CONFIG_BYTES_MAX: Final = 1_048_576
+"""A file of settings is a page or two; a mistaken name must not be read for ever."""
+
+Source = Literal["default", "file", "environment", "option"]
+
+
+class Setting(NamedTuple):
+    """`form` is how it is written, `default` what holds without it, in words where it depends.
+
+    `separator` stands between the entries of a list or table of the file.
+    """
+
+    name: str
+    form: str
+    default: str
+    meaning: str
+    option: str | None = None
+    is_secret: bool = False
+    separator: str = ","
+
+
+class Given(NamedTuple):
+    """The text of a setting, and where it was said."""
+
+    text: str
+    source: Source
+
+
+SETTINGS: Final = (
+    Setting("data", "DIRECTORY", "data", "The data directory.", "--data"),
+    Setting("journal_url", "URL", "DIR/journal.db", "The journal's database.", "--journal-url", True),
+    Setting("journal_url_file", "FILE", "", "A private file that holds `journal_url`.", "--journal-url-file"),
+    Setting("views_url", "URL", "DIR/views.db, or the journal's", "The views' database.", "--views-url", True),
+    Setting("views_url_file", "FILE", "", "A private file that holds `views_url`."),
+    Setting("key", "64 HEX DIGITS", "DIR/master.key", "The master key.", None, True),
+    Setting("kind", "live|sandbox", "", "What a new journal is, or what this one must be.", "--live, --sandbox"),
+    Setting("host", "ADDRESS", "127.0.0.1", "Where the API listens.", "--host"),
+    Setting("port", "PORT", "8080", "The API's port; 0 takes a free one.", "--port"),
+    Setting("roles", "NAMES", "all", "What this process runs, with commas between.", "--roles"),
+    Setting("metrics_port", "PORT", "", "Where figures for Prometheus are, on 127.0.0.1.", "--metrics-port"),
+    Setting("allow_local_webhooks", "true|false", "false", "Webhooks may go to this machine.", "--allow-local-webhooks"),
+    Setting("sandbox_day", "TIME", "", "A sandbox's business day passes every so often.", "--sandbox-day"),
+    Setting("venue_delay", "TIME", "0s", "How long the simulated venue takes.", "--venue-delay"),
+    Setting("fees", "RULES", "0.005", "What orders pay: docs/money.md.", separator=";"),
+    Setting("price_max_age", "TIME", "15m; sandbox 24h", "Orders wait for a younger price."),
+    Setting("price_jump_max", "SHARE", "", "How far a price may move without another client."),
+    Setting("minimum_order_value", "CURRENCY=AMOUNT", "", "The least value of an order, by currency."),
+    Setting("limit_order", "CURRENCY=AMOUNT", "", "The most that one order is worth."),
+    Setting("limit_account_day", "CURRENCY=AMOUNT", "", "The most that an account orders in a day."),
+    Setting("limit_tenant_day", "CURRENCY=AMOUNT", "", "The most that a tenant orders in a day."),
+    Setting("limit_price_age", "TIME", "", "New orders are refused on an older price."),
+    Setting("limit_duplicate_window", "TIME", "", "The same order again within it is refused."),
+    Setting("rate_client", "REQUESTS/SECONDS|off", "60000/60", "Requests of one client."),
+    Setting("rate_address", "REQUESTS/SECONDS|off", "6000/60", "Requests of one address."),
+    Setting("rate_tokens", "REQUESTS/SECONDS|off", "120/60", "Requests for a token."),
+    Setting("rate_failures", "REQUESTS/SECONDS|off", "300/60", "Failed sign-ins of one address."),
+    Setting("rate_errors", "REQUESTS/SECONDS|off", "20/1", "Mistaken requests of one address."),
+    Setting("rate_health", "REQUESTS/SECONDS|off", "1200/60", "Requests for /health of one address."),
+    Setting("streams_client", "NUMBER|off", "250", "Streams of events that one client may have open."),
+    Setting("streams_tenant", "NUMBER|off", "1000", "Streams of events of all clients of a tenant."),
+    Setting("trusted_proxies", "NETWORKS", "", "Networks whose X-Forwarded-For is believed."),
+    Setting("http_parser", "compiled|python", "compiled", "`python` allows aiohttp's parser that is not compiled."),
+    Setting("log", "json|text", "text on a terminal, else json", "The form of the log."),
+    Setting("log_requests", "NUMBER", "0", "One in so many requests is logged; 0 is none."),
+    Setting("seals_to", "DIRECTORY or URL", "", "Where seals are published to.", None, True),
+    Setting("nats_url", "URL", "", "A NATS server to publish events to.", None, True),
+    Setting("nats_stream", "NAME", "order-engine", "Its stream."),
+    Setting("nats_subject", "NAME", "order-engine", "The first word of its subjects."),
+    Setting("nats_credentials", "FILE", "", "A file with its credentials."),
+)  # fmt: skip
+"""In the order of docs/settings.md."""
+
+KNOWN: Final = {setting.name: setting for setting in SETTINGS}
+
+
+def variable(name: str) -> str:
+    """The variable of a setting."""
+    return PREFIX + name.upper()
+
+
+def gather(
+    options: Mapping[str, str | None], environ: Mapping[str, str], config: str | None = None
+) -> dict[str, Given]:
+    """Name -> what was said of each setting that was: by option, variable or the file.
+
+    An empty variable counts as not set. `config` names the file, else the variable CONFIG does. Raises
+    BadSettings for names that are no setting's, and for a file that cannot be used.
+    """
+    _check_variables(environ)
+    given = {name: Given(text, "file") for name, text in _file(config or environ.get(CONFIG)).items()}
+    said = {name: environ.get(variable(name)) for name in KNOWN}
+    given |= {name: Given(text, "environment") for name, text in said.items() if text}
+    given |= {name: Given(text, "option") for name, text in options.items() if text is not None}
+    return given
+
+
+def _check_variables(environ: Mapping[str, str]) -> None:
+    known = {CONFIG, *map(variable, KNOWN)}
+    for name in environ:
+        if name.startswith(PREFIX) and name not in known and not name.startswith(TESTS):
+            raise BadSettings(f"{name:.100} is no setting{_nearest(name, known)}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, list(known), 1, 0.0)
+    return f"; the nearest one is {close[0]}" if close else ""
+
+
+def _file(path: str | None) -> dict[str, str]:
+    """Name -> text of what the file says."""
+    if not path:
+        return {}
+    try:
+        with Path(path).open("rb") as opened:
+            content = opened.read(CONFIG_BYTES_MAX + 1)
+            mode = os.fstat(opened.fileno()).st_mode
+        if len(content) > CONFIG_BYTES_MAX:
+            raise BadSettings(
+                f"{path} is larger than {CONFIG_BYTES_MAX} bytes: that is no file of settings"
+            )
+        words = tomllib.loads(content.decode())
+    except OSError as error:
+        raise BadSettings(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise BadSettings(f"{path} is not TOML: {error}") from None
+    texts = {}
+    for name, value in words.items():
+        if name not in KNOWN:
+            raise BadSettings(f"{path}: {name!r:.100} is no setting{_nearest(name, KNOWN)}")
+        texts[name] = _text(value, KNOWN[name].separator, f"{path}: {name}")
+        if KNOWN[name].is_secret and texts[name] and mode & 0o077:
+            raise BadSettings(f"{path} holds {name} and others can read it: run `chmod 600 {path}`")
+    return texts
+
+
+def _text(value: Any, separator: str, where: str) -> str:
+    """As a variable would say it. Floats are not exact, so an amount is a string."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int):
+        return str(value)
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return separator.join(value)
+    if isinstance(value, dict) and all(isinstance(one, str) for one in value.values()):
+        return separator.join(f"{key}={one}" for key, one in value.items())
+    raise BadSettings(f"{where} is text, a whole number, true or false, or a list or table of texts")
+
+
+def private_text(path: str, what: str) -> str:
+    """The one line of a file that nobody else can read. Raises BadSettings."""
+    try:
+        with Path(path).open() as opened:
+            if os.fstat(opened.fileno()).st_mode & 0o077:
+                raise BadSettings(f"{what}: others can read {path}: run `chmod 600 {path}`")
+            text = opened.read(CONFIG_BYTES_MAX).strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise BadSettings(f"{what}: {path} cannot be read: {reason}") from None
+    if not text or not text.isprintable():
+        raise BadSettings(f"{what}: {path} holds one line of text")
+    return text
