@@ -8,38 +8,35 @@ at sending. Prices that are old and markets that are closed are no faults here: 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from functools import cached_property
 from typing import Final, NamedTuple
 
 from engine import instrument, pricing
 from engine.errors import Refused
 from engine.instrument import Terms
 from engine.limits import DECIMAL_DIGITS_MAX
-from engine.pricing import Price
 from engine.refusals import invalid, refused
 from engine.rounding import CURRENT, modes_of
 from engine.values import EXACT, UNITS, Side, plain, round_to
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """An order and the moment at which it is judged.
 
-    `amount` is the cash of a buy or the units of a sell, `net` what a buy may trade. `terms`, `price`,
-    `held` (units) and `lacking` (what the account is overdrawn by) are those of the moment;
-    `settlement_date` is that of a trade of today; `minimum_value` is the operator's, in the order's
-    currency. `unit_terms`: the price type and par value that the order counts in.
+    `amount` is the cash of a buy or the units of a sell. `quantity`: the units that it trades at the
+    price of the moment; `value`: what a buy may cost, or a sell brings before fees; None without a
+    price. `terms`, `held` (units) and `lacking` (what the account is overdrawn by) are those of the
+    moment; `settlement_date` is that of a trade of today; `minimum_value` is the operator's, in the
+    order's currency. `unit_terms`: the price type and par value that the order counts in.
     """
 
     side: Side
     amount: Decimal
-    net: Decimal | None
+    quantity: Decimal | None
+    value: Decimal | None
     terms: Terms
     unit_terms: tuple[str, Decimal]
-    price: Price | None
     settlement_date: date
     held: Decimal
     lacking: Mapping[str, Decimal]
@@ -55,32 +52,27 @@ class Asked:
         """Whether it sells the whole position, which may always be left, in whatever steps it stands."""
         return self.side == "sell" and self.amount == self.held
 
-    @cached_property
-    def unit(self) -> Decimal:
-        """Price of a unit, accrued interest included. Raises Refused `missing_price`."""
-        quoted = pricing.quoted(self.price, self.side)
-        assert self.price is not None
-        return pricing.unit_price(quoted, self.price.accrued_interest, *self.unit_terms)
-
-    @cached_property
-    def quantity(self) -> Decimal:
-        """The units that it trades at this price."""
-        if self.net is None:
-            return self.amount
-        return pricing.quantity_for(self.net, self.unit, self.terms.trading_increment)
-
-    @cached_property
-    def value(self) -> Decimal:
-        """What a buy may cost, or a sell brings before fees."""
-        if self.side == "buy":
-            return self.amount
-        worth = EXACT.multiply(self.amount, self.unit)
-        return round_to(worth, UNITS[self.terms.trading_currency], modes_of(CURRENT).sell)
-
     @property
     def worth(self) -> dict[str, object]:
         """Its value, for who is told that it is refused."""
         return {"value": self.value, "currency": self.terms.trading_currency}
+
+
+def quantity_of(
+    net: Decimal | None, amount: Decimal, unit: Decimal | None, terms: Terms
+) -> Decimal | None:
+    """The units that a buy of `net` or a sell of `amount` trades at a unit price."""
+    if net is None:
+        return amount
+    return None if unit is None else pricing.quantity_for(net, unit, terms.trading_increment)
+
+
+def value_of(side: Side, amount: Decimal, unit: Decimal | None, terms: Terms) -> Decimal | None:
+    """What an order is worth: a buy its cash, a sell its units, rounded as orders of today are."""
+    if side == "buy" or unit is None:
+        return amount if side == "buy" else None
+    step = UNITS[terms.trading_currency]
+    return round_to(EXACT.multiply(amount, unit), step, modes_of(CURRENT).sell)
 
 
 # --- checks ---------------------------------------------------------------------------------------
@@ -115,7 +107,7 @@ def _cash_increment(asked: Asked) -> None:
 
 
 def _quantity(asked: Asked) -> None:
-    if not asked.is_all_held:
+    if asked.quantity is not None and not asked.is_all_held:
         instrument.check_quantity(asked.terms, asked.quantity, asked.path)
 
 
@@ -126,12 +118,12 @@ def _increment(asked: Asked) -> None:
 
 def _value(asked: Asked) -> None:
     least = max(UNITS[asked.terms.trading_currency], asked.minimum_value or Decimal(0))
-    if asked.value < least and not asked.is_all_held:
+    if asked.value is not None and asked.value < least and not asked.is_all_held:
         raise invalid(asked.path, "below_minimum_amount", "", **asked.worth, minimum=least)
 
 
 def _digits(asked: Asked) -> None:
-    if max(asked.quantity.adjusted(), asked.value.adjusted()) >= DECIMAL_DIGITS_MAX:
+    if any(one and one.adjusted() >= DECIMAL_DIGITS_MAX for one in (asked.quantity, asked.value)):
         figures = {"quantity": asked.quantity, "digits_max": DECIMAL_DIGITS_MAX}
         raise invalid(asked.path, "quantity_too_large", "", **asked.worth, **figures)
 
@@ -161,7 +153,7 @@ small as that is."""
 
 
 def check(asked: Asked) -> None:
-    """Raises Refused for the first of CHECKS that an order fails, or `missing_price`."""
+    """Raises Refused for the first of CHECKS that an order fails."""
     for one in CHECKS:
         one.check(asked)
 
@@ -174,9 +166,8 @@ def failed(asked: Asked) -> str | None:
     for one in CHECKS:
         try:
             one.check(asked)
-        except Refused as error:
-            if error.code != "missing_price":
-                return one.reason
+        except Refused:
+            return one.reason
     return None
 
 

@@ -342,9 +342,11 @@ class Holdings(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def lacking(self) -> dict[str, Decimal]:
         """Currency or instrument -> by how much its available cash or units are below 0."""
-        cash = ((currency, balance.available) for currency, balance in self.cash.items())
-        units = ((of, position.units.available) for of, position in self.positions.items())
-        return {of: -available for of, available in (*cash, *units) if available < 0}
+        below = {of: -cash.available for of, cash in self.cash.items() if cash.available < 0}
+        for of, position in self.positions.items():
+            if position.units.available < 0:
+                below[of] = -position.units.available
+        return below
 
     @property
     def is_empty(self) -> bool:

@@ -18,6 +18,7 @@ from engine.errors import UnknownFact
 from engine.fact import Fact
 from engine.fees import FeeRule
 from engine.instrument import Instrument
+from engine.pricing import Price
 from engine.refusals import refused
 from engine.report import Report
 from engine.rounding import CURRENT, RoundingName, modes_of
@@ -321,19 +322,23 @@ def place(
     wish: Wish,
     security: Instrument,
     asked: Asked,
+    price: Price | None,
     fee: FeeRule,
     *,
+    net: Decimal | None,
     order: str,
     account: str,
     at_us: int,
 ) -> Placed:
-    """Accepts an order. The account's permission and funds are `account`'s to check.
+    """Accepts an order, of which `net` is what a buy may trade.
 
-    Raises Refused as `checks.check` does.
+    The account's permission and funds are `account`'s to check. Raises Refused as `checks.check` does,
+    or `missing_price`.
     """
     checks.check(asked)
-    terms, price, is_buy = security.terms, asked.price, wish.side == "buy"
+    quoted = pricing.quoted(price, wish.side)
     assert price is not None
+    terms, is_buy = security.terms, wish.side == "buy"
     return Placed(
         order,
         account,
@@ -345,11 +350,11 @@ def place(
         terms.name,
         terms.trading_currency,
         asked.amount if is_buy else None,
-        asked.net,
+        net,
         None if is_buy else asked.amount,
         fee.rate,
         fee.minimum,
-        pricing.quoted(price, wish.side),
+        quoted,
         price.accrued_interest,
         price.at_us,
         terms.price_type,
@@ -372,7 +377,7 @@ def make_pending(state: Order, reason: str, *, at_us: int) -> list[Fact]:
 
 
 def start_execution(
-    state: Order, asked: Asked, venue: str, venue_order: str, *, at_us: int
+    state: Order, asked: Asked, price: Price | None, venue: str, venue_order: str, *, at_us: int
 ) -> list[Fact]:
     """Sends it to a venue: a buy for as many units as the price of now allows.
 
@@ -380,10 +385,10 @@ def start_execution(
     """
     if not can(state, ExecutionStarted):
         return []
-    reason, price = checks.failed(asked), asked.price
+    reason = checks.failed(asked)
     if reason:
         return cancel(state, reason, at_us=at_us)
-    if price is None or not pricing.is_quoted(price, state.terms.side):
+    if price is None or asked.quantity is None or not pricing.is_quoted(price, state.terms.side):
         return make_pending(state, "price_too_old", at_us=at_us)
     quoted, accrued = pricing.quoted(price, state.terms.side), price.accrued_interest
     return [ExecutionStarted(venue, venue_order, quoted, accrued, asked.quantity, at_us)]

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from engine import account as accounts
-from engine import booking, calendar, fees, holdings, trading_limits
+from engine import booking, calendar, checks, fees, holdings, pricing, trading_limits
 from engine import order as orders
 from engine import report as reports
 from engine.account import Account
@@ -26,7 +26,7 @@ from engine.pricing import Price
 from engine.refusals import refused
 from engine.report import ParkedReport, Report
 from engine.trading_limits import Limits
-from engine.values import UNITS
+from engine.values import UNITS, Side
 from engine.wish import Wish, amount_of
 
 
@@ -73,20 +73,23 @@ def place(
     terms = instrument.terms
     accounts.check(account, wish.side, terms.trading_currency)
     amount = amount_of(wish, terms)
-    is_buy, step = wish.side == "buy", UNITS[terms.trading_currency]
-    asked = Asked(
+    net = None
+    if wish.side == "buy":
+        net = fees.net_of(fee, amount, UNITS[terms.trading_currency])
+    asked = _asked(
+        account,
+        instrument,
         wish.side,
         amount,
-        fees.net_of(fee, amount, step) if is_buy else None,
-        terms,
-        (terms.price_type, terms.par_value),
-        price,
-        _settlement_date(instrument, trade_date),
-        account.holdings.held(instrument.id),
-        account.lacking,
-        minimum_value,
+        net=net,
+        counts_in=(terms.price_type, terms.par_value),
+        price=price,
+        trade_date=trade_date,
+        minimum_value=minimum_value,
     )
-    placed = orders.place(wish, instrument, asked, fee, order=order_id, account=account.id, at_us=at_us)
+    placed = orders.place(
+        wish, instrument, asked, price, fee, net=net, order=order_id, account=account.id, at_us=at_us
+    )
     counted = trading_limits.count(limits, placed, account.activity, business_date) if limits else []
     return Decided(holdings.reserve(account.holdings, placed) + counted, [placed], [])
 
@@ -115,19 +118,18 @@ def start_execution(
         return cancel(order, "account_closed", at_us=at_us)
     amount = terms.quantity if terms.cash_amount is None else terms.cash_amount
     assert amount is not None
-    asked = Asked(
+    asked = _asked(
+        account,
+        instrument,
         terms.side,
         amount,
-        terms.net_cash_amount,
-        instrument.terms,
-        (terms.price_type, terms.par_value),
-        price,
-        _settlement_date(instrument, trade_date),
-        account.holdings.held(instrument.id),
-        account.lacking,
-        minimum_value,
+        net=terms.net_cash_amount,
+        counts_in=(terms.price_type, terms.par_value),
+        price=price,
+        trade_date=trade_date,
+        minimum_value=minimum_value,
     )
-    started = orders.start_execution(order, asked, venue, venue_order, at_us=at_us)
+    started = orders.start_execution(order, asked, price, venue, venue_order, at_us=at_us)
     return _released(order, started, at_us)
 
 
@@ -251,6 +253,37 @@ def settle_trade(
         holdings.settle(account.holdings, order, known, at_us=at_us),
         [*settled, *orders.settle(after, at_us=at_us)],
         [],
+    )
+
+
+def _asked(
+    account: Account,
+    instrument: Instrument,
+    side: Side,
+    amount: Decimal,
+    *,
+    net: Decimal | None,
+    counts_in: tuple[str, Decimal],
+    price: Price | None,
+    trade_date: date,
+    minimum_value: Decimal | None,
+) -> Asked:
+    """What is judged of an order now; `counts_in` are the price type and par value of its own terms."""
+    terms, unit = instrument.terms, None
+    if price is not None and pricing.is_quoted(price, side):
+        quoted = pricing.quoted(price, side)
+        unit = pricing.unit_price(quoted, price.accrued_interest, *counts_in)
+    return Asked(
+        side,
+        amount,
+        checks.quantity_of(net, amount, unit, terms),
+        checks.value_of(side, amount, unit, terms),
+        terms,
+        counts_in,
+        _settlement_date(instrument, trade_date),
+        account.holdings.held(instrument.id),
+        account.lacking,
+        minimum_value,
     )
 
 

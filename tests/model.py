@@ -469,7 +469,7 @@ class Model:
             "account_overdrawn": side == "buy" and overdrawn,
         }
         if price is None:
-            return judged
+            return judged | {"below_minimum_amount": side == "buy" and order.amount < max(1, least)}
         unit_price = instrument.unit_price(price, accrued)
         quantity, value, small_is_fine = order.amount, order.amount, False
         if side == "buy":

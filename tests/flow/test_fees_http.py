@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
-from engine.cli.roles import Sandbox, price_max_age_us
+from engine.cli.roles import price_max_age_us
 from engine.fees import parse_fees
 from engine.limits import PRICE_MAX_AGE_US, SANDBOX_PRICE_MAX_AGE_US
 from engine.order import Placed
@@ -72,6 +72,6 @@ def test_an_order_under_the_least_value_is_refused_with_the_figures(tmp_path: Pa
 def test_the_age_of_prices_is_the_operators_then_that_of_the_journals_kind() -> None:
     given = read_settings(environ={"ORDER_ENGINE_PRICE_MAX_AGE": "90s"})
     none = read_settings(environ={})
-    assert price_max_age_us(given, None) == price_max_age_us(given, Sandbox()) == 90_000_000
-    assert price_max_age_us(none, None) == PRICE_MAX_AGE_US
-    assert price_max_age_us(none, Sandbox()) == SANDBOX_PRICE_MAX_AGE_US
+    assert price_max_age_us(given, "live") == price_max_age_us(given, "sandbox") == 90_000_000
+    assert price_max_age_us(none, "live") == PRICE_MAX_AGE_US
+    assert price_max_age_us(none, "sandbox") == SANDBOX_PRICE_MAX_AGE_US

@@ -291,10 +291,12 @@ def the_value_is_checked_at_placing_only(patch: Patch) -> None:
 
 
 def the_operators_least_value_is_forgotten(patch: Patch) -> None:
-    real = checks.Asked.__init__
-    patch.setattr(
-        checks.Asked, "__init__", lambda self, *words: real(self, *words[:-1], minimum_value=None)
-    )
+    real = trading._asked
+
+    def asked(*rest: Any, **words: Any) -> Any:
+        return real(*rest, **words | {"minimum_value": None})
+
+    patch.setattr(trading, "_asked", asked)
 
 
 def all_that_is_held_can_be_too_small(patch: Patch) -> None:
@@ -409,7 +411,7 @@ def digits_are_not_counted(patch: Patch) -> None:
 
 def matured_orders_wait_for_a_price(patch: Patch) -> None:
     real = checks.failed
-    patch.setattr(checks, "failed", lambda asked: real(asked) if asked.price else None)
+    patch.setattr(checks, "failed", lambda asked: None if asked.quantity is None else real(asked))
 
 
 def fees_of_a_type_go_before_those_of_an_instrument(patch: Patch) -> None:
