@@ -32,6 +32,7 @@ class _Fact(Resource, frozen=True):
     request_id: str | None
     cause: int | None
     reason: str | None
+    on_behalf_of: str | None
     fields: Mapping[str, Any]
     legs: tuple[Leg, ...]
 

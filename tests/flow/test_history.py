@@ -63,7 +63,7 @@ def test_an_order_fact_by_fact(engine: Engine, client: Client) -> None:
     ]
     assert list(facts[0]) == [
         "version", "offset", "name", "recorded_at", "business_date", "actor", "request_id", "cause",
-        "reason", "fields", "legs", "order",
+        "reason", "on_behalf_of", "fields", "legs", "order",
     ]  # fmt: skip
     placed, traded = facts[-1], facts[-3]
     assert placed["request_id"].startswith("req_")

@@ -25,10 +25,10 @@ from engine.limits import AUDIT_REST_S, AUDIT_STEP_FACTS
 from engine.settings import Settings, read_settings
 from tests import checker
 from tests.contract.test_dumps import filled, settings_for
-from tests.http_engine import a_market, an_account, buying, ok, running
+from tests.http_engine import TERMS, a_market, an_account, buying, ok, running
 from tests.served import Http, Place, Served, token_of, wait_until
 
-STOPPED = "Writes are stopped since damage was found at position 3; --reopen lets them go on."
+STOPPED = "Writes are stopped since damage was found at position 2; --reopen lets them go on."
 WRITES = (
     ("/accounts", {"name": "Ada", "base_currency": "USD"}),
     ("/prices", [{"symbol": "KE2024A", "bid": "1", "ask": "2"}]),
@@ -74,11 +74,13 @@ def test_writes_stop_everywhere_and_reads_go_on_until_it_is_put_right(
     with running(journal_url, tmp_path) as engine:
         client = engine.client()
         a_market(client)
+        unused = TERMS | {"symbol": "UNUSED"}
+        assert client.send("PUT", "/instruments/ins_unused", unused).status == 201
         account = an_account(client)
         orders = f"/accounts/{account}/orders"
         ok(client.post(orders, buying("10.00")), 201)
         engine.project()
-        with edited(journal_url, 3):
+        with edited(journal_url, 2):  # an instrument; the chain breaks there and at the next one
             found = CliRunner().invoke(app, ["audit", *place])
             assert (found.exit_code, found.stdout.splitlines()[-1]) == (1, STOPPED), found.output
             wait_until("it is known", lambda: engine.journal.datastore.damage.mark is not None, 3)

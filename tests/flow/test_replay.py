@@ -160,10 +160,16 @@ def test_each_field_by_the_fact_that_set_it(data: Path, journal: Journal) -> Non
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--version", "99"], "version: it has come to version "),
-        (["--asof", "2020-01-01T00:00:00Z"], "asof: its first fact was recorded at 2026-"),
-        (["--asof", "yesterday"], "asof: a time like 2026-03-12T14:30:00Z"),
-        (["--asof", "2026-03-12T14:30:00Z", "--version", "1"], "asof: a version or a time, not both"),
+        (["--version", "99"], "`version` must be at most "),
+        (
+            ["--asof", "2020-01-01T00:00:00Z"],
+            "`asof` must not be before the first fact, which was",
+        ),
+        (["--asof", "yesterday"], "`asof` must be a time like 2026-03-12T14:30:00Z"),
+        (
+            ["--asof", "2026-03-12T14:30:00Z", "--version", "1"],
+            "`asof` must not be given beside",
+        ),
     ],
 )
 def test_what_never_was_is_refused(data: Path, journal: Journal, words: list[str], says: str) -> None:

@@ -13,12 +13,13 @@ import pytest
 
 from engine import history
 from engine.account import Account
+from engine.declaring import make
 from engine.errors import Refused
 from engine.fact import Recorded
 from engine.generate import Plan, fill
 from engine.history import NOW, When, explain, flat
 from engine.holdings import legs
-from engine.journal import Journal, migrate
+from engine.journal import Journal
 from engine.order import Order
 from engine.stored import engine_codec
 from engine.streams import fold_of
@@ -30,7 +31,7 @@ SHOWN: dict[type, Callable[[Any], bytes]] = {Order: order_json, Account: account
 @pytest.fixture(scope="module")
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journal]:
     folder: Path = tmp_path_factory.mktemp("history")
-    migrate(f"sqlite:///{folder}/journal.db")
+    make(f"sqlite:///{folder}/journal.db", "sandbox")
     with Journal(f"sqlite:///{folder}/journal.db", engine_codec()) as opened:
         fill(opened, Plan(150, 3, 11))
         yield opened
