@@ -15,7 +15,7 @@ from api.call import Answer, Call
 from api.current import JOURNAL, VIEW
 from api.problems import Problem
 from engine.errors import ViewBehind
-from engine.limits import VIEW_POLL_S, VIEW_WAIT_S
+from engine.limits import VIEW_WAIT_S
 from projections.database import Views
 from projections.listing import Listed, Shown
 from projections.resources import filled
@@ -127,10 +127,10 @@ async def viewed(
             answer = await services.bridge.read(ask, sight)
             break
         except ViewBehind as error:
+            view = str(error.context["view"])
+        while (await services.progress.look()).get(view, -1) < needed:
             if loop.time() > deadline:
-                context = {"view": error.context["view"], "needed": needed}
-                raise Problem("view_behind", context=context) from error
-        await asyncio.sleep(VIEW_POLL_S)  # off the loop there are few threads, and others need them
+                raise Problem("view_behind", context={"view": view, "needed": needed})
     assert sight.offset < _UNREAD, "it has asked no view"
     services.saw(client, sight.offset)
     return answer, {VIEW: str(sight.offset)}

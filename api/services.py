@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from api.bridge import Bridge
 from api.event_source import EventSource
+from api.progress import Progress
 from api.rates import Rates
 from api.streams import Streams
 from api.tokens import Tokens
@@ -83,6 +84,7 @@ class Services:
     journal_look: JournalLook
     views_look: ViewsLook
     streams: Streams
+    progress: Progress
     command_key: bytes
     kind: Kind
     allows_local: bool = False
@@ -228,6 +230,7 @@ async def open_services(
             EventSource(views, personal, journal.datastore.damage.check_reads),
             stream_quotas,
         ),
+        progress=Progress(bridge.read, views),
         command_key=key.derive("command_ids"),
         kind=required(journal.datastore),
         now_us=clock_us,

@@ -284,6 +284,12 @@ class Views:
         whole = {name for name, shape, is_new in rows if shape == self.shapes.get(name) and not is_new}
         return sorted(self.views.keys() - whole)
 
+    def whole(self) -> dict[str, int]:
+        """The same, of those that may be read (see `check`)."""
+        statement = "SELECT view, shape, reached FROM view_checkpoints WHERE reached >= rebuilt_to"
+        rows = self.query(statement)
+        return {name: reached for name, shape, reached in rows if self.shapes.get(name) == shape}
+
     def offset(self, view: str) -> int:
         """The offset of the last fact that a view shows, 0 if its tables have another shape."""
         rows = self.query(

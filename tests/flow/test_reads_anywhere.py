@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
+from time import monotonic
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -465,6 +467,29 @@ def test_payments_of_an_account_are_listed_page_by_page(
     assert ok(reader.get(f"/accounts/{other}/withdrawals")) == []
     assert reader.get(f"/accounts/{other}/deposits?before={made[0]['id']}").status == 400
     assert pair.reader(tenant="rival").get(path).code == "not_found"
+
+
+def test_many_that_wait_ask_once_for_all(
+    pair: Pair, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.reading.VIEW_WAIT_S", 0.5)
+    account = an_account(client)
+    pair.here.project()
+    ok(client.post(f"/accounts/{account}/orders", buying("10")), 201)
+    after = str(pair.here.journal.head)
+    readers = [pair.reader() for _ in range(20)]
+    asked, query = list[str](), Store.query
+
+    def counted(store: Store, statement: str, values: Any = ()) -> Any:
+        asked.extend([statement] * ("view_checkpoints" in statement))
+        return query(store, statement, values)
+
+    monkeypatch.setattr(Store, "query", counted)
+    began_s = monotonic()
+    with ThreadPoolExecutor(len(readers)) as threads:
+        replies = list(threads.map(lambda one: one.get("/events", Min_Journal_Offset=after), readers))
+    assert {reply.code for reply in replies} == {"view_behind"}
+    assert len(asked) < len(readers) + 200 * (monotonic() - began_s)
 
 
 def test_a_client_that_is_forgotten_is_shown_nothing_older(

@@ -1,0 +1,36 @@
+"""How far the views have come, looked at once for all requests that wait for them.
+
+After a start every list may have to wait: were each to ask for itself, they would take the threads and
+the database from all else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from engine.limits import VIEW_POLL_S
+from projections.database import Views
+
+
+class Progress:
+    """For one event loop. `read` does blocking work in a thread."""
+
+    def __init__(self, read: Callable[..., Awaitable[Any]], views: Views) -> None:
+        self._read, self._views = read, views
+        self._looking: asyncio.Future[Mapping[str, int]] | None = None
+
+    async def look(self) -> Mapping[str, int]:
+        """View -> the offset that it has come to, a moment from now. Raises EngineError."""
+        if self._looking is None:
+            self._looking = asyncio.ensure_future(self._look())
+        return await asyncio.shield(self._looking)
+
+    async def _look(self) -> Mapping[str, int]:
+        try:
+            await asyncio.sleep(VIEW_POLL_S)
+            found: Mapping[str, int] = await self._read(self._views.whole)
+            return found
+        finally:
+            self._looking = None
