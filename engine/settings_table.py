@@ -67,7 +67,7 @@ SETTINGS: Final = (
     Setting("allow_local_webhooks", "true|false", "false", "Webhooks may go to this machine.", "--allow-local-webhooks"),
     Setting("sandbox_day", "TIME", "", "A sandbox's business day passes every so often.", "--sandbox-day"),
     Setting("venue_delay", "TIME", "0s", "How long the simulated venue takes.", "--venue-delay"),
-    Setting("fees", "RULES", "0.005", "What orders pay: docs/money.md.", separator=";"),
+    Setting("fees", "SUBJECT=RATE%", "*=0.5%", "What orders pay: docs/money.md.", separator=";"),
     Setting("price_max_age", "TIME", "15m; sandbox 24h", "Orders wait for a younger price."),
     Setting("price_jump_max", "SHARE", "", "How far a price may move without another client."),
     Setting("minimum_order_value", "CURRENCY=AMOUNT", "", "The least value of an order, by currency."),

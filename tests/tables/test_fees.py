@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -89,6 +90,17 @@ def test_a_minimum_finer_than_the_currency_is_rounded_up(currency: str) -> None:
 def test_what_makes_no_sense_is_refused_with_its_name(text: str) -> None:
     with pytest.raises(BadSettings, match="ORDER_ENGINE_FEES"):
         read_settings(environ={"ORDER_ENGINE_FEES": text})
+
+
+def test_the_file_has_a_table_of_fees(tmp_path: Path) -> None:
+    file = tmp_path / "engine.toml"
+    file.write_text(
+        'minimum_order_value = {USD = "10"}\n'
+        '[fees]\n"*" = "0.5%"\n"acme/bond" = "0.25%,USD=1.00,EUR=0.90"\n'
+    )
+    settings = read_settings(config=str(file), environ={})
+    assert settings.fees == parse_fees("*=0.5%; acme/bond=0.25%,USD=1.00,EUR=0.90", "fees")
+    assert settings.minimum_order_value == {"USD": Decimal("10.00")}
 
 
 def test_settings_of_trading_have_variables() -> None:

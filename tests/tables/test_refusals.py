@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine import halt, webhook
+from engine import halt, report, webhook
 from engine.addresses import target_of
 from engine.errors import Refused
 from engine.fees import FeeRule
@@ -23,6 +23,7 @@ from engine.idempotency import check_key, check_repeat
 from engine.instrument import Terms
 from engine.pricing import Price
 from engine.refusals import PARAM_FAULTS, REFUSALS
+from engine.report import ParkedReport, Report
 from engine.tally import Tally
 from engine.trading_limits import Limits
 from engine.values import parse_amount, parse_decimal
@@ -196,6 +197,13 @@ def again(made: World, wish: Wish, price: Price = PRICE, **words: Any) -> World:
 DUST = Price(Decimal("0.99"), Decimal("1.00"), 1)
 
 
+def parked(fault: str) -> ParkedReport:
+    """A venue's trade that contradicts its order."""
+    trade = Report("sim", "x1", "ord", "trade", Decimal(100), Decimal(1))
+    state = report.evolve(None, report.ReportParked(trade, fault, 1))
+    return report.evolve(state, report.BookingRequested("cli_1", 2)) if fault == "late" else state
+
+
 MATURING = date(2026, 3, 13)  # trades of TODAY settle on this day
 WHOLE = {"trading_increment": Decimal(1), "decimal_precision": 0}
 
@@ -299,6 +307,12 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "test of a webhook that is not active": lambda: raising(
         lambda: webhook.check_active(webhook.evolve(WEBHOOK, webhook.WebhookDisabled("gone", 2)))
     ),
+    "report booked by its asker": lambda: raising(
+        lambda: report.confirm(parked("late"), "cli_1", "trd", may_be_asker=False, at_us=3)
+    ),
+    "report of an unknown order booked": lambda: raising(
+        lambda: report.check_bookable(parked("unknown_order"))
+    ),
     "webhook over plain http": lambda: raising(lambda: target_of("http://a.example.com/")),
     "webhook to an address": lambda: raising(lambda: target_of("https://127.1/")),
 }
@@ -374,6 +388,8 @@ resumed for a reason too long      |invalid_param                   |reason:inva
 webhook of a URL that has one      |duplicate_webhook               |webhook=whk_1
 one webhook too many               |too_many_webhooks               |limit=50
 test of a webhook that is not active|webhook_inactive               |status=disabled
+report booked by its asker         |same_client                     |
+report of an unknown order booked  |report_not_bookable             |fault=we have no such order
 webhook over plain http            |invalid_param                   |url:not_https
 webhook to an address              |invalid_param                   |url:not_public
 """  # noqa: E501  (a table)
@@ -401,7 +417,8 @@ def is_sentence(text: str) -> bool:
 
 
 def test_every_code_has_a_row() -> None:
-    assert {row["code"] for row in ROWS} == set(REFUSALS)
+    """All but one, which takes a database: tests/contract/test_quotes.py."""
+    assert {row["code"] for row in ROWS} == set(REFUSALS) - {"price_changed"}
 
 
 def test_every_situation_has_a_row() -> None:
