@@ -239,6 +239,7 @@ async def open_services(
     )
     services.health.add(Look("journal", journal_look.findings, "journal_unreadable"))
     services.health.add(Look("views", views_look.findings, "views_unreadable"))
+    services.health.add(Look("prices", market.findings, "journal_unreadable"))
     services.health.add(Look("halts", HaltsLook(journal).findings, "journal_unreadable"))
     services.health.add(Look("disk", lambda: disk_findings(journal.datastore), "disk_unreadable"))
     tasks: list[asyncio.Task[None]] = []

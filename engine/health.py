@@ -168,6 +168,12 @@ REASONS: Final[dict[str, Known]] = {
         "403 `trading_halted` to new orders; waiting ones stay `placed` or `pending`",
         "`order-engine halt --status` says whose and why; `order-engine resume` ends it",
     ),
+    "prices_waiting": Known(
+        "warning",
+        "Prices moved further than `price_jump_max`, and wait for another client",
+        "The former prices count; when they are too old, orders wait",
+        "`GET /prices?waiting=true` lists them, `POST /prices/{symbol}/confirm` lets one count",
+    ),
     "child_restarting": Known(
         "degraded",
         "A child process ends again and again",

@@ -28,6 +28,8 @@ import msgspec
 import sqlalchemy as sa
 
 from engine.errors import Unavailable
+from engine.fact import from_us
+from engine.health import Finding
 from engine.limits import (
     CLAIM_ATTEMPTS_MAX,
     PRICE_JUMP_WINDOW_US,
@@ -162,6 +164,13 @@ class Market:
             query = query.where(columns.symbol.in_(symbols))
         with self._store.reading() as connection:
             return [_quote(row, is_waiting=True) for row in connection.execute(query)]
+
+    def findings(self) -> Iterator[Finding]:
+        """What `/health/ready` says of prices that wait. Raises Unavailable."""
+        count, since_us = self._store.query("SELECT count(*), min(recorded_us) FROM waiting_prices")[0]
+        if count:
+            when = from_us(since_us).isoformat(timespec="seconds").replace("+00:00", "Z")
+            yield Finding("prices_waiting", f"{count} of them, the first since {when}.")
 
     def confirm(
         self,
