@@ -62,6 +62,7 @@ SOURCES: Final[dict[str, Source]] = {
         _VIEWED,
     ),
     "register": Source("a table of the journal's database: always current"),
+    "keys": Source("a table of the journal's database, read again after a second"),
     "acts": Source(
         "a table of the journal's database: always current, but for refused sign-ins and scopes, which"
         " each process counts and writes down once a minute"
@@ -72,7 +73,7 @@ SOURCES: Final[dict[str, Source]] = {
 """Ways of reading."""
 
 READS: Final[dict[str, str]] = {
-    "list_keys": "register",
+    "list_keys": "keys",
     "is_live": "process",
     "is_ready": "process",
     "get_document": "process",
