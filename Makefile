@@ -7,7 +7,7 @@ PACKAGES := engine projections api
 DATA ?= data
 PORT ?= 8080
 
-.PHONY: help run setup test test-full audit check format bench torture clean
+.PHONY: help run setup lock test test-full audit check format bench torture clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -17,13 +17,28 @@ run: $(VENV)/.installed ## the sandbox on 127.0.0.1:8080: prints a client and a 
 	@$(RUN)order-engine sandbox --data $(DATA) --port $(PORT)
 
 # Only what it takes to run.
-$(VENV)/.installed: setup.cfg pyproject.toml
+$(VENV)/.installed: setup.cfg pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "order-engine needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Setting up $(VENV): a minute or so, the first time."
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)pip install --quiet --disable-pip-version-check --editable '.[fast,client]'
+	@if $(PYTHON) -c 'import sys; sys.exit(sys.platform != "linux")'; then \
+		$(RUN)pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock && \
+		$(RUN)pip install --quiet --disable-pip-version-check --no-deps --editable .; \
+	else \
+		echo "The lock is for Linux: installing by the ranges of setup.cfg."; \
+		$(RUN)pip install --quiet --disable-pip-version-check --editable '.[fast,client]'; \
+	fi
 	@touch $@
+
+lock: ## renew requirements.lock within the ranges of setup.cfg, with hashes; needs the network
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet --disable-pip-version-check pip-tools
+	build/lock/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header --no-annotate \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --extra fast --extra client \
+		--output-file build/requirements.lock setup.cfg
+	{ head -1 requirements.lock; cat build/requirements.lock; } > build/new.lock
+	mv build/new.lock requirements.lock
 
 setup: $(VENV)/.ready ## virtual environment with everything tests and checks need
 

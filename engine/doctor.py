@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import statistics
 import tempfile
@@ -34,7 +35,7 @@ from engine.limits import FREE_BYTES_MIN, HEALTH_SILENT_S, NAMES_MAX
 from engine.operations import define_operations
 from engine.outlets import open_outlet
 from engine.sealing_keys import SealingKeys
-from engine.settings import SEALS_TO, Settings
+from engine.settings import SEALS_TO, Settings, is_loopback
 from engine.sqlite_store import SqliteStore
 from engine.supervise import followers_of
 from engine.wall import lasting, now_us
@@ -53,6 +54,7 @@ FREE_WARNING: Final = 2 * 1024**3
 _BEATS_LOOK_S: Final = 0.25
 KIND: Final = "kind"
 """Name of the check that says whether the journal is live or a sandbox."""
+MISSING: Final = "(not installed)"
 _PACKAGES: Final = ("eventsourcing", "sqlalchemy", "psycopg", "msgpack", "cryptography")
 
 _ADVICE: Final = {
@@ -80,7 +82,7 @@ class Check:
 
 def examine(settings: Settings, *more: Callable[[Settings], Iterator[Check]]) -> list[Check]:
     """All checks, and `more` of who knows more. A check that fails is a fault, never an exception."""
-    found = [*_software(), *_key_file(settings), *_journal(settings)]
+    found = [*_software(), *_listening(settings), *_key_file(settings), *_journal(settings)]
     return [*found, *(check for look in more for check in look(settings))]
 
 
@@ -100,14 +102,46 @@ def _fault(name: str, error: EngineError) -> Check:
 
 def _software() -> Iterator[Check]:
     yield Check("order-engine", f"{_version('order-engine')} on Python {platform.python_version()}")
-    yield Check("packages", ", ".join(f"{name} {_version(name)}" for name in _PACKAGES))
+    yield Check("packages", ", ".join(f"{name} {_version(name)}" for name in _PACKAGES) + _unlocked())
+
+
+LOCK: Final = Path(__file__).parents[1] / "requirements.lock"
+"""What `make run` installs. An installation from elsewhere does not have it."""
+
+
+def locked(text: str) -> dict[str, str]:
+    """Package -> version, of a file of requirements with hashes."""
+    return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
+
+
+def _unlocked() -> str:
+    """Which packages are of another version than the lock says."""
+    try:
+        wanted = locked(LOCK.read_text())
+    except OSError:
+        return ""
+    found = {name: _version(name) for name in wanted}
+    others = [
+        f"{name} {version} instead of {wanted[name]}"
+        for name, version in found.items()
+        if version not in {wanted[name], MISSING}
+    ]
+    return f"; not as locked: {', '.join(others)}" if others else ""
 
 
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "(not installed)"
+        return MISSING
+
+
+def _listening(settings: Settings) -> Iterator[Check]:
+    """Where the API is set to listen, if others could listen in."""
+    host = settings.text("host", "127.0.0.1")
+    if not is_loopback(host):
+        value = f"the API is set to speak plain HTTP on {host}"
+        yield Check("encryption", value, "warning", "put a proxy with TLS in front: docs/operations.md")
 
 
 def _key_file(settings: Settings) -> Iterator[Check]:

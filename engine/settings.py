@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -201,6 +201,16 @@ def environment_of(settings: Settings, environ: Mapping[str, str] | None = None)
             VIEWS_URL: settings.views_url,
         }
     )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address. A name can come to stand for another."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _given(name: str, option: str | None, variable: str | None) -> str | None:

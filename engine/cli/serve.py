@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import json
 import logging
 import re
@@ -35,7 +34,7 @@ from engine.cli.parts import (
 )
 from engine.errors import BadSettings, Unavailable
 from engine.limits import SANDBOX_DAY_MIN_US
-from engine.settings import Settings, environment_of, parse_duration_us, read_settings
+from engine.settings import Settings, environment_of, is_loopback, parse_duration_us, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,6 +56,10 @@ PROCESSES: Final = (
 )
 """What runs beside the API, each in an interpreter of its own: those who act share what they know. They
 end in this order, so that the views show what was done last, and others are told."""
+PLAIN: Final = (
+    "THE API SPEAKS PLAIN HTTP ON %s: whoever stands between reads secrets, tokens and orders. Let it"
+    " listen on 127.0.0.1 and put a proxy with TLS in front: docs/operations.md, Encrypt"
+)
 ROLES: Final = ("api", *(role for process in PROCESSES for role in process))
 
 Host = Annotated[
@@ -268,17 +271,8 @@ def _check_kind(plan: Plan, kind: Kind) -> None:
     """What goes with one kind of journal only."""
     if kind == "live" and (plan.sandbox.day_us or plan.sandbox.venue_delay_us):
         _refuse("--sandbox-day and --venue-delay are a sandbox's, and this journal is live")
-    if kind == "sandbox" and "api" in plan.roles and not _is_loopback(plan.host):
+    if kind == "sandbox" and "api" in plan.roles and not is_loopback(plan.host):
         _refuse(f"a sandbox listens on this machine only, not on {plan.host}: its secrets are printed")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name: what it stands for can change
-        return False
 
 
 def _refuse_sandbox_client(settings: Settings) -> None:
@@ -317,6 +311,8 @@ def run(plan: Plan, announce: Announce | None = None) -> None:
         assert done.kind is not None
         _LOG.info("this journal is %s: %s, journal id %s", WORDS[done.kind], done.place, done.journal_id)
         _check_kind(plan, done.kind)
+        if "api" in plan.roles and not is_loopback(plan.host):
+            _LOG.warning(PLAIN, plan.host)
         if done.kind == "live" and "api" in plan.roles:
             _refuse_sandbox_client(plan.settings)
         _note_settings(plan)

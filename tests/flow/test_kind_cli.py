@@ -183,3 +183,20 @@ def test_every_role_is_accepted_in_a_live_journal(
     ]
     assert first.startswith("this journal is live: ")
     assert "execution: nothing to do" in caplog.text
+
+
+@pytest.mark.parametrize(("host", "is_warned"), [("0.0.0.0", True), ("10.0.0.1", True), ("::1", False)])
+def test_plain_http_that_others_can_reach_is_warned_about(
+    host: str,
+    is_warned: bool,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
+    monkeypatch.setattr("engine.cli.serve._serve_api", lambda *_: True)
+    migrate(settings, "live")
+    assert call("serve", "--host", host, settings=settings).exit_code == 0
+    assert ("PLAIN HTTP" in caplog.text) == is_warned
+    monkeypatch.setenv("ORDER_ENGINE_HOST", host)
+    assert ("encryption: " in call("doctor", settings=settings).stdout) == is_warned
