@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import sys
 import threading
 import time
@@ -144,9 +145,13 @@ class SqliteStore(Store):
         self._synchronous = 1 if is_disposable else 2
         self._file: tuple[int, int] | None = None
         self._looked_s = 0.0
+        self._target = ""
         if not url.database or url.database == ":memory:":
             raise BadSettings("a journal needs a file: sqlite:////absolute/path/journal.db")
         self.path = os.path.realpath(url.database)
+        if is_disposable:  # its last part may be a link that moves on: see `renew`
+            folder, name = os.path.split(os.path.abspath(url.database))  # noqa: PTH100
+            self.path = str(Path(os.path.realpath(folder), name))
         with _turns_lock:
             self._file_turn = _turns.setdefault(self.path, _FileTurn(self.path))
         self._is_spoilt = self._is_spoilt_by_fork = False
@@ -205,22 +210,35 @@ class SqliteStore(Store):
         """Of the file, in bytes; 0 if there is none."""
         return Path(self.path).stat().st_size if self.exists else 0
 
-    def put_aside(self) -> None:
-        """Moves the file away, with its log, so that the next use makes an empty one.
+    def renew(self) -> None:
+        """Has `path` name an empty file, unless another process has seen to that. Take the `turn` first.
 
-        Take the `turn` first. One that was put aside before goes. Raises BadSettings where files cannot
-        be moved.
+        The new file has a name of its own, to which `path` is a link: whoever has the former one open
+        deletes, when he closes it, the log of the name that he knows. The former file is kept until the
+        next time. Raises BadSettings where that cannot be done.
         """
         with self._opening:
             self._dispose(close=True)
+            known, self._file = self._file, None
+            found = _file_at(self.path)
+            if known is not None and found is not None and found != known:
+                return
+            path = Path(self.path)
+            former = os.path.realpath(path)
+            fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+            link = path.with_name(f"{fresh.name}.link")
             try:
-                # The log first: a new file must never meet it.
-                for end in ("-wal", "-shm", ""):
-                    with contextlib.suppress(FileNotFoundError):
-                        Path(self.path + end).replace(f"{self.path}-damaged{end}")
+                if found is not None and not path.is_symlink():
+                    former = f"{path}.{secrets.token_hex(4)}"
+                    os.link(path, former)
+                fresh.touch(mode=0o600)
+                link.symlink_to(fresh.name)
+                link.replace(path)
+                for one in path.parent.glob(f"{path.name}.????????*"):
+                    if not str(one).startswith((former, str(fresh))):
+                        one.unlink(missing_ok=True)
             except OSError as error:
-                raise BadSettings(f"{self.path} cannot be moved: {error.strerror}") from error
-            self._file = None
+                raise BadSettings(f"{path} cannot be made again: {error.strerror}") from error
 
     def check_not_writing(self) -> None:
         self._file_turn.check_not_mine()
@@ -245,9 +263,10 @@ class SqliteStore(Store):
         return raw.execute(statement, values).fetchall()  # type: ignore[no-any-return]
 
     def _create_engines(self) -> tuple[sa.Engine, sa.Engine]:
+        self._target = os.path.realpath(self.path)
         # SQLite would make the file for everybody, less the umask; its WAL takes after it.
         with contextlib.suppress(OSError):
-            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            os.close(os.open(self._target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         reader = self._engine(pool_size=READERS_MAX)
         writer = self._engine(pool_size=1)
         sa.event.listen(reader, "connect", lambda raw, _: raw.execute("PRAGMA query_only=ON"))
@@ -256,7 +275,7 @@ class SqliteStore(Store):
 
     def _engine(self, pool_size: int) -> sa.Engine:
         engine = sa.create_engine(
-            sa.URL.create("sqlite", database=self.path),
+            sa.URL.create("sqlite", database=self._target),
             module=sqlite.driver(),
             hide_parameters=True,  # from errors, which are logged
             poolclass=QueuePool,
@@ -271,7 +290,7 @@ class SqliteStore(Store):
 
     def _prepare(self, raw: Any, _record: object) -> None:
         if self._file is None:
-            self._file, self._looked_s = _file_at(self.path), time.monotonic()
+            self._file, self._looked_s = _file_at(self._target), time.monotonic()
         _set_wal(raw)
         raw.execute(f"PRAGMA synchronous={self._synchronous}")
         raw.execute("PRAGMA recursive_triggers=ON")  # else REPLACE would delete past the trigger

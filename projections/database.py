@@ -181,7 +181,7 @@ class Views:
     def make_again(self, why: str) -> None:
         """Puts what is there aside, and begins with nothing; the runner fills it.
 
-        In SQLite the file is kept as `views.db-damaged`, in PostgreSQL the tables are dropped. Raises
+        In SQLite `views.db` becomes a link to a new file, in PostgreSQL the tables are dropped. Raises
         ViewsDamaged where that cannot be done, Unavailable.
         """
         with self._making:
@@ -192,7 +192,7 @@ class Views:
             try:
                 if isinstance(self.store, SqliteStore):
                     with self.store.turn():
-                        self.store.put_aside()
+                        self.store.renew()
                 else:
                     self._drop_all()
                 self._prepare(why)

@@ -72,7 +72,19 @@ class Runner:
                 self._lanes = []
                 raise
         self._merge()
+        if not has_moved and self._were_moved():
+            self._lanes = []
+            return True
         return has_moved
+
+    def _were_moved(self) -> bool:
+        """Whether the views stand elsewhere than we left them: emptied, or another file, by now."""
+        kept = self._views.checkpoints()
+        return any(
+            kept.get(view.name, Sealed(0, b"", b"")).offset != lane.offset
+            for lane in self._lanes
+            for view in lane.views
+        )
 
     step = run_once
 

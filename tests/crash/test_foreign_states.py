@@ -225,8 +225,11 @@ def test_a_file_that_is_swapped_below_open_connections_is_noticed(
             writer.close()
 
 
-def test_views_in_postgresql_whose_tables_are_gone(postgres_url: str) -> None:
+def test_views_in_postgresql_whose_tables_are_gone(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Dropped, or of a newer release: made again, whoever meets it."""
+    monkeypatch.setattr("projections.database.VIEWS_REST_S", 0.0)
     journals.migrate(postgres_url)
     with Journal(postgres_url, engine_codec()) as journal:
         facts = told(5, 60)
