@@ -96,6 +96,7 @@ class Market:
         self._store = store
         self._prices = operations.prices
         self._waiting = operations.waiting_prices
+        self._symbols = operations.symbols
         self._now_us = now_us
         self._jump_max = jump_max
         self._known: dict[str, _Known] = {}
@@ -237,18 +238,34 @@ class Market:
             stated_us=stated_us if stated_us > at_us else None,
             accrued_interest=ZERO if accrued is None else accrued,
         )
-        if known is not None and at_us >= known.at_us and self._jumps(connection, known, quote):
+        if self._jumps(connection, known, quote):
             return msgspec.structs.replace(quote, is_waiting=True)
         return quote
 
-    def _jumps(self, connection: sa.Connection, known: _Known, quote: Quote) -> bool:
-        """Whether a quote moves too far from the last one, or within a minute."""
+    def _jumps(self, connection: sa.Connection, known: _Known | None, quote: Quote) -> bool:
+        """Whether a quote that would count moves too far from the last one, or within a minute.
+
+        The first price of a symbol does if its instrument was priced under another before.
+        """
         most = self._jump_max
         if most is None:
             return False
-        return jumps(known.quote, quote, most) or jumps(
-            self._anchor(connection, quote.symbol) or known.quote, quote, most
+        if known is None:
+            return self._was_priced(connection, quote.symbol)
+        if quote.at_us is None or quote.at_us < known.at_us:
+            return False  # it does not count
+        anchor = self._anchor(connection, quote.symbol) or known.quote
+        return jumps(known.quote, quote, most) or jumps(anchor, quote, most)
+
+    def _was_priced(self, connection: sa.Connection, symbol: str) -> bool:
+        """Whether the instrument of a symbol has had a price under a former symbol."""
+        mine, other = self._symbols.alias(), self._symbols.alias()
+        former = (
+            sa.select(other.c.symbol)
+            .join(mine, mine.c.instrument == other.c.instrument)
+            .where(mine.c.symbol == symbol, other.c.symbol != symbol)
         )
+        return any(name in self._known for name in connection.execute(former).scalars())
 
     def _anchor(self, connection: sa.Connection, symbol: str) -> Quote | None:
         """What steps are measured from: a jump that was confirmed in the last minute, else the price of

@@ -9,10 +9,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from engine.datastore import open_store
 from engine.errors import Refused
-from engine.market import Market
+from engine.market import Market, Symbols
 from engine.operations import define_operations
 from engine.quote import Quote
 from engine.settings import Settings
@@ -157,6 +158,21 @@ def test_small_steps_make_no_large_one_within_a_minute(store: Store) -> None:
     market.put([quote("121")])
     assert (bid(market), market.waiting()) == ("121", [])
     assert market.put([quote("143")])[0].is_waiting
+
+
+def test_a_new_symbol_of_a_priced_instrument_is_no_way_round(store: Store) -> None:
+    market, symbols = Market(store, TABLES, jump_max=FIFTH), Symbols(store, TABLES)
+    for symbol in ("SYM", "NEW"):
+        assert symbols.claim(symbol, "ins_one")
+    assert symbols.claim("OTHER", "ins_two")
+    market.put([quote("100")])
+    first, other = (
+        market.put([replace(quote(price), symbol=symbol)])[0]
+        for symbol, price in (("NEW", "99002.50"), ("OTHER", "7"))
+    )
+    assert (first.is_waiting, other.is_waiting) == (True, False)
+    market.confirm("NEW", "cli_two")
+    assert not market.put([replace(quote("99002.51"), symbol="NEW")])[0].is_waiting
 
 
 def test_after_a_confirmed_jump_prices_go_on_from_there(store: Store) -> None:
