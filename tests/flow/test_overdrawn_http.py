@@ -21,7 +21,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 def moved(engine: Engine, account: str, fact: Fact) -> None:
-    """A move that nothing asked for: today nothing else can make an account overdrawn."""
+    """A move that nothing asked for: the shortest way to an account that lacks something."""
     engine.act(lambda _: _decided(account, fact))
 
 
