@@ -102,7 +102,7 @@ REASONS: Final[dict[str, Known]] = {
     ),
     "views_made_again": Known(
         "degraded",
-        "The views were damaged, deleted or not this journal's, and are made again",
+        "Views are being filled: they are new, or were damaged, deleted or not this journal's",
         "503 `view_behind` to lists and to streams until it is done; single resources and orders go on",
         "Nothing: it is under way. Where it does not end: is a process with the role `projections`"
         " running, and may it write where the views are?",
@@ -126,11 +126,12 @@ REASONS: Final[dict[str, Known]] = {
         "Is the process with the role `projections` running? `order-engine projections` says how far"
         " they are",
     ),
-    "views_rebuilding": Known(
+    "views_outdated": Known(
         "degraded",
-        "Views are made again: they are of another release's shape, or were emptied",
+        "Views are of another release's shape, and are made again",
         "503 `view_behind` to their lists; single resources and orders go on",
-        "Wait: `order-engine projections` shows how far it is. It needs the role `projections`",
+        "Wait: `order-engine projections` shows how far it is. Does a process of this release run"
+        " `projections`?",
     ),
     "projections_stopped": Known(
         "degraded",
@@ -259,6 +260,7 @@ class Look:
         self._now_us = now_us
         self._monotonic = monotonic
         self._found: dict[tuple[str, str], Reason] = {}
+        self._logged: set[tuple[str, str]] = set()
         self._began_s: float | None = None
 
     def look(self) -> None:
@@ -284,16 +286,20 @@ class Look:
             yield _reason(Finding(self._code, detail), self._now_us() - int(hung_s * 1e6))
 
     def _keep(self, found: Iterable[Finding], more: str = "") -> None:
-        """Takes over what was found; the log alone has `more`, which may quote paths."""
+        """Takes over what was found. The log tells what is found twice in a row, and alone has `more`,
+        which may quote paths.
+        """
         now_us = self._now_us()
         kept: dict[tuple[str, str], Reason] = {}
         for finding in list(found):
             key = finding.code, finding.part
             known = self._found.get(key)
             kept[key] = _reason(finding, known.since_us if known else now_us)
-            if known is None:
+            if known and key not in self._logged:
+                self._logged.add(key)
                 _log.warning("health: %s: %s%s", finding.code, finding.detail, more)
-        for code, part in self._found.keys() - kept.keys():
+        for code, part in self._logged - kept.keys():
+            self._logged.remove((code, part))
             _log.info("health: %s is over%s", code, f" ({part})" * bool(part))
         self._found = kept
 

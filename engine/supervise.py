@@ -204,7 +204,9 @@ class Background:
             self._code, self._ends = code, self._ends + 1
             # Whoever sent a signal to stop to the whole group, as a terminal or systemd does, may have
             # reached the child before us: then our own stop is a moment away, and this is no error.
-            level = logging.INFO if -code in _STOP_SIGNALS else logging.ERROR
+            is_told = -code in _STOP_SIGNALS
+            level = logging.INFO if is_told else logging.ERROR
+            rest_s = max(rest_s, 1.0) if is_told else rest_s
             _log.log(level, "%s: the process ended (%d): again in %.1f s", self.name, code, rest_s)
             self._stopping.wait(rest_s)
 

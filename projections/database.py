@@ -278,12 +278,6 @@ class Views:
         rows = self.query("SELECT view, shape, reached FROM view_checkpoints")
         return {name: reached for name, shape, reached in rows if self.shapes.get(name) == shape}
 
-    def unread(self) -> list[str]:
-        """Views that nobody reads here until they are made again: see `check`."""
-        rows = self.query("SELECT view, shape, reached < rebuilt_to FROM view_checkpoints")
-        whole = {name for name, shape, is_new in rows if shape == self.shapes.get(name) and not is_new}
-        return sorted(self.views.keys() - whole)
-
     def whole(self) -> dict[str, int]:
         """The same, of those that may be read (see `check`)."""
         statement = "SELECT view, shape, reached FROM view_checkpoints WHERE reached >= rebuilt_to"

@@ -46,14 +46,9 @@ class ViewsLook:
     def findings(self) -> Iterator[Finding]:
         """Whether they can be read, move, and show all. Raises Unavailable and the like."""
         self.offsets = self._views.offsets()
-        if again := self._views.unread():
-            yield Finding("views_rebuilding", f"Not to be read until made again: {', '.join(again)}.")
-        for view, offset in self.offsets.items():
-            still_s = self._still_s(view, offset)
-            behind = self._head() - offset
-            if behind > 0 and still_s >= HEALTH_SILENT_S:
-                detail = f"{view} shows {behind} facts less than there are, for {lasting(still_s)} now."
-                yield Finding("views_behind", detail, view)
+        if outdated := sorted(self._views.views.keys() - self.offsets.keys()):
+            yield Finding("views_outdated", f"Of another release's shape: {', '.join(outdated)}.")
+        yield from self._behind()
         if unfinished := self._views.unfinished():
             yield Finding("views_made_again", f"{', '.join(unfinished)} are being filled.")
         if waiting := self._views.quarantined():
@@ -62,6 +57,19 @@ class ViewsLook:
         self.standing = Counter(one.follower for one in self._views.standing())
         for follower, count in self.standing.items():
             yield Finding("orders_standing", f"{follower} cannot go on with {count}.", follower)
+
+    def _behind(self) -> Iterator[Finding]:
+        """One finding of all views that have something to show, and do not."""
+        head = self._head()
+        still_s = {view: self._still_s(view, offset) for view, offset in self.offsets.items()}
+        behind = sorted(view for view, lasted_s in still_s.items() if lasted_s >= HEALTH_SILENT_S)
+        if behind:
+            most = max(head - self.offsets[view] for view in behind)
+            lasted = lasting(max(still_s[view] for view in behind))
+            detail = (
+                f"{', '.join(behind)} show up to {most} facts less than there are, for {lasted} now."
+            )
+            yield Finding("views_behind", detail)
 
     def _still_s(self, view: str, offset: int) -> float:
         """How long a view has not moved, while there was something to show."""

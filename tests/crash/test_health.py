@@ -14,7 +14,13 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import pytest
+
+from engine.heartbeats import Heartbeats, code_of
+from engine.installation import open_journal_datastore
 from engine.limits import HEALTH_SILENT_S
+from engine.operations import define_operations
+from engine.settings import read_settings
 from engine.supervise import Background
 from tests.served import Http, Place, Served
 
@@ -66,7 +72,7 @@ def test_frozen_children_are_named_by_health_until_they_go_on(tmp_path: Path) ->
     with Served(place) as served:
         pids = [child(served, name) for name in CHILDREN]
         expected = set().union(*CHILDREN.values())
-        wait_for("all run", lambda: (tmp_path / "data").exists() and _live_parts(served) >= 5)
+        wait_for("all beat", lambda: all_beat(place))
         with frozen(*pids):
             began_s = monotonic()
             wait_for("the parts are missed", lambda: expected <= ready(served)[1].keys())
@@ -97,7 +103,7 @@ def test_a_metrics_port_that_is_taken_costs_the_figures_and_nothing_else(tmp_pat
             wait_for("execution runs", lambda: "execution: running" in served.errors())
             told = wait_for("it is told", lambda: ready(served)[1].get("metrics_port_taken"))
             assert (told["severity"], "in use" in told["detail"]) == ("warning", True)
-            assert ready(served)[1].keys() == {"metrics_port_taken"}
+            wait_for("else all is well", lambda: ready(served)[1].keys() == {"metrics_port_taken"})
             assert child(served, "execution, settlement") == started, "it was never started again"
             one.close()
             other.close()
@@ -125,8 +131,31 @@ def test_a_child_that_ends_again_and_again_is_told(tmp_path: Path) -> None:
     )
 
 
-def _live_parts(served: Served) -> int:
-    return len(re.findall(r": running", served.errors()))
+def test_a_child_that_was_told_to_stop_before_us_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """As by a signal to the whole group, while it comes up and does not ignore it yet."""
+    command = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
+    one = Background("execution", command, {})
+    caplog.set_level("INFO", "engine.supervise")
+    one.start()
+    try:
+        pid = wait_for("it runs", lambda: one.pid)
+        os.kill(pid, signal.SIGTERM)
+        wait_for("it is noticed", lambda: "the process ended (-15)" in caplog.text)
+    finally:
+        one.stop()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def all_beat(place: Place) -> bool:
+    """Whether each part of each child has been heard of."""
+    settings = read_settings(data=str(place.data), journal_url=place.journal_url, environ={})
+    datastore = open_journal_datastore(settings)
+    try:
+        beats = Heartbeats(datastore.store, define_operations(), "looking").all()
+    finally:
+        datastore.close()
+    parts = {code_of(part.name) for one in beats for part in one.report.parts}
+    return set().union(*CHILDREN.values()) <= parts
 
 
 def _two_ports_in_a_row(one: socket.socket, other: socket.socket) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from engine.heartbeats import Heartbeats, PartsLook, Pulse
 from engine.limits import PART_FAILING_S
 from engine.operations import define_operations
 from engine.store import Store
+from projections.figures import ViewsLook
 from tests.crash.cutting_proxy import CuttingProxy
 from tests.http_engine import Engine, a_market, an_account, buying, ok, running
 
@@ -139,6 +141,27 @@ def test_views_without_room_stop_the_part_that_keeps_them(served: Engine) -> Non
     follower.turn()
     Pulse(heartbeats, [follower]).beat()
     assert list(look.findings()) == []
+
+
+def test_views_of_another_release_or_that_do_not_move_are_one_reason_each(served: Engine) -> None:
+    now_s = [0.0]
+    look = ViewsLook(served.views, lambda: served.journal.head, lambda: now_s[0])
+    served.project()
+    assert list(look.findings()) == []
+    a_market(served.client())
+    assert list(look.findings()) == []
+    now_s[0] += 192
+    (found,) = look.findings()
+    assert found.code == "views_behind"
+    assert re.fullmatch(
+        r"accounts, .* show up to \d+ facts less than .* for 3 min 12 s now\.", found.detail
+    )
+    served.project()
+    assert list(look.findings()) == []
+    with served.views.writing() as connection:
+        connection.exec_driver_sql("UPDATE view_checkpoints SET shape = '0/0.0' WHERE view = 'orders'")
+    (found,) = look.findings()
+    assert (found.code, found.detail) == ("views_outdated", "Of another release's shape: orders.")
 
 
 def test_a_database_that_hangs_holds_nobody_up_who_asks_for_health(
