@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("order_engine.api")
 _IDS: Final = IdSource()
-_LINE_BYTES: Final = 256
+_LINE_BYTES: Final = 300
 """What a header costs in memory beside twice its bytes: a name and a value, as text and as bytes."""
 
 _VERSIONS: Final = (HttpVersion11, HttpVersion10)
@@ -181,9 +181,11 @@ class Connection(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         """The client sends no more: it may wait for what it asked, but what is not complete never is."""
         self.is_last = self.is_at_end = True
-        if self._body is None and self.began is not None:
+        if self._is_dropping:
+            pass  # it was answered
+        elif self._body is None and self.began is not None:
             self.give_up("request_timeout")
-        elif self._body is not None and not self._body.is_eof() and not self._is_dropping:
+        elif self._body is not None and not self._body.is_eof():
             self._fail(Problem("request_timeout", is_last=True))
         self._wake()
         return not self._is_closing and (self.is_handling or self._message is not None)
@@ -455,7 +457,7 @@ class Connection(asyncio.BufferedProtocol):
 
     async def _linger(self, payload: StreamReader | None) -> None:
         """Takes what the client still sends, or it would see a reset in place of its answer."""
-        self._is_dropping = True
+        self._is_dropping, self.began = True, None
         with suppress(TimeoutError, ConnectionError, web.RequestPayloadError):
             async with asyncio.timeout(self._server.timing.linger_s):
                 while payload is not None and not payload.is_eof() and not self._is_deaf:
@@ -484,9 +486,10 @@ class Connection(asyncio.BufferedProtocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def give_up(self, code: str) -> None:
-        """Ends a connection with an answer to no request."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(_last_words(Problem(code)))
+        """Ends a connection with an answer to no request, unless its last one was written."""
+        transport = self.transport
+        if transport is not None and not self._is_dropping and not transport.is_closing():
+            transport.write(_last_words(Problem(code)))
         self.close()
 
     def close(self) -> None:

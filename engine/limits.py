@@ -142,9 +142,9 @@ HTTP_HEAD_BYTES_MAX: Final = 32 * 1024
 """A whole head, request line and all: what proxies and servers take by default."""
 MESSAGE_BYTES_FREE: Final = 4 * 1024
 """What a message may hold in memory uncounted until it is answered: the usual head and a small body."""
-MESSAGES_BYTES_MAX: Final = 32 * 1024**2
+MESSAGES_BYTES_MAX: Final = 16 * 1024**2
 """What heads and bodies hold beyond that in a process until they are answered, a quarter of it from one
-address: five hundred of the largest at once."""
+address: two hundred of the largest at once (`python -m bench.heads`)."""
 HTTP_READ_BYTES: Final = 16 * 1024
 """Read from a connection at once: all that it can hold beside the message that is answered."""
 HTTP_BODY_BUFFER_BYTES: Final = 8 * 1024

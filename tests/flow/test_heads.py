@@ -91,7 +91,7 @@ def test_what_never_ends_is_not_kept(message: bytes) -> None:
     with guarded(guests) as server, connect(server.port) as stream:
         with suppress(ConnectionError):
             stream.sendall(message)
-        assert status_of(stream) in {400, 431}
+        assert status_of(stream) in {400, 429, 431}
         assert is_closed(stream)
         with closing(Client(server.port)) as honest:
             assert honest.get("/orders/a").status == 200
@@ -156,6 +156,27 @@ def test_a_body_that_is_larger_than_what_is_read_at_once_comes_whole() -> None:
     body = ORDER + b" " * (65_536 - len(ORDER))
     with guarded(Guests()) as server, closing(Client(server.port)) as client:
         assert [client.post("/orders/a", body).status for _ in range(4)] == [200] * 4
+
+
+@pytest.mark.parametrize("message", [b"no HTTP\r\n\r\n", b"\r\n" * 20_000, START + BIG])
+def test_a_client_that_ends_behind_its_last_answer_disturbs_nothing(
+    message: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    timing = Timing(message_s=0.2, linger_s=1.0, drain_idle_s=0.05)
+    with guarded(Guests(), timing) as server:
+        with connect(server.port) as stream, connect(server.port) as dripping:
+            with suppress(ConnectionError):
+                stream.sendall(message)
+            assert status_of(stream) in {400, 405, 429, 431}
+            dripping.sendall(b"GET")
+            assert status_of(dripping) == 408, "deadlines are kept while it lingers"
+            with suppress(OSError):
+                stream.shutdown(socket.SHUT_WR)
+            assert is_closed(stream)
+        with connect(server.port) as dripping:
+            dripping.sendall(b"GET")
+            assert status_of(dripping) == 408
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_the_parser_in_python_is_refused_unless_it_is_asked_for() -> None:

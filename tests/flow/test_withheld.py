@@ -200,3 +200,22 @@ def test_a_stream_hears_of_it_and_is_sent_the_rest_when_it_is_mended(
         engine.project()
         assert "order.placed" in [event["name"] for event in ear.until("order.placed")]
     mended(engine, desk.bad)
+
+
+def test_a_replay_sends_what_can_be_shown_and_says_what_cannot(engine: Engine, desk: Desk) -> None:
+    webhook = ok(desk.client.post("/webhooks", {"url": "https://hooks.example.com/orders"}), 201)["id"]
+    span = {"from_offset": since(engine, desk), "to_offset": engine.journal.head}
+    engine.project()
+    reply = desk.client.post(f"/webhooks/{webhook}/replay", span)
+    ok(reply, 202)
+    assert reply.headers[HEADER] == "1"
+    sent = ok(desk.client.get(f"/webhook-deliveries?webhook={webhook}"))
+    names = [one["name"] for one in sent if one["resource"] == desk.good]
+    assert names == ["order.filled", "order.executing"]
+    assert desk.bad not in {one["resource"] for one in sent}
+    mended(engine, desk.bad)
+    reply = desk.client.post(f"/webhooks/{webhook}/replay", span)
+    ok(reply, 202)
+    assert reply.headers.get(HEADER) is None
+    again = ok(desk.client.get(f"/webhook-deliveries?webhook={webhook}"))
+    assert desk.bad in {one["resource"] for one in again}
