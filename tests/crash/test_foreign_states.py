@@ -22,9 +22,11 @@ from engine import sqlite
 from engine.cli.main import app
 from engine.database_checks import database_checks
 from engine.datastore import open_store
-from engine.errors import EngineError, ViewsDamaged
+from engine.errors import DiskFull, EngineError, Unavailable, ViewsDamaged
 from engine.fact import Recorded
+from engine.health import REASONS
 from engine.journal import Journal
+from engine.sqlite_store import SqliteStore
 from engine.stored import engine_codec
 from projections import rebuild
 from projections.database import CHECKPOINTS, FOLDS, META, Views
@@ -101,7 +103,7 @@ def test_the_list_of_objects_is_whole(
 
 
 @pytest.mark.parametrize("name", OBJECTS)
-def test_a_bad_page_of_any_table_or_index_is_mended_by_whoever_meets_it(
+def test_a_bad_page_is_mended_by_whoever_meets_it(
     house: tuple[Path, Journal, list[Recorded]], tmp_path: Path, name: str
 ) -> None:
     """Lists were 503 for ever, the log named the journal, and `rebuild --all` failed too."""
@@ -293,3 +295,195 @@ def test_utf8_is_no_fault(postgres_url: str) -> None:
     (found,) = [one for one in database_checks(store) if one.name == "encoding"]
     store.close()
     assert (found.value, found.advice) == ("UTF8", "")
+
+
+# --- what is not the file's fault -----------------------------------------------------------------
+
+
+def test_a_views_file_that_cannot_be_written_is_made_again(
+    house: tuple[Path, Journal, list[Recorded]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its directory can: a restored copy that belongs to another user, say."""
+    _, journal, facts = house
+    with copied(house, tmp_path) as file:
+        statement(file, "UPDATE view_checkpoints SET reached = 0 WHERE view = 'orders'")
+        prepare = SqliteStore._prepare
+
+        def read_only(self: SqliteStore, raw: Any, record: object) -> None:
+            prepare(self, raw, record)
+            if self._target == str(file):
+                raw.execute("PRAGMA query_only=ON")  # says what a read-only file says
+
+        monkeypatch.setattr(SqliteStore, "_prepare", read_only)
+        views = Views(f"sqlite:///{file}")
+        try:
+            Runner(journal, views).catch_up()
+            assert contents(views) == folded(facts)
+        finally:
+            views.close()
+        assert file.is_symlink()
+
+
+def test_a_full_disk_changes_nothing_and_passes(
+    house: tuple[Path, Journal, list[Recorded]], tmp_path: Path
+) -> None:
+    """What is shown stays as it was, and nothing is made again."""
+    _, journal, facts = house
+    views = Views(f"sqlite:///{tmp_path}/views.db")
+    try:
+        runner = Runner(journal, views, page=40)
+        runner.run_once()
+        before = contents(views)
+        limit(views, "page_count")
+        with pytest.raises(DiskFull):
+            runner.catch_up()
+        shown = contents(views)
+        reached = min(views.offsets().values())
+        assert shown == folded(facts[:reached])
+        assert shown.keys() == before.keys()
+        limit(views, "1073741823")
+        runner.catch_up()
+        assert contents(views) == folded(facts)
+        assert not (tmp_path / "views.db").is_symlink()
+    finally:
+        views.close()
+
+
+def limit(views: Views, pages: str) -> None:
+    """Has the file grow no further: SQLite says the same as on a full disk."""
+    with views.store.writing() as connection:
+        if pages == "page_count":
+            pages = str(connection.exec_driver_sql("PRAGMA page_count").scalar_one())
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}").scalar_one()
+
+
+def test_a_file_that_another_program_holds_is_not_made_again(
+    house: tuple[Path, Journal, list[Recorded]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reads go on meanwhile, and the rest when it lets go."""
+    monkeypatch.setattr("engine.sqlite_store.WRITE_WAIT_S", 0.2)
+    _, journal, facts = house
+    with copied(house, tmp_path) as file:
+        views = Views(f"sqlite:///{file}")
+        views.reset("orders")
+        holder: Any = sqlite.driver().connect(file, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        try:
+            with pytest.raises(Unavailable, match=r"views\.db.*locked"):
+                Runner(journal, views).catch_up()
+            assert views.offset("balances") == len(facts)
+            holder.execute("ROLLBACK")
+            Runner(journal, views).catch_up()
+            assert contents(views) == folded(facts)
+            assert not file.is_symlink()
+        finally:
+            holder.close()
+            views.close()
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+_WENT_BACK = (
+    "503 `journal_went_back` to writes and to reads of facts",
+    "`journal_went_back`",
+    "the right journal in its place, or `journal accept-loss`",
+)
+_AGAIN = (
+    "503 `views_damaged`, then `view_behind` until it is whole; orders and single resources go on",
+    "`views_made_again`",
+    "whoever meets it; a start; `rebuild --all`",
+)
+STATES: dict[str, tuple[tuple[str, str, str], str]] = {
+    "an older journal under newer views": (
+        _WENT_BACK,
+        "tests/contract/test_checkpoints.py::test_newer_views_over_an_older_journal",
+    ),
+    "a journal that grew again past the views": (
+        _WENT_BACK,
+        "tests/contract/test_checkpoints.py::test_a_journal_that_grew_again_past_the_checkpoint",
+    ),
+    "a journal put back under running engines": (
+        _WENT_BACK,
+        "tests/flow/test_went_back.py::test_writes_and_reads_say_so_until_an_operator_goes_on",
+    ),
+    "a journal regrown with other versions": (
+        _WENT_BACK,
+        "tests/contract/test_went_back.py::test_a_journal_that_has_grown_again_is_another_one",
+    ),
+    "64 random bytes in a WAL after `kill -9`": (
+        _WENT_BACK,
+        "tests/crash/test_went_back_served.py::test_a_start_over_a_journal_that_went_back",
+    ),
+    "a bad page in any table or index of the views": (
+        _AGAIN,
+        "tests/crash/test_foreign_states.py::test_a_bad_page_is_mended_by_whoever_meets_it",
+    ),
+    "views deleted while they are served": (
+        _AGAIN,
+        "tests/crash/test_went_back_served.py::test_views_that_are_deleted_while_they_are_served",
+    ),
+    "views emptied, cut, of a newer release, of another program, no database at all": (
+        _AGAIN,
+        "tests/crash/test_foreign_states.py::test_a_start_and_a_rebuild_mend_any_file",
+    ),
+    "tables of the views dropped in PostgreSQL": (
+        _AGAIN,
+        "tests/crash/test_foreign_states.py::test_views_in_postgresql_whose_tables_are_gone",
+    ),
+    "a views file that cannot be written": (
+        _AGAIN,
+        "tests/crash/test_foreign_states.py::test_a_views_file_that_cannot_be_written_is_made_again",
+    ),
+    "views of another journal, or that its key does not vouch for": (
+        (
+            "503 `view_behind` to lists until they are whole; orders and single resources go on",
+            "`views_made_again`",
+            "itself, with a line in the log",
+        ),
+        "tests/contract/test_checkpoints.py::test_views_that_nothing_vouches_for_are_made_again",
+    ),
+    "the disk of the views full": (
+        (
+            "503 `view_behind` to lists of what is newer; orders and single resources go on",
+            "`views_behind`",
+            "room on the disk",
+        ),
+        "tests/crash/test_foreign_states.py::test_a_full_disk_changes_nothing_and_passes",
+    ),
+    "views locked by another program": (
+        (
+            "503 `view_behind` to lists of what is newer; orders and single resources go on",
+            "`views_behind`",
+            "that program's end",
+        ),
+        "tests/crash/test_foreign_states.py::test_a_file_that_another_program_holds_is_not_made_again",
+    ),
+    "a PostgreSQL database in another encoding": (
+        ("nothing: `migrate` refuses it", "`doctor`: `encoding`", "a database in UTF8"),
+        "tests/crash/test_foreign_states.py::test_a_database_in_another_encoding_is_refused",
+    ),
+}
+"""State -> (what clients get, the reason in health, what mends it), and the test that shows it."""
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_table_in_the_docs_is_this_one() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    missing = [
+        state for state, (words, _) in STATES.items() if f"| {' | '.join((state, *words))} |" not in page
+    ]
+    assert missing == []
+
+
+def test_every_state_has_a_test_that_is_there() -> None:
+    for place in (place for _, place in STATES.values()):
+        file, _, name = place.partition("::")
+        assert f"def {name}(" in (ROOT / file).read_text(), place
+
+
+def test_every_reason_is_one_that_health_knows() -> None:
+    named = {word for words, _ in STATES.values() for word in words[1].split("`")[1::2]} - {
+        "doctor",
+        "encoding",
+    }
+    assert named <= REASONS.keys()
