@@ -17,7 +17,8 @@ from engine.fact import Fact
 from engine.limits import RECENT_ORDERS_MAX
 from engine.pricing import unit_price
 from engine.refusals import refused
-from engine.values import EXACT, UNITS, ZERO, Side, round_half_up
+from engine.rounding import modes_of
+from engine.values import EXACT, UNITS, ZERO, Side, round_to
 
 if TYPE_CHECKING:
     from engine.order import Placed
@@ -93,12 +94,16 @@ class Activity(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 def worth_of(placed: Placed) -> Decimal:
-    """What an order counts with: a buy's cash, a sell's units at the bid, rounded half up."""
+    """What an order counts with: a buy's cash, a sell's units at the bid, rounded as fees are.
+
+    Up, except for orders of the first release: many small sells count for no less than a large one.
+    """
     if placed.cash_amount is not None:
         return placed.cash_amount
     assert placed.quantity is not None
     unit = unit_price(placed.price, placed.accrued_interest, placed.price_type, placed.par_value)
-    return round_half_up(EXACT.multiply(placed.quantity, unit), UNITS[placed.currency])
+    worth = EXACT.multiply(placed.quantity, unit)
+    return round_to(worth, UNITS[placed.currency], modes_of(placed.rounding).fees)
 
 
 def count(limits: Limits, placed: Placed, activity: Activity, business_date: date) -> list[Fact]:

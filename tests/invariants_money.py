@@ -355,7 +355,7 @@ class Causes:
             if terms.price_type == "percent":
                 unit = unit * Fraction(terms.par_value) / 100
             worth = amount * (unit + Fraction(terms.accrued_interest))
-        cents = half_up(worth * money("1", terms.currency))
+        cents = _fee(terms, worth * money("1", terms.currency))
         said = [getattr(counted, name) for name in ("stream", "side", "instrument", "currency")]
         placed = [terms.account, terms.side, terms.instrument, terms.currency]
         if said != placed or Fraction(counted.amount) != amount:

@@ -21,6 +21,7 @@ from engine.fees import FeeRule
 from engine.instrument import Terms
 from engine.pricing import Price
 from engine.rounding import ROUNDINGS
+from engine.trading_limits import worth_of
 from engine.values import CURRENCIES, UNITS
 from engine.wish import Wish
 from tests.world import World
@@ -317,6 +318,17 @@ def test_what_the_first_release_paid(
     farm: Callable[[Trader], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert farmed(farm, "half_up", monkeypatch).cash == Decimal(PAID_ONCE[farm])
+
+
+def test_many_small_sells_count_for_no_less_than_a_large_one() -> None:
+    """Against limits: sells worth 0.0149 counted 0.01 each, and a limit let half as much more by."""
+    trader = Trader(at("1.49"), Decimal(100))
+    trader.buy(Decimal("10.00"))
+    for _ in range(100):
+        assert trader.sell(Decimal("0.01")) == "ok"
+    terms = [trader.world.order(name).terms for name in trader.orders]
+    sold = sum((worth_of(one) for one in terms if one.side == "sell"), Decimal(0))
+    assert sold == Decimal("2.00") >= Decimal("1.49")
 
 
 def test_the_law_finds_the_old_rule(monkeypatch: pytest.MonkeyPatch) -> None:
