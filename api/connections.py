@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Final, NamedTuple
 
 from api.connection import Answering, Connection
@@ -18,6 +19,7 @@ from engine.limits import (
     HTTP_UNSENT_BYTES_MAX,
 )
 
+_LOG: Final = logging.getLogger("order_engine.api")
 _SWEEPS: Final = 20
 """A deadline is noticed within this part of itself."""
 
@@ -92,19 +94,25 @@ class Connections:
         timing = self.timing
         while True:
             await asyncio.sleep(min(timing.message_s, timing.idle_s) / _SWEEPS)
-            now = self.loop.time()
-            unsent = 0
             for connection in [*self.all]:
-                unsent += connection.unsent
-                idle_s = timing.idle_s if connection.has_asked else min(timing.idle_s, timing.message_s)
-                if connection.is_overdue(now):
-                    connection.give_up("request_timeout")
-                elif connection.is_stuck(now) and connection.transport is not None:
-                    connection.transport.abort()
-                elif connection.is_idle and connection.quiet_since < now - idle_s:
+                try:
+                    self._look_at(connection, self.loop.time())
+                except Exception as error:  # noqa: BLE001  the deadlines of the others hold
+                    _LOG.error("a connection could not be looked at", exc_info=error)
                     connection.close()
+            unsent = sum(connection.unsent for connection in self.all)
             if unsent > HTTP_UNSENT_BYTES_MAX:
                 self._end_slowest(unsent)
+
+    def _look_at(self, connection: Connection, now: float) -> None:
+        timing = self.timing
+        idle_s = timing.idle_s if connection.has_asked else min(timing.idle_s, timing.message_s)
+        if connection.is_overdue(now):
+            connection.give_up("request_timeout")
+        elif connection.is_stuck(now) and connection.transport is not None:
+            connection.transport.abort()
+        elif connection.is_idle and connection.quiet_since < now - idle_s:
+            connection.close()
 
     def _end_slowest(self, unsent: int) -> None:
         """Ends those that have taken the least of their answers, until there is room again."""

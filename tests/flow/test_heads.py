@@ -11,6 +11,7 @@ import pytest
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from api.app import App
+from api.connection import Connection
 from api.connections import Timing
 from api.guests import Guests
 from api.rates import Rates
@@ -190,3 +191,23 @@ def test_the_parser_in_python_is_refused_unless_it_is_asked_for() -> None:
         assert settings.allows_python_parser is allowed
     with pytest.raises(BadSettings, match="compiled or python"):
         read_settings(environ={"ORDER_ENGINE_HTTP_PARSER": "yes"})
+
+
+def test_one_connection_that_fails_keeps_the_deadlines_of_the_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(connection: Connection, _: float) -> bool:
+        if connection.address == "127.0.0.2":
+            raise RuntimeError("a bug")
+        return is_stuck(connection, _)
+
+    is_stuck = Connection.is_stuck
+    monkeypatch.setattr(Connection, "is_stuck", failing)
+    timing = Timing(message_s=0.2, linger_s=0.1, drain_idle_s=0.05)
+    with guarded(Guests(), timing) as server, ExitStack() as stack:
+        bad = opened(stack, server, "127.0.0.2")
+        assert is_closed(bad)
+        dripping = opened(stack, server)
+        dripping.sendall(b"GET")
+        assert status_of(dripping) == 408
+    assert [record.name for record in caplog.records] == ["order_engine.api"]
