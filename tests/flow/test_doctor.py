@@ -280,14 +280,14 @@ def test_fsync_time(
     assert check_named("fsync time", on_sqlite).verdict == verdict
 
 
-def test_a_directory_open_to_all_and_an_old_sqlite_are_warnings(
+def test_a_directory_open_to_all_is_a_fault_and_an_old_sqlite_a_warning(
     on_sqlite: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on_sqlite.data.chmod(0o755)
     monkeypatch.setattr(sqlite, "version", lambda: (3, 40, 1))
-    assert check_named("directory", on_sqlite).verdict == "warning"
     assert "3.51.3 or newer" in check_named("SQLite", on_sqlite).advice
     assert worst(examine(on_sqlite)) == "warning"
+    on_sqlite.data.chmod(0o755)
+    assert check_named("directory", on_sqlite).verdict == "fault"
 
 
 def test_the_worst_verdict_counts() -> None:
