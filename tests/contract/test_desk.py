@@ -188,7 +188,7 @@ def test_an_order_may_know_more_than_a_cached_account(shop: Shop, other: Shop) -
 def test_other_tenants_see_nothing(shop: Shop) -> None:
     account = shop.open()
     order = shop.buy(account)
-    with pytest.raises(Refused, match="no such order"):
+    with pytest.raises(Refused, match="No such order"):
         shop.do(commands.request_cancel, tenant="another", account=account, order=order)
 
 
