@@ -108,6 +108,9 @@ class Market:
         known = self._known.get(symbol)
         return known.price if known else None
 
+    def _newest(self) -> int:
+        return int(self._store.query("SELECT max(seq) FROM prices")[0][0] or 0)
+
     def quote(self, symbol: str) -> Quote | None:
         """The newest quote that is known here."""
         known = self._known.get(symbol)
@@ -116,8 +119,11 @@ class Market:
     def refresh(self) -> int:
         """Reads the quotes that were recorded since the last time; how many. Raises Unavailable."""
         # Almost always there is nothing new, and the driver's shortest way says so.
-        if self._store.query("SELECT max(seq) FROM prices")[0][0] == self._seq:
+        if self._newest() == self._seq:
             return 0
+        with self._learning:  # nobody learns meanwhile
+            if self._seq is not None and self._newest() < self._seq:  # the database was put back
+                self._known, self._seq = {}, None
         with self._learning, self._store.reading() as connection:
             rows, seq = self._newer(connection)
             self._learn(rows, seq)

@@ -13,6 +13,8 @@ from engine.errors import JournalDamaged, JournalWentBack, VersionConflict
 from engine.fact import Envelope, StreamAppend
 from engine.journal import Journal
 from engine.limits import DAMAGE_LOOK_S
+from engine.market import Market
+from engine.operations import define_operations
 from engine.pages import Portion
 from engine.stored import engine_codec
 from engine.writer import Append, Tracked
@@ -224,3 +226,23 @@ def test_names_that_are_gone_are_given_numbers_again(shop: Shop, journal_url: st
     assert looked(shop.journal) == WENT_BACK
     learned = shop.journal.datastore.names.by_code
     assert set(learned.values()) == set(names.values())
+
+
+def test_a_quote_that_is_gone_is_no_price(shop: Shop, journal_url: str) -> None:
+    """A process that has read it trades at what is there."""
+    store, tables = shop.journal.datastore.store, define_operations()
+    with store.writing() as connection:
+        tables.metadata.create_all(connection)
+    market = Market(store, tables)
+    with store.writing() as connection:
+        for seq, bid in ((1, "10"), (2, "99")):
+            row = {column.name: None for column in tables.prices.columns}
+            row |= {"seq": seq, "symbol": "BOND", "quality": "realtime", "bid": bid, "ask": bid,
+                    "accrued_interest": "0", "at_us": seq, "recorded_us": seq}  # fmt: skip
+            connection.execute(tables.prices.insert().values(row))
+    market.refresh()
+    run(journal_url, ("DELETE FROM prices WHERE seq = 2", ()))
+    market.refresh()
+    quote = market.quote("BOND")
+    assert quote is not None
+    assert quote.bid == 10
