@@ -151,7 +151,7 @@ def _key_file(settings: Settings) -> Iterator[Check]:
         yield _fault("master key", error)
 
 
-def _directory(where: Path) -> Iterator[Check]:
+def _directory(where: Path, settings: Settings) -> Iterator[Check]:
     try:
         mode = where.stat().st_mode
     except FileNotFoundError:
@@ -163,7 +163,8 @@ def _directory(where: Path) -> Iterator[Check]:
         return
     if mode & 0o077:
         advice = f"it holds clients' data: run `chmod 700 {where}`"
-        yield Check("directory", f"{where} is open to others", "fault", advice)
+        verdict: Verdict = "fault" if where == settings.data else "warning"  # every command refuses it
+        yield Check("directory", f"{where} is open to others", verdict, advice)
     else:
         yield Check("directory", f"{where}, closed to others")
     yield _free_space(where)
@@ -223,14 +224,13 @@ def _journal(settings: Settings) -> Iterator[Check]:
     try:
         datastore = open_journal_datastore(settings)
     except EngineError as error:
-        yield from _directory(settings.data)
+        yield from _directory(settings.data, settings)
         yield _fault("journal", error)
         return
     try:
         store = datastore.store
-        yield from _directory(
-            Path(store.path).parent if isinstance(store, SqliteStore) else settings.data
-        )
+        where = Path(store.path).parent if isinstance(store, SqliteStore) else settings.data
+        yield from _directory(where, settings)
         yield from _contents(settings, datastore)
     except Unavailable as error:
         yield _fault("journal", Unavailable(f"{place_of(datastore.store)}: {error}"))

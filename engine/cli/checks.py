@@ -31,7 +31,11 @@ _AGAIN: Final = (
 
 def views_checks(settings: Settings) -> Iterator[Check]:
     """Whether the views can be read, are whole, and show all. Creates nothing."""
-    store = open_store(settings.views_url, is_disposable=True)
+    try:
+        store = open_store(settings.views_url, is_disposable=True)
+    except EngineError as error:
+        yield Check("views", str(error), "fault", "check --views-url and --journal-url")
+        return
     if isinstance(store, SqliteStore) and not Path(store.path).exists():
         yield Check("views", "none yet: they are made by the next start")
         return

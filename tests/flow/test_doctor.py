@@ -280,14 +280,19 @@ def test_fsync_time(
     assert check_named("fsync time", on_sqlite).verdict == verdict
 
 
-def test_a_directory_open_to_all_is_a_fault_and_an_old_sqlite_a_warning(
-    on_sqlite: Settings, monkeypatch: pytest.MonkeyPatch
+def test_an_open_directory_is_a_fault_where_it_is_the_data_directory(
+    on_sqlite: Settings, tmp_path: Path
 ) -> None:
+    on_sqlite.data.chmod(0o755)
+    assert check_named("directory", on_sqlite).verdict == "fault"
+    elsewhere = Settings(tmp_path / "elsewhere", on_sqlite.journal_url)
+    assert check_named("directory", elsewhere).verdict == "warning"
+
+
+def test_an_old_sqlite_is_a_warning(on_sqlite: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite, "version", lambda: (3, 40, 1))
     assert "3.51.3 or newer" in check_named("SQLite", on_sqlite).advice
     assert worst(examine(on_sqlite)) == "warning"
-    on_sqlite.data.chmod(0o755)
-    assert check_named("directory", on_sqlite).verdict == "fault"
 
 
 def test_the_worst_verdict_counts() -> None:
