@@ -20,6 +20,7 @@ its own tables changed. A journal under a prefix is made by one release and has 
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 _HERE: Final = Path(__file__).parent
+_ONE_AT_A_TIME: Final = threading.Lock()
+"""What a script calls (`op`) is alembic's for the whole process: two threads would share a journal."""
 
 
 def latest() -> int:
@@ -40,15 +43,17 @@ def latest() -> int:
 
 def stamp(connection: sa.Connection) -> None:
     """Notes that this journal was created with the latest schema."""
-    command.stamp(_config(connection), "head")
+    with _ONE_AT_A_TIME:
+        command.stamp(_config(connection), "head")
 
 
 def upgrade(connection: sa.Connection, schema: int) -> None:
     """Runs the scripts after `schema`, inside the caller's write transaction."""
     config = _config(connection)
-    if not sa.inspect(connection).has_table("alembic_version"):
-        command.stamp(config, f"{schema:04}")  # the first release kept no such table
-    command.upgrade(config, "head")
+    with _ONE_AT_A_TIME:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            command.stamp(config, f"{schema:04}")  # the first release kept no such table
+        command.upgrade(config, "head")
 
 
 def add_columns(table: str, *columns: sa.Column[Any]) -> None:

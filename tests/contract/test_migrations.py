@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +143,12 @@ def lost(told: Any, now: Any, path: str) -> Iterator[str]:
             yield from lost(one, other, f"{path} {n}")
     elif told != now:
         yield f"{path}: {now!r} in place of {told!r}"
+
+
+def test_threads_make_journals_side_by_side(tmp_path: Path) -> None:
+    """Alembic keeps what it works on for the whole process."""
+    settings = [Settings(tmp_path / f"{n}", f"sqlite:///{tmp_path}/{n}.db") for n in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda one: installation.migrate(one, "sandbox"), settings))
+    assert {one.outcome for one in made} == {"created"}
+    assert len({one.journal_id for one in made}) == 8
