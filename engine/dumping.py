@@ -23,6 +23,7 @@ from engine.errors import JournalDamaged
 from engine.installation import FINGERPRINT
 from engine.limits import DUMP_ROWS_PER_STATEMENT
 from engine.operations import define_operations
+from engine.store import allow_pauses
 
 ALL: Final = frozenset({"*"})
 SECRETS: Final[Mapping[str, frozenset[str]]] = {
@@ -214,7 +215,7 @@ def _one_moment(datastore: Datastore) -> Iterator[sa.Connection]:
             connection.exec_driver_sql("BEGIN")
         else:
             connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
-            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+            allow_pauses(connection)  # who takes the dump may be slow
         try:
             yield connection.execution_options(yield_per=DUMP_ROWS_PER_STATEMENT)
         finally:

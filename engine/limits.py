@@ -75,6 +75,8 @@ WRITE_WAIT_S: Final = 5.0
 """How long a write waits for the database's write lock before it answers `Unavailable`."""
 IDLE_IN_TRANSACTION_S: Final = 2.0
 """A frozen writer frees the journal's head after this long (PostgreSQL ends its session)."""
+MIGRATION_PAUSE_S: Final = 60.0
+"""The same for `migrate`: alembic is loaded in the middle of it, on a busy machine in seconds."""
 LOCK_TIMEOUT_S: Final = 4.0
 """Longer than a frozen writer may hold the head, shorter than `WRITE_WAIT_S`."""
 CONNECT_TIMEOUT_S: Final = 3.0

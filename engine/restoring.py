@@ -21,6 +21,7 @@ from engine.errors import BadDump, NotEmpty, SchemaTooNew, UnknownFact
 from engine.limits import DUMP_LINE_BYTES_MAX, DUMP_ROWS_PER_STATEMENT
 from engine.pages import StoredRow
 from engine.schema import SCHEMA
+from engine.store import allow_pauses
 from engine.stored import engine_codec
 
 Report = Callable[[int], None]
@@ -174,8 +175,7 @@ def restore(
     WrongKey, UnknownFact for facts of a newer release, Unavailable.
     """
     with datastore.store.writing() as connection:
-        if datastore.store.dialect == "postgresql":  # the dump may come slowly
-            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        allow_pauses(connection)  # the dump may come slowly
         _check_empty(connection, datastore)
         target = _Target(connection, datastore, reader)
         for several in _batches(reader.lines()):

@@ -27,6 +27,8 @@ from sqlalchemy.dialects.sqlite import BLOB
 
 from engine.chain import GENESIS
 from engine.errors import BadSettings, JournalDamaged, SchemaMissing, SchemaTooNew, SchemaTooOld
+from engine.limits import MIGRATION_PAUSE_S
+from engine.store import allow_pauses
 
 SCHEMA: Final = 6
 """Number of this release's schema, and of the last script in `engine/migrations`. A journal with a
@@ -178,6 +180,7 @@ def migrate(connection: sa.Connection, tables: Tables) -> Migration:
     Raises SchemaTooNew for a journal of a newer release, SchemaTooOld for an older one under a prefix.
     """
     dialect = connection.dialect.name
+    allow_pauses(connection, MIGRATION_PAUSE_S)
     if dialect == "postgresql":
         _check_encoding(connection)
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))

@@ -154,3 +154,13 @@ class Store(ABC):
             if self._engines is None:
                 self._engines = self._create_engines()
             return self._engines
+
+
+def allow_pauses(connection: sa.Connection, longest_s: float = 0) -> None:
+    """Lets a transaction whose work is slow pause between statements, for ever (0) or `longest_s`.
+
+    On PostgreSQL others are ended after IDLE_IN_TRANSACTION_S, so that a frozen writer frees the rest.
+    """
+    if connection.dialect.name == "postgresql":
+        milliseconds = int(longest_s * 1_000)
+        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}")

@@ -10,6 +10,7 @@ import pytest
 from engine import installation, operations
 from engine.datastore import open_store
 from engine.settings import Settings
+from engine.store import allow_pauses
 from engine.supervise import tame_collector
 from tests.postgres import GivenServer, PostgresServer, open_server
 
@@ -102,6 +103,7 @@ def installed(installed_once: Settings) -> Settings:
     tables = operations.define_operations()
     store = open_store(installed_once.journal_url)
     with store.writing() as connection:
+        allow_pauses(connection)  # on a busy machine 40 tables take more than the 2 s of a writer
         tables.metadata.drop_all(connection)
         operations.migrate(connection, tables)
     store.close()

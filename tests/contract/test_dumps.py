@@ -82,7 +82,7 @@ def restored(
     content: bytes, settings: Settings, like: Settings, **keys: Path | None
 ) -> restoring.Restored:
     """Restores into a new installation that has the master key of `like`."""
-    settings.data.mkdir(exist_ok=True)
+    settings.data.mkdir(mode=0o700, exist_ok=True)
     if not settings.key_file.exists():
         settings.key_file.touch(0o600)
         settings.key_file.write_text(like.key_file.read_text())
@@ -335,7 +335,7 @@ def test_a_flipped_byte_anywhere_is_refused(source: Settings, tmp_path: Path) ->
 def test_a_restore_that_is_killed_leaves_nothing(source: Settings, tmp_path: Path) -> None:
     """Half way through a pipe; the same command then restores it."""
     content, target = dumped(source), settings_for(tmp_path / "killed")
-    target.data.mkdir()
+    target.data.mkdir(mode=0o700)
     target.key_file.touch(0o600)
     target.key_file.write_text(source.key_file.read_text())
     command = [*COMMAND, "restore", "-", "--data", str(target.data)]
@@ -378,7 +378,7 @@ def test_secrets_open_for_their_key_alone(source: Settings, tmp_path: Path, pass
 
 def keys(directory: Path) -> tuple[Path, Path]:
     """(private, public) as PEM files."""
-    directory.mkdir()
+    directory.mkdir(mode=0o700)
     key = X25519PrivateKey.generate()
     private, public = directory / "private.pem", directory / "public.pem"
     private.touch(0o600)
