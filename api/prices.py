@@ -13,7 +13,7 @@ from api.acting import noted
 from api.call import Answer, Call
 from api.repeating import first_answer, once
 from api.wire import raise_faults
-from engine.instrument import Instrument, price_of, unit_of
+from engine.instrument import Instrument, price_of
 from engine.quote import Quote, quote_faults, unit_words
 from engine.refusals import fault
 from engine.values import EXACT, PRICE_PLACES, STEPS, ZERO, divide_half_even, plain
@@ -47,7 +47,7 @@ class PriceBody(msgspec.Struct, frozen=True):
 async def get(call: Call) -> Answer:
     """The latest price of each symbol asked for, or that of a time; those without one are left out.
 
-    So is a price that does not count, as its instrument is priced in another unit by now. Of `waiting`
+    So is a price that does not count, as its instrument has another symbol or unit by now. Of `waiting`
     ones all are listed where no symbol is asked for.
     """
     market, at_us = call.engine.market, call.query["asof"]
@@ -66,7 +66,7 @@ async def get(call: Call) -> Answer:
             quote = await call.engine.bridge.read(market.as_of, symbol, at_us)
         else:
             quote = market.quote(symbol)
-            if quote and security and price_of(security, quote.price) is None:
+            if quote and (security is None or price_of(security, quote.price) is None):
                 quote = None
         if quote is not None:
             bodies.append(_body(call, quote, security))
@@ -128,15 +128,16 @@ def _quote(call: Call, row: dict[str, Any], security: Instrument | None) -> Quot
         row["quality"],
         row["accrued_interest"],
         author=call.principal.client,
-        unit=unit_of(security.terms) if security else None,
+        unit=security.unit if security else None,
     )
 
 
 async def _instrument_of(call: Call, symbol: str) -> Instrument | None:
+    """The instrument whose symbol it is now; a former one is kept from others and stands for nothing."""
     services = call.engine
     owner = await services.bridge.read(services.symbols.find, symbol)
     state: Instrument | None = await services.bridge.state(owner) if owner else None
-    return state
+    return state if state is not None and state.terms.symbol == symbol else None
 
 
 async def _shown(call: Call, quote: Quote) -> PriceBody:
@@ -144,7 +145,7 @@ async def _shown(call: Call, quote: Quote) -> PriceBody:
 
 
 def _body(call: Call, quote: Quote, instrument: Instrument | None) -> PriceBody:
-    unit = quote.unit or (unit_of(instrument.terms) if instrument else None)
+    unit = quote.unit or (instrument.unit if instrument else None)
     price_type, _, currency = unit_words(unit)
     price = partial(Decimal.quantize, exp=STEPS[PRICE_PLACES], context=EXACT)
     mid = divide_half_even(EXACT.add(quote.bid, quote.ask), TWO, STEPS[PRICE_PLACES])

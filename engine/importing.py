@@ -15,7 +15,6 @@ from engine.csv_import import BadFile, InstrumentLine, LineFault, QuoteLine, lin
 from engine.desk import Command, Desk
 from engine.errors import Refused
 from engine.ids import IdSource
-from engine.instrument import unit_of
 from engine.limits import PAGE_FACTS, QUOTES_MAX
 from engine.market import Market, Symbols
 from engine.quote import Quote
@@ -83,13 +82,13 @@ def import_quotes(
     faults, quotes = [], []
     for line, quote in lines:
         security = listed.get(quote.symbol)
-        if security is None:
+        if security is None or security.terms.symbol != quote.symbol:
             faults.append(LineFault(line, "symbol", "is the symbol of no instrument"))
         elif quote.currency not in {None, security.terms.trading_currency}:
             currency = security.terms.trading_currency
             faults.append(LineFault(line, "currency", f"must be {currency}, the instrument's"))
         else:
-            quotes.append(replace(quote, author=ACTOR, unit=unit_of(security.terms)))
+            quotes.append(replace(quote, author=ACTOR, unit=security.unit))
     _check(faults)
     recorded: list[Quote] = []
     for start in range(0, len(quotes), QUOTES_MAX):

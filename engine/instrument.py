@@ -77,13 +77,22 @@ InstrumentFact = InstrumentListed | InstrumentChanged
 
 
 class Instrument(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """`status` is `listed`; what may be traded of it is `terms.trading_status`."""
+    """`status` is `listed`; what may be traded of it is `terms.trading_status`.
+
+    `symbol_changes`: how often its symbol has changed.
+    """
 
     id: str
     status: str
     terms: Terms
     created_at_us: int
     modified_at_us: int
+    symbol_changes: int = 0
+
+    @property
+    def unit(self) -> str:
+        """The unit of its prices, which a change of the symbol ends: see `unit_of`."""
+        return unit_of(self.terms, self.symbol_changes)
 
 
 NEXT: Final[dict[tuple[str | None, type[InstrumentFact]], str]] = {
@@ -224,9 +233,14 @@ def check_maturity(terms: Terms, settlement_date: date) -> None:
 # --- prices ---------------------------------------------------------------------------------------
 
 
-def unit_of(terms: Terms) -> str:
-    """What a price of the instrument is counted in: price type, par value and currency."""
-    return f"{terms.price_type} {plain(terms.par_value.normalize())} {terms.trading_currency}"
+def unit_of(terms: Terms, symbol_changes: int = 0) -> str:
+    """What a price of the instrument is counted in: price type, par value and currency.
+
+    The number of symbol changes goes last, where there were any: else a quote from before a change would
+    count again when the symbol comes back, past the prices that the instrument had meanwhile.
+    """
+    unit = f"{terms.price_type} {plain(terms.par_value.normalize())} {terms.trading_currency}"
+    return f"{unit} {symbol_changes}" if symbol_changes else unit
 
 
 def price_of(state: Instrument, price: Price | None) -> Price | None:
@@ -239,7 +253,7 @@ def price_of(state: Instrument, price: Price | None) -> Price | None:
     if price.unit is None:
         was_changed = state.modified_at_us > max(state.created_at_us, price.at_us)
         return None if was_changed else price
-    return price if price.unit == unit_of(state.terms) else None
+    return price if price.unit == state.unit else None
 
 
 # --- evolve --------------------------------------------------------------------------------------
@@ -255,6 +269,12 @@ def evolve(state: Instrument | None, fact: InstrumentFact) -> Instrument:
             return Instrument(fact.instrument, status, fact.terms, fact.at_us, fact.at_us)
         case InstrumentChanged():
             assert state is not None
-            return replace(state, status=status, terms=fact.terms, modified_at_us=fact.at_us)
+            return replace(
+                state,
+                status=status,
+                terms=fact.terms,
+                modified_at_us=fact.at_us,
+                symbol_changes=state.symbol_changes + (fact.terms.symbol != state.terms.symbol),
+            )
         case _:
             assert_never(fact)

@@ -75,9 +75,10 @@ def jumps(before: Quote, quote: Quote, most: Decimal) -> bool:
     """Whether a quote moves the price of a unit, either side, by more than `most` (0.2: a fifth).
 
     A price that comes back from 0 jumps, whatever it is: else a detour by 0 would pass. One that goes to
-    0 does not: it stops trading. One in another unit jumps, as there is nothing to compare it with.
+    0 does not: it stops trading. One in another unit jumps, as there is nothing to compare it with; so
+    does one after a change of the symbol where the last has no unit.
     """
-    if before.unit is not None and before.unit != quote.unit:
+    if before.unit != quote.unit and (before.unit is not None or symbol_has_changed(quote.unit)):
         return True
     return any(
         new and abs(new - old) > EXACT.multiply(most, old)
@@ -102,3 +103,8 @@ def unit_words(unit: str | None) -> tuple[PriceType, Decimal, str | None]:
         return "money", Decimal(100), None
     price_type, par_value, currency = unit.split(" ")[:3]
     return ("percent" if price_type == "percent" else "money"), Decimal(par_value), currency
+
+
+def symbol_has_changed(unit: str | None) -> bool:
+    """Whether the instrument of a unit has had another symbol."""
+    return unit is not None and len(unit.split(" ")) > 3

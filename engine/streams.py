@@ -10,7 +10,7 @@ from engine.journal import Fold
 FOLDS: Final[dict[str, Fold[Any]]] = {
     "acc": Fold("account", 2, account.Account, account.evolve),
     "ord": Fold("order", 4, order.Order, order.evolve, is_long=False),
-    "ins": Fold("instrument", 1, instrument.Instrument, instrument.evolve, is_long=False),
+    "ins": Fold("instrument", 2, instrument.Instrument, instrument.evolve, is_long=False),
     "dep": Fold("payment", 1, payment.Payment, payment.evolve, is_long=False),
     "wdr": Fold("payment", 1, payment.Payment, payment.evolve, is_long=False),
     "rep": Fold("parked_report", 2, report.ParkedReport, report.evolve, is_long=False),

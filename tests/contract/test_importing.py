@@ -108,6 +108,18 @@ def test_prices_are_of_listed_instruments(installation: Installation) -> None:
     assert installation.market.quote("B1") == quote
 
 
+def test_a_former_symbol_has_no_prices(installation: Installation) -> None:
+    bring(installation, TWO)
+    bring(installation, TWO.replace("AAPL", "APL"))
+    assert installation.symbols.find("AAPL") == "ins_a"  # kept from others
+    with pytest.raises(BadFile, match="is the symbol of no instrument"):
+        bring_prices(installation, "symbol,bid,ask\nAPL,1,2\nAAPL,1,2\n")
+    assert bring_prices(installation, "symbol,bid,ask\nAPL,1,2\n") == (1, [])
+    quote = installation.market.quote("APL")
+    assert quote is not None
+    assert quote.unit == "money 100 USD 1"
+
+
 def test_jumps_of_a_file_wait(installation: Installation) -> None:
     bring(installation, TWO)
     careful = replace(installation, market=Market(

@@ -116,6 +116,7 @@ JUMPS = {
     "by way of 0": [quote("0"), quote("1")],
     "by way of another unit": [quote("100", unit=PERCENT)],
     "by a new par value": [quote("100", unit="money 1000 USD")],
+    "by way of another symbol": [quote("100", unit=f"{MONEY} 2")],
 }
 
 
@@ -173,6 +174,16 @@ def test_a_new_symbol_of_a_priced_instrument_is_no_way_round(store: Store) -> No
     assert (first.is_waiting, other.is_waiting) == (True, False)
     market.confirm("NEW", "cli_two")
     assert not market.put([replace(quote("99002.51"), symbol="NEW")])[0].is_waiting
+
+
+def test_what_the_first_release_recorded_is_no_measure_after_a_change_of_the_symbol(
+    store: Store,
+) -> None:
+    market = Market(store, TABLES, jump_max=FIFTH)
+    market.put([quote("100", unit=None)])
+    assert not market.put([quote("101", unit=None)])[0].is_waiting
+    assert market.put([quote("101", unit=f"{MONEY} 2")])[0].is_waiting
+    assert not market.put([quote("102")])[0].is_waiting
 
 
 def test_after_a_confirmed_jump_prices_go_on_from_there(store: Store) -> None:

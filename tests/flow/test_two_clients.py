@@ -117,6 +117,52 @@ def test_a_price_is_shown_in_its_own_unit_and_only_while_it_counts(live: Engine)
     assert then["price_type"] == "percent"
     (after,) = ok(client.post("/prices", [{"symbol": "PCT", "bid": "98", "ask": "99"}]), 201)
     assert (after["is_waiting"], after["price_type"]) == (True, "money")
+    ok(live.client().post("/prices/PCT/confirm", {}))
+
+
+def test_a_change_of_the_symbol_is_no_way_round_a_jump(live: Engine) -> None:
+    """One client made 2700.00 of 100.00: it bought under a former symbol at 10 and sold at 30."""
+    live.tenant = "flips"
+    first, second = live.client(), live.client()
+    account = an_account(first, cash="")
+    paid = ok(first.post(f"/accounts/{account}/deposits", {"amount": "100", "currency": "USD"}), 201)
+    ok(second.post(f"/accounts/{account}/deposits/{paid['id']}/complete"))
+
+    def put(symbol: str, status: int = 200) -> None:
+        ok(first.send("PUT", "/instruments/ins_flip", {**TERMS, "symbol": symbol}), status)
+
+    def say(symbol: str, price: int) -> bool:
+        (told,) = ok(first.post("/prices", [{"symbol": symbol, "bid": price, "ask": price}]), 201)
+        return bool(told["is_waiting"])
+
+    def buy() -> str:
+        wish = {**buying("100.00"), "instrument": "ins_flip"}
+        return str(first.post(f"/accounts/{account}/orders", wish).code)
+
+    put("FLIP1", 201)
+    assert not say("FLIP1", 10)
+    put("FLIP2")
+    assert say("FLIP2", 12)
+    ok(second.post("/prices/FLIP2/confirm", {}))
+    assert say("FLIP2", 30)
+    ok(second.post("/prices/FLIP2/confirm", {}))
+    former = first.post("/prices", [{"symbol": "FLIP1", "bid": 10, "ask": 10}])
+    assert (former.status, [one["path"] for one in former.json["params"]]) == (400, ["body.0.symbol"])
+    assert ok(first.get("/prices?symbol=FLIP1")) == []
+    for symbol, price in (("FLIP1", 10), ("FLIP2", 30), ("FLIP1", 10)):
+        put(symbol)
+        assert buy() == "missing_price"  # what was said before the change does not count
+        assert say(symbol, price)
+        assert buy() == "missing_price"
+    put("FLIP3")
+    for symbol in ("FLIP1", "FLIP2"):  # what waits can be cleared, and counts neither
+        ok(second.post(f"/prices/{symbol}/confirm", {}))
+        put(symbol)
+        assert (ok(first.get(f"/prices?symbol={symbol}")), buy()) == ([], "missing_price")
+    assert say("FLIP2", 29)
+    done = ok(second.post("/prices/FLIP2/confirm", {}))
+    assert (done["bid"], ok(first.get("/prices?symbol=FLIP2"))) == ("29.00000000", [done])
+    assert ok(first.get("/prices?waiting=true")) == []
 
 
 def test_a_parked_report_is_booked_by_two_clients_and_everything_follows(live: Engine) -> None:

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 from engine import commands, instrument
 from engine.errors import Refused
-from engine.instrument import Instrument, price_of, unit_of
+from engine.instrument import Instrument, InstrumentChanged, evolve, price_of, unit_of
 from engine.pricing import Price
+from engine.quote import unit_words
 from tests.desks import INSTRUMENT, TERMS, THURSDAY_US, Shop, open_shop
 
 BOND = replace(TERMS, price_type="percent", par_value=Decimal("1000.00"))
@@ -41,6 +42,18 @@ def test_a_price_of_another_unit_is_none(changed: dict[str, Any]) -> None:
     now = replace(LISTED, terms=replace(BOND, **changed))
     assert price_of(now, priced(unit_of(BOND))) is None
     assert price_of(now, priced(unit_of(now.terms))) is not None
+
+
+def test_a_change_of_the_symbol_ends_a_price_for_ever() -> None:
+    state, seen = LISTED, [LISTED.unit]
+    for symbol in ("B", "C", "B", BOND.symbol):
+        named = InstrumentChanged(replace(BOND, symbol=symbol, name=symbol), 200)
+        state = evolve(state, named)
+        again = evolve(state, replace(named, terms=replace(named.terms, name="Another name")))
+        assert again.unit == state.unit not in seen
+        assert not [unit for unit in seen if price_of(state, priced(unit, 300))]
+        seen.append(state.unit)
+    assert [unit_words(unit) for unit in seen] == [("percent", Decimal(1000), "USD")] * len(seen)
 
 
 @pytest.mark.parametrize(("at_us", "counts"), [(199, False), (200, True), (201, True)])
