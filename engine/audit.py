@@ -43,10 +43,11 @@ CHECKS: Final = {
     "terms": "notionals and fees are what price, quantity and rate make them",
     "agreement": "accounts moved what orders and payments say, no more and no less",
     "seal": "the journal still says all that was sealed (where the master key is at hand)",
+    "lost": "the journal is not marked as one that went back: it has all that its witnesses have seen",
     "unique": "the database keeps (stream, version) and command unique",
     "file": "the database finds no fault with its own file",
 }
-"""What is looked at. The level `digests` is `missing`, `digest`, `head`, `name`, `seal` and `unique`."""
+"""What is looked at. Level `digests`: `missing`, `digest`, `head`, `name`, `seal`, `lost`, `unique`."""
 
 BYTES: Final = frozenset({"missing", "digest", "head", "seal"})
 """Findings that say for certain that the journal is not what was recorded: nothing more is written."""

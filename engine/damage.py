@@ -54,9 +54,14 @@ class Mark(msgspec.Struct, frozen=True):
     code: str = DAMAGED
 
     @property
+    def is_of_loss(self) -> bool:
+        """Whether acknowledged facts are gone, and what is left is sound."""
+        return self.code == WENT_BACK
+
+    @property
     def sentence(self) -> str:
         """What is wrong, for people."""
-        if self.code == WENT_BACK:
+        if self.is_of_loss:
             return f"The journal went back: it shares position {self.position} with what it was."
         where = f"at position {self.position}" if self.position else "as a whole"
         return f"The journal is damaged {where}."

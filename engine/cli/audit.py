@@ -7,13 +7,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
 from engine.cli.tables import progress
-from engine.errors import JournalDamaged, SchemaMissing, WrongKey
+from engine.errors import JournalDamaged, JournalWentBack, SchemaMissing, WrongKey
 from engine.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -32,6 +32,12 @@ Reopen = Annotated[
     bool,
     typer.Option("--reopen", help="If all is well, let writes go on that damage had stopped."),
 ]
+_LOSS: Final = (
+    "put the right journal in its place, or go on without these facts with"
+    " `order-engine journal accept-loss`"
+)
+LOST: Final = "lost"
+"""The check that finds a journal which went back."""
 STOPPED = 130
 """Exit code of a command that was stopped by Ctrl-C, as shells have it."""
 
@@ -50,7 +56,8 @@ def audit(
     Positions, digests and stored names; that each stream folds, its versions and times; that cash and
     units sum to zero and nothing is negative after every fact; that orders and accounts agree. Runs
     beside a running engine, and changes nothing, but that facts which are not as recorded stop writes.
-    After Ctrl-C, or a kill, the same command goes on from where it was.
+    After Ctrl-C, or a kill, the same command goes on from where it was. A journal that went back is a
+    finding, `lost`, and is not opened again by --reopen.
 
     Exits with 0 if all is well, 1 with findings, 2 for wrong usage.
 
@@ -77,13 +84,15 @@ def audit(
             _stopped_by_signals() as stop,
             progress("facts", auditing.head_of(datastore)) as report,
         ):
+            if reopen:
+                _check_reopening(datastore)
             wish = auditing.Wish(
                 level="digests" if digests_only else "all",
                 points=PointFile(settings.data / NAME, engine_codec()),
                 from_start=from_start or reopen,
                 report=report,
                 is_stopping=stop.is_set,
-                end_checks=[partial(_seals, settings)],
+                end_checks=[partial(_seals, settings), _losses],
             )
             done = auditing.audit(datastore, wish)
             datastore.damage.refresh()
@@ -95,7 +104,7 @@ def audit(
         print_json(_document(done) | {"writes_stopped": mark is not None and not is_reopened})
     else:
         _print(done)
-        if mark is not None:
+        if mark is not None and not mark.is_of_loss:
             typer.echo(_about(mark, is_reopened=is_reopened))
     raise typer.Exit(bool(done.findings) if done.is_complete else STOPPED)
 
@@ -124,6 +133,27 @@ def _seals(settings: Settings, datastore: Datastore) -> Iterator[Finding]:
         yield Finding(position if isinstance(position, int) else None, "seal", "", str(error))
     except (WrongKey, SchemaMissing):
         return
+
+
+def _losses(datastore: Datastore) -> Iterator[Finding]:
+    """The mark of a journal that went back: a perfect chain, in which no other check finds anything."""
+    from engine.audit import Finding  # noqa: PLC0415
+
+    datastore.damage.refresh()
+    mark = datastore.damage.mark
+    if mark is not None and mark.is_of_loss:
+        text = f"{mark.sentence} {mark.text}; {_LOSS}"
+        yield Finding(mark.position, LOST, "", text)
+
+
+def _check_reopening(datastore: Datastore) -> None:
+    """Raises JournalWentBack for a journal that no audit can open again."""
+    datastore.damage.refresh()
+    mark = datastore.damage.mark
+    if mark is not None and mark.is_of_loss:
+        raise JournalWentBack(
+            f"{mark.sentence} --reopen lifts the mark of damage only: {_LOSS}", position=mark.position
+        )
 
 
 @contextlib.contextmanager
@@ -176,8 +206,13 @@ def _finding(one: Finding) -> dict[str, Any]:
 
 def _verdict(done: Audit) -> str:
     if done.findings:
-        return "damaged"
+        return "went_back" if _is_lost(done) else "damaged"
     return "clean" if done.is_complete else "stopped"
+
+
+def _is_lost(done: Audit) -> bool:
+    """Whether nothing is wrong but that facts are gone."""
+    return {one.check for one in done.findings} == {LOST}
 
 
 def _rate(done: Audit) -> int:
@@ -196,6 +231,10 @@ def _print(done: Audit) -> None:
     typer.echo(f"position {done.position}, digest {done.digest}")
     if not done.is_complete:
         typer.echo("Stopped: the same command goes on from here.")
+    elif _is_lost(done):
+        typer.echo(
+            "Went back: acknowledged facts are gone, and what is left is sound. Writes are stopped."
+        )
     elif done.findings:
         count = len(done.findings)
         typer.echo(f"Damaged: {count} findings." if count > 1 else "Damaged: one finding.")

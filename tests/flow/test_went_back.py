@@ -65,7 +65,17 @@ def test_writes_and_reads_say_so_until_an_operator_goes_on(journal_url: str, tmp
 
         told = command(tmp_path, journal_url, "doctor")
         assert "accept-loss" in told.output
-        assert command(tmp_path, journal_url, "audit", "--reopen").exit_code == 0
+        audited = command(tmp_path, journal_url, "audit")
+        assert audited.exit_code == 1, audited.output
+        assert f"position {common}: lost: The journal went back" in audited.output
+        assert "journal accept-loss" in audited.output
+        assert not {"Clean.", "damage"} & set(audited.output.split())
+        document = json.loads(command(tmp_path, journal_url, "audit", "--json").stdout)
+        assert (document["verdict"], document["writes_stopped"]) == ("went_back", True)
+        assert [(one["check"], one["position"]) for one in document["findings"]] == [("lost", common)]
+        reopened = command(tmp_path, journal_url, "audit", "--reopen")
+        assert (reopened.exit_code, "journal accept-loss" in reopened.output) == (1, True)
+        assert "error: journal_went_back" in reopened.output
         assert client.post(orders, buying("5.00")).status == 503, "a sound journal is no whole one"
         done = command(
             tmp_path, journal_url, "journal", "accept-loss", "--reason", "failover", "--yes", "--json"
