@@ -78,6 +78,29 @@ def in_order(scopes: Collection[str]) -> str:
     return " ".join(scope for scope in SCOPES if scope in scopes)
 
 
+def faults_of(tenant: str, scopes: Collection[str]) -> list[dict[str, str]]:
+    """What is wrong with a client of this tenant with these scopes."""
+    faults = []
+    if not _TENANT.fullmatch(tenant):
+        text = f"must be 1 to {TENANT_CHARACTERS_MAX} letters, digits, dots, dashes and underscores"
+        faults.append(fault("tenant", "invalid_value", text))
+    if not scopes or set(scopes) - set(SCOPES):
+        faults.append(fault("scope", "invalid_value", f"must be one or more of {', '.join(SCOPES)}"))
+    return faults
+
+
+def check_row(client: Any, tenant: Any, scopes: Any) -> None:
+    """Raises ValueError unless they are a client's as `create` stores them."""
+    if not isinstance(client, str) or not _ID.fullmatch(client):
+        raise ValueError("a client's id is none that the engine makes")
+    if not isinstance(tenant, str) or not isinstance(scopes, str):
+        raise ValueError("tenant and scopes of a client are texts")
+    if faults := faults_of(tenant, scopes.split(" ")):
+        raise ValueError(" ".join(f"the client's {one['path']} {one['detail']}" for one in faults))
+    if scopes != in_order(scopes.split(" ")):
+        raise ValueError(f"the client's scopes stand once each in the order {' '.join(SCOPES)}")
+
+
 def tenants(store: Store, operations: Operations) -> list[str]:
     """Every tenant that was ever given a client."""
     query = sa.select(operations.clients.c.tenant).distinct()
@@ -114,13 +137,7 @@ class Clients:
 
     def create(self, tenant: str, scopes: Collection[str]) -> NewClient:
         """A new client. Raises Refused `invalid_param` for a tenant or scope that cannot be."""
-        faults = []
-        if not _TENANT.fullmatch(tenant):
-            text = f"must be 1 to {TENANT_CHARACTERS_MAX} letters, digits, dots, dashes and underscores"
-            faults.append(fault("tenant", "invalid_value", text))
-        if not scopes or set(scopes) - set(SCOPES):
-            faults.append(fault("scope", "invalid_value", f"must be one or more of {', '.join(SCOPES)}"))
-        if faults:
+        if faults := faults_of(tenant, scopes):
             raise refused("invalid_param", " ".join(sentence_of(f["path"], f["detail"]) for f in faults),
                           params=faults)  # fmt: skip
         client_id, secret = self._ids.new("cli"), secrets.token_urlsafe(SECRET_BYTES)

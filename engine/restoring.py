@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 import sqlalchemy as sa
 
 from engine import acts, dump_format
+from engine.clients import check_row
 from engine.datastore import Datastore
 from engine.dump_format import End, Header, Row, Sealed, Signed
 from engine.dump_secrets import Opener
@@ -321,6 +322,8 @@ class _Target:
             elif value is not None and isinstance(column.type, sa.LargeBinary):
                 value = dump_format.unpack(value)
             values[column.name] = value
+        if table.name == "clients":  # shown to be confirmed, and believed from then on
+            check_row(values["id"], values["tenant"], values["scopes"])
         return values
 
     def _execute(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:

@@ -50,14 +50,15 @@ def check_discreet(output: str, words: Sequence[str | Path]) -> None:
             assert key_file.read_text().strip() not in output
 
 
-def on_terminal(*words: str) -> str:
-    """What the command prints when its output is a terminal."""
+def on_terminal(*words: str, command: Sequence[str] = COMMAND, typed: str = "") -> str:
+    """What the command prints when its output is a terminal, on which `typed` is typed ahead."""
     ours, theirs = pty.openpty()
     try:
         process = subprocess.Popen(
-            [*COMMAND, *words], cwd=ROOT, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs
+            [*command, *words], cwd=ROOT, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs
         )
         os.close(theirs)
+        os.write(ours, typed.encode())
         output = b""
         while True:
             try:

@@ -17,6 +17,7 @@ from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
 from engine.cli.tables import progress
 from engine.errors import BadDump, BadSettings, NotEmpty, WrongKey
 from engine.settings import Settings, read_settings
+from engine.text import shown
 
 if TYPE_CHECKING:
     from engine.checkpoint import PublicKey
@@ -220,7 +221,7 @@ def _accept(proposal: Proposal, *, is_any: bool, is_confirmed: bool, is_piped: b
         return
     typer.echo("The dump brings these clients along:", err=True)
     for client in proposal.clients:
-        typer.echo(f"  {client.id}  {client.tenant}  {client.scopes}", err=True)
+        typer.echo(shown(f"  {client.id}  {client.tenant}  {client.scopes}"), err=True)
     if is_piped or not sys.stdin.isatty():
         raise BadSettings("check the clients and their scopes above, and give --yes if they are right")
     if not typer.confirm("Are these clients and scopes right?", err=True):

@@ -7,12 +7,15 @@ import itertools
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import typer
 
 from engine.cli.terminal import console
 from engine.text import shown
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
 
 Report = Callable[[int], None]
 """To be told how much is done."""
@@ -150,15 +153,33 @@ def _aligned(columns: Sequence[Column], widths: Sequence[int], cells: Sequence[s
 @contextlib.contextmanager
 def progress(what: str, total: int) -> Iterator[Report]:
     """A bar on a terminal, ten lines elsewhere; on stderr, since it is no answer."""
-    if not sys.stderr.isatty():
+    if not total or not sys.stderr.isatty():
         yield _lines_of_progress(what, total)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn  # noqa: PLC0415
 
-    shown = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*shown, console=console(stderr=True), transient=True) as bar:
+    with bar_of("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
+
+        def report(done: int) -> None:
+            bar.update(task, completed=done)
+            if done >= total:  # makes room for what is said or asked next
+                bar.stop()
+
+        yield report
+
+
+def bar_of(*columns: str | ProgressColumn) -> Progress:
+    """A bar on stderr that is gone at its end. What is printed meanwhile goes past it, by `Escaping`."""
+    from rich.progress import Progress  # noqa: PLC0415
+
+    return Progress(
+        *columns,
+        console=console(stderr=True),
+        transient=True,
+        redirect_stdout=False,  # rich would print to the stream below, with commands for the terminal
+        redirect_stderr=False,
+    )
 
 
 def _lines_of_progress(what: str, total: int) -> Report:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from engine.cli.tables import Column, print_table
-from engine.cli.terminal import console
+from engine.cli.tables import Column, bar_of, print_table
 from engine.wall import lasting
 
 if TYPE_CHECKING:
@@ -26,19 +25,13 @@ def progress_of(kind: Kind) -> Iterator[Callable[[Job], None]]:
     if not sys.stderr.isatty():
         yield _lines()
         return
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     shown = (
         TextColumn("{task.description:11}"), BarColumn(), MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*shown, console=console(stderr=True), transient=True) as bar:
+    with bar_of(*shown) as bar:
         task = bar.add_task(kind, total=None, rate="")
 
         def report(job: Job) -> None:

@@ -20,6 +20,7 @@ from engine.installation import open_installation
 from engine.keys import MasterKey
 from engine.settings import Settings
 from tests import checker
+from tests.command import on_terminal
 from tests.contract.test_dumps import filled, run, settings_for
 
 Edit = Callable[[list[bytes]], list[bytes]]
@@ -189,6 +190,34 @@ def test_clients_and_scopes_are_listed_and_need_a_yes(
     assert "  acme  read\n" in asked.stderr
     assert "  acme  read trade\n" in asked.stderr
     assert "give --yes" in asked.stderr
+    assert is_empty(tmp_path)
+
+
+def test_clients_are_confirmed_at_a_terminal(signed: bytes, source: Settings, tmp_path: Path) -> None:
+    restore(b"", tmp_path, source)
+    (tmp_path / "given.jsonl").write_bytes(signed)
+    words = ("restore", str(tmp_path / "given.jsonl"), "--data", str(tmp_path / "data"))
+    shown = on_terminal(*words, typed="n\n")
+    assert "  acme  read trade\r\n" in shown
+    assert "nothing was restored" in shown.split("right? [y/N]")[1]
+    assert is_empty(tmp_path)
+    assert "restored  " in on_terminal(*words, typed="y\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b'"tenant":"acme"', rb'"tenant":"acme\u001b[8m"'),
+     (b'"tenant":"acme"', rb'"tenant":"a\ncli_x  b"'),
+     (b'"tenant":"acme"', b'"tenant":"acme\xe2\x80\xae"'), (b'"tenant":"acme"', b'"tenant":7'),
+     (b'"scopes":"read"', rb'"scopes":"read\u001b[8m admin"'), (b'"scopes":"read"', b'"scopes":""'),
+     (b'"scopes":"read"', rb'"scopes":"read\u00a0"'), (b'"id":"cli_', rb'"id":"\u001b[2Kcli_')],
+)  # fmt: skip
+def test_clients_that_hide_something_are_refused(
+    signed: bytes, source: Settings, tmp_path: Path, old: bytes, new: bytes
+) -> None:
+    lines = [line.replace(old, new) for line in body_of(signed)[0]]
+    done = restore(ended(lines), tmp_path, source, "--unsigned", "--yes")
+    assert (done.exit_code, "client" in done.stderr) == (1, True), done.stderr
     assert is_empty(tmp_path)
 
 

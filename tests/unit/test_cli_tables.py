@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from engine.cli.tables import Column, beside_each_other, stacked
+from tests.command import on_terminal
 
 _COLUMNS = (Column("version", is_number=True), Column("fact"), Column("actor"), Column("what", width=40))
 _WIDTHS = (7, 6, 26, 30)
@@ -35,3 +38,22 @@ def test_what_may_be_broken_goes_beneath_first() -> None:
     columns = (Column("what", width=40), Column("told", width=40), Column("total", is_number=True))
     assert beside_each_other(columns, (30, 40, 9), 60) == [0, 1, 2]
     assert beside_each_other(columns, (30, 40, 9), 50) == [0, 2]
+
+
+_ECHOES = """
+import sys, typer
+from engine.cli.tables import progress
+from engine.cli.terminal import escape_output
+from engine.cli.views_shown import progress_of
+escape_output()
+for bar in (progress("facts", 3), progress("none", 0), progress_of("rebuild")):
+    with bar:
+        typer.echo("a\\x1b[8mb", err=True)
+        print("a\\x1b[8mb")
+        sys.stderr.write("a\\x1b[8mb\\n")
+"""
+
+
+def test_nothing_printed_beside_a_bar_commands_the_terminal() -> None:
+    shown = on_terminal(command=[sys.executable, "-c", _ECHOES])
+    assert ("\x1b[8m" in shown, shown.count("a\\x1b[8mb")) == (False, 9), shown
