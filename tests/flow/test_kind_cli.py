@@ -31,7 +31,9 @@ WORDS: dict[str, list[str]] = {
     "import instruments": ["FILE"], "import prices": ["PRICES"], "outlet resend": ["--after", "0"],
     "replay": [ORDER], "rebuild": ["--all"], "verify": ["--all"], "rollback": ["--all"],
     "retry": ["orders", ORDER], "halt": ["--status"], "resume": ["--reason", "x"], "dump": ["-"],
-    "backup": ["TARGET"], "evidence": [ORDER],
+    "backup": ["TARGET"], "evidence": [ORDER], "journal accept-loss": ["--reason", "x", "--yes"],
+    "person name": ["emp-1", "Ada", "--tenant", "t"], "person show": ["emp-1", "--tenant", "t"],
+    "person erase": ["emp-1", "--tenant", "t"],
 }  # fmt: skip
 """What a command needs beside --data."""
 

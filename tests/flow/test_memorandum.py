@@ -125,7 +125,7 @@ def test_every_rule_is_one_that_is_explained() -> None:
     [
         (["acc_1CWoxU9o42xf5osSVepYh2"], "a memorandum is of an order"),
         ([CANCELLED, "--explain"], "--memorandum or --explain, not both"),
-        ([CANCELLED, "--version", "99"], "version: it has come to version 4"),
+        ([CANCELLED, "--version", "99"], "`version` must be at most 4, the last version."),
     ],
 )
 def test_what_has_none_is_told_why(data: Path, words: list[str], says: str) -> None:

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
+from math import ceil
 from typing import Any, NamedTuple
 
 from hypothesis import given
@@ -76,7 +77,7 @@ def smallest(ask: Ask) -> int:
     worth = Fraction(ask.amount)
     if ask.side == "sell":
         worth = worth / 1000 * (Fraction("99.12345678") * 10 + Fraction(1, 2))
-    return int(worth * 10**places + Fraction(1, 2))
+    return ceil(worth * 10**places)
 
 
 def answer(decide: Callable[[], Any]) -> tuple[str, Any]:
