@@ -16,7 +16,7 @@ import msgspec
 from engine.errors import BadSettings
 from engine.instrument import InstrumentType
 from engine.refusals import invalid
-from engine.values import EXACT, ZERO, divide_to, parse_amounts, round_to
+from engine.values import EXACT, PRICE_PLACES, UNITS, ZERO, divide_to, parse_amounts, round_to
 
 TYPES: Final = get_args(InstrumentType)
 
@@ -73,7 +73,10 @@ FORM: Final = "SUBJECT=RATE%,CURRENCY=MINIMUM,... such as *=0.5%; bond=0.25%,USD
 
 
 def parse_fees(text: str, name: str) -> Fees:
-    """`FORM`, several with semicolons. `name` is the setting's. Raises BadSettings."""
+    """`FORM`, several with semicolons. `name` is the setting's. Raises BadSettings.
+
+    A minimum finer than its currency, of at most 8 decimals, is rounded up.
+    """
     fees: dict[Subject, FeeSetting] = {}
     for entry in filter(None, map(str.strip, text.split(";"))):
         subject, _, words = (part.strip() for part in entry.partition("="))
@@ -86,7 +89,11 @@ def parse_fees(text: str, name: str) -> Fees:
             raise BadSettings(f"{name}: {what!r} is neither ins_... nor one of {', '.join(TYPES)}")
         if (tenant, what) in fees:
             raise BadSettings(f"{name} has {subject!r:.80} twice")
-        minimum = parse_amounts(minimums or comma, name)
+        try:
+            stated = parse_amounts(minimums or comma, name, PRICE_PLACES)
+        except BadSettings:
+            raise BadSettings(f"{name} is {FORM}: {entry!r:.80}") from None
+        minimum = {code: round_to(least, UNITS[code], ROUND_CEILING) for code, least in stated.items()}
         fees[tenant, what] = FeeSetting(Decimal(percent[1]).scaleb(-2), minimum)
     return fees
 

@@ -83,18 +83,26 @@ def parse_amount(text: object, currency: str, path: str) -> Decimal:
     return parse_decimal(text, CURRENCIES[currency], path)
 
 
-def parse_amounts(text: str, name: str) -> dict[str, Decimal]:
-    """`USD=1000000,EUR=900000.50`, {} of "". `name` is the setting's. Raises BadSettings."""
+def parse_amounts(text: str, name: str, places: int | None = None) -> dict[str, Decimal]:
+    """`USD=1000000,EUR=900000.50`, {} of "". `name` is the setting's. Raises BadSettings.
+
+    `places`: decimals that an amount may have; None: as many as its currency has.
+    """
     amounts: dict[str, Decimal] = {}
     for part in text.split(",") if text else ():
         currency, _, amount = part.strip().partition("=")
         try:
             if currency not in CURRENCIES or currency in amounts:
                 raise invalid(name, "invalid_value")
-            amounts[currency] = parse_amount(amount, currency, name)
+            amounts[currency] = (
+                parse_amount(amount, currency, name)
+                if places is None
+                else parse_decimal(amount, places, name)
+            )
         except Refused:
             raise BadSettings(
-                f"{name} is CURRENCY=AMOUNT, each currency once, such as USD=1000000,EUR=900000.50"
+                f"{name} is CURRENCY=AMOUNT, each currency once and with no more decimals than it has,"
+                f" such as USD=1000000,EUR=900000.50: {part.strip()!r:.40}"
             ) from None
     return amounts
 

@@ -79,12 +79,36 @@ def test_a_minimum_finer_than_the_currency_is_rounded_up(currency: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("stated", "minimum"),
+    [("JPY=0.5", "1"), ("JPY=0.00000001", "1"), ("USD=1.001", "1.01"), ("USD=1.010", "1.01"),
+     ("KWD=0.0005", "0.001"), ("USD=0.000", "0.00"), ("CLF=1.00001", "1.0001")],
+)  # fmt: skip
+def test_a_stated_minimum_finer_than_the_currency_is_rounded_up(stated: str, minimum: str) -> None:
+    settings = read_settings(environ={"ORDER_ENGINE_FEES": f"*=1%,{stated}"})
+    assert settings.fees[None, None].minimums == {stated[:3]: Decimal(minimum)}
+    assert str(settings.fees[None, None].minimums[stated[:3]]) == minimum
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("FEES", "*=1%,JPY=-5", "ORDER_ENGINE_FEES is SUBJECT=RATE%,CURRENCY=MINIMUM.*JPY=-5"),
+        ("MINIMUM_ORDER_VALUE", "USD=1,JPY=0.5", "VALUE is CURRENCY=AMOUNT.* decimals.*'JPY=0.5'"),
+        ("LIMIT_ORDER", "USD=1.001", "LIMIT_ORDER is CURRENCY=AMOUNT.* decimals.*'USD=1.001'"),
+    ],
+)
+def test_what_is_refused_names_its_own_form(name: str, text: str, said: str) -> None:
+    with pytest.raises(BadSettings, match=said):
+        read_settings(environ={f"ORDER_ENGINE_{name}": text})
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "*", "*=", "*=0.5", "*=0.005", "*=100%", "*=-1%", "*=1e1%", "*=00.5%", "*=.5%", "*=0.1234567%",
         "*=0.5%;*=0.4%", "acme/=0.5%", "/bond=0.5%", "a/b/c=0.5%", "bonds=0.5%", "acme/bonds=0.5%",
-        "*=0.5%,USD", "*=0.5%,USD=1.001", "*=0.5%,XXX=1", "*=0.5%,USD=1,USD=2", "*=0.5%,", "*=0.5%,1.00",
-        "b\u00f6nd=0.5%", "*=\u0661%",
+        "*=0.5%,USD", "*=0%,USD=1.000000001", "*=0.5%,XXX=1", "*=0.5%,USD=1,USD=2", "*=0.5%,",
+        "*=0.5%,1.00", "b\u00f6nd=0.5%", "*=\u0661%",
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_with_its_name(text: str) -> None:
