@@ -140,7 +140,7 @@ class Books:
         for asset, of, place, amount in legs(fact):
             key = asset, of
             if place not in _OWN:
-                self.elsewhere[key] = self.elsewhere.get(key, ZERO) + amount
+                self.elsewhere[key] = EXACT.add(self.elsewhere.get(key, ZERO), amount)
             elif place == "reserved":
                 self._reserve(words[0], amount)
         if hasattr(fact, "currency") and type(fact) is not BuySettled:
@@ -158,8 +158,9 @@ class Books:
 
     def _balance(self, asset: str, of: str, before: Balance, after: Balance, fact: Fact) -> None:
         key = asset, of
-        held = self.held[key] = self.held.get(key, ZERO) + (after.total - before.total)
-        if held + self.elsewhere.get(key, ZERO):
+        more = EXACT.subtract(after.total, before.total)
+        held = self.held[key] = EXACT.add(self.held.get(key, ZERO), more)
+        if EXACT.add(held, self.elsewhere.get(key, ZERO)):
             raise Wrong("sum", f"{asset} of {of} do not sum to 0 over all places")
         # Only what was booked from a parked report may overdraw an account; nothing else takes more.
         least = after.available if isinstance(fact, _APPLIED) else min(before.available, ZERO)
@@ -171,7 +172,7 @@ class Books:
             )
 
     def _reserve(self, subject: str, amount: Decimal) -> None:
-        rest = self.reserved.get(subject, ZERO) + amount
+        rest = EXACT.add(self.reserved.get(subject, ZERO), amount)
         if rest:
             self.reserved[subject] = rest
         else:
@@ -329,7 +330,7 @@ def _reservation(stream: str, terms: Placed) -> Move:
     if terms.cash_amount is not None:
         net = terms.net_cash_amount
         quoted = fees.of_amount(terms.fee_rule, terms.cash_amount, UNITS[terms.currency])
-        if net is None or net <= 0 or terms.cash_amount - net != quoted:
+        if net is None or net <= 0 or EXACT.subtract(terms.cash_amount, net) != quoted:
             raise Wrong("terms", f"{terms.cash_amount} less {quoted} in fees are not {net}")
         return FundsReserved, terms.account, stream, terms.currency, terms.cash_amount
     return UnitsReserved, terms.account, stream, terms.instrument, terms.quantity
@@ -369,7 +370,7 @@ def _settlement(stream: str, before: Order, fact: TradeSettled) -> Move:
     common = (terms.account, stream, fact.trade, done.position, terms.instrument)
     if terms.side == "buy":
         return BuySettled, *common, done.quantity
-    return SellSettled, *common, terms.currency, done.notional - done.fee
+    return SellSettled, *common, terms.currency, EXACT.subtract(done.notional, done.fee)
 
 
 def _release(stream: str, before: Order, kind: type[Fact]) -> Move | None:

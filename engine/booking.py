@@ -35,13 +35,12 @@ def _trade_contradiction(state: Order, report: Report) -> str | None:
     quantity = _quantity(state, report)
     if quantity is None:
         return "malformed"
-    if state.traded_quantity + quantity > state.ordered:
+    if _is_too_large(state, report, quantity):
+        return "too_large"
+    if EXACT.add(state.traded_quantity, quantity) > state.ordered:
         return "too_much"
-    if terms.net_cash_amount is not None:
-        total = EXACT.add(state.consideration, _consideration(state, report))
-        if terms.notional_of(total) > terms.net_cash_amount:
-            return "too_dear"
-    return None
+    net = terms.net_cash_amount
+    return "too_dear" if net is not None and _traded_notional(state, report) > net else None
 
 
 def _quantity(state: Order, report: Report) -> Decimal | None:
@@ -58,12 +57,23 @@ def unbookable(state: Order | None, report: Report) -> str | None:
         return FAULTS["unknown_order" if state is None else "too_early"]
     if state.venue not in (None, report.venue):
         return FAULTS["wrong_venue"]
-    if _quantity(state, report) is None:
+    quantity = _quantity(state, report)
+    if quantity is None:
         return FAULTS["malformed"]
-    total = state.terms.notional_of(EXACT.add(state.consideration, _consideration(state, report)))
-    if at_scale(total, CURRENCIES[state.terms.currency]) is None:
-        return "it comes to more digits than a journal keeps"
-    return None
+    return FAULTS["too_large"] if _is_too_large(state, report, quantity) else None
+
+
+def _is_too_large(state: Order, report: Report, quantity: Decimal) -> bool:
+    """Whether the order would have traded more units or money than an amount can have digits."""
+    units = EXACT.add(state.traded_quantity, quantity)
+    if at_scale(units, state.terms.decimal_precision) is None:
+        return True
+    return at_scale(_traded_notional(state, report), CURRENCIES[state.terms.currency]) is None
+
+
+def _traded_notional(state: Order, report: Report) -> Decimal:
+    """That of the order, once the report is booked."""
+    return state.terms.notional_of(EXACT.add(state.consideration, _consideration(state, report)))
 
 
 def apply_trade(trade: TradeRecorded, report: str) -> TradeApplied:
@@ -87,18 +97,18 @@ def record_trade(
     assert report.quantity is not None
     assert report.price is not None
     worth = _consideration(state, report)
-    total = terms.notional_of(EXACT.add(state.consideration, worth))
+    total = _traded_notional(state, report)
     return TradeRecorded(
         trade,
         position,
         report.venue,
         report.execution_reference,
         report.price,
-        report.quantity.quantize(STEPS[terms.decimal_precision]),
+        report.quantity.quantize(STEPS[terms.decimal_precision], context=EXACT),
         report.accrued_interest,
         worth,
-        total - state.traded_notional,
-        fees_at(terms, total) - state.charged,
+        EXACT.subtract(total, state.traded_notional),
+        EXACT.subtract(fees_at(terms, total), state.charged),
         settlement_date,
         at_us if report.executed_at_us is None else report.executed_at_us,
         report.counterparty,

@@ -115,7 +115,7 @@ def net_of(rule: FeeRule, cash_amount: Decimal, step: Decimal) -> Decimal:
     quoted = of_amount(rule, cash_amount, step)
     if quoted >= cash_amount:
         raise invalid("cash_amount", "below_minimum_amount", fees=quoted)
-    return cash_amount - quoted
+    return EXACT.subtract(cash_amount, quoted)
 
 
 def of_buy(
@@ -130,7 +130,7 @@ def of_buy(
 
     All fees of a buy that has traded so much: the share of its quote that this stands for.
     """
-    quoted = cash_amount - net_cash_amount
+    quoted = EXACT.subtract(cash_amount, net_cash_amount)
     full = EXACT.multiply(EXACT.multiply(rule.rate, cash_amount), traded_notional)
     share = divide_to(full, net_cash_amount, step, rule.rounding)
     return min(quoted, max(round_to(rule.minimum, step, rule.rounding), share))

@@ -22,7 +22,7 @@ from engine.fact import Fact
 from engine.order import Order, Placed, Trade, TradeApplied, TradeRecorded
 from engine.payment import Payment
 from engine.refusals import refused
-from engine.values import STEPS, UNITS, ZERO
+from engine.values import EXACT, STEPS, UNITS, ZERO
 
 # --- facts ---------------------------------------------------------------------------------------
 
@@ -240,7 +240,7 @@ def legs(fact: Fact) -> list[Leg]:
     kind: Any = type(fact)
     for asset, source, target, name in MOVES.get(kind, ()):
         of, amount = getattr(fact, _KEYS[asset]), getattr(fact, name)
-        result += [Leg(asset, of, source, -amount), Leg(asset, of, target, amount)]
+        result += [Leg(asset, of, source, EXACT.minus(amount)), Leg(asset, of, target, amount)]
     return result
 
 
@@ -263,17 +263,17 @@ class Balance(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def available(self) -> Decimal:
         """What may be traded: all but the reserved."""
-        return self.settled + self.unsettled
+        return EXACT.add(self.settled, self.unsettled)
 
     @property
     def total(self) -> Decimal:
         """By trade date: what is executed counts, settled or not."""
-        return self.settled + self.unsettled + self.reserved
+        return EXACT.add(self.available, self.reserved)
 
     @property
     def withdrawable(self) -> Decimal:
         """What may leave: max(0, total - reserved - unsettled)."""
-        return max(self.settled, self.settled - self.settled)
+        return max(self.settled, EXACT.subtract(self.settled, self.settled))
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -307,12 +307,13 @@ class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def unsettled(self) -> Decimal:
         """Units held that have not arrived: min(total, units of buy trades not settled)."""
-        return max(self.units.total - self.units.total, min(self.units.total, self.units.unsettled))
+        total = self.units.total
+        return max(EXACT.subtract(total, total), min(total, self.units.unsettled))
 
     @property
     def settled(self) -> Decimal:
         """Units held that have."""
-        return self.units.total - self.unsettled
+        return EXACT.subtract(self.units.total, self.unsettled)
 
     @property
     def average_price(self) -> Decimal | None:
@@ -330,7 +331,7 @@ class Holdings(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """Its cash of a currency, zeros at scale if it never had any."""
         known = self.cash.get(currency)
         if known is None:
-            none = UNITS[currency] - UNITS[currency]
+            none = EXACT.subtract(UNITS[currency], UNITS[currency])
             known = Balance(none, none, none)
         return known
 
@@ -342,11 +343,9 @@ class Holdings(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def lacking(self) -> dict[str, Decimal]:
         """Currency or instrument -> by how much its available cash or units are below 0."""
-        below = {of: -cash.available for of, cash in self.cash.items() if cash.available < 0}
-        for of, position in self.positions.items():
-            if position.units.available < 0:
-                below[of] = -position.units.available
-        return below
+        units = {of: position.units for of, position in self.positions.items()}
+        free = {of: balance.available for of, balance in (self.cash | units).items()}
+        return {of: EXACT.minus(available) for of, available in free.items() if available < 0}
 
     @property
     def is_empty(self) -> bool:
@@ -469,7 +468,7 @@ def settle(state: Holdings, order: Order, trade: Trade, *, at_us: int) -> list[F
     settled: list[Fact] = [
         BuySettled(*common, done.quantity, at_us)
         if terms.side == "buy"
-        else SellSettled(*common, terms.currency, done.notional - done.fee, at_us)
+        else SellSettled(*common, terms.currency, EXACT.subtract(done.notional, done.fee), at_us)
     ]
     position = state.positions[terms.instrument]
     if position.unsettled_trades == 1 and not position.units.total:
@@ -530,15 +529,15 @@ def _moved(balance: Balance, moves: Iterable[Move], fact: Fact) -> Balance:
     }
     for _, source, target, name in moves:
         amount = getattr(fact, name)
-        places[source] -= amount
-        places[target] += amount
+        places[source] = EXACT.subtract(places[source], amount)
+        places[target] = EXACT.add(places[target], amount)
     return Balance(places["settled"], places["unsettled"], places["reserved"])
 
 
 def _note(position: Position | None, fact: _OfInstrument) -> Position:
     """All of a position but the move of its units."""
     if isinstance(fact, PositionOpened):
-        none = STEPS[fact.decimal_precision] - STEPS[fact.decimal_precision]
+        none = EXACT.subtract(STEPS[fact.decimal_precision], STEPS[fact.decimal_precision])
         units, at_us = Balance(none, none, none), fact.at_us
         return Position(fact.position, fact.instrument, fact.currency, units, at_us, at_us)
     if position is None:
@@ -556,7 +555,7 @@ def _note(position: Position | None, fact: _OfInstrument) -> Position:
             held = position.units.total
             return replace(
                 position,
-                cost=pricing.cost_after_sell(position.cost, held - quantity, held),
+                cost=pricing.cost_after_sell(position.cost, EXACT.subtract(held, quantity), held),
                 unsettled_trades=position.unsettled_trades + 1,
             )
         case BuySettled() | SellSettled():

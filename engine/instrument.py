@@ -239,7 +239,7 @@ def unit_of(terms: Terms, symbol_changes: int = 0) -> str:
     The number of symbol changes goes last, where there were any: else a quote from before a change would
     count again when the symbol comes back, past the prices that the instrument had meanwhile.
     """
-    unit = f"{terms.price_type} {plain(terms.par_value.normalize())} {terms.trading_currency}"
+    unit = f"{terms.price_type} {plain(terms.par_value.normalize(EXACT))} {terms.trading_currency}"
     return f"{unit} {symbol_changes}" if symbol_changes else unit
 
 

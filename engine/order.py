@@ -22,7 +22,7 @@ from engine.pricing import Price
 from engine.refusals import refused
 from engine.report import Report
 from engine.rounding import CURRENT, RoundingName, modes_of
-from engine.values import EXACT, UNITS, ZERO, Side, round_to
+from engine.values import EXACT, UNITS, ZERO, Side, round_to, total_of
 from engine.wish import Wish
 
 # --- facts ---------------------------------------------------------------------------------------
@@ -252,14 +252,14 @@ class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
         cash_amount, net = self.terms.cash_amount, self.terms.net_cash_amount
         if cash_amount is None or net is None or self.trades:
             return self.charged
-        return cash_amount - cash_amount if self.status == "cancelled" else cash_amount - net
+        return EXACT.subtract(cash_amount, cash_amount if self.status == "cancelled" else net)
 
     @property
     def net_cash_amount(self) -> Decimal | None:
         """Fixed for a buy; for a sell what its trades brought after fees, None before the first."""
         if self.terms.side == "buy" or not self.trades:
             return self.terms.net_cash_amount
-        return self.traded_notional - self.charged
+        return EXACT.subtract(self.traded_notional, self.charged)
 
     @property
     def reserved(self) -> Decimal:
@@ -268,9 +268,10 @@ class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
             return ZERO
         used = [trade.terms for trade in self.trades if trade.report is None]
         if self.terms.cash_amount is not None:
-            return self.terms.cash_amount - sum((one.notional + one.fee for one in used), ZERO)
+            spent = total_of(amount for one in used for amount in (one.notional, one.fee))
+            return EXACT.subtract(self.terms.cash_amount, spent)
         assert self.terms.quantity is not None
-        return self.terms.quantity - sum((one.quantity for one in used), ZERO)
+        return EXACT.subtract(self.terms.quantity, total_of(one.quantity for one in used))
 
     @property
     def is_cancellable(self) -> bool:
@@ -479,9 +480,9 @@ def _moved(state: Order, fact: _Later) -> Order:
                 state,
                 trades=(*state.trades, _executed(state, fact)),
                 consideration=EXACT.add(state.consideration, fact.consideration),
-                traded_quantity=state.traded_quantity + fact.quantity,
-                traded_notional=state.traded_notional + fact.notional,
-                charged=state.charged + fact.fee,
+                traded_quantity=EXACT.add(state.traded_quantity, fact.quantity),
+                traded_notional=EXACT.add(state.traded_notional, fact.notional),
+                charged=EXACT.add(state.charged, fact.fee),
             )
         case Filled():
             state = replace(state, filled_at_us=fact.at_us, cancel_requested=False)

@@ -62,7 +62,7 @@ def cost_after_buy(cost: Decimal, held: Decimal, price: Decimal, quantity: Decim
     """The cost of the units held when `quantity` more are bought. Units below 0 have cost nothing: what
     makes them up costs nothing either."""
     if held < 0:
-        cost, quantity = Decimal(0), max(held + quantity, Decimal(0))
+        cost, quantity = Decimal(0), max(EXACT.add(held, quantity), Decimal(0))
     return EXACT.add(cost, EXACT.multiply(price, quantity))
 
 

@@ -81,7 +81,7 @@ def jumps(before: Quote, quote: Quote, most: Decimal) -> bool:
     if before.unit != quote.unit and (before.unit is not None or symbol_has_changed(quote.unit)):
         return True
     return any(
-        new and abs(new - old) > EXACT.multiply(most, old)
+        new and EXACT.abs(EXACT.subtract(new, old)) > EXACT.multiply(most, old)
         for old, new in zip(_worth(before, quote.unit), _worth(quote, quote.unit), strict=True)
     )
 

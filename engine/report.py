@@ -22,6 +22,7 @@ FAULTS: Final = {
     "late": "the order's execution was over already",
     "not_requested": "nobody asked the venue to cancel",
     "malformed": "price, quantity or interest is missing, not positive or finer than its scale",
+    "too_large": "with it the order comes to more units or money than can be booked",
     "too_much": "more units than ordered",
     "too_dear": "more cash than the order may spend",
 }

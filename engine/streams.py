@@ -8,7 +8,7 @@ from engine import account, clock, halt, instrument, kind, order, payment, repor
 from engine.journal import Fold
 
 FOLDS: Final[dict[str, Fold[Any]]] = {
-    "acc": Fold("account", 2, account.Account, account.evolve),
+    "acc": Fold("account", 3, account.Account, account.evolve),
     "ord": Fold("order", 4, order.Order, order.evolve, is_long=False),
     "ins": Fold("instrument", 2, instrument.Instrument, instrument.evolve, is_long=False),
     "dep": Fold("payment", 1, payment.Payment, payment.evolve, is_long=False),

@@ -18,7 +18,7 @@ from engine.journal import Journal
 from engine.limits import PAGE_FACTS, TALLY_HELD_MAX
 from engine.order import Placed
 from engine.trading_limits import USER, check_day, worth_of
-from engine.values import ZERO
+from engine.values import EXACT, ZERO
 
 
 class _Held(NamedTuple):
@@ -68,7 +68,7 @@ class Tally:
         """The order was not recorded, or is counted otherwise."""
         held = self._held.pop(order, None)
         if held is not None:
-            self._add(held, -held.worth)
+            self._add(held, EXACT.minus(held.worth))
 
     def follow(self, facts: Iterable[Recorded]) -> None:
         """Counts what the journal has, in its order; facts that were seen change nothing."""
@@ -97,7 +97,7 @@ class Tally:
 
     def _add(self, held: _Held, worth: Decimal) -> None:
         key = held.tenant, held.currency
-        self._sums[key] = self._sums.get(key, ZERO) + worth
+        self._sums[key] = EXACT.add(self._sums.get(key, ZERO), worth)
 
 
 def start_of_day(journal: Journal, day: date) -> int:

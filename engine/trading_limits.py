@@ -153,8 +153,8 @@ def check_day(
 ) -> None:
     """Raises Refused `code` if `worth` on top of what is `known` passes the day's limit."""
     limit = limits.get(currency)
-    if limit is not None and known + worth > limit:
-        available = max(limit - known, limit - limit)
+    if limit is not None and EXACT.add(known, worth) > limit:
+        available = max(EXACT.subtract(limit, known), EXACT.subtract(limit, limit))
         raise refused(code, currency=currency, amount=worth, limit=limit, available=available)
 
 
@@ -166,7 +166,7 @@ def evolve(state: Activity, fact: OrderCounted) -> Activity:
     day, worth = state.day, state.worth
     if day is None or fact.business_date > day:
         day, worth = fact.business_date, {}
-    worth = worth | {fact.currency: worth.get(fact.currency, ZERO) + fact.worth}
+    worth = worth | {fact.currency: EXACT.add(worth.get(fact.currency, ZERO), fact.worth)}
     latest = Recent(fact.order, fact.side, fact.instrument, fact.amount, fact.at_us)
     others = [known for known in state.recent if not known.is_like(fact)]
     return Activity(day, worth, (*others[-RECENT_ORDERS_MAX + 1 :], latest))

@@ -1,16 +1,18 @@
 """Amounts as people and programs write them: currencies, strict decimals, rounding, plain printing.
 
 Money is `Decimal` at the full scale of its currency (`100.00` USD, `100` JPY, `100.000` KWD), quantities
-at the scale of their instrument. Products and quotients go through `EXACT`, which raises instead of
-rounding; whatever is rounded says so by name.
+at the scale of their instrument. All arithmetic goes through `EXACT`, which raises instead of rounding;
+`+` and `-` of two decimals would round to what a thread has set, 28 digits as a rule. Whatever is
+rounded says so by name.
 """
 
 from __future__ import annotations
 
 import decimal
 import re
+from collections.abc import Iterable
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Final, Literal
 
 from engine.errors import BadSettings, Refused
@@ -20,6 +22,7 @@ from engine.refusals import invalid
 Side = Literal["buy", "sell"]
 
 ZERO: Final = Decimal(0)
+_TWO: Final = Decimal(2)
 PRICE_PLACES: Final = 8
 COST_PLACES: Final = 20
 """A position's cost keeps this many, so that splitting it by a sell never shows in an average price."""
@@ -117,6 +120,11 @@ def at_scale(number: object, places: int) -> Decimal | None:
     return scaled if scaled == number else None
 
 
+def total_of(amounts: Iterable[Decimal]) -> Decimal:
+    """Their exact sum, 0 of none."""
+    return reduce(EXACT.add, amounts, ZERO)
+
+
 def round_to(number: Decimal, step: Decimal, mode: str) -> Decimal:
     """`number` as a multiple of `step` (a power of ten), by one of the rounding modes of `decimal`."""
     return number.quantize(step, mode, ROUNDING)
@@ -134,12 +142,12 @@ def divide_to(numerator: Decimal, denominator: Decimal, step: Decimal, mode: str
     """
     divisor = EXACT.multiply(denominator, step)
     whole, rest = EXACT.divmod(numerator, divisor)
-    twice = EXACT.add(rest, rest)
+    twice, is_odd = EXACT.add(rest, rest), EXACT.remainder(whole, _TWO) == 1
     goes_up = {
         ROUND_FLOOR: False,
         ROUND_CEILING: bool(rest),
         ROUND_HALF_UP: twice >= divisor,
-        ROUND_HALF_EVEN: twice > divisor or (twice == divisor and whole % 2 == 1),
+        ROUND_HALF_EVEN: twice > divisor or (twice == divisor and is_odd),
     }[mode]
     return EXACT.multiply(EXACT.add(whole, Decimal(goes_up)), step)
 
@@ -153,5 +161,5 @@ def plain(number: Decimal) -> str:
     """Digits as the wire has them: scale kept, never an exponent, never a signed zero."""
     text = str(number)  # as `format` has it, in half the time, but for exponents and signed zeros
     if "E" in text or (text[0] == "-" and not number):
-        return format(number or abs(number), "f")
+        return format(number or number.copy_abs(), "f")
     return text

@@ -272,7 +272,7 @@ def balances_json(currencies: tuple[str, ...], cash: Mapping[str, Balance]) -> b
 
 def _balance_body(currency: str, balance: Balance | None) -> BalanceBody:
     if balance is None:
-        none = UNITS[currency] - UNITS[currency]
+        none = EXACT.subtract(UNITS[currency], UNITS[currency])
         balance = Balance(none, none, none)
     return BalanceBody(
         currency,

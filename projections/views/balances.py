@@ -19,7 +19,7 @@ from engine.holdings import (
     SellBooked,
     SellSettled,
 )
-from engine.values import plain
+from engine.values import EXACT, plain
 from projections.folds import Change
 from projections.ids import derived, number_of
 from projections.listing import Listed, Reader, Single, Where, page_of
@@ -94,7 +94,7 @@ def _payment(recorded: Recorded) -> list[TransactionBody]:
     if isinstance(fact, CashDeposited):
         kind, amount, reference = "deposit", fact.amount, fact.deposit
     else:
-        kind, amount, reference = "withdrawal", -fact.amount, fact.withdrawal
+        kind, amount, reference = "withdrawal", EXACT.minus(fact.amount), fact.withdrawal
     return [
         TransactionBody(
             _id(recorded, 0),
@@ -118,7 +118,7 @@ def _trade(recorded: Recorded) -> list[TransactionBody]:
     fact, booked_at = recorded.fact, time(recorded.envelope.at_us)
     assert isinstance(fact, BuyBooked | SellBooked)
     kind, doing, amount = (
-        ("buy", "buying", -fact.notional)
+        ("buy", "buying", EXACT.minus(fact.notional))
         if isinstance(fact, BuyBooked)
         else ("sell", "selling", fact.notional)
     )
@@ -144,7 +144,7 @@ def _trade(recorded: Recorded) -> list[TransactionBody]:
             f"Fee of {doing} {quantity} {instrument}",
             booked_at,
             settlement_date,
-            plain(-fact.fee),
+            plain(EXACT.minus(fact.fee)),
             None,
             None,
             fact.currency,

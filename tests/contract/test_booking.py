@@ -261,6 +261,7 @@ def unbookable(shop: Shop, desk: Desk, account: str) -> dict[str, str]:
     found = {
         "too_early": desk.park(waiting, "early"),
         "malformed": desk.park(there, "fine", "0.001"),
+        "too_large": desk.park(there, "dear", "2.00", "999999999999999"),
         "late": desk.park(ended, "late and malformed", "0.001"),
         "unknown_order": desk.park("ord_nobody", "unknown"),
     }
@@ -275,6 +276,13 @@ def test_what_cannot_be_right_is_not_bookable_and_stays_open(shop: Shop, desk: D
         assert shop.desk.state(parked).fault == fault
         assert desk.ask(parked) == "report_not_bookable", fault
         assert shop.desk.state(parked).status == "open"
+
+
+def test_a_late_trade_of_more_money_than_can_be_booked_stays_open(shop: Shop, desk: Desk) -> None:
+    account = shop.open()
+    parked = desk.park(cancelled(shop, account), "late", "2.00", "999999999999999")
+    assert (shop.desk.state(parked).fault, desk.ask(parked)) == ("late", "report_not_bookable")
+    assert desk.cash(account)[0] == "1000.00"
 
 
 def test_nothing_is_booked_on_a_closed_account(shop: Shop, desk: Desk) -> None:

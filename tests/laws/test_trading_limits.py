@@ -72,7 +72,7 @@ def placed(ask: Ask, n: int, at_us: int) -> Placed:
 
 
 def smallest(ask: Ask) -> int:
-    """What an order is worth, in cents or yen."""
+    """What an order is worth, in cents or yen: of a sell the next whole one above, as of its fees."""
     places = 0 if ask.currency == "JPY" else 2
     worth = Fraction(ask.amount)
     if ask.side == "sell":

@@ -150,6 +150,7 @@ class Said:
         Said("wrong_venue", {"venue": "other"}),
         Said("too_much", {"quantity": Decimal("1.00"), "price": Decimal(1)}),
         Said("too_dear", {"price": Decimal(200)}),
+        Said("too_large", {"quantity": Decimal("2.00"), "price": Decimal(999_999_999_999_999)}),
         Said("unknown_order", {"order": "nobody"}),
         Said("not_requested", {"kind": "cancelled"}),
     ],
