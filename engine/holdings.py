@@ -253,7 +253,7 @@ class Balance(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Cash of a currency or units of an instrument, by place.
 
     `settled` can be below 0: unsettled cash may be spent and unsettled units sold, and what is taken is
-    taken from here. `total` and `available` never are.
+    taken from here. `total` and `available` are while the account is overdrawn.
     """
 
     settled: Decimal = ZERO

@@ -126,7 +126,7 @@ class Balance(Resource, frozen=True):
 
 
 class Position(Resource, frozen=True):
-    """Units of one instrument."""
+    """Units of one instrument. `total`, `available_for_trading` and `settled` can be below 0."""
 
     id: str
     account: str

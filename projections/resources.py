@@ -284,15 +284,18 @@ def _balance_body(currency: str, balance: Balance | None) -> BalanceBody:
 
 
 class PositionBody(msgspec.Struct, frozen=True):
-    """Units of one instrument. `average_price` has 8 decimals, null when no units are held."""
+    """Units of one instrument; below 0 where the account lacks some of them (`is_overdrawn`).
+
+    `average_price` has 8 decimals, null when no units are held.
+    """
 
     id: shapes.PositionId
     account: shapes.AccountId
     status: shapes.PositionStatus
     instrument: shapes.InstrumentId
-    total: shapes.Units
-    available_for_trading: shapes.Units
-    settled: shapes.Units
+    total: shapes.SignedUnits
+    available_for_trading: shapes.SignedUnits
+    settled: shapes.SignedUnits
     unsettled: shapes.Units
     reserved: shapes.Units
     automatic_rollover: bool

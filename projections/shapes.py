@@ -93,7 +93,8 @@ Money = Annotated[str, _decimal(rf"{_WHOLE}(\.[0-9]+)?", "100.00")]
 """At the scale of its currency; not below 0."""
 SignedMoney = Annotated[str, _decimal(rf"-?{_WHOLE}(\.[0-9]+)?", "-99.00")]
 Units = Annotated[str, _decimal(rf"{_WHOLE}(\.[0-9]+)?", "0.99")]
-"""At the scale of its instrument."""
+"""At the scale of its instrument; not below 0."""
+SignedUnits = Annotated[str, _decimal(rf"-?{_WHOLE}(\.[0-9]+)?", "0.99")]
 Price = Annotated[str, _decimal(rf"{_WHOLE}\.[0-9]{{{PRICE_PLACES},}}", "100.00000000")]
 Percent = Annotated[str, _decimal(rf"-?{_WHOLE}(\.[0-9]+)?", "5.5")]
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.deciding import Decision
 from engine.fact import Fact
-from engine.holdings import FundsReleased, FundsReserved, UnitsReleased, UnitsReserved
+from engine.holdings import Balance, FundsReleased, FundsReserved, Position, UnitsReleased, UnitsReserved
+from order_engine_client import resources
+from projections.resources import position_json
+from tests import conforming
 from tests.http_engine import Engine, a_market, an_account, buying, ok, running, selling
 
 
@@ -28,6 +33,31 @@ def moved(engine: Engine, account: str, fact: Fact) -> None:
 def _decided(account: str, fact: Fact) -> Decision:
     yield account
     return [(account, [fact])]
+
+
+@pytest.mark.parametrize(
+    ("units", "shown"),
+    [
+        ("-1.10 0.00 0.00", "-1.10 -1.10 -1.10 0.00"),
+        ("-2.10 1.00 0.00", "-1.10 -1.10 -1.10 0.00"),
+        ("-2.10 1.00 3.00", "1.90 -1.10 0.90 1.00"),
+        ("-2 1 1", "0 -1 0 0"),
+    ],
+)
+def test_units_below_0_are_in_the_document_and_read_by_the_client(units: str, shown: str) -> None:
+    """`units` are settled, unsettled and reserved."""
+    balance = Balance(*map(Decimal, units.split()))
+    state = Position("pos_1", "ins_bond", "USD", balance, 9, 9, total_buy_trades=1)
+    body = position_json("acc_1", state)
+    known = json.loads(body)
+    names = ("total", "available_for_trading", "settled", "unsettled")
+    assert [known[name] for name in names] == shown.split()
+    assert conforming.known().accepts({"$ref": "#/components/schemas/Position"}, known)
+    read = msgspec.json.decode(body, type=resources.Position)
+    assert [str(getattr(read, name)) for name in names] == shown.split()
+    for name in ("unsettled", "reserved"):
+        wrong = known | {name: "-0.01"}
+        assert not conforming.known().accepts({"$ref": "#/components/schemas/Position"}, wrong)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +90,10 @@ def test_an_overdrawn_account_can_only_put_that_right(
     engine.project()
     told = ok(client.get(path))
     assert (list(told)[-1], told["is_overdrawn"]) == ("is_overdrawn", True)
+    (cash,) = ok(client.get(f"{path}/cash-balances"))  # each answer is held to the document
+    (position,) = ok(client.get(f"{path}/positions"))
+    available = (cash["available_for_trading"], position["available_for_trading"])
+    assert available == (("-0.01", "0.99") if lacking.endswith("USD") else ("900.50", "-0.01"))
     refused = [
         client.post(f"{path}/orders", buying("1.00")),
         client.post(f"{path}/withdrawals", {"amount": "1.00", "currency": "USD"}),
