@@ -24,7 +24,7 @@ from api.services import Services
 from api.streams import MEDIA as EVENT_STREAM
 from api.tokens import Principal, TokenInvalid
 from engine.acts import PERSON_PATTERN
-from engine.errors import EngineError, Refused
+from engine.errors import EngineError, JournalWentBack, Refused
 from engine.idempotency import check_key
 from engine.ids import is_id
 from engine.limits import (
@@ -106,7 +106,7 @@ class App:
         """Raises JournalDamaged for what writes, JournalWentBack for what reads facts too."""
         if _is_command(call):
             self._engine.bridge.journal.check_sound()
-        elif call.principal is not NOBODY and call.route.path not in FACTLESS:
+        elif _is_of_facts(call):
             self._engine.bridge.journal.datastore.damage.check_reads()
 
     def begin_to_stop(self) -> None:
@@ -115,7 +115,18 @@ class App:
         self._engine.streams.stop()
 
     async def _problem(self, error: Exception, call: Call | None, request_id: str) -> Problem:
-        """The answer to an error. A refusal of a command is written down first."""
+        """The answer to an error. A refusal of a command is written down first.
+
+        Nothing is said not to be there before the journal is compared with what this process has seen.
+        """
+        damage = self._engine.bridge.journal.datastore.damage
+        if getattr(error, "code", "") == "not_found" and call is not None and _is_of_facts(call):
+            try:
+                await self._engine.bridge.read(damage.check_absence)
+            except EngineError as fault:
+                error = fault
+        if isinstance(error, JournalWentBack) and damage.mark is not None:
+            error = damage.mark.error()  # knows the last common position
         if isinstance(error, Refused) and _is_command(call):
             try:
                 await note_refusal(cast(Call, call), error)
@@ -278,6 +289,12 @@ def _no_token() -> Problem:
 
 def _is_command(call: Call | None) -> bool:
     return call is not None and call.principal is not NOBODY and call.route.method != "GET"
+
+
+def _is_of_facts(call: Call) -> bool:
+    """Whether an answer would show, or miss, what the journal holds."""
+    is_factless = call.route.method == "GET" and call.route.path in FACTLESS
+    return call.principal is not NOBODY and not is_factless
 
 
 def _check_general(headers: Mapping[str, str]) -> None:

@@ -30,6 +30,7 @@ from engine.errors import (
 )
 from engine.fact import from_us
 from engine.refusals import REFUSALS, leaf_of, sentence_of
+from engine.sentences import told
 from engine.values import plain
 
 _LOG: Final = logging.getLogger("order_engine.api")
@@ -154,6 +155,14 @@ def docs_of(code: str) -> str:
     return f"/docs/errors.html#{code}"
 
 
+_PLACED: Final = {
+    "journal_damaged": "The journal is damaged at position {position} and takes no writes;"
+    " an operator has to look.",
+    "journal_went_back": "The journal lacks acknowledged facts after position {position} and takes no"
+    " writes; an operator has to decide.",
+}
+"""Code -> its detail where the position is known, which `context` then has too."""
+
 ENGINE_CODES: Final[tuple[tuple[type[EngineError], str], ...]] = (
     (JournalDamaged, "journal_damaged"),
     (JournalWentBack, "journal_went_back"),
@@ -188,9 +197,17 @@ def problem_of(
     for kind, code in ENGINE_CODES:
         if isinstance(error, kind):
             _LOG.warning("answered %s: %s", code, type(error).__name__, extra={"request_id": request_id})
-            return Problem(code)
+            return _of_engine(code, error)
     _LOG.error("a request failed", exc_info=error, extra={"request_id": request_id})
     return Problem("server_error")
+
+
+def _of_engine(code: str, error: Exception) -> Problem:
+    position = getattr(error, "context", {}).get("position")
+    if code not in _PLACED or position is None:
+        return Problem(code)
+    context = {"position": position}
+    return Problem(code, told((_PLACED[code],), context), context=context)
 
 
 def _refusal(error: Refused, body_fields: Collection[str]) -> Problem:

@@ -110,6 +110,14 @@ class Damage:
         if self.mark is not None and self.mark.code == WENT_BACK:
             raise self.mark.error()
 
+    def check_absence(self) -> None:
+        """As `check_reads`, compared at this moment: for whoever is to say that something is not there.
+
+        Raises Unavailable and the like too.
+        """
+        self.refresh()
+        self.check_reads()
+
     def look(self) -> None:
         """Has `check` know what others found, unless it was looked at a moment ago."""
         if self._monotonic() - self._looked_s >= DAMAGE_LOOK_S:

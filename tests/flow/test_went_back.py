@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
 from engine.cli.main import app
+from engine.clock import STREAM, ClockAdvanced
 from engine.damage import WENT_BACK
+from engine.ids import IdSource
+from engine.journal import Journal
+from engine.stored import engine_codec
+from tests.facts import append
 from tests.http_engine import Engine, a_market, an_account, buying, ok, running
 from tests.putting_back import put_back
 from tests.served import wait_until
 
+IDS = IdSource()
 WITHIN_S = 1.0
 """In which every process stops writing."""
 
@@ -54,6 +62,8 @@ def test_writes_and_reads_say_so_until_an_operator_goes_on(journal_url: str, tmp
             refused = client.post(path, body)
             assert (refused.status, refused.code) == (503, "journal_went_back")
             assert int(refused.headers["Retry-After"]) > 0
+            assert refused.json["context"] == {"position": common}
+            assert f"after position {common} " in refused.json["detail"]
         for path in (orders, f"{orders}/{lost}", f"{orders}/{kept}", f"/accounts/{account}", "/events",
                      f"/accounts/{account}/cash-balances"):  # fmt: skip
             assert (client.get(path).status, client.get(path).code) == (503, "journal_went_back"), path
@@ -99,6 +109,48 @@ def test_writes_and_reads_say_so_until_an_operator_goes_on(journal_url: str, tmp
         assert client.get(f"{orders}/{lost}").status == 404
         versions = [one.version for one in engine.journal.stream(account)]
         assert versions == [*range(1, len(versions) + 1)]
+
+
+ABSENT: dict[str, tuple[str, Callable[[str, str], str], Any]] = {
+    "an order": ("GET", lambda account, order: f"/accounts/{account}/orders/{order}", None),
+    "its history": ("GET", lambda account, order: f"/accounts/{account}/orders/{order}/history", None),
+    "its evidence": ("GET", lambda account, order: f"/accounts/{account}/orders/{order}/evidence", None),
+    "a deposit": (
+        "GET",
+        lambda account, _: f"/accounts/{account}/deposits/{IDS.new('dep')}",
+        None,
+    ),
+    "an id of a webhook": ("GET", lambda *_: f"/webhooks/{IDS.new('whk')}", None),
+    "a cancel": ("POST", lambda account, _: f"/accounts/{account}/orders/{IDS.new('ord')}/cancel", {}),
+    "an id in a body": (
+        "POST",
+        lambda account, _: f"/accounts/{account}/orders",
+        buying("1.00") | {"instrument": IDS.new("ins")},
+    ),
+}
+"""What asks for something that is not there, and would be answered `not_found`."""
+
+
+@pytest.mark.parametrize("what", ABSENT)
+def test_nothing_is_not_found_before_the_journal_is_compared(
+    sqlite_url: str, tmp_path: Path, what: str
+) -> None:
+    """An older copy that has grown past what was there: a request comes before the next look does."""
+    method, path, body = ABSENT[what]
+    with running(sqlite_url, tmp_path) as engine:
+        client = engine.client()
+        a_market(client)
+        account = an_account(client)
+        common = engine.journal.head
+        lost = ok(client.post(f"/accounts/{account}/orders", buying("20.00")), 201)["id"]
+        gone = engine.journal.head
+        put_back(sqlite_url, common)
+        with Journal(sqlite_url, engine_codec()) as other:
+            for n in range(gone - common + 1):
+                append(other, n, STREAM, n, ClockAdvanced(1, 1))
+        answer = client.send(method, path(account, lost), body)
+        assert (answer.status, answer.code) == (503, "journal_went_back"), answer.body
+        assert answer.json["context"] == {"position": common}
 
 
 def test_the_command_asks_before_it_does_anything(sqlite_url: str, tmp_path: Path) -> None:
