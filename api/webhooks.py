@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -46,6 +46,10 @@ class WebhookBody(msgspec.Struct, frozen=True):
     backlog_after: Annotated[shapes.Offset | None, Meta(examples=[None])]
     created_at: shapes.Time
     modified_at: shapes.Time
+
+
+_BESIDE_FACTS: Final = ("url", "description", "backlog_after")
+"""What of a webhook stands in no fact."""
 
 
 class Own(NamedTuple):
@@ -142,7 +146,7 @@ async def retrieve(call: Call) -> Answer:
 
 async def change(call: Call) -> Answer:
     """Changes all of a webhook: what is not given is as for a new one."""
-    outcome = await first_outcome(call)
+    outcome, endpoint = await first_outcome(call), None
     if outcome is None:
         body, services, tenant = call.body, call.engine, call.principal.tenant
         before, *_ = await own_webhook(call)
@@ -164,7 +168,7 @@ async def change(call: Call) -> Answer:
         except Exception:  # all or nothing
             await services.bridge.read(_put, call, before)
             raise
-    return await _answer(call, outcome, 200)
+    return await _answer(call, outcome, 200, endpoint=endpoint)
 
 
 async def delete(call: Call) -> Answer:
@@ -174,18 +178,9 @@ async def delete(call: Call) -> Answer:
         endpoint, state, *_ = await own_webhook(call)
         decide = partial(commands.delete_webhook, tenant=state.tenant, webhook=state.id)
         outcome = await act(call, decide)
-        await call.engine.bridge.read(_remove, call, endpoint)
-    return await _answer(call, outcome, 200, endpoint=endpoint)
-
-
-def _remove(call: Call, endpoint: Endpoint) -> None:
-    """Erases where it went. For a day the answer to the key knows it, sealed."""
-    services, command = call.engine, command_of(call)
-    if command is not None:
-        words = {"url": endpoint.url, "description": endpoint.description}
-        sealed = services.keys.sealed(command, words)
-        services.keys.claim(Kept(command, digest_of(call), services.now_us(), sealed=sealed))
-    services.endpoints.remove(endpoint.webhook)
+    shown = await _answer(call, outcome, 200, endpoint=endpoint)  # which for a day the key knows
+    await call.engine.bridge.read(call.engine.endpoints.remove, call.path["webhook_id"])
+    return shown
 
 
 async def rotate_secret(call: Call) -> Answer:
@@ -279,7 +274,7 @@ async def _answer(
     secret: str | None = None,
     endpoint: Endpoint | None = None,
 ) -> Answer:
-    """The webhook as the command left it, with its URL as stored now, or before it was erased."""
+    """The webhook as the command left it; the same again for the same key."""
     shows_secret = call.route.answers[status] is NewWebhookBody
     webhook = call.path.get("webhook_id") or stream_of(outcome, "whk_")
     state: Webhook = outcome.states[webhook]
@@ -288,13 +283,23 @@ async def _answer(
         services = call.engine
         known = endpoint or services.endpoints.get(webhook)
         body = _body(known, state, services.deliveries.places(webhook).get(webhook))
-        words = _kept(call) if outcome.is_repeat else {}
+        words = _first_words(call, body)
+        body = msgspec.structs.replace(body, **{name: words[name] for name in _BESIDE_FACTS})
         if shows_secret:
             shown = secret or words.get("secret")
             return NewWebhookBody(**msgspec.structs.asdict(body), secret=shown)
-        return body if known else msgspec.structs.replace(body, **words)
+        return body
 
     return answer(outcome, status, encode(await call.engine.bridge.read(look)))
+
+
+def _first_words(call: Call, body: WebhookBody) -> dict[str, Any]:
+    """What the first answer shows that no fact holds: kept before it is given, sealed, for a day."""
+    words = {name: getattr(body, name) for name in _BESIDE_FACTS}
+    command = command_of(call)
+    if command is None:
+        return words
+    return call.engine.keys.complete(Kept(command, digest_of(call), call.engine.now_us()), words)
 
 
 def _body(endpoint: Endpoint | None, state: Webhook, backlog_after: int | None) -> WebhookBody:

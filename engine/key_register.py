@@ -100,6 +100,22 @@ class KeyRegister:
         mine = self._table.update().where(self._table.c.command == command)
         connection.execute(mine.values(sealed=self.sealed(command, words)))
 
+    def complete(self, kept: Kept, words: Mapping[str, Any]) -> dict[str, Any]:
+        """What is shown by every answer to a command: the words that its row has, else these, kept now.
+
+        To be called before the first answer is given. Raises WrongKey.
+        """
+        kept = kept._replace(sealed=self.sealed(kept.command, words))
+        known = self.opened(self.claim(kept))
+        if not words.keys() - known.keys():
+            return known
+        columns = self._table.c
+        mine = sa.select(self._table).where(columns.command == kept.command).with_for_update()
+        with self._store.writing() as connection:
+            known = {**words, **self.opened(_kept(connection.execute(mine).one()))}
+            self.keep_secret(connection, kept.command, known)
+        return known
+
     def sealed(self, command: bytes, words: Mapping[str, Any]) -> bytes:
         """The words under the master key, bound to the command."""
         nonce = secrets.token_bytes(_NONCE_BYTES)

@@ -393,6 +393,52 @@ def test_a_secret_is_stored_sealed_and_only_for_a_day(house: House) -> None:
     assert not [row for row in store.query("SELECT sealed FROM keys WHERE sealed IS NOT NULL") if row[0]]
 
 
+@pytest.mark.parametrize("end", ["changed", "deleted"])
+def test_answers_about_webhooks_stay_as_they_were(house: House, end: str) -> None:
+    """URL, description and backlog stand in no fact, and change."""
+    client, deliveries = house.client, house.engine.services.deliveries
+    whose = {"url": f"https://{end}.example.com/a", "description": "first"}
+    made = client.send("POST", "/webhooks", whose, {"Idempotency-Key": "w1"})
+    where = f"/webhooks/{made.json['id']}"
+    asked: list[tuple[str, str, Any]] = [
+        ("PUT", where, {"url": f"https://{end}.example.com/b", "description": "second"}),
+        ("POST", f"{where}/rotate-secret", None),
+        ("PUT", where, {"url": f"https://{end}.example.com/b", "description": "second"}),
+    ]
+    firsts = [("POST", "/webhooks", whose, "w1", made)]
+    for n, (method, path, body) in enumerate(asked):
+        reply = client.send(method, path, body, {"Idempotency-Key": f"then-{n}"})
+        firsts.append((method, path, body, f"then-{n}", reply))
+    assert [reply.json["description"] for *_, reply in firsts] == ["first", *["second"] * 3]
+    with deliveries._store.writing() as connection:
+        row = {"webhook": made.json["id"], "position": 7}
+        connection.execute(deliveries._backlogs.insert().values(row))
+    ok(client.send("PUT", where, {"url": f"https://{end}.example.com/c", "is_active": False}))
+    if end == "deleted":
+        gone = client.send("DELETE", where, None, {"Idempotency-Key": "gone"})
+        firsts.append(("DELETE", where, None, "gone", gone))
+        assert firsts[-1][-1].json["url"].endswith("/c")
+    for method, path, body, key, first in firsts * 2:
+        same(first, client.send(method, path, body, {"Idempotency-Key": key}))
+
+
+def test_a_webhook_is_erased_by_the_repeat_of_a_delete_that_was_cut_off(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    webhook, key = house.webhook(), {"Idempotency-Key": "cut-delete"}
+    with monkeypatch.context() as patch:
+        patch.setattr(type(house.engine.services.endpoints), "remove", _killed)
+        assert house.client.send("DELETE", f"/webhooks/{webhook}", None, key).status == 503
+    again = house.client.send("DELETE", f"/webhooks/{webhook}", None, key)
+    assert (again.status, again.json["url"][:8]) == (200, "https://")
+    assert house.engine.services.endpoints.get(webhook) is None
+    same(again, house.client.send("DELETE", f"/webhooks/{webhook}", None, key))
+
+
+def _killed(*_: object) -> None:
+    raise Unavailable("killed")
+
+
 def test_another_process_gives_the_first_answer(journal_url: str, tmp_path: Path) -> None:
     key = {"Idempotency-Key": "elsewhere"}
     names = ("open_account", "record_prices", "put_instrument", "create_webhook", "complete_deposit",
