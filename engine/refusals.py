@@ -85,8 +85,8 @@ REFUSALS: Final = {
     ),
     "account_overdrawn": Refusal(
         403,
-        "The account is overdrawn. It can sell and deposit until nothing is lacking.",
-        ("The account lacks {lacking}; it cannot buy or withdraw until that has come in.",),
+        "The account is overdrawn. Deposits, sells, cancelled buys bring cash; cancelled sells units.",
+        ("The account lacks {lacking}; it cannot buy or withdraw while anything is lacking.",),
     ),
     "trading_halted": Refusal(
         403,

@@ -20,6 +20,7 @@ from engine.auditing import audit
 from engine.deciding import Command
 from engine.errors import EngineError, Refused
 from engine.order import Order, Settled, TradeApplied
+from engine.refusals import REFUSALS
 from engine.report import Report, ReportBooked
 from engine.wish import Wish
 from tests import invariants
@@ -222,6 +223,63 @@ def test_booking_may_overdraw_cash_and_money_brings_it_back(shop: Shop, desk: De
     assert desk.cash(account) == ("-49.00", "0.00", "-49.00")
     shop.execute(sell(shop, account, "1.98"))
     assert desk.cash(account)[0] == "148.01"
+
+
+def cancel(shop: Shop, account: str, order: str) -> None:
+    """The client asks, and the venue has stopped."""
+    shop.do(commands.request_cancel, tenant=TENANT, account=account, order=order)
+    shop.report(order, f"{order}-cancelled", "cancelled")
+
+
+@pytest.mark.parametrize("way", ["deposit", "sell", "cancelled buy", "parked sell"])
+def test_lacking_cash_comes_back_by_each_way_that_is_told(shop: Shop, desk: Desk, way: str) -> None:
+    account = shop.open("200.00")
+    ended, bought = cancelled(shop, account), shop.buy(account, "100.00")
+    shop.execute(bought)
+    unsold, waiting = sell(shop, account, "0.50"), shop.buy(account, "100.00")
+    shop.report(unsold, "end", "ended")
+    shop.start(waiting)
+    desk.book(desk.park(ended, "late", "0.40"))
+    assert shop.desk.state(account).lacking == {"USD": Decimal("39.71")}
+    ways = {
+        "deposit": lambda: shop.deposit(account, "40.00"),
+        "sell": lambda: shop.execute(sell(shop, account, "0.80")),
+        "cancelled buy": lambda: cancel(shop, account, waiting),
+        "parked sell": lambda: desk.book(desk.park(unsold, "late sell", "0.50")),
+    }
+    ways[way]()
+    assert not shop.desk.state(account).is_overdrawn
+    assert "Deposits, sells, cancelled buys bring cash" in REFUSALS["account_overdrawn"].when
+
+
+@pytest.mark.parametrize("way", ["cancelled sell", "parked buy"])
+def test_lacking_units_come_back_by_what_is_told_and_nothing_else(
+    shop: Shop, desk: Desk, way: str
+) -> None:
+    account = shop.open()
+    bought, ended = shop.buy(account, "100.00"), cancelled(shop, account)
+    shop.execute(bought)
+    unsold = sell(shop, account, "0.60")
+    shop.report(unsold, "end", "ended")
+    waiting = sell(shop, account, "0.90")
+    desk.book(desk.park(unsold, "late", "0.60"))
+    lacking = {INSTRUMENT: Decimal("0.51")}
+    shop.deposit(account, "1000.00")
+    for refused, order in (
+        ("account_overdrawn", lambda: shop.buy(account, "100.00")),
+        ("insufficient_units", lambda: sell(shop, account, "0.01")),
+    ):
+        with pytest.raises(Refused) as caught:
+            order()
+        assert caught.value.code == refused
+    assert shop.desk.state(account).lacking == lacking
+    if way == "cancelled sell":
+        cancel(shop, account, waiting)
+    else:
+        desk.book(desk.park(ended, "late buy", "0.60"))
+    assert not shop.desk.state(account).is_overdrawn
+    shop.buy(account, "100.00")
+    assert "cancelled sells units" in REFUSALS["account_overdrawn"].when
 
 
 def test_it_takes_two_clients_and_happens_once(shop: Shop, desk: Desk) -> None:
