@@ -13,7 +13,7 @@ from api.acting import noted
 from api.call import Answer, Call
 from api.problems import Problem
 from api.repeating import first_answer, once
-from engine.errors import RebuildRunning
+from engine.errors import RebuildRunning, Refused
 from engine.limits import VIEW_POLL_S
 from engine.store import Also
 from projections import jobs, shapes, status
@@ -122,12 +122,14 @@ async def list_faults(call: Call) -> Answer:
 
 
 async def retry(call: Call) -> Answer:
-    """Folds a stream again. Safe to repeat."""
+    """Folds a stream again that the view has left out. Safe to repeat with a key."""
     services, name, stream = call.engine, _name(call), call.path["stream"]
-    if await services.bridge.read(_is_unknown, call, stream):
-        raise Problem("not_found")
 
     def fold(keep: Also) -> None:
+        try:
+            status.check_waits(services.bridge.journal, services.views, name, stream)
+        except Refused as error:
+            raise Problem(error.code, error.detail) from None
         _beside(call, keep, status.retry(services.bridge.journal, services.views, name, stream))
 
     def shown(flows: bool) -> Answer:  # noqa: FBT001
@@ -167,10 +169,6 @@ def _name(call: Call) -> str:
     if name not in call.engine.views.views:
         raise Problem("not_found")
     return name
-
-
-def _is_unknown(call: Call, stream: str) -> bool:
-    return not call.engine.bridge.journal.stream(stream, version=1)
 
 
 def _fault(one: Quarantined) -> FaultBody:

@@ -1,7 +1,8 @@
 """Whose the views are, and whether their journal is the one that is there: by their sealed checkpoints.
 
     look     what each checkpoint says (see `witness.Verdict`); changes nothing
-    tend     empties views that nothing vouches for, loudly; marks a journal that lacks what they saw
+    check    marks a journal that lacks what they saw; empties nothing
+    tend     the same, and empties views that nothing vouches for, loudly
     trail_of, packed    the points that the views have passed, as they keep them
 
 Checkpoints are read before the journal is asked: they follow what is recorded, so one that stands beyond
@@ -36,8 +37,13 @@ def look(journal: Journal, views: Views) -> Mapping[str, tuple[Verdict, Point]]:
     }
 
 
+def check(journal: Journal, views: Views) -> None:
+    """For commands that only read views. Raises JournalWentBack, JournalDamaged, Unavailable."""
+    _accuse_of_loss(journal, views, look(journal, views))
+
+
 def tend(journal: Journal, views: Views) -> None:
-    """Acts on what `look` says. Raises JournalWentBack, JournalDamaged, Unavailable."""
+    """For processes that fill views. Raises as `check` does."""
     journal_id = journal.meta["journal_id"]
     if former := views.belong_to(journal_id):
         _log.critical("the views were those of journal %s: they are made again", former)
@@ -50,6 +56,10 @@ def tend(journal: Journal, views: Views) -> None:
             "views that this journal's key does not vouch for are made again: %s", ", ".join(foreign),
         )  # fmt: skip
         views.forget(foreign)
+    _accuse_of_loss(journal, views, found)
+
+
+def _accuse_of_loss(journal: Journal, views: Views, found: Mapping[str, tuple[Verdict, Point]]) -> None:
     gone = [point for verdict, point in found.values() if verdict == "gone"]
     if gone:
         accuse(journal, views, max(gone))

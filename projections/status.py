@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from engine.errors import JournalDamaged, StaleOffset, Unavailable
 from engine.journal import Journal
 from engine.limits import REBUILD_TRIES_MAX, VIEW_WAIT_S
+from engine.refusals import refused
 from engine.wall import now_us
 from projections import jobs
 from projections.comparing import row_count
@@ -92,6 +93,17 @@ def _age_s(journal: Journal, reached: int, head: int, now: int) -> float | None:
         facts = journal.read(reached, 1, is_checked=False)
         return max(0.0, (now - facts[0].envelope.at_us) / 1e6) if facts else 0.0
     return None
+
+
+def check_waits(journal: Journal, views: Views, name: str, stream: str) -> None:
+    """Raises Refused `not_found` for a stream that the view has not left out; Unavailable."""
+    if views.query("SELECT 1 FROM view_quarantine WHERE view = ? AND stream = ?", (name, stream)):
+        return
+    if not journal.stream(stream, version=1):
+        raise refused("not_found", f"The journal has no stream {stream:.60}.")
+    raise refused(
+        "not_found", f"View {name} shows {stream:.60}: nothing of it waits to be folded again."
+    )
 
 
 def retry(journal: Journal, views: Views, name: str, stream: str) -> bool:

@@ -17,6 +17,7 @@ from engine.cli.views_shown import (
     PROJECTIONS,
     done_json,
     json_of,
+    not_compared,
     print_done,
     progress_of,
     row_of,
@@ -100,7 +101,7 @@ def verify(
 ) -> None:
     """Make views again, compare them with those that serve, and throw them away.
 
-    Exits with 1 if a row differs. Changes nothing.
+    Exits with 1 if a row differs, or if a view could not be compared. Changes nothing.
 
     \b
     Examples:
@@ -206,7 +207,7 @@ def retry(
 ) -> None:
     """Fold a stream again that a view has left out, e.g. after an upgrade.
 
-    Exits with 1 if it cannot be folded now either.
+    Exits with 1 if it cannot be folded now either, or if the view has not left it out.
 
     \b
     Examples:
@@ -217,6 +218,7 @@ def retry(
 
         _check_names([name])
         with _opened(data, journal_url, views_url) as (journal, views):
+            status.check_waits(journal, views, name, stream)
             flows = status.retry(journal, views, name, stream)
             _note(journal, "fault.retried", subject=stream, view=name, flows=flows)
     if as_json:
@@ -311,4 +313,5 @@ def _do(wanted: Wanted, opened: Opened, *, as_json: bool) -> None:
         print_json(done_json(job))
     else:
         print_done(job, findings)
-    raise typer.Exit(job.kind == "verify" and findings.differing > 0)
+    is_right = not findings.differing and not not_compared(job, findings)
+    raise typer.Exit(job.kind == "verify" and not is_right)

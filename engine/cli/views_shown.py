@@ -97,12 +97,15 @@ def print_done(job: Job, findings: Findings) -> None:
         typer.echo(f"{head}: they show {job.reached} facts again, after {job.seconds:.1f} s")
         return
     typer.echo(f"{head}: {job.reached} facts in {job.seconds:.1f} s, {_rate(job)}")
-    left_out = [name for name in job.names if name not in findings.compared]
+    left_out = not_compared(job, findings)
     if findings.compared:
         differing = f"{findings.differing} differ" if findings.differing else "all are equal"
         typer.echo(f"compared {findings.rows} rows with the live ones: {differing}")
     if left_out:
         typer.echo(f"not compared, because the live ones were not whole: {', '.join(left_out)}")
+        if job.kind == "verify":
+            names = "--all" if len(left_out) == len(job.names) else " ".join(left_out)
+            typer.echo(f"`order-engine rebuild {names}` fills them, and so does a running engine")
     if findings.shown:
         print_table(_FINDINGS, [
             [one.view, one.table, one.key, one.what, one.stream, _offsets(one.first, one.last)]
@@ -110,6 +113,11 @@ def print_done(job: Job, findings: Findings) -> None:
         ])  # fmt: skip
     if findings.differing > len(findings.shown):
         typer.echo(f"and {findings.differing - len(findings.shown)} more")
+
+
+def not_compared(job: Job, findings: Findings) -> list[str]:
+    """Views that were not whole, so that nothing is known of their rows. None of an empty journal."""
+    return [name for name in job.names if name not in findings.compared] if job.target else []
 
 
 def _offsets(first: int, last: int) -> str:

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from typer.testing import CliRunner, Result
 from engine.acting import Faults
 from engine.cli.main import app
 from engine.cli.tending import Rebuilding, Telling
+from engine.datastore import open_store
 from engine.generate import Plan, fill
 from engine.installation import migrate, open_journal
 from engine.settings import Settings, read_settings
@@ -23,6 +25,7 @@ from projections.database import Views
 from projections.jobs import Job
 from projections.rebuild import Wanted
 from projections.runner import Runner
+from tests import first_release
 from tests.command import on_terminal, run
 from tests.http_engine import Engine, a_market, an_account, buying, ok
 from tests.told import contents
@@ -112,6 +115,7 @@ def test_what_cannot_be_done_is_one_coded_line(settings: Settings) -> None:
         (("rebuild", "orders", "--all"), 2, "bad_settings: name views, or --all"),
         (("faults", "nothing"), 2, "bad_settings: there is no view 'nothing'"),
         (("retry", "nothing", "ord_1"), 2, "bad_settings: there is no view 'nothing'"),
+        (("retry", "orders", "ord_1"), 1, "not_found: The journal has no stream ord_1."),
         (("rollback", "events"), 1, "nothing_kept: no former tables of events are kept"),
     ):
         done = told(*words, settings=settings)
@@ -139,6 +143,9 @@ def test_projections_are_listed_with_what_waits_in_them(settings: Settings, view
     assert re.search(r"execution +ord_1 +unavailable: the venue is mute\n", text)
     retried = told("retry", "orders", order, settings=settings)
     assert (retried.exit_code, retried.stdout) == (0, f"{order} in orders: flows\n")
+    for name in ("orders", "events"):
+        again = told("retry", name, order, settings=settings)
+        assert (again.exit_code, again.stdout, "nothing of it waits" in again.stderr) == (1, "", True)
     views.tell_standing("execution", {})
     assert told("faults", "--json", settings=settings).stdout.split() == [
         "{",
@@ -242,6 +249,52 @@ def test_orders_that_stand_still_are_told_to_all(views: Views) -> None:
     assert views.standing() == []
 
 
+def test_verify_and_other_readers_leave_views_that_nothing_vouches_for(tmp_path: Path) -> None:
+    """Those of the first release have no seals: `verify` emptied them, and called that a pass."""
+    data = tmp_path / "data"
+    first_release.lay(f"sqlite:///{data}/journal.db", data)
+    settings = read_settings(data=str(data), environ={})
+    assert told("migrate", "--sandbox", settings=settings).exit_code == 0
+    before = stored_rows(data / "views.db")
+    for words in (["projections"], ["faults"], ["doctor"], ["verify", "--all"], ["verify", "orders"]):
+        done = told(*words, settings=settings)
+        assert "made again" not in done.output, words
+        left = {table: rows for table, rows in stored_rows(data / "views.db").items() if table in before}
+        assert left == before, words
+    assert sum(map(len, before.values())) > 0
+
+
+def stored_rows(file: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Table -> its rows, of the views' own; of any release. Checkpoints without their seals."""
+    with closing(open_store(f"sqlite:///{file}", is_disposable=True)) as store:
+        names = store.query("SELECT name FROM sqlite_master WHERE type = 'table'")
+        tables = [name for (name,) in names if name.startswith("view_")]
+        columns = {
+            name: "view, shape, reached" if name == "view_checkpoints" else "*" for name in tables
+        }
+        return {
+            name: sorted(store.query(f"SELECT {columns[name]} FROM {name}"), key=repr)
+            for name in tables
+            if name not in {"view_rebuilds", "view_meta", "view_kept"}
+        }
+
+
+def test_verify_is_no_pass_for_views_that_it_could_not_compare(tmp_path: Path) -> None:
+    """Nor does it say so when some were compared: whoever asked for all would take it for all."""
+    settings = read_settings(data=str(tmp_path), environ={})
+    migrate(settings, "sandbox")
+    with closing(open_journal(settings)) as journal, closing(Views(settings.views_url)) as views:
+        fill(journal, Plan(20, 2, 1))
+        found = told("verify", "--all", settings=settings)
+        assert (found.exit_code, "`order-engine rebuild --all` fills" in found.stdout) == (1, True)
+        Runner(journal, views).catch_up()
+        assert told("verify", "--all", settings=settings).exit_code == 0
+        views.forget(["orders"])
+        found = told("verify", "--all", settings=settings)
+        assert (found.exit_code, "`order-engine rebuild orders` fills" in found.stdout) == (1, True)
+        assert told("verify", "events", settings=settings).exit_code == 0
+
+
 # --- over HTTP ------------------------------------------------------------------------------------
 
 
@@ -276,12 +329,7 @@ def test_faults_are_listed_shown_by_health_and_tried_again(engine: Engine) -> No
     order = ok(client.post(f"/accounts/{account}/orders", buying("10")), 201)["id"]
     engine.project()
     views = engine.views
-    mark = "?" if views.store.dialect == "sqlite" else "%s"
-    with views.writing() as connection:
-        connection.exec_driver_sql(
-            f"INSERT INTO view_quarantine VALUES ({', '.join([mark] * 7)})",
-            (f"orders {order}", "orders", order, account, engine.tenant, 5, "KeyError: what?"),
-        )
+    engine.leave_out("orders", order, account)
     views.tell_standing("execution", {order: "unavailable: no"})
     (fault,) = ok(client.get("/projections/orders/faults"))
     assert (fault["stream"], fault["offset"], fault["fault"]) == (order, 5, "KeyError: what?")
@@ -297,5 +345,8 @@ def test_faults_are_listed_shown_by_health_and_tried_again(engine: Engine) -> No
     assert ok(client.get("/projections/orders/faults")) == []
     assert ok(client.get(f"/accounts/{account}/orders"))
     views.tell_standing("execution", {})
-    assert client.post("/projections/orders/faults/ord_none/retry", {}).status == 404
-    assert ok(client.post(f"/projections/orders/faults/{order}/retry", {}))["flows"]
+    for stream, says in ((order, "nothing of it waits"), ("ord_none", "The journal has no stream")):
+        refused = client.post(f"/projections/orders/faults/{stream}/retry", {})
+        assert (refused.status, refused.code, says in refused.json["detail"]) == (404, "not_found", True)
+    deeds = [act["deed"] for act in ok(client.get("/acts"))]
+    assert deeds.count("fault.retried") == 1, "what was refused is no act"
