@@ -20,6 +20,7 @@ import msgspec
 from engine.audit import Auditor, Finding, Level, Live
 from engine.codec import Codec
 from engine.errors import JournalDamaged
+from engine.files import regular
 from engine.fingerprint import fingerprint
 from engine.keys import sync_directory
 from engine.limits import AUDIT_POINT_AGE_US
@@ -134,7 +135,8 @@ class PointFile:
     def find(self, journal_id: str, level: Level, now_us: int) -> tuple[Point | None, str]:
         """The point that an audit of this journal may go on from; else why not, "" if there is none."""
         try:
-            content = self._path.read_bytes()
+            with regular(self._path) as file:
+                content = file.read()
         except OSError:
             return None, ""
         checksum, packed = content[:_SUM_BYTES], content[_SUM_BYTES:]

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from engine import sqlite
 from engine.chain import GENESIS
 from engine.errors import BadSettings, Inaccessible, JournalDamaged, SchemaMissing
+from engine.files import regular
 from engine.limits import READERS_MAX, SERVE_PROCESSES
 from engine.postgres_store import APPLICATION
 from engine.schema import ENCODING, Tables
@@ -108,7 +109,7 @@ def _check_wal(path: Path) -> None:
     # Closing a file frees SQLite's locks on it in the whole process, so this is for a process that has
     # no journal open beside.
     try:
-        with path.open("rb") as file:
+        with regular(path) as file:
             header = file.read(20)
     except FileNotFoundError:
         raise SchemaMissing(f"there is no journal yet: {path}") from None

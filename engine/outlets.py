@@ -21,6 +21,7 @@ from typing import Final
 
 from engine.checkpoint import BadNote, read_note
 from engine.errors import BadSettings, JournalDamaged, Unavailable
+from engine.files import regular
 from engine.limits import PUBLISH_S, SEAL_BYTES_MAX
 from engine.sealing import Outlet
 from engine.seals import Seal
@@ -94,7 +95,7 @@ class Directory:
             raise self._away(error) from None
 
     def _read(self, path: Path) -> Seal:
-        with path.open("rb") as file:
+        with regular(path) as file:
             text = file.read(SEAL_BYTES_MAX + 1).decode(errors="replace")
         try:
             checkpoint, _ = read_note(text)

@@ -22,10 +22,11 @@ from engine.acting import Breathe, Faults, Timer
 from engine.clients import SCOPES
 from engine.desk import Command, Decision, Desk, Scene
 from engine.errors import BadSettings, WrongKind
+from engine.files import regular
 from engine.ids import IdSource
 from engine.installation import Installation
 from engine.instrument import Terms, unit_of
-from engine.limits import SANDBOX_PRICE_MAX_AGE_US, SANDBOX_PRICES_LOOK_S
+from engine.limits import KEY_FILE_BYTES_MAX, SANDBOX_PRICE_MAX_AGE_US, SANDBOX_PRICES_LOOK_S
 from engine.market import Market
 from engine.quote import Quote
 from engine.settings import Settings
@@ -188,8 +189,9 @@ def _client(installation: Installation, path: Path) -> tuple[str, str]:
 def _kept(path: Path) -> tuple[tuple[str, str] | None, bool]:
     """Id and secret as the file has them, and whether nobody else may have read or written it."""
     try:
-        is_private = not path.stat().st_mode & 0o077
-        words = json.loads(path.read_text())
+        with regular(path) as file:
+            is_private = not os.fstat(file.fileno()).st_mode & 0o077
+            words = json.loads(file.read(KEY_FILE_BYTES_MAX))
         return (str(words["client_id"]), str(words["client_secret"])), is_private
     except (OSError, ValueError, KeyError, TypeError):
         return None, False

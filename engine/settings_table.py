@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from engine.errors import BadSettings
+from engine.files import regular
 
 PREFIX: Final = "ORDER_ENGINE_"
 CONFIG: Final = "ORDER_ENGINE_CONFIG"
@@ -137,7 +138,7 @@ def _file(path: str | None) -> dict[str, str]:
     if not path:
         return {}
     try:
-        with Path(path).open("rb") as opened:
+        with regular(Path(path)) as opened:
             content = opened.read(CONFIG_BYTES_MAX + 1)
             mode = os.fstat(opened.fileno()).st_mode
         if len(content) > CONFIG_BYTES_MAX:
@@ -175,10 +176,10 @@ def _text(value: Any, separator: str, where: str) -> str:
 def private_text(path: str, what: str) -> str:
     """The one line of a file that nobody else can read. Raises BadSettings."""
     try:
-        with Path(path).open() as opened:
+        with regular(Path(path)) as opened:
             if os.fstat(opened.fileno()).st_mode & 0o077:
                 raise BadSettings(f"{what}: others can read {path}: run `chmod 600 {path}`")
-            text = opened.read(CONFIG_BYTES_MAX).strip()
+            text = opened.read(CONFIG_BYTES_MAX).decode().strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise BadSettings(f"{what}: {path} cannot be read: {reason}") from None

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engine import background_audit, calendar, deliveries, execution, sandbox, seals, settlement, ticker
@@ -31,6 +32,7 @@ from engine.doctor import FACTS_VERIFIED
 from engine.endpoints import Endpoints
 from engine.errors import BadSettings, JournalDamaged, JournalWentBack, NotYetSealed
 from engine.execution import Execution, WorkingSets
+from engine.files import open_regular
 from engine.follow import Follower
 from engine.ids import IdSource
 from engine.installation import open_journal, open_master_key
@@ -403,4 +405,6 @@ def _broker_at(where: NatsPlace) -> Broker:
         from api.nats_broker import NatsBroker  # noqa: PLC0415
     except ImportError:
         raise BadSettings("to publish to NATS: pip install 'order-engine[nats]'") from None
+    if where.credentials:
+        open_regular(Path(where.credentials)).close()  # its client would wait for a pipe for ever
     return NatsBroker(where)

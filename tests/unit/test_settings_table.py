@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,18 @@ def test_a_url_comes_from_a_private_file(name: str, tmp_path: Path) -> None:
     url.write_text("")
     with pytest.raises(BadSettings, match="one line"):
         read_settings(environ={holder: str(url)})
+
+
+@pytest.mark.parametrize("name", ["config", "journal_url_file", "views_url_file"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "directory", "missing"])
+def test_what_is_no_file_is_refused_at_once(name: str, kind: str, tmp_path: Path) -> None:
+    """And never waited for."""
+    path = tmp_path / "pipe"
+    path = {"device": Path("/dev/zero"), "directory": tmp_path}.get(kind, path)
+    if kind == "pipe":
+        os.mkfifo(path, 0o600)
+    with pytest.raises(BadSettings, match=f"{path} (cannot be read)"):
+        read_settings(environ={variable(name): str(path)})
 
 
 def test_children_are_told_what_the_parent_knows(file: Path, tmp_path: Path) -> None:
