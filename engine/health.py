@@ -102,7 +102,7 @@ REASONS: Final[dict[str, Known]] = {
     ),
     "views_made_again": Known(
         "degraded",
-        "Views are being filled: they are new, or were damaged, deleted or not this journal's",
+        "Views are being filled: new ones of a release, or damaged, deleted or another journal's ones",
         "503 `view_behind` to lists and to streams until it is done; single resources and orders go on",
         "Nothing: it is under way. Where it does not end: is a process with the role `projections`"
         " running, and may it write where the views are?",

@@ -21,6 +21,8 @@ from engine.journal import Journal
 from engine.witness import Point, Verdict, judge, thinned
 from projections.database import NAME, Views
 
+FIRST_SHOWN: Final = 1
+"""Views show facts beyond this offset: the first is the journal's kind."""
 _log: Final = logging.getLogger(__name__)
 
 
@@ -45,7 +47,7 @@ def check(journal: Journal, views: Views) -> None:
 def tend(journal: Journal, views: Views) -> None:
     """For processes that fill views. Raises as `check` does."""
     journal_id = journal.meta["journal_id"]
-    if former := views.belong_to(journal_id):
+    if former := views.belong_to(journal_id, is_new=journal.head <= FIRST_SHOWN):
         _log.critical("the views were those of journal %s: they are made again", former)
     found = look(journal, views)
     foreign = sorted(name for name, (verdict, _) in found.items() if verdict == "foreign")

@@ -112,6 +112,9 @@ SCHEMA: Final = 2
 UNKNOWN: Final = 2**62
 """`rebuilt_to` of views that were emptied while they may be read: the runner says how far they have to
 come."""
+FROM_START: Final = -1
+"""`rebuilt_to` of views that are there since before their journal had anything to show: they lack
+nothing, however far behind they are."""
 _ADVISORY_LOCK: Final = 0x7669_6577_73  # "views"; held by whoever writes them on PostgreSQL
 _log: Final = logging.getLogger(__name__)
 
@@ -435,10 +438,11 @@ class Views:
             if self.shapes.get(name) == shape
         }
 
-    def belong_to(self, journal_id: str) -> str | None:
+    def belong_to(self, journal_id: str, *, is_new: bool) -> str | None:
         """Empties all views, should they be another journal's; whose they were, "" for none before.
 
-        None if they are this journal's.
+        None if they are this journal's. `is_new`: the journal has nothing to show yet, so views as empty
+        as it have nothing to be filled with.
         """
         statement = "SELECT value FROM view_meta WHERE word = 'journal_id'"
         if self.word("journal_id") == journal_id:
@@ -447,7 +451,11 @@ class Views:
             known = connection.exec_driver_sql(statement).scalar()
             if known == journal_id:
                 return None  # another process was quicker, and may have gone on
-            self._forget(connection, self.views)
+            used = "SELECT count(*) FROM view_checkpoints WHERE reached > 0 OR rebuilt_to > 0"
+            if is_new and not connection.exec_driver_sql(used).scalar():
+                connection.exec_driver_sql(f"UPDATE view_checkpoints SET rebuilt_to = {FROM_START}")
+            else:
+                self._forget(connection, self.views)
             META.write(connection, [("journal_id", journal_id)])
         return str(known or "")
 
@@ -469,11 +477,14 @@ class Views:
         META.remove(connection, ["trail"])
 
     def expect(self, head: int) -> None:
-        """Has nobody read the views that stand at 0 before they have come to `head`."""
+        """Has nobody read the views that stand at 0 before they have come to `head`, but those that are
+        as old as the journal."""
         with self.writing() as connection:
             mark = MARKS[connection.dialect.name]
             connection.exec_driver_sql(
-                f"UPDATE view_checkpoints SET rebuilt_to = {mark} WHERE reached = 0", (head,)
+                f"UPDATE view_checkpoints SET rebuilt_to = {mark}"
+                f" WHERE reached = 0 AND rebuilt_to <> {FROM_START}",
+                (head,),
             )
 
     @staticmethod

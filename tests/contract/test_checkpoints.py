@@ -20,6 +20,7 @@ from engine.leases import Leases
 from engine.stored import engine_codec
 from projections import checkpoints, rebuild
 from projections.database import KEPT, Views
+from projections.figures import ViewsLook
 from projections.rebuild import Wanted
 from projections.registry import VIEWS
 from projections.runner import Runner
@@ -147,6 +148,55 @@ def test_damage_below_a_checkpoint_is_damage(
     edit(journal_url, f"DELETE FROM journal WHERE position = {len(shown)}")
     with again(journal_url) as other, pytest.raises(JournalDamaged):
         Runner(other, views).run_once()
+
+
+def reasons(journal: Journal, views: Views) -> set[str]:
+    return {one.code for one in ViewsLook(views, lambda: journal.head).findings()}
+
+
+def test_views_of_a_new_journal_are_not_made_again(journal: Journal, views: Views) -> None:
+    """Nothing was lost: no reason, neither before the first page nor while a busy start is caught up."""
+    checkpoints.tend(journal, views)
+    assert reasons(journal, views) == set()
+    grow(journal, 5)
+    checkpoints.tend(journal, views)
+    runner = Runner(journal, views, page=2)
+    runner.run_once()
+    assert reasons(journal, views) == set()
+    runner.catch_up()
+    assert reasons(journal, views) == set()
+
+
+def test_empty_views_beside_a_journal_that_has_facts_are_made_again(
+    journal: Journal, views: Views, views_url: str
+) -> None:
+    """Deleted while the engine was down; and a view that this release adds to those of before."""
+    grow(journal, 5)
+    checkpoints.tend(journal, views)
+    assert reasons(journal, views) == {"views_made_again"}
+    Runner(journal, views).catch_up()
+    assert reasons(journal, views) == set()
+    run(views_url, ("DELETE FROM view_checkpoints WHERE view = 'orders'", ()))
+    reopened = Views(views_url)
+    runner = Runner(journal, reopened, page=2)
+    runner.run_once()
+    assert reasons(journal, reopened) == {"views_made_again"}
+    runner.catch_up()
+    assert reasons(journal, reopened) == set()
+    reopened.close()
+
+
+def test_a_view_new_in_a_release_is_filled_in_a_journal_that_views_have_followed_from_its_start(
+    journal: Journal, views: Views, views_url: str
+) -> None:
+    checkpoints.tend(journal, views)
+    grow(journal, 5)
+    Runner(journal, views).catch_up()
+    run(views_url, ("DELETE FROM view_checkpoints WHERE view = 'orders'", ()))
+    reopened = Views(views_url)
+    Runner(journal, reopened, page=2).run_once()
+    assert reasons(journal, reopened) == {"views_made_again"}
+    reopened.close()
 
 
 FOREIGN: dict[str, tuple[str, ...]] = {
