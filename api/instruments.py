@@ -100,7 +100,7 @@ def _terms(body: dict[str, Any]) -> Terms:
         if name in given:
             scaled = at_scale(given[name], places)
             if scaled is None:
-                faults.append(fault(name, "invalid_decimal", f"at most {places} decimals"))
+                faults.append(fault(name, "invalid_decimal", places=places))
             else:
                 given[name] = scaled
     if faults:

@@ -84,7 +84,7 @@ async def put(call: Call) -> Answer:
         found for n, quote in enumerate(quotes) for found in quote_faults(quote, now_us, f"body.{n}.")
     ]
     faults += [
-        fault(f"body.{n}.symbol", "invalid_value", "no instrument has this symbol")
+        fault(f"body.{n}.symbol", "invalid_value", "is the symbol of no instrument")
         for n, quote in enumerate(quotes)
         if instruments[quote.symbol] is None
     ]

@@ -73,7 +73,7 @@ async def listed(register: str, filters: Sequence[str], call: Call) -> Answer:
     if query["before"] is not None:
         before = number_of(prefix, query["before"])
         if before is None:
-            raise invalid("query.before", "invalid_value", "nothing in this list has that id")
+            raise invalid("query.before", "invalid_value", "names nothing in this list")
     wanted = Filters(
         None if "admin" in call.principal.scopes else call.principal.tenant,
         {name: query[name] for name in filters},

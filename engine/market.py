@@ -143,7 +143,9 @@ class Market:
         `0.bid`), `invalid_request` for too many quotes or symbols, Unavailable.
         """
         if len(quotes) > QUOTES_MAX:
-            raise refused("invalid_request", f"At most {QUOTES_MAX} quotes at once.")
+            raise refused(
+                "invalid_request", f"A request may hold at most {QUOTES_MAX} quotes; send several."
+            )
         now_us = self._now_us()
         faults = [
             found

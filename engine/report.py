@@ -181,14 +181,19 @@ def confirm(state: ParkedReport, by: str, trade: str, *, may_be_asker: bool, at_
     if state.trade is not None:
         return []
     if (state.status, ReportApplied) not in NEXT:
-        raise _decided(state)
+        raise _decided(state) if state.status == "rejected" else _unasked(state)
     if state.asked_by == by and not may_be_asker:
         raise refused("same_client")
     return [ReportApplied(trade, by, at_us)]
 
 
 def _decided(state: ParkedReport) -> Refused:
-    text = f"The report is {state.status}."
+    text = f"The report is {state.status} already, and that is final."
+    return refused("invalid_request", text, status=state.status)
+
+
+def _unasked(state: ParkedReport) -> Refused:
+    text = "No client asks to book the report: one asks with `book`, and then another one can confirm."
     return refused("invalid_request", text, status=state.status)
 
 

@@ -151,7 +151,7 @@ def list_rows(
         known.values += within.values
         rows = views.query(f"SELECT {table.key} FROM {table.name}{known}", known.values)
         if not rows:
-            raise invalid("query.before", "invalid_value", "nothing in this list has that id")
+            raise invalid("query.before", "invalid_value", "names nothing in this list")
         wanted.below(table.key, rows[0][0])
     return page_of(views, table, wanted, limit)._replace(withheld=withheld)
 

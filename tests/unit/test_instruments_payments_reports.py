@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -191,6 +192,28 @@ def test_a_parked_report_is_resolved_once() -> None:
         with pytest.raises(Refused) as caught:
             report.resolve(known, action, "cli_1", at_us=3)
         assert caught.value.code == code
+
+
+ASKED = "No client asks to book the report: one asks with `book`, and then another one can confirm."
+
+
+@pytest.mark.parametrize(
+    ("status", "act", "sentence"),
+    [
+        ("open", "confirm", ASKED),
+        ("booked", "confirm", ASKED),  # as the first release did, without a trade
+        ("rejected", "confirm", "The report is rejected already, and that is final."),
+        ("rejected", "book", "The report is rejected already, and that is final."),
+        ("booked", "reject", "The report is booked already, and that is final."),
+    ],
+)
+def test_a_report_that_cannot_go_that_way_says_what_to_do(status: str, act: str, sentence: str) -> None:
+    state = ParkedReport(replace(REPORT, kind="trade"), "late", status, 1, 1)
+    confirm = partial(report.confirm, state, "cli_2", "trd_1", may_be_asker=False)
+    decide = confirm if act == "confirm" else partial(report.resolve, state, act, "cli_1")
+    with pytest.raises(Refused) as caught:
+        decide(at_us=3)
+    assert (caught.value.code, caught.value.detail) == ("invalid_request", sentence)
 
 
 def test_what_the_first_release_closed_may_be_booked_once_more() -> None:

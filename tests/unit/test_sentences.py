@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +16,7 @@ from api.problems import CODES, NOUNS, docs_of, not_found, problem_of
 from api.routes import ROUTES
 from engine import holdings
 from engine.errors import Refused
-from engine.refusals import REFUSALS, invalid, refused
+from engine.refusals import PARAM_FAULTS, REFUSALS, invalid, refused
 from engine.sentences import told
 from tests.tables.test_refusals import is_sentence
 from tests.world import World
@@ -64,6 +67,27 @@ def test_every_code_says_a_sentence_and_has_a_paragraph() -> None:
     for code, predicate in FAULTS.items():
         assert not predicate.endswith("."), code
         assert f'id="param-{code}"' in page
+
+
+PREDICATES = ("must ", "is ", "has ", "names ", "goes ", "cannot ", "does ", "makes ")
+
+
+def predicates() -> Iterator[tuple[str, str]]:
+    """(where, text) of all that the code says of a bad value, each to stand behind its name."""
+    for path in (one for root in ("engine", "api", "projections") for one in Path(root).rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) in ("fault", "invalid", "Fault"):
+                for word in call.args[1:]:
+                    text = ast.unparse(word).lstrip("f").strip("'\"")
+                    if isinstance(word, ast.Constant | ast.JoinedStr) and " " in text:
+                        yield f"{path}:{call.lineno}", text
+
+
+def test_all_that_is_said_of_a_bad_value_goes_on_from_its_name() -> None:
+    """`par_value` "at most 2 decimals" had no verb."""
+    every = {**dict(predicates()), **FAULTS, **PARAM_FAULTS}
+    assert len(every) > 60
+    assert {where: text for where, text in every.items() if not text.startswith(PREDICATES)} == {}
 
 
 def test_bad_values_are_told_by_name_wherever_they_were_found() -> None:
