@@ -29,7 +29,10 @@ ACTOR: Final = "command line"
 COMMAND: Final = idempotency.command_id(["kind"])
 SAY_ONE: Final = "say `order-engine migrate --live` or `order-engine migrate --sandbox`, once for ever"
 
-UNDECLARED: Final = f"this journal is neither live nor a sandbox yet: {SAY_ONE}"
+UNDECLARED: Final = (
+    "this journal is neither live nor a sandbox yet: keep a copy of its data directory (on PostgreSQL a"
+    f" pg_dump), then {SAY_ONE}; docs/operations.md, Upgrade from the first release"
+)
 
 
 class Trace(NamedTuple):

@@ -25,10 +25,16 @@ from engine import declaring, schema, seals
 from engine.checkpoint import PublicKey, origin_of
 from engine.database_checks import database_checks, head_and_last, missing_triggers
 from engine.datastore import Datastore
-from engine.errors import EngineError, JournalDamaged, SchemaMissing, Unavailable, WrongKey
+from engine.errors import EngineError, JournalDamaged, SchemaMissing, SchemaTooOld, Unavailable, WrongKey
 from engine.health import REASONS
 from engine.heartbeats import Heartbeat, Heartbeats, code_of, fault_of
-from engine.installation import FINGERPRINT, open_journal_datastore, place_of
+from engine.installation import (
+    FINGERPRINT,
+    check_declared,
+    exists,
+    open_journal_datastore,
+    place_of,
+)
 from engine.keys import MasterKey, read_key
 from engine.leases import is_dead
 from engine.limits import FREE_BYTES_MIN, HEALTH_SILENT_S, NAMES_MAX
@@ -59,7 +65,6 @@ _PACKAGES: Final = ("eventsourcing", "sqlalchemy", "psycopg", "msgpack", "crypto
 
 _ADVICE: Final = {
     "unavailable": "is the database running, and is its URL right? then try again",
-    "schema_missing": "run `order-engine migrate`",
     "schema_too_new": "use the release that made this journal, or a newer one",
     "journal_damaged": "see docs/operations.md, When the journal is damaged; keep a copy of it as it is",
     "journal_went_back": "see docs/operations.md, When the journal went back: put the right journal in"
@@ -155,7 +160,8 @@ def _directory(where: Path, settings: Settings) -> Iterator[Check]:
     try:
         mode = where.stat().st_mode
     except FileNotFoundError:
-        yield Check("directory", f"{where} is missing", "fault", "run `order-engine migrate`")
+        advice = f"name it with --data; for a new one {declaring.SAY_ONE}"
+        yield Check("directory", f"{where} is missing", "fault", advice)
         return
     except OSError as error:
         value = f"{where} cannot be used: {error.strerror}"
@@ -231,9 +237,9 @@ def _journal(settings: Settings) -> Iterator[Check]:
         store = datastore.store
         where = Path(store.path).parent if isinstance(store, SqliteStore) else settings.data
         yield from _directory(where, settings)
+        if isinstance(store, SqliteStore) and not Path(store.path).exists():
+            check_declared(datastore)  # raises: there is none
         yield from _contents(settings, datastore)
-    except Unavailable as error:
-        yield _fault("journal", Unavailable(f"{place_of(datastore.store)}: {error}"))
     except EngineError as error:
         yield _fault("journal", error)
     finally:
@@ -244,15 +250,22 @@ def _contents(settings: Settings, datastore: Datastore) -> Iterator[Check]:
     has_views = (settings.views_url or "").startswith("postgresql")
     for name, value, advice, is_fault in database_checks(datastore.store, has_views=has_views):
         yield Check(name, value, ("fault" if is_fault else "warning") if advice else "ok", advice)
+    if not exists(datastore):
+        check_declared(datastore)  # raises
     yield Check("journal", place_of(datastore.store))
+    kind = _kind(datastore)
+    yield kind
     try:
         with datastore.store.reading() as connection:
             meta = schema.check(connection, datastore.tables)
+    except SchemaTooOld as error:
+        if kind.verdict == "ok":  # else `migrate` without more would be refused
+            yield _fault("schema", error)
+        return
     except EngineError as error:
         yield _fault("schema", error)
         return
     yield Check("schema", f"{meta['schema']}, journal id {meta['journal_id']}")
-    yield _kind(datastore)
     looks: tuple[tuple[str, Callable[[], Check | None]], ...] = (
         ("key fingerprint", lambda: _fingerprint(settings, meta)),
         ("append-only", lambda: _triggers(datastore)),
@@ -277,7 +290,8 @@ def _contents(settings: Settings, datastore: Datastore) -> Iterator[Check]:
 
 def _kind(datastore: Datastore) -> Check:
     try:
-        return Check(KIND, f"{declaring.required(datastore)}, for ever")
+        check_declared(datastore)
+        return Check(KIND, f"{declaring.declared(datastore)}, for ever")
     except EngineError as error:
         return _fault(KIND, error)
 

@@ -17,7 +17,7 @@ from engine import acts, declaring, operations, schema, wall
 from engine.checkpoint import origin_of
 from engine.clients import Clients
 from engine.datastore import Datastore, make_directory_for
-from engine.errors import BadSettings, JournalDamaged, Unavailable, WrongKey, WrongKind
+from engine.errors import BadSettings, JournalDamaged, WrongKey, WrongKind
 from engine.ids import IdSource
 from engine.journal import Journal
 from engine.keys import MasterKey, create_key, find_key, read_key
@@ -120,22 +120,51 @@ def opened_journal(settings: Settings) -> Iterator[Journal]:
 
     Raises SchemaMissing, SchemaTooNew, WrongKind, BadSettings, Unavailable.
     """
-    check_closed(settings)
+    with closing(_found(settings)):
+        pass
     with Journal(settings.journal_url, engine_codec()) as journal:
-        declaring.required(journal.datastore)
         yield journal
 
 
 @contextmanager
 def opened_datastore(settings: Settings) -> Iterator[Datastore]:
     """The same without the codec, however damaged. Raises as `opened_journal` does."""
-    check_closed(settings)
-    with closing(open_journal_datastore(settings)) as datastore:
-        with datastore.store.reading() as connection:
-            schema.check(connection, datastore.tables)
-        with suppress(JournalDamaged):  # noted; a damaged journal is looked at all the more
-            declaring.required(datastore)
+    with closing(_found(settings)) as datastore:
         yield datastore
+
+
+def _found(settings: Settings, *, allows_older: bool = False) -> Datastore:
+    """The journal that is there, checked to be one that this release can open."""
+    check_closed(settings)
+    datastore = open_journal_datastore(settings)
+    try:
+        check_declared(datastore)
+        with datastore.store.reading() as connection:
+            schema.check(connection, datastore.tables, allows_older=allows_older)
+    except BaseException:
+        datastore.close()
+        raise
+    return datastore
+
+
+def check_backed_up(settings: Settings) -> None:
+    """Raises unless this is a journal to be copied, of whatever older schema. As `opened_journal`."""
+    with closing(_found(settings, allows_older=True)):
+        pass
+
+
+def check_declared(datastore: Datastore) -> None:
+    """Raises WrongKind where there is no journal, or one without a kind, of whatever schema.
+
+    It comes before all else that can be wrong with a journal: only `migrate --live|--sandbox` helps.
+    """
+    if not exists(datastore):
+        raise WrongKind(
+            f"there is no journal at {place_of(datastore.store)}: name it with --data or --journal-url;"
+            f" for a new one {declaring.SAY_ONE}"
+        )
+    with suppress(JournalDamaged):  # noted; a damaged journal is looked at all the more
+        declaring.required(datastore)
 
 
 def open_journal(settings: Settings) -> Journal:
@@ -143,10 +172,8 @@ def open_journal(settings: Settings) -> Journal:
 
     Raises SchemaMissing, SchemaTooNew, SchemaTooOld, WrongKey, WrongKind, Unavailable.
     """
-    check_closed(settings)
-    with closing(open_journal_datastore(settings)) as datastore:
+    with closing(_found(settings)) as datastore:
         secret = open_master_key(settings, datastore).derive("witnesses")
-        declaring.required(datastore)
     return Journal(settings.journal_url, engine_codec(), secret)
 
 
@@ -168,11 +195,7 @@ def open_journal_datastore(settings: Settings) -> Datastore:
 
 def place_of(store: Store) -> str:
     """Where a journal is, for people: without the password, and without what else a URL can hide."""
-    if isinstance(store, SqliteStore):
-        return store.path
-    url = store.url
-    shown = sa.URL.create("postgresql", url.username, None, url.host, url.port, url.database)
-    return shown.render_as_string()
+    return store.place
 
 
 def open_master_key(settings: Settings, datastore: Datastore) -> MasterKey:
@@ -200,10 +223,8 @@ def migrate(
     """
     at_us = wall.now_us() if at_us is None else at_us
     with _open_to_migrate(settings) as datastore:
-        if kind is None and not exists(datastore):
-            raise WrongKind(
-                f"there is no journal at {place_of(datastore.store)} yet: {declaring.SAY_ONE}"
-            )
+        if kind is None:
+            check_declared(datastore)
 
         def declare(connection: sa.Connection, *, is_new: bool) -> bool:
             if kind is not None and (is_new or adopts):
@@ -241,13 +262,8 @@ def exists(datastore: Datastore) -> bool:
 @contextmanager
 def _open_to_migrate(settings: Settings) -> Iterator[Datastore]:
     check_closed(settings)
-    datastore = open_journal_datastore(settings)
-    try:
+    with closing(open_journal_datastore(settings)) as datastore:
         yield datastore
-    except Unavailable as error:  # "timeout expired" alone would leave one to guess where
-        raise Unavailable(f"{place_of(datastore.store)}: {error}") from error
-    finally:
-        datastore.close()
 
 
 def _migrate(settings: Settings, datastore: Datastore, declare: Callable[..., bool]) -> Migrated:

@@ -43,6 +43,12 @@ class PostgresStore(Store):
         return self._engine("AUTOCOMMIT"), self._engine("READ COMMITTED")
 
     @property
+    def place(self) -> str:
+        url = self.url
+        shown = sa.URL.create("postgresql", url.username, None, url.host, url.port, url.database)
+        return shown.render_as_string()
+
+    @property
     def driver_error(self) -> type[Exception]:
         return psycopg.Error
 
@@ -59,7 +65,7 @@ class PostgresStore(Store):
                 connection.close()
                 raise
         except psycopg.Error as error:
-            raise Unavailable(f"PostgreSQL cannot be reached: {error}") from error
+            raise Unavailable(f"{self.place}: PostgreSQL cannot be reached: {error}") from error
         return connection
 
     def _engine(self, isolation_level: str) -> sa.Engine:
@@ -96,7 +102,8 @@ class PostgresStore(Store):
         text = str(error)
         for kind, meaning in _POSTGRES_ERRORS:
             if isinstance(error, kind):
-                return meaning(text)
+                # "timeout expired" alone would leave one to guess where.
+                return meaning(f"{self.place}: {text}" if issubclass(meaning, Unavailable) else text)
         return EngineError(text)
 
 

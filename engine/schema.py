@@ -248,8 +248,8 @@ def _mend(connection: sa.Connection, tables: Tables) -> None:
     _log.warning("the triggers of %s were gone, and are made again: who removed them?", journal)
 
 
-def check(connection: sa.Connection, tables: Tables) -> dict[str, str]:
-    """The journal's meta words, if this release can work with it.
+def check(connection: sa.Connection, tables: Tables, *, allows_older: bool = False) -> dict[str, str]:
+    """The journal's meta words, if this release can work with it, or at least copy it (`allows_older`).
 
     Raises SchemaMissing, SchemaTooNew, SchemaTooOld, JournalDamaged for words that make no sense, or
     BadSettings for another kind of stream ids.
@@ -262,7 +262,7 @@ def check(connection: sa.Connection, tables: Tables) -> dict[str, str]:
             schema=schema,
             known=SCHEMA,
         )
-    if schema < SCHEMA:
+    if schema < SCHEMA and not allows_older:
         raise _too_old(schema)
     if meta["stream_kind"] != tables.stream_kind:
         raise BadSettings(

@@ -244,6 +244,10 @@ class SqliteStore(Store):
         self._file_turn.check_not_mine()
 
     @property
+    def place(self) -> str:
+        return self.path
+
+    @property
     def driver_error(self) -> type[Exception]:
         return sqlite.driver().Error  # type: ignore[no-any-return]
 

@@ -129,6 +129,11 @@ class Store(ABC):
 
     @property
     @abstractmethod
+    def place(self) -> str:
+        """Where it is, for people: without the password, and without what else a URL can hide."""
+
+    @property
+    @abstractmethod
     def driver_error(self) -> type[Exception]:
         """The base of the driver's errors."""
 

@@ -27,7 +27,8 @@ def backup(
     """Copy journal and views into a new directory, while the engine serves (SQLite).
 
     Each is as of one moment, and every digest of the copy is checked. The directory is there whole or
-    not at all, and is never written over. The master key is not copied: keep it elsewhere.
+    not at all, and is never written over. The master key is not copied: keep it elsewhere. A journal of
+    an older schema is copied as it is, so that there is a copy before `migrate`.
 
     \b
     Examples:
@@ -36,12 +37,11 @@ def backup(
     """
     with errors_told(as_json=as_json):
         from engine.backup import Backup  # noqa: PLC0415
-        from engine.installation import opened_datastore  # noqa: PLC0415
+        from engine.installation import check_backed_up  # noqa: PLC0415
 
         settings = read_settings(data=data, journal_url=journal_url, views_url=views_url)
+        check_backed_up(settings)
         work = Backup(settings, target)
-        with opened_datastore(settings):  # which says what is missing of it
-            pass
         with progress("pages", work.pages) as report:
             done = work.run(report)
     if as_json:

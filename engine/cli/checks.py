@@ -24,6 +24,7 @@ from engine.store import Store
 from projections import checkpoints
 from projections.database import Views
 
+_NONE: Final = "none yet: they are made by the next start"
 _AGAIN: Final = (
     "views are disposable: `order-engine rebuild --all`, or stop the engine, delete them, start it again"
 )
@@ -37,12 +38,12 @@ def views_checks(settings: Settings) -> Iterator[Check]:
         yield Check("views", str(error), "fault", "check --views-url and --journal-url")
         return
     if isinstance(store, SqliteStore) and not Path(store.path).exists():
-        yield Check("views", "none yet: they are made by the next start")
+        yield Check("views", _NONE)
         return
     try:
         found = list(_looked_at(store))
         yield from found
-        if found[0].verdict == "ok":
+        if found[0].verdict == "ok" and found[0].value != _NONE:
             yield from _witnesses(settings)
     except EngineError as error:
         yield Check("views", f"cannot be read: {error}", "fault", _AGAIN)
@@ -78,7 +79,7 @@ def _looked_at(store: Store) -> Iterator[Check]:
             yield Check("views", f"the file is damaged: {found}", "fault", _AGAIN)
             return
     elif not store.query("SELECT 1 WHERE to_regclass('view_checkpoints') IS NOT NULL"):
-        yield Check("views", "none yet: they are made by the next start")
+        yield Check("views", _NONE)
         return
     views, least = store.query("SELECT count(*), min(reached) FROM view_checkpoints")[0]
     yield Check("views", f"{views} views, the last of them at position {least or 0}")

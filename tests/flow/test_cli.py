@@ -200,7 +200,7 @@ def test_doctor_finds_nothing_wrong_with_a_good_journal_on_postgresql(data: Path
 def test_doctor_ends_with_1_on_a_fault_and_writes_nothing(data: Path) -> None:
     done = run("doctor", "--data", data)
     assert (done.returncode, done.stderr) == (1, "")
-    assert f"fault   journal: there is no journal yet: {data}/journal.db  -> run" in done.stdout
+    assert f"fault   journal: there is no journal at {data}/journal.db: name it" in done.stdout
     assert not data.exists()
 
 
@@ -283,7 +283,7 @@ def read_only() -> Iterator[Path]:
 def test_a_read_only_directory_is_bad_settings_and_nothing_is_half_written(read_only: Path) -> None:
     done = run_without_rights("migrate", "--live", "--data", read_only)
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(r"error: unavailable: [^\n]*Permission denied\n", done.stderr)
+    assert re.fullmatch(r"error: inaccessible: [^\n]*Permission denied\n", done.stderr)
     assert list(read_only.iterdir()) == []
     report = as_json(run_without_rights("doctor", "--json", "--data", read_only))
     faults = {check["name"] for check in report["checks"] if check["verdict"] == "fault"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from engine.cli.main import app
 from engine.clock import STREAM, ClockAdvanced
-from engine.declaring import declared
+from engine.declaring import declared, write
 from engine.fact import StreamAppend
 from engine.follow import Follower
 from engine.halt import TradingHalted
@@ -20,11 +22,14 @@ from engine.journal import Journal
 from engine.kind import Kind
 from engine.settings import Settings, read_settings
 from engine.stored import engine_codec
+from tests import first_release
 from tests.facts import envelope
 
 ORDER = "ord_1C8xWqVdPq4oKgXcY2mN7R"
 ASIDE = {"migrate", "restore", "demo", "config"}
 """Commands that have no journal to ask, or make it."""
+MAKING = {"generate", "sandbox"}
+"""Commands that make a sandbox where there is no journal."""
 WORDS: dict[str, list[str]] = {
     "client create": ["--tenant", "t", "--scope", "read"], "client disable": ["cli_x"],
     "client rotate": ["cli_x"],
@@ -70,20 +75,87 @@ def commands() -> list[str]:
     return sorted(set(found) - ASIDE)
 
 
-@pytest.mark.parametrize("name", commands())
-def test_no_command_but_migrate_works_on_an_undeclared_journal(
-    name: str, undeclared: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
+@pytest.fixture
+def first(settings: Settings) -> Settings:
+    """The first release's installation, of its schema."""
+    first_release.lay(settings.journal_url, settings.data)
+    return settings
+
+
+def said_to(name: str, settings: Settings, tmp_path: Path) -> Result:
+    """The command with what it needs."""
     listing, prices = tmp_path / "listing", tmp_path / "prices"
     listing.write_text("name,symbol,instrument_type,trading_currency\n")
     prices.write_text("symbol,bid,ask\n")
     places = {"FILE": str(listing), "PRICES": str(prices), "TARGET": str(tmp_path / "target")}
     words = [places.get(word, word) for word in WORDS.get(name, [])]
-    done = call(*name.split(), *words, settings=undeclared)
+    return call(*name.split(), *words, settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("made", "name"),
+    [*(("first", name) for name in commands()), *(("undeclared", name) for name in ("doctor", "halt"))],
+)
+def test_no_command_but_migrate_works_on_an_undeclared_journal(
+    made: str, name: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
+    settings: Settings = request.getfixturevalue(made)
+    done = said_to(name, settings, tmp_path)
     assert done.exit_code == 2, done.output
     assert "migrate --live" in done.output + done.stderr
-    assert kind_at(undeclared) is None
+    assert "run `order-engine migrate`" not in done.output + done.stderr  # refused without a kind
+    assert kind_at(settings) is None
+
+
+@pytest.mark.parametrize("name", sorted({*commands()} - MAKING))
+def test_without_a_journal_every_command_says_so(
+    name: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
+    done = said_to(name, settings, tmp_path)
+    assert done.exit_code == (1 if name == "doctor" else 2), done.output
+    told = done.output + done.stderr
+    assert f"there is no journal at {settings.data}/journal.db: name it with --data" in told
+    assert "unable to open" not in told
+    assert "run `order-engine migrate`" not in told
+    assert not settings.data.exists()
+
+
+def test_an_older_schema_of_a_known_kind_can_be_backed_up(first: Settings, tmp_path: Path) -> None:
+    with closing(open_journal_datastore(first)) as datastore, datastore.store.writing() as connection:
+        assert write(connection, datastore, "live", at_us=1)
+    refused = call("audit", settings=first)
+    assert (refused.exit_code, "schema_too_old" in refused.stderr) == (1, True)
+    done = call("backup", str(tmp_path / "copy"), settings=first)
+    assert done.exit_code == 0, done.output + done.stderr
+    assert f"verified  {first_release.FACTS + 1} facts" in done.output
+
+
+def test_the_manual_s_upgrade_from_the_first_release(
+    first: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first.data.chmod(0o755)
+    manual = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    chapter = manual.split("### Upgrade from the first release")[1].split("\n## ")[0]
+    lines = [line[2:] for line in chapter.splitlines() if line.startswith("$ ")]
+    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
+    monkeypatch.setattr("engine.cli.serve._serve_api", lambda *_: True)
+    ended = []
+    for line in lines:
+        words = shlex.split(
+            line.replace("/var/lib/order-engine", str(first.data))
+            .replace("/backups/first-release", str(tmp_path / "copy"))
+            .replace("--live", "--sandbox")  # as this one was, so that nobody has to be asked
+        )
+        if words[0] == "order-engine":
+            done = CliRunner().invoke(app, words[1:])
+            ended.append((words[1], done.exit_code))
+        else:
+            subprocess.run(words, check=True)
+    assert ended == [("migrate", 0), ("audit", 0), ("serve", 0)]
+    assert kind_at(first) == "sandbox"
+    assert (tmp_path / "copy" / "journal.db").exists()
 
 
 @pytest.mark.parametrize("word", ["--live", "--no-sandbox", "--sandbox"])
