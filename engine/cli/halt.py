@@ -50,6 +50,9 @@ def halt(
     settle, money comes and goes. With --execution nothing is sent to a venue either: orders that wait
     stay placed or pending, and what a venue has goes on there. Needs no key.
 
+    A halt is never weakened: after one with --execution, one without it changes nothing. Resume first,
+    and halt again; what comes in between is accepted, and what waits is sent.
+
     \b
     Examples:
       order-engine halt --reason "prices of the venue are wrong, INC-4711"
@@ -129,6 +132,8 @@ def _switch(
         stops = state is not None and state.stops_execution
         typer.echo("Every running process refuses new orders within a second.")
         typer.echo(_STOPPED if stops else _GOING_ON)
+        if stops and not stops_execution:
+            typer.echo(_STRICTER)
     if not is_halted and tenant is not None and _is_halted(journal, None):
         typer.echo("All trading is still halted: `order-engine resume` without --tenant ends that.")
 
@@ -172,6 +177,10 @@ _STATUS: Final = (
 _STOPPED: Final = (
     "No order is sent to a venue: those that wait stay as they are. What a venue has goes on, and so do"
     " cancelling, settlement and payments."
+)
+_STRICTER: Final = (
+    "It was halted with --execution, and stays so. To send orders again while new ones are refused,"
+    " `order-engine resume` first and then halt without it."
 )
 _GOING_ON: Final = (
     "What was accepted before goes on, execution too: `order-engine halt --execution` stops sending."

@@ -182,6 +182,19 @@ def test_the_commands_words(told: Any, tmp_path: Path) -> None:
     stopped = told(cli.halt, tenant="acme", reason="the venue too", execution=True)[1].splitlines()
     assert stopped[0] == "trading of acme: now halted"
     assert stopped[2].startswith("No order is sent to a venue")
+    weaker = told(cli.halt, tenant="acme", reason="send them after all")[1].splitlines()
+    assert weaker[0] == "trading of acme: already halted"
+    stays = (
+        "It was halted with --execution, and stays so. To send orders again while new ones are refused,"
+        " `order-engine resume` first and then halt without it."
+    )
+    assert weaker[2:] == [stopped[2], stays]
+    assert (
+        stopped
+        == told(cli.halt, tenant="acme", reason="again", execution=True)[1]
+        .replace("already", "now")
+        .splitlines()
+    )
     shown = json.loads(told(cli.halt, status=True, tenant="acme", as_json=True)[1])
     assert (shown["halts"][1]["execution"], shown["halts"][1]["reason"]) == ("halted", "the venue too")
     told(cli.halt, reason="all")
