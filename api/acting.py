@@ -10,17 +10,20 @@ from typing import Any, Final
 
 from api import repeating
 from api.call import Answer, Call
+from api.problems import Problem
 from api.services import Services
 from engine import acts
 from engine.deciding import Command, Decision, Outcome, Scene, new_command_id
 from engine.errors import EngineError, OutcomeUnknown, Refused
 from engine.ids import made_ms
-from engine.limits import WORDS_CLAIM_S
+from engine.limits import PARAM_FAULTS_TOLD, WORDS_CLAIM_S
 from engine.refusal_log import RefusalLine
 from engine.store import Also
 
-_SECRET_FREE: Final = frozenset({"path", "params"})
-"""Context that is not written down: names of fields are the client's words."""
+_OF_FIELDS: Final = frozenset({"path", "params"})
+"""Context that is written down as paths and codes only."""
+_OWN_NAMES: Final = frozenset({"unknown_param", "repeated_param"})
+"""Codes of values whose names are the client's own words, which may be anybody's name."""
 
 
 async def act(
@@ -174,12 +177,15 @@ def stream_of(outcome: Outcome, prefix: str) -> str:
     return next(fact.stream for fact in outcome.facts if fact.stream.startswith(prefix))
 
 
-async def note_refusal(call: Call, error: Refused) -> None:
-    """Writes the refusal down for the compliance desk, and returns once that is durable.
+async def note_refusal(call: Call, error: Refused, told: Problem) -> None:
+    """Writes the refusal down for the compliance desk as it is `told`, and returns once that is durable.
 
     Raises Unavailable when it cannot be.
     """
-    context = {name: value for name, value in error.context.items() if name not in _SECRET_FREE}
+    context = {name: value for name, value in error.context.items() if name not in _OF_FIELDS}
+    detail, params = _recorded(told)
+    if params:
+        context["params"] = params
     if call.on_behalf_of is not None:
         context["on_behalf_of"] = call.on_behalf_of
     line = RefusalLine(
@@ -190,7 +196,7 @@ async def note_refusal(call: Call, error: Refused) -> None:
         call.path.get("account_id"),
         call.principal.client,
         call.request_id,
-        "" if error.context.get("params") else error.detail,
+        detail or error.detail,
         context,
     )
     # While it waits, nothing shall keep the body that it is about: the frames it came through do.
@@ -204,6 +210,17 @@ async def note_refusal(call: Call, error: Refused) -> None:
 
     call.engine.refusals.submit(line, is_done)
     await written
+
+
+def _recorded(told: Problem) -> tuple[str, list[dict[str, str]]]:
+    """What was told of bad values, without names that the client made up: the sentence, and `params`."""
+    known = [param for param in told.params if param["code"] not in _OWN_NAMES]
+    params = [{"path": param["path"], "code": param["code"]} for param in known[:PARAM_FAULTS_TOLD]]
+    made_up = len(told.params) - len(known)
+    if not made_up:
+        return told.detail if told.params else "", params
+    sentences = [param["detail"] for param in known[:PARAM_FAULTS_TOLD]]
+    return " ".join((*sentences, f"Fields that are not known, or given twice: {made_up}.")), params
 
 
 def _settle(future: asyncio.Future[None], error: Exception | None) -> None:

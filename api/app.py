@@ -127,17 +127,13 @@ class App:
                 error = fault
         if isinstance(error, JournalWentBack) and damage.mark is not None:
             error = damage.mark.error()  # knows the last common position
+        told = _told(error, call, request_id)
         if isinstance(error, Refused) and _is_command(call):
             try:
-                await note_refusal(cast(Call, call), error)
+                await note_refusal(cast(Call, call), error, told)
             except EngineError as fault:
-                error = fault
-        return problem_of(
-            error,
-            _body_names(call.route if call else None),
-            request_id,
-            call.path if call else {},
-        )
+                told = _told(fault, call, request_id)
+        return told
 
     async def _wait_for_turn(
         self, call: Call | None, message: RawRequestMessage, connection: Connection
@@ -405,6 +401,12 @@ def _offset_in(headers: Mapping[str, str], name: str) -> int | None:
     if not _OFFSET.fullmatch(given):
         raise Problem("invalid_request", f"`{name}` must be a whole number.")
     return int(given)
+
+
+def _told(error: Exception, call: Call | None, request_id: str) -> Problem:
+    if call is None:
+        return problem_of(error, request_id=request_id)
+    return problem_of(error, _body_names(call.route), request_id, call.path, call.body)
 
 
 def _body_names(route: Route | None) -> frozenset[str]:

@@ -95,7 +95,8 @@ class Word(_Kind, frozen=True):
     def read(self, raw: Any) -> str:
         """The word."""
         if _text(raw) not in self.words:
-            raise Fault("invalid_value", f"must be one of {', '.join(self.words)}")
+            one_of = "one of " if len(self.words) > 1 else ""
+            raise Fault("invalid_value", f"must be {one_of}{', '.join(self.words)}")
         return str(raw)
 
 

@@ -16,7 +16,9 @@ from msgspec import Meta
 
 from api.kinds import FAULTS
 from engine.errors import (
+    DiskFull,
     EngineError,
+    Inaccessible,
     JournalDamaged,
     JournalWentBack,
     NotYetSealed,
@@ -29,6 +31,7 @@ from engine.errors import (
     ViewsDamaged,
 )
 from engine.fact import from_us
+from engine.ids import is_id
 from engine.refusals import REFUSALS, leaf_of, sentence_of
 from engine.sentences import told
 from engine.values import plain
@@ -163,18 +166,21 @@ _PLACED: Final = {
 }
 """Code -> its detail where the position is known, which `context` then has too."""
 
-ENGINE_CODES: Final[tuple[tuple[type[EngineError], str], ...]] = (
-    (JournalDamaged, "journal_damaged"),
-    (JournalWentBack, "journal_went_back"),
-    (ViewBehind, "view_behind"),
-    (ViewsDamaged, "views_damaged"),
-    (ViewQuarantined, "view_quarantined"),
-    (RebuildRunning, "rebuild_running"),
-    (NotYetSealed, "not_yet_sealed"),
-    (Unavailable, "unavailable"),
-    (VersionConflict, "unavailable"),  # lost every round against others: later is better
+ENGINE_CODES: Final[tuple[tuple[type[EngineError], str, str], ...]] = (
+    (JournalDamaged, "journal_damaged", ""),
+    (JournalWentBack, "journal_went_back", ""),
+    (ViewBehind, "view_behind", ""),
+    (ViewsDamaged, "views_damaged", ""),
+    (ViewQuarantined, "view_quarantined", ""),
+    (RebuildRunning, "rebuild_running", ""),
+    (NotYetSealed, "not_yet_sealed", ""),
+    (DiskFull, "unavailable", "The disk of the database is full; an operator has to make room."),
+    (Inaccessible, "unavailable", "The database refuses to be written; an operator has to look."),
+    (Unavailable, "unavailable", ""),
+    (VersionConflict, "unavailable", ""),  # lost every round against others: later is better
 )
-"""Error of the machinery -> code; the first that fits. Any other is a `server_error`."""
+"""Error of the machinery -> code, and what is known of the case; the first that fits. Any other is a
+`server_error`."""
 
 
 def problem_of(
@@ -182,35 +188,36 @@ def problem_of(
     body_fields: Collection[str] = (),
     request_id: str = "",
     path: Mapping[str, str] = {},
+    given: object = None,
 ) -> Problem:
     """The answer to an error. What is not the client's doing is logged here, once.
 
     `body_fields` are the names of the fields that the request's body may have, `path` the parameters of
-    its path.
+    its path, `given` the values of the body.
     """
     if isinstance(error, Refused) and error.code in CODES:
-        error = _refusal(error, body_fields)
+        error = _refusal(error, body_fields, given)
     if isinstance(error, Problem):
         if error.code == "not_found" and error.detail == CODES["not_found"].detail:
             error.detail = not_found(path)
         return error
-    for kind, code in ENGINE_CODES:
+    for kind, code, detail in ENGINE_CODES:
         if isinstance(error, kind):
             _LOG.warning("answered %s: %s", code, type(error).__name__, extra={"request_id": request_id})
-            return _of_engine(code, error)
+            return _of_engine(code, error, detail)
     _LOG.error("a request failed", exc_info=error, extra={"request_id": request_id})
     return Problem("server_error")
 
 
-def _of_engine(code: str, error: Exception) -> Problem:
+def _of_engine(code: str, error: Exception, detail: str) -> Problem:
     position = getattr(error, "context", {}).get("position")
     if code not in _PLACED or position is None:
-        return Problem(code)
+        return Problem(code, detail)
     context = {"position": position}
     return Problem(code, told((_PLACED[code],), context), context=context)
 
 
-def _refusal(error: Refused, body_fields: Collection[str]) -> Problem:
+def _refusal(error: Refused, body_fields: Collection[str], given: object) -> Problem:
     context = dict(error.context)
     params: Any = context.pop("params", ())
     path = context.pop("path", None)
@@ -219,11 +226,22 @@ def _refusal(error: Refused, body_fields: Collection[str]) -> Problem:
         return Problem(error.code, error.detail, params=params, context=context)
     if path not in body_fields:
         return Problem("not_found")  # of another tenant or of nobody: the same words
-    detail = f"`{path}` {FAULTS['not_found']}."
+    value = given.get(path) if isinstance(given, Mapping) else None
+    which = f"`{path}` {value}" if _is_some_id(value) else f"`{path}`"
+    detail = f"{which} {FAULTS['not_found']}."
     param = {"path": f"body.{path}", "detail": detail, "code": "not_found"}
     problem = Problem("not_found", detail, params=[param])
     problem.status = 400
     return problem
+
+
+_PREFIXES: Final = frozenset(("acc", "dep", "ins", "ord", "rep", "whk", "wdr"))
+"""Of ids that a body may name."""
+
+
+def _is_some_id(value: object) -> bool:
+    """Whether it may be repeated: an id holds nobody's words."""
+    return isinstance(value, str) and value[:3] in _PREFIXES and is_id(value, value[:3])
 
 
 def _param(param: Mapping[str, str]) -> dict[str, str]:

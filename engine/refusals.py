@@ -219,7 +219,18 @@ def invalid(path: str, code: str, detail: str = "", **context: object) -> Refuse
 
 def sentence_of(path: str, detail: str) -> str:
     """What is wrong with a value, as a sentence: "`cash_amount` must be greater than zero."."""
-    return detail if detail.endswith(".") else f"`{path}` {detail}."
+    return detail if detail.endswith(".") else f"{_named(path)} {detail}."
+
+
+def _named(path: str) -> str:
+    """For people, who count from 1: `status.0` is "Entry 1 of `status`", `3.bid` "`bid` of entry 4"."""
+    before, dot, last = path.rpartition(".")
+    first, _, behind = path.partition(".")
+    if dot and last.isdecimal():
+        return f"Entry {int(last) + 1} of {_named(before)}"
+    if first.isdecimal():
+        return f"{_named(behind)} of entry {int(first) + 1}" if behind else f"Entry {int(first) + 1}"
+    return f"`{path}`"
 
 
 def leaf_of(path: str) -> str:

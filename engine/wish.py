@@ -38,7 +38,7 @@ def amount_of(wish: Wish, terms: Terms) -> Decimal:
         name, given, unwanted = "quantity", wish.quantity, wish.cash_amount
         other, places = "cash_amount", terms.decimal_precision
     if unwanted is not None:
-        raise invalid(other, "unexpected_param")
+        raise invalid(other, "unexpected_param", f"does not go with a {wish.side}, which takes `{name}`")
     if given is None:
         raise invalid(name, "missing_param")
     amount = at_scale(given, places)

@@ -13,6 +13,7 @@ import pytest
 from api.problems import Problem
 from engine import acts as register
 from engine.acts import write_denials
+from engine.limits import PARAM_FAULTS_TOLD
 from tests.command import on_terminal, run
 from tests.http_engine import Engine, a_market, an_account, buying, ok
 from tests.http_server import Client, Reply
@@ -147,6 +148,36 @@ def test_csv_by_accept_and_by_format_and_no_cell_is_a_formula(engine: Engine) ->
     asked = client.send("GET", "/acts?deed=trading.halted", None, {"Accept": "text/csv"})
     assert as_csv(asked) == [titles, *rows]
     assert ok(client.get("/acts?format=json&deed=trading.halted"))[0]["deed"] == "trading.halted"
+
+
+def test_what_was_wrong_with_a_body_is_recorded_as_it_was_told(engine: Engine) -> None:
+    """But for names that the client made up, which may be anybody's."""
+    client = engine.client()
+    a_market(client)
+    account = an_account(client)
+    orders = f"/accounts/{account}/orders"
+    for body, params in (
+        (buying("0"), [("body.cash_amount", "not_positive")]),
+        (buying("10") | {"quantity": "1"}, [("body.quantity", "unexpected_param")]),
+        (buying("10") | {"instrument": "ins_none"}, [("body.instrument", "not_found")]),
+        ({"side": "up"}, [("body.order_type", "missing_param"), ("body.side", "invalid_value")]),
+        (buying("10") | {"order_type": "Ada Lovelace"}, [("body.order_type", "invalid_value")]),
+    ):
+        told = client.post(orders, body)
+        refusal = ok(client.get(f"/refusals?account={account}&limit=1"))[0]
+        assert (refusal["code"], refusal["detail"]) == (told.code, told.json["detail"]), body
+        recorded = [(one["path"], one["code"]) for one in refusal["context"]["params"]]
+        assert {*params} <= {*recorded}, body
+        assert "Ada" not in json.dumps(refusal)
+    told = client.post(orders, buying("x") | {"Ada Lovelace": 1})
+    assert "Ada Lovelace" in told.json["detail"]
+    refusal = ok(client.get(f"/refusals?account={account}&limit=1"))[0]
+    assert "Ada" not in json.dumps(refusal)
+    assert refusal["context"]["params"] == [{"path": "body.cash_amount", "code": "invalid_decimal"}]
+    wrong = {"side": 1, "order_type": 1, "cash_amount": "x", "automatic_rollover": 1, "instrument": 1}
+    assert len(client.post(orders, wrong).json["params"]) > PARAM_FAULTS_TOLD
+    refusal = ok(client.get(f"/refusals?account={account}&limit=1"))[0]
+    assert len(refusal["context"]["params"]) == PARAM_FAULTS_TOLD
 
 
 def test_the_command_line_shows_both_registers(engine: Engine) -> None:

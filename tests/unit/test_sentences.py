@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from api.error_page import error_page
-from api.kinds import FAULTS
+from api.kinds import FAULTS, Fault, Word
 from api.problems import CODES, NOUNS, docs_of, not_found, problem_of
 from api.routes import ROUTES
 from engine import holdings
-from engine.errors import Refused
-from engine.refusals import PARAM_FAULTS, REFUSALS, invalid, refused
+from engine.errors import DiskFull, Inaccessible, Refused, Unavailable
+from engine.refusals import PARAM_FAULTS, REFUSALS, fault, invalid, refused
 from engine.sentences import told
+from engine.wish import Wish, amount_of
+from tests.desks import TERMS
 from tests.tables.test_refusals import is_sentence
 from tests.world import World
 
@@ -88,6 +90,57 @@ def test_all_that_is_said_of_a_bad_value_goes_on_from_its_name() -> None:
     every = {**dict(predicates()), **FAULTS, **PARAM_FAULTS}
     assert len(every) > 60
     assert {where: text for where, text in every.items() if not text.startswith(PREDICATES)} == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("status", "`status` is needed."),
+        ("query.status.0", "Entry 1 of `status` is needed."),
+        ("body.3.bid", "`bid` of entry 4 is needed."),
+        ("body.3", "Entry 4 is needed."),
+        ("body.2.events.0", "Entry 1 of `events` of entry 3 is needed."),
+        ("body.terms.coupon", "`terms.coupon` is needed."),
+    ],
+)
+def test_entries_of_lists_are_counted_as_people_count(path: str, sentence: str) -> None:
+    problem = problem_of(refused("invalid_param", "x", params=[fault(path, "missing_param")]))
+    assert problem.params[0]["detail"] == sentence
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (DiskFull("/var/lib/journal.db: disk is full"), "disk of the database is full"),
+        (Inaccessible("/var/lib/journal.db: readonly"), "refuses to be written"),
+        (Unavailable("/var/lib/journal.db: locked"), "cannot be used now"),
+    ],
+)
+def test_what_is_known_of_the_database_is_told_without_its_place(error: Exception, says: str) -> None:
+    problem = problem_of(error)
+    assert (problem.code, problem.status, says in problem.detail) == ("unavailable", 503, True)
+    assert is_sentence(problem.detail)
+    assert "/var" not in problem.detail
+
+
+def test_an_id_that_names_nothing_is_said_and_other_words_are_not() -> None:
+    error = refused("not_found", "No such instrument.", path="instrument")
+    for given, which in (
+        ("ins_none", "`instrument` ins_none"), ("Ada Lovelace", "`instrument`"), (None, "`instrument`"),
+        ("ins_" + "x" * 99, "`instrument`"), ("(((_x", "`instrument`"),
+    ):  # fmt: skip
+        problem = problem_of(error, ["instrument"], given={"instrument": given})
+        assert problem.detail == f"{which} names no resource of this client."
+
+
+def test_one_word_is_no_choice_and_a_wrong_amount_names_the_right_one() -> None:
+    with pytest.raises(Fault) as caught:
+        Word(("market",)).read("limit")
+    assert caught.value.detail == "must be market"
+    for side, other, right in (("buy", "quantity", "cash_amount"), ("sell", "cash_amount", "quantity")):
+        wish = Wish(side, **{other: Decimal(1)})  # type: ignore[arg-type]
+        with pytest.raises(Refused, match=f"`{other}` does not go with a {side}, which takes `{right}`"):
+            amount_of(wish, TERMS)
 
 
 def test_bad_values_are_told_by_name_wherever_they_were_found() -> None:
