@@ -32,11 +32,13 @@ async def act(
     *,
     reason: str | None = None,
     carries_request: bool = False,
+    refresh: Callable[[], object] | None = None,
 ) -> Outcome:
     """Has a decision made for the caller, once for each idempotency key. Raises as `Bridge.do` does.
 
     `reason` is an operator's. A command that `carries_request` always appends a fact with the digest of
     its request; that of any other stands in the envelope, and what it leaves unchanged in the register.
+    `refresh` as in `Command`.
     """
     services, principal = call.engine, call.principal
     command_id = repeating.command_of(call)
@@ -53,6 +55,7 @@ async def act(
         reason=reason,
         on_behalf_of=call.on_behalf_of,
         request=None if carries_request else call.digest,
+        refresh=refresh,
     )
     outcome: Outcome = await services.bridge.do(command)
     if outcome.is_repeat and not carries_request:  # with the long states too
@@ -70,6 +73,7 @@ async def act_with_words(
     words: Mapping[str, str | None],
     *,
     carries_request: bool = False,
+    refresh: Callable[[], object] | None = None,
 ) -> Outcome:
     """The same for a new `subject` with personal words, which are written first (see engine.personal).
 
@@ -78,12 +82,12 @@ async def act_with_words(
     """
     given = {name: text for name, text in words.items() if text is not None}
     if not given:
-        return await act(call, decide, carries_request=carries_request)
+        return await act(call, decide, carries_request=carries_request, refresh=refresh)
     services = call.engine
     await put_words(call, subject, given)
     is_new = False
     try:
-        outcome = await act(call, decide, carries_request=carries_request)
+        outcome = await act(call, decide, carries_request=carries_request, refresh=refresh)
         is_new = any(fact.stream == subject for fact in outcome.facts)
         if is_new and _is_stale(services, subject):  # it may have been thought dead meanwhile
             with suppress(Refused):

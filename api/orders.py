@@ -40,13 +40,11 @@ async def place(call: Call) -> Answer:
         instrument=body["instrument"],
         wish=wish,
     )
-    reference, is_new = body[WORD], False
+    words, is_new = {WORD: body[WORD]}, False
     try:
-        if reference is None:
-            outcome = await act(call, decide, carries_request=True)
-        else:
-            words = {WORD: reference}
-            outcome = await act_with_words(call, decide, order, words, carries_request=True)
+        outcome = await act_with_words(
+            call, decide, order, words, carries_request=True, refresh=services.market.refresh
+        )
         is_new = any(fact.stream == order for fact in outcome.facts)
     except OutcomeUnknown:
         is_new = True  # it may be there: counted until the day is over
@@ -56,9 +54,9 @@ async def place(call: Call) -> Answer:
             services.firm.tally.drop(order)
     order = stream_of(outcome, "ord_")
     state = order_json(outcome.states[order])
-    if outcome.is_repeat and reference is not None:
+    if outcome.is_repeat and words[WORD] is not None:
         return answer(outcome, 201, await reading.with_words(call, state, order, WORD))
-    return answer(outcome, 201, fill(state, WORD, reference))
+    return answer(outcome, 201, fill(state, WORD, words[WORD]))
 
 
 async def retrieve(call: Call) -> Answer:

@@ -10,7 +10,7 @@ handed to the writer without waiting, so that one commit serves many. An append 
 rests on (`after`), and the streams that it was decided on and does not change (`unchanged`): the writer
 refuses it if one of those was not recorded or has moved on, and it is decided again. An answer waits for
 its own append; a refusal, which has none, waits for all that it rests on, and then looks whether the
-journal has moved on since.
+journal has moved on since. One that may rest on prices is decided again on those of that moment first.
 """
 
 from __future__ import annotations
@@ -87,6 +87,9 @@ class Command(msgspec.Struct, frozen=True):
     from outside, and so may come again, `is_repeatable`: what it recorded the first time is then its
     outcome, if `check_repeat` (given those facts) does not raise Refused. The other words go into the
     envelope.
+
+    `refresh` brings up to date what `decide` looks at beside streams, such as prices. It blocks, and is
+    called once before a refusal is answered.
     """
 
     decide: Callable[[Scene], Decision]
@@ -100,6 +103,7 @@ class Command(msgspec.Struct, frozen=True):
     reason: str | None = None
     on_behalf_of: str | None = None
     request: bytes | None = None
+    refresh: Callable[[], object] | None = None
 
 
 class Outcome(NamedTuple):
@@ -239,6 +243,7 @@ class Decider:
         """
         caught_up: dict[str, int] = {}
         fault: Exception | None = None
+        refresh = command.refresh
         for _ in range(DECIDE_ATTEMPTS_MAX):
             self._journal.check_sound()
             if self._era != self._journal.era:
@@ -252,6 +257,11 @@ class Decider:
             fault = decided.fault
             if fault is not None:
                 yield from self._forget(decided)
+                continue
+            if decided.refusal is not None and refresh is not None:
+                # Whatever it says is new: others may have brought the same in since the decision.
+                yield Call(refresh)
+                refresh = None
                 continue
             outcome = yield from self._concluded(command, decided, caught_up)
             if outcome is not None:

@@ -311,6 +311,8 @@ class Execution:
             self._start_waiting([row for row in rows if row.instrument in priced], breathe)
         # All of them, but seldom: a start may have failed.
         with self._trying.page(self._monotonic) as rows:
+            if rows:
+                self._learn_prices()  # none is cancelled for a price of half a second ago
             self._start_waiting(rows, breathe)
 
     def _start_waiting(self, rows: Sequence[Working], breathe: Breathe) -> None:

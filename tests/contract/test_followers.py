@@ -186,6 +186,26 @@ def test_a_price_read_for_a_new_order_is_news_for_those_that_wait(on_sqlite: Wor
     assert works.order(bought).status == "filled"
 
 
+def test_a_waiting_order_is_not_ended_for_a_price_that_was_replaced(on_sqlite: Works) -> None:
+    works, shop = on_sqlite, on_sqlite.shop
+    account = shop.open()
+    bought = shop.buy(account)
+    fresh, recorded = shop.prices.pop(TERMS.symbol), list[Price]()
+
+    def refresh() -> int:
+        shop.prices.update((TERMS.symbol, price) for price in recorded)
+        return len(recorded)
+
+    shop.prices.refresh = refresh  # type: ignore[method-assign]
+    executing = works.execution(SimulatedVenue(works.now_us))
+    works.run(executing, turns=13, step_s=0.4)  # till all are tried, and prices were just looked for
+    assert works.order(bought).status == "pending"
+    shop.prices[TERMS.symbol] = replace(fresh, ask=Decimal(1_000_000))  # buys no unit
+    recorded.append(fresh)
+    works.run(executing, turns=3, step_s=0.4)
+    assert works.order(bought).status == "filled"
+
+
 @pytest.mark.parametrize("tenant", [None, TENANT])
 def test_while_execution_is_halted_nothing_is_sent_and_what_is_sent_goes_on(
     works: Works, tenant: str | None
@@ -672,7 +692,8 @@ def test_what_is_not_due_waits_for_the_business_date(on_sqlite: Works) -> None:
     account = works.shop.open()
     terms = TERMS.__class__("Later", "LATE", "bond", "USD", settlement_days=1)
     works.shop.do(commands.put_instrument, instrument="ins_bond", terms=terms)
-    works.shop.prices["LATE"] = works.shop.prices[TERMS.symbol]
+    known = works.shop.prices[TERMS.symbol]
+    works.shop.prices["LATE"] = replace(known, unit=works.shop.desk.state("ins_bond").unit)
     bought = works.shop.buy(account)
     followers = works.execution(SimulatedVenue(works.now_us)), works.settlement()
     works.run(*followers)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from api.bridge import Bridge
 from engine import states
@@ -22,7 +23,7 @@ from engine.order import CancelRequested
 from engine.stored import STORED
 from engine.streams import fold_of
 from tests import checker
-from tests.desks import THURSDAY_US, Shop, open_shop
+from tests.desks import TERMS, THURSDAY_US, Shop, open_shop
 
 
 @pytest.fixture
@@ -256,3 +257,49 @@ def test_of_a_page_only_news_is_read(shop: Shop, other: Shop) -> None:
     read = shop.journal.read(start, wanted=shop.desk.news(names))
     met = [(one.stream, one.version) for one in read]
     assert met == [(own, 1), (account, 4), (theirs, 1), (theirs, 2)]
+
+
+# --- what decisions rest on beside streams --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cash", "looks", "ends"),
+    [("100.00", 0, "placed"), ("0.50", 1, "invalid_param"), ("9000.00", 1, "insufficient_funds")],
+)
+def test_prices_are_looked_at_once_for_a_refusal_and_never_for_what_is_accepted(
+    shop: Shop, cash: str, looks: int, ends: str
+) -> None:
+    """However often they move meanwhile: it is true of a moment after the command came."""
+    account, looked = shop.open(), [0]
+
+    def look() -> None:
+        looked[0] += 1
+        known = shop.prices[TERMS.symbol]
+        shop.prices[TERMS.symbol] = replace(known, ask=known.ask + 1)
+
+    (answer,) = shop.desk.do_all([replace(shop.buying(account, cash), refresh=look)])
+    assert looked[0] == looks
+    if isinstance(answer, Refused):
+        assert answer.code == ends
+    else:
+        assert isinstance(answer, Outcome)
+        assert any(stream.startswith("ord_") for stream in answer.states)
+
+
+def test_a_refusal_that_newer_prices_undo_is_an_order(shop: Shop) -> None:
+    account = shop.open()
+    cheap = shop.prices.pop(TERMS.symbol)
+    look = partial(shop.prices.__setitem__, TERMS.symbol, cheap)
+    answer = shop.desk.do(replace(shop.buying(account), refresh=look))
+    assert len(answer.facts) == 2
+
+
+def test_a_refusal_is_not_answered_while_prices_cannot_be_read(shop: Shop) -> None:
+    account = shop.open()
+    shop.prices.clear()
+
+    def look() -> None:
+        raise Unavailable("the database is away")
+
+    with pytest.raises(Unavailable):
+        shop.desk.do(replace(shop.buying(account), refresh=look))
