@@ -37,7 +37,13 @@ from engine.installation import (
 )
 from engine.keys import MasterKey, read_key
 from engine.leases import is_dead
-from engine.limits import FREE_BYTES_MIN, HEALTH_SILENT_S, NAMES_MAX
+from engine.limits import (
+    FREE_BYTES_MIN,
+    HEALTH_SILENT_S,
+    HEARTBEAT_S,
+    NAMES_MAX,
+    PARTS_START_S,
+)
 from engine.operations import define_operations
 from engine.outlets import open_outlet
 from engine.sealing_keys import SealingKeys
@@ -58,6 +64,9 @@ FSYNC_UNREAL_MS: Final = 0.01
 FREE_WARNING: Final = 2 * 1024**3
 """Room for about 8 million facts."""
 _BEATS_LOOK_S: Final = 0.25
+_STARTS_S: Final = PARTS_START_S + HEALTH_SILENT_S
+_STARTING_BEATS: Final = int(_STARTS_S / HEARTBEAT_S)
+"""A process that has beaten no oftener may be one of several that are being started."""
 KIND: Final = "kind"
 """Name of the check that says whether the journal is live or a sandbox."""
 MISSING: Final = "(not installed)"
@@ -402,25 +411,27 @@ def _sealing_keys(
 def processes(settings: Settings, datastore: Datastore) -> Iterator[Check]:
     """What the engine's processes say of themselves: the reasons that `/health/ready` shows, in full.
 
-    Waits for their next heartbeats, which takes HEALTH_SILENT_S where one is frozen. Raises Unavailable.
+    Waits for their next heartbeats, which takes HEALTH_SILENT_S where one is frozen, and for parts of an
+    engine that has just been started. Raises Unavailable.
     """
     heartbeats = Heartbeats(datastore.store, define_operations(), "doctor")
+    expected = {*followers_of(settings), "projections"} - {"execution"}  # there may be no venue for it
     try:
-        known = {one.process: one.beat for one in heartbeats.all() if not is_dead(one.process)}
+        known = {one.process: one.beat for one in heartbeats.all()}
     except SchemaMissing:
         return  # which was said already
-    found = list(known)
-    rows: list[Heartbeat] = []
-    deadline_s = time.monotonic() + HEALTH_SILENT_S
-    while found:
-        rows = [one for one in heartbeats.all() if one.process in known]
-        found = [one.process for one in rows if one.beat == known[one.process]]
-        if time.monotonic() > deadline_s:
+    began_s = time.monotonic()
+    while True:
+        rows = [one for one in heartbeats.all() if not is_dead(one.process)]
+        silent = {one.process for one in rows if one.beat == known.get(one.process)}
+        alive = [one for one in rows if one.process not in silent]
+        parts = {part.name for one in alive for part in one.report.parts}
+        is_starting = not expected <= parts and any(one.beat <= _STARTING_BEATS for one in alive)
+        waits_s = _STARTS_S if is_starting else HEALTH_SILENT_S if silent else 0.0
+        if time.monotonic() - began_s >= waits_s:
             break
-        time.sleep(_BEATS_LOOK_S * bool(found))
-    checks = [check for one in rows for check in _process(one, is_silent=one.process in found)]
-    parts = {part.name for one in rows if one.process not in found for part in one.report.parts}
-    expected = {*followers_of(settings), "projections"} - {"execution"}  # there may be no venue for it
+        time.sleep(_BEATS_LOOK_S)
+    checks = [check for one in rows for check in _process(one, is_silent=one.process in silent)]
     for name in sorted(expected - parts) if rows else ():
         code = code_of(name)
         checks.append(Check(code, f"no living process runs {name}", "fault", REASONS[code].remedy))

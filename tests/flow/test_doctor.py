@@ -358,6 +358,39 @@ def test_a_part_that_fails_is_a_fault_with_all_its_words(on_sqlite: Settings) ->
     assert (checks["metrics_port_taken"].verdict, "processes" in checks) == ("warning", False)
 
 
+def test_parts_of_an_engine_that_has_just_started_are_waited_for(on_sqlite: Settings) -> None:
+    """Its API lives, and the process that runs the parts beats for the first time later: no fault."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def start_up() -> None:
+        datastore = open_journal_datastore(on_sqlite)
+        first, second = (
+            Heartbeats(datastore.store, define_operations(), name) for name in ("there:1:a", "there:2:b")
+        )
+        parts = tuple(Part(name, "running") for name in (*followers_of(on_sqlite), "projections"))
+        for number in range(1_000):
+            first.beat(Report())
+            if number >= 4:
+                second.beat(Report(parts))
+            begun.set()
+            if ended.wait(0.2):
+                break
+        datastore.close()
+
+    thread = threading.Thread(target=start_up)
+    thread.start()
+    datastore = open_journal_datastore(on_sqlite)
+    try:
+        assert begun.wait(10)
+        (found,) = doctor.processes(on_sqlite, datastore)
+    finally:
+        datastore.close()
+        ended.set()
+        thread.join()
+    assert found.verdict == "ok", found
+    assert found.value.startswith("2 live, and all parts go on")
+
+
 def test_seals_that_are_published_nowhere_are_a_warning(on_sqlite: Settings) -> None:
     check = check_named("published seal", on_sqlite)
     assert (check.verdict, "ORDER_ENGINE_SEALS_TO" in check.advice) == ("warning", True)
