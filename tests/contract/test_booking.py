@@ -173,6 +173,24 @@ def test_too_much_and_too_dear_leave_the_reservation_alone(shop: Shop, desk: Des
     assert desk.cash(account) == ("749.51", "0.00", "749.51")
 
 
+def test_a_true_last_fill_behind_a_booked_too_much_waits_for_the_desk_too(
+    shop: Shop, desk: Desk
+) -> None:
+    """As docs/lifecycle.md tells the desk: what was booked counts as traded."""
+    account = shop.open()
+    order = shop.buy(account)  # 0.99
+    shop.start(order)
+    shop.report(order, "first", "trade", price=Decimal(100), quantity=Decimal("0.50"))
+    desk.book(desk.park(order, "much", "0.60"))
+    last = desk.park(order, "last", "0.49")
+    assert shop.desk.state(last).fault == "too_much"
+    shop.report(order, "end", "ended")
+    assert shop.desk.state(order).status == "filled"
+    booked = desk.book(last)
+    assert (booked.status, str(booked.traded_quantity)) == ("filled", "1.59")
+    assert (desk.units(account)[0], desk.cash(account)[1]) == ("1.59", "0.00")
+
+
 def test_a_late_sell_takes_what_is_not_there_any_more(shop: Shop, desk: Desk) -> None:
     account = shop.open()
     bought = shop.buy(account)
