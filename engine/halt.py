@@ -13,9 +13,8 @@ import msgspec
 
 from engine.errors import UnknownFact
 from engine.fact import Fact, from_us
-from engine.limits import HALT_REASON_CHARACTERS_MAX
-from engine.refusals import invalid, refused
-from engine.text import is_plain
+from engine.reasons import check_reason
+from engine.refusals import refused
 
 ENGINE: Final = "hlt_engine"
 """The stream of the whole engine; no tenant's is named like it."""
@@ -74,7 +73,7 @@ NEXT: Final[dict[tuple[bool, type[HaltFact]], bool]] = {
 def halt(state: Halt | None, reason: str, *, stops_execution: bool = False, at_us: int) -> list[Fact]:
     """Halts trading, and execution if wanted, once. Raises Refused `invalid_param` for no reason, or
     one too long."""
-    _check_reason(reason)
+    check_reason(reason)
     if state and state.is_halted and (state.stops_execution or not stops_execution):
         return []
     return [TradingHalted(reason, at_us, stops_execution)]
@@ -82,7 +81,7 @@ def halt(state: Halt | None, reason: str, *, stops_execution: bool = False, at_u
 
 def resume(state: Halt | None, reason: str, *, at_us: int) -> list[Fact]:
     """Lets trading go on, if it is halted. Raises Refused as `halt` does."""
-    _check_reason(reason)
+    check_reason(reason)
     return [TradingResumed(reason, at_us)] if state and state.is_halted else []
 
 
@@ -96,12 +95,6 @@ def check(engine: Halt | None, tenant: Halt | None) -> None:
 def stops_execution(engine: Halt | None, tenant: Halt | None) -> bool:
     """Whether no order of a tenant may be sent to a venue."""
     return any(state is not None and state.stops_execution for state in (engine, tenant))
-
-
-def _check_reason(reason: str) -> None:
-    if not reason.strip() or not is_plain(reason) or len(reason) > HALT_REASON_CHARACTERS_MAX:
-        text = f"must be 1 to {HALT_REASON_CHARACTERS_MAX} characters, none of them hidden"
-        raise invalid("reason", "invalid_value", text)
 
 
 # --- evolve --------------------------------------------------------------------------------------

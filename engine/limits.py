@@ -246,8 +246,8 @@ thousand addresses is a hundred rows a minute and a few more, and a few kilobyte
 DENIAL_MINUTES_MAX: Final = 10
 """Minutes of counts that wait for a database which cannot be written; older ones are forgotten."""
 
-HALT_REASON_CHARACTERS_MAX: Final = 200
-"""Why trading was halted: a sentence, and the number of a ticket."""
+REASON_CHARACTERS_MAX: Final = 200
+"""Why trading was halted or a loss accepted: a sentence, and the number of a ticket."""
 
 # --- webhooks -----------------------------------------------------------------------------------
 URL_CHARACTERS_MAX: Final = 2_048

@@ -23,6 +23,7 @@ from engine.damage import WENT_BACK, Mark
 from engine.datastore import Datastore
 from engine.errors import BadSettings
 from engine.operations import Operations, without_triggers
+from engine.reasons import check_reason
 
 _EPOCHS_APART: Final = 1_000_000
 """No holder of a lost epoch can be taken for the holder of one that is given from now on."""
@@ -45,7 +46,11 @@ def accept(
     actor: str,
     reason: str,
 ) -> Mapping[str, int]:
-    """Sets back what stood beyond the mark's position, and takes the mark away; how many of each."""
+    """Sets back what stood beyond the mark's position, and takes the mark away; how many of each.
+
+    Raises Refused `invalid_param` for a reason that cannot be one.
+    """
+    check_reason(reason)
     common = mark.position or 0
     done: dict[str, int] = {}
     tables = datastore.tables

@@ -8,6 +8,7 @@ import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
 from engine.cli.serve import ViewsUrl
+from engine.reasons import check_reason
 from engine.settings import read_settings
 
 journal_app = typer.Typer(
@@ -58,6 +59,7 @@ def accept_loss(
         from engine.operations import define_operations  # noqa: PLC0415
         from engine.outlets import Directory  # noqa: PLC0415
 
+        check_reason(reason)
         settings = read_settings(data=data, journal_url=journal_url, views_url=views_url)
         with roles.opened(settings) as (journal, views):
             roles.check_start(settings, journal, views)

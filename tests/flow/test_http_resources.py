@@ -203,6 +203,8 @@ def test_parked_reports(engine: Engine, client: Client) -> None:
     assert (parked["fault"], parked["status"]) == ("unknown_order", "open")
     path = f"/parked-reports/{parked['id']}/resolve"
     assert client.post(path, {"action": "keep", "reason": "x"}).code == "invalid_param"
+    for reason in ("", " ", "x" * 201, "a\x1b[31mb", "a\nb", "a\u202eb"):
+        assert client.post(path, {"action": "reject", "reason": reason}).code == "invalid_param"
     assert ok(client.post(path, {"action": "reject", "reason": "duplicate"}))["status"] == "rejected"
     assert client.post(path, {"action": "book", "reason": "x"}).code == "invalid_request"
     assert engine.journal.stream(parked["id"])[-1].envelope.reason == "duplicate"

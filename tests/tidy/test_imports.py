@@ -34,7 +34,7 @@ LAYERS = (
         "rounding",
     },
     {"checkpoint", "health", "fingerprint"},
-    {"refusals", "rate", "files"},
+    {"refusals", "reasons", "rate", "files"},
     {"values"},
     {
         "fees",
