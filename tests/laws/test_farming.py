@@ -1,4 +1,4 @@
-"""The economics of the rules: no sequence of orders at one price makes money, no splitting saves fees.
+"""The economics of the rules: no sequence of orders at one price makes money, and no splitting does.
 
 Every order of the first release was exact, and three hundred tiny ones were not: each rounded to the
 nearest, half of them upwards. What those paid stands here too, under the rule they were placed under.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from fractions import Fraction
-from math import ceil
+from math import ceil, floor
 from typing import Any, NamedTuple
 
 import pytest
@@ -44,6 +44,19 @@ class Market(NamedTuple):
         """What a unit costs, accrued interest included."""
         price = Fraction(self.price.ask) * (1 if self.price_type == "money" else Fraction(1000, 100))
         return price + Fraction(self.price.accrued_interest)
+
+
+_NONE = Fraction(0)
+
+
+class Paid(NamedTuple):
+    """What units are worth to the last digit, what was paid for them, and the fees; in the smallest
+    units of the currency.
+    """
+
+    worth: Fraction
+    notional: int
+    charged: int
 
 
 class Trader:
@@ -101,15 +114,17 @@ class Trader:
     def sell(self, quantity: Decimal, *parts: int, whole: bool = True) -> str:
         return self.trade(Wish("sell", quantity=quantity), parts or (1,), whole=whole)
 
-    def paid(self, side: str) -> tuple[int, int]:
-        """(notional, fees) of all orders of a side, in the smallest units of the currency."""
-        places = CURRENCIES[self.market.currency]
+    def paid(self, side: str) -> Paid:
+        """By all orders of a side."""
         known = [self.world.order(name) for name in self.orders]
-        sums = [
-            sum(int(getattr(one, field).scaleb(places)) for one in known if one.terms.side == side)
-            for field in ("traded_notional", "charged")
-        ]
-        return sums[0], sums[1]
+        scale = 10 ** CURRENCIES[self.market.currency]
+        worth, notional, charged = (
+            sum(
+                (Fraction(getattr(one, field)) * scale for one in known if one.terms.side == side), _NONE
+            )
+            for field in ("consideration", "traded_notional", "charged")
+        )
+        return Paid(worth, int(notional), int(charged))
 
 
 # --- the law --------------------------------------------------------------------------------------
@@ -154,7 +169,7 @@ CASH_STEPS = st.integers(1, 10**9)
 
 
 def law(market: Market, cash_steps: int, deals: list[Deal]) -> None:
-    """Raises AssertionError where somebody ends with more, or has saved fees by splitting."""
+    """Raises AssertionError where somebody ends with more, or has gained by splitting."""
     step = UNITS[market.currency]
     cash = step * cash_steps
     trader = Trader(market, cash)
@@ -172,20 +187,24 @@ def law(market: Market, cash_steps: int, deals: list[Deal]) -> None:
         assert trader.sell(trader.units) == "ok", "all that is held can be sold"
     assert not trader.units
     assert trader.cash <= cash, "it ends with more than it began with"
-    _check_fees(trader)
+    _check_splitting(trader)
 
 
-def _check_fees(trader: Trader) -> None:
-    """All orders of a side have paid at least what one that traded the same would have."""
+def _check_splitting(trader: Trader) -> None:
+    """All buys have paid no less, in fees and in all, than one of the same units; all sells have brought
+    no more, fees deducted. (The fees of sells alone may be less, by less than their rounding has taken.)
+    """
     rule, places = trader.market.fee, CURRENCIES[trader.market.currency]
     rate, least = Fraction(rule.rate), ceil(Fraction(rule.minimum) * 10**places)
-    notional, charged = trader.paid("buy")
-    if notional:  # the smallest fee f that is rate x (notional + f), or more
-        one = max(least, ceil(rate * notional / (1 - rate)))
-        assert charged >= one, f"buys of {notional} paid {charged}, one would have paid {one}"
-    notional, charged = trader.paid("sell")
-    one = min(notional, max(least, ceil(rate * notional)))
-    assert charged >= one, f"sells of {notional} paid {charged}, one would have paid {one}"
+    bought, sold = trader.paid("buy"), trader.paid("sell")
+    if bought.worth:  # the smallest fee f that is rate x (notional + f), or more
+        one = ceil(bought.worth)
+        fee = max(least, ceil(rate * one / (1 - rate)))
+        assert bought.charged >= fee, f"{bought}, one would have paid a fee of {fee}"
+        assert bought.notional + bought.charged >= one + fee, f"{bought}, one would have paid {one}"
+    one = floor(sold.worth)
+    fee = min(one, max(least, ceil(rate * one)))
+    assert sold.notional - sold.charged <= one - fee, f"{sold}, one would have brought {one} less {fee}"
 
 
 LAW = settings(
@@ -199,7 +218,7 @@ RUN = given(markets(), CASH_STEPS, st.lists(DEALS, min_size=1, max_size=12))
 
 @LAW
 @RUN
-def test_nobody_ends_with_more_and_splitting_saves_no_fee(
+def test_nobody_ends_with_more_and_splitting_gains_nothing(
     market: Market, cash_steps: int, deals: list[Deal]
 ) -> None:
     law(market, cash_steps, deals)
@@ -225,6 +244,19 @@ def test_two_quotes_are_never_less_than_the_quote_of_both(
     rule, step = FeeRule(rate, minimum), UNITS[currency]
     both = fees.of_amount(rule, step * (one + two), step)
     assert fees.of_amount(rule, step * one, step) + fees.of_amount(rule, step * two, step) >= both
+
+
+def test_a_split_sell_may_pay_less_in_fees_and_brings_no_more() -> None:
+    """2 at 2.005: 4.01 less 0.03; 1 and 1: twice 2.00 less 0.01. A fee is saved, and nothing is won."""
+    ended = {}
+    for sizes in ((2,), (1, 1)):
+        trader = Trader(at("2.005"), Decimal("10.00"))
+        trader.buy(Decimal("4.10"))
+        before = trader.cash
+        for size in sizes:
+            assert trader.sell(Decimal(size)) == "ok"
+        ended[sizes] = trader.paid("sell").charged, trader.cash - before
+    assert ended == {(2,): (3, Decimal("3.98")), (1, 1): (2, Decimal("3.98"))}
 
 
 # --- what could be farmed -------------------------------------------------------------------------
@@ -329,6 +361,25 @@ def test_many_small_sells_count_for_no_less_than_a_large_one() -> None:
     terms = [trader.world.order(name).terms for name in trader.orders]
     sold = sum((worth_of(one) for one in terms if one.side == "sell"), Decimal(0))
     assert sold == Decimal("2.00") >= Decimal("1.49")
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_the_law_finds_what_splitting_gains_when_fees_are_rounded_to_the_nearest(
+    side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.80 pays 0.004, which is 0.00; twice 0.80 pays 0.008, which is 0.01."""
+    monkeypatch.setitem(ROUNDINGS, "directed", ROUNDINGS["directed"]._replace(fees=ROUND_HALF_UP))
+    market = at("0.80", fee=FeeRule(rounding=ROUND_HALF_UP))
+    two = Deal(is_buy=True, steps=161, share=0, parts=(1,), whole=True)
+    one = two._replace(steps=80)
+    half = Deal(is_buy=False, steps=100, share=0, parts=(1,), whole=True)
+    deals = [one, one] if side == "buy" else [two, half, half]
+    with pytest.raises(
+        AssertionError, match="one would have " + {"buy": "paid", "sell": "brought"}[side]
+    ):
+        law(market, 1_000, deals)
+    monkeypatch.undo()
+    law(market._replace(fee=FeeRule()), 1_000, deals)
 
 
 def test_the_law_finds_the_old_rule(monkeypatch: pytest.MonkeyPatch) -> None:
