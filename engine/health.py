@@ -27,7 +27,7 @@ from engine.meters import Sample
 
 Severity = Literal["critical", "degraded", "warning"]
 SEVERITIES: Final[dict[Severity, str]] = {
-    "critical": "503: this process cannot serve, and another may",
+    "critical": "503: this process cannot serve; another may, unless the journal itself went back",
     "degraded": "200: clients notice it, and would in every process",
     "warning": "200: clients notice nothing",
 }
@@ -68,6 +68,12 @@ REASONS: Final[dict[str, Known]] = {
         "Is the disk, or the database, there? Views are disposable: stop the engine, delete `views.db`,"
         " start it again",
     ),
+    "journal_went_back": Known(
+        "critical",
+        "Facts that were acknowledged are gone: the journal is an older copy, or was cut",
+        "503 `journal_went_back` to all that writes, and to reads that would miss them",
+        "docs/operations.md, When the journal went back",
+    ),
     "disk_full": Known(
         "degraded",
         "The disk of the journal's database is full",
@@ -93,12 +99,6 @@ REASONS: Final[dict[str, Known]] = {
         "Facts are not as they were recorded",
         "503 `journal_damaged` to all that writes; reads go on",
         "docs/operations.md, When the journal is damaged",
-    ),
-    "journal_went_back": Known(
-        "degraded",
-        "Facts that were acknowledged are gone: the journal is an older copy, or was cut",
-        "503 `journal_went_back` to all that writes, and to reads that would miss them",
-        "docs/operations.md, When the journal went back",
     ),
     "views_made_again": Known(
         "degraded",
@@ -210,8 +210,8 @@ REASONS: Final[dict[str, Known]] = {
         "Make room: writes stop when the disk is full",
     ),
 }
-"""Every reason. A code's severity follows from what clients notice, and whether another process could
-serve them better."""
+"""Every reason. A code's severity follows from what clients notice, and whether this process can serve
+them, or another could better."""
 
 
 class Finding(NamedTuple):

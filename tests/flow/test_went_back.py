@@ -69,7 +69,9 @@ def test_writes_and_reads_say_so_until_an_operator_goes_on(journal_url: str, tmp
             assert (client.get(path).status, client.get(path).code) == (503, "journal_went_back"), path
         assert client.get("/acts").status == 200
         engine.services.health.look()
-        reasons = {one["code"]: one for one in engine.connect().get("/health/ready").json["reasons"]}
+        ready = engine.connect().get("/health/ready")
+        assert (ready.status, ready.json["status"]) == (503, "not_ready")
+        reasons = {one["code"]: one for one in ready.json["reasons"]}
         assert f"position {common} " in reasons[WENT_BACK]["detail"]
         assert engine.journal.head == common
 
@@ -102,6 +104,7 @@ def test_writes_and_reads_say_so_until_an_operator_goes_on(journal_url: str, tmp
         assert (again.exit_code, "nothing is to be accepted" in again.output) == (1, True)
 
         wait_until("writes go on", lambda: client.post(orders, buying("5.00")).status == 201, 3)
+        wait_until("ready", lambda: engine.connect().get("/health/ready").status == 200, 5)
         engine.project()
         found = [one["id"] for one in ok(client.get(orders))]
         assert kept in found
