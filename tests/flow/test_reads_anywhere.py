@@ -129,8 +129,9 @@ def writes(pair: Pair, client: Client) -> Iterator[tuple[str, Any]]:
         listed = ok(reply, reply.status)
         yield f"/instruments/ins_{symbol}", listed
         yield f"/instruments/{terms['symbol']}", listed
-    quote = ok(client.post("/prices", [{"symbol": symbol, "bid": "9", "ask": "10"}]), 201)
-    yield f"/prices?symbol={symbol}", quote
+    quote = ok(client.post("/prices", [{"symbol": f"{symbol}.B", "bid": "9", "ask": "10"}]), 201)
+    yield f"/prices?symbol={symbol}.B", quote
+    yield f"/prices?symbol={symbol}", []
     hook = {"url": f"https://receiver.example/{pair.here.tenant}", "events": ["order.filled"]}
     webhook = ok(client.post("/webhooks", hook), 201)
     webhook.pop("secret")
