@@ -36,6 +36,7 @@ from engine.limits import (
     URL_CHARACTERS_MAX,
     VERSION_MAX,
 )
+from engine.refusals import REFUSALS
 from engine.values import PRICE_PLACES
 from projections.shapes import WORDS
 
@@ -257,7 +258,6 @@ DELIVERIES_QUERY: Final[Fields] = (
 )
 _RECORDS: Final[Fields] = (
     Field("actor", Text(ID_CHARACTERS_MAX), "A client's id, or `command line`."),
-    Field("code", Text(ID_CHARACTERS_MAX), "Of a refusal."),
     Field("account", Id("acc")),
     Field("request_id", Id("req")),
     Field("created_from", Time(), "This time or later.", example="2026-03-12T00:00:00Z"),
@@ -268,10 +268,11 @@ ACTS_QUERY: Final[Fields] = (
     Field("deed", Word(tuple(DEEDS))),
     Field("subject", Text(ID_CHARACTERS_MAX), "The id of what it was done to."),
     Field("on_behalf_of", Text(ID_CHARACTERS_MAX), "The person behind the client."),
+    Field("code", Text(ID_CHARACTERS_MAX), "Of refused access."),
     *_RECORDS,
     *_page(Id("act")),
 )
-REFUSALS_QUERY: Final[Fields] = (*_RECORDS, *_page(Id("rfs")))
+REFUSALS_QUERY: Final[Fields] = (Field("code", Word(tuple(REFUSALS))), *_RECORDS, *_page(Id("rfs")))
 REPORTS_QUERY: Final[Fields] = (
     Field("status", Word(WORDS["ReportStatus"])),
     *_page(Id("rep")),

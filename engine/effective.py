@@ -1,8 +1,11 @@
-"""The settings that a process starts with, and the act that records a change of them."""
+"""The settings that a process starts with, and the act that records a change of them.
+
+The act's `context` has what changed, by the names and in the forms of docs/settings.md: the new text, or
+DEFAULT for one that is not set any more.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Final
@@ -10,39 +13,65 @@ from typing import Final
 from engine import acts, records
 from engine.idempotency import command_id
 from engine.keys import MasterKey
-from engine.limits import SETTING_CHARACTERS_SHOWN
+from engine.limits import LIST_LIMIT_MAX, SETTING_CHARACTERS_SHOWN
 from engine.operations import define_operations
 from engine.records import Filters
 from engine.settings import Settings
+from engine.settings_table import KNOWN
 from engine.store import Store
 
 DEED: Final = "settings.changed"
+DEFAULT: Final = "default"
+_KEPT_ELSEWHERE: Final = frozenset(("kind", "roles"))
+"""The journal keeps its kind, and the act's subject is the roles."""
 
 
-def effective(settings: Settings, options: Mapping[str, object], key: MasterKey) -> dict[str, str]:
-    """Every setting and option by its name. What can hold a secret, or is long, is a keyed digest."""
-    shown = {name: str(value) for name, value in options.items()}
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        text = "" if value is None else str(value)
-        if text and (not field.repr or len(text) > SETTING_CHARACTERS_SHOWN):
-            digest = command_id(["setting", field.name, text], key.derive("command_ids"))
-            text = f"#{digest[:4].hex()}"
-        shown[field.name] = text
+def effective(settings: Settings, options: Mapping[str, str], key: MasterKey) -> dict[str, str]:
+    """Name -> text of each setting that has not its default. Secrets and long texts are keyed digests.
+
+    `options` are settings that a command has set by itself.
+    """
+    said = {name: one.text for name, one in settings.given.items()} | dict(options)
+    shown = {}
+    for name, text in said.items():
+        if name in _KEPT_ELSEWHERE or text in {"", KNOWN[name].default}:
+            continue
+        is_hidden = KNOWN[name].is_secret or len(text) > SETTING_CHARACTERS_SHOWN
+        shown[name] = _digest(name, text, key) if is_hidden else text
     return shown
 
 
-def note_change(store: Store, roles: str, now: Mapping[str, str]) -> list[str]:
-    """Records the settings if they differ from those that these roles last started with.
+def _digest(name: str, text: str, key: MasterKey) -> str:
+    digest = command_id(["setting", name, text], key.derive("command_ids"))
+    return f"#{digest[:4].hex()}"
 
-    Returns the names of those that changed. Raises Unavailable.
+
+def note_change(store: Store, roles: str, now: Mapping[str, str]) -> dict[str, str]:
+    """Records the settings that differ from those that these roles last started with, and returns them.
+
+    Raises Unavailable.
     """
-    last = records.page(
-        store, define_operations(), "acts", Filters(exact={"deed": DEED, "subject": roles}), limit=1
-    )
-    before = json.loads(last[0]["context"]).get("settings", {}) if last else {}
-    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    before = _before(store, roles)
+    changed = {
+        name: now.get(name, DEFAULT)
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name, DEFAULT) != now.get(name, DEFAULT)
+    }
     if changed:
-        context = {"changed": changed if last else [], "settings": dict(now)}
-        acts.note(store, DEED, actor=acts.COMMAND_LINE, subject=roles, context=context)
+        acts.note(store, DEED, actor=acts.COMMAND_LINE, subject=roles, context=changed)
     return changed
+
+
+def _before(store: Store, roles: str) -> dict[str, str]:
+    """Of each setting what the newest act says that names it."""
+    found: dict[str, str] = {}
+    wanted, end = Filters(exact={"deed": DEED, "subject": roles}), None
+    while True:
+        rows = records.page(store, define_operations(), "acts", wanted, limit=LIST_LIMIT_MAX, before=end)
+        for row in rows:
+            for name, text in json.loads(row["context"]).items():
+                if name in KNOWN:
+                    found.setdefault(name, text)
+        if len(rows) < LIST_LIMIT_MAX:
+            return found
+        end = rows[-1]["id"]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
-from engine.cli.tables import Column, print_table
+from engine.cli.tables import print_entries
 from engine.errors import BadSettings
 from engine.limits import LIST_LIMIT_MAX
 from engine.settings import read_settings
+from engine.text import shown
 
 if TYPE_CHECKING:
     from api.records import ActBody, RefusalBody
@@ -70,6 +72,9 @@ def acts(
     """
     exact = {"actor": actor, "deed": deed, "code": code, "account": account}
     with errors_told(as_json=as_json):
+        from engine.acts import DEEDS  # noqa: PLC0415
+
+        _check("deed", deed, DEEDS)
         found = _found("acts", tenant, exact, (since, until), (data, journal_url))
         _print("acts", _first(found, limit), as_json=as_json, as_csv=as_csv)
 
@@ -97,11 +102,20 @@ def refusals(
     """
     exact = {"actor": actor, "code": code, "account": account}
     with errors_told(as_json=as_json):
+        from engine.refusals import REFUSALS  # noqa: PLC0415
+
+        _check("code", code, REFUSALS)
         found = _found("refusals", tenant, exact, (since, until), (data, journal_url))
         _print("refusals", _first(found, limit), as_json=as_json, as_csv=as_csv)
 
 
 # --- what they share ------------------------------------------------------------------------------
+
+
+def _check(what: str, word: str | None, known: Collection[str]) -> None:
+    """Raises BadSettings for a word that no row can have."""
+    if word is not None and word not in known:
+        raise BadSettings(f"there is no {what} {word!r:.60}; there are {', '.join(known)}")
 
 
 def _found(
@@ -163,26 +177,29 @@ def _print(register: str, rows: Sequence[ActBody | RefusalBody], *, as_json: boo
         else:
             sys.stdout.buffer.write(document.encode())
     else:
-        columns = _COLUMNS[register]
-        print_table(
-            [Column(name, width=width) for name, width in columns],
-            [[_text(getattr(row, name)) for name, _ in columns] for row in rows],
-        )
+        if not rows:
+            typer.echo(f"no {register}")
+        heads = _HEADS[register]
+        print_entries([
+            ([shown(_text(getattr(row, name))) for name in heads], _detail(row, heads)) for row in rows
+        ])  # fmt: skip
+
+
+def _detail(row: ActBody | RefusalBody, heads: Sequence[str]) -> str:
+    """All else that is known of it, name before value."""
+    words = {name: getattr(row, name) for name in row.__struct_fields__ if name not in {"id", *heads}}
+    if words.get("count") == 1:
+        del words["count"]
+    context = words.pop("context")
+    told = [f"{name}: {value}" for name, value in words.items() if value not in {None, ""}]
+    return "; ".join([*told, *(f"{name}: {_text(value)}" for name, value in context.items())])
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return " ".join(f"{name}={word}" for name, word in value.items())
-    return "" if value is None else str(value)
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
-_COLUMNS: Final = {
-    "acts": (
-        ("at", 0), ("deed", 0), ("actor", 0), ("tenant", 0), ("subject", 40), ("count", 0),
-        ("code", 0), ("source", 40), ("reason", 40), ("context", 40),
-    ),
-    "refusals": (
-        ("at", 0), ("action", 44), ("code", 0), ("tenant", 0), ("actor", 0), ("account", 0),
-        ("detail", 40),
-    ),
-}  # fmt: skip
+_HEADS: Final = {"acts": ("at", "deed", "actor"), "refusals": ("at", "code", "actor")}
+"""What stands in an entry's own line."""

@@ -327,10 +327,16 @@ def _note_settings(plan: Plan) -> None:
     from engine.installation import open_journal_datastore  # noqa: PLC0415
     from engine.keys import read_key  # noqa: PLC0415
 
+    words = plan.sandbox_words
     options = {
-        "host": plan.host, "port": plan.port, "metrics_port": plan.metrics_port,
-        "sandbox": " ".join(plan.sandbox_words), "allow_local_webhooks": plan.allow_local,
-    }  # fmt: skip
+        "host": plan.host,
+        "port": str(plan.port),
+        "metrics_port": "" if plan.metrics_port is None else str(plan.metrics_port),
+        "allow_local_webhooks": str(plan.allow_local).lower(),
+    } | {
+        option.removeprefix("--").replace("-", "_"): text
+        for option, text in zip(words[::2], words[1::2], strict=True)
+    }
     now = effective.effective(plan.settings, options, read_key(plan.settings))
     with contextlib.closing(open_journal_datastore(plan.settings)) as datastore:
         effective.note_change(datastore.store, ", ".join(plan.roles), now)

@@ -21,6 +21,7 @@ Report = Callable[[int], None]
 """To be told how much is done."""
 
 LINES_OF_TEN: Final = 10
+PIPE_COLUMNS: Final = 80
 _GAP: Final = 2
 """Spaces between columns on a terminal."""
 _INDENT: Final = 4
@@ -45,6 +46,27 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> No
         _print_on_terminal(columns, [[_lines(cell, 0) for cell in row] for row in rows])
     else:
         _print_lines(columns, rows)
+
+
+def print_entries(entries: Sequence[tuple[Sequence[str], str]]) -> None:
+    """Prints each entry as one line of cells, which stand below each other, and its detail beneath.
+
+    The detail is broken as the window is wide, else at PIPE_COLUMNS.
+    """
+    window = console().width if sys.stdout.isatty() else PIPE_COLUMNS
+    widths = [max(map(len, cells)) for cells in zip(*(cells for cells, _ in entries), strict=True)]
+    indent = " " * _INDENT
+    for cells, detail in entries:
+        line = (" " * _GAP).join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        typer.echo(line.rstrip())
+        for part in textwrap.wrap(
+            shown(detail),
+            window,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+        ):
+            typer.echo(part)
 
 
 def _print_lines(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:

@@ -24,6 +24,7 @@ from engine.limits import DENIAL_MINUTES_MAX, DENIAL_SOURCES_MAX
 from engine.operations import define_operations
 from engine.records import Filters
 from engine.settings import Settings
+from engine.settings_table import KNOWN, Given
 from engine.signing import SigningKeys
 from engine.store import Store
 
@@ -160,23 +161,31 @@ def test_pages_are_by_keyset_and_filters_hold_together(store: Store) -> None:
 
 
 def test_other_settings_at_a_start_are_an_act_that_names_them(store: Store, installed: Settings) -> None:
+    """By the names of docs/settings.md; only what changed, and nothing of defaults."""
     key = read_key(installed)
+
+    def started(*, roles: str = "api", **said: str) -> dict[str, str]:
+        given = {name: Given(text, "environment") for name, text in said.items()}
+        now = effective.effective(replace(installed, given=given), {"port": "8080"} | said, key)
+        return effective.note_change(store, roles, now)
+
+    assert started(port="8080", fees="*=0.5%", host="127.0.0.1", kind="sandbox", roles="api") == {}
+    assert rows(store, deed="settings.changed") == [], "a first start with defaults is no change"
     secret = "postgresql://engine:hunter2@db/orders"
-    options = {"port": 8080}
-    first = effective.effective(replace(installed, given_views_url=secret), options, key)
-    assert effective.note_change(store, "api", first)
-    assert not effective.note_change(store, "api", first), "the same again is no deed"
-    assert effective.note_change(store, "webhooks", first), "other roles are another process"
-    other = effective.effective(
-        replace(installed, given_views_url=secret + "2", log_every=7), options | {"port": 9}, key
-    )
-    effective.note_change(store, "api", other)
-    newest, _, oldest = rows(store, deed="settings.changed")
-    context = json.loads(newest["context"])
-    assert context["changed"] == ["given_views_url", "log_every", "port"]
-    assert (context["settings"]["log_every"], context["settings"]["port"]) == ("7", "9")
-    assert json.loads(oldest["context"])["changed"] == []
-    assert "hunter2" not in json.dumps([newest, oldest])
+    first = started(views_url=secret, streams_client="9")
+    assert first == {"streams_client": "9", "views_url": first["views_url"]}
+    assert started(views_url=secret, streams_client="9") == {}, "the same again is no deed"
+    assert started(views_url=secret, roles="webhooks"), "other roles are another process"
+    second = started(views_url=secret + "2", log_requests="7", port="9", http_parser="python")
+    assert second == {
+        "http_parser": "python", "log_requests": "7", "port": "9", "streams_client": "default",
+        "views_url": second["views_url"],
+    }  # fmt: skip
+    assert started(views_url=secret + "2", log_requests="7", http_parser="python") == {"port": "default"}
+    found = rows(store, deed="settings.changed")
+    assert [json.loads(act["context"]) for act in found][1] == second
+    assert KNOWN.keys() >= {name for act in found for name in json.loads(act["context"])}
+    assert "hunter2" not in json.dumps(found)
 
 
 def test_the_name_behind_an_id_is_kept_apart_and_can_be_erased(

@@ -9,10 +9,12 @@ import re
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from api.problems import Problem
 from engine import acts as register
 from engine.acts import write_denials
+from engine.cli.main import app
 from engine.limits import PARAM_FAULTS_TOLD
 from tests.command import on_terminal, run
 from tests.http_engine import Engine, a_market, an_account, buying, ok
@@ -198,6 +200,40 @@ def test_the_command_line_shows_both_registers(engine: Engine) -> None:
         assert "\\x1b]0;owned" in output
         assert not {"\x07", "\u202e"} & {*output}
     assert "bad_settings" in run("acts", "--from", "yesterday", *where).stderr
+
+
+def test_registers_are_read_at_80_columns_and_know_their_words(engine: Engine) -> None:
+    url = engine.journal.datastore.store.url.render_as_string(hide_password=False)
+
+    def told(*words: str) -> Result:
+        return CliRunner().invoke(app, [*words, "--journal-url", url, "--tenant", engine.tenant])
+
+    client = engine.client()
+    register.note(
+        engine.journal.datastore.store, "settings.changed", actor="command line", tenant=engine.tenant,
+        subject="api, execution, settlement", context={"port": "9", "fees": "*=1%", "log": "default"},
+    )  # fmt: skip
+    lines = told("acts", "--deed", "settings.changed").stdout.splitlines()
+    assert lines[0].endswith("settings.changed  command line")
+    detail = " ".join(map(str.strip, lines[1:]))
+    assert detail.split("; ")[1:] == [
+        "subject: api, execution, settlement", "fees: *=1%", "log: default", "port: 9"
+    ]  # fmt: skip
+    account = an_account(client, cash="")
+    client.post(f"/accounts/{account}/orders", {"side": "up"})
+    for words in (("acts",), ("refusals",)):
+        done = told(*words)
+        assert done.exit_code == 0
+        assert 0 < max(map(len, done.stdout.splitlines())) <= 80
+    assert told("acts", "--deed", "journal.restored").stdout == "no acts\n"
+    for words, known in ((("acts", "--deed", "foo"), "client.created"),
+                         (("refusals", "--code", "foo"), "insufficient_funds")):  # fmt: skip
+        done = told(*words)
+        assert (done.exit_code, done.stdout) == (1, ""), words
+        assert f"there is no {words[1][2:]} 'foo'; there are " in done.stderr
+        assert known in done.stderr
+        asked = client.get(f"/{words[0]}?{words[1][2:]}=foo")
+        assert (asked.status, known in asked.json["detail"]) == (400, True)
 
 
 def test_the_person_behind_a_client_stands_in_facts_acts_refusals_and_history(engine: Engine) -> None:
