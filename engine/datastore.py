@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from engine import chain, errors, schema
 from engine.append import Appender
 from engine.damage import Damage
-from engine.errors import BadSettings
+from engine.errors import BadSettings, WrongUsage
 from engine.limits import (
     BODY_BYTES_MAX,
     NAME_BYTES_MAX,
@@ -207,7 +207,7 @@ def open_store(url: str, *, is_disposable: bool = False) -> Store:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
         # Neither the text nor the error that quotes it: there may be a password in it.
-        raise BadSettings(f"not a database URL; {_FORMS}") from None
+        raise WrongUsage(f"not a database URL; {_FORMS}") from None
     match parsed.get_backend_name():
         case "sqlite":
             return SqliteStore(parsed, is_disposable=is_disposable)
@@ -215,18 +215,20 @@ def open_store(url: str, *, is_disposable: bool = False) -> Store:
             _check_postgres(parsed)
             return PostgresStore(parsed, is_disposable=is_disposable)
         case other:
-            raise BadSettings(f"a journal lives in SQLite or PostgreSQL, not in {other}; {_FORMS}")
+            raise WrongUsage(f"a journal lives in SQLite or PostgreSQL, not in {other}; {_FORMS}")
 
 
 def _check_postgres(url: sa.URL) -> None:
     if url.host and "@" in url.host:  # the end of the password, read as part of the host
-        raise BadSettings("in a URL's password write %40 for @, %3A for : and %2F for /")
+        raise WrongUsage("in a URL's password write %40 for @, %3A for : and %2F for /")
+    if url.port is not None and not 0 < url.port < 65_536:
+        raise WrongUsage(f"a database's port is 1 to 65535: {url.port}")
     try:
         psycopg.conninfo.conninfo_to_dict(
             url.set(drivername="postgresql").render_as_string(hide_password=False)
         )
     except psycopg.ProgrammingError:
-        raise BadSettings(f"PostgreSQL does not understand this URL; {_FORMS}") from None
+        raise WrongUsage(f"PostgreSQL does not understand this URL; {_FORMS}") from None
 
 
 def make_directory_for(store: Store) -> None:

@@ -21,11 +21,19 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
-from engine import declaring, schema, seals
+from engine import declaring, packages, schema, seals
 from engine.checkpoint import PublicKey, origin_of
 from engine.database_checks import database_checks, head_and_last, missing_triggers
 from engine.datastore import Datastore
-from engine.errors import EngineError, JournalDamaged, SchemaMissing, SchemaTooOld, Unavailable, WrongKey
+from engine.errors import (
+    EngineError,
+    JournalDamaged,
+    SchemaMissing,
+    SchemaTooOld,
+    Unavailable,
+    WrongKey,
+    WrongUsage,
+)
 from engine.health import REASONS
 from engine.heartbeats import Heartbeat, Heartbeats, code_of, fault_of
 from engine.installation import (
@@ -46,6 +54,7 @@ from engine.limits import (
 )
 from engine.operations import define_operations
 from engine.outlets import open_outlet
+from engine.remedies import REMEDIES
 from engine.sealing_keys import SealingKeys
 from engine.settings import SEALS_TO, Settings, is_loopback
 from engine.sqlite_store import SqliteStore
@@ -72,16 +81,7 @@ KIND: Final = "kind"
 MISSING: Final = "(not installed)"
 _PACKAGES: Final = ("eventsourcing", "sqlalchemy", "psycopg", "msgpack", "cryptography")
 
-_ADVICE: Final = {
-    "unavailable": "is the database running, and is its URL right? then try again",
-    "schema_too_new": "use the release that made this journal, or a newer one",
-    "journal_damaged": "see docs/operations.md, When the journal is damaged; keep a copy of it as it is",
-    "journal_went_back": "see docs/operations.md, When the journal went back: put the right journal in"
-    " its place, or go on with `order-engine journal accept-loss`",
-    "disk_full": "make room: writes resume by themselves",
-    "inaccessible": "let the engine's user write the database, its file and its directory",
-    "bad_settings": "check --data, --journal-url and who may read and write there",
-}
+SETTINGS: Final = "`order-engine config` shows every setting and where it was said: docs/settings.md"
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,17 @@ class Check:
     advice: str = ""
 
 
-def examine(settings: Settings, *more: Callable[[Settings], Iterator[Check]]) -> list[Check]:
-    """All checks, and `more` of who knows more. A check that fails is a fault, never an exception."""
-    found = [*_software(), *_listening(settings), *_key_file(settings), *_journal(settings)]
+def examine(
+    settings: Settings,
+    *more: Callable[[Settings], Iterator[Check]],
+    wrong: WrongUsage | None = None,
+) -> list[Check]:
+    """All checks, and `more` of who knows more. A check that fails is a fault, never an exception.
+
+    `wrong`: what is the matter with the settings, if only those of places could be read.
+    """
+    found = [_fault("settings", wrong)] if wrong else []
+    found += [*_software(), *_listening(settings), *_key_file(settings), *_journal(settings)]
     return [*found, *(check for look in more for check in look(settings))]
 
 
@@ -107,8 +115,9 @@ def worst(checks: list[Check]) -> Verdict:
 
 
 def _fault(name: str, error: EngineError) -> Check:
-    # The errors about keys say themselves what to do.
-    return Check(name, str(error), "fault", _ADVICE.get(error.code, ""))
+    # The errors about keys say themselves what to do, and so do those about settings.
+    advice = SETTINGS if isinstance(error, WrongUsage) else REMEDIES.get(error.code, "")
+    return Check(name, str(error), "fault", advice)
 
 
 # --- this machine ---------------------------------------------------------------------------------
@@ -116,6 +125,9 @@ def _fault(name: str, error: EngineError) -> Check:
 
 def _software() -> Iterator[Check]:
     yield Check("order-engine", f"{_version('order-engine')} on Python {platform.python_version()}")
+    if lacking := packages.missing():
+        yield Check("packages", f"not installed: {', '.join(lacking)}", "fault", packages.REMEDY)
+        return
     yield Check("packages", ", ".join(f"{name} {_version(name)}" for name in _PACKAGES) + _unlocked())
 
 
@@ -174,7 +186,7 @@ def _directory(where: Path, settings: Settings) -> Iterator[Check]:
         return
     except OSError as error:
         value = f"{where} cannot be used: {error.strerror}"
-        yield Check("directory", value, "fault", _ADVICE["bad_settings"])
+        yield Check("directory", value, "fault", REMEDIES["bad_settings"])
         return
     if mode & 0o077:
         advice = f"it holds clients' data: run `chmod 700 {where}`"
@@ -341,7 +353,7 @@ def _damage(datastore: Datastore) -> Check | None:
     if mark is None:
         return None
     value = f"writes are stopped. {mark.sentence} {mark.text}"
-    return Check("damage", value, "fault", _ADVICE[mark.code])
+    return Check("damage", value, "fault", REMEDIES[mark.code])
 
 
 def _head(datastore: Datastore) -> Check:

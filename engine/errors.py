@@ -193,3 +193,13 @@ class BadSettings(EngineError):
     """A setting (a URL, a directory, a variable) cannot be used as it is."""
 
     code = "bad_settings"
+
+
+class WrongUsage(BadSettings):
+    """A setting or option makes no sense as it was given, wherever it is used."""
+
+
+class NotInstalled(EngineError):
+    """A package that the engine needs is missing: an old environment under a new release."""
+
+    code = "not_installed"

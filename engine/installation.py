@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
-from engine import acts, declaring, operations, schema, wall
+from engine import acts, declaring, operations, packages, schema, wall
 from engine.checkpoint import origin_of
 from engine.clients import Clients
 from engine.datastore import Datastore, make_directory_for
@@ -267,6 +267,7 @@ def _open_to_migrate(settings: Settings) -> Iterator[Datastore]:
 
 
 def _migrate(settings: Settings, datastore: Datastore, declare: Callable[..., bool]) -> Migrated:
+    packages.check()
     given = find_key(settings)  # a malformed one is refused before anything is made
     _make_directory(settings)
     make_directory_for(datastore.store)

@@ -107,7 +107,7 @@ def parse_most(text: str, name: str) -> int | None:
     if text == OFF:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) <= 9 and int(text)):
-        raise BadSettings(f"{name} is a number above 0, such as 250, or off")
+        raise BadSettings(f"{name} is a number above 0, such as 250, or off: {text!r:.40}")
     return int(text)
 
 
@@ -118,5 +118,5 @@ def parse_quota(text: str, name: str) -> Quota | None:
     parts = text.split("/")
     numbers = [int(part) for part in parts if part.isascii() and part.isdecimal() and len(part) <= 9]
     if len(parts) != 2 or len(numbers) != 2 or not all(numbers):
-        raise BadSettings(f"{name} is REQUESTS/SECONDS, such as 600/60, or off")
+        raise BadSettings(f"{name} is REQUESTS/SECONDS, such as 600/60, or off: {text!r:.40}")
     return Quota(*numbers)

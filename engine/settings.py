@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from engine.errors import BadSettings
+from engine.errors import BadSettings, WrongUsage
 from engine.fees import Fees, parse_fees
 from engine.rate import Quotas, StreamQuotas, parse_most, parse_quota
 from engine.settings_table import CONFIG, Given, gather, private_text, variable
@@ -56,6 +57,8 @@ LIMIT_TIMES: Final = {
 }
 """The same for times, such as 5s."""
 PRICE_JUMP_MAX: Final = "ORDER_ENGINE_PRICE_JUMP_MAX"
+PLACES: Final = ("data", "journal_url", "journal_url_file", "views_url", "views_url_file", "key")
+"""Settings that say which installation it is."""
 HTTP_PARSER: Final = "ORDER_ENGINE_HTTP_PARSER"
 LOG: Final = "ORDER_ENGINE_LOG"
 LOG_REQUESTS: Final = "ORDER_ENGINE_LOG_REQUESTS"
@@ -109,6 +112,10 @@ class Settings:
         """What was said of a setting that only `serve` has, as it was said."""
         return self.given[name].text if name in self.given else default
 
+    def place(self, name: str) -> str:
+        """Where a setting was said, for people."""
+        return self.given[name].place if name in self.given else variable(name)
+
     @property
     def views_url(self) -> str:
         """The views' database: a file of its own beside a journal in SQLite, else the journal's."""
@@ -131,18 +138,54 @@ def read_settings(
     config: str | None = None,
     options: Mapping[str, str | None] | None = None,
     environ: Mapping[str, str] | None = None,
+    only: Collection[str] | None = None,
 ) -> Settings:
     """The settings from options, environment and file, in that order. `options` are others, by name.
 
-    Raises BadSettings for one that makes no sense, and for names that are no setting's.
+    Raises WrongUsage for one that makes no sense, and for names that are no setting's; with `only` for
+    those alone, and the others are as if they had not been said.
     """
     said = {"data": data, "journal_url": journal_url, "views_url": views_url, **(options or {})}
-    given = gather(said, os.environ if environ is None else environ, config)
+    try:
+        return _read(said, os.environ if environ is None else environ, config, only)
+    except BadSettings as error:
+        raise WrongUsage(str(error)) from error
+
+
+def read_places(
+    *,
+    data: str | None = None,
+    journal_url: str | None = None,
+    views_url: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[Settings, WrongUsage | None]:
+    """The settings; where one makes no sense, those of PLACES alone and what is wrong with the others.
+
+    For what must work in an emergency. Raises WrongUsage if a place itself makes no sense: better to do
+    nothing than to do it to another journal.
+    """
+    read = partial(
+        read_settings, data=data, journal_url=journal_url, views_url=views_url, environ=environ
+    )
+    try:
+        return read(), None
+    except WrongUsage as error:
+        return read(only=PLACES), error
+
+
+def _read(
+    said: Mapping[str, str | None],
+    variables: Mapping[str, str],
+    config: str | None,
+    only: Collection[str] | None,
+) -> Settings:
+    given = gather(said, variables, config, only)
     _read_files(given)
-    # What was said, as variables say it: where it came from makes no difference below.
-    environ = {variable(name): one.text for name, one in given.items()}
-    directory = _directory(_given("--data", data, environ.get(DATA)) or "data")
-    url = _given("--journal-url", journal_url, environ.get(JOURNAL_URL))
+    # What was said, as variables say it: where it came from only matters to who is told what is wrong.
+    environ = _Said({variable(name): one.text for name, one in given.items()})
+    environ.places = {variable(name): one.place for name, one in given.items()}
+    directory = _directory(_given(given.get("data")) or "data")
+    url = _given(given.get("journal_url"))
     if url is None and "?" in str(directory):
         raise BadSettings("a data directory with ? in its name cannot be part of a database URL")
     url = url or f"sqlite:///{directory}/journal.db"
@@ -150,22 +193,34 @@ def read_settings(
         data=directory,
         journal_url=url,
         master_key=environ.get(MASTER_KEY) or None,
-        given_views_url=_given("--views-url", views_url, environ.get(VIEWS_URL)),
+        given_views_url=_given(given.get("views_url")),
         quotas=_quotas(environ),
         streams=_streams(environ),
         limits=_limits(environ),
-        fees=parse_fees(environ.get(FEES) or "", FEES),
-        price_max_age_us=_price_max_age(environ.get(PRICE_MAX_AGE) or None),
-        minimum_order_value=parse_amounts(environ.get(MINIMUM_ORDER_VALUE) or "", MINIMUM_ORDER_VALUE),
-        price_jump_max=_share(environ.get(PRICE_JUMP_MAX) or None, PRICE_JUMP_MAX),
-        trusted_proxies=_networks(environ.get(TRUSTED_PROXIES) or ""),
-        log=_log(environ.get(LOG) or None),
-        log_every=_log_every(environ.get(LOG_REQUESTS) or "0"),
-        allows_python_parser=_is_python(environ.get(HTTP_PARSER) or "compiled"),
-        seals_to=_seals_to(environ.get(SEALS_TO) or None),
+        fees=parse_fees(environ.get(FEES) or "", environ.place(FEES)),
+        price_max_age_us=_price_max_age(environ),
+        minimum_order_value=parse_amounts(
+            environ.get(MINIMUM_ORDER_VALUE) or "", environ.place(MINIMUM_ORDER_VALUE)
+        ),
+        price_jump_max=_share(environ.get(PRICE_JUMP_MAX) or None, environ.place(PRICE_JUMP_MAX)),
+        trusted_proxies=_networks(environ),
+        log=_log(environ),
+        log_every=_log_every(environ),
+        allows_python_parser=_is_python(environ),
+        seals_to=_seals_to(environ),
         nats=_nats(environ),
         given=given,
     )
+
+
+class _Said(dict[str, str]):
+    """Variable -> text, and where that was said."""
+
+    places: Mapping[str, str]
+
+    def place(self, name: str) -> str:
+        """Where it was said, for people."""
+        return self.places.get(name, name)
 
 
 _FILES: Final = {"journal_url": "journal_url_file", "views_url": "views_url_file"}
@@ -180,8 +235,8 @@ def _read_files(given: dict[str, Given]) -> None:
         if name in given and given[name].source == given[holder].source:
             raise BadSettings(f"either {name} or {holder}")
         if name not in given or given[name].source != "option":
-            path, source = given[holder]
-            given[name] = Given(private_text(path, holder), source)
+            path, source, place = given[holder]
+            given[name] = Given(private_text(path, place), source, place)
 
 
 def environment_of(settings: Settings, environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -213,31 +268,38 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _given(name: str, option: str | None, variable: str | None) -> str | None:
-    if option is not None and not option.strip():
-        raise BadSettings(f"{name} is empty")
-    text = variable or None if option is None else option
+def _given(given: Given | None) -> str | None:
+    if given is None:
+        return None
+    if not given.text.strip():
+        raise BadSettings(f"{given.place} is empty")
     # Never shown: a URL may hold a password.
-    if text is not None and not text.isprintable():
-        raise BadSettings(f"{name} holds characters that cannot be printed")
-    return text
+    if not given.text.isprintable():
+        raise BadSettings(f"{given.place} holds characters that cannot be printed")
+    return given.text
 
 
-def _quotas(environ: Mapping[str, str]) -> Quotas:
+def _quotas(environ: _Said) -> Quotas:
     given = {name: field_ for name, field_ in RATES.items() if environ.get(name)}
-    return Quotas(**{field_: parse_quota(environ[name], name) for name, field_ in given.items()})
+    return Quotas(
+        **{field_: parse_quota(environ[name], environ.place(name)) for name, field_ in given.items()}
+    )
 
 
-def _streams(environ: Mapping[str, str]) -> StreamQuotas:
+def _streams(environ: _Said) -> StreamQuotas:
     given = {name: field_ for name, field_ in STREAMS.items() if environ.get(name)}
-    most = {field_: parse_most(environ[name], name) for name, field_ in given.items()}
+    most = {field_: parse_most(environ[name], environ.place(name)) for name, field_ in given.items()}
     return StreamQuotas(**{**StreamQuotas()._asdict(), **most})
 
 
-def _limits(environ: Mapping[str, str]) -> Limits | None:
-    amounts = {LIMITS[name]: parse_amounts(environ[name], name) for name in LIMITS if environ.get(name)}
+def _limits(environ: _Said) -> Limits | None:
+    amounts = {
+        LIMITS[name]: parse_amounts(environ[name], environ.place(name))
+        for name in LIMITS
+        if environ.get(name)
+    }
     times = {
-        LIMIT_TIMES[name]: parse_duration_us(environ[name], name)
+        LIMIT_TIMES[name]: parse_duration_us(environ[name], environ.place(name))
         for name in LIMIT_TIMES
         if environ.get(name)
     }
@@ -265,30 +327,35 @@ def parse_duration_us(text: str, what: str) -> int:
     return int(match[1]) * _UNITS_US[match[2]]
 
 
-def _price_max_age(text: str | None) -> int | None:
-    age_us = None if text is None else parse_duration_us(text, PRICE_MAX_AGE)
+def _price_max_age(environ: _Said) -> int | None:
+    text, place = environ.get(PRICE_MAX_AGE), environ.place(PRICE_MAX_AGE)
+    age_us = parse_duration_us(text, place) if text else None
     if age_us == 0:
-        raise BadSettings(f"{PRICE_MAX_AGE} is above 0: no order could be executed")
+        raise BadSettings(f"{place} is above 0: no order could be executed: {text!r:.40}")
     return age_us
 
 
-def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+def _networks(environ: _Said) -> tuple[IPv4Network | IPv6Network, ...]:
+    text = environ.get(TRUSTED_PROXIES) or ""
     try:
         return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError:
         raise BadSettings(
-            f"{TRUSTED_PROXIES} is a list of networks, such as 10.0.0.0/8,fd00::/8"
+            f"{environ.place(TRUSTED_PROXIES)} is a list of networks, such as 10.0.0.0/8,fd00::/8:"
+            f" {text!r:.80}"
         ) from None
 
 
-def _log(text: str | None) -> str | None:
+def _log(environ: _Said) -> str | None:
+    text = environ.get(LOG) or None
     if text not in {None, "json", "text"}:
-        raise BadSettings(f"{LOG} is json or text")
+        raise BadSettings(f"{environ.place(LOG)} is json or text: {text!r:.40}")
     return text
 
 
-def _seals_to(text: str | None) -> str | None:
+def _seals_to(environ: _Said) -> str | None:
     """Never shown: whoever knows a receiver's URL may be able to write there."""
+    text = environ.get(SEALS_TO) or None
     if text is None or text.startswith("/"):
         return text
     try:
@@ -299,37 +366,44 @@ def _seals_to(text: str | None) -> str | None:
         is_url = is_safe = False
     if not is_url or not is_safe or url.username or url.query or url.fragment or not text.isprintable():
         raise BadSettings(
-            f"{SEALS_TO} is an absolute path, or a URL https://host/path without user, query and"
-            " fragment (http on this machine only)"
+            f"{environ.place(SEALS_TO)} is an absolute path, or a URL https://host/path without user,"
+            " query and fragment (http on this machine only)"
         )
     return text
 
 
-def _nats(environ: Mapping[str, str]) -> NatsPlace | None:
+def _nats(environ: _Said) -> NatsPlace | None:
     """Never shown: a URL may hold a password."""
     given = {field_: environ[name] for name, field_ in NATS.items() if environ.get(name)}
     if not given:
         return None
+    if "url" not in given:
+        first = next(name for name in NATS if environ.get(name))
+        raise BadSettings(f"{environ.place(first)} goes with ORDER_ENGINE_NATS_URL, which is not set")
     if not re.fullmatch(r"(nats|tls)://[!-~]{1,500}", given.get("url", ""), re.ASCII):
-        raise BadSettings("ORDER_ENGINE_NATS_URL is a URL such as nats://broker:4222, or tls://...")
+        place = environ.place("ORDER_ENGINE_NATS_URL")
+        raise BadSettings(f"{place} is a URL such as nats://broker:4222, or tls://...")
     for name in ("stream", "subject"):
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", given.get(name, "x"), re.ASCII):
-            raise BadSettings(
-                f"ORDER_ENGINE_NATS_{name.upper()} has letters, digits, - and _ only, at most 100"
-            )
+        text = given.get(name, "x")
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", text, re.ASCII):
+            place = environ.place(f"ORDER_ENGINE_NATS_{name.upper()}")
+            raise BadSettings(f"{place} has letters, digits, - and _ only, at most 100: {text!r:.40}")
     return NatsPlace(**given)
 
 
-def _is_python(parser: str) -> bool:
+def _is_python(environ: _Said) -> bool:
+    parser = environ.get(HTTP_PARSER) or "compiled"
     if parser not in {"compiled", "python"}:
-        raise BadSettings(f"{HTTP_PARSER} is compiled or python")
+        raise BadSettings(f"{environ.place(HTTP_PARSER)} is compiled or python: {parser!r:.40}")
     return parser == "python"
 
 
-def _log_every(text: str) -> int:
+def _log_every(environ: _Said) -> int:
+    text = environ.get(LOG_REQUESTS) or "0"
     if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
         raise BadSettings(
-            f"{LOG_REQUESTS} is a whole number: 0 for none, 1 for each, 100 for one in 100"
+            f"{environ.place(LOG_REQUESTS)} is a whole number: 0 for none, 1 for each, 100 for one in"
+            f" 100: {text!r:.40}"
         )
     return int(text)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 # ruff: noqa: E501, FBT003  a line for each setting
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -47,10 +47,11 @@ class Setting(NamedTuple):
 
 
 class Given(NamedTuple):
-    """The text of a setting, and where it was said."""
+    """The text of a setting, and where it was said: `place` is the option, variable or key of the file."""
 
     text: str
     source: Source
+    place: str = ""
 
 
 SETTINGS: Final = (
@@ -105,19 +106,35 @@ def variable(name: str) -> str:
     return PREFIX + name.upper()
 
 
+def option_of(name: str) -> str:
+    """The option of a setting."""
+    return KNOWN[name].option or f"--{name.replace('_', '-')}"
+
+
 def gather(
-    options: Mapping[str, str | None], environ: Mapping[str, str], config: str | None = None
+    options: Mapping[str, str | None],
+    environ: Mapping[str, str],
+    config: str | None = None,
+    only: Collection[str] | None = None,
 ) -> dict[str, Given]:
     """Name -> what was said of each setting that was: by option, variable or the file.
 
     An empty variable counts as not set. `config` names the file, else the variable CONFIG does. Raises
-    BadSettings for names that are no setting's, and for a file that cannot be used.
+    BadSettings for names that are no setting's, and for a file that cannot be used. With `only`,
+    settings of other names are not looked at.
     """
-    _check_variables(environ)
-    given = {name: Given(text, "file") for name, text in _file(config or environ.get(CONFIG)).items()}
-    said = {name: environ.get(variable(name)) for name in KNOWN}
-    given |= {name: Given(text, "environment") for name, text in said.items() if text}
-    given |= {name: Given(text, "option") for name, text in options.items() if text is not None}
+    if only is None:
+        _check_variables(environ)
+    names = KNOWN if only is None else only
+    path = config or environ.get(CONFIG)
+    given = {name: Given(text, "file", f"{name} in {path}") for name, text in _file(path, only).items()}
+    said = {name: environ.get(variable(name)) for name in names}
+    given |= {name: Given(text, "environment", variable(name)) for name, text in said.items() if text}
+    given |= {
+        name: Given(text, "option", option_of(name))
+        for name, text in options.items()
+        if text is not None and name in names
+    }
     return given
 
 
@@ -128,13 +145,21 @@ def _check_variables(environ: Mapping[str, str]) -> None:
             raise BadSettings(f"{name:.100} is no setting{_nearest(name, known)}")
 
 
+NEAR: Final = 0.7
+"""How alike a slip and what was meant are, of 1."""
+
+
 def _nearest(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, list(known), 1, 0.0)
-    return f"; the nearest one is {close[0]}" if close else ""
+    own = name.removeprefix(PREFIX).lower()
+    if own in known:  # a variable's name in the file
+        return f"; here it is {own}"
+    bare = {one.removeprefix(PREFIX).lower(): one for one in known}
+    close = get_close_matches(own, bare, 1, NEAR)
+    return f"; the nearest one is {bare[close[0]]}" if close else ""
 
 
-def _file(path: str | None) -> dict[str, str]:
-    """Name -> text of what the file says."""
+def _file(path: str | None, only: Collection[str] | None) -> dict[str, str]:
+    """Name -> text of what the file says, of all or `only` some settings."""
     if not path:
         return {}
     try:
@@ -152,6 +177,8 @@ def _file(path: str | None) -> dict[str, str]:
         raise BadSettings(f"{path} is not TOML: {error}") from None
     texts = {}
     for name, value in words.items():
+        if only is not None and name not in only:
+            continue
         if name not in KNOWN:
             raise BadSettings(f"{path}: {name!r:.100} is no setting{_nearest(name, KNOWN)}")
         texts[name] = _text(value, KNOWN[name].separator, f"{path}: {name}")

@@ -14,7 +14,7 @@ from engine.settings import parse_duration_us
 client_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Create, list and disable clients of the API; give one a new secret.",
+    help="Create, list and disable clients; give one a new secret.",
 )
 key_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="List and replace the keys that sign tokens."
@@ -100,7 +100,7 @@ def list_clients(
 def disable(
     client_id: ClientId, *, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False
 ) -> None:
-    """Disable a client for good: no more tokens, and those it has are worth nothing.
+    """Disable a client for good, and the tokens that it has.
 
     Every running process knows within five seconds.
 

@@ -24,7 +24,7 @@ def backup(
     views_url: ViewsUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy journal and views into a new directory, while the engine serves (SQLite).
+    """Copy journal and views, while the engine serves (SQLite).
 
     Each is as of one moment, and every digest of the copy is checked. The directory is there whole or
     not at all, and is never written over. The master key is not copied: keep it elsewhere. A journal of

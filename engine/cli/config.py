@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from engine.cli.parts import AsJson, Config, Data, JournalUrl, JournalUrlFile, errors_told, print_json
 from engine.cli.serve import ViewsUrl, plan_of
 from engine.cli.tables import Column, print_table
+from engine.errors import EngineError
 from engine.settings import read_settings
 from engine.settings_table import SETTINGS, variable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from engine.kind import Kind
     from engine.settings import Settings
     from engine.settings_table import Setting
 
@@ -29,7 +34,7 @@ def config(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show every setting: its value, where that was said, and its default. Secrets are masked.
+    """Show every setting, and where it was said. Secrets are masked.
 
     An option wins over the variable, the variable over the file, the file over the default. Whatever
     cannot be used is refused as `serve` would refuse it.
@@ -41,12 +46,22 @@ def config(
       order-engine config --json | jq '.settings[] | select(.source != "default")'
     """
     with errors_told(as_json=as_json):
+        from engine.cli.roles import price_max_age_us  # noqa: PLC0415
+        from engine.keys import find_key  # noqa: PLC0415
+
         settings = read_settings(
             data=data, journal_url=journal_url, views_url=views_url, config=config,
             options={"journal_url_file": journal_url_file},
         )  # fmt: skip
-        plan_of(settings)
-        rows = [_row(settings, setting) for setting in SETTINGS]
+        plan = plan_of(settings)
+        find_key(settings)  # refused as `serve` would refuse it
+        kind = _kind(settings) or plan.kind
+        shown = {
+            "kind": kind or "",
+            "roles": ",".join(plan.roles),
+            "price_max_age": _lasting(price_max_age_us(settings, kind)) if kind else "",
+        }
+        rows = [_row(settings, setting, shown) for setting in SETTINGS]
     if as_json:
         print_json({"settings": rows})
     else:
@@ -54,17 +69,43 @@ def config(
         print_table(_COLUMNS, [[str(row[name] or "") for name in names] for row in rows])
 
 
-def _row(settings: Settings, setting: Setting) -> dict[str, object]:
+def _kind(settings: Settings) -> Kind | None:
+    """What the journal is; None where none can be asked."""
+    from engine.declaring import declared  # noqa: PLC0415
+    from engine.installation import exists, open_journal_datastore  # noqa: PLC0415
+
+    with (
+        contextlib.suppress(EngineError),
+        contextlib.closing(open_journal_datastore(settings)) as datastore,
+    ):
+        return declared(datastore) if exists(datastore) else None
+    return None
+
+
+def _lasting(us: int) -> str:
+    """A time as a setting says it."""
+    unit, word = next((size, word) for size, word in _UNITS if us % size == 0)
+    return f"{us // unit}{word}"
+
+
+_UNITS: Final = ((3_600_000_000, "h"), (60_000_000, "m"), (1_000_000, "s"), (1_000, "ms"))
+
+
+def _row(settings: Settings, setting: Setting, shown: Mapping[str, str]) -> dict[str, object]:
     given = settings.given.get(setting.name)
     return {
         "setting": setting.name,
         "variable": variable(setting.name),
         "option": setting.option,
-        "value": _value(settings, setting) or None,
-        "source": given.source if given else "default",
+        "value": shown.get(setting.name) or _value(settings, setting) or None,
+        "source": given.source if given else _source(setting, shown),
         "default": setting.default or None,
         "meaning": setting.meaning,
     }
+
+
+def _source(setting: Setting, shown: Mapping[str, str]) -> str:
+    return "journal" if setting.name == "kind" and shown["kind"] else "default"
 
 
 def _value(settings: Settings, setting: Setting) -> str:

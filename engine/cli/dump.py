@@ -88,7 +88,9 @@ def dump(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the whole journal, and the tables beside it, into one file that anybody can check.
+    """Write the whole journal into one file that anybody can check.
+
+    The tables beside it come along.
 
     Each digest is computed again on the way, and all is signed with the sealing key. A running engine
     goes on. docs/dump.md has the format.

@@ -42,7 +42,9 @@ def evidence(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove an order: its facts as they are stored, each with its proof under a signed checkpoint.
+    """Prove an order: its facts, each under a signed checkpoint.
+
+    The facts are as they are stored.
 
     Seals the newest facts first if nobody else does. The bundle is checked with docs/verify_evidence.py,
     without the engine.

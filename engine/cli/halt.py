@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
+from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
 from engine.cli.tables import Column, print_table
-from engine.errors import BadSettings
-from engine.settings import read_settings
+from engine.errors import BadSettings, WrongUsage
+from engine.settings import read_places
 
 if TYPE_CHECKING:
     from engine.halt import Halt
@@ -44,7 +44,9 @@ def halt(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Refuse new orders, of one tenant or of all, in every running process within a second.
+    """Refuse new orders, of one tenant or of all, within a second.
+
+    Every running process does.
 
     What was accepted before goes on: orders that wait are sent and executed, clients can cancel, trades
     settle, money comes and goes. With --execution nothing is sent to a venue either: orders that wait
@@ -60,9 +62,9 @@ def halt(
       order-engine halt --execution --reason "the venue executes at wrong prices, INC-4712"
       order-engine halt --status
     """
-    if status == (reason is not None):
-        typer.echo("error: bad_settings: give either --reason or --status", err=True)
-        raise typer.Exit(2)
+    with errors_told(as_json=as_json):
+        if status == (reason is not None):
+            raise WrongUsage("give either --reason or --status")
     with errors_told(as_json=as_json), _journal(data, journal_url) as journal:
         if reason is None:
             _print_status(_known(journal, tenant), as_json=as_json)
@@ -93,7 +95,10 @@ def resume(
 def _journal(data: str | None, journal_url: str | None) -> contextlib.AbstractContextManager[Journal]:
     from engine.installation import opened_journal  # noqa: PLC0415
 
-    return opened_journal(read_settings(data=data, journal_url=journal_url))
+    settings, wrong = read_places(data=data, journal_url=journal_url)
+    if wrong:
+        typer.echo(f"warning: {one_line(str(wrong))}; only the journal matters here", err=True)
+    return opened_journal(settings)
 
 
 def _switch(

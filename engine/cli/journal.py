@@ -42,7 +42,7 @@ def accept_loss(
     views_url: ViewsUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on without facts that are gone, once nothing else is left to do.
+    """Go on without facts that are gone: the last resort.
 
     For a journal that answers `journal_went_back`: an older copy, a database that failed over to a late
     replica, a log that was damaged. Shows what is lost and asks first. A running engine goes on by

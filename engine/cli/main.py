@@ -49,7 +49,7 @@ from engine.cli.serve import ViewsUrl, serve
 from engine.cli.terminal import console, escape_output
 from engine.cli.tools import demo, generate
 from engine.cli.views import faults, projections, rebuild, retry, rollback, verify
-from engine.settings import read_settings
+from engine.settings import read_places, read_settings
 from engine.text import shown
 
 if TYPE_CHECKING:
@@ -130,7 +130,9 @@ def migrate(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create the data directory, the master key and the journal, or bring them up to date.
+    """Create the journal and its key, or bring them up to date.
+
+    The data directory too.
 
     A new journal is --live or --sandbox for ever; afterwards neither is needed. One of the first release
     was never told: what in it speaks for a sandbox is listed, and you are asked. Safe to run again, and
@@ -165,7 +167,9 @@ def doctor(
     views_url: ViewsUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check the machine, the master key, the databases, the journal, the views, and what runs on them.
+    """Check the machine, the key, the journal and what runs on it.
+
+    The databases and the views too.
 
     Changes nothing. Exits with 1 if there is a fault, with 2 if the journal is neither live nor a
     sandbox; a warning is none.
@@ -180,8 +184,8 @@ def doctor(
         from engine.cli.checks import views_checks  # noqa: PLC0415
         from engine.doctor import KIND, examine, worst  # noqa: PLC0415
 
-        settings = read_settings(data=data, journal_url=journal_url, views_url=views_url)
-        checks = examine(settings, views_checks)
+        settings, wrong = read_places(data=data, journal_url=journal_url, views_url=views_url)
+        checks = examine(settings, views_checks, wrong=wrong)
     verdict = worst(checks)
     if as_json:
         print_json({"verdict": verdict, "checks": [asdict(check) for check in checks]})

@@ -27,7 +27,9 @@ After = Annotated[
 def resend(
     after: After, *, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False
 ) -> None:
-    """Give the broker events again, from the journal: it has lost some, or there is a new one.
+    """Give the broker events again, from the journal.
+
+    It has lost some, or there is a new one.
 
     A running engine begins at once. Events that the broker still knows by their id it keeps once.
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Final, TextIO
 
 import typer
 
-from engine.errors import EngineError, Refused, WrongKind
+from engine import packages
+from engine.errors import EngineError, Refused, WrongKind, WrongUsage
+from engine.remedies import COMMANDS, REMEDIES
 from engine.settings import read_settings
 
 if TYPE_CHECKING:
@@ -70,11 +72,14 @@ _PLACES: Final = ("position", "line")
 
 @contextlib.contextmanager
 def errors_told(*, as_json: bool) -> Iterator[None]:
-    """Prints an error of the engine to stderr. Exits with 1, with 2 for a journal of another kind."""
+    """Prints an error of the engine to stderr. Exits with 1, with 2 for wrong usage or kind."""
     try:
-        yield
+        with packages.missing_told():
+            yield
     except (EngineError, Refused) as error:
         message = one_line(str(error))
+        if error.code in COMMANDS and isinstance(error, EngineError):
+            message += f": {REMEDIES[error.code]}"
         faults = [fault._asdict() for fault in getattr(error, "faults", ())]
         if as_json:
             document: dict[str, object] = {"code": error.code, "message": message}
@@ -86,7 +91,7 @@ def errors_told(*, as_json: bool) -> Iterator[None]:
             for fault in faults if len(faults) > 1 else ():
                 where = f"{fault['column']}: " if fault["column"] else ""
                 typer.echo(f"  line {fault['line']}: {where}{one_line(fault['detail'])}", err=True)
-        raise typer.Exit(2 if isinstance(error, WrongKind) else 1) from None
+        raise typer.Exit(2 if isinstance(error, WrongKind | WrongUsage) else 1) from None
 
 
 def kind_said(*, is_live: bool, is_sandbox: bool) -> str | None:
@@ -97,14 +102,16 @@ def kind_said(*, is_live: bool, is_sandbox: bool) -> str | None:
 
 
 def kind_of(settings: Settings) -> Kind | None:
-    """What a flag, the variable or the file says a journal is. Raises WrongKind for another word."""
+    """What a flag, the variable or the file says a journal is. Raises WrongUsage for another word."""
     match settings.text("kind"):
         case "live" | "sandbox" as kind:
             return kind
         case "":
             return None
         case other:
-            raise WrongKind(f"a journal is live or sandbox, not {other!r:.40}")
+            raise WrongUsage(
+                f"{settings.place('kind')}: a journal is live or sandbox, not {other!r:.40}"
+            )
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from engine.errors import BadSettings
 person_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Keep a name for a person whom clients act for, show it, and erase it.",
+    help="Keep, show and erase the name of a person that clients act for.",
 )
 
 PersonId = Annotated[str, typer.Argument(metavar="ID", help="As the header On-Behalf-Of has it.")]

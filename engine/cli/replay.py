@@ -49,7 +49,7 @@ def replay(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what happened to an order, an account or any other stream, from the journal.
+    """Tell what happened to an order, an account or another stream.
 
     Each fact with what it changed and what it moved, and how the stream stands after the last of them.
     Needs neither the key nor the views, and runs beside a running engine.

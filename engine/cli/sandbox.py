@@ -22,7 +22,9 @@ Day = Annotated[
 
 
 def sandbox(*, data: Data = None, port: Port = 8080, day: Day = "10s", as_json: AsJson = False) -> None:
-    """Serve a sandbox with demo instruments, prices, an account with cash, and a client, until SIGTERM.
+    """Serve a sandbox to play with, until SIGTERM.
+
+    It has demo instruments, prices, an account with cash, and a client.
 
     Made at the first start and found again at the next. Prints the client's secret and a first order to
     paste into another terminal. Listens on this machine only.

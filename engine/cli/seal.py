@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 seal_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Show the journal's seals and the key that verifies them; seal it now.",
+    help="Show seals and the key that verifies them; seal now.",
 )
 
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="How many.")]
@@ -25,7 +25,9 @@ Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=10_000, h
 
 @seal_app.command("key")
 def show_keys(*, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False) -> None:
-    """Show the public key of the journal's seals, for whoever shall verify them: keep it elsewhere.
+    """Show the public key of the journal's seals: keep it elsewhere.
+
+    It verifies them.
 
     The first line is the key that signs now; those that were replaced follow.
 

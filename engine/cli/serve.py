@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
+from engine import packages
 from engine.cli.parts import (
     Config,
     Data,
@@ -30,9 +31,8 @@ from engine.cli.parts import (
     errors_told,
     kind_of,
     kind_said,
-    one_line,
 )
-from engine.errors import BadSettings, Unavailable
+from engine.errors import BadSettings, Unavailable, WrongUsage
 from engine.limits import SANDBOX_DAY_MIN_US
 from engine.settings import Settings, environment_of, is_loopback, parse_duration_us, read_settings
 
@@ -64,7 +64,12 @@ ROLES: Final = ("api", *(role for process in PROCESSES for role in process))
 
 Host = Annotated[
     str | None,
-    typer.Option("--host", metavar="ADDRESS", help="Where the API listens.", show_default="127.0.0.1"),
+    typer.Option(
+        "--host",
+        metavar="ADDRESS",
+        help="Where the API listens.  [default: 127.0.0.1]",
+        show_default=False,
+    ),
 ]
 Port = Annotated[
     int | None,
@@ -73,8 +78,8 @@ Port = Annotated[
         min=0,
         max=65535,
         metavar="PORT",
-        help='0 takes a free port and prints {"port": n} to stdout.',
-        show_default="8080",
+        help='0 takes a free port and prints {"port": n} to stdout.  [default: 8080]',
+        show_default=False,
     ),
 ]
 ViewsUrl = Annotated[
@@ -98,7 +103,10 @@ SandboxDay = Annotated[
 VenueDelay = Annotated[
     str | None,
     typer.Option(
-        "--venue-delay", metavar="TIME", help="How long the simulated venue takes.", show_default="0s"
+        "--venue-delay",
+        metavar="TIME",
+        help="How long the simulated venue takes.  [default: 0s]",
+        show_default=False,
     ),
 ]
 Roles = Annotated[
@@ -106,7 +114,7 @@ Roles = Annotated[
     typer.Option(
         "--roles",
         metavar="NAMES",
-        help=f"Any of {', '.join(ROLES)}, with commas between. Default: all.",
+        help=f"Any of {', '.join(ROLES)}, with commas between.  [default: all]",
         show_default=False,
     ),
 ]
@@ -118,8 +126,8 @@ MetricsPort = Annotated[
         max=65530,
         metavar="PORT",
         help="Where figures for Prometheus are, on 127.0.0.1; those of children are on the next ports."
-        " 0 takes free ones.",
-        show_default="none",
+        " 0 takes free ones.  [default: none]",
+        show_default=False,
     ),
 ]
 AllowLocal = Annotated[
@@ -167,7 +175,9 @@ def serve(
     config: Config = None,
     is_child: IsChild = False,
 ) -> None:
-    """Serve the API, execute, settle, keep the views, seal the journal and send events, until SIGTERM.
+    """Serve the API and all that runs beside it, until SIGTERM.
+
+    It executes, settles, keeps the views, seals the journal and sends events.
 
     Makes the installation first if there is none, and --live or --sandbox says what it is for ever;
     afterwards neither is needed. A live journal has no venue yet: orders are accepted, and stay placed.
@@ -201,18 +211,17 @@ def serve(
 
 def plan_of(settings: Settings, *, is_child: bool = False) -> Plan:
     """What these settings ask for. Ends with 2 for what makes no sense."""
-    said = settings.given
     day, delay = settings.text("sandbox_day") or None, settings.text("venue_delay", "0s")
     allow_local = settings.text("allow_local_webhooks", "false")
     if allow_local not in {"true", "false"}:
-        _refuse(f"allow_local_webhooks is true or false: {allow_local!r:.40}")
+        _refuse(f"{settings.place('allow_local_webhooks')} is true or false: {allow_local!r:.40}")
     return Plan(
         settings=settings,
         host=settings.text("host", "127.0.0.1"),
         port=_port(settings, "port", 8080, 65_535) or 0,
-        roles=_roles(said["roles"].text if "roles" in said else None),
+        roles=_roles(settings),
         kind=kind_of(settings),
-        sandbox=_sandbox(day, delay),
+        sandbox=_sandbox(day, delay, settings.place("sandbox_day"), settings.place("venue_delay")),
         sandbox_words=_words(day, delay),
         is_child=is_child,
         metrics_port=_port(settings, "metrics_port", None, 65_530),
@@ -225,7 +234,7 @@ def _port(settings: Settings, name: str, default: int | None, most: int) -> int 
     if not text:
         return default
     if not re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) or int(text) > most:
-        _refuse(f"{name} is a port, 0 to {most}: {text!r:.40}")
+        _refuse(f"{settings.place(name)} is a port, 0 to {most}: {text!r:.40}")
     return int(text)
 
 
@@ -244,26 +253,32 @@ def sandbox_plan(settings: Settings, port: int, day: str) -> Plan:
     )
 
 
-def _roles(text: str | None) -> tuple[str, ...]:
-    if text is None:
+def _roles(settings: Settings) -> tuple[str, ...]:
+    if "roles" not in settings.given:
         return ROLES
-    asked = text.split(",")
+    asked = settings.text("roles").split(",")
     unknown = [role for role in asked if role not in ROLES]
     if unknown:
-        _refuse(f"--roles: there is no role {unknown[0]!r:.40}; there are {', '.join(ROLES)}")
+        _refuse(
+            f"{settings.place('roles')}: there is no role {unknown[0]!r:.40}; there are"
+            f" {', '.join(ROLES)}"
+        )
     return tuple(role for role in ROLES if role in asked)
 
 
-def _sandbox(day: str | None, delay: str) -> Sandbox:
+def _sandbox(
+    day: str | None, delay: str, of_day: str = "--sandbox-day", of_delay: str = "--venue-delay"
+) -> Sandbox:
+    """`of_day` and `of_delay`: where they were said."""
     from engine.cli.roles import Sandbox  # noqa: PLC0415
 
     try:
-        day_us = None if day is None else parse_duration_us(day, "--sandbox-day")
-        delay_us = parse_duration_us(delay, "--venue-delay")
+        day_us = None if day is None else parse_duration_us(day, of_day)
+        delay_us = parse_duration_us(delay, of_delay)
     except BadSettings as error:
-        _refuse(str(error))
+        raise WrongUsage(str(error)) from error
     if day_us is not None and day_us < SANDBOX_DAY_MIN_US:
-        _refuse(f"--sandbox-day: a day takes at least {SANDBOX_DAY_MIN_US // 1_000}ms")
+        _refuse(f"{of_day}: a day takes at least {SANDBOX_DAY_MIN_US // 1_000}ms: {day!r:.40}")
     return Sandbox(day_us, delay_us)
 
 
@@ -290,8 +305,7 @@ def _refuse_sandbox_client(settings: Settings) -> None:
 
 
 def _refuse(message: str) -> NoReturn:
-    typer.echo(f"error: bad_settings: {one_line(message)}", err=True)
-    raise typer.Exit(2)
+    raise WrongUsage(message)
 
 
 # --- running --------------------------------------------------------------------------------------
@@ -299,6 +313,7 @@ def _refuse(message: str) -> NoReturn:
 
 def run(plan: Plan, announce: Announce | None = None) -> None:
     """Does it until told to stop. `announce` is given the API's URL, once it listens."""
+    packages.check()
     from engine import installation  # noqa: PLC0415
     from engine.kind import WORDS  # noqa: PLC0415
     from engine.logs import log_to_stderr  # noqa: PLC0415
@@ -461,7 +476,10 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
                     allows_python_parser=plan.settings.allows_python_parser,
                 )
             except OSError as error:
-                raise Unavailable(f"{plan.host}:{plan.port}: {error.strerror}") from None
+                raise Unavailable(
+                    f"{plan.host}:{plan.port}: {error.strerror}: stop what listens there, or say"
+                    " another --host or --port"
+                ) from None
 
 
 def _expected(plan: Plan, kind: Kind) -> list[str]:

@@ -35,7 +35,9 @@ def generate(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fill an empty journal with accounts and orders of all kinds, by the real decisions.
+    """Fill an empty journal with accounts and orders of all kinds.
+
+    Every fact comes from the real decisions.
 
     The same orders, accounts and seed give the same facts, and in a journal that it makes itself, as a
     sandbox, the same digest, on any machine. A live journal is refused, and one with facts in it.
@@ -66,7 +68,9 @@ def generate(
 
 
 def demo(*, as_json: AsJson = False) -> None:
-    """Show the life of a few orders, fact by fact, in a journal that is thrown away.
+    """Show the life of a few orders, fact by fact.
+
+    They live in a journal that is thrown away.
 
     The desk decides, the journal records, the simulated venue trades; then everything is replayed from
     the journal and compared.

@@ -71,7 +71,9 @@ def rebuild(
     views_url: ViewsUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make views again beside those that serve, compare both, and put the new ones into their place.
+    """Make views again, and put the new ones in their place.
+
+    They are made beside those that serve, and both are compared.
 
     A running engine goes on, and its readers notice nothing. Killed at any point, nothing has changed.
     What differed is listed with the facts behind it, and is right afterwards.
@@ -99,7 +101,9 @@ def verify(
     views_url: ViewsUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make views again, compare them with those that serve, and throw them away.
+    """Make views again and compare them with those that serve.
+
+    The new ones are thrown away.
 
     Exits with 1 if a row differs, or if a view could not be compared. Changes nothing.
 
@@ -123,7 +127,9 @@ def rollback(
     views_url: ViewsUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring back, caught up, the tables that `rebuild --keep-old` has put aside.
+    """Bring back the tables that `rebuild --keep-old` put aside.
+
+    They are caught up first.
 
     Those that they replace are put aside in their turn, so that a rollback can be rolled back.
 
@@ -144,7 +150,9 @@ def projections(
     views_url: ViewsUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the views: how far behind the journal each is, how large, and what is done about it.
+    """List the views, and how far behind the journal each is.
+
+    Also how large each is, and what is done about it.
 
     \b
     Examples:
@@ -170,7 +178,9 @@ def faults(
     views_url: ViewsUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what stands still while the rest flows: streams of views, and orders of those who act.
+    """List what stands still while the rest flows.
+
+    Streams of views, and orders of those who act.
 
     A view leaves out a stream from the fact on that it cannot fold; `retry` folds it again. An order
     that execution or settlement cannot go on with is tried again by itself.
@@ -205,7 +215,9 @@ def retry(
     views_url: ViewsUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fold a stream again that a view has left out, e.g. after an upgrade.
+    """Fold a stream again that a view has left out.
+
+    After an upgrade, for example.
 
     Exits with 1 if it cannot be folded now either, or if the view has not left it out.
 

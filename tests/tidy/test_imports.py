@@ -30,10 +30,11 @@ LAYERS = (
         "wall",
         "merkle",
         "sentences",
+        "remedies",
         "exchanges",
         "rounding",
     },
-    {"checkpoint", "health", "fingerprint"},
+    {"packages", "checkpoint", "health", "fingerprint"},
     {"refusals", "reasons", "rate", "files"},
     {"values"},
     {

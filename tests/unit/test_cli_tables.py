@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from engine.cli.main import app
 from engine.cli.tables import Column, beside_each_other, stacked
 from tests.command import on_terminal
 
@@ -57,3 +59,18 @@ for bar in (progress("facts", 3), progress("none", 0), progress_of("rebuild")):
 def test_nothing_printed_beside_a_bar_commands_the_terminal() -> None:
     shown = on_terminal(command=[sys.executable, "-c", _ECHOES])
     assert ("\x1b[8m" in shown, shown.count("a\\x1b[8mb")) == (False, 9), shown
+
+
+@pytest.mark.parametrize("group", ["", "client", "key", "import", "journal", "outlet", "seal", "person"])
+def test_every_summary_fits_80_columns(group: str) -> None:
+    done = CliRunner(env={"COLUMNS": "80"}).invoke(app, [*group.split(), "--help"])
+    listed = done.output.split("Commands:\n")[1]
+    assert "..." not in listed
+    assert all(len(line) <= 80 for line in listed.splitlines())
+
+
+@pytest.mark.parametrize("command", ["serve", "sandbox"])
+def test_defaults_are_shown_alike(command: str) -> None:
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, [command, "--help"])
+    assert "[default: 8080" in done.output
+    assert "[default: (" not in done.output

@@ -29,6 +29,7 @@ SAID = {
     "log_requests": "100", "seals_to": "/seals", "nats_url": "nats://h:1", "nats_stream": "s",
     "nats_subject": "t", "nats_credentials": "/c",
 }  # fmt: skip
+KEY = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 FILES = {"journal_url_file", "views_url_file"}
 
 
@@ -84,8 +85,7 @@ def test_an_option_wins_over_the_variable_the_variable_over_the_file(file: Path)
     [
         ("ORDER_ENGINE_JOURNAL_ULR", "ORDER_ENGINE_JOURNAL_URL"),
         ("ORDER_ENGINE_RATE_CLIENTS", "ORDER_ENGINE_RATE_CLIENT"),
-        ("ORDER_ENGINE_MASTER_KEY", "ORDER_ENGINE_"),
-        ("ORDER_ENGINE_", "ORDER_ENGINE_"),
+        ("ORDER_ENGINE_PRT", "ORDER_ENGINE_PORT"),
     ],
 )
 def test_a_slip_in_a_variable_is_refused_with_the_nearest_name(slip: str, meant: str) -> None:
@@ -99,12 +99,12 @@ def test_variables_of_others_are_none_of_ours() -> None:
 
 BAD_FILES = {
     "a slip": ('jurnal_url = "x"', "'jurnal_url' is no setting; the nearest one is journal_url"),
-    "a table": ('[rate]\nclient = "1/1"', "'rate' is no setting; the nearest one is"),
+    "a table": ('[rate]\nclient = "1/1"', "'rate' is no setting"),
     "a float": ("price_jump_max = 0.2", "price_jump_max is text, a whole number"),
     "a date": ("log = 2026-01-01", "log is text, a whole number"),
     "no TOML": ("log = ", "is not TOML"),
     "no text": ("\udcff", "is not TOML"),
-    "a value": ('log = "loud"', "ORDER_ENGINE_LOG is json or text"),
+    "a value": ('log = "loud"', "log in .* is json or text"),
 }
 
 
@@ -187,7 +187,7 @@ def test_children_are_told_what_the_parent_knows(file: Path, tmp_path: Path) -> 
 def test_config_shows_what_holds_who_said_so_and_no_secret(file: Path) -> None:
     file.write_text(toml({"journal_url": "postgresql://joe:canary@h/db", "rate_client": "5/1"}))
     environ = {
-        variable("key"): "ca" * 32,
+        variable("key"): KEY,
         variable("nats_url"): "nats://joe:canary@h:1",
         CONFIG: str(file),
     }
@@ -205,7 +205,7 @@ def test_config_shows_what_holds_who_said_so_and_no_secret(file: Path) -> None:
     plain = CliRunner(env=environ).invoke(app, ["config"])
     for output in (done.output, plain.output):
         assert "canary" not in output
-        assert "ca" * 32 not in output
+        assert KEY not in output
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""The packages that the engine needs, and which of them are not there.
+
+An environment that is older than the code lacks the newest: that is found before anything is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Final
+
+from engine.errors import NotInstalled
+
+PACKAGES: Final = {
+    "eventsourcing": "eventsourcing",
+    "msgpack": "msgpack",
+    "msgspec": "msgspec",
+    "sqlalchemy": "sqlalchemy",
+    "alembic": "alembic",
+    "psycopg": "psycopg",
+    "cryptography": "cryptography",
+    "joserfc": "joserfc",
+    "holidays": "holidays",
+    "tzdata": "tzdata",
+    "aiohttp": "aiohttp",
+    "prometheus-client": "prometheus_client",
+    "structlog": "structlog",
+    "typer": "typer",
+    "rich": "rich",
+}
+"""Name -> module, of `install_requires` in setup.cfg. Without `pysqlite3` Python's own SQLite does."""
+REMEDY: Final = "run `make run`, or `pip install` this release into the environment again"
+
+
+def missing() -> list[str]:
+    """Those that are not installed."""
+    return [name for name, module in PACKAGES.items() if find_spec(module) is None]
+
+
+def check() -> None:
+    """Raises NotInstalled if one is missing: before half of something is made without it."""
+    if lacking := missing():
+        raise _told(*lacking)
+
+
+@contextmanager
+def missing_told() -> Iterator[None]:
+    """Raises NotInstalled in the place of the ImportError of a package that is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        names = [name for name, one in PACKAGES.items() if one == module]
+        if not names:
+            raise
+        raise _told(*names) from None
+
+
+def _told(*names: str) -> NotInstalled:
+    are = "packages are" if len(names) > 1 else "package is"
+    return NotInstalled(f"the {are} not installed: {', '.join(names)}; {REMEDY}")
