@@ -15,12 +15,17 @@ _VISIBLE: Final = re.compile(KEY_PATTERN, re.ASCII)
 
 
 def check_key(key: str) -> None:
-    """Raises Refused `idempotency_key_too_long` for a key that is not 1 to 255 visible ASCII."""
-    if not _VISIBLE.fullmatch(key):
-        raise refused(
-            "idempotency_key_too_long",
-            characters_max=IDEMPOTENCY_KEY_CHARACTERS_MAX,
-        )
+    """Raises Refused `idempotency_key_too_long` for a key that is not 1 to 255 visible ASCII.
+
+    The code is one for all that may be wrong with it; the detail says what is.
+    """
+    if _VISIBLE.fullmatch(key):
+        return
+    most = IDEMPOTENCY_KEY_CHARACTERS_MAX
+    if not 0 < len(key) <= most:
+        raise refused("idempotency_key_too_long", characters=len(key), characters_max=most)
+    place = next(n for n, character in enumerate(key, 1) if not "!" <= character <= "~")
+    raise refused("idempotency_key_too_long", place=place, characters_max=most)
 
 
 def check_repeat(first: bytes | None, request: bytes, *, first_at_us: int, at_us: int) -> None:

@@ -122,7 +122,10 @@ REFUSALS: Final = {
     "idempotency_key_too_long": Refusal(
         400,
         "`Idempotency-Key` is 1 to 255 visible ASCII characters.",
-        ("`Idempotency-Key` is 1 to {characters_max} visible ASCII characters.",),
+        (
+            "`Idempotency-Key` has {characters} characters; it is 1 to {characters_max} long.",
+            "Character {place} of `Idempotency-Key` is not visible ASCII: use no blanks, no accents.",
+        ),
     ),
     "idempotency_key_conflict": Refusal(
         409, "The `Idempotency-Key` was used with another request. Use a new key for a new request."

@@ -132,6 +132,9 @@ _turns: WeakValueDictionary[str, _FileTurn] = WeakValueDictionary()
 _turns_lock = threading.Lock()
 
 
+_IS_DIRECTORY: Final = "it is a directory and no database file: move it away, then start again"
+
+
 class SqliteStore(Store):
     """A SQLite file in WAL mode, `synchronous=FULL`: what was committed survives a power cut.
 
@@ -180,6 +183,8 @@ class SqliteStore(Store):
         return super()._opened()
 
     def _named(self, error: EngineError) -> EngineError:
+        if isinstance(error, Inaccessible) and Path(self.path).is_dir():
+            error = Inaccessible(f"{self.path}: {_IS_DIRECTORY}")
         if self.is_disposable and isinstance(error, Inaccessible):
             return ViewsDamaged(str(error))  # it may be the file, which can be made again
         return super()._named(error)
@@ -238,7 +243,9 @@ class SqliteStore(Store):
                     if not str(one).startswith((former, str(fresh))):
                         one.unlink(missing_ok=True)
             except OSError as error:
-                raise BadSettings(f"{path} cannot be made again: {error.strerror}") from error
+                remedy = f"let the engine's user write in {path.parent}, or set another --views-url"
+                why = _IS_DIRECTORY if path.is_dir() else f"{error.strerror}: {remedy}"
+                raise BadSettings(f"{path} cannot be made again: {why}") from error
 
     def check_not_writing(self) -> None:
         self._file_turn.check_not_mine()

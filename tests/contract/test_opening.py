@@ -12,9 +12,19 @@ import pytest
 
 from engine import schema
 from engine.datastore import Datastore
-from engine.errors import BadSettings, Inaccessible, SchemaMissing, SchemaTooNew, Unavailable
+from engine.errors import (
+    BadSettings,
+    Inaccessible,
+    SchemaMissing,
+    SchemaTooNew,
+    Unavailable,
+    ViewsDamaged,
+)
+from engine.journal import Journal
 from engine.recorder import JournalProcessRecorder
 from engine.sqlite_store import SqliteStore
+from engine.stored import engine_codec
+from projections.database import Views
 from tests import checker
 from tests.checker import Acknowledged
 from tests.crash import children
@@ -166,3 +176,29 @@ def test_a_file_that_may_not_grow_refuses_writes_until_it_may(sqlite_url: str) -
     assert set(errors) == {"Unavailable"}
     assert slowest_s < 1
     assert checker.check(sqlite_url, acks, refused) == []
+
+
+def test_a_directory_in_place_of_a_file_is_named_with_the_remedy(tmp_path: Path) -> None:
+    """Of the views it said "Operation not permitted", of the journal "unable to open database file"."""
+    (tmp_path / "views.db").mkdir()
+    (tmp_path / "journal.db").mkdir()
+    with pytest.raises(ViewsDamaged, match=r"views\.db .*is a directory .*move it away"):
+        Views(f"sqlite:///{tmp_path}/views.db")
+    with pytest.raises(Inaccessible, match=r"journal\.db: it is a directory .*move it away"):
+        Journal(f"sqlite:///{tmp_path}/journal.db", engine_codec())
+    assert (tmp_path / "views.db").is_dir()
+    assert not list((tmp_path / "views.db").iterdir())
+
+
+def test_views_that_cannot_be_put_aside_say_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory takes no new file."""
+    (tmp_path / "views.db").write_bytes(b"nonsense" * 1000)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("engine.sqlite_store.os.link", refuse)
+    with pytest.raises(ViewsDamaged, match=r"Permission denied: let the engine's user write in "):
+        Views(f"sqlite:///{tmp_path}/views.db")

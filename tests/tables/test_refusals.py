@@ -284,7 +284,10 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "withdrawals flagged off": lambda: paid(flagged(can_withdraw=False), "withdrawal", "USD", "5"),
     "funding currency with cash given up": closed_currency,
     "key of 256": lambda: raising(lambda: check_key("k" * 256)),
+    "key of nothing": lambda: raising(lambda: check_key("")),
     "key with a blank": lambda: raising(lambda: check_key("a b")),
+    "key with a line feed": lambda: raising(lambda: check_key("abc\n")),
+    "key with an accent": lambda: raising(lambda: check_key("\u00e9t\u00e9")),
     "key of another request": lambda: raising(
         lambda: check_repeat(b"1" * 32, b"2" * 32, first_at_us=0, at_us=DAY_US)
     ),
@@ -376,8 +379,11 @@ sell when suspended                |sell_order_forbidden            |status=susp
 deposits flagged off               |deposit_forbidden               |status=active can_deposit=False
 failed deposit completed           |deposit_forbidden               |status=failed
 withdrawals flagged off            |withdrawal_forbidden            |status=active can_withdraw=False
-key of 256                         |idempotency_key_too_long        |characters_max=255
-key with a blank                   |idempotency_key_too_long        |characters_max=255
+key of 256                         |idempotency_key_too_long        |characters=256 characters_max=255
+key of nothing                     |idempotency_key_too_long        |characters=0 characters_max=255
+key with a blank                   |idempotency_key_too_long        |place=2 characters_max=255
+key with a line feed               |idempotency_key_too_long        |place=4 characters_max=255
+key with an accent                 |idempotency_key_too_long        |place=1 characters_max=255
 key of another request             |idempotency_key_conflict        |
 key of two days ago                |idempotency_key_expired         |
 cancel of a filled order           |order_cancel_forbidden          |status=filled
@@ -414,6 +420,24 @@ def test_refusal(row: dict[str, str]) -> None:
 def is_sentence(text: str) -> bool:
     """A name in backticks or a capital first, a full stop last, and no word left to fill in."""
     return (text[0].isupper() or text[0] == "`") and text.endswith(".") and "{" not in text
+
+
+@pytest.mark.parametrize(
+    ("key", "detail"),
+    [
+        ("", "`Idempotency-Key` has 0 characters; it is 1 to 255 long."),
+        ("k" * 256, "`Idempotency-Key` has 256 characters; it is 1 to 255 long."),
+        (
+            "a b",
+            "Character 2 of `Idempotency-Key` is not visible ASCII: use no blanks, no accents.",
+        ),
+    ],
+)
+def test_a_key_is_told_what_is_wrong_with_it(key: str, detail: str) -> None:
+    """Its code is one for all."""
+    with pytest.raises(Refused) as caught:
+        check_key(key)
+    assert caught.value.detail == detail
 
 
 def test_every_code_has_a_row() -> None:
