@@ -302,9 +302,13 @@ async def _follow(services: Services, tally: Tally) -> None:
 
 
 async def _record_denials(services: Services) -> None:
-    """Writes the counts of refused access once their minute is over."""
+    """Writes refused access: the first of a source at once, then counts."""
+    first = asyncio.Event()
+    services.denials.on_first = first.set
     while True:
-        await asyncio.sleep(REFRESH_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(first.wait(), REFRESH_S)
+        first.clear()
         await _record(services)
 
 

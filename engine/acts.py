@@ -2,7 +2,7 @@
 
     note      writes one act: in the deed's own transaction where that writes the journal's database,
               right after it where the deed appended facts or wrote elsewhere
-    Denials   counts refused sign-ins, tokens and scopes, one row per minute and source
+    Denials   counts refused sign-ins, tokens and scopes, in a few rows per minute and source
 
     with store.writing() as connection:
         ...the deed...
@@ -13,7 +13,6 @@ Neither `reason` nor `context` may hold personal words or secrets: this table is
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -21,7 +20,12 @@ import msgspec
 import sqlalchemy as sa
 
 from engine import wall
-from engine.limits import DENIAL_MINUTES_MAX, DENIAL_SOURCES_MAX, PERSON_CHARACTERS_MAX
+from engine.limits import (
+    DENIAL_MINUTES_MAX,
+    DENIAL_SOURCES_MAX,
+    DENIALS_WRITTEN_S,
+    PERSON_CHARACTERS_MAX,
+)
 from engine.refusal_log import bounded_context, bounded_text
 from engine.store import Also, Store
 
@@ -71,6 +75,7 @@ _COLUMNS: Final = (
 )  # fmt: skip
 _INSERT: Final = f"INSERT INTO acts ({', '.join(_COLUMNS)}) VALUES (:{', :'.join(_COLUMNS)})"  # noqa: S608  our own words
 _MINUTE_US: Final = 60_000_000
+_WRITTEN_US: Final = DENIALS_WRITTEN_S * 1_000_000
 
 
 def note(
@@ -132,7 +137,9 @@ def _write(where: Store | sa.Connection, rows: Sequence[Mapping[str, Any]]) -> N
 
 
 class Denial(msgspec.Struct):
-    """Refused access of one kind from one source within one minute. `client` may be an invented id."""
+    """Refused access of one kind from one source within one minute, since its row before. `client` may
+    be an invented id.
+    """
 
     deed: str
     code: str
@@ -146,16 +153,21 @@ class Denial(msgspec.Struct):
 
 
 class Denials:
-    """Counts refused access. For one thread, but for `write`.
+    """Counts refused access. For one thread.
 
-    A process that is killed loses the counts of at most the current minute.
+    The first refusal of each source in a minute is to be written at once, then the counts every
+    `DENIALS_WRITTEN_S`: all that a process loses which is killed.
     """
 
     def __init__(self, now_us: Callable[[], int] = wall.now_us) -> None:
         self._now_us = now_us
         self._minute = 0
-        self._open: dict[tuple[str, str, str], Denial] = {}
-        self._closed: deque[list[Denial]] = deque(maxlen=DENIAL_MINUTES_MAX)
+        self._sources: set[tuple[str, str, str]] = set()
+        self._open: dict[tuple[int, str, str, str], Denial] = {}
+        self._first: list[tuple[int, str, str, str]] = []
+        self._taken_us = 0
+        self.on_first: Callable[[], None] = lambda: None
+        """Called when there is something to be written at once."""
 
     def count(
         self,
@@ -170,41 +182,52 @@ class Denials:
         """One more refusal with `code`. `source` is an address, or a client that is known."""
         assert deed in DEEDS, f"not a deed: {deed}"
         now_us = self._now_us()
-        self._turn(now_us)
+        self._turn(now_us // _MINUTE_US)
         key = (deed, code, source)
-        if key not in self._open and len(self._open) >= DENIAL_SOURCES_MAX:
+        if key not in self._sources and len(self._sources) >= DENIAL_SOURCES_MAX:
             key, tenant, client, request_id = (deed, code, OTHERS), None, None, None
-        denial = self._open.get(key)
+        place = (self._minute, *key)
+        denial = self._open.get(place)
         if denial is None:
-            denial = Denial(*key, now_us, tenant, client, request_id)
-            self._open[key] = denial
+            denial = self._open[place] = Denial(*key, now_us, tenant, client, request_id)
         denial.count += 1
         denial.last_us = now_us
+        if key not in self._sources:
+            self._sources.add(key)
+            self._first.append(place)
+            self.on_first()
 
     def take(self, *, is_last: bool = False) -> list[Denial]:
-        """Removes and returns the denials of the minutes that are over; at the end (`is_last`) all."""
-        self._turn(self._now_us())
-        if is_last:
-            self._close()
-        taken = [denial for minute in self._closed for denial in minute]
-        self._closed.clear()
+        """Removes and returns what is to be written now; at the end (`is_last`) all."""
+        now_us = self._now_us()
+        if is_last or not 0 <= now_us - self._taken_us < _WRITTEN_US:
+            self._taken_us = now_us
+            taken, self._open = [*self._open.values()], {}
+        else:
+            taken = [self._open.pop(place) for place in self._first if place in self._open]
+        self._first = []
         return taken
 
     def put_back(self, denials: list[Denial]) -> None:
-        """Keeps denials that could not be written for the next try, if there is room beside newer."""
-        if len(self._closed) < DENIAL_MINUTES_MAX:
-            self._closed.appendleft(denials)
+        """Keeps denials that could not be written for the next counts, if they are not too old."""
+        for denial in denials:
+            place = (denial.at_us // _MINUTE_US, denial.deed, denial.code, denial.source)
+            later = self._open.get(place)
+            if later is not None:
+                denial.count += later.count
+                denial.last_us = later.last_us
+            self._open[place] = denial
+        self._forget()
 
-    def _turn(self, now_us: int) -> None:
-        minute = now_us // _MINUTE_US
+    def _turn(self, minute: int) -> None:
         if minute != self._minute:
-            self._close()
             self._minute = minute
+            self._sources.clear()
+            self._forget()
 
-    def _close(self) -> None:
-        if self._open:
-            self._closed.append([*self._open.values()])
-            self._open = {}
+    def _forget(self) -> None:
+        oldest = self._minute - DENIAL_MINUTES_MAX
+        self._open = {place: denial for place, denial in self._open.items() if place[0] > oldest}
 
 
 def write_denials(store: Store, denials: Sequence[Denial]) -> None:

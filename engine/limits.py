@@ -242,7 +242,10 @@ SETTING_CHARACTERS_SHOWN: Final = 60
 """Of a setting in the act that records it: all of them fit into one act."""
 DENIAL_SOURCES_MAX: Final = 100
 """Sources of refused access that are counted apart in one minute of one process: a flood from a
-thousand addresses is a hundred rows a minute and a few more, and a few kilobytes of memory."""
+thousand addresses is a hundred of them and `others`, and a few kilobytes of memory."""
+DENIALS_WRITTEN_S: Final = 5
+"""How often counts of refused access are written, once a source's first refusal of the minute was: what
+a process loses that is killed. A source without rest makes thirteen rows a minute."""
 DENIAL_MINUTES_MAX: Final = 10
 """Minutes of counts that wait for a database which cannot be written; older ones are forgotten."""
 
