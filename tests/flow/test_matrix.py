@@ -177,7 +177,7 @@ def test_everyone(engine: Engine) -> None:
         engine.seal()
         reply = row.send(anyone if not row.scopes else client, known)
         assert reply.status < 500, row
-        assert reply.status not in {401, 404, 405} or row.name == "get_token", row
+        assert reply.status not in {401, 404, 405} or row.name in {"get_token", "retry_fault"}, row
         assert reply.status != 403 or reply.code != "insufficient_scope", row
 
 
