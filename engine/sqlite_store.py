@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import secrets
 import sys
 import threading
@@ -239,13 +240,27 @@ class SqliteStore(Store):
                 fresh.touch(mode=0o600)
                 link.symlink_to(fresh.name)
                 link.replace(path)
-                for one in path.parent.glob(f"{path.name}.????????*"):
-                    if not str(one).startswith((former, str(fresh))):
-                        one.unlink(missing_ok=True)
+                self._remove_beside(former, str(fresh))
             except OSError as error:
                 remedy = f"let the engine's user write in {path.parent}, or set another --views-url"
                 why = _IS_DIRECTORY if path.is_dir() else f"{error.strerror}: {remedy}"
                 raise BadSettings(f"{path} cannot be made again: {why}") from error
+
+    def sweep(self) -> None:
+        """Removes files that `renew` has left beside `path`, but the one that it names now.
+
+        For a start: a link that somebody removed takes no file along. It takes the `turn`, in which no
+        other process renews; whoever has such a file open finds that `path` names another.
+        """
+        with self.turn():
+            self._remove_beside(os.path.realpath(self.path))
+
+    def _remove_beside(self, *kept: str) -> None:
+        path, names = Path(self.path), {Path(one).name for one in kept}
+        for one in path.parent.glob(f"{path.name}.????????*"):
+            made = _RENEWED.fullmatch(one.name)
+            if made and made[1] not in names:
+                one.unlink(missing_ok=True)
 
     def check_not_writing(self) -> None:
         self._file_turn.check_not_mine()
@@ -324,6 +339,8 @@ class SqliteStore(Store):
         return Unrecordable(text) if kind in {"DataError", "InterfaceError"} else EngineError(text)
 
 
+_RENEWED: Final = re.compile(r"(.+\.[0-9a-f]{8})(\.link|-wal|-shm|-journal)?", re.ASCII)
+"""What `renew` appends to a name, and SQLite, or it, to that."""
 _SQLITE_ERRORS: Final[tuple[tuple[str, type[EngineError]], ...]] = (
     ("readonly", Inaccessible),
     ("unable to open", Inaccessible),

@@ -203,8 +203,12 @@ class Views:
                 raise ViewsDamaged(str(error)) from error
 
     def check_file(self) -> None:
-        """Has SQLite look at every page of a file that is not too large: for a start."""
+        """Has SQLite look at every page of a file that is not too large, and removes former ones: for a
+        start.
+        """
         store = self.store
+        if isinstance(store, SqliteStore):
+            store.sweep()
         if isinstance(store, SqliteStore) and store.size <= VIEWS_CHECKED_BYTES_MAX:
             found = self.query("PRAGMA quick_check(1)")
             if found != [("ok",)]:

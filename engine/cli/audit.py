@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -79,6 +79,7 @@ def audit(
         from engine.stored import engine_codec  # noqa: PLC0415
 
         settings = read_settings(data=data, journal_url=journal_url)
+        unchecked: list[str] = []
         with (
             opened_datastore(settings) as datastore,
             _stopped_by_signals() as stop,
@@ -92,25 +93,29 @@ def audit(
                 from_start=from_start or reopen,
                 report=report,
                 is_stopping=stop.is_set,
-                end_checks=[partial(_seals, settings), _losses],
+                end_checks=[partial(_seals, settings, unchecked), _losses],
             )
             done = auditing.audit(datastore, wish)
             datastore.damage.refresh()
             for one in [one for one in done.findings if one.check in BYTES][:1]:
                 datastore.damage.note(one.position, f"{one.check}: {one.text}")
             mark = datastore.damage.mark
-            is_reopened = reopen and done.is_complete and not done.findings and datastore.damage.lift()
+            is_clean = done.is_complete and not done.findings and not unchecked
+            is_reopened = reopen and is_clean and datastore.damage.lift()
     if as_json:
-        print_json(_document(done) | {"writes_stopped": mark is not None and not is_reopened})
+        stopped = mark is not None and not is_reopened
+        print_json(_document(done) | {"writes_stopped": stopped, "not_compared": unchecked})
     else:
-        _print(done)
+        _print(done, unchecked)
         if mark is not None and not mark.is_of_loss:
             typer.echo(_about(mark, is_reopened=is_reopened))
     raise typer.Exit(bool(done.findings) if done.is_complete else STOPPED)
 
 
-def _seals(settings: Settings, datastore: Datastore) -> Iterator[Finding]:
-    """Every seal, against every digest. Without the master key nobody knows whose seals they are."""
+def _seals(settings: Settings, unchecked: list[str], datastore: Datastore) -> Iterator[Finding]:
+    """Every seal, against every digest. Without the master key nobody knows whose seals they are: then
+    `unchecked` gets the reason.
+    """
     from engine import schema, seals  # noqa: PLC0415
     from engine.audit import Finding  # noqa: PLC0415
     from engine.checkpoint import origin_of  # noqa: PLC0415
@@ -131,8 +136,8 @@ def _seals(settings: Settings, datastore: Datastore) -> Iterator[Finding]:
     except JournalDamaged as error:
         position = error.context.get("position")
         yield Finding(position if isinstance(position, int) else None, "seal", "", str(error))
-    except (WrongKey, SchemaMissing):
-        return
+    except (WrongKey, SchemaMissing) as error:
+        unchecked.append(f"seals: {one_line(str(error))}")
 
 
 def _losses(datastore: Datastore) -> Iterator[Finding]:
@@ -219,7 +224,7 @@ def _rate(done: Audit) -> int:
     return round(done.facts / done.seconds) if done.seconds else 0
 
 
-def _print(done: Audit) -> None:
+def _print(done: Audit, unchecked: Sequence[str]) -> None:
     if done.note:
         typer.echo(f"note: {done.note}", err=True)
     for one in done.findings:
@@ -239,4 +244,6 @@ def _print(done: Audit) -> None:
         count = len(done.findings)
         typer.echo(f"Damaged: {count} findings." if count > 1 else "Damaged: one finding.")
     else:
-        typer.echo("Clean.")
+        typer.echo("Clean, as far as it was compared." if unchecked else "Clean.")
+    for check in unchecked:
+        typer.echo(f"Not compared: {check}")

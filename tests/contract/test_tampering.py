@@ -408,6 +408,15 @@ def test_the_command(victim: Victim) -> None:
     place = ["--data", str(victim.settings.data), "--journal-url", victim.settings.journal_url]
     clean = CliRunner().invoke(app, ["audit", *place])
     assert (clean.exit_code, clean.stdout.splitlines()[-1]) == (0, "Clean."), clean.output
+    for key in ("00" * 32, ""):  # another key, and none
+        said = {"ORDER_ENGINE_KEY": key}
+        where = place if key else ["--data", f"{victim.settings.data}/keyless", *place[2:]]
+        told = CliRunner().invoke(app, ["audit", *where], env=said)
+        *_, verdict, unchecked = told.stdout.splitlines()
+        assert (told.exit_code, verdict) == (0, "Clean, as far as it was compared."), told.output
+        assert unchecked.startswith("Not compared: seals: ")
+        document = json.loads(CliRunner().invoke(app, ["audit", "--json", *where], env=said).stdout)
+        assert len(document["not_compared"]) == 1
     try:
         victim.edit("UPDATE journal SET version = 77 WHERE position = 9")
         found = CliRunner().invoke(app, ["audit", *place])
@@ -420,5 +429,5 @@ def test_the_command(victim: Victim) -> None:
         victim.restore()
     assert CliRunner().invoke(app, ["audit", "--fast", *place]).exit_code == 2
     nowhere = CliRunner().invoke(app, ["audit", "--data", str(victim.settings.data / "none")])
-    assert nowhere.exit_code == 1
+    assert nowhere.exit_code == 2
     assert nowhere.stderr.startswith("error: ")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,46 @@ def test_a_file_that_is_swapped_below_open_connections_is_noticed(
         finally:
             reader.close()
             writer.close()
+
+
+def test_a_start_removes_what_no_name_leads_to_any_more(
+    house: tuple[Path, Journal, list[Recorded]], tmp_path: Path
+) -> None:
+    """Whoever deletes the views under a running engine leaves copies of clients' data."""
+    _, journal, facts = house
+    file = tmp_path / "views.db"
+    kept = {"views.db", "views.db-writer", "views.db.backup", "views.db.0123456Z", "journal.db.01234567"}
+    stale = {
+        "views.db.01234567",
+        "views.db.01234567-wal",
+        "views.db.89abcdef-shm",
+        "views.db.89abcdef.link",
+    }
+    views = [Views(f"sqlite:///{file}")]
+    try:
+        Runner(journal, views[0]).catch_up()
+        for is_link in (False, True):
+            if is_link:
+                store: Any = views[0].store
+                with store.turn():
+                    store.renew()
+                assert file.is_symlink()
+            for name in {*stale, *kept} - {"views.db"}:
+                (tmp_path / name).touch()
+            views += [Views(f"sqlite:///{file}") for _ in range(3)]
+            with ThreadPoolExecutor(3) as starts:
+                list(starts.map(Views.check_file, views[-3:]))
+            Runner(journal, views[-1]).catch_up()
+            left = {one.name for one in tmp_path.iterdir()}
+            assert not left & stale, is_link
+            assert kept <= left
+            for one in views:
+                with contextlib.suppress(ViewsDamaged):
+                    contents(one)
+                assert contents(one) == folded(facts), is_link
+    finally:
+        for one in views:
+            one.close()
 
 
 def test_views_in_postgresql_whose_tables_are_gone(
