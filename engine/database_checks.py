@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -10,7 +13,14 @@ import sqlalchemy as sa
 
 from engine import sqlite
 from engine.chain import GENESIS
-from engine.errors import BadSettings, Inaccessible, JournalDamaged, SchemaMissing
+from engine.errors import (
+    BadSettings,
+    DiskFull,
+    Inaccessible,
+    JournalDamaged,
+    SchemaMissing,
+    Unavailable,
+)
 from engine.files import regular
 from engine.limits import READERS_MAX, SERVE_PROCESSES
 from engine.postgres_store import APPLICATION
@@ -28,6 +38,16 @@ CONNECTIONS: Final = 2 * READERS_MAX + 2
 the listener."""
 VIEWS_CONNECTIONS: Final = 2 * READERS_MAX
 """The same to the views: two pools."""
+
+WRITE_ROOM: Final = 64 * 1024
+"""What an append may need: a dozen pages in the log."""
+WRITABLE: Final = "writable"
+"""Name of the check whose fault keeps every process from showing life."""
+_UNWRITTEN: Final[tuple[tuple[type[Unavailable], str], ...]] = (
+    (DiskFull, "make room: writes resume by themselves"),
+    (Inaccessible, "let the engine's user write the file and its directory"),
+    (Unavailable, "find what holds the file: a frozen process, or a program that has it open"),
+)
 
 
 class Finding(NamedTuple):
@@ -91,18 +111,30 @@ def _sqlite_checks(store: SqliteStore) -> Iterator[Finding]:
         "" if is_full else "a power cut would lose orders that were answered",
         is_fault=not is_full,
     )
-    try:
-        with store.writing():
-            pass
-        yield Finding("writable", "yes")
-    except Inaccessible as error:
-        advice = "let the engine's user write the file and its directory"
-        yield Finding("writable", f"no: {error}", advice, is_fault=True)
+    yield _written(store)
     yield Finding(
         "WAL size",
         f"{wal_bytes / 1024**2:.1f} MB",
         "" if wal_bytes < WAL_LARGE else "some process reads without end: find and restart it",
     )
+
+
+def _written(store: SqliteStore) -> Finding:
+    # A log with room left takes a page on a full disk too, and only a commit would ask for more: so room
+    # is asked for by a file beside, and the journal stays as it is.
+    try:
+        with store.writing(), tempfile.TemporaryFile(dir=Path(store.path).parent) as file:
+            file.write(bytes(WRITE_ROOM))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        is_full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        advice = _UNWRITTEN[0][1] if is_full else _UNWRITTEN[1][1]
+        return Finding(WRITABLE, f"no: {store.path}: {error.strerror}", advice, is_fault=True)
+    except Unavailable as error:
+        advice = next(text for kind, text in _UNWRITTEN if isinstance(error, kind))
+        return Finding(WRITABLE, f"no: {error}", advice, is_fault=True)
+    return Finding(WRITABLE, "yes")
 
 
 def _check_wal(path: Path) -> None:
@@ -188,7 +220,7 @@ def _postgres_checks(store: Store, *, has_views: bool) -> Iterator[Finding]:
         is_fault=encoding != ENCODING,
     )
     yield Finding(
-        "writable",
+        WRITABLE,
         "no: it is a standby, or read-only" if is_read_only else "yes",
         "point --journal-url to the primary" if is_read_only else "",
         is_fault=is_read_only,

@@ -1,11 +1,12 @@
 """Whether this machine, this key and this journal can be trusted: one list of checks, for people.
 
-Looks and measures; repairs nothing, writes nothing but one temporary file to time the disk. Meant for a
-process of its own.
+Looks and measures; repairs nothing, writes nothing but temporary files, to time the disk and to see
+whether it has room. Meant for a process of its own.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import re
@@ -23,9 +24,11 @@ import sqlalchemy as sa
 
 from engine import declaring, packages, schema, seals
 from engine.checkpoint import PublicKey, origin_of
-from engine.database_checks import database_checks, head_and_last, missing_triggers
+from engine.database_checks import WRITABLE, WRITE_ROOM, database_checks, head_and_last, missing_triggers
 from engine.datastore import Datastore
 from engine.errors import (
+    BadSettings,
+    DiskFull,
     EngineError,
     JournalDamaged,
     SchemaMissing,
@@ -34,17 +37,18 @@ from engine.errors import (
     WrongKey,
     WrongUsage,
 )
-from engine.health import REASONS
-from engine.heartbeats import Heartbeat, Heartbeats, code_of, fault_of
+from engine.health import REASONS, Finding
+from engine.heartbeats import Heartbeat, Heartbeats, ending, fault_of, unrun
 from engine.installation import (
     FINGERPRINT,
+    check_closed,
     check_declared,
     exists,
     open_journal_datastore,
     place_of,
 )
 from engine.keys import MasterKey, read_key
-from engine.leases import is_dead
+from engine.leases import is_dead, is_stopped
 from engine.limits import (
     FREE_BYTES_MIN,
     HEALTH_SILENT_S,
@@ -70,8 +74,6 @@ FSYNC_SLOW_MS: Final = 20.0
 """Each commit waits for one: 50 commits a second at best."""
 FSYNC_UNREAL_MS: Final = 0.01
 """No disk answers this fast: memory, or something that only says yes."""
-FREE_WARNING: Final = 2 * 1024**3
-"""Room for about 8 million facts."""
 _BEATS_LOOK_S: Final = 0.25
 _STARTS_S: Final = PARTS_START_S + HEALTH_SILENT_S
 _STARTING_BEATS: Final = int(_STARTS_S / HEARTBEAT_S)
@@ -82,6 +84,14 @@ MISSING: Final = "(not installed)"
 _PACKAGES: Final = ("eventsourcing", "sqlalchemy", "psycopg", "msgpack", "cryptography")
 
 SETTINGS: Final = "`order-engine config` shows every setting and where it was said: docs/settings.md"
+_RIGHTS: Final = "let this user write there, or run as the right user"
+_UNWRITABLE: Final = {
+    errno.ENOSPC: REMEDIES["disk_full"],
+    errno.EDQUOT: "raise this user's quota, or make room",
+    errno.EROFS: "mount it for writing",
+    errno.EIO: "the disk fails: copy what is there to another one",
+}
+"""What to do about a directory that cannot be written, where it is not the user's rights."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +124,20 @@ def worst(checks: list[Check]) -> Verdict:
     return next(verdict for verdict in verdicts if verdict in {c.verdict for c in checks} | {"ok"})
 
 
+def advice_on(error: EngineError, otherwise: str = "") -> str:
+    """What to do about it. The errors about keys and settings say that themselves."""
+    return REMEDIES.get(error.code, otherwise)
+
+
 def _fault(name: str, error: EngineError) -> Check:
-    # The errors about keys say themselves what to do, and so do those about settings.
-    advice = SETTINGS if isinstance(error, WrongUsage) else REMEDIES.get(error.code, "")
+    advice = SETTINGS if isinstance(error, WrongUsage) else advice_on(error)
     return Check(name, str(error), "fault", advice)
+
+
+def _check_of(finding: Finding, name: str = "") -> Check:
+    """A finding of `engine.health`, as grave as there."""
+    verdict: Verdict = "warning" if REASONS[finding.code].severity == "warning" else "fault"
+    return Check(name or finding.code, finding.detail, verdict, finding.what_to_do.rstrip("."))
 
 
 # --- this machine ---------------------------------------------------------------------------------
@@ -198,12 +218,19 @@ def _directory(where: Path, settings: Settings) -> Iterator[Check]:
     yield _fsync_time(where)
 
 
+def _data_directory(settings: Settings) -> Iterator[Check]:
+    """Whether it is closed, where the journal lies elsewhere: every command refuses an open one."""
+    try:
+        check_closed(settings)
+    except BadSettings as error:
+        yield _fault("data directory", error)
+
+
 def _free_space(where: Path) -> Check:
     usage = shutil.disk_usage(where)
     value = f"{_size(usage.free)} of {_size(usage.total)}"
-    if usage.free < FREE_WARNING:
-        verdict: Verdict = "fault" if usage.free < FREE_BYTES_MIN else "warning"
-        return Check("free space", value, verdict, "writes stop when the disk is full: make room")
+    if usage.free < FREE_BYTES_MIN:
+        return _check_of(Finding("disk_low", value), "free space")
     return Check("free space", value)
 
 
@@ -212,7 +239,7 @@ def _fsync_time(where: Path) -> Check:
         median = _median_fsync_ms(where)
     except OSError as error:
         value = f"{where} cannot be written: {error.strerror}"
-        return Check("fsync time", value, "fault", "let this user write there, or run as the right user")
+        return Check("fsync time", value, "fault", _UNWRITABLE.get(error.errno or 0, _RIGHTS))
     value = f"{median:.3g} ms, median of {FSYNCS}"
     if median > FSYNC_SLOW_MS:
         return Check("fsync time", value, "warning", "every commit waits for one: use a faster disk")
@@ -258,9 +285,16 @@ def _journal(settings: Settings) -> Iterator[Check]:
         store = datastore.store
         where = Path(store.path).parent if isinstance(store, SqliteStore) else settings.data
         yield from _directory(where, settings)
+        if where != settings.data:
+            yield from _data_directory(settings)
         if isinstance(store, SqliteStore) and not Path(store.path).exists():
             check_declared(datastore)  # raises: there is none
         yield from _contents(settings, datastore)
+    except Unavailable as error:
+        # SQLite cannot be read without room for its index, and calls that an I/O error.
+        is_full = where.exists() and shutil.disk_usage(where).free < WRITE_ROOM
+        is_here = isinstance(store, SqliteStore)
+        yield _fault("journal", DiskFull(str(error)) if is_here and is_full else error)
     except EngineError as error:
         yield _fault("journal", error)
     finally:
@@ -269,8 +303,10 @@ def _journal(settings: Settings) -> Iterator[Check]:
 
 def _contents(settings: Settings, datastore: Datastore) -> Iterator[Check]:
     has_views = (settings.views_url or "").startswith("postgresql")
+    is_writable = True
     for name, value, advice, is_fault in database_checks(datastore.store, has_views=has_views):
         yield Check(name, value, ("fault" if is_fault else "warning") if advice else "ok", advice)
+        is_writable &= name != WRITABLE or not is_fault
     if not exists(datastore):
         check_declared(datastore)  # raises
     yield Check("journal", place_of(datastore.store))
@@ -306,7 +342,7 @@ def _contents(settings: Settings, datastore: Datastore) -> Iterator[Check]:
             check = _fault(name, error)
         if check:
             yield check
-    yield from processes(settings, datastore)
+    yield from processes(settings, datastore) if is_writable else _stopped(datastore)
 
 
 def _kind(datastore: Datastore) -> Check:
@@ -420,6 +456,22 @@ def _sealing_keys(
 # --- the engine that runs on it -------------------------------------------------------------------
 
 
+_UNJUDGED: Final = Check(
+    "processes",
+    "not judged: where the journal takes no writes, the living can show no life either",
+    "warning",
+    "mend what is not `writable` first",
+)
+
+
+def _stopped(datastore: Datastore) -> Iterator[Check]:
+    """The processes of this machine that are frozen: one of them may hold the journal."""
+    for one in Heartbeats(datastore.store, define_operations(), "doctor").all():
+        if is_stopped(one.process):
+            yield from _process(one, is_silent=True)
+    yield _UNJUDGED
+
+
 def processes(settings: Settings, datastore: Datastore) -> Iterator[Check]:
     """What the engine's processes say of themselves: the reasons that `/health/ready` shows, in full.
 
@@ -444,9 +496,7 @@ def processes(settings: Settings, datastore: Datastore) -> Iterator[Check]:
             break
         time.sleep(_BEATS_LOOK_S)
     checks = [check for one in rows for check in _process(one, is_silent=one.process in silent)]
-    for name in sorted(expected - parts) if rows else ():
-        code = code_of(name)
-        checks.append(Check(code, f"no living process runs {name}", "fault", REASONS[code].remedy))
+    checks += [_check_of(unrun(name)) for name in (sorted(expected - parts) if rows else ())]
     if not checks:
         names = f"{len(rows)} live, and all parts go on: {', '.join(sorted(parts))}"
         checks = [Check("processes", names if rows else "none runs here now")]
@@ -458,14 +508,10 @@ def _process(one: Heartbeat, *, is_silent: bool) -> Iterator[Check]:
     if is_silent:
         age = lasting((now_us() - one.at_us) / 1e6)
         value = f"runs {names}; its last sign of life was {age} ago"
-        yield Check(f"process {one.process}", value, "fault", REASONS["part_stopped"].remedy)
+        yield Check(f"process {one.process}", value, "fault", ending(one))
         return
     for part in one.report.parts:
         if fault := fault_of(one, part):
-            yield Check(
-                code_of(part.name), f"{fault} {part.text}", "fault", REASONS["part_stopped"].remedy
-            )
+            yield _check_of(fault._replace(detail=f"{fault.detail} {part.text}"))
     for finding in one.report.findings:
-        known = REASONS[finding.code]
-        verdict: Verdict = "warning" if known.severity == "warning" else "fault"
-        yield Check(finding.code, finding.detail, verdict, known.remedy)
+        yield _check_of(finding)

@@ -22,7 +22,7 @@ import msgspec
 
 from engine import wall
 from engine.errors import EngineError
-from engine.limits import HEALTH_LOOK_S, HEALTH_SILENT_S
+from engine.limits import FOLLOW_RETRY_S, HEALTH_LOOK_S, HEALTH_SILENT_S
 from engine.meters import Sample
 
 Severity = Literal["critical", "degraded", "warning"]
@@ -43,9 +43,16 @@ class Known(NamedTuple):
     remedy: str
 
 
+AGAIN: Final = (
+    f"It is tried again by itself, within {FOLLOW_RETRY_S[1]:.0f} s of the end of what it fails by"
+)
+_RESUMES: Final = (
+    f"Writes resume by themselves; parts that failed by it go on within {FOLLOW_RETRY_S[1]:.0f} s"
+)
 _PART: Final = (
-    "The log of that process says why. One that shows no life, or is stuck: `kill -9 PID`, it is started"
-    " again. One that fails is tried again by itself"
+    "As the reason says itself. One that fails is tried again, within"
+    f" {FOLLOW_RETRY_S[1]:.0f} s of the end of what it fails by. One that shows no life, or is stuck, is"
+    " to be ended: by which process id, on which host, and whether it is started again"
 )
 REASONS: Final[dict[str, Known]] = {
     "stopping": Known(
@@ -78,14 +85,14 @@ REASONS: Final[dict[str, Known]] = {
         "degraded",
         "The disk of the journal's database is full",
         "503 `unavailable` to all that writes; reads go on",
-        "Make room. Writes resume by themselves",
+        f"Make room. {_RESUMES}",
     ),
     "journal_read_only": Known(
         "degraded",
         "The journal's database takes no writes",
         "503 `unavailable` to all that writes; reads go on",
         "SQLite: let the engine's user write the file and its directory. PostgreSQL: point"
-        " `--journal-url` to the primary. Writes resume by themselves",
+        f" `--journal-url` to the primary. {_RESUMES}",
     ),
     "journal_unwritable": Known(
         "degraded",
@@ -217,12 +224,20 @@ them, or another could better."""
 class Finding(NamedTuple):
     """What is wrong now. `detail` is one sentence with the figures, without a client's words or a path.
 
-    `part` tells two of one code apart: a follower, a view, a process.
+    `part` tells two of one code apart: a follower, a view, a process. `remedy` is that of this case,
+    where it says more than that of the code.
     """
 
     code: str
     detail: str
     part: str = ""
+    remedy: str = ""
+
+    @property
+    def what_to_do(self) -> str:
+        """The remedy of this case, else of its code, as a sentence."""
+        remedy = self.remedy or REASONS[self.code].remedy
+        return remedy if remedy.endswith("?") else remedy + "."
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -369,7 +384,7 @@ def stopping() -> Reason:
 def _reason(finding: Finding, since_us: int) -> Reason:
     known = REASONS[finding.code]
     return Reason(
-        finding.code, known.severity, finding.detail, known.remedy + ".", since_us, finding.part
+        finding.code, known.severity, finding.detail, finding.what_to_do, since_us, finding.part
     )
 
 

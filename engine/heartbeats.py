@@ -20,11 +20,13 @@ import sqlalchemy as sa
 
 from engine import wall
 from engine.errors import DiskFull, EngineError, Inaccessible
-from engine.health import REASONS, Finding, Source
+from engine.health import AGAIN, REASONS, Finding, Source
 from engine.limits import (
     FAULT_CHARACTERS_MAX,
+    HEALTH_LOOK_S,
     HEALTH_SILENT_S,
     HEARTBEAT_ROWS_KEPT_US,
+    HEARTBEAT_S,
     PART_FAILING_S,
     PART_STUCK_S,
     PARTS_START_S,
@@ -56,10 +58,14 @@ class Vital(Protocol):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a process says of itself: its parts, and what its own looks have found."""
+    """What a process says of itself: its parts, and what its own looks have found.
+
+    `is_child`: another process of the engine starts it again when it ends.
+    """
 
     parts: tuple[Part, ...] = ()
     findings: tuple[Finding, ...] = ()
+    is_child: bool = False
 
 
 class Heartbeat(NamedTuple):
@@ -76,6 +82,16 @@ class Heartbeat(NamedTuple):
     def pid(self) -> str:
         """For people: `process 813`."""
         return self.process.rpartition(":")[0].rpartition(":")[2] or self.process
+
+    @property
+    def host(self) -> str:
+        """The machine that it runs on, "" if its name says none."""
+        return self.process.rpartition(":")[0].rpartition(":")[0]
+
+    @property
+    def where(self) -> str:
+        """For people: `813 on db1`."""
+        return f"{self.pid} on {self.host}" if self.host else self.pid
 
 
 class Heartbeats:
@@ -141,27 +157,49 @@ class Pulse:
     """
 
     def __init__(
-        self, heartbeats: Heartbeats, parts: Sequence[Vital] = (), told: Sequence[Source] = ()
+        self,
+        heartbeats: Heartbeats,
+        parts: Sequence[Vital] = (),
+        told: Sequence[Source] = (),
+        *,
+        is_child: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._heartbeats = heartbeats
         self._parts = parts
         self._told = told
+        self._is_child = is_child
+        self._monotonic = monotonic
+        self._wrote_s: float | None = None
 
     def beat(self) -> None:
         """Writes the row. Raises Unavailable and the like."""
         findings = tuple(finding for source in self._told for finding in source())
-        self._heartbeats.beat(Report(tuple(one.vital() for one in self._parts), findings))
+        parts = tuple(one.vital() for one in self._parts)
+        self._heartbeats.beat(Report(parts, findings, self._is_child))
+
+    def is_written(self) -> bool:
+        """Whether the last beat came through, and lately: a later one may hang."""
+        wrote_s = self._wrote_s
+        return wrote_s is not None and self._monotonic() - wrote_s <= HEARTBEAT_S + HEALTH_LOOK_S
 
     def findings(self) -> Iterator[Finding]:
         """Writes the row; whether, and why, the journal's database takes no writes."""
         try:
             self.beat()
-        except DiskFull:
-            yield Finding("disk_full", "The journal's disk is full: a write was refused.")
-        except Inaccessible:
-            yield Finding("journal_read_only", "The journal's database refused a write.")
         except EngineError as error:
-            yield Finding("journal_unwritable", f"A write to the journal failed: {error.code}.")
+            self._wrote_s = None
+            yield _unwritten(error)
+        else:
+            self._wrote_s = self._monotonic()
+
+
+def _unwritten(error: EngineError) -> Finding:
+    if isinstance(error, DiskFull):
+        return Finding("disk_full", "The journal's disk is full: a write was refused.")
+    if isinstance(error, Inaccessible):
+        return Finding("journal_read_only", "The journal's database refused a write.")
+    return Finding("journal_unwritable", f"A write to the journal failed: {error.code}.")
 
 
 # --- how the parts of all processes are -----------------------------------------------------------
@@ -171,6 +209,8 @@ class PartsLook:
     """Which of the `expected` parts nobody runs, which fail or are stuck, and what processes report.
 
     Processes that `is_dead` knows to be gone count as gone at once, others after HEALTH_SILENT_S.
+    Silence counts only while this process `hears`: its own beats come through, and it can read others';
+    that of processes which `is_stopped` knows to be frozen counts always: one may hold the journal.
     """
 
     def __init__(
@@ -179,21 +219,33 @@ class PartsLook:
         expected: Iterable[str],
         is_dead: Callable[[str], bool],
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        hears: Callable[[], bool] = lambda: True,
+        is_stopped: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._heartbeats = heartbeats
         self._is_dead = is_dead
         self._monotonic = monotonic
+        self._hears = hears
+        self._is_stopped = is_stopped
         self._expected = frozenset(expected)
-        now_s = monotonic() + PARTS_START_S
+        self._is_deaf = False
         self._seen: dict[str, tuple[int, float]] = {}  # process -> beat, when it was seen to change
-        self._ran_s = dict.fromkeys(self._expected, now_s)  # part -> when it was seen to be run
+        self._ran_s: dict[str, float] = {}  # part -> when it was seen to be run
 
     def findings(self) -> Iterator[Finding]:
         """All of it. Raises Unavailable and the like."""
+        began_s = self._monotonic()
+        self._ran_s = self._ran_s or dict.fromkeys(self._expected, began_s + PARTS_START_S)
+        is_deaf, self._is_deaf = self._is_deaf, True
+        rows = self._heartbeats.all()
         now_s = self._monotonic()
+        self._is_deaf = not self._hears()
+        if is_deaf or self._is_deaf or now_s - began_s > HEARTBEAT_S:
+            self._begin_anew(now_s)
         alive: list[Heartbeat] = []
         silent: list[Heartbeat] = []
-        for one in self._heartbeats.all():
+        for one in rows:
             if not self._is_dead(one.process):
                 (silent if self._silent_s(one, now_s) >= HEALTH_SILENT_S else alive).append(one)
         running: dict[str, list[tuple[Heartbeat, Part]]] = {name: [] for name in self._ran_s}
@@ -206,6 +258,13 @@ class PartsLook:
             if one.process != self._heartbeats.process:
                 for finding in one.report.findings:
                     yield finding._replace(part=f"{finding.part} {one.process}")
+
+    def _begin_anew(self, now_s: float) -> None:
+        """What was silent so far may not have been heard, or could not write."""
+        for process, (beat, _) in list(self._seen.items()):
+            if not self._is_stopped(process):
+                self._seen[process] = beat, now_s
+        self._ran_s = {name: max(ran_s, now_s) for name, ran_s in self._ran_s.items()}
 
     def _silent_s(self, one: Heartbeat, now_s: float) -> float:
         beat, since_s = self._seen.get(one.process, (-1, now_s))
@@ -226,16 +285,16 @@ class PartsLook:
             self._ran_s[name] = now_s
             return
         if faults:
-            yield Finding(code_of(name), faults[0], name)
+            yield faults[0]
             return
         for one in silent:
             if any(part.name == name for part in one.report.parts):
                 lasted = wall.lasting(self._silent_s(one, now_s))
-                detail = f"Process {one.pid}, which runs {name}, has shown no life for {lasted}."
-                yield Finding(code_of(name), detail, name)
+                detail = f"Process {one.where}, which runs {name}, has shown no life for {lasted}."
+                yield Finding(code_of(name), detail, name, ending(one))
                 return
         if name in self._expected and now_s - self._ran_s[name] >= HEALTH_SILENT_S:
-            yield Finding(code_of(name), f"No living process runs {name}.", name)
+            yield unrun(name)
 
 
 def code_of(part: str) -> str:
@@ -244,14 +303,35 @@ def code_of(part: str) -> str:
     return code if code in REASONS else "part_stopped"
 
 
-def fault_of(one: Heartbeat, part: Part) -> str:
-    """One sentence about a part that does not go on, "" for one that does. It names no path or id."""
+def fault_of(one: Heartbeat, part: Part) -> Finding | None:
+    """What is wrong with a part that does not go on, None for one that does. It names no path or id."""
+    code = code_of(part.name)
     if part.state == "failing" and part.lasted_s >= PART_FAILING_S:
-        return f"{part.name} has failed for {wall.lasting(part.lasted_s)}: {part.error}."
+        detail = f"{part.name} has failed for {wall.lasting(part.lasted_s)}: {part.error}."
+        return Finding(code, detail, part.name, f"{AGAIN}. The log of process {one.where} says why")
     if part.busy_s >= PART_STUCK_S:
         lasted = wall.lasting(part.busy_s)
-        return f"{part.name} has been in one piece of work for {lasted}, in process {one.pid}."
-    return ""
+        detail = f"{part.name} has been in one piece of work for {lasted}, in process {one.where}."
+        return Finding(code, detail, part.name, ending(one))
+    return None
+
+
+def unrun(part: str) -> Finding:
+    """That no living process runs a part."""
+    remedy = f"The log of the process that ran {part} says why it ended. `order-engine serve` runs all"
+    return Finding(code_of(part), f"No living process runs {part}.", part, f"{remedy} parts")
+
+
+def ending(one: Heartbeat) -> str:
+    """How to be rid of a process that is stuck or frozen. Not every one is started again."""
+    at = f" on {one.host}" if one.host else ""
+    if one.report.is_child:
+        return f"Its log says why. `kill -9 {one.pid}`{at} ends it, and `serve` starts it again"
+    name = "a process of its own" if one.report.parts else "the API's process"
+    return (
+        f"This is {name}, which the engine does not start again: `kill -9 {one.pid}`{at} ends it and its"
+        " children; then start `order-engine serve` there, unless a service manager does"
+    )
 
 
 def cut(text: str) -> str:

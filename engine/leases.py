@@ -12,6 +12,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -28,16 +29,31 @@ def new_holder() -> str:
 
 def is_dead(holder: str) -> bool:
     """Whether a holder was a process of this host that is gone. When in doubt it is not."""
-    host, _, rest = holder.rpartition(":")[0].rpartition(":")
-    if host != socket.gethostname() or not rest.isdecimal():
+    pid = _pid_here(holder)
+    if pid is None:
         return False
     try:
-        os.kill(int(rest), 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except (OSError, OverflowError):
         return False
     return False
+
+
+def is_stopped(holder: str) -> bool:
+    """Whether a holder is a process of this host that is frozen, as by SIGSTOP. In doubt it is not."""
+    pid = _pid_here(holder)
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (OSError, ValueError):
+        return False
+    return stat.rpartition(")")[2].split()[:1] in (["T"], ["t"])
+
+
+def _pid_here(holder: str) -> int | None:
+    host, _, pid = holder.rpartition(":")[0].rpartition(":")
+    return int(pid) if host == socket.gethostname() and pid.isdecimal() else None
 
 
 class Leases:

@@ -507,8 +507,9 @@ PUBLISH_LOOK_S: Final = 1.0
 """How often a new seal is looked for, should nothing have rung."""
 
 # --- followers ----------------------------------------------------------------------------------
-FOLLOW_RETRY_S: Final = (0.1, 30.0)
-"""Pause before a failed follower starts over: the first, and the longest that doubling comes to."""
+FOLLOW_RETRY_S: Final = (0.1, 5.0)
+"""Pause before a failed follower starts over: the first, and the longest that doubling comes to, for
+which orders may still stand when the cause is over."""
 LEASE_LOOK_S: Final = 0.5
 """How often a follower without its lease looks whether it is free."""
 OFFSET_SAVE_S: Final = 0.5
@@ -557,8 +558,9 @@ HEARTBEAT_S: Final = 2.0
 """How often a process says that it lives: a commit each, and two may be missed before it is silent."""
 HEARTBEAT_ROWS_KEPT_US: Final = 24 * 3600 * 1_000_000
 """How long a process that is gone without a word is remembered: longer than clocks are apart."""
-PARTS_START_S: Final = 5.0
-"""Processes that are started together take so long at most to come to life, beside `HEALTH_SILENT_S`."""
+PARTS_START_S: Final = 15.0
+"""Processes that are started together take so long at most to come to life, beside `HEALTH_SILENT_S`:
+four interpreters on two busy processors took ten."""
 PART_FAILING_S: Final = 3.0
 """A follower that has started over for so long is told of; most faults are over by then."""
 PART_STUCK_S: Final = 10.0

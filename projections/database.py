@@ -105,6 +105,8 @@ REBUILDS: Final = Table(
     "number",
     {},
 )
+COMMON: Final = (CHECKPOINTS, QUARANTINE, RELEASED, FOLDS, META, KEPT, STANDING, REBUILDS)
+"""The tables that all views share."""
 NAME: Final = "views"
 """What the journal's witness calls their checkpoints."""
 SCHEMA: Final = 2
@@ -166,7 +168,7 @@ class Views:
         """
         with self.store.writing() as connection:
             self._lock(connection)
-            for table in (CHECKPOINTS, QUARANTINE, RELEASED, FOLDS, META, KEPT, STANDING, REBUILDS):
+            for table in COMMON:
                 _create(connection, table)
             _grow(connection, CHECKPOINTS, KEPT)
             schema = connection.exec_driver_sql("SELECT value FROM view_meta WHERE word = 'schema'")

@@ -7,27 +7,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import sqlalchemy as sa
+
 from engine.datastore import open_store
-from engine.doctor import Check
-from engine.errors import (
-    EngineError,
-    JournalDamaged,
-    SchemaMissing,
-    SchemaTooNew,
-    SchemaTooOld,
-    WrongKey,
-)
+from engine.doctor import Check, advice_on
+from engine.errors import EngineError, JournalDamaged
 from engine.installation import open_journal
 from engine.settings import Settings
 from engine.sqlite_store import SqliteStore
 from engine.store import Store
 from projections import checkpoints
-from projections.database import Views
+from projections.database import CHECKPOINTS, COMMON, Views
 
-_NONE: Final = "none yet: they are made by the next start"
 _AGAIN: Final = (
     "views are disposable: `order-engine rebuild --all`, or stop the engine, delete them, start it again"
 )
+
+_NONE: Final = Check("views", "none yet: they are made by the next start")
 
 
 def views_checks(settings: Settings) -> Iterator[Check]:
@@ -38,15 +34,18 @@ def views_checks(settings: Settings) -> Iterator[Check]:
         yield Check("views", str(error), "fault", "check --views-url and --journal-url")
         return
     if isinstance(store, SqliteStore) and not Path(store.path).exists():
-        yield Check("views", _NONE)
+        yield _NONE
         return
     try:
+        if unmade := _unmade(store):
+            yield unmade
+            return
         found = list(_looked_at(store))
         yield from found
-        if found[0].verdict == "ok" and found[0].value != _NONE:
+        if found[0].verdict == "ok":
             yield from _witnesses(settings)
     except EngineError as error:
-        yield Check("views", f"cannot be read: {error}", "fault", _AGAIN)
+        yield Check("views", f"cannot be read: {error}", "fault", advice_on(error, _AGAIN))
     finally:
         store.close()
 
@@ -54,13 +53,14 @@ def views_checks(settings: Settings) -> Iterator[Check]:
 def _witnesses(settings: Settings) -> Iterator[Check]:
     """Whether the views are this journal's, and the journal has all that they have seen."""
     try:
-        with (
-            open_journal(settings) as journal,
-            contextlib.closing(Views(settings.views_url, mends=False)) as views,
-        ):
+        opened = open_journal(settings)
+    except EngineError:
+        return  # whatever keeps the journal shut is said already
+    with opened as journal, contextlib.closing(Views(settings.views_url, mends=False)) as views:
+        try:
             verdicts = checkpoints.look(journal, views)
-    except (WrongKey, SchemaMissing, SchemaTooNew, SchemaTooOld, JournalDamaged):
-        return  # said already
+        except JournalDamaged:
+            return  # said already
     gone = [(name, point.offset) for name, (verdict, point) in verdicts.items() if verdict == "gone"]
     foreign = [name for name, (verdict, _) in verdicts.items() if verdict == "foreign"]
     if gone:
@@ -72,15 +72,26 @@ def _witnesses(settings: Settings) -> Iterator[Check]:
         yield Check("witnesses", value, "warning", _AGAIN)
 
 
+def _unmade(store: Store) -> Check | None:
+    """What the next start makes: no views yet, or those of an earlier release."""
+    with store.reading() as connection:
+        inspected = sa.inspect(connection)
+        tables = set(inspected.get_table_names())
+        if CHECKPOINTS.name not in tables:
+            return _NONE
+        there = {column["name"] for column in inspected.get_columns(CHECKPOINTS.name)}
+    if there >= CHECKPOINTS.columns.keys() and tables >= {table.name for table in COMMON}:
+        return None
+    value = "of an older shape: they are made again by the next start"
+    return Check("views", value, "warning", "start the engine")
+
+
 def _looked_at(store: Store) -> Iterator[Check]:
     if isinstance(store, SqliteStore):
         (found,) = store.query("PRAGMA quick_check(1)")[0]
         if found != "ok":
             yield Check("views", f"the file is damaged: {found}", "fault", _AGAIN)
             return
-    elif not store.query("SELECT 1 WHERE to_regclass('view_checkpoints') IS NOT NULL"):
-        yield Check("views", _NONE)
-        return
     views, least = store.query("SELECT count(*), min(reached) FROM view_checkpoints")[0]
     yield Check("views", f"{views} views, the last of them at position {least or 0}")
     for name, table in (("view_quarantined", "view_quarantine"), ("orders_standing", "view_standing")):

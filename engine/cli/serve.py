@@ -377,7 +377,9 @@ def _run_here(plan: Plan) -> bool:
         supervise.switch_sooner()
         with (
             _metrics(plan, journal, views, made.samples, own=followers) as figures,
-            watching.beating(journal, parts=followers, told=figures.told) as health,
+            watching.beating(
+                journal, parts=followers, told=figures.told, is_child=plan.is_child
+            ) as health,
         ):
             health.look()
             health.start()

@@ -9,7 +9,7 @@ from engine.errors import EngineError
 from engine.health import Health, Look, Source
 from engine.heartbeats import Heartbeats, PartsLook, Pulse, Vital
 from engine.journal import Journal
-from engine.leases import is_dead, new_holder
+from engine.leases import is_dead, is_stopped, new_holder
 from engine.limits import HEARTBEAT_S
 from engine.operations import define_operations
 
@@ -21,20 +21,21 @@ def beating(
     parts: Sequence[Vital] = (),
     told: Sequence[Source] = (),
     expected: Sequence[str] | None = None,
+    is_child: bool = False,
 ) -> Iterator[Health]:
     """A health that beats for this process, once it is started; the row is taken away at the end.
 
     `told` is what only this process can see. With `expected` it also looks at the parts of all
-    processes, some of which must run these.
+    processes, some of which must run these. `is_child`: its parent starts it again.
     """
     heartbeats = Heartbeats(journal.datastore.store, define_operations(), new_holder())
-    pulse = Pulse(heartbeats, parts, told)
+    pulse = Pulse(heartbeats, parts, told, is_child=is_child)
     health = Health()
     health.add(Look("journal's writing", pulse.findings, "journal_unwritable", every_s=HEARTBEAT_S))
     for source in told:
         health.add(Look("process", source, "part_stopped"))
     if expected is not None:
-        look = PartsLook(heartbeats, expected, is_dead)
+        look = PartsLook(heartbeats, expected, is_dead, hears=pulse.is_written, is_stopped=is_stopped)
         health.add(Look("heartbeats", look.findings, "journal_unreadable"))
     with suppress(EngineError):  # what keeps it from writing is found by the first beat
         heartbeats.forget(is_dead)

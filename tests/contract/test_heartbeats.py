@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,9 +16,10 @@ from engine import health
 from engine.datastore import Datastore
 from engine.errors import DiskFull, EngineError, Inaccessible, Unavailable
 from engine.health import REASONS, Finding
-from engine.heartbeats import Heartbeats, Part, PartsLook, Pulse, Report, code_of
+from engine.heartbeats import Heartbeat, Heartbeats, Part, PartsLook, Pulse, Report, code_of, ending
 from engine.installation import migrate
-from engine.limits import HEALTH_SILENT_S, PART_FAILING_S, PART_STUCK_S, PARTS_START_S
+from engine.leases import is_stopped
+from engine.limits import FOLLOW_RETRY_S, HEALTH_SILENT_S, PART_FAILING_S, PART_STUCK_S, PARTS_START_S
 from engine.operations import define_operations
 from engine.settings import read_settings
 
@@ -59,7 +65,17 @@ class House:
         self.store = datastore.store
         self.clock = Clock()
         self.dead: set[str] = set()
-        self.look = PartsLook(self.of(MINE), EXPECTED, self.dead.__contains__, self.clock)
+        self.can_write = True
+        self.stopped: set[str] = set()
+        self.look = PartsLook(
+            self.of(MINE),
+            EXPECTED,
+            self.dead.__contains__,
+            self.clock,
+            hears=lambda: self.can_write,
+            is_stopped=self.stopped.__contains__,
+        )
+        assert self.found() == {}
         self.clock.s += PARTS_START_S
 
     def of(self, process: str) -> Heartbeats:
@@ -102,12 +118,149 @@ def test_a_frozen_process_is_named_with_how_long_it_is_silent(datastore: Datasto
     house.clock.s += 12 - HEALTH_SILENT_S
     living.beat(running("execution"))
     assert house.found() == {
-        "projections_stopped": "Process 813, which runs projections, has shown no life for 12 s."
+        "projections_stopped": "Process 813 on here, which runs projections, has shown no life for 12 s."
     }
     house.of(MINE).beat(running("projections"))  # another machine has them too
     assert house.found() == {}
     frozen.beat(running("projections"))
     assert house.found() == {}
+
+
+@pytest.mark.parametrize("ends", ["written", "read"])
+def test_silence_is_not_judged_while_nobody_can_show_life(
+    datastore: Datastore, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    """On a full or read-only journal, or one that cannot be read; each has its time afresh after."""
+    house = House(datastore)
+    living = house.of(OTHER)
+    living.beat(running(*EXPECTED))
+    assert house.found() == {}
+    if ends == "written":
+        house.can_write = False
+        for _ in range(3):
+            house.clock.s += 9
+            assert house.found() == {}
+        house.can_write = True
+    else:
+        with monkeypatch.context() as patched:
+            patched.setattr(Heartbeats, "all", unreadable)
+            for _ in range(3):
+                house.clock.s += 9
+                with pytest.raises(Unavailable):
+                    house.found()
+    assert house.found() == {}, "none of them has had a chance yet"
+    house.clock.s += HEALTH_SILENT_S - 1
+    assert house.found() == {}
+    house.clock.s += 1
+    assert set(house.found()) == {"execution_stopped", "projections_stopped"}, "a frozen one is found"
+
+
+def test_a_process_that_is_known_to_be_frozen_is_told_also_while_it_holds_the_journal(
+    datastore: Datastore,
+) -> None:
+    house = House(datastore)
+    house.of(OTHER).beat(running("execution"))
+    house.of(THIRD).beat(running("projections"))
+    assert house.found() == {}
+    house.can_write = False
+    house.stopped.add(OTHER)
+    house.clock.s += 9
+    assert set(house.found()) == {"execution_stopped"}
+
+
+def test_a_frozen_process_of_this_host_is_known_as_such() -> None:
+    """To the kernel; one that runs, or of another host, is not."""
+    child = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE)
+    host = socket.gethostname()
+    try:
+        assert not is_stopped(f"{host}:{child.pid}:aa")
+        os.kill(child.pid, signal.SIGSTOP)
+        os.waitpid(child.pid, os.WUNTRACED)
+        assert is_stopped(f"{host}:{child.pid}:aa")
+        assert not is_stopped(f"not-{host}:{child.pid}:aa")
+        assert not is_stopped("doctor")
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def unreadable(_: Heartbeats) -> list[Heartbeat]:
+    raise Unavailable("connection refused")
+
+
+def test_a_part_that_nobody_runs_is_not_missed_before_it_could_start_nor_after_an_outage(
+    datastore: Datastore,
+) -> None:
+    house = House(datastore)
+    house.clock.s += HEALTH_SILENT_S - 1 - PARTS_START_S
+    while house.clock.s < 100.0 + PARTS_START_S + HEALTH_SILENT_S - 1:
+        assert house.found() == {}
+        house.clock.s += 1
+    house.can_write = False
+    house.clock.s += 60
+    assert house.found() == {}
+    house.can_write = True
+    assert house.found() == {}
+    house.clock.s += HEALTH_SILENT_S
+    assert len(house.found()) == len(EXPECTED)
+
+
+class Beats:
+    """Beats that end as a test says."""
+
+    error: EngineError | None = None
+
+    def beat(self, _: Report) -> None:
+        if self.error:
+            raise self.error
+
+
+def test_a_process_hears_while_its_own_beats_come_through() -> None:
+    beats, clock = Beats(), Clock()
+    pulse = Pulse(beats, monotonic=clock)  # type: ignore[arg-type]
+    assert not pulse.is_written(), "none yet"
+    assert not list(pulse.findings())
+    assert pulse.is_written()
+    clock.s += 4
+    assert not pulse.is_written(), "the next one hangs"
+    for error in (DiskFull("full"), Inaccessible("read-only"), Unavailable("held")):
+        assert not list(pulse.findings())
+        assert pulse.is_written()
+        beats.error = error
+        assert list(pulse.findings())
+        assert not pulse.is_written()
+        beats.error = None
+
+
+@pytest.mark.parametrize(
+    ("report", "starts", "words"),
+    [
+        (Report(running("sealing").parts, is_child=True), True, "`kill -9 813` on here"),
+        (running("sealing"), False, "a process of its own, which the engine does not start again"),
+        (Report(), False, "the API's process, which the engine does not start again: `kill -9 813` on"),
+    ],
+)
+def test_how_to_end_a_frozen_process_names_it_and_says_whether_it_is_started_again(
+    report: Report, starts: bool, words: str
+) -> None:
+    told = ending(Heartbeat(OTHER, 1, 0, report))
+    assert words in told
+    assert ("`serve` starts it again" in told) == starts
+    assert "PID" not in told
+    assert "PID" not in "".join(known.remedy for known in REASONS.values())
+
+
+def test_a_part_that_fails_is_said_to_be_tried_again_and_within_how_long(datastore: Datastore) -> None:
+    house = House(datastore)
+    failing = Part("execution", "failing", 60.0, 0.0, "disk_full")
+    house.of(OTHER).beat(Report((failing, Part("projections", "running"))))
+    (found,) = house.look.findings()
+    assert f"within {FOLLOW_RETRY_S[1]:.0f} s" in found.what_to_do
+    assert "kill" not in found.what_to_do
+    assert "813 on here" in found.what_to_do
+    for code in ("disk_full", "journal_read_only"):
+        assert f"within {FOLLOW_RETRY_S[1]:.0f} s" in REASONS[code].remedy
+    assert FOLLOW_RETRY_S[1] <= HEALTH_SILENT_S
 
 
 def test_a_process_that_is_known_to_be_dead_counts_as_gone_at_once(datastore: Datastore) -> None:
@@ -131,7 +284,7 @@ def test_a_process_that_is_known_to_be_dead_counts_as_gone_at_once(datastore: Da
         (Part("execution", "running", 60.0, PART_STUCK_S - 1), ""),
         (
             Part("execution", "running", 60.0, 14.0),
-            "execution has been in one piece of work for 14 s, in process 813.",
+            "execution has been in one piece of work for 14 s, in process 813 on here.",
         ),
         (Part("execution", "waiting", 60.0), ""),
     ],

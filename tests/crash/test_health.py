@@ -81,9 +81,11 @@ def test_frozen_children_are_named_by_health_until_they_go_on(tmp_path: Path) ->
             assert status == 200
             for code in expected:
                 assert re.search(
-                    r"Process \d+, which runs .* has shown no life", reasons[code]["detail"]
+                    r"Process \d+ on .*, which runs .* has shown no life", reasons[code]["detail"]
                 )
-                assert "kill -9" in reasons[code]["remedy"]
+                pid = re.findall(r"Process (\d+) on", reasons[code]["detail"])[0]
+                assert f"`kill -9 {pid}` on {socket.gethostname()}" in reasons[code]["remedy"]
+                assert "`serve` starts it again" in reasons[code]["remedy"]
             assert HEALTH_SILENT_S < 10
         wait_for("they are well", lambda: ready(served) == (200, {}))
         served.stop()

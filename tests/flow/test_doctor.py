@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import errno
 import os
 import re
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,24 +19,26 @@ from types import SimpleNamespace
 import pytest
 from eventsourcing.persistence import StoredEvent
 
-from engine import doctor, sqlite, wall
+from engine import database_checks, doctor, health, sqlite, wall
 from engine.cli.checks import views_checks
 from engine.cli.serve import PROCESSES
 from engine.database_checks import CONNECTIONS
 from engine.doctor import Check, examine, worst
-from engine.errors import JournalDamaged, SchemaTooNew, WrongKey
+from engine.errors import JournalDamaged, SchemaTooNew, Unavailable, WrongKey
 from engine.health import Finding
 from engine.heartbeats import Heartbeats, Part, Report
 from engine.installation import migrate, open_journal_datastore, open_master_key
-from engine.limits import READERS_MAX, SERVE_PROCESSES
+from engine.limits import FREE_BYTES_MIN, READERS_MAX, SERVE_PROCESSES
 from engine.operations import define_operations
 from engine.postgres_store import APPLICATION
 from engine.recorder import JournalApplicationRecorder
 from engine.settings import Settings
 from engine.supervise import followers_of
+from engine.vitals import disk_findings
 from engine.writer import Append
 from projections.database import Views
 from projections.registry import VIEWS
+from tests import first_release
 
 FACTS = 1_200
 """More than doctor verifies."""
@@ -263,13 +270,76 @@ def on_sqlite(tmp_path: Path, sqlite_url: str) -> Settings:
     return settings
 
 
-@pytest.mark.parametrize(("free", "verdict"), [(10**12, "ok"), (10**9, "warning"), (10**7, "fault")])
-def test_free_space(
+@pytest.mark.parametrize(
+    ("free", "verdict"), [(10**12, "ok"), (FREE_BYTES_MIN, "ok"), (FREE_BYTES_MIN - 1, "warning")]
+)
+def test_free_space_is_judged_as_health_does(
     on_sqlite: Settings, monkeypatch: pytest.MonkeyPatch, free: int, verdict: str
 ) -> None:
     usage = SimpleNamespace(free=free, total=10**13)
-    monkeypatch.setattr(doctor, "shutil", SimpleNamespace(disk_usage=lambda _: usage))
-    assert check_named("free space", on_sqlite).verdict == verdict
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    check = check_named("free space", on_sqlite)
+    assert check.verdict == verdict
+    datastore = open_journal_datastore(on_sqlite)
+    told = list(disk_findings(datastore))
+    datastore.close()
+    assert [health.REASONS[one.code].severity for one in told] == [verdict] * (verdict != "ok")
+    assert all(one.what_to_do == check.advice + "." for one in told)
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EDQUOT, "make room"),
+        (errno.EROFS, "mount it"),
+        (errno.EACCES, "let this user write there"),
+    ],
+)
+def test_a_directory_that_cannot_be_written_is_advised_on_by_its_cause(
+    on_sqlite: Settings, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    def refuse(_: Path) -> float:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(doctor, "_median_fsync_ms", refuse)
+    assert advice in check_named("fsync time", on_sqlite).advice
+
+
+@pytest.mark.parametrize(("free", "advice"), [(0, "make room"), (10**9, "is the database running")])
+def test_a_file_that_cannot_be_read_for_want_of_room_is_told_so(
+    on_sqlite: Settings, monkeypatch: pytest.MonkeyPatch, free: int, advice: str
+) -> None:
+    """SQLite calls it an I/O error, if no process has the file open."""
+
+    def refuse(*_: object) -> None:
+        raise Unavailable("disk I/O error")
+
+    usage = SimpleNamespace(free=free, total=10**9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(doctor, "_contents", refuse)
+    assert advice in check_named("journal", on_sqlite).advice
+
+
+def test_a_disk_without_room_is_a_fault(tmp_path: Path, on_sqlite: Settings) -> None:
+    """By a real limit of the process, met as a full disk is: by writing, not by beginning to."""
+    code = (
+        "import resource, signal, sys\n"
+        "from engine.datastore import open_store\n"
+        "from engine.database_checks import database_checks\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "store = open_store(sys.argv[1])\n"
+        "store.query('SELECT 1')\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "found = {one.name: one for one in database_checks(store)}\n"
+        "sys.stderr.write(found['writable'].advice)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, on_sqlite.journal_url],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr == "make room: writes resume by themselves"
+    assert check_named("writable", on_sqlite).value == "yes"
 
 
 @pytest.mark.parametrize(("median_ms", "verdict"), [(0.001, "warning"), (1.0, "ok"), (25.0, "warning")])
@@ -323,9 +393,25 @@ def test_a_part_that_has_fallen_silent_is_a_fault_with_the_age_of_its_last_word(
     beats(settings, "there:813:ab", Part("projections", "running"))
     monkeypatch.setattr(doctor, "now_us", lambda: wall.now_us() + 192_000_000)
     found = faults(settings)
+    (check,) = [one for one in examine(settings) if one.name == "process there:813:ab"]
+    assert "`kill -9 813` on there" in check.advice
+    assert "starts it again" not in check.advice, "it is no child"
     said = found["process there:813:ab"]
     assert re.fullmatch(r"runs projections; its last sign of life was 3 min 1\d s ago", said)
-    assert found["projections_stopped"] == "no living process runs projections"
+    assert found["projections_stopped"] == "No living process runs projections."
+
+
+def test_the_silent_are_not_judged_where_the_journal_takes_no_writes(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats(settings, "there:813:ab", Part("projections", "running"))
+    refused = [database_checks.Finding("writable", "no: full", "make room", is_fault=True)]
+    monkeypatch.setattr(doctor, "database_checks", lambda *_, **__: refused)
+    found = {check.name: check for check in examine(settings)}
+    assert found["processes"].verdict == "warning"
+    monkeypatch.setattr(doctor, "is_stopped", lambda process: process.startswith("there:813:"))
+    assert "process there:813:ab" in faults(settings), "it may hold the journal"
+    assert [name for name in found if name.startswith("process ") or name.endswith("_stopped")] == []
 
 
 def test_a_part_that_fails_is_a_fault_with_all_its_words(on_sqlite: Settings) -> None:
@@ -354,7 +440,8 @@ def test_a_part_that_fails_is_a_fault_with_all_its_words(on_sqlite: Settings) ->
         thread.join()
     assert checks["projections_stopped"].verdict == "fault"
     assert checks["projections_stopped"].value.endswith("/v.db: read-only")
-    assert "kill -9" in checks["projections_stopped"].advice
+    assert "tried again by itself, within" in checks["projections_stopped"].advice
+    assert "kill" not in checks["projections_stopped"].advice
     assert (checks["metrics_port_taken"].verdict, "processes" in checks) == ("warning", False)
 
 
@@ -420,6 +507,46 @@ def test_views_that_are_damaged_or_missing(on_sqlite: Settings) -> None:
         (found,) = views_checks(on_sqlite)
         assert (found.name, found.verdict) == ("views", "fault"), found
         assert "order-engine rebuild" in found.advice
+
+
+def test_views_of_the_first_release_are_a_warning_until_the_next_start(
+    tmp_path: Path, journal_url: str
+) -> None:
+    """After the documented upgrade; and where a server has no views yet there is nothing to find."""
+    data = tmp_path / "first"
+    url = f"sqlite:///{data}/journal.db" if journal_url.startswith("sqlite") else journal_url
+    first_release.lay(url, data)
+    settings = Settings(data, url)
+    migrate(settings, "sandbox", adopts=True)
+    (found,) = views_checks(settings)
+    assert (found.name, found.verdict) == ("views", "warning")
+    assert found.value == "of an older shape: they are made again by the next start"
+    Views(settings.views_url).close()
+    assert {check.name: check.verdict for check in views_checks(settings)}["views"] == "ok"
+
+
+def test_no_views_yet_are_no_fault(settings: Settings) -> None:
+    assert [(check.verdict, check.value) for check in views_checks(settings)] == [
+        ("ok", "none yet: they are made by the next start")
+    ]
+
+
+def test_what_keeps_the_journal_shut_is_no_fault_of_the_views(settings: Settings) -> None:
+    Views(settings.views_url).close()
+    settings.data.chmod(0o755)
+    found = [check for check in examine(settings, views_checks) if check.verdict == "fault"]
+    names = {check.name for check in found} - {"fsync", "full_page_writes"}
+    is_elsewhere = settings.data.parent == Path(settings.journal_url.removeprefix("sqlite:///")).parent
+    assert names == {"data directory" if is_elsewhere else "directory"}
+    settings.data.chmod(0o700)
+    settings.key_file.unlink()
+    assert [check.verdict for check in views_checks(settings)] == ["ok"]
+
+
+def test_a_server_of_views_that_is_away_is_no_reason_to_delete_them(on_sqlite: Settings) -> None:
+    gone = dataclasses.replace(on_sqlite, given_views_url="postgresql://x@127.0.0.1:1/views")
+    (found,) = views_checks(gone)
+    assert (found.verdict, "is the database running" in found.advice) == ("fault", True)
 
 
 def test_connections_are_counted_by_process_and_pool(postgres_url: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 
@@ -126,6 +127,7 @@ def test_every_reason_says_what_clients_notice_and_what_to_do() -> None:
         assert all(known), code
         assert not any(text.endswith(".") for text in known[1:]), code
         assert known.severity in SEVERITIES
+        assert re.search(r"[^.?][.?]$", Finding(code, "x").what_to_do), code
 
 
 @pytest.mark.parametrize(
