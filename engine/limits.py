@@ -453,8 +453,9 @@ OUTLET_LOOK_S: Final = 0.05
 OFFSET_MAX: Final = 10**18 - 1
 """The highest offset that is read from outside: 18 digits, which both databases' integers hold."""
 EVENT_STREAMS_MAX: Final = 2_000
-"""Streams of events that are open at once in a process: some 8 kB for an idle one, 40 to 76 kB for one
-that is behind and not read (`python -m bench.streams`)."""
+"""Streams of events that are open at once in a process: 12 to 25 kB for an idle one with its
+connection, 40 to 142 kB for one that is behind and not read, so 50 MB when all are idle
+(docs/benchmarks.md)."""
 EVENT_STREAMS_BYTES_MAX: Final = 64 * 1024**2
 """Pages of events that were read for streams that are behind and are not sent yet, in a process; for one
 client a quarter of it. Others wait for room, and streams that are not behind need none."""
