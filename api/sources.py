@@ -65,7 +65,7 @@ SOURCES: Final[dict[str, Source]] = {
     "keys": Source("a table of the journal's database, read again after a second"),
     "acts": Source(
         "a table of the journal's database: always current, but for refused sign-ins and scopes, which"
-        " each process counts and writes down once a minute"
+        " each process writes a source's first at once, then counts every 5 seconds"
     ),
     "views": Source("the state of the views themselves, as it is now"),
     "process": Source("this process, as it is now"),
