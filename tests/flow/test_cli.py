@@ -220,10 +220,10 @@ def test_doctor_shows_a_table_on_a_terminal(data: Path) -> None:
 def test_a_url_that_makes_no_sense_is_one_line_on_stderr_or_one_json_object(data: Path) -> None:
     place = ["--data", str(data), "--journal-url", f"postgres:/joe:{PASSWORD}@h"]
     done = run("migrate", "--sandbox", *place)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(r"error: bad_settings: [^\n]+\n", done.stderr)
     done = run("migrate", "--sandbox", "--json", *place)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert json.loads(done.stderr)["error"]["code"] == "bad_settings"
     assert not data.exists()
     report = as_json(run("doctor", "--json", *place))
@@ -283,7 +283,9 @@ def read_only() -> Iterator[Path]:
 def test_a_read_only_directory_is_bad_settings_and_nothing_is_half_written(read_only: Path) -> None:
     done = run_without_rights("migrate", "--live", "--data", read_only)
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(r"error: inaccessible: [^\n]*Permission denied\n", done.stderr)
+    assert re.fullmatch(
+        r"error: inaccessible: [^\n]*Permission denied: let the engine[^\n]*\n", done.stderr
+    )
     assert list(read_only.iterdir()) == []
     report = as_json(run_without_rights("doctor", "--json", "--data", read_only))
     faults = {check["name"] for check in report["checks"] if check["verdict"] == "fault"}

@@ -154,7 +154,7 @@ def told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
 
 
 def test_the_commands_words(told: Any, tmp_path: Path) -> None:
-    assert told(cli.halt, reason="why")[:2] == (1, "")
+    assert told(cli.halt, reason="why")[:2] == (2, "")
     assert not (tmp_path / "data").exists()
     migrate(read_settings(data=str(tmp_path / "data"), environ={}), "live")
     assert told(access.create, tenant="acme", scope=["trade"])[0] == 0
