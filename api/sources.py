@@ -64,8 +64,8 @@ SOURCES: Final[dict[str, Source]] = {
     "register": Source("a table of the journal's database: always current"),
     "keys": Source("a table of the journal's database, read again after a second"),
     "acts": Source(
-        "a table of the journal's database: always current, but for refused sign-ins and scopes, which"
-        " each process writes a source's first at once, then counts every 5 seconds"
+        "a table of the journal's database: always current, but for refused sign-ins and scopes, of"
+        " which each process writes a source's first at once and then counts every 5 seconds"
     ),
     "views": Source("the state of the views themselves, as it is now"),
     "process": Source("this process, as it is now"),
