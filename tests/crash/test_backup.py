@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from engine import auditing, sqlite
+from engine import auditing, declaring, sqlite
 from engine.auditing import Wish
 from engine.backup import JOURNAL, VIEWS, Backup
 from engine.cli.main import app
@@ -134,6 +134,7 @@ def test_the_command(tmp_path: Path, postgres_url: str) -> None:
     assert (tmp_path / "target" / JOURNAL).stat().st_mode & 0o777 == 0o600
     again = CliRunner().invoke(app, words)
     assert (again.exit_code, json.loads(again.stderr)["error"]["code"]) == (1, "not_empty")
+    declaring.make(postgres_url, "live")
     elsewhere = CliRunner().invoke(app, ["backup", str(tmp_path / "pg"), "--journal-url", postgres_url])
     assert elsewhere.exit_code == 1
     assert elsewhere.stderr.startswith("error: not_supported: a journal in PostgreSQL is backed up with")
