@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from random import Random
 from types import SimpleNamespace
@@ -57,6 +57,12 @@ ROUTES = (
 ORDER = b'{"instrument":"ins_1","order_type":"market","side":"buy","cash_amount":"1"}'
 
 NO_LIMITS = Quotas(*[None] * len(Quotas._fields))
+
+
+async def at_once(work: Callable[..., Any], *words: Any) -> Any:
+    return work(*words)
+
+
 NO_ENGINE: Any = SimpleNamespace(
     command_key=b"secret",
     rates=Rates(NO_LIMITS),
@@ -64,7 +70,15 @@ NO_ENGINE: Any = SimpleNamespace(
     log_every=0,
     streams=SimpleNamespace(stop=lambda: None),
     tokens=SimpleNamespace(verify=lambda _: Principal("cli_1", "acme", frozenset({"trade"}))),
-    bridge=SimpleNamespace(journal=SimpleNamespace(check_sound=lambda: None)),
+    bridge=SimpleNamespace(
+        journal=SimpleNamespace(
+            check_sound=lambda: None,
+            datastore=SimpleNamespace(
+                damage=SimpleNamespace(mark=None, check_absence=lambda: None, check_reads=lambda: None)
+            ),
+        ),
+        read=at_once,
+    ),
 )
 """These routes need none."""
 

@@ -184,5 +184,5 @@ def test_a_command_that_cannot_tell_says_why(data: Path, tmp_path: Path) -> None
     assert (unknown.returncode, unknown.stdout) == (1, "")
     assert json.loads(unknown.stderr)["error"]["code"] == "not_found"
     nowhere = run("replay", "ord_1CWoxU9o4mDZrwmoTm7izz", "--data", tmp_path / "none")
-    assert (nowhere.returncode, nowhere.stdout) == (1, "")
+    assert (nowhere.returncode, nowhere.stdout) == (2, "")
     assert not (tmp_path / "none").exists()

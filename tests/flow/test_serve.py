@@ -243,7 +243,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "a day too short": ({"sandbox_day": "1ms"}, 2, "--sandbox-day"),
     "no delay": ({"venue_delay": "-1s"}, 2, "--venue-delay"),
     "days without a sandbox": ({"sandbox_day": "10s", "is_live": True}, 2, "sandbox"),
-    "no URL": ({"journal_url": f"what:{PASSWORD}", "roles": "settlement"}, 1, "database URL"),
+    "no URL": ({"journal_url": f"what:{PASSWORD}", "roles": "settlement"}, 2, "database URL"),
 }
 
 
