@@ -29,9 +29,11 @@ def lay(journal_url: str, data: Path) -> None:
     """Puts it to `journal_url` (an empty database; for SQLite, `data/journal.db`) and `data`."""
     data.mkdir(mode=0o700, parents=True)
     with tarfile.open(fileobj=io.BytesIO((_HERE / "data.tar.xz").read_bytes())) as tar:
-        tar.extractall(data, filter="data")
-    for file in data.iterdir():
-        file.chmod(0o600)
+        for member in tar:
+            content = tar.extractfile(member)
+            assert content is not None
+            (data / member.name).touch(mode=0o600)
+            (data / member.name).write_bytes(content.read())
     if sa.make_url(journal_url).get_backend_name() == "sqlite":
         assert journal_url == f"sqlite:///{data}/journal.db"
         return

@@ -48,12 +48,19 @@ def sandbox(data: Path, day: str = "100ms") -> Iterator[dict[str, Any]]:
         process.stdout.close()
 
 
+def readable(descriptor: int, within_s: float) -> bool:
+    """Whether there is something to read, or an end, in time. `select` ends at 1 024 open files."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(max(0.0, within_s) * 1_000))
+
+
 def _document(process: subprocess.Popen[str], log_file: Path) -> dict[str, Any]:
     """The one JSON document on its standard output."""
     assert process.stdout
     out, text, deadline = process.stdout.fileno(), "", time.monotonic() + WITHIN_S
     while not re.search(r"^}$", text, re.MULTILINE):
-        ready, _, _ = select.select([out], [], [], max(0.0, deadline - time.monotonic()))
+        ready = readable(out, deadline - time.monotonic())
         part = os.read(out, 65536).decode() if ready else ""  # a buffer would hide lines from `select`
         assert part, log_file.read_text()
         text += part

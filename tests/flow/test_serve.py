@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -28,6 +27,7 @@ from engine.installation import migrate, open_installation, open_journal_datasto
 from engine.sandbox import TENANT
 from engine.settings import Settings, read_settings
 from tests.command import COMMAND, PASSWORD, ROOT, check_discreet, environment, run
+from tests.sandboxes import readable
 
 WITHIN_S = 40.0
 FOLLOWERS = ("execution", "settlement", "webhooks")
@@ -79,7 +79,7 @@ class Served:
         """From its first line of output."""
         out = self.process.stdout
         assert out is not None
-        ready, _, _ = select.select([out], [], [], WITHIN_S)
+        ready = readable(out, WITHIN_S)
         assert ready, self.log
         document = json.loads(out.readline())
         assert list(document) == ["port"]
