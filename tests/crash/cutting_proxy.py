@@ -102,7 +102,7 @@ class CuttingProxy:
         place: int | None = None
         with contextlib.suppress(OSError, ValueError):  # of a socket that was closed meanwhile
             while True:
-                ready, _, _ = select.select([client, server], [], [])
+                ready = _readable(client, server)
                 for source, target in ((server, client), (client, server)):
                     if source not in ready:
                         continue
@@ -167,6 +167,18 @@ class HttpCuttingProxy(CuttingProxy):
         head, blank, body = answer.partition(b"\r\n\r\n")
         length = re.search(rb"(?i)content-length: (\d+)", head)
         return bool(blank) and len(body) == int(length[1] if length else 0)
+
+
+def _readable(*sockets: socket.socket) -> list[socket.socket]:
+    """Waits for those with something to read, or an end. `select` ends at 1 024 open files.
+
+    Raises ValueError for a socket that was closed.
+    """
+    poller = select.poll()
+    by_number = {one.fileno(): one for one in sockets}
+    for number in by_number:
+        poller.register(number, select.POLLIN)
+    return [by_number[number] for number, _ in poller.poll()]
 
 
 def _hang_up(one: socket.socket) -> None:
