@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -39,18 +38,6 @@ def journal(journal_url: str) -> Iterator[Journal]:
     journals.migrate(journal_url)
     with Journal(journal_url, engine_codec(), SECRET) as opened:
         yield opened
-
-
-@pytest.fixture
-def views_url(journal_url: str, tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/views.db" if journal_url.startswith("sqlite") else journal_url
-
-
-@pytest.fixture
-def views(views_url: str) -> Iterator[Views]:
-    opened = Views(views_url)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,18 +48,6 @@ def journal(journal_url: str) -> Iterator[Journal]:
     journals.migrate(journal_url)
     with Journal(journal_url, engine_codec()) as opened:
         yield opened
-
-
-@pytest.fixture
-def views_url(journal_url: str, tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/views.db" if journal_url.startswith("sqlite") else journal_url
-
-
-@pytest.fixture
-def views(views_url: str) -> Iterator[Views]:
-    opened = Views(views_url)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

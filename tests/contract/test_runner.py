@@ -56,19 +56,6 @@ def journal(journal_url: str) -> Iterator[Journal]:
 
 
 @pytest.fixture
-def views_url(journal_url: str, tmp_path: Path) -> str:
-    """The default place: a file beside the journal's, or the journal's own database."""
-    return f"sqlite:///{tmp_path}/views.db" if journal_url.startswith("sqlite") else journal_url
-
-
-@pytest.fixture
-def views(views_url: str) -> Iterator[Views]:
-    opened = Views(views_url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def facts(journal: Journal) -> list[Recorded]:
     """A random run, recorded."""
     run = told(SEED, STEPS)
