@@ -47,11 +47,6 @@ class Kept(NamedTuple):
     sealed: bytes | None = None
 
     @property
-    def is_answer(self) -> bool:
-        """Whether it holds a whole answer, and no mere claim."""
-        return self.status is not None
-
-    @property
     def versions(self) -> dict[str, int] | None:
         """Versions by stream, of a command that changed nothing."""
         found: dict[str, int] | None = None if self.states is None else json.loads(self.states)
