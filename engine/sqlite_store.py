@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize
 
 import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
@@ -60,6 +60,7 @@ class _FileTurn:
         self._mine = threading.Lock()
         self._owner: int | None = None
         self._files: list[int] = []
+        finalize(self, _close, self._files)
         mind_forks(self)
 
     @contextlib.contextmanager
@@ -88,9 +89,7 @@ class _FileTurn:
         # keep the turn of a parent that was killed.
         self._mine = threading.Lock()
         self._owner = None
-        files, self._files = self._files, []
-        for file in files:
-            os.close(file)
+        _close(self._files)
 
     @contextlib.contextmanager
     def _alone(self, deadline: float) -> Iterator[None]:
@@ -127,6 +126,11 @@ class _FileTurn:
                 raise Inaccessible(f"{path} cannot be written: {error.strerror}") from error
             self._files.append(file)
         return self._files
+
+
+def _close(files: list[int]) -> None:
+    while files:
+        os.close(files.pop())
 
 
 _turns: WeakValueDictionary[str, _FileTurn] = WeakValueDictionary()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pwd
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ from tests import checker
 from tests.checker import Acknowledged
 from tests.crash import children
 from tests.crash.processes import Crew, context
-from tests.journals import events, new_command, open_journal
+from tests.journals import append_of, events, new_command, open_journal
 
 PROCESSES = 8
 
@@ -84,6 +85,18 @@ def test_a_journal_that_was_never_made_is_missing(journal_url: str) -> None:
             recorder.append(events(new_command()))
     finally:
         datastore.close()
+
+
+def test_a_journal_that_is_closed_leaves_no_file_open(tmp_path: Path) -> None:
+    """Nor those that give turns to processes: a process may open many journals in its life."""
+
+    def open_one(number: int) -> int:
+        with open_journal(f"sqlite:///{tmp_path}/{number}.db") as journal:
+            append_of(journal, events(new_command()))
+        gc.collect()
+        return len(os.listdir("/dev/fd"))  # noqa: PTH208
+
+    assert open_one(1) == open_one(2) == open_one(3)
 
 
 @pytest.fixture
