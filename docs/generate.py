@@ -8,7 +8,8 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP
+from datetime import date
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ from engine import (
     report,
     trading,
 )
+from engine.domain.accrual import accrued_interest, coupon_amount
+from engine.domain.coupon_schedule import BondTerms
+from engine.domain.day_count import DAY_COUNTS
+from engine.domain.yields import yield_to_maturity
 from engine.fact import Fact
 from engine.health import REASONS, SEVERITIES
 from engine.instrument import AT_NAV, TRADES_REFUSED
@@ -39,7 +44,7 @@ from engine.metrics import METRICS, PREFIX
 from engine.refusals import PARAM_FAULTS, REFUSALS
 from engine.rounding import ROUNDINGS
 from engine.settings_table import SETTINGS, variable
-from engine.values import CURRENCIES
+from engine.values import CURRENCIES, plain
 
 DOCS = Path(__file__).parent
 PAGES = (
@@ -47,6 +52,7 @@ PAGES = (
     "money.md",
     "operations.md",
     "errors.md",
+    "instruments.md",
     "memorandum.md",
     "reads.md",
     "settings.md",
@@ -293,8 +299,29 @@ def health_reasons() -> str:
     return table(("reason", "severity", "meaning", "what clients notice", "what to do"), rows)
 
 
+def worked_interest() -> str:
+    """The page's bond by each convention: accrued interest, its coupons, the yield at 98.50."""
+    rows = []
+    for convention in DAY_COUNTS:
+        bond = BondTerms(
+            Decimal(5), date(2030, 6, 15), 2, date(2026, 12, 15), date(2026, 3, 12), convention,
+            ex_coupon_days=7,
+        )  # fmt: skip
+        cum, ex, first, second = (
+            date(2026, 7, 31), date(2026, 12, 10), date(2026, 12, 15), date(2027, 6, 15)
+        )  # fmt: skip
+        amounts = [
+            accrued_interest(bond, cum), accrued_interest(bond, ex), coupon_amount(bond, first),
+            coupon_amount(bond, second), yield_to_maturity(bond, cum, Decimal("98.50")),
+        ]  # fmt: skip
+        rows.append([f"`{convention}`", *(plain(amount) for amount in amounts if amount is not None)])
+    head = ("convention", "accrued 31 July", "10 December", "first coupon", "the next", "yield %")
+    return table(head, rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "settings": settings,
+    "worked_interest": worked_interest,
     "audit_checks": lambda: table(
         ("check", "what must hold"), ((f"`{code}`", meaning) for code, meaning in audit.CHECKS.items())
     ),

@@ -121,6 +121,16 @@ QUANTITY_PLACES_MAX: Final = 8
 SETTLEMENT_DAYS_MAX: Final = 30
 """Business days between trade and settlement that an instrument may ask for."""
 
+# --- bonds --------------------------------------------------------------------------------------
+BOND_YEARS: Final = range(1800, 3000)
+"""Years of the dates of a bond: consols and bonds of a thousand years are within them."""
+COUPON_SCHEDULES_MAX: Final = 4_096
+"""Cached schedules, half a kilobyte each: those of every bond that is priced at a time."""
+COUPONS_MAX: Final = 1_200
+"""Coupons to come that a yield is worked out from: monthly for a hundred years, 20 ms."""
+YIELD_STEPS_MAX: Final = 64
+"""Steps of a yield's solver, which is done in 5 to 10."""
+
 # --- calendars ----------------------------------------------------------------------------------
 CALENDAR_YEARS_MAX: Final = 512
 """Cached (calendar, year) pairs, a few kilobytes each: 50 markets for ten years."""

@@ -49,7 +49,7 @@ LAYERS = (
         "payment",
         "report",
     },
-    {"attempts", "quote"},
+    {"attempts", "quote", "domain"},
     {"addresses", "webhook"},
     {"wish", "checks"},
     {"order"},

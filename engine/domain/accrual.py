@@ -1,0 +1,98 @@
+"""Accrued interest and coupons, per unit of an instrument.
+
+Every amount is one exact quotient, rounded once.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final
+
+from engine.domain.coupon_schedule import BondTerms, CouponSchedule, Fault, Period, schedule_of
+from engine.domain.day_count import YEAR_DAYS, days_between
+from engine.values import EXACT, PRICE_PLACES, STEPS, divide_half_even
+
+EQUAL_COUPONS: Final = frozenset({"30_360", "actual_365_fixed", "actual_actual"})
+"""Conventions whose regular coupons are all alike, coupon / frequency, whatever days a period has, as
+those of Treasuries are (31 CFR 356 App. B I.A.1), of gilts, Canadas and JGBs. `actual_360` pays for the
+days of each period."""
+
+
+NOTHING: Final = Decimal("0.00000000")
+
+
+def accrued_interest(terms: BondTerms, settlement: date) -> Decimal:
+    """Interest per unit for a trade that settles on `settlement`, 8 decimals half even.
+
+    0 on a coupon date, before interest runs, from maturity on, and where `fault_of(terms)` says why
+    there is none. Below 0 from the ex date to the coupon: that coupon is the seller's, and the buyer is
+    paid back what runs from settlement on.
+    """
+    schedule = schedule_of(terms)
+    if isinstance(schedule, Fault):
+        return NOTHING
+    coupon_date = schedule.next_coupon(settlement)
+    if coupon_date is None:
+        return NOTHING
+    period = schedule.period_of(coupon_date)
+    if settlement <= period.start:
+        return NOTHING
+    if settlement >= ex_date(terms, coupon_date):
+        rest = _amount(terms, year_fraction(terms, schedule, settlement, coupon_date))
+        return EXACT.minus(rest) if rest else NOTHING
+    return _amount(terms, year_fraction(terms, schedule, period.start, settlement))
+
+
+def coupon_amount(terms: BondTerms, coupon_date: date) -> Decimal:
+    """What `coupon_date` pays for one unit, 8 decimals half even; 0 if it is no coupon date."""
+    schedule = schedule_of(terms)
+    if isinstance(schedule, Fault) or not schedule.is_coupon_date(coupon_date):
+        return NOTHING
+    return _amount(terms, coupon_fraction(terms, schedule, schedule.period_of(coupon_date)))
+
+
+def ex_date(terms: BondTerms, coupon_date: date) -> date:
+    """The first settlement date of trades without the coupon of `coupon_date`."""
+    return coupon_date - timedelta(days=terms.ex_coupon_days)
+
+
+def coupon_fraction(terms: BondTerms, schedule: CouponSchedule, period: Period) -> Fraction:
+    """The part of a year's interest that a period's coupon is."""
+    if period.is_regular and terms.day_count_convention in EQUAL_COUPONS:
+        return Fraction(schedule.months, 12)
+    return year_fraction(terms, schedule, period.start, period.end)
+
+
+def year_fraction(terms: BondTerms, schedule: CouponSchedule, start: date, end: date) -> Fraction:
+    """The years of interest from `start` to `end`, by the convention of the terms."""
+    convention = terms.day_count_convention or ""
+    if convention in YEAR_DAYS:
+        days = days_between(convention, start, end, pays_month_end=schedule.pays_month_end)
+        return Fraction(days, YEAR_DAYS[convention])
+    return quasi_periods(schedule, start, end) * Fraction(schedule.months, 12)
+
+
+def quasi_periods(schedule: CouponSchedule, start: date, end: date) -> Fraction:
+    """How many quasi-coupon periods lie between two dates: a part of the first and last, others whole.
+
+    Each part is days / days of its own period (ICMA Rule 251.1; 31 CFR 356 App. B I.A.3).
+    """
+    steps_start, steps_end = schedule.steps_at(start), schedule.steps_at(end)
+    return steps_start - steps_end + _part(schedule, end) - _part(schedule, start)
+
+
+def _part(schedule: CouponSchedule, day: date) -> Fraction:
+    """The part of its quasi-coupon period that is over on `day`."""
+    before, after = schedule.quasi_period(day)
+    return Fraction((day - before).days, (after - before).days)
+
+
+def _amount(terms: BondTerms, fraction: Fraction) -> Decimal:
+    """`fraction` of a year's coupon for one unit."""
+    assert terms.coupon is not None
+    yearly = EXACT.scaleb(EXACT.multiply(terms.coupon, terms.par_value), -2)
+    return divide_half_even(
+        EXACT.multiply(yearly, fraction.numerator), Decimal(fraction.denominator), STEPS[PRICE_PLACES]
+    )

@@ -1,0 +1,51 @@
+"""When a bond or bill pays, and when a maturing bill is rolled into the next."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Final
+
+from engine.calendar import (
+    OTHERS,
+    SETTLEMENT,
+    business_day_after,
+    is_business_day,
+    market_calendar,
+    payment_calendar,
+)
+
+ROLLOVER_DAYS: Final = {"US": 1, "GB": 1}
+"""Issuer country -> business days before maturity on which the next bill is bought. Others: 2. As bills
+settle, so that the purchase settles on the day that the old bill is paid."""
+OTHER_ROLLOVER_DAYS: Final = 2
+ROLLOVER_LOCK_DAYS: Final = 4
+"""Calendar days before maturity from which on the setting `automatic_rollover` stays as it is."""
+
+
+def payment_date(day: date, issuer_country: str | None, instrument_type: str, currency: str) -> date:
+    """The day on which what is due on `day` is paid: that day, or the next on which market and currency
+    are open. There is no interest for the wait.
+    """
+    return business_day_after(day, 0, *_calendars(issuer_country, instrument_type, currency))
+
+
+def rollover_date(maturity: date, issuer_country: str | None, currency: str) -> date:
+    """The day on which the bill after one that matures on `maturity` is bought."""
+    calendars = _calendars(issuer_country, "bill", currency)
+    day = maturity
+    for _ in range(ROLLOVER_DAYS.get(issuer_country or "", OTHER_ROLLOVER_DAYS)):
+        day -= timedelta(days=1)
+        while not is_business_day(day, *calendars):
+            day -= timedelta(days=1)
+    return day
+
+
+def rollover_lock_date(maturity: date) -> date:
+    """The first day on which `automatic_rollover` of a bill can no longer be changed."""
+    return maturity - timedelta(days=ROLLOVER_LOCK_DAYS)
+
+
+def _calendars(issuer_country: str | None, instrument_type: str, currency: str) -> tuple[str, str]:
+    """The calendars of market and currency that `calendar.settlement_date` counts by."""
+    rule = SETTLEMENT.get((issuer_country or "", instrument_type), OTHERS)
+    return rule.calendar or market_calendar(issuer_country, currency), payment_calendar(currency)

@@ -1,0 +1,201 @@
+"""Coupon dates: counted backwards from maturity, with a first period that may be short or long.
+
+Dates are those of the terms, before any move to a business day: interest does not run for the wait.
+"""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from datetime import date, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from engine.domain.day_count import DAY_COUNTS, is_month_end
+from engine.limits import BOND_YEARS, COUPON_SCHEDULES_MAX
+
+FREQUENCIES: Final = (1, 2, 3, 4, 6, 12)
+"""Coupons a year: whole months apart."""
+
+
+class BondTerms(NamedTuple):
+    """The terms of an instrument that its interest depends on.
+
+    `coupon` is percent a year, `coupon_frequency` coupons a year, `ex_coupon_days` calendar days.
+    Interest runs from `issue_date`, without one from the coupon date before the first coupon.
+    """
+
+    coupon: Decimal | None
+    maturity_date: date | None
+    coupon_frequency: int | None = None
+    first_coupon_date: date | None = None
+    issue_date: date | None = None
+    day_count_convention: str | None = None
+    par_value: Decimal = Decimal(100)
+    ex_coupon_days: int = 0
+
+
+class Period(NamedTuple):
+    """The days from `start` to `end`, for which `end` pays a coupon.
+
+    `is_regular`: it is one step of the schedule.
+    """
+
+    start: date
+    end: date
+    is_regular: bool
+
+
+class CouponSchedule(NamedTuple):
+    """The coupon dates of a bond: every `months` months back from maturity, on `day` or a month's last.
+
+    `start`: interest runs from here; None: for as long as the schedule goes back. `first`: the first
+    coupon, None with `start` None. Quasi-coupon dates are those of the schedule, whether a coupon is
+    paid on them or not.
+    """
+
+    maturity: date
+    months: int
+    day: int
+    start: date | None
+    first: date | None
+
+    @property
+    def pays_month_end(self) -> bool:
+        """Whether all coupons fall on the last of their months."""
+        return self.day == _LONGEST_MONTH
+
+    def quasi_date(self, steps: int) -> date:
+        """The quasi-coupon date `steps` before maturity, which is 0 steps before itself."""
+        return _on_day(_months_of(self.maturity) - steps * self.months, self.day)
+
+    def steps_at(self, day: date) -> int:
+        """The steps before maturity of the last quasi-coupon date not after `day`."""
+        steps = -(-(_months_of(self.maturity) - _months_of(day)) // self.months)
+        return steps if self.quasi_date(steps) <= day else steps + 1
+
+    def has_quasi_date(self, day: date) -> bool:
+        """Whether `day` is a quasi-coupon date."""
+        return self.quasi_date(self.steps_at(day)) == day
+
+    def quasi_period(self, day: date) -> tuple[date, date]:
+        """The quasi-coupon dates about `day`: the last one not after it, and the next."""
+        steps = self.steps_at(day)
+        return self.quasi_date(steps), self.quasi_date(steps - 1)
+
+    def next_coupon(self, day: date) -> date | None:
+        """The first coupon date after `day`; None from maturity on."""
+        if day >= self.maturity:
+            return None
+        if self.first is not None and day < self.first:
+            return self.first
+        return self.quasi_period(day)[1]
+
+    def coupon_dates(self, after: date, until: date) -> list[date]:
+        """The coupon dates after `after`, up to and including `until`."""
+        dates = []
+        day = self.next_coupon(after)
+        while day is not None and day <= until:
+            dates.append(day)
+            day = self.next_coupon(day)
+        return dates
+
+    def is_coupon_date(self, day: date) -> bool:
+        """Whether a coupon is paid on `day`."""
+        return self.next_coupon(day - timedelta(days=1)) == day
+
+    def period_of(self, coupon_date: date) -> Period:
+        """What the coupon of `coupon_date`, one of the schedule's, is paid for."""
+        before = self.quasi_date(self.steps_at(coupon_date) + 1)
+        if self.start is None or coupon_date != self.first:
+            return Period(before, coupon_date, is_regular=True)
+        return Period(self.start, coupon_date, is_regular=self.start == before)
+
+
+class Fault(NamedTuple):
+    """Why terms have no interest: the field at fault, and a sentence about it."""
+
+    field: str
+    detail: str
+
+
+_LONGEST_MONTH: Final = 31
+_SHORTEST_MONTH: Final = 28
+
+
+def fault_of(terms: BondTerms) -> Fault | None:
+    """Why no schedule can be made of these terms, None if one can. Stored terms may be of any kind."""
+    found = schedule_of(terms)
+    return found if isinstance(found, Fault) else None
+
+
+@lru_cache(maxsize=COUPON_SCHEDULES_MAX)
+def schedule_of(terms: BondTerms) -> CouponSchedule | Fault:
+    """The schedule of a bond's coupons, or why it has none."""
+    fault = _fault_in_words(terms) or _fault_in_dates(terms)
+    if fault is not None:
+        return fault
+    assert terms.maturity_date is not None
+    assert terms.coupon_frequency is not None
+    maturity, first = terms.maturity_date, terms.first_coupon_date
+    months = 12 // terms.coupon_frequency
+    schedule = CouponSchedule(maturity, months, _roll_day(maturity, first), terms.issue_date, first)
+    if schedule.quasi_date(0) != maturity or (first is not None and not schedule.has_quasi_date(first)):
+        return Fault("first_coupon_date", f"is no whole number of {months} months before maturity")
+    start = schedule.start
+    if start is None and first is not None:
+        start = schedule.quasi_date(schedule.steps_at(first) + 1)
+    elif start is not None and first is None:
+        first = schedule.quasi_period(start)[1]
+    return schedule._replace(start=start, first=first)
+
+
+def _fault_in_words(terms: BondTerms) -> Fault | None:
+    if terms.coupon is None or terms.coupon < 0:
+        return Fault("coupon", "must be given, in percent a year")
+    if terms.day_count_convention not in DAY_COUNTS:
+        return Fault("day_count_convention", f"must be one of {', '.join(DAY_COUNTS)}")
+    if terms.coupon_frequency not in FREQUENCIES:
+        return Fault("coupon_frequency", f"must be one of {', '.join(map(str, FREQUENCIES))} a year")
+    longest = 12 // terms.coupon_frequency * _SHORTEST_MONTH - 1
+    if not 0 <= terms.ex_coupon_days <= longest:
+        return Fault("ex_coupon_days", f"must be 0 to {longest}, less than from one coupon to the next")
+    return None
+
+
+def _fault_in_dates(terms: BondTerms) -> Fault | None:
+    issue, first, maturity = terms.issue_date, terms.first_coupon_date, terms.maturity_date
+    if maturity is None:
+        return Fault("maturity_date", "must be given for an instrument with a coupon")
+    dates = {"issue_date": issue, "first_coupon_date": first, "maturity_date": maturity}
+    for name, day in dates.items():
+        if day is not None and day.year not in BOND_YEARS:
+            return Fault(name, f"must be in the years {BOND_YEARS.start} to {BOND_YEARS.stop - 1}")
+    if issue is not None and issue >= maturity:
+        return Fault("maturity_date", "must be after `issue_date`")
+    if first is not None and first > maturity:
+        return Fault("first_coupon_date", "must not be after `maturity_date`")
+    if first is not None and issue is not None and first <= issue:
+        return Fault("first_coupon_date", "must be after `issue_date`")
+    return None
+
+
+def _roll_day(maturity: date, first: date | None) -> int:
+    """The day of the month of all coupons, 31 for the last of each.
+
+    A bond that matures at a month's end pays at month ends, unless its first coupon says otherwise. A
+    first coupon on the 30th tells of a bond that matures on 28 February because there is no 30th.
+    """
+    if is_month_end(maturity) and (first is None or is_month_end(first)):
+        return _LONGEST_MONTH
+    return max(maturity.day, first.day if first is not None else 0)
+
+
+def _months_of(day: date) -> int:
+    return day.year * 12 + day.month - 1
+
+
+def _on_day(months: int, day: int) -> date:
+    """The `day`-th of a month counted from year 0, or its last day."""
+    year, month = divmod(months, 12)
+    return date(year, month + 1, min(day, monthrange(year, month + 1)[1]))

@@ -1,0 +1,152 @@
+"""Yield to maturity from a clean price, by the street convention.
+
+Source: Mayle, Standard Securities Calculation Methods (SIFMA), formulas 1 to 8. Coupons to come are
+discounted by the bond's own coupon period, the part of a period until the next coupon as that part of an
+exponent; within the last coupon period, and of what has no coupons, interest is simple.
+"""
+
+from __future__ import annotations
+
+import decimal
+from datetime import date
+from decimal import ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
+from typing import Final, NamedTuple
+
+from engine.domain.accrual import accrued_interest, coupon_fraction, ex_date, quasi_periods
+from engine.domain.coupon_schedule import BondTerms, CouponSchedule, Fault, schedule_of
+from engine.domain.day_count import YEAR_DAYS, days_between
+from engine.limits import COUPONS_MAX, YIELD_STEPS_MAX
+from engine.values import PRICE_PLACES, STEPS, ZERO
+
+_CONTEXT: Final = decimal.Context(prec=40, rounding=ROUND_HALF_EVEN, traps=[decimal.InvalidOperation])
+"""Digits to spare over the 8 decimals of a yield; independent of a thread's own context."""
+_ENOUGH: Final = Decimal("1e-20")
+"""A step of the solver after which it is done."""
+_ONE: Final = Decimal(1)
+_HUNDRED: Final = Decimal(100)
+
+
+class Payments(NamedTuple):
+    """What is paid on each coupon date to come, in percent of par value; the last with the face value.
+
+    The first is `periods` coupon periods after settlement, the others one period after each other.
+    """
+
+    periods: Fraction
+    amounts: list[Fraction]
+
+
+def yield_to_maturity(terms: BondTerms, settlement: date, clean_price: Decimal) -> Decimal | None:
+    """Percent a year, 8 decimals half even, of a clean price in percent of par value.
+
+    None where there is no yield: nothing to come, no day to wait for it (`30_360` has none from the 30th
+    to the 31st), no price above 0 with accrued interest, terms at fault (`fault_of`), or more than
+    `COUPONS_MAX` coupons.
+    """
+    maturity = terms.maturity_date
+    if maturity is None or settlement >= maturity:
+        return None
+    if not terms.coupon and terms.coupon_frequency is None:
+        return _simple_yield(terms, settlement, maturity, clean_price)
+    schedule = schedule_of(terms)
+    if isinstance(schedule, Fault) or schedule.steps_at(settlement) > COUPONS_MAX:
+        return None
+    per_hundred = terms._replace(par_value=_HUNDRED)
+    dirty = Fraction(clean_price) + Fraction(accrued_interest(per_hundred, settlement))
+    if dirty <= 0:
+        return None
+    payments, frequency = payments_to_come(terms, schedule, settlement), Fraction(12, schedule.months)
+    solve = _within_last_period if len(payments.amounts) == 1 else _compounded
+    return solve(payments, dirty, frequency)
+
+
+def payments_to_come(terms: BondTerms, schedule: CouponSchedule, settlement: date) -> Payments:
+    """Coupons and face value of a bond bought for `settlement`; from its ex date on a coupon is 0."""
+    assert terms.coupon is not None
+    coupons = schedule.coupon_dates(settlement, schedule.maturity)
+    amounts = [
+        Fraction(terms.coupon) * coupon_fraction(terms, schedule, schedule.period_of(coupon_date))
+        for coupon_date in coupons
+    ]
+    if settlement >= ex_date(terms, coupons[0]):
+        amounts[0] = Fraction(0)
+    amounts[-1] += 100
+    return Payments(_periods_to(terms, schedule, settlement, coupons[0]), amounts)
+
+
+def _periods_to(
+    terms: BondTerms, schedule: CouponSchedule, settlement: date, coupon_date: date
+) -> Fraction:
+    """Coupon periods, whole ones and a part, from settlement to the next coupon.
+
+    The part is of actual days, but for `30_360` of its 30-day months.
+    """
+    if terms.day_count_convention != "30_360":
+        return quasi_periods(schedule, settlement, coupon_date)
+    days = days_between("30_360", settlement, coupon_date, pays_month_end=schedule.pays_month_end)
+    return Fraction(days, 30 * schedule.months)
+
+
+def _within_last_period(payments: Payments, price: Fraction, frequency: Fraction) -> Decimal | None:
+    if not payments.periods:
+        return None
+    return _rounded((payments.amounts[0] / price - 1) * frequency / payments.periods * 100)
+
+
+def _compounded(payments: Payments, price: Fraction, frequency: Fraction) -> Decimal | None:
+    """The yearly rate, compounded with each coupon, at which payments are worth `price`.
+
+    Newton's method on the logarithm of their worth, which is convex in the continuous rate of a period
+    and nearly straight: from any rate it comes to the one that is sought, in few steps.
+    """
+    context = _CONTEXT
+    periods, amounts = _decimal(payments.periods), [_decimal(amount) for amount in payments.amounts]
+    sought, rate = context.ln(_decimal(price)), ZERO
+    for _ in range(YIELD_STEPS_MAX):
+        discount, each = (context.exp(context.multiply(-rate, time)) for time in (periods, _ONE))
+        worth = slope = ZERO
+        for number, amount in enumerate(amounts):
+            discounted = context.multiply(amount, discount)
+            worth = context.add(worth, discounted)
+            slope = context.fma(context.add(periods, number), discounted, slope)
+            discount = context.multiply(discount, each)
+        miss = context.subtract(context.ln(worth), sought)
+        step = context.divide(context.multiply(miss, worth), slope)
+        rate = context.add(rate, step)
+        if abs(step) < _ENOUGH:
+            growth = context.subtract(context.exp(rate), _ONE)
+            return _quantized(context.multiply(_decimal(frequency * 100), growth))
+    return None
+
+
+def _simple_yield(terms: BondTerms, settlement: date, maturity: date, price: Decimal) -> Decimal | None:
+    """Discount / price x days of a year / days: the yield of a bill.
+
+    A year has the days of the convention; of `actual_actual`, and where none is given, those until the
+    date a year after settlement (31 CFR 356 App. B VI.D.1).
+    """
+    convention = terms.day_count_convention or "actual_actual"
+    days = days_between(convention, settlement, maturity)
+    if price <= 0 or days <= 0:
+        return None
+    year = YEAR_DAYS.get(convention) or (_year_after(settlement) - settlement).days
+    return _rounded((Fraction(100) / Fraction(price) - 1) * year / days * 100)
+
+
+def _year_after(day: date) -> date:
+    if (day.month, day.day) == (2, 29):
+        return date(day.year + 1, 3, 1)
+    return day.replace(year=day.year + 1)
+
+
+def _rounded(number: Fraction) -> Decimal:
+    return _quantized(_decimal(number))
+
+
+def _quantized(number: Decimal) -> Decimal:
+    return number.quantize(STEPS[PRICE_PLACES], context=_CONTEXT)
+
+
+def _decimal(number: Fraction) -> Decimal:
+    return _CONTEXT.divide(Decimal(number.numerator), Decimal(number.denominator))
