@@ -4,6 +4,9 @@ VENV := .venv
 RUN := $(VENV)/bin/
 PACKAGES := engine projections api
 
+# One more than there are cores: tests of crashes and of health wait for leases and time-outs as often as they compute.
+WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
+
 DATA ?= data
 PORT ?= 8080
 
@@ -48,7 +51,7 @@ $(VENV)/.ready: $(VENV)/.installed
 
 test: setup ## the whole suite, SQLite and PostgreSQL
 	@$(RUN)python -m compileall -q $(PACKAGES) tests  # once, and not in each process that tests start
-	$(RUN)python -m pytest -n 2 --dist worksteal
+	$(RUN)python -m pytest -n $(WORKERS) --dist worksteal
 
 test-full: setup audit ## what takes minutes, or a browser, nats-server, node: CONTRIBUTING.md
 	$(RUN)python -m pytest -m full --full

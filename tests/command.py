@@ -1,4 +1,4 @@
-"""`order-engine` run as a real process, with a watch on what it must not print."""
+"""`order-engine` run in a process of its own, with a watch on what it must not print."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.forked import ROOT, WITHIN_S, run_forked
+
 COMMAND = [sys.executable, "-W", "error", "-m", "engine.cli"]
+FORKING = [sys.executable, "-W", "error", "-m", "tests.crash.forking"]
+"""The same, but processes that it starts are forks of it: a second less for each of them."""
 PASSWORD = "canary-" + secrets.token_hex(8)
 KEY = secrets.token_hex(32)
 
@@ -24,15 +27,23 @@ def environment(**more: str) -> dict[str, str]:
     return clean | {"NO_COLOR": "1", "COLUMNS": "100", "TERM": "xterm"} | more
 
 
-def run(*words: str | Path, command: Sequence[str] = COMMAND, **variables: str) -> Done:
-    """Runs the command; no secret that it was given may come out again."""
+def run(*words: str | Path, **variables: str) -> Done:
+    """Runs the command, forked; no secret that it was given may come out again."""
+    given = [*map(str, words)]
+    done = Done(given, *run_forked(given, environment(**variables)))
+    check_discreet(done.stdout + done.stderr, words)
+    return done
+
+
+def run_anew(*words: str | Path, command: Sequence[str] = COMMAND, **variables: str) -> Done:
+    """As `run`, by an interpreter that is started for it: all imports, and its end, are real."""
     done = subprocess.run(
         [*command, *map(str, words)],
         cwd=ROOT,
         env=environment(**variables),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=WITHIN_S,
         check=False,
     )
     check_discreet(done.stdout + done.stderr, words)
@@ -90,4 +101,4 @@ engine.cli.main.main()
 
 def run_without_rights(*words: str | Path) -> Done:
     """As `run`, by a user whom file permissions bind."""
-    return run(*words, command=[sys.executable, "-W", "error", "-c", DROP_RIGHTS])
+    return run_anew(*words, command=[sys.executable, "-W", "error", "-c", DROP_RIGHTS])

@@ -26,6 +26,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 LONG = (
     "tests/crash/test_kill_served.py::test_nothing_answered_is_lost_to_kill_9",
     "tests/crash/test_named_points.py::test_every_order_comes_to_its_end_wherever_the_engine_died",
+    "tests/crash/test_reads_anywhere.py::test_a_write_is_seen_everywhere_at_once",
+    "tests/crash/test_webhook_points.py::",
+    "tests/flow/test_schemathesis.py::test_few_cases",
+    "tests/crash/test_health.py::",
     "tests/laws/test_rules.py::",
     "tests/crash/test_kill.py::",
 )
@@ -39,16 +43,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             long_runs = [item for item in items if item.get_closest_marker(mark)]
             items[:] = [item for item in items if item not in long_runs]
             config.hook.pytest_deselected(items=long_runs)
-    if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
-        _spread_long(items)
+    if hasattr(config, "workerinput"):
+        _spread_long(items, config.workerinput["workercount"])
 
 
-def _spread_long(items: list[pytest.Item]) -> None:
-    """Half of the long tests to the front, half to the middle: a worker begins with each."""
+def _spread_long(items: list[pytest.Item], workers: int) -> None:
+    """Each worker is first given a part of all tests: it begins with its share of the long ones."""
     long = [item for item in items if item.nodeid.startswith(LONG)]
     rest = [item for item in items if not item.nodeid.startswith(LONG)]
-    middle = len(items) // 2 - len(long[::2])
-    items[:] = [*long[::2], *rest[:middle], *long[1::2], *rest[middle:]]
+    ends = [len(rest) * number // workers for number in range(workers + 1)]
+    items[:] = [
+        item
+        for number in range(workers)
+        for item in (*long[number::workers], *rest[ends[number] : ends[number + 1]])
+    ]
 
 
 def pytest_collection_finish() -> None:

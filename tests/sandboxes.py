@@ -9,7 +9,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,15 @@ WITHIN_S = 60.0
 
 
 @contextmanager
-def sandbox(data: Path, day: str = "100ms") -> Iterator[dict[str, Any]]:
+def sandbox(
+    data: Path, day: str = "100ms", command: Sequence[str] = COMMAND
+) -> Iterator[dict[str, Any]]:
     """What a sandbox prints with --json; it runs until the block ends. Its log has no secret."""
     log_file = data.with_suffix(".log")
     words = ["sandbox", "--data", str(data), "--port", "0", "--sandbox-day", day, "--json"]
     with log_file.open("w") as log:
         process = subprocess.Popen(
-            [*COMMAND, *words],
+            [*command, *words],
             cwd=ROOT,
             env=environment(),
             stdin=subprocess.DEVNULL,

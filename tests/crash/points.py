@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count
@@ -30,8 +29,9 @@ from engine.execution import Execution
 from engine.fact import Recorded
 from engine.operations import define_operations
 from projections.database import Views
-from tests.command import ROOT
+from tests.command import environment
 from tests.crash.nursery import fork_background
+from tests.forked import appending, prepare
 
 Wrapped = Callable[..., Any]
 
@@ -244,26 +244,10 @@ def set_trap(trap: Trap, *, is_child: bool) -> None:
 def serve_forked(words: Sequence[str], trap: Trap | None, out: Connection, errors: str) -> None:
     """The life of a forked process: its own session, its output where it is told."""
     os.setsid()
-    _prepare(words, out.fileno(), errors)
+    prepare(words, environment(), out.fileno(), appending(errors))
     out.close()
     fork_background(partial(live, trap, is_child=True))
     live(trap, is_child=False)
-
-
-def command_forked(words: Sequence[str], out: str, errors: str) -> None:
-    """A command in a forked process, its output in two files."""
-    _prepare(words, os.open(out, os.O_WRONLY | os.O_CREAT), errors)
-    live(None, is_child=False)
-
-
-def _prepare(words: Sequence[str], out: int, errors: str) -> None:
-    os.chdir(ROOT)
-    os.dup2(out, 1)
-    os.dup2(os.open(errors, os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
-    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
-    for name in [name for name in os.environ if name.startswith("ORDER_ENGINE_")]:
-        del os.environ[name]
-    sys.argv = ["order-engine", *words]
 
 
 def live(trap: Trap | None, *, is_child: bool) -> None:

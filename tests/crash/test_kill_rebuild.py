@@ -28,7 +28,7 @@ from projections.rebuild import Wanted
 from projections.registry import VIEWS
 from projections.runner import Runner
 from projections.shadow import Shadow
-from tests.command import run
+from tests.command import run_anew
 from tests.crash.processes import Crew, context
 from tests.told import Contents, contents, folded, told, write
 
@@ -262,7 +262,7 @@ def test_the_same_bytes_for_any_page_hash_seed_time_zone_and_database(
     )):  # fmt: skip
         url = postgres_url if where == "postgresql" else f"sqlite:///{tmp_path}/views-{number}.db"
         process = (sys.executable, "-W", "error", "-c", REBUILD)
-        done = run(sqlite_url, url, page, command=process, PYTHONHASHSEED=seed, TZ=zone)
+        done = run_anew(sqlite_url, url, page, command=process, PYTHONHASHSEED=seed, TZ=zone)
         assert done.returncode == 0, done.stderr
         views = Views(url)
         assert contents(views) == right, (page, seed, zone, where)

@@ -46,7 +46,7 @@ def besiege(place: Place, seed: int, kills: int) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "kills", [10, pytest.param(500, marks=pytest.mark.torture)], ids="{}-kills".format
+    "kills", [6, pytest.param(500, marks=pytest.mark.torture)], ids="{}-kills".format
 )
 def test_nothing_answered_is_lost_to_kill_9(
     sqlite_url: str, postgres_url: str, tmp_path: Path, seed: int, kills: int

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from engine.datastore import open_store
 from engine.installation import migrate, open_installation
 from engine.settings import read_settings
-from tests.command import PASSWORD
+from tests.command import FORKING, PASSWORD
 from tests.flow.test_serve import Served, wait_until
 from tests.http_engine import a_market, an_account, buying, ok
 from tests.http_server import Client, Reply
@@ -105,7 +105,7 @@ class Story:
             made = installation.clients.create("acme", ["read", "trade", "operate", "admin"])
         self.secrets["client secret"] = made.secret
         words = ("--port", "0", "--metrics-port", "0", "--sandbox-day", "200ms")
-        with Served(tmp_path, *words, **variables) as served:
+        with Served(tmp_path, *words, command=FORKING, **variables) as served:
             client = Recorded(served.port())
             with closing(client):
                 self._trade(client, made.client.id)

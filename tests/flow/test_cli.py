@@ -1,4 +1,4 @@
-"""`order-engine`, as real processes: what it prints, where, and how it ends."""
+"""`order-engine`, as processes: what it prints, where, and how it ends."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ from tests.command import (
     PASSWORD,
     ROOT,
     Done,
+    environment,
     on_terminal,
     run,
+    run_anew,
     run_without_rights,
 )
-from tests.crash.points import command_forked
 from tests.crash.processes import Crew
+from tests.forked import command_forked
 from tests.postgres import PostgresServer
 
 
@@ -66,7 +68,7 @@ def helped(*words: str) -> Result:
 
 
 def test_help_in_a_process_is_the_same() -> None:
-    done = run("client", "create", "--help")
+    done = run_anew("client", "create", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == helped("client", "create").stdout.split()  # two columns narrower
 
@@ -90,7 +92,7 @@ def commands_of(*words: str) -> list[str]:
 
 
 def test_version_is_one_line() -> None:
-    assert re.fullmatch(r"order-engine \d+\.\d+\.\d+\n", run("--version").stdout)
+    assert re.fullmatch(r"order-engine \d+\.\d+\.\d+\n", run_anew("--version").stdout)
 
 
 def test_help_loads_no_database_driver() -> None:
@@ -106,7 +108,7 @@ def test_help_loads_no_database_driver() -> None:
     "words", [["nope"], ["migrate", "--nope"], ["doctor", "extra"], ["migrate", "--data"]]
 )
 def test_wrong_usage_ends_with_2(words: list[str]) -> None:
-    done = run(*words)
+    done = run_anew(*words)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Error: " in done.stderr
 
@@ -115,7 +117,7 @@ def test_wrong_usage_ends_with_2(words: list[str]) -> None:
 
 
 def test_migrate_says_what_it_did_and_can_be_repeated(place: list[str], data: Path) -> None:
-    first = run("migrate", "--sandbox", *place)
+    first = run_anew("migrate", "--sandbox", *place)
     assert (first.returncode, first.stderr) == (0, "")
     assert re.match(
         rf"created: schema {SCHEMA}, journal id [0-9a-f]{{32}}\n"
@@ -144,7 +146,9 @@ def test_eight_at_once_make_one_journal_with_one_key(place: list[str], data: Pat
     words = ["migrate", "--sandbox", "--json", *place]
     files = [(data.with_name(f"out-{n}"), data.with_name(f"err-{n}")) for n in range(8)]
     with Crew() as crew:
-        crew.finish(*[crew.start(command_forked, words, str(out), str(err)) for out, err in files])
+        crew.finish(
+            *[crew.start(command_forked, words, environment(), str(out), str(err)) for out, err in files]
+        )
     outputs = [(out.read_text(), err.read_text()) for out, err in files]
     assert [error for _, error in outputs] == [""] * 8
     answers = [json.loads(answer) for answer, _ in outputs]
@@ -174,7 +178,7 @@ def test_the_environment_gives_directory_url_and_key(sqlite_url: str, data: Path
 def test_doctor_finds_nothing_wrong_with_a_good_journal_on_sqlite(data: Path) -> None:
     run("migrate", "--sandbox", "--data", data)
     before = {path.name: path.read_bytes() for path in data.iterdir()}
-    done = run("doctor", "--data", data)
+    done = run_anew("doctor", "--data", data)
     assert (done.returncode, done.stderr) == (0, "")
     assert "ok      journal_mode: wal\nok      synchronous: full\n" in done.stdout
     assert "fault  " not in done.stdout
@@ -187,7 +191,7 @@ def test_doctor_finds_nothing_wrong_with_a_good_journal_on_postgresql(data: Path
         url = sa.make_url(server.create_database()).set(password=PASSWORD)
         place = ["--data", str(data), "--journal-url", url.render_as_string(hide_password=False)]
         run("migrate", "--sandbox", *place)
-        report = as_json(run("doctor", "--json", *place))
+        report = as_json(run_anew("doctor", "--json", *place))
     finally:
         server.close()
     values = {check["name"]: check["value"] for check in report["checks"]}

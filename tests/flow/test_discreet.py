@@ -17,7 +17,7 @@ from engine.errors import BadSettings
 from engine.installation import migrate, open_installation, opened_datastore, opened_journal
 from engine.settings import Settings, read_settings
 from projections.database import Views
-from tests.command import COMMAND, PASSWORD, run
+from tests.command import COMMAND, PASSWORD, run, run_anew
 from tests.flow.test_serve import Served, wait_until
 
 
@@ -105,7 +105,7 @@ def test_a_process_makes_nothing_for_others(tmp_path: Path) -> None:
         ["dump", str(data / "dump")], ["backup", str(data / "backup")],
     ):  # fmt: skip
         shell = ["sh", "-c", script, "sh", *COMMAND]
-        done = run(*words, "--data", data, command=shell)
+        done = run_anew(*words, "--data", data, command=shell)
         assert done.returncode == 0, done.stderr
     assert {name: mode for name, mode in modes(data).items() if mode & 0o077} == {}
 

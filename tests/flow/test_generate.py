@@ -13,7 +13,7 @@ from engine.generate import BEGIN_US, Generated, Plan, fill
 from engine.journal import Journal
 from engine.stored import STORED, engine_codec
 from engine.streams import fold_of
-from tests.command import run
+from tests.command import run, run_anew
 
 PLAN = Plan(orders=120, accounts=4, seed=2)
 
@@ -91,7 +91,7 @@ def test_the_command_makes_the_installation_and_says_what_it_did(
         "--data",
         tmp_path / "data",
     )
-    done = run(*words, "--json", PYTHONHASHSEED="1")
+    done = run_anew(*words, "--json", PYTHONHASHSEED="1")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["digest"] == filled(sqlite_url).digest

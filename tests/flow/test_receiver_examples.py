@@ -20,7 +20,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from order_engine_client import Client
-from tests.command import ROOT
+from tests.command import FORKING, ROOT
 from tests.receivers import receiving
 from tests.sandboxes import sandbox
 from tests.served import wait_until
@@ -165,7 +165,7 @@ def by_curl(told: dict[str, Any], url: str) -> dict[str, str]:
 def test_an_order_is_followed_to_its_end(command: list[str], tmp_path: Path) -> None:
     """With the sandbox, and webhooks made by the curl example."""
     port = free_port()
-    with sandbox(tmp_path / "data") as told:
+    with sandbox(tmp_path / "data", command=FORKING) as told:
         said = by_curl(told, f"http://127.0.0.1:{port}/")
         receiver = Running(command, tmp_path, port, said["secret"])
         try:
@@ -182,7 +182,7 @@ def test_an_order_is_followed_to_its_end(command: list[str], tmp_path: Path) -> 
 
 
 def test_openssl_verifies_what_was_kept(tmp_path: Path) -> None:
-    with receiving() as receiver, sandbox(tmp_path / "data") as told:
+    with receiving() as receiver, sandbox(tmp_path / "data", command=FORKING) as told:
         said = by_curl(told, receiver.url())
         (got,) = receiver.wait(1)
     names = ("webhook-id", "webhook-timestamp", "webhook-signature")

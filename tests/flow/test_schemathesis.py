@@ -9,7 +9,7 @@ import pytest
 from tests import conforming, fuzzing
 from tests.http_engine import running
 
-FEW = 5
+FEW = 3
 """Cases of an operation in `make test`: 20 take 50 s on two cores, most of it to make them up."""
 MANY = 200
 

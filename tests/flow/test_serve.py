@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,13 @@ def wait_until(is_so: Callable[[], object], what: str) -> Any:
 class Served:
     """A running `serve`; ended by its own pid whatever happens."""
 
-    def __init__(self, tmp_path: Path, *words: str, **variables: str) -> None:
+    def __init__(
+        self, tmp_path: Path, *words: str, command: Sequence[str] = COMMAND, **variables: str
+    ) -> None:
         self.log_file = tmp_path / f"serve-{time.monotonic_ns()}.log"
         with self.log_file.open("w") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "serve", *words],
+                [*command, "serve", *words],
                 cwd=ROOT,
                 env=environment(**variables),
                 stdin=subprocess.DEVNULL,

@@ -15,8 +15,13 @@ from engine.fact import Fact
 from engine.stored import STORED
 from tests.laws.runs import Run, telling
 
+FEW, FEW_LONG, MANY = 500, 150, 2_000
+"""Runs of few and of many steps in `make test`, and of either under `make torture`: others each time.
+
+Mutants are caught by 120 runs that are always the same (see test_mutants.py).
+"""
 LAW = settings(
-    max_examples=2_000,
+    max_examples=FEW,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
@@ -28,7 +33,18 @@ SHORT, LONG = 25, 100
 @LAW
 @given(SEEDS)
 def test_what_was_decided_evolves_keeps_the_invariants_and_folds_from_stored_bytes(seed: int) -> None:
-    """Three laws over the same runs."""
+    keep_three_laws(seed)
+
+
+@pytest.mark.torture
+@settings(LAW, max_examples=MANY)
+@given(SEEDS)
+def test_the_same_three_laws_hold_in_two_thousand_runs(seed: int) -> None:
+    keep_three_laws(seed)
+
+
+def keep_three_laws(seed: int) -> None:
+    """Three laws over the same run."""
     with telling(Run(seed)) as run:
         run.go(SHORT)  # the world checks I3-I6 after every single fact
         run.world.check_conservation()
@@ -41,6 +57,17 @@ def test_what_was_decided_evolves_keeps_the_invariants_and_folds_from_stored_byt
 @LAW
 @given(SEEDS)
 def test_doing_it_twice_decides_nothing(seed: int) -> None:
+    do_it_twice(seed)
+
+
+@pytest.mark.torture
+@settings(LAW, max_examples=MANY)
+@given(SEEDS)
+def test_doing_it_twice_decides_nothing_in_two_thousand_runs(seed: int) -> None:
+    do_it_twice(seed)
+
+
+def do_it_twice(seed: int) -> None:
     with telling(Run(seed, twice=True)) as run:
         run.go(SHORT)
 
@@ -51,18 +78,20 @@ def restored(state: Any) -> Any:
     return msgspec.convert(plain, type(state), builtin_types=(Decimal, date, bytes))
 
 
-@settings(LAW, max_examples=500)
+@settings(LAW, max_examples=FEW_LONG)
 @given(SEEDS)
 def test_the_integer_model_agrees_after_a_hundred_steps(seed: int) -> None:
-    with telling(Run(seed)) as run:
-        run.go(LONG)
-        run.agree()
+    agree_with_the_model(seed)
 
 
 @pytest.mark.torture
-@LAW
+@settings(LAW, max_examples=MANY)
 @given(SEEDS)
 def test_the_integer_model_agrees_in_two_thousand_runs(seed: int) -> None:
+    agree_with_the_model(seed)
+
+
+def agree_with_the_model(seed: int) -> None:
     with telling(Run(seed)) as run:
         run.go(LONG)
         run.agree()

@@ -1,0 +1,54 @@
+"""`order-engine` in a process that is forked: 30 ms in place of half a second and more for imports."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from engine.cli.main import main as order_engine
+from tests.crash.processes import Crew
+
+ROOT = Path(__file__).parents[1]
+WITHIN_S = 60
+
+
+def prepare(words: Sequence[str], variables: Mapping[str, str], out: int, errors: int) -> None:
+    """Makes this process one that was started with these words, in the project's root."""
+    os.chdir(ROOT)
+    os.dup2(out, 1)
+    os.dup2(errors, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+    os.environ.clear()
+    os.environ.update(variables)
+    sys.argv = ["order-engine", *words]
+
+
+def appending(file: str) -> int:
+    """A descriptor that writes at the end of a file."""
+    return os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+
+def command_forked(words: Sequence[str], variables: Mapping[str, str], out: str, errors: str) -> None:
+    """The life of a process that runs a command, its output in two files."""
+    prepare(words, variables, appending(out), appending(errors))
+    warnings.simplefilter("error")
+    try:
+        order_engine()
+    finally:
+        gc.collect()  # what was left open is told while there is somebody to tell
+
+
+def run_forked(words: Sequence[str], variables: Mapping[str, str]) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of a command. Raises TimeoutError."""
+    with tempfile.TemporaryDirectory(prefix="order-engine-") as folder, Crew() as crew:
+        out, errors = Path(folder, "out"), Path(folder, "errors")
+        process = crew.start(command_forked, words, variables, str(out), str(errors))
+        process.join(WITHIN_S)
+        if process.exitcode is None:
+            raise TimeoutError(f"not within {WITHIN_S} s: {words}")
+        return process.exitcode, out.read_text(), errors.read_text()
