@@ -6,13 +6,13 @@ Every amount is one exact quotient, rounded once.
 from __future__ import annotations
 
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from typing import Final
 
 from engine.domain.coupon_schedule import BondTerms, CouponSchedule, Fault, Period, schedule_of
 from engine.domain.day_count import YEAR_DAYS, days_between
-from engine.values import EXACT, PRICE_PLACES, STEPS, divide_half_even
+from engine.values import EXACT, PRICE_PLACES, STEPS, ZERO, divide_to
 
 EQUAL_COUPONS: Final = frozenset({"30_360", "actual_365_fixed", "actual_actual"})
 """Conventions whose regular coupons are all alike, coupon / frequency, whatever days a period has, as
@@ -46,11 +46,16 @@ def accrued_interest(terms: BondTerms, settlement: date) -> Decimal:
 
 
 def coupon_amount(terms: BondTerms, coupon_date: date) -> Decimal:
-    """What `coupon_date` pays for one unit, 8 decimals half even; 0 if it is no coupon date."""
-    schedule = schedule_of(terms)
-    if isinstance(schedule, Fault) or not schedule.is_coupon_date(coupon_date):
-        return NOTHING
-    return _amount(terms, coupon_fraction(terms, schedule, schedule.period_of(coupon_date)))
+    """What `coupon_date` pays for one unit, 8 decimals half even, to be shown; see `coupon_for`."""
+    return _amount(terms, _fraction_paid(terms, coupon_date))
+
+
+def coupon_for(terms: BondTerms, coupon_date: date, units: Decimal, step: Decimal) -> Decimal:
+    """What `coupon_date` pays for all `units` of a holder, rounded down to `step`; 0 if no coupon date.
+
+    From the exact quotient: a coupon per unit that was rounded up would pay millions of units too much.
+    """
+    return _amount(terms, _fraction_paid(terms, coupon_date), units, step, ROUND_FLOOR)
 
 
 def ex_date(terms: BondTerms, coupon_date: date) -> date:
@@ -89,10 +94,22 @@ def _part(schedule: CouponSchedule, day: date) -> Fraction:
     return Fraction((day - before).days, (after - before).days)
 
 
-def _amount(terms: BondTerms, fraction: Fraction) -> Decimal:
-    """`fraction` of a year's coupon for one unit."""
-    assert terms.coupon is not None
-    yearly = EXACT.scaleb(EXACT.multiply(terms.coupon, terms.par_value), -2)
-    return divide_half_even(
-        EXACT.multiply(yearly, fraction.numerator), Decimal(fraction.denominator), STEPS[PRICE_PLACES]
-    )
+def _fraction_paid(terms: BondTerms, coupon_date: date) -> Fraction:
+    schedule = schedule_of(terms)
+    if isinstance(schedule, Fault) or not schedule.is_coupon_date(coupon_date):
+        return Fraction(0)
+    return coupon_fraction(terms, schedule, schedule.period_of(coupon_date))
+
+
+def _amount(
+    terms: BondTerms,
+    fraction: Fraction,
+    units: Decimal = Decimal(1),
+    step: Decimal = STEPS[PRICE_PLACES],
+    mode: str = ROUND_HALF_EVEN,
+) -> Decimal:
+    """`fraction` of a year's coupon for `units`."""
+    face = EXACT.multiply(terms.par_value, units)
+    yearly = EXACT.scaleb(EXACT.multiply(terms.coupon or ZERO, face), -2)
+    part = EXACT.multiply(yearly, fraction.numerator)
+    return divide_to(part, Decimal(fraction.denominator), step, mode)

@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import pytest
 
-from engine.domain.accrual import accrued_interest, coupon_amount
+from engine.domain.accrual import accrued_interest, coupon_amount, coupon_for
 from engine.domain.coupon_schedule import BondTerms, fault_of
 from engine.domain.day_count import days_between
 from engine.domain.yields import yield_to_maturity
@@ -70,6 +70,7 @@ start      | end        | days
 PUBLISHED = """
 # What is accrued on a date, or with `pays` the coupon of it; `to`: decimals that the source prints.
 # Maturities and first dates that a source leaves open are ours, and change no figure.
+# TI: BA II Plus guidebook and knowledge base. HP: 12C Platinum user's guide. Adams and Smith: as above.
 # CFR: 31 CFR 356 Appendix B. ISDA: The Actual/Actual Day Count Fraction (1999), ISMA column, per 100 a year.
 source            | what    | convention    | coupon | a year | issue      | first      | maturity   | par    | on         | amount       | to
 CFR I.A.1         | pays    | actual_actual | 8      | 2      | 1990-02-15 |            | 1995-02-15 | 1000   | 1990-08-15 | 40           | 8
@@ -100,7 +101,8 @@ Adams and Smith   | accrues | 30_360        | 4.375  | 2      |            |    
 """  # noqa: E501  (a table)
 
 YIELDS = """
-# TI: BA II Plus guidebook and solution 11218. HP: 12C user's guide, sections 4 and 16, and HP 12C Bonds.
+# TI: BA II Plus guidebook and solution 11218. HP: 12C Platinum user's guide, sections 4 and 16, and the
+# learning module HP 12C Bonds, examples 2 and 3.
 source      | convention    | coupon | a year | issue | first | maturity   | on         | price     | yield | to
 TI          | 30_360        | 7      | 2      |       |       | 2007-12-31 | 2006-06-12 | 98.56     | 8     | 2
 TI 11218    | actual_actual | 8.5    | 1      |       |       | 2003-10-31 | 2002-04-01 | 98.15     | 9.75  | 2
@@ -269,6 +271,29 @@ def test_a_half_goes_to_the_even_neighbour(row: dict[str, str]) -> None:
 @pytest.mark.parametrize("row", rows(COUPONS), ids=_named)
 def test_coupons(row: dict[str, str]) -> None:
     assert plain(coupon_amount(terms_of(row), date.fromisoformat(row["on"]))) == row["pays"]
+
+
+HELD = """
+# What a monthly coupon of 5 percent, 0.41666667 a unit of 100 as it is shown, pays a holder.
+units        | step  | pays
+1            | 0.01  | 0.41
+2            | 0.01  | 0.83
+3            | 0.01  | 1.25
+1000000      | 0.01  | 416666.66
+0.01         | 0.01  | 0.00
+0            | 0.01  | 0.00
+7            | 1     | 2
+7            | 0.001 | 2.916
+123456789.12 | 0.01  | 51440328.80
+"""
+
+
+@pytest.mark.parametrize("row", rows(HELD), ids=lambda row: f"{row['units']} {row['step']}")
+def test_what_a_holder_is_paid_is_rounded_down_once(row: dict[str, str]) -> None:
+    terms = BondTerms(Decimal(5), date(2027, 2, 28), 12, day_count_convention="30_360")
+    units, step = Decimal(row["units"]), Decimal(row["step"])
+    assert plain(coupon_for(terms, date(2026, 3, 31), units, step)) == row["pays"]
+    assert coupon_for(terms, date(2026, 3, 30), units, step) == 0
 
 
 @pytest.mark.parametrize("row", rows(OWN_YIELDS), ids=_named)
