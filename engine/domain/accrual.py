@@ -18,8 +18,6 @@ EQUAL_COUPONS: Final = frozenset({"30_360", "actual_365_fixed", "actual_actual"}
 """Conventions whose regular coupons are all alike, coupon / frequency, whatever days a period has, as
 those of Treasuries are (31 CFR 356 App. B I.A.1), of gilts, Canadas and JGBs. `actual_360` pays for the
 days of each period."""
-
-
 NOTHING: Final = Decimal("0.00000000")
 
 

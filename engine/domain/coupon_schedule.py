@@ -34,6 +34,11 @@ class BondTerms(NamedTuple):
     par_value: Decimal = Decimal(100)
     ex_coupon_days: int = 0
 
+    @property
+    def has_coupons(self) -> bool:
+        """Whether coupons are paid, if only of 0; bills have neither coupon nor frequency."""
+        return bool(self.coupon) or self.coupon_frequency is not None
+
 
 class Period(NamedTuple):
     """The days from `start` to `end`, for which `end` pays a coupon.
@@ -124,7 +129,13 @@ _SHORTEST_MONTH: Final = 28
 
 
 def fault_of(terms: BondTerms) -> Fault | None:
-    """Why no schedule can be made of these terms, None if one can. Stored terms may be of any kind."""
+    """What is wrong with these terms, so that they accrue no interest; None if nothing is.
+
+    Nothing is wrong with an instrument that has no coupons. Stored terms may be of any kind.
+    """
+    if not terms.has_coupons:
+        is_given = terms.day_count_convention is not None
+        return (_fault_in_convention(terms) if is_given else None) or _fault_in_dates(terms)
     found = schedule_of(terms)
     return found if isinstance(found, Fault) else None
 
@@ -132,7 +143,7 @@ def fault_of(terms: BondTerms) -> Fault | None:
 @lru_cache(maxsize=COUPON_SCHEDULES_MAX)
 def schedule_of(terms: BondTerms) -> CouponSchedule | Fault:
     """The schedule of a bond's coupons, or why it has none."""
-    fault = _fault_in_words(terms) or _fault_in_dates(terms)
+    fault = _fault_in_convention(terms) or _fault_in_words(terms) or _fault_in_dates(terms)
     if fault is not None:
         return fault
     assert terms.maturity_date is not None
@@ -153,8 +164,8 @@ def schedule_of(terms: BondTerms) -> CouponSchedule | Fault:
 def _fault_in_words(terms: BondTerms) -> Fault | None:
     if terms.coupon is None or terms.coupon < 0:
         return Fault("coupon", "must be given, in percent a year")
-    if terms.day_count_convention not in DAY_COUNTS:
-        return Fault("day_count_convention", f"must be one of {', '.join(DAY_COUNTS)}")
+    if terms.maturity_date is None:
+        return Fault("maturity_date", "must be given for an instrument with a coupon")
     if terms.coupon_frequency not in FREQUENCIES:
         return Fault("coupon_frequency", f"must be one of {', '.join(map(str, FREQUENCIES))} a year")
     longest = 12 // terms.coupon_frequency * _SHORTEST_MONTH - 1
@@ -163,17 +174,21 @@ def _fault_in_words(terms: BondTerms) -> Fault | None:
     return None
 
 
+def _fault_in_convention(terms: BondTerms) -> Fault | None:
+    if terms.day_count_convention not in DAY_COUNTS:
+        return Fault("day_count_convention", f"must be one of {', '.join(DAY_COUNTS)}")
+    return None
+
+
 def _fault_in_dates(terms: BondTerms) -> Fault | None:
     issue, first, maturity = terms.issue_date, terms.first_coupon_date, terms.maturity_date
-    if maturity is None:
-        return Fault("maturity_date", "must be given for an instrument with a coupon")
     dates = {"issue_date": issue, "first_coupon_date": first, "maturity_date": maturity}
     for name, day in dates.items():
         if day is not None and day.year not in BOND_YEARS:
             return Fault(name, f"must be in the years {BOND_YEARS.start} to {BOND_YEARS.stop - 1}")
-    if issue is not None and issue >= maturity:
+    if issue is not None and maturity is not None and issue >= maturity:
         return Fault("maturity_date", "must be after `issue_date`")
-    if first is not None and first > maturity:
+    if first is not None and maturity is not None and first > maturity:
         return Fault("first_coupon_date", "must not be after `maturity_date`")
     if first is not None and issue is not None and first <= issue:
         return Fault("first_coupon_date", "must be after `issue_date`")

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from engine.domain.accrual import accrued_interest, coupon_fraction, ex_date, quasi_periods
 from engine.domain.coupon_schedule import BondTerms, CouponSchedule, Fault, schedule_of
-from engine.domain.day_count import YEAR_DAYS, days_between
+from engine.domain.day_count import DAY_COUNTS, YEAR_DAYS, days_between
 from engine.limits import COUPONS_MAX, YIELD_STEPS_MAX
 from engine.values import PRICE_PLACES, STEPS, ZERO
 
@@ -47,7 +47,7 @@ def yield_to_maturity(terms: BondTerms, settlement: date, clean_price: Decimal) 
     maturity = terms.maturity_date
     if maturity is None or settlement >= maturity:
         return None
-    if not terms.coupon and terms.coupon_frequency is None:
+    if not terms.has_coupons:
         return _simple_yield(terms, settlement, maturity, clean_price)
     schedule = schedule_of(terms)
     if isinstance(schedule, Fault) or schedule.steps_at(settlement) > COUPONS_MAX:
@@ -104,7 +104,9 @@ def _compounded(payments: Payments, price: Fraction, frequency: Fraction) -> Dec
     periods, amounts = _decimal(payments.periods), [_decimal(amount) for amount in payments.amounts]
     sought, rate = context.ln(_decimal(price)), ZERO
     for _ in range(YIELD_STEPS_MAX):
-        discount, each = (context.exp(context.multiply(-rate, time)) for time in (periods, _ONE))
+        discount, each = (
+            context.exp(context.multiply(rate.copy_negate(), time)) for time in (periods, _ONE)
+        )
         worth = slope = ZERO
         for number, amount in enumerate(amounts):
             discounted = context.multiply(amount, discount)
@@ -114,7 +116,7 @@ def _compounded(payments: Payments, price: Fraction, frequency: Fraction) -> Dec
         miss = context.subtract(context.ln(worth), sought)
         step = context.divide(context.multiply(miss, worth), slope)
         rate = context.add(rate, step)
-        if abs(step) < _ENOUGH:
+        if step.copy_abs() < _ENOUGH:
             growth = context.subtract(context.exp(rate), _ONE)
             return _quantized(context.multiply(_decimal(frequency * 100), growth))
     return None
@@ -127,8 +129,10 @@ def _simple_yield(terms: BondTerms, settlement: date, maturity: date, price: Dec
     date a year after settlement (31 CFR 356 App. B VI.D.1).
     """
     convention = terms.day_count_convention or "actual_actual"
+    if convention not in DAY_COUNTS or price <= 0:
+        return None
     days = days_between(convention, settlement, maturity)
-    if price <= 0 or days <= 0:
+    if not days:
         return None
     year = YEAR_DAYS.get(convention) or (_year_after(settlement) - settlement).days
     return _rounded((Fraction(100) / Fraction(price) - 1) * year / days * 100)

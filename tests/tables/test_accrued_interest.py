@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 
 import pytest
 
@@ -164,6 +164,7 @@ actual_actual    | 4      | 2      | 0  |            | 2024-08-30 | 2027-02-28 |
 actual_actual    | 4      | 4      | 0  |            |            | 2028-02-29 |         | 2027-02-28 | 0.00000000  | month ends in a common year
 30_360           | 5      | 2      | 0  |            |            | 2027-02-28 |         | 2026-03-31 | 0.41666667  | month ends: 30 days from 28 February
 30_360           | 5      | 2      | 0  |            | 2024-08-28 | 2027-02-28 |         | 2026-03-31 | 0.45833333  | not at month ends: 33 days
+30_360           | 5      | 1      | 0  | 2026-02-28 | 2028-02-29 | 2032-02-29 |         | 2027-02-28 | 5.00000000  | month ends: a year from 28 February to the next
 30_360           | 5      | 2      | 0  |            |            | 2030-07-31 |         | 2026-07-30 | 2.50000000  | 180 days on the 30th
 30_360           | 5      | 2      | 9  |            |            | 2030-07-31 |         | 2026-07-30 | 0.00000000  | ex, and no day from the 30th to the 31st
 30_360           | 5      | 2      | 9  |            |            | 2030-07-15 |         | 2026-07-06 | -0.12500000 | ex: 9 days to go
@@ -225,6 +226,9 @@ actual_365_fixed |   |        | 0  | 2026-06-10 | 2026-03-12 | 98.75 | 5.1336146
               |        |        | 0  | 2019-08-28 | 2019-03-01 | 98.75 | 2.57383966  | 366 days to 1 March 2020
               |        |        | 0  | 2026-06-10 | 2026-03-12 | 0     |             | a bill without a price
               |        |        | 0  |            | 2026-03-12 | 98.75 |             | without maturity
+nonsense      |        |        | 0  | 2026-06-10 | 2026-03-12 | 98.75 |             | a bill of an unknown convention
+30_360        |        |        | 0  | 2026-08-31 | 2026-08-30 | 98.75 |             | a bill with no day to wait
+              | 0      |        | 0  | 2026-06-10 | 2026-03-12 | 98.75 | 5.13361463  | a coupon of 0 and no frequency
 """  # noqa: E501  (a table)
 
 FAULTS = """
@@ -248,6 +252,12 @@ actual_actual | 5      | 12     | 28 |            |            | 2030-06-15 | ex
 actual_actual | 5      | 2      |    |            |            | 9999-12-31 | maturity_date        | must be in the years 1800 to 2999
 actual_actual | 5      | 2      |    | 0001-01-01 |            | 2030-06-15 | issue_date           | must be in the years 1800 to 2999
 actual_actual | 5      | 2      |    |            |            | 2999-12-31 |                      |
+              |        |        |    |            |            | 2030-06-15 |                      |
+              |        |        |    |            |            |            |                      |
+              | 0      |        |    |            |            | 2030-06-15 |                      |
+actual_360    |        |        |    |            |            | 2030-06-15 |                      |
+nonsense      |        |        |    |            |            | 2030-06-15 | day_count_convention | must be one of 30_360, actual_360, actual_365_fixed, actual_actual
+              |        |        |    | 2030-06-15 |            | 2030-06-15 | maturity_date        | must be after `issue_date`
 """  # noqa: E501  (a table)
 
 
@@ -266,6 +276,23 @@ def test_a_half_goes_to_the_even_neighbour(row: dict[str, str]) -> None:
         Decimal("0.0365"), date(2030, 6, 15), 1, None, None, "actual_365_fixed", Decimal(row["par"]), 1
     )
     assert plain(accrued_interest(terms, date.fromisoformat(row["on"]))) == row["accrued"]
+
+
+def test_arithmetic_is_independent_of_a_threads_own() -> None:
+    terms = BondTerms(Decimal("4.125"), date(2036, 5, 15), 2, day_count_convention="actual_actual")
+    day, price = date(2026, 3, 12), Decimal("98.515625")
+    usual = accrued_interest(terms, day), yield_to_maturity(terms, day, price)
+    with localcontext() as narrow:
+        narrow.prec = 3
+        assert (accrued_interest(terms, day), yield_to_maturity(terms, day, price)) == usual
+
+
+def test_no_digit_is_lost_below_zero_either() -> None:
+    par = Decimal("12345678901234567890123456.7891")
+    terms = BondTerms(
+        Decimal("3.65"), date(2030, 6, 15), 1, None, None, "actual_365_fixed", par, ex_coupon_days=1
+    )
+    assert plain(accrued_interest(terms, date(2026, 6, 14))) == "-1234567890123456789012.34567891"
 
 
 @pytest.mark.parametrize("row", rows(COUPONS), ids=_named)
@@ -302,7 +329,7 @@ def test_yields(row: dict[str, str]) -> None:
     assert ("" if ours is None else plain(ours)) == row["yield"]
 
 
-@pytest.mark.parametrize("row", rows(FAULTS), ids=lambda row: f"{row['field']} {row['detail']}")
+@pytest.mark.parametrize("row", rows(FAULTS), ids=lambda row: " ".join(row.values()))
 def test_terms_without_a_schedule_have_no_interest_and_a_reason(row: dict[str, str]) -> None:
     terms = terms_of(row)
     fault = fault_of(terms)
