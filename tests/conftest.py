@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+import typer.testing
 
 from engine import installation, operations
 from engine.datastore import open_store
@@ -34,6 +36,11 @@ LONG = (
     "tests/crash/test_kill.py::",
 )
 """Tests of many seconds. They come first, so that no worker is alone with one at the end."""
+
+
+def pytest_configure() -> None:
+    """Commands are built once, and not whenever a test calls the command line: that takes 50 ms."""
+    typer.testing._get_command = cache(typer.testing._get_command)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

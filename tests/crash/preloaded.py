@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from functools import cache
+
+import rich.traceback
+import structlog.stdlib
+import typer.main
 
 import api.app
 import api.routes
@@ -10,19 +15,26 @@ import api.server
 import api.services
 import engine.demo
 import engine.doctor
+import engine.effective
 import engine.installation
+import engine.logs
+import engine.metrics
 import engine.migrations
 import engine.supervise
 from engine import calendar, sqlite
-from engine.cli import checks, main, roles
+from engine.cli import checks, main, roles, watching
 
 with contextlib.suppress(ImportError):
     import uvloop
 
 MODULES = (
-    api.app, api.routes, api.server, api.services, engine.demo, engine.doctor, engine.installation,
-    engine.migrations, engine.supervise, checks, main, roles, uvloop,
+    api.app, api.routes, api.server, api.services, engine.demo, engine.doctor, engine.effective,
+    engine.installation, engine.logs, engine.metrics, engine.migrations, engine.supervise,
+    rich.traceback, structlog.stdlib, checks, main, roles, uvloop, watching,
 )  # fmt: skip
 
+typer.main.get_command = cache(typer.main.get_command)
+typer.main.get_command(main.app)  # built here, not in each fork, which takes 50 ms
 calendar.prepare()
 sqlite.driver()
+engine.supervise.tame_collector()  # else each fork looks through all of this, and copies it
