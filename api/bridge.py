@@ -16,7 +16,8 @@ from engine import wall
 from engine.deciding import Awaited, Command, Decider, Outcome, Pending, Wait, keep_states
 from engine.desk import wait_for
 from engine.errors import OutcomeUnknown
-from engine.journal import Journal, Loaded
+from engine.fold import Loaded
+from engine.journal import Journal
 from engine.limits import READERS_MAX
 from engine.streams import fold_of
 from engine.writer import ANSWER_WAIT_S

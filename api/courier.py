@@ -27,7 +27,7 @@ from api.sender import Done, Message, Sender
 from engine import commands, wall
 from engine.acting import Breathe, Faults, Timer, standing
 from engine.attempts import IS_GONE, OUTCOMES, after
-from engine.deliveries import NAME, Deliveries, Delivery, Note, Turn
+from engine.deliveries import Deliveries, Delivery, Note, Turn
 from engine.desk import Command, Desk
 from engine.endpoints import Endpoint, Endpoints
 from engine.journal import Journal
@@ -45,6 +45,7 @@ from engine.limits import (
     WEBHOOKS_AT_ONCE,
 )
 from engine.meters import Sample
+from engine.process import WEBHOOKS
 from engine.webhook import GONE
 from engine.writer import Lease
 from projections.database import Views
@@ -142,9 +143,9 @@ class Courier:
     """Acts for webhooks under a lease (see `acting.Acting`)."""
 
     def __init__(self, tools: Tools, desk: Desk, lease: Lease) -> None:
-        self.faults = Faults(NAME)
+        self.faults = Faults(WEBHOOKS)
         self._journal = tools.journal
-        self.offset = self._saved = standing(tools.journal, NAME).offset
+        self.offset = self._saved = standing(tools.journal, WEBHOOKS).offset
         self._desk = desk
         self._lease = lease
         self._views, self._deliveries = tools.views, tools.deliveries
@@ -222,7 +223,7 @@ class Courier:
         if not turn.has_rows and (turn.start == turn.end or not self._saving.is_due):
             return []
         if turn.end != turn.start:
-            turn.seal = self._journal.witness.sealed(NAME, self._journal.point(turn.end))
+            turn.seal = self._journal.witness.sealed(WEBHOOKS, self._journal.point(turn.end))
         due = self._deliveries.record(self._lease, turn, now_us=self._now_us())
         self._saved = turn.end
         self._saving.restart()
@@ -278,7 +279,7 @@ class Courier:
     def _disable(self, delivery: Delivery) -> None:
         decide = partial(commands.disable_webhook, webhook=delivery.webhook, reason=GONE)
         outcome = self._desk.do(
-            Command(decide, delivery.tenant, NAME, cause=delivery.event_offset or None)
+            Command(decide, delivery.tenant, WEBHOOKS, cause=delivery.event_offset or None)
         )
         if outcome.facts:
             self._tell(delivery, "is disabled: its receiver has answered 410", "http")

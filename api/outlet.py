@@ -14,7 +14,7 @@ from api.event_source import Source, passed, released
 from engine.acting import Breathe, Faults, Place
 from engine.errors import Unavailable
 from engine.limits import EVENT_STREAM_PAGE, OUTLET_LOOK_S
-from engine.supervise import OUTLET
+from engine.process import OUTLET
 from projections.views.events import Happened, Wanted, Withheld
 
 NAME: Final = OUTLET

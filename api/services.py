@@ -41,10 +41,10 @@ from engine.limits import ACCOUNTS_REMEMBERED_MAX, CLIENTS_SEEN_MAX, REFRESH_S, 
 from engine.market import Market, Symbols
 from engine.operations import define_operations
 from engine.personal import Personal
+from engine.process import FOLLOWERS
 from engine.rate import Quotas, StreamQuotas
 from engine.refusal_log import RefusalLog
 from engine.signing import SigningKeys
-from engine.supervise import FOLLOWERS
 from engine.tally import Tally, start_of_day
 from engine.trading_limits import Limits
 from engine.vitals import JournalLook, disk_findings

@@ -44,8 +44,8 @@ from engine.generate import Plan, fill
 from engine.ids import IdSource, encode
 from engine.journal import Journal, migrate
 from engine.limits import REBUILD_PAGE_FACTS
+from engine.process import tame_collector
 from engine.stored import engine_codec
-from engine.supervise import tame_collector
 from engine.writer import Append
 from projections import jobs, rebuild
 from projections.database import Views

@@ -20,7 +20,7 @@ from engine.chain import GENESIS
 from engine.codec import Codec
 from engine.errors import EngineError, UnknownFact
 from engine.fact import Envelope
-from engine.journal import Fold
+from engine.fold import Fold
 from engine.order import TERMINAL, Order, TradeApplied, TradeSettled
 from engine.payment import Payment
 from engine.report import ParkedReport

@@ -30,7 +30,8 @@ from engine import clock, kind, wall
 from engine.clock import Clock
 from engine.errors import EngineError, Refused, Unavailable, VersionConflict
 from engine.fact import Envelope, Fact, Recorded, StreamAppend
-from engine.journal import Journal, Loaded, PlacedFact
+from engine.fold import Loaded
+from engine.journal import Journal, PlacedFact
 from engine.limits import (
     COMMANDS_REMEMBERED_MAX,
     DECIDE_ATTEMPTS_MAX,

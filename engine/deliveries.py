@@ -25,8 +25,6 @@ from engine.store import Also, Store, nothing_else
 from engine.witness import Sealed
 from engine.writer import Lease
 
-NAME: Final = "webhooks"
-"""The follower that puts deliveries here and sends them."""
 _LOCK: Final = 0x6465_6C69_76  # "deliv"; held by whoever writes deliveries on PostgreSQL
 _PAIRS_MAX: Final = 500
 """(webhook, resource) looked at by one statement: both databases bind that many values."""

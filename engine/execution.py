@@ -43,10 +43,10 @@ from engine.limits import (
     WAITING_S,
 )
 from engine.order import CancelRequested, ExecutionStarted, Filled, Order, Placed
+from engine.process import EXECUTION
 from engine.report import Report, ReportParked
 from engine.venue import EXECUTING, Asked, Ticket, Venue, asked_of, ticket_of
 
-NAME: Final = "execution"
 BEGUN: Final = frozenset({EXECUTING, "filled", "settled", "cancelled"})
 
 
@@ -87,7 +87,7 @@ class Execution:
         now_us: Callable[[], int] = wall.now_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.faults = Faults(NAME)
+        self.faults = Faults(EXECUTION)
         self._desk = desk
         self._burst = Burst(desk)
         self._firm = firm
@@ -170,7 +170,7 @@ class Execution:
         decide = partial(
             commands.start_execution, firm=self._firm, order=one.order, venue=self._venue.name
         )
-        return Command(decide, self._desk.tenants.of(one.order), NAME, cause=one.cause)
+        return Command(decide, self._desk.tenants.of(one.order), EXECUTION, cause=one.cause)
 
     def _submit(self, ticket: Ticket) -> None:
         try:
@@ -237,7 +237,7 @@ class Execution:
         return Command(
             partial(take_after, firm=self._firm, report=report, earlier=earlier, may_park=may_park),
             self._desk.tenants.of(report.order),
-            NAME,
+            EXECUTION,
             id=commands.report_command_id(report),
             is_repeatable=True,
         )

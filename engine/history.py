@@ -16,6 +16,7 @@ import msgspec
 from engine import account
 from engine.account import Account
 from engine.fact import Fact, Recorded, from_us
+from engine.fold import Fold
 from engine.holdings import (
     BuyApplied,
     BuyBooked,
@@ -32,7 +33,7 @@ from engine.holdings import (
     UnitsReserved,
     legs,
 )
-from engine.journal import Fold, Journal
+from engine.journal import Journal
 from engine.order import Cancelled, Filled, Placed, TradeApplied, TradeRecorded, TradeSettled
 from engine.payment import DepositCompleted, WithdrawalCompleted, WithdrawalFailed, WithdrawalOpened
 from engine.refusals import invalid

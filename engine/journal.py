@@ -27,7 +27,7 @@ from engine.codec import Codec
 from engine.datastore import Datastore
 from engine.errors import EngineError, JournalDamaged, Unrecordable, VersionConflict
 from engine.fact import Envelope, Fact, Recorded, StreamAppend
-from engine.fingerprint import fingerprint
+from engine.fold import Fold, Loaded
 from engine.limits import (
     APPEND_FACTS_MAX,
     COMPANIONS,
@@ -68,35 +68,6 @@ class End(NamedTuple):
 
 PlacedFact = tuple[Fact, str, int]
 """(fact, stream, version)."""
-
-
-class Fold(NamedTuple, Generic[S]):
-    """How a stream becomes a state: `evolve` is given None before the first fact.
-
-    It takes the facts of its own streams, a union with a branch for each (`assert_never`), and raises
-    UnknownFact for any other.
-    `shape` is raised when the state's fields or their meaning change, and makes older snapshots void
-    (tests/golden/shapes.txt). A stream that is never long has none, and is not asked for one.
-    """
-
-    name: str
-    shape: int
-    kind: type[S]
-    evolve: Callable[[S | None, Any], S]
-    is_long: bool = True
-
-    @property
-    def stored_name(self) -> str:
-        """Name of its snapshots. With the state's make in it, none of another make is ever read."""
-        return f"{self.name}@{self.shape}.{fingerprint(self.kind)}"
-
-
-class Loaded(NamedTuple, Generic[S]):
-    """A folded state, the version it stands at, and that fact's time; None, 0, 0 before the first."""
-
-    state: S | None = None
-    version: int = 0
-    at_us: int = 0
 
 
 class _FactMapper(Mapper[str]):

@@ -33,7 +33,8 @@ from engine.limits import (
 )
 from engine.merkle import Frontier, Node
 from engine.operations import Operations
-from engine.seals import PUBLISHING, SEALING, Nodes, Seal, Seals, check_seal, digests, walk
+from engine.process import PUBLISHING, SEALING
+from engine.seals import Nodes, Seal, Seals, check_seal, digests, walk
 from engine.writer import Lease
 
 _log: Final = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, takewhile
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -26,11 +26,6 @@ from engine.limits import PAGE_FACTS, PAGE_FACTS_MAX
 from engine.merkle import TIER, TILE, Frontier, Node
 from engine.operations import Operations
 from engine.writer import Lease
-
-SEALING: Final = "sealing"
-"""The follower that makes them."""
-PUBLISHING: Final = "publishing"
-"""The follower that sends them elsewhere."""
 
 
 class Seal(NamedTuple):

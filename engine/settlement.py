@@ -19,8 +19,7 @@ from engine.acting import Breathe, Burst, Faults, Timer
 from engine.desk import Command, Desk
 from engine.limits import FRESH_TRADES_MAX, SETTLE_BATCH, SETTLE_S
 from engine.order import Order
-
-NAME: Final = "settlement"
+from engine.process import SETTLEMENT
 
 
 class Due(Protocol):
@@ -81,7 +80,7 @@ class Settlement:
         now_us: Callable[[], int] = wall.now_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.faults = Faults(NAME)
+        self.faults = Faults(SETTLEMENT)
         self._desk = desk
         self._burst = Burst(desk)
         self._due = due
@@ -128,7 +127,7 @@ class Settlement:
 
     def _command(self, row: Due) -> Command:
         decide = partial(commands.settle_trade, order=row.order, trade=row.trade)
-        return Command(decide, self._desk.tenants.of(row.order), NAME)
+        return Command(decide, self._desk.tenants.of(row.order), SETTLEMENT)
 
 
 def _has_settled(order: Order | None, trade: str) -> bool:

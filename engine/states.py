@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from engine.errors import JournalDamaged
 from engine.fact import Recorded
-from engine.journal import Journal, Loaded
+from engine.fold import Loaded
+from engine.journal import Journal
 from engine.limits import (
     CONTESTED_FOR,
     CONTESTED_MAX,

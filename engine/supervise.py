@@ -1,8 +1,5 @@
 """Threads and a child process that run until they are told to stop, and are gone soon after.
 
-tame_collector   the garbage collector of a process that keeps many states
-go_second        leave the processors to those who serve
-switch_sooner    between threads, so that one that holds a file's turn does not wait for the rest
 run_all          followers in threads of their own
 Errand           a process that does one thing
 Background       another process that is started again whenever it ends, and that ends with this one
@@ -10,70 +7,35 @@ Background       another process that is started again whenever it ends, and tha
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
-from engine import deliveries, execution, seals, settlement
 from engine.follow import back_off_s
 from engine.health import Finding
-from engine.limits import CHILD_RETRY_S, GC_MIDDLE, GC_OBJECTS, GC_YOUNG, STOP_S, SWITCH_S
+from engine.limits import CHILD_RETRY_S, STOP_S
+from engine.process import FOLLOWERS, OUTLET, PUBLISHING
 from engine.settings import Settings
 
-FOLLOWERS: Final = (execution.NAME, settlement.NAME, seals.SEALING, deliveries.NAME)
-"""Those without whom no order comes to its end, none can be proven, and nobody is told."""
-
-OUTLET: Final = "outlet"
-"""Who publishes events to a message broker, if there is one."""
 STEADY_S: Final = 60.0
 """A background process that ran for so long had started well: the pauses begin anew."""
 ENDS_TOLD: Final = 2
 """Ends in a row that people are told of: one is over before anybody has looked."""
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_NICE: Final = 5
 _log = logging.getLogger(__name__)
 
 
 def followers_of(settings: Settings) -> tuple[str, ...]:
     """Those of FOLLOWERS, and who else acts with these settings."""
-    sealed_elsewhere = (seals.PUBLISHING,) if settings.seals_to else ()
+    sealed_elsewhere = (PUBLISHING,) if settings.seals_to else ()
     published = (OUTLET,) if settings.nats else ()
     return (*FOLLOWERS, *sealed_elsewhere, *published)
-
-
-def tame_collector() -> None:
-    """Has the garbage collector leave alone what was made so far, and look less often at the rest.
-
-    Facts and states are trees and need no collector; looking through a cache of them for cycles cost a
-    fifth of an order's time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_OBJECTS, GC_YOUNG, GC_MIDDLE)
-
-
-def go_second() -> None:
-    """Has this process, and those that it starts, leave the processors to those who serve."""
-    if hasattr(os, "setpriority"):
-        now = os.getpriority(os.PRIO_PROCESS, 0)
-        os.setpriority(os.PRIO_PROCESS, 0, max(now, _NICE))
-
-
-def switch_sooner() -> None:
-    """Has threads hand the interpreter over after SWITCH_S.
-
-    A writer gives it up at each statement, while it holds the journal's file. At Python's 5 ms it then
-    waited as long for threads that decide, seven times an append, and the other processes with it.
-    """
-    sys.setswitchinterval(SWITCH_S)
 
 
 class Runs(Protocol):

@@ -30,8 +30,8 @@ from engine.errors import (
 from engine.journal import Journal
 from engine.limits import SNAPSHOT_EVERY
 from engine.pages import Portion
+from engine.process import tame_collector
 from engine.stored import engine_codec
-from engine.supervise import tame_collector
 from projections import folds
 from projections.database import FOLDS, Views
 from projections.shadow import Shadow

@@ -11,9 +11,9 @@ import typer.testing
 
 from engine import installation, operations
 from engine.datastore import open_store
+from engine.process import tame_collector
 from engine.settings import Settings
 from engine.store import allow_pauses
-from engine.supervise import tame_collector
 from tests.postgres import GivenServer, PostgresServer, open_server
 
 MARKED = {"torture": "torture", "full": "test-full"}

@@ -12,12 +12,13 @@ from typing import Any
 from api.bodies import Bodies
 from api.courier import Courier, Post, Tools
 from api.sender import Sender
-from engine.deliveries import NAME, Deliveries
+from engine.deliveries import Deliveries
 from engine.desk import Desk
 from engine.follow import Follower
 from engine.leases import Leases
 from engine.operations import define_operations
 from engine.personal import Personal
+from engine.process import WEBHOOKS
 from engine.writer import Lease
 from tests.http_engine import Engine, ok
 from tests.http_server import WAIT_S, Client
@@ -50,7 +51,7 @@ def sending(engine: Engine, *, holder: str = "test", **words: Any) -> Iterator[F
     def begin(lease: Lease) -> Courier:
         return Courier(tools, Desk(engine.journal).under(lease), lease)
 
-    follower = Follower(NAME, begin, leases, engine.journal)
+    follower = Follower(WEBHOOKS, begin, leases, engine.journal)
     thread = threading.Thread(target=follower.run, daemon=True)
     thread.start()
     try:

@@ -10,7 +10,8 @@ import msgspec
 
 from engine.codec import Codec
 from engine.fact import Envelope, Fact, StreamAppend
-from engine.journal import Appended, Fold, Journal
+from engine.fold import Fold
+from engine.journal import Appended, Journal
 
 
 class Leg(msgspec.Struct, frozen=True, array_like=True):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, NamedTuple
 
-from engine import execution, order, settlement
+from engine import order, settlement
 from engine.acting import Acting, Place
 from engine.desk import Desk
 from engine.execution import Execution, WorkingSets
@@ -15,6 +15,7 @@ from engine.follow import Follower
 from engine.journal import Journal
 from engine.leases import Leases
 from engine.order import Order, Placed
+from engine.process import EXECUTION, SETTLEMENT
 from engine.report import Report
 from engine.settlement import Fresh, Settlement
 from engine.venue import CancelTicket, Numbered, Status, Ticket, Venue
@@ -162,7 +163,7 @@ class Works:
                 Desk(self.journal, now_us=self.now_us, lease=lease),
                 self.shop.firm,
                 venue,
-                Place(self.journal, execution.NAME, lease, self.clock),
+                Place(self.journal, EXECUTION, lease, self.clock),
                 known,
                 refresh=self.shop.prices.refresh,
                 on_filled=self.fresh.add,
@@ -170,7 +171,7 @@ class Works:
                 monotonic=self.clock,
             )
 
-        return self.follower(execution.NAME, begin, holder)
+        return self.follower(EXECUTION, begin, holder)
 
     def settlement(self, *, rows: settlement.DueSet | None = None) -> Follower:
         def begin(lease: Lease) -> Settlement:
@@ -178,7 +179,7 @@ class Works:
             known = rows or due(self.journal)
             return Settlement(desk, known, fresh=self.fresh, now_us=self.now_us, monotonic=self.clock)
 
-        return self.follower(settlement.NAME, begin)
+        return self.follower(SETTLEMENT, begin)
 
     def run(self, *followers: Follower, turns: int = 12, step_s: float = 0.6) -> None:
         """Gives each so many turns, while time goes on by `step_s` after each round."""

@@ -29,10 +29,10 @@ from engine.installation import migrate, open_journal_datastore, open_master_key
 from engine.journal import Journal
 from engine.leases import Leases
 from engine.operations import define_operations
+from engine.process import SEALING
 from engine.rate import Quotas
 from engine.report import Report
 from engine.sealing import Sealing
-from engine.seals import SEALING
 from engine.settings import read_settings
 from engine.stored import engine_codec
 from engine.trading_limits import Limits

@@ -15,8 +15,9 @@ from engine.checkpoint import PublicKey, Signer, origin_of
 from engine.journal import Journal
 from engine.leases import Leases
 from engine.operations import Operations, define_operations
+from engine.process import PUBLISHING, SEALING
 from engine.sealing import Outlet, Publishing, Sealing
-from engine.seals import PUBLISHING, SEALING, Seal, Seals
+from engine.seals import Seal, Seals
 from engine.settings import Settings
 from engine.stored import engine_codec
 from engine.writer import Lease

@@ -42,7 +42,7 @@ def resend(
         from engine import acts  # noqa: PLC0415
         from engine.acting import put_back  # noqa: PLC0415
         from engine.installation import opened_datastore  # noqa: PLC0415
-        from engine.supervise import OUTLET  # noqa: PLC0415
+        from engine.process import OUTLET  # noqa: PLC0415
 
         with opened_datastore(read_settings(data=data, journal_url=journal_url)) as datastore:
             if not put_back(datastore, OUTLET, after):

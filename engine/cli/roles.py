@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from engine import background_audit, calendar, deliveries, execution, sandbox, seals, settlement, ticker
+from engine import background_audit, calendar, sandbox, seals, ticker
 from engine.acting import Acting, Breathe, Faults, Place, Timer
 from engine.auditing import audit_tail
 from engine.background_audit import BackgroundAudit
@@ -55,13 +55,14 @@ from engine.meters import Sample
 from engine.operations import define_operations
 from engine.outlets import open_outlet
 from engine.personal import Personal
+from engine.process import EXECUTION, OUTLET, PUBLISHING, SEALING, SETTLEMENT, WEBHOOKS
 from engine.sandbox import PriceKeeper
 from engine.sealing import Outlet, Publishing, Sealing
 from engine.sealing_keys import SealingKeys
 from engine.seals import Seal, Seals
 from engine.settings import NatsPlace, Settings, environment_of
 from engine.settlement import Fresh, Settlement
-from engine.supervise import OUTLET, Errand
+from engine.supervise import Errand
 from engine.ticker import Ticker
 from engine.venue import SimulatedVenue
 from engine.wall import now_us
@@ -78,7 +79,6 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger(__name__)
 PROJECTIONS: Final = "projections"
-WEBHOOKS: Final = deliveries.NAME
 
 
 @dataclass(frozen=True)
@@ -186,16 +186,16 @@ class Followers:
         """One for each role but `api`, and one for the sandbox's days."""
         made = []
         is_sandbox = self._kind == "sandbox"
-        if execution.NAME in roles and not is_sandbox:
+        if EXECUTION in roles and not is_sandbox:
             _LOG.info(
-                "%s: nothing to do: a live journal has no venue to execute orders at yet", execution.NAME
+                "%s: nothing to do: a live journal has no venue to execute orders at yet", EXECUTION
             )
-        if execution.NAME in roles and is_sandbox:
+        if EXECUTION in roles and is_sandbox:
             calendar.prepare()
             venue = SimulatedVenue(now_us, self._sandbox.venue_delay_us)
-            made.append(self._follower(execution.NAME, lambda lease: self._executing(lease, venue)))
+            made.append(self._follower(EXECUTION, lambda lease: self._executing(lease, venue)))
         if "settlement" in roles:
-            made.append(self._follower(settlement.NAME, self._settling))
+            made.append(self._follower(SETTLEMENT, self._settling))
             if is_sandbox and self._sandbox.day_us:
                 day_s = self._sandbox.day_us / 1_000_000
                 made.append(
@@ -203,7 +203,7 @@ class Followers:
                         ticker.NAME, lambda lease: Ticker(self._desk(lease), day_s), is_woken=False
                     )
                 )
-        if execution.NAME in roles and is_sandbox:
+        if EXECUTION in roles and is_sandbox:
             made.append(
                 self._follower(
                     sandbox.PRICES,
@@ -211,11 +211,11 @@ class Followers:
                     is_woken=False,
                 )
             )
-        if seals.SEALING in roles:
-            made.append(self._follower(seals.SEALING, self._sealing))
+        if SEALING in roles:
+            made.append(self._follower(SEALING, self._sealing))
             outlet = outlet_of(self._settings, self._journal)
             if outlet is not None:
-                made.append(self._follower(seals.PUBLISHING, partial(self._publishing, outlet)))
+                made.append(self._follower(PUBLISHING, partial(self._publishing, outlet)))
         if background_audit.NAME in roles:
             datastore = self._journal.datastore
             made.append(
@@ -256,7 +256,7 @@ class Followers:
             self._desk(lease),
             self._firm,
             venue,
-            Place(self._journal, execution.NAME, lease),
+            Place(self._journal, EXECUTION, lease),
             WorkingSets(
                 lambda limit, after: working.waiting(views, limit=limit, after=after),
                 lambda limit, after: working.at_venue(views, limit=limit, after=after),
@@ -348,7 +348,7 @@ def sealed_to(settings: Settings, journal: Journal, position: int) -> Seal | Non
         last = seals_.last()
         if position == 0 or (last is not None and last.size >= position):
             return last
-        lease = leases.take(seals.SEALING)
+        lease = leases.take(SEALING)
         if lease is not None:
             try:
                 begin_sealing(settings, journal, lease).seal(lambda: None)

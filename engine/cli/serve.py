@@ -359,7 +359,7 @@ def _note_settings(plan: Plan) -> None:
 
 def _run_here(plan: Plan) -> bool:
     """The background roles, in threads of this process; whether all ended in time."""
-    from engine import supervise  # noqa: PLC0415
+    from engine import process, supervise  # noqa: PLC0415
     from engine.cli import roles, watching  # noqa: PLC0415
 
     stop = threading.Event()
@@ -373,8 +373,8 @@ def _run_here(plan: Plan) -> bool:
             roles.check_start(plan.settings, journal, views)
         made = roles.Followers(journal, views, plan.sandbox, plan.settings, allow_local=plan.allow_local)
         followers = made.of(plan.roles)
-        supervise.tame_collector()
-        supervise.switch_sooner()
+        process.tame_collector()
+        process.switch_sooner()
         with (
             _metrics(plan, journal, views, made.samples, own=followers) as figures,
             watching.beating(
@@ -421,7 +421,8 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
     from engine.cli import roles, watching  # noqa: PLC0415
     from engine.declaring import required  # noqa: PLC0415
     from engine.keys import read_key  # noqa: PLC0415
-    from engine.supervise import followers_of, switch_sooner, tame_collector  # noqa: PLC0415
+    from engine.process import switch_sooner, tame_collector  # noqa: PLC0415
+    from engine.supervise import followers_of  # noqa: PLC0415
 
     stop, traffic = asyncio.Event(), Traffic()
     with (

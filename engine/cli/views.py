@@ -305,7 +305,7 @@ def _note(journal: Journal, deed: str, subject: str | None = None, **context: ob
 
 
 def _do(wanted: Wanted, opened: Opened, *, as_json: bool) -> None:
-    from engine.supervise import go_second, tame_collector  # noqa: PLC0415
+    from engine.process import go_second, tame_collector  # noqa: PLC0415
     from projections.jobs import findings_of  # noqa: PLC0415
     from projections.rebuild import run  # noqa: PLC0415
 

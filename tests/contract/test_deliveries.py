@@ -8,11 +8,12 @@ import pytest
 
 from engine.attempts import Attempt, Next
 from engine.datastore import Datastore
-from engine.deliveries import _FIRST, NAME, Deliveries, New, Note, Turn
+from engine.deliveries import _FIRST, Deliveries, New, Note, Turn
 from engine.errors import LeaseLost, StaleOffset
 from engine.installation import open_journal_datastore
 from engine.leases import Leases
 from engine.operations import define_operations
+from engine.process import WEBHOOKS
 from engine.settings import Settings
 from engine.writer import Lease
 
@@ -36,7 +37,7 @@ def deliveries(datastore: Datastore) -> Deliveries:
 
 @pytest.fixture
 def lease(datastore: Datastore) -> Lease:
-    taken = Leases(datastore.store, datastore.tables, "me").take(NAME)
+    taken = Leases(datastore.store, datastore.tables, "me").take(WEBHOOKS)
     assert taken is not None
     return taken
 
@@ -72,7 +73,7 @@ def test_another_holder_or_another_place_writes_nothing(deliveries: Deliveries, 
     with pytest.raises(StaleOffset):
         deliveries.record(lease, Turn(0, 4, new=[new("ord_2")]), now_us=5)
     with pytest.raises(LeaseLost):
-        deliveries.record(Lease(NAME, lease.epoch + 1), Turn(3, 4, new=[new("ord_2")]), now_us=5)
+        deliveries.record(Lease(WEBHOOKS, lease.epoch + 1), Turn(3, 4, new=[new("ord_2")]), now_us=5)
     assert deliveries.open_count() == 1
 
 

@@ -24,7 +24,8 @@ from engine.errors import (
     VersionConflict,
 )
 from engine.fact import Fact, StreamAppend
-from engine.journal import Fold, Journal, migrate
+from engine.fold import Fold
+from engine.journal import Journal, migrate
 from engine.limits import SNAPSHOT_EVERY
 from engine.pages import Portion
 from engine.stored import engine_codec

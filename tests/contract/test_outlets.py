@@ -17,7 +17,8 @@ from engine.errors import BadSettings, JournalDamaged, Unavailable
 from engine.follow import Follower
 from engine.leases import Leases
 from engine.outlets import Directory, Receiver, open_outlet
-from engine.seals import PUBLISHING, Seal
+from engine.process import PUBLISHING
+from engine.seals import Seal
 from engine.settings import SEALS_TO, Settings, read_settings
 from tests.sealers import House, breathe, opened
 

@@ -13,8 +13,9 @@ from engine.errors import EngineError, JournalDamaged, LeaseLost, StaleOffset, W
 from engine.follow import lag
 from engine.keys import MasterKey
 from engine.limits import LEASE_S, SEAL_FACTS, SEAL_LOOK_S, SEAL_S
+from engine.process import SEALING
 from engine.sealing_keys import SealingKeys
-from engine.seals import SEALING, Against, Nodes, Seal, check_last, digests
+from engine.seals import Against, Nodes, Seal, check_last, digests
 from engine.settings import Settings
 from tests.sealers import House, breathe, opened
 

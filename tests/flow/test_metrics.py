@@ -16,7 +16,7 @@ from engine import metrics
 from engine.errors import Unavailable
 from engine.meters import SECONDS, Sample, Source, Spread
 from engine.metrics import METRICS, PREFIX, listening
-from engine.supervise import FOLLOWERS
+from engine.process import FOLLOWERS
 from projections.figures import views_source
 from tests.http_engine import Engine, a_market, an_account, buying, ok
 

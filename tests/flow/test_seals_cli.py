@@ -19,7 +19,7 @@ from engine.generate import Plan, fill
 from engine.journal import Journal
 from engine.leases import Leases
 from engine.order import Settled
-from engine.seals import SEALING
+from engine.process import SEALING
 from engine.settings import Settings
 from engine.stored import engine_codec
 from tests.command import ROOT

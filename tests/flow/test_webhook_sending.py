@@ -13,10 +13,10 @@ from standardwebhooks import WebhookVerificationError
 
 from api.courier import Courier
 from api.lanes import NARROW
-from engine.deliveries import NAME
 from engine.desk import Desk
 from engine.errors import LeaseLost
 from engine.leases import Leases
+from engine.process import WEBHOOKS
 from tests.couriers import deliveries, sending, tools_of, until, webhook
 from tests.http_engine import Engine, a_market, an_account, buying, of_new_tenant, ok, shared
 from tests.http_server import WAIT_S, Client
@@ -344,7 +344,7 @@ def test_two_senders_and_the_one_that_was_frozen_notes_nothing(
     clocks = {"late": 0.0}
     mine = Leases(datastore.store, datastore.tables, "frozen", lambda: clocks["late"])
     theirs = Leases(datastore.store, datastore.tables, "other", lambda: clocks["late"])
-    lease = mine.take(NAME)
+    lease = mine.take(WEBHOOKS)
     assert lease is not None
     old_tools, new_tools = tools_of(engine), tools_of(engine)
     old = Courier(old_tools, Desk(engine.journal).under(lease), lease)
@@ -352,9 +352,9 @@ def test_two_senders_and_the_one_that_was_frozen_notes_nothing(
         until(lambda: receiver.got or (old.turn(lambda: None) and None))
         is_held.set()
         until(lambda: old_tools.post._sender is not None and old_tools.post._sender._done)
-        assert theirs.take(NAME) is None
+        assert theirs.take(WEBHOOKS) is None
         clocks["late"] = 100.0
-        newer = theirs.take(NAME)
+        newer = theirs.take(WEBHOOKS)
         assert newer is not None
         new = Courier(new_tools, Desk(engine.journal).under(newer), newer)
         with pytest.raises(LeaseLost):

@@ -15,7 +15,8 @@ import pytest
 from engine.codec import Codec
 from engine.errors import UnknownFact
 from engine.fact import Envelope, Fact
-from engine.journal import Fold, Journal, migrate
+from engine.fold import Fold
+from engine.journal import Journal, migrate
 from engine.limits import SNAPSHOT_EVERY
 from tests.facts import append
 

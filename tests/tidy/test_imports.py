@@ -36,7 +36,7 @@ LAYERS = (
     },
     {"packages", "checkpoint", "health", "fingerprint"},
     {"refusals", "reasons", "rate", "files"},
-    {"values"},
+    {"values", "fold", "process"},
     {
         "fees",
         "pricing",

@@ -12,8 +12,9 @@ from engine.deciding import Outcome
 from engine.errors import Refused
 from engine.fact import Recorded
 from engine.fees import FeeRule
+from engine.fold import Loaded
 from engine.instrument import InstrumentListed
-from engine.journal import Loaded, _folded
+from engine.journal import _folded
 from engine.order import (
     Cancelled,
     CancelRejected,

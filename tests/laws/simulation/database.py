@@ -17,7 +17,8 @@ from engine.chain import GENESIS
 from engine.codec import Codec
 from engine.datastore import Datastore
 from engine.errors import Unavailable
-from engine.journal import Fold, Journal, Loaded, _Lru
+from engine.fold import Fold, Loaded
+from engine.journal import Journal, _Lru
 from engine.limits import STATES_CACHED_MAX
 from engine.pages import Portion, StoredRow, Wanted
 from engine.sessions import Head, Key, Session

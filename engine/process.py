@@ -1,0 +1,58 @@
+"""What all processes of the engine share: the names of followers, and how a process behaves.
+
+tame_collector   leaves the garbage collector little to do in a process that keeps many states
+go_second        lowers the priority of background processes
+switch_sooner    shortens the switch interval of threads, so that a writer never waits long
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from typing import Final
+
+from engine.limits import GC_MIDDLE, GC_OBJECTS, GC_YOUNG, SWITCH_S
+
+EXECUTION: Final = "execution"
+"""Sends orders to their venue, and records its reports."""
+SETTLEMENT: Final = "settlement"
+"""Settles trades when they are due."""
+SEALING: Final = "sealing"
+"""Makes seals."""
+PUBLISHING: Final = "publishing"
+"""Sends seals elsewhere."""
+WEBHOOKS: Final = "webhooks"
+"""Enqueues deliveries and sends them."""
+OUTLET: Final = "outlet"
+"""Publishes events to a message broker, if there is one."""
+FOLLOWERS: Final = (EXECUTION, SETTLEMENT, SEALING, WEBHOOKS)
+"""The followers that every installation runs: they complete, settle, seal and announce orders."""
+_NICE: Final = 5
+
+
+def tame_collector() -> None:
+    """Has the garbage collector leave alone what was made so far, and look less often at the rest.
+
+    Facts and states are trees and need no collector; looking through a cache of them for cycles cost a
+    fifth of an order's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_OBJECTS, GC_YOUNG, GC_MIDDLE)
+
+
+def go_second() -> None:
+    """Has this process, and those that it starts, leave the processors to those who serve."""
+    if hasattr(os, "setpriority"):
+        now = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, 0, max(now, _NICE))
+
+
+def switch_sooner() -> None:
+    """Has threads hand the interpreter over after SWITCH_S.
+
+    A writer gives it up at each statement, while it holds the journal's file. At Python's 5 ms it then
+    waited as long for threads that decide, seven times an append, and the other processes with it.
+    """
+    sys.setswitchinterval(SWITCH_S)
