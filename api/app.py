@@ -23,6 +23,7 @@ from api.response import JSON
 from api.services import Services
 from api.streams import MEDIA as EVENT_STREAM
 from api.tokens import Principal, TokenInvalid
+from api.traffic import UNMATCHED
 from engine.acts import PERSON_PATTERN
 from engine.errors import EngineError, JournalWentBack, Refused
 from engine.idempotency import check_key
@@ -94,7 +95,7 @@ class App:
             self._count_denial(code, call, self._source(call, message, connection), request_id)
         if code in MISTAKES:
             began_s += await self._wait_for_turn(call, message, connection)
-        self._engine.traffic.note(call.route if call else None, answer, code, began_s)
+        self._count(call.route if call else None, answer, code, began_s)
         self._answered += 1
         if self._engine.log_every and self._answered % self._engine.log_every == 0:
             _log(request_id, call, answer, code, began_s)
@@ -108,6 +109,13 @@ class App:
             self._engine.bridge.journal.check_sound()
         elif _is_of_facts(call):
             self._engine.bridge.journal.datastore.damage.check_reads()
+
+    def _count(self, route: Route | None, answer: Answer, code: str | None, began_s: float) -> None:
+        traffic = self._engine.traffic
+        traffic.note((route.method, route.path) if route else UNMATCHED, answer.status, code, began_s)
+        if route and route.scope and route.method != "GET":
+            is_repeat = bool(answer.headers and "Idempotency-Replayed" in answer.headers)
+            traffic.note_command(answer.status, code, is_repeat=is_repeat)
 
     def begin_to_stop(self) -> None:
         """Says that it will not be ready any more, and ends what would go on for ever."""

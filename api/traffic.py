@@ -7,12 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from engine.meters import SECONDS, Sample, Spread
-
-if TYPE_CHECKING:
-    from api.call import Answer, Route
 
 _LOOK_S: Final = 0.25
 """How often the loop is asked how late it is."""
@@ -30,15 +27,20 @@ class Traffic:
         self.commands: defaultdict[str, int] = defaultdict(int)
         self.lateness = Spread(SECONDS)
 
-    def note(self, route: Route | None, answer: Answer, code: str | None, began_s: float) -> None:
-        """A request was answered, maybe with an error `code`. `began_s` is of `perf_counter`."""
-        method, path = (route.method, route.path) if route else UNMATCHED
-        self.answers[method, path, answer.status] += 1
-        self.times[method, path].note(perf_counter() - began_s)
+    def note(self, route: tuple[str, str], status: int, code: str | None, began_s: float) -> None:
+        """Counts an answer, maybe with an error `code`. `began_s` is of `perf_counter`."""
+        self.answers[*route, status] += 1
+        self.times[route].note(perf_counter() - began_s)
         if code is not None:
             self.errors[code] += 1
-        if route and route.scope and method != "GET":
-            self.commands[_outcome(answer, code)] += 1
+
+    def note_command(self, status: int, code: str | None, *, is_repeat: bool) -> None:
+        """Counts what came of a command."""
+        if code is not None:
+            outcome = "refused" if status < 500 else "failed"
+        else:
+            outcome = "repeated" if is_repeat else "done"
+        self.commands[outcome] += 1
 
     async def watch_loop(self) -> None:
         """Notes how late the loop is, for ever."""
@@ -58,9 +60,3 @@ class Traffic:
         for outcome, count in self.commands.copy().items():
             yield "commands", (outcome,), count
         yield "loop_lag_seconds", (), self.lateness
-
-
-def _outcome(answer: Answer, code: str | None) -> str:
-    if code is not None:
-        return "refused" if answer.status < 500 else "failed"
-    return "repeated" if answer.headers and "Idempotency-Replayed" in answer.headers else "done"
