@@ -25,6 +25,7 @@ from engine.fees import FeeRule, Fees
 from engine.halt import Halt
 from engine.ids import IdSource
 from engine.instrument import Instrument, Terms
+from engine.kind import SIMULATED
 from engine.order import Order, Placed
 from engine.payment import Kind, Payment
 from engine.pricing import Price
@@ -33,7 +34,6 @@ from engine.report import ParkedReport, Report
 from engine.streams import fold_of
 from engine.tally import Tally
 from engine.trading_limits import Limits
-from engine.venue import SIMULATED
 from engine.webhook import Webhook, Where
 from engine.wish import Wish
 

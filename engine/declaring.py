@@ -17,13 +17,12 @@ from engine.clock import ClockAdvanced
 from engine.datastore import Datastore
 from engine.errors import JournalDamaged, WrongKind
 from engine.fact import Envelope
-from engine.kind import KINDS, STREAM, Declared, Kind, KindFact, declare, evolve
+from engine.kind import KINDS, SIMULATED, STREAM, Declared, Kind, KindFact, declare, evolve
 from engine.limits import PAGE_FACTS, TRACES_SHOWN
 from engine.order import TradeRecorded
 from engine.schema import Tables
 from engine.stored import engine_codec
 from engine.values import plain
-from engine.venue import SIMULATED
 
 ACTOR: Final = "command line"
 COMMAND: Final = idempotency.command_id(["kind"])

@@ -18,8 +18,10 @@ from engine.desk import Command, Decision, Desk, Outcome
 from engine.fact import Recorded
 from engine.ids import IdSource
 from engine.journal import Journal
+from engine.kind import SIMULATED
 from engine.limits import SANDBOX_PRICE_MAX_AGE_US
 from engine.order import ExecutionStarted, Order, TradeRecorded
+from engine.port import ticket_of
 from engine.pricing import Price
 from engine.report import Report
 from engine.sandbox import LISTINGS
@@ -27,7 +29,7 @@ from engine.story import differences, kind_of, say, shown
 from engine.streams import fold_of
 from engine.ticker import DAY_US
 from engine.values import Side
-from engine.venue import SIMULATED, answers_to, ticket_of
+from engine.venue import answers_to
 from engine.wish import Wish
 
 TENANT: Final = "demo"

@@ -43,9 +43,9 @@ from engine.limits import (
     WAITING_S,
 )
 from engine.order import CancelRequested, ExecutionStarted, Filled, Order, Placed
+from engine.port import EXECUTING, Asked, Ticket, Venue, asked_of, ticket_of
 from engine.process import EXECUTION
 from engine.report import Report, ReportParked
-from engine.venue import EXECUTING, Asked, Ticket, Venue, asked_of, ticket_of
 
 BEGUN: Final = frozenset({EXECUTING, "filled", "settled", "cancelled"})
 

@@ -26,11 +26,11 @@ from engine.errors import BadSettings, Refused, WrongKind
 from engine.fact import from_us, to_us
 from engine.journal import Journal
 from engine.order import ExecutionStarted, Order, TradeRecorded
+from engine.port import Ticket, ticket_of
 from engine.report import Report
 from engine.sandbox import LISTINGS
 from engine.seeded import SeededDesk
 from engine.values import UNITS
-from engine.venue import Ticket, ticket_of
 
 TENANT: Final = "generated"
 CLIENT: Final = "generate"

@@ -17,6 +17,8 @@ from engine.refusals import refused
 Kind = Literal["live", "sandbox"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 STREAM: Final = "knd_engine"
+SIMULATED: Final = "simulated"
+"""Name of the simulated venue, which exists in sandboxes only."""
 
 # --- facts ---------------------------------------------------------------------------------------
 

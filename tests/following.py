@@ -15,10 +15,10 @@ from engine.follow import Follower
 from engine.journal import Journal
 from engine.leases import Leases
 from engine.order import Order, Placed
+from engine.port import CancelTicket, Numbered, Status, Ticket, Venue
 from engine.process import EXECUTION, SETTLEMENT
 from engine.report import Report
 from engine.settlement import Fresh, Settlement
-from engine.venue import CancelTicket, Numbered, Status, Ticket, Venue
 from engine.writer import Lease
 from tests.desks import Shop
 

@@ -29,11 +29,12 @@ from engine.heartbeats import Part
 from engine.leases import is_dead, new_holder
 from engine.limits import BODY_BYTES_MAX, BURST_MIN, LEASE_S, RECONCILE_S, SANDBOX_REST_DAYS
 from engine.order import ExecutionStarted
+from engine.port import Status, Ticket
 from engine.pricing import Price
 from engine.report import Report
 from engine.settings import parse_duration_us
 from engine.ticker import DAY_US, Ticker
-from engine.venue import SimulatedVenue, Status, Ticket
+from engine.venue import SimulatedVenue
 from engine.writer import Lease
 from tests.desks import HOUR_US, INSTRUMENT, TENANT, TERMS, open_shop
 from tests.following import NOTHING, VENUE, ScriptedVenue, Works, due, orders_of, working

@@ -55,7 +55,8 @@ LAYERS = (
     {"order"},
     {"holdings", "trading_limits"},
     {"account", "booking"},
-    {"trading", "paying", "venue"},  # so far the rules: pure
+    {"trading", "paying", "port"},
+    {"venue"},  # so far the rules: pure
     {"migrations"},
     {"codec", "schema", "store", "writer", "operations"},
     {"sqlite_store", "postgres_store"},

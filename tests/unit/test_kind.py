@@ -14,9 +14,8 @@ from engine.commands import Firm
 from engine.deciding import Decision, Scene
 from engine.errors import Refused, UnknownFact, WrongKind
 from engine.ids import IdSource
-from engine.kind import Declared, Kind, KindDeclared
+from engine.kind import SIMULATED, Declared, Kind, KindDeclared
 from engine.report import Report
-from engine.venue import SIMULATED
 from tests.desks import Prices
 
 FIRM = Firm(IdSource(), Prices({}), {}, 0)

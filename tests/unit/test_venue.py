@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine.venue import CancelTicket, SimulatedVenue, Ticket, VenueUnavailable
+from engine.port import CancelTicket, Ticket, VenueUnavailable
+from engine.venue import SimulatedVenue
 from tests.table import rows
 
 STARTED_US = 1_000_000
