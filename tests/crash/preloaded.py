@@ -21,20 +21,36 @@ import engine.logs
 import engine.metrics
 import engine.migrations
 import engine.supervise
-from engine import calendar, sqlite
+from engine import calendar, process, sqlite
 from engine.cli import checks, main, roles, watching
 
 with contextlib.suppress(ImportError):
     import uvloop
 
 MODULES = (
-    api.app, api.routes, api.server, api.services, engine.demo, engine.doctor, engine.effective,
-    engine.installation, engine.logs, engine.metrics, engine.migrations, engine.supervise,
-    rich.traceback, structlog.stdlib, checks, main, roles, uvloop, watching,
-)  # fmt: skip
+    api.app,
+    api.routes,
+    api.server,
+    api.services,
+    engine.demo,
+    engine.doctor,
+    engine.effective,
+    engine.installation,
+    engine.logs,
+    engine.metrics,
+    engine.migrations,
+    engine.supervise,
+    rich.traceback,
+    structlog.stdlib,
+    checks,
+    main,
+    roles,
+    uvloop,
+    watching,
+)
 
 typer.main.get_command = cache(typer.main.get_command)
 typer.main.get_command(main.app)  # built here, not in each fork, which takes 50 ms
 calendar.prepare()
 sqlite.driver()
-engine.supervise.tame_collector()  # else each fork looks through all of this, and copies it
+process.tame_collector()  # else each fork looks through all of this, and copies it
