@@ -13,8 +13,8 @@ from api.problems import Problem
 from api.repeating import first_outcome, subject_for
 from engine import commands
 from engine.account import FLAGS
-from engine.errors import Refused
-from engine.ids import is_id
+from engine.kernel.errors import Refused
+from engine.kernel.ids import is_id
 from projections.resources import account_json
 from projections.views import accounts as view
 

@@ -25,10 +25,10 @@ from api.streams import MEDIA as EVENT_STREAM
 from api.tokens import Principal, TokenInvalid
 from api.traffic import UNMATCHED
 from engine.acts import PERSON_PATTERN
-from engine.errors import EngineError, JournalWentBack, Refused
 from engine.idempotency import check_key
-from engine.ids import is_id
-from engine.limits import (
+from engine.kernel.errors import EngineError, JournalWentBack, Refused
+from engine.kernel.ids import is_id
+from engine.kernel.limits import (
     CLIENT_REQUEST_ID_CHARACTERS_MAX,
     HTTP_BODY_BYTES_MAX,
     PERSON_CHARACTERS_MAX,

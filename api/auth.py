@@ -15,8 +15,8 @@ from msgspec import Meta
 
 from api.tokens import Tokens
 from engine.clients import SCOPES, Client, Clients, in_order
-from engine.ids import is_id
-from engine.limits import TOKEN_LIFE_S
+from engine.kernel.ids import is_id
+from engine.kernel.limits import TOKEN_LIFE_S
 
 ERRORS: Final = {
     "invalid_request": (400, "a parameter is missing, given twice, or malformed"),

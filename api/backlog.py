@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from engine.deliveries import New
-from engine.limits import BACKLOG_KEPT
+from engine.kernel.limits import BACKLOG_KEPT
 from engine.webhook import Webhook
 
 

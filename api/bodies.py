@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from engine.deliveries import Delivery
-from engine.limits import BODIES_CACHED_MAX, BODIES_FRESH_S, SUBJECTS_MAX
+from engine.kernel.limits import BODIES_CACHED_MAX, BODIES_FRESH_S, SUBJECTS_MAX
 from engine.personal import WORDS, Personal
 from projections import resources
 from projections.database import Views

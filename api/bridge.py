@@ -12,13 +12,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from engine import wall
 from engine.deciding import Awaited, Command, Decider, Outcome, Pending, Wait, keep_states
 from engine.desk import wait_for
-from engine.errors import OutcomeUnknown
-from engine.fold import Loaded
 from engine.journal import Journal
-from engine.limits import READERS_MAX
+from engine.kernel import wall
+from engine.kernel.errors import OutcomeUnknown
+from engine.kernel.fold import Loaded
+from engine.kernel.limits import READERS_MAX
 from engine.streams import fold_of
 from engine.writer import ANSWER_WAIT_S
 

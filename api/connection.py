@@ -21,8 +21,8 @@ from api.call import Answer
 from api.problems import Problem
 from api.response import written
 from api.streams import Line
-from engine.ids import IdSource
-from engine.limits import (
+from engine.kernel.ids import IdSource
+from engine.kernel.limits import (
     EVENT_STREAM_SOCKET_BYTES,
     EVENT_STREAM_STALL_S,
     HTTP_BODY_BUFFER_BYTES,

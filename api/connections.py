@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from api.connection import Answering, Connection
 from api.guests import Guest
 from api.rates import Rates
-from engine.limits import (
+from engine.kernel.limits import (
     HTTP_DRAIN_IDLE_S,
     HTTP_IDLE_S,
     HTTP_LINGER_S,
@@ -25,7 +25,7 @@ _SWEEPS: Final = 20
 
 
 class Timing(NamedTuple):
-    """How long things may take, in seconds. See engine/limits.py for the reasons."""
+    """How long things may take, in seconds. See engine/kernel/limits.py for the reasons."""
 
     message_s: float = HTTP_MESSAGE_S
     idle_s: float = HTTP_IDLE_S

@@ -24,14 +24,15 @@ from api.bodies import Bodies, delivery_id
 from api.lanes import Lane, shares
 from api.router import Route, Router
 from api.sender import Done, Message, Sender
-from engine import commands, wall
+from engine import commands
 from engine.acting import Breathe, Faults, Timer, standing
 from engine.attempts import IS_GONE, OUTCOMES, after
 from engine.deliveries import Deliveries, Delivery, Note, Turn
 from engine.desk import Command, Desk
 from engine.endpoints import Endpoint, Endpoints
 from engine.journal import Journal
-from engine.limits import (
+from engine.kernel import wall
+from engine.kernel.limits import (
     BODY_AWAITED_US,
     DELIVERIES_KEPT_US,
     LEASE_S,
@@ -44,8 +45,8 @@ from engine.limits import (
     WEBHOOK_AHEAD,
     WEBHOOKS_AT_ONCE,
 )
-from engine.meters import Sample
-from engine.process import WEBHOOKS
+from engine.kernel.meters import Sample
+from engine.kernel.process import WEBHOOKS
 from engine.webhook import GONE
 from engine.writer import Lease
 from projections.database import Views

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 from api.call import Answer, Call
 from api.problems import Problem
 from api.services import Services
-from engine.errors import EngineError, Unavailable, UnknownFact, ViewQuarantined
 from engine.journal import Journal
-from engine.limits import VIEW_POLL_S, VIEW_WAIT_S
+from engine.kernel.errors import EngineError, Unavailable, UnknownFact, ViewQuarantined
+from engine.kernel.limits import VIEW_POLL_S, VIEW_WAIT_S
 from projections.listing import Single
 from projections.resources import filled
 

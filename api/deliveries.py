@@ -18,8 +18,8 @@ from api.repeating import first_answer, once
 from api.webhooks import own_webhook
 from engine.attempts import Attempt
 from engine.deliveries import Delivery, New
-from engine.limits import REPLAY_EVENTS_MAX
-from engine.refusals import invalid
+from engine.kernel.limits import REPLAY_EVENTS_MAX
+from engine.kernel.refusals import invalid
 from engine.webhook import Webhook, check_active
 from projections import shapes
 from projections.ids import number_of

@@ -8,7 +8,7 @@ from typing import Final
 
 from api.kinds import FAULTS
 from api.problems import CODES
-from engine.refusals import REFUSALS
+from engine.kernel.refusals import REFUSALS
 
 _PAGE: Final = """<!doctype html>
 <html lang="en">

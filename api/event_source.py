@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from engine.limits import EVENT_STREAM_PAGE
+from engine.kernel.limits import EVENT_STREAM_PAGE
 from engine.personal import WORDS, Personal
 from projections.database import Views
 from projections.resources import filled

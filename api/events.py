@@ -12,8 +12,8 @@ from api.call import Answer, Call
 from api.problems import Problem
 from api.services import Services
 from api.streams import Stream
+from engine.kernel.refusals import invalid
 from engine.personal import WORDS
-from engine.refusals import invalid
 from projections.ids import derived, number_of
 from projections.listing import Shown
 from projections.views import events as view

@@ -23,7 +23,7 @@ from api.kinds import (
     Word,
 )
 from engine.acts import DEEDS
-from engine.limits import (
+from engine.kernel.limits import (
     ID_CHARACTERS_MAX,
     LIST_LIMIT,
     LIST_LIMIT_MAX,
@@ -36,8 +36,8 @@ from engine.limits import (
     URL_CHARACTERS_MAX,
     VERSION_MAX,
 )
-from engine.refusals import REFUSALS
-from engine.values import PRICE_PLACES
+from engine.kernel.refusals import REFUSALS
+from engine.kernel.values import PRICE_PLACES
 from projections.shapes import WORDS
 
 FINEST: Final = Amount(PRICE_PLACES)

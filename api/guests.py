@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from engine.limits import (
+from engine.kernel.limits import (
     CONNECTIONS_EACH_MAX,
     CONNECTIONS_MAX,
     MESSAGE_BYTES_FREE,

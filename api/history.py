@@ -12,10 +12,10 @@ from api import reading
 from api.call import Answer, Call
 from api.problems import Problem
 from engine import history
-from engine.errors import Refused
 from engine.history import Step, When
-from engine.limits import HISTORY_PAGE_BYTES
-from engine.refusals import invalid
+from engine.kernel.errors import Refused
+from engine.kernel.limits import HISTORY_PAGE_BYTES
+from engine.kernel.refusals import invalid
 from projections.history import ACCOUNTS, ORDERS, Shown
 from projections.resources import cash_balances_json, filled
 

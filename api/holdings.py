@@ -8,7 +8,7 @@ from api.current import Resource
 from engine.account import Account
 from engine.holdings import PositionOpened
 from engine.journal import Journal
-from engine.limits import POSITIONS_LOOKED_FOR_MAX
+from engine.kernel.limits import POSITIONS_LOOKED_FOR_MAX
 from projections.resources import cash_balances_json, position_json
 from projections.views import balances, positions
 

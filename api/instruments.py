@@ -16,11 +16,11 @@ from api.repeating import first_outcome
 from api.wire import raise_faults
 from engine import commands
 from engine.deciding import Outcome
-from engine.errors import Refused
-from engine.ids import is_id
 from engine.instrument import Instrument, InstrumentListed, Terms
-from engine.refusals import fault, invalid
-from engine.values import CURRENCIES, at_scale
+from engine.kernel.errors import Refused
+from engine.kernel.ids import is_id
+from engine.kernel.refusals import fault, invalid
+from engine.kernel.values import CURRENCIES, at_scale
 from projections.resources import instrument_json
 from projections.views import instruments as view
 

@@ -10,12 +10,12 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from engine.errors import Refused
-from engine.fact import from_us, to_us
-from engine.limits import ENTRIES_MAX, ID_CHARACTERS_MAX
-from engine.refusals import PARAM_FAULTS
-from engine.text import ALLOWED, is_plain
-from engine.values import CURRENCIES, parse_decimal
+from engine.kernel.errors import Refused
+from engine.kernel.fact import from_us, to_us
+from engine.kernel.limits import ENTRIES_MAX, ID_CHARACTERS_MAX
+from engine.kernel.refusals import PARAM_FAULTS
+from engine.kernel.text import ALLOWED, is_plain
+from engine.kernel.values import CURRENCIES, parse_decimal
 
 FAULTS: Final = PARAM_FAULTS | {
     "not_found": "names no resource of this client",
@@ -71,7 +71,7 @@ def _text(raw: Any) -> str:
 
 
 class Text(_Kind, frozen=True):
-    """1 to `most` characters, none of them hidden (see `engine.text`), and not all blank."""
+    """1 to `most` characters, none of them hidden (see `engine.kernel.text`), and not all blank."""
 
     most: int
 
@@ -148,7 +148,7 @@ class Integer(_Kind, frozen=True):
 
 
 class Amount(_Kind, frozen=True):
-    """A plain decimal with at most `places` decimals, as a string or a number. See engine.values."""
+    """A plain decimal with at most `places` decimals, as a string or a number. See `values`."""
 
     places: int
 

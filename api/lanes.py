@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.deliveries import Deliveries, Delivery
-from engine.limits import (
+from engine.kernel.limits import (
     DUE_LOOK_S,
     DUE_PAGE,
     WEBHOOK_AHEAD,

@@ -23,8 +23,8 @@ from nats.js.api import StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from api.outlet import Message
-from engine.errors import Unavailable
-from engine.limits import BROKER_DUPLICATES_S, BROKER_WAIT_S
+from engine.kernel.errors import Unavailable
+from engine.kernel.limits import BROKER_DUPLICATES_S, BROKER_WAIT_S
 from engine.settings import NatsPlace
 
 T = TypeVar("T")

@@ -30,7 +30,7 @@ from api.sources import source_of
 from api.streams import MEDIA as EVENT_STREAM
 from engine.acts import PERSON_PATTERN
 from engine.idempotency import KEY_PATTERN
-from engine.limits import (
+from engine.kernel.limits import (
     CLIENT_REQUEST_ID_CHARACTERS_MAX,
     ID_CHARACTERS_MAX,
     OFFSET_MAX,

@@ -10,8 +10,8 @@ from api.acting import act, act_with_words, answer, stream_of
 from api.call import Answer, Call
 from api.current import Resource
 from engine import commands
-from engine.errors import OutcomeUnknown
-from engine.limits import SUBJECTS_MAX
+from engine.kernel.errors import OutcomeUnknown
+from engine.kernel.limits import SUBJECTS_MAX
 from engine.order import Order
 from engine.wish import Wish
 from projections.resources import fill, order_json

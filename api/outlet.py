@@ -12,9 +12,9 @@ from typing import Final, NamedTuple, Protocol
 
 from api.event_source import Source, passed, released
 from engine.acting import Breathe, Faults, Place
-from engine.errors import Unavailable
-from engine.limits import EVENT_STREAM_PAGE, OUTLET_LOOK_S
-from engine.process import OUTLET
+from engine.kernel.errors import Unavailable
+from engine.kernel.limits import EVENT_STREAM_PAGE, OUTLET_LOOK_S
+from engine.kernel.process import OUTLET
 from projections.views.events import Happened, Wanted, Withheld
 
 NAME: Final = OUTLET

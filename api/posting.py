@@ -25,7 +25,7 @@ from yarl import URL
 
 from engine.addresses import is_loopback, is_public
 from engine.attempts import Outcome
-from engine.limits import ANSWER_BYTES_MAX, RETRY_AFTER_MAX_US
+from engine.kernel.limits import ANSWER_BYTES_MAX, RETRY_AFTER_MAX_US
 
 _KEEP_ALIVE_S: Final = 4.0
 """Shorter than the five seconds after which common servers close a quiet connection: they would do so

@@ -14,9 +14,9 @@ from api.call import Answer, Call
 from api.repeating import first_answer, once
 from api.wire import raise_faults
 from engine.instrument import Instrument, price_of
+from engine.kernel.refusals import fault
+from engine.kernel.values import EXACT, PRICE_PLACES, STEPS, ZERO, divide_half_even, plain
 from engine.quote import Quote, quote_faults, unit_words
-from engine.refusals import fault
-from engine.values import EXACT, PRICE_PLACES, STEPS, ZERO, divide_half_even, plain
 from projections import shapes
 from projections.resources import encode, time
 

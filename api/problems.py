@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from api.kinds import FAULTS
-from engine.errors import (
+from engine.kernel.errors import (
     DiskFull,
     EngineError,
     Inaccessible,
@@ -30,11 +30,11 @@ from engine.errors import (
     ViewQuarantined,
     ViewsDamaged,
 )
-from engine.fact import from_us
-from engine.ids import is_id
-from engine.refusals import REFUSALS, leaf_of, sentence_of
-from engine.sentences import told
-from engine.values import plain
+from engine.kernel.fact import from_us
+from engine.kernel.ids import is_id
+from engine.kernel.refusals import REFUSALS, leaf_of, sentence_of
+from engine.kernel.sentences import told
+from engine.kernel.values import plain
 
 _LOG: Final = logging.getLogger("order_engine.api")
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from engine.limits import VIEW_POLL_S
+from engine.kernel.limits import VIEW_POLL_S
 from projections.database import Views
 
 

@@ -1,4 +1,4 @@
-"""Who may send how much: buckets of `engine.rate` by client and by address, and what answers say.
+"""Who may send how much: buckets of `engine.kernel.rate` by client and by address, and what answers say.
 
 Kept by each process for itself: N of them let N times as much through.
 """
@@ -13,8 +13,8 @@ from typing import Final
 
 from api.guests import Guest, Guests
 from api.problems import Problem
-from engine.limits import ERROR_WAIT_S, FORWARDED_MAX, RATE_BUCKETS_MAX
-from engine.rate import SECOND_NS, Quota, Quotas, spend, turn, wait_ns
+from engine.kernel.limits import ERROR_WAIT_S, FORWARDED_MAX, RATE_BUCKETS_MAX
+from engine.kernel.rate import SECOND_NS, Quota, Quotas, spend, turn, wait_ns
 
 Networks = Sequence[IPv4Network | IPv6Network]
 Headers = Mapping[str, str]

@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl, urlencode
 from api.call import Answer, Call
 from api.current import JOURNAL, VIEW
 from api.problems import Problem
-from engine.errors import ViewBehind
-from engine.limits import VIEW_WAIT_S
+from engine.kernel.errors import ViewBehind
+from engine.kernel.limits import VIEW_WAIT_S
 from projections.database import Views
 from projections.listing import Listed, Shown
 from projections.resources import filled

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from api.call import Answer, Call
 from engine import idempotency
 from engine.deciding import Outcome
-from engine.fact import Recorded
+from engine.kernel.fact import Recorded
 from engine.key_register import Kept
 from engine.store import Also, Violation
 from engine.streams import fold_of

@@ -14,10 +14,10 @@ from typing import Final, NamedTuple
 
 from api.backlog import Backlog
 from engine.deliveries import New
-from engine.fact import Recorded
 from engine.holdings import PositionClosed, PositionOpened
 from engine.journal import Journal
-from engine.limits import BACKLOG_FACTS, PAGE_FACTS
+from engine.kernel.fact import Recorded
+from engine.kernel.limits import BACKLOG_FACTS, PAGE_FACTS
 from engine.order import TradeRecorded, TradeSettled
 from engine.stored import STORED
 from engine.streams import FOLDS

@@ -30,8 +30,8 @@ from api.kinds import (
     Time,
     Word,
 )
-from engine.limits import DECIMAL_DIGITS_MAX, ID_CHARACTERS_MAX
-from engine.text import HIDDEN
+from engine.kernel.limits import DECIMAL_DIGITS_MAX, ID_CHARACTERS_MAX
+from engine.kernel.text import HIDDEN
 from projections.shapes import WORDS
 
 Schema = dict[str, Any]

@@ -28,27 +28,27 @@ from engine.commands import Firm
 from engine.declaring import required
 from engine.deliveries import Deliveries
 from engine.endpoints import Endpoints
-from engine.errors import EngineError
 from engine.fees import Fees
 from engine.halted import HaltsLook
-from engine.health import Health, Look
-from engine.ids import IdSource
 from engine.journal import Journal
+from engine.kernel.errors import EngineError
+from engine.kernel.health import Health, Look
+from engine.kernel.ids import IdSource
+from engine.kernel.limits import ACCOUNTS_REMEMBERED_MAX, CLIENTS_SEEN_MAX, REFRESH_S, TALLY_LOOK_S
+from engine.kernel.process import FOLLOWERS
+from engine.kernel.rate import Quotas, StreamQuotas
+from engine.kernel.wall import now_us
 from engine.key_register import KeyRegister
 from engine.keys import MasterKey
 from engine.kind import Kind
-from engine.limits import ACCOUNTS_REMEMBERED_MAX, CLIENTS_SEEN_MAX, REFRESH_S, TALLY_LOOK_S
 from engine.market import Market, Symbols
 from engine.operations import define_operations
 from engine.personal import Personal
-from engine.process import FOLLOWERS
-from engine.rate import Quotas, StreamQuotas
 from engine.refusal_log import RefusalLog
 from engine.signing import SigningKeys
 from engine.tally import Tally, start_of_day
 from engine.trading_limits import Limits
 from engine.vitals import JournalLook, disk_findings
-from engine.wall import now_us
 from projections.checkpoints import tend
 from projections.database import Views
 from projections.figures import ViewsLook

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from api.call import Route
-from engine.limits import VIEW_WAIT_S
+from engine.kernel.limits import VIEW_WAIT_S
 
 
 class Source(NamedTuple):

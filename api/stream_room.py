@@ -10,13 +10,13 @@ from time import monotonic
 from typing import Final
 
 from api.problems import Problem
-from engine.limits import (
+from engine.kernel.limits import (
     EVENT_STREAM_READ_SHARE,
     EVENT_STREAM_READS,
     EVENT_STREAM_RETRY_S,
     EVENT_STREAMS_BYTES_MAX,
 )
-from engine.rate import StreamQuotas
+from engine.kernel.rate import StreamQuotas
 
 _SETTINGS: Final = {"client": "ORDER_ENGINE_STREAMS_CLIENT", "tenant": "ORDER_ENGINE_STREAMS_TENANT"}
 

@@ -19,8 +19,8 @@ from api.event_source import Source, passed, released
 from api.problems import CODES
 from api.stream_room import StreamRoom
 from api.tokens import TokenInvalid
-from engine.errors import EngineError
-from engine.limits import (
+from engine.kernel.errors import EngineError
+from engine.kernel.limits import (
     EVENT_STREAM_BEAT_S,
     EVENT_STREAM_CHECK_S,
     EVENT_STREAM_KEPT_MAX,
@@ -30,7 +30,7 @@ from engine.limits import (
     EVENT_STREAM_PAGE_FIRST,
     EVENT_STREAM_PIECE_BYTES,
 )
-from engine.rate import StreamQuotas
+from engine.kernel.rate import StreamQuotas
 from projections.views.events import Happened, Stretch, Wanted, Withheld
 
 MEDIA: Final = "text/event-stream"

@@ -9,7 +9,7 @@ from functools import partial
 from time import perf_counter
 from typing import Final
 
-from engine.meters import SECONDS, Sample, Spread
+from engine.kernel.meters import SECONDS, Sample, Spread
 
 _LOOK_S: Final = 0.25
 """How often the loop is asked how late it is."""

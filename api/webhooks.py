@@ -19,9 +19,9 @@ from engine import commands
 from engine.addresses import target_of
 from engine.deciding import Outcome
 from engine.endpoints import Endpoint
-from engine.errors import OutcomeUnknown, Refused
+from engine.kernel.errors import OutcomeUnknown, Refused
+from engine.kernel.refusals import invalid
 from engine.key_register import Kept
-from engine.refusals import invalid
 from engine.store import Violation
 from engine.webhook import Webhook, is_of
 from projections import shapes

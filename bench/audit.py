@@ -26,7 +26,7 @@ from engine.datastore import Datastore
 from engine.generate import Plan, fill
 from engine.installation import open_journal_datastore
 from engine.journal import Journal
-from engine.limits import AUDIT_PAGE_FACTS
+from engine.kernel.limits import AUDIT_PAGE_FACTS
 from engine.settings import Settings
 from engine.stored import engine_codec
 

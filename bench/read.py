@@ -21,10 +21,10 @@ import msgpack
 from rich.table import Table
 
 from bench.measure import console, middle, progress, ratios, spread
-from engine.codec import Codec
-from engine.fact import Envelope, Fact, StreamAppend
-from engine.ids import IdSource
 from engine.journal import Journal, migrate
+from engine.kernel.codec import Codec
+from engine.kernel.fact import Envelope, Fact, StreamAppend
+from engine.kernel.ids import IdSource
 
 PAGE = 1_000
 

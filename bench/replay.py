@@ -31,11 +31,11 @@ from rich.table import Table
 
 from bench.measure import console, middle, progress, ratios
 from engine import history
-from engine.fact import Envelope, Fact, Recorded, StreamAppend
 from engine.generate import Plan, fill
 from engine.history import NOW
-from engine.ids import IdSource
 from engine.journal import Journal, migrate
+from engine.kernel.fact import Envelope, Fact, Recorded, StreamAppend
+from engine.kernel.ids import IdSource
 from engine.stored import engine_codec
 from projections.history import ORDERS
 

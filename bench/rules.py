@@ -20,8 +20,8 @@ import uvloop
 from aiohttp import ClientSession, TCPConnector, web
 
 from engine import account, holdings, instrument, order, trading
-from engine.fact import Envelope, Fact
 from engine.fees import FeeRule
+from engine.kernel.fact import Envelope, Fact
 from engine.pricing import Price
 from engine.report import Report
 from engine.stored import engine_codec

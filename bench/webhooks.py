@@ -41,14 +41,14 @@ from engine.addresses import target_of
 from engine.commands import Firm
 from engine.desk import Command, Desk
 from engine.endpoints import Endpoints
-from engine.ids import IdSource
 from engine.installation import migrate, open_installation
 from engine.instrument import Terms
+from engine.kernel.ids import IdSource
+from engine.kernel.wall import now_us
 from engine.operations import define_operations
 from engine.quote import Quote
 from engine.report import Report
 from engine.settings import Settings, read_settings
-from engine.wall import now_us
 from engine.wish import Wish
 from projections.database import Views
 from projections.runner import Runner

@@ -36,15 +36,15 @@ from engine.domain.accrual import accrued_interest, coupon_amount
 from engine.domain.coupon_schedule import BondTerms
 from engine.domain.day_count import DAY_COUNTS
 from engine.domain.yields import yield_to_maturity
-from engine.fact import Fact
-from engine.health import REASONS, SEVERITIES
 from engine.instrument import AT_NAV, TRADES_REFUSED
+from engine.kernel.fact import Fact
+from engine.kernel.health import REASONS, SEVERITIES
+from engine.kernel.refusals import PARAM_FAULTS, REFUSALS
+from engine.kernel.values import CURRENCIES, plain
 from engine.memorandum import ASKED
 from engine.metrics import METRICS, PREFIX
-from engine.refusals import PARAM_FAULTS, REFUSALS
 from engine.rounding import ROUNDINGS
 from engine.settings_table import SETTINGS, variable
-from engine.values import CURRENCIES, plain
 
 DOCS = Path(__file__).parent
 PAGES = (

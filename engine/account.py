@@ -10,13 +10,13 @@ import msgspec
 from msgspec.structs import replace
 
 from engine import holdings, trading_limits
-from engine.errors import UnknownFact
-from engine.fact import Fact
 from engine.holdings import Holdings, HoldingsFact
+from engine.kernel.errors import UnknownFact
+from engine.kernel.fact import Fact
+from engine.kernel.refusals import invalid, refused
+from engine.kernel.values import CURRENCIES, Side
 from engine.payment import Kind
-from engine.refusals import invalid, refused
 from engine.trading_limits import Activity, OrderCounted
-from engine.values import CURRENCIES, Side
 
 # --- facts ---------------------------------------------------------------------------------------
 

@@ -23,10 +23,10 @@ from msgspec.structs import replace
 
 from engine.datastore import Datastore
 from engine.desk import Command, Decision, Desk, Outcome, Scene
-from engine.errors import JournalWentBack, LeaseLost, SchemaMissing, Unavailable
-from engine.fact import Recorded
 from engine.journal import Journal
-from engine.limits import (
+from engine.kernel.errors import JournalWentBack, LeaseLost, SchemaMissing, Unavailable
+from engine.kernel.fact import Recorded
+from engine.kernel.limits import (
     BURST_MIN,
     EXECUTION_BATCH,
     FAULTS_SHOWN_MAX,

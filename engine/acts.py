@@ -19,8 +19,8 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from engine import wall
-from engine.limits import (
+from engine.kernel import wall
+from engine.kernel.limits import (
     DENIAL_MINUTES_MAX,
     DENIAL_SOURCES_MAX,
     DENIALS_WRITTEN_S,

@@ -11,8 +11,8 @@ import re
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final, NamedTuple
 
-from engine.limits import URL_CHARACTERS_MAX
-from engine.refusals import invalid
+from engine.kernel.limits import URL_CHARACTERS_MAX
+from engine.kernel.refusals import invalid
 
 NOT_PUBLIC: Final = tuple(
     map(

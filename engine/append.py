@@ -15,8 +15,8 @@ import threading
 from collections.abc import Sequence, Set
 from typing import NamedTuple
 
-from engine import chain
-from engine.errors import (
+from engine.kernel import chain
+from engine.kernel.errors import (
     EngineError,
     JournalDamaged,
     JournalWentBack,
@@ -25,7 +25,7 @@ from engine.errors import (
     StaleOffset,
     VersionConflict,
 )
-from engine.limits import APPEND_FACTS_MAX, APPEND_RETRY_PAUSES_S
+from engine.kernel.limits import APPEND_FACTS_MAX, APPEND_RETRY_PAUSES_S
 from engine.sessions import Head, Key, Session
 from engine.store import ConnectionBroken, Store, Violation
 from engine.witness import Point, Trail

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple, get_args
 
-from engine.limits import ATTEMPTS_MAX, RETRY_AFTER_MAX_US
+from engine.kernel.limits import ATTEMPTS_MAX, RETRY_AFTER_MAX_US
 
 Outcome = Literal["succeeded", "http", "timeout", "dns", "tls", "connection", "blocked"]
 OUTCOMES: Final[tuple[str, ...]] = get_args(Outcome)

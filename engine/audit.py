@@ -16,11 +16,11 @@ import msgspec
 
 from engine.account import Account
 from engine.audit_books import Books, Wrong
-from engine.chain import GENESIS
-from engine.codec import Codec
-from engine.errors import EngineError, UnknownFact
-from engine.fact import Envelope
-from engine.fold import Fold
+from engine.kernel.chain import GENESIS
+from engine.kernel.codec import Codec
+from engine.kernel.errors import EngineError, UnknownFact
+from engine.kernel.fact import Envelope
+from engine.kernel.fold import Fold
 from engine.order import TERMINAL, Order, TradeApplied, TradeSettled
 from engine.payment import Payment
 from engine.report import ParkedReport

@@ -13,7 +13,6 @@ from typing import Any, Final, assert_never
 
 from engine import booking, fees, pricing
 from engine.account import Account, AccountClosed
-from engine.fact import Fact
 from engine.holdings import (
     MOVES,
     Balance,
@@ -34,6 +33,8 @@ from engine.holdings import (
     UnitsReserved,
     legs,
 )
+from engine.kernel.fact import Fact
+from engine.kernel.values import EXACT, UNITS, ZERO
 from engine.order import (
     Cancelled,
     CancelRejected,
@@ -58,7 +59,6 @@ from engine.payment import (
 )
 from engine.report import ReportApplied
 from engine.trading_limits import OrderCounted
-from engine.values import EXACT, UNITS, ZERO
 
 Move = tuple[Any, ...]
 """(kind of the account's fact, account, subject, its other words without times)."""

@@ -9,14 +9,15 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from engine import audit_points, schema, wall
+from engine import audit_points, schema
 from engine.audit import Auditor, Finding, Level, kind_of
 from engine.audit_points import PointFile
-from engine.chain import GENESIS
 from engine.database_checks import head_and_last
 from engine.datastore import Datastore
-from engine.errors import JournalDamaged
-from engine.limits import (
+from engine.kernel import wall
+from engine.kernel.chain import GENESIS
+from engine.kernel.errors import JournalDamaged
+from engine.kernel.limits import (
     AUDIT_FINDINGS_MAX,
     AUDIT_PAGE_FACTS,
     AUDIT_POINT_S,

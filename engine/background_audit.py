@@ -13,13 +13,13 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from engine import wall
 from engine.acting import Breathe, Faults, Timer
 from engine.audit import Finding
 from engine.auditing import Scan
 from engine.datastore import Datastore
-from engine.limits import AUDIT_REST_S, AUDIT_SAVE_S, AUDIT_STEP_FACTS, AUDIT_STEP_S
-from engine.meters import Sample, Source
+from engine.kernel import wall
+from engine.kernel.limits import AUDIT_REST_S, AUDIT_SAVE_S, AUDIT_STEP_FACTS, AUDIT_STEP_S
+from engine.kernel.meters import Sample, Source
 
 NAME: Final = "audit"
 KEY: Final = "audited"

@@ -18,9 +18,9 @@ from typing import Any, Final
 from engine import sqlite
 from engine.auditing import Wish, audit, file_faults
 from engine.datastore import Datastore, open_store
-from engine.errors import BadSettings, JournalDamaged, NotEmpty, NotSupported, Unavailable
+from engine.kernel.errors import BadSettings, JournalDamaged, NotEmpty, NotSupported, Unavailable
+from engine.kernel.limits import BACKUP_PAGES
 from engine.keys import sync_directory
-from engine.limits import BACKUP_PAGES
 from engine.settings import Settings
 from engine.sqlite_store import SqliteStore
 from engine.store import Store

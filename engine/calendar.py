@@ -21,8 +21,8 @@ from engine.exchanges import (
     WEEKENDS,
     ZONES,
 )
-from engine.fact import from_us
-from engine.limits import CALENDAR_YEARS_MAX, SETTLEMENT_DATES_MAX
+from engine.kernel.fact import from_us
+from engine.kernel.limits import CALENDAR_YEARS_MAX, SETTLEMENT_DATES_MAX
 
 
 class Rule(NamedTuple):

@@ -10,13 +10,13 @@ from random import Random
 from typing import Final
 
 from engine.account import Account
+from engine.kernel.limits import SANDBOX_PRICE_MAX_AGE_US
+from engine.kernel.values import STEPS, ZERO, Side, round_half_up
 from engine.kind import SIMULATED
-from engine.limits import SANDBOX_PRICE_MAX_AGE_US
 from engine.port import Ticket
 from engine.pricing import Price
 from engine.report import Report
 from engine.sandbox import LISTINGS, Listing
-from engine.values import STEPS, ZERO, Side, round_half_up
 from engine.venue import answers_to
 from engine.wish import Wish
 

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from engine.limits import SEAL_BYTES_MAX
+from engine.kernel.limits import SEAL_BYTES_MAX
 
 _ED25519: Final = b"\x01"
 _DASH: Final = "\N{EM DASH}"

@@ -13,12 +13,12 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from engine import instrument, pricing
-from engine.errors import Refused
 from engine.instrument import Terms
-from engine.limits import DECIMAL_DIGITS_MAX
-from engine.refusals import invalid, refused
+from engine.kernel.errors import Refused
+from engine.kernel.limits import DECIMAL_DIGITS_MAX
+from engine.kernel.refusals import invalid, refused
+from engine.kernel.values import EXACT, UNITS, Side, plain, round_to
 from engine.rounding import CURRENT, modes_of
-from engine.values import EXACT, UNITS, Side, plain, round_to
 
 
 class Asked(NamedTuple):

@@ -18,16 +18,16 @@ from typing import Any, Final, Literal, get_args
 import sqlalchemy as sa
 
 from engine import acts
-from engine.ids import IdSource
-from engine.keys import MasterKey
-from engine.limits import (
+from engine.kernel.ids import IdSource
+from engine.kernel.limits import (
     CLOCKS_APART_S,
     SECRET_OVERLAP_MAX_US,
     TENANT_CHARACTERS_MAX,
     TOKEN_LIFE_S,
 )
+from engine.kernel.refusals import fault, invalid, refused, sentence_of
+from engine.keys import MasterKey
 from engine.operations import Operations
-from engine.refusals import fault, invalid, refused, sentence_of
 from engine.store import Store
 
 Scope = Literal["read", "trade", "operate", "admin"]

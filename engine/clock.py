@@ -11,10 +11,10 @@ from typing import Final, assert_never
 
 import msgspec
 
-from engine.errors import UnknownFact
-from engine.fact import Fact, day_of
-from engine.limits import CLOCK_AHEAD_MAX_US, CLOCK_STEP_MAX_US
-from engine.refusals import invalid
+from engine.kernel.errors import UnknownFact
+from engine.kernel.fact import Fact, day_of
+from engine.kernel.limits import CLOCK_AHEAD_MAX_US, CLOCK_STEP_MAX_US
+from engine.kernel.refusals import invalid
 
 STREAM: Final = "clk_engine"
 

@@ -13,23 +13,24 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
 
 from engine import account as accounts
-from engine import calendar, clock, fees, halt, idempotency, ids, kind, paying, trading
+from engine import calendar, clock, fees, halt, idempotency, kind, paying, trading
 from engine import instrument as instruments
 from engine import order as orders
 from engine import report as reports
 from engine import webhook as webhooks
 from engine.account import Account
 from engine.deciding import Changes, Decision, Scene
-from engine.fact import Fact
 from engine.fees import FeeRule, Fees
 from engine.halt import Halt
-from engine.ids import IdSource
 from engine.instrument import Instrument, Terms
+from engine.kernel import ids
+from engine.kernel.fact import Fact
+from engine.kernel.ids import IdSource
+from engine.kernel.refusals import invalid, refused
 from engine.kind import SIMULATED
 from engine.order import Order, Placed
 from engine.payment import Kind, Payment
 from engine.pricing import Price
-from engine.refusals import invalid, refused
 from engine.report import ParkedReport, Report
 from engine.streams import fold_of
 from engine.tally import Tally

@@ -15,18 +15,18 @@ from decimal import Decimal
 from typing import Any, ClassVar, Final, NamedTuple
 
 from engine import instrument as instruments
-from engine.errors import EngineError, Refused
-from engine.fact import to_us
 from engine.instrument import Terms
-from engine.limits import (
+from engine.kernel.errors import EngineError, Refused
+from engine.kernel.fact import to_us
+from engine.kernel.limits import (
     IMPORT_BYTES_MAX,
     IMPORT_FAULTS_MAX,
     IMPORT_TEXT_CHARACTERS_MAX,
     QUANTITY_PLACES_MAX,
 )
+from engine.kernel.text import ALLOWED, is_plain
+from engine.kernel.values import PRICE_PLACES, parse_decimal
 from engine.quote import Quote, quote_faults
-from engine.text import ALLOWED, is_plain
-from engine.values import PRICE_PLACES, parse_decimal
 
 
 class LineFault(NamedTuple):

@@ -23,9 +23,9 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from engine import wall
-from engine.errors import EngineError, JournalDamaged, JournalWentBack
-from engine.limits import DAMAGE_LOOK_S
+from engine.kernel import wall
+from engine.kernel.errors import EngineError, JournalDamaged, JournalWentBack
+from engine.kernel.limits import DAMAGE_LOOK_S
 from engine.schema import Tables
 from engine.store import Store
 from engine.witness import Point, Trail, last_common

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 import sqlalchemy as sa
 
 from engine import sqlite
-from engine.chain import GENESIS
-from engine.errors import (
+from engine.kernel.chain import GENESIS
+from engine.kernel.errors import (
     BadSettings,
     DiskFull,
     Inaccessible,
@@ -21,8 +21,8 @@ from engine.errors import (
     SchemaMissing,
     Unavailable,
 )
-from engine.files import regular
-from engine.limits import READERS_MAX, SERVE_PROCESSES
+from engine.kernel.files import regular
+from engine.kernel.limits import READERS_MAX, SERVE_PROCESSES
 from engine.postgres_store import APPLICATION
 from engine.schema import ENCODING, Tables
 from engine.sessions import Head

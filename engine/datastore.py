@@ -17,11 +17,12 @@ from weakref import finalize
 import psycopg
 import sqlalchemy as sa
 
-from engine import chain, errors, schema
+from engine import schema
 from engine.append import Appender
 from engine.damage import Damage
-from engine.errors import BadSettings, WrongUsage
-from engine.limits import (
+from engine.kernel import chain, errors
+from engine.kernel.errors import BadSettings, WrongUsage
+from engine.kernel.limits import (
     BODY_BYTES_MAX,
     NAME_BYTES_MAX,
     STREAM_BYTES_MAX,

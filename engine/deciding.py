@@ -26,13 +26,14 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from engine import clock, kind, wall
+from engine import clock, kind
 from engine.clock import Clock
-from engine.errors import EngineError, Refused, Unavailable, VersionConflict
-from engine.fact import Envelope, Fact, Recorded, StreamAppend
-from engine.fold import Loaded
 from engine.journal import Journal, PlacedFact
-from engine.limits import (
+from engine.kernel import wall
+from engine.kernel.errors import EngineError, Refused, Unavailable, VersionConflict
+from engine.kernel.fact import Envelope, Fact, Recorded, StreamAppend
+from engine.kernel.fold import Loaded
+from engine.kernel.limits import (
     COMMANDS_REMEMBERED_MAX,
     DECIDE_ATTEMPTS_MAX,
     SNAPSHOT_EVERY,

@@ -12,17 +12,18 @@ from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
-from engine import chain, idempotency, wall
+from engine import idempotency
 from engine.clock import ClockAdvanced
 from engine.datastore import Datastore
-from engine.errors import JournalDamaged, WrongKind
-from engine.fact import Envelope
+from engine.kernel import chain, wall
+from engine.kernel.errors import JournalDamaged, WrongKind
+from engine.kernel.fact import Envelope
+from engine.kernel.limits import PAGE_FACTS, TRACES_SHOWN
+from engine.kernel.values import plain
 from engine.kind import KINDS, SIMULATED, STREAM, Declared, Kind, KindFact, declare, evolve
-from engine.limits import PAGE_FACTS, TRACES_SHOWN
 from engine.order import TradeRecorded
 from engine.schema import Tables
 from engine.stored import engine_codec
-from engine.values import plain
 
 ACTOR: Final = "command line"
 COMMAND: Final = idempotency.command_id(["kind"])

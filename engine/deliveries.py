@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from engine.attempts import Attempt, Next
-from engine.errors import LeaseLost, StaleOffset
-from engine.limits import DELIVERIES_SWEPT
+from engine.kernel.errors import LeaseLost, StaleOffset
+from engine.kernel.limits import DELIVERIES_SWEPT
 from engine.operations import Operations
 from engine.schema import Tables
 from engine.store import Also, Store, nothing_else

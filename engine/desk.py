@@ -11,7 +11,6 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-from engine import wall
 from engine.deciding import (
     Awaited,
     Call,
@@ -24,11 +23,12 @@ from engine.deciding import (
     Steps,
     keep_states,
 )
-from engine.errors import OutcomeUnknown
-from engine.fact import Recorded
-from engine.ids import is_id
 from engine.journal import Journal
-from engine.limits import TENANTS_CACHED_MAX
+from engine.kernel import wall
+from engine.kernel.errors import OutcomeUnknown
+from engine.kernel.fact import Recorded
+from engine.kernel.ids import is_id
+from engine.kernel.limits import TENANTS_CACHED_MAX
 from engine.streams import fold_of
 from engine.writer import ANSWER_WAIT_S, Lease
 

@@ -22,11 +22,21 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
-from engine import declaring, packages, schema, seals
+from engine import declaring, schema, seals
 from engine.checkpoint import PublicKey, origin_of
 from engine.database_checks import WRITABLE, WRITE_ROOM, database_checks, head_and_last, missing_triggers
 from engine.datastore import Datastore
-from engine.errors import (
+from engine.heartbeats import Heartbeat, Heartbeats, ending, fault_of, unrun
+from engine.installation import (
+    FINGERPRINT,
+    check_closed,
+    check_declared,
+    exists,
+    open_journal_datastore,
+    place_of,
+)
+from engine.kernel import packages
+from engine.kernel.errors import (
     BadSettings,
     DiskFull,
     EngineError,
@@ -37,33 +47,24 @@ from engine.errors import (
     WrongKey,
     WrongUsage,
 )
-from engine.health import REASONS, Finding
-from engine.heartbeats import Heartbeat, Heartbeats, ending, fault_of, unrun
-from engine.installation import (
-    FINGERPRINT,
-    check_closed,
-    check_declared,
-    exists,
-    open_journal_datastore,
-    place_of,
-)
-from engine.keys import MasterKey, read_key
-from engine.leases import is_dead, is_stopped
-from engine.limits import (
+from engine.kernel.health import REASONS, Finding
+from engine.kernel.limits import (
     FREE_BYTES_MIN,
     HEALTH_SILENT_S,
     HEARTBEAT_S,
     NAMES_MAX,
     PARTS_START_S,
 )
+from engine.kernel.remedies import REMEDIES
+from engine.kernel.wall import lasting, now_us
+from engine.keys import MasterKey, read_key
+from engine.leases import is_dead, is_stopped
 from engine.operations import define_operations
 from engine.outlets import open_outlet
-from engine.remedies import REMEDIES
 from engine.sealing_keys import SealingKeys
 from engine.settings import SEALS_TO, Settings, is_loopback
 from engine.sqlite_store import SqliteStore
 from engine.supervise import followers_of
-from engine.wall import lasting, now_us
 
 Verdict = Literal["ok", "warning", "fault"]
 
@@ -135,7 +136,7 @@ def _fault(name: str, error: EngineError) -> Check:
 
 
 def _check_of(finding: Finding, name: str = "") -> Check:
-    """A finding of `engine.health`, as grave as there."""
+    """A finding of `engine.kernel.health`, as grave as there."""
     verdict: Verdict = "warning" if REASONS[finding.code].severity == "warning" else "fault"
     return Check(name or finding.code, finding.detail, verdict, finding.what_to_do.rstrip("."))
 

@@ -17,9 +17,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from engine import chain
-from engine.errors import BadDump
-from engine.limits import NAME_BYTES_MAX, STREAM_BYTES_MAX, VERSION_MAX
+from engine.kernel import chain
+from engine.kernel.errors import BadDump
+from engine.kernel.limits import NAME_BYTES_MAX, STREAM_BYTES_MAX, VERSION_MAX
 from engine.pages import StoredRow
 
 FORMAT: Final = 1

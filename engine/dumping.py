@@ -19,9 +19,9 @@ from engine.datastore import Datastore
 from engine.dump_format import FORMAT, Header, Row
 from engine.dump_secrets import Sealer
 from engine.dump_vouching import Signing
-from engine.errors import JournalDamaged
 from engine.installation import FINGERPRINT
-from engine.limits import DUMP_ROWS_PER_STATEMENT
+from engine.kernel.errors import JournalDamaged
+from engine.kernel.limits import DUMP_ROWS_PER_STATEMENT
 from engine.operations import define_operations
 from engine.store import allow_pauses
 

@@ -12,8 +12,8 @@ from typing import Final
 
 from engine import acts, records
 from engine.idempotency import command_id
+from engine.kernel.limits import LIST_LIMIT_MAX, SETTING_CHARACTERS_SHOWN
 from engine.keys import MasterKey
-from engine.limits import LIST_LIMIT_MAX, SETTING_CHARACTERS_SHOWN
 from engine.operations import define_operations
 from engine.records import Filters
 from engine.settings import Settings

@@ -19,13 +19,13 @@ import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from engine import wall
 from engine.addresses import Target
-from engine.errors import WrongKey
+from engine.kernel import wall
+from engine.kernel.errors import WrongKey
+from engine.kernel.limits import WEBHOOK_CLAIM_S, WEBHOOK_OVERLAP_US, WEBHOOK_SECRETS_MAX
+from engine.kernel.refusals import refused
 from engine.keys import MasterKey, hkdf
-from engine.limits import WEBHOOK_CLAIM_S, WEBHOOK_OVERLAP_US, WEBHOOK_SECRETS_MAX
 from engine.operations import Operations
-from engine.refusals import refused
 from engine.store import Also, Store, Violation, nothing_else
 from engine.webhook import Where, check_new
 

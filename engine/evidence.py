@@ -15,14 +15,14 @@ import msgspec
 from msgspec import Meta
 
 from engine import merkle
-from engine.chain import GENESIS
 from engine.checkpoint import read_note
-from engine.errors import JournalDamaged, NotYetSealed
 from engine.history import fields_of, time
 from engine.journal import Journal
+from engine.kernel.chain import GENESIS
+from engine.kernel.errors import JournalDamaged, NotYetSealed
+from engine.kernel.refusals import refused
 from engine.operations import Operations
 from engine.pages import StoredRow
-from engine.refusals import refused
 from engine.seals import Nodes, Seal, Seals
 
 FORMAT: Final = 1

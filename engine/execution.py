@@ -18,7 +18,7 @@ from functools import partial
 from math import inf
 from typing import Any, Final, NamedTuple, TypeGuard
 
-from engine import commands, halt, wall
+from engine import commands, halt
 from engine.acting import (
     Breathe,
     Burst,
@@ -31,20 +31,21 @@ from engine.acting import (
 )
 from engine.commands import Firm
 from engine.desk import Command, Decision, Desk, Outcome, Scene
-from engine.errors import Refused, Unrecordable
 from engine.halt import TradingResumed
-from engine.ids import is_id
 from engine.instrument import price_of
-from engine.limits import (
+from engine.kernel import wall
+from engine.kernel.errors import Refused, Unrecordable
+from engine.kernel.ids import is_id
+from engine.kernel.limits import (
     EXECUTION_BATCH,
     RECONCILE_S,
     VENUE_POLL_S,
     WAITING_ALL_S,
     WAITING_S,
 )
+from engine.kernel.process import EXECUTION
 from engine.order import CancelRequested, ExecutionStarted, Filled, Order, Placed
 from engine.port import EXECUTING, Asked, Ticket, Venue, asked_of, ticket_of
-from engine.process import EXECUTION
 from engine.report import Report, ReportParked
 
 BEGUN: Final = frozenset({EXECUTING, "filled", "settled", "cancelled"})

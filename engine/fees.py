@@ -13,10 +13,10 @@ from typing import Final, NamedTuple, get_args
 
 import msgspec
 
-from engine.errors import BadSettings
 from engine.instrument import InstrumentType
-from engine.refusals import invalid
-from engine.values import EXACT, PRICE_PLACES, UNITS, ZERO, divide_to, parse_amounts, round_to
+from engine.kernel.errors import BadSettings
+from engine.kernel.refusals import invalid
+from engine.kernel.values import EXACT, PRICE_PLACES, UNITS, ZERO, divide_to, parse_amounts, round_to
 
 TYPES: Final = get_args(InstrumentType)
 

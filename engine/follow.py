@@ -18,18 +18,18 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 import sqlalchemy as sa
 
-from engine import wall
 from engine.acting import Acting, Stopped, Timer, offsets, text_of
 from engine.datastore import Datastore
-from engine.errors import EngineError, LeaseLost
 from engine.heartbeats import Part, PartState, cut
 from engine.journal import Journal
-from engine.leases import Leases
-from engine.limits import (
+from engine.kernel import wall
+from engine.kernel.errors import EngineError, LeaseLost
+from engine.kernel.limits import (
     FOLLOW_RETRY_S,
     LEASE_LOOK_S,
     LEASE_S,
 )
+from engine.leases import Leases
 from engine.writer import Lease
 
 State = Literal["waiting for lease", "running", "failing", "stopped"]

@@ -22,15 +22,15 @@ from engine.account import Account
 from engine.chance import VENUE, Chance, reports_of
 from engine.declaring import required
 from engine.desk import Command, Decision, Outcome
-from engine.errors import BadSettings, Refused, WrongKind
-from engine.fact import from_us, to_us
 from engine.journal import Journal
+from engine.kernel.errors import BadSettings, Refused, WrongKind
+from engine.kernel.fact import from_us, to_us
+from engine.kernel.values import UNITS
 from engine.order import ExecutionStarted, Order, TradeRecorded
 from engine.port import Ticket, ticket_of
 from engine.report import Report
 from engine.sandbox import LISTINGS
 from engine.seeded import SeededDesk
-from engine.values import UNITS
 
 TENANT: Final = "generated"
 CLIENT: Final = "generate"

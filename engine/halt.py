@@ -11,10 +11,10 @@ from typing import Final, assert_never
 
 import msgspec
 
-from engine.errors import UnknownFact
-from engine.fact import Fact, from_us
-from engine.reasons import check_reason
-from engine.refusals import refused
+from engine.kernel.errors import UnknownFact
+from engine.kernel.fact import Fact, from_us
+from engine.kernel.reasons import check_reason
+from engine.kernel.refusals import refused
 
 ENGINE: Final = "hlt_engine"
 """The stream of the whole engine; no tenant's is named like it."""

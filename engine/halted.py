@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from engine import halt
-from engine.fact import from_us
-from engine.fold import Loaded
 from engine.halt import Halt
-from engine.health import Finding
 from engine.journal import Journal
+from engine.kernel.fact import from_us
+from engine.kernel.fold import Loaded
+from engine.kernel.health import Finding
 from engine.streams import fold_of
 
 _STREAMS: Final = "SELECT DISTINCT stream FROM {journal} WHERE stream >= 'hlt_' AND stream < 'hlt`'"

@@ -18,10 +18,10 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 import sqlalchemy as sa
 
-from engine import wall
-from engine.errors import DiskFull, EngineError, Inaccessible
-from engine.health import AGAIN, REASONS, Finding, Source
-from engine.limits import (
+from engine.kernel import wall
+from engine.kernel.errors import DiskFull, EngineError, Inaccessible
+from engine.kernel.health import AGAIN, REASONS, Finding, Source
+from engine.kernel.limits import (
     FAULT_CHARACTERS_MAX,
     HEALTH_LOOK_S,
     HEALTH_SILENT_S,

@@ -15,8 +15,6 @@ import msgspec
 
 from engine import account
 from engine.account import Account
-from engine.fact import Fact, Recorded, from_us
-from engine.fold import Fold
 from engine.holdings import (
     BuyApplied,
     BuyBooked,
@@ -34,12 +32,14 @@ from engine.holdings import (
     legs,
 )
 from engine.journal import Journal
+from engine.kernel.fact import Fact, Recorded, from_us
+from engine.kernel.fold import Fold
+from engine.kernel.refusals import invalid
+from engine.kernel.values import plain
 from engine.order import Cancelled, Filled, Placed, TradeApplied, TradeRecorded, TradeSettled
 from engine.payment import DepositCompleted, WithdrawalCompleted, WithdrawalFailed, WithdrawalOpened
-from engine.refusals import invalid
 from engine.stored import STORED
 from engine.streams import fold_of
-from engine.values import plain
 
 NAMES: Final[dict[type[Fact], str]] = {kind: name for name, kind in STORED.items()}
 

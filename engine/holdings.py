@@ -17,12 +17,12 @@ import msgspec
 from msgspec.structs import replace
 
 from engine import pricing
-from engine.errors import UnknownFact
-from engine.fact import Fact
+from engine.kernel.errors import UnknownFact
+from engine.kernel.fact import Fact
+from engine.kernel.refusals import refused
+from engine.kernel.values import EXACT, STEPS, UNITS, ZERO
 from engine.order import Order, Placed, Trade, TradeApplied, TradeRecorded
 from engine.payment import Payment
-from engine.refusals import refused
-from engine.values import EXACT, STEPS, UNITS, ZERO
 
 # --- facts ---------------------------------------------------------------------------------------
 

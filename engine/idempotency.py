@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from engine.limits import IDEMPOTENCY_KEY_CHARACTERS_MAX, IDEMPOTENCY_KEY_LIFE_US
-from engine.refusals import refused
+from engine.kernel.limits import IDEMPOTENCY_KEY_CHARACTERS_MAX, IDEMPOTENCY_KEY_LIFE_US
+from engine.kernel.refusals import refused
 
 KEY_PATTERN: Final = rf"[!-~]{{1,{IDEMPOTENCY_KEY_CHARACTERS_MAX}}}"
 _VISIBLE: Final = re.compile(KEY_PATTERN, re.ASCII)

@@ -13,9 +13,9 @@ from engine import instrument as instruments
 from engine.commands import put_instrument
 from engine.csv_import import BadFile, InstrumentLine, LineFault, QuoteLine, line_faults
 from engine.desk import Command, Desk
-from engine.errors import Refused
-from engine.ids import IdSource
-from engine.limits import PAGE_FACTS, QUOTES_MAX
+from engine.kernel.errors import Refused
+from engine.kernel.ids import IdSource
+from engine.kernel.limits import PAGE_FACTS, QUOTES_MAX
 from engine.market import Market, Symbols
 from engine.quote import Quote
 

@@ -13,13 +13,14 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
-from engine import acts, declaring, operations, packages, schema, wall
+from engine import acts, declaring, operations, schema
 from engine.checkpoint import origin_of
 from engine.clients import Clients
 from engine.datastore import Datastore, make_directory_for
-from engine.errors import BadSettings, JournalDamaged, WrongKey, WrongKind
-from engine.ids import IdSource
 from engine.journal import Journal
+from engine.kernel import packages, wall
+from engine.kernel.errors import BadSettings, JournalDamaged, WrongKey, WrongKind
+from engine.kernel.ids import IdSource
 from engine.keys import MasterKey, create_key, find_key, read_key
 from engine.kind import Kind
 from engine.market import Market, Symbols

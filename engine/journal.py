@@ -22,13 +22,13 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent, Tracking, Transcoder
 
 from engine import schema
-from engine.chain import GENESIS
-from engine.codec import Codec
 from engine.datastore import Datastore
-from engine.errors import EngineError, JournalDamaged, Unrecordable, VersionConflict
-from engine.fact import Envelope, Fact, Recorded, StreamAppend
-from engine.fold import Fold, Loaded
-from engine.limits import (
+from engine.kernel.chain import GENESIS
+from engine.kernel.codec import Codec
+from engine.kernel.errors import EngineError, JournalDamaged, Unrecordable, VersionConflict
+from engine.kernel.fact import Envelope, Fact, Recorded, StreamAppend
+from engine.kernel.fold import Fold, Loaded
+from engine.kernel.limits import (
     APPEND_FACTS_MAX,
     COMPANIONS,
     PAGE_FACTS,

@@ -23,9 +23,9 @@ import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from engine.errors import WrongKey
+from engine.kernel.errors import WrongKey
+from engine.kernel.limits import IDEMPOTENCY_KEY_LIFE_US, KEYS_CLEARED
 from engine.keys import MasterKey
-from engine.limits import IDEMPOTENCY_KEY_LIFE_US, KEYS_CLEARED
 from engine.operations import Operations
 from engine.store import Store, Violation
 

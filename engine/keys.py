@@ -21,7 +21,7 @@ from typing import Final, Literal
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from engine.errors import BadSettings, WrongKey
+from engine.kernel.errors import BadSettings, WrongKey
 from engine.settings import MASTER_KEY, Settings
 
 KEY_BYTES: Final = 32

@@ -10,9 +10,9 @@ from typing import Final, Literal, assert_never, get_args
 
 import msgspec
 
-from engine.errors import UnknownFact, WrongKind
-from engine.fact import Fact
-from engine.refusals import refused
+from engine.kernel.errors import UnknownFact, WrongKind
+from engine.kernel.fact import Fact
+from engine.kernel.refusals import refused
 
 Kind = Literal["live", "sandbox"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from engine.limits import LEASE_S
+from engine.kernel.limits import LEASE_S
 from engine.schema import Tables
 from engine.store import Store, Violation
 from engine.writer import Lease

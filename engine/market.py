@@ -27,22 +27,22 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from engine.errors import Unavailable
-from engine.fact import from_us
-from engine.health import Finding
-from engine.limits import (
+from engine.kernel.errors import Unavailable
+from engine.kernel.fact import from_us
+from engine.kernel.health import Finding
+from engine.kernel.limits import (
     CLAIM_ATTEMPTS_MAX,
     PRICE_JUMP_WINDOW_US,
     QUOTES_MAX,
     SUBJECTS_MAX,
     SYMBOLS_MAX,
 )
+from engine.kernel.refusals import refused
+from engine.kernel.values import ZERO, plain
 from engine.operations import Operations
 from engine.pricing import Price
 from engine.quote import Quote, jumps, quote_faults
-from engine.refusals import refused
 from engine.store import Also, Store, Violation, nothing_else
-from engine.values import ZERO, plain
 
 _LOCK: Final = 0x7072_6963_6573  # "prices"; writers of the table take turns on PostgreSQL
 _SERVER_NOW_US: Final = sa.text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from engine.fact import Fact, Recorded, from_us
 from engine.history import Step, state_at, time
-from engine.ids import is_id
 from engine.instrument import Terms
 from engine.journal import Journal
+from engine.kernel.fact import Fact, Recorded, from_us
+from engine.kernel.ids import is_id
+from engine.kernel.values import plain
 from engine.order import (
     Cancelled,
     CancelRejected,
@@ -23,7 +24,6 @@ from engine.order import (
     TradeRecorded,
 )
 from engine.story import Story
-from engine.values import plain
 
 RULES: Final = {
     "SEC": "17 CFR 240.17a-3(a)(6)(i): memorandum of each brokerage order",

@@ -1,7 +1,7 @@
 """What Prometheus reads: one table of names, and the listener that answers `GET /metrics`.
 
-Parts count for themselves (see `engine.meters`) and are asked at each scrape, in a thread of its own.
-Labels have few values, known beforehand: never an id.
+Parts count for themselves (see `engine.kernel.meters`) and are asked at each scrape, in a thread of its
+own. Labels have few values, known beforehand: never an id.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from prometheus_client.registry import Collector
 
 from engine.datastore import Datastore
 from engine.deliveries import Deliveries
-from engine.errors import EngineError, Unavailable
 from engine.follow import Follower, Watch
-from engine.health import Finding
+from engine.kernel.errors import EngineError, Unavailable
+from engine.kernel.health import Finding
+from engine.kernel.limits import METRICS_RETRY_S
+from engine.kernel.meters import Sample, Source, Spread
 from engine.kind import Kind
-from engine.limits import METRICS_RETRY_S
-from engine.meters import Sample, Source, Spread
 
 HOST: Final = "127.0.0.1"
 """Figures say how much business is done: they are for this machine, and whom it hands them on to."""
@@ -180,7 +180,7 @@ class Listening:
         return [] if self._port is None else [self.findings]
 
     def findings(self) -> Iterator[Finding]:
-        """Whether the port is taken: see `engine.health`."""
+        """Whether the port is taken: see `engine.kernel.health`."""
         if self._is_waiting:
             yield Finding(
                 "metrics_port_taken", f"Port {self._port} is in use: no figures are told there."

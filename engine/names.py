@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from engine.errors import JournalDamaged, Unrecordable
-from engine.limits import NAMES_MAX
+from engine.kernel.errors import JournalDamaged, Unrecordable
+from engine.kernel.limits import NAMES_MAX
 from engine.schema import Tables
 from engine.store import Store
 

@@ -14,15 +14,15 @@ from msgspec.structs import replace
 
 from engine import checks, pricing
 from engine.checks import Asked
-from engine.errors import UnknownFact
-from engine.fact import Fact
 from engine.fees import FeeRule
 from engine.instrument import Instrument
+from engine.kernel.errors import UnknownFact
+from engine.kernel.fact import Fact
+from engine.kernel.refusals import refused
+from engine.kernel.values import EXACT, UNITS, ZERO, Side, round_to, total_of
 from engine.pricing import Price
-from engine.refusals import refused
 from engine.report import Report
 from engine.rounding import CURRENT, RoundingName, modes_of
-from engine.values import EXACT, UNITS, ZERO, Side, round_to, total_of
 from engine.wish import Wish
 
 # --- facts ---------------------------------------------------------------------------------------

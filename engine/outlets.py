@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Final
 
 from engine.checkpoint import BadNote, read_note
-from engine.errors import BadSettings, JournalDamaged, Unavailable
-from engine.files import regular
-from engine.limits import PUBLISH_S, SEAL_BYTES_MAX
+from engine.kernel.errors import BadSettings, JournalDamaged, Unavailable
+from engine.kernel.files import regular
+from engine.kernel.limits import PUBLISH_S, SEAL_BYTES_MAX
 from engine.sealing import Outlet
 from engine.seals import Seal
 

@@ -8,9 +8,9 @@ from itertools import compress
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from engine import chain
-from engine.errors import EngineError, JournalDamaged, JournalWentBack
-from engine.limits import VERSION_MAX
+from engine.kernel import chain
+from engine.kernel.errors import EngineError, JournalDamaged, JournalWentBack
+from engine.kernel.limits import VERSION_MAX
 from engine.names import NameTable
 from engine.schema import Tables
 from engine.sessions import Head

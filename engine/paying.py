@@ -9,10 +9,10 @@ from engine import account as accounts
 from engine import checks, holdings
 from engine import payment as payments
 from engine.account import Account
-from engine.fact import Fact
+from engine.kernel.fact import Fact
+from engine.kernel.refusals import invalid, refused
+from engine.kernel.values import CURRENCIES, at_scale
 from engine.payment import Kind, Payment
-from engine.refusals import invalid, refused
-from engine.values import CURRENCIES, at_scale
 
 
 class Decided(NamedTuple):

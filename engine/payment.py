@@ -8,9 +8,9 @@ from typing import Final, Literal, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from engine.errors import UnknownFact
-from engine.fact import Fact
-from engine.refusals import refused
+from engine.kernel.errors import UnknownFact
+from engine.kernel.fact import Fact
+from engine.kernel.refusals import refused
 
 Kind = Literal["deposit", "withdrawal"]
 

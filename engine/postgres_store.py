@@ -8,7 +8,7 @@ from typing import Any, Final
 import psycopg
 import sqlalchemy as sa
 
-from engine.errors import (
+from engine.kernel.errors import (
     DiskFull,
     EngineError,
     Inaccessible,
@@ -17,7 +17,7 @@ from engine.errors import (
     Unavailable,
     Unrecordable,
 )
-from engine.limits import (
+from engine.kernel.limits import (
     CONNECT_TIMEOUT_S,
     IDLE_IN_TRANSACTION_S,
     LOCK_TIMEOUT_S,

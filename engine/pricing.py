@@ -7,8 +7,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from engine.refusals import refused
-from engine.values import COST_PLACES, EXACT, PRICE_PLACES, STEPS, Side, divide_half_even
+from engine.kernel.refusals import refused
+from engine.kernel.values import COST_PLACES, EXACT, PRICE_PLACES, STEPS, Side, divide_half_even
 
 PriceType = Literal["percent", "money"]
 _PERCENT: Final = -2

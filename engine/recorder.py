@@ -36,9 +36,10 @@ from eventsourcing.persistence import (
 from eventsourcing.utils import Environment, EnvType, resolve_topic, strtobool
 from sqlalchemy.dialects import postgresql, sqlite
 
-from engine import errors, schema
+from engine import schema
 from engine.datastore import Datastore, int64, text
-from engine.limits import (
+from engine.kernel import errors
+from engine.kernel.limits import (
     APPEND_FACTS_MAX,
     COMMAND_BYTES_MAX,
     NAME_BYTES_MAX,
@@ -51,35 +52,35 @@ R = TypeVar("R")
 
 
 class VersionConflict(errors.VersionConflict, persistence.IntegrityError):
-    """See `engine.errors.VersionConflict`."""
+    """See `engine.kernel.errors.VersionConflict`."""
 
 
 class StaleOffset(errors.StaleOffset, persistence.IntegrityError):
-    """See `engine.errors.StaleOffset`."""
+    """See `engine.kernel.errors.StaleOffset`."""
 
 
 class LeaseLost(errors.LeaseLost, persistence.IntegrityError):
-    """See `engine.errors.LeaseLost`."""
+    """See `engine.kernel.errors.LeaseLost`."""
 
 
 class Unrecordable(errors.Unrecordable, persistence.DataError):
-    """See `engine.errors.Unrecordable`."""
+    """See `engine.kernel.errors.Unrecordable`."""
 
 
 class Unavailable(errors.Unavailable, persistence.OperationalError):
-    """See `engine.errors.Unavailable`."""
+    """See `engine.kernel.errors.Unavailable`."""
 
 
 class OutcomeUnknown(errors.OutcomeUnknown, persistence.OperationalError):
-    """See `engine.errors.OutcomeUnknown`."""
+    """See `engine.kernel.errors.OutcomeUnknown`."""
 
 
 class JournalDamaged(errors.JournalDamaged, persistence.InternalError):
-    """See `engine.errors.JournalDamaged`."""
+    """See `engine.kernel.errors.JournalDamaged`."""
 
 
 class SchemaMissing(errors.SchemaMissing, persistence.ProgrammingError):
-    """See `engine.errors.SchemaMissing`."""
+    """See `engine.kernel.errors.SchemaMissing`."""
 
 
 _LIBRARY_ERRORS: Final[tuple[type[errors.EngineError], ...]] = (

@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from engine.limits import REFUSAL_TEXT_BYTES_MAX, REFUSALS_LINGER_S
+from engine.kernel.limits import REFUSAL_TEXT_BYTES_MAX, REFUSALS_LINGER_S
+from engine.kernel.values import plain
 from engine.operations import Operations
 from engine.store import Store
-from engine.values import plain
 from engine.writer import Writer
 
 

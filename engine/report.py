@@ -8,10 +8,10 @@ from typing import Final, Literal, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from engine.errors import Refused, UnknownFact
-from engine.fact import Fact
-from engine.limits import EXACT_DIGITS
-from engine.refusals import invalid, refused
+from engine.kernel.errors import Refused, UnknownFact
+from engine.kernel.fact import Fact
+from engine.kernel.limits import EXACT_DIGITS
+from engine.kernel.refusals import invalid, refused
 
 Kind = Literal["trade", "ended", "cancelled", "cancel_rejected"]
 

@@ -18,8 +18,8 @@ from engine.dump_format import End, Header, Row, Sealed, Signed
 from engine.dump_secrets import Opener
 from engine.dump_vouching import SignedAt, Vouchers, voucher
 from engine.dumping import ALL, SECRETS, carried
-from engine.errors import BadDump, NotEmpty, SchemaTooNew, UnknownFact
-from engine.limits import DUMP_LINE_BYTES_MAX, DUMP_ROWS_PER_STATEMENT
+from engine.kernel.errors import BadDump, NotEmpty, SchemaTooNew, UnknownFact
+from engine.kernel.limits import DUMP_LINE_BYTES_MAX, DUMP_ROWS_PER_STATEMENT
 from engine.pages import StoredRow
 from engine.schema import SCHEMA
 from engine.store import allow_pauses

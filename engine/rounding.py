@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP
 from typing import Final, Literal, NamedTuple
 
-from engine.errors import UnknownFact
+from engine.kernel.errors import UnknownFact
 
 RoundingName = Literal["half_up", "directed"]
 

@@ -17,16 +17,17 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from engine import commands, idempotency, wall
+from engine import commands, idempotency
 from engine.acting import Breathe, Faults, Timer
 from engine.clients import SCOPES
 from engine.desk import Command, Decision, Desk, Scene
-from engine.errors import BadSettings, WrongKind
-from engine.files import regular
-from engine.ids import IdSource
 from engine.installation import Installation
 from engine.instrument import Terms, unit_of
-from engine.limits import KEY_FILE_BYTES_MAX, SANDBOX_PRICE_MAX_AGE_US, SANDBOX_PRICES_LOOK_S
+from engine.kernel import wall
+from engine.kernel.errors import BadSettings, WrongKind
+from engine.kernel.files import regular
+from engine.kernel.ids import IdSource
+from engine.kernel.limits import KEY_FILE_BYTES_MAX, SANDBOX_PRICE_MAX_AGE_US, SANDBOX_PRICES_LOOK_S
 from engine.market import Market
 from engine.quote import Quote
 from engine.settings import Settings

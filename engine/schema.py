@@ -25,9 +25,9 @@ from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, T
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.dialects.sqlite import BLOB
 
-from engine.chain import GENESIS
-from engine.errors import BadSettings, JournalDamaged, SchemaMissing, SchemaTooNew, SchemaTooOld
-from engine.limits import MIGRATION_PAUSE_S
+from engine.kernel.chain import GENESIS
+from engine.kernel.errors import BadSettings, JournalDamaged, SchemaMissing, SchemaTooNew, SchemaTooOld
+from engine.kernel.limits import MIGRATION_PAUSE_S
 from engine.store import allow_pauses
 
 SCHEMA: Final = 6

@@ -16,13 +16,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from engine import merkle, seals, wall
+from engine import merkle, seals
 from engine.acting import Breathe, Faults, Place, Timer
-from engine.chain import GENESIS
 from engine.checkpoint import BadNote, Checkpoint, PublicKey, Signer, open_note
-from engine.errors import BadSettings, JournalDamaged
 from engine.journal import Journal
-from engine.limits import (
+from engine.kernel import wall
+from engine.kernel.chain import GENESIS
+from engine.kernel.errors import BadSettings, JournalDamaged
+from engine.kernel.limits import (
     LEASE_S,
     PAGE_FACTS,
     PUBLISH_LOOK_S,
@@ -31,9 +32,9 @@ from engine.limits import (
     SEAL_PIECE_FACTS,
     SEAL_S,
 )
+from engine.kernel.process import PUBLISHING, SEALING
 from engine.merkle import Frontier, Node
 from engine.operations import Operations
-from engine.process import PUBLISHING, SEALING
 from engine.seals import Nodes, Seal, Seals, check_seal, digests, walk
 from engine.writer import Lease
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from engine import acts
 from engine.checkpoint import PublicKey, Signer
-from engine.errors import WrongKey
+from engine.kernel.errors import WrongKey
 from engine.keys import MasterKey
 from engine.operations import Operations
 from engine.store import Store, Violation

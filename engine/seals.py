@@ -21,8 +21,8 @@ from engine import merkle
 from engine.checkpoint import BadNote, PublicKey, open_note
 from engine.damage import WENT_BACK
 from engine.datastore import Datastore
-from engine.errors import JournalDamaged, LeaseLost, StaleOffset
-from engine.limits import PAGE_FACTS, PAGE_FACTS_MAX
+from engine.kernel.errors import JournalDamaged, LeaseLost, StaleOffset
+from engine.kernel.limits import PAGE_FACTS, PAGE_FACTS_MAX
 from engine.merkle import TIER, TILE, Frontier, Node
 from engine.operations import Operations
 from engine.writer import Lease

@@ -13,9 +13,9 @@ from typing import Any, Final
 from engine import commands, idempotency
 from engine.commands import Firm, Prices
 from engine.desk import Command, Decision, Desk, Outcome, Scene
-from engine.ids import IdSource
 from engine.journal import Journal
-from engine.limits import SANDBOX_PRICE_MAX_AGE_US
+from engine.kernel.ids import IdSource
+from engine.kernel.limits import SANDBOX_PRICE_MAX_AGE_US
 
 NEED_A_FIRM: Final = (commands.place_order, commands.start_execution, commands.take_report)
 

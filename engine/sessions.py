@@ -15,7 +15,7 @@ from uuid import UUID
 
 import psycopg
 
-from engine.forks import mind_forks
+from engine.kernel.forks import mind_forks
 from engine.postgres_store import PostgresStore
 from engine.schema import Tables
 from engine.sqlite_store import SqliteStore

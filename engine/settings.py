@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from engine.errors import BadSettings, WrongUsage
 from engine.fees import Fees, parse_fees
-from engine.rate import Quotas, StreamQuotas, parse_most, parse_quota
+from engine.kernel.errors import BadSettings, WrongUsage
+from engine.kernel.rate import Quotas, StreamQuotas, parse_most, parse_quota
+from engine.kernel.values import parse_amounts
 from engine.settings_table import CONFIG, Given, gather, private_text, variable
 from engine.trading_limits import Limits
-from engine.values import parse_amounts
 
 DATA: Final = "ORDER_ENGINE_DATA"
 JOURNAL_URL: Final = "ORDER_ENGINE_JOURNAL_URL"
@@ -36,12 +36,12 @@ RATES: Final = {
     "ORDER_ENGINE_RATE_ERRORS": "errors",
     "ORDER_ENGINE_RATE_HEALTH": "health",
 }
-"""Variable -> field of `engine.rate.Quotas`. Each is REQUESTS/SECONDS, or off."""
+"""Variable -> field of `engine.kernel.rate.Quotas`. Each is REQUESTS/SECONDS, or off."""
 STREAMS: Final = {
     "ORDER_ENGINE_STREAMS_CLIENT": "client",
     "ORDER_ENGINE_STREAMS_TENANT": "tenant",
 }
-"""Variable -> field of `engine.rate.StreamQuotas`. Each is a number, or off."""
+"""Variable -> field of `engine.kernel.rate.StreamQuotas`. Each is a number, or off."""
 LIMITS: Final = {
     "ORDER_ENGINE_LIMIT_ORDER": "order",
     "ORDER_ENGINE_LIMIT_ACCOUNT_DAY": "account_day",

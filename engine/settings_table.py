@@ -18,8 +18,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from engine.errors import BadSettings
-from engine.files import regular
+from engine.kernel.errors import BadSettings
+from engine.kernel.files import regular
 
 PREFIX: Final = "ORDER_ENGINE_"
 CONFIG: Final = "ORDER_ENGINE_CONFIG"

@@ -14,12 +14,13 @@ from datetime import date
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-from engine import clock, commands, wall
+from engine import clock, commands
 from engine.acting import Breathe, Burst, Faults, Timer
 from engine.desk import Command, Desk
-from engine.limits import FRESH_TRADES_MAX, SETTLE_BATCH, SETTLE_S
+from engine.kernel import wall
+from engine.kernel.limits import FRESH_TRADES_MAX, SETTLE_BATCH, SETTLE_S
+from engine.kernel.process import SETTLEMENT
 from engine.order import Order
-from engine.process import SETTLEMENT
 
 
 class Due(Protocol):

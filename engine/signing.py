@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from engine import acts
-from engine.errors import Unavailable, WrongKey
+from engine.kernel.errors import Unavailable, WrongKey
+from engine.kernel.limits import CLOCKS_APART_S, ROTATE_ATTEMPTS_MAX, TOKEN_LIFE_S
 from engine.keys import MasterKey
-from engine.limits import CLOCKS_APART_S, ROTATE_ATTEMPTS_MAX, TOKEN_LIFE_S
 from engine.operations import Operations
 from engine.store import Store, Violation
 

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
 
 from engine import sqlite
-from engine.errors import (
+from engine.kernel.errors import (
     BadSettings,
     DiskFull,
     EngineError,
@@ -30,8 +30,8 @@ from engine.errors import (
     Unrecordable,
     ViewsDamaged,
 )
-from engine.forks import mind_forks
-from engine.limits import (
+from engine.kernel.forks import mind_forks
+from engine.kernel.limits import (
     FILE_LOOK_S,
     READERS_MAX,
     WRITE_WAIT_S,

@@ -15,11 +15,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from engine.errors import JournalDamaged
-from engine.fact import Recorded
-from engine.fold import Loaded
 from engine.journal import Journal
-from engine.limits import (
+from engine.kernel.errors import JournalDamaged
+from engine.kernel.fact import Recorded
+from engine.kernel.fold import Loaded
+from engine.kernel.limits import (
     CONTESTED_FOR,
     CONTESTED_MAX,
     FOLLOWED_FACTS_MAX,

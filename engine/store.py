@@ -3,7 +3,7 @@
     Store.reading()   a connection in autocommit mode, from a pool
     Store.writing()   one write transaction; at most one per process and SQLite file, in turn
 
-Errors of drivers are translated here, once, into `engine.errors`.
+Errors of drivers are translated here, once, into `engine.kernel.errors`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from engine.errors import (
+from engine.kernel.errors import (
     BadSettings,
     EngineError,
     JournalDamaged,
@@ -26,7 +26,7 @@ from engine.errors import (
     Unavailable,
     ViewsDamaged,
 )
-from engine.forks import mind_forks
+from engine.kernel.forks import mind_forks
 
 Column = tuple[str, Sequence[Any]]
 """An expression with one value, and the values of its `?`."""

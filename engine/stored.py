@@ -18,7 +18,7 @@ from engine import (
     trading_limits,
     webhook,
 )
-from engine.codec import Codec, Upcast
+from engine.kernel.codec import Codec, Upcast
 
 AnyFact = (
     account.AccountFact

@@ -8,23 +8,24 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from engine import clock, ids
+from engine import clock
 from engine.account import FLAGS, Account
 from engine.clock import Clock
-from engine.fact import Fact, Recorded, from_us
 from engine.halt import Halt
 from engine.history import NOW, Step, When, explain, read, state_at, version_of
 from engine.holdings import MOVES, Balance, Holdings, Leg, legs
 from engine.instrument import Instrument
 from engine.journal import Journal
+from engine.kernel import ids
+from engine.kernel.fact import Fact, Recorded, from_us
+from engine.kernel.limits import STREAM_BYTES_MAX
+from engine.kernel.refusals import refused
+from engine.kernel.values import plain
 from engine.kind import Declared
-from engine.limits import STREAM_BYTES_MAX
 from engine.order import Order
 from engine.payment import Payment
-from engine.refusals import refused
 from engine.report import ParkedReport
 from engine.streams import FOLDS, prefix_of
-from engine.values import plain
 from engine.webhook import Webhook
 
 Shown = dict[str, str | bool | int | None]

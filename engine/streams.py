@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from engine import account, clock, halt, instrument, kind, order, payment, report, webhook
-from engine.fold import Fold
+from engine.kernel.fold import Fold
 
 FOLDS: Final[dict[str, Fold[Any]]] = {
     "acc": Fold("account", 3, account.Account, account.evolve),

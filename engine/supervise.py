@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from engine.follow import back_off_s
-from engine.health import Finding
-from engine.limits import CHILD_RETRY_S, STOP_S
-from engine.process import FOLLOWERS, OUTLET, PUBLISHING
+from engine.kernel.health import Finding
+from engine.kernel.limits import CHILD_RETRY_S, STOP_S
+from engine.kernel.process import FOLLOWERS, OUTLET, PUBLISHING
 from engine.settings import Settings
 
 STEADY_S: Final = 60.0
@@ -111,7 +111,7 @@ class Background:
         return process.pid if process else None
 
     def findings(self) -> Iterator[Finding]:
-        """Whether it ends again and again: see `engine.health`."""
+        """Whether it ends again and again: see `engine.kernel.health`."""
         if self._ends >= ENDS_TOLD and time.monotonic() - self._began_s < STEADY_S:
             how = f"signal {-self._code}" if self._code < 0 else f"status {self._code}"
             detail = f"The process for {self.name} has ended {self._ends} times, last with {how}."

@@ -14,7 +14,7 @@ from engine import commands
 from engine.acting import Breathe, Faults, Timer
 from engine.clock import ClockAdvanced
 from engine.desk import Command, Desk
-from engine.limits import SANDBOX_REST_DAYS
+from engine.kernel.limits import SANDBOX_REST_DAYS
 
 NAME: Final = "sandbox-day"
 DAY_US: Final = 24 * 3600 * 1_000_000

@@ -17,16 +17,16 @@ from engine import order as orders
 from engine import report as reports
 from engine.account import Account
 from engine.checks import Asked
-from engine.errors import Unavailable
-from engine.fact import Fact
 from engine.fees import FeeRule
 from engine.instrument import Instrument
+from engine.kernel.errors import Unavailable
+from engine.kernel.fact import Fact
+from engine.kernel.refusals import refused
+from engine.kernel.values import UNITS, Side
 from engine.order import Cancelled, Filled, Order
 from engine.pricing import Price
-from engine.refusals import refused
 from engine.report import ParkedReport, Report
 from engine.trading_limits import Limits
-from engine.values import UNITS, Side
 from engine.wish import Wish, amount_of
 
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from engine.fact import Fact
-from engine.limits import RECENT_ORDERS_MAX
+from engine.kernel.fact import Fact
+from engine.kernel.limits import RECENT_ORDERS_MAX
+from engine.kernel.refusals import refused
+from engine.kernel.values import EXACT, UNITS, ZERO, Side, round_to
 from engine.pricing import unit_price
-from engine.refusals import refused
 from engine.rounding import modes_of
-from engine.values import EXACT, UNITS, ZERO, Side, round_to
 
 if TYPE_CHECKING:
     from engine.order import Placed

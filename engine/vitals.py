@@ -1,4 +1,4 @@
-"""What the journal tells of its health, and of those who act on it: sources of `engine.health`."""
+"""What the journal tells of its health, and of those who act on it: sources of `health`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from engine.datastore import Datastore
 from engine.follow import Lag, Watch
-from engine.health import Finding
-from engine.limits import FREE_BYTES_MIN
+from engine.kernel.health import Finding
+from engine.kernel.limits import FREE_BYTES_MIN
 from engine.sqlite_store import SqliteStore
 
 

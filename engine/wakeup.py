@@ -8,8 +8,8 @@ from __future__ import annotations
 import threading
 from weakref import WeakValueDictionary
 
-from engine.forks import mind_forks
-from engine.limits import POLL_IDLE_S, POLL_S
+from engine.kernel.forks import mind_forks
+from engine.kernel.limits import POLL_IDLE_S, POLL_S
 from engine.postgres_store import PostgresStore
 from engine.schema import Tables
 from engine.store import Store

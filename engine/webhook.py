@@ -12,10 +12,10 @@ from typing import Final, NamedTuple, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from engine.errors import UnknownFact
-from engine.fact import Fact
-from engine.limits import WEBHOOKS_MAX
-from engine.refusals import refused
+from engine.kernel.errors import UnknownFact
+from engine.kernel.fact import Fact
+from engine.kernel.limits import WEBHOOKS_MAX
+from engine.kernel.refusals import refused
 
 GONE: Final = "gone"
 """Why a webhook is disabled: its receiver has answered 410."""

@@ -7,8 +7,8 @@ from decimal import Decimal
 import msgspec
 
 from engine.instrument import Terms
-from engine.refusals import invalid
-from engine.values import CURRENCIES, Side, at_scale
+from engine.kernel.refusals import invalid
+from engine.kernel.values import CURRENCIES, Side, at_scale
 
 
 class Wish(msgspec.Struct, frozen=True):

@@ -18,8 +18,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Final, Literal, NamedTuple
 
-from engine.chain import GENESIS
-from engine.limits import TRAIL_POINTS_MAX
+from engine.kernel.chain import GENESIS
+from engine.kernel.limits import TRAIL_POINTS_MAX
 
 Verdict = Literal["good", "foreign", "gone"]
 """good: the journal has this fact. foreign: not sealed by this journal's key, so it proves nothing.

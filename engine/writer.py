@@ -14,10 +14,10 @@ from time import perf_counter
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from engine.errors import EngineError, OutcomeUnknown, Unavailable
-from engine.forks import mind_forks
-from engine.limits import GROUP_FACTS_MAX, QUEUE_APPENDS_MAX, WRITE_WAIT_S
-from engine.meters import COUNTS, SECONDS, Spread
+from engine.kernel.errors import EngineError, OutcomeUnknown, Unavailable
+from engine.kernel.forks import mind_forks
+from engine.kernel.limits import GROUP_FACTS_MAX, QUEUE_APPENDS_MAX, WRITE_WAIT_S
+from engine.kernel.meters import COUNTS, SECONDS, Spread
 
 LINGER_S: Final = 0.0003
 """Callers in a closed loop come back just after their answer: a short wait gathers them again."""

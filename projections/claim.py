@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from engine.errors import BadSettings, RebuildRunning
+from engine.kernel.errors import BadSettings, RebuildRunning
 from engine.postgres_store import PostgresStore
 from engine.sqlite_store import SqliteStore
 from engine.store import Store

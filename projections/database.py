@@ -26,8 +26,8 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from engine.datastore import make_directory_for, open_store
-from engine.errors import BadSettings, StaleOffset, ViewBehind, ViewQuarantined, ViewsDamaged
-from engine.limits import (
+from engine.kernel.errors import BadSettings, StaleOffset, ViewBehind, ViewQuarantined, ViewsDamaged
+from engine.kernel.limits import (
     FAULT_CHARACTERS_MAX,
     QUARANTINED_SHOWN_MAX,
     VIEW_POLL_S,

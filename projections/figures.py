@@ -6,11 +6,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from engine.health import Finding
 from engine.journal import Journal
-from engine.limits import HEALTH_SILENT_S
-from engine.meters import Sample, Source
-from engine.wall import lasting
+from engine.kernel.health import Finding
+from engine.kernel.limits import HEALTH_SILENT_S
+from engine.kernel.meters import Sample, Source
+from engine.kernel.wall import lasting
 from projections.database import Views
 
 

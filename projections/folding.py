@@ -11,10 +11,10 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
-from engine.errors import JournalDamaged
-from engine.fact import Recorded
 from engine.journal import Journal
-from engine.limits import FAULT_CHARACTERS_MAX
+from engine.kernel.errors import JournalDamaged
+from engine.kernel.fact import Recorded
+from engine.kernel.limits import FAULT_CHARACTERS_MAX
 from projections import folds
 from projections.database import Views
 from projections.folds import PREFIXES, Change, Folded

@@ -8,9 +8,9 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from engine import account, holdings, order, payment
-from engine.codec import Codec
-from engine.fact import Fact, Recorded
-from engine.fingerprint import fingerprint
+from engine.kernel.codec import Codec
+from engine.kernel.fact import Fact, Recorded
+from engine.kernel.fingerprint import fingerprint
 from engine.order import Order
 from engine.payment import Payment
 from engine.streams import FOLDS

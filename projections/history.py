@@ -11,9 +11,9 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 from msgspec import Meta, Raw
 
-from engine.fact import Recorded
 from engine.history import NAMES, Booked, Step, explain, fields_of, flat
-from engine.values import plain
+from engine.kernel.fact import Recorded
+from engine.kernel.values import plain
 from projections import shapes
 from projections.resources import account_json, cash_balances_json, encode, order_json, time
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.ids import decode, encode_alike
+from engine.kernel.ids import decode, encode_alike
 
 _MARKS: Final = 0x7 << 76 | 0b10 << 62
 """Version 7 and the variant of RFC 9562."""

@@ -15,9 +15,9 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from engine.errors import RebuildRunning
-from engine.limits import REBUILDS_KEPT
-from engine.wall import now_us
+from engine.kernel.errors import RebuildRunning
+from engine.kernel.limits import REBUILDS_KEPT
+from engine.kernel.wall import now_us
 from projections import claim
 from projections.database import REBUILDS, Views
 from projections.tables import MARKS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from engine.refusals import invalid
+from engine.kernel.refusals import invalid
 from engine.store import Column
 from projections.tables import Table
 

@@ -18,7 +18,8 @@ from typing import Final
 
 import msgspec
 
-from engine.errors import (
+from engine.journal import Journal
+from engine.kernel.errors import (
     EngineError,
     JournalDamaged,
     SchemaMissing,
@@ -27,10 +28,9 @@ from engine.errors import (
     Unrecordable,
     ViewsDamaged,
 )
-from engine.journal import Journal
-from engine.limits import SNAPSHOT_EVERY
+from engine.kernel.limits import SNAPSHOT_EVERY
+from engine.kernel.process import tame_collector
 from engine.pages import Portion
-from engine.process import tame_collector
 from engine.stored import engine_codec
 from projections import folds
 from projections.database import FOLDS, Views

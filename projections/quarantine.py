@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from engine.limits import RELEASES_KEPT
+from engine.kernel.limits import RELEASES_KEPT
 from projections.tables import Table
 
 QUARANTINE: Final = Table(

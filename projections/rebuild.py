@@ -18,9 +18,9 @@ from typing import NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from engine.errors import EngineError, NothingKept, Unavailable, Unrecordable, ViewsDamaged
 from engine.journal import Journal
-from engine.limits import (
+from engine.kernel.errors import EngineError, NothingKept, Unavailable, Unrecordable, ViewsDamaged
+from engine.kernel.limits import (
     REBUILD_ALONE_FACTS,
     REBUILD_LATE_ROWS,
     REBUILD_PAGE_FACTS,
@@ -28,7 +28,7 @@ from engine.limits import (
     REBUILD_TRIES_MAX,
     VIEW_PAGE_FACTS,
 )
-from engine.wall import now_us
+from engine.kernel.wall import now_us
 from engine.witness import Point, Sealed, judge
 from projections import checkpoints, claim, jobs, parts
 from projections.comparing import compare, explain, snapshot

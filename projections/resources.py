@@ -20,14 +20,14 @@ import msgspec
 
 from engine import calendar
 from engine.account import Account
-from engine.fact import from_us
 from engine.holdings import Balance, Position
 from engine.instrument import Instrument
-from engine.limits import TIMES_CACHED_MAX
+from engine.kernel.fact import from_us
+from engine.kernel.limits import TIMES_CACHED_MAX
+from engine.kernel.values import CURRENCIES, EXACT, PRICE_PLACES, STEPS, UNITS, plain
 from engine.order import Order, Trade
 from engine.payment import Payment
 from engine.report import ParkedReport
-from engine.values import CURRENCIES, EXACT, PRICE_PLACES, STEPS, UNITS, plain
 from projections import shapes
 
 encode: Final = msgspec.json.Encoder().encode

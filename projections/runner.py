@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.errors import JournalWentBack, StaleOffset, Unrecordable, ViewsDamaged
-from engine.fact import Recorded
 from engine.journal import Journal
-from engine.limits import SNAPSHOT_EVERY, STATES_CACHED_MAX, VIEW_PAGE_FACTS
+from engine.kernel.errors import JournalWentBack, StaleOffset, Unrecordable, ViewsDamaged
+from engine.kernel.fact import Recorded
+from engine.kernel.limits import SNAPSHOT_EVERY, STATES_CACHED_MAX, VIEW_PAGE_FACTS
 from engine.witness import START, Point, Sealed, thinned
 from projections import checkpoints, folds
 from projections.database import FOLDS, META, NAME, Views

@@ -10,10 +10,10 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from engine.errors import Unrecordable
-from engine.fact import Recorded
 from engine.journal import Journal
-from engine.limits import REBUILD_STATES_MAX
+from engine.kernel.errors import Unrecordable
+from engine.kernel.fact import Recorded
+from engine.kernel.limits import REBUILD_STATES_MAX
 from projections import folds
 from projections.database import Views, tables_beside
 from projections.folding import CannotWrite, Page, Past, Write, advance

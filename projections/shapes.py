@@ -13,9 +13,9 @@ from msgspec import Meta, Raw
 from engine import account, attempts, order, payment, report
 from engine.clients import SCOPES
 from engine.instrument import InstrumentType, TradingStatus
+from engine.kernel.values import CURRENCIES, PRICE_PLACES, Side
 from engine.pricing import PriceType
 from engine.quote import Quality
-from engine.values import CURRENCIES, PRICE_PLACES, Side
 from projections.folds import EVENTS
 
 RESOURCE_TYPES: Final = tuple(dict.fromkeys(name.partition(".")[0] for name in EVENTS.values()))

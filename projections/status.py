@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from engine.errors import JournalDamaged, StaleOffset, Unavailable
 from engine.journal import Journal
-from engine.limits import REBUILD_TRIES_MAX, VIEW_WAIT_S
-from engine.refusals import refused
-from engine.wall import now_us
+from engine.kernel.errors import JournalDamaged, StaleOffset, Unavailable
+from engine.kernel.limits import REBUILD_TRIES_MAX, VIEW_WAIT_S
+from engine.kernel.refusals import refused
+from engine.kernel.wall import now_us
 from projections import jobs
 from projections.comparing import row_count
 from projections.database import Views

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from engine.limits import VIEW_ROWS_PER_STATEMENT
+from engine.kernel.limits import VIEW_ROWS_PER_STATEMENT
 
 Row = tuple[Any, ...]
 """Values in the order of a table's columns."""

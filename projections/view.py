@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from engine.fact import Fact
+from engine.kernel.fact import Fact
 from engine.order import Order, Trade
 from projections.folds import Change
 from projections.resources import order_json, trade_json

@@ -1,7 +1,7 @@
 """An independent look at a journal: what is stored, whether the chain holds, whether appends are whole.
 
-Written from the description at the top of `engine/chain.py`, sharing no code with it: only a driver and
-hashlib. `problems()` says in words what is wrong; an empty list is a sound journal.
+Written from the description at the top of `engine/kernel/chain.py`, sharing no code with it: only a
+driver and hashlib. `problems()` says in words what is wrong; an empty list is a sound journal.
 """
 
 from __future__ import annotations

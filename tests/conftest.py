@@ -11,7 +11,7 @@ import typer.testing
 
 from engine import installation, operations
 from engine.datastore import open_store
-from engine.process import tame_collector
+from engine.kernel.process import tame_collector
 from engine.settings import Settings
 from engine.store import allow_pauses
 from tests.postgres import GivenServer, PostgresServer, open_server

@@ -15,10 +15,10 @@ from api.sender import Sender
 from engine.deliveries import Deliveries
 from engine.desk import Desk
 from engine.follow import Follower
+from engine.kernel.process import WEBHOOKS
 from engine.leases import Leases
 from engine.operations import define_operations
 from engine.personal import Personal
-from engine.process import WEBHOOKS
 from engine.writer import Lease
 from tests.http_engine import Engine, ok
 from tests.http_server import WAIT_S, Client

@@ -15,10 +15,10 @@ from engine import commands, idempotency
 from engine.commands import Firm
 from engine.declaring import make
 from engine.desk import Command, Desk, Outcome
-from engine.fact import to_us
-from engine.ids import IdSource
 from engine.instrument import Terms, unit_of
 from engine.journal import Journal, migrate
+from engine.kernel.fact import to_us
+from engine.kernel.ids import IdSource
 from engine.pricing import Price
 from engine.report import Report
 from engine.stored import engine_codec

@@ -8,10 +8,10 @@ from typing import Literal
 
 import msgspec
 
-from engine.codec import Codec
-from engine.fact import Envelope, Fact, StreamAppend
-from engine.fold import Fold
 from engine.journal import Appended, Journal
+from engine.kernel.codec import Codec
+from engine.kernel.fact import Envelope, Fact, StreamAppend
+from engine.kernel.fold import Fold
 
 
 class Leg(msgspec.Struct, frozen=True, array_like=True):

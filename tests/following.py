@@ -13,10 +13,10 @@ from engine.desk import Desk
 from engine.execution import Execution, WorkingSets
 from engine.follow import Follower
 from engine.journal import Journal
+from engine.kernel.process import EXECUTION, SETTLEMENT
 from engine.leases import Leases
 from engine.order import Order, Placed
 from engine.port import CancelTicket, Numbered, Status, Ticket, Venue
-from engine.process import EXECUTION, SETTLEMENT
 from engine.report import Report
 from engine.settlement import Fresh, Settlement
 from engine.writer import Lease

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from api import evidence, wire
 from api.routes import ROUTES
-from engine.errors import Refused
+from engine.kernel.errors import Refused
 from tests import conforming
 from tests.http_engine import TERMS, Engine, ok
 

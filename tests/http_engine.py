@@ -27,10 +27,10 @@ from engine.desk import Command, Desk
 from engine.fees import Fees
 from engine.installation import migrate, open_journal_datastore, open_master_key
 from engine.journal import Journal
+from engine.kernel.process import SEALING
+from engine.kernel.rate import Quotas
 from engine.leases import Leases
 from engine.operations import define_operations
-from engine.process import SEALING
-from engine.rate import Quotas
 from engine.report import Report
 from engine.sealing import Sealing
 from engine.settings import read_settings

@@ -8,7 +8,7 @@ import psycopg
 import sqlalchemy as sa
 
 from engine import sqlite
-from engine.chain import GENESIS
+from engine.kernel.chain import GENESIS
 
 
 def run(url: str, *statements: tuple[str, tuple[Any, ...]]) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from engine import chain, installation, sqlite
+from engine import installation, sqlite
 from engine.checkpoint import PublicKey, Signer, origin_of
 from engine.journal import Journal
+from engine.kernel import chain
+from engine.kernel.process import PUBLISHING, SEALING
 from engine.leases import Leases
 from engine.operations import Operations, define_operations
-from engine.process import PUBLISHING, SEALING
 from engine.sealing import Outlet, Publishing, Sealing
 from engine.seals import Seal, Seals
 from engine.settings import Settings

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from engine import payment
-from engine.fact import Envelope, Fact, StreamAppend
 from engine.journal import Journal
+from engine.kernel.fact import Envelope, Fact, StreamAppend
 from engine.stored import engine_codec
 from tests import checker
 from tests.world import World
@@ -106,7 +106,7 @@ def sealed(facts: Iterable[Written]) -> list[checker.Fact]:
 
 
 def link(before: bytes, position: int, version: int, stream: str, *parts: Any) -> bytes:
-    """The next digest of the chain (`engine/chain.py` says how)."""
+    """The next digest of the chain (`engine/kernel/chain.py` says how)."""
     name, command, body = parts
     covered = before + position.to_bytes(8, "big") + version.to_bytes(4, "big")
     for part in (stream.encode(), name.encode(), command):

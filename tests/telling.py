@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from time import monotonic
 
 from engine.desk import Command, Desk, Outcome
-from engine.errors import OutcomeUnknown, Refused
+from engine.kernel.errors import OutcomeUnknown, Refused
 from tests.invariants import Told
 
 PREFIXES = {"account": "acc_", "order": "ord_", "deposit": "dep_", "withdrawal": "wdr_"}

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 from eventsourcing.persistence import StoredEvent
 
-from engine.fact import Envelope, Fact, Recorded
 from engine.journal import Journal
+from engine.kernel.fact import Envelope, Fact, Recorded
 from engine.payment import DepositOpened
 from engine.writer import Append
 from projections.database import Views

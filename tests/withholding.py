@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from engine.fact import Recorded
+from engine.kernel.fact import Recorded
 from projections import folds
 from projections.folds import Folded
 

@@ -15,9 +15,9 @@ from decimal import Decimal
 from typing import Any
 
 from engine import account, holdings, instrument, order, paying, payment, report, trading
-from engine.errors import Refused
-from engine.fact import Envelope, Fact
 from engine.fees import FeeRule
+from engine.kernel.errors import Refused
+from engine.kernel.fact import Envelope, Fact
 from engine.pricing import Price
 from engine.report import Report
 from engine.stored import engine_codec

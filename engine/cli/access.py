@@ -8,7 +8,7 @@ import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, installation_of, print_json
 from engine.cli.tables import Column, print_table
-from engine.errors import BadSettings
+from engine.kernel.errors import BadSettings
 from engine.settings import parse_duration_us
 
 client_app = typer.Typer(
@@ -213,7 +213,7 @@ def _client_row(row: dict[str, Any]) -> list[str]:
 
 def time_text(at_us: int | None) -> str | None:
     """A time to the second, in UTC."""
-    from engine.fact import from_us  # noqa: PLC0415
+    from engine.kernel.fact import from_us  # noqa: PLC0415
 
     return None if at_us is None else f"{from_us(at_us):%Y-%m-%dT%H:%M:%SZ}"
 

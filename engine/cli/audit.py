@@ -13,7 +13,7 @@ import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
 from engine.cli.tables import progress
-from engine.errors import JournalDamaged, JournalWentBack, SchemaMissing, WrongKey
+from engine.kernel.errors import JournalDamaged, JournalWentBack, SchemaMissing, WrongKey
 from engine.settings import Settings, read_settings
 
 if TYPE_CHECKING:

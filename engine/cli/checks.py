@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from engine.datastore import open_store
 from engine.doctor import Check, advice_on
-from engine.errors import EngineError, JournalDamaged
 from engine.installation import open_journal
+from engine.kernel.errors import EngineError, JournalDamaged
 from engine.settings import Settings
 from engine.sqlite_store import SqliteStore
 from engine.store import Store

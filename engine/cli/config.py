@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from engine.cli.parts import AsJson, Config, Data, JournalUrl, JournalUrlFile, errors_told, print_json
 from engine.cli.serve import ViewsUrl, plan_of
 from engine.cli.tables import Column, print_table
-from engine.errors import EngineError
+from engine.kernel.errors import EngineError
 from engine.settings import read_settings
 from engine.settings_table import SETTINGS, variable
 

@@ -33,8 +33,8 @@ def instruments(
     with errors_told(as_json=as_json):
         from engine.csv_import import read_instruments  # noqa: PLC0415
         from engine.desk import Desk  # noqa: PLC0415
-        from engine.ids import IdSource  # noqa: PLC0415
         from engine.importing import import_instruments  # noqa: PLC0415
+        from engine.kernel.ids import IdSource  # noqa: PLC0415
 
         lines = read_instruments(_read(file))
         with installation_of(data, journal_url) as installation:
@@ -81,8 +81,8 @@ def prices(
 
 
 def _read(file: Path) -> bytes:
-    from engine.files import read_regular  # noqa: PLC0415
-    from engine.limits import IMPORT_BYTES_MAX  # noqa: PLC0415
+    from engine.kernel.files import read_regular  # noqa: PLC0415
+    from engine.kernel.limits import IMPORT_BYTES_MAX  # noqa: PLC0415
 
     if str(file) == "-":
         return sys.stdin.buffer.read(IMPORT_BYTES_MAX + 1)

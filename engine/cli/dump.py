@@ -15,9 +15,9 @@ import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
 from engine.cli.tables import progress
-from engine.errors import BadDump, BadSettings, NotEmpty, WrongKey
+from engine.kernel.errors import BadDump, BadSettings, NotEmpty, WrongKey
+from engine.kernel.text import shown
 from engine.settings import Settings, read_settings
-from engine.text import shown
 
 if TYPE_CHECKING:
     from engine.checkpoint import PublicKey
@@ -110,9 +110,10 @@ def dump(
     with errors_told(as_json=as_json):
         from importlib import metadata  # noqa: PLC0415
 
-        from engine import dumping, wall  # noqa: PLC0415
-        from engine.fact import from_us  # noqa: PLC0415
+        from engine import dumping  # noqa: PLC0415
         from engine.installation import opened_datastore  # noqa: PLC0415
+        from engine.kernel import wall  # noqa: PLC0415
+        from engine.kernel.fact import from_us  # noqa: PLC0415
 
         sealer = _sealer(recipient, passphrase_file)
         settings = read_settings(data=data, journal_url=journal_url)
@@ -248,8 +249,8 @@ def _signing(settings: Settings, datastore: Datastore) -> Signing:
 
 def _trusted(path: Path | None) -> list[PublicKey]:
     from engine.checkpoint import BadNote, read_key  # noqa: PLC0415
-    from engine.files import read_regular  # noqa: PLC0415
-    from engine.limits import KEY_FILE_BYTES_MAX  # noqa: PLC0415
+    from engine.kernel.files import read_regular  # noqa: PLC0415
+    from engine.kernel.limits import KEY_FILE_BYTES_MAX  # noqa: PLC0415
 
     if path is None:
         return []
@@ -330,7 +331,7 @@ def _old_file(path: Path) -> Iterator[BinaryIO]:
     if str(path) == "-":
         yield sys.stdin.buffer
         return
-    from engine.files import open_regular  # noqa: PLC0415
+    from engine.kernel.files import open_regular  # noqa: PLC0415
 
     with open_regular(path) as file:
         yield file

@@ -10,7 +10,7 @@ import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
 from engine.cli.tables import Column, print_table
-from engine.errors import BadSettings
+from engine.kernel.errors import BadSettings
 from engine.settings import read_settings
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def _gathered(data: str | None, journal_url: str | None, order: str, size: int |
     from engine.cli.roles import sealed_to  # noqa: PLC0415
     from engine.evidence import gather  # noqa: PLC0415
     from engine.installation import migrate, opened_journal  # noqa: PLC0415
+    from engine.kernel.refusals import refused  # noqa: PLC0415
     from engine.operations import define_operations  # noqa: PLC0415
-    from engine.refusals import refused  # noqa: PLC0415
 
     settings = read_settings(data=data, journal_url=journal_url)
     migrate(settings)

@@ -11,7 +11,7 @@ import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
 from engine.cli.tables import Column, print_table
-from engine.errors import BadSettings, WrongUsage
+from engine.kernel.errors import BadSettings, WrongUsage
 from engine.settings import read_places
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _known(journal: Journal, tenant: str | None) -> list[dict[str, Any]]:
 
 
 def _row(tenant: str | None, state: Halt | None) -> dict[str, Any]:
-    from engine.fact import from_us  # noqa: PLC0415
+    from engine.kernel.fact import from_us  # noqa: PLC0415
 
     since = from_us(state.since_us).isoformat(timespec="milliseconds") if state else None
     return {

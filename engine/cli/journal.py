@@ -8,7 +8,7 @@ import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
 from engine.cli.serve import ViewsUrl
-from engine.reasons import check_reason
+from engine.kernel.reasons import check_reason
 from engine.settings import read_settings
 
 journal_app = typer.Typer(

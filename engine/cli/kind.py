@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from engine.errors import WrongKind
+from engine.kernel.errors import WrongKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ def _traces(settings: Settings) -> Traces | None:
 
 
 def _list(what: str, count: int, shown: Sequence[Trace]) -> None:
-    from engine.fact import from_us  # noqa: PLC0415
+    from engine.kernel.fact import from_us  # noqa: PLC0415
 
     typer.echo(f"{what}: {count or 'none'}", err=True)
     for one in shown:

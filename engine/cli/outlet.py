@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
-from engine.errors import BadSettings
+from engine.kernel.errors import BadSettings
 from engine.settings import read_settings
 
 outlet_app = typer.Typer(no_args_is_help=True, help="Events for a message broker.")
@@ -42,7 +42,7 @@ def resend(
         from engine import acts  # noqa: PLC0415
         from engine.acting import put_back  # noqa: PLC0415
         from engine.installation import opened_datastore  # noqa: PLC0415
-        from engine.process import OUTLET  # noqa: PLC0415
+        from engine.kernel.process import OUTLET  # noqa: PLC0415
 
         with opened_datastore(read_settings(data=data, journal_url=journal_url)) as datastore:
             if not put_back(datastore, OUTLET, after):

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Final, TextIO
 
 import typer
 
-from engine import packages
-from engine.errors import EngineError, Refused, WrongKind, WrongUsage
-from engine.remedies import COMMANDS, REMEDIES
+from engine.kernel import packages
+from engine.kernel.errors import EngineError, Refused, WrongKind, WrongUsage
+from engine.kernel.remedies import COMMANDS, REMEDIES
 from engine.settings import read_settings
 
 if TYPE_CHECKING:

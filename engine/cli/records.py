@@ -12,10 +12,10 @@ import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
 from engine.cli.tables import print_entries
-from engine.errors import BadSettings
-from engine.limits import LIST_LIMIT_MAX
+from engine.kernel.errors import BadSettings
+from engine.kernel.limits import LIST_LIMIT_MAX
+from engine.kernel.text import shown
 from engine.settings import read_settings
-from engine.text import shown
 
 if TYPE_CHECKING:
     from api.records import ActBody, RefusalBody
@@ -102,7 +102,7 @@ def refusals(
     """
     exact = {"actor": actor, "code": code, "account": account}
     with errors_told(as_json=as_json):
-        from engine.refusals import REFUSALS  # noqa: PLC0415
+        from engine.kernel.refusals import REFUSALS  # noqa: PLC0415
 
         _check("code", code, REFUSALS)
         found = _found("refusals", tenant, exact, (since, until), (data, journal_url))

@@ -11,8 +11,8 @@ from engine.cli.tables import Column, print_table
 from engine.settings import read_settings
 
 if TYPE_CHECKING:
-    from engine.fact import Recorded
     from engine.history import When
+    from engine.kernel.fact import Recorded
     from engine.memorandum import Entry
     from engine.story import Explained, Story, Told
 
@@ -92,7 +92,7 @@ def _when(version: int | None, asof: str | None) -> When:
     """Which state is asked for. Raises Refused `invalid_param`."""
     from engine.csv_import import read_time  # noqa: PLC0415
     from engine.history import When  # noqa: PLC0415
-    from engine.refusals import invalid  # noqa: PLC0415
+    from engine.kernel.refusals import invalid  # noqa: PLC0415
 
     if version is not None and asof is not None:
         raise invalid("asof", "unexpected_param", "must not be given beside a version")
@@ -103,7 +103,7 @@ def _when(version: int | None, asof: str | None) -> When:
 
 
 def _no_memorandum(*, is_order: bool) -> Exception:
-    from engine.refusals import refused  # noqa: PLC0415
+    from engine.kernel.refusals import refused  # noqa: PLC0415
 
     why = "--memorandum or --explain, not both" if is_order else "a memorandum is of an order, ord_..."
     return refused("invalid_param", why)
@@ -200,7 +200,7 @@ def _story(story: Story) -> dict[str, Any]:
 
 def _told(told: Told) -> dict[str, Any]:
     from engine.history import fields_of  # noqa: PLC0415
-    from engine.values import plain  # noqa: PLC0415
+    from engine.kernel.values import plain  # noqa: PLC0415
 
     step, envelope = told.step, told.step.recorded.envelope
     return _stand(step.recorded) | {

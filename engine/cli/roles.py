@@ -30,17 +30,14 @@ from engine.deliveries import Deliveries
 from engine.desk import Desk
 from engine.doctor import FACTS_VERIFIED
 from engine.endpoints import Endpoints
-from engine.errors import BadSettings, JournalDamaged, JournalWentBack, NotYetSealed
 from engine.execution import Execution, WorkingSets
-from engine.files import open_regular
 from engine.follow import Follower
-from engine.ids import IdSource
 from engine.installation import open_journal, open_master_key
 from engine.journal import Journal
-from engine.keys import read_key
-from engine.kind import Kind
-from engine.leases import Leases, is_dead, new_holder
-from engine.limits import (
+from engine.kernel.errors import BadSettings, JournalDamaged, JournalWentBack, NotYetSealed
+from engine.kernel.files import open_regular
+from engine.kernel.ids import IdSource
+from engine.kernel.limits import (
     LEASE_S,
     PRICE_MAX_AGE_US,
     SANDBOX_PRICE_MAX_AGE_US,
@@ -50,12 +47,16 @@ from engine.limits import (
     VIEW_REST_S,
     VIEW_SHARE,
 )
+from engine.kernel.meters import Sample
+from engine.kernel.process import EXECUTION, OUTLET, PUBLISHING, SEALING, SETTLEMENT, WEBHOOKS
+from engine.kernel.wall import now_us
+from engine.keys import read_key
+from engine.kind import Kind
+from engine.leases import Leases, is_dead, new_holder
 from engine.market import Market
-from engine.meters import Sample
 from engine.operations import define_operations
 from engine.outlets import open_outlet
 from engine.personal import Personal
-from engine.process import EXECUTION, OUTLET, PUBLISHING, SEALING, SETTLEMENT, WEBHOOKS
 from engine.sandbox import PriceKeeper
 from engine.sealing import Outlet, Publishing, Sealing
 from engine.sealing_keys import SealingKeys
@@ -65,7 +66,6 @@ from engine.settlement import Fresh, Settlement
 from engine.supervise import Errand
 from engine.ticker import Ticker
 from engine.venue import SimulatedVenue
-from engine.wall import now_us
 from engine.writer import Lease
 from projections import checkpoints
 from projections.database import Views

@@ -68,8 +68,8 @@ def _document(demo: Demo, url: str) -> dict[str, object]:
 
 
 def _print_welcome(demo: Demo, url: str, day: str, place: str) -> None:
+    from engine.kernel.values import plain  # noqa: PLC0415
     from engine.sandbox import CASH, LISTINGS  # noqa: PLC0415
-    from engine.values import plain  # noqa: PLC0415
 
     cash = " and ".join(f"{plain(amount)} {currency}" for currency, amount in CASH.items())
     typer.echo(f"The sandbox listens on {url}. A business day passes every {day}. Ctrl-C stops it.")

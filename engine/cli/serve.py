@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from engine import packages
 from engine.cli.parts import (
     Config,
     Data,
@@ -32,8 +31,9 @@ from engine.cli.parts import (
     kind_of,
     kind_said,
 )
-from engine.errors import BadSettings, Unavailable, WrongUsage
-from engine.limits import SANDBOX_DAY_MIN_US
+from engine.kernel import packages
+from engine.kernel.errors import BadSettings, Unavailable, WrongUsage
+from engine.kernel.limits import SANDBOX_DAY_MIN_US
 from engine.settings import Settings, environment_of, is_loopback, parse_duration_us, read_settings
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from engine.cli.roles import Sandbox
     from engine.follow import Follower
     from engine.journal import Journal
+    from engine.kernel.meters import Source
     from engine.kind import Kind
-    from engine.meters import Source
     from engine.metrics import Listening
     from engine.supervise import Background
     from projections.database import Views
@@ -359,8 +359,9 @@ def _note_settings(plan: Plan) -> None:
 
 def _run_here(plan: Plan) -> bool:
     """The background roles, in threads of this process; whether all ended in time."""
-    from engine import process, supervise  # noqa: PLC0415
+    from engine import supervise  # noqa: PLC0415
     from engine.cli import roles, watching  # noqa: PLC0415
+    from engine.kernel import process  # noqa: PLC0415
 
     stop = threading.Event()
     # A terminal or systemd tells parent and child alike; the parent then stops the child in its turn.
@@ -420,8 +421,8 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
     from api.traffic import Traffic  # noqa: PLC0415
     from engine.cli import roles, watching  # noqa: PLC0415
     from engine.declaring import required  # noqa: PLC0415
+    from engine.kernel.process import switch_sooner, tame_collector  # noqa: PLC0415
     from engine.keys import read_key  # noqa: PLC0415
-    from engine.process import switch_sooner, tame_collector  # noqa: PLC0415
     from engine.supervise import followers_of  # noqa: PLC0415
 
     stop, traffic = asyncio.Event(), Traffic()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import typer
 
 from engine.cli.terminal import console
-from engine.text import shown
+from engine.kernel.text import shown
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn

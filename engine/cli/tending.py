@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Final
 
 from engine.acting import Acting, Breathe, Faults, Timer, text_of
-from engine.errors import EngineError, RebuildRunning, Unavailable
-from engine.limits import REBUILD_AGAIN_S, REBUILD_LOOK_S
+from engine.kernel.errors import EngineError, RebuildRunning, Unavailable
+from engine.kernel.limits import REBUILD_AGAIN_S, REBUILD_LOOK_S
 from engine.supervise import Errand
 from projections import claim, jobs
 from projections.database import Views

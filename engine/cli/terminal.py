@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from engine.text import shown
+from engine.kernel.text import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 class Escaping:
-    """A text stream that shows what is hidden (see `engine.text.shown`): no stored text, file name or
+    """A text stream that shows what is hidden (see `text.shown`): no stored text, file name or
     error can command a terminal. `plain` is the stream below, for what makes its own commands.
     """
 

@@ -156,7 +156,7 @@ def _demo_row(line: Line) -> list[str | list[str]]:
 def _holdings(line: Line) -> dict[str, str]:
     """The account after a fact, empty before it is opened."""
     from engine.demo import LISTING  # noqa: PLC0415
-    from engine.values import plain  # noqa: PLC0415
+    from engine.kernel.values import plain  # noqa: PLC0415
 
     if line.account is None:
         return dict.fromkeys(("total", "reserved", "available", "units"), "")

@@ -22,8 +22,8 @@ from engine.cli.views_shown import (
     progress_of,
     row_of,
 )
-from engine.errors import BadSettings, EngineError
-from engine.limits import REBUILD_PAGE_FACTS, REBUILD_PROCESSES_MAX
+from engine.kernel.errors import BadSettings, EngineError
+from engine.kernel.limits import REBUILD_PAGE_FACTS, REBUILD_PROCESSES_MAX
 from engine.settings import read_settings
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ def _note(journal: Journal, deed: str, subject: str | None = None, **context: ob
 
 
 def _do(wanted: Wanted, opened: Opened, *, as_json: bool) -> None:
-    from engine.process import go_second, tame_collector  # noqa: PLC0415
+    from engine.kernel.process import go_second, tame_collector  # noqa: PLC0415
     from projections.jobs import findings_of  # noqa: PLC0415
     from projections.rebuild import run  # noqa: PLC0415
 

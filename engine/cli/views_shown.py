@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from engine.cli.tables import Column, bar_of, print_table
-from engine.wall import lasting
+from engine.kernel.wall import lasting
 
 if TYPE_CHECKING:
     from projections.jobs import Findings, Job, Kind

@@ -12,7 +12,7 @@ from typing import Final
 
 from engine.domain.coupon_schedule import BondTerms, CouponSchedule, Fault, Period, schedule_of
 from engine.domain.day_count import YEAR_DAYS, days_between
-from engine.values import EXACT, PRICE_PLACES, STEPS, ZERO, divide_to
+from engine.kernel.values import EXACT, PRICE_PLACES, STEPS, ZERO, divide_to
 
 EQUAL_COUPONS: Final = frozenset({"30_360", "actual_365_fixed", "actual_actual"})
 """Conventions whose regular coupons are all alike, coupon / frequency, whatever days a period has, as

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from engine.domain.day_count import DAY_COUNTS, is_month_end
-from engine.limits import BOND_YEARS, COUPON_SCHEDULES_MAX
+from engine.kernel.limits import BOND_YEARS, COUPON_SCHEDULES_MAX
 
 FREQUENCIES: Final = (1, 2, 3, 4, 6, 12)
 """Coupons a year: whole months apart."""

@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 from engine.domain.accrual import accrued_interest, coupon_fraction, ex_date, quasi_periods
 from engine.domain.coupon_schedule import BondTerms, CouponSchedule, Fault, schedule_of
 from engine.domain.day_count import DAY_COUNTS, YEAR_DAYS, days_between
-from engine.limits import COUPONS_MAX, YIELD_STEPS_MAX
-from engine.values import PRICE_PLACES, STEPS, ZERO
+from engine.kernel.limits import COUPONS_MAX, YIELD_STEPS_MAX
+from engine.kernel.values import PRICE_PLACES, STEPS, ZERO
 
 _CONTEXT: Final = decimal.Context(prec=40, rounding=ROUND_HALF_EVEN, traps=[decimal.InvalidOperation])
 """Digits to spare over the 8 decimals of a yield; independent of a thread's own context."""

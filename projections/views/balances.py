@@ -7,7 +7,6 @@ from functools import partial
 from typing import Final
 
 from engine.account import Account, AccountChanged, AccountOpened
-from engine.fact import Fact, Recorded
 from engine.holdings import (
     BuyApplied,
     BuyBooked,
@@ -19,7 +18,8 @@ from engine.holdings import (
     SellBooked,
     SellSettled,
 )
-from engine.values import EXACT, plain
+from engine.kernel.fact import Fact, Recorded
+from engine.kernel.values import EXACT, plain
 from projections.folds import Change
 from projections.ids import derived, number_of
 from projections.listing import Listed, Reader, Single, Where, page_of

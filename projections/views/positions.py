@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from engine.fact import Fact
 from engine.holdings import (
     BuyApplied,
     BuyBooked,
@@ -19,6 +18,7 @@ from engine.holdings import (
     UnitsReleased,
     UnitsReserved,
 )
+from engine.kernel.fact import Fact
 from projections.folds import Change
 from projections.listing import Listed, Reader, Scope, Single, Where, list_rows
 from projections.resources import PositionBody, position_json

@@ -22,10 +22,10 @@ from api.tokens import Principal, TokenInvalid, Tokens
 from engine import installation
 from engine.clients import Clients, NewClient
 from engine.datastore import open_store
-from engine.errors import Refused, WrongKey
-from engine.ids import IdSource
+from engine.kernel.errors import Refused, WrongKey
+from engine.kernel.ids import IdSource
+from engine.kernel.limits import CLOCKS_APART_S, SECRET_OVERLAP_MAX_US, TOKEN_LIFE_S
 from engine.keys import MasterKey, read_key
-from engine.limits import CLOCKS_APART_S, SECRET_OVERLAP_MAX_US, TOKEN_LIFE_S
 from engine.operations import define_operations
 from engine.settings import Settings
 from engine.signing import SigningKeys

@@ -16,11 +16,11 @@ from engine.acts import OTHERS, Denials, write_denials
 from engine.cli.main import app
 from engine.clients import Clients
 from engine.datastore import open_store
-from engine.errors import EngineError
-from engine.ids import IdSource
 from engine.importing import ACTOR
+from engine.kernel.errors import EngineError
+from engine.kernel.ids import IdSource
+from engine.kernel.limits import DENIAL_MINUTES_MAX, DENIAL_SOURCES_MAX, DENIALS_WRITTEN_S
 from engine.keys import read_key
-from engine.limits import DENIAL_MINUTES_MAX, DENIAL_SOURCES_MAX, DENIALS_WRITTEN_S
 from engine.operations import define_operations
 from engine.records import Filters
 from engine.settings import Settings

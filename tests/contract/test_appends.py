@@ -10,14 +10,14 @@ from uuid import uuid4
 import pytest
 from eventsourcing.persistence import StoredEvent, Tracking
 
-from engine.errors import (
+from engine.kernel.errors import (
     EngineError,
     LeaseLost,
     StaleOffset,
     Unrecordable,
     VersionConflict,
 )
-from engine.limits import APPEND_FACTS_MAX, BODY_BYTES_MAX
+from engine.kernel.limits import APPEND_FACTS_MAX, BODY_BYTES_MAX
 from engine.recorder import JournalProcessRecorder
 from engine.writer import Lease
 from tests import checker

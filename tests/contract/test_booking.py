@@ -18,9 +18,9 @@ from engine import report as reports
 from engine.auditing import Wish as AuditWish
 from engine.auditing import audit
 from engine.deciding import Command
-from engine.errors import EngineError, Refused
+from engine.kernel.errors import EngineError, Refused
+from engine.kernel.refusals import REFUSALS
 from engine.order import Order, Settled, TradeApplied
-from engine.refusals import REFUSALS
 from engine.report import Report, ReportBooked
 from engine.wish import Wish
 from tests import invariants

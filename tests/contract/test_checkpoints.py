@@ -12,9 +12,9 @@ from engine import journal as journals
 from engine.acting import Place
 from engine.acting import put_back as put_follower_back
 from engine.damage import WENT_BACK
-from engine.errors import JournalDamaged, JournalWentBack, NothingKept
-from engine.fact import Envelope, Recorded, StreamAppend
 from engine.journal import Journal
+from engine.kernel.errors import JournalDamaged, JournalWentBack, NothingKept
+from engine.kernel.fact import Envelope, Recorded, StreamAppend
 from engine.leases import Leases
 from engine.stored import engine_codec
 from projections import checkpoints, rebuild

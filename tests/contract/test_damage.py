@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from engine import sqlite
-from engine.errors import EngineError, JournalDamaged
-from engine.limits import BODY_BYTES_MAX
+from engine.kernel.errors import EngineError, JournalDamaged
+from engine.kernel.limits import BODY_BYTES_MAX
 from engine.pages import Portion, StoredRow
 from engine.recorder import JournalProcessRecorder
 from tests.journals import events, new_command, open_journal

@@ -9,11 +9,11 @@ import pytest
 from engine.attempts import Attempt, Next
 from engine.datastore import Datastore
 from engine.deliveries import _FIRST, Deliveries, New, Note, Turn
-from engine.errors import LeaseLost, StaleOffset
 from engine.installation import open_journal_datastore
+from engine.kernel.errors import LeaseLost, StaleOffset
+from engine.kernel.process import WEBHOOKS
 from engine.leases import Leases
 from engine.operations import define_operations
-from engine.process import WEBHOOKS
 from engine.settings import Settings
 from engine.writer import Lease
 

@@ -16,7 +16,7 @@ import pytest
 from engine import commands
 from engine.append import Appender
 from engine.desk import Decision, Outcome, Scene
-from engine.errors import Refused
+from engine.kernel.errors import Refused
 from tests import checker
 from tests.desks import INSTRUMENT, TENANT, Shop, open_shop
 

@@ -31,10 +31,10 @@ from engine.cli.main import app
 from engine.clock import ClockAdvanced
 from engine.datastore import Datastore
 from engine.dump_vouching import Vouchers
-from engine.errors import BadDump, EngineError, NotEmpty, WrongKey
-from engine.fact import Envelope, StreamAppend
 from engine.generate import Plan, fill
 from engine.installation import open_installation, open_journal_datastore
+from engine.kernel.errors import BadDump, EngineError, NotEmpty, WrongKey
+from engine.kernel.fact import Envelope, StreamAppend
 from engine.keys import find_key
 from engine.quote import Quote
 from engine.refusal_log import RefusalLine

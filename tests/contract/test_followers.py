@@ -23,11 +23,11 @@ from engine import acting, commands, ticker
 from engine.acting import Burst
 from engine.clock import ClockAdvanced
 from engine.desk import Decision, Desk, Outcome, Scene
-from engine.errors import BadSettings, Unavailable
 from engine.follow import Follower, Watch
 from engine.heartbeats import Part
+from engine.kernel.errors import BadSettings, Unavailable
+from engine.kernel.limits import BODY_BYTES_MAX, BURST_MIN, LEASE_S, RECONCILE_S, SANDBOX_REST_DAYS
 from engine.leases import is_dead, new_holder
-from engine.limits import BODY_BYTES_MAX, BURST_MIN, LEASE_S, RECONCILE_S, SANDBOX_REST_DAYS
 from engine.order import ExecutionStarted
 from engine.port import Status, Ticket
 from engine.pricing import Price

@@ -14,8 +14,8 @@ from api.bridge import Bridge
 from engine import commands
 from engine.deciding import Decider
 from engine.desk import Outcome
-from engine.errors import Refused
-from engine.limits import REFERENCE_FRESH_S
+from engine.kernel.errors import Refused
+from engine.kernel.limits import REFERENCE_FRESH_S
 from tests.desks import TENANT, THURSDAY_US, Shop, open_shop
 
 

@@ -12,14 +12,20 @@ from collections.abc import Callable, Iterator
 import pytest
 import sqlalchemy as sa
 
-from engine import health
 from engine.datastore import Datastore
-from engine.errors import DiskFull, EngineError, Inaccessible, Unavailable
-from engine.health import REASONS, Finding
 from engine.heartbeats import Heartbeat, Heartbeats, Part, PartsLook, Pulse, Report, code_of, ending
 from engine.installation import migrate
+from engine.kernel import health
+from engine.kernel.errors import DiskFull, EngineError, Inaccessible, Unavailable
+from engine.kernel.health import REASONS, Finding
+from engine.kernel.limits import (
+    FOLLOW_RETRY_S,
+    HEALTH_SILENT_S,
+    PART_FAILING_S,
+    PART_STUCK_S,
+    PARTS_START_S,
+)
 from engine.leases import is_stopped
-from engine.limits import FOLLOW_RETRY_S, HEALTH_SILENT_S, PART_FAILING_S, PART_STUCK_S, PARTS_START_S
 from engine.operations import define_operations
 from engine.settings import read_settings
 
@@ -318,7 +324,7 @@ def test_a_clock_that_jumps_says_nothing_about_life(
     house = House(datastore)
     beats = house.of(OTHER)
     for jumped_us in (0, 3_600_000_000, 0):
-        monkeypatch.setattr("engine.wall.now_us", lambda us=jumped_us: 1_773_325_800_000_000 + us)
+        monkeypatch.setattr("engine.kernel.wall.now_us", lambda us=jumped_us: 1_773_325_800_000_000 + us)
         beats.beat(running(*EXPECTED))
         house.clock.s += 1
         assert house.found() == {}

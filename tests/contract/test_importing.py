@@ -18,9 +18,9 @@ from api.tokens import Principal, Tokens
 from engine.cli.main import app
 from engine.csv_import import BadFile, read_instruments, read_quotes
 from engine.desk import Desk
-from engine.ids import IdSource
 from engine.importing import Imported, QuotesImported, import_instruments, import_quotes
 from engine.installation import Installation, migrate, open_installation
+from engine.kernel.ids import IdSource
 from engine.market import Market
 from engine.operations import define_operations
 from engine.settings import Settings

@@ -14,8 +14,9 @@ from eventsourcing.persistence import IntegrityError, Tracking
 
 from engine import account, holdings
 from engine import journal as journals
-from engine.codec import Codec
-from engine.errors import (
+from engine.journal import Journal, migrate
+from engine.kernel.codec import Codec
+from engine.kernel.errors import (
     JournalDamaged,
     SchemaMissing,
     StaleOffset,
@@ -23,10 +24,9 @@ from engine.errors import (
     Unrecordable,
     VersionConflict,
 )
-from engine.fact import Fact, StreamAppend
-from engine.fold import Fold
-from engine.journal import Journal, migrate
-from engine.limits import SNAPSHOT_EVERY
+from engine.kernel.fact import Fact, StreamAppend
+from engine.kernel.fold import Fold
+from engine.kernel.limits import SNAPSHOT_EVERY
 from engine.pages import Portion
 from engine.stored import engine_codec
 from tests.facts import CODEC, FOLD, Added, Leg, Opened, Sum, append, envelope, evolve

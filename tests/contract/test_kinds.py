@@ -14,8 +14,6 @@ from engine.auditing import Wish, audit
 from engine.backup import Backup
 from engine.desk import Command, Desk
 from engine.dump_vouching import Vouchers
-from engine.errors import EngineError, Refused, WrongKind
-from engine.fact import StreamAppend
 from engine.installation import (
     Migrated,
     exists,
@@ -26,6 +24,8 @@ from engine.installation import (
     opened_journal,
 )
 from engine.journal import Journal
+from engine.kernel.errors import EngineError, Refused, WrongKind
+from engine.kernel.fact import StreamAppend
 from engine.kind import Kind
 from engine.sandbox import prepare
 from engine.settings import Settings

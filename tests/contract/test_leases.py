@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.errors import LeaseLost
-from engine.fact import StreamAppend
 from engine.journal import Journal, migrate
+from engine.kernel.errors import LeaseLost
+from engine.kernel.fact import StreamAppend
+from engine.kernel.limits import LEASE_S
 from engine.leases import Leases
-from engine.limits import LEASE_S
 from tests.facts import CODEC, Opened, envelope
 
 

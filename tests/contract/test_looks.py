@@ -13,12 +13,12 @@ from msgspec.structs import replace
 from api.bridge import Bridge
 from engine import states
 from engine.account import AccountOpened
-from engine.codec import Codec
 from engine.deciding import Call, Steps, Wait, new_command_id
 from engine.desk import Desk, Outcome
-from engine.errors import Refused, Unavailable, UnknownFact
-from engine.fact import Envelope, Fact, StreamAppend
 from engine.journal import Journal
+from engine.kernel.codec import Codec
+from engine.kernel.errors import Refused, Unavailable, UnknownFact
+from engine.kernel.fact import Envelope, Fact, StreamAppend
 from engine.order import CancelRequested
 from engine.stored import STORED
 from engine.streams import fold_of

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from engine import loss, wall
+from engine import loss
 from engine.damage import WENT_BACK
 from engine.datastore import Datastore
-from engine.errors import BadSettings, EngineError, JournalDamaged
 from engine.installation import migrate, open_journal_datastore
+from engine.kernel import wall
+from engine.kernel.errors import BadSettings, EngineError, JournalDamaged
 from engine.operations import define_operations
 from engine.outlets import Directory
 from engine.seals import Seal, note

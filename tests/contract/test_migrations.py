@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from engine import installation, migrations, operations, schema
 from engine.auditing import Wish, audit
 from engine.datastore import Datastore, open_store
-from engine.errors import SchemaTooOld
+from engine.kernel.errors import SchemaTooOld
 from engine.rounding import ROUNDINGS
 from engine.settings import Settings, read_settings
 from tests import first_release

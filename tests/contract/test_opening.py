@@ -13,7 +13,8 @@ import pytest
 
 from engine import schema
 from engine.datastore import Datastore
-from engine.errors import (
+from engine.journal import Journal
+from engine.kernel.errors import (
     BadSettings,
     Inaccessible,
     SchemaMissing,
@@ -21,7 +22,6 @@ from engine.errors import (
     Unavailable,
     ViewsDamaged,
 )
-from engine.journal import Journal
 from engine.recorder import JournalProcessRecorder
 from engine.sqlite_store import SqliteStore
 from engine.stored import engine_codec

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from engine import installation, market, operations
 from engine.datastore import open_store
-from engine.errors import EngineError, Refused, Unavailable
-from engine.limits import PRICE_AHEAD_MAX_US
+from engine.kernel.errors import EngineError, Refused, Unavailable
+from engine.kernel.limits import PRICE_AHEAD_MAX_US
 from engine.market import Market, Symbols
 from engine.operations import define_operations
 from engine.personal import Personal

@@ -11,7 +11,7 @@ from api import outlet
 from api.event_source import EventSource
 from api.outlet import Message, Publishing
 from engine.acting import Place, offsets, put_back
-from engine.errors import LeaseLost, Unavailable
+from engine.kernel.errors import LeaseLost, Unavailable
 from engine.leases import Leases
 from engine.operations import define_operations
 from engine.operations import migrate as migrate_operations

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from engine.checkpoint import Checkpoint, Signer, open_note
-from engine.errors import BadSettings, JournalDamaged, Unavailable
 from engine.follow import Follower
+from engine.kernel.errors import BadSettings, JournalDamaged, Unavailable
+from engine.kernel.process import PUBLISHING
 from engine.leases import Leases
 from engine.outlets import Directory, Receiver, open_outlet
-from engine.process import PUBLISHING
 from engine.seals import Seal
 from engine.settings import SEALS_TO, Settings, read_settings
 from tests.sealers import House, breathe, opened

@@ -12,13 +12,13 @@ import pytest
 from msgspec.structs import replace
 
 from engine.datastore import open_store
-from engine.errors import Refused
+from engine.kernel.errors import Refused
+from engine.kernel.wall import now_us
 from engine.market import Market, Symbols
 from engine.operations import define_operations
 from engine.quote import Quote
 from engine.settings import Settings
 from engine.store import Store
-from engine.wall import now_us
 
 S = 1_000_000
 TABLES = define_operations()

@@ -9,15 +9,15 @@ import pytest
 import sqlalchemy as sa
 
 from engine import journal as journals
-from engine.errors import (
+from engine.journal import Journal
+from engine.kernel.errors import (
     JournalDamaged,
     NothingKept,
     RebuildRunning,
     Unavailable,
     ViewBehind,
 )
-from engine.fact import Recorded
-from engine.journal import Journal
+from engine.kernel.fact import Recorded
 from engine.order import Cancelled
 from engine.stored import engine_codec
 from projections import claim, jobs, parts, rebuild

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.errors import VersionConflict
+from engine.kernel.errors import VersionConflict
 from tests.journals import append_of, events, new_command, open_journal, write_group
 
 

@@ -15,11 +15,11 @@ import msgspec
 import pytest
 
 from engine import journal as journals
-from engine.errors import Refused, ViewBehind, ViewQuarantined
-from engine.fact import Fact, Recorded
 from engine.holdings import CashDeposited
 from engine.journal import Journal
-from engine.limits import SNAPSHOT_EVERY
+from engine.kernel.errors import Refused, ViewBehind, ViewQuarantined
+from engine.kernel.fact import Fact, Recorded
+from engine.kernel.limits import SNAPSHOT_EVERY
 from engine.order import Cancelled, Placed, TradeSettled
 from engine.stored import engine_codec
 from projections import folds

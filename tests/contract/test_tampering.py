@@ -248,7 +248,7 @@ def test_a_recomputed_chain_still_has_to_make_sense(victim: Victim) -> None:
 
 
 def compute_anew(victim: Victim) -> None:
-    from engine import chain  # noqa: PLC0415
+    from engine.kernel import chain  # noqa: PLC0415
 
     digest = chain.GENESIS
     rows = victim.connection.execute(

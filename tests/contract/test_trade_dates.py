@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine import commands
-from engine.fact import to_us
+from engine.kernel.fact import to_us
 from tests.desks import INSTRUMENT, TERMS, Shop, open_shop
 
 LATE_US = to_us(datetime(2026, 3, 12, 15, 30, tzinfo=UTC))

@@ -12,7 +12,7 @@ import pytest
 
 from engine import commands
 from engine.deciding import Outcome
-from engine.errors import Refused
+from engine.kernel.errors import Refused
 from engine.tally import Tally, start_of_day
 from engine.trading_limits import Limits, OrderCounted
 from tests import invariants

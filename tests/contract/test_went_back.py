@@ -9,10 +9,10 @@ import pytest
 
 from engine.clock import STREAM, ClockAdvanced
 from engine.damage import DAMAGED, WENT_BACK
-from engine.errors import JournalDamaged, JournalWentBack, VersionConflict
-from engine.fact import Envelope, StreamAppend
 from engine.journal import Journal
-from engine.limits import DAMAGE_LOOK_S
+from engine.kernel.errors import JournalDamaged, JournalWentBack, VersionConflict
+from engine.kernel.fact import Envelope, StreamAppend
+from engine.kernel.limits import DAMAGE_LOOK_S
 from engine.market import Market
 from engine.operations import define_operations
 from engine.pages import Portion

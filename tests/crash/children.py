@@ -25,7 +25,7 @@ from eventsourcing.utils import Environment
 
 from engine.append import Appender
 from engine.datastore import Datastore
-from engine.errors import EngineError
+from engine.kernel.errors import EngineError
 from engine.recorder import JournalProcessRecorder
 from engine.writer import Append
 from tests.crash.processes import context
@@ -252,7 +252,7 @@ def open_as(user: int, url: str, answer: Connection) -> None:
         with open_journal(url) as journal:
             journal.append(events(new_command()))
     except EngineError as error:
-        kinds = [kind for kind in type(error).__mro__ if kind.__module__ == "engine.errors"]
+        kinds = [kind for kind in type(error).__mro__ if kind.__module__ == "engine.kernel.errors"]
         answer.send(kinds[0].__name__)
     else:
         answer.send("no error")

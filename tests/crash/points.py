@@ -26,7 +26,7 @@ from engine.datastore import open_store
 from engine.deciding import Decider, Outcome
 from engine.deliveries import Deliveries
 from engine.execution import Execution
-from engine.fact import Recorded
+from engine.kernel.fact import Recorded
 from engine.operations import define_operations
 from projections.database import Views
 from tests.command import environment

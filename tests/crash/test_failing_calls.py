@@ -11,7 +11,7 @@ import pytest
 from eventsourcing.persistence import Tracking
 
 from engine import append, sqlite
-from engine.errors import EngineError, LeaseLost, OutcomeUnknown, StaleOffset, VersionConflict
+from engine.kernel.errors import EngineError, LeaseLost, OutcomeUnknown, StaleOffset, VersionConflict
 from engine.postgres_store import PostgresStore
 from engine.recorder import JournalProcessRecorder
 from engine.sqlite_store import SqliteStore

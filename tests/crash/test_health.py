@@ -18,7 +18,7 @@ import pytest
 
 from engine.heartbeats import Heartbeats, code_of
 from engine.installation import open_journal_datastore
-from engine.limits import HEALTH_SILENT_S
+from engine.kernel.limits import HEALTH_SILENT_S
 from engine.operations import define_operations
 from engine.settings import read_settings
 from engine.supervise import Background

@@ -18,9 +18,9 @@ import pytest
 
 from engine import journal as journals
 from engine.declaring import make
-from engine.errors import EngineError
-from engine.fact import Recorded
 from engine.journal import Journal
+from engine.kernel.errors import EngineError
+from engine.kernel.fact import Recorded
 from engine.stored import engine_codec
 from projections import jobs, rebuild
 from projections.database import Views, tables_beside

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from eventsourcing.persistence import Tracking
 
-from engine.errors import EngineError, LeaseLost, OutcomeUnknown, VersionConflict
+from engine.kernel.errors import EngineError, LeaseLost, OutcomeUnknown, VersionConflict
 from engine.recorder import JournalProcessRecorder
 from engine.sessions import PostgresSession
 from engine.writer import Lease

@@ -11,7 +11,7 @@ import pytest
 
 from engine import merkle, sealing
 from engine.checkpoint import read_note
-from engine.errors import JournalDamaged
+from engine.kernel.errors import JournalDamaged
 from engine.outlets import Directory
 from engine.seals import Nodes, Seals
 from engine.settings import Settings

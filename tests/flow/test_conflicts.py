@@ -20,9 +20,9 @@ from msgspec.structs import replace
 from engine import commands, holdings, idempotency
 from engine.deciding import Decider, new_command_id
 from engine.desk import Command, Outcome
-from engine.errors import Refused
-from engine.fact import Recorded
 from engine.journal import Journal
+from engine.kernel.errors import Refused
+from engine.kernel.fact import Recorded
 from engine.order import Placed
 from engine.wish import Wish
 from engine.writer import Append

@@ -14,7 +14,7 @@ from time import monotonic
 import aiohttp
 import pytest
 
-from engine.values import plain
+from engine.kernel.values import plain
 from tests import invariants
 from tests.crash.points import Trap
 from tests.invariants import Told

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from engine.cli.main import app
-from engine.errors import BadSettings
 from engine.installation import migrate, open_installation, opened_datastore, opened_journal
+from engine.kernel.errors import BadSettings
 from engine.settings import Settings, read_settings
 from projections.database import Views
 from tests.command import COMMAND, PASSWORD, run, run_anew

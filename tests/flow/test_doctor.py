@@ -19,16 +19,17 @@ from types import SimpleNamespace
 import pytest
 from eventsourcing.persistence import StoredEvent
 
-from engine import database_checks, doctor, health, sqlite, wall
+from engine import database_checks, doctor, sqlite
 from engine.cli.checks import views_checks
 from engine.cli.serve import PROCESSES
 from engine.database_checks import CONNECTIONS
 from engine.doctor import Check, examine, worst
-from engine.errors import JournalDamaged, SchemaTooNew, Unavailable, WrongKey
-from engine.health import Finding
 from engine.heartbeats import Heartbeats, Part, Report
 from engine.installation import migrate, open_journal_datastore, open_master_key
-from engine.limits import FREE_BYTES_MIN, READERS_MAX, SERVE_PROCESSES
+from engine.kernel import health, wall
+from engine.kernel.errors import JournalDamaged, SchemaTooNew, Unavailable, WrongKey
+from engine.kernel.health import Finding
+from engine.kernel.limits import FREE_BYTES_MIN, READERS_MAX, SERVE_PROCESSES
 from engine.operations import define_operations
 from engine.postgres_store import APPLICATION
 from engine.recorder import JournalApplicationRecorder

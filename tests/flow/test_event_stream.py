@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from api import connection, server, streams
-from engine.rate import StreamQuotas
+from engine.kernel.rate import StreamQuotas
 from tests.http_engine import Engine, a_market, an_account, buying, ok, running
 from tests.http_server import WAIT_S, Client
 from tests.served import wait_until

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from engine.cli.roles import Showing
 from engine.follow import Follower
-from engine.health import Finding, Look, Source
 from engine.heartbeats import Heartbeats, PartsLook, Pulse
-from engine.limits import PART_FAILING_S
+from engine.kernel.health import Finding, Look, Source
+from engine.kernel.limits import PART_FAILING_S
 from engine.operations import define_operations
 from engine.store import Store
 from projections.figures import ViewsLook

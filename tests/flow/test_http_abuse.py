@@ -24,7 +24,7 @@ from api.kinds import Field, Rows
 from api.rates import Rates
 from api.tokens import Principal
 from api.traffic import Traffic
-from engine.errors import (
+from engine.kernel.errors import (
     JournalDamaged,
     LeaseLost,
     OutcomeUnknown,
@@ -35,7 +35,7 @@ from engine.errors import (
     ViewBehind,
     ViewQuarantined,
 )
-from engine.rate import Quotas
+from engine.kernel.rate import Quotas
 from tests.http_server import Client, Serving, connect, is_closed, read_reply, serving
 
 

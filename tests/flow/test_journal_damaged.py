@@ -19,9 +19,9 @@ from engine.cli.main import app
 from engine.database_checks import missing_triggers
 from engine.datastore import Datastore
 from engine.doctor import examine
-from engine.errors import JournalDamaged
 from engine.installation import migrate, open_installation, open_journal_datastore
-from engine.limits import AUDIT_REST_S, AUDIT_STEP_FACTS
+from engine.kernel.errors import JournalDamaged
+from engine.kernel.limits import AUDIT_REST_S, AUDIT_STEP_FACTS
 from engine.settings import Settings, read_settings
 from tests import checker
 from tests.contract.test_dumps import filled, settings_for

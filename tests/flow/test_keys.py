@@ -11,7 +11,7 @@ from typing import get_args
 
 import pytest
 
-from engine.errors import BadSettings, WrongKey
+from engine.kernel.errors import BadSettings, WrongKey
 from engine.keys import PURPOSES, MasterKey, Purpose, create_key, find_key, hkdf, read_key
 from engine.settings import Settings
 

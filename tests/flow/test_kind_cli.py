@@ -14,11 +14,11 @@ from typer.testing import CliRunner, Result
 from engine.cli.main import app
 from engine.clock import STREAM, ClockAdvanced
 from engine.declaring import declared, write
-from engine.fact import StreamAppend
 from engine.follow import Follower
 from engine.halt import TradingHalted
 from engine.installation import make_tables, migrate, open_journal_datastore
 from engine.journal import Journal
+from engine.kernel.fact import StreamAppend
 from engine.kind import Kind
 from engine.settings import Settings, read_settings
 from engine.stored import engine_codec

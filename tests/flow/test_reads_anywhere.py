@@ -19,11 +19,11 @@ from api.routes import ROUTES
 from engine import commands
 from engine.commands import parked_report_id
 from engine.damage import KEY, LOSSES
-from engine.errors import Unavailable
-from engine.fact import Envelope, StreamAppend
 from engine.holdings import CashDeposited
 from engine.journal import Journal
-from engine.limits import SNAPSHOT_EVERY
+from engine.kernel.errors import Unavailable
+from engine.kernel.fact import Envelope, StreamAppend
+from engine.kernel.limits import SNAPSHOT_EVERY
 from engine.order import TradeSettled
 from engine.report import Report
 from engine.store import Store

@@ -11,11 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from engine.cli.main import app
-from engine.errors import Refused
 from engine.generate import Plan, fill
 from engine.history import read
 from engine.installation import migrate
 from engine.journal import Journal
+from engine.kernel.errors import Refused
 from engine.order import Order, Settled
 from engine.settings import read_settings
 from engine.stored import engine_codec

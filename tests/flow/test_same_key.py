@@ -16,7 +16,7 @@ import api.accounts
 import api.webhooks
 from api.routes import ROUTES
 from engine import commands
-from engine.errors import Unavailable
+from engine.kernel.errors import Unavailable
 from engine.report import Report
 from tests.http_engine import (
     TERMS,

@@ -17,9 +17,9 @@ from engine.cli import roles
 from engine.cli.main import app
 from engine.generate import Plan, fill
 from engine.journal import Journal
+from engine.kernel.process import SEALING
 from engine.leases import Leases
 from engine.order import Settled
-from engine.process import SEALING
 from engine.settings import Settings
 from engine.stored import engine_codec
 from tests.command import ROOT

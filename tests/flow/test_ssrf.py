@@ -16,7 +16,7 @@ import pytest
 from aiohttp.abc import ResolveResult
 
 from engine.addresses import is_public, target_of
-from engine.errors import Refused
+from engine.kernel.errors import Refused
 from tests.receivers import answer, receiving
 from tests.senders import Scripted, alone
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.limits import WEBHOOK_FAILURES
+from engine.kernel.limits import WEBHOOK_FAILURES
 from tests.couriers import deliveries, sending, until, webhook
 from tests.http_engine import Engine, an_account, of_new_tenant, ok, shared
 from tests.http_server import Client

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from api.posting import _Bounded
-from engine.limits import ANSWER_BYTES_MAX
+from engine.kernel.limits import ANSWER_BYTES_MAX
 from tests.http_server import WAIT_S
 from tests.receivers import Receiver, answer, receiving
 from tests.senders import Scripted, alone

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.errors import WrongKey
-from engine.limits import WEBHOOKS_MAX
+from engine.kernel.errors import WrongKey
+from engine.kernel.limits import WEBHOOKS_MAX
 from tests.http_engine import Engine, of_new_tenant, ok, shared
 from tests.http_server import Client
 

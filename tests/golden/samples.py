@@ -19,7 +19,7 @@ from engine import (
     trading_limits,
     webhook,
 )
-from engine.fact import Envelope, Fact
+from engine.kernel.fact import Envelope, Fact
 
 AT_US = 1_773_325_800_123_456
 DAY = date(2026, 3, 13)

@@ -7,8 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from engine import chain
-from engine.fact import Envelope, Fact
+from engine.kernel import chain
+from engine.kernel.fact import Envelope, Fact
 from tests.facts import CODEC, Added, Leg, Opened
 
 LATER = Envelope(0, None, "tnt", "cli", on_behalf_of="emp-4711", request=bytes(range(32)))

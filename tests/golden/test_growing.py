@@ -12,12 +12,12 @@ from typing import Final
 import msgspec
 import pytest
 
-from engine.codec import Codec
-from engine.errors import UnknownFact
-from engine.fact import Envelope, Fact
-from engine.fold import Fold
 from engine.journal import Journal, migrate
-from engine.limits import SNAPSHOT_EVERY
+from engine.kernel.codec import Codec
+from engine.kernel.errors import UnknownFact
+from engine.kernel.fact import Envelope, Fact
+from engine.kernel.fold import Fold
+from engine.kernel.limits import SNAPSHOT_EVERY
 from tests.facts import append
 
 

@@ -20,10 +20,10 @@ from engine import order as engine_order
 from engine.fees import FeeRule
 from engine.holdings import BuyBooked, CashDeposited, CashWithdrawn, SellBooked
 from engine.instrument import Terms
+from engine.kernel.values import CURRENCIES, EXACT
 from engine.pricing import Price
 from engine.report import Report
 from engine.rounding import modes_of
-from engine.values import CURRENCIES, EXACT
 from engine.wish import Wish
 from tests import model
 from tests.world import VENUE, World

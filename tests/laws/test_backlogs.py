@@ -16,8 +16,8 @@ from api import backlog, router
 from api.router import Router
 from engine import journal as journals
 from engine.account import AccountActivated, AccountSuspended
-from engine.fact import Envelope, Fact, Recorded
 from engine.journal import Journal
+from engine.kernel.fact import Envelope, Fact, Recorded
 from engine.stored import engine_codec
 from engine.webhook import WebhookChanged, WebhookCreated, WebhookDeleted
 from tests.told import write

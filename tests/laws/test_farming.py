@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from engine import checks, fees, order
 from engine.fees import FeeRule
 from engine.instrument import Terms
+from engine.kernel.values import CURRENCIES, UNITS
 from engine.pricing import Price
 from engine.rounding import ROUNDINGS
 from engine.trading_limits import worth_of
-from engine.values import CURRENCIES, UNITS
 from engine.wish import Wish
 from tests.world import World
 

@@ -14,12 +14,12 @@ import pytest
 from engine import history
 from engine.account import Account
 from engine.declaring import make
-from engine.errors import Refused
-from engine.fact import Recorded
 from engine.generate import Plan, fill
 from engine.history import NOW, When, explain, flat
 from engine.holdings import legs
 from engine.journal import Journal
+from engine.kernel.errors import Refused
+from engine.kernel.fact import Recorded
 from engine.order import Order
 from engine.stored import engine_codec
 from engine.streams import fold_of

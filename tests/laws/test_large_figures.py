@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from engine import holdings
 from engine.fees import FeeRule
 from engine.instrument import Terms
+from engine.kernel.values import STEPS, divide_half_even, plain
 from engine.pricing import Price, average_price
 from engine.quote import Quote, jumps
 from engine.tally import Tally
 from engine.trading_limits import Limits
-from engine.values import STEPS, divide_half_even, plain
 from engine.wish import Wish
 from projections.resources import account_json, cash_balances_json, order_json, position_json
 from tests.laws.runs import Run

@@ -13,11 +13,11 @@ import msgspec
 import pytest
 
 from engine import booking, checks, fees, holdings, order, paying, payment, pricing, trading
-from engine.errors import Refused
 from engine.holdings import Balance, Holdings, Move, Position
+from engine.kernel.errors import Refused
+from engine.kernel.values import ZERO
 from engine.order import Order
 from engine.rounding import ROUNDINGS
-from engine.values import ZERO
 from tests.laws.runs import Run
 from tests.tables import test_fees, test_refusals, test_sending
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.fact import Fact
+from engine.kernel.fact import Fact
 from engine.stored import STORED
 from tests.laws.runs import Run, telling
 

@@ -20,9 +20,9 @@ import pytest
 from engine import clock, deciding
 from engine.append import Appender
 from engine.deciding import Decider, Outcome
-from engine.errors import Refused, VersionConflict
-from engine.fact import Recorded
-from engine.limits import APPEND_RETRY_PAUSES_S
+from engine.kernel.errors import Refused, VersionConflict
+from engine.kernel.fact import Recorded
+from engine.kernel.limits import APPEND_RETRY_PAUSES_S
 from engine.writer import Append
 from tests.journals import events
 from tests.laws.simulation.database import Database, SimulatedDatastore

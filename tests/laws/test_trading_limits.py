@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from engine.errors import Refused
-from engine.fact import Envelope, Recorded
+from engine.kernel.errors import Refused
+from engine.kernel.fact import Envelope, Recorded
 from engine.order import Placed
 from engine.stored import engine_codec
 from engine.tally import Tally

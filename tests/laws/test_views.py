@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import journal as journals
-from engine.fact import Recorded
 from engine.journal import Journal
+from engine.kernel.fact import Recorded
 from engine.stored import engine_codec
 from projections import rebuild
 from projections.database import Views

@@ -11,7 +11,7 @@ from engine.domain.accrual import accrued_interest, coupon_amount, coupon_for
 from engine.domain.coupon_schedule import BondTerms, fault_of
 from engine.domain.day_count import days_between
 from engine.domain.yields import yield_to_maturity
-from engine.values import plain
+from engine.kernel.values import plain
 from tests.table import rows
 
 

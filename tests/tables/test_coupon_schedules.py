@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from engine.domain.coupon_schedule import BondTerms, CouponSchedule, schedule_of
-from engine.limits import COUPON_SCHEDULES_MAX
+from engine.kernel.limits import COUPON_SCHEDULES_MAX
 from tests.table import rows
 
 SCHEDULES = """

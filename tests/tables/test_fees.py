@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from engine import fees
-from engine.errors import BadSettings
 from engine.fees import FeeRule, FeeSetting, parse_fees
+from engine.kernel.errors import BadSettings
+from engine.kernel.values import UNITS
 from engine.settings import read_settings
-from engine.values import UNITS
 from tests.table import rows
 
 ALL = {

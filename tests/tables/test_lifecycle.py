@@ -11,8 +11,8 @@ from decimal import Decimal
 import pytest
 
 from engine import order
-from engine.errors import UnknownFact
 from engine.instrument import Terms
+from engine.kernel.errors import UnknownFact
 from engine.pricing import Price
 from engine.report import Report
 from engine.stored import STORED

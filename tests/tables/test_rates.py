@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import BadSettings
-from engine.rate import SECOND_NS, Quota, parse_quota, spend, turn, wait_ns
+from engine.kernel.errors import BadSettings
+from engine.kernel.rate import SECOND_NS, Quota, parse_quota, spend, turn, wait_ns
 from tests.table import rows
 
 TABLE = """

@@ -15,18 +15,18 @@ from msgspec.structs import replace
 
 from engine import halt, report, webhook
 from engine.addresses import target_of
-from engine.errors import Refused
 from engine.fees import FeeRule
 from engine.halt import Halt
 from engine.holdings import Balance
 from engine.idempotency import check_key, check_repeat
 from engine.instrument import Terms
+from engine.kernel.errors import Refused
+from engine.kernel.refusals import PARAM_FAULTS, REFUSALS
+from engine.kernel.values import parse_amount, parse_decimal
 from engine.pricing import Price
-from engine.refusals import PARAM_FAULTS, REFUSALS
 from engine.report import ParkedReport, Report
 from engine.tally import Tally
 from engine.trading_limits import Limits
-from engine.values import parse_amount, parse_decimal
 from engine.wish import Wish
 from tests.table import rows
 from tests.world import TODAY, World

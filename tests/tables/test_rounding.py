@@ -9,14 +9,14 @@ import msgpack
 import msgspec
 import pytest
 
-from engine.errors import UnknownFact
-from engine.fact import Envelope
 from engine.fees import FeeRule
 from engine.instrument import Terms
+from engine.kernel.errors import UnknownFact
+from engine.kernel.fact import Envelope
+from engine.kernel.values import UNITS, ZERO, divide_half_even, divide_to, plain, round_to
 from engine.order import Placed
 from engine.pricing import Price, quantity_for, unit_price
 from engine.stored import engine_codec
-from engine.values import UNITS, ZERO, divide_half_even, divide_to, plain, round_to
 from engine.wish import Wish
 from tests.table import rows
 from tests.world import World

@@ -13,8 +13,8 @@ import pytest
 from engine import calendar
 from engine.calendar import business_day_after, is_business_day, local_date, settlement_date
 from engine.exchanges import EURO, EXCHANGES, SUBDIVISIONS, WEEKENDS, ZONES
-from engine.fact import to_us
-from engine.limits import CALENDAR_YEARS_MAX, SETTLEMENT_DATES_MAX
+from engine.kernel.fact import to_us
+from engine.kernel.limits import CALENDAR_YEARS_MAX, SETTLEMENT_DATES_MAX
 from tests.table import rows
 
 DATES = """

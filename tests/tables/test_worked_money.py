@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 
 from engine.instrument import Terms
+from engine.kernel.values import plain
 from engine.pricing import Price
-from engine.values import plain
 from engine.wish import Wish
 from tests.table import rows
 from tests.world import World

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 
 from engine import account, clock, halt, history, holdings, instrument, order, payment, report, webhook
 from engine import audit_books as books
-from engine.errors import UnknownFact
-from engine.fact import Fact
 from engine.holdings import MOVES
+from engine.kernel.errors import UnknownFact
+from engine.kernel.fact import Fact
 from engine.stored import STORED
 from engine.streams import FOLDS
 from projections.folds import EVENTS, PREFIXES

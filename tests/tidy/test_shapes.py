@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from engine.account import Account
-from engine.fingerprint import description, fingerprint
 from engine.holdings import Balance
+from engine.kernel.fingerprint import description, fingerprint
 from engine.streams import FOLDS
 from projections import folds, resources
 from projections.registry import VIEWS

@@ -8,12 +8,12 @@ import pytest
 
 from engine import account, holdings
 from engine.account import AccountChanged, AccountClosed, AccountClosing, AccountOpened
-from engine.errors import UnknownFact
-from engine.fact import Fact
 from engine.fees import FeeRule
 from engine.instrument import Terms
+from engine.kernel.errors import UnknownFact
+from engine.kernel.fact import Fact
+from engine.kernel.values import plain
 from engine.pricing import Price
-from engine.values import plain
 from engine.wish import Wish
 from tests.world import LATER, World
 

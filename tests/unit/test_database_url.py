@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.datastore import open_store
-from engine.errors import BadSettings
+from engine.kernel.errors import BadSettings
 
 PASSWORD = "hunter2"
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import Refused
-from engine.values import CURRENCIES, UNITS, at_scale, parse_amount, parse_decimal, plain
+from engine.kernel.errors import Refused
+from engine.kernel.values import CURRENCIES, UNITS, at_scale, parse_amount, parse_decimal, plain
 
 BAD = [
     "NaN", "sNaN", "Infinity", "-1", "-0", "+1", ".5", "1.", "00012.5", "1e3", "1E+2", "1_000", " 1",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.guests import Guest, Guests
-from engine.limits import MESSAGE_BYTES_FREE as FREE
+from engine.kernel.limits import MESSAGE_BYTES_FREE as FREE
 
 
 def entered(guests: Guests, *addresses: str) -> list[Guest]:

@@ -12,10 +12,10 @@ from engine import halt
 from engine.clock import ClockAdvanced
 from engine.commands import Firm, place_order
 from engine.deciding import Scene
-from engine.errors import Refused, UnknownFact
-from engine.fact import Fact
 from engine.halt import Halt, TradingHalted, TradingResumed
-from engine.ids import IdSource
+from engine.kernel.errors import Refused, UnknownFact
+from engine.kernel.fact import Fact
+from engine.kernel.ids import IdSource
 from engine.wish import Wish
 from tests.desks import Prices
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine import health
-from engine.errors import Unavailable
-from engine.health import REASONS, SEVERITIES, Finding, Health, Look
-from engine.limits import HEALTH_SILENT_S
-from engine.wall import lasting
+from engine.kernel import health
+from engine.kernel.errors import Unavailable
+from engine.kernel.health import REASONS, SEVERITIES, Finding, Health, Look
+from engine.kernel.limits import HEALTH_SILENT_S
+from engine.kernel.wall import lasting
 
 
 class Clock:

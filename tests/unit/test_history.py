@@ -8,10 +8,10 @@ from typing import Any
 
 from engine.account import AccountOpened
 from engine.clock import ClockAdvanced
-from engine.fact import Envelope, Fact, Recorded
 from engine.history import OWNERS, explain, fields_of, flat, tell
 from engine.holdings import MOVES, BuyBooked, FundsReleased, FundsReserved
 from engine.instrument import InstrumentListed, Terms
+from engine.kernel.fact import Envelope, Fact, Recorded
 from engine.order import Filled, Placed, TradeRecorded
 from engine.stored import STORED
 from engine.story import moved, say

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import ids
-from engine.ids import RandomBits
+from engine.kernel import ids
+from engine.kernel.ids import RandomBits
 
 
 @given(st.integers(0, 2**128 - 1))

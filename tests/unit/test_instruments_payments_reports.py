@@ -12,8 +12,8 @@ import pytest
 from msgspec.structs import replace
 
 from engine import instrument, payment, report
-from engine.errors import Refused, UnknownFact
 from engine.instrument import InstrumentChanged, InstrumentListed, Terms
+from engine.kernel.errors import Refused, UnknownFact
 from engine.pricing import Price
 from engine.report import (
     FAULTS,

@@ -12,8 +12,8 @@ from engine import commands, kind
 from engine.clock import ClockAdvanced
 from engine.commands import Firm
 from engine.deciding import Decision, Scene
-from engine.errors import Refused, UnknownFact, WrongKind
-from engine.ids import IdSource
+from engine.kernel.errors import Refused, UnknownFact, WrongKind
+from engine.kernel.ids import IdSource
 from engine.kind import SIMULATED, Declared, Kind, KindDeclared
 from engine.report import Report
 from tests.desks import Prices

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.errors import Unavailable
+from engine.kernel.errors import Unavailable
 from engine.logs import PACKAGES, log_to_stderr
 
 LOG = logging.getLogger("engine.test")

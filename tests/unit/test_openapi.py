@@ -18,7 +18,7 @@ from api.problems import CODES
 from api.routes import ROUTES
 from api.schemas import REF, of_kind
 from engine import clients
-from engine.refusals import REFUSALS
+from engine.kernel.refusals import REFUSALS
 from tests import conforming
 from tests.http_server import Reply
 from tests.unit.samples_of_kinds import SAMPLES

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from engine import packages
 from engine.cli.main import app
+from engine.kernel import packages
 
 ROOT = Path(__file__).parents[2]
 

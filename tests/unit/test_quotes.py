@@ -11,8 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from engine import commands, instrument
-from engine.errors import Refused
 from engine.instrument import Instrument, InstrumentChanged, evolve, price_of, unit_of
+from engine.kernel.errors import Refused
 from engine.pricing import Price
 from engine.quote import unit_words
 from tests.desks import INSTRUMENT, TERMS, THURSDAY_US, Shop, open_shop

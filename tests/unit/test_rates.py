@@ -9,9 +9,9 @@ import pytest
 from api.guests import Guests
 from api.problems import Problem
 from api.rates import Buckets, Rates
-from engine.errors import BadSettings
-from engine.limits import ERROR_WAIT_S, RATE_BUCKETS_MAX
-from engine.rate import SECOND_NS, Quota, Quotas, parse_most
+from engine.kernel.errors import BadSettings
+from engine.kernel.limits import ERROR_WAIT_S, RATE_BUCKETS_MAX
+from engine.kernel.rate import SECOND_NS, Quota, Quotas, parse_most
 from tests.table import rows
 
 

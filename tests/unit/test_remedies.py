@@ -10,7 +10,7 @@ import sqlalchemy as sa
 import typer
 
 from engine.cli.parts import errors_told
-from engine.errors import DiskFull, EngineError, Inaccessible, SchemaTooNew, Unavailable
+from engine.kernel.errors import DiskFull, EngineError, Inaccessible, SchemaTooNew, Unavailable
 from engine.postgres_store import PostgresStore
 
 

@@ -17,7 +17,7 @@ from api.posting import retry_after_us
 from api.sender import Done, signature
 from engine.attempts import DELAYS_MAX_S, OUTCOMES, Attempt, after
 from engine.deliveries import Delivery
-from engine.limits import (
+from engine.kernel.limits import (
     ATTEMPTS_MAX,
     DUE_PAGE,
     NOTES_AT_ONCE,

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from engine.cli.main import app
-from engine.errors import WrongUsage
 from engine.installation import migrate
+from engine.kernel.errors import WrongUsage
 from engine.settings import read_places, read_settings
 from engine.settings_table import CONFIG, variable
 

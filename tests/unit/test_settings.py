@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import BadSettings
-from engine.rate import Quota, Quotas
+from engine.kernel.errors import BadSettings
+from engine.kernel.rate import Quota, Quotas
 from engine.settings import LIMIT_TIMES, LIMITS, RATES, Settings, read_settings
 from engine.trading_limits import Limits
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from engine.cli import discreet, serve
 from engine.cli.main import app
-from engine.errors import BadSettings
+from engine.kernel.errors import BadSettings
 from engine.settings import Settings, environment_of, read_settings
 from engine.settings_table import CONFIG, SETTINGS, variable
 

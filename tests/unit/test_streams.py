@@ -13,8 +13,8 @@ from api.problems import Problem
 from api.stream_room import StreamRoom
 from api.streams import Stream, Streams
 from api.tokens import TokenInvalid
-from engine.errors import Unavailable
-from engine.rate import StreamQuotas
+from engine.kernel.errors import Unavailable
+from engine.kernel.rate import StreamQuotas
 from projections.views.events import Happened, Stretch, Wanted, Withheld
 
 PAGE = 3

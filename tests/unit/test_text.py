@@ -16,11 +16,11 @@ from api import wire
 from api.kinds import Fault, Text
 from engine import halt, instrument
 from engine.cli.terminal import Escaping
-from engine.csv_export import csv_text
 from engine.csv_import import BadFile, read_instruments
-from engine.errors import Refused
+from engine.kernel.csv_export import csv_text
+from engine.kernel.errors import Refused
+from engine.kernel.text import is_plain, shown
 from engine.personal import _check as personal_faults
-from engine.text import is_plain, shown
 from tests.desks import TERMS
 
 REFUSED = {

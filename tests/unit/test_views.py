@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from engine import order as orders
-from engine.fact import Fact
 from engine.holdings import CashDeposited, FundsReserved, UnitsReleased, UnitsReserved
 from engine.instrument import Instrument, Terms
+from engine.kernel.fact import Fact
 from engine.order import Placed
 from engine.pricing import Price
 from engine.wish import Wish

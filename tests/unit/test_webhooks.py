@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.addresses import is_loopback, is_public, target_of
-from engine.errors import Refused, UnknownFact
+from engine.kernel.errors import Refused, UnknownFact
 from engine.webhook import (
     NEXT,
     Webhook,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from api import fields, wire
 from api.kinds import Amount, Boolean, Day, Fault, Id, Integer, Kind, Number, Several, Span, Text, Time
-from engine.errors import Refused
+from engine.kernel.errors import Refused
 
 READ = [
     (Text(5), "a b", "a b"),

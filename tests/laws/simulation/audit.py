@@ -9,12 +9,12 @@ from typing import Any
 from engine.account import AccountOpened
 from engine.clock import ClockAdvanced
 from engine.deciding import Outcome
-from engine.errors import Refused
-from engine.fact import Recorded
 from engine.fees import FeeRule
-from engine.fold import Loaded
 from engine.instrument import InstrumentListed
 from engine.journal import _folded
+from engine.kernel.errors import Refused
+from engine.kernel.fact import Recorded
+from engine.kernel.fold import Loaded
 from engine.order import (
     Cancelled,
     CancelRejected,

@@ -13,13 +13,13 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
 from engine.append import Appender
-from engine.chain import GENESIS
-from engine.codec import Codec
 from engine.datastore import Datastore
-from engine.errors import Unavailable
-from engine.fold import Fold, Loaded
 from engine.journal import Journal, _Lru
-from engine.limits import STATES_CACHED_MAX
+from engine.kernel.chain import GENESIS
+from engine.kernel.codec import Codec
+from engine.kernel.errors import Unavailable
+from engine.kernel.fold import Fold, Loaded
+from engine.kernel.limits import STATES_CACHED_MAX
 from engine.pages import Portion, StoredRow, Wanted
 from engine.sessions import Head, Key, Session
 from engine.store import ConnectionBroken, Violation

@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple, Protocol
 from engine import clock, commands, idempotency
 from engine.commands import Firm
 from engine.deciding import Command, Decision, Outcome, Scene
-from engine.errors import Refused
-from engine.fact import Recorded
 from engine.instrument import Terms
+from engine.kernel.errors import Refused
+from engine.kernel.fact import Recorded
 from engine.order import (
     Cancelled,
     CancelRequested,

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from engine.deciding import Call, Command, Decider, Outcome, Pending
 from engine.desk import wait_for
-from engine.errors import EngineError
-from engine.ids import IdSource
 from engine.journal import Journal
+from engine.kernel.errors import EngineError
+from engine.kernel.ids import IdSource
 from engine.streams import fold_of
 from tests.laws.simulation.database import Crash, UnthreadedWriter
 

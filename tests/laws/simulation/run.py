@@ -12,13 +12,14 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from engine import chain, commands
+from engine import commands
 from engine.append import Appender
 from engine.deciding import Outcome
-from engine.errors import OutcomeUnknown, Refused, Unavailable
-from engine.fact import Recorded
-from engine.ids import IdSource
 from engine.journal import Journal, migrate
+from engine.kernel import chain
+from engine.kernel.errors import OutcomeUnknown, Refused, Unavailable
+from engine.kernel.fact import Recorded
+from engine.kernel.ids import IdSource
 from engine.pages import StoredRow
 from engine.pricing import Price
 from engine.stored import engine_codec

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from engine.errors import BadSettings
-from engine.limits import EVENT_STREAMS_MAX
+from engine.kernel.errors import BadSettings
+from engine.kernel.limits import EVENT_STREAMS_MAX
 
 SECOND_NS: Final = 1_000_000_000
 OFF: Final = "off"

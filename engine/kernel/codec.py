@@ -32,9 +32,9 @@ import msgpack
 import msgspec
 from msgpack import ExtType
 
-from engine.errors import JournalDamaged, UnknownFact, Unrecordable
-from engine.fact import Envelope, Fact, from_us, to_us
-from engine.limits import BODY_BYTES_MAX, NAME_BYTES_MAX
+from engine.kernel.errors import JournalDamaged, UnknownFact, Unrecordable
+from engine.kernel.fact import Envelope, Fact, from_us, to_us
+from engine.kernel.limits import BODY_BYTES_MAX, NAME_BYTES_MAX
 
 StateT = TypeVar("StateT", bound=msgspec.Struct)
 

@@ -15,9 +15,9 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_HALF_UP, 
 from functools import lru_cache, reduce
 from typing import Final, Literal
 
-from engine.errors import BadSettings, Refused
-from engine.limits import DECIMAL_DIGITS_MAX, EXACT_DIGITS
-from engine.refusals import invalid
+from engine.kernel.errors import BadSettings, Refused
+from engine.kernel.limits import DECIMAL_DIGITS_MAX, EXACT_DIGITS
+from engine.kernel.refusals import invalid
 
 Side = Literal["buy", "sell"]
 

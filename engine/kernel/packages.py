@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Final
 
-from engine.errors import NotInstalled
+from engine.kernel.errors import NotInstalled
 
 PACKAGES: Final = {
     "eventsourcing": "eventsourcing",

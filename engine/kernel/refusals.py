@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from engine.errors import Refused
-from engine.sentences import told
+from engine.kernel.errors import Refused
+from engine.kernel.sentences import told
 
 
 class Refusal(NamedTuple):

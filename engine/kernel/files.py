@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from engine.errors import BadSettings
+from engine.kernel.errors import BadSettings
 
 _BUFFER_BYTES = 1024 * 1024
 

@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Final
 
-from engine.limits import GC_MIDDLE, GC_OBJECTS, GC_YOUNG, SWITCH_S
+from engine.kernel.limits import GC_MIDDLE, GC_OBJECTS, GC_YOUNG, SWITCH_S
 
 EXECUTION: Final = "execution"
 """Sends orders to their venue, and records its reports."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engine.limits import REASON_CHARACTERS_MAX
-from engine.refusals import invalid
-from engine.text import is_plain
+from engine.kernel.limits import REASON_CHARACTERS_MAX
+from engine.kernel.refusals import invalid
+from engine.kernel.text import is_plain
 
 
 def check_reason(reason: str) -> None:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
-from engine.forks import mind_forks
+from engine.kernel.forks import mind_forks
 
 _ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)

@@ -7,7 +7,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from engine.fingerprint import fingerprint
+from engine.kernel.fingerprint import fingerprint
 
 S = TypeVar("S", bound=msgspec.Struct)
 

@@ -20,10 +20,10 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from engine import wall
-from engine.errors import EngineError
-from engine.limits import FOLLOW_RETRY_S, HEALTH_LOOK_S, HEALTH_SILENT_S
-from engine.meters import Sample
+from engine.kernel import wall
+from engine.kernel.errors import EngineError
+from engine.kernel.limits import FOLLOW_RETRY_S, HEALTH_LOOK_S, HEALTH_SILENT_S
+from engine.kernel.meters import Sample
 
 Severity = Literal["critical", "degraded", "warning"]
 SEVERITIES: Final[dict[Severity, str]] = {
