@@ -12,7 +12,7 @@ from api.current import Resource
 from api.problems import Problem
 from api.repeating import first_outcome, subject_for
 from engine import commands
-from engine.account import FLAGS
+from engine.domain.account import FLAGS
 from engine.kernel.errors import Refused
 from engine.kernel.ids import is_id
 from projections.resources import account_json

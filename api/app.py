@@ -25,7 +25,7 @@ from api.streams import MEDIA as EVENT_STREAM
 from api.tokens import Principal, TokenInvalid
 from api.traffic import UNMATCHED
 from engine.acts import PERSON_PATTERN
-from engine.idempotency import check_key
+from engine.domain.idempotency import check_key
 from engine.kernel.errors import EngineError, JournalWentBack, Refused
 from engine.kernel.ids import is_id
 from engine.kernel.limits import (

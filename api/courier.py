@@ -26,9 +26,10 @@ from api.router import Route, Router
 from api.sender import Done, Message, Sender
 from engine import commands
 from engine.acting import Breathe, Faults, Timer, standing
-from engine.attempts import IS_GONE, OUTCOMES, after
 from engine.deliveries import Deliveries, Delivery, Note, Turn
 from engine.desk import Command, Desk
+from engine.domain.attempts import IS_GONE, OUTCOMES, after
+from engine.domain.webhook import GONE
 from engine.endpoints import Endpoint, Endpoints
 from engine.journal import Journal
 from engine.kernel import wall
@@ -47,7 +48,6 @@ from engine.kernel.limits import (
 )
 from engine.kernel.meters import Sample
 from engine.kernel.process import WEBHOOKS
-from engine.webhook import GONE
 from engine.writer import Lease
 from projections.database import Views
 

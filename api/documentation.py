@@ -12,7 +12,7 @@ import msgspec
 from api.call import Answer, Call
 from api.error_page import error_page
 from api.problems import Problem
-from engine import order
+from engine.domain import order
 from projections import shapes
 from projections.resources import encode
 

@@ -8,9 +8,9 @@ import msgspec
 from msgspec import Meta
 
 from api.call import Answer, Call
+from engine.domain.kind import KINDS
 from engine.kernel import health
 from engine.kernel.wall import lasting, now_us
-from engine.kind import KINDS
 from projections import shapes
 from projections.resources import encode, time
 

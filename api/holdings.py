@@ -5,8 +5,8 @@ from __future__ import annotations
 from api import current, history, reading
 from api.call import Answer, Call
 from api.current import Resource
-from engine.account import Account
-from engine.holdings import PositionOpened
+from engine.domain.account import Account
+from engine.domain.holdings import PositionOpened
 from engine.journal import Journal
 from engine.kernel.limits import POSITIONS_LOOKED_FOR_MAX
 from projections.resources import cash_balances_json, position_json

@@ -16,7 +16,7 @@ from api.repeating import first_outcome
 from api.wire import raise_faults
 from engine import commands
 from engine.deciding import Outcome
-from engine.instrument import Instrument, InstrumentListed, Terms
+from engine.domain.instrument import Instrument, InstrumentListed, Terms
 from engine.kernel.errors import Refused
 from engine.kernel.ids import is_id
 from engine.kernel.refusals import fault, invalid

@@ -29,7 +29,7 @@ from api.schemas import (
 from api.sources import source_of
 from api.streams import MEDIA as EVENT_STREAM
 from engine.acts import PERSON_PATTERN
-from engine.idempotency import KEY_PATTERN
+from engine.domain.idempotency import KEY_PATTERN
 from engine.kernel.limits import (
     CLIENT_REQUEST_ID_CHARACTERS_MAX,
     ID_CHARACTERS_MAX,

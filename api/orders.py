@@ -10,10 +10,10 @@ from api.acting import act, act_with_words, answer, stream_of
 from api.call import Answer, Call
 from api.current import Resource
 from engine import commands
+from engine.domain.order import Order
+from engine.domain.order_request import Wish
 from engine.kernel.errors import OutcomeUnknown
 from engine.kernel.limits import SUBJECTS_MAX
-from engine.order import Order
-from engine.wish import Wish
 from projections.resources import fill, order_json
 from projections.views import orders as view
 

@@ -11,8 +11,8 @@ from api.call import Answer, Call
 from api.current import Resource
 from api.repeating import first_outcome
 from engine import commands
+from engine.domain.payment import DepositOpened, Kind, Payment, WithdrawalOpened
 from engine.kernel.refusals import refused
-from engine.payment import DepositOpened, Kind, Payment, WithdrawalOpened
 from projections.resources import fill, payment_json
 from projections.views import payments as view
 

@@ -23,8 +23,8 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from yarl import URL
 
-from engine.addresses import is_loopback, is_public
-from engine.attempts import Outcome
+from engine.domain.addresses import is_loopback, is_public
+from engine.domain.attempts import Outcome
 from engine.kernel.limits import ANSWER_BYTES_MAX, RETRY_AFTER_MAX_US
 
 _KEEP_ALIVE_S: Final = 4.0

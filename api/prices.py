@@ -13,10 +13,10 @@ from api.acting import noted
 from api.call import Answer, Call
 from api.repeating import first_answer, once
 from api.wire import raise_faults
-from engine.instrument import Instrument, price_of
+from engine.domain.instrument import Instrument, price_of
+from engine.domain.quote import Quote, quote_faults, unit_words
 from engine.kernel.refusals import fault
 from engine.kernel.values import EXACT, PRICE_PLACES, STEPS, ZERO, divide_half_even, plain
-from engine.quote import Quote, quote_faults, unit_words
 from projections import shapes
 from projections.resources import encode, time
 

@@ -15,12 +15,12 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from api.call import Answer, Call
-from engine import idempotency
 from engine.deciding import Outcome
+from engine.domain import idempotency
+from engine.domain.streams import fold_of
 from engine.kernel.fact import Recorded
 from engine.key_register import Kept
 from engine.store import Also, Violation
-from engine.streams import fold_of
 
 REPLAYED: Final = {"Idempotency-Replayed": "true"}
 

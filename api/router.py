@@ -14,14 +14,14 @@ from typing import Final, NamedTuple
 
 from api.backlog import Backlog
 from engine.deliveries import New
-from engine.holdings import PositionClosed, PositionOpened
+from engine.domain.holdings import PositionClosed, PositionOpened
+from engine.domain.order import TradeRecorded, TradeSettled
+from engine.domain.stored import STORED
+from engine.domain.streams import FOLDS
+from engine.domain.webhook import Webhook
 from engine.journal import Journal
 from engine.kernel.fact import Recorded
 from engine.kernel.limits import BACKLOG_FACTS, PAGE_FACTS
-from engine.order import TradeRecorded, TradeSettled
-from engine.stored import STORED
-from engine.streams import FOLDS
-from engine.webhook import Webhook
 from projections.folds import EVENTS
 
 _WEBHOOK: Final = FOLDS["whk"]

@@ -10,8 +10,9 @@ from api import reading
 from api.acting import act, answer
 from api.call import Answer, Call
 from api.problems import Problem
-from engine import clock, commands
-from engine.clock import Clock
+from engine import commands
+from engine.domain import clock
+from engine.domain.clock import Clock
 from projections import shapes
 from projections.resources import encode, time
 

@@ -21,14 +21,16 @@ from api.rates import Rates
 from api.streams import Streams
 from api.tokens import Tokens
 from api.traffic import Traffic
-from engine import calendar, clock
 from engine.acts import Denials, write_denials
 from engine.clients import Clients
 from engine.commands import Firm
 from engine.declaring import required
 from engine.deliveries import Deliveries
+from engine.domain import calendar, clock
+from engine.domain.fees import Fees
+from engine.domain.kind import Kind
+from engine.domain.trading_limits import Limits
 from engine.endpoints import Endpoints
-from engine.fees import Fees
 from engine.halted import HaltsLook
 from engine.journal import Journal
 from engine.kernel.errors import EngineError
@@ -40,14 +42,12 @@ from engine.kernel.rate import Quotas, StreamQuotas
 from engine.kernel.wall import now_us
 from engine.key_register import KeyRegister
 from engine.keys import MasterKey
-from engine.kind import Kind
 from engine.market import Market, Symbols
 from engine.operations import define_operations
 from engine.personal import Personal
 from engine.refusal_log import RefusalLog
 from engine.signing import SigningKeys
 from engine.tally import Tally, start_of_day
-from engine.trading_limits import Limits
 from engine.vitals import JournalLook, disk_findings
 from projections.checkpoints import tend
 from projections.database import Views

@@ -16,14 +16,14 @@ from api.call import Answer, Call
 from api.problems import Problem
 from api.repeating import command_of, digest_of, first_outcome, found, subject_for
 from engine import commands
-from engine.addresses import target_of
 from engine.deciding import Outcome
+from engine.domain.addresses import target_of
+from engine.domain.webhook import Webhook, is_of
 from engine.endpoints import Endpoint
 from engine.kernel.errors import OutcomeUnknown, Refused
 from engine.kernel.refusals import invalid
 from engine.key_register import Kept
 from engine.store import Violation
-from engine.webhook import Webhook, is_of
 from projections import shapes
 from projections.resources import encode, time
 

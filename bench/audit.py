@@ -23,12 +23,12 @@ from bench.measure import console, in_own_process, middle, progress, ratios, spr
 from engine import auditing, dumping, installation, restoring
 from engine.auditing import Wish
 from engine.datastore import Datastore
+from engine.domain.stored import engine_codec
 from engine.generate import Plan, fill
 from engine.installation import open_journal_datastore
 from engine.journal import Journal
 from engine.kernel.limits import AUDIT_PAGE_FACTS
 from engine.settings import Settings
-from engine.stored import engine_codec
 
 WAYS = ("raw rows", "digests", "all")
 

@@ -195,7 +195,7 @@ async def measure(
 
 def open_market(call: Caller) -> None:
     """Moves the sandbox's clock to a day on which trades settle, if today is none."""
-    from engine.calendar import settlement_date
+    from engine.domain.calendar import settlement_date
 
     today = date.fromisoformat(call("GET", "/sandbox/clock")["business_date"])
     days = (settlement_date(today, "US", "stock", "USD", 0) - today).days

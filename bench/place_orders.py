@@ -111,9 +111,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[Figures
 
 def check_journal(data: Path, answered: set[str]) -> None:
     """Raises SystemExit unless every order that was answered with 201 was placed, once."""
+    from engine.domain.order import Placed
+    from engine.domain.stored import engine_codec
     from engine.journal import Journal
-    from engine.order import Placed
-    from engine.stored import engine_codec
 
     placed: Counter[str] = Counter()
     with Journal(f"sqlite:///{data / 'journal.db'}", engine_codec()) as journal:

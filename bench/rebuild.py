@@ -39,13 +39,13 @@ from psycopg.sql import SQL
 from rich.table import Table
 
 from bench.measure import console, in_own_process, middle, progress, ratios, spread
-from engine import order
+from engine.domain import order
+from engine.domain.stored import engine_codec
 from engine.generate import Plan, fill
 from engine.journal import Journal, migrate
 from engine.kernel.ids import IdSource, encode
 from engine.kernel.limits import REBUILD_PAGE_FACTS
 from engine.kernel.process import tame_collector
-from engine.stored import engine_codec
 from engine.writer import Append
 from projections import jobs, rebuild
 from projections.database import Views

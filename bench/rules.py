@@ -19,13 +19,13 @@ from multiprocessing.connection import Connection
 import uvloop
 from aiohttp import ClientSession, TCPConnector, web
 
-from engine import account, holdings, instrument, order, trading
-from engine.fees import FeeRule
+from engine.domain import account, holdings, instrument, order, trading
+from engine.domain.fees import FeeRule
+from engine.domain.order_request import Wish
+from engine.domain.pricing import Price
+from engine.domain.report import Report
+from engine.domain.stored import engine_codec
 from engine.kernel.fact import Envelope, Fact
-from engine.pricing import Price
-from engine.report import Report
-from engine.stored import engine_codec
-from engine.wish import Wish
 
 RUNS, ROUNDS, POSTS, CLIENTS = 5, 10_000, 6_400, 64
 RATIO_MAX = 25 / 60

@@ -37,19 +37,19 @@ from bench.load import cpu_s
 from bench.measure import console, in_own_process, middle, progress, ratios, spread
 from bench.serving import Caller, authorize, furnish, new_client, serving
 from engine import commands
-from engine.addresses import target_of
 from engine.commands import Firm
 from engine.desk import Command, Desk
+from engine.domain.addresses import target_of
+from engine.domain.instrument import Terms
+from engine.domain.order_request import Wish
+from engine.domain.quote import Quote
+from engine.domain.report import Report
 from engine.endpoints import Endpoints
 from engine.installation import migrate, open_installation
-from engine.instrument import Terms
 from engine.kernel.ids import IdSource
 from engine.kernel.wall import now_us
 from engine.operations import define_operations
-from engine.quote import Quote
-from engine.report import Report
 from engine.settings import Settings, read_settings
-from engine.wish import Wish
 from projections.database import Views
 from projections.runner import Runner
 

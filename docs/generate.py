@@ -18,9 +18,9 @@ from api.openapi import ANY, SCOPED, codes_of
 from api.problems import CODES
 from api.routes import ROUTES
 from api.sources import READS, SOURCES
-from engine import (
+from engine import audit
+from engine.domain import (
     account,
-    audit,
     calendar,
     checks,
     exchanges,
@@ -35,15 +35,15 @@ from engine import (
 from engine.domain.accrual import accrued_interest, coupon_amount
 from engine.domain.coupon_schedule import BondTerms
 from engine.domain.day_count import DAY_COUNTS
+from engine.domain.instrument import AT_NAV, TRADES_REFUSED
+from engine.domain.rounding import ROUNDINGS
 from engine.domain.yields import yield_to_maturity
-from engine.instrument import AT_NAV, TRADES_REFUSED
 from engine.kernel.fact import Fact
 from engine.kernel.health import REASONS, SEVERITIES
 from engine.kernel.refusals import PARAM_FAULTS, REFUSALS
 from engine.kernel.values import CURRENCIES, plain
 from engine.memorandum import ASKED
 from engine.metrics import METRICS, PREFIX
-from engine.rounding import ROUNDINGS
 from engine.settings_table import SETTINGS, variable
 
 DOCS = Path(__file__).parent

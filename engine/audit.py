@@ -14,17 +14,17 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from engine.account import Account
 from engine.audit_books import Books, Wrong
+from engine.domain.account import Account
+from engine.domain.order import TERMINAL, Order, TradeApplied, TradeSettled
+from engine.domain.payment import Payment
+from engine.domain.report import ParkedReport
+from engine.domain.streams import FOLDS
 from engine.kernel.chain import GENESIS
 from engine.kernel.codec import Codec
 from engine.kernel.errors import EngineError, UnknownFact
 from engine.kernel.fact import Envelope
 from engine.kernel.fold import Fold
-from engine.order import TERMINAL, Order, TradeApplied, TradeSettled
-from engine.payment import Payment
-from engine.report import ParkedReport
-from engine.streams import FOLDS
 
 CHECKS: Final = {
     "missing": "I7: positions are 1, 2, 3 ... without a hole",

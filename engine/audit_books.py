@@ -11,9 +11,9 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Final, assert_never
 
-from engine import booking, fees, pricing
-from engine.account import Account, AccountClosed
-from engine.holdings import (
+from engine.domain import booking, fees, pricing
+from engine.domain.account import Account, AccountClosed
+from engine.domain.holdings import (
     MOVES,
     Balance,
     BuyApplied,
@@ -33,9 +33,7 @@ from engine.holdings import (
     UnitsReserved,
     legs,
 )
-from engine.kernel.fact import Fact
-from engine.kernel.values import EXACT, UNITS, ZERO
-from engine.order import (
+from engine.domain.order import (
     Cancelled,
     CancelRejected,
     CancelRequested,
@@ -50,15 +48,17 @@ from engine.order import (
     TradeRecorded,
     TradeSettled,
 )
-from engine.payment import (
+from engine.domain.payment import (
     DepositCompleted,
     Payment,
     WithdrawalCompleted,
     WithdrawalFailed,
     WithdrawalOpened,
 )
-from engine.report import ReportApplied
-from engine.trading_limits import OrderCounted
+from engine.domain.report import ReportApplied
+from engine.domain.trading_limits import OrderCounted
+from engine.kernel.fact import Fact
+from engine.kernel.values import EXACT, UNITS, ZERO
 
 Move = tuple[Any, ...]
 """(kind of the account's fact, account, subject, its other words without times)."""

@@ -14,6 +14,7 @@ from engine.audit import Auditor, Finding, Level, kind_of
 from engine.audit_points import PointFile
 from engine.database_checks import head_and_last
 from engine.datastore import Datastore
+from engine.domain.stored import engine_codec
 from engine.kernel import wall
 from engine.kernel.chain import GENESIS
 from engine.kernel.errors import JournalDamaged
@@ -25,7 +26,6 @@ from engine.kernel.limits import (
 )
 from engine.sessions import Head
 from engine.store import Store
-from engine.stored import engine_codec
 
 Report = Callable[[int], None]
 _BEFORE_ALL: Final = -(2**62)

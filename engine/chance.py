@@ -9,16 +9,16 @@ from functools import partial
 from random import Random
 from typing import Final
 
-from engine.account import Account
+from engine.domain.account import Account
+from engine.domain.kind import SIMULATED
+from engine.domain.order_request import Wish
+from engine.domain.pricing import Price
+from engine.domain.report import Report
 from engine.kernel.limits import SANDBOX_PRICE_MAX_AGE_US
 from engine.kernel.values import STEPS, ZERO, Side, round_half_up
-from engine.kind import SIMULATED
 from engine.port import Ticket
-from engine.pricing import Price
-from engine.report import Report
 from engine.sandbox import LISTINGS, Listing
 from engine.venue import answers_to
-from engine.wish import Wish
 
 VENUE: Final = SIMULATED
 STALE_EVERY: Final = 7

@@ -12,31 +12,31 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
 
-from engine import account as accounts
-from engine import calendar, clock, fees, halt, idempotency, kind, paying, trading
-from engine import instrument as instruments
-from engine import order as orders
-from engine import report as reports
-from engine import webhook as webhooks
-from engine.account import Account
 from engine.deciding import Changes, Decision, Scene
-from engine.fees import FeeRule, Fees
-from engine.halt import Halt
-from engine.instrument import Instrument, Terms
+from engine.domain import account as accounts
+from engine.domain import calendar, clock, fees, halt, idempotency, kind, paying, trading
+from engine.domain import instrument as instruments
+from engine.domain import order as orders
+from engine.domain import report as reports
+from engine.domain import webhook as webhooks
+from engine.domain.account import Account
+from engine.domain.fees import FeeRule, Fees
+from engine.domain.halt import Halt
+from engine.domain.instrument import Instrument, Terms
+from engine.domain.kind import SIMULATED
+from engine.domain.order import Order, Placed
+from engine.domain.order_request import Wish
+from engine.domain.payment import Kind, Payment
+from engine.domain.pricing import Price
+from engine.domain.report import ParkedReport, Report
+from engine.domain.streams import fold_of
+from engine.domain.trading_limits import Limits
+from engine.domain.webhook import Webhook, Where
 from engine.kernel import ids
 from engine.kernel.fact import Fact
 from engine.kernel.ids import IdSource
 from engine.kernel.refusals import invalid, refused
-from engine.kind import SIMULATED
-from engine.order import Order, Placed
-from engine.payment import Kind, Payment
-from engine.pricing import Price
-from engine.report import ParkedReport, Report
-from engine.streams import fold_of
 from engine.tally import Tally
-from engine.trading_limits import Limits
-from engine.webhook import Webhook, Where
-from engine.wish import Wish
 
 
 class Prices(Protocol):

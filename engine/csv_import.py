@@ -14,8 +14,9 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, ClassVar, Final, NamedTuple
 
-from engine import instrument as instruments
-from engine.instrument import Terms
+from engine.domain import instrument as instruments
+from engine.domain.instrument import Terms
+from engine.domain.quote import Quote, quote_faults
 from engine.kernel.errors import EngineError, Refused
 from engine.kernel.fact import to_us
 from engine.kernel.limits import (
@@ -26,7 +27,6 @@ from engine.kernel.limits import (
 )
 from engine.kernel.text import ALLOWED, is_plain
 from engine.kernel.values import PRICE_PLACES, parse_decimal
-from engine.quote import Quote, quote_faults
 
 
 class LineFault(NamedTuple):

@@ -26,8 +26,9 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from engine import clock, kind
-from engine.clock import Clock
+from engine.domain import clock, kind
+from engine.domain.clock import Clock
+from engine.domain.streams import fold_of
 from engine.journal import Journal, PlacedFact
 from engine.kernel import wall
 from engine.kernel.errors import EngineError, Refused, Unavailable, VersionConflict
@@ -39,7 +40,6 @@ from engine.kernel.limits import (
     SNAPSHOT_EVERY,
 )
 from engine.states import NOTHING, Entry, States
-from engine.streams import fold_of
 from engine.writer import Append, Lease, nothing
 
 Changes = list[tuple[str, list[Fact]]]

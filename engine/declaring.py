@@ -1,4 +1,4 @@
-"""The kind of a journal, read and written. See `engine.kind`.
+"""The kind of a journal, read and written. See `engine.domain.kind`.
 
 It is written in the transaction that makes the journal, so that no process ever finds one without it
 but those that the first release made.
@@ -12,18 +12,18 @@ from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
-from engine import idempotency
-from engine.clock import ClockAdvanced
 from engine.datastore import Datastore
+from engine.domain import idempotency
+from engine.domain.clock import ClockAdvanced
+from engine.domain.kind import KINDS, SIMULATED, STREAM, Declared, Kind, KindFact, declare, evolve
+from engine.domain.order import TradeRecorded
+from engine.domain.stored import engine_codec
 from engine.kernel import chain, wall
 from engine.kernel.errors import JournalDamaged, WrongKind
 from engine.kernel.fact import Envelope
 from engine.kernel.limits import PAGE_FACTS, TRACES_SHOWN
 from engine.kernel.values import plain
-from engine.kind import KINDS, SIMULATED, STREAM, Declared, Kind, KindFact, declare, evolve
-from engine.order import TradeRecorded
 from engine.schema import Tables
-from engine.stored import engine_codec
 
 ACTOR: Final = "command line"
 COMMAND: Final = idempotency.command_id(["kind"])

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from engine.attempts import Attempt, Next
+from engine.domain.attempts import Attempt, Next
 from engine.kernel.errors import LeaseLost, StaleOffset
 from engine.kernel.limits import DELIVERIES_SWEPT
 from engine.operations import Operations

@@ -11,27 +11,28 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from engine import clock, commands
-from engine.account import Account
+from engine import commands
 from engine.commands import Firm
 from engine.desk import Command, Decision, Desk, Outcome
+from engine.domain import clock
+from engine.domain.account import Account
+from engine.domain.kind import SIMULATED
+from engine.domain.order import ExecutionStarted, Order, TradeRecorded
+from engine.domain.order_request import Wish
+from engine.domain.pricing import Price
+from engine.domain.report import Report
+from engine.domain.streams import fold_of
 from engine.journal import Journal
 from engine.kernel import wall
 from engine.kernel.fact import Recorded
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import SANDBOX_PRICE_MAX_AGE_US
 from engine.kernel.values import Side
-from engine.kind import SIMULATED
-from engine.order import ExecutionStarted, Order, TradeRecorded
 from engine.port import ticket_of
-from engine.pricing import Price
-from engine.report import Report
 from engine.sandbox import LISTINGS
 from engine.story import differences, kind_of, say, shown
-from engine.streams import fold_of
 from engine.ticker import DAY_US
 from engine.venue import answers_to
-from engine.wish import Wish
 
 TENANT: Final = "demo"
 VENUE: Final = SIMULATED

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from engine import acts, records
-from engine.idempotency import command_id
+from engine.domain.idempotency import command_id
 from engine.kernel.limits import LIST_LIMIT_MAX, SETTING_CHARACTERS_SHOWN
 from engine.keys import MasterKey
 from engine.operations import define_operations

@@ -18,7 +18,7 @@ from functools import partial
 from math import inf
 from typing import Any, Final, NamedTuple, TypeGuard
 
-from engine import commands, halt
+from engine import commands
 from engine.acting import (
     Breathe,
     Burst,
@@ -31,8 +31,11 @@ from engine.acting import (
 )
 from engine.commands import Firm
 from engine.desk import Command, Decision, Desk, Outcome, Scene
-from engine.halt import TradingResumed
-from engine.instrument import price_of
+from engine.domain import halt
+from engine.domain.halt import TradingResumed
+from engine.domain.instrument import price_of
+from engine.domain.order import CancelRequested, ExecutionStarted, Filled, Order, Placed
+from engine.domain.report import Report, ReportParked
 from engine.kernel import wall
 from engine.kernel.errors import Refused, Unrecordable
 from engine.kernel.ids import is_id
@@ -44,9 +47,7 @@ from engine.kernel.limits import (
     WAITING_S,
 )
 from engine.kernel.process import EXECUTION
-from engine.order import CancelRequested, ExecutionStarted, Filled, Order, Placed
 from engine.port import EXECUTING, Asked, Ticket, Venue, asked_of, ticket_of
-from engine.report import Report, ReportParked
 
 BEGUN: Final = frozenset({EXECUTING, "filled", "settled", "cancelled"})
 

@@ -18,17 +18,17 @@ from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
 from engine import commands
-from engine.account import Account
 from engine.chance import VENUE, Chance, reports_of
 from engine.declaring import required
 from engine.desk import Command, Decision, Outcome
+from engine.domain.account import Account
+from engine.domain.order import ExecutionStarted, Order, TradeRecorded
+from engine.domain.report import Report
 from engine.journal import Journal
 from engine.kernel.errors import BadSettings, Refused, WrongKind
 from engine.kernel.fact import from_us, to_us
 from engine.kernel.values import UNITS
-from engine.order import ExecutionStarted, Order, TradeRecorded
 from engine.port import Ticket, ticket_of
-from engine.report import Report
 from engine.sandbox import LISTINGS
 from engine.seeded import SeededDesk
 

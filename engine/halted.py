@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from engine import halt
-from engine.halt import Halt
+from engine.domain import halt
+from engine.domain.halt import Halt
+from engine.domain.streams import fold_of
 from engine.journal import Journal
 from engine.kernel.fact import from_us
 from engine.kernel.fold import Loaded
 from engine.kernel.health import Finding
-from engine.streams import fold_of
 
 _STREAMS: Final = "SELECT DISTINCT stream FROM {journal} WHERE stream >= 'hlt_' AND stream < 'hlt`'"
 

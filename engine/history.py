@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from engine import account
-from engine.account import Account
-from engine.holdings import (
+from engine.domain import account
+from engine.domain.account import Account
+from engine.domain.holdings import (
     BuyApplied,
     BuyBooked,
     BuySettled,
@@ -31,15 +31,20 @@ from engine.holdings import (
     UnitsReserved,
     legs,
 )
+from engine.domain.order import Cancelled, Filled, Placed, TradeApplied, TradeRecorded, TradeSettled
+from engine.domain.payment import (
+    DepositCompleted,
+    WithdrawalCompleted,
+    WithdrawalFailed,
+    WithdrawalOpened,
+)
+from engine.domain.stored import STORED
+from engine.domain.streams import fold_of
 from engine.journal import Journal
 from engine.kernel.fact import Fact, Recorded, from_us
 from engine.kernel.fold import Fold
 from engine.kernel.refusals import invalid
 from engine.kernel.values import plain
-from engine.order import Cancelled, Filled, Placed, TradeApplied, TradeRecorded, TradeSettled
-from engine.payment import DepositCompleted, WithdrawalCompleted, WithdrawalFailed, WithdrawalOpened
-from engine.stored import STORED
-from engine.streams import fold_of
 
 NAMES: Final[dict[type[Fact], str]] = {kind: name for name, kind in STORED.items()}
 

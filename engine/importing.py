@@ -9,15 +9,15 @@ from typing import Any, Final, NamedTuple
 from msgspec.structs import replace
 
 from engine import acts
-from engine import instrument as instruments
 from engine.commands import put_instrument
 from engine.csv_import import BadFile, InstrumentLine, LineFault, QuoteLine, line_faults
 from engine.desk import Command, Desk
+from engine.domain import instrument as instruments
+from engine.domain.quote import Quote
 from engine.kernel.errors import Refused
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import PAGE_FACTS, QUOTES_MAX
 from engine.market import Market, Symbols
-from engine.quote import Quote
 
 ACTOR: Final = acts.COMMAND_LINE
 """In the envelope of facts that an operator's command recorded."""

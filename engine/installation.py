@@ -17,12 +17,13 @@ from engine import acts, declaring, operations, schema
 from engine.checkpoint import origin_of
 from engine.clients import Clients
 from engine.datastore import Datastore, make_directory_for
+from engine.domain.kind import Kind
+from engine.domain.stored import engine_codec
 from engine.journal import Journal
 from engine.kernel import packages, wall
 from engine.kernel.errors import BadSettings, JournalDamaged, WrongKey, WrongKind
 from engine.kernel.ids import IdSource
 from engine.keys import MasterKey, create_key, find_key, read_key
-from engine.kind import Kind
 from engine.market import Market, Symbols
 from engine.personal import Personal
 from engine.refusal_log import RefusalLog
@@ -31,7 +32,6 @@ from engine.settings import Settings
 from engine.signing import SigningKeys
 from engine.sqlite_store import SqliteStore
 from engine.store import Store
-from engine.stored import engine_codec
 
 FINGERPRINT: Final = "key_fingerprint"
 """The meta word that tells which master key the journal was made with."""

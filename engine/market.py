@@ -27,6 +27,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
+from engine.domain.pricing import Price
+from engine.domain.quote import Quote, jumps, quote_faults
 from engine.kernel.errors import Unavailable
 from engine.kernel.fact import from_us
 from engine.kernel.health import Finding
@@ -40,8 +42,6 @@ from engine.kernel.limits import (
 from engine.kernel.refusals import refused
 from engine.kernel.values import ZERO, plain
 from engine.operations import Operations
-from engine.pricing import Price
-from engine.quote import Quote, jumps, quote_faults
 from engine.store import Also, Store, Violation, nothing_else
 
 _LOCK: Final = 0x7072_6963_6573  # "prices"; writers of the table take turns on PostgreSQL

@@ -9,13 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from engine.history import Step, state_at, time
-from engine.instrument import Terms
-from engine.journal import Journal
-from engine.kernel.fact import Fact, Recorded, from_us
-from engine.kernel.ids import is_id
-from engine.kernel.values import plain
-from engine.order import (
+from engine.domain.instrument import Terms
+from engine.domain.order import (
     Cancelled,
     CancelRejected,
     CancelRequested,
@@ -23,6 +18,11 @@ from engine.order import (
     Placed,
     TradeRecorded,
 )
+from engine.history import Step, state_at, time
+from engine.journal import Journal
+from engine.kernel.fact import Fact, Recorded, from_us
+from engine.kernel.ids import is_id
+from engine.kernel.values import plain
 from engine.story import Story
 
 RULES: Final = {

@@ -19,12 +19,12 @@ from prometheus_client.registry import Collector
 
 from engine.datastore import Datastore
 from engine.deliveries import Deliveries
+from engine.domain.kind import Kind
 from engine.follow import Follower, Watch
 from engine.kernel.errors import EngineError, Unavailable
 from engine.kernel.health import Finding
 from engine.kernel.limits import METRICS_RETRY_S
 from engine.kernel.meters import Sample, Source, Spread
-from engine.kind import Kind
 
 HOST: Final = "127.0.0.1"
 """Figures say how much business is done: they are for this machine, and whom it hands them on to."""

@@ -13,11 +13,11 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from engine.domain.order import CancelRequested, ExecutionStarted, Order, Placed
+from engine.domain.report import Report
 from engine.kernel.errors import Unavailable
 from engine.kernel.fact import Recorded
 from engine.kernel.values import Side
-from engine.order import CancelRequested, ExecutionStarted, Order, Placed
-from engine.report import Report
 
 Standing = Literal["unknown", "open", "over"]
 EXECUTING: Final = "executing"

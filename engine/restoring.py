@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from engine import acts, dump_format
 from engine.clients import check_row
 from engine.datastore import Datastore
+from engine.domain.stored import engine_codec
 from engine.dump_format import End, Header, Row, Sealed, Signed
 from engine.dump_secrets import Opener
 from engine.dump_vouching import SignedAt, Vouchers, voucher
@@ -23,7 +24,6 @@ from engine.kernel.limits import DUMP_LINE_BYTES_MAX, DUMP_ROWS_PER_STATEMENT
 from engine.pages import StoredRow
 from engine.schema import SCHEMA
 from engine.store import allow_pauses
-from engine.stored import engine_codec
 
 Report = Callable[[int], None]
 

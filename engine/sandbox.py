@@ -17,19 +17,20 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from engine import commands, idempotency
+from engine import commands
 from engine.acting import Breathe, Faults, Timer
 from engine.clients import SCOPES
 from engine.desk import Command, Decision, Desk, Scene
+from engine.domain import idempotency
+from engine.domain.instrument import Terms, unit_of
+from engine.domain.quote import Quote
 from engine.installation import Installation
-from engine.instrument import Terms, unit_of
 from engine.kernel import wall
 from engine.kernel.errors import BadSettings, WrongKind
 from engine.kernel.files import regular
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import KEY_FILE_BYTES_MAX, SANDBOX_PRICE_MAX_AGE_US, SANDBOX_PRICES_LOOK_S
 from engine.market import Market
-from engine.quote import Quote
 from engine.settings import Settings
 
 TENANT: Final = "sandbox"

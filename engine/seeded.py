@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
-from engine import commands, idempotency
+from engine import commands
 from engine.commands import Firm, Prices
 from engine.desk import Command, Decision, Desk, Outcome, Scene
+from engine.domain import idempotency
 from engine.journal import Journal
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import SANDBOX_PRICE_MAX_AGE_US

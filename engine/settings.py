@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from engine.fees import Fees, parse_fees
+from engine.domain.fees import Fees, parse_fees
+from engine.domain.trading_limits import Limits
 from engine.kernel.errors import BadSettings, WrongUsage
 from engine.kernel.rate import Quotas, StreamQuotas, parse_most, parse_quota
 from engine.kernel.values import parse_amounts
 from engine.settings_table import CONFIG, Given, gather, private_text, variable
-from engine.trading_limits import Limits
 
 DATA: Final = "ORDER_ENGINE_DATA"
 JOURNAL_URL: Final = "ORDER_ENGINE_JOURNAL_URL"

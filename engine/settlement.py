@@ -14,13 +14,14 @@ from datetime import date
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-from engine import clock, commands
+from engine import commands
 from engine.acting import Breathe, Burst, Faults, Timer
 from engine.desk import Command, Desk
+from engine.domain import clock
+from engine.domain.order import Order
 from engine.kernel import wall
 from engine.kernel.limits import FRESH_TRADES_MAX, SETTLE_BATCH, SETTLE_S
 from engine.kernel.process import SETTLEMENT
-from engine.order import Order
 
 
 class Due(Protocol):

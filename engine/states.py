@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from engine.domain.streams import FOLLOWED, REFERENCE, fold_of, prefix_of
 from engine.journal import Journal
 from engine.kernel.errors import JournalDamaged
 from engine.kernel.fact import Recorded
@@ -28,7 +29,6 @@ from engine.kernel.limits import (
     STATES_CACHED_MAX,
 )
 from engine.pages import Portion
-from engine.streams import FOLLOWED, REFERENCE, fold_of, prefix_of
 
 _FOLLOWED: Final = Portion((FOLLOWED,))
 NOTHING: Final[Loaded[Any]] = Loaded()

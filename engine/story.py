@@ -8,25 +8,25 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from engine import clock
-from engine.account import FLAGS, Account
-from engine.clock import Clock
-from engine.halt import Halt
+from engine.domain import clock
+from engine.domain.account import FLAGS, Account
+from engine.domain.clock import Clock
+from engine.domain.halt import Halt
+from engine.domain.holdings import MOVES, Balance, Holdings, Leg, legs
+from engine.domain.instrument import Instrument
+from engine.domain.kind import Declared
+from engine.domain.order import Order
+from engine.domain.payment import Payment
+from engine.domain.report import ParkedReport
+from engine.domain.streams import FOLDS, prefix_of
+from engine.domain.webhook import Webhook
 from engine.history import NOW, Step, When, explain, read, state_at, version_of
-from engine.holdings import MOVES, Balance, Holdings, Leg, legs
-from engine.instrument import Instrument
 from engine.journal import Journal
 from engine.kernel import ids
 from engine.kernel.fact import Fact, Recorded, from_us
 from engine.kernel.limits import STREAM_BYTES_MAX
 from engine.kernel.refusals import refused
 from engine.kernel.values import plain
-from engine.kind import Declared
-from engine.order import Order
-from engine.payment import Payment
-from engine.report import ParkedReport
-from engine.streams import FOLDS, prefix_of
-from engine.webhook import Webhook
 
 Shown = dict[str, str | bool | int | None]
 """What people want to see of a state: name of a field -> its value, amounts as plain digits."""

@@ -12,13 +12,13 @@ from datetime import date
 from decimal import Decimal
 from typing import NamedTuple
 
+from engine.domain.order import Placed
+from engine.domain.trading_limits import USER, check_day, worth_of
 from engine.journal import Journal
 from engine.kernel.errors import Unavailable
 from engine.kernel.fact import Recorded
 from engine.kernel.limits import PAGE_FACTS, TALLY_HELD_MAX
 from engine.kernel.values import EXACT, ZERO
-from engine.order import Placed
-from engine.trading_limits import USER, check_day, worth_of
 
 
 class _Held(NamedTuple):

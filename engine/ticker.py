@@ -12,8 +12,8 @@ from typing import Final
 
 from engine import commands
 from engine.acting import Breathe, Faults, Timer
-from engine.clock import ClockAdvanced
 from engine.desk import Command, Desk
+from engine.domain.clock import ClockAdvanced
 from engine.kernel.limits import SANDBOX_REST_DAYS
 
 NAME: Final = "sandbox-day"

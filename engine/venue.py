@@ -9,12 +9,12 @@ from decimal import Decimal
 from itertools import islice
 from typing import Final
 
+from engine.domain.kind import SIMULATED
+from engine.domain.pricing import quantity_for
+from engine.domain.report import Kind, Report
 from engine.kernel.limits import VENUE_REPORTS
 from engine.kernel.values import EXACT
-from engine.kind import SIMULATED
 from engine.port import CancelTicket, Numbered, Status, Ticket, VenueUnavailable
-from engine.pricing import quantity_for
-from engine.report import Kind, Report
 
 _HUNDREDTHS: Final = {
     "buy": {Decimal(5001): 0, Decimal(5002): 40, Decimal(5003): 100},

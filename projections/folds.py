@@ -7,13 +7,13 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from engine import account, holdings, order, payment
+from engine.domain import account, holdings, order, payment
+from engine.domain.order import Order
+from engine.domain.payment import Payment
+from engine.domain.streams import FOLDS
 from engine.kernel.codec import Codec
 from engine.kernel.fact import Fact, Recorded
 from engine.kernel.fingerprint import fingerprint
-from engine.order import Order
-from engine.payment import Payment
-from engine.streams import FOLDS
 
 S = TypeVar("S", bound=msgspec.Struct)
 

@@ -18,16 +18,16 @@ from typing import Any, Final
 
 import msgspec
 
-from engine import calendar
-from engine.account import Account
-from engine.holdings import Balance, Position
-from engine.instrument import Instrument
+from engine.domain import calendar
+from engine.domain.account import Account
+from engine.domain.holdings import Balance, Position
+from engine.domain.instrument import Instrument
+from engine.domain.order import Order, Trade
+from engine.domain.payment import Payment
+from engine.domain.report import ParkedReport
 from engine.kernel.fact import from_us
 from engine.kernel.limits import TIMES_CACHED_MAX
 from engine.kernel.values import CURRENCIES, EXACT, PRICE_PLACES, STEPS, UNITS, plain
-from engine.order import Order, Trade
-from engine.payment import Payment
-from engine.report import ParkedReport
 from projections import shapes
 
 encode: Final = msgspec.json.Encoder().encode

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from engine.domain.order import Order, Trade
 from engine.kernel.fact import Fact
-from engine.order import Order, Trade
 from projections.folds import Change
 from projections.resources import order_json, trade_json
 from projections.tables import Row, Table

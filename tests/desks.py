@@ -11,20 +11,21 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from engine import commands, idempotency
+from engine import commands
 from engine.commands import Firm
 from engine.declaring import make
 from engine.desk import Command, Desk, Outcome
-from engine.instrument import Terms, unit_of
+from engine.domain import idempotency
+from engine.domain.instrument import Terms, unit_of
+from engine.domain.order_request import Wish
+from engine.domain.pricing import Price
+from engine.domain.report import Report
+from engine.domain.stored import engine_codec
+from engine.domain.trading_limits import Limits
 from engine.journal import Journal, migrate
 from engine.kernel.fact import to_us
 from engine.kernel.ids import IdSource
-from engine.pricing import Price
-from engine.report import Report
-from engine.stored import engine_codec
 from engine.tally import Tally
-from engine.trading_limits import Limits
-from engine.wish import Wish
 
 TENANT = "tenant"
 INSTRUMENT = "ins_bond"

@@ -7,17 +7,18 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, NamedTuple
 
-from engine import order, settlement
+from engine import settlement
 from engine.acting import Acting, Place
 from engine.desk import Desk
+from engine.domain import order
+from engine.domain.order import Order, Placed
+from engine.domain.report import Report
 from engine.execution import Execution, WorkingSets
 from engine.follow import Follower
 from engine.journal import Journal
 from engine.kernel.process import EXECUTION, SETTLEMENT
 from engine.leases import Leases
-from engine.order import Order, Placed
 from engine.port import CancelTicket, Numbered, Status, Ticket, Venue
-from engine.report import Report
 from engine.settlement import Fresh, Settlement
 from engine.writer import Lease
 from tests.desks import Shop

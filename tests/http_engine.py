@@ -24,18 +24,18 @@ from engine import commands
 from engine.checkpoint import Signer, origin_of
 from engine.clients import NewClient
 from engine.desk import Command, Desk
-from engine.fees import Fees
+from engine.domain.fees import Fees
+from engine.domain.report import Report
+from engine.domain.stored import engine_codec
+from engine.domain.trading_limits import Limits
 from engine.installation import migrate, open_journal_datastore, open_master_key
 from engine.journal import Journal
 from engine.kernel.process import SEALING
 from engine.kernel.rate import Quotas
 from engine.leases import Leases
 from engine.operations import define_operations
-from engine.report import Report
 from engine.sealing import Sealing
 from engine.settings import read_settings
-from engine.stored import engine_codec
-from engine.trading_limits import Limits
 from projections import jobs, rebuild
 from projections.database import Views
 from projections.runner import Runner

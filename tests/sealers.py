@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from engine import installation, sqlite
 from engine.checkpoint import PublicKey, Signer, origin_of
+from engine.domain.stored import engine_codec
 from engine.journal import Journal
 from engine.kernel import chain
 from engine.kernel.process import PUBLISHING, SEALING
@@ -20,7 +21,6 @@ from engine.operations import Operations, define_operations
 from engine.sealing import Outlet, Publishing, Sealing
 from engine.seals import Seal, Seals
 from engine.settings import Settings
-from engine.stored import engine_codec
 from engine.writer import Lease
 from tests.following import Clock
 from tests.journals import events, new_command

@@ -7,10 +7,10 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from engine import payment
+from engine.domain import payment
+from engine.domain.stored import engine_codec
 from engine.journal import Journal
 from engine.kernel.fact import Envelope, Fact, StreamAppend
-from engine.stored import engine_codec
 from tests import checker
 from tests.world import World
 
@@ -45,11 +45,11 @@ def named_as_streams(facts: Iterable[Written]) -> list[Written]:
 
 
 PREFIXES = {
-    ("engine.account", "engine.holdings"): "acc",
-    ("engine.order",): "ord",
-    ("engine.instrument",): "ins",
-    ("engine.payment",): "dep",
-    ("engine.report",): "rep",
+    ("engine.domain.account", "engine.domain.holdings"): "acc",
+    ("engine.domain.order",): "ord",
+    ("engine.domain.instrument",): "ins",
+    ("engine.domain.payment",): "dep",
+    ("engine.domain.report",): "rep",
 }
 WITHDRAWN = (payment.WithdrawalOpened, payment.WithdrawalCompleted, payment.WithdrawalFailed)
 

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 from eventsourcing.persistence import StoredEvent
 
+from engine.domain.payment import DepositOpened
 from engine.journal import Journal
 from engine.kernel.fact import Envelope, Fact, Recorded
-from engine.payment import DepositOpened
 from engine.writer import Append
 from projections.database import Views
 from projections.folds import Change, Folded, fold

@@ -14,15 +14,15 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from engine import account, holdings, instrument, order, paying, payment, report, trading
-from engine.fees import FeeRule
+from engine.domain import account, holdings, instrument, order, paying, payment, report, trading
+from engine.domain.fees import FeeRule
+from engine.domain.order_request import Wish
+from engine.domain.pricing import Price
+from engine.domain.report import Report
+from engine.domain.stored import engine_codec
+from engine.domain.trading_limits import Limits
 from engine.kernel.errors import Refused
 from engine.kernel.fact import Envelope, Fact
-from engine.pricing import Price
-from engine.report import Report
-from engine.stored import engine_codec
-from engine.trading_limits import Limits
-from engine.wish import Wish
 
 CODEC = engine_codec()
 ENVELOPE = Envelope(1)

@@ -75,8 +75,8 @@ def audit(
         from engine import auditing  # noqa: PLC0415
         from engine.audit import BYTES  # noqa: PLC0415
         from engine.audit_points import NAME, PointFile  # noqa: PLC0415
+        from engine.domain.stored import engine_codec  # noqa: PLC0415
         from engine.installation import opened_datastore  # noqa: PLC0415
-        from engine.stored import engine_codec  # noqa: PLC0415
 
         settings = read_settings(data=data, journal_url=journal_url)
         unchecked: list[str] = []

@@ -15,7 +15,7 @@ from engine.settings_table import SETTINGS, variable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from engine.kind import Kind
+    from engine.domain.kind import Kind
     from engine.settings import Settings
     from engine.settings_table import Setting
 

@@ -15,7 +15,7 @@ from engine.kernel.errors import BadSettings, WrongUsage
 from engine.settings import read_places
 
 if TYPE_CHECKING:
-    from engine.halt import Halt
+    from engine.domain.halt import Halt
     from engine.journal import Journal
 
 Tenant = Annotated[
@@ -113,7 +113,7 @@ def _switch(
     from engine import acts  # noqa: PLC0415
     from engine.commands import halt_trading, resume_trading  # noqa: PLC0415
     from engine.desk import Command, Desk  # noqa: PLC0415
-    from engine.halt import stream_of  # noqa: PLC0415
+    from engine.domain.halt import stream_of  # noqa: PLC0415
     from engine.importing import ACTOR  # noqa: PLC0415
 
     _check_tenant(journal, tenant)
@@ -162,8 +162,8 @@ def _is_halted(journal: Journal, tenant: str | None) -> bool:
 
 
 def _state(journal: Journal, tenant: str | None) -> Halt | None:
-    from engine.halt import stream_of  # noqa: PLC0415
-    from engine.streams import fold_of  # noqa: PLC0415
+    from engine.domain.halt import stream_of  # noqa: PLC0415
+    from engine.domain.streams import fold_of  # noqa: PLC0415
 
     stream = stream_of(tenant)
     state: Halt | None = journal.load(fold_of(stream), stream).state

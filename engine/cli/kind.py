@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from engine.declaring import Trace, Traces
-    from engine.kind import Kind
+    from engine.domain.kind import Kind
     from engine.settings import Settings
 
 

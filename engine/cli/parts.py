@@ -16,8 +16,8 @@ from engine.kernel.remedies import COMMANDS, REMEDIES
 from engine.settings import read_settings
 
 if TYPE_CHECKING:
+    from engine.domain.kind import Kind
     from engine.installation import Installation
-    from engine.kind import Kind
     from engine.settings import Settings
 
 Data = Annotated[

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from engine import background_audit, calendar, sandbox, seals, ticker
+from engine import background_audit, sandbox, seals, ticker
 from engine.acting import Acting, Breathe, Faults, Place, Timer
 from engine.auditing import audit_tail
 from engine.background_audit import BackgroundAudit
@@ -29,6 +29,8 @@ from engine.declaring import required
 from engine.deliveries import Deliveries
 from engine.desk import Desk
 from engine.doctor import FACTS_VERIFIED
+from engine.domain import calendar
+from engine.domain.kind import Kind
 from engine.endpoints import Endpoints
 from engine.execution import Execution, WorkingSets
 from engine.follow import Follower
@@ -51,7 +53,6 @@ from engine.kernel.meters import Sample
 from engine.kernel.process import EXECUTION, OUTLET, PUBLISHING, SEALING, SETTLEMENT, WEBHOOKS
 from engine.kernel.wall import now_us
 from engine.keys import read_key
-from engine.kind import Kind
 from engine.leases import Leases, is_dead, new_holder
 from engine.market import Market
 from engine.operations import define_operations

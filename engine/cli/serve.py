@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from engine.cli.roles import Sandbox
+    from engine.domain.kind import Kind
     from engine.follow import Follower
     from engine.journal import Journal
     from engine.kernel.meters import Source
-    from engine.kind import Kind
     from engine.metrics import Listening
     from engine.supervise import Background
     from projections.database import Views
@@ -315,7 +315,7 @@ def run(plan: Plan, announce: Announce | None = None) -> None:
     """Does it until told to stop. `announce` is given the API's URL, once it listens."""
     packages.check()
     from engine import installation  # noqa: PLC0415
-    from engine.kind import WORDS  # noqa: PLC0415
+    from engine.domain.kind import WORDS  # noqa: PLC0415
     from engine.logs import log_to_stderr  # noqa: PLC0415
 
     log_to_stderr("background" if plan.is_child else "serve", plan.settings.log)

@@ -139,8 +139,8 @@ _DEMO: Final = (
 @contextlib.contextmanager
 def _journal_to_throw_away() -> Iterator[Journal]:
     from engine import declaring  # noqa: PLC0415
+    from engine.domain.stored import engine_codec  # noqa: PLC0415
     from engine.journal import Journal  # noqa: PLC0415
-    from engine.stored import engine_codec  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="order-engine-") as directory:
         url = f"sqlite:///{directory}/journal.db"

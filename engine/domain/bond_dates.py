@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Final
 
-from engine.calendar import (
+from engine.domain.calendar import (
     OTHERS,
     SETTLEMENT,
     business_day_after,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from engine import account, holdings
-from engine.account import Account
+from engine.domain import account, holdings
+from engine.domain.account import Account
 from projections.folds import Change, Folded
 from projections.listing import Listed, Reader, Scope, Single, Where, list_rows
 from projections.resources import AccountBody, account_json

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from engine.account import Account, AccountChanged, AccountOpened
-from engine.holdings import (
+from engine.domain.account import Account, AccountChanged, AccountOpened
+from engine.domain.holdings import (
     BuyApplied,
     BuyBooked,
     CashDeposited,

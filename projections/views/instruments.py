@@ -7,8 +7,8 @@ from datetime import date
 from functools import partial
 from typing import Final
 
-from engine import instrument
-from engine.instrument import Instrument
+from engine.domain import instrument
+from engine.domain.instrument import Instrument
 from projections.folds import Change, Folded
 from projections.listing import Listed, Reader, Scope, Shown, Single, Where, list_rows
 from projections.resources import InstrumentBody, fill_days_to_maturity, instrument_template

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from engine import order
-from engine.order import Order
+from engine.domain import order
+from engine.domain.order import Order
 from projections.folds import Change, Folded
 from projections.listing import Listed, Reader, Scope, Single, Where, list_rows
 from projections.resources import OrderBody

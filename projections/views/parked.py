@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from engine import report
-from engine.report import ParkedReport
+from engine.domain import report
+from engine.domain.report import ParkedReport
 from projections.folds import Change, Folded
 from projections.listing import Listed, Reader, Scope, Single, Where, list_rows
 from projections.resources import ParkedReportBody, parked_report_json

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from engine import payment
-from engine.payment import Kind, Payment
+from engine.domain import payment
+from engine.domain.payment import Kind, Payment
 from projections.folds import Change, Folded
 from projections.listing import Listed, Reader, Scope, Single, Where, list_rows
 from projections.resources import DepositBody, WithdrawalBody, payment_json

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from engine.holdings import (
+from engine.domain.holdings import (
     BuyApplied,
     BuyBooked,
     BuySettled,

@@ -10,8 +10,8 @@ from datetime import date
 from functools import partial
 from typing import Final, NamedTuple
 
-from engine import order
-from engine.order import Filled, Order, Trade, TradeRecorded, TradeSettled
+from engine.domain import order
+from engine.domain.order import Filled, Order, Trade, TradeRecorded, TradeSettled
 from projections.folds import Change, Folded
 from projections.listing import Reader
 from projections.tables import Row, Table

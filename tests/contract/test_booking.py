@@ -12,17 +12,18 @@ from typing import Any
 
 import pytest
 
-from engine import commands, trading
-from engine import order as orders
-from engine import report as reports
+from engine import commands
 from engine.auditing import Wish as AuditWish
 from engine.auditing import audit
 from engine.deciding import Command
+from engine.domain import order as orders
+from engine.domain import report as reports
+from engine.domain import trading
+from engine.domain.order import Order, Settled, TradeApplied
+from engine.domain.order_request import Wish
+from engine.domain.report import Report, ReportBooked
 from engine.kernel.errors import EngineError, Refused
 from engine.kernel.refusals import REFUSALS
-from engine.order import Order, Settled, TradeApplied
-from engine.report import Report, ReportBooked
-from engine.wish import Wish
 from tests import invariants
 from tests.desks import INSTRUMENT, TENANT, Shop, open_shop
 

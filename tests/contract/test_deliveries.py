@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.attempts import Attempt, Next
 from engine.datastore import Datastore
 from engine.deliveries import _FIRST, Deliveries, New, Note, Turn
+from engine.domain.attempts import Attempt, Next
 from engine.installation import open_journal_datastore
 from engine.kernel.errors import LeaseLost, StaleOffset
 from engine.kernel.process import WEBHOOKS

@@ -21,17 +21,17 @@ from msgspec.structs import replace
 
 from engine import acting, commands, ticker
 from engine.acting import Burst
-from engine.clock import ClockAdvanced
 from engine.desk import Decision, Desk, Outcome, Scene
+from engine.domain.clock import ClockAdvanced
+from engine.domain.order import ExecutionStarted
+from engine.domain.pricing import Price
+from engine.domain.report import Report
 from engine.follow import Follower, Watch
 from engine.heartbeats import Part
 from engine.kernel.errors import BadSettings, Unavailable
 from engine.kernel.limits import BODY_BYTES_MAX, BURST_MIN, LEASE_S, RECONCILE_S, SANDBOX_REST_DAYS
 from engine.leases import is_dead, new_holder
-from engine.order import ExecutionStarted
 from engine.port import Status, Ticket
-from engine.pricing import Price
-from engine.report import Report
 from engine.settings import parse_duration_us
 from engine.ticker import DAY_US, Ticker
 from engine.venue import SimulatedVenue

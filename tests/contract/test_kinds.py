@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from engine import clock, commands, declaring, dumping, kind, restoring
+from engine import commands, declaring, dumping, restoring
 from engine.auditing import Wish, audit
 from engine.backup import Backup
 from engine.desk import Command, Desk
+from engine.domain import clock, kind
+from engine.domain.kind import Kind
+from engine.domain.stored import engine_codec
 from engine.dump_vouching import Vouchers
 from engine.installation import (
     Migrated,
@@ -26,10 +29,8 @@ from engine.installation import (
 from engine.journal import Journal
 from engine.kernel.errors import EngineError, Refused, WrongKind
 from engine.kernel.fact import StreamAppend
-from engine.kind import Kind
 from engine.sandbox import prepare
 from engine.settings import Settings
-from engine.stored import engine_codec
 from tests.facts import envelope
 from tests.sealers import raw
 

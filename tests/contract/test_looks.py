@@ -12,16 +12,16 @@ from msgspec.structs import replace
 
 from api.bridge import Bridge
 from engine import states
-from engine.account import AccountOpened
 from engine.deciding import Call, Steps, Wait, new_command_id
 from engine.desk import Desk, Outcome
+from engine.domain.account import AccountOpened
+from engine.domain.order import CancelRequested
+from engine.domain.stored import STORED
+from engine.domain.streams import fold_of
 from engine.journal import Journal
 from engine.kernel.codec import Codec
 from engine.kernel.errors import Refused, Unavailable, UnknownFact
 from engine.kernel.fact import Envelope, Fact, StreamAppend
-from engine.order import CancelRequested
-from engine.stored import STORED
-from engine.streams import fold_of
 from tests import checker
 from tests.desks import TERMS, THURSDAY_US, Shop, open_shop
 

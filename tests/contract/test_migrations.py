@@ -14,8 +14,8 @@ from alembic.migration import MigrationContext
 from engine import installation, migrations, operations, schema
 from engine.auditing import Wish, audit
 from engine.datastore import Datastore, open_store
+from engine.domain.rounding import ROUNDINGS
 from engine.kernel.errors import SchemaTooOld
-from engine.rounding import ROUNDINGS
 from engine.settings import Settings, read_settings
 from tests import first_release
 from tests.http_engine import running

@@ -13,6 +13,7 @@ import pytest
 
 from engine import schema
 from engine.datastore import Datastore
+from engine.domain.stored import engine_codec
 from engine.journal import Journal
 from engine.kernel.errors import (
     BadSettings,
@@ -24,7 +25,6 @@ from engine.kernel.errors import (
 )
 from engine.recorder import JournalProcessRecorder
 from engine.sqlite_store import SqliteStore
-from engine.stored import engine_codec
 from projections.database import Views
 from tests import checker
 from tests.checker import Acknowledged

@@ -14,13 +14,13 @@ import sqlalchemy as sa
 
 from engine import installation, market, operations
 from engine.datastore import open_store
+from engine.domain.pricing import Price
+from engine.domain.quote import Quote
 from engine.kernel.errors import EngineError, Refused, Unavailable
 from engine.kernel.limits import PRICE_AHEAD_MAX_US
 from engine.market import Market, Symbols
 from engine.operations import define_operations
 from engine.personal import Personal
-from engine.pricing import Price
-from engine.quote import Quote
 from engine.refusal_log import RefusalLine, RefusalLog
 from engine.settings import Settings
 from engine.sqlite_store import SqliteStore

@@ -12,11 +12,11 @@ import pytest
 from msgspec.structs import replace
 
 from engine.datastore import open_store
+from engine.domain.quote import Quote
 from engine.kernel.errors import Refused
 from engine.kernel.wall import now_us
 from engine.market import Market, Symbols
 from engine.operations import define_operations
-from engine.quote import Quote
 from engine.settings import Settings
 from engine.store import Store
 

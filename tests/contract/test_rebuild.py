@@ -9,6 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from engine import journal as journals
+from engine.domain.order import Cancelled
+from engine.domain.stored import engine_codec
 from engine.journal import Journal
 from engine.kernel.errors import (
     JournalDamaged,
@@ -18,8 +20,6 @@ from engine.kernel.errors import (
     ViewBehind,
 )
 from engine.kernel.fact import Recorded
-from engine.order import Cancelled
-from engine.stored import engine_codec
 from projections import claim, jobs, parts, rebuild
 from projections.database import Views, tables_beside
 from projections.jobs import Job, findings_of

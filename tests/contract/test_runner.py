@@ -15,13 +15,13 @@ import msgspec
 import pytest
 
 from engine import journal as journals
-from engine.holdings import CashDeposited
+from engine.domain.holdings import CashDeposited
+from engine.domain.order import Cancelled, Placed, TradeSettled
+from engine.domain.stored import engine_codec
 from engine.journal import Journal
 from engine.kernel.errors import Refused, ViewBehind, ViewQuarantined
 from engine.kernel.fact import Fact, Recorded
 from engine.kernel.limits import SNAPSHOT_EVERY
-from engine.order import Cancelled, Placed, TradeSettled
-from engine.stored import engine_codec
 from projections import folds
 from projections.database import Views
 from projections.folds import Change

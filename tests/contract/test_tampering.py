@@ -25,12 +25,12 @@ from engine.auditing import Audit, Wish
 from engine.cli.main import app
 from engine.cli.roles import begin_sealing
 from engine.datastore import Datastore
+from engine.domain.stored import engine_codec
 from engine.generate import Plan, fill
 from engine.installation import open_journal_datastore
 from engine.journal import Journal
 from engine.leases import Leases
 from engine.settings import Settings
-from engine.stored import engine_codec
 
 TAMPERINGS = {"sqlite": 150, "postgresql": 50}
 LARGE = {"sqlite": 8_000, "postgresql": 2_000}

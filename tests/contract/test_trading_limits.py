@@ -12,9 +12,9 @@ import pytest
 
 from engine import commands
 from engine.deciding import Outcome
+from engine.domain.trading_limits import Limits, OrderCounted
 from engine.kernel.errors import Refused
 from engine.tally import Tally, start_of_day
-from engine.trading_limits import Limits, OrderCounted
 from tests import invariants
 from tests.desks import Shop, open_shop
 

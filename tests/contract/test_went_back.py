@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from engine.clock import STREAM, ClockAdvanced
 from engine.damage import DAMAGED, WENT_BACK
+from engine.domain.clock import STREAM, ClockAdvanced
+from engine.domain.stored import engine_codec
 from engine.journal import Journal
 from engine.kernel.errors import JournalDamaged, JournalWentBack, VersionConflict
 from engine.kernel.fact import Envelope, StreamAppend
@@ -16,7 +17,6 @@ from engine.kernel.limits import DAMAGE_LOOK_S
 from engine.market import Market
 from engine.operations import define_operations
 from engine.pages import Portion
-from engine.stored import engine_codec
 from engine.writer import Append, Tracked
 from tests.contract.test_damage import edit
 from tests.desks import THURSDAY_US, Shop, open_shop

@@ -21,8 +21,9 @@ import engine.logs
 import engine.metrics
 import engine.migrations
 import engine.supervise
-from engine import calendar, sqlite
+from engine import sqlite
 from engine.cli import checks, main, roles, watching
+from engine.domain import calendar
 from engine.kernel import process
 
 with contextlib.suppress(ImportError):

@@ -20,11 +20,11 @@ import sqlalchemy as sa
 from engine import append, commands, sqlite
 from engine.deciding import new_command_id
 from engine.desk import Desk, Outcome
+from engine.domain.report import Report
 from engine.journal import Appended, Journal, PlacedFact
 from engine.kernel.errors import Refused, Unavailable
 from engine.kernel.fact import Envelope, StreamAppend
 from engine.postgres_store import PostgresStore
-from engine.report import Report
 from engine.sqlite_store import SqliteStore
 from engine.writer import Append
 from tests import invariants

@@ -23,12 +23,12 @@ from engine import sqlite
 from engine.cli.main import app
 from engine.database_checks import database_checks
 from engine.datastore import open_store
+from engine.domain.stored import engine_codec
 from engine.journal import Journal
 from engine.kernel.errors import DiskFull, EngineError, Unavailable, ViewsDamaged
 from engine.kernel.fact import Recorded
 from engine.kernel.health import REASONS
 from engine.sqlite_store import SqliteStore
-from engine.stored import engine_codec
 from projections import rebuild
 from projections.database import CHECKPOINTS, FOLDS, META, Views
 from projections.quarantine import QUARANTINE, RELEASED

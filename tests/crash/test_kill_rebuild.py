@@ -18,10 +18,10 @@ import pytest
 
 from engine import journal as journals
 from engine.declaring import make
+from engine.domain.stored import engine_codec
 from engine.journal import Journal
 from engine.kernel.errors import EngineError
 from engine.kernel.fact import Recorded
-from engine.stored import engine_codec
 from projections import jobs, rebuild
 from projections.database import Views, tables_beside
 from projections.rebuild import Wanted
@@ -233,7 +233,7 @@ def test_readers_of_views_rebuilt_in_place_would_complain(house: House) -> None:
 REBUILD = """
 import sys
 from engine.journal import Journal
-from engine.stored import engine_codec
+from engine.domain.stored import engine_codec
 from projections import rebuild
 from projections.database import Views
 

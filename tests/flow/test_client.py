@@ -18,8 +18,8 @@ import pytest
 from api.call import tree_of
 from api.routes import ROUTES
 from engine import commands
+from engine.domain.report import Report
 from engine.operations import define_operations
-from engine.report import Report
 from order_engine_client import (
     AsyncClient,
     Client,

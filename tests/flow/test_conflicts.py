@@ -17,14 +17,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine import commands, holdings, idempotency
+from engine import commands
 from engine.deciding import Decider, new_command_id
 from engine.desk import Command, Outcome
+from engine.domain import holdings, idempotency
+from engine.domain.order import Placed
+from engine.domain.order_request import Wish
 from engine.journal import Journal
 from engine.kernel.errors import Refused
 from engine.kernel.fact import Recorded
-from engine.order import Placed
-from engine.wish import Wish
 from engine.writer import Append
 from tests import invariants
 from tests.desks import INSTRUMENT, TENANT, Shop, open_shop

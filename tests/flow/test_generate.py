@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from engine.declaring import make
+from engine.domain.stored import STORED, engine_codec
+from engine.domain.streams import fold_of
 from engine.generate import BEGIN_US, Generated, Plan, fill
 from engine.journal import Journal
 from engine.kernel.errors import BadSettings
-from engine.stored import STORED, engine_codec
-from engine.streams import fold_of
 from tests.command import run, run_anew
 
 PLAN = Plan(orders=120, accounts=4, seed=2)

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from engine import commands
-from engine.report import Report
+from engine.domain.report import Report
 from tests.http_engine import (
     TERMS,
     Engine,

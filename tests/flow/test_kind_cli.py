@@ -12,16 +12,16 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from engine.cli.main import app
-from engine.clock import STREAM, ClockAdvanced
 from engine.declaring import declared, write
+from engine.domain.clock import STREAM, ClockAdvanced
+from engine.domain.halt import TradingHalted
+from engine.domain.kind import Kind
+from engine.domain.stored import engine_codec
 from engine.follow import Follower
-from engine.halt import TradingHalted
 from engine.installation import make_tables, migrate, open_journal_datastore
 from engine.journal import Journal
 from engine.kernel.fact import StreamAppend
-from engine.kind import Kind
 from engine.settings import Settings, read_settings
-from engine.stored import engine_codec
 from tests import first_release
 from tests.facts import envelope
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from engine.desk import Command, Desk, Outcome
+from engine.domain.quote import Quote
 from engine.installation import Installation, migrate, open_installation
 from engine.kernel.limits import SANDBOX_PRICE_MAX_AGE_US
-from engine.quote import Quote
 from engine.sandbox import CASH, LISTINGS, TENANT, PriceKeeper, client_file, keep_prices, prepare
 from engine.settings import Settings, read_settings
 from tests.command import ROOT

@@ -15,10 +15,10 @@ from openapi_core import Config, OpenAPI
 from openapi_core.testing import MockRequest, MockResponse
 
 from engine import commands
+from engine.domain.quote import Quote
+from engine.domain.report import Report
 from engine.market import Market
 from engine.operations import define_operations
-from engine.quote import Quote
-from engine.report import Report
 from tests import conforming
 from tests.http_engine import Engine, a_market, an_account, buying, ok
 from tests.http_server import Client, Reply

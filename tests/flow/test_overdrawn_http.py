@@ -11,7 +11,14 @@ import msgspec
 import pytest
 
 from engine.deciding import Decision
-from engine.holdings import Balance, FundsReleased, FundsReserved, Position, UnitsReleased, UnitsReserved
+from engine.domain.holdings import (
+    Balance,
+    FundsReleased,
+    FundsReserved,
+    Position,
+    UnitsReleased,
+    UnitsReserved,
+)
 from engine.kernel.fact import Fact
 from order_engine_client import resources
 from projections.resources import position_json

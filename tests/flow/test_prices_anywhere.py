@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from api import services
+from engine.domain.trading_limits import Limits
 from engine.kernel.fact import from_us
 from engine.kernel.wall import now_us
-from engine.trading_limits import Limits
 from tests.http_engine import TERMS, Engine, an_account, buying, ok, running, selling
 
 S = 1_000_000

@@ -19,13 +19,13 @@ from api.routes import ROUTES
 from engine import commands
 from engine.commands import parked_report_id
 from engine.damage import KEY, LOSSES
-from engine.holdings import CashDeposited
+from engine.domain.holdings import CashDeposited
+from engine.domain.order import TradeSettled
+from engine.domain.report import Report
 from engine.journal import Journal
 from engine.kernel.errors import Unavailable
 from engine.kernel.fact import Envelope, StreamAppend
 from engine.kernel.limits import SNAPSHOT_EVERY
-from engine.order import TradeSettled
-from engine.report import Report
 from engine.store import Store
 from projections.ids import derived
 from tests.http_engine import (

@@ -11,16 +11,16 @@ import pytest
 from typer.testing import CliRunner
 
 from engine.cli.main import app
+from engine.domain.order import Order, Settled
+from engine.domain.stored import engine_codec
+from engine.domain.streams import FOLDS, fold_of
 from engine.generate import Plan, fill
 from engine.history import read
 from engine.installation import migrate
 from engine.journal import Journal
 from engine.kernel.errors import Refused
-from engine.order import Order, Settled
 from engine.settings import read_settings
-from engine.stored import engine_codec
 from engine.story import read_story, tell
-from engine.streams import FOLDS, fold_of
 from tests.command import run
 
 

@@ -16,8 +16,8 @@ import api.accounts
 import api.webhooks
 from api.routes import ROUTES
 from engine import commands
+from engine.domain.report import Report
 from engine.kernel.errors import Unavailable
-from engine.report import Report
 from tests.http_engine import (
     TERMS,
     Engine,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from aiohttp.abc import ResolveResult
 
-from engine.addresses import is_public, target_of
+from engine.domain.addresses import is_public, target_of
 from engine.kernel.errors import Refused
 from tests.receivers import answer, receiving
 from tests.senders import Scripted, alone

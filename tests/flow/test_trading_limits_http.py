@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 import sqlalchemy as sa
 
-from engine.trading_limits import Limits
+from engine.domain.trading_limits import Limits
 from tests.http_engine import Engine, a_market, an_account, buying, ok, running, selling
 
 LIMITS = Limits(

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from engine import commands
-from engine.report import Report
+from engine.domain.report import Report
 from tests import invariants
 from tests.http_engine import TERMS, Engine, a_market, an_account, buying, ok, running
 

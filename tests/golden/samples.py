@@ -6,7 +6,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from engine import (
+from engine.domain import (
     account,
     clock,
     halt,

@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from engine.stored import STORED, UPCASTS, engine_codec
+from engine.domain.stored import STORED, UPCASTS, engine_codec
 from tests.golden.samples import ENVELOPE, SAMPLES
 
 FILE = Path(__file__).with_name("facts.txt")

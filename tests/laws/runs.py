@@ -16,15 +16,15 @@ from unittest import mock
 
 from msgspec.structs import replace
 
-from engine import order as engine_order
-from engine.fees import FeeRule
-from engine.holdings import BuyBooked, CashDeposited, CashWithdrawn, SellBooked
-from engine.instrument import Terms
+from engine.domain import order as engine_order
+from engine.domain.fees import FeeRule
+from engine.domain.holdings import BuyBooked, CashDeposited, CashWithdrawn, SellBooked
+from engine.domain.instrument import Terms
+from engine.domain.order_request import Wish
+from engine.domain.pricing import Price
+from engine.domain.report import Report
+from engine.domain.rounding import modes_of
 from engine.kernel.values import CURRENCIES, EXACT
-from engine.pricing import Price
-from engine.report import Report
-from engine.rounding import modes_of
-from engine.wish import Wish
 from tests import model
 from tests.world import VENUE, World
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from engine import audit_points
 from engine.audit import Auditor, Level, RawRow, kind_of
-from engine.stored import STORED, engine_codec
-from engine.streams import FOLDS
+from engine.domain.stored import STORED, engine_codec
+from engine.domain.streams import FOLDS
 from tests.laws.runs import Run
 from tests.laws.test_checker import SEEDS, SORTS, Mutants, difference, judged, valid
 from tests.stored_rows import Written, sealed, written

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine import holdings, order, payment
-from engine.account import AccountChanged
+from engine.domain import holdings, order, payment
+from engine.domain.account import AccountChanged
+from engine.domain.stored import engine_codec
 from engine.journal import Journal, migrate
-from engine.stored import engine_codec
 from tests import checker, invariants
 from tests.invariants import Told
 from tests.laws.runs import Run

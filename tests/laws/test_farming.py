@@ -16,14 +16,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine import checks, fees, order
-from engine.fees import FeeRule
-from engine.instrument import Terms
+from engine.domain import checks, fees, order
+from engine.domain.fees import FeeRule
+from engine.domain.instrument import Terms
+from engine.domain.order_request import Wish
+from engine.domain.pricing import Price
+from engine.domain.rounding import ROUNDINGS
+from engine.domain.trading_limits import worth_of
 from engine.kernel.values import CURRENCIES, UNITS
-from engine.pricing import Price
-from engine.rounding import ROUNDINGS
-from engine.trading_limits import worth_of
-from engine.wish import Wish
 from tests.world import World
 
 # --- a market of one price ------------------------------------------------------------------------

@@ -12,17 +12,17 @@ import msgspec
 import pytest
 
 from engine import history
-from engine.account import Account
 from engine.declaring import make
+from engine.domain.account import Account
+from engine.domain.holdings import legs
+from engine.domain.order import Order
+from engine.domain.stored import engine_codec
+from engine.domain.streams import fold_of
 from engine.generate import Plan, fill
 from engine.history import NOW, When, explain, flat
-from engine.holdings import legs
 from engine.journal import Journal
 from engine.kernel.errors import Refused
 from engine.kernel.fact import Recorded
-from engine.order import Order
-from engine.stored import engine_codec
-from engine.streams import fold_of
 from projections.resources import account_json, order_json
 
 SHOWN: dict[type, Callable[[Any], bytes]] = {Order: order_json, Account: account_json}

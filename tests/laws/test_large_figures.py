@@ -15,15 +15,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine import holdings
-from engine.fees import FeeRule
-from engine.instrument import Terms
+from engine.domain import holdings
+from engine.domain.fees import FeeRule
+from engine.domain.instrument import Terms
+from engine.domain.order_request import Wish
+from engine.domain.pricing import Price, average_price
+from engine.domain.quote import Quote, jumps
+from engine.domain.trading_limits import Limits
 from engine.kernel.values import STEPS, divide_half_even, plain
-from engine.pricing import Price, average_price
-from engine.quote import Quote, jumps
 from engine.tally import Tally
-from engine.trading_limits import Limits
-from engine.wish import Wish
 from projections.resources import account_json, cash_balances_json, order_json, position_json
 from tests.laws.runs import Run
 from tests.laws.test_audit import audited

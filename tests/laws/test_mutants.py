@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import booking, checks, fees, holdings, order, paying, payment, pricing, trading
-from engine.holdings import Balance, Holdings, Move, Position
+from engine.domain import booking, checks, fees, holdings, order, paying, payment, pricing, trading
+from engine.domain.holdings import Balance, Holdings, Move, Position
+from engine.domain.order import Order
+from engine.domain.rounding import ROUNDINGS
 from engine.kernel.errors import Refused
 from engine.kernel.values import ZERO
-from engine.order import Order
-from engine.rounding import ROUNDINGS
 from tests.laws.runs import Run
 from tests.tables import test_fees, test_refusals, test_sending
 

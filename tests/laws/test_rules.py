@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.domain.stored import STORED
 from engine.kernel.fact import Fact
-from engine.stored import STORED
 from tests.laws.runs import Run, telling
 
 FEW, FEW_LONG, MANY = 500, 150, 2_000

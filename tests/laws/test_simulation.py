@@ -17,9 +17,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import clock, deciding
+from engine import deciding
 from engine.append import Appender
 from engine.deciding import Decider, Outcome
+from engine.domain import clock
 from engine.kernel.errors import Refused, VersionConflict
 from engine.kernel.fact import Recorded
 from engine.kernel.limits import APPEND_RETRY_PAUSES_S

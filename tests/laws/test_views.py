@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import journal as journals
+from engine.domain.stored import engine_codec
 from engine.journal import Journal
 from engine.kernel.fact import Recorded
-from engine.stored import engine_codec
 from projections import rebuild
 from projections.database import Views
 from projections.rebuild import Wanted

@@ -6,8 +6,8 @@ from datetime import date, timedelta
 
 import pytest
 
-from engine.calendar import settlement_date
 from engine.domain.bond_dates import payment_date, rollover_date, rollover_lock_date
+from engine.domain.calendar import settlement_date
 from tests.table import rows
 
 ROLLOVERS = """

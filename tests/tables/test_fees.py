@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import fees
-from engine.fees import FeeRule, FeeSetting, parse_fees
+from engine.domain import fees
+from engine.domain.fees import FeeRule, FeeSetting, parse_fees
 from engine.kernel.errors import BadSettings
 from engine.kernel.values import UNITS
 from engine.settings import read_settings

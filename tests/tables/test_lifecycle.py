@@ -10,13 +10,13 @@ from decimal import Decimal
 
 import pytest
 
-from engine import order
-from engine.instrument import Terms
+from engine.domain import order
+from engine.domain.instrument import Terms
+from engine.domain.order_request import Wish
+from engine.domain.pricing import Price
+from engine.domain.report import Report
+from engine.domain.stored import STORED
 from engine.kernel.errors import UnknownFact
-from engine.pricing import Price
-from engine.report import Report
-from engine.stored import STORED
-from engine.wish import Wish
 from tests.table import rows
 from tests.world import TODAY, VENUE, World
 

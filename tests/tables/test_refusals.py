@@ -13,21 +13,21 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine import halt, report, webhook
-from engine.addresses import target_of
-from engine.fees import FeeRule
-from engine.halt import Halt
-from engine.holdings import Balance
-from engine.idempotency import check_key, check_repeat
-from engine.instrument import Terms
+from engine.domain import halt, report, webhook
+from engine.domain.addresses import target_of
+from engine.domain.fees import FeeRule
+from engine.domain.halt import Halt
+from engine.domain.holdings import Balance
+from engine.domain.idempotency import check_key, check_repeat
+from engine.domain.instrument import Terms
+from engine.domain.order_request import Wish
+from engine.domain.pricing import Price
+from engine.domain.report import ParkedReport, Report
+from engine.domain.trading_limits import Limits
 from engine.kernel.errors import Refused
 from engine.kernel.refusals import PARAM_FAULTS, REFUSALS
 from engine.kernel.values import parse_amount, parse_decimal
-from engine.pricing import Price
-from engine.report import ParkedReport, Report
 from engine.tally import Tally
-from engine.trading_limits import Limits
-from engine.wish import Wish
 from tests.table import rows
 from tests.world import TODAY, World
 

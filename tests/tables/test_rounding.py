@@ -9,15 +9,15 @@ import msgpack
 import msgspec
 import pytest
 
-from engine.fees import FeeRule
-from engine.instrument import Terms
+from engine.domain.fees import FeeRule
+from engine.domain.instrument import Terms
+from engine.domain.order import Placed
+from engine.domain.order_request import Wish
+from engine.domain.pricing import Price, quantity_for, unit_price
+from engine.domain.stored import engine_codec
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Envelope
 from engine.kernel.values import UNITS, ZERO, divide_half_even, divide_to, plain, round_to
-from engine.order import Placed
-from engine.pricing import Price, quantity_for, unit_price
-from engine.stored import engine_codec
-from engine.wish import Wish
 from tests.table import rows
 from tests.world import World
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine import checks, order, trading
-from engine.holdings import Balance
-from engine.instrument import Terms
-from engine.pricing import Price
-from engine.wish import Wish
+from engine.domain import checks, order, trading
+from engine.domain.holdings import Balance
+from engine.domain.instrument import Terms
+from engine.domain.order_request import Wish
+from engine.domain.pricing import Price
 from tests.table import rows
 from tests.world import TODAY, World
 

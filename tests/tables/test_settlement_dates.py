@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 import holidays
 import pytest
 
-from engine import calendar
-from engine.calendar import business_day_after, is_business_day, local_date, settlement_date
-from engine.exchanges import EURO, EXCHANGES, SUBDIVISIONS, WEEKENDS, ZONES
+from engine.domain import calendar
+from engine.domain.calendar import business_day_after, is_business_day, local_date, settlement_date
+from engine.domain.exchanges import EURO, EXCHANGES, SUBDIVISIONS, WEEKENDS, ZONES
 from engine.kernel.fact import to_us
 from engine.kernel.limits import CALENDAR_YEARS_MAX, SETTLEMENT_DATES_MAX
 from tests.table import rows
@@ -161,7 +161,9 @@ def test_every_country_has_a_zone_and_a_calendar(country: str) -> None:
 
 
 def test_importing_the_rules_builds_no_calendar() -> None:
-    check = "import sys, engine.stored, engine.trading; sys.exit('holidays' in sys.modules)"
+    check = (
+        "import sys, engine.domain.stored, engine.domain.trading; sys.exit('holidays' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 

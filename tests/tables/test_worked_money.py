@@ -7,10 +7,10 @@ from decimal import Decimal
 
 import pytest
 
-from engine.instrument import Terms
+from engine.domain.instrument import Terms
+from engine.domain.order_request import Wish
+from engine.domain.pricing import Price
 from engine.kernel.values import plain
-from engine.pricing import Price
-from engine.wish import Wish
 from tests.table import rows
 from tests.world import World
 

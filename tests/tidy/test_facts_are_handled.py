@@ -13,13 +13,14 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from msgspec.structs import replace
 
-from engine import account, clock, halt, history, holdings, instrument, order, payment, report, webhook
 from engine import audit_books as books
-from engine.holdings import MOVES
+from engine import history
+from engine.domain import account, clock, halt, holdings, instrument, order, payment, report, webhook
+from engine.domain.holdings import MOVES
+from engine.domain.stored import STORED
+from engine.domain.streams import FOLDS
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
-from engine.stored import STORED
-from engine.streams import FOLDS
 from projections.folds import EVENTS, PREFIXES
 from projections.registry import VIEWS
 from projections.view import View

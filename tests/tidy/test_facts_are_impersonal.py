@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from engine.instrument import Terms
-from engine.order import Placed
-from engine.stored import STORED
+from engine.domain.instrument import Terms
+from engine.domain.order import Placed
+from engine.domain.stored import STORED
 
 PERSONAL = {"name", "reference", "payment_reference", "client_reference"}
 NAMES_OF_INSTRUMENTS = {Placed, Terms}

@@ -13,10 +13,10 @@ from typing import Literal, NamedTuple
 import msgspec
 import pytest
 
-from engine.account import Account
-from engine.holdings import Balance
+from engine.domain.account import Account
+from engine.domain.holdings import Balance
+from engine.domain.streams import FOLDS
 from engine.kernel.fingerprint import description, fingerprint
-from engine.streams import FOLDS
 from projections import folds, resources
 from projections.registry import VIEWS
 from projections.tables import Table
@@ -37,7 +37,7 @@ class Shape(NamedTuple):
 def shapes() -> Iterator[tuple[str, Shape]]:
     """name -> shape, of all that is stored and can be made again from facts."""
     for fold in {fold.name: fold for fold in FOLDS.values()}.values():
-        yield f"fold.{fold.name}", Shape(fold.shape, "engine/streams.py", description(fold.kind))
+        yield f"fold.{fold.name}", Shape(fold.shape, "engine/domain/streams.py", description(fold.kind))
     yield "fold", Shape(folds.SHAPE, "projections/folds.py (SHAPE)", description(folds.Folded))
     for view in VIEWS:
         yield f"view.{view.name}", Shape(view.shape, f"projections/views/{view.name}.py", make_of(view))
@@ -116,7 +116,7 @@ def test_a_field_more_in_a_balance_asks_for_a_new_number() -> None:
         assert make != NOW[name].make
         changed = NOW[name]._replace(make=make)
         found = complaint(name, changed, stored)
-        assert f"Raise its number to {changed.number + 1} in engine/streams.py" in found
+        assert f"Raise its number to {changed.number + 1} in engine/domain/streams.py" in found
         raised = changed._replace(number=changed.number + 1)
         assert "is new: add its line" in complaint(name, raised, stored)
         assert not complaint(name, raised, stored | {raised.number: make})

@@ -6,15 +6,15 @@ from decimal import Decimal
 
 import pytest
 
-from engine import account, holdings
-from engine.account import AccountChanged, AccountClosed, AccountClosing, AccountOpened
-from engine.fees import FeeRule
-from engine.instrument import Terms
+from engine.domain import account, holdings
+from engine.domain.account import AccountChanged, AccountClosed, AccountClosing, AccountOpened
+from engine.domain.fees import FeeRule
+from engine.domain.instrument import Terms
+from engine.domain.order_request import Wish
+from engine.domain.pricing import Price
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
 from engine.kernel.values import plain
-from engine.pricing import Price
-from engine.wish import Wish
 from tests.world import LATER, World
 
 PRICE = Price(Decimal(100), Decimal(100), 1)

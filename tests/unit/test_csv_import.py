@@ -9,8 +9,8 @@ import pytest
 
 from engine import csv_import
 from engine.csv_import import BadFile, read_instruments, read_quotes
-from engine.instrument import Terms
-from engine.quote import Quote
+from engine.domain.instrument import Terms
+from engine.domain.quote import Quote
 
 NOW_US = 1_800_000_000_000_000
 

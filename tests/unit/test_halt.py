@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from engine import halt
-from engine.clock import ClockAdvanced
 from engine.commands import Firm, place_order
 from engine.deciding import Scene
-from engine.halt import Halt, TradingHalted, TradingResumed
+from engine.domain import halt
+from engine.domain.clock import ClockAdvanced
+from engine.domain.halt import Halt, TradingHalted, TradingResumed
+from engine.domain.order_request import Wish
 from engine.kernel.errors import Refused, UnknownFact
 from engine.kernel.fact import Fact
 from engine.kernel.ids import IdSource
-from engine.wish import Wish
 from tests.desks import Prices
 
 HALTED, RESUMED = TradingHalted("a", 1), TradingResumed("b", 2)

@@ -6,16 +6,16 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from engine.account import AccountOpened
-from engine.clock import ClockAdvanced
+from engine.domain.account import AccountOpened
+from engine.domain.clock import ClockAdvanced
+from engine.domain.holdings import MOVES, BuyBooked, FundsReleased, FundsReserved
+from engine.domain.instrument import InstrumentListed, Terms
+from engine.domain.order import Filled, Placed, TradeRecorded
+from engine.domain.stored import STORED
+from engine.domain.streams import FOLDS
 from engine.history import OWNERS, explain, fields_of, flat, tell
-from engine.holdings import MOVES, BuyBooked, FundsReleased, FundsReserved
-from engine.instrument import InstrumentListed, Terms
 from engine.kernel.fact import Envelope, Fact, Recorded
-from engine.order import Filled, Placed, TradeRecorded
-from engine.stored import STORED
 from engine.story import moved, say
-from engine.streams import FOLDS
 from tests.facts import FOLD, Added, Opened, Sum
 
 DAY = date(2026, 3, 13)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine import instrument, payment, report
-from engine.instrument import InstrumentChanged, InstrumentListed, Terms
-from engine.kernel.errors import Refused, UnknownFact
-from engine.pricing import Price
-from engine.report import (
+from engine.domain import instrument, payment, report
+from engine.domain.instrument import InstrumentChanged, InstrumentListed, Terms
+from engine.domain.order_request import Wish
+from engine.domain.pricing import Price
+from engine.domain.report import (
     FAULTS,
     BookingRequested,
     ParkedReport,
@@ -24,7 +24,7 @@ from engine.report import (
     ReportBooked,
     ReportRejected,
 )
-from engine.wish import Wish
+from engine.kernel.errors import Refused, UnknownFact
 from tests.golden.samples import REPORT
 from tests.world import VENUE, World
 

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from engine import commands, kind
-from engine.clock import ClockAdvanced
+from engine import commands
 from engine.commands import Firm
 from engine.deciding import Decision, Scene
+from engine.domain import kind
+from engine.domain.clock import ClockAdvanced
+from engine.domain.kind import SIMULATED, Declared, Kind, KindDeclared
+from engine.domain.report import Report
 from engine.kernel.errors import Refused, UnknownFact, WrongKind
 from engine.kernel.ids import IdSource
-from engine.kind import SIMULATED, Declared, Kind, KindDeclared
-from engine.report import Report
 from tests.desks import Prices
 
 FIRM = Firm(IdSource(), Prices({}), {}, 0)

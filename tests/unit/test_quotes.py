@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine import commands, instrument
-from engine.instrument import Instrument, InstrumentChanged, evolve, price_of, unit_of
+from engine import commands
+from engine.domain import instrument
+from engine.domain.instrument import Instrument, InstrumentChanged, evolve, price_of, unit_of
+from engine.domain.pricing import Price
+from engine.domain.quote import unit_words
 from engine.kernel.errors import Refused
-from engine.pricing import Price
-from engine.quote import unit_words
 from tests.desks import INSTRUMENT, TERMS, THURSDAY_US, Shop, open_shop
 
 BOND = replace(TERMS, price_type="percent", par_value=Decimal("1000.00"))

@@ -15,8 +15,8 @@ from api.courier import Post
 from api.lanes import NARROW, WIDE, Lane, shares
 from api.posting import retry_after_us
 from api.sender import Done, signature
-from engine.attempts import DELAYS_MAX_S, OUTCOMES, Attempt, after
 from engine.deliveries import Delivery
+from engine.domain.attempts import DELAYS_MAX_S, OUTCOMES, Attempt, after
 from engine.kernel.limits import (
     ATTEMPTS_MAX,
     DUE_PAGE,

@@ -14,11 +14,11 @@ from api.error_page import error_page
 from api.kinds import FAULTS, Fault, Word
 from api.problems import CODES, NOUNS, docs_of, not_found, problem_of
 from api.routes import ROUTES
-from engine import holdings
+from engine.domain import holdings
+from engine.domain.order_request import Wish, amount_of
 from engine.kernel.errors import DiskFull, Inaccessible, Refused, Unavailable
 from engine.kernel.refusals import PARAM_FAULTS, REFUSALS, fault, invalid, refused
 from engine.kernel.sentences import told
-from engine.wish import Wish, amount_of
 from tests.desks import TERMS
 from tests.tables.test_refusals import is_sentence
 from tests.world import World

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from api import wire
 from api.kinds import Fault, Text
-from engine import halt, instrument
 from engine.cli.terminal import Escaping
 from engine.csv_import import BadFile, read_instruments
+from engine.domain import halt, instrument
 from engine.kernel.csv_export import csv_text
 from engine.kernel.errors import Refused
 from engine.kernel.text import is_plain, shown

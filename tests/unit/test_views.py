@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import order as orders
-from engine.holdings import CashDeposited, FundsReserved, UnitsReleased, UnitsReserved
-from engine.instrument import Instrument, Terms
+from engine.domain import order as orders
+from engine.domain.holdings import CashDeposited, FundsReserved, UnitsReleased, UnitsReserved
+from engine.domain.instrument import Instrument, Terms
+from engine.domain.order import Placed
+from engine.domain.order_request import Wish
+from engine.domain.pricing import Price
 from engine.kernel.fact import Fact
-from engine.order import Placed
-from engine.pricing import Price
-from engine.wish import Wish
 from projections import resources
 from projections.folding import Page
 from projections.ids import derived, number_of

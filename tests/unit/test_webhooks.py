@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from engine.addresses import is_loopback, is_public, target_of
-from engine.kernel.errors import Refused, UnknownFact
-from engine.webhook import (
+from engine.domain.addresses import is_loopback, is_public, target_of
+from engine.domain.webhook import (
     NEXT,
     Webhook,
     WebhookChanged,
@@ -24,6 +23,7 @@ from engine.webhook import (
     evolve,
     rotate_secret,
 )
+from engine.kernel.errors import Refused, UnknownFact
 
 HERE, THERE = Where("https://a.example.com", b"a"), Where("https://b.example.com", b"b")
 CREATED = WebhookCreated("whk_1", "acme", *HERE, None, 1)

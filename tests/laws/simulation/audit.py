@@ -6,16 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from engine.account import AccountOpened
-from engine.clock import ClockAdvanced
 from engine.deciding import Outcome
-from engine.fees import FeeRule
-from engine.instrument import InstrumentListed
-from engine.journal import _folded
-from engine.kernel.errors import Refused
-from engine.kernel.fact import Recorded
-from engine.kernel.fold import Loaded
-from engine.order import (
+from engine.domain.account import AccountOpened
+from engine.domain.clock import ClockAdvanced
+from engine.domain.fees import FeeRule
+from engine.domain.instrument import InstrumentListed
+from engine.domain.order import (
     Cancelled,
     CancelRejected,
     CancelRequested,
@@ -27,7 +23,7 @@ from engine.order import (
     TradeRecorded,
     TradeSettled,
 )
-from engine.payment import (
+from engine.domain.payment import (
     DepositCompleted,
     DepositFailed,
     DepositOpened,
@@ -35,8 +31,12 @@ from engine.payment import (
     WithdrawalFailed,
     WithdrawalOpened,
 )
-from engine.report import ReportParked
-from engine.streams import fold_of
+from engine.domain.report import ReportParked
+from engine.domain.streams import fold_of
+from engine.journal import _folded
+from engine.kernel.errors import Refused
+from engine.kernel.fact import Recorded
+from engine.kernel.fold import Loaded
 from tests import model
 from tests.laws.runs import balance_of, model_currency, model_rule, order_of, scaled
 from tests.laws.simulation.people import TERMS, Told, digest_of

@@ -10,13 +10,12 @@ from hashlib import sha256
 from random import Random
 from typing import Any, Final, NamedTuple, Protocol
 
-from engine import clock, commands, idempotency
+from engine import commands
 from engine.commands import Firm
 from engine.deciding import Command, Decision, Outcome, Scene
-from engine.instrument import Terms
-from engine.kernel.errors import Refused
-from engine.kernel.fact import Recorded
-from engine.order import (
+from engine.domain import clock, idempotency
+from engine.domain.instrument import Terms
+from engine.domain.order import (
     Cancelled,
     CancelRequested,
     ExecutionStarted,
@@ -26,10 +25,12 @@ from engine.order import (
     Settled,
     TradeRecorded,
 )
-from engine.payment import DepositOpened, WithdrawalOpened
-from engine.report import Report
-from engine.trading_limits import Limits
-from engine.wish import Wish
+from engine.domain.order_request import Wish
+from engine.domain.payment import DepositOpened, WithdrawalOpened
+from engine.domain.report import Report
+from engine.domain.trading_limits import Limits
+from engine.kernel.errors import Refused
+from engine.kernel.fact import Recorded
 from tests.desks import HOUR_US, Prices
 from tests.laws.simulation.process import Answer, Process
 

@@ -9,14 +9,14 @@ from typing import Final, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from engine import holdings, trading_limits
-from engine.holdings import Holdings, HoldingsFact
+from engine.domain import holdings, trading_limits
+from engine.domain.holdings import Holdings, HoldingsFact
+from engine.domain.payment import Kind
+from engine.domain.trading_limits import Activity, OrderCounted
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
 from engine.kernel.refusals import invalid, refused
 from engine.kernel.values import CURRENCIES, Side
-from engine.payment import Kind
-from engine.trading_limits import Activity, OrderCounted
 
 # --- facts ---------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from engine import account, clock, halt, instrument, kind, order, payment, report, webhook
+from engine.domain import account, clock, halt, instrument, kind, order, payment, report, webhook
 from engine.kernel.fold import Fold
 
 FOLDS: Final[dict[str, Fold[Any]]] = {

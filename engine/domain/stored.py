@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from engine import (
+from engine.domain import (
     account,
     clock,
     halt,
@@ -31,7 +31,7 @@ AnyFact = (
     | kind.KindFact
     | webhook.WebhookFact
 )
-"""Each is in one of the unions that the folds of `engine.streams` take, and has a branch there."""
+"""Each is in one of the unions that the folds of `streams` take, and has a branch there."""
 
 STORED: Final[dict[str, type[AnyFact]]] = {
     "account.opened.1": account.AccountOpened,

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from engine.exchanges import (
+from engine.domain.exchanges import (
     EURO,
     EXCHANGES,
     PAYMENTS,

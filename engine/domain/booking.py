@@ -7,10 +7,10 @@ from decimal import Decimal
 
 from msgspec.structs import asdict
 
-from engine import fees, pricing
+from engine.domain import fees, pricing
+from engine.domain.order import Order, Placed, TradeApplied, TradeRecorded, can
+from engine.domain.report import FAULTS, Report
 from engine.kernel.values import CURRENCIES, EXACT, PRICE_PLACES, STEPS, UNITS, at_scale
-from engine.order import Order, Placed, TradeApplied, TradeRecorded, can
-from engine.report import FAULTS, Report
 
 
 def contradiction(state: Order | None, report: Report) -> str | None:

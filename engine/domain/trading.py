@@ -11,23 +11,23 @@ from datetime import date
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from engine import account as accounts
-from engine import booking, calendar, checks, fees, holdings, pricing, trading_limits
-from engine import order as orders
-from engine import report as reports
-from engine.account import Account
-from engine.checks import Asked
-from engine.fees import FeeRule
-from engine.instrument import Instrument
+from engine.domain import account as accounts
+from engine.domain import booking, calendar, checks, fees, holdings, pricing, trading_limits
+from engine.domain import order as orders
+from engine.domain import report as reports
+from engine.domain.account import Account
+from engine.domain.checks import Asked
+from engine.domain.fees import FeeRule
+from engine.domain.instrument import Instrument
+from engine.domain.order import Cancelled, Filled, Order
+from engine.domain.order_request import Wish, amount_of
+from engine.domain.pricing import Price
+from engine.domain.report import ParkedReport, Report
+from engine.domain.trading_limits import Limits
 from engine.kernel.errors import Unavailable
 from engine.kernel.fact import Fact
 from engine.kernel.refusals import refused
 from engine.kernel.values import UNITS, Side
-from engine.order import Cancelled, Filled, Order
-from engine.pricing import Price
-from engine.report import ParkedReport, Report
-from engine.trading_limits import Limits
-from engine.wish import Wish, amount_of
 
 
 class Decided(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, get_args
 
 import msgspec
 
-from engine.instrument import InstrumentType
+from engine.domain.instrument import InstrumentType
 from engine.kernel.errors import BadSettings
 from engine.kernel.refusals import invalid
 from engine.kernel.values import EXACT, PRICE_PLACES, UNITS, ZERO, divide_to, parse_amounts, round_to

@@ -9,13 +9,13 @@ from typing import Final, Literal, assert_never, get_args
 import msgspec
 from msgspec.structs import replace
 
+from engine.domain.pricing import Price, PriceType
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
 from engine.kernel.limits import QUANTITY_PLACES_MAX, SETTLEMENT_DAYS_MAX
 from engine.kernel.refusals import fault, invalid, refused
 from engine.kernel.text import ALLOWED, is_plain
 from engine.kernel.values import CURRENCIES, EXACT, STEPS, ZERO, Side, plain
-from engine.pricing import Price, PriceType
 
 InstrumentType = Literal["bill", "bond", "etf", "stock", "mutual_fund", "money_market_fund", "amc"]
 TradingStatus = Literal["buy_sell", "buy_only", "sell_only", "not_trading"]

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
-from engine.instrument import Terms
+from engine.domain.instrument import Terms
 from engine.kernel.refusals import invalid
 from engine.kernel.values import CURRENCIES, Side, at_scale
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
-from engine import account as accounts
-from engine import checks, holdings
-from engine import payment as payments
-from engine.account import Account
+from engine.domain import account as accounts
+from engine.domain import checks, holdings
+from engine.domain import payment as payments
+from engine.domain.account import Account
+from engine.domain.payment import Kind, Payment
 from engine.kernel.fact import Fact
 from engine.kernel.refusals import invalid, refused
 from engine.kernel.values import CURRENCIES, at_scale
-from engine.payment import Kind, Payment
 
 
 class Decided(NamedTuple):

@@ -12,18 +12,18 @@ from typing import Final, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from engine import checks, pricing
-from engine.checks import Asked
-from engine.fees import FeeRule
-from engine.instrument import Instrument
+from engine.domain import checks, pricing
+from engine.domain.checks import Asked
+from engine.domain.fees import FeeRule
+from engine.domain.instrument import Instrument
+from engine.domain.order_request import Wish
+from engine.domain.pricing import Price
+from engine.domain.report import Report
+from engine.domain.rounding import CURRENT, RoundingName, modes_of
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
 from engine.kernel.refusals import refused
 from engine.kernel.values import EXACT, UNITS, ZERO, Side, round_to, total_of
-from engine.pricing import Price
-from engine.report import Report
-from engine.rounding import CURRENT, RoundingName, modes_of
-from engine.wish import Wish
 
 # --- facts ---------------------------------------------------------------------------------------
 

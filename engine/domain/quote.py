@@ -11,10 +11,10 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
+from engine.domain.pricing import Price, PriceType, unit_price
 from engine.kernel.limits import PRICE_AHEAD_MAX_US
 from engine.kernel.refusals import fault
 from engine.kernel.values import CURRENCIES, EXACT, PRICE_PLACES, ZERO, at_scale
-from engine.pricing import Price, PriceType, unit_price
 
 Quality = Literal["closing", "intraday", "realtime", "delayed"]
 QUALITIES: Final = get_args(Quality)

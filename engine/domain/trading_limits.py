@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from engine.domain.pricing import unit_price
+from engine.domain.rounding import modes_of
 from engine.kernel.fact import Fact
 from engine.kernel.limits import RECENT_ORDERS_MAX
 from engine.kernel.refusals import refused
 from engine.kernel.values import EXACT, UNITS, ZERO, Side, round_to
-from engine.pricing import unit_price
-from engine.rounding import modes_of
 
 if TYPE_CHECKING:
-    from engine.order import Placed
+    from engine.domain.order import Placed
 
 USER: Final = "user_request"
 """Only orders of this purpose are limited: what the engine does by itself follows from one of them."""

@@ -12,13 +12,13 @@ from datetime import date
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from engine import instrument, pricing
-from engine.instrument import Terms
+from engine.domain import instrument, pricing
+from engine.domain.instrument import Terms
+from engine.domain.rounding import CURRENT, modes_of
 from engine.kernel.errors import Refused
 from engine.kernel.limits import DECIMAL_DIGITS_MAX
 from engine.kernel.refusals import invalid, refused
 from engine.kernel.values import EXACT, UNITS, Side, plain, round_to
-from engine.rounding import CURRENT, modes_of
 
 
 class Asked(NamedTuple):

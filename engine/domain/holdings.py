@@ -16,13 +16,13 @@ from typing import Any, Final, NamedTuple, assert_never, get_args
 import msgspec
 from msgspec.structs import replace
 
-from engine import pricing
+from engine.domain import pricing
+from engine.domain.order import Order, Placed, Trade, TradeApplied, TradeRecorded
+from engine.domain.payment import Payment
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
 from engine.kernel.refusals import refused
 from engine.kernel.values import EXACT, STEPS, UNITS, ZERO
-from engine.order import Order, Placed, Trade, TradeApplied, TradeRecorded
-from engine.payment import Payment
 
 # --- facts ---------------------------------------------------------------------------------------
 
