@@ -14,11 +14,11 @@ from api.problems import Problem
 from api.services import Services
 from engine import acts
 from engine.deciding import Command, Decision, Outcome, Scene, new_command_id
+from engine.journal.store import Also
 from engine.kernel.errors import EngineError, OutcomeUnknown, Refused
 from engine.kernel.ids import made_ms
 from engine.kernel.limits import PARAM_FAULTS_TOLD, WORDS_CLAIM_S
 from engine.refusal_log import RefusalLine
-from engine.store import Also
 
 _OF_FIELDS: Final = frozenset({"path", "params"})
 """Context that is written down as paths and codes only."""

@@ -15,12 +15,12 @@ from typing import Any, Final, TypeVar
 from engine.deciding import Awaited, Command, Decider, Outcome, Pending, Wait, keep_states
 from engine.desk import wait_for
 from engine.domain.streams import fold_of
-from engine.journal import Journal
+from engine.journal.journal import Journal
+from engine.journal.writer import ANSWER_WAIT_S
 from engine.kernel import wall
 from engine.kernel.errors import OutcomeUnknown
 from engine.kernel.fold import Loaded
 from engine.kernel.limits import READERS_MAX
-from engine.writer import ANSWER_WAIT_S
 
 R = TypeVar("R")
 GATHER_S: Final = 0.005

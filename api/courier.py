@@ -31,7 +31,8 @@ from engine.desk import Command, Desk
 from engine.domain.attempts import IS_GONE, OUTCOMES, after
 from engine.domain.webhook import GONE
 from engine.endpoints import Endpoint, Endpoints
-from engine.journal import Journal
+from engine.journal.journal import Journal
+from engine.journal.writer import Lease
 from engine.kernel import wall
 from engine.kernel.limits import (
     BODY_AWAITED_US,
@@ -48,7 +49,6 @@ from engine.kernel.limits import (
 )
 from engine.kernel.meters import Sample
 from engine.kernel.process import WEBHOOKS
-from engine.writer import Lease
 from projections.database import Views
 
 _LOG: Final = logging.getLogger("order_engine.webhooks")

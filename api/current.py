@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from api.call import Answer, Call
 from api.problems import Problem
 from api.services import Services
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.errors import EngineError, Unavailable, UnknownFact, ViewQuarantined
 from engine.kernel.limits import VIEW_POLL_S, VIEW_WAIT_S
 from projections.listing import Single

@@ -13,9 +13,9 @@ from api.acting import noted
 from api.call import Answer, Call
 from api.problems import Problem
 from api.repeating import first_answer, once
+from engine.journal.store import Also
 from engine.kernel.errors import RebuildRunning, Refused
 from engine.kernel.limits import VIEW_POLL_S
-from engine.store import Also
 from projections import jobs, shapes, status
 from projections.jobs import Job, Kind
 from projections.quarantine import Quarantined

@@ -18,9 +18,9 @@ from api.call import Answer, Call
 from engine.deciding import Outcome
 from engine.domain import idempotency
 from engine.domain.streams import fold_of
+from engine.journal.store import Also, Violation
 from engine.kernel.fact import Recorded
 from engine.key_register import Kept
-from engine.store import Also, Violation
 
 REPLAYED: Final = {"Idempotency-Replayed": "true"}
 

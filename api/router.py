@@ -19,7 +19,7 @@ from engine.domain.order import TradeRecorded, TradeSettled
 from engine.domain.stored import STORED
 from engine.domain.streams import FOLDS
 from engine.domain.webhook import Webhook
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.fact import Recorded
 from engine.kernel.limits import BACKLOG_FACTS, PAGE_FACTS
 from projections.folds import EVENTS

@@ -32,7 +32,7 @@ from engine.domain.kind import Kind
 from engine.domain.trading_limits import Limits
 from engine.endpoints import Endpoints
 from engine.halted import HaltsLook
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.errors import EngineError
 from engine.kernel.health import Health, Look
 from engine.kernel.ids import IdSource
@@ -138,7 +138,7 @@ class Services:
         return self.views.store.url == self.bridge.journal.datastore.store.url
 
     def mind_era(self) -> None:
-        """Ends the streams when another era of the journal has begun (see `engine.damage`)."""
+        """Ends the streams when another era of the journal has begun (see `engine.journal.damage`)."""
         if self._era != self.bridge.journal.era:
             self._era = self.bridge.journal.era
             self.streams.begin_anew()

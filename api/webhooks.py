@@ -20,10 +20,10 @@ from engine.deciding import Outcome
 from engine.domain.addresses import target_of
 from engine.domain.webhook import Webhook, is_of
 from engine.endpoints import Endpoint
+from engine.journal.store import Violation
 from engine.kernel.errors import OutcomeUnknown, Refused
 from engine.kernel.refusals import invalid
 from engine.key_register import Kept
-from engine.store import Violation
 from projections import shapes
 from projections.resources import encode, time
 

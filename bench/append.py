@@ -39,7 +39,7 @@ Insert = Callable[[Sequence[Any]], object]
 def ours(url: str) -> tuple[Insert, Callable[[], None]]:
     from eventsourcing.utils import Environment
 
-    from engine.recorder import JournalFactory
+    from engine.journal.recorder import JournalFactory
 
     factory = JournalFactory(Environment("bench", {"JOURNAL_URL": url}))
     return factory.application_recorder().insert_events, factory.close
@@ -81,7 +81,7 @@ def raw(url: str) -> tuple[Insert, Callable[[], None]]:
     lock = threading.Lock()
     columns = "(stream, version, name, body)"
     if parsed.get_backend_name() == "sqlite":
-        from engine.sqlite import driver
+        from engine.journal.sqlite import driver
 
         connection = driver().connect(parsed.database, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")

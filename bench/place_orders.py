@@ -113,7 +113,7 @@ def check_journal(data: Path, answered: set[str]) -> None:
     """Raises SystemExit unless every order that was answered with 201 was placed, once."""
     from engine.domain.order import Placed
     from engine.domain.stored import engine_codec
-    from engine.journal import Journal
+    from engine.journal.journal import Journal
 
     placed: Counter[str] = Counter()
     with Journal(f"sqlite:///{data / 'journal.db'}", engine_codec()) as journal:

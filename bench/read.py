@@ -21,7 +21,7 @@ import msgpack
 from rich.table import Table
 
 from bench.measure import console, middle, progress, ratios, spread
-from engine.journal import Journal, migrate
+from engine.journal.journal import Journal, migrate
 from engine.kernel.codec import Codec
 from engine.kernel.fact import Envelope, Fact, StreamAppend
 from engine.kernel.ids import IdSource

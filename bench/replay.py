@@ -34,7 +34,7 @@ from engine import history
 from engine.domain.stored import engine_codec
 from engine.generate import Plan, fill
 from engine.history import NOW
-from engine.journal import Journal, migrate
+from engine.journal.journal import Journal, migrate
 from engine.kernel.fact import Envelope, Fact, Recorded, StreamAppend
 from engine.kernel.ids import IdSource
 from projections.history import ORDERS

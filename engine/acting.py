@@ -21,9 +21,11 @@ from typing import Final, Protocol
 import sqlalchemy as sa
 from msgspec.structs import replace
 
-from engine.datastore import Datastore
 from engine.desk import Command, Decision, Desk, Outcome, Scene
-from engine.journal import Journal
+from engine.journal.datastore import Datastore
+from engine.journal.journal import Journal
+from engine.journal.witness import START, Point, judge
+from engine.journal.writer import Append, Lease, Tracked
 from engine.kernel.errors import JournalWentBack, LeaseLost, SchemaMissing, Unavailable
 from engine.kernel.fact import Recorded
 from engine.kernel.limits import (
@@ -34,8 +36,6 @@ from engine.kernel.limits import (
     OFFSET_SAVE_S,
     PAGE_FACTS,
 )
-from engine.witness import START, Point, judge
-from engine.writer import Append, Lease, Tracked
 
 Breathe = Callable[[], None]
 """To be called between pieces of work. Raises LeaseLost, or Stopped when the follower shall end."""

@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
+from engine.journal.store import Also, Store
 from engine.kernel import wall
 from engine.kernel.limits import (
     DENIAL_MINUTES_MAX,
@@ -27,7 +28,6 @@ from engine.kernel.limits import (
     PERSON_CHARACTERS_MAX,
 )
 from engine.refusal_log import bounded_context, bounded_text
-from engine.store import Also, Store
 
 COMMAND_LINE: Final = "command line"
 """Actor of a deed that an operator did at the machine itself."""

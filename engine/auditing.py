@@ -9,12 +9,15 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from engine import audit_points, schema
+from engine import audit_points
 from engine.audit import Auditor, Finding, Level, kind_of
 from engine.audit_points import PointFile
 from engine.database_checks import head_and_last
-from engine.datastore import Datastore
 from engine.domain.stored import engine_codec
+from engine.journal import schema
+from engine.journal.datastore import Datastore
+from engine.journal.sessions import Head
+from engine.journal.store import Store
 from engine.kernel import wall
 from engine.kernel.chain import GENESIS
 from engine.kernel.errors import JournalDamaged
@@ -24,8 +27,6 @@ from engine.kernel.limits import (
     AUDIT_POINT_S,
     AUDIT_POINT_SHARE,
 )
-from engine.sessions import Head
-from engine.store import Store
 
 Report = Callable[[int], None]
 _BEFORE_ALL: Final = -(2**62)

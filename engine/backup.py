@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from engine import sqlite
 from engine.auditing import Wish, audit, file_faults
-from engine.datastore import Datastore, open_store
+from engine.journal import sqlite
+from engine.journal.datastore import Datastore, open_store
+from engine.journal.sqlite_store import SqliteStore
+from engine.journal.store import Store
 from engine.kernel.errors import BadSettings, JournalDamaged, NotEmpty, NotSupported, Unavailable
 from engine.kernel.limits import BACKUP_PAGES
 from engine.keys import sync_directory
 from engine.settings import Settings
-from engine.sqlite_store import SqliteStore
-from engine.store import Store
 
 JOURNAL: Final = "journal.db"
 VIEWS: Final = "views.db"

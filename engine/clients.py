@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, get_args
 import sqlalchemy as sa
 
 from engine import acts
+from engine.journal.store import Store
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import (
     CLOCKS_APART_S,
@@ -28,7 +29,6 @@ from engine.kernel.limits import (
 from engine.kernel.refusals import fault, invalid, refused, sentence_of
 from engine.keys import MasterKey
 from engine.operations import Operations
-from engine.store import Store
 
 Scope = Literal["read", "trade", "operate", "admin"]
 SCOPES: Final[tuple[str, ...]] = get_args(Scope)

@@ -11,7 +11,12 @@ from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
-from engine import sqlite
+from engine.journal import sqlite
+from engine.journal.postgres_store import APPLICATION
+from engine.journal.schema import ENCODING, Tables
+from engine.journal.sessions import Head
+from engine.journal.sqlite_store import SqliteStore
+from engine.journal.store import Store
 from engine.kernel.chain import GENESIS
 from engine.kernel.errors import (
     BadSettings,
@@ -23,11 +28,6 @@ from engine.kernel.errors import (
 )
 from engine.kernel.files import regular
 from engine.kernel.limits import READERS_MAX, SERVE_PROCESSES
-from engine.postgres_store import APPLICATION
-from engine.schema import ENCODING, Tables
-from engine.sessions import Head
-from engine.sqlite_store import SqliteStore
-from engine.store import Store
 
 WAL_LARGE: Final = 256 * 1024**2
 """16 MB is where checkpoints start; this much means that none gets through."""

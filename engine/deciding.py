@@ -29,7 +29,8 @@ import msgspec
 from engine.domain import clock, kind
 from engine.domain.clock import Clock
 from engine.domain.streams import fold_of
-from engine.journal import Journal, PlacedFact
+from engine.journal.journal import Journal, PlacedFact
+from engine.journal.writer import Append, Lease, nothing
 from engine.kernel import wall
 from engine.kernel.errors import EngineError, Refused, Unavailable, VersionConflict
 from engine.kernel.fact import Envelope, Fact, Recorded, StreamAppend
@@ -40,7 +41,6 @@ from engine.kernel.limits import (
     SNAPSHOT_EVERY,
 )
 from engine.states import NOTHING, Entry, States
-from engine.writer import Append, Lease, nothing
 
 Changes = list[tuple[str, list[Fact]]]
 """(stream, new facts) in the order in which they are appended: an account's before its orders'."""

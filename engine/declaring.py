@@ -12,18 +12,18 @@ from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
-from engine.datastore import Datastore
 from engine.domain import idempotency
 from engine.domain.clock import ClockAdvanced
 from engine.domain.kind import KINDS, SIMULATED, STREAM, Declared, Kind, KindFact, declare, evolve
 from engine.domain.order import TradeRecorded
 from engine.domain.stored import engine_codec
+from engine.journal.datastore import Datastore
+from engine.journal.schema import Tables
 from engine.kernel import chain, wall
 from engine.kernel.errors import JournalDamaged, WrongKind
 from engine.kernel.fact import Envelope
 from engine.kernel.limits import PAGE_FACTS, TRACES_SHOWN
 from engine.kernel.values import plain
-from engine.schema import Tables
 
 ACTOR: Final = "command line"
 COMMAND: Final = idempotency.command_id(["kind"])

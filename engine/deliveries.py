@@ -17,13 +17,13 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from engine.domain.attempts import Attempt, Next
+from engine.journal.schema import Tables
+from engine.journal.store import Also, Store, nothing_else
+from engine.journal.witness import Sealed
+from engine.journal.writer import Lease
 from engine.kernel.errors import LeaseLost, StaleOffset
 from engine.kernel.limits import DELIVERIES_SWEPT
 from engine.operations import Operations
-from engine.schema import Tables
-from engine.store import Also, Store, nothing_else
-from engine.witness import Sealed
-from engine.writer import Lease
 
 _LOCK: Final = 0x6465_6C69_76  # "deliv"; held by whoever writes deliveries on PostgreSQL
 _PAIRS_MAX: Final = 500

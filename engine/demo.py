@@ -22,7 +22,7 @@ from engine.domain.order_request import Wish
 from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.streams import fold_of
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel import wall
 from engine.kernel.fact import Recorded
 from engine.kernel.ids import IdSource

@@ -24,13 +24,13 @@ from engine.deciding import (
     keep_states,
 )
 from engine.domain.streams import fold_of
-from engine.journal import Journal
+from engine.journal.journal import Journal
+from engine.journal.writer import ANSWER_WAIT_S, Lease
 from engine.kernel import wall
 from engine.kernel.errors import OutcomeUnknown
 from engine.kernel.fact import Recorded
 from engine.kernel.ids import is_id
 from engine.kernel.limits import TENANTS_CACHED_MAX
-from engine.writer import ANSWER_WAIT_S, Lease
 
 __all__ = ["Command", "Decision", "Desk", "Outcome", "Scene"]
 

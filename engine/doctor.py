@@ -22,10 +22,9 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
-from engine import declaring, schema, seals
+from engine import declaring, seals
 from engine.checkpoint import PublicKey, origin_of
 from engine.database_checks import WRITABLE, WRITE_ROOM, database_checks, head_and_last, missing_triggers
-from engine.datastore import Datastore
 from engine.heartbeats import Heartbeat, Heartbeats, ending, fault_of, unrun
 from engine.installation import (
     FINGERPRINT,
@@ -35,6 +34,10 @@ from engine.installation import (
     open_journal_datastore,
     place_of,
 )
+from engine.journal import schema
+from engine.journal.datastore import Datastore
+from engine.journal.leases import is_dead, is_stopped
+from engine.journal.sqlite_store import SqliteStore
 from engine.kernel import packages
 from engine.kernel.errors import (
     BadSettings,
@@ -58,12 +61,10 @@ from engine.kernel.limits import (
 from engine.kernel.remedies import REMEDIES
 from engine.kernel.wall import lasting, now_us
 from engine.keys import MasterKey, read_key
-from engine.leases import is_dead, is_stopped
 from engine.operations import define_operations
 from engine.outlets import open_outlet
 from engine.sealing_keys import SealingKeys
 from engine.settings import SEALS_TO, Settings, is_loopback
-from engine.sqlite_store import SqliteStore
 from engine.supervise import followers_of
 
 Verdict = Literal["ok", "warning", "fault"]

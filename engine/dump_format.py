@@ -17,10 +17,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from engine.journal.pages import StoredRow
 from engine.kernel import chain
 from engine.kernel.errors import BadDump
 from engine.kernel.limits import NAME_BYTES_MAX, STREAM_BYTES_MAX, VERSION_MAX
-from engine.pages import StoredRow
 
 FORMAT: Final = 1
 DIGEST_BYTES: Final = 32

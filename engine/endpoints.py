@@ -21,13 +21,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from engine.domain.addresses import Target
 from engine.domain.webhook import Where, check_new
+from engine.journal.store import Also, Store, Violation, nothing_else
 from engine.kernel import wall
 from engine.kernel.errors import WrongKey
 from engine.kernel.limits import WEBHOOK_CLAIM_S, WEBHOOK_OVERLAP_US, WEBHOOK_SECRETS_MAX
 from engine.kernel.refusals import refused
 from engine.keys import MasterKey, hkdf
 from engine.operations import Operations
-from engine.store import Also, Store, Violation, nothing_else
 
 SECRET_BYTES: Final = 32
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  as the Standard Webhooks specification writes them

@@ -17,12 +17,12 @@ from msgspec import Meta
 from engine import merkle
 from engine.checkpoint import read_note
 from engine.history import fields_of, time
-from engine.journal import Journal
+from engine.journal.journal import Journal
+from engine.journal.pages import StoredRow
 from engine.kernel.chain import GENESIS
 from engine.kernel.errors import JournalDamaged, NotYetSealed
 from engine.kernel.refusals import refused
 from engine.operations import Operations
-from engine.pages import StoredRow
 from engine.seals import Nodes, Seal, Seals
 
 FORMAT: Final = 1

@@ -19,9 +19,11 @@ from typing import Final, Literal, NamedTuple, Protocol
 import sqlalchemy as sa
 
 from engine.acting import Acting, Stopped, Timer, offsets, text_of
-from engine.datastore import Datastore
 from engine.heartbeats import Part, PartState, cut
-from engine.journal import Journal
+from engine.journal.datastore import Datastore
+from engine.journal.journal import Journal
+from engine.journal.leases import Leases
+from engine.journal.writer import Lease
 from engine.kernel import wall
 from engine.kernel.errors import EngineError, LeaseLost
 from engine.kernel.limits import (
@@ -29,8 +31,6 @@ from engine.kernel.limits import (
     LEASE_LOOK_S,
     LEASE_S,
 )
-from engine.leases import Leases
-from engine.writer import Lease
 
 State = Literal["waiting for lease", "running", "failing", "stopped"]
 _BEAT_S: Final = LEASE_S / 3

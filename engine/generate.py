@@ -24,7 +24,7 @@ from engine.desk import Command, Decision, Outcome
 from engine.domain.account import Account
 from engine.domain.order import ExecutionStarted, Order, TradeRecorded
 from engine.domain.report import Report
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.errors import BadSettings, Refused, WrongKind
 from engine.kernel.fact import from_us, to_us
 from engine.kernel.values import UNITS

@@ -8,7 +8,7 @@ from typing import Final
 from engine.domain import halt
 from engine.domain.halt import Halt
 from engine.domain.streams import fold_of
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.fact import from_us
 from engine.kernel.fold import Loaded
 from engine.kernel.health import Finding

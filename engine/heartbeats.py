@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 import sqlalchemy as sa
 
+from engine.journal.store import Store
 from engine.kernel import wall
 from engine.kernel.errors import DiskFull, EngineError, Inaccessible
 from engine.kernel.health import AGAIN, REASONS, Finding, Source
@@ -32,7 +33,6 @@ from engine.kernel.limits import (
     PARTS_START_S,
 )
 from engine.operations import Operations
-from engine.store import Store
 
 PartState = Literal["running", "waiting", "failing", "stopped"]
 

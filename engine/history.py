@@ -40,7 +40,7 @@ from engine.domain.payment import (
 )
 from engine.domain.stored import STORED
 from engine.domain.streams import fold_of
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.fact import Fact, Recorded, from_us
 from engine.kernel.fold import Fold
 from engine.kernel.refusals import invalid

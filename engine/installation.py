@@ -13,13 +13,16 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
-from engine import acts, declaring, operations, schema
+from engine import acts, declaring, operations
 from engine.checkpoint import origin_of
 from engine.clients import Clients
-from engine.datastore import Datastore, make_directory_for
 from engine.domain.kind import Kind
 from engine.domain.stored import engine_codec
-from engine.journal import Journal
+from engine.journal import schema
+from engine.journal.datastore import Datastore, make_directory_for
+from engine.journal.journal import Journal
+from engine.journal.sqlite_store import SqliteStore
+from engine.journal.store import Store
 from engine.kernel import packages, wall
 from engine.kernel.errors import BadSettings, JournalDamaged, WrongKey, WrongKind
 from engine.kernel.ids import IdSource
@@ -30,8 +33,6 @@ from engine.refusal_log import RefusalLog
 from engine.sealing_keys import SealingKeys
 from engine.settings import Settings
 from engine.signing import SigningKeys
-from engine.sqlite_store import SqliteStore
-from engine.store import Store
 
 FINGERPRINT: Final = "key_fingerprint"
 """The meta word that tells which master key the journal was made with."""

@@ -23,11 +23,11 @@ import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from engine.journal.store import Store, Violation
 from engine.kernel.errors import WrongKey
 from engine.kernel.limits import IDEMPOTENCY_KEY_LIFE_US, KEYS_CLEARED
 from engine.keys import MasterKey
 from engine.operations import Operations
-from engine.store import Store, Violation
 
 _NONCE_BYTES: Final = 12
 

@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from engine import acts
-from engine.damage import WENT_BACK, Mark
-from engine.datastore import Datastore
+from engine.journal.damage import WENT_BACK, Mark
+from engine.journal.datastore import Datastore
 from engine.kernel import wall
 from engine.kernel.errors import BadSettings
 from engine.kernel.reasons import check_reason

@@ -29,6 +29,7 @@ import sqlalchemy as sa
 
 from engine.domain.pricing import Price
 from engine.domain.quote import Quote, jumps, quote_faults
+from engine.journal.store import Also, Store, Violation, nothing_else
 from engine.kernel.errors import Unavailable
 from engine.kernel.fact import from_us
 from engine.kernel.health import Finding
@@ -42,7 +43,6 @@ from engine.kernel.limits import (
 from engine.kernel.refusals import refused
 from engine.kernel.values import ZERO, plain
 from engine.operations import Operations
-from engine.store import Also, Store, Violation, nothing_else
 
 _LOCK: Final = 0x7072_6963_6573  # "prices"; writers of the table take turns on PostgreSQL
 _SERVER_NOW_US: Final = sa.text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")

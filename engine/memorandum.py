@@ -19,7 +19,7 @@ from engine.domain.order import (
     TradeRecorded,
 )
 from engine.history import Step, state_at, time
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.fact import Fact, Recorded, from_us
 from engine.kernel.ids import is_id
 from engine.kernel.values import plain

@@ -17,10 +17,10 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from engine.datastore import Datastore
 from engine.deliveries import Deliveries
 from engine.domain.kind import Kind
 from engine.follow import Follower, Watch
+from engine.journal.datastore import Datastore
 from engine.kernel.errors import EngineError, Unavailable
 from engine.kernel.health import Finding
 from engine.kernel.limits import METRICS_RETRY_S

@@ -20,8 +20,8 @@
     heartbeats     which processes live, and how their parts are; may be lost
     webhook_backlogs   webhooks that take less than happens: where what has no delivery yet begins
 
-Why they are not facts: docs/adr/0016-operational-tables.md. How to change one: `engine/migrations`.
-"""
+Why they are not facts: docs/adr/0016-operational-tables.md. How to change one:
+`engine/journal/migrations`."""
 
 from __future__ import annotations
 

@@ -15,11 +15,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from engine.journal.store import Column, Store, Violation
 from engine.kernel.limits import PERSONAL_CHARACTERS_MAX, SUBJECTS_MAX
 from engine.kernel.refusals import fault, invalid, refused
 from engine.kernel.text import ALLOWED, is_plain
 from engine.operations import Operations
-from engine.store import Column, Store, Violation
 
 WORDS: Final = ("name", "reference", "payment_reference", "client_reference")
 

@@ -7,8 +7,8 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
+from engine.journal.store import Store
 from engine.operations import Operations
-from engine.store import Store
 
 REGISTERS: Final = ("acts", "refusals")
 

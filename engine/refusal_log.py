@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 
+from engine.journal.store import Store
+from engine.journal.writer import Writer
 from engine.kernel.limits import REFUSAL_TEXT_BYTES_MAX, REFUSALS_LINGER_S
 from engine.kernel.values import plain
 from engine.operations import Operations
-from engine.store import Store
-from engine.writer import Writer
 
 
 class RefusalLine(msgspec.Struct, frozen=True):

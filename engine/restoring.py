@@ -13,17 +13,17 @@ import sqlalchemy as sa
 
 from engine import acts, dump_format
 from engine.clients import check_row
-from engine.datastore import Datastore
 from engine.domain.stored import engine_codec
 from engine.dump_format import End, Header, Row, Sealed, Signed
 from engine.dump_secrets import Opener
 from engine.dump_vouching import SignedAt, Vouchers, voucher
 from engine.dumping import ALL, SECRETS, carried
+from engine.journal.datastore import Datastore
+from engine.journal.pages import StoredRow
+from engine.journal.schema import SCHEMA
+from engine.journal.store import allow_pauses
 from engine.kernel.errors import BadDump, NotEmpty, SchemaTooNew, UnknownFact
 from engine.kernel.limits import DUMP_LINE_BYTES_MAX, DUMP_ROWS_PER_STATEMENT
-from engine.pages import StoredRow
-from engine.schema import SCHEMA
-from engine.store import allow_pauses
 
 Report = Callable[[int], None]
 

@@ -19,7 +19,8 @@ from typing import Final, Protocol
 from engine import merkle, seals
 from engine.acting import Breathe, Faults, Place, Timer
 from engine.checkpoint import BadNote, Checkpoint, PublicKey, Signer, open_note
-from engine.journal import Journal
+from engine.journal.journal import Journal
+from engine.journal.writer import Lease
 from engine.kernel import wall
 from engine.kernel.chain import GENESIS
 from engine.kernel.errors import BadSettings, JournalDamaged
@@ -36,7 +37,6 @@ from engine.kernel.process import PUBLISHING, SEALING
 from engine.merkle import Frontier, Node
 from engine.operations import Operations
 from engine.seals import Nodes, Seal, Seals, check_seal, digests, walk
-from engine.writer import Lease
 
 _log: Final = logging.getLogger(__name__)
 

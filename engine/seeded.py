@@ -14,7 +14,7 @@ from engine import commands
 from engine.commands import Firm, Prices
 from engine.desk import Command, Decision, Desk, Outcome, Scene
 from engine.domain import idempotency
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import SANDBOX_PRICE_MAX_AGE_US
 

@@ -21,11 +21,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from engine import acts
+from engine.journal.store import Store, Violation
 from engine.kernel.errors import Unavailable, WrongKey
 from engine.kernel.limits import CLOCKS_APART_S, ROTATE_ATTEMPTS_MAX, TOKEN_LIFE_S
 from engine.keys import MasterKey
 from engine.operations import Operations
-from engine.store import Store, Violation
 
 _NONCE_BYTES: Final = 12
 _REFRESH_S: Final = 1.0

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from engine.domain.streams import FOLLOWED, REFERENCE, fold_of, prefix_of
-from engine.journal import Journal
+from engine.journal.journal import Journal
+from engine.journal.pages import Portion
 from engine.kernel.errors import JournalDamaged
 from engine.kernel.fact import Recorded
 from engine.kernel.fold import Loaded
@@ -28,7 +29,6 @@ from engine.kernel.limits import (
     REFERENCE_STALE_S,
     STATES_CACHED_MAX,
 )
-from engine.pages import Portion
 
 _FOLLOWED: Final = Portion((FOLLOWED,))
 NOTHING: Final[Loaded[Any]] = Loaded()

@@ -21,7 +21,7 @@ from engine.domain.report import ParkedReport
 from engine.domain.streams import FOLDS, prefix_of
 from engine.domain.webhook import Webhook
 from engine.history import NOW, Step, When, explain, read, state_at, version_of
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel import ids
 from engine.kernel.fact import Fact, Recorded, from_us
 from engine.kernel.limits import STREAM_BYTES_MAX

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from engine.domain.order import Placed
 from engine.domain.trading_limits import USER, check_day, worth_of
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.errors import Unavailable
 from engine.kernel.fact import Recorded
 from engine.kernel.limits import PAGE_FACTS, TALLY_HELD_MAX

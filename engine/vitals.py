@@ -6,11 +6,11 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from engine.datastore import Datastore
 from engine.follow import Lag, Watch
+from engine.journal.datastore import Datastore
+from engine.journal.sqlite_store import SqliteStore
 from engine.kernel.health import Finding
 from engine.kernel.limits import FREE_BYTES_MIN
-from engine.sqlite_store import SqliteStore
 
 
 class JournalLook:

@@ -17,8 +17,8 @@ from typing import Final
 
 import msgspec
 
-from engine.journal import Journal
-from engine.witness import Point, Verdict, judge, thinned
+from engine.journal.journal import Journal
+from engine.journal.witness import Point, Verdict, judge, thinned
 from projections.database import NAME, Views
 
 FIRST_SHOWN: Final = 1

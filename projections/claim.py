@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
+from engine.journal.postgres_store import PostgresStore
+from engine.journal.sqlite_store import SqliteStore
+from engine.journal.store import Store
 from engine.kernel.errors import BadSettings, RebuildRunning
-from engine.postgres_store import PostgresStore
-from engine.sqlite_store import SqliteStore
-from engine.store import Store
 
 if sys.platform != "win32":
     import fcntl

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.limits import FINDINGS_SHOWN_MAX
 from projections.database import Views
 from projections.jobs import Finding, Findings

@@ -25,7 +25,10 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from engine.datastore import make_directory_for, open_store
+from engine.journal.datastore import make_directory_for, open_store
+from engine.journal.sqlite_store import SqliteStore
+from engine.journal.store import Column, Store
+from engine.journal.witness import Sealed
 from engine.kernel.errors import BadSettings, StaleOffset, ViewBehind, ViewQuarantined, ViewsDamaged
 from engine.kernel.limits import (
     FAULT_CHARACTERS_MAX,
@@ -34,9 +37,6 @@ from engine.kernel.limits import (
     VIEWS_CHECKED_BYTES_MAX,
     VIEWS_REST_S,
 )
-from engine.sqlite_store import SqliteStore
-from engine.store import Column, Store
-from engine.witness import Sealed
 from projections import folds
 from projections.quarantine import QUARANTINE, RELEASED, Quarantined, release
 from projections.registry import VIEWS
@@ -57,7 +57,7 @@ CHECKPOINTS: Final = Table(
     {},
 )
 """`rebuilt_to` is where a view stood when it was emptied: nobody reads it before it is there again.
-`digest` is that of the fact at `reached`, `mac` the journal's seal on both (see `engine.witness`)."""
+`digest` is that of the fact at `reached`, `mac` the journal's seal on both (see `witness`)."""
 FOLDS: Final = Table(
     "view_folds",
     {"stream": "text", "shape": "text", "version": "integer", "body": "bytes"},

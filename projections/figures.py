@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.health import Finding
 from engine.kernel.limits import HEALTH_SILENT_S
 from engine.kernel.meters import Sample, Source

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.errors import JournalDamaged
 from engine.kernel.fact import Recorded
 from engine.kernel.limits import FAULT_CHARACTERS_MAX

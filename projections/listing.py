@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from engine.journal.store import Column
 from engine.kernel.refusals import invalid
-from engine.store import Column
 from projections.tables import Table
 
 

@@ -19,7 +19,8 @@ from typing import Final
 import msgspec
 
 from engine.domain.stored import engine_codec
-from engine.journal import Journal
+from engine.journal.journal import Journal
+from engine.journal.pages import Portion
 from engine.kernel.errors import (
     EngineError,
     JournalDamaged,
@@ -31,7 +32,6 @@ from engine.kernel.errors import (
 )
 from engine.kernel.limits import SNAPSHOT_EVERY
 from engine.kernel.process import tame_collector
-from engine.pages import Portion
 from projections import folds
 from projections.database import FOLDS, Views
 from projections.shadow import Shadow

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from engine.journal import Journal
+from engine.journal.journal import Journal
+from engine.journal.witness import Point, Sealed, judge
 from engine.kernel.errors import EngineError, NothingKept, Unavailable, Unrecordable, ViewsDamaged
 from engine.kernel.limits import (
     REBUILD_ALONE_FACTS,
@@ -29,7 +30,6 @@ from engine.kernel.limits import (
     VIEW_PAGE_FACTS,
 )
 from engine.kernel.wall import now_us
-from engine.witness import Point, Sealed, judge
 from projections import checkpoints, claim, jobs, parts
 from projections.comparing import compare, explain, snapshot
 from projections.database import CHECKPOINTS, KEPT, NAME, Views

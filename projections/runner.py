@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.journal import Journal
+from engine.journal.journal import Journal
+from engine.journal.witness import START, Point, Sealed, thinned
 from engine.kernel.errors import JournalWentBack, StaleOffset, Unrecordable, ViewsDamaged
 from engine.kernel.fact import Recorded
 from engine.kernel.limits import SNAPSHOT_EVERY, STATES_CACHED_MAX, VIEW_PAGE_FACTS
-from engine.witness import START, Point, Sealed, thinned
 from projections import checkpoints, folds
 from projections.database import FOLDS, META, NAME, Views
 from projections.folding import CannotWrite, Page, Past, Write, advance

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.errors import Unrecordable
 from engine.kernel.fact import Recorded
 from engine.kernel.limits import REBUILD_STATES_MAX

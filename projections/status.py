@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.errors import JournalDamaged, StaleOffset, Unavailable
 from engine.kernel.limits import REBUILD_TRIES_MAX, VIEW_WAIT_S
 from engine.kernel.refusals import refused

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from engine import sqlite
+from engine.journal import sqlite
 
 COMMAND_BYTES = 16
 _HEADER = COMMAND_BYTES + 4

@@ -15,11 +15,11 @@ from api.sender import Sender
 from engine.deliveries import Deliveries
 from engine.desk import Desk
 from engine.follow import Follower
+from engine.journal.leases import Leases
+from engine.journal.writer import Lease
 from engine.kernel.process import WEBHOOKS
-from engine.leases import Leases
 from engine.operations import define_operations
 from engine.personal import Personal
-from engine.writer import Lease
 from tests.http_engine import Engine, ok
 from tests.http_server import WAIT_S, Client
 

@@ -22,7 +22,7 @@ from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.stored import engine_codec
 from engine.domain.trading_limits import Limits
-from engine.journal import Journal, migrate
+from engine.journal.journal import Journal, migrate
 from engine.kernel.fact import to_us
 from engine.kernel.ids import IdSource
 from engine.tally import Tally

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from engine.journal import Appended, Journal
+from engine.journal.journal import Appended, Journal
 from engine.kernel.codec import Codec
 from engine.kernel.fact import Envelope, Fact, StreamAppend
 from engine.kernel.fold import Fold

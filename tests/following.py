@@ -15,12 +15,12 @@ from engine.domain.order import Order, Placed
 from engine.domain.report import Report
 from engine.execution import Execution, WorkingSets
 from engine.follow import Follower
-from engine.journal import Journal
+from engine.journal.journal import Journal
+from engine.journal.leases import Leases
+from engine.journal.writer import Lease
 from engine.kernel.process import EXECUTION, SETTLEMENT
-from engine.leases import Leases
 from engine.port import CancelTicket, Numbered, Status, Ticket, Venue
 from engine.settlement import Fresh, Settlement
-from engine.writer import Lease
 from tests.desks import Shop
 
 VENUE = "sim"

@@ -29,10 +29,10 @@ from engine.domain.report import Report
 from engine.domain.stored import engine_codec
 from engine.domain.trading_limits import Limits
 from engine.installation import migrate, open_journal_datastore, open_master_key
-from engine.journal import Journal
+from engine.journal.journal import Journal
+from engine.journal.leases import Leases
 from engine.kernel.process import SEALING
 from engine.kernel.rate import Quotas
-from engine.leases import Leases
 from engine.operations import define_operations
 from engine.sealing import Sealing
 from engine.settings import read_settings

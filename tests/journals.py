@@ -8,10 +8,10 @@ from uuid import uuid4
 
 from eventsourcing.persistence import StoredEvent
 
-from engine.append import Appender
-from engine.recorder import Datastore, JournalProcessRecorder
-from engine.sessions import open_session
-from engine.writer import Append, Lease, Tracked
+from engine.journal.append import Appender
+from engine.journal.recorder import Datastore, JournalProcessRecorder
+from engine.journal.sessions import open_session
+from engine.journal.writer import Append, Lease, Tracked
 from tests.checker import body
 
 

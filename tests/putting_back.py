@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from engine import sqlite
+from engine.journal import sqlite
 from engine.kernel.chain import GENESIS
 
 

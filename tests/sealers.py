@@ -10,18 +10,19 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from engine import installation, sqlite
+from engine import installation
 from engine.checkpoint import PublicKey, Signer, origin_of
 from engine.domain.stored import engine_codec
-from engine.journal import Journal
+from engine.journal import sqlite
+from engine.journal.journal import Journal
+from engine.journal.leases import Leases
+from engine.journal.writer import Lease
 from engine.kernel import chain
 from engine.kernel.process import PUBLISHING, SEALING
-from engine.leases import Leases
 from engine.operations import Operations, define_operations
 from engine.sealing import Outlet, Publishing, Sealing
 from engine.seals import Seal, Seals
 from engine.settings import Settings
-from engine.writer import Lease
 from tests.following import Clock
 from tests.journals import events, new_command
 

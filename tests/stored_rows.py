@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from engine.domain import payment
 from engine.domain.stored import engine_codec
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.fact import Envelope, Fact, StreamAppend
 from tests import checker
 from tests.world import World

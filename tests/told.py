@@ -11,9 +11,9 @@ import msgspec
 from eventsourcing.persistence import StoredEvent
 
 from engine.domain.payment import DepositOpened
-from engine.journal import Journal
+from engine.journal.journal import Journal
+from engine.journal.writer import Append
 from engine.kernel.fact import Envelope, Fact, Recorded
-from engine.writer import Append
 from projections.database import Views
 from projections.folds import Change, Folded, fold
 from projections.registry import VIEWS

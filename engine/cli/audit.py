@@ -19,8 +19,8 @@ from engine.settings import Settings, read_settings
 if TYPE_CHECKING:
     from engine.audit import Finding
     from engine.auditing import Audit
-    from engine.damage import Mark
-    from engine.datastore import Datastore
+    from engine.journal.damage import Mark
+    from engine.journal.datastore import Datastore
 
 DigestsOnly = Annotated[
     bool, typer.Option("--digests-only", help="Look at positions, names and digests alone: faster.")
@@ -116,9 +116,10 @@ def _seals(settings: Settings, unchecked: list[str], datastore: Datastore) -> It
     """Every seal, against every digest. Without the master key nobody knows whose seals they are: then
     `unchecked` gets the reason.
     """
-    from engine import schema, seals  # noqa: PLC0415
+    from engine import seals  # noqa: PLC0415
     from engine.audit import Finding  # noqa: PLC0415
     from engine.checkpoint import origin_of  # noqa: PLC0415
+    from engine.journal import schema  # noqa: PLC0415
     from engine.keys import read_key  # noqa: PLC0415
     from engine.operations import define_operations  # noqa: PLC0415
     from engine.sealing_keys import SealingKeys  # noqa: PLC0415

@@ -123,8 +123,8 @@ def _value(settings: Settings, setting: Setting) -> str:
 
 def _place(url: str) -> str:
     """Where a database is. Raises BadSettings for what is no database URL."""
-    from engine.datastore import open_store  # noqa: PLC0415
     from engine.installation import place_of  # noqa: PLC0415
+    from engine.journal.datastore import open_store  # noqa: PLC0415
 
     store = open_store(url)
     try:

@@ -21,10 +21,10 @@ from engine.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from engine.checkpoint import PublicKey
-    from engine.datastore import Datastore
     from engine.dump_format import Header
     from engine.dump_secrets import Opener, Sealer
     from engine.dump_vouching import Signing
+    from engine.journal.datastore import Datastore
     from engine.restoring import Proposal, Restored
 
 Target = Annotated[Path, typer.Argument(metavar="FILE", help="The new file; - is standard output.")]
@@ -236,8 +236,8 @@ def _signing(settings: Settings, datastore: Datastore) -> Signing:
     from engine.checkpoint import origin_of  # noqa: PLC0415
     from engine.dump_vouching import Signing  # noqa: PLC0415
     from engine.installation import open_master_key  # noqa: PLC0415
+    from engine.journal.schema import check  # noqa: PLC0415
     from engine.operations import define_operations  # noqa: PLC0415
-    from engine.schema import check  # noqa: PLC0415
     from engine.sealing_keys import SealingKeys  # noqa: PLC0415
 
     key = open_master_key(settings, datastore)

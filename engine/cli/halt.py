@@ -16,7 +16,7 @@ from engine.settings import read_places
 
 if TYPE_CHECKING:
     from engine.domain.halt import Halt
-    from engine.journal import Journal
+    from engine.journal.journal import Journal
 
 Tenant = Annotated[
     str | None,

@@ -35,7 +35,9 @@ from engine.endpoints import Endpoints
 from engine.execution import Execution, WorkingSets
 from engine.follow import Follower
 from engine.installation import open_journal, open_master_key
-from engine.journal import Journal
+from engine.journal.journal import Journal
+from engine.journal.leases import Leases, is_dead, new_holder
+from engine.journal.writer import Lease
 from engine.kernel.errors import BadSettings, JournalDamaged, JournalWentBack, NotYetSealed
 from engine.kernel.files import open_regular
 from engine.kernel.ids import IdSource
@@ -53,7 +55,6 @@ from engine.kernel.meters import Sample
 from engine.kernel.process import EXECUTION, OUTLET, PUBLISHING, SEALING, SETTLEMENT, WEBHOOKS
 from engine.kernel.wall import now_us
 from engine.keys import read_key
-from engine.leases import Leases, is_dead, new_holder
 from engine.market import Market
 from engine.operations import define_operations
 from engine.outlets import open_outlet
@@ -67,7 +68,6 @@ from engine.settlement import Fresh, Settlement
 from engine.supervise import Errand
 from engine.ticker import Ticker
 from engine.venue import SimulatedVenue
-from engine.writer import Lease
 from projections import checkpoints
 from projections.database import Views
 from projections.jobs import Job

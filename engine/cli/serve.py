@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from engine.cli.roles import Sandbox
     from engine.domain.kind import Kind
     from engine.follow import Follower
-    from engine.journal import Journal
+    from engine.journal.journal import Journal
     from engine.kernel.meters import Source
     from engine.metrics import Listening
     from engine.supervise import Background

@@ -17,7 +17,7 @@ from engine.settings import read_settings
 if TYPE_CHECKING:
     from engine.demo import Line, Replay
     from engine.generate import Generated
-    from engine.journal import Journal
+    from engine.journal.journal import Journal
 
 Orders = Annotated[int, typer.Option("--orders", metavar="N", min=0, help="Orders that are asked for.")]
 Accounts = Annotated[int, typer.Option("--accounts", metavar="M", min=1, help="Accounts that ask.")]
@@ -140,7 +140,7 @@ _DEMO: Final = (
 def _journal_to_throw_away() -> Iterator[Journal]:
     from engine import declaring  # noqa: PLC0415
     from engine.domain.stored import engine_codec  # noqa: PLC0415
-    from engine.journal import Journal  # noqa: PLC0415
+    from engine.journal.journal import Journal  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="order-engine-") as directory:
         url = f"sqlite:///{directory}/journal.db"

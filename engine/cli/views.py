@@ -27,7 +27,7 @@ from engine.kernel.limits import REBUILD_PAGE_FACTS, REBUILD_PROCESSES_MAX
 from engine.settings import read_settings
 
 if TYPE_CHECKING:
-    from engine.journal import Journal
+    from engine.journal.journal import Journal
     from projections.database import Views
     from projections.jobs import Kind
     from projections.rebuild import Wanted

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from engine.heartbeats import Heartbeats, PartsLook, Pulse, Vital
-from engine.journal import Journal
+from engine.journal.journal import Journal
+from engine.journal.leases import is_dead, is_stopped, new_holder
 from engine.kernel.errors import EngineError
 from engine.kernel.health import Health, Look, Source
 from engine.kernel.limits import HEARTBEAT_S
-from engine.leases import is_dead, is_stopped, new_holder
 from engine.operations import define_operations
 
 

@@ -21,7 +21,8 @@ from api.auth import CHALLENGE, TokenAnswer, grant
 from api.tokens import Principal, TokenInvalid, Tokens
 from engine import installation
 from engine.clients import Clients, NewClient
-from engine.datastore import open_store
+from engine.journal.datastore import open_store
+from engine.journal.store import Store
 from engine.kernel.errors import Refused, WrongKey
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import CLOCKS_APART_S, SECRET_OVERLAP_MAX_US, TOKEN_LIFE_S
@@ -29,7 +30,6 @@ from engine.keys import MasterKey, read_key
 from engine.operations import define_operations
 from engine.settings import Settings
 from engine.signing import SigningKeys
-from engine.store import Store
 from tests.forging import FORGED, Forger, part
 
 TABLES = define_operations()

@@ -15,8 +15,9 @@ from engine import acts, effective, records
 from engine.acts import OTHERS, Denials, write_denials
 from engine.cli.main import app
 from engine.clients import Clients
-from engine.datastore import open_store
 from engine.importing import ACTOR
+from engine.journal.datastore import open_store
+from engine.journal.store import Store
 from engine.kernel.errors import EngineError
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import DENIAL_MINUTES_MAX, DENIAL_SOURCES_MAX, DENIALS_WRITTEN_S
@@ -26,7 +27,6 @@ from engine.records import Filters
 from engine.settings import Settings
 from engine.settings_table import KNOWN, Given
 from engine.signing import SigningKeys
-from engine.store import Store
 
 TABLES = define_operations()
 MINUTE_US = 60_000_000

@@ -10,6 +10,8 @@ from uuid import uuid4
 import pytest
 from eventsourcing.persistence import StoredEvent, Tracking
 
+from engine.journal.recorder import JournalProcessRecorder
+from engine.journal.writer import Lease
 from engine.kernel.errors import (
     EngineError,
     LeaseLost,
@@ -18,8 +20,6 @@ from engine.kernel.errors import (
     VersionConflict,
 )
 from engine.kernel.limits import APPEND_FACTS_MAX, BODY_BYTES_MAX
-from engine.recorder import JournalProcessRecorder
-from engine.writer import Lease
 from tests import checker
 from tests.checker import Acknowledged
 from tests.crash import children

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from engine import journal as journals
 from engine.acting import Place
 from engine.acting import put_back as put_follower_back
-from engine.damage import WENT_BACK
 from engine.domain import clock
 from engine.domain.stored import engine_codec
-from engine.journal import Journal
+from engine.journal import journal as journals
+from engine.journal.damage import WENT_BACK
+from engine.journal.journal import Journal
+from engine.journal.leases import Leases
 from engine.kernel.errors import JournalDamaged, JournalWentBack, NothingKept
 from engine.kernel.fact import Envelope, Recorded, StreamAppend
-from engine.leases import Leases
 from projections import checkpoints, rebuild
 from projections.database import KEPT, Views
 from projections.figures import ViewsLook

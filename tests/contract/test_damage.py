@@ -9,11 +9,11 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from engine import sqlite
+from engine.journal import sqlite
+from engine.journal.pages import Portion, StoredRow
+from engine.journal.recorder import JournalProcessRecorder
 from engine.kernel.errors import EngineError, JournalDamaged
 from engine.kernel.limits import BODY_BYTES_MAX
-from engine.pages import Portion, StoredRow
-from engine.recorder import JournalProcessRecorder
 from tests.journals import events, new_command, open_journal
 
 BAD = 5

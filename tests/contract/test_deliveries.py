@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.datastore import Datastore
 from engine.deliveries import _FIRST, Deliveries, New, Note, Turn
 from engine.domain.attempts import Attempt, Next
 from engine.installation import open_journal_datastore
+from engine.journal.datastore import Datastore
+from engine.journal.leases import Leases
+from engine.journal.writer import Lease
 from engine.kernel.errors import LeaseLost, StaleOffset
 from engine.kernel.process import WEBHOOKS
-from engine.leases import Leases
 from engine.operations import define_operations
 from engine.settings import Settings
-from engine.writer import Lease
 
 DONE, AGAIN = Next("succeeded", None), Next("pending", 9_000)
 

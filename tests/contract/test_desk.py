@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from engine import commands
-from engine.append import Appender
 from engine.desk import Decision, Outcome, Scene
+from engine.journal.append import Appender
 from engine.kernel.errors import Refused
 from tests import checker
 from tests.desks import INSTRUMENT, TENANT, Shop, open_shop

@@ -28,14 +28,14 @@ from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.follow import Follower, Watch
 from engine.heartbeats import Part
+from engine.journal.leases import is_dead, new_holder
+from engine.journal.writer import Lease
 from engine.kernel.errors import BadSettings, Unavailable
 from engine.kernel.limits import BODY_BYTES_MAX, BURST_MIN, LEASE_S, RECONCILE_S, SANDBOX_REST_DAYS
-from engine.leases import is_dead, new_holder
 from engine.port import Status, Ticket
 from engine.settings import parse_duration_us
 from engine.ticker import DAY_US, Ticker
 from engine.venue import SimulatedVenue
-from engine.writer import Lease
 from tests.desks import HOUR_US, INSTRUMENT, TENANT, TERMS, open_shop
 from tests.following import NOTHING, VENUE, ScriptedVenue, Works, due, orders_of, working
 

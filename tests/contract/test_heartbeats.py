@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 import pytest
 import sqlalchemy as sa
 
-from engine.datastore import Datastore
 from engine.heartbeats import Heartbeat, Heartbeats, Part, PartsLook, Pulse, Report, code_of, ending
 from engine.installation import migrate
+from engine.journal.datastore import Datastore
+from engine.journal.leases import is_stopped
 from engine.kernel import health
 from engine.kernel.errors import DiskFull, EngineError, Inaccessible, Unavailable
 from engine.kernel.health import REASONS, Finding
@@ -25,7 +26,6 @@ from engine.kernel.limits import (
     PART_STUCK_S,
     PARTS_START_S,
 )
-from engine.leases import is_stopped
 from engine.operations import define_operations
 from engine.settings import read_settings
 

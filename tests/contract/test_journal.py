@@ -12,10 +12,11 @@ from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import IntegrityError, Tracking
 
-from engine import journal as journals
 from engine.domain import account, holdings
 from engine.domain.stored import engine_codec
-from engine.journal import Journal, migrate
+from engine.journal import journal as journals
+from engine.journal.journal import Journal, migrate
+from engine.journal.pages import Portion
 from engine.kernel.codec import Codec
 from engine.kernel.errors import (
     JournalDamaged,
@@ -28,7 +29,6 @@ from engine.kernel.errors import (
 from engine.kernel.fact import Fact, StreamAppend
 from engine.kernel.fold import Fold
 from engine.kernel.limits import SNAPSHOT_EVERY
-from engine.pages import Portion
 from tests.facts import CODEC, FOLD, Added, Leg, Opened, Sum, append, envelope, evolve
 
 ONE, CENT = Added(Decimal(1)), Added(Decimal("0.01"), (Leg("a", Decimal("0.01")),))

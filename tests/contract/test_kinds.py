@@ -26,7 +26,7 @@ from engine.installation import (
     open_journal_datastore,
     opened_journal,
 )
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.errors import EngineError, Refused, WrongKind
 from engine.kernel.fact import StreamAppend
 from engine.sandbox import prepare

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.journal import Journal, migrate
+from engine.journal.journal import Journal, migrate
+from engine.journal.leases import Leases
 from engine.kernel.errors import LeaseLost
 from engine.kernel.fact import StreamAppend
 from engine.kernel.limits import LEASE_S
-from engine.leases import Leases
 from tests.facts import CODEC, Opened, envelope
 
 

@@ -19,7 +19,7 @@ from eventsourcing.tests import persistence as cases
 from eventsourcing.tests import projection as projection_cases
 from eventsourcing.utils import Environment, get_topic
 
-from engine.recorder import (
+from engine.journal.recorder import (
     JournalAggregateRecorder,
     JournalApplicationRecorder,
     JournalFactory,

@@ -18,7 +18,7 @@ from engine.domain.account import AccountOpened
 from engine.domain.order import CancelRequested
 from engine.domain.stored import STORED
 from engine.domain.streams import fold_of
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.codec import Codec
 from engine.kernel.errors import Refused, Unavailable, UnknownFact
 from engine.kernel.fact import Envelope, Fact, StreamAppend

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from engine import loss
-from engine.damage import WENT_BACK
-from engine.datastore import Datastore
 from engine.installation import migrate, open_journal_datastore
+from engine.journal.damage import WENT_BACK
+from engine.journal.datastore import Datastore
 from engine.kernel import wall
 from engine.kernel.errors import BadSettings, EngineError, JournalDamaged
 from engine.operations import define_operations

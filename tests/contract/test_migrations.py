@@ -11,10 +11,11 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from engine import installation, migrations, operations, schema
+from engine import installation, operations
 from engine.auditing import Wish, audit
-from engine.datastore import Datastore, open_store
 from engine.domain.rounding import ROUNDINGS
+from engine.journal import migrations, schema
+from engine.journal.datastore import Datastore, open_store
 from engine.kernel.errors import SchemaTooOld
 from engine.settings import Settings, read_settings
 from tests import first_release

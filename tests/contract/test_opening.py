@@ -11,10 +11,12 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from engine import schema
-from engine.datastore import Datastore
 from engine.domain.stored import engine_codec
-from engine.journal import Journal
+from engine.journal import schema
+from engine.journal.datastore import Datastore
+from engine.journal.journal import Journal
+from engine.journal.recorder import JournalProcessRecorder
+from engine.journal.sqlite_store import SqliteStore
 from engine.kernel.errors import (
     BadSettings,
     Inaccessible,
@@ -23,8 +25,6 @@ from engine.kernel.errors import (
     Unavailable,
     ViewsDamaged,
 )
-from engine.recorder import JournalProcessRecorder
-from engine.sqlite_store import SqliteStore
 from projections.database import Views
 from tests import checker
 from tests.checker import Acknowledged
@@ -212,6 +212,6 @@ def test_views_that_cannot_be_put_aside_say_what_to_do(
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("engine.sqlite_store.os.link", refuse)
+    monkeypatch.setattr("engine.journal.sqlite_store.os.link", refuse)
     with pytest.raises(ViewsDamaged, match=r"Permission denied: let the engine's user write in "):
         Views(f"sqlite:///{tmp_path}/views.db")

@@ -13,9 +13,11 @@ import pytest
 import sqlalchemy as sa
 
 from engine import installation, market, operations
-from engine.datastore import open_store
 from engine.domain.pricing import Price
 from engine.domain.quote import Quote
+from engine.journal.datastore import open_store
+from engine.journal.sqlite_store import SqliteStore
+from engine.journal.store import Store
 from engine.kernel.errors import EngineError, Refused, Unavailable
 from engine.kernel.limits import PRICE_AHEAD_MAX_US
 from engine.market import Market, Symbols
@@ -23,8 +25,6 @@ from engine.operations import define_operations
 from engine.personal import Personal
 from engine.refusal_log import RefusalLine, RefusalLog
 from engine.settings import Settings
-from engine.sqlite_store import SqliteStore
-from engine.store import Store
 
 NOW_US = 1_700_000_000_000_000
 TABLES = define_operations()

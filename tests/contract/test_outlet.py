@@ -11,12 +11,12 @@ from api import outlet
 from api.event_source import EventSource
 from api.outlet import Message, Publishing
 from engine.acting import Place, offsets, put_back
+from engine.journal.leases import Leases
+from engine.journal.writer import Lease
 from engine.kernel.errors import LeaseLost, Unavailable
-from engine.leases import Leases
 from engine.operations import define_operations
 from engine.operations import migrate as migrate_operations
 from engine.personal import Personal
-from engine.writer import Lease
 from projections.database import Views
 from projections.runner import Runner
 from projections.views.events import Happened, Wanted

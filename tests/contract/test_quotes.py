@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine.datastore import open_store
 from engine.domain.quote import Quote
+from engine.journal.datastore import open_store
+from engine.journal.store import Store
 from engine.kernel.errors import Refused
 from engine.kernel.wall import now_us
 from engine.market import Market, Symbols
 from engine.operations import define_operations
 from engine.settings import Settings
-from engine.store import Store
 
 S = 1_000_000
 TABLES = define_operations()

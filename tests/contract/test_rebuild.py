@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from engine import journal as journals
 from engine.domain.order import Cancelled
 from engine.domain.stored import engine_codec
-from engine.journal import Journal
+from engine.journal import journal as journals
+from engine.journal.journal import Journal
 from engine.kernel.errors import (
     JournalDamaged,
     NothingKept,

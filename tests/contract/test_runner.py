@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import journal as journals
 from engine.domain.holdings import CashDeposited
 from engine.domain.order import Cancelled, Placed, TradeSettled
 from engine.domain.stored import engine_codec
-from engine.journal import Journal
+from engine.journal import journal as journals
+from engine.journal.journal import Journal
 from engine.kernel.errors import Refused, ViewBehind, ViewQuarantined
 from engine.kernel.fact import Fact, Recorded
 from engine.kernel.limits import SNAPSHOT_EVERY

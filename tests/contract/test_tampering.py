@@ -19,17 +19,18 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
-from engine import auditing, installation, sqlite
+from engine import auditing, installation
 from engine.audit_points import NAME, PointFile
 from engine.auditing import Audit, Wish
 from engine.cli.main import app
 from engine.cli.roles import begin_sealing
-from engine.datastore import Datastore
 from engine.domain.stored import engine_codec
 from engine.generate import Plan, fill
 from engine.installation import open_journal_datastore
-from engine.journal import Journal
-from engine.leases import Leases
+from engine.journal import sqlite
+from engine.journal.datastore import Datastore
+from engine.journal.journal import Journal
+from engine.journal.leases import Leases
 from engine.settings import Settings
 
 TAMPERINGS = {"sqlite": 150, "postgresql": 50}

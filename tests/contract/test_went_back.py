@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from engine.damage import DAMAGED, WENT_BACK
 from engine.domain.clock import STREAM, ClockAdvanced
 from engine.domain.stored import engine_codec
-from engine.journal import Journal
+from engine.journal.damage import DAMAGED, WENT_BACK
+from engine.journal.journal import Journal
+from engine.journal.pages import Portion
+from engine.journal.writer import Append, Tracked
 from engine.kernel.errors import JournalDamaged, JournalWentBack, VersionConflict
 from engine.kernel.fact import Envelope, StreamAppend
 from engine.kernel.limits import DAMAGE_LOOK_S
 from engine.market import Market
 from engine.operations import define_operations
-from engine.pages import Portion
-from engine.writer import Append, Tracked
 from tests.contract.test_damage import edit
 from tests.desks import THURSDAY_US, Shop, open_shop
 from tests.putting_back import put_back, run

@@ -23,11 +23,11 @@ from uuid import uuid4
 from eventsourcing.persistence import ApplicationRecorder, InfrastructureFactory, StoredEvent
 from eventsourcing.utils import Environment
 
-from engine.append import Appender
-from engine.datastore import Datastore
+from engine.journal.append import Appender
+from engine.journal.datastore import Datastore
+from engine.journal.recorder import JournalProcessRecorder
+from engine.journal.writer import Append
 from engine.kernel.errors import EngineError
-from engine.recorder import JournalProcessRecorder
-from engine.writer import Append
 from tests.crash.processes import context
 from tests.journals import events, new_command, open_journal
 

@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 from api import current
 from api.courier import Post
 from api.sender import Message
-from engine.append import Appender
 from engine.cli.main import main as order_engine
-from engine.datastore import open_store
 from engine.deciding import Decider, Outcome
 from engine.deliveries import Deliveries
 from engine.execution import Execution
+from engine.journal.append import Appender
+from engine.journal.datastore import open_store
 from engine.kernel.fact import Recorded
 from engine.operations import define_operations
 from projections.database import Views

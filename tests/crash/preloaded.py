@@ -17,13 +17,13 @@ import engine.demo
 import engine.doctor
 import engine.effective
 import engine.installation
+import engine.journal.migrations
 import engine.logs
 import engine.metrics
-import engine.migrations
 import engine.supervise
-from engine import sqlite
 from engine.cli import checks, main, roles, watching
 from engine.domain import calendar
+from engine.journal import sqlite
 from engine.kernel import process
 
 with contextlib.suppress(ImportError):
@@ -40,7 +40,7 @@ MODULES = (
     engine.installation,
     engine.logs,
     engine.metrics,
-    engine.migrations,
+    engine.journal.migrations,
     engine.supervise,
     rich.traceback,
     structlog.stdlib,

@@ -10,12 +10,12 @@ import psycopg
 import pytest
 from eventsourcing.persistence import Tracking
 
-from engine import append, sqlite
+from engine.journal import append, sqlite
+from engine.journal.postgres_store import PostgresStore
+from engine.journal.recorder import JournalProcessRecorder
+from engine.journal.sqlite_store import SqliteStore
+from engine.journal.writer import Append, Lease
 from engine.kernel.errors import EngineError, LeaseLost, OutcomeUnknown, StaleOffset, VersionConflict
-from engine.postgres_store import PostgresStore
-from engine.recorder import JournalProcessRecorder
-from engine.sqlite_store import SqliteStore
-from engine.writer import Append, Lease
 from tests import checker
 from tests.checker import Acknowledged
 from tests.journals import events, new_command, open_journal

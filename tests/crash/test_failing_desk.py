@@ -17,16 +17,17 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from engine import append, commands, sqlite
+from engine import commands
 from engine.deciding import new_command_id
 from engine.desk import Desk, Outcome
 from engine.domain.report import Report
-from engine.journal import Appended, Journal, PlacedFact
+from engine.journal import append, sqlite
+from engine.journal.journal import Appended, Journal, PlacedFact
+from engine.journal.postgres_store import PostgresStore
+from engine.journal.sqlite_store import SqliteStore
+from engine.journal.writer import Append
 from engine.kernel.errors import Refused, Unavailable
 from engine.kernel.fact import Envelope, StreamAppend
-from engine.postgres_store import PostgresStore
-from engine.sqlite_store import SqliteStore
-from engine.writer import Append
 from tests import invariants
 from tests.crash.test_failing_calls import FailingConnection, Faults, Kind
 from tests.desks import TENANT, THURSDAY_US, Shop, open_shop

@@ -18,17 +18,17 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
-from engine import journal as journals
-from engine import sqlite
 from engine.cli.main import app
 from engine.database_checks import database_checks
-from engine.datastore import open_store
 from engine.domain.stored import engine_codec
-from engine.journal import Journal
+from engine.journal import journal as journals
+from engine.journal import sqlite
+from engine.journal.datastore import open_store
+from engine.journal.journal import Journal
+from engine.journal.sqlite_store import SqliteStore
 from engine.kernel.errors import DiskFull, EngineError, Unavailable, ViewsDamaged
 from engine.kernel.fact import Recorded
 from engine.kernel.health import REASONS
-from engine.sqlite_store import SqliteStore
 from projections import rebuild
 from projections.database import CHECKPOINTS, FOLDS, META, Views
 from projections.quarantine import QUARANTINE, RELEASED
@@ -202,7 +202,7 @@ def test_a_file_that_is_swapped_below_open_connections_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The API went on reading the unlinked file after the projections had made a new one."""
-    monkeypatch.setattr("engine.sqlite_store.FILE_LOOK_S", 0.0)
+    monkeypatch.setattr("engine.journal.sqlite_store.FILE_LOOK_S", 0.0)
     _, journal, facts = house
     with copied(house, tmp_path) as file:
         reader, writer = Views(f"sqlite:///{file}"), Views(f"sqlite:///{file}")
@@ -402,7 +402,7 @@ def test_a_file_that_another_program_holds_is_not_made_again(
     house: tuple[Path, Journal, list[Recorded]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reads go on meanwhile, and the rest when it lets go."""
-    monkeypatch.setattr("engine.sqlite_store.WRITE_WAIT_S", 0.2)
+    monkeypatch.setattr("engine.journal.sqlite_store.WRITE_WAIT_S", 0.2)
     _, journal, facts = house
     with copied(house, tmp_path) as file:
         views = Views(f"sqlite:///{file}")

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from engine import journal as journals
 from engine.declaring import make
 from engine.domain.stored import engine_codec
-from engine.journal import Journal
+from engine.journal import journal as journals
+from engine.journal.journal import Journal
 from engine.kernel.errors import EngineError
 from engine.kernel.fact import Recorded
 from projections import jobs, rebuild
@@ -232,7 +232,7 @@ def test_readers_of_views_rebuilt_in_place_would_complain(house: House) -> None:
 
 REBUILD = """
 import sys
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.domain.stored import engine_codec
 from projections import rebuild
 from projections.database import Views

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from eventsourcing.persistence import Tracking
 
+from engine.journal.recorder import JournalProcessRecorder
+from engine.journal.sessions import PostgresSession
+from engine.journal.writer import Lease
 from engine.kernel.errors import EngineError, LeaseLost, OutcomeUnknown, VersionConflict
-from engine.recorder import JournalProcessRecorder
-from engine.sessions import PostgresSession
-from engine.writer import Lease
 from tests import checker
 from tests.checker import Acknowledged
 from tests.crash.cutting_proxy import Cut, CuttingProxy, When

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from typer.testing import CliRunner, Result
 
 from engine.cli.main import app
-from engine.schema import SCHEMA
+from engine.journal.schema import SCHEMA
 from tests.command import (
     COMMAND,
     KEY,

@@ -23,10 +23,10 @@ from engine.desk import Command, Outcome
 from engine.domain import holdings, idempotency
 from engine.domain.order import Placed
 from engine.domain.order_request import Wish
-from engine.journal import Journal
+from engine.journal.journal import Journal
+from engine.journal.writer import Append
 from engine.kernel.errors import Refused
 from engine.kernel.fact import Recorded
-from engine.writer import Append
 from tests import invariants
 from tests.desks import INSTRUMENT, TENANT, Shop, open_shop
 from tests.telling import Teller

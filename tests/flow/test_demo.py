@@ -8,7 +8,7 @@ import re
 from engine.declaring import make
 from engine.demo import replay, run_demo
 from engine.domain.stored import engine_codec
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from tests.command import on_terminal, run
 
 

@@ -19,24 +19,25 @@ from types import SimpleNamespace
 import pytest
 from eventsourcing.persistence import StoredEvent
 
-from engine import database_checks, doctor, sqlite
+from engine import database_checks, doctor
 from engine.cli.checks import views_checks
 from engine.cli.serve import PROCESSES
 from engine.database_checks import CONNECTIONS
 from engine.doctor import Check, examine, worst
 from engine.heartbeats import Heartbeats, Part, Report
 from engine.installation import migrate, open_journal_datastore, open_master_key
+from engine.journal import sqlite
+from engine.journal.postgres_store import APPLICATION
+from engine.journal.recorder import JournalApplicationRecorder
+from engine.journal.writer import Append
 from engine.kernel import health, wall
 from engine.kernel.errors import JournalDamaged, SchemaTooNew, Unavailable, WrongKey
 from engine.kernel.health import Finding
 from engine.kernel.limits import FREE_BYTES_MIN, READERS_MAX, SERVE_PROCESSES
 from engine.operations import define_operations
-from engine.postgres_store import APPLICATION
-from engine.recorder import JournalApplicationRecorder
 from engine.settings import Settings
 from engine.supervise import followers_of
 from engine.vitals import disk_findings
-from engine.writer import Append
 from projections.database import Views
 from projections.registry import VIEWS
 from tests import first_release
@@ -326,7 +327,7 @@ def test_a_disk_without_room_is_a_fault(tmp_path: Path, on_sqlite: Settings) -> 
     """By a real limit of the process, met as a full disk is: by writing, not by beginning to."""
     code = (
         "import resource, signal, sys\n"
-        "from engine.datastore import open_store\n"
+        "from engine.journal.datastore import open_store\n"
         "from engine.database_checks import database_checks\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "store = open_store(sys.argv[1])\n"

@@ -11,7 +11,7 @@ from engine.declaring import make
 from engine.domain.stored import STORED, engine_codec
 from engine.domain.streams import fold_of
 from engine.generate import BEGIN_US, Generated, Plan, fill
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.errors import BadSettings
 from tests.command import run, run_anew
 

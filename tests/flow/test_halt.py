@@ -20,7 +20,7 @@ from engine.domain.halt import TradingHalted
 from engine.domain.order import Placed
 from engine.domain.stored import engine_codec
 from engine.installation import migrate
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.settings import read_settings
 from engine.story import read_story
 from tests.command import run

@@ -12,14 +12,14 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
-from engine import sqlite
 from engine.background_audit import KEY, BackgroundAudit, audit_source, read_place
 from engine.cli import roles
 from engine.cli.main import app
 from engine.database_checks import missing_triggers
-from engine.datastore import Datastore
 from engine.doctor import examine
 from engine.installation import migrate, open_installation, open_journal_datastore
+from engine.journal import sqlite
+from engine.journal.datastore import Datastore
 from engine.kernel.errors import JournalDamaged
 from engine.kernel.limits import AUDIT_REST_S, AUDIT_STEP_FACTS
 from engine.settings import Settings, read_settings
@@ -189,7 +189,7 @@ def test_a_read_that_finds_damage_stops_writes(journal_url: str, tmp_path: Path)
 def _append(datastore: Datastore) -> Any:
     from eventsourcing.persistence import StoredEvent  # noqa: PLC0415
 
-    from engine.writer import Append  # noqa: PLC0415
+    from engine.journal.writer import Append  # noqa: PLC0415
 
     return Append(datastore.rows([StoredEvent("ord_x", 1, "order.placed.1", b"x")], b"c"), command=b"c")
 

@@ -19,7 +19,7 @@ from engine.domain.kind import Kind
 from engine.domain.stored import engine_codec
 from engine.follow import Follower
 from engine.installation import make_tables, migrate, open_journal_datastore
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.fact import StreamAppend
 from engine.settings import Settings, read_settings
 from tests import first_release

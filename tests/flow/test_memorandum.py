@@ -16,7 +16,7 @@ from engine.domain.order import Cancelled, CancelRequested, ExecutionStarted, Tr
 from engine.domain.stored import engine_codec
 from engine.generate import BEGIN_US, Plan, fill
 from engine.installation import migrate
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.memorandum import ASKED, RULES, Entry, memorandum, read_memorandum
 from engine.settings import read_settings
 from engine.story import When, read_story

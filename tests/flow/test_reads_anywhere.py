@@ -18,15 +18,15 @@ import pytest
 from api.routes import ROUTES
 from engine import commands
 from engine.commands import parked_report_id
-from engine.damage import KEY, LOSSES
 from engine.domain.holdings import CashDeposited
 from engine.domain.order import TradeSettled
 from engine.domain.report import Report
-from engine.journal import Journal
+from engine.journal.damage import KEY, LOSSES
+from engine.journal.journal import Journal
+from engine.journal.store import Store
 from engine.kernel.errors import Unavailable
 from engine.kernel.fact import Envelope, StreamAppend
 from engine.kernel.limits import SNAPSHOT_EVERY
-from engine.store import Store
 from projections.ids import derived
 from tests.http_engine import (
     TERMS,

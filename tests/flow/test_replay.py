@@ -17,7 +17,7 @@ from engine.domain.streams import FOLDS, fold_of
 from engine.generate import Plan, fill
 from engine.history import read
 from engine.installation import migrate
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.errors import Refused
 from engine.settings import read_settings
 from engine.story import read_story, tell

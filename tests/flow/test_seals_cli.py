@@ -18,9 +18,9 @@ from engine.cli.main import app
 from engine.domain.order import Settled
 from engine.domain.stored import engine_codec
 from engine.generate import Plan, fill
-from engine.journal import Journal
+from engine.journal.journal import Journal
+from engine.journal.leases import Leases
 from engine.kernel.process import SEALING
-from engine.leases import Leases
 from engine.settings import Settings
 from tests.command import ROOT
 

@@ -14,9 +14,9 @@ from standardwebhooks import WebhookVerificationError
 from api.courier import Courier
 from api.lanes import NARROW
 from engine.desk import Desk
+from engine.journal.leases import Leases
 from engine.kernel.errors import LeaseLost
 from engine.kernel.process import WEBHOOKS
-from engine.leases import Leases
 from tests.couriers import deliveries, sending, tools_of, until, webhook
 from tests.http_engine import Engine, a_market, an_account, buying, of_new_tenant, ok, shared
 from tests.http_server import WAIT_S, Client

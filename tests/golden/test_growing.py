@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import pytest
 
-from engine.journal import Journal, migrate
+from engine.journal.journal import Journal, migrate
 from engine.kernel.codec import Codec
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Envelope, Fact

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from api import backlog, router
 from api.router import Router
-from engine import journal as journals
 from engine.domain.account import AccountActivated, AccountSuspended
 from engine.domain.stored import engine_codec
 from engine.domain.webhook import WebhookChanged, WebhookCreated, WebhookDeleted
-from engine.journal import Journal
+from engine.journal import journal as journals
+from engine.journal.journal import Journal
 from engine.kernel.fact import Envelope, Fact, Recorded
 from tests.told import write
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from engine.domain import holdings, order, payment
 from engine.domain.account import AccountChanged
 from engine.domain.stored import engine_codec
-from engine.journal import Journal, migrate
+from engine.journal.journal import Journal, migrate
 from tests import checker, invariants
 from tests.invariants import Told
 from tests.laws.runs import Run

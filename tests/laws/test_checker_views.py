@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine.domain.stored import engine_codec
-from engine.journal import Journal, migrate
+from engine.journal.journal import Journal, migrate
 from projections.database import Views
 from projections.runner import Runner
 from tests import invariants, invariants_views

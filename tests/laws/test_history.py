@@ -20,7 +20,7 @@ from engine.domain.stored import engine_codec
 from engine.domain.streams import fold_of
 from engine.generate import Plan, fill
 from engine.history import NOW, When, explain, flat
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.errors import Refused
 from engine.kernel.fact import Recorded
 from projections.resources import account_json, order_json

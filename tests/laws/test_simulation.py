@@ -18,13 +18,13 @@ import msgspec
 import pytest
 
 from engine import deciding
-from engine.append import Appender
 from engine.deciding import Decider, Outcome
 from engine.domain import clock
+from engine.journal.append import Appender
+from engine.journal.writer import Append
 from engine.kernel.errors import Refused, VersionConflict
 from engine.kernel.fact import Recorded
 from engine.kernel.limits import APPEND_RETRY_PAUSES_S
-from engine.writer import Append
 from tests.journals import events
 from tests.laws.simulation.database import Database, SimulatedDatastore
 from tests.laws.simulation.run import FAULTS, Real, Simulated, Simulation

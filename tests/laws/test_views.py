@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine import journal as journals
 from engine.domain.stored import engine_codec
-from engine.journal import Journal
+from engine.journal import journal as journals
+from engine.journal.journal import Journal
 from engine.kernel.fact import Recorded
 from projections import rebuild
 from projections.database import Views

@@ -109,12 +109,16 @@ LAYERS = (
 """Modules of `engine`, lowest first: each may import what stands above it in this list, and its row."""
 
 HOMES = {
-    "eventsourcing": {"engine/recorder.py", "engine/journal.py"},
-    "alembic": {"engine/migrations/"},
+    "eventsourcing": {"engine/journal/recorder.py", "engine/journal/journal.py"},
+    "alembic": {"engine/journal/migrations/"},
     "msgpack": {"engine/kernel/codec.py"},
-    "sqlite3": {"engine/sqlite.py"},
-    "pysqlite3": {"engine/sqlite.py"},
-    "psycopg": {"engine/postgres_store.py", "engine/sessions.py", "engine/datastore.py"},
+    "sqlite3": {"engine/journal/sqlite.py"},
+    "pysqlite3": {"engine/journal/sqlite.py"},
+    "psycopg": {
+        "engine/journal/postgres_store.py",
+        "engine/journal/sessions.py",
+        "engine/journal/datastore.py",
+    },
     "aiohttp": {"api/"},
     "uvloop": {"api/loop.py"},
     "joserfc": {"api/tokens.py"},

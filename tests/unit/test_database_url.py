@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.datastore import open_store
+from engine.journal.datastore import open_store
 from engine.kernel.errors import BadSettings
 
 PASSWORD = "hunter2"

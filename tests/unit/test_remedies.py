@@ -10,8 +10,8 @@ import sqlalchemy as sa
 import typer
 
 from engine.cli.parts import errors_told
+from engine.journal.postgres_store import PostgresStore
 from engine.kernel.errors import DiskFull, EngineError, Inaccessible, SchemaTooNew, Unavailable
-from engine.postgres_store import PostgresStore
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from engine.witness import START, Point, Trail, Verdict, Witness, judge, last_common, thinned
+from engine.journal.witness import START, Point, Trail, Verdict, Witness, judge, last_common, thinned
 
 OURS = Witness("aa" * 16, b"k" * 32)
 

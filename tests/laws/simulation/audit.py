@@ -33,7 +33,7 @@ from engine.domain.payment import (
 )
 from engine.domain.report import ReportParked
 from engine.domain.streams import fold_of
-from engine.journal import _folded
+from engine.journal.journal import _folded
 from engine.kernel.errors import Refused
 from engine.kernel.fact import Recorded
 from engine.kernel.fold import Loaded

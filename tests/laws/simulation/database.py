@@ -12,18 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
-from engine.append import Appender
-from engine.datastore import Datastore
-from engine.journal import Journal, _Lru
+from engine.journal.append import Appender
+from engine.journal.datastore import Datastore
+from engine.journal.journal import Journal, _Lru
+from engine.journal.pages import Portion, StoredRow, Wanted
+from engine.journal.sessions import Head, Key, Session
+from engine.journal.store import ConnectionBroken, Violation
+from engine.journal.writer import Append, Row, Writer
 from engine.kernel.chain import GENESIS
 from engine.kernel.codec import Codec
 from engine.kernel.errors import Unavailable
 from engine.kernel.fold import Fold, Loaded
 from engine.kernel.limits import STATES_CACHED_MAX
-from engine.pages import Portion, StoredRow, Wanted
-from engine.sessions import Head, Key, Session
-from engine.store import ConnectionBroken, Violation
-from engine.writer import Append, Row, Writer
 
 
 class Broken(BaseException):

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from engine.deciding import Call, Command, Decider, Outcome, Pending
 from engine.desk import wait_for
 from engine.domain.streams import fold_of
-from engine.journal import Journal
+from engine.journal.journal import Journal
 from engine.kernel.errors import EngineError
 from engine.kernel.ids import IdSource
 from tests.laws.simulation.database import Crash, UnthreadedWriter

@@ -13,16 +13,16 @@ from typing import Any
 from unittest.mock import patch
 
 from engine import commands
-from engine.append import Appender
 from engine.deciding import Outcome
 from engine.domain.pricing import Price
 from engine.domain.stored import engine_codec
-from engine.journal import Journal, migrate
+from engine.journal.append import Appender
+from engine.journal.journal import Journal, migrate
+from engine.journal.pages import StoredRow
 from engine.kernel import chain
 from engine.kernel.errors import OutcomeUnknown, Refused, Unavailable
 from engine.kernel.fact import Recorded
 from engine.kernel.ids import IdSource
-from engine.pages import StoredRow
 from tests.desks import HOUR_US, THURSDAY_US, Prices
 from tests.laws.simulation import audit
 from tests.laws.simulation.database import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.migrations import add_index
+from engine.journal.migrations import add_index
 
 revision = "0002"
 down_revision = "0001"

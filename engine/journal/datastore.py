@@ -17,9 +17,18 @@ from weakref import finalize
 import psycopg
 import sqlalchemy as sa
 
-from engine import schema
-from engine.append import Appender
-from engine.damage import Damage
+from engine.journal import schema
+from engine.journal.append import Appender
+from engine.journal.damage import Damage
+from engine.journal.names import NameTable
+from engine.journal.pages import Pages
+from engine.journal.postgres_store import PostgresStore
+from engine.journal.schema import Tables
+from engine.journal.sessions import open_session
+from engine.journal.sqlite_store import SqliteStore
+from engine.journal.store import Store
+from engine.journal.wakeup import Bell, bell_for
+from engine.journal.writer import Append, Row, Writer
 from engine.kernel import chain, errors
 from engine.kernel.errors import BadSettings, WrongUsage
 from engine.kernel.limits import (
@@ -28,15 +37,6 @@ from engine.kernel.limits import (
     STREAM_BYTES_MAX,
     VERSION_MAX,
 )
-from engine.names import NameTable
-from engine.pages import Pages
-from engine.postgres_store import PostgresStore
-from engine.schema import Tables
-from engine.sessions import open_session
-from engine.sqlite_store import SqliteStore
-from engine.store import Store
-from engine.wakeup import Bell, bell_for
-from engine.writer import Append, Row, Writer
 
 
 class Event(Protocol):

@@ -8,14 +8,14 @@ from itertools import compress
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from engine.journal.names import NameTable
+from engine.journal.schema import Tables
+from engine.journal.sessions import Head
+from engine.journal.store import Column, Store
+from engine.journal.witness import Trail
 from engine.kernel import chain
 from engine.kernel.errors import EngineError, JournalDamaged, JournalWentBack
 from engine.kernel.limits import VERSION_MAX
-from engine.names import NameTable
-from engine.schema import Tables
-from engine.sessions import Head
-from engine.store import Column, Store
-from engine.witness import Trail
 
 _COLUMNS: Final = "position, version, name, stream, command, body, digest"
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import threading
 from weakref import WeakValueDictionary
 
+from engine.journal.postgres_store import PostgresStore
+from engine.journal.schema import Tables
+from engine.journal.store import Store
 from engine.kernel.forks import mind_forks
 from engine.kernel.limits import POLL_IDLE_S, POLL_S
-from engine.postgres_store import PostgresStore
-from engine.schema import Tables
-from engine.store import Store
 
 
 class Bell:

@@ -15,6 +15,10 @@ import threading
 from collections.abc import Sequence, Set
 from typing import NamedTuple
 
+from engine.journal.sessions import Head, Key, Session
+from engine.journal.store import ConnectionBroken, Store, Violation
+from engine.journal.witness import Point, Trail
+from engine.journal.writer import Append, Lease, Row
 from engine.kernel import chain
 from engine.kernel.errors import (
     EngineError,
@@ -26,10 +30,6 @@ from engine.kernel.errors import (
     VersionConflict,
 )
 from engine.kernel.limits import APPEND_FACTS_MAX, APPEND_RETRY_PAUSES_S
-from engine.sessions import Head, Key, Session
-from engine.store import ConnectionBroken, Store, Violation
-from engine.witness import Point, Trail
-from engine.writer import Append, Lease, Row
 
 
 class Doubt(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from engine.migrations import add_columns
+from engine.journal.migrations import add_columns
 
 revision = "0006"
 down_revision = "0005"

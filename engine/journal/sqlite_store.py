@@ -18,7 +18,8 @@ from weakref import WeakValueDictionary, finalize
 import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
 
-from engine import sqlite
+from engine.journal import sqlite
+from engine.journal.store import Store, Violation
 from engine.kernel.errors import (
     BadSettings,
     DiskFull,
@@ -36,7 +37,6 @@ from engine.kernel.limits import (
     READERS_MAX,
     WRITE_WAIT_S,
 )
-from engine.store import Store, Violation
 
 if sys.platform != "win32":
     import fcntl

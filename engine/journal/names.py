@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from engine.journal.schema import Tables
+from engine.journal.store import Store
 from engine.kernel.errors import JournalDamaged, Unrecordable
 from engine.kernel.limits import NAMES_MAX
-from engine.schema import Tables
-from engine.store import Store
 
 
 class NameTable:

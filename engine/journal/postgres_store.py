@@ -8,6 +8,7 @@ from typing import Any, Final
 import psycopg
 import sqlalchemy as sa
 
+from engine.journal.store import ConnectionBroken, Store, Violation
 from engine.kernel.errors import (
     DiskFull,
     EngineError,
@@ -24,7 +25,6 @@ from engine.kernel.limits import (
     READERS_MAX,
     WRITE_WAIT_S,
 )
-from engine.store import ConnectionBroken, Store, Violation
 
 APPLICATION: Final = "order-engine"
 """Name of the engine's connections in `pg_stat_activity`."""

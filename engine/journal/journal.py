@@ -21,8 +21,12 @@ import msgspec
 from eventsourcing.application import Application
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent, Tracking, Transcoder
 
-from engine import schema
-from engine.datastore import Datastore
+from engine.journal import schema
+from engine.journal.datastore import Datastore
+from engine.journal.pages import Portion, StoredRow
+from engine.journal.recorder import JournalApplicationRecorder
+from engine.journal.witness import Point, Witness
+from engine.journal.writer import Append, Lease
 from engine.kernel.chain import GENESIS
 from engine.kernel.codec import Codec
 from engine.kernel.errors import EngineError, JournalDamaged, Unrecordable, VersionConflict
@@ -37,10 +41,6 @@ from engine.kernel.limits import (
     SNAPSHOT_RUNG,
     STATES_CACHED_MAX,
 )
-from engine.pages import Portion, StoredRow
-from engine.recorder import JournalApplicationRecorder
-from engine.witness import Point, Witness
-from engine.writer import Append, Lease
 
 S = TypeVar("S", bound=msgspec.Struct)
 _SEAL_BYTES: Final = 32
@@ -97,7 +97,7 @@ class Journal(Application[str]):
 
     name = "journal"
     env: ClassVar[dict[str, str]] = {
-        "PERSISTENCE_MODULE": "engine.recorder",
+        "PERSISTENCE_MODULE": "engine.journal.recorder",
         "JOURNAL_PREFIX": "",
         "ORIGINATOR_ID_TYPE": "text",
         "CREATE_TABLE": "no",

@@ -1,6 +1,6 @@
 """The statements of an append, for each database: begin, lock the head, look, insert, commit.
 
-`engine.append` decides what to do in which order; here is only how to say it. Each append is one
+`engine.journal.append` decides what to do in which order; here is only how to say it. Each append is one
 statement of the driver's own, whatever its number of facts: row-wise inserts (`executemany`) hold the
 interpreter for their whole run.
 """
@@ -15,12 +15,12 @@ from uuid import UUID
 
 import psycopg
 
+from engine.journal.postgres_store import PostgresStore
+from engine.journal.schema import Tables
+from engine.journal.sqlite_store import SqliteStore
+from engine.journal.store import Store
+from engine.journal.writer import Row, Tracked
 from engine.kernel.forks import mind_forks
-from engine.postgres_store import PostgresStore
-from engine.schema import Tables
-from engine.sqlite_store import SqliteStore
-from engine.store import Store
-from engine.writer import Row, Tracked
 
 Key = tuple[UUID | str | bytes, int]
 """A stream, as the database stores it, and a version."""

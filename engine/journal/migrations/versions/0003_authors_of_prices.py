@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from engine.migrations import add_columns
+from engine.journal.migrations import add_columns
 
 revision = "0003"
 down_revision = "0002"

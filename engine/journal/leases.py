@@ -16,10 +16,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from engine.journal.schema import Tables
+from engine.journal.store import Store, Violation
+from engine.journal.writer import Lease
 from engine.kernel.limits import LEASE_S
-from engine.schema import Tables
-from engine.store import Store, Violation
-from engine.writer import Lease
 
 
 def new_holder() -> str:

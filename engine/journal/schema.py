@@ -4,7 +4,7 @@
     journal_head   one row: the last position and its digest; locking it is the right to append
     journal_names  stored names as small numbers, so that a fact does not repeat its name
     journal_meta   schema number, journal id, kind of stream ids, fingerprint of the master key
-    alembic_version    the same schema number, for the scripts in `engine/migrations`
+    alembic_version    the same schema number, for the scripts in `engine/journal/migrations`
     tracking       how far each named follower has come, sealed: see `witness`
     leases         who acts as which follower, and under which epoch
     snapshots      folded states; may be lost at any time
@@ -25,13 +25,13 @@ from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, T
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.dialects.sqlite import BLOB
 
+from engine.journal.store import allow_pauses
 from engine.kernel.chain import GENESIS
 from engine.kernel.errors import BadSettings, JournalDamaged, SchemaMissing, SchemaTooNew, SchemaTooOld
 from engine.kernel.limits import MIGRATION_PAUSE_S
-from engine.store import allow_pauses
 
 SCHEMA: Final = 6
-"""Number of this release's schema, and of the last script in `engine/migrations`. A journal with a
+"""Number of this release's schema, and of the last script in `migrations`. A journal with a
 greater one is refused, and one with a smaller one until `order-engine migrate` has upgraded it."""
 
 ENCODING: Final = "UTF8"
@@ -191,7 +191,7 @@ def migrate(connection: sa.Connection, tables: Tables) -> Migration:
         return outcome
     tables.metadata.create_all(connection)
     if not tables.prefix:
-        from engine import migrations  # noqa: PLC0415  alembic costs 100 ms, and only here
+        from engine.journal import migrations  # noqa: PLC0415  alembic costs 100 ms, and only here
 
         migrations.stamp(connection)
     _make_append_only(connection, tables)
@@ -222,7 +222,7 @@ def _upgrade(connection: sa.Connection, tables: Tables) -> bool:
         return False
     if tables.prefix:
         raise _too_old(schema)
-    from engine import migrations  # noqa: PLC0415  as above
+    from engine.journal import migrations  # noqa: PLC0415  as above
 
     migrations.upgrade(connection, schema)
     meta = tables.meta

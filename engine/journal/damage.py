@@ -23,12 +23,12 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
+from engine.journal.schema import Tables
+from engine.journal.store import Store
+from engine.journal.witness import Point, Trail, last_common
 from engine.kernel import wall
 from engine.kernel.errors import EngineError, JournalDamaged, JournalWentBack
 from engine.kernel.limits import DAMAGE_LOOK_S
-from engine.schema import Tables
-from engine.store import Store
-from engine.witness import Point, Trail, last_common
 
 KEY: Final = "damage"
 """The meta word that holds it."""
