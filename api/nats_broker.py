@@ -23,9 +23,9 @@ from nats.js.api import StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from api.outlet import Message
+from engine.config.settings import NatsPlace
 from engine.kernel.errors import Unavailable
 from engine.kernel.limits import BROKER_DUPLICATES_S, BROKER_WAIT_S
-from engine.settings import NatsPlace
 
 T = TypeVar("T")
 _WORD: Final = re.compile(r"[^A-Za-z0-9_-]")

@@ -13,9 +13,9 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 from api.app import App
 from api.connections import Connections, Timing
 from api.loop import new_loop
+from engine.config.settings import HTTP_PARSER
 from engine.kernel.errors import BadSettings
 from engine.kernel.limits import CONNECTIONS_MAX, FILES_KEPT
-from engine.settings import HTTP_PARSER
 
 _BACKLOG: Final = 1024
 

@@ -24,6 +24,7 @@ from api.traffic import Traffic
 from engine.acts import Denials, write_denials
 from engine.clients import Clients
 from engine.commands import Firm
+from engine.config.keys import MasterKey
 from engine.declaring import required
 from engine.deliveries import Deliveries
 from engine.domain import calendar, clock
@@ -41,7 +42,6 @@ from engine.kernel.process import FOLLOWERS
 from engine.kernel.rate import Quotas, StreamQuotas
 from engine.kernel.wall import now_us
 from engine.key_register import KeyRegister
-from engine.keys import MasterKey
 from engine.market import Market, Symbols
 from engine.operations import define_operations
 from engine.personal import Personal

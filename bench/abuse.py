@@ -35,8 +35,8 @@ from rich.table import Table
 from bench.measure import console, middle, progress, ratios
 from bench.place_orders import split_cpus
 from bench.serving import Caller, Server, authorize, furnish, new_client, serving
+from engine.config.settings import RATES
 from engine.kernel.rate import Quotas
-from engine.settings import RATES
 
 MEMORY_MB_MAX: Final = 50.0
 P99_RATIO_MAX: Final = 2.0

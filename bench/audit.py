@@ -22,13 +22,13 @@ from rich.table import Table
 from bench.measure import console, in_own_process, middle, progress, ratios, spread
 from engine import auditing, dumping, installation, restoring
 from engine.auditing import Wish
+from engine.config.settings import Settings
 from engine.domain.stored import engine_codec
 from engine.generate import Plan, fill
 from engine.installation import open_journal_datastore
 from engine.journal.datastore import Datastore
 from engine.journal.journal import Journal
 from engine.kernel.limits import AUDIT_PAGE_FACTS
-from engine.settings import Settings
 
 WAYS = ("raw rows", "digests", "all")
 

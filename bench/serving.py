@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 import psutil
 
 from bench.load import Target
+from engine.config.settings import read_settings
 from engine.installation import migrate
-from engine.settings import read_settings
 
 READY_WAIT_S: Final = 30
 STOP_WAIT_S: Final = 15

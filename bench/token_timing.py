@@ -26,9 +26,9 @@ from urllib.parse import urlencode
 
 from api.auth import grant
 from api.tokens import Tokens
+from engine.config.settings import read_settings
 from engine.installation import Installation, migrate, open_installation
 from engine.kernel.ids import IdSource
-from engine.settings import read_settings
 
 APART_MAX = 0.05
 BLOCKS = 20

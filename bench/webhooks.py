@@ -38,6 +38,7 @@ from bench.measure import console, in_own_process, middle, progress, ratios, spr
 from bench.serving import Caller, authorize, furnish, new_client, serving
 from engine import commands
 from engine.commands import Firm
+from engine.config.settings import Settings, read_settings
 from engine.desk import Command, Desk
 from engine.domain.addresses import target_of
 from engine.domain.instrument import Terms
@@ -49,7 +50,6 @@ from engine.installation import migrate, open_installation
 from engine.kernel.ids import IdSource
 from engine.kernel.wall import now_us
 from engine.operations import define_operations
-from engine.settings import Settings, read_settings
 from projections.database import Views
 from projections.runner import Runner
 

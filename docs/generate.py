@@ -19,6 +19,7 @@ from api.problems import CODES
 from api.routes import ROUTES
 from api.sources import READS, SOURCES
 from engine import audit
+from engine.config.settings_table import SETTINGS, variable
 from engine.domain import (
     account,
     calendar,
@@ -44,7 +45,6 @@ from engine.kernel.refusals import PARAM_FAULTS, REFUSALS
 from engine.kernel.values import CURRENCIES, plain
 from engine.memorandum import ASKED
 from engine.metrics import METRICS, PREFIX
-from engine.settings_table import SETTINGS, variable
 
 DOCS = Path(__file__).parent
 PAGES = (

@@ -18,13 +18,13 @@ from typing import Final
 import msgspec
 
 from engine.audit import Auditor, Finding, Level, Live
+from engine.config.keys import sync_directory
 from engine.domain.streams import FOLDS
 from engine.kernel.codec import Codec
 from engine.kernel.errors import JournalDamaged
 from engine.kernel.files import regular
 from engine.kernel.fingerprint import fingerprint
 from engine.kernel.limits import AUDIT_POINT_AGE_US
-from engine.keys import sync_directory
 
 NAME: Final = "audit.point"
 _FORMAT: Final = "1"

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.auditing import Wish, audit, file_faults
+from engine.config.keys import sync_directory
+from engine.config.settings import Settings
 from engine.journal import sqlite
 from engine.journal.datastore import Datastore, open_store
 from engine.journal.sqlite_store import SqliteStore
 from engine.journal.store import Store
 from engine.kernel.errors import BadSettings, JournalDamaged, NotEmpty, NotSupported, Unavailable
 from engine.kernel.limits import BACKUP_PAGES
-from engine.keys import sync_directory
-from engine.settings import Settings
 
 JOURNAL: Final = "journal.db"
 VIEWS: Final = "views.db"

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, get_args
 import sqlalchemy as sa
 
 from engine import acts
+from engine.config.keys import MasterKey
 from engine.journal.store import Store
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import (
@@ -27,7 +28,6 @@ from engine.kernel.limits import (
     TOKEN_LIFE_S,
 )
 from engine.kernel.refusals import fault, invalid, refused, sentence_of
-from engine.keys import MasterKey
 from engine.operations import Operations
 
 Scope = Literal["read", "trade", "operate", "admin"]

@@ -24,6 +24,8 @@ import sqlalchemy as sa
 
 from engine import declaring, seals
 from engine.checkpoint import PublicKey, origin_of
+from engine.config.keys import MasterKey, read_key
+from engine.config.settings import SEALS_TO, Settings, is_loopback
 from engine.database_checks import WRITABLE, WRITE_ROOM, database_checks, head_and_last, missing_triggers
 from engine.heartbeats import Heartbeat, Heartbeats, ending, fault_of, unrun
 from engine.installation import (
@@ -60,11 +62,9 @@ from engine.kernel.limits import (
 )
 from engine.kernel.remedies import REMEDIES
 from engine.kernel.wall import lasting, now_us
-from engine.keys import MasterKey, read_key
 from engine.operations import define_operations
 from engine.outlets import open_outlet
 from engine.sealing_keys import SealingKeys
-from engine.settings import SEALS_TO, Settings, is_loopback
 from engine.supervise import followers_of
 
 Verdict = Literal["ok", "warning", "fault"]

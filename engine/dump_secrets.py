@@ -27,11 +27,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from engine.config.keys import hkdf, read_private
 from engine.dump_format import Header, Row, Sealed, decode_json, plain
 from engine.kernel.errors import BadDump, BadSettings, WrongKey
 from engine.kernel.files import read_regular
 from engine.kernel.limits import KEY_FILE_BYTES_MAX, PASSPHRASE_CHARACTERS_MIN
-from engine.keys import hkdf, read_private
 
 _LABEL: Final = b"order-engine dump secrets 1"
 _SCRYPT: Final = {"n": 2**16, "r": 8, "p": 1}

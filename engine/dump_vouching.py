@@ -15,8 +15,8 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from engine.checkpoint import BadNote, PublicKey, Signer, origin_of, read_key
+from engine.config.keys import MasterKey
 from engine.dump_format import Header, Signed
-from engine.keys import MasterKey
 
 
 class Signing(NamedTuple):

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from engine import acts, records
+from engine.config.keys import MasterKey
+from engine.config.settings import Settings
+from engine.config.settings_table import KNOWN
 from engine.domain.idempotency import command_id
 from engine.journal.store import Store
 from engine.kernel.limits import LIST_LIMIT_MAX, SETTING_CHARACTERS_SHOWN
-from engine.keys import MasterKey
 from engine.operations import define_operations
 from engine.records import Filters
-from engine.settings import Settings
-from engine.settings_table import KNOWN
 
 DEED: Final = "settings.changed"
 DEFAULT: Final = "default"

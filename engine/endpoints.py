@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from engine.config.keys import MasterKey, hkdf
 from engine.domain.addresses import Target
 from engine.domain.webhook import Where, check_new
 from engine.journal.store import Also, Store, Violation, nothing_else
@@ -26,7 +27,6 @@ from engine.kernel import wall
 from engine.kernel.errors import WrongKey
 from engine.kernel.limits import WEBHOOK_CLAIM_S, WEBHOOK_OVERLAP_US, WEBHOOK_SECRETS_MAX
 from engine.kernel.refusals import refused
-from engine.keys import MasterKey, hkdf
 from engine.operations import Operations
 
 SECRET_BYTES: Final = 32

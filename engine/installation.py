@@ -16,6 +16,8 @@ import sqlalchemy as sa
 from engine import acts, declaring, operations
 from engine.checkpoint import origin_of
 from engine.clients import Clients
+from engine.config.keys import MasterKey, create_key, find_key, read_key
+from engine.config.settings import Settings
 from engine.domain.kind import Kind
 from engine.domain.stored import engine_codec
 from engine.journal import schema
@@ -26,12 +28,10 @@ from engine.journal.store import Store
 from engine.kernel import packages, wall
 from engine.kernel.errors import BadSettings, JournalDamaged, WrongKey, WrongKind
 from engine.kernel.ids import IdSource
-from engine.keys import MasterKey, create_key, find_key, read_key
 from engine.market import Market, Symbols
 from engine.personal import Personal
 from engine.refusal_log import RefusalLog
 from engine.sealing_keys import SealingKeys
-from engine.settings import Settings
 from engine.signing import SigningKeys
 
 FINGERPRINT: Final = "key_fingerprint"

@@ -23,10 +23,10 @@ import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from engine.config.keys import MasterKey
 from engine.journal.store import Store, Violation
 from engine.kernel.errors import WrongKey
 from engine.kernel.limits import IDEMPOTENCY_KEY_LIFE_US, KEYS_CLEARED
-from engine.keys import MasterKey
 from engine.operations import Operations
 
 _NONCE_BYTES: Final = 12

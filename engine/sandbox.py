@@ -20,6 +20,7 @@ import msgspec
 from engine import commands
 from engine.acting import Breathe, Faults, Timer
 from engine.clients import SCOPES
+from engine.config.settings import Settings
 from engine.desk import Command, Decision, Desk, Scene
 from engine.domain import idempotency
 from engine.domain.instrument import Terms, unit_of
@@ -31,7 +32,6 @@ from engine.kernel.files import regular
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import KEY_FILE_BYTES_MAX, SANDBOX_PRICE_MAX_AGE_US, SANDBOX_PRICES_LOOK_S
 from engine.market import Market
-from engine.settings import Settings
 
 TENANT: Final = "sandbox"
 ACTOR: Final = "sandbox"

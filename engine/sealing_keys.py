@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from engine import acts
 from engine.checkpoint import PublicKey, Signer
+from engine.config.keys import MasterKey
 from engine.journal.store import Store, Violation
 from engine.kernel.errors import WrongKey
-from engine.keys import MasterKey
 from engine.operations import Operations
 
 _NONCE_BYTES: Final = 12

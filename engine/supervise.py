@@ -17,11 +17,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
+from engine.config.settings import Settings
 from engine.follow import back_off_s
 from engine.kernel.health import Finding
 from engine.kernel.limits import CHILD_RETRY_S, STOP_S
 from engine.kernel.process import FOLLOWERS, OUTLET, PUBLISHING
-from engine.settings import Settings
 
 STEADY_S: Final = 60.0
 """A background process that ran for so long had started well: the pauses begin anew."""

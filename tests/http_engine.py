@@ -23,6 +23,7 @@ from api.services import Services, open_services
 from engine import commands
 from engine.checkpoint import Signer, origin_of
 from engine.clients import NewClient
+from engine.config.settings import read_settings
 from engine.desk import Command, Desk
 from engine.domain.fees import Fees
 from engine.domain.report import Report
@@ -35,7 +36,6 @@ from engine.kernel.process import SEALING
 from engine.kernel.rate import Quotas
 from engine.operations import define_operations
 from engine.sealing import Sealing
-from engine.settings import read_settings
 from projections import jobs, rebuild
 from projections.database import Views
 from projections.runner import Runner

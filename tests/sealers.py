@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from engine import installation
 from engine.checkpoint import PublicKey, Signer, origin_of
+from engine.config.settings import Settings
 from engine.domain.stored import engine_codec
 from engine.journal import sqlite
 from engine.journal.journal import Journal
@@ -22,7 +23,6 @@ from engine.kernel.process import PUBLISHING, SEALING
 from engine.operations import Operations, define_operations
 from engine.sealing import Outlet, Publishing, Sealing
 from engine.seals import Seal, Seals
-from engine.settings import Settings
 from tests.following import Clock
 from tests.journals import events, new_command
 

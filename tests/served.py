@@ -19,7 +19,7 @@ from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from engine import installation
-from engine.settings import read_settings
+from engine.config.settings import read_settings
 from tests import checker, invariants_views
 from tests.crash import points
 from tests.crash.points import Trap

@@ -8,8 +8,8 @@ import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, installation_of, print_json
 from engine.cli.tables import Column, print_table
+from engine.config.settings import parse_duration_us
 from engine.kernel.errors import BadSettings
-from engine.settings import parse_duration_us
 
 client_app = typer.Typer(
     no_args_is_help=True,

@@ -13,8 +13,8 @@ import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
 from engine.cli.tables import progress
+from engine.config.settings import Settings, read_settings
 from engine.kernel.errors import JournalDamaged, JournalWentBack, SchemaMissing, WrongKey
-from engine.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from engine.audit import Finding
@@ -119,8 +119,8 @@ def _seals(settings: Settings, unchecked: list[str], datastore: Datastore) -> It
     from engine import seals  # noqa: PLC0415
     from engine.audit import Finding  # noqa: PLC0415
     from engine.checkpoint import origin_of  # noqa: PLC0415
+    from engine.config.keys import read_key  # noqa: PLC0415
     from engine.journal import schema  # noqa: PLC0415
-    from engine.keys import read_key  # noqa: PLC0415
     from engine.operations import define_operations  # noqa: PLC0415
     from engine.sealing_keys import SealingKeys  # noqa: PLC0415
 

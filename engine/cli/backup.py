@@ -11,7 +11,7 @@ import typer
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
 from engine.cli.serve import ViewsUrl
 from engine.cli.tables import progress
-from engine.settings import read_settings
+from engine.config.settings import read_settings
 
 Target = Annotated[Path, typer.Argument(metavar="TARGET", help="The new directory.")]
 

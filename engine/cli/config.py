@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Final
 from engine.cli.parts import AsJson, Config, Data, JournalUrl, JournalUrlFile, errors_told, print_json
 from engine.cli.serve import ViewsUrl, plan_of
 from engine.cli.tables import Column, print_table
+from engine.config.settings import read_settings
+from engine.config.settings_table import SETTINGS, variable
 from engine.kernel.errors import EngineError
-from engine.settings import read_settings
-from engine.settings_table import SETTINGS, variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from engine.config.settings import Settings
+    from engine.config.settings_table import Setting
     from engine.domain.kind import Kind
-    from engine.settings import Settings
-    from engine.settings_table import Setting
 
 _COLUMNS: Final = (
     Column("setting"), Column("value", width=40), Column("source"), Column("default", width=30)
@@ -47,7 +47,7 @@ def config(
     """
     with errors_told(as_json=as_json):
         from engine.cli.roles import price_max_age_us  # noqa: PLC0415
-        from engine.keys import find_key  # noqa: PLC0415
+        from engine.config.keys import find_key  # noqa: PLC0415
 
         settings = read_settings(
             data=data, journal_url=journal_url, views_url=views_url, config=config,

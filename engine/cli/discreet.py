@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from engine.settings_table import variable
+from engine.config.settings_table import variable
 
 URLS: Final = {"--journal-url": "journal_url", "--views-url": "views_url"}
 UMASK: Final = 0o077

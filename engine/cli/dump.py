@@ -15,9 +15,9 @@ import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
 from engine.cli.tables import progress
+from engine.config.settings import Settings, read_settings
 from engine.kernel.errors import BadDump, BadSettings, NotEmpty, WrongKey
 from engine.kernel.text import shown
-from engine.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from engine.checkpoint import PublicKey
@@ -174,9 +174,9 @@ def restore(
         _refuse("under a new master key secrets cannot be read: --new-key goes with --without-secrets")
     with errors_told(as_json=as_json):
         from engine import restoring  # noqa: PLC0415
+        from engine.config.keys import find_key  # noqa: PLC0415
         from engine.dump_vouching import Vouchers  # noqa: PLC0415
         from engine.installation import make_tables, open_journal_datastore  # noqa: PLC0415
-        from engine.keys import find_key  # noqa: PLC0415
 
         settings = read_settings(data=data, journal_url=journal_url)
         with _old_file(file) as source:
@@ -263,7 +263,7 @@ def _trusted(path: Path | None) -> list[PublicKey]:
 
 def _check_key(settings: Settings, header: Header, *, is_new: bool) -> None:
     """A restored journal under another key would not know the idempotency keys of its last day."""
-    from engine.keys import find_key  # noqa: PLC0415
+    from engine.config.keys import find_key  # noqa: PLC0415
 
     key = find_key(settings)
     if is_new or not header.key_fingerprint:

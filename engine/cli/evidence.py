@@ -10,8 +10,8 @@ import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
 from engine.cli.tables import Column, print_table
+from engine.config.settings import read_settings
 from engine.kernel.errors import BadSettings
-from engine.settings import read_settings
 
 if TYPE_CHECKING:
     from engine.evidence import Evidence

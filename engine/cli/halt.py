@@ -11,8 +11,8 @@ import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
 from engine.cli.tables import Column, print_table
+from engine.config.settings import read_places
 from engine.kernel.errors import BadSettings, WrongUsage
-from engine.settings import read_places
 
 if TYPE_CHECKING:
     from engine.domain.halt import Halt

@@ -8,8 +8,8 @@ import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
 from engine.cli.serve import ViewsUrl
+from engine.config.settings import read_settings
 from engine.kernel.reasons import check_reason
-from engine.settings import read_settings
 
 journal_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Go on after acknowledged facts are gone."

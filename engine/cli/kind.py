@@ -12,9 +12,9 @@ from engine.kernel.errors import WrongKind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from engine.config.settings import Settings
     from engine.declaring import Trace, Traces
     from engine.domain.kind import Kind
-    from engine.settings import Settings
 
 
 def confirm(settings: Settings, kind: Kind) -> None:

@@ -49,8 +49,8 @@ from engine.cli.serve import ViewsUrl, serve
 from engine.cli.terminal import console, escape_output
 from engine.cli.tools import demo, generate
 from engine.cli.views import faults, projections, rebuild, retry, rollback, verify
+from engine.config.settings import read_places, read_settings
 from engine.kernel.text import shown
-from engine.settings import read_places, read_settings
 
 if TYPE_CHECKING:
     from engine.doctor import Check

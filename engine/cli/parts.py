@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Final, TextIO
 
 import typer
 
+from engine.config.settings import read_settings
 from engine.kernel import packages
 from engine.kernel.errors import EngineError, Refused, WrongKind, WrongUsage
 from engine.kernel.remedies import COMMANDS, REMEDIES
-from engine.settings import read_settings
 
 if TYPE_CHECKING:
+    from engine.config.settings import Settings
     from engine.domain.kind import Kind
     from engine.installation import Installation
-    from engine.settings import Settings
 
 Data = Annotated[
     str | None,

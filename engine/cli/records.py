@@ -12,10 +12,10 @@ import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
 from engine.cli.tables import print_entries
+from engine.config.settings import read_settings
 from engine.kernel.errors import BadSettings
 from engine.kernel.limits import LIST_LIMIT_MAX
 from engine.kernel.text import shown
-from engine.settings import read_settings
 
 if TYPE_CHECKING:
     from api.records import ActBody, RefusalBody

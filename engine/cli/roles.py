@@ -25,6 +25,8 @@ from engine.background_audit import BackgroundAudit
 from engine.checkpoint import origin_of
 from engine.cli.tending import REBUILDS, Rebuilding, Telling
 from engine.commands import Firm
+from engine.config.keys import read_key
+from engine.config.settings import NatsPlace, Settings, environment_of
 from engine.declaring import required
 from engine.deliveries import Deliveries
 from engine.desk import Desk
@@ -54,7 +56,6 @@ from engine.kernel.limits import (
 from engine.kernel.meters import Sample
 from engine.kernel.process import EXECUTION, OUTLET, PUBLISHING, SEALING, SETTLEMENT, WEBHOOKS
 from engine.kernel.wall import now_us
-from engine.keys import read_key
 from engine.market import Market
 from engine.operations import define_operations
 from engine.outlets import open_outlet
@@ -63,7 +64,6 @@ from engine.sandbox import PriceKeeper
 from engine.sealing import Outlet, Publishing, Sealing
 from engine.sealing_keys import SealingKeys
 from engine.seals import Seal, Seals
-from engine.settings import NatsPlace, Settings, environment_of
 from engine.settlement import Fresh, Settlement
 from engine.supervise import Errand
 from engine.ticker import Ticker

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from engine.cli.parts import AsJson, Data, errors_told, print_json
-from engine.settings import read_settings
+from engine.config.settings import read_settings
 
 if TYPE_CHECKING:
     from engine.sandbox import Demo

@@ -9,7 +9,7 @@ import typer
 from engine.cli.access import time_text
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, installation_of, print_json
 from engine.cli.tables import Column, print_table
-from engine.settings import read_settings
+from engine.config.settings import read_settings
 
 if TYPE_CHECKING:
     from engine.seals import Seal

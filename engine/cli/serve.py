@@ -31,10 +31,16 @@ from engine.cli.parts import (
     kind_of,
     kind_said,
 )
+from engine.config.settings import (
+    Settings,
+    environment_of,
+    is_loopback,
+    parse_duration_us,
+    read_settings,
+)
 from engine.kernel import packages
 from engine.kernel.errors import BadSettings, Unavailable, WrongUsage
 from engine.kernel.limits import SANDBOX_DAY_MIN_US
-from engine.settings import Settings, environment_of, is_loopback, parse_duration_us, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -339,8 +345,8 @@ def run(plan: Plan, announce: Announce | None = None) -> None:
 def _note_settings(plan: Plan) -> None:
     """Records what the engine runs with, if that is not what it ran with before."""
     from engine import effective  # noqa: PLC0415
+    from engine.config.keys import read_key  # noqa: PLC0415
     from engine.installation import open_journal_datastore  # noqa: PLC0415
-    from engine.keys import read_key  # noqa: PLC0415
 
     words = plan.sandbox_words
     options = {
@@ -420,9 +426,9 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
     from api.services import open_services  # noqa: PLC0415
     from api.traffic import Traffic  # noqa: PLC0415
     from engine.cli import roles, watching  # noqa: PLC0415
+    from engine.config.keys import read_key  # noqa: PLC0415
     from engine.declaring import required  # noqa: PLC0415
     from engine.kernel.process import switch_sooner, tame_collector  # noqa: PLC0415
-    from engine.keys import read_key  # noqa: PLC0415
     from engine.supervise import followers_of  # noqa: PLC0415
 
     stop, traffic = asyncio.Event(), Traffic()

@@ -12,7 +12,7 @@ import typer
 
 from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
 from engine.cli.tables import Column, print_table, progress
-from engine.settings import read_settings
+from engine.config.settings import read_settings
 
 if TYPE_CHECKING:
     from engine.demo import Line, Replay

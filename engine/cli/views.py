@@ -22,9 +22,9 @@ from engine.cli.views_shown import (
     progress_of,
     row_of,
 )
+from engine.config.settings import read_settings
 from engine.kernel.errors import BadSettings, EngineError
 from engine.kernel.limits import REBUILD_PAGE_FACTS, REBUILD_PROCESSES_MAX
-from engine.settings import read_settings
 
 if TYPE_CHECKING:
     from engine.journal.journal import Journal

@@ -21,14 +21,14 @@ from api.auth import CHALLENGE, TokenAnswer, grant
 from api.tokens import Principal, TokenInvalid, Tokens
 from engine import installation
 from engine.clients import Clients, NewClient
+from engine.config.keys import MasterKey, read_key
+from engine.config.settings import Settings
 from engine.journal.datastore import open_store
 from engine.journal.store import Store
 from engine.kernel.errors import Refused, WrongKey
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import CLOCKS_APART_S, SECRET_OVERLAP_MAX_US, TOKEN_LIFE_S
-from engine.keys import MasterKey, read_key
 from engine.operations import define_operations
-from engine.settings import Settings
 from engine.signing import SigningKeys
 from tests.forging import FORGED, Forger, part
 

@@ -15,17 +15,17 @@ from engine import acts, effective, records
 from engine.acts import OTHERS, Denials, write_denials
 from engine.cli.main import app
 from engine.clients import Clients
+from engine.config.keys import read_key
+from engine.config.settings import Settings
+from engine.config.settings_table import KNOWN, Given
 from engine.importing import ACTOR
 from engine.journal.datastore import open_store
 from engine.journal.store import Store
 from engine.kernel.errors import EngineError
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import DENIAL_MINUTES_MAX, DENIAL_SOURCES_MAX, DENIALS_WRITTEN_S
-from engine.keys import read_key
 from engine.operations import define_operations
 from engine.records import Filters
-from engine.settings import Settings
-from engine.settings_table import KNOWN, Given
 from engine.signing import SigningKeys
 
 TABLES = define_operations()

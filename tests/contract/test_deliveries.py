@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from engine.config.settings import Settings
 from engine.deliveries import _FIRST, Deliveries, New, Note, Turn
 from engine.domain.attempts import Attempt, Next
 from engine.installation import open_journal_datastore
@@ -15,7 +16,6 @@ from engine.journal.writer import Lease
 from engine.kernel.errors import LeaseLost, StaleOffset
 from engine.kernel.process import WEBHOOKS
 from engine.operations import define_operations
-from engine.settings import Settings
 
 DONE, AGAIN = Next("succeeded", None), Next("pending", 9_000)
 

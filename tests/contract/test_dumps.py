@@ -28,6 +28,8 @@ from typer.testing import CliRunner, Result
 
 from engine import dump_secrets, dumping, installation, operations, restoring
 from engine.cli.main import app
+from engine.config.keys import find_key
+from engine.config.settings import Settings
 from engine.domain.clock import ClockAdvanced
 from engine.domain.quote import Quote
 from engine.dump_vouching import Vouchers
@@ -37,9 +39,7 @@ from engine.journal.datastore import Datastore
 from engine.journal.writer import Append, Tracked
 from engine.kernel.errors import BadDump, EngineError, NotEmpty, WrongKey
 from engine.kernel.fact import Envelope, StreamAppend
-from engine.keys import find_key
 from engine.refusal_log import RefusalLine
-from engine.settings import Settings
 from tests import checker, invariants
 from tests.command import COMMAND
 

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from engine import acting, commands, ticker
 from engine.acting import Burst
+from engine.config.settings import parse_duration_us
 from engine.desk import Decision, Desk, Outcome, Scene
 from engine.domain.clock import ClockAdvanced
 from engine.domain.order import ExecutionStarted
@@ -33,7 +34,6 @@ from engine.journal.writer import Lease
 from engine.kernel.errors import BadSettings, Unavailable
 from engine.kernel.limits import BODY_BYTES_MAX, BURST_MIN, LEASE_S, RECONCILE_S, SANDBOX_REST_DAYS
 from engine.port import Status, Ticket
-from engine.settings import parse_duration_us
 from engine.ticker import DAY_US, Ticker
 from engine.venue import SimulatedVenue
 from tests.desks import HOUR_US, INSTRUMENT, TENANT, TERMS, open_shop

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import sqlalchemy as sa
 
+from engine.config.settings import read_settings
 from engine.heartbeats import Heartbeat, Heartbeats, Part, PartsLook, Pulse, Report, code_of, ending
 from engine.installation import migrate
 from engine.journal.datastore import Datastore
@@ -27,7 +28,6 @@ from engine.kernel.limits import (
     PARTS_START_S,
 )
 from engine.operations import define_operations
-from engine.settings import read_settings
 
 EXPECTED = ("execution", "projections")
 MINE, OTHER, THIRD = "here:1:aa", "here:813:bb", "there:9:cc"

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from api.tokens import Principal, Tokens
 from engine.cli.main import app
+from engine.config.settings import Settings
 from engine.csv_import import BadFile, read_instruments, read_quotes
 from engine.desk import Desk
 from engine.importing import Imported, QuotesImported, import_instruments, import_quotes
@@ -23,7 +24,6 @@ from engine.installation import Installation, migrate, open_installation
 from engine.kernel.ids import IdSource
 from engine.market import Market
 from engine.operations import define_operations
-from engine.settings import Settings
 from tests.command import run
 
 HEADER = "id,symbol,name,instrument_type,trading_currency,coupon\n"

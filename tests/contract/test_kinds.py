@@ -12,6 +12,7 @@ import pytest
 from engine import commands, declaring, dumping, restoring
 from engine.auditing import Wish, audit
 from engine.backup import Backup
+from engine.config.settings import Settings
 from engine.desk import Command, Desk
 from engine.domain import clock, kind
 from engine.domain.kind import Kind
@@ -30,7 +31,6 @@ from engine.journal.journal import Journal
 from engine.kernel.errors import EngineError, Refused, WrongKind
 from engine.kernel.fact import StreamAppend
 from engine.sandbox import prepare
-from engine.settings import Settings
 from tests.facts import envelope
 from tests.sealers import raw
 

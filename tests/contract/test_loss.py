@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine import loss
+from engine.config.settings import Settings
 from engine.installation import migrate, open_journal_datastore
 from engine.journal.damage import WENT_BACK
 from engine.journal.datastore import Datastore
@@ -16,7 +17,6 @@ from engine.kernel.errors import BadSettings, EngineError, JournalDamaged
 from engine.operations import define_operations
 from engine.outlets import Directory
 from engine.seals import Seal, note
-from engine.settings import Settings
 
 COMMON = 5
 TABLES = define_operations()

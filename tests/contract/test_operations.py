@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from engine import installation, market, operations
+from engine.config.settings import Settings
 from engine.domain.pricing import Price
 from engine.domain.quote import Quote
 from engine.journal.datastore import open_store
@@ -24,7 +25,6 @@ from engine.market import Market, Symbols
 from engine.operations import define_operations
 from engine.personal import Personal
 from engine.refusal_log import RefusalLine, RefusalLog
-from engine.settings import Settings
 
 NOW_US = 1_700_000_000_000_000
 TABLES = define_operations()

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from engine.checkpoint import Checkpoint, Signer, open_note
+from engine.config.settings import SEALS_TO, Settings, read_settings
 from engine.follow import Follower
 from engine.journal.leases import Leases
 from engine.kernel.errors import BadSettings, JournalDamaged, Unavailable
 from engine.kernel.process import PUBLISHING
 from engine.outlets import Directory, Receiver, open_outlet
 from engine.seals import Seal
-from engine.settings import SEALS_TO, Settings, read_settings
 from tests.sealers import House, breathe, opened
 
 

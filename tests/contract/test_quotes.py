@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from engine.config.settings import Settings
 from engine.domain.quote import Quote
 from engine.journal.datastore import open_store
 from engine.journal.store import Store
@@ -18,7 +19,6 @@ from engine.kernel.errors import Refused
 from engine.kernel.wall import now_us
 from engine.market import Market, Symbols
 from engine.operations import define_operations
-from engine.settings import Settings
 
 S = 1_000_000
 TABLES = define_operations()

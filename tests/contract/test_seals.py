@@ -9,14 +9,14 @@ import pytest
 
 from engine import merkle, sealing
 from engine.checkpoint import Checkpoint, Signer, open_note
+from engine.config.keys import MasterKey
+from engine.config.settings import Settings
 from engine.follow import lag
 from engine.kernel.errors import EngineError, JournalDamaged, LeaseLost, StaleOffset, WrongKey
 from engine.kernel.limits import LEASE_S, SEAL_FACTS, SEAL_LOOK_S, SEAL_S
 from engine.kernel.process import SEALING
-from engine.keys import MasterKey
 from engine.sealing_keys import SealingKeys
 from engine.seals import Against, Nodes, Seal, check_last, digests
-from engine.settings import Settings
 from tests.sealers import House, breathe, opened
 
 Facts = Callable[[House], None]

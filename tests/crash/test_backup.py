@@ -13,12 +13,12 @@ from engine import auditing, declaring
 from engine.auditing import Wish
 from engine.backup import JOURNAL, VIEWS, Backup
 from engine.cli.main import app
+from engine.config.settings import Settings, read_settings
 from engine.domain.stored import engine_codec
 from engine.installation import open_journal_datastore
 from engine.journal import sqlite
 from engine.journal.journal import Journal
 from engine.kernel.errors import BadSettings, JournalDamaged, NotEmpty, NotSupported
-from engine.settings import Settings, read_settings
 from projections.database import Views
 from projections.runner import Runner
 from tests import checker, invariants

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from engine import installation
-from engine.settings import read_settings
+from engine.config.settings import read_settings
 from tests.crash.points import VIEWS_ALONE, Trap
 from tests.postgres import GivenServer, PostgresServer
 from tests.served import Answer, Http, Place, Served, token_of, wait_until

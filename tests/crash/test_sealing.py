@@ -11,10 +11,10 @@ import pytest
 
 from engine import merkle, sealing
 from engine.checkpoint import read_note
+from engine.config.settings import Settings
 from engine.kernel.errors import JournalDamaged
 from engine.outlets import Directory
 from engine.seals import Nodes, Seals
-from engine.settings import Settings
 from tests.crash.processes import Crew
 from tests.sealers import House, breathe, opened
 

@@ -21,9 +21,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from engine.config.settings import read_settings
 from engine.installation import migrate, open_installation
 from engine.journal.datastore import open_store
-from engine.settings import read_settings
 from tests.command import FORKING, PASSWORD
 from tests.flow.test_serve import Served, wait_until
 from tests.http_engine import a_market, an_account, buying, ok

@@ -22,6 +22,7 @@ from eventsourcing.persistence import StoredEvent
 from engine import database_checks, doctor
 from engine.cli.checks import views_checks
 from engine.cli.serve import PROCESSES
+from engine.config.settings import Settings
 from engine.database_checks import CONNECTIONS
 from engine.doctor import Check, examine, worst
 from engine.heartbeats import Heartbeats, Part, Report
@@ -35,7 +36,6 @@ from engine.kernel.errors import JournalDamaged, SchemaTooNew, Unavailable, Wron
 from engine.kernel.health import Finding
 from engine.kernel.limits import FREE_BYTES_MIN, READERS_MAX, SERVE_PROCESSES
 from engine.operations import define_operations
-from engine.settings import Settings
 from engine.supervise import followers_of
 from engine.vitals import disk_findings
 from projections.database import Views

@@ -16,12 +16,12 @@ import typer
 from engine import commands
 from engine.cli import access
 from engine.cli import halt as cli
+from engine.config.settings import read_settings
 from engine.domain.halt import TradingHalted
 from engine.domain.order import Placed
 from engine.domain.stored import engine_codec
 from engine.installation import migrate
 from engine.journal.journal import Journal
-from engine.settings import read_settings
 from engine.story import read_story
 from tests.command import run
 from tests.http_engine import Engine, a_market, an_account, buying, ok

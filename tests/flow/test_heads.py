@@ -16,9 +16,9 @@ from api.connections import Timing
 from api.guests import Guests
 from api.rates import Rates
 from api.server import check_parser
+from engine.config.settings import read_settings
 from engine.kernel.errors import BadSettings
 from engine.kernel.limits import HTTP_HEAD_BYTES_MAX
-from engine.settings import read_settings
 from tests.flow.test_http_abuse import GET_ORDER, NO_ENGINE, NO_LIMITS, ORDER, ROUTES
 from tests.http_server import WAIT_S, Client, Serving, connect, is_closed, read_reply, serving
 from tests.served import wait_until

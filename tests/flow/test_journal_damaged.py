@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from engine.background_audit import KEY, BackgroundAudit, audit_source, read_place
 from engine.cli import roles
 from engine.cli.main import app
+from engine.config.settings import Settings, read_settings
 from engine.database_checks import missing_triggers
 from engine.doctor import examine
 from engine.installation import migrate, open_installation, open_journal_datastore
@@ -22,7 +23,6 @@ from engine.journal import sqlite
 from engine.journal.datastore import Datastore
 from engine.kernel.errors import JournalDamaged
 from engine.kernel.limits import AUDIT_REST_S, AUDIT_STEP_FACTS
-from engine.settings import Settings, read_settings
 from tests import checker
 from tests.contract.test_dumps import filled, settings_for
 from tests.http_engine import TERMS, a_market, an_account, buying, ok, running

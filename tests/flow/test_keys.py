@@ -11,9 +11,9 @@ from typing import get_args
 
 import pytest
 
+from engine.config.keys import PURPOSES, MasterKey, Purpose, create_key, find_key, hkdf, read_key
+from engine.config.settings import Settings
 from engine.kernel.errors import BadSettings, WrongKey
-from engine.keys import PURPOSES, MasterKey, Purpose, create_key, find_key, hkdf, read_key
-from engine.settings import Settings
 
 KEY = bytes(range(32))
 

@@ -12,6 +12,7 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from engine.cli.main import app
+from engine.config.settings import Settings, read_settings
 from engine.declaring import declared, write
 from engine.domain.clock import STREAM, ClockAdvanced
 from engine.domain.halt import TradingHalted
@@ -21,7 +22,6 @@ from engine.follow import Follower
 from engine.installation import make_tables, migrate, open_journal_datastore
 from engine.journal.journal import Journal
 from engine.kernel.fact import StreamAppend
-from engine.settings import Settings, read_settings
 from tests import first_release
 from tests.facts import envelope
 

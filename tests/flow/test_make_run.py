@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from engine.config.settings import Settings, read_settings
 from engine.desk import Command, Desk, Outcome
 from engine.domain.quote import Quote
 from engine.installation import Installation, migrate, open_installation
 from engine.kernel.limits import SANDBOX_PRICE_MAX_AGE_US
 from engine.sandbox import CASH, LISTINGS, TENANT, PriceKeeper, client_file, keep_prices, prepare
-from engine.settings import Settings, read_settings
 from tests.command import ROOT
 
 HOUR_US = 3_600_000_000

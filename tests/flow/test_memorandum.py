@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from engine.cli.main import app
+from engine.config.settings import read_settings
 from engine.domain.instrument import Terms
 from engine.domain.order import Cancelled, CancelRequested, ExecutionStarted, TradeRecorded
 from engine.domain.stored import engine_codec
@@ -18,7 +19,6 @@ from engine.generate import BEGIN_US, Plan, fill
 from engine.installation import migrate
 from engine.journal.journal import Journal
 from engine.memorandum import ASKED, RULES, Entry, memorandum, read_memorandum
-from engine.settings import read_settings
 from engine.story import When, read_story
 
 GOLDEN = Path(__file__).parents[1] / "golden/memorandum.txt"

@@ -16,10 +16,10 @@ from typer.testing import CliRunner, Result
 from engine.acting import Faults
 from engine.cli.main import app
 from engine.cli.tending import Rebuilding, Telling
+from engine.config.settings import Settings, read_settings
 from engine.generate import Plan, fill
 from engine.installation import migrate, open_journal
 from engine.journal.datastore import open_store
-from engine.settings import Settings, read_settings
 from projections import jobs, rebuild
 from projections.database import Views
 from projections.jobs import Job

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from engine.cli.main import app
+from engine.config.settings import read_settings
 from engine.domain.order import Order, Settled
 from engine.domain.stored import engine_codec
 from engine.domain.streams import FOLDS, fold_of
@@ -19,7 +20,6 @@ from engine.history import read
 from engine.installation import migrate
 from engine.journal.journal import Journal
 from engine.kernel.errors import Refused
-from engine.settings import read_settings
 from engine.story import read_story, tell
 from tests.command import run
 

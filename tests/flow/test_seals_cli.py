@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 from engine import installation
 from engine.cli import roles
 from engine.cli.main import app
+from engine.config.settings import Settings
 from engine.domain.order import Settled
 from engine.domain.stored import engine_codec
 from engine.generate import Plan, fill
 from engine.journal.journal import Journal
 from engine.journal.leases import Leases
 from engine.kernel.process import SEALING
-from engine.settings import Settings
 from tests.command import ROOT
 
 NOBODY = "ord_1C8xWqVdPq4oKgXcY2mN7R"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.config.settings import read_settings
 from engine.domain import fees
 from engine.domain.fees import FeeRule, FeeSetting, parse_fees
 from engine.kernel.errors import BadSettings
 from engine.kernel.values import UNITS
-from engine.settings import read_settings
 from tests.table import rows
 
 ALL = {

@@ -11,12 +11,12 @@ import pytest
 from engine import sandbox
 from engine.audit_points import PointFile
 from engine.cli.roles import _broker_at
+from engine.config.settings import NatsPlace
 from engine.database_checks import _check_wal
 from engine.domain.stored import engine_codec
 from engine.kernel.errors import BadSettings, Unavailable
 from engine.kernel.files import regular
 from engine.outlets import LATEST, Directory
-from engine.settings import NatsPlace
 
 
 @pytest.fixture

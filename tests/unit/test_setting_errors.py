@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from engine.cli.main import app
+from engine.config.settings import read_places, read_settings
+from engine.config.settings_table import CONFIG, variable
 from engine.installation import migrate
 from engine.kernel.errors import WrongUsage
-from engine.settings import read_places, read_settings
-from engine.settings_table import CONFIG, variable
 
 WRONG = {
     "price_max_age": "900", "port": "abc", "metrics_port": "70000", "roles": "cook", "kind": "dead",

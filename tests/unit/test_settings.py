@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.config.settings import LIMIT_TIMES, LIMITS, RATES, Settings, read_settings
 from engine.domain.trading_limits import Limits
 from engine.kernel.errors import BadSettings
 from engine.kernel.rate import Quota, Quotas
-from engine.settings import LIMIT_TIMES, LIMITS, RATES, Settings, read_settings
 
 
 def test_defaults_are_a_sqlite_file_in_data_beside_us() -> None:

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from engine.cli import discreet, serve
 from engine.cli.main import app
+from engine.config.settings import Settings, environment_of, read_settings
+from engine.config.settings_table import CONFIG, SETTINGS, variable
 from engine.kernel.errors import BadSettings
-from engine.settings import Settings, environment_of, read_settings
-from engine.settings_table import CONFIG, SETTINGS, variable
 
 SAID = {
     "data": "/d", "journal_url": "postgresql://h/j", "views_url": "postgresql://h/v", "kind": "live",

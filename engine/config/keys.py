@@ -21,8 +21,8 @@ from typing import Final, Literal
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from engine.config.settings import MASTER_KEY, Settings
 from engine.kernel.errors import BadSettings, WrongKey
-from engine.settings import MASTER_KEY, Settings
 
 KEY_BYTES: Final = 32
 

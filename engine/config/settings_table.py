@@ -3,7 +3,7 @@
 A setting has one name, which is its key in the TOML file; `ORDER_ENGINE_` and the name in capitals is
 its variable. An option wins over the variable, the variable over the file, the file over the default.
 
-To add one: a line in SETTINGS, and where `engine.settings` reads it by `text.get(variable(name))`. An
+To add one: a line in SETTINGS, and where `engine.config.settings` reads it by `text.get(variable(name))`. An
 option of `serve` is passed to `read_settings` under the setting's name. `python -m docs.generate` then
 renews the page.
 """

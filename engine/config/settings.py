@@ -1,7 +1,7 @@
 """What an operator can set, read once. The only place that looks at the environment.
 
-`engine.settings_table` has all names; here each text becomes a value. An empty variable counts as not
-set. The key has no option: a command line can be read by everybody on the machine.
+`engine.config.settings_table` has all names; here each text becomes a value. An empty variable counts as
+not set. The key has no option: a command line can be read by everybody on the machine.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from engine.config.settings_table import CONFIG, Given, gather, private_text, variable
 from engine.domain.fees import Fees, parse_fees
 from engine.domain.trading_limits import Limits
 from engine.kernel.errors import BadSettings, WrongUsage
 from engine.kernel.rate import Quotas, StreamQuotas, parse_most, parse_quota
 from engine.kernel.values import parse_amounts
-from engine.settings_table import CONFIG, Given, gather, private_text, variable
 
 DATA: Final = "ORDER_ENGINE_DATA"
 JOURNAL_URL: Final = "ORDER_ENGINE_JOURNAL_URL"

@@ -1,0 +1,1 @@
+"""Settings and keys. No other room reads the environment."""
