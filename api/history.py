@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from api import reading
 from api.call import Answer, Call
 from api.problems import Problem
-from engine import history
-from engine.history import Step, When
+from engine.history import history
+from engine.history.history import Step, When
 from engine.kernel.errors import Refused
 from engine.kernel.limits import HISTORY_PAGE_BYTES
 from engine.kernel.refusals import invalid

@@ -32,7 +32,7 @@ from engine.domain.fees import Fees
 from engine.domain.kind import Kind
 from engine.domain.trading_limits import Limits
 from engine.endpoints import Endpoints
-from engine.halted import HaltsLook
+from engine.history.halted import HaltsLook
 from engine.journal.journal import Journal
 from engine.kernel.errors import EngineError
 from engine.kernel.health import Health, Look

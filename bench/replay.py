@@ -30,10 +30,10 @@ import msgspec
 from rich.table import Table
 
 from bench.measure import console, middle, progress, ratios
-from engine import history
 from engine.domain.stored import engine_codec
 from engine.generate import Plan, fill
-from engine.history import NOW
+from engine.history import history
+from engine.history.history import NOW
 from engine.journal.journal import Journal, migrate
 from engine.kernel.fact import Envelope, Fact, Recorded, StreamAppend
 from engine.kernel.ids import IdSource

@@ -39,11 +39,11 @@ from engine.domain.day_count import DAY_COUNTS
 from engine.domain.instrument import AT_NAV, TRADES_REFUSED
 from engine.domain.rounding import ROUNDINGS
 from engine.domain.yields import yield_to_maturity
+from engine.history.memorandum import ASKED
 from engine.kernel.fact import Fact
 from engine.kernel.health import REASONS, SEVERITIES
 from engine.kernel.refusals import PARAM_FAULTS, REFUSALS
 from engine.kernel.values import CURRENCIES, plain
-from engine.memorandum import ASKED
 from engine.metrics import METRICS, PREFIX
 
 DOCS = Path(__file__).parent

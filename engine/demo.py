@@ -22,6 +22,7 @@ from engine.domain.order_request import Wish
 from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.streams import fold_of
+from engine.history.story import differences, kind_of, say, shown
 from engine.journal.journal import Journal
 from engine.kernel import wall
 from engine.kernel.fact import Recorded
@@ -30,7 +31,6 @@ from engine.kernel.limits import SANDBOX_PRICE_MAX_AGE_US
 from engine.kernel.values import Side
 from engine.port import ticket_of
 from engine.sandbox import LISTINGS
-from engine.story import differences, kind_of, say, shown
 from engine.ticker import DAY_US
 from engine.venue import answers_to
 

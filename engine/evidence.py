@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from engine import merkle
 from engine.checkpoint import read_note
-from engine.history import fields_of, time
+from engine.history.history import fields_of, time
 from engine.journal.journal import Journal
 from engine.journal.pages import StoredRow
 from engine.kernel.chain import GENESIS

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 from msgspec import Meta, Raw
 
-from engine.history import NAMES, Booked, Step, explain, fields_of, flat
+from engine.history.history import NAMES, Booked, Step, explain, fields_of, flat
 from engine.kernel.fact import Recorded
 from engine.kernel.values import plain
 from projections import shapes

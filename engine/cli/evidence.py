@@ -56,7 +56,7 @@ def evidence(
       python verify_evidence.py evidence.json --key seal.key
     """
     with errors_told(as_json=as_json):
-        from engine.story import check_id  # noqa: PLC0415
+        from engine.history.story import check_id  # noqa: PLC0415
 
         check_id(order)
         if not order.startswith("ord_"):

@@ -11,10 +11,10 @@ from engine.cli.tables import Column, print_table
 from engine.config.settings import read_settings
 
 if TYPE_CHECKING:
-    from engine.history import When
+    from engine.history.history import When
+    from engine.history.memorandum import Entry
+    from engine.history.story import Explained, Story, Told
     from engine.kernel.fact import Recorded
-    from engine.memorandum import Entry
-    from engine.story import Explained, Story, Told
 
 StreamId = Annotated[str, typer.Argument(metavar="ID", help="ord_..., acc_..., or any other stream.")]
 Version = Annotated[
@@ -64,9 +64,9 @@ def replay(
       order-engine replay acc_1C8xWqUzt9LmA3vBn5QeHd --json | jq .state
     """
     with errors_told(as_json=as_json):
+        from engine.history.memorandum import read_memorandum  # noqa: PLC0415
+        from engine.history.story import check_id, explained, read_story  # noqa: PLC0415
         from engine.installation import opened_journal  # noqa: PLC0415
-        from engine.memorandum import read_memorandum  # noqa: PLC0415
-        from engine.story import check_id, explained, read_story  # noqa: PLC0415
 
         check_id(stream)
         when = _when(version, asof)
@@ -91,7 +91,7 @@ def replay(
 def _when(version: int | None, asof: str | None) -> When:
     """Which state is asked for. Raises Refused `invalid_param`."""
     from engine.csv_import import read_time  # noqa: PLC0415
-    from engine.history import When  # noqa: PLC0415
+    from engine.history.history import When  # noqa: PLC0415
     from engine.kernel.refusals import invalid  # noqa: PLC0415
 
     if version is not None and asof is not None:
@@ -165,7 +165,7 @@ _MEMORANDUM: Final = (
 
 
 def _print_memorandum(story: Story, entries: list[Entry]) -> None:
-    from engine.memorandum import RULES  # noqa: PLC0415
+    from engine.history.memorandum import RULES  # noqa: PLC0415
 
     typer.echo(f"memorandum of order {story.stream}, from its {story.version} facts\n")
     rows = []
@@ -199,7 +199,7 @@ def _story(story: Story) -> dict[str, Any]:
 
 
 def _told(told: Told) -> dict[str, Any]:
-    from engine.history import fields_of  # noqa: PLC0415
+    from engine.history.history import fields_of  # noqa: PLC0415
     from engine.kernel.values import plain  # noqa: PLC0415
 
     step, envelope = told.step, told.step.recorded.envelope
@@ -253,7 +253,7 @@ def _memorandum(story: Story, entries: list[Entry]) -> dict[str, Any]:
 
 def _stand(recorded: Recorded) -> dict[str, Any]:
     """Where a fact stands, what it is, and who recorded it when."""
-    from engine.history import NAMES  # noqa: PLC0415
+    from engine.history.history import NAMES  # noqa: PLC0415
 
     return {
         "version": recorded.version,

@@ -20,9 +20,9 @@ from engine.config.settings import read_settings
 from engine.domain.halt import TradingHalted
 from engine.domain.order import Placed
 from engine.domain.stored import engine_codec
+from engine.history.story import read_story
 from engine.installation import migrate
 from engine.journal.journal import Journal
-from engine.story import read_story
 from tests.command import run
 from tests.http_engine import Engine, a_market, an_account, buying, ok
 from tests.served import Clients, Http, Place, serving

@@ -10,8 +10,8 @@ from urllib.parse import quote
 import pytest
 
 from engine import commands
-from engine.memorandum import read_memorandum
-from engine.story import read_story
+from engine.history.memorandum import read_memorandum
+from engine.history.story import read_story
 from tests.http_engine import DAY_US, Engine, a_market, an_account, buying, ok, running, selling
 from tests.http_server import Client
 

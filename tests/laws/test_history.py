@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import history
 from engine.declaring import make
 from engine.domain.account import Account
 from engine.domain.holdings import legs
@@ -19,7 +18,8 @@ from engine.domain.order import Order
 from engine.domain.stored import engine_codec
 from engine.domain.streams import fold_of
 from engine.generate import Plan, fill
-from engine.history import NOW, When, explain, flat
+from engine.history import history
+from engine.history.history import NOW, When, explain, flat
 from engine.journal.journal import Journal
 from engine.kernel.errors import Refused
 from engine.kernel.fact import Recorded

@@ -14,11 +14,11 @@ import pytest
 from msgspec.structs import replace
 
 from engine import audit_books as books
-from engine import history
 from engine.domain import account, clock, halt, holdings, instrument, order, payment, report, webhook
 from engine.domain.holdings import MOVES
 from engine.domain.stored import STORED
 from engine.domain.streams import FOLDS
+from engine.history import history
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
 from projections.folds import EVENTS, PREFIXES

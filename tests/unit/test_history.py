@@ -13,9 +13,9 @@ from engine.domain.instrument import InstrumentListed, Terms
 from engine.domain.order import Filled, Placed, TradeRecorded
 from engine.domain.stored import STORED
 from engine.domain.streams import FOLDS
-from engine.history import OWNERS, explain, fields_of, flat, tell
+from engine.history.history import OWNERS, explain, fields_of, flat, tell
+from engine.history.story import moved, say
 from engine.kernel.fact import Envelope, Fact, Recorded
-from engine.story import moved, say
 from tests.facts import FOLD, Added, Opened, Sum
 
 DAY = date(2026, 3, 13)

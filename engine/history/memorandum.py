@@ -18,12 +18,12 @@ from engine.domain.order import (
     Placed,
     TradeRecorded,
 )
-from engine.history import Step, state_at, time
+from engine.history.history import Step, state_at, time
+from engine.history.story import Story
 from engine.journal.journal import Journal
 from engine.kernel.fact import Fact, Recorded, from_us
 from engine.kernel.ids import is_id
 from engine.kernel.values import plain
-from engine.story import Story
 
 RULES: Final = {
     "SEC": "17 CFR 240.17a-3(a)(6)(i): memorandum of each brokerage order",

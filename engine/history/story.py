@@ -20,7 +20,7 @@ from engine.domain.payment import Payment
 from engine.domain.report import ParkedReport
 from engine.domain.streams import FOLDS, prefix_of
 from engine.domain.webhook import Webhook
-from engine.history import NOW, Step, When, explain, read, state_at, version_of
+from engine.history.history import NOW, Step, When, explain, read, state_at, version_of
 from engine.journal.journal import Journal
 from engine.kernel import ids
 from engine.kernel.fact import Fact, Recorded, from_us
