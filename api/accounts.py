@@ -11,7 +11,7 @@ from api.call import Answer, Call
 from api.current import Resource
 from api.problems import Problem
 from api.repeating import first_outcome, subject_for
-from engine import commands
+from engine.commands import decisions
 from engine.domain.account import FLAGS
 from engine.kernel.errors import Refused
 from engine.kernel.ids import is_id
@@ -27,7 +27,7 @@ async def open_account(call: Call) -> Answer:
     if outcome is None:
         body, account = call.body, await subject_for(call, "acc")
         decide = partial(
-            commands.open_account,
+            decisions.open_account,
             tenant=call.principal.tenant,
             account=account,
             base_currency=body["base_currency"],
@@ -64,7 +64,7 @@ async def change(call: Call) -> Answer:
     outcome = await first_outcome(call)
     if outcome is None:
         decide = partial(
-            commands.change_account,
+            decisions.change_account,
             tenant=call.principal.tenant,
             account=account,
             status=body.get("status"),

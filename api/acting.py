@@ -13,7 +13,7 @@ from api.call import Answer, Call
 from api.problems import Problem
 from api.services import Services
 from engine import acts
-from engine.deciding import Command, Decision, Outcome, Scene, new_command_id
+from engine.commands.decider import Command, Decision, Outcome, Scene, new_command_id
 from engine.journal.store import Also
 from engine.kernel.errors import EngineError, OutcomeUnknown, Refused
 from engine.kernel.ids import made_ms

@@ -12,8 +12,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from engine.deciding import Awaited, Command, Decider, Outcome, Pending, Wait, keep_states
-from engine.desk import wait_for
+from engine.commands.decider import Awaited, Command, Decider, Outcome, Pending, Wait, keep_states
+from engine.commands.desk import wait_for
 from engine.domain.streams import fold_of
 from engine.journal.journal import Journal
 from engine.journal.writer import ANSWER_WAIT_S

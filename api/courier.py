@@ -24,10 +24,10 @@ from api.bodies import Bodies, delivery_id
 from api.lanes import Lane, shares
 from api.router import Route, Router
 from api.sender import Done, Message, Sender
-from engine import commands
 from engine.acting import Breathe, Faults, Timer, standing
+from engine.commands import decisions
+from engine.commands.desk import Command, Desk
 from engine.deliveries import Deliveries, Delivery, Note, Turn
-from engine.desk import Command, Desk
 from engine.domain.attempts import IS_GONE, OUTCOMES, after
 from engine.domain.webhook import GONE
 from engine.endpoints import Endpoint, Endpoints
@@ -278,7 +278,7 @@ class Courier:
         return notes
 
     def _disable(self, delivery: Delivery) -> None:
-        decide = partial(commands.disable_webhook, webhook=delivery.webhook, reason=GONE)
+        decide = partial(decisions.disable_webhook, webhook=delivery.webhook, reason=GONE)
         outcome = self._desk.do(
             Command(decide, delivery.tenant, WEBHOOKS, cause=delivery.event_offset or None)
         )

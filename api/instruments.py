@@ -14,8 +14,8 @@ from api.current import Resource
 from api.problems import Problem
 from api.repeating import first_outcome
 from api.wire import raise_faults
-from engine import commands
-from engine.deciding import Outcome
+from engine.commands import decisions
+from engine.commands.decider import Outcome
 from engine.domain.instrument import Instrument, InstrumentListed, Terms
 from engine.kernel.errors import Refused
 from engine.kernel.ids import is_id
@@ -83,7 +83,7 @@ async def _put(call: Call, instrument: str, terms: Terms) -> Outcome:
     ):
         raise invalid("symbol", "already_taken", "is the symbol of another instrument")
     try:
-        return await act(call, partial(commands.put_instrument, instrument=instrument, terms=terms))
+        return await act(call, partial(decisions.put_instrument, instrument=instrument, terms=terms))
     except Refused:
         if owner is None:
             await services.bridge.read(symbols.release, terms.symbol, instrument)

@@ -9,7 +9,7 @@ from api import current, reading
 from api.acting import act, act_with_words, answer, stream_of
 from api.call import Answer, Call
 from api.current import Resource
-from engine import commands
+from engine.commands import decisions
 from engine.domain.order import Order
 from engine.domain.order_request import Wish
 from engine.kernel.errors import OutcomeUnknown
@@ -32,7 +32,7 @@ async def place(call: Call) -> Answer:
         request=call.digest,
     )
     decide = partial(
-        commands.place_order,
+        decisions.place_order,
         firm=services.firm,
         tenant=call.principal.tenant,
         account=call.path["account_id"],
@@ -100,7 +100,7 @@ async def cancel(call: Call) -> Answer:
     """Asks to cancel an order."""
     order = call.path["order_id"]
     decide = partial(
-        commands.request_cancel,
+        decisions.request_cancel,
         tenant=call.principal.tenant,
         account=call.path["account_id"],
         order=order,

@@ -8,7 +8,7 @@ from api import current, reading
 from api.acting import act, answer, note
 from api.call import Answer, Call
 from api.current import Resource
-from engine import commands
+from engine.commands import decisions
 from projections.resources import parked_report_json
 from projections.views import parked as view
 
@@ -28,7 +28,7 @@ async def resolve(call: Call) -> Answer:
     """Asks to have a parked report booked, or rejects it for good."""
     report, body = call.path["report_id"], call.body
     decide = partial(
-        commands.resolve_report, parked=report, action=body["action"], by=call.principal.client
+        decisions.resolve_report, parked=report, action=body["action"], by=call.principal.client
     )
     outcome = await act(call, decide, reason=body["reason"])
     if not outcome.is_repeat:
@@ -41,7 +41,7 @@ async def confirm(call: Call) -> Answer:
     """Books a parked report that another client asked to book. On a sandbox the asker may do so too."""
     report, services = call.path["report_id"], call.engine
     decide = partial(
-        commands.confirm_report,
+        decisions.confirm_report,
         firm=services.firm,
         parked=report,
         by=call.principal.client,

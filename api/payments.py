@@ -10,7 +10,7 @@ from api.acting import act, act_with_words, answer, stream_of
 from api.call import Answer, Call
 from api.current import Resource
 from api.repeating import first_outcome
-from engine import commands
+from engine.commands import decisions
 from engine.domain.payment import DepositOpened, Kind, Payment, WithdrawalOpened
 from engine.kernel.refusals import refused
 from projections.resources import fill, payment_json
@@ -25,7 +25,7 @@ async def create(kind: Kind, call: Call) -> Answer:
     body, services, prefix = call.body, call.engine, PREFIXES[kind]
     payment = services.firm.ids.new(prefix)
     decide = partial(
-        commands.create_payment,
+        decisions.create_payment,
         tenant=call.principal.tenant,
         account=call.path["account_id"],
         payment=payment,
@@ -70,7 +70,7 @@ async def end(kind: Kind, is_completed: bool, call: Call) -> Answer:  # noqa: FB
         if is_completed and not call.engine.is_sandbox:
             await _check_other_client(call, kind, account, payment)
         decide = partial(
-            commands.end_payment,
+            decisions.end_payment,
             tenant=call.principal.tenant,
             account=account,
             payment=payment,

@@ -15,7 +15,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from api.call import Answer, Call
-from engine.deciding import Outcome
+from engine.commands.decider import Outcome
 from engine.domain import idempotency
 from engine.domain.streams import fold_of
 from engine.journal.store import Also, Violation

@@ -10,7 +10,7 @@ from api import reading
 from api.acting import act, answer
 from api.call import Answer, Call
 from api.problems import Problem
-from engine import commands
+from engine.commands import decisions
 from engine.domain import clock
 from engine.domain.clock import Clock
 from projections import shapes
@@ -37,7 +37,7 @@ async def show(call: Call) -> Answer:
 async def advance(call: Call) -> Answer:
     """Moves business time forward."""
     _check_sandbox(call)
-    outcome = await act(call, partial(commands.advance_clock, by_us=call.body["advance"]))
+    outcome = await act(call, partial(decisions.advance_clock, by_us=call.body["advance"]))
     at_us = outcome.facts[0].envelope.at_us
     return answer(outcome, 200, _body(outcome.states[clock.STREAM], at_us))
 

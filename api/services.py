@@ -23,9 +23,10 @@ from api.tokens import Tokens
 from api.traffic import Traffic
 from engine.acts import Denials, write_denials
 from engine.clients import Clients
-from engine.commands import Firm
+from engine.commands.decisions import Firm
+from engine.commands.declaring import required
+from engine.commands.tally import Tally, start_of_day
 from engine.config.keys import MasterKey
-from engine.declaring import required
 from engine.deliveries import Deliveries
 from engine.domain import calendar, clock
 from engine.domain.fees import Fees
@@ -47,7 +48,6 @@ from engine.operations import define_operations
 from engine.personal import Personal
 from engine.refusal_log import RefusalLog
 from engine.signing import SigningKeys
-from engine.tally import Tally, start_of_day
 from engine.vitals import JournalLook, disk_findings
 from projections.checkpoints import tend
 from projections.database import Views

@@ -15,8 +15,8 @@ from api.acting import act, answer, stream_of
 from api.call import Answer, Call
 from api.problems import Problem
 from api.repeating import command_of, digest_of, first_outcome, found, subject_for
-from engine import commands
-from engine.deciding import Outcome
+from engine.commands import decisions
+from engine.commands.decider import Outcome
 from engine.domain.addresses import target_of
 from engine.domain.webhook import Webhook, is_of
 from engine.endpoints import Endpoint
@@ -76,7 +76,7 @@ async def create(call: Call) -> Answer:
         webhook = await subject_for(call, "whk")
         secret = await services.bridge.read(_claimed, call, webhook, target.url)
         decide = partial(
-            commands.create_webhook,
+            decisions.create_webhook,
             tenant=tenant,
             webhook=webhook,
             where=services.endpoints.where(target),
@@ -153,7 +153,7 @@ async def change(call: Call) -> Answer:
         target = target_of(body["url"], allows_local=services.allows_local)
         endpoint = Endpoint(before.webhook, tenant, target.url, body["description"], before.claimed_us)
         decide = partial(
-            commands.change_webhook,
+            decisions.change_webhook,
             tenant=tenant,
             webhook=before.webhook,
             where=services.endpoints.where(target),
@@ -176,7 +176,7 @@ async def delete(call: Call) -> Answer:
     outcome, endpoint = await first_outcome(call), None
     if outcome is None:
         endpoint, state, *_ = await own_webhook(call)
-        decide = partial(commands.delete_webhook, tenant=state.tenant, webhook=state.id)
+        decide = partial(decisions.delete_webhook, tenant=state.tenant, webhook=state.id)
         outcome = await act(call, decide)
     shown = await _answer(call, outcome, 200, endpoint=endpoint)  # which for a day the key knows
     await call.engine.bridge.read(call.engine.endpoints.remove, call.path["webhook_id"])
@@ -193,7 +193,7 @@ async def rotate_secret(call: Call) -> Answer:
             raise Problem("not_found")
         secret, former_until_us = rotated
         decide = partial(
-            commands.rotate_webhook_secret,
+            decisions.rotate_webhook_secret,
             tenant=state.tenant,
             webhook=state.id,
             former_until_us=former_until_us,

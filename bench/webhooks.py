@@ -36,10 +36,10 @@ from rich.table import Table
 from bench.load import cpu_s
 from bench.measure import console, in_own_process, middle, progress, ratios, spread
 from bench.serving import Caller, authorize, furnish, new_client, serving
-from engine import commands
-from engine.commands import Firm
+from engine.commands import decisions
+from engine.commands.decisions import Firm
+from engine.commands.desk import Command, Desk
 from engine.config.settings import Settings, read_settings
-from engine.desk import Command, Desk
 from engine.domain.addresses import target_of
 from engine.domain.instrument import Terms
 from engine.domain.order_request import Wish
@@ -77,22 +77,22 @@ def fill(settings: Settings, urls: list[str], events: int) -> list[str]:
         endpoints.claim("bench", webhook, target.url, None)
         where = endpoints.where(target)
         made = partial(
-            commands.create_webhook, tenant="bench", webhook=webhook, where=where, events=None
+            decisions.create_webhook, tenant="bench", webhook=webhook, where=where, events=None
         )
         desk.do(do(made))
     terms = Terms("Bench", "BENCH", "stock", "USD")
-    desk.do(do(partial(commands.put_instrument, instrument="ins_bench", terms=terms)))
+    desk.do(do(partial(decisions.put_instrument, instrument="ins_bench", terms=terms)))
     installation.market.put([Quote("BENCH", Decimal(100), Decimal(100), now_us())])
     firm = Firm(ids, installation.market, {}, DAY_US)
     accounts = [ids.new("acc") for _ in range(50)]
     for account in accounts:
         opening = {"base_currency": "USD", "funding_currencies": ()}
-        desk.do(do(partial(commands.open_account, tenant="bench", account=account, **opening)))
+        desk.do(do(partial(decisions.open_account, tenant="bench", account=account, **opening)))
         payment, kind = ids.new("dep"), "deposit"
         words = {"tenant": "bench", "account": account, "payment": payment}
         cash = {"kind": kind, "currency": "USD", "amount": Decimal(900_000_000)}
-        desk.do(do(partial(commands.create_payment, **words, **cash)))
-        desk.do(do(partial(commands.end_payment, **words, is_completed=True)))
+        desk.do(do(partial(decisions.create_payment, **words, **cash)))
+        desk.do(do(partial(decisions.end_payment, **words, is_completed=True)))
     views = Views(settings.views_url)
     runner = Runner(journal, views)
     count = 0
@@ -100,12 +100,12 @@ def fill(settings: Settings, urls: list[str], events: int) -> list[str]:
         orders = [(ids.new("ord"), account) for account in accounts]
         wish = Wish("buy", Decimal("100.00"))
         placing = [
-            do(partial(commands.place_order, firm=firm, tenant="bench", account=account, order=order,
+            do(partial(decisions.place_order, firm=firm, tenant="bench", account=account, order=order,
                        instrument="ins_bench", wish=wish))
             for order, account in orders
         ]  # fmt: skip
         starting = [
-            do(partial(commands.start_execution, firm=firm, order=order, venue="sim"))
+            do(partial(decisions.start_execution, firm=firm, order=order, venue="sim"))
             for order, _ in orders
         ]
         reports = [
@@ -113,7 +113,7 @@ def fill(settings: Settings, urls: list[str], events: int) -> list[str]:
             for order, _ in orders
             for kind, amounts in (("trade", (Decimal(100), Decimal("0.99"))), ("ended", ()))
         ]
-        taking = [do(partial(commands.take_report, firm=firm, report=report)) for report in reports]
+        taking = [do(partial(decisions.take_report, firm=firm, report=report)) for report in reports]
         for batch in (placing, starting, taking):
             for outcome in desk.do_all(batch):
                 if isinstance(outcome, Exception):

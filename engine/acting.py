@@ -21,7 +21,7 @@ from typing import Final, Protocol
 import sqlalchemy as sa
 from msgspec.structs import replace
 
-from engine.desk import Command, Decision, Desk, Outcome, Scene
+from engine.commands.desk import Command, Decision, Desk, Outcome, Scene
 from engine.journal.datastore import Datastore
 from engine.journal.journal import Journal
 from engine.journal.witness import START, Point, judge

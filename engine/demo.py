@@ -11,9 +11,9 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from engine import commands
-from engine.commands import Firm
-from engine.desk import Command, Decision, Desk, Outcome
+from engine.commands import decisions
+from engine.commands.decisions import Firm
+from engine.commands.desk import Command, Decision, Desk, Outcome
 from engine.domain import clock
 from engine.domain.account import Account
 from engine.domain.kind import SIMULATED
@@ -90,11 +90,11 @@ class _Shop:
         number = Decimal(amount)
         wish = Wish("buy", cash_amount=number) if side == "buy" else Wish("sell", quantity=number)
         words = {"tenant": TENANT, "account": account, "instrument": LISTING.id}
-        self.do(commands.place_order, firm=self.firm, order=order, wish=wish, **words)
+        self.do(decisions.place_order, firm=self.firm, order=order, wish=wish, **words)
         return order
 
     def execute(self, order: str) -> None:
-        start = partial(self.do, commands.start_execution, "execution", firm=self.firm)
+        start = partial(self.do, decisions.start_execution, "execution", firm=self.firm)
         outcome = start(order=order, venue=VENUE)
         state: Order = outcome.states[order]
         (started,) = (one.fact for one in outcome.facts if isinstance(one.fact, ExecutionStarted))
@@ -102,18 +102,18 @@ class _Shop:
             self.take(report)
 
     def take(self, report: Report) -> None:
-        self.do(commands.take_report, "execution", firm=self.firm, report=report)
+        self.do(decisions.take_report, "execution", firm=self.firm, report=report)
 
     def settle(self, orders: list[str]) -> None:
         """Lets business days pass until the trades of all are settled."""
         for _ in range(SETTLE_DAYS_MAX):
-            self.do(commands.advance_clock, "sandbox-day", by_us=DAY_US)
+            self.do(decisions.advance_clock, "sandbox-day", by_us=DAY_US)
             today = clock.business_date(self.live[clock.STREAM], wall.now_us())
             for order in orders:
                 for trade in self.live[order].trades:
                     if trade.status == "executed" and trade.terms.settlement_date <= today:
                         words = {"order": order, "trade": trade.terms.trade}
-                        self.do(commands.settle_trade, "settlement", **words)
+                        self.do(decisions.settle_trade, "settlement", **words)
             if all(self.live[order].status == "settled" for order in orders):
                 return
 
@@ -131,20 +131,20 @@ def run_demo(journal: Journal) -> dict[str, Any]:
     shop = _Shop(journal)
     account, deposit = shop.ids.new("acc"), shop.ids.new("dep")
     owner = {"tenant": TENANT, "account": account}
-    shop.do(commands.put_instrument, instrument=LISTING.id, terms=LISTING.terms)
-    shop.do(commands.open_account, base_currency="USD", funding_currencies=(), **owner)
+    shop.do(decisions.put_instrument, instrument=LISTING.id, terms=LISTING.terms)
+    shop.do(decisions.open_account, base_currency="USD", funding_currencies=(), **owner)
     amount = Decimal("10000.00")
     shop.do(
-        commands.create_payment, kind="deposit", payment=deposit, currency="USD", amount=amount, **owner
+        decisions.create_payment, kind="deposit", payment=deposit, currency="USD", amount=amount, **owner
     )
-    shop.do(commands.end_payment, payment=deposit, is_completed=True, **owner)
+    shop.do(decisions.end_payment, payment=deposit, is_completed=True, **owner)
 
     bought = shop.order(account, "buy", "100.00")
     shop.execute(bought)
     in_part = shop.order(account, "buy", "5002.00")
     shop.execute(in_part)
     cancelled = shop.order(account, "buy", "250.00")
-    shop.do(commands.request_cancel, order=cancelled, **owner)
+    shop.do(decisions.request_cancel, order=cancelled, **owner)
     shop.settle([bought, in_part])
     sold = shop.order(account, "sell", "20")
     shop.execute(sold)

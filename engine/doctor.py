@@ -22,8 +22,9 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
-from engine import declaring, seals
+from engine import seals
 from engine.checkpoint import PublicKey, origin_of
+from engine.commands import declaring
 from engine.config.keys import MasterKey, read_key
 from engine.config.settings import SEALS_TO, Settings, is_loopback
 from engine.database_checks import WRITABLE, WRITE_ROOM, database_checks, head_and_last, missing_triggers

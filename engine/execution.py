@@ -18,7 +18,6 @@ from functools import partial
 from math import inf
 from typing import Any, Final, NamedTuple, TypeGuard
 
-from engine import commands
 from engine.acting import (
     Breathe,
     Burst,
@@ -29,8 +28,9 @@ from engine.acting import (
     Working,
     WorkingSet,
 )
-from engine.commands import Firm
-from engine.desk import Command, Decision, Desk, Outcome, Scene
+from engine.commands import decisions
+from engine.commands.decisions import Firm
+from engine.commands.desk import Command, Decision, Desk, Outcome, Scene
 from engine.domain import halt
 from engine.domain.halt import TradingResumed
 from engine.domain.instrument import price_of
@@ -170,7 +170,7 @@ class Execution:
 
     def _start_command(self, one: Starting) -> Command:
         decide = partial(
-            commands.start_execution, firm=self._firm, order=one.order, venue=self._venue.name
+            decisions.start_execution, firm=self._firm, order=one.order, venue=self._venue.name
         )
         return Command(decide, self._desk.tenants.of(one.order), EXECUTION, cause=one.cause)
 
@@ -240,7 +240,7 @@ class Execution:
             partial(take_after, firm=self._firm, report=report, earlier=earlier, may_park=may_park),
             self._desk.tenants.of(report.order),
             EXECUTION,
-            id=commands.report_command_id(report),
+            id=decisions.report_command_id(report),
             is_repeatable=True,
         )
 
@@ -357,9 +357,9 @@ def take_after(
     """
     for trade in earlier:
         known: Order | None = yield trade.order
-        if known and not known.knows(trade) and (yield commands.parked_report_id(trade)) is None:
+        if known and not known.knows(trade) and (yield decisions.parked_report_id(trade)) is None:
             raise Refused("invalid_request", "an earlier report of this order could not be recorded")
-    changes = yield from commands.take_report(scene, firm=firm, report=report)
+    changes = yield from decisions.take_report(scene, firm=firm, report=report)
     if not may_park and any(isinstance(fact, ReportParked) for _, facts in changes for fact in facts):
         raise Refused("invalid_request", "it contradicts its order")
     return changes

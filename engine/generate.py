@@ -17,10 +17,10 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
-from engine import commands
 from engine.chance import VENUE, Chance, reports_of
-from engine.declaring import required
-from engine.desk import Command, Decision, Outcome
+from engine.commands import decisions
+from engine.commands.declaring import required
+from engine.commands.desk import Command, Decision, Outcome
 from engine.domain.account import Account
 from engine.domain.order import ExecutionStarted, Order, TradeRecorded
 from engine.domain.report import Report
@@ -117,14 +117,14 @@ class _Town:
 
     def open(self) -> None:
         """Lists the instruments and opens the accounts, with money in them."""
-        self._do([self._ask(commands.put_instrument, instrument=one.id, terms=one.terms)
+        self._do([self._ask(decisions.put_instrument, instrument=one.id, terms=one.terms)
                   for one in LISTINGS])  # fmt: skip
         self._accounts = [self._desk.new_id("acc") for _ in range(self._plan.accounts)]
         for some in _pieces(self._accounts):
             self._do(
                 [
                     self._ask(
-                        commands.open_account,
+                        decisions.open_account,
                         tenant=TENANT,
                         account=account,
                         base_currency=CURRENCIES[0],
@@ -190,8 +190,8 @@ class _Town:
             for account, currency in some:
                 words = {"tenant": TENANT, "account": account, "payment": self._desk.new_id("dep")}
                 money = {"currency": currency, "amount": CASH.quantize(UNITS[currency])}
-                created.append(self._ask(commands.create_payment, kind="deposit", **money, **words))
-                ended.append(self._ask(commands.end_payment, is_completed=True, **words))
+                created.append(self._ask(decisions.create_payment, kind="deposit", **money, **words))
+                ended.append(self._ask(decisions.end_payment, is_completed=True, **words))
             self._do(created)
             self._do(ended)
 
@@ -201,8 +201,8 @@ class _Town:
         words = {"tenant": TENANT, "account": account, "payment": self._desk.new_id("wdr")}
         is_completed = not self._chance.is_one_in(3)
         money = {"currency": "USD", "amount": Decimal("250.00")}
-        self._do([self._ask(commands.create_payment, kind="withdrawal", **money, **words)])
-        self._do([self._ask(commands.end_payment, is_completed=is_completed, **words)])
+        self._do([self._ask(decisions.create_payment, kind="withdrawal", **money, **words)])
+        self._do([self._ask(decisions.end_payment, is_completed=is_completed, **words)])
 
     def _place(self, count: int) -> list[str]:
         """Orders that were accepted, of so many that were asked for."""
@@ -213,7 +213,7 @@ class _Town:
             orders.append(self._desk.new_id("ord"))
             todo.append(
                 self._ask(
-                    commands.place_order,
+                    decisions.place_order,
                     tenant=TENANT,
                     account=account,
                     order=orders[-1],
@@ -228,7 +228,7 @@ class _Town:
         self._do(
             [
                 self._ask(
-                    commands.request_cancel, tenant=TENANT, account=self._owners[order], order=order
+                    decisions.request_cancel, tenant=TENANT, account=self._owners[order], order=order
                 )
                 for order in orders
             ]
@@ -239,7 +239,7 @@ class _Town:
     def _start(self, fates: dict[str, str]) -> list[tuple[str, Ticket]]:
         """Starts orders, also those that waited for a price. Fate and ticket of each that has begun."""
         orders = [*self._waiting, *fates]
-        start = partial(self._desk.command, commands.start_execution, "execution", venue=VENUE)
+        start = partial(self._desk.command, decisions.start_execution, "execution", venue=VENUE)
         begun: list[tuple[str, Ticket]] = []
         self._waiting = []
         for order, outcome in zip(orders, self._do([start(order=o) for o in orders]), strict=True):
@@ -262,7 +262,7 @@ class _Town:
             self._take([report for report in together if report])
 
     def _take(self, reports: Sequence[Report]) -> None:
-        take = partial(self._desk.command, commands.take_report, "execution")
+        take = partial(self._desk.command, decisions.take_report, "execution")
         for outcome in self._do([take(report=report) for report in reports]):
             assert outcome is not None
             for one in outcome.facts:
@@ -272,7 +272,7 @@ class _Town:
 
     def _settle(self) -> None:
         today = from_us(self._desk.now_us).date()
-        settle = partial(self._desk.command, commands.settle_trade, "settlement")
+        settle = partial(self._desk.command, decisions.settle_trade, "settlement")
         for day in sorted(day for day in self._due if day <= today):
             for some in _pieces(self._due.pop(day)):
                 self._do([settle(order=order, trade=trade) for order, trade in some])

@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 from msgspec.structs import replace
 
 from engine import acts
-from engine.commands import put_instrument
+from engine.commands.decisions import put_instrument
+from engine.commands.desk import Command, Desk
 from engine.csv_import import BadFile, InstrumentLine, LineFault, QuoteLine, line_faults
-from engine.desk import Command, Desk
 from engine.domain import instrument as instruments
 from engine.domain.quote import Quote
 from engine.kernel.errors import Refused

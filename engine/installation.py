@@ -13,9 +13,10 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
-from engine import acts, declaring, operations
+from engine import acts, operations
 from engine.checkpoint import origin_of
 from engine.clients import Clients
+from engine.commands import declaring
 from engine.config.keys import MasterKey, create_key, find_key, read_key
 from engine.config.settings import Settings
 from engine.domain.kind import Kind

@@ -17,11 +17,11 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from engine import commands
 from engine.acting import Breathe, Faults, Timer
 from engine.clients import SCOPES
+from engine.commands import decisions
+from engine.commands.desk import Command, Decision, Desk, Scene
 from engine.config.settings import Settings
-from engine.desk import Command, Decision, Desk, Scene
 from engine.domain import idempotency
 from engine.domain.instrument import Terms, unit_of
 from engine.domain.quote import Quote
@@ -122,7 +122,7 @@ def list_instruments(installation: Installation) -> None:
         if not installation.symbols.claim(symbol, one.id):
             continue  # somebody has listed something of their own under it
         if desk.state(one.id) is None:
-            decide = partial(commands.put_instrument, instrument=one.id, terms=one.terms)
+            decide = partial(decisions.put_instrument, instrument=one.id, terms=one.terms)
             desk.do(Command(decide, None, ACTOR))
         if installation.market.quote(symbol) is None:
             unit = unit_of(one.terms)
@@ -140,14 +140,14 @@ def _open_account(installation: Installation) -> str:
         personal.put(TENANT, account, {"name": "Demo customer", "reference": REFERENCE})
     base, *funding = CASH
     mine: dict[str, Any] = {"tenant": TENANT, "account": account}
-    opening = partial(commands.open_account, base_currency=base, funding_currencies=funding, **mine)
+    opening = partial(decisions.open_account, base_currency=base, funding_currencies=funding, **mine)
     _once(desk, opening, account)
     for currency, amount in CASH.items():
         money: dict[str, Any] = {"kind": "deposit", "currency": currency, "amount": amount}
-        deposit = partial(commands.create_payment, payment=ids.new("dep"), **money, **mine)
+        deposit = partial(decisions.create_payment, payment=ids.new("dep"), **money, **mine)
         created = _once(desk, deposit, account, currency)
         payment = next(stream for stream in created if stream.startswith("dep_"))
-        _once(desk, partial(commands.end_payment, payment=payment, is_completed=True, **mine), payment)
+        _once(desk, partial(decisions.end_payment, payment=payment, is_completed=True, **mine), payment)
     return account
 
 

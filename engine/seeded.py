@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
-from engine import commands
-from engine.commands import Firm, Prices
-from engine.desk import Command, Decision, Desk, Outcome, Scene
+from engine.commands import decisions
+from engine.commands.decisions import Firm, Prices
+from engine.commands.desk import Command, Decision, Desk, Outcome, Scene
 from engine.domain import idempotency
 from engine.journal.journal import Journal
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import SANDBOX_PRICE_MAX_AGE_US
 
-NEED_A_FIRM: Final = (commands.place_order, commands.start_execution, commands.take_report)
+NEED_A_FIRM: Final = (decisions.place_order, decisions.start_execution, decisions.take_report)
 
 
 class SeededDesk:

@@ -14,9 +14,9 @@ from datetime import date
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-from engine import commands
 from engine.acting import Breathe, Burst, Faults, Timer
-from engine.desk import Command, Desk
+from engine.commands import decisions
+from engine.commands.desk import Command, Desk
 from engine.domain import clock
 from engine.domain.order import Order
 from engine.kernel import wall
@@ -128,7 +128,7 @@ class Settlement:
                 self.faults.clear(row.order)
 
     def _command(self, row: Due) -> Command:
-        decide = partial(commands.settle_trade, order=row.order, trade=row.trade)
+        decide = partial(decisions.settle_trade, order=row.order, trade=row.trade)
         return Command(decide, self._desk.tenants.of(row.order), SETTLEMENT)
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from engine import commands
 from engine.acting import Breathe, Faults, Timer
-from engine.desk import Command, Desk
+from engine.commands import decisions
+from engine.commands.desk import Command, Desk
 from engine.domain.clock import ClockAdvanced
 from engine.kernel.limits import SANDBOX_REST_DAYS
 
@@ -39,7 +39,7 @@ class Ticker:
             self._days.restart()
             if not self.is_resting():
                 breathe()
-                self._desk.do(Command(partial(commands.advance_clock, by_us=DAY_US), None, NAME))
+                self._desk.do(Command(partial(decisions.advance_clock, by_us=DAY_US), None, NAME))
         return self._days.rest_s
 
     def is_resting(self) -> bool:

@@ -12,8 +12,8 @@ from typing import Any
 from api.bodies import Bodies
 from api.courier import Courier, Post, Tools
 from api.sender import Sender
+from engine.commands.desk import Desk
 from engine.deliveries import Deliveries
-from engine.desk import Desk
 from engine.follow import Follower
 from engine.journal.leases import Leases
 from engine.journal.writer import Lease

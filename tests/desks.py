@@ -11,10 +11,11 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from engine import commands
-from engine.commands import Firm
-from engine.declaring import make
-from engine.desk import Command, Desk, Outcome
+from engine.commands import decisions
+from engine.commands.decisions import Firm
+from engine.commands.declaring import make
+from engine.commands.desk import Command, Desk, Outcome
+from engine.commands.tally import Tally
 from engine.domain import idempotency
 from engine.domain.instrument import Terms, unit_of
 from engine.domain.order_request import Wish
@@ -25,7 +26,6 @@ from engine.domain.trading_limits import Limits
 from engine.journal.journal import Journal, migrate
 from engine.kernel.fact import to_us
 from engine.kernel.ids import IdSource
-from engine.tally import Tally
 
 TENANT = "tenant"
 INSTRUMENT = "ins_bond"
@@ -78,13 +78,13 @@ class Shop:
         """A new account with cash in it, and the instrument listed."""
         account = self.ids.new("acc")
         self.do(
-            commands.open_account,
+            decisions.open_account,
             tenant=TENANT,
             account=account,
             base_currency="USD",
             funding_currencies=(),
         )
-        self.do(commands.put_instrument, instrument=INSTRUMENT, terms=TERMS)
+        self.do(decisions.put_instrument, instrument=INSTRUMENT, terms=TERMS)
         if Decimal(cash):
             self.deposit(account, cash)
         return account
@@ -92,13 +92,13 @@ class Shop:
     def deposit(self, account: str, cash: str) -> None:
         words = {"tenant": TENANT, "account": account, "payment": self.ids.new("dep")}
         amount = Decimal(cash)
-        self.do(commands.create_payment, kind="deposit", currency="USD", amount=amount, **words)
-        self.do(commands.end_payment, is_completed=True, **words)
+        self.do(decisions.create_payment, kind="deposit", currency="USD", amount=amount, **words)
+        self.do(decisions.end_payment, is_completed=True, **words)
 
     def buying(self, account: str, cash: str = "100.00", key: str = "") -> Command:
         """A buy, not yet handed in."""
         return self.command(
-            commands.place_order,
+            decisions.place_order,
             key,
             firm=self.firm,
             tenant=TENANT,
@@ -114,12 +114,12 @@ class Shop:
         return next(stream for stream in outcome.states if stream.startswith("ord_"))
 
     def start(self, order: str) -> Outcome:
-        return self.do(commands.start_execution, firm=self.firm, order=order, venue="sim")
+        return self.do(decisions.start_execution, firm=self.firm, order=order, venue="sim")
 
     def report(self, order: str, reference: str, kind: Any, **words: Any) -> Outcome:
         report = Report("sim", reference, order, kind, **words)
-        decide = partial(commands.take_report, firm=self.firm, report=report)
-        command_id = commands.report_command_id(report)
+        decide = partial(decisions.take_report, firm=self.firm, report=report)
+        command_id = decisions.report_command_id(report)
         return self.desk.do(Command(decide, TENANT, "execution", command_id, is_repeatable=True))
 
     def execute(self, order: str) -> None:
@@ -131,7 +131,7 @@ class Shop:
 
     def settle(self, order: str) -> None:
         for trade in self.desk.state(order).trades:
-            self.do(commands.settle_trade, order=order, trade=trade.terms.trade)
+            self.do(decisions.settle_trade, order=order, trade=trade.terms.trade)
 
 
 @contextmanager

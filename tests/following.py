@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from engine import settlement
 from engine.acting import Acting, Place
-from engine.desk import Desk
+from engine.commands.desk import Desk
 from engine.domain import order
 from engine.domain.order import Order, Placed
 from engine.domain.report import Report

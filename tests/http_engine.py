@@ -20,11 +20,11 @@ from api.connections import Timing
 from api.rates import Rates
 from api.routes import ROUTES
 from api.services import Services, open_services
-from engine import commands
 from engine.checkpoint import Signer, origin_of
 from engine.clients import NewClient
+from engine.commands import decisions
+from engine.commands.desk import Command, Desk
 from engine.config.settings import read_settings
-from engine.desk import Command, Desk
 from engine.domain.fees import Fees
 from engine.domain.report import Report
 from engine.domain.stored import engine_codec
@@ -119,17 +119,17 @@ class Engine:
 
     def execute(self, order: str, parts: Sequence[str], price: str = "100") -> None:
         """The venue's work: the order is executed in these quantities, and ended."""
-        self.act(commands.start_execution, firm=self.services.firm, order=order, venue="sim")
+        self.act(decisions.start_execution, firm=self.services.firm, order=order, venue="sim")
         for n, quantity in enumerate(parts):
             report = Report("sim", f"{order}-{n}", order, "trade", Decimal(price), Decimal(quantity))
-            self.act(commands.take_report, firm=self.services.firm, report=report)
+            self.act(decisions.take_report, firm=self.services.firm, report=report)
         ended = Report("sim", f"{order}-end", order, "ended")
-        self.act(commands.take_report, firm=self.services.firm, report=ended)
+        self.act(decisions.take_report, firm=self.services.firm, report=ended)
 
     def settle(self, order: str) -> None:
         """All trades of an order that are due."""
         for trade in self.desk.state(order).trades:
-            self.act(commands.settle_trade, order=order, trade=trade.terms.trade)
+            self.act(decisions.settle_trade, order=order, trade=trade.terms.trade)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from time import monotonic
 
-from engine.desk import Command, Desk, Outcome
+from engine.commands.desk import Command, Desk, Outcome
 from engine.kernel.errors import OutcomeUnknown, Refused
 from tests.invariants import Told
 

@@ -71,7 +71,7 @@ def config(
 
 def _kind(settings: Settings) -> Kind | None:
     """What the journal is; None where none can be asked."""
-    from engine.declaring import declared  # noqa: PLC0415
+    from engine.commands.declaring import declared  # noqa: PLC0415
     from engine.installation import exists, open_journal_datastore  # noqa: PLC0415
 
     with (

@@ -31,8 +31,8 @@ def instruments(
       order-engine import instruments bills.csv --data /var/lib/order-engine
     """
     with errors_told(as_json=as_json):
+        from engine.commands.desk import Desk  # noqa: PLC0415
         from engine.csv_import import read_instruments  # noqa: PLC0415
-        from engine.desk import Desk  # noqa: PLC0415
         from engine.importing import import_instruments  # noqa: PLC0415
         from engine.kernel.ids import IdSource  # noqa: PLC0415
 
@@ -62,8 +62,8 @@ def prices(
     with errors_told(as_json=as_json):
         import time  # noqa: PLC0415
 
+        from engine.commands.desk import Desk  # noqa: PLC0415
         from engine.csv_import import read_quotes  # noqa: PLC0415
-        from engine.desk import Desk  # noqa: PLC0415
         from engine.importing import import_quotes  # noqa: PLC0415
 
         lines = read_quotes(_read(file), time.time_ns() // 1000)

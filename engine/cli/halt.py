@@ -111,8 +111,8 @@ def _switch(
     as_json: bool,
 ) -> None:
     from engine import acts  # noqa: PLC0415
-    from engine.commands import halt_trading, resume_trading  # noqa: PLC0415
-    from engine.desk import Command, Desk  # noqa: PLC0415
+    from engine.commands.decisions import halt_trading, resume_trading  # noqa: PLC0415
+    from engine.commands.desk import Command, Desk  # noqa: PLC0415
     from engine.domain.halt import stream_of  # noqa: PLC0415
     from engine.importing import ACTOR  # noqa: PLC0415
 

@@ -12,8 +12,8 @@ from engine.kernel.errors import WrongKind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from engine.commands.declaring import Trace, Traces
     from engine.config.settings import Settings
-    from engine.declaring import Trace, Traces
     from engine.domain.kind import Kind
 
 
@@ -44,7 +44,7 @@ def can_answer() -> bool:
 
 
 def _traces(settings: Settings) -> Traces | None:
-    from engine import declaring  # noqa: PLC0415
+    from engine.commands import declaring  # noqa: PLC0415
     from engine.installation import exists, open_journal_datastore  # noqa: PLC0415
 
     datastore = open_journal_datastore(settings)

@@ -24,12 +24,12 @@ from engine.auditing import audit_tail
 from engine.background_audit import BackgroundAudit
 from engine.checkpoint import origin_of
 from engine.cli.tending import REBUILDS, Rebuilding, Telling
-from engine.commands import Firm
+from engine.commands.decisions import Firm
+from engine.commands.declaring import required
+from engine.commands.desk import Desk
 from engine.config.keys import read_key
 from engine.config.settings import NatsPlace, Settings, environment_of
-from engine.declaring import required
 from engine.deliveries import Deliveries
-from engine.desk import Desk
 from engine.doctor import FACTS_VERIFIED
 from engine.domain import calendar
 from engine.domain.kind import Kind

@@ -426,8 +426,8 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
     from api.services import open_services  # noqa: PLC0415
     from api.traffic import Traffic  # noqa: PLC0415
     from engine.cli import roles, watching  # noqa: PLC0415
+    from engine.commands.declaring import required  # noqa: PLC0415
     from engine.config.keys import read_key  # noqa: PLC0415
-    from engine.declaring import required  # noqa: PLC0415
     from engine.kernel.process import switch_sooner, tame_collector  # noqa: PLC0415
     from engine.supervise import followers_of  # noqa: PLC0415
 
@@ -508,7 +508,7 @@ def _metrics(
     """Figures for Prometheus, if they are wanted. Those of the databases are not told by a child too."""
     from engine import metrics  # noqa: PLC0415
     from engine.background_audit import audit_source  # noqa: PLC0415
-    from engine.declaring import required  # noqa: PLC0415
+    from engine.commands.declaring import required  # noqa: PLC0415
     from engine.deliveries import Deliveries  # noqa: PLC0415
     from engine.operations import define_operations  # noqa: PLC0415
     from engine.supervise import followers_of  # noqa: PLC0415

@@ -138,7 +138,7 @@ _DEMO: Final = (
 
 @contextlib.contextmanager
 def _journal_to_throw_away() -> Iterator[Journal]:
-    from engine import declaring  # noqa: PLC0415
+    from engine.commands import declaring  # noqa: PLC0415
     from engine.domain.stored import engine_codec  # noqa: PLC0415
     from engine.journal.journal import Journal  # noqa: PLC0415
 

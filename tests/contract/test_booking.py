@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from engine import commands
 from engine.auditing import Wish as AuditWish
 from engine.auditing import audit
-from engine.deciding import Command
+from engine.commands import decisions
+from engine.commands.decider import Command
 from engine.domain import order as orders
 from engine.domain import report as reports
 from engine.domain import trading
@@ -46,13 +46,13 @@ class Desk:
     def park(self, order: str, reference: str, quantity: str = "0.10", price: str = "100") -> str:
         words = {"price": Decimal(price), "quantity": Decimal(quantity)}
         self.shop.report(order, reference, "trade", **words)
-        return commands.parked_report_id(Report("sim", reference, order, "trade"))
+        return decisions.parked_report_id(Report("sim", reference, order, "trade"))
 
     def ask(self, parked: str, by: str = "cli_one", action: str = "book") -> str:
-        return self._do(commands.resolve_report, parked, by, action=action)
+        return self._do(decisions.resolve_report, parked, by, action=action)
 
     def confirm(self, parked: str, by: str = "cli_two", **words: Any) -> str:
-        return self._do(commands.confirm_report, parked, by, firm=self.shop.firm, **words)
+        return self._do(decisions.confirm_report, parked, by, firm=self.shop.firm, **words)
 
     def book(self, parked: str) -> Order:
         """Asked for and confirmed; the order afterwards."""
@@ -88,7 +88,9 @@ def desk(shop: Shop) -> Desk:
 def sell(shop: Shop, account: str, quantity: str) -> str:
     order = shop.ids.new("ord")
     words = {"tenant": TENANT, "account": account, "order": order, "instrument": INSTRUMENT}
-    shop.do(commands.place_order, firm=shop.firm, wish=Wish("sell", quantity=Decimal(quantity)), **words)
+    shop.do(
+        decisions.place_order, firm=shop.firm, wish=Wish("sell", quantity=Decimal(quantity)), **words
+    )
     shop.start(order)
     return order
 
@@ -128,9 +130,9 @@ def test_settled_waits_for_every_trade_but_those_booked_later(shop: Shop, desk: 
     late = desk.park(order, "late", "0.01")
     assert [trade.is_late for trade in desk.book(late).trades] == [False, True]
     first, second = (trade.terms.trade for trade in shop.desk.state(order).trades)
-    shop.do(commands.settle_trade, order=order, trade=first)
+    shop.do(decisions.settle_trade, order=order, trade=first)
     assert shop.desk.state(order).status == "settled"
-    shop.do(commands.settle_trade, order=order, trade=second)
+    shop.do(decisions.settle_trade, order=order, trade=second)
     after = shop.desk.state(order)
     assert [trade.status for trade in after.trades] == ["settled", "settled"]
     again = desk.book(desk.park(order, "later still", "0.02"))
@@ -147,7 +149,7 @@ def test_a_late_trade_that_settles_first_settles_no_order(
     desk.book(desk.park(order, "late", "0.01"))
     trades = [trade.terms.trade for trade in shop.desk.state(order).trades]
     for trade in reversed(trades) if settles_first else trades:
-        shop.do(commands.settle_trade, order=order, trade=trade)
+        shop.do(decisions.settle_trade, order=order, trade=trade)
     names = [type(one.fact).__name__ for one in shop.journal.stream(order)][-3:]
     settled = ["TradeSettled", "TradeSettled", "Settled"]
     assert names == (settled if settles_first else [settled[0], settled[2], settled[1]])
@@ -246,7 +248,7 @@ def test_booking_may_overdraw_cash_and_money_brings_it_back(shop: Shop, desk: De
 
 def cancel(shop: Shop, account: str, order: str) -> None:
     """The client asks, and the venue has stopped."""
-    shop.do(commands.request_cancel, tenant=TENANT, account=account, order=order)
+    shop.do(decisions.request_cancel, tenant=TENANT, account=account, order=order)
     shop.report(order, f"{order}-cancelled", "cancelled")
 
 
@@ -343,7 +345,7 @@ def unbookable(shop: Shop, desk: Desk, account: str) -> dict[str, str]:
         "unknown_order": desk.park("ord_nobody", "unknown"),
     }
     shop.report(there, "no request", "cancelled")
-    found["not_requested"] = commands.parked_report_id(Report("sim", "no request", there, "cancelled"))
+    found["not_requested"] = decisions.parked_report_id(Report("sim", "no request", there, "cancelled"))
     return found
 
 
@@ -368,11 +370,11 @@ def test_nothing_is_booked_on_a_closed_account(shop: Shop, desk: Desk) -> None:
     order = cancelled(shop, account)
     words = {"tenant": TENANT, "account": account}
     payment = {**words, "payment": shop.ids.new("wdr")}
-    shop.do(commands.create_payment, kind="withdrawal", currency="USD", amount=Decimal(100), **payment)
-    shop.do(commands.end_payment, is_completed=True, **payment)
+    shop.do(decisions.create_payment, kind="withdrawal", currency="USD", amount=Decimal(100), **payment)
+    shop.do(decisions.end_payment, is_completed=True, **payment)
     parked = desk.park(order, "late")
     assert desk.ask(parked) == "booking"
-    shop.do(commands.change_account, status="closed", flags={}, **words)
+    shop.do(decisions.change_account, status="closed", flags={}, **words)
     assert desk.confirm(parked) == "report_not_bookable"
     assert shop.desk.state(parked).status == "booking"
 

@@ -9,7 +9,7 @@ import pytest
 
 from api import bridge as bridge_module
 from api.bridge import Bridge
-from engine.desk import Outcome
+from engine.commands.desk import Outcome
 from engine.kernel.errors import OutcomeUnknown, Refused
 from tests.desks import THURSDAY_US, Shop, open_shop
 

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import commands
-from engine.desk import Decision, Outcome, Scene
+from engine.commands import decisions
+from engine.commands.desk import Decision, Outcome, Scene
 from engine.journal.append import Appender
 from engine.kernel.errors import Refused
 from tests import checker
@@ -83,7 +83,7 @@ def test_what_is_decided_on_an_account_that_moved_on_is_decided_again(shop: Shop
     account = shop.open()
     order = shop.buy(account)
     words = {"tenant": TENANT, "account": account, "flags": {}}
-    other.do(commands.change_account, status="closed", **words)
+    other.do(decisions.change_account, status="closed", **words)
     shop.start(order)  # its desk knows the account as it was, and starting does not change it
     known = shop.desk.state(order)
     assert (known.status, known.cancelled_reason) == ("cancelled", "account_closed")
@@ -153,7 +153,7 @@ def test_a_change_elsewhere_is_seen_before_it_is_refused(shop: Shop, other: Shop
     order = shop.buy(account)
     other.execute(order)
     with pytest.raises(Refused, match="filled"):
-        shop.do(commands.request_cancel, tenant=TENANT, account=account, order=order)
+        shop.do(decisions.request_cancel, tenant=TENANT, account=account, order=order)
 
 
 def test_a_report_is_judged_by_the_order_as_it_is(shop: Shop, other: Shop) -> None:
@@ -170,7 +170,7 @@ def test_a_deposit_is_judged_by_the_account_as_it_is(shop: Shop, other: Shop) ->
     account = shop.open()
     other.buy(account)
     words = {"tenant": TENANT, "account": account}
-    shop.do(commands.change_account, status="suspended", flags={}, **words)
+    shop.do(decisions.change_account, status="suspended", flags={}, **words)
     with pytest.raises(Refused) as refused:
         other.deposit(account, "1.00")
     assert refused.value.code == "deposit_forbidden"
@@ -189,7 +189,7 @@ def test_other_tenants_see_nothing(shop: Shop) -> None:
     account = shop.open()
     order = shop.buy(account)
     with pytest.raises(Refused, match="No such order"):
-        shop.do(commands.request_cancel, tenant="another", account=account, order=order)
+        shop.do(decisions.request_cancel, tenant="another", account=account, order=order)
 
 
 def test_a_long_account_is_snapshotted_while_it_is_warm(shop: Shop, other: Shop) -> None:

@@ -19,10 +19,11 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from engine import acting, commands, ticker
+from engine import acting, ticker
 from engine.acting import Burst
+from engine.commands import decisions
+from engine.commands.desk import Decision, Desk, Outcome, Scene
 from engine.config.settings import parse_duration_us
-from engine.desk import Decision, Desk, Outcome, Scene
 from engine.domain.clock import ClockAdvanced
 from engine.domain.order import ExecutionStarted
 from engine.domain.pricing import Price
@@ -143,15 +144,15 @@ def test_an_order_that_waited_is_judged_again_when_it_is_sent(works: Works, reas
     """A bill was bought 16 days after its maturity once, and 0.99 units of a minimum of 1."""
     shop = works.shop
     account = shop.open()
-    shop.do(commands.put_instrument, instrument=INSTRUMENT, terms=BILL)
+    shop.do(decisions.put_instrument, instrument=INSTRUMENT, terms=BILL)
     fresh = shop.prices.pop(TERMS.symbol)
     shop.prices[TERMS.symbol] = replace(fresh, at_us=fresh.at_us - HOUR_US - 1)
     bought = shop.buy(account)
     executing = works.execution(SimulatedVenue(works.now_us))
     works.run(executing)
     assert works.order(bought).status == "pending"
-    shop.do(commands.put_instrument, instrument=INSTRUMENT, terms=CHANGED[reason])
-    shop.do(commands.advance_clock, by_us=36 * DAY_US)
+    shop.do(decisions.put_instrument, instrument=INSTRUMENT, terms=CHANGED[reason])
+    shop.do(decisions.advance_clock, by_us=36 * DAY_US)
     shop.prices[TERMS.symbol] = fresh
     works.run(executing)
     known = works.order(bought)
@@ -162,12 +163,12 @@ def test_an_order_that_waited_is_judged_again_when_it_is_sent(works: Works, reas
 def test_a_matured_order_ends_though_no_price_comes_any_more(on_sqlite: Works) -> None:
     works, shop = on_sqlite, on_sqlite.shop
     account = shop.open()
-    shop.do(commands.put_instrument, instrument=INSTRUMENT, terms=BILL)
+    shop.do(decisions.put_instrument, instrument=INSTRUMENT, terms=BILL)
     bought = shop.buy(account)
     del shop.prices[TERMS.symbol]
     executing = works.execution(SimulatedVenue(works.now_us))
     works.run(executing)
-    shop.do(commands.advance_clock, by_us=36 * DAY_US)
+    shop.do(decisions.advance_clock, by_us=36 * DAY_US)
     works.run(executing)
     assert works.order(bought).cancelled_reason == "matured"
 
@@ -219,7 +220,7 @@ def test_while_execution_is_halted_nothing_is_sent_and_what_is_sent_goes_on(
     works.shop.prices[TERMS.symbol] = dear
     works.shop.start(sent)
     placed = works.shop.buy(account)
-    works.shop.do(commands.halt_trading, tenant=tenant, reason="why", stops_execution=True)
+    works.shop.do(decisions.halt_trading, tenant=tenant, reason="why", stops_execution=True)
     venue.known[sent] = Status("open")
     venue.say(trade(sent), said(sent, "x2", "ended"))
     works.run(executing, works.execution(venue, holder="two"))  # and one that starts after it
@@ -230,9 +231,9 @@ def test_while_execution_is_halted_nothing_is_sent_and_what_is_sent_goes_on(
     ]
     assert venue.tickets == []
     asked = {"tenant": TENANT, "account": account, "order": waiting}
-    works.shop.do(commands.request_cancel, **asked)
+    works.shop.do(decisions.request_cancel, **asked)
     assert works.order(waiting).status == "cancelled"
-    works.shop.do(commands.resume_trading, tenant=tenant, reason="over")
+    works.shop.do(decisions.resume_trading, tenant=tenant, reason="over")
     works.run(executing, turns=3, step_s=0.1)
     assert works.order(placed).status == "executing"
     assert [ticket.order for ticket in venue.tickets] == [placed]
@@ -241,8 +242,8 @@ def test_while_execution_is_halted_nothing_is_sent_and_what_is_sent_goes_on(
 def test_the_halt_of_another_tenant_or_of_new_orders_alone_sends_on(on_sqlite: Works) -> None:
     works, venue = on_sqlite, ScriptedVenue()
     bought = works.shop.buy(works.shop.open())
-    works.shop.do(commands.halt_trading, tenant="other", reason="why", stops_execution=True)
-    works.shop.do(commands.halt_trading, tenant=None, reason="why")
+    works.shop.do(decisions.halt_trading, tenant="other", reason="why", stops_execution=True)
+    works.shop.do(decisions.halt_trading, tenant=None, reason="why")
     works.run(works.execution(venue), turns=2)
     assert [ticket.order for ticket in venue.tickets] == [bought]
 
@@ -253,11 +254,11 @@ def test_what_never_reached_its_venue_is_not_sent_again_while_execution_is_halte
     works, venue = on_sqlite, ScriptedVenue()
     bought = works.shop.buy(works.shop.open())
     works.shop.start(bought)  # and the process died before it was sent
-    works.shop.do(commands.halt_trading, tenant=None, reason="why", stops_execution=True)
+    works.shop.do(decisions.halt_trading, tenant=None, reason="why", stops_execution=True)
     executing = works.execution(venue)
     works.run(executing, turns=4, step_s=RECONCILE_S)
     assert (venue.tickets, works.order(bought).status) == ([], "executing")
-    works.shop.do(commands.resume_trading, tenant=None, reason="over")
+    works.shop.do(decisions.resume_trading, tenant=None, reason="over")
     works.run(executing, turns=4, step_s=RECONCILE_S)
     assert [ticket.order for ticket in venue.tickets] == [bought]
 
@@ -268,7 +269,7 @@ def test_a_cancel_reaches_the_venue_and_its_answer_the_order(on_sqlite: Works) -
     bought = works.shop.buy(account)
     executing = works.execution(SimulatedVenue(works.now_us, delay_us=10_000_000))
     works.run(executing, turns=2)
-    works.shop.do(commands.request_cancel, tenant=TENANT, account=account, order=bought)
+    works.shop.do(decisions.request_cancel, tenant=TENANT, account=account, order=bought)
     assert works.order(bought).status == "executing"
     works.run(executing)
     assert (works.order(bought).status, works.order(bought).cancelled_reason) == (
@@ -382,7 +383,7 @@ def test_f11_a_fill_after_a_confirmed_cancel_is_parked(works: Works) -> None:
     venue = ScriptedVenue()
     executing = works.execution(venue)
     works.run(executing, turns=2)
-    works.shop.do(commands.request_cancel, tenant=TENANT, account=account, order=bought)
+    works.shop.do(decisions.request_cancel, tenant=TENANT, account=account, order=bought)
     works.run(executing, turns=2)
     venue.say(said(bought, venue.cancels[0].reference, "cancelled"), trade(bought))
     works.run(executing)
@@ -692,14 +693,14 @@ def test_what_is_not_due_waits_for_the_business_date(on_sqlite: Works) -> None:
     works = on_sqlite
     account = works.shop.open()
     terms = TERMS.__class__("Later", "LATE", "bond", "USD", settlement_days=1)
-    works.shop.do(commands.put_instrument, instrument="ins_bond", terms=terms)
+    works.shop.do(decisions.put_instrument, instrument="ins_bond", terms=terms)
     known = works.shop.prices[TERMS.symbol]
     works.shop.prices["LATE"] = replace(known, unit=works.shop.desk.state("ins_bond").unit)
     bought = works.shop.buy(account)
     followers = works.execution(SimulatedVenue(works.now_us)), works.settlement()
     works.run(*followers)
     assert works.order(bought).status == "filled"
-    works.shop.do(commands.advance_clock, by_us=DAY_US)
+    works.shop.do(decisions.advance_clock, by_us=DAY_US)
     works.run(*followers)
     assert works.order(bought).status == "settled"
 
@@ -716,7 +717,7 @@ def test_what_was_just_filled_and_is_not_due_is_left_to_the_view(on_sqlite: Work
     works = on_sqlite
     account = works.shop.open()
     terms = msgspec.structs.replace(TERMS, settlement_days=1)
-    works.shop.do(commands.put_instrument, instrument="ins_bond", terms=terms)
+    works.shop.do(decisions.put_instrument, instrument="ins_bond", terms=terms)
     bought = works.shop.buy(account)
     executing, settling = works.execution(SimulatedVenue(works.now_us)), works.settlement(rows=_none)
     works.run(executing, settling, turns=4)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from api.bridge import Bridge
-from engine import commands
-from engine.deciding import Decider
-from engine.desk import Outcome
+from engine.commands import decisions
+from engine.commands.decider import Decider
+from engine.commands.desk import Outcome
 from engine.kernel.errors import Refused
 from engine.kernel.limits import REFERENCE_FRESH_S
 from tests.desks import TENANT, THURSDAY_US, Shop, open_shop
@@ -60,12 +60,12 @@ def test_a_halt_elsewhere_binds_here_until_it_is_lifted(
     clock, account = Ticking(), shop.open()
     clock.drive(shop.desk._decider)
     assert buys(shop, account) == {"Outcome": 1}
-    other.do(commands.halt_trading, tenant=tenant, reason="why")
+    other.do(decisions.halt_trading, tenant=tenant, reason="why")
     assert buys(other, account) == {"trading_halted": 1}
     clock.s += REFERENCE_FRESH_S + 0.01
     assert buys(shop, account, 5) == {"trading_halted": 5}
-    other.do(commands.halt_trading, tenant="another", reason="why")
-    other.do(commands.resume_trading, tenant=tenant, reason="over")
+    other.do(decisions.halt_trading, tenant="another", reason="why")
+    other.do(decisions.resume_trading, tenant=tenant, reason="over")
     clock.s += REFERENCE_FRESH_S + 0.01
     assert buys(shop, account, 5) == {"Outcome": 5}
 
@@ -98,7 +98,7 @@ def test_after_a_pause_nobody_goes_by_what_was_so_before_it(shop: Shop, other: S
         clock.drive(bridge._decider)
         try:
             await bridge.do(shop.buying(account, "2.00"))
-            other.do(commands.halt_trading, tenant=None, reason="why")
+            other.do(decisions.halt_trading, tenant=None, reason="why")
             clock.s += 3_600
             buying = (bridge.do(shop.buying(account, "2.00")) for _ in range(20))
             return await asyncio.gather(*buying, return_exceptions=True)
@@ -112,7 +112,7 @@ def test_after_a_pause_nobody_goes_by_what_was_so_before_it(shop: Shop, other: S
 def test_a_repeat_has_its_first_answer_whatever_was_halted_since(shop: Shop, other: Shop) -> None:
     account = shop.open()
     first = shop.desk.do(shop.buying(account, key="k"))
-    shop.do(commands.halt_trading, tenant=None, reason="why")
+    shop.do(decisions.halt_trading, tenant=None, reason="why")
     for one in (shop, other):
         with pytest.raises(Refused) as refused:
             one.buy(account)
@@ -125,10 +125,10 @@ def test_a_repeat_has_its_first_answer_whatever_was_halted_since(shop: Shop, oth
 def test_what_was_accepted_before_goes_on(shop: Shop) -> None:
     account = shop.open()
     executed, cancelled = shop.buy(account), shop.buy(account)
-    shop.do(commands.halt_trading, tenant=TENANT, reason="why")
+    shop.do(decisions.halt_trading, tenant=TENANT, reason="why")
     shop.execute(executed)
     shop.settle(executed)
-    shop.do(commands.request_cancel, tenant=TENANT, account=account, order=cancelled)
+    shop.do(decisions.request_cancel, tenant=TENANT, account=account, order=cancelled)
     shop.deposit(account, "5.00")
     states = [shop.desk.state(order).status for order in (executed, cancelled)]
     assert states == ["settled", "cancelled"]
@@ -136,7 +136,7 @@ def test_what_was_accepted_before_goes_on(shop: Shop) -> None:
 
 def test_it_is_recorded_once_with_its_reason(shop: Shop, other: Shop) -> None:
     for one in (shop, other):
-        one.do(commands.halt_trading, tenant=TENANT, reason="first")
+        one.do(decisions.halt_trading, tenant=TENANT, reason="first")
     history = shop.journal.stream(f"hlt_tenant_{TENANT}")
     assert [(type(one.fact).__name__, one.fact.reason) for one in history] == [  # type: ignore[attr-defined]
         ("TradingHalted", "first")

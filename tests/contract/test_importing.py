@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from api.tokens import Principal, Tokens
 from engine.cli.main import app
+from engine.commands.desk import Desk
 from engine.config.settings import Settings
 from engine.csv_import import BadFile, read_instruments, read_quotes
-from engine.desk import Desk
 from engine.importing import Imported, QuotesImported, import_instruments, import_quotes
 from engine.installation import Installation, migrate, open_installation
 from engine.kernel.ids import IdSource

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from engine import commands, declaring, dumping, restoring
+from engine import dumping, restoring
 from engine.auditing import Wish, audit
 from engine.backup import Backup
+from engine.commands import decisions, declaring
+from engine.commands.desk import Command, Desk
 from engine.config.settings import Settings
-from engine.desk import Command, Desk
 from engine.domain import clock, kind
 from engine.domain.kind import Kind
 from engine.domain.stored import engine_codec
@@ -125,7 +126,7 @@ def test_a_running_engine_goes_on_beside_it(undeclared: Settings) -> None:
         desk = Desk(journal)
 
         def halt(reason: str) -> None:
-            for decide in (commands.halt_trading, commands.resume_trading):
+            for decide in (decisions.halt_trading, decisions.resume_trading):
                 desk.do(Command(lambda scene, d=decide: d(scene, tenant=None, reason=reason), None, "x"))
 
         halt("before")
@@ -148,7 +149,7 @@ def test_a_live_journal_has_neither_clock_nor_invented_clients(live: Settings) -
             prepare(installation, live)
         with pytest.raises(Refused, match="in a sandbox only"):
             Desk(installation.journal).do(
-                Command(lambda scene: commands.advance_clock(scene, by_us=1), None, "x")
+                Command(lambda scene: decisions.advance_clock(scene, by_us=1), None, "x")
             )
         assert installation.journal.head == before
         assert not installation.clients.all(None)

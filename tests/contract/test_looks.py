@@ -11,9 +11,9 @@ import pytest
 from msgspec.structs import replace
 
 from api.bridge import Bridge
-from engine import states
-from engine.deciding import Call, Steps, Wait, new_command_id
-from engine.desk import Desk, Outcome
+from engine.commands import state_cache
+from engine.commands.decider import Call, Steps, Wait, new_command_id
+from engine.commands.desk import Desk, Outcome
 from engine.domain.account import AccountOpened
 from engine.domain.order import CancelRequested
 from engine.domain.stored import STORED
@@ -98,7 +98,7 @@ def test_behind_a_gap_each_account_is_read_once(
     accounts = [shop.open() for _ in range(3)]
     contest(shop, other, accounts)
     contest(shop, other, accounts)
-    monkeypatch.setattr(states, "FOLLOWED_FACTS_MAX", 10)
+    monkeypatch.setattr(state_cache, "FOLLOWED_FACTS_MAX", 10)
     reads = Reads(shop.journal, monkeypatch)
     for account in accounts * 2:
         other.desk.do(other.buying(account, "2.00"))
@@ -115,7 +115,7 @@ def test_whoever_is_alone_again_looks_no_more(
     account = shop.open()
     contest(shop, other, [account])
     reads = Reads(shop.journal, monkeypatch)
-    for _ in range(2 * states.CONTESTED_FOR):
+    for _ in range(2 * state_cache.CONTESTED_FOR):
         shop.desk.do(shop.buying(account, "2.00"))
     looked = reads.looks
     shop.desk.do(shop.buying(account, "2.00"))
@@ -169,7 +169,7 @@ def test_a_fact_that_cannot_follow_has_the_stream_read(shop: Shop, other: Shop) 
 @pytest.mark.parametrize("case", ["in doubt", "behind a gap", "unknown", "unknown to the look"])
 def test_a_read_that_a_look_overtakes_is_not_the_last_word(shop: Shop, case: str) -> None:
     account = shop.open()
-    known = states.States(lambda: 0.0)
+    known = state_cache.States(lambda: 0.0)
     read = partial(shop.journal.load, fold_of(account), account)
     known.follow(*known.read_on(shop.journal))
     if not case.startswith("unknown"):
@@ -210,7 +210,7 @@ def test_a_look_in_vain_for_many_is_one(shop: Shop, other: Shop) -> None:
     decider = shop.desk._decider
     decider._states.monotonic = lambda: 0.0  # the clock and the instrument stay fresh
     first, *others = (
-        decider.handle(shop.buying(account, "2000.00")) for _ in range(states.CONTESTED_FOR + 1)
+        decider.handle(shop.buying(account, "2000.00")) for _ in range(state_cache.CONTESTED_FOR + 1)
     )
     call = next(first)
     assert isinstance(call, Call)

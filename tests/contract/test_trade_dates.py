@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace
 
-from engine import commands
+from engine.commands import decisions
 from engine.kernel.fact import to_us
 from tests.desks import INSTRUMENT, TERMS, Shop, open_shop
 
@@ -50,7 +50,7 @@ def started(shop: Shop) -> str:
     """A buy at the venue, of an instrument that settles in Tokyo after one day."""
     account = shop.open()
     tokyo = replace(TERMS, issuer_country="JP", settlement_days=1)
-    shop.do(commands.put_instrument, instrument=INSTRUMENT, terms=tokyo)
+    shop.do(decisions.put_instrument, instrument=INSTRUMENT, terms=tokyo)
     order = shop.buy(account)
     shop.start(order)
     return order
@@ -82,7 +82,7 @@ def test_a_report_that_comes_days_later_is_dated_by_its_execution(
 
 def test_the_market_goes_by_business_time(shop: Shop) -> None:
     account = shop.open()
-    shop.do(commands.put_instrument, instrument=INSTRUMENT, terms=replace(TERMS, issuer_country="JP"))
-    shop.do(commands.advance_clock, by_us=timedelta(days=3) // timedelta(microseconds=1))
+    shop.do(decisions.put_instrument, instrument=INSTRUMENT, terms=replace(TERMS, issuer_country="JP"))
+    shop.do(decisions.advance_clock, by_us=timedelta(days=3) // timedelta(microseconds=1))
     order = shop.desk.state(shop.buy(account))
     assert order.terms.settlement_date == date(2026, 3, 16)

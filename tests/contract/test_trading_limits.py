@@ -10,11 +10,11 @@ from threading import Barrier, Thread
 
 import pytest
 
-from engine import commands
-from engine.deciding import Outcome
+from engine.commands import decisions
+from engine.commands.decider import Outcome
+from engine.commands.tally import Tally, start_of_day
 from engine.domain.trading_limits import Limits, OrderCounted
 from engine.kernel.errors import Refused
-from engine.tally import Tally, start_of_day
 from tests import invariants
 from tests.desks import Shop, open_shop
 
@@ -69,7 +69,7 @@ def test_what_was_ordered_outlives_the_process_and_the_snapshot(shop: Shop, jour
         assert codes(refused) == {"duplicate_order": 1, "Outcome": 1}
         day = other.desk.state(account).activity
         assert day.worth == {"USD": sum(100 + Decimal(n) for n in range(1, 121)) + 100}
-        other.do(commands.advance_clock, by_us=DAY_US)
+        other.do(decisions.advance_clock, by_us=DAY_US)
         assert codes(other.desk.do_all([other.buying(account, "20000.00")])) == {"Outcome": 1}
 
 
@@ -97,7 +97,7 @@ def test_a_tenants_day_is_found_in_the_journal(shop: Shop) -> None:
     for _ in range(2):
         for _ in range(3):
             shop.buy(account)
-        shop.do(commands.advance_clock, by_us=DAY_US)
+        shop.do(decisions.advance_clock, by_us=DAY_US)
     today = journal.read(journal.head - 1, 1)[0].envelope.business_date
     assert today is not None
     shop.buy(account)

@@ -21,7 +21,7 @@ from api import current
 from api.courier import Post
 from api.sender import Message
 from engine.cli.main import main as order_engine
-from engine.deciding import Decider, Outcome
+from engine.commands.decider import Decider, Outcome
 from engine.deliveries import Deliveries
 from engine.execution import Execution
 from engine.journal.append import Appender

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from engine import auditing, declaring
+from engine import auditing
 from engine.auditing import Wish
 from engine.backup import JOURNAL, VIEWS, Backup
 from engine.cli.main import app
+from engine.commands import declaring
 from engine.config.settings import Settings, read_settings
 from engine.domain.stored import engine_codec
 from engine.installation import open_journal_datastore

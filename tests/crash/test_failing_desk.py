@@ -17,9 +17,9 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from engine import commands
-from engine.deciding import new_command_id
-from engine.desk import Desk, Outcome
+from engine.commands import decisions
+from engine.commands.decider import new_command_id
+from engine.commands.desk import Desk, Outcome
 from engine.domain.report import Report
 from engine.journal import append, sqlite
 from engine.journal.journal import Appended, Journal, PlacedFact
@@ -104,15 +104,15 @@ class Life:
         """One is executed and settled, the other cancelled; a storage fault ends the attempt."""
         executed, cancelled = self.orders[f"{self.number} a"], self.orders[f"{self.number} b"]
         words = {"tenant": TENANT, "account": self.account, "order": cancelled}
-        self._do(commands.request_cancel, **words)
-        self._do(commands.start_execution, firm=self.shop.firm, order=executed, venue="sim")
+        self._do(decisions.request_cancel, **words)
+        self._do(decisions.start_execution, firm=self.shop.firm, order=executed, venue="sim")
         trade = Report(
             "sim", f"{executed}-1", executed, "trade", price=Decimal(100), quantity=Decimal("0.99")
         )
         for report in (trade, Report("sim", f"{executed}-end", executed, "ended")):
-            self._do(commands.take_report, firm=self.shop.firm, report=report)
+            self._do(decisions.take_report, firm=self.shop.firm, report=report)
         for one in self.desk.state(executed).trades:
-            self._do(commands.settle_trade, order=executed, trade=one.terms.trade)
+            self._do(decisions.settle_trade, order=executed, trade=one.terms.trade)
 
     def _do(self, function: Any, **words: Any) -> None:
         self.desk.do(self.shop.command(function, **words))

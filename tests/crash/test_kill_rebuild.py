@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from engine.declaring import make
+from engine.commands.declaring import make
 from engine.domain.stored import engine_codec
 from engine.journal import journal as journals
 from engine.journal.journal import Journal

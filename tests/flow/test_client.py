@@ -17,7 +17,7 @@ import pytest
 
 from api.call import tree_of
 from api.routes import ROUTES
-from engine import commands
+from engine.commands import decisions
 from engine.domain.report import Report
 from engine.operations import define_operations
 from order_engine_client import (
@@ -205,7 +205,7 @@ def prepared(house: House, client: Client) -> dict[str, Any]:
     old = client.buy(a, BOND, 500, client_reference="first")
     house.engine.execute(old.id, ["4.90"])
     late = Report("sim", "late", old.id, "trade", Decimal(100), Decimal("0.05"))
-    house.engine.act(commands.take_report, firm=house.engine.services.firm, report=late)
+    house.engine.act(decisions.take_report, firm=house.engine.services.firm, report=late)
     order = client.buy(a, BOND, "10.00").id
     words: dict[str, Any] = {
         "old": old.id,
@@ -218,8 +218,8 @@ def prepared(house: House, client: Client) -> dict[str, Any]:
     words["position"] = next(client.positions(a)).id
     words["report"] = next(client.parked_reports(status="open")).id
     later = Report("sim", "later", old.id, "trade", Decimal(100), Decimal("0.05"))
-    house.engine.act(commands.take_report, firm=house.engine.services.firm, report=later)
-    words["late"] = commands.parked_report_id(later)
+    house.engine.act(decisions.take_report, firm=house.engine.services.firm, report=later)
+    words["late"] = decisions.parked_report_id(later)
     words["event"] = next(client.events(resource=order)).id
     words["webhook"] = client.create_webhook("https://kept.example.com/").id
     ended = (client.create_webhook(f"https://ended{n}.example.com/").id for n in (1, 2))

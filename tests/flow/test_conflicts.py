@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine import commands
-from engine.deciding import Decider, new_command_id
-from engine.desk import Command, Outcome
+from engine.commands import decisions
+from engine.commands.decider import Decider, new_command_id
+from engine.commands.desk import Command, Outcome
 from engine.domain import holdings, idempotency
 from engine.domain.order import Placed
 from engine.domain.order_request import Wish
@@ -74,12 +74,12 @@ def test_also_of_an_account_opened_in_the_same_moment(shop: Shop, journal_url: s
     account, payment = shop.ids.new("acc"), shop.ids.new("dep")
     words = {"tenant": TENANT, "account": account}
     first = [
-        shop.command(commands.open_account, base_currency="USD", funding_currencies=(), **words),
+        shop.command(decisions.open_account, base_currency="USD", funding_currencies=(), **words),
         shop.command(
-            commands.create_payment, payment=payment, kind="deposit", currency="USD",
+            decisions.create_payment, payment=payment, kind="deposit", currency="USD",
             amount=Decimal(CASH), **words,
         ),
-        shop.command(commands.end_payment, payment=payment, is_completed=True, **words),
+        shop.command(decisions.end_payment, payment=payment, is_completed=True, **words),
     ]  # fmt: skip
     for command in first:
         shop.desk.do(command)
@@ -174,7 +174,7 @@ def keyed(shop: Shop, account: str, key: str, cash: str = "100.00", tenant: str 
 
     return Command(
         partial(
-            commands.place_order, firm=shop.firm, tenant=tenant, account=account,
+            decisions.place_order, firm=shop.firm, tenant=tenant, account=account,
             order=shop.ids.new("ord"), instrument=INSTRUMENT,
             wish=Wish("buy", Decimal(cash), request=request),
         ),
@@ -260,7 +260,7 @@ def test_what_comes_again_gets_its_first_answer_though_it_would_be_refused_now(
     account = shop.open("100.00")
     first = shop.desk.do(keyed(shop, account, "k"))
     shop.execute(next(stream for stream in first.states if stream.startswith("ord_")))
-    shop.do(commands.change_account, tenant=TENANT, account=account, status="suspended", flags={})
+    shop.do(decisions.change_account, tenant=TENANT, account=account, status="suspended", flags={})
     with open_shop(journal_url) as fresh:
         for one in (shop, fresh):
             again = one.desk.do(keyed(one, account, "k"))
@@ -274,13 +274,13 @@ def test_tenants_do_not_share_keys(shop: Shop, journal_url: str) -> None:
     """The same key of another tenant is another command, and its own account's."""
     mine, theirs = shop.open(), shop.ids.new("acc")
     words = {"tenant": "another", "account": theirs}
-    shop.do(commands.open_account, base_currency="USD", funding_currencies=(), **words)
+    shop.do(decisions.open_account, base_currency="USD", funding_currencies=(), **words)
     payment = shop.ids.new("dep")
     shop.do(
-        commands.create_payment, payment=payment, kind="deposit", currency="USD",
+        decisions.create_payment, payment=payment, kind="deposit", currency="USD",
         amount=Decimal("1000.00"), **words,
     )  # fmt: skip
-    shop.do(commands.end_payment, payment=payment, is_completed=True, **words)
+    shop.do(decisions.end_payment, payment=payment, is_completed=True, **words)
     both = [keyed(shop, mine, "k"), keyed(shop, theirs, "k", tenant="another")]
     answers = shop.desk.do_all(both)
     assert codes(answers) == {"Outcome": 2}

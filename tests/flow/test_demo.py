@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from engine.declaring import make
+from engine.commands.declaring import make
 from engine.demo import replay, run_demo
 from engine.domain.stored import engine_codec
 from engine.journal.journal import Journal

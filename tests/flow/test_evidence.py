@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from engine.checkpoint import Checkpoint, Signer, origin_of
-from engine.desk import Desk
+from engine.commands.desk import Desk
 from engine.dumping import Wanted, dump
 from engine.kernel import chain
 from tests.command import ROOT

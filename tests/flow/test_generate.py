@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.declaring import make
+from engine.commands.declaring import make
 from engine.domain.stored import STORED, engine_codec
 from engine.domain.streams import fold_of
 from engine.generate import BEGIN_US, Generated, Plan, fill

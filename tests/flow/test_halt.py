@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import typer
 
-from engine import commands
 from engine.cli import access
 from engine.cli import halt as cli
+from engine.commands import decisions
 from engine.config.settings import read_settings
 from engine.domain.halt import TradingHalted
 from engine.domain.order import Placed
@@ -37,7 +37,7 @@ def test_a_client_is_refused_and_told_since_when(engine: Engine) -> None:
     key = {"Idempotency-Key": "before"}
     first = client.send("POST", orders, buying("100.00"), key)
     assert first.status == 201
-    halting = partial(commands.halt_trading, reason="secret words")
+    halting = partial(decisions.halt_trading, reason="secret words")
     engine.act(halting, tenant=engine.tenant)
     other = engine.client(tenant=f"{engine.tenant}-other")
     theirs = f"/accounts/{an_account(other)}/orders"
@@ -56,7 +56,7 @@ def test_a_client_is_refused_and_told_since_when(engine: Engine) -> None:
     assert client.send("POST", orders, buying("50.00"), key).code == "idempotency_key_conflict"
     ok(other.send("POST", theirs, buying("100.00")), 201)
     ok(client.post(f"{orders}/{first.json['id']}/cancel"))
-    engine.act(commands.resume_trading, tenant=engine.tenant, reason="over")
+    engine.act(decisions.resume_trading, tenant=engine.tenant, reason="over")
 
 
 def wait_for_refusal(client: Any, orders: str) -> Any:
@@ -217,11 +217,11 @@ def test_health_names_the_halts_in_force_and_no_tenant(engine: Engine) -> None:
         }
 
     before = codes()
-    engine.act(commands.halt_trading, tenant=engine.tenant, reason="why")
+    engine.act(decisions.halt_trading, tenant=engine.tenant, reason="why")
     assert codes().keys() - before.keys() == {"trading_halted"}
-    engine.act(commands.halt_trading, tenant=engine.tenant, reason="worse", stops_execution=True)
+    engine.act(decisions.halt_trading, tenant=engine.tenant, reason="worse", stops_execution=True)
     found = codes()
     assert found.keys() - before.keys() == {"execution_halted"}
     assert re.fullmatch(r"Trading of 1 tenant is halted, since [-0-9T:]+Z\.", found["execution_halted"])
-    engine.act(commands.resume_trading, tenant=engine.tenant, reason="over")
+    engine.act(decisions.resume_trading, tenant=engine.tenant, reason="over")
     assert codes() == before

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from engine import commands
+from engine.commands import decisions
 from engine.history.memorandum import read_memorandum
 from engine.history.story import read_story
 from tests.http_engine import DAY_US, Engine, a_market, an_account, buying, ok, running, selling
@@ -30,7 +30,7 @@ def a_life(engine: Engine, client: Client) -> tuple[str, str]:
     path = f"/accounts/{account}/orders"
     order = ok(client.post(path, buying("100.00", client_reference="café")), 201)["id"]
     engine.execute(order, ["0.40", "0.50"])
-    engine.act(commands.advance_clock, by_us=5 * DAY_US)  # over any holiday
+    engine.act(decisions.advance_clock, by_us=5 * DAY_US)  # over any holiday
     engine.settle(order)
     return account, order
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine import commands
+from engine.commands import decisions
 from projections.runner import Runner
 from tests.http_engine import (
     DAY_US,
@@ -74,7 +74,7 @@ def test_a_life(engine: Engine, client: Client) -> None:
     assert (position["total"], position["settled"], position["unsettled"]) == ("0.99", "0.00", "0.99")
     assert position["id"] == filled["position"]
     assert ok(client.get(f"/accounts/{account}/positions/{position['id']}")) == position
-    engine.act(commands.advance_clock, by_us=5 * DAY_US)  # over any holiday
+    engine.act(decisions.advance_clock, by_us=5 * DAY_US)  # over any holiday
     engine.settle(order["id"])
     engine.project()
     settled = ok(client.get(path))

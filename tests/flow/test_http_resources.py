@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from engine import commands
+from engine.commands import decisions
 from engine.domain.report import Report
 from tests.http_engine import (
     TERMS,
@@ -197,7 +197,7 @@ def test_sandbox_clock(engine: Engine, client: Client) -> None:
 
 def test_parked_reports(engine: Engine, client: Client) -> None:
     report = Report("sim", "r1", "ord_unknown", "ended")
-    engine.act(commands.take_report, firm=engine.services.firm, report=report)
+    engine.act(decisions.take_report, firm=engine.services.firm, report=report)
     engine.project()
     (parked,) = ok(client.get("/parked-reports?status=open"))
     assert (parked["fault"], parked["status"]) == ("unknown_order", "open")

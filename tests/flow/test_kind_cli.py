@@ -12,8 +12,8 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from engine.cli.main import app
+from engine.commands.declaring import declared, write
 from engine.config.settings import Settings, read_settings
-from engine.declaring import declared, write
 from engine.domain.clock import STREAM, ClockAdvanced
 from engine.domain.halt import TradingHalted
 from engine.domain.kind import Kind

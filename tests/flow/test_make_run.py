@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.commands.desk import Command, Desk, Outcome
 from engine.config.settings import Settings, read_settings
-from engine.desk import Command, Desk, Outcome
 from engine.domain.quote import Quote
 from engine.installation import Installation, migrate, open_installation
 from engine.kernel.limits import SANDBOX_PRICE_MAX_AGE_US

@@ -14,7 +14,7 @@ import pytest
 from openapi_core import Config, OpenAPI
 from openapi_core.testing import MockRequest, MockResponse
 
-from engine import commands
+from engine.commands import decisions
 from engine.domain.quote import Quote
 from engine.domain.report import Report
 from engine.market import Market
@@ -93,7 +93,7 @@ def a_house(engine: Engine, client: Client) -> dict[str, str]:
     engine.execute(order, ["0.09"])
     money = {"amount": "1", "currency": "USD"}
     report = Report("sim", f"r-{engine.tenant}", "ord_unknown", "ended")
-    engine.act(commands.take_report, firm=engine.services.firm, report=report)
+    engine.act(decisions.take_report, firm=engine.services.firm, report=report)
     deposit = ok(client.post(f"/accounts/{account}/deposits", money), 201)["id"]
     withdrawal = ok(client.post(f"/accounts/{account}/withdrawals", money), 201)["id"]
     webhook = ok(client.post("/webhooks", {"url": f"https://{engine.tenant}.example.com/"}), 201)

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.deciding import Decision
+from engine.commands.decider import Decision
 from engine.domain.holdings import (
     Balance,
     FundsReleased,

@@ -16,8 +16,8 @@ from urllib.parse import quote, unquote
 import pytest
 
 from api.routes import ROUTES
-from engine import commands
-from engine.commands import parked_report_id
+from engine.commands import decisions
+from engine.commands.decisions import parked_report_id
 from engine.domain.holdings import CashDeposited
 from engine.domain.order import TradeSettled
 from engine.domain.report import Report
@@ -184,7 +184,7 @@ def test_what_a_venue_did_is_read_at_once(pair: Pair, client: Client) -> None:
 def test_a_parked_report_is_read_at_once(pair: Pair, client: Client) -> None:
     order = f"ord_{pair.here.tenant}"
     report = Report("sim", f"{order}-1", order, "trade", Decimal(1), Decimal(1))
-    pair.here.act(commands.take_report, firm=pair.here.services.firm, report=report)
+    pair.here.act(decisions.take_report, firm=pair.here.services.firm, report=report)
     path = f"/parked-reports/{parked_report_id(report)}"
     assert ok(pair.reader().get(path))["status"] == "open"
     pair.here.project()

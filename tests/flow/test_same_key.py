@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import api.accounts
 import api.webhooks
 from api.routes import ROUTES
-from engine import commands
+from engine.commands import decisions
 from engine.domain.report import Report
 from engine.kernel.errors import Unavailable
 from tests.http_engine import (
@@ -79,16 +79,16 @@ class House(NamedTuple):
 
     def parked(self) -> str:
         report = Report("sim", f"r-{self.engine.journal.head}", "ord_unknown", "ended")
-        self.engine.act(commands.take_report, firm=self.engine.services.firm, report=report)
-        return commands.parked_report_id(report)
+        self.engine.act(decisions.take_report, firm=self.engine.services.firm, report=report)
+        return decisions.parked_report_id(report)
 
     def asked(self) -> str:
         """A late fill that somebody has asked to book."""
         order, firm = self.order(), self.engine.services.firm
         self.engine.execute(order, ["0.05"])
         late = Report("sim", f"late-{order}", order, "trade", Decimal(100), Decimal("0.01"))
-        self.engine.act(commands.take_report, firm=firm, report=late)
-        report = commands.parked_report_id(late)
+        self.engine.act(decisions.take_report, firm=firm, report=late)
+        report = decisions.parked_report_id(late)
         body = {"action": "book", "reason": "late"}
         ok(self.client.post(f"/parked-reports/{report}/resolve", body))
         return report
@@ -277,13 +277,15 @@ def test_what_changed_nothing_changes_nothing_later_either(house: House, name: s
 def test_a_cancelled_order_is_repeated_after_it_was_filled(house: House) -> None:
     """Cancelling once more changes nothing; its repeat must not be refused by what came later."""
     order = house.order()
-    house.engine.act(commands.start_execution, firm=house.engine.services.firm, order=order, venue="sim")
+    house.engine.act(
+        decisions.start_execution, firm=house.engine.services.firm, order=order, venue="sim"
+    )
     path, key = house.at(f"/orders/{order}/cancel"), {"Idempotency-Key": "again"}
     ok(house.client.post(path))
     first = house.client.send("POST", path, None, key)
     assert first.status == 200
     report = Report("sim", f"{order}-end", order, "ended")
-    house.engine.act(commands.take_report, firm=house.engine.services.firm, report=report)
+    house.engine.act(decisions.take_report, firm=house.engine.services.firm, report=report)
     assert house.client.post(path).status in {200, 409}
     same(first, house.client.send("POST", path, None, key))
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from engine import commands
+from engine.commands import decisions
 from engine.domain.report import Report
 from tests import invariants
 from tests.http_engine import TERMS, Engine, a_market, an_account, buying, ok, running
@@ -178,8 +178,8 @@ def test_a_parked_report_is_booked_by_two_clients_and_everything_follows(live: E
     late = Report("sim", f"{order}-late", order, "trade", Decimal(100), Decimal("0.99"))
     early = Report("sim", f"{order}-odd", order, "trade", Decimal(100), Decimal("0.001"))
     for said in (late, early):
-        live.act(commands.take_report, firm=live.services.firm, report=said)
-    report, odd = (f"/parked-reports/{commands.parked_report_id(said)}" for said in (late, early))
+        live.act(decisions.take_report, firm=live.services.firm, report=said)
+    report, odd = (f"/parked-reports/{decisions.parked_report_id(said)}" for said in (late, early))
     book, reject = ({"action": action, "reason": "the venue is right"} for action in ("book", "reject"))
     refused = first.post(f"{odd}/resolve", book)
     assert (refused.status, refused.code) == (409, "report_not_bookable")

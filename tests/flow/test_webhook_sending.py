@@ -13,7 +13,7 @@ from standardwebhooks import WebhookVerificationError
 
 from api.courier import Courier
 from api.lanes import NARROW
-from engine.desk import Desk
+from engine.commands.desk import Desk
 from engine.journal.leases import Leases
 from engine.kernel.errors import LeaseLost
 from engine.kernel.process import WEBHOOKS

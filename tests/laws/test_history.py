@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.declaring import make
+from engine.commands.declaring import make
 from engine.domain.account import Account
 from engine.domain.holdings import legs
 from engine.domain.order import Order

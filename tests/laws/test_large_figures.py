@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.commands.tally import Tally
 from engine.domain import holdings
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Terms
@@ -23,7 +24,6 @@ from engine.domain.pricing import Price, average_price
 from engine.domain.quote import Quote, jumps
 from engine.domain.trading_limits import Limits
 from engine.kernel.values import STEPS, divide_half_even, plain
-from engine.tally import Tally
 from projections.resources import account_json, cash_balances_json, order_json, position_json
 from tests.laws.runs import Run
 from tests.laws.test_audit import audited

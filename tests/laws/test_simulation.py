@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import deciding
-from engine.deciding import Decider, Outcome
+from engine.commands import decider
+from engine.commands.decider import Decider, Outcome
 from engine.domain import clock
 from engine.journal.append import Appender
 from engine.journal.writer import Append
@@ -160,7 +160,7 @@ def appends_are_never_void(patch: Patch) -> None:
 
 def it_is_answered_before_the_commit(patch: Patch) -> None:
     def record(self: Decider, command: Any, decided: Any) -> Generator[Any, Any, Outcome]:
-        yield deciding.Wait(())
+        yield decider.Wait(())
         pending = self._submit(command, decided)
         facts = [Recorded(*fact, 0, pending.envelope) for fact in pending.facts]
         states = {stream: loaded.state for stream, loaded in pending.after.items()}
@@ -200,7 +200,7 @@ def times_go_back_with_the_clock(patch: Patch) -> None:
 
         at_us = property(lambda self: self.now_us, lambda self, _: None)
 
-    patch.setattr(deciding, "Scene", Scene)
+    patch.setattr(decider, "Scene", Scene)
 
 
 def what_is_only_read_may_be_old(patch: Patch) -> None:

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from engine.commands.tally import Tally
 from engine.domain.order import Placed
 from engine.domain.stored import engine_codec
 from engine.domain.trading_limits import Activity, Limits, OrderCounted, count, evolve, worth_of
 from engine.kernel.errors import Refused
 from engine.kernel.fact import Envelope, Recorded
-from engine.tally import Tally
 from tests.golden.samples import SAMPLES
 
 FIRST = date(2026, 3, 12)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from engine.commands.tally import Tally
 from engine.domain import halt, report, webhook
 from engine.domain.addresses import target_of
 from engine.domain.fees import FeeRule
@@ -27,7 +28,6 @@ from engine.domain.trading_limits import Limits
 from engine.kernel.errors import Refused
 from engine.kernel.refusals import PARAM_FAULTS, REFUSALS
 from engine.kernel.values import parse_amount, parse_decimal
-from engine.tally import Tally
 from tests.table import rows
 from tests.world import TODAY, World
 

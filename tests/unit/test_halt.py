@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from engine.commands import Firm, place_order
-from engine.deciding import Scene
+from engine.commands.decider import Scene
+from engine.commands.decisions import Firm, place_order
 from engine.domain import halt
 from engine.domain.clock import ClockAdvanced
 from engine.domain.halt import Halt, TradingHalted, TradingResumed

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from engine import commands
-from engine.commands import Firm
-from engine.deciding import Decision, Scene
+from engine.commands import decisions
+from engine.commands.decider import Decision, Scene
+from engine.commands.decisions import Firm
 from engine.domain import kind
 from engine.domain.clock import ClockAdvanced
 from engine.domain.kind import SIMULATED, Declared, Kind, KindDeclared
@@ -43,11 +43,11 @@ def test_other_facts_cannot_follow(state: Declared | None) -> None:
 
 
 SANDBOXED: dict[str, Callable[[Scene], Decision]] = {
-    "the clock": lambda scene: commands.advance_clock(scene, by_us=1),
-    "an order sent to the simulated venue": lambda scene: commands.start_execution(
+    "the clock": lambda scene: decisions.advance_clock(scene, by_us=1),
+    "an order sent to the simulated venue": lambda scene: decisions.start_execution(
         scene, firm=FIRM, order="ord_1", venue=SIMULATED
     ),
-    "a report of the simulated venue": lambda scene: commands.take_report(
+    "a report of the simulated venue": lambda scene: decisions.take_report(
         scene, firm=FIRM, report=REPORT
     ),
 }
@@ -72,5 +72,5 @@ def test_a_sandbox_decides_it(what: str) -> None:
 
 
 def test_another_venue_is_nobodys_sandbox() -> None:
-    decision = commands.start_execution(Scene(1, None), firm=FIRM, order="ord_1", venue="xlon")
+    decision = decisions.start_execution(Scene(1, None), firm=FIRM, order="ord_1", venue="xlon")
     assert next(decision) == "ord_1"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine import commands
+from engine.commands import decisions
 from engine.domain import instrument
 from engine.domain.instrument import Instrument, InstrumentChanged, evolve, price_of, unit_of
 from engine.domain.pricing import Price
@@ -75,11 +75,11 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 def test_a_quote_in_percent_is_not_read_as_money(shop: Shop) -> None:
     """A first release's buy of 1000.00 at 98.7 percent of 100 got 10.08 units when par became 1."""
     account = shop.open()
-    shop.do(commands.put_instrument, instrument=INSTRUMENT, terms=BOND)
+    shop.do(decisions.put_instrument, instrument=INSTRUMENT, terms=BOND)
     shop.prices[TERMS.symbol] = Price(Decimal("98.7"), Decimal("98.7"), THURSDAY_US, unit=unit_of(BOND))
     waiting = shop.buy(account)
     for changed in (replace(BOND, price_type="money"), replace(BOND, par_value=Decimal(1))):
-        shop.do(commands.put_instrument, instrument=INSTRUMENT, terms=changed)
+        shop.do(decisions.put_instrument, instrument=INSTRUMENT, terms=changed)
         with pytest.raises(Refused) as caught:
             shop.buy(account)
         assert caught.value.code == "missing_price"

@@ -10,9 +10,9 @@ from hashlib import sha256
 from random import Random
 from typing import Any, Final, NamedTuple, Protocol
 
-from engine import commands
-from engine.commands import Firm
-from engine.deciding import Command, Decision, Outcome, Scene
+from engine.commands import decisions
+from engine.commands.decider import Command, Decision, Outcome, Scene
+from engine.commands.decisions import Firm
 from engine.domain import clock, idempotency
 from engine.domain.instrument import Terms
 from engine.domain.order import (
@@ -174,7 +174,7 @@ class Client:
     def _payment(self, kind: Any, account: str, amount: int) -> Request:
         request = self._keyed(kind, account, amount)
         request.decide = lambda process: partial(
-            commands.create_payment,
+            decisions.create_payment,
             tenant=TENANT,
             account=account,
             payment=process.ids.new("dep" if kind == "deposit" else "wdr"),
@@ -195,7 +195,7 @@ class Client:
         payment = fact.deposit if isinstance(fact, DepositOpened) else fact.withdrawal
         is_completed = self._random.random() < 0.85
         decide = partial(
-            commands.end_payment,
+            decisions.end_payment,
             tenant=TENANT,
             account=fact.account,
             payment=payment,
@@ -217,7 +217,7 @@ class Client:
         request = self._keyed(wish.side, account, amount, instrument)
         asked = Wish(wish.side, wish.cash_amount, wish.quantity, request=request.digest)
         request.decide = lambda process: partial(
-            commands.place_order,
+            decisions.place_order,
             firm=firm(self._town, process),
             tenant=TENANT,
             account=account,
@@ -235,7 +235,7 @@ class Client:
         request = self._keyed("cancel", fact.account, fact.order)
         request.words["order"] = fact.order
         decide = partial(
-            commands.request_cancel,
+            decisions.request_cancel,
             tenant=TENANT,
             account=fact.account,
             order=fact.order,
@@ -333,14 +333,14 @@ class Followers:
     def _start(self, order: str) -> None:
         def decide(process: Process) -> Any:
             return partial(
-                commands.start_execution, firm=firm(self._town, process), order=order, venue=VENUE
+                decisions.start_execution, firm=firm(self._town, process), order=order, venue=VENUE
             )
 
         self._do("start", decide, order=order)
 
     def _settle(self, order: str) -> None:
         for trade in self._trades[order]:
-            decide = partial(commands.settle_trade, order=order, trade=trade)
+            decide = partial(decisions.settle_trade, order=order, trade=trade)
             self._do("settle", lambda _, decide=decide: decide, order=order)
 
     # --- what the venue says -----------------------------------------------------------------------
@@ -385,7 +385,7 @@ class Followers:
 
     def _tell(self, report: Report, then: Callable[[], None] = lambda: None) -> None:
         def decide(process: Process) -> Any:
-            return partial(commands.take_report, firm=firm(self._town, process), report=report)
+            return partial(decisions.take_report, firm=firm(self._town, process), report=report)
 
-        command = commands.report_command_id(report)
+        command = decisions.report_command_id(report)
         self._keep_asking(Request("report", decide, {"order": report.order}, command), then)

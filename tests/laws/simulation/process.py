@@ -8,8 +8,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
-from engine.deciding import Call, Command, Decider, Outcome, Pending
-from engine.desk import wait_for
+from engine.commands.decider import Call, Command, Decider, Outcome, Pending
+from engine.commands.desk import wait_for
 from engine.domain.streams import fold_of
 from engine.journal.journal import Journal
 from engine.kernel.errors import EngineError

@@ -12,8 +12,8 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from engine import commands
-from engine.deciding import Outcome
+from engine.commands import decisions
+from engine.commands.decider import Outcome
 from engine.domain.pricing import Price
 from engine.domain.stored import engine_codec
 from engine.journal.append import Appender
@@ -64,10 +64,10 @@ FAULTS: dict[str, tuple[float, ...]] = {
 }
 """Fault -> how often it strikes when it can; the seed picks one."""
 BOUNDS: dict[str, tuple[int, ...]] = {
-    "states.STATES_CACHED_MAX": (12, 50_000),
-    "states.FOLLOWED_FACTS_MAX": (0, 6, 2_000),
-    "deciding.COMMANDS_REMEMBERED_MAX": (2, 20_000),
-    "deciding.SNAPSHOT_EVERY": (5, 200),
+    "commands.state_cache.STATES_CACHED_MAX": (12, 50_000),
+    "commands.state_cache.FOLLOWED_FACTS_MAX": (0, 6, 2_000),
+    "commands.decider.COMMANDS_REMEMBERED_MAX": (2, 20_000),
+    "commands.decider.SNAPSHOT_EVERY": (5, 200),
 }
 
 
@@ -305,18 +305,20 @@ class Simulation:
         """Instruments, accounts and some cash, with nobody in the way."""
         self._move_prices()
         for instrument, terms in TERMS.items():
-            self._now("list", commands.put_instrument, instrument=instrument, terms=terms)
+            self._now("list", decisions.put_instrument, instrument=instrument, terms=terms)
         ids = self.new_ids()
         for cash in (self.random.choice((100, 160, 220)), self.random.choice((0, 100))):
             account = ids.new("acc")
             self.accounts.append(account)
             words: dict[str, Any] = {"tenant": TENANT, "account": account}
-            self._now("open", commands.open_account, base_currency="USD", funding_currencies=(), **words)
+            self._now(
+                "open", decisions.open_account, base_currency="USD", funding_currencies=(), **words
+            )
             if cash:
                 words["payment"] = ids.new("dep")
                 amount = {"currency": "USD", "amount": Decimal(cash)}
-                self._now("fund", commands.create_payment, kind="deposit", **amount, **words)
-                self._now("fund", commands.end_payment, is_completed=True, **words)
+                self._now("fund", decisions.create_payment, kind="deposit", **amount, **words)
+                self._now("fund", decisions.end_payment, is_completed=True, **words)
 
     def _now(self, what: str, function: Any, **words: Any) -> None:
         answers: list[Answer] = []

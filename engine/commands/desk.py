@@ -11,7 +11,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-from engine.deciding import (
+from engine.commands.decider import (
     Awaited,
     Call,
     Command,

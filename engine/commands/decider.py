@@ -26,6 +26,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
+from engine.commands.state_cache import NOTHING, Entry, States
 from engine.domain import clock, kind
 from engine.domain.clock import Clock
 from engine.domain.streams import fold_of
@@ -40,7 +41,6 @@ from engine.kernel.limits import (
     DECIDE_ATTEMPTS_MAX,
     SNAPSHOT_EVERY,
 )
-from engine.states import NOTHING, Entry, States
 
 Changes = list[tuple[str, list[Fact]]]
 """(stream, new facts) in the order in which they are appended: an account's before its orders'."""

@@ -12,7 +12,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
 
-from engine.deciding import Changes, Decision, Scene
+from engine.commands.decider import Changes, Decision, Scene
+from engine.commands.tally import Tally
 from engine.domain import account as accounts
 from engine.domain import calendar, clock, fees, halt, idempotency, kind, paying, trading
 from engine.domain import instrument as instruments
@@ -36,7 +37,6 @@ from engine.kernel import ids
 from engine.kernel.fact import Fact
 from engine.kernel.ids import IdSource
 from engine.kernel.refusals import invalid, refused
-from engine.tally import Tally
 
 
 class Prices(Protocol):

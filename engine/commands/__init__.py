@@ -1,0 +1,1 @@
+"""Decisions on current states, and their appends. Every write of a client goes through here."""
