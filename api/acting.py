@@ -12,13 +12,13 @@ from api import repeating
 from api.call import Answer, Call
 from api.problems import Problem
 from api.services import Services
-from engine import acts
 from engine.commands.decider import Command, Decision, Outcome, Scene, new_command_id
 from engine.journal.store import Also
 from engine.kernel.errors import EngineError, OutcomeUnknown, Refused
 from engine.kernel.ids import made_ms
 from engine.kernel.limits import PARAM_FAULTS_TOLD, WORDS_CLAIM_S
-from engine.refusal_log import RefusalLine
+from engine.registers import acts
+from engine.registers.refusal_log import RefusalLine
 
 _OF_FIELDS: Final = frozenset({"path", "params"})
 """Context that is written down as paths and codes only."""
@@ -75,7 +75,7 @@ async def act_with_words(
     carries_request: bool = False,
     refresh: Callable[[], object] | None = None,
 ) -> Outcome:
-    """The same for a new `subject` with personal words, which are written first (see engine.personal).
+    """The same for a new `subject` with personal words, which are written first (see `personal`).
 
     They are erased again if the subject does not come to be. Raises Refused `invalid_param` for a
     reference that another has.

@@ -24,7 +24,6 @@ from api.services import Services
 from api.streams import MEDIA as EVENT_STREAM
 from api.tokens import Principal, TokenInvalid
 from api.traffic import UNMATCHED
-from engine.acts import PERSON_PATTERN
 from engine.domain.idempotency import check_key
 from engine.kernel.errors import EngineError, JournalWentBack, Refused
 from engine.kernel.ids import is_id
@@ -33,6 +32,7 @@ from engine.kernel.limits import (
     HTTP_BODY_BYTES_MAX,
     PERSON_CHARACTERS_MAX,
 )
+from engine.registers.acts import PERSON_PATTERN
 
 _LOG: Final = logging.getLogger("order_engine.api")
 _PERSON: Final = re.compile(PERSON_PATTERN, re.ASCII)
@@ -43,7 +43,7 @@ DENIED: Final = {
     "invalid_token": "token.refused",
     "insufficient_scope": "scope.refused",
 }
-"""Code of an answer -> the deed that it counts as (see `engine.acts`)."""
+"""Code of an answer -> the deed that it counts as (see `engine.registers.acts`)."""
 FACTLESS: Final = frozenset(
     ("/meta/order-lifecycle", "/acts", "/refusals", "/projections", "/projections/{name}/faults")
 )

@@ -14,9 +14,9 @@ import msgspec
 from msgspec import Meta
 
 from api.tokens import Tokens
-from engine.clients import SCOPES, Client, Clients, in_order
 from engine.kernel.ids import is_id
 from engine.kernel.limits import TOKEN_LIFE_S
+from engine.registers.clients import SCOPES, Client, Clients, in_order
 
 ERRORS: Final = {
     "invalid_request": (400, "a parameter is missing, given twice, or malformed"),

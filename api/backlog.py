@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 
-from engine.deliveries import New
 from engine.domain.webhook import Webhook
 from engine.kernel.limits import BACKLOG_KEPT
+from engine.registers.deliveries import New
 
 
 class Backlog:

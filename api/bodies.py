@@ -9,9 +9,9 @@ from typing import Final
 
 import msgspec
 
-from engine.deliveries import Delivery
 from engine.kernel.limits import BODIES_CACHED_MAX, BODIES_FRESH_S, SUBJECTS_MAX
-from engine.personal import WORDS, Personal
+from engine.registers.deliveries import Delivery
+from engine.registers.personal import WORDS, Personal
 from projections import resources
 from projections.database import Views
 from projections.ids import derived

@@ -27,10 +27,8 @@ from api.sender import Done, Message, Sender
 from engine.acting import Breathe, Faults, Timer, standing
 from engine.commands import decisions
 from engine.commands.desk import Command, Desk
-from engine.deliveries import Deliveries, Delivery, Note, Turn
 from engine.domain.attempts import IS_GONE, OUTCOMES, after
 from engine.domain.webhook import GONE
-from engine.endpoints import Endpoint, Endpoints
 from engine.journal.journal import Journal
 from engine.journal.writer import Lease
 from engine.kernel import wall
@@ -49,6 +47,8 @@ from engine.kernel.limits import (
 )
 from engine.kernel.meters import Sample
 from engine.kernel.process import WEBHOOKS
+from engine.registers.deliveries import Deliveries, Delivery, Note, Turn
+from engine.registers.endpoints import Endpoint, Endpoints
 from projections.database import Views
 
 _LOG: Final = logging.getLogger("order_engine.webhooks")

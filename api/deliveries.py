@@ -16,11 +16,11 @@ from api.call import Answer, Call
 from api.problems import Problem
 from api.repeating import first_answer, once
 from api.webhooks import own_webhook
-from engine.deliveries import Delivery, New
 from engine.domain.attempts import Attempt
 from engine.domain.webhook import Webhook, check_active
 from engine.kernel.limits import REPLAY_EVENTS_MAX
 from engine.kernel.refusals import invalid
+from engine.registers.deliveries import Delivery, New
 from projections import shapes
 from projections.ids import number_of
 from projections.resources import encode, time

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from engine.kernel.limits import EVENT_STREAM_PAGE
-from engine.personal import WORDS, Personal
+from engine.registers.personal import WORDS, Personal
 from projections.database import Views
 from projections.resources import filled
 from projections.views import events

@@ -13,7 +13,7 @@ from api.problems import Problem
 from api.services import Services
 from api.streams import Stream
 from engine.kernel.refusals import invalid
-from engine.personal import WORDS
+from engine.registers.personal import WORDS
 from projections.ids import derived, number_of
 from projections.listing import Shown
 from projections.views import events as view

@@ -6,7 +6,7 @@ from api import reading
 from api.call import Answer, Call
 from api.problems import Problem
 from engine.evidence import gather
-from engine.operations import define_operations
+from engine.registers.operations import define_operations
 from projections.resources import encode
 
 _OPERATIONS = define_operations()

@@ -22,7 +22,6 @@ from api.kinds import (
     Time,
     Word,
 )
-from engine.acts import DEEDS
 from engine.kernel.limits import (
     ID_CHARACTERS_MAX,
     LIST_LIMIT,
@@ -38,6 +37,7 @@ from engine.kernel.limits import (
 )
 from engine.kernel.refusals import REFUSALS
 from engine.kernel.values import PRICE_PLACES
+from engine.registers.acts import DEEDS
 from projections.shapes import WORDS
 
 FINEST: Final = Amount(PRICE_PLACES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.deliveries import Deliveries, Delivery
 from engine.kernel.limits import (
     DUE_LOOK_S,
     DUE_PAGE,
@@ -13,6 +12,7 @@ from engine.kernel.limits import (
     WEBHOOK_REST_S,
     WEBHOOK_WIDTH,
 )
+from engine.registers.deliveries import Deliveries, Delivery
 
 NARROW, WIDE = WEBHOOK_WIDTH
 

@@ -28,7 +28,6 @@ from api.schemas import (
 )
 from api.sources import source_of
 from api.streams import MEDIA as EVENT_STREAM
-from engine.acts import PERSON_PATTERN
 from engine.domain.idempotency import KEY_PATTERN
 from engine.kernel.limits import (
     CLIENT_REQUEST_ID_CHARACTERS_MAX,
@@ -36,6 +35,7 @@ from engine.kernel.limits import (
     OFFSET_MAX,
     VIEW_WAIT_S,
 )
+from engine.registers.acts import PERSON_PATTERN
 from projections.history import BODIES
 from projections.resources import AccountBody, BalanceBody, OrderBody, TradeBody
 

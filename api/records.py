@@ -12,12 +12,12 @@ from msgspec import Meta
 
 from api import reading
 from api.call import Answer, Call
-from engine import records
-from engine.acts import DEEDS
 from engine.kernel.csv_export import csv_text
 from engine.kernel.refusals import invalid
-from engine.operations import define_operations
-from engine.records import Filters
+from engine.registers import records
+from engine.registers.acts import DEEDS
+from engine.registers.operations import define_operations
+from engine.registers.records import Filters
 from projections import shapes
 from projections.ids import derived, number_of
 from projections.resources import encode, time

@@ -20,7 +20,7 @@ from engine.domain import idempotency
 from engine.domain.streams import fold_of
 from engine.journal.store import Also, Violation
 from engine.kernel.fact import Recorded
-from engine.key_register import Kept
+from engine.registers.key_register import Kept
 
 REPLAYED: Final = {"Idempotency-Replayed": "true"}
 

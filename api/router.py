@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from api.backlog import Backlog
-from engine.deliveries import New
 from engine.domain.holdings import PositionClosed, PositionOpened
 from engine.domain.order import TradeRecorded, TradeSettled
 from engine.domain.stored import STORED
@@ -22,6 +21,7 @@ from engine.domain.webhook import Webhook
 from engine.journal.journal import Journal
 from engine.kernel.fact import Recorded
 from engine.kernel.limits import BACKLOG_FACTS, PAGE_FACTS
+from engine.registers.deliveries import New
 from projections.folds import EVENTS
 
 _WEBHOOK: Final = FOLDS["whk"]

@@ -25,10 +25,10 @@ from aiohttp.connector import Connection
 
 from api.loop import new_loop
 from api.posting import Connections, outcome_of, post, retry_after_us
-from engine.deliveries import Delivery
 from engine.domain.attempts import Attempt, Outcome
 from engine.kernel import wall
 from engine.kernel.limits import ATTEMPT_S
+from engine.registers.deliveries import Delivery
 
 _LOG: Final = logging.getLogger("order_engine.webhooks")
 _LOOKUPS: Final = 64

@@ -21,18 +21,14 @@ from api.rates import Rates
 from api.streams import Streams
 from api.tokens import Tokens
 from api.traffic import Traffic
-from engine.acts import Denials, write_denials
-from engine.clients import Clients
 from engine.commands.decisions import Firm
 from engine.commands.declaring import required
 from engine.commands.tally import Tally, start_of_day
 from engine.config.keys import MasterKey
-from engine.deliveries import Deliveries
 from engine.domain import calendar, clock
 from engine.domain.fees import Fees
 from engine.domain.kind import Kind
 from engine.domain.trading_limits import Limits
-from engine.endpoints import Endpoints
 from engine.history.halted import HaltsLook
 from engine.journal.journal import Journal
 from engine.kernel.errors import EngineError
@@ -42,12 +38,16 @@ from engine.kernel.limits import ACCOUNTS_REMEMBERED_MAX, CLIENTS_SEEN_MAX, REFR
 from engine.kernel.process import FOLLOWERS
 from engine.kernel.rate import Quotas, StreamQuotas
 from engine.kernel.wall import now_us
-from engine.key_register import KeyRegister
-from engine.market import Market, Symbols
-from engine.operations import define_operations
-from engine.personal import Personal
-from engine.refusal_log import RefusalLog
-from engine.signing import SigningKeys
+from engine.registers.acts import Denials, write_denials
+from engine.registers.clients import Clients
+from engine.registers.deliveries import Deliveries
+from engine.registers.endpoints import Endpoints
+from engine.registers.key_register import KeyRegister
+from engine.registers.market import Market, Symbols
+from engine.registers.operations import define_operations
+from engine.registers.personal import Personal
+from engine.registers.refusal_log import RefusalLog
+from engine.registers.signing import SigningKeys
 from engine.vitals import JournalLook, disk_findings
 from projections.checkpoints import tend
 from projections.database import Views

@@ -22,9 +22,9 @@ from joserfc.jws import JWSRegistry
 from joserfc.registry import HeaderParameter
 from msgspec import Meta
 
-from engine.clients import SCOPES, Client, Clients, in_order
 from engine.kernel.limits import CLOCKS_APART_S, TOKEN_BYTES_MAX, TOKEN_LIFE_S, TOKENS_CACHED_MAX
-from engine.signing import SigningKey, SigningKeys
+from engine.registers.clients import SCOPES, Client, Clients, in_order
+from engine.registers.signing import SigningKey, SigningKeys
 
 ALGORITHM: Final = "Ed25519"  # RFC 9864: the name says the curve, unlike EdDSA
 TYPE: Final = "at+jwt"

@@ -19,11 +19,11 @@ from engine.commands import decisions
 from engine.commands.decider import Outcome
 from engine.domain.addresses import target_of
 from engine.domain.webhook import Webhook, is_of
-from engine.endpoints import Endpoint
 from engine.journal.store import Violation
 from engine.kernel.errors import OutcomeUnknown, Refused
 from engine.kernel.refusals import invalid
-from engine.key_register import Kept
+from engine.registers.endpoints import Endpoint
+from engine.registers.key_register import Kept
 from projections import shapes
 from projections.resources import encode, time
 

@@ -45,11 +45,11 @@ from engine.domain.instrument import Terms
 from engine.domain.order_request import Wish
 from engine.domain.quote import Quote
 from engine.domain.report import Report
-from engine.endpoints import Endpoints
 from engine.installation import migrate, open_installation
 from engine.kernel.ids import IdSource
 from engine.kernel.wall import now_us
-from engine.operations import define_operations
+from engine.registers.endpoints import Endpoints
+from engine.registers.operations import define_operations
 from projections.database import Views
 from projections.runner import Runner
 

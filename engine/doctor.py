@@ -28,7 +28,6 @@ from engine.commands import declaring
 from engine.config.keys import MasterKey, read_key
 from engine.config.settings import SEALS_TO, Settings, is_loopback
 from engine.database_checks import WRITABLE, WRITE_ROOM, database_checks, head_and_last, missing_triggers
-from engine.heartbeats import Heartbeat, Heartbeats, ending, fault_of, unrun
 from engine.installation import (
     FINGERPRINT,
     check_closed,
@@ -63,8 +62,9 @@ from engine.kernel.limits import (
 )
 from engine.kernel.remedies import REMEDIES
 from engine.kernel.wall import lasting, now_us
-from engine.operations import define_operations
 from engine.outlets import open_outlet
+from engine.registers.heartbeats import Heartbeat, Heartbeats, ending, fault_of, unrun
+from engine.registers.operations import define_operations
 from engine.sealing_keys import SealingKeys
 from engine.supervise import followers_of
 

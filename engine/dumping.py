@@ -24,7 +24,7 @@ from engine.journal.datastore import Datastore
 from engine.journal.store import allow_pauses
 from engine.kernel.errors import JournalDamaged
 from engine.kernel.limits import DUMP_ROWS_PER_STATEMENT
-from engine.operations import define_operations
+from engine.registers.operations import define_operations
 
 ALL: Final = frozenset({"*"})
 SECRETS: Final[Mapping[str, frozenset[str]]] = {

@@ -22,7 +22,7 @@ from engine.journal.pages import StoredRow
 from engine.kernel.chain import GENESIS
 from engine.kernel.errors import JournalDamaged, NotYetSealed
 from engine.kernel.refusals import refused
-from engine.operations import Operations
+from engine.registers.operations import Operations
 from engine.seals import Nodes, Seal, Seals
 
 FORMAT: Final = 1

@@ -19,7 +19,6 @@ from typing import Final, Literal, NamedTuple, Protocol
 import sqlalchemy as sa
 
 from engine.acting import Acting, Stopped, Timer, offsets, text_of
-from engine.heartbeats import Part, PartState, cut
 from engine.journal.datastore import Datastore
 from engine.journal.journal import Journal
 from engine.journal.leases import Leases
@@ -31,6 +30,7 @@ from engine.kernel.limits import (
     LEASE_LOOK_S,
     LEASE_S,
 )
+from engine.registers.heartbeats import Part, PartState, cut
 
 State = Literal["waiting for lease", "running", "failing", "stopped"]
 _BEAT_S: Final = LEASE_S / 3
@@ -126,7 +126,7 @@ class Follower:
         return Status(self.name, self._state, offset, head, error, self._since_us, faults)
 
     def vital(self) -> Part:
-        """How it is, at once: see `engine.heartbeats`."""
+        """How it is, at once: see `engine.registers.heartbeats`."""
         now_s, busy_since_s, error = self._monotonic(), self._busy_since_s, self._error or ""
         return Part(
             self.name,

@@ -8,7 +8,6 @@ from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
-from engine import acts
 from engine.commands.decisions import put_instrument
 from engine.commands.desk import Command, Desk
 from engine.csv_import import BadFile, InstrumentLine, LineFault, QuoteLine, line_faults
@@ -17,7 +16,8 @@ from engine.domain.quote import Quote
 from engine.kernel.errors import Refused
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import PAGE_FACTS, QUOTES_MAX
-from engine.market import Market, Symbols
+from engine.registers import acts
+from engine.registers.market import Market, Symbols
 
 ACTOR: Final = acts.COMMAND_LINE
 """In the envelope of facts that an operator's command recorded."""

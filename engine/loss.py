@@ -18,13 +18,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from engine import acts
 from engine.journal.damage import WENT_BACK, Mark
 from engine.journal.datastore import Datastore
 from engine.kernel import wall
 from engine.kernel.errors import BadSettings
 from engine.kernel.reasons import check_reason
-from engine.operations import Operations, without_triggers
+from engine.registers import acts
+from engine.registers.operations import Operations, without_triggers
 
 _EPOCHS_APART: Final = 1_000_000
 """No holder of a lost epoch can be taken for the holder of one that is given from now on."""

@@ -17,7 +17,6 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from engine.deliveries import Deliveries
 from engine.domain.kind import Kind
 from engine.follow import Follower, Watch
 from engine.journal.datastore import Datastore
@@ -25,6 +24,7 @@ from engine.kernel.errors import EngineError, Unavailable
 from engine.kernel.health import Finding
 from engine.kernel.limits import METRICS_RETRY_S
 from engine.kernel.meters import Sample, Source, Spread
+from engine.registers.deliveries import Deliveries
 
 HOST: Final = "127.0.0.1"
 """Figures say how much business is done: they are for this machine, and whom it hands them on to."""

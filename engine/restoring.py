@@ -11,8 +11,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from engine import acts, dump_format
-from engine.clients import check_row
+from engine import dump_format
 from engine.domain.stored import engine_codec
 from engine.dump_format import End, Header, Row, Sealed, Signed
 from engine.dump_secrets import Opener
@@ -24,6 +23,8 @@ from engine.journal.schema import SCHEMA
 from engine.journal.store import allow_pauses
 from engine.kernel.errors import BadDump, NotEmpty, SchemaTooNew, UnknownFact
 from engine.kernel.limits import DUMP_LINE_BYTES_MAX, DUMP_ROWS_PER_STATEMENT
+from engine.registers import acts
+from engine.registers.clients import check_row
 
 Report = Callable[[int], None]
 

@@ -18,7 +18,6 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from engine.acting import Breathe, Faults, Timer
-from engine.clients import SCOPES
 from engine.commands import decisions
 from engine.commands.desk import Command, Decision, Desk, Scene
 from engine.config.settings import Settings
@@ -31,7 +30,8 @@ from engine.kernel.errors import BadSettings, WrongKind
 from engine.kernel.files import regular
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import KEY_FILE_BYTES_MAX, SANDBOX_PRICE_MAX_AGE_US, SANDBOX_PRICES_LOOK_S
-from engine.market import Market
+from engine.registers.clients import SCOPES
+from engine.registers.market import Market
 
 TENANT: Final = "sandbox"
 ACTOR: Final = "sandbox"

@@ -35,7 +35,7 @@ from engine.kernel.limits import (
 )
 from engine.kernel.process import PUBLISHING, SEALING
 from engine.merkle import Frontier, Node
-from engine.operations import Operations
+from engine.registers.operations import Operations
 from engine.seals import Nodes, Seal, Seals, check_seal, digests, walk
 
 _log: Final = logging.getLogger(__name__)

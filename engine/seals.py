@@ -25,7 +25,7 @@ from engine.journal.writer import Lease
 from engine.kernel.errors import JournalDamaged, LeaseLost, StaleOffset
 from engine.kernel.limits import PAGE_FACTS, PAGE_FACTS_MAX
 from engine.merkle import TIER, TILE, Frontier, Node
-from engine.operations import Operations
+from engine.registers.operations import Operations
 
 
 class Seal(NamedTuple):

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from engine.clients import SCOPES, NewClient
+from engine.registers.clients import SCOPES, NewClient
 from order_engine_client import Client, NewPrice
 from tests.http_engine import Engine, running
 

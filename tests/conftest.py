@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import typer.testing
 
-from engine import installation, operations
+from engine import installation
 from engine.config.settings import Settings
 from engine.journal.datastore import open_store
 from engine.journal.store import allow_pauses
 from engine.kernel.process import tame_collector
+from engine.registers import operations
 from tests.postgres import GivenServer, PostgresServer, open_server
 
 MARKED = {"torture": "torture", "full": "test-full"}

@@ -13,13 +13,13 @@ from api.bodies import Bodies
 from api.courier import Courier, Post, Tools
 from api.sender import Sender
 from engine.commands.desk import Desk
-from engine.deliveries import Deliveries
 from engine.follow import Follower
 from engine.journal.leases import Leases
 from engine.journal.writer import Lease
 from engine.kernel.process import WEBHOOKS
-from engine.operations import define_operations
-from engine.personal import Personal
+from engine.registers.deliveries import Deliveries
+from engine.registers.operations import define_operations
+from engine.registers.personal import Personal
 from tests.http_engine import Engine, ok
 from tests.http_server import WAIT_S, Client
 

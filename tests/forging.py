@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api.tokens import AUDIENCE
 from engine.kernel.limits import CLOCKS_APART_S, TOKEN_BYTES_MAX, TOKEN_LIFE_S
-from engine.signing import SigningKey
+from engine.registers.signing import SigningKey
 
 
 def part(content: object) -> str:

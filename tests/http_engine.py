@@ -21,7 +21,6 @@ from api.rates import Rates
 from api.routes import ROUTES
 from api.services import Services, open_services
 from engine.checkpoint import Signer, origin_of
-from engine.clients import NewClient
 from engine.commands import decisions
 from engine.commands.desk import Command, Desk
 from engine.config.settings import read_settings
@@ -34,7 +33,8 @@ from engine.journal.journal import Journal
 from engine.journal.leases import Leases
 from engine.kernel.process import SEALING
 from engine.kernel.rate import Quotas
-from engine.operations import define_operations
+from engine.registers.clients import NewClient
+from engine.registers.operations import define_operations
 from engine.sealing import Sealing
 from projections import jobs, rebuild
 from projections.database import Views

@@ -20,7 +20,7 @@ from engine.journal.leases import Leases
 from engine.journal.writer import Lease
 from engine.kernel import chain
 from engine.kernel.process import PUBLISHING, SEALING
-from engine.operations import Operations, define_operations
+from engine.registers.operations import Operations, define_operations
 from engine.sealing import Outlet, Publishing, Sealing
 from engine.seals import Seal, Seals
 from tests.following import Clock

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from api.sender import Done, Message, Sender
-from engine.deliveries import Delivery
+from engine.registers.deliveries import Delivery
 from tests.http_server import WAIT_S
 
 _numbers = count(1)

@@ -77,7 +77,7 @@ def list_clients(
       order-engine client list --tenant acme --json
     """
     with errors_told(as_json=as_json), installation_of(data, journal_url) as installation:
-        from engine.clients import in_order  # noqa: PLC0415
+        from engine.registers.clients import in_order  # noqa: PLC0415
 
         rows = [
             {

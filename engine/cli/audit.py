@@ -121,7 +121,7 @@ def _seals(settings: Settings, unchecked: list[str], datastore: Datastore) -> It
     from engine.checkpoint import origin_of  # noqa: PLC0415
     from engine.config.keys import read_key  # noqa: PLC0415
     from engine.journal import schema  # noqa: PLC0415
-    from engine.operations import define_operations  # noqa: PLC0415
+    from engine.registers.operations import define_operations  # noqa: PLC0415
     from engine.sealing_keys import SealingKeys  # noqa: PLC0415
 
     operations = define_operations()

@@ -237,7 +237,7 @@ def _signing(settings: Settings, datastore: Datastore) -> Signing:
     from engine.dump_vouching import Signing  # noqa: PLC0415
     from engine.installation import open_master_key  # noqa: PLC0415
     from engine.journal.schema import check  # noqa: PLC0415
-    from engine.operations import define_operations  # noqa: PLC0415
+    from engine.registers.operations import define_operations  # noqa: PLC0415
     from engine.sealing_keys import SealingKeys  # noqa: PLC0415
 
     key = open_master_key(settings, datastore)

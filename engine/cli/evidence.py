@@ -77,7 +77,7 @@ def _gathered(data: str | None, journal_url: str | None, order: str, size: int |
     from engine.evidence import gather  # noqa: PLC0415
     from engine.installation import migrate, opened_journal  # noqa: PLC0415
     from engine.kernel.refusals import refused  # noqa: PLC0415
-    from engine.operations import define_operations  # noqa: PLC0415
+    from engine.registers.operations import define_operations  # noqa: PLC0415
 
     settings = read_settings(data=data, journal_url=journal_url)
     migrate(settings)

@@ -110,11 +110,11 @@ def _switch(
     stops_execution: bool = False,
     as_json: bool,
 ) -> None:
-    from engine import acts  # noqa: PLC0415
     from engine.commands.decisions import halt_trading, resume_trading  # noqa: PLC0415
     from engine.commands.desk import Command, Desk  # noqa: PLC0415
     from engine.domain.halt import stream_of  # noqa: PLC0415
     from engine.importing import ACTOR  # noqa: PLC0415
+    from engine.registers import acts  # noqa: PLC0415
 
     _check_tenant(journal, tenant)
     halting = partial(halt_trading, stops_execution=stops_execution)
@@ -150,8 +150,8 @@ def _check_tenant(journal: Journal, tenant: str | None) -> None:
 
 
 def _tenants(journal: Journal) -> Sequence[str]:
-    from engine.clients import tenants  # noqa: PLC0415
-    from engine.operations import define_operations  # noqa: PLC0415
+    from engine.registers.clients import tenants  # noqa: PLC0415
+    from engine.registers.operations import define_operations  # noqa: PLC0415
 
     return tenants(journal.datastore.store, define_operations())
 

@@ -38,7 +38,7 @@ def set_name(
       order-engine person name emp-4711 "Ada Example" --tenant acme
     """
     with errors_told(as_json=as_json), installation_of(data, journal_url) as installation:
-        from engine import acts  # noqa: PLC0415
+        from engine.registers import acts  # noqa: PLC0415
 
         installation.personal.put(tenant, _subject(tenant, person), {"name": name})
         store = installation.journal.datastore.store
@@ -84,7 +84,7 @@ def erase(
       order-engine person erase emp-4711 --tenant acme
     """
     with errors_told(as_json=as_json), installation_of(data, journal_url) as installation:
-        from engine import acts  # noqa: PLC0415
+        from engine.registers import acts  # noqa: PLC0415
 
         installation.personal.erase(_subject(tenant, person))
         store = installation.journal.datastore.store
@@ -94,7 +94,7 @@ def erase(
 
 def _subject(tenant: str, person: str) -> str:
     """The subject of a person's words: no id of the engine's own looks like it."""
-    from engine.acts import PERSON_PATTERN  # noqa: PLC0415
+    from engine.registers.acts import PERSON_PATTERN  # noqa: PLC0415
 
     if not re.fullmatch(PERSON_PATTERN, person, re.ASCII):
         raise BadSettings("a person's id has 1 to 255 visible ASCII characters")

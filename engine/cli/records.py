@@ -72,7 +72,7 @@ def acts(
     """
     exact = {"actor": actor, "deed": deed, "code": code, "account": account}
     with errors_told(as_json=as_json):
-        from engine.acts import DEEDS  # noqa: PLC0415
+        from engine.registers.acts import DEEDS  # noqa: PLC0415
 
         _check("deed", deed, DEEDS)
         found = _found("acts", tenant, exact, (since, until), (data, journal_url))
@@ -128,8 +128,8 @@ def _found(
     """The rows, newest first, read page by page."""
     from api.records import body_of  # noqa: PLC0415
     from engine.installation import opened_datastore  # noqa: PLC0415
-    from engine.operations import define_operations  # noqa: PLC0415
-    from engine.records import Filters, page  # noqa: PLC0415
+    from engine.registers.operations import define_operations  # noqa: PLC0415
+    from engine.registers.records import Filters, page  # noqa: PLC0415
 
     from_us, to_us = (_time(text) for text in times)
     wanted = Filters(tenant, exact, from_us, to_us)

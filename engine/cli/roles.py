@@ -29,11 +29,9 @@ from engine.commands.declaring import required
 from engine.commands.desk import Desk
 from engine.config.keys import read_key
 from engine.config.settings import NatsPlace, Settings, environment_of
-from engine.deliveries import Deliveries
 from engine.doctor import FACTS_VERIFIED
 from engine.domain import calendar
 from engine.domain.kind import Kind
-from engine.endpoints import Endpoints
 from engine.execution import Execution, WorkingSets
 from engine.follow import Follower
 from engine.installation import open_journal, open_master_key
@@ -56,10 +54,12 @@ from engine.kernel.limits import (
 from engine.kernel.meters import Sample
 from engine.kernel.process import EXECUTION, OUTLET, PUBLISHING, SEALING, SETTLEMENT, WEBHOOKS
 from engine.kernel.wall import now_us
-from engine.market import Market
-from engine.operations import define_operations
 from engine.outlets import open_outlet
-from engine.personal import Personal
+from engine.registers.deliveries import Deliveries
+from engine.registers.endpoints import Endpoints
+from engine.registers.market import Market
+from engine.registers.operations import define_operations
+from engine.registers.personal import Personal
 from engine.sandbox import PriceKeeper
 from engine.sealing import Outlet, Publishing, Sealing
 from engine.sealing_keys import SealingKeys

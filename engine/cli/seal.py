@@ -82,7 +82,7 @@ def list_seals(
       order-engine seal list --limit 1 --json | jq -r '.seals[0].checkpoint'
     """
     with errors_told(as_json=as_json), installation_of(data, journal_url) as installation:
-        from engine.operations import define_operations  # noqa: PLC0415
+        from engine.registers.operations import define_operations  # noqa: PLC0415
         from engine.seals import Seals  # noqa: PLC0415
 
         datastore = installation.journal.datastore

@@ -344,9 +344,9 @@ def run(plan: Plan, announce: Announce | None = None) -> None:
 
 def _note_settings(plan: Plan) -> None:
     """Records what the engine runs with, if that is not what it ran with before."""
-    from engine import effective  # noqa: PLC0415
     from engine.config.keys import read_key  # noqa: PLC0415
     from engine.installation import open_journal_datastore  # noqa: PLC0415
+    from engine.registers import effective  # noqa: PLC0415
 
     words = plan.sandbox_words
     options = {
@@ -509,8 +509,8 @@ def _metrics(
     from engine import metrics  # noqa: PLC0415
     from engine.background_audit import audit_source  # noqa: PLC0415
     from engine.commands.declaring import required  # noqa: PLC0415
-    from engine.deliveries import Deliveries  # noqa: PLC0415
-    from engine.operations import define_operations  # noqa: PLC0415
+    from engine.registers.deliveries import Deliveries  # noqa: PLC0415
+    from engine.registers.operations import define_operations  # noqa: PLC0415
     from engine.supervise import followers_of  # noqa: PLC0415
     from projections.figures import views_source  # noqa: PLC0415
 

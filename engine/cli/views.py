@@ -298,7 +298,7 @@ _DEEDS: Final = {
 
 
 def _note(journal: Journal, deed: str, subject: str | None = None, **context: object) -> None:
-    from engine import acts  # noqa: PLC0415
+    from engine.registers import acts  # noqa: PLC0415
 
     store = journal.datastore.store
     acts.note(store, deed, actor=acts.COMMAND_LINE, subject=subject, context=context)

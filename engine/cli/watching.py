@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from engine.heartbeats import Heartbeats, PartsLook, Pulse, Vital
 from engine.journal.journal import Journal
 from engine.journal.leases import is_dead, is_stopped, new_holder
 from engine.kernel.errors import EngineError
 from engine.kernel.health import Health, Look, Source
 from engine.kernel.limits import HEARTBEAT_S
-from engine.operations import define_operations
+from engine.registers.heartbeats import Heartbeats, PartsLook, Pulse, Vital
+from engine.registers.operations import define_operations
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Webhooks: which events of a tenant are sent to which receiver, and since when.
 
 The journal says that there is a receiver, at which origin, and for which events. The rest of its URL,
-what people call it and its secrets stand in `engine.endpoints`, where they can be erased.
+what people call it and its secrets stand in `engine.registers.endpoints`, where they can be erased.
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ from api import tokens as api_tokens
 from api.auth import CHALLENGE, TokenAnswer, grant
 from api.tokens import Principal, TokenInvalid, Tokens
 from engine import installation
-from engine.clients import Clients, NewClient
 from engine.config.keys import MasterKey, read_key
 from engine.config.settings import Settings
 from engine.journal.datastore import open_store
@@ -28,8 +27,9 @@ from engine.journal.store import Store
 from engine.kernel.errors import Refused, WrongKey
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import CLOCKS_APART_S, SECRET_OVERLAP_MAX_US, TOKEN_LIFE_S
-from engine.operations import define_operations
-from engine.signing import SigningKeys
+from engine.registers.clients import Clients, NewClient
+from engine.registers.operations import define_operations
+from engine.registers.signing import SigningKeys
 from tests.forging import FORGED, Forger, part
 
 TABLES = define_operations()

@@ -11,10 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from engine import acts, effective, records
-from engine.acts import OTHERS, Denials, write_denials
 from engine.cli.main import app
-from engine.clients import Clients
 from engine.config.keys import read_key
 from engine.config.settings import Settings
 from engine.config.settings_table import KNOWN, Given
@@ -24,9 +21,12 @@ from engine.journal.store import Store
 from engine.kernel.errors import EngineError
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import DENIAL_MINUTES_MAX, DENIAL_SOURCES_MAX, DENIALS_WRITTEN_S
-from engine.operations import define_operations
-from engine.records import Filters
-from engine.signing import SigningKeys
+from engine.registers import acts, effective, records
+from engine.registers.acts import OTHERS, Denials, write_denials
+from engine.registers.clients import Clients
+from engine.registers.operations import define_operations
+from engine.registers.records import Filters
+from engine.registers.signing import SigningKeys
 
 TABLES = define_operations()
 MINUTE_US = 60_000_000

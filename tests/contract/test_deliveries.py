@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from engine.config.settings import Settings
-from engine.deliveries import _FIRST, Deliveries, New, Note, Turn
 from engine.domain.attempts import Attempt, Next
 from engine.installation import open_journal_datastore
 from engine.journal.datastore import Datastore
@@ -15,7 +14,8 @@ from engine.journal.leases import Leases
 from engine.journal.writer import Lease
 from engine.kernel.errors import LeaseLost, StaleOffset
 from engine.kernel.process import WEBHOOKS
-from engine.operations import define_operations
+from engine.registers.deliveries import _FIRST, Deliveries, New, Note, Turn
+from engine.registers.operations import define_operations
 
 DONE, AGAIN = Next("succeeded", None), Next("pending", 9_000)
 

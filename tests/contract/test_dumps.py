@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from typer.testing import CliRunner, Result
 
-from engine import dump_secrets, dumping, installation, operations, restoring
+from engine import dump_secrets, dumping, installation, restoring
 from engine.cli.main import app
 from engine.config.keys import find_key
 from engine.config.settings import Settings
@@ -39,7 +39,8 @@ from engine.journal.datastore import Datastore
 from engine.journal.writer import Append, Tracked
 from engine.kernel.errors import BadDump, EngineError, NotEmpty, WrongKey
 from engine.kernel.fact import Envelope, StreamAppend
-from engine.refusal_log import RefusalLine
+from engine.registers import operations
+from engine.registers.refusal_log import RefusalLine
 from tests import checker, invariants
 from tests.command import COMMAND
 

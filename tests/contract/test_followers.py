@@ -29,12 +29,12 @@ from engine.domain.order import ExecutionStarted
 from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.follow import Follower, Watch
-from engine.heartbeats import Part
 from engine.journal.leases import is_dead, new_holder
 from engine.journal.writer import Lease
 from engine.kernel.errors import BadSettings, Unavailable
 from engine.kernel.limits import BODY_BYTES_MAX, BURST_MIN, LEASE_S, RECONCILE_S, SANDBOX_REST_DAYS
 from engine.port import Status, Ticket
+from engine.registers.heartbeats import Part
 from engine.ticker import DAY_US, Ticker
 from engine.venue import SimulatedVenue
 from tests.desks import HOUR_US, INSTRUMENT, TENANT, TERMS, open_shop

@@ -13,7 +13,6 @@ import pytest
 import sqlalchemy as sa
 
 from engine.config.settings import read_settings
-from engine.heartbeats import Heartbeat, Heartbeats, Part, PartsLook, Pulse, Report, code_of, ending
 from engine.installation import migrate
 from engine.journal.datastore import Datastore
 from engine.journal.leases import is_stopped
@@ -27,7 +26,17 @@ from engine.kernel.limits import (
     PART_STUCK_S,
     PARTS_START_S,
 )
-from engine.operations import define_operations
+from engine.registers.heartbeats import (
+    Heartbeat,
+    Heartbeats,
+    Part,
+    PartsLook,
+    Pulse,
+    Report,
+    code_of,
+    ending,
+)
+from engine.registers.operations import define_operations
 
 EXPECTED = ("execution", "projections")
 MINE, OTHER, THIRD = "here:1:aa", "here:813:bb", "there:9:cc"

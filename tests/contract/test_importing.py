@@ -22,8 +22,8 @@ from engine.csv_import import BadFile, read_instruments, read_quotes
 from engine.importing import Imported, QuotesImported, import_instruments, import_quotes
 from engine.installation import Installation, migrate, open_installation
 from engine.kernel.ids import IdSource
-from engine.market import Market
-from engine.operations import define_operations
+from engine.registers.market import Market
+from engine.registers.operations import define_operations
 from tests.command import run
 
 HEADER = "id,symbol,name,instrument_type,trading_currency,coupon\n"

@@ -14,8 +14,8 @@ from engine.journal.damage import WENT_BACK
 from engine.journal.datastore import Datastore
 from engine.kernel import wall
 from engine.kernel.errors import BadSettings, EngineError, JournalDamaged
-from engine.operations import define_operations
 from engine.outlets import Directory
+from engine.registers.operations import define_operations
 from engine.seals import Seal, note
 
 COMMON = 5

@@ -11,13 +11,14 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from engine import installation, operations
+from engine import installation
 from engine.auditing import Wish, audit
 from engine.config.settings import Settings, read_settings
 from engine.domain.rounding import ROUNDINGS
 from engine.journal import migrations, schema
 from engine.journal.datastore import Datastore, open_store
 from engine.kernel.errors import SchemaTooOld
+from engine.registers import operations
 from tests import first_release
 from tests.http_engine import running
 from tests.journals import open_journal

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from engine import installation, market, operations
+from engine import installation
 from engine.config.settings import Settings
 from engine.domain.pricing import Price
 from engine.domain.quote import Quote
@@ -21,10 +21,11 @@ from engine.journal.sqlite_store import SqliteStore
 from engine.journal.store import Store
 from engine.kernel.errors import EngineError, Refused, Unavailable
 from engine.kernel.limits import PRICE_AHEAD_MAX_US
-from engine.market import Market, Symbols
-from engine.operations import define_operations
-from engine.personal import Personal
-from engine.refusal_log import RefusalLine, RefusalLog
+from engine.registers import market, operations
+from engine.registers.market import Market, Symbols
+from engine.registers.operations import define_operations
+from engine.registers.personal import Personal
+from engine.registers.refusal_log import RefusalLine, RefusalLog
 
 NOW_US = 1_700_000_000_000_000
 TABLES = define_operations()

@@ -14,9 +14,9 @@ from engine.acting import Place, offsets, put_back
 from engine.journal.leases import Leases
 from engine.journal.writer import Lease
 from engine.kernel.errors import LeaseLost, Unavailable
-from engine.operations import define_operations
-from engine.operations import migrate as migrate_operations
-from engine.personal import Personal
+from engine.registers.operations import define_operations
+from engine.registers.operations import migrate as migrate_operations
+from engine.registers.personal import Personal
 from projections.database import Views
 from projections.runner import Runner
 from projections.views.events import Happened, Wanted

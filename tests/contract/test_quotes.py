@@ -17,8 +17,8 @@ from engine.journal.datastore import open_store
 from engine.journal.store import Store
 from engine.kernel.errors import Refused
 from engine.kernel.wall import now_us
-from engine.market import Market, Symbols
-from engine.operations import define_operations
+from engine.registers.market import Market, Symbols
+from engine.registers.operations import define_operations
 
 S = 1_000_000
 TABLES = define_operations()

@@ -16,8 +16,8 @@ from engine.journal.writer import Append, Tracked
 from engine.kernel.errors import JournalDamaged, JournalWentBack, VersionConflict
 from engine.kernel.fact import Envelope, StreamAppend
 from engine.kernel.limits import DAMAGE_LOOK_S
-from engine.market import Market
-from engine.operations import define_operations
+from engine.registers.market import Market
+from engine.registers.operations import define_operations
 from tests.contract.test_damage import edit
 from tests.desks import THURSDAY_US, Shop, open_shop
 from tests.putting_back import put_back, run

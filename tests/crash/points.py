@@ -22,12 +22,12 @@ from api.courier import Post
 from api.sender import Message
 from engine.cli.main import main as order_engine
 from engine.commands.decider import Decider, Outcome
-from engine.deliveries import Deliveries
 from engine.execution import Execution
 from engine.journal.append import Appender
 from engine.journal.datastore import open_store
 from engine.kernel.fact import Recorded
-from engine.operations import define_operations
+from engine.registers.deliveries import Deliveries
+from engine.registers.operations import define_operations
 from projections.database import Views
 from tests.command import environment
 from tests.crash.nursery import fork_background

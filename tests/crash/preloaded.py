@@ -15,11 +15,11 @@ import api.server
 import api.services
 import engine.demo
 import engine.doctor
-import engine.effective
 import engine.installation
 import engine.journal.migrations
 import engine.logs
 import engine.metrics
+import engine.registers.effective
 import engine.supervise
 from engine.cli import checks, main, roles, watching
 from engine.domain import calendar
@@ -36,7 +36,7 @@ MODULES = (
     api.services,
     engine.demo,
     engine.doctor,
-    engine.effective,
+    engine.registers.effective,
     engine.installation,
     engine.logs,
     engine.metrics,

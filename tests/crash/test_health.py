@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from engine.config.settings import read_settings
-from engine.heartbeats import Heartbeats, code_of
 from engine.installation import open_journal_datastore
 from engine.kernel.limits import HEALTH_SILENT_S
-from engine.operations import define_operations
+from engine.registers.heartbeats import Heartbeats, code_of
+from engine.registers.operations import define_operations
 from engine.supervise import Background
 from tests.served import Http, Place, Served
 

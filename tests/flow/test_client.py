@@ -19,7 +19,7 @@ from api.call import tree_of
 from api.routes import ROUTES
 from engine.commands import decisions
 from engine.domain.report import Report
-from engine.operations import define_operations
+from engine.registers.operations import define_operations
 from order_engine_client import (
     AsyncClient,
     Client,

@@ -17,8 +17,8 @@ from openapi_core.testing import MockRequest, MockResponse
 from engine.commands import decisions
 from engine.domain.quote import Quote
 from engine.domain.report import Report
-from engine.market import Market
-from engine.operations import define_operations
+from engine.registers.market import Market
+from engine.registers.operations import define_operations
 from tests import conforming
 from tests.http_engine import Engine, a_market, an_account, buying, ok
 from tests.http_server import Client, Reply

@@ -12,8 +12,8 @@ import pytest
 
 from api.guests import Guests
 from api.rates import Rates
-from engine.clients import NewClient
 from engine.kernel.rate import Quota, Quotas
+from engine.registers.clients import NewClient
 from tests.http_engine import Engine, a_market, an_account, buying, running
 from tests.http_server import Reply, connect, is_closed, read_reply
 from tests.served import wait_until

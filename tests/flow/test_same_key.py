@@ -377,7 +377,7 @@ def test_a_request_that_was_cut_off_in_the_middle_goes_on_with_its_key(
     if kind != "accounts":
         (webhook,) = [one for one in house.engine.services.endpoints.all()
                       if one.webhook == done.json["id"]]  # fmt: skip
-        from engine.endpoints import secret_text  # noqa: PLC0415
+        from engine.registers.endpoints import secret_text  # noqa: PLC0415
 
         assert secret_text(webhook.secrets[0][0]) == done.json["secret"]
 

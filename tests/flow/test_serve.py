@@ -21,10 +21,10 @@ import pytest
 import typer
 
 from engine.cli import serve
-from engine.clients import SCOPES
 from engine.config.settings import Settings, read_settings
 from engine.follow import Watch
 from engine.installation import migrate, open_installation, open_journal_datastore
+from engine.registers.clients import SCOPES
 from engine.sandbox import TENANT
 from tests.command import COMMAND, PASSWORD, ROOT, check_discreet, environment, run
 from tests.sandboxes import readable

@@ -17,8 +17,8 @@ from api.openapi import SCOPES, codes_of, document, encoded, templates
 from api.problems import CODES
 from api.routes import ROUTES
 from api.schemas import REF, of_kind
-from engine import clients
 from engine.kernel.refusals import REFUSALS
+from engine.registers import clients
 from tests import conforming
 from tests.http_server import Reply
 from tests.unit.samples_of_kinds import SAMPLES

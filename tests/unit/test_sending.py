@@ -15,7 +15,6 @@ from api.courier import Post
 from api.lanes import NARROW, WIDE, Lane, shares
 from api.posting import retry_after_us
 from api.sender import Done, signature
-from engine.deliveries import Delivery
 from engine.domain.attempts import DELAYS_MAX_S, OUTCOMES, Attempt, after
 from engine.kernel.limits import (
     ATTEMPTS_MAX,
@@ -25,6 +24,7 @@ from engine.kernel.limits import (
     WEBHOOK_AHEAD,
     WEBHOOK_FAILURES,
 )
+from engine.registers.deliveries import Delivery
 from tests.table import rows
 
 SECOND_US = 1_000_000

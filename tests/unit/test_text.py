@@ -20,7 +20,7 @@ from engine.domain import halt, instrument
 from engine.kernel.csv_export import csv_text
 from engine.kernel.errors import Refused
 from engine.kernel.text import is_plain, shown
-from engine.personal import _check as personal_faults
+from engine.registers.personal import _check as personal_faults
 from tests.desks import TERMS
 
 REFUSED = {

@@ -8,7 +8,7 @@ A new journal is created whole by `schema` and `operations`, and `stamp`ed; an o
 
 To change a table of the journal's database:
 
-1. Change its definition in `engine/journal/schema.py` or `engine/operations.py`.
+1. Change its definition in `engine/journal/schema.py` or `engine/registers/operations.py`.
 2. Add the next script here. `add_columns` is enough for most; a new operational table needs an empty
    script, as `operations.migrate` creates what is missing.
 3. Raise `schema.SCHEMA` to the script's number.

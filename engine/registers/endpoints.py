@@ -27,7 +27,7 @@ from engine.kernel import wall
 from engine.kernel.errors import WrongKey
 from engine.kernel.limits import WEBHOOK_CLAIM_S, WEBHOOK_OVERLAP_US, WEBHOOK_SECRETS_MAX
 from engine.kernel.refusals import refused
-from engine.operations import Operations
+from engine.registers.operations import Operations
 
 SECRET_BYTES: Final = 32
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  as the Standard Webhooks specification writes them

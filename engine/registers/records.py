@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from engine.journal.store import Store
-from engine.operations import Operations
+from engine.registers.operations import Operations
 
 REGISTERS: Final = ("acts", "refusals")
 

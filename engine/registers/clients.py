@@ -17,7 +17,6 @@ from typing import Any, Final, Literal, get_args
 
 import sqlalchemy as sa
 
-from engine import acts
 from engine.config.keys import MasterKey
 from engine.journal.store import Store
 from engine.kernel.ids import IdSource
@@ -28,7 +27,8 @@ from engine.kernel.limits import (
     TOKEN_LIFE_S,
 )
 from engine.kernel.refusals import fault, invalid, refused, sentence_of
-from engine.operations import Operations
+from engine.registers import acts
+from engine.registers.operations import Operations
 
 Scope = Literal["read", "trade", "operate", "admin"]
 SCOPES: Final[tuple[str, ...]] = get_args(Scope)

@@ -10,15 +10,15 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from engine import acts, records
 from engine.config.keys import MasterKey
 from engine.config.settings import Settings
 from engine.config.settings_table import KNOWN
 from engine.domain.idempotency import command_id
 from engine.journal.store import Store
 from engine.kernel.limits import LIST_LIMIT_MAX, SETTING_CHARACTERS_SHOWN
-from engine.operations import define_operations
-from engine.records import Filters
+from engine.registers import acts, records
+from engine.registers.operations import define_operations
+from engine.registers.records import Filters
 
 DEED: Final = "settings.changed"
 DEFAULT: Final = "default"

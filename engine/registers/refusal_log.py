@@ -17,7 +17,7 @@ from engine.journal.store import Store
 from engine.journal.writer import Writer
 from engine.kernel.limits import REFUSAL_TEXT_BYTES_MAX, REFUSALS_LINGER_S
 from engine.kernel.values import plain
-from engine.operations import Operations
+from engine.registers.operations import Operations
 
 
 class RefusalLine(msgspec.Struct, frozen=True):

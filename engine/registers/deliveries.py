@@ -23,7 +23,7 @@ from engine.journal.witness import Sealed
 from engine.journal.writer import Lease
 from engine.kernel.errors import LeaseLost, StaleOffset
 from engine.kernel.limits import DELIVERIES_SWEPT
-from engine.operations import Operations
+from engine.registers.operations import Operations
 
 _LOCK: Final = 0x6465_6C69_76  # "deliv"; held by whoever writes deliveries on PostgreSQL
 _PAIRS_MAX: Final = 500

@@ -32,7 +32,7 @@ from engine.kernel.limits import (
     PART_STUCK_S,
     PARTS_START_S,
 )
-from engine.operations import Operations
+from engine.registers.operations import Operations
 
 PartState = Literal["running", "waiting", "failing", "stopped"]
 

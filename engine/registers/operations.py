@@ -5,8 +5,8 @@
     symbols        which instrument owns a symbol
     personal       words about people, kept out of facts so that they can be erased
     refusals       what was refused, to whom and why; append-only by trigger
-    keys           first answers to idempotency keys that no fact gives again (engine.key_register)
-    acts           administrative deeds and refused access (engine.acts); append-only by trigger
+    keys           first answers to idempotency keys that no fact gives again (key_register)
+    acts           administrative deeds and refused access (acts); append-only by trigger
     clients        who may ask for tokens, with a digest of the secret
     former_secrets digests of the secrets that clients had before, and until when they are good
     signing_keys   what tokens are signed with, encrypted; at most one active

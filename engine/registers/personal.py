@@ -19,7 +19,7 @@ from engine.journal.store import Column, Store, Violation
 from engine.kernel.limits import PERSONAL_CHARACTERS_MAX, SUBJECTS_MAX
 from engine.kernel.refusals import fault, invalid, refused
 from engine.kernel.text import ALLOWED, is_plain
-from engine.operations import Operations
+from engine.registers.operations import Operations
 
 WORDS: Final = ("name", "reference", "payment_reference", "client_reference")
 

@@ -27,7 +27,7 @@ from engine.config.keys import MasterKey
 from engine.journal.store import Store, Violation
 from engine.kernel.errors import WrongKey
 from engine.kernel.limits import IDEMPOTENCY_KEY_LIFE_US, KEYS_CLEARED
-from engine.operations import Operations
+from engine.registers.operations import Operations
 
 _NONCE_BYTES: Final = 12
 

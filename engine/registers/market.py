@@ -42,7 +42,7 @@ from engine.kernel.limits import (
 )
 from engine.kernel.refusals import refused
 from engine.kernel.values import ZERO, plain
-from engine.operations import Operations
+from engine.registers.operations import Operations
 
 _LOCK: Final = 0x7072_6963_6573  # "prices"; writers of the table take turns on PostgreSQL
 _SERVER_NOW_US: Final = sa.text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")

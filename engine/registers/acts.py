@@ -27,7 +27,7 @@ from engine.kernel.limits import (
     DENIALS_WRITTEN_S,
     PERSON_CHARACTERS_MAX,
 )
-from engine.refusal_log import bounded_context, bounded_text
+from engine.registers.refusal_log import bounded_context, bounded_text
 
 COMMAND_LINE: Final = "command line"
 """Actor of a deed that an operator did at the machine itself."""

@@ -1,0 +1,1 @@
+"""Tables that are true and no facts: prices, clients, personal words, deliveries, acts."""
