@@ -29,10 +29,10 @@ from engine.kernel.fact import Recorded
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import SANDBOX_PRICE_MAX_AGE_US
 from engine.kernel.values import Side
-from engine.port import ticket_of
 from engine.sandbox import LISTINGS
 from engine.ticker import DAY_US
-from engine.venue import answers_to
+from engine.venues.port import ticket_of
+from engine.venues.simulated import answers_to
 
 TENANT: Final = "demo"
 VENUE: Final = SIMULATED

@@ -47,7 +47,7 @@ from engine.kernel.limits import (
     WAITING_S,
 )
 from engine.kernel.process import EXECUTION
-from engine.port import EXECUTING, Asked, Ticket, Venue, asked_of, ticket_of
+from engine.venues.port import EXECUTING, Asked, Ticket, Venue, asked_of, ticket_of
 
 BEGUN: Final = frozenset({EXECUTING, "filled", "settled", "cancelled"})
 

@@ -28,9 +28,9 @@ from engine.journal.journal import Journal
 from engine.kernel.errors import BadSettings, Refused, WrongKind
 from engine.kernel.fact import from_us, to_us
 from engine.kernel.values import UNITS
-from engine.port import Ticket, ticket_of
 from engine.sandbox import LISTINGS
 from engine.seeded import SeededDesk
+from engine.venues.port import Ticket, ticket_of
 
 TENANT: Final = "generated"
 CLIENT: Final = "generate"

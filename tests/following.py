@@ -19,8 +19,8 @@ from engine.journal.journal import Journal
 from engine.journal.leases import Leases
 from engine.journal.writer import Lease
 from engine.kernel.process import EXECUTION, SETTLEMENT
-from engine.port import CancelTicket, Numbered, Status, Ticket, Venue
 from engine.settlement import Fresh, Settlement
+from engine.venues.port import CancelTicket, Numbered, Status, Ticket, Venue
 from tests.desks import Shop
 
 VENUE = "sim"

@@ -67,7 +67,7 @@ from engine.seals import Seal, Seals
 from engine.settlement import Fresh, Settlement
 from engine.supervise import Errand
 from engine.ticker import Ticker
-from engine.venue import SimulatedVenue
+from engine.venues.simulated import SimulatedVenue
 from projections import checkpoints
 from projections.database import Views
 from projections.jobs import Job

@@ -33,10 +33,10 @@ from engine.journal.leases import is_dead, new_holder
 from engine.journal.writer import Lease
 from engine.kernel.errors import BadSettings, Unavailable
 from engine.kernel.limits import BODY_BYTES_MAX, BURST_MIN, LEASE_S, RECONCILE_S, SANDBOX_REST_DAYS
-from engine.port import Status, Ticket
 from engine.registers.heartbeats import Part
 from engine.ticker import DAY_US, Ticker
-from engine.venue import SimulatedVenue
+from engine.venues.port import Status, Ticket
+from engine.venues.simulated import SimulatedVenue
 from tests.desks import HOUR_US, INSTRUMENT, TENANT, TERMS, open_shop
 from tests.following import NOTHING, VENUE, ScriptedVenue, Works, due, orders_of, working
 

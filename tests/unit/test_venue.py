@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine.port import CancelTicket, Ticket, VenueUnavailable
-from engine.venue import SimulatedVenue
+from engine.venues.port import CancelTicket, Ticket, VenueUnavailable
+from engine.venues.simulated import SimulatedVenue
 from tests.table import rows
 
 STARTED_US = 1_000_000

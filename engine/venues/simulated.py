@@ -14,7 +14,7 @@ from engine.domain.pricing import quantity_for
 from engine.domain.report import Kind, Report
 from engine.kernel.limits import VENUE_REPORTS
 from engine.kernel.values import EXACT
-from engine.port import CancelTicket, Numbered, Status, Ticket, VenueUnavailable
+from engine.venues.port import CancelTicket, Numbered, Status, Ticket, VenueUnavailable
 
 _HUNDREDTHS: Final = {
     "buy": {Decimal(5001): 0, Decimal(5002): 40, Decimal(5003): 100},
