@@ -24,11 +24,11 @@ from api.bodies import Bodies, delivery_id
 from api.lanes import Lane, shares
 from api.router import Route, Router
 from api.sender import Done, Message, Sender
-from engine.acting import Breathe, Faults, Timer, standing
 from engine.commands import decisions
 from engine.commands.desk import Command, Desk
 from engine.domain.attempts import IS_GONE, OUTCOMES, after
 from engine.domain.webhook import GONE
+from engine.followers.acting import Breathe, Faults, Timer, standing
 from engine.journal.journal import Journal
 from engine.journal.writer import Lease
 from engine.kernel import wall

@@ -29,6 +29,7 @@ from engine.domain import calendar, clock
 from engine.domain.fees import Fees
 from engine.domain.kind import Kind
 from engine.domain.trading_limits import Limits
+from engine.followers.vitals import JournalLook, disk_findings
 from engine.history.halted import HaltsLook
 from engine.journal.journal import Journal
 from engine.kernel.errors import EngineError
@@ -48,7 +49,6 @@ from engine.registers.operations import define_operations
 from engine.registers.personal import Personal
 from engine.registers.refusal_log import RefusalLog
 from engine.registers.signing import SigningKeys
-from engine.vitals import JournalLook, disk_findings
 from projections.checkpoints import tend
 from projections.database import Views
 from projections.figures import ViewsLook

@@ -13,9 +13,9 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from engine.acting import Breathe, Faults, Timer
 from engine.audit import Finding
 from engine.auditing import Scan
+from engine.followers.acting import Breathe, Faults, Timer
 from engine.journal.datastore import Datastore
 from engine.kernel import wall
 from engine.kernel.limits import AUDIT_REST_S, AUDIT_SAVE_S, AUDIT_STEP_FACTS, AUDIT_STEP_S

@@ -18,7 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from engine.domain.kind import Kind
-from engine.follow import Follower, Watch
+from engine.followers.follow import Follower, Watch
 from engine.journal.datastore import Datastore
 from engine.kernel.errors import EngineError, Unavailable
 from engine.kernel.health import Finding

@@ -17,13 +17,13 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from engine.acting import Breathe, Faults, Timer
 from engine.commands import decisions
 from engine.commands.desk import Command, Decision, Desk, Scene
 from engine.config.settings import Settings
 from engine.domain import idempotency
 from engine.domain.instrument import Terms, unit_of
 from engine.domain.quote import Quote
+from engine.followers.acting import Breathe, Faults, Timer
 from engine.installation import Installation
 from engine.kernel import wall
 from engine.kernel.errors import BadSettings, WrongKind

@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from engine import merkle, seals
-from engine.acting import Breathe, Faults, Place, Timer
 from engine.checkpoint import BadNote, Checkpoint, PublicKey, Signer, open_note
+from engine.followers.acting import Breathe, Faults, Place, Timer
 from engine.journal.journal import Journal
 from engine.journal.writer import Lease
 from engine.kernel import wall

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from engine.config.settings import Settings
-from engine.follow import back_off_s
+from engine.followers.follow import back_off_s
 from engine.kernel.health import Finding
 from engine.kernel.limits import CHILD_RETRY_S, STOP_S
 from engine.kernel.process import FOLLOWERS, OUTLET, PUBLISHING

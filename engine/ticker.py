@@ -10,10 +10,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from engine.acting import Breathe, Faults, Timer
 from engine.commands import decisions
 from engine.commands.desk import Command, Desk
 from engine.domain.clock import ClockAdvanced
+from engine.followers.acting import Breathe, Faults, Timer
 from engine.kernel.limits import SANDBOX_REST_DAYS
 
 NAME: Final = "sandbox-day"

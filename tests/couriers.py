@@ -13,7 +13,7 @@ from api.bodies import Bodies
 from api.courier import Courier, Post, Tools
 from api.sender import Sender
 from engine.commands.desk import Desk
-from engine.follow import Follower
+from engine.followers.follow import Follower
 from engine.journal.leases import Leases
 from engine.journal.writer import Lease
 from engine.kernel.process import WEBHOOKS

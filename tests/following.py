@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, NamedTuple
 
-from engine import settlement
-from engine.acting import Acting, Place
 from engine.commands.desk import Desk
 from engine.domain import order
 from engine.domain.order import Order, Placed
 from engine.domain.report import Report
-from engine.execution import Execution, WorkingSets
-from engine.follow import Follower
+from engine.followers import settlement
+from engine.followers.acting import Acting, Place
+from engine.followers.execution import Execution, WorkingSets
+from engine.followers.follow import Follower
+from engine.followers.settlement import Fresh, Settlement
 from engine.journal.journal import Journal
 from engine.journal.leases import Leases
 from engine.journal.writer import Lease
 from engine.kernel.process import EXECUTION, SETTLEMENT
-from engine.settlement import Fresh, Settlement
 from engine.venues.port import CancelTicket, Numbered, Status, Ticket, Venue
 from tests.desks import Shop
 

@@ -39,7 +39,7 @@ def resend(
       order-engine outlet resend --after 120000
     """
     with errors_told(as_json=as_json):
-        from engine.acting import put_back  # noqa: PLC0415
+        from engine.followers.acting import put_back  # noqa: PLC0415
         from engine.installation import opened_datastore  # noqa: PLC0415
         from engine.kernel.process import OUTLET  # noqa: PLC0415
         from engine.registers import acts  # noqa: PLC0415

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engine import background_audit, sandbox, seals, ticker
-from engine.acting import Acting, Breathe, Faults, Place, Timer
 from engine.auditing import audit_tail
 from engine.background_audit import BackgroundAudit
 from engine.checkpoint import origin_of
@@ -32,8 +31,10 @@ from engine.config.settings import NatsPlace, Settings, environment_of
 from engine.doctor import FACTS_VERIFIED
 from engine.domain import calendar
 from engine.domain.kind import Kind
-from engine.execution import Execution, WorkingSets
-from engine.follow import Follower
+from engine.followers.acting import Acting, Breathe, Faults, Place, Timer
+from engine.followers.execution import Execution, WorkingSets
+from engine.followers.follow import Follower
+from engine.followers.settlement import Fresh, Settlement
 from engine.installation import open_journal, open_master_key
 from engine.journal.journal import Journal
 from engine.journal.leases import Leases, is_dead, new_holder
@@ -64,7 +65,6 @@ from engine.sandbox import PriceKeeper
 from engine.sealing import Outlet, Publishing, Sealing
 from engine.sealing_keys import SealingKeys
 from engine.seals import Seal, Seals
-from engine.settlement import Fresh, Settlement
 from engine.supervise import Errand
 from engine.ticker import Ticker
 from engine.venues.simulated import SimulatedVenue

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from engine.cli.roles import Sandbox
     from engine.domain.kind import Kind
-    from engine.follow import Follower
+    from engine.followers.follow import Follower
     from engine.journal.journal import Journal
     from engine.kernel.meters import Source
     from engine.metrics import Listening

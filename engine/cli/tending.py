@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from engine.acting import Acting, Breathe, Faults, Timer, text_of
+from engine.followers.acting import Acting, Breathe, Faults, Timer, text_of
 from engine.kernel.errors import EngineError, RebuildRunning, Unavailable
 from engine.kernel.limits import REBUILD_AGAIN_S, REBUILD_LOOK_S
 from engine.supervise import Errand

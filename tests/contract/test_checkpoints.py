@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from engine.acting import Place
-from engine.acting import put_back as put_follower_back
 from engine.domain import clock
 from engine.domain.stored import engine_codec
+from engine.followers.acting import Place
+from engine.followers.acting import put_back as put_follower_back
 from engine.journal import journal as journals
 from engine.journal.damage import WENT_BACK
 from engine.journal.journal import Journal

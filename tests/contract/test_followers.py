@@ -19,8 +19,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from engine import acting, ticker
-from engine.acting import Burst
+from engine import ticker
 from engine.commands import decisions
 from engine.commands.desk import Decision, Desk, Outcome, Scene
 from engine.config.settings import parse_duration_us
@@ -28,7 +27,9 @@ from engine.domain.clock import ClockAdvanced
 from engine.domain.order import ExecutionStarted
 from engine.domain.pricing import Price
 from engine.domain.report import Report
-from engine.follow import Follower, Watch
+from engine.followers import acting
+from engine.followers.acting import Burst
+from engine.followers.follow import Follower, Watch
 from engine.journal.leases import is_dead, new_holder
 from engine.journal.writer import Lease
 from engine.kernel.errors import BadSettings, Unavailable

@@ -10,7 +10,7 @@ import pytest
 from api import outlet
 from api.event_source import EventSource
 from api.outlet import Message, Publishing
-from engine.acting import Place, offsets, put_back
+from engine.followers.acting import Place, offsets, put_back
 from engine.journal.leases import Leases
 from engine.journal.writer import Lease
 from engine.kernel.errors import LeaseLost, Unavailable

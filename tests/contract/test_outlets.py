@@ -14,7 +14,7 @@ import pytest
 
 from engine.checkpoint import Checkpoint, Signer, open_note
 from engine.config.settings import SEALS_TO, Settings, read_settings
-from engine.follow import Follower
+from engine.followers.follow import Follower
 from engine.journal.leases import Leases
 from engine.kernel.errors import BadSettings, JournalDamaged, Unavailable
 from engine.kernel.process import PUBLISHING

@@ -11,7 +11,7 @@ from engine import merkle, sealing
 from engine.checkpoint import Checkpoint, Signer, open_note
 from engine.config.keys import MasterKey
 from engine.config.settings import Settings
-from engine.follow import lag
+from engine.followers.follow import lag
 from engine.kernel.errors import EngineError, JournalDamaged, LeaseLost, StaleOffset, WrongKey
 from engine.kernel.limits import LEASE_S, SEAL_FACTS, SEAL_LOOK_S, SEAL_S
 from engine.kernel.process import SEALING

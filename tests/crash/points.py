@@ -22,7 +22,7 @@ from api.courier import Post
 from api.sender import Message
 from engine.cli.main import main as order_engine
 from engine.commands.decider import Decider, Outcome
-from engine.execution import Execution
+from engine.followers.execution import Execution
 from engine.journal.append import Appender
 from engine.journal.datastore import open_store
 from engine.kernel.fact import Recorded

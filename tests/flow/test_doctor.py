@@ -25,6 +25,7 @@ from engine.cli.serve import PROCESSES
 from engine.config.settings import Settings
 from engine.database_checks import CONNECTIONS
 from engine.doctor import Check, examine, worst
+from engine.followers.vitals import disk_findings
 from engine.installation import migrate, open_journal_datastore, open_master_key
 from engine.journal import sqlite
 from engine.journal.postgres_store import APPLICATION
@@ -37,7 +38,6 @@ from engine.kernel.limits import FREE_BYTES_MIN, READERS_MAX, SERVE_PROCESSES
 from engine.registers.heartbeats import Heartbeats, Part, Report
 from engine.registers.operations import define_operations
 from engine.supervise import followers_of
-from engine.vitals import disk_findings
 from projections.database import Views
 from projections.registry import VIEWS
 from tests import first_release

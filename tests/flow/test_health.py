@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from engine.cli.roles import Showing
-from engine.follow import Follower
+from engine.followers.follow import Follower
 from engine.journal.store import Store
 from engine.kernel.health import Finding, Look, Source
 from engine.kernel.limits import PART_FAILING_S

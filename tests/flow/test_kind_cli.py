@@ -18,7 +18,7 @@ from engine.domain.clock import STREAM, ClockAdvanced
 from engine.domain.halt import TradingHalted
 from engine.domain.kind import Kind
 from engine.domain.stored import engine_codec
-from engine.follow import Follower
+from engine.followers.follow import Follower
 from engine.installation import make_tables, migrate, open_journal_datastore
 from engine.journal.journal import Journal
 from engine.kernel.fact import StreamAppend

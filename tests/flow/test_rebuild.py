@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from engine.acting import Faults
 from engine.cli.main import app
 from engine.cli.tending import Rebuilding, Telling
 from engine.config.settings import Settings, read_settings
+from engine.followers.acting import Faults
 from engine.generate import Plan, fill
 from engine.installation import migrate, open_journal
 from engine.journal.datastore import open_store

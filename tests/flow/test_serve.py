@@ -22,7 +22,7 @@ import typer
 
 from engine.cli import serve
 from engine.config.settings import Settings, read_settings
-from engine.follow import Watch
+from engine.followers.follow import Watch
 from engine.installation import migrate, open_installation, open_journal_datastore
 from engine.registers.clients import SCOPES
 from engine.sandbox import TENANT

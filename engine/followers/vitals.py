@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from engine.follow import Lag, Watch
+from engine.followers.follow import Lag, Watch
 from engine.journal.datastore import Datastore
 from engine.journal.sqlite_store import SqliteStore
 from engine.kernel.health import Finding

@@ -14,11 +14,11 @@ from datetime import date
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-from engine.acting import Breathe, Burst, Faults, Timer
 from engine.commands import decisions
 from engine.commands.desk import Command, Desk
 from engine.domain import clock
 from engine.domain.order import Order
+from engine.followers.acting import Breathe, Burst, Faults, Timer
 from engine.kernel import wall
 from engine.kernel.limits import FRESH_TRADES_MAX, SETTLE_BATCH, SETTLE_S
 from engine.kernel.process import SETTLEMENT

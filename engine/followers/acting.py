@@ -1,4 +1,4 @@
-"""What acting followers are made of: see `engine.follow` for who runs them.
+"""What acting followers are made of: see `engine.followers.follow` for who runs them.
 
 Acting    the part that acts, made anew with each lease
 Place     the page after an offset, and saving the offset under the lease

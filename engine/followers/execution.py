@@ -18,7 +18,15 @@ from functools import partial
 from math import inf
 from typing import Any, Final, NamedTuple, TypeGuard
 
-from engine.acting import (
+from engine.commands import decisions
+from engine.commands.decisions import Firm
+from engine.commands.desk import Command, Decision, Desk, Outcome, Scene
+from engine.domain import halt
+from engine.domain.halt import TradingResumed
+from engine.domain.instrument import price_of
+from engine.domain.order import CancelRequested, ExecutionStarted, Filled, Order, Placed
+from engine.domain.report import Report, ReportParked
+from engine.followers.acting import (
     Breathe,
     Burst,
     Faults,
@@ -28,14 +36,6 @@ from engine.acting import (
     Working,
     WorkingSet,
 )
-from engine.commands import decisions
-from engine.commands.decisions import Firm
-from engine.commands.desk import Command, Decision, Desk, Outcome, Scene
-from engine.domain import halt
-from engine.domain.halt import TradingResumed
-from engine.domain.instrument import price_of
-from engine.domain.order import CancelRequested, ExecutionStarted, Filled, Order, Placed
-from engine.domain.report import Report, ReportParked
 from engine.kernel import wall
 from engine.kernel.errors import Refused, Unrecordable
 from engine.kernel.ids import is_id

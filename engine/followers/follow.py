@@ -18,7 +18,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 import sqlalchemy as sa
 
-from engine.acting import Acting, Stopped, Timer, offsets, text_of
+from engine.followers.acting import Acting, Stopped, Timer, offsets, text_of
 from engine.journal.datastore import Datastore
 from engine.journal.journal import Journal
 from engine.journal.leases import Leases

@@ -1,0 +1,1 @@
+"""Workers under leases that execute and settle what is due. They record through `commands`."""
