@@ -5,7 +5,7 @@ from __future__ import annotations
 from api import reading
 from api.call import Answer, Call
 from api.problems import Problem
-from engine.evidence import gather
+from engine.proof.evidence import gather
 from engine.registers.operations import define_operations
 from projections.resources import encode
 

@@ -29,7 +29,7 @@ from api.auth import TokenBody, TokenError
 from api.call import Route
 from api.streams import MEDIA as EVENT_STREAM
 from api.tokens import KeysBody
-from engine.evidence import Evidence
+from engine.proof.evidence import Evidence
 from projections.history import AccountHistory, OrderHistory
 from projections.resources import (
     AccountBody,

@@ -22,8 +22,6 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
-from engine import seals
-from engine.checkpoint import PublicKey, origin_of
 from engine.commands import declaring
 from engine.config.keys import MasterKey, read_key
 from engine.config.settings import SEALS_TO, Settings, is_loopback
@@ -62,10 +60,12 @@ from engine.kernel.limits import (
 )
 from engine.kernel.remedies import REMEDIES
 from engine.kernel.wall import lasting, now_us
-from engine.outlets import open_outlet
+from engine.proof import seals
+from engine.proof.checkpoint import PublicKey, origin_of
+from engine.proof.outlets import open_outlet
+from engine.proof.sealing_keys import SealingKeys
 from engine.registers.heartbeats import Heartbeat, Heartbeats, ending, fault_of, unrun
 from engine.registers.operations import define_operations
-from engine.sealing_keys import SealingKeys
 from engine.supervise import followers_of
 
 Verdict = Literal["ok", "warning", "fault"]

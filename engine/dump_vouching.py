@@ -14,9 +14,9 @@ import hmac
 from collections.abc import Collection
 from typing import NamedTuple
 
-from engine.checkpoint import BadNote, PublicKey, Signer, origin_of, read_key
 from engine.config.keys import MasterKey
 from engine.dump_format import Header, Signed
+from engine.proof.checkpoint import BadNote, PublicKey, Signer, origin_of, read_key
 
 
 class Signing(NamedTuple):

@@ -13,7 +13,6 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
-from engine.checkpoint import origin_of
 from engine.commands import declaring
 from engine.config.keys import MasterKey, create_key, find_key, read_key
 from engine.config.settings import Settings
@@ -27,13 +26,14 @@ from engine.journal.store import Store
 from engine.kernel import packages, wall
 from engine.kernel.errors import BadSettings, JournalDamaged, WrongKey, WrongKind
 from engine.kernel.ids import IdSource
+from engine.proof.checkpoint import origin_of
+from engine.proof.sealing_keys import SealingKeys
 from engine.registers import acts, operations
 from engine.registers.clients import Clients
 from engine.registers.market import Market, Symbols
 from engine.registers.personal import Personal
 from engine.registers.refusal_log import RefusalLog
 from engine.registers.signing import SigningKeys
-from engine.sealing_keys import SealingKeys
 
 FINGERPRINT: Final = "key_fingerprint"
 """The meta word that tells which master key the journal was made with."""

@@ -20,7 +20,6 @@ from api.connections import Timing
 from api.rates import Rates
 from api.routes import ROUTES
 from api.services import Services, open_services
-from engine.checkpoint import Signer, origin_of
 from engine.commands import decisions
 from engine.commands.desk import Command, Desk
 from engine.config.settings import read_settings
@@ -33,9 +32,10 @@ from engine.journal.journal import Journal
 from engine.journal.leases import Leases
 from engine.kernel.process import SEALING
 from engine.kernel.rate import Quotas
+from engine.proof.checkpoint import Signer, origin_of
+from engine.proof.sealing import Sealing
 from engine.registers.clients import NewClient
 from engine.registers.operations import define_operations
-from engine.sealing import Sealing
 from projections import jobs, rebuild
 from projections.database import Views
 from projections.runner import Runner

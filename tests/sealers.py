@@ -11,7 +11,6 @@ import psycopg
 import sqlalchemy as sa
 
 from engine import installation
-from engine.checkpoint import PublicKey, Signer, origin_of
 from engine.config.settings import Settings
 from engine.domain.stored import engine_codec
 from engine.journal import sqlite
@@ -20,9 +19,10 @@ from engine.journal.leases import Leases
 from engine.journal.writer import Lease
 from engine.kernel import chain
 from engine.kernel.process import PUBLISHING, SEALING
+from engine.proof.checkpoint import PublicKey, Signer, origin_of
+from engine.proof.sealing import Outlet, Publishing, Sealing
+from engine.proof.seals import Seal, Seals
 from engine.registers.operations import Operations, define_operations
-from engine.sealing import Outlet, Publishing, Sealing
-from engine.seals import Seal, Seals
 from tests.following import Clock
 from tests.journals import events, new_command
 

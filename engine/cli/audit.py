@@ -116,13 +116,13 @@ def _seals(settings: Settings, unchecked: list[str], datastore: Datastore) -> It
     """Every seal, against every digest. Without the master key nobody knows whose seals they are: then
     `unchecked` gets the reason.
     """
-    from engine import seals  # noqa: PLC0415
     from engine.audit import Finding  # noqa: PLC0415
-    from engine.checkpoint import origin_of  # noqa: PLC0415
     from engine.config.keys import read_key  # noqa: PLC0415
     from engine.journal import schema  # noqa: PLC0415
+    from engine.proof import seals  # noqa: PLC0415
+    from engine.proof.checkpoint import origin_of  # noqa: PLC0415
+    from engine.proof.sealing_keys import SealingKeys  # noqa: PLC0415
     from engine.registers.operations import define_operations  # noqa: PLC0415
-    from engine.sealing_keys import SealingKeys  # noqa: PLC0415
 
     operations = define_operations()
     try:

@@ -20,11 +20,11 @@ from engine.kernel.errors import BadDump, BadSettings, NotEmpty, WrongKey
 from engine.kernel.text import shown
 
 if TYPE_CHECKING:
-    from engine.checkpoint import PublicKey
     from engine.dump_format import Header
     from engine.dump_secrets import Opener, Sealer
     from engine.dump_vouching import Signing
     from engine.journal.datastore import Datastore
+    from engine.proof.checkpoint import PublicKey
     from engine.restoring import Proposal, Restored
 
 Target = Annotated[Path, typer.Argument(metavar="FILE", help="The new file; - is standard output.")]
@@ -233,12 +233,12 @@ def _accept(proposal: Proposal, *, is_any: bool, is_confirmed: bool, is_piped: b
 
 def _signing(settings: Settings, datastore: Datastore) -> Signing:
     """The journal's own keys. Raises WrongKey."""
-    from engine.checkpoint import origin_of  # noqa: PLC0415
     from engine.dump_vouching import Signing  # noqa: PLC0415
     from engine.installation import open_master_key  # noqa: PLC0415
     from engine.journal.schema import check  # noqa: PLC0415
+    from engine.proof.checkpoint import origin_of  # noqa: PLC0415
+    from engine.proof.sealing_keys import SealingKeys  # noqa: PLC0415
     from engine.registers.operations import define_operations  # noqa: PLC0415
-    from engine.sealing_keys import SealingKeys  # noqa: PLC0415
 
     key = open_master_key(settings, datastore)
     with datastore.store.reading() as connection:
@@ -248,9 +248,9 @@ def _signing(settings: Settings, datastore: Datastore) -> Signing:
 
 
 def _trusted(path: Path | None) -> list[PublicKey]:
-    from engine.checkpoint import BadNote, read_key  # noqa: PLC0415
     from engine.kernel.files import read_regular  # noqa: PLC0415
     from engine.kernel.limits import KEY_FILE_BYTES_MAX  # noqa: PLC0415
+    from engine.proof.checkpoint import BadNote, read_key  # noqa: PLC0415
 
     if path is None:
         return []

@@ -14,7 +14,7 @@ from engine.config.settings import read_settings
 from engine.kernel.errors import BadSettings
 
 if TYPE_CHECKING:
-    from engine.evidence import Evidence
+    from engine.proof.evidence import Evidence
 
 OrderId = Annotated[str, typer.Argument(metavar="ORDER", help="ord_...")]
 Out = Annotated[
@@ -74,9 +74,9 @@ def evidence(
 
 def _gathered(data: str | None, journal_url: str | None, order: str, size: int | None) -> Evidence:
     from engine.cli.roles import sealed_to  # noqa: PLC0415
-    from engine.evidence import gather  # noqa: PLC0415
     from engine.installation import migrate, opened_journal  # noqa: PLC0415
     from engine.kernel.refusals import refused  # noqa: PLC0415
+    from engine.proof.evidence import gather  # noqa: PLC0415
     from engine.registers.operations import define_operations  # noqa: PLC0415
 
     settings = read_settings(data=data, journal_url=journal_url)
@@ -113,7 +113,7 @@ _FACTS: Final = (
 
 
 def _print(bundle: Evidence, out: Path | None) -> None:
-    from engine.checkpoint import read_note  # noqa: PLC0415
+    from engine.proof.checkpoint import read_note  # noqa: PLC0415
 
     print_table(
         _FACTS,

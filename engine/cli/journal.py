@@ -56,7 +56,7 @@ def accept_loss(
     with errors_told(as_json=as_json):
         from engine import loss  # noqa: PLC0415
         from engine.cli import roles  # noqa: PLC0415
-        from engine.outlets import Directory  # noqa: PLC0415
+        from engine.proof.outlets import Directory  # noqa: PLC0415
         from engine.registers import acts  # noqa: PLC0415
         from engine.registers.operations import define_operations  # noqa: PLC0415
 

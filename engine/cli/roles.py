@@ -18,10 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from engine import background_audit, sandbox, seals, ticker
+from engine import background_audit, sandbox, ticker
 from engine.auditing import audit_tail
 from engine.background_audit import BackgroundAudit
-from engine.checkpoint import origin_of
 from engine.cli.tending import REBUILDS, Rebuilding, Telling
 from engine.commands.decisions import Firm
 from engine.commands.declaring import required
@@ -55,16 +54,18 @@ from engine.kernel.limits import (
 from engine.kernel.meters import Sample
 from engine.kernel.process import EXECUTION, OUTLET, PUBLISHING, SEALING, SETTLEMENT, WEBHOOKS
 from engine.kernel.wall import now_us
-from engine.outlets import open_outlet
+from engine.proof import seals
+from engine.proof.checkpoint import origin_of
+from engine.proof.outlets import open_outlet
+from engine.proof.sealing import Outlet, Publishing, Sealing
+from engine.proof.sealing_keys import SealingKeys
+from engine.proof.seals import Seal, Seals
 from engine.registers.deliveries import Deliveries
 from engine.registers.endpoints import Endpoints
 from engine.registers.market import Market
 from engine.registers.operations import define_operations
 from engine.registers.personal import Personal
 from engine.sandbox import PriceKeeper
-from engine.sealing import Outlet, Publishing, Sealing
-from engine.sealing_keys import SealingKeys
-from engine.seals import Seal, Seals
 from engine.supervise import Errand
 from engine.ticker import Ticker
 from engine.venues.simulated import SimulatedVenue

@@ -12,7 +12,7 @@ from engine.cli.tables import Column, print_table
 from engine.config.settings import read_settings
 
 if TYPE_CHECKING:
-    from engine.seals import Seal
+    from engine.proof.seals import Seal
 
 seal_app = typer.Typer(
     no_args_is_help=True,
@@ -82,8 +82,8 @@ def list_seals(
       order-engine seal list --limit 1 --json | jq -r '.seals[0].checkpoint'
     """
     with errors_told(as_json=as_json), installation_of(data, journal_url) as installation:
+        from engine.proof.seals import Seals  # noqa: PLC0415
         from engine.registers.operations import define_operations  # noqa: PLC0415
-        from engine.seals import Seals  # noqa: PLC0415
 
         datastore = installation.journal.datastore
         rows = [_row(seal) for seal in Seals(datastore, define_operations()).newest(limit)]

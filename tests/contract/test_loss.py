@@ -14,9 +14,9 @@ from engine.journal.damage import WENT_BACK
 from engine.journal.datastore import Datastore
 from engine.kernel import wall
 from engine.kernel.errors import BadSettings, EngineError, JournalDamaged
-from engine.outlets import Directory
+from engine.proof.outlets import Directory
+from engine.proof.seals import Seal, note
 from engine.registers.operations import define_operations
-from engine.seals import Seal, note
 
 COMMON = 5
 TABLES = define_operations()
@@ -92,7 +92,7 @@ def test_a_seal_beyond_the_end_marks_the_journal_as_one_that_went_back(datastore
 
 def test_published_seals_beyond_it_are_put_aside(tmp_path: Path) -> None:
     """The next one must not be taken for a contradiction; what was published is not deleted."""
-    from engine.checkpoint import Checkpoint, Signer  # noqa: PLC0415
+    from engine.proof.checkpoint import Checkpoint, Signer  # noqa: PLC0415
 
     signer = Signer("order-engine/aa", b"k" * 32)
     outlet = Directory(tmp_path, "order-engine/aa")

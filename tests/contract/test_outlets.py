@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from engine.checkpoint import Checkpoint, Signer, open_note
 from engine.config.settings import SEALS_TO, Settings, read_settings
 from engine.followers.follow import Follower
 from engine.journal.leases import Leases
 from engine.kernel.errors import BadSettings, JournalDamaged, Unavailable
 from engine.kernel.process import PUBLISHING
-from engine.outlets import Directory, Receiver, open_outlet
-from engine.seals import Seal
+from engine.proof.checkpoint import Checkpoint, Signer, open_note
+from engine.proof.outlets import Directory, Receiver, open_outlet
+from engine.proof.seals import Seal
 from tests.sealers import House, breathe, opened
 
 

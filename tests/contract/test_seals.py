@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from engine import merkle, sealing
-from engine.checkpoint import Checkpoint, Signer, open_note
 from engine.config.keys import MasterKey
 from engine.config.settings import Settings
 from engine.followers.follow import lag
 from engine.kernel.errors import EngineError, JournalDamaged, LeaseLost, StaleOffset, WrongKey
 from engine.kernel.limits import LEASE_S, SEAL_FACTS, SEAL_LOOK_S, SEAL_S
 from engine.kernel.process import SEALING
-from engine.sealing_keys import SealingKeys
-from engine.seals import Against, Nodes, Seal, check_last, digests
+from engine.proof import merkle, sealing
+from engine.proof.checkpoint import Checkpoint, Signer, open_note
+from engine.proof.sealing_keys import SealingKeys
+from engine.proof.seals import Against, Nodes, Seal, check_last, digests
 from tests.sealers import House, breathe, opened
 
 Facts = Callable[[House], None]
@@ -160,7 +160,7 @@ def test_a_sealer_that_died_before_it_kept_its_seal_contradicts_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("engine.seals.Seals.keep", die)
+        patch.setattr("engine.proof.seals.Seals.keep", die)
         with pytest.raises(KeyboardInterrupt):
             house.seal()
     house.add(30)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from engine import merkle, sealing
-from engine.checkpoint import read_note
 from engine.config.settings import Settings
 from engine.kernel.errors import JournalDamaged
-from engine.outlets import Directory
-from engine.seals import Nodes, Seals
+from engine.proof import merkle, sealing
+from engine.proof.checkpoint import read_note
+from engine.proof.outlets import Directory
+from engine.proof.seals import Nodes, Seals
 from tests.crash.processes import Crew
 from tests.sealers import House, breathe, opened
 

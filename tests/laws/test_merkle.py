@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import merkle
-from engine.merkle import Fetch, Frontier
+from engine.proof import merkle
+from engine.proof.merkle import Fetch, Frontier
 
 LARGEST = 700
 """Leaves: more than two whole tiers, so that stored nodes and ragged edges both occur."""

@@ -7,8 +7,16 @@ import base64
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from engine.checkpoint import BadNote, Checkpoint, PublicKey, Signer, open_note, origin_of, read_note
 from engine.kernel.limits import SEAL_BYTES_MAX
+from engine.proof.checkpoint import (
+    BadNote,
+    Checkpoint,
+    PublicKey,
+    Signer,
+    open_note,
+    origin_of,
+    read_note,
+)
 
 ORIGIN = origin_of("2d206afe81971d10f8aa613912bd4f1e")
 SIGNER = Signer(ORIGIN, bytes(range(32)))

@@ -16,7 +16,7 @@ from engine.database_checks import _check_wal
 from engine.domain.stored import engine_codec
 from engine.kernel.errors import BadSettings, Unavailable
 from engine.kernel.files import regular
-from engine.outlets import LATEST, Directory
+from engine.proof.outlets import LATEST, Directory
 
 
 @pytest.fixture

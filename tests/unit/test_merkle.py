@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine import merkle
-from engine.merkle import EMPTY, TIER, Frontier, Node
+from engine.proof import merkle
+from engine.proof.merkle import EMPTY, TIER, Frontier, Node
 
 LEAVES = [bytes.fromhex(text) for text in (
     "", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f",

@@ -19,12 +19,12 @@ import urllib.request
 from pathlib import Path
 from typing import Final
 
-from engine.checkpoint import BadNote, read_note
 from engine.kernel.errors import BadSettings, JournalDamaged, Unavailable
 from engine.kernel.files import regular
 from engine.kernel.limits import PUBLISH_S, SEAL_BYTES_MAX
-from engine.sealing import Outlet
-from engine.seals import Seal
+from engine.proof.checkpoint import BadNote, read_note
+from engine.proof.sealing import Outlet
+from engine.proof.seals import Seal
 
 LATEST: Final = "latest"
 _DIGITS: Final = 18

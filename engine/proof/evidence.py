@@ -14,16 +14,16 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from engine import merkle
-from engine.checkpoint import read_note
 from engine.history.history import fields_of, time
 from engine.journal.journal import Journal
 from engine.journal.pages import StoredRow
 from engine.kernel.chain import GENESIS
 from engine.kernel.errors import JournalDamaged, NotYetSealed
 from engine.kernel.refusals import refused
+from engine.proof import merkle
+from engine.proof.checkpoint import read_note
+from engine.proof.seals import Nodes, Seal, Seals
 from engine.registers.operations import Operations
-from engine.seals import Nodes, Seal, Seals
 
 FORMAT: Final = 1
 

@@ -18,10 +18,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from engine.checkpoint import PublicKey, Signer
 from engine.config.keys import MasterKey
 from engine.journal.store import Store, Violation
 from engine.kernel.errors import WrongKey
+from engine.proof.checkpoint import PublicKey, Signer
 from engine.registers import acts
 from engine.registers.operations import Operations
 

@@ -1,7 +1,7 @@
 """Sealing: signs what the journal has become, every thousand facts or ten seconds, off the append path.
 
     Sealing      reads new facts, checks their chain, extends the tree, signs its root, keeps the seal
-    Publishing   sends the newest seal to where the operator keeps them: see engine.outlets
+    Publishing   sends the newest seal to where the operator keeps them: see engine.proof.outlets
 
 Nothing is signed that contradicts a seal before. The tree is extended from the very one that was sealed
 last: when a sealer starts, the journal must still give that root, and later each page of facts must
@@ -16,8 +16,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from engine import merkle, seals
-from engine.checkpoint import BadNote, Checkpoint, PublicKey, Signer, open_note
 from engine.followers.acting import Breathe, Faults, Place, Timer
 from engine.journal.journal import Journal
 from engine.journal.writer import Lease
@@ -34,9 +32,11 @@ from engine.kernel.limits import (
     SEAL_S,
 )
 from engine.kernel.process import PUBLISHING, SEALING
-from engine.merkle import Frontier, Node
+from engine.proof import merkle, seals
+from engine.proof.checkpoint import BadNote, Checkpoint, PublicKey, Signer, open_note
+from engine.proof.merkle import Frontier, Node
+from engine.proof.seals import Nodes, Seal, Seals, check_seal, digests, walk
 from engine.registers.operations import Operations
-from engine.seals import Nodes, Seal, Seals, check_seal, digests, walk
 
 _log: Final = logging.getLogger(__name__)
 

@@ -17,14 +17,14 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from engine import merkle
-from engine.checkpoint import BadNote, PublicKey, open_note
 from engine.journal.damage import WENT_BACK
 from engine.journal.datastore import Datastore
 from engine.journal.writer import Lease
 from engine.kernel.errors import JournalDamaged, LeaseLost, StaleOffset
 from engine.kernel.limits import PAGE_FACTS, PAGE_FACTS_MAX
-from engine.merkle import TIER, TILE, Frontier, Node
+from engine.proof import merkle
+from engine.proof.checkpoint import BadNote, PublicKey, open_note
+from engine.proof.merkle import TIER, TILE, Frontier, Node
 from engine.registers.operations import Operations
 
 

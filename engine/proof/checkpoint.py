@@ -2,7 +2,7 @@
 
     order-engine/2d206afe81971d10f8aa613912bd4f1e          the origin: whose tree this is
     1042                                                   its size: how many facts
-    CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=           its root (see engine.merkle), base64
+    CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=           its root (see engine.proof.merkle), base64
 
     — order-engine/2d20... Az3grlgtzPICa5OS8npVmf1M...     signature: base64(key id | Ed25519)
 

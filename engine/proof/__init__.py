@@ -1,0 +1,1 @@
+"""Seals, evidence, and their publication. Nothing here changes an order."""
