@@ -20,8 +20,9 @@ from pathlib import Path
 from rich.table import Table
 
 from bench.measure import console, in_own_process, middle, progress, ratios, spread
-from engine import auditing, dumping, installation, restoring
-from engine.auditing import Wish
+from engine import dumping, installation, restoring
+from engine.audit import auditing
+from engine.audit.auditing import Wish
 from engine.config.settings import Settings
 from engine.domain.stored import engine_codec
 from engine.generate import Plan, fill

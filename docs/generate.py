@@ -18,7 +18,7 @@ from api.openapi import ANY, SCOPED, codes_of
 from api.problems import CODES
 from api.routes import ROUTES
 from api.sources import READS, SOURCES
-from engine import audit
+from engine.audit import audit
 from engine.config.settings_table import SETTINGS, variable
 from engine.domain import (
     account,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from engine.auditing import Wish, audit, file_faults
+from engine.audit.auditing import Wish, audit, file_faults
 from engine.config.keys import sync_directory
 from engine.config.settings import Settings
 from engine.journal import sqlite

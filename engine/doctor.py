@@ -22,10 +22,16 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
+from engine.audit.database_checks import (
+    WRITABLE,
+    WRITE_ROOM,
+    database_checks,
+    head_and_last,
+    missing_triggers,
+)
 from engine.commands import declaring
 from engine.config.keys import MasterKey, read_key
 from engine.config.settings import SEALS_TO, Settings, is_loopback
-from engine.database_checks import WRITABLE, WRITE_ROOM, database_checks, head_and_last, missing_triggers
 from engine.installation import (
     FINGERPRINT,
     check_closed,

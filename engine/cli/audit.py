@@ -17,8 +17,8 @@ from engine.config.settings import Settings, read_settings
 from engine.kernel.errors import JournalDamaged, JournalWentBack, SchemaMissing, WrongKey
 
 if TYPE_CHECKING:
-    from engine.audit import Finding
-    from engine.auditing import Audit
+    from engine.audit.audit import Finding
+    from engine.audit.auditing import Audit
     from engine.journal.damage import Mark
     from engine.journal.datastore import Datastore
 
@@ -72,9 +72,9 @@ def audit(
         typer.echo("error: bad_settings: --reopen takes a whole audit, not --digests-only", err=True)
         raise typer.Exit(2)
     with errors_told(as_json=as_json):
-        from engine import auditing  # noqa: PLC0415
-        from engine.audit import BYTES  # noqa: PLC0415
-        from engine.audit_points import NAME, PointFile  # noqa: PLC0415
+        from engine.audit import auditing  # noqa: PLC0415
+        from engine.audit.audit import BYTES  # noqa: PLC0415
+        from engine.audit.audit_points import NAME, PointFile  # noqa: PLC0415
         from engine.domain.stored import engine_codec  # noqa: PLC0415
         from engine.installation import opened_datastore  # noqa: PLC0415
 
@@ -116,7 +116,7 @@ def _seals(settings: Settings, unchecked: list[str], datastore: Datastore) -> It
     """Every seal, against every digest. Without the master key nobody knows whose seals they are: then
     `unchecked` gets the reason.
     """
-    from engine.audit import Finding  # noqa: PLC0415
+    from engine.audit.audit import Finding  # noqa: PLC0415
     from engine.config.keys import read_key  # noqa: PLC0415
     from engine.journal import schema  # noqa: PLC0415
     from engine.proof import seals  # noqa: PLC0415
@@ -143,7 +143,7 @@ def _seals(settings: Settings, unchecked: list[str], datastore: Datastore) -> It
 
 def _losses(datastore: Datastore) -> Iterator[Finding]:
     """The mark of a journal that went back: a perfect chain, in which no other check finds anything."""
-    from engine.audit import Finding  # noqa: PLC0415
+    from engine.audit.audit import Finding  # noqa: PLC0415
 
     datastore.damage.refresh()
     mark = datastore.damage.mark

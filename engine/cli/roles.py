@@ -18,9 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from engine import background_audit, sandbox, ticker
-from engine.auditing import audit_tail
-from engine.background_audit import BackgroundAudit
+from engine import sandbox, ticker
+from engine.audit import background_audit
+from engine.audit.auditing import audit_tail
+from engine.audit.background_audit import BackgroundAudit
 from engine.cli.tending import REBUILDS, Rebuilding, Telling
 from engine.commands.decisions import Firm
 from engine.commands.declaring import required

@@ -507,7 +507,7 @@ def _metrics(
 ) -> Iterator[Listening]:
     """Figures for Prometheus, if they are wanted. Those of the databases are not told by a child too."""
     from engine import metrics  # noqa: PLC0415
-    from engine.background_audit import audit_source  # noqa: PLC0415
+    from engine.audit.background_audit import audit_source  # noqa: PLC0415
     from engine.commands.declaring import required  # noqa: PLC0415
     from engine.registers.deliveries import Deliveries  # noqa: PLC0415
     from engine.registers.operations import define_operations  # noqa: PLC0415

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from engine.auditing import Wish as AuditWish
-from engine.auditing import audit
+from engine.audit.auditing import Wish as AuditWish
+from engine.audit.auditing import audit
 from engine.commands import decisions
 from engine.commands.decider import Command
 from engine.domain import order as orders

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine import dumping, restoring
-from engine.auditing import Wish, audit
+from engine.audit.auditing import Wish, audit
 from engine.backup import Backup
 from engine.commands import decisions, declaring
 from engine.commands.desk import Command, Desk

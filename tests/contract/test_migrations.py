@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from engine import installation
-from engine.auditing import Wish, audit
+from engine.audit.auditing import Wish, audit
 from engine.config.settings import Settings, read_settings
 from engine.domain.rounding import ROUNDINGS
 from engine.journal import migrations, schema

@@ -19,9 +19,10 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
-from engine import auditing, installation
-from engine.audit_points import NAME, PointFile
-from engine.auditing import Audit, Wish
+from engine import installation
+from engine.audit import auditing
+from engine.audit.audit_points import NAME, PointFile
+from engine.audit.auditing import Audit, Wish
 from engine.cli.main import app
 from engine.cli.roles import begin_sealing
 from engine.config.settings import Settings

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from engine import auditing
-from engine.auditing import Wish
+from engine.audit import auditing
+from engine.audit.auditing import Wish
 from engine.backup import JOURNAL, VIEWS, Backup
 from engine.cli.main import app
 from engine.commands import declaring

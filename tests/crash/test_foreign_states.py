@@ -18,8 +18,8 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+from engine.audit.database_checks import database_checks
 from engine.cli.main import app
-from engine.database_checks import database_checks
 from engine.domain.stored import engine_codec
 from engine.journal import journal as journals
 from engine.journal import sqlite

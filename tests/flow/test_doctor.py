@@ -19,11 +19,12 @@ from types import SimpleNamespace
 import pytest
 from eventsourcing.persistence import StoredEvent
 
-from engine import database_checks, doctor
+from engine import doctor
+from engine.audit import database_checks
+from engine.audit.database_checks import CONNECTIONS
 from engine.cli.checks import views_checks
 from engine.cli.serve import PROCESSES
 from engine.config.settings import Settings
-from engine.database_checks import CONNECTIONS
 from engine.doctor import Check, examine, worst
 from engine.followers.vitals import disk_findings
 from engine.installation import migrate, open_journal_datastore, open_master_key
@@ -328,7 +329,7 @@ def test_a_disk_without_room_is_a_fault(tmp_path: Path, on_sqlite: Settings) -> 
     code = (
         "import resource, signal, sys\n"
         "from engine.journal.datastore import open_store\n"
-        "from engine.database_checks import database_checks\n"
+        "from engine.audit.database_checks import database_checks\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "store = open_store(sys.argv[1])\n"
         "store.query('SELECT 1')\n"

@@ -12,11 +12,11 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
-from engine.background_audit import KEY, BackgroundAudit, audit_source, read_place
+from engine.audit.background_audit import KEY, BackgroundAudit, audit_source, read_place
+from engine.audit.database_checks import missing_triggers
 from engine.cli import roles
 from engine.cli.main import app
 from engine.config.settings import Settings, read_settings
-from engine.database_checks import missing_triggers
 from engine.doctor import examine
 from engine.installation import migrate, open_installation, open_journal_datastore
 from engine.journal import sqlite

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import audit_points
-from engine.audit import Auditor, Level, RawRow, kind_of
+from engine.audit import audit_points
+from engine.audit.audit import Auditor, Level, RawRow, kind_of
 from engine.domain.stored import STORED, engine_codec
 from engine.domain.streams import FOLDS
 from tests.laws.runs import Run

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from msgspec.structs import replace
 
-from engine import audit_books as books
+from engine.audit import audit_books as books
 from engine.domain import account, clock, halt, holdings, instrument, order, payment, report, webhook
 from engine.domain.holdings import MOVES
 from engine.domain.stored import STORED

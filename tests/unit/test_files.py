@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from engine import sandbox
-from engine.audit_points import PointFile
+from engine.audit.audit_points import PointFile
+from engine.audit.database_checks import _check_wal
 from engine.cli.roles import _broker_at
 from engine.config.settings import NatsPlace
-from engine.database_checks import _check_wal
 from engine.domain.stored import engine_codec
 from engine.kernel.errors import BadSettings, Unavailable
 from engine.kernel.files import regular

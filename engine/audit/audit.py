@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from engine.audit_books import Books, Wrong
+from engine.audit.audit_books import Books, Wrong
 from engine.domain.account import Account
 from engine.domain.order import TERMINAL, Order, TradeApplied, TradeSettled
 from engine.domain.payment import Payment

@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from engine.audit import Finding
-from engine.auditing import Scan
+from engine.audit.audit import Finding
+from engine.audit.auditing import Scan
 from engine.followers.acting import Breathe, Faults, Timer
 from engine.journal.datastore import Datastore
 from engine.kernel import wall

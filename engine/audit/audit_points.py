@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from engine.audit import Auditor, Finding, Level, Live
+from engine.audit.audit import Auditor, Finding, Level, Live
 from engine.config.keys import sync_directory
 from engine.domain.streams import FOLDS
 from engine.kernel.codec import Codec

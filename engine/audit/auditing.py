@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from engine import audit_points
-from engine.audit import Auditor, Finding, Level, kind_of
-from engine.audit_points import PointFile
-from engine.database_checks import head_and_last
+from engine.audit import audit_points
+from engine.audit.audit import Auditor, Finding, Level, kind_of
+from engine.audit.audit_points import PointFile
+from engine.audit.database_checks import head_and_last
 from engine.domain.stored import engine_codec
 from engine.journal import schema
 from engine.journal.datastore import Datastore
