@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.table import Table
 
 from bench.measure import console, in_own_process, middle, progress, ratios, spread
-from engine import dumping, installation, restoring
+from engine import installation
 from engine.audit import auditing
 from engine.audit.auditing import Wish
 from engine.config.settings import Settings
@@ -30,6 +30,7 @@ from engine.installation import open_journal_datastore
 from engine.journal.datastore import Datastore
 from engine.journal.journal import Journal
 from engine.kernel.limits import AUDIT_PAGE_FACTS
+from engine.transfer import dumping, restoring
 
 WAYS = ("raw rows", "digests", "all")
 

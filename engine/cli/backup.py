@@ -36,8 +36,8 @@ def backup(
       order-engine audit --data /backups/2026-03-12
     """
     with errors_told(as_json=as_json):
-        from engine.backup import Backup  # noqa: PLC0415
         from engine.installation import check_backed_up  # noqa: PLC0415
+        from engine.transfer.backup import Backup  # noqa: PLC0415
 
         settings = read_settings(data=data, journal_url=journal_url, views_url=views_url)
         check_backed_up(settings)

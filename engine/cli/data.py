@@ -32,9 +32,9 @@ def instruments(
     """
     with errors_told(as_json=as_json):
         from engine.commands.desk import Desk  # noqa: PLC0415
-        from engine.csv_import import read_instruments  # noqa: PLC0415
-        from engine.importing import import_instruments  # noqa: PLC0415
         from engine.kernel.ids import IdSource  # noqa: PLC0415
+        from engine.transfer.csv_import import read_instruments  # noqa: PLC0415
+        from engine.transfer.importing import import_instruments  # noqa: PLC0415
 
         lines = read_instruments(_read(file))
         with installation_of(data, journal_url) as installation:
@@ -63,8 +63,8 @@ def prices(
         import time  # noqa: PLC0415
 
         from engine.commands.desk import Desk  # noqa: PLC0415
-        from engine.csv_import import read_quotes  # noqa: PLC0415
-        from engine.importing import import_quotes  # noqa: PLC0415
+        from engine.transfer.csv_import import read_quotes  # noqa: PLC0415
+        from engine.transfer.importing import import_quotes  # noqa: PLC0415
 
         lines = read_quotes(_read(file), time.time_ns() // 1000)
         with installation_of(data, journal_url) as installation:

@@ -20,12 +20,12 @@ from engine.kernel.errors import BadDump, BadSettings, NotEmpty, WrongKey
 from engine.kernel.text import shown
 
 if TYPE_CHECKING:
-    from engine.dump_format import Header
-    from engine.dump_secrets import Opener, Sealer
-    from engine.dump_vouching import Signing
     from engine.journal.datastore import Datastore
     from engine.proof.checkpoint import PublicKey
-    from engine.restoring import Proposal, Restored
+    from engine.transfer.dump_format import Header
+    from engine.transfer.dump_secrets import Opener, Sealer
+    from engine.transfer.dump_vouching import Signing
+    from engine.transfer.restoring import Proposal, Restored
 
 Target = Annotated[Path, typer.Argument(metavar="FILE", help="The new file; - is standard output.")]
 Source = Annotated[Path, typer.Argument(metavar="FILE", help="The dump; - is standard input.")]
@@ -110,10 +110,10 @@ def dump(
     with errors_told(as_json=as_json):
         from importlib import metadata  # noqa: PLC0415
 
-        from engine import dumping  # noqa: PLC0415
         from engine.installation import opened_datastore  # noqa: PLC0415
         from engine.kernel import wall  # noqa: PLC0415
         from engine.kernel.fact import from_us  # noqa: PLC0415
+        from engine.transfer import dumping  # noqa: PLC0415
 
         sealer = _sealer(recipient, passphrase_file)
         settings = read_settings(data=data, journal_url=journal_url)
@@ -173,10 +173,10 @@ def restore(
     if new_key and (identity or passphrase_file):
         _refuse("under a new master key secrets cannot be read: --new-key goes with --without-secrets")
     with errors_told(as_json=as_json):
-        from engine import restoring  # noqa: PLC0415
         from engine.config.keys import find_key  # noqa: PLC0415
-        from engine.dump_vouching import Vouchers  # noqa: PLC0415
         from engine.installation import make_tables, open_journal_datastore  # noqa: PLC0415
+        from engine.transfer import restoring  # noqa: PLC0415
+        from engine.transfer.dump_vouching import Vouchers  # noqa: PLC0415
 
         settings = read_settings(data=data, journal_url=journal_url)
         with _old_file(file) as source:
@@ -233,12 +233,12 @@ def _accept(proposal: Proposal, *, is_any: bool, is_confirmed: bool, is_piped: b
 
 def _signing(settings: Settings, datastore: Datastore) -> Signing:
     """The journal's own keys. Raises WrongKey."""
-    from engine.dump_vouching import Signing  # noqa: PLC0415
     from engine.installation import open_master_key  # noqa: PLC0415
     from engine.journal.schema import check  # noqa: PLC0415
     from engine.proof.checkpoint import origin_of  # noqa: PLC0415
     from engine.proof.sealing_keys import SealingKeys  # noqa: PLC0415
     from engine.registers.operations import define_operations  # noqa: PLC0415
+    from engine.transfer.dump_vouching import Signing  # noqa: PLC0415
 
     key = open_master_key(settings, datastore)
     with datastore.store.reading() as connection:
@@ -277,7 +277,7 @@ def _check_key(settings: Settings, header: Header, *, is_new: bool) -> None:
 
 
 def _sealer(recipient: Path | None, passphrase: Path | None) -> Sealer | None:
-    from engine import dump_secrets  # noqa: PLC0415
+    from engine.transfer import dump_secrets  # noqa: PLC0415
 
     if recipient:
         return dump_secrets.for_recipient(recipient)
@@ -287,7 +287,7 @@ def _sealer(recipient: Path | None, passphrase: Path | None) -> Sealer | None:
 def _opener(
     header: Header, identity: Path | None, passphrase: Path | None, *, is_unwanted: bool
 ) -> Opener | None:
-    from engine.dump_secrets import Opener  # noqa: PLC0415
+    from engine.transfer.dump_secrets import Opener  # noqa: PLC0415
 
     if identity or passphrase:
         return Opener(header, identity=identity, passphrase=passphrase)

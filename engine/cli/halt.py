@@ -113,8 +113,8 @@ def _switch(
     from engine.commands.decisions import halt_trading, resume_trading  # noqa: PLC0415
     from engine.commands.desk import Command, Desk  # noqa: PLC0415
     from engine.domain.halt import stream_of  # noqa: PLC0415
-    from engine.importing import ACTOR  # noqa: PLC0415
     from engine.registers import acts  # noqa: PLC0415
+    from engine.transfer.importing import ACTOR  # noqa: PLC0415
 
     _check_tenant(journal, tenant)
     halting = partial(halt_trading, stops_execution=stops_execution)

@@ -54,11 +54,11 @@ def accept_loss(
       order-engine journal accept-loss --reason "restored Monday's backup" --yes
     """
     with errors_told(as_json=as_json):
-        from engine import loss  # noqa: PLC0415
         from engine.cli import roles  # noqa: PLC0415
         from engine.proof.outlets import Directory  # noqa: PLC0415
         from engine.registers import acts  # noqa: PLC0415
         from engine.registers.operations import define_operations  # noqa: PLC0415
+        from engine.transfer import loss  # noqa: PLC0415
 
         check_reason(reason)
         settings = read_settings(data=data, journal_url=journal_url, views_url=views_url)

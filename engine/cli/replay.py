@@ -90,9 +90,9 @@ def replay(
 
 def _when(version: int | None, asof: str | None) -> When:
     """Which state is asked for. Raises Refused `invalid_param`."""
-    from engine.csv_import import read_time  # noqa: PLC0415
     from engine.history.history import When  # noqa: PLC0415
     from engine.kernel.refusals import invalid  # noqa: PLC0415
+    from engine.transfer.csv_import import read_time  # noqa: PLC0415
 
     if version is not None and asof is not None:
         raise invalid("asof", "unexpected_param", "must not be given beside a version")

@@ -15,7 +15,6 @@ from engine.cli.main import app
 from engine.config.keys import read_key
 from engine.config.settings import Settings
 from engine.config.settings_table import KNOWN, Given
-from engine.importing import ACTOR
 from engine.journal.datastore import open_store
 from engine.journal.store import Store
 from engine.kernel.errors import EngineError
@@ -27,6 +26,7 @@ from engine.registers.clients import Clients
 from engine.registers.operations import define_operations
 from engine.registers.records import Filters
 from engine.registers.signing import SigningKeys
+from engine.transfer.importing import ACTOR
 
 TABLES = define_operations()
 MINUTE_US = 60_000_000

@@ -13,12 +13,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import Result
 
-from engine import dump_format, dump_vouching
 from engine.config.keys import MasterKey
 from engine.config.settings import Settings
-from engine.dump_vouching import Signing
 from engine.installation import open_installation
 from engine.proof.checkpoint import BadNote, Signer, origin_of, read_key
+from engine.transfer import dump_format, dump_vouching
+from engine.transfer.dump_vouching import Signing
 from tests import checker
 from tests.command import on_terminal
 from tests.contract.test_dumps import filled, run, settings_for

@@ -26,13 +26,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from typer.testing import CliRunner, Result
 
-from engine import dump_secrets, dumping, installation, restoring
+from engine import installation
 from engine.cli.main import app
 from engine.config.keys import find_key
 from engine.config.settings import Settings
 from engine.domain.clock import ClockAdvanced
 from engine.domain.quote import Quote
-from engine.dump_vouching import Vouchers
 from engine.generate import Plan, fill
 from engine.installation import open_installation, open_journal_datastore
 from engine.journal.datastore import Datastore
@@ -41,6 +40,8 @@ from engine.kernel.errors import BadDump, EngineError, NotEmpty, WrongKey
 from engine.kernel.fact import Envelope, StreamAppend
 from engine.registers import operations
 from engine.registers.refusal_log import RefusalLine
+from engine.transfer import dump_secrets, dumping, restoring
+from engine.transfer.dump_vouching import Vouchers
 from tests import checker, invariants
 from tests.command import COMMAND
 

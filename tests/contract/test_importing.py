@@ -18,12 +18,12 @@ from api.tokens import Principal, Tokens
 from engine.cli.main import app
 from engine.commands.desk import Desk
 from engine.config.settings import Settings
-from engine.csv_import import BadFile, read_instruments, read_quotes
-from engine.importing import Imported, QuotesImported, import_instruments, import_quotes
 from engine.installation import Installation, migrate, open_installation
 from engine.kernel.ids import IdSource
 from engine.registers.market import Market
 from engine.registers.operations import define_operations
+from engine.transfer.csv_import import BadFile, read_instruments, read_quotes
+from engine.transfer.importing import Imported, QuotesImported, import_instruments, import_quotes
 from tests.command import run
 
 HEADER = "id,symbol,name,instrument_type,trading_currency,coupon\n"

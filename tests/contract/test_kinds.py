@@ -9,16 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from engine import dumping, restoring
 from engine.audit.auditing import Wish, audit
-from engine.backup import Backup
 from engine.commands import decisions, declaring
 from engine.commands.desk import Command, Desk
 from engine.config.settings import Settings
 from engine.domain import clock, kind
 from engine.domain.kind import Kind
 from engine.domain.stored import engine_codec
-from engine.dump_vouching import Vouchers
 from engine.installation import (
     Migrated,
     exists,
@@ -32,6 +29,9 @@ from engine.journal.journal import Journal
 from engine.kernel.errors import EngineError, Refused, WrongKind
 from engine.kernel.fact import StreamAppend
 from engine.sandbox import prepare
+from engine.transfer import dumping, restoring
+from engine.transfer.backup import Backup
+from engine.transfer.dump_vouching import Vouchers
 from tests.facts import envelope
 from tests.sealers import raw
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from engine import loss
 from engine.config.settings import Settings
 from engine.installation import migrate, open_journal_datastore
 from engine.journal.damage import WENT_BACK
@@ -17,6 +16,7 @@ from engine.kernel.errors import BadSettings, EngineError, JournalDamaged
 from engine.proof.outlets import Directory
 from engine.proof.seals import Seal, note
 from engine.registers.operations import define_operations
+from engine.transfer import loss
 
 COMMON = 5
 TABLES = define_operations()

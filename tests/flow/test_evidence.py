@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from engine.commands.desk import Desk
-from engine.dumping import Wanted, dump
 from engine.kernel import chain
 from engine.proof.checkpoint import Checkpoint, Signer, origin_of
+from engine.transfer.dumping import Wanted, dump
 from tests.command import ROOT
 from tests.http_engine import Engine, a_market, an_account, buying, ok, running
 

@@ -7,10 +7,10 @@ from decimal import Decimal
 
 import pytest
 
-from engine import csv_import
-from engine.csv_import import BadFile, read_instruments, read_quotes
 from engine.domain.instrument import Terms
 from engine.domain.quote import Quote
+from engine.transfer import csv_import
+from engine.transfer.csv_import import BadFile, read_instruments, read_quotes
 
 NOW_US = 1_800_000_000_000_000
 

@@ -14,10 +14,6 @@ from typing import Any, BinaryIO, Final
 
 import sqlalchemy as sa
 
-from engine import dump_format, dump_vouching
-from engine.dump_format import FORMAT, Header, Row
-from engine.dump_secrets import Sealer
-from engine.dump_vouching import Signing
 from engine.installation import FINGERPRINT
 from engine.journal import schema
 from engine.journal.datastore import Datastore
@@ -25,6 +21,10 @@ from engine.journal.store import allow_pauses
 from engine.kernel.errors import JournalDamaged
 from engine.kernel.limits import DUMP_ROWS_PER_STATEMENT
 from engine.registers.operations import define_operations
+from engine.transfer import dump_format, dump_vouching
+from engine.transfer.dump_format import FORMAT, Header, Row
+from engine.transfer.dump_secrets import Sealer
+from engine.transfer.dump_vouching import Signing
 
 ALL: Final = frozenset({"*"})
 SECRETS: Final[Mapping[str, frozenset[str]]] = {

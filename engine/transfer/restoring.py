@@ -11,12 +11,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from engine import dump_format
 from engine.domain.stored import engine_codec
-from engine.dump_format import End, Header, Row, Sealed, Signed
-from engine.dump_secrets import Opener
-from engine.dump_vouching import SignedAt, Vouchers, voucher
-from engine.dumping import ALL, SECRETS, carried
 from engine.journal.datastore import Datastore
 from engine.journal.pages import StoredRow
 from engine.journal.schema import SCHEMA
@@ -25,6 +20,11 @@ from engine.kernel.errors import BadDump, NotEmpty, SchemaTooNew, UnknownFact
 from engine.kernel.limits import DUMP_LINE_BYTES_MAX, DUMP_ROWS_PER_STATEMENT
 from engine.registers import acts
 from engine.registers.clients import check_row
+from engine.transfer import dump_format
+from engine.transfer.dump_format import End, Header, Row, Sealed, Signed
+from engine.transfer.dump_secrets import Opener
+from engine.transfer.dump_vouching import SignedAt, Vouchers, voucher
+from engine.transfer.dumping import ALL, SECRETS, carried
 
 Report = Callable[[int], None]
 

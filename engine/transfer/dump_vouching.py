@@ -15,8 +15,8 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from engine.config.keys import MasterKey
-from engine.dump_format import Header, Signed
 from engine.proof.checkpoint import BadNote, PublicKey, Signer, origin_of, read_key
+from engine.transfer.dump_format import Header, Signed
 
 
 class Signing(NamedTuple):

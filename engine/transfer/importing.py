@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from engine.commands.decisions import put_instrument
 from engine.commands.desk import Command, Desk
-from engine.csv_import import BadFile, InstrumentLine, LineFault, QuoteLine, line_faults
 from engine.domain import instrument as instruments
 from engine.domain.quote import Quote
 from engine.kernel.errors import Refused
@@ -18,6 +17,7 @@ from engine.kernel.ids import IdSource
 from engine.kernel.limits import PAGE_FACTS, QUOTES_MAX
 from engine.registers import acts
 from engine.registers.market import Market, Symbols
+from engine.transfer.csv_import import BadFile, InstrumentLine, LineFault, QuoteLine, line_faults
 
 ACTOR: Final = acts.COMMAND_LINE
 """In the envelope of facts that an operator's command recorded."""

@@ -29,8 +29,8 @@ DIGEST_BYTES: Final = 32
 class Header(msgspec.Struct, frozen=True):
     """The first line. `size` and `digest` are those of the journal's last fact in the dump.
 
-    `secrets` says how sealed rows are encrypted (`engine.dump_secrets`), None if secrets were left out.
-    """
+    `secrets` says how sealed rows are encrypted (`engine.transfer.dump_secrets`), None if secrets were
+    left out."""
 
     dump: int
     journal_id: str
@@ -59,7 +59,7 @@ class Sealed(NamedTuple):
 
 
 class Signed(NamedTuple):
-    """What vouches for all lines before it: see `engine.dump_vouching`."""
+    """What vouches for all lines before it: see `engine.transfer.dump_vouching`."""
 
     key: str
     signature: bytes

@@ -28,10 +28,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from engine.config.keys import hkdf, read_private
-from engine.dump_format import Header, Row, Sealed, decode_json, plain
 from engine.kernel.errors import BadDump, BadSettings, WrongKey
 from engine.kernel.files import read_regular
 from engine.kernel.limits import KEY_FILE_BYTES_MAX, PASSPHRASE_CHARACTERS_MIN
+from engine.transfer.dump_format import Header, Row, Sealed, decode_json, plain
 
 _LABEL: Final = b"order-engine dump secrets 1"
 _SCRYPT: Final = {"n": 2**16, "r": 8, "p": 1}

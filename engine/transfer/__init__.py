@@ -1,0 +1,1 @@
+"""Into and out of the engine: backup, dump, restore, CSV."""
