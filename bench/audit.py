@@ -25,11 +25,11 @@ from engine.audit import auditing
 from engine.audit.auditing import Wish
 from engine.config.settings import Settings
 from engine.domain.stored import engine_codec
-from engine.generate import Plan, fill
 from engine.installation import open_journal_datastore
 from engine.journal.datastore import Datastore
 from engine.journal.journal import Journal
 from engine.kernel.limits import AUDIT_PAGE_FACTS
+from engine.sandbox.generate import Plan, fill
 from engine.transfer import dumping, restoring
 
 WAYS = ("raw rows", "digests", "all")

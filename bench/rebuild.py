@@ -41,12 +41,12 @@ from rich.table import Table
 from bench.measure import console, in_own_process, middle, progress, ratios, spread
 from engine.domain import order
 from engine.domain.stored import engine_codec
-from engine.generate import Plan, fill
 from engine.journal.journal import Journal, migrate
 from engine.journal.writer import Append
 from engine.kernel.ids import IdSource, encode
 from engine.kernel.limits import REBUILD_PAGE_FACTS
 from engine.kernel.process import tame_collector
+from engine.sandbox.generate import Plan, fill
 from projections import jobs, rebuild
 from projections.database import Views
 from projections.rebuild import Wanted

@@ -31,12 +31,12 @@ from rich.table import Table
 
 from bench.measure import console, middle, progress, ratios
 from engine.domain.stored import engine_codec
-from engine.generate import Plan, fill
 from engine.history import history
 from engine.history.history import NOW
 from engine.journal.journal import Journal, migrate
 from engine.kernel.fact import Envelope, Fact, Recorded, StreamAppend
 from engine.kernel.ids import IdSource
+from engine.sandbox.generate import Plan, fill
 from projections.history import ORDERS
 
 FACTS: Final = (10_000, 100_000, 1_000_000)

@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from engine import sandbox, ticker
 from engine.audit import background_audit
 from engine.audit.auditing import audit_tail
 from engine.audit.background_audit import BackgroundAudit
@@ -66,9 +65,10 @@ from engine.registers.endpoints import Endpoints
 from engine.registers.market import Market
 from engine.registers.operations import define_operations
 from engine.registers.personal import Personal
-from engine.sandbox import PriceKeeper
+from engine.sandbox import sandbox, ticker
+from engine.sandbox.sandbox import PriceKeeper
+from engine.sandbox.ticker import Ticker
 from engine.supervise import Errand
-from engine.ticker import Ticker
 from engine.venues.simulated import SimulatedVenue
 from projections import checkpoints
 from projections.database import Views

@@ -11,7 +11,7 @@ from engine.cli.parts import AsJson, Data, errors_told, print_json
 from engine.config.settings import read_settings
 
 if TYPE_CHECKING:
-    from engine.sandbox import Demo
+    from engine.sandbox.sandbox import Demo
 
 Port = Annotated[
     int, typer.Option("--port", min=0, max=65535, metavar="PORT", help="0 takes a free port.")
@@ -37,7 +37,7 @@ def sandbox(*, data: Data = None, port: Port = 8080, day: Day = "10s", as_json: 
     with errors_told(as_json=as_json):
         from engine.cli import serve  # noqa: PLC0415
         from engine.installation import migrate, open_installation  # noqa: PLC0415
-        from engine.sandbox import prepare  # noqa: PLC0415
+        from engine.sandbox.sandbox import prepare  # noqa: PLC0415
 
         settings = read_settings(data=data)
         plan = serve.sandbox_plan(settings, port, day)
@@ -55,7 +55,7 @@ def sandbox(*, data: Data = None, port: Port = 8080, day: Day = "10s", as_json: 
 
 
 def _document(demo: Demo, url: str) -> dict[str, object]:
-    from engine.sandbox import LISTINGS  # noqa: PLC0415
+    from engine.sandbox.sandbox import LISTINGS  # noqa: PLC0415
 
     return {
         "url": url,
@@ -69,7 +69,7 @@ def _document(demo: Demo, url: str) -> dict[str, object]:
 
 def _print_welcome(demo: Demo, url: str, day: str, place: str) -> None:
     from engine.kernel.values import plain  # noqa: PLC0415
-    from engine.sandbox import CASH, LISTINGS  # noqa: PLC0415
+    from engine.sandbox.sandbox import CASH, LISTINGS  # noqa: PLC0415
 
     cash = " and ".join(f"{plain(amount)} {currency}" for currency, amount in CASH.items())
     typer.echo(f"The sandbox listens on {url}. A business day passes every {day}. Ctrl-C stops it.")

@@ -299,7 +299,7 @@ def _check_kind(plan: Plan, kind: Kind) -> None:
 def _refuse_sandbox_client(settings: Settings) -> None:
     """Left by the first release in a journal that is live now: its secret was printed."""
     from engine.installation import open_installation  # noqa: PLC0415
-    from engine.sandbox import TENANT  # noqa: PLC0415
+    from engine.sandbox.sandbox import TENANT  # noqa: PLC0415
 
     with contextlib.closing(open_installation(settings)) as installation:
         clients = [one.id for one in installation.clients.all(TENANT) if not one.is_disabled]

@@ -15,9 +15,9 @@ from engine.cli.tables import Column, print_table, progress
 from engine.config.settings import read_settings
 
 if TYPE_CHECKING:
-    from engine.demo import Line, Replay
-    from engine.generate import Generated
     from engine.journal.journal import Journal
+    from engine.sandbox.demo import Line, Replay
+    from engine.sandbox.generate import Generated
 
 Orders = Annotated[int, typer.Option("--orders", metavar="N", min=0, help="Orders that are asked for.")]
 Accounts = Annotated[int, typer.Option("--accounts", metavar="M", min=1, help="Accounts that ask.")]
@@ -48,9 +48,9 @@ def generate(
       order-engine generate --orders 500 --json | jq .digest
     """
     with errors_told(as_json=as_json):
-        from engine import sandbox  # noqa: PLC0415
-        from engine.generate import BEGIN_US, Plan, fill  # noqa: PLC0415
         from engine.installation import migrate, open_installation  # noqa: PLC0415
+        from engine.sandbox import sandbox  # noqa: PLC0415
+        from engine.sandbox.generate import BEGIN_US, Plan, fill  # noqa: PLC0415
 
         settings = read_settings(data=data, journal_url=journal_url)
         migrate(settings, "sandbox", at_us=BEGIN_US)
@@ -81,7 +81,7 @@ def demo(*, as_json: AsJson = False) -> None:
       order-engine demo --json | jq '.facts[] | .fact'
     """
     with errors_told(as_json=as_json), _journal_to_throw_away() as journal:
-        from engine.demo import read_lines, replay, run_demo  # noqa: PLC0415
+        from engine.sandbox.demo import read_lines, replay, run_demo  # noqa: PLC0415
 
         live = run_demo(journal)
         lines, replayed = list(read_lines(journal)), replay(journal, live)
@@ -155,8 +155,8 @@ def _demo_row(line: Line) -> list[str | list[str]]:
 
 def _holdings(line: Line) -> dict[str, str]:
     """The account after a fact, empty before it is opened."""
-    from engine.demo import LISTING  # noqa: PLC0415
     from engine.kernel.values import plain  # noqa: PLC0415
+    from engine.sandbox.demo import LISTING  # noqa: PLC0415
 
     if line.account is None:
         return dict.fromkeys(("total", "reserved", "available", "units"), "")

@@ -32,7 +32,6 @@ from engine.config.keys import find_key
 from engine.config.settings import Settings
 from engine.domain.clock import ClockAdvanced
 from engine.domain.quote import Quote
-from engine.generate import Plan, fill
 from engine.installation import open_installation, open_journal_datastore
 from engine.journal.datastore import Datastore
 from engine.journal.writer import Append, Tracked
@@ -40,6 +39,7 @@ from engine.kernel.errors import BadDump, EngineError, NotEmpty, WrongKey
 from engine.kernel.fact import Envelope, StreamAppend
 from engine.registers import operations
 from engine.registers.refusal_log import RefusalLine
+from engine.sandbox.generate import Plan, fill
 from engine.transfer import dump_secrets, dumping, restoring
 from engine.transfer.dump_vouching import Vouchers
 from tests import checker, invariants

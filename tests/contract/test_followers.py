@@ -19,7 +19,6 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from engine import ticker
 from engine.commands import decisions
 from engine.commands.desk import Decision, Desk, Outcome, Scene
 from engine.config.settings import parse_duration_us
@@ -35,7 +34,8 @@ from engine.journal.writer import Lease
 from engine.kernel.errors import BadSettings, Unavailable
 from engine.kernel.limits import BODY_BYTES_MAX, BURST_MIN, LEASE_S, RECONCILE_S, SANDBOX_REST_DAYS
 from engine.registers.heartbeats import Part
-from engine.ticker import DAY_US, Ticker
+from engine.sandbox import ticker
+from engine.sandbox.ticker import DAY_US, Ticker
 from engine.venues.port import Status, Ticket
 from engine.venues.simulated import SimulatedVenue
 from tests.desks import HOUR_US, INSTRUMENT, TENANT, TERMS, open_shop

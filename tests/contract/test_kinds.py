@@ -28,7 +28,7 @@ from engine.installation import (
 from engine.journal.journal import Journal
 from engine.kernel.errors import EngineError, Refused, WrongKind
 from engine.kernel.fact import StreamAppend
-from engine.sandbox import prepare
+from engine.sandbox.sandbox import prepare
 from engine.transfer import dumping, restoring
 from engine.transfer.backup import Backup
 from engine.transfer.dump_vouching import Vouchers

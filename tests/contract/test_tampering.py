@@ -27,12 +27,12 @@ from engine.cli.main import app
 from engine.cli.roles import begin_sealing
 from engine.config.settings import Settings
 from engine.domain.stored import engine_codec
-from engine.generate import Plan, fill
 from engine.installation import open_journal_datastore
 from engine.journal import sqlite
 from engine.journal.datastore import Datastore
 from engine.journal.journal import Journal
 from engine.journal.leases import Leases
+from engine.sandbox.generate import Plan, fill
 
 TAMPERINGS = {"sqlite": 150, "postgresql": 50}
 LARGE = {"sqlite": 8_000, "postgresql": 2_000}

@@ -13,13 +13,13 @@ import api.app
 import api.routes
 import api.server
 import api.services
-import engine.demo
 import engine.doctor
 import engine.installation
 import engine.journal.migrations
 import engine.logs
 import engine.metrics
 import engine.registers.effective
+import engine.sandbox.demo
 import engine.supervise
 from engine.cli import checks, main, roles, watching
 from engine.domain import calendar
@@ -34,7 +34,7 @@ MODULES = (
     api.routes,
     api.server,
     api.services,
-    engine.demo,
+    engine.sandbox.demo,
     engine.doctor,
     engine.registers.effective,
     engine.installation,

@@ -152,7 +152,7 @@ def test_all_events_are_there_whoever_dies(tmp_path: Path) -> None:
             ids = [one[1] for one in in_order]
             assert ids[: len(expected)] == [event.id for event in expected]
             subject, _, event = in_order[0]
-            assert subject == f"order-engine.sandbox.{event['name']}"
+            assert subject == f"order-engine.sandbox.sandbox.{event['name']}"
             asyncio.run(nats.purge())
             words = ["outlet", "resend", "--after", "0", "--data", str(house.data)]
             subprocess.run([*COMMAND, *words], cwd=ROOT, env=environment(), check=True)

@@ -6,9 +6,9 @@ import json
 import re
 
 from engine.commands.declaring import make
-from engine.demo import replay, run_demo
 from engine.domain.stored import engine_codec
 from engine.journal.journal import Journal
+from engine.sandbox.demo import replay, run_demo
 from tests.command import on_terminal, run
 
 

@@ -10,9 +10,9 @@ import pytest
 from engine.commands.declaring import make
 from engine.domain.stored import STORED, engine_codec
 from engine.domain.streams import fold_of
-from engine.generate import BEGIN_US, Generated, Plan, fill
 from engine.journal.journal import Journal
 from engine.kernel.errors import BadSettings
+from engine.sandbox.generate import BEGIN_US, Generated, Plan, fill
 from tests.command import run, run_anew
 
 PLAN = Plan(orders=120, accounts=4, seed=2)

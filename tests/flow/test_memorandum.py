@@ -15,11 +15,11 @@ from engine.config.settings import read_settings
 from engine.domain.instrument import Terms
 from engine.domain.order import Cancelled, CancelRequested, ExecutionStarted, TradeRecorded
 from engine.domain.stored import engine_codec
-from engine.generate import BEGIN_US, Plan, fill
 from engine.history.memorandum import ASKED, RULES, Entry, memorandum, read_memorandum
 from engine.history.story import When, read_story
 from engine.installation import migrate
 from engine.journal.journal import Journal
+from engine.sandbox.generate import BEGIN_US, Plan, fill
 
 GOLDEN = Path(__file__).parents[1] / "golden/memorandum.txt"
 CANCELLED = "ord_1CWqvrST485emBhxCCbv4s"

@@ -15,12 +15,12 @@ from engine.config.settings import read_settings
 from engine.domain.order import Order, Settled
 from engine.domain.stored import engine_codec
 from engine.domain.streams import FOLDS, fold_of
-from engine.generate import Plan, fill
 from engine.history.history import read
 from engine.history.story import read_story, tell
 from engine.installation import migrate
 from engine.journal.journal import Journal
 from engine.kernel.errors import Refused
+from engine.sandbox.generate import Plan, fill
 from tests.command import run
 
 

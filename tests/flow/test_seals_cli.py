@@ -18,10 +18,10 @@ from engine.cli.main import app
 from engine.config.settings import Settings
 from engine.domain.order import Settled
 from engine.domain.stored import engine_codec
-from engine.generate import Plan, fill
 from engine.journal.journal import Journal
 from engine.journal.leases import Leases
 from engine.kernel.process import SEALING
+from engine.sandbox.generate import Plan, fill
 from tests.command import ROOT
 
 NOBODY = "ord_1C8xWqVdPq4oKgXcY2mN7R"

@@ -25,7 +25,7 @@ from engine.config.settings import Settings, read_settings
 from engine.followers.follow import Watch
 from engine.installation import migrate, open_installation, open_journal_datastore
 from engine.registers.clients import SCOPES
-from engine.sandbox import TENANT
+from engine.sandbox.sandbox import TENANT
 from tests.command import COMMAND, PASSWORD, ROOT, check_discreet, environment, run
 from tests.sandboxes import readable
 

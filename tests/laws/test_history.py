@@ -17,12 +17,12 @@ from engine.domain.holdings import legs
 from engine.domain.order import Order
 from engine.domain.stored import engine_codec
 from engine.domain.streams import fold_of
-from engine.generate import Plan, fill
 from engine.history import history
 from engine.history.history import NOW, When, explain, flat
 from engine.journal.journal import Journal
 from engine.kernel.errors import Refused
 from engine.kernel.fact import Recorded
+from engine.sandbox.generate import Plan, fill
 from projections.resources import account_json, order_json
 
 SHOWN: dict[type, Callable[[Any], bytes]] = {Order: order_json, Account: account_json}

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from engine import sandbox
 from engine.audit.audit_points import PointFile
 from engine.audit.database_checks import _check_wal
 from engine.cli.roles import _broker_at
@@ -17,6 +16,7 @@ from engine.domain.stored import engine_codec
 from engine.kernel.errors import BadSettings, Unavailable
 from engine.kernel.files import regular
 from engine.proof.outlets import LATEST, Directory
+from engine.sandbox import sandbox
 
 
 @pytest.fixture

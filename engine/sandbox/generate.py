@@ -17,7 +17,6 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
-from engine.chance import VENUE, Chance, reports_of
 from engine.commands import decisions
 from engine.commands.declaring import required
 from engine.commands.desk import Command, Decision, Outcome
@@ -28,8 +27,9 @@ from engine.journal.journal import Journal
 from engine.kernel.errors import BadSettings, Refused, WrongKind
 from engine.kernel.fact import from_us, to_us
 from engine.kernel.values import UNITS
-from engine.sandbox import LISTINGS
-from engine.seeded import SeededDesk
+from engine.sandbox.chance import VENUE, Chance, reports_of
+from engine.sandbox.sandbox import LISTINGS
+from engine.sandbox.seeded import SeededDesk
 from engine.venues.port import Ticket, ticket_of
 
 TENANT: Final = "generated"

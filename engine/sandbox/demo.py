@@ -29,8 +29,8 @@ from engine.kernel.fact import Recorded
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import SANDBOX_PRICE_MAX_AGE_US
 from engine.kernel.values import Side
-from engine.sandbox import LISTINGS
-from engine.ticker import DAY_US
+from engine.sandbox.sandbox import LISTINGS
+from engine.sandbox.ticker import DAY_US
 from engine.venues.port import ticket_of
 from engine.venues.simulated import answers_to
 
