@@ -106,7 +106,7 @@ class Post:
             self._sender.close()
 
     def samples(self) -> Iterator[Sample]:
-        """For `engine.metrics`."""
+        """For `engine.runtime.metrics`."""
         for outcome, count in sorted(self.outcomes.items()):
             yield "webhook_attempts", (outcome,), count
         yield "webhook_attempts_under_way", (), self.under_way

@@ -1,4 +1,4 @@
-"""What this process was asked and answered, in plain numbers (see `engine.metrics`)."""
+"""What this process was asked and answered, in plain numbers (see `engine.runtime.metrics`)."""
 
 from __future__ import annotations
 

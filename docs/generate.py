@@ -44,7 +44,7 @@ from engine.kernel.fact import Fact
 from engine.kernel.health import REASONS, SEVERITIES
 from engine.kernel.refusals import PARAM_FAULTS, REFUSALS
 from engine.kernel.values import CURRENCIES, plain
-from engine.metrics import METRICS, PREFIX
+from engine.runtime.metrics import METRICS, PREFIX
 
 DOCS = Path(__file__).parent
 PAGES = (

@@ -88,7 +88,7 @@ def on_terminal(*words: str, command: Sequence[str] = COMMAND, typed: str = "") 
 
 DROP_RIGHTS = """
 import os, pwd, sys
-import engine.cli.main, engine.doctor, engine.journal.migrations, engine.journal.sqlite
+import engine.cli.main, engine.runtime.doctor, engine.journal.migrations, engine.journal.sqlite
 engine.journal.sqlite.driver()  # all imports while we may still read them
 if os.geteuid() == 0:
     nobody = pwd.getpwnam("nobody")

@@ -10,12 +10,12 @@ from typing import Final
 import sqlalchemy as sa
 
 from engine.config.settings import Settings
-from engine.doctor import Check, advice_on
 from engine.installation import open_journal
 from engine.journal.datastore import open_store
 from engine.journal.sqlite_store import SqliteStore
 from engine.journal.store import Store
 from engine.kernel.errors import EngineError, JournalDamaged
+from engine.runtime.doctor import Check, advice_on
 from projections import checkpoints
 from projections.database import CHECKPOINTS, COMMON, Views
 

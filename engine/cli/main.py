@@ -53,8 +53,8 @@ from engine.config.settings import read_places, read_settings
 from engine.kernel.text import shown
 
 if TYPE_CHECKING:
-    from engine.doctor import Check
     from engine.installation import Migrated
+    from engine.runtime.doctor import Check
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -182,7 +182,7 @@ def doctor(
     """
     with errors_told(as_json=as_json):
         from engine.cli.checks import views_checks  # noqa: PLC0415
-        from engine.doctor import KIND, examine, worst  # noqa: PLC0415
+        from engine.runtime.doctor import KIND, examine, worst  # noqa: PLC0415
 
         settings, wrong = read_places(data=data, journal_url=journal_url, views_url=views_url)
         checks = examine(settings, views_checks, wrong=wrong)

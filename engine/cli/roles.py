@@ -27,7 +27,6 @@ from engine.commands.declaring import required
 from engine.commands.desk import Desk
 from engine.config.keys import read_key
 from engine.config.settings import NatsPlace, Settings, environment_of
-from engine.doctor import FACTS_VERIFIED
 from engine.domain import calendar
 from engine.domain.kind import Kind
 from engine.followers.acting import Acting, Breathe, Faults, Place, Timer
@@ -65,10 +64,11 @@ from engine.registers.endpoints import Endpoints
 from engine.registers.market import Market
 from engine.registers.operations import define_operations
 from engine.registers.personal import Personal
+from engine.runtime.doctor import FACTS_VERIFIED
+from engine.runtime.supervise import Errand
 from engine.sandbox import sandbox, ticker
 from engine.sandbox.sandbox import PriceKeeper
 from engine.sandbox.ticker import Ticker
-from engine.supervise import Errand
 from engine.venues.simulated import SimulatedVenue
 from projections import checkpoints
 from projections.database import Views
@@ -181,7 +181,7 @@ class Followers:
             self._broker.close()
 
     def samples(self) -> Iterator[Sample]:
-        """What was sent, for `engine.metrics`."""
+        """What was sent, for `engine.runtime.metrics`."""
         if self._post:
             yield from self._post.samples()
 

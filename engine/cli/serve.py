@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from engine.followers.follow import Follower
     from engine.journal.journal import Journal
     from engine.kernel.meters import Source
-    from engine.metrics import Listening
-    from engine.supervise import Background
+    from engine.runtime.metrics import Listening
+    from engine.runtime.supervise import Background
     from projections.database import Views
 
 _LOG: Final = logging.getLogger(__name__)
@@ -322,7 +322,7 @@ def run(plan: Plan, announce: Announce | None = None) -> None:
     packages.check()
     from engine import installation  # noqa: PLC0415
     from engine.domain.kind import WORDS  # noqa: PLC0415
-    from engine.logs import log_to_stderr  # noqa: PLC0415
+    from engine.runtime.logs import log_to_stderr  # noqa: PLC0415
 
     log_to_stderr("background" if plan.is_child else "serve", plan.settings.log)
     if not plan.is_child:
@@ -365,9 +365,9 @@ def _note_settings(plan: Plan) -> None:
 
 def _run_here(plan: Plan) -> bool:
     """The background roles, in threads of this process; whether all ended in time."""
-    from engine import supervise  # noqa: PLC0415
     from engine.cli import roles, watching  # noqa: PLC0415
     from engine.kernel import process  # noqa: PLC0415
+    from engine.runtime import supervise  # noqa: PLC0415
 
     stop = threading.Event()
     # A terminal or systemd tells parent and child alike; the parent then stops the child in its turn.
@@ -400,7 +400,7 @@ def _run_here(plan: Plan) -> bool:
 def _serve_api(plan: Plan, announce: Announce | None) -> bool:
     """The API here, the other roles in processes of their own; whether those ended in time."""
     from api import server  # noqa: PLC0415
-    from engine.supervise import Background, stop_all  # noqa: PLC0415
+    from engine.runtime.supervise import Background, stop_all  # noqa: PLC0415
 
     environment = environment_of(plan.settings)
     background = [
@@ -429,7 +429,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
     from engine.commands.declaring import required  # noqa: PLC0415
     from engine.config.keys import read_key  # noqa: PLC0415
     from engine.kernel.process import switch_sooner, tame_collector  # noqa: PLC0415
-    from engine.supervise import followers_of  # noqa: PLC0415
+    from engine.runtime.supervise import followers_of  # noqa: PLC0415
 
     stop, traffic = asyncio.Event(), Traffic()
     with (
@@ -495,7 +495,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
 def _expected(plan: Plan, kind: Kind) -> list[str]:
     """Parts that some process must run, here or on another machine. Without a venue nobody executes."""
     from engine.cli.roles import PROJECTIONS  # noqa: PLC0415
-    from engine.supervise import followers_of  # noqa: PLC0415
+    from engine.runtime.supervise import followers_of  # noqa: PLC0415
 
     names = [*followers_of(plan.settings), PROJECTIONS]
     return [name for name in names if kind == "sandbox" or name != "execution"]
@@ -506,12 +506,12 @@ def _metrics(
     plan: Plan, journal: Journal, views: Views, *sources: Source, own: Sequence[Follower] = ()
 ) -> Iterator[Listening]:
     """Figures for Prometheus, if they are wanted. Those of the databases are not told by a child too."""
-    from engine import metrics  # noqa: PLC0415
     from engine.audit.background_audit import audit_source  # noqa: PLC0415
     from engine.commands.declaring import required  # noqa: PLC0415
     from engine.registers.deliveries import Deliveries  # noqa: PLC0415
     from engine.registers.operations import define_operations  # noqa: PLC0415
-    from engine.supervise import followers_of  # noqa: PLC0415
+    from engine.runtime import metrics  # noqa: PLC0415
+    from engine.runtime.supervise import followers_of  # noqa: PLC0415
     from projections.figures import views_source  # noqa: PLC0415
 
     datastore = journal.datastore

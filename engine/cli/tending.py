@@ -11,7 +11,7 @@ from typing import Final
 from engine.followers.acting import Acting, Breathe, Faults, Timer, text_of
 from engine.kernel.errors import EngineError, RebuildRunning, Unavailable
 from engine.kernel.limits import REBUILD_AGAIN_S, REBUILD_LOOK_S
-from engine.supervise import Errand
+from engine.runtime.supervise import Errand
 from projections import claim, jobs
 from projections.database import Views
 from projections.jobs import Job

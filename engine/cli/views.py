@@ -285,7 +285,7 @@ def _cores() -> int:
 
 def _end_with_stdin() -> None:
     """Ends at once when whoever started us is gone: at any point that changes nothing."""
-    from engine.supervise import stop_when_stdin_ends  # noqa: PLC0415
+    from engine.runtime.supervise import stop_when_stdin_ends  # noqa: PLC0415
 
     stop_when_stdin_ends(lambda: os._exit(1))
 

@@ -361,7 +361,7 @@ class Health:
         return sorted(found, key=lambda one: (order.index(one.severity), one.since_us, one.code))
 
     def samples(self) -> Iterator[Sample]:
-        """How many findings there are of each reason, for `engine.metrics`."""
+        """How many findings there are of each reason, for `engine.runtime.metrics`."""
         found = [reason.code for reason in self.reasons()]
         for code in REASONS:
             yield "health_reasons", (code, REASONS[code].severity), found.count(code)

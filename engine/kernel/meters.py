@@ -1,7 +1,7 @@
 """What a process counts of itself: plain numbers, written by one thread and read by any.
 
     Spread     how large something was, in buckets
-    samples    of a part: (metric of `engine.metrics.METRICS`, values of its labels, number or Spread)
+    samples    of a part: (metric of `metrics.METRICS`, values of its labels, number or Spread)
 
 A note costs a fraction of a microsecond: no lock, no name looked up. A reader may see a sum that is one
 note ahead of its buckets.

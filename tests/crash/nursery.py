@@ -21,7 +21,7 @@ from select import select
 from subprocess import PIPE, TimeoutExpired
 from typing import IO, Any, NoReturn
 
-from engine import supervise
+from engine.runtime import supervise
 
 
 class Forked:

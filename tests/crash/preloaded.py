@@ -13,14 +13,14 @@ import api.app
 import api.routes
 import api.server
 import api.services
-import engine.doctor
 import engine.installation
 import engine.journal.migrations
-import engine.logs
-import engine.metrics
 import engine.registers.effective
+import engine.runtime.doctor
+import engine.runtime.logs
+import engine.runtime.metrics
+import engine.runtime.supervise
 import engine.sandbox.demo
-import engine.supervise
 from engine.cli import checks, main, roles, watching
 from engine.domain import calendar
 from engine.journal import sqlite
@@ -35,13 +35,13 @@ MODULES = (
     api.server,
     api.services,
     engine.sandbox.demo,
-    engine.doctor,
+    engine.runtime.doctor,
     engine.registers.effective,
     engine.installation,
-    engine.logs,
-    engine.metrics,
+    engine.runtime.logs,
+    engine.runtime.metrics,
     engine.journal.migrations,
-    engine.supervise,
+    engine.runtime.supervise,
     rich.traceback,
     structlog.stdlib,
     checks,

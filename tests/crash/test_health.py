@@ -21,7 +21,7 @@ from engine.installation import open_journal_datastore
 from engine.kernel.limits import HEALTH_SILENT_S
 from engine.registers.heartbeats import Heartbeats, code_of
 from engine.registers.operations import define_operations
-from engine.supervise import Background
+from engine.runtime.supervise import Background
 from tests.served import Http, Place, Served
 
 WITHIN_S = 60.0
@@ -137,7 +137,7 @@ def test_a_child_that_was_told_to_stop_before_us_is_no_error(caplog: pytest.LogC
     """As by a signal to the whole group, while it comes up and does not ignore it yet."""
     command = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
     one = Background("execution", command, {})
-    caplog.set_level("INFO", "engine.supervise")
+    caplog.set_level("INFO", "engine.runtime.supervise")
     one.start()
     try:
         pid = wait_for("it runs", lambda: one.pid)

@@ -19,13 +19,11 @@ from types import SimpleNamespace
 import pytest
 from eventsourcing.persistence import StoredEvent
 
-from engine import doctor
 from engine.audit import database_checks
 from engine.audit.database_checks import CONNECTIONS
 from engine.cli.checks import views_checks
 from engine.cli.serve import PROCESSES
 from engine.config.settings import Settings
-from engine.doctor import Check, examine, worst
 from engine.followers.vitals import disk_findings
 from engine.installation import migrate, open_journal_datastore, open_master_key
 from engine.journal import sqlite
@@ -38,7 +36,9 @@ from engine.kernel.health import Finding
 from engine.kernel.limits import FREE_BYTES_MIN, READERS_MAX, SERVE_PROCESSES
 from engine.registers.heartbeats import Heartbeats, Part, Report
 from engine.registers.operations import define_operations
-from engine.supervise import followers_of
+from engine.runtime import doctor
+from engine.runtime.doctor import Check, examine, worst
+from engine.runtime.supervise import followers_of
 from projections.database import Views
 from projections.registry import VIEWS
 from tests import first_release

@@ -17,12 +17,12 @@ from engine.audit.database_checks import missing_triggers
 from engine.cli import roles
 from engine.cli.main import app
 from engine.config.settings import Settings, read_settings
-from engine.doctor import examine
 from engine.installation import migrate, open_installation, open_journal_datastore
 from engine.journal import sqlite
 from engine.journal.datastore import Datastore
 from engine.kernel.errors import JournalDamaged
 from engine.kernel.limits import AUDIT_REST_S, AUDIT_STEP_FACTS
+from engine.runtime.doctor import examine
 from tests import checker
 from tests.contract.test_dumps import filled, settings_for
 from tests.http_engine import TERMS, a_market, an_account, buying, ok, running

@@ -99,7 +99,7 @@ def said_to(name: str, settings: Settings, tmp_path: Path) -> Result:
 def test_no_command_but_migrate_works_on_an_undeclared_journal(
     made: str, name: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
+    monkeypatch.setattr("engine.runtime.logs.log_to_stderr", lambda *_: None)
     settings: Settings = request.getfixturevalue(made)
     done = said_to(name, settings, tmp_path)
     assert done.exit_code == 2, done.output
@@ -112,7 +112,7 @@ def test_no_command_but_migrate_works_on_an_undeclared_journal(
 def test_without_a_journal_every_command_says_so(
     name: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
+    monkeypatch.setattr("engine.runtime.logs.log_to_stderr", lambda *_: None)
     done = said_to(name, settings, tmp_path)
     assert done.exit_code == (1 if name == "doctor" else 2), done.output
     told = done.output + done.stderr
@@ -139,7 +139,7 @@ def test_the_manual_s_upgrade_from_the_first_release(
     manual = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
     chapter = manual.split("### Upgrade from the first release")[1].split("\n## ")[0]
     lines = [line[2:] for line in chapter.splitlines() if line.startswith("$ ")]
-    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
+    monkeypatch.setattr("engine.runtime.logs.log_to_stderr", lambda *_: None)
     monkeypatch.setattr("engine.cli.serve._serve_api", lambda *_: True)
     ended = []
     for line in lines:
@@ -163,7 +163,7 @@ def test_serving_declares_no_journal_that_is_there(
     word: str, undeclared: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The flag is for a journal that is made; what is there is asked about by `migrate`."""
-    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
+    monkeypatch.setattr("engine.runtime.logs.log_to_stderr", lambda *_: None)
     assert call("serve", word, settings=undeclared).exit_code == 2
     assert kind_at(undeclared) is None
 
@@ -175,7 +175,7 @@ def test_serving_declares_no_journal_that_is_there(
 def test_a_flag_that_contradicts_the_journal_ends_with_2(
     made: Kind, said: list[str], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
+    monkeypatch.setattr("engine.runtime.logs.log_to_stderr", lambda *_: None)
     monkeypatch.setattr("engine.cli.serve._serve_api", lambda *_: True)
     migrate(settings, made)
     is_of_live = bool({"--live", "--no-sandbox"} & {*said})
@@ -240,14 +240,14 @@ def test_every_role_is_accepted_in_a_live_journal(
 ) -> None:
     """A role with nothing to do says so, and stays."""
     caplog.set_level("INFO")
-    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
+    monkeypatch.setattr("engine.runtime.logs.log_to_stderr", lambda *_: None)
     ran: list[list[str]] = []
 
     def run_all(followers: list[Follower], _: object) -> list[str]:
         ran.append([one.name for one in followers])
         return []
 
-    monkeypatch.setattr("engine.supervise.run_all", run_all)
+    monkeypatch.setattr("engine.runtime.supervise.run_all", run_all)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     migrate(settings, "live")
     assert call("serve", "--roles", roles, settings=settings).exit_code == 0
@@ -267,7 +267,7 @@ def test_plain_http_that_others_can_reach_is_warned_about(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
+    monkeypatch.setattr("engine.runtime.logs.log_to_stderr", lambda *_: None)
     monkeypatch.setattr("engine.cli.serve._serve_api", lambda *_: True)
     migrate(settings, "live")
     assert call("serve", "--host", host, settings=settings).exit_code == 0

@@ -12,11 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.routes import ROUTES
 from api.traffic import UNMATCHED
-from engine import metrics
 from engine.kernel.errors import Unavailable
 from engine.kernel.meters import SECONDS, Sample, Source, Spread
 from engine.kernel.process import FOLLOWERS
-from engine.metrics import METRICS, PREFIX, listening
+from engine.runtime import metrics
+from engine.runtime.metrics import METRICS, PREFIX, listening
 from projections.figures import views_source
 from tests.http_engine import Engine, a_market, an_account, buying, ok
 

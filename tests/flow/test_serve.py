@@ -266,7 +266,7 @@ def test_what_is_refused_before_anything_starts(
 @pytest.fixture
 def quiet_logging(monkeypatch: pytest.MonkeyPatch) -> None:
     """This process's own logging stays as it is."""
-    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
+    monkeypatch.setattr("engine.runtime.logs.log_to_stderr", lambda *_: None)
 
 
 def test_a_sandbox_client_is_let_out_before_others_are_let_in(
@@ -274,7 +274,7 @@ def test_a_sandbox_client_is_let_out_before_others_are_let_in(
 ) -> None:
     settings, started = read_settings(data=str(data), environ={}), []
     monkeypatch.setattr(serve, "_serve_api", lambda plan, _: started.append(plan) or True)
-    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
+    monkeypatch.setattr("engine.runtime.logs.log_to_stderr", lambda *_: None)
     migrate(settings, "live")
     with closing(open_installation(settings)) as installation:
         client = installation.clients.create(TENANT, SCOPES).client.id  # as the first release did

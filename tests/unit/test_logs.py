@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from engine.kernel.errors import Unavailable
-from engine.logs import PACKAGES, log_to_stderr
+from engine.runtime.logs import PACKAGES, log_to_stderr
 
 LOG = logging.getLogger("engine.test")
 

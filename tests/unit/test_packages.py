@@ -32,7 +32,7 @@ def test_every_requirement_is_looked_for() -> None:
 def test_nothing_is_half_made_without_a_package(
     words: list[str], package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.logs.log_to_stderr", lambda *_: None)
+    monkeypatch.setattr("engine.runtime.logs.log_to_stderr", lambda *_: None)
     monkeypatch.setitem(sys.modules, package, None)
     data = tmp_path / "data"
     done = CliRunner().invoke(app, [*words, "--data", str(data)])

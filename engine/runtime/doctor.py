@@ -72,7 +72,7 @@ from engine.proof.outlets import open_outlet
 from engine.proof.sealing_keys import SealingKeys
 from engine.registers.heartbeats import Heartbeat, Heartbeats, ending, fault_of, unrun
 from engine.registers.operations import define_operations
-from engine.supervise import followers_of
+from engine.runtime.supervise import followers_of
 
 Verdict = Literal["ok", "warning", "fault"]
 
@@ -160,7 +160,7 @@ def _software() -> Iterator[Check]:
     yield Check("packages", ", ".join(f"{name} {_version(name)}" for name in _PACKAGES) + _unlocked())
 
 
-LOCK: Final = Path(__file__).parents[1] / "requirements.lock"
+LOCK: Final = Path(__file__).parents[2] / "requirements.lock"
 """What `make run` installs. An installation from elsewhere does not have it."""
 
 

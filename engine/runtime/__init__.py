@@ -1,0 +1,1 @@
+"""Processes, logs, metrics and `doctor`. Imported by the command only."""
