@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/
-PACKAGES := engine projections api
+PACKAGES := engine projections api order_engine
 
 # One more than there are cores: tests of crashes and of health wait for leases and time-outs as often as they compute.
 WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))

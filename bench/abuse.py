@@ -64,7 +64,7 @@ def opened(folder: Path, options: argparse.Namespace) -> Iterator[Place]:
     server_cpus, load_cpus = split_cpus(options.cpus)
     folder.mkdir()
     data, log = folder / "data", folder / "engine.log"
-    with serving("engine.cli", *SERVE, "--data", str(data), log=log, cpus=server_cpus) as server:
+    with serving("order_engine", *SERVE, "--data", str(data), log=log, cpus=server_cpus) as server:
         call = Caller(server)
         authorize(call, new_client(data))
         honest_token = call.headers["Authorization"]

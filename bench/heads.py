@@ -98,7 +98,7 @@ def main() -> None:
     for name, attack in ATTACKS.items():
         with tempfile.TemporaryDirectory(prefix="bench-heads-") as folder:
             command = ("serve", "--sandbox", "--data", f"{folder}/data", "--port", "0")
-            with serving("engine.cli", *command, log=Path(folder) / "log") as server:
+            with serving("order_engine", *command, log=Path(folder) / "log") as server:
                 time.sleep(WARM_S)
                 before = megabytes(server)
                 peak, took_ms = run(server, attack)

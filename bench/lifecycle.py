@@ -209,7 +209,7 @@ def one(case: dict[str, Any]) -> None:
         folder = Path(name)
         data = folder / "data"
         command = {
-            OURS: ("engine.cli", "serve", "--data", str(data), "--port", "0", "--sandbox"),
+            OURS: ("order_engine", "serve", "--data", str(data), "--port", "0", "--sandbox"),
             PEER: ("bench.peers.idiomatic.server", str(folder / "trading.db")),
         }[case["who"]]
         with serving(*command, log=folder / "server.log") as server:

@@ -80,7 +80,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[Figures
         )
         return load(case)
 
-    with serving("engine.cli", *serve, log=folder / "engine.log", cpus=server_cpus) as ours:
+    with serving("order_engine", *serve, log=folder / "engine.log", cpus=server_cpus) as ours:
         call = Caller(ours)
         client = new_client(data)
         authorize(call, client)

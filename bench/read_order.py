@@ -62,7 +62,7 @@ def opened(
     """A server until the stack ends; `paths` are its journal's orders, None: they are placed first."""
     words = ["serve", "--data", str(place.data), "--port", "0", "--sandbox", *place.options, *options]
     log = place.data.parent / f"{place.data.name}-{len(options)}.log"
-    server = stack.enter_context(serving("engine.cli", *words, log=log, folder=checkout))
+    server = stack.enter_context(serving("order_engine", *words, log=log, folder=checkout))
     call = Caller(server)
     authorize(call, new_client(place.data, *place.options, folder=checkout))
     if paths is None:

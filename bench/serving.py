@@ -112,7 +112,7 @@ def new_client(data: Path, *where: str, folder: Path | None = None) -> dict[str,
     """
     scopes = [word for scope in SCOPES for word in ("--scope", scope)]
     migrate(read_settings(data=str(data), environ={}), "sandbox")
-    command = [sys.executable, "-m", "engine.cli", "client", "create"]
+    command = [sys.executable, "-m", "order_engine", "client", "create"]
     options = ["--data", str(data), "--tenant", "bench", *scopes, "--json"]
     command += [*options, *where]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

@@ -113,7 +113,9 @@ def main() -> None:
         data = Path(folder) / "data"
         client = new_client(data)
         server = stack.enter_context(
-            serving("engine.cli", "serve", "--data", str(data), "--port", "0", log=Path(folder) / "log")
+            serving(
+                "order_engine", "serve", "--data", str(data), "--port", "0", log=Path(folder) / "log"
+            )
         )
         caller = Caller(server)
         authorize(caller, client)

@@ -173,7 +173,7 @@ def run_one(case: dict[str, Any]) -> dict[str, float]:
             bodies = fill(settings, urls, case["deliveries"] // case["endpoints"])
             if case["who"] == OURS:
                 options = ("--allow-local-webhooks", "--data", str(settings.data))
-                words = ["engine.cli", "serve", "--roles", "webhooks", "--child", *options]
+                words = ["order_engine", "serve", "--roles", "webhooks", "--child", *options]
             else:
                 bodies = bodies * case["endpoints"]
                 (path / "bodies.json").write_text(json.dumps(bodies))
@@ -190,7 +190,7 @@ def latency(seconds: float, beside: int, rate: int = RATE) -> dict[str, float]:
         options = ("serve", "--port", "0", "--data", str(path / "data"), "--allow-local-webhooks")
         with (
             serving("bench.peers.receiver", log=path / "receiver.log") as receiver,
-            serving("engine.cli", *options, log=path / "engine.log") as engine,
+            serving("order_engine", *options, log=path / "engine.log") as engine,
         ):
             call = Caller(engine)
             authorize(call, new_client(path / "data"))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.forked import ROOT, WITHIN_S, run_forked
 
-COMMAND = [sys.executable, "-W", "error", "-m", "engine.cli"]
+COMMAND = [sys.executable, "-W", "error", "-m", "order_engine"]
 FORKING = [sys.executable, "-W", "error", "-m", "tests.crash.forking"]
 """The same, but processes that it starts are forks of it: a second less for each of them."""
 PASSWORD = "canary-" + secrets.token_hex(8)
@@ -88,14 +88,14 @@ def on_terminal(*words: str, command: Sequence[str] = COMMAND, typed: str = "") 
 
 DROP_RIGHTS = """
 import os, pwd, sys
-import engine.cli.main, engine.runtime.doctor, engine.journal.migrations, engine.journal.sqlite
+import order_engine.main, engine.runtime.doctor, engine.journal.migrations, engine.journal.sqlite
 engine.journal.sqlite.driver()  # all imports while we may still read them
 if os.geteuid() == 0:
     nobody = pwd.getpwnam("nobody")
     os.setgroups([])
     os.setgid(nobody.pw_gid)
     os.setuid(nobody.pw_uid)
-engine.cli.main.main()
+order_engine.main.main()
 """
 
 

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from engine.cli.main import main as order_engine
+from order_engine.main import main as order_engine
 from tests.crash.processes import Crew
 
 ROOT = Path(__file__).parents[1]

@@ -1,5 +1,6 @@
-"""`python -m engine.cli`, which is `order-engine` without the script."""
+"""`python -m engine.cli`, by which a running `serve` of the former release starts its children."""
 
-from engine.cli.main import main
+from order_engine.main import main
 
-main()
+if __name__ == "__main__":
+    main()

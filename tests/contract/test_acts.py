@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from engine.cli.main import app
 from engine.config.keys import read_key
 from engine.config.settings import Settings
 from engine.config.settings_table import KNOWN, Given
@@ -27,6 +26,7 @@ from engine.registers.operations import define_operations
 from engine.registers.records import Filters
 from engine.registers.signing import SigningKeys
 from engine.transfer.importing import ACTOR
+from order_engine.main import app
 
 TABLES = define_operations()
 MINUTE_US = 60_000_000

@@ -27,7 +27,6 @@ from cryptography.hazmat.primitives.serialization import (
 from typer.testing import CliRunner, Result
 
 from engine import installation
-from engine.cli.main import app
 from engine.config.keys import find_key
 from engine.config.settings import Settings
 from engine.domain.clock import ClockAdvanced
@@ -42,6 +41,7 @@ from engine.registers.refusal_log import RefusalLine
 from engine.sandbox.generate import Plan, fill
 from engine.transfer import dump_secrets, dumping, restoring
 from engine.transfer.dump_vouching import Vouchers
+from order_engine.main import app
 from tests import checker, invariants
 from tests.command import COMMAND
 

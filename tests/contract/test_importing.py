@@ -15,7 +15,6 @@ import pytest
 from typer.testing import CliRunner
 
 from api.tokens import Principal, Tokens
-from engine.cli.main import app
 from engine.commands.desk import Desk
 from engine.config.settings import Settings
 from engine.installation import Installation, migrate, open_installation
@@ -24,6 +23,7 @@ from engine.registers.market import Market
 from engine.registers.operations import define_operations
 from engine.transfer.csv_import import BadFile, read_instruments, read_quotes
 from engine.transfer.importing import Imported, QuotesImported, import_instruments, import_quotes
+from order_engine.main import app
 from tests.command import run
 
 HEADER = "id,symbol,name,instrument_type,trading_currency,coupon\n"

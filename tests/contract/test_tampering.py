@@ -23,8 +23,6 @@ from engine import installation
 from engine.audit import auditing
 from engine.audit.audit_points import NAME, PointFile
 from engine.audit.auditing import Audit, Wish
-from engine.cli.main import app
-from engine.cli.roles import begin_sealing
 from engine.config.settings import Settings
 from engine.domain.stored import engine_codec
 from engine.installation import open_journal_datastore
@@ -33,6 +31,8 @@ from engine.journal.datastore import Datastore
 from engine.journal.journal import Journal
 from engine.journal.leases import Leases
 from engine.sandbox.generate import Plan, fill
+from order_engine.main import app
+from order_engine.roles import begin_sealing
 
 TAMPERINGS = {"sqlite": 150, "postgresql": 50}
 LARGE = {"sqlite": 8_000, "postgresql": 2_000}

@@ -32,7 +32,7 @@ class Forked:
 
     def __init__(self, nursery: socket.socket, command: Sequence[str], env: Mapping[str, str]) -> None:
         python, _, module, *words = command
-        assert (python, module) == (sys.executable, "engine.cli")
+        assert (python, module) == (sys.executable, "order_engine")
         stdin, ours = os.pipe()
         self._status, told = os.pipe()
         self.stdin: IO[bytes] = os.fdopen(ours, "wb")

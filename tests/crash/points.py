@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 from api import current
 from api.courier import Post
 from api.sender import Message
-from engine.cli.main import main as order_engine
 from engine.commands.decider import Decider, Outcome
 from engine.followers.execution import Execution
 from engine.journal.append import Appender
@@ -28,6 +27,7 @@ from engine.journal.datastore import open_store
 from engine.kernel.fact import Recorded
 from engine.registers.deliveries import Deliveries
 from engine.registers.operations import define_operations
+from order_engine.main import main as order_engine
 from projections.database import Views
 from tests.command import environment
 from tests.crash.nursery import fork_background

@@ -21,10 +21,10 @@ import engine.runtime.logs
 import engine.runtime.metrics
 import engine.runtime.supervise
 import engine.sandbox.demo
-from engine.cli import checks, main, roles, watching
 from engine.domain import calendar
 from engine.journal import sqlite
 from engine.kernel import process
+from order_engine import checks, main, roles, watching
 
 with contextlib.suppress(ImportError):
     import uvloop

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from engine.audit import auditing
 from engine.audit.auditing import Wish
-from engine.cli.main import app
 from engine.commands import declaring
 from engine.config.settings import Settings, read_settings
 from engine.domain.stored import engine_codec
@@ -20,6 +19,7 @@ from engine.journal import sqlite
 from engine.journal.journal import Journal
 from engine.kernel.errors import BadSettings, JournalDamaged, NotEmpty, NotSupported
 from engine.transfer.backup import JOURNAL, VIEWS, Backup
+from order_engine.main import app
 from projections.database import Views
 from projections.runner import Runner
 from tests import checker, invariants

@@ -19,7 +19,6 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from engine.audit.database_checks import database_checks
-from engine.cli.main import app
 from engine.domain.stored import engine_codec
 from engine.journal import journal as journals
 from engine.journal import sqlite
@@ -29,6 +28,7 @@ from engine.journal.sqlite_store import SqliteStore
 from engine.kernel.errors import DiskFull, EngineError, Unavailable, ViewsDamaged
 from engine.kernel.fact import Recorded
 from engine.kernel.health import REASONS
+from order_engine.main import app
 from projections import rebuild
 from projections.database import CHECKPOINTS, FOLDS, META, Views
 from projections.quarantine import QUARANTINE, RELEASED

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
-from engine.cli import access
+from order_engine import access
 from tests.forging import FORGED, Forger
 from tests.http_engine import Engine, ok
 from tests.http_server import Reply, connect, read_reply

@@ -21,8 +21,8 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner, Result
 
-from engine.cli.main import app
 from engine.journal.schema import SCHEMA
+from order_engine.main import app
 from tests.command import (
     COMMAND,
     KEY,
@@ -97,7 +97,7 @@ def test_version_is_one_line() -> None:
 
 def test_help_loads_no_database_driver() -> None:
     slow = "{'sqlalchemy', 'psycopg', 'cryptography', 'rich'}"
-    code = f"import sys, engine.cli.main; print({slow} & {{*sys.modules}})"
+    code = f"import sys, order_engine.main; print({slow} & {{*sys.modules}})"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

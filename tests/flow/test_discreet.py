@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
-from engine.cli.main import app
 from engine.config.settings import Settings, read_settings
 from engine.installation import migrate, open_installation, opened_datastore, opened_journal
 from engine.kernel.errors import BadSettings
+from order_engine.main import app
 from projections.database import Views
 from tests.command import COMMAND, PASSWORD, run, run_anew
 from tests.flow.test_serve import Served, wait_until

@@ -21,8 +21,6 @@ from eventsourcing.persistence import StoredEvent
 
 from engine.audit import database_checks
 from engine.audit.database_checks import CONNECTIONS
-from engine.cli.checks import views_checks
-from engine.cli.serve import PROCESSES
 from engine.config.settings import Settings
 from engine.followers.vitals import disk_findings
 from engine.installation import migrate, open_journal_datastore, open_master_key
@@ -39,6 +37,8 @@ from engine.registers.operations import define_operations
 from engine.runtime import doctor
 from engine.runtime.doctor import Check, examine, worst
 from engine.runtime.supervise import followers_of
+from order_engine.checks import views_checks
+from order_engine.serve import PROCESSES
 from projections.database import Views
 from projections.registry import VIEWS
 from tests import first_release

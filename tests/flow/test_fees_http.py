@@ -5,11 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
-from engine.cli.roles import price_max_age_us
 from engine.config.settings import read_settings
 from engine.domain.fees import parse_fees
 from engine.domain.order import Placed
 from engine.kernel.limits import PRICE_MAX_AGE_US, SANDBOX_PRICE_MAX_AGE_US
+from order_engine.roles import price_max_age_us
 from tests.http_engine import Engine, a_market, an_account, buying, ok, running
 
 TENANT = "acme"

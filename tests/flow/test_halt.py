@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 import typer
 
-from engine.cli import access
-from engine.cli import halt as cli
 from engine.commands import decisions
 from engine.config.settings import read_settings
 from engine.domain.halt import TradingHalted
@@ -23,6 +21,8 @@ from engine.domain.stored import engine_codec
 from engine.history.story import read_story
 from engine.installation import migrate
 from engine.journal.journal import Journal
+from order_engine import access
+from order_engine import halt as cli
 from tests.command import run
 from tests.http_engine import Engine, a_market, an_account, buying, ok
 from tests.served import Clients, Http, Place, serving

@@ -12,13 +12,13 @@ from time import monotonic
 import pytest
 import sqlalchemy as sa
 
-from engine.cli.roles import Showing
 from engine.followers.follow import Follower
 from engine.journal.store import Store
 from engine.kernel.health import Finding, Look, Source
 from engine.kernel.limits import PART_FAILING_S
 from engine.registers.heartbeats import Heartbeats, PartsLook, Pulse
 from engine.registers.operations import define_operations
+from order_engine.roles import Showing
 from projections.figures import ViewsLook
 from tests.crash.cutting_proxy import CuttingProxy
 from tests.http_engine import Engine, a_market, an_account, buying, ok, running

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from engine.cli.main import app
+from order_engine.main import app
 from tests import conforming
 from tests.command import ROOT
 

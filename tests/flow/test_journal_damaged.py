@@ -14,8 +14,6 @@ from typer.testing import CliRunner
 
 from engine.audit.background_audit import KEY, BackgroundAudit, audit_source, read_place
 from engine.audit.database_checks import missing_triggers
-from engine.cli import roles
-from engine.cli.main import app
 from engine.config.settings import Settings, read_settings
 from engine.installation import migrate, open_installation, open_journal_datastore
 from engine.journal import sqlite
@@ -23,6 +21,8 @@ from engine.journal.datastore import Datastore
 from engine.kernel.errors import JournalDamaged
 from engine.kernel.limits import AUDIT_REST_S, AUDIT_STEP_FACTS
 from engine.runtime.doctor import examine
+from order_engine import roles
+from order_engine.main import app
 from tests import checker
 from tests.contract.test_dumps import filled, settings_for
 from tests.http_engine import TERMS, a_market, an_account, buying, ok, running

@@ -11,7 +11,6 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
-from engine.cli.main import app
 from engine.commands.declaring import declared, write
 from engine.config.settings import Settings, read_settings
 from engine.domain.clock import STREAM, ClockAdvanced
@@ -22,6 +21,7 @@ from engine.followers.follow import Follower
 from engine.installation import make_tables, migrate, open_journal_datastore
 from engine.journal.journal import Journal
 from engine.kernel.fact import StreamAppend
+from order_engine.main import app
 from tests import first_release
 from tests.facts import envelope
 
@@ -140,7 +140,7 @@ def test_the_manual_s_upgrade_from_the_first_release(
     chapter = manual.split("### Upgrade from the first release")[1].split("\n## ")[0]
     lines = [line[2:] for line in chapter.splitlines() if line.startswith("$ ")]
     monkeypatch.setattr("engine.runtime.logs.log_to_stderr", lambda *_: None)
-    monkeypatch.setattr("engine.cli.serve._serve_api", lambda *_: True)
+    monkeypatch.setattr("order_engine.serve._serve_api", lambda *_: True)
     ended = []
     for line in lines:
         words = shlex.split(
@@ -176,7 +176,7 @@ def test_a_flag_that_contradicts_the_journal_ends_with_2(
     made: Kind, said: list[str], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.runtime.logs.log_to_stderr", lambda *_: None)
-    monkeypatch.setattr("engine.cli.serve._serve_api", lambda *_: True)
+    monkeypatch.setattr("order_engine.serve._serve_api", lambda *_: True)
     migrate(settings, made)
     is_of_live = bool({"--live", "--no-sandbox"} & {*said})
     words = [*said, "--orders", "0"] if said == ["generate"] else said
@@ -209,7 +209,7 @@ def test_a_journal_of_the_first_release_is_asked_about(undeclared: Settings) -> 
 def test_at_a_terminal_the_answer_decides(
     answer: str, kind: str | None, undeclared: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.cli.kind.can_answer", lambda: True)
+    monkeypatch.setattr("order_engine.kind.can_answer", lambda: True)
     monkeypatch.setattr("typer.confirm", lambda *_, **__: answer == "y")
     call("migrate", "--live", settings=undeclared)
     assert kind_at(undeclared) == kind
@@ -253,7 +253,7 @@ def test_every_role_is_accepted_in_a_live_journal(
     assert call("serve", "--roles", roles, settings=settings).exit_code == 0
     assert ran == [["settlement"] if "settlement" in roles else []]
     first, *_ = [
-        record.getMessage() for record in caplog.records if record.name.startswith("engine.cli")
+        record.getMessage() for record in caplog.records if record.name.startswith("order_engine")
     ]
     assert first.startswith("this journal is live: ")
     assert "execution: nothing to do" in caplog.text
@@ -268,7 +268,7 @@ def test_plain_http_that_others_can_reach_is_warned_about(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("engine.runtime.logs.log_to_stderr", lambda *_: None)
-    monkeypatch.setattr("engine.cli.serve._serve_api", lambda *_: True)
+    monkeypatch.setattr("order_engine.serve._serve_api", lambda *_: True)
     migrate(settings, "live")
     assert call("serve", "--host", host, settings=settings).exit_code == 0
     assert ("PLAIN HTTP" in caplog.text) == is_warned

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from engine.cli.main import app
 from engine.config.settings import read_settings
 from engine.domain.instrument import Terms
 from engine.domain.order import Cancelled, CancelRequested, ExecutionStarted, TradeRecorded
@@ -20,6 +19,7 @@ from engine.history.story import When, read_story
 from engine.installation import migrate
 from engine.journal.journal import Journal
 from engine.sandbox.generate import BEGIN_US, Plan, fill
+from order_engine.main import app
 
 GOLDEN = Path(__file__).parents[1] / "golden/memorandum.txt"
 CANCELLED = "ord_1CWqvrST485emBhxCCbv4s"

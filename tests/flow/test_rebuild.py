@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from engine.cli.main import app
-from engine.cli.tending import Rebuilding, Telling
 from engine.config.settings import Settings, read_settings
 from engine.followers.acting import Faults
 from engine.installation import migrate, open_journal
 from engine.journal.datastore import open_store
 from engine.sandbox.generate import Plan, fill
+from order_engine.main import app
+from order_engine.tending import Rebuilding, Telling
 from projections import jobs, rebuild
 from projections.database import Views
 from projections.jobs import Job

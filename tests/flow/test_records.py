@@ -14,10 +14,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from api.problems import Problem
-from engine.cli.main import app
 from engine.kernel.limits import PARAM_FAULTS_TOLD
 from engine.registers import acts as register
 from engine.registers.acts import write_denials
+from order_engine.main import app
 from tests.command import on_terminal, run
 from tests.http_engine import Engine, a_market, an_account, buying, ok
 from tests.http_server import Client, Reply

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from engine.cli.main import app
 from engine.config.settings import read_settings
 from engine.domain.order import Order, Settled
 from engine.domain.stored import engine_codec
@@ -21,6 +20,7 @@ from engine.installation import migrate
 from engine.journal.journal import Journal
 from engine.kernel.errors import Refused
 from engine.sandbox.generate import Plan, fill
+from order_engine.main import app
 from tests.command import run
 
 

@@ -13,8 +13,6 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from engine import installation
-from engine.cli import roles
-from engine.cli.main import app
 from engine.config.settings import Settings
 from engine.domain.order import Settled
 from engine.domain.stored import engine_codec
@@ -22,6 +20,8 @@ from engine.journal.journal import Journal
 from engine.journal.leases import Leases
 from engine.kernel.process import SEALING
 from engine.sandbox.generate import Plan, fill
+from order_engine import roles
+from order_engine.main import app
 from tests.command import ROOT
 
 NOBODY = "ord_1C8xWqVdPq4oKgXcY2mN7R"

@@ -20,12 +20,12 @@ from typing import Any
 import pytest
 import typer
 
-from engine.cli import serve
 from engine.config.settings import Settings, read_settings
 from engine.followers.follow import Watch
 from engine.installation import migrate, open_installation, open_journal_datastore
 from engine.registers.clients import SCOPES
 from engine.sandbox.sandbox import TENANT
+from order_engine import serve
 from tests.command import COMMAND, PASSWORD, ROOT, check_discreet, environment, run
 from tests.sandboxes import readable
 

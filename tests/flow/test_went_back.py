@@ -11,12 +11,12 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from engine.cli.main import app
 from engine.domain.clock import STREAM, ClockAdvanced
 from engine.domain.stored import engine_codec
 from engine.journal.damage import WENT_BACK
 from engine.journal.journal import Journal
 from engine.kernel.ids import IdSource
+from order_engine.main import app
 from tests.facts import append
 from tests.http_engine import Engine, a_market, an_account, buying, ok, running
 from tests.putting_back import put_back

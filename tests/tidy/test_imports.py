@@ -124,8 +124,8 @@ HOMES = {
     "joserfc": {"api/tokens.py"},
     "structlog": {"engine/runtime/logs.py"},
     "prometheus_client": {"engine/runtime/metrics.py"},
-    "typer": {"engine/cli/"},
-    "rich": {"engine/cli/"},
+    "typer": {"order_engine/"},
+    "rich": {"order_engine/"},
     "httpx": {f"{CLIENT}/clients.py"},
     "nats": {"api/nats_broker.py"},
 }
@@ -161,7 +161,7 @@ def test_imports_keep_to_the_rules(path: Path) -> None:
     if place.startswith("engine/"):
         # The command line puts everything together.
         assert not any(name.startswith(("projections", "api")) for name in names) or place.startswith(
-            "engine/cli"
+            "order_engine"
         )
         module = path.relative_to(ROOT / "engine").parts[0].removesuffix(".py")
         own = next((n for n, layer in enumerate(LAYERS) if module in layer), None)

@@ -7,8 +7,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from engine.cli.main import app
-from engine.cli.tables import Column, beside_each_other, stacked
+from order_engine.main import app
+from order_engine.tables import Column, beside_each_other, stacked
 from tests.command import on_terminal
 
 _COLUMNS = (Column("version", is_number=True), Column("fact"), Column("actor"), Column("what", width=40))
@@ -44,9 +44,9 @@ def test_what_may_be_broken_goes_beneath_first() -> None:
 
 _ECHOES = """
 import sys, typer
-from engine.cli.tables import progress
-from engine.cli.terminal import escape_output
-from engine.cli.views_shown import progress_of
+from order_engine.tables import progress
+from order_engine.terminal import escape_output
+from order_engine.views_shown import progress_of
 escape_output()
 for bar in (progress("facts", 3), progress("none", 0), progress_of("rebuild")):
     with bar:

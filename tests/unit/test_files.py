@@ -10,13 +10,13 @@ import pytest
 
 from engine.audit.audit_points import PointFile
 from engine.audit.database_checks import _check_wal
-from engine.cli.roles import _broker_at
 from engine.config.settings import NatsPlace
 from engine.domain.stored import engine_codec
 from engine.kernel.errors import BadSettings, Unavailable
 from engine.kernel.files import regular
 from engine.proof.outlets import LATEST, Directory
 from engine.sandbox import sandbox
+from order_engine.roles import _broker_at
 
 
 @pytest.fixture

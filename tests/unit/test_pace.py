@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.cli.roles import rest_s
+from order_engine.roles import rest_s
 
 TABLE = """
     took   full   rests

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from engine.cli.main import app
 from engine.kernel import packages
+from order_engine.main import app
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,7 +57,7 @@ def test_doctor_names_it_as_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("package", ["sqlalchemy", "psycopg", "cryptography", "structlog"])
 def test_an_import_that_fails_is_one_line(package: str, tmp_path: Path) -> None:
     """In a process of its own, where nothing is imported yet."""
-    code = f"import sys; sys.modules[{package!r}] = None; from engine.cli.main import main; main()"
+    code = f"import sys; sys.modules[{package!r}] = None; from order_engine.main import main; main()"
     words = [sys.executable, "-c", code, "migrate", "--live", "--data", str(tmp_path / "data")]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 1

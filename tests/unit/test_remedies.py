@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 import typer
 
-from engine.cli.parts import errors_told
 from engine.journal.postgres_store import PostgresStore
 from engine.kernel.errors import DiskFull, EngineError, Inaccessible, SchemaTooNew, Unavailable
+from order_engine.parts import errors_told
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from engine.cli.main import app
 from engine.config.settings import read_places, read_settings
 from engine.config.settings_table import CONFIG, variable
 from engine.installation import migrate
 from engine.kernel.errors import WrongUsage
+from order_engine.main import app
 
 WRONG = {
     "price_max_age": "900", "port": "abc", "metrics_port": "70000", "roles": "cook", "kind": "dead",

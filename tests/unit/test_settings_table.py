@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from engine.cli import discreet, serve
-from engine.cli.main import app
 from engine.config.settings import Settings, environment_of, read_settings
 from engine.config.settings_table import CONFIG, SETTINGS, variable
 from engine.kernel.errors import BadSettings
+from order_engine import discreet, serve
+from order_engine.main import app
 
 SAID = {
     "data": "/d", "journal_url": "postgresql://h/j", "views_url": "postgresql://h/v", "kind": "live",

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from api import wire
 from api.kinds import Fault, Text
-from engine.cli.terminal import Escaping
 from engine.domain import halt, instrument
 from engine.kernel.csv_export import csv_text
 from engine.kernel.errors import Refused
 from engine.kernel.text import is_plain, shown
 from engine.registers.personal import _check as personal_faults
 from engine.transfer.csv_import import BadFile, read_instruments
+from order_engine.terminal import Escaping
 from tests.desks import TERMS
 
 REFUSED = {

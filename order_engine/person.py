@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, installation_of, print_json
 from engine.kernel.errors import BadSettings
+from order_engine.parts import AsJson, Data, JournalUrl, errors_told, installation_of, print_json
 
 person_app = typer.Typer(
     no_args_is_help=True,

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
 from engine.config.settings import read_settings
 from engine.kernel.errors import BadSettings
+from order_engine.parts import AsJson, Data, JournalUrl, errors_told, print_json
 
 outlet_app = typer.Typer(no_args_is_help=True, help="Events for a message broker.")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, installation_of, print_json
+from order_engine.parts import AsJson, Data, JournalUrl, errors_told, installation_of, print_json
 
 import_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Bring in instruments and prices from CSV files."

@@ -20,17 +20,6 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from engine.cli.parts import (
-    Config,
-    Data,
-    IsLive,
-    IsSandbox,
-    JournalUrl,
-    JournalUrlFile,
-    errors_told,
-    kind_of,
-    kind_said,
-)
 from engine.config.settings import (
     Settings,
     environment_of,
@@ -41,17 +30,28 @@ from engine.config.settings import (
 from engine.kernel import packages
 from engine.kernel.errors import BadSettings, Unavailable, WrongUsage
 from engine.kernel.limits import SANDBOX_DAY_MIN_US
+from order_engine.parts import (
+    Config,
+    Data,
+    IsLive,
+    IsSandbox,
+    JournalUrl,
+    JournalUrlFile,
+    errors_told,
+    kind_of,
+    kind_said,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from engine.cli.roles import Sandbox
     from engine.domain.kind import Kind
     from engine.followers.follow import Follower
     from engine.journal.journal import Journal
     from engine.kernel.meters import Source
     from engine.runtime.metrics import Listening
     from engine.runtime.supervise import Background
+    from order_engine.roles import Sandbox
     from projections.database import Views
 
 _LOG: Final = logging.getLogger(__name__)
@@ -276,7 +276,7 @@ def _sandbox(
     day: str | None, delay: str, of_day: str = "--sandbox-day", of_delay: str = "--venue-delay"
 ) -> Sandbox:
     """`of_day` and `of_delay`: where they were said."""
-    from engine.cli.roles import Sandbox  # noqa: PLC0415
+    from order_engine.roles import Sandbox  # noqa: PLC0415
 
     try:
         day_us = None if day is None else parse_duration_us(day, of_day)
@@ -365,9 +365,9 @@ def _note_settings(plan: Plan) -> None:
 
 def _run_here(plan: Plan) -> bool:
     """The background roles, in threads of this process; whether all ended in time."""
-    from engine.cli import roles, watching  # noqa: PLC0415
     from engine.kernel import process  # noqa: PLC0415
     from engine.runtime import supervise  # noqa: PLC0415
+    from order_engine import roles, watching  # noqa: PLC0415
 
     stop = threading.Event()
     # A terminal or systemd tells parent and child alike; the parent then stops the child in its turn.
@@ -425,11 +425,11 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
     from api.server import serve as listen  # noqa: PLC0415
     from api.services import open_services  # noqa: PLC0415
     from api.traffic import Traffic  # noqa: PLC0415
-    from engine.cli import roles, watching  # noqa: PLC0415
     from engine.commands.declaring import required  # noqa: PLC0415
     from engine.config.keys import read_key  # noqa: PLC0415
     from engine.kernel.process import switch_sooner, tame_collector  # noqa: PLC0415
     from engine.runtime.supervise import followers_of  # noqa: PLC0415
+    from order_engine import roles, watching  # noqa: PLC0415
 
     stop, traffic = asyncio.Event(), Traffic()
     with (
@@ -494,8 +494,8 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
 
 def _expected(plan: Plan, kind: Kind) -> list[str]:
     """Parts that some process must run, here or on another machine. Without a venue nobody executes."""
-    from engine.cli.roles import PROJECTIONS  # noqa: PLC0415
     from engine.runtime.supervise import followers_of  # noqa: PLC0415
+    from order_engine.roles import PROJECTIONS  # noqa: PLC0415
 
     names = [*followers_of(plan.settings), PROJECTIONS]
     return [name for name in names if kind == "sandbox" or name != "execution"]
@@ -547,7 +547,7 @@ def _child_command(plan: Plan, roles: Sequence[str], number: int) -> list[str]:
         words += ("--metrics-port", str(plan.metrics_port and plan.metrics_port + number))
     if plan.allow_local:
         words += ("--allow-local-webhooks",)
-    return [sys.executable, "-m", "engine.cli", *words]
+    return [sys.executable, "-m", "order_engine", *words]
 
 
 def _words(day: str | None, delay: str) -> tuple[str, ...]:

@@ -14,19 +14,21 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from engine.cli import discreet
-from engine.cli.access import client_app, key_app
-from engine.cli.audit import audit
-from engine.cli.backup import backup
-from engine.cli.config import config
-from engine.cli.data import import_app
-from engine.cli.dump import dump, restore
-from engine.cli.evidence import evidence
-from engine.cli.halt import halt, resume
-from engine.cli.journal import journal_app
-from engine.cli.kind import confirm
-from engine.cli.outlet import outlet_app
-from engine.cli.parts import (
+from engine.config.settings import read_places, read_settings
+from engine.kernel.text import shown
+from order_engine import discreet
+from order_engine.access import client_app, key_app
+from order_engine.audit import audit
+from order_engine.backup import backup
+from order_engine.config import config
+from order_engine.data import import_app
+from order_engine.dump import dump, restore
+from order_engine.evidence import evidence
+from order_engine.halt import halt, resume
+from order_engine.journal import journal_app
+from order_engine.kind import confirm
+from order_engine.outlet import outlet_app
+from order_engine.parts import (
     AsJson,
     Config,
     Data,
@@ -40,17 +42,15 @@ from engine.cli.parts import (
     one_line,
     print_json,
 )
-from engine.cli.person import person_app
-from engine.cli.records import acts, refusals
-from engine.cli.replay import replay
-from engine.cli.sandbox import sandbox
-from engine.cli.seal import seal_app
-from engine.cli.serve import ViewsUrl, serve
-from engine.cli.terminal import console, escape_output
-from engine.cli.tools import demo, generate
-from engine.cli.views import faults, projections, rebuild, retry, rollback, verify
-from engine.config.settings import read_places, read_settings
-from engine.kernel.text import shown
+from order_engine.person import person_app
+from order_engine.records import acts, refusals
+from order_engine.replay import replay
+from order_engine.sandbox import sandbox
+from order_engine.seal import seal_app
+from order_engine.serve import ViewsUrl, serve
+from order_engine.terminal import console, escape_output
+from order_engine.tools import demo, generate
+from order_engine.views import faults, projections, rebuild, retry, rollback, verify
 
 if TYPE_CHECKING:
     from engine.installation import Migrated
@@ -181,8 +181,8 @@ def doctor(
       order-engine doctor --json | jq '.checks[] | select(.verdict != "ok")'
     """
     with errors_told(as_json=as_json):
-        from engine.cli.checks import views_checks  # noqa: PLC0415
         from engine.runtime.doctor import KIND, examine, worst  # noqa: PLC0415
+        from order_engine.checks import views_checks  # noqa: PLC0415
 
         settings, wrong = read_places(data=data, journal_url=journal_url, views_url=views_url)
         checks = examine(settings, views_checks, wrong=wrong)

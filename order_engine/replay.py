@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
-from engine.cli.tables import Column, print_table
 from engine.config.settings import read_settings
+from order_engine.parts import AsJson, Data, JournalUrl, errors_told, print_json
+from order_engine.tables import Column, print_table
 
 if TYPE_CHECKING:
     from engine.history.history import When

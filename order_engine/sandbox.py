@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from engine.cli.parts import AsJson, Data, errors_told, print_json
 from engine.config.settings import read_settings
+from order_engine.parts import AsJson, Data, errors_told, print_json
 
 if TYPE_CHECKING:
     from engine.sandbox.sandbox import Demo
@@ -35,9 +35,9 @@ def sandbox(*, data: Data = None, port: Port = 8080, day: Day = "10s", as_json: 
       order-engine sandbox --port 0 --data /tmp/play --sandbox-day 1s --json
     """
     with errors_told(as_json=as_json):
-        from engine.cli import serve  # noqa: PLC0415
         from engine.installation import migrate, open_installation  # noqa: PLC0415
         from engine.sandbox.sandbox import prepare  # noqa: PLC0415
+        from order_engine import serve  # noqa: PLC0415
 
         settings = read_settings(data=data)
         plan = serve.sandbox_plan(settings, port, day)

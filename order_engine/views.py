@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
-from engine.cli.serve import ViewsUrl
-from engine.cli.tables import print_table
-from engine.cli.views_shown import (
+from engine.config.settings import read_settings
+from engine.kernel.errors import BadSettings, EngineError
+from engine.kernel.limits import REBUILD_PAGE_FACTS, REBUILD_PROCESSES_MAX
+from order_engine.parts import AsJson, Data, JournalUrl, errors_told, print_json
+from order_engine.serve import ViewsUrl
+from order_engine.tables import print_table
+from order_engine.views_shown import (
     FAULTS,
     PROJECTIONS,
     done_json,
@@ -22,9 +25,6 @@ from engine.cli.views_shown import (
     progress_of,
     row_of,
 )
-from engine.config.settings import read_settings
-from engine.kernel.errors import BadSettings, EngineError
-from engine.kernel.limits import REBUILD_PAGE_FACTS, REBUILD_PROCESSES_MAX
 
 if TYPE_CHECKING:
     from engine.journal.journal import Journal
@@ -246,7 +246,7 @@ Opened = contextlib.AbstractContextManager["tuple[Journal, Views]"]
 
 
 def _opened(data: str | None, journal_url: str | None, views_url: str | None) -> Opened:
-    from engine.cli.roles import opened  # noqa: PLC0415
+    from order_engine.roles import opened  # noqa: PLC0415
 
     return opened(read_settings(data=data, journal_url=journal_url, views_url=views_url))
 

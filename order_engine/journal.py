@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
-from engine.cli.serve import ViewsUrl
 from engine.config.settings import read_settings
 from engine.kernel.reasons import check_reason
+from order_engine.parts import AsJson, Data, JournalUrl, errors_told, print_json
+from order_engine.serve import ViewsUrl
 
 journal_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Go on after acknowledged facts are gone."
@@ -54,11 +54,11 @@ def accept_loss(
       order-engine journal accept-loss --reason "restored Monday's backup" --yes
     """
     with errors_told(as_json=as_json):
-        from engine.cli import roles  # noqa: PLC0415
         from engine.proof.outlets import Directory  # noqa: PLC0415
         from engine.registers import acts  # noqa: PLC0415
         from engine.registers.operations import define_operations  # noqa: PLC0415
         from engine.transfer import loss  # noqa: PLC0415
+        from order_engine import roles  # noqa: PLC0415
 
         check_reason(reason)
         settings = read_settings(data=data, journal_url=journal_url, views_url=views_url)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
-from engine.cli.tables import Column, print_table
 from engine.config.settings import read_settings
 from engine.kernel.errors import BadSettings
+from order_engine.parts import AsJson, Data, JournalUrl, errors_told, print_json
+from order_engine.tables import Column, print_table
 
 if TYPE_CHECKING:
     from engine.proof.evidence import Evidence
@@ -73,11 +73,11 @@ def evidence(
 
 
 def _gathered(data: str | None, journal_url: str | None, order: str, size: int | None) -> Evidence:
-    from engine.cli.roles import sealed_to  # noqa: PLC0415
     from engine.installation import migrate, opened_journal  # noqa: PLC0415
     from engine.kernel.refusals import refused  # noqa: PLC0415
     from engine.proof.evidence import gather  # noqa: PLC0415
     from engine.registers.operations import define_operations  # noqa: PLC0415
+    from order_engine.roles import sealed_to  # noqa: PLC0415
 
     settings = read_settings(data=data, journal_url=journal_url)
     migrate(settings)

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
-from engine.cli.serve import ViewsUrl
-from engine.cli.tables import progress
 from engine.config.settings import read_settings
+from order_engine.parts import AsJson, Data, JournalUrl, errors_told, print_json
+from order_engine.serve import ViewsUrl
+from order_engine.tables import progress
 
 Target = Annotated[Path, typer.Argument(metavar="TARGET", help="The new directory.")]
 

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Final
 from engine.audit import background_audit
 from engine.audit.auditing import audit_tail
 from engine.audit.background_audit import BackgroundAudit
-from engine.cli.tending import REBUILDS, Rebuilding, Telling
 from engine.commands.decisions import Firm
 from engine.commands.declaring import required
 from engine.commands.desk import Desk
@@ -70,6 +69,7 @@ from engine.sandbox import sandbox, ticker
 from engine.sandbox.sandbox import PriceKeeper
 from engine.sandbox.ticker import Ticker
 from engine.venues.simulated import SimulatedVenue
+from order_engine.tending import REBUILDS, Rebuilding, Telling
 from projections import checkpoints
 from projections.database import Views
 from projections.jobs import Job
@@ -313,7 +313,7 @@ class Followers:
         def start(job: Job) -> Errand:
             words = [job.kind, *job.names, "--job", str(job.number)]
             words += ["--keep-old"] if job.keeps_old else []
-            command = [sys.executable, "-m", "engine.cli", *words]
+            command = [sys.executable, "-m", "order_engine", *words]
             return Errand(f"{job.kind} {job.number}", command, environment)
 
         return Rebuilding(self._views, start)

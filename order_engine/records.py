@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 import typer
 
-from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
-from engine.cli.tables import print_entries
 from engine.config.settings import read_settings
 from engine.kernel.errors import BadSettings
 from engine.kernel.limits import LIST_LIMIT_MAX
 from engine.kernel.text import shown
+from order_engine.parts import AsJson, Data, JournalUrl, errors_told, print_json
+from order_engine.tables import print_entries
 
 if TYPE_CHECKING:
     from api.records import ActBody, RefusalBody

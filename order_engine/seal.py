@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from engine.cli.access import time_text
-from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, installation_of, print_json
-from engine.cli.tables import Column, print_table
 from engine.config.settings import read_settings
+from order_engine.access import time_text
+from order_engine.parts import AsJson, Data, JournalUrl, errors_told, installation_of, print_json
+from order_engine.tables import Column, print_table
 
 if TYPE_CHECKING:
     from engine.proof.seals import Seal
@@ -105,8 +105,8 @@ def now(*, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = 
       order-engine seal now > checkpoint.txt
     """
     with errors_told(as_json=as_json):
-        from engine.cli.roles import sealed_to  # noqa: PLC0415
         from engine.installation import migrate, opened_journal  # noqa: PLC0415
+        from order_engine.roles import sealed_to  # noqa: PLC0415
 
         settings = read_settings(data=data, journal_url=journal_url)
         migrate(settings)

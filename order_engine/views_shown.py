@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from engine.cli.tables import Column, bar_of, print_table
 from engine.kernel.wall import lasting
+from order_engine.tables import Column, bar_of, print_table
 
 if TYPE_CHECKING:
     from projections.jobs import Findings, Job, Kind

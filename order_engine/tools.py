@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
-from engine.cli.tables import Column, print_table, progress
 from engine.config.settings import read_settings
+from order_engine.parts import AsJson, Data, JournalUrl, errors_told, print_json
+from order_engine.tables import Column, print_table, progress
 
 if TYPE_CHECKING:
     from engine.journal.journal import Journal

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, installation_of, print_json
-from engine.cli.tables import Column, print_table
 from engine.config.settings import parse_duration_us
 from engine.kernel.errors import BadSettings
+from order_engine.parts import AsJson, Data, JournalUrl, errors_told, installation_of, print_json
+from order_engine.tables import Column, print_table
 
 client_app = typer.Typer(
     no_args_is_help=True,

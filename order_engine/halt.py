@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
-from engine.cli.tables import Column, print_table
 from engine.config.settings import read_places
 from engine.kernel.errors import BadSettings, WrongUsage
+from order_engine.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
+from order_engine.tables import Column, print_table
 
 if TYPE_CHECKING:
     from engine.domain.halt import Halt

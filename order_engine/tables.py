@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import typer
 
-from engine.cli.terminal import console
 from engine.kernel.text import shown
+from order_engine.terminal import console
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
 import typer
 
-from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, print_json
-from engine.cli.tables import progress
 from engine.config.settings import Settings, read_settings
 from engine.kernel.errors import BadDump, BadSettings, NotEmpty, WrongKey
 from engine.kernel.text import shown
+from order_engine.parts import AsJson, Data, JournalUrl, errors_told, print_json
+from order_engine.tables import progress
 
 if TYPE_CHECKING:
     from engine.journal.datastore import Datastore

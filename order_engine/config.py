@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from engine.cli.parts import AsJson, Config, Data, JournalUrl, JournalUrlFile, errors_told, print_json
-from engine.cli.serve import ViewsUrl, plan_of
-from engine.cli.tables import Column, print_table
 from engine.config.settings import read_settings
 from engine.config.settings_table import SETTINGS, variable
 from engine.kernel.errors import EngineError
+from order_engine.parts import AsJson, Config, Data, JournalUrl, JournalUrlFile, errors_told, print_json
+from order_engine.serve import ViewsUrl, plan_of
+from order_engine.tables import Column, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,8 +46,8 @@ def config(
       order-engine config --json | jq '.settings[] | select(.source != "default")'
     """
     with errors_told(as_json=as_json):
-        from engine.cli.roles import price_max_age_us  # noqa: PLC0415
         from engine.config.keys import find_key  # noqa: PLC0415
+        from order_engine.roles import price_max_age_us  # noqa: PLC0415
 
         settings = read_settings(
             data=data, journal_url=journal_url, views_url=views_url, config=config,

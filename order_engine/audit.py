@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from engine.cli.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
-from engine.cli.tables import progress
 from engine.config.settings import Settings, read_settings
 from engine.kernel.errors import JournalDamaged, JournalWentBack, SchemaMissing, WrongKey
+from order_engine.parts import AsJson, Data, JournalUrl, errors_told, one_line, print_json
+from order_engine.tables import progress
 
 if TYPE_CHECKING:
     from engine.audit.audit import Finding

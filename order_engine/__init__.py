@@ -1,0 +1,1 @@
+"""The command line, `order-engine`: a file for each group of commands, `parts` for what they share."""
