@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from api import current, reading
-from api.acting import act, act_with_words, answer, put_words, stream_of
-from api.call import Answer, Call
-from api.current import Resource
-from api.problems import Problem
-from api.repeating import first_outcome, subject_for
+from api.http import current, reading
+from api.http.acting import act, act_with_words, answer, put_words, stream_of
+from api.http.call import Answer, Call
+from api.http.current import Resource
+from api.http.problems import Problem
+from api.http.repeating import first_outcome, subject_for
 from engine.commands import decisions
 from engine.domain.account import FLAGS
 from engine.kernel.errors import Refused

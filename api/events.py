@@ -7,11 +7,11 @@ from typing import Final
 
 import msgspec
 
-from api import reading, streams
-from api.call import Answer, Call
-from api.problems import Problem
-from api.services import Services
-from api.streams import Stream
+from api.http import reading, streams
+from api.http.call import Answer, Call
+from api.http.problems import Problem
+from api.http.services import Services
+from api.http.streams import Stream
 from engine.kernel.refusals import invalid
 from engine.registers.personal import WORDS
 from projections.ids import derived, number_of

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from api import reading
-from api.call import Answer, Call
-from api.problems import Problem
+from api.http import reading
+from api.http.call import Answer, Call
+from api.http.problems import Problem
 from engine.proof.evidence import gather
 from engine.registers.operations import define_operations
 from projections.resources import encode

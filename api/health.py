@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from api.call import Answer, Call
+from api.http.call import Answer, Call
 from engine.domain.kind import KINDS
 from engine.kernel import health
 from engine.kernel.wall import lasting, now_us

@@ -8,9 +8,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
-from api import reading
-from api.call import Answer, Call
-from api.problems import Problem
+from api.http import reading
+from api.http.call import Answer, Call
+from api.http.problems import Problem
 from engine.history import history
 from engine.history.history import Step, When
 from engine.kernel.errors import Refused

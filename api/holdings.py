@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from api import current, history, reading
-from api.call import Answer, Call
-from api.current import Resource
+from api import history
+from api.http import current, reading
+from api.http.call import Answer, Call
+from api.http.current import Resource
 from engine.domain.account import Account
 from engine.domain.holdings import PositionOpened
 from engine.journal.journal import Journal

@@ -7,13 +7,13 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 
-from api import current, reading
-from api.acting import act, answer
-from api.call import Answer, Call
-from api.current import Resource
-from api.problems import Problem
-from api.repeating import first_outcome
-from api.wire import raise_faults
+from api.http import current, reading
+from api.http.acting import act, answer
+from api.http.call import Answer, Call
+from api.http.current import Resource
+from api.http.problems import Problem
+from api.http.repeating import first_outcome
+from api.http.wire import raise_faults
 from engine.commands import decisions
 from engine.commands.decider import Outcome
 from engine.domain.instrument import Instrument, InstrumentListed, Terms

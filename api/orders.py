@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from api import current, reading
-from api.acting import act, act_with_words, answer, stream_of
-from api.call import Answer, Call
-from api.current import Resource
+from api.http import current, reading
+from api.http.acting import act, act_with_words, answer, stream_of
+from api.http.call import Answer, Call
+from api.http.current import Resource
 from engine.commands import decisions
 from engine.domain.order import Order
 from engine.domain.order_request import Wish

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from api.event_source import Source, passed, released
+from api.http.event_source import Source, passed, released
 from engine.followers.acting import Breathe, Faults, Place
 from engine.kernel.errors import Unavailable
 from engine.kernel.limits import EVENT_STREAM_PAGE, OUTLET_LOOK_S

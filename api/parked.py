@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from api import current, reading
-from api.acting import act, answer, note
-from api.call import Answer, Call
-from api.current import Resource
+from api.http import current, reading
+from api.http.acting import act, answer, note
+from api.http.call import Answer, Call
+from api.http.current import Resource
 from engine.commands import decisions
 from projections.resources import parked_report_json
 from projections.views import parked as view

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from api import current, reading
-from api.acting import act, act_with_words, answer, stream_of
-from api.call import Answer, Call
-from api.current import Resource
-from api.repeating import first_outcome
+from api.http import current, reading
+from api.http.acting import act, act_with_words, answer, stream_of
+from api.http.call import Answer, Call
+from api.http.current import Resource
+from api.http.repeating import first_outcome
 from engine.commands import decisions
 from engine.domain.payment import DepositOpened, Kind, Payment, WithdrawalOpened
 from engine.kernel.refusals import refused

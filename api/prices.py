@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import msgspec
 
-from api.acting import noted
-from api.call import Answer, Call
-from api.repeating import first_answer, once
-from api.wire import raise_faults
+from api.http.acting import noted
+from api.http.call import Answer, Call
+from api.http.repeating import first_answer, once
+from api.http.wire import raise_faults
 from engine.domain.instrument import Instrument, price_of
 from engine.domain.quote import Quote, quote_faults, unit_words
 from engine.kernel.refusals import fault

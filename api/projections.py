@@ -9,10 +9,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from api.acting import noted
-from api.call import Answer, Call
-from api.problems import Problem
-from api.repeating import first_answer, once
+from api.http.acting import noted
+from api.http.call import Answer, Call
+from api.http.problems import Problem
+from api.http.repeating import first_answer, once
 from engine.journal.store import Also
 from engine.kernel.errors import RebuildRunning, Refused
 from engine.kernel.limits import VIEW_POLL_S

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from api import reading
-from api.call import Answer, Call
+from api.http import reading
+from api.http.call import Answer, Call
 from engine.kernel.csv_export import csv_text
 from engine.kernel.refusals import invalid
 from engine.registers import records

@@ -7,10 +7,8 @@ from typing import Any, Final
 from api import (
     accounts,
     deliveries,
-    documentation,
     events,
     evidence,
-    fields,
     health,
     history,
     holdings,
@@ -25,10 +23,11 @@ from api import (
     token_endpoint,
     webhooks,
 )
-from api.auth import TokenBody, TokenError
-from api.call import Route
-from api.streams import MEDIA as EVENT_STREAM
-from api.tokens import KeysBody
+from api.http import documentation, fields
+from api.http.auth import TokenBody, TokenError
+from api.http.call import Route
+from api.http.streams import MEDIA as EVENT_STREAM
+from api.http.tokens import KeysBody
 from engine.proof.evidence import Evidence
 from projections.history import AccountHistory, OrderHistory
 from projections.resources import (

@@ -6,10 +6,10 @@ from functools import partial
 
 import msgspec
 
-from api import reading
-from api.acting import act, answer
-from api.call import Answer, Call
-from api.problems import Problem
+from api.http import reading
+from api.http.acting import act, answer
+from api.http.call import Answer, Call
+from api.http.problems import Problem
 from engine.commands import decisions
 from engine.domain import clock
 from engine.domain.clock import Clock

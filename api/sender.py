@@ -23,7 +23,7 @@ import aiohttp
 from aiohttp import abc
 from aiohttp.connector import Connection
 
-from api.loop import new_loop
+from api.http.loop import new_loop
 from api.posting import Connections, outcome_of, post, retry_after_us
 from engine.domain.attempts import Attempt, Outcome
 from engine.kernel import wall

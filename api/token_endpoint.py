@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from api.auth import TokenError, grant
-from api.call import Answer, Call
-from api.problems import Problem
+from api.http.auth import TokenError, grant
+from api.http.call import Answer, Call
+from api.http.problems import Problem
 from projections.resources import encode
 
 _KEYS_HEADERS: Final = {"Cache-Control": "public, max-age=60"}

@@ -10,11 +10,11 @@ import msgspec
 import sqlalchemy as sa
 from msgspec import Meta
 
-from api import reading
-from api.acting import act, answer, stream_of
-from api.call import Answer, Call
-from api.problems import Problem
-from api.repeating import command_of, digest_of, first_outcome, found, subject_for
+from api.http import reading
+from api.http.acting import act, answer, stream_of
+from api.http.call import Answer, Call
+from api.http.problems import Problem
+from api.http.repeating import command_of, digest_of, first_outcome, found, subject_for
 from engine.commands import decisions
 from engine.commands.decider import Outcome
 from engine.domain.addresses import target_of

@@ -24,8 +24,8 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlencode
 
-from api.auth import grant
-from api.tokens import Tokens
+from api.http.auth import grant
+from api.http.tokens import Tokens
 from engine.config.settings import read_settings
 from engine.installation import Installation, migrate, open_installation
 from engine.kernel.ids import IdSource

@@ -13,11 +13,11 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
-from api.kinds import FAULTS
-from api.openapi import ANY, SCOPED, codes_of
-from api.problems import CODES
+from api.http.kinds import FAULTS
+from api.http.openapi import ANY, SCOPED, codes_of
+from api.http.problems import CODES
+from api.http.sources import READS, SOURCES
 from api.routes import ROUTES
-from api.sources import READS, SOURCES
 from engine.audit import audit
 from engine.config.settings_table import SETTINGS, variable
 from engine.domain import (

@@ -157,7 +157,7 @@ def _first(found: Iterator[ActBody | RefusalBody], limit: int) -> list[ActBody |
 
 
 def _time(text: str | None) -> int | None:
-    from api.kinds import Fault, Time  # noqa: PLC0415
+    from api.http.kinds import Fault, Time  # noqa: PLC0415
 
     try:
         return None if text is None else Time().read(text)

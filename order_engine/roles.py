@@ -292,7 +292,7 @@ class Followers:
 
     def _broadcasting(self, broker: Broker, lease: Lease) -> Acting:
         from api import outlet  # noqa: PLC0415
-        from api.event_source import EventSource  # noqa: PLC0415
+        from api.http.event_source import EventSource  # noqa: PLC0415
 
         personal = Personal(self._journal.datastore.store, define_operations())
         source = EventSource(self._views, personal)

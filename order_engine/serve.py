@@ -399,7 +399,7 @@ def _run_here(plan: Plan) -> bool:
 
 def _serve_api(plan: Plan, announce: Announce | None) -> bool:
     """The API here, the other roles in processes of their own; whether those ended in time."""
-    from api import server  # noqa: PLC0415
+    from api.http import server  # noqa: PLC0415
     from engine.runtime.supervise import Background, stop_all  # noqa: PLC0415
 
     environment = environment_of(plan.settings)
@@ -419,12 +419,12 @@ def _serve_api(plan: Plan, announce: Announce | None) -> bool:
 
 
 async def _answer(plan: Plan, background: Sequence[Background], announce: Announce | None) -> None:
-    from api.app import create_app  # noqa: PLC0415
-    from api.rates import Rates  # noqa: PLC0415
+    from api.http.app import create_app  # noqa: PLC0415
+    from api.http.rates import Rates  # noqa: PLC0415
+    from api.http.server import serve as listen  # noqa: PLC0415
+    from api.http.services import open_services  # noqa: PLC0415
+    from api.http.traffic import Traffic  # noqa: PLC0415
     from api.routes import ROUTES as routes  # noqa: N811, PLC0415
-    from api.server import serve as listen  # noqa: PLC0415
-    from api.services import open_services  # noqa: PLC0415
-    from api.traffic import Traffic  # noqa: PLC0415
     from engine.commands.declaring import required  # noqa: PLC0415
     from engine.config.keys import read_key  # noqa: PLC0415
     from engine.kernel.process import switch_sooner, tame_collector  # noqa: PLC0415

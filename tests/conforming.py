@@ -12,12 +12,12 @@ from typing import Any
 
 import jsonschema_rs
 
-from api.call import Leaf, tree_of
-from api.kinds import Amount, Number
-from api.openapi import encoded, fields_of, templates
+from api.http.call import Leaf, tree_of
+from api.http.kinds import Amount, Number
+from api.http.openapi import encoded, fields_of, templates
+from api.http.sources import source_of
+from api.http.wire import read_segment
 from api.routes import ROUTES
-from api.sources import source_of
-from api.wire import read_segment
 
 Check = Callable[[str, str, bytes | None, Any], None]
 NO_ROUTE = {(404, "not_found"), (405, "method_not_allowed")}

@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from api.tokens import AUDIENCE
+from api.http.tokens import AUDIENCE
 from engine.kernel.limits import CLOCKS_APART_S, TOKEN_BYTES_MAX, TOKEN_LIFE_S
 from engine.registers.signing import SigningKey
 

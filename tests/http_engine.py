@@ -15,11 +15,11 @@ from urllib.parse import urlencode
 import pytest
 import sqlalchemy as sa
 
-from api.app import App, create_app
-from api.connections import Timing
-from api.rates import Rates
+from api.http.app import App, create_app
+from api.http.connections import Timing
+from api.http.rates import Rates
+from api.http.services import Services, open_services
 from api.routes import ROUTES
-from api.services import Services, open_services
 from engine.commands import decisions
 from engine.commands.desk import Command, Desk
 from engine.config.settings import read_settings

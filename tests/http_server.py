@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple
 
-from api.app import App
-from api.connections import Timing
-from api.server import run, serve
+from api.http.app import App
+from api.http.connections import Timing
+from api.http.server import run, serve
 
 WAIT_S = 20.0
 """Anything waited for in a test that has not come by then never will."""

@@ -2,8 +2,8 @@
 
 A command is handled by a generator that says what it needs next, a blocking `Call` or a `Wait` for
 appends or for another's look at the journal, and ends with its outcome. Who drives it decides where
-calls run: `desk.Desk` in its own thread, `api.bridge` beside an event loop, the simulation in whatever
-order its seed says.
+calls run: `desk.Desk` in its own thread, `api.http.bridge` beside an event loop, the simulation in
+whatever order its seed says.
 
 Commands are decided at once, on the states as they will be when all that is under way is recorded, and
 handed to the writer without waiting, so that one commit serves many. An append names those that it

@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from api import tokens as api_tokens
-from api.auth import CHALLENGE, TokenAnswer, grant
-from api.tokens import Principal, TokenInvalid, Tokens
+from api.http import tokens as api_tokens
+from api.http.auth import CHALLENGE, TokenAnswer, grant
+from api.http.tokens import Principal, TokenInvalid, Tokens
 from engine import installation
 from engine.config.keys import MasterKey, read_key
 from engine.config.settings import Settings

@@ -7,8 +7,8 @@ import gc
 
 import pytest
 
-from api import bridge as bridge_module
-from api.bridge import Bridge
+from api.http import bridge as bridge_module
+from api.http.bridge import Bridge
 from engine.commands.desk import Outcome
 from engine.kernel.errors import OutcomeUnknown, Refused
 from tests.desks import THURSDAY_US, Shop, open_shop

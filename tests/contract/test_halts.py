@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from api.bridge import Bridge
+from api.http.bridge import Bridge
 from engine.commands import decisions
 from engine.commands.decider import Decider
 from engine.commands.desk import Outcome

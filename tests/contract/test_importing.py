@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from api.tokens import Principal, Tokens
+from api.http.tokens import Principal, Tokens
 from engine.commands.desk import Desk
 from engine.config.settings import Settings
 from engine.installation import Installation, migrate, open_installation

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from api.bridge import Bridge
+from api.http.bridge import Bridge
 from engine.commands import state_cache
 from engine.commands.decider import Call, Steps, Wait, new_command_id
 from engine.commands.desk import Desk, Outcome

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from api import outlet
-from api.event_source import EventSource
+from api.http.event_source import EventSource
 from api.outlet import Message, Publishing
 from engine.followers.acting import Place, offsets, put_back
 from engine.journal.leases import Leases

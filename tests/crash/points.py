@@ -17,8 +17,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any, NamedTuple
 
-from api import current
 from api.courier import Post
+from api.http import current
 from api.sender import Message
 from engine.commands.decider import Decider, Outcome
 from engine.followers.execution import Execution

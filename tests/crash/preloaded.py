@@ -9,10 +9,10 @@ import rich.traceback
 import structlog.stdlib
 import typer.main
 
-import api.app
+import api.http.app
+import api.http.server
+import api.http.services
 import api.routes
-import api.server
-import api.services
 import engine.installation
 import engine.journal.migrations
 import engine.registers.effective
@@ -30,10 +30,10 @@ with contextlib.suppress(ImportError):
     import uvloop
 
 MODULES = (
-    api.app,
+    api.http.app,
     api.routes,
-    api.server,
-    api.services,
+    api.http.server,
+    api.http.services,
     engine.sandbox.demo,
     engine.runtime.doctor,
     engine.registers.effective,

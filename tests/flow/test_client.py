@@ -15,7 +15,7 @@ import httpx
 import msgspec
 import pytest
 
-from api.call import tree_of
+from api.http.call import tree_of
 from api.routes import ROUTES
 from engine.commands import decisions
 from engine.domain.report import Report
@@ -330,7 +330,7 @@ def test_many_tasks_share_one_token(house: House) -> None:
 def test_a_read_can_ask_for_what_another_client_was_answered(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.reading.VIEW_WAIT_S", 0.0)
+    monkeypatch.setattr("api.http.reading.VIEW_WAIT_S", 0.0)
     words = house.credentials()
     with house.client() as writer, Client(house.url, words.client.id, words.secret) as reader:
         order = writer.buy(house.account, BOND, "10.00")

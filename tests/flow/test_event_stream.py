@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from api import connection, server, streams
+from api.http import connection, server, streams
 from engine.kernel.rate import StreamQuotas
 from tests.http_engine import Engine, a_market, an_account, buying, ok, running
 from tests.http_server import WAIT_S, Client

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import pytest
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
-from api.app import App
-from api.connection import Connection
-from api.connections import Timing
-from api.guests import Guests
-from api.rates import Rates
-from api.server import check_parser
+from api.http.app import App
+from api.http.connection import Connection
+from api.http.connections import Timing
+from api.http.guests import Guests
+from api.http.rates import Rates
+from api.http.server import check_parser
 from engine.config.settings import read_settings
 from engine.kernel.errors import BadSettings
 from engine.kernel.limits import HTTP_HEAD_BYTES_MAX

@@ -256,7 +256,7 @@ def test_what_was_shown_is_not_unseen(
     engine: Engine, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a history that has come further than the views, these are waited for."""
-    monkeypatch.setattr("api.reading.VIEW_WAIT_S", 0.0)
+    monkeypatch.setattr("api.http.reading.VIEW_WAIT_S", 0.0)
     account, order = a_life(engine, client)
     another = engine.client()
     facts = ok(another.get(f"/accounts/{account}/orders/{order}/history"))

@@ -16,14 +16,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from api import app, fields
-from api.app import App
-from api.call import Answer, Call, Route
-from api.connections import Timing
-from api.kinds import Field, Rows
-from api.rates import Rates
-from api.tokens import Principal
-from api.traffic import Traffic
+from api.http import app, fields
+from api.http.app import App
+from api.http.call import Answer, Call, Route
+from api.http.connections import Timing
+from api.http.kinds import Field, Rows
+from api.http.rates import Rates
+from api.http.tokens import Principal
+from api.http.traffic import Traffic
 from engine.kernel.errors import (
     JournalDamaged,
     LeaseLost,

@@ -258,7 +258,7 @@ def test_own_writes_are_waited_for(engine: Engine, client: Client) -> None:
 def test_a_view_that_stays_behind_says_so(
     engine: Engine, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.reading.VIEW_WAIT_S", 0.05)
+    monkeypatch.setattr("api.http.reading.VIEW_WAIT_S", 0.05)
     account = an_account(client)
     engine.project()
     order = ok(client.post(f"/accounts/{account}/orders", buying("10")), 201)["id"]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from api.http.traffic import UNMATCHED
 from api.routes import ROUTES
-from api.traffic import UNMATCHED
 from engine.kernel.errors import Unavailable
 from engine.kernel.meters import SECONDS, Sample, Source, Spread
 from engine.kernel.process import FOLLOWERS

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api import services
+from api.http import services
 from engine.domain.trading_limits import Limits
 from engine.kernel.fact import from_us
 from engine.kernel.wall import now_us

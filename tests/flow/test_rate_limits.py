@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from api.guests import Guests
-from api.rates import Rates
+from api.http.guests import Guests
+from api.http.rates import Rates
 from engine.kernel.rate import Quota, Quotas
 from engine.registers.clients import NewClient
 from tests.http_engine import Engine, a_market, an_account, buying, running

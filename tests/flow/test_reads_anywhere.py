@@ -327,7 +327,7 @@ def test_a_resource_that_cannot_be_folded_waits_alone(
 def test_a_position_that_another_has_followed_is_waited_for(
     pair: Pair, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.current.VIEW_WAIT_S", 0.05)
+    monkeypatch.setattr("api.http.current.VIEW_WAIT_S", 0.05)
     account = an_account(client)
     orders, positions = f"/accounts/{account}/orders", []
     for ask, quantity in ((buying("100.50"), "0.99"), (selling("0.99"), "0.99"), (buying("50"), "0.49")):
@@ -391,7 +391,7 @@ def test_all_events_till_now_are_all_of_them(
     placed = [ok(client.post(orders, buying("10")), 201)["id"] for _ in range(10)]
     path = "/events/stream?follow=false&after=0&name=order.placed"
     with monkeypatch.context() as patched:
-        patched.setattr("api.reading.VIEW_WAIT_S", 0.05)
+        patched.setattr("api.http.reading.VIEW_WAIT_S", 0.05)
         reply = pair.reader().get(path)
         assert (reply.status, reply.code) == (503, "view_behind")
     late = in_a_while(pair.here.project)
@@ -415,7 +415,7 @@ def test_an_event_is_found_once_its_fact_is_recorded(
     assert placed is not None
     newer = derived("evt", placed.envelope.at_us, placed.offset)
     with monkeypatch.context() as patched:
-        patched.setattr("api.reading.VIEW_WAIT_S", 0.05)
+        patched.setattr("api.http.reading.VIEW_WAIT_S", 0.05)
         assert pair.reader().get(f"/events/{newer}").code == "view_behind"
         assert ok(pair.reader().get(f"/events/{event['id']}")) == event
         beyond = derived("evt", placed.envelope.at_us, placed.offset + 1)
@@ -436,7 +436,7 @@ def test_lists_show_what_a_client_was_told_of_single_things(
     assert ok(stranger.get(orders)) == []
     assert ok(told.get(f"{orders}/{order['id']}")) == order
     with monkeypatch.context() as patched:
-        patched.setattr("api.reading.VIEW_WAIT_S", 0.05)
+        patched.setattr("api.http.reading.VIEW_WAIT_S", 0.05)
         for path in (orders, f"/accounts/{account}/pending-orders", "/events", "/accounts"):
             assert told.get(path).code == "view_behind"
     late = in_a_while(pair.here.project)
@@ -448,7 +448,7 @@ def test_lists_show_what_a_client_was_told_of_single_things(
 def test_payments_of_an_account_are_listed_page_by_page(
     pair: Pair, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.reading.VIEW_WAIT_S", 0.0)
+    monkeypatch.setattr("api.http.reading.VIEW_WAIT_S", 0.0)
     account, other = an_account(client), an_account(client)
     path, amount = f"/accounts/{account}/deposits", {"amount": "5.00", "currency": "USD"}
     made = [ok(client.post(path, {**amount, "payment_reference": f"r{n}"}), 201) for n in range(3)]
@@ -473,7 +473,7 @@ def test_payments_of_an_account_are_listed_page_by_page(
 def test_many_that_wait_ask_once_for_all(
     pair: Pair, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.reading.VIEW_WAIT_S", 0.5)
+    monkeypatch.setattr("api.http.reading.VIEW_WAIT_S", 0.5)
     account = an_account(client)
     pair.here.project()
     ok(client.post(f"/accounts/{account}/orders", buying("10")), 201)
@@ -496,8 +496,8 @@ def test_many_that_wait_ask_once_for_all(
 def test_a_client_that_is_forgotten_is_shown_nothing_older(
     pair: Pair, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.services.CLIENTS_SEEN_MAX", 1)
-    monkeypatch.setattr("api.reading.VIEW_WAIT_S", 0.05)
+    monkeypatch.setattr("api.http.services.CLIENTS_SEEN_MAX", 1)
+    monkeypatch.setattr("api.http.reading.VIEW_WAIT_S", 0.05)
     account = an_account(client)
     pair.here.project()
     order = ok(client.post(f"/accounts/{account}/orders", buying("10")), 201)["id"]
@@ -556,7 +556,7 @@ def test_after_a_restart_nothing_is_older_than_before(
             "/instruments", "/parked-reports", "/events/stream?follow=false&after=0",
         )  # fmt: skip
         with monkeypatch.context() as patched:
-            patched.setattr("api.reading.VIEW_WAIT_S", 0.0)
+            patched.setattr("api.http.reading.VIEW_WAIT_S", 0.0)
             for path in lists:
                 assert reader.get(path).code == "view_behind", path
         engine.project()
@@ -569,7 +569,7 @@ def test_nothing_is_expected_of_a_journal_that_is_another_one_now(
     journal_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An operator has accepted that facts are gone: lists wait for none of them."""
-    monkeypatch.setattr("api.reading.VIEW_WAIT_S", 0.0)
+    monkeypatch.setattr("api.http.reading.VIEW_WAIT_S", 0.0)
     with running(journal_url, tmp_path) as engine:
         client = engine.client()
         account = an_account(client)
@@ -602,7 +602,7 @@ def test_a_reference_of_nothing_is_not_found_and_is_free_again(
     assert pair.reader().get(path).code == "not_found"
     taken = client.post("/accounts", body)
     assert taken.json["params"][0]["code"] == "already_taken", "it may be on its way"
-    monkeypatch.setattr("api.acting.WORDS_CLAIM_S", -1)
+    monkeypatch.setattr("api.http.acting.WORDS_CLAIM_S", -1)
     opened = ok(client.post("/accounts", body), 201)
     assert ok(pair.reader().get(path)) == opened
     assert here.personal.words([lost]) == {}
@@ -620,7 +620,7 @@ def test_an_account_keeps_its_reference_though_it_was_thought_dead(
     """A request that is asked again, long after it was cut off, while another wants the reference."""
     reference = f"slow {pair.here.tenant}"
     services, append = pair.here.services, pair.here.services.bridge.do
-    monkeypatch.setattr("api.acting.WORDS_CLAIM_S", -1)
+    monkeypatch.setattr("api.http.acting.WORDS_CLAIM_S", -1)
 
     async def while_another_asks(command: Any) -> Any:
         (subject,) = services.personal.find(pair.here.tenant, "reference", reference)

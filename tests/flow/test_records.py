@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from api.problems import Problem
+from api.http.problems import Problem
 from engine.kernel.limits import PARAM_FAULTS_TOLD
 from engine.registers import acts as register
 from engine.registers.acts import write_denials

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from api.http.sources import READS, SOURCES
 from api.routes import ROUTES
-from api.sources import READS, SOURCES
 
 
 def test_every_get_says_how_current_it_is() -> None:
     gets = {route.name for route in ROUTES if route.method == "GET"}
-    assert gets - READS.keys() == set(), "add a row to READS in api/sources.py"
+    assert gets - READS.keys() == set(), "add a row to READS in api/http/sources.py"
     assert READS.keys() - gets == set(), "rows of no route"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.kinds import (
+from api.http.kinds import (
     Amount,
     Boolean,
     Currency,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.guests import Guest, Guests
+from api.http.guests import Guest, Guests
 from engine.kernel.limits import MESSAGE_BYTES_FREE as FREE
 
 

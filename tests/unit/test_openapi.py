@@ -11,12 +11,12 @@ import jsonschema_rs
 import pytest
 from openapi_spec_validator import validate
 
-from api.call import Route
-from api.kinds import Fault, Number
-from api.openapi import SCOPES, codes_of, document, encoded, templates
-from api.problems import CODES
+from api.http.call import Route
+from api.http.kinds import Fault, Number
+from api.http.openapi import SCOPES, codes_of, document, encoded, templates
+from api.http.problems import CODES
+from api.http.schemas import REF, of_kind
 from api.routes import ROUTES
-from api.schemas import REF, of_kind
 from engine.kernel.refusals import REFUSALS
 from engine.registers import clients
 from tests import conforming

@@ -6,9 +6,9 @@ from ipaddress import ip_network
 
 import pytest
 
-from api.guests import Guests
-from api.problems import Problem
-from api.rates import Buckets, Rates
+from api.http.guests import Guests
+from api.http.problems import Problem
+from api.http.rates import Buckets, Rates
 from engine.kernel.errors import BadSettings
 from engine.kernel.limits import ERROR_WAIT_S, RATE_BUCKETS_MAX
 from engine.kernel.rate import SECOND_NS, Quota, Quotas, parse_most

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from aiohttp.http import HttpVersion10, HttpVersion11
 
-from api.call import Answer
-from api.response import written
+from api.http.call import Answer
+from api.http.response import written
 
 
 def lines(message: bytes) -> list[str]:

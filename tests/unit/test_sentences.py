@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from api.error_page import error_page
-from api.kinds import FAULTS, Fault, Word
-from api.problems import CODES, NOUNS, docs_of, not_found, problem_of
+from api.http.error_page import error_page
+from api.http.kinds import FAULTS, Fault, Word
+from api.http.problems import CODES, NOUNS, docs_of, not_found, problem_of
 from api.routes import ROUTES
 from engine.domain import holdings
 from engine.domain.order_request import Wish, amount_of

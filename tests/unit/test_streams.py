@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from api import streams
-from api.problems import Problem
-from api.stream_room import StreamRoom
-from api.streams import Stream, Streams
-from api.tokens import TokenInvalid
+from api.http import streams
+from api.http.problems import Problem
+from api.http.stream_room import StreamRoom
+from api.http.streams import Stream, Streams
+from api.http.tokens import TokenInvalid
 from engine.kernel.errors import Unavailable
 from engine.kernel.rate import StreamQuotas
 from projections.views.events import Happened, Stretch, Wanted, Withheld

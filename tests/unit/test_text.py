@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import wire
-from api.kinds import Fault, Text
+from api.http import wire
+from api.http.kinds import Fault, Text
 from engine.domain import halt, instrument
 from engine.kernel.csv_export import csv_text
 from engine.kernel.errors import Refused

@@ -13,8 +13,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api import fields, wire
-from api.kinds import Amount, Boolean, Day, Fault, Id, Integer, Kind, Number, Several, Span, Text, Time
+from api.http import fields, wire
+from api.http.kinds import (
+    Amount,
+    Boolean,
+    Day,
+    Fault,
+    Id,
+    Integer,
+    Kind,
+    Number,
+    Several,
+    Span,
+    Text,
+    Time,
+)
 from engine.kernel.errors import Refused
 
 READ = [

@@ -7,6 +7,6 @@
     run        the seed, the schedule, the faults
 
 The decider, the appender, the writer's grouping, the journal's folding and the rules are the real ones.
-Simulated are the threads (`desk.Desk` and `api.bridge` drive the same generators), the database behind
-`sessions.Session` and `pages.Pages`, the clocks, the network and the venue.
+Simulated are the threads (`desk.Desk` and `api.http.bridge` drive the same generators), the database
+behind `sessions.Session` and `pages.Pages`, the clocks, the network and the venue.
 """

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote_plus
 import msgspec
 from msgspec import Meta
 
-from api.tokens import Tokens
+from api.http.tokens import Tokens
 from engine.kernel.ids import is_id
 from engine.kernel.limits import TOKEN_LIFE_S
 from engine.registers.clients import SCOPES, Client, Clients, in_order

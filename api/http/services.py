@@ -14,13 +14,13 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 
-from api.bridge import Bridge
-from api.event_source import EventSource
-from api.progress import Progress
-from api.rates import Rates
-from api.streams import Streams
-from api.tokens import Tokens
-from api.traffic import Traffic
+from api.http.bridge import Bridge
+from api.http.event_source import EventSource
+from api.http.progress import Progress
+from api.http.rates import Rates
+from api.http.streams import Streams
+from api.http.tokens import Tokens
+from api.http.traffic import Traffic
 from engine.commands.decisions import Firm
 from engine.commands.declaring import required
 from engine.commands.tally import Tally, start_of_day

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from time import monotonic
 from typing import Final
 
-from api.problems import Problem
+from api.http.problems import Problem
 from engine.kernel.limits import (
     EVENT_STREAM_READ_SHARE,
     EVENT_STREAM_READS,

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from api.kinds import ABSENT, FAULTS, Body, Fault, Fields, Number, Rows, Several
+from api.http.kinds import ABSENT, FAULTS, Body, Fault, Fields, Number, Rows, Several
 from engine.kernel.limits import ID_CHARACTERS_MAX, JSON_DEPTH_MAX, PARAM_FAULTS_MAX, PARAM_FAULTS_TOLD
 from engine.kernel.refusals import leaf_of, refused, sentence_of
 from engine.kernel.text import is_plain

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from api.kinds import FAULTS
+from api.http.kinds import FAULTS
 from engine.kernel.errors import (
     DiskFull,
     EngineError,

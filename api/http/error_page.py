@@ -6,8 +6,8 @@ from functools import cache
 from html import escape
 from typing import Final
 
-from api.kinds import FAULTS
-from api.problems import CODES
+from api.http.kinds import FAULTS
+from api.http.problems import CODES
 from engine.kernel.refusals import REFUSALS
 
 _PAGE: Final = """<!doctype html>

@@ -8,10 +8,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from api import repeating
-from api.call import Answer, Call
-from api.problems import Problem
-from api.services import Services
+from api.http import repeating
+from api.http.call import Answer, Call
+from api.http.problems import Problem
+from api.http.services import Services
 from engine.commands.decider import Command, Decision, Outcome, Scene, new_command_id
 from engine.journal.store import Also
 from engine.kernel.errors import EngineError, OutcomeUnknown, Refused

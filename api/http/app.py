@@ -12,18 +12,18 @@ from typing import Final, cast
 from aiohttp import StreamReader, web
 from aiohttp.http import RawRequestMessage
 
-from api import reading, wire
-from api.acting import note_refusal
-from api.call import NOBODY, PREFIXES, Answer, Call, Route, tree_of
-from api.connection import Connection, new_request_id
-from api.kinds import Rows
-from api.openapi import API_VERSION, FORM, encoded, fields_of
-from api.problems import MISTAKES, Problem, problem_of
-from api.response import JSON
-from api.services import Services
-from api.streams import MEDIA as EVENT_STREAM
-from api.tokens import Principal, TokenInvalid
-from api.traffic import UNMATCHED
+from api.http import reading, wire
+from api.http.acting import note_refusal
+from api.http.call import NOBODY, PREFIXES, Answer, Call, Route, tree_of
+from api.http.connection import Connection, new_request_id
+from api.http.kinds import Rows
+from api.http.openapi import API_VERSION, FORM, encoded, fields_of
+from api.http.problems import MISTAKES, Problem, problem_of
+from api.http.response import JSON
+from api.http.services import Services
+from api.http.streams import MEDIA as EVENT_STREAM
+from api.http.tokens import Principal, TokenInvalid
+from api.http.traffic import UNMATCHED
 from engine.domain.idempotency import check_key
 from engine.kernel.errors import EngineError, JournalWentBack, Refused
 from engine.kernel.ids import is_id
@@ -52,7 +52,7 @@ _REALM: Final = 'Bearer realm="order-engine"'
 
 
 def create_app(engine: Services, routes: tuple[Route, ...]) -> App:
-    """The application over an `engine` to be given to `api.server.serve`."""
+    """The application over an `engine` to be given to `api.http.server.serve`."""
     return App(engine, routes, encoded(routes))
 
 

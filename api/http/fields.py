@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from api.kinds import (
+from api.http.kinds import (
     ABSENT,
     Amount,
     Boolean,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from api.call import Route
+from api.http.call import Route
 from engine.kernel.limits import VIEW_WAIT_S
 
 

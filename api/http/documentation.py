@@ -9,9 +9,9 @@ from typing import Final
 
 import msgspec
 
-from api.call import Answer, Call
-from api.error_page import error_page
-from api.problems import Problem
+from api.http.call import Answer, Call
+from api.http.error_page import error_page
+from api.http.problems import Problem
 from engine.domain import order
 from projections import shapes
 from projections.resources import encode

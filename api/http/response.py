@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp.http import HttpVersion, HttpVersion11
 
-from api.call import Answer
+from api.http.call import Answer
 
 JSON: Final = "application/json"
 HEADERS: Final = {"Content-Type": JSON, "Cache-Control": "no-store", "Server": "order-engine"}

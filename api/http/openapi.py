@@ -13,10 +13,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from api.call import PREFIXES, Route
-from api.kinds import FAULTS, Field, Rows
-from api.problems import CODES, Error, docs_of
-from api.schemas import (
+from api.http.call import PREFIXES, Route
+from api.http.kinds import FAULTS, Field, Rows
+from api.http.problems import CODES, Error, docs_of
+from api.http.schemas import (
     REF,
     Schema,
     example_of,
@@ -26,8 +26,8 @@ from api.schemas import (
     of_kind,
     sample,
 )
-from api.sources import source_of
-from api.streams import MEDIA as EVENT_STREAM
+from api.http.sources import source_of
+from api.http.streams import MEDIA as EVENT_STREAM
 from engine.domain.idempotency import KEY_PATTERN
 from engine.kernel.limits import (
     CLIENT_REQUEST_ID_CHARACTERS_MAX,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from api.kinds import (
+from api.http.kinds import (
     ABSENT,
     Amount,
     Body,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from api.kinds import Body, Fields
-from api.services import Services
-from api.streams import Line
-from api.tokens import Principal
+from api.http.kinds import Body, Fields
+from api.http.services import Services
+from api.http.streams import Line
+from api.http.tokens import Principal
 
 NOBODY: Final = Principal("", "", frozenset())
 """Who calls a route that is open to all."""
@@ -31,13 +31,13 @@ class Call:
     """One request, read and checked: a handler needs to look at nothing else.
 
     `path` are the values of the path's parameters, `query` and `body` the values of the route's fields
-    (see `api.fields`). `accept` is the header of that name. `key` is the Idempotency-Key, `digest` then
-    the SHA-256 of the request. `on_behalf_of` is the person behind the client of a command.
+    (see `api.http.fields`). `accept` is the header of that name. `key` is the Idempotency-Key, `digest`
+    then the SHA-256 of the request. `on_behalf_of` is the person behind the client of a command.
     `min_offset` is how far views must be at least. `url` and `raw_query` are as they came. Routes that
     are open to all have `basic`, what HTTP Basic gave; `known`, the If-None-Match; and `document`, the
     API's description of itself. `address` is who is counted on such a route, and `limits` what the
-    answer says of that (see `api.rates`). A stream has `token`, to be looked at again while it lasts,
-    and `last_event`, the Last-Event-ID.
+    answer says of that (see `api.http.rates`). A stream has `token`, to be looked at again while it
+    lasts, and `last_event`, the Last-Event-ID.
     """
 
     __slots__ = (

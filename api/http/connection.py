@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from aiohttp import StreamReader, http_exceptions, web
 from aiohttp.http import HttpRequestParser, HttpVersion10, HttpVersion11, RawRequestMessage
 
-from api.call import Answer
-from api.problems import Problem
-from api.response import written
-from api.streams import Line
+from api.http.call import Answer
+from api.http.problems import Problem
+from api.http.response import written
+from api.http.streams import Line
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import (
     EVENT_STREAM_SOCKET_BYTES,
@@ -33,8 +33,8 @@ from engine.kernel.limits import (
 )
 
 if TYPE_CHECKING:
-    from api.connections import Connections
-    from api.guests import Guest
+    from api.http.connections import Connections
+    from api.http.guests import Guest
 
 _LOG: Final = logging.getLogger("order_engine.api")
 _IDS: Final = IdSource()

@@ -15,10 +15,10 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from api.event_source import Source, passed, released
-from api.problems import CODES
-from api.stream_room import StreamRoom
-from api.tokens import TokenInvalid
+from api.http.event_source import Source, passed, released
+from api.http.problems import CODES
+from api.http.stream_room import StreamRoom
+from api.http.tokens import TokenInvalid
 from engine.kernel.errors import EngineError
 from engine.kernel.limits import (
     EVENT_STREAM_BEAT_S,

@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
-from api.call import Answer, Call
-from api.current import JOURNAL, VIEW
-from api.problems import Problem
+from api.http.call import Answer, Call
+from api.http.current import JOURNAL, VIEW
+from api.http.problems import Problem
 from engine.kernel.errors import ViewBehind
 from engine.kernel.limits import VIEW_WAIT_S
 from projections.database import Views

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from api.call import Answer, Call
-from api.problems import Problem
-from api.services import Services
+from api.http.call import Answer, Call
+from api.http.problems import Problem
+from api.http.services import Services
 from engine.journal.journal import Journal
 from engine.kernel.errors import EngineError, Unavailable, UnknownFact, ViewQuarantined
 from engine.kernel.limits import VIEW_POLL_S, VIEW_WAIT_S

@@ -6,9 +6,9 @@ import asyncio
 import logging
 from typing import Final, NamedTuple
 
-from api.connection import Answering, Connection
-from api.guests import Guest
-from api.rates import Rates
+from api.http.connection import Answering, Connection
+from api.http.guests import Guest
+from api.http.rates import Rates
 from engine.kernel.limits import (
     HTTP_DRAIN_IDLE_S,
     HTTP_IDLE_S,

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
-from api.app import App
-from api.connections import Connections, Timing
-from api.loop import new_loop
+from api.http.app import App
+from api.http.connections import Connections, Timing
+from api.http.loop import new_loop
 from engine.config.settings import HTTP_PARSER
 from engine.kernel.errors import BadSettings
 from engine.kernel.limits import CONNECTIONS_MAX, FILES_KEPT

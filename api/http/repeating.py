@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from api.call import Answer, Call
+from api.http.call import Answer, Call
 from engine.commands.decider import Outcome
 from engine.domain import idempotency
 from engine.domain.streams import fold_of

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
-from api.guests import Guest, Guests
-from api.problems import Problem
+from api.http.guests import Guest, Guests
+from api.http.problems import Problem
 from engine.kernel.limits import ERROR_WAIT_S, FORWARDED_MAX, RATE_BUCKETS_MAX
 from engine.kernel.rate import SECOND_NS, Quota, Quotas, spend, turn, wait_ns
 

@@ -1,0 +1,1 @@
+"""HTTP itself: server, authentication, reading and answering. Knows no resource."""
