@@ -77,8 +77,8 @@ from projections.runner import Runner
 from projections.views import working
 
 if TYPE_CHECKING:
-    from api.courier import Post, Tools
-    from api.outlet import Broker
+    from api.outbound.courier import Post, Tools
+    from api.outbound.outlet import Broker
 
 _LOG: Final = logging.getLogger(__name__)
 PROJECTIONS: Final = "projections"
@@ -269,9 +269,9 @@ class Followers:
         )
 
     def _tools(self) -> Tools:
-        from api.bodies import Bodies  # noqa: PLC0415
-        from api.courier import Post, Tools  # noqa: PLC0415
-        from api.sender import Sender  # noqa: PLC0415
+        from api.outbound.bodies import Bodies  # noqa: PLC0415
+        from api.outbound.courier import Post, Tools  # noqa: PLC0415
+        from api.outbound.sender import Sender  # noqa: PLC0415
 
         datastore, operations = self._journal.datastore, define_operations()
         store = datastore.store
@@ -286,13 +286,13 @@ class Followers:
         )
 
     def _sending(self, tools: Tools, lease: Lease) -> Acting:
-        from api.courier import Courier  # noqa: PLC0415
+        from api.outbound.courier import Courier  # noqa: PLC0415
 
         return Courier(tools, self._desk(lease), lease)
 
     def _broadcasting(self, broker: Broker, lease: Lease) -> Acting:
-        from api import outlet  # noqa: PLC0415
         from api.http.event_source import EventSource  # noqa: PLC0415
+        from api.outbound import outlet  # noqa: PLC0415
 
         personal = Personal(self._journal.datastore.store, define_operations())
         source = EventSource(self._views, personal)
@@ -405,7 +405,7 @@ def opened(settings: Settings) -> Iterator[tuple[Journal, Views]]:
 def _broker_at(where: NatsPlace) -> Broker:
     """The message broker. Raises BadSettings without the package that speaks to it."""
     try:
-        from api.nats_broker import NatsBroker  # noqa: PLC0415
+        from api.outbound.nats_broker import NatsBroker  # noqa: PLC0415
     except ImportError:
         raise BadSettings("to publish to NATS: pip install 'order-engine[nats]'") from None
     if where.credentials:

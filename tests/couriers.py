@@ -9,9 +9,9 @@ from functools import partial
 from time import monotonic, sleep
 from typing import Any
 
-from api.bodies import Bodies
-from api.courier import Courier, Post, Tools
-from api.sender import Sender
+from api.outbound.bodies import Bodies
+from api.outbound.courier import Courier, Post, Tools
+from api.outbound.sender import Sender
 from engine.commands.desk import Desk
 from engine.followers.follow import Follower
 from engine.journal.leases import Leases

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from api.sender import Done, Message, Sender
+from api.outbound.sender import Done, Message, Sender
 from engine.registers.deliveries import Delivery
 from tests.http_server import WAIT_S
 

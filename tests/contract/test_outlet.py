@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from api import outlet
 from api.http.event_source import EventSource
-from api.outlet import Message, Publishing
+from api.outbound import outlet
+from api.outbound.outlet import Message, Publishing
 from engine.followers.acting import Place, offsets, put_back
 from engine.journal.leases import Leases
 from engine.journal.writer import Lease

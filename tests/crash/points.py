@@ -17,9 +17,9 @@ from pathlib import Path
 from threading import Event
 from typing import Any, NamedTuple
 
-from api.courier import Post
 from api.http import current
-from api.sender import Message
+from api.outbound.courier import Post
+from api.outbound.sender import Message
 from engine.commands.decider import Decider, Outcome
 from engine.followers.execution import Execution
 from engine.journal.append import Appender

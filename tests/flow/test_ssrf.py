@@ -121,7 +121,7 @@ def test_without_the_guard_many_connections_are_made(
     trap: Trap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: the same corpus against a sender that lets any address through."""
-    monkeypatch.setattr("api.posting.is_public", lambda _: True)
+    monkeypatch.setattr("api.outbound.posting.is_public", lambda _: True)
     here = [host for host in PLAIN if not host.startswith(("10.", "192.168", "172.16", "100.", "169.",
             "[fd", "[fe80", "[64", "[2002", "metadata"))]  # fmt: skip
     with alone(resolver=resolver(), attempt_s=3.0) as sender:

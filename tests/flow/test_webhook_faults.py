@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from api.posting import _Bounded
+from api.outbound.posting import _Bounded
 from engine.kernel.limits import ANSWER_BYTES_MAX
 from tests.http_server import WAIT_S
 from tests.receivers import Receiver, answer, receiving

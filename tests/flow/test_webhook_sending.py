@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 from standardwebhooks import WebhookVerificationError
 
-from api.courier import Courier
-from api.lanes import NARROW
+from api.outbound.courier import Courier
+from api.outbound.lanes import NARROW
 from engine.commands.desk import Desk
 from engine.journal.leases import Leases
 from engine.kernel.errors import LeaseLost

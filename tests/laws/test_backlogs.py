@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api import backlog, router
-from api.router import Router
+from api.outbound import backlog, router
+from api.outbound.router import Router
 from engine.domain.account import AccountActivated, AccountSuspended
 from engine.domain.stored import engine_codec
 from engine.domain.webhook import WebhookChanged, WebhookCreated, WebhookDeleted

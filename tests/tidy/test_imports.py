@@ -127,7 +127,7 @@ HOMES = {
     "typer": {"order_engine/"},
     "rich": {"order_engine/"},
     "httpx": {f"{CLIENT}/clients.py"},
-    "nats": {"api/nats_broker.py"},
+    "nats": {"api/outbound/nats_broker.py"},
 }
 """Third-party packages and the only files, or folders, that may import them."""
 

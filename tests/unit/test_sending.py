@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from api.bodies import delivery_id, event_id
-from api.courier import Post
-from api.lanes import NARROW, WIDE, Lane, shares
-from api.posting import retry_after_us
-from api.sender import Done, signature
+from api.outbound.bodies import delivery_id, event_id
+from api.outbound.courier import Post
+from api.outbound.lanes import NARROW, WIDE, Lane, shares
+from api.outbound.posting import retry_after_us
+from api.outbound.sender import Done, signature
 from engine.domain.attempts import DELAYS_MAX_S, OUTCOMES, Attempt, after
 from engine.kernel.limits import (
     ATTEMPTS_MAX,

@@ -4,7 +4,7 @@ The events view says what an event looks like, the journal that there is one. So
 cannot fold keeps its own deliveries waiting and no others, and a view that is made anew sends nothing
 twice.
 
-What a webhook cannot take yet is not put down: see `api.backlog`.
+What a webhook cannot take yet is not put down: see `api.outbound.backlog`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from api.backlog import Backlog
+from api.outbound.backlog import Backlog
 from engine.domain.holdings import PositionClosed, PositionOpened
 from engine.domain.order import TradeRecorded, TradeSettled
 from engine.domain.stored import STORED

@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from api.bodies import Bodies, delivery_id
-from api.lanes import Lane, shares
-from api.router import Route, Router
-from api.sender import Done, Message, Sender
+from api.outbound.bodies import Bodies, delivery_id
+from api.outbound.lanes import Lane, shares
+from api.outbound.router import Route, Router
+from api.outbound.sender import Done, Message, Sender
 from engine.commands import decisions
 from engine.commands.desk import Command, Desk
 from engine.domain.attempts import IS_GONE, OUTCOMES, after

@@ -22,7 +22,7 @@ from nats.js import JetStreamContext
 from nats.js.api import StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
-from api.outlet import Message
+from api.outbound.outlet import Message
 from engine.config.settings import NatsPlace
 from engine.kernel.errors import Unavailable
 from engine.kernel.limits import BROKER_DUPLICATES_S, BROKER_WAIT_S

@@ -24,7 +24,7 @@ from aiohttp import abc
 from aiohttp.connector import Connection
 
 from api.http.loop import new_loop
-from api.posting import Connections, outcome_of, post, retry_after_us
+from api.outbound.posting import Connections, outcome_of, post, retry_after_us
 from engine.domain.attempts import Attempt, Outcome
 from engine.kernel import wall
 from engine.kernel.limits import ATTEMPT_S

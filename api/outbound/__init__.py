@@ -1,0 +1,1 @@
+"""What the engine sends: webhooks and broker messages."""
