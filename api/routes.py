@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from api import (
+from api.handlers import (
     accounts,
     deliveries,
     events,

@@ -18,7 +18,7 @@ from order_engine.parts import AsJson, Data, JournalUrl, errors_told, print_json
 from order_engine.tables import print_entries
 
 if TYPE_CHECKING:
-    from api.records import ActBody, RefusalBody
+    from api.handlers.records import ActBody, RefusalBody
 
 Tenant = Annotated[
     str | None, typer.Option("--tenant", metavar="NAME", help="Of one tenant.", show_default=False)
@@ -126,7 +126,7 @@ def _found(
     where: tuple[str | None, str | None],
 ) -> Iterator[ActBody | RefusalBody]:
     """The rows, newest first, read page by page."""
-    from api.records import body_of  # noqa: PLC0415
+    from api.handlers.records import body_of  # noqa: PLC0415
     from engine.installation import opened_datastore  # noqa: PLC0415
     from engine.registers.operations import define_operations  # noqa: PLC0415
     from engine.registers.records import Filters, page  # noqa: PLC0415
@@ -169,7 +169,7 @@ def _print(register: str, rows: Sequence[ActBody | RefusalBody], *, as_json: boo
     if as_json:
         print_json({register: [msgspec.to_builtins(row) for row in rows]})
     elif as_csv:
-        from api.records import as_csv as csv_of  # noqa: PLC0415
+        from api.handlers.records import as_csv as csv_of  # noqa: PLC0415
 
         document = csv_of(register, rows)
         if sys.stdout.isatty():

@@ -16,7 +16,7 @@ from schemathesis.core.parameters import ParameterLocation
 from schemathesis.engine import events, from_schema
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
-from api import evidence
+from api.handlers import evidence
 from api.http import wire
 from api.routes import ROUTES
 from engine.kernel.errors import Refused

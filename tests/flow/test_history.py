@@ -184,7 +184,7 @@ def test_pages_lead_through_all_of_it(
             parts = pages(client, f"{path}?limit={limit}")
             assert [len(part) for part in parts[:-1]] == [limit] * (len(parts) - 1)
             assert [fact for part in parts for fact in part] == whole
-        monkeypatch.setattr("api.history.HISTORY_PAGE_BYTES", 4_000)
+        monkeypatch.setattr("api.handlers.history.HISTORY_PAGE_BYTES", 4_000)
         parts = pages(client, path)
         assert len(parts) > 2
         assert [fact for part in parts for fact in part] == whole

@@ -344,7 +344,7 @@ def test_a_position_that_another_has_followed_is_waited_for(
     assert pair.reader().get(f"{path}/pos_none").code == "not_found", "which needs no view"
     pair.here.project()
     for most in (10_000, 0):  # an account that is too long is not looked through
-        monkeypatch.setattr("api.holdings.POSITIONS_LOOKED_FOR_MAX", most)
+        monkeypatch.setattr("api.handlers.holdings.POSITIONS_LOOKED_FOR_MAX", most)
         reply = pair.reader().get(f"{path}/{former}")
         assert (ok(reply)["status"], sources(reply)) == ("closed", {"View-Offset"})
         assert pair.reader().get(f"{path}/pos_none").code == "not_found"

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 import sqlalchemy as sa
 
-import api.accounts
-import api.webhooks
+import api.handlers.accounts
+import api.handlers.webhooks
 from api.routes import ROUTES
 from engine.commands import decisions
 from engine.domain.report import Report
@@ -351,7 +351,7 @@ def test_a_request_that_was_cut_off_in_the_middle_goes_on_with_its_key(
     house: House, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is written ahead of the facts (words, a URL, a secret) is taken up, not in the way."""
-    module: Any = api.accounts if kind == "accounts" else api.webhooks
+    module: Any = api.handlers.accounts if kind == "accounts" else api.handlers.webhooks
     name = "act_with_words" if kind == "accounts" else "act"
 
     async def cut_off(call: Any, _: Any, subject: str = "", words: Any = None) -> Any:

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 import order_engine_client as oec
-from api import projections
+from api.handlers import projections
 from order_engine_client import clients, endpoints, session, values
 from order_engine_client.plans import Alone, Answer, Call, Exchange, Listing, Lost, Pause, Plan, Request
 from order_engine_client.resources import Resource

@@ -9,13 +9,13 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from api.handlers.webhooks import own_webhook
 from api.http import reading
 from api.http.acting import noted
 from api.http.call import Answer, Call
 from api.http.problems import Problem
 from api.http.repeating import first_answer, once
 from api.outbound.bodies import TEST, delivery_id, event_id
-from api.webhooks import own_webhook
 from engine.domain.attempts import Attempt
 from engine.domain.webhook import Webhook, check_active
 from engine.kernel.limits import REPLAY_EVENTS_MAX

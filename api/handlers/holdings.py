@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api import history
+from api.handlers import history
 from api.http import current, reading
 from api.http.call import Answer, Call
 from api.http.current import Resource
