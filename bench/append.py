@@ -162,7 +162,7 @@ def one(case: dict[str, Any]) -> None:
     """One measurement on a database of its own; prints its figures."""
     server = case.pop("server")
     if server:
-        from tests.postgres import create_database
+        from tests.support.servers.postgres import create_database
 
         url = create_database(server, f"bench_{uuid4().hex}")
         figures = measure(url=url, **case)
@@ -211,7 +211,7 @@ def main() -> None:
     for database in options.databases.split(","):
         server = None
         if database == "postgresql":
-            from tests.postgres import PostgresServer
+            from tests.support.servers.postgres import PostgresServer
 
             server = PostgresServer(is_durable=True)
         try:

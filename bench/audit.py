@@ -131,7 +131,7 @@ def main() -> None:
         if "sqlite" in options.databases:
             report("SQLite", settings.journal_url, options.runs)
         if "postgresql" in options.databases:
-            from tests.postgres import PostgresServer
+            from tests.support.servers.postgres import PostgresServer
 
             server = PostgresServer(is_durable=True)
             try:

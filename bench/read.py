@@ -129,7 +129,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
                 report(database, f"sqlite:///{folder}/journal.db", options.facts, options.runs)
         else:
-            from tests.postgres import PostgresServer
+            from tests.support.servers.postgres import PostgresServer
 
             server = PostgresServer(is_durable=True)
             try:

@@ -130,7 +130,7 @@ def run(database: str, other: Path | None, rounds: int, reads: int, delay_ms: fl
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=Path.cwd())))
         places = {name: Place(folder / name, None) for name in (VIEW, OTHER)}
         if database == "postgresql":
-            from tests.postgres import PostgresServer
+            from tests.support.servers.postgres import PostgresServer
 
             postgres = PostgresServer(is_durable=True)
             stack.callback(postgres.close)

@@ -383,7 +383,7 @@ def main() -> None:
                 make_journal(journal, options.facts)
                 measure(database, journal, views, options)
         else:
-            from tests.postgres import PostgresServer
+            from tests.support.servers.postgres import PostgresServer
 
             server = PostgresServer(is_durable=True)
             try:

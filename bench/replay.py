@@ -202,7 +202,7 @@ def main() -> None:
                 urls = {size: f"sqlite:///{folder}/{size}.db" for size in sizes}
                 report(database, urls, options.rounds)
         else:
-            from tests.postgres import PostgresServer
+            from tests.support.servers.postgres import PostgresServer
 
             server = PostgresServer(is_durable=True)
             try:

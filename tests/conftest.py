@@ -15,7 +15,7 @@ from engine.journal.datastore import open_store
 from engine.journal.store import allow_pauses
 from engine.kernel.process import tame_collector
 from engine.registers import operations
-from tests.postgres import GivenServer, PostgresServer, open_server
+from tests.support.servers.postgres import GivenServer, PostgresServer, open_server
 
 MARKED = {"torture": "torture", "full": "test-full"}
 """Mark of tests that run only with an option of that name -> the goal of make that gives it."""

@@ -1,4 +1,4 @@
-"""The role `webhooks` beside an engine of `tests.http_engine`, in a thread or turn by turn."""
+"""The role `webhooks` beside an engine of `http_engine`, in a thread or turn by turn."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from engine.kernel.process import WEBHOOKS
 from engine.registers.deliveries import Deliveries
 from engine.registers.operations import define_operations
 from engine.registers.personal import Personal
-from tests.http_engine import Engine, ok
-from tests.http_server import WAIT_S, Client
+from tests.support.servers.http_engine import Engine, ok
+from tests.support.servers.http_server import WAIT_S, Client
 
 
 def tools_of(engine: Engine, **words: Any) -> Tools:

@@ -21,7 +21,7 @@ from api.http import wire
 from api.routes import ROUTES
 from engine.kernel.errors import Refused
 from tests import conforming
-from tests.http_engine import TERMS, Engine, ok
+from tests.support.servers.http_engine import TERMS, Engine, ok
 
 SEED = 20260312
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from standardwebhooks import Webhook
 
-from tests.http_server import WAIT_S
+from tests.support.servers.http_server import WAIT_S
 
 
 @dataclass(frozen=True)

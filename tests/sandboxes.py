@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.command import COMMAND, ROOT, environment
+from tests.support.servers.command import COMMAND, ROOT, environment
 
 WITHIN_S = 60.0
 

@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from api.outbound.sender import Done, Message, Sender
 from engine.registers.deliveries import Delivery
-from tests.http_server import WAIT_S
+from tests.support.servers.http_server import WAIT_S
 
 _numbers = count(1)
 

@@ -24,7 +24,7 @@ from engine.registers.operations import define_operations
 from engine.transfer.csv_import import BadFile, read_instruments, read_quotes
 from engine.transfer.importing import Imported, QuotesImported, import_instruments, import_quotes
 from order_engine.main import app
-from tests.command import run
+from tests.support.servers.command import run
 
 HEADER = "id,symbol,name,instrument_type,trading_currency,coupon\n"
 TWO = HEADER + "ins_a,AAPL,Apple,stock,USD,\n,B1,Bill,bill,USD,1.5\n"

@@ -20,8 +20,8 @@ from engine.journal.datastore import Datastore, open_store
 from engine.kernel.errors import SchemaTooOld
 from engine.registers import operations
 from tests import first_release
-from tests.http_engine import running
 from tests.journals import open_journal
+from tests.support.servers.http_engine import running
 
 UNTOLD = {"enforce_trading_rules", "days_to_maturity"}
 """Fields whose meaning or moment has moved on since."""

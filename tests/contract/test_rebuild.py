@@ -36,7 +36,7 @@ from tests.contract.test_runner import (
     settled_before_its_time,
     with_odd_words,
 )
-from tests.served import wait_until
+from tests.support.servers.served import wait_until
 from tests.told import contents, folded, told, write
 
 EVERY = [view.name for view in VIEWS]

@@ -29,9 +29,9 @@ from engine.registers.deliveries import Deliveries
 from engine.registers.operations import define_operations
 from order_engine.main import main as order_engine
 from projections.database import Views
-from tests.command import environment
 from tests.crash.nursery import fork_background
-from tests.forked import appending, prepare
+from tests.support.servers.command import environment
+from tests.support.servers.forked import appending, prepare
 
 Wrapped = Callable[..., Any]
 

@@ -8,7 +8,7 @@ from threading import Event
 from typing import Any
 
 from tests import invariants
-from tests.served import (
+from tests.support.servers.served import (
     READY_WITHIN_S,
     STOPPED_WITHIN_S,
     Clients,

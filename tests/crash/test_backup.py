@@ -25,7 +25,7 @@ from projections.runner import Runner
 from tests import checker, invariants
 from tests.contract.test_dumps import filled, settings_for
 from tests.crash.siege import Siege, place_in
-from tests.served import Load, views_are_current, wait_until
+from tests.support.servers.served import Load, views_are_current, wait_until
 
 
 def settings_of(data: Path) -> Settings:

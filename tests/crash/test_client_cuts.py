@@ -10,8 +10,8 @@ import pytest
 
 from order_engine_client import AsyncClient, NoAnswer
 from order_engine_client.plans import Call
-from tests.clients import BOND, House, house_on
 from tests.crash.cutting_proxy import Cut, HttpCuttingProxy, When
+from tests.support.servers.clients import BOND, House, house_on
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ from projections.quarantine import QUARANTINE, RELEASED
 from projections.rebuild import Wanted
 from projections.registry import VIEWS
 from projections.runner import Runner
-from tests.postgres import GivenServer, PostgresServer
+from tests.support.servers.postgres import GivenServer, PostgresServer
 from tests.told import contents, folded, told, write
 
 EVERY = [view.name for view in VIEWS]

@@ -22,7 +22,7 @@ from engine.kernel.limits import HEALTH_SILENT_S
 from engine.registers.heartbeats import Heartbeats, code_of
 from engine.registers.operations import define_operations
 from engine.runtime.supervise import Background
-from tests.served import Http, Place, Served
+from tests.support.servers.served import Http, Place, Served
 
 WITHIN_S = 60.0
 """Twice what it takes on a machine that is twenty times busier than this."""

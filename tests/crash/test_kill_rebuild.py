@@ -28,8 +28,8 @@ from projections.rebuild import Wanted
 from projections.registry import VIEWS
 from projections.runner import Runner
 from projections.shadow import Shadow
-from tests.command import run_anew
 from tests.crash.processes import Crew, context
+from tests.support.servers.command import run_anew
 from tests.told import Contents, contents, folded, told, write
 
 EVERY = [view.name for view in VIEWS]

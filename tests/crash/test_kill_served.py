@@ -12,7 +12,7 @@ import pytest
 from tests import invariants
 from tests.crash.points import Trap
 from tests.crash.siege import LOAD_AT_MOST_S, Siege, place_in
-from tests.served import READY_WITHIN_S, Place
+from tests.support.servers.served import READY_WITHIN_S, Place
 
 LONG_S = 2.5
 """Now and then a life is long enough for what runs in the background to have begun."""

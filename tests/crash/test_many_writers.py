@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from tests.checker import problems, read
 from tests.crash import children
 from tests.crash.processes import Crew, context
-from tests.postgres import GivenServer, PostgresServer
+from tests.support.servers.postgres import GivenServer, PostgresServer
 
 WRITERS = 8
 

@@ -11,8 +11,8 @@ import pytest
 
 from tests.crash.points import IN_BACKGROUND, IN_MAIN, NOT_RECONCILED, Trap
 from tests.crash.siege import TERMINAL_WITHIN_S, Siege
-from tests.postgres import GivenServer, PostgresServer
-from tests.served import Http, Load, Place, wait_until
+from tests.support.servers.postgres import GivenServer, PostgresServer
+from tests.support.servers.served import Http, Load, Place, wait_until
 
 DIES_WITHIN_S = 30.0
 

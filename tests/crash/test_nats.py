@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from order_engine_client import Client
-from tests.command import COMMAND, ROOT, environment
-from tests.served import wait_until
+from tests.support.servers.command import COMMAND, ROOT, environment
+from tests.support.servers.served import wait_until
 
 pytestmark = pytest.mark.full
 WITHIN_S = 60.0

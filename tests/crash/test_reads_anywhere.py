@@ -25,8 +25,8 @@ import pytest
 from engine import installation
 from engine.config.settings import read_settings
 from tests.crash.points import VIEWS_ALONE, Trap
-from tests.postgres import GivenServer, PostgresServer
-from tests.served import Answer, Http, Place, Served, token_of, wait_until
+from tests.support.servers.postgres import GivenServer, PostgresServer
+from tests.support.servers.served import Answer, Http, Place, Served, token_of, wait_until
 
 WRITERS = 4
 FILLED_WITHIN_S = 20.0

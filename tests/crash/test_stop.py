@@ -12,7 +12,7 @@ import pytest
 
 from tests import invariants
 from tests.crash.siege import Siege, place_in
-from tests.served import STOPPED_WITHIN_S, Load, Served
+from tests.support.servers.served import STOPPED_WITHIN_S, Load, Served
 
 
 def stopped_under_load(

@@ -14,7 +14,7 @@ from order_engine_client import Client
 from tests.crash.cutting_proxy import HttpCuttingProxy
 from tests.crash.event_source import Front
 from tests.crash.siege import Siege, place_in
-from tests.served import Http, Served, no_order_is_open, views_are_current, wait_until
+from tests.support.servers.served import Http, Served, no_order_is_open, views_are_current, wait_until
 
 WITHIN_S = 60.0
 KILLS = 2

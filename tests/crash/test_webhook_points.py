@@ -11,9 +11,9 @@ import pytest
 
 from tests.crash.points import NOTED_FIRST, OF_WEBHOOKS, Trap
 from tests.crash.siege import Siege
-from tests.postgres import GivenServer, PostgresServer
 from tests.receivers import Receiver, out_of_order, receiving, verify
-from tests.served import Http, Place, wait_until
+from tests.support.servers.postgres import GivenServer, PostgresServer
+from tests.support.servers.served import Http, Place, wait_until
 
 ALL_WITHIN_S = 25.0
 BUYS = ("100.00", "5001", "250.00", "77.01")

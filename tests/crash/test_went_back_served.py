@@ -11,8 +11,16 @@ from random import Random
 import pytest
 
 from tests import checker
-from tests.command import run
-from tests.served import Clients, Http, Place, Served, token_of, views_are_current, wait_until
+from tests.support.servers.command import run
+from tests.support.servers.served import (
+    Clients,
+    Http,
+    Place,
+    Served,
+    token_of,
+    views_are_current,
+    wait_until,
+)
 
 SETTLED_S = 20.0
 

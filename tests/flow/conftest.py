@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.http_engine import Engine, of_new_tenant, shared
+from tests.support.servers.http_engine import Engine, of_new_tenant, shared
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

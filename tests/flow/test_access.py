@@ -14,9 +14,9 @@ import pytest
 
 from order_engine import access
 from tests.forging import FORGED, Forger
-from tests.http_engine import Engine, ok
-from tests.http_server import Reply, connect, read_reply
-from tests.served import Http, Place, serving, token_of, wait_until
+from tests.support.servers.http_engine import Engine, ok
+from tests.support.servers.http_server import Reply, connect, read_reply
+from tests.support.servers.served import Http, Place, serving, token_of, wait_until
 
 REVOKED_WITHIN_S = 5.0
 

@@ -24,10 +24,10 @@ import sqlalchemy as sa
 from engine.config.settings import read_settings
 from engine.installation import migrate, open_installation
 from engine.journal.datastore import open_store
-from tests.command import FORKING, PASSWORD
 from tests.flow.test_serve import Served, wait_until
-from tests.http_engine import a_market, an_account, buying, ok
-from tests.http_server import Client, Reply
+from tests.support.servers.command import FORKING, PASSWORD
+from tests.support.servers.http_engine import a_market, an_account, buying, ok
+from tests.support.servers.http_server import Client, Reply
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 

@@ -23,7 +23,8 @@ from typer.testing import CliRunner, Result
 
 from engine.journal.schema import SCHEMA
 from order_engine.main import app
-from tests.command import (
+from tests.crash.processes import Crew
+from tests.support.servers.command import (
     COMMAND,
     KEY,
     PASSWORD,
@@ -35,9 +36,8 @@ from tests.command import (
     run_anew,
     run_without_rights,
 )
-from tests.crash.processes import Crew
-from tests.forked import command_forked
-from tests.postgres import PostgresServer
+from tests.support.servers.forked import command_forked
+from tests.support.servers.postgres import PostgresServer
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from order_engine_client import (
     Order,
     StillWaiting,
 )
-from tests.clients import BOND, SYMBOL, TERMS, House, house_on
+from tests.support.servers.clients import BOND, SYMBOL, TERMS, House, house_on
 
 NOT_CALLED = {
     ("GET", "/.well-known/jwks.json"): "for what checks tokens elsewhere",

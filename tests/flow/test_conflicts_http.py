@@ -18,7 +18,7 @@ from engine.kernel.values import plain
 from tests import invariants
 from tests.crash.points import Trap
 from tests.invariants import Told
-from tests.served import (
+from tests.support.servers.served import (
     Answer,
     Clients,
     Http,

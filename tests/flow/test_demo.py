@@ -9,7 +9,7 @@ from engine.commands.declaring import make
 from engine.domain.stored import engine_codec
 from engine.journal.journal import Journal
 from engine.sandbox.demo import replay, run_demo
-from tests.command import on_terminal, run
+from tests.support.servers.command import on_terminal, run
 
 
 def test_it_fits_100_columns_and_ends_with_what_the_replay_came_to() -> None:

@@ -17,8 +17,8 @@ from engine.installation import migrate, open_installation, opened_datastore, op
 from engine.kernel.errors import BadSettings
 from order_engine.main import app
 from projections.database import Views
-from tests.command import COMMAND, PASSWORD, run, run_anew
 from tests.flow.test_serve import Served, wait_until
+from tests.support.servers.command import COMMAND, PASSWORD, run, run_anew
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import pytest
 
 from api.http import connection, server, streams
 from engine.kernel.rate import StreamQuotas
-from tests.http_engine import Engine, a_market, an_account, buying, ok, running
-from tests.http_server import WAIT_S, Client
-from tests.served import wait_until
+from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok, running
+from tests.support.servers.http_server import WAIT_S, Client
+from tests.support.servers.served import wait_until
 
 
 class Said(NamedTuple):

@@ -19,8 +19,8 @@ from engine.commands.desk import Desk
 from engine.kernel import chain
 from engine.proof.checkpoint import Checkpoint, Signer, origin_of
 from engine.transfer.dumping import Wanted, dump
-from tests.command import ROOT
-from tests.http_engine import Engine, a_market, an_account, buying, ok, running
+from tests.support.servers.command import ROOT
+from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok, running
 
 VERIFIER = ROOT / "docs" / "verify_evidence.py"
 Bundle = dict[str, Any]

@@ -10,7 +10,7 @@ from engine.domain.fees import parse_fees
 from engine.domain.order import Placed
 from engine.kernel.limits import PRICE_MAX_AGE_US, SANDBOX_PRICE_MAX_AGE_US
 from order_engine.roles import price_max_age_us
-from tests.http_engine import Engine, a_market, an_account, buying, ok, running
+from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok, running
 
 TENANT = "acme"
 BEFORE = parse_fees("*=0.5%; acme/ins_bond=1%,USD=0.30", "FEES")

@@ -13,7 +13,7 @@ from engine.domain.streams import fold_of
 from engine.journal.journal import Journal
 from engine.kernel.errors import BadSettings
 from engine.sandbox.generate import BEGIN_US, Generated, Plan, fill
-from tests.command import run, run_anew
+from tests.support.servers.command import run, run_anew
 
 PLAN = Plan(orders=120, accounts=4, seed=2)
 

@@ -23,9 +23,9 @@ from engine.installation import migrate
 from engine.journal.journal import Journal
 from order_engine import access
 from order_engine import halt as cli
-from tests.command import run
-from tests.http_engine import Engine, a_market, an_account, buying, ok
-from tests.served import Clients, Http, Place, serving
+from tests.support.servers.command import run
+from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok
+from tests.support.servers.served import Clients, Http, Place, serving
 
 BOUND_S = 1.0
 

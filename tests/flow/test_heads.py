@@ -20,8 +20,16 @@ from engine.config.settings import read_settings
 from engine.kernel.errors import BadSettings
 from engine.kernel.limits import HTTP_HEAD_BYTES_MAX
 from tests.flow.test_http_abuse import GET_ORDER, NO_ENGINE, NO_LIMITS, ORDER, ROUTES
-from tests.http_server import WAIT_S, Client, Serving, connect, is_closed, read_reply, serving
-from tests.served import wait_until
+from tests.support.servers.http_server import (
+    WAIT_S,
+    Client,
+    Serving,
+    connect,
+    is_closed,
+    read_reply,
+    serving,
+)
+from tests.support.servers.served import wait_until
 
 START = b"GET /orders/a HTTP/1.1\r\nHost: a\r\n"
 BIG = b"".join(b"X%d: %b\r\n" % (n, b"y" * 7_900) for n in range(60))

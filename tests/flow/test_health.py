@@ -21,7 +21,7 @@ from engine.registers.operations import define_operations
 from order_engine.roles import Showing
 from projections.figures import ViewsLook
 from tests.crash.cutting_proxy import CuttingProxy
-from tests.http_engine import Engine, a_market, an_account, buying, ok, running
+from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok, running
 
 AT_ONCE_S = 1.0
 LARGE = Finding("disk_low", "x" * 100_000)

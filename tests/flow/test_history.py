@@ -12,8 +12,17 @@ import pytest
 from engine.commands import decisions
 from engine.history.memorandum import read_memorandum
 from engine.history.story import read_story
-from tests.http_engine import DAY_US, Engine, a_market, an_account, buying, ok, running, selling
-from tests.http_server import Client
+from tests.support.servers.http_engine import (
+    DAY_US,
+    Engine,
+    a_market,
+    an_account,
+    buying,
+    ok,
+    running,
+    selling,
+)
+from tests.support.servers.http_server import Client
 
 LAST = "2100-01-01T00:00:00Z"
 

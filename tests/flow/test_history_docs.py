@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from order_engine.main import app
 from tests import conforming
-from tests.command import ROOT
+from tests.support.servers.command import ROOT
 
 
 @pytest.mark.parametrize("name", ["history.md", "memorandum.md"])

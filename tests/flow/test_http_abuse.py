@@ -36,7 +36,7 @@ from engine.kernel.errors import (
     ViewQuarantined,
 )
 from engine.kernel.rate import Quotas
-from tests.http_server import Client, Serving, connect, is_closed, read_reply, serving
+from tests.support.servers.http_server import Client, Serving, connect, is_closed, read_reply, serving
 
 
 async def echo(call: Call) -> Answer:

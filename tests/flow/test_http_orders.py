@@ -12,7 +12,7 @@ import pytest
 
 from engine.commands import decisions
 from projections.runner import Runner
-from tests.http_engine import (
+from tests.support.servers.http_engine import (
     DAY_US,
     Engine,
     a_market,
@@ -22,7 +22,7 @@ from tests.http_engine import (
     running,
     selling,
 )
-from tests.http_server import Client
+from tests.support.servers.http_server import Client
 
 ORDER_KEYS = [
     "id", "account", "status", "order_type", "purpose", "position", "side", "instrument", "cash_amount",

@@ -9,13 +9,13 @@ import pytest
 
 from engine.commands import decisions
 from engine.domain.report import Report
-from tests.http_engine import (
+from tests.support.servers.http_engine import (
     TERMS,
     Engine,
     an_account,
     ok,
 )
-from tests.http_server import Client, Reply
+from tests.support.servers.http_server import Client, Reply
 
 
 @pytest.fixture

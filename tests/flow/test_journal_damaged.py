@@ -25,8 +25,8 @@ from order_engine import roles
 from order_engine.main import app
 from tests import checker
 from tests.contract.test_dumps import filled, settings_for
-from tests.http_engine import TERMS, a_market, an_account, buying, ok, running
-from tests.served import Http, Place, Served, token_of, wait_until
+from tests.support.servers.http_engine import TERMS, a_market, an_account, buying, ok, running
+from tests.support.servers.served import Http, Place, Served, token_of, wait_until
 
 STOPPED = "Writes are stopped since damage was found at position 2; --reopen lets them go on."
 WRITES = (

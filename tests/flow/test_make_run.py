@@ -18,7 +18,7 @@ from engine.domain.quote import Quote
 from engine.installation import Installation, migrate, open_installation
 from engine.kernel.limits import SANDBOX_PRICE_MAX_AGE_US
 from engine.sandbox.sandbox import CASH, LISTINGS, TENANT, PriceKeeper, client_file, keep_prices, prepare
-from tests.command import ROOT
+from tests.support.servers.command import ROOT
 
 HOUR_US = 3_600_000_000
 

@@ -20,8 +20,8 @@ from engine.domain.report import Report
 from engine.registers.market import Market
 from engine.registers.operations import define_operations
 from tests import conforming
-from tests.http_engine import Engine, a_market, an_account, buying, ok
-from tests.http_server import Client, Reply
+from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok
+from tests.support.servers.http_server import Client, Reply
 
 SHARED = {"instrument_id", "report_id", "file", "name", "stream", "symbol"}
 """Parameters of paths that are no tenant's own: the same for all."""

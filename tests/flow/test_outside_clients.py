@@ -14,8 +14,8 @@ import httpx
 import pytest
 from authlib.integrations.requests_client import OAuth2Session
 
-from tests.clients import BOND, House, house_on
-from tests.http_engine import buying
+from tests.support.servers.clients import BOND, House, house_on
+from tests.support.servers.http_engine import buying
 
 WITHIN_S = 60.0
 

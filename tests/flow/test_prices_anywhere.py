@@ -13,7 +13,7 @@ from api.http import services
 from engine.domain.trading_limits import Limits
 from engine.kernel.fact import from_us
 from engine.kernel.wall import now_us
-from tests.http_engine import TERMS, Engine, an_account, buying, ok, running, selling
+from tests.support.servers.http_engine import TERMS, Engine, an_account, buying, ok, running, selling
 
 S = 1_000_000
 LIMITS = Limits(order={"USD": Decimal(5000)}, price_refuse_age_us=2 * S)

@@ -14,9 +14,9 @@ from api.http.guests import Guests
 from api.http.rates import Rates
 from engine.kernel.rate import Quota, Quotas
 from engine.registers.clients import NewClient
-from tests.http_engine import Engine, a_market, an_account, buying, running
-from tests.http_server import Reply, connect, is_closed, read_reply
-from tests.served import wait_until
+from tests.support.servers.http_engine import Engine, a_market, an_account, buying, running
+from tests.support.servers.http_server import Reply, connect, is_closed, read_reply
+from tests.support.servers.served import wait_until
 
 HOURS = 36_000
 """Long enough that nothing refills in a test."""

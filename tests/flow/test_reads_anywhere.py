@@ -28,7 +28,8 @@ from engine.kernel.errors import Unavailable
 from engine.kernel.fact import Envelope, StreamAppend
 from engine.kernel.limits import SNAPSHOT_EVERY
 from projections.ids import derived
-from tests.http_engine import (
+from tests.putting_back import put_back, run
+from tests.support.servers.http_engine import (
     TERMS,
     Engine,
     a_market,
@@ -39,8 +40,7 @@ from tests.http_engine import (
     running,
     selling,
 )
-from tests.http_server import Client, Reply
-from tests.putting_back import put_back, run
+from tests.support.servers.http_server import Client, Reply
 
 HEADERS = {"Journal-Offset", "View-Offset"}
 

@@ -26,8 +26,8 @@ from projections.jobs import Job
 from projections.rebuild import Wanted
 from projections.runner import Runner
 from tests import first_release
-from tests.command import on_terminal, run
-from tests.http_engine import Engine, a_market, an_account, buying, ok
+from tests.support.servers.command import on_terminal, run
+from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok
 from tests.told import contents
 
 

@@ -20,10 +20,10 @@ import pytest
 from standardwebhooks import Webhook
 
 from order_engine_client import Client
-from tests.command import FORKING, ROOT
 from tests.receivers import receiving
 from tests.sandboxes import sandbox
-from tests.served import wait_until
+from tests.support.servers.command import FORKING, ROOT
+from tests.support.servers.served import wait_until
 
 EXAMPLES = ROOT / "docs" / "examples"
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="

@@ -18,9 +18,9 @@ from engine.kernel.limits import PARAM_FAULTS_TOLD
 from engine.registers import acts as register
 from engine.registers.acts import write_denials
 from order_engine.main import app
-from tests.command import on_terminal, run
-from tests.http_engine import Engine, a_market, an_account, buying, ok
-from tests.http_server import Client, Reply
+from tests.support.servers.command import on_terminal, run
+from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok
+from tests.support.servers.http_server import Client, Reply
 
 
 def flush(engine: Engine) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.http_engine import Engine, an_account, ok, running
+from tests.support.servers.http_engine import Engine, an_account, ok, running
 
 SAMPLE = {
     "id": "ord_m4k7r9s2",

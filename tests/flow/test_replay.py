@@ -21,7 +21,7 @@ from engine.journal.journal import Journal
 from engine.kernel.errors import Refused
 from engine.sandbox.generate import Plan, fill
 from order_engine.main import app
-from tests.command import run
+from tests.support.servers.command import run
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from tests.flow.test_http_abuse import ORDER, an_app
-from tests.http_server import WAIT_S, Serving, connect, serving
+from tests.support.servers.http_server import WAIT_S, Serving, connect, serving
 
 GET: Final = b"GET /orders/a HTTP/1.1\r\nHost: a\r\n"
 POST: Final = b"POST /orders/a HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"

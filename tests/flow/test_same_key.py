@@ -18,7 +18,7 @@ from api.routes import ROUTES
 from engine.commands import decisions
 from engine.domain.report import Report
 from engine.kernel.errors import Unavailable
-from tests.http_engine import (
+from tests.support.servers.http_engine import (
     TERMS,
     Engine,
     a_market,
@@ -27,7 +27,7 @@ from tests.http_engine import (
     ok,
     running,
 )
-from tests.http_server import Client, Reply
+from tests.support.servers.http_server import Client, Reply
 
 DAY_US = 86_400_000_000
 WRITING = {route.name: route for route in ROUTES if route.has_key}

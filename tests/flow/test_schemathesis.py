@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import conforming, fuzzing
-from tests.http_engine import running
+from tests.support.servers.http_engine import running
 
 FEW = 3
 """Cases of an operation in `make test`: 20 take 50 s on two cores, most of it to make them up."""

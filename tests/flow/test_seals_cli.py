@@ -22,7 +22,7 @@ from engine.kernel.process import SEALING
 from engine.sandbox.generate import Plan, fill
 from order_engine import roles
 from order_engine.main import app
-from tests.command import ROOT
+from tests.support.servers.command import ROOT
 
 NOBODY = "ord_1C8xWqVdPq4oKgXcY2mN7R"
 

@@ -26,8 +26,8 @@ from engine.installation import migrate, open_installation, open_journal_datasto
 from engine.registers.clients import SCOPES
 from engine.sandbox.sandbox import TENANT
 from order_engine import serve
-from tests.command import COMMAND, PASSWORD, ROOT, check_discreet, environment, run
 from tests.sandboxes import readable
+from tests.support.servers.command import COMMAND, PASSWORD, ROOT, check_discreet, environment, run
 
 WITHIN_S = 40.0
 FOLLOWERS = ("execution", "settlement", "webhooks")

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from engine.domain.trading_limits import Limits
-from tests.http_engine import Engine, a_market, an_account, buying, ok, running, selling
+from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok, running, selling
 
 LIMITS = Limits(
     order={"USD": Decimal("1000.00")},

@@ -12,9 +12,9 @@ import pytest
 
 from engine.kernel.limits import WEBHOOK_FAILURES
 from tests.couriers import deliveries, sending, until, webhook
-from tests.http_engine import Engine, an_account, of_new_tenant, ok, shared
-from tests.http_server import Client
 from tests.receivers import OK, Receiver, answer, out_of_order, receiving
+from tests.support.servers.http_engine import Engine, an_account, of_new_tenant, ok, shared
+from tests.support.servers.http_server import Client
 
 OPENED = ["account.opened"]
 FEW, MANY = WEBHOOK_FAILURES + 4, 60

@@ -21,9 +21,9 @@ from cryptography.x509.oid import NameOID
 
 from api.outbound.posting import _Bounded
 from engine.kernel.limits import ANSWER_BYTES_MAX
-from tests.http_server import WAIT_S
 from tests.receivers import Receiver, answer, receiving
 from tests.senders import Scripted, alone
+from tests.support.servers.http_server import WAIT_S
 
 ATTEMPT_S = 0.6
 """In place of 15 s."""

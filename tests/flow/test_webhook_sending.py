@@ -18,9 +18,17 @@ from engine.journal.leases import Leases
 from engine.kernel.errors import LeaseLost
 from engine.kernel.process import WEBHOOKS
 from tests.couriers import deliveries, sending, tools_of, until, webhook
-from tests.http_engine import Engine, a_market, an_account, buying, of_new_tenant, ok, shared
-from tests.http_server import WAIT_S, Client
 from tests.receivers import OK, Got, Receiver, answer, out_of_order, receiving, verify
+from tests.support.servers.http_engine import (
+    Engine,
+    a_market,
+    an_account,
+    buying,
+    of_new_tenant,
+    ok,
+    shared,
+)
+from tests.support.servers.http_server import WAIT_S, Client
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

@@ -9,8 +9,8 @@ import pytest
 
 from engine.kernel.errors import WrongKey
 from engine.kernel.limits import WEBHOOKS_MAX
-from tests.http_engine import Engine, of_new_tenant, ok, shared
-from tests.http_server import Client
+from tests.support.servers.http_engine import Engine, of_new_tenant, ok, shared
+from tests.support.servers.http_server import Client
 
 URL = "https://hooks.example.com/orders?token=s3cret"
 

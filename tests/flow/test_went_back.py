@@ -18,9 +18,9 @@ from engine.journal.journal import Journal
 from engine.kernel.ids import IdSource
 from order_engine.main import app
 from tests.facts import append
-from tests.http_engine import Engine, a_market, an_account, buying, ok, running
 from tests.putting_back import put_back
-from tests.served import wait_until
+from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok, running
+from tests.support.servers.served import wait_until
 
 IDS = IdSource()
 WITHIN_S = 1.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.flow.test_event_stream import Ear
-from tests.http_engine import Engine, a_market, an_account, buying, ok
-from tests.http_server import Client
+from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok
+from tests.support.servers.http_server import Client
 from tests.withholding import unreadable
 
 HEADER = "Withheld-Resources"

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from order_engine.main import app
 from order_engine.tables import Column, beside_each_other, stacked
-from tests.command import on_terminal
+from tests.support.servers.command import on_terminal
 
 _COLUMNS = (Column("version", is_number=True), Column("fact"), Column("actor"), Column("what", width=40))
 _WIDTHS = (7, 6, 26, 30)

@@ -20,7 +20,7 @@ from api.routes import ROUTES
 from engine.kernel.refusals import REFUSALS
 from engine.registers import clients
 from tests import conforming
-from tests.http_server import Reply
+from tests.support.servers.http_server import Reply
 from tests.unit.samples_of_kinds import SAMPLES
 
 METHODS = ("get", "post", "put", "patch", "delete")

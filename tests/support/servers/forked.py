@@ -13,7 +13,7 @@ from pathlib import Path
 from order_engine.main import main as order_engine
 from tests.crash.processes import Crew
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 WITHIN_S = 60
 
 

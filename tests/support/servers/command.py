@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.forked import ROOT, WITHIN_S, run_forked
+from tests.support.servers.forked import ROOT, WITHIN_S, run_forked
 
 COMMAND = [sys.executable, "-W", "error", "-m", "order_engine"]
 FORKING = [sys.executable, "-W", "error", "-m", "tests.crash.forking"]

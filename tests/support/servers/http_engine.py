@@ -40,7 +40,7 @@ from projections import jobs, rebuild
 from projections.database import Views
 from projections.runner import Runner
 from tests import conforming
-from tests.http_server import QUICK, Client, Reply, Serving, serving
+from tests.support.servers.http_server import QUICK, Client, Reply, Serving, serving
 
 DAY_US = 86_400_000_000
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.registers.clients import SCOPES, NewClient
 from order_engine_client import Client, NewPrice
-from tests.http_engine import Engine, running
+from tests.support.servers.http_engine import Engine, running
 
 BOND, SYMBOL = "ins_bond", "KE2024A"
 TERMS: dict[str, Any] = {

@@ -1,0 +1,1 @@
+"""Databases, servers and commands as real processes."""
