@@ -12,7 +12,7 @@ from engine.domain.stored import engine_codec
 from engine.journal.journal import Journal
 from engine.kernel.fact import Envelope, Fact, StreamAppend
 from tests import checker
-from tests.world import World
+from tests.support.engines.world import World
 
 
 class Written(NamedTuple):

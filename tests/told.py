@@ -19,9 +19,9 @@ from projections.folds import Change, Folded, fold
 from projections.registry import VIEWS
 from projections.tables import Row
 from projections.view import PageRows, View
-from tests.journals import write_group
 from tests.laws.runs import Run
-from tests.world import World
+from tests.support.engines.journals import write_group
+from tests.support.engines.world import World
 
 DAY = date(2026, 3, 12)
 START_US = 1_773_325_800_000_000  # 2026-03-12T14:30:00Z

@@ -25,7 +25,7 @@ from engine.domain.report import Report, ReportBooked
 from engine.kernel.errors import EngineError, Refused
 from engine.kernel.refusals import REFUSALS
 from tests import invariants
-from tests.desks import INSTRUMENT, TENANT, Shop, open_shop
+from tests.support.engines.desks import INSTRUMENT, TENANT, Shop, open_shop
 
 
 @pytest.fixture

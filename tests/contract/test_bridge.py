@@ -11,7 +11,7 @@ from api.http import bridge as bridge_module
 from api.http.bridge import Bridge
 from engine.commands.desk import Outcome
 from engine.kernel.errors import OutcomeUnknown, Refused
-from tests.desks import THURSDAY_US, Shop, open_shop
+from tests.support.engines.desks import THURSDAY_US, Shop, open_shop
 
 
 async def buy_at_once(shop: Shop, account: str, count: int, key: str = "") -> list[object]:

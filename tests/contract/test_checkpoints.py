@@ -24,7 +24,7 @@ from projections.rebuild import Wanted
 from projections.registry import VIEWS
 from projections.runner import Runner
 from tests.contract.test_damage import edit
-from tests.putting_back import put_back, run
+from tests.support.engines.putting_back import put_back, run
 from tests.told import contents, folded, told, write
 
 SECRET = b"the witness's key of this journal"

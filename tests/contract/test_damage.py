@@ -14,7 +14,7 @@ from engine.journal.pages import Portion, StoredRow
 from engine.journal.recorder import JournalProcessRecorder
 from engine.kernel.errors import EngineError, JournalDamaged
 from engine.kernel.limits import BODY_BYTES_MAX
-from tests.journals import events, new_command, open_journal
+from tests.support.engines.journals import events, new_command, open_journal
 
 BAD = 5
 """The position that the tests damage, of nine: third in its stream."""

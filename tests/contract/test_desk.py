@@ -18,7 +18,7 @@ from engine.commands.desk import Decision, Outcome, Scene
 from engine.journal.append import Appender
 from engine.kernel.errors import Refused
 from tests import checker
-from tests.desks import INSTRUMENT, TENANT, Shop, open_shop
+from tests.support.engines.desks import INSTRUMENT, TENANT, Shop, open_shop
 
 
 @pytest.fixture

@@ -38,8 +38,8 @@ from engine.sandbox import ticker
 from engine.sandbox.ticker import DAY_US, Ticker
 from engine.venues.port import Status, Ticket
 from engine.venues.simulated import SimulatedVenue
-from tests.desks import HOUR_US, INSTRUMENT, TENANT, TERMS, open_shop
-from tests.following import NOTHING, VENUE, ScriptedVenue, Works, due, orders_of, working
+from tests.support.engines.desks import HOUR_US, INSTRUMENT, TENANT, TERMS, open_shop
+from tests.support.engines.following import NOTHING, VENUE, ScriptedVenue, Works, due, orders_of, working
 
 FULL = Decimal("0.99")  # what 99.50 buys at 100
 

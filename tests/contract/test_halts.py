@@ -16,7 +16,7 @@ from engine.commands.decider import Decider
 from engine.commands.desk import Outcome
 from engine.kernel.errors import Refused
 from engine.kernel.limits import REFERENCE_FRESH_S
-from tests.desks import TENANT, THURSDAY_US, Shop, open_shop
+from tests.support.engines.desks import TENANT, THURSDAY_US, Shop, open_shop
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from engine.transfer import dumping, restoring
 from engine.transfer.backup import Backup
 from engine.transfer.dump_vouching import Vouchers
 from tests.facts import envelope
-from tests.sealers import raw
+from tests.support.engines.sealers import raw
 
 
 @pytest.fixture

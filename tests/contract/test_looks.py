@@ -23,7 +23,7 @@ from engine.kernel.codec import Codec
 from engine.kernel.errors import Refused, Unavailable, UnknownFact
 from engine.kernel.fact import Envelope, Fact, StreamAppend
 from tests import checker
-from tests.desks import TERMS, THURSDAY_US, Shop, open_shop
+from tests.support.engines.desks import TERMS, THURSDAY_US, Shop, open_shop
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from engine.journal import migrations, schema
 from engine.journal.datastore import Datastore, open_store
 from engine.kernel.errors import SchemaTooOld
 from engine.registers import operations
-from tests import first_release
-from tests.journals import open_journal
+from tests.support.engines import first_release
+from tests.support.engines.journals import open_journal
 from tests.support.servers.http_engine import running
 
 UNTOLD = {"enforce_trading_rules", "days_to_maturity"}

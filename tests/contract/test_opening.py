@@ -30,7 +30,7 @@ from tests import checker
 from tests.checker import Acknowledged
 from tests.crash import children
 from tests.crash.processes import Crew, context
-from tests.journals import append_of, events, new_command, open_journal
+from tests.support.engines.journals import append_of, events, new_command, open_journal
 
 PROCESSES = 8
 

@@ -20,7 +20,7 @@ from engine.registers.personal import Personal
 from projections.database import Views
 from projections.runner import Runner
 from projections.views.events import Happened, Wanted
-from tests.desks import TENANT, Shop, open_shop
+from tests.support.engines.desks import TENANT, Shop, open_shop
 from tests.withholding import unreadable
 
 BUYS = 6

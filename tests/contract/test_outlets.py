@@ -20,7 +20,7 @@ from engine.kernel.process import PUBLISHING
 from engine.proof.checkpoint import Checkpoint, Signer, open_note
 from engine.proof.outlets import Directory, Receiver, open_outlet
 from engine.proof.seals import Seal
-from tests.sealers import House, breathe, opened
+from tests.support.engines.sealers import House, breathe, opened
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.kernel.errors import VersionConflict
-from tests.journals import append_of, events, new_command, open_journal, write_group
+from tests.support.engines.journals import append_of, events, new_command, open_journal, write_group
 
 
 def test_what_rests_on_a_loser_is_lost_too(journal_url: str) -> None:

@@ -17,7 +17,7 @@ from engine.proof import merkle, sealing
 from engine.proof.checkpoint import Checkpoint, Signer, open_note
 from engine.proof.sealing_keys import SealingKeys
 from engine.proof.seals import Against, Nodes, Seal, check_last, digests
-from tests.sealers import House, breathe, opened
+from tests.support.engines.sealers import House, breathe, opened
 
 Facts = Callable[[House], None]
 

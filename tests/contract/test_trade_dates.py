@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from engine.commands import decisions
 from engine.kernel.fact import to_us
-from tests.desks import INSTRUMENT, TERMS, Shop, open_shop
+from tests.support.engines.desks import INSTRUMENT, TERMS, Shop, open_shop
 
 LATE_US = to_us(datetime(2026, 3, 12, 15, 30, tzinfo=UTC))
 """Half past midnight of Friday in Tokyo."""

@@ -19,8 +19,8 @@ from engine.kernel.limits import DAMAGE_LOOK_S
 from engine.registers.market import Market
 from engine.registers.operations import define_operations
 from tests.contract.test_damage import edit
-from tests.desks import THURSDAY_US, Shop, open_shop
-from tests.putting_back import put_back, run
+from tests.support.engines.desks import THURSDAY_US, Shop, open_shop
+from tests.support.engines.putting_back import put_back, run
 
 
 @pytest.fixture

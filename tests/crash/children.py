@@ -29,7 +29,7 @@ from engine.journal.recorder import JournalProcessRecorder
 from engine.journal.writer import Append
 from engine.kernel.errors import EngineError
 from tests.crash.processes import context
-from tests.journals import events, new_command, open_journal
+from tests.support.engines.journals import events, new_command, open_journal
 
 LAST = "last"
 """Topic of the fact that tells the follower to stop."""

@@ -18,7 +18,7 @@ from engine.journal.writer import Append, Lease
 from engine.kernel.errors import EngineError, LeaseLost, OutcomeUnknown, StaleOffset, VersionConflict
 from tests import checker
 from tests.checker import Acknowledged
-from tests.journals import events, new_command, open_journal
+from tests.support.engines.journals import events, new_command, open_journal
 
 Kind = Literal["refused", "unanswered", "broken"]
 """The call did nothing; it was done and its answer lost; as that, and the connection is gone."""

@@ -30,7 +30,7 @@ from engine.kernel.errors import Refused, Unavailable
 from engine.kernel.fact import Envelope, StreamAppend
 from tests import invariants
 from tests.crash.test_failing_calls import FailingConnection, Faults, Kind
-from tests.desks import TENANT, THURSDAY_US, Shop, open_shop
+from tests.support.engines.desks import TENANT, THURSDAY_US, Shop, open_shop
 from tests.telling import Teller
 
 

@@ -12,7 +12,7 @@ from tests import checker
 from tests.checker import Acknowledged
 from tests.crash import children
 from tests.crash.processes import Crew, context
-from tests.journals import events, new_command, open_journal
+from tests.support.engines.journals import events, new_command, open_journal
 
 
 def acknowledged(diary: Path) -> list[Acknowledged]:

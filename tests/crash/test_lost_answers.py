@@ -17,7 +17,7 @@ from engine.kernel.errors import EngineError, LeaseLost, OutcomeUnknown, Version
 from tests import checker
 from tests.checker import Acknowledged
 from tests.crash.cutting_proxy import Cut, CuttingProxy, When
-from tests.journals import append_of, events, new_command, open_journal, write_group
+from tests.support.engines.journals import append_of, events, new_command, open_journal, write_group
 
 LEASE = Lease("mover", 3)
 

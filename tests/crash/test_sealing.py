@@ -16,7 +16,7 @@ from engine.proof.checkpoint import read_note
 from engine.proof.outlets import Directory
 from engine.proof.seals import Nodes, Seals
 from tests.crash.processes import Crew
-from tests.sealers import House, breathe, opened
+from tests.support.engines.sealers import House, breathe, opened
 
 FACTS = 300
 

@@ -28,7 +28,7 @@ from engine.journal.writer import Append
 from engine.kernel.errors import Refused
 from engine.kernel.fact import Recorded
 from tests import invariants
-from tests.desks import INSTRUMENT, TENANT, Shop, open_shop
+from tests.support.engines.desks import INSTRUMENT, TENANT, Shop, open_shop
 from tests.telling import Teller
 
 BUYS, CASH = 200, "1234.56"

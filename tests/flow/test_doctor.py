@@ -41,7 +41,7 @@ from order_engine.checks import views_checks
 from order_engine.serve import PROCESSES
 from projections.database import Views
 from projections.registry import VIEWS
-from tests import first_release
+from tests.support.engines import first_release
 
 FACTS = 1_200
 """More than doctor verifies."""

@@ -28,7 +28,7 @@ from engine.kernel.errors import Unavailable
 from engine.kernel.fact import Envelope, StreamAppend
 from engine.kernel.limits import SNAPSHOT_EVERY
 from projections.ids import derived
-from tests.putting_back import put_back, run
+from tests.support.engines.putting_back import put_back, run
 from tests.support.servers.http_engine import (
     TERMS,
     Engine,

@@ -26,7 +26,7 @@ from engine.installation import migrate, open_installation, open_journal_datasto
 from engine.registers.clients import SCOPES
 from engine.sandbox.sandbox import TENANT
 from order_engine import serve
-from tests.sandboxes import readable
+from tests.support.engines.sandboxes import readable
 from tests.support.servers.command import COMMAND, PASSWORD, ROOT, check_discreet, environment, run
 
 WITHIN_S = 40.0

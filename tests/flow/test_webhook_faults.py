@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from api.outbound.posting import _Bounded
 from engine.kernel.limits import ANSWER_BYTES_MAX
 from tests.receivers import Receiver, answer, receiving
-from tests.senders import Scripted, alone
+from tests.support.engines.senders import Scripted, alone
 from tests.support.servers.http_server import WAIT_S
 
 ATTEMPT_S = 0.6

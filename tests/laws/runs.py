@@ -26,7 +26,7 @@ from engine.domain.report import Report
 from engine.domain.rounding import modes_of
 from engine.kernel.values import CURRENCIES, EXACT
 from tests import model
-from tests.world import VENUE, World
+from tests.support.engines.world import VENUE, World
 
 TERMS = {
     "stock": Terms("Stock", "STK", "stock", "USD", issuer_country="US"),

@@ -24,7 +24,7 @@ from engine.domain.pricing import Price
 from engine.domain.rounding import ROUNDINGS
 from engine.domain.trading_limits import worth_of
 from engine.kernel.values import CURRENCIES, UNITS
-from tests.world import World
+from tests.support.engines.world import World
 
 # --- a market of one price ------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from projections.resources import account_json, cash_balances_json, order_json, 
 from tests.laws.runs import Run
 from tests.laws.test_audit import audited
 from tests.stored_rows import written
-from tests.world import EVOLVE, TODAY, World
+from tests.support.engines.world import EVOLVE, TODAY, World
 
 ResultT = TypeVar("ResultT")
 NARROW = Context(prec=1, traps=[Inexact, Rounded, InvalidOperation])

@@ -25,9 +25,9 @@ from engine.journal.writer import Append
 from engine.kernel.errors import Refused, VersionConflict
 from engine.kernel.fact import Recorded
 from engine.kernel.limits import APPEND_RETRY_PAUSES_S
-from tests.journals import events
 from tests.laws.simulation.database import Database, SimulatedDatastore
 from tests.laws.simulation.run import FAULTS, Real, Simulated, Simulation
+from tests.support.engines.journals import events
 
 SEEDS, TORTURE_SEEDS, CHUNK = 200, 20_000, 50
 SEARCHED = 500

@@ -17,8 +17,8 @@ from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.stored import STORED
 from engine.kernel.errors import UnknownFact
+from tests.support.engines.world import TODAY, VENUE, World
 from tests.table import rows
-from tests.world import TODAY, VENUE, World
 
 PRICE = Price(Decimal(100), Decimal(100), 1)
 TABLE = """

@@ -11,8 +11,8 @@ from engine.domain.instrument import Terms
 from engine.domain.order_request import Wish
 from engine.domain.pricing import Price
 from engine.kernel.values import plain
+from tests.support.engines.world import World
 from tests.table import rows
-from tests.world import World
 
 PRICE = Price(Decimal(100), Decimal(100), 1)
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.sandboxes import sandbox
+from tests.support.engines.sandboxes import sandbox
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,7 +15,7 @@ from engine.domain.pricing import Price
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
 from engine.kernel.values import plain
-from tests.world import LATER, World
+from tests.support.engines.world import LATER, World
 
 PRICE = Price(Decimal(100), Decimal(100), 1)
 FREE = FeeRule(Decimal(0))

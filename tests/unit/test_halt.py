@@ -17,7 +17,7 @@ from engine.domain.order_request import Wish
 from engine.kernel.errors import Refused, UnknownFact
 from engine.kernel.fact import Fact
 from engine.kernel.ids import IdSource
-from tests.desks import Prices
+from tests.support.engines.desks import Prices
 
 HALTED, RESUMED = TradingHalted("a", 1), TradingResumed("b", 2)
 STOPPED = TradingHalted("c", 3, stops_execution=True)

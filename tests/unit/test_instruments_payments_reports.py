@@ -26,7 +26,7 @@ from engine.domain.report import (
 )
 from engine.kernel.errors import Refused, UnknownFact
 from tests.golden.samples import REPORT
-from tests.world import VENUE, World
+from tests.support.engines.world import VENUE, World
 
 TERMS = Terms("Name", "SYM", "bill", "USD", issuer_country="US", maturity_date=date(2026, 9, 1))
 LISTED = instrument.evolve(None, InstrumentListed("ins", TERMS, 1))

@@ -17,7 +17,7 @@ from engine.domain.kind import SIMULATED, Declared, Kind, KindDeclared
 from engine.domain.report import Report
 from engine.kernel.errors import Refused, UnknownFact, WrongKind
 from engine.kernel.ids import IdSource
-from tests.desks import Prices
+from tests.support.engines.desks import Prices
 
 FIRM = Firm(IdSource(), Prices({}), {}, 0)
 REPORT = Report(SIMULATED, "x-1", "ord_1", "trade", Decimal(1), Decimal(1))

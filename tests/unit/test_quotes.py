@@ -16,7 +16,7 @@ from engine.domain.instrument import Instrument, InstrumentChanged, evolve, pric
 from engine.domain.pricing import Price
 from engine.domain.quote import unit_words
 from engine.kernel.errors import Refused
-from tests.desks import INSTRUMENT, TERMS, THURSDAY_US, Shop, open_shop
+from tests.support.engines.desks import INSTRUMENT, TERMS, THURSDAY_US, Shop, open_shop
 
 BOND = replace(TERMS, price_type="percent", par_value=Decimal("1000.00"))
 LISTED = Instrument("ins_bond", "listed", BOND, 100, 200)

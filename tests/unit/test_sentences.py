@@ -19,9 +19,9 @@ from engine.domain.order_request import Wish, amount_of
 from engine.kernel.errors import DiskFull, Inaccessible, Refused, Unavailable
 from engine.kernel.refusals import PARAM_FAULTS, REFUSALS, fault, invalid, refused
 from engine.kernel.sentences import told
-from tests.desks import TERMS
+from tests.support.engines.desks import TERMS
+from tests.support.engines.world import World
 from tests.tables.test_refusals import is_sentence
-from tests.world import World
 
 
 @pytest.mark.parametrize(

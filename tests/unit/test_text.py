@@ -21,7 +21,7 @@ from engine.kernel.text import is_plain, shown
 from engine.registers.personal import _check as personal_faults
 from engine.transfer.csv_import import BadFile, read_instruments
 from order_engine.terminal import Escaping
-from tests.desks import TERMS
+from tests.support.engines.desks import TERMS
 
 REFUSED = {
     "escape": "a\x1b[31mb",

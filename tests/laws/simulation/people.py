@@ -31,8 +31,8 @@ from engine.domain.report import Report
 from engine.domain.trading_limits import Limits
 from engine.kernel.errors import Refused
 from engine.kernel.fact import Recorded
-from tests.desks import HOUR_US, Prices
 from tests.laws.simulation.process import Answer, Process
+from tests.support.engines.desks import HOUR_US, Prices
 
 TENANT, VENUE = "tenant", "sim"
 TERMS = {

@@ -23,7 +23,6 @@ from engine.kernel import chain
 from engine.kernel.errors import OutcomeUnknown, Refused, Unavailable
 from engine.kernel.fact import Recorded
 from engine.kernel.ids import IdSource
-from tests.desks import HOUR_US, THURSDAY_US, Prices
 from tests.laws.simulation import audit
 from tests.laws.simulation.database import (
     Broken,
@@ -44,6 +43,7 @@ from tests.laws.simulation.people import (
     is_definite,
 )
 from tests.laws.simulation.process import Answer, Lost, Process
+from tests.support.engines.desks import HOUR_US, THURSDAY_US, Prices
 
 CODEC = engine_codec()
 STEPS_MAX = 60_000

@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-_HERE = Path(__file__).parent / "golden" / "first_release"
+_HERE = Path(__file__).parents[2] / "golden" / "first_release"
 TENANT = "sandbox"
 FACTS = 292
 DIGEST = "a02a4e042c04f8dc36ee050d818b09450cead5528e9f5fbe904416b024cd9ad7"

@@ -23,8 +23,8 @@ from engine.proof.checkpoint import PublicKey, Signer, origin_of
 from engine.proof.sealing import Outlet, Publishing, Sealing
 from engine.proof.seals import Seal, Seals
 from engine.registers.operations import Operations, define_operations
-from tests.following import Clock
-from tests.journals import events, new_command
+from tests.support.engines.following import Clock
+from tests.support.engines.journals import events, new_command
 
 TRIGGERS = ("journal", "seals")
 

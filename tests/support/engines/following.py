@@ -21,7 +21,7 @@ from engine.journal.leases import Leases
 from engine.journal.writer import Lease
 from engine.kernel.process import EXECUTION, SETTLEMENT
 from engine.venues.port import CancelTicket, Numbered, Status, Ticket, Venue
-from tests.desks import Shop
+from tests.support.engines.desks import Shop
 
 VENUE = "sim"
 NOTHING = WorkingSets(lambda limit, after: (), lambda limit, after: ())

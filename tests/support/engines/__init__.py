@@ -1,0 +1,1 @@
+"""Engines, or parts of one, inside the test's process."""
