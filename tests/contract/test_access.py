@@ -30,7 +30,7 @@ from engine.kernel.limits import CLOCKS_APART_S, SECRET_OVERLAP_MAX_US, TOKEN_LI
 from engine.registers.clients import Clients, NewClient
 from engine.registers.operations import define_operations
 from engine.registers.signing import SigningKeys
-from tests.forging import FORGED, Forger, part
+from tests.support.models.forging import FORGED, Forger, part
 
 TABLES = define_operations()
 ISSUER = "journal-1"

@@ -29,7 +29,7 @@ from engine.kernel.errors import (
 from engine.kernel.fact import Fact, StreamAppend
 from engine.kernel.fold import Fold
 from engine.kernel.limits import SNAPSHOT_EVERY
-from tests.facts import CODEC, FOLD, Added, Leg, Opened, Sum, append, envelope, evolve
+from tests.support.models.facts import CODEC, FOLD, Added, Leg, Opened, Sum, append, envelope, evolve
 
 ONE, CENT = Added(Decimal(1)), Added(Decimal("0.01"), (Leg("a", Decimal("0.01")),))
 

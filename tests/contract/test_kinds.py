@@ -32,8 +32,8 @@ from engine.sandbox.sandbox import prepare
 from engine.transfer import dumping, restoring
 from engine.transfer.backup import Backup
 from engine.transfer.dump_vouching import Vouchers
-from tests.facts import envelope
 from tests.support.engines.sealers import raw
+from tests.support.models.facts import envelope
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from engine.journal.leases import Leases
 from engine.kernel.errors import LeaseLost
 from engine.kernel.fact import StreamAppend
 from engine.kernel.limits import LEASE_S
-from tests.facts import CODEC, Opened, envelope
+from tests.support.models.facts import CODEC, Opened, envelope
 
 
 class Clock:

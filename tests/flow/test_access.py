@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from order_engine import access
-from tests.forging import FORGED, Forger
+from tests.support.models.forging import FORGED, Forger
 from tests.support.servers.http_engine import Engine, ok
 from tests.support.servers.http_server import Reply, connect, read_reply
 from tests.support.servers.served import Http, Place, serving, token_of, wait_until

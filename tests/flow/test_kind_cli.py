@@ -22,8 +22,8 @@ from engine.installation import make_tables, migrate, open_journal_datastore
 from engine.journal.journal import Journal
 from engine.kernel.fact import StreamAppend
 from order_engine.main import app
-from tests.facts import envelope
 from tests.support.engines import first_release
+from tests.support.models.facts import envelope
 
 ORDER = "ord_1C8xWqVdPq4oKgXcY2mN7R"
 ASIDE = {"migrate", "restore", "demo", "config"}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import conforming, fuzzing
+from tests import conforming
+from tests.support.models import fuzzing
 from tests.support.servers.http_engine import running
 
 FEW = 3

@@ -17,8 +17,8 @@ from engine.journal.damage import WENT_BACK
 from engine.journal.journal import Journal
 from engine.kernel.ids import IdSource
 from order_engine.main import app
-from tests.facts import append
 from tests.support.engines.putting_back import put_back
+from tests.support.models.facts import append
 from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok, running
 from tests.support.servers.served import wait_until
 

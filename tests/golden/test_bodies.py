@@ -9,7 +9,7 @@ import pytest
 
 from engine.kernel import chain
 from engine.kernel.fact import Envelope, Fact
-from tests.facts import CODEC, Added, Leg, Opened
+from tests.support.models.facts import CODEC, Added, Leg, Opened
 
 LATER = Envelope(0, None, "tnt", "cli", on_behalf_of="emp-4711", request=bytes(range(32)))
 FULL = Envelope(

@@ -18,7 +18,7 @@ from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Envelope, Fact
 from engine.kernel.fold import Fold
 from engine.kernel.limits import SNAPSHOT_EVERY
-from tests.facts import append
+from tests.support.models.facts import append
 
 
 class OldPaid(Fact, frozen=True):

@@ -25,8 +25,8 @@ from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.rounding import modes_of
 from engine.kernel.values import CURRENCIES, EXACT
-from tests import model
 from tests.support.engines.world import VENUE, World
+from tests.support.models import model
 
 TERMS = {
     "stock": Terms("Stock", "STK", "stock", "USD", issuer_country="US"),

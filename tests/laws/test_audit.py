@@ -15,7 +15,7 @@ from engine.domain.stored import STORED, engine_codec
 from engine.domain.streams import FOLDS
 from tests.laws.runs import Run
 from tests.laws.test_checker import SEEDS, SORTS, Mutants, difference, judged, valid
-from tests.stored_rows import Written, sealed, written
+from tests.support.models.stored_rows import Written, sealed, written
 
 NAMES = dict(enumerate(STORED, 1))
 CODES = {name: code for code, name in NAMES.items()}

@@ -20,7 +20,7 @@ from engine.journal.journal import Journal, migrate
 from tests import checker, invariants
 from tests.invariants import Told
 from tests.laws.runs import Run
-from tests.stored_rows import Written, record, sealed, written
+from tests.support.models.stored_rows import Written, record, sealed, written
 
 SEEDS = range(12)
 STEPS = 70

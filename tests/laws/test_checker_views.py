@@ -16,7 +16,7 @@ from projections.runner import Runner
 from tests import invariants, invariants_views
 from tests.invariants_views import Shown
 from tests.laws.runs import Run
-from tests.stored_rows import named_as_streams, record, written
+from tests.support.models.stored_rows import named_as_streams, record, written
 
 
 def projected(journal_url: str, views_url: str, seed: int) -> invariants.Books:

@@ -27,8 +27,8 @@ from engine.kernel.values import STEPS, divide_half_even, plain
 from projections.resources import account_json, cash_balances_json, order_json, position_json
 from tests.laws.runs import Run
 from tests.laws.test_audit import audited
-from tests.stored_rows import written
 from tests.support.engines.world import EVOLVE, TODAY, World
+from tests.support.models.stored_rows import written
 
 ResultT = TypeVar("ResultT")
 NARROW = Context(prec=1, traps=[Inexact, Rounded, InvalidOperation])

@@ -12,7 +12,7 @@ from engine.domain.coupon_schedule import BondTerms, fault_of
 from engine.domain.day_count import days_between
 from engine.domain.yields import yield_to_maturity
 from engine.kernel.values import plain
-from tests.table import rows
+from tests.support.models.table import rows
 
 
 def terms_of(row: dict[str, str]) -> BondTerms:

@@ -8,7 +8,7 @@ import pytest
 
 from engine.domain.bond_dates import payment_date, rollover_date, rollover_lock_date
 from engine.domain.calendar import settlement_date
-from tests.table import rows
+from tests.support.models.table import rows
 
 ROLLOVERS = """
 country | currency | maturity   | locked     | rolled     | paid       | because

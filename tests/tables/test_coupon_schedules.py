@@ -9,7 +9,7 @@ import pytest
 
 from engine.domain.coupon_schedule import BondTerms, CouponSchedule, schedule_of
 from engine.kernel.limits import COUPON_SCHEDULES_MAX
-from tests.table import rows
+from tests.support.models.table import rows
 
 SCHEDULES = """
 # Coupons after `after`, as many as are written.

@@ -12,7 +12,7 @@ from engine.domain import fees
 from engine.domain.fees import FeeRule, FeeSetting, parse_fees
 from engine.kernel.errors import BadSettings
 from engine.kernel.values import UNITS
-from tests.table import rows
+from tests.support.models.table import rows
 
 ALL = {
     "acme/ins_x": "0.06%", "acme/bond": "0.05%", "acme/*": "0.04%", "ins_x": "0.03%", "bond": "0.02%",

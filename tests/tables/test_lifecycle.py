@@ -18,7 +18,7 @@ from engine.domain.report import Report
 from engine.domain.stored import STORED
 from engine.kernel.errors import UnknownFact
 from tests.support.engines.world import TODAY, VENUE, World
-from tests.table import rows
+from tests.support.models.table import rows
 
 PRICE = Price(Decimal(100), Decimal(100), 1)
 TABLE = """

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.kernel.errors import BadSettings
 from engine.kernel.rate import SECOND_NS, Quota, parse_quota, spend, turn, wait_ns
-from tests.table import rows
+from tests.support.models.table import rows
 
 TABLE = """
 quota|at s |left|wait s

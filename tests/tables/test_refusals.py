@@ -29,7 +29,7 @@ from engine.kernel.errors import Refused
 from engine.kernel.refusals import PARAM_FAULTS, REFUSALS
 from engine.kernel.values import parse_amount, parse_decimal
 from tests.support.engines.world import TODAY, World
-from tests.table import rows
+from tests.support.models.table import rows
 
 PRICE = Price(Decimal("99.50"), Decimal("100.00"), 1)
 DAY_US = 24 * 3600 * 1_000_000

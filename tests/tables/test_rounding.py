@@ -19,7 +19,7 @@ from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Envelope
 from engine.kernel.values import UNITS, ZERO, divide_half_even, divide_to, plain, round_to
 from tests.support.engines.world import World
-from tests.table import rows
+from tests.support.models.table import rows
 
 BUYS = """
 # One trade of everything: what is bought, charged and given back.

@@ -19,7 +19,7 @@ from engine.domain.instrument import Terms
 from engine.domain.order_request import Wish
 from engine.domain.pricing import Price
 from tests.support.engines.world import TODAY, World
-from tests.table import rows
+from tests.support.models.table import rows
 
 PRICE = Price(Decimal("99.50"), Decimal("100.00"), 1)
 TERMS = Terms(

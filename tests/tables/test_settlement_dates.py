@@ -15,7 +15,7 @@ from engine.domain.calendar import business_day_after, is_business_day, local_da
 from engine.domain.exchanges import EURO, EXCHANGES, SUBDIVISIONS, WEEKENDS, ZONES
 from engine.kernel.fact import to_us
 from engine.kernel.limits import CALENDAR_YEARS_MAX, SETTLEMENT_DATES_MAX
-from tests.table import rows
+from tests.support.models.table import rows
 
 DATES = """
 traded     | country | type        | currency | days | settles    | because

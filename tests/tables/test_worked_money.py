@@ -12,7 +12,7 @@ from engine.domain.order_request import Wish
 from engine.domain.pricing import Price
 from engine.kernel.values import plain
 from tests.support.engines.world import World
-from tests.table import rows
+from tests.support.models.table import rows
 
 PRICE = Price(Decimal(100), Decimal(100), 1)
 

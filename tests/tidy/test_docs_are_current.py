@@ -7,7 +7,7 @@ import re
 import pytest
 
 from docs.generate import BLOCKS, DOCS, PAGES, updated
-from tests.table import rows
+from tests.support.models.table import rows
 from tests.tables.test_worked_money import WORKED
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine.kernel.codec import Codec
 from engine.kernel.errors import JournalDamaged, UnknownFact, Unrecordable
 from engine.kernel.fact import Envelope, Fact
-from tests.facts import CODEC, Added, Leg, Opened, Sum
+from tests.support.models.facts import CODEC, Added, Leg, Opened, Sum
 
 FULL = Envelope(1_234_567, date(2026, 3, 12), "tnt", "cli", b"c" * 16, "req", 42, "requested")
 

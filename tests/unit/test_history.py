@@ -16,7 +16,7 @@ from engine.domain.streams import FOLDS
 from engine.history.history import OWNERS, explain, fields_of, flat, tell
 from engine.history.story import moved, say
 from engine.kernel.fact import Envelope, Fact, Recorded
-from tests.facts import FOLD, Added, Opened, Sum
+from tests.support.models.facts import FOLD, Added, Opened, Sum
 
 DAY = date(2026, 3, 13)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.model import (
+from tests.support.models.model import (
     NOTHING,
     OK,
     PARKED,

@@ -12,7 +12,7 @@ from api.http.rates import Buckets, Rates
 from engine.kernel.errors import BadSettings
 from engine.kernel.limits import ERROR_WAIT_S, RATE_BUCKETS_MAX
 from engine.kernel.rate import SECOND_NS, Quota, Quotas, parse_most
-from tests.table import rows
+from tests.support.models.table import rows
 
 
 class Clock:

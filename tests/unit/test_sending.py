@@ -25,7 +25,7 @@ from engine.kernel.limits import (
     WEBHOOK_FAILURES,
 )
 from engine.registers.deliveries import Delivery
-from tests.table import rows
+from tests.support.models.table import rows
 
 SECOND_US = 1_000_000
 numbers = count(1)

@@ -9,7 +9,7 @@ import pytest
 
 from engine.venues.port import CancelTicket, Ticket, VenueUnavailable
 from engine.venues.simulated import SimulatedVenue
-from tests.table import rows
+from tests.support.models.table import rows
 
 STARTED_US = 1_000_000
 DELAY_US = 500

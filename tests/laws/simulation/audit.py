@@ -37,9 +37,9 @@ from engine.journal.journal import _folded
 from engine.kernel.errors import Refused
 from engine.kernel.fact import Recorded
 from engine.kernel.fold import Loaded
-from tests import model
 from tests.laws.runs import balance_of, model_currency, model_rule, order_of, scaled
 from tests.laws.simulation.people import TERMS, Told, digest_of
+from tests.support.models import model
 
 CENTS, TICKS = 2, 8
 

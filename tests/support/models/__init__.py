@@ -1,0 +1,1 @@
+"""Independent models, and the facts and rows that tests are made of."""
