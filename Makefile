@@ -57,7 +57,7 @@ test-full: setup audit ## what takes minutes, or a browser, nats-server, node: C
 	$(RUN)python -m pytest -m full --full
 
 audit: setup ## known vulnerabilities of what is installed, by pip-audit; needs the network
-	@$(RUN)python -m tests.audit
+	@$(RUN)python -m tests.support.checkers.audit
 
 check: setup ## format, lint, types, import rules
 	$(RUN)ruff format --check .

@@ -7,7 +7,7 @@ from time import monotonic
 
 from engine.commands.desk import Command, Desk, Outcome
 from engine.kernel.errors import OutcomeUnknown, Refused
-from tests.invariants import Told
+from tests.support.checkers.invariants import Told
 
 PREFIXES = {"account": "acc_", "order": "ord_", "deposit": "dep_", "withdrawal": "wdr_"}
 

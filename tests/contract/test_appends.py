@@ -20,10 +20,10 @@ from engine.kernel.errors import (
     VersionConflict,
 )
 from engine.kernel.limits import APPEND_FACTS_MAX, BODY_BYTES_MAX
-from tests import checker
-from tests.checker import Acknowledged
 from tests.crash import children
 from tests.crash.processes import Crew, context
+from tests.support.checkers import checker
+from tests.support.checkers.checker import Acknowledged
 from tests.support.engines.journals import append_of, events, new_command, open_journal, write_group
 
 

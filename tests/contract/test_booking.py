@@ -24,7 +24,7 @@ from engine.domain.order_request import Wish
 from engine.domain.report import Report, ReportBooked
 from engine.kernel.errors import EngineError, Refused
 from engine.kernel.refusals import REFUSALS
-from tests import invariants
+from tests.support.checkers import invariants
 from tests.support.engines.desks import INSTRUMENT, TENANT, Shop, open_shop
 
 

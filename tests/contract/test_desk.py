@@ -17,7 +17,7 @@ from engine.commands import decisions
 from engine.commands.desk import Decision, Outcome, Scene
 from engine.journal.append import Appender
 from engine.kernel.errors import Refused
-from tests import checker
+from tests.support.checkers import checker
 from tests.support.engines.desks import INSTRUMENT, TENANT, Shop, open_shop
 
 

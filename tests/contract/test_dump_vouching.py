@@ -19,8 +19,8 @@ from engine.installation import open_installation
 from engine.proof.checkpoint import BadNote, Signer, origin_of, read_key
 from engine.transfer import dump_format, dump_vouching
 from engine.transfer.dump_vouching import Signing
-from tests import checker
 from tests.contract.test_dumps import filled, run, settings_for
+from tests.support.checkers import checker
 from tests.support.servers.command import on_terminal
 
 Edit = Callable[[list[bytes]], list[bytes]]

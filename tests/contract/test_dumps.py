@@ -42,7 +42,7 @@ from engine.sandbox.generate import Plan, fill
 from engine.transfer import dump_secrets, dumping, restoring
 from engine.transfer.dump_vouching import Vouchers
 from order_engine.main import app
-from tests import checker, invariants
+from tests.support.checkers import checker, invariants
 from tests.support.servers.command import COMMAND
 
 DOC = Path(__file__).parents[2] / "docs" / "dump.md"

@@ -22,7 +22,7 @@ from engine.journal.journal import Journal
 from engine.kernel.codec import Codec
 from engine.kernel.errors import Refused, Unavailable, UnknownFact
 from engine.kernel.fact import Envelope, Fact, StreamAppend
-from tests import checker
+from tests.support.checkers import checker
 from tests.support.engines.desks import TERMS, THURSDAY_US, Shop, open_shop
 
 

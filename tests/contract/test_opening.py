@@ -26,10 +26,10 @@ from engine.kernel.errors import (
     ViewsDamaged,
 )
 from projections.database import Views
-from tests import checker
-from tests.checker import Acknowledged
 from tests.crash import children
 from tests.crash.processes import Crew, context
+from tests.support.checkers import checker
+from tests.support.checkers.checker import Acknowledged
 from tests.support.engines.journals import append_of, events, new_command, open_journal
 
 PROCESSES = 8

@@ -15,7 +15,7 @@ from engine.commands.decider import Outcome
 from engine.commands.tally import Tally, start_of_day
 from engine.domain.trading_limits import Limits, OrderCounted
 from engine.kernel.errors import Refused
-from tests import invariants
+from tests.support.checkers import invariants
 from tests.support.engines.desks import Shop, open_shop
 
 DAY_US = 86_400_000_000

@@ -7,7 +7,7 @@ from random import Random
 from threading import Event
 from typing import Any
 
-from tests import invariants
+from tests.support.checkers import invariants
 from tests.support.servers.served import (
     READY_WITHIN_S,
     STOPPED_WITHIN_S,

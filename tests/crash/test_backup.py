@@ -22,9 +22,9 @@ from engine.transfer.backup import JOURNAL, VIEWS, Backup
 from order_engine.main import app
 from projections.database import Views
 from projections.runner import Runner
-from tests import checker, invariants
 from tests.contract.test_dumps import filled, settings_for
 from tests.crash.siege import Siege, place_in
+from tests.support.checkers import checker, invariants
 from tests.support.servers.served import Load, views_are_current, wait_until
 
 

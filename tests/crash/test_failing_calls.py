@@ -16,8 +16,8 @@ from engine.journal.recorder import JournalProcessRecorder
 from engine.journal.sqlite_store import SqliteStore
 from engine.journal.writer import Append, Lease
 from engine.kernel.errors import EngineError, LeaseLost, OutcomeUnknown, StaleOffset, VersionConflict
-from tests import checker
-from tests.checker import Acknowledged
+from tests.support.checkers import checker
+from tests.support.checkers.checker import Acknowledged
 from tests.support.engines.journals import events, new_command, open_journal
 
 Kind = Literal["refused", "unanswered", "broken"]

@@ -28,8 +28,8 @@ from engine.journal.sqlite_store import SqliteStore
 from engine.journal.writer import Append
 from engine.kernel.errors import Refused, Unavailable
 from engine.kernel.fact import Envelope, StreamAppend
-from tests import invariants
 from tests.crash.test_failing_calls import FailingConnection, Faults, Kind
+from tests.support.checkers import invariants
 from tests.support.engines.desks import TENANT, THURSDAY_US, Shop, open_shop
 from tests.telling import Teller
 

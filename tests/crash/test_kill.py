@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import checker
-from tests.checker import Acknowledged
 from tests.crash import children
 from tests.crash.processes import Crew, context
+from tests.support.checkers import checker
+from tests.support.checkers.checker import Acknowledged
 from tests.support.engines.journals import events, new_command, open_journal
 
 

@@ -9,9 +9,9 @@ from time import monotonic
 
 import pytest
 
-from tests import invariants
 from tests.crash.points import Trap
 from tests.crash.siege import LOAD_AT_MOST_S, Siege, place_in
+from tests.support.checkers import invariants
 from tests.support.servers.served import READY_WITHIN_S, Place
 
 LONG_S = 2.5

@@ -14,9 +14,9 @@ from engine.journal.recorder import JournalProcessRecorder
 from engine.journal.sessions import PostgresSession
 from engine.journal.writer import Lease
 from engine.kernel.errors import EngineError, LeaseLost, OutcomeUnknown, VersionConflict
-from tests import checker
-from tests.checker import Acknowledged
 from tests.crash.cutting_proxy import Cut, CuttingProxy, When
+from tests.support.checkers import checker
+from tests.support.checkers.checker import Acknowledged
 from tests.support.engines.journals import append_of, events, new_command, open_journal, write_group
 
 LEASE = Lease("mover", 3)

@@ -11,9 +11,9 @@ from itertools import pairwise
 import pytest
 import sqlalchemy as sa
 
-from tests.checker import problems, read
 from tests.crash import children
 from tests.crash.processes import Crew, context
+from tests.support.checkers.checker import problems, read
 from tests.support.servers.postgres import GivenServer, PostgresServer
 
 WRITERS = 8

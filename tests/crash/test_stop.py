@@ -10,8 +10,8 @@ from time import monotonic
 
 import pytest
 
-from tests import invariants
 from tests.crash.siege import Siege, place_in
+from tests.support.checkers import invariants
 from tests.support.servers.served import STOPPED_WITHIN_S, Load, Served
 
 

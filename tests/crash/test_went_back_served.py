@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from tests import checker
+from tests.support.checkers import checker
 from tests.support.servers.command import run
 from tests.support.servers.served import (
     Clients,

@@ -27,7 +27,7 @@ from engine.journal.journal import Journal
 from engine.journal.writer import Append
 from engine.kernel.errors import Refused
 from engine.kernel.fact import Recorded
-from tests import invariants
+from tests.support.checkers import invariants
 from tests.support.engines.desks import INSTRUMENT, TENANT, Shop, open_shop
 from tests.telling import Teller
 

@@ -15,9 +15,9 @@ import aiohttp
 import pytest
 
 from engine.kernel.values import plain
-from tests import invariants
 from tests.crash.points import Trap
-from tests.invariants import Told
+from tests.support.checkers import invariants
+from tests.support.checkers.invariants import Told
 from tests.support.servers.served import (
     Answer,
     Clients,

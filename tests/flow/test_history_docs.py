@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from order_engine.main import app
-from tests import conforming
+from tests.support.checkers import conforming
 from tests.support.servers.command import ROOT
 
 

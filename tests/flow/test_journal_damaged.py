@@ -23,8 +23,8 @@ from engine.kernel.limits import AUDIT_REST_S, AUDIT_STEP_FACTS
 from engine.runtime.doctor import examine
 from order_engine import roles
 from order_engine.main import app
-from tests import checker
 from tests.contract.test_dumps import filled, settings_for
+from tests.support.checkers import checker
 from tests.support.servers.http_engine import TERMS, a_market, an_account, buying, ok, running
 from tests.support.servers.served import Http, Place, Served, token_of, wait_until
 

@@ -19,7 +19,7 @@ from engine.domain.quote import Quote
 from engine.domain.report import Report
 from engine.registers.market import Market
 from engine.registers.operations import define_operations
-from tests import conforming
+from tests.support.checkers import conforming
 from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok
 from tests.support.servers.http_server import Client, Reply
 

@@ -22,7 +22,7 @@ from engine.domain.holdings import (
 from engine.kernel.fact import Fact
 from order_engine_client import resources
 from projections.resources import position_json
-from tests import conforming
+from tests.support.checkers import conforming
 from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok, running, selling
 
 

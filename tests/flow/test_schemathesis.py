@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import conforming
+from tests.support.checkers import conforming
 from tests.support.models import fuzzing
 from tests.support.servers.http_engine import running
 

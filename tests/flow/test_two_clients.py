@@ -9,7 +9,7 @@ import pytest
 
 from engine.commands import decisions
 from engine.domain.report import Report
-from tests import invariants
+from tests.support.checkers import invariants
 from tests.support.servers.http_engine import TERMS, Engine, a_market, an_account, buying, ok, running
 
 

@@ -17,9 +17,9 @@ from engine.domain import holdings, order, payment
 from engine.domain.account import AccountChanged
 from engine.domain.stored import engine_codec
 from engine.journal.journal import Journal, migrate
-from tests import checker, invariants
-from tests.invariants import Told
 from tests.laws.runs import Run
+from tests.support.checkers import checker, invariants
+from tests.support.checkers.invariants import Told
 from tests.support.models.stored_rows import Written, record, sealed, written
 
 SEEDS = range(12)

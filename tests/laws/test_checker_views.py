@@ -13,9 +13,9 @@ from engine.domain.stored import engine_codec
 from engine.journal.journal import Journal, migrate
 from projections.database import Views
 from projections.runner import Runner
-from tests import invariants, invariants_views
-from tests.invariants_views import Shown
 from tests.laws.runs import Run
+from tests.support.checkers import invariants, invariants_views
+from tests.support.checkers.invariants_views import Shown
 from tests.support.models.stored_rows import named_as_streams, record, written
 
 

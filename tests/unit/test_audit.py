@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.audit import verdict
+from tests.support.checkers.audit import verdict
 
 CLEAN = {"name": "a", "version": "1", "vulns": []}
 BAD = {"name": "b", "version": "2", "vulns": [{"id": "PYSEC-1"}]}

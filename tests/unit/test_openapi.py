@@ -19,7 +19,7 @@ from api.http.schemas import REF, of_kind
 from api.routes import ROUTES
 from engine.kernel.refusals import REFUSALS
 from engine.registers import clients
-from tests import conforming
+from tests.support.checkers import conforming
 from tests.support.servers.http_server import Reply
 from tests.unit.samples_of_kinds import SAMPLES
 

@@ -12,7 +12,7 @@ from engine.journal.append import Appender
 from engine.journal.recorder import Datastore, JournalProcessRecorder
 from engine.journal.sessions import open_session
 from engine.journal.writer import Append, Lease, Tracked
-from tests.checker import body
+from tests.support.checkers.checker import body
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from api.handlers import evidence
 from api.http import wire
 from api.routes import ROUTES
 from engine.kernel.errors import Refused
-from tests import conforming
+from tests.support.checkers import conforming
 from tests.support.servers.http_engine import TERMS, Engine, ok
 
 SEED = 20260312

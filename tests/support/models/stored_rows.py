@@ -11,7 +11,7 @@ from engine.domain import payment
 from engine.domain.stored import engine_codec
 from engine.journal.journal import Journal
 from engine.kernel.fact import Envelope, Fact, StreamAppend
-from tests import checker
+from tests.support.checkers import checker
 from tests.support.engines.world import World
 
 

@@ -39,7 +39,7 @@ from engine.registers.operations import define_operations
 from projections import jobs, rebuild
 from projections.database import Views
 from projections.runner import Runner
-from tests import conforming
+from tests.support.checkers import conforming
 from tests.support.servers.http_server import QUICK, Client, Reply, Serving, serving
 
 DAY_US = 86_400_000_000

@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 
 from engine import installation
 from engine.config.settings import read_settings
-from tests import checker, invariants_views
 from tests.crash import points
 from tests.crash.points import Trap
 from tests.crash.processes import context
-from tests.invariants import Told
+from tests.support.checkers import checker, invariants_views
+from tests.support.checkers.invariants import Told
 
 READY_WITHIN_S = 5.0
 STOPPED_WITHIN_S = 10.0

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgpack
 
-from tests import checker
+from tests.support.checkers import checker
 
 _ODD = {
     0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",

@@ -7,8 +7,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.invariants_life import Life
-from tests.invariants_read import Row
+from tests.support.checkers.invariants_life import Life
+from tests.support.checkers.invariants_read import Row
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import Any
 
-from tests.invariants_read import TERMS, Row, Wrong, money, whole
+from tests.support.checkers.invariants_read import TERMS, Row, Wrong, money, whole
 
 PRICE_PLACES = 8
 

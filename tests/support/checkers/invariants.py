@@ -21,11 +21,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tests import checker, invariants_told, invariants_views
-from tests.invariants_life import Lives
-from tests.invariants_money import Money
-from tests.invariants_read import Row, Wrong, rows
-from tests.invariants_told import Told
+from tests.support.checkers import checker, invariants_told, invariants_views
+from tests.support.checkers.invariants_life import Lives
+from tests.support.checkers.invariants_money import Money
+from tests.support.checkers.invariants_read import Row, Wrong, rows
+from tests.support.checkers.invariants_told import Told
 
 __all__ = ["Books", "Told", "check", "judge"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tests.invariants_read import Row, Wrong
+from tests.support.checkers.invariants_read import Row, Wrong
 
 NEXT = {
     "order": {

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
-from tests.checker import looking
-from tests.invariants_life import Lives
-from tests.invariants_money import PRICE_PLACES, Money, Order
-from tests.invariants_read import Row, Wrong, money, whole
+from tests.support.checkers.checker import looking
+from tests.support.checkers.invariants_life import Lives
+from tests.support.checkers.invariants_money import PRICE_PLACES, Money, Order
+from tests.support.checkers.invariants_read import Row, Wrong, money, whole
 
 VIEWS = ("orders", "balances", "positions", "payments", "accounts", "events", "working")
 

@@ -1,4 +1,4 @@
-"""Known vulnerabilities of what is installed: `python -m tests.audit`, part of `make test-full`.
+"""Known vulnerabilities of what is installed: `python -m tests.support.checkers.audit`.
 
 Exit code 1 for any. Where the vulnerability service is out of reach nothing is audited; that is said.
 """
