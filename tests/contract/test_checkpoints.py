@@ -25,7 +25,7 @@ from projections.registry import VIEWS
 from projections.runner import Runner
 from tests.contract.test_damage import edit
 from tests.support.engines.putting_back import put_back, run
-from tests.told import contents, folded, told, write
+from tests.support.receivers.told import contents, folded, told, write
 
 SECRET = b"the witness's key of this journal"
 EVERY = [view.name for view in VIEWS]

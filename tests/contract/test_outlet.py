@@ -21,7 +21,7 @@ from projections.database import Views
 from projections.runner import Runner
 from projections.views.events import Happened, Wanted
 from tests.support.engines.desks import TENANT, Shop, open_shop
-from tests.withholding import unreadable
+from tests.support.receivers.withholding import unreadable
 
 BUYS = 6
 PAGE = 4

@@ -36,8 +36,8 @@ from tests.contract.test_runner import (
     settled_before_its_time,
     with_odd_words,
 )
+from tests.support.receivers.told import contents, folded, told, write
 from tests.support.servers.served import wait_until
-from tests.told import contents, folded, told, write
 
 EVERY = [view.name for view in VIEWS]
 ON_POSTGRES = pytest.mark.parametrize("journal_url", ["postgresql"], indirect=True)

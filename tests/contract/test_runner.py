@@ -41,7 +41,7 @@ from projections.views import (
     positions,
     working,
 )
-from tests.told import DAY, contents, envelope, folded, told, write
+from tests.support.receivers.told import DAY, contents, envelope, folded, told, write
 
 SEED, STEPS = 5, 150
 ON_SQLITE = pytest.mark.parametrize("journal_url", ["sqlite"], indirect=True)

@@ -31,7 +31,7 @@ from engine.kernel.fact import Envelope, StreamAppend
 from tests.crash.test_failing_calls import FailingConnection, Faults, Kind
 from tests.support.checkers import invariants
 from tests.support.engines.desks import TENANT, THURSDAY_US, Shop, open_shop
-from tests.telling import Teller
+from tests.support.receivers.telling import Teller
 
 
 @pytest.fixture(autouse=True)

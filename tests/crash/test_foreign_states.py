@@ -35,8 +35,8 @@ from projections.quarantine import QUARANTINE, RELEASED
 from projections.rebuild import Wanted
 from projections.registry import VIEWS
 from projections.runner import Runner
+from tests.support.receivers.told import contents, folded, told, write
 from tests.support.servers.postgres import GivenServer, PostgresServer
-from tests.told import contents, folded, told, write
 
 EVERY = [view.name for view in VIEWS]
 OBJECTS = sorted(

@@ -29,8 +29,8 @@ from projections.registry import VIEWS
 from projections.runner import Runner
 from projections.shadow import Shadow
 from tests.crash.processes import Crew, context
+from tests.support.receivers.told import Contents, contents, folded, told, write
 from tests.support.servers.command import run_anew
-from tests.told import Contents, contents, folded, told, write
 
 EVERY = [view.name for view in VIEWS]
 SEED, STEPS = 7, 200

@@ -11,7 +11,7 @@ import pytest
 
 from tests.crash.points import NOTED_FIRST, OF_WEBHOOKS, Trap
 from tests.crash.siege import Siege
-from tests.receivers import Receiver, out_of_order, receiving, verify
+from tests.support.receivers.receivers import Receiver, out_of_order, receiving, verify
 from tests.support.servers.postgres import GivenServer, PostgresServer
 from tests.support.servers.served import Http, Place, wait_until
 

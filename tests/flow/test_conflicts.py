@@ -29,7 +29,7 @@ from engine.kernel.errors import Refused
 from engine.kernel.fact import Recorded
 from tests.support.checkers import invariants
 from tests.support.engines.desks import INSTRUMENT, TENANT, Shop, open_shop
-from tests.telling import Teller
+from tests.support.receivers.telling import Teller
 
 BUYS, CASH = 200, "1234.56"
 ACCEPTED = 12  # floor(1234.56 / 100.00)

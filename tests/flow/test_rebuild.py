@@ -26,9 +26,9 @@ from projections.jobs import Job
 from projections.rebuild import Wanted
 from projections.runner import Runner
 from tests.support.engines import first_release
+from tests.support.receivers.told import contents
 from tests.support.servers.command import on_terminal, run
 from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok
-from tests.told import contents
 
 
 @pytest.fixture(scope="module")

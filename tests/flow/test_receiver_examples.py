@@ -20,8 +20,8 @@ import pytest
 from standardwebhooks import Webhook
 
 from order_engine_client import Client
-from tests.receivers import receiving
 from tests.support.engines.sandboxes import sandbox
+from tests.support.receivers.receivers import receiving
 from tests.support.servers.command import FORKING, ROOT
 from tests.support.servers.served import wait_until
 

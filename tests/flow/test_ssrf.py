@@ -17,8 +17,8 @@ from aiohttp.abc import ResolveResult
 
 from engine.domain.addresses import is_public, target_of
 from engine.kernel.errors import Refused
-from tests.receivers import answer, receiving
 from tests.support.engines.senders import Scripted, alone
+from tests.support.receivers.receivers import answer, receiving
 
 LITERAL = [
     "127.0.0.1", "127.0.0.2", "127.1", "127.0.1", "127.255.255.254", "2130706433", "0x7f000001",

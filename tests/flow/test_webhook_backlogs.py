@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from engine.kernel.limits import WEBHOOK_FAILURES
-from tests.receivers import OK, Receiver, answer, out_of_order, receiving
 from tests.support.engines.couriers import deliveries, sending, until, webhook
+from tests.support.receivers.receivers import OK, Receiver, answer, out_of_order, receiving
 from tests.support.servers.http_engine import Engine, an_account, of_new_tenant, ok, shared
 from tests.support.servers.http_server import Client
 

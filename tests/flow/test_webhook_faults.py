@@ -21,8 +21,8 @@ from cryptography.x509.oid import NameOID
 
 from api.outbound.posting import _Bounded
 from engine.kernel.limits import ANSWER_BYTES_MAX
-from tests.receivers import Receiver, answer, receiving
 from tests.support.engines.senders import Scripted, alone
+from tests.support.receivers.receivers import Receiver, answer, receiving
 from tests.support.servers.http_server import WAIT_S
 
 ATTEMPT_S = 0.6

@@ -17,8 +17,8 @@ from engine.commands.desk import Desk
 from engine.journal.leases import Leases
 from engine.kernel.errors import LeaseLost
 from engine.kernel.process import WEBHOOKS
-from tests.receivers import OK, Got, Receiver, answer, out_of_order, receiving, verify
 from tests.support.engines.couriers import deliveries, sending, tools_of, until, webhook
+from tests.support.receivers.receivers import OK, Got, Receiver, answer, out_of_order, receiving, verify
 from tests.support.servers.http_engine import (
     Engine,
     a_market,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.flow.test_event_stream import Ear
+from tests.support.receivers.withholding import unreadable
 from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok
 from tests.support.servers.http_server import Client
-from tests.withholding import unreadable
 
 HEADER = "Withheld-Resources"
 BAD_FROM = 2

@@ -20,7 +20,7 @@ from engine.domain.webhook import WebhookChanged, WebhookCreated, WebhookDeleted
 from engine.journal import journal as journals
 from engine.journal.journal import Journal
 from engine.kernel.fact import Envelope, Fact, Recorded
-from tests.told import write
+from tests.support.receivers.told import write
 
 TENANTS = ("acme", "bank")
 NAMES = ("account.suspended", "account.activated")

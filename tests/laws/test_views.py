@@ -22,7 +22,7 @@ from projections import rebuild
 from projections.database import Views
 from projections.rebuild import Wanted
 from projections.runner import Runner
-from tests.told import Contents, contents, folded, shown, told, write
+from tests.support.receivers.told import Contents, contents, folded, shown, told, write
 
 SEEDS = st.integers(0, 2**40)
 STEPS = 60

@@ -1,0 +1,1 @@
+"""Receivers of webhooks, and what they were told."""
