@@ -18,6 +18,7 @@ from api.http.openapi import ANY, SCOPED, codes_of
 from api.http.problems import CODES
 from api.http.sources import READS, SOURCES
 from api.routes import ROUTES
+from docs import architecture
 from engine.audit import audit
 from engine.config.settings_table import SETTINGS, variable
 from engine.domain import (
@@ -47,6 +48,7 @@ from engine.kernel.values import CURRENCIES, plain
 from engine.runtime.metrics import METRICS, PREFIX
 
 DOCS = Path(__file__).parent
+PICTURE = DOCS / "rooms.svg"
 PAGES = (
     "lifecycle.md",
     "money.md",
@@ -56,6 +58,7 @@ PAGES = (
     "memorandum.md",
     "reads.md",
     "settings.md",
+    "architecture.md",
 )
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -319,7 +322,21 @@ def worked_interest() -> str:
     return table(head, rows)
 
 
+def rooms() -> str:
+    """Each room, the sentence of its package, and the rooms that it imports from, highest first."""
+    below: dict[str, list[str]] = {}
+    for own, other in sorted(architecture.edges()):
+        below.setdefault(own, []).append(f"`{other}`")
+    rows = []
+    for level in reversed(architecture.levels()):
+        for room in sorted(level):
+            words = (architecture.sentence_of(room), " ".join(below.get(room, ["nothing"])))
+            rows.append((f"`{architecture.place_of(room)}`", *words))
+    return table(("room", "what lives there", "imports from"), rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
+    "rooms": rooms,
     "settings": settings,
     "worked_interest": worked_interest,
     "audit_checks": lambda: table(
@@ -394,7 +411,8 @@ def updated(page: str) -> str:
 
 
 def main() -> None:
-    """Rewrites the pages."""
+    """Rewrites the pages and the picture of the rooms."""
+    PICTURE.write_text(architecture.picture(), encoding="utf-8")
     for name in PAGES:
         path = DOCS / name
         path.write_text(updated(path.read_text(encoding="utf-8")), encoding="utf-8")
