@@ -99,7 +99,7 @@ def test_a_generated_client_places_and_reads_an_order(
         token = part("api.auth.get_token").sync(client=nobody, body=form)
     with part("client").AuthenticatedClient(url, token.access_token) as client:
         wish = models.PlaceOrderBody.from_dict(buying("100.00"))
-        place, retrieve = part("api.orders.place_order"), part("api.handlers.orders.retrieve_order")
+        place, retrieve = part("api.orders.place_order"), part("api.orders.retrieve_order")
         placed = place.sync(house.account, client=client, body=wish, idempotency_key="generated")
         assert isinstance(placed, models.Order)
         assert place.sync(house.account, client=client, body=wish, idempotency_key="generated") == placed
