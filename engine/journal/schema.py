@@ -18,6 +18,7 @@ import logging
 import re
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
@@ -85,6 +86,7 @@ def side_table(metadata: sa.MetaData, name: str, kind: StreamKind) -> Table:
     )
 
 
+@lru_cache(maxsize=8)  # one journal a process, and the few of a test
 def define(prefix: str, kind: StreamKind) -> Tables:
     """The tables under `prefix` ("" or lower-case letters ending in "_")."""
     if not _PREFIX.fullmatch(prefix):

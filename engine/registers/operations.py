@@ -28,6 +28,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -72,6 +73,7 @@ def _sequence(name: str) -> Column[int]:
     return Column(name, BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
 
 
+@cache
 def define_operations() -> Operations:
     """The tables of an installation. Money and prices are text: SQLite's numbers lose digits."""
     metadata = sa.MetaData()
