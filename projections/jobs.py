@@ -205,9 +205,20 @@ def _insert(
 ) -> Job:
     last = connection.exec_driver_sql("SELECT max(number) FROM view_rebuilds").scalar() or 0
     job = Job(
-        last + 1, kind, ",".join(names), int(keeps_old), state, "", 0, 0, now_us(), 0, 0, "",
-        msgspec.json.encode(NOTHING_FOUND),
-    )  # fmt: skip
+        number=last + 1,
+        kind=kind,
+        views=",".join(names),
+        keeps_old=int(keeps_old),
+        state=state,
+        phase="",
+        reached=0,
+        target=0,
+        asked_us=now_us(),
+        began_us=0,
+        ended_us=0,
+        error="",
+        findings=msgspec.json.encode(NOTHING_FOUND),
+    )
     write(connection, job)
     connection.exec_driver_sql(f"DELETE FROM view_rebuilds WHERE number <= {last + 1 - REBUILDS_KEPT:d}")
     return job

@@ -79,10 +79,18 @@ def look(journal: Journal, views: Views, now: Callable[[], int] = now_us) -> lis
         rows = sum(row_count(views, table) for table in view.tables)
         found.append(
             Projection(
-                name, state, reached, head, ages[reached], shape, rows, waiting[name], kept.get(name),
-                rebuild,
+                name=name,
+                state=state,
+                offset=reached,
+                head=head,
+                behind_s=ages[reached],
+                shape=shape,
+                rows=rows,
+                quarantined=waiting[name],
+                kept_offset=kept.get(name),
+                rebuild=rebuild,
             )
-        )  # fmt: skip
+        )
     return found
 
 

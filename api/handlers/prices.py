@@ -152,16 +152,16 @@ def _body(call: Call, quote: Quote, instrument: Instrument | None) -> PriceBody:
     sees_clients = "admin" in call.principal.scopes
     assert quote.at_us is not None
     return PriceBody(
-        quote.symbol,
-        price_type if unit else None,
-        quote.quality,
-        quote.currency or currency,
-        plain(price(quote.bid)),
-        plain(price(quote.ask)),
-        plain(mid),
-        time(quote.stated_us or quote.at_us),
-        plain(price(quote.accrued_interest or ZERO)),
-        quote.is_waiting,
-        quote.author if sees_clients else None,
-        quote.confirmed_by if sees_clients else None,
+        symbol=quote.symbol,
+        price_type=price_type if unit else None,
+        quality=quote.quality,
+        currency=quote.currency or currency,
+        bid=plain(price(quote.bid)),
+        ask=plain(price(quote.ask)),
+        mid=plain(mid),
+        timestamp=time(quote.stated_us or quote.at_us),
+        accrued_interest=plain(price(quote.accrued_interest or ZERO)),
+        is_waiting=quote.is_waiting,
+        set_by=quote.author if sees_clients else None,
+        confirmed_by=quote.confirmed_by if sees_clients else None,
     )

@@ -177,45 +177,45 @@ def _fault(one: Quarantined) -> FaultBody:
 
 def _projection(one: status.Projection) -> ProjectionBody:
     return ProjectionBody(
-        one.name,
-        one.state,
-        one.offset,
-        one.head,
-        one.behind,
-        None if one.behind_s is None else round(one.behind_s, 3),
-        one.shape,
-        one.rows,
-        one.quarantined,
-        one.kept_offset,
-        None if one.rebuild is None else _rebuild(one.rebuild),
+        name=one.name,
+        state=one.state,
+        offset=one.offset,
+        head=one.head,
+        behind_facts=one.behind,
+        behind_seconds=None if one.behind_s is None else round(one.behind_s, 3),
+        shape=one.shape,
+        rows=one.rows,
+        quarantined=one.quarantined,
+        kept_offset=one.kept_offset,
+        rebuild=None if one.rebuild is None else _rebuild(one.rebuild),
     )
 
 
 def _rebuild(job: Job) -> RebuildBody:
     findings = jobs.findings_of(job)
     return RebuildBody(
-        job.number,
-        job.kind,
-        job.names,
-        job.state,
-        job.phase,
-        job.reached,
-        job.target,
-        job.percent,
-        round(job.rate),
-        round(job.seconds_left) if job.state == "running" else None,
-        findings.rows,
-        findings.differing,
-        [
+        number=job.number,
+        kind=job.kind,
+        views=job.names,
+        state=job.state,
+        phase=job.phase,
+        reached=job.reached,
+        target=job.target,
+        percent=job.percent,
+        facts_per_second=round(job.rate),
+        seconds_left=round(job.seconds_left) if job.state == "running" else None,
+        rows=findings.rows,
+        differing=findings.differing,
+        differences=[
             DifferenceBody(
                 one.view, one.table, one.key, one.what, one.stream, one.first or None, one.last or None
             )
             for one in findings.shown
         ],
-        job.error or None,
-        time(job.asked_us),
-        _maybe_time(job.began_us),
-        _maybe_time(job.ended_us),
+        error=job.error or None,
+        requested_at=time(job.asked_us),
+        started_at=_maybe_time(job.began_us),
+        ended_at=_maybe_time(job.ended_us),
     )
 
 

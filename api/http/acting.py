@@ -193,15 +193,15 @@ async def note_refusal(call: Call, error: Refused, told: Problem) -> None:
     if call.on_behalf_of is not None:
         context["on_behalf_of"] = call.on_behalf_of
     line = RefusalLine(
-        call.engine.now_us(),
-        f"{call.route.method} {call.route.path}",
-        error.code,
-        call.principal.tenant,
-        call.path.get("account_id"),
-        call.principal.client,
-        call.request_id,
-        detail or error.detail,
-        context,
+        at_us=call.engine.now_us(),
+        action=f"{call.route.method} {call.route.path}",
+        code=error.code,
+        tenant=call.principal.tenant,
+        account=call.path.get("account_id"),
+        actor=call.principal.client,
+        request_id=call.request_id,
+        detail=detail or error.detail,
+        context=context,
     )
     # While it waits, nothing shall keep the body that it is about: the frames it came through do.
     error.__traceback__ = error.__cause__ = error.__context__ = None

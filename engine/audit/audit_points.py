@@ -76,18 +76,18 @@ def point_of(auditor: Auditor, journal_id: str, codec: Codec, now_us: int) -> Po
         for stream, one in auditor.live.items()
     )
     return Point(
-        _format(),
-        journal_id,
-        auditor.level,
-        now_us,
-        auditor.position,
-        auditor.digest,
-        tuple(auditor.findings),
-        tuple(auditor.broken),
-        live,
-        tuple(books.reserved.items()),
-        tuple((*key, amount) for key, amount in books.elsewhere.items()),
-        tuple((*key, amount) for key, amount in books.held.items()),
+        format=_format(),
+        journal_id=journal_id,
+        level=auditor.level,
+        saved_us=now_us,
+        position=auditor.position,
+        digest=auditor.digest,
+        findings=tuple(auditor.findings),
+        broken=tuple(auditor.broken),
+        live=live,
+        reserved=tuple(books.reserved.items()),
+        elsewhere=tuple((*key, amount) for key, amount in books.elsewhere.items()),
+        held=tuple((*key, amount) for key, amount in books.held.items()),
     )
 
 

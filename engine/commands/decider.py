@@ -434,16 +434,16 @@ class Decider:
     def _submit(self, command: Command, decided: _Decided) -> Pending:
         at_us = decided.scene.at_us
         envelope = Envelope(
-            at_us,
-            decided.scene.business_date,
-            command.tenant,
-            command.actor,
-            command.id,
-            command.request_id,
-            command.cause,
-            command.reason,
-            command.on_behalf_of,
-            command.request,
+            at_us=at_us,
+            business_date=decided.scene.business_date,
+            tenant=command.tenant,
+            actor=command.actor,
+            command=command.id,
+            request_id=command.request_id,
+            cause=command.cause,
+            reason=command.reason,
+            on_behalf_of=command.on_behalf_of,
+            request=command.request,
         )
         pending = Pending(command, envelope)
         pending.after = decided.after

@@ -99,22 +99,22 @@ def record_trade(
     worth = _consideration(state, report)
     total = _traded_notional(state, report)
     return TradeRecorded(
-        trade,
-        position,
-        report.venue,
-        report.execution_reference,
-        report.price,
-        report.quantity.quantize(STEPS[terms.decimal_precision], context=EXACT),
-        report.accrued_interest,
-        worth,
-        EXACT.subtract(total, state.traded_notional),
-        EXACT.subtract(fees_at(terms, total), state.charged),
-        settlement_date,
-        at_us if report.executed_at_us is None else report.executed_at_us,
-        report.counterparty,
-        report.execution_broker,
-        report.ytm,
-        at_us,
+        trade=trade,
+        position=position,
+        venue=report.venue,
+        execution_reference=report.execution_reference,
+        price=report.price,
+        quantity=report.quantity.quantize(STEPS[terms.decimal_precision], context=EXACT),
+        accrued_interest=report.accrued_interest,
+        consideration=worth,
+        notional=EXACT.subtract(total, state.traded_notional),
+        fee=EXACT.subtract(fees_at(terms, total), state.charged),
+        settlement_date=settlement_date,
+        executed_at_us=at_us if report.executed_at_us is None else report.executed_at_us,
+        counterparty=report.counterparty,
+        execution_broker=report.execution_broker,
+        ytm=report.ytm,
+        at_us=at_us,
     )
 
 

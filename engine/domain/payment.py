@@ -157,10 +157,28 @@ def evolve(state: Payment | None, fact: PaymentFact) -> Payment:
         raise UnknownFact(f"a payment has no {type(fact).__name__} here")
     match fact:
         case DepositOpened(deposit, account, currency, amount, _, at_us):
-            return Payment(deposit, "deposit", account, currency, amount, status, None, at_us, at_us)
+            return Payment(
+                id=deposit,
+                kind="deposit",
+                account=account,
+                currency=currency,
+                amount=amount,
+                status=status,
+                completed_at_us=None,
+                created_at_us=at_us,
+                modified_at_us=at_us,
+            )
         case WithdrawalOpened(withdrawal, account, currency, amount, _, at_us):
             return Payment(
-                withdrawal, "withdrawal", account, currency, amount, status, None, at_us, at_us
+                id=withdrawal,
+                kind="withdrawal",
+                account=account,
+                currency=currency,
+                amount=amount,
+                status=status,
+                completed_at_us=None,
+                created_at_us=at_us,
+                modified_at_us=at_us,
             )
         case DepositCompleted() | WithdrawalCompleted() | DepositFailed() | WithdrawalFailed():
             assert state is not None

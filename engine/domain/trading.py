@@ -274,16 +274,16 @@ def _asked(
         quoted = pricing.quoted(price, side)
         unit = pricing.unit_price(quoted, price.accrued_interest, *counts_in)
     return Asked(
-        side,
-        amount,
-        checks.quantity_of(net, amount, unit, terms),
-        checks.value_of(side, amount, unit, terms),
-        terms,
-        counts_in,
-        _settlement_date(instrument, trade_date),
-        account.holdings.held(instrument.id),
-        account.lacking,
-        minimum_value,
+        side=side,
+        amount=amount,
+        quantity=checks.quantity_of(net, amount, unit, terms),
+        value=checks.value_of(side, amount, unit, terms),
+        terms=terms,
+        unit_terms=counts_in,
+        settlement_date=_settlement_date(instrument, trade_date),
+        held=account.holdings.held(instrument.id),
+        lacking=account.lacking,
+        minimum_value=minimum_value,
     )
 
 

@@ -215,9 +215,17 @@ def evolve(state: Webhook | None, fact: WebhookFact) -> Webhook:
         raise UnknownFact(f"a webhook has no {type(fact).__name__} here")
     if isinstance(fact, WebhookCreated):
         return Webhook(
-            fact.webhook, fact.tenant, "active", fact.origin, fact.url_digest, fact.events, None, None,
-            fact.at_us, fact.at_us,
-        )  # fmt: skip
+            id=fact.webhook,
+            tenant=fact.tenant,
+            status="active",
+            origin=fact.origin,
+            url_digest=fact.url_digest,
+            events=fact.events,
+            disabled_reason=None,
+            former_until_us=None,
+            created_at_us=fact.at_us,
+            modified_at_us=fact.at_us,
+        )
     assert state is not None
     status = NEXT[place] or state.status
     state = replace(state, status=status, modified_at_us=fact.at_us)

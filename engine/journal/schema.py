@@ -150,7 +150,18 @@ def define(prefix: str, kind: StreamKind) -> Tables:
         Column("beat", BigInteger, nullable=False),
     )
     snapshots = side_table(metadata, prefix + "snapshots", kind)
-    return Tables(prefix, kind, metadata, journal, head, names, meta, tracking, leases, snapshots)
+    return Tables(
+        prefix=prefix,
+        stream_kind=kind,
+        metadata=metadata,
+        journal=journal,
+        head=head,
+        names=names,
+        meta=meta,
+        tracking=tracking,
+        leases=leases,
+        snapshots=snapshots,
+    )
 
 
 _STATEMENTS: Final = {

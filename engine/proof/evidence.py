@@ -156,14 +156,14 @@ def _proven(journal: Journal, seal: Seal, nodes: Nodes, row: StoredRow, before: 
         )
     envelope, fact = journal.codec.decode(name, body, command)
     return ProvenFact(
-        position,
-        version,
-        str(stream),
-        name,
-        command.hex() if command else None,
-        base64.b64encode(body).decode(),
-        before.hex(),
-        digest.hex(),
-        [base64.b64encode(one).decode() for one in path],
-        ShownFact(time(envelope.at), envelope.actor, envelope.request_id, fields_of(fact)),
+        position=position,
+        version=version,
+        stream=str(stream),
+        name=name,
+        command=command.hex() if command else None,
+        body=base64.b64encode(body).decode(),
+        before=before.hex(),
+        digest=digest.hex(),
+        proof=[base64.b64encode(one).decode() for one in path],
+        shown=ShownFact(time(envelope.at), envelope.actor, envelope.request_id, fields_of(fact)),
     )

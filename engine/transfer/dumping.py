@@ -96,16 +96,16 @@ def dump(
         meta = schema.check(connection, datastore.tables)
     head = datastore.pages.head()
     header = Header(
-        FORMAT,
-        meta["journal_id"],
-        int(meta["schema"]),
-        meta.get(FINGERPRINT, ""),
-        head.position,
-        head.digest.hex(),
-        wanted.personal,
-        wanted.sealer.how if wanted.sealer else None,
-        made_by,
-        made_at,
+        dump=FORMAT,
+        journal_id=meta["journal_id"],
+        schema=int(meta["schema"]),
+        key_fingerprint=meta.get(FINGERPRINT, ""),
+        size=head.position,
+        digest=head.digest.hex(),
+        personal=wanted.personal,
+        secrets=wanted.sealer.how if wanted.sealer else None,
+        made_by=made_by,
+        made_at=made_at,
     )
     lines = _Lines(out)
     lines.write(dump_format.encode_header(header))

@@ -97,17 +97,17 @@ class Venue(Protocol):
 def ticket_of(placed: Placed, started: ExecutionStarted) -> Ticket:
     """The ticket of an order, the same whenever it is made anew."""
     return Ticket(
-        started.venue_order,
-        placed.order,
-        placed.instrument,
-        placed.symbol,
-        placed.side,
-        started.quantity,
-        started.price,
-        started.accrued_interest,
-        placed.trading_increment,
-        placed.cash_amount,
-        started.at_us,
+        venue_order=started.venue_order,
+        order=placed.order,
+        instrument=placed.instrument,
+        symbol=placed.symbol,
+        side=placed.side,
+        quantity=started.quantity,
+        price=started.price,
+        accrued_interest=started.accrued_interest,
+        trading_increment=placed.trading_increment,
+        cash_amount=placed.cash_amount,
+        started_at_us=started.at_us,
     )
 
 

@@ -299,9 +299,16 @@ def test_a_refusal_is_in_the_table_when_it_is_answered(store: Store) -> None:
     try:
         for n, future in enumerate(answers):
             line = RefusalLine(
-                NOW_US, "place_order", "insufficient_funds", "t1", "acc_1", "cli_1", f"req_{n}",
-                "not enough", {"available": Decimal("10.00")},
-            )  # fmt: skip
+                at_us=NOW_US,
+                action="place_order",
+                code="insufficient_funds",
+                tenant="t1",
+                account="acc_1",
+                actor="cli_1",
+                request_id=f"req_{n}",
+                detail="not enough",
+                context={"available": Decimal("10.00")},
+            )
             log.submit(line, lambda error, future=future: answer(future, error))  # type: ignore[misc]
         seen = [future.result(10) for future in answers]
     finally:

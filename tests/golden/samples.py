@@ -52,9 +52,19 @@ TERMS = instrument.Terms(
     day_count_convention="ACT/365",
 )
 REPORT = report.Report(
-    "sim", "x1", "ord_1", "trade", Decimal("99.5"), Decimal("1.25"), Decimal("0.75"), AT_US - 5,
-    "counterparty", "broker", Decimal("4.25"), "expired",
-)  # fmt: skip
+    venue="sim",
+    execution_reference="x1",
+    order="ord_1",
+    kind="trade",
+    price=Decimal("99.5"),
+    quantity=Decimal("1.25"),
+    accrued_interest=Decimal("0.75"),
+    executed_at_us=AT_US - 5,
+    counterparty="counterparty",
+    execution_broker="broker",
+    ytm=Decimal("4.25"),
+    reason="expired",
+)
 _BOOKED: tuple[Any, ...] = (
     "ord_1", "trd_1", "pos_1", "ins_1", "USD",
     Decimal("99.5"), Decimal("1.25"), Decimal("124.38"), Decimal("0.62"), DAY,

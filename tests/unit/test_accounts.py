@@ -231,9 +231,19 @@ def test_a_price_that_rose_too_far_cancels_and_releases() -> None:
 
 def test_legs_name_every_place_and_sum_to_zero() -> None:
     booked = holdings.BuyBooked(
-        "ord", "trd", "pos", "ins", "USD", Decimal(100), Decimal("0.99"), Decimal("99.00"),
-        Decimal("0.50"), LATER, False, 1,
-    )  # fmt: skip
+        order="ord",
+        trade="trd",
+        position="pos",
+        instrument="ins",
+        currency="USD",
+        price=Decimal(100),
+        quantity=Decimal("0.99"),
+        notional=Decimal("99.00"),
+        fee=Decimal("0.50"),
+        settlement_date=LATER,
+        automatic_rollover=False,
+        at_us=1,
+    )
     legs = {(leg.asset, leg.of, leg.place): leg.amount for leg in holdings.legs(booked)[:4:3]}
     assert legs == {
         ("cash", "USD", "reserved"): Decimal("-99.00"),

@@ -37,7 +37,21 @@ def failed(status: int | None = 500, retry_after_us: int = 0) -> Attempt:
 
 def a_delivery(resource: str = "ord_1", seq: int | None = None) -> Delivery:
     number = next(numbers) if seq is None else seq
-    return Delivery(number, "whk_1", "acme", resource, "order.placed", 7, 1, 1, "pending", 0, 0, 1, None)
+    return Delivery(
+        seq=number,
+        webhook="whk_1",
+        tenant="acme",
+        resource=resource,
+        event="order.placed",
+        event_offset=7,
+        event_us=1,
+        created_us=1,
+        status="pending",
+        attempts=0,
+        tries=0,
+        due_us=1,
+        finished_us=None,
+    )
 
 
 # --- the schedule ---------------------------------------------------------------------------------

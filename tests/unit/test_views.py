@@ -41,11 +41,32 @@ SAMPLE = """{"id":"ord_m4k7r9s2","account":"acc_abc123","status":"placed","order
 def placed(**changes: Any) -> Placed:
     """The order of the product's reference page, at price 100 and a fee of 0.5 %."""
     terms = Placed(
-        "ord_m4k7r9s2", "acc_abc123", "user_request", "buy", "ins_xyz789", "bond", "KE2024A",
-        "Kenya 2024 Bond A", "USD", Decimal("100.00"), Decimal("99.50"), None, Decimal("0.005"),
-        Decimal(0), Decimal(100), Decimal(0), 1, "money", Decimal(100), Decimal("0.01"), 2,
-        date(2026, 3, 16), False, None, START_US,
-    )  # fmt: skip
+        order="ord_m4k7r9s2",
+        account="acc_abc123",
+        purpose="user_request",
+        side="buy",
+        instrument="ins_xyz789",
+        instrument_type="bond",
+        symbol="KE2024A",
+        name="Kenya 2024 Bond A",
+        currency="USD",
+        cash_amount=Decimal("100.00"),
+        net_cash_amount=Decimal("99.50"),
+        quantity=None,
+        fee_rate=Decimal("0.005"),
+        fee_minimum=Decimal(0),
+        price=Decimal(100),
+        accrued_interest=Decimal(0),
+        price_at_us=1,
+        price_type="money",
+        par_value=Decimal(100),
+        trading_increment=Decimal("0.01"),
+        decimal_precision=2,
+        settlement_date=date(2026, 3, 16),
+        automatic_rollover=False,
+        request=None,
+        at_us=START_US,
+    )
     return msgspec.structs.replace(terms, **changes)
 
 

@@ -54,7 +54,21 @@ class Alone:
 
 def _message(seq: int, url: str, body: bytes, width: int) -> Message:
     resource, status = f"ord_{seq}", "pending"
-    delivery = Delivery(seq, "whk_1", "acme", resource, "order.placed", 1, 1, 1, status, 0, 0, 1, None)
+    delivery = Delivery(
+        seq=seq,
+        webhook="whk_1",
+        tenant="acme",
+        resource=resource,
+        event="order.placed",
+        event_offset=1,
+        event_us=1,
+        created_us=1,
+        status=status,
+        attempts=0,
+        tries=0,
+        due_us=1,
+        finished_us=None,
+    )
     return Message(delivery, f"whd_{seq}", "evt_1", url, [b"k" * 32], body, width)
 
 

@@ -43,9 +43,17 @@ def telling(
         prefix = PREFIXES[what.partition(".")[0]]
         stream, state = next(pair for pair in answer.states.items() if pair[0].startswith(prefix))
         return Told(
-            what, sent_s, answered_s, 201, stream, answer.offset, key, answer.is_repeat,
-            repr(state).encode(), {"status": state.status},
-        )  # fmt: skip
+            what=what,
+            sent_s=sent_s,
+            answered_s=answered_s,
+            status=201,
+            id=stream,
+            offset=answer.offset,
+            key=key,
+            is_replay=answer.is_repeat,
+            body=repr(state).encode(),
+            words={"status": state.status},
+        )
     if isinstance(answer, Refused):
         return Told(what, sent_s, answered_s, 400, key=key)
     is_known = not isinstance(answer, OutcomeUnknown)

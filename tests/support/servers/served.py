@@ -349,9 +349,17 @@ def told_of(wish: Wish, answer: Answer | None, sent_s: float, answered_s: float)
     words = answer.words
     is_replay = answer.headers.get("Idempotency-Replayed") == "true"
     return Told(
-        wish.what, sent_s, answered_s, answer.status, words["id"], answer.offset, key, is_replay,
-        answer.body, words,
-    )  # fmt: skip
+        what=wish.what,
+        sent_s=sent_s,
+        answered_s=answered_s,
+        status=answer.status,
+        id=words["id"],
+        offset=answer.offset,
+        key=key,
+        is_replay=is_replay,
+        body=answer.body,
+        words=words,
+    )
 
 
 class Load:
