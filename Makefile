@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/
-PACKAGES := engine projections api order_engine
+PACKAGES := engine projections api order_engine client/order_engine_client
 
 # One more than there are cores: tests of crashes and of health wait for leases and time-outs as often as they compute.
 WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
@@ -20,33 +20,33 @@ run: $(VENV)/.installed ## the sandbox on 127.0.0.1:8080: prints a client and a 
 	@$(RUN)order-engine sandbox --data $(DATA) --port $(PORT)
 
 # Only what it takes to run.
-$(VENV)/.installed: setup.cfg pyproject.toml requirements.lock
+$(VENV)/.installed: setup.cfg pyproject.toml client/pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "order-engine needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Setting up $(VENV): a minute or so, the first time."
 	$(PYTHON) -m venv $(VENV)
 	@if $(PYTHON) -c 'import sys; sys.exit(sys.platform != "linux")'; then \
 		$(RUN)pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock && \
-		$(RUN)pip install --quiet --disable-pip-version-check --no-deps --editable .; \
+		$(RUN)pip install --quiet --disable-pip-version-check --no-deps --editable . --editable ./client; \
 	else \
-		echo "The lock is for Linux: installing by the ranges of setup.cfg."; \
-		$(RUN)pip install --quiet --disable-pip-version-check --editable '.[fast,client]'; \
+		echo "The lock is for Linux: installing by the ranges of setup.cfg and client/pyproject.toml."; \
+		$(RUN)pip install --quiet --disable-pip-version-check --editable '.[fast]' --editable ./client; \
 	fi
 	@touch $@
 
-lock: ## renew requirements.lock within the ranges of setup.cfg, with hashes; needs the network
+lock: ## renew requirements.lock within its ranges, with hashes; needs the network
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet --disable-pip-version-check pip-tools
 	build/lock/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header --no-annotate \
-		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --extra fast --extra client \
-		--output-file build/requirements.lock setup.cfg
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --extra fast \
+		--output-file build/requirements.lock setup.cfg client/pyproject.toml
 	{ head -1 requirements.lock; cat build/requirements.lock; } > build/new.lock
 	mv build/new.lock requirements.lock
 
 setup: $(VENV)/.ready ## virtual environment with everything tests and checks need
 
 $(VENV)/.ready: $(VENV)/.installed
-	$(RUN)pip install --quiet --disable-pip-version-check --editable '.[fast,client,test,check]'
+	$(RUN)pip install --quiet --disable-pip-version-check --editable '.[fast,test,check]' --editable ./client
 	@touch $@
 
 test: setup ## the whole suite, SQLite and PostgreSQL
@@ -87,4 +87,4 @@ torture: setup ## the large runs of docs/reliability.md; the seed is printed
 	$(RUN)python -m pytest -m torture --torture
 
 clean: ## remove what was built
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist client/build *.egg-info client/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,8 +1,9 @@
-"""What `make run` installs is within the ranges of setup.cfg, and named to the byte."""
+"""The packages that `make run` installs are within the declared ranges, and named to the byte."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -17,12 +18,12 @@ LOCK = (ROOT / "requirements.lock").read_text()
 
 
 def wanted() -> list[Requirement]:
-    """What the engine and the extras of `make run` ask for on this machine."""
+    """The requirements of the engine as `make run` installs it, and of the client, on this machine."""
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")
     lines = config["options"]["install_requires"].splitlines()
-    for extra in ("fast", "client"):
-        lines += config["options.extras_require"][extra].splitlines()
+    lines += config["options.extras_require"]["fast"].splitlines()
+    lines += tomllib.loads((ROOT / "client/pyproject.toml").read_text())["project"]["dependencies"]
     asked = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
     return [one for one in asked if one.marker is None or one.marker.evaluate()]
 

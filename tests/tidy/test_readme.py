@@ -92,7 +92,7 @@ def run_examples(told: dict[str, Any]) -> dict[str, list[str]]:
             [sys.executable, "-W", "error", ROOT / "examples" / name],
             env={
                 **os.environ,
-                "PYTHONPATH": str(ROOT),
+                "PYTHONPATH": f"{ROOT}:{ROOT / 'client'}",
                 **{key: told[word] for key, word in names.items()},
             },
             capture_output=True,
@@ -115,7 +115,7 @@ def test_the_readme_shows_the_first_example_and_all_examples_are_run() -> None:
 
 
 def test_every_relative_link_of_the_docs_leads_somewhere() -> None:
-    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+    for page in [*ROOT.glob("*.md"), ROOT / "client/README.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
