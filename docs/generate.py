@@ -52,7 +52,8 @@ PICTURE = DOCS / "rooms.svg"
 PAGES = (
     "lifecycle.md",
     "money.md",
-    "operations.md",
+    "monitoring.md",
+    "runbooks.md",
     "errors.md",
     "instruments.md",
     "memorandum.md",

@@ -66,7 +66,7 @@ def _witnesses(settings: Settings) -> Iterator[Check]:
     if gone:
         name, offset = gone[0]
         value = f"{name} has seen position {offset}, and the journal lacks that fact"
-        yield Check("witnesses", value, "fault", "see docs/operations.md, When the journal went back")
+        yield Check("witnesses", value, "fault", "see docs/runbooks.md, The journal went back")
     elif foreign:
         value = f"this journal's key does not vouch for {', '.join(foreign)}"
         yield Check("witnesses", value, "warning", _AGAIN)

@@ -64,7 +64,7 @@ PROCESSES: Final = (
 end in this order, so that the views show what was done last, and others are told."""
 PLAIN: Final = (
     "THE API SPEAKS PLAIN HTTP ON %s: whoever stands between reads secrets, tokens and orders. Let it"
-    " listen on 127.0.0.1 and put a proxy with TLS in front: docs/operations.md, Encrypt"
+    " listen on 127.0.0.1 and put a proxy with TLS in front: docs/production.md, TLS"
 )
 ROLES: Final = ("api", *(role for process in PROCESSES for role in process))
 

@@ -23,7 +23,7 @@ class LiveBody(msgspec.Struct, frozen=True):
 
 class Reason(msgspec.Struct, frozen=True):
     """Something that is not as it should be: since when, and what to do. Only `critical` ones make a
-    process `not_ready`: docs/operations.md lists all.
+    process `not_ready`: docs/monitoring.md lists all.
     """
 
     code: Annotated[str, Meta(extra_json_schema={"enum": list(health.REASONS)})]

@@ -31,7 +31,7 @@ SAY_ONE: Final = "say `order-engine migrate --live` or `order-engine migrate --s
 
 UNDECLARED: Final = (
     "this journal is neither live nor a sandbox yet: keep a copy of its data directory (on PostgreSQL a"
-    f" pg_dump), then {SAY_ONE}; docs/operations.md, Upgrade from the first release"
+    f" pg_dump), then {SAY_ONE}; docs/upgrades.md, Upgrade from the first release"
 )
 
 

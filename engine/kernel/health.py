@@ -79,7 +79,7 @@ REASONS: Final[dict[str, Known]] = {
         "critical",
         "Facts that were acknowledged are gone: the journal is an older copy, or was cut",
         "503 `journal_went_back` to all that writes, and to reads that would miss them",
-        "docs/operations.md, When the journal went back",
+        "docs/runbooks.md, The journal went back",
     ),
     "disk_full": Known(
         "degraded",
@@ -105,7 +105,7 @@ REASONS: Final[dict[str, Known]] = {
         "degraded",
         "Facts are not as they were recorded",
         "503 `journal_damaged` to all that writes; reads go on",
-        "docs/operations.md, When the journal is damaged",
+        "docs/runbooks.md, The journal is damaged",
     ),
     "views_made_again": Known(
         "degraded",

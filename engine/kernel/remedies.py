@@ -8,8 +8,8 @@ from typing import Final
 REMEDIES: Final[Mapping[str, str]] = {
     "unavailable": "is the database running, and is its URL right? then try again",
     "schema_too_new": "use the release that made this journal, or a newer one",
-    "journal_damaged": "see docs/operations.md, When the journal is damaged; keep a copy of it as it is",
-    "journal_went_back": "see docs/operations.md, When the journal went back: put the right journal in"
+    "journal_damaged": "see docs/runbooks.md, The journal is damaged; keep a copy of it as it is",
+    "journal_went_back": "see docs/runbooks.md, The journal went back: put the right journal in"
     " its place, or go on with `order-engine journal accept-loss`",
     "disk_full": "make room: writes resume by themselves",
     "inaccessible": "let the engine's user write the database, its file and its directory; a database"

@@ -196,7 +196,9 @@ def _listening(settings: Settings) -> Iterator[Check]:
     host = settings.text("host", "127.0.0.1")
     if not is_loopback(host):
         value = f"the API is set to speak plain HTTP on {host}"
-        yield Check("encryption", value, "warning", "put a proxy with TLS in front: docs/operations.md")
+        yield Check(
+            "encryption", value, "warning", "put a proxy with TLS in front: docs/production.md, TLS"
+        )
 
 
 def _key_file(settings: Settings) -> Iterator[Check]:

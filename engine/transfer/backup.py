@@ -55,7 +55,7 @@ class Backup:
         if not isinstance(journal, SqliteStore):
             raise NotSupported(
                 "a journal in PostgreSQL is backed up with PostgreSQL's own tools, pg_dump or a base"
-                " backup: docs/operations.md says how"
+                " backup: docs/backup.md"
             )
         self._target = target.absolute()
         self._sources: list[tuple[str, SqliteStore]] = [(JOURNAL, journal)]

@@ -105,8 +105,8 @@ def test_a_good_journal_has_no_faults(settings: Settings) -> None:
 
 
 def test_the_manual_shows_these_very_checks(on_sqlite: Settings) -> None:
-    manual = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
-    listed = manual.split("## Look: ")[1].split("order-engine doctor --data")[1].split("```")[0]
+    manual = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text()
+    listed = manual.split("## Self-check: ")[1].split("order-engine doctor --data")[1].split("```")[0]
     shown = re.findall(r"^(?:ok     |warning) (.+?): ", listed, re.MULTILINE)
     assert shown == [check.name for check in examine(on_sqlite, views_checks)]
 

@@ -136,8 +136,8 @@ def test_the_manual_s_upgrade_from_the_first_release(
     first: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first.data.chmod(0o755)
-    manual = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
-    chapter = manual.split("### Upgrade from the first release")[1].split("\n## ")[0]
+    manual = (Path(__file__).parents[2] / "docs" / "upgrades.md").read_text()
+    chapter = manual.split("## Upgrade from the first release")[1].split("\n## ")[0]
     lines = [line[2:] for line in chapter.splitlines() if line.startswith("$ ")]
     monkeypatch.setattr("engine.runtime.logs.log_to_stderr", lambda *_: None)
     monkeypatch.setattr("order_engine.serve._serve_api", lambda *_: True)
