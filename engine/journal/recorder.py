@@ -16,9 +16,9 @@ first one, and a lease, so that a worker that lost its role cannot record.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, wraps
 from threading import Event
 from time import monotonic
 from typing import Any, Final, ParamSpec, TypeVar
@@ -51,56 +51,31 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class VersionConflict(errors.VersionConflict, persistence.IntegrityError):
-    """See `engine.kernel.errors.VersionConflict`."""
+_LIBRARY_ERRORS: Final[Mapping[type[errors.EngineError], type[Exception]]] = {
+    errors.VersionConflict: persistence.IntegrityError,
+    errors.StaleOffset: persistence.IntegrityError,
+    errors.LeaseLost: persistence.IntegrityError,
+    errors.Unrecordable: persistence.DataError,
+    errors.OutcomeUnknown: persistence.OperationalError,
+    errors.Unavailable: persistence.OperationalError,
+    errors.JournalDamaged: persistence.InternalError,
+    errors.SchemaMissing: persistence.ProgrammingError,
+}
+"""Error of the engine -> what the library calls it; the first that fits."""
 
 
-class StaleOffset(errors.StaleOffset, persistence.IntegrityError):
-    """See `engine.kernel.errors.StaleOffset`."""
-
-
-class LeaseLost(errors.LeaseLost, persistence.IntegrityError):
-    """See `engine.kernel.errors.LeaseLost`."""
-
-
-class Unrecordable(errors.Unrecordable, persistence.DataError):
-    """See `engine.kernel.errors.Unrecordable`."""
-
-
-class Unavailable(errors.Unavailable, persistence.OperationalError):
-    """See `engine.kernel.errors.Unavailable`."""
-
-
-class OutcomeUnknown(errors.OutcomeUnknown, persistence.OperationalError):
-    """See `engine.kernel.errors.OutcomeUnknown`."""
-
-
-class JournalDamaged(errors.JournalDamaged, persistence.InternalError):
-    """See `engine.kernel.errors.JournalDamaged`."""
-
-
-class SchemaMissing(errors.SchemaMissing, persistence.ProgrammingError):
-    """See `engine.kernel.errors.SchemaMissing`."""
-
-
-_LIBRARY_ERRORS: Final[tuple[type[errors.EngineError], ...]] = (
-    VersionConflict,
-    StaleOffset,
-    LeaseLost,
-    Unrecordable,
-    OutcomeUnknown,
-    Unavailable,
-    JournalDamaged,
-    SchemaMissing,
-)
-"""Each is both the engine's error and the library's, so that users of either can catch it."""
+@cache
+def _twin(kind: type[errors.EngineError]) -> type[errors.EngineError] | None:
+    """A class that is both the engine's error and the library's: users of either can catch it."""
+    library = next((other for own, other in _LIBRARY_ERRORS.items() if issubclass(kind, own)), None)
+    if library is None or issubclass(kind, library):
+        return None
+    return type(kind.__name__, (kind, library), {"__module__": __name__, "__doc__": kind.__doc__})
 
 
 def _library_error(error: errors.EngineError) -> errors.EngineError:
-    for kind in _LIBRARY_ERRORS:
-        if isinstance(error, kind.__mro__[1]) and not isinstance(error, kind):
-            return kind(str(error), **error.context)
-    return error
+    twin = _twin(type(error))  # type: ignore[arg-type]  # mypy looks for the __hash__ of an instance
+    return twin(str(error), **error.context) if twin else error
 
 
 def _speaking_the_librarys_errors(method: Callable[P, R]) -> Callable[P, R]:
@@ -299,6 +274,7 @@ class JournalSubscription(persistence.Subscription[JournalApplicationRecorder]):
         self, recorder: JournalApplicationRecorder, gt: int | None = None, topics: Sequence[str] = ()
     ) -> None:
         super().__init__(recorder, gt, topics)
+        self._journal, self._names, self._is_stopped = recorder, topics, False
         self._bell = recorder.datastore.bell
         self._page: Iterator[Notification] = iter(())
         self._seen = gt or 0
@@ -306,14 +282,15 @@ class JournalSubscription(persistence.Subscription[JournalApplicationRecorder]):
 
     def stop(self) -> None:
         """Ends the iteration, also one that is waiting."""
-        if not self._has_been_stopped:
+        if not self._is_stopped:
+            self._is_stopped = True
             super().stop()
             self._bell.unlisten()
             self._bell.ring()
 
     def __next__(self) -> Notification:
         """The next notification; waits for it."""
-        while not self._has_been_stopped:
+        while not self._is_stopped:
             notification = next(self._page, None)
             if notification is not None:
                 return notification
@@ -324,12 +301,12 @@ class JournalSubscription(persistence.Subscription[JournalApplicationRecorder]):
 
     def _turn_page(self) -> bool:
         """Reads on; True if there is something new."""
-        recorder = self._recorder
-        head = recorder.max_notification_id() or 0
+        journal = self._journal
+        head = journal.max_notification_id() or 0
         if head <= self._seen:
             return False
-        page = recorder.select_notifications(
-            self._seen, self.PAGE, head, self._topics, inclusive_of_start=False
+        page = journal.select_notifications(
+            self._seen, self.PAGE, head, self._names, inclusive_of_start=False
         )
         # With topics the head counts as seen as well, else every look would scan the same facts.
         self._seen = page[-1].id if len(page) == self.PAGE else head
