@@ -6,14 +6,16 @@ import base64
 import json
 from typing import Final
 
-WISH: Final = b'{"instrument":"ins_bench","order_type":"market","side":"buy","cash_amount":"1.00"}'
+ORDER_REQUEST: Final = (
+    b'{"instrument":"ins_bench","order_type":"market","side":"buy","cash_amount":"1.00"}'
+)
 
 BODIES: Final = {
     "nothing": b"",
     "no JSON": b"{",
-    "two values": WISH + WISH,
+    "two values": ORDER_REQUEST + ORDER_REQUEST,
     "bad UTF-8": b'{"side":"\xff"}',
-    "a byte order mark": b"\xef\xbb\xbf" + WISH,
+    "a byte order mark": b"\xef\xbb\xbf" + ORDER_REQUEST,
     "deep": b"[" * 60_000,
     "deep objects": b'{"a":' * 10_000,
     "NaN": b'{"cash_amount":NaN}',
@@ -104,13 +106,15 @@ def messages(account: str, token: str) -> dict[str, bytes]:
             f'{{"instrument":"ins_bench","order_type":"market","side":"buy","cash_amount":"{amount}"}}'
         )
         known[f"amount: {amount[:20]}"] = _message("POST", orders, token, text.encode())
-    dear = WISH.replace(b"1.00", b"900000000000.00")
+    dear = ORDER_REQUEST.replace(b"1.00", b"900000000000.00")
     known["more than the cash"] = _message("POST", orders, token, dear)
-    known["another's account"] = _message("POST", "/accounts/acc_none/orders", token, WISH)
+    known["another's account"] = _message("POST", "/accounts/acc_none/orders", token, ORDER_REQUEST)
     known["another's order"] = _message("POST", f"{orders}/ord_none/cancel", token, b"{}")
-    known["no instrument"] = _message("POST", orders, token, WISH.replace(b"ins_bench", b"ins_none"))
+    known["no instrument"] = _message(
+        "POST", orders, token, ORDER_REQUEST.replace(b"ins_bench", b"ins_none")
+    )
     for name, lines in HEADERS.items():
-        known[f"header: {name}"] = _message("POST", orders, token, WISH, lines)
+        known[f"header: {name}"] = _message("POST", orders, token, ORDER_REQUEST, lines)
     for query in QUERIES:
         known[f"query: {query[:20]}"] = _message("GET", f"{orders}?{query}", token)
     for path in PATHS:

@@ -22,7 +22,7 @@ from rich.table import Table
 from bench.measure import console, in_own_process, middle, progress, ratios, spread
 from engine import installation
 from engine.audit import auditing
-from engine.audit.auditing import Wish
+from engine.audit.auditing import AuditOptions
 from engine.config.settings import Settings
 from engine.domain.stored import engine_codec
 from engine.installation import open_journal_datastore
@@ -58,7 +58,7 @@ def _way(datastore: Datastore, way: str, size: int) -> Callable[[], None]:
             after = datastore.store.query(statement, (after, AUDIT_PAGE_FACTS))[-1][0]
 
     def audit() -> None:
-        done = auditing.audit(datastore, Wish(level="all" if way == "all" else "digests"))
+        done = auditing.audit(datastore, AuditOptions(level="all" if way == "all" else "digests"))
         assert (done.findings, done.position) == ([], size)
 
     return fetch if way == "raw rows" else audit

@@ -124,8 +124,13 @@ def honest(case: dict[str, Any], number: int, key: bytes) -> bytes:
     common = f"Host: a\r\nAuthorization: {case['token']}\r\n"
     if number % 2:
         return f"GET /accounts/{account} HTTP/1.1\r\n{common}\r\n".encode()
-    wish = {"instrument": INSTRUMENT, "order_type": "market", "side": "buy", "cash_amount": "100.00"}
-    body = json.dumps(wish)
+    new_order = {
+        "instrument": INSTRUMENT,
+        "order_type": "market",
+        "side": "buy",
+        "cash_amount": "100.00",
+    }
+    body = json.dumps(new_order)
     common += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     head = f"POST /accounts/{account}/orders HTTP/1.1\r\n{common}Idempotency-Key: "
     return head.encode() + key + b"\r\n\r\n" + body.encode()

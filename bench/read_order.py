@@ -74,8 +74,13 @@ def placed(call: Caller) -> list[str]:
     """Paths of new orders that are filled, in the views too."""
     (account,) = furnish(call, 1, 5)
     orders = f"/accounts/{account}/orders"
-    wish = {"instrument": INSTRUMENT, "order_type": "market", "side": "buy", "cash_amount": "100.00"}
-    made = [call("POST", orders, wish)["id"] for _ in range(ORDERS)]
+    new_order = {
+        "instrument": INSTRUMENT,
+        "order_type": "market",
+        "side": "buy",
+        "cash_amount": "100.00",
+    }
+    made = [call("POST", orders, new_order)["id"] for _ in range(ORDERS)]
     deadline = time.monotonic() + READY_S
     while len(call("GET", f"{orders}?limit={ORDERS}&status=filled")) < ORDERS:
         if time.monotonic() > deadline:

@@ -21,7 +21,7 @@ from aiohttp import ClientSession, TCPConnector, web
 
 from engine.domain import account, holdings, instrument, order, trading
 from engine.domain.fees import FeeRule
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.stored import engine_codec
@@ -52,12 +52,12 @@ ACCOUNT = fold_account(
 TERMS = instrument.Terms("Kenya 2024 Bond A", "KE2024A", "stock", "USD", issuer_country="US")
 INSTRUMENT = instrument.evolve(None, instrument.InstrumentListed("ins_1C8xWqVd", TERMS, AT_US))
 PRICE = Price(Decimal("99.90"), Decimal("100.00"), AT_US)
-WISH = Wish("buy", Decimal("100.00"), request=b"0" * 32)
+ORDER_REQUEST = OrderRequest("buy", Decimal("100.00"), request=b"0" * 32)
 
 
 def decide() -> trading.Decided:
     return trading.place(
-        WISH,
+        ORDER_REQUEST,
         ACCOUNT,
         None,
         INSTRUMENT,

@@ -154,8 +154,13 @@ def furnish(call: Caller, accounts: int, settlement_days: int) -> list[str]:
 
 def buys(accounts: Sequence[str], headers: dict[str, str]) -> list[Target]:
     """One small market buy for each account, as bytes around its idempotency key."""
-    wish = {"instrument": INSTRUMENT, "order_type": "market", "side": "buy", "cash_amount": "100.00"}
-    body = json.dumps(wish)
+    new_order = {
+        "instrument": INSTRUMENT,
+        "order_type": "market",
+        "side": "buy",
+        "cash_amount": "100.00",
+    }
+    body = json.dumps(new_order)
     common = {"Host": "127.0.0.1", "Content-Type": "application/json", "Content-Length": str(len(body))}
     lines = "".join(f"{name}: {value}\r\n" for name, value in {**common, **headers}.items())
     after = f"\r\n\r\n{body}"

@@ -42,7 +42,7 @@ from engine.commands.desk import Command, Desk
 from engine.config.settings import Settings, read_settings
 from engine.domain.addresses import target_of
 from engine.domain.instrument import Terms
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.quote import Quote
 from engine.domain.report import Report
 from engine.installation import migrate, open_installation
@@ -98,10 +98,10 @@ def fill(settings: Settings, urls: list[str], events: int) -> list[str]:
     count = 0
     while count < events:
         orders = [(ids.new("ord"), account) for account in accounts]
-        wish = Wish("buy", Decimal("100.00"))
+        order_request = OrderRequest("buy", Decimal("100.00"))
         placing = [
             do(partial(decisions.place_order, firm=firm, tenant="bench", account=account, order=order,
-                       instrument="ins_bench", wish=wish))
+                       instrument="ins_bench", order_request=order_request))
             for order, account in orders
         ]  # fmt: skip
         starting = [
@@ -212,13 +212,18 @@ def latency(seconds: float, beside: int, rate: int = RATE) -> dict[str, float]:
 
 def place_steadily(call: Caller, accounts: list[str], seconds: float, rate: int) -> None:
     """One order after the other, at the times that the rate gives."""
-    wish = {"instrument": "ins_bench", "order_type": "market", "side": "buy", "cash_amount": "100.00"}
+    new_order = {
+        "instrument": "ins_bench",
+        "order_type": "market",
+        "side": "buy",
+        "cash_amount": "100.00",
+    }
     began = time.perf_counter()
     for number in range(int(seconds * rate)):
         wait_s = began + number / rate - time.perf_counter()
         if wait_s > 0:
             time.sleep(wait_s)
-        call("POST", f"/accounts/{accounts[number % len(accounts)]}/orders", wish)
+        call("POST", f"/accounts/{accounts[number % len(accounts)]}/orders", new_order)
 
 
 def show_throughput(rounds: int, deliveries: int) -> None:

@@ -87,7 +87,7 @@ def audit(
         ):
             if reopen:
                 _check_reopening(datastore)
-            wish = auditing.Wish(
+            options = auditing.AuditOptions(
                 level="digests" if digests_only else "all",
                 points=PointFile(settings.data / NAME, engine_codec()),
                 from_start=from_start or reopen,
@@ -95,7 +95,7 @@ def audit(
                 is_stopping=stop.is_set,
                 end_checks=[partial(_seals, settings, unchecked), _losses],
             )
-            done = auditing.audit(datastore, wish)
+            done = auditing.audit(datastore, options)
             datastore.damage.refresh()
             for one in [one for one in done.findings if one.check in BYTES][:1]:
                 datastore.damage.note(one.position, f"{one.check}: {one.text}")

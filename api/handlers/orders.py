@@ -11,7 +11,7 @@ from api.http.call import Answer, Call
 from api.http.current import Resource
 from engine.commands import decisions
 from engine.domain.order import Order
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.kernel.errors import OutcomeUnknown
 from engine.kernel.limits import SUBJECTS_MAX
 from projections.resources import fill, order_json
@@ -24,7 +24,7 @@ async def place(call: Call) -> Answer:
     """Accepts an order, or refuses it."""
     body, services = call.body, call.engine
     order = services.firm.ids.new("ord")
-    wish = Wish(
+    order_request = OrderRequest(
         body["side"],
         body["cash_amount"],
         body["quantity"],
@@ -38,7 +38,7 @@ async def place(call: Call) -> Answer:
         account=call.path["account_id"],
         order=order,
         instrument=body["instrument"],
-        wish=wish,
+        order_request=order_request,
     )
     words, is_new = {WORD: body[WORD]}, False
     try:

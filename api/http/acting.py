@@ -12,7 +12,7 @@ from api.http import repeating
 from api.http.call import Answer, Call
 from api.http.problems import Problem
 from api.http.services import Services
-from engine.commands.decider import Command, Decision, Outcome, Scene, new_command_id
+from engine.commands.decider import Command, Decision, DecisionContext, Outcome, new_command_id
 from engine.journal.store import Also
 from engine.kernel.errors import EngineError, OutcomeUnknown, Refused
 from engine.kernel.ids import made_ms
@@ -28,7 +28,7 @@ _OWN_NAMES: Final = frozenset({"unknown_param", "repeated_param"})
 
 async def act(
     call: Call,
-    decide: Callable[[Scene], Decision],
+    decide: Callable[[DecisionContext], Decision],
     *,
     reason: str | None = None,
     carries_request: bool = False,
@@ -68,7 +68,7 @@ async def act(
 
 async def act_with_words(
     call: Call,
-    decide: Callable[[Scene], Decision],
+    decide: Callable[[DecisionContext], Decision],
     subject: str,
     words: Mapping[str, str | None],
     *,

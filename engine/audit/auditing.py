@@ -57,7 +57,7 @@ class Audit:
 
 
 @dataclass
-class Wish:
+class AuditOptions:
     """How to go about it. `is_stopping` is asked after each page; `point_s` 0 keeps a point at each."""
 
     level: Level = "all"
@@ -77,15 +77,15 @@ def head_of(datastore: Datastore) -> int:
     return max(head.position if head else 0, last.position)
 
 
-def audit(datastore: Datastore, wish: Wish) -> Audit:
+def audit(datastore: Datastore, options: AuditOptions) -> Audit:
     """Looks at the whole journal as it is now. Raises SchemaMissing, SchemaTooNew, Unavailable.
 
     SchemaTooOld too, but for digests alone: the tables that they need are those of every schema.
     """
     with datastore.store.reading() as connection:
-        meta = schema.check(connection, datastore.tables, allows_older=wish.level == "digests")
+        meta = schema.check(connection, datastore.tables, allows_older=options.level == "digests")
         journal_id = meta["journal_id"]
-    return _Walk(datastore, wish, journal_id).go()
+    return _Walk(datastore, options, journal_id).go()
 
 
 def audit_tail(datastore: Datastore, count: int) -> list[Finding]:
@@ -211,43 +211,43 @@ class _Rows:
 
 
 class _Walk:
-    def __init__(self, datastore: Datastore, wish: Wish, journal_id: str) -> None:
+    def __init__(self, datastore: Datastore, options: AuditOptions, journal_id: str) -> None:
         self._datastore = datastore
-        self._wish = wish
+        self._options = options
         self._journal_id = journal_id
         self._codec = engine_codec()
         self._rows = _Rows(datastore)
         self._auditor = Auditor(
-            wish.level,
+            options.level,
             self._codec,
             self._rows.name_of,
-            findings_max=wish.findings_max,
+            findings_max=options.findings_max,
             recall=self._rows.stream,
         )
         self._began_s = time.monotonic()
-        self._next_point_s = self._began_s + wish.point_s
+        self._next_point_s = self._began_s + options.point_s
         self._after = 0
         self._note = ""
 
     def go(self) -> Audit:
-        wish, auditor = self._wish, self._auditor
-        if wish.points and not wish.from_start:
-            self._go_on_from(wish.points)
+        options, auditor = self._options, self._auditor
+        if options.points and not options.from_start:
+            self._go_on_from(options.points)
         head, last = head_and_last(self._datastore.store, self._datastore.tables)
-        for page in self._rows.pages(self._after or _BEFORE_ALL, last.position, wish.page, auditor):
+        for page in self._rows.pages(self._after or _BEFORE_ALL, last.position, options.page, auditor):
             if self._take(page):
                 return self._result(is_complete=False)
-            wish.report(auditor.position)
+            options.report(auditor.position)
             if auditor.is_full:
                 break
         if not auditor.is_full:
             self._check_end(head)
-        if wish.points:
-            wish.points.forget()
+        if options.points:
+            options.points.forget()
         return self._result(is_complete=True)
 
     def _go_on_from(self, points: PointFile) -> None:
-        point, why_not = points.find(self._journal_id, self._wish.level, wall.now_us())
+        point, why_not = points.find(self._journal_id, self._options.level, wall.now_us())
         if point and self._rows.digest_at(point.position) != point.digest:
             why_not = f"the journal has another fact at position {point.position} now"
         if point and not why_not:
@@ -258,52 +258,52 @@ class _Walk:
 
     def _take(self, page: Sequence[Sequence[Any]]) -> bool:
         """Judges a page; whether to stop after it. A resume point is kept where an append begins."""
-        is_stopping = self._wish.is_stopping()
-        if not is_stopping and (self._wish.points is None or time.monotonic() < self._next_point_s):
+        is_stopping = self._options.is_stopping()
+        if not is_stopping and (self._options.points is None or time.monotonic() < self._next_point_s):
             self._auditor.take(page)
             return False
-        if self._wish.points is None:
+        if self._options.points is None:
             return True
         begins = next((n for n, row in enumerate(page) if row[4] is not None), None)
         self._auditor.take(page[:begins])
         if begins is None:
             return False
-        self._keep(self._wish.points)
+        self._keep(self._options.points)
         if not is_stopping:
             self._auditor.take(page[begins:])
         return is_stopping
 
     def _keep(self, points: PointFile) -> None:
         began_s = time.monotonic()
-        if self._wish.level == "all":
+        if self._options.level == "all":
             self._auditor.end_append()
         point = audit_points.point_of(self._auditor, self._journal_id, self._codec, wall.now_us())
         if point is not None and point.position and not points.keep(point):
             self._note = "no resume point can be kept here"
         took_s = time.monotonic() - began_s
-        rest_s = self._wish.point_s and max(self._wish.point_s, AUDIT_POINT_SHARE * took_s)
+        rest_s = self._options.point_s and max(self._options.point_s, AUDIT_POINT_SHARE * took_s)
         self._next_point_s = time.monotonic() + rest_s
 
     def _check_end(self, head: Head | None) -> None:
         _check_head(self._auditor, head)  # first: a tail that was cut off tears the last append
         self._auditor.findings += _unique(self._datastore)
-        if self._wish.level == "all":
+        if self._options.level == "all":
             self._auditor.end_append()
             self._auditor.findings += file_faults(self._datastore.store)
-        for check in self._wish.end_checks:
+        for check in self._options.end_checks:
             self._auditor.findings += check(self._datastore)
 
     def _result(self, *, is_complete: bool) -> Audit:
         auditor = self._auditor
         findings = sorted(auditor.findings, key=lambda one: (one.position is None, one.position or 0))
         return Audit(
-            level=self._wish.level,
+            level=self._options.level,
             journal_id=self._journal_id,
             position=auditor.position,
             digest=(auditor.digest or GENESIS).hex(),
             after=self._after,
             is_complete=is_complete,
-            findings=findings[: self._wish.findings_max],
+            findings=findings[: self._options.findings_max],
             seconds=time.monotonic() - self._began_s,
             note=self._note,
         )

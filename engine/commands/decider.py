@@ -52,7 +52,7 @@ READS_MAX: Final = 16
 """Streams that one decision may have to load: it reads five, and some may fall out of the cache."""
 
 
-class Scene:
+class DecisionContext:
     """When a decision is made. `at_us` is wall time, never before the last fact of what was read."""
 
     __slots__ = ("at_us", "clock")
@@ -94,7 +94,7 @@ class Command(msgspec.Struct, frozen=True):
     called once before a refusal is answered.
     """
 
-    decide: Callable[[Scene], Decision]
+    decide: Callable[[DecisionContext], Decision]
     tenant: str | None
     actor: str
     id: bytes = msgspec.field(default_factory=new_command_id)
@@ -173,7 +173,7 @@ class Pending:
         return self.append.error is not None or self.append.is_repeat
 
 
-class _Look:
+class _CatchUp:
     """A look at what was recorded since the last one, and who waits for it."""
 
     __slots__ = ("is_settled", "waiters")
@@ -194,7 +194,7 @@ class _Decided(NamedTuple):
     """What came of a decision. `only_read` are streams that it rests on and does not change, but for
     those that may be a little old."""
 
-    scene: Scene
+    context: DecisionContext
     read: dict[str, Loaded[Any]]
     only_read: list[str]
     tips: list[Pending]
@@ -229,7 +229,7 @@ class Decider:
         self._now_us = now_us
         self._monotonic = monotonic
         self._begin_era()
-        self._look: _Look | None = None
+        self._catch_up_running: _CatchUp | None = None
 
     def _begin_era(self) -> None:
         """Knows nothing: what it knew was of another journal, or of more than there is."""
@@ -243,19 +243,19 @@ class Decider:
         Raises what the decision refuses, and Unavailable, OutcomeUnknown, LeaseLost, JournalDamaged,
         JournalWentBack.
         """
-        caught_up: dict[str, int] = {}
+        reloaded: dict[str, int] = {}
         fault: Exception | None = None
         refresh = command.refresh
         for _ in range(DECIDE_ATTEMPTS_MAX):
             self._journal.check_sound()
             if self._era != self._journal.era:
                 self._begin_era()
-                caught_up.clear()
+                reloaded.clear()
             if self._is_known(command):
                 outcome = yield from self._repeat(command)
                 if outcome is not None:
                     return outcome
-            decided = yield from self._decide(command, caught_up)
+            decided = yield from self._decide(command, reloaded)
             fault = decided.fault
             if fault is not None:
                 yield from self._forget(decided)
@@ -265,17 +265,17 @@ class Decider:
                 yield Call(refresh)
                 refresh = None
                 continue
-            outcome = yield from self._concluded(command, decided, caught_up)
+            outcome = yield from self._concluded(command, decided, reloaded)
             if outcome is not None:
                 return outcome
         raise fault or Unavailable("others have changed the same account first, too often")
 
     def _concluded(
-        self, command: Command, decided: _Decided, caught_up: dict[str, int]
+        self, command: Command, decided: _Decided, reloaded: dict[str, int]
     ) -> Generator[Call | Wait, Any, Outcome | None]:
         """What comes of a decision; None if it has to be made again."""
         if not decided.changes:
-            stands = yield from self._stands(decided, list(decided.read), caught_up)
+            stands = yield from self._stands(decided, list(decided.read), reloaded)
             return (yield from self._answer(command, decided)) if stands else None
         if self._is_known(command):
             return None  # the same command was handed in while this one was reading
@@ -335,65 +335,65 @@ class Decider:
     # --- deciding ---------------------------------------------------------------------------------
 
     def _decide(
-        self, command: Command, caught_up: dict[str, int]
+        self, command: Command, reloaded: dict[str, int]
     ) -> Generator[Call | Wait, Any, _Decided]:
         """Runs the decision, in one go, on states that are all at hand."""
-        states, has_looked = self._states, False
+        states, has_caught_up = self._states, False
         for _ in range(READS_MAX):
-            decided = self._decided(command, caught_up, has_looked=has_looked)
+            decided = self._decided(command, reloaded, has_caught_up=has_caught_up)
             if isinstance(decided, _Decided):
                 return decided
             stream, before = decided, states.version(decided)
             is_own = True
-            if states.may_be_looked_up(stream) and not has_looked:
+            if states.can_catch_up(stream) and not has_caught_up:
                 is_own = yield from self._catch_up()
-                has_looked = True
+                has_caught_up = True
             else:
-                yield from self._load(stream, caught_up)
+                yield from self._load(stream, reloaded)
             if is_own and before == states.version(stream):
                 states.found_alone(stream)
         raise Unavailable("the states of a decision do not stay in the cache")
 
-    def _load(self, stream: str, caught_up: dict[str, int]) -> Generator[Call, Any, None]:
+    def _load(self, stream: str, reloaded: dict[str, int]) -> Generator[Call, Any, None]:
         """Has a stream read, or what is missing of it."""
         states, known = self._states, self.recorded(stream)
         began_s, since = self._states.monotonic(), states.offset
         loaded = yield Call(partial(self._journal.load, fold_of(stream), stream, known))
         states.learn(stream, loaded, began_s, since)
-        caught_up[stream] = loaded.version
+        reloaded[stream] = loaded.version
 
     def _catch_up(self) -> Generator[Call | Wait, Any, bool]:
         """Takes over what others have recorded: one look at the journal for all who ask meanwhile.
 
         Returns whether it was this command's own: however many waited for a look, it was one.
         """
-        if self._look is not None:
-            yield Wait((self._look,))
+        if self._catch_up_running is not None:
+            yield Wait((self._catch_up_running,))
             return False
-        self._look = look = _Look()
+        self._catch_up_running = catch_up = _CatchUp()
         states = self._states
-        states.is_looking = True
+        states.is_catching_up = True
         try:
             end, facts = yield Call(partial(states.read_on, self._journal))
             states.follow(end, facts)
         finally:
-            self._look, states.is_looking = None, False
-            look.settle()
+            self._catch_up_running, states.is_catching_up = None, False
+            catch_up.settle()
         return True
 
     def _decided(
-        self, command: Command, caught_up: Mapping[str, int], *, has_looked: bool
+        self, command: Command, reloaded: Mapping[str, int], *, has_caught_up: bool
     ) -> _Decided | str:
         """What is decided, or the stream that has to be looked at first."""
-        known = partial(self._states.known, caught_up=caught_up, has_looked=has_looked)
+        known = partial(self._states.known, reloaded=reloaded, has_caught_up=has_caught_up)
         now = known(clock.STREAM)
         if now is None:
             return clock.STREAM
-        scene = Scene(self._now_us(), now.loaded.state)
+        context = DecisionContext(self._now_us(), now.loaded.state)
         read: dict[str, Loaded[Any]] = {}
         owned: list[str] = []
         tips: dict[int, Pending] = {}
-        decision = command.decide(scene)
+        decision = command.decide(context)
         refusal, fault, changes, after = None, None, [], {}
         try:
             stream = next(decision)
@@ -407,7 +407,7 @@ class Decider:
                     owned.append(stream)
                 if entry.tip is not None:
                     tips[id(entry.tip)] = entry.tip
-                scene.see(stream, loaded.at_us)
+                context.see(stream, loaded.at_us)
                 stream = decision.send(loaded.state)
         except StopIteration as done:
             changes = done.value
@@ -416,11 +416,11 @@ class Decider:
         except Exception as error:  # noqa: BLE001  states of different moments can be at odds
             fault = error
         try:
-            after = {stream: _after(stream, facts, read, scene.at_us) for stream, facts in changes}
+            after = {stream: _after(stream, facts, read, context.at_us) for stream, facts in changes}
         except Exception as error:  # noqa: BLE001  the same
             fault = error
         only_read = [stream for stream in owned if stream not in after]
-        return _Decided(scene, read, only_read, [*tips.values()], changes, after, refusal, fault)
+        return _Decided(context, read, only_read, [*tips.values()], changes, after, refusal, fault)
 
     def _forget(self, decided: _Decided) -> Generator[Wait, Any, None]:
         """Has all that was read read anew."""
@@ -432,10 +432,10 @@ class Decider:
     # --- recording --------------------------------------------------------------------------------
 
     def _submit(self, command: Command, decided: _Decided) -> Pending:
-        at_us = decided.scene.at_us
+        at_us = decided.context.at_us
         envelope = Envelope(
             at_us=at_us,
-            business_date=decided.scene.business_date,
+            business_date=decided.context.business_date,
             tenant=command.tenant,
             actor=command.actor,
             command=command.id,
@@ -484,7 +484,7 @@ class Decider:
             return None
         done = self._journal.appended(pending.append, pending.facts, pending.envelope)
         states = {stream: loaded.state for stream, loaded in (decided.read | pending.after).items()}
-        day = decided.scene.business_date
+        day = decided.context.business_date
         return Outcome(states, done.facts, is_repeat=False, offset=done.offset, day=day)
 
     def _answer(self, command: Command, decided: _Decided) -> Generator[Call | Wait, Any, Outcome]:
@@ -497,28 +497,28 @@ class Decider:
         states = {stream: loaded.state for stream, loaded in decided.read.items()}
         head = yield Call(lambda: self._journal.head)
         versions = {stream: loaded.version for stream, loaded in decided.read.items()}
-        day = decided.scene.business_date
+        day = decided.context.business_date
         return Outcome(states, (), is_repeat=False, offset=head, day=day, versions=versions)
 
     def _stands(
-        self, decided: _Decided, streams: Sequence[str], caught_up: dict[str, int]
+        self, decided: _Decided, streams: Sequence[str], reloaded: dict[str, int]
     ) -> Generator[Call | Wait, Any, bool]:
         """Whether what was decided is true of the journal, as far as these streams go.
 
         All that it rests on must be recorded, and no state older than the journal was after the command
-        came (`caught_up`: stream -> version it had then).
+        came (`reloaded`: stream -> version it had then).
         """
         if decided.tips:
             yield Wait(decided.tips)
             if any(tip.has_failed for tip in decided.tips):
                 return False
-        unseen = [stream for stream in streams if stream not in caught_up]
+        unseen = [stream for stream in streams if stream not in reloaded]
         if unseen:
             began_s, since = self._states.monotonic(), self._states.offset
             for stream, loaded in (yield Call(partial(self._loaded, unseen, decided.read))):
                 self._states.learn(stream, loaded, began_s, since)
-                caught_up[stream] = loaded.version
-        return all(decided.read[stream].version >= caught_up[stream] for stream in streams)
+                reloaded[stream] = loaded.version
+        return all(decided.read[stream].version >= reloaded[stream] for stream in streams)
 
     def _loaded(
         self, streams: Iterable[str], known: Mapping[str, Loaded[Any]]

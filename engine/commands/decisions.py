@@ -1,6 +1,6 @@
 """What can be asked of the engine: for each, which streams are read, and what the rules make of them.
 
-Every function is a decision (see `deciding`) once all but its scene is given:
+Every function is a decision (see `decider`) once all arguments but its context are given:
 `Command(partial(place_order, firm=firm, ...), ...)`. They raise what the rules refuse. What belongs to
 another tenant is refused like what does not exist.
 """
@@ -12,7 +12,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
 
-from engine.commands.decider import Changes, Decision, Scene
+from engine.commands.decider import Changes, Decision, DecisionContext
 from engine.commands.tally import Tally
 from engine.domain import account as accounts
 from engine.domain import calendar, clock, fees, halt, idempotency, kind, paying, trading
@@ -26,7 +26,7 @@ from engine.domain.halt import Halt
 from engine.domain.instrument import Instrument, Terms
 from engine.domain.kind import SIMULATED
 from engine.domain.order import Order, Placed
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.payment import Kind, Payment
 from engine.domain.pricing import Price
 from engine.domain.report import ParkedReport, Report
@@ -67,7 +67,14 @@ class Firm(NamedTuple):
 
 
 def place_order(
-    scene: Scene, *, firm: Firm, tenant: str, account: str, order: str, instrument: str, wish: Wish
+    context: DecisionContext,
+    *,
+    firm: Firm,
+    tenant: str,
+    account: str,
+    order: str,
+    instrument: str,
+    order_request: OrderRequest,
 ) -> Decision:
     """Accepts an order under the new id `order`.
 
@@ -80,39 +87,39 @@ def place_order(
     security: Instrument | None = (yield instrument) if ids.is_id(instrument, "ins") else None
     terms = security.terms if security else None
     decided = trading.place(
-        wish,
+        order_request,
         owner,
         None,
         security,
         price=_price(firm, security),
         fee=_fee(firm, tenant, security),
         order_id=order,
-        business_date=scene.business_date,
-        trade_date=_trade_date(scene, terms, scene.at_us) if terms else scene.business_date,
-        at_us=scene.at_us,
+        business_date=context.business_date,
+        trade_date=_trade_date(context, terms, context.at_us) if terms else context.business_date,
+        at_us=context.at_us,
         limits=firm.limits,
         minimum_value=firm.minimum_order_value.get(terms.trading_currency) if terms else None,
     )
     if firm.tally is not None:
         for placed in decided.order:
             assert isinstance(placed, Placed)
-            firm.tally.hold(placed, tenant, scene.business_date)
+            firm.tally.hold(placed, tenant, context.business_date)
     return _changes({account: decided.account, order: decided.order})
 
 
 def request_cancel(
-    scene: Scene, *, tenant: str, account: str, order: str, request: bytes | None = None
+    context: DecisionContext, *, tenant: str, account: str, order: str, request: bytes | None = None
 ) -> Decision:
-    """A client's wish to cancel. Raises Refused `not_found`, `order_cancel_forbidden`."""
+    """Cancels an order for its client. Raises Refused `not_found`, `order_cancel_forbidden`."""
     owner = _of_tenant((yield account), tenant)
     known: Order | None = yield order
     if owner is None or known is None or known.terms.account != account:
         known = None
-    decided = trading.request_cancel(known, at_us=scene.at_us, request=request)
+    decided = trading.request_cancel(known, at_us=context.at_us, request=request)
     return _changes({account: decided.account, order: decided.order})
 
 
-def start_execution(scene: Scene, *, firm: Firm, order: str, venue: str) -> Decision:
+def start_execution(context: DecisionContext, *, firm: Firm, order: str, venue: str) -> Decision:
     """Sends a waiting order to a venue, under its own id; without a fresh price, or while execution is
     halted, it waits on.
 
@@ -130,7 +137,7 @@ def start_execution(scene: Scene, *, firm: Firm, order: str, venue: str) -> Deci
         return []
     security: Instrument = yield known.terms.instrument
     price = _price(firm, security)
-    if price is not None and scene.at_us - price.at_us > firm.price_max_age_us:
+    if price is not None and context.at_us - price.at_us > firm.price_max_age_us:
         price = None
     decided = trading.start_execution(
         owner,
@@ -139,14 +146,14 @@ def start_execution(scene: Scene, *, firm: Firm, order: str, venue: str) -> Deci
         price,
         venue=venue,
         venue_order=order,
-        trade_date=_trade_date(scene, security.terms, scene.at_us),
-        at_us=scene.at_us,
+        trade_date=_trade_date(context, security.terms, context.at_us),
+        at_us=context.at_us,
         minimum_value=firm.minimum_order_value.get(known.terms.currency),
     )
     return _changes({known.terms.account: decided.account, order: decided.order})
 
 
-def take_report(scene: Scene, *, firm: Firm, report: Report) -> Decision:
+def take_report(context: DecisionContext, *, firm: Firm, report: Report) -> Decision:
     """What a venue reports: booked once, or parked. Refused is only what the simulated venue reports
     outside a sandbox (Refused `not_found`).
 
@@ -164,8 +171,8 @@ def take_report(scene: Scene, *, firm: Firm, report: Report) -> Decision:
         None,
         trade_id=firm.ids.new("trd"),
         position_id=firm.ids.new("pos"),
-        trade_date=_executed_on(scene, known, security, report),
-        at_us=scene.at_us,
+        trade_date=_executed_on(context, known, security, report),
+        at_us=context.at_us,
     )
     if decided.parked:
         parked_id = parked_report_id(report)
@@ -175,21 +182,21 @@ def take_report(scene: Scene, *, firm: Firm, report: Report) -> Decision:
     return _changes({account: decided.account, report.order: decided.order})
 
 
-def settle_trade(scene: Scene, *, order: str, trade: str) -> Decision:
+def settle_trade(context: DecisionContext, *, order: str, trade: str) -> Decision:
     """Settles one trade, due by the business date. Raises Refused as `trading.settle_trade` does."""
     known: Order | None = yield order
     if known is None:
         raise refused("not_found", "No such order.")
     owner: Account = yield known.terms.account
-    decided = trading.settle_trade(owner, known, trade, scene.business_date, at_us=scene.at_us)
+    decided = trading.settle_trade(owner, known, trade, context.business_date, at_us=context.at_us)
     return _changes({owner.id: decided.account, order: decided.order})
 
 
-def resolve_report(scene: Scene, *, parked: str, action: str, by: str) -> Decision:
+def resolve_report(context: DecisionContext, *, parked: str, action: str, by: str) -> Decision:
     """A client's decision about a parked report. Raises Refused as `report.resolve` does, and
     `report_not_bookable`."""
     known: ParkedReport | None = yield parked
-    decided = reports.resolve(known, action, by, at_us=scene.at_us)
+    decided = reports.resolve(known, action, by, at_us=context.at_us)
     if decided and known is not None and action == "book":
         order, owner, _ = yield from _about(known.report)
         trading.check_bookable(known, owner, order)
@@ -197,7 +204,7 @@ def resolve_report(scene: Scene, *, parked: str, action: str, by: str) -> Decisi
 
 
 def confirm_report(
-    scene: Scene, *, firm: Firm, parked: str, by: str, may_be_asker: bool = False
+    context: DecisionContext, *, firm: Firm, parked: str, by: str, may_be_asker: bool = False
 ) -> Decision:
     """Books a parked report that another client asks to book. Raises Refused as
     `trading.apply_report` does."""
@@ -213,8 +220,8 @@ def confirm_report(
         may_be_asker=may_be_asker,
         trade_id=firm.ids.new("trd"),
         position_id=firm.ids.new("pos"),
-        trade_date=_executed_on(scene, order, security, known.report, known.created_at_us),
-        at_us=scene.at_us,
+        trade_date=_executed_on(context, order, security, known.report, known.created_at_us),
+        at_us=context.at_us,
     )
     account, about = (owner.id, order.terms.order) if owner and order else ("", "")
     return _changes({account: decided.account, about: decided.order, parked: decided.parked})
@@ -246,7 +253,7 @@ def _price(firm: Firm, security: Instrument | None) -> Price | None:
 
 
 def _executed_on(
-    scene: Scene,
+    context: DecisionContext,
     order: Order | None,
     security: Instrument | None,
     report: Report,
@@ -257,16 +264,16 @@ def _executed_on(
     `received_us`: when the report came, if that was not now.
     """
     if order is None or security is None:
-        return scene.business_date
-    received_us = scene.at_us if received_us is None else received_us
+        return context.business_date
+    received_us = context.at_us if received_us is None else received_us
     executed_at_us = received_us if report.executed_at_us is None else report.executed_at_us
-    executed_at_us = min(max(executed_at_us, order.terms.at_us), scene.at_us)
-    return _trade_date(scene, security.terms, executed_at_us)
+    executed_at_us = min(max(executed_at_us, order.terms.at_us), context.at_us)
+    return _trade_date(context, security.terms, executed_at_us)
 
 
-def _trade_date(scene: Scene, terms: Terms, wall_us: int) -> date:
+def _trade_date(context: DecisionContext, terms: Terms, wall_us: int) -> date:
     """The business date at the instrument's market."""
-    business_us = clock.business_time_us(scene.clock, wall_us)
+    business_us = clock.business_time_us(context.clock, wall_us)
     return calendar.local_date(business_us, terms.issuer_country, terms.trading_currency)
 
 
@@ -285,12 +292,17 @@ def report_command_id(report: Report) -> bytes:
 
 
 def open_account(
-    scene: Scene, *, tenant: str, account: str, base_currency: str, funding_currencies: Sequence[str]
+    context: DecisionContext,
+    *,
+    tenant: str,
+    account: str,
+    base_currency: str,
+    funding_currencies: Sequence[str],
 ) -> Decision:
     """Opens an account under the new id `account`. Raises Refused as `account.open_account` does."""
     yield from ()
     opened = accounts.open_account(
-        None, account, tenant, base_currency, funding_currencies, at_us=scene.at_us
+        None, account, tenant, base_currency, funding_currencies, at_us=context.at_us
     )
     return _changes({account: opened})
 
@@ -305,7 +317,7 @@ STATUS_CHANGES: Final = {
 
 
 def change_account(
-    scene: Scene,
+    context: DecisionContext,
     *,
     tenant: str,
     account: str,
@@ -317,18 +329,20 @@ def change_account(
     known = _found(_of_tenant((yield account), tenant), "account")
     facts: list[Fact] = []
     if flags or funding_currencies is not None:
-        facts = accounts.change(known, at_us=scene.at_us, funding_currencies=funding_currencies, **flags)
+        facts = accounts.change(
+            known, at_us=context.at_us, funding_currencies=funding_currencies, **flags
+        )
     if status is not None:
         if status not in STATUS_CHANGES:
             raise invalid("status", "invalid_value", f"must be one of {', '.join(STATUS_CHANGES)}")
         for fact in facts:
             known = fold_of(account).evolve(known, fact)
-        facts = facts + STATUS_CHANGES[status](known, at_us=scene.at_us)
+        facts = facts + STATUS_CHANGES[status](known, at_us=context.at_us)
     return _changes({account: facts})
 
 
 def create_payment(
-    scene: Scene,
+    context: DecisionContext,
     *,
     tenant: str,
     account: str,
@@ -347,14 +361,14 @@ def create_payment(
         payment_id=payment,
         currency=currency,
         amount=amount,
-        at_us=scene.at_us,
+        at_us=context.at_us,
         request=request,
     )
     return _changes({account: decided.account, payment: decided.payment})
 
 
 def end_payment(
-    scene: Scene, *, tenant: str, account: str, payment: str, is_completed: bool
+    context: DecisionContext, *, tenant: str, account: str, payment: str, is_completed: bool
 ) -> Decision:
     """The money has moved, or will not. Raises Refused as `paying.complete` and `paying.fail` do."""
     owner = _found(_of_tenant((yield account), tenant), "account")
@@ -362,30 +376,30 @@ def end_payment(
     if known is not None and known.account != account:
         known = None
     if is_completed:
-        decided = paying.complete(owner, known, at_us=scene.at_us)
+        decided = paying.complete(owner, known, at_us=context.at_us)
     else:
-        decided = paying.fail(known, at_us=scene.at_us)
+        decided = paying.fail(known, at_us=context.at_us)
     return _changes({account: decided.account, payment: decided.payment})
 
 
 # --- the operator's -------------------------------------------------------------------------------
 
 
-def put_instrument(scene: Scene, *, instrument: str, terms: Terms) -> Decision:
+def put_instrument(context: DecisionContext, *, instrument: str, terms: Terms) -> Decision:
     """Lists an instrument, or changes it. Raises Refused as `instrument.put` does."""
     known: Instrument | None = yield instrument
-    return _changes({instrument: instruments.put(known, instrument, terms, at_us=scene.at_us)})
+    return _changes({instrument: instruments.put(known, instrument, terms, at_us=context.at_us)})
 
 
-def advance_clock(scene: Scene, *, by_us: int) -> Decision:
+def advance_clock(context: DecisionContext, *, by_us: int) -> Decision:
     """Moves business time forward. Raises `not_found` outside a sandbox, and as `clock.advance`."""
     kind.check_sandbox((yield kind.STREAM), "a clock that can be moved")
     known: clock.Clock | None = yield clock.STREAM
-    return _changes({clock.STREAM: clock.advance(known, by_us, at_us=scene.at_us)})
+    return _changes({clock.STREAM: clock.advance(known, by_us, at_us=context.at_us)})
 
 
 def halt_trading(
-    scene: Scene, *, tenant: str | None, reason: str, stops_execution: bool = False
+    context: DecisionContext, *, tenant: str | None, reason: str, stops_execution: bool = False
 ) -> Decision:
     """Refuses new orders of a tenant, or of all (None), and sends none if it `stops_execution`.
 
@@ -393,22 +407,22 @@ def halt_trading(
     """
     stream = halt.stream_of(tenant)
     known: Halt | None = yield stream
-    halted = halt.halt(known, reason, stops_execution=stops_execution, at_us=scene.at_us)
+    halted = halt.halt(known, reason, stops_execution=stops_execution, at_us=context.at_us)
     return _changes({stream: halted})
 
 
-def resume_trading(scene: Scene, *, tenant: str | None, reason: str) -> Decision:
+def resume_trading(context: DecisionContext, *, tenant: str | None, reason: str) -> Decision:
     """The end of that. Raises Refused as `halt.resume` does."""
     stream = halt.stream_of(tenant)
     known: Halt | None = yield stream
-    return _changes({stream: halt.resume(known, reason, at_us=scene.at_us)})
+    return _changes({stream: halt.resume(known, reason, at_us=context.at_us)})
 
 
 # --- webhooks -------------------------------------------------------------------------------------
 
 
 def create_webhook(
-    scene: Scene,
+    context: DecisionContext,
     *,
     tenant: str,
     webhook: str,
@@ -417,12 +431,12 @@ def create_webhook(
 ) -> Decision:
     """Sends events somewhere, under the new id `webhook`."""
     known: Webhook | None = yield webhook
-    created = webhooks.create(known, webhook, tenant, where, events, at_us=scene.at_us)
+    created = webhooks.create(known, webhook, tenant, where, events, at_us=context.at_us)
     return _changes({webhook: created})
 
 
 def change_webhook(
-    scene: Scene,
+    context: DecisionContext,
     *,
     tenant: str,
     webhook: str,
@@ -432,27 +446,29 @@ def change_webhook(
 ) -> Decision:
     """Sends others, elsewhere, or none. Raises Refused as `webhook.change` does."""
     known: Webhook | None = yield webhook
-    changed = webhooks.change(known, tenant, where, events, is_active=is_active, at_us=scene.at_us)
+    changed = webhooks.change(known, tenant, where, events, is_active=is_active, at_us=context.at_us)
     return _changes({webhook: changed})
 
 
-def rotate_webhook_secret(scene: Scene, *, tenant: str, webhook: str, former_until_us: int) -> Decision:
+def rotate_webhook_secret(
+    context: DecisionContext, *, tenant: str, webhook: str, former_until_us: int
+) -> Decision:
     """Says that there is a new secret. Raises Refused as `webhook.rotate_secret` does."""
     known: Webhook | None = yield webhook
-    rotated = webhooks.rotate_secret(known, tenant, former_until_us=former_until_us, at_us=scene.at_us)
+    rotated = webhooks.rotate_secret(known, tenant, former_until_us=former_until_us, at_us=context.at_us)
     return _changes({webhook: rotated})
 
 
-def disable_webhook(scene: Scene, *, webhook: str, reason: str) -> Decision:
+def disable_webhook(context: DecisionContext, *, webhook: str, reason: str) -> Decision:
     """The engine's own: nothing is sent there until a person looks."""
     known: Webhook | None = yield webhook
-    return _changes({webhook: webhooks.disable(known, reason, at_us=scene.at_us)})
+    return _changes({webhook: webhooks.disable(known, reason, at_us=context.at_us)})
 
 
-def delete_webhook(scene: Scene, *, tenant: str, webhook: str) -> Decision:
+def delete_webhook(context: DecisionContext, *, tenant: str, webhook: str) -> Decision:
     """Ends it. Raises Refused as `webhook.delete` does."""
     known: Webhook | None = yield webhook
-    return _changes({webhook: webhooks.delete(known, tenant, at_us=scene.at_us)})
+    return _changes({webhook: webhooks.delete(known, tenant, at_us=context.at_us)})
 
 
 # --- helpers --------------------------------------------------------------------------------------

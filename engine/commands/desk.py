@@ -17,9 +17,9 @@ from engine.commands.decider import (
     Command,
     Decider,
     Decision,
+    DecisionContext,
     Outcome,
     Pending,
-    Scene,
     Steps,
     keep_states,
 )
@@ -32,7 +32,7 @@ from engine.kernel.fact import Recorded
 from engine.kernel.ids import is_id
 from engine.kernel.limits import TENANTS_CACHED_MAX
 
-__all__ = ["Command", "Decision", "Desk", "Outcome", "Scene"]
+__all__ = ["Command", "Decision", "DecisionContext", "Desk", "Outcome"]
 
 
 class Tenants:

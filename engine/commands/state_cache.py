@@ -73,13 +73,13 @@ class States:
     """States of streams, within a bound. For one thread, but for what says otherwise.
 
     `offset` is how far the journal was followed; entries that are no older than `begun` hold all up to
-    there. `is_looking`: a look is under way, which asks for nothing of streams that were not known when
-    it began. `monotonic`: seconds of any origin.
+    there. `is_catching_up`: a catch-up is under way, which reads nothing of streams that were not known
+    when it began. `monotonic`: seconds of any origin.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.offset = self.begun = 0
-        self.is_looking = False
+        self.is_catching_up = False
         self.monotonic = monotonic
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._contested: OrderedDict[str, int] = OrderedDict()
@@ -94,19 +94,19 @@ class States:
         entry = self._entries.get(stream)
         return entry.loaded.version if entry else 0
 
-    def known(self, stream: str, caught_up: Mapping[str, int], *, has_looked: bool) -> Entry | None:
-        """The stream, if it is known well enough: by `caught_up` (stream -> version), read since the
-        command came; by a look at what others recorded, if the command `has_looked`."""
+    def known(self, stream: str, reloaded: Mapping[str, int], *, has_caught_up: bool) -> Entry | None:
+        """The stream, if it is known well enough: by `reloaded` (stream -> version), read since the
+        command came; by a catch-up with what others recorded, if the command `has_caught_up`."""
         entry = self._entries.get(stream)
         if entry is None:
             return None
         if entry.tip is None:
             if entry.is_stale:
                 return None
-            is_contested = stream in self._contested and stream not in caught_up
-            if is_contested and not (has_looked and self._keeps_up(entry)):
+            is_contested = stream in self._contested and stream not in reloaded
+            if is_contested and not (has_caught_up and self._keeps_up(entry)):
                 return None
-            if entry.is_reference and self._is_old(stream, entry, caught_up):
+            if entry.is_reference and self._is_old(stream, entry, reloaded):
                 return None
         self._entries.move_to_end(stream)
         return entry
@@ -115,13 +115,13 @@ class States:
         """Whether looks tell all that has become of it."""
         return entry.is_followed and entry.since >= self.begun
 
-    def _is_old(self, stream: str, entry: Entry, caught_up: Mapping[str, int]) -> bool:
+    def _is_old(self, stream: str, entry: Entry, reloaded: Mapping[str, int]) -> bool:
         """Whether a stream whose changes meet no conflict has to be looked at again."""
         now_s = self.monotonic()
         if now_s - entry.asked_s > REFERENCE_FRESH_S:
             entry.asked_s = now_s  # one looks; the others go on meanwhile, for a moment
             return True
-        return now_s - entry.checked_s > REFERENCE_STALE_S and stream not in caught_up
+        return now_s - entry.checked_s > REFERENCE_STALE_S and stream not in reloaded
 
     def begin(self, stream: str) -> Entry:
         """The entry of a stream, made if need be for one that has no facts yet."""
@@ -140,7 +140,7 @@ class States:
         recorded too, so a read that knows less is only a slow one.
         """
         entry = self._entries.get(stream)
-        if since < self.offset or (entry is None and self.is_looking):
+        if since < self.offset or (entry is None and self.is_catching_up):
             since = _UNFOLLOWED
         if (
             entry is None
@@ -190,7 +190,7 @@ class States:
         while len(self._contested) > CONTESTED_MAX:
             self._contested.popitem(last=False)
 
-    def may_be_looked_up(self, stream: str) -> bool:
+    def can_catch_up(self, stream: str) -> bool:
         """Whether others write it too, and a look at what they recorded tells what: no look makes up for
         what is missing already."""
         entry = self._entries.get(stream)

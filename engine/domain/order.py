@@ -16,7 +16,7 @@ from engine.domain import checks, pricing
 from engine.domain.checks import Asked
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Instrument
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.rounding import CURRENT, RoundingName, modes_of
@@ -320,7 +320,7 @@ matter, finds no entry and decides nothing."""
 
 
 def place(
-    wish: Wish,
+    order_request: OrderRequest,
     security: Instrument,
     asked: Asked,
     price: Price | None,
@@ -337,14 +337,14 @@ def place(
     or `missing_price`.
     """
     checks.check(asked)
-    quoted = pricing.quoted(price, wish.side)
+    quoted = pricing.quoted(price, order_request.side)
     assert price is not None
-    terms, is_buy = security.terms, wish.side == "buy"
+    terms, is_buy = security.terms, order_request.side == "buy"
     return Placed(
         order=order,
         account=account,
-        purpose=wish.purpose,
-        side=wish.side,
+        purpose=order_request.purpose,
+        side=order_request.side,
         instrument=security.id,
         instrument_type=terms.instrument_type,
         symbol=terms.symbol,
@@ -363,8 +363,8 @@ def place(
         trading_increment=terms.trading_increment,
         decimal_precision=terms.decimal_precision,
         settlement_date=asked.settlement_date,
-        automatic_rollover=wish.automatic_rollover,
-        request=wish.request,
+        automatic_rollover=order_request.automatic_rollover,
+        request=order_request.request,
         at_us=at_us,
         rounding=CURRENT,
     )
@@ -425,7 +425,7 @@ def settle(state: Order, *, at_us: int) -> list[Settled]:
 
 
 def request_cancel(state: Order, *, at_us: int, request: bytes | None = None) -> list[Fact]:
-    """The client's wish: done at once before the venue has it, else the venue is asked.
+    """Cancels at once if no venue has the order, else asks the venue to cancel.
 
     Raises Refused `order_cancel_forbidden` when the execution is over.
     """

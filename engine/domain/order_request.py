@@ -11,7 +11,7 @@ from engine.kernel.refusals import invalid
 from engine.kernel.values import CURRENCIES, Side, at_scale
 
 
-class Wish(msgspec.Struct, frozen=True):
+class OrderRequest(msgspec.Struct, frozen=True):
     """A buy has `cash_amount`, in the instrument's currency; a sell has `quantity`, in units.
 
     `request` is a keyed digest of the request in canonical form, None without an idempotency key.
@@ -25,20 +25,22 @@ class Wish(msgspec.Struct, frozen=True):
     request: bytes | None = None
 
 
-def amount_of(wish: Wish, terms: Terms) -> Decimal:
+def amount_of(order_request: OrderRequest, terms: Terms) -> Decimal:
     """The buy's cash amount or the sell's quantity, at scale.
 
     Raises Refused `missing_param` without it, `invalid_param` for the other one, for an amount that is
     not above 0 or too fine, or for a rollover of what does not roll over.
     """
-    if wish.side == "buy":
-        name, given, unwanted = "cash_amount", wish.cash_amount, wish.quantity
+    if order_request.side == "buy":
+        name, given, unwanted = "cash_amount", order_request.cash_amount, order_request.quantity
         other, places = "quantity", CURRENCIES[terms.trading_currency]
     else:
-        name, given, unwanted = "quantity", wish.quantity, wish.cash_amount
+        name, given, unwanted = "quantity", order_request.quantity, order_request.cash_amount
         other, places = "cash_amount", terms.decimal_precision
     if unwanted is not None:
-        raise invalid(other, "unexpected_param", f"does not go with a {wish.side}, which takes `{name}`")
+        raise invalid(
+            other, "unexpected_param", f"does not go with a {order_request.side}, which takes `{name}`"
+        )
     if given is None:
         raise invalid(name, "missing_param")
     amount = at_scale(given, places)
@@ -46,6 +48,8 @@ def amount_of(wish: Wish, terms: Terms) -> Decimal:
         raise invalid(name, "invalid_decimal", places=places)
     if not amount:
         raise invalid(name, "not_positive")
-    if wish.automatic_rollover and (wish.side == "sell" or not terms.supports_automatic_rollover):
+    if order_request.automatic_rollover and (
+        order_request.side == "sell" or not terms.supports_automatic_rollover
+    ):
         raise invalid("automatic_rollover", "not_supported")
     return amount

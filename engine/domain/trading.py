@@ -20,7 +20,7 @@ from engine.domain.checks import Asked
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Instrument
 from engine.domain.order import Cancelled, Filled, Order
-from engine.domain.order_request import Wish, amount_of
+from engine.domain.order_request import OrderRequest, amount_of
 from engine.domain.pricing import Price
 from engine.domain.report import ParkedReport, Report
 from engine.domain.trading_limits import Limits
@@ -42,7 +42,7 @@ _NOTHING: Final = Decided([], [], [])
 
 
 def place(
-    wish: Wish,
+    order_request: OrderRequest,
     account: Account | None,
     order: Order | None,
     instrument: Instrument | None,
@@ -71,15 +71,15 @@ def place(
     if instrument is None:
         raise refused("not_found", "No such instrument.", path="instrument")
     terms = instrument.terms
-    accounts.check(account, wish.side, terms.trading_currency)
-    amount = amount_of(wish, terms)
+    accounts.check(account, order_request.side, terms.trading_currency)
+    amount = amount_of(order_request, terms)
     net = None
-    if wish.side == "buy":
+    if order_request.side == "buy":
         net = fees.net_of(fee, amount, UNITS[terms.trading_currency])
     asked = _asked(
         account,
         instrument,
-        wish.side,
+        order_request.side,
         amount,
         net=net,
         counts_in=(terms.price_type, terms.par_value),
@@ -88,7 +88,15 @@ def place(
         minimum_value=minimum_value,
     )
     placed = orders.place(
-        wish, instrument, asked, price, fee, net=net, order=order_id, account=account.id, at_us=at_us
+        order_request,
+        instrument,
+        asked,
+        price,
+        fee,
+        net=net,
+        order=order_id,
+        account=account.id,
+        at_us=at_us,
     )
     counted = trading_limits.count(limits, placed, account.activity, business_date) if limits else []
     return Decided(holdings.reserve(account.holdings, placed) + counted, [placed], [])
@@ -134,7 +142,7 @@ def start_execution(
 
 
 def request_cancel(order: Order | None, *, at_us: int, request: bytes | None = None) -> Decided:
-    """The client's wish. Raises Refused `not_found` or `order_cancel_forbidden`."""
+    """Cancels an order for its client. Raises Refused `not_found` or `order_cancel_forbidden`."""
     if order is None:
         raise refused("not_found", "No such order.", path="order")
     return _released(order, orders.request_cancel(order, at_us=at_us, request=request), at_us)

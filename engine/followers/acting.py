@@ -21,7 +21,7 @@ from typing import Final, Protocol
 import sqlalchemy as sa
 from msgspec.structs import replace
 
-from engine.commands.desk import Command, Decision, Desk, Outcome, Scene
+from engine.commands.desk import Command, Decision, DecisionContext, Desk, Outcome
 from engine.journal.datastore import Datastore
 from engine.journal.journal import Journal
 from engine.journal.witness import START, Point, judge
@@ -246,8 +246,10 @@ class Burst:
             self.size = min(EXECUTION_BATCH, self.size * 2)
         return outcomes
 
-    def _counted(self, decide: Callable[[Scene], Decision], scene: Scene) -> Decision:
-        changes = yield from decide(scene)
+    def _counted(
+        self, decide: Callable[[DecisionContext], Decision], context: DecisionContext
+    ) -> Decision:
+        changes = yield from decide(context)
         self._completed += 1
         return changes
 

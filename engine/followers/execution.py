@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, TypeGuard
 
 from engine.commands import decisions
 from engine.commands.decisions import Firm
-from engine.commands.desk import Command, Decision, Desk, Outcome, Scene
+from engine.commands.desk import Command, Decision, DecisionContext, Desk, Outcome
 from engine.domain import halt
 from engine.domain.halt import TradingResumed
 from engine.domain.instrument import price_of
@@ -346,7 +346,7 @@ class Execution:
 
 
 def take_after(
-    scene: Scene, *, firm: Firm, report: Report, earlier: Sequence[Report], may_park: bool
+    context: DecisionContext, *, firm: Firm, report: Report, earlier: Sequence[Report], may_park: bool
 ) -> Decision:
     """`commands.take_report`, once the trades that were reported `earlier` are booked or parked.
 
@@ -359,7 +359,7 @@ def take_after(
         known: Order | None = yield trade.order
         if known and not known.knows(trade) and (yield decisions.parked_report_id(trade)) is None:
             raise Refused("invalid_request", "an earlier report of this order could not be recorded")
-    changes = yield from decisions.take_report(scene, firm=firm, report=report)
+    changes = yield from decisions.take_report(context, firm=firm, report=report)
     if not may_park and any(isinstance(fact, ReportParked) for _, facts in changes for fact in facts):
         raise Refused("invalid_request", "it contradicts its order")
     return changes

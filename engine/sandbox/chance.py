@@ -1,4 +1,4 @@
-"""What is left to chance in a generated journal, all of it from one seed: prices, wishes and fates."""
+"""Random prices, orders and outcomes of a generated journal, all from one seed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 
 from engine.domain.account import Account
 from engine.domain.kind import SIMULATED
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.kernel.limits import SANDBOX_PRICE_MAX_AGE_US
@@ -71,19 +71,19 @@ class Chance:
         """Who asks next."""
         return self._random.choice(accounts)
 
-    def wish(self, account: Account) -> tuple[Listing, Wish]:
+    def order_request(self, account: Account) -> tuple[Listing, OrderRequest]:
         """What an account asks for: sells of what it holds, some too large, and buys."""
         free = [(one, self._free(account, one.id)) for one in LISTINGS]
         held = [(one, units) for one, units in free if units > 0]
         side: Side = "buy" if not held or self._random.randrange(10) < BUYS_IN_10 else "sell"
         if side == "buy":
-            return self._random.choice(LISTINGS), Wish("buy", cash_amount=self._amount())
+            return self._random.choice(LISTINGS), OrderRequest("buy", cash_amount=self._amount())
         listing, units = self._random.choice(held)
         step = listing.terms.trading_increment
         part = step * self._random.randint(1, int(units / step))
         quantity = self._random.choices((part, units, min(units, Decimal(20)), 2 * units), SELLS)[0]
         self._promised[account.id, listing.id] += quantity
-        return listing, Wish("sell", quantity=quantity.quantize(step))
+        return listing, OrderRequest("sell", quantity=quantity.quantize(step))
 
     def is_one_in(self, count: int) -> bool:
         """True once in so many times."""

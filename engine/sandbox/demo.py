@@ -18,7 +18,7 @@ from engine.domain import clock
 from engine.domain.account import Account
 from engine.domain.kind import SIMULATED
 from engine.domain.order import ExecutionStarted, Order, TradeRecorded
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.streams import fold_of
@@ -88,9 +88,13 @@ class _Shop:
     def order(self, account: str, side: Side, amount: str) -> str:
         order = self.ids.new("ord")
         number = Decimal(amount)
-        wish = Wish("buy", cash_amount=number) if side == "buy" else Wish("sell", quantity=number)
+        order_request = (
+            OrderRequest("buy", cash_amount=number)
+            if side == "buy"
+            else OrderRequest("sell", quantity=number)
+        )
         words = {"tenant": TENANT, "account": account, "instrument": LISTING.id}
-        self.do(decisions.place_order, firm=self.firm, order=order, wish=wish, **words)
+        self.do(decisions.place_order, firm=self.firm, order=order, order_request=order_request, **words)
         return order
 
     def execute(self, order: str) -> None:

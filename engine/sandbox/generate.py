@@ -209,7 +209,7 @@ class _Town:
         todo, orders = [], []
         for _ in range(count):
             account = self._chance.account(self._accounts)
-            listing, wish = self._chance.wish(self._known[account])
+            listing, order_request = self._chance.order_request(self._known[account])
             orders.append(self._desk.new_id("ord"))
             todo.append(
                 self._ask(
@@ -218,7 +218,7 @@ class _Town:
                     account=account,
                     order=orders[-1],
                     instrument=listing.id,
-                    wish=wish,
+                    order_request=order_request,
                 )
             )
         outcomes = self._do(todo)

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from engine.commands import decisions
-from engine.commands.desk import Command, Decision, Desk, Scene
+from engine.commands.desk import Command, Decision, DecisionContext, Desk
 from engine.config.settings import Settings
 from engine.domain import idempotency
 from engine.domain.instrument import Terms, unit_of
@@ -151,7 +151,7 @@ def _open_account(installation: Installation) -> str:
     return account
 
 
-def _once(desk: Desk, decide: Callable[[Scene], Decision], *words: str) -> Mapping[str, Any]:
+def _once(desk: Desk, decide: Callable[[DecisionContext], Decision], *words: str) -> Mapping[str, Any]:
     """States after a command that is recorded once, however often it is done."""
     command_id = idempotency.command_id([ACTOR, *words])
     return desk.do(Command(decide, TENANT, ACTOR, command_id, is_repeatable=True)).states

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from engine.commands import decisions
 from engine.commands.decisions import Firm, Prices
-from engine.commands.desk import Command, Decision, Desk, Outcome, Scene
+from engine.commands.desk import Command, Decision, DecisionContext, Desk, Outcome
 from engine.domain import idempotency
 from engine.journal.journal import Journal
 from engine.kernel.ids import IdSource
@@ -39,14 +39,14 @@ class SeededDesk:
         return self._ids.new(prefix)
 
     def command(self, function: Callable[..., Decision], actor: str, **words: Any) -> Command:
-        """The next command: one of `commands`, with all but its scene and firm given."""
+        """The next command: one of `commands`, with all arguments but its context and firm given."""
         command_id = self._next_command()
 
-        def decide(scene: Scene) -> Decision:
+        def decide(context: DecisionContext) -> Decision:
             if function not in NEED_A_FIRM:
-                return function(scene, **words)
+                return function(context, **words)
             firm = Firm(self._ids_of(command_id), self._prices, {}, SANDBOX_PRICE_MAX_AGE_US)
-            return function(scene, firm=firm, **words)
+            return function(context, firm=firm, **words)
 
         return Command(decide, self._tenant, actor, command_id)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from engine.audit.auditing import Wish, audit, file_faults
+from engine.audit.auditing import AuditOptions, audit, file_faults
 from engine.config.keys import sync_directory
 from engine.config.settings import Settings
 from engine.journal import sqlite
@@ -117,7 +117,7 @@ class Backup:
         """Every digest of the journal's copy, and what SQLite says of its files."""
         datastore = Datastore(f"sqlite:///{draft / JOURNAL}", prefix="", kind="text")
         try:
-            found = audit(datastore, Wish(level="digests"))
+            found = audit(datastore, AuditOptions(level="digests"))
             findings = [*found.findings, *file_faults(datastore.store)]
         finally:
             datastore.close()

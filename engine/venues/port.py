@@ -50,7 +50,7 @@ class Ticket(msgspec.Struct, frozen=True):
 
 
 class CancelTicket(msgspec.Struct, frozen=True):
-    """A client's wish to stop. `reference` is new for each wish, the same when it is sent again."""
+    """A client's cancel request. `reference` is new for each request, the same when it is sent again."""
 
     venue_order: str
     reference: str

@@ -12,15 +12,14 @@ from typing import Any
 
 import pytest
 
-from engine.audit.auditing import Wish as AuditWish
-from engine.audit.auditing import audit
+from engine.audit.auditing import AuditOptions, audit
 from engine.commands import decisions
 from engine.commands.decider import Command
 from engine.domain import order as orders
 from engine.domain import report as reports
 from engine.domain import trading
 from engine.domain.order import Order, Settled, TradeApplied
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.report import Report, ReportBooked
 from engine.kernel.errors import EngineError, Refused
 from engine.kernel.refusals import REFUSALS
@@ -33,7 +32,7 @@ def shop(journal_url: str) -> Iterator[Shop]:
     with open_shop(journal_url) as shop:
         yield shop
         assert invariants.check(journal_url) == []
-        found = audit(shop.journal.datastore, AuditWish()).findings
+        found = audit(shop.journal.datastore, AuditOptions()).findings
         assert [(one.check, one.text) for one in found] == []
 
 
@@ -89,7 +88,10 @@ def sell(shop: Shop, account: str, quantity: str) -> str:
     order = shop.ids.new("ord")
     words = {"tenant": TENANT, "account": account, "order": order, "instrument": INSTRUMENT}
     shop.do(
-        decisions.place_order, firm=shop.firm, wish=Wish("sell", quantity=Decimal(quantity)), **words
+        decisions.place_order,
+        firm=shop.firm,
+        order_request=OrderRequest("sell", quantity=Decimal(quantity)),
+        **words,
     )
     shop.start(order)
     return order
@@ -390,10 +392,10 @@ def test_what_the_first_release_declared_booked_is_booked_once_more(shop: Shop, 
     assert desk.ask(parked) == "booked"
 
 
-def declare(scene: Any, *, parked: str) -> Any:
+def declare(context: Any, *, parked: str) -> Any:
     """What `book` recorded in the first release."""
     yield parked
-    return [(parked, [ReportBooked(scene.at_us)])]
+    return [(parked, [ReportBooked(context.at_us)])]
 
 
 def test_many_confirm_at_once_on_two_processes_and_it_is_booked_once(

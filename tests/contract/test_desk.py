@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from engine.commands import decisions
-from engine.commands.desk import Decision, Outcome, Scene
+from engine.commands.desk import Decision, DecisionContext, Outcome
 from engine.journal.append import Appender
 from engine.kernel.errors import Refused
 from tests.support.checkers import checker
@@ -100,8 +100,8 @@ def test_a_thread_decides_while_another_waits_for_its_commit(
         assert is_decided.wait(5)
         write(self, group)
 
-    def told(decide: Any, scene: Scene) -> Decision:
-        changes = yield from decide(scene)
+    def told(decide: Any, context: DecisionContext) -> Decision:
+        changes = yield from decide(context)
         is_decided.set()
         return changes
 
@@ -109,8 +109,8 @@ def test_a_thread_decides_while_another_waits_for_its_commit(
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(shop.desk.do, shop.buying(first))
         assert is_writing.wait(5)
-        wish = shop.buying(second)
-        shop.desk.do(msgspec.structs.replace(wish, decide=partial(told, wish.decide)))
+        command = shop.buying(second)
+        shop.desk.do(msgspec.structs.replace(command, decide=partial(told, command.decide)))
         assert len(answer.result(5).facts) == 2
 
 
@@ -118,8 +118,8 @@ def test_threads_that_share_a_desk_each_get_their_own_answers(shop: Shop) -> Non
     accounts = [shop.open() for _ in range(4)]
 
     def buy(account: str) -> set[str]:
-        wishes = [[shop.buying(account, "10.00") for _ in range(3)] for _ in range(10)]
-        answers = [answer for three in wishes for answer in shop.desk.do_all(three)]
+        commands = [[shop.buying(account, "10.00") for _ in range(3)] for _ in range(10)]
+        answers = [answer for three in commands for answer in shop.desk.do_all(three)]
         assert codes(answers) == {"Outcome": 30}
         return {fact.stream for one in answers if isinstance(one, Outcome) for fact in one.facts}
 

@@ -20,7 +20,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.commands import decisions
-from engine.commands.desk import Decision, Desk, Outcome, Scene
+from engine.commands.desk import Decision, DecisionContext, Desk, Outcome
 from engine.config.settings import parse_duration_us
 from engine.domain.clock import ClockAdvanced
 from engine.domain.order import ExecutionStarted
@@ -675,14 +675,14 @@ def test_who_is_overtaken_each_time_tries_with_less_at_once(on_sqlite: Works) ->
     rival = Desk(shop.journal, now_us=shop.now_us)
     burst = Burst(shop.desk)
 
-    def overtaken(decide: Any, scene: Scene) -> Decision:
-        changes = yield from decide(scene)
+    def overtaken(decide: Any, context: DecisionContext) -> Decision:
+        changes = yield from decide(context)
         if burst.size > BURST_MIN:
             rival.do(shop.buying(account, "10.00"))
         return changes
 
-    wishes = [shop.buying(account) for _ in range(3)]
-    hindered = [msgspec.structs.replace(one, decide=partial(overtaken, one.decide)) for one in wishes]
+    commands = [shop.buying(account) for _ in range(3)]
+    hindered = [msgspec.structs.replace(one, decide=partial(overtaken, one.decide)) for one in commands]
     outcomes = burst.do_all(hindered, lambda: None)
     assert [len(one.facts) for one in outcomes if isinstance(one, Outcome)] == [2, 2, 2]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.audit.auditing import Wish, audit
+from engine.audit.auditing import AuditOptions, audit
 from engine.commands import decisions, declaring
 from engine.commands.desk import Command, Desk
 from engine.config.settings import Settings
@@ -62,7 +62,7 @@ def test_the_kind_is_the_first_fact_and_the_chain_covers_it(settings: Settings) 
         (first,) = journal.read(0, 10)
         assert (first.stream, first.version, first.offset) == (kind.STREAM, 1, 1)
         assert first.envelope.actor == declaring.ACTOR
-        assert audit(journal.datastore, Wish(level="all")).findings == []
+        assert audit(journal.datastore, AuditOptions(level="all")).findings == []
 
 
 def test_what_is_declared_stays(settings: Settings) -> None:
@@ -92,7 +92,7 @@ def test_a_journal_of_the_first_release_is_told_once(undeclared: Settings) -> No
     assert migrate(undeclared, "live", adopts=True).outcome == "updated"
     with opened_journal(undeclared) as journal:
         assert [one.stream for one in journal.read(0, 10)] == [clock.STREAM, kind.STREAM]
-        assert audit(journal.datastore, Wish(level="all")).findings == []
+        assert audit(journal.datastore, AuditOptions(level="all")).findings == []
 
 
 def test_its_traces_are_told(undeclared: Settings) -> None:
@@ -127,13 +127,15 @@ def test_a_running_engine_goes_on_beside_it(undeclared: Settings) -> None:
 
         def halt(reason: str) -> None:
             for decide in (decisions.halt_trading, decisions.resume_trading):
-                desk.do(Command(lambda scene, d=decide: d(scene, tenant=None, reason=reason), None, "x"))
+                desk.do(
+                    Command(lambda context, d=decide: d(context, tenant=None, reason=reason), None, "x")
+                )
 
         halt("before")
         migrate(undeclared, "sandbox", adopts=True)
         halt("after")
         assert [one.version for one in journal.read(0, 10)] == [1, 1, 2, 1, 3, 4]
-        assert audit(journal.datastore, Wish(level="all")).findings == []
+        assert audit(journal.datastore, AuditOptions(level="all")).findings == []
 
 
 @pytest.fixture
@@ -149,7 +151,7 @@ def test_a_live_journal_has_neither_clock_nor_invented_clients(live: Settings) -
             prepare(installation, live)
         with pytest.raises(Refused, match="in a sandbox only"):
             Desk(installation.journal).do(
-                Command(lambda scene: decisions.advance_clock(scene, by_us=1), None, "x")
+                Command(lambda context: decisions.advance_clock(context, by_us=1), None, "x")
             )
         assert installation.journal.head == before
         assert not installation.clients.all(None)

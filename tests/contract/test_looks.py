@@ -1,4 +1,4 @@
-"""What other processes record of known accounts: one look at the journal for all who ask for it."""
+"""What other processes record of known accounts: one catch-up serves all commands that need it."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def other(shop: Shop, journal_url: str) -> Iterator[Shop]:
 
 
 class Reads:
-    """Counts what a journal is asked for: accounts one by one, and looks at what is new."""
+    """Counts what a journal is asked for: accounts one by one, and catch-ups."""
 
     def __init__(self, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.accounts = self.looks = 0
+        self.accounts = self.catch_ups = 0
         load, read = journal.load, journal.read_portion
 
         def counted_load(fold: Any, stream: str, known: Any = None) -> Any:
@@ -51,7 +51,7 @@ class Reads:
             return load(fold, stream, known)
 
         def counted_read(*words: Any, **more: Any) -> Any:
-            self.looks += 1
+            self.catch_ups += 1
             return read(*words, **more)
 
         monkeypatch.setattr(journal, "load", counted_load)
@@ -79,7 +79,7 @@ def test_what_others_recorded_of_many_accounts_is_one_look(
         for _ in range(2):
             await buy_through(bridge, shop, accounts)
             other.desk.do_all([other.buying(account, "2.00") for account in accounts])
-        await buy_through(bridge, shop, accounts)  # now it has looked
+        await buy_through(bridge, shop, accounts)  # now it has caught up
         reads = Reads(shop.journal, monkeypatch)
         other.desk.do_all([other.buying(account, "2.00") for account in accounts])
         answers = await buy_through(bridge, shop, accounts)
@@ -88,7 +88,7 @@ def test_what_others_recorded_of_many_accounts_is_one_look(
         return reads
 
     reads = asyncio.run(buy_in_turn())
-    assert (reads.accounts, reads.looks) == (0, 1)
+    assert (reads.accounts, reads.catch_ups) == (0, 1)
     assert checker.problems(*checker.read(journal_url)) == []
 
 
@@ -103,10 +103,10 @@ def test_behind_a_gap_each_account_is_read_once(
     for account in accounts * 2:
         other.desk.do(other.buying(account, "2.00"))
     shop.desk.do_all([shop.buying(account, "2.00") for account in accounts])
-    assert (reads.accounts, reads.looks) == (3, 0)
+    assert (reads.accounts, reads.catch_ups) == (3, 0)
     other.desk.do(other.buying(accounts[0], "2.00"))
     shop.desk.do_all([shop.buying(account, "2.00") for account in accounts])
-    assert (reads.accounts, reads.looks) == (3, 1)
+    assert (reads.accounts, reads.catch_ups) == (3, 1)
 
 
 def test_whoever_is_alone_again_looks_no_more(
@@ -117,9 +117,9 @@ def test_whoever_is_alone_again_looks_no_more(
     reads = Reads(shop.journal, monkeypatch)
     for _ in range(2 * state_cache.CONTESTED_FOR):
         shop.desk.do(shop.buying(account, "2.00"))
-    looked = reads.looks
+    before = reads.catch_ups
     shop.desk.do(shop.buying(account, "2.00"))
-    assert reads.looks == looked
+    assert reads.catch_ups == before
 
 
 @pytest.mark.parametrize("end", ["error", "hang up"])
@@ -134,8 +134,8 @@ def test_those_who_wait_for_a_look_go_on_without_it(shop: Shop, other: Shop, end
     waiting = next(second)
     resumed: list[None] = []
     assert isinstance(waiting, Wait)
-    (look,) = waiting.pending
-    look.waiters.append(lambda: resumed.append(None))
+    (catch_up,) = waiting.pending
+    catch_up.waiters.append(lambda: resumed.append(None))
     if end == "error":
         with pytest.raises(Unavailable):
             first.throw(Unavailable("the database cannot be read"))
@@ -166,7 +166,7 @@ def test_a_fact_that_cannot_follow_has_the_stream_read(shop: Shop, other: Shop) 
     assert outcome.states[account].holdings.balance("USD").reserved == 8
 
 
-@pytest.mark.parametrize("case", ["in doubt", "behind a gap", "unknown", "unknown to the look"])
+@pytest.mark.parametrize("case", ["in doubt", "behind a gap", "unknown", "unknown to the catch-up"])
 def test_a_read_that_a_look_overtakes_is_not_the_last_word(shop: Shop, case: str) -> None:
     account = shop.open()
     known = state_cache.States(lambda: 0.0)
@@ -183,24 +183,24 @@ def test_a_read_that_a_look_overtakes_is_not_the_last_word(shop: Shop, case: str
         known.follow(shop.journal.head, ())
     slow, since = read(), known.offset
     shop.buy(account)
-    known.is_looking = True
-    look = known.read_on(shop.journal)
-    if case == "unknown to the look":
+    known.is_catching_up = True
+    catch_up = known.read_on(shop.journal)
+    if case == "unknown to the catch-up":
         known.learn(account, slow, 0.0, since)
-    known.follow(*look)
-    known.is_looking = False
-    if case != "unknown to the look":
+    known.follow(*catch_up)
+    known.is_catching_up = False
+    if case != "unknown to the catch-up":
         version = known.version(account)
         known.learn(account, slow, 0.0, since)
         assert known.version(account) == max(version, slow.version)
-    assert known.known(account, {}, has_looked=True) is None
-    assert not known.may_be_looked_up(account)
+    assert known.known(account, {}, has_caught_up=True) is None
+    assert not known.can_catch_up(account)
 
     known.learn(account, read(), 0.0, known.offset)
-    found = known.known(account, {}, has_looked=True)
+    found = known.known(account, {}, has_caught_up=True)
     assert found is not None
     assert found.loaded == read()
-    assert known.may_be_looked_up(account)
+    assert known.can_catch_up(account)
 
 
 def test_a_look_in_vain_for_many_is_one(shop: Shop, other: Shop) -> None:
@@ -217,7 +217,7 @@ def test_a_look_in_vain_for_many_is_one(shop: Shop, other: Shop) -> None:
     assert all(isinstance(next(one), Wait) for one in others)
     first.send(call.work())
     assert all(isinstance(finish(shop.desk, one), Refused) for one in others)
-    assert decider._states.may_be_looked_up(account)
+    assert decider._states.can_catch_up(account)
 
 
 class Teleported(Fact, frozen=True):
@@ -263,22 +263,22 @@ def test_of_a_page_only_news_is_read(shop: Shop, other: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cash", "looks", "ends"),
+    ("cash", "refreshes", "ends"),
     [("100.00", 0, "placed"), ("0.50", 1, "invalid_param"), ("9000.00", 1, "insufficient_funds")],
 )
 def test_prices_are_looked_at_once_for_a_refusal_and_never_for_what_is_accepted(
-    shop: Shop, cash: str, looks: int, ends: str
+    shop: Shop, cash: str, refreshes: int, ends: str
 ) -> None:
     """However often they move meanwhile: it is true of a moment after the command came."""
-    account, looked = shop.open(), [0]
+    account, refreshed = shop.open(), [0]
 
-    def look() -> None:
-        looked[0] += 1
+    def refresh() -> None:
+        refreshed[0] += 1
         known = shop.prices[TERMS.symbol]
         shop.prices[TERMS.symbol] = replace(known, ask=known.ask + 1)
 
-    (answer,) = shop.desk.do_all([replace(shop.buying(account, cash), refresh=look)])
-    assert looked[0] == looks
+    (answer,) = shop.desk.do_all([replace(shop.buying(account, cash), refresh=refresh)])
+    assert refreshed[0] == refreshes
     if isinstance(answer, Refused):
         assert answer.code == ends
     else:
@@ -289,8 +289,8 @@ def test_prices_are_looked_at_once_for_a_refusal_and_never_for_what_is_accepted(
 def test_a_refusal_that_newer_prices_undo_is_an_order(shop: Shop) -> None:
     account = shop.open()
     cheap = shop.prices.pop(TERMS.symbol)
-    look = partial(shop.prices.__setitem__, TERMS.symbol, cheap)
-    answer = shop.desk.do(replace(shop.buying(account), refresh=look))
+    refresh = partial(shop.prices.__setitem__, TERMS.symbol, cheap)
+    answer = shop.desk.do(replace(shop.buying(account), refresh=refresh))
     assert len(answer.facts) == 2
 
 
@@ -298,8 +298,8 @@ def test_a_refusal_is_not_answered_while_prices_cannot_be_read(shop: Shop) -> No
     account = shop.open()
     shop.prices.clear()
 
-    def look() -> None:
+    def refresh() -> None:
         raise Unavailable("the database is away")
 
     with pytest.raises(Unavailable):
-        shop.desk.do(replace(shop.buying(account), refresh=look))
+        shop.desk.do(replace(shop.buying(account), refresh=refresh))

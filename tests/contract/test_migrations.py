@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from engine import installation
-from engine.audit.auditing import Wish, audit
+from engine.audit.auditing import AuditOptions, audit
 from engine.config.settings import Settings, read_settings
 from engine.domain.rounding import ROUNDINGS
 from engine.journal import migrations, schema
@@ -126,9 +126,9 @@ def test_the_first_release_s_books_are_clean_by_the_rounding_of_its_time(
     installation.make_tables(first)
     datastore = Datastore(first.journal_url, "", "text")
     try:
-        assert audit(datastore, Wish("all")).findings == []
+        assert audit(datastore, AuditOptions("all")).findings == []
         monkeypatch.setitem(ROUNDINGS, "half_up", ROUNDINGS["directed"])
-        found = {finding.check for finding in audit(datastore, Wish("all")).findings}
+        found = {finding.check for finding in audit(datastore, AuditOptions("all")).findings}
     finally:
         datastore.close()
     assert found == {"terms"}

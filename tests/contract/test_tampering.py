@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from engine import installation
 from engine.audit import auditing
 from engine.audit.audit_points import NAME, PointFile
-from engine.audit.auditing import Audit, Wish
+from engine.audit.auditing import Audit, AuditOptions
 from engine.config.settings import Settings
 from engine.domain.stored import engine_codec
 from engine.installation import open_journal_datastore
@@ -66,7 +66,7 @@ class Victim:
     def audit(self, **words: Any) -> Audit:
         fresh = open_journal_datastore(self.settings)  # names are remembered by a process
         try:
-            return auditing.audit(fresh, Wish(**words))
+            return auditing.audit(fresh, AuditOptions(**words))
         finally:
             fresh.close()
 
@@ -310,14 +310,14 @@ def test_a_lost_index_and_a_broken_file_are_found(tmp_path: Path) -> None:
     connection.execute("DROP INDEX journal_command")
     connection.close()
     datastore = open_journal_datastore(settings)
-    found = auditing.audit(datastore, Wish()).findings
+    found = auditing.audit(datastore, AuditOptions()).findings
     datastore.close()
     assert [one.check for one in found] == ["unique"]
     with Path(f"{tmp_path}/journal.db").open("r+b") as file:
         file.seek(4096 * 3)
         file.write(b"\xff" * 4096)
     datastore = open_journal_datastore(settings)
-    assert auditing.audit(datastore, Wish()).findings
+    assert auditing.audit(datastore, AuditOptions()).findings
     datastore.close()
 
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from engine.audit import auditing
-from engine.audit.auditing import Wish
+from engine.audit.auditing import AuditOptions
 from engine.commands import declaring
 from engine.config.settings import Settings, read_settings
 from engine.domain.stored import engine_codec
@@ -72,7 +72,7 @@ def test_a_backup_under_load_is_sound_and_its_views_catch_up(sqlite_url: str, tm
     copy = settings_of(target)
     assert invariants.check(copy.journal_url) == []
     datastore = open_journal_datastore(copy)
-    found = auditing.audit(datastore, Wish())
+    found = auditing.audit(datastore, AuditOptions())
     datastore.close()
     assert (found.findings, found.digest) == ([], done.digest)
     with Journal(copy.journal_url, engine_codec()) as journal:

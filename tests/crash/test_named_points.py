@@ -46,7 +46,7 @@ def died_in_background(siege: Siege, marker: Path) -> tuple[float, list[str]]:
         wait_until("the trap springs", marker.exists, DIES_WITHIN_S)
         began_s = monotonic()
         siege.end_well(served)
-    assert siege.clients.open_wishes == []
+    assert siege.clients.open_writes == []
     return monotonic() - began_s, siege.problems(siege.place.views_url)
 
 

@@ -39,7 +39,7 @@ def stopped_under_load(
             if one.status is None or one.status >= 500:
                 # Without a word of success there must be nothing: such a request may be sent elsewhere.
                 siege.clients.told[place] = replace(one, is_definite=True)
-        siege.clients.open_wishes.clear()
+        siege.clients.open_writes.clear()
         found += [f"told {one}" for one in siege.clients.told[before:] if (one.status or 0) >= 500]
     print(f"{times} stops, {len(siege.clients.told)} writes, the slowest took {slowest_s:.2f} s")
     return found + invariants.check(journal_url, told=siege.clients.told), slowest_s

@@ -22,7 +22,7 @@ from engine.commands.decider import Decider, new_command_id
 from engine.commands.desk import Command, Outcome
 from engine.domain import holdings, idempotency
 from engine.domain.order import Placed
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.journal.journal import Journal
 from engine.journal.writer import Append
 from engine.kernel.errors import Refused
@@ -176,7 +176,7 @@ def keyed(shop: Shop, account: str, key: str, cash: str = "100.00", tenant: str 
         partial(
             decisions.place_order, firm=shop.firm, tenant=tenant, account=account,
             order=shop.ids.new("ord"), instrument=INSTRUMENT,
-            wish=Wish("buy", Decimal(cash), request=request),
+            order_request=OrderRequest("buy", Decimal(cash), request=request),
         ),
         tenant, "cli_test", idempotency.command_id([tenant, account, "orders", key], b"secret"),
         is_repeatable=True, check_repeat=check_repeat,

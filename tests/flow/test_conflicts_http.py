@@ -24,7 +24,7 @@ from tests.support.servers.served import (
     Http,
     Place,
     Served,
-    Wish,
+    Write,
     serving,
     token_of,
     told_of,
@@ -45,23 +45,23 @@ def served(place: Place) -> Iterator[tuple[Served, Http]]:
         yield pair
 
 
-def at_once(port: int, token: str, wishes: Sequence[Wish]) -> list[tuple[Answer, float, float]]:
+def at_once(port: int, token: str, writes: Sequence[Write]) -> list[tuple[Answer, float, float]]:
     """All of them sent at the same moment, each over its own connection; with the times of each."""
 
-    async def send(session: aiohttp.ClientSession, wish: Wish) -> tuple[Answer, float, float]:
-        headers = {"Idempotency-Key": wish.key} if wish.key else {}
+    async def send(session: aiohttp.ClientSession, write: Write) -> tuple[Answer, float, float]:
+        headers = {"Idempotency-Key": write.key} if write.key else {}
         sent_s = monotonic()
         async with session.post(
-            f"http://127.0.0.1:{port}{wish.path}", json=wish.body, headers=headers
+            f"http://127.0.0.1:{port}{write.path}", json=write.body, headers=headers
         ) as response:
             answer = Answer(response.status, dict(response.headers), await response.read())
         return answer, sent_s, monotonic()
 
     async def send_all() -> list[tuple[Answer, float, float]]:
-        connector = aiohttp.TCPConnector(limit=len(wishes))
+        connector = aiohttp.TCPConnector(limit=len(writes))
         headers = {"Authorization": f"Bearer {token}"}
         async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
-            return await asyncio.gather(*(send(session, wish) for wish in wishes))
+            return await asyncio.gather(*(send(session, write) for write in writes))
 
     return asyncio.run(send_all())
 
@@ -74,10 +74,10 @@ def outcomes(answers: Sequence[tuple[Answer, float, float]]) -> Counter[str]:
     )
 
 
-def telling(wishes: Sequence[Wish], answers: Sequence[tuple[Answer, float, float]]) -> list[Told]:
+def telling(writes: Sequence[Write], answers: Sequence[tuple[Answer, float, float]]) -> list[Told]:
     return [
-        told_of(wish, answer, sent_s, answered_s)
-        for wish, (answer, sent_s, answered_s) in zip(wishes, answers, strict=True)
+        told_of(write, answer, sent_s, answered_s)
+        for write, (answer, sent_s, answered_s) in zip(writes, answers, strict=True)
     ]
 
 
@@ -94,9 +94,9 @@ def test_as_many_buys_are_accepted_as_there_is_cash(served: tuple[Served, Http],
             assert answer is not None
             account = answer.words["id"]
             clients.deposit(http, account, CASH)
-        wishes = [clients.buy(account, "100.00") for _ in range(BUYS)]
-        answers = at_once(process.port, place.token, wishes)
-        told += telling(wishes, answers)
+        writes = [clients.buy(account, "100.00") for _ in range(BUYS)]
+        answers = at_once(process.port, place.token, writes)
+        told += telling(writes, answers)
         wanted = {"created": ACCEPTED, "400 insufficient_funds": BUYS - ACCEPTED}
         assert outcomes(answers) == wanted
         for answer, _, _ in answers:
@@ -115,19 +115,19 @@ def test_one_key_is_one_order_and_equal_bytes(served: tuple[Served, Http], place
     process, http = served
     clients = Clients(place, 8)
     (account,) = clients.set_up(http, 1)
-    wish = clients.buy(account, "100.00", key="the-key")
-    answers = at_once(process.port, place.token, [wish] * 100)
-    answers += at_once(process.port, place.token, [wish])
+    write = clients.buy(account, "100.00", key="the-key")
+    answers = at_once(process.port, place.token, [write] * 100)
+    answers += at_once(process.port, place.token, [write])
     assert outcomes(answers) == {"created": 101}
     replays = Counter(answer.headers.get("Idempotency-Replayed") for answer, _, _ in answers)
     assert replays == {None: 1, "true": 100}
     assert len({answer.body for answer, _, _ in answers}) == 1
     assert len({answer.offset for answer, _, _ in answers}) == 1
-    other = wish._replace(body=wish.body | {"cash_amount": "50.00"})
+    other = write._replace(body=write.body | {"cash_amount": "50.00"})
     assert outcomes(at_once(process.port, place.token, [other] * 3)) == {
         "409 idempotency_key_conflict": 3
     }
-    books = invariants.books(place.journal_url, told=telling([wish] * 101, answers))
+    books = invariants.books(place.journal_url, told=telling([write] * 101, answers))
     assert (books.problems, books.count("order.placed")) == ([], 1)
 
 
@@ -157,16 +157,16 @@ def test_an_answer_lost_in_a_crash_is_given_after_it(place: Place) -> None:
         clients = Clients(place, 11)
         (account,) = clients.set_up(http, 1)
     trap = Trap("after append, before answer", 1, str(place.data / "sprung"))
-    wish = clients.buy(account, "100.00", key="lost")
+    write = clients.buy(account, "100.00", key="lost")
     with Served(replace(place, trap=trap)) as dying:
         with Http(dying.port, place.token) as http:
-            assert http.ask("POST", wish.path, wish.body, {"Idempotency-Key": "lost"}) is None
+            assert http.ask("POST", write.path, write.body, {"Idempotency-Key": "lost"}) is None
         wait_until("dead", lambda: not dying.is_alive, 10)
     with Served(place) as served:
-        answers = at_once(served.port, place.token, [wish] * 3)
+        answers = at_once(served.port, place.token, [write] * 3)
         assert outcomes(answers) == {"created": 3}
         assert {answer.headers.get("Idempotency-Replayed") for answer, _, _ in answers} == {"true"}
         assert len({answer.body for answer, _, _ in answers}) == 1
         assert json.loads(answers[0][0].body)["status"] == "placed"
-    books = invariants.books(place.journal_url, told=telling([wish] * 3, answers))
+    books = invariants.books(place.journal_url, told=telling([write] * 3, answers))
     assert (books.problems, books.count("order.placed")) == ([], 1)

@@ -98,11 +98,11 @@ def test_a_generated_client_places_and_reads_an_order(
     with part("client").Client(url) as nobody:
         token = part("api.auth.get_token").sync(client=nobody, body=form)
     with part("client").AuthenticatedClient(url, token.access_token) as client:
-        wish = models.PlaceOrderBody.from_dict(buying("100.00"))
+        body = models.PlaceOrderBody.from_dict(buying("100.00"))
         place, retrieve = part("api.orders.place_order"), part("api.orders.retrieve_order")
-        placed = place.sync(house.account, client=client, body=wish, idempotency_key="generated")
+        placed = place.sync(house.account, client=client, body=body, idempotency_key="generated")
         assert isinstance(placed, models.Order)
-        assert place.sync(house.account, client=client, body=wish, idempotency_key="generated") == placed
+        assert place.sync(house.account, client=client, body=body, idempotency_key="generated") == placed
         assert (placed.status, placed.instrument.id) == ("placed", BOND)
         house.engine.execute(placed.id, ["0.99"])
         house.engine.project()

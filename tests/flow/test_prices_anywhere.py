@@ -60,25 +60,25 @@ OLD: dict[str, tuple[str, str, int, dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("case", OLD)
 def test_no_refusal_rests_on_a_price_that_was_replaced(pair: Pair, case: str) -> None:
-    before, now, age_s, wish, code = OLD[case]
+    before, now, age_s, body, code = OLD[case]
     here, there = pair
     client, other = here.client(), there.client()
     place = f"/accounts/{pair.account}/orders"
     symbol = "HELD"
-    if wish["side"] == "buy":
+    if body["side"] == "buy":
         symbol, instrument = case.upper().replace(" ", "-"), f"ins_{case.replace(' ', '-')}"
         ok(client.send("PUT", f"/instruments/{instrument}", {**TERMS, "symbol": symbol}), 201)
-        wish = {**wish, "instrument": instrument}
+        body = {**body, "instrument": instrument}
 
     def say(price: str, **words: str) -> None:
         ok(client.post("/prices", [{"symbol": symbol, "bid": price, "ask": price, **words}]), 201)
 
     say(before, timestamp=from_us(now_us() - age_s * S).isoformat().replace("+00:00", "Z"))
     there.services.market.refresh()
-    refused = other.post(place, wish)
+    refused = other.post(place, body)
     assert refused.code == code
     say(now)
-    order = ok(other.post(place, wish), 201)
+    order = ok(other.post(place, body), 201)
     ok(other.post(f"{place}/{order['id']}/cancel"))
 
 
@@ -88,8 +88,8 @@ def test_an_instrument_and_its_first_price_are_traded_at_once_elsewhere(pair: Pa
     for number in range(3):
         instrument, symbol = f"ins_first_{number}", f"FIRST{number}"
         ok(client.send("PUT", f"/instruments/{instrument}", {**TERMS, "symbol": symbol}), 201)
-        wish = {**buying("5.00"), "instrument": instrument}
-        unpriced = other.post(f"/accounts/{pair.account}/orders", wish)
+        body = {**buying("5.00"), "instrument": instrument}
+        unpriced = other.post(f"/accounts/{pair.account}/orders", body)
         assert unpriced.code == "missing_price"
         ok(client.post("/prices", [{"symbol": symbol, "bid": "1", "ask": "1"}]), 201)
-        ok(other.post(f"/accounts/{pair.account}/orders", {**wish, "client_reference": symbol}), 201)
+        ok(other.post(f"/accounts/{pair.account}/orders", {**body, "client_reference": symbol}), 201)

@@ -136,8 +136,8 @@ def test_a_change_of_the_symbol_is_no_way_round_a_jump(live: Engine) -> None:
         return bool(told["is_waiting"])
 
     def buy() -> str:
-        wish = {**buying("100.00"), "instrument": "ins_flip"}
-        return str(first.post(f"/accounts/{account}/orders", wish).code)
+        body = {**buying("100.00"), "instrument": "ins_flip"}
+        return str(first.post(f"/accounts/{account}/orders", body).code)
 
     put("FLIP1", 201)
     assert not say("FLIP1", 10)

@@ -20,7 +20,7 @@ from engine.domain import order as engine_order
 from engine.domain.fees import FeeRule
 from engine.domain.holdings import BuyBooked, CashDeposited, CashWithdrawn, SellBooked
 from engine.domain.instrument import Terms
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.rounding import modes_of
@@ -234,7 +234,7 @@ class Run:
             )
             if currency == "USD" and self.random.random() < 0.5:
                 amount += Decimal("0.37")
-            wish = Wish("buy", amount)
+            order_request = OrderRequest("buy", amount)
             cash_amount = scaled(amount, CURRENCIES[currency])
             other = lambda: self.model.place_buy(  # noqa: E731
                 order, to, of, cash_amount=cash_amount, price=ticks,
@@ -246,7 +246,7 @@ class Run:
             steps = int(held / terms.trading_increment)
             share = self.random.choice((1, steps // 3 or 1, steps // 2 or 1, steps, steps, steps + 1))
             amount = terms.trading_increment * share
-            wish = Wish("sell", quantity=amount)
+            order_request = OrderRequest("sell", quantity=amount)
             quantity = scaled(amount, terms.decimal_precision)
             other = lambda: self.model.place_sell(  # noqa: E731
                 order, to, of, quantity=quantity, price=ticks,
@@ -256,7 +256,9 @@ class Run:
 
         def place() -> str:
             with placing_under(rounding):
-                return self.world.place(order, wish, of, to, price=price, fee=rule, minimum_value=least)
+                return self.world.place(
+                    order, order_request, of, to, price=price, fee=rule, minimum_value=least
+                )
 
         self._step(
             f"{side} {order} {to} {of} {amount} at {price.ask if price else None} fee {rule}",

@@ -99,7 +99,7 @@ AMOUNTS = ("amount", "quantity", "notional", "fee", "proceeds", "consideration",
            "net_cash_amount")  # fmt: skip
 
 
-ONLY_WISHED = (order.ExecutionStarted, payment.DepositOpened)
+ONLY_REQUESTED = (order.ExecutionStarted, payment.DepositOpened)
 """Amounts that nothing has to come of."""
 
 
@@ -108,7 +108,7 @@ def one_unit_more(facts: list[Written], random: Random) -> Mutants:
     for index, one in enumerate(facts):
         for name in AMOUNTS:
             value = getattr(one.fact, name, None)
-            if isinstance(value, Decimal) and not isinstance(one.fact, ONLY_WISHED):
+            if isinstance(value, Decimal) and not isinstance(one.fact, ONLY_REQUESTED):
                 more = value + Decimal(1).scaleb(int(value.as_tuple().exponent))
                 yield with_fact(facts, index, **{name: more})
 

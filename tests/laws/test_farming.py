@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from engine.domain import checks, fees, order
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Terms
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.domain.rounding import ROUNDINGS
 from engine.domain.trading_limits import worth_of
@@ -88,10 +88,12 @@ class Trader:
         """Cash, and units at the price."""
         return Fraction(self.cash) + Fraction(self.units) * self.market.unit
 
-    def trade(self, wish: Wish, parts: tuple[int, ...] = (1,), *, whole: bool = True) -> str:
+    def trade(
+        self, order_request: OrderRequest, parts: tuple[int, ...] = (1,), *, whole: bool = True
+    ) -> str:
         """An order, executed in `parts` of these weights, the last one only if `whole`; the answer."""
         market, name = self.market, f"ord{len(self.orders)}"
-        answer = self.world.place(name, wish, price=market.price, fee=market.fee)
+        answer = self.world.place(name, order_request, price=market.price, fee=market.fee)
         if answer != "ok":
             return answer
         self.orders.append(name)
@@ -109,10 +111,10 @@ class Trader:
         return answer
 
     def buy(self, amount: Decimal, *parts: int, whole: bool = True) -> str:
-        return self.trade(Wish("buy", amount), parts or (1,), whole=whole)
+        return self.trade(OrderRequest("buy", amount), parts or (1,), whole=whole)
 
     def sell(self, quantity: Decimal, *parts: int, whole: bool = True) -> str:
-        return self.trade(Wish("sell", quantity=quantity), parts or (1,), whole=whole)
+        return self.trade(OrderRequest("sell", quantity=quantity), parts or (1,), whole=whole)
 
     def paid(self, side: str) -> Paid:
         """By all orders of a side."""
@@ -148,7 +150,7 @@ def markets(draw: st.DrawFn) -> Market:
 
 
 class Deal(NamedTuple):
-    """A wish in dust (`steps` of the currency or the increment), or as a share of all there is."""
+    """An amount in dust (`steps` of the currency or the increment), or as a share of all there is."""
 
     is_buy: bool
     steps: int

@@ -19,7 +19,7 @@ from engine.commands.tally import Tally
 from engine.domain import holdings
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Terms
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price, average_price
 from engine.domain.quote import Quote, jumps
 from engine.domain.trading_limits import Limits
@@ -113,8 +113,8 @@ def stocked(currency: str, units: int, places: int, price_type: Any = "money") -
     fund(world, Decimal(LARGEST), 3, currency)
     dust = "0.00000001" if price_type == "money" else "0.0001"
     cheap = Price(Decimal(dust), Decimal(dust), 1)
-    wish = Wish("buy", Decimal(9_999_999))
-    assert world.place("buy", wish, price=cheap, fee=FeeRule(Decimal(0))) == "ok"
+    order_request = OrderRequest("buy", Decimal(9_999_999))
+    assert world.place("buy", order_request, price=cheap, fee=FeeRule(Decimal(0))) == "ok"
     world.start("buy", cheap)
     with localcontext(WIDE):
         assert world.trade("buy", "buy", dust, str(Decimal(units).scaleb(-places))) == "ok"
@@ -133,7 +133,7 @@ def test_cash_is_exactly_what_came_less_what_went(
     world = stocked(currency, units, places, kind)
     with localcontext(WIDE):
         quantity, dear = Decimal(units).scaleb(-places), Decimal(price)
-    answer = world.place("sell", Wish("sell", quantity=quantity), price=CENT, fee=FeeRule(rate))
+    answer = world.place("sell", OrderRequest("sell", quantity=quantity), price=CENT, fee=FeeRule(rate))
     if answer == "ok":
         world.start("sell", CENT)
         for number, part in enumerate(parts):
@@ -168,7 +168,7 @@ def test_a_sell_of_more_money_than_can_be_booked_is_parked() -> None:
     """It was booked for 799999999999999200000000000000, and the balance lost its last digits."""
     world = stocked("USD", 8 * 10**14, 0)
     before = world.account().holdings.cash
-    assert world.place("sell", Wish("sell", quantity=Decimal(8 * 10**14)), price=CENT) == "ok"
+    assert world.place("sell", OrderRequest("sell", quantity=Decimal(8 * 10**14)), price=CENT) == "ok"
     world.start("sell", CENT)
     assert world.trade("sell", "x", "999999999999999", "800000000000000") == "parked"
     assert world.facts[-1][2].fault == "too_large"  # type: ignore[attr-defined]
@@ -209,8 +209,11 @@ def test_a_day_and_a_jump_are_judged_to_the_cent() -> None:
         ("one", "99999999999.98", "ok"),
         ("two", "999900000000000.02", "account_daily_limit"),
     ):
-        wish = Wish("buy", Decimal(amount))
-        assert world.place(name, wish, price=Price(Decimal(1), Decimal(1), 1), limits=limits) == answer
+        order_request = OrderRequest("buy", Decimal(amount))
+        assert (
+            world.place(name, order_request, price=Price(Decimal(1), Decimal(1), 1), limits=limits)
+            == answer
+        )
     check(world)
     placed = world.order("one").terms
     tally = Tally({"USD": limit})

@@ -193,14 +193,14 @@ def refusals_do_not_look_for_the_first_time(patch: Patch) -> None:
 
 
 def times_go_back_with_the_clock(patch: Patch) -> None:
-    class Scene:
+    class DecisionContext:
         def __init__(self, at_us: int, known: clock.Clock | None) -> None:
             self.now_us = at_us
             self.business_date = clock.business_date(known, at_us)
 
         at_us = property(lambda self: self.now_us, lambda self, _: None)
 
-    patch.setattr(decider, "Scene", Scene)
+    patch.setattr(decider, "DecisionContext", DecisionContext)
 
 
 def what_is_only_read_may_be_old(patch: Patch) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from engine.domain import order
 from engine.domain.instrument import Terms
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.stored import STORED
@@ -47,7 +47,7 @@ def placed() -> World:
     world.put("ins", Terms("Name", "SYM", "stock", "USD", issuer_country="US"))
     world.open()
     world.fund("1000.00")
-    world.place("ord", Wish("buy", Decimal("100.00")), price=PRICE)
+    world.place("ord", OrderRequest("buy", Decimal("100.00")), price=PRICE)
     return world
 
 
@@ -84,7 +84,7 @@ def expire(world: World) -> str:
 
 
 DECISIONS: dict[str, Callable[[World], str]] = {
-    "place again": lambda world: world.place("ord", Wish("buy", Decimal(1)), price=PRICE),
+    "place again": lambda world: world.place("ord", OrderRequest("buy", Decimal(1)), price=PRICE),
     "make pending": lambda world: world.pending("ord"),
     "start": lambda world: world.start("ord", PRICE),
     "trade": lambda world: world.trade("ord", "x2", "100", "0.10"),

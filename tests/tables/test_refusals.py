@@ -21,7 +21,7 @@ from engine.domain.halt import Halt
 from engine.domain.holdings import Balance
 from engine.domain.idempotency import check_key, check_repeat
 from engine.domain.instrument import Terms
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.domain.report import ParkedReport, Report
 from engine.domain.trading_limits import Limits
@@ -48,17 +48,17 @@ def world(cash: str = "1000.00", **terms: Any) -> World:
 def buy(made: World, amount: str = "100.00", **words: Any) -> World:
     words = {"price": PRICE} | words
     rollover = words.pop("automatic_rollover", False)
-    made.place("ord", Wish("buy", Decimal(amount), automatic_rollover=rollover), **words)
+    made.place("ord", OrderRequest("buy", Decimal(amount), automatic_rollover=rollover), **words)
     return made
 
 
 def sell(made: World, quantity: str = "1.00", **words: Any) -> World:
-    made.place("ord", Wish("sell", quantity=Decimal(quantity)), price=PRICE, **words)
+    made.place("ord", OrderRequest("sell", quantity=Decimal(quantity)), price=PRICE, **words)
     return made
 
 
-def placed(made: World, wish: Wish) -> World:
-    made.place("ord", wish, price=PRICE)
+def placed(made: World, order_request: OrderRequest) -> World:
+    made.place("ord", order_request, price=PRICE)
     return made
 
 
@@ -101,7 +101,7 @@ def settle_too_early() -> World:
 
 def sell_eleven() -> World:
     made = holding()
-    made.place("two", Wish("sell", quantity=Decimal(11)), price=PRICE)
+    made.place("two", OrderRequest("sell", quantity=Decimal(11)), price=PRICE)
     return made
 
 
@@ -120,7 +120,7 @@ def failed_then_completed() -> World:
 def withdraw_unsettled() -> World:
     """Proceeds of a sell can be traded at once and leave after settlement."""
     made = holding()
-    made.place("two", Wish("sell", quantity=Decimal(10)), price=PRICE)
+    made.place("two", OrderRequest("sell", quantity=Decimal(10)), price=PRICE)
     made.start("two", PRICE)
     made.trade("two", "x2", "99.5", "10")
     return paid(made, "withdrawal", "USD", "1500.00")
@@ -157,14 +157,14 @@ def twice() -> World:
     """The same order again within ten seconds."""
     limits = Limits(duplicate_window_us=10_000_000)
     made = buy(world(), limits=limits)
-    made.place("two", Wish("buy", Decimal("100.00")), price=PRICE, limits=limits)
+    made.place("two", OrderRequest("buy", Decimal("100.00")), price=PRICE, limits=limits)
     return made
 
 
 def second_of_the_day() -> World:
     limits = Limits(account_day={"USD": Decimal("150.00")})
     made = buy(world(), limits=limits)
-    made.place("two", Wish("buy", Decimal("50.01")), price=PRICE, limits=limits)
+    made.place("two", OrderRequest("buy", Decimal("50.01")), price=PRICE, limits=limits)
     return made
 
 
@@ -188,9 +188,9 @@ def overdrawn(**lacking: Decimal) -> World:
     return made
 
 
-def again(made: World, wish: Wish, price: Price = PRICE, **words: Any) -> World:
+def again(made: World, order_request: OrderRequest, price: Price = PRICE, **words: Any) -> World:
     """Another order in a world that has one."""
-    made.place("two", wish, price=price, **words)
+    made.place("two", order_request, price=price, **words)
     return made
 
 
@@ -216,11 +216,11 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "three decimals of a dollar": lambda: buy(world(), "100.001"),
     "quantity too fine": lambda: sell(world(), "1.001"),
     "buy of nothing": lambda: buy(world(), "0"),
-    "buy by quantity": lambda: placed(world(), Wish("buy", Decimal(1), Decimal(1))),
-    "sell by cash": lambda: placed(world(), Wish("sell", Decimal(1), Decimal(1))),
-    "buy by quantity alone": lambda: placed(world(), Wish("buy", None, Decimal(1))),
-    "buy without an amount": lambda: placed(world(), Wish("buy")),
-    "sell without a quantity": lambda: placed(world(), Wish("sell")),
+    "buy by quantity": lambda: placed(world(), OrderRequest("buy", Decimal(1), Decimal(1))),
+    "sell by cash": lambda: placed(world(), OrderRequest("sell", Decimal(1), Decimal(1))),
+    "buy by quantity alone": lambda: placed(world(), OrderRequest("buy", None, Decimal(1))),
+    "buy without an amount": lambda: placed(world(), OrderRequest("buy")),
+    "sell without a quantity": lambda: placed(world(), OrderRequest("sell")),
     "fee eats the amount": lambda: buy(world(), "0.01", fee=_minimum("1.00")),
     "fee is the amount": lambda: buy(world(), "1.00", fee=_minimum("1.00")),
     "under the minimum investment": lambda: buy(
@@ -231,20 +231,20 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "under the minimum quantity": lambda: buy(ruled(minimum_trading_quantity=Decimal(2))),
     "sell under the minimum": lambda: sell(ruled(minimum_trading_quantity=Decimal(2))),
     "sell of half a step": lambda: sell(world(trading_increment=Decimal("0.50")), "0.75"),
-    "sell worth nothing": lambda: again(holding(), Wish("sell", quantity=Decimal("0.01")), DUST),
+    "sell worth nothing": lambda: again(holding(), OrderRequest("sell", quantity=Decimal("0.01")), DUST),
     "buy under the operator's minimum": lambda: buy(world(), "9.99", minimum_value=Decimal("10.00")),
     "sell under the operator's minimum": lambda: again(
-        holding(), Wish("sell", quantity=Decimal("0.10")), minimum_value=Decimal("10.00")
+        holding(), OrderRequest("sell", quantity=Decimal("0.10")), minimum_value=Decimal("10.00")
     ),
     "more units than can be booked": lambda: buy(
         world(cash="100000000.00"), "90000000.00", price=replace(PRICE, ask=Decimal("0.00000001"))
     ),
     "more money than can be booked": lambda: sell(world(), "100000000000000"),
     "buy when cash is overdrawn": lambda: again(
-        overdrawn(USD=Decimal("12.50")), Wish("buy", Decimal("1.00"))
+        overdrawn(USD=Decimal("12.50")), OrderRequest("buy", Decimal("1.00"))
     ),
     "buy when units are overdrawn": lambda: again(
-        overdrawn(ins=Decimal("0.25")), Wish("buy", Decimal("1.00"))
+        overdrawn(ins=Decimal("0.25")), OrderRequest("buy", Decimal("1.00"))
     ),
     "withdrawal when units are overdrawn": lambda: paid(
         overdrawn(ins=Decimal("0.25")), "withdrawal", "USD", "5"

@@ -12,7 +12,7 @@ import pytest
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Terms
 from engine.domain.order import Placed
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price, quantity_for, unit_price
 from engine.domain.stored import engine_codec
 from engine.kernel.errors import UnknownFact
@@ -64,7 +64,7 @@ def bought(row: dict[str, str]) -> World:
     world.fund(row["amount"], row["currency"])
     price = Price(Decimal(row["price"]), Decimal(row["price"]), 1, Decimal(row["accrued"]))
     rule = FeeRule(Decimal(row["rate"]), Decimal(row["minimum"]))
-    assert world.place("ord", Wish("buy", Decimal(row["amount"])), price=price, fee=rule) == "ok"
+    assert world.place("ord", OrderRequest("buy", Decimal(row["amount"])), price=price, fee=rule) == "ok"
     assert world.start("ord", price) == "ok"
     return world
 
@@ -172,9 +172,9 @@ def test_sell(row: dict[str, str]) -> None:
     world.end("ord")
     parts = row["quantities"].split()
     price = Price(Decimal(row["price"]), Decimal(row["price"]), 1)
-    wish = Wish("sell", quantity=sum(map(Decimal, parts), ZERO))
+    order_request = OrderRequest("sell", quantity=sum(map(Decimal, parts), ZERO))
     rule = FeeRule(Decimal(row["rate"]), Decimal(row["minimum"]))
-    assert world.place("two", wish, price=price, fee=rule) == "ok"
+    assert world.place("two", order_request, price=price, fee=rule) == "ok"
     assert (world.order("two").fees, world.order("two").net_cash_amount) == (0, None)
     world.start("two", price)
     for number, quantity in enumerate(parts):
@@ -216,10 +216,12 @@ def test_average_price(row: dict[str, str]) -> None:
     for number, move in enumerate(row["moves"].split()):
         name, (quantity, price) = f"ord{number}", move[1:].split("@")
         quote = Price(Decimal(price), Decimal(price), 1)
-        wish = (
-            Wish("buy", Decimal("5000.00")) if move[0] == "+" else Wish("sell", None, Decimal(quantity))
+        order_request = (
+            OrderRequest("buy", Decimal("5000.00"))
+            if move[0] == "+"
+            else OrderRequest("sell", None, Decimal(quantity))
         )
-        assert world.place(name, wish, price=quote, fee=free) == "ok"
+        assert world.place(name, order_request, price=quote, fee=free) == "ok"
         assert world.start(name, quote) == "ok"
         assert world.trade(name, f"x{number}", price, quantity) == "ok"
         world.end(name)

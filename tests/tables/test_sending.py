@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from engine.domain import checks, order, trading
 from engine.domain.holdings import Balance
 from engine.domain.instrument import Terms
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from tests.support.engines.world import TODAY, World
 from tests.support.models.table import rows
@@ -31,20 +31,20 @@ TERMS = Terms(
 class Waiting:
     """An order that is accepted and not sent, and the moment at which it will be."""
 
-    def __init__(self, wish: Wish, terms: Terms = TERMS) -> None:
+    def __init__(self, order_request: OrderRequest, terms: Terms = TERMS) -> None:
         self.world, self.today, self.price = World(), TODAY, PRICE
         self.minimum_value: Decimal | None = None
         self.world.put("ins", terms)
         self.world.open()
         self.world.fund("200000000.00")
-        self.place("held", Wish("buy", Decimal("2100.00")))
+        self.place("held", OrderRequest("buy", Decimal("2100.00")))
         self.world.start("held", PRICE)
         self.world.trade("held", "h1", "100", "20")
         self.world.end("held")
-        self.place("ord", wish)
+        self.place("ord", order_request)
 
-    def place(self, name: str, wish: Wish) -> None:
-        assert self.world.place(name, wish, price=PRICE) == "ok", self.world.refused
+    def place(self, name: str, order_request: OrderRequest) -> None:
+        assert self.world.place(name, order_request, price=PRICE) == "ok", self.world.refused
 
     def change(self, **terms: Any) -> None:
         assert self.world.put("ins", replace(self.world.instrument("ins").terms, **terms)) == "ok"
@@ -58,11 +58,11 @@ class Waiting:
 
 
 def buying(amount: str = "100.00", **terms: Any) -> Waiting:
-    return Waiting(Wish("buy", Decimal(amount)), replace(TERMS, **terms))
+    return Waiting(OrderRequest("buy", Decimal(amount)), replace(TERMS, **terms))
 
 
 def selling(quantity: str = "5.00", **terms: Any) -> Waiting:
-    return Waiting(Wish("sell", quantity=Decimal(quantity)), replace(TERMS, **terms))
+    return Waiting(OrderRequest("sell", quantity=Decimal(quantity)), replace(TERMS, **terms))
 
 
 ASKED: dict[str, Callable[[], Waiting]] = {
@@ -113,14 +113,14 @@ def to_account(verb: str, **words: Any) -> Callable[[Waiting], None]:
 
 def sold_out(waiting: Waiting) -> None:
     """The position, which the waiting buy was to add to, is sold and settled."""
-    waiting.place("all", Wish("sell", quantity=Decimal("20.00")))
+    waiting.place("all", OrderRequest("sell", quantity=Decimal("20.00")))
     waiting.world.start("all", PRICE)
     waiting.world.trade("all", "a1", "99.5", "20")
     waiting.world.end("all")
 
 
 def bought_more(waiting: Waiting) -> None:
-    waiting.place("more", Wish("buy", Decimal("1000.00")))
+    waiting.place("more", OrderRequest("buy", Decimal("1000.00")))
     waiting.world.start("more", PRICE)
     waiting.world.trade("more", "m1", "100", "9")
     waiting.world.end("more")
@@ -301,9 +301,9 @@ def test_an_accepted_order_can_always_be_booked() -> None:
     world.open()
     world.fund("100000000.00")
     dust = Price(Decimal("0.00000001"), Decimal("0.00000001"), 1)
-    most = Wish("buy", Decimal("90000000.00"))
+    most = OrderRequest("buy", Decimal("90000000.00"))
     assert world.place("ord", most, price=dust) == "quantity_too_large"
-    fits = Wish("buy", Decimal("10050251.25"))  # 9 999 999.99 net: 15 digits of units
+    fits = OrderRequest("buy", Decimal("10050251.25"))  # 9 999 999.99 net: 15 digits of units
     assert world.place("ord", fits, price=dust) == "ok"
     assert world.start("ord", dust) == "ok"
     ordered = world.order().ordered

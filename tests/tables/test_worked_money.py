@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from engine.domain.instrument import Terms
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.kernel.values import plain
 from tests.support.engines.world import World
@@ -22,7 +22,7 @@ def placed(cash: str = "1000.00") -> World:
     world.put("ins", Terms("Name", "SYM", "stock", "USD", issuer_country="US"))
     world.open()
     world.fund(cash)
-    assert world.place("ord", Wish("buy", Decimal("100.00")), price=PRICE) == "ok"
+    assert world.place("ord", OrderRequest("buy", Decimal("100.00")), price=PRICE) == "ok"
     return world
 
 
@@ -65,7 +65,7 @@ def holding_ten() -> World:
     world.put("ins", Terms("Name", "SYM", "stock", "USD", issuer_country="US"))
     world.open()
     world.fund("1005.03")
-    world.place("buy", Wish("buy", Decimal("1005.03")), price=PRICE)
+    world.place("buy", OrderRequest("buy", Decimal("1005.03")), price=PRICE)
     world.start("buy", PRICE)
     assert world.trade("buy", "b1", "100", "10") == "ok"
     world.end("buy")
@@ -79,7 +79,7 @@ def holding_ten() -> World:
 
 def sold() -> World:
     world = holding_ten()
-    assert world.place("ord", Wish("sell", quantity=Decimal("10.00")), price=PRICE) == "ok"
+    assert world.place("ord", OrderRequest("sell", quantity=Decimal("10.00")), price=PRICE) == "ok"
     world.start("ord", PRICE)
     assert world.trade("ord", "s1", "100", "10") == "ok"
     assert world.end("ord") == "ok"

@@ -10,7 +10,7 @@ from engine.domain import account, holdings
 from engine.domain.account import AccountChanged, AccountClosed, AccountClosing, AccountOpened
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Terms
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
@@ -90,8 +90,12 @@ def trading() -> World:
 
 def trade(world: World, name: str, side: str, amount: str, quantity: str) -> None:
     """An order executed and filled, not settled."""
-    wish = Wish("buy", Decimal(amount)) if side == "buy" else Wish("sell", None, Decimal(quantity))
-    assert world.place(name, wish, price=PRICE, fee=FREE) == "ok"
+    order_request = (
+        OrderRequest("buy", Decimal(amount))
+        if side == "buy"
+        else OrderRequest("sell", None, Decimal(quantity))
+    )
+    assert world.place(name, order_request, price=PRICE, fee=FREE) == "ok"
     assert world.start(name, PRICE) == "ok"
     assert world.trade(name, f"x_{name}", "100", quantity) == "ok"
     assert world.end(name) == "ok"
@@ -166,7 +170,7 @@ def test_closing_waits_for_cash_units_and_settlement() -> None:
     trade(world, "b1", "buy", "100.00", "1.00")
     assert world.to_account("close") == "ok"
     assert isinstance(world.facts[-1][2], AccountClosing)
-    assert world.place("b2", Wish("buy", Decimal(100)), price=PRICE) == "buy_order_forbidden"
+    assert world.place("b2", OrderRequest("buy", Decimal(100)), price=PRICE) == "buy_order_forbidden"
     assert world.pay("deposit", "dep", "USD", Decimal(1)) == "deposit_forbidden"
     trade(world, "s1", "sell", "", "1.00")
     settle(world, "b1")
@@ -190,12 +194,12 @@ def test_a_closed_account_takes_no_money() -> None:
 
 def test_an_order_is_cancelled_when_its_account_closes_or_its_instrument_stops() -> None:
     world = trading()
-    world.place("b1", Wish("buy", Decimal(100)), price=PRICE)
+    world.place("b1", OrderRequest("buy", Decimal(100)), price=PRICE)
     world.to_account("close")
     assert world.start("b1", PRICE) == "ok"
     assert world.order("b1").cancelled_reason == "account_closed"
     other = trading()
-    other.place("b1", Wish("buy", Decimal(100)), price=PRICE)
+    other.place("b1", OrderRequest("buy", Decimal(100)), price=PRICE)
     other.put("ins", Terms("Name", "SYM", "stock", "USD", "sell_only", issuer_country="US"))
     assert other.start("b1", PRICE) == "ok"
     assert other.order("b1").cancelled_reason == "instrument_not_trading"
@@ -205,7 +209,7 @@ def test_an_order_is_cancelled_when_its_account_closes_or_its_instrument_stops()
 def test_an_order_of_a_suspended_account_waits_and_one_at_its_venue_goes_on() -> None:
     world = trading()
     for name in ("b1", "b2"):
-        world.place(name, Wish("buy", Decimal(100)), price=PRICE)
+        world.place(name, OrderRequest("buy", Decimal(100)), price=PRICE)
     world.start("b1", PRICE)
     world.to_account("suspend")
     assert world.trade("b1", "x1", "100", "0.99") == "ok"
@@ -222,7 +226,7 @@ def test_an_order_of_a_suspended_account_waits_and_one_at_its_venue_goes_on() ->
 
 def test_a_price_that_rose_too_far_cancels_and_releases() -> None:
     world = trading()
-    world.place("b1", Wish("buy", Decimal(100)), price=PRICE)
+    world.place("b1", OrderRequest("buy", Decimal(100)), price=PRICE)
     dear = Price(Decimal(10_000), Decimal(10_000), 2)
     assert world.start("b1", dear) == "ok"
     assert world.order("b1").cancelled_reason == "below_minimum_quantity"

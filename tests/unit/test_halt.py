@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from engine.commands.decider import Scene
+from engine.commands.decider import DecisionContext
 from engine.commands.decisions import Firm, place_order
 from engine.domain import halt
 from engine.domain.clock import ClockAdvanced
 from engine.domain.halt import Halt, TradingHalted, TradingResumed
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.kernel.errors import Refused, UnknownFact
 from engine.kernel.fact import Fact
 from engine.kernel.ids import IdSource
@@ -112,7 +112,13 @@ class Read:
     def place(self, tenant: str = "acme") -> tuple[list[str], Refused | None]:
         words: dict[str, Any] = {"account": "acc_1", "order": "ord_1", "instrument": "ins_1"}
         firm = Firm(IdSource(), Prices(), {}, 1)
-        decision = place_order(Scene(5, None), firm=firm, tenant=tenant, wish=Wish("buy"), **words)
+        decision = place_order(
+            DecisionContext(5, None),
+            firm=firm,
+            tenant=tenant,
+            order_request=OrderRequest("buy"),
+            **words,
+        )
         read = []
         try:
             stream = next(decision)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from engine.domain import instrument, payment, report
 from engine.domain.instrument import InstrumentChanged, InstrumentListed, Terms
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.domain.report import (
     FAULTS,
@@ -85,13 +85,13 @@ def world() -> World:
 
 def test_units_left_over_by_coarser_steps_can_all_be_sold() -> None:
     made = world()
-    made.place("buy", Wish("buy", Decimal("100.00")), price=PRICE)
+    made.place("buy", OrderRequest("buy", Decimal("100.00")), price=PRICE)
     made.start("buy", PRICE)
     made.trade("buy", "x", "100", "0.49")
     coarse = {"trading_increment": Decimal("0.50"), "minimum_trading_quantity": Decimal(5)}
     made.put("ins", replace(TERMS, maturity_date=None, enforce_trading_rules=True, **coarse))
-    assert made.place("part", Wish("sell", None, Decimal("0.40")), price=PRICE) != "ok"
-    assert made.place("all", Wish("sell", None, Decimal("0.49")), price=PRICE) == "ok"
+    assert made.place("part", OrderRequest("sell", None, Decimal("0.40")), price=PRICE) != "ok"
+    assert made.place("all", OrderRequest("sell", None, Decimal("0.49")), price=PRICE) == "ok"
 
 
 def test_deposits_and_withdrawals() -> None:
@@ -119,8 +119,8 @@ def test_an_order_of_a_bill_rolls_over_when_asked() -> None:
     made.put("ins", replace(TERMS, supports_automatic_rollover=True))
     made.open()
     made.fund("1000.00")
-    wish = Wish("buy", Decimal("100.00"), automatic_rollover=True)
-    assert made.place("ord", wish, price=PRICE) == "ok"
+    order_request = OrderRequest("buy", Decimal("100.00"), automatic_rollover=True)
+    assert made.place("ord", order_request, price=PRICE) == "ok"
     made.start("ord", PRICE)
     made.trade("ord", "x", "100", "0.50")
     assert made.account().holdings.positions["ins"].automatic_rollover
@@ -159,7 +159,7 @@ class Said:
 )
 def test_contradicting_reports_are_parked_and_nothing_is_booked(said: Said) -> None:
     made = world()
-    made.place("ord", Wish("buy", Decimal("100.00")), price=PRICE)
+    made.place("ord", OrderRequest("buy", Decimal("100.00")), price=PRICE)
     made.start("ord", PRICE)
     before = made.account(), made.order()
     words = {"price": Decimal(100), "quantity": Decimal("0.60"), "kind": "trade", "order": "ord"}

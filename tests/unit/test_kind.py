@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.commands import decisions
-from engine.commands.decider import Decision, Scene
+from engine.commands.decider import Decision, DecisionContext
 from engine.commands.decisions import Firm
 from engine.domain import kind
 from engine.domain.clock import ClockAdvanced
@@ -42,13 +42,13 @@ def test_other_facts_cannot_follow(state: Declared | None) -> None:
         kind.evolve(state, second)
 
 
-SANDBOXED: dict[str, Callable[[Scene], Decision]] = {
-    "the clock": lambda scene: decisions.advance_clock(scene, by_us=1),
-    "an order sent to the simulated venue": lambda scene: decisions.start_execution(
-        scene, firm=FIRM, order="ord_1", venue=SIMULATED
+SANDBOXED: dict[str, Callable[[DecisionContext], Decision]] = {
+    "the clock": lambda context: decisions.advance_clock(context, by_us=1),
+    "an order sent to the simulated venue": lambda context: decisions.start_execution(
+        context, firm=FIRM, order="ord_1", venue=SIMULATED
     ),
-    "a report of the simulated venue": lambda scene: decisions.take_report(
-        scene, firm=FIRM, report=REPORT
+    "a report of the simulated venue": lambda context: decisions.take_report(
+        context, firm=FIRM, report=REPORT
     ),
 }
 
@@ -56,7 +56,7 @@ SANDBOXED: dict[str, Callable[[Scene], Decision]] = {
 @pytest.mark.parametrize("what", SANDBOXED)
 @pytest.mark.parametrize("state", [None, Declared("live", 7)])
 def test_what_is_a_sandboxs_is_decided_in_no_other_journal(what: str, state: Declared | None) -> None:
-    decision = SANDBOXED[what](Scene(1, None))
+    decision = SANDBOXED[what](DecisionContext(1, None))
     assert next(decision) == kind.STREAM
     with pytest.raises(Refused, match="exists in a sandbox only") as refused:
         decision.send(state)
@@ -65,12 +65,14 @@ def test_what_is_a_sandboxs_is_decided_in_no_other_journal(what: str, state: Dec
 
 @pytest.mark.parametrize("what", SANDBOXED)
 def test_a_sandbox_decides_it(what: str) -> None:
-    decision = SANDBOXED[what](Scene(1, None))
+    decision = SANDBOXED[what](DecisionContext(1, None))
     next(decision)
     asked: Any = decision.send(Declared("sandbox", 7))
     assert asked != kind.STREAM
 
 
 def test_another_venue_is_nobodys_sandbox() -> None:
-    decision = decisions.start_execution(Scene(1, None), firm=FIRM, order="ord_1", venue="xlon")
+    decision = decisions.start_execution(
+        DecisionContext(1, None), firm=FIRM, order="ord_1", venue="xlon"
+    )
     assert next(decision) == "ord_1"

@@ -352,7 +352,7 @@ class TestRefusals:
 
     def test_flags_and_suspension(self) -> None:
         model = opened()
-        wishes: dict[str, tuple[str, Callable[[], str]]] = {
+        attempts: dict[str, tuple[str, Callable[[], str]]] = {
             "can_place_buy_order": ("buy_order_forbidden", lambda: buy(model, "b", 100_00)),
             "can_place_sell_order": ("sell_order_forbidden", lambda: sell(model, "s", 1)),
             "can_deposit": (
@@ -364,13 +364,13 @@ class TestRefusals:
                 lambda: model.create_payment("w", "withdrawal", "acc", "USD", 1),
             ),
         }
-        for flag, (code, wish) in wishes.items():
+        for flag, (code, attempt) in attempts.items():
             assert model.change_account("acc", **{flag: False}) == OK
-            assert wish() == code
+            assert attempt() == code
             assert model.change_account("acc", **{flag: True}) == OK
         assert model.change_account("acc", status="suspended") == OK
         assert model.change_account("acc", status="suspended") == NOTHING
-        assert [wish() for _, wish in wishes.values()] == [code for code, _ in wishes.values()]
+        assert [attempt() for _, attempt in attempts.values()] == [code for code, _ in attempts.values()]
         assert model.change_account("acc", status="active") == OK
         assert buy(model, "b", 100_00) == OK
         assert buy(model, "b", 100_00) == NOTHING
@@ -541,7 +541,7 @@ def test_check_finds_damage(damage: Callable[[Model], None], words: str) -> None
 
 
 def _step(model: Model, dice: random.Random, number: int) -> str:
-    """One random wish, step or report; often a wrong one."""
+    """One random request, step or report; often a wrong one."""
     new, order = f"o{number}", f"o{dice.randrange(max(number, 1))}"
     rule = FeeRule(dice.choice((0, 1, 7)), dice.choice((200, 333)), dice.choice((0, 0, 150)))
     price, known = dice.randrange(1, 300 * P), model.orders.get(order)

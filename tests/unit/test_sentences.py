@@ -15,7 +15,7 @@ from api.http.kinds import FAULTS, Fault, Word
 from api.http.problems import CODES, NOUNS, docs_of, not_found, problem_of
 from api.routes import ROUTES
 from engine.domain import holdings
-from engine.domain.order_request import Wish, amount_of
+from engine.domain.order_request import OrderRequest, amount_of
 from engine.kernel.errors import DiskFull, Inaccessible, Refused, Unavailable
 from engine.kernel.refusals import PARAM_FAULTS, REFUSALS, fault, invalid, refused
 from engine.kernel.sentences import told
@@ -138,9 +138,9 @@ def test_one_word_is_no_choice_and_a_wrong_amount_names_the_right_one() -> None:
         Word(("market",)).read("limit")
     assert caught.value.detail == "must be market"
     for side, other, right in (("buy", "quantity", "cash_amount"), ("sell", "cash_amount", "quantity")):
-        wish = Wish(side, **{other: Decimal(1)})  # type: ignore[arg-type]
+        order_request = OrderRequest(side, **{other: Decimal(1)})  # type: ignore[arg-type]
         with pytest.raises(Refused, match=f"`{other}` does not go with a {side}, which takes `{right}`"):
-            amount_of(wish, TERMS)
+            amount_of(order_request, TERMS)
 
 
 def test_bad_values_are_told_by_name_wherever_they_were_found() -> None:

@@ -138,12 +138,12 @@ def stream(after: int, *, follow: bool = True, **wanted: Any) -> Stream:
     return Stream(Wanted("acme", **wanted), after, lambda: None, until=None if follow else 0)
 
 
-def running(scene: Awaitable[None]) -> None:
-    asyncio.run(scene)  # type: ignore[arg-type]
+def running(context: Awaitable[None]) -> None:
+    asyncio.run(context)  # type: ignore[arg-type]
 
 
 def test_from_a_place_on_all_come_once_in_order_and_then_what_comes(world: World) -> None:
-    async def scene() -> None:
+    async def context() -> None:
         for _ in range(10):
             world.add()
         await world.streams.place()
@@ -162,11 +162,11 @@ def test_from_a_place_on_all_come_once_in_order_and_then_what_comes(world: World
         assert wire.said[-1] == "server_stopping"
         assert [after for after, _ in world.pages] == [2, 5, 8]  # the new ones came from memory
 
-    running(scene())
+    running(context())
 
 
 def test_only_what_is_wanted_and_of_the_tenant(world: World) -> None:
-    async def scene() -> None:
+    async def context() -> None:
         await world.streams.place()
         wires = {
             "all": (Wire(), {}),
@@ -191,11 +191,11 @@ def test_only_what_is_wanted_and_of_the_tenant(world: World) -> None:
         events = {name: [one for one in wire.said if "+" in one] for name, (wire, _) in wires.items()}
         assert events == {"all": ["+1", "+3", "+4"], "filled": ["+3"], "one": ["+4"], "late": ["+4"]}
 
-    running(scene())
+    running(context())
 
 
 def test_a_quiet_stream_says_where_it_is(world: World) -> None:
-    async def scene() -> None:
+    async def context() -> None:
         await world.streams.place()
         wire = Wire()
         task = asyncio.create_task(world.streams.run(stream(0, names=("order.filled",)), wire))
@@ -208,7 +208,7 @@ def test_a_quiet_stream_says_where_it_is(world: World) -> None:
         await task
         assert world.streams.count == 0
 
-    running(scene())
+    running(context())
 
 
 # --- what is withheld -----------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def told(wire: Wire) -> list[str]:
 
 @pytest.mark.parametrize("after", [0, 2, 4, 7])
 def test_one_resource_is_withheld_and_the_others_notice_nothing(world: World, after: int) -> None:
-    async def scene() -> None:
+    async def context() -> None:
         await world.streams.place()
         rival = Wire()
         theirs = asyncio.create_task(world.streams.run(Stream(Wanted("rival"), 0, lambda: None), rival))
@@ -251,11 +251,11 @@ def test_one_resource_is_withheld_and_the_others_notice_nothing(world: World, af
         await asyncio.gather(task, theirs)
         assert told(rival) == ["+8", "server_stopping"]
 
-    running(scene())
+    running(context())
 
 
 def test_who_was_away_is_sent_what_was_released_meanwhile(world: World) -> None:
-    async def scene() -> None:
+    async def context() -> None:
         for resource in RESOURCES:
             world.add(resource=resource)
         world.withhold("ord_bad", 3)
@@ -276,13 +276,13 @@ def test_who_was_away_is_sent_what_was_released_meanwhile(world: World) -> None:
         await world.streams.run(stream(8, follow=False), beyond)
         assert told(beyond) == ["caught_up"], "it came by while all was shown"
 
-    running(scene())
+    running(context())
 
 
 def test_a_page_read_before_the_release_lacks_nothing_after_it(world: World) -> None:
     """What is in memory was read while the resource was withheld: it is not used any more."""
 
-    async def scene() -> None:
+    async def context() -> None:
         await world.streams.place()
         held = asyncio.create_task(world.streams.run(stream(0), Wire()))  # keeps the reader at work
         await asyncio.sleep(0)
@@ -299,11 +299,11 @@ def test_a_page_read_before_the_release_lacks_nothing_after_it(world: World) -> 
         world.streams.stop()
         await held
 
-    running(scene())
+    running(context())
 
 
 def test_a_stream_of_one_resource_hears_of_no_other(world: World) -> None:
-    async def scene() -> None:
+    async def context() -> None:
         for resource in RESOURCES:
             world.add(resource=resource)
         world.withhold("ord_bad", 3)
@@ -318,11 +318,11 @@ def test_a_stream_of_one_resource_hears_of_no_other(world: World) -> None:
             await world.streams.run(stream(0, follow=False, resource=resource), wire)
             assert told(wire) == expected, resource
 
-    running(scene())
+    running(context())
 
 
 def test_who_takes_nothing_is_told_why_and_goes(world: World) -> None:
-    async def scene() -> None:
+    async def context() -> None:
         for _ in range(10):
             world.add()
         await world.streams.place()
@@ -333,11 +333,11 @@ def test_who_takes_nothing_is_told_why_and_goes(world: World) -> None:
         await world.streams.run(stream(6, follow=False), rest)
         assert rest.said == ["6", "+7", "+8", "+9", "+10", "caught_up"]
 
-    running(scene())
+    running(context())
 
 
 def test_a_token_that_is_not_good_any_more_ends_its_stream(world: World) -> None:
-    async def scene() -> None:
+    async def context() -> None:
         await world.streams.place()
         wire, is_good = Wire(), [True]
 
@@ -353,11 +353,11 @@ def test_a_token_that_is_not_good_any_more_ends_its_stream(world: World) -> None
         await task
         assert wire.said == ["0", "invalid_token"]
 
-    running(scene())
+    running(context())
 
 
 def test_while_the_view_cannot_be_read_streams_wait_and_those_behind_end(world: World) -> None:
-    async def scene() -> None:
+    async def context() -> None:
         for _ in range(10):
             world.add()
         await world.streams.place()
@@ -374,7 +374,7 @@ def test_while_the_view_cannot_be_read_streams_wait_and_those_behind_end(world: 
         world.streams.stop()
         await task
 
-    running(scene())
+    running(context())
 
 
 def test_memory_is_bounded_by_number_and_by_age(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,7 +382,7 @@ def test_memory_is_bounded_by_number_and_by_age(world: World, monkeypatch: pytes
     monkeypatch.setattr(streams, "monotonic", lambda: now[0])
     monkeypatch.setattr(streams, "EVENT_STREAM_KEPT_MAX", 4)
 
-    async def scene() -> None:
+    async def context() -> None:
         await world.streams.place()
         wire = Wire()
         task = asyncio.create_task(world.streams.run(stream(0), wire))
@@ -400,13 +400,13 @@ def test_memory_is_bounded_by_number_and_by_age(world: World, monkeypatch: pytes
         world.streams.stop()
         await task
 
-    running(scene())
+    running(context())
 
 
 def test_who_comes_while_others_listen_is_told_all_there_is(world: World) -> None:
     """What the view has is not yet what the others have been given."""
 
-    async def scene() -> None:
+    async def context() -> None:
         await world.streams.place()
         task = asyncio.create_task(world.streams.run(stream(0), Wire()))
         await asyncio.sleep(0)
@@ -419,11 +419,11 @@ def test_who_comes_while_others_listen_is_told_all_there_is(world: World) -> Non
         world.streams.stop()
         await task
 
-    running(scene())
+    running(context())
 
 
 def test_two_who_look_at_once_take_nothing_twice(world: World) -> None:
-    async def scene() -> None:
+    async def context() -> None:
         await world.streams.place()
         wire = Wire()
         task = asyncio.create_task(world.streams.run(stream(0), wire))
@@ -436,7 +436,7 @@ def test_two_who_look_at_once_take_nothing_twice(world: World) -> None:
         world.streams.stop()
         await task
 
-    running(scene())
+    running(context())
 
 
 def test_each_client_and_tenant_has_its_share(world: World) -> None:
@@ -451,7 +451,7 @@ def test_each_client_and_tenant_has_its_share(world: World) -> None:
         assert f"This {raised.value.context['owner']} has " in raised.value.detail  # type: ignore[index]
         return str(raised.value.context["owner"])  # type: ignore[index]
 
-    async def scene() -> None:
+    async def context() -> None:
         await world.streams.place()
         tasks = []
 
@@ -474,7 +474,7 @@ def test_each_client_and_tenant_has_its_share(world: World) -> None:
         room.check("one", "acme")
         assert (room.count, room.holds, room._of_client, room._of_tenant) == (0, 0, {}, {})
 
-    running(scene())
+    running(context())
 
 
 def test_a_client_that_takes_nothing_holds_no_more_than_its_share(
@@ -488,7 +488,7 @@ def test_a_client_that_takes_nothing_holds_no_more_than_its_share(
             if b"data" in words:
                 await asyncio.Event().wait()
 
-    async def scene() -> None:
+    async def context() -> None:
         for _ in range(20):
             world.add()
         await world.streams.place()
@@ -512,4 +512,4 @@ def test_a_client_that_takes_nothing_holds_no_more_than_its_share(
         await asyncio.gather(*tasks, return_exceptions=True)
         assert (room.count, room.holds, room._held_by) == (0, 0, {})
 
-    running(scene())
+    running(context())

@@ -16,7 +16,7 @@ from engine.domain import order as orders
 from engine.domain.holdings import CashDeposited, FundsReserved, UnitsReleased, UnitsReserved
 from engine.domain.instrument import Instrument, Terms
 from engine.domain.order import Placed
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.kernel.fact import Fact
 from projections import resources
@@ -76,7 +76,7 @@ def bought(*, traded: str = "0.99") -> World:
     world.put("ins", TERMS["stock"])
     world.open()
     world.fund("1000.00")
-    world.place("buy", Wish("buy", Decimal("100.00")), price=HUNDRED)
+    world.place("buy", OrderRequest("buy", Decimal("100.00")), price=HUNDRED)
     world.start("buy", HUNDRED)
     world.trade("buy", "t1", "100", traded)
     world.end("buy")
@@ -87,7 +87,7 @@ def sold_out() -> World:
     """The same, settled and sold again, so that the position is closed."""
     world = bought()
     world.settle("buy", "trd_sim/t1")
-    world.place("sell", Wish("sell", quantity=Decimal("0.99")), price=HUNDRED)
+    world.place("sell", OrderRequest("sell", quantity=Decimal("0.99")), price=HUNDRED)
     world.start("sell", HUNDRED)
     world.trade("sell", "t2", "100", "0.99")
     world.end("sell")
@@ -206,7 +206,7 @@ def test_a_sell_brings_cash_and_a_withdrawal_takes_it() -> None:
 
 def test_a_closed_position_keeps_its_row_beside_the_next_one() -> None:
     world = sold_out()
-    world.place("again", Wish("buy", Decimal("100.00")), price=HUNDRED)
+    world.place("again", OrderRequest("buy", Decimal("100.00")), price=HUNDRED)
     world.start("again", HUNDRED)
     world.trade("again", "t3", "100", "0.5")
     closed, reopened = shown(view(world)["view_positions"].values())
@@ -243,7 +243,7 @@ def test_working_sets_hold_what_somebody_has_to_do() -> None:
     world.fund("1000.00")
     sets = []
     for step in (
-        lambda: world.place("buy", Wish("buy", Decimal("100.00")), price=HUNDRED),
+        lambda: world.place("buy", OrderRequest("buy", Decimal("100.00")), price=HUNDRED),
         lambda: world.pending("buy"),
         lambda: world.start("buy", HUNDRED),
         lambda: world.trade("buy", "t1", "100", "0.5"),

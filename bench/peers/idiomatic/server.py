@@ -45,11 +45,11 @@ async def answer_refusals(request: web.Request, handler) -> web.StreamResponse:
 
 @routes.put("/instruments/{name}")
 async def put_instrument(request: web.Request) -> web.Response:
-    wish = await request.json()
-    name, increment = request.match_info["name"], Decimal(wish.get("trading_increment", "0.01"))
+    body = await request.json()
+    name, increment = request.match_info["name"], Decimal(body.get("trading_increment", "0.01"))
     trading = request.app[TRADING]
-    await asyncio.to_thread(trading.list_instrument, name, wish["trading_currency"], increment)
-    return web.json_response({"id": name, **wish}, status=201)
+    await asyncio.to_thread(trading.list_instrument, name, body["trading_currency"], increment)
+    return web.json_response({"id": name, **body}, status=201)
 
 
 @routes.post("/prices")
@@ -62,17 +62,17 @@ async def post_prices(request: web.Request) -> web.Response:
 
 @routes.post("/accounts")
 async def open_account(request: web.Request) -> web.Response:
-    wish = await request.json()
-    account_id = await asyncio.to_thread(request.app[TRADING].open_account, wish["base_currency"])
-    return web.json_response({"id": str(account_id), **wish}, status=201)
+    body = await request.json()
+    account_id = await asyncio.to_thread(request.app[TRADING].open_account, body["base_currency"])
+    return web.json_response({"id": str(account_id), **body}, status=201)
 
 
 @routes.post("/accounts/{account_id}/deposits")
 async def deposit(request: web.Request) -> web.Response:
-    wish = await request.json()
+    body = await request.json()
     account_id = UUID(request.match_info["account_id"])
-    await asyncio.to_thread(request.app[TRADING].deposit, account_id, Decimal(wish["amount"]))
-    return web.json_response({"id": uuid4().hex, **wish, "status": "completed"}, status=201)
+    await asyncio.to_thread(request.app[TRADING].deposit, account_id, Decimal(body["amount"]))
+    return web.json_response({"id": uuid4().hex, **body, "status": "completed"}, status=201)
 
 
 @routes.get("/accounts/{account_id}/cash-balances")
@@ -109,9 +109,9 @@ async def get_positions(request: web.Request) -> web.Response:
 
 @routes.post("/accounts/{account_id}/orders")
 async def place_order(request: web.Request) -> web.Response:
-    wish = await request.json()
-    account_id, name = UUID(request.match_info["account_id"]), wish["instrument"]
-    amount = Decimal(wish["cash_amount"])
+    body = await request.json()
+    account_id, name = UUID(request.match_info["account_id"]), body["instrument"]
+    amount = Decimal(body["cash_amount"])
     order = await asyncio.to_thread(request.app[TRADING].place_order, account_id, name, amount)
     words = order_words(order.id, account_id, order.created_on)
     words |= {"status": order.status, "instrument": name, "currency": order.currency}

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, Final, NamedTuple, Protocol
 
 from engine.commands import decisions
-from engine.commands.decider import Command, Decision, Outcome, Scene
+from engine.commands.decider import Command, Decision, DecisionContext, Outcome
 from engine.commands.decisions import Firm
 from engine.domain import clock, idempotency
 from engine.domain.instrument import Terms
@@ -25,7 +25,7 @@ from engine.domain.order import (
     Settled,
     TradeRecorded,
 )
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.payment import DepositOpened, WithdrawalOpened
 from engine.domain.report import Report
 from engine.domain.trading_limits import Limits
@@ -45,10 +45,10 @@ TERMS = {
 DAY_US = 24 * HOUR_US
 
 
-def advance_clock(scene: Scene, *, by_us: int) -> Decision:
+def advance_clock(context: DecisionContext, *, by_us: int) -> Decision:
     """As `commands` has it, in a journal that never was declared a sandbox."""
     known: clock.Clock | None = yield clock.STREAM
-    return [(clock.STREAM, clock.advance(known, by_us, at_us=scene.at_us))]
+    return [(clock.STREAM, clock.advance(known, by_us, at_us=context.at_us))]
 
 
 @dataclass
@@ -206,16 +206,18 @@ class Client:
 
     def buy(self, account: str) -> Request:
         amount = self._random.choice((30, 60, 100, 100))
-        return self._order(account, Wish("buy", Decimal(amount)), amount)
+        return self._order(account, OrderRequest("buy", Decimal(amount)), amount)
 
     def sell(self, account: str) -> Request:
         quantity = self._random.choice(("0.5", "0.5", "1"))
-        return self._order(account, Wish("sell", quantity=Decimal(quantity)), quantity)
+        return self._order(account, OrderRequest("sell", quantity=Decimal(quantity)), quantity)
 
-    def _order(self, account: str, wish: Wish, amount: Any) -> Request:
+    def _order(self, account: str, order_request: OrderRequest, amount: Any) -> Request:
         instrument = self._random.choice(list(TERMS))
-        request = self._keyed(wish.side, account, amount, instrument)
-        asked = Wish(wish.side, wish.cash_amount, wish.quantity, request=request.digest)
+        request = self._keyed(order_request.side, account, amount, instrument)
+        asked = OrderRequest(
+            order_request.side, order_request.cash_amount, order_request.quantity, request=request.digest
+        )
         request.decide = lambda process: partial(
             decisions.place_order,
             firm=firm(self._town, process),
@@ -223,7 +225,7 @@ class Client:
             account=account,
             order=process.ids.new("ord"),
             instrument=instrument,
-            wish=asked,
+            order_request=asked,
         )
         return request
 

@@ -18,7 +18,7 @@ from engine.commands.desk import Command, Desk, Outcome
 from engine.commands.tally import Tally
 from engine.domain import idempotency
 from engine.domain.instrument import Terms, unit_of
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.stored import engine_codec
@@ -105,7 +105,7 @@ class Shop:
             account=account,
             order=self.ids.new("ord"),
             instrument=INSTRUMENT,
-            wish=Wish("buy", Decimal(cash)),
+            order_request=OrderRequest("buy", Decimal(cash)),
         )
 
     def buy(self, account: str, cash: str = "100.00") -> str:

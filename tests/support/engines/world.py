@@ -16,7 +16,7 @@ from typing import Any
 
 from engine.domain import account, holdings, instrument, order, paying, payment, report, trading
 from engine.domain.fees import FeeRule
-from engine.domain.order_request import Wish
+from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.stored import engine_codec
@@ -241,7 +241,7 @@ class World:
     def place(
         self,
         name: str,
-        wish: Wish,
+        order_request: OrderRequest,
         of: str = "ins",
         to: str = "acc",
         *,
@@ -256,7 +256,7 @@ class World:
                 to,
                 name,
                 trading.place(
-                    wish,
+                    order_request,
                     self.account(to),
                     self.order(name),
                     self.instrument(of),

@@ -243,7 +243,7 @@ def token_of(port: int, credentials: tuple[str, str]) -> str:
     return token
 
 
-class Wish(NamedTuple):
+class Write(NamedTuple):
     """A request to write, which may be sent again with the same key until it is answered."""
 
     what: str
@@ -259,7 +259,7 @@ class Clients:
     place: Place
     seed: int
     told: list[Told] = field(default_factory=list)
-    open_wishes: list[Wish] = field(default_factory=list)
+    open_writes: list[Write] = field(default_factory=list)
     orders: list[tuple[str, str]] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -270,27 +270,27 @@ class Clients:
             self._keys += 1
             return f"key-{self.seed}-{self._keys}"
 
-    def ask(self, http_: Http, wish: Wish) -> Answer | None:
-        """Sends a wish and writes down what came of it; without an answer it stays open."""
+    def ask(self, http_: Http, write: Write) -> Answer | None:
+        """Sends a write and notes its outcome; without an answer it stays open."""
         sent_s = monotonic()
-        headers = {"Idempotency-Key": wish.key} if wish.key else {}
-        answer = http_.ask("POST", wish.path, wish.body, headers)
-        told = told_of(wish, answer, sent_s, monotonic())
+        headers = {"Idempotency-Key": write.key} if write.key else {}
+        answer = http_.ask("POST", write.path, write.body, headers)
+        told = told_of(write, answer, sent_s, monotonic())
         with self._lock:
             self.told.append(told)
             if told.status is None or told.status >= 500:
-                self.open_wishes.append(wish)
+                self.open_writes.append(write)
             if told.status is not None and told.status >= 500 and told.status != 503:
-                self.unexpected.append(f"{wish.what}: {answer}")
-            if told.is_done and wish.what == "order.placed":
-                self.orders.append((wish.path, str(told.id)))
+                self.unexpected.append(f"{write.what}: {answer}")
+            if told.is_done and write.what == "order.placed":
+                self.orders.append((write.path, str(told.id)))
         return answer
 
     def ask_open_ones_again(self, http_: Http) -> None:
         """What had no answer is sent again, with the same key, as a client does after an outage."""
-        wishes, self.open_wishes = self.open_wishes, []
-        for wish in wishes:
-            self.ask(http_, wish)
+        writes, self.open_writes = self.open_writes, []
+        for write in writes:
+            self.ask(http_, write)
 
     def set_up(self, http_: Http, accounts: int, cash: str = "100000.00") -> list[str]:
         """Accounts with cash, and one instrument with a price."""
@@ -311,26 +311,28 @@ class Clients:
     def deposit(self, http_: Http, account: str, cash: str) -> None:
         """Announced and completed."""
         path = f"/accounts/{account}/deposits"
-        wish = Wish("deposit.opened", path, {"amount": cash, "currency": "USD"}, self.key())
-        answer = self.ask(http_, wish)
+        write = Write("deposit.opened", path, {"amount": cash, "currency": "USD"}, self.key())
+        answer = self.ask(http_, write)
         if answer is not None and answer.status == 201:
-            self.ask(http_, Wish("deposit.completed", f"{path}/{answer.words['id']}/complete", None, ""))
+            self.ask(
+                http_, Write("deposit.completed", f"{path}/{answer.words['id']}/complete", None, "")
+            )
 
-    def buy(self, account: str, cash: str, key: str | None = None) -> Wish:
+    def buy(self, account: str, cash: str, key: str | None = None) -> Write:
         body = {
             "instrument": INSTRUMENT, "order_type": "market", "side": "buy", "cash_amount": cash,
         }  # fmt: skip
-        return Wish("order.placed", f"/accounts/{account}/orders", body, key or self.key())
+        return Write("order.placed", f"/accounts/{account}/orders", body, key or self.key())
 
-    def sell(self, account: str, quantity: str) -> Wish:
+    def sell(self, account: str, quantity: str) -> Write:
         body = {
             "instrument": INSTRUMENT, "order_type": "market", "side": "sell", "quantity": quantity,
         }  # fmt: skip
-        return Wish("order.placed", f"/accounts/{account}/orders", body, self.key())
+        return Write("order.placed", f"/accounts/{account}/orders", body, self.key())
 
-    def cancel(self, order: tuple[str, str]) -> Wish:
+    def cancel(self, order: tuple[str, str]) -> Write:
         path, order_id = order
-        return Wish("order.cancelled", f"{path}/{order_id}/cancel", None, self.key())
+        return Write("order.cancelled", f"{path}/{order_id}/cancel", None, self.key())
 
 
 def _must(answer: Answer | None, status: int) -> Answer:
@@ -339,17 +341,17 @@ def _must(answer: Answer | None, status: int) -> Answer:
     return answer
 
 
-def told_of(wish: Wish, answer: Answer | None, sent_s: float, answered_s: float) -> Told:
+def told_of(write: Write, answer: Answer | None, sent_s: float, answered_s: float) -> Told:
     """One exchange in the words of the checker."""
-    key = (wish.path, wish.key) if wish.key else None
+    key = (write.path, write.key) if write.key else None
     if answer is None:
-        return Told(wish.what, sent_s, key=key)
+        return Told(write.what, sent_s, key=key)
     if answer.status >= 300:
-        return Told(wish.what, sent_s, answered_s, answer.status, key=key)
+        return Told(write.what, sent_s, answered_s, answer.status, key=key)
     words = answer.words
     is_replay = answer.headers.get("Idempotency-Replayed") == "true"
     return Told(
-        what=wish.what,
+        what=write.what,
         sent_s=sent_s,
         answered_s=answered_s,
         status=answer.status,
