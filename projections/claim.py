@@ -6,12 +6,14 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import Final
+from time import monotonic, sleep
+from typing import Any, Final
 
 from engine.journal.postgres_store import PostgresStore
 from engine.journal.sqlite_store import SqliteStore
 from engine.journal.store import Store
-from engine.kernel.errors import BadSettings, RebuildRunning
+from engine.kernel.errors import BadSettings, EngineError, RebuildRunning
+from engine.kernel.limits import CLAIM_WAIT_S
 
 if sys.platform != "win32":
     import fcntl
@@ -46,13 +48,28 @@ def _alone_on_server(store: PostgresStore) -> Iterator[None]:
     # session that ends, another rebuild throws our tables away, and our next write finds none.
     connection = store.raw_connection()
     try:
-        with store.translating():
-            row = connection.execute("SELECT pg_try_advisory_lock(%s)", (_ADVISORY_LOCK,)).fetchone()
-        if not row or not row[0]:
+        if not _is_locked(store, connection):
             raise _running()
-        yield
+        try:
+            yield
+        finally:  # closing alone gives it back only when the server has noticed
+            with contextlib.suppress(EngineError), store.translating():
+                connection.execute("SELECT pg_advisory_unlock(%s)", (_ADVISORY_LOCK,))
     finally:
         connection.close()
+
+
+def _is_locked(store: PostgresStore, connection: Any) -> bool:
+    """Takes the lock; waits a moment for a server that has not yet noticed the end of its holder."""
+    deadline = monotonic() + CLAIM_WAIT_S
+    while True:
+        with store.translating():
+            row = connection.execute("SELECT pg_try_advisory_lock(%s)", (_ADVISORY_LOCK,)).fetchone()
+        if row and row[0]:
+            return True
+        if monotonic() > deadline:
+            return False
+        sleep(CLAIM_WAIT_S / 20)
 
 
 @contextlib.contextmanager

@@ -419,6 +419,8 @@ POSITIONS_LOOKED_FOR_MAX: Final = 10_000
 In a longer one a view that has come to its end says that there never was such a position."""
 VIEW_POLL_S: Final = 0.01
 """How often a reader who waits for a view looks again: the wait itself is a few of these."""
+CLAIM_WAIT_S: Final = 0.5
+"""How long a rebuild waits for a claim: within this a server notices that its holder was killed."""
 REBUILD_PAGE_FACTS: Final = 5_000
 """Facts of a page of a rebuild: no reader waits for it, and most orders are begun and filled within one,
 so that their rows are written once. 15 MB in memory."""

@@ -12,6 +12,7 @@ from engine.domain.order import Cancelled
 from engine.domain.stored import engine_codec
 from engine.journal import journal as journals
 from engine.journal.journal import Journal
+from engine.journal.postgres_store import PostgresStore
 from engine.kernel.errors import (
     JournalDamaged,
     NothingKept,
@@ -502,6 +503,21 @@ def test_stopped_anywhere_nothing_has_changed(
     assert jobs.jobs(views)[0].state == "failed"
     with claim.alone(views.store):
         pass
+
+
+def test_a_claim_can_be_taken_as_soon_as_it_was_given_back(views: Views) -> None:
+    for _ in range(50):
+        with claim.alone(views.store):
+            pass
+
+
+def test_a_claim_can_be_taken_as_soon_as_its_holder_is_gone(views: Views) -> None:
+    if isinstance(views.store, PostgresStore):  # a file's lock ends with its process
+        for _ in range(20):
+            with views.store.raw_connection() as holder:
+                holder.execute(f"SELECT pg_advisory_lock({claim._ADVISORY_LOCK})")
+            with claim.alone(views.store):
+                pass
 
 
 def test_a_killed_one_is_called_failed_by_who_looks_next(
