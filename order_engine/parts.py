@@ -74,7 +74,7 @@ _PLACES: Final = ("position", "line")
 def errors_told(*, as_json: bool) -> Iterator[None]:
     """Prints an error of the engine to stderr. Exits with 1, with 2 for wrong usage or kind."""
     try:
-        with packages.missing_told():
+        with packages.requiring_packages():
             yield
     except (EngineError, Refused) as error:
         message = one_line(str(error))

@@ -43,10 +43,10 @@ from engine.kernel.limits import (
     LEASE_S,
     PRICE_MAX_AGE_US,
     SANDBOX_PRICE_MAX_AGE_US,
-    SEAL_LOOK_S,
+    SEAL_POLL_S,
     SEAL_WAIT_S,
     VIEW_PACE_S,
-    VIEW_REST_S,
+    VIEW_PAUSE_S,
     VIEW_SHARE,
 )
 from engine.kernel.meters import Sample
@@ -103,7 +103,7 @@ def rest_s(took_s: float, *, is_full: bool) -> float:
     usual pace, and much in pages that are worth their statements."""
     if is_full:
         return 0.0
-    return max(VIEW_PACE_S - took_s, min(VIEW_REST_S, took_s * (VIEW_SHARE - 1)))
+    return max(VIEW_PACE_S - took_s, min(VIEW_PAUSE_S, took_s * (VIEW_SHARE - 1)))
 
 
 class Showing:
@@ -360,7 +360,7 @@ def sealed_to(settings: Settings, journal: Journal, position: int) -> Seal | Non
         elif time.monotonic() > deadline_s:
             raise NotYetSealed(f"the facts up to position {position} are not sealed yet: try again")
         else:
-            time.sleep(SEAL_LOOK_S)
+            time.sleep(SEAL_POLL_S)
 
 
 def outlet_of(settings: Settings, journal: Journal) -> Outlet | None:

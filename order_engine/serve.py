@@ -381,14 +381,14 @@ def _run_here(plan: Plan) -> bool:
         made = roles.Followers(journal, views, plan.sandbox, plan.settings, allow_local=plan.allow_local)
         followers = made.of(plan.roles)
         process.tame_collector()
-        process.switch_sooner()
+        process.shorten_switch_interval()
         with (
             _metrics(plan, journal, views, made.samples, own=followers) as figures,
             watching.beating(
                 journal, parts=followers, told=figures.told, is_child=plan.is_child
             ) as health,
         ):
-            health.look()
+            health.poll()
             health.start()
             late = supervise.run_all(followers, stop)
         made.close()
@@ -427,7 +427,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
     from api.routes import ROUTES as routes  # noqa: N811, PLC0415
     from engine.commands.declaring import required  # noqa: PLC0415
     from engine.config.keys import read_key  # noqa: PLC0415
-    from engine.kernel.process import switch_sooner, tame_collector  # noqa: PLC0415
+    from engine.kernel.process import shorten_switch_interval, tame_collector  # noqa: PLC0415
     from engine.runtime.supervise import followers_of  # noqa: PLC0415
     from order_engine import roles, watching  # noqa: PLC0415
 
@@ -461,7 +461,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
             traffic=traffic,
         ) as services:
             tame_collector()
-            switch_sooner()
+            shorten_switch_interval()
 
             def on_ready(port: int) -> None:
                 if announce:

@@ -10,7 +10,7 @@ from typing import Final
 
 from engine.followers.acting import Acting, Breathe, Faults, Timer, text_of
 from engine.kernel.errors import EngineError, RebuildRunning, Unavailable
-from engine.kernel.limits import REBUILD_AGAIN_S, REBUILD_LOOK_S
+from engine.kernel.limits import REBUILD_AGAIN_S, REBUILD_POLL_S
 from engine.runtime.supervise import Errand
 from projections import claim, jobs
 from projections.database import Views
@@ -32,7 +32,7 @@ class Rebuilding:
         self._start = start
         self._errand: Errand | None = None
         self._number = 0
-        self._looking = Timer(time.monotonic, REBUILD_LOOK_S)
+        self._looking = Timer(time.monotonic, REBUILD_POLL_S)
         self._renewing = Timer(time.monotonic, REBUILD_AGAIN_S)
 
     @property

@@ -305,12 +305,12 @@ def _note(journal: Journal, deed: str, subject: str | None = None, **context: ob
 
 
 def _do(wanted: Wanted, opened: Opened, *, as_json: bool) -> None:
-    from engine.kernel.process import go_second, tame_collector  # noqa: PLC0415
+    from engine.kernel.process import lower_priority, tame_collector  # noqa: PLC0415
     from projections.jobs import findings_of  # noqa: PLC0415
     from projections.rebuild import run  # noqa: PLC0415
 
     tame_collector()
-    go_second()
+    lower_priority()
     if wanted.number:  # nobody looks; its row tells
         _end_with_stdin()
         with contextlib.suppress(EngineError), opened as (journal, views):

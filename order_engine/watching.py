@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from engine.journal.journal import Journal
 from engine.journal.leases import is_dead, is_stopped, new_holder
 from engine.kernel.errors import EngineError
-from engine.kernel.health import Health, Look, Source
+from engine.kernel.health import Health, Probe, ProbeSource
 from engine.kernel.limits import HEARTBEAT_S
 from engine.registers.heartbeats import Heartbeats, PartsLook, Pulse, Vital
 from engine.registers.operations import define_operations
@@ -19,7 +19,7 @@ def beating(
     journal: Journal,
     *,
     parts: Sequence[Vital] = (),
-    told: Sequence[Source] = (),
+    told: Sequence[ProbeSource] = (),
     expected: Sequence[str] | None = None,
     is_child: bool = False,
 ) -> Iterator[Health]:
@@ -31,12 +31,12 @@ def beating(
     heartbeats = Heartbeats(journal.datastore.store, define_operations(), new_holder())
     pulse = Pulse(heartbeats, parts, told, is_child=is_child)
     health = Health()
-    health.add(Look("journal's writing", pulse.findings, "journal_unwritable", every_s=HEARTBEAT_S))
+    health.add(Probe("journal's writing", pulse.findings, "journal_unwritable", every_s=HEARTBEAT_S))
     for source in told:
-        health.add(Look("process", source, "part_stopped"))
+        health.add(Probe("process", source, "part_stopped"))
     if expected is not None:
         look = PartsLook(heartbeats, expected, is_dead, hears=pulse.is_written, is_stopped=is_stopped)
-        health.add(Look("heartbeats", look.findings, "journal_unreadable"))
+        health.add(Probe("heartbeats", look.findings, "journal_unreadable"))
     with suppress(EngineError):  # what keeps it from writing is found by the first beat
         heartbeats.forget(is_dead)
     try:

@@ -35,7 +35,7 @@ from engine.kernel.limits import (
     QUARANTINED_SHOWN_MAX,
     VIEW_POLL_S,
     VIEWS_CHECKED_BYTES_MAX,
-    VIEWS_REST_S,
+    VIEWS_RETRY_S,
 )
 from projections import folds
 from projections.quarantine import QUARANTINE, RELEASED, Quarantined, release
@@ -192,7 +192,7 @@ class Views:
         with self._making:
             if not self._mends or time.monotonic() < self._rests_until_s or self._is_usable():
                 return  # or somebody else was quicker
-            self._rests_until_s = time.monotonic() + VIEWS_REST_S
+            self._rests_until_s = time.monotonic() + VIEWS_RETRY_S
             _log.critical("the views cannot be used, and are made again: %s", why.partition("\n")[0])
             try:
                 if isinstance(self.store, SqliteStore):

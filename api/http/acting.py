@@ -16,7 +16,7 @@ from engine.commands.decider import Command, Decision, DecisionContext, Outcome,
 from engine.journal.store import Also
 from engine.kernel.errors import EngineError, OutcomeUnknown, Refused
 from engine.kernel.ids import made_ms
-from engine.kernel.limits import PARAM_FAULTS_TOLD, WORDS_CLAIM_S
+from engine.kernel.limits import PARAM_FAULTS_IN_DETAIL, WORDS_CLAIM_S
 from engine.registers import acts
 from engine.registers.refusal_log import RefusalLine
 
@@ -219,11 +219,11 @@ async def note_refusal(call: Call, error: Refused, told: Problem) -> None:
 def _recorded(told: Problem) -> tuple[str, list[dict[str, str]]]:
     """What was told of bad values, without names that the client made up: the sentence, and `params`."""
     known = [param for param in told.params if param["code"] not in _OWN_NAMES]
-    params = [{"path": param["path"], "code": param["code"]} for param in known[:PARAM_FAULTS_TOLD]]
+    params = [{"path": param["path"], "code": param["code"]} for param in known[:PARAM_FAULTS_IN_DETAIL]]
     made_up = len(told.params) - len(known)
     if not made_up:
         return told.detail if told.params else "", params
-    sentences = [param["detail"] for param in known[:PARAM_FAULTS_TOLD]]
+    sentences = [param["detail"] for param in known[:PARAM_FAULTS_IN_DETAIL]]
     return " ".join((*sentences, f"Fields that are not known, or given twice: {made_up}.")), params
 
 

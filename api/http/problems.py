@@ -33,7 +33,7 @@ from engine.kernel.errors import (
 from engine.kernel.fact import from_us
 from engine.kernel.ids import is_id
 from engine.kernel.refusals import REFUSALS, leaf_of, sentence_of
-from engine.kernel.sentences import told
+from engine.kernel.sentences import fill_in
 from engine.kernel.values import plain
 
 _LOG: Final = logging.getLogger("order_engine.api")
@@ -214,7 +214,7 @@ def _of_engine(code: str, error: Exception, detail: str) -> Problem:
     if code not in _PLACED or position is None:
         return Problem(code, detail)
     context = {"position": position}
-    return Problem(code, told((_PLACED[code],), context), context=context)
+    return Problem(code, fill_in((_PLACED[code],), context), context=context)
 
 
 def _refusal(error: Refused, body_fields: Collection[str], given: object) -> Problem:

@@ -33,7 +33,7 @@ from engine.followers.vitals import JournalLook, disk_findings
 from engine.history.halted import HaltsLook
 from engine.journal.journal import Journal
 from engine.kernel.errors import EngineError
-from engine.kernel.health import Health, Look
+from engine.kernel.health import Health, Probe
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import ACCOUNTS_REMEMBERED_MAX, CLIENTS_SEEN_MAX, REFRESH_S, TALLY_LOOK_S
 from engine.kernel.process import FOLLOWERS
@@ -237,16 +237,16 @@ async def open_services(
         log_every=log_every,
         allows_local=allows_local,
     )
-    services.health.add(Look("journal", journal_look.findings, "journal_unreadable"))
-    services.health.add(Look("views", views_look.findings, "views_unreadable"))
-    services.health.add(Look("prices", market.findings, "journal_unreadable"))
-    services.health.add(Look("halts", HaltsLook(journal).findings, "journal_unreadable"))
-    services.health.add(Look("disk", lambda: disk_findings(journal.datastore), "disk_unreadable"))
+    services.health.add(Probe("journal", journal_look.findings, "journal_unreadable"))
+    services.health.add(Probe("views", views_look.findings, "views_unreadable"))
+    services.health.add(Probe("prices", market.findings, "journal_unreadable"))
+    services.health.add(Probe("halts", HaltsLook(journal).findings, "journal_unreadable"))
+    services.health.add(Probe("disk", lambda: disk_findings(journal.datastore), "disk_unreadable"))
     tasks: list[asyncio.Task[None]] = []
     try:
         await bridge.read(_load, services)
         journal.datastore.damage.on_era.append(services.forget)
-        await bridge.read(services.health.look)
+        await bridge.read(services.health.poll)
         services.health.start()
         tasks.append(asyncio.create_task(_refresh(services)))
         tasks.append(asyncio.create_task(services.traffic.watch_loop()))

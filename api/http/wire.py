@@ -17,7 +17,12 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from api.http.kinds import ABSENT, FAULTS, Body, Fault, Fields, Number, Rows, Several
-from engine.kernel.limits import ID_CHARACTERS_MAX, JSON_DEPTH_MAX, PARAM_FAULTS_MAX, PARAM_FAULTS_TOLD
+from engine.kernel.limits import (
+    ID_CHARACTERS_MAX,
+    JSON_DEPTH_MAX,
+    PARAM_FAULTS_IN_DETAIL,
+    PARAM_FAULTS_MAX,
+)
 from engine.kernel.refusals import leaf_of, refused, sentence_of
 from engine.kernel.text import is_plain
 from engine.kernel.values import plain
@@ -235,9 +240,11 @@ def _add(faults: list[dict[str, str]], path: str, code: str, detail: str = "") -
 def raise_faults(faults: Sequence[dict[str, str]]) -> NoReturn:
     """Raises Refused: `missing_param` if that is all there is, else `invalid_param`."""
     missing = all(fault["code"] == "missing_param" for fault in faults)
-    told = [sentence_of(leaf_of(fault["path"]), fault["detail"]) for fault in faults[:PARAM_FAULTS_TOLD]]
-    if len(faults) > PARAM_FAULTS_TOLD:
-        told.append(f"And {len(faults) - PARAM_FAULTS_TOLD} more.")
+    told = [
+        sentence_of(leaf_of(fault["path"]), fault["detail"]) for fault in faults[:PARAM_FAULTS_IN_DETAIL]
+    ]
+    if len(faults) > PARAM_FAULTS_IN_DETAIL:
+        told.append(f"And {len(faults) - PARAM_FAULTS_IN_DETAIL} more.")
     code = "missing_param" if missing else "invalid_param"
     raise refused(code, " ".join(told), params=list(faults))
 

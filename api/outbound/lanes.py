@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.kernel.limits import (
-    DUE_LOOK_S,
     DUE_PAGE,
+    DUE_POLL_S,
     WEBHOOK_AHEAD,
+    WEBHOOK_BACKOFF_S,
     WEBHOOK_FAILURES,
-    WEBHOOK_REST_S,
     WEBHOOK_WIDTH,
 )
 from engine.registers.deliveries import Deliveries, Delivery
@@ -97,7 +97,7 @@ class Lane:
         if len(found) == limit:
             self.look_s = now_s
             return
-        self.look_s = now_s + DUE_LOOK_S
+        self.look_s = now_s + DUE_POLL_S
         next_us = deliveries.next_due_us(self.webhook) if not found else None
         if next_us is not None and next_us > now_us:
             self.look_at(now_s + (next_us - now_us) / 1_000_000)
@@ -132,7 +132,7 @@ class Lane:
     def _rest_s(self) -> float:
         """How long a rest is after so many failures in a row."""
         over = self._failures - WEBHOOK_FAILURES
-        first_s, longest_s = WEBHOOK_REST_S
+        first_s, longest_s = WEBHOOK_BACKOFF_S
         return min(longest_s, first_s * 2.0 ** min(over, 30)) if over > 0 else 0.0
 
     def drop(self, delivery: Delivery) -> bool:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Protocol
 from api.http.event_source import Source, passed, released
 from engine.followers.acting import Breathe, Faults, Place
 from engine.kernel.errors import Unavailable
-from engine.kernel.limits import EVENT_STREAM_PAGE, OUTLET_LOOK_S
+from engine.kernel.limits import EVENT_STREAM_PAGE, OUTLET_POLL_S
 from engine.kernel.process import OUTLET
 from projections.views.events import Happened, Wanted, Withheld
 
@@ -69,7 +69,7 @@ class Publishing:
             self._withheld = self._source.missed(_ALL, self.offset)
         to, stretch = self._source.between(_ALL, self.offset, None, EVENT_STREAM_PAGE)
         if stretch.reached < self.offset:  # the view is being made again
-            return OUTLET_LOOK_S
+            return OUTLET_POLL_S
         for resource, one in released(self._withheld, stretch.withheld):
             self._publish_again(resource, one, breathe)
         self._publish(stretch.events)
@@ -77,7 +77,7 @@ class Publishing:
             self._place.offset = to
         self._withheld = passed(stretch.withheld, _ALL, to)
         rest_s = self._place.save_if_due()
-        return 0.0 if stretch.events else min(rest_s, OUTLET_LOOK_S)
+        return 0.0 if stretch.events else min(rest_s, OUTLET_POLL_S)
 
     def _publish_again(self, resource: str, missed: Withheld, breathe: Breathe) -> None:
         """What was passed while it was withheld. Raises Unavailable if the view is made again."""

@@ -18,7 +18,7 @@ from engine.audit.auditing import Scan
 from engine.followers.acting import Breathe, Faults, Timer
 from engine.journal.datastore import Datastore
 from engine.kernel import wall
-from engine.kernel.limits import AUDIT_REST_S, AUDIT_SAVE_S, AUDIT_STEP_FACTS, AUDIT_STEP_S
+from engine.kernel.limits import AUDIT_PAUSE_S, AUDIT_SAVE_S, AUDIT_STEP_FACTS, AUDIT_STEP_S
 from engine.kernel.meters import Sample, Source
 
 NAME: Final = "audit"
@@ -77,7 +77,7 @@ class BackgroundAudit:
     def _begin_again(self) -> None:
         self._place = Place(rounds=self._place.rounds + 1, ended_us=wall.now_us())
         self._scan = Scan(self._datastore)
-        self._pause.restart(AUDIT_REST_S)
+        self._pause.restart(AUDIT_PAUSE_S)
         self._save()
 
     def _save(self) -> None:

@@ -27,7 +27,7 @@ from engine.kernel import wall
 from engine.kernel.errors import EngineError, LeaseLost
 from engine.kernel.limits import (
     FOLLOW_RETRY_S,
-    LEASE_LOOK_S,
+    LEASE_POLL_S,
     LEASE_S,
 )
 from engine.registers.heartbeats import Part, PartState, cut
@@ -172,7 +172,7 @@ class Follower:
         try:
             self._check_journal()
             if self._acting is None and not self._take_lease():
-                return LEASE_LOOK_S
+                return LEASE_POLL_S
             assert self._acting is not None
             self._breathe()
             rest_s = self._acting.turn(self._breathe)
@@ -181,7 +181,7 @@ class Follower:
         except LeaseLost as error:
             self._lease = self._acting = None
             self._become("waiting for lease", text_of(error))
-            return LEASE_LOOK_S
+            return LEASE_POLL_S
         except Exception as error:  # noqa: BLE001  whatever it is, the others and the next try go on
             return self._start_over(error)
         self._failures = 0

@@ -28,7 +28,7 @@ from engine.journal.store import Store
 from engine.journal.witness import Point, Trail, last_common
 from engine.kernel import wall
 from engine.kernel.errors import EngineError, JournalDamaged, JournalWentBack
-from engine.kernel.limits import DAMAGE_LOOK_S
+from engine.kernel.limits import DAMAGE_POLL_S
 
 KEY: Final = "damage"
 """The meta word that holds it."""
@@ -87,7 +87,7 @@ class Damage:
         )
         self._digest_sql = f"SELECT digest FROM {journal} WHERE position = ?"  # noqa: S608
         self._monotonic = monotonic
-        self._looked_s = -DAMAGE_LOOK_S
+        self._looked_s = -DAMAGE_POLL_S
         self._lock = threading.Lock()
         self._is_kept = True
         self._losses: str | None = None
@@ -120,7 +120,7 @@ class Damage:
 
     def look(self) -> None:
         """Has `check` know what others found, unless it was looked at a moment ago."""
-        if self._monotonic() - self._looked_s >= DAMAGE_LOOK_S:
+        if self._monotonic() - self._looked_s >= DAMAGE_POLL_S:
             self.refresh()
 
     def refresh(self) -> None:
@@ -222,7 +222,7 @@ class Damage:
             _log.error("the mark of a damaged journal was not kept: %s", type(error).__name__)
 
     def lift(self) -> bool:
-        """Takes the mark of damage away; whether there was one. Others know within DAMAGE_LOOK_S."""
+        """Takes the mark of damage away; whether there was one. Others know within DAMAGE_POLL_S."""
         with self._store.writing() as connection:
             is_lifted = self._delete(connection, DAMAGED)
         self._is_kept = True

@@ -20,7 +20,7 @@ from engine.journal.schema import Tables
 from engine.journal.sqlite_store import SqliteStore
 from engine.journal.store import Store
 from engine.journal.writer import Row, Tracked
-from engine.kernel.forks import mind_forks
+from engine.kernel.forks import register_forkable
 
 Key = tuple[UUID | str | bytes, int]
 """A stream, as the database stores it, and a version."""
@@ -216,7 +216,7 @@ class PostgresSession(Session):
         super().__init__(tables)
         self._store = store
         self._connection: psycopg.Connection[Any] | None = None
-        mind_forks(self)
+        register_forkable(self)
         kind = "uuid" if tables.stream_kind == "uuid" else "text"
         self._lease_sql += " FOR SHARE"
         head = _HEAD.format(journal=tables.journal, head=tables.head, mark="%b")

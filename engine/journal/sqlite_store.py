@@ -31,9 +31,9 @@ from engine.kernel.errors import (
     Unrecordable,
     ViewsDamaged,
 )
-from engine.kernel.forks import mind_forks
+from engine.kernel.forks import register_forkable
 from engine.kernel.limits import (
-    FILE_LOOK_S,
+    FILE_CHECK_S,
     READERS_MAX,
     WRITE_WAIT_S,
 )
@@ -61,7 +61,7 @@ class _FileTurn:
         self._owner: int | None = None
         self._files: list[int] = []
         finalize(self, _close, self._files)
-        mind_forks(self)
+        register_forkable(self)
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
@@ -183,7 +183,7 @@ class SqliteStore(Store):
     def _opened(self) -> tuple[sa.Engine, sa.Engine]:
         if self._is_spoilt:
             raise Unavailable("the process was forked while it used this journal: start a fresh one")
-        if self._file is not None and time.monotonic() - self._looked_s > FILE_LOOK_S:
+        if self._file is not None and time.monotonic() - self._looked_s > FILE_CHECK_S:
             self._look_at_file()
         return super()._opened()
 

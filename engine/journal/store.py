@@ -26,7 +26,7 @@ from engine.kernel.errors import (
     Unavailable,
     ViewsDamaged,
 )
-from engine.kernel.forks import mind_forks
+from engine.kernel.forks import register_forkable
 
 Column = tuple[str, Sequence[Any]]
 """An expression with one value, and the values of its `?`."""
@@ -59,7 +59,7 @@ class Store(ABC):
         self._opening = threading.Lock()
         self._is_closed = False
         self._engines: tuple[sa.Engine, sa.Engine] | None = None
-        mind_forks(self)
+        register_forkable(self)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 from engine.journal.postgres_store import PostgresStore
 from engine.journal.schema import Tables
 from engine.journal.store import Store
-from engine.kernel.forks import mind_forks
+from engine.kernel.forks import register_forkable
 from engine.kernel.limits import POLL_IDLE_S, POLL_S
 
 
@@ -27,7 +27,7 @@ class Bell:
         self._channel = tables.channel
         self.poll_s = POLL_S
         """How long to wait at most before looking anyway."""
-        mind_forks(self)
+        register_forkable(self)
 
     def before_fork(self) -> None:
         """The child will not have the listening thread."""

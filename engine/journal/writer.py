@@ -15,7 +15,7 @@ from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from engine.kernel.errors import EngineError, OutcomeUnknown, Unavailable
-from engine.kernel.forks import mind_forks
+from engine.kernel.forks import register_forkable
 from engine.kernel.limits import GROUP_FACTS_MAX, QUEUE_APPENDS_MAX, WRITE_WAIT_S
 from engine.kernel.meters import COUNTS, SECONDS, Spread
 
@@ -161,7 +161,7 @@ class Writer(Generic[J]):
         self.sizes, self.times = Spread(COUNTS), Spread(SECONDS)
         """How many jobs its groups had, and how long these took."""
         self._start_over()
-        mind_forks(self)
+        register_forkable(self)
 
     def before_fork(self) -> None:
         pass

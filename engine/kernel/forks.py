@@ -1,6 +1,6 @@
 """What must not cross a fork: locks that nobody will release, connections that are the parent's.
 
-A thing that holds such says so once, by `mind_forks(self)`. Children that exec are not concerned.
+A thing that holds such says so once, by `register_forkable(self)`. Children that exec are not concerned.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ class Forkable(Protocol):
         """In the child, whose only thread this is. May neither wait nor touch a connection."""
 
 
-_minding: WeakSet[Any] = WeakSet()
+_forkables: WeakSet[Any] = WeakSet()
 
 
-def mind_forks(thing: Forkable) -> None:
+def register_forkable(forkable: Forkable) -> None:
     """Has `thing` told of every fork as long as it lives."""
-    _minding.add(thing)
+    _forkables.add(forkable)
 
 
 def _before() -> None:
-    for thing in list(_minding):
-        thing.before_fork()
+    for forkable in list(_forkables):
+        forkable.before_fork()
 
 
 def _after() -> None:
-    for thing in list(_minding):
-        thing.after_fork()
+    for forkable in list(_forkables):
+        forkable.after_fork()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork

@@ -4,7 +4,7 @@
     Finding   what a part says now: a code, a sentence with the figures, the part
     Health    asks every part once a second, and remembers since when each finding holds
 
-A part reports by a `Source`, a function that tells what is wrong at this moment: nothing is cleared, and
+A part reports by a `ProbeSource`, a function that tells what is wrong at this moment: nothing is cleared, and
 nothing can be forgotten. Each source is asked in a thread of its own, so one that hangs (a database that
 does not answer) is itself a finding and hides no other. `/health/ready`, `/metrics`, the log and
 `order-engine doctor` show the same reasons.
@@ -22,7 +22,7 @@ import msgspec
 
 from engine.kernel import wall
 from engine.kernel.errors import EngineError
-from engine.kernel.limits import FOLLOW_RETRY_S, HEALTH_LOOK_S, HEALTH_SILENT_S
+from engine.kernel.limits import FOLLOW_RETRY_S, HEALTH_POLL_S, HEALTH_SILENT_S
 from engine.kernel.meters import Sample
 
 Severity = Literal["critical", "degraded", "warning"]
@@ -251,20 +251,20 @@ class Reason(msgspec.Struct, frozen=True):
     part: str = ""
 
 
-Source = Callable[[], Iterable[Finding]]
+ProbeSource = Callable[[], Iterable[Finding]]
 """Tells what is wrong now. May raise EngineError: then `Health` tells that by the source's own code."""
 
 
-class Look:
+class Probe:
     """One source, and what it found last. `code` is the reason that stands when it fails or hangs."""
 
     def __init__(
         self,
         name: str,
-        source: Source,
+        source: ProbeSource,
         code: str,
         *,
-        every_s: float = HEALTH_LOOK_S,
+        every_s: float = HEALTH_POLL_S,
         now_us: Callable[[], int] = wall.now_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -278,7 +278,7 @@ class Look:
         self._logged: set[tuple[str, str]] = set()
         self._began_s: float | None = None
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Asks the source."""
         self._began_s = self._monotonic()
         try:
@@ -323,23 +323,23 @@ class Health:
     """The reasons of one process, from memory: whoever asks waits for no database."""
 
     def __init__(self) -> None:
-        self._looks: list[Look] = []
+        self._probes: list[Probe] = []
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
 
-    def add(self, look: Look) -> None:
+    def add(self, probe: Probe) -> None:
         """One more source, before `start`."""
-        self._looks.append(look)
+        self._probes.append(probe)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Asks every source now, one after the other."""
-        for look in self._looks:
-            look.look()
+        for probe in self._probes:
+            probe.poll()
 
     def start(self) -> None:
         """Asks each once a second from now on, in threads that end with the process or `stop`."""
-        for look in self._looks:
-            thread = threading.Thread(target=self._watch, args=(look,), name=f"health {look.name}")
+        for probe in self._probes:
+            thread = threading.Thread(target=self._watch, args=(probe,), name=f"health {probe.name}")
             thread.daemon = True
             thread.start()
             self._threads.append(thread)
@@ -347,16 +347,18 @@ class Health:
     def stop(self) -> bool:
         """Ends the looking; False if a source hangs: it is not waited for."""
         self._stopping.set()
-        deadline_s = time.monotonic() + HEALTH_LOOK_S
+        deadline_s = time.monotonic() + HEALTH_POLL_S
         for thread in self._threads:
             thread.join(max(0.0, deadline_s - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     def reasons(self) -> list[Reason]:
         """What is wrong, the gravest first."""
-        told = [reason for look in self._looks for reason in look.reasons()]
+        found_now = [reason for probe in self._probes for reason in probe.reasons()]
         # Of two looks that fail for one cause, as at one database, the first to notice is enough.
-        found = {(one.code, one.part): one for one in sorted(told, key=_since, reverse=True)}.values()
+        found = {
+            (one.code, one.part): one for one in sorted(found_now, key=_since, reverse=True)
+        }.values()
         order = list(SEVERITIES)
         return sorted(found, key=lambda one: (order.index(one.severity), one.since_us, one.code))
 
@@ -366,9 +368,9 @@ class Health:
         for code in REASONS:
             yield "health_reasons", (code, REASONS[code].severity), found.count(code)
 
-    def _watch(self, look: Look) -> None:
-        while not self._stopping.wait(look.every_s):
-            look.look()
+    def _watch(self, probe: Probe) -> None:
+        while not self._stopping.wait(probe.every_s):
+            probe.poll()
 
 
 def is_ready(reasons: Iterable[Reason]) -> bool:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
-from engine.kernel.forks import mind_forks
+from engine.kernel.forks import register_forkable
 
 _ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
@@ -111,7 +111,7 @@ class RandomBits:
     def __init__(self) -> None:
         self._pool = b""
         self._used = 0
-        mind_forks(self)
+        register_forkable(self)
 
     def __call__(self, count: int) -> int:
         """A number of `count` random bits."""

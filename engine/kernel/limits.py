@@ -180,7 +180,7 @@ JSON_DEPTH_MAX: Final = 8
 """No body nests deeper than 3."""
 PARAM_FAULTS_MAX: Final = 100
 """Faults of one body that are listed; the answer stays under the size of the question."""
-PARAM_FAULTS_TOLD: Final = 3
+PARAM_FAULTS_IN_DETAIL: Final = 3
 """Of them, those that `detail` tells; all stand in `params`."""
 CLIENT_REQUEST_ID_CHARACTERS_MAX: Final = 255
 """As for idempotency keys."""
@@ -294,7 +294,7 @@ WEBHOOK_AHEAD: Final = 8
 """Times as many are handed to the sender as it sends at once: it goes on while a commit is made."""
 WEBHOOK_FAILURES: Final = 8
 """Failures in a row after which a receiver is given rests: one event that it refuses is no cause."""
-WEBHOOK_REST_S: Final = (0.01, 1.0)
+WEBHOOK_BACKOFF_S: Final = (0.01, 1.0)
 """Half the first of these rests, and the longest that doubling comes to: four attempts a second then,
 which take no processor time from the others."""
 BACKLOG_KEPT: Final = 128
@@ -310,7 +310,7 @@ NOTES_COUNTED_S: Final = 0.1
 """How long is counted to tell the two apart."""
 DUE_PAGE: Final = 256
 """Deliveries of one webhook that are fetched at once, and kept ready: eight rounds of the widest."""
-DUE_LOOK_S: Final = 1.0
+DUE_POLL_S: Final = 1.0
 """How often the table is looked at for what others have put there: redelivered, replayed, tests."""
 BODIES_CACHED_MAX: Final = 4_000
 """Bodies of events kept, for webhooks that want the same: 6 MB."""
@@ -353,11 +353,11 @@ IMPORT_FAULTS_MAX: Final = 1_000
 """Faults that are listed; a file with more has the wrong columns, not a thousand slips."""
 
 # --- audit --------------------------------------------------------------------------------------
-DAMAGE_LOOK_S: Final = 0.5
+DAMAGE_POLL_S: Final = 0.5
 """How often a process that writes looks whether another has found the journal damaged."""
-FILE_LOOK_S: Final = 0.5
+FILE_CHECK_S: Final = 0.5
 """How often a SQLite file is looked at, whether it is still the one that is open: 2 us each time."""
-VIEWS_REST_S: Final = 1.0
+VIEWS_RETRY_S: Final = 1.0
 """Between two tries to make unusable views again: where the first does not help, the second will not."""
 VIEWS_CHECKED_BYTES_MAX: Final = 64 * 1024**2
 """A views file up to this size is checked by SQLite when an engine starts: about 0.2 s."""
@@ -369,7 +369,7 @@ AUDIT_STEP_S: Final = 0.2
 """The background audit's pace: 1 000 facts a second, half a percent of a core. Each step is about a
 millisecond, so whoever shares its interpreter does not notice; a nice value would only have a slow
 thread hold what fast ones wait for."""
-AUDIT_REST_S: Final = 60.0
+AUDIT_PAUSE_S: Final = 60.0
 """Before it begins again."""
 AUDIT_SAVE_S: Final = 10.0
 """How often its place is kept: what a restart costs it at most."""
@@ -409,7 +409,7 @@ VIEW_PACE_S: Final = 0.05
 """From the beginning of one page to that of the next, while pages are not full: each costs some twenty
 statements, whether it has one fact or a hundred. Who reads his own writes from a list waits as long."""
 VIEW_SHARE: Final = 3
-VIEW_REST_S: Final = 0.1
+VIEW_PAUSE_S: Final = 0.1
 """Views that have much to do take one part in so many of the time, and rest this long at most between
 pages: an order that goes through its life within one page is written once, and not three times."""
 VIEW_ROWS_PER_STATEMENT: Final = 1_000
@@ -439,7 +439,7 @@ REBUILD_TRIES_MAX: Final = 100
 the moment between two looks, so that a few are enough."""
 REBUILD_REPORT_S: Final = 0.5
 """How often a rebuild shows how far it has come: each time is a commit."""
-REBUILD_LOOK_S: Final = 0.5
+REBUILD_POLL_S: Final = 0.5
 """How often those who keep views look whether a rebuild was asked for."""
 REBUILD_AGAIN_S: Final = 60.0
 """Pause before views of another release's shape are rebuilt again, if that failed."""
@@ -460,7 +460,7 @@ BROKER_WAIT_S: Final = 10.0
 """How long a message broker may take for a page of events: then it is asked anew."""
 BROKER_DUPLICATES_S: Final = 120.0
 """How long a broker shall know an event again that is sent twice: a restart and a retry take seconds."""
-OUTLET_LOOK_S: Final = 0.05
+OUTLET_POLL_S: Final = 0.05
 """How often the view is asked for events to publish."""
 OFFSET_MAX: Final = 10**18 - 1
 """The highest offset that is read from outside: 18 digits, which both databases' integers hold."""
@@ -504,7 +504,7 @@ SEAL_FACTS: Final = 1_000
 SEAL_S: Final = 10.0
 """A seal is made after so many facts, or when the first unsealed one is seen for so long: what a forger
 who comes later can still change unnoticed is no more than that."""
-SEAL_LOOK_S: Final = 0.25
+SEAL_POLL_S: Final = 0.25
 """How often it is looked whether a seal is due: each is a commit, and a busy journal has four a second
 of them."""
 SEAL_PIECE_FACTS: Final = 50_000
@@ -516,14 +516,14 @@ SEAL_WAIT_S: Final = 15.0
 """How long a command waits until the newest facts are sealed by whoever does that: over `SEAL_S`."""
 PUBLISH_S: Final = 3.0
 """How long a receiver of seals may take: a beat of the lease before it, and it is held still."""
-PUBLISH_LOOK_S: Final = 1.0
+PUBLISH_POLL_S: Final = 1.0
 """How often a new seal is looked for, should nothing have rung."""
 
 # --- followers ----------------------------------------------------------------------------------
 FOLLOW_RETRY_S: Final = (0.1, 5.0)
 """Pause before a failed follower starts over: the first, and the longest that doubling comes to, for
 which orders may still stand when the cause is over."""
-LEASE_LOOK_S: Final = 0.5
+LEASE_POLL_S: Final = 0.5
 """How often a follower without its lease looks whether it is free."""
 OFFSET_SAVE_S: Final = 0.5
 """A follower's offset is saved this often: a commit each, and what is seen twice is done once."""
@@ -562,7 +562,7 @@ CHILD_RETRY_S: Final = (0.2, 10.0)
 """Pause before the background process is started again: the first, and the longest."""
 
 # --- health -------------------------------------------------------------------------------------
-HEALTH_LOOK_S: Final = 1.0
+HEALTH_POLL_S: Final = 1.0
 """How often a process looks at what it rests on, by a few reads: a fault is told within this."""
 HEALTH_SILENT_S: Final = 5.0
 """What has not answered, or shown life, for so long is said to be silent: as long as a lease lasts, and
@@ -588,7 +588,7 @@ PRICE_MAX_AGE_US: Final = 15 * 60 * 1_000_000
 """An order that finds an older price waits for a new one."""
 SANDBOX_PRICE_MAX_AGE_US: Final = 24 * 3600 * 1_000_000
 """A sandbox has nobody who sends prices all day."""
-SANDBOX_PRICES_LOOK_S: Final = 600.0
+SANDBOX_PRICES_POLL_S: Final = 600.0
 """How often a sandbox looks whether its own prices grow old: they are good for a day."""
 
 TRACES_SHOWN: Final = 20

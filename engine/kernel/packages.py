@@ -41,11 +41,11 @@ def missing() -> list[str]:
 def check() -> None:
     """Raises NotInstalled if one is missing: before half of something is made without it."""
     if lacking := missing():
-        raise _told(*lacking)
+        raise _not_installed(*lacking)
 
 
 @contextmanager
-def missing_told() -> Iterator[None]:
+def requiring_packages() -> Iterator[None]:
     """Raises NotInstalled in the place of the ImportError of a package that is missing."""
     try:
         yield
@@ -54,9 +54,9 @@ def missing_told() -> Iterator[None]:
         names = [name for name, one in PACKAGES.items() if one == module]
         if not names:
             raise
-        raise _told(*names) from None
+        raise _not_installed(*names) from None
 
 
-def _told(*names: str) -> NotInstalled:
+def _not_installed(*names: str) -> NotInstalled:
     are = "packages are" if len(names) > 1 else "package is"
     return NotInstalled(f"the {are} not installed: {', '.join(names)}; {REMEDY}")

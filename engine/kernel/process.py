@@ -42,14 +42,14 @@ def tame_collector() -> None:
     gc.set_threshold(GC_OBJECTS, GC_YOUNG, GC_MIDDLE)
 
 
-def go_second() -> None:
+def lower_priority() -> None:
     """Has this process, and those that it starts, leave the processors to those who serve."""
     if hasattr(os, "setpriority"):
         now = os.getpriority(os.PRIO_PROCESS, 0)
         os.setpriority(os.PRIO_PROCESS, 0, max(now, _NICE))
 
 
-def switch_sooner() -> None:
+def shorten_switch_interval() -> None:
     """Has threads hand the interpreter over after SWITCH_S.
 
     A writer gives it up at each statement, while it holds the journal's file. At Python's 5 ms it then

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from engine.kernel.errors import Refused
-from engine.kernel.sentences import told
+from engine.kernel.sentences import fill_in
 
 
 class Refusal(NamedTuple):
@@ -204,13 +204,13 @@ _FIGURES: Final = {
 def refused(code: str, detail: str = "", **context: object) -> Refused:
     """A refusal by a code of REFUSALS; without a `detail` of its own it tells the code's."""
     known = REFUSALS[code]
-    return Refused(code, detail or told((*known.details, known.when), context), **context)
+    return Refused(code, detail or fill_in((*known.details, known.when), context), **context)
 
 
 def fault(path: str, code: str, detail: str = "", **context: object) -> dict[str, str]:
     """One entry of `params`: the field's name, dotted where it is nested, and what is wrong with it."""
     templates = (*_FIGURES.get(code, ()), PARAM_FAULTS[code])
-    return {"path": path, "detail": detail or told(templates, context), "code": code}
+    return {"path": path, "detail": detail or fill_in(templates, context), "code": code}
 
 
 def invalid(path: str, code: str, detail: str = "", **context: object) -> Refused:

@@ -27,10 +27,10 @@ class _Figures(Formatter):
 _figures = _Figures()
 
 
-def told(templates: Sequence[str], words: Mapping[str, object]) -> str:
+def fill_in(templates: Sequence[str], words: Mapping[str, object]) -> str:
     """The first of `templates` whose words are all given. The last one has none.
 
-    told(("{need} USD is needed.", "Cash is needed."), {"need": Decimal("9999.5")})
+    fill_in(("{need} USD is needed.", "Cash is needed."), {"need": Decimal("9999.5")})
         -> "9,999.5 USD is needed."
     """
     for template in templates:

@@ -25,10 +25,10 @@ from engine.kernel.errors import BadSettings, JournalDamaged
 from engine.kernel.limits import (
     LEASE_S,
     PAGE_FACTS,
-    PUBLISH_LOOK_S,
+    PUBLISH_POLL_S,
     SEAL_FACTS,
-    SEAL_LOOK_S,
     SEAL_PIECE_FACTS,
+    SEAL_POLL_S,
     SEAL_S,
 )
 from engine.kernel.process import PUBLISHING, SEALING
@@ -81,7 +81,7 @@ class Sealing:
         self._monotonic = monotonic
         self._now_us = now_us
         self._place = Place(journal, SEALING, lease, monotonic, is_witness=False)
-        self._looking = Timer(monotonic, SEAL_LOOK_S)
+        self._looking = Timer(monotonic, SEAL_POLL_S)
         self._since_s: float | None = None  # when the first unsealed fact was seen
         self._frontier: Frontier | None = None
         self._digest = GENESIS  # of the last sealed fact
@@ -257,7 +257,7 @@ class Publishing:
             if seal.size > self._place.offset:
                 self._place.offset = seal.size
                 self._place.save()
-        return PUBLISH_LOOK_S
+        return PUBLISH_POLL_S
 
     def finish(self) -> None:
         """There is nothing to save."""

@@ -21,10 +21,10 @@ import sqlalchemy as sa
 from engine.journal.store import Store
 from engine.kernel import wall
 from engine.kernel.errors import DiskFull, EngineError, Inaccessible
-from engine.kernel.health import AGAIN, REASONS, Finding, Source
+from engine.kernel.health import AGAIN, REASONS, Finding, ProbeSource
 from engine.kernel.limits import (
     FAULT_CHARACTERS_MAX,
-    HEALTH_LOOK_S,
+    HEALTH_POLL_S,
     HEALTH_SILENT_S,
     HEARTBEAT_ROWS_KEPT_US,
     HEARTBEAT_S,
@@ -160,7 +160,7 @@ class Pulse:
         self,
         heartbeats: Heartbeats,
         parts: Sequence[Vital] = (),
-        told: Sequence[Source] = (),
+        told: Sequence[ProbeSource] = (),
         *,
         is_child: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
@@ -181,7 +181,7 @@ class Pulse:
     def is_written(self) -> bool:
         """Whether the last beat came through, and lately: a later one may hang."""
         wrote_s = self._wrote_s
-        return wrote_s is not None and self._monotonic() - wrote_s <= HEARTBEAT_S + HEALTH_LOOK_S
+        return wrote_s is not None and self._monotonic() - wrote_s <= HEARTBEAT_S + HEALTH_POLL_S
 
     def findings(self) -> Iterator[Finding]:
         """Writes the row; whether, and why, the journal's database takes no writes."""

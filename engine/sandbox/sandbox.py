@@ -29,7 +29,7 @@ from engine.kernel import wall
 from engine.kernel.errors import BadSettings, WrongKind
 from engine.kernel.files import regular
 from engine.kernel.ids import IdSource
-from engine.kernel.limits import KEY_FILE_BYTES_MAX, SANDBOX_PRICE_MAX_AGE_US, SANDBOX_PRICES_LOOK_S
+from engine.kernel.limits import KEY_FILE_BYTES_MAX, SANDBOX_PRICE_MAX_AGE_US, SANDBOX_PRICES_POLL_S
 from engine.registers.clients import SCOPES
 from engine.registers.market import Market
 
@@ -234,7 +234,7 @@ class PriceKeeper:
         self._market = market
         self._max_age_us = max_age_us
         self._now_us = now_us
-        self._looking = Timer(monotonic, min(SANDBOX_PRICES_LOOK_S, max_age_us / 4_000_000))
+        self._looking = Timer(monotonic, min(SANDBOX_PRICES_POLL_S, max_age_us / 4_000_000))
 
     def turn(self, breathe: Breathe) -> float:
         """Looks when it is time. See `follow.Acting`."""

@@ -11,7 +11,7 @@ from engine.config.keys import MasterKey
 from engine.config.settings import Settings
 from engine.followers.follow import lag
 from engine.kernel.errors import EngineError, JournalDamaged, LeaseLost, StaleOffset, WrongKey
-from engine.kernel.limits import LEASE_S, SEAL_FACTS, SEAL_LOOK_S, SEAL_S
+from engine.kernel.limits import LEASE_S, SEAL_FACTS, SEAL_POLL_S, SEAL_S
 from engine.kernel.process import SEALING
 from engine.proof import merkle, sealing
 from engine.proof.checkpoint import Checkpoint, Signer, open_note
@@ -47,8 +47,8 @@ def test_a_thousand_facts_or_ten_seconds_make_a_seal(house: House) -> None:
     sealer = house.sealer()
     assert sealer.turn(breathe) == LEASE_S  # an empty journal has nothing to seal
     house.add(3)
-    house.clock.now_s += SEAL_LOOK_S
-    assert 0 < sealer.turn(breathe) <= SEAL_LOOK_S
+    house.clock.now_s += SEAL_POLL_S
+    assert 0 < sealer.turn(breathe) <= SEAL_POLL_S
     assert house.seals.last() is None
     house.clock.now_s += SEAL_S
     sealer.turn(breathe)
@@ -58,7 +58,7 @@ def test_a_thousand_facts_or_ten_seconds_make_a_seal(house: House) -> None:
     house.add(SEAL_FACTS)
     sealer.turn(breathe)
     assert house.last().size == 3  # nobody looks so soon again
-    house.clock.now_s += SEAL_LOOK_S
+    house.clock.now_s += SEAL_POLL_S
     sealer.turn(breathe)
     assert house.last().size == SEAL_FACTS + 3
     house.add(1)

@@ -15,7 +15,7 @@ from engine.journal.pages import Portion
 from engine.journal.writer import Append, Tracked
 from engine.kernel.errors import JournalDamaged, JournalWentBack, VersionConflict
 from engine.kernel.fact import Envelope, StreamAppend
-from engine.kernel.limits import DAMAGE_LOOK_S
+from engine.kernel.limits import DAMAGE_POLL_S
 from engine.registers.market import Market
 from engine.registers.operations import define_operations
 from tests.contract.test_damage import edit
@@ -70,7 +70,7 @@ def test_every_process_stops_at_its_next_look(shop: Shop, journal_url: str) -> N
         assert looked(other.journal) == WENT_BACK
         with pytest.raises(JournalWentBack):
             other.buy(account)
-    assert DAMAGE_LOOK_S < 1
+    assert DAMAGE_POLL_S < 1
 
 
 def test_a_journal_that_has_grown_again_is_another_one(shop: Shop, journal_url: str) -> None:

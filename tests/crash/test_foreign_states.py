@@ -202,7 +202,7 @@ def test_a_file_that_is_swapped_below_open_connections_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The API went on reading the unlinked file after the projections had made a new one."""
-    monkeypatch.setattr("engine.journal.sqlite_store.FILE_LOOK_S", 0.0)
+    monkeypatch.setattr("engine.journal.sqlite_store.FILE_CHECK_S", 0.0)
     _, journal, facts = house
     with copied(house, tmp_path) as file:
         reader, writer = Views(f"sqlite:///{file}"), Views(f"sqlite:///{file}")
@@ -272,7 +272,7 @@ def test_views_in_postgresql_whose_tables_are_gone(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dropped, or of a newer release: made again, whoever meets it."""
-    monkeypatch.setattr("projections.database.VIEWS_REST_S", 0.0)
+    monkeypatch.setattr("projections.database.VIEWS_RETRY_S", 0.0)
     journals.migrate(postgres_url)
     with Journal(postgres_url, engine_codec()) as journal:
         facts = told(5, 60)

@@ -209,7 +209,7 @@ def test_the_commands_words(told: Any, tmp_path: Path) -> None:
 
 def test_health_names_the_halts_in_force_and_no_tenant(engine: Engine) -> None:
     def codes() -> dict[str, str]:
-        engine.services.health.look()
+        engine.services.health.poll()
         return {
             one["code"]: one["detail"]
             for one in ok(engine.connect().get("/health/ready"))["reasons"]

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from engine.followers.follow import Follower
 from engine.journal.store import Store
-from engine.kernel.health import Finding, Look, Source
+from engine.kernel.health import Finding, Probe, ProbeSource
 from engine.kernel.limits import PART_FAILING_S
 from engine.registers.heartbeats import Heartbeats, PartsLook, Pulse
 from engine.registers.operations import define_operations
@@ -29,24 +29,24 @@ LARGE = Finding("disk_low", "x" * 100_000)
 
 
 @pytest.fixture
-def told() -> list[Source]:
+def told() -> list[ProbeSource]:
     """What a beat says beside its parts."""
     return []
 
 
 @pytest.fixture
-def served(tmp_path: Path, sqlite_url: str, told: list[Source]) -> Iterator[Engine]:
+def served(tmp_path: Path, sqlite_url: str, told: list[ProbeSource]) -> Iterator[Engine]:
     """An engine of its own, which beats as `serve` does."""
     with running(sqlite_url, tmp_path) as engine:
         heartbeats = Heartbeats(engine.journal.datastore.store, define_operations(), "here:1:aa")
         pulse = Pulse(heartbeats, told=told)
-        look = Look("journal's writing", pulse.findings, "journal_unwritable")
+        look = Probe("journal's writing", pulse.findings, "journal_unwritable")
         engine.services.health.add(look)
         yield engine
 
 
 def reasons(engine: Engine) -> tuple[int, set[str]]:
-    engine.services.health.look()
+    engine.services.health.poll()
     reply = engine.connect().get("/health/ready")
     return reply.status, {one["code"] for one in reply.json["reasons"]}
 
@@ -69,7 +69,7 @@ def pragma(store: Store, change: str, back: str) -> Iterator[None]:
     ],
 )
 def test_a_journal_that_takes_no_writes(
-    served: Engine, told: list[Source], change: str, back: str, code: str
+    served: Engine, told: list[ProbeSource], change: str, back: str, code: str
 ) -> None:
     """Writes are refused, reads go on, and all resumes by itself."""
     client = served.client()

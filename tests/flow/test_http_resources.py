@@ -216,7 +216,7 @@ def test_health(engine: Engine) -> None:
     anyone = engine.connect()
     assert ok(anyone.get("/health/live")) == {"status": "live"}
     engine.project()
-    engine.services.health.look()
+    engine.services.health.poll()
     ready = ok(anyone.get("/health/ready"))
     assert (ready["status"], ready["reasons"]) == ("ready", [])
     engine.services.is_stopping = True

@@ -19,7 +19,7 @@ from engine.installation import migrate, open_installation, open_journal_datasto
 from engine.journal import sqlite
 from engine.journal.datastore import Datastore
 from engine.kernel.errors import JournalDamaged
-from engine.kernel.limits import AUDIT_REST_S, AUDIT_STEP_FACTS
+from engine.kernel.limits import AUDIT_PAUSE_S, AUDIT_STEP_FACTS
 from engine.runtime.doctor import examine
 from order_engine import roles
 from order_engine.main import app
@@ -92,7 +92,7 @@ def test_writes_stop_everywhere_and_reads_go_on_until_it_is_put_right(
             for path in (f"/accounts/{account}", orders, f"/accounts/{account}/cash-balances"):
                 assert client.get(path).status == 200
             assert engine.connect().send("GET", "/health/live").status == 200
-            engine.services.health.look()
+            engine.services.health.poll()
             ready = engine.connect().get("/health/ready")
             assert (ready.status, ready.json["status"]) == (200, "ready")
             assert ready.json["reasons"][0]["code"] == "journal_damaged"
@@ -222,7 +222,7 @@ def test_the_background_audit_walks_all_again_and_again(journal_url: str, tmp_pa
     turn_until(audit, clock, 1, datastore)
     assert clock.now_s >= size // AUDIT_STEP_FACTS * 0.2
     assert audit.offset == 0
-    assert clock.now_s > AUDIT_REST_S
+    assert clock.now_s > AUDIT_PAUSE_S
     audit.turn(lambda: None)
     audit.finish()
     next_one = BackgroundAudit(datastore, clock)

@@ -335,7 +335,7 @@ def test_faults_are_listed_shown_by_health_and_tried_again(engine: Engine) -> No
     assert (fault["stream"], fault["offset"], fault["fault"]) == (order, 5, "KeyError: what?")
     assert client.get(f"/accounts/{account}/orders/{order}").code == "view_quarantined"
     assert client.get(f"/accounts/{account}/orders").headers["Withheld-Resources"] == "1"
-    engine.services.health.look()
+    engine.services.health.poll()
     health = ok(client.get("/health/ready"))
     assert {one["code"] for one in health["reasons"]} == {"view_quarantined", "orders_standing"}
     assert health["followers"]["execution"]["faults"] == 1

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from api.http.problems import Problem
-from engine.kernel.limits import PARAM_FAULTS_TOLD
+from engine.kernel.limits import PARAM_FAULTS_IN_DETAIL
 from engine.registers import acts as register
 from engine.registers.acts import write_denials
 from order_engine.main import app
@@ -207,9 +207,9 @@ def test_what_was_wrong_with_a_body_is_recorded_as_it_was_told(engine: Engine) -
     assert "Ada" not in json.dumps(refusal)
     assert refusal["context"]["params"] == [{"path": "body.cash_amount", "code": "invalid_decimal"}]
     wrong = {"side": 1, "order_type": 1, "cash_amount": "x", "automatic_rollover": 1, "instrument": 1}
-    assert len(client.post(orders, wrong).json["params"]) > PARAM_FAULTS_TOLD
+    assert len(client.post(orders, wrong).json["params"]) > PARAM_FAULTS_IN_DETAIL
     refusal = ok(client.get(f"/refusals?account={account}&limit=1"))[0]
-    assert len(refusal["context"]["params"]) == PARAM_FAULTS_TOLD
+    assert len(refusal["context"]["params"]) == PARAM_FAULTS_IN_DETAIL
 
 
 def test_the_command_line_shows_both_registers(engine: Engine) -> None:

@@ -88,7 +88,7 @@ def test_a_price_that_jumps_takes_two_clients(live: Engine) -> None:
     for reader in (first, second):
         assert ok(reader.get("/prices?waiting=true")) == [jump]
     assert ok(first.get("/prices?waiting=true&symbol=OTHER")) == []
-    live.services.health.look()
+    live.services.health.poll()
     reasons = {one["code"]: one["detail"] for one in ok(first.get("/health/ready"))["reasons"]}
     assert reasons["prices_waiting"].startswith("1 of them, the first since 20")
     path = "/prices/JU%2FMP/confirm"

@@ -68,7 +68,7 @@ def test_writes_and_reads_say_so_until_an_operator_goes_on(journal_url: str, tmp
                      f"/accounts/{account}/cash-balances"):  # fmt: skip
             assert (client.get(path).status, client.get(path).code) == (503, "journal_went_back"), path
         assert client.get("/acts").status == 200
-        engine.services.health.look()
+        engine.services.health.poll()
         ready = engine.connect().get("/health/ready")
         assert (ready.status, ready.json["status"]) == (503, "not_ready")
         reasons = {one["code"]: one for one in ready.json["reasons"]}

@@ -10,7 +10,7 @@ import pytest
 
 from engine.kernel import health
 from engine.kernel.errors import Unavailable
-from engine.kernel.health import REASONS, SEVERITIES, Finding, Health, Look
+from engine.kernel.health import REASONS, SEVERITIES, Finding, Health, Probe
 from engine.kernel.limits import HEALTH_SILENT_S
 from engine.kernel.wall import lasting
 
@@ -41,11 +41,11 @@ class Part:
         yield from self.found
 
 
-def watched(part: Part, clock: Clock, code: str = "journal_unreadable") -> tuple[Health, Look]:
-    look = Look("journal", part, code, now_us=clock.now_us, monotonic=clock.monotonic)
+def watched(part: Part, clock: Clock, code: str = "journal_unreadable") -> tuple[Health, Probe]:
+    look = Probe("journal", part, code, now_us=clock.now_us, monotonic=clock.monotonic)
     one = Health()
     one.add(look)
-    one.look()
+    one.poll()
     return one, look
 
 
@@ -54,14 +54,14 @@ def test_a_reason_keeps_the_time_it_began_while_its_figures_move() -> None:
     one, _ = watched(part, clock)
     clock.s += 60
     part.found = (Finding("disk_low", "80 MB are free."),)
-    one.look()
+    one.poll()
     (reason,) = one.reasons()
     assert (reason.since_us, reason.detail) == (1_000_000_000, "80 MB are free.")
     part.found = ()
-    one.look()
+    one.poll()
     assert one.reasons() == []
     part.found = (Finding("disk_low", "70 MB are free."),)
-    one.look()
+    one.poll()
     assert one.reasons()[0].since_us == clock.now_us()
 
 
@@ -79,7 +79,7 @@ def test_a_source_that_fails_is_its_own_reason(error: Exception) -> None:
     clock, part = Clock(), Part()
     one, _ = watched(part, clock)
     part.error = error
-    one.look()
+    one.poll()
     (reason,) = one.reasons()
     assert (reason.code, reason.severity) == ("journal_unreadable", "critical")
     assert "secret" not in reason.detail
@@ -94,10 +94,10 @@ def test_a_source_that_hangs_holds_nobody_up_and_is_told() -> None:
         going.wait(30)
         return iter(())
 
-    look = Look("journal", hang, "journal_unreadable", now_us=clock.now_us, monotonic=clock.monotonic)
+    look = Probe("journal", hang, "journal_unreadable", now_us=clock.now_us, monotonic=clock.monotonic)
     one = Health()
     one.add(look)
-    thread = threading.Thread(target=one.look)
+    thread = threading.Thread(target=one.poll)
     thread.start()
     assert stuck.wait(10)
     began_us = clock.now_us()
@@ -118,7 +118,7 @@ def test_the_gravest_comes_first() -> None:
     assert order == sorted(order, key=list(SEVERITIES).index)
     assert not health.is_ready(one.reasons())
     part.found = tuple(Finding(code, "x") for code, it in REASONS.items() if it.severity != "critical")
-    one.look()
+    one.poll()
     assert health.is_ready(one.reasons())
 
 

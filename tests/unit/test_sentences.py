@@ -18,7 +18,7 @@ from engine.domain import holdings
 from engine.domain.order_request import OrderRequest, amount_of
 from engine.kernel.errors import DiskFull, Inaccessible, Refused, Unavailable
 from engine.kernel.refusals import PARAM_FAULTS, REFUSALS, fault, invalid, refused
-from engine.kernel.sentences import told
+from engine.kernel.sentences import fill_in
 from tests.support.engines.desks import TERMS
 from tests.support.engines.world import World
 from tests.tables.test_refusals import is_sentence
@@ -41,7 +41,7 @@ from tests.tables.test_refusals import is_sentence
 def test_the_first_sentence_whose_words_are_known_is_told(
     words: dict[str, object], sentence: str
 ) -> None:
-    assert told(("{need} of {of}", "no figures"), words) == sentence
+    assert fill_in(("{need} of {of}", "no figures"), words) == sentence
 
 
 def test_a_refused_order_says_what_it_needs_and_what_there_is() -> None:
@@ -52,10 +52,10 @@ def test_a_refused_order_says_what_it_needs_and_what_there_is() -> None:
         holdings.reserve_withdrawal(
             made.account().holdings, "wdr_1", "USD", Decimal("99999.00"), at_us=1
         )
-    told = "The withdrawal needs 99,999.00 USD; 646.50 USD is available."
-    assert str(caught.value) == told
+    fill_in = "The withdrawal needs 99,999.00 USD; 646.50 USD is available."
+    assert str(caught.value) == sentence
     context = caught.value.context | {"purpose": "order"}
-    assert refused("insufficient_funds", **context).detail == told.replace("withdrawal", "order")
+    assert refused("insufficient_funds", **context).detail == fill_in.replace("withdrawal", "order")
 
 
 def test_every_code_says_a_sentence_and_has_a_paragraph() -> None:
@@ -103,7 +103,7 @@ def test_all_that_is_said_of_a_bad_value_goes_on_from_its_name() -> None:
         ("body.terms.coupon", "`terms.coupon` is needed."),
     ],
 )
-def test_entries_of_lists_are_counted_as_people_count(path: str, sentence: str) -> None:
+def test_entries_of_lists_are_counted_as_people_count(path: str, fill_in: str) -> None:
     problem = problem_of(refused("invalid_param", "x", params=[fault(path, "missing_param")]))
     assert problem.params[0]["detail"] == sentence
 
