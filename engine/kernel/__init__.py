@@ -1,1 +1,1 @@
-"""Words that all rooms share: facts, errors, limits, values, ids. Imports nothing of the engine."""
+"""The shared vocabulary: facts, errors, limits, values, ids. Imports nothing of the engine."""

@@ -43,7 +43,7 @@ Upcast = tuple[str, Callable[[tuple[Any, ...]], tuple[Any, ...]]]
 
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _ENVELOPE_WORDS: Final = 8
-"""Of an envelope that is no array of its own."""
+"""Length of an envelope without the later words, whose array is not nested."""
 _DECIMAL, _DATE, _DATETIME = 1, 2, 3
 _DAYS: Final = struct.Struct(">i")
 _MICROSECONDS: Final = struct.Struct(">q")
@@ -54,7 +54,7 @@ def _extend(value: Any) -> Any:
     kind = type(value)
     if kind is Decimal:
         return _decimal(str(value))
-    # ExtType's own constructor checks again what is known here, at three times the cost.
+    # ExtType's own constructor repeats checks already done here, at three times the cost.
     if kind is date:
         return tuple.__new__(ExtType, (_DATE, _DAYS.pack(value.toordinal() - _EPOCH_DAY)))
     if kind is datetime:
@@ -100,9 +100,9 @@ class _Packers(threading.local):
 
 
 def _is_nested(kind: type[msgspec.Struct]) -> bool:
-    """Whether a struct holds structs or tuples, and so must be converted and not just called.
+    """Whether a struct holds structs or tuples and needs a conversion; flat ones are just called.
 
-    Raises TypeError for a field whose values would not come back as they went in.
+    Raises TypeError for a field type that does not survive a round trip.
     """
     nested = False
     for name, hint in get_type_hints(kind).items():
@@ -137,8 +137,8 @@ def _parts(hint: Any, where: str) -> list[Any]:
 class Codec:
     """Translates between facts and (stored name, body). Built once from literal tables.
 
-    `stored` names every fact this release writes; `upcasts` leads from each older name, step by step,
-    to one of them. Raises TypeError or ValueError at once for tables that do not fit together.
+    `stored` names every fact this release writes; `upcasts` leads from each older name, step by step, to
+    one of them. Raises TypeError or ValueError on construction for inconsistent tables.
     """
 
     def __init__(
@@ -174,9 +174,9 @@ class Codec:
         return sorted(name for name in self.names if self._newest(name, ())[0] in wanted)
 
     def encode(self, envelope: Envelope, fact: Fact, *, has_command: bool = True) -> tuple[str, bytes]:
-        """(stored name, body). Raises Unrecordable for what could not be read back the same.
+        """(stored name, body). Raises Unrecordable for values that do not survive a round trip.
 
-        With `has_command` False the command's id is left out: it stands beside the body.
+        With `has_command` False the command's id is left out: it is stored beside the body.
         """
         name = self.name(fact)
         day = envelope.business_date
@@ -203,10 +203,10 @@ class Codec:
     def decode(self, name: str, body: bytes, command: bytes | None = None) -> tuple[Envelope, Fact]:
         """The inverse of `encode`, upcast to the newest shape.
 
-        `command` is the id that stands beside the body: the first fact of an append has it there only.
+        `command` is the id stored beside the body: for the first fact of an append, the only copy.
 
-        Raises UnknownFact for a name this release does not have, JournalDamaged for bytes that are no
-        whole body of that name.
+        Raises UnknownFact for a name this release does not have, JournalDamaged for bytes that are not a
+        complete body of that name.
         """
         plan = self._plans.get(name)
         try:
@@ -226,18 +226,18 @@ class Codec:
             envelope = Envelope(at_us, day, tenant, actor, command, request_id, cause, reason, *later)
         except UnknownFact:
             raise
-        except Exception as error:  # whatever the bytes provoke, they are the fault
+        except Exception as error:  # any failure here is the fault of the bytes
             raise JournalDamaged(f"a body of {name} cannot be read: {error}", name=name) from error
         return envelope, fact
 
     def pack_state(self, state: msgspec.Struct) -> bytes:
-        """A folded state, for a snapshot."""
+        """A folded state packed for a snapshot."""
         packed: bytes = self._packers.pack(state)
         return packed
 
     @staticmethod
     def unpack_state(packed: bytes, kind: type[StateT]) -> StateT:
-        """The inverse of `pack_state`. Raises JournalDamaged for what is no such state."""
+        """The inverse of `pack_state`. Raises JournalDamaged if the bytes are not such a state."""
         try:
             words = msgpack.unpackb(packed, ext_hook=_restore, use_list=False, strict_map_key=False)
             return msgspec.convert(words, kind)
@@ -245,7 +245,7 @@ class Codec:
             raise JournalDamaged(f"a snapshot of {kind.__name__} cannot be read: {error}") from error
 
     def _newest(self, name: str, values: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
-        """Follows the upcasters from an older name. With no values: only checks the way."""
+        """Follows the upcasters from an older name. Without values it only checks the path."""
         for _ in range(len(self._upcasts) + 1):
             if name in self._plans:
                 return name, values

@@ -1,4 +1,4 @@
-"""Rows as CSV (RFC 4180) that no spreadsheet takes for formulas."""
+"""CSV export (RFC 4180), safe against formula injection in spreadsheets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
-"""First characters after which spreadsheets calculate (OWASP, CSV injection)."""
+"""First characters that make spreadsheets evaluate a cell (OWASP, CSV injection)."""
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?", re.ASCII)
 
 
@@ -23,7 +23,9 @@ def csv_text(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def safe_cell(text: str) -> str:
-    """The text behind an apostrophe where a spreadsheet would calculate; plain numbers as they are."""
+    """The text, prefixed by an apostrophe where a spreadsheet would evaluate it; plain numbers
+    unchanged.
+    """
     if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text):
         return f"'{text}"
     return text

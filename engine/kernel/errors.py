@@ -1,8 +1,8 @@
-"""Every error the engine raises on purpose, as one tree.
+"""The engine's exceptions, in one hierarchy.
 
-`code` is stable, for programs; the message is for people; `context` holds what both may want to know.
-A refusal of a rule is `Refused`. Everything else says that the machinery could not do its work, and
-each of those says by its class whether trying again can help (`Unavailable`) or not.
+`code` is stable, for programs; the message is for people; `context` holds the particulars. A business
+rule refuses with `Refused`. All others are technical failures; the class tells whether a retry can help
+(`Unavailable`) or not.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import ClassVar
 
 
 class EngineError(Exception):
-    """Base of all errors below. `code` names the fault, `context` gives its particulars."""
+    """Base of all errors below. `code` names the fault, `context` holds its particulars."""
 
     code: ClassVar[str] = "server_error"
 
@@ -21,7 +21,9 @@ class EngineError(Exception):
 
 
 class Refused(Exception):
-    """A rule said no and nothing was recorded. `code` is one of CONTRACT's refusal codes."""
+    """A business rule refused the command; nothing was recorded. `code` is a refusal code of the
+    contract.
+    """
 
     def __init__(self, code: str, detail: str = "", **context: object) -> None:
         super().__init__(detail or code)
@@ -37,169 +39,169 @@ class VersionConflict(EngineError):
 
 
 class StaleOffset(EngineError):
-    """A tracking offset is not greater than the one stored: somebody else did this page."""
+    """A tracking offset is not greater than the stored one: another process has handled this page."""
 
     code = "stale_offset"
 
 
 class LeaseLost(EngineError):
-    """The lease that this append or offset was made under belongs to another holder now."""
+    """The lease that guarded this append or offset has another holder now."""
 
     code = "lease_lost"
 
 
 class Unrecordable(EngineError):
-    """What was handed to the journal can never be stored (NUL, lone surrogate, too long ...)."""
+    """A value the journal can never store (NUL, lone surrogate, too long ...)."""
 
     code = "unrecordable"
 
 
 class Unavailable(EngineError):
-    """The database cannot be used right now; nothing was recorded. Trying again may help."""
+    """The database cannot be used right now; nothing was recorded. A retry may help."""
 
     code = "unavailable"
 
 
 class DiskFull(Unavailable):
-    """The database has no room for what was to be written. Reads go on."""
+    """The database is out of space. Reads continue."""
 
     code = "disk_full"
 
 
 class Inaccessible(Unavailable):
-    """The database, or its file, may not be opened or written: read-only, or this user's rights."""
+    """The database, or its file, cannot be opened or written: read-only, or missing rights."""
 
     code = "inaccessible"
 
 
 class OutcomeUnknown(Unavailable):
-    """The connection broke while committing and the database could not be asked since.
+    """The connection broke during a commit, and the database has been unreachable since.
 
-    The append stands whole or not at all. Sending the same command again gives the true outcome.
+    The append is stored completely or not at all. Repeating the command returns the true outcome.
     """
 
     code = "outcome_unknown"
 
 
 class JournalDamaged(EngineError):
-    """Stored bytes are not what was appended. `context["position"]` is the first bad position."""
+    """Stored bytes differ from what was appended. `context["position"]` is the first bad position."""
 
     code = "journal_damaged"
 
 
 class JournalWentBack(EngineError):
-    """The journal lacks facts that it had and that were acknowledged: an older copy took its place.
+    """Acknowledged facts are missing from the journal: an older copy has replaced it.
 
-    `context["position"]` is the last position that it shares with what it was.
+    `context["position"]` is the last position common to both.
     """
 
     code = "journal_went_back"
 
 
 class UnknownFact(JournalDamaged):
-    """A stored name that this release does not know: a newer release wrote it, or it was forged."""
+    """A stored name unknown to this release: written by a newer release, or forged."""
 
     code = "unknown_fact"
 
 
 class BadDump(EngineError):
-    """A dump is cut off, edited, or none at all; nothing was restored.
+    """A dump is truncated, edited, or not a dump at all; nothing was restored.
 
-    `context["line"]` is the first bad line, `context["position"]` the fact that it should have been.
+    `context["line"]` is the first bad line, `context["position"]` the expected fact.
     """
 
     code = "bad_dump"
 
 
 class NotEmpty(EngineError):
-    """Something is there already that must not be written over, or mixed with what is to come."""
+    """The target already holds data that must be neither overwritten nor mixed."""
 
     code = "not_empty"
 
 
 class NotYetSealed(EngineError):
-    """No seal covers the newest facts that are asked for yet. Trying again helps."""
+    """The newest facts asked for are not sealed yet. A retry helps."""
 
     code = "not_yet_sealed"
 
 
 class NotSupported(EngineError):
-    """This is not what the engine does here; the message says what does."""
+    """An unsupported operation; the message names the alternative."""
 
     code = "not_supported"
 
 
 class SchemaMissing(EngineError):
-    """The journal's tables are not there. `order-engine migrate` makes them."""
+    """The journal's tables are missing. `order-engine migrate` creates them."""
 
     code = "schema_missing"
 
 
 class SchemaTooNew(EngineError):
-    """A newer release made this journal; this one must not touch it."""
+    """The journal was made by a newer release; this one must not touch it."""
 
     code = "schema_too_new"
 
 
 class SchemaTooOld(EngineError):
-    """An older release made this journal. `order-engine migrate` upgrades it."""
+    """The journal was made by an older release. `order-engine migrate` upgrades it."""
 
     code = "schema_too_old"
 
 
 class WrongKey(EngineError):
-    """The master key is missing, malformed, unsafely stored, or not this journal's."""
+    """The master key is missing, malformed, readable by others, or belongs to another journal."""
 
     code = "wrong_key"
 
 
 class ViewBehind(EngineError):
-    """A view has not come to the offset that a reader needs. Trying again helps."""
+    """A view has not reached the offset a reader needs. A retry helps."""
 
     code = "view_behind"
 
 
 class ViewQuarantined(EngineError):
-    """What is asked for rests on a fact that a view cannot fold; an operator has to look at it."""
+    """The resource depends on a fact that a view cannot fold; an operator has to act."""
 
     code = "view_quarantined"
 
 
 class ViewsDamaged(EngineError):
-    """The views' database cannot be used as it is: damaged, deleted, too new. It is made again."""
+    """The views' database is unusable: damaged, deleted, too new. It is rebuilt."""
 
     code = "views_damaged"
 
 
 class RebuildRunning(EngineError):
-    """Views are being rebuilt or verified already, or that is asked for: one at a time."""
+    """A rebuild or verification is already running or requested: only one at a time."""
 
     code = "rebuild_running"
 
 
 class NothingKept(EngineError):
-    """There are no former tables of a view that this release could bring back."""
+    """This release has no previous tables of the view to restore."""
 
     code = "nothing_kept"
 
 
 class WrongKind(EngineError):
-    """The journal is not of the kind, live or sandbox, that is asked for, or was never given one."""
+    """The journal is not of the requested kind (live or sandbox), or has none declared."""
 
     code = "wrong_kind"
 
 
 class BadSettings(EngineError):
-    """A setting (a URL, a directory, a variable) cannot be used as it is."""
+    """A setting (a URL, a directory, a variable) is not usable."""
 
     code = "bad_settings"
 
 
 class WrongUsage(BadSettings):
-    """A setting or option makes no sense as it was given, wherever it is used."""
+    """A setting or option is invalid, wherever it is used."""
 
 
 class NotInstalled(EngineError):
-    """A package that the engine needs is missing: an old environment under a new release."""
+    """A required package is missing: an old environment under a new release."""
 
     code = "not_installed"

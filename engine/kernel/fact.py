@@ -1,4 +1,4 @@
-"""What a fact is, before any particular one: the base class, its envelope, and its recorded form.
+"""The base class of facts, the envelope, and the recorded form.
 
 Facts, and the states folded from them, are trees: `gc=False` spares the garbage collector looking for
 cycles among hundreds of thousands of them.
@@ -33,7 +33,7 @@ def day_of(at_us: int) -> date:
 
 
 class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Something that happened, past tense, immutable.
+    """An immutable record of something that happened, named in the past tense.
 
     Fields are stored by place, so a stored fact changes in one way only: a new field goes at the very
     end of the struct, after `at_us`, with a default that says what its absence meant. The same holds for
@@ -45,19 +45,19 @@ class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
-    """What is known about every fact, whatever it says. An absent word costs one byte.
+    """The metadata of every fact. An absent word costs one byte.
 
     at_us          wall-clock time of recording, microseconds since the epoch, never before the time
                    of the stream's previous fact
     business_date  the engine's business day (CONTRACT 10), which the sandbox clock may have advanced
-    tenant         whose data it is
-    actor          who caused it: a client id, or the name of a follower
+    tenant         owner of the data
+    actor          a client id, or the name of a follower
     command        id of the command that recorded it, 16 bytes: the same on all facts of an append
     request_id     the HTTP request behind it
     cause          offset of the fact that made a follower issue the command
     reason         an operator's words (a code, never personal data)
     on_behalf_of   the person behind the actor, by an opaque id that the client chose
-    request        digest of the request in canonical form, where an idempotency key came with it and the
+    request        digest of the canonical request, if it came with an idempotency key and the
                    facts do not carry it themselves
     """
 
@@ -79,7 +79,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 
 
 class Recorded(msgspec.Struct, frozen=True, gc=False):
-    """A fact and where it stands: `offset` in the journal (1, 2, 3 ...), `version` in its stream."""
+    """A fact with its `offset` in the journal (1, 2, 3 ...) and its `version` in the stream."""
 
     fact: Fact
     stream: str
@@ -89,17 +89,17 @@ class Recorded(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def originator_id(self) -> str:
-        """`stream`, as the eventsourcing library calls it."""
+        """`stream`, under the eventsourcing library's name."""
         return self.stream
 
     @property
     def originator_version(self) -> int:
-        """`version`, as the eventsourcing library calls it."""
+        """`version`, under the eventsourcing library's name."""
         return self.version
 
 
 class StreamAppend(msgspec.Struct, frozen=True, gc=False):
-    """Facts for one stream, which must stand at `expected_version` (0 = does not exist yet)."""
+    """Facts for one stream whose current version must be `expected_version` (0: none yet)."""
 
     stream: str
     expected_version: int

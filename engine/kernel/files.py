@@ -1,4 +1,4 @@
-"""Files that an operator names: regular ones only, so that no pipe or device makes a process wait."""
+"""Files named by an operator: regular ones only, so that a pipe or device cannot block a process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def regular(path: Path) -> BinaryIO:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """The same for a file that a command or a setting names. Raises BadSettings."""
+    """`regular` for a file named by a command or a setting. Raises BadSettings."""
     try:
         return regular(path)
     except OSError as error:
@@ -32,6 +32,6 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path, bytes_max: int) -> bytes:
-    """At most `bytes_max` bytes of a file, and one more if there are more. Raises as `open_regular`."""
+    """Up to `bytes_max` + 1 bytes of a file: the last reveals a longer one. Raises as `open_regular`."""
     with open_regular(path) as file:
         return file.read(bytes_max + 1)

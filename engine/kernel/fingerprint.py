@@ -1,7 +1,7 @@
-"""What a struct is made of, so that stored states of another make are told apart from ours.
+"""The shape of a struct as text and digest, so that stored states of another shape are recognised.
 
-States are stored by place (`array_like`) and read back without their names: a field that was put in
-between would shift those behind it, and a total would be read as a reservation.
+States are stored by position (`array_like`) without field names: a field inserted in the middle would
+shift the later ones, and a total would be read as a reservation.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _DIGITS: Final = 12
 
 @cache
 def description(kind: Any) -> str:
-    """Fields of a struct in their order with their types, structs inside it written out.
+    """The fields of a struct in order with their types, nested structs expanded.
 
-    `[id:str cash:dict(str [settled:Decimal])]`; braces for one that is stored by name. Names of types
-    and words of a `Literal` leave no trace in what is stored, so they are no part of it.
+    `[id:str cash:dict(str [settled:Decimal])]`; braces for a struct stored by name. Type names and the
+    words of a `Literal` are not stored, so they are not included.
     """
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         hints = get_type_hints(kind)
@@ -40,7 +40,7 @@ def description(kind: Any) -> str:
 
 @cache
 def fingerprint(kind: Any) -> str:
-    """A digest of the description, short enough to stand beside every stored state."""
+    """A digest of the description, short enough to store beside every state."""
     return sha256(description(kind).encode()).hexdigest()[:_DIGITS]
 
 

@@ -13,12 +13,11 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Fold(NamedTuple, Generic[S]):
-    """How a stream becomes a state: `evolve` is given None before the first fact.
+    """The fold of one kind of stream: `evolve` receives None before the first fact.
 
-    It takes the facts of its own streams, a union with a branch for each (`assert_never`), and raises
-    UnknownFact for any other.
-    `shape` is raised when the state's fields or their meaning change, and makes older snapshots void
-    (tests/golden/shapes.txt). A stream that is never long has none, and is not asked for one.
+    It handles the facts of its own streams, a union with a branch for each (`assert_never`), and raises
+    UnknownFact for any other. `shape` is raised when the state's fields or their meaning change, and
+    makes older snapshots void (tests/golden/shapes.txt). Streams that stay short have no snapshots.
     """
 
     name: str
@@ -29,12 +28,14 @@ class Fold(NamedTuple, Generic[S]):
 
     @property
     def stored_name(self) -> str:
-        """Name of its snapshots. With the state's make in it, none of another make is ever read."""
+        """Name of its snapshots. It includes the state's shape, so those of another shape are never
+        read.
+        """
         return f"{self.name}@{self.shape}.{fingerprint(self.kind)}"
 
 
 class Loaded(NamedTuple, Generic[S]):
-    """A folded state, the version it stands at, and that fact's time; None, 0, 0 before the first."""
+    """A folded state, its version, and the time of the last fact; None, 0, 0 before the first."""
 
     state: S | None = None
     version: int = 0

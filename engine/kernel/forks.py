@@ -1,6 +1,7 @@
-"""What must not cross a fork: locks that nobody will release, connections that are the parent's.
+"""Fork safety: locks held by threads that the child lacks, connections that belong to the parent.
 
-A thing that holds such says so once, by `register_forkable(self)`. Children that exec are not concerned.
+An owner of such resources registers once, by `register_forkable(self)`. Children that exec are not
+affected.
 """
 
 from __future__ import annotations
@@ -11,20 +12,20 @@ from weakref import WeakSet
 
 
 class Forkable(Protocol):
-    """What can be told about forks."""
+    """An owner of locks or connections."""
 
     def before_fork(self) -> None:
-        """In the parent, just before; other threads go on meanwhile."""
+        """Runs in the parent just before the fork; other threads continue meanwhile."""
 
     def after_fork(self) -> None:
-        """In the child, whose only thread this is. May neither wait nor touch a connection."""
+        """Runs in the child, in its only thread. Must neither block nor touch a connection."""
 
 
 _forkables: WeakSet[Any] = WeakSet()
 
 
 def register_forkable(forkable: Forkable) -> None:
-    """Has `thing` told of every fork as long as it lives."""
+    """Notifies `forkable` of every fork as long as it lives."""
     _forkables.add(forkable)
 
 

@@ -1,13 +1,13 @@
-"""What is not as it should be: one table of reasons, and how the parts of a process report them.
+"""Health: one table of reasons, and the probes that report them.
 
-    REASONS   code -> how grave it is, what it means, what clients notice, what to do about it
-    Finding   what a part says now: a code, a sentence with the figures, the part
-    Health    asks every part once a second, and remembers since when each finding holds
+    REASONS   code -> severity, meaning, effect on clients, remedy
+    Finding   a current problem: a code, a sentence with figures, the part
+    Health    polls every probe once a second, and remembers the start of each finding
 
-A part reports by a `ProbeSource`, a function that tells what is wrong at this moment: nothing is cleared, and
-nothing can be forgotten. Each source is asked in a thread of its own, so one that hangs (a database that
-does not answer) is itself a finding and hides no other. `/health/ready`, `/metrics`, the log and
-`order-engine doctor` show the same reasons.
+A part reports through a `ProbeSource`, a function that returns its current findings: there is no state
+to clear. Each source runs in a thread of its own, so a hanging one (a database that does not answer) is
+itself a finding and hides no other. `/health/ready`, `/metrics`, the log and `order-engine doctor` show
+the same reasons.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ SEVERITIES: Final[dict[Severity, str]] = {
     "degraded": "200: clients notice it, and would in every process",
     "warning": "200: clients notice nothing",
 }
-"""What each means for `/health/ready`, the gravest first."""
+"""Severity -> its meaning for `/health/ready`, the most severe first."""
 
 
 class Known(NamedTuple):
-    """A reason that there can be: what it means, what clients notice of it, what to do."""
+    """A possible reason: its meaning, its effect on clients, its remedy."""
 
     severity: Severity
     meaning: str
@@ -217,15 +217,14 @@ REASONS: Final[dict[str, Known]] = {
         "Make room: writes stop when the disk is full",
     ),
 }
-"""Every reason. A code's severity follows from what clients notice, and whether this process can serve
-them, or another could better."""
+"""Every reason. A code's severity follows from its effect on clients, and from whether this process can
+serve them or another could do better."""
 
 
 class Finding(NamedTuple):
-    """What is wrong now. `detail` is one sentence with the figures, without a client's words or a path.
+    """A current problem. `detail` is one sentence with figures, without client data or paths.
 
-    `part` tells two of one code apart: a follower, a view, a process. `remedy` is that of this case,
-    where it says more than that of the code.
+    `part` separates findings of one code: a follower, a view, a process. `remedy` overrides the code's.
     """
 
     code: str
@@ -235,13 +234,13 @@ class Finding(NamedTuple):
 
     @property
     def what_to_do(self) -> str:
-        """The remedy of this case, else of its code, as a sentence."""
+        """The finding's own remedy, else its code's, as a sentence."""
         remedy = self.remedy or REASONS[self.code].remedy
         return remedy if remedy.endswith("?") else remedy + "."
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """A finding and since when (wall time) it holds."""
+    """A finding, and the wall-clock time since when it holds."""
 
     code: str
     severity: Severity
@@ -252,11 +251,11 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 ProbeSource = Callable[[], Iterable[Finding]]
-"""Tells what is wrong now. May raise EngineError: then `Health` tells that by the source's own code."""
+"""Returns the current findings. If it raises EngineError, the probe's own code is reported."""
 
 
 class Probe:
-    """One source, and what it found last. `code` is the reason that stands when it fails or hangs."""
+    """One source with its latest findings. `code` is the reason reported when it fails or hangs."""
 
     def __init__(
         self,
@@ -279,7 +278,7 @@ class Probe:
         self._began_s: float | None = None
 
     def poll(self) -> None:
-        """Asks the source."""
+        """Calls the source once."""
         self._began_s = self._monotonic()
         try:
             self._keep(self._source())
@@ -292,7 +291,7 @@ class Probe:
         self._began_s = None
 
     def reasons(self) -> Iterator[Reason]:
-        """What it found, and whether it has hung since."""
+        """The latest findings, and one more if the source hangs."""
         began_s = self._began_s
         yield from self._found.values()
         hung_s = 0.0 if began_s is None else self._monotonic() - began_s
@@ -301,8 +300,8 @@ class Probe:
             yield _reason(Finding(self._code, detail), self._now_us() - int(hung_s * 1e6))
 
     def _keep(self, found: Iterable[Finding], more: str = "") -> None:
-        """Takes over what was found. The log tells what is found twice in a row, and alone has `more`,
-        which may quote paths.
+        """Stores new findings. A finding is logged when seen twice in a row; `more` may quote paths and
+        only goes to the log.
         """
         now_us = self._now_us()
         kept: dict[tuple[str, str], Reason] = {}
@@ -320,7 +319,7 @@ class Probe:
 
 
 class Health:
-    """The reasons of one process, from memory: whoever asks waits for no database."""
+    """The health of one process, answered from memory without waiting for a database."""
 
     def __init__(self) -> None:
         self._probes: list[Probe] = []
@@ -328,16 +327,16 @@ class Health:
         self._stopping = threading.Event()
 
     def add(self, probe: Probe) -> None:
-        """One more source, before `start`."""
+        """Adds a probe; call before `start`."""
         self._probes.append(probe)
 
     def poll(self) -> None:
-        """Asks every source now, one after the other."""
+        """Polls every probe now, one after the other."""
         for probe in self._probes:
             probe.poll()
 
     def start(self) -> None:
-        """Asks each once a second from now on, in threads that end with the process or `stop`."""
+        """Polls each probe once a second, in threads that end with the process or by `stop`."""
         for probe in self._probes:
             thread = threading.Thread(target=self._watch, args=(probe,), name=f"health {probe.name}")
             thread.daemon = True
@@ -345,7 +344,7 @@ class Health:
             self._threads.append(thread)
 
     def stop(self) -> bool:
-        """Ends the looking; False if a source hangs: it is not waited for."""
+        """Stops polling. False if a probe hangs: it is not waited for."""
         self._stopping.set()
         deadline_s = time.monotonic() + HEALTH_POLL_S
         for thread in self._threads:
@@ -353,9 +352,9 @@ class Health:
         return not any(thread.is_alive() for thread in self._threads)
 
     def reasons(self) -> list[Reason]:
-        """What is wrong, the gravest first."""
+        """The current reasons, the most severe first."""
         found_now = [reason for probe in self._probes for reason in probe.reasons()]
-        # Of two looks that fail for one cause, as at one database, the first to notice is enough.
+        # If two probes fail for one cause, as with a shared database, the first to notice is enough.
         found = {
             (one.code, one.part): one for one in sorted(found_now, key=_since, reverse=True)
         }.values()
@@ -363,7 +362,7 @@ class Health:
         return sorted(found, key=lambda one: (order.index(one.severity), one.since_us, one.code))
 
     def samples(self) -> Iterator[Sample]:
-        """How many findings there are of each reason, for `engine.runtime.metrics`."""
+        """The number of findings of each reason, for `engine.runtime.metrics`."""
         found = [reason.code for reason in self.reasons()]
         for code in REASONS:
             yield "health_reasons", (code, REASONS[code].severity), found.count(code)
@@ -374,12 +373,12 @@ class Health:
 
 
 def is_ready(reasons: Iterable[Reason]) -> bool:
-    """Whether a process with these reasons should be sent requests."""
+    """Whether a process with these reasons should receive requests."""
     return all(reason.severity != "critical" for reason in reasons)
 
 
 def stopping() -> Reason:
-    """The reason of a process that is told to stop."""
+    """The reason of a process during graceful shutdown."""
     return _reason(Finding("stopping", "The process is stopping."), wall.now_us())
 
 

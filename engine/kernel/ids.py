@@ -42,7 +42,7 @@ def encode(number: int) -> str:
 
 
 def encode_alike(number: int) -> str:
-    """The same, quicker where many numbers come one after the other: all but four characters repeat."""
+    """`encode` for many numbers in a row: all but four characters repeat, and are cached."""
     upper, lower = divmod(number, 58**4)
     a, b = divmod(lower, 3364)
     return f"{_head(upper)}{_PAIRS[a]}{_PAIRS[b]}"
@@ -80,7 +80,7 @@ def _form(prefix: str) -> re.Pattern[str]:
 
 
 def is_id(text: str, prefix: str) -> bool:
-    """Whether it can be the id of a stream: names from outside may be anything."""
+    """Whether the text can be a stream's id; text from outside may be anything."""
     return _form(prefix).fullmatch(text) is not None
 
 
@@ -91,7 +91,7 @@ def to_uuid(identifier: str) -> UUID:
 
 
 def made_ms(identifier: str) -> int:
-    """When an id was made, by the clock of who made it: milliseconds since the epoch.
+    """The time encoded in an id, by its maker's clock: milliseconds since the epoch.
 
     Raises ValueError for an id of another form.
     """
@@ -100,10 +100,10 @@ def made_ms(identifier: str) -> int:
 
 
 class RandomBits:
-    """Random bits of the operating system, fetched many at a time.
+    """Random bits of the operating system, fetched in bulk.
 
     Each fetch gives up the interpreter's lock, and getting it back from a busy thread takes far longer
-    than the fetch. One thread at a time; a forked child draws its own.
+    than the fetch. Not thread-safe; a forked child fetches its own.
     """
 
     POOL_BYTES: Final = 4_096
@@ -124,10 +124,10 @@ class RandomBits:
         return int.from_bytes(pool[start : start + size], "big") >> (8 * size - count)
 
     def before_fork(self) -> None:
-        """Nothing to do in the parent."""
+        """No action in the parent."""
 
     def after_fork(self) -> None:
-        """A child with the parent's pool would give out the parent's ids."""
+        """Drops the pool: with the parent's bits a child would issue the parent's ids."""
         self._pool = b""
 
 
@@ -135,7 +135,7 @@ class IdSource:
     """Makes ids, strictly ascending within one source even inside a millisecond or a clock step back.
 
     `now_ms` (milliseconds since the epoch) and `random_bits` (n -> n random bits) are ports, so that a
-    simulation can drive them by a seed. Safe to share between threads.
+    simulation can seed them. Thread-safe.
     """
 
     def __init__(

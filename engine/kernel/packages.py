@@ -1,6 +1,6 @@
-"""The packages that the engine needs, and which of them are not there.
+"""The required packages, and which of them are missing.
 
-An environment that is older than the code lacks the newest: that is found before anything is made.
+An environment older than the code lacks the newest: detected before anything is created.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ PACKAGES: Final = {
     "typer": "typer",
     "rich": "rich",
 }
-"""Name -> module, of `install_requires` in setup.cfg. Without `pysqlite3` Python's own SQLite does."""
+"""Name -> module, as `install_requires` in setup.cfg. Without `pysqlite3` Python's own SQLite serves."""
 REMEDY: Final = "run `make run`, or `pip install` this release into the environment again"
 
 
 def missing() -> list[str]:
-    """Those that are not installed."""
+    """The names of required packages that are not installed."""
     return [name for name, module in PACKAGES.items() if find_spec(module) is None]
 
 
 def check() -> None:
-    """Raises NotInstalled if one is missing: before half of something is made without it."""
+    """Raises NotInstalled if one is missing, before anything is created half."""
     if lacking := missing():
         raise _not_installed(*lacking)
 
 
 @contextmanager
 def requiring_packages() -> Iterator[None]:
-    """Raises NotInstalled in the place of the ImportError of a package that is missing."""
+    """Turns the ImportError of a missing package into NotInstalled."""
     try:
         yield
     except ModuleNotFoundError as error:

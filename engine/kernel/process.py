@@ -1,8 +1,8 @@
-"""What all processes of the engine share: the names of followers, and how a process behaves.
+"""Helpers of every process: follower names, and process behaviour.
 
-tame_collector   leaves the garbage collector little to do in a process that keeps many states
-go_second        lowers the priority of background processes
-switch_sooner    shortens the switch interval of threads, so that a writer never waits long
+tame_collector             relieves the garbage collector in a process that keeps many states
+lower_priority             lowers the priority of background processes shorten_switch_interval    lets
+writers get the interpreter soon
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _NICE: Final = 5
 
 
 def tame_collector() -> None:
-    """Has the garbage collector leave alone what was made so far, and look less often at the rest.
+    """Exempts existing objects from garbage collection, and collects the rest less often.
 
-    Facts and states are trees and need no collector; looking through a cache of them for cycles cost a
-    fifth of an order's time.
+    Facts and states are trees and need no collector; searching a cache of them for cycles cost a fifth
+    of an order's time.
     """
     gc.collect()
     gc.freeze()
@@ -43,14 +43,14 @@ def tame_collector() -> None:
 
 
 def lower_priority() -> None:
-    """Has this process, and those that it starts, leave the processors to those who serve."""
+    """Lowers the priority of this process and its children below those that serve."""
     if hasattr(os, "setpriority"):
         now = os.getpriority(os.PRIO_PROCESS, 0)
         os.setpriority(os.PRIO_PROCESS, 0, max(now, _NICE))
 
 
 def shorten_switch_interval() -> None:
-    """Has threads hand the interpreter over after SWITCH_S.
+    """Makes threads yield the interpreter after SWITCH_S.
 
     A writer gives it up at each statement, while it holds the journal's file. At Python's 5 ms it then
     waited as long for threads that decide, seven times an append, and the other processes with it.

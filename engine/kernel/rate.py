@@ -1,7 +1,8 @@
-"""How many requests are let through: a bucket that fills evenly, as one number. Pure.
+"""Rate limits: a bucket that refills evenly, as one number. Pure.
 
-The number is when the bucket is full again (the "theoretical arrival time" of GCRA). A request moves it
-ahead by its share of the window, and is refused if that took it further ahead than a whole window.
+The number is the time when the bucket is full again (the "theoretical arrival time" of GCRA). A request
+moves it ahead by its share of the window, and is refused if it would be further ahead than a whole
+window.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ class Quota(NamedTuple):
 
     @property
     def interval_ns(self) -> int:
-        """After which one more is let through; rounded up, so that a window never refills more."""
+        """Interval between requests let through; rounded up, so that a window never refills more."""
         return -(-self.seconds * SECOND_NS // self.requests)
 
 
 class Spent(NamedTuple):
-    """`full_at_ns` is the bucket's new number, `left` what could still be spent at once.
+    """The outcome of a request: `full_at_ns` is the bucket's new number, `left` what can still be spent
+    at once.
 
     `wait_ns` above 0: refused, nothing was spent, and a request after that time is let through.
     """
@@ -57,10 +59,10 @@ def spend(quota: Quota, full_at_ns: int, now_ns: int) -> Spent:
 
 
 def turn(quota: Quota, full_at_ns: int, now_ns: int, wait_max_ns: int) -> Spent:
-    """As `spend`, but what is too much is not refused: its turn comes after `wait_ns`.
+    """As `spend`, but an excess request is delayed by `wait_ns` instead of refused.
 
-    Turns are given out one after the other, evenly. Nobody waits longer than `wait_max_ns`; who would
-    have to takes no turn, so that a flood does not put off what comes after it.
+    Turns are evenly spaced. A turn later than `wait_max_ns` is not taken, so that a flood does not delay
+    later requests.
     """
     spent = spend(quota, full_at_ns, now_ns)
     if not spent.wait_ns:
@@ -71,39 +73,40 @@ def turn(quota: Quota, full_at_ns: int, now_ns: int, wait_max_ns: int) -> Spent:
 
 
 def wait_ns(quota: Quota, full_at_ns: int, now_ns: int) -> int:
-    """How long until one request is let through; 0 for at once. Spends nothing."""
+    """Time until one request is let through; 0 for at once. Spends nothing."""
     return spend(quota, full_at_ns, now_ns).wait_ns
 
 
 class Quotas(NamedTuple):
-    """What is limited, each by its own buckets; None: not at all. See docs/limits.md."""
+    """The rate limits, each with its own buckets; None: unlimited. See docs/limits.md."""
 
     client: Quota | None = Quota(60_000, 60)
     """Requests with a valid token, per client."""
     address: Quota | None = Quota(6_000, 60)
     """Requests without one, per address."""
     health: Quota | None = Quota(1_200, 60)
-    """Requests for `/health/...`, per address: checks pass when the address has used up its others."""
+    """Requests for `/health/...`, per address: checks pass even when the address has used up its others.
+    """
     tokens: Quota | None = Quota(120, 60)
     """Tokens granted, per client."""
     failures: Quota | None = Quota(300, 60)
     """Wrong credentials, per address."""
     errors: Quota | None = Quota(20, 1)
-    """Mistakes answered at once, per client or address; more of them wait."""
+    """Mistakes answered at once, per client or address; further ones are delayed."""
 
 
 class StreamQuotas(NamedTuple):
-    """How many streams of events may be open at once in a process; None: as many as there are."""
+    """Bounds on event streams open at once in a process; None: unlimited."""
 
     client: int | None = 250
     """Of one client: many processes with a stream each, or some hundred browsers behind them."""
     tenant: int | None = 1_000
-    """Of all clients of a tenant: half of what a process has, so that others have the rest."""
+    """Of all clients of a tenant: half of a process's, so that others have the rest."""
     total: int = EVENT_STREAMS_MAX
 
 
 def parse_most(text: str, name: str) -> int | None:
-    """`250`: so many; `off`: None. Raises BadSettings."""
+    """`250`: that many; `off`: None. Raises BadSettings."""
     if text == OFF:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) <= 9 and int(text)):

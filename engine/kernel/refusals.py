@@ -1,4 +1,4 @@
-"""Every reason for which a rule says no: one table, printed in docs/errors.md and on `/docs`."""
+"""Every refusal of a business rule: one table, printed in docs/errors.md and on `/docs`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from engine.kernel.sentences import fill_in
 
 
 class Refusal(NamedTuple):
-    """A code for which a rule says no.
+    """A code with which a rule refuses.
 
-    `status`   the HTTP status that it is answered with
-    `when`     what it means and how to go on, a sentence or two; printed in the docs
-    `details`  sentences with the figures of the case; the first whose words are known is told
+    `status`   the HTTP status of the answer `when`     meaning and remedy, a sentence or two; printed in
+    the docs `details`  sentences with figures; the first whose words are all known is used
     """
 
     status: int
@@ -183,7 +182,7 @@ PARAM_FAULTS: Final = {
     "not_public": "must name a public host, not an address or a name inside a network",
     "not_changeable": "cannot be changed any more",
 }
-"""Codes of single values inside `params`, as what is said of the value: "`amount` is needed."."""
+"""Codes of single values inside `params`, phrased to follow the value's name: "`amount` is needed."."""
 
 _FIGURES: Final = {
     "invalid_decimal": ("must be a plain decimal with at most {places} decimals",),
@@ -198,17 +197,17 @@ _FIGURES: Final = {
     ),
     "below_minimum_quantity": ("makes {quantity} units; the minimum is {minimum}",),
 }
-"""The same with the figures of the case."""
+"""The same with figures."""
 
 
 def refused(code: str, detail: str = "", **context: object) -> Refused:
-    """A refusal by a code of REFUSALS; without a `detail` of its own it tells the code's."""
+    """A refusal by a code of REFUSALS; `detail` defaults to the code's sentence."""
     known = REFUSALS[code]
     return Refused(code, detail or fill_in((*known.details, known.when), context), **context)
 
 
 def fault(path: str, code: str, detail: str = "", **context: object) -> dict[str, str]:
-    """One entry of `params`: the field's name, dotted where it is nested, and what is wrong with it."""
+    """One entry of `params`: the field's name, dotted where it is nested, and its fault."""
     templates = (*_FIGURES.get(code, ()), PARAM_FAULTS[code])
     return {"path": path, "detail": detail or fill_in(templates, context), "code": code}
 
@@ -221,12 +220,14 @@ def invalid(path: str, code: str, detail: str = "", **context: object) -> Refuse
 
 
 def sentence_of(path: str, detail: str) -> str:
-    """What is wrong with a value, as a sentence: "`cash_amount` must be greater than zero."."""
+    """The fault of a value as a sentence: "`cash_amount` must be greater than zero."."""
     return detail if detail.endswith(".") else f"{_named(path)} {detail}."
 
 
 def _named(path: str) -> str:
-    """For people, who count from 1: `status.0` is "Entry 1 of `status`", `3.bid` "`bid` of entry 4"."""
+    """A path counted from 1, for people: `status.0` is "Entry 1 of `status`", `3.bid` "`bid` of entry
+    4".
+    """
     before, dot, last = path.rpartition(".")
     first, _, behind = path.partition(".")
     if dot and last.isdecimal():
@@ -237,5 +238,5 @@ def _named(path: str) -> str:
 
 
 def leaf_of(path: str) -> str:
-    """The name of a value without the part of the request that it stands in."""
+    """The name of a value without its part of the request (`body.`, `query.`, `path.`)."""
     return path.removeprefix("body.").removeprefix("query.").removeprefix("path.")

@@ -1,4 +1,4 @@
-"""What an operator does about an error of the machinery, where its own sentence does not say it."""
+"""Remedies of technical errors, where the error's own sentence lacks one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     " that only reads is a standby: name the primary",
     "bad_settings": "check --data, --journal-url and who may read and write there",
 }
-"""Code of an `EngineError` -> what to do."""
+"""Code of an `EngineError` -> its remedy."""
 
 COMMANDS: Final = ("schema_too_new", "disk_full", "inaccessible", "journal_damaged", "journal_went_back")
-"""Those that a command adds to its one line."""
+"""Codes whose remedy a command adds to its one line."""

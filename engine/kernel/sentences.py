@@ -1,4 +1,4 @@
-"""Sentences for people, with the figures of the case in them."""
+"""Sentences for people, filled in with figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class _Figures(Formatter):
-    """`{amount}` printed for people: 99,999.00, a time in UTC, a list with commas."""
+    """`{amount}` formatted for people: 99,999.00, a time in UTC, a list with commas."""
 
     def format_field(self, value: Any, format_spec: str) -> str:
         if isinstance(value, Decimal):
@@ -28,7 +28,7 @@ _figures = _Figures()
 
 
 def fill_in(templates: Sequence[str], words: Mapping[str, object]) -> str:
-    """The first of `templates` whose words are all given. The last one has none.
+    """The first of `templates` whose words are all given, filled in. The last one has no words.
 
     fill_in(("{need} USD is needed.", "Cash is needed."), {"need": Decimal("9999.5")})
         -> "9,999.5 USD is needed."

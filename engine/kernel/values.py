@@ -1,9 +1,9 @@
-"""Amounts as people and programs write them: currencies, strict decimals, rounding, plain printing.
+"""Amounts: currencies, strict decimals, rounding, plain printing.
 
 Money is `Decimal` at the full scale of its currency (`100.00` USD, `100` JPY, `100.000` KWD), quantities
 at the scale of their instrument. All arithmetic goes through `EXACT`, which raises instead of rounding;
-`+` and `-` of two decimals would round to what a thread has set, 28 digits as a rule. Whatever is
-rounded says so by name.
+`+` and `-` of two decimals would round to the thread's precision, 28 digits by default. Functions that
+round say so in their name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ZERO: Final = Decimal(0)
 _TWO: Final = Decimal(2)
 PRICE_PLACES: Final = 8
 COST_PLACES: Final = 20
-"""A position's cost keeps this many, so that splitting it by a sell never shows in an average price."""
+"""Decimals of a position's cost, so that splitting it by a sell never shows in an average price."""
 
 EXACT: Final = decimal.Context(
     prec=EXACT_DIGITS,
@@ -39,10 +39,10 @@ EXACT: Final = decimal.Context(
         decimal.Overflow,
     ],
 )
-"""Arithmetic that is exact or raises. Independent of what a thread has set as its own context."""
+"""Arithmetic that is exact or raises. Independent of the thread's own context."""
 
 ROUNDING: Final = decimal.Context(prec=EXACT_DIGITS, traps=[decimal.InvalidOperation])
-"""For deliberate rounding: as wide as `EXACT`, and silent about what it drops."""
+"""For deliberate rounding: as wide as `EXACT`, without the Inexact trap."""
 
 _EXPONENTS: Final = {
     0: """BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF""",
@@ -71,7 +71,7 @@ def _written(places: int) -> re.Pattern[str]:
 
 
 def parse_decimal(text: object, places: int, path: str) -> Decimal:
-    """`text` at exactly `places` decimals, which it may have fewer of.
+    """`text` at exactly `places` decimals; it may have fewer.
 
     Accepts plain ASCII digits only: no sign, exponent, blank, separator, leading zero or bare point.
     Raises Refused `invalid_param` naming `path`.
@@ -87,9 +87,9 @@ def parse_amount(text: object, currency: str, path: str) -> Decimal:
 
 
 def parse_amounts(text: str, name: str, places: int | None = None) -> dict[str, Decimal]:
-    """`USD=1000000,EUR=900000.50`, {} of "". `name` is the setting's. Raises BadSettings.
+    """Parses `USD=1000000,EUR=900000.50`; {} of "". `name` is the setting's. Raises BadSettings.
 
-    `places`: decimals that an amount may have; None: as many as its currency has.
+    `places`: the most decimals of an amount; None: those of its currency.
     """
     amounts: dict[str, Decimal] = {}
     for part in text.split(",") if text else ():
@@ -111,7 +111,7 @@ def parse_amounts(text: str, name: str, places: int | None = None) -> dict[str, 
 
 
 def at_scale(number: object, places: int) -> Decimal | None:
-    """`number` at exactly `places` decimals; None if it cannot have been read by `parse_decimal`."""
+    """`number` at exactly `places` decimals; None if `parse_decimal` cannot have returned it."""
     if not isinstance(number, Decimal) or not number.is_finite() or number.is_signed():
         return None
     if number.adjusted() >= DECIMAL_DIGITS_MAX:
@@ -121,7 +121,7 @@ def at_scale(number: object, places: int) -> Decimal | None:
 
 
 def total_of(amounts: Iterable[Decimal]) -> Decimal:
-    """Their exact sum, 0 of none."""
+    """The exact sum; 0 of none."""
     return reduce(EXACT.add, amounts, ZERO)
 
 
@@ -138,7 +138,7 @@ def round_half_up(number: Decimal, step: Decimal) -> Decimal:
 def divide_to(numerator: Decimal, denominator: Decimal, step: Decimal, mode: str) -> Decimal:
     """numerator / denominator, both not below 0, as a multiple of `step`; `mode` as in `round_to`.
 
-    Rounds once, from the exact quotient, which itself need not end.
+    Rounds once, from the exact quotient.
     """
     divisor = EXACT.multiply(denominator, step)
     whole, rest = EXACT.divmod(numerator, divisor)
@@ -153,13 +153,13 @@ def divide_to(numerator: Decimal, denominator: Decimal, step: Decimal, mode: str
 
 
 def divide_half_even(numerator: Decimal, denominator: Decimal, step: Decimal) -> Decimal:
-    """The same to the nearest multiple, exactly a half to the even neighbour."""
+    """`divide_to` the nearest multiple, exactly a half to the even neighbour."""
     return divide_to(numerator, denominator, step, ROUND_HALF_EVEN)
 
 
 def plain(number: Decimal) -> str:
-    """Digits as the wire has them: scale kept, never an exponent, never a signed zero."""
-    text = str(number)  # as `format` has it, in half the time, but for exponents and signed zeros
+    """Digits as on the wire: scale kept, never an exponent, never a signed zero."""
+    text = str(number)  # same as `format` except for exponents and signed zeros, in half the time
     if "E" in text or (text[0] == "-" and not number):
         return format(number or number.copy_abs(), "f")
     return text

@@ -1,4 +1,4 @@
-"""Wall time, in its one unit. Rules never ask for it: it is given to them."""
+"""Wall-clock time in microseconds. Rules never read it: it is passed to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def now_us() -> int:
 
 
 def lasting(seconds: float) -> str:
-    """A length of time, to two units: `0.4 s`, `12 s`, `3 min 12 s`, `2 h 5 min`, `4 d 1 h`."""
+    """A duration, to two units: `0.4 s`, `12 s`, `3 min 12 s`, `2 h 5 min`, `4 d 1 h`."""
     if seconds < 10:
         return f"{max(seconds, 0.0):.1f} s"
     whole = int(seconds)

@@ -52,10 +52,10 @@ def test_a_refused_order_says_what_it_needs_and_what_there_is() -> None:
         holdings.reserve_withdrawal(
             made.account().holdings, "wdr_1", "USD", Decimal("99999.00"), at_us=1
         )
-    fill_in = "The withdrawal needs 99,999.00 USD; 646.50 USD is available."
+    sentence = "The withdrawal needs 99,999.00 USD; 646.50 USD is available."
     assert str(caught.value) == sentence
     context = caught.value.context | {"purpose": "order"}
-    assert refused("insufficient_funds", **context).detail == fill_in.replace("withdrawal", "order")
+    assert refused("insufficient_funds", **context).detail == sentence.replace("withdrawal", "order")
 
 
 def test_every_code_says_a_sentence_and_has_a_paragraph() -> None:
@@ -103,7 +103,7 @@ def test_all_that_is_said_of_a_bad_value_goes_on_from_its_name() -> None:
         ("body.terms.coupon", "`terms.coupon` is needed."),
     ],
 )
-def test_entries_of_lists_are_counted_as_people_count(path: str, fill_in: str) -> None:
+def test_entries_of_lists_are_counted_as_people_count(path: str, sentence: str) -> None:
     problem = problem_of(refused("invalid_param", "x", params=[fault(path, "missing_param")]))
     assert problem.params[0]["detail"] == sentence
 
