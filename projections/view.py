@@ -61,6 +61,8 @@ class PageRows:
 class View(ABC):
     """One view. Its `shape` is raised when its tables, or what they hold, change: then it is rebuilt.
 
+    So it is when the state of a stream that feeds it has another shape (`SHAPE` beside the state).
+
     `streams` are the prefixes of streams that feed it, `reads` the facts of theirs that change a row,
     `bodies` what its rows hold ready to be sent (tests/golden/shapes.txt has every shape there was).
     """

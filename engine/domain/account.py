@@ -79,6 +79,9 @@ AccountFact = (
 
 # --- state ---------------------------------------------------------------------------------------
 
+SHAPE: Final = 3
+"""Number of the state's shape: see `streams`."""
+
 
 class Account(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A customer's account, what it holds, and what of its orders counts against limits."""

@@ -33,6 +33,9 @@ FACTS: Final[frozenset[type[ClockFact]]] = frozenset({ClockAdvanced})
 
 # --- state ---------------------------------------------------------------------------------------
 
+SHAPE: Final = 1
+"""Number of the state's shape: see `streams`."""
+
 
 class Clock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`ahead_us`: how far business time is ahead of wall time."""

@@ -50,6 +50,9 @@ HaltFact = TradingHalted | TradingResumed
 
 # --- state ---------------------------------------------------------------------------------------
 
+SHAPE: Final = 2
+"""Number of the state's shape: see `streams`."""
+
 
 class Halt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Whether trading is halted; why, and since when that is so; whether nothing is sent either."""

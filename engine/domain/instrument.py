@@ -75,6 +75,9 @@ InstrumentFact = InstrumentListed | InstrumentChanged
 
 # --- state ---------------------------------------------------------------------------------------
 
+SHAPE: Final = 2
+"""Number of the state's shape: see `streams`."""
+
 
 class Instrument(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`status` is `listed`; what may be traded of it is `terms.trading_status`.

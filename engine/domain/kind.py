@@ -35,6 +35,9 @@ FACTS: Final = frozenset({KindDeclared})
 
 # --- state ---------------------------------------------------------------------------------------
 
+SHAPE: Final = 1
+"""Number of the state's shape: see `streams`."""
+
 
 class Declared(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The kind of the journal, and since when it is known."""

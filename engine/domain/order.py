@@ -205,6 +205,9 @@ REASONS: Final = (
 
 # --- state ---------------------------------------------------------------------------------------
 
+SHAPE: Final = 4
+"""Number of the state's shape: see `streams`."""
+
 
 class Trade(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One execution; `status` is `executed`, `settled` or `busted`.

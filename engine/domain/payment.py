@@ -77,6 +77,9 @@ PaymentFact = (
 
 # --- state ---------------------------------------------------------------------------------------
 
+SHAPE: Final = 1
+"""Number of the state's shape: see `streams`."""
+
 
 class Payment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A deposit or a withdrawal; `amount` above 0 at the scale of `currency`."""

@@ -95,6 +95,9 @@ ReportFact = ReportParked | ReportBooked | ReportRejected | BookingRequested | R
 
 # --- state ---------------------------------------------------------------------------------------
 
+SHAPE: Final = 2
+"""Number of the state's shape: see `streams`."""
+
 
 class ParkedReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A parked report and what became of it: `open`, `booking`, `booked` or `rejected`.

@@ -8,19 +8,19 @@ from engine.domain import account, clock, halt, instrument, kind, order, payment
 from engine.kernel.fold import Fold
 
 FOLDS: Final[dict[str, Fold[Any]]] = {
-    "acc": Fold("account", 3, account.Account, account.evolve),
-    "ord": Fold("order", 4, order.Order, order.evolve, is_long=False),
-    "ins": Fold("instrument", 2, instrument.Instrument, instrument.evolve, is_long=False),
-    "dep": Fold("payment", 1, payment.Payment, payment.evolve, is_long=False),
-    "wdr": Fold("payment", 1, payment.Payment, payment.evolve, is_long=False),
-    "rep": Fold("parked_report", 2, report.ParkedReport, report.evolve, is_long=False),
-    "clk": Fold("clock", 1, clock.Clock, clock.evolve, is_long=False),
-    "hlt": Fold("trading_halt", 2, halt.Halt, halt.evolve, is_long=False),
-    "knd": Fold("kind", 1, kind.Declared, kind.evolve, is_long=False),
-    "whk": Fold("webhook", 1, webhook.Webhook, webhook.evolve, is_long=False),
+    "acc": Fold("account", account.SHAPE, account.Account, account.evolve),
+    "ord": Fold("order", order.SHAPE, order.Order, order.evolve, is_long=False),
+    "ins": Fold("instrument", instrument.SHAPE, instrument.Instrument, instrument.evolve, is_long=False),
+    "dep": Fold("payment", payment.SHAPE, payment.Payment, payment.evolve, is_long=False),
+    "wdr": Fold("payment", payment.SHAPE, payment.Payment, payment.evolve, is_long=False),
+    "rep": Fold("parked_report", report.SHAPE, report.ParkedReport, report.evolve, is_long=False),
+    "clk": Fold("clock", clock.SHAPE, clock.Clock, clock.evolve, is_long=False),
+    "hlt": Fold("trading_halt", halt.SHAPE, halt.Halt, halt.evolve, is_long=False),
+    "knd": Fold("kind", kind.SHAPE, kind.Declared, kind.evolve, is_long=False),
+    "whk": Fold("webhook", webhook.SHAPE, webhook.Webhook, webhook.evolve, is_long=False),
 }
-"""Prefix -> fold. A fold's number is raised when its state's shape or meaning changes: snapshots of the
-old one are then ignored."""
+"""Prefix -> fold. `SHAPE` stands beside each state and is raised with it: when its fields change, or their
+meaning. Snapshots of the old shape are then ignored, and views of it made again."""
 
 REFERENCE: Final = frozenset({"ins", "clk", "hlt", "knd"})
 """Streams that decisions read and hardly ever write: no conflict tells that they have moved on, so they

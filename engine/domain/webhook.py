@@ -80,6 +80,9 @@ class Where(NamedTuple):
 
 # --- state ---------------------------------------------------------------------------------------
 
+SHAPE: Final = 1
+"""Number of the state's shape: see `streams`."""
+
 
 class Webhook(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`status`: `active`, `inactive` (a person's doing), `disabled` (the engine's) or `deleted`."""
