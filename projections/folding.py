@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
+from engine.domain.streams import prefix_of
 from engine.journal.journal import Journal
 from engine.kernel.errors import JournalDamaged
 from engine.kernel.fact import Recorded
@@ -63,7 +64,7 @@ class Page:
     def views_of(self, recorded: Recorded) -> tuple[View, ...]:
         """Views that a stream feeds, but for those that have it in quarantine."""
         stream = recorded.stream
-        views = self._fed.get(stream[:3], ())
+        views = self._fed.get(prefix_of(stream), ())
         if not self._quarantined and not self.faults:
             return views
         waiting = (self._quarantined, self.faults)

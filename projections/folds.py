@@ -7,12 +7,13 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from engine.domain import account, holdings, order, payment
+from engine.domain import holdings, order
 from engine.domain.order import Order
 from engine.domain.payment import Payment
-from engine.domain.streams import FOLDS
+from engine.domain.stored import EVENTS, PARTS
+from engine.domain.streams import FOLDS, fold_of, prefix_of
 from engine.kernel.codec import Codec
-from engine.kernel.fact import Fact, Recorded
+from engine.kernel.fact import Recorded
 from engine.kernel.fingerprint import fingerprint
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -75,43 +76,18 @@ def shape_of(prefixes: Iterable[str]) -> str:
 
 def stored_shape(stream: str) -> str:
     """What a stored state of a stream depends on. One of another shape, or make, is never read."""
-    prefix = stream[:3]
+    prefix = prefix_of(stream)
     kind: Any = FOLDS[prefix].kind
     return f"{shape_of([prefix])} {fingerprint(Folded)} {fingerprint(kind)}"
 
 
-EVENTS: Final[dict[type[Fact], str]] = {
-    order.Placed: "order.placed",
-    order.MadePending: "order.pending",
-    order.ExecutionStarted: "order.executing",
-    order.Filled: "order.filled",
-    order.Settled: "order.settled",
-    order.Cancelled: "order.cancelled",
-    order.TradeRecorded: "trade.executed",
-    order.TradeApplied: "trade.executed",
-    order.TradeSettled: "trade.settled",
-    holdings.PositionOpened: "position.opened",
-    holdings.PositionClosed: "position.closed",
-    account.AccountOpened: "account.opened",
-    account.AccountSuspended: "account.suspended",
-    account.AccountActivated: "account.activated",
-    account.AccountClosed: "account.closed",
-    payment.DepositCompleted: "deposit.completed",
-    payment.DepositFailed: "deposit.failed",
-    payment.WithdrawalCompleted: "withdrawal.completed",
-    payment.WithdrawalFailed: "withdrawal.failed",
-}
-"""Fact -> the name of its event. Other facts have none."""
-
-_COUNTED: Final = frozenset(
-    kind for kind, name in EVENTS.items() if not name.startswith(("trade.", "position."))
-)
+_COUNTED: Final = frozenset(kind for kind, name in EVENTS.items() if name.partition(".")[0] not in PARTS)
 
 
 def fold(before: Folded[Any] | None, recorded: Recorded) -> Folded[Any]:
     """The stream after one more fact. Raises UnknownFact, or anything, for one that does not fit."""
     fact = recorded.fact
-    evolve = FOLDS[recorded.stream[:3]].evolve
+    evolve = fold_of(recorded.stream).evolve
     counted = type(fact) in _COUNTED
     if before is None:
         state = evolve(None, fact)
@@ -139,5 +115,5 @@ def fold_all(start: Folded[Any] | None, facts: Iterable[Recorded]) -> Folded[Any
 
 def unpack(codec: Codec, stream: str, packed: bytes) -> Folded[Any]:
     """What `codec.pack_state` made of a stream's `Folded`. Raises JournalDamaged."""
-    kind = FOLDS[stream[:3]].kind
+    kind = fold_of(stream).kind
     return codec.unpack_state(packed, Folded[kind])  # type: ignore[valid-type]

@@ -14,9 +14,9 @@ from engine.domain import account, attempts, order, payment, report
 from engine.domain.instrument import InstrumentType, TradingStatus
 from engine.domain.pricing import PriceType
 from engine.domain.quote import Quality
+from engine.domain.stored import EVENTS
 from engine.kernel.values import CURRENCIES, PRICE_PLACES, Side
 from engine.registers.clients import SCOPES
-from projections.folds import EVENTS
 
 RESOURCE_TYPES: Final = tuple(dict.fromkeys(name.partition(".")[0] for name in EVENTS.values()))
 

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from api.http.kinds import FAULTS
+from engine.domain.streams import prefix_of
 from engine.kernel.errors import (
     DiskFull,
     EngineError,
@@ -241,7 +242,7 @@ _PREFIXES: Final = frozenset(("acc", "dep", "ins", "ord", "rep", "whk", "wdr"))
 
 def _is_some_id(value: object) -> bool:
     """Whether it may be repeated: an id holds nobody's words."""
-    return isinstance(value, str) and value[:3] in _PREFIXES and is_id(value, value[:3])
+    return isinstance(value, str) and (prefix := prefix_of(value)) in _PREFIXES and is_id(value, prefix)
 
 
 def _param(param: Mapping[str, str]) -> dict[str, str]:

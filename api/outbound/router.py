@@ -13,16 +13,13 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from api.outbound.backlog import Backlog
-from engine.domain.holdings import PositionClosed, PositionOpened
-from engine.domain.order import TradeRecorded, TradeSettled
-from engine.domain.stored import STORED
+from engine.domain.stored import EVENTS, STORED, resource_of
 from engine.domain.streams import FOLDS
 from engine.domain.webhook import Webhook
 from engine.journal.journal import Journal
 from engine.kernel.fact import Recorded
 from engine.kernel.limits import BACKLOG_FACTS, PAGE_FACTS
 from engine.registers.deliveries import New
-from projections.folds import EVENTS
 
 _WEBHOOK: Final = FOLDS["whk"]
 _OF_WEBHOOKS: Final = tuple(name for name in STORED if name.startswith("webhook."))
@@ -37,16 +34,6 @@ class Route(NamedTuple):
     deleted: list[str]
     has_changed: bool
     has_more: bool
-
-
-def resource_of(recorded: Recorded) -> str:
-    """What the event of a fact is about, as `projections.views.events` has it."""
-    fact = recorded.fact
-    if isinstance(fact, TradeRecorded | TradeSettled):
-        return fact.trade
-    if isinstance(fact, PositionOpened | PositionClosed):
-        return fact.position
-    return recorded.stream
 
 
 class Router:

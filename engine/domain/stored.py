@@ -1,4 +1,7 @@
-"""Stored name -> fact, for all facts of all aggregates. Names are for ever; classes may move."""
+"""Names of all facts of all aggregates: how they are stored, and the events that clients are told of.
+
+Both are for ever; classes may move.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from engine.domain import (
     webhook,
 )
 from engine.kernel.codec import Codec, Upcast
+from engine.kernel.fact import Fact, Recorded
 
 AnyFact = (
     account.AccountFact
@@ -93,8 +97,40 @@ STORED: Final[dict[str, type[AnyFact]]] = {
 UPCASTS: Final[dict[str, Upcast]] = {}
 """Older stored name -> (newer name, old field values -> new field values)."""
 
+EVENTS: Final[dict[type[Fact], str]] = {
+    order.Placed: "order.placed",
+    order.MadePending: "order.pending",
+    order.ExecutionStarted: "order.executing",
+    order.Filled: "order.filled",
+    order.Settled: "order.settled",
+    order.Cancelled: "order.cancelled",
+    order.TradeRecorded: "trade.executed",
+    order.TradeApplied: "trade.executed",
+    order.TradeSettled: "trade.settled",
+    holdings.PositionOpened: "position.opened",
+    holdings.PositionClosed: "position.closed",
+    account.AccountOpened: "account.opened",
+    account.AccountSuspended: "account.suspended",
+    account.AccountActivated: "account.activated",
+    account.AccountClosed: "account.closed",
+    payment.DepositCompleted: "deposit.completed",
+    payment.DepositFailed: "deposit.failed",
+    payment.WithdrawalCompleted: "withdrawal.completed",
+    payment.WithdrawalFailed: "withdrawal.failed",
+}
+"""Fact -> the name of its event, `resource.what`. Other facts have none."""
+
+PARTS: Final = frozenset({"trade", "position"})
+"""Resources without a stream of their own: their events name them in the field of that name."""
+
 
 @cache
 def engine_codec() -> Codec:
     """The codec of the engine's own facts; one for the process."""
     return Codec(STORED, UPCASTS)
+
+
+def resource_of(recorded: Recorded) -> str:
+    """The id of what a fact's event is about. Raises KeyError for a fact without an event."""
+    kind, _, _ = EVENTS[type(recorded.fact)].partition(".")
+    return getattr(recorded.fact, kind) if kind in PARTS else recorded.stream

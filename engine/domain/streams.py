@@ -19,8 +19,8 @@ FOLDS: Final[dict[str, Fold[Any]]] = {
     "knd": Fold("kind", kind.SHAPE, kind.Declared, kind.evolve, is_long=False),
     "whk": Fold("webhook", webhook.SHAPE, webhook.Webhook, webhook.evolve, is_long=False),
 }
-"""Prefix -> fold. `SHAPE` stands beside each state and is raised with it: when its fields change, or their
-meaning. Snapshots of the old shape are then ignored, and views of it made again."""
+"""Prefix -> fold. `SHAPE` stands beside each state, and is raised when its fields or their meaning
+change: snapshots of the old shape are then ignored, and its views made again."""
 
 REFERENCE: Final = frozenset({"ins", "clk", "hlt", "knd"})
 """Streams that decisions read and hardly ever write: no conflict tells that they have moved on, so they

@@ -7,7 +7,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from projections.folds import EVENTS, Change
+from engine.domain.stored import EVENTS, resource_of
+from engine.domain.streams import prefix_of
+from projections.folds import Change
 from projections.ids import derived, number_of
 from projections.listing import Listed, Reader, Where, page_of
 from projections.resources import (
@@ -48,8 +50,8 @@ RECORDS: Final = Table(
 )
 
 
-About = tuple[str, str, int, bytes]
-"""What an event is about: the resource, its account, its place in the sequence, its body."""
+About = tuple[str, int, bytes]
+"""What an event says of its resource: the account, its place in the sequence, the body."""
 
 
 class EventsView(View):
@@ -65,7 +67,7 @@ class EventsView(View):
     def feed(self, change: Change, page: PageRows) -> None:
         recorded = change.recorded
         name, kind, about = KINDS[type(recorded.fact)]
-        resource, account, sequence, data = about(change, page)
+        resource, (account, sequence, data) = resource_of(recorded), about(change, page)
         at_us, offset, tenant = recorded.envelope.at_us, recorded.offset, change.after.tenant
         event = derived("evt", at_us, offset)
         body = EventBody(
@@ -78,30 +80,30 @@ class EventsView(View):
 def _order(change: Change, page: PageRows) -> About:
     state = change.after.state
     data = page.order(state)
-    return (state.terms.order, state.terms.account, change.after.events, data)
+    return state.terms.account, change.after.events, data
 
 
 def _trade(change: Change, page: PageRows) -> About:
     state, fact = change.after.state, change.recorded.fact
     trade = state.trade(fact.trade)  # type: ignore[attr-defined]
     sequence = 1 if trade.status == "executed" else 2
-    return (trade.terms.trade, state.terms.account, sequence, page.trade(state, trade))
+    return state.terms.account, sequence, page.trade(state, trade)
 
 
 def _position(change: Change, _page: PageRows) -> About:
     _, account, position = held(change)
     sequence = 1 if position.closed_at_us is None else 2
-    return (position.id, account, sequence, position_json(account, position))
+    return account, sequence, position_json(account, position)
 
 
 def _account(change: Change, page: PageRows) -> About:
     state = change.after.state
-    return (state.id, state.id, change.after.events, page.body(state.id, state, account_json))
+    return state.id, change.after.events, page.body(state.id, state, account_json)
 
 
 def _payment(change: Change, page: PageRows) -> About:
     state = change.after.state
-    return (state.id, state.account, change.after.events, page.body(state.id, state, payment_json))
+    return state.account, change.after.events, page.body(state.id, state, payment_json)
 
 
 ABOUT: Final[dict[str, Callable[[Change, PageRows], About]]] = {
@@ -198,7 +200,7 @@ class Wanted(NamedTuple):
         """Whether events of a stream of facts may be among them, as far as its name tells."""
         if self.resource is None or self.resource == stream:
             return True
-        return _TOLD_BY.get(self.resource[:3]) == stream[:3]
+        return _TOLD_BY.get(prefix_of(self.resource)) == prefix_of(stream)
 
     def where(self) -> Where:
         """The same, asked of the table."""

@@ -16,12 +16,12 @@ from msgspec.structs import replace
 from engine.audit import audit_books as books
 from engine.domain import account, clock, halt, holdings, instrument, order, payment, report, webhook
 from engine.domain.holdings import MOVES
-from engine.domain.stored import STORED
+from engine.domain.stored import EVENTS, PARTS, STORED
 from engine.domain.streams import FOLDS
 from engine.history import history
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
-from projections.folds import EVENTS, PREFIXES
+from projections.folds import PREFIXES
 from projections.registry import VIEWS
 from projections.view import View
 from projections.views import balances, events
@@ -142,6 +142,17 @@ def test_every_fact_of_the_views_has_an_event_or_none() -> None:
     assert EVENTS.keys() | NO_EVENT == known
     assert not EVENTS.keys() & NO_EVENT
     assert events.KINDS.keys() == EVENTS.keys()
+
+
+def test_every_event_names_its_resource() -> None:
+    """An event of a trade or a position has the id in its fact; each other is of its own stream."""
+    for kind, event in EVENTS.items():
+        resource = event.partition(".")[0]
+        if resource in PARTS:
+            assert resource in kind.__struct_fields__, kind
+        else:
+            stored = next(name for name, fact in STORED.items() if fact is kind)
+            assert stored.partition(".")[0] == resource, kind
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
