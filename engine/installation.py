@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from engine.commands import declaring
 from engine.config.keys import MasterKey, create_key, find_key, read_key
 from engine.config.settings import Settings
-from engine.domain.kind import Kind
+from engine.domain.kind import JournalKind
 from engine.domain.stored import engine_codec
 from engine.journal import schema
 from engine.journal.datastore import Datastore, make_directory_for
@@ -49,7 +49,7 @@ class Migrated:
     outcome: Outcome
     schema: int
     journal_id: str
-    kind: Kind | None
+    kind: JournalKind | None
     place: str
     key: str
     key_created: bool
@@ -60,7 +60,7 @@ class Installation:
     """One process's journal, and what stands beside it in its database. Close it when done."""
 
     journal: Journal
-    kind: Kind
+    kind: JournalKind
     key: MasterKey
     market: Market
     symbols: Symbols
@@ -213,7 +213,11 @@ def open_master_key(settings: Settings, datastore: Datastore) -> MasterKey:
 
 
 def migrate(
-    settings: Settings, kind: Kind | None = None, *, adopts: bool = False, at_us: int | None = None
+    settings: Settings,
+    kind: JournalKind | None = None,
+    *,
+    adopts: bool = False,
+    at_us: int | None = None,
 ) -> Migrated:
     """Creates the directory, the schema, the operational tables and the key, each if it is missing.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from engine.config.settings import Settings
     from engine.config.settings_table import Setting
-    from engine.domain.kind import Kind
+    from engine.domain.kind import JournalKind
 
 _COLUMNS: Final = (
     Column("setting"), Column("value", width=40), Column("source"), Column("default", width=30)
@@ -69,7 +69,7 @@ def config(
         print_table(_COLUMNS, [[str(row[name] or "") for name in names] for row in rows])
 
 
-def _kind(settings: Settings) -> Kind | None:
+def _kind(settings: Settings) -> JournalKind | None:
     """What the journal is; None where none can be asked."""
     from engine.commands.declaring import declared  # noqa: PLC0415
     from engine.installation import exists, open_journal_datastore  # noqa: PLC0415

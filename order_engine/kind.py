@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from engine.commands.declaring import Trace, Traces
     from engine.config.settings import Settings
-    from engine.domain.kind import Kind
+    from engine.domain.kind import JournalKind
 
 
-def confirm(settings: Settings, kind: Kind) -> None:
+def confirm(settings: Settings, kind: JournalKind) -> None:
     """Lists what a journal without a kind was used for, and asks whether it is this kind for ever.
 
     A journal that is empty, has a kind, or is not there is not asked about; nor is one that was used

@@ -17,7 +17,7 @@ from engine.kernel.remedies import COMMANDS, REMEDIES
 
 if TYPE_CHECKING:
     from engine.config.settings import Settings
-    from engine.domain.kind import Kind
+    from engine.domain.kind import JournalKind
     from engine.installation import Installation
 
 Data = Annotated[
@@ -101,7 +101,7 @@ def kind_said(*, is_live: bool, is_sandbox: bool) -> str | None:
     return "live" if is_live else "sandbox" if is_sandbox else None
 
 
-def kind_of(settings: Settings) -> Kind | None:
+def kind_of(settings: Settings) -> JournalKind | None:
     """What a flag, the variable or the file says a journal is. Raises WrongUsage for another word."""
     match settings.text("kind"):
         case "live" | "sandbox" as kind:

@@ -27,7 +27,7 @@ from engine.commands.desk import Desk
 from engine.config.keys import read_key
 from engine.config.settings import NatsPlace, Settings, environment_of
 from engine.domain import calendar
-from engine.domain.kind import Kind
+from engine.domain.kind import JournalKind
 from engine.followers.acting import Acting, Breathe, Faults, Place, Timer
 from engine.followers.execution import Execution, WorkingSets
 from engine.followers.follow import Follower
@@ -92,7 +92,7 @@ class Sandbox:
     venue_delay_us: int = 0
 
 
-def price_max_age_us(settings: Settings, kind: Kind) -> int:
+def price_max_age_us(settings: Settings, kind: JournalKind) -> int:
     """How old a price may be that an order is executed at."""
     usual = SANDBOX_PRICE_MAX_AGE_US if kind == "sandbox" else PRICE_MAX_AGE_US
     return usual if settings.price_max_age_us is None else settings.price_max_age_us

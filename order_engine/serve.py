@@ -45,7 +45,7 @@ from order_engine.parts import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from engine.domain.kind import Kind
+    from engine.domain.kind import JournalKind
     from engine.followers.follow import Follower
     from engine.journal.journal import Journal
     from engine.kernel.meters import Source
@@ -155,7 +155,7 @@ class Plan:
     host: str
     port: int
     roles: tuple[str, ...]
-    kind: Kind | None
+    kind: JournalKind | None
     sandbox: Sandbox
     sandbox_words: tuple[str, ...]
     is_child: bool
@@ -288,7 +288,7 @@ def _sandbox(
     return Sandbox(day_us, delay_us)
 
 
-def _check_kind(plan: Plan, kind: Kind) -> None:
+def _check_kind(plan: Plan, kind: JournalKind) -> None:
     """What goes with one kind of journal only."""
     if kind == "live" and (plan.sandbox.day_us or plan.sandbox.venue_delay_us):
         _refuse("--sandbox-day and --venue-delay are a sandbox's, and this journal is live")
@@ -492,7 +492,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
                 ) from None
 
 
-def _expected(plan: Plan, kind: Kind) -> list[str]:
+def _expected(plan: Plan, kind: JournalKind) -> list[str]:
     """Parts that some process must run, here or on another machine. Without a venue nobody executes."""
     from engine.runtime.supervise import followers_of  # noqa: PLC0415
     from order_engine.roles import PROJECTIONS  # noqa: PLC0415

@@ -44,7 +44,7 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
     "RebuildState": ("waiting", "running", "done", "failed"),
     "RowDifference": ("changed", "missing", "extra"),
     "ReportStatus": tuple(dict.fromkeys(report.NEXT.values())),
-    "ReportKind": get_args(report.Kind),
+    "ReportKind": get_args(report.ReportKind),
     "ReportFault": tuple(report.FAULTS),
     "ReportAction": report.ACTIONS,
     "EventName": tuple(dict.fromkeys(EVENTS.values())),

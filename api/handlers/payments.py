@@ -11,16 +11,16 @@ from api.http.call import Answer, Call
 from api.http.current import Resource
 from api.http.repeating import first_outcome
 from engine.commands import decisions
-from engine.domain.payment import DepositOpened, Kind, Payment, WithdrawalOpened
+from engine.domain.payment import DepositOpened, Payment, PaymentKind, WithdrawalOpened
 from engine.kernel.refusals import refused
 from projections.resources import fill, payment_json
 from projections.views import payments as view
 
 WORD: Final = "payment_reference"
-PREFIXES: Final[dict[Kind, str]] = {"deposit": "dep", "withdrawal": "wdr"}
+PREFIXES: Final[dict[PaymentKind, str]] = {"deposit": "dep", "withdrawal": "wdr"}
 
 
-async def create(kind: Kind, call: Call) -> Answer:
+async def create(kind: PaymentKind, call: Call) -> Answer:
     """A new deposit or withdrawal."""
     body, services, prefix = call.body, call.engine, PREFIXES[kind]
     payment = services.firm.ids.new(prefix)
@@ -44,7 +44,7 @@ async def create(kind: Kind, call: Call) -> Answer:
     return answer(outcome, 201, fill(state, WORD, reference))
 
 
-async def list_all(kind: Kind, call: Call) -> Answer:
+async def list_all(kind: PaymentKind, call: Call) -> Answer:
     """Deposits or withdrawals of an account, newest first."""
     account = await reading.own_account(call)
     statuses = call.query["status"]
@@ -52,7 +52,7 @@ async def list_all(kind: Kind, call: Call) -> Answer:
     return await reading.listed(call, asked, account, kind, personal=(WORD,))
 
 
-async def retrieve(kind: Kind, call: Call) -> Answer:
+async def retrieve(kind: PaymentKind, call: Call) -> Answer:
     """One deposit or withdrawal."""
     account, payment = await reading.own_account(call), call.path[f"{kind}_id"]
 
@@ -62,7 +62,7 @@ async def retrieve(kind: Kind, call: Call) -> Answer:
     return await current.one(call, Resource(view.one(account, kind, payment), body, (WORD,)))
 
 
-async def end(kind: Kind, is_completed: bool, call: Call) -> Answer:  # noqa: FBT001  (of the table)
+async def end(kind: PaymentKind, is_completed: bool, call: Call) -> Answer:  # noqa: FBT001  (of the table)
     """The money has moved, or will not."""
     account, payment = await reading.own_account(call), call.path[f"{kind}_id"]
     outcome = await first_outcome(call)
@@ -81,7 +81,7 @@ async def end(kind: Kind, is_completed: bool, call: Call) -> Answer:  # noqa: FB
     return answer(outcome, 200, await reading.with_words(call, body, payment, WORD))
 
 
-async def _check_other_client(call: Call, kind: Kind, account: str, payment: str) -> None:
+async def _check_other_client(call: Call, kind: PaymentKind, account: str, payment: str) -> None:
     """Money comes and goes by two clients: an open payment is not completed by its creator.
 
     What does not exist, is another account's or has ended is the decision's to answer.

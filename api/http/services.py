@@ -27,7 +27,7 @@ from engine.commands.tally import Tally, start_of_day
 from engine.config.keys import MasterKey
 from engine.domain import calendar, clock
 from engine.domain.fees import Fees
-from engine.domain.kind import Kind
+from engine.domain.kind import JournalKind
 from engine.domain.trading_limits import Limits
 from engine.followers.vitals import JournalLook, disk_findings
 from engine.history.halted import HaltsLook
@@ -86,7 +86,7 @@ class Services:
     streams: Streams
     progress: Progress
     command_key: bytes
-    kind: Kind
+    kind: JournalKind
     allows_local: bool = False
     now_us: Callable[[], int] = now_us
     is_stopping: bool = False

@@ -24,7 +24,7 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from engine.domain.addresses import is_loopback, is_public
-from engine.domain.attempts import Outcome
+from engine.domain.attempts import AttemptOutcome
 from engine.kernel.limits import ANSWER_BYTES_MAX, RETRY_AFTER_MAX_US
 
 _KEEP_ALIVE_S: Final = 4.0
@@ -199,7 +199,7 @@ class _Bounded(ResponseHandler):
         return self.transport is not None and self.transport.get_write_buffer_size() > 0
 
 
-def outcome_of(error: BaseException) -> Outcome:
+def outcome_of(error: BaseException) -> AttemptOutcome:
     """What an attempt that ended in an error is called."""
     seen: BaseException | None = error
     while seen is not None:
@@ -212,7 +212,7 @@ def outcome_of(error: BaseException) -> Outcome:
     return "connection"
 
 
-_ERRORS: Final[tuple[tuple[type[BaseException], Outcome], ...]] = (
+_ERRORS: Final[tuple[tuple[type[BaseException], AttemptOutcome], ...]] = (
     (TimeoutError, "timeout"),
     (aiohttp.ClientConnectorDNSError, "dns"),
     (aiohttp.ClientSSLError, "tls"),

@@ -25,7 +25,7 @@ from aiohttp.connector import Connection
 
 from api.http.loop import new_loop
 from api.outbound.posting import Connections, outcome_of, post, retry_after_us
-from engine.domain.attempts import Attempt, Outcome
+from engine.domain.attempts import Attempt, AttemptOutcome
 from engine.kernel import wall
 from engine.kernel.limits import ATTEMPT_S
 from engine.registers.deliveries import Delivery
@@ -192,7 +192,7 @@ class Sender:
     async def _send(self, message: Message, connection: Connection | None) -> Connection | None:
         """Makes an attempt, on that connection if it is good; the connection to go on with."""
         at_us, began_s = self._now_us(), perf_counter()
-        outcome: Outcome
+        outcome: AttemptOutcome
         status, wait_us = None, 0
         try:
             async with asyncio.timeout(self._attempt_s):

@@ -27,12 +27,12 @@ from engine.domain.instrument import Instrument, Terms
 from engine.domain.kind import SIMULATED
 from engine.domain.order import Order, Placed
 from engine.domain.order_request import OrderRequest
-from engine.domain.payment import Kind, Payment
+from engine.domain.payment import Payment, PaymentKind
 from engine.domain.pricing import Price
 from engine.domain.report import ParkedReport, Report
 from engine.domain.streams import fold_of
 from engine.domain.trading_limits import Limits
-from engine.domain.webhook import Webhook, Where
+from engine.domain.webhook import Destination, Webhook
 from engine.kernel import ids
 from engine.kernel.fact import Fact
 from engine.kernel.ids import IdSource
@@ -347,7 +347,7 @@ def create_payment(
     tenant: str,
     account: str,
     payment: str,
-    kind: Kind,
+    kind: PaymentKind,
     currency: str,
     amount: Decimal,
     request: bytes | None = None,
@@ -426,7 +426,7 @@ def create_webhook(
     *,
     tenant: str,
     webhook: str,
-    where: Where,
+    where: Destination,
     events: Sequence[str] | None,
 ) -> Decision:
     """Sends events somewhere, under the new id `webhook`."""
@@ -440,7 +440,7 @@ def change_webhook(
     *,
     tenant: str,
     webhook: str,
-    where: Where,
+    where: Destination,
     events: Sequence[str] | None,
     is_active: bool,
 ) -> Decision:

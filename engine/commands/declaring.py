@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from engine.domain import idempotency
 from engine.domain.clock import ClockAdvanced
-from engine.domain.kind import KINDS, SIMULATED, STREAM, Declared, Kind, KindFact, declare, evolve
+from engine.domain.kind import KINDS, SIMULATED, STREAM, Declared, JournalKind, KindFact, declare, evolve
 from engine.domain.order import TradeRecorded
 from engine.domain.stored import engine_codec
 from engine.journal.datastore import Datastore
@@ -58,7 +58,7 @@ class Traces(NamedTuple):
         return bool(self.clock_advances or self.simulated_trades)
 
 
-def make(url: str, kind: Kind, *, at_us: int | None = None) -> None:
+def make(url: str, kind: JournalKind, *, at_us: int | None = None) -> None:
     """A journal alone, without what makes it an installation: to be thrown away. Safe to repeat."""
     with closing(Datastore(url, prefix="", kind="text")) as datastore:
         datastore.migrate()
@@ -66,7 +66,7 @@ def make(url: str, kind: Kind, *, at_us: int | None = None) -> None:
             write(connection, datastore, kind, at_us=wall.now_us() if at_us is None else at_us)
 
 
-def declared(datastore: Datastore) -> Kind | None:
+def declared(datastore: Datastore) -> JournalKind | None:
     """The kind that the journal was given; None for one of the first release, which has none.
 
     A fact whose digest is wrong still says what the journal was: reading it marks the journal as
@@ -81,7 +81,7 @@ def declared(datastore: Datastore) -> Kind | None:
     return state.kind
 
 
-def required(datastore: Datastore) -> Kind:
+def required(datastore: Datastore) -> JournalKind:
     """The journal's kind. Raises WrongKind for one without."""
     kind = declared(datastore)
     if kind is None:
@@ -89,7 +89,7 @@ def required(datastore: Datastore) -> Kind:
     return kind
 
 
-def check(connection: sa.Connection, tables: Tables, kind: Kind | None) -> None:
+def check(connection: sa.Connection, tables: Tables, kind: JournalKind | None) -> None:
     """Raises WrongKind for a journal without a kind, or not of this one (None: of either)."""
     state = _stored(connection, tables)
     if state is None:
@@ -97,7 +97,7 @@ def check(connection: sa.Connection, tables: Tables, kind: Kind | None) -> None:
     declare(state, kind or state.kind, at_us=0)
 
 
-def write(connection: sa.Connection, datastore: Datastore, kind: Kind, *, at_us: int) -> bool:
+def write(connection: sa.Connection, datastore: Datastore, kind: JournalKind, *, at_us: int) -> bool:
     """Declares the kind inside the caller's write transaction, if it is not yet; whether it did.
 
     The head is locked, so of two that declare at once one finds what the other wrote. Raises WrongKind

@@ -1,1 +1,1 @@
-"""The rules as pure functions: state and command in, facts or a refusal out; no clock, no I/O."""
+"""Business rules as pure functions: state and command in, facts or a refusal out; no clock, no I/O."""

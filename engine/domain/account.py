@@ -1,4 +1,4 @@
-"""Accounts: who may do what. What they hold is in `holdings`, of the same stream and state."""
+"""Accounts and their permissions. Their `holdings` belong to the same stream and state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from engine.domain import holdings, trading_limits
 from engine.domain.holdings import Holdings, HoldingsFact
-from engine.domain.payment import Kind
+from engine.domain.payment import PaymentKind
 from engine.domain.trading_limits import Activity, OrderCounted
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
@@ -22,7 +22,7 @@ from engine.kernel.values import CURRENCIES, Side
 
 
 class AccountOpened(Fact, frozen=True):
-    """A tenant's customer has an account; what it may do is all allowed at first."""
+    """An account was opened for a tenant's customer, with every permission granted."""
 
     account: str
     tenant: str
@@ -32,7 +32,7 @@ class AccountOpened(Fact, frozen=True):
 
 
 class AccountChanged(Fact, frozen=True):
-    """Its funding currencies and flags as they are now."""
+    """Funding currencies and flags changed; all current values."""
 
     funding_currencies: tuple[str, ...]
     can_deposit: bool
@@ -43,25 +43,25 @@ class AccountChanged(Fact, frozen=True):
 
 
 class AccountSuspended(Fact, frozen=True):
-    """Nothing new is accepted; what was accepted goes on."""
+    """The account was suspended: new orders and withdrawals are refused, accepted ones continue."""
 
     at_us: int
 
 
 class AccountActivated(Fact, frozen=True):
-    """It is active again."""
+    """The account was activated again."""
 
     at_us: int
 
 
 class AccountClosing(Fact, frozen=True):
-    """It is being emptied: sells and withdrawals only."""
+    """The account is being emptied: sells and withdrawals only."""
 
     at_us: int
 
 
 class AccountClosed(Fact, frozen=True):
-    """It is empty, for good."""
+    """The account is empty and closed for good."""
 
     at_us: int
 
@@ -84,7 +84,7 @@ SHAPE: Final = 3
 
 
 class Account(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A customer's account, what it holds, and what of its orders counts against limits."""
+    """A customer's account, its holdings, and its activity counted against limits."""
 
     id: str
     tenant: str
@@ -107,12 +107,12 @@ class Account(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def lacking(self) -> dict[str, Decimal]:
-        """Currency or instrument -> what it is overdrawn by; {} as a rule."""
+        """Currency or instrument -> overdrawn amount; usually {}."""
         return self.holdings.lacking
 
     @property
     def is_overdrawn(self) -> bool:
-        """Whether it has to bring in cash or units before it buys or withdraws again."""
+        """Whether it must receive cash or units before it buys or withdraws again."""
         return bool(self.lacking)
 
 
@@ -130,7 +130,7 @@ NEXT: Final[dict[tuple[str | None, type[AccountFact]], str]] = {
     ("closing", AccountActivated): "active",
     ("closing", AccountClosed): "closed",
 }
-"""(status, fact) -> status. Facts of money and positions leave it as it is."""
+"""(status, fact) -> status. Facts of money and positions do not change it."""
 
 PERMITS: Final = {
     "active": frozenset({"deposit", "withdrawal", "buy", "sell"}),
@@ -138,7 +138,7 @@ PERMITS: Final = {
     "closing": frozenset({"withdrawal", "sell"}),
     "closed": frozenset[str](),
 }
-"""Status -> what may be asked for, if the flag allows it too."""
+"""Status -> permitted actions, if the flag allows them too."""
 
 FLAGS: Final = {
     "deposit": ("can_deposit", "deposit_forbidden"),
@@ -146,7 +146,7 @@ FLAGS: Final = {
     "buy": ("can_place_buy_order", "buy_order_forbidden"),
     "sell": ("can_place_sell_order", "sell_order_forbidden"),
 }
-"""What may be asked for -> (flag, refusal code)."""
+"""Action -> (flag, refusal code)."""
 
 # --- decisions: the account itself ----------------------------------------------------------------
 
@@ -160,7 +160,7 @@ def open_account(
     *,
     at_us: int,
 ) -> list[Fact]:
-    """Opens an account, once. Raises Refused `invalid_param` for what is no currency."""
+    """Opens an account, once. Raises Refused `invalid_param` for an unknown currency."""
     if state is not None:
         return []
     funding = _funding(funding_currencies, base_currency)
@@ -170,7 +170,7 @@ def open_account(
 
 
 def _funding(currencies: Iterable[str], base_currency: str) -> tuple[str, ...]:
-    """Each once, in the order given, without the base currency."""
+    """Each currency once, in the given order, without the base currency."""
     funding = tuple(code for code in dict.fromkeys(currencies) if code != base_currency)
     if not CURRENCIES.keys() >= set(funding):
         raise invalid("funding_currencies", "invalid_value", "must be an active ISO 4217 currency")
@@ -184,9 +184,9 @@ def change(
     funding_currencies: Iterable[str] | None = None,
     **flags: bool,
 ) -> list[Fact]:
-    """Sets any of the four `can_...` flags and the funding currencies; what is not given stays.
+    """Sets any of the four `can_...` flags and the funding currencies; omitted ones stay unchanged.
 
-    Raises Refused `invalid_param` for giving up a currency with cash in it, or for a closed account.
+    Raises Refused `invalid_param` for removing a currency that holds cash, or for a closed account.
     """
     if (state.status, AccountChanged) not in NEXT:
         raise invalid("status", "not_changeable", f"cannot be changed: the account is {state.status}")
@@ -210,12 +210,12 @@ def change(
 
 
 def suspend(state: Account, *, at_us: int) -> list[Fact]:
-    """Stops what is new. Raises Refused `invalid_param` while closing or closed."""
+    """Refuses new orders and withdrawals. Raises Refused `invalid_param` while closing or closed."""
     return _become(state, AccountSuspended, at_us)
 
 
 def activate(state: Account, *, at_us: int) -> list[Fact]:
-    """Lifts a suspension, or calls off a closing. Raises Refused `invalid_param` when closed."""
+    """Lifts a suspension, or cancels a closing. Raises Refused `invalid_param` when closed."""
     return _become(state, AccountActivated, at_us)
 
 
@@ -228,7 +228,7 @@ def _become(state: Account, kind: type[AccountSuspended | AccountActivated], at_
 
 
 def close(state: Account, *, at_us: int) -> list[Fact]:
-    """Closes an empty account; one with cash, units or trades to settle is `closing` until then."""
+    """Closes an empty account; one with cash, units or unsettled trades is `closing` until then."""
     empty = state.holdings.is_empty
     if state.status == "closed" or (state.status == "closing" and not empty):
         return []
@@ -238,8 +238,8 @@ def close(state: Account, *, at_us: int) -> list[Fact]:
 # --- decisions: its money and units ---------------------------------------------------------------
 
 
-def check(state: Account, wanted: Side | Kind, currency: str) -> None:
-    """Raises Refused when status or flag forbids it, or `currency_not_supported`."""
+def check(state: Account, wanted: Side | PaymentKind, currency: str) -> None:
+    """Raises Refused if status or flag forbids the action, or `currency_not_supported`."""
     flag, code = FLAGS[wanted]
     if wanted not in PERMITS[state.status] or not getattr(state, flag):
         raise refused(code, status=state.status, **{flag: getattr(state, flag)})

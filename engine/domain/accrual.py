@@ -10,26 +10,25 @@ from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from typing import Final
 
-from engine.domain.coupon_schedule import BondTerms, CouponSchedule, Fault, Period, schedule_of
+from engine.domain.coupon_schedule import BondTerms, CouponSchedule, Period, TermsFault, schedule_of
 from engine.domain.day_count import YEAR_DAYS, days_between
 from engine.kernel.values import EXACT, PRICE_PLACES, STEPS, ZERO, divide_to
 
 EQUAL_COUPONS: Final = frozenset({"30_360", "actual_365_fixed", "actual_actual"})
-"""Conventions whose regular coupons are all alike, coupon / frequency, whatever days a period has, as
-those of Treasuries are (31 CFR 356 App. B I.A.1), of gilts, Canadas and JGBs. `actual_360` pays for the
-days of each period."""
+"""Conventions with equal regular coupons, coupon / frequency, independent of a period's days: Treasuries
+(31 CFR 356 App. B I.A.1), gilts, Canadas and JGBs. `actual_360` pays for the days of each period."""
 NOTHING: Final = Decimal("0.00000000")
 
 
 def accrued_interest(terms: BondTerms, settlement: date) -> Decimal:
     """Interest per unit for a trade that settles on `settlement`, 8 decimals half even.
 
-    0 on a coupon date, before interest runs, from maturity on, and where `fault_of(terms)` says why
-    there is none. Below 0 from the ex date to the coupon: that coupon is the seller's, and the buyer is
-    paid back what runs from settlement on.
+    0 on a coupon date, before interest runs, from maturity on, and for terms with a fault (`fault_of`).
+    Negative from the ex date to the coupon: the seller receives that coupon, and the buyer is
+    compensated for the interest from settlement on.
     """
     schedule = schedule_of(terms)
-    if isinstance(schedule, Fault):
+    if isinstance(schedule, TermsFault):
         return NOTHING
     coupon_date = schedule.next_coupon(settlement)
     if coupon_date is None:
@@ -44,25 +43,25 @@ def accrued_interest(terms: BondTerms, settlement: date) -> Decimal:
 
 
 def coupon_amount(terms: BondTerms, coupon_date: date) -> Decimal:
-    """What `coupon_date` pays for one unit, 8 decimals half even, to be shown; see `coupon_for`."""
+    """The coupon of `coupon_date` for one unit, 8 decimals half even, for display; see `coupon_for`."""
     return _amount(terms, _fraction_paid(terms, coupon_date))
 
 
 def coupon_for(terms: BondTerms, coupon_date: date, units: Decimal, step: Decimal) -> Decimal:
-    """What `coupon_date` pays for all `units` of a holder, rounded down to `step`; 0 if no coupon date.
+    """The coupon of `coupon_date` for `units`, rounded down to `step`; 0 if not a coupon date.
 
-    From the exact quotient: a coupon per unit that was rounded up would pay millions of units too much.
+    Computed from the exact quotient: a coupon per unit rounded up would overpay on millions of units.
     """
     return _amount(terms, _fraction_paid(terms, coupon_date), units, step, ROUND_FLOOR)
 
 
 def ex_date(terms: BondTerms, coupon_date: date) -> date:
-    """The first settlement date of trades without the coupon of `coupon_date`."""
+    """The first settlement date on which a trade excludes the coupon of `coupon_date`."""
     return coupon_date - timedelta(days=terms.ex_coupon_days)
 
 
 def coupon_fraction(terms: BondTerms, schedule: CouponSchedule, period: Period) -> Fraction:
-    """The part of a year's interest that a period's coupon is."""
+    """The coupon of a period as a fraction of a year's interest."""
     if period.is_regular and terms.day_count_convention in EQUAL_COUPONS:
         return Fraction(schedule.months, 12)
     return year_fraction(terms, schedule, period.start, period.end)
@@ -78,23 +77,23 @@ def year_fraction(terms: BondTerms, schedule: CouponSchedule, start: date, end: 
 
 
 def quasi_periods(schedule: CouponSchedule, start: date, end: date) -> Fraction:
-    """How many quasi-coupon periods lie between two dates: a part of the first and last, others whole.
+    """The number of quasi-coupon periods between two dates: whole ones and fractions at both ends.
 
-    Each part is days / days of its own period (ICMA Rule 251.1; 31 CFR 356 App. B I.A.3).
+    Each fraction is days / days of its own period (ICMA Rule 251.1; 31 CFR 356 App. B I.A.3).
     """
     steps_start, steps_end = schedule.steps_at(start), schedule.steps_at(end)
     return steps_start - steps_end + _part(schedule, end) - _part(schedule, start)
 
 
 def _part(schedule: CouponSchedule, day: date) -> Fraction:
-    """The part of its quasi-coupon period that is over on `day`."""
+    """The elapsed fraction of the quasi-coupon period that contains `day`."""
     before, after = schedule.quasi_period(day)
     return Fraction((day - before).days, (after - before).days)
 
 
 def _fraction_paid(terms: BondTerms, coupon_date: date) -> Fraction:
     schedule = schedule_of(terms)
-    if isinstance(schedule, Fault) or not schedule.is_coupon_date(coupon_date):
+    if isinstance(schedule, TermsFault) or not schedule.is_coupon_date(coupon_date):
         return Fraction(0)
     return coupon_fraction(terms, schedule, schedule.period_of(coupon_date))
 

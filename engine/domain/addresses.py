@@ -1,8 +1,8 @@
-"""Where webhooks may go: names in URLs, and the addresses that they turn out to have.
+"""Allowed destinations of webhooks: names in URLs, and the addresses they resolve to.
 
-A name is judged when it is given, its address each time a connection is made: between the two a name can
-come to stand for anything. Pure; the tables are literal, because what Python calls global changes with
-its patch releases.
+A name is checked when it is given, its address at each connection, because it may resolve to another
+address each time. Pure; the tables are literal, because Python's `is_global` changes with patch
+releases.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NOT_PUBLIC: Final = tuple(
             "100.64.0.0/10",  # behind a carrier's NAT; 100.100.100.200 is Alibaba's metadata
             "127.0.0.0/8",  # loopback
             "168.63.129.16/32",  # Azure's host, from each of its machines
-            "169.254.0.0/16",  # link-local; 169.254.169.254 is everybody's metadata
+            "169.254.0.0/16",  # link-local; 169.254.169.254 is the usual metadata address
             "172.16.0.0/12",  # private
             "192.0.0.0/24",  # protocols; 192.0.0.192 is Oracle's metadata
             "192.0.2.0/24",  # documentation
@@ -40,10 +40,10 @@ NOT_PUBLIC: Final = tuple(
         ),
     )
 )
-"""IPv4 that no webhook goes to: the special-purpose registry of IANA, and the metadata of clouds."""
+"""Forbidden IPv4 ranges: IANA's special-purpose registry, and metadata services of clouds."""
 PUBLIC_V6: Final = ip_network("2000::/3")
-"""All that is handed out. Loopback, v4-mapped, v4-compatible, NAT64, private, link-local and multicast
-addresses stand outside."""
+"""The allocated IPv6 range. Loopback, v4-mapped, v4-compatible, NAT64, private, link-local and multicast
+addresses are outside."""
 NOT_PUBLIC_V6: Final = tuple(
     map(
         ip_network,
@@ -59,7 +59,7 @@ NOT_PUBLIC_V6: Final = tuple(
 
 
 def is_public(address: str) -> bool:
-    """Whether a connection to this address, as the system spells it, goes out into the internet."""
+    """Whether this address, as the system spells it, is on the public internet."""
     found = _parsed(address)
     if isinstance(found, IPv4Address):
         return not any(found in network for network in NOT_PUBLIC)
@@ -69,7 +69,7 @@ def is_public(address: str) -> bool:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether it is this machine: 127.0.0.0/8 or ::1, and nothing that only stands for it."""
+    """Whether it is this machine: exactly 127.0.0.0/8 or ::1, no mapped form."""
     found = _parsed(address)
     return found is not None and found.is_loopback and getattr(found, "ipv4_mapped", None) is None
 
@@ -85,8 +85,8 @@ def _parsed(address: str) -> IPv4Address | IPv6Address | None:
 
 
 class Target(NamedTuple):
-    """A URL that events may be sent to. `origin` is all of it that may be written down anywhere:
-    path and query of such URLs often are a password.
+    """A URL that events may be sent to. Only `origin` may be logged or stored in plain text: path and
+    query of such URLs are often a password.
     """
 
     url: str
@@ -98,14 +98,14 @@ _URL: Final = re.compile(
     r"(?P<rest>(?:[/?][!$-;=?-\[\]_a-z~]*)?)",
     re.ASCII,
 )
-"""One spelling of what RFC 3986 allows, that every reader of URLs takes apart alike: no user, no
-fragment, no backslash, nothing outside ASCII."""
+"""A strict subset of RFC 3986 that every URL parser reads alike: no user, no fragment, no backslash,
+ASCII only."""
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _NAME: Final = re.compile(rf"(?:{_LABEL}\.)+[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?", re.ASCII)
-"""A host's name with a domain. The last label begins with a letter: where it is a number, in decimal,
-octal or hexadecimal, resolvers read the whole as an address."""
+"""A host name with a domain. The last label begins with a letter: if it is a number (decimal, octal or
+hexadecimal), resolvers read the whole as an address."""
 _INTERNAL: Final = ("localhost", "localdomain", "local", "internal", "lan", "arpa", "test")
-"""Top-level names that mean something inside a network only."""
+"""Top-level names with a meaning only inside a network."""
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _PORTS: Final = {"https": 443, "http": 80}
 
@@ -113,7 +113,7 @@ _PORTS: Final = {"https": 443, "http": 80}
 def target_of(url: str, *, allows_local: bool = False) -> Target:
     """A webhook's URL, its host and scheme in lower case. Raises Refused `invalid_param`.
 
-    `allows_local`: plain http, and this machine, are good as well.
+    `allows_local` also permits plain http and this machine.
     """
     if len(url) > URL_CHARACTERS_MAX:
         raise invalid("url", "invalid_value", f"must have at most {URL_CHARACTERS_MAX} characters")

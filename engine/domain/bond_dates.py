@@ -1,4 +1,4 @@
-"""When a bond or bill pays, and when a maturing bill is rolled into the next."""
+"""Payment dates of bonds and bills, and rollover dates of maturing bills."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from engine.domain.calendar import (
 )
 
 ROLLOVER_DAYS: Final = {"US": 1, "GB": 1}
-"""Issuer country -> business days before maturity on which the next bill is bought. Others: 2. As bills
-settle, so that the purchase settles on the day that the old bill is paid."""
+"""Issuer country -> business days before maturity on which the next bill is bought. Others: 2. Equal to
+the settlement cycle of bills, so that the purchase settles on the day the old bill is paid."""
 OTHER_ROLLOVER_DAYS: Final = 2
 ROLLOVER_LOCK_DAYS: Final = 4
-"""Calendar days before maturity from which on the setting `automatic_rollover` stays as it is."""
+"""Calendar days before maturity from which the setting `automatic_rollover` is locked."""
 
 
 def payment_date(day: date, issuer_country: str | None, instrument_type: str, currency: str) -> date:
-    """The day on which what is due on `day` is paid: that day, or the next on which market and currency
-    are open. There is no interest for the wait.
+    """The payment date of an amount due on `day`: that day, or the next on which market and currency are
+    open. No interest accrues meanwhile.
     """
     return business_day_after(day, 0, *_calendars(issuer_country, instrument_type, currency))
 
 
 def rollover_date(maturity: date, issuer_country: str | None, currency: str) -> date:
-    """The day on which the bill after one that matures on `maturity` is bought."""
+    """The day on which the bill following one that matures on `maturity` is bought."""
     calendars = _calendars(issuer_country, "bill", currency)
     day = maturity
     for _ in range(ROLLOVER_DAYS.get(issuer_country or "", OTHER_ROLLOVER_DAYS)):
@@ -41,11 +41,11 @@ def rollover_date(maturity: date, issuer_country: str | None, currency: str) -> 
 
 
 def rollover_lock_date(maturity: date) -> date:
-    """The first day on which `automatic_rollover` of a bill can no longer be changed."""
+    """The first day on which `automatic_rollover` of a bill can no longer change."""
     return maturity - timedelta(days=ROLLOVER_LOCK_DAYS)
 
 
 def _calendars(issuer_country: str | None, instrument_type: str, currency: str) -> tuple[str, str]:
-    """The calendars of market and currency that `calendar.settlement_date` counts by."""
+    """The calendars of market and currency used by `calendar.settlement_date`."""
     rule = SETTLEMENT.get((issuer_country or "", instrument_type), OTHERS)
     return rule.calendar or market_calendar(issuer_country, currency), payment_calendar(currency)

@@ -1,4 +1,4 @@
-"""Whether a venue's report can be true of its order, and what a trade comes to. See docs/money.md."""
+"""Validation of a venue's report against its order, and the resulting trade. See docs/money.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.kernel.values import CURRENCIES, EXACT, PRICE_PLACES, STEPS, UNITS, 
 
 
 def contradiction(state: Order | None, report: Report) -> str | None:
-    """Why a venue's report cannot be true of this order (see report.FAULTS), or None."""
+    """The fault of a venue's report that contradicts its order (see report.FAULTS), or None."""
     if state is None:
         return "unknown_order"
     if state.status in ("placed", "pending"):
@@ -44,7 +44,7 @@ def _trade_contradiction(state: Order, report: Report) -> str | None:
 
 
 def _quantity(state: Order, report: Report) -> Decimal | None:
-    """The units of a reported trade; None if it is malformed."""
+    """The units of a reported trade; None if malformed."""
     quantity = at_scale(report.quantity, state.terms.decimal_precision)
     price = at_scale(report.price, PRICE_PLACES)
     interest = at_scale(report.accrued_interest, PRICE_PLACES)
@@ -52,7 +52,7 @@ def _quantity(state: Order, report: Report) -> Decimal | None:
 
 
 def unbookable(state: Order | None, report: Report) -> str | None:
-    """Why a report cannot be booked although a person says that it is right, or None."""
+    """The reason why a report cannot be booked even if a person confirms it, or None."""
     if state is None or state.status in ("placed", "pending"):
         return FAULTS["unknown_order" if state is None else "too_early"]
     if state.venue not in (None, report.venue):
@@ -64,7 +64,7 @@ def unbookable(state: Order | None, report: Report) -> str | None:
 
 
 def _is_too_large(state: Order, report: Report, quantity: Decimal) -> bool:
-    """Whether the order would have traded more units or money than an amount can have digits."""
+    """Whether the order's traded units or money would exceed the digits of an amount."""
     units = EXACT.add(state.traded_quantity, quantity)
     if at_scale(units, state.terms.decimal_precision) is None:
         return True
@@ -72,7 +72,7 @@ def _is_too_large(state: Order, report: Report, quantity: Decimal) -> bool:
 
 
 def _traded_notional(state: Order, report: Report) -> Decimal:
-    """That of the order, once the report is booked."""
+    """The order's traded notional, once the report is booked."""
     return state.terms.notional_of(EXACT.add(state.consideration, _consideration(state, report)))
 
 
@@ -119,7 +119,7 @@ def record_trade(
 
 
 def fees_at(terms: Placed, traded_notional: Decimal) -> Decimal:
-    """All fees of an order that has traded so much."""
+    """All fees of an order with this traded notional."""
     step = UNITS[terms.currency]
     if terms.cash_amount is None or terms.net_cash_amount is None:
         return fees.of_sell(terms.fee_rule, traded_notional, step)

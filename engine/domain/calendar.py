@@ -1,8 +1,7 @@
 """Business days, trade dates and settlement dates. See the tables in docs/money.md.
 
-A trade settles on a day on which both its market delivers and its currency is paid.
-Calendars are those of the `holidays` package, at a pinned version; a year of one is built when it is
-first asked for and kept within a bound.
+A trade settles on a day on which both its market and its currency are open. Calendars come from the
+`holidays` package, at a pinned version; each year is built on first use and cached within a bound.
 """
 
 from __future__ import annotations
@@ -43,19 +42,19 @@ SETTLEMENT: Final = {
 OTHERS: Final = Rule(2, None)
 
 WEEKENDS_ONLY: Final = "weekends"
-"""A calendar of Saturdays and Sundays, where nothing better is known."""
+"""A calendar of Saturdays and Sundays, the fallback."""
 
 _WEEKENDS: Final = {EXCHANGES.get(country, country): weekend for country, weekend in WEEKENDS.items()}
-"""Calendar -> its weekend, where that is or was another than Saturday and Sunday."""
+"""Calendar -> weekends that are or were not Saturday and Sunday."""
 
 
 def prepare() -> None:
-    """Imports the holidays' package: a third of a second, which the first order would wait for."""
+    """Imports the holidays package: a third of a second that the first order would wait for."""
     is_business_day(date(2026, 1, 2), EURO)
 
 
 def market_calendar(issuer_country: str | None, currency: str) -> str:
-    """The calendar of an instrument's market, where `SETTLEMENT` names none: its issuer's country's.
+    """The calendar of an instrument's market if `SETTLEMENT` names none: its issuer's country's.
 
     Without an issuer's country it is the currency's own market.
     """
@@ -63,7 +62,7 @@ def market_calendar(issuer_country: str | None, currency: str) -> str:
 
 
 def payment_calendar(currency: str) -> str:
-    """The days on which a currency is paid.
+    """The calendar of days on which a currency is paid.
 
     The first two letters of a currency's code are its country's (ISO 4217).
     """
@@ -79,7 +78,7 @@ def _calendar_of(country: str) -> str:
 def local_date(time_us: int, issuer_country: str | None, currency: str) -> date:
     """The date at an instrument's market, where Tokyo's day begins nine hours before London's.
 
-    UTC where neither the issuer nor the currency has a country.
+    UTC if neither the issuer nor the currency has a country.
     """
     country = issuer_country or ("DE" if currency == "EUR" else currency[:2])  # T2 runs at Frankfurt
     return from_us(time_us).astimezone(ZoneInfo(ZONES.get(country, "UTC"))).date()
@@ -140,7 +139,7 @@ def settlement_date(
     currency: str,
     settlement_days: int | None = None,
 ) -> date:
-    """When a trade of `trade_date` settles: the market and the currency must both be open.
+    """The settlement date of a trade: both market and currency are open.
 
     An instrument's `settlement_days` overrides the table.
     """

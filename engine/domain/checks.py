@@ -1,8 +1,8 @@
-"""What an order must meet: once when it is placed, and again when it is sent to its venue.
+"""The checks of an order, when it is placed and again when it is sent to its venue.
 
 Days can pass between the two, in which prices, instruments and accounts change. One table serves both
-moments, so that nothing is checked at one of them alone: what fails is refused at placing and cancelled
-at sending. Prices that are old and markets that are closed are no faults here: they let an order wait.
+moments: a failing order is refused at placing and cancelled at sending. Stale prices and closed markets
+do not fail here: the order waits.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from engine.kernel.refusals import invalid, refused
 from engine.kernel.values import EXACT, UNITS, Side, plain, round_to
 
 
-class Asked(NamedTuple):
-    """An order and the moment at which it is judged.
+class OrderCase(NamedTuple):
+    """An order with everything its checks depend on.
 
-    `amount` is the cash of a buy or the units of a sell. `quantity`: the units that it trades at the
-    price of the moment; `value`: what a buy may cost, or a sell brings before fees; None without a
-    price. `terms`, `held` (units) and `lacking` (what the account is overdrawn by) are those of the
-    moment; `settlement_date` is that of a trade of today; `minimum_value` is the operator's, in the
-    order's currency. `unit_terms`: the price type and par value that the order counts in.
+    `amount` is the cash of a buy or the units of a sell. `quantity`: its units at the current price;
+    `value`: the cost of a buy, or the proceeds of a sell before fees; None without a price. `terms`,
+    `held` (units) and `lacking` (overdrawn amounts) are current; `settlement_date` is for a trade today;
+    `minimum_value` is set by the operator, in the order's currency. `unit_terms`: the price type and par
+    value of the order.
     """
 
     side: Side
@@ -44,31 +44,31 @@ class Asked(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Name of the amount that was asked for."""
+        """Name of the requested amount's field."""
         return "cash_amount" if self.side == "buy" else "quantity"
 
     @property
     def is_all_held(self) -> bool:
-        """Whether it sells the whole position, which may always be left, in whatever steps it stands."""
+        """Whether it sells the whole position, which is allowed in any increment."""
         return self.side == "sell" and self.amount == self.held
 
     @property
     def worth(self) -> dict[str, object]:
-        """Its value, for who is told that it is refused."""
+        """Its value, for the context of a refusal."""
         return {"value": self.value, "currency": self.terms.trading_currency}
 
 
 def quantity_of(
     net: Decimal | None, amount: Decimal, unit: Decimal | None, terms: Terms
 ) -> Decimal | None:
-    """The units that a buy of `net` or a sell of `amount` trades at a unit price."""
+    """The units traded by a buy of `net` or a sell of `amount` at a unit price."""
     if net is None:
         return amount
     return None if unit is None else pricing.quantity_for(net, unit, terms.trading_increment)
 
 
 def value_of(side: Side, amount: Decimal, unit: Decimal | None, terms: Terms) -> Decimal | None:
-    """What an order is worth: a buy its cash, a sell its units, rounded as orders of today are."""
+    """An order's value: the cash of a buy, the units of a sell at their price, by today's rounding."""
     if side == "buy" or unit is None:
         return amount if side == "buy" else None
     step = UNITS[terms.trading_currency]
@@ -78,62 +78,62 @@ def value_of(side: Side, amount: Decimal, unit: Decimal | None, terms: Terms) ->
 # --- checks ---------------------------------------------------------------------------------------
 
 
-def _trading(asked: Asked) -> None:
+def _trading(asked: OrderCase) -> None:
     instrument.check_trading(asked.terms, asked.side)
 
 
-def _maturity(asked: Asked) -> None:
+def _maturity(asked: OrderCase) -> None:
     instrument.check_maturity(asked.terms, asked.settlement_date)
 
 
-def _unit(asked: Asked) -> None:
+def _unit(asked: OrderCase) -> None:
     if asked.unit_terms != (asked.terms.price_type, asked.terms.par_value):
         raise refused("invalid_request", "The instrument's price type or par value has changed.")
 
 
-def _overdrawn(asked: Asked) -> None:
+def _overdrawn(asked: OrderCase) -> None:
     if asked.side == "buy":
         check_overdrawn(asked.lacking)
 
 
-def _investment(asked: Asked) -> None:
+def _investment(asked: OrderCase) -> None:
     if asked.side == "buy":
         instrument.check_investment(asked.terms, asked.amount, first=not asked.held)
 
 
-def _cash_increment(asked: Asked) -> None:
+def _cash_increment(asked: OrderCase) -> None:
     if asked.side == "buy":
         instrument.check_cash_increment(asked.terms, asked.amount)
 
 
-def _quantity(asked: Asked) -> None:
+def _quantity(asked: OrderCase) -> None:
     if asked.quantity is not None and not asked.is_all_held:
         instrument.check_quantity(asked.terms, asked.quantity, asked.path)
 
 
-def _increment(asked: Asked) -> None:
+def _increment(asked: OrderCase) -> None:
     if asked.side == "sell" and not asked.is_all_held:
         instrument.check_increment(asked.terms, asked.amount)
 
 
-def _value(asked: Asked) -> None:
+def _value(asked: OrderCase) -> None:
     least = max(UNITS[asked.terms.trading_currency], asked.minimum_value or Decimal(0))
     if asked.value is not None and asked.value < least and not asked.is_all_held:
         raise invalid(asked.path, "below_minimum_amount", "", **asked.worth, minimum=least)
 
 
-def _digits(asked: Asked) -> None:
+def _digits(asked: OrderCase) -> None:
     if any(one and one.adjusted() >= DECIMAL_DIGITS_MAX for one in (asked.quantity, asked.value)):
         figures = {"quantity": asked.quantity, "digits_max": DECIMAL_DIGITS_MAX}
         raise invalid(asked.path, "quantity_too_large", "", **asked.worth, **figures)
 
 
 class Check(NamedTuple):
-    """`check` raises Refused; an order that fails it when it is sent is cancelled for `reason`."""
+    """`check` raises Refused; an order that fails at sending is cancelled for `reason`."""
 
     reason: str
     what: str
-    check: Callable[[Asked], None]
+    check: Callable[[OrderCase], None]
 
 
 CHECKS: Final = (
@@ -148,20 +148,19 @@ CHECKS: Final = (
     Check("below_minimum_amount", "its value: above 0, and the operator's minimum", _value),
     Check("quantity_too_large", "units and value: few enough digits to be booked", _digits),
 )
-"""All that is checked of an order at both moments, in this order. The sale of all that is held may be as
-small as that is."""
+"""All checks, in order. A sale of the whole position may be of any size."""
 
 
-def check(asked: Asked) -> None:
-    """Raises Refused for the first of CHECKS that an order fails."""
+def check(asked: OrderCase) -> None:
+    """Raises Refused for the first failing check."""
     for one in CHECKS:
         one.check(asked)
 
 
-def failed(asked: Asked) -> str | None:
-    """The reason to cancel an order that would be refused by now, else None.
+def failed(asked: OrderCase) -> str | None:
+    """The reason to cancel an order that would now be refused, else None.
 
-    Without a price, what depends on it is left for later.
+    Without a price, checks that need one are deferred.
     """
     for one in CHECKS:
         try:
@@ -172,7 +171,7 @@ def failed(asked: Asked) -> str | None:
 
 
 def check_overdrawn(lacking: Mapping[str, Decimal]) -> None:
-    """Raises Refused `account_overdrawn` where anything is lacking."""
+    """Raises Refused `account_overdrawn` if anything is lacking."""
     if lacking:
         words = ", ".join(f"{plain(amount)} {of}" for of, amount in lacking.items())
         raise refused("account_overdrawn", lacking=words)

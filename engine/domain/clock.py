@@ -1,7 +1,7 @@
-"""The business clock: wall time, and what a sandbox has advanced it by. One stream for the whole engine.
+"""The business clock: wall time plus the sandbox's advance. One stream for the whole engine.
 
 It drives business dates, settlement, maturity and expiry. Price age, tokens, keys and the times of facts
-go by wall time.
+use wall time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STREAM: Final = "clk_engine"
 
 
 class ClockAdvanced(Fact, frozen=True):
-    """Business time is `by_us` microseconds further ahead of wall time, for good."""
+    """Business time moved `by_us` microseconds further ahead of wall time, for good."""
 
     by_us: int
     at_us: int
@@ -38,7 +38,7 @@ SHAPE: Final = 1
 
 
 class Clock(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """`ahead_us`: how far business time is ahead of wall time."""
+    """`ahead_us`: business time minus wall time, microseconds."""
 
     ahead_us: int
     modified_at_us: int
@@ -58,7 +58,7 @@ def business_date(state: Clock | None, at_us: int) -> date:
 
 
 def advance(state: Clock | None, by_us: int, *, at_us: int) -> list[Fact]:
-    """Moves business time forward. Raises Refused `invalid_param` for backward, or too far."""
+    """Moves business time forward. Raises Refused `invalid_param` for backward or too far."""
     if not 0 < by_us <= CLOCK_STEP_MAX_US:
         raise invalid("advance", "invalid_value", "must be more than nothing and at most 366 days")
     if (state.ahead_us if state else 0) + by_us > CLOCK_AHEAD_MAX_US:

@@ -1,6 +1,6 @@
 """Coupon dates: counted backwards from maturity, with a first period that may be short or long.
 
-Dates are those of the terms, before any move to a business day: interest does not run for the wait.
+Dates are those of the terms, before any move to a business day, for which no interest accrues.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FREQUENCIES: Final = (1, 2, 3, 4, 6, 12)
 
 
 class BondTerms(NamedTuple):
-    """The terms of an instrument that its interest depends on.
+    """The terms that determine an instrument's interest.
 
     `coupon` is percent a year, `coupon_frequency` coupons a year, `ex_coupon_days` calendar days.
     Interest runs from `issue_date`, without one from the coupon date before the first coupon.
@@ -36,7 +36,7 @@ class BondTerms(NamedTuple):
 
     @property
     def has_coupons(self) -> bool:
-        """Whether coupons are paid, if only of 0; bills have neither coupon nor frequency."""
+        """Whether coupons are paid, even of 0; bills have neither coupon nor frequency."""
         return bool(self.coupon) or self.coupon_frequency is not None
 
 
@@ -54,9 +54,8 @@ class Period(NamedTuple):
 class CouponSchedule(NamedTuple):
     """The coupon dates of a bond: every `months` months back from maturity, on `day` or a month's last.
 
-    `start`: interest runs from here; None: for as long as the schedule goes back. `first`: the first
-    coupon, None with `start` None. Quasi-coupon dates are those of the schedule, whether a coupon is
-    paid on them or not.
+    `start`: interest runs from here; None: as far back as the schedule. `first`: the first coupon, None
+    if `start` is None. Quasi-coupon dates are all dates of the schedule, with or without a coupon.
     """
 
     maturity: date
@@ -71,7 +70,7 @@ class CouponSchedule(NamedTuple):
         return self.day == _LONGEST_MONTH
 
     def quasi_date(self, steps: int) -> date:
-        """The quasi-coupon date `steps` before maturity, which is 0 steps before itself."""
+        """The quasi-coupon date `steps` before maturity; step 0 is maturity itself."""
         return _on_day(_months_of(self.maturity) - steps * self.months, self.day)
 
     def steps_at(self, day: date) -> int:
@@ -84,7 +83,7 @@ class CouponSchedule(NamedTuple):
         return self.quasi_date(self.steps_at(day)) == day
 
     def quasi_period(self, day: date) -> tuple[date, date]:
-        """The quasi-coupon dates about `day`: the last one not after it, and the next."""
+        """The quasi-coupon dates around `day`: the last one not after it, and the next."""
         steps = self.steps_at(day)
         return self.quasi_date(steps), self.quasi_date(steps - 1)
 
@@ -110,15 +109,15 @@ class CouponSchedule(NamedTuple):
         return self.next_coupon(day - timedelta(days=1)) == day
 
     def period_of(self, coupon_date: date) -> Period:
-        """What the coupon of `coupon_date`, one of the schedule's, is paid for."""
+        """The interest period of the coupon on `coupon_date`, a date of the schedule."""
         before = self.quasi_date(self.steps_at(coupon_date) + 1)
         if self.start is None or coupon_date != self.first:
             return Period(before, coupon_date, is_regular=True)
         return Period(self.start, coupon_date, is_regular=self.start == before)
 
 
-class Fault(NamedTuple):
-    """Why terms have no interest: the field at fault, and a sentence about it."""
+class TermsFault(NamedTuple):
+    """The reason why terms accrue no interest: the field at fault, and a sentence."""
 
     field: str
     detail: str
@@ -128,21 +127,21 @@ _LONGEST_MONTH: Final = 31
 _SHORTEST_MONTH: Final = 28
 
 
-def fault_of(terms: BondTerms) -> Fault | None:
-    """What is wrong with these terms, so that they accrue no interest; None if nothing is.
+def fault_of(terms: BondTerms) -> TermsFault | None:
+    """The fault for which these terms accrue no interest, or None.
 
-    Nothing is wrong with an instrument that has no coupons. Stored terms may be of any kind.
+    An instrument without coupons has no fault. Stored terms may be of any kind.
     """
     if not terms.has_coupons:
         is_given = terms.day_count_convention is not None
         return (_fault_in_convention(terms) if is_given else None) or _fault_in_dates(terms)
     found = schedule_of(terms)
-    return found if isinstance(found, Fault) else None
+    return found if isinstance(found, TermsFault) else None
 
 
 @lru_cache(maxsize=COUPON_SCHEDULES_MAX)
-def schedule_of(terms: BondTerms) -> CouponSchedule | Fault:
-    """The schedule of a bond's coupons, or why it has none."""
+def schedule_of(terms: BondTerms) -> CouponSchedule | TermsFault:
+    """The schedule of a bond's coupons, or the fault of its terms."""
     fault = _fault_in_convention(terms) or _fault_in_words(terms) or _fault_in_dates(terms)
     if fault is not None:
         return fault
@@ -152,7 +151,7 @@ def schedule_of(terms: BondTerms) -> CouponSchedule | Fault:
     months = 12 // terms.coupon_frequency
     schedule = CouponSchedule(maturity, months, _roll_day(maturity, first), terms.issue_date, first)
     if schedule.quasi_date(0) != maturity or (first is not None and not schedule.has_quasi_date(first)):
-        return Fault("first_coupon_date", f"is no whole number of {months} months before maturity")
+        return TermsFault("first_coupon_date", f"is no whole number of {months} months before maturity")
     start = schedule.start
     if start is None and first is not None:
         start = schedule.quasi_date(schedule.steps_at(first) + 1)
@@ -161,45 +160,49 @@ def schedule_of(terms: BondTerms) -> CouponSchedule | Fault:
     return schedule._replace(start=start, first=first)
 
 
-def _fault_in_words(terms: BondTerms) -> Fault | None:
+def _fault_in_words(terms: BondTerms) -> TermsFault | None:
     if terms.coupon is None or terms.coupon < 0:
-        return Fault("coupon", "must be given, in percent a year")
+        return TermsFault("coupon", "must be given, in percent a year")
     if terms.maturity_date is None:
-        return Fault("maturity_date", "must be given for an instrument with a coupon")
+        return TermsFault("maturity_date", "must be given for an instrument with a coupon")
     if terms.coupon_frequency not in FREQUENCIES:
-        return Fault("coupon_frequency", f"must be one of {', '.join(map(str, FREQUENCIES))} a year")
+        return TermsFault(
+            "coupon_frequency", f"must be one of {', '.join(map(str, FREQUENCIES))} a year"
+        )
     longest = 12 // terms.coupon_frequency * _SHORTEST_MONTH - 1
     if not 0 <= terms.ex_coupon_days <= longest:
-        return Fault("ex_coupon_days", f"must be 0 to {longest}, less than from one coupon to the next")
+        return TermsFault(
+            "ex_coupon_days", f"must be 0 to {longest}, less than from one coupon to the next"
+        )
     return None
 
 
-def _fault_in_convention(terms: BondTerms) -> Fault | None:
+def _fault_in_convention(terms: BondTerms) -> TermsFault | None:
     if terms.day_count_convention not in DAY_COUNTS:
-        return Fault("day_count_convention", f"must be one of {', '.join(DAY_COUNTS)}")
+        return TermsFault("day_count_convention", f"must be one of {', '.join(DAY_COUNTS)}")
     return None
 
 
-def _fault_in_dates(terms: BondTerms) -> Fault | None:
+def _fault_in_dates(terms: BondTerms) -> TermsFault | None:
     issue, first, maturity = terms.issue_date, terms.first_coupon_date, terms.maturity_date
     dates = {"issue_date": issue, "first_coupon_date": first, "maturity_date": maturity}
     for name, day in dates.items():
         if day is not None and day.year not in BOND_YEARS:
-            return Fault(name, f"must be in the years {BOND_YEARS.start} to {BOND_YEARS.stop - 1}")
+            return TermsFault(name, f"must be in the years {BOND_YEARS.start} to {BOND_YEARS.stop - 1}")
     if issue is not None and maturity is not None and issue >= maturity:
-        return Fault("maturity_date", "must be after `issue_date`")
+        return TermsFault("maturity_date", "must be after `issue_date`")
     if first is not None and maturity is not None and first > maturity:
-        return Fault("first_coupon_date", "must not be after `maturity_date`")
+        return TermsFault("first_coupon_date", "must not be after `maturity_date`")
     if first is not None and issue is not None and first <= issue:
-        return Fault("first_coupon_date", "must be after `issue_date`")
+        return TermsFault("first_coupon_date", "must be after `issue_date`")
     return None
 
 
 def _roll_day(maturity: date, first: date | None) -> int:
     """The day of the month of all coupons, 31 for the last of each.
 
-    A bond that matures at a month's end pays at month ends, unless its first coupon says otherwise. A
-    first coupon on the 30th tells of a bond that matures on 28 February because there is no 30th.
+    A bond that matures at a month's end pays at month ends, unless its first coupon differs: a first
+    coupon on the 30th means that 28 February stands for the 30th.
     """
     if is_month_end(maturity) and (first is None or is_month_end(first)):
         return _LONGEST_MONTH

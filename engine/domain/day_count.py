@@ -1,4 +1,4 @@
-"""Day-count conventions: how many days interest runs, and of how many in a year.
+"""Day-count conventions: days of interest and days of a year.
 
 Sources: ISDA 2006 Definitions 4.16; ICMA Rule 251; Mayle, Standard Securities Calculation Methods
 (SIFMA) for `30_360`.
@@ -25,7 +25,7 @@ def is_month_end(day: date) -> bool:
 def days_between(convention: str, start: date, end: date, *, pays_month_end: bool = False) -> int:
     """Days from `start` to `end` by one of `DAY_COUNTS`.
 
-    `pays_month_end`: coupons fall on the last of their months; only `30_360` asks.
+    `pays_month_end`: coupons fall on the last of their months; used by `30_360` only.
     """
     if convention == "30_360":
         return _days_30_360(start, end, pays_month_end=pays_month_end)

@@ -1,7 +1,7 @@
-"""Markets by country: calendar, weekend and time zone. Literal facts, with their sources.
+"""Markets by country: calendar, weekend and time zone. Literal tables, with sources.
 
-Countries are ISO 3166 alpha-2. A market's weekend is Saturday and Sunday unless its own exchange says
-otherwise: the rest day of a country's public holidays (Sunday alone in Venezuela) is nobody's weekend.
+Countries are ISO 3166 alpha-2. A market's weekend is Saturday and Sunday unless its exchange closes on
+other days; the rest day of a country's public holidays (Sunday alone in Venezuela) does not count.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import date
 from typing import Final, NamedTuple
 
 EURO: Final = "XECB"
-"""TARGET: the days on which euro are paid and securities of the euro area are delivered (T2S)."""
+"""TARGET: the days on which euro are paid and euro-area securities are delivered (T2S)."""
 
 EURO_AREA: Final = (
     "AT", "BE", "BG", "CY", "DE", "EE", "ES", "FI", "FR", "GR", "HR", "IE", "IT", "LT", "LU", "LV",
@@ -27,14 +27,14 @@ EXCHANGES: Final = {
 """Country -> financial calendar of the `holidays` package. The others: their public holidays."""
 
 SUBDIVISIONS: Final = {"BA": "BIH", "FM": "PNI", "MY": "14"}
-"""Where public holidays differ inside a country: the part that its market keeps."""
+"""Country -> subdivision of its market, where public holidays differ inside the country."""
 
 PAYMENTS: Final = {"EUR": EURO, "USD": "XFED"}
-"""Currency -> the days on which it is paid. The others: the days of the currency's own market."""
+"""Currency -> calendar of its payments. The others: the calendar of the currency's own market."""
 
 
 class Weekend(NamedTuple):
-    """Weekly rest days (0 is Monday), kept before `until`; None: to this day."""
+    """Weekly rest days (0 is Monday), in force before `until`; None: to this day."""
 
     days: frozenset[int]
     until: date | None = None
@@ -65,7 +65,7 @@ WEEKENDS: Final = {
     "SD": Weekend(_FRIDAY_SATURDAY),  # Khartoum
     "SY": Weekend(_FRIDAY_SATURDAY),  # Damascus
 }
-"""Country -> weekend of its exchange, where that is or was another than Saturday and Sunday."""
+"""Country -> weekends of its exchange that are or were not Saturday and Sunday."""
 
 ZONES: Final = {
     "AD": "Europe/Andorra", "AE": "Asia/Dubai", "AF": "Asia/Kabul", "AG": "America/Antigua",
@@ -135,4 +135,4 @@ ZONES: Final = {
     "WF": "Pacific/Wallis", "WS": "Pacific/Apia", "XK": "Europe/Belgrade", "YE": "Asia/Aden",
     "YT": "Indian/Mayotte", "ZA": "Africa/Johannesburg", "ZM": "Africa/Lusaka", "ZW": "Africa/Harare",
 }  # fmt: skip
-"""Country -> time zone of its market (tz database): that of its main exchange, else of its capital."""
+"""Country -> time zone of its market (tz database): its main exchange's, else its capital's."""

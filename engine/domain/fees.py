@@ -1,7 +1,7 @@
 """Fees of buys and sells. See docs/money.md.
 
-`step` is the smallest amount of the currency. Results stand at its scale, rounded as the rule says: up,
-except for orders of the first release.
+`step` is the smallest amount of the currency. Results have its scale, rounded by the rule: up, except
+for orders of the first release.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ class FeeRule(msgspec.Struct, frozen=True):
     rounding: str = ROUND_CEILING
 
 
-# --- what an operator sets ------------------------------------------------------------------------
+# --- fees set by an operator ----------------------------------------------------------------------
 
 
 class FeeSetting(NamedTuple):
-    """A rate, and a minimum by currency; currencies that are not named have none."""
+    """A rate, and a minimum by currency; other currencies have none."""
 
     rate: Decimal = Decimal("0.005")
     minimums: Mapping[str, Decimal] = {}
 
 
 Subject = tuple[str | None, str | None]
-"""(tenant, instrument's id or type) that a setting is for; None: any."""
+"""(tenant, instrument's id or type) of a setting; None: any."""
 Fees = Mapping[Subject, FeeSetting]
 
 PRECEDENCE: Final = (
@@ -54,7 +54,7 @@ PRECEDENCE: Final = (
     (None, "type"),
     (None, None),
 )
-"""Which settings an order looks for. The first that is set counts; without any, 0.5 % and no minimum."""
+"""Order of precedence: the first matching setting applies; without any, 0.5 % and no minimum."""
 
 
 def rule_for(fees: Fees, tenant: str, instrument: str, kind: str, currency: str) -> FeeRule:
@@ -73,7 +73,7 @@ FORM: Final = "SUBJECT=RATE%,CURRENCY=MINIMUM,... such as *=0.5%; bond=0.25%,USD
 
 
 def parse_fees(text: str, name: str) -> Fees:
-    """`FORM`, several with semicolons. `name` is the setting's. Raises BadSettings.
+    """Parses `FORM`, entries separated by semicolons. `name` is the setting's. Raises BadSettings.
 
     A minimum finer than its currency, of at most 8 decimals, is rounded up.
     """
@@ -98,7 +98,7 @@ def parse_fees(text: str, name: str) -> Fees:
     return fees
 
 
-# --- what an order pays ---------------------------------------------------------------------------
+# --- fees of an order -----------------------------------------------------------------------------
 
 
 def of_amount(rule: FeeRule, amount: Decimal, step: Decimal) -> Decimal:
@@ -108,7 +108,7 @@ def of_amount(rule: FeeRule, amount: Decimal, step: Decimal) -> Decimal:
 
 
 def net_of(rule: FeeRule, cash_amount: Decimal, step: Decimal) -> Decimal:
-    """cash_amount - quoted fee: what a buy may trade.
+    """cash_amount - quoted fee: the cash a buy may trade.
 
     Raises Refused `invalid_param`, `below_minimum_amount` if nothing is left.
     """
@@ -128,7 +128,7 @@ def of_buy(
 ) -> Decimal:
     """min(quoted, max(minimum, round up(rate x cash_amount x traded_notional / net_cash_amount))).
 
-    All fees of a buy that has traded so much: the share of its quote that this stands for.
+    All fees of a buy with this traded notional: its share of the quoted fee.
     """
     quoted = EXACT.subtract(cash_amount, net_cash_amount)
     full = EXACT.multiply(EXACT.multiply(rule.rate, cash_amount), traded_notional)
@@ -139,6 +139,6 @@ def of_buy(
 def of_sell(rule: FeeRule, traded_notional: Decimal, step: Decimal) -> Decimal:
     """min(traded_notional, max(minimum, round up(rate x traded_notional))).
 
-    All fees of a sell that has traded so much; never more than its proceeds.
+    All fees of a sell with this traded notional; never more than its proceeds.
     """
     return min(traded_notional, of_amount(rule, traded_notional, step))

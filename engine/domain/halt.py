@@ -1,8 +1,8 @@
 """The kill switch: trading halted and resumed, for one tenant or for the whole engine.
 
-A stream for each tenant that was ever halted, and one for the engine. Placing looks at both; what was
-accepted before goes on: orders are executed, cancelled and settled as ever. A halt that stops execution
-too is looked at before an order is sent: what waits goes on waiting, what a venue has goes on there.
+Each tenant that was ever halted has a stream, and so has the engine. Placing checks both; accepted
+orders are still executed, cancelled and settled. A halt that also stops execution is checked before an
+order is sent: waiting orders wait on, orders at a venue continue.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from engine.kernel.reasons import check_reason
 from engine.kernel.refusals import refused
 
 ENGINE: Final = "hlt_engine"
-"""The stream of the whole engine; no tenant's is named like it."""
+"""The stream of the whole engine; no tenant has this name."""
 
 
 def stream_of(tenant: str | None) -> str:
@@ -29,9 +29,9 @@ def stream_of(tenant: str | None) -> str:
 
 
 class TradingHalted(Fact, frozen=True, array_like=True, gc=False):
-    """New orders are refused from now on. `reason`: an operator's words, about no person.
+    """New orders are refused from now on. `reason`: an operator's words, without personal data.
 
-    With `stops_execution` no order is sent to a venue either.
+    With `stops_execution` orders are not sent to venues either.
     """
 
     reason: str
@@ -55,7 +55,7 @@ SHAPE: Final = 2
 
 
 class Halt(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Whether trading is halted; why, and since when that is so; whether nothing is sent either."""
+    """Whether trading is halted, the reason, since when; whether execution is stopped too."""
 
     is_halted: bool
     reason: str
@@ -68,14 +68,15 @@ NEXT: Final[dict[tuple[bool, type[HaltFact]], bool]] = {
     (True, TradingResumed): False,
     (True, TradingHalted): True,
 }
-"""(is halted, fact) -> is halted. What is halted may be halted once more to stop execution as well."""
+"""(is halted, fact) -> is halted. A halt may be repeated to stop execution as well."""
 
 # --- decisions -----------------------------------------------------------------------------------
 
 
 def halt(state: Halt | None, reason: str, *, stops_execution: bool = False, at_us: int) -> list[Fact]:
-    """Halts trading, and execution if wanted, once. Raises Refused `invalid_param` for no reason, or
-    one too long."""
+    """Halts trading, and execution if requested, once. Raises Refused `invalid_param` for a missing or
+    too long reason.
+    """
     check_reason(reason)
     if state and state.is_halted and (state.stops_execution or not stops_execution):
         return []
@@ -83,13 +84,13 @@ def halt(state: Halt | None, reason: str, *, stops_execution: bool = False, at_u
 
 
 def resume(state: Halt | None, reason: str, *, at_us: int) -> list[Fact]:
-    """Lets trading go on, if it is halted. Raises Refused as `halt` does."""
+    """Resumes trading, if halted. Raises Refused as `halt` does."""
     check_reason(reason)
     return [TradingResumed(reason, at_us)] if state and state.is_halted else []
 
 
 def check(engine: Halt | None, tenant: Halt | None) -> None:
-    """Raises Refused `trading_halted` if one of them is. The reason is not the client's to know."""
+    """Raises Refused `trading_halted` if either is halted. Clients do not see the reason."""
     for of, state in (("engine", engine), ("tenant", tenant)):
         if state is not None and state.is_halted:
             raise refused("trading_halted", halted=of, since=from_us(state.since_us))

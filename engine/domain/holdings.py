@@ -1,9 +1,9 @@
-"""What an account holds: cash, positions, and every move of either. See docs/money.md.
+"""An account's holdings: cash, positions, and their moves. See docs/money.md.
 
-Part of the account's stream and state. Cash of a currency and units of an instrument lie in *places*.
-Those of the account are `settled`, `unsettled` and `reserved`; `fees` and `outside` (banks, venues) are
-not its own. A fact moves amounts from one place to another, as MOVES says, so what it takes and what it
-brings always sum to zero.
+Part of the account's stream and state. Cash of a currency and units of an instrument are held in
+*places*. The account's own are `settled`, `unsettled` and `reserved`; `fees` and `outside` (banks,
+venues) are not. A fact moves amounts between places, as listed in MOVES, so its debits and credits sum
+to zero.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from engine.kernel.values import EXACT, STEPS, UNITS, ZERO
 
 
 class CashDeposited(Fact, frozen=True):
-    """Money has come in."""
+    """Money was received."""
 
     deposit: str
     currency: str
@@ -37,7 +37,7 @@ class CashDeposited(Fact, frozen=True):
 
 
 class CashWithdrawn(Fact, frozen=True):
-    """Reserved money has left."""
+    """Reserved money was paid out."""
 
     withdrawal: str
     currency: str
@@ -46,7 +46,7 @@ class CashWithdrawn(Fact, frozen=True):
 
 
 class FundsReserved(Fact, frozen=True):
-    """Cash is set aside for an order or a withdrawal, `subject`."""
+    """Cash was reserved for an order or a withdrawal, `subject`."""
 
     subject: str
     currency: str
@@ -55,7 +55,7 @@ class FundsReserved(Fact, frozen=True):
 
 
 class FundsReleased(Fact, frozen=True):
-    """Cash that `subject` did not need is free again."""
+    """Cash that `subject` did not need was released."""
 
     subject: str
     currency: str
@@ -64,7 +64,7 @@ class FundsReleased(Fact, frozen=True):
 
 
 class UnitsReserved(Fact, frozen=True):
-    """Units are set aside for a sell."""
+    """Units were reserved for a sell."""
 
     order: str
     instrument: str
@@ -73,7 +73,7 @@ class UnitsReserved(Fact, frozen=True):
 
 
 class UnitsReleased(Fact, frozen=True):
-    """Units that a sell did not need are free again."""
+    """Units that a sell did not need were released."""
 
     order: str
     instrument: str
@@ -82,7 +82,7 @@ class UnitsReleased(Fact, frozen=True):
 
 
 class PositionOpened(Fact, frozen=True):
-    """The first buy of an instrument, or the first after its last position was closed."""
+    """The first buy of an instrument, or the first since its last position closed."""
 
     position: str
     instrument: str
@@ -92,7 +92,9 @@ class PositionOpened(Fact, frozen=True):
 
 
 class BuyBooked(Fact, frozen=True):
-    """A trade of a buy: reserved cash became units, unsettled until `settlement_date`, and a fee."""
+    """A buy's trade: reserved cash was exchanged for units, unsettled until `settlement_date`, and a
+    fee.
+    """
 
     order: str
     trade: str
@@ -109,7 +111,9 @@ class BuyBooked(Fact, frozen=True):
 
 
 class SellBooked(Fact, frozen=True):
-    """A trade of a sell: reserved units became cash, unsettled until `settlement_date`, less a fee."""
+    """A sell's trade: reserved units were exchanged for cash, unsettled until `settlement_date`, less a
+    fee.
+    """
 
     order: str
     trade: str
@@ -125,15 +129,15 @@ class SellBooked(Fact, frozen=True):
 
 
 class BuyApplied(BuyBooked, frozen=True):
-    """A buy's trade from a parked report: nothing was reserved for it, so available cash pays it."""
+    """A buy's trade from a parked report: without a reservation, paid from available cash."""
 
 
 class SellApplied(SellBooked, frozen=True):
-    """A sell's trade from a parked report: its units are taken from those available."""
+    """A sell's trade from a parked report: its units are taken from the available ones."""
 
 
 class BuySettled(Fact, frozen=True):
-    """The units of a trade have arrived."""
+    """The units of a trade were delivered."""
 
     order: str
     trade: str
@@ -144,7 +148,7 @@ class BuySettled(Fact, frozen=True):
 
 
 class SellSettled(Fact, frozen=True):
-    """The proceeds of a trade, less its fee, have arrived."""
+    """The proceeds of a trade, less its fee, were paid."""
 
     order: str
     trade: str
@@ -156,7 +160,7 @@ class SellSettled(Fact, frozen=True):
 
 
 class PositionClosed(Fact, frozen=True):
-    """No units are left and every trade has settled."""
+    """The position has no units left and every trade has settled."""
 
     position: str
     instrument: str
@@ -179,7 +183,7 @@ HoldingsFact = (
     | BuyApplied
     | SellApplied
 )
-"""The most frequent first: they are looked for in this order."""
+"""The most frequent first: branches are tried in this order."""
 FACTS: Final = frozenset(get_args(HoldingsFact))
 
 
@@ -222,7 +226,7 @@ MOVES: Final[dict[type[HoldingsFact], tuple[Move, ...]]] = {
     BuySettled: (Move("units", "unsettled", "settled", "quantity"),),
     SellSettled: (Move("cash", "unsettled", "settled", "proceeds"),),
 }
-"""Where each fact takes cash and units from, and where it brings them."""
+"""Fact -> its moves of cash and units."""
 
 
 class Leg(NamedTuple):
@@ -235,7 +239,7 @@ class Leg(NamedTuple):
 
 
 def legs(fact: Fact) -> list[Leg]:
-    """All legs of a fact, none for one that moves nothing. Per currency and instrument they sum to 0."""
+    """All legs of a fact; none if it moves nothing. Per currency and instrument they sum to 0."""
     result: list[Leg] = []
     kind: Any = type(fact)
     for asset, source, target, name in MOVES.get(kind, ()):
@@ -252,8 +256,8 @@ _KEYS: Final = {"cash": "currency", "units": "instrument"}
 class Balance(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Cash of a currency or units of an instrument, by place.
 
-    `settled` can be below 0: unsettled cash may be spent and unsettled units sold, and what is taken is
-    taken from here. `total` and `available` are while the account is overdrawn.
+    `settled` can be negative: unsettled cash may be spent and unsettled units sold, and both are debited
+    here. `total` and `available` are negative while the account is overdrawn.
     """
 
     settled: Decimal = ZERO
@@ -262,25 +266,25 @@ class Balance(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def available(self) -> Decimal:
-        """What may be traded: all but the reserved."""
+        """The amount that may be traded: all except the reserved."""
         return EXACT.add(self.settled, self.unsettled)
 
     @property
     def total(self) -> Decimal:
-        """By trade date: what is executed counts, settled or not."""
+        """The total by trade date: executed trades count, settled or not."""
         return EXACT.add(self.available, self.reserved)
 
     @property
     def withdrawable(self) -> Decimal:
-        """What may leave: max(0, total - reserved - unsettled)."""
+        """The amount that may be withdrawn: max(0, total - reserved - unsettled)."""
         return max(self.settled, EXACT.subtract(self.settled, self.settled))
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Units of one instrument from the first buy until the last trade's settlement.
 
-    `units.unsettled` counts units of all buy trades not settled, sold since or not; `cost` is what the
-    units held were bought for, at trade prices without fees.
+    `units.unsettled` counts units of all unsettled buy trades, even if sold since; `cost` is the cost of
+    the units held, at trade prices without fees.
     """
 
     id: str
@@ -297,8 +301,8 @@ class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def status(self) -> str:
-        """`closed` by PositionClosed; before it `open` with units (or before the first trade has brought
-        any), `closing` with none.
+        """`closed` after PositionClosed; before it `open` with units (or before the first trade),
+        `closing` without.
         """
         if self.closed_at_us is not None:
             return "closed"
@@ -306,18 +310,18 @@ class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def unsettled(self) -> Decimal:
-        """Units held that have not arrived: min(total, units of buy trades not settled)."""
+        """Units held but not delivered: min(total, units of unsettled buy trades)."""
         total = self.units.total
         return max(EXACT.subtract(total, total), min(total, self.units.unsettled))
 
     @property
     def settled(self) -> Decimal:
-        """Units held that have."""
+        """Units held and delivered."""
         return EXACT.subtract(self.units.total, self.unsettled)
 
     @property
     def average_price(self) -> Decimal | None:
-        """Average cost of the units held, 8 decimals; None when there are none."""
+        """Average cost of the units held, 8 decimals; None without units."""
         return pricing.average_price(self.cost, self.units.total)
 
 
@@ -328,7 +332,7 @@ class Holdings(msgspec.Struct, frozen=True, array_like=True, gc=False):
     positions: dict[str, Position] = {}
 
     def balance(self, currency: str) -> Balance:
-        """Its cash of a currency, zeros at scale if it never had any."""
+        """The cash of a currency; zeros at scale if it never had any."""
         known = self.cash.get(currency)
         if known is None:
             none = EXACT.subtract(UNITS[currency], UNITS[currency])
@@ -336,20 +340,20 @@ class Holdings(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return known
 
     def held(self, instrument: str) -> Decimal:
-        """Its units of an instrument, by trade date."""
+        """The units of an instrument, by trade date."""
         known = self.positions.get(instrument)
         return known.units.total if known else ZERO
 
     @property
     def lacking(self) -> dict[str, Decimal]:
-        """Currency or instrument -> by how much its available cash or units are below 0."""
+        """Currency or instrument -> by how much available cash or units are below 0."""
         units = {of: position.units for of, position in self.positions.items()}
         free = {of: balance.available for of, balance in (self.cash | units).items()}
         return {of: EXACT.minus(available) for of, available in free.items() if available < 0}
 
     @property
     def is_empty(self) -> bool:
-        """No cash, no units, no trade to settle."""
+        """Whether there is no cash, no unit and no unsettled trade."""
         no_cash = not any(balance.total for balance in self.cash.values())
         return no_cash and all(known.status == "closed" for known in self.positions.values())
 
@@ -364,7 +368,7 @@ def pay(payment: Payment, *, at_us: int) -> list[Fact]:
 
 
 def release_withdrawal(payment: Payment, *, at_us: int) -> list[Fact]:
-    """Frees what a failed withdrawal had reserved; a failed deposit had nothing."""
+    """Releases the reservation of a failed withdrawal; a failed deposit has none."""
     if payment.kind == "deposit":
         return []
     return [FundsReleased(payment.id, payment.currency, payment.amount, at_us)]
@@ -373,7 +377,7 @@ def release_withdrawal(payment: Payment, *, at_us: int) -> list[Fact]:
 def reserve_withdrawal(
     state: Holdings, withdrawal: str, currency: str, amount: Decimal, *, at_us: int
 ) -> list[Fact]:
-    """Sets aside withdrawable cash. Raises Refused `insufficient_funds`."""
+    """Reserves withdrawable cash. Raises Refused `insufficient_funds`."""
     withdrawable = state.balance(currency).withdrawable
     if amount > withdrawable:
         raise refused(
@@ -387,7 +391,7 @@ def reserve_withdrawal(
 
 
 def reserve(state: Holdings, placed: Placed) -> list[Fact]:
-    """Sets aside the cash of a buy or the units of a sell.
+    """Reserves the cash of a buy or the units of a sell.
 
     Raises Refused `insufficient_funds` or `insufficient_units`.
     """
@@ -416,7 +420,7 @@ def reserve(state: Holdings, placed: Placed) -> list[Fact]:
 
 
 def release(order: Order, *, at_us: int) -> list[Fact]:
-    """Frees what an order has reserved and no longer needs."""
+    """Releases the part of an order's reservation that is no longer needed."""
     terms, amount = order.terms, order.reserved
     if not amount:
         return []
@@ -426,7 +430,7 @@ def release(order: Order, *, at_us: int) -> list[Fact]:
 
 
 def position_for(state: Holdings, instrument: str, fresh: str) -> str:
-    """The id of the position that a trade belongs to: the last one unless it is closed, else `fresh`."""
+    """The id of the position for a trade: the last one unless it is closed, else `fresh`."""
     known = state.positions.get(instrument)
     return known.id if known and known.status != "closed" else fresh
 
@@ -462,7 +466,7 @@ def book(state: Holdings, order: Order, trade: TradeRecorded) -> list[Fact]:
 
 
 def settle(state: Holdings, order: Order, trade: Trade, *, at_us: int) -> list[Fact]:
-    """What was unsettled of one trade is settled; the last one of an empty position closes it."""
+    """Settles one trade; the last one of an empty position closes it."""
     terms, done = order.terms, trade.terms
     common = (terms.order, done.trade, done.position, terms.instrument)
     settled: list[Fact] = [
@@ -488,7 +492,7 @@ _OfInstrument = (
     | UnitsReleased
     | PositionClosed
 )
-"""Those that a position notes."""
+"""Facts that a position records."""
 
 
 def evolve(state: Holdings, fact: HoldingsFact) -> Holdings:
@@ -510,7 +514,7 @@ def evolve(state: Holdings, fact: HoldingsFact) -> Holdings:
 
 
 def _moves_of(asset: str) -> dict[type[Fact], tuple[Move, ...]]:
-    """The part of MOVES that is about one asset."""
+    """The moves of one asset."""
     parts = {kind: tuple(move for move in moves if move.asset == asset) for kind, moves in MOVES.items()}
     return {kind: moves for kind, moves in parts.items() if moves}
 
@@ -535,7 +539,7 @@ def _moved(balance: Balance, moves: Iterable[Move], fact: Fact) -> Balance:
 
 
 def _note(position: Position | None, fact: _OfInstrument) -> Position:
-    """All of a position but the move of its units."""
+    """A position after a fact, except for the move of its units."""
     if isinstance(fact, PositionOpened):
         none = EXACT.subtract(STEPS[fact.decimal_precision], STEPS[fact.decimal_precision])
         units, at_us = Balance(none, none, none), fact.at_us

@@ -1,4 +1,4 @@
-"""One key, one request, one outcome: what an Idempotency-Key may be and when it may come again."""
+"""Idempotency keys: one key, one request, one outcome."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _VISIBLE: Final = re.compile(KEY_PATTERN, re.ASCII)
 def check_key(key: str) -> None:
     """Raises Refused `idempotency_key_too_long` for a key that is not 1 to 255 visible ASCII.
 
-    The code is one for all that may be wrong with it; the detail says what is.
+    One code for every fault; the detail names it.
     """
     if _VISIBLE.fullmatch(key):
         return
@@ -29,10 +29,10 @@ def check_key(key: str) -> None:
 
 
 def check_repeat(first: bytes | None, request: bytes, *, first_at_us: int, at_us: int) -> None:
-    """Whether the outcome of the `first` request of a key is the answer to this one.
+    """Checks that a repeated key comes with the same request, whose first outcome is then the answer.
 
-    Both are digests of the request in canonical form. Raises Refused `idempotency_key_expired`
-    for a key first used over 24 hours ago, `idempotency_key_conflict` for another request.
+    Both requests are digests in canonical form. Raises Refused `idempotency_key_expired` for a key first
+    used over 24 hours ago, `idempotency_key_conflict` for another request.
     """
     if at_us - first_at_us > IDEMPOTENCY_KEY_LIFE_US:
         raise refused("idempotency_key_expired")
@@ -41,10 +41,10 @@ def check_repeat(first: bytes | None, request: bytes, *, first_at_us: int, at_us
 
 
 def command_id(parts: Sequence[str], key: bytes = b"") -> bytes:
-    """The id of the command that these words stand for, 16 bytes: the same words, the same command.
+    """A command's id of 16 bytes, derived from its words: the same words, the same command.
 
-    The words of a client are digested under a secret `key` (BLAKE2b, RFC 7693), so that nobody who reads
-    the journal can find out which words they were.
+    A client's words are digested under a secret `key` (BLAKE2b, RFC 7693), so that readers of the
+    journal cannot recover them.
     """
     words = [part.encode() for part in parts]
     whole = b"".join([len(word).to_bytes(4, "big") + word for word in words])

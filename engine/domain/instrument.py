@@ -1,4 +1,4 @@
-"""Instruments: what can be traded, in which steps, and how it settles."""
+"""Instruments: tradable terms, increments and settlement."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TradingStatus = Literal["buy_sell", "buy_only", "sell_only", "not_trading"]
 
 
 class Terms(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """All that an operator says of an instrument. Stored by place, as facts are: grow only at the end.
+    """The terms of an instrument, set by an operator. Stored by position, as facts are: append only.
 
     `trading_increment` is a multiple of 10^-`decimal_precision`; `minimum_initial_cash_investment` and
     `required_cash_increment` are amounts of `trading_currency` and, with `minimum_trading_quantity`,
@@ -57,7 +57,7 @@ class Terms(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class InstrumentListed(Fact, frozen=True):
-    """An instrument can be traded from now on."""
+    """An instrument became tradable."""
 
     instrument: str
     terms: Terms
@@ -65,7 +65,7 @@ class InstrumentListed(Fact, frozen=True):
 
 
 class InstrumentChanged(Fact, frozen=True):
-    """All its terms as they are now. Orders go on by the terms that they were placed under."""
+    """All terms as they are now. Existing orders keep the terms they were placed under."""
 
     terms: Terms
     at_us: int
@@ -80,7 +80,7 @@ SHAPE: Final = 2
 
 
 class Instrument(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """`status` is `listed`; what may be traded of it is `terms.trading_status`.
+    """`status` is `listed`; tradable sides depend on `terms.trading_status`.
 
     `symbol_changes`: how often its symbol has changed.
     """
@@ -94,7 +94,7 @@ class Instrument(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def unit(self) -> str:
-        """The unit of its prices, which a change of the symbol ends: see `unit_of`."""
+        """The unit of its prices, which changes with the symbol: see `unit_of`."""
         return unit_of(self.terms, self.symbol_changes)
 
 
@@ -109,9 +109,9 @@ TRADES_REFUSED: Final[dict[tuple[str, Side], str]] = {
     ("sell_only", "buy"): "instrument_sell_only",
     ("buy_only", "sell"): "instrument_buy_only",
 }
-"""(trading status, side) -> refusal code. What is not here may be traded."""
+"""(trading status, side) -> refusal code. All other pairs may be traded."""
 AT_NAV: Final = frozenset({"mutual_fund", "money_market_fund"})
-"""Traded once a day at net asset value, which orders by bid and ask cannot do: listed, not traded."""
+"""Types traded once a day at net asset value, which bid and ask cannot express: listed, not traded."""
 
 WORDS: Final = {
     "instrument_type": get_args(InstrumentType),
@@ -119,15 +119,15 @@ WORDS: Final = {
     "price_type": get_args(PriceType),
 }
 FIXED: Final = ("trading_currency", "decimal_precision")
-"""Terms that never change: what is held of the instrument is counted in them."""
+"""Terms that never change: holdings of the instrument are counted in them."""
 
 # --- decisions -----------------------------------------------------------------------------------
 
 
 def put(state: Instrument | None, instrument: str, terms: Terms, *, at_us: int) -> list[Fact]:
-    """Lists an instrument, or changes its terms; nothing if they are these already.
+    """Lists an instrument, or changes its terms; no facts if they are the same.
 
-    Raises Refused `invalid_param` with every term that is at fault.
+    Raises Refused `invalid_param` with every faulty term.
     """
     faults = _faults(terms)
     if state is not None:
@@ -180,14 +180,14 @@ def _faults(terms: Terms) -> list[dict[str, str]]:
 
 
 def trading_fault(terms: Terms, side: Side) -> str | None:
-    """The refusal code of a side that is not traded, None for one that is."""
+    """The refusal code of an untraded side, else None."""
     if terms.instrument_type in AT_NAV:
         return "instrument_not_trading"
     return TRADES_REFUSED.get((terms.trading_status, side))
 
 
 def check_trading(terms: Terms, side: Side) -> None:
-    """Raises Refused when this side of the instrument is not traded."""
+    """Raises Refused if this side of the instrument is not traded."""
     code = trading_fault(terms, side)
     if code:
         kind, status = terms.instrument_type, terms.trading_status
@@ -195,21 +195,21 @@ def check_trading(terms: Terms, side: Side) -> None:
 
 
 def check_investment(terms: Terms, cash_amount: Decimal, *, first: bool) -> None:
-    """An enforced minimum of the cash of the `first` buy into a position."""
+    """An enforced minimum cash amount of the `first` buy into a position."""
     least = terms.minimum_initial_cash_investment if terms.enforce_trading_rules else None
     if first and least is not None and cash_amount < least:
         raise invalid("cash_amount", "below_minimum_amount", minimum=least)
 
 
 def check_cash_increment(terms: Terms, cash_amount: Decimal) -> None:
-    """An enforced step of a buy's cash."""
+    """An enforced increment of a buy's cash."""
     step = terms.required_cash_increment if terms.enforce_trading_rules else None
     if step is not None and EXACT.remainder(cash_amount, step):
         raise invalid("cash_amount", "off_increment", increment=step)
 
 
 def check_quantity(terms: Terms, quantity: Decimal, path: str) -> None:
-    """An enforced minimum of units; a buy that does not make one increment has no units at all."""
+    """An enforced minimum of units; a buy below one increment has no units at all."""
     least = terms.minimum_trading_quantity if terms.enforce_trading_rules else None
     if not quantity or (least is not None and quantity < least):
         minimum = max(terms.trading_increment, least or ZERO)
@@ -237,19 +237,19 @@ def check_maturity(terms: Terms, settlement_date: date) -> None:
 
 
 def unit_of(terms: Terms, symbol_changes: int = 0) -> str:
-    """What a price of the instrument is counted in: price type, par value and currency.
+    """The unit of the instrument's prices: price type, par value and currency.
 
-    The number of symbol changes goes last, where there were any: else a quote from before a change would
-    count again when the symbol comes back, past the prices that the instrument had meanwhile.
+    The number of symbol changes is appended if there were any: else a quote from before a change would
+    count again when the symbol returns, ahead of newer prices.
     """
     unit = f"{terms.price_type} {plain(terms.par_value.normalize(EXACT))} {terms.trading_currency}"
     return f"{unit} {symbol_changes}" if symbol_changes else unit
 
 
 def price_of(state: Instrument, price: Price | None) -> Price | None:
-    """The price if it counts: a number received under another unit means something else now.
+    """The price if its unit is the current one: under another unit its number has another meaning.
 
-    One whose unit is not known (of the first release) counts until the instrument is changed.
+    A price without a unit (of the first release) counts until the instrument changes.
     """
     if price is None:
         return None

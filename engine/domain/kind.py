@@ -1,7 +1,7 @@
 """Whether a journal is live or a sandbox: one fact, for ever. One stream for the whole engine.
 
-Everything that exists in a sandbox only asks here where it is decided: the simulated venue, the movable
-clock, invented clients, payments that their own announcer completes.
+All sandbox-only features check it: the simulated venue, the movable clock, generated clients, payments
+completed by the client that created them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from engine.kernel.errors import UnknownFact, WrongKind
 from engine.kernel.fact import Fact
 from engine.kernel.refusals import refused
 
-Kind = Literal["live", "sandbox"]
-KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+JournalKind = Literal["live", "sandbox"]
+KINDS: Final[tuple[JournalKind, ...]] = get_args(JournalKind)
 STREAM: Final = "knd_engine"
 SIMULATED: Final = "simulated"
 """Name of the simulated venue, which exists in sandboxes only."""
@@ -24,9 +24,9 @@ SIMULATED: Final = "simulated"
 
 
 class KindDeclared(Fact, frozen=True, array_like=True, gc=False):
-    """The journal is of this kind from now on, and stays so."""
+    """The kind of the journal was declared, for good."""
 
-    kind: Kind
+    kind: JournalKind
     at_us: int
 
 
@@ -42,14 +42,14 @@ SHAPE: Final = 1
 class Declared(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The kind of the journal, and since when it is known."""
 
-    kind: Kind
+    kind: JournalKind
     since_us: int
 
 
 # --- decisions -----------------------------------------------------------------------------------
 
 
-def declare(state: Declared | None, kind: Kind, *, at_us: int) -> list[Fact]:
+def declare(state: Declared | None, kind: JournalKind, *, at_us: int) -> list[Fact]:
     """Declares the kind, once. Raises WrongKind for a journal of the other."""
     if state is None:
         return [KindDeclared(kind, at_us)]
@@ -58,11 +58,11 @@ def declare(state: Declared | None, kind: Kind, *, at_us: int) -> list[Fact]:
     return []
 
 
-WORDS: Final[dict[Kind, str]] = {"live": "live", "sandbox": "a sandbox"}
+WORDS: Final[dict[JournalKind, str]] = {"live": "live", "sandbox": "a sandbox"}
 
 
 def check_sandbox(state: Declared | None, what: str) -> None:
-    """Raises Refused `not_found` outside a sandbox: there is no such thing as `what`."""
+    """Raises Refused `not_found` outside a sandbox, where `what` does not exist."""
     if state is None or state.kind != "sandbox":
         raise refused("not_found", f"{what} exists in a sandbox only.")
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from engine.domain import checks, pricing
-from engine.domain.checks import Asked
+from engine.domain.checks import OrderCase
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Instrument
 from engine.domain.order_request import OrderRequest
@@ -29,12 +29,12 @@ from engine.kernel.values import EXACT, UNITS, ZERO, Side, round_to, total_of
 
 
 class Placed(Fact, frozen=True):
-    """An order was accepted: what was asked, and all that it was decided by.
+    """An order was accepted: the request, and everything the decision depended on.
 
-    A buy has `cash_amount` and `net_cash_amount` (what is left of it after the quoted fee), a sell has
-    `quantity`. `price` is the ask or bid it was accepted at, `settlement_date` when it would settle if
-    traded that day, `request` a keyed digest of the request for comparing a repeated idempotency key.
-    `rounding` is one of `rounding.ROUNDINGS`, and the order's to its end.
+    A buy has `cash_amount` and `net_cash_amount` (less the quoted fee), a sell has `quantity`. `price`
+    is the ask or bid at acceptance, `settlement_date` the one of a trade that day, `request` a keyed
+    digest of the request for comparing a repeated idempotency key. `rounding` is one of
+    `rounding.ROUNDINGS`, fixed for the order's life.
     """
 
     order: str
@@ -66,25 +66,25 @@ class Placed(Fact, frozen=True):
 
     @property
     def fee_rule(self) -> FeeRule:
-        """What its fees follow."""
+        """The rule of its fees."""
         return FeeRule(self.fee_rate, self.fee_minimum, modes_of(self.rounding).fees)
 
     def notional_of(self, consideration: Decimal) -> Decimal:
-        """The exact worth of trades as it is paid."""
+        """The exact worth of trades, rounded to the amount paid."""
         modes = modes_of(self.rounding)
         mode = modes.buy if self.side == "buy" else modes.sell
         return round_to(consideration, UNITS[self.currency], mode)
 
 
 class MadePending(Fact, frozen=True):
-    """It waits before going to the venue, for one of WAITS."""
+    """The order waits to be sent, for one of WAITS."""
 
     reason: str
     at_us: int
 
 
 class ExecutionStarted(Fact, frozen=True):
-    """It goes to the venue, for `quantity` units at most, as the price of this moment has it."""
+    """The order was sent to the venue, for at most `quantity` units at the current price."""
 
     venue: str
     venue_order: str
@@ -97,8 +97,8 @@ class ExecutionStarted(Fact, frozen=True):
 class TradeRecorded(Fact, frozen=True):
     """The venue executed `quantity` units; `notional` and `fee` are its shares of the order's.
 
-    `price` as the instrument is priced; `accrued_interest` per unit; `consideration` is the exact
-    worth of them all, and `notional` its rounded share.
+    `price` in the instrument's price type; `accrued_interest` per unit; `consideration` is the exact
+    total worth, `notional` its rounded share.
     """
 
     trade: str
@@ -120,16 +120,17 @@ class TradeRecorded(Fact, frozen=True):
 
 
 class TradeApplied(TradeRecorded, frozen=True):
-    """A trade that contradicted the order, booked from the parked `report`: late, too much or too dear.
+    """A trade booked from the parked `report`, which contradicts the order: late, too many, too
+    expensive.
 
-    Its cash or units are taken from what is available, never from what is reserved.
+    Its cash or units come from the available, never from the reserved amount.
     """
 
     report: str = ""
 
 
 class Filled(Fact, frozen=True):
-    """The execution is over, wholly or in part; what was not used is released."""
+    """The execution ended, complete or partial; the unused reservation is released."""
 
     at_us: int
 
@@ -148,20 +149,20 @@ class Settled(Fact, frozen=True):
 
 
 class CancelRequested(Fact, frozen=True):
-    """The venue is asked to stop. `request` as in Placed."""
+    """The venue was asked to cancel. `request` as in Placed."""
 
     request: bytes | None
     at_us: int
 
 
 class CancelRejected(Fact, frozen=True):
-    """The venue goes on."""
+    """The venue refused to cancel."""
 
     at_us: int
 
 
 class Cancelled(Fact, frozen=True):
-    """It ended without a trade, for one of REASONS; what it had reserved is released.
+    """The order ended without a trade, for one of REASONS; its reservation is released.
 
     `request` as in Placed.
     """
@@ -186,7 +187,7 @@ _Later = (
 OrderFact = Placed | _Later
 
 WAITS: Final = ("price_too_old", "market_closed", "pre_trade_check", "account_suspended")
-"""What an order that is accepted and not sent can wait for."""
+"""Reasons for which an accepted order waits to be sent."""
 REASONS: Final = (
     "requested",
     "unfilled",
@@ -212,8 +213,8 @@ SHAPE: Final = 4
 class Trade(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One execution; `status` is `executed`, `settled` or `busted`.
 
-    `report` is the parked report that it was booked from, None where nothing contradicted the order; one
-    that `is_late` came when the execution was over, and the order's `settled` does not wait for it.
+    `report` is the parked report it was booked from, None if it did not contradict the order; one that
+    `is_late` came after the execution ended, and the order's `settled` does not wait for it.
     """
 
     terms: TradeRecorded
@@ -225,10 +226,10 @@ class Trade(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An order as its facts have left it.
+    """The state of an order.
 
-    `ordered` is what the venue was asked for, in units; `consideration` the exact, unrounded worth of
-    all trades; `traded_notional` and `charged` are what the trades were given of it and of the fees.
+    `ordered` is the units sent to the venue; `consideration` the exact worth of all trades;
+    `traded_notional` and `charged` are the trades' rounded totals of it and of the fees.
     """
 
     terms: Placed
@@ -251,7 +252,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def fees(self) -> Decimal:
-        """The quote while a buy waits for its first trade, then what its trades were charged."""
+        """The quoted fee while a buy waits for its first trade, then the sum charged to its trades."""
         cash_amount, net = self.terms.cash_amount, self.terms.net_cash_amount
         if cash_amount is None or net is None or self.trades:
             return self.charged
@@ -259,14 +260,14 @@ class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def net_cash_amount(self) -> Decimal | None:
-        """Fixed for a buy; for a sell what its trades brought after fees, None before the first."""
+        """Fixed for a buy; for a sell the proceeds of its trades after fees, None before the first."""
         if self.terms.side == "buy" or not self.trades:
             return self.terms.net_cash_amount
         return EXACT.subtract(self.traded_notional, self.charged)
 
     @property
     def reserved(self) -> Decimal:
-        """Still reserved in the account: cash of a buy, units of a sell, 0 once execution is over."""
+        """The amount reserved in the account: cash of a buy, units of a sell; 0 after execution."""
         if self.status not in CANCELLABLE:
             return ZERO
         used = [trade.terms for trade in self.trades if trade.report is None]
@@ -278,11 +279,11 @@ class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def is_cancellable(self) -> bool:
-        """Whether asking to cancel would do something."""
+        """Whether a cancel request would have an effect."""
         return self.status in CANCELLABLE and not self.cancel_requested
 
     def knows(self, report: Report) -> bool:
-        """Whether the execution that `report` is about is booked already."""
+        """Whether the execution of `report` is already booked."""
         key = (report.venue, report.execution_reference)
         return any((t.terms.venue, t.terms.execution_reference) == key for t in self.trades)
 
@@ -316,8 +317,8 @@ NEXT: Final[dict[tuple[str | None, type[OrderFact]], str]] = {
     ("cancelled", TradeApplied): "cancelled",
     ("cancelled", TradeSettled): "cancelled",
 }
-"""(status, fact) -> status. What is not here cannot happen. A decision that comes again, or too late to
-matter, finds no entry and decides nothing."""
+"""(status, fact) -> status. Missing pairs cannot happen: a repeated or late decision finds no entry and
+has no effect."""
 
 # --- decisions -----------------------------------------------------------------------------------
 
@@ -325,7 +326,7 @@ matter, finds no entry and decides nothing."""
 def place(
     order_request: OrderRequest,
     security: Instrument,
-    asked: Asked,
+    asked: OrderCase,
     price: Price | None,
     fee: FeeRule,
     *,
@@ -334,10 +335,9 @@ def place(
     account: str,
     at_us: int,
 ) -> Placed:
-    """Accepts an order, of which `net` is what a buy may trade.
+    """Accepts an order. `net` is the cash that a buy may trade.
 
-    The account's permission and funds are `account`'s to check. Raises Refused as `checks.check` does,
-    or `missing_price`.
+    `account` checks permission and funds. Raises Refused as `checks.check` does, or `missing_price`.
     """
     checks.check(asked)
     quoted = pricing.quoted(price, order_request.side)
@@ -374,18 +374,18 @@ def place(
 
 
 def make_pending(state: Order, reason: str, *, at_us: int) -> list[Fact]:
-    """Lets an order wait for one of WAITS; nothing if it waits for just that already."""
+    """Lets an order wait for one of WAITS; no facts if it already waits for it."""
     if not can(state, MadePending) or state.pending_reason == reason:
         return []
     return [MadePending(reason, at_us)]
 
 
 def start_execution(
-    state: Order, asked: Asked, price: Price | None, venue: str, venue_order: str, *, at_us: int
+    state: Order, asked: OrderCase, price: Price | None, venue: str, venue_order: str, *, at_us: int
 ) -> list[Fact]:
-    """Sends it to a venue: a buy for as many units as the price of now allows.
+    """Sends it to a venue: a buy for the units that the current price allows.
 
-    Cancelled instead when it would be refused by now (see `checks.CHECKS`); without a price it waits.
+    Cancelled instead if it would now be refused (see `checks.CHECKS`); without a price it waits.
     """
     if not can(state, ExecutionStarted):
         return []
@@ -399,14 +399,14 @@ def start_execution(
 
 
 def fill(state: Order, reason: str = "unfilled", *, at_us: int) -> list[Fact]:
-    """The venue's execution is over: filled with any trade, cancelled for `reason` without."""
+    """Ends the venue's execution: filled with any trade, else cancelled for `reason`."""
     if not can(state, Filled):
         return []
     return [Filled(at_us)] if state.trades else [Cancelled(reason, None, at_us)]
 
 
 def settle_trade(state: Order, trade: str, business_date: date, *, at_us: int) -> list[TradeSettled]:
-    """Settles one trade, once the execution is over.
+    """Settles one trade after the execution has ended.
 
     Raises Refused `not_found`, or `invalid_request` before its settlement date.
     """
@@ -422,7 +422,7 @@ def settle_trade(state: Order, trade: str, business_date: date, *, at_us: int) -
 
 
 def settle(state: Order, *, at_us: int) -> list[Settled]:
-    """Ends a filled order whose trades have all settled, but for those booked later."""
+    """Settles a filled order whose trades have all settled, except late ones."""
     open_trades = any(trade.status == "executed" and not trade.is_late for trade in state.trades)
     return [Settled(at_us)] if can(state, Settled) and not open_trades else []
 
@@ -442,18 +442,18 @@ def request_cancel(state: Order, *, at_us: int, request: bytes | None = None) ->
 
 
 def reject_cancel(state: Order, *, at_us: int) -> list[Fact]:
-    """The venue goes on; the client may ask again."""
+    """Records the venue's refusal to cancel; the client may ask again."""
     return [CancelRejected(at_us)] if state.cancel_requested else []
 
 
 def cancel(state: Order, reason: str, *, at_us: int) -> list[Fact]:
-    """Ends an order that no venue has, for a reason of ours (see REASONS)."""
+    """Ends an order that is not at a venue, for an internal reason (see REASONS)."""
     with_venue = can(state, CancelRequested)
     return [Cancelled(reason, None, at_us)] if can(state, Cancelled) and not with_venue else []
 
 
 def can(state: Order, kind: type[Fact]) -> bool:
-    """Whether a fact can follow."""
+    """Whether a fact of this kind can follow."""
     return (state.status, kind) in NEXT
 
 
@@ -472,7 +472,7 @@ def evolve(state: Order | None, fact: OrderFact) -> Order:
 
 
 def _moved(state: Order, fact: _Later) -> Order:
-    """What a fact changes beside the status."""
+    """The fields that a fact changes besides the status."""
     match fact:
         case MadePending():
             state = replace(state, pending_reason=fact.reason)

@@ -1,4 +1,4 @@
-"""What a client asks for when placing an order, and whether it has the shape of one."""
+"""A client's order request, and validation of its shape."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class OrderRequest(msgspec.Struct, frozen=True):
 def amount_of(order_request: OrderRequest, terms: Terms) -> Decimal:
     """The buy's cash amount or the sell's quantity, at scale.
 
-    Raises Refused `missing_param` without it, `invalid_param` for the other one, for an amount that is
-    not above 0 or too fine, or for a rollover of what does not roll over.
+    Raises Refused `missing_param` without it, `invalid_param` for the other side's amount, for one not
+    above 0 or too fine, or for a rollover of an instrument that does not roll over.
     """
     if order_request.side == "buy":
         name, given, unwanted = "cash_amount", order_request.cash_amount, order_request.quantity

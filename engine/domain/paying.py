@@ -1,4 +1,4 @@
-"""Deposits and withdrawals across their two streams: the account's facts first, then the payment's."""
+"""Deposits and withdrawals across two streams: the account's facts first, then the payment's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from engine.domain import account as accounts
 from engine.domain import checks, holdings
 from engine.domain import payment as payments
 from engine.domain.account import Account
-from engine.domain.payment import Kind, Payment
+from engine.domain.payment import Payment, PaymentKind
 from engine.kernel.fact import Fact
 from engine.kernel.refusals import invalid, refused
 from engine.kernel.values import CURRENCIES, at_scale
@@ -25,7 +25,7 @@ class Decided(NamedTuple):
 def create(
     account: Account | None,
     payment: Payment | None,
-    kind: Kind,
+    kind: PaymentKind,
     *,
     payment_id: str,
     currency: str,
@@ -33,7 +33,7 @@ def create(
     at_us: int,
     request: bytes | None = None,
 ) -> Decided:
-    """Announces a deposit, or asks for a withdrawal and reserves its cash, once.
+    """Announces a deposit, or requests a withdrawal and reserves its cash, once.
 
     Raises Refused: `not_found`, `deposit_forbidden`, `withdrawal_forbidden`, `currency_not_supported`,
     `invalid_param`, `account_overdrawn`, `insufficient_funds`.
@@ -59,7 +59,7 @@ def create(
 
 
 def complete(account: Account, payment: Payment | None, *, at_us: int) -> Decided:
-    """Books the money. Raises Refused `not_found`, or `..._forbidden` when it failed before."""
+    """Books the money. Raises Refused `not_found`, or `..._forbidden` if it failed before."""
     known = _found(payment)
     ended = payments.complete(known, at_us=at_us)
     if ended and known.kind == "deposit" and account.status == "closed":
@@ -70,7 +70,7 @@ def complete(account: Account, payment: Payment | None, *, at_us: int) -> Decide
 
 
 def fail(payment: Payment | None, *, at_us: int) -> Decided:
-    """Releases what a withdrawal had reserved. Raises Refused as `complete` does."""
+    """Releases a withdrawal's reservation. Raises Refused as `complete` does."""
     known = _found(payment)
     ended = payments.fail(known, at_us=at_us)
     return Decided(holdings.release_withdrawal(known, at_us=at_us) if ended else [], ended)

@@ -1,4 +1,4 @@
-"""Deposits and withdrawals: each its own stream; the money itself moves in the account's facts."""
+"""Deposits and withdrawals, a stream each; the account's facts move the money."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
 from engine.kernel.refusals import refused
 
-Kind = Literal["deposit", "withdrawal"]
+PaymentKind = Literal["deposit", "withdrawal"]
 
 # --- facts ---------------------------------------------------------------------------------------
 
 
 class DepositOpened(Fact, frozen=True):
-    """A deposit is announced; nothing is booked before the money has come.
+    """A deposit was announced; it is booked when the money arrives.
 
-    `request` is a keyed digest of the request, by which a repeated idempotency key is compared.
+    `request` is a keyed digest of the request, compared when an idempotency key is repeated.
     """
 
     deposit: str
@@ -32,19 +32,19 @@ class DepositOpened(Fact, frozen=True):
 
 
 class DepositCompleted(Fact, frozen=True):
-    """The money has come."""
+    """The money arrived."""
 
     at_us: int
 
 
 class DepositFailed(Fact, frozen=True):
-    """The money will not come."""
+    """The money will not arrive."""
 
     at_us: int
 
 
 class WithdrawalOpened(Fact, frozen=True):
-    """A withdrawal is asked for; its amount is reserved. `request` as in DepositOpened."""
+    """A withdrawal was requested and its amount reserved. `request` as in DepositOpened."""
 
     withdrawal: str
     account: str
@@ -55,7 +55,7 @@ class WithdrawalOpened(Fact, frozen=True):
 
 
 class WithdrawalCompleted(Fact, frozen=True):
-    """The money has left."""
+    """The money was paid out."""
 
     at_us: int
 
@@ -85,7 +85,7 @@ class Payment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A deposit or a withdrawal; `amount` above 0 at the scale of `currency`."""
 
     id: str
-    kind: Kind
+    kind: PaymentKind
     account: str
     currency: str
     amount: Decimal
@@ -103,11 +103,11 @@ NEXT: Final[dict[tuple[str | None, type[PaymentFact]], str]] = {
     ("open", WithdrawalCompleted): "completed",
     ("open", WithdrawalFailed): "failed",
 }
-_OPENED: Final[dict[Kind, type[DepositOpened | WithdrawalOpened]]] = {
+_OPENED: Final[dict[PaymentKind, type[DepositOpened | WithdrawalOpened]]] = {
     "deposit": DepositOpened,
     "withdrawal": WithdrawalOpened,
 }
-_ENDED: Final[dict[tuple[Kind, str], type[Fact]]] = {
+_ENDED: Final[dict[tuple[PaymentKind, str], type[Fact]]] = {
     ("deposit", "completed"): DepositCompleted,
     ("deposit", "failed"): DepositFailed,
     ("withdrawal", "completed"): WithdrawalCompleted,
@@ -118,7 +118,7 @@ _ENDED: Final[dict[tuple[Kind, str], type[Fact]]] = {
 
 
 def create(  # noqa: PLR0917  (the fields of the fact, in its order)
-    kind: Kind,
+    kind: PaymentKind,
     payment: str,
     account: str,
     currency: str,
@@ -126,22 +126,22 @@ def create(  # noqa: PLR0917  (the fields of the fact, in its order)
     request: bytes | None,
     at_us: int,
 ) -> Fact:
-    """Announces a payment. Whether the account allows it is `account`'s to say."""
+    """Creates a payment. `account` checks whether it is allowed."""
     return _OPENED[kind](payment, account, currency, amount, request, at_us)
 
 
 def complete(state: Payment, *, at_us: int) -> list[Fact]:
-    """The money has moved."""
+    """The money was transferred."""
     return _end(state, "completed", at_us)
 
 
 def fail(state: Payment, *, at_us: int) -> list[Fact]:
-    """The money will not move."""
+    """The money will not be transferred."""
     return _end(state, "failed", at_us)
 
 
 def _end(state: Payment, status: str, at_us: int) -> list[Fact]:
-    """Once; refused when it ended the other way."""
+    """Ends a payment once; refused if it ended the other way."""
     if state.status == status:
         return []
     kind = _ENDED[state.kind, status]

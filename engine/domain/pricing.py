@@ -1,4 +1,4 @@
-"""What a unit costs, how many an amount buys, and at what average. See docs/money.md."""
+"""Unit prices, quantities for an amount, and average costs. See docs/money.md."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _PERCENT: Final = -2
 class Price(msgspec.Struct, frozen=True):
     """A quote of an instrument: bid and ask at most 8 decimals, in money or in percent of par value.
 
-    `at_us` is when the market said so. `accrued_interest` is per unit, in the trading currency. `unit`:
-    what they are counted in (`instrument.unit_of`), None where that is not known.
+    `at_us` is the market's time. `accrued_interest` is per unit, in the trading currency. `unit`: that
+    of the prices (`instrument.unit_of`), None if unknown.
     """
 
     bid: Decimal
@@ -29,9 +29,9 @@ class Price(msgspec.Struct, frozen=True):
 
 
 def quoted(price: Price | None, side: Side) -> Decimal:
-    """What customers trade at: they buy at the ask and sell at the bid.
+    """The customer's price: the ask of a buy, the bid of a sell.
 
-    Raises Refused `missing_price` when there is none, or none above 0.
+    Raises Refused `missing_price` if there is none above 0.
     """
     if price is not None and is_quoted(price, side):
         return price.ask if side == "buy" else price.bid
@@ -39,7 +39,7 @@ def quoted(price: Price | None, side: Side) -> Decimal:
 
 
 def is_quoted(price: Price, side: Side) -> bool:
-    """Whether customers can trade this side: a market may have an ask and no bid."""
+    """Whether this side can be traded: a market may have an ask and no bid."""
     return (price.ask if side == "buy" else price.bid) > 0
 
 
@@ -59,20 +59,21 @@ def quantity_for(amount: Decimal, unit: Decimal, increment: Decimal) -> Decimal:
 
 
 def cost_after_buy(cost: Decimal, held: Decimal, price: Decimal, quantity: Decimal) -> Decimal:
-    """The cost of the units held when `quantity` more are bought. Units below 0 have cost nothing: what
-    makes them up costs nothing either."""
+    """The cost of the units held after buying `quantity` more. Negative holdings have no cost, and
+    neither have the units that offset them.
+    """
     if held < 0:
         cost, quantity = Decimal(0), max(EXACT.add(held, quantity), Decimal(0))
     return EXACT.add(cost, EXACT.multiply(price, quantity))
 
 
 def cost_after_sell(cost: Decimal, left: Decimal, held: Decimal) -> Decimal:
-    """The cost of the units that are left when `held` become `left`: their average does not change."""
+    """The cost of the units left when `held` become `left`: the average does not change."""
     if left <= 0:
         return Decimal(0)
     return divide_half_even(EXACT.multiply(cost, left), held, STEPS[COST_PLACES])
 
 
 def average_price(cost: Decimal, held: Decimal) -> Decimal | None:
-    """Average cost of the units held, 8 decimals, half to even; None when there are none."""
+    """Average cost of the units held, 8 decimals, half to even; None without units."""
     return divide_half_even(cost, held, STEPS[PRICE_PLACES]) if held > 0 else None

@@ -1,7 +1,7 @@
-"""Quotes: what the market says of a symbol, under which unit, and whether it may count.
+"""Quotes: the market's prices of a symbol, their unit, and their plausibility.
 
-A number alone is no price: 99.5 is percent of par or money. So a quote keeps the unit under which it was
-received, and counts only while that is its instrument's.
+A number without a unit is ambiguous: 99.5 may be percent of par or money. So a quote stores the unit at
+receipt, and counts only while its instrument has the same one.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ QUALITIES: Final = get_args(Quality)
 class Quote(msgspec.Struct, frozen=True):
     """The bid and ask of a symbol at `at_us`. Decimals have at most 8 places, none is below 0.
 
-    `at_us` is None before it is recorded and if it has no timestamp of its own: the moment it is
-    received. Once recorded it is the earlier of the timestamp and that moment, and `stated_us` a
-    timestamp ahead of it. `accrued_interest` is per unit; None: none given, that of the symbol's last
-    quote stays. `currency` is None where the instrument's own is meant.
+    `at_us` None, allowed only before recording, means the time of receipt. Once recorded it is the
+    earlier of the given timestamp and the receipt; `stated_us` keeps a timestamp ahead of the receipt.
+    `accrued_interest` is per unit; None keeps that of the symbol's last quote. `currency` None means the
+    instrument's own.
 
-    `author` is the client that set it, `confirmed_by` the other client that confirmed a jump, `unit`
-    what it is counted in (`instrument.unit_of`); None for what the first release recorded. One that
-    `is_waiting` counts only once it is confirmed.
+    `author` is the client that set it, `confirmed_by` the client that confirmed a jump, `unit` that of
+    its prices (`instrument.unit_of`); None for quotes of the first release. A quote that `is_waiting`
+    counts only once confirmed.
     """
 
     symbol: str
@@ -48,13 +48,13 @@ class Quote(msgspec.Struct, frozen=True):
 
     @property
     def price(self) -> Price:
-        """The part of a recorded quote that decisions use."""
+        """The price of a recorded quote, for decisions."""
         assert self.at_us is not None
         return Price(self.bid, self.ask, self.at_us, self.accrued_interest or ZERO, self.unit)
 
 
 def quote_faults(quote: Quote, now_us: int, path: str = "") -> list[dict[str, str]]:
-    """Everything wrong with a quote, as entries of `params` whose paths start with `path`."""
+    """All faults of a quote, as entries of `params` whose paths start with `path`."""
     faults = [
         fault(path + name, "invalid_decimal", places=PRICE_PLACES)
         for name in ("bid", "ask", "accrued_interest")
@@ -74,9 +74,9 @@ def quote_faults(quote: Quote, now_us: int, path: str = "") -> list[dict[str, st
 def jumps(before: Quote, quote: Quote, most: Decimal) -> bool:
     """Whether a quote moves the price of a unit, either side, by more than `most` (0.2: a fifth).
 
-    A price that comes back from 0 jumps, whatever it is: else a detour by 0 would pass. One that goes to
-    0 does not: it stops trading. One in another unit jumps, as there is nothing to compare it with; so
-    does one after a change of the symbol where the last has no unit.
+    A price that returns from 0 is always a jump: else a detour through 0 would pass. A price that goes
+    to 0 is not: it stops trading. A price in another unit is a jump, since there is nothing to compare
+    it with; so is one after a change of the symbol if the last one has no unit.
     """
     if before.unit != quote.unit and (before.unit is not None or symbol_has_changed(quote.unit)):
         return True
@@ -87,7 +87,7 @@ def jumps(before: Quote, quote: Quote, most: Decimal) -> bool:
 
 
 def _worth(quote: Quote, unit: str | None) -> tuple[Decimal, Decimal]:
-    """What a unit costs at bid and ask, accrued interest included; 0 for a side without a price."""
+    """The cost of a unit at bid and ask, accrued interest included; 0 for a side without a price."""
     price_type, par_value, _ = unit_words(unit)
     accrued = quote.accrued_interest or ZERO
     bid, ask = (
@@ -106,5 +106,5 @@ def unit_words(unit: str | None) -> tuple[PriceType, Decimal, str | None]:
 
 
 def symbol_has_changed(unit: str | None) -> bool:
-    """Whether the instrument of a unit has had another symbol."""
+    """Whether the unit's instrument had another symbol before."""
     return unit is not None and len(unit.split(" ")) > 3

@@ -1,4 +1,6 @@
-"""A venue's execution reports, and those that contradict their order and wait for a person."""
+"""Venues' execution reports, and the parked ones: they contradict their order and need a person's
+decision.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from engine.kernel.fact import Fact
 from engine.kernel.limits import EXACT_DIGITS
 from engine.kernel.refusals import invalid, refused
 
-Kind = Literal["trade", "ended", "cancelled", "cancel_rejected"]
+ReportKind = Literal["trade", "ended", "cancelled", "cancel_rejected"]
 
 FAULTS: Final = {
     "unknown_order": "we have no such order",
@@ -26,23 +28,23 @@ FAULTS: Final = {
     "too_much": "more units than ordered",
     "too_dear": "more cash than the order may spend",
 }
-"""Why a report was parked: code -> meaning."""
+"""Faults of parked reports: code -> meaning."""
 BOOKABLE: Final = frozenset({"late", "too_much", "too_dear"})
-"""Faults of reports that may be right all the same: a person can have them booked."""
+"""Faults of reports that may still be right: a person can have them booked."""
 
 
 class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a venue says about one order, keyed by (venue, execution_reference).
+    """A venue's report about one order, keyed by (venue, execution_reference).
 
-    `kind`: one `trade`; the execution `ended` (for `reason`, should there be no trade); it was
-    `cancelled` as asked; `cancel_rejected`. `price` as the instrument is priced, `accrued_interest` per
-    unit in its currency, `executed_at_us` by the venue's clock, `ytm` in percent.
+    `kind`: one `trade`; the execution `ended` (for `reason`, if without a trade); it was `cancelled` on
+    request; `cancel_rejected`. `price` in the instrument's price type, `accrued_interest` per unit in
+    its currency, `executed_at_us` by the venue's clock, `ytm` in percent.
     """
 
     venue: str
     execution_reference: str
     order: str
-    kind: Kind
+    kind: ReportKind
     price: Decimal | None = None
     quantity: Decimal | None = None
     accrued_interest: Decimal = Decimal(0)
@@ -65,20 +67,20 @@ class ReportParked(Fact, frozen=True):
 
 
 class ReportBooked(Fact, frozen=True):
-    """Of the first release: a report was declared booked, and nothing was moved."""
+    """Of the first release: a report was declared booked, without moving anything."""
 
     at_us: int
 
 
 class BookingRequested(Fact, frozen=True):
-    """The client `by` asks to book the report; another client has to confirm it."""
+    """The client `by` requested that the report be booked; another client has to confirm."""
 
     by: str
     at_us: int
 
 
 class ReportApplied(Fact, frozen=True):
-    """The report is booked as `trade`, as the client `by` confirmed; order and account moved with it."""
+    """The report was booked as `trade`, confirmed by client `by`; order and account changed with it."""
 
     trade: str
     by: str
@@ -86,7 +88,7 @@ class ReportApplied(Fact, frozen=True):
 
 
 class ReportRejected(Fact, frozen=True):
-    """A person decided that the report is wrong."""
+    """A person rejected the report."""
 
     at_us: int
 
@@ -100,10 +102,10 @@ SHAPE: Final = 2
 
 
 class ParkedReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A parked report and what became of it: `open`, `booking`, `booked` or `rejected`.
+    """A parked report with its status: `open`, `booking`, `booked` or `rejected`.
 
-    `asked_by` is the client that asks to book it, `trade` what it was booked as; a `booked` one without
-    a trade was closed by the first release, which moved nothing.
+    `asked_by` is the client that requested the booking, `trade` the booked trade; a `booked` report
+    without one was closed by the first release, which moved nothing.
     """
 
     report: Report
@@ -124,15 +126,15 @@ NEXT: Final[dict[tuple[str | None, type[ReportFact]], str]] = {
     ("open", ReportBooked): "booked",
     ("booked", BookingRequested): "booking",
 }
-"""(status, fact) -> status. The last two are of the first release's bookings: each may be booked once
-more, as it moved nothing."""
+"""(status, fact) -> status. The last two are for bookings of the first release: each may be booked
+again, because nothing was moved."""
 ACTIONS: Final = ("book", "reject")
 
 # --- decisions -----------------------------------------------------------------------------------
 
 
 def park(state: ParkedReport | None, report: Report, fault: str, *, at_us: int) -> list[Fact]:
-    """Sets a contradicting report aside, once. Numbers that no journal can keep are left out of it."""
+    """Parks a contradicting report, once. Numbers that the journal cannot store are omitted."""
     if state:
         return []
     numbers = {name: getattr(report, name) for name in ("price", "quantity", "ytm")}
@@ -146,10 +148,10 @@ def _can_be_kept(number: Decimal | None) -> bool:
 
 
 def resolve(state: ParkedReport | None, action: str, by: str, *, at_us: int) -> list[Fact]:
-    """A client's decision: `book` asks another one to confirm, `reject` is final.
+    """A client's decision: `book` requests another client's confirmation, `reject` is final.
 
-    Nothing if that is how it stands. Raises Refused `not_found`, `invalid_param` for another action,
-    `report_not_bookable`, `invalid_request` when it was decided the other way before.
+    No facts if nothing changes. Raises Refused `not_found`, `invalid_param` for another action,
+    `report_not_bookable`, `invalid_request` if it was decided the other way before.
     """
     if state is None:
         raise refused("not_found", "No such parked report.")
@@ -170,16 +172,16 @@ def resolve(state: ParkedReport | None, action: str, by: str, *, at_us: int) -> 
 
 
 def check_bookable(state: ParkedReport) -> None:
-    """Raises Refused `report_not_bookable` for a report that cannot be right, whoever says so."""
+    """Raises Refused `report_not_bookable` for a report that can never be right."""
     if state.fault not in BOOKABLE or state.report.kind != "trade":
         raise refused("report_not_bookable", fault=FAULTS[state.fault])
 
 
 def confirm(state: ParkedReport, by: str, trade: str, *, may_be_asker: bool, at_us: int) -> list[Fact]:
-    """Has a report booked as `trade`; nothing if it is booked.
+    """Confirms the booking of a report as `trade`; no facts if it is booked.
 
-    Raises Refused `invalid_request` when nobody asks for it, `same_client` for the asker unless it
-    `may_be_asker`.
+    Raises Refused `invalid_request` if no booking was requested, `same_client` for the requesting client
+    unless `may_be_asker`.
     """
     if state.trade is not None:
         return []
@@ -219,7 +221,7 @@ def evolve(state: ParkedReport | None, fact: ReportFact) -> ParkedReport:
 
 
 def _moved(state: ParkedReport, fact: ReportFact) -> ParkedReport:
-    """What a fact changes beside the status."""
+    """The fields that a fact changes besides the status."""
     if isinstance(fact, BookingRequested):
         if state.trade is not None:
             raise UnknownFact("a parked report is booked once")

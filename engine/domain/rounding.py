@@ -1,7 +1,7 @@
-"""Which way the money of an order is rounded. See docs/money.md.
+"""Rounding rules of an order's money. See docs/money.md.
 
-Orders are often much smaller than the smallest amount of their currency is fine, and whoever places them
-chooses the size. A rule that rounds to the nearest pays half of them; `directed` pays none.
+Clients choose the size of their orders, and many small orders could exploit rounding. A rule that rounds
+to the nearest favours half of them; `directed` favours none.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ ROUNDINGS: Final[dict[str, Rounding]] = {
     "half_up": Rounding(ROUND_HALF_UP, ROUND_HALF_UP, ROUND_HALF_UP),
     "directed": Rounding(ROUND_CEILING, ROUND_FLOOR, ROUND_CEILING),
 }
-"""Rule that an order was placed under -> its modes. `half_up` is the first release's, whose orders name
-no rule. An order keeps its rule to its end, so no entry is ever changed."""
+"""Rule that an order was placed under -> its modes. `half_up` is that of the first release, whose orders
+name no rule. An order keeps its rule, so no entry ever changes."""
 CURRENT: Final[RoundingName] = "directed"
 """The rule of new orders."""
 
 
 def modes_of(name: str) -> Rounding:
-    """Raises UnknownFact for a rule of a newer release."""
+    """The modes of a rule. Raises UnknownFact for a rule of a newer release."""
     if name not in ROUNDINGS:
         raise UnknownFact(f"no rounding rule is called {name!r:.40}")
     return ROUNDINGS[name]

@@ -1,6 +1,6 @@
-"""Names of all facts of all aggregates: how they are stored, and the events that clients are told of.
+"""Stored names of all facts of all aggregates, and the names of the events sent to clients.
 
-Both are for ever; classes may move.
+Both are permanent; classes may move.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ AnyFact = (
     | kind.KindFact
     | webhook.WebhookFact
 )
-"""Each is in one of the unions that the folds of `streams` take, and has a branch there."""
+"""Each fact is in one of the unions handled by the folds of `streams`, and has a branch there."""
 
 STORED: Final[dict[str, type[AnyFact]]] = {
     "account.opened.1": account.AccountOpened,

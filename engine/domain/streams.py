@@ -1,4 +1,4 @@
-"""Every kind of stream by the prefix of its ids: how it is folded into which state."""
+"""Every kind of stream by the prefix of its ids, with its fold."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ FOLDS: Final[dict[str, Fold[Any]]] = {
 change: snapshots of the old shape are then ignored, and its views made again."""
 
 REFERENCE: Final = frozenset({"ins", "clk", "hlt", "knd"})
-"""Streams that decisions read and hardly ever write: no conflict tells that they have moved on, so they
-are looked at again when known for longer than REFERENCE_FRESH_S. That goes for one without facts too."""
+"""Streams that decisions read and rarely write. No version conflict reveals that they changed, so they
+are re-read after REFERENCE_FRESH_S, even those without facts."""
 
 FOLLOWED: Final = "acc"
-"""Streams that several processes write in turn: what others recorded of them is read at once
-for all that are known. Others are read one by one."""
+"""Streams written by several processes in turn: a catch-up reads the facts that others appended to all
+cached ones. Others are read one by one."""
 
 
 def prefix_of(stream: str) -> str:
@@ -37,5 +37,5 @@ def prefix_of(stream: str) -> str:
 
 
 def fold_of(stream: str) -> Fold[Any]:
-    """How a stream is folded. Raises KeyError for an id of no known kind."""
+    """The fold of a stream. Raises KeyError for an id of no known kind."""
     return FOLDS[prefix_of(stream)]

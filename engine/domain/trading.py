@@ -1,8 +1,8 @@
-"""What happens to an order, across all streams it touches: one function for each thing that can happen.
+"""The life of an order across all streams it touches: one function for each event.
 
-Each returns `Decided`: facts of the account first, so that at every place of the journal the money is
-where the order's status says it is, then of the order, then a parked report. All of one call belong in
-one append.
+Each returns `Decided`: facts of the account first, so that at every offset of the journal the money
+agrees with the order's status, then of the order, then of a parked report. All facts of one call belong
+in one append.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from engine.domain import booking, calendar, checks, fees, holdings, pricing, tr
 from engine.domain import order as orders
 from engine.domain import report as reports
 from engine.domain.account import Account
-from engine.domain.checks import Asked
+from engine.domain.checks import OrderCase
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Instrument
 from engine.domain.order import Cancelled, Filled, Order
@@ -58,8 +58,8 @@ def place(
 ) -> Decided:
     """Accepts an order and reserves what it may use, once.
 
-    `trade_date` is today at the instrument's market, `business_date` the engine's; `minimum_value` the
-    operator's least value of an order in the instrument's currency.
+    `trade_date` is today at the instrument's market, `business_date` the engine's; `minimum_value` is
+    set by the operator, in the instrument's currency.
 
     Raises Refused as `accounts.check`, `amount_of`, `fees.net_of`, `checks.check`,
     `trading_limits.count` and `holdings.reserve` do, or `not_found`.
@@ -114,10 +114,10 @@ def start_execution(
     at_us: int,
     minimum_value: Decimal | None = None,
 ) -> Decided:
-    """Sends an order to a venue, or cancels it when it would be refused by now.
+    """Sends an order to a venue, or cancels it if it would now be refused.
 
-    Without a fresh `price` it waits, and so does that of a suspended account. A flag that was cleared
-    since its placing changes nothing.
+    Without a fresh `price`, or with a suspended account, it waits. A flag cleared after placing has no
+    effect.
     """
     terms = order.terms
     if account.status == "suspended":
@@ -149,7 +149,7 @@ def request_cancel(order: Order | None, *, at_us: int, request: bytes | None = N
 
 
 def cancel(order: Order, reason: str, *, at_us: int) -> Decided:
-    """Our own decision about an order that no venue has."""
+    """Cancels an order that is not at a venue, for an internal reason."""
     return _released(order, orders.cancel(order, reason, at_us=at_us), at_us)
 
 
@@ -165,11 +165,11 @@ def take(
     trade_date: date,
     at_us: int,
 ) -> Decided:
-    """What a venue reports, once per (venue, execution reference); parked if it contradicts the order.
+    """Takes a venue's report, once per (venue, execution reference); parks it if it contradicts the
+    order.
 
-    `account` and `instrument` are the order's; `parked` is what is known of this very report;
-    `trade_date` the day of execution at the instrument's market. Never raises: what a venue says has
-    happened.
+    `account` and `instrument` are the order's; `parked` is the state of this very report; `trade_date`
+    the day of execution at the instrument's market. Never raises: a reported execution has happened.
     """
     if parked or (order and order.knows(report)):
         return _NOTHING
@@ -207,9 +207,9 @@ def apply_report(
     trade_date: date,
     at_us: int,
 ) -> Decided:
-    """Books a parked report: its trade with all that it moves, and the decision itself.
+    """Books a parked report: its trade with all moves, and the decision itself.
 
-    A terminal status stays. The account may be overdrawn afterwards. Raises Refused as
+    A terminal status does not change. The account may be overdrawn afterwards. Raises Refused as
     `reports.confirm` and `check_bookable` do.
     """
     decided = reports.confirm(parked, by, trade_id, may_be_asker=may_be_asker, at_us=at_us)
@@ -232,10 +232,10 @@ def apply_report(
 
 
 def check_bookable(parked: ParkedReport, account: Account | None, order: Order | None) -> None:
-    """Raises Refused `report_not_bookable` for a report that cannot be booked as things are.
+    """Raises Refused `report_not_bookable` for a report that cannot be booked in the current state.
 
-    Raises Unavailable for an order that has its trade while the report is not booked: the two were read
-    at different moments, and are to be read again.
+    Raises Unavailable if the order has the trade but the report is not booked: the two were read at
+    different moments; retry.
     """
     reports.check_bookable(parked)
     if order is not None and order.knows(parked.report):
@@ -275,13 +275,15 @@ def _asked(
     price: Price | None,
     trade_date: date,
     minimum_value: Decimal | None,
-) -> Asked:
-    """What is judged of an order now; `counts_in` are the price type and par value of its own terms."""
+) -> OrderCase:
+    """The input of an order's checks, now; `counts_in` are the price type and par value of its own
+    terms.
+    """
     terms, unit = instrument.terms, None
     if price is not None and pricing.is_quoted(price, side):
         quoted = pricing.quoted(price, side)
         unit = pricing.unit_price(quoted, price.accrued_interest, *counts_in)
-    return Asked(
+    return OrderCase(
         side=side,
         amount=amount,
         quantity=checks.quantity_of(net, amount, unit, terms),
@@ -296,7 +298,7 @@ def _asked(
 
 
 def _released(order: Order, facts: list[Fact], at_us: int) -> Decided:
-    """An end of execution frees what is still reserved, in the same append and before it."""
+    """Releases the remaining reservation when execution ends, in the same append before the end."""
     over = any(isinstance(fact, Cancelled | Filled) for fact in facts)
     return Decided(holdings.release(order, at_us=at_us) if over else [], facts, [])
 

@@ -1,7 +1,7 @@
-"""What a tenant's customers may order at all: limits that an operator sets. See docs/limits.md.
+"""Trading limits of a tenant's customers, set by an operator. See docs/limits.md.
 
-Judged when an order is placed, never afterwards. Those of an account are judged by the account's own
-facts, so they are exact whatever the number of processes; a tenant's is in `tally`.
+Checked when an order is placed, never afterwards. Limits of an account are checked against its own
+facts, so they are exact for any number of processes; a tenant's are in `tally`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from engine.domain.order import Placed
 
 USER: Final = "user_request"
-"""Only orders of this purpose are limited: what the engine does by itself follows from one of them."""
+"""Only orders of this purpose are limited: the engine's own orders follow from one of them."""
 
 
 class Limits(NamedTuple):
-    """Amounts by currency; one that is not named has no limit. None, or nothing in it: off."""
+    """Amounts by currency; a currency not listed has no limit. None, or empty: off."""
 
     order: Mapping[str, Decimal] = {}
     account_day: Mapping[str, Decimal] = {}
@@ -38,7 +38,7 @@ class Limits(NamedTuple):
 
     @property
     def counts_accounts(self) -> bool:
-        """Whether an account has to remember its orders."""
+        """Whether an account has to count its orders."""
         return bool(self.account_day or self.duplicate_window_us)
 
 
@@ -48,7 +48,8 @@ class Limits(NamedTuple):
 class OrderCounted(Fact, frozen=True):
     """An accepted order counts against its account's limits, with `worth`, on a business day.
 
-    `amount` is what was asked for: cash of a buy, units of a sell. Recorded while such a limit is set.
+    `amount` is the requested one: cash of a buy, units of a sell. Recorded only while such a limit is
+    set.
     """
 
     order: str
@@ -65,7 +66,7 @@ class OrderCounted(Fact, frozen=True):
 
 
 class Recent(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An order that another may be a duplicate of."""
+    """An order that a later one may duplicate."""
 
     order: str
     side: Side
@@ -74,19 +75,21 @@ class Recent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     at_us: int
 
     def is_like(self, other: OrderCounted) -> bool:
-        """Whether both ask for the same."""
+        """Whether both request the same."""
         return (self.instrument, self.side, self.amount) == (other.instrument, other.side, other.amount)
 
 
 class Activity(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What an account has ordered on `day`, by currency, and its last orders, each kind once."""
+    """An account's ordered worth on `day`, by currency, and its last orders, each distinct one once."""
 
     day: date | None = None
     worth: dict[str, Decimal] = {}
     recent: tuple[Recent, ...] = ()
 
     def worth_on(self, day: date) -> Mapping[str, Decimal]:
-        """What counts on a day; one before the last counts as the last, for clocks differ."""
+        """The counted worth of a day; an earlier day than the last counts as the last, for clocks
+        differ.
+        """
         return self.worth if self.day is not None and day <= self.day else {}
 
 
@@ -94,9 +97,9 @@ class Activity(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 def worth_of(placed: Placed) -> Decimal:
-    """What an order counts with: a buy's cash, a sell's units at the bid, rounded as fees are.
+    """The counted worth of an order: a buy's cash, a sell's units at the bid, rounded as fees are.
 
-    Up, except for orders of the first release: many small sells count for no less than a large one.
+    Up, except for orders of the first release: many small sells count no less than a large one.
     """
     if placed.cash_amount is not None:
         return placed.cash_amount
@@ -107,7 +110,7 @@ def worth_of(placed: Placed) -> Decimal:
 
 
 def count(limits: Limits, placed: Placed, activity: Activity, business_date: date) -> list[Fact]:
-    """Counts an order that is about to be accepted, if something has to be remembered of it.
+    """Counts an order about to be accepted, if a limit needs it.
 
     Raises Refused `price_too_old`, `order_too_large`, `duplicate_order`, `account_daily_limit`.
     """
@@ -151,7 +154,7 @@ def _check_duplicate(window_us: int | None, counted: OrderCounted, activity: Act
 def check_day(
     code: str, limits: Mapping[str, Decimal], currency: str, worth: Decimal, known: Decimal
 ) -> None:
-    """Raises Refused `code` if `worth` on top of what is `known` passes the day's limit."""
+    """Raises Refused `code` if `known` plus `worth` exceeds the day's limit."""
     limit = limits.get(currency)
     if limit is not None and EXACT.add(known, worth) > limit:
         available = max(EXACT.subtract(limit, known), EXACT.subtract(limit, limit))

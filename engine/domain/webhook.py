@@ -1,7 +1,7 @@
-"""Webhooks: which events of a tenant are sent to which receiver, and since when.
+"""Webhooks: subscriptions of a tenant's receivers to events.
 
-The journal says that there is a receiver, at which origin, and for which events. The rest of its URL,
-what people call it and its secrets stand in `engine.registers.endpoints`, where they can be erased.
+The journal records a receiver's origin and its events. The rest of the URL, its label and its secrets
+are in `engine.registers.endpoints`, where they can be erased.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from engine.kernel.limits import WEBHOOKS_MAX
 from engine.kernel.refusals import refused
 
 GONE: Final = "gone"
-"""Why a webhook is disabled: its receiver has answered 410."""
+"""Reason of a disabled webhook: its receiver answered 410."""
 
 # --- facts ---------------------------------------------------------------------------------------
 
 
 class WebhookCreated(Fact, frozen=True, array_like=True, gc=False):
-    """Events go there from now on. `events` None: all of them.
+    """A webhook was created: it receives events from now on. `events` None: all.
 
-    `origin` is the URL's scheme, host and port; `url_digest` a keyed digest of the whole, which tells
-    that it is another one and not which.
+    `origin` is the URL's scheme, host and port; `url_digest` a keyed digest of the whole, which reveals
+    a change but not the URL.
     """
 
     webhook: str
@@ -39,7 +39,7 @@ class WebhookCreated(Fact, frozen=True, array_like=True, gc=False):
 
 
 class WebhookChanged(Fact, frozen=True, array_like=True, gc=False):
-    """Where and what, as it is now. While it is not active, events pass by unsent."""
+    """Destination and events as they are now. While inactive, events are not sent."""
 
     origin: str
     url_digest: bytes
@@ -49,21 +49,21 @@ class WebhookChanged(Fact, frozen=True, array_like=True, gc=False):
 
 
 class WebhookSecretRotated(Fact, frozen=True, array_like=True, gc=False):
-    """There is a new secret. The one before signs too until `former_until_us`."""
+    """A new secret was created. The previous one also signs until `former_until_us`."""
 
     former_until_us: int
     at_us: int
 
 
 class WebhookDisabled(Fact, frozen=True, array_like=True, gc=False):
-    """The engine sends nothing there any more, for this `reason`: a person has to look."""
+    """The engine stopped sending, for this `reason`; a person has to act."""
 
     reason: str
     at_us: int
 
 
 class WebhookDeleted(Fact, frozen=True, array_like=True, gc=False):
-    """Nothing is sent there ever again."""
+    """The webhook was deleted for good."""
 
     at_us: int
 
@@ -71,8 +71,8 @@ class WebhookDeleted(Fact, frozen=True, array_like=True, gc=False):
 WebhookFact = WebhookCreated | WebhookChanged | WebhookSecretRotated | WebhookDisabled | WebhookDeleted
 
 
-class Where(NamedTuple):
-    """Where events are sent, as far as facts say it: see `WebhookCreated`."""
+class Destination(NamedTuple):
+    """A webhook's destination as recorded in facts: see `WebhookCreated`."""
 
     origin: str
     url_digest: bytes
@@ -85,7 +85,7 @@ SHAPE: Final = 1
 
 
 class Webhook(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """`status`: `active`, `inactive` (a person's doing), `disabled` (the engine's) or `deleted`."""
+    """`status`: `active`, `inactive` (set by a person), `disabled` (by the engine) or `deleted`."""
 
     id: str
     tenant: str
@@ -104,7 +104,7 @@ class Webhook(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.status == "active"
 
     def wants(self, event: str) -> bool:
-        """Whether events of that name are for it."""
+        """Whether it is subscribed to events of this name."""
         return self.is_active and (self.events is None or event in self.events)
 
 
@@ -121,13 +121,13 @@ NEXT: Final[dict[tuple[str | None, type[WebhookFact]], str | None]] = {
     ("inactive", WebhookDeleted): "deleted",
     ("disabled", WebhookDeleted): "deleted",
 }
-"""(status, fact) -> status. None: as the fact itself says, `active` or `inactive`."""
+"""(status, fact) -> status. None: `active` or `inactive`, according to the fact."""
 
 # --- decisions -----------------------------------------------------------------------------------
 
 
 def check_new(url: str, others: Sequence[tuple[str, str]]) -> None:
-    """Whether a tenant with these (webhook, URL) may have another one.
+    """Checks that a tenant with these (webhook, URL) may add another one.
 
     Raises Refused `duplicate_webhook`, `too_many_webhooks`.
     """
@@ -142,12 +142,12 @@ def create(
     state: Webhook | None,
     webhook: str,
     tenant: str,
-    where: Where,
+    where: Destination,
     events: Sequence[str] | None,
     *,
     at_us: int,
 ) -> list[Fact]:
-    """A new webhook; nothing if it is there."""
+    """Creates a webhook; no facts if it exists."""
     if state is not None:
         return []
     return [WebhookCreated(webhook, tenant, *where, _sorted(events), at_us)]
@@ -156,13 +156,13 @@ def create(
 def change(
     state: Webhook | None,
     tenant: str,
-    where: Where,
+    where: Destination,
     events: Sequence[str] | None,
     *,
     is_active: bool,
     at_us: int,
 ) -> list[Fact]:
-    """All of it anew; nothing if it is so already. Raises Refused `not_found`."""
+    """Replaces all settings; no facts if nothing changes. Raises Refused `not_found`."""
     known, wanted = _found(state, tenant), _sorted(events)
     before = (known.origin, known.url_digest, known.events, known.status)
     if before == (*where, wanted, "active" if is_active else "inactive"):
@@ -171,30 +171,30 @@ def change(
 
 
 def rotate_secret(state: Webhook | None, tenant: str, *, former_until_us: int, at_us: int) -> list[Fact]:
-    """Says that there is a new secret. Raises Refused `not_found`."""
+    """Records a new secret. Raises Refused `not_found`."""
     _found(state, tenant)
     return [WebhookSecretRotated(former_until_us, at_us)]
 
 
 def disable(state: Webhook | None, reason: str, *, at_us: int) -> list[Fact]:
-    """Stops an active one; nothing for any other."""
+    """Disables an active webhook; no facts for any other."""
     return [WebhookDisabled(reason, at_us)] if state is not None and state.is_active else []
 
 
 def delete(state: Webhook | None, tenant: str, *, at_us: int) -> list[Fact]:
-    """Ends it for good. Raises Refused `not_found`."""
+    """Deletes it for good. Raises Refused `not_found`."""
     _found(state, tenant)
     return [WebhookDeleted(at_us)]
 
 
 def check_active(state: Webhook) -> None:
-    """Raises Refused `webhook_inactive` if nothing is sent to it."""
+    """Raises Refused `webhook_inactive` if it receives no events."""
     if not state.is_active:
         raise refused("webhook_inactive", status=state.status)
 
 
 def is_of(state: Webhook | None, tenant: str) -> bool:
-    """Whether the tenant has such a webhook."""
+    """Whether the webhook belongs to the tenant."""
     return state is not None and state.tenant == tenant and state.status != "deleted"
 
 

@@ -1,8 +1,8 @@
 """Yield to maturity from a clean price, by the street convention.
 
-Source: Mayle, Standard Securities Calculation Methods (SIFMA), formulas 1 to 8. Coupons to come are
-discounted by the bond's own coupon period, the part of a period until the next coupon as that part of an
-exponent; within the last coupon period, and of what has no coupons, interest is simple.
+Source: Mayle, Standard Securities Calculation Methods (SIFMA), formulas 1 to 8. Future coupons are
+discounted by the bond's own coupon period, with the fraction of a period until the next coupon as a
+fractional exponent; within the last coupon period, and without coupons, interest is simple.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from fractions import Fraction
 from typing import Final, NamedTuple
 
 from engine.domain.accrual import accrued_interest, coupon_fraction, ex_date, quasi_periods
-from engine.domain.coupon_schedule import BondTerms, CouponSchedule, Fault, schedule_of
+from engine.domain.coupon_schedule import BondTerms, CouponSchedule, TermsFault, schedule_of
 from engine.domain.day_count import DAY_COUNTS, YEAR_DAYS, days_between
 from engine.kernel.limits import COUPONS_MAX, YIELD_STEPS_MAX
 from engine.kernel.values import PRICE_PLACES, STEPS, ZERO
 
 _CONTEXT: Final = decimal.Context(prec=40, rounding=ROUND_HALF_EVEN, traps=[decimal.InvalidOperation])
-"""Digits to spare over the 8 decimals of a yield; independent of a thread's own context."""
+"""Precision beyond the 8 decimals of a yield; independent of a thread's own context."""
 _ENOUGH: Final = Decimal("1e-20")
-"""A step of the solver after which it is done."""
+"""The solver stops after a step smaller than this."""
 _ONE: Final = Decimal(1)
 _HUNDRED: Final = Decimal(100)
 
 
 class Payments(NamedTuple):
-    """What is paid on each coupon date to come, in percent of par value; the last with the face value.
+    """Payments on future coupon dates, in percent of par value; the last includes the face value.
 
-    The first is `periods` coupon periods after settlement, the others one period after each other.
+    The first is `periods` coupon periods after settlement, the others one period apart.
     """
 
     periods: Fraction
@@ -40,9 +40,9 @@ class Payments(NamedTuple):
 def yield_to_maturity(terms: BondTerms, settlement: date, clean_price: Decimal) -> Decimal | None:
     """Percent a year, 8 decimals half even, of a clean price in percent of par value.
 
-    None where there is no yield: nothing to come, no day to wait for it (`30_360` has none from the 30th
-    to the 31st), no price above 0 with accrued interest, terms at fault (`fault_of`), or more than
-    `COUPONS_MAX` coupons.
+    None without a yield: no future payment, no day until it (`30_360` has none from the 30th to the
+    31st), no price above 0 with accrued interest, faulty terms (`fault_of`), or more than `COUPONS_MAX`
+    coupons.
     """
     maturity = terms.maturity_date
     if maturity is None or settlement >= maturity:
@@ -50,7 +50,7 @@ def yield_to_maturity(terms: BondTerms, settlement: date, clean_price: Decimal) 
     if not terms.has_coupons:
         return _simple_yield(terms, settlement, maturity, clean_price)
     schedule = schedule_of(terms)
-    if isinstance(schedule, Fault) or schedule.steps_at(settlement) > COUPONS_MAX:
+    if isinstance(schedule, TermsFault) or schedule.steps_at(settlement) > COUPONS_MAX:
         return None
     per_hundred = terms._replace(par_value=_HUNDRED)
     dirty = Fraction(clean_price) + Fraction(accrued_interest(per_hundred, settlement))
@@ -78,9 +78,9 @@ def payments_to_come(terms: BondTerms, schedule: CouponSchedule, settlement: dat
 def _periods_to(
     terms: BondTerms, schedule: CouponSchedule, settlement: date, coupon_date: date
 ) -> Fraction:
-    """Coupon periods, whole ones and a part, from settlement to the next coupon.
+    """Coupon periods, with a fraction, from settlement to the next coupon.
 
-    The part is of actual days, but for `30_360` of its 30-day months.
+    The fraction is of actual days; `30_360` uses its 30-day months.
     """
     if terms.day_count_convention != "30_360":
         return quasi_periods(schedule, settlement, coupon_date)
@@ -98,7 +98,7 @@ def _compounded(payments: Payments, price: Fraction, frequency: Fraction) -> Dec
     """The yearly rate, compounded with each coupon, at which payments are worth `price`.
 
     Newton's method on the logarithm of their worth, which is convex in the continuous rate of a period
-    and nearly straight: from any rate it comes to the one that is sought, in few steps.
+    and nearly linear: it converges from any start in few steps.
     """
     context = _CONTEXT
     periods, amounts = _decimal(payments.periods), [_decimal(amount) for amount in payments.amounts]
@@ -125,7 +125,7 @@ def _compounded(payments: Payments, price: Fraction, frequency: Fraction) -> Dec
 def _simple_yield(terms: BondTerms, settlement: date, maturity: date, price: Decimal) -> Decimal | None:
     """Discount / price x days of a year / days: the yield of a bill.
 
-    A year has the days of the convention; of `actual_actual`, and where none is given, those until the
+    A year has the days of the convention; for `actual_actual`, or without a convention, those until the
     date a year after settlement (31 CFR 356 App. B VI.D.1).
     """
     convention = terms.day_count_convention or "actual_actual"

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from engine.domain.attempts import Attempt, Next
+from engine.domain.attempts import Attempt, NextAttempt
 from engine.journal.schema import Tables
 from engine.journal.store import Also, Store, nothing_else
 from engine.journal.witness import Sealed
@@ -64,7 +64,7 @@ class Note(NamedTuple):
 
     delivery: Delivery
     attempt: Attempt
-    next: Next
+    next: NextAttempt
 
 
 @dataclass

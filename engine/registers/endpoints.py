@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from engine.config.keys import MasterKey, hkdf
 from engine.domain.addresses import Target
-from engine.domain.webhook import Where, check_new
+from engine.domain.webhook import Destination, check_new
 from engine.journal.store import Also, Store, Violation, nothing_else
 from engine.kernel import wall
 from engine.kernel.errors import WrongKey
@@ -78,9 +78,9 @@ class Endpoints:
         self._url_key = hkdf(master, _URLS)
         self._now_us = now_us
 
-    def where(self, target: Target) -> Where:
+    def where(self, target: Target) -> Destination:
         """What facts say of a URL: the digest tells that it is another one, and not which."""
-        return Where(target.origin, hmac.digest(self._url_key, target.url.encode(), "sha256")[:16])
+        return Destination(target.origin, hmac.digest(self._url_key, target.url.encode(), "sha256")[:16])
 
     def claim(
         self,

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from engine.domain.kind import Kind
+from engine.domain.kind import JournalKind
 from engine.followers.follow import Follower, Watch
 from engine.journal.datastore import Datastore
 from engine.kernel.errors import EngineError, Unavailable
@@ -93,7 +93,7 @@ def writer_source(datastore: Datastore) -> Source:
     return samples
 
 
-def kind_source(kind: Kind) -> Source:
+def kind_source(kind: JournalKind) -> Source:
     """What the journal is."""
 
     def samples() -> Iterator[Sample]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from engine.domain.kind import SIMULATED
 from engine.domain.pricing import quantity_for
-from engine.domain.report import Kind, Report
+from engine.domain.report import Report, ReportKind
 from engine.kernel.limits import VENUE_REPORTS
 from engine.kernel.values import EXACT
 from engine.venues.port import CancelTicket, Numbered, Status, Ticket, VenueUnavailable
@@ -104,7 +104,7 @@ class SimulatedVenue:
         is_in_time = not held.is_over and ticket.asked_at_us < held.due_us
         if not is_in_time:
             self._execute_due()  # what was executed is reported before the answer that it was
-        kind: Kind = "cancelled" if is_in_time else "cancel_rejected"
+        kind: ReportKind = "cancelled" if is_in_time else "cancel_rejected"
         held.is_over = held.is_over or is_in_time
         self._say(held, Report(self._name, f"{ticket.reference}-{kind}", held.ticket.order, kind))
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from engine.domain import payment
-from engine.domain.payment import Kind, Payment
+from engine.domain.payment import Payment, PaymentKind
 from projections.folds import Change, Folded
 from projections.listing import Listed, Reader, Scope, Single, Where, list_rows
 from projections.resources import DepositBody, WithdrawalBody, payment_json
@@ -51,7 +51,7 @@ def _row(subject: Folded[Payment], page: PageRows) -> Row:
     return subject.first_offset, state.id, state.account, state.kind, state.status, body
 
 
-def one(account: str, kind: Kind, payment_id: str) -> Single:
+def one(account: str, kind: PaymentKind, payment_id: str) -> Single:
     """A deposit or withdrawal of `account`."""
     wanted = Where().equal("id", payment_id).equal("account", account).equal("kind", kind)
     return Single("payments", PAYMENTS, payment_id, wanted, owner=account)
@@ -60,7 +60,7 @@ def one(account: str, kind: Kind, payment_id: str) -> Single:
 def of_account(
     views: Reader,
     account: str,
-    kind: Kind,
+    kind: PaymentKind,
     *,
     limit: int,
     before: str | None = None,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from engine.config.settings import Settings
-from engine.domain.attempts import Attempt, Next
+from engine.domain.attempts import Attempt, NextAttempt
 from engine.installation import open_journal_datastore
 from engine.journal.datastore import Datastore
 from engine.journal.leases import Leases
@@ -17,7 +17,7 @@ from engine.kernel.process import WEBHOOKS
 from engine.registers.deliveries import _FIRST, Deliveries, New, Note, Turn
 from engine.registers.operations import define_operations
 
-DONE, AGAIN = Next("succeeded", None), Next("pending", 9_000)
+DONE, AGAIN = NextAttempt("succeeded", None), NextAttempt("pending", 9_000)
 
 
 @pytest.fixture

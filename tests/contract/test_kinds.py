@@ -14,7 +14,7 @@ from engine.commands import decisions, declaring
 from engine.commands.desk import Command, Desk
 from engine.config.settings import Settings
 from engine.domain import clock, kind
-from engine.domain.kind import Kind
+from engine.domain.kind import JournalKind
 from engine.domain.stored import engine_codec
 from engine.installation import (
     Migrated,
@@ -41,7 +41,7 @@ def settings(journal_url: str, tmp_path: Path) -> Settings:
     return Settings(tmp_path / "data", journal_url)
 
 
-def kind_at(settings: Settings) -> Kind | None:
+def kind_at(settings: Settings) -> JournalKind | None:
     with contextlib.closing(open_journal_datastore(settings)) as datastore:
         return declaring.declared(datastore)
 
@@ -104,9 +104,9 @@ def test_its_traces_are_told(undeclared: Settings) -> None:
 
 
 def test_of_two_that_declare_at_once_one_wins(undeclared: Settings) -> None:
-    kinds: tuple[Kind, ...] = ("live", "sandbox") * 4
+    kinds: tuple[JournalKind, ...] = ("live", "sandbox") * 4
 
-    def declare(one: Kind) -> Migrated | EngineError:
+    def declare(one: JournalKind) -> Migrated | EngineError:
         try:
             return migrate(undeclared, one, adopts=True)
         except WrongKind as error:
@@ -158,7 +158,9 @@ def test_a_live_journal_has_neither_clock_nor_invented_clients(live: Settings) -
 
 
 @pytest.mark.parametrize("what", ["live", "sandbox"])
-def test_a_restored_journal_is_what_it_was(what: Kind, settings: Settings, tmp_path: Path) -> None:
+def test_a_restored_journal_is_what_it_was(
+    what: JournalKind, settings: Settings, tmp_path: Path
+) -> None:
     migrate(settings, what)
     dumped = io.BytesIO()
     with contextlib.closing(open_journal_datastore(settings)) as datastore:

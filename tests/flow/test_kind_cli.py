@@ -15,7 +15,7 @@ from engine.commands.declaring import declared, write
 from engine.config.settings import Settings, read_settings
 from engine.domain.clock import STREAM, ClockAdvanced
 from engine.domain.halt import TradingHalted
-from engine.domain.kind import Kind
+from engine.domain.kind import JournalKind
 from engine.domain.stored import engine_codec
 from engine.followers.follow import Follower
 from engine.installation import make_tables, migrate, open_journal_datastore
@@ -173,7 +173,7 @@ def test_serving_declares_no_journal_that_is_there(
                                   ["sandbox"], ["generate"], ["migrate", "--live", "--yes"],
                                   ["migrate", "--sandbox", "--yes"]])  # fmt: skip
 def test_a_flag_that_contradicts_the_journal_ends_with_2(
-    made: Kind, said: list[str], settings: Settings, monkeypatch: pytest.MonkeyPatch
+    made: JournalKind, said: list[str], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.runtime.logs.log_to_stderr", lambda *_: None)
     monkeypatch.setattr("order_engine.serve._serve_api", lambda *_: True)

@@ -300,11 +300,11 @@ def the_operators_least_value_is_forgotten(patch: Patch) -> None:
 
 
 def all_that_is_held_can_be_too_small(patch: Patch) -> None:
-    patch.setattr(checks.Asked, "is_all_held", False)
+    patch.setattr(checks.OrderCase, "is_all_held", False)
 
 
 def every_sell_counts_as_all_that_is_held(patch: Patch) -> None:
-    patch.setattr(checks.Asked, "is_all_held", property(lambda asked: asked.side == "sell"))
+    patch.setattr(checks.OrderCase, "is_all_held", property(lambda asked: asked.side == "sell"))
 
 
 def orders_of_suspended_accounts_are_sent(patch: Patch) -> None:

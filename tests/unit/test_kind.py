@@ -13,7 +13,7 @@ from engine.commands.decider import Decision, DecisionContext
 from engine.commands.decisions import Firm
 from engine.domain import kind
 from engine.domain.clock import ClockAdvanced
-from engine.domain.kind import SIMULATED, Declared, Kind, KindDeclared
+from engine.domain.kind import SIMULATED, Declared, JournalKind, KindDeclared
 from engine.domain.report import Report
 from engine.kernel.errors import Refused, UnknownFact, WrongKind
 from engine.kernel.ids import IdSource
@@ -30,7 +30,7 @@ def test_a_kind_is_declared_once() -> None:
 
 
 @pytest.mark.parametrize(("stored", "asked"), [("live", "sandbox"), ("sandbox", "live")])
-def test_no_journal_becomes_the_other_kind(stored: Kind, asked: Kind) -> None:
+def test_no_journal_becomes_the_other_kind(stored: JournalKind, asked: JournalKind) -> None:
     with pytest.raises(WrongKind, match="for ever"):
         kind.declare(Declared(stored, 7), asked, at_us=9)
 

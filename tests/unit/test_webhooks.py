@@ -9,13 +9,13 @@ import pytest
 from engine.domain.addresses import is_loopback, is_public, target_of
 from engine.domain.webhook import (
     NEXT,
+    Destination,
     Webhook,
     WebhookChanged,
     WebhookCreated,
     WebhookDeleted,
     WebhookDisabled,
     WebhookSecretRotated,
-    Where,
     change,
     create,
     delete,
@@ -25,7 +25,7 @@ from engine.domain.webhook import (
 )
 from engine.kernel.errors import Refused, UnknownFact
 
-HERE, THERE = Where("https://a.example.com", b"a"), Where("https://b.example.com", b"b")
+HERE, THERE = Destination("https://a.example.com", b"a"), Destination("https://b.example.com", b"b")
 CREATED = WebhookCreated("whk_1", "acme", *HERE, None, 1)
 CHANGED = WebhookChanged(*THERE, ("order.filled",), True, 2)
 PAUSED = WebhookChanged(*HERE, None, False, 2)
@@ -84,7 +84,7 @@ def test_a_change_of_anything_is_a_fact() -> None:
     state = after(CREATED)
     for where, events, is_active in (
         (THERE, None, True),
-        (Where(HERE.origin, b"path"), None, True),
+        (Destination(HERE.origin, b"path"), None, True),
         (HERE, ["order.placed"], True),
         (HERE, None, False),
     ):
