@@ -11,7 +11,7 @@ from api.http.call import Answer, Call
 from api.http.current import Resource
 from engine.commands import decisions
 from engine.domain.order import Order
-from engine.domain.order_request import OrderRequest
+from engine.domain.order_request import ASKED, OrderRequest
 from engine.kernel.errors import OutcomeUnknown
 from engine.kernel.limits import SUBJECTS_MAX
 from projections.resources import fill, order_json
@@ -24,13 +24,7 @@ async def place(call: Call) -> Answer:
     """Accepts an order, or refuses it."""
     body, services = call.body, call.engine
     order = services.firm.ids.new("ord")
-    order_request = OrderRequest(
-        body["side"],
-        body["cash_amount"],
-        body["quantity"],
-        body["automatic_rollover"],
-        request=call.digest,
-    )
+    order_request = OrderRequest(request=call.digest, **{name: body[name] for name in ASKED})
     decide = partial(
         decisions.place_order,
         firm=services.firm,

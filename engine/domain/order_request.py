@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Final
 
 import msgspec
 
@@ -23,6 +24,11 @@ class OrderRequest(msgspec.Struct, frozen=True):
     automatic_rollover: bool = False
     purpose: str = "user_request"
     request: bytes | None = None
+
+
+OURS: Final = frozenset({"purpose", "request"})
+ASKED: Final = tuple(name for name in OrderRequest.__struct_fields__ if name not in OURS)
+"""Fields that a client gives, under the names that the API has for them."""
 
 
 def amount_of(order_request: OrderRequest, terms: Terms) -> Decimal:
