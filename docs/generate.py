@@ -193,7 +193,7 @@ def refusals() -> str:
     """Every refusal code."""
     return table(
         ("code", "HTTP", "when"),
-        ((f"`{code}`", refusal.status, refusal.when) for code, refusal in REFUSALS.items()),
+        ((f"`{code}`", CODES[code].status, refusal.when) for code, refusal in REFUSALS.items()),
     )
 
 

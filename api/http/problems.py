@@ -51,8 +51,46 @@ class Code(NamedTuple):
     retry_after_s: int | None = None
 
 
+REFUSED_WITH: Final[dict[str, int]] = {
+    "invalid_request": 400,
+    "invalid_param": 400,
+    "missing_param": 400,
+    "not_found": 404,
+    "instrument_not_trading": 400,
+    "instrument_buy_only": 400,
+    "instrument_sell_only": 400,
+    "currency_not_supported": 400,
+    "insufficient_funds": 400,
+    "insufficient_units": 400,
+    "missing_price": 400,
+    "price_too_old": 400,
+    "order_too_large": 400,
+    "account_daily_limit": 400,
+    "tenant_daily_limit": 400,
+    "duplicate_order": 409,
+    "instrument_too_close_to_maturity": 400,
+    "account_overdrawn": 403,
+    "trading_halted": 403,
+    "buy_order_forbidden": 403,
+    "sell_order_forbidden": 403,
+    "deposit_forbidden": 403,
+    "withdrawal_forbidden": 403,
+    "idempotency_key_too_long": 400,
+    "idempotency_key_conflict": 409,
+    "idempotency_key_expired": 409,
+    "order_cancel_forbidden": 409,
+    "same_client": 403,
+    "report_not_bookable": 409,
+    "price_changed": 409,
+    "duplicate_webhook": 409,
+    "webhook_inactive": 409,
+    "too_many_webhooks": 409,
+}
+"""Code of `engine.kernel.refusals` -> HTTP status. 400: the request as it stands; 403: the rights or the
+state of the account; 404 and 409: what else there is."""
+
 CODES: Final[dict[str, Code]] = {
-    **{code: Code(refusal.status, refusal.when) for code, refusal in REFUSALS.items()},
+    **{code: Code(REFUSED_WITH[code], refusal.when) for code, refusal in REFUSALS.items()},
     "not_found": Code(404, "No such resource for this client. Another tenant's is answered alike."),
     "missing_token": Code(401, "An access token is needed: `Authorization: Bearer ...`."),
     "invalid_token": Code(401, "The access token is malformed, expired or revoked. Get a new one."),

@@ -11,99 +11,83 @@ from engine.kernel.sentences import fill_in
 class Refusal(NamedTuple):
     """A code with which a rule refuses.
 
-    `status`   the HTTP status of the answer `when`     meaning and remedy, a sentence or two; printed in
-    the docs `details`  sentences with figures; the first whose words are all known is used
+    `when`     meaning and remedy, a sentence or two; printed in the docs
+    `details`  sentences with figures; the first whose words are all known is used
+
+    Its HTTP status stands in `api.http.problems`.
     """
 
-    status: int
     when: str
     details: tuple[str, ...] = ()
 
 
 REFUSALS: Final = {
-    "invalid_request": Refusal(
-        400, "The request as a whole cannot be carried out; the detail says why."
-    ),
-    "invalid_param": Refusal(400, "A value has a wrong type, shape or range; `params` names each."),
-    "missing_param": Refusal(400, "A value that is needed was not given; `params` names each."),
-    "not_found": Refusal(404, "No such resource for this client (400 for an id inside a body)."),
+    "invalid_request": Refusal("The request as a whole cannot be carried out; the detail says why."),
+    "invalid_param": Refusal("A value has a wrong type, shape or range; `params` names each."),
+    "missing_param": Refusal("A value that is needed was not given; `params` names each."),
+    "not_found": Refusal("No such resource for this client (400 for an id inside a body)."),
     "instrument_not_trading": Refusal(
-        400,
         "The instrument is listed and not traded, or of a type that is not traded here.",
         ("A {instrument_type} with trading status {trading_status} is not traded here.",),
     ),
-    "instrument_buy_only": Refusal(400, "The instrument can be bought and not sold at present."),
-    "instrument_sell_only": Refusal(400, "The instrument can be sold and not bought at present."),
+    "instrument_buy_only": Refusal("The instrument can be bought and not sold at present."),
+    "instrument_sell_only": Refusal("The instrument can be sold and not bought at present."),
     "currency_not_supported": Refusal(
-        400,
         "The currency is neither the account's base currency nor one of its funding currencies.",
         ("The account holds {supported}, not {currency}; add it to `funding_currencies` first.",),
     ),
     "insufficient_funds": Refusal(
-        400,
         "More cash is needed than is available. Deposit cash or ask for less.",
         ("The {purpose} needs {required} {currency}; {available} {currency} is available.",),
     ),
     "insufficient_units": Refusal(
-        400,
         "More units are to be sold than are available. Sell fewer.",
         ("The order needs {required} units; {available} units are available.",),
     ),
     "missing_price": Refusal(
-        400, "The instrument never had a price. It can be traded once a price was recorded."
+        "The instrument never had a price. It can be traded once a price was recorded."
     ),
     "price_too_old": Refusal(
-        400,
         "The last price is older than the operator allows for new orders. Try again after the next.",
         ("The last price is {age_s} s old, too old for new orders; try again after the next price.",),
     ),
     "order_too_large": Refusal(
-        400,
         "The order is worth more than the operator allows for one order.",
         ("The order is worth {amount} {currency}; one order may be worth {limit} {currency}.",),
     ),
     "account_daily_limit": Refusal(
-        400,
         "The order exceeds what the account may order in a business day.",
         ("The order is worth {amount} {currency}; {available} of the account's {limit} a day is left.",),
     ),
     "tenant_daily_limit": Refusal(
-        400,
         "The order exceeds what the tenant may order in a business day.",
         ("The order is worth {amount} {currency}; {available} of the tenant's {limit} a day is left.",),
     ),
     "duplicate_order": Refusal(
-        409,
         "The account has just placed the same order. Wait if it is meant twice.",
         ("The account has just placed the same order, {order}; wait if it is meant twice.",),
     ),
     "instrument_too_close_to_maturity": Refusal(
-        400,
         "The order would settle on or after the instrument's maturity.",
         ("The order would settle on {settlement_date}; the instrument matures on {maturity_date}.",),
     ),
     "account_overdrawn": Refusal(
-        403,
         "The account is overdrawn. Deposits, sells, cancelled buys bring cash; cancelled sells units.",
         ("The account lacks {lacking}; it cannot buy or withdraw while anything is lacking.",),
     ),
     "trading_halted": Refusal(
-        403,
         "An operator has halted trading. Orders are accepted again when trading resumes.",
         ("Trading of the whole {halted} is halted since {since}; try again when it resumes.",),
     ),
     "buy_order_forbidden": Refusal(
-        403,
         "Buys need an active account whose `can_place_buy_order` is true.",
         ("The account is {status}, `can_place_buy_order` {can_place_buy_order}: no buys.",),
     ),
     "sell_order_forbidden": Refusal(
-        403,
         "Sells need an account that is not closed or suspended, and `can_place_sell_order`.",
         ("The account is {status}, `can_place_sell_order` {can_place_sell_order}: no sells.",),
     ),
     "deposit_forbidden": Refusal(
-        403,
         "Status or `can_deposit` of the account forbids it, it has ended, or its creator completes it.",
         (
             "The account is {status}, `can_deposit` {can_deposit}: no deposits.",
@@ -111,7 +95,6 @@ REFUSALS: Final = {
         ),
     ),
     "withdrawal_forbidden": Refusal(
-        403,
         "Status or `can_withdraw` of the account forbids it, it has ended, or its creator completes it.",
         (
             "The account is {status}, `can_withdraw` {can_withdraw}: no withdrawals.",
@@ -119,7 +102,6 @@ REFUSALS: Final = {
         ),
     ),
     "idempotency_key_too_long": Refusal(
-        400,
         "`Idempotency-Key` is 1 to 255 visible ASCII characters.",
         (
             "`Idempotency-Key` has {characters} characters; it is 1 to {characters_max} long.",
@@ -127,40 +109,33 @@ REFUSALS: Final = {
         ),
     ),
     "idempotency_key_conflict": Refusal(
-        409, "The `Idempotency-Key` was used with another request. Use a new key for a new request."
+        "The `Idempotency-Key` was used with another request. Use a new key for a new request."
     ),
     "idempotency_key_expired": Refusal(
-        409,
         "The `Idempotency-Key` is over 24 hours old. Look what it did, and use a new one.",
     ),
     "order_cancel_forbidden": Refusal(
-        409,
         "The order can no longer be cancelled.",
         ("The order is {status} and can no longer be cancelled.",),
     ),
-    "same_client": Refusal(403, "Another client than the one that asked for it has to confirm it."),
+    "same_client": Refusal("Another client than the one that asked for it has to confirm it."),
     "report_not_bookable": Refusal(
-        409,
         "The report cannot be booked: only late trades, and those of too much or too dear, can.",
         ("The report cannot be booked: {fault}. Reject it, or leave it open.",),
     ),
     "price_changed": Refusal(
-        409,
         "The price that waits is no longer the one to be confirmed. Look at it again.",
         ("The price that waits is {bid} to {ask} now; look at it again.",),
     ),
     "duplicate_webhook": Refusal(
-        409,
         "Another webhook of the tenant has this URL. Change that one.",
         ("The webhook {webhook} has this URL; change that one.",),
     ),
     "webhook_inactive": Refusal(
-        409,
         "The webhook is not active. Set `is_active` first.",
         ("The webhook is {status}; set `is_active` to send to it.",),
     ),
     "too_many_webhooks": Refusal(
-        409,
         "The tenant has as many webhooks as it can have. Delete one first.",
         ("The tenant has {limit} webhooks, the most it can have; delete one first.",),
     ),

@@ -14,7 +14,7 @@ from openapi_spec_validator import validate
 from api.http.call import Route
 from api.http.kinds import Fault, Number
 from api.http.openapi import SCOPES, codes_of, document, encoded, templates
-from api.http.problems import CODES
+from api.http.problems import CODES, REFUSED_WITH
 from api.http.schemas import REF, of_kind
 from api.routes import ROUTES
 from engine.kernel.refusals import REFUSALS
@@ -112,6 +112,11 @@ def test_every_example_is_of_its_schema() -> None:
             validator({"$ref": REF + name}).validate(example)
     for example in read()["components"]["examples"].values():
         validator({"$ref": f"{REF}Error"}).validate(example["value"])
+
+
+def test_every_refusal_has_a_status() -> None:
+    assert REFUSED_WITH.keys() == REFUSALS.keys(), "api/http/problems.py: REFUSED_WITH"
+    assert set(REFUSED_WITH.values()) == {400, 403, 404, 409}
 
 
 def test_every_link_leads_to_an_operation() -> None:
