@@ -198,7 +198,7 @@ def open_journal_datastore(settings: Settings) -> Datastore:
 
 def place_of(store: Store) -> str:
     """Where a journal is, for people: without the password, and without what else a URL can hide."""
-    return store.place
+    return store.location
 
 
 def open_master_key(settings: Settings, datastore: Datastore) -> MasterKey:

@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from engine.journal.datastore import make_directory_for, open_store
 from engine.journal.sqlite_store import SqliteStore
 from engine.journal.store import Column, Store
-from engine.journal.witness import Sealed
+from engine.journal.witness import SealedPoint
 from engine.kernel.errors import BadSettings, StaleOffset, ViewBehind, ViewQuarantined, ViewsDamaged
 from engine.kernel.limits import (
     FAULT_CHARACTERS_MAX,
@@ -414,7 +414,9 @@ class Views:
         if self.store.dialect == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
 
-    def move(self, connection: sa.Connection, views: Collection[str], start: int, end: Sealed) -> None:
+    def move(
+        self, connection: sa.Connection, views: Collection[str], start: int, end: SealedPoint
+    ) -> None:
         """Moves the checkpoints of `views` from `start` to `end`, inside the caller's transaction.
 
         Raises StaleOffset if any of them stands elsewhere, or its tables have another shape by now.
@@ -435,11 +437,11 @@ class Views:
         rows = self.query("SELECT value FROM view_meta WHERE word = ?", (word,))
         return rows[0][0] if rows else None
 
-    def checkpoints(self) -> dict[str, Sealed]:
+    def checkpoints(self) -> dict[str, SealedPoint]:
         """View -> its checkpoint, of views whose tables have our shape."""
         rows = self.query("SELECT view, shape, reached, digest, mac FROM view_checkpoints")
         return {
-            name: Sealed(reached, bytes(digest), bytes(mac))
+            name: SealedPoint(reached, bytes(digest), bytes(mac))
             for name, shape, reached, digest, mac in rows
             if self.shapes.get(name) == shape
         }

@@ -20,7 +20,7 @@ import msgspec
 
 from engine.domain.stored import engine_codec
 from engine.journal.journal import Journal
-from engine.journal.pages import Portion
+from engine.journal.pages import Shard
 from engine.kernel.errors import (
     EngineError,
     JournalDamaged,
@@ -119,10 +119,10 @@ def fold(journal: Journal, views: Views, selected: Sequence[View], share: Share,
     """Folds a share in this process; the streams that could not be folded."""
     shadow = Shadow(journal, views, selected, str(share.number), late=share.late)
     prefixes = sorted({prefix for view in selected for prefix in view.streams})
-    portion = Portion(prefixes, share.part, share.parts)
+    shard = Shard(prefixes, share.part, share.parts)
     while shadow.offset < share.target:
         end = min(shadow.offset + share.page * share.parts, share.target)
-        shadow.advance(journal.read_portion(shadow.offset, end, portion), end)
+        shadow.advance(journal.read_shard(shadow.offset, end, shard), end)
         show(shadow.offset)
     shadow.flush()
     _keep_long_streams(journal, views, shadow)

@@ -19,7 +19,7 @@ import msgspec
 import sqlalchemy as sa
 
 from engine.journal.journal import Journal
-from engine.journal.witness import Point, Sealed, judge
+from engine.journal.witness import Point, SealedPoint, judge
 from engine.kernel.errors import EngineError, NothingKept, Unavailable, Unrecordable, ViewsDamaged
 from engine.kernel.limits import (
     REBUILD_ALONE_FACTS,
@@ -330,7 +330,7 @@ class _Rebuild:
             found[view] = _Live(shape, reached, is_whole, bytes(digest), bytes(mac))
         return found
 
-    def _sealed(self, offset: int) -> Sealed:
+    def _sealed(self, offset: int) -> SealedPoint:
         return self._journal.witness.sealed(NAME, self._journal.point(offset))
 
     def _show(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.journal.journal import Journal
-from engine.journal.witness import START, Point, Sealed, thinned
+from engine.journal.witness import START, Point, SealedPoint, thinned
 from engine.kernel.errors import JournalWentBack, StaleOffset, Unrecordable, ViewsDamaged
 from engine.kernel.fact import Recorded
 from engine.kernel.limits import SNAPSHOT_EVERY, STATES_CACHED_MAX, VIEW_PAGE_FACTS
@@ -81,7 +81,7 @@ class Runner:
         """Whether the views stand elsewhere than we left them: emptied, or another file, by now."""
         kept = self._views.checkpoints()
         return any(
-            kept.get(view.name, Sealed(0, b"", b"")).offset != lane.offset
+            kept.get(view.name, SealedPoint(0, b"", b"")).offset != lane.offset
             for lane in self._lanes
             for view in lane.views
         )
@@ -210,7 +210,10 @@ class Runner:
 
         Raises KeyError for a view that there is not, StaleOffset if the view moves meanwhile.
         """
-        view, place = self._views.views[name], self._views.checkpoints().get(name, Sealed(0, b"", b""))
+        view, place = (
+            self._views.views[name],
+            self._views.checkpoints().get(name, SealedPoint(0, b"", b"")),
+        )
         offset = place.offset
         self._lanes = []  # they know of the quarantine that ends here
         page = Page([view], set())

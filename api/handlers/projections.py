@@ -13,7 +13,7 @@ from api.http.acting import noted
 from api.http.call import Answer, Call
 from api.http.problems import Problem
 from api.http.repeating import first_answer, once
-from engine.journal.store import Also
+from engine.journal.store import CompanionWrite
 from engine.kernel.errors import RebuildRunning, Refused
 from engine.kernel.limits import VIEW_POLL_S
 from projections import jobs, shapes, status
@@ -125,7 +125,7 @@ async def retry(call: Call) -> Answer:
     """Folds a stream again that the view has left out. Safe to repeat with a key."""
     services, name, stream = call.engine, _name(call), call.path["stream"]
 
-    def fold(keep: Also) -> None:
+    def fold(keep: CompanionWrite) -> None:
         try:
             status.check_waits(services.bridge.journal, services.views, name, stream)
         except Refused as error:
@@ -141,7 +141,7 @@ async def retry(call: Call) -> Answer:
 
 
 async def _ask(call: Call, kind: Kind, *, keeps_old: bool) -> Answer:
-    def ask(keep: Also) -> None:
+    def ask(keep: CompanionWrite) -> None:
         job = jobs.ask(call.engine.views, kind, [_name(call)], keeps_old=keeps_old)
         _beside(call, keep, job)
 
@@ -158,7 +158,7 @@ async def _ask(call: Call, kind: Kind, *, keeps_old: bool) -> Answer:
         return first
 
 
-def _beside(call: Call, keep: Also, said: object) -> None:
+def _beside(call: Call, keep: CompanionWrite, said: object) -> None:
     """Right after a deed that wrote the views' database: the act, and the answer to the key."""
     with call.engine.bridge.journal.datastore.store.writing() as connection:
         keep(connection, said)

@@ -13,7 +13,7 @@ from api.http.call import Answer, Call
 from api.http.problems import Problem
 from api.http.services import Services
 from engine.commands.decider import Command, Decision, DecisionContext, Outcome, new_command_id
-from engine.journal.store import Also
+from engine.journal.store import CompanionWrite
 from engine.kernel.errors import EngineError, OutcomeUnknown, Refused
 from engine.kernel.ids import made_ms
 from engine.kernel.limits import PARAM_FAULTS_IN_DETAIL, WORDS_CLAIM_S
@@ -144,7 +144,7 @@ def _erase_unless_there(services: Services, subject: str) -> None:
         services.personal.erase(subject)
 
 
-def noted(call: Call, deed: str, **words: Any) -> Also:
+def noted(call: Call, deed: str, **words: Any) -> CompanionWrite:
     """Writes the caller's act: see `acts.note` for the words."""
     client, tenant, _ = call.principal
     return acts.noting(
@@ -163,7 +163,7 @@ async def note(call: Call, deed: str, **words: Any) -> None:
     await call.engine.bridge.read(_write, call, noted(call, deed, **words))
 
 
-def _write(call: Call, also: Also) -> None:
+def _write(call: Call, also: CompanionWrite) -> None:
     with call.engine.bridge.journal.datastore.store.writing() as connection:
         also(connection)
 

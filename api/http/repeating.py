@@ -18,7 +18,7 @@ from api.http.call import Answer, Call
 from engine.commands.decider import Outcome
 from engine.domain import idempotency
 from engine.domain.streams import fold_of
-from engine.journal.store import Also, Violation
+from engine.journal.store import CompanionWrite, Violation
 from engine.kernel.fact import Recorded
 from engine.registers.key_register import Kept
 
@@ -145,7 +145,10 @@ async def first_answer(call: Call) -> Answer | None:
 
 
 async def once(
-    call: Call, deed: Callable[[Also], object], shown: Callable[..., Answer], also: Also
+    call: Call,
+    deed: Callable[[CompanionWrite], object],
+    shown: Callable[..., Answer],
+    also: CompanionWrite,
 ) -> Answer:
     """Does a deed, unless its key has an answer, and returns what `shown` makes of what it says.
 
@@ -170,7 +173,7 @@ async def once(
 class _Keeping:
     """Makes the answer to a deed, and keeps it for the key."""
 
-    def __init__(self, call: Call, shown: Callable[..., Answer], also: Also) -> None:
+    def __init__(self, call: Call, shown: Callable[..., Answer], also: CompanionWrite) -> None:
         self._call, self._shown, self._also = call, shown, also
         self.answer: Answer
 

@@ -31,7 +31,7 @@ from engine.domain import clock, kind
 from engine.domain.clock import Clock
 from engine.domain.streams import fold_of
 from engine.journal.journal import Journal, PlacedFact
-from engine.journal.writer import Append, Lease, nothing
+from engine.journal.writer import Append, Lease, no_op
 from engine.kernel import wall
 from engine.kernel.errors import EngineError, Refused, Unavailable, VersionConflict
 from engine.kernel.fact import Envelope, Fact, Recorded, StreamAppend
@@ -323,7 +323,7 @@ class Decider:
                 del self._commands[command]
             else:
                 self._commands[command] = None
-        pending.append.done = nothing  # or both, and all they hold, would live until a collection
+        pending.append.done = no_op  # or both, and all they hold, would live until a collection
         waiters, pending.waiters = pending.waiters, []
         for resume in waiters:
             resume()

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from engine.domain.streams import FOLLOWED, REFERENCE, fold_of, prefix_of
 from engine.journal.journal import Journal
-from engine.journal.pages import Portion
+from engine.journal.pages import Shard
 from engine.kernel.errors import JournalDamaged
 from engine.kernel.fact import Recorded
 from engine.kernel.fold import Loaded
@@ -30,7 +30,7 @@ from engine.kernel.limits import (
     STATES_CACHED_MAX,
 )
 
-_FOLLOWED: Final = Portion((FOLLOWED,))
+_FOLLOWED: Final = Shard((FOLLOWED,))
 NOTHING: Final[Loaded[Any]] = Loaded()
 """A stream before its first fact."""
 _UNFOLLOWED: Final = -1
@@ -242,7 +242,7 @@ class States:
         if head - after > FOLLOWED_FACTS_MAX:
             return head, None
         try:
-            return head, journal.read_portion(after, head, _FOLLOWED, wanted=self.is_news)
+            return head, journal.read_shard(after, head, _FOLLOWED, wanted=self.is_news)
         except JournalDamaged:
             return head, None
 

@@ -203,7 +203,7 @@ class Follower:
     def _check_journal(self) -> None:
         """Begins anew with each era of the journal. Raises JournalWentBack while it lacks facts."""
         damage = self._journal.datastore.damage
-        damage.look()
+        damage.poll()
         damage.check_reads()
         if self._era != damage.era:
             self._era, self._acting = damage.era, None

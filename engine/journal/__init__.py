@@ -1,6 +1,6 @@
 """The append-only log on SQLite and PostgreSQL, with its schema and leases. Imports `kernel` only.
 
-Its public names can be imported from here; each is loaded when it is first asked for.
+Its public names can be imported from here; each is loaded on first use.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""The append itself: a group of appends becomes one transaction, whatever goes wrong on the way.
+"""Appending a group in one transaction, with recovery from conflicts and broken connections.
 
-    guess     where this process left the head: one statement that does nothing if the head has moved
-    lock      otherwise: lock the head, look at what is there, insert, commit
+    guess     the head is where this process left it: one statement, without effect if it has moved
+    lock      otherwise: lock the head, check, insert, commit
     screen    after a unique key was taken: the same, leaving out the appends that lost
 
-A connection that breaks while committing leaves the outcome in doubt. The next try asks, under the
-head's lock, whether the digest that the group would have ended on stands at its position: the chain
-covers every byte of the group, so that is proof.
+A connection that breaks during a commit leaves the outcome in doubt. The next attempt checks, under the
+head's lock, whether the group's last digest is stored at its position: the chain covers every byte of
+the group, so that is proof.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from engine.journal.sessions import Head, Key, Session
 from engine.journal.store import ConnectionBroken, Store, Violation
 from engine.journal.witness import Point, Trail
-from engine.journal.writer import Append, Lease, Row
+from engine.journal.writer import Append, FactRow, Lease
 from engine.kernel import chain
 from engine.kernel.errors import (
     EngineError,
@@ -33,7 +33,7 @@ from engine.kernel.limits import APPEND_FACTS_MAX, APPEND_RETRY_PAUSES_S
 
 
 class Doubt(NamedTuple):
-    """What an attempt, whose answer was lost, would have appended, and between which heads."""
+    """What an attempt with an unknown outcome would have appended, and between which heads."""
 
     appends: Sequence[Append]
     start: Head
@@ -42,7 +42,7 @@ class Doubt(NamedTuple):
 
     @property
     def has_facts(self) -> bool:
-        """Whether it left a digest to look for; an offset alone does not."""
+        """Whether it would have left a digest to find; an offset alone does not."""
         return self.start != self.end
 
 
@@ -57,17 +57,17 @@ class Appender:
         self._guess: Head | None = None
         self._left: Head | None = None  # where our last append left the head
         self._in_flight: Doubt | None = None
-        self._pause = threading.Event()  # never set: only to wait with
+        self._pause = threading.Event()  # never set: only used to wait
 
     def write(self, group: Sequence[Append]) -> None:
-        """Settles every append of the group: recorded, repeated, or with its error."""
+        """Settles every append of the group: recorded, repeated, or failed with its error."""
         rest = group
         while rest:
             batch, rest = _without_clashes(rest)
             if batch:
                 self._write_batch(batch)
         for append in group:
-            append.after = ()  # else each would keep all that ever went before it
+            append.after = ()  # else each append would keep all earlier ones alive
 
     def close(self) -> None:
         """Gives the connection back."""
@@ -80,7 +80,8 @@ class Appender:
         for pause_s in APPEND_RETRY_PAUSES_S:
             fault = self._fault_of_try(batch, doubts, is_screening=is_screening)
             if isinstance(fault, Violation) and not is_screening:
-                is_screening = True  # at once, or the last try would end with an unexamined conflict
+                # from now on, or the last attempt could end with an unexamined conflict
+                is_screening = True
                 fault = self._fault_of_try(batch, doubts, is_screening=True)
             if fault is None:
                 return
@@ -102,7 +103,7 @@ class Appender:
     def _fault_of_try(
         self, batch: Sequence[Append], doubts: list[Doubt], *, is_screening: bool
     ) -> EngineError | None:
-        """Tries once; None means done. What may have happened unseen is added to `doubts`."""
+        """Makes one attempt; None means success. Possibly unseen outcomes are added to `doubts`."""
         self._in_flight = None
         try:
             with self._translating():
@@ -110,14 +111,14 @@ class Appender:
                     self._append_locked(batch, doubts, is_screening=is_screening)
         except EngineError as error:
             doubt: Doubt | None = self._in_flight
-            # An answer that says no is no doubt, unless it is COMMIT that answered.
+            # An error response is not a doubt, unless COMMIT returned it.
             if doubt and (isinstance(error, ConnectionBroken) or not doubt.may_come_late):
                 doubts.append(doubt)
             return error
         return None
 
     def _fault_in_doubt(self, doubts: list[Doubt], fault: EngineError | None) -> EngineError | None:
-        """After the last try, one more look at what became of it; None if it was recorded after all."""
+        """Resolves doubts after the last attempt; None if the group was recorded after all."""
         try:
             with self._translating(), self._session.transaction():
                 self._session.lock_head()
@@ -128,7 +129,9 @@ class Appender:
         return OutcomeUnknown(f"committing was not answered: {fault}") if doubts else fault
 
     def _was_recorded(self, doubts: list[Doubt]) -> bool:
-        """Places the appends of the attempt that succeeded, if one did. Asked under the head's lock."""
+        """Assigns positions to the appends of the attempt that succeeded, if any. Requires the head's
+        lock.
+        """
         for doubt in doubts:
             if doubt.has_facts and self._session.digest_at(doubt.end.position) == doubt.end.digest:
                 self._place(doubt.appends, doubt.start)
@@ -158,9 +161,9 @@ class Appender:
         self._trail.note(*end)
 
     def _check_seen(self, seen: Point, head: Head, there: bytes | None) -> None:
-        """Raises JournalWentBack if the journal lacks what this process has seen of it.
+        """Raises JournalWentBack if the journal lacks facts that this process has seen.
 
-        `there` was read under the head's lock, after `seen`: the chain vouches for all before it.
+        `there` was read under the head's lock, after `seen`; the chain covers all earlier facts.
         """
         if seen.offset and there != seen.digest:
             raise JournalWentBack(
@@ -191,7 +194,7 @@ class Appender:
             self._in_flight = Doubt(winners, head, end, may_come_late=False) if winners else None
         self._in_flight = None
         self._place(winners, head)
-        # Somebody else appended since we did: the next guess would miss as well, and cost a trip.
+        # Another process has appended since: the next guess would miss too, and cost a round trip.
         if self._may_guess and self._left in {None, head}:
             self._guess = end
         self._leave(end)
@@ -204,8 +207,8 @@ class Appender:
             position += append.count
 
     @staticmethod
-    def _chained(head: Head, appends: Sequence[Append]) -> tuple[list[Row], list[bytes]]:
-        rows: list[Row] = []
+    def _chained(head: Head, appends: Sequence[Append]) -> tuple[list[FactRow], list[bytes]]:
+        rows: list[FactRow] = []
         for append in appends:
             rows += append.rows
         position, digest = head
@@ -217,7 +220,7 @@ class Appender:
         return rows, digests
 
     def _screened(self, batch: Sequence[Append], head: Head) -> list[Append]:
-        """Settles the appends that lost: repeated commands first, then taken versions."""
+        """Settles the appends that lost: repeated commands first, then version conflicts."""
         session = self._session
         last = session.last_position()
         if last != head.position:
@@ -244,7 +247,7 @@ class Appender:
         return [append for append in winners if append.error is None]
 
     def _rightful(self, appends: Sequence[Append], lost: Set[Lease], taken: set[Key]) -> list[Append]:
-        """Those whose every premise holds, in their order; each may extend what those before it add."""
+        """The appends with all preconditions met, in order; each may extend what earlier ones add."""
         added: set[Key] = set()
         found = []
         for append in appends:
@@ -254,10 +257,10 @@ class Appender:
         return found
 
     def _may_append(self, append: Append, lost: Set[Lease], taken: Set[Key], added: Set[Key]) -> bool:
-        """Checks what an append rests on beside its versions; settles it if that is gone.
+        """Checks an append's preconditions other than versions; settles it if they fail.
 
-        `lost` are leases that others have taken, `taken` keys that are in the journal, `added` those
-        that appends before it add.
+        `lost` are leases taken by others, `taken` keys in the journal, `added` keys of earlier appends
+        in the group.
         """
         if append.is_void:
             append.error = _void()
@@ -274,10 +277,11 @@ class Appender:
 
 
 def _without_clashes(group: Sequence[Append]) -> tuple[list[Append], list[Append]]:
-    """Those appends that can share a transaction, and the rest, for the next one.
+    """Splits a group into the appends that can share a transaction, and the rest.
 
-    Appends that want the same key or command cannot both win; the later one shall find the earlier, and
-    so shall one that wants a key left vacant. What rests on a later one comes later too.
+    Of two appends with the same key or command only one can succeed: the later one waits to find the
+    earlier in the journal, and so does one that needs a key vacant. Appends that depend on a later one
+    are deferred with it.
     """
     batch: list[Append] = []
     later: list[Append] = []
@@ -302,7 +306,7 @@ def _without_clashes(group: Sequence[Append]) -> tuple[list[Append], list[Append
 
 
 def _extended(batch: Sequence[Append]) -> list[Key]:
-    """The keys that appends of a batch follow, and that none of them adds."""
+    """The keys that a batch extends but does not itself add."""
     wanted = {key for append in batch for key in append.taken}
     if not wanted:
         return []

@@ -1,15 +1,15 @@
-"""The mark of a journal that cannot be trusted: its first finding, seen by every process and machine.
+"""The damage mark of a journal: its first finding, visible to every process and machine.
 
-    journal_damaged    facts are not as they were recorded
-    journal_went_back  facts that were acknowledged are gone: it is an older copy, or a cut one
+    journal_damaged    facts differ from what was recorded
+    journal_went_back  acknowledged facts are missing: an older copy, or a truncated one
 
-Any process that finds either marks the journal. From then on no process appends or decides: what it
-would rest on cannot be trusted. An operator lifts the mark: `order-engine audit --reopen` once a whole
-audit finds nothing, `order-engine journal accept-loss` to go on without the facts that are gone.
+Any process that detects either marks the journal. From then on no process appends or decides. An
+operator removes the mark: `order-engine audit --reopen` after a full audit without findings,
+`order-engine journal accept-loss` to continue without the missing facts.
 
-`Damage.look` also compares what this process has seen of the journal (`witness.Trail`) with the journal
-as it is. Whenever the mark changes, or an operator has accepted a loss, `era` grows: all that a process
-remembers of the journal belongs to an era, and is dropped with it.
+`Damage.poll` also compares the facts this process has seen (`witness.Trail`) with the journal. Whenever
+the mark changes, or an operator accepts a loss, `era` increases: everything a process caches of the
+journal belongs to an era, and is dropped with it.
 """
 
 from __future__ import annotations
@@ -31,22 +31,23 @@ from engine.kernel.errors import EngineError, JournalDamaged, JournalWentBack
 from engine.kernel.limits import DAMAGE_POLL_S
 
 KEY: Final = "damage"
-"""The meta word that holds it."""
+"""The meta word that holds the mark."""
 LOSSES: Final = "accepted_losses"
-"""The meta word that counts how often an operator has accepted a loss."""
+"""The meta word that counts the losses accepted by an operator."""
 DAMAGED: Final = "journal_damaged"
 WENT_BACK: Final = "journal_went_back"
 _ERRORS: Final[dict[str, tuple[type[EngineError], str]]] = {
     DAMAGED: (JournalDamaged, "nothing is written since damage was found"),
     WENT_BACK: (JournalWentBack, "nothing is written since the journal went back"),
 }
-"""Code of a mark -> what is raised."""
+"""Code of a mark -> error raised."""
 _log = logging.getLogger(__name__)
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """The first finding. `position`: the first bad fact, None where none can be told; of a journal that
-    went back the last position that it shares with what it was."""
+    """The first finding. `position`: the first bad fact, None if unknown; for a journal that went back,
+    the last common position.
+    """
 
     position: int | None
     text: str
@@ -55,19 +56,19 @@ class Mark(msgspec.Struct, frozen=True):
 
     @property
     def is_of_loss(self) -> bool:
-        """Whether acknowledged facts are gone, and what is left is sound."""
+        """Whether acknowledged facts are missing while the remaining ones are sound."""
         return self.code == WENT_BACK
 
     @property
     def sentence(self) -> str:
-        """What is wrong, for people."""
+        """The finding as a sentence for people."""
         if self.is_of_loss:
             return f"The journal went back: it shares position {self.position} with what it was."
         where = f"at position {self.position}" if self.position else "as a whole"
         return f"The journal is damaged {where}."
 
     def error(self) -> EngineError:
-        """What whoever wants to write is answered."""
+        """The error raised to writers."""
         kind, words = _ERRORS[self.code]
         return kind(f"{words}: {self.text}", position=self.position)
 
@@ -92,39 +93,42 @@ class Damage:
         self._is_kept = True
         self._losses: str | None = None
         self.trail = Trail()
-        """What this process has seen of the journal."""
+        """The facts that this process has seen of the journal."""
         self.is_sound: Callable[[int], bool] = lambda _: True
-        """Whether the fact at a position is as recorded; marks the journal if it is not."""
+        """Whether the fact at a position is as recorded; if not, marks the journal."""
         self.on_era: list[Callable[[], None]] = []
-        """Called when an era begins. They must not raise."""
+        """Callbacks for the start of an era. They must not raise."""
         self.era = 0
         self.mark: Mark | None = None
 
     def check(self) -> None:
-        """Raises JournalDamaged or JournalWentBack if the journal is marked. Costs next to nothing."""
+        """Raises JournalDamaged or JournalWentBack if the journal is marked. Almost free."""
         if self.mark is not None:
             raise self.mark.error()
 
     def check_reads(self) -> None:
-        """Raises JournalWentBack if answers would miss, or show, facts that are gone."""
+        """Raises JournalWentBack if reads could miss facts, or show lost ones."""
         if self.mark is not None and self.mark.code == WENT_BACK:
             raise self.mark.error()
 
     def check_absence(self) -> None:
-        """As `check_reads`, compared at this moment: for whoever is to say that something is not there.
+        """As `check_reads`, with a comparison now: required before answering that something does not
+        exist.
 
         Raises Unavailable and the like too.
         """
         self.refresh()
         self.check_reads()
 
-    def look(self) -> None:
-        """Has `check` know what others found, unless it was looked at a moment ago."""
+    def poll(self) -> None:
+        """Updates the mark from the database, at most once per interval."""
         if self._monotonic() - self._looked_s >= DAMAGE_POLL_S:
             self.refresh()
 
     def refresh(self) -> None:
-        """The same, now; compares too. Raises Unavailable, SchemaMissing."""
+        """Updates the mark now, and compares the journal with the trail. Raises Unavailable,
+        SchemaMissing.
+        """
         self._looked_s = self._monotonic()
         words = dict(self._store.query(self._sql))
         losses = words.get(LOSSES, "")
@@ -132,7 +136,7 @@ class Damage:
             self._take(msgspec.json.decode(words[KEY], type=Mark))
         elif self._is_kept:
             self._take(None)
-        elif self.mark is not None:  # we found it, and could not say so yet
+        elif self.mark is not None:  # found here, but not yet stored
             self._keep(self.mark)
         if self._losses is not None and losses != self._losses:
             self._begin_era()
@@ -141,7 +145,7 @@ class Damage:
             self._compare()
 
     def note(self, position: int | None, text: str, code: str = DAMAGED) -> None:
-        """Marks the journal, if nobody has before. Raises nothing: this process at least knows."""
+        """Marks the journal, unless it is marked. Raises nothing: this process at least knows."""
         with self._lock:
             if self.mark is not None:
                 return
@@ -157,21 +161,21 @@ class Damage:
         self._keep(mark)
 
     def digest_at(self, position: int) -> bytes | None:
-        """The digest that the journal has at a position."""
+        """The stored digest of a position, None if missing."""
         rows = self._store.query(self._digest_sql, (position,))
         return bytes(rows[0][0]) if rows else None
 
     def accuse(self, name: str, points: Sequence[Point]) -> None:
-        """Marks the journal if, at a second look, it lacks the furthest of the points that `name` kept.
+        """Marks the journal if, checked again, it lacks the furthest point that `name` stored.
 
-        Its key must vouch for that one; the others only help to name the last common position.
+        That point must carry a valid MAC; the others only help to find the last common position.
         """
         kept = max(points)
         if not self._lacks(*kept) or not self._is_undamaged(kept.offset):
             return
         ((head, _),) = self._store.query(self._there_sql, (0,))
         own = self.trail.points()
-        past = [*points, *own] if kept in own else points  # else it may have seen another past
+        past = [*points, *own] if kept in own else points  # else it may come from another past
         self.note(
             last_common(past, self.digest_at),
             f"{name} has seen position {kept.offset}, and the journal, which ends at {head}, does not"
@@ -180,20 +184,20 @@ class Damage:
         )
 
     def _compare(self) -> None:
-        """Marks the journal if it lacks what this process has seen of it."""
-        seen = self.trail.last  # before the journal is asked
+        """Marks the journal if it lacks facts that this process has seen."""
+        seen = self.trail.last  # read before the journal is queried
         if seen.offset and self._lacks(seen.offset, seen.digest):
             self.accuse("this process", [seen])
 
     def _lacks(self, position: int, digest: bytes) -> bool:
         rows = self._store.query(self._there_sql, (position,))
-        if not rows:  # the head row is missing, which is damage and no other past
+        if not rows:  # a missing head row is damage, not another past
             return False
         ((_, there),) = rows
         return there is None or bytes(there) != digest
 
     def _is_undamaged(self, position: int) -> bool:
-        """Whether it is another fact, or none, that stands there as recorded: else it is damage."""
+        """Whether another valid fact, or none, is at the position: else it is damage."""
         ((head, _),) = self._store.query(self._there_sql, (0,))
         return head < position or self.is_sound(position)
 
@@ -203,7 +207,7 @@ class Damage:
             self._begin_era()
 
     def _begin_era(self) -> None:
-        """All that this process remembers of the journal is of no use any more."""
+        """Drops everything that this process caches of the journal."""
         self.trail.forget()
         self.era += 1
         for forget in self.on_era:
@@ -222,7 +226,9 @@ class Damage:
             _log.error("the mark of a damaged journal was not kept: %s", type(error).__name__)
 
     def lift(self) -> bool:
-        """Takes the mark of damage away; whether there was one. Others know within DAMAGE_POLL_S."""
+        """Removes the mark of damage; whether there was one. Other processes notice within
+        DAMAGE_POLL_S.
+        """
         with self._store.writing() as connection:
             is_lifted = self._delete(connection, DAMAGED)
         self._is_kept = True
@@ -230,9 +236,9 @@ class Damage:
         return is_lifted
 
     def accept_loss(self, connection: sa.Connection) -> None:
-        """Takes the mark of a journal that went back away, in the caller's transaction.
+        """Removes the mark of a journal that went back, in the caller's transaction.
 
-        Every process drops what it remembers, also one that never saw the mark.
+        Every process drops its caches, even one that never saw the mark.
         """
         self._delete(connection, WENT_BACK)
         of_losses = self._meta.c.key == LOSSES

@@ -1,7 +1,7 @@
-"""One journal in one place: what opens it, checks what comes in, and puts the parts together.
+"""The datastore of one journal: opens it, validates input, and wires the components.
 
-Every value is checked here, in the caller: one that a database refused later would take along the
-appends of everybody in its group.
+Every value is validated here, in the caller's thread: one refused later by the database would fail every
+append of its group.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from engine.journal.sessions import open_session
 from engine.journal.sqlite_store import SqliteStore
 from engine.journal.store import Store
 from engine.journal.wakeup import Bell, bell_for
-from engine.journal.writer import Append, Row, Writer
+from engine.journal.writer import Append, FactRow, Writer
 from engine.kernel import chain, errors
 from engine.kernel.errors import BadSettings, WrongUsage
 from engine.kernel.limits import (
@@ -39,8 +39,8 @@ from engine.kernel.limits import (
 )
 
 
-class Event(Protocol):
-    """What the eventsourcing library calls a stored event."""
+class StoredEvent(Protocol):
+    """A stored event of the eventsourcing library."""
 
     @property
     def originator_id(self) -> UUID | str: ...
@@ -57,7 +57,7 @@ Key = tuple[UUID | str | bytes, bytes]
 
 
 class Datastore:
-    """One application's journal: its store and tables and what reads and writes them. Thread-safe."""
+    """One application's journal: its store, tables, readers and writers. Thread-safe."""
 
     def __init__(self, url: str, prefix: str, kind: schema.StreamKind) -> None:
         self.store: Store = open_store(url)
@@ -71,19 +71,19 @@ class Datastore:
         self.damage.on_era.append(partial(_learn_again, self.names))
         self.bell: Bell = bell_for(self.store, self.tables)
         self._appender = Appender(self.store, open_session(self.store, self.tables), trail)
-        # The writer's thread must not hold on to us.
+        # The writer's thread must not keep this object alive.
         appender, bell, damage = self._appender, self.bell, self.damage
 
         def write(group: Sequence[Append]) -> None:
-            damage.look()
+            damage.poll()
             damage.check()
             appender.write(_of_era(group, damage.era))
             if any(isinstance(append.error, errors.JournalWentBack) for append in group):
-                damage.refresh()  # looks again, and marks the journal
+                damage.refresh()  # compares again, and marks the journal
             bell.ring()
 
         self.writer = Writer(write, name=f"{self.tables.journal.name}-writer")
-        # The library does not close every factory that it makes: the last reference does.
+        # The library does not close every factory it creates; the last reference does.
         self._closing = finalize(self, _close, self.writer, self._appender, self.store)
 
     def migrate(self) -> bool:
@@ -92,8 +92,8 @@ class Datastore:
         with self.store.writing() as connection:
             return schema.migrate(connection, self.tables) == "created"
 
-    def rows(self, events: Sequence[Event], command: bytes | None = None) -> list[Row]:
-        """The events as they will be stored. Raises Unrecordable for any that cannot be."""
+    def rows(self, events: Sequence[StoredEvent], command: bytes | None = None) -> list[FactRow]:
+        """The events as stored rows. Raises Unrecordable for values that cannot be stored."""
         new = {event.topic for event in events} - self.names.known.keys()
         if new:
             for name in new:
@@ -104,11 +104,11 @@ class Datastore:
         for event in events:
             key, version = keys[event.originator_id], event.originator_version
             rows.append(self.row(key, version, event.topic, event.state, command))
-            command = None  # it stands on the first fact only
+            command = None  # stored with the first fact only
         return rows
 
-    def row(self, key: Key, version: int, name: str, body: bytes, command: bytes | None) -> Row:
-        """One fact as it will be stored. Raises Unrecordable, KeyError for a name never learned."""
+    def row(self, key: Key, version: int, name: str, body: bytes, command: bytes | None) -> FactRow:
+        """One fact as a stored row. Raises Unrecordable, KeyError for a name never learned."""
         if version.__class__ is not int or not 0 <= version <= VERSION_MAX:
             raise errors.Unrecordable(f"a version is 0 to {VERSION_MAX}: {version!r}")
         if body.__class__ is not bytes or len(body) > BODY_BYTES_MAX:
@@ -116,7 +116,7 @@ class Datastore:
         stream, key_bytes = key
         code, name_bytes = self.names.known[name]
         content = chain.content(version, key_bytes, name_bytes, command or b"", body)
-        return Row(version, code, stream, command, body, content)
+        return FactRow(version, code, stream, command, body, content)
 
     def key(self, originator_id: UUID | str) -> Key:
         """A stream id as the database stores it, and as digests cover it."""
@@ -126,25 +126,25 @@ class Datastore:
         return (stream.bytes if self.store.dialect == "sqlite" else stream), stream.bytes
 
     def append(self, append: Append) -> Append:
-        """Has the append written, together with whatever else waits; raises its error."""
+        """Writes the append together with other waiting ones; raises its error."""
         self.store.check_not_writing()
         return self.writer.append(append)
 
     def submit(self, append: Append, done: Callable[[], None]) -> None:
         """Queues the append; `done` is called in the writer's thread when it is settled.
 
-        Nothing is written before `flush`, so that what is decided together is committed together.
-        Raises Unavailable when too many wait.
+        Nothing is written before `flush`, so that appends decided together are committed together.
+        Raises Unavailable if the queue is full (back-pressure).
         """
         append.done = done
         self.writer.queue(append)
 
     def flush(self) -> None:
-        """Has what was submitted written."""
+        """Starts writing the submitted appends."""
         self.writer.wake()
 
     def stream_id(self, originator_id: UUID | str) -> UUID | str:
-        """An id as this journal stores it. Raises Unrecordable if it cannot."""
+        """An id in this journal's type. Raises Unrecordable if impossible."""
         if self.kind == "uuid":
             try:
                 return originator_id if isinstance(originator_id, UUID) else UUID(originator_id)
@@ -153,7 +153,7 @@ class Datastore:
         return text(originator_id, STREAM_BYTES_MAX, "a stream id")
 
     def close(self) -> None:
-        """Writes what is queued and closes every connection."""
+        """Writes queued appends and closes every connection."""
         self._closing()
 
 
@@ -163,7 +163,9 @@ def _learn_again(names: NameTable) -> None:
 
 
 def _of_era(group: Sequence[Append], era: int) -> Sequence[Append]:
-    """Those decided in this era; the others are settled: what they rest on was dropped."""
+    """The appends decided in this era; others are settled with an error, because their basis was
+    dropped.
+    """
     late = [append for append in group if append.era not in {None, era}]
     for append in late:
         append.error = errors.VersionConflict("decided before the journal was found to be another")
@@ -177,7 +179,7 @@ def _close(writer: Writer[Append], appender: Appender, store: Store) -> None:
 
 
 def text(text: object, bytes_max: int, what: str) -> str:
-    """`text`, if both databases can store it. One bad append would take its whole group along."""
+    """`text`, if both databases can store it. One bad append would fail its whole group."""
     if not isinstance(text, str):
         raise errors.Unrecordable(f"{what} is text here, not {type(text).__name__}")
     try:
@@ -201,13 +203,13 @@ _FORMS: Final = "write sqlite:////absolute/path/journal.db or postgresql://user@
 def open_store(url: str, *, is_disposable: bool = False) -> Store:
     """The store behind a database URL: `sqlite:////path/journal.db` or `postgresql://...`.
 
-    Nothing is opened before it is used. What `is_disposable` can be made again from a journal, and a
-    SQLite file of it need not survive a power cut to the last commit. Raises BadSettings for other URLs.
+    Connections open on first use. An `is_disposable` store can be rebuilt from a journal, so its SQLite
+    file may lose the last commits in a power cut. Raises BadSettings for other URLs.
     """
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
-        # Neither the text nor the error that quotes it: there may be a password in it.
+        # Quote neither the text nor the error: both may contain a password.
         raise WrongUsage(f"not a database URL; {_FORMS}") from None
     match parsed.get_backend_name():
         case "sqlite":
@@ -220,7 +222,7 @@ def open_store(url: str, *, is_disposable: bool = False) -> Store:
 
 
 def _check_postgres(url: sa.URL) -> None:
-    if url.host and "@" in url.host:  # the end of the password, read as part of the host
+    if url.host and "@" in url.host:  # the end of the password, parsed as part of the host
         raise WrongUsage("in a URL's password write %40 for @, %3A for : and %2F for /")
     if url.port is not None and not 0 < url.port < 65_536:
         raise WrongUsage(f"a database's port is 1 to 65535: {url.port}")
@@ -233,7 +235,7 @@ def _check_postgres(url: sa.URL) -> None:
 
 
 def make_directory_for(store: Store) -> None:
-    """Creates the directory of a SQLite file. Raises BadSettings when that is not allowed."""
+    """Creates the directory of a SQLite file. Raises BadSettings without the rights."""
     if isinstance(store, SqliteStore):
         try:
             Path(store.path).parent.mkdir(parents=True, exist_ok=True)

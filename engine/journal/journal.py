@@ -1,6 +1,6 @@
-"""The journal of facts: what the engine appends to and reads from.
+"""The journal: appends, reads and folds facts.
 
-    append   facts for several streams at once, each with the version that it must stand at
+    append   facts for several streams at once, each with an expected version
     stream   one stream, whole, to a version, or to a time
     read     all facts in the order of their offsets, page by page
     load     a stream folded into a state, from a snapshot when it is long
@@ -23,7 +23,7 @@ from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent, Track
 
 from engine.journal import schema
 from engine.journal.datastore import Datastore
-from engine.journal.pages import Portion, StoredRow
+from engine.journal.pages import Shard, StoredRow
 from engine.journal.recorder import JournalApplicationRecorder
 from engine.journal.witness import Point, Witness
 from engine.journal.writer import Append, Lease
@@ -47,8 +47,9 @@ _SEAL_BYTES: Final = 32
 
 
 class Appended(NamedTuple):
-    """What an append recorded. `is_repeat`: its command had been recorded before, and these are its
-    facts of that time."""
+    """The facts recorded by an append. `is_repeat`: its command had been recorded before, and these are
+    the original facts.
+    """
 
     facts: Sequence[Recorded]
     is_repeat: bool
@@ -60,7 +61,7 @@ class Appended(NamedTuple):
 
 
 class End(NamedTuple):
-    """Where a stream ends: 0, 0 before its first fact."""
+    """The end of a stream: version and offset; 0, 0 before its first fact."""
 
     version: int
     offset: int
@@ -71,7 +72,7 @@ PlacedFact = tuple[Fact, str, int]
 
 
 class _FactMapper(Mapper[str]):
-    """Facts in the library's terms."""
+    """Maps facts to the library's stored events."""
 
     def __init__(self, codec: Codec) -> None:
         super().__init__(transcoder=cast(Transcoder, JSONTranscoder()))
@@ -83,7 +84,7 @@ class _FactMapper(Mapper[str]):
 
     def to_domain_event(self, stored_event: StoredEvent) -> Any:
         envelope, fact = self.codec.decode(stored_event.topic, stored_event.state)
-        offset = getattr(stored_event, "id", 0)  # only notifications know where they stand
+        offset = getattr(stored_event, "id", 0)  # only notifications carry their offset
         stream = str(stored_event.originator_id)
         return Recorded(fact, stream, stored_event.originator_version, offset, envelope)
 
@@ -104,7 +105,7 @@ class Journal(Application[str]):
     }
 
     def __init__(self, url: str, codec: Codec, secret: bytes = b"") -> None:
-        """`secret` seals points of this journal that are kept elsewhere: see `witness`."""
+        """Opens the journal. `secret` seals points of it that are stored elsewhere: see `witness`."""
         self.codec = codec
         super().__init__({**self.env, "JOURNAL_URL": url})
         self.recorder: JournalApplicationRecorder
@@ -117,11 +118,11 @@ class Journal(Application[str]):
 
     @property
     def era(self) -> int:
-        """What was known of the journal in another era is of no use in this one: see `damage`."""
+        """The current era; data cached in an earlier one is invalid: see `damage`."""
         return self.datastore.damage.era
 
     def construct_mapper(self) -> Mapper[str]:
-        """The library's mapper, on our codec."""
+        """The library's mapper, with our codec."""
         return _FactMapper(self.codec)
 
     # --- appending --------------------------------------------------------------------------------
@@ -136,9 +137,9 @@ class Journal(Application[str]):
     ) -> Appended:
         """Records all the facts, in the order given, or none.
 
-        `envelope.command` is required: if it has been recorded before, nothing is added and the facts
-        of the first time come back. `envelope.at_us` is raised to the latest time of the streams.
-        Raises VersionConflict, StaleOffset, LeaseLost.
+        `envelope.command` is required: if it has been recorded before, nothing is added and the original
+        facts are returned. `envelope.at_us` is raised to the latest time in the streams. Raises
+        VersionConflict, StaleOffset, LeaseLost.
         """
         latest_us = max(self._time_at(one.stream, one.expected_version) for one in appends)
         if latest_us > envelope.at_us:
@@ -169,12 +170,11 @@ class Journal(Application[str]):
     ) -> tuple[Append, Sequence[PlacedFact]]:
         """As `append`, without waiting: `done` is called in another thread when it is settled.
 
-        Nothing is written before `flush`.
-        `after` are appends, submitted before, whose facts these were decided on: if one of them is not
-        recorded, this is refused with VersionConflict. So it is if one of `unchanged`, streams that are
-        only read, has come past the version given, or if another `era` has begun. `envelope.at_us` must
-        not be before the latest time of the streams. What was submitted and what became of it are for
-        `appended`.
+        Nothing is written before `flush`. `after` are earlier appends that this decision depends on: if
+        one of them is not recorded, this one fails with VersionConflict. It also fails if one of
+        `unchanged`, streams only read, is past its given version, or if another `era` has begun.
+        `envelope.at_us` must not be before the latest time of the streams. Pass the returned values to
+        `appended` for the outcome.
         """
         command, facts, bodies = self._encoded(appends, envelope)
         if len(facts) > APPEND_FACTS_MAX:
@@ -185,7 +185,7 @@ class Journal(Application[str]):
         rows = []
         for (_, stream, version), (name, body) in zip(facts, bodies, strict=True):
             rows.append(row(keys[stream], version, name, body, first))
-            first = None  # it stands on the first fact only
+            first = None  # stored with the first fact only
         vacant = [(stream, version + 1) for stream, version in unchanged]
         append = Append(
             rows,
@@ -200,7 +200,7 @@ class Journal(Application[str]):
         return append, facts
 
     def _extended(self, appends: Sequence[StreamAppend]) -> list[tuple[Any, int]]:
-        """The last facts of the streams that appends extend: they must be there."""
+        """The last facts of the streams that appends extend: they must exist."""
         return [
             (self.datastore.key(one.stream)[0], one.expected_version)
             for one in appends
@@ -208,11 +208,11 @@ class Journal(Application[str]):
         ]
 
     def flush(self) -> None:
-        """Has what was submitted written, as one group if it can be."""
+        """Starts writing the submitted appends, as one group if possible."""
         self.datastore.flush()
 
     def appended(self, append: Append, facts: Sequence[PlacedFact], envelope: Envelope) -> Appended:
-        """What a settled append recorded. Raises its error. Reads only what was repeated."""
+        """The facts recorded by a settled append. Raises its error. Reads only repeated ones."""
         if append.error is not None:
             raise append.error
         if append.is_repeat:
@@ -228,7 +228,7 @@ class Journal(Application[str]):
     def _encoded(
         self, appends: Sequence[StreamAppend], envelope: Envelope
     ) -> tuple[bytes, list[PlacedFact], list[tuple[str, bytes]]]:
-        """The command, the facts with their places, and of each (stored name, body)."""
+        """The command, the facts with stream and version, and for each (stored name, body)."""
         command = envelope.command
         if command is None:
             raise Unrecordable("an append needs a command id")
@@ -242,15 +242,15 @@ class Journal(Application[str]):
         return command, facts, bodies
 
     def check_sound(self) -> None:
-        """Raises JournalDamaged, JournalWentBack once any process has found that it is so."""
+        """Raises JournalDamaged or JournalWentBack if any process has marked the journal."""
         self.datastore.damage.check()
 
     def learn_names(self) -> None:
-        """Gives every fact's name its number now, so that no append has to wait for that."""
+        """Assigns numbers to all fact names now, so that appends need not wait for it."""
         self.datastore.names.learn(set(self.codec.names))
 
     def recorded(self, command: bytes) -> Sequence[Recorded]:
-        """The facts that a command recorded; empty if it has not."""
+        """The facts recorded by a command; empty if none."""
         first = self.datastore.pages.position_of(command)
         return self._of_command(command, first, PAGE_FACTS_MAX) if first else []
 
@@ -260,7 +260,7 @@ class Journal(Application[str]):
         return facts[:end]
 
     def _time_at(self, stream: str, version: int) -> int:
-        """When a stream came to a version. Raises VersionConflict if it has not."""
+        """The time of a stream's version. Raises VersionConflict if it does not exist."""
         if version == 0:
             return 0
         known = self._ends.get(stream)
@@ -288,7 +288,7 @@ class Journal(Application[str]):
         version: int | None = None,
         at_us: int | None = None,
     ) -> list[Recorded]:
-        """The facts of a stream after version `after`, to `version` or as they stood at `at_us`."""
+        """The facts of a stream after version `after`, up to `version` or up to the time `at_us`."""
         facts = self._decoded(self.datastore.pages.stream(stream, after=after, upto=version))
         for expected, fact in enumerate(facts, after + 1):
             if fact.version != expected:
@@ -296,12 +296,12 @@ class Journal(Application[str]):
                     f"{stream} has version {fact.version} in place of {expected}",
                     position=fact.offset,
                 )
-        if at_us is not None:  # times never fall inside a stream
+        if at_us is not None:  # times never decrease within a stream
             facts = [fact for fact in facts if fact.envelope.at_us <= at_us]
         return facts
 
     def end(self, stream: str) -> End:
-        """Version and offset of the last fact of a stream, by one look at an index."""
+        """Version and offset of a stream's last fact, read from an index."""
         pages = self.datastore.pages
         version, offset = self.datastore.store.values(pages.end_of(stream))
         return End(version or 0, offset or 0)
@@ -312,9 +312,9 @@ class Journal(Application[str]):
         return self._decoded(rows)[0] if rows else None
 
     def version_at(self, stream: str, at_us: int) -> int:
-        """The version that a stream had come to at a time, 0 before its first fact."""
+        """The version of a stream at a time, 0 before its first fact."""
         last = self.last(stream)
-        low, high = 0, last.version if last else 0  # times never fall inside a stream
+        low, high = 0, last.version if last else 0  # times never decrease within a stream
         while low < high:
             middle = (low + high + 1) // 2
             (fact,) = self.stream(stream, after=middle - 1, version=middle)
@@ -325,20 +325,18 @@ class Journal(Application[str]):
         return low
 
     def of_kinds(self, stream: str, kinds: Iterable[type[Fact]], upto: int) -> list[Recorded]:
-        """The facts of a stream to version `upto` that are of these kinds."""
+        """The facts of these kinds in a stream, up to version `upto`."""
         names = self.codec.names_of(kinds)
         return self._decoded(self.datastore.pages.stream(stream, upto=upto, names=names))
 
     def companions(self, facts: Sequence[Recorded]) -> list[Recorded]:
-        """What was recorded in the same appends as these facts of a stream, before them, in others.
+        """The facts of other streams recorded before these in the same appends.
 
-        Inside an append accounts come first: of an order's facts these are where they moved money.
+        An append lists accounts first: for an order's facts these are its moves of money.
         """
         found: list[Recorded] = []
         open_ends = {one.envelope.command: one.offset for one in reversed(facts)}
-        width = (
-            COMPANIONS  # few: they lie beside what was just read, where an index would look elsewhere
-        )
+        width = COMPANIONS  # few: stored next to the rows just read, cheaper than an index
         while open_ends:
             spans = (range(max(1, first - width), first) for first in open_ends.values())
             rows = self.datastore.pages.at(sorted({position for span in spans for position in span}))
@@ -365,14 +363,14 @@ class Journal(Application[str]):
         wanted: Callable[[str, int, str], bool] | None = None,
         expected: bytes | None = None,
     ) -> list[Recorded]:
-        """At most `limit` facts with offsets over `after`, in order, with no hole.
+        """At most `limit` facts with offsets over `after`, in order, without gaps.
 
-        `wanted` is asked for each (stream, version, stored name): others are left out unread, and count
-        for the limit. `expected` is the digest that was at `after`: raises JournalWentBack if the
-        journal has another there, or none.
+        `wanted` filters by (stream, version, stored name): other facts are skipped undecoded, but count
+        for the limit. `expected` is the known digest at `after`: raises JournalWentBack if the journal
+        has another one, or none.
 
-        `is_checked=False` leaves out the digests, for readers of what has just been checked: about
-        twice as fast, and a changed byte that still reads as a fact goes unnoticed.
+        `is_checked=False` skips digest verification, for facts just verified: about twice as fast, but a
+        changed byte that still decodes goes unnoticed.
         """
         if not 0 < limit <= PAGE_FACTS_MAX:
             raise ValueError(f"a page has 1 to {PAGE_FACTS_MAX} facts")
@@ -383,46 +381,46 @@ class Journal(Application[str]):
         )
 
     def page(self, after: Point, limit: int) -> tuple[list[Recorded], list[bytes]]:
-        """The facts after a point that was kept, and the digest of each.
+        """The facts after a stored point, with the digest of each.
 
-        Raises JournalWentBack if the journal has another fact there, or none.
+        Raises JournalWentBack if the journal has another fact at the point, or none.
         """
         rows = self.datastore.pages.log(after.offset, limit, expected=after.digest)
         return self._decoded(rows), [row[-1] for row in rows]
 
     def point(self, offset: int) -> Point:
-        """The place in the chain. Raises JournalDamaged if there is no such fact."""
+        """The point at an offset. Raises JournalDamaged if there is no such fact."""
         digest = self.datastore.damage.digest_at(offset) if offset else GENESIS
         if digest is None:
             raise JournalDamaged(f"the fact at position {offset} is missing", position=offset)
         return Point(offset, digest)
 
-    def read_portion(
+    def read_shard(
         self,
         after: int,
         stop: int,
-        of: Portion,
+        of: Shard,
         *,
         wanted: Callable[[str, int, str], bool] | None = None,
     ) -> list[Recorded]:
-        """The facts of some streams with offsets over `after`, up to `stop`, in order, with no hole.
+        """The facts of a shard with offsets over `after`, up to `stop`, in order, without gaps.
 
-        `stop` is not past the head. Facts of other streams are not checked, but that none is missing.
-        `wanted`: see `read`.
+        `stop` is at most the head. Facts of other streams are counted, so that none is missing, but not
+        verified. `wanted`: see `read`.
         """
-        return self._decoded(self.datastore.pages.portion(after, stop, of, wanted))
+        return self._decoded(self.datastore.pages.shard(after, stop, of, wanted))
 
     def read_of(
         self, names: Sequence[str], after: int, limit: int = PAGE_FACTS, *, stop: int
     ) -> list[Recorded]:
         """At most `limit` facts of these stored names, in order: offsets over `after`, up to `stop`.
 
-        Their digests are left to those who read all facts: see `read`.
+        Their digests are not verified; full reads do that: see `read`.
         """
         return self._decoded(self.datastore.pages.log_of(names, after, limit, stop, is_checked=False))
 
     def pages(self, after: int = 0, *, page: int = PAGE_FACTS) -> Iterator[list[Recorded]]:
-        """The log to its present end, page by page."""
+        """The log up to its current end, page by page."""
         head = self.head
         while after < head:
             facts = self.read(after, min(page, head - after))
@@ -443,22 +441,22 @@ class Journal(Application[str]):
     # --- states -----------------------------------------------------------------------------------
 
     def load(self, fold: Fold[S], stream: str, known: Loaded[S] | None = None) -> Loaded[S]:
-        """The state of a stream as the journal has it now; only what is newer than `known` is read."""
+        """The current state of a stream; reads only facts newer than `known`."""
         start = known or (self._snapshot(fold, stream) if fold.is_long else None) or Loaded()
         facts = self.stream(stream, after=start.version)
         loaded = _folded(fold, start, facts)
         if fold.is_long and len(facts) >= SNAPSHOT_EVERY and loaded.state is not None:
-            with suppress(EngineError):  # it can be made from the facts at any time
+            with suppress(EngineError):  # a snapshot can be recreated from the facts at any time
                 self.keep_state(fold, stream, loaded)
         return loaded
 
     def load_at(
         self, fold: Fold[S], stream: str, *, version: int | None = None, at_us: int | None = None
     ) -> Loaded[S]:
-        """The state of a stream as it was at a version or a time.
+        """The past state of a stream at a version or a time.
 
-        A long stream is folded from the last snapshot before, rung by rung, and the rungs are kept: the
-        next time there is less to fold.
+        A long stream is folded from the last snapshot before it, storing a snapshot at each
+        SNAPSHOT_RUNG on the way, so that later calls fold less.
         """
         if at_us is not None:
             version = self.version_at(stream, at_us)
@@ -472,12 +470,12 @@ class Journal(Application[str]):
                 break
             loaded = _folded(fold, loaded, facts)
             if loaded.version == rung:
-                with suppress(EngineError):  # it can be made from the facts at any time
+                with suppress(EngineError):  # a snapshot can be recreated from the facts at any time
                     self.keep_state(fold, stream, loaded)
         return loaded
 
     def _snapshot(self, fold: Fold[S], stream: str, upto: int | None = None) -> Loaded[S] | None:
-        """The stored state of a stream, if there is one of this shape that its fact vouches for."""
+        """The snapshot of a stream, if there is one of this shape bound to an existing fact."""
         kept = self.datastore.pages.snapshot(stream, fold.stored_name, upto)
         if kept is None:
             return None
@@ -490,9 +488,9 @@ class Journal(Application[str]):
         return Loaded(state, version, self._decoded(rows)[0].envelope.at_us)
 
     def keep_state(self, fold: Fold[S], stream: str, loaded: Loaded[S]) -> None:
-        """Keeps a state of `load`, so that loading it again need not read what it was folded from.
+        """Stores a state as a snapshot, so that `load` need not read the facts before it.
 
-        One of each SNAPSHOT_RUNG versions stays, for those who ask how it was.
+        One of each SNAPSHOT_RUNG versions is kept for `load_at`.
         """
         table, version = self.datastore.tables.snapshots, loaded.version
         rung = version - version % SNAPSHOT_RUNG
@@ -524,7 +522,7 @@ def _digest(row: StoredRow) -> bytes:
 
 
 def _seal(digest: bytes, packed: bytes) -> bytes:
-    """Ties a snapshot to the fact it stands after: one that was changed or misplaced is ignored."""
+    """Binds a snapshot to the fact after which it was taken; altered or misplaced ones are ignored."""
     return sha256(digest + packed).digest()
 
 
@@ -533,7 +531,7 @@ V = TypeVar("V")
 
 
 class _Lru(Generic[K, V]):
-    """A bounded mapping; the least recently used entry makes room."""
+    """A bounded mapping that evicts the least recently used entry."""
 
     def __init__(self, size_max: int) -> None:
         self._size_max = size_max
@@ -560,7 +558,7 @@ class _Lru(Generic[K, V]):
 
 
 def migrate(url: str) -> bool:
-    """Creates the engine's own journal at `url`, if it is not there; True if it did."""
+    """Creates the engine's own journal at `url` if missing; True if it did."""
     datastore = Datastore(url, Journal.env["JOURNAL_PREFIX"], "text")
     try:
         return datastore.migrate()

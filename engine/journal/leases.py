@@ -1,8 +1,8 @@
-"""Who acts as which follower: one holder a name, each new one under a higher epoch.
+"""Leases of followers: one holder for each name, each new holder with a higher epoch.
 
-No clock is compared between machines. A holder beats from time to time; whoever wants the lease
-watches, and takes it over once it has seen no beat for `LEASE_S` of its own monotonic time. That a
-stale holder does no harm does not rest on time at all: its appends carry the old epoch and are refused.
+Liveness is inferred from heartbeat counters, never from wall clocks of other machines. A contender takes
+over once it has seen no new heartbeat for `LEASE_S` of its own monotonic time. Safety does not depend on
+time: appends of a stale holder carry the old epoch and are refused.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from engine.kernel.limits import LEASE_S
 
 
 def new_holder() -> str:
-    """A name for this process that no other has: host, pid, and something random."""
+    """A unique name for this process: host, pid, and random characters."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 def is_dead(holder: str) -> bool:
-    """Whether a holder was a process of this host that is gone. When in doubt it is not."""
+    """Whether the holder was a process of this host that has exited. False if in doubt."""
     pid = _pid_here(holder)
     if pid is None:
         return False
@@ -42,7 +42,7 @@ def is_dead(holder: str) -> bool:
 
 
 def is_stopped(holder: str) -> bool:
-    """Whether a holder is a process of this host that is frozen, as by SIGSTOP. In doubt it is not."""
+    """Whether the holder is a frozen process of this host, as by SIGSTOP. False if in doubt."""
     pid = _pid_here(holder)
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
@@ -57,7 +57,7 @@ def _pid_here(holder: str) -> int | None:
 
 
 class Leases:
-    """The leases of one process, which calls itself `holder` (any name that no other process has)."""
+    """The leases of one process, identified by `holder` (unique among processes)."""
 
     def __init__(
         self,
@@ -70,10 +70,10 @@ class Leases:
         self._table = tables.leases
         self._holder = holder
         self._monotonic = monotonic
-        self._seen: dict[str, tuple[int, int, float]] = {}  # name -> epoch, beat, since when
+        self._seen: dict[str, tuple[int, int, float]] = {}  # name -> epoch, heartbeat, since when
 
     def take(self, name: str) -> Lease | None:
-        """The lease, if it is free, or its holder has shown no life for long enough; else None."""
+        """The lease if it is free or its holder has been silent for too long, else None."""
         columns = self._table.c
         with self._store.reading() as connection:
             query = sa.select(columns.epoch, columns.beat, columns.holder).where(columns.name == name)
@@ -88,17 +88,17 @@ class Leases:
         return Lease(name, epoch + 1) if is_mine else None
 
     def beat(self, lease: Lease) -> bool:
-        """Shows that the holder is alive; False if the lease is lost. Call it every `LEASE_S` / 3."""
+        """Renews the lease; False if it is lost. Call it every `LEASE_S` / 3."""
         return self._update(lease, {"beat": self._table.c.beat + 1})
 
     def release(self, lease: Lease) -> None:
-        """Gives the lease back, so that the next holder need not wait."""
+        """Releases the lease, so that the next holder need not wait."""
         self._update(lease, {"holder": None})
 
     def release_dead(self, is_dead: Callable[[str], bool]) -> None:
-        """Gives back the leases of holders who, the caller knows, are gone, so that nobody waits.
+        """Releases the leases of dead holders, so that others need not wait.
 
-        If he errs, the holder is replaced, as one that was silent for too long.
+        If `is_dead` is wrong, the holder is replaced as if it had been silent.
         """
         columns = self._table.c
         query = sa.select(columns.name, columns.epoch, columns.holder).where(columns.holder.is_not(None))

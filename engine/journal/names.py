@@ -1,7 +1,7 @@
 """Stored names as small numbers: a fact keeps two bytes in place of twenty.
 
-Numbers are given by the database, once, and never change; digests cover the name itself, so that a
-changed number is found like any other edit.
+The database assigns each number once; digests cover the name itself, so that a changed number is
+detected like any other edit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from engine.kernel.limits import NAMES_MAX
 
 
 class NameTable:
-    """The names that this process has met. Thread-safe: entries are only added, or all replaced."""
+    """The names known to this process. Thread-safe: entries are only added, or all replaced."""
 
     def __init__(self, store: Store, tables: Tables) -> None:
         self._store = store
@@ -27,7 +27,7 @@ class NameTable:
         self.by_code: dict[int, str] = {}
 
     def learn(self, names: set[str]) -> None:
-        """Makes sure that all of `names` are known, giving numbers to new ones."""
+        """Makes all of `names` known, assigning numbers to new ones."""
         new = [name for name in names if name not in self.known]
         if not new:
             return
@@ -38,7 +38,7 @@ class NameTable:
         if len(self.known) + len(new) > NAMES_MAX:
             raise Unrecordable(f"more than {NAMES_MAX} stored names")
         with self._store.writing() as connection:
-            # The head's lock keeps two processes from giving the same number.
+            # The head's lock prevents two processes from assigning the same number.
             connection.execute(sa.select(self._head.c.one).with_for_update())
             free = sa.select(sa.func.coalesce(sa.func.max(self._table.c.code), 0) + 1)
             for name in new:
@@ -48,15 +48,15 @@ class NameTable:
         self._reload()
 
     def learn_again(self) -> None:
-        """Makes sure of all names that were known: the journal may have lost some since."""
+        """Reloads all known names: the journal may have lost some."""
         fresh = NameTable(self._store, self._tables)
         fresh.learn(set(self.known))
         self.known, self.by_code = fresh.known, fresh.by_code
 
     def name_of(self, code: int, position: int) -> str:
-        """The name behind a number that stands at `position`.
+        """The name for a number stored at `position`.
 
-        Raises JournalDamaged for a number that was never given.
+        Raises JournalDamaged for a number never assigned.
         """
         name = self.by_code.get(code)
         if name is None:
@@ -69,7 +69,7 @@ class NameTable:
         return name
 
     def codes_of(self, names: set[str]) -> list[int]:
-        """The numbers of those names that have one."""
+        """The numbers of the names that have one."""
         if any(name not in self.known for name in names):
             self._reload()
         return sorted(self.known[name][0] for name in names if name in self.known)

@@ -1,4 +1,4 @@
-"""Reading the journal: pages of the log, and streams, each fact checked against the digest chain."""
+"""Reading the journal: pages of the log, and streams, each fact verified against the digest chain."""
 
 from __future__ import annotations
 
@@ -27,33 +27,32 @@ A plain tuple: a page of the log makes thousands, and any class costs as much as
 """
 
 
-class Portion(NamedTuple):
-    """Streams whose ids begin with one of these (three characters), and part `part` of `parts` of those.
+class Shard(NamedTuple):
+    """Shard `k` (from 0) of `n` of the streams whose ids begin with one of `prefixes` (3 characters).
 
-    Which part a stream is in, only the database knows: the facts of one are all in the same.
+    The database assigns streams to shards; all facts of a stream are in the same one.
     """
 
     prefixes: Sequence[str]
-    part: int = 0
-    parts: int = 1
+    k: int = 0
+    n: int = 1
 
 
-_PART_OF: Final = {
-    # A random end of an id, of which SQLite's own functions make a number quickest.
+_SHARD_OF: Final = {
+    # A random suffix of an id, which SQLite's own functions turn into a number fastest.
     "sqlite": "(unicode(substr(fact.stream, -1)) + coalesce(unicode(substr(fact.stream, -4)), 0)) % ?",
     "postgresql": "mod(hashtext(fact.stream) & 2147483647, ?)",
 }
 
 
-Wanted = Callable[[Any, int, str], bool]
-"""Whether a fact is wanted: its stream, as it is stored, its version, and its stored name."""
+FactFilter = Callable[[Any, int, str], bool]
+"""A filter of facts by stored stream id, version and stored name."""
 
 
 class Pages:
     """Reads one journal. Thread-safe.
 
-    Reading checks: what comes back is what was appended, or JournalDamaged names the first position
-    where it is not.
+    Reads verify: the result is what was appended, or JournalDamaged names the first bad position.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class Pages:
         last = f"FROM {journal} WHERE stream = ? ORDER BY version DESC LIMIT 1"
         self._end_sql = (f"(SELECT version {last})", f"(SELECT position {last})")
         self._command_sql = f"SELECT position FROM {journal} WHERE command = ?"
-        # Facts that do not follow one another bring the digest before them along.
+        # Non-consecutive facts need the digest of their predecessor too.
         columns = ", ".join("fact." + column for column in _COLUMNS.split(", "))
         self._plain_sql = f"SELECT {columns} FROM {journal} AS fact"
         self._scattered_sql = (
@@ -98,7 +97,7 @@ class Pages:
         return Head(position, bytes(digest))
 
     def is_sound(self, position: int) -> bool:
-        """Whether a fact is there and as recorded; marks the journal if not."""
+        """Whether a fact exists and is as recorded; marks the journal if not."""
         try:
             return bool(self.log(position - 1, 1, stop=position))
         except JournalDamaged:
@@ -111,19 +110,18 @@ class Pages:
         *,
         stop: int | None = None,
         is_checked: bool = True,
-        wanted: Wanted | None = None,
+        wanted: FactFilter | None = None,
         expected: bytes | None = None,
     ) -> list[StoredRow]:
-        """At most `limit` facts with positions in (after, stop], in order, with no hole.
+        """At most `limit` facts with positions in (after, stop], in order, without gaps.
 
-        Fewer only if the journal's head says that there are no more. Those that are not `wanted` are
-        left out, and not checked. `expected` is the digest that was at `after`: raises JournalWentBack
-        if another is there, or none.
+        Fewer only at the journal's head. Facts not `wanted` are skipped unverified. `expected` is the
+        known digest at `after`: raises JournalWentBack if the journal has another one, or none.
         """
         try:
             return self._log(after, limit, stop, is_checked=is_checked, wanted=wanted, expected=expected)
         except JournalDamaged as error:
-            self._tell(error)
+            self._report(error)
             raise
 
     def _log(
@@ -133,11 +131,11 @@ class Pages:
         stop: int | None,
         *,
         is_checked: bool,
-        wanted: Wanted | None = None,
+        wanted: FactFilter | None = None,
         expected: bytes | None = None,
     ) -> list[StoredRow]:
         first = max(after, 0) + 1
-        # The fact before the page comes along for its digest.
+        # The fact before the page is needed for its digest.
         rows = self._store.query(
             self._page_sql, (first - 1, _MAX if stop is None else stop, limit + (first > 1))
         )
@@ -147,14 +145,14 @@ class Pages:
                 raise _missing(first - 1)
             before = bytes(rows.pop(0)[6])
         elif first > 1 and expected is not None:
-            self._check_is_last(first - 2)  # the head says that it is there: then it is missing
+            self._check_is_last(first - 2)  # the head proves that it existed: then it is missing
             raise _gone(after)
         if expected is not None and before != expected:
             raise _gone(after)
         try:
             facts = self._page(rows, first, before, is_checked=is_checked, wanted=wanted)
         except JournalDamaged:
-            for place, row in enumerate(rows, first):  # again, slowly: the first fault is wanted
+            for place, row in enumerate(rows, first):  # again, slowly: find the first fault
                 self._page([row], place, before, is_checked=is_checked)
                 before = row[6]
             raise
@@ -170,7 +168,7 @@ class Pages:
         before: bytes,
         *,
         is_checked: bool,
-        wanted: Wanted | None = None,
+        wanted: FactFilter | None = None,
     ) -> list[StoredRow]:
         if rows and (rows[0][0] != first or rows[-1][0] - first != len(rows) - 1):
             raise _missing(next(n for n, row in enumerate(rows, first) if row[0] != n))
@@ -185,27 +183,27 @@ class Pages:
                 self._trail.note(facts[-1][0], facts[-1][6])
         return facts
 
-    def _is_wanted(self, row: tuple[Any, ...], wanted: Wanted) -> bool:
+    def _is_wanted(self, row: tuple[Any, ...], wanted: FactFilter) -> bool:
         position, version, code, stream, *_ = row
         name = self._names.by_code.get(code) or self._names.name_of(code, position)
         return wanted(stream, version, name)
 
-    def portion(
-        self, after: int, stop: int, of: Portion, wanted: Wanted | None = None
+    def shard(
+        self, after: int, stop: int, of: Shard, wanted: FactFilter | None = None
     ) -> list[StoredRow]:
-        """The facts of some streams with positions in (after, stop], which the journal has come to.
+        """The facts of a shard with positions in (after, stop], where `stop` is at most the head.
 
-        Between them there is no hole either; the digests of the others, and of those that are not
-        `wanted`, are left to who reads them.
+        Gaps are detected across all shards; digests of other shards' facts, and of those not `wanted`,
+        are not verified.
         """
         where = (
             f" WHERE fact.position > ? AND fact.position <= ? AND substr(fact.stream, 1, 3) IN"
             f" {_marks(of.prefixes)}"
         )
         values: list[object] = [after, stop, *of.prefixes]
-        if of.parts > 1:
-            where += f" AND {_PART_OF[self._store.dialect]} = ?"
-            values += [of.parts, of.part]
+        if of.n > 1:
+            where += f" AND {_SHARD_OF[self._store.dialect]} = ?"
+            values += [of.n, of.k]
         rows = self._store.query(self._scattered_sql + where + " ORDER BY fact.position", values)
         if wanted is not None:
             rows = [row for row in rows if self._is_wanted(row, wanted)]
@@ -213,14 +211,14 @@ class Pages:
             facts = self._linked(rows)
             is_whole = self._store.query(self._count_sql, (after, stop)) == [(stop - after,)]
         except JournalDamaged:
-            self.log(after, stop - after, stop=stop)  # the first fault is wanted, in whichever stream
+            self.log(after, stop - after, stop=stop)  # find the first fault, in any stream
             raise
         if not is_whole:
             self.log(after, stop - after, stop=stop)
         return facts
 
     def _check_is_last(self, position: int) -> None:
-        """Raises if the head says that there is more, and there is not: the tail was cut."""
+        """Raises if the head is past `position`: the tail is missing."""
         following = position + 1
         if self.head().position > position and not self._store.query(
             self._page_sql, (following, following, 1)
@@ -236,7 +234,7 @@ class Pages:
         *,
         is_checked: bool = True,
     ) -> list[StoredRow]:
-        """As `log`, of the given stored names only."""
+        """As `log`, limited to the given stored names."""
         codes = self._names.codes_of(set(names))
         if not codes:
             return []
@@ -260,7 +258,7 @@ class Pages:
         is_descending: bool = False,
         limit: int | None = None,
     ) -> list[StoredRow]:
-        """The facts of one stream with versions in (after, upto], by version; of `names` only."""
+        """The facts of one stream with versions in (after, upto], by version; limited to `names`."""
         values: list[object] = [stream.bytes if self._uuid_from_bytes else stream]  # type: ignore[union-attr]
         where = " WHERE fact.stream = ?"
         if after is not None:
@@ -280,27 +278,27 @@ class Pages:
         return self._scattered(where, values)
 
     def end_of(self, stream: str) -> tuple[Column, Column]:
-        """Expressions: version and position of the last fact of a stream, null if it has none.
+        """SQL expressions: version and position of a stream's last fact, null if it has none.
 
-        They only look at its index: the fact itself is not read, and not checked.
+        They read only an index; the fact itself is not verified.
         """
         version, position = self._end_sql
         return (version, (stream,)), (position, (stream,))
 
     def snapshot(self, stream: str, name: str, upto: int | None = None) -> tuple[int, bytes] | None:
-        """Version and body of the newest snapshot of that name, if there is one, not after `upto`."""
+        """Version and body of the newest snapshot of that name up to version `upto`, if any."""
         rows = self._store.query(
             self._snapshot_sql, (stream, name, VERSION_MAX if upto is None else upto)
         )
         return (rows[0][0], bytes(rows[0][1])) if rows else None
 
     def position_of(self, command: bytes) -> int | None:
-        """Where the first fact of a command stands, if it has been recorded."""
+        """Position of a command's first fact, if recorded."""
         rows = self._store.query(self._command_sql, [command])
         return rows[0][0] if rows else None
 
     def at(self, positions: Sequence[int]) -> list[StoredRow]:
-        """The facts at these positions, which rise."""
+        """The facts at these ascending positions."""
         found: list[StoredRow] = []
         for start in range(0, len(positions), _MARKS_MAX):
             some = positions[start : start + _MARKS_MAX]
@@ -316,11 +314,11 @@ class Pages:
         try:
             return self._linked(rows)
         except JournalDamaged as error:
-            self._tell(error)
+            self._report(error)
             raise
 
     def _linked(self, rows: Sequence[tuple[Any, ...]]) -> list[StoredRow]:
-        """Facts whose rows bring the digest before them along."""
+        """Verified facts from rows that include the predecessor's digest."""
         facts = self._named(rows)
         befores = [chain.GENESIS if row[0] == 1 and row[7] is None else row[7] for row in rows]
         self._check(facts, befores)
@@ -328,8 +326,8 @@ class Pages:
             self._trail.note(fact[0], fact[6])
         return facts
 
-    def _tell(self, error: JournalDamaged) -> None:
-        """Has the journal marked, once a second look says the same: that stops every writer."""
+    def _report(self, error: JournalDamaged) -> None:
+        """Marks the journal, after a second check confirms the damage: that stops every writer."""
         position = error.context.get("position")
         if not isinstance(position, int):
             return
@@ -338,7 +336,7 @@ class Pages:
         except JournalDamaged:
             self._on_damage(position, str(error))
         except EngineError:
-            pass  # it could not be looked at: whoever reads next will
+            pass  # the check failed; the next reader repeats it
 
     def _named(self, rows: Sequence[tuple[Any, ...]]) -> list[StoredRow]:
         by_code, name_of = self._names.by_code, self._names.name_of
@@ -359,17 +357,17 @@ class Pages:
                 if digest == expected(before, position, version, key, name_bytes, command or b"", body):
                     continue
             except (AttributeError, TypeError, struct.error):
-                pass  # SQLite keeps any type and size anywhere
+                pass  # SQLite stores any type and size in any column
             raise _damaged(position)
 
 
 _MAX: Final = 2**62
 _MARKS_MAX: Final = 1_000
-"""Values of one statement: what either database takes is far beyond."""
+"""Values of one statement: both databases allow far more."""
 
 
 def _marks(values: Sequence[object]) -> str:
-    """`(?, ?, ?)`; of nothing, a list that nothing is in."""
+    """`(?, ?, ?)`; for an empty sequence, a list that matches nothing."""
     return f"({', '.join('?' * len(values)) or 'NULL'})"
 
 

@@ -43,7 +43,7 @@ class PostgresStore(Store):
         return self._engine("AUTOCOMMIT"), self._engine("READ COMMITTED")
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         url = self.url
         shown = sa.URL.create("postgresql", url.username, None, url.host, url.port, url.database)
         return shown.render_as_string()
@@ -53,7 +53,7 @@ class PostgresStore(Store):
         return psycopg.Error
 
     def raw_connection(self) -> psycopg.Connection[Any]:
-        """A psycopg connection of its own, in autocommit mode, outside the pools."""
+        """A separate psycopg connection in autocommit mode, outside the pools."""
         if self._is_closed:
             raise Unavailable("the journal is closed")
         url = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
@@ -65,13 +65,13 @@ class PostgresStore(Store):
                 connection.close()
                 raise
         except psycopg.Error as error:
-            raise Unavailable(f"{self.place}: PostgreSQL cannot be reached: {error}") from error
+            raise Unavailable(f"{self.location}: PostgreSQL cannot be reached: {error}") from error
         return connection
 
     def _engine(self, isolation_level: str) -> sa.Engine:
         engine = sa.create_engine(
             self.url.set(drivername="postgresql+psycopg"),
-            hide_parameters=True,  # from errors, which are logged
+            hide_parameters=True,  # not in errors, which are logged
             pool_size=READERS_MAX,
             max_overflow=0,
             pool_timeout=WRITE_WAIT_S,
@@ -89,7 +89,7 @@ class PostgresStore(Store):
         }
         return {
             "application_name": APPLICATION,
-            "client_encoding": "utf8",  # else a database without an encoding gives bytes for text
+            "client_encoding": "utf8",  # else a database without an encoding returns bytes for text
             "connect_timeout": int(CONNECT_TIMEOUT_S),
             "options": " ".join(f"-c {k}={int(v * 1000)}" for k, v in milliseconds.items()),
             "keepalives_idle": 2,
@@ -102,8 +102,8 @@ class PostgresStore(Store):
         text = str(error)
         for kind, meaning in _POSTGRES_ERRORS:
             if isinstance(error, kind):
-                # "timeout expired" alone would leave one to guess where.
-                return meaning(f"{self.place}: {text}" if issubclass(meaning, Unavailable) else text)
+                # "timeout expired" alone does not name the database.
+                return meaning(f"{self.location}: {text}" if issubclass(meaning, Unavailable) else text)
         return EngineError(text)
 
 
@@ -121,11 +121,11 @@ _POSTGRES_ERRORS: Final[tuple[tuple[type[Exception], type[EngineError]], ...]] =
     (psycopg.OperationalError, ConnectionBroken),
     (psycopg.InterfaceError, ConnectionBroken),
 )
-"""What psycopg's errors mean, the first that fits."""
+"""psycopg's error -> the engine's; the first match counts."""
 
 
 def _keep_commits_durable(raw: Any) -> None:
-    """An operator may ask for more than `on` (replicas), never for less."""
+    """Raises `synchronous_commit` to `on`; an operator's stricter setting (replicas) is kept."""
     was_autocommit = raw.autocommit
     raw.autocommit = True
     if raw.execute("SHOW synchronous_commit").fetchone()[0] in {"off", "local"}:

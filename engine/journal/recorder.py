@@ -7,10 +7,10 @@ Any application of that library can use it, on SQLite and PostgreSQL alike:
     ORIGINATOR_ID_TYPE   uuid (default) | text
     CREATE_TABLE         whether to create missing tables; default yes
 
-What it adds to what the library asks for: positions are 1, 2, 3 ... with no hole, in commit order,
-whatever the number of processes; every event is part of a digest chain that is checked on reading;
-many threads' appends share commits; an append can carry a command id, so that a repetition finds the
-first one, and a lease, so that a worker that lost its role cannot record.
+Beyond the library's interface: positions are 1, 2, 3 ... without gaps, in commit order, for any number
+of processes; every event is part of a digest chain verified on reading; appends of many threads share
+commits; an append can carry a command id for idempotency, and a lease, so that a worker that lost its
+role cannot append.
 """
 
 from __future__ import annotations
@@ -90,14 +90,14 @@ def _speaking_the_librarys_errors(method: Callable[P, R]) -> Callable[P, R]:
 
 
 class JournalRecorder:
-    """What all recorders share."""
+    """Base of all recorders."""
 
     def __init__(self, datastore: Datastore) -> None:
         self.datastore = datastore
 
 
 class JournalAggregateRecorder(JournalRecorder, persistence.AggregateRecorder):
-    """Events by stream and version in a side table, without positions: snapshots and their like."""
+    """Events by stream and version in a side table, without positions, such as snapshots."""
 
     def __init__(self, datastore: Datastore, purpose: str) -> None:
         super().__init__(datastore)
@@ -116,7 +116,7 @@ class JournalAggregateRecorder(JournalRecorder, persistence.AggregateRecorder):
 
     @_speaking_the_librarys_errors
     def insert_events(self, stored_events: Sequence[StoredEvent], **_: Any) -> None:
-        """Writes the events, all or none. Raises VersionConflict if one is there already."""
+        """Writes the events, all or none. Raises VersionConflict if one exists."""
         if not stored_events:
             return
         rows = [
@@ -159,7 +159,7 @@ class JournalAggregateRecorder(JournalRecorder, persistence.AggregateRecorder):
 
 
 class JournalApplicationRecorder(JournalRecorder, persistence.ApplicationRecorder):
-    """The journal, as the library sees it."""
+    """The journal as the library's application recorder."""
 
     @_speaking_the_librarys_errors
     def insert_events(
@@ -190,11 +190,12 @@ class JournalApplicationRecorder(JournalRecorder, persistence.ApplicationRecorde
         lease: Lease | None = None,
         taken: Sequence[tuple[Any, int]] = (),
     ) -> Append:
-        """As `insert_events`, and tells whether `command` had been recorded before. Refused with
+        """As `insert_events`; the result tells whether `command` had been recorded before. Raises
         VersionConflict unless the keys `taken` are in the journal.
 
-        Then nothing is added, and the positions are those of the first time: from its first fact to the
-        next one that begins a command. (Exact where, as in `Journal`, every append has a command.)
+        For a repeated command nothing is added, and the positions are the original ones: from its first
+        fact to the next fact that begins a command. (Exact if every append has a command, as in
+        `Journal`.)
         """
         if len(stored_events) > APPEND_FACTS_MAX:
             raise errors.Unrecordable(f"one append is at most {APPEND_FACTS_MAX} facts")
@@ -258,14 +259,14 @@ class JournalApplicationRecorder(JournalRecorder, persistence.ApplicationRecorde
     def subscribe(
         self, gt: int | None = None, topics: Sequence[str] = ()
     ) -> persistence.Subscription[persistence.ApplicationRecorder]:
-        """Follows the log after `gt`: what is there, then what comes, without end."""
+        """Follows the log after `gt`: existing events, then new ones, without end."""
         return JournalSubscription(self, gt, topics)
 
 
 class JournalSubscription(persistence.Subscription[JournalApplicationRecorder]):
-    """Reads page after page in its consumer's thread, and waits for the bell in between.
+    """Reads page by page in its consumer's thread, and waits for wake-ups in between.
 
-    `stop()` may come from any thread. An error of reading is raised to the consumer, who may go on.
+    `stop()` is thread-safe. Read errors are raised to the consumer, which may continue.
     """
 
     PAGE: Final = 500
@@ -281,7 +282,7 @@ class JournalSubscription(persistence.Subscription[JournalApplicationRecorder]):
         self._bell.listen()
 
     def stop(self) -> None:
-        """Ends the iteration, also one that is waiting."""
+        """Ends the iteration, even a waiting one."""
         if not self._is_stopped:
             self._is_stopped = True
             super().stop()
@@ -289,7 +290,7 @@ class JournalSubscription(persistence.Subscription[JournalApplicationRecorder]):
             self._bell.ring()
 
     def __next__(self) -> Notification:
-        """The next notification; waits for it."""
+        """The next notification; blocks until there is one."""
         while not self._is_stopped:
             notification = next(self._page, None)
             if notification is not None:
@@ -300,7 +301,7 @@ class JournalSubscription(persistence.Subscription[JournalApplicationRecorder]):
         raise StopIteration
 
     def _turn_page(self) -> bool:
-        """Reads on; True if there is something new."""
+        """Reads the next page; True if it has events."""
         journal = self._journal
         head = journal.max_notification_id() or 0
         if head <= self._seen:
@@ -308,13 +309,13 @@ class JournalSubscription(persistence.Subscription[JournalApplicationRecorder]):
         page = journal.select_notifications(
             self._seen, self.PAGE, head, self._names, inclusive_of_start=False
         )
-        # With topics the head counts as seen as well, else every look would scan the same facts.
+        # With topics the head counts as read too, else every poll would scan the same facts.
         self._seen = page[-1].id if len(page) == self.PAGE else head
         self._page = iter(page)
         return True
 
     def __del__(self) -> None:
-        """A subscription that nobody holds any more listens no more."""
+        """Stops listening when the subscription is garbage-collected."""
         self.stop()
 
 
@@ -324,10 +325,10 @@ def _tracked(tracking: Tracking) -> Tracked:
 
 
 class JournalTrackingRecorder(JournalRecorder, persistence.TrackingRecorder):
-    """How far followers have come. Views subclass it to keep their rows and the offset together."""
+    """Offsets of followers. Views subclass it to store rows and offset together."""
 
     WAIT_S: Final = 0.02
-    """Another process's progress is noticed this fast; this process's at once."""
+    """Poll interval for another process's progress; this process's is noticed at once."""
 
     @_speaking_the_librarys_errors
     def create_table(self) -> None:
@@ -338,7 +339,7 @@ class JournalTrackingRecorder(JournalRecorder, persistence.TrackingRecorder):
     def tracking_with(self, tracking: Tracking) -> Iterator[sa.Connection]:
         """A write transaction for a view's own rows that also moves the offset.
 
-        Raises StaleOffset, and undoes the transaction, if the offset is there or further already.
+        Raises StaleOffset, and rolls back, if the stored offset is the same or greater.
         """
         table = self.datastore.tables.tracking
         follower, position, *_ = _tracked(tracking)
@@ -360,7 +361,7 @@ class JournalTrackingRecorder(JournalRecorder, persistence.TrackingRecorder):
         self.datastore.bell.ring()
 
     def insert_tracking(self, tracking: Tracking) -> None:
-        """Moves an offset forward. Raises StaleOffset if it is there or further already."""
+        """Moves an offset forward. Raises StaleOffset if the stored one is the same or greater."""
         with self.tracking_with(tracking):
             pass
 
@@ -381,7 +382,7 @@ class JournalTrackingRecorder(JournalRecorder, persistence.TrackingRecorder):
     ) -> None:
         """Returns once the offset has reached `notification_id`.
 
-        Raises TimeoutError after `timeout` seconds, WaitInterruptedError when `interrupt` is set.
+        Raises TimeoutError after `timeout` seconds, WaitInterruptedError if `interrupt` is set.
         """
         bell = self.datastore.bell
         deadline = monotonic() + timeout
@@ -405,7 +406,7 @@ def _insert_for(connection: sa.Connection) -> Callable[[sa.Table], Any]:
 class JournalProcessRecorder(
     JournalTrackingRecorder, JournalApplicationRecorder, persistence.ProcessRecorder
 ):
-    """A journal whose appends can move an offset in the same transaction."""
+    """A journal whose appends can also move an offset in the same transaction."""
 
 
 class JournalFactory(InfrastructureFactory[JournalTrackingRecorder]):
@@ -466,7 +467,7 @@ class JournalFactory(InfrastructureFactory[JournalTrackingRecorder]):
         return JournalProcessRecorder(self.datastore)
 
     def close(self) -> None:
-        """Writes what is queued and closes every connection."""
+        """Writes queued appends and closes every connection."""
         self.datastore.close()
 
     @_speaking_the_librarys_errors

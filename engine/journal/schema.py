@@ -1,13 +1,13 @@
-"""The journal's tables, the same on both databases, and the one guarded step that creates them.
+"""The journal's tables, the same on both databases, and their guarded creation.
 
     journal        position, version, name, stream, command, body, digest; append-only by trigger
     journal_head   one row: the last position and its digest; locking it is the right to append
     journal_names  stored names as small numbers, so that a fact does not repeat its name
     journal_meta   schema number, journal id, kind of stream ids, fingerprint of the master key
     alembic_version    the same schema number, for the scripts in `engine/journal/migrations`
-    tracking       how far each named follower has come, sealed: see `witness`
-    leases         who acts as which follower, and under which epoch
-    snapshots      folded states; may be lost at any time
+    tracking       the offset of each named follower, with a MAC: see `witness`
+    leases         the holder of each follower's role, with its epoch
+    snapshots      folded states; disposable
 
 All names can carry a prefix, so that several applications can share a database.
 """
@@ -32,11 +32,11 @@ from engine.kernel.errors import BadSettings, JournalDamaged, SchemaMissing, Sch
 from engine.kernel.limits import MIGRATION_PAUSE_S
 
 SCHEMA: Final = 6
-"""Number of this release's schema, and of the last script in `migrations`. A journal with a
-greater one is refused, and one with a smaller one until `order-engine migrate` has upgraded it."""
+"""Number of this release's schema, and of the last script in `migrations`. A journal with a greater one
+is refused, and one with a smaller one until `order-engine migrate` has upgraded it."""
 
 ENCODING: Final = "UTF8"
-"""Of a PostgreSQL database: in any other a name can be a 500."""
+"""Encoding of a PostgreSQL database: with any other some names fail with a 500."""
 
 StreamKind = Literal["uuid", "text"]
 
@@ -47,7 +47,7 @@ _ADVISORY_LOCK: Final = 0x6F72_6465_7265  # "ordere"; serialises schema creation
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of one application, as SQLAlchemy knows them."""
+    """The tables of one application, as SQLAlchemy objects."""
 
     prefix: str
     stream_kind: StreamKind
@@ -62,7 +62,7 @@ class Tables:
 
     @property
     def channel(self) -> str:
-        """The NOTIFY channel that rings after an append (PostgreSQL)."""
+        """The NOTIFY channel signalled after an append (PostgreSQL)."""
         return f"{self.journal.name}_appended"
 
 
@@ -86,7 +86,7 @@ def side_table(metadata: sa.MetaData, name: str, kind: StreamKind) -> Table:
     )
 
 
-@lru_cache(maxsize=8)  # one journal a process, and the few of a test
+@lru_cache(maxsize=8)  # one journal per process, and a few in tests
 def define(prefix: str, kind: StreamKind) -> Tables:
     """The tables under `prefix` ("" or lower-case letters ending in "_")."""
     if not _PREFIX.fullmatch(prefix):
@@ -172,7 +172,7 @@ _STATEMENTS: Final = {
            BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END""",
     ),
     "postgresql": (
-        # Every append updates the one row: room in its page lets it stay there.
+        # Every append updates the one row: free space in its page keeps it there.
         "ALTER TABLE {journal}_head SET (fillfactor = 10, autovacuum_vacuum_scale_factor = 0)",
         """CREATE OR REPLACE FUNCTION {journal}_refuse() RETURNS trigger LANGUAGE plpgsql AS
            $$ BEGIN RAISE EXCEPTION 'the journal is append-only'; END $$""",
@@ -189,8 +189,8 @@ Migration = Literal["created", "upgraded", "unchanged"]
 def migrate(connection: sa.Connection, tables: Tables) -> Migration:
     """Brings the schema to `SCHEMA` inside the caller's write transaction.
 
-    Any number of processes may call it at once: one does the work, the others find it done.
-    Raises SchemaTooNew for a journal of a newer release, SchemaTooOld for an older one under a prefix.
+    Safe for concurrent processes: one does the work, the others find it done. Raises SchemaTooNew for a
+    journal of a newer release, SchemaTooOld for an older one under a prefix.
     """
     dialect = connection.dialect.name
     allow_pauses(connection, MIGRATION_PAUSE_S)
@@ -219,7 +219,7 @@ def migrate(connection: sa.Connection, tables: Tables) -> Migration:
 
 
 def _check_encoding(connection: sa.Connection) -> None:
-    """Raises BadSettings for a database that cannot keep every text."""
+    """Raises BadSettings for a database encoding that cannot store every text."""
     encoding = str(connection.exec_driver_sql("SHOW server_encoding").scalar_one())
     if encoding != ENCODING:
         raise BadSettings(
@@ -249,7 +249,7 @@ def _make_append_only(connection: sa.Connection, tables: Tables) -> None:
 
 
 def _mend(connection: sa.Connection, tables: Tables) -> None:
-    """Makes triggers again that are gone, as after a repair past them, and says so."""
+    """Recreates missing triggers, as after a repair that bypassed them, and logs it."""
     journal = tables.journal.name
     if connection.dialect.name == "sqlite":
         wanted, known = 2, f"sqlite_schema WHERE type = 'trigger' AND tbl_name = '{journal}'"
@@ -264,8 +264,8 @@ def _mend(connection: sa.Connection, tables: Tables) -> None:
 def check(connection: sa.Connection, tables: Tables, *, allows_older: bool = False) -> dict[str, str]:
     """The journal's meta words, if this release can work with it, or at least copy it (`allows_older`).
 
-    Raises SchemaMissing, SchemaTooNew, SchemaTooOld, JournalDamaged for words that make no sense, or
-    BadSettings for another kind of stream ids.
+    Raises SchemaMissing, SchemaTooNew, SchemaTooOld, JournalDamaged for invalid words, or BadSettings
+    for another kind of stream ids.
     """
     meta = _words(connection, tables)
     schema = int(meta["schema"])

@@ -1,8 +1,8 @@
-"""The statements of an append, for each database: begin, lock the head, look, insert, commit.
+"""The statements of an append, for each database: begin, lock the head, check, insert, commit.
 
-`engine.journal.append` decides what to do in which order; here is only how to say it. Each append is one
-statement of the driver's own, whatever its number of facts: row-wise inserts (`executemany`) hold the
-interpreter for their whole run.
+`engine.journal.append` decides which steps to take; this module only issues the SQL. Each append is one
+statement, for any number of facts: row-wise inserts (`executemany`) hold the interpreter for their whole
+run.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from engine.journal.postgres_store import PostgresStore
 from engine.journal.schema import Tables
 from engine.journal.sqlite_store import SqliteStore
 from engine.journal.store import Store
-from engine.journal.writer import Row, Tracked
+from engine.journal.writer import FactRow, Tracked
 from engine.kernel.forks import register_forkable
 
 Key = tuple[UUID | str | bytes, int]
-"""A stream, as the database stores it, and a version."""
+"""A stream in stored form, and a version."""
 
 
 class Head(NamedTuple):
@@ -47,16 +47,18 @@ class Session(ABC):
 
     @abstractmethod
     def lock_head(self, seen: int = 0) -> tuple[Head, bytes | None]:
-        """The head, and with it the right to append until the transaction ends; the digest at `seen`."""
+        """The head, locked until the transaction ends, which is the right to append; and the digest at
+        `seen`.
+        """
 
     @abstractmethod
-    def insert(self, head: Head, rows: Sequence[Row], digests: Sequence[bytes]) -> bool:
-        """Appends right after `head` and moves it; False, with nothing written, if it is elsewhere."""
+    def insert(self, head: Head, rows: Sequence[FactRow], digests: Sequence[bytes]) -> bool:
+        """Appends right after `head` and moves it; False, without effect, if the head is elsewhere."""
 
     def guess(
         self,
         head: Head,  # noqa: ARG002  where it is of no use there is nothing to look at
-        rows: Sequence[Row],  # noqa: ARG002
+        rows: Sequence[FactRow],  # noqa: ARG002
         digests: Sequence[bytes],  # noqa: ARG002
         taken: Sequence[Key],  # noqa: ARG002
     ) -> bool:
@@ -65,7 +67,7 @@ class Session(ABC):
 
     @abstractmethod
     def taken_keys(self, keys: Sequence[Key]) -> set[Key]:
-        """Those (stream, version) keys that are in the journal."""
+        """The given (stream, version) keys that are in the journal."""
 
     @abstractmethod
     def _rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -73,7 +75,7 @@ class Session(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Gives the connection back."""
+        """Returns the connection."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -92,15 +94,15 @@ class Session(ABC):
         return bytes(rows[0][0]) if rows else None
 
     def last_position(self) -> int:
-        """The greatest position in the journal, whatever the head says."""
+        """The greatest position in the journal, independent of the head."""
         rows = self._rows(f"SELECT max(position) FROM {self._tables.journal}")
         return rows[0][0] or 0
 
     def recorded(self, command: bytes, count_max: int) -> range | None:
-        """Where the facts of a command stand, if it has been recorded.
+        """The positions of a command's facts, if recorded.
 
-        They end where the next command's begin: a journal in which only some appends carry a command
-        would report those without one as well.
+        They end where the next command's begin: if only some appends carry a command, those without one
+        are included.
         """
         journal = self._tables.journal
         rows = self._rows(f"SELECT position FROM {journal} WHERE command = ?", command)
@@ -119,12 +121,12 @@ class Session(ABC):
         return range(first, end)
 
     def lease_epoch(self, name: str) -> int | None:
-        """The current epoch of a lease, kept from changing until the transaction ends."""
+        """The current epoch of a lease, locked until the transaction ends."""
         rows = self._rows(self._lease_sql, name)
         return rows[0][0] if rows else None
 
     def track(self, tracked: Tracked) -> bool:
-        """Moves a follower's offset forward; False if it is there or further already."""
+        """Moves a follower's offset forward; False if the stored one is the same or greater."""
         return bool(self._rows(self._track_sql, *tracked))
 
 
@@ -169,7 +171,7 @@ class SqliteSession(Session):
         position, digest, there = self._raw.execute(self._head_sql, (seen,)).fetchone()
         return Head(position, digest), there
 
-    def insert(self, head: Head, rows: Sequence[Row], digests: Sequence[bytes]) -> bool:
+    def insert(self, head: Head, rows: Sequence[FactRow], digests: Sequence[bytes]) -> bool:
         position = head.position
         for start in range(0, len(rows), self.ROWS_PER_STATEMENT):
             part = slice(start, start + self.ROWS_PER_STATEMENT)
@@ -178,8 +180,8 @@ class SqliteSession(Session):
                 rows[part], digests[part], strict=True
             ):
                 position += 1
-                # Only exact int, float, str and bytearray bind directly: bytes and None are looked up
-                # among the driver's adapters first, which made a row four times slower.
+                # Only exact int, float, str and bytearray bind directly: bytes and None are first
+                # searched among the driver's adapters, which made a row four times slower.
                 key = bytearray(stream) if stream.__class__ is bytes else stream
                 values += (position, version, name, key)
                 values += (bytearray(command) if command else 0, bytearray(body), bytearray(digest))
@@ -205,11 +207,11 @@ class SqliteSession(Session):
 
 
 class PostgresSession(Session):
-    """Appends to PostgreSQL through a connection of its own.
+    """Appends to PostgreSQL through a dedicated connection.
 
-    `insert` moves the head and inserts the facts in one statement that does nothing unless the head is
-    where the caller believes it to be. So a process that appended last can append again in a single
-    round trip, without a transaction around it, and without holding the head while it computes.
+    `insert` moves the head and inserts the facts in one statement that has no effect unless the head is
+    where the caller expects it. So the process that appended last can append again in a single round
+    trip, without a transaction, and without locking the head while it computes.
     """
 
     def __init__(self, store: PostgresStore, tables: Tables) -> None:
@@ -260,11 +262,11 @@ class PostgresSession(Session):
         assert row is not None
         return Head(row[0], bytes(row[1])), None if row[2] is None else bytes(row[2])
 
-    def insert(self, head: Head, rows: Sequence[Row], digests: Sequence[bytes]) -> bool:
+    def insert(self, head: Head, rows: Sequence[FactRow], digests: Sequence[bytes]) -> bool:
         return self.guess(head, rows, digests, ())
 
     def guess(
-        self, head: Head, rows: Sequence[Row], digests: Sequence[bytes], taken: Sequence[Key]
+        self, head: Head, rows: Sequence[FactRow], digests: Sequence[bytes], taken: Sequence[Key]
     ) -> bool:
         versions, names, streams, commands, bodies, _ = map(list, zip(*rows, strict=True))
         columns = [versions, names, streams, commands, bodies, list(digests)]
@@ -292,7 +294,7 @@ class PostgresSession(Session):
         pass
 
     def after_fork(self) -> None:
-        self._connection = None  # the parent's: two processes would read each other's answers
+        self._connection = None  # the parent's: two processes would read each other's responses
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -306,7 +308,7 @@ class PostgresSession(Session):
 
 
 def open_session(store: Store, tables: Tables) -> Session:
-    """The session that fits the store."""
+    """The session for the store's database."""
     if isinstance(store, SqliteStore):
         return SqliteSession(store, tables)
     assert isinstance(store, PostgresStore)

@@ -1,7 +1,7 @@
-"""The one SQLite library of this process. Nothing else may import `sqlite3` (tests/tidy).
+"""The process's only SQLite library. No other module may import `sqlite3` (tests/tidy).
 
 Two copies in one process do not see each other's file locks: acknowledged rows vanish, and
-`integrity_check` still says ok. So the choice is made here, once.
+`integrity_check` still passes. So the choice is made here, once.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from types import ModuleType
 from typing import Final
 
 WAL_SAFE: Final = (3, 51, 3)
-"""Older libraries, back to 3.7.0, can corrupt a WAL that several connections write and checkpoint."""
+"""Older libraries, back to 3.7.0, can corrupt a WAL written and checkpointed by several connections."""
 
 
 @cache
 def driver() -> ModuleType:
-    """`pysqlite3`, whose wheel carries a recent SQLite, else the standard library's."""
+    """`pysqlite3`, whose wheel includes a recent SQLite, else the standard library's."""
     try:
         return importlib.import_module("pysqlite3.dbapi2")
     except ImportError:
@@ -30,5 +30,5 @@ def version() -> tuple[int, ...]:
 
 
 def is_wal_safe() -> bool:
-    """Whether this SQLite may be used by several processes at once without the risk of `WAL_SAFE`."""
+    """Whether several processes may safely use this SQLite at once: see `WAL_SAFE`."""
     return version() >= WAL_SAFE

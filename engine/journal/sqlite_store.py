@@ -45,12 +45,11 @@ _log: Final = logging.getLogger(__name__)
 
 
 class _FileTurn:
-    """Whose turn it is to write a SQLite file: one thread of this process, one process of the machine.
+    """The turn to write a SQLite file: one thread per process, one process per machine.
 
     SQLite's own waiting between processes sleeps longer and longer and is unfair (1 to 5 s seen); two
-    advisory locks taken first keep the worst wait under 0.1 s. Whoever wants the turn holds the place of
-    the next until it has it, so a process that writes all the time lets the others in between. Only
-    liveness rests on it.
+    advisory locks taken first keep the worst wait under 0.1 s. A waiter holds the "next" lock until its
+    turn, so a process that writes all the time lets others in between. Only liveness depends on it.
     """
 
     POLL_S: Final = 0.0005
@@ -85,15 +84,15 @@ class _FileTurn:
         pass
 
     def after_fork(self) -> None:
-        # The lock belongs to the open file, which the child shares: a child that kept it open would
-        # keep the turn of a parent that was killed.
+        # The lock belongs to the open file, which a child shares: left open in the child it would
+        # outlive a killed parent.
         self._mine = threading.Lock()
         self._owner = None
         _close(self._files)
 
     @contextlib.contextmanager
     def _alone(self, deadline: float) -> Iterator[None]:
-        if sys.platform == "win32":  # no such locks: SQLite's own, slower to hand over, do alone
+        if sys.platform == "win32":  # no such locks: SQLite's own, slower to hand over, suffice
             yield
             return
         following, turn = self._open()
@@ -141,9 +140,9 @@ _IS_DIRECTORY: Final = "it is a directory and no database file: move it away, th
 
 
 class SqliteStore(Store):
-    """A SQLite file in WAL mode, `synchronous=FULL`: what was committed survives a power cut.
+    """A SQLite file in WAL mode, `synchronous=FULL`: commits survive a power cut.
 
-    In one that `is_disposable` (`synchronous=NORMAL`) the last commits may be lost, never half of one.
+    If `is_disposable` (`synchronous=NORMAL`), the last commits may be lost, but never half of one.
     """
 
     dialect = "sqlite"
@@ -157,7 +156,7 @@ class SqliteStore(Store):
         if not url.database or url.database == ":memory:":
             raise BadSettings("a journal needs a file: sqlite:////absolute/path/journal.db")
         self.path = os.path.realpath(url.database)
-        if is_disposable:  # its last part may be a link that moves on: see `renew`
+        if is_disposable:  # the last component may be a link that moves: see `renew`
             folder, name = os.path.split(os.path.abspath(url.database))  # noqa: PTH100
             self.path = str(Path(os.path.realpath(folder), name))
         with _turns_lock:
@@ -167,8 +166,9 @@ class SqliteStore(Store):
     def before_fork(self) -> None:
         """Closes idle connections.
 
-        SQLite believes for ever that an inherited connection holds its locks. The child's own then
-        lock nothing: when the parent closes, it deletes the WAL into which the child still writes.
+        In the child SQLite would believe that an inherited connection still holds its locks, so the
+        child's own would lock nothing, and the parent's close would delete the WAL that the child
+        writes.
         """
         with self._opening:
             engines = self._engines or ()
@@ -176,7 +176,7 @@ class SqliteStore(Store):
             self._dispose(close=True)
 
     def after_fork(self) -> None:
-        """Refuses from now on, if the fork came while a connection was in use."""
+        """Refuses use in the child if the fork came while a connection was in use."""
         self._is_spoilt |= self._is_spoilt_by_fork or self._engines is not None
         super().after_fork()
 
@@ -184,20 +184,20 @@ class SqliteStore(Store):
         if self._is_spoilt:
             raise Unavailable("the process was forked while it used this journal: start a fresh one")
         if self._file is not None and time.monotonic() - self._looked_s > FILE_CHECK_S:
-            self._look_at_file()
+            self._check_file()
         return super()._opened()
 
     def _named(self, error: EngineError) -> EngineError:
         if isinstance(error, Inaccessible) and Path(self.path).is_dir():
             error = Inaccessible(f"{self.path}: {_IS_DIRECTORY}")
         if self.is_disposable and isinstance(error, Inaccessible):
-            return ViewsDamaged(str(error))  # it may be the file, which can be made again
+            return ViewsDamaged(str(error))  # the file may be at fault, and can be rebuilt
         return super()._named(error)
 
-    def _look_at_file(self) -> None:
-        """Opens the file anew that has taken the place of ours: what is deleted must not be written to.
+    def _check_file(self) -> None:
+        """Reopens the path if another file has replaced ours: a deleted file must not be written.
 
-        Raises Unavailable, or ViewsDamaged, while there is none.
+        Raises Unavailable, or ViewsDamaged, while there is no file.
         """
         found = _file_at(self.path)
         if found != self._file:
@@ -212,20 +212,20 @@ class SqliteStore(Store):
 
     @property
     def exists(self) -> bool:
-        """Whether there is such a file."""
+        """Whether the file exists."""
         return Path(self.path).exists()
 
     @property
     def size(self) -> int:
-        """Of the file, in bytes; 0 if there is none."""
+        """Size of the file in bytes; 0 if missing."""
         return Path(self.path).stat().st_size if self.exists else 0
 
     def renew(self) -> None:
-        """Has `path` name an empty file, unless another process has seen to that. Take the `turn` first.
+        """Points `path` to a new empty file, unless another process has done so. Requires the `turn`.
 
-        The new file has a name of its own, to which `path` is a link: whoever has the former one open
-        deletes, when he closes it, the log of the name that he knows. The former file is kept until the
-        next time. Raises BadSettings where that cannot be done.
+        The new file has its own name, and `path` becomes a link to it: a process with the former file
+        open deletes, on close, only the log of that name. The former file is kept until the next call.
+        Raises BadSettings if impossible.
         """
         with self._opening:
             self._dispose(close=True)
@@ -251,10 +251,10 @@ class SqliteStore(Store):
                 raise BadSettings(f"{path} cannot be made again: {why}") from error
 
     def sweep(self) -> None:
-        """Removes files that `renew` has left beside `path`, but the one that it names now.
+        """Removes files that `renew` left beside `path`, except the current one.
 
-        For a start: a link that somebody removed takes no file along. It takes the `turn`, in which no
-        other process renews; whoever has such a file open finds that `path` names another.
+        Called at start, since removing a link leaves its file behind. It takes the `turn`, so that no
+        other process renews; a process with such a file open finds that `path` names another.
         """
         with self.turn():
             self._remove_beside(os.path.realpath(self.path))
@@ -270,7 +270,7 @@ class SqliteStore(Store):
         self._file_turn.check_not_mine()
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         return self.path
 
     @property
@@ -282,7 +282,7 @@ class SqliteStore(Store):
 
     @contextlib.contextmanager
     def raw_writing(self) -> Iterator[Any]:
-        """The driver's own connection for writing, no transaction begun; take the `turn` first."""
+        """The driver's own connection for writing, outside a transaction; requires the `turn`."""
         pooled = self._opened()[1].raw_connection()
         try:
             yield pooled.driver_connection
@@ -294,7 +294,7 @@ class SqliteStore(Store):
 
     def _create_engines(self) -> tuple[sa.Engine, sa.Engine]:
         self._target = os.path.realpath(self.path)
-        # SQLite would make the file for everybody, less the umask; its WAL takes after it.
+        # SQLite would create the file readable by all, subject to the umask; the WAL inherits its mode.
         with contextlib.suppress(OSError):
             os.close(os.open(self._target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         reader = self._engine(pool_size=READERS_MAX)
@@ -307,12 +307,12 @@ class SqliteStore(Store):
         engine = sa.create_engine(
             sa.URL.create("sqlite", database=self._target),
             module=sqlite.driver(),
-            hide_parameters=True,  # from errors, which are logged
+            hide_parameters=True,  # not in errors, which are logged
             poolclass=QueuePool,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=WRITE_WAIT_S,
-            # No isolation level: the driver must not open transactions of its own accord.
+            # No isolation level: the driver must not open transactions on its own.
             connect_args={"isolation_level": None, "timeout": WRITE_WAIT_S, "cached_statements": 256},
         )
         sa.event.listen(engine, "connect", self._prepare)
@@ -323,7 +323,7 @@ class SqliteStore(Store):
             self._file, self._looked_s = _file_at(self._target), time.monotonic()
         _set_wal(raw)
         raw.execute(f"PRAGMA synchronous={self._synchronous}")
-        raw.execute("PRAGMA recursive_triggers=ON")  # else REPLACE would delete past the trigger
+        raw.execute("PRAGMA recursive_triggers=ON")  # else REPLACE would delete without the trigger
         raw.execute("PRAGMA wal_autocheckpoint=4000")  # 16 MB: checkpoints stay off most commits
         if raw.execute("PRAGMA synchronous").fetchone()[0] != self._synchronous:
             raise BadSettings(f"this SQLite does not offer synchronous={self._synchronous}")
@@ -344,7 +344,7 @@ class SqliteStore(Store):
 
 
 _RENEWED: Final = re.compile(r"(.+\.[0-9a-f]{8})(\.link|-wal|-shm|-journal)?", re.ASCII)
-"""What `renew` appends to a name, and SQLite, or it, to that."""
+"""Suffixes that `renew` appends to a name, with those that SQLite and it append to that."""
 _SQLITE_ERRORS: Final[tuple[tuple[str, type[EngineError]], ...]] = (
     ("readonly", Inaccessible),
     ("unable to open", Inaccessible),
@@ -355,11 +355,11 @@ _SQLITE_ERRORS: Final[tuple[tuple[str, type[EngineError]], ...]] = (
     ("malformed", JournalDamaged),
     ("not decode to UTF-8", JournalDamaged),
 )
-"""What SQLite's errors mean, by their words: `pysqlite3` gives no extended codes."""
+"""SQLite's message -> the engine's error: `pysqlite3` has no extended codes."""
 
 
 def _file_at(path: str) -> tuple[int, int] | None:
-    """Tells files of one name apart; None where there is none."""
+    """Device and inode, which identify a file; None if missing."""
     try:
         status = Path(path).stat()
     except OSError:

@@ -1,7 +1,7 @@
-"""A database that holds a journal: opening it safely, reading, writing, and what its errors mean.
+"""A database connection layer: safe opening, reading, writing, and error translation.
 
     Store.reading()   a connection in autocommit mode, from a pool
-    Store.writing()   one write transaction; at most one per process and SQLite file, in turn
+    Store.writing()   one write transaction; one at a time per process and SQLite file
 
 Errors of drivers are translated here, once, into `engine.kernel.errors`.
 """
@@ -29,23 +29,23 @@ from engine.kernel.errors import (
 from engine.kernel.forks import register_forkable
 
 Column = tuple[str, Sequence[Any]]
-"""An expression with one value, and the values of its `?`."""
+"""An SQL expression with one value, and the values of its `?`."""
 
-Also = Callable[..., object]
-"""Writes beside a deed, in its transaction: the act, the answer to an idempotency key. It is called with
-the connection, and what else the deed says."""
+CompanionWrite = Callable[..., object]
+"""Companion writes in the transaction of a change: its act, or the answer to an idempotency key. Called
+with the connection, and the details of the change."""
 
 
-def nothing_else(*_: object) -> None:
-    """Writes nothing beside the deed."""
+def no_companion(*_: object) -> None:
+    """No companion write."""
 
 
 class Violation(EngineError):
-    """A unique key was taken. What that means, only the keys in the table can tell."""
+    """A unique key was taken; the keys in the table tell which."""
 
 
 class ConnectionBroken(Unavailable):
-    """The connection is gone; if it was committing, the outcome is in doubt."""
+    """The connection broke; during a commit the outcome is unknown."""
 
 
 class Store(ABC):
@@ -68,7 +68,7 @@ class Store(ABC):
             try:
                 yield connection
             finally:
-                if self._is_closed:  # while we read: the pool that it goes back to is gone
+                if self._is_closed:  # closed while reading: its pool is gone
                     connection.invalidate()
 
     @contextlib.contextmanager
@@ -78,12 +78,12 @@ class Store(ABC):
             yield connection
 
     def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Rows of a reading statement with `?` for each value, by the driver's shortest way."""
+        """Rows of a read statement with `?` for each value, by the driver's fastest path."""
         with self.reading() as connection:
             return self._query(connection.connection.driver_connection, statement, values)
 
     def values(self, columns: Sequence[Column]) -> tuple[Any, ...]:
-        """The value of each expression, all as they are at one moment: one round trip."""
+        """The value of each expression, all at one moment, in one round trip."""
         statement = f"SELECT {', '.join(words for words, _ in columns)}"
         return self.query(statement, [value for _, values in columns for value in values])[0]
 
@@ -97,10 +97,10 @@ class Store(ABC):
             self._dispose(close=True)
 
     def before_fork(self) -> None:  # noqa: B027  only SQLite has something to do
-        """Prepares for a child that will find connections which are not its own."""
+        """Prepares for a child that must not use the parent's connections."""
 
     def after_fork(self) -> None:
-        """Forgets the parent's connections: closing them would end them for the parent."""
+        """Drops the parent's connections without closing them, which would end them for the parent."""
         self._opening = threading.Lock()
         self._dispose(close=False)
 
@@ -111,7 +111,7 @@ class Store(ABC):
 
     @contextlib.contextmanager
     def translating(self) -> Iterator[None]:
-        """Turns the driver's errors, bare or wrapped by SQLAlchemy, into the engine's."""
+        """Translates the driver's errors, bare or wrapped by SQLAlchemy, into the engine's."""
         try:
             yield
         except DBAPIError as error:
@@ -122,15 +122,17 @@ class Store(ABC):
             raise Unavailable("no database connection was free in time") from error
 
     def _named(self, error: EngineError) -> EngineError:
-        """The error by the name that fits what is stored here: no journal is damaged where none is."""
+        """Replaces an error by the one that fits the stored data: only a journal can be a damaged
+        journal.
+        """
         if self.is_disposable and isinstance(error, JournalDamaged | SchemaMissing | BadSettings):
             return ViewsDamaged(str(error))
         return error
 
     @property
     @abstractmethod
-    def place(self) -> str:
-        """Where it is, for people: without the password, and without what else a URL can hide."""
+    def location(self) -> str:
+        """Location for people: without password and other secrets of the URL."""
 
     @property
     @abstractmethod
@@ -146,10 +148,10 @@ class Store(ABC):
         """(reading in autocommit, writing in transactions)."""
 
     def check_not_writing(self) -> None:  # noqa: B027  only SQLite's writers exclude one another
-        """Raises when this thread would wait for a transaction that it has itself left open."""
+        """Raises if this thread would wait for its own open transaction."""
 
     def turn(self) -> contextlib.AbstractContextManager[None]:
-        """Waits for this process's, and this file's, turn to write."""
+        """Waits for the turn to write in this process, and to this file."""
         return contextlib.nullcontext()
 
     def _opened(self) -> tuple[sa.Engine, sa.Engine]:
@@ -162,9 +164,10 @@ class Store(ABC):
 
 
 def allow_pauses(connection: sa.Connection, longest_s: float = 0) -> None:
-    """Lets a transaction whose work is slow pause between statements, for ever (0) or `longest_s`.
+    """Lets a slow transaction pause between statements, without limit (0) or for `longest_s`.
 
-    On PostgreSQL others are ended after IDLE_IN_TRANSACTION_S, so that a frozen writer frees the rest.
+    On PostgreSQL other sessions are ended after IDLE_IN_TRANSACTION_S, so that a frozen writer releases
+    its locks.
     """
     if connection.dialect.name == "postgresql":
         milliseconds = int(longest_s * 1_000)

@@ -1,6 +1,6 @@
-"""Waking those who wait for new facts: at once in this process, by NOTIFY from others, else by polling.
+"""Wake-ups for new facts: immediate within the process, by NOTIFY from other processes, else by polling.
 
-A bell only says "look again". Nobody relies on hearing it: every wait has an end.
+A wake-up is only a hint to poll. It may be missed: every wait has a time-out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from engine.kernel.limits import POLL_IDLE_S, POLL_S
 
 
 class Bell:
-    """Rings after every append of this process to one journal; with a listener, of any process."""
+    """The wake-up of one journal: rings after each append of this process; with a listener, of any
+    process.
+    """
 
     def __init__(self, store: Store, tables: Tables) -> None:
         self._condition = threading.Condition()
@@ -26,25 +28,25 @@ class Bell:
         self._store = store if isinstance(store, PostgresStore) else None
         self._channel = tables.channel
         self.poll_s = POLL_S
-        """How long to wait at most before looking anyway."""
+        """Longest wait before polling, in seconds."""
         register_forkable(self)
 
     def before_fork(self) -> None:
-        """The child will not have the listening thread."""
+        """The listening thread does not survive in the child."""
 
     def after_fork(self) -> None:
-        """Polls, until somebody listens anew."""
+        """Falls back to polling, until `listen` is called again."""
         self._condition = threading.Condition()
         self._listening = None
         self.poll_s = POLL_S
 
     @property
     def rings(self) -> int:
-        """How often it has rung: read it before looking, and give it to `wait`."""
+        """Number of rings so far: read it before polling, and pass it to `wait`."""
         return self._rings
 
     def ring(self) -> None:
-        """Wakes everybody who waits."""
+        """Wakes all waiters."""
         with self._condition:
             self._rings += 1
             self._condition.notify_all()
@@ -56,7 +58,7 @@ class Bell:
                 self._condition.wait(self.poll_s if timeout_s is None else timeout_s)
 
     def listen(self) -> None:
-        """Hears other processes too (PostgreSQL), until `unlisten` was called as often."""
+        """Listens to other processes too (PostgreSQL), until `unlisten` was called as often."""
         with self._condition:
             self._listeners += 1
             if self._store and self._listening is None:
@@ -64,7 +66,7 @@ class Bell:
                 self._listening.start()
 
     def unlisten(self) -> None:
-        """Gives up one `listen`."""
+        """Ends one `listen`."""
         with self._condition:
             self._listeners -= 1
 
@@ -76,7 +78,7 @@ class Bell:
             try:
                 with store.raw_connection() as connection:
                     connection.execute(f"LISTEN {self._channel}")
-                    self.ring()  # what was appended before we listened
+                    self.ring()  # appended before listening began
                     self.poll_s = POLL_IDLE_S
                     while self._is_wanted():
                         for _ in connection.notifies(timeout=POLL_IDLE_S, stop_after=1):
@@ -99,7 +101,7 @@ _bells_lock = threading.Lock()
 
 
 def bell_for(store: Store, tables: Tables) -> Bell:
-    """The bell of a journal, one for all who have opened it in this process."""
+    """The bell of a journal, shared by all of its users in this process."""
     key = (store.url.render_as_string(hide_password=False), tables.journal.name)
     with _bells_lock:
         return _bells.setdefault(key, Bell(store, tables))

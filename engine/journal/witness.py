@@ -1,13 +1,12 @@
-"""Points of the chain that are kept outside of the journal, and what they testify to. Pure.
+"""Points of the digest chain stored outside the journal, as evidence of its past. Pure.
 
-    Point      an offset and the digest of the fact there: through the chain it vouches for all before it
-    Witness    seals points with a MAC under the journal's own key, and knows its own again
-    judge      what a kept point says of the journal as it is: see `Verdict`
-    Trail      points of one journal as they were passed, dense near the end, so that the last position
-               that two pasts share can be named
+    Point      an offset and the digest of its fact, which covers all earlier facts through the chain
+    Witness    creates and verifies the MAC of points under the journal's key
+    judge      compares a stored point with the journal: see `Verdict`
+    Trail      points of one journal in order, dense near the end, to find the last common one
 
-Checkpoints of views and followers are such points; a seal is one by its signature. What a client sends
-never is. Why: docs/adr/0057-witnesses.md.
+Checkpoints of views and followers are such points; a seal is one by its signature. Client input never
+is. Reasons: docs/adr/0057-witnesses.md.
 """
 
 from __future__ import annotations
@@ -22,25 +21,25 @@ from engine.kernel.chain import GENESIS
 from engine.kernel.limits import TRAIL_POINTS_MAX
 
 Verdict = Literal["good", "foreign", "gone"]
-"""good: the journal has this fact. foreign: not sealed by this journal's key, so it proves nothing.
-gone: sealed by it, and the journal does not have the fact: acknowledged facts are lost."""
+"""good: the journal has this fact. foreign: the MAC is not by this journal's key, so the point proves
+nothing. gone: the MAC is valid and the journal lacks the fact: acknowledged facts are lost."""
 
 _LABEL: Final = b"order-engine witness 1"
 
 
 class Point(NamedTuple):
-    """A place in the chain: the offset of a fact and its digest."""
+    """A point of the chain: the offset of a fact and its digest."""
 
     offset: int
     digest: bytes
 
 
 START: Final = Point(0, GENESIS)
-"""Before the first fact. Every journal has it, so it proves nothing and needs no seal."""
+"""Before the first fact. Common to all journals, so it proves nothing and needs no MAC."""
 
 
-class Sealed(NamedTuple):
-    """A point as it is kept, with its MAC."""
+class SealedPoint(NamedTuple):
+    """A point as stored, with its MAC."""
 
     offset: int
     digest: bytes
@@ -48,35 +47,35 @@ class Sealed(NamedTuple):
 
     @property
     def point(self) -> Point:
-        """Without the seal."""
+        """The point without its MAC."""
         return Point(self.offset, self.digest)
 
 
 class Witness(NamedTuple):
-    """The seal of one journal: its id and the key derived for this purpose."""
+    """The MAC of one journal's points: its id and the key derived for this purpose."""
 
     journal_id: str
     secret: bytes
 
     def mac(self, name: str, point: Point) -> bytes:
-        """HMAC-SHA256, 32 bytes, of a point that `name` ("views", a follower) has come to."""
+        """HMAC-SHA256, 32 bytes, of a point that `name` ("views", a follower) has reached."""
         words = (_LABEL, self.journal_id.encode(), name.encode(), point.digest)
         message = b"".join(struct.pack(">H", len(word)) + word for word in words)
         return hmac.digest(self.secret, message + struct.pack(">Q", point.offset), "sha256")
 
-    def sealed(self, name: str, point: Point) -> Sealed:
-        """The point as `name` keeps it."""
-        return Sealed(*point, self.mac(name, point))
+    def sealed(self, name: str, point: Point) -> SealedPoint:
+        """The point with the MAC for `name`."""
+        return SealedPoint(*point, self.mac(name, point))
 
     def knows(self, name: str, point: Point, mac: bytes | None) -> bool:
-        """Whether this journal's key made the MAC."""
+        """Whether the MAC is valid under this journal's key."""
         return mac is not None and hmac.compare_digest(self.mac(name, point), mac)
 
 
 def judge(witness: Witness, name: str, point: Point, mac: bytes | None, there: bytes | None) -> Verdict:
-    """The verdict on a kept point. `there` is the digest that the journal has at its offset, if any.
+    """The verdict on a stored point. `there` is the journal's digest at its offset, if any.
 
-    The point must have been read before `there` was: what is kept follows what is recorded.
+    Read the point before `there`: points are stored after their facts.
     """
     if point.offset == 0:
         return "good"
@@ -86,7 +85,7 @@ def judge(witness: Witness, name: str, point: Point, mac: bytes | None, there: b
 
 
 def thinned(points: Iterable[Point]) -> list[Point]:
-    """The newest point and, of each power of two of the distance from it, the two outermost."""
+    """The newest point and, for each power of two of the distance from it, the two outermost."""
     ordered = sorted(points)
     classes: dict[int, list[Point]] = {}
     for point in ordered:
@@ -96,7 +95,7 @@ def thinned(points: Iterable[Point]) -> list[Point]:
 
 
 class Trail:
-    """How far a process knows its journal: the furthest point and a thinned trail. Thread-safe."""
+    """Points of the journal seen by a process: the furthest and a thinned trail. Thread-safe."""
 
     def __init__(self) -> None:
         self.last = START
@@ -104,7 +103,7 @@ class Trail:
         self._lock = threading.Lock()
 
     def note(self, offset: int, digest: bytes) -> None:
-        """A fact that was read or appended. Costs a comparison unless it is the furthest."""
+        """Notes a fact that was read or appended. Costs one comparison unless it is the furthest."""
         if offset <= self.last.offset:
             return
         with self._lock:
@@ -115,18 +114,18 @@ class Trail:
                     self._points = thinned(self._points)
 
     def points(self) -> list[Point]:
-        """Points that were passed, in their order, not every one."""
+        """The noted points in order, thinned."""
         with self._lock:
             return [START, *self._points]
 
     def forget(self) -> None:
-        """Begins anew: the journal is another one."""
+        """Clears the trail: the journal is another one."""
         with self._lock:
             self.last, self._points = START, []
 
 
 def last_common(points: Iterable[Point], digest_at: Callable[[int], bytes | None]) -> int:
-    """The furthest offset at which the journal has the digest that was kept; 0 for none."""
+    """The furthest offset at which the journal has the stored digest; 0 if none."""
     for point in sorted(points, reverse=True):
         if point.offset == 0 or digest_at(point.offset) == point.digest:
             return point.offset

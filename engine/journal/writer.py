@@ -1,7 +1,7 @@
 """One writer per journal and process: appends of many callers are merged into few transactions.
 
-A commit costs a disk flush whether it carries one append or two hundred. Callers hand their append to
-the writer and wait; the writer takes whatever has gathered, in order, and commits it at once.
+Group commit: a commit costs a disk flush, with one append or two hundred. Callers submit their append
+and wait; the writer takes all queued appends, in order, and commits them together.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from engine.kernel.limits import GROUP_FACTS_MAX, QUEUE_APPENDS_MAX, WRITE_WAIT_
 from engine.kernel.meters import COUNTS, SECONDS, Spread
 
 LINGER_S: Final = 0.0003
-"""Callers in a closed loop come back just after their answer: a short wait gathers them again."""
+"""Callers in a closed loop return just after their answer: a short wait batches them again."""
 ANSWER_WAIT_S: Final = 2 * WRITE_WAIT_S
-"""No caller hangs longer than this, whatever the database does."""
+"""The longest wait of a caller, even if the database hangs."""
 
 
-class Row(NamedTuple):
-    """One fact as it will be stored; only its position, and so its digest, is not known yet."""
+class FactRow(NamedTuple):
+    """One fact as stored, except for its position and digest, which are not known yet."""
 
     version: int
     name: int
@@ -37,7 +37,7 @@ class Row(NamedTuple):
 
 
 class Tracked(NamedTuple):
-    """A follower's offset; if it is sealed the digest of the fact there and its MAC (see `witness`)."""
+    """A follower's offset; if sealed, with the digest of its fact and a MAC (see `witness`)."""
 
     follower: str
     position: int
@@ -46,23 +46,23 @@ class Tracked(NamedTuple):
 
 
 class Lease(NamedTuple):
-    """The right to act as the follower `name`; worth nothing once the epoch has moved on."""
+    """The right to act as the follower `name`; void once the epoch has increased."""
 
     name: str
     epoch: int
 
 
 class Append:
-    """Facts that are recorded together or not at all, and what became of them.
+    """Facts recorded together or not at all, and the outcome.
 
-    Afterwards either `error` is set, or `first` is the position of the first fact and `count` how many
-    follow one another from there. `is_repeat`: the command had been recorded before; the positions
-    are those of the first time, and nothing was added.
+    When settled, either `error` is set, or `first` is the position of the first fact and `count` the
+    number of consecutive facts. `is_repeat`: the command had been recorded before; the positions are the
+    original ones, and nothing was added.
 
-    `after` are appends, handed in earlier, whose facts this one was decided on: it is recorded only if
-    they were. `vacant` are keys (stream, version) that nobody may have taken: the next ones of streams
-    that it was decided on and does not change. `taken` are keys that must be there: the last ones of
-    streams that it extends. `era`: the one it was decided in (see `damage`), None if it is of any.
+    `after` are earlier appends that the decision depends on: it is recorded only if they are. `vacant`
+    are keys (stream, version) that must be free: the next versions of streams read but not changed.
+    `taken` are keys that must exist: the last versions of streams it extends. `era`: that of the
+    decision (see `damage`), None for any.
     """
 
     __slots__ = (
@@ -83,7 +83,7 @@ class Append:
 
     def __init__(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[FactRow],
         *,
         command: bytes | None = None,
         tracking: Tracked | None = None,
@@ -105,36 +105,36 @@ class Append:
         self.first = 0
         self.is_repeat = False
         self.error: Exception | None = None
-        self.done: Callable[[], None] = nothing
+        self.done: Callable[[], None] = no_op
 
     @property
     def is_plain(self) -> bool:
-        """Whether the facts are all there is to it."""
+        """Whether it consists of facts only, without preconditions."""
         return self.tracking is None and self.lease is None and not self.vacant
 
     @property
     def is_void(self) -> bool:
-        """Whether something that it rests on was not recorded as decided."""
+        """Whether one of its dependencies was not recorded as decided."""
         return any(before.error is not None or before.is_repeat for before in self.after)
 
     @property
     def positions(self) -> range:
-        """Where the facts stand in the journal."""
+        """The positions of its facts."""
         return range(self.first, self.first + self.count)
 
 
-def nothing() -> None:
-    """What `done` is when nobody waits."""
+def no_op() -> None:
+    """A `done` callback without effect."""
 
 
 class Job(Protocol):
-    """What can wait for a writer: an append, or a line of another table."""
+    """A job for a writer: an append, or a line of another table."""
 
     error: Exception | None
 
     @property
     def count(self) -> int:
-        """How many facts, or lines, it is."""
+        """Number of facts or lines."""
 
     @property
     def done(self) -> Callable[[], None]:
@@ -147,8 +147,8 @@ J = TypeVar("J", bound=Job)
 class Writer(Generic[J]):
     """Runs `write` on groups of jobs, in its own thread, one group at a time, in order of arrival.
 
-    `write` must settle every append of its group (`first` or `error`); what it raises instead becomes
-    the error of all of them. The thread starts with the first job.
+    `write` must settle every append of its group (`first` or `error`); an exception becomes the error of
+    all. The thread starts with the first job.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Writer(Generic[J]):
         self._name = name
         self._closed = threading.Event()
         self.sizes, self.times = Spread(COUNTS), Spread(SECONDS)
-        """How many jobs its groups had, and how long these took."""
+        """Histograms: jobs per group, and seconds per group."""
         self._start_over()
         register_forkable(self)
 
@@ -167,7 +167,7 @@ class Writer(Generic[J]):
         pass
 
     def after_fork(self) -> None:
-        # Threads stay with the parent, and so do the appends that wait for them.
+        # Threads stay with the parent, and so do their waiting appends.
         is_closed, self._closed = self._closed.is_set(), threading.Event()
         if is_closed:
             self._closed.set()
@@ -183,7 +183,7 @@ class Writer(Generic[J]):
         self._is_idle = True
 
     def append(self: Writer[Append], append: Append) -> Append:
-        """Has the append written and waits for it; raises its error."""
+        """Writes the append and waits for it; raises its error."""
         answered = allocate_lock()
         answered.acquire()
         append.done = answered.release
@@ -200,7 +200,7 @@ class Writer(Generic[J]):
         self.wake()
 
     def queue(self, job: J) -> None:
-        """As `submit`, but nothing of it is written before `wake`: for those who have several."""
+        """As `submit`, without starting to write before `wake`: for several jobs in a row."""
         with self._mutex:
             if self._closed.is_set():
                 raise Unavailable("the journal is closed")
@@ -209,7 +209,7 @@ class Writer(Generic[J]):
             self._gathered.append(job)
 
     def wake(self) -> None:
-        """Has what is queued written."""
+        """Starts writing the queued jobs."""
         with self._mutex:
             self._queue += self._gathered
             self._gathered.clear()
@@ -224,11 +224,11 @@ class Writer(Generic[J]):
 
     @property
     def waiting(self) -> int:
-        """How many jobs are queued."""
+        """Number of queued jobs."""
         return len(self._queue) + len(self._gathered)
 
     def close(self) -> None:
-        """Writes what is queued and ends the thread. Later appends are refused."""
+        """Writes queued jobs and ends the thread. Later appends are refused."""
         self.wake()
         with self._mutex:
             self._closed.set()

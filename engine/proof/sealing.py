@@ -129,7 +129,7 @@ class Sealing:
 
         Raises JournalDamaged, and signs nothing, if the journal is not what was sealed, and more.
         """
-        self._datastore.damage.look()
+        self._datastore.damage.poll()
         self._datastore.damage.check()  # whoever found it: what cannot be trusted is not signed
         sealed = self._sealed(breathe)
         head = self._datastore.pages.head().position

@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from engine.journal.store import Also, Store
+from engine.journal.store import CompanionWrite, Store
 from engine.kernel import wall
 from engine.kernel.limits import (
     DENIAL_MINUTES_MAX,
@@ -116,7 +116,7 @@ def note(
     _write(where, [row])
 
 
-def noting(deed: str, **words: Any) -> Also:
+def noting(deed: str, **words: Any) -> CompanionWrite:
     """The same, to be written with a deed: called with its connection, whatever else it says."""
 
     def also(connection: sa.Connection, *_: object) -> None:

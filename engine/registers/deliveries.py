@@ -18,8 +18,8 @@ import sqlalchemy as sa
 
 from engine.domain.attempts import Attempt, NextAttempt
 from engine.journal.schema import Tables
-from engine.journal.store import Also, Store, nothing_else
-from engine.journal.witness import Sealed
+from engine.journal.store import CompanionWrite, Store, no_companion
+from engine.journal.witness import SealedPoint
 from engine.journal.writer import Lease
 from engine.kernel.errors import LeaseLost, StaleOffset
 from engine.kernel.limits import DELIVERIES_SWEPT
@@ -80,7 +80,7 @@ class Turn:
     """(seq, due_us) of those that could not be tried."""
     places: dict[str, int | None] = field(default_factory=dict)
     """Webhook -> the offset up to which its events are put down; None: as far as the follower is."""
-    seal: Sealed | None = None
+    seal: SealedPoint | None = None
     """Of the fact at `end`."""
 
     @property
@@ -195,7 +195,7 @@ class Deliveries:
 
     # --- people's ---------------------------------------------------------------------------------
 
-    def add(self, new: Sequence[New], now_us: int, also: Also = nothing_else) -> list[int]:
+    def add(self, new: Sequence[New], now_us: int, also: CompanionWrite = no_companion) -> list[int]:
         """More deliveries, behind those that are there; their numbers.
 
         `also` is given the connection and the deliveries, to write in the same transaction.
@@ -210,7 +210,7 @@ class Deliveries:
             also(connection, added)
             return [one.seq for one in added]
 
-    def begin_again(self, seq: int, now_us: int, also: Also = nothing_else) -> Delivery:
+    def begin_again(self, seq: int, now_us: int, also: CompanionWrite = no_companion) -> Delivery:
         """Has a delivery sent anew, at once and by the whole schedule, whatever became of it before.
 
         `also` is given the connection and the delivery, to write in the same transaction.

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from engine.config.keys import MasterKey, hkdf
 from engine.domain.addresses import Target
 from engine.domain.webhook import Destination, check_new
-from engine.journal.store import Also, Store, Violation, nothing_else
+from engine.journal.store import CompanionWrite, Store, Violation, no_companion
 from engine.kernel import wall
 from engine.kernel.errors import WrongKey
 from engine.kernel.limits import WEBHOOK_CLAIM_S, WEBHOOK_OVERLAP_US, WEBHOOK_SECRETS_MAX
@@ -90,7 +90,7 @@ class Endpoints:
         description: str | None,
         *,
         dead: Collection[str] = (),
-        also: Also = nothing_else,
+        also: CompanionWrite = no_companion,
     ) -> str:
         """Takes the URL for a new webhook, and returns its secret, which is never shown again.
 
@@ -132,7 +132,7 @@ class Endpoints:
                 same = connection.execute(query).scalar()
             raise refused("duplicate_webhook", webhook=same) from None
 
-    def rotate(self, webhook: str, also: Also = nothing_else) -> tuple[str, int] | None:
+    def rotate(self, webhook: str, also: CompanionWrite = no_companion) -> tuple[str, int] | None:
         """A new secret, and until when the one before signs too; None for no such webhook.
 
         `also` is given the connection and both, to write in the same transaction.

@@ -29,7 +29,7 @@ import sqlalchemy as sa
 
 from engine.domain.pricing import Price
 from engine.domain.quote import Quote, jumps, quote_faults
-from engine.journal.store import Also, Store, Violation, nothing_else
+from engine.journal.store import CompanionWrite, Store, Violation, no_companion
 from engine.kernel.errors import Unavailable
 from engine.kernel.fact import from_us
 from engine.kernel.health import Finding
@@ -134,7 +134,7 @@ class Market:
                 count += len(rows)
         return count
 
-    def put(self, quotes: Sequence[Quote], also: Also = nothing_else) -> list[Quote]:
+    def put(self, quotes: Sequence[Quote], also: CompanionWrite = no_companion) -> list[Quote]:
         """Records quotes, all or none, and returns them as recorded; they are known here by then.
 
         One older than what is known is recorded and does not replace it. One that jumps is waiting, in
@@ -185,7 +185,7 @@ class Market:
         self,
         symbol: str,
         by: str,
-        also: Also = nothing_else,
+        also: CompanionWrite = no_companion,
         *,
         may_be_author: bool = False,
         bid: Decimal | None = None,

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from engine.journal import sqlite
-from engine.journal.pages import Portion, StoredRow
+from engine.journal.pages import Shard, StoredRow
 from engine.journal.recorder import JournalProcessRecorder
 from engine.kernel.errors import EngineError, JournalDamaged
 from engine.kernel.limits import BODY_BYTES_MAX
@@ -88,7 +88,7 @@ SQLITE_EDITS = {
 def portions(journal: JournalProcessRecorder) -> list[StoredRow]:
     """The facts of STREAM, as one of two processes that split the streams reads them."""
     pages = journal.datastore.pages
-    return [row for part in range(2) for row in pages.portion(0, 9, Portion([STREAM[:3]], part, 2))]
+    return [row for part in range(2) for row in pages.shard(0, 9, Shard([STREAM[:3]], part, 2))]
 
 
 def readers(journal: JournalProcessRecorder) -> dict[str, Callable[[], object]]:

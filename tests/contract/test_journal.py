@@ -16,7 +16,7 @@ from engine.domain import account, holdings
 from engine.domain.stored import engine_codec
 from engine.journal import journal as journals
 from engine.journal.journal import Journal, migrate
-from engine.journal.pages import Portion
+from engine.journal.pages import Shard
 from engine.kernel.codec import Codec
 from engine.kernel.errors import (
     JournalDamaged,
@@ -136,10 +136,7 @@ def test_portions_together_are_the_log_of_their_streams(journal: Journal, parts:
         kind = ("acc", "ord", "clk")[number % 3]
         append(journal, number, f"{kind}_{number * 9_973}", 0, ONE, CENT)
     read = [
-        [
-            journal.read_portion(after, after + 40, Portion(["acc", "ord"], part, parts))
-            for after in (0, 40)
-        ]
+        [journal.read_shard(after, after + 40, Shard(["acc", "ord"], part, parts)) for after in (0, 40)]
         for part in range(parts)
     ]
     portions = [[fact for page in pages for fact in page] for pages in read]

@@ -44,7 +44,7 @@ class Reads:
 
     def __init__(self, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
         self.accounts = self.catch_ups = 0
-        load, read = journal.load, journal.read_portion
+        load, read = journal.load, journal.read_shard
 
         def counted_load(fold: Any, stream: str, known: Any = None) -> Any:
             self.accounts += stream.startswith("acc_")
@@ -55,7 +55,7 @@ class Reads:
             return read(*words, **more)
 
         monkeypatch.setattr(journal, "load", counted_load)
-        monkeypatch.setattr(journal, "read_portion", counted_read)
+        monkeypatch.setattr(journal, "read_shard", counted_read)
 
 
 def contest(shop: Shop, other: Shop, accounts: list[str]) -> None:

@@ -11,7 +11,7 @@ from engine.domain.clock import STREAM, ClockAdvanced
 from engine.domain.stored import engine_codec
 from engine.journal.damage import DAMAGED, WENT_BACK
 from engine.journal.journal import Journal
-from engine.journal.pages import Portion
+from engine.journal.pages import Shard
 from engine.journal.writer import Append, Tracked
 from engine.kernel.errors import JournalDamaged, JournalWentBack, VersionConflict
 from engine.kernel.fact import Envelope, StreamAppend
@@ -111,7 +111,7 @@ READERS: dict[str, Callable[[Journal, str], object]] = {
     "a page of the log": lambda journal, _: journal.read(0, 100),
     "a stream": lambda journal, stream: journal.stream(stream),
     "the last fact of a stream": lambda journal, stream: journal.last(stream),
-    "a portion": lambda journal, _: journal.read_portion(0, journal.head, Portion(["acc", "ord"])),
+    "a portion": lambda journal, _: journal.read_shard(0, journal.head, Shard(["acc", "ord"])),
 }
 
 

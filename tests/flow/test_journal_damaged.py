@@ -172,7 +172,7 @@ def test_a_read_that_finds_damage_stops_writes(journal_url: str, tmp_path: Path)
     reader, writer = open_installation(settings), open_installation(settings)
     stream = reader.journal.read(limit=5)[-1].stream
     with edited(journal_url, 5):
-        writer.journal.datastore.damage.look()
+        writer.journal.datastore.damage.poll()
         with pytest.raises(JournalDamaged):
             reader.journal.stream(stream)
         assert reader.journal.datastore.damage.mark.position == 5

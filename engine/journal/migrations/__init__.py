@@ -1,10 +1,10 @@
 """The schemas of the journal's database as a chain of numbered scripts, run by alembic.
 
-    versions/0001_first_release.py   where the chain begins: nothing to do
+    versions/0001_first_release.py   the baseline, empty
     versions/NNNN_what_it_adds.py    from schema NNNN-1 to NNNN
 
-A new journal is created whole by `schema` and `operations`, and `stamp`ed; an older one is `upgrade`d.
-`tests/contract/test_migrations.py` holds that both ways lead to the same tables.
+A new journal is created by `schema` and `operations`, then `stamp`ed; an older one is `upgrade`d.
+`tests/contract/test_migrations.py` checks that both lead to the same tables.
 
 To change a table of the journal's database:
 
@@ -31,7 +31,7 @@ from alembic.script import ScriptDirectory
 
 _HERE: Final = Path(__file__).parent
 _ONE_AT_A_TIME: Final = threading.Lock()
-"""What a script calls (`op`) is alembic's for the whole process: two threads would share a journal."""
+"""alembic's `op` is global to the process: two threads would share a journal."""
 
 
 def latest() -> int:
@@ -42,7 +42,7 @@ def latest() -> int:
 
 
 def stamp(connection: sa.Connection) -> None:
-    """Notes that this journal was created with the latest schema."""
+    """Records that this journal was created with the latest schema."""
     with _ONE_AT_A_TIME:
         command.stamp(_config(connection), "head")
 
@@ -52,7 +52,7 @@ def upgrade(connection: sa.Connection, schema: int) -> None:
     config = _config(connection)
     with _ONE_AT_A_TIME:
         if not sa.inspect(connection).has_table("alembic_version"):
-            command.stamp(config, f"{schema:04}")  # the first release kept no such table
+            command.stamp(config, f"{schema:04}")  # the first release had no version table
         command.upgrade(config, "head")
 
 

@@ -1,4 +1,4 @@
-"""What alembic runs for each of its commands: our connection, in the caller's transaction."""
+"""The environment script of alembic: uses our connection, in the caller's transaction."""
 
 from __future__ import annotations
 

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple, Protocol
 from engine.journal.append import Appender
 from engine.journal.datastore import Datastore
 from engine.journal.journal import Journal, _Lru
-from engine.journal.pages import Portion, StoredRow, Wanted
+from engine.journal.pages import FactFilter, Shard, StoredRow
 from engine.journal.sessions import Head, Key, Session
 from engine.journal.store import ConnectionBroken, Violation
-from engine.journal.writer import Append, Row, Writer
+from engine.journal.writer import Append, FactRow, Writer
 from engine.kernel.chain import GENESIS
 from engine.kernel.codec import Codec
 from engine.kernel.errors import Unavailable
@@ -48,7 +48,7 @@ class Statement(NamedTuple):
     """An insert that takes effect if it still finds the head where it believes it."""
 
     head: Head
-    rows: Sequence[Row]
+    rows: Sequence[FactRow]
     digests: Sequence[bytes]
 
 
@@ -159,11 +159,11 @@ class SimulatedSession(Session):
         rows = self._database.rows
         return self._database.head, rows[seen - 1][6] if 0 < seen <= len(rows) else None
 
-    def insert(self, head: Head, rows: Sequence[Row], digests: Sequence[bytes]) -> bool:
+    def insert(self, head: Head, rows: Sequence[FactRow], digests: Sequence[bytes]) -> bool:
         return self.guess(head, rows, digests, ())
 
     def guess(
-        self, head: Head, rows: Sequence[Row], digests: Sequence[bytes], taken: Sequence[Key]
+        self, head: Head, rows: Sequence[FactRow], digests: Sequence[bytes], taken: Sequence[Key]
     ) -> bool:
         statement = Statement(head, rows, digests)
         if self._is_open:
@@ -239,8 +239,8 @@ class SimulatedPages:
         self._ask()
         return self._database.rows[after : after + limit]
 
-    def portion(
-        self, after: int, stop: int, of: Portion, wanted: Wanted | None = None
+    def shard(
+        self, after: int, stop: int, of: Shard, wanted: FactFilter | None = None
     ) -> list[StoredRow]:
         self._ask()
         rows = [row for row in self._database.rows[after:stop] if str(row[3])[:3] in of.prefixes]

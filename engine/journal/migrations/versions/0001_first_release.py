@@ -7,4 +7,4 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Nothing: the chain begins here."""
+    """The baseline: no statements."""

@@ -9,5 +9,5 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Adds the index where there are operational tables."""
+    """Adds the index if there are operational tables."""
     add_index("refusals_tenant", "refusals", ["tenant", "id"])

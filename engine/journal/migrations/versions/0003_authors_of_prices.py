@@ -1,4 +1,4 @@
-"""Quotes: who set them, under which unit, and who confirmed a jump."""
+"""Quotes: author, unit, and confirming client of a jump."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """What the first release recorded has no author or unit, and is of its receipt at the latest."""
+    """Quotes of the first release have no author or unit; their time is at most that of receipt."""
     add_columns(
         "prices",
         sa.Column("author", sa.Text),

@@ -7,4 +7,4 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Nothing: a new operational table."""
+    """No statements: new operational tables are created by `operations`."""

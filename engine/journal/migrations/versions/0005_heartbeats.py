@@ -7,4 +7,4 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Nothing: what is missing is created."""
+    """No statements: new operational tables are created by `operations`."""

@@ -1,4 +1,4 @@
-"""The digest and the seal of the fact that a follower has come to. It adds them when it saves next."""
+"""Digest and MAC of a follower's offset, filled in at its next save."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Adds them empty: nothing vouches for a place of an earlier release."""
+    """Adds empty columns: offsets of earlier releases have no MAC."""
     add_columns(
         "tracking", sa.Column("digest", sa.LargeBinary(32)), sa.Column("mac", sa.LargeBinary(32))
     )
