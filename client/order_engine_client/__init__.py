@@ -1,16 +1,18 @@
 """A client of the order engine's HTTP API, for threads (`Client`) and for asyncio (`AsyncClient`).
 
-It fetches and renews its token, gives every order, cancellation and payment an idempotency key, asks
-again where that is safe, and goes through lists page by page. It needs `httpx` and `msgspec`, nothing of
-the engine.
+It fetches and renews its token, gives every order, cancellation and payment an idempotency key, retries
+where that is safe, reads lists page by page, follows events, and verifies webhooks. It imports nothing
+of the engine.
 """
 
-from order_engine_client.clients import AsyncClient, Client
-from order_engine_client.endpoints import NewPrice
+from order_engine_client.async_client import AsyncClient
+from order_engine_client.client import Client
+from order_engine_client.endpoints.market import NewPrice
 from order_engine_client.errors import (
     Conflict,
     Forbidden,
     Invalid,
+    InvalidSignature,
     NoAnswer,
     NotAuthenticated,
     NotFound,
@@ -23,6 +25,16 @@ from order_engine_client.errors import (
     TooManyRequests,
     Unavailable,
     UnexpectedAnswer,
+)
+from order_engine_client.events import (
+    AccountEvent,
+    DepositEvent,
+    Event,
+    EventResource,
+    OrderEvent,
+    PositionEvent,
+    TradeEvent,
+    WithdrawalEvent,
 )
 from order_engine_client.history import (
     AccountFact,
@@ -42,8 +54,6 @@ from order_engine_client.resources import (
     Delivery,
     Deposit,
     Difference,
-    Event,
-    EventResource,
     Fault,
     Instrument,
     NewWebhook,
@@ -64,11 +74,13 @@ from order_engine_client.resources import (
     Withdrawal,
 )
 from order_engine_client.values import SAME, Amount
+from order_engine_client.webhooks import verify_webhook
 
 __all__ = [
     "SAME",
     "TERMINAL",
     "Account",
+    "AccountEvent",
     "AccountFact",
     "Act",
     "Amount",
@@ -80,6 +92,7 @@ __all__ = [
     "Conflict",
     "Delivery",
     "Deposit",
+    "DepositEvent",
     "Difference",
     "Event",
     "EventResource",
@@ -89,6 +102,7 @@ __all__ = [
     "Forbidden",
     "Instrument",
     "Invalid",
+    "InvalidSignature",
     "Leg",
     "NewPrice",
     "NewWebhook",
@@ -97,11 +111,13 @@ __all__ = [
     "NotFound",
     "Order",
     "OrderEngineError",
+    "OrderEvent",
     "OrderFact",
     "OrderInstrument",
     "Param",
     "ParkedReport",
     "Position",
+    "PositionEvent",
     "Price",
     "Problem",
     "Projection",
@@ -116,9 +132,12 @@ __all__ = [
     "StillWaiting",
     "TooManyRequests",
     "Trade",
+    "TradeEvent",
     "Transaction",
     "Unavailable",
     "UnexpectedAnswer",
     "Webhook",
     "Withdrawal",
+    "WithdrawalEvent",
+    "verify_webhook",
 ]

@@ -57,6 +57,12 @@ class UnexpectedAnswer(OrderEngineError):
     code = "unexpected_answer"
 
 
+class InvalidSignature(OrderEngineError):
+    """A webhook request that the engine did not sign, or too long ago."""
+
+    code = "invalid_signature"
+
+
 class StillWaiting(OrderEngineError):
     """An order did not come to the status that was waited for. `order` is how it was last seen."""
 
@@ -88,7 +94,7 @@ class Forbidden(Refused):
 
 
 class NotFound(Refused):
-    """404: there is no such thing for this client."""
+    """An id names nothing of this client: 404 for one in the path, 400 for one in the body."""
 
 
 class Conflict(Refused):
@@ -119,6 +125,9 @@ BY_STATUS: Final[Mapping[int, type[Problem]]] = {
     504: Unavailable,
 }
 """Status -> class; others are Refused or ServerFault."""
+
+BY_CODE: Final[Mapping[str, type[Problem]]] = {"not_found": NotFound}
+"""Codes with a class of their own at any status: an id in a body that names nothing is answered 400."""
 
 
 class _Envelope(msgspec.Struct):
@@ -156,12 +165,12 @@ def problem_of(
     }
     if status < 400:
         return UnexpectedAnswer(f"HTTP {status}", **known)
-    kind = BY_STATUS.get(status, Refused if status < 500 else ServerFault)
     try:
         said = _envelope.decode(body)
     except msgspec.DecodeError:  # a proxy's own words
         said = _Envelope()
     known["code"] = said.code or said.error or f"http_{status}"
+    kind = BY_CODE.get(said.code) or BY_STATUS.get(status, Refused if status < 500 else ServerFault)
     known["request_id"] = known["request_id"] or said.request_id
     known["params"] = tuple(
         Param(param.get("path", ""), param.get("detail", ""), param.get("code", ""))

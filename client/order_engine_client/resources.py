@@ -247,32 +247,7 @@ class Price(Resource, frozen=True):
     confirmed_by: str | None
 
 
-# --- events and the operator's -------------------------------------------------------------------
-
-
-class EventResource(Resource, frozen=True):
-    """What an event is about."""
-
-    id: str
-    resource_type: str
-
-
-class Event(Resource, frozen=True):
-    """What happened to a resource. `data` is the resource as it was then, as plain JSON."""
-
-    id: str
-    name: str
-    resource: EventResource
-    data: Mapping[str, Any]
-    created_at: datetime
-    offset: int
-    sequence: int
-
-    @property
-    def shown(self) -> Resource | None:
-        """`data` as an Order, Trade, Account ...; None for a type that this client does not know."""
-        kind = EVENT_DATA.get(self.resource.resource_type)
-        return None if kind is None else msgspec.convert(self.data, kind)
+# --- webhooks and the operator's -------------------------------------------------------------------
 
 
 class Act(Resource, frozen=True):
@@ -367,17 +342,6 @@ class Replay(Resource, frozen=True):
     from_offset: int
     to_offset: int
     deliveries: int
-
-
-EVENT_DATA: Final[Mapping[str, type[Resource]]] = {
-    "order": Order,
-    "trade": Trade,
-    "position": Position,
-    "account": Account,
-    "deposit": Deposit,
-    "withdrawal": Withdrawal,
-}
-"""Type of an event's resource -> what its data are."""
 
 
 class ParkedReport(Resource, frozen=True):

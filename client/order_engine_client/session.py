@@ -1,4 +1,4 @@
-"""What a client knows between calls, and the rules of asking: tokens, what is sent again, and when."""
+"""A client's state between calls, and the rules of retries: tokens, what is repeated, and when."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import msgspec
 
+from order_engine_client.effects import (
+    Exchange,
+    Exclusive,
+    HttpRequest,
+    HttpResponse,
+    Lost,
+    Pause,
+    Steps,
+)
 from order_engine_client.errors import (
     NoAnswer,
     NotAuthenticated,
@@ -21,7 +30,8 @@ from order_engine_client.errors import (
     UnexpectedAnswer,
     problem_of,
 )
-from order_engine_client.plans import Alone, Answer, Call, Exchange, Lost, Pause, Query, Request, Steps
+from order_engine_client.events import typed
+from order_engine_client.operations import Operation, Query
 
 T = TypeVar("T")
 
@@ -105,44 +115,44 @@ class Session:
 
     # --- one call --------------------------------------------------------------------------------
 
-    def call(self, call: Call[T]) -> Steps[tuple[Answer, T]]:
-        """The answer to a call, as it came and as it is meant. Raises OrderEngineError."""
+    def call(self, operation: Operation[T]) -> Steps[tuple[HttpResponse, T]]:
+        """The response to an operation and its decoded body. Raises OrderEngineError."""
         deadline_s = self.now_s() + self._within_s
         token = yield from self.token(deadline_s)
         try:
-            answer = yield from self._answered(self.request(call, token), call, deadline_s)
+            response = yield from self._answered(self.request(operation, token), operation, deadline_s)
         except NotAuthenticated:  # before anything was done: it may be sent again, whatever it is
             token = yield from self.token(deadline_s, instead_of=token)
-            answer = yield from self._answered(self.request(call, token), call, deadline_s)
-        offset = answer.headers.get("Journal-Offset", "")
+            response = yield from self._answered(self.request(operation, token), operation, deadline_s)
+        offset = response.headers.get("Journal-Offset", "")
         if offset.isdigit():
             self._kept.offset = max(self.offset, int(offset))
-        return answer, _decoded(answer, call.result, call)
+        return response, _decoded(response, operation.result, operation)
 
-    def following(self, answer: Answer) -> Query | None:
+    def next_page(self, response: HttpResponse) -> Query | None:
         """The query of a list's next page; None on the last.
 
         Of the link only the query is taken: a token must not follow one to another place.
         """
-        target, _, relation = answer.headers.get("Link", "").partition(">")
+        target, _, relation = response.headers.get("Link", "").partition(">")
         if 'rel="next"' not in relation:
             return None
         return tuple(parse_qsl(urlsplit(target.lstrip("<")).query, keep_blank_values=True))
 
-    def request(self, call: Call[Any], token: str) -> Request:
-        """How a call is sent."""
+    def request(self, operation: Operation[Any], token: str) -> HttpRequest:
+        """The HTTP request of an operation."""
         headers = {"Authorization": f"Bearer {token}", "Api-Version": API_VERSION, "User-Agent": AGENT}
         body = None
-        if call.body is not None:
+        if operation.body is not None:
             headers["Content-Type"] = "application/json"
-            body = msgspec.json.encode(call.body)
-        if call.key is not None:
-            headers["Idempotency-Key"] = call.key
+            body = msgspec.json.encode(operation.body)
+        if operation.key is not None:
+            headers["Idempotency-Key"] = operation.key
         offset = max(self._min_offset, self.offset if self._sees_own_writes else 0)
-        if offset and call.method == "GET":
+        if offset and operation.method == "GET":
             headers["Min-Journal-Offset"] = str(offset)
-        query = f"?{urlencode(call.query)}" if call.query else ""
-        return Request(call.method, f"{self.url}{call.path}{query}", headers, body)
+        query = f"?{urlencode(operation.query)}" if operation.query else ""
+        return HttpRequest(operation.method, f"{self.url}{operation.path}{query}", headers, body)
 
     # --- tokens ----------------------------------------------------------------------------------
 
@@ -151,7 +161,7 @@ class Session:
         if deadline_s is None:
             deadline_s = self.now_s() + self._within_s
         if not self._is_good(instead_of):
-            yield Alone(self._renew(deadline_s, instead_of))
+            yield Exclusive(self._renew(deadline_s, instead_of))
         return self._kept.access.token
 
     def _is_good(self, instead_of: str) -> bool:
@@ -167,30 +177,35 @@ class Session:
             "Content-Type": "application/x-www-form-urlencoded",
             "User-Agent": AGENT,
         }
-        request = Request("POST", f"{self.url}/auth/token", headers, urlencode(form).encode())
+        request = HttpRequest("POST", f"{self.url}/auth/token", headers, urlencode(form).encode())
         asked_s = self.now_s()
-        answer = yield from self._answered(request, None, deadline_s)
-        granted = _decoded(answer, _Granted, None)
+        response = yield from self._answered(request, None, deadline_s)
+        granted = _decoded(response, _Granted, None)
         life_s = max(granted.expires_in - TOKEN_REST_S, granted.expires_in * 0.9)
         self._kept.access = Access(granted.access_token, asked_s + life_s)
 
     # --- asking again ----------------------------------------------------------------------------
 
-    def _answered(self, request: Request, call: Call[Any] | None, deadline_s: float) -> Steps[Answer]:
+    def _answered(
+        self, request: HttpRequest, operation: Operation[Any] | None, deadline_s: float
+    ) -> Steps[HttpResponse]:
         """The answer of success, asked for again while that is safe and of use.
 
-        `call` None: for a token, of which there may be any number. Raises Problem, NoAnswer.
+        `operation` None: for a token, of which there may be any number. Raises Problem, NoAnswer.
         """
-        is_repeatable, key = call is None or call.is_repeatable, call.key if call else None
-        is_write = call is not None and call.is_write
+        is_repeatable, key = (
+            operation is None or operation.is_repeatable,
+            operation.key if operation else None,
+        )
+        is_write = operation is not None and operation.is_write
         may_be_done = False
         error: OrderEngineError = NoAnswer("time was over before it was sent", idempotency_key=key)
         for attempt in range(TRIES_MAX):
             left_s = deadline_s - self.now_s()
             if left_s <= 0:
                 break
-            got: Answer | Lost = yield Exchange(request, min(self._timeout_s, left_s))
-            if isinstance(got, Answer) and got.status < 300:
+            got: HttpResponse | Lost = yield Exchange(request, min(self._timeout_s, left_s))
+            if isinstance(got, HttpResponse) and got.status < 300:
                 return got
             may_be_done |= is_write and _may_be_done(got)
             after_s = None if isinstance(got, Lost) else retry_after_s(got.headers)
@@ -212,17 +227,17 @@ class Session:
         return f"{self.url} as {self.client_id}"
 
 
-def _is_worth_another(got: Answer | Lost) -> bool:
+def _is_worth_another(got: HttpResponse | Lost) -> bool:
     return isinstance(got, Lost) or got.status in NOT_DONE | UNKNOWN
 
 
-def _may_be_done(got: Answer | Lost) -> bool:
+def _may_be_done(got: HttpResponse | Lost) -> bool:
     """Whether a write may have taken place, for all that this says."""
     return got.was_sent if isinstance(got, Lost) else got.status >= 500
 
 
 def _error(
-    got: Answer | Lost, key: str | None, after_s: float | None, *, may_be_done: bool
+    got: HttpResponse | Lost, key: str | None, after_s: float | None, *, may_be_done: bool
 ) -> OrderEngineError:
     if isinstance(got, Lost):
         return NoAnswer(got.detail, idempotency_key=key, may_be_done=may_be_done)
@@ -241,16 +256,16 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _decoded(answer: Answer, kind: type[T], call: Call[Any] | None) -> T:
+def _decoded(response: HttpResponse, kind: type[T], operation: Operation[Any] | None) -> T:
     try:
-        return msgspec.json.decode(answer.body, type=kind)
+        return typed(msgspec.json.decode(response.body, type=kind))
     except msgspec.DecodeError as error:
         raise UnexpectedAnswer(
             str(error),
-            status=answer.status,
-            request_id=answer.headers.get("Request-Id"),
-            idempotency_key=call.key if call else None,
-            may_be_done=call is not None and call.is_write,
+            status=response.status,
+            request_id=response.headers.get("Request-Id"),
+            idempotency_key=operation.key if operation else None,
+            may_be_done=operation is not None and operation.is_write,
         ) from error
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
-from order_engine_client.plans import Query
+from order_engine_client.operations import Query
 
 Amount: TypeAlias = Decimal | int | str
 
@@ -41,8 +41,13 @@ def written(value: Any) -> Any:
     return value
 
 
-def span(length: timedelta) -> str:
-    """A length of time in ISO 8601, to the second. Raises ValueError for a finer or negative one."""
+def span(length: timedelta | str) -> str:
+    """A duration in ISO 8601, to the second; text is taken as it is, for the engine to judge.
+
+    Raises ValueError for one that is negative or finer than a second.
+    """
+    if isinstance(length, str):
+        return length
     if length.microseconds or length < timedelta():
         raise ValueError("business time moves forward, by whole seconds")
     hours, seconds = divmod(length.seconds, 3600)
@@ -87,3 +92,15 @@ def key_of(chosen: str | None) -> str:
     if not 0 < len(chosen) <= KEY_CHARACTERS_MAX or any(not "!" <= letter <= "~" for letter in chosen):
         raise ValueError(f"a key is 1 to {KEY_CHARACTERS_MAX} visible ASCII characters")
     return chosen
+
+
+def accounts_path(account: str, *more: str) -> str:
+    """The path of an account, or of something of it. Raises ValueError."""
+    return path("accounts", account, *more)
+
+
+def state_query(version: int | None, asof: datetime | None) -> Query:
+    """The query for a state in the past. Raises ValueError when neither is given."""
+    if version is None and asof is None:
+        raise ValueError("give a version or a time")
+    return query({"version": version, "asof": asof})

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from order_engine_client import AsyncClient, NoAnswer
-from order_engine_client.plans import Call
+from order_engine_client.operations import Operation
 from tests.crash.cutting_proxy import Cut, HttpCuttingProxy, When
 from tests.support.servers.clients import BOND, House, house_on
 
@@ -104,7 +104,7 @@ def test_a_read_and_a_token_are_asked_for_again(house: House, proxy: HttpCutting
 def test_a_client_that_repeated_everything_would_be_found(
     house: House, proxy: HttpCuttingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Call, "is_repeatable", True)
+    monkeypatch.setattr(Operation, "is_repeatable", True)
     with house.client(proxy.url) as client:
         head = house.engine.journal.head
         proxy.cut = Cut(b"Cut Off", "after")

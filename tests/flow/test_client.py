@@ -27,7 +27,7 @@ from order_engine_client import (
     NewPrice,
     NotAuthenticated,
     NotFound,
-    Order,
+    OrderEvent,
     StillWaiting,
 )
 from tests.support.servers.clients import BOND, SYMBOL, TERMS, House, house_on
@@ -270,7 +270,7 @@ def test_values_come_as_what_they_are(house: House) -> None:
         order = client.buy(house.account, BOND, "100.00")
         house.engine.execute(order.id, ["0.99"])
         house.engine.project()
-        assert isinstance(client.event(next(client.events()).id).shown, Order)
+        assert isinstance(client.event(next(client.events()).id), OrderEvent)
         order = client.order(house.account, order.id)
     assert (order.fees, order.status, order.is_terminal) == (Decimal("0.50"), "filled", False)
     assert str(order.trades[0].price) == "100.00000000"
@@ -278,17 +278,67 @@ def test_values_come_as_what_they_are(house: House) -> None:
     assert order.created_at.tzinfo is UTC
 
 
+ABSENT: dict[str, Callable[[Client, str], Any]] = {
+    "account": lambda c, _: c.account("acc_none"),
+    "account of an order": lambda c, _: c.buy("acc_none", BOND, 1),
+    "instrument": lambda c, _: c.instrument("NONE"),
+    "instrument of an order": lambda c, a: c.buy(a, "ins_none", 1),
+    "position": lambda c, a: c.position(a, "pos_none"),
+    "order cancelled": lambda c, a: c.cancel_order(a, "ord_none"),
+    "order waited for": lambda c, a: c.wait_for_order(a, "ord_none"),
+    "history": lambda c, a: list(c.order_history(a, "ord_none")),
+    "deposit": lambda c, a: c.complete_deposit(a, "dep_none"),
+    "event": lambda c, _: c.event("evt_none"),
+    "webhook": lambda c, _: c.put_webhook("whk_none", "https://a.example.com/"),
+    "delivery": lambda c, _: c.redeliver("whd_none"),
+    "parked report": lambda c, _: c.resolve_report("rep_none", "reject", "none"),
+    "projection": lambda c, _: c.faults("none"),
+    "price confirmed": lambda c, _: c.confirm_price("NONE", bid=1),
+}
+
+
+@pytest.mark.parametrize("what", ABSENT)
+def test_an_id_that_names_nothing_is_not_found_wherever_it_stands(house: House, what: str) -> None:
+    with pytest.raises(NotFound) as caught:
+        ABSENT[what](house.own, house.account)
+    assert caught.value.code == "not_found"
+
+
+@pytest.mark.parametrize("symbol", ["BRK/B", "A B", "50%25", "\u00c4?x=1#y", "a+b&c"])
+def test_symbols_of_any_letters_are_taken_where_the_api_takes_symbols(house: House, symbol: str) -> None:
+    client, instrument = house.own, "ins_" + symbol.encode().hex()
+    client.put_instrument(instrument, **TERMS | {"symbol": symbol})
+    client.put_prices(NewPrice(symbol, 99, 101))
+    assert client.instrument(symbol).id == instrument
+    assert [price.symbol for price in client.prices(symbol, SYMBOL)] == [symbol, SYMBOL]
+    assert client.waiting_prices(symbol) == []
+
+
+def test_business_time_moves_by_a_duration_as_text(house: House) -> None:
+    before = house.own.clock().business_date
+    assert house.own.advance_clock("P1D").business_date == before + timedelta(days=1)
+
+    async def later() -> int:
+        async with AsyncClient(*house.words()) as client:
+            moved = await client.advance_clock("P1DT1S")
+            return (moved.business_date - before).days
+
+    assert asyncio.run(later()) == 2
+    with pytest.raises(Invalid):
+        house.own.advance_clock("a day")
+
+
 def test_errors_say_what_the_engine_says(house: House) -> None:
     with house.client() as client:
         with pytest.raises(Invalid) as poor:
             client.buy(house.account, BOND, "1000000.00")
-        with pytest.raises(Invalid) as wrong:
+        with pytest.raises(NotFound) as wrong:
             client.buy(house.account, "ins_none", "0.001", key="k")
         with pytest.raises(NotFound) as nobodys:
             client.order(house.account, "ord_1")
     assert poor.value.code == "insufficient_funds"
     assert Decimal(poor.value.context["available"]) < 1_000_000
-    assert wrong.value.params[0].path == "body.instrument"
+    assert (wrong.value.status, wrong.value.params[0].path) == (400, "body.instrument")
     assert wrong.value.idempotency_key == "k"
     assert (nobodys.value.code, nobodys.value.status) == ("not_found", 404)
     assert nobodys.value.request_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,8 @@ HOMES = {
     "prometheus_client": {"engine/runtime/metrics.py"},
     "typer": {"order_engine/"},
     "rich": {"order_engine/"},
-    "httpx": {f"{CLIENT_FOLDER}clients.py"},
+    "httpx": {f"{CLIENT_FOLDER}base.py"},
+    "httpx_sse": {f"{CLIENT_FOLDER}base.py", f"{CLIENT_FOLDER}streams.py"},
     "nats": {"api/outbound/nats_broker.py"},
 }
 """Third-party packages and the only files, or folders, that may import them."""
@@ -60,6 +62,18 @@ def test_imports_keep_to_the_rules(path: Path) -> None:
     # The client can be installed where there is no engine, and the engine where there is no client.
     assert (CLIENT in ours) <= place.startswith(CLIENT_FOLDER), f"{place} imports the client"
     assert ours <= {CLIENT} or not place.startswith(CLIENT_FOLDER), f"{place} imports the engine"
+
+
+def test_the_client_imports_in_no_circle() -> None:
+    """Not even for types only."""
+    folder = ROOT / "client"
+    named = {
+        ".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in (ROOT / CLIENT_FOLDER).rglob("*.py")
+    }
+    graph = {name: (imported(path) & {*named}) - {CLIENT, name} for name, path in named.items()}
+    graph[CLIENT] = set()
+    assert len([*TopologicalSorter(graph).static_order()]) > 10  # raises CycleError
 
 
 def test_tests_and_benches_open_sqlite_through_the_engine_too() -> None:

@@ -15,8 +15,9 @@ import pytest
 
 import order_engine_client as oec
 from api.handlers import projections
-from order_engine_client import clients, endpoints, session, values
-from order_engine_client.plans import Alone, Answer, Call, Exchange, Listing, Lost, Pause, Plan, Request
+from order_engine_client import base, endpoints, events, session, values
+from order_engine_client.effects import Exchange, Exclusive, HttpRequest, HttpResponse, Lost, Pause
+from order_engine_client.operations import Executable, Listing, Operation
 from order_engine_client.resources import Resource
 from order_engine_client.session import Session
 from projections import history as histories
@@ -26,14 +27,14 @@ SECRET = "canary-secret"
 TOKEN = b'{"access_token":"canary-token","token_type":"bearer","expires_in":900,"scope":"read"}'
 
 
-def answer(status: int, body: Any = None, **headers: str) -> Answer:
+def answer(status: int, body: Any = None, **headers: str) -> HttpResponse:
     names = {name.replace("_", "-"): text for name, text in headers.items()}
-    return Answer(
+    return HttpResponse(
         status, httpx.Headers(names), body if isinstance(body, bytes) else msgspec.json.encode(body)
     )
 
 
-def problem(status: int, code: str, **headers: str) -> Answer:
+def problem(status: int, code: str, **headers: str) -> HttpResponse:
     return answer(status, {"code": code, "detail": "it says", "request_id": "req_1"}, **headers)
 
 
@@ -41,11 +42,11 @@ def problem(status: int, code: str, **headers: str) -> Answer:
 class World:
     """Answers in their order, a clock that moves when somebody waits, and all that was sent."""
 
-    answers: list[Answer | Lost] = field(default_factory=list)
+    answers: list[HttpResponse | Lost] = field(default_factory=list)
     now_s: float = 1000.0
     chance: float = 0.0
-    token: Answer = field(default_factory=lambda: answer(200, TOKEN))
-    sent: list[Request] = field(default_factory=list)
+    token: HttpResponse = field(default_factory=lambda: answer(200, TOKEN))
+    sent: list[HttpRequest] = field(default_factory=list)
     tokens: int = 0
     pauses: list[float] = field(default_factory=list)
     each_takes_s: float = 0.0
@@ -56,9 +57,9 @@ class World:
             monotonic=lambda: self.now_s, chance=lambda: self.chance, **more,
         )  # fmt: skip
 
-    def run(self, plan: Plan[Any], by: Session | None = None) -> Any:
+    def run(self, executable: Executable[Any], by: Session | None = None) -> Any:
         """As a client does it."""
-        return self._walk(plan.steps(by or self.session()))
+        return self._walk(executable.steps(by or self.session()))
 
     def _walk(self, steps: Any) -> Any:
         got: Any = None
@@ -80,20 +81,20 @@ class World:
                     self.now_s += seconds
                     self.pauses.append(seconds)
                     got = None
-                case Alone(inner):
+                case Exclusive(inner):
                     self._walk(inner)
                     got = None
 
 
-READ: Call[dict[str, int]] = Call("GET", "/things", dict[str, int])
-KEYED: Call[dict[str, int]] = Call("POST", "/things", dict[str, int], body={"a": "1"}, key="k")
-UNKEYED: Call[dict[str, int]] = Call("POST", "/others", dict[str, int], body={"a": "1"})
-PUT: Call[dict[str, int]] = Call("PUT", "/others", dict[str, int], body={"a": "1"})
+READ: Operation[dict[str, int]] = Operation("GET", "/things", dict[str, int])
+KEYED: Operation[dict[str, int]] = Operation("POST", "/things", dict[str, int], body={"a": "1"}, key="k")
+UNKEYED: Operation[dict[str, int]] = Operation("POST", "/others", dict[str, int], body={"a": "1"})
+PUT: Operation[dict[str, int]] = Operation("PUT", "/others", dict[str, int], body={"a": "1"})
 KINDS = {"read": READ, "keyed": KEYED, "unkeyed": UNKEYED, "unkeyed put": PUT}
 GOOD = answer(200, {"n": 1})
 REFUSED_CONNECTION, CUT = Lost("refused", was_sent=False), Lost("cut", was_sent=True)
 
-AGAIN: dict[str, tuple[Answer | Lost, str]] = {
+AGAIN: dict[str, tuple[HttpResponse | Lost, str]] = {
     "nothing was sent": (REFUSED_CONNECTION, "read keyed unkeyed"),
     "cut": (CUT, "read keyed"),
     "408": (problem(408, "request_timeout"), "read keyed unkeyed"),
@@ -173,7 +174,7 @@ def test_slow_failures_end_with_the_time_of_the_call() -> None:
     ],
 )
 def test_retry_after_is_kept_to(text: str, least_s: float) -> None:
-    busy = Answer(503, {"Retry-After": text}, b"")
+    busy = HttpResponse(503, {"Retry-After": text}, b"")
     world = World([busy, GOOD], chance=1.0)
     world.run(READ)
     assert world.pauses == pytest.approx([least_s + 0.1])
@@ -211,7 +212,7 @@ def test_who_waited_for_a_token_takes_the_one_that_came_meanwhile() -> None:
     first, second = mine.call(READ), mine.call(READ)
     renewals = [next(first), next(second)]
     for renewal in renewals:
-        assert isinstance(renewal, Alone)
+        assert isinstance(renewal, Exclusive)
         world._walk(renewal.steps)
     assert world.tokens == 1
 
@@ -262,7 +263,7 @@ def test_words_of_others_are_errors_too(body: bytes) -> None:
         World([answer(500, body)]).run(READ)
     assert caught.value.code == "http_500"
     with pytest.raises(oec.UnexpectedAnswer) as odd:
-        World([answer(201, body)]).run(Call("POST", "/things", oec.Clock, key="k"))
+        World([answer(201, body)]).run(Operation("POST", "/things", oec.Clock, key="k"))
     assert odd.value.may_be_done
     assert odd.value.idempotency_key == "k"
 
@@ -300,13 +301,13 @@ ORDER = dict.fromkeys(shown.OrderBody.__struct_fields__) | {
 
 
 def test_an_order_that_is_waited_for() -> None:
-    look = Call("GET", "/o", oec.Order)
+    look = Operation("GET", "/o", oec.Order)
     world = World([answer(200, ORDER | {"status": one}) for one in ("placed", "executing", "settled")])
-    assert world.run(endpoints.Wait(look, {"filled"}, 5.0)).status == "settled"
+    assert world.run(endpoints.orders.Wait(look, {"filled"}, 5.0)).status == "settled"
     assert world.pauses == [0.05, pytest.approx(0.075)]
     world = World([answer(200, ORDER)] * 100)
     with pytest.raises(oec.StillWaiting) as caught:
-        world.run(endpoints.Wait(look, oec.TERMINAL, 5.0))
+        world.run(endpoints.orders.Wait(look, oec.TERMINAL, 5.0))
     assert caught.value.order
     assert caught.value.order.status == "placed"
     assert sum(world.pauses) == pytest.approx(5.0)
@@ -349,7 +350,7 @@ def test_a_resource_has_every_key_that_the_engine_shows(kind: type[Resource]) ->
 
 def test_what_a_newer_engine_adds_is_passed_over() -> None:
     newer = ORDER | {"status": "thought_about", "added_later": {"a": 1}}
-    order = World([answer(200, newer)]).run(Call("GET", "/o", oec.Order))
+    order = World([answer(200, newer)]).run(Operation("GET", "/o", oec.Order))
     assert (order.status, order.is_terminal, order.cash_amount) == (
         "thought_about",
         False,
@@ -358,58 +359,50 @@ def test_what_a_newer_engine_adds_is_passed_over() -> None:
     assert order.modified_at == datetime(2026, 3, 12, 14, 30, 0, 500_000, UTC)
     event = {"id": "evt_1", "name": "moon.full", "resource": {"id": "m", "resource_type": "moon"},
              "data": {}, "created_at": ORDER["created_at"], "offset": 1, "sequence": 1}  # fmt: skip
-    assert msgspec.convert(event, oec.Event).shown is None
+    assert events.read_event(msgspec.json.encode(event)).data == {}
 
 
 # --- what is written -----------------------------------------------------------------------------
 
 
-def described(method: Any, *words: Any, **more: Any) -> Any:
-    return method.describe(None, *words, **more)
-
-
 def test_values_are_written_as_the_engine_reads_them() -> None:
-    buy = described(endpoints.Endpoints.buy, "acc_1", "ins_1", Decimal("1E+2"))
+    buy = endpoints.orders.buy("acc_1", "ins_1", Decimal("1E+2"))
     assert buy.body["cash_amount"] == "100"
-    listed = described(
-        endpoints.Endpoints.orders, "a/b c", status=("placed", "filled"), page_size=2,
+    listed = endpoints.orders.orders("a/b c", status=("placed", "filled"), page_size=2,
         created_from=datetime(2026, 3, 12, 1, tzinfo=timezone(timedelta(hours=2))),
     )  # fmt: skip
     assert listed.path == "/accounts/a%2Fb%20c/orders"
     assert listed.query == (("status", "placed"), ("status", "filled"),
                             ("created_from", "2026-03-11T23:00:00Z"), ("limit", "2"))  # fmt: skip
-    assert described(endpoints.Endpoints.positions, "acc_1", open_only=True).query == (
-        ("open_only", "true"),
-    )
+    assert endpoints.accounts.positions("acc_1", open_only=True).query == (("open_only", "true"),)
     terms = {"name": "B", "symbol": "B", "instrument_type": "bond", "trading_currency": "USD"}
-    put = described(
-        endpoints.Endpoints.put_instrument,
+    put = endpoints.market.put_instrument(
         "ins_1",
         **terms,
         settlement_days=0,
         maturity_date=date(2027, 1, 2),
     )
     assert put.body == terms | {"settlement_days": 0, "maturity_date": "2027-01-02"}
-    change = described(endpoints.Endpoints.change_account, "acc_1", can_deposit=False, reference=None)
+    change = endpoints.accounts.change_account("acc_1", can_deposit=False, reference=None)
     assert change.body == {"can_deposit": False, "reference": None}
-    assert described(endpoints.Endpoints.change_account, "acc_1", name="A").body == {"name": "A"}
+    assert endpoints.accounts.change_account("acc_1", name="A").body == {"name": "A"}
     assert values.span(timedelta(days=1, hours=2, minutes=3, seconds=4)) == "P1DT2H3M4S"
 
 
 def test_each_call_has_a_key_of_its_own() -> None:
-    keys = {described(endpoints.Endpoints.buy, "acc_1", "ins_1", 1).key for _ in range(10)}
+    keys = {endpoints.orders.buy("acc_1", "ins_1", 1).key for _ in range(10)}
     assert len(keys) == 10
-    assert described(endpoints.Endpoints.cancel_order, "acc_1", "ord_1", key="mine").key == "mine"
+    assert endpoints.orders.cancel_order("acc_1", "ord_1", key="mine").key == "mine"
 
 
 WRONG: dict[str, tuple[type[Exception], Callable[[], Any]]] = {
-    "a float": (TypeError, lambda: described(endpoints.Endpoints.buy, "acc_1", "ins_1", 0.1)),
+    "a float": (TypeError, lambda: endpoints.orders.buy("acc_1", "ins_1", 0.1)),
     "a time without a zone": (ValueError, lambda: values.written(datetime(2026, 1, 1))),  # noqa: DTZ001
-    "no id": (ValueError, lambda: described(endpoints.Endpoints.order, "acc_1", "")),
-    "the folder above": (ValueError, lambda: described(endpoints.Endpoints.order, "..", "ord_1")),
+    "no id": (ValueError, lambda: endpoints.orders.order("acc_1", "")),
+    "the folder above": (ValueError, lambda: endpoints.orders.order("..", "ord_1")),
     "a key with a blank": (
         ValueError,
-        lambda: described(endpoints.Endpoints.buy, "a", "i", 1, key="a b"),
+        lambda: endpoints.orders.buy("a", "i", 1, key="a b"),
     ),
     "an empty key": (ValueError, lambda: values.key_of("")),
     "too long a key": (ValueError, lambda: values.key_of("k" * 256)),
@@ -444,7 +437,7 @@ def test_no_repr_tells_a_secret() -> None:
     world = World([CUT, problem(503, "unavailable"), GOOD])
     mine = world.session()
     with oec.Client("http://127.0.0.1:1", "cli_1", SECRET) as client:
-        told: Sequence[Any] = [client, mine, vars(client)["_session"], clients]
+        told: Sequence[Any] = [client, mine, vars(client)["_session"], base]
         world.run(KEYED, mine)
         texts = [repr(one) for one in (*told, *world.sent, Exchange(world.sent[0], 1.0), KEYED)]
     assert texts[0] == "<Client http://127.0.0.1:1 as cli_1>"

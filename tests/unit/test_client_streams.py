@@ -8,23 +8,25 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from httpx_sse import EventSource, ServerSentEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
 from order_engine_client import Forbidden, NoAnswer, Unavailable
+from order_engine_client.effects import Exchange, Exclusive, HttpRequest, HttpResponse, Lost, Pause
 from order_engine_client.errors import NotAuthenticated, UnexpectedAnswer
-from order_engine_client.plans import Alone, Answer, Call, Exchange, Lost, Pause, Request
+from order_engine_client.operations import Operation
 from order_engine_client.session import TRIES_MAX, Session
-from order_engine_client.streams import Following, Message, Messages
+from order_engine_client.streams import Following
 
-CALL: Call[Any] = Call("GET", "/events/stream", object, (("after", "3"),))
+CALL: Operation[Any] = Operation("GET", "/events/stream", object, (("after", "3"),))
 
 
 def event(offset: int) -> bytes:
     """As the engine sends it."""
     body = msgspec.json.encode(
         {
-            "id": f"evt_{offset}", "name": "order.filled",
+            "id": f"evt_{offset}", "name": "moon.filled",
             "resource": {"id": "ord_1", "resource_type": "order"}, "data": {"é": "\n"},
             "created_at": "2026-03-12T14:30:00Z", "offset": offset, "sequence": 1,
         }
@@ -39,16 +41,26 @@ def end(code: str) -> bytes:
 SAID = b"retry: 1000\nid: 3\n\n" + event(5) + b": nothing\n\nid: 8\n\n" + event(9) + end("caught_up")
 
 
+def messages(*pieces: bytes) -> list[ServerSentEvent]:
+    """The messages of a response that comes in these pieces."""
+    response = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, content=iter(pieces))
+    return list(EventSource(response).iter_sse())
+
+
 @given(st.lists(st.integers(0, len(SAID)), max_size=30), st.sampled_from([b"\n", b"\r\n"]))
 def test_where_pieces_are_cut_makes_no_difference(cuts: list[int], line_end: bytes) -> None:
     said = SAID.replace(b"\n", line_end)
     places = [0, *sorted(cut for cut in cuts if cut < len(said)), len(said)]
-    messages = Messages()
-    found = [message for start, stop in pairwise(places) for message in messages.take(said[start:stop])]
-    whole = list(Messages().take(SAID))
-    assert [message for message in found if message.data or message.id] == whole
-    assert [message.id for message in whole] == ["3", "5", "5", "8", "9", "9"]
-    assert whole[-1] == Message("end", '{"code":"caught_up","detail":"why"}', "9", is_late=True)
+    pieces = [said[start:stop] for start, stop in pairwise(places)]
+    following = Following(CALL)
+    events = [event.offset for message in messages(*pieces) for event in following.take(message)]
+    assert (events, following.last, following.is_over) == ([5, 9], 9, True)
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
+def test_only_line_ends_end_a_line(odd: str) -> None:
+    (message,) = messages(f"id: 3\ndata: a{odd}b\n\n".encode())
+    assert message.data == f"a{odd}b"
 
 
 class Caller:
@@ -60,7 +72,7 @@ class Caller:
         self.tokens = 0
         self.session = Session("https://engine.example", "cli_1", "s", chance=lambda: 1.0)
 
-    def open(self) -> Request:
+    def open(self) -> HttpRequest:
         """The next request."""
         return self._walk(self.following.opening(self.session))
 
@@ -75,20 +87,26 @@ class Caller:
             match effect:
                 case Pause(seconds):
                     self.pauses.append(seconds)
-                case Alone(inner):
+                case Exclusive(inner):
                     self._walk(inner)
                 case Exchange():
                     self.tokens += 1
                     granted = {"access_token": f"token-{self.tokens}", "expires_in": 900}
-                    got = Answer(200, httpx.Headers(), msgspec.json.encode(granted))
+                    got = HttpResponse(200, httpx.Headers(), msgspec.json.encode(granted))
 
     def take(self, *pieces: bytes) -> list[int]:
-        return [event.offset for piece in pieces for event in self.following.take(piece)]
+        """Offsets of the events in the next pieces of a stream."""
+        last = self.following.last
+        place = b"" if last is None else b"id: %d\n" % last  # it stands until another one comes
+        said = messages(place, *pieces)
+        return [event.offset for message in said for event in self.following.take(message)]
 
 
-def problem(status: int, code: str, **headers: str) -> Answer:
+def problem(status: int, code: str, **headers: str) -> HttpResponse:
     names = {name.replace("_", "-"): text for name, text in headers.items()}
-    return Answer(status, httpx.Headers(names), msgspec.json.encode({"code": code, "detail": "why"}))
+    return HttpResponse(
+        status, httpx.Headers(names), msgspec.json.encode({"code": code, "detail": "why"})
+    )
 
 
 def test_it_begins_as_asked_and_goes_on_behind_the_last_offset_that_came() -> None:

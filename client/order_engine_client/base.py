@@ -1,4 +1,4 @@
-"""The two clients: the same calls, one waits for answers and one is awaited."""
+"""What the generated clients stand on: they carry out effects, one by waiting and one by awaiting."""
 
 from __future__ import annotations
 
@@ -10,21 +10,19 @@ from copy import copy
 from typing import Any, Final, Generic, Self, TypeVar
 
 import httpx
+from httpx_sse import EventSource, SSEError
 
-from order_engine_client.endpoints import Endpoints
-from order_engine_client.plans import (
-    Alone,
-    Answer,
-    Awaiting,
-    Blocking,
+from order_engine_client.effects import (
     Exchange,
-    Listing,
+    Exclusive,
+    HttpResponse,
     Lost,
     Pause,
-    Plan,
     Steps,
 )
-from order_engine_client.resources import Event
+from order_engine_client.errors import UnexpectedAnswer
+from order_engine_client.events import Event
+from order_engine_client.operations import Executable, Listing
 from order_engine_client.session import TIMEOUT_S, WITHIN_S, Session
 from order_engine_client.streams import QUIET_S, Following
 
@@ -33,11 +31,11 @@ H = TypeVar("H")
 L = TypeVar("L")
 
 NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-"""Errors before a connection was there to send anything over."""
+"""Errors before there was a connection to send anything over."""
 
 
 def _arguments(exchange: Exchange) -> dict[str, Any]:
-    """Of an httpx client's `request`."""
+    """The arguments of an httpx client's `request`."""
     request = exchange.request
     return {
         "method": request.method,
@@ -49,8 +47,8 @@ def _arguments(exchange: Exchange) -> dict[str, Any]:
     }
 
 
-def _answer(reply: httpx.Response) -> Answer:
-    return Answer(reply.status_code, reply.headers, reply.content)
+def _response(reply: httpx.Response) -> HttpResponse:
+    return HttpResponse(reply.status_code, reply.headers, reply.content)
 
 
 def _lost(error: httpx.RequestError) -> Lost:
@@ -58,8 +56,8 @@ def _lost(error: httpx.RequestError) -> Lost:
     return Lost(detail, was_sent=not isinstance(error, NOT_SENT))
 
 
-class _Common(Endpoints, Generic[H, L]):
-    """What both have: what they know, and how they are made."""
+class _Base(Generic[H, L]):
+    """State and construction of both clients."""
 
     _new_http: Callable[[], H]
     _new_lock: Callable[[], L]
@@ -93,7 +91,7 @@ class _Common(Endpoints, Generic[H, L]):
 
     @property
     def offset(self) -> int:
-        """How far the journal had come after the last command that this client was answered."""
+        """The journal's offset after this client's last answered command."""
         return self._session.offset
 
     def after(self, offset: int) -> Self:
@@ -106,42 +104,38 @@ class _Common(Endpoints, Generic[H, L]):
         return f"<{type(self).__name__} {self._session!r}>"
 
 
-class Client(_Common[httpx.Client, threading.Lock], Blocking):
-    """Calls the engine and waits for its answers. May be used by many threads at once.
-
-    `scope` narrows what it may do. `timeout_s` is for one step on the network, `within_s` for a call and
-    all its tries. With `sees_own_writes` a read shows all that this client has written, whichever of
-    several API processes answers it; with one process that is so anyway. `http` brings a client of your
-    own, with proxies or certificates; you close it.
-    """
+class BlockingClient(_Base[httpx.Client, threading.Lock]):
+    """Carries out effects and waits for their results. Safe for many threads."""
 
     _new_http = httpx.Client
     _new_lock = threading.Lock
 
-    def run(self, plan: Plan[T]) -> T:
-        """The result of a plan. Raises OrderEngineError."""
-        return self._walk(plan.steps(self._session))
+    def run(self, executable: Executable[T]) -> T:
+        """The result of an operation. Raises OrderEngineError."""
+        return self._walk(executable.steps(self._session))
 
     def entries(self, listing: Listing[T]) -> Iterator[T]:
-        """All entries of a list, fetched as they are asked for."""
+        """All entries of a list; pages are fetched when they are needed."""
         rest: Listing[T] | None = listing
         while rest is not None:
             entries, rest = self.run(rest)
             yield from entries
 
     def stream(self, following: Following) -> Iterator[Event]:
-        """The events of a stream, as they come; it is opened again whenever it breaks."""
+        """The events of a stream as they come; a broken stream is reopened."""
         while not following.is_over:
             request = self._walk(following.opening(self._session))
             try:
                 with self._http.stream(**_arguments(Exchange(request, QUIET_S))) as reply:
                     if reply.status_code != 200:
                         reply.read()
-                        following.refused(_answer(reply))
+                        following.refused(_response(reply))
                         continue
-                    for piece in reply.iter_raw():
-                        yield from following.take(piece)
+                    for message in EventSource(reply).iter_sse():
+                        yield from following.take(message)
                 following.closed()
+            except SSEError as error:
+                raise UnexpectedAnswer(str(error)) from error
             except httpx.RequestError as error:
                 following.lost(_lost(error))
 
@@ -156,19 +150,19 @@ class Client(_Common[httpx.Client, threading.Lock], Blocking):
             match effect:
                 case Exchange():
                     try:
-                        got = _answer(self._http.request(**_arguments(effect)))
+                        got = _response(self._http.request(**_arguments(effect)))
                     except httpx.RequestError as error:
                         got = _lost(error)
                 case Pause(seconds):
                     time.sleep(seconds)
                     got = None
-                case Alone(inner):
+                case Exclusive(inner):
                     with self._lock:
                         self._walk(inner)
                     got = None
 
     def close(self) -> None:
-        """Ends its connections."""
+        """Closes its connections."""
         if self._is_http_ours:
             self._http.close()
 
@@ -179,18 +173,18 @@ class Client(_Common[httpx.Client, threading.Lock], Blocking):
         self.close()
 
 
-class AsyncClient(_Common[httpx.AsyncClient, asyncio.Lock], Awaiting):
-    """The same for asyncio: calls are awaited, lists are gone through with `async for`."""
+class AwaitingClient(_Base[httpx.AsyncClient, asyncio.Lock]):
+    """The same for asyncio: operations are awaited, lists and streams are async iterators."""
 
     _new_http = httpx.AsyncClient
     _new_lock = asyncio.Lock
 
-    async def run(self, plan: Plan[T]) -> T:
-        """The result of a plan. Raises OrderEngineError."""
-        return await self._walk(plan.steps(self._session))
+    async def run(self, executable: Executable[T]) -> T:
+        """The result of an operation. Raises OrderEngineError."""
+        return await self._walk(executable.steps(self._session))
 
     async def entries(self, listing: Listing[T]) -> AsyncIterator[T]:
-        """All entries of a list, fetched as they are asked for."""
+        """All entries of a list; pages are fetched when they are needed."""
         rest: Listing[T] | None = listing
         while rest is not None:
             entries, rest = await self.run(rest)
@@ -198,19 +192,21 @@ class AsyncClient(_Common[httpx.AsyncClient, asyncio.Lock], Awaiting):
                 yield entry
 
     async def stream(self, following: Following) -> AsyncIterator[Event]:
-        """The events of a stream, as they come; it is opened again whenever it breaks."""
+        """The events of a stream as they come; a broken stream is reopened."""
         while not following.is_over:
             request = await self._walk(following.opening(self._session))
             try:
                 async with self._http.stream(**_arguments(Exchange(request, QUIET_S))) as reply:
                     if reply.status_code != 200:
                         await reply.aread()
-                        following.refused(_answer(reply))
+                        following.refused(_response(reply))
                         continue
-                    async for piece in reply.aiter_raw():
-                        for event in following.take(piece):
+                    async for message in EventSource(reply).aiter_sse():
+                        for event in following.take(message):
                             yield event
                 following.closed()
+            except SSEError as error:
+                raise UnexpectedAnswer(str(error)) from error
             except httpx.RequestError as error:
                 following.lost(_lost(error))
 
@@ -225,19 +221,19 @@ class AsyncClient(_Common[httpx.AsyncClient, asyncio.Lock], Awaiting):
             match effect:
                 case Exchange():
                     try:
-                        got = _answer(await self._http.request(**_arguments(effect)))
+                        got = _response(await self._http.request(**_arguments(effect)))
                     except httpx.RequestError as error:
                         got = _lost(error)
                 case Pause(seconds):
                     await asyncio.sleep(seconds)
                     got = None
-                case Alone(inner):
+                case Exclusive(inner):
                     async with self._lock:
                         await self._walk(inner)
                     got = None
 
     async def aclose(self) -> None:
-        """Ends its connections."""
+        """Closes its connections."""
         if self._is_http_ours:
             await self._http.aclose()
 

@@ -1,0 +1,565 @@
+"""The client for threads. Written by `python -m client.generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from order_engine_client import endpoints
+from order_engine_client.base import BlockingClient
+from order_engine_client.endpoints.market import NewPrice
+from order_engine_client.endpoints.orders import WAIT_S
+from order_engine_client.events import Event
+from order_engine_client.history import AccountFact, ExplainedAccount, ExplainedOrder, OrderFact
+from order_engine_client.resources import (
+    TERMINAL,
+    Account,
+    Act,
+    Balance,
+    Clock,
+    Delivery,
+    Deposit,
+    Fault,
+    Instrument,
+    NewWebhook,
+    Order,
+    ParkedReport,
+    Position,
+    Price,
+    Projection,
+    Rebuild,
+    Refusal,
+    Replay,
+    Retry,
+    Transaction,
+    Webhook,
+    Withdrawal,
+)
+from order_engine_client.values import (
+    SAME,
+    Amount,
+    Same,
+)
+
+
+class Client(BlockingClient):
+    """Calls the engine and waits for its answers. Safe for many threads.
+
+    `scope` narrows its permissions. `timeout_s` bounds one step on the network, `within_s` a call with
+    all its retries. With `sees_own_writes` a read shows every write of this client, whichever of several
+    API processes answers it; with one process that is so anyway. `http` is a client of your own, with
+    proxies or certificates; you close it.
+    """
+
+    def buy(
+        self,
+        account: str,
+        instrument: str,
+        cash_amount: Amount,
+        *,
+        automatic_rollover: bool = False,
+        client_reference: str | None = None,
+        key: str | None = None,
+    ) -> Order:
+        """Places a buy for `cash_amount`, fees included."""
+        return self.run(
+            endpoints.orders.buy(
+                account,
+                instrument,
+                cash_amount,
+                automatic_rollover=automatic_rollover,
+                client_reference=client_reference,
+                key=key,
+            )
+        )
+
+    def sell(
+        self,
+        account: str,
+        instrument: str,
+        quantity: Amount,
+        *,
+        client_reference: str | None = None,
+        key: str | None = None,
+    ) -> Order:
+        """Places a sell of `quantity` units."""
+        return self.run(
+            endpoints.orders.sell(
+                account, instrument, quantity, client_reference=client_reference, key=key
+            )
+        )
+
+    def order(self, account: str, order: str) -> Order:
+        """One order."""
+        return self.run(endpoints.orders.order(account, order))
+
+    def evidence(self, account: str, order: str, *, size: int | None = None) -> dict[str, Any]:
+        """The proof that nobody edited an order: a bundle to keep and to verify, as it came.
+
+        Under the newest seal, or under that of `size` facts. Facts are sealed within ten seconds: until
+        then it is asked for again, or raises Unavailable.
+        """
+        return self.run(endpoints.orders.evidence(account, order, size=size))
+
+    def wait_for_order(
+        self, account: str, order: str, *, until: Collection[str] = TERMINAL, within_s: float = WAIT_S
+    ) -> Order:
+        """The order once its status is one of `until`, or will never change. Raises StillWaiting."""
+        return self.run(endpoints.orders.wait_for_order(account, order, until=until, within_s=within_s))
+
+    def cancel_order(self, account: str, order: str, *, key: str | None = None) -> Order:
+        """Asks to cancel an order; its status says what came of it."""
+        return self.run(endpoints.orders.cancel_order(account, order, key=key))
+
+    def orders(
+        self,
+        account: str,
+        *,
+        status: Sequence[str] | str | None = None,
+        side: str | None = None,
+        instrument: str | None = None,
+        created_from: datetime | None = None,
+        created_to: datetime | None = None,
+        client_reference: str | None = None,
+        page_size: int | None = None,
+    ) -> Iterator[Order]:
+        """Orders of an account."""
+        return self.entries(
+            endpoints.orders.orders(
+                account,
+                status=status,
+                side=side,
+                instrument=instrument,
+                created_from=created_from,
+                created_to=created_to,
+                client_reference=client_reference,
+                page_size=page_size,
+            )
+        )
+
+    def order_history(
+        self, account: str, order: str, *, page_size: int | None = None
+    ) -> Iterator[OrderFact]:
+        """Each fact of an order, and the order after it."""
+        return self.entries(endpoints.orders.order_history(account, order, page_size=page_size))
+
+    def order_at(
+        self, account: str, order: str, *, version: int | None = None, asof: datetime | None = None
+    ) -> Order:
+        """The order as it was after its fact of a version, or by a time."""
+        return self.run(endpoints.orders.order_at(account, order, version=version, asof=asof))
+
+    def explain_order(
+        self, account: str, order: str, *, version: int | None = None, asof: datetime | None = None
+    ) -> ExplainedOrder:
+        """The order now or then and, for each of its fields, the fact that last set it."""
+        return self.run(endpoints.orders.explain_order(account, order, version=version, asof=asof))
+
+    def pending_orders(self, account: str, *, page_size: int | None = None) -> Iterator[Order]:
+        """Orders that are in no terminal status."""
+        return self.entries(endpoints.orders.pending_orders(account, page_size=page_size))
+
+    def open_account(
+        self,
+        name: str,
+        base_currency: str,
+        *,
+        reference: str | None = None,
+        funding_currencies: Sequence[str] = (),
+    ) -> Account:
+        """Opens an account. It has no idempotency key: after NoAnswer, look for the `reference`."""
+        return self.run(
+            endpoints.accounts.open_account(
+                name, base_currency, reference=reference, funding_currencies=funding_currencies
+            )
+        )
+
+    def accounts(self, *, page_size: int | None = None) -> Iterator[Account]:
+        """All accounts of the tenant."""
+        return self.entries(endpoints.accounts.accounts(page_size=page_size))
+
+    def account(self, id_or_reference: str) -> Account:
+        """One account."""
+        return self.run(endpoints.accounts.account(id_or_reference))
+
+    def change_account(
+        self,
+        account: str,
+        *,
+        name: str | None = None,
+        reference: str | Same | None = SAME,
+        status: str | None = None,
+        funding_currencies: Sequence[str] | None = None,
+        can_deposit: bool | None = None,
+        can_withdraw: bool | None = None,
+        can_place_buy_order: bool | None = None,
+        can_place_sell_order: bool | None = None,
+    ) -> Account:
+        """Changes what is given of an account; a `reference` of None takes it away."""
+        return self.run(
+            endpoints.accounts.change_account(
+                account,
+                name=name,
+                reference=reference,
+                status=status,
+                funding_currencies=funding_currencies,
+                can_deposit=can_deposit,
+                can_withdraw=can_withdraw,
+                can_place_buy_order=can_place_buy_order,
+                can_place_sell_order=can_place_sell_order,
+            )
+        )
+
+    def account_history(self, account: str, *, page_size: int | None = None) -> Iterator[AccountFact]:
+        """Each fact of an account, and the account and its cash after it."""
+        return self.entries(endpoints.accounts.account_history(account, page_size=page_size))
+
+    def account_at(
+        self, account: str, *, version: int | None = None, asof: datetime | None = None
+    ) -> Account:
+        """The account as it was after its fact of a version, or by a time."""
+        return self.run(endpoints.accounts.account_at(account, version=version, asof=asof))
+
+    def explain_account(
+        self, account: str, *, version: int | None = None, asof: datetime | None = None
+    ) -> ExplainedAccount:
+        """The account now or then and, for each of its fields, the fact that last set it."""
+        return self.run(endpoints.accounts.explain_account(account, version=version, asof=asof))
+
+    def cash_balances(self, account: str, *, asof: datetime | None = None) -> list[Balance]:
+        """Cash now or as of a time, a balance for each currency of the account."""
+        return self.run(endpoints.accounts.cash_balances(account, asof=asof))
+
+    def positions(
+        self, account: str, *, open_only: bool = False, page_size: int | None = None
+    ) -> Iterator[Position]:
+        """Positions of an account."""
+        return self.entries(
+            endpoints.accounts.positions(account, open_only=open_only, page_size=page_size)
+        )
+
+    def position(self, account: str, position: str) -> Position:
+        """One position."""
+        return self.run(endpoints.accounts.position(account, position))
+
+    def transactions(
+        self,
+        account: str,
+        *,
+        transaction_types: Sequence[str] | str | None = None,
+        page_size: int | None = None,
+    ) -> Iterator[Transaction]:
+        """The ledger of an account."""
+        return self.entries(
+            endpoints.accounts.transactions(
+                account, transaction_types=transaction_types, page_size=page_size
+            )
+        )
+
+    def create_deposit(
+        self,
+        account: str,
+        amount: Amount,
+        currency: str,
+        *,
+        payment_reference: str | None = None,
+        key: str | None = None,
+    ) -> Deposit:
+        """Announces money that is to come."""
+        return self.run(
+            endpoints.payments.create_deposit(
+                account, amount, currency, payment_reference=payment_reference, key=key
+            )
+        )
+
+    def deposits(
+        self, account: str, *, status: Sequence[str] | str | None = None, page_size: int | None = None
+    ) -> Iterator[Deposit]:
+        """Deposits of an account."""
+        return self.entries(endpoints.payments.deposits(account, status=status, page_size=page_size))
+
+    def deposit(self, account: str, deposit: str) -> Deposit:
+        """One deposit."""
+        return self.run(endpoints.payments.deposit(account, deposit))
+
+    def complete_deposit(self, account: str, deposit: str) -> Deposit:
+        """The money has come."""
+        return self.run(endpoints.payments.complete_deposit(account, deposit))
+
+    def fail_deposit(self, account: str, deposit: str) -> Deposit:
+        """The money will not come."""
+        return self.run(endpoints.payments.fail_deposit(account, deposit))
+
+    def create_withdrawal(
+        self, account: str, amount: Amount, currency: str, *, key: str | None = None
+    ) -> Withdrawal:
+        """Asks for money to be paid out; it is reserved."""
+        return self.run(endpoints.payments.create_withdrawal(account, amount, currency, key=key))
+
+    def withdrawals(
+        self, account: str, *, status: Sequence[str] | str | None = None, page_size: int | None = None
+    ) -> Iterator[Withdrawal]:
+        """Withdrawals of an account."""
+        return self.entries(endpoints.payments.withdrawals(account, status=status, page_size=page_size))
+
+    def withdrawal(self, account: str, withdrawal: str) -> Withdrawal:
+        """One withdrawal."""
+        return self.run(endpoints.payments.withdrawal(account, withdrawal))
+
+    def complete_withdrawal(self, account: str, withdrawal: str) -> Withdrawal:
+        """The money has left."""
+        return self.run(endpoints.payments.complete_withdrawal(account, withdrawal))
+
+    def fail_withdrawal(self, account: str, withdrawal: str) -> Withdrawal:
+        """The money stays."""
+        return self.run(endpoints.payments.fail_withdrawal(account, withdrawal))
+
+    def instruments(
+        self,
+        *,
+        instrument_type: Sequence[str] | str | None = None,
+        trading_status: Sequence[str] | str | None = None,
+        page_size: int | None = None,
+    ) -> Iterator[Instrument]:
+        """All instruments."""
+        return self.entries(
+            endpoints.market.instruments(
+                instrument_type=instrument_type, trading_status=trading_status, page_size=page_size
+            )
+        )
+
+    def instrument(self, id_or_symbol: str) -> Instrument:
+        """One instrument."""
+        return self.run(endpoints.market.instrument(id_or_symbol))
+
+    def put_instrument(
+        self,
+        instrument: str,
+        *,
+        name: str,
+        symbol: str,
+        instrument_type: str,
+        trading_currency: str,
+        trading_status: str | None = None,
+        trading_increment: Amount | None = None,
+        decimal_precision: int | None = None,
+        isin: str | None = None,
+        issuer: str | None = None,
+        issuer_country: str | None = None,
+        ticker: str | None = None,
+        price_type: str | None = None,
+        minimum_trading_quantity: Amount | None = None,
+        minimum_initial_cash_investment: Amount | None = None,
+        required_cash_increment: Amount | None = None,
+        enforce_trading_rules: bool | None = None,
+        settlement_days: int | None = None,
+        maturity_date: date | None = None,
+        supports_automatic_rollover: bool | None = None,
+        coupon: Amount | None = None,
+        par_value: Amount | None = None,
+        day_count_convention: str | None = None,
+    ) -> Instrument:
+        """Lists an instrument, or changes it: what is not given has the engine's default."""
+        return self.run(
+            endpoints.market.put_instrument(
+                instrument,
+                name=name,
+                symbol=symbol,
+                instrument_type=instrument_type,
+                trading_currency=trading_currency,
+                trading_status=trading_status,
+                trading_increment=trading_increment,
+                decimal_precision=decimal_precision,
+                isin=isin,
+                issuer=issuer,
+                issuer_country=issuer_country,
+                ticker=ticker,
+                price_type=price_type,
+                minimum_trading_quantity=minimum_trading_quantity,
+                minimum_initial_cash_investment=minimum_initial_cash_investment,
+                required_cash_increment=required_cash_increment,
+                enforce_trading_rules=enforce_trading_rules,
+                settlement_days=settlement_days,
+                maturity_date=maturity_date,
+                supports_automatic_rollover=supports_automatic_rollover,
+                coupon=coupon,
+                par_value=par_value,
+                day_count_convention=day_count_convention,
+            )
+        )
+
+    def prices(self, *symbols: str, asof: datetime | None = None) -> list[Price]:
+        """The latest price of each symbol that has one, or that of a time."""
+        return self.run(endpoints.market.prices(*symbols, asof=asof))
+
+    def put_prices(self, *prices: NewPrice) -> list[Price]:
+        """Records prices, all or none. One that moves too far `is_waiting` in the answer."""
+        return self.run(endpoints.market.put_prices(*prices))
+
+    def waiting_prices(self, *symbols: str) -> list[Price]:
+        """Prices that moved too far, of these symbols or of all."""
+        return self.run(endpoints.market.waiting_prices(*symbols))
+
+    def confirm_price(self, symbol: str, bid: Amount | None = None, ask: Amount | None = None) -> Price:
+        """Lets the price that waits count, if it is this one. For another client than set it."""
+        return self.run(endpoints.market.confirm_price(symbol, bid, ask))
+
+    def events(
+        self,
+        *,
+        name: Sequence[str] = (),
+        resource: str | None = None,
+        created_from: datetime | None = None,
+        page_size: int | None = None,
+    ) -> Iterator[Event]:
+        """What happened to the tenant's resources, or to one of them."""
+        return self.entries(
+            endpoints.events.events(
+                name=name, resource=resource, created_from=created_from, page_size=page_size
+            )
+        )
+
+    def follow_events(
+        self,
+        *,
+        after: int | None = None,
+        name: Sequence[str] = (),
+        resource: str | None = None,
+        created_from: datetime | None = None,
+        waits: bool = True,
+    ) -> Iterator[Event]:
+        """Events as they come, each once and in order, for ever; those behind the offset `after` first.
+
+        A stream that breaks goes on where it was. To go on in another process, note the `offset` of the
+        last event that you have dealt with. With `waits=False` it ends with the last event there is.
+        """
+        return self.stream(
+            endpoints.events.follow_events(
+                after=after, name=name, resource=resource, created_from=created_from, waits=waits
+            )
+        )
+
+    def event(self, event: str) -> Event:
+        """One event."""
+        return self.run(endpoints.events.event(event))
+
+    def create_webhook(
+        self, url: str, *, description: str | None = None, events: Sequence[str] | None = None
+    ) -> NewWebhook:
+        """Has events sent to a URL: all, or those of these names. Its `secret` is shown this once."""
+        return self.run(endpoints.webhooks.create_webhook(url, description=description, events=events))
+
+    def webhooks(self, *, page_size: int | None = None) -> Iterator[Webhook]:
+        """The tenant's webhooks."""
+        return self.entries(endpoints.webhooks.webhooks(page_size=page_size))
+
+    def webhook(self, webhook: str) -> Webhook:
+        """One webhook."""
+        return self.run(endpoints.webhooks.webhook(webhook))
+
+    def put_webhook(
+        self,
+        webhook: str,
+        url: str,
+        *,
+        description: str | None = None,
+        events: Sequence[str] | None = None,
+        is_active: bool = True,
+    ) -> Webhook:
+        """Changes all of a webhook: what is not given is as for a new one."""
+        return self.run(
+            endpoints.webhooks.put_webhook(
+                webhook, url, description=description, events=events, is_active=is_active
+            )
+        )
+
+    def delete_webhook(self, webhook: str) -> Webhook:
+        """Has nothing sent there any more, and its URL and secret erased."""
+        return self.run(endpoints.webhooks.delete_webhook(webhook))
+
+    def rotate_webhook_secret(self, webhook: str) -> NewWebhook:
+        """A new secret; for 48 hours the one before signs too."""
+        return self.run(endpoints.webhooks.rotate_webhook_secret(webhook))
+
+    def test_webhook(self, webhook: str) -> Delivery:
+        """Sends an event that is of no fact."""
+        return self.run(endpoints.webhooks.test_webhook(webhook))
+
+    def replay_events(self, webhook: str, from_offset: int, to_offset: int) -> Replay:
+        """Sends again what happened from one offset to another, as far as the webhook wants it."""
+        return self.run(endpoints.webhooks.replay_events(webhook, from_offset, to_offset))
+
+    def deliveries(
+        self, *, webhook: str | None = None, status: str | None = None, page_size: int | None = None
+    ) -> Iterator[Delivery]:
+        """What became of events on their way to receivers."""
+        return self.entries(
+            endpoints.webhooks.deliveries(webhook=webhook, status=status, page_size=page_size)
+        )
+
+    def delivery(self, delivery: str) -> Delivery:
+        """One delivery."""
+        return self.run(endpoints.webhooks.delivery(delivery))
+
+    def redeliver(self, delivery: str) -> Delivery:
+        """Sends it again at once, under the same `Webhook-Id`."""
+        return self.run(endpoints.webhooks.redeliver(delivery))
+
+    def acts(
+        self, *, deed: str | None = None, actor: str | None = None, page_size: int | None = None
+    ) -> Iterator[Act]:
+        """Administrative deeds and refused access."""
+        return self.entries(endpoints.operator.acts(deed=deed, actor=actor, page_size=page_size))
+
+    def refusals(
+        self, *, account: str | None = None, code: str | None = None, page_size: int | None = None
+    ) -> Iterator[Refusal]:
+        """Commands that were refused."""
+        return self.entries(endpoints.operator.refusals(account=account, code=code, page_size=page_size))
+
+    def parked_reports(
+        self, *, status: str | None = None, page_size: int | None = None
+    ) -> Iterator[ParkedReport]:
+        """Venue reports that contradict their order."""
+        return self.entries(endpoints.operator.parked_reports(status=status, page_size=page_size))
+
+    def parked_report(self, report: str) -> ParkedReport:
+        """One parked report."""
+        return self.run(endpoints.operator.parked_report(report))
+
+    def resolve_report(self, report: str, action: str, reason: str) -> ParkedReport:
+        """Asks to `book` a parked report, or `reject`s it for good."""
+        return self.run(endpoints.operator.resolve_report(report, action, reason))
+
+    def confirm_report(self, report: str) -> ParkedReport:
+        """Books a parked report. For another client than asked to book it."""
+        return self.run(endpoints.operator.confirm_report(report))
+
+    def projections(self) -> list[Projection]:
+        """How the views are."""
+        return self.run(endpoints.operator.projections())
+
+    def rebuild_projection(self, name: str, *, keep_old: bool = False) -> Rebuild:
+        """Has a view made again beside the one that serves; `projections` shows how far it is."""
+        return self.run(endpoints.operator.rebuild_projection(name, keep_old=keep_old))
+
+    def verify_projection(self, name: str) -> Rebuild:
+        """Has a view made again and compared, and changes nothing."""
+        return self.run(endpoints.operator.verify_projection(name))
+
+    def faults(self, name: str) -> list[Fault]:
+        """Streams that a view cannot fold."""
+        return self.run(endpoints.operator.faults(name))
+
+    def retry_fault(self, name: str, stream: str) -> Retry:
+        """Folds such a stream again."""
+        return self.run(endpoints.operator.retry_fault(name, stream))
+
+    def clock(self) -> Clock:
+        """The sandbox's business time."""
+        return self.run(endpoints.operator.clock())
+
+    def advance_clock(self, by: timedelta | str) -> Clock:
+        """Moves the sandbox's business time forward. `by` may be an ISO 8601 duration: `"P1D"`."""
+        return self.run(endpoints.operator.advance_clock(by))

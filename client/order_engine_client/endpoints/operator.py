@@ -1,0 +1,98 @@
+"""Operations for operators: registers, parked reports, projections, the clock of a sandbox."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from order_engine_client.operations import Listing, Operation
+from order_engine_client.resources import (
+    Act,
+    Clock,
+    Fault,
+    ParkedReport,
+    Projection,
+    Rebuild,
+    Refusal,
+    Retry,
+)
+from order_engine_client.values import (
+    given,
+    path,
+    query,
+    span,
+)
+
+
+def acts(
+    *, deed: str | None = None, actor: str | None = None, page_size: int | None = None
+) -> Listing[Act]:
+    """Administrative deeds and refused access."""
+    words = {"deed": deed, "actor": actor, "limit": page_size}
+    return Listing(path("acts"), Act, query(words))
+
+
+def refusals(
+    *, account: str | None = None, code: str | None = None, page_size: int | None = None
+) -> Listing[Refusal]:
+    """Commands that were refused."""
+    words = {"account": account, "code": code, "limit": page_size}
+    return Listing(path("refusals"), Refusal, query(words))
+
+
+def parked_reports(*, status: str | None = None, page_size: int | None = None) -> Listing[ParkedReport]:
+    """Venue reports that contradict their order."""
+    words = {"status": status, "limit": page_size}
+    return Listing(path("parked-reports"), ParkedReport, query(words))
+
+
+def parked_report(report: str) -> Operation[ParkedReport]:
+    """One parked report."""
+    return Operation("GET", path("parked-reports", report), ParkedReport)
+
+
+def resolve_report(report: str, action: str, reason: str) -> Operation[ParkedReport]:
+    """Asks to `book` a parked report, or `reject`s it for good."""
+    where = path("parked-reports", report, "resolve")
+    return Operation("POST", where, ParkedReport, body=given(action=action, reason=reason))
+
+
+def confirm_report(report: str) -> Operation[ParkedReport]:
+    """Books a parked report. For another client than asked to book it."""
+    return Operation("POST", path("parked-reports", report, "confirm"), ParkedReport)
+
+
+def projections() -> Operation[list[Projection]]:
+    """How the views are."""
+    return Operation("GET", path("projections"), list[Projection])
+
+
+def rebuild_projection(name: str, *, keep_old: bool = False) -> Operation[Rebuild]:
+    """Has a view made again beside the one that serves; `projections` shows how far it is."""
+    return Operation(
+        "POST", path("projections", name, "rebuild"), Rebuild, body=given(keep_old=keep_old)
+    )
+
+
+def verify_projection(name: str) -> Operation[Rebuild]:
+    """Has a view made again and compared, and changes nothing."""
+    return Operation("POST", path("projections", name, "verify"), Rebuild)
+
+
+def faults(name: str) -> Operation[list[Fault]]:
+    """Streams that a view cannot fold."""
+    return Operation("GET", path("projections", name, "faults"), list[Fault])
+
+
+def retry_fault(name: str, stream: str) -> Operation[Retry]:
+    """Folds such a stream again."""
+    return Operation("POST", path("projections", name, "faults", stream, "retry"), Retry)
+
+
+def clock() -> Operation[Clock]:
+    """The sandbox's business time."""
+    return Operation("GET", path("sandbox", "clock"), Clock)
+
+
+def advance_clock(by: timedelta | str) -> Operation[Clock]:
+    """Moves the sandbox's business time forward. `by` may be an ISO 8601 duration: `"P1D"`."""
+    return Operation("POST", path("sandbox", "clock"), Clock, body=given(advance=span(by)))
