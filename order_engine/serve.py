@@ -385,7 +385,7 @@ def _run_here(plan: Plan) -> bool:
         with (
             _metrics(plan, journal, views, made.samples, own=followers) as figures,
             watching.beating(
-                journal, parts=followers, told=figures.told, is_child=plan.is_child
+                journal, parts=followers, reported=figures.told, is_child=plan.is_child
             ) as health,
         ):
             health.poll()
@@ -437,7 +437,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
         _metrics(plan, journal, views, traffic.samples) as figures,
         watching.beating(
             journal,
-            told=[*(child.findings for child in background), *figures.told],
+            reported=[*(child.findings for child in background), *figures.told],
             expected=_expected(plan, required(journal.datastore)),
         ) as health,
     ):

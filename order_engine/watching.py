@@ -10,7 +10,7 @@ from engine.journal.leases import is_dead, is_stopped, new_holder
 from engine.kernel.errors import EngineError
 from engine.kernel.health import Health, Probe, ProbeSource
 from engine.kernel.limits import HEARTBEAT_S
-from engine.registers.heartbeats import Heartbeats, PartsLook, Pulse, Vital
+from engine.registers.heartbeats import Heartbeats, PartsProbe, Pulse, Vital
 from engine.registers.operations import define_operations
 
 
@@ -19,24 +19,24 @@ def beating(
     journal: Journal,
     *,
     parts: Sequence[Vital] = (),
-    told: Sequence[ProbeSource] = (),
+    reported: Sequence[ProbeSource] = (),
     expected: Sequence[str] | None = None,
     is_child: bool = False,
 ) -> Iterator[Health]:
-    """A health that beats for this process, once it is started; the row is taken away at the end.
+    """The health of this process, with heartbeats once started; the row is deleted at the end.
 
-    `told` is what only this process can see. With `expected` it also looks at the parts of all
-    processes, some of which must run these. `is_child`: its parent starts it again.
+    `reported` are probe sources of this process alone. With `expected` it also checks the parts of all
+    processes, some of which must run these. `is_child`: its parent restarts it.
     """
     heartbeats = Heartbeats(journal.datastore.store, define_operations(), new_holder())
-    pulse = Pulse(heartbeats, parts, told, is_child=is_child)
+    pulse = Pulse(heartbeats, parts, reported, is_child=is_child)
     health = Health()
     health.add(Probe("journal's writing", pulse.findings, "journal_unwritable", every_s=HEARTBEAT_S))
-    for source in told:
+    for source in reported:
         health.add(Probe("process", source, "part_stopped"))
     if expected is not None:
-        look = PartsLook(heartbeats, expected, is_dead, hears=pulse.is_written, is_stopped=is_stopped)
-        health.add(Probe("heartbeats", look.findings, "journal_unreadable"))
+        probe = PartsProbe(heartbeats, expected, is_dead, hears=pulse.is_written, is_stopped=is_stopped)
+        health.add(Probe("heartbeats", probe.findings, "journal_unreadable"))
     with suppress(EngineError):  # what keeps it from writing is found by the first beat
         heartbeats.forget(is_dead)
     try:

@@ -20,7 +20,7 @@ from engine.domain.attempts import Attempt
 from engine.domain.webhook import Webhook, check_active
 from engine.kernel.limits import REPLAY_EVENTS_MAX
 from engine.kernel.refusals import invalid
-from engine.registers.deliveries import Delivery, New
+from engine.registers.deliveries import Delivery, NewDelivery
 from projections import shapes
 from projections.ids import number_of
 from projections.resources import encode, time
@@ -109,7 +109,7 @@ async def redeliver(call: Call) -> Answer:
     def shown(again: Delivery) -> Answer:
         return Answer(202, encode(_body(again, attempts.get(again.seq, []))))
 
-    begin = partial(deliveries.begin_again, delivery.seq, now_us)
+    begin = partial(deliveries.restart, delivery.seq, now_us)
     also = noted(call, "delivery.redelivered", subject=delivery_id(delivery))
     return await once(call, begin, shown, also)
 
@@ -121,7 +121,7 @@ async def test(call: Call) -> Answer:
         return first
     check_active(state)
     deliveries, now_us = call.engine.deliveries, call.engine.now_us()
-    new = New(state.id, state.tenant, state.id, TEST, 0, now_us)
+    new = NewDelivery(state.id, state.tenant, state.id, TEST, 0, now_us)
 
     def shown(added: Sequence[Delivery]) -> Answer:
         return Answer(202, encode(_body(added[0], [])))
@@ -160,7 +160,8 @@ async def replay(call: Call) -> Answer:
         detail = f"over {REPLAY_EVENTS_MAX} events: replay them part by part"
         raise invalid("to_offset", "invalid_value", detail, most=events[-2].offset)
     new = [
-        New(state.id, state.tenant, one.resource, one.name, one.offset, one.created_us) for one in events
+        NewDelivery(state.id, state.tenant, one.resource, one.name, one.offset, one.created_us)
+        for one in events
     ]
     context = {"from_offset": start, "to_offset": end, "deliveries": len(new)}
     body = encode(ReplayBody(state.id, start, end, len(new)))

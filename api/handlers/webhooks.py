@@ -23,7 +23,7 @@ from engine.journal.store import Violation
 from engine.kernel.errors import OutcomeUnknown, Refused
 from engine.kernel.refusals import invalid
 from engine.registers.endpoints import Endpoint
-from engine.registers.key_register import Kept
+from engine.registers.key_register import KeyRow
 from projections import shapes
 from projections.resources import encode, time
 
@@ -211,7 +211,7 @@ def _rotated(call: Call, webhook: str) -> tuple[str, int] | None:
     def keep(connection: sa.Connection, secret: str, former_until_us: int) -> None:
         words = {"secret": secret, "former_until_us": former_until_us}
         sealed = services.keys.sealed(command, words)
-        kept = Kept(command, digest_of(call), services.now_us(), sealed=sealed)
+        kept = KeyRow(command, digest_of(call), services.now_us(), sealed=sealed)
         services.keys.add(connection, kept)
 
     kept = found(call, command)
@@ -299,7 +299,7 @@ def _first_words(call: Call, body: WebhookBody) -> dict[str, Any]:
     command = command_of(call)
     if command is None:
         return words
-    return call.engine.keys.complete(Kept(command, digest_of(call), call.engine.now_us()), words)
+    return call.engine.keys.complete(KeyRow(command, digest_of(call), call.engine.now_us()), words)
 
 
 def _body(endpoint: Endpoint | None, state: Webhook, backlog_after: int | None) -> WebhookBody:

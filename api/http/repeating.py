@@ -20,7 +20,7 @@ from engine.domain import idempotency
 from engine.domain.streams import fold_of
 from engine.journal.store import CompanionWrite, Violation
 from engine.kernel.fact import Recorded
-from engine.registers.key_register import Kept
+from engine.registers.key_register import KeyRow
 
 REPLAYED: Final = {"Idempotency-Replayed": "true"}
 
@@ -90,7 +90,7 @@ def _states(call: Call, versions: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def found(call: Call, command: bytes) -> Kept | None:
+def found(call: Call, command: bytes) -> KeyRow | None:
     """The register's row of the key, in a thread. Raises Refused as `first_outcome` does."""
     kept = call.engine.keys.find(command)
     if kept is not None:
@@ -100,7 +100,7 @@ def found(call: Call, command: bytes) -> Kept | None:
 
 async def keep_unchanged(call: Call, command: bytes, outcome: Outcome) -> Outcome:
     """Keeps the outcome of a command that appended nothing; the first one's, if that came between."""
-    kept = Kept(
+    kept = KeyRow(
         command,
         digest_of(call),
         call.engine.now_us(),
@@ -121,7 +121,7 @@ async def subject_for(call: Call, prefix: str) -> str:
     subject = services.firm.ids.new(prefix)
     if command is None:
         return subject
-    kept = Kept(command, digest_of(call), services.now_us(), subject=subject)
+    kept = KeyRow(command, digest_of(call), services.now_us(), subject=subject)
     first = await services.bridge.read(services.keys.claim, kept)
     _check(call, first.request, first.at_us)
     return str(first.subject)
@@ -138,7 +138,7 @@ async def first_answer(call: Call) -> Answer | None:
     command = command_of(call)
     if command is None:
         return None
-    kept: Kept | None = await call.engine.bridge.read(found, call, command)
+    kept: KeyRow | None = await call.engine.bridge.read(found, call, command)
     if kept is None or kept.status is None or kept.body is None:
         return None
     return Answer(kept.status, kept.body, REPLAYED)
@@ -184,7 +184,7 @@ class _Keeping:
         if command is not None:
             status, body, *_ = self.answer
             request, now_us = digest_of(self._call), self._call.engine.now_us()
-            kept = Kept(command, request, now_us, status=status, body=body)
+            kept = KeyRow(command, request, now_us, status=status, body=body)
             self._call.engine.keys.add(connection, kept)
 
 

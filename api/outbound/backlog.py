@@ -10,7 +10,7 @@ from collections import deque
 
 from engine.domain.webhook import Webhook
 from engine.kernel.limits import BACKLOG_KEPT
-from engine.registers.deliveries import New
+from engine.registers.deliveries import NewDelivery
 
 
 class Backlog:
@@ -26,7 +26,7 @@ class Backlog:
         self.webhook = webhook
         self.place = place
         self.read_to = read_to
-        self.first: deque[New] = deque()
+        self.first: deque[NewDelivery] = deque()
 
     @property
     def is_empty(self) -> bool:
@@ -39,7 +39,7 @@ class Backlog:
             self.read_to, self.webhook = offset - 1, webhook
         return self.read_to is None
 
-    def take(self, most: int) -> list[New]:
+    def take(self, most: int) -> list[NewDelivery]:
         """The next that are to be put down."""
         taken = [self.first.popleft() for _ in range(min(most, len(self.first)))]
         if taken:

@@ -47,7 +47,7 @@ from engine.kernel.limits import (
 )
 from engine.kernel.meters import Sample
 from engine.kernel.process import WEBHOOKS
-from engine.registers.deliveries import Deliveries, Delivery, Note, Turn
+from engine.registers.deliveries import AttemptNote, Deliveries, Delivery, DeliveryBatch
 from engine.registers.endpoints import Endpoint, Endpoints
 from projections.database import Views
 
@@ -216,11 +216,13 @@ class Courier:
                 return
             pause.wait(VIEW_POLL_S)
 
-    def _record(self, notes: list[Note], route: Route) -> list[Delivery]:
+    def _record(self, notes: list[AttemptNote], route: Route) -> list[Delivery]:
         """Writes it down; deliveries that are due by it. An offset alone is saved from time to time."""
         postponed, self._postponed = self._postponed, []
         places = self._router.moved()
-        turn = Turn(self._saved, self.offset, notes, route.new, route.deleted, postponed, places)
+        turn = DeliveryBatch(
+            self._saved, self.offset, notes, route.new, route.deleted, postponed, places
+        )
         if not turn.has_rows and (turn.start == turn.end or not self._saving.is_due):
             return []
         if turn.end != turn.start:
@@ -253,7 +255,7 @@ class Courier:
 
     # --- answers ----------------------------------------------------------------------------------
 
-    def _notes(self, done: list[Done]) -> list[Note]:
+    def _notes(self, done: list[Done]) -> list[AttemptNote]:
         """What follows on each attempt. A receiver that is gone is disabled first: by a fact."""
         notes = []
         now_us = self._now_us()
@@ -270,7 +272,7 @@ class Courier:
             follows = after(attempt, delivery.tries + 1, now_us=now_us, jitter=self._jitter())
             if follows.due_us is not None:
                 lane.look_at(self._monotonic() + (follows.due_us - now_us) / 1_000_000)
-            notes.append(Note(delivery, attempt, follows))
+            notes.append(AttemptNote(delivery, attempt, follows))
             if follows.status == "failed":
                 self._tell(delivery, f"gave up after {delivery.tries + 1} attempts", attempt.outcome)
             if attempt.status == IS_GONE:

@@ -19,7 +19,7 @@ from engine.domain.webhook import Webhook
 from engine.journal.journal import Journal
 from engine.kernel.fact import Recorded
 from engine.kernel.limits import BACKLOG_FACTS, PAGE_FACTS
-from engine.registers.deliveries import New
+from engine.registers.deliveries import NewDelivery
 
 _WEBHOOK: Final = FOLDS["whk"]
 _OF_WEBHOOKS: Final = tuple(name for name in STORED if name.startswith("webhook."))
@@ -30,7 +30,7 @@ class Route(NamedTuple):
     """What a piece of the journal comes to, up to offset `end`."""
 
     end: int
-    new: list[New]
+    new: list[NewDelivery]
     deleted: list[str]
     has_changed: bool
     has_more: bool
@@ -93,7 +93,7 @@ class Router:
             return route._replace(end=facts[-1].offset, has_more=True)
         return route
 
-    def _new(self, recorded: Recorded, full: Collection[str]) -> Iterable[New]:
+    def _new(self, recorded: Recorded, full: Collection[str]) -> Iterable[NewDelivery]:
         tenant = recorded.envelope.tenant or ""
         wanting = self._of_tenant.get(tenant)
         if not wanting:
@@ -117,7 +117,7 @@ class Router:
         """Whether events of it wait that have no delivery yet."""
         return webhook in self._backlogs
 
-    def more(self, webhook: str, most: int, end: int) -> list[New]:
+    def more(self, webhook: str, most: int, end: int) -> list[NewDelivery]:
         """What is next of a webhook's backlog; `end` is what was routed to."""
         backlog = self._backlogs.get(webhook)
         if backlog is None:
@@ -189,6 +189,6 @@ class Router:
             self._moved[state.id] = None
 
 
-def _new(webhook: Webhook, event: str, recorded: Recorded) -> New:
+def _new(webhook: Webhook, event: str, recorded: Recorded) -> NewDelivery:
     at_us = recorded.envelope.at_us
-    return New(webhook.id, webhook.tenant, resource_of(recorded), event, recorded.offset, at_us)
+    return NewDelivery(webhook.id, webhook.tenant, resource_of(recorded), event, recorded.offset, at_us)

@@ -1,1 +1,1 @@
-"""Tables that are true and no facts: prices, clients, personal words, deliveries, acts."""
+"""Authoritative tables beside the journal: prices, clients, personal data, deliveries, acts."""

@@ -1,14 +1,14 @@
-"""The register of acts: administrative deeds and refused access, in a table that only grows.
+"""The register of acts: administrative acts and denied access, in an append-only table.
 
-    note      writes one act: in the deed's own transaction where that writes the journal's database,
-              right after it where the deed appended facts or wrote elsewhere
-    Denials   counts refused sign-ins, tokens and scopes, in a few rows per minute and source
+    note      writes one act: in the transaction of the change if that writes the journal's database,
+              right after it if the change appended facts or wrote elsewhere
+    Denials   counts denied sign-ins, tokens and scopes, in a few rows per minute and source
 
     with store.writing() as connection:
-        ...the deed...
+        ...the change...
         acts.note(connection, "client.disabled", actor=COMMAND_LINE, tenant="acme", subject="cli_...")
 
-Neither `reason` nor `context` may hold personal words or secrets: this table is never erased.
+Neither `reason` nor `context` may hold personal data or secrets: this table is never erased.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from engine.kernel.limits import (
 from engine.registers.refusal_log import bounded_context, bounded_text
 
 COMMAND_LINE: Final = "command line"
-"""Actor of a deed that an operator did at the machine itself."""
+"""Actor of an act on the machine's command line."""
 PERSON_PATTERN: Final = rf"[!-~]{{1,{PERSON_CHARACTERS_MAX}}}"
-"""The id of a person behind a client: visible ASCII, opaque to the engine, kept for ever."""
+"""The id of the person behind a client: visible ASCII, opaque to the engine, kept for ever."""
 OTHERS: Final = "others"
-"""Source of all refused access of a minute beyond its first `DENIAL_SOURCES_MAX` sources."""
+"""Source of all denials of a minute beyond its first `DENIAL_SOURCES_MAX` sources."""
 
 DEEDS: Final = {
     "client.created": "A client was created.",
@@ -67,7 +67,7 @@ DEEDS: Final = {
     "token.refused": "Access tokens were refused.",
     "scope.refused": "Requests beyond their token's scope were refused.",
 }  # fmt: skip
-"""Every deed and its meaning. The name is stored: it never changes."""
+"""Name of every act and its meaning. Names are stored: they never change."""
 
 _COLUMNS: Final = (
     "at_us", "deed", "tenant", "actor", "on_behalf_of", "request_id", "source", "code", "count",
@@ -92,9 +92,9 @@ def note(
     context: Mapping[str, object] | None = None,
     at_us: int | None = None,
 ) -> None:
-    """Writes one act in the transaction of `where`, or in one of its own when that is a store.
+    """Writes one act in the transaction of `where`, or in its own if that is a store.
 
-    `deed` is one of DEEDS; `subject` the id of what it was done to; `context` what was done, as JSON.
+    `deed` is one of DEEDS; `subject` the id of the changed object; `context` the details, as JSON.
     Raises Unavailable.
     """
     assert deed in DEEDS, f"not a deed: {deed}"
@@ -117,7 +117,7 @@ def note(
 
 
 def noting(deed: str, **words: Any) -> CompanionWrite:
-    """The same, to be written with a deed: called with its connection, whatever else it says."""
+    """`note` as a companion write, called with the connection of the change."""
 
     def also(connection: sa.Connection, *_: object) -> None:
         note(connection, deed, **words)
@@ -133,11 +133,11 @@ def _write(where: Store | sa.Connection, rows: Sequence[Mapping[str, Any]]) -> N
         where.execute(sa.text(_INSERT), rows)
 
 
-# --- refused access -------------------------------------------------------------------------------
+# --- denied access --------------------------------------------------------------------------------
 
 
 class Denial(msgspec.Struct):
-    """Refused access of one kind from one source within one minute, since its row before. `client` may
+    """Denied access of one kind from one source within one minute, since the previous row. `client` may
     be an invented id.
     """
 
@@ -153,10 +153,10 @@ class Denial(msgspec.Struct):
 
 
 class Denials:
-    """Counts refused access. For one thread.
+    """Counts denied access. For one thread.
 
-    The first refusal of each source in a minute is to be written at once, then the counts every
-    `DENIALS_WRITTEN_S`: all that a process loses which is killed.
+    The first denial of each source in a minute is written at once, then the counts every
+    `DENIALS_WRITTEN_S`: the most a killed process loses.
     """
 
     def __init__(self, now_us: Callable[[], int] = wall.now_us) -> None:
@@ -167,7 +167,7 @@ class Denials:
         self._first: list[tuple[int, str, str, str]] = []
         self._taken_us = 0
         self.on_first: Callable[[], None] = lambda: None
-        """Called when there is something to be written at once."""
+        """Called when a denial should be written at once."""
 
     def count(
         self,
@@ -179,7 +179,7 @@ class Denials:
         client: str | None = None,
         request_id: str | None = None,
     ) -> None:
-        """One more refusal with `code`. `source` is an address, or a client that is known."""
+        """Counts one denial with `code`. `source` is an address, or a known client."""
         assert deed in DEEDS, f"not a deed: {deed}"
         now_us = self._now_us()
         self._turn(now_us // _MINUTE_US)
@@ -198,7 +198,7 @@ class Denials:
             self.on_first()
 
     def take(self, *, is_last: bool = False) -> list[Denial]:
-        """Removes and returns what is to be written now; at the end (`is_last`) all."""
+        """Removes and returns the denials to be written now; with `is_last` all."""
         now_us = self._now_us()
         if is_last or not 0 <= now_us - self._taken_us < _WRITTEN_US:
             self._taken_us = now_us
@@ -209,7 +209,7 @@ class Denials:
         return taken
 
     def put_back(self, denials: list[Denial]) -> None:
-        """Keeps denials that could not be written for the next counts, if they are not too old."""
+        """Returns unwritten denials for the next counts, unless they are too old."""
         for denial in denials:
             place = (denial.at_us // _MINUTE_US, denial.deed, denial.code, denial.source)
             later = self._open.get(place)
@@ -231,7 +231,7 @@ class Denials:
 
 
 def write_denials(store: Store, denials: Sequence[Denial]) -> None:
-    """Writes denials in one transaction. The named client, and its tenant, only if it exists."""
+    """Writes denials in one transaction, with client and tenant only if the client exists."""
     if not denials:
         return
     named = {denial.client for denial in denials if denial.client and denial.tenant is None}

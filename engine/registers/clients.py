@@ -1,7 +1,7 @@
-"""Clients: who may ask for tokens, for which tenant, and with which scopes.
+"""Clients: credentials, tenant and scopes.
 
-A secret is 256 random bits, shown once. Kept is its HMAC-SHA-256 under a pepper derived from the master
-key: a guess costs 2**255 tries whatever the hash, so a slow one would only be a door to overload.
+A secret is 256 random bits, shown once. The table holds its HMAC-SHA-256 under a pepper derived from the
+master key: guessing takes 2**255 tries with any hash, so a slow one would only invite overload.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from engine.registers.operations import Operations
 
 Scope = Literal["read", "trade", "operate", "admin"]
 SCOPES: Final[tuple[str, ...]] = get_args(Scope)
-"""In the order in which they are shown."""
+"""Scopes in display order."""
 
 SECRET_BYTES: Final = 32
 _TENANT: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{TENANT_CHARACTERS_MAX - 1}}}", re.ASCII)
@@ -40,15 +40,15 @@ _ID: Final = re.compile(r"cli_[1-9A-Za-z]{22}", re.ASCII)
 _NOBODY: Final = "cli_1111111111111111111111"
 _NO_DIGEST: Final = bytes(sha256().digest_size)
 _TOKEN_LIFE_US: Final = (TOKEN_LIFE_S + 2 * CLOCKS_APART_S) * 1_000_000
-"""Tokens got with a former secret are found out for as long as they last, wherever they were issued."""
+"""Tokens of an old secret are recognised during their lifetime, in every process."""
 
 
 @dataclass(frozen=True)
 class Client:
     """A client of one tenant. Holds no secret.
 
-    `secret_id` tells its secrets apart: that of the one by which it was found to be itself, else of the
-    present one. `former_until_us`: until when the last of its former secrets is good, if one is.
+    `secret_id` identifies the secret used to authenticate, else the current one. `former_until_us`: when
+    the last former secret expires, if one is still valid.
     """
 
     id: str
@@ -61,13 +61,13 @@ class Client:
 
     @property
     def is_disabled(self) -> bool:
-        """Whether it is refused."""
+        """Whether it is disabled."""
         return self.disabled_us is not None
 
 
 @dataclass(frozen=True)
 class NewClient:
-    """A client just made, with its secret, which is known to nobody after this object."""
+    """A new client with its secret, which is stored nowhere else."""
 
     client: Client
     secret: str = field(repr=False)
@@ -79,7 +79,7 @@ def in_order(scopes: Collection[str]) -> str:
 
 
 def faults_of(tenant: str, scopes: Collection[str]) -> list[dict[str, str]]:
-    """What is wrong with a client of this tenant with these scopes."""
+    """Faults of a client with this tenant and these scopes."""
     faults = []
     if not _TENANT.fullmatch(tenant):
         text = f"must be 1 to {TENANT_CHARACTERS_MAX} letters, digits, dots, dashes and underscores"
@@ -90,7 +90,7 @@ def faults_of(tenant: str, scopes: Collection[str]) -> list[dict[str, str]]:
 
 
 def check_row(client: Any, tenant: Any, scopes: Any) -> None:
-    """Raises ValueError unless they are a client's as `create` stores them."""
+    """Raises ValueError unless they are stored as `create` does."""
     if not isinstance(client, str) or not _ID.fullmatch(client):
         raise ValueError("a client's id is none that the engine makes")
     if not isinstance(tenant, str) or not isinstance(scopes, str):
@@ -102,7 +102,7 @@ def check_row(client: Any, tenant: Any, scopes: Any) -> None:
 
 
 def tenants(store: Store, operations: Operations) -> list[str]:
-    """Every tenant that was ever given a client."""
+    """Every tenant that ever had a client."""
     query = sa.select(operations.clients.c.tenant).distinct()
     with store.reading() as connection:
         return sorted(connection.execute(query).scalars())
@@ -136,7 +136,7 @@ class Clients:
         self._former_until_us: dict[str, int] = {}
 
     def create(self, tenant: str, scopes: Collection[str]) -> NewClient:
-        """A new client. Raises Refused `invalid_param` for a tenant or scope that cannot be."""
+        """Creates a client. Raises Refused `invalid_param` for an invalid tenant or scope."""
         if faults := faults_of(tenant, scopes):
             raise refused("invalid_param", " ".join(sentence_of(f["path"], f["detail"]) for f in faults),
                           params=faults)  # fmt: skip
@@ -154,7 +154,7 @@ class Clients:
         return self._new(client_id, secret)
 
     def all(self, tenant: str | None = None) -> list[Client]:
-        """Every client, or every one of a tenant: oldest first."""
+        """Every client, or all of a tenant: oldest first."""
         columns = self._table.c
         query = sa.select(self._table).order_by(columns.created_us, columns.id)
         if tenant is not None:
@@ -172,12 +172,12 @@ class Clients:
         return None if row.id is None else _client(row)
 
     def authenticate(self, client_id: str, secret: str) -> Client | None:
-        """The client, if this is its secret, or a former one that is still good, and it is not disabled.
+        """The client, if the secret is its current or a still valid former one, and it is not disabled.
 
-        Unknown, wrong and disabled look alike and take the same: one look-up, one digest, and whatever
-        is found, nothing is made of it before the secret was found to be right.
+        Unknown, wrong and disabled are indistinguishable, in time too: one look-up, one digest, and no
+        processing of the row before the secret is verified.
         """
-        is_well_formed = bool(_ID.fullmatch(client_id))  # else PostgreSQL might refuse to look
+        is_well_formed = bool(_ID.fullmatch(client_id))  # else PostgreSQL might refuse the query
         rows = self._find(client_id if is_well_formed else _NOBODY)
         given, found = self._digest(client_id, secret), None
         for row in rows:
@@ -194,9 +194,8 @@ class Clients:
     def rotate(self, client_id: str, *, overlap_us: int) -> NewClient | None:
         """The client with a new secret; None if it is unknown or disabled.
 
-        Its present secret is good for as long as `overlap_us`, and so are tokens got with it; with none,
-        every former secret is worthless at once. Raises Refused `invalid_param` for an overlap that is
-        too long.
+        Its current secret, and tokens issued with it, stay valid for `overlap_us`; with 0 every former
+        secret becomes invalid at once. Raises Refused `invalid_param` for too long an overlap.
         """
         if not 0 <= overlap_us <= SECRET_OVERLAP_MAX_US:
             days = SECRET_OVERLAP_MAX_US // 86_400_000_000
@@ -227,7 +226,7 @@ class Clients:
         return self._new(client_id, secret)
 
     def disable(self, client_id: str) -> bool:
-        """Refuses the client from now on, here at once and elsewhere by `refresh`; False if unknown."""
+        """Disables the client, here at once and in other processes by `refresh`; False if unknown."""
         columns = self._table.c
         change = self._table.update().where(columns.id == client_id, columns.disabled_us.is_(None))
         change = change.values(disabled_us=self._now_us()).returning(columns.tenant)
@@ -239,7 +238,7 @@ class Clients:
         return client_id in self._revoked
 
     def refresh(self) -> None:
-        """Reads which clients are disabled, and until when former secrets are good."""
+        """Reads disabled clients, and the expiry of former secrets."""
         disabled = sa.select(self._table.c.id).where(self._table.c.disabled_us.is_not(None))
         former = self._former.c
         ended = sa.select(former.digest, former.until_us).where(
@@ -251,9 +250,9 @@ class Clients:
         self._former_until_us = {_secret_id(row.digest): row.until_us for row in rows}
 
     def is_revoked(self, client_id: str, secret_id: str) -> bool:
-        """Whether tokens that the client got with that secret are worth nothing.
+        """Whether tokens issued to the client with that secret are revoked.
 
-        They are if it was disabled, or the secret is good no more, as of the last `refresh`.
+        True if it was disabled, or the secret has expired, as of the last `refresh`.
         """
         if client_id in self._revoked:
             return True
@@ -279,14 +278,14 @@ class Clients:
         return NewClient(client, secret)
 
     def _digest(self, client_id: str, secret: str) -> bytes:
-        # With the id in it a digest that is copied to another client's row opens nothing.
+        # The id is included, so that a digest copied to another client's row is useless.
         message = f"{client_id}:{secret}".encode("utf-8", "backslashreplace")
         return hmac.digest(self._pepper, message, "sha256")
 
     def _find(self, client_id: str) -> Sequence[Any]:
-        """The client's row, once for each of its former secrets; one of nulls if it is unknown.
+        """The client's row, once for each of its former secrets; a row of nulls if unknown.
 
-        To read a row takes longer than to read none.
+        A missing row would be faster to read, and reveal unknown clients.
         """
         with self._store.reading() as connection:
             return connection.execute(self._query, {"client_id": client_id}).all()
@@ -298,5 +297,5 @@ def _client(row: Any) -> Client:
 
 
 def _secret_id(digest: bytes) -> str:
-    """Tells secrets apart; of no use to anybody without the pepper, and of little with it."""
+    """Identifies a secret; useless without the pepper, and almost useless with it."""
     return digest[:8].hex()

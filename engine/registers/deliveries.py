@@ -1,10 +1,9 @@
-"""Deliveries: which event goes to which webhook, in which order, and how that stands.
+"""Deliveries: events enqueued for webhooks, in order, with their status.
 
-Of one resource's deliveries to a webhook only the first that is open has a time when it is due; when it
-is over, the next has. So whoever sends asks one index what is due, however much waits behind. The
-follower writes down in one transaction what came of attempts, what is new, and how far it has read: its
-offset says what was put here, and nothing is put here twice. A webhook that takes less than happens has
-a place of its own, before that offset: what is behind it is still to be put here.
+Of a resource's deliveries to a webhook only the first open one has a due time; when it is finished, the
+next gets one. So the sender finds due deliveries by one index, however many wait. The follower records
+outcomes, new deliveries and its offset in one transaction, so nothing is enqueued twice. A webhook with
+a backlog has its own, earlier offset: events after it are not enqueued yet.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from engine.kernel.errors import LeaseLost, StaleOffset
 from engine.kernel.limits import DELIVERIES_SWEPT
 from engine.registers.operations import Operations
 
-_LOCK: Final = 0x6465_6C69_76  # "deliv"; held by whoever writes deliveries on PostgreSQL
+_LOCK: Final = 0x6465_6C69_76  # "deliv"; held by writers of deliveries on PostgreSQL
 _PAIRS_MAX: Final = 500
-"""(webhook, resource) looked at by one statement: both databases bind that many values."""
+"""(webhook, resource) pairs of one statement: both databases bind that many values."""
 
 
-class New(NamedTuple):
-    """A delivery to be. `event_offset` 0: a test, which no fact is behind."""
+class NewDelivery(NamedTuple):
+    """A delivery to enqueue. `event_offset` 0: a test, without a fact."""
 
     webhook: str
     tenant: str
@@ -42,7 +41,7 @@ class New(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """A row. `tries` are the attempts since it was last begun, `attempts` all there ever were."""
+    """A row. `tries` are the attempts of the current round, `attempts` all attempts."""
 
     seq: int
     webhook: str
@@ -59,8 +58,8 @@ class Delivery(NamedTuple):
     finished_us: int | None
 
 
-class Note(NamedTuple):
-    """What came of an attempt of a delivery, and what follows on it."""
+class AttemptNote(NamedTuple):
+    """The outcome of an attempt, and the delivery's next state."""
 
     delivery: Delivery
     attempt: Attempt
@@ -68,24 +67,24 @@ class Note(NamedTuple):
 
 
 @dataclass
-class Turn:
-    """What the follower writes down at once. It moves from offset `start` to `end`."""
+class DeliveryBatch:
+    """The follower's changes of one transaction. Its offset moves from `start` to `end`."""
 
     start: int
     end: int
-    notes: list[Note] = field(default_factory=list)
-    new: list[New] = field(default_factory=list)
+    notes: list[AttemptNote] = field(default_factory=list)
+    new: list[NewDelivery] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     postponed: list[tuple[int, int]] = field(default_factory=list)
-    """(seq, due_us) of those that could not be tried."""
+    """(seq, due_us) of deliveries that could not be attempted."""
     places: dict[str, int | None] = field(default_factory=dict)
-    """Webhook -> the offset up to which its events are put down; None: as far as the follower is."""
+    """Webhook -> offset up to which its events are enqueued; None: up to the follower's."""
     seal: SealedPoint | None = None
-    """Of the fact at `end`."""
+    """MAC of the point at `end`."""
 
     @property
     def has_rows(self) -> bool:
-        """Whether there is more than an offset to write."""
+        """Whether there is more to write than the offset."""
         return bool(self.notes or self.new or self.deleted or self.postponed or self.places)
 
 
@@ -113,7 +112,7 @@ _FIRST: Final = (
     " ORDER BY waiting.seq LIMIT 1) FROM (VALUES {pairs}) AS pair)"
     " RETURNING " + _COLUMNS
 )
-"""Makes the first open delivery of each (webhook, resource) due, if it is not."""
+"""Makes the first open delivery of each (webhook, resource) due, if it has no due time."""
 
 
 class Deliveries:
@@ -129,10 +128,10 @@ class Deliveries:
 
     # --- the follower's ---------------------------------------------------------------------------
 
-    def record(self, lease: Lease, turn: Turn, *, now_us: int) -> list[Delivery]:
-        """Writes a turn down, all or nothing; those that are due by it.
+    def record(self, lease: Lease, turn: DeliveryBatch, *, now_us: int) -> list[Delivery]:
+        """Writes a turn in one transaction; returns the deliveries that became due.
 
-        Raises LeaseLost, StaleOffset if another holder was here, Unavailable.
+        Raises LeaseLost, StaleOffset if another holder wrote first, Unavailable.
         """
         with self._writing() as connection:
             self._check(connection, lease)
@@ -143,7 +142,7 @@ class Deliveries:
                 statement = "UPDATE deliveries SET due_us = ? WHERE seq = ? AND due_us IS NOT NULL"
                 self._many(connection, statement, [(due, seq) for seq, due in turn.postponed])
             self._many(connection, _INSERT, [(*new, now_us) for new in turn.new])
-            for webhook in turn.deleted:  # with what happened just before
+            for webhook in turn.deleted:  # with the changes just made
                 self._cancel(connection, webhook, now_us)
             self._place(connection, turn.places)
             pairs = {(one.webhook, one.resource) for one in turn.new}
@@ -155,7 +154,7 @@ class Deliveries:
             return self._make_due(connection, pairs, now_us)
 
     def due(self, webhook: str, now_us: int, limit: int) -> list[Delivery]:
-        """What is due to a webhook, the longest overdue first."""
+        """The due deliveries of a webhook, the longest overdue first."""
         statement = (
             f"SELECT {_COLUMNS} FROM deliveries WHERE webhook = ? AND due_us <= ?"  # noqa: S608
             " ORDER BY due_us, seq LIMIT ?"
@@ -164,7 +163,7 @@ class Deliveries:
         return [Delivery(*row) for row in rows]
 
     def next_due_us(self, webhook: str) -> int | None:
-        """When anything is due to a webhook."""
+        """The earliest due time of a webhook's deliveries."""
         statement = (
             "SELECT due_us FROM deliveries WHERE webhook = ? AND due_us IS NOT NULL"
             " ORDER BY due_us LIMIT 1"
@@ -173,7 +172,7 @@ class Deliveries:
         return rows[0][0] if rows else None
 
     def sweep(self, before_us: int) -> int:
-        """Removes some finished deliveries from before that time; how many."""
+        """Deletes some finished deliveries from before that time; how many."""
         columns = self._table.c
         old = (
             sa.select(columns.seq)
@@ -195,10 +194,12 @@ class Deliveries:
 
     # --- people's ---------------------------------------------------------------------------------
 
-    def add(self, new: Sequence[New], now_us: int, also: CompanionWrite = no_companion) -> list[int]:
-        """More deliveries, behind those that are there; their numbers.
+    def add(
+        self, new: Sequence[NewDelivery], now_us: int, also: CompanionWrite = no_companion
+    ) -> list[int]:
+        """Enqueues deliveries behind the existing ones; returns their numbers.
 
-        `also` is given the connection and the deliveries, to write in the same transaction.
+        `also` is called with the connection and the deliveries, to write in the same transaction.
         """
         with self._writing() as connection:
             before = connection.execute(sa.select(sa.func.max(self._table.c.seq))).scalar() or 0
@@ -210,10 +211,10 @@ class Deliveries:
             also(connection, added)
             return [one.seq for one in added]
 
-    def begin_again(self, seq: int, now_us: int, also: CompanionWrite = no_companion) -> Delivery:
-        """Has a delivery sent anew, at once and by the whole schedule, whatever became of it before.
+    def restart(self, seq: int, now_us: int, also: CompanionWrite = no_companion) -> Delivery:
+        """Restarts a delivery at once, with the whole schedule, whatever its outcome so far.
 
-        `also` is given the connection and the delivery, to write in the same transaction.
+        `also` is called with the connection and the delivery, to write in the same transaction.
         """
         columns = self._table.c
         with self._writing() as connection:
@@ -227,7 +228,7 @@ class Deliveries:
             return delivery
 
     def get(self, seq: int, tenant: str) -> Delivery | None:
-        """One of a tenant's."""
+        """One delivery of a tenant."""
         columns = self._table.c
         query = sa.select(self._table).where(columns.seq == seq, columns.tenant == tenant)
         with self._store.reading() as connection:
@@ -243,7 +244,7 @@ class Deliveries:
         status: str | None = None,
         before: int | None = None,
     ) -> list[Delivery]:
-        """A tenant's, newest first."""
+        """A tenant's deliveries, newest first."""
         columns = self._table.c
         query = sa.select(self._table).where(columns.tenant == tenant)
         if webhook is not None:
@@ -271,9 +272,9 @@ class Deliveries:
         return found
 
     def places(self, webhook: str | None = None) -> dict[str, int]:
-        """Webhooks (or one) with events that have no delivery yet, and the offset behind which they are.
+        """Offsets of webhooks (or one) with a backlog: events after them are not enqueued yet.
 
-        Of all others as much is put down as the follower has seen.
+        All others are enqueued up to the follower's offset.
         """
         query = sa.select(self._backlogs)
         if webhook is not None:
@@ -282,7 +283,7 @@ class Deliveries:
             return dict(connection.execute(query).tuples().all())
 
     def open_count(self) -> int:
-        """How many are not over."""
+        """The number of open deliveries."""
         statement = "SELECT count(*) FROM deliveries WHERE status = 'pending'"
         return int(self._store.query(statement)[0][0])
 
@@ -290,7 +291,7 @@ class Deliveries:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
-        """A write transaction, one at a time: who goes first is seen by all alike."""
+        """A write transaction, serialised: all observers see the same order."""
         with self._store.writing() as connection:
             if self._store.dialect == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
@@ -304,7 +305,7 @@ class Deliveries:
         if connection.execute(query).scalar() != lease.epoch:
             raise LeaseLost(f"another holder took the lease {lease.name}")
 
-    def _move(self, connection: sa.Connection, name: str, turn: Turn) -> None:
+    def _move(self, connection: sa.Connection, name: str, turn: DeliveryBatch) -> None:
         columns = self._tracking.c
         moving = self._tracking.update().where(columns.follower == name, columns.position == turn.start)
         place: dict[str, Any] = {"position": turn.end, "digest": None, "mac": None}
@@ -317,7 +318,7 @@ class Deliveries:
             raise StaleOffset(f"{name} is not at {turn.start} any more")
         connection.execute(self._tracking.insert().values(follower=name, **place))
 
-    def _note(self, connection: sa.Connection, notes: Sequence[Note], now_us: int) -> None:
+    def _note(self, connection: sa.Connection, notes: Sequence[AttemptNote], now_us: int) -> None:
         changes, attempts = [], []
         for delivery, attempt, (status, due_us) in notes:
             number = delivery.attempts + 1

@@ -1,7 +1,7 @@
-"""The settings that a process starts with, and the act that records a change of them.
+"""The effective settings of a starting process, and the act that records a change.
 
-The act's `context` has what changed, by the names and in the forms of docs/settings.md: the new text, or
-DEFAULT for one that is not set any more.
+The act's `context` holds the changed settings, by the names and in the forms of docs/settings.md: the
+new text, or DEFAULT for one that is no longer set.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from engine.registers.records import Filters
 DEED: Final = "settings.changed"
 DEFAULT: Final = "default"
 _KEPT_ELSEWHERE: Final = frozenset(("kind", "roles"))
-"""The journal keeps its kind, and the act's subject is the roles."""
+"""The journal stores its kind, and the act's subject is the roles."""
 
 
 def effective(settings: Settings, options: Mapping[str, str], key: MasterKey) -> dict[str, str]:
-    """Name -> text of each setting that has not its default. Secrets and long texts are keyed digests.
+    """Name -> text of each setting that differs from its default. Secrets and long texts are keyed
+    digests.
 
-    `options` are settings that a command has set by itself.
+    `options` are settings given on the command line.
     """
     said = {name: one.text for name, one in settings.given.items()} | dict(options)
     shown = {}
@@ -47,7 +48,7 @@ def _digest(name: str, text: str, key: MasterKey) -> str:
 
 
 def note_change(store: Store, roles: str, now: Mapping[str, str]) -> dict[str, str]:
-    """Records the settings that differ from those that these roles last started with, and returns them.
+    """Records the settings changed since these roles last started, and returns them.
 
     Raises Unavailable.
     """
@@ -63,7 +64,7 @@ def note_change(store: Store, roles: str, now: Mapping[str, str]) -> dict[str, s
 
 
 def _before(store: Store, roles: str) -> dict[str, str]:
-    """Of each setting what the newest act says that names it."""
+    """The last recorded text of each setting, from the newest act that names it."""
     found: dict[str, str] = {}
     wanted, end = Filters(exact={"deed": DEED, "subject": roles}), None
     while True:

@@ -1,8 +1,8 @@
-"""Where the events of a webhook go, and what they are signed with: true, and in no fact.
+"""Endpoints of webhooks: URL, description and secrets, kept out of facts.
 
-A URL's path often is a password, and what people call a webhook may name one of them, so both can be
-changed and erased. Secrets are 32 random bytes, shown once, sealed by AES-256-GCM under a key derived
-from the master key, each bound to its webhook.
+A URL's path is often a password, and a description may name a person, so both can be changed and erased.
+Secrets are 32 random bytes, shown once, sealed by AES-256-GCM under a key derived from the master key,
+each bound to its webhook.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ SECRET_BYTES: Final = 32
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  as the Standard Webhooks specification writes them
 _NONCE_BYTES: Final = 12
 _URLS: Final = b"order-engine webhook urls 1"
-_LOCK: Final = 0x7765_6268_6F6F_6B  # "webhook"; held by whoever claims a URL on PostgreSQL
+_LOCK: Final = 0x7765_6268_6F6F_6B  # "webhook"; held by claimers of a URL on PostgreSQL
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a webhook's events go. `secrets` are keys, newest first, each with the time of its end.
+    """A webhook's endpoint. `secrets` are keys, newest first, each with its expiry.
 
-    None of it is for the log: `repr` keeps the words to itself.
+    None of it may be logged: `repr` hides the values.
     """
 
     webhook: str
@@ -51,12 +51,12 @@ class Endpoint:
     secrets: tuple[tuple[bytes, int | None], ...] = field(default=(), repr=False)
 
     def keys_at(self, at_us: int) -> list[bytes]:
-        """What a message of that time is signed with: newest first."""
+        """The keys that sign a message at that time: newest first."""
         return [key for key, until_us in self.secrets if until_us is None or at_us < until_us]
 
 
 def secret_text(key: bytes) -> str:
-    """A secret as receivers are given it."""
+    """A secret in the form given to receivers."""
     return SECRET_PREFIX + base64.b64encode(key).decode()
 
 
@@ -79,7 +79,7 @@ class Endpoints:
         self._now_us = now_us
 
     def where(self, target: Target) -> Destination:
-        """What facts say of a URL: the digest tells that it is another one, and not which."""
+        """The part of a URL stored in facts: the digest reveals a change but not the URL."""
         return Destination(target.origin, hmac.digest(self._url_key, target.url.encode(), "sha256")[:16])
 
     def claim(
@@ -92,11 +92,11 @@ class Endpoints:
         dead: Collection[str] = (),
         also: CompanionWrite = no_companion,
     ) -> str:
-        """Takes the URL for a new webhook, and returns its secret, which is never shown again.
+        """Claims the URL for a new webhook, and returns its secret, which is never shown again.
 
-        `dead` are ids that are found to be no webhooks: see `is_stale`. `also` is given the connection
-        and the secret, to write in the same transaction. Raises Refused
-        `duplicate_webhook`, `too_many_webhooks`.
+        `dead` are ids without a webhook: see `is_stale`. `also` is called with the connection and the
+        secret, to write in the same transaction. Raises Refused `duplicate_webhook`,
+        `too_many_webhooks`.
         """
         key, columns = secrets.token_bytes(SECRET_BYTES), self._table.c
         row = {
@@ -116,26 +116,27 @@ class Endpoints:
         return secret_text(key)
 
     def is_stale(self, endpoint: Endpoint) -> bool:
-        """Whether it must have facts by now: else the process that claimed it is gone."""
+        """Whether it should have facts by now: if not, the process that claimed it is gone."""
         return endpoint.claimed_us < self._now_us() - int(WEBHOOK_CLAIM_S * 1_000_000)
 
     def change(self, tenant: str, webhook: str, url: str, description: str | None) -> None:
-        """Other words for the same webhook. Raises Refused `duplicate_webhook`."""
+        """Changes URL and description. Raises Refused `duplicate_webhook`."""
         columns = self._table.c
         update = self._table.update().where(columns.id == webhook)
         try:
             with self._store.writing() as connection:
                 connection.execute(update.values(url=url, description=description))
-        except Violation:  # not `from error`: the database's message quotes the URL
+        except Violation:  # without a cause: the database's message quotes the URL
             query = sa.select(columns.id).where(columns.tenant == tenant, columns.url == url)
             with self._store.reading() as connection:
                 same = connection.execute(query).scalar()
             raise refused("duplicate_webhook", webhook=same) from None
 
     def rotate(self, webhook: str, also: CompanionWrite = no_companion) -> tuple[str, int] | None:
-        """A new secret, and until when the one before signs too; None for no such webhook.
+        """Creates a secret; returns it with the expiry of the previous one. None if the webhook is
+        unknown.
 
-        `also` is given the connection and both, to write in the same transaction.
+        `also` is called with the connection and both, to write in the same transaction.
         """
         key, columns = secrets.token_bytes(SECRET_BYTES), self._secrets.c
         mine, former_until_us = columns.webhook == webhook, self._now_us() + WEBHOOK_OVERLAP_US
@@ -165,20 +166,20 @@ class Endpoints:
             self._forget(connection, [webhook])
 
     def of_tenant(self, tenant: str) -> list[Endpoint]:
-        """A tenant's, without their secrets. Some may have no facts, or be deleted."""
+        """A tenant's endpoints, without secrets. Some may have no facts, or be deleted."""
         query = sa.select(self._table).where(self._table.c.tenant == tenant)
         with self._store.reading() as connection:
             return [Endpoint(*row) for row in connection.execute(query)]
 
     def get(self, webhook: str) -> Endpoint | None:
-        """One, without its secrets."""
+        """One endpoint, without secrets."""
         query = sa.select(self._table).where(self._table.c.id == webhook)
         with self._store.reading() as connection:
             row = connection.execute(query).first()
         return None if row is None else Endpoint(*row)
 
     def all(self) -> list[Endpoint]:
-        """Every one, with its secrets. Raises WrongKey for a secret that does not open."""
+        """Every endpoint, with secrets. Raises WrongKey for a secret that cannot be decrypted."""
         columns = self._secrets.c
         with self._store.reading() as connection:
             rows = connection.execute(sa.select(self._table)).all()
@@ -191,7 +192,7 @@ class Endpoints:
 
     @contextlib.contextmanager
     def _claiming(self) -> Iterator[sa.Connection]:
-        """A write transaction, one at a time: what is counted in it stays so."""
+        """A write transaction, serialised: counts read in it stay true."""
         with self._store.writing() as connection:
             if self._store.dialect == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))

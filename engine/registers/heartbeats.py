@@ -1,12 +1,12 @@
-"""Heartbeats: each process says that it lives, and how its parts are, in the journal's database.
+"""Heartbeats: each process reports its liveness and the state of its parts in the journal's database.
 
     Part         a part of a process, such as a follower, as it is at this moment
     Heartbeats   the table: one row a process, written every HEARTBEAT_S
-    Pulse        writes this process's row; what keeps it from writing is a finding of its own
-    PartsLook    reads all rows: which parts nobody runs, and which fail or are stuck
+    Pulse        writes this process's row; a failure to write is itself a finding
+    PartsProbe   reads all rows: parts that are not running, failing or stuck
 
-Any process thus sees a frozen child of another, on whichever machine. Like leases this compares no
-clocks: a process lives while its `beat` is seen to change.
+So any process detects a frozen child of another, on any machine. Like leases this compares no clocks: a
+process is alive while its `beat` changes.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ PartState = Literal["running", "waiting", "failing", "stopped"]
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A part of a process: since how long it is in its state, and in one piece of work.
+    """A part of a process: how long it has been in its state, and in its current step.
 
-    `error` is the code of what it fails by, `text` all that it says, which may name paths and ids.
+    `error` is the code of its failure, `text` the full message, which may name paths and ids.
     """
 
     name: str
@@ -52,15 +52,15 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Vital(Protocol):
-    """What can say how it is, at once and without a database."""
+    """A part that can report its state at once, without a database."""
 
     def vital(self) -> Part: ...
 
 
-class Report(msgspec.Struct, frozen=True):
-    """What a process says of itself: its parts, and what its own looks have found.
+class HeartbeatReport(msgspec.Struct, frozen=True):
+    """A process's report: its parts, and the findings of its own probes.
 
-    `is_child`: another process of the engine starts it again when it ends.
+    `is_child`: another process of the engine restarts it.
     """
 
     parts: tuple[Part, ...] = ()
@@ -69,14 +69,14 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Heartbeat(NamedTuple):
-    """A process's row. `process` is a name as `Leases` uses it: host, pid, something random; `at_us` is
-    when it beat last by its own clock, for people.
+    """A process's row. `process` is a holder's name as in `Leases`: host, pid, random characters;
+    `at_us` is the last heartbeat by its own clock, for people.
     """
 
     process: str
     beat: int
     at_us: int
-    report: Report
+    report: HeartbeatReport
 
     @property
     def pid(self) -> str:
@@ -85,7 +85,7 @@ class Heartbeat(NamedTuple):
 
     @property
     def host(self) -> str:
-        """The machine that it runs on, "" if its name says none."""
+        """The host in its name, "" if there is none."""
         return self.process.rpartition(":")[0].rpartition(":")[0]
 
     @property
@@ -95,7 +95,7 @@ class Heartbeat(NamedTuple):
 
 
 class Heartbeats:
-    """The table of all processes, and the row of this one, which calls itself `process`."""
+    """The table of all processes, and the row of this one, named `process`."""
 
     def __init__(self, store: Store, operations: Operations, process: str) -> None:
         self._store = store
@@ -103,7 +103,7 @@ class Heartbeats:
         self.process = process
         self._beat = 0
 
-    def beat(self, report: Report) -> None:
+    def beat(self, report: HeartbeatReport) -> None:
         """Writes this process's row. Raises Unavailable and the like."""
         self._beat += 1
         words = {
@@ -117,12 +117,12 @@ class Heartbeats:
                 connection.execute(self._table.insert().values(process=self.process, **words))
 
     def leave(self) -> None:
-        """Takes the row away: this process ends."""
+        """Deletes the row at the end of the process."""
         with self._store.writing() as connection:
             connection.execute(self._table.delete().where(self._table.c.process == self.process))
 
     def forget(self, is_dead: Callable[[str], bool]) -> None:
-        """Takes away rows of processes that the caller knows to be gone, or are silent for a day."""
+        """Deletes rows of processes known to be dead, or silent for a day."""
         columns = self._table.c
         with self._store.reading() as connection:
             rows = connection.execute(sa.select(columns.process, columns.at_us)).all()
@@ -143,48 +143,48 @@ class Heartbeats:
         ]
 
 
-def _decoded(report: str) -> Report:
+def _decoded(report: str) -> HeartbeatReport:
     try:
-        return msgspec.json.decode(report, type=Report)
-    except msgspec.MsgspecError:  # another release's
-        return Report()
+        return msgspec.json.decode(report, type=HeartbeatReport)
+    except msgspec.MsgspecError:  # written by another release
+        return HeartbeatReport()
 
 
 class Pulse:
-    """Beats for this process: a source of its own health, because a beat that fails is a finding.
+    """Sends the heartbeats of this process; also a probe source, since a failed heartbeat is a finding.
 
-    `told` are sources that only this process can ask, and others pass on.
+    `reported` are probe sources that only this process can read; others pass on their findings.
     """
 
     def __init__(
         self,
         heartbeats: Heartbeats,
         parts: Sequence[Vital] = (),
-        told: Sequence[ProbeSource] = (),
+        reported: Sequence[ProbeSource] = (),
         *,
         is_child: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._heartbeats = heartbeats
         self._parts = parts
-        self._told = told
+        self._reported = reported
         self._is_child = is_child
         self._monotonic = monotonic
         self._wrote_s: float | None = None
 
     def beat(self) -> None:
         """Writes the row. Raises Unavailable and the like."""
-        findings = tuple(finding for source in self._told for finding in source())
+        findings = tuple(finding for source in self._reported for finding in source())
         parts = tuple(one.vital() for one in self._parts)
-        self._heartbeats.beat(Report(parts, findings, self._is_child))
+        self._heartbeats.beat(HeartbeatReport(parts, findings, self._is_child))
 
     def is_written(self) -> bool:
-        """Whether the last beat came through, and lately: a later one may hang."""
+        """Whether the last heartbeat was written, and recently: a later one may hang."""
         wrote_s = self._wrote_s
         return wrote_s is not None and self._monotonic() - wrote_s <= HEARTBEAT_S + HEALTH_POLL_S
 
     def findings(self) -> Iterator[Finding]:
-        """Writes the row; whether, and why, the journal's database takes no writes."""
+        """Writes the row; a finding if the journal's database refuses writes."""
         try:
             self.beat()
         except EngineError as error:
@@ -202,15 +202,16 @@ def _unwritten(error: EngineError) -> Finding:
     return Finding("journal_unwritable", f"A write to the journal failed: {error.code}.")
 
 
-# --- how the parts of all processes are -----------------------------------------------------------
+# --- the parts of all processes -------------------------------------------------------------------
 
 
-class PartsLook:
-    """Which of the `expected` parts nobody runs, which fail or are stuck, and what processes report.
+class PartsProbe:
+    """Findings about `expected` parts that are not running, failing or stuck, and findings that
+    processes report.
 
-    Processes that `is_dead` knows to be gone count as gone at once, others after HEALTH_SILENT_S.
-    Silence counts only while this process `hears`: its own beats come through, and it can read others';
-    that of processes which `is_stopped` knows to be frozen counts always: one may hold the journal.
+    Processes that `is_dead` recognises count as gone at once, others after HEALTH_SILENT_S. Silence
+    counts only while this process `hears`: its own heartbeats are written and others' can be read.
+    Processes that `is_stopped` recognises as frozen always count: one may hold the journal's lock.
     """
 
     def __init__(
@@ -230,11 +231,11 @@ class PartsLook:
         self._is_stopped = is_stopped
         self._expected = frozenset(expected)
         self._is_deaf = False
-        self._seen: dict[str, tuple[int, float]] = {}  # process -> beat, when it was seen to change
-        self._ran_s: dict[str, float] = {}  # part -> when it was seen to be run
+        self._seen: dict[str, tuple[int, float]] = {}  # process -> beat, time of its last change
+        self._ran_s: dict[str, float] = {}  # part -> time when it was last seen running
 
     def findings(self) -> Iterator[Finding]:
-        """All of it. Raises Unavailable and the like."""
+        """All findings. Raises Unavailable and the like."""
         began_s = self._monotonic()
         self._ran_s = self._ran_s or dict.fromkeys(self._expected, began_s + PARTS_START_S)
         is_deaf, self._is_deaf = self._is_deaf, True
@@ -260,7 +261,7 @@ class PartsLook:
                     yield finding._replace(part=f"{finding.part} {one.process}")
 
     def _begin_anew(self, now_s: float) -> None:
-        """What was silent so far may not have been heard, or could not write."""
+        """Restarts the clocks: other processes may have beaten unseen, or been unable to write."""
         for process, (beat, _) in list(self._seen.items()):
             if not self._is_stopped(process):
                 self._seen[process] = beat, now_s
@@ -294,17 +295,17 @@ class PartsLook:
                 yield Finding(code_of(name), detail, name, ending(one))
                 return
         if name in self._expected and now_s - self._ran_s[name] >= HEALTH_SILENT_S:
-            yield unrun(name)
+            yield not_running(name)
 
 
 def code_of(part: str) -> str:
-    """The reason of a part that does not go on."""
+    """The reason's code for a part that is not progressing."""
     code = f"{part}_stopped"
     return code if code in REASONS else "part_stopped"
 
 
 def fault_of(one: Heartbeat, part: Part) -> Finding | None:
-    """What is wrong with a part that does not go on, None for one that does. It names no path or id."""
+    """The finding about a part that is not progressing, None if it is. Without paths or ids."""
     code = code_of(part.name)
     if part.state == "failing" and part.lasted_s >= PART_FAILING_S:
         detail = f"{part.name} has failed for {wall.lasting(part.lasted_s)}: {part.error}."
@@ -316,14 +317,14 @@ def fault_of(one: Heartbeat, part: Part) -> Finding | None:
     return None
 
 
-def unrun(part: str) -> Finding:
-    """That no living process runs a part."""
+def not_running(part: str) -> Finding:
+    """The finding that no living process runs a part."""
     remedy = f"The log of the process that ran {part} says why it ended. `order-engine serve` runs all"
     return Finding(code_of(part), f"No living process runs {part}.", part, f"{remedy} parts")
 
 
 def ending(one: Heartbeat) -> str:
-    """How to be rid of a process that is stuck or frozen. Not every one is started again."""
+    """How to end a process that is stuck or frozen. Not every one is restarted."""
     at = f" on {one.host}" if one.host else ""
     if one.report.is_child:
         return f"Its log says why. `kill -9 {one.pid}`{at} ends it, and `serve` starts it again"
@@ -335,5 +336,5 @@ def ending(one: Heartbeat) -> str:
 
 
 def cut(text: str) -> str:
-    """An error's words, as long as anybody reads them."""
+    """The first part of an error's text."""
     return text[:FAULT_CHARACTERS_MAX].replace("\0", "")

@@ -1,14 +1,14 @@
-"""The register `keys`: first answers to idempotency keys that the journal alone cannot give again.
+"""The register `keys`: first answers to idempotency keys that the journal alone cannot reproduce.
 
-A command that appends facts is found in the journal by its id. A row here is for the rest, and is
-written in the deed's own transaction:
+A command that appends facts is found in the journal by its id. Rows here are for all others, written in
+the transaction of the change:
 
-    subject   id that a new resource gets, claimed before what is written ahead of its facts
-    answer    status and body of a deed that appends no fact (prices, redeliver, replay, rebuild)
-    states    versions of the streams that a command left unchanged, of which its answer is made
-    secret    what an answer shows once, sealed by AES-256-GCM under the master key
+    subject   id of a new resource, claimed before anything is written ahead of its facts
+    answer    status and body of a change that appends no fact (prices, redeliver, replay, rebuild)
+    states    versions of the unchanged streams from which a command's answer is made
+    secret    data shown once in an answer, sealed by AES-256-GCM under the master key
 
-After 24 hours the key itself stays, so that it is refused; all else is cleared by later writers.
+After 24 hours only the key stays, so that it is refused; later writers clear the rest.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from engine.registers.operations import Operations
 _NONCE_BYTES: Final = 12
 
 
-class Kept(NamedTuple):
+class KeyRow(NamedTuple):
     """A row. `request` is the digest of the first request; `day` the business day of `states`."""
 
     command: bytes
@@ -48,7 +48,7 @@ class Kept(NamedTuple):
 
     @property
     def versions(self) -> dict[str, int] | None:
-        """Versions by stream, of a command that changed nothing."""
+        """Versions by stream, for a command that changed nothing."""
         found: dict[str, int] | None = None if self.states is None else json.loads(self.states)
         return found
 
@@ -66,15 +66,15 @@ class KeyRegister:
         self._table = operations.keys
         self._cipher = AESGCM(key.derive("repeated_secrets"))
 
-    def find(self, command: bytes) -> Kept | None:
+    def find(self, command: bytes) -> KeyRow | None:
         """The row of a command."""
         query = sa.select(self._table).where(self._table.c.command == command)
         with self._store.reading() as connection:
             row = connection.execute(query).first()
         return None if row is None else _kept(row)
 
-    def claim(self, kept: Kept) -> Kept:
-        """Adds a row in a transaction of its own, or finds the one that was first."""
+    def claim(self, kept: KeyRow) -> KeyRow:
+        """Adds a row in its own transaction, or returns the existing one."""
         try:
             with self._store.writing() as connection:
                 self.add(connection, kept)
@@ -85,20 +85,20 @@ class KeyRegister:
             return first
         return kept
 
-    def add(self, connection: sa.Connection, kept: Kept) -> None:
-        """Adds a row in the deed's transaction, which fails with Violation if there is one already."""
+    def add(self, connection: sa.Connection, kept: KeyRow) -> None:
+        """Adds a row in the transaction of the change; raises Violation if there is one."""
         connection.execute(self._table.insert().values(kept._asdict()))
         self._clear(connection, kept.at_us - IDEMPOTENCY_KEY_LIFE_US)
 
     def keep_secret(self, connection: sa.Connection, command: bytes, words: Mapping[str, Any]) -> None:
-        """Keeps what is shown once with the row of a command, sealed."""
+        """Stores data that is shown once with a command's row, sealed."""
         mine = self._table.update().where(self._table.c.command == command)
         connection.execute(mine.values(sealed=self.sealed(command, words)))
 
-    def complete(self, kept: Kept, words: Mapping[str, Any]) -> dict[str, Any]:
-        """What is shown by every answer to a command: the words that its row has, else these, kept now.
+    def complete(self, kept: KeyRow, words: Mapping[str, Any]) -> dict[str, Any]:
+        """The words for every answer to a command: those of its row, else these, stored now.
 
-        To be called before the first answer is given. Raises WrongKey.
+        Call it before the first answer. Raises WrongKey.
         """
         kept = kept._replace(sealed=self.sealed(kept.command, words))
         known = self.opened(self.claim(kept))
@@ -112,12 +112,12 @@ class KeyRegister:
         return known
 
     def sealed(self, command: bytes, words: Mapping[str, Any]) -> bytes:
-        """The words under the master key, bound to the command."""
+        """The words encrypted under the master key, bound to the command."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, json.dumps(words).encode(), command)
 
-    def opened(self, kept: Kept | None) -> dict[str, Any]:
-        """What was kept sealed; nothing if it was cleared. Raises WrongKey."""
+    def opened(self, kept: KeyRow | None) -> dict[str, Any]:
+        """The decrypted words; empty if they were cleared. Raises WrongKey."""
         if kept is None or kept.sealed is None:
             return {}
         nonce, content = kept.sealed[:_NONCE_BYTES], kept.sealed[_NONCE_BYTES:]
@@ -128,7 +128,7 @@ class KeyRegister:
         return words
 
     def _clear(self, connection: sa.Connection, before_us: int) -> None:
-        """Clears what some rows of expired keys hold beside the key."""
+        """Clears some expired rows except for the key."""
         columns = self._table.c
         old = (
             sa.select(columns.command)
@@ -136,14 +136,14 @@ class KeyRegister:
             .order_by(columns.at_us)
             .limit(KEYS_CLEARED)
         )
-        cleared = dict.fromkeys(Kept._fields[3:]) | {"is_whole": False}
+        cleared = dict.fromkeys(KeyRow._fields[3:]) | {"is_whole": False}
         connection.execute(
             self._table.update().where(columns.command.in_(old.scalar_subquery())).values(cleared)
         )
 
 
-def _kept(row: Any) -> Kept:
-    words = {name: getattr(row, name) for name in Kept._fields}
+def _kept(row: Any) -> KeyRow:
+    words = {name: getattr(row, name) for name in KeyRow._fields}
     for name in ("command", "request", "body", "sealed"):
         words[name] = None if words[name] is None else bytes(words[name])
-    return Kept(**words)
+    return KeyRow(**words)

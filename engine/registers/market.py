@@ -1,18 +1,17 @@
-"""Quotes and symbols: input data that decisions look at, kept in tables, never facts.
+"""Quotes and symbols: input data of decisions, kept in tables, never facts.
 
-Every fact that used a price carries it, so history does not need this table. Decisions ask `latest`,
-which answers from memory; `refresh` reads what other processes have added since.
+Every fact that used a price includes it, so history does not need this table. Decisions use `latest`,
+which answers from memory; `refresh` reads quotes added by other processes.
 
-Quotes are ordered by the earlier of their timestamp and the moment they were received, by the
-database's clock: a feed whose clock is fast would else hold up all others until its time has come. A
-jump beyond `jump_max` waits in a table of its own, the newest of each symbol, until another client
-confirms it; no process takes it for a price before.
+Quotes are ordered by the earlier of their timestamp and their receipt by the database's clock: else a
+feed with a fast clock would block all others until that time. A jump beyond `jump_max` waits in a
+separate table, the newest of each symbol, until another client confirms it; until then no process uses
+it.
 
-Quotes are numbered by a sequence, and sequences number rows before they commit. So that nobody's
-`refresh` can step over a quote which commits later, writers take turns: SQLite has one anyway, on
-PostgreSQL an advisory lock is held from before the number is drawn until after the commit. (A table
-lock would do the same and also wait for autovacuum.) A quote that comes by hand-written SQL needs the
-same lock.
+A sequence numbers quotes before they commit. So that `refresh` cannot skip a quote that commits later,
+writers are serialised: SQLite has one writer anyway, on PostgreSQL an advisory lock is held from before
+the number is drawn until after the commit. (A table lock would also wait for autovacuum.) A quote
+inserted by hand-written SQL needs the same lock.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from engine.kernel.refusals import refused
 from engine.kernel.values import ZERO, plain
 from engine.registers.operations import Operations
 
-_LOCK: Final = 0x7072_6963_6573  # "prices"; writers of the table take turns on PostgreSQL
+_LOCK: Final = 0x7072_6963_6573  # "prices"; serialises writers of the table on PostgreSQL
 _SERVER_NOW_US: Final = sa.text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 
 _LATEST_OF_EACH: Final = sa.text(
@@ -65,7 +64,7 @@ _LATEST_OF_EACH: Final = sa.text(
     LIMIT :most
     """
 )
-"""What a process reads first: one step of the index per symbol, however long the history is."""
+"""The first read of a process: one index step per symbol, independent of the history's length."""
 
 
 class _Known(NamedTuple):
@@ -82,7 +81,8 @@ def _now_us() -> int:
 class Market:
     """The latest quote of each symbol. Thread-safe; `latest` and `quote` never wait.
 
-    `jump_max`: how far a price may move at once, such as 0.2 for a fifth; None: however far.
+    `jump_max`: the largest move of a price without confirmation, such as 0.2 for a fifth; None:
+    unlimited.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Market:
         self._learning = threading.Lock()
 
     def latest(self, symbol: str) -> Price | None:
-        """The newest price that is known here, None if there never was one."""
+        """The newest known price, None if there never was one."""
         known = self._known.get(symbol)
         return known.price if known else None
 
@@ -112,17 +112,17 @@ class Market:
         return int(self._store.query("SELECT max(seq) FROM prices")[0][0] or 0)
 
     def quote(self, symbol: str) -> Quote | None:
-        """The newest quote that is known here."""
+        """The newest known quote."""
         known = self._known.get(symbol)
         return known.quote if known else None
 
     def refresh(self) -> int:
-        """Reads the quotes that were recorded since the last time; how many. Raises Unavailable."""
-        # Almost always there is nothing new, and the driver's shortest way says so.
+        """Reads the quotes recorded since the last call; how many. Raises Unavailable."""
+        # Almost always there are no new quotes; the driver's fastest path shows that.
         if self._newest() == self._seq:
             return 0
-        with self._learning:  # nobody learns meanwhile
-            if self._seq is not None and self._newest() < self._seq:  # the database was put back
+        with self._learning:  # keeps other readers out
+            if self._seq is not None and self._newest() < self._seq:  # the database was restored
                 self._known, self._seq = {}, None
         with self._learning, self._store.reading() as connection:
             rows, seq = self._newer(connection)
@@ -135,12 +135,12 @@ class Market:
         return count
 
     def put(self, quotes: Sequence[Quote], also: CompanionWrite = no_companion) -> list[Quote]:
-        """Records quotes, all or none, and returns them as recorded; they are known here by then.
+        """Records quotes, all or none, and returns them as recorded; `latest` knows them by then.
 
-        One older than what is known is recorded and does not replace it. One that jumps is waiting, in
-        place of what waited before. `also` writes in the same transaction; nothing is recorded if it
-        raises. Raises Refused `invalid_param` with every fault (paths such as
-        `0.bid`), `invalid_request` for too many quotes or symbols, Unavailable.
+        An older quote is recorded without replacing the latest. A jump waits, in place of any earlier
+        one. `also` writes in the same transaction; if it raises, nothing is recorded. Raises Refused
+        `invalid_param` with every fault (paths such as `0.bid`), `invalid_request` for too many quotes
+        or symbols, Unavailable.
         """
         if len(quotes) > QUOTES_MAX:
             raise refused(
@@ -166,7 +166,7 @@ class Market:
         return recorded
 
     def waiting(self, symbols: Sequence[str] = ()) -> list[Quote]:
-        """Jumps that nobody has confirmed yet, of these symbols or of all. Raises Unavailable."""
+        """Unconfirmed jumps of these symbols, or of all. Raises Unavailable."""
         columns = self._waiting.c
         query = sa.select(self._waiting).order_by(columns.symbol).limit(QUOTES_MAX)
         if symbols:
@@ -175,7 +175,7 @@ class Market:
             return [_quote(row, is_waiting=True) for row in connection.execute(query)]
 
     def findings(self) -> Iterator[Finding]:
-        """What `/health/ready` says of prices that wait. Raises Unavailable."""
+        """Findings about unconfirmed prices. Raises Unavailable."""
         count, since_us = self._store.query("SELECT count(*), min(recorded_us) FROM waiting_prices")[0]
         if count:
             when = from_us(since_us).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -191,10 +191,10 @@ class Market:
         bid: Decimal | None = None,
         ask: Decimal | None = None,
     ) -> Quote:
-        """Lets the jump of a symbol count, once; known here when it returns.
+        """Confirms the jump of a symbol, once; `latest` knows it on return.
 
-        With `bid` and `ask` only if it is still this price. Raises Refused `not_found` when none waits,
-        `same_client` for its author unless it `may_be_author`, `price_changed`, Unavailable.
+        With `bid` and `ask` only if the price is still the same. Raises Refused `not_found` if none
+        waits, `same_client` for its author unless it `may_be_author`, `price_changed`, Unavailable.
         """
         with self._recording() as connection:
             row = connection.execute(
@@ -214,8 +214,8 @@ class Market:
 
     @contextlib.contextmanager
     def _recording(self) -> Iterator[sa.Connection]:
-        """A write transaction in which every committed quote is known, and the new ones after it."""
-        self.refresh()  # so that what is left to learn under the lock is little
+        """A write transaction that knows every committed quote, and afterwards its own."""
+        self.refresh()  # so that little is left to read under the lock
         with self._learning:
             with self._store.writing() as connection:
                 if self._store.dialect == "postgresql":
@@ -226,14 +226,14 @@ class Market:
             self._learn(rows, seq)
 
     def _received_us(self, connection: sa.Connection) -> int:
-        """Now, by the clock that all who write prices share: the database's."""
+        """The current time by the database's clock, which all writers of prices share."""
         if self._store.dialect == "postgresql":
             now: int = connection.execute(_SERVER_NOW_US).scalar_one()
             return now
-        return self._now_us()  # SQLite has its callers' clock
+        return self._now_us()  # SQLite has no clock of its own
 
     def _received(self, connection: sa.Connection, quote: Quote, received_us: int) -> Quote:
-        """A quote as it is recorded: dated, with the interest that goes with it, waiting if it jumps."""
+        """A quote as recorded: dated, with its accrued interest, waiting if it is a jump."""
         known = self._known.get(quote.symbol)
         stated_us = received_us if quote.at_us is None else quote.at_us
         at_us = min(stated_us, received_us)
@@ -251,9 +251,10 @@ class Market:
         return quote
 
     def _jumps(self, connection: sa.Connection, known: _Known | None, quote: Quote) -> bool:
-        """Whether a quote that would count moves too far from the last one, or within a minute.
+        """Whether a quote that would become the latest moves too far from the last one, or within a
+        minute.
 
-        The first price of a symbol does if its instrument was priced under another before.
+        The first price of a symbol is a jump if its instrument had a price under another symbol.
         """
         most = self._jump_max
         if most is None:
@@ -261,12 +262,12 @@ class Market:
         if known is None:
             return self._was_priced(connection, quote.symbol)
         if quote.at_us is None or quote.at_us < known.at_us:
-            return False  # it does not count
+            return False  # it does not become the latest
         anchor = self._anchor(connection, quote.symbol) or known.quote
         return jumps(known.quote, quote, most) or jumps(anchor, quote, most)
 
     def _was_priced(self, connection: sa.Connection, symbol: str) -> bool:
-        """Whether the instrument of a symbol has had a price under a former symbol."""
+        """Whether a symbol's instrument had a price under a former symbol."""
         mine, other = self._symbols.alias(), self._symbols.alias()
         former = (
             sa.select(other.c.symbol)
@@ -276,10 +277,10 @@ class Market:
         return any(name in self._known for name in connection.execute(former).scalars())
 
     def _anchor(self, connection: sa.Connection, symbol: str) -> Quote | None:
-        """What steps are measured from: a jump that was confirmed in the last minute, else the price of
-        a minute ago, else the first.
+        """The reference price for a jump: one confirmed in the last minute, else the price of a minute
+        ago, else the first.
 
-        Only when a quote was received counts here, as any timestamp can be given.
+        Only the time of receipt counts, since a timestamp can be anything.
         """
         c = self._prices.c
         then_us = self._received_us(connection) - PRICE_JUMP_WINDOW_US
@@ -296,9 +297,9 @@ class Market:
         return None
 
     def _record(self, connection: sa.Connection, quotes: Sequence[Quote], received_us: int) -> None:
-        """Inserts quotes where they belong: prices, or the newest of each symbol that waits.
+        """Inserts quotes as prices, or as the newest waiting one of each symbol.
 
-        A price clears the jump of its symbol that is older than it.
+        A price deletes an older waiting jump of its symbol.
         """
         prices = [quote for quote in quotes if not quote.is_waiting]
         if prices:
@@ -314,12 +315,12 @@ class Market:
                 connection.execute(self._waiting.insert(), _row(quote, received_us))
 
     def _is_free(self, connection: sa.Connection, symbol: str) -> bool:
-        """Whether nothing newer of the symbol waits."""
+        """Whether no newer quote of the symbol waits."""
         held = sa.select(self._waiting.c.symbol).where(self._waiting.c.symbol == symbol)
         return connection.execute(held).first() is None
 
     def as_of(self, symbol: str, at_us: int) -> Quote | None:
-        """The newest quote of that time or before it, from the table."""
+        """The newest quote at or before that time, from the table."""
         columns = self._prices.c
         query = (
             sa.select(*self._columns())
@@ -341,7 +342,7 @@ class Market:
     def _newer(
         self, connection: sa.Connection, limit: int | None = QUOTES_MAX
     ) -> tuple[Sequence[sa.Row[Any]], int]:
-        """(rows not seen yet, number of the last row that is then seen)."""
+        """(new rows, number of the last row read)."""
         columns = self._prices.c
         query = sa.select(*self._columns())
         if self._seq is None:
@@ -405,24 +406,25 @@ def _quote(row: sa.Row[Any], *, is_waiting: bool = False) -> Quote:
 
 
 class Symbols:
-    """Who owns a symbol. It is claimed before the instrument's facts are appended."""
+    """Ownership of symbols. A symbol is claimed before its instrument's facts are appended."""
 
     def __init__(self, store: Store, operations: Operations) -> None:
         self._store = store
         self._table = operations.symbols
 
     def claim(self, symbol: str, instrument: str) -> bool:
-        """Takes the symbol for the instrument; False if it is another one's.
+        """Claims the symbol for the instrument; False if it belongs to another one.
 
-        Doing it twice is doing it once. An instrument that changes its symbol keeps the former one,
-        so that nobody can trade under a name that meant something else; `release` gives one back.
+        Idempotent. An instrument that changes its symbol keeps the former one, so that the name never
+        refers to another instrument; `release` frees one.
         """
         return not self.claim_all({symbol: instrument})
 
     def claim_all(self, wanted: Mapping[str, str]) -> dict[str, str]:
-        """Claims {symbol: instrument}, all or none; which of them are other instruments', and whose.
+        """Claims {symbol: instrument}, all or none; returns those owned by other instruments, with the
+        owner.
 
-        Raises Unavailable when others claim the same symbols again and again.
+        Raises Unavailable if others keep claiming the same symbols.
         """
         for _ in range(CLAIM_ATTEMPTS_MAX):
             owners = self.owners(list(wanted))
@@ -437,7 +439,7 @@ class Symbols:
             try:
                 with self._store.writing() as connection:
                     connection.execute(self._table.insert(), rows)
-            except Violation:  # claimed by another process since we looked: look again
+            except Violation:  # claimed by another process meanwhile: check again
                 continue
             return {}
         raise Unavailable("others claim these symbols at the same time")
@@ -447,7 +449,7 @@ class Symbols:
         return self.owners([symbol]).get(symbol)
 
     def owners(self, symbols: Sequence[str]) -> dict[str, str]:
-        """{symbol: id of the instrument that owns it}, without those that nobody owns."""
+        """{symbol: id of its instrument}, without unowned ones."""
         columns = self._table.c
         found: dict[str, str] = {}
         with self._store.reading() as connection:
@@ -458,7 +460,7 @@ class Symbols:
         return found
 
     def release(self, symbol: str, instrument: str) -> None:
-        """Gives back a symbol whose instrument was refused after the claim."""
+        """Frees a symbol whose instrument was refused after the claim."""
         columns = self._table.c
         mine = (columns.symbol == symbol, columns.instrument == instrument)
         with self._store.writing() as connection:

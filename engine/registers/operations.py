@@ -1,27 +1,27 @@
-"""The operational tables: true, and no facts. They live in the journal's database and commit beside it.
+"""The operational tables: authoritative, but not facts. They are in the journal's database.
 
     prices         quotes as they arrived; `seq` is the order of arrival and of commit
     waiting_prices the newest jump of each symbol, until another client confirms it
-    symbols        which instrument owns a symbol
-    personal       words about people, kept out of facts so that they can be erased
-    refusals       what was refused, to whom and why; append-only by trigger
-    keys           first answers to idempotency keys that no fact gives again (key_register)
-    acts           administrative deeds and refused access (acts); append-only by trigger
-    clients        who may ask for tokens, with a digest of the secret
-    former_secrets digests of the secrets that clients had before, and until when they are good
-    signing_keys   what tokens are signed with, encrypted; at most one active
-    webhooks       where each webhook's events go, and what people call it
-    webhook_secrets    what they are signed with, encrypted
-    sealing_keys   what checkpoints of the journal are signed with, encrypted; at most one active
-    seals          those checkpoints; append-only by trigger
-    seal_nodes     hashes of full subtrees below them; may be lost, and are made again from the digests
-    deliveries     which event goes to which webhook, and how that stands; `seq` is the order of sending
-    delivery_attempts  what came of each try
-    heartbeats     which processes live, and how their parts are; may be lost
-    webhook_backlogs   webhooks that take less than happens: where what has no delivery yet begins
+    symbols        the instrument of each symbol
+    personal       personal data, kept out of facts so that it can be erased
+    refusals       refused requests with client and reason; append-only by trigger
+    keys           first answers to idempotency keys not reproducible from facts (key_register)
+    acts           administrative acts and denied access (acts); append-only by trigger
+    clients        API clients, with a digest of the secret
+    former_secrets digests of clients' former secrets, with their expiry
+    signing_keys   signing keys of tokens, encrypted; at most one active
+    webhooks       URL and description of each webhook
+    webhook_secrets    signing secrets of webhooks, encrypted
+    sealing_keys   signing keys of checkpoints, encrypted; at most one active
+    seals          checkpoints of the journal; append-only by trigger
+    seal_nodes     hashes of full subtrees; disposable, recomputed from the digests
+    deliveries     events enqueued for webhooks, with status; `seq` is the order of sending
+    delivery_attempts  outcome of each attempt
+    heartbeats     liveness of processes and their parts; disposable
+    webhook_backlogs   webhooks with a backlog: the offset after which events are not enqueued
 
-Why they are not facts: docs/adr/0016-operational-tables.md. How to change one:
-`engine/journal/migrations`."""
+Reasons: docs/adr/0016-operational-tables.md. To change one: `engine/journal/migrations`.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, Table, Text
 
-Word = str
+PersonalWord = str
 """A personal word: `name`, `reference`, `payment_reference` or `client_reference`."""
 
 
 @dataclass(frozen=True)
 class Operations:
-    """The operational tables, as SQLAlchemy knows them."""
+    """The operational tables, as SQLAlchemy objects."""
 
     metadata: sa.MetaData
     prices: Table
@@ -90,7 +90,7 @@ def define_operations() -> Operations:
         Column("at_us", BigInteger, nullable=False),
         Column("recorded_us", BigInteger, nullable=False),
         *_authorship(),
-        sqlite_autoincrement=True,  # a number is not given twice, even if old rows are removed
+        sqlite_autoincrement=True,  # a number is never reused, even if old rows are deleted
     )
     sa.Index("prices_symbol", prices.c.symbol, prices.c.at_us, prices.c.seq)
     symbols = Table(
@@ -140,7 +140,7 @@ def _waiting_prices(metadata: sa.MetaData) -> Table:
 
 
 def _authorship() -> list[Column[Any]]:
-    """Columns that quotes of the first release have not."""
+    """Columns missing in quotes of the first release."""
     return [
         Column("author", Text),
         Column("unit", Text),
@@ -160,7 +160,7 @@ def _personal(metadata: sa.MetaData) -> Table:
     )
     columns = table.c
     sa.Index("personal_text", columns.tenant, columns.word, columns.text, columns.subject)
-    # An account is found by its reference, so a tenant has each one once; other words may repeat.
+    # An account is found by its reference, which is unique in a tenant; other words may repeat.
     sa.Index(
         "personal_reference",
         columns.tenant,
@@ -363,11 +363,11 @@ def _deliveries(metadata: sa.MetaData) -> Table:
         Column("tries", Integer, nullable=False),
         Column("due_us", BigInteger),
         Column("finished_us", BigInteger),
-        sqlite_autoincrement=True,  # ids are made of numbers
+        sqlite_autoincrement=True,  # ids are derived from numbers
     )
     columns = table.c
     is_open, is_due = columns.status == "pending", columns.due_us.is_not(None)
-    # What goes first of a resource; what is due of a webhook; what was sent lately, to people who look.
+    # The next delivery of a resource; due deliveries of a webhook; recent ones, for people.
     sa.Index("deliveries_open", columns.webhook, columns.resource, columns.seq,
              sqlite_where=is_open, postgresql_where=is_open)  # fmt: skip
     sa.Index("deliveries_due", columns.webhook, columns.due_us,
@@ -431,7 +431,7 @@ _STATEMENTS: Final = {
 
 @contextlib.contextmanager
 def without_triggers(connection: sa.Connection, table: str) -> Iterator[None]:
-    """Lets rows of an append-only table go, inside the caller's write transaction."""
+    """Allows deletes from an append-only table, inside the caller's write transaction."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {table}_no_delete")
     else:
@@ -444,8 +444,7 @@ def without_triggers(connection: sa.Connection, table: str) -> Iterator[None]:
 def migrate(connection: sa.Connection, operations: Operations) -> bool:
     """Creates missing tables inside the caller's write transaction; True if there were any.
 
-    The caller must have called `schema.migrate` in the same transaction: its lock lets one process at a
-    time come here.
+    Call `schema.migrate` first in the same transaction: its lock serialises processes.
     """
     inspector = sa.inspect(connection)
     if all(inspector.has_table(name) for name in operations.metadata.tables):

@@ -1,9 +1,9 @@
-"""Personal words: names and references, by the id of what they belong to. Never in facts, so erasable.
+"""Personal data: names and references, by the id of their subject. Never in facts, so erasable.
 
-A subject is an account, an order or a payment; each word of it is one row. Words are written before the
-facts of their subject: a crash between leaves words of an id that never came to be, which nobody is
-shown, and never a subject without its words. `find` may therefore give ids that have no facts; a
-reference of one is free again after `WORDS_CLAIM_S`.
+A subject is an account, an order or a payment; each word is one row. Words are written before the facts
+of their subject: a crash between the two leaves words of an id without facts, which are never shown, but
+never a subject without its words. So `find` may return ids without facts; their reference is free again
+after `WORDS_CLAIM_S`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,10 @@ class Personal:
         self._table = operations.personal
 
     def put(self, tenant: str, subject: str, words: Mapping[str, str | None]) -> None:
-        """Sets the subject's words; None removes one, those not named stay as they are.
+        """Sets the subject's words; None deletes one, others stay unchanged.
 
-        Doing it twice is doing it once. Raises Refused `invalid_param` for every text that is empty,
-        over 255 characters or not storable, and for a `reference` that another subject of the tenant
-        has; Unavailable.
+        Idempotent. Raises Refused `invalid_param` for every text that is empty, over 255 characters or
+        not storable, and for a `reference` of another subject of the tenant; Unavailable.
         """
         unknown = words.keys() - set(WORDS)
         assert not unknown, f"not personal words: {unknown}"
@@ -69,16 +68,16 @@ class Personal:
                 if rows:
                     connection.execute(upsert, rows)
         except Violation:
-            # Not `from error`: the database's message quotes the text.
+            # Without a cause: the database's message quotes the text.
             raise invalid("reference", "already_taken") from None
 
     def words(self, subjects: Sequence[str]) -> dict[str, dict[str, str]]:
-        """The words of up to 500 subjects, `{subject: {word: text}}`, without those that have none."""
+        """The words of up to 500 subjects, `{subject: {word: text}}`, omitting subjects without any."""
         assert len(subjects) <= SUBJECTS_MAX, f"at most {SUBJECTS_MAX} subjects at once"
         found: dict[str, dict[str, str]] = {}
         if subjects:
             marks = ", ".join("?" * len(subjects))
-            # Every read of a resource asks this: the driver's shortest way.
+            # Every read of a resource runs this: the driver's fastest path.
             statement = f"SELECT subject, word, text FROM personal WHERE subject IN ({marks})"  # noqa: S608
             for subject, word, text in self._store.query(statement, subjects):
                 found.setdefault(subject, {})[word] = text
@@ -86,7 +85,7 @@ class Personal:
 
     @staticmethod
     def columns(subject: str, words: Sequence[str]) -> list[Column]:
-        """Expressions for those words of a subject, each null if it has none."""
+        """SQL expressions for those words of a subject, each null if missing."""
         return [
             ("(SELECT text FROM personal WHERE subject = ? AND word = ?)", (subject, word))
             for word in words
@@ -95,9 +94,9 @@ class Personal:
     def find(
         self, tenant: str, word: str, text: str, *, limit: int = SUBJECTS_MAX, before: str | None = None
     ) -> list[str]:
-        """Subjects of the tenant that have exactly this text, newest id first, below `before`."""
+        """Subjects of the tenant with exactly this text, newest id first, below `before`."""
         if _check(word, text):
-            return []  # nobody can have it, and PostgreSQL would refuse to look
+            return []  # cannot exist, and PostgreSQL would refuse the query
         columns = self._table.c
         query = (
             sa.select(columns.subject)
@@ -111,10 +110,10 @@ class Personal:
             return list(connection.execute(query).scalars())
 
     def erase(self, subject: str) -> None:
-        """Removes every word of the subject, for good.
+        """Deletes every word of the subject, for good.
 
         SQLite overwrites the bytes; the write-ahead log keeps older pages until its next checkpoint, and
-        PostgreSQL keeps the rows' bytes until it vacuums. Backups are the operator's.
+        PostgreSQL keeps the rows' bytes until it vacuums. Backups are the operator's responsibility.
         """
         with self._wiping() as connection:
             connection.execute(self._table.delete().where(self._table.c.subject == subject))
@@ -126,7 +125,7 @@ class Personal:
             if self._store.dialect != "sqlite":
                 yield connection
                 return
-            # The connection is shared with the appends, which overwrite nothing and need not pay.
+            # The connection is shared with appends, which overwrite nothing and need not pay.
             connection.exec_driver_sql("PRAGMA secure_delete=ON")
             try:
                 yield connection

@@ -14,9 +14,9 @@ REGISTERS: Final = ("acts", "refusals")
 
 
 class Filters(NamedTuple):
-    """What is wanted of a register; None asks for nothing. `tenant` None: of all, and of none.
+    """Filters of a register; None: not filtered. `tenant` None: all rows, with or without a tenant.
 
-    `exact` are columns and the values that they must have; times are microseconds, both included.
+    `exact` maps columns to required values; times are microseconds, inclusive.
     """
 
     tenant: str | None = None

@@ -1,4 +1,4 @@
-"""What was refused, for the compliance desk: one line each in a table that only grows.
+"""The refusal log for compliance: one line per refusal in an append-only table.
 
 A refusal is answered after its line has been committed. Lines of many requests share a transaction.
 """
@@ -21,9 +21,9 @@ from engine.registers.operations import Operations
 
 
 class RefusalLine(msgspec.Struct, frozen=True):
-    """One refusal. `action` is what was asked for, `code` and `detail` what was answered.
+    """One refusal. `action` is the request's, `code` and `detail` those of the answer.
 
-    Neither `detail` nor `context` may hold personal words or secrets: this table is never erased.
+    Neither `detail` nor `context` may hold personal data or secrets: this table is never erased.
     """
 
     at_us: int
@@ -38,7 +38,7 @@ class RefusalLine(msgspec.Struct, frozen=True):
 
 
 class _Waiting:
-    """A line in the queue, as the writer wants it."""
+    """A queued line, as a job of the writer."""
 
     __slots__ = ("_told", "count", "error", "line")
 
@@ -49,7 +49,7 @@ class _Waiting:
         self._told = told
 
     def done(self) -> None:
-        with contextlib.suppress(RuntimeError):  # its event loop is closed; the others still wait
+        with contextlib.suppress(RuntimeError):  # its event loop is closed; others still wait
             self._told(self.error)
 
 
@@ -68,14 +68,15 @@ class RefusalLog:
                 connection.execute(self._insert, [_row(line) for line in lines])
 
     def submit(self, line: RefusalLine, done: Callable[[Exception | None], None]) -> None:
-        """Queues the line; `done` gets None, or the error, in the log's thread once it is known.
+        """Queues the line; `done` is called with None or the error, in the log's thread.
 
-        Raises Unavailable when too many are waiting or the log is closed; `done` is not called then.
+        Raises Unavailable if the queue is full (back-pressure) or the log is closed; `done` is then not
+        called.
         """
         self._writer.submit(_Waiting(line, done))
 
     def close(self) -> None:
-        """Writes what is queued and ends the thread."""
+        """Writes queued lines and ends the thread."""
         self._writer.close()
 
     def _write_group(self, group: Sequence[_Waiting]) -> None:
@@ -97,7 +98,7 @@ def _row(line: RefusalLine) -> dict[str, Any]:
 
 
 def bounded_text(text: str | None) -> str | None:
-    """Text that both databases take: one bad line would take its whole group along."""
+    """Text that both databases accept: one bad line would fail its whole group."""
     if text is None:
         return None
     encoded = text.replace("\0", "\ufffd").encode("utf-8", "replace")
@@ -105,8 +106,8 @@ def bounded_text(text: str | None) -> str | None:
 
 
 def bounded_context(context: Mapping[str, object]) -> str:
-    """JSON of at most REFUSAL_TEXT_BYTES_MAX bytes, in ASCII; what is longer is cut."""
-    # ASCII: escapes are all that NUL and lone surrogates become.
+    """JSON of at most REFUSAL_TEXT_BYTES_MAX bytes, in ASCII; truncated if longer."""
+    # ASCII: NUL and lone surrogates become escapes.
     text = json.dumps(context, default=_as_json, sort_keys=True)
     if len(text) <= REFUSAL_TEXT_BYTES_MAX:
         return text

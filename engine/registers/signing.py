@@ -1,8 +1,8 @@
-"""What tokens are signed with: Ed25519 keys, encrypted at rest, shared by every process of the engine.
+"""Signing keys of tokens: Ed25519, encrypted at rest, shared by every process of the engine.
 
-Ed25519 and not HS256: whoever only checks tokens then need not hold what makes them. A check costs
-0.1 ms, which verified tokens pay once. Private keys are sealed by AES-256-GCM under a key derived from
-the master key, each bound to its own id.
+Ed25519 instead of HS256: a verifier need not hold the signing key. Verification costs 0.1 ms, once per
+token thanks to a cache. Private keys are sealed by AES-256-GCM under a key derived from the master key,
+each bound to its own id.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from engine.registers.operations import Operations
 
 _NONCE_BYTES: Final = 12
 _REFRESH_S: Final = 1.0
-"""Strangers can name any key: they make us read the table at most this often."""
+"""Anyone can send an unknown key id: the table is read at most this often."""
 _OVERLAP_US: Final = (TOKEN_LIFE_S + 2 * CLOCKS_APART_S) * 1_000_000
-"""A retired key verifies until the last token that it signed has expired, wherever that was signed."""
+"""A retired key verifies until its last token has expired, wherever it was issued."""
 
 
 @dataclass(frozen=True)
 class SigningKey:
-    """An Ed25519 key: 32 bytes each. `retired_us` is None for the one that signs."""
+    """An Ed25519 key: 32 bytes each. `retired_us` is None for the active one."""
 
     kid: str
     private: bytes = field(repr=False)
@@ -46,7 +46,7 @@ class SigningKey:
 
     @property
     def verifies_until_us(self) -> int | None:
-        """When all that it signed has expired; None for the one that signs."""
+        """When its last token expires; None for the active key."""
         return None if self.retired_us is None else self.retired_us + _OVERLAP_US
 
 
@@ -75,31 +75,31 @@ class SigningKeys:
         self._loaded_s = float("-inf")
 
     def active(self) -> SigningKey:
-        """The key to sign with; made if there never was one. Raises Unavailable, WrongKey."""
+        """The active key, created on first use. Raises Unavailable, WrongKey."""
         return self._active or self._load()
 
     def find(self, kid: str) -> SigningKey | None:
-        """The key of that id, if it is known here and what it signed can still be valid."""
+        """The key with that id, if known and its tokens can still be valid."""
         key = self._keys.get(kid)
         if key and key.verifies_until_us is not None and self._now_us() > key.verifies_until_us:
             return None
         return key
 
     def known(self) -> list[SigningKey]:
-        """The key that signs, and those of which what they signed can still be valid: newest first."""
+        """The active key, and retired ones with tokens that can still be valid: newest first."""
         newest = sorted(self._keys.values(), key=lambda key: key.created_us, reverse=True)
         return [key for key in newest if self.find(key.kid)]
 
     def refresh(self) -> None:
-        """Reads what other processes changed; does nothing within a second of the last time."""
+        """Reads changes of other processes, at most once a second."""
         if self._monotonic() - self._loaded_s >= _REFRESH_S:
             self._load()
 
     def rotate(self, *, at_once: bool = False) -> SigningKey:
-        """Retires the active key and makes another; those that are of no more use are thrown away.
+        """Retires the active key and creates another; keys without valid tokens are deleted.
 
-        What the old one signed stays valid; `at_once` (it was stolen) every older key is thrown away,
-        and no token that was issued before is worth anything. Raises Unavailable.
+        Tokens of the old key stay valid; with `at_once` (it was stolen) every older key is deleted, and
+        all tokens issued before become invalid. Raises Unavailable.
         """
         self.active()
         table, columns, now_us = self._table, self._table.c, self._now_us()
@@ -113,7 +113,7 @@ class SigningKeys:
             with contextlib.suppress(Violation), self._store.writing() as connection:
                 for step in (table.delete(),) if at_once else steps:
                     connection.execute(step)
-                kid = self._create(connection)  # violates if another process has rotated just now
+                kid = self._create(connection)  # Violation if another process has just rotated
                 acts.note(
                     connection,
                     "key.rotated",
@@ -124,7 +124,7 @@ class SigningKeys:
                 )
                 break
             if not at_once:
-                break  # what that one made serves as well
+                break  # the other process's key serves as well
         else:
             raise Unavailable("others have rotated the signing key first, too often")
         return self._load()

@@ -70,7 +70,7 @@ from engine.proof import seals
 from engine.proof.checkpoint import PublicKey, origin_of
 from engine.proof.outlets import open_outlet
 from engine.proof.sealing_keys import SealingKeys
-from engine.registers.heartbeats import Heartbeat, Heartbeats, ending, fault_of, unrun
+from engine.registers.heartbeats import Heartbeat, Heartbeats, ending, fault_of, not_running
 from engine.registers.operations import define_operations
 from engine.runtime.supervise import followers_of
 
@@ -507,7 +507,7 @@ def processes(settings: Settings, datastore: Datastore) -> Iterator[Check]:
             break
         time.sleep(_BEATS_LOOK_S)
     checks = [check for one in rows for check in _process(one, is_silent=one.process in silent)]
-    checks += [_check_of(unrun(name)) for name in (sorted(expected - parts) if rows else ())]
+    checks += [_check_of(not_running(name)) for name in (sorted(expected - parts) if rows else ())]
     if not checks:
         names = f"{len(rows)} live, and all parts go on: {', '.join(sorted(parts))}"
         checks = [Check("processes", names if rows else "none runs here now")]

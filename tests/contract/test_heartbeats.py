@@ -28,11 +28,11 @@ from engine.kernel.limits import (
 )
 from engine.registers.heartbeats import (
     Heartbeat,
+    HeartbeatReport,
     Heartbeats,
     Part,
-    PartsLook,
+    PartsProbe,
     Pulse,
-    Report,
     code_of,
     ending,
 )
@@ -82,7 +82,7 @@ class House:
         self.dead: set[str] = set()
         self.can_write = True
         self.stopped: set[str] = set()
-        self.look = PartsLook(
+        self.look = PartsProbe(
             self.of(MINE),
             EXPECTED,
             self.dead.__contains__,
@@ -101,8 +101,8 @@ class House:
         return {one.code: one.detail for one in self.look.findings()}
 
 
-def running(*names: str) -> Report:
-    return Report(tuple(Part(name, "running", 60.0) for name in names))
+def running(*names: str) -> HeartbeatReport:
+    return HeartbeatReport(tuple(Part(name, "running", 60.0) for name in names))
 
 
 def test_a_part_that_nobody_runs_is_told_after_a_while(datastore: Datastore) -> None:
@@ -225,7 +225,7 @@ class Beats:
 
     error: EngineError | None = None
 
-    def beat(self, _: Report) -> None:
+    def beat(self, _: HeartbeatReport) -> None:
         if self.error:
             raise self.error
 
@@ -250,13 +250,17 @@ def test_a_process_hears_while_its_own_beats_come_through() -> None:
 @pytest.mark.parametrize(
     ("report", "starts", "words"),
     [
-        (Report(running("sealing").parts, is_child=True), True, "`kill -9 813` on here"),
+        (HeartbeatReport(running("sealing").parts, is_child=True), True, "`kill -9 813` on here"),
         (running("sealing"), False, "a process of its own, which the engine does not start again"),
-        (Report(), False, "the API's process, which the engine does not start again: `kill -9 813` on"),
+        (
+            HeartbeatReport(),
+            False,
+            "the API's process, which the engine does not start again: `kill -9 813` on",
+        ),
     ],
 )
 def test_how_to_end_a_frozen_process_names_it_and_says_whether_it_is_started_again(
-    report: Report, starts: bool, words: str
+    report: HeartbeatReport, starts: bool, words: str
 ) -> None:
     told = ending(Heartbeat(OTHER, 1, 0, report))
     assert words in told
@@ -268,7 +272,7 @@ def test_how_to_end_a_frozen_process_names_it_and_says_whether_it_is_started_aga
 def test_a_part_that_fails_is_said_to_be_tried_again_and_within_how_long(datastore: Datastore) -> None:
     house = House(datastore)
     failing = Part("execution", "failing", 60.0, 0.0, "disk_full")
-    house.of(OTHER).beat(Report((failing, Part("projections", "running"))))
+    house.of(OTHER).beat(HeartbeatReport((failing, Part("projections", "running"))))
     (found,) = house.look.findings()
     assert f"within {FOLLOW_RETRY_S[1]:.0f} s" in found.what_to_do
     assert "kill" not in found.what_to_do
@@ -308,7 +312,7 @@ def test_a_part_that_fails_or_is_stuck_is_told_without_its_words(
     datastore: Datastore, part: Part, detail: str
 ) -> None:
     house = House(datastore)
-    house.of(OTHER).beat(Report((part, Part("projections", "running"))))
+    house.of(OTHER).beat(HeartbeatReport((part, Part("projections", "running"))))
     assert house.found() == ({"execution_stopped": detail} if detail else {})
     house.of(THIRD).beat(running("execution"))  # one that goes on is enough
     assert house.found() == {}
@@ -318,7 +322,7 @@ def test_a_part_that_fails_or_is_stuck_is_told_without_its_words(
 def test_findings_of_other_processes_are_passed_on_and_ones_own_are_not(datastore: Datastore) -> None:
     house = House(datastore)
     taken = Finding("metrics_port_taken", "Port 9465 is in use.")
-    house.of(MINE).beat(Report((), (taken,)))
+    house.of(MINE).beat(HeartbeatReport((), (taken,)))
     assert house.found() == {}
     for process in (OTHER, THIRD):
         Pulse(house.of(process), [Own(Part("execution", "running"))], [lambda: [taken]]).beat()
@@ -351,7 +355,7 @@ def test_rows_of_the_gone_are_forgotten_and_those_of_another_release_are_no_faul
     table = define_operations().heartbeats
     with datastore.store.writing() as connection:
         connection.execute(sa.update(table).values(report='{"parts": 7}'))
-    assert [one.report for one in house.of(MINE).all()] == [Report()]
+    assert [one.report for one in house.of(MINE).all()] == [HeartbeatReport()]
 
 
 @pytest.mark.parametrize(
@@ -367,7 +371,7 @@ def test_a_beat_that_fails_says_what_keeps_the_journal_from_being_written(
     error: EngineError, code: str
 ) -> None:
     class Failing:
-        def beat(self, _: Report) -> None:
+        def beat(self, _: HeartbeatReport) -> None:
             raise error
 
     (found,) = Pulse(Failing()).findings()  # type: ignore[arg-type]

@@ -32,7 +32,7 @@ from engine.kernel import health, wall
 from engine.kernel.errors import JournalDamaged, SchemaTooNew, Unavailable, WrongKey
 from engine.kernel.health import Finding
 from engine.kernel.limits import FREE_BYTES_MIN, READERS_MAX, SERVE_PROCESSES
-from engine.registers.heartbeats import Heartbeats, Part, Report
+from engine.registers.heartbeats import HeartbeatReport, Heartbeats, Part
 from engine.registers.operations import define_operations
 from engine.runtime import doctor
 from engine.runtime.doctor import Check, examine, worst
@@ -384,7 +384,7 @@ def test_the_worst_verdict_counts() -> None:
 def beats(settings: Settings, process: str, *parts: Part) -> None:
     """One heartbeat of a process of another host, which is all that is ever heard of it."""
     datastore = open_journal_datastore(settings)
-    Heartbeats(datastore.store, define_operations(), process).beat(Report(parts))
+    Heartbeats(datastore.store, define_operations(), process).beat(HeartbeatReport(parts))
     datastore.close()
 
 
@@ -430,7 +430,7 @@ def test_a_part_that_fails_is_a_fault_with_all_its_words(on_sqlite: Settings) ->
         others = [Part(name, "running") for name in followers_of(on_sqlite) if name != "execution"]
         while not ended.wait(0.05):
             taken = Finding("metrics_port_taken", "Port 9465 is in use.")
-            heartbeats.beat(Report((failing, *others), (taken,)))
+            heartbeats.beat(HeartbeatReport((failing, *others), (taken,)))
         datastore.close()
 
     thread = threading.Thread(target=beat_on)
@@ -459,9 +459,9 @@ def test_parts_of_an_engine_that_has_just_started_are_waited_for(on_sqlite: Sett
         )
         parts = tuple(Part(name, "running") for name in (*followers_of(on_sqlite), "projections"))
         for number in range(1_000):
-            first.beat(Report())
+            first.beat(HeartbeatReport())
             if number >= 4:
-                second.beat(Report(parts))
+                second.beat(HeartbeatReport(parts))
             begun.set()
             if ended.wait(0.2):
                 break

@@ -16,7 +16,7 @@ from engine.followers.follow import Follower
 from engine.journal.store import Store
 from engine.kernel.health import Finding, Probe, ProbeSource
 from engine.kernel.limits import PART_FAILING_S
-from engine.registers.heartbeats import Heartbeats, PartsLook, Pulse
+from engine.registers.heartbeats import Heartbeats, PartsProbe, Pulse
 from engine.registers.operations import define_operations
 from order_engine.roles import Showing
 from projections.figures import ViewsLook
@@ -39,7 +39,7 @@ def served(tmp_path: Path, sqlite_url: str, told: list[ProbeSource]) -> Iterator
     """An engine of its own, which beats as `serve` does."""
     with running(sqlite_url, tmp_path) as engine:
         heartbeats = Heartbeats(engine.journal.datastore.store, define_operations(), "here:1:aa")
-        pulse = Pulse(heartbeats, told=told)
+        pulse = Pulse(heartbeats, reported=told)
         look = Probe("journal's writing", pulse.findings, "journal_unwritable")
         engine.services.health.add(look)
         yield engine
@@ -125,7 +125,7 @@ def test_views_without_room_stop_the_part_that_keeps_them(served: Engine) -> Non
         monotonic=lambda: now_s[0],
     )
     heartbeats = Heartbeats(served.journal.datastore.store, define_operations(), "here:2:bb")
-    look = PartsLook(heartbeats, ["projections"], lambda _: False)
+    look = PartsProbe(heartbeats, ["projections"], lambda _: False)
     client = served.client()
     with pragma(served.views.store, "max_page_count = 1", "max_page_count = 1000000"):
         for number in range(40):
