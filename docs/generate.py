@@ -20,6 +20,7 @@ from api.http.sources import READS, SOURCES
 from api.routes import ROUTES
 from docs import architecture
 from engine.audit import audit
+from engine.commands import freshness
 from engine.config.settings_table import SETTINGS, variable
 from engine.domain import (
     account,
@@ -50,6 +51,7 @@ from engine.runtime.metrics import METRICS, PREFIX
 DOCS = Path(__file__).parent
 PICTURE = DOCS / "rooms.svg"
 PAGES = (
+    "decider.md",
     "lifecycle.md",
     "money.md",
     "monitoring.md",
@@ -98,6 +100,37 @@ def transitions(table_: Next) -> str:
         (before or "", fact.__name__, after, summary(fact)) for (before, fact), after in table_.items()
     )
     return table(("from", "fact", "to", "meaning"), rows)
+
+
+def freshness_diagram() -> str:
+    """The statuses of a cached stream, with the events that change them."""
+    arrows: dict[tuple[str, str], list[str]] = {}
+    for event in freshness.EVENTS:
+        for before, after in event.next.items():
+            if before != after:
+                arrows.setdefault((before, after), []).append(event.name)
+    lines = [
+        f"    {before} --> {after}: {' / '.join(events)}" for (before, after), events in arrows.items()
+    ]
+    return "```mermaid\nstateDiagram-v2\n    [*] --> absent\n" + "\n".join(lines) + "\n```\n"
+
+
+def freshness_events() -> str:
+    """The truth table: what each event makes of each status."""
+    rows = (
+        (f"**{event.name}**", event.meaning, *(event.next[status] for status in freshness.STATUSES))
+        for event in freshness.EVENTS
+    )
+    return table(("event", "meaning", *(f"was *{status}*" for status in freshness.STATUSES)), rows)
+
+
+def freshness_actions() -> str:
+    """What a decision has to do first."""
+    rows = (
+        (f"**{trust}**", meaning, *(freshness.ACTIONS[trust][status] for status in freshness.STATUSES))
+        for trust, meaning in freshness.TRUST.items()
+    )
+    return table(("trust", "when", *(f"is *{status}*" for status in freshness.STATUSES)), rows)
 
 
 def functions(head: str, *listed: Callable[..., Any]) -> str:
@@ -339,6 +372,12 @@ def rooms() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "rooms": rooms,
     "settings": settings,
+    "freshness_statuses": lambda: table(
+        ("status", "meaning"), ((f"**{name}**", told) for name, told in freshness.STATUSES.items())
+    ),
+    "freshness_diagram": freshness_diagram,
+    "freshness_events": freshness_events,
+    "freshness_actions": freshness_actions,
     "worked_interest": worked_interest,
     "audit_checks": lambda: table(
         ("check", "what must hold"), ((f"`{code}`", meaning) for code, meaning in audit.CHECKS.items())

@@ -15,7 +15,7 @@ from api.http.problems import Problem
 from api.http.repeating import first_outcome
 from api.http.wire import raise_faults
 from engine.commands import decisions
-from engine.commands.decider import Outcome
+from engine.commands.command import Outcome
 from engine.domain.instrument import Instrument, InstrumentListed, Terms
 from engine.kernel.errors import Refused
 from engine.kernel.ids import is_id

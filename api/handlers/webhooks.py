@@ -16,7 +16,7 @@ from api.http.call import Answer, Call
 from api.http.problems import Problem
 from api.http.repeating import command_of, digest_of, first_outcome, found, subject_for
 from engine.commands import decisions
-from engine.commands.decider import Outcome
+from engine.commands.command import Outcome
 from engine.domain.addresses import target_of
 from engine.domain.webhook import Webhook, is_of
 from engine.journal.store import Violation

@@ -12,7 +12,7 @@ from api.http import repeating
 from api.http.call import Answer, Call
 from api.http.problems import Problem
 from api.http.services import Services
-from engine.commands.decider import Command, Decision, DecisionContext, Outcome, new_command_id
+from engine.commands.command import Command, Decision, DecisionContext, Outcome, new_command_id
 from engine.journal.store import CompanionWrite
 from engine.kernel.errors import EngineError, OutcomeUnknown, Refused
 from engine.kernel.ids import made_ms

@@ -1,5 +1,5 @@
-"""The one bridge between the event loop and what blocks: commands are decided on the loop, and recorded
-and read off it.
+"""The bridge between the event loop and blocking work: commands are decided on the loop, and written and
+read in threads.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from engine.commands.decider import Awaited, Command, Decider, Outcome, Pending, Wait, keep_states
-from engine.commands.desk import wait_for
+from engine.commands.command import Command, Outcome
+from engine.commands.decider import Decider, keep_states
+from engine.commands.entries import Pending
+from engine.commands.steps import Awaited, Wait, wait_for
 from engine.domain.streams import fold_of
 from engine.journal.journal import Journal
 from engine.journal.writer import ANSWER_WAIT_S
@@ -21,18 +23,20 @@ from engine.kernel import wall
 from engine.kernel.errors import OutcomeUnknown
 from engine.kernel.fold import Loaded
 from engine.kernel.limits import READERS_MAX
+from engine.kernel.wakeups import LoopWakeup
 
 R = TypeVar("R")
 GATHER_S: Final = 0.005
-"""What is decided waits for at most so long for more of it; a loop that is idle sends it at once."""
+"""Decided facts wait so long at most for more to share their commit; an idle loop sends them at once."""
 QUIET_ROUNDS: Final = 2
-"""Rounds of the loop without a decision that make it idle: what one round reads, the next decides."""
+"""Rounds of the loop without a decision after which it counts as idle: what one round reads, the next
+decides."""
 _SWEEP_S: Final = 1.0
-"""How often overdue answers are looked for: one timer for all costs requests nothing."""
+"""How often overdue answers are ended: one timer for all costs requests nothing."""
 
 
 class Bridge:
-    """The desk of an event loop, which must be running. Close it before the journal.
+    """The driver of commands in an event loop, which must be running. Close it before the journal.
 
     `now_us`: wall time in microseconds.
     """
@@ -43,7 +47,7 @@ class Bridge:
         self._decider = Decider(journal, self._on_settled, now_us=now_us)
         self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="reader")
         self._settled: deque[Pending] = deque()
-        self._is_called = False
+        self._wakeup = LoopWakeup(self._loop, self._settle)
         self._is_flushing = False
         self._flush_by_s = 0.0
         self._quiet_rounds = 0
@@ -70,7 +74,7 @@ class Bridge:
             outcome: Outcome = done.value
             return outcome
         finally:
-            steps.close()  # others may wait for a look of one that was cut off
+            steps.close()  # other commands may wait for a catch-up of one that was cancelled
 
     async def _settled_all(self, pending: Sequence[Awaited]) -> None:
         """Returns once all are settled. Raises OutcomeUnknown when that takes too long."""
@@ -88,7 +92,7 @@ class Bridge:
             del self._awaited[future]
 
     async def read(self, work: Callable[..., R], *words: Any) -> R:
-        """Does blocking work in a thread, for a connection of which there is a bounded pool."""
+        """Runs blocking work in one of READERS_MAX threads."""
         return await self._loop.run_in_executor(self._threads, work, *words)
 
     async def state(self, stream: str) -> Any:
@@ -104,12 +108,12 @@ class Bridge:
         return self.journal.load(fold_of(stream), stream, self._decider.recorded(stream))
 
     async def close(self) -> None:
-        """Ends the threads, once they have done what was asked of them."""
+        """Ends the threads, once they have finished their work."""
         self._sweeping.cancel()
         await self._loop.run_in_executor(None, self._threads.shutdown)
 
     def _flush(self) -> None:
-        """Has written what was decided: once for all, when the loop has nothing more to decide."""
+        """Has decided facts written, once for all commands, when the loop has nothing more to decide."""
         self._quiet_rounds += 1
         if self._quiet_rounds <= QUIET_ROUNDS and self._loop.time() < self._flush_by_s:
             self._loop.call_soon(self._flush)
@@ -122,13 +126,9 @@ class Bridge:
     def _on_settled(self, pending: Pending) -> None:
         """Called in the writer's thread: wakes the loop once for all that a commit has settled."""
         self._settled.append(pending)
-        if not self._is_called:
-            self._is_called = True
-            with suppress(RuntimeError):  # the loop is gone: nobody waits any more
-                self._loop.call_soon_threadsafe(self._settle)
+        self._wakeup.ring()
 
     def _settle(self) -> None:
-        self._is_called = False
         while self._settled:
             self._decider.settle(self._settled.popleft())
         if self._decider.snapshots:

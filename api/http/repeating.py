@@ -15,7 +15,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from api.http.call import Answer, Call
-from engine.commands.decider import Outcome
+from engine.commands.command import Outcome
 from engine.domain import idempotency
 from engine.domain.streams import fold_of
 from engine.journal.store import CompanionWrite, Violation

@@ -12,7 +12,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
 
-from engine.commands.decider import Changes, Decision, DecisionContext
+from engine.commands.command import Changes, Decision, DecisionContext
 from engine.commands.tally import Tally
 from engine.domain import account as accounts
 from engine.domain import calendar, clock, fees, halt, idempotency, kind, paying, trading

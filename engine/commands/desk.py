@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import copy
 import threading
-from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-from engine.commands.decider import (
-    Awaited,
-    Call,
-    Command,
-    Decider,
-    Decision,
-    DecisionContext,
-    Outcome,
-    Pending,
-    Steps,
-    keep_states,
-)
+from engine.commands.command import Command, Decision, DecisionContext, Outcome
+from engine.commands.decider import Decider, keep_states
+from engine.commands.entries import Pending
+from engine.commands.steps import Call, Steps, wait_for
 from engine.domain.streams import fold_of
 from engine.journal.journal import Journal
 from engine.journal.writer import ANSWER_WAIT_S, Lease
@@ -31,25 +22,26 @@ from engine.kernel.errors import OutcomeUnknown
 from engine.kernel.fact import Recorded
 from engine.kernel.ids import is_id
 from engine.kernel.limits import TENANTS_CACHED_MAX
+from engine.kernel.wakeups import ThreadWakeup
 
 __all__ = ["Command", "Decision", "DecisionContext", "Desk", "Outcome"]
 
 
 class Tenants:
-    """Whose an order is: its facts' envelopes say so."""
+    """The tenant of each order, from the envelope of its first fact."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._known: dict[str, str | None] = {}
 
     def know(self, order: str, tenant: str | None) -> None:
-        """Saves looking it up."""
+        """Notes the tenant of an order, so that it need not be read."""
         if len(self._known) >= TENANTS_CACHED_MAX:
             self._known.clear()
         self._known[order] = tenant
 
     def of(self, order: str) -> str | None:
-        """None for an order that does not exist, whatever its name."""
+        """None for an order that does not exist."""
         if order not in self._known:
             facts = self._journal.stream(order, version=1) if is_id(order, "ord") else []
             if not facts:
@@ -58,31 +50,10 @@ class Tenants:
         return self._known[order]
 
 
-class _Doorbell:
-    """Wakes one thread that waits; rung by one other. However often it rang, it is answered once."""
-
-    def __init__(self) -> None:
-        self._lock = allocate_lock()
-        self._lock.acquire()
-        self._is_ringing = False
-
-    def ring(self) -> None:
-        if not self._is_ringing:
-            self._is_ringing = True
-            self._lock.release()
-
-    def wait(self, timeout_s: float) -> bool:
-        """Whether it rang; what came before it stopped ringing is there to be seen."""
-        has_rung = self._lock.acquire(timeout=timeout_s)
-        if has_rung:  # else whoever rings at this moment has just said so
-            self._is_ringing = False
-        return has_rung
-
-
 class Desk:
     """Decides commands and has them recorded; many at once share a commit.
 
-    Threads take turns at deciding and wait side by side, so that their appends share commits too.
+    Threads take turns at deciding and wait in parallel, so that their appends share commits too.
     `lease`: appends are refused once another holder has taken it.
     """
 
@@ -96,19 +67,19 @@ class Desk:
         self.journal = journal
         self.tenants = Tenants(journal)
         self._settled: SimpleQueue[Pending] = SimpleQueue()
-        self._waiting: list[_Doorbell] = []
+        self._waiting: list[ThreadWakeup] = []
         self._decider = Decider(journal, self._on_settled, now_us=now_us)
         self._turn = threading.Lock()
         self._lease = lease
 
     def under(self, lease: Lease) -> Desk:
-        """The same desk, with what it knows, for somebody who acts under a lease of his own."""
+        """This desk with its caches, for a worker with a lease of its own."""
         other = copy.copy(self)
         other._lease = lease
         return other
 
     def follow(self, facts: Sequence[Recorded]) -> None:
-        """Takes over facts that were just read from the journal, in their order: see `Decider`."""
+        """Takes over facts just read from the journal, in their order: see `Decider.follow`."""
         for one in facts:
             if one.version == 1 and is_id(one.stream, "ord"):
                 self.tenants.know(one.stream, one.envelope.tenant)
@@ -116,8 +87,8 @@ class Desk:
             self._decider.follow(facts)
 
     def news(self, of: Collection[str] = ()) -> Callable[[str, int, str], bool]:
-        """Which facts of one page have to be read (see `Journal.read`): those that tell this desk more
-        than it knows, as most are its own, and those of the stored names `of`."""
+        """A filter for one page of facts (see `Journal.read`): those newer than this desk's cache, which
+        are few as most facts are its own, and those of the stored names `of`."""
         begun: set[str] = set()
 
         def is_news(stream: str, version: int, name: str) -> bool:
@@ -144,19 +115,19 @@ class Desk:
         ready: deque[tuple[int, Steps]] = deque(
             (place, self._decider.handle(command)) for place, command in enumerate(commands)
         )
-        news = _Doorbell()
-        self._waiting.append(news)
+        wakeup = ThreadWakeup()
+        self._waiting.append(wakeup)
         try:
             while self._decide(ready, answers) < len(commands):
-                if not news.wait(ANSWER_WAIT_S):
+                if not wakeup.wait(ANSWER_WAIT_S):
                     late = OutcomeUnknown("the database has not answered in time")
                     return [answers.get(place, late) for place in range(len(commands))]
         finally:
-            self._waiting.remove(news)
+            self._waiting.remove(wakeup)
         return [answers[place] for place in range(len(commands))]
 
     def _decide(self, ready: deque[tuple[int, Steps]], answers: dict[int, Outcome | Exception]) -> int:
-        """Has commands go on as far as they come, and what they record written; how many have ended."""
+        """Advances commands as far as possible and has their facts written; how many have ended."""
         with self._turn:
             while not self._settled.empty():
                 self._decider.settle(self._settled.get())
@@ -172,17 +143,17 @@ class Desk:
         return len(answers)
 
     def _on_settled(self, pending: Pending) -> None:
-        """Called in the writer's thread: whoever waits looks what it means for him."""
+        """Called in the writer's thread: wakes every thread that waits here."""
         self._settled.put(pending)
-        for news in tuple(self._waiting):
-            news.ring()
+        for wakeup in tuple(self._waiting):
+            wakeup.ring()
 
     def state(self, stream: str) -> Any:
         """A stream's state as the journal has it now; None if it does not exist."""
         return self.journal.load(fold_of(stream), stream).state
 
     def remembered(self, streams: Iterable[str]) -> dict[str, Any]:
-        """The states that need no reading, by id: once recorded, perhaps no longer the last ones."""
+        """Cached states by id: each was recorded, and may not be the last one."""
         found = {stream: self._decider.recorded(stream) for stream in streams}
         return {stream: loaded.state for stream, loaded in found.items() if loaded}
 
@@ -206,22 +177,3 @@ class Desk:
                 return None
             else:
                 send = partial(next, steps)
-
-
-def wait_for(pending: Sequence[Awaited], resume: Callable[[], None]) -> bool:
-    """Has `resume` called once all are settled; False if they are already, and it will not be."""
-    open_ones = [one for one in pending if not one.is_settled]
-    if len(open_ones) == 1:
-        open_ones[0].waiters.append(resume)
-        return True
-    left = len(open_ones)
-
-    def count_down() -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            resume()
-
-    for one in open_ones:
-        one.waiters.append(count_down)
-    return bool(open_ones)

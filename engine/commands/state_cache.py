@@ -1,188 +1,78 @@
-"""What a desk knows of streams: their states as they will be, and how sure it is of them.
+"""Streams that decisions change: accounts, orders, payments. Their freshness goes by conflicts.
 
-    known     a state, if it is known well enough to decide on it
-    learn     what was read of one stream
-    follow    facts that were read from the journal, of whatever streams: what others recorded
-    doubt     an append that was decided on it failed
-
-Nothing rests on a state being the last one: the journal refuses what was decided on an older one. That
-costs a second try, and so streams that others write too are brought up to date before each decision.
+An entry is trusted as it is: the journal refuses what was decided on an older version, and the command
+is decided again. That second try throws back all that was decided on top of the first, so a stream that
+met a conflict counts as contested until it was brought up to date CONTESTED_FOR times in vain. Before
+each decision it is read. For accounts a *catch-up* does that: one read of the new facts of all cached
+accounts, for all commands that ask meanwhile.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Final
 
-from engine.domain.streams import FOLLOWED, REFERENCE, fold_of, prefix_of
+from engine.commands.entries import Cache, Entry, Reads, State
+from engine.commands.freshness import Status, Trust
+from engine.domain.streams import FOLLOWED, prefix_of
 from engine.journal.journal import Journal
 from engine.journal.pages import Shard
 from engine.kernel.errors import JournalDamaged
 from engine.kernel.fact import Recorded
-from engine.kernel.fold import Loaded
-from engine.kernel.limits import (
-    CONTESTED_FOR,
-    CONTESTED_MAX,
-    FOLLOWED_FACTS_MAX,
-    REFERENCE_FRESH_S,
-    REFERENCE_STALE_S,
-    STATES_CACHED_MAX,
-)
+from engine.kernel.limits import CONTESTED_FOR, CONTESTED_MAX, FOLLOWED_FACTS_MAX
 
 _FOLLOWED: Final = Shard((FOLLOWED,))
-NOTHING: Final[Loaded[Any]] = Loaded()
-"""A stream before its first fact."""
 _UNFOLLOWED: Final = -1
-"""`Entry.since` of what looks may have passed by: before any offset."""
+"""`Entry.as_of` of a read that a catch-up may have passed: before any offset."""
 
 
-class Entry:
-    """A stream as it will be when `tip`, the last append to it that is under way, is recorded.
+class StateCache(Cache[Entry]):
+    """Streams by id. Offsets: catch-ups have read up to `offset`, and cover entries with an `as_of` of
+    at least `covered_from`.
 
-    `recorded` is how the journal has it for certain. `is_stale`: it has moved on since, and is to be
-    read before the next decision. `since`: all that may be missing here stands behind this offset.
-    `asked_s`: when the journal was last asked for it, or answered; `checked_s`: up to when it is known
-    to hold every change. `is_followed`, `is_reference`: see `streams`.
+    `is_catching_up`: a catch-up is under way; it reads nothing of streams that were not cached when it
+    began. `follows_all`: a reader of all facts hands them in, so no stream counts as contested.
     """
 
-    __slots__ = (
-        "asked_s", "checked_s", "is_followed", "is_reference", "is_stale", "loaded", "recorded", "since",
-        "tip",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        stream: str,
-        loaded: Loaded[Any],
-        checked_s: float,
-        since: int,
-        *,
-        is_stale: bool = False,
-    ) -> None:
-        self.loaded = self.recorded = loaded
-        self.checked_s = self.asked_s = checked_s
-        self.since = since
-        prefix = prefix_of(stream)
-        self.is_followed, self.is_reference = prefix == FOLLOWED, prefix in REFERENCE
-        self.is_stale = is_stale
-        self.tip: Any = None  # a `deciding.Pending`
-
-
-class States:
-    """States of streams, within a bound. For one thread, but for what says otherwise.
-
-    `offset` is how far the journal was followed; entries that are no older than `begun` hold all up to
-    there. `is_catching_up`: a catch-up is under way, which reads nothing of streams that were not known
-    when it began. `monotonic`: seconds of any origin.
-    """
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self.offset = self.begun = 0
-        self.is_catching_up = False
-        self.monotonic = monotonic
-        self._entries: OrderedDict[str, Entry] = OrderedDict()
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset = self.covered_from = 0
+        self.is_catching_up = self.follows_all = False
         self._contested: OrderedDict[str, int] = OrderedDict()
-        self._follows_all = False
 
-    def get(self, stream: str) -> Entry | None:
-        """What is known of a stream, well or not. For any thread."""
-        return self._entries.get(stream)
+    def _new(self, loaded: State, as_of: float, status: Status) -> Entry:
+        return Entry(loaded, as_of, status)
 
-    def version(self, stream: str) -> int:
-        """The version that it is known at, 0 if it is not known."""
-        entry = self._entries.get(stream)
-        return entry.loaded.version if entry else 0
+    def _trust(self, stream: str, entry: Entry, reads: Reads) -> Trust:
+        if stream not in self._contested or stream in reads.versions:
+            return "trusted"
+        if prefix_of(stream) != FOLLOWED or entry.as_of < self.covered_from:
+            return "contested"
+        return "trusted" if reads.has_caught_up else "followed"
 
-    def known(self, stream: str, reloaded: Mapping[str, int], *, has_caught_up: bool) -> Entry | None:
-        """The stream, if it is known well enough: by `reloaded` (stream -> version), read since the
-        command came; by a catch-up with what others recorded, if the command `has_caught_up`."""
-        entry = self._entries.get(stream)
-        if entry is None:
-            return None
-        if entry.tip is None:
-            if entry.is_stale:
-                return None
-            is_contested = stream in self._contested and stream not in reloaded
-            if is_contested and not (has_caught_up and self._keeps_up(entry)):
-                return None
-            if entry.is_reference and self._is_old(stream, entry, reloaded):
-                return None
-        self._entries.move_to_end(stream)
-        return entry
+    def _now(self) -> float:
+        return self.offset
 
-    def _keeps_up(self, entry: Entry) -> bool:
-        """Whether looks tell all that has become of it."""
-        return entry.is_followed and entry.since >= self.begun
+    def learn(self, stream: str, loaded: State, as_of: float) -> Entry:
+        """As `Cache.learn`. A concurrent catch-up may have passed facts that this read lacks, and never
+        revisits them: such a stream is reloaded alone until no catch-up overtakes the read."""
+        if as_of < self.offset or (self.is_catching_up and stream not in self._entries):
+            as_of = _UNFOLLOWED
+        return super().learn(stream, loaded, as_of)
 
-    def _is_old(self, stream: str, entry: Entry, reloaded: Mapping[str, int]) -> bool:
-        """Whether a stream whose changes meet no conflict has to be looked at again."""
-        now_s = self.monotonic()
-        if now_s - entry.asked_s > REFERENCE_FRESH_S:
-            entry.asked_s = now_s  # one looks; the others go on meanwhile, for a moment
-            return True
-        return now_s - entry.checked_s > REFERENCE_STALE_S and stream not in reloaded
+    def follow(self, recorded: Recorded, *, begins: bool = False) -> bool:
+        """As `Cache.follow`. News of a contested stream keeps it contested."""
+        is_news = super().follow(recorded, begins=begins)
+        if is_news and recorded.stream in self._contested:
+            self._contested[recorded.stream] = CONTESTED_FOR
+        return is_news
 
-    def begin(self, stream: str) -> Entry:
-        """The entry of a stream, made if need be for one that has no facts yet."""
-        entry = self._entries.get(stream)
-        if entry is None:
-            entry = Entry(stream, NOTHING, self.monotonic(), self.offset)
-            self._put(stream, entry)
-        return entry
+    # --- contested streams ------------------------------------------------------------------------
 
-    def learn(self, stream: str, loaded: Loaded[Any], began_s: float, since: int) -> None:
-        """Takes over what was read from the journal, which was asked for at `began_s`, when it had been
-        followed to `since`.
-
-        A look may have come further meanwhile, and no look goes back: what it passed may be missing, so
-        such a stream is read by itself until no look overtakes that. What is known of a stale one is
-        recorded too, so a read that knows less is only a slow one.
-        """
-        entry = self._entries.get(stream)
-        if since < self.offset or (entry is None and self.is_catching_up):
-            since = _UNFOLLOWED
-        if (
-            entry is None
-            or loaded.version > entry.loaded.version
-            or (entry.is_stale and loaded.version == entry.loaded.version)
-        ):
-            entry = Entry(stream, loaded, began_s, since)
-            self._put(stream, entry)
-        entry.since = max(entry.since, since)
-        entry.checked_s = max(entry.checked_s, began_s)
-        entry.asked_s = self.monotonic()
-
-    def doubt(self, stream: str, entry: Entry) -> None:
-        """What was decided on it is not recorded: back to what is certain, of which the rest is read."""
-        if self._entries.get(stream) is not entry:
-            return
-        if entry.recorded.version:
-            known = (entry.recorded, entry.checked_s, entry.since)
-            self._entries[stream] = Entry(stream, *known, is_stale=True)
-        else:
-            del self._entries[stream]
-
-    def forget(self, stream: str) -> None:
-        """Has it read anew, unless an append to it is under way."""
-        entry = self._entries.get(stream)
-        if entry and entry.tip is None:
-            del self._entries[stream]
-
-    def _put(self, stream: str, entry: Entry) -> None:
-        self._entries[stream] = entry
-        if len(self._entries) > STATES_CACHED_MAX:
-            self._entries.popitem(last=False)
-
-    # --- who else writes --------------------------------------------------------------------------
-
-    def lost(self, streams: Iterable[str]) -> None:
-        """Somebody else writes these streams too: from now on they are looked at before each decision.
-
-        That costs a part of one small read, where a conflict costs a second try of the whole group. Who
-        is given all news anyway (`follow_all`) knows them well enough.
-        """
-        if self._follows_all:
+    def contest(self, streams: Iterable[str]) -> None:
+        """Another process writes these streams too: they met a conflict."""
+        if self.follows_all:
             return
         for stream in streams:
             self._contested[stream] = CONTESTED_FOR
@@ -190,19 +80,8 @@ class States:
         while len(self._contested) > CONTESTED_MAX:
             self._contested.popitem(last=False)
 
-    def can_catch_up(self, stream: str) -> bool:
-        """Whether others write it too, and a look at what they recorded tells what: no look makes up for
-        what is missing already."""
-        entry = self._entries.get(stream)
-        return (
-            stream in self._contested
-            and entry is not None
-            and not entry.is_stale
-            and self._keeps_up(entry)
-        )
-
-    def found_alone(self, stream: str) -> None:
-        """Looked at in vain; after a few times in a row it is ours alone again."""
+    def found_unchanged(self, stream: str) -> None:
+        """The stream was brought up to date in vain: after CONTESTED_FOR times it is trusted again."""
         left = self._contested.get(stream)
         if left is None:
             return
@@ -210,31 +89,14 @@ class States:
         if left == 1:
             del self._contested[stream]
 
-    # --- what others record -----------------------------------------------------------------------
-
-    def follow_all(self, facts: Iterable[Recorded]) -> None:
-        """Takes over what the journal has, page by page: all that `is_news` wanted, in their order, and
-        the first facts of streams, which begin with them.
-
-        What is known already changes nothing. A stream of which something is missing is read before the
-        next decision; what `is_news` left out costs a conflict at most.
-        """
-        self._follows_all = True
-        for recorded in facts:
-            if recorded.version == 1:
-                self.begin(recorded.stream)
-            self._follow(recorded)
-
-    def is_news(self, stream: str, version: int, _name: str = "") -> bool:
-        """Whether a fact comes after what is known of a stream that is known. For any thread."""
-        entry = self._entries.get(stream)
-        return entry is not None and version > entry.loaded.version
+    # --- catch-ups --------------------------------------------------------------------------------
 
     def read_on(self, journal: Journal) -> tuple[int, Sequence[Recorded] | None]:
-        """Where the journal ends, and what is new there; None if that is too much. For any thread.
+        """The journal's end, and the new facts of cached accounts; None if these are too many. For any
+        thread.
 
-        None too if it cannot be read: perhaps one stream has a fact of a newer release, and the others
-        are to go on. Damage is noted by the reading itself.
+        None too if they cannot be read: one stream may have a fact of a newer release, and the others
+        are to go on. Damage is noted by the read itself.
         """
         after, head = self.offset, journal.head
         if head <= after:
@@ -246,28 +108,11 @@ class States:
         except JournalDamaged:
             return head, None
 
-    def follow(self, end: int, facts: Sequence[Recorded] | None) -> None:
-        """Takes over what `read_on` has found. Behind a gap streams are read one by one, once."""
+    def catch_up(self, end: int, facts: Sequence[Recorded] | None) -> None:
+        """Takes over the result of `read_on`. Without facts, streams are reloaded one by one, once."""
         if facts is None:
-            self.begun = end
+            self.covered_from = end
         else:
             for recorded in facts:
-                self._follow(recorded)
+                self.follow(recorded)
         self.offset = max(self.offset, end)
-
-    def _follow(self, recorded: Recorded) -> None:
-        stream, version = recorded.stream, recorded.version
-        entry = self._entries.get(stream)
-        if entry is None or version <= entry.loaded.version:
-            return
-        if stream in self._contested:
-            self._contested[stream] = CONTESTED_FOR
-        if entry.tip is not None or version > entry.loaded.version + 1:
-            entry.is_stale = True
-            return
-        try:
-            state = fold_of(stream).evolve(entry.loaded.state, recorded.fact)
-        except Exception:  # noqa: BLE001  whoever needs this stream is told, once it is read
-            entry.is_stale = True
-            return
-        entry.loaded = entry.recorded = Loaded(state, version, recorded.envelope.at_us)

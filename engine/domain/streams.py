@@ -36,6 +36,11 @@ def prefix_of(stream: str) -> str:
     return stream.partition("_")[0]
 
 
+def is_reference(stream: str) -> bool:
+    """Whether a stream is of a REFERENCE kind."""
+    return prefix_of(stream) in REFERENCE
+
+
 def fold_of(stream: str) -> Fold[Any]:
     """The fold of a stream. Raises KeyError for an id of no known kind."""
     return FOLDS[prefix_of(stream)]

@@ -14,7 +14,7 @@ import pytest
 
 from engine.audit.auditing import AuditOptions, audit
 from engine.commands import decisions
-from engine.commands.decider import Command
+from engine.commands.command import Command
 from engine.domain import order as orders
 from engine.domain import report as reports
 from engine.domain import trading

@@ -43,7 +43,7 @@ class Ticking:
 
     def drive(self, decider: Decider) -> None:
         """The decider goes by this time from now on."""
-        decider._states.monotonic = self
+        decider._references.monotonic = self
 
 
 def buys(shop: Shop, account: str, count: int = 1) -> Counter[str]:

@@ -12,8 +12,11 @@ from msgspec.structs import replace
 
 from api.http.bridge import Bridge
 from engine.commands import state_cache
-from engine.commands.decider import Call, Steps, Wait, new_command_id
+from engine.commands.command import new_command_id
 from engine.commands.desk import Desk, Outcome
+from engine.commands.entries import Entry
+from engine.commands.entries import Reads as CommandReads
+from engine.commands.steps import Call, Steps, Wait
 from engine.domain.account import AccountOpened
 from engine.domain.order import CancelRequested
 from engine.domain.stored import STORED
@@ -161,7 +164,7 @@ def test_a_fact_that_cannot_follow_has_the_stream_read(shop: Shop, other: Shop) 
     for _ in range(3):
         other.desk.do(other.buying(account, "2.00"))
     *_, last = shop.journal.stream(account)
-    decider._states.follow(last.offset, [last])  # those before it were never met
+    decider._states.catch_up(last.offset, [last])  # those before it were never met
     outcome = shop.desk.do(shop.buying(account, "2.00"))
     assert outcome.states[account].holdings.balance("USD").reserved == 8
 
@@ -169,38 +172,39 @@ def test_a_fact_that_cannot_follow_has_the_stream_read(shop: Shop, other: Shop) 
 @pytest.mark.parametrize("case", ["in doubt", "behind a gap", "unknown", "unknown to the catch-up"])
 def test_a_read_that_a_look_overtakes_is_not_the_last_word(shop: Shop, case: str) -> None:
     account = shop.open()
-    known = state_cache.States(lambda: 0.0)
+    known = state_cache.StateCache()
     read = partial(shop.journal.load, fold_of(account), account)
-    known.follow(*known.read_on(shop.journal))
+    has_caught_up = CommandReads()
+    has_caught_up.has_caught_up = True
+    known.catch_up(*known.read_on(shop.journal))
     if not case.startswith("unknown"):
-        known.learn(account, read(), 0.0, known.offset)
+        known.learn(account, read(), known.offset)
         entry = known.get(account)
         assert entry is not None
-        known.doubt(account, entry)
-    known.lost([account])
+        known.fail(account, entry)
+    known.contest([account])
     shop.buy(account)
     if case == "behind a gap":
-        known.follow(shop.journal.head, ())
-    slow, since = read(), known.offset
+        known.catch_up(shop.journal.head, ())
+    slow, since = read(), known.begin_read(account)
     shop.buy(account)
     known.is_catching_up = True
     catch_up = known.read_on(shop.journal)
     if case == "unknown to the catch-up":
-        known.learn(account, slow, 0.0, since)
-    known.follow(*catch_up)
+        known.learn(account, slow, since)
+    known.catch_up(*catch_up)
     known.is_catching_up = False
     if case != "unknown to the catch-up":
         version = known.version(account)
-        known.learn(account, slow, 0.0, since)
+        known.learn(account, slow, since)
         assert known.version(account) == max(version, slow.version)
-    assert known.known(account, {}, has_caught_up=True) is None
-    assert not known.can_catch_up(account)
+    assert known.find(account, has_caught_up) == known.find(account, CommandReads()) == "reload"
 
-    known.learn(account, read(), 0.0, known.offset)
-    found = known.known(account, {}, has_caught_up=True)
-    assert found is not None
+    known.learn(account, read(), known.offset)
+    found = known.find(account, has_caught_up)
+    assert isinstance(found, Entry)
     assert found.loaded == read()
-    assert known.can_catch_up(account)
+    assert known.find(account, CommandReads()) == "catch up"
 
 
 def test_a_look_in_vain_for_many_is_one(shop: Shop, other: Shop) -> None:
@@ -208,7 +212,7 @@ def test_a_look_in_vain_for_many_is_one(shop: Shop, other: Shop) -> None:
     contest(shop, other, [account])
     shop.desk.do(shop.buying(account, "2.00"))
     decider = shop.desk._decider
-    decider._states.monotonic = lambda: 0.0  # the clock and the instrument stay fresh
+    decider._references.monotonic = lambda: 0.0  # the clock and the instrument stay fresh
     first, *others = (
         decider.handle(shop.buying(account, "2000.00")) for _ in range(state_cache.CONTESTED_FOR + 1)
     )
@@ -217,7 +221,7 @@ def test_a_look_in_vain_for_many_is_one(shop: Shop, other: Shop) -> None:
     assert all(isinstance(next(one), Wait) for one in others)
     first.send(call.work())
     assert all(isinstance(finish(shop.desk, one), Refused) for one in others)
-    assert decider._states.can_catch_up(account)
+    assert decider._states.find(account, CommandReads()) == "catch up"
 
 
 class Teleported(Fact, frozen=True):

@@ -11,7 +11,7 @@ from threading import Barrier, Thread
 import pytest
 
 from engine.commands import decisions
-from engine.commands.decider import Outcome
+from engine.commands.command import Outcome
 from engine.commands.tally import Tally, start_of_day
 from engine.domain.trading_limits import Limits, OrderCounted
 from engine.kernel.errors import Refused

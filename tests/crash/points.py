@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 from api.http import current
 from api.outbound.courier import Post
 from api.outbound.sender import Message
-from engine.commands.decider import Decider, Outcome
+from engine.commands.command import Outcome
+from engine.commands.decider import Decider
 from engine.followers.execution import Execution
 from engine.journal.append import Appender
 from engine.journal.datastore import open_store

@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from engine.commands import decisions
-from engine.commands.decider import new_command_id
+from engine.commands.command import new_command_id
 from engine.commands.desk import Desk, Outcome
 from engine.domain.report import Report
 from engine.journal import append, sqlite

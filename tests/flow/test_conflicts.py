@@ -18,7 +18,8 @@ import pytest
 from msgspec.structs import replace
 
 from engine.commands import decisions
-from engine.commands.decider import Decider, new_command_id
+from engine.commands.command import new_command_id
+from engine.commands.decider import Decider
 from engine.commands.desk import Command, Outcome
 from engine.domain import holdings, idempotency
 from engine.domain.order import Placed

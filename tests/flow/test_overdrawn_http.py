@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.commands.decider import Decision
+from engine.commands.command import Decision
 from engine.domain.holdings import (
     Balance,
     FundsReleased,

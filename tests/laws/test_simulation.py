@@ -17,8 +17,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.commands import decider
-from engine.commands.decider import Decider, Outcome
+from engine.commands import decider, entries
+from engine.commands.command import Outcome
+from engine.commands.decider import Decider
+from engine.commands.freshness import EVENTS, Event, Status
+from engine.commands.steps import Wait
 from engine.domain import clock
 from engine.journal.append import Appender
 from engine.journal.writer import Append
@@ -121,8 +124,22 @@ def test_a_conflict_at_the_last_try_is_a_conflict() -> None:
 # --- what the runs do -----------------------------------------------------------------------------
 
 
-def test_runs_reach_every_fault_answer_and_fact() -> None:
+def test_runs_reach_every_fault_answer_and_fact(monkeypatch: pytest.MonkeyPatch) -> None:
     """A law proves little of what its runs never do."""
+    events: set[str] = set()
+
+    class Row(dict[Status, Status]):
+        def __init__(self, event: Event) -> None:
+            super().__init__(event.next)
+            self.name = event.name
+
+        def __getitem__(self, status: Status) -> Status:
+            events.add(self.name)
+            return super().__getitem__(status)
+
+    for name, event in list(vars(entries).items()):
+        if isinstance(event, Event):
+            monkeypatch.setattr(entries, name, event._replace(next=Row(event)))
     struck: Counter[str] = Counter()
     answers: Counter[str] = Counter()
     kinds: set[str] = set()
@@ -139,6 +156,7 @@ def test_runs_reach_every_fault_answer_and_fact() -> None:
     assert min(struck[fault] for fault in (*FAULTS, "late arrival")) > 0, struck
     assert {"first", "repeat", *REFUSALS} <= answers.keys(), answers
     assert {"ReportParked", "CancelRejected", "Settled", "MadePending", "SellBooked"} <= kinds
+    assert events == {event.name for event in EVENTS}
 
 
 REFUSALS = (
@@ -160,7 +178,7 @@ def appends_are_never_void(patch: Patch) -> None:
 
 def it_is_answered_before_the_commit(patch: Patch) -> None:
     def record(self: Decider, command: Any, decided: Any) -> Generator[Any, Any, Outcome]:
-        yield decider.Wait(())
+        yield Wait(())
         pending = self._submit(command, decided)
         facts = [Recorded(*fact, 0, pending.envelope) for fact in pending.facts]
         states = {stream: loaded.state for stream, loaded in pending.after.items()}
@@ -177,10 +195,10 @@ def refusals_do_not_wait_for_what_they_rest_on(patch: Patch) -> None:
 
 
 def refusals_do_not_look_at_the_journal(patch: Patch) -> None:
-    def stands(self: Decider, decided: Any, streams: Any, caught_up: dict[str, int]) -> Any:
+    def stands(self: Decider, decided: Any, streams: Any, reads: Any) -> Any:
         if not decided.changes:
-            caught_up.update((stream, decided.read[stream].version) for stream in streams)
-        return (yield from real_stands(self, decided, streams, caught_up))
+            reads.versions.update((stream, decided.read[stream].version) for stream in streams)
+        return (yield from real_stands(self, decided, streams, reads))
 
     patch.setattr(Decider, "_stands", stands)
 
@@ -206,7 +224,7 @@ def times_go_back_with_the_clock(patch: Patch) -> None:
 def what_is_only_read_may_be_old(patch: Patch) -> None:
     def decided(self: Decider, *words: Any, **more: Any) -> Any:
         found = real_decided(self, *words, **more)
-        return found if isinstance(found, str) else found._replace(only_read=[])
+        return found._replace(only_read=[]) if isinstance(found, decider._Decided) else found
 
     patch.setattr(Decider, "_decided", decided)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.commands.decider import DecisionContext
+from engine.commands.command import DecisionContext
 from engine.commands.decisions import Firm, place_order
 from engine.domain import halt
 from engine.domain.clock import ClockAdvanced

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.commands import decisions
-from engine.commands.decider import Decision, DecisionContext
+from engine.commands.command import Decision, DecisionContext
 from engine.commands.decisions import Firm
 from engine.domain import kind
 from engine.domain.clock import ClockAdvanced

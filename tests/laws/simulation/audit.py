@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from engine.commands.decider import Outcome
+from engine.commands.command import Outcome
 from engine.domain.account import AccountOpened
 from engine.domain.clock import ClockAdvanced
 from engine.domain.fees import FeeRule

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, Final, NamedTuple, Protocol
 
 from engine.commands import decisions
-from engine.commands.decider import Command, Decision, DecisionContext, Outcome
+from engine.commands.command import Command, Decision, DecisionContext, Outcome
 from engine.commands.decisions import Firm
 from engine.domain import clock, idempotency
 from engine.domain.instrument import Terms

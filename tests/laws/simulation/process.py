@@ -8,8 +8,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
-from engine.commands.decider import Call, Command, Decider, Outcome, Pending
-from engine.commands.desk import wait_for
+from engine.commands.command import Command, Outcome
+from engine.commands.decider import Decider
+from engine.commands.entries import Pending
+from engine.commands.steps import Call, wait_for
 from engine.domain.streams import fold_of
 from engine.journal.journal import Journal
 from engine.kernel.errors import EngineError

@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 from engine.commands import decisions
-from engine.commands.decider import Outcome
+from engine.commands.command import Outcome
 from engine.domain.pricing import Price
 from engine.domain.stored import engine_codec
 from engine.journal.append import Appender
@@ -64,9 +64,9 @@ FAULTS: dict[str, tuple[float, ...]] = {
 }
 """Fault -> how often it strikes when it can; the seed picks one."""
 BOUNDS: dict[str, tuple[int, ...]] = {
-    "commands.state_cache.STATES_CACHED_MAX": (12, 50_000),
+    "commands.entries.STATES_CACHED_MAX": (12, 50_000),
     "commands.state_cache.FOLLOWED_FACTS_MAX": (0, 6, 2_000),
-    "commands.decider.COMMANDS_REMEMBERED_MAX": (2, 20_000),
+    "commands.repeats.COMMANDS_REMEMBERED_MAX": (2, 20_000),
     "commands.decider.SNAPSHOT_EVERY": (5, 200),
 }
 
