@@ -246,7 +246,7 @@ ROUTES: Final[tuple[Route, ...]] = (
           name="redeliver", answers={202: deliveries.DeliveryBody},
           refusals=("webhook_inactive",), is_fact=False),
     # --- the operator's
-    Route("GET", "/acts", records.list_acts, "operate", "List administrative deeds and refused access",
+    Route("GET", "/acts", records.list_acts, "operate", "List administrative acts and refused access",
           query=fields.ACTS_QUERY, or_scope="admin",
           name="list_acts", answers={200: list[records.ActBody]}),
     Route("GET", "/refusals", records.list_refusals, "operate", "List refused commands",

@@ -1,4 +1,4 @@
-"""`order-engine client` and `order-engine key`: who may use the API, and what signs its tokens."""
+"""`order-engine client` and `order-engine key`: API clients, and the keys that sign their tokens."""
 
 from __future__ import annotations
 
@@ -14,27 +14,32 @@ from order_engine.tables import Column, print_table
 client_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Create, list and disable clients; give one a new secret.",
+    help="Create, list and disable API clients; rotate secrets.",
 )
 key_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="List and replace the keys that sign tokens."
+    no_args_is_help=True, rich_markup_mode=None, help="List and rotate the keys that sign tokens."
 )
 
 ClientId = Annotated[str, typer.Argument(metavar="CLIENT_ID")]
-Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="Whose accounts it sees.")]
+Tenant = Annotated[
+    str,
+    typer.Option(
+        "--tenant", metavar="NAME", help="Tenant of the client; it sees only that tenant's accounts."
+    ),
+]
 OneTenant = Annotated[
     str | None,
-    typer.Option("--tenant", metavar="NAME", help="Only this tenant's.", show_default=False),
+    typer.Option("--tenant", metavar="NAME", help="Only clients of this tenant.", show_default=False),
 ]
 Scopes = Annotated[
     list[str],
     typer.Option("--scope", metavar="SCOPE", help="read, trade, operate or admin. Repeatable."),
 ]
 Overlap = Annotated[
-    str, typer.Option("--overlap", metavar="TIME", help="How long the old secret stays good; 0s: not.")
+    str, typer.Option("--overlap", metavar="TIME", help="Validity of the old secret; 0s revokes it.")
 ]
 AtOnce = Annotated[
-    bool, typer.Option("--at-once", help="A key was stolen: no token issued so far is worth anything.")
+    bool, typer.Option("--at-once", help="For a stolen key: revoke every token issued so far.")
 ]
 
 
@@ -47,9 +52,9 @@ def create(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create a client and show its secret, this once.
+    """Create a client and show its secret, once.
 
-    Makes the installation first if there is none yet.
+    Creates the installation first if there is none.
 
     \b
     Examples:
@@ -69,7 +74,7 @@ def list_clients(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show every client, without its secret, which nobody knows.
+    """List clients. Secrets are not stored and cannot be shown.
 
     \b
     Examples:
@@ -100,9 +105,9 @@ def list_clients(
 def disable(
     client_id: ClientId, *, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False
 ) -> None:
-    """Disable a client for good, and the tokens that it has.
+    """Disable a client permanently and revoke its tokens.
 
-    Every running process knows within five seconds.
+    Takes effect in every running process within five seconds.
 
     \b
     Examples:
@@ -110,7 +115,7 @@ def disable(
     """
     with errors_told(as_json=as_json), installation_of(data, journal_url) as installation:
         if not installation.clients.disable(client_id):
-            raise BadSettings("there is no client of that id")
+            raise BadSettings(f"no client {client_id:.80}: `order-engine client list` shows all")
     print_json({"client_id": client_id}) if as_json else typer.echo(f"disabled: {client_id}")
 
 
@@ -123,10 +128,10 @@ def rotate_secret(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give a client a new secret and show it, this once. The old one stays good for a while.
+    """Create a new secret and show it, once. The old one stays valid for --overlap.
 
-    With --overlap 0s (the secret was stolen) every old secret and every token that was got with one is
-    worth nothing in all running processes within five seconds.
+    For a stolen secret use --overlap 0s: every old secret, and every token issued for one, is revoked in
+    all running processes within five seconds.
 
     \b
     Examples:
@@ -138,13 +143,13 @@ def rotate_secret(
         with installation_of(data, journal_url) as installation:
             new = installation.clients.rotate(client_id, overlap_us=overlap_us)
             if new is None:
-                raise BadSettings("there is no client of that id, or it is disabled")
+                raise BadSettings(f"no enabled client {client_id:.80}: see `order-engine client list`")
     _print_secret(client_id, new.secret, as_json=as_json)
 
 
 @key_app.command("list")
 def list_keys(*, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False) -> None:
-    """Show the keys that sign tokens, or did: never what they are.
+    """List the keys that sign tokens, and former ones. Key material is never shown.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`order-engine audit`: whether the whole journal is what was recorded, and makes sense."""
+"""`order-engine audit`: a check of the whole journal, bytes and meaning."""
 
 from __future__ import annotations
 
@@ -23,23 +23,20 @@ if TYPE_CHECKING:
     from engine.journal.datastore import Datastore
 
 DigestsOnly = Annotated[
-    bool, typer.Option("--digests-only", help="Look at positions, names and digests alone: faster.")
+    bool, typer.Option("--digests-only", help="Check only positions, names and digests: faster.")
 ]
-FromStart = Annotated[
-    bool, typer.Option("--from-start", help="Do not go on where an audit was cut off.")
-]
+FromStart = Annotated[bool, typer.Option("--from-start", help="Do not resume an interrupted audit.")]
 Reopen = Annotated[
     bool,
-    typer.Option("--reopen", help="If all is well, let writes go on that damage had stopped."),
+    typer.Option("--reopen", help="If the journal is clean, resume writes stopped by damage."),
 ]
 _LOSS: Final = (
-    "put the right journal in its place, or go on without these facts with"
-    " `order-engine journal accept-loss`"
+    "put the right journal in its place, or accept the loss with `order-engine journal accept-loss`"
 )
 LOST: Final = "lost"
-"""The check that finds a journal which went back."""
+"""Name of the check for a journal that went back."""
 STOPPED = 130
-"""Exit code of a command that was stopped by Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, by the convention of shells."""
 
 
 def audit(
@@ -53,13 +50,12 @@ def audit(
 ) -> None:
     """Check the whole journal, from the first fact to the last.
 
-    Positions, digests and stored names; that each stream folds, its versions and times; that cash and
-    units sum to zero and nothing is negative after every fact; that orders and accounts agree. Runs
-    beside a running engine, and changes nothing, but that facts which are not as recorded stop writes.
-    After Ctrl-C, or a kill, the same command goes on from where it was. A journal that went back is a
-    finding, `lost`, and is not opened again by --reopen.
+    Checks positions, digests and stored names; versions, times and transitions of each stream; that cash
+    and units sum to zero and nothing is negative after every fact; that orders and accounts agree. Runs
+    beside a running engine. Changes nothing, except that damage stops writes. After Ctrl-C, or a kill,
+    the same command resumes. A journal that went back is the finding `lost`; --reopen refuses it.
 
-    Exits with 0 if all is well, 1 with findings, 2 for wrong usage.
+    Exits with 0 if the journal is clean, 1 with findings, 2 for wrong usage.
 
     \b
     Examples:
@@ -69,7 +65,7 @@ def audit(
       order-engine audit --reopen
     """
     if reopen and digests_only:
-        typer.echo("error: bad_settings: --reopen takes a whole audit, not --digests-only", err=True)
+        typer.echo("error: bad_settings: --reopen needs a whole audit: omit --digests-only", err=True)
         raise typer.Exit(2)
     with errors_told(as_json=as_json):
         from engine.audit import auditing  # noqa: PLC0415
@@ -113,7 +109,7 @@ def audit(
 
 
 def _seals(settings: Settings, unchecked: list[str], datastore: Datastore) -> Iterator[Finding]:
-    """Every seal, against every digest. Without the master key nobody knows whose seals they are: then
+    """Checks every seal against every digest. Without the master key the seals' keys are unknown: then
     `unchecked` gets the reason.
     """
     from engine.audit.audit import Finding  # noqa: PLC0415
@@ -142,7 +138,7 @@ def _seals(settings: Settings, unchecked: list[str], datastore: Datastore) -> It
 
 
 def _losses(datastore: Datastore) -> Iterator[Finding]:
-    """The mark of a journal that went back: a perfect chain, in which no other check finds anything."""
+    """The mark of a journal that went back, as a finding: its perfect chain passes all other checks."""
     from engine.audit.audit import Finding  # noqa: PLC0415
 
     datastore.damage.refresh()
@@ -153,7 +149,7 @@ def _losses(datastore: Datastore) -> Iterator[Finding]:
 
 
 def _check_reopening(datastore: Datastore) -> None:
-    """Raises JournalWentBack for a journal that no audit can open again."""
+    """Raises JournalWentBack for a journal that no audit can reopen."""
     datastore.damage.refresh()
     mark = datastore.damage.mark
     if mark is not None and mark.is_of_loss:
@@ -164,7 +160,7 @@ def _check_reopening(datastore: Datastore) -> None:
 
 @contextlib.contextmanager
 def _stopped_by_signals() -> Iterator[threading.Event]:
-    """Set by the first SIGINT or SIGTERM, so that the page at hand is finished; a second one kills."""
+    """Set by the first SIGINT or SIGTERM, so that the current page is finished; a second one kills."""
     stop = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -183,9 +179,9 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
 
 def _about(mark: Mark, *, is_reopened: bool) -> str:
     if is_reopened:
-        return "Writes go on again, in every running process within a second."
+        return "Writes resume in every running process within a second."
     where = f"at position {mark.position}" if mark.position else "in the journal as a whole"
-    return f"Writes are stopped since damage was found {where}; --reopen lets them go on."
+    return f"Writes are stopped by damage {where}; --reopen resumes them once the journal is clean."
 
 
 # --- answers --------------------------------------------------------------------------------------
@@ -217,7 +213,7 @@ def _verdict(done: Audit) -> str:
 
 
 def _is_lost(done: Audit) -> bool:
-    """Whether nothing is wrong but that facts are gone."""
+    """Whether missing facts are the only finding."""
     return {one.check for one in done.findings} == {LOST}
 
 
@@ -236,15 +232,15 @@ def _print(done: Audit, unchecked: Sequence[str]) -> None:
     typer.echo(f"{done.facts} facts in {done.seconds:.1f} s, {_rate(done)} a second{since}")
     typer.echo(f"position {done.position}, digest {done.digest}")
     if not done.is_complete:
-        typer.echo("Stopped: the same command goes on from here.")
+        typer.echo("Stopped: run the same command to resume.")
     elif _is_lost(done):
         typer.echo(
-            "Went back: acknowledged facts are gone, and what is left is sound. Writes are stopped."
+            "Went back: acknowledged facts are missing; the others are intact. Writes are stopped."
         )
     elif done.findings:
         count = len(done.findings)
         typer.echo(f"Damaged: {count} findings." if count > 1 else "Damaged: one finding.")
     else:
-        typer.echo("Clean, as far as it was compared." if unchecked else "Clean.")
+        typer.echo("Clean, as far as compared." if unchecked else "Clean.")
     for check in unchecked:
         typer.echo(f"Not compared: {check}")

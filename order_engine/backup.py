@@ -1,4 +1,4 @@
-"""`order-engine backup`: both databases, while the engine serves."""
+"""`order-engine backup`: a copy of journal and views while the engine runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from order_engine.parts import AsJson, Data, JournalUrl, errors_told, print_json
 from order_engine.serve import ViewsUrl
 from order_engine.tables import progress
 
-Target = Annotated[Path, typer.Argument(metavar="TARGET", help="The new directory.")]
+Target = Annotated[Path, typer.Argument(metavar="TARGET", help="The new directory of the copy.")]
 
 
 def backup(
@@ -24,11 +24,11 @@ def backup(
     views_url: ViewsUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy journal and views, while the engine serves (SQLite).
+    """Copy journal and views while the engine runs (SQLite).
 
-    Each is as of one moment, and every digest of the copy is checked. The directory is there whole or
-    not at all, and is never written over. The master key is not copied: keep it elsewhere. A journal of
-    an older schema is copied as it is, so that there is a copy before `migrate`.
+    Each copy is consistent as of one moment, and every digest is verified. The directory appears
+    complete or not at all; an existing one is never overwritten. The master key is not copied: keep it
+    elsewhere. A journal of an older schema is copied unchanged, for a backup before `migrate`.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""What `order-engine doctor` looks at beside the journal: the views."""
+"""Checks of the views for `order-engine doctor`."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from projections import checkpoints
 from projections.database import CHECKPOINTS, COMMON, Views
 
 _AGAIN: Final = (
-    "views are disposable: `order-engine rebuild --all`, or stop the engine, delete them, start it again"
+    "run `order-engine rebuild --all`, or stop the engine, delete the views and start it again"
 )
 
-_NONE: Final = Check("views", "none yet: they are made by the next start")
+_NONE: Final = Check("views", "none yet: the next start creates them")
 
 
 def views_checks(settings: Settings) -> Iterator[Check]:
-    """Whether the views can be read, are whole, and show all. Creates nothing."""
+    """Whether the views are readable, complete and up to date. Creates nothing."""
     try:
         store = open_store(settings.views_url, is_disposable=True)
     except EngineError as error:
@@ -51,16 +51,16 @@ def views_checks(settings: Settings) -> Iterator[Check]:
 
 
 def _witnesses(settings: Settings) -> Iterator[Check]:
-    """Whether the views are this journal's, and the journal has all that they have seen."""
+    """Whether the views belong to this journal, and it has every fact that they have seen."""
     try:
         opened = open_journal(settings)
     except EngineError:
-        return  # whatever keeps the journal shut is said already
+        return  # reported by an earlier check
     with opened as journal, contextlib.closing(Views(settings.views_url, mends=False)) as views:
         try:
             verdicts = checkpoints.look(journal, views)
         except JournalDamaged:
-            return  # said already
+            return  # reported by an earlier check
     gone = [(name, point.offset) for name, (verdict, point) in verdicts.items() if verdict == "gone"]
     foreign = [name for name, (verdict, _) in verdicts.items() if verdict == "foreign"]
     if gone:
@@ -73,7 +73,7 @@ def _witnesses(settings: Settings) -> Iterator[Check]:
 
 
 def _unmade(store: Store) -> Check | None:
-    """What the next start makes: no views yet, or those of an earlier release."""
+    """The check of views that the next start creates or upgrades; None for views of this release."""
     with store.reading() as connection:
         inspected = sa.inspect(connection)
         tables = set(inspected.get_table_names())
@@ -82,7 +82,7 @@ def _unmade(store: Store) -> Check | None:
         there = {column["name"] for column in inspected.get_columns(CHECKPOINTS.name)}
     if there >= CHECKPOINTS.columns.keys() and tables >= {table.name for table in COMMON}:
         return None
-    value = "of an older shape: they are made again by the next start"
+    value = "of an older shape: the next start rebuilds them"
     return Check("views", value, "warning", "start the engine")
 
 
@@ -97,4 +97,4 @@ def _looked_at(store: Store) -> Iterator[Check]:
     for name, table in (("view_quarantined", "view_quarantine"), ("orders_standing", "view_standing")):
         (count,) = store.query(f"SELECT count(*) FROM {table}")[0]  # noqa: S608  ours
         if count:
-            yield Check(name, f"{count}", "fault", "`order-engine faults` lists them, and says why")
+            yield Check(name, f"{count}", "fault", "`order-engine faults` lists them with their errors")

@@ -1,4 +1,4 @@
-"""`order-engine config`: every setting as it holds here, and who said so."""
+"""`order-engine config`: every effective setting and its source."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def config(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show every setting, and where it was said. Secrets are masked.
+    """Show every setting and its source. Secrets are masked.
 
-    An option wins over the variable, the variable over the file, the file over the default. Whatever
-    cannot be used is refused as `serve` would refuse it.
+    An option overrides the variable, the variable the file, the file the default. Invalid settings are
+    refused, as `serve` refuses them.
 
     \b
     Examples:
@@ -54,7 +54,7 @@ def config(
             options={"journal_url_file": journal_url_file},
         )  # fmt: skip
         plan = plan_of(settings)
-        find_key(settings)  # refused as `serve` would refuse it
+        find_key(settings)  # an invalid key is refused, as by `serve`
         kind = _kind(settings) or plan.kind
         shown = {
             "kind": kind or "",
@@ -70,7 +70,7 @@ def config(
 
 
 def _kind(settings: Settings) -> JournalKind | None:
-    """What the journal is; None where none can be asked."""
+    """The journal's kind; None without a readable journal."""
     from engine.commands.declaring import declared  # noqa: PLC0415
     from engine.installation import exists, open_journal_datastore  # noqa: PLC0415
 
@@ -83,7 +83,7 @@ def _kind(settings: Settings) -> JournalKind | None:
 
 
 def _lasting(us: int) -> str:
-    """A time as a setting says it."""
+    """A duration in the form of settings."""
     unit, word = next((size, word) for size, word in _UNITS if us % size == 0)
     return f"{us // unit}{word}"
 
@@ -109,7 +109,7 @@ def _source(setting: Setting, shown: Mapping[str, str]) -> str:
 
 
 def _value(settings: Settings, setting: Setting) -> str:
-    """What holds: a secret without its secret part."""
+    """The effective value, without secrets."""
     name = setting.name
     given = settings.given.get(name)
     if name == "data":
@@ -122,7 +122,7 @@ def _value(settings: Settings, setting: Setting) -> str:
 
 
 def _place(url: str) -> str:
-    """Where a database is. Raises BadSettings for what is no database URL."""
+    """The place of a database. Raises BadSettings for an invalid URL."""
     from engine.installation import place_of  # noqa: PLC0415
     from engine.journal.datastore import open_store  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""`order-engine import`: what an operator brings into an installation."""
+"""`order-engine import`: instruments and prices from CSV files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from order_engine.parts import AsJson, Data, JournalUrl, errors_told, installation_of, print_json
 
 import_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Bring in instruments and prices from CSV files."
+    no_args_is_help=True, rich_markup_mode=None, help="Import instruments and prices from CSV files."
 )
 
 File = Annotated[Path, typer.Argument(metavar="FILE.csv", help="The file; - is standard input.")]
@@ -21,10 +21,10 @@ File = Annotated[Path, typer.Argument(metavar="FILE.csv", help="The file; - is s
 def instruments(
     file: File, *, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False
 ) -> None:
-    """List instruments, or change them.
+    """List instruments, or change their terms.
 
-    The first line names the columns: name, symbol, instrument_type and trading_currency, and any other
-    term of an instrument; id if you choose it yourself. A file with a fault changes nothing.
+    The first line names the columns: name, symbol, instrument_type, trading_currency, any other term of
+    an instrument, and id if you choose it yourself. A file with a fault changes nothing.
 
     \b
     Examples:
@@ -43,7 +43,7 @@ def instruments(
     if as_json:
         print_json(done._asdict())
     else:
-        typer.echo(f"{done.listed} listed, {done.changed} changed, {done.unchanged} as they were")
+        typer.echo(f"{done.listed} listed, {done.changed} changed, {done.unchanged} unchanged")
 
 
 @import_app.command()
@@ -52,7 +52,7 @@ def prices(
 ) -> None:
     """Record prices of listed instruments.
 
-    The first line names the columns: symbol, bid and ask, and if wanted timestamp, quality and
+    The first line names the columns: symbol, bid, ask, and optionally timestamp, quality and
     accrued_interest. A file with a fault changes nothing. The author of these prices is "command line".
 
     \b
@@ -75,9 +75,7 @@ def prices(
         return
     typer.echo(f"{done.prices} prices recorded")
     if done.waiting:
-        typer.echo(
-            f"These moved too far and wait for a client to confirm them: {' '.join(done.waiting)}"
-        )
+        typer.echo(f"Moved too far, waiting for a client to confirm: {' '.join(done.waiting)}")
 
 
 def _read(file: Path) -> bytes:

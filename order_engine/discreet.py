@@ -1,4 +1,4 @@
-"""What must not stay where others can see it: passwords on a command line, files under a loose umask."""
+"""Protection from other users of the machine: no password on a command line, a strict umask."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from engine.config.settings_table import variable
 
 URLS: Final = {"--journal-url": "journal_url", "--views-url": "views_url"}
 UMASK: Final = 0o077
-"""No file of a process of ours is for its group or for others."""
+"""Files of the engine are accessible to their owner only."""
 _PASSWORD: Final = re.compile(r"[a-z+0-9]+://[^/@\s]*:[^/\s]+@.*|.*[?&]password=.+", re.ASCII)
 
 
 def begin() -> None:
-    """Closes what this process makes to others, and takes passwords off its command line.
+    """Sets the umask and removes passwords from the command line.
 
-    The process list shows what a process was started with. So one that was given a password there is
-    replaced by itself, with the URL in its environment, which only its own user can read.
+    The process list shows command lines. A process with a password on its own replaces itself: the URL
+    moves to the environment, which only its user can read.
     """
     os.umask(UMASK)
     words, said = without_passwords(sys.orig_argv)
     if said:
         environ = {**os.environ, **said}
         for name in said:
-            environ.pop(f"{name}_FILE", None)  # as an option would win over it
+            environ.pop(f"{name}_FILE", None)  # an option overrides the file
         os.execve(sys.executable, [sys.executable, *words[1:]], environ)  # noqa: S606
 
 
 def without_passwords(words: Sequence[str]) -> tuple[list[str], Mapping[str, str]]:
-    """The command without its URLs that hold a password, and these as variables."""
+    """The command without URLs that contain a password, and these URLs as variables."""
     kept: list[str] = []
     said: dict[str, str] = {}
     rest = iter(words)

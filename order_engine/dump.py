@@ -1,4 +1,4 @@
-"""`order-engine dump` and `restore`: the whole journal as one file that anybody can check."""
+"""`order-engine dump` and `restore`: the whole journal as one verifiable file."""
 
 from __future__ import annotations
 
@@ -30,49 +30,60 @@ if TYPE_CHECKING:
 Target = Annotated[Path, typer.Argument(metavar="FILE", help="The new file; - is standard output.")]
 Source = Annotated[Path, typer.Argument(metavar="FILE", help="The dump; - is standard input.")]
 WithSecrets = Annotated[
-    bool, typer.Option("--with-secrets", help="Take secrets along, encrypted: say for whom.")
+    bool,
+    typer.Option(
+        "--with-secrets", help="Include secrets, encrypted for --recipient or --passphrase-file."
+    ),
 ]
 WithoutSecrets = Annotated[
-    bool, typer.Option("--without-secrets", help="Leave behind what the dump holds of secrets.")
+    bool, typer.Option("--without-secrets", help="Restore without the dump's secrets.")
 ]
 WithoutPersonal = Annotated[
     bool, typer.Option("--without-personal", help="Leave out names and references of people.")
 ]
 Recipient = Annotated[
     Path | None,
-    typer.Option("--recipient", metavar="PEM", help="A public X25519 key.", show_default=False),
+    typer.Option(
+        "--recipient",
+        metavar="PEM",
+        help="Public X25519 key to encrypt secrets for.",
+        show_default=False,
+    ),
 ]
 Identity = Annotated[
     Path | None,
-    typer.Option("--identity", metavar="PEM", help="The private X25519 key.", show_default=False),
+    typer.Option(
+        "--identity", metavar="PEM", help="Private X25519 key to decrypt secrets.", show_default=False
+    ),
 ]
 PassphraseFile = Annotated[
     Path | None,
     typer.Option(
-        "--passphrase-file", metavar="FILE", help="A passphrase, closed to others.", show_default=False
+        "--passphrase-file",
+        metavar="FILE",
+        help="File with a passphrase, mode 0600.",
+        show_default=False,
     ),
 ]
 Unsigned = Annotated[
-    bool, typer.Option("--unsigned", help="Without a signature: nothing will vouch for it.")
+    bool, typer.Option("--unsigned", help="Do not sign. `restore` then needs --unsigned too.")
 ]
 AnyDump = Annotated[
     bool,
-    typer.Option(
-        "--unsigned", help="Restore it although nothing vouches for it: anybody may have made it."
-    ),
+    typer.Option("--unsigned", help="Restore a dump without a valid signature: it may be forged."),
 ]
 Trust = Annotated[
     Path | None,
     typer.Option(
         "--trust",
         metavar="FILE",
-        help="Public keys, as `seal key` printed them, of those whose dumps are believed.",
+        help="Public keys of trusted signers, as `seal key` printed them.",
         show_default=False,
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="The clients and scopes in it are as they should be.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Confirm the clients and scopes in the dump.")]
 NewKey = Annotated[
-    bool, typer.Option("--new-key", help="The journal's master key is lost: go on with another.")
+    bool, typer.Option("--new-key", help="Use another master key: the journal's own is lost.")
 ]
 
 
@@ -88,12 +99,12 @@ def dump(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the whole journal into one file that anybody can check.
+    """Write the whole journal into one verifiable file.
 
-    The tables beside it come along.
+    Includes the tables beside the journal.
 
-    Each digest is computed again on the way, and all is signed with the sealing key. A running engine
-    goes on. docs/dump.md has the format.
+    Every digest is computed again, and the file is signed with the sealing key. Works beside a running
+    engine. The format is in docs/dump.md.
 
     \b
     Examples:
@@ -102,11 +113,11 @@ def dump(
       order-engine dump - --without-personal | zstd > journal.jsonl.zst
     """
     if with_secrets == (recipient is None and passphrase_file is None):
-        _refuse("--with-secrets needs --recipient or --passphrase-file, and they need it")
+        _refuse("--with-secrets goes with --recipient or --passphrase-file: give both or neither")
     if recipient and passphrase_file:
-        _refuse("either --recipient or --passphrase-file")
+        _refuse("give either --recipient or --passphrase-file")
     if as_json and str(file) == "-":
-        _refuse("--json would stand in the middle of the dump: give a file")
+        _refuse("--json and the dump would both go to standard output: name a file")
     with errors_told(as_json=as_json):
         from importlib import metadata  # noqa: PLC0415
 
@@ -154,12 +165,11 @@ def restore(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a journal again from a dump: all of it, or nothing.
+    """Recreate a journal from a dump, completely or not at all.
 
-    Each digest is computed again. The journal must be empty, or not there yet, and the master key that
-    the dumped one had in its place: ORDER_ENGINE_KEY, or DIR/master.key. That key also vouches for the
-    dump; else one that you --trust; else it is refused. Clients and their scopes are listed: --yes says
-    that they are right.
+    Every digest is computed again. The target must be empty or missing. Provide the original master key,
+    in ORDER_ENGINE_KEY or DIR/master.key: it also authenticates the dump. Without it, --trust the key
+    that signed the dump. Clients and their scopes are listed for confirmation; --yes confirms.
 
     \b
     Examples:
@@ -169,9 +179,9 @@ def restore(
       zstd -dc journal.jsonl.zst | order-engine restore - --without-secrets
     """
     if identity and passphrase_file:
-        _refuse("either --identity or --passphrase-file")
+        _refuse("give either --identity or --passphrase-file")
     if new_key and (identity or passphrase_file):
-        _refuse("under a new master key secrets cannot be read: --new-key goes with --without-secrets")
+        _refuse("secrets cannot be decrypted under a new master key: use --without-secrets")
     with errors_told(as_json=as_json):
         from engine.config.keys import find_key  # noqa: PLC0415
         from engine.installation import make_tables, open_journal_datastore  # noqa: PLC0415
@@ -203,8 +213,8 @@ def _print_restored(done: Restored) -> None:
     typer.echo(f"vouched   by {done.vouched_by}" if done.vouched_by else f"vouched   {_NOTHING}")
     if done.clients_without_secret:
         typer.echo(
-            f"clients that came without their secrets: {done.clients_without_secret}."
-            " `order-engine client rotate` gives each a new one."
+            f"clients without a secret: {done.clients_without_secret}."
+            " Create new ones with `order-engine client rotate`."
         )
 
 
@@ -212,17 +222,17 @@ _NOTHING: Final = "BY NOTHING: its facts, balances and scopes are what its autho
 
 
 def _accept(proposal: Proposal, *, is_any: bool, is_confirmed: bool, is_piped: bool) -> None:
-    """Asks about a dump that was read whole. Raises BadDump, BadSettings."""
+    """Asks for confirmation of a complete dump. Raises BadDump, BadSettings."""
     if proposal.vouched_by is None:
         if not is_any:
             raise BadDump(
-                "nothing vouches for this dump: bring back the journal's master key, --trust the key"
-                " that signed it, or give --unsigned to restore what anybody may have written"
+                "nothing vouches for this dump: restore the journal's master key, --trust the key that"
+                " signed it, or accept an unverified dump with --unsigned"
             )
         typer.echo(f"warning: this dump is vouched for {_NOTHING}", err=True)
     if not proposal.clients or is_confirmed:
         return
-    typer.echo("The dump brings these clients along:", err=True)
+    typer.echo("The dump contains these clients:", err=True)
     for client in proposal.clients:
         typer.echo(shown(f"  {client.id}  {client.tenant}  {client.scopes}"), err=True)
     if is_piped or not sys.stdin.isatty():
@@ -262,7 +272,7 @@ def _trusted(path: Path | None) -> list[PublicKey]:
 
 
 def _check_key(settings: Settings, header: Header, *, is_new: bool) -> None:
-    """A restored journal under another key would not know the idempotency keys of its last day."""
+    """Refuses another master key: the idempotency keys of the last day would not be recognised."""
     from engine.config.keys import find_key  # noqa: PLC0415
 
     key = find_key(settings)
@@ -270,8 +280,8 @@ def _check_key(settings: Settings, header: Header, *, is_new: bool) -> None:
         return
     if key is None:
         raise WrongKey(
-            f"{settings.key_file} is missing: bring back the master key that this journal had; if it is"
-            " lost, --new-key goes on without what it protected"
+            f"{settings.key_file} is missing: restore the journal's master key; if it is lost, --new-key"
+            " restores without its secrets"
         )
     key.check(header.key_fingerprint)
 
@@ -293,14 +303,14 @@ def _opener(
         return Opener(header, identity=identity, passphrase=passphrase)
     if header.secrets and not is_unwanted:
         raise WrongKey(
-            "this dump holds secrets: give --identity, --passphrase-file or --without-secrets"
+            "this dump contains secrets: give --identity, --passphrase-file or --without-secrets"
         )
     return None
 
 
 @contextlib.contextmanager
 def _new_file(path: Path) -> Iterator[BinaryIO]:
-    """A file for its owner only that appears whole, or not at all."""
+    """A new file, mode 0600, that appears complete or not at all."""
     if str(path) == "-":
         yield sys.stdout.buffer
         return
@@ -323,7 +333,7 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
 
 def _check_absent(path: Path) -> None:
     if path.exists():
-        raise NotEmpty(f"{path} is there already, and is not written over")
+        raise NotEmpty(f"{path} exists and is not overwritten: name another file")
 
 
 @contextlib.contextmanager

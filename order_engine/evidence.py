@@ -1,4 +1,4 @@
-"""`order-engine evidence`: the proof that nobody edited an order, for somebody who trusts no engine."""
+"""`order-engine evidence`: the proof of an order, verifiable without trust in the engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 OrderId = Annotated[str, typer.Argument(metavar="ORDER", help="ord_...")]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", metavar="FILE", help="Write the bundle there.", show_default=False),
+    typer.Option("--out", metavar="FILE", help="File for the bundle.", show_default=False),
 ]
 Size = Annotated[
     int | None,
@@ -27,7 +27,7 @@ Size = Annotated[
         "--size",
         metavar="N",
         min=1,
-        help="Prove it against the seal of N facts, which somebody holds, and not the newest.",
+        help="Prove against an older seal, of N facts, that a verifier holds.",
         show_default=False,
     ),
 ]
@@ -42,12 +42,10 @@ def evidence(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove an order: its facts, each under a signed checkpoint.
+    """Prove an order: its stored facts under a signed checkpoint.
 
-    The facts are as they are stored.
-
-    Seals the newest facts first if nobody else does. The bundle is checked with docs/verify_evidence.py,
-    without the engine.
+    Seals the newest facts first, unless a running engine does. Check the bundle with
+    docs/verify_evidence.py; it does not need the engine.
 
     \b
     Examples:
@@ -60,7 +58,7 @@ def evidence(
 
         check_id(order)
         if not order.startswith("ord_"):
-            raise BadSettings("evidence is given of an order: ord_...")
+            raise BadSettings("evidence needs the id of an order: ord_...")
         bundle = _gathered(data, journal_url, order, size)
         if out is not None:
             _write(out, bundle)
@@ -95,7 +93,7 @@ def _write(out: Path, bundle: Evidence) -> None:
 
     content = msgspec.json.format(msgspec.json.encode(bundle), indent=1) + b"\n"
     try:
-        # It says what a client did: nobody else's business.
+        # The bundle shows a client's business: mode 0600.
         file = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(file, "wb") as writing:
             writing.write(content)
@@ -126,5 +124,5 @@ def _print(bundle: Evidence, out: Path | None) -> None:
     checkpoint, _ = read_note(bundle.checkpoint)
     typer.echo(f"\nproven by the seal of {checkpoint.size} facts, key {bundle.key_id}")
     if bundle.later_facts:
-        typer.echo(f"behind that seal the order has {bundle.later_facts} more")
-    typer.echo(f"written to {out}" if out else "--out FILE or --json gives the bundle itself")
+        typer.echo(f"the order has {bundle.later_facts} more after that seal")
+    typer.echo(f"written to {out}" if out else "the bundle itself: --out FILE or --json")

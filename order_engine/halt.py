@@ -1,4 +1,4 @@
-"""`order-engine halt` and `resume`: the kill switch, for one tenant or for everybody."""
+"""`order-engine halt` and `resume`: the kill switch, for one tenant or for all."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 Tenant = Annotated[
     str | None,
-    typer.Option("--tenant", metavar="NAME", help="Of one tenant. Default: all.", show_default=False),
+    typer.Option("--tenant", metavar="NAME", help="One tenant. Default: all.", show_default=False),
 ]
-REASON: Final = "Why, for the record: it stays in the journal, so name no person."
+REASON: Final = "Reason. Permanent in the journal, so name no person."
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help=REASON)]
 MaybeReason = Annotated[
     str | None, typer.Option("--reason", metavar="TEXT", help=REASON, show_default=False)
 ]
 Execution = Annotated[
     bool,
-    typer.Option("--execution", help="Also send no order to a venue; those that wait go on waiting."),
+    typer.Option("--execution", help="Also stop sending orders to venues; waiting orders keep waiting."),
 ]
-Status = Annotated[bool, typer.Option("--status", help="Only show what is halted.")]
+Status = Annotated[bool, typer.Option("--status", help="Show current halts, change nothing.")]
 
 
 def halt(
@@ -44,16 +44,16 @@ def halt(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Refuse new orders, of one tenant or of all, within a second.
+    """Refuse new orders of one tenant or of all, within a second.
 
-    Every running process does.
+    Takes effect in every running process.
 
-    What was accepted before goes on: orders that wait are sent and executed, clients can cancel, trades
-    settle, money comes and goes. With --execution nothing is sent to a venue either: orders that wait
-    stay placed or pending, and what a venue has goes on there. Needs no key.
+    Accepted orders continue: waiting orders are sent and executed, clients can cancel, trades settle,
+    payments complete. With --execution no order is sent to a venue: waiting orders stay placed or
+    pending, and orders at a venue continue there. Needs no key.
 
-    A halt is never weakened: after one with --execution, one without it changes nothing. Resume first,
-    and halt again; what comes in between is accepted, and what waits is sent.
+    A halt is never weakened: after a halt with --execution, a halt without it changes nothing. Resume
+    first, then halt again; orders that arrive in between are accepted, and waiting orders are sent.
 
     \b
     Examples:
@@ -80,8 +80,9 @@ def resume(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Accept new orders again, and send those that wait. A tenant's halt and that of all are lifted
-    each for itself.
+    """Accept new orders again, and send waiting orders.
+
+    A tenant's halt and the halt of all tenants are independent: each needs its own resume.
 
     \b
     Examples:
@@ -97,7 +98,7 @@ def _journal(data: str | None, journal_url: str | None) -> contextlib.AbstractCo
 
     settings, wrong = read_places(data=data, journal_url=journal_url)
     if wrong:
-        typer.echo(f"warning: {one_line(str(wrong))}; only the journal matters here", err=True)
+        typer.echo(f"warning: {one_line(str(wrong))}; this command needs only the journal", err=True)
     return opened_journal(settings)
 
 
@@ -140,13 +141,13 @@ def _switch(
         if stops and not stops_execution:
             typer.echo(_STRICTER)
     if not is_halted and tenant is not None and _is_halted(journal, None):
-        typer.echo("All trading is still halted: `order-engine resume` without --tenant ends that.")
+        typer.echo("All trading is still halted: `order-engine resume` without --tenant ends it.")
 
 
 def _check_tenant(journal: Journal, tenant: str | None) -> None:
-    """A slip in a name must not look as if it had worked."""
+    """Refuses an unknown tenant, so that a typing error is noticed. Raises BadSettings."""
     if tenant is not None and tenant not in _tenants(journal):
-        raise BadSettings(f"there is no client of a tenant {tenant!r:.80}")
+        raise BadSettings(f"no tenant {tenant!r:.80}: `order-engine client list` shows all")
 
 
 def _tenants(journal: Journal) -> Sequence[str]:
@@ -180,20 +181,20 @@ _STATUS: Final = (
     Column("reason", width=60),
 )
 _STOPPED: Final = (
-    "No order is sent to a venue: those that wait stay as they are. What a venue has goes on, and so do"
-    " cancelling, settlement and payments."
+    "No order is sent to a venue; waiting orders keep their status. Orders at a venue, cancellations,"
+    " settlement and payments continue."
 )
 _STRICTER: Final = (
-    "It was halted with --execution, and stays so. To send orders again while new ones are refused,"
-    " `order-engine resume` first and then halt without it."
+    "The halt with --execution stays in force. To send orders again while new ones are refused, run"
+    " `order-engine resume` and then halt without --execution."
 )
 _GOING_ON: Final = (
-    "What was accepted before goes on, execution too: `order-engine halt --execution` stops sending."
+    "Accepted orders continue, execution included. To stop sending: `order-engine halt --execution`."
 )
 
 
 def _known(journal: Journal, tenant: str | None) -> list[dict[str, Any]]:
-    """The engine as a whole, and every tenant that was ever halted; or the one that is asked for."""
+    """Halts of the whole engine and of every tenant ever halted, or of one tenant."""
     _check_tenant(journal, tenant)
     every: list[str | None] = [None, *_tenants(journal)] if tenant is None else [None, tenant]
     states = {one: _state(journal, one) for one in every}
@@ -223,7 +224,7 @@ def _print_status(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         return
     cells = [
         (
-            row["tenant"] or "everybody",
+            row["tenant"] or "all",
             row["trading"],
             row["execution"],
             row["since"] or "",

@@ -1,4 +1,4 @@
-"""`order-engine journal`: how to go on with a journal that lacks facts which were acknowledged."""
+"""`order-engine journal`: acceptance of a loss of acknowledged facts."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from order_engine.parts import AsJson, Data, JournalUrl, errors_told, print_json
 from order_engine.serve import ViewsUrl
 
 journal_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Go on after acknowledged facts are gone."
+    no_args_is_help=True, rich_markup_mode=None, help="Accept the loss of acknowledged facts."
 )
 
 Reason = Annotated[
-    str, typer.Option("--reason", metavar="TEXT", help="Why, for the register of acts: name no person.")
+    str,
+    typer.Option("--reason", metavar="TEXT", help="Reason, for the register of acts: name no person."),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Skip the confirmation.")]
 
 _PLAN = """\
 The journal and its witnesses share the facts up to position {common}; the journal ends at {head}.
 {evidence}
-Facts after position {common} that were acknowledged and are not in this journal are lost for good.
-Going on will
-  empty all views, which are then made again
-  set followers, webhooks and the outlet back to position {common}
-  put seals of more than {common} facts aside, here and in the directory where they are published
-  let writes go on in every running process within a second
-If the right journal can still be found, stop here and put it in its place instead."""
+Acknowledged facts after position {common} that are missing from this journal are lost permanently.
+To continue will
+  empty all views, which are then rebuilt
+  reset followers, webhooks and the outlet to position {common}
+  set seals of more than {common} facts aside, here and in the directory where they are published
+  resume writes in every running process within a second
+If the right journal can still be found, answer no and put it in place instead."""
 
 
 @journal_app.command("accept-loss")
@@ -42,11 +43,11 @@ def accept_loss(
     views_url: ViewsUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on without facts that are gone: the last resort.
+    """Continue without the missing facts: the last resort.
 
-    For a journal that answers `journal_went_back`: an older copy, a database that failed over to a late
-    replica, a log that was damaged. Shows what is lost and asks first. A running engine goes on by
-    itself. What was done is kept in the register of acts.
+    For a journal that answers `journal_went_back`: an older copy, a failover to a replica that lagged, a
+    damaged WAL. Shows the plan and asks for confirmation. A running engine resumes automatically. The
+    act is recorded in the register.
 
     \b
     Examples:
@@ -68,7 +69,7 @@ def accept_loss(
             common = mark.position or 0
             if not yes:
                 plan = _PLAN.format(common=common, head=journal.head, evidence=mark.text)
-                typer.confirm(f"{plan}\nGo on?", abort=True)
+                typer.confirm(f"{plan}\nContinue?", abort=True)
             views.forget(views.views)
             published = 0
             outlet = roles.outlet_of(settings, journal)
@@ -89,4 +90,6 @@ def accept_loss(
     else:
         for what, count in done.items():
             typer.echo(f"{what.replace('_', ' '):16} {count}")
-        typer.echo("Writes go on, in every running process within a second. The views are made again.")
+        typer.echo(
+            "Writes resume in every running process within a second. The views are being rebuilt."
+        )

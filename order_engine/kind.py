@@ -1,4 +1,4 @@
-"""What `migrate` asks before it declares a journal of the first release live, or a sandbox."""
+"""Confirmation before `migrate` declares a journal of the first release live, or a sandbox."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 
 
 def confirm(settings: Settings, kind: JournalKind) -> None:
-    """Lists what a journal without a kind was used for, and asks whether it is this kind for ever.
+    """Lists traces of use in a journal without a kind, and asks for confirmation of `kind`.
 
-    A journal that is empty, has a kind, or is not there is not asked about; nor is one that was used
-    as a sandbox and is declared one. Raises WrongKind for another answer than yes, or where nobody can
-    answer.
+    Does not ask for a journal that is missing, empty or has a kind, nor when a former sandbox is
+    declared a sandbox. Raises WrongKind for any answer except yes, and without a terminal.
     """
     traces = _traces(settings)
     if traces is None or not traces.facts or (kind == "sandbox" and traces.is_sandboxed):
@@ -31,15 +30,17 @@ def confirm(settings: Settings, kind: JournalKind) -> None:
     _list("clock advances", traces.clock_advances, traces.first_advances)
     _list("trades of the simulated venue", traces.simulated_trades, traces.first_trades)
     if kind == "live" and traces.is_sandboxed:
-        typer.echo("These came from a sandbox: is what they booked really owed to anybody?", err=True)
+        typer.echo(
+            "These came from a sandbox. Live means that customers are owed what they booked.", err=True
+        )
     if not can_answer():
-        raise WrongKind(f"to declare it {kind} without being asked, say `migrate --{kind} --yes`")
+        raise WrongKind(f"to declare it {kind} without a question, run `migrate --{kind} --yes`")
     if not typer.confirm(f"Is it {kind}, for ever?", err=True):
         raise WrongKind("nothing was declared")
 
 
 def can_answer() -> bool:
-    """Whether somebody is at standard input."""
+    """Whether standard input is a terminal."""
     return sys.stdin.isatty()
 
 

@@ -1,7 +1,7 @@
-"""The command `order-engine`. The composition root: the one place that may know every package.
+"""The command `order-engine`, the composition root: the only module that may import every package.
 
 Answers go to stdout, errors to stderr as one line. Exit codes: 0 done, 1 an error or a fault found,
-2 wrong usage. Imports that cost time happen inside the commands, so that `--help` is quick.
+2 wrong usage. Slow imports happen inside the commands, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def main() -> None:
         app(prog_name="order-engine")
     except OSError as error:  # stdout is full, or gone
         typer.echo(f"error: unavailable: {error.strerror}", err=True)
-        # What is still buffered would fail again on the way out, and turn our exit code into 120.
+        # A flush of the buffer at exit would fail again and change the exit code to 120.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
@@ -105,9 +105,9 @@ def order_engine(
 ) -> None:
     """An event-sourced order engine: accounts, orders, trades and settlement on one journal.
 
-    Settings come from options, else from variables, else from the TOML file that ORDER_ENGINE_CONFIG
-    names: `order-engine config` shows them. The master key has no option, because others can read a
-    command line.
+    Settings come from options, else from variables, else from the TOML file named by
+    ORDER_ENGINE_CONFIG: `order-engine config` shows them. The master key has no option, because other
+    users can read a command line.
 
     \b
     Examples:
@@ -123,20 +123,20 @@ def migrate(
     *,
     is_live: IsLive = False,
     is_sandbox: IsSandbox = False,
-    is_sure: Annotated[bool, typer.Option("--yes", help="Do not ask: the answer is yes.")] = False,
+    is_sure: Annotated[bool, typer.Option("--yes", help="Skip the confirmation.")] = False,
     data: Data = None,
     journal_url: JournalUrl = None,
     journal_url_file: JournalUrlFile = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create the journal and its key, or bring them up to date.
+    """Create the journal and its master key, or upgrade them.
 
-    The data directory too.
+    Also creates the data directory.
 
-    A new journal is --live or --sandbox for ever; afterwards neither is needed. One of the first release
-    was never told: what in it speaks for a sandbox is listed, and you are asked. Safe to run again, and
-    from many processes at once.
+    A new journal needs --live or --sandbox, and keeps this kind for ever. A journal of the first release
+    has no kind yet: its traces of a sandbox are listed, and you confirm. Safe to repeat, and to run from
+    many processes at once.
 
     \b
     Examples:
@@ -167,12 +167,12 @@ def doctor(
     views_url: ViewsUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check the machine, the key, the journal and what runs on it.
+    """Check the machine, the key, the databases and the processes.
 
-    The databases and the views too.
+    Also checks the last facts, the seals and the views.
 
-    Changes nothing. Exits with 1 if there is a fault, with 2 if the journal is neither live nor a
-    sandbox; a warning is none.
+    Changes nothing. Exits with 1 if there is a fault, with 2 if the journal has no kind yet; warnings
+    exit with 0.
 
     \b
     Examples:
@@ -229,7 +229,7 @@ def _print_table(checks: list[Check]) -> None:
     for title in ("check", "verdict", "value"):
         table.add_column(title, overflow="fold", no_wrap=title == "verdict")
     for check in checks:
-        # Text, not markup: a path may hold square brackets.
+        # Text, not markup: a path may contain square brackets.
         value = Text(shown(one_line(check.value)))
         if check.advice:
             value.append(f"\n{check.advice}", style="italic")

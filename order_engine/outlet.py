@@ -1,4 +1,4 @@
-"""`order-engine outlet`: has events sent to the message broker again."""
+"""`order-engine outlet`: events for the message broker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.config.settings import read_settings
 from engine.kernel.errors import BadSettings
 from order_engine.parts import AsJson, Data, JournalUrl, errors_told, print_json
 
-outlet_app = typer.Typer(no_args_is_help=True, help="Events for a message broker.")
+outlet_app = typer.Typer(no_args_is_help=True, help="Resend events to the message broker.")
 
 After = Annotated[
     int,
@@ -18,7 +18,7 @@ After = Annotated[
         "--after",
         min=0,
         metavar="OFFSET",
-        help="Send again what comes behind this offset; 0 for everything.",
+        help="Resend events after this offset; 0 for all.",
     ),
 ]
 
@@ -27,11 +27,11 @@ After = Annotated[
 def resend(
     after: After, *, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False
 ) -> None:
-    """Give the broker events again, from the journal.
+    """Resend events from the journal to the broker.
 
-    It has lost some, or there is a new one.
+    For a broker that lost messages, or a new one.
 
-    A running engine begins at once. Events that the broker still knows by their id it keeps once.
+    A running engine begins at once. The broker drops duplicates whose id it still knows.
 
     \b
     Examples:
@@ -46,10 +46,10 @@ def resend(
 
         with opened_datastore(read_settings(data=data, journal_url=journal_url)) as datastore:
             if not put_back(datastore, OUTLET, after):
-                raise BadSettings(f"the broker has not been given events beyond offset {after} yet")
+                raise BadSettings(f"nothing to resend: no event after offset {after} was published yet")
             context = {"after": after}
             acts.note(datastore.store, "outlet.replayed", actor=acts.COMMAND_LINE, context=context)
     if as_json:
         print_json({"after": after})
     else:
-        typer.echo(f"Events behind offset {after} will be sent again.")
+        typer.echo(f"Events after offset {after} will be sent again.")

@@ -1,4 +1,4 @@
-"""What the files of the command line share: options, and how errors and JSON are printed."""
+"""Shared parts of the commands: options, printing of errors and JSON."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ JournalUrlFile = Annotated[
     typer.Option(
         "--journal-url-file",
         metavar="FILE",
-        help="A private file that holds --journal-url: a command line can be read by everybody.",
+        help="A file, mode 0600, with the --journal-url: other users can read a command line.",
         show_default=False,
     ),
 ]
@@ -52,20 +52,20 @@ Config = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="A TOML file of settings. Else ORDER_ENGINE_CONFIG, else none: docs/settings.md.",
+        help="TOML file of settings. Else ORDER_ENGINE_CONFIG, else none: docs/settings.md.",
         show_default=False,
     ),
 ]
 IsLive = Annotated[
-    bool, typer.Option("--live", "--no-sandbox", help="The journal holds real money, for ever.")
+    bool, typer.Option("--live", "--no-sandbox", help="Kind of a new journal: real money, for ever.")
 ]
 IsSandbox = Annotated[
     bool,
     typer.Option(
-        "--sandbox", help="The journal is for trying out, for ever: simulated venue, movable clock."
+        "--sandbox", help="Kind of a new journal: simulated venue and movable clock, for ever."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 _PLACES: Final = ("position", "line")
 
@@ -95,14 +95,14 @@ def errors_told(*, as_json: bool) -> Iterator[None]:
 
 
 def kind_said(*, is_live: bool, is_sandbox: bool) -> str | None:
-    """What the flags say a journal is. Raises WrongKind for both at once."""
+    """The journal's kind by the flags. Raises WrongKind for both flags at once."""
     if is_live and is_sandbox:
         raise WrongKind("a journal is either --live or --sandbox")
     return "live" if is_live else "sandbox" if is_sandbox else None
 
 
 def kind_of(settings: Settings) -> JournalKind | None:
-    """What a flag, the variable or the file says a journal is. Raises WrongUsage for another word."""
+    """The journal's kind by flag, variable or file. Raises WrongUsage for an unknown kind."""
     match settings.text("kind"):
         case "live" | "sandbox" as kind:
             return kind
@@ -116,7 +116,7 @@ def kind_of(settings: Settings) -> JournalKind | None:
 
 @contextlib.contextmanager
 def installation_of(data: str | None, journal_url: str | None) -> Iterator[Installation]:
-    """The installation, brought up to date. Raises WrongKind where there is none."""
+    """The installation, migrated. Raises WrongKind where there is none."""
     from engine.installation import migrate, open_installation  # noqa: PLC0415
 
     settings = read_settings(data=data, journal_url=journal_url)

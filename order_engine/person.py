@@ -1,4 +1,4 @@
-"""`order-engine person`: names for the people behind clients, who have opaque ids (`On-Behalf-Of`)."""
+"""`order-engine person`: names of the people behind clients, by their opaque ids (`On-Behalf-Of`)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from order_engine.parts import AsJson, Data, JournalUrl, errors_told, installati
 person_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Keep, show and erase the name of a person that clients act for.",
+    help="Store, show and erase names of people behind clients.",
 )
 
-PersonId = Annotated[str, typer.Argument(metavar="ID", help="As the header On-Behalf-Of has it.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Can be erased; stands in no fact or act.")]
-Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="Whose clients act for it.")]
+PersonId = Annotated[str, typer.Argument(metavar="ID", help="The id in the header On-Behalf-Of.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The person's name. Erasable; never in a fact or act.")
+]
+Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="Tenant of the clients.")]
 
 
 @person_app.command("name")
@@ -31,7 +33,7 @@ def set_name(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Keep a name for a person, or another one.
+    """Store or replace the name of a person.
 
     \b
     Examples:
@@ -55,7 +57,7 @@ def show(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the name that is kept for a person.
+    """Show the name of a person.
 
     \b
     Examples:
@@ -64,7 +66,7 @@ def show(
     with errors_told(as_json=as_json), installation_of(data, journal_url) as installation:
         subject = _subject(tenant, person)
         name = installation.personal.words([subject]).get(subject, {}).get("name")
-    shown = name or "no name is kept"
+    shown = name or "no name stored"
     print_json({"id": person, "name": name}) if as_json else typer.echo(f"{person}: {shown}")
 
 
@@ -77,7 +79,7 @@ def erase(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Erase the name of a person. Facts and acts keep the id, which says nothing without it.
+    """Erase the name of a person. Facts and acts keep the opaque id.
 
     \b
     Examples:
@@ -93,7 +95,7 @@ def erase(
 
 
 def _subject(tenant: str, person: str) -> str:
-    """The subject of a person's words: no id of the engine's own looks like it."""
+    """The subject of a person's name: distinct from every id of the engine."""
     from engine.registers.acts import PERSON_PATTERN  # noqa: PLC0415
 
     if not re.fullmatch(PERSON_PATTERN, person, re.ASCII):

@@ -21,30 +21,37 @@ if TYPE_CHECKING:
     from api.handlers.records import ActBody, RefusalBody
 
 Tenant = Annotated[
-    str | None, typer.Option("--tenant", metavar="NAME", help="Of one tenant.", show_default=False)
+    str | None, typer.Option("--tenant", metavar="NAME", help="Only this tenant.", show_default=False)
 ]
 Actor = Annotated[
     str | None,
-    typer.Option("--actor", metavar="ID", help="A client's id, or `command line`.", show_default=False),
+    typer.Option(
+        "--actor", metavar="ID", help="Only this client id, or `command line`.", show_default=False
+    ),
 ]
 Deed = Annotated[
     str | None,
-    typer.Option("--deed", metavar="NAME", help="Such as prices.recorded.", show_default=False),
+    typer.Option(
+        "--deed", metavar="NAME", help="Only this act, such as prices.recorded.", show_default=False
+    ),
 ]
 Code = Annotated[
-    str | None, typer.Option("--code", metavar="CODE", help="Of a refusal.", show_default=False)
+    str | None,
+    typer.Option("--code", metavar="CODE", help="Only this refusal code.", show_default=False),
 ]
-Account = Annotated[str | None, typer.Option("--account", metavar="ID", show_default=False)]
+Account = Annotated[
+    str | None, typer.Option("--account", metavar="ID", help="Only this account.", show_default=False)
+]
 Since = Annotated[
     str | None,
-    typer.Option("--from", metavar="TIME", help="Not before, as 2026-03-12T14:30:00Z.",
+    typer.Option("--from", metavar="TIME", help="From this time on, such as 2026-03-12T14:30:00Z.",
                  show_default=False),
 ]  # fmt: skip
 Until = Annotated[
-    str | None, typer.Option("--to", metavar="TIME", help="Not after.", show_default=False)
+    str | None, typer.Option("--to", metavar="TIME", help="Up to this time.", show_default=False)
 ]
-Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="How many at most.")]
-AsCsv = Annotated[bool, typer.Option("--csv", help="Answer with CSV, for a spreadsheet.")]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Maximum number of entries.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV, for a spreadsheet.")]
 
 
 def acts(
@@ -62,7 +69,7 @@ def acts(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """List administrative deeds and refused access, newest first.
+    """List administrative acts and refused access, newest first.
 
     \b
     Examples:
@@ -113,9 +120,9 @@ def refusals(
 
 
 def _check(what: str, word: str | None, known: Collection[str]) -> None:
-    """Raises BadSettings for a word that no row can have."""
+    """Raises BadSettings for an unknown value of a filter."""
     if word is not None and word not in known:
-        raise BadSettings(f"there is no {what} {word!r:.60}; there are {', '.join(known)}")
+        raise BadSettings(f"no {what} {word!r:.60}; known are {', '.join(known)}")
 
 
 def _found(
@@ -186,7 +193,7 @@ def _print(register: str, rows: Sequence[ActBody | RefusalBody], *, as_json: boo
 
 
 def _detail(row: ActBody | RefusalBody, heads: Sequence[str]) -> str:
-    """All else that is known of it, name before value."""
+    """The other fields of an entry as `name: value`."""
     words = {name: getattr(row, name) for name in row.__struct_fields__ if name not in {"id", *heads}}
     if words.get("count") == 1:
         del words["count"]
@@ -202,4 +209,4 @@ def _text(value: Any) -> str:
 
 
 _HEADS: Final = {"acts": ("at", "deed", "actor"), "refusals": ("at", "code", "actor")}
-"""What stands in an entry's own line."""
+"""Fields in the first line of an entry."""

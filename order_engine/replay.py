@@ -1,4 +1,4 @@
-"""`order-engine replay`: what happened to an order, an account or any other stream, from the journal."""
+"""`order-engine replay`: the history of an order, an account or any other stream."""
 
 from __future__ import annotations
 
@@ -18,22 +18,20 @@ if TYPE_CHECKING:
 
 StreamId = Annotated[str, typer.Argument(metavar="ID", help="ord_..., acc_..., or any other stream.")]
 Version = Annotated[
-    int | None, typer.Option("--version", metavar="N", min=1, help="As it was after its N-th fact.")
+    int | None, typer.Option("--version", metavar="N", min=1, help="State after the N-th fact.")
 ]
 AsOf = Annotated[
     str | None,
-    typer.Option("--asof", metavar="TIME", help="As it was then, 2026-03-12T14:30:00Z."),
+    typer.Option("--asof", metavar="TIME", help="State at this time, such as 2026-03-12T14:30:00Z."),
 ]
-Last = Annotated[
-    int | None, typer.Option("--last", metavar="N", min=1, help="Only the last N facts until then.")
-]
+Last = Annotated[int | None, typer.Option("--last", metavar="N", min=1, help="Only the last N facts.")]
 IsExplained = Annotated[
-    bool, typer.Option("--explain", help="For each field, the fact that last set it.")
+    bool, typer.Option("--explain", help="Show for each field the fact that last set it.")
 ]
 
 IsMemorandum = Annotated[
     bool,
-    typer.Option("--memorandum", help="Of an order: what rules of order records ask, answered."),
+    typer.Option("--memorandum", help="For an order: answers to record-keeping rules."),
 ]
 
 
@@ -49,10 +47,10 @@ def replay(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what happened to an order, an account or another stream.
+    """Show the history of an order, an account or another stream.
 
-    Each fact with what it changed and what it moved, and how the stream stands after the last of them.
-    Needs neither the key nor the views, and runs beside a running engine.
+    Prints each fact with its changes and movements, then the resulting state. Needs neither the key nor
+    the views, and works beside a running engine.
 
     \b
     Examples:
@@ -89,7 +87,7 @@ def replay(
 
 
 def _when(version: int | None, asof: str | None) -> When:
-    """Which state is asked for. Raises Refused `invalid_param`."""
+    """The requested state. Raises Refused `invalid_param`."""
     from engine.history.history import When  # noqa: PLC0415
     from engine.kernel.refusals import invalid  # noqa: PLC0415
     from engine.transfer.csv_import import read_time  # noqa: PLC0415
@@ -105,7 +103,7 @@ def _when(version: int | None, asof: str | None) -> When:
 def _no_memorandum(*, is_order: bool) -> Exception:
     from engine.kernel.refusals import refused  # noqa: PLC0415
 
-    why = "--memorandum or --explain, not both" if is_order else "a memorandum is of an order, ord_..."
+    why = "--memorandum or --explain, not both" if is_order else "a memorandum needs an order, ord_..."
     return refused("invalid_param", why)
 
 
@@ -252,7 +250,7 @@ def _memorandum(story: Story, entries: list[Entry]) -> dict[str, Any]:
 
 
 def _stand(recorded: Recorded) -> dict[str, Any]:
-    """Where a fact stands, what it is, and who recorded it when."""
+    """A fact's place, name, time and actor."""
     from engine.history.history import NAMES  # noqa: PLC0415
 
     return {

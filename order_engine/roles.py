@@ -1,9 +1,9 @@
-"""What runs in the background, put together: which role is which follower, on which databases.
+"""Composition of the background roles: role -> followers, on their databases.
 
-execution     orders to the venue and back      settlement    what is due
-projections   the views, and their rebuilds     (sandbox day) the clock, with settlement
-sealing       signed checkpoints, and sending them where the operator keeps them
-webhooks      events to receivers               outlet        events to a message broker, if there is one
+execution     orders to the venue, its reports     settlement    trades that are due
+projections   the views and their rebuilds         (sandbox day) the clock, with settlement
+sealing       signed checkpoints and their publication
+webhooks      events to receivers                  outlet        events to a message broker
 """
 
 from __future__ import annotations
@@ -86,28 +86,28 @@ PROJECTIONS: Final = "projections"
 
 @dataclass(frozen=True)
 class Sandbox:
-    """`day_us`: wall time after which a business day passes, None if only people advance the clock."""
+    """`day_us`: microseconds of wall time per business day; None if the clock moves by request only."""
 
     day_us: int | None = None
     venue_delay_us: int = 0
 
 
 def price_max_age_us(settings: Settings, kind: JournalKind) -> int:
-    """How old a price may be that an order is executed at."""
+    """Maximum age of a price for execution, in microseconds."""
     usual = SANDBOX_PRICE_MAX_AGE_US if kind == "sandbox" else PRICE_MAX_AGE_US
     return usual if settings.price_max_age_us is None else settings.price_max_age_us
 
 
 def rest_s(took_s: float, *, is_full: bool) -> float:
-    """How long views rest after a page: not at all if it was full, else so that little is done at the
-    usual pace, and much in pages that are worth their statements."""
+    """Pause of the views after a page, in seconds: none after a full page, else at least the usual pace,
+    longer under load so that pages are worth their statements."""
     if is_full:
         return 0.0
     return max(VIEW_PACE_S - took_s, min(VIEW_PAUSE_S, took_s * (VIEW_SHARE - 1)))
 
 
 class Showing:
-    """Keeps the views up with the journal (see `acting.Acting`); the runner saves its own places."""
+    """Keeps the views up to date (see `acting.Acting`); the runner saves its own offsets."""
 
     def __init__(self, journal: Journal, views: Views) -> None:
         self.faults = Faults(PROJECTIONS)
@@ -117,28 +117,28 @@ class Showing:
 
     @property
     def offset(self) -> int:
-        """How far the last view has come."""
+        """Offset of the view with the largest lag."""
         return min(self._views.offsets().values(), default=0)
 
     def turn(self, breathe: Breathe) -> float:
-        """A page for each view that is behind. See `acting.Acting`."""
+        """Folds a page for each view that lags. See `acting.Acting`."""
         breathe()
         if self._pace.is_due:
             began_s = time.monotonic()
             if not self._runner.run_once():
-                return LEASE_S  # the first fact after a silence is shown at once
+                return LEASE_S  # the first fact after an idle time is shown at once
             self._pace.restart(rest_s(time.monotonic() - began_s, is_full=self._runner.is_full))
         return self._pace.rest_s
 
     def finish(self) -> None:
-        """Shows what others recorded before they ended, if that is little; each page saves its place."""
+        """Folds one more page, for facts that other followers recorded before they ended."""
         self._runner.run_once()
 
 
 class Followers:
-    """The followers of some roles, on one journal and one views database that are open.
+    """The followers of some roles, on an open journal and views database.
 
-    Webhooks may go to this machine if they `allow_local`. Close it when all have ended.
+    `allow_local` permits webhooks to this machine. Close it when all followers have ended.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class Followers:
             price_max_age_us(settings, self._kind),
             minimum_order_value=settings.minimum_order_value,
         )
-        # One for all: what one follower has read or changed, the next need not load.
+        # Shared, so that one follower need not load the states that another has read or changed.
         self._shared = Desk(journal)
         self._fresh = Fresh(journal.datastore.bell.ring)
         self._allow_local = allow_local
@@ -174,25 +174,23 @@ class Followers:
         self._broker: Broker | None = None
 
     def close(self) -> None:
-        """Ends what sends."""
+        """Closes the senders."""
         if self._post:
             self._post.close()
         if self._broker:
             self._broker.close()
 
     def samples(self) -> Iterator[Sample]:
-        """What was sent, for `engine.runtime.metrics`."""
+        """Samples of sent webhooks, for `engine.runtime.metrics`."""
         if self._post:
             yield from self._post.samples()
 
     def of(self, roles: Sequence[str]) -> list[Follower]:
-        """One for each role but `api`, and one for the sandbox's days."""
+        """One follower for each role except `api`, and one for a sandbox's days."""
         made = []
         is_sandbox = self._kind == "sandbox"
         if EXECUTION in roles and not is_sandbox:
-            _LOG.info(
-                "%s: nothing to do: a live journal has no venue to execute orders at yet", EXECUTION
-            )
+            _LOG.info("%s: idle: a live journal has no venue yet", EXECUTION)
         if EXECUTION in roles and is_sandbox:
             calendar.prepare()
             venue = SimulatedVenue(now_us, self._sandbox.venue_delay_us)
@@ -232,7 +230,7 @@ class Followers:
         return made + self._outgoing(roles)
 
     def _outgoing(self, roles: Sequence[str]) -> list[Follower]:
-        """Those who tell others of events."""
+        """The followers that send events."""
         made = []
         if WEBHOOKS in roles:
             tools = self._tools()
@@ -328,7 +326,7 @@ class Followers:
 
 
 def begin_sealing(settings: Settings, journal: Journal, lease: Lease) -> Sealing:
-    """The sealer under a lease, whoever drives it. Raises WrongKey, Unavailable."""
+    """The sealer under a lease. Raises WrongKey, Unavailable."""
     origin = origin_of(journal.meta["journal_id"])
     operations = define_operations()
     keys = SealingKeys(journal.datastore.store, operations, read_key(settings), origin)
@@ -339,9 +337,9 @@ def begin_sealing(settings: Settings, journal: Journal, lease: Lease) -> Sealing
 
 
 def sealed_to(settings: Settings, journal: Journal, position: int) -> Seal | None:
-    """A seal that covers `position`, made here if nobody else seals; None for an empty journal.
+    """A seal that covers `position`, created here if no other process seals; None for an empty journal.
 
-    Raises NotYetSealed when whoever seals takes too long, JournalDamaged, WrongKey, Unavailable.
+    Raises NotYetSealed if the other process takes too long, JournalDamaged, WrongKey, Unavailable.
     """
     store, tables = journal.datastore.store, journal.datastore.tables
     seals_, leases = Seals(journal.datastore, define_operations()), Leases(store, tables, new_holder())
@@ -364,15 +362,15 @@ def sealed_to(settings: Settings, journal: Journal, position: int) -> Seal | Non
 
 
 def outlet_of(settings: Settings, journal: Journal) -> Outlet | None:
-    """Where seals are published, if they are."""
+    """The place where seals are published, if configured."""
     if settings.seals_to is None:
         return None
     return open_outlet(settings.seals_to, origin_of(journal.meta["journal_id"]))
 
 
 def check_start(settings: Settings, journal: Journal, views: Views) -> None:
-    """Head row, last facts, last seal, and the views' checkpoints: what is wrong with them marks the
-    journal, and stops nobody.
+    """Checks head row, last facts, last seal, and the views' checkpoints. A fault marks the journal and
+    does not stop the start.
 
     Raises Unavailable.
     """
@@ -387,7 +385,7 @@ def check_start(settings: Settings, journal: Journal, views: Views) -> None:
     except JournalDamaged as error:
         seals.note(datastore, error)
     views.check_file()
-    with suppress(JournalDamaged, JournalWentBack):  # it is marked
+    with suppress(JournalDamaged, JournalWentBack):  # the mark is set
         checkpoints.tend(journal, views)
 
 
@@ -403,11 +401,11 @@ def opened(settings: Settings) -> Iterator[tuple[Journal, Views]]:
 
 
 def _broker_at(where: NatsPlace) -> Broker:
-    """The message broker. Raises BadSettings without the package that speaks to it."""
+    """The message broker. Raises BadSettings without its package."""
     try:
         from api.outbound.nats_broker import NatsBroker  # noqa: PLC0415
     except ImportError:
         raise BadSettings("to publish to NATS: pip install 'order-engine[nats]'") from None
     if where.credentials:
-        open_regular(Path(where.credentials)).close()  # its client would wait for a pipe for ever
+        open_regular(Path(where.credentials)).close()  # the NATS client would block on a pipe
     return NatsBroker(where)

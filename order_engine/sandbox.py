@@ -1,4 +1,4 @@
-"""`order-engine sandbox`: `serve` with something to play with, and the lines to paste."""
+"""`order-engine sandbox`: `serve` with demo data, and a first order to paste."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from engine.sandbox.sandbox import Demo
 
 Port = Annotated[
-    int, typer.Option("--port", min=0, max=65535, metavar="PORT", help="0 takes a free port.")
+    int,
+    typer.Option(
+        "--port", min=0, max=65535, metavar="PORT", help="Port of the API; 0 takes a free one."
+    ),
 ]
-Day = Annotated[
-    str, typer.Option("--sandbox-day", metavar="TIME", help="How long a business day takes.")
-]
+Day = Annotated[str, typer.Option("--sandbox-day", metavar="TIME", help="Length of a business day.")]
 
 
 def sandbox(*, data: Data = None, port: Port = 8080, day: Day = "10s", as_json: AsJson = False) -> None:
-    """Serve a sandbox to play with, until SIGTERM.
+    """Serve a sandbox with demo data, until SIGTERM.
 
-    It has demo instruments, prices, an account with cash, and a client.
-
-    Made at the first start and found again at the next. Prints the client's secret and a first order to
-    paste into another terminal. Listens on this machine only.
+    The first start creates instruments, prices, an account with cash, and a client; later starts reuse
+    them. Prints the client's secret and a first order to paste into another terminal. Listens on this
+    machine only.
 
     \b
     Examples:
@@ -73,10 +73,10 @@ def _print_welcome(demo: Demo, url: str, day: str, place: str) -> None:
 
     cash = " and ".join(f"{plain(amount)} {currency}" for currency, amount in CASH.items())
     typer.echo(f"The sandbox listens on {url}. A business day passes every {day}. Ctrl-C stops it.")
-    typer.echo(f"Everything is kept in {place}.\n")
+    typer.echo(f"All data is kept in {place}.\n")
     typer.echo(f"client_id      {demo.client_id}")
     typer.echo(f"client_secret  {demo.client_secret}")
-    typer.echo(f"account        {demo.account}, given {cash}")
+    typer.echo(f"account        {demo.account}, with {cash}")
     for n, one in enumerate(LISTINGS):
         terms = one.terms
         price = f"{plain(one.bid)} / {plain(one.ask)} {terms.trading_currency}"
@@ -92,7 +92,7 @@ def paste(demo: Demo, url: str) -> list[str]:
     return [values, *PASTE]
 
 
-# No comments, and nothing unquoted that a shell may expand: zsh takes both amiss.
+# No comments, and nothing unquoted that a shell may expand: zsh accepts neither.
 PASTE: Final = r"""
 TOKEN=$(curl -s "$API/auth/token" -u "$CLIENT:$SECRET" -d grant_type=client_credentials | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
 ORDER=$(curl -s "$API/accounts/$ACCOUNT/orders" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"instrument":"ins_demo_bond","order_type":"market","side":"buy","cash_amount":"100.00"}' | sed 's/{"id":"\([^"]*\)".*/\1/')
@@ -100,4 +100,4 @@ while sleep 1; do STATE=$(curl -s "$API/accounts/$ACCOUNT/orders/$ORDER" -H "Aut
 curl -s "$API/accounts/$ACCOUNT/orders/$ORDER" -H "Authorization: Bearer $TOKEN"; echo
 curl -s "$API/accounts/$ACCOUNT/cash-balances" -H "Authorization: Bearer $TOKEN"; echo
 """.strip().splitlines()  # noqa: E501  a line is what one pastes
-"""The lines after the first: the same for every sandbox."""
+"""The lines after the first, the same for every sandbox."""

@@ -1,4 +1,4 @@
-"""`order-engine seal`: the key that verifiers need, the seals of the journal, and one more at once."""
+"""`order-engine seal`: the public key for verifiers, the list of seals, and sealing on demand."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ if TYPE_CHECKING:
 seal_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Show seals and the key that verifies them; seal now.",
+    help="Show seals and their public key; seal on demand.",
 )
 
-Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="How many.")]
+Limit = Annotated[
+    int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="Maximum number of seals.")
+]
 
 
 @seal_app.command("key")
 def show_keys(*, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False) -> None:
-    """Show the public key of the journal's seals: keep it elsewhere.
+    """Show the public key that verifies the journal's seals.
 
-    It verifies them.
+    Keep it outside the engine.
 
-    The first line is the key that signs now; those that were replaced follow.
+    The first line is the current key; replaced keys follow.
 
     \b
     Examples:
@@ -53,9 +55,9 @@ def show_keys(*, data: Data = None, journal_url: JournalUrl = None, as_json: AsJ
 
 @seal_app.command()
 def rotate(*, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False) -> None:
-    """Seal with a new key from now on. Give it to all who verify; seals of the old one stay good.
+    """Create a new sealing key. Seals of the old one stay valid.
 
-    A running engine seals with the new one when it is started next.
+    Give the new public key to all verifiers. A running engine uses it after its next start.
 
     \b
     Examples:
@@ -74,7 +76,7 @@ def list_seals(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the last seals, newest first.
+    """List the last seals, newest first.
 
     \b
     Examples:
@@ -95,9 +97,9 @@ def list_seals(
 
 @seal_app.command()
 def now(*, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False) -> None:
-    """Seal all facts that there are, and print the checkpoint.
+    """Seal all facts and print the checkpoint.
 
-    Beside a running engine it waits until that one has sealed them, ten seconds at most.
+    Beside a running engine it waits for the engine's own seal, ten seconds at most.
 
     \b
     Examples:

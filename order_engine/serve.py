@@ -1,6 +1,6 @@
-"""`order-engine serve`: the API in this process, everything else in child processes beside it.
+"""`order-engine serve`: the API in this process, the other roles in child processes.
 
-One interpreter cannot answer, execute and project at once without each waiting for the others.
+In one interpreter API, execution and projections would wait for each other.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ PROCESSES: Final = (
     ("projections", "sealing", "audit"),
     ("webhooks", "outlet"),
 )
-"""What runs beside the API, each in an interpreter of its own: those who act share what they know. They
-end in this order, so that the views show what was done last, and others are told."""
+"""Roles of the child processes. Followers in one process share cached states. The processes end in this
+order, so that views and webhooks still see the last facts."""
 PLAIN: Final = (
-    "THE API SPEAKS PLAIN HTTP ON %s: whoever stands between reads secrets, tokens and orders. Let it"
-    " listen on 127.0.0.1 and put a proxy with TLS in front: docs/production.md, TLS"
+    "THE API SPEAKS PLAIN HTTP ON %s: an eavesdropper reads secrets, tokens and orders. Listen on"
+    " 127.0.0.1 and put a proxy with TLS in front: docs/production.md, TLS"
 )
 ROLES: Final = ("api", *(role for process in PROCESSES for role in process))
 
@@ -73,7 +73,7 @@ Host = Annotated[
     typer.Option(
         "--host",
         metavar="ADDRESS",
-        help="Where the API listens.  [default: 127.0.0.1]",
+        help="Address of the API.  [default: 127.0.0.1]",
         show_default=False,
     ),
 ]
@@ -84,7 +84,7 @@ Port = Annotated[
         min=0,
         max=65535,
         metavar="PORT",
-        help='0 takes a free port and prints {"port": n} to stdout.  [default: 8080]',
+        help='Port of the API; 0 takes a free one and prints {"port": n}.  [default: 8080]',
         show_default=False,
     ),
 ]
@@ -102,7 +102,7 @@ SandboxDay = Annotated[
     typer.Option(
         "--sandbox-day",
         metavar="TIME",
-        help="Let a business day pass every so often, such as 10s. Else only people advance the clock.",
+        help="Length of a sandbox's business day, such as 10s. Default: time moves by request only.",
         show_default=False,
     ),
 ]
@@ -111,7 +111,7 @@ VenueDelay = Annotated[
     typer.Option(
         "--venue-delay",
         metavar="TIME",
-        help="How long the simulated venue takes.  [default: 0s]",
+        help="Delay of the simulated venue.  [default: 0s]",
         show_default=False,
     ),
 ]
@@ -120,7 +120,7 @@ Roles = Annotated[
     typer.Option(
         "--roles",
         metavar="NAMES",
-        help=f"Any of {', '.join(ROLES)}, with commas between.  [default: all]",
+        help=f"Roles of this process: any of {','.join(ROLES)}.  [default: all]",
         show_default=False,
     ),
 ]
@@ -131,8 +131,8 @@ MetricsPort = Annotated[
         min=0,
         max=65530,
         metavar="PORT",
-        help="Where figures for Prometheus are, on 127.0.0.1; those of children are on the next ports."
-        " 0 takes free ones.  [default: none]",
+        help="Port of the Prometheus metrics, on 127.0.0.1; children use the next ports. 0 takes free"
+        " ones.  [default: none]",
         show_default=False,
     ),
 ]
@@ -140,7 +140,7 @@ AllowLocal = Annotated[
     bool,
     typer.Option(
         "--allow-local-webhooks",
-        help="Webhooks may go to this machine, over plain http too. For trying things out.",
+        help="Allow webhooks to this machine, over plain HTTP too. For tests only.",
     ),
 ]
 Announce = Callable[[str], None]
@@ -149,7 +149,7 @@ IsChild = Annotated[bool, typer.Option("--child", hidden=True, help="Stop when s
 
 @dataclass(frozen=True)
 class Plan:
-    """What one process is to do. `kind` is what was said; None takes the journal's."""
+    """The task of one process. `kind`: the requested kind; None takes the journal's."""
 
     settings: Settings
     host: str
@@ -181,13 +181,13 @@ def serve(
     config: Config = None,
     is_child: IsChild = False,
 ) -> None:
-    """Serve the API and all that runs beside it, until SIGTERM.
+    """Serve the API and run all background work, until SIGTERM.
 
-    It executes, settles, keeps the views, seals the journal and sends events.
+    Executes and settles orders, maintains the views, seals the journal and sends events.
 
-    Makes the installation first if there is none, and --live or --sandbox says what it is for ever;
-    afterwards neither is needed. A live journal has no venue yet: orders are accepted, and stay placed.
-    Each option has a variable and a place in the file too: docs/settings.md.
+    Creates the installation first if there is none; --live or --sandbox then chooses its kind, for ever.
+    A live journal has no venue yet: orders are accepted and stay placed. Each option is also a variable
+    and a key of the settings file: docs/settings.md.
 
     \b
     Examples:
@@ -216,11 +216,13 @@ def serve(
 
 
 def plan_of(settings: Settings, *, is_child: bool = False) -> Plan:
-    """What these settings ask for. Ends with 2 for what makes no sense."""
+    """The plan of these settings. Raises WrongUsage for an invalid one."""
     day, delay = settings.text("sandbox_day") or None, settings.text("venue_delay", "0s")
     allow_local = settings.text("allow_local_webhooks", "false")
     if allow_local not in {"true", "false"}:
-        _refuse(f"{settings.place('allow_local_webhooks')} is true or false: {allow_local!r:.40}")
+        _refuse(
+            f"{settings.place('allow_local_webhooks')} must be true or false, not {allow_local!r:.40}"
+        )
     return Plan(
         settings=settings,
         host=settings.text("host", "127.0.0.1"),
@@ -240,12 +242,12 @@ def _port(settings: Settings, name: str, default: int | None, most: int) -> int 
     if not text:
         return default
     if not re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) or int(text) > most:
-        _refuse(f"{settings.place(name)} is a port, 0 to {most}: {text!r:.40}")
+        _refuse(f"{settings.place(name)} must be a port from 0 to {most}, not {text!r:.40}")
     return int(text)
 
 
 def sandbox_plan(settings: Settings, port: int, day: str) -> Plan:
-    """What `order-engine sandbox` runs: every role, on this machine only."""
+    """The plan of `order-engine sandbox`: every role, on this machine only."""
     return Plan(
         settings=settings,
         host="127.0.0.1",
@@ -265,17 +267,14 @@ def _roles(settings: Settings) -> tuple[str, ...]:
     asked = settings.text("roles").split(",")
     unknown = [role for role in asked if role not in ROLES]
     if unknown:
-        _refuse(
-            f"{settings.place('roles')}: there is no role {unknown[0]!r:.40}; there are"
-            f" {', '.join(ROLES)}"
-        )
+        _refuse(f"{settings.place('roles')}: no role {unknown[0]!r:.40}; known are {', '.join(ROLES)}")
     return tuple(role for role in ROLES if role in asked)
 
 
 def _sandbox(
     day: str | None, delay: str, of_day: str = "--sandbox-day", of_delay: str = "--venue-delay"
 ) -> Sandbox:
-    """`of_day` and `of_delay`: where they were said."""
+    """Sandbox options. `of_day`, `of_delay`: their source, for messages."""
     from order_engine.roles import Sandbox  # noqa: PLC0415
 
     try:
@@ -284,20 +283,22 @@ def _sandbox(
     except BadSettings as error:
         raise WrongUsage(str(error)) from error
     if day_us is not None and day_us < SANDBOX_DAY_MIN_US:
-        _refuse(f"{of_day}: a day takes at least {SANDBOX_DAY_MIN_US // 1_000}ms: {day!r:.40}")
+        _refuse(f"{of_day}: a day takes at least {SANDBOX_DAY_MIN_US // 1_000}ms, not {day!r:.40}")
     return Sandbox(day_us, delay_us)
 
 
 def _check_kind(plan: Plan, kind: JournalKind) -> None:
-    """What goes with one kind of journal only."""
+    """Refuses options of the other kind of journal."""
     if kind == "live" and (plan.sandbox.day_us or plan.sandbox.venue_delay_us):
-        _refuse("--sandbox-day and --venue-delay are a sandbox's, and this journal is live")
+        _refuse("--sandbox-day and --venue-delay need a sandbox, and this journal is live: omit them")
     if kind == "sandbox" and "api" in plan.roles and not is_loopback(plan.host):
-        _refuse(f"a sandbox listens on this machine only, not on {plan.host}: its secrets are printed")
+        _refuse(
+            f"a sandbox prints its secrets, so it cannot listen on {plan.host}: use --host 127.0.0.1"
+        )
 
 
 def _refuse_sandbox_client(settings: Settings) -> None:
-    """Left by the first release in a journal that is live now: its secret was printed."""
+    """Refuses the sandbox client of the first release in a live journal: its secret was printed."""
     from engine.installation import open_installation  # noqa: PLC0415
     from engine.sandbox.sandbox import TENANT  # noqa: PLC0415
 
@@ -305,7 +306,7 @@ def _refuse_sandbox_client(settings: Settings) -> None:
         clients = [one.id for one in installation.clients.all(TENANT) if not one.is_disabled]
     if clients:
         _refuse(
-            f"the sandbox's client {clients[0]} has all rights, and its secret was printed: run"
+            f"the sandbox client {clients[0]} has all scopes, and its secret was printed: run"
             f" `order-engine client disable {clients[0]}`, and start again"
         )
 
@@ -318,7 +319,7 @@ def _refuse(message: str) -> NoReturn:
 
 
 def run(plan: Plan, announce: Announce | None = None) -> None:
-    """Does it until told to stop. `announce` is given the API's URL, once it listens."""
+    """Runs the plan until a stop signal. `announce` gets the API's URL once it listens."""
     packages.check()
     from engine import installation  # noqa: PLC0415
     from engine.domain.kind import WORDS  # noqa: PLC0415
@@ -343,7 +344,7 @@ def run(plan: Plan, announce: Announce | None = None) -> None:
 
 
 def _note_settings(plan: Plan) -> None:
-    """Records what the engine runs with, if that is not what it ran with before."""
+    """Records the effective settings as an act, if they differ from the last start."""
     from engine.config.keys import read_key  # noqa: PLC0415
     from engine.installation import open_journal_datastore  # noqa: PLC0415
     from engine.registers import effective  # noqa: PLC0415
@@ -364,13 +365,13 @@ def _note_settings(plan: Plan) -> None:
 
 
 def _run_here(plan: Plan) -> bool:
-    """The background roles, in threads of this process; whether all ended in time."""
+    """Runs the background roles in threads of this process; True if all ended in time."""
     from engine.kernel import process  # noqa: PLC0415
     from engine.runtime import supervise  # noqa: PLC0415
     from order_engine import roles, watching  # noqa: PLC0415
 
     stop = threading.Event()
-    # A terminal or systemd tells parent and child alike; the parent then stops the child in its turn.
+    # A terminal or systemd signals parent and child alike; the parent stops the child.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN if plan.is_child else lambda *_: stop.set())
     if plan.is_child:
@@ -398,7 +399,7 @@ def _run_here(plan: Plan) -> bool:
 
 
 def _serve_api(plan: Plan, announce: Announce | None) -> bool:
-    """The API here, the other roles in processes of their own; whether those ended in time."""
+    """Runs the API here, the other roles in child processes; True if those ended in time."""
     from api.http import server  # noqa: PLC0415
     from engine.runtime.supervise import Background, stop_all  # noqa: PLC0415
 
@@ -411,7 +412,7 @@ def _serve_api(plan: Plan, announce: Announce | None) -> bool:
     try:
         server.run(_answer(plan, background, announce))
     finally:
-        # A second signal must not leave a child half way: it ends within its time anyhow.
+        # A second signal must not interrupt a child: it ends within its deadline anyway.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         have_ended = stop_all(background)
@@ -487,13 +488,13 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
                 )
             except OSError as error:
                 raise Unavailable(
-                    f"{plan.host}:{plan.port}: {error.strerror}: stop what listens there, or say"
+                    f"{plan.host}:{plan.port}: {error.strerror}: stop the other listener, or choose"
                     " another --host or --port"
                 ) from None
 
 
 def _expected(plan: Plan, kind: JournalKind) -> list[str]:
-    """Parts that some process must run, here or on another machine. Without a venue nobody executes."""
+    """Parts that some process must run, on any machine. A live journal has no execution yet."""
     from engine.runtime.supervise import followers_of  # noqa: PLC0415
     from order_engine.roles import PROJECTIONS  # noqa: PLC0415
 
@@ -505,7 +506,7 @@ def _expected(plan: Plan, kind: JournalKind) -> list[str]:
 def _metrics(
     plan: Plan, journal: Journal, views: Views, *sources: Source, own: Sequence[Follower] = ()
 ) -> Iterator[Listening]:
-    """Figures for Prometheus, if they are wanted. Those of the databases are not told by a child too."""
+    """Prometheus metrics, if a port is set. A child omits the metrics of the databases."""
     from engine.audit.background_audit import audit_source  # noqa: PLC0415
     from engine.commands.declaring import required  # noqa: PLC0415
     from engine.registers.deliveries import Deliveries  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""How the command line shows rows and progress: for eyes on a terminal, as plain lines in a pipe."""
+"""Printing of rows and progress: tables on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
 Report = Callable[[int], None]
-"""To be told how much is done."""
+"""Callback with the amount done."""
 
 LINES_OF_TEN: Final = 10
 PIPE_COLUMNS: Final = 80
@@ -29,7 +29,7 @@ _RULE: Final = "\N{BOX DRAWINGS LIGHT HORIZONTAL}"
 
 
 class Column(NamedTuple):
-    """`width`: characters after which a line of it is broken, 0 for never. Numbers go to the right."""
+    """A column. `width`: characters after which a line is wrapped, 0 for never. Numbers align right."""
 
     title: str
     width: int = 0
@@ -42,16 +42,16 @@ Cell = str | Sequence[str]
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
     """Prints rows under their titles."""
-    if sys.stdout.isatty():  # where lines are broken as the window is wide
+    if sys.stdout.isatty():  # lines are wrapped at the width of the window
         _print_on_terminal(columns, [[_lines(cell, 0) for cell in row] for row in rows])
     else:
         _print_lines(columns, rows)
 
 
 def print_entries(entries: Sequence[tuple[Sequence[str], str]]) -> None:
-    """Prints each entry as one line of cells, which stand below each other, and its detail beneath.
+    """Prints each entry as one line of aligned cells, and its detail beneath.
 
-    The detail is broken as the window is wide, else at PIPE_COLUMNS.
+    The detail is wrapped at the width of the window, in a pipe at PIPE_COLUMNS.
     """
     window = console().width if sys.stdout.isatty() else PIPE_COLUMNS
     widths = [max(map(len, cells)) for cells in zip(*(cells for cells, _ in entries), strict=True)]
@@ -121,14 +121,14 @@ def _print_on_terminal(columns: Sequence[Column], rows: Sequence[Sequence[Sequen
             max_width=column.width or None,
         )
     for row in rows:
-        # Text, not markup: what is shown may hold square brackets.
+        # Text, not markup: a value may contain square brackets.
         table.add_row(*(Text("\n".join(cell)) for cell in row))
     screen.print(table)
 
 
 def beside_each_other(columns: Sequence[Column], widths: Sequence[int], window: int) -> list[int]:
-    """Which columns have room in a window: all, if those that may be broken get half of their width;
-    else the first, and of the others those that are not broken, from the left.
+    """Numbers of the columns that fit in a window: all, if wrapped columns get half of their width; else
+    the first, and the columns without wrapping, from the left.
     """
     least = [
         min(width, column.width // 2) or width for column, width in zip(columns, widths, strict=True)
@@ -148,7 +148,7 @@ def stacked(
     beside: Sequence[int],
     window: int,
 ) -> Iterator[str]:
-    """The lines of a table for which a window is too narrow: what has no room stands beneath its row."""
+    """The lines of a table too wide for the window: cells without room go beneath their row."""
     leading = itertools.takewhile(lambda n: columns[n].is_number, beside)
     indent = " " * (sum(widths[n] + _GAP for n in leading) or _INDENT)
     shown, shown_widths = [columns[n] for n in beside], [widths[n] for n in beside]
@@ -174,7 +174,7 @@ def _aligned(columns: Sequence[Column], widths: Sequence[int], cells: Sequence[s
 
 @contextlib.contextmanager
 def progress(what: str, total: int) -> Iterator[Report]:
-    """A bar on a terminal, ten lines elsewhere; on stderr, since it is no answer."""
+    """A bar on a terminal, ten lines elsewhere; on stderr, apart from the answer."""
     if not total or not sys.stderr.isatty():
         yield _lines_of_progress(what, total)
         return
@@ -185,14 +185,14 @@ def progress(what: str, total: int) -> Iterator[Report]:
 
         def report(done: int) -> None:
             bar.update(task, completed=done)
-            if done >= total:  # makes room for what is said or asked next
+            if done >= total:  # makes room for the next line or question
                 bar.stop()
 
         yield report
 
 
 def bar_of(*columns: str | ProgressColumn) -> Progress:
-    """A bar on stderr that is gone at its end. What is printed meanwhile goes past it, by `Escaping`."""
+    """A transient bar on stderr. Other output bypasses it, by `Escaping`."""
     from rich.progress import Progress  # noqa: PLC0415
 
     return Progress(

@@ -1,4 +1,4 @@
-"""Beside those who act: rebuilds that were asked for, and orders that stand still shown to everybody."""
+"""Requested rebuilds, and faults of followers made visible to other processes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _log = logging.getLogger(__name__)
 
 
 class Rebuilding:
-    """Has rebuilds done that were asked for, or that a new shape asks for, in processes of their own.
+    """Runs requested rebuilds, and those of a new shape, in child processes.
 
-    One at a time, which the lock sees to. A process that is cut off has changed nothing.
+    A lock allows one at a time. An interrupted process has changed nothing.
     """
 
     def __init__(self, views: Views, start: Callable[[Job], Errand]) -> None:
@@ -37,10 +37,10 @@ class Rebuilding:
 
     @property
     def offset(self) -> None:
-        """It does not read the journal."""
+        """None: it does not read the journal."""
 
     def turn(self, breathe: Breathe) -> float:
-        """Looks from time to time. See `acting.Acting`."""
+        """Checks for requests from time to time. See `acting.Acting`."""
         breathe()
         if self._looking.is_due:
             self._looking.restart()
@@ -49,7 +49,7 @@ class Rebuilding:
         return self._looking.rest_s
 
     def finish(self) -> None:
-        """Ends what is under way."""
+        """Stops the running rebuild."""
         if self._errand:
             self._errand.stop()
 
@@ -82,32 +82,32 @@ class Rebuilding:
 
 
 class Telling:
-    """An acting part whose faults other processes can see, in the views' database."""
+    """A follower whose faults are published in the views' database for other processes."""
 
     def __init__(self, follower: str, acting: Acting, views: Views) -> None:
         self._follower = follower
         self._acting = acting
         self._views = views
-        self._told: dict[str, str] | None = None  # who acted before us may have left some
+        self._told: dict[str, str] | None = None  # a former holder may have left faults
 
     @property
     def offset(self) -> int | None:
-        """That of the acting part."""
+        """The offset of the follower."""
         return self._acting.offset
 
     @property
     def faults(self) -> Faults:
-        """Those of the acting part."""
+        """The faults of the follower."""
         return self._acting.faults
 
     def turn(self, breathe: Breathe) -> float:
-        """A turn of the acting part. See `acting.Acting`."""
+        """A turn of the follower. See `acting.Acting`."""
         rest_s = self._acting.turn(breathe)
         self._tell()
         return rest_s
 
     def finish(self) -> None:
-        """What the acting part finishes with."""
+        """Finishes the follower."""
         self._acting.finish()
 
     def _tell(self) -> None:
@@ -116,6 +116,6 @@ class Telling:
             return
         try:
             self._views.tell_standing(self._follower, faults)
-        except EngineError as error:  # acting goes on without being seen
-            _log.warning("%s: its faults cannot be shown: %s", self._follower, text_of(error))
+        except EngineError as error:  # the follower continues without publishing
+            _log.warning("%s: faults cannot be published: %s", self._follower, text_of(error))
         self._told = faults

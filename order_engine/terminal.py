@@ -1,4 +1,4 @@
-"""What the command prints to: streams that show hidden characters, and rich's console beside them."""
+"""Output streams that escape hidden characters, and rich's console."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ if TYPE_CHECKING:
 
 
 class Escaping:
-    """A text stream that shows what is hidden (see `text.shown`): no stored text, file name or
-    error can command a terminal. `plain` is the stream below, for what makes its own commands.
+    """A text stream that escapes hidden characters (see `text.shown`), so that no stored text, file name
+    or error can control a terminal. `plain` is the underlying stream, for rich.
     """
 
     def __init__(self, plain: Any) -> None:
         self.plain = plain
 
     def write(self, text: str) -> int:
-        """Writes the text as it is shown."""
+        """Writes the escaped text."""
         self.plain.write(shown(text))
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
-        """All else is the stream's own."""
+        """Other attributes of the underlying stream."""
         return getattr(self.plain, name)
 
 
 def escape_output() -> None:
-    """Puts the streams of this process behind `Escaping`, once."""
+    """Wraps the streams of this process in `Escaping`, once."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if not isinstance(stream, Escaping):
-            # A file name may hold anything; no answer dies of printing it.
+            # A file name may hold invalid bytes; printing must not fail on it.
             stream.reconfigure(errors="backslashreplace")
             setattr(sys, name, Escaping(stream))
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Rich's console on the stream below. What is given to it must be `shown`, and no markup."""
+    """Rich's console on the underlying stream. Its text must be escaped by `shown`, without markup."""
     from rich.console import Console  # noqa: PLC0415
 
     stream: Any = sys.stderr if stderr else sys.stdout

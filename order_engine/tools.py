@@ -1,4 +1,4 @@
-"""`order-engine generate` and `demo`: to try the engine out."""
+"""`order-engine generate` and `demo`: generated orders to try the engine."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from engine.sandbox.demo import Line, Replay
     from engine.sandbox.generate import Generated
 
-Orders = Annotated[int, typer.Option("--orders", metavar="N", min=0, help="Orders that are asked for.")]
-Accounts = Annotated[int, typer.Option("--accounts", metavar="M", min=1, help="Accounts that ask.")]
-Seed = Annotated[int, typer.Option("--seed", metavar="S", help="Decides all that is left to chance.")]
+Orders = Annotated[int, typer.Option("--orders", metavar="N", min=0, help="Number of orders.")]
+Accounts = Annotated[int, typer.Option("--accounts", metavar="M", min=1, help="Number of accounts.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="S", help="Seed of all random choices.")]
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which views.")]
 All = Annotated[bool, typer.Option("--all", help="Every view.")]
 
@@ -35,12 +35,12 @@ def generate(
     journal_url: JournalUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fill an empty journal with accounts and orders of all kinds.
+    """Fill an empty sandbox journal with generated orders.
 
-    Every fact comes from the real decisions.
+    Every fact comes from the engine's own decisions.
 
-    The same orders, accounts and seed give the same facts, and in a journal that it makes itself, as a
-    sandbox, the same digest, on any machine. A live journal is refused, and one with facts in it.
+    The same orders, accounts and seed give the same facts on any machine, and the same digest in a
+    journal that this command created. Refuses a live journal, and a journal with facts.
 
     \b
     Examples:
@@ -68,11 +68,9 @@ def generate(
 
 
 def demo(*, as_json: AsJson = False) -> None:
-    """Show the life of a few orders, fact by fact.
+    """Show a few orders, fact by fact, in a temporary journal.
 
-    They live in a journal that is thrown away.
-
-    The desk decides, the journal records, the simulated venue trades; then everything is replayed from
+    The engine decides, the journal records, the simulated venue trades; then everything is replayed from
     the journal and compared.
 
     \b
@@ -154,7 +152,7 @@ def _demo_row(line: Line) -> list[str | list[str]]:
 
 
 def _holdings(line: Line) -> dict[str, str]:
-    """The account after a fact, empty before it is opened."""
+    """The account's holdings after a fact, empty before it is opened."""
     from engine.kernel.values import plain  # noqa: PLC0415
     from engine.sandbox.demo import LISTING  # noqa: PLC0415
 
@@ -175,9 +173,9 @@ def _line(line: Line) -> dict[str, Any]:
 
 def _print_replay(replayed: Replay) -> None:
     if replayed.differing:
-        typer.echo(f"Replaying gave another state of {', '.join(replayed.differing)}.", err=True)
+        typer.echo(f"The replay gave a different state of {', '.join(replayed.differing)}.", err=True)
         return
     typer.echo(
-        f"\nReplayed {replayed.facts} facts from the journal: all {replayed.streams} streams are as the"
-        f" desk left them.\nThe last digest covers them all: {replayed.digest}"
+        f"\nReplayed {replayed.facts} facts from the journal: all {replayed.streams} streams have the"
+        f" same state.\nThe last digest covers them all: {replayed.digest}"
     )

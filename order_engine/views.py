@@ -1,4 +1,4 @@
-"""`order-engine projections`, `rebuild`, `verify`, `rollback`, `faults` and `retry`: what views need."""
+"""`order-engine projections`, `rebuild`, `verify`, `rollback`, `faults` and `retry`: care of views."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from projections.jobs import Kind
     from projections.rebuild import Wanted
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which views.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Which view.")]
-MaybeName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Of one view only.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Names of views.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a view.")]
+MaybeName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this view.")]
 StreamId = Annotated[str, typer.Argument(metavar="ID", help="ord_..., acc_..., as `faults` lists it.")]
 All = Annotated[bool, typer.Option("--all", help="Every view.")]
 KeepOld = Annotated[
     bool,
-    typer.Option("--keep-old", help="Keep the former tables, for `rollback`. They need their room."),
+    typer.Option("--keep-old", help="Keep the former tables for `rollback`. They take up space."),
 ]
 Processes = Annotated[
     int | None,
@@ -48,14 +48,14 @@ Processes = Annotated[
         min=1,
         max=REBUILD_PROCESSES_MAX,
         metavar="N",
-        help="How many fold, each its share of the streams.",
+        help="Number of processes that share the streams.",
         show_default="one for each core, two at most",
     ),
 ]
 PageFacts = Annotated[int, typer.Option("--page", min=1, max=10_000, hidden=True)]
-JobNumber = Annotated[int, typer.Option("--job", hidden=True, help="One that was asked for.")]
+JobNumber = Annotated[int, typer.Option("--job", hidden=True, help="Number of a requested job.")]
 PROCESSES_USUAL: Final = 2
-"""By default: more read the journal as often, and those who serve have cores of their own."""
+"""Default number of processes: each reads the whole journal, and the API needs cores too."""
 
 
 def rebuild(
@@ -71,12 +71,12 @@ def rebuild(
     views_url: ViewsUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make views again, and put the new ones in their place.
+    """Rebuild views from the journal and swap them in.
 
-    They are made beside those that serve, and both are compared.
+    The new tables are built beside the live ones and compared with them.
 
-    A running engine goes on, and its readers notice nothing. Killed at any point, nothing has changed.
-    What differed is listed with the facts behind it, and is right afterwards.
+    Works beside a running engine; readers notice nothing. A kill at any point changes nothing. Rows that
+    differed are listed with the facts behind them, and are correct afterwards.
 
     \b
     Examples:
@@ -101,11 +101,11 @@ def verify(
     views_url: ViewsUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make views again and compare them with those that serve.
+    """Rebuild views from the journal and only compare them.
 
-    The new ones are thrown away.
+    Changes nothing: the new tables are discarded.
 
-    Exits with 1 if a row differs, or if a view could not be compared. Changes nothing.
+    Exits with 1 if a row differs, or if a view could not be compared.
 
     \b
     Examples:
@@ -127,11 +127,11 @@ def rollback(
     views_url: ViewsUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring back the tables that `rebuild --keep-old` put aside.
+    """Bring back the tables kept by `rebuild --keep-old`.
 
-    They are caught up first.
+    They catch up with the journal first.
 
-    Those that they replace are put aside in their turn, so that a rollback can be rolled back.
+    The replaced tables are kept in turn, so that a rollback can be rolled back.
 
     \b
     Examples:
@@ -150,9 +150,9 @@ def projections(
     views_url: ViewsUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the views, and how far behind the journal each is.
+    """List the views with their state and their lag.
 
-    Also how large each is, and what is done about it.
+    Also shows the number of rows and the last rebuild of each.
 
     \b
     Examples:
@@ -178,12 +178,10 @@ def faults(
     views_url: ViewsUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what stands still while the rest flows.
+    """List quarantined streams and blocked orders.
 
-    Streams of views, and orders of those who act.
-
-    A view leaves out a stream from the fact on that it cannot fold; `retry` folds it again. An order
-    that execution or settlement cannot go on with is tried again by itself.
+    A view quarantines a stream at the first fact that it cannot fold; `retry` folds it again. An order
+    blocked in execution or settlement is retried automatically. Everything else continues.
 
     \b
     Examples:
@@ -199,7 +197,7 @@ def faults(
         views_of = [one._asdict() for one in waiting]
         print_json({"views": views_of, "followers": [one._asdict() for one in standing]})
     elif not waiting and not standing:
-        typer.echo("nothing stands still")
+        typer.echo("no faults")
     else:
         rows = [[one.view, one.stream, str(one.bad_offset), one.fault] for one in waiting]
         rows += [[one.follower, one.subject, "", one.error] for one in standing]
@@ -215,11 +213,11 @@ def retry(
     views_url: ViewsUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fold a stream again that a view has left out.
+    """Fold a quarantined stream of a view again.
 
-    After an upgrade, for example.
+    For example after an upgrade.
 
-    Exits with 1 if it cannot be folded now either, or if the view has not left it out.
+    Exits with 1 if the stream still cannot be folded, or is not quarantined.
 
     \b
     Examples:
@@ -236,7 +234,7 @@ def retry(
     if as_json:
         print_json({"view": name, "stream": stream, "flows": flows})
     else:
-        typer.echo(f"{stream} in {name}: {'flows' if flows else 'cannot be folded now either'}")
+        typer.echo(f"{stream} in {name}: {'folded' if flows else 'still cannot be folded'}")
     raise typer.Exit(not flows)
 
 
@@ -252,14 +250,14 @@ def _opened(data: str | None, journal_url: str | None, views_url: str | None) ->
 
 
 def _check_names(names: Sequence[str]) -> None:
-    """Exits with 2 for a view that there is not."""
+    """Exits with 2 for an unknown view."""
     from projections.registry import VIEWS  # noqa: PLC0415
 
     known = [view.name for view in VIEWS]
     unknown = [name for name in names if name not in known]
     if unknown or not names:
-        what = f"there is no view {unknown[0]!r:.60}" if unknown else "name views, or --all"
-        typer.echo(f"error: {BadSettings.code}: {what}; there are {', '.join(known)}", err=True)
+        what = f"no view {unknown[0]!r:.60}" if unknown else "name views, or --all"
+        typer.echo(f"error: {BadSettings.code}: {what}; known are {', '.join(known)}", err=True)
         raise typer.Exit(2)
 
 
@@ -279,12 +277,12 @@ def _wanted(
 
 
 def _cores() -> int:
-    """Those that this process may use; macOS says only how many there are."""
+    """Cores available to this process; on macOS, of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _end_with_stdin() -> None:
-    """Ends at once when whoever started us is gone: at any point that changes nothing."""
+    """Exits at once when the parent process is gone, which is safe at any point."""
     from engine.runtime.supervise import stop_when_stdin_ends  # noqa: PLC0415
 
     stop_when_stdin_ends(lambda: os._exit(1))
@@ -311,7 +309,7 @@ def _do(wanted: Wanted, opened: Opened, *, as_json: bool) -> None:
 
     tame_collector()
     lower_priority()
-    if wanted.number:  # nobody looks; its row tells
+    if wanted.number:  # a requested job: its row has the result
         _end_with_stdin()
         with contextlib.suppress(EngineError), opened as (journal, views):
             run(journal, views, wanted)

@@ -1,4 +1,4 @@
-"""How rebuilds and the state of views are printed."""
+"""Printing of rebuilds and of the state of views."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def progress_of(kind: Kind) -> Iterator[Callable[[Job], None]]:
-    """A bar with rate and time left on a terminal, lines elsewhere; on stderr, since it is no answer."""
+    """A bar with rate and time left on a terminal, lines elsewhere; on stderr, apart from the answer."""
     if not sys.stderr.isatty():
         yield _lines()
         return
@@ -94,7 +94,7 @@ _DONE: Final = {"rebuild": "rebuilt", "verify": "verified", "rollback": "rolled 
 def print_done(job: Job, findings: Findings) -> None:
     head = f"{_DONE[job.kind]} {', '.join(job.names)}"
     if job.kind == "rollback":
-        typer.echo(f"{head}: they show {job.reached} facts again, after {job.seconds:.1f} s")
+        typer.echo(f"{head}: up to date with {job.reached} facts, in {job.seconds:.1f} s")
         return
     typer.echo(f"{head}: {job.reached} facts in {job.seconds:.1f} s, {_rate(job)}")
     left_out = not_compared(job, findings)
@@ -102,10 +102,10 @@ def print_done(job: Job, findings: Findings) -> None:
         differing = f"{findings.differing} differ" if findings.differing else "all are equal"
         typer.echo(f"compared {findings.rows} rows with the live ones: {differing}")
     if left_out:
-        typer.echo(f"not compared, because the live ones were not whole: {', '.join(left_out)}")
+        typer.echo(f"not compared, because the live tables were incomplete: {', '.join(left_out)}")
         if job.kind == "verify":
             names = "--all" if len(left_out) == len(job.names) else " ".join(left_out)
-            typer.echo(f"`order-engine rebuild {names}` fills them, and so does a running engine")
+            typer.echo(f"fill them with `order-engine rebuild {names}`, or start the engine")
     if findings.shown:
         print_table(_FINDINGS, [
             [one.view, one.table, one.key, one.what, one.stream, _offsets(one.first, one.last)]
@@ -116,7 +116,7 @@ def print_done(job: Job, findings: Findings) -> None:
 
 
 def not_compared(job: Job, findings: Findings) -> list[str]:
-    """Views that were not whole, so that nothing is known of their rows. None of an empty journal."""
+    """Names of incomplete views, whose rows could not be compared. None for an empty journal."""
     return [name for name in job.names if name not in findings.compared] if job.target else []
 
 

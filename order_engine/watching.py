@@ -1,4 +1,4 @@
-"""The health of a process: its heartbeat, and what it sees of the others."""
+"""Health of a process: its heartbeat, and its view of other processes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def beating(
     expected: Sequence[str] | None = None,
     is_child: bool = False,
 ) -> Iterator[Health]:
-    """The health of this process, with heartbeats once started; the row is deleted at the end.
+    """The health of this process, with a heartbeat once it is started; its row is deleted at the end.
 
-    `reported` are probe sources of this process alone. With `expected` it also checks the parts of all
-    processes, some of which must run these. `is_child`: its parent restarts it.
+    `reported`: findings that only this process can see. `expected`: parts that some process must run,
+    checked across all processes. `is_child`: the parent restarts this process.
     """
     heartbeats = Heartbeats(journal.datastore.store, define_operations(), new_holder())
     pulse = Pulse(heartbeats, parts, reported, is_child=is_child)
@@ -37,7 +37,7 @@ def beating(
     if expected is not None:
         probe = PartsProbe(heartbeats, expected, is_dead, hears=pulse.is_written, is_stopped=is_stopped)
         health.add(Probe("heartbeats", probe.findings, "journal_unreadable"))
-    with suppress(EngineError):  # what keeps it from writing is found by the first beat
+    with suppress(EngineError):  # the first heartbeat reports why a write fails
         heartbeats.forget(is_dead)
     try:
         yield health

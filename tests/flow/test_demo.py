@@ -23,7 +23,7 @@ def test_it_fits_100_columns_and_ends_with_what_the_replay_came_to() -> None:
     (filled,) = (line for line in lines if re.match(r" *\d+  order 1 +Filled ", line))
     assert filled.split()[-4:] == ["9900.50", "0.00", "9900.50", "0.99"]
     assert re.fullmatch(
-        r"Replayed (\d+) facts from the journal: all 9 streams are as the desk left them\.", lines[-2]
+        r"Replayed (\d+) facts from the journal: all 9 streams have the same state\.", lines[-2]
     )
     assert re.fullmatch(r"The last digest covers them all: [0-9a-f]{64}", lines[-1])
 

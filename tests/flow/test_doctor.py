@@ -498,7 +498,7 @@ def test_a_journal_that_cannot_be_written_is_a_fault(settings: Settings) -> None
 
 def test_views_that_are_damaged_or_missing(on_sqlite: Settings) -> None:
     (none,) = views_checks(on_sqlite)
-    assert (none.verdict, none.value) == ("ok", "none yet: they are made by the next start")
+    assert (none.verdict, none.value) == ("ok", "none yet: the next start creates them")
     views = Views(on_sqlite.views_url)
     views.close()
     (good,) = views_checks(on_sqlite)
@@ -523,14 +523,14 @@ def test_views_of_the_first_release_are_a_warning_until_the_next_start(
     migrate(settings, "sandbox", adopts=True)
     (found,) = views_checks(settings)
     assert (found.name, found.verdict) == ("views", "warning")
-    assert found.value == "of an older shape: they are made again by the next start"
+    assert found.value == "of an older shape: the next start rebuilds them"
     Views(settings.views_url).close()
     assert {check.name: check.verdict for check in views_checks(settings)}["views"] == "ok"
 
 
 def test_no_views_yet_are_no_fault(settings: Settings) -> None:
     assert [(check.verdict, check.value) for check in views_checks(settings)] == [
-        ("ok", "none yet: they are made by the next start")
+        ("ok", "none yet: the next start creates them")
     ]
 
 

@@ -159,20 +159,20 @@ def test_the_commands_words(told: Any, tmp_path: Path) -> None:
     migrate(read_settings(data=str(tmp_path / "data"), environ={}), "live")
     assert told(access.create, tenant="acme", scope=["trade"])[0] == 0
     assert told(cli.halt, tenant="acne", reason="why") == (
-        1, "", "error: bad_settings: there is no client of a tenant 'acne'\n",
+        1, "", "error: bad_settings: no tenant 'acne': `order-engine client list` shows all\n",
     )  # fmt: skip
     (tmp_path / "data" / "master.key").rename(tmp_path / "away")  # whoever halts need not have it
     assert told(cli.halt, tenant="acme", reason="runaway client")[1] == (
         "trading of acme: now halted\nEvery running process refuses new orders within a second.\n"
-        "What was accepted before goes on, execution too: `order-engine halt --execution` stops"
-        " sending.\n"
+        "Accepted orders continue, execution included. To stop sending: `order-engine halt"
+        " --execution`.\n"
     )
     again = told(cli.halt, tenant="acme", reason="other")[1]
     assert again.startswith("trading of acme: already halted\n")
     status = told(cli.halt, status=True)[1].splitlines()
     assert [line.split()[:2] for line in status] == [
         ["of", "trading"],
-        ["everybody", "open"],
+        ["all", "open"],
         ["acme", "halted"],
     ]
     assert status[2].endswith("Z  runaway client")
@@ -185,8 +185,8 @@ def test_the_commands_words(told: Any, tmp_path: Path) -> None:
     weaker = told(cli.halt, tenant="acme", reason="send them after all")[1].splitlines()
     assert weaker[0] == "trading of acme: already halted"
     stays = (
-        "It was halted with --execution, and stays so. To send orders again while new ones are refused,"
-        " `order-engine resume` first and then halt without it."
+        "The halt with --execution stays in force. To send orders again while new ones are refused, run"
+        " `order-engine resume` and then halt without --execution."
     )
     assert weaker[2:] == [stopped[2], stays]
     assert (
@@ -200,7 +200,7 @@ def test_the_commands_words(told: Any, tmp_path: Path) -> None:
     told(cli.halt, reason="all")
     assert told(cli.resume, tenant="acme", reason="repaired")[1].splitlines() == [
         "trading of acme: now open",
-        "All trading is still halted: `order-engine resume` without --tenant ends that.",
+        "All trading is still halted: `order-engine resume` without --tenant ends it.",
     ]
     for wrong in ({}, {"status": True, "reason": "x"}):
         assert told(cli.halt, **wrong)[:2] == (2, "")

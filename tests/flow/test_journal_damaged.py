@@ -28,7 +28,7 @@ from tests.support.checkers import checker
 from tests.support.servers.http_engine import TERMS, a_market, an_account, buying, ok, running
 from tests.support.servers.served import Http, Place, Served, token_of, wait_until
 
-STOPPED = "Writes are stopped since damage was found at position 2; --reopen lets them go on."
+STOPPED = "Writes are stopped by damage at position 2; --reopen resumes them once the journal is clean."
 WRITES = (
     ("/accounts", {"name": "Ada", "base_currency": "USD"}),
     ("/prices", [{"symbol": "KE2024A", "bid": "1", "ask": "2"}]),
@@ -105,7 +105,7 @@ def test_writes_stop_everywhere_and_reads_go_on_until_it_is_put_right(
         assert (told.exit_code, told.stdout.splitlines()[-1]) == (0, STOPPED)
         assert client.post(orders, buying("5.00")).status == 503
         back = CliRunner().invoke(app, ["audit", "--reopen", *place])
-        assert (back.exit_code, "Writes go on again" in back.stdout) == (0, True), back.output
+        assert (back.exit_code, "Writes resume" in back.stdout) == (0, True), back.output
         wait_until("writes go on", lambda: client.post(orders, buying("5.00")).status == 201, 3)
 
 

@@ -256,7 +256,7 @@ def test_every_role_is_accepted_in_a_live_journal(
         record.getMessage() for record in caplog.records if record.name.startswith("order_engine")
     ]
     assert first.startswith("this journal is live: ")
-    assert "execution: nothing to do" in caplog.text
+    assert "execution: idle" in caplog.text
 
 
 @pytest.mark.parametrize(("host", "is_warned"), [("0.0.0.0", True), ("10.0.0.1", True), ("::1", False)])

@@ -123,7 +123,7 @@ def test_every_rule_is_one_that_is_explained() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["acc_1CWoxU9o42xf5osSVepYh2"], "a memorandum is of an order"),
+        (["acc_1CWoxU9o42xf5osSVepYh2"], "a memorandum needs an order"),
         ([CANCELLED, "--explain"], "--memorandum or --explain, not both"),
         ([CANCELLED, "--version", "99"], "`version` must be at most 4, the last version."),
     ],

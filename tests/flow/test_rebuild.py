@@ -107,14 +107,14 @@ def test_verify_finds_a_wrong_row_and_rebuild_mends_it(settings: Settings, views
 
 
 def test_what_cannot_be_done_is_one_coded_line(settings: Settings) -> None:
-    known = "there are accounts, instruments"
+    known = "known are accounts, instruments"
     for words, code, says in (
-        (("rebuild", "nothing"), 2, f"bad_settings: there is no view 'nothing'; {known}"),
-        (("verify", "orders", "Orders"), 2, "bad_settings: there is no view 'Orders'"),
+        (("rebuild", "nothing"), 2, f"bad_settings: no view 'nothing'; {known}"),
+        (("verify", "orders", "Orders"), 2, "bad_settings: no view 'Orders'"),
         (("rollback",), 2, f"bad_settings: name views, or --all; {known}"),
         (("rebuild", "orders", "--all"), 2, "bad_settings: name views, or --all"),
-        (("faults", "nothing"), 2, "bad_settings: there is no view 'nothing'"),
-        (("retry", "nothing", "ord_1"), 2, "bad_settings: there is no view 'nothing'"),
+        (("faults", "nothing"), 2, "bad_settings: no view 'nothing'"),
+        (("retry", "nothing", "ord_1"), 2, "bad_settings: no view 'nothing'"),
         (("retry", "orders", "ord_1"), 1, "not_found: The journal has no stream ord_1."),
         (("rollback", "events"), 1, "nothing_kept: no former tables of events are kept"),
     ):
@@ -128,7 +128,7 @@ def test_projections_are_listed_with_what_waits_in_them(settings: Settings, view
     lines = told("projections", settings=settings).stdout.splitlines()
     assert len(lines) == 1 + len(views.views)
     assert re.match(rf"orders +live +{head} +0 +60 +{views.shapes['orders']}", lines[4])
-    assert told("faults", settings=settings).stdout == "nothing stands still\n"
+    assert told("faults", settings=settings).stdout == "no faults\n"
     order = str(views.query("SELECT id FROM view_orders")[0][0])
     with views.writing() as connection:
         connection.exec_driver_sql(
@@ -142,7 +142,7 @@ def test_projections_are_listed_with_what_waits_in_them(settings: Settings, view
     assert re.search(rf"orders +{order} +9 +KeyError: no\n", text)
     assert re.search(r"execution +ord_1 +unavailable: the venue is mute\n", text)
     retried = told("retry", "orders", order, settings=settings)
-    assert (retried.exit_code, retried.stdout) == (0, f"{order} in orders: flows\n")
+    assert (retried.exit_code, retried.stdout) == (0, f"{order} in orders: folded\n")
     for name in ("orders", "events"):
         again = told("retry", name, order, settings=settings)
         assert (again.exit_code, again.stdout, "nothing of it waits" in again.stderr) == (1, "", True)
@@ -286,12 +286,18 @@ def test_verify_is_no_pass_for_views_that_it_could_not_compare(tmp_path: Path) -
     with closing(open_journal(settings)) as journal, closing(Views(settings.views_url)) as views:
         fill(journal, Plan(20, 2, 1))
         found = told("verify", "--all", settings=settings)
-        assert (found.exit_code, "`order-engine rebuild --all` fills" in found.stdout) == (1, True)
+        assert (found.exit_code, "fill them with `order-engine rebuild --all`" in found.stdout) == (
+            1,
+            True,
+        )
         Runner(journal, views).catch_up()
         assert told("verify", "--all", settings=settings).exit_code == 0
         views.forget(["orders"])
         found = told("verify", "--all", settings=settings)
-        assert (found.exit_code, "`order-engine rebuild orders` fills" in found.stdout) == (1, True)
+        assert (found.exit_code, "fill them with `order-engine rebuild orders`" in found.stdout) == (
+            1,
+            True,
+        )
         assert told("verify", "events", settings=settings).exit_code == 0
 
 

@@ -260,7 +260,7 @@ def test_registers_are_read_at_80_columns_and_know_their_words(engine: Engine) -
                          (("refusals", "--code", "foo"), "insufficient_funds")):  # fmt: skip
         done = told(*words)
         assert (done.exit_code, done.stdout) == (1, ""), words
-        assert f"there is no {words[1][2:]} 'foo'; there are " in done.stderr
+        assert f"no {words[1][2:]} 'foo'; known are " in done.stderr
         assert known in done.stderr
         asked = client.get(f"/{words[0]}?{words[1][2:]}=foo")
         assert (asked.status, known in asked.json["detail"]) == (400, True)

@@ -238,7 +238,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "a host by name": ({"host": "example.com", "is_sandbox": True}, 2, "sandbox"),
     "the world in IPv6": ({"host": "::", "is_sandbox": True}, 2, "sandbox"),
     "an unknown role": ({"roles": "api,cook"}, 2, "cook"),
-    "no role": ({"roles": ""}, 2, "there is no role"),
+    "no role": ({"roles": ""}, 2, "no role"),
     "two kinds": ({"is_live": True, "is_sandbox": True}, 2, "either --live or --sandbox"),
     "no kind": ({}, 2, "migrate --live"),
     "no duration": ({"sandbox_day": "soon"}, 2, "--sandbox-day"),

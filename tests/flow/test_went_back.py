@@ -165,8 +165,8 @@ def test_the_command_asks_before_it_does_anything(sqlite_url: str, tmp_path: Pat
         put_back(sqlite_url, 1)
         asked = command(tmp_path, sqlite_url, "journal", "accept-loss", "--reason", "x")
         assert asked.exit_code == 1
-        assert "are lost for good" in asked.output
-        assert "Go on? [y/N]" in asked.output
+        assert "are lost permanently" in asked.output
+        assert "Continue? [y/N]" in asked.output
         for reason in ("", " ", "x" * 201, "a\x1b[31mb", "a\nb", "a\u202eb"):
             said = command(tmp_path, sqlite_url, "journal", "accept-loss", "--yes", "--reason", reason)
             assert (said.exit_code, "characters, none of them hidden" in said.output) == (1, True)
