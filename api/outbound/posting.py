@@ -1,8 +1,8 @@
-"""Connections to receivers of webhooks, and one POST on one of them.
+"""One POST to a receiver of webhooks, in bounded bytes.
 
-aiohttp looks names up, connects, speaks TLS, keeps connections and reads answers. What else it does for
-each request (headers merged, cookies, a timer, a writer, a response) costs more than all of that, and
-nothing here needs it: a request is bytes, and of an answer only the head is looked at.
+aiohttp's session connects and speaks HTTP. Two things of ours are between: `Connector` judges each
+address just before a socket for it is made, and a `Guard` in front of aiohttp's protocol counts what
+comes and cuts off what is too long or what nobody asked for.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import aiohttp
-from aiohttp import abc, http_exceptions
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.connector import Connection
+from aiohttp import abc
 from yarl import URL
 
 from engine.domain.addresses import is_loopback, is_public
@@ -30,10 +27,7 @@ from engine.kernel.limits import ANSWER_BYTES_MAX, RETRY_AFTER_MAX_US
 _KEEP_ALIVE_S: Final = 4.0
 """Shorter than the five seconds after which common servers close a quiet connection: they would do so
 just as we send, and that counts as a failed attempt."""
-_PLACES_MAX: Final = 10_000
-_NO_LIMITS: Final = aiohttp.ClientTimeout()
-"""Whoever posts has a limit for all of it."""
-_COMMON: Final = b"Content-Type: application/json\r\nUser-Agent: order-engine\r\n"
+_AGENT: Final = {"User-Agent": "order-engine"}
 
 
 class Blocked(OSError):
@@ -41,162 +35,172 @@ class Blocked(OSError):
 
 
 class Answered(NamedTuple):
-    """The head of an answer; `is_whole`: it ended within what is read of one."""
+    """The head of an answer; `is_whole`: a success that ended within what is read of one."""
 
     status: int
     headers: Mapping[str, str]
     is_whole: bool
 
 
-class Place(NamedTuple):
-    """Where a URL points: how aiohttp is asked for a connection, and how each request begins."""
+class _Request(aiohttp.ClientRequest):
+    """Without headers that nobody set."""
 
-    request: aiohttp.ClientRequest
-    head: bytes
-
-
-class Connections:
-    """To all receivers, in one event loop. `ssl_context` and `resolver` are for tests."""
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        allows_local: bool,
-        ssl_context: ssl.SSLContext | None,
-        resolver: abc.AbstractResolver | None,
-    ) -> None:
-        self._loop = loop
-        self._allows_local = allows_local
-        self._places: dict[str, Place] = {}
-        self._connector = aiohttp.TCPConnector(
-            limit=0,  # whoever posts has counted
-            ssl=ssl_context or True,
-            resolver=resolver,
-            keepalive_timeout=_KEEP_ALIVE_S,
-            socket_factory=self._socket,
-        )
-        self._connector._factory = partial(_Bounded, loop)  # type: ignore[assignment]
-
-    async def close(self) -> None:
-        """Closes all that are kept."""
-        await self._connector.close()
-
-    def place(self, url: str) -> Place:
-        """What a URL comes to. Raises ValueError for none."""
-        place = self._places.get(url)
-        if place is None:
-            if len(self._places) >= _PLACES_MAX:
-                self._places.clear()
-            request = aiohttp.ClientRequest("POST", URL(url, encoded=True), loop=self._loop)
-            where = request.url.raw_path_qs.encode()
-            head = b"POST %b HTTP/1.1\r\nHost: %b\r\n" % (where, request.headers["Host"].encode())
-            place = self._places[url] = Place(request, head + _COMMON)
-        return place
-
-    async def to(self, place: Place, last: Connection | None = None) -> Connection:
-        """The `last` connection, if one can go on with it, or another: kept, if nothing came on it
-        meanwhile, or new.
-        """
-        if last is not None:
-            protocol = last.protocol
-            is_good = protocol is not None and protocol.is_connected() and not protocol.should_close
-            if is_good and last._key == place.request.connection_key:
-                return last
-            last.release()
-        while True:  # each turn takes one of those that are kept
-            connection = await self._connector.connect(place.request, [], _NO_LIMITS)
-            protocol = connection.protocol
-            assert isinstance(protocol, _Bounded)
-            if not protocol.should_close:
-                return connection
-            connection.close()
-            if protocol.is_new:
-                raise http_exceptions.BadHttpMessage("it speaks before it is asked")
-
-    def _socket(self, found: tuple[Any, ...]) -> socket.socket:
-        """A socket for an address just before it is connected. Raises Blocked."""
-        family, kind, protocol, _, address = found
-        host = address[0]
-        if not is_public(host) and not (self._allows_local and is_loopback(host)):
-            raise Blocked(f"{host} is not public")
-        return socket.socket(family, kind, protocol)
+    DEFAULT_HEADERS: dict[Any, str] = {}
 
 
-async def post(connection: Connection, place: Place, headers: bytes, body: bytes) -> Answered:
-    """Sends `body` under these header lines, and reads the answer, if it is a success to its end.
+class Exchange(aiohttp.Payload):
+    """The body of one request with its headers, and what is known of the exchange."""
 
-    Raises what aiohttp raises of a receiver that does not answer, or in no HTTP.
-    """
-    protocol = connection.protocol
-    assert isinstance(protocol, _Bounded)
-    protocol.begin()
-    transport = protocol.transport
-    if transport is None:
-        raise aiohttp.ServerDisconnectedError
-    transport.write(b"%b%bContent-Length: %d\r\n\r\n%b" % (place.head, headers, len(body), body))
-    while True:
-        message, content = await protocol.read()
-        if message.code == 101 or not 100 <= message.code < 200:
-            break
-    is_success = 200 <= message.code < 300
-    while is_success and not content.at_eof():
-        await content.readany()
-    return Answered(message.code, message.headers, is_whole=protocol.end() and is_success)
+    left = ANSWER_BYTES_MAX  # so much more of the answer is taken, its head included
+    is_asked = False  # the request is on its way
+    is_early = False  # something came while a part of the request had not left
+
+    def __init__(self, content: bytes, headers: dict[str, str]) -> None:
+        super().__init__(content, headers, content_type="application/json")
+        self.content = content
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.content)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The body as text."""
+        return self.content.decode(encoding, errors)
+
+    async def write(self, writer: abc.AbstractStreamWriter) -> None:
+        """Sends the body, and the head before it."""
+        self.is_asked = True
+        await writer.write(self.content)
 
 
-class _Bounded(ResponseHandler):
-    """A connection that takes so many bytes of an answer, headers included, and no more.
+class Guard(asyncio.Protocol):
+    """In front of aiohttp's protocol, on one connection, for one exchange after the other."""
 
-    One on which something comes that nobody awaits, or before what was asked has gone, is not kept.
-    """
+    __slots__ = ("exchange", "inner", "transport")
 
-    is_new = True  # nothing was asked on it
-    _left = ANSWER_BYTES_MAX
-    _is_awaited = False
-    _is_early = False
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        self.inner = cast("asyncio.Protocol", transport.get_protocol())
+        self.exchange: Exchange | None = None
+        transport.set_protocol(self)
 
-    def begin(self) -> None:
-        """Another answer is awaited. One reader does for all of a connection."""
-        self._left, self._is_awaited = ANSWER_BYTES_MAX, True
-        if self.is_new:
-            self.is_new = False
-            self.set_response_params(read_until_eof=True, auto_decompress=False)
-
-    def end(self) -> bool:
-        """None is awaited any more. Whether it was no longer than is read, and to the whole request."""
-        self._is_awaited = False
-        if self._is_early:
-            self.force_close()
-        return self._left >= 0 and not self._is_early
+    def end(self) -> None:
+        """The exchange is over. A request that has not left now never will."""
+        exchange, self.exchange = self.exchange, None
+        if (exchange is not None and exchange.is_early) or self._has_unsent:
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self._left < 0:
+        exchange = self.exchange
+        if exchange is None:
+            self.transport.abort()  # an answer to nothing would be taken for that to the next request
             return
-        if not self._is_awaited:
-            self.force_close()
-        self._is_early = self._has_unsent  # not once for all: 100 may come before a body has gone
-        left = self._left
-        self._left -= len(data)
-        super().data_received(data[:left])
-        if self._left >= 0:
+        if exchange.left < 0:
             return
-        payload = self._payload
-        self.set_exception(aiohttp.ClientPayloadError("the answer does not end"))
-        self.close()
-        if payload is not None:  # who reads it may wait
-            payload.feed_eof()
+        exchange.is_early = self._has_unsent  # not once for all: 100 may come before a body has gone
+        left = exchange.left
+        exchange.left -= len(data)
+        self.inner.data_received(data[:left])
+        if exchange.left < 0:
+            self.transport.abort()
 
-    def close(self) -> None:
-        """At once: a receiver that does not read would have what has not gone yet kept for ever."""
-        if self._has_unsent:
-            self.abort()
-        else:
-            super().close()
+    def connection_lost(self, error: Exception | None) -> None:
+        self.inner.connection_lost(error)
+
+    def eof_received(self) -> bool | None:
+        return self.inner.eof_received()
+
+    def pause_writing(self) -> None:
+        self.inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.inner.resume_writing()
 
     @property
     def _has_unsent(self) -> bool:
-        return self.transport is not None and self.transport.get_write_buffer_size() > 0
+        return self.transport.get_write_buffer_size() > 0
+
+
+class Connector(aiohttp.TCPConnector):
+    """Connections to all receivers. `ssl_context` and `resolver` are for tests."""
+
+    def __init__(
+        self,
+        *,
+        allows_local: bool,
+        ssl_context: ssl.SSLContext | None = None,
+        resolver: abc.AbstractResolver | None = None,
+    ) -> None:
+        def judged(found: tuple[Any, ...]) -> socket.socket:
+            """A socket for an address just before it is connected. Raises Blocked."""
+            family, kind, protocol, _, address = found
+            host = address[0]
+            if not is_public(host) and not (allows_local and is_loopback(host)):
+                raise Blocked(f"{host} is not public")
+            return socket.socket(family, kind, protocol)
+
+        super().__init__(
+            limit=0,  # lanes have counted
+            ssl=ssl_context or True,
+            resolver=resolver,
+            keepalive_timeout=_KEEP_ALIVE_S,
+            socket_factory=judged,
+        )
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: Any, timeout: aiohttp.ClientTimeout
+    ) -> Any:
+        """A connection with a guard for this request's exchange."""
+        connection = await super().connect(req, traces, timeout)
+        transport, exchange = connection.transport, req.body
+        if transport is None:
+            connection.close()
+            raise aiohttp.ServerDisconnectedError
+        assert isinstance(exchange, Exchange)
+        guard = transport.get_protocol()
+        if not isinstance(guard, Guard):
+            guard = Guard(transport)
+        guard.exchange = exchange
+        connection.add_callback(guard.end)
+        return connection
+
+
+def session(connector: Connector) -> aiohttp.ClientSession:
+    """For all messages: without cookies, decompression and timers, as each attempt has its own."""
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        request_class=_Request,
+        headers=_AGENT,
+        auto_decompress=False,
+        timeout=aiohttp.ClientTimeout(),
+    )
+
+
+async def post(
+    session: aiohttp.ClientSession, url: str, headers: dict[str, str], body: bytes
+) -> Answered:
+    """Sends `body` under these headers, and reads the answer, if it is a success to its end.
+
+    Raises what aiohttp raises of a receiver that does not answer, or in no HTTP.
+    """
+    exchange = Exchange(body, headers)
+    where = URL(url, encoded=True)
+    try:
+        async with session.post(where, data=exchange, allow_redirects=False) as answer:
+            is_whole = 200 <= answer.status < 300
+            try:
+                while is_whole and not answer.content.at_eof():
+                    await answer.content.readany()
+            except aiohttp.ClientPayloadError:
+                is_whole = False
+            is_whole = is_whole and exchange.left >= 0 and exchange.is_asked and not exchange.is_early
+            return Answered(answer.status, answer.headers, is_whole)
+    except aiohttp.ClientError as error:
+        if exchange.left < 0:
+            raise aiohttp.ClientPayloadError("the answer does not end") from error
+        raise
 
 
 def outcome_of(error: BaseException) -> AttemptOutcome:
@@ -221,7 +225,7 @@ _ERRORS: Final[tuple[tuple[type[BaseException], AttemptOutcome], ...]] = (
     (ValueError, "blocked"),  # no URL at all
     (aiohttp.ServerDisconnectedError, "connection"),
     (aiohttp.ClientOSError, "connection"),
-    (http_exceptions.HttpProcessingError, "http"),
+    (aiohttp.ClientResponseError, "http"),
     (aiohttp.ClientPayloadError, "http"),
 )
 """Error -> outcome; the first that fits."""

@@ -21,10 +21,9 @@ from typing import Final, NamedTuple
 
 import aiohttp
 from aiohttp import abc
-from aiohttp.connector import Connection
 
 from api.http.loop import new_loop
-from api.outbound.posting import Connections, outcome_of, post, retry_after_us
+from api.outbound.posting import Connector, outcome_of, post, retry_after_us, session
 from engine.domain.attempts import Attempt, AttemptOutcome
 from engine.kernel import wall
 from engine.kernel.limits import ATTEMPT_S
@@ -99,7 +98,7 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
         self._lines: dict[str, _Line] = {}
         self._loop = new_loop()
-        self._connections: Connections
+        self._session: aiohttp.ClientSession
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), name="sender", daemon=True)
         self._thread.start()
@@ -132,23 +131,24 @@ class Sender:
         loop = self._loop
         asyncio.set_event_loop(loop)
         loop.set_default_executor(ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="lookup"))
-        self._connections = loop.run_until_complete(self._connect())
+        self._session = loop.run_until_complete(self._open())
         loop.call_soon(ready.set)
         try:
             loop.run_forever()
             for task in self._tasks:
                 task.cancel()
             loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
-            loop.run_until_complete(self._connections.close())
+            loop.run_until_complete(self._session.close())
         finally:
             loop.close()
 
-    async def _connect(self) -> Connections:
-        return Connections(
-            self._loop,
-            allows_local=self._allows_local,
-            ssl_context=self._ssl_context,
-            resolver=self._resolver,
+    async def _open(self) -> aiohttp.ClientSession:
+        return session(
+            Connector(
+                allows_local=self._allows_local,
+                ssl_context=self._ssl_context,
+                resolver=self._resolver,
+            )
         )
 
     def _begin(self, messages: Sequence[Message]) -> None:
@@ -176,55 +176,42 @@ class Sender:
         self._on_done(len(self._done))
 
     async def _work(self, line: _Line) -> None:
-        """Sends one after the other until none waits, or so many are not wanted.
-
-        The connection is kept meanwhile, and then given back for others to the same place.
-        """
-        connection: Connection | None = None
+        """Sends one after the other until none waits, or fewer at once are wanted."""
         try:
             while line.waiting and line.active <= line.width:
-                connection = await self._send(line.waiting.popleft(), connection)
+                await self._send(line.waiting.popleft())
         finally:
             line.active -= 1
-            if connection is not None:
-                connection.release()
 
-    async def _send(self, message: Message, connection: Connection | None) -> Connection | None:
-        """Makes an attempt, on that connection if it is good; the connection to go on with."""
+    async def _send(self, message: Message) -> None:
+        """Makes an attempt."""
         at_us, began_s = self._now_us(), perf_counter()
         outcome: AttemptOutcome
         status, wait_us = None, 0
         try:
             async with asyncio.timeout(self._attempt_s):
-                place = self._connections.place(message.url)
-                connection = await self._connections.to(place, connection)
-                answered = await post(connection, place, _headers(message, at_us), message.body)
+                headers = _headers(message, at_us)
+                answered = await post(self._session, message.url, headers, message.body)
             status, outcome = answered.status, "succeeded" if answered.is_whole else "http"
             if outcome != "succeeded":
                 wait_us = retry_after_us(answered.headers, at_us)
-        except BaseException as error:
-            if connection is not None:
-                connection.close()
-                connection = None
-            if not isinstance(error, Exception):
-                raise
-            outcome = outcome_of(error)  # whatever a receiver does is one of its outcomes
+        except Exception as error:  # noqa: BLE001  whatever a receiver does is one of the outcomes
+            outcome = outcome_of(error)
             if outcome == "connection" and not isinstance(error, aiohttp.ClientError | OSError):
                 _LOG.exception("an attempt failed in a way that is new")
         duration_us = int((perf_counter() - began_s) * 1_000_000)
         attempt = Attempt(at_us, outcome, status, duration_us, wait_us)
         self._done.append(Done(message.delivery, attempt))
         self._on_done(len(self._done))
-        return connection
 
 
-def _headers(message: Message, at_us: int) -> bytes:
-    """The lines of a request that are of this attempt."""
+def _headers(message: Message, at_us: int) -> dict[str, str]:
+    """Of a request, for this attempt."""
     timestamp = at_us // 1_000_000
-    signed = signature(message.id, timestamp, message.body, message.keys)
-    text = (
-        f"Webhook-Id: {message.id}\r\nWebhook-Timestamp: {timestamp}\r\n"
-        f"Webhook-Attempt: {message.delivery.attempts + 1}\r\nWebhook-Signature: {signed}\r\n"
-        f"Event-Id: {message.event_id}\r\n"
-    )
-    return text.encode()
+    return {
+        "Webhook-Id": message.id,
+        "Webhook-Timestamp": str(timestamp),
+        "Webhook-Attempt": str(message.delivery.attempts + 1),
+        "Webhook-Signature": signature(message.id, timestamp, message.body, message.keys),
+        "Event-Id": message.event_id,
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 import threading
@@ -11,6 +10,7 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from api.outbound.posting import _Bounded
+from api.outbound.posting import Connector, Guard
 from engine.kernel.limits import ANSWER_BYTES_MAX
 from tests.support.engines.senders import Scripted, alone
 from tests.support.receivers.receivers import Receiver, answer, receiving
@@ -104,6 +104,7 @@ FAULTS = {
     "a bomb": (
         endless(HEAD + b"Content-Encoding: gzip\r\n\r\n", b"\x1f\x8b\x08\0" + b"\0" * 1000), {"http"},
     ),
+    "goes on for ever": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 40), {"http"}),
     "TLS where none is expected": (sends(b"\x15\x03\x01\x00\x02\x02\x28"), {"http"}),
 }  # fmt: skip
 
@@ -235,13 +236,13 @@ def test_nor_is_one_that_comes_while_nothing_is_sent(monkeypatch: pytest.MonkeyP
     def act(connection: socket.socket) -> None:
         acts.pop(0)(connection)
 
-    def received(self: _Bounded, data: bytes) -> None:
+    def received(self: Guard, data: bytes) -> None:
         takes(self, data)
         if goes.is_set():
             came.set()
 
-    takes = _Bounded.data_received
-    monkeypatch.setattr(_Bounded, "data_received", received)
+    takes = Guard.data_received
+    monkeypatch.setattr(Guard, "data_received", received)
     with closing(Raw(act)) as receiver, alone(allows_local=True) as sender:
         (first,) = sender.send([receiver.url])
         sender.turn()  # the connection is given back
@@ -252,16 +253,57 @@ def test_nor_is_one_that_comes_while_nothing_is_sent(monkeypatch: pytest.MonkeyP
     assert (second.attempt.outcome, second.attempt.status) == ("http", 500)
 
 
-def test_nor_is_one_that_comes_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    def made(self: _Bounded, transport: asyncio.BaseTransport) -> None:
-        makes(self, transport)
-        self.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+def test_what_is_poured_into_a_kept_connection_ends_it() -> None:
+    """However many answers nobody asked for: not one is kept."""
+    unasked = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    goes, is_over = threading.Event(), threading.Event()
+    poured = 0
 
-    makes = _Bounded.connection_made
-    monkeypatch.setattr(_Bounded, "connection_made", made)
+    def pour(connection: socket.socket) -> None:
+        nonlocal poured
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        connection.sendall(unasked)
+        assert goes.wait(WAIT_S)
+        with suppress(OSError):
+            while poured < 10_000_000:
+                poured += connection.send(unasked * 100)
+        is_over.set()
+
+    with closing(Raw(pour)) as receiver, alone(allows_local=True) as sender:
+        (done,) = sender.send([receiver.url])
+        sender.turn()  # the connection is given back
+        goes.set()
+        assert is_over.wait(WAIT_S)
+    assert done.attempt.outcome == "succeeded"
+    assert poured < 3_000_000  # what the system's buffers hold
+
+
+def test_nothing_is_kept_of_an_answer_for_the_next_request() -> None:
+    with (
+        receiving(answer(200, Set_Cookie="session=1; Path=/")) as receiver,
+        alone(allows_local=True) as sender,
+    ):
+        sender.send([receiver.url()] * 2, width=1)
+    assert [one.headers.get("cookie") for one in receiver.got] == [None, None]
+
+
+def test_nor_is_one_that_comes_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a new connection: while it is made, and right after."""
+    unasked = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+    async def connects(self: Connector, *words: Any, **others: Any) -> Any:
+        connection = await connect(self, *words, **others)
+        is_guarded = next(guarded)
+        protocol = connection.transport.get_protocol()
+        (protocol if is_guarded else protocol.inner).data_received(unasked)
+        return connection
+
+    connect, guarded = Connector.connect, iter((False, True))
+    monkeypatch.setattr(Connector, "connect", connects)
     with receiving() as receiver, alone(allows_local=True) as sender:
-        (done,) = sender.send([receiver.url()])
-    assert (done.attempt.outcome, done.attempt.status, receiver.got) == ("http", None, [])
+        for _ in range(2):
+            (done,) = sender.send([receiver.url()])
+            assert (done.attempt.outcome, receiver.got) == ("http", [])
 
 
 def test_who_answers_before_the_request_is_there_has_not_taken_it() -> None:

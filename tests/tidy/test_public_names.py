@@ -29,8 +29,6 @@ NOT_YET: Final = {
     "api.http.server": "the server inside aiohttp",
     "api.http.bodies": "the server inside aiohttp",
     "api.http.connection": "the server inside aiohttp",
-    "api.outbound.posting": "the sender inside aiohttp's client",
-    "api.outbound.sender": "the sender inside aiohttp's client",
 }
 """Modules that still use internal names. The table only gets shorter."""
 
