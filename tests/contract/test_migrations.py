@@ -19,8 +19,8 @@ from engine.journal import migrations, schema
 from engine.journal.datastore import Datastore, open_store
 from engine.kernel.errors import SchemaTooOld
 from engine.registers import operations
-from tests.support.engines import first_release
 from tests.support.engines.journals import open_journal
+from tests.support.engines.releases import FIRST
 from tests.support.servers.http_engine import running
 
 UNTOLD = {"enforce_trading_rules", "days_to_maturity"}
@@ -33,7 +33,7 @@ def first(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     url = f"sqlite:///{tmp_path}/data/journal.db"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres_url")
-    first_release.lay(url, tmp_path / "data")
+    FIRST.lay(url, tmp_path / "data")
     return read_settings(data=str(tmp_path / "data"), journal_url=url, environ={})
 
 
@@ -64,7 +64,7 @@ def test_the_first_release_is_upgraded_to_the_tables_of_this_one(first: Settings
     with_it = Datastore(first.journal_url, "", "text")
     try:
         head = with_it.pages.head()
-        assert (head.position, head.digest.hex()) == (first_release.FACTS, first_release.DIGEST)
+        assert (head.position, head.digest.hex()) == (FIRST.facts, FIRST.digest)
     finally:
         with_it.close()
     assert installation.migrate(first, "live", adopts=True).outcome == "updated"
@@ -109,8 +109,8 @@ def test_an_older_journal_under_a_prefix_is_refused(journal_url: str) -> None:
 def test_the_first_release_s_journal_answers_as_before(first: Settings) -> None:
     with running(first.journal_url, first.data.parent) as engine:
         engine.project()
-        client = engine.client("read", "operate", tenant=first_release.TENANT)
-        answers = first_release.answers()
+        client = engine.client("read", "operate", tenant=FIRST.tenant)
+        answers = FIRST.answers()
         assert len(answers) > 30
         for path, told in answers.items():
             reply = client.send("GET", path)

@@ -41,7 +41,7 @@ from order_engine.checks import views_checks
 from order_engine.serve import PROCESSES
 from projections.database import Views
 from projections.registry import VIEWS
-from tests.support.engines import first_release
+from tests.support.engines.releases import FIRST
 
 FACTS = 1_200
 """More than doctor verifies."""
@@ -518,7 +518,7 @@ def test_views_of_the_first_release_are_a_warning_until_the_next_start(
     """After the documented upgrade; and where a server has no views yet there is nothing to find."""
     data = tmp_path / "first"
     url = f"sqlite:///{data}/journal.db" if journal_url.startswith("sqlite") else journal_url
-    first_release.lay(url, data)
+    FIRST.lay(url, data)
     settings = Settings(data, url)
     migrate(settings, "sandbox", adopts=True)
     (found,) = views_checks(settings)

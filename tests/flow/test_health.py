@@ -102,7 +102,7 @@ def test_views_that_cannot_be_read_make_this_process_unready(served: Engine, tmp
     store = served.views.store
     with store._opening:
         store._dispose(close=True)
-    path = tmp_path / "views.db"
+    path = tmp_path / "data" / "views.db"
     whole = path.read_bytes()
     path.write_bytes(b"these are not the bytes of a database" * 200)
     assert reasons(served) == (503, {"views_unreadable"})

@@ -22,7 +22,7 @@ from engine.installation import make_tables, migrate, open_journal_datastore
 from engine.journal.journal import Journal
 from engine.kernel.fact import StreamAppend
 from order_engine.main import app
-from tests.support.engines import first_release
+from tests.support.engines.releases import FIRST
 from tests.support.models.facts import envelope
 
 ORDER = "ord_1C8xWqVdPq4oKgXcY2mN7R"
@@ -78,7 +78,7 @@ def commands() -> list[str]:
 @pytest.fixture
 def first(settings: Settings) -> Settings:
     """The first release's installation, of its schema."""
-    first_release.lay(settings.journal_url, settings.data)
+    FIRST.lay(settings.journal_url, settings.data)
     return settings
 
 
@@ -129,7 +129,7 @@ def test_an_older_schema_of_a_known_kind_can_be_backed_up(first: Settings, tmp_p
     assert (refused.exit_code, "schema_too_old" in refused.stderr) == (1, True)
     done = call("backup", str(tmp_path / "copy"), settings=first)
     assert done.exit_code == 0, done.output + done.stderr
-    assert f"verified  {first_release.FACTS + 1} facts" in done.output
+    assert f"verified  {FIRST.facts + 1} facts" in done.output
 
 
 def test_the_manual_s_upgrade_from_the_first_release(

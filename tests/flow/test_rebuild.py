@@ -25,7 +25,7 @@ from projections.database import Views
 from projections.jobs import Job
 from projections.rebuild import Wanted
 from projections.runner import Runner
-from tests.support.engines import first_release
+from tests.support.engines.releases import FIRST
 from tests.support.receivers.told import contents
 from tests.support.servers.command import on_terminal, run
 from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok
@@ -252,7 +252,7 @@ def test_orders_that_stand_still_are_told_to_all(views: Views) -> None:
 def test_verify_and_other_readers_leave_views_that_nothing_vouches_for(tmp_path: Path) -> None:
     """Those of the first release have no seals: `verify` emptied them, and called that a pass."""
     data = tmp_path / "data"
-    first_release.lay(f"sqlite:///{data}/journal.db", data)
+    FIRST.lay(f"sqlite:///{data}/journal.db", data)
     settings = read_settings(data=str(data), environ={})
     assert told("migrate", "--sandbox", settings=settings).exit_code == 0
     before = stored_rows(data / "views.db")

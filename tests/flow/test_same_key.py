@@ -454,7 +454,7 @@ def test_another_process_gives_the_first_answer(journal_url: str, tmp_path: Path
             case = CASES[name](house)
             firsts.append((name, case, client.send(WRITING[name].method, case.path, case.body, key)))
     if sa.make_url(journal_url).get_backend_name() == "sqlite":
-        (tmp_path / "views.db").unlink()  # a rebuild forgets nothing either
+        (tmp_path / "data" / "views.db").unlink()  # a rebuild forgets nothing either
     with running(journal_url, tmp_path) as engine:
         client = engine.client()
         for name, case, first in firsts:

@@ -216,6 +216,5 @@ def test_a_parked_report_is_booked_by_two_clients_and_everything_follows(live: E
     assert [event["name"] for event in events] == ["trade.settled", "trade.executed"]
     facts = ok(first.get(f"/accounts/{account}/orders/{order}/history"))
     assert "order.trade_applied.1" in str(facts)
-    place = str(live.journal.datastore.store.url)
-    views = place.replace("journal.db", "views.db")
-    assert invariants.check(place, views_url=views) == []
+    place, views = live.journal.datastore.store.url, live.views.store.url
+    assert invariants.check(str(place), views_url=str(views)) == []

@@ -28,9 +28,7 @@ WITHIN_S = 1.0
 
 
 def command(engine_dir: Path, url: str, *words: str) -> Result:
-    views = f"sqlite:///{engine_dir}/views.db" if url.startswith("sqlite") else url
     place = ["--data", str(engine_dir / "data"), "--journal-url", url]
-    place += ["--views-url", views] if words[0] == "journal" else []
     return CliRunner().invoke(app, [*words, *place])
 
 

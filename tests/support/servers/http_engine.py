@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-import sqlalchemy as sa
 
 from api.http.app import App, create_app
 from api.http.connections import Timing
@@ -151,8 +150,7 @@ def running(
     datastore = open_journal_datastore(settings)
     key = open_master_key(settings, datastore)
     datastore.close()
-    is_sqlite = sa.make_url(journal_url).get_backend_name() == "sqlite"
-    views = Views(f"sqlite:///{directory}/views.db" if is_sqlite else journal_url)
+    views = Views(settings.views_url)
     opened: list[Services] = []
     with Journal(journal_url, engine_codec(), key.derive("witnesses")) as journal:
         if journal.head == 1:  # its kind: lists wait for what there was at the start

@@ -1,0 +1,106 @@
+"""What an earlier release left is opened as it is: nothing is lost, rebuilt or answered otherwise.
+
+The second release's schema is today's and so are the shapes of its views. Whoever changes one of them
+says so here: `OUTDATED` names the views that are made again, and `migrate` has something to do.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import installation
+from engine.audit.auditing import AuditOptions, audit
+from engine.config.settings import Settings, read_settings
+from engine.installation import open_journal_datastore
+from engine.registers.operations import define_operations
+from projections import jobs
+from projections.database import Views
+from tests.support.engines.releases import SECOND, Release
+from tests.support.servers.http_engine import running
+
+OUTDATED: list[str] = []
+"""Views whose shape has changed since the second release."""
+BEHIND = 2
+"""Facts that came after the second release's views were last brought up."""
+SCHEMA_CHANGED = False
+"""Whether the tables of the journal's database have, since."""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def second(request: pytest.FixtureRequest) -> Release:
+    """The second release's installation on each database in turn."""
+    return SECOND[request.param]
+
+
+@pytest.fixture
+def settings(second: Release, request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Where it stands, as it was left."""
+    url = f"sqlite:///{tmp_path}/data/journal.db"
+    if second is SECOND["postgresql"]:
+        url = request.getfixturevalue("postgres_url")
+    second.lay(url, tmp_path / "data")
+    return read_settings(data=str(tmp_path / "data"), journal_url=url, environ={})
+
+
+def checkpoints(views: Views) -> dict[str, tuple[str, int]]:
+    """View -> its shape and how far it has come."""
+    rows = views.query("SELECT view, shape, reached FROM view_checkpoints")
+    return {view: (shape, reached) for view, shape, reached in rows}
+
+
+def counts(settings: Settings) -> dict[str, int]:
+    """Operational table -> how many rows it has."""
+    with closing(open_journal_datastore(settings)) as datastore:
+        return {
+            table: datastore.store.query(f"SELECT count(*) FROM {table}")[0][0]
+            for table in define_operations().metadata.tables
+        }
+
+
+def untold(status: int, text: str) -> Any:
+    """An answer without the texts of its errors, which are for people and may change."""
+    if status < 400:
+        return re.sub(r'("code":"caught_up","detail":)"[^"]*"', r"\1", text)
+    error = json.loads(text)
+    return {name: error[name] for name in error if name not in {"detail", "request_id"}}
+
+
+def test_the_second_release_is_opened_as_it_was_left(second: Release, settings: Settings) -> None:
+    before = counts(settings)
+    empty = {table for table, count in before.items() if count == 0}
+    assert empty == set()
+    outcome = installation.migrate(settings).outcome
+    assert outcome == ("updated" if SCHEMA_CHANGED else "already up to date")
+    with closing(open_journal_datastore(settings)) as datastore:
+        head = datastore.pages.head()
+        assert (head.position, head.digest.hex()) == (second.facts, second.digest)
+        assert audit(datastore, AuditOptions("all")).findings == []
+    assert counts(settings) == before
+
+
+def test_the_second_release_s_journal_answers_as_before(
+    second: Release, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(Views(settings.views_url)) as views:
+        left = checkpoints(views)
+        assert jobs.outdated(views) == OUTDATED
+    assert {reached for _, reached in left.values()} == {second.facts - BEHIND}
+    with running(settings.journal_url, settings.data.parent) as engine:
+        assert {name: left[name] for name in left if name not in OUTDATED}.items() <= (
+            checkpoints(engine.views).items()
+        )
+        engine.project()
+        client = engine.client("read", "operate", "admin", tenant=second.tenant)
+        answers = second.answers()
+        assert len(answers) > 200
+        for path, (status, media, text) in answers.items():
+            reply = client.get(path)
+            assert (reply.status, reply.headers["Content-Type"]) == (status, media), path
+            assert untold(reply.status, reply.body.decode()) == untold(status, text), path
+    assert "made again" not in caplog.text
