@@ -15,6 +15,7 @@ from engine.journal.datastore import open_store
 from engine.journal.store import allow_pauses
 from engine.kernel.process import tame_collector
 from engine.registers import operations
+from tests.support.engines.desks import Shop, open_shop
 from tests.support.servers.postgres import GivenServer, PostgresServer, open_server
 
 MARKED = {"torture": "torture", "full": "test-full"}
@@ -99,6 +100,20 @@ def journal_url(request: pytest.FixtureRequest) -> str:
     fixture = "sqlite_url" if request.param == "sqlite" else "postgres_url"
     url: str = request.getfixturevalue(fixture)
     return url
+
+
+@pytest.fixture
+def shop(journal_url: str) -> Iterator[Shop]:
+    """A desk with its journal on each database in turn."""
+    with open_shop(journal_url) as shop:
+        yield shop
+
+
+@pytest.fixture
+def other(shop: Shop, journal_url: str) -> Iterator[Shop]:
+    """A second desk on the journal of `shop`: another process, as far as caches go."""
+    with open_shop(journal_url) as other:
+        yield other
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

@@ -28,12 +28,12 @@ from tests.support.engines.desks import INSTRUMENT, TENANT, Shop, open_shop
 
 
 @pytest.fixture
-def shop(journal_url: str) -> Iterator[Shop]:
-    with open_shop(journal_url) as shop:
-        yield shop
-        assert invariants.check(journal_url) == []
-        found = audit(shop.journal.datastore, AuditOptions()).findings
-        assert [(one.check, one.text) for one in found] == []
+def shop(shop: Shop, journal_url: str) -> Iterator[Shop]:
+    """At its end the books are audited."""
+    yield shop
+    assert invariants.check(journal_url) == []
+    found = audit(shop.journal.datastore, AuditOptions()).findings
+    assert [(one.check, one.text) for one in found] == []
 
 
 class Desk:

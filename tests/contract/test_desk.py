@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from functools import partial
@@ -18,26 +16,7 @@ from engine.commands.desk import Decision, DecisionContext, Outcome
 from engine.journal.append import Appender
 from engine.kernel.errors import Refused
 from tests.support.checkers import checker
-from tests.support.engines.desks import INSTRUMENT, TENANT, Shop, open_shop
-
-
-@pytest.fixture
-def shop(journal_url: str) -> Iterator[Shop]:
-    with open_shop(journal_url) as shop:
-        yield shop
-
-
-@pytest.fixture
-def other(shop: Shop, journal_url: str) -> Iterator[Shop]:
-    """Another process, as far as caches go."""
-    with open_shop(journal_url) as other:
-        yield other
-
-
-def codes(answers: list[Outcome | Exception]) -> Counter[str]:
-    return Counter(
-        answer.code if isinstance(answer, Refused) else type(answer).__name__ for answer in answers
-    )
+from tests.support.engines.desks import INSTRUMENT, TENANT, Shop, codes
 
 
 def balance(shop: Shop, account: str) -> tuple[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,20 +15,7 @@ from engine.commands.decider import Decider
 from engine.commands.desk import Outcome
 from engine.kernel.errors import Refused
 from engine.kernel.limits import REFERENCE_FRESH_S
-from tests.support.engines.desks import TENANT, THURSDAY_US, Shop, open_shop
-
-
-@pytest.fixture
-def shop(journal_url: str) -> Iterator[Shop]:
-    with open_shop(journal_url) as shop:
-        yield shop
-
-
-@pytest.fixture
-def other(shop: Shop, journal_url: str) -> Iterator[Shop]:
-    """Another process, as far as caches go."""
-    with open_shop(journal_url) as other:
-        yield other
+from tests.support.engines.desks import TENANT, THURSDAY_US, Shop, codes
 
 
 class Ticking:
@@ -47,10 +33,7 @@ class Ticking:
 
 
 def buys(shop: Shop, account: str, count: int = 1) -> Counter[str]:
-    answers = shop.desk.do_all([shop.buying(account, "2.00") for _ in range(count)])
-    return Counter(
-        answer.code if isinstance(answer, Refused) else type(answer).__name__ for answer in answers
-    )
+    return codes(shop.desk.do_all([shop.buying(account, "2.00") for _ in range(count)]))
 
 
 @pytest.mark.parametrize("tenant", [None, TENANT])

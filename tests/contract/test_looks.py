@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -26,20 +25,7 @@ from engine.kernel.codec import Codec
 from engine.kernel.errors import Refused, Unavailable, UnknownFact
 from engine.kernel.fact import Envelope, Fact, StreamAppend
 from tests.support.checkers import checker
-from tests.support.engines.desks import TERMS, THURSDAY_US, Shop, open_shop
-
-
-@pytest.fixture
-def shop(journal_url: str) -> Iterator[Shop]:
-    with open_shop(journal_url) as shop:
-        yield shop
-
-
-@pytest.fixture
-def other(shop: Shop, journal_url: str) -> Iterator[Shop]:
-    """Another process, as far as caches go."""
-    with open_shop(journal_url) as other:
-        yield other
+from tests.support.engines.desks import TERMS, THURSDAY_US, Shop
 
 
 class Reads:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -16,7 +15,7 @@ from engine.commands.tally import Tally, start_of_day
 from engine.domain.trading_limits import Limits, OrderCounted
 from engine.kernel.errors import Refused
 from tests.support.checkers import invariants
-from tests.support.engines.desks import Shop, open_shop
+from tests.support.engines.desks import Shop, codes, open_shop
 
 DAY_US = 86_400_000_000
 
@@ -25,12 +24,6 @@ DAY_US = 86_400_000_000
 def shop(journal_url: str) -> Iterator[Shop]:
     with open_shop(journal_url, is_sandbox=True) as shop:
         yield shop
-
-
-def codes(answers: list[Outcome | Exception]) -> Counter[str]:
-    return Counter(
-        answer.code if isinstance(answer, Refused) else type(answer).__name__ for answer in answers
-    )
 
 
 def test_an_accounts_day_is_exact_at_three_desks(shop: Shop, journal_url: str) -> None:

@@ -3,7 +3,7 @@ that is still there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -21,12 +21,6 @@ from engine.registers.operations import define_operations
 from tests.contract.test_damage import edit
 from tests.support.engines.desks import THURSDAY_US, Shop, open_shop
 from tests.support.engines.putting_back import put_back, run
-
-
-@pytest.fixture
-def shop(journal_url: str) -> Iterator[Shop]:
-    with open_shop(journal_url) as opened:
-        yield opened
 
 
 def another(url: str) -> Journal:

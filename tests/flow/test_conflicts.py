@@ -5,8 +5,7 @@ Each row has a control: a desk that is broken in one place, which the same test 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
 from hashlib import sha256
@@ -26,26 +25,13 @@ from engine.domain.order import Placed
 from engine.domain.order_request import OrderRequest
 from engine.journal.journal import Journal
 from engine.journal.writer import Append
-from engine.kernel.errors import Refused
 from engine.kernel.fact import Recorded
 from tests.support.checkers import invariants
-from tests.support.engines.desks import INSTRUMENT, TENANT, Shop, open_shop
+from tests.support.engines.desks import INSTRUMENT, TENANT, Shop, codes, open_shop
 from tests.support.receivers.telling import Teller
 
 BUYS, CASH = 200, "1234.56"
 ACCEPTED = 12  # floor(1234.56 / 100.00)
-
-
-@pytest.fixture
-def shop(journal_url: str) -> Iterator[Shop]:
-    with open_shop(journal_url) as shop:
-        yield shop
-
-
-def codes(answers: Sequence[Outcome | Exception]) -> Counter[str]:
-    return Counter(
-        answer.code if isinstance(answer, Refused) else type(answer).__name__ for answer in answers
-    )
 
 
 # --- F6: one account's cash -----------------------------------------------------------------------

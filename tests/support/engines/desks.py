@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from engine.domain.report import Report
 from engine.domain.stored import engine_codec
 from engine.domain.trading_limits import Limits
 from engine.journal.journal import Journal, migrate
+from engine.kernel.errors import Refused
 from engine.kernel.fact import to_us
 from engine.kernel.ids import IdSource
 
@@ -132,6 +134,13 @@ class Shop:
     def settle(self, order: str) -> None:
         for trade in self.desk.state(order).trades:
             self.do(decisions.settle_trade, order=order, trade=trade.terms.trade)
+
+
+def codes(answers: Iterable[Outcome | Exception]) -> Counter[str]:
+    """Code of a refusal, else name of the type of an answer -> how many there are."""
+    return Counter(
+        answer.code if isinstance(answer, Refused) else type(answer).__name__ for answer in answers
+    )
 
 
 @contextmanager
