@@ -1,8 +1,8 @@
-"""What can be asked of the engine: for each, which streams are read, and what the rules make of them.
+"""The decisions of the engine: for each command the streams it reads and the rules it applies.
 
-Every function is a decision (see `decider`) once all arguments but its context are given:
-`Command(partial(place_order, firm=firm, ...), ...)`. They raise what the rules refuse. What belongs to
-another tenant is refused like what does not exist.
+Each function is a `Decision` once all arguments but its context are given:
+`Command(partial(place_order, firm=firm, ...), ...)`. It yields ids of streams, is sent their states, and
+returns the facts to append, or raises Refused. Another tenant's data does not exist for it.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from engine.kernel.refusals import invalid, refused
 
 
 class Prices(Protocol):
-    """Where decisions find the latest price of a symbol, without waiting."""
+    """The latest price of each symbol, in memory."""
 
     def latest(self, symbol: str) -> Price | None:
-        """None for one that never had a price."""
+        """The latest price; None for a symbol that never had one."""
         ...
 
 
 class Firm(NamedTuple):
-    """What decisions need beside streams. An older price than `price_max_age_us` makes an order wait.
+    """The inputs of decisions beside streams. A price older than `price_max_age_us` makes an order wait.
 
     `limits` of trading, and the `tally` of what tenants have ordered today; None: there are none.
     `minimum_order_value` by currency.
@@ -76,7 +76,7 @@ def place_order(
     instrument: str,
     order_request: OrderRequest,
 ) -> Decision:
-    """Accepts an order under the new id `order`.
+    """Places an order under the new id `order`.
 
     Raises Refused `trading_halted`, or as `trading.place` and `Tally.hold` do. Whoever asks has to
     `drop` it from the tally if it is not recorded.
@@ -120,7 +120,7 @@ def request_cancel(
 
 
 def start_execution(context: DecisionContext, *, firm: Firm, order: str, venue: str) -> Decision:
-    """Sends a waiting order to a venue, under its own id; without a fresh price, or while execution is
+    """Sends a waiting order to a venue, under its own id. Without a fresh price, or while execution is
     halted, it waits on.
 
     It is cancelled instead when nothing can come of it any more. Raises Refused `not_found` for the
@@ -154,11 +154,11 @@ def start_execution(context: DecisionContext, *, firm: Firm, order: str, venue: 
 
 
 def take_report(context: DecisionContext, *, firm: Firm, report: Report) -> Decision:
-    """What a venue reports: booked once, or parked. Refused is only what the simulated venue reports
+    """Books a venue's report once, or parks it. Only a report of the simulated venue is ever refused,
     outside a sandbox (Refused `not_found`).
 
-    The command's id must be `report_command_id`, by which a report that was booked or parked before is
-    found; only one that is to be parked looks at its own stream too.
+    The command's id must be `report_command_id`: a report that was booked or parked before is found by
+    it. Only a report that is to be parked reads its own stream too.
     """
     if report.venue == SIMULATED:
         kind.check_sandbox((yield kind.STREAM), "the simulated venue")
@@ -183,7 +183,7 @@ def take_report(context: DecisionContext, *, firm: Firm, report: Report) -> Deci
 
 
 def settle_trade(context: DecisionContext, *, order: str, trade: str) -> Decision:
-    """Settles one trade, due by the business date. Raises Refused as `trading.settle_trade` does."""
+    """Settles a trade due by the business date. Raises Refused as `trading.settle_trade` does."""
     known: Order | None = yield order
     if known is None:
         raise refused("not_found", "No such order.")
@@ -193,7 +193,7 @@ def settle_trade(context: DecisionContext, *, order: str, trade: str) -> Decisio
 
 
 def resolve_report(context: DecisionContext, *, parked: str, action: str, by: str) -> Decision:
-    """A client's decision about a parked report. Raises Refused as `report.resolve` does, and
+    """Resolves a parked report as a client decided. Raises Refused as `report.resolve` does, and
     `report_not_bookable`."""
     known: ParkedReport | None = yield parked
     decided = reports.resolve(known, action, by, at_us=context.at_us)
@@ -230,7 +230,7 @@ def confirm_report(
 def _about(
     report: Report,
 ) -> Generator[str, Any, tuple[Order | None, Account | None, Instrument | None]]:
-    """Order, account and instrument that a report is about, as far as they exist."""
+    """The order, account and instrument of a report; None for each that does not exist."""
     order: Order | None = (yield report.order) if ids.is_id(report.order, "ord") else None
     owner: Account | None = (yield order.terms.account) if order else None
     security: Instrument | None = (yield order.terms.instrument) if order else None
@@ -238,7 +238,7 @@ def _about(
 
 
 def _fee(firm: Firm, tenant: str, security: Instrument | None) -> FeeRule:
-    """The rule of a new order."""
+    """The fee rule of a new order."""
     if security is None:
         return FeeRule()
     kind, currency = security.terms.instrument_type, security.terms.trading_currency
@@ -246,7 +246,7 @@ def _fee(firm: Firm, tenant: str, security: Instrument | None) -> FeeRule:
 
 
 def _price(firm: Firm, security: Instrument | None) -> Price | None:
-    """The latest price that counts for an instrument."""
+    """The latest price of an instrument, as its terms quote it; None without one."""
     if security is None:
         return None
     return instruments.price_of(security, firm.prices.latest(security.terms.symbol))
@@ -259,9 +259,9 @@ def _executed_on(
     report: Report,
     received_us: int | None = None,
 ) -> date:
-    """The trade date of a report. The venue's clock is believed from the order's placing until now.
+    """The trade date of a report. The venue's time is bounded by the order's placing and now.
 
-    `received_us`: when the report came, if that was not now.
+    `received_us`: when the report came, None for now.
     """
     if order is None or security is None:
         return context.business_date
@@ -272,19 +272,19 @@ def _executed_on(
 
 
 def _trade_date(context: DecisionContext, terms: Terms, wall_us: int) -> date:
-    """The business date at the instrument's market."""
+    """The business date at the instrument's market, at that wall time."""
     business_us = clock.business_time_us(context.clock, wall_us)
     return calendar.local_date(business_us, terms.issuer_country, terms.trading_currency)
 
 
 def parked_report_id(report: Report) -> str:
-    """The stream of a report, should it be parked: one for each (venue, execution reference)."""
+    """The stream of a report if it is parked: one for each (venue, execution reference)."""
     digest = idempotency.command_id([report.venue, report.execution_reference])
     return f"rep_{ids.encode(int.from_bytes(digest, 'big'))}"
 
 
 def report_command_id(report: Report) -> bytes:
-    """The command by which a report is taken: the same for the same (venue, execution reference)."""
+    """The command id of a report: one for each (venue, execution reference)."""
     return idempotency.command_id(["report", report.venue, report.execution_reference])
 
 
@@ -313,7 +313,7 @@ STATUS_CHANGES: Final = {
     "closing": accounts.close,
     "closed": accounts.close,
 }
-"""Status that a client may ask for -> what brings it about. One with holdings is `closing` first."""
+"""Requested status -> rule. An account with holdings is `closing` first."""
 
 
 def change_account(
@@ -325,7 +325,7 @@ def change_account(
     funding_currencies: Sequence[str] | None = None,
     flags: Mapping[str, bool],
 ) -> Decision:
-    """Changes what is given of an account. Raises Refused `not_found`, and as `account.change` does."""
+    """Changes fields of an account. Raises Refused `not_found`, and as `account.change` does."""
     known = _found(_of_tenant((yield account), tenant), "account")
     facts: list[Fact] = []
     if flags or funding_currencies is not None:
@@ -352,7 +352,7 @@ def create_payment(
     amount: Decimal,
     request: bytes | None = None,
 ) -> Decision:
-    """A deposit or withdrawal under the new id `payment`. Raises Refused as `paying.create` does."""
+    """Opens a payment under the new id `payment`. Raises Refused as `paying.create` does."""
     owner = _of_tenant((yield account), tenant)
     decided = paying.create(
         owner,
@@ -370,7 +370,7 @@ def create_payment(
 def end_payment(
     context: DecisionContext, *, tenant: str, account: str, payment: str, is_completed: bool
 ) -> Decision:
-    """The money has moved, or will not. Raises Refused as `paying.complete` and `paying.fail` do."""
+    """Completes or fails a payment. Raises Refused as `paying.complete` and `paying.fail` do."""
     owner = _found(_of_tenant((yield account), tenant), "account")
     known: Payment | None = yield payment
     if known is not None and known.account != account:
@@ -382,7 +382,7 @@ def end_payment(
     return _changes({account: decided.account, payment: decided.payment})
 
 
-# --- the operator's -------------------------------------------------------------------------------
+# --- of the operator -------------------------------------------------------------------------------
 
 
 def put_instrument(context: DecisionContext, *, instrument: str, terms: Terms) -> Decision:
@@ -412,7 +412,7 @@ def halt_trading(
 
 
 def resume_trading(context: DecisionContext, *, tenant: str | None, reason: str) -> Decision:
-    """The end of that. Raises Refused as `halt.resume` does."""
+    """Ends a halt of a tenant, or of all (None). Raises Refused as `halt.resume` does."""
     stream = halt.stream_of(tenant)
     known: Halt | None = yield stream
     return _changes({stream: halt.resume(known, reason, at_us=context.at_us)})
@@ -429,7 +429,7 @@ def create_webhook(
     where: Destination,
     events: Sequence[str] | None,
 ) -> Decision:
-    """Sends events somewhere, under the new id `webhook`."""
+    """Creates a webhook under the new id `webhook`."""
     known: Webhook | None = yield webhook
     created = webhooks.create(known, webhook, tenant, where, events, at_us=context.at_us)
     return _changes({webhook: created})
@@ -444,7 +444,7 @@ def change_webhook(
     events: Sequence[str] | None,
     is_active: bool,
 ) -> Decision:
-    """Sends others, elsewhere, or none. Raises Refused as `webhook.change` does."""
+    """Changes destination, events or activity of a webhook. Raises Refused as `webhook.change` does."""
     known: Webhook | None = yield webhook
     changed = webhooks.change(known, tenant, where, events, is_active=is_active, at_us=context.at_us)
     return _changes({webhook: changed})
@@ -453,20 +453,20 @@ def change_webhook(
 def rotate_webhook_secret(
     context: DecisionContext, *, tenant: str, webhook: str, former_until_us: int
 ) -> Decision:
-    """Says that there is a new secret. Raises Refused as `webhook.rotate_secret` does."""
+    """Records that a webhook has a new secret. Raises Refused as `webhook.rotate_secret` does."""
     known: Webhook | None = yield webhook
     rotated = webhooks.rotate_secret(known, tenant, former_until_us=former_until_us, at_us=context.at_us)
     return _changes({webhook: rotated})
 
 
 def disable_webhook(context: DecisionContext, *, webhook: str, reason: str) -> Decision:
-    """The engine's own: nothing is sent there until a person looks."""
+    """Disables a webhook on the engine's own account, until its client activates it again."""
     known: Webhook | None = yield webhook
     return _changes({webhook: webhooks.disable(known, reason, at_us=context.at_us)})
 
 
 def delete_webhook(context: DecisionContext, *, tenant: str, webhook: str) -> Decision:
-    """Ends it. Raises Refused as `webhook.delete` does."""
+    """Deletes a webhook. Raises Refused as `webhook.delete` does."""
     known: Webhook | None = yield webhook
     return _changes({webhook: webhooks.delete(known, tenant, at_us=context.at_us)})
 

@@ -1,7 +1,6 @@
-"""The kind of a journal, read and written. See `engine.domain.kind`.
+"""Reading and writing the kind of a journal, live or sandbox. See `engine.domain.kind`.
 
-It is written in the transaction that makes the journal, so that no process ever finds one without it
-but those that the first release made.
+It is written in the transaction that makes the journal, so only journals of the first release lack it.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class Trace(NamedTuple):
 
 
 class Traces(NamedTuple):
-    """What a journal without a kind holds. Of each list only the first TRACES_SHOWN are kept."""
+    """Sandbox facts in a journal without a kind. Only the first TRACES_SHOWN of each list are kept."""
 
     facts: int
     clock_advances: int
@@ -54,12 +53,12 @@ class Traces(NamedTuple):
 
     @property
     def is_sandboxed(self) -> bool:
-        """Whether the simulated venue or the clock was ever used."""
+        """Whether the simulated venue or the sandbox clock was ever used."""
         return bool(self.clock_advances or self.simulated_trades)
 
 
 def make(url: str, kind: JournalKind, *, at_us: int | None = None) -> None:
-    """A journal alone, without what makes it an installation: to be thrown away. Safe to repeat."""
+    """Makes a bare journal without the registers of an installation, for throw-away use. Idempotent."""
     with closing(Datastore(url, prefix="", kind="text")) as datastore:
         datastore.migrate()
         with datastore.store.writing() as connection:
@@ -67,10 +66,10 @@ def make(url: str, kind: JournalKind, *, at_us: int | None = None) -> None:
 
 
 def declared(datastore: Datastore) -> JournalKind | None:
-    """The kind that the journal was given; None for one of the first release, which has none.
+    """The journal's kind; None for a journal of the first release, which has none.
 
-    A fact whose digest is wrong still says what the journal was: reading it marks the journal as
-    damaged, and nothing is written any more. Raises JournalDamaged for a body that says nothing.
+    A fact with a wrong digest still tells the kind: reading it marks the journal as damaged, which stops
+    all writing. Raises JournalDamaged for an unreadable body.
     """
     with datastore.store.reading() as connection:
         state = _stored(connection, datastore.tables)
@@ -98,9 +97,9 @@ def check(connection: sa.Connection, tables: Tables, kind: JournalKind | None) -
 
 
 def write(connection: sa.Connection, datastore: Datastore, kind: JournalKind, *, at_us: int) -> bool:
-    """Declares the kind inside the caller's write transaction, if it is not yet; whether it did.
+    """Declares the kind within the caller's write transaction, unless it is declared; whether it did.
 
-    The head is locked, so of two that declare at once one finds what the other wrote. Raises WrongKind
+    The head is locked, so the second of two concurrent declarations finds the first. Raises WrongKind
     for a journal of another kind.
     """
     tables = datastore.tables
@@ -125,7 +124,7 @@ def write(connection: sa.Connection, datastore: Datastore, kind: JournalKind, *,
 
 
 def traces(datastore: Datastore) -> Traces:
-    """What speaks for a sandbox in a journal without a kind. Reads every fact of two names."""
+    """Facts of a sandbox in a journal without a kind. Reads every fact of two names."""
     codec = engine_codec()
     names = codec.names_of([ClockAdvanced, TradeRecorded])
     advances: list[Trace] = []
@@ -158,7 +157,7 @@ def _stored(connection: sa.Connection, tables: Tables) -> Declared | None:
 
 
 def _code(connection: sa.Connection, names: sa.Table, name: str) -> int:
-    """The number of a stored name, given here if it has none. Under the head's lock."""
+    """The code of a stored name, assigned here if it has none. Under the head's lock."""
     known = connection.execute(sa.select(names.c.code).where(names.c.name == name)).scalar()
     if known is not None:
         return int(known)

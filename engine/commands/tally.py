@@ -1,8 +1,8 @@
-"""What each tenant has ordered today, as one process knows it: the limit that no stream can hold.
+"""Daily order totals by tenant, as one process knows them, for the daily limit of a tenant.
 
 An exact sum over all accounts would make a tenant's orders wait for each other. So each process counts
-what it reads in the journal, and what it has accepted itself and not read yet. Alone it is exact. Among
-several, an order is accepted although others, not read yet here, may have used the limit up.
+the orders that it has read from the journal, and those that it accepted and has not read yet. A single
+process is exact. With several, an order may pass although unread orders of another used the limit up.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class _Held(NamedTuple):
 
 
 class Tally:
-    """Sums by tenant and currency of the last business day that was seen. For one thread.
+    """Totals by tenant and currency of the last business day seen. For one thread.
 
-    `limits` by currency, for each tenant. Holding is no fact: whoever holds has to `drop` what came to
-    nothing; what was recorded is let go when it is read.
+    `limits` by currency, for each tenant. A hold is no fact: the caller has to `drop` it if the order is
+    not recorded; that of a recorded order ends when the order is read.
     """
 
     def __init__(self, limits: Mapping[str, Decimal]) -> None:
@@ -41,10 +41,10 @@ class Tally:
         self._sums: dict[tuple[str, str], Decimal] = {}
         self._held: dict[str, _Held] = {}
         self.offset = 0
-        """How far the journal was read."""
+        """Offset up to which the journal was read."""
 
     def known(self, tenant: str, currency: str) -> Decimal:
-        """What counts now, held or read."""
+        """The total of today, held and read."""
         return self._sums.get((tenant, currency), ZERO)
 
     def hold(self, placed: Placed, tenant: str, day: date) -> None:
@@ -65,13 +65,13 @@ class Tally:
         self._add(held, held.worth)
 
     def drop(self, order: str) -> None:
-        """The order was not recorded, or is counted otherwise."""
+        """Ends a hold: the order was not recorded, or was read."""
         held = self._held.pop(order, None)
         if held is not None:
             self._add(held, EXACT.minus(held.worth))
 
     def follow(self, facts: Iterable[Recorded]) -> None:
-        """Counts what the journal has, in its order; facts that were seen change nothing."""
+        """Counts facts of the journal, in its order; those seen before change nothing."""
         for recorded in facts:
             if recorded.offset <= self.offset:
                 continue
@@ -88,7 +88,7 @@ class Tally:
                 self._add(read, read.worth)
 
     def _come_to(self, day: date) -> date:
-        """The day that is counted now: the last one seen. What was held on another is over."""
+        """The day that is counted now: the last one seen. A later day ends all holds."""
         if self._day is None or day > self._day:
             self._day = day
             self._sums.clear()
@@ -101,9 +101,9 @@ class Tally:
 
 
 def start_of_day(journal: Journal, day: date) -> int:
-    """An offset at or before the first fact of `day`: found by halving, for days follow each other.
+    """An offset at or before the first fact of `day`, by bisection: days ascend.
 
-    A page is added, within which processes whose clocks differ may have mixed two days.
+    One page is added, as processes with different clocks may have mixed two days.
     """
     low, high = 0, journal.head
     while low < high:

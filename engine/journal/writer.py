@@ -7,7 +7,6 @@ and wait; the writer takes all queued appends, in order, and commits them togeth
 from __future__ import annotations
 
 import threading
-from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import perf_counter
@@ -18,6 +17,7 @@ from engine.kernel.errors import EngineError, OutcomeUnknown, Unavailable
 from engine.kernel.forks import register_forkable
 from engine.kernel.limits import GROUP_FACTS_MAX, QUEUE_APPENDS_MAX, WRITE_WAIT_S
 from engine.kernel.meters import COUNTS, SECONDS, Spread
+from engine.kernel.wakeups import ThreadWakeup
 
 LINGER_S: Final = 0.0003
 """Callers in a closed loop return just after their answer: a short wait batches them again."""
@@ -177,18 +177,16 @@ class Writer(Generic[J]):
         self._mutex = threading.Lock()
         self._gathered: deque[J] = deque()
         self._queue: deque[J] = deque()
-        self._work = allocate_lock()  # released = there is work; cheaper than a Condition
-        self._work.acquire()
+        self._work = ThreadWakeup()
         self._thread: threading.Thread | None = None
         self._is_idle = True
 
     def append(self: Writer[Append], append: Append) -> Append:
         """Writes the append and waits for it; raises its error."""
-        answered = allocate_lock()
-        answered.acquire()
-        append.done = answered.release
+        answered = ThreadWakeup()
+        append.done = answered.ring
         self.submit(append)
-        if not answered.acquire(timeout=ANSWER_WAIT_S):
+        if not answered.wait(ANSWER_WAIT_S):
             raise OutcomeUnknown("the database has not answered in time")
         if append.error is not None:
             raise append.error
@@ -220,7 +218,7 @@ class Writer(Generic[J]):
                 self._thread.start()
             if self._is_idle:
                 self._is_idle = False
-                self._work.release()
+                self._work.ring()
 
     @property
     def waiting(self) -> int:
@@ -235,13 +233,13 @@ class Writer(Generic[J]):
             thread = self._thread
             if thread and self._is_idle:
                 self._is_idle = False
-                self._work.release()
+                self._work.ring()
         if thread and thread is not threading.current_thread():
             thread.join()
 
     def _run(self) -> None:
         while True:
-            self._work.acquire()
+            self._work.wait()
             while group := self._take():
                 self._settle(group)
                 if len(group) > 1 and len(self._queue) < len(group):

@@ -20,6 +20,7 @@ from engine.commands import decisions
 from engine.commands.command import new_command_id
 from engine.commands.decider import Decider
 from engine.commands.desk import Command, Outcome
+from engine.commands.entries import Reads
 from engine.domain import holdings, idempotency
 from engine.domain.order import Placed
 from engine.domain.order_request import OrderRequest
@@ -136,9 +137,9 @@ def test_a_desk_that_does_not_look_at_the_cash_is_noticed(
 def test_a_desk_that_refuses_by_what_it_remembers_is_noticed(
     shop: Shop, journal_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stands(_: object, decided: Any, streams: Sequence[str], caught_up: dict[str, int]) -> Any:
+    def stands(_: object, decided: Any, streams: Sequence[str], reads: Reads) -> Any:
         yield from ()
-        caught_up |= {stream: decided.read[stream].version for stream in streams}
+        reads.versions |= {stream: decided.read[stream].version for stream in streams}
         return True
 
     monkeypatch.setattr(Decider, "_stands", stands)
