@@ -9,17 +9,16 @@ from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Final, cast
 
-from aiohttp import StreamReader, web
-from aiohttp.http import RawRequestMessage
+from aiohttp import HttpVersion10, HttpVersion11, web
 
 from api.http import reading, wire
 from api.http.acting import note_refusal
 from api.http.call import NOBODY, PREFIXES, Answer, Call, Route, tree_of
-from api.http.connection import Connection, new_request_id
+from api.http.connection import Connection
 from api.http.kinds import Rows
 from api.http.openapi import API_VERSION, FORM, encoded, fields_of
 from api.http.problems import MISTAKES, Problem, problem_of
-from api.http.response import JSON
+from api.http.response import JSON, new_request_id
 from api.http.services import Services
 from api.http.streams import MEDIA as EVENT_STREAM
 from api.http.tokens import Principal, TokenInvalid
@@ -48,6 +47,7 @@ FACTLESS: Final = frozenset(
     ("/meta/order-lifecycle", "/acts", "/refusals", "/projections", "/projections/{name}/faults")
 )
 """What says nothing of facts, and so nothing wrong while the journal lacks some."""
+_VERSIONS: Final = (HttpVersion11, HttpVersion10)
 _REALM: Final = 'Bearer realm="order-engine"'
 
 
@@ -66,16 +66,15 @@ class App:
         self._tree = tree_of(routes)
         self._answered = 0
 
-    async def __call__(self, message: RawRequestMessage, connection: Connection) -> Answer:
+    async def __call__(self, request: web.BaseRequest, connection: Connection) -> Answer:
         """The answer; never raises for anything that a client can send."""
-        connection.is_handling, is_read = True, False
         request_id = new_request_id()
         call: Call | None = None
         began_s, code = perf_counter(), None
         try:
-            call = self._find(message, request_id)
-            await self._read(call, message, connection)
-            connection.began, is_read = None, True  # complete: what comes now is another message
+            _check_framing(request)
+            call = self._find(request, request_id)
+            await self._read(call, request, connection)
             self._check_journal(call)
             answer = await call.route.handler(call)
         except Exception as error:  # noqa: BLE001  (the border: whatever it is becomes an answer)
@@ -87,14 +86,10 @@ class App:
             if problem.is_last:
                 connection.is_last = True
             del problem  # with all that its frames hold
-        finally:
-            connection.is_handling = False
-            if not is_read:
-                connection.began = None
         if code in DENIED:
-            self._count_denial(code, call, self._source(call, message, connection), request_id)
+            self._count_denial(code, call, self._source(call, request, connection), request_id)
         if code in MISTAKES:
-            began_s += await self._wait_for_turn(call, message, connection)
+            began_s += await self._wait_for_turn(call, request, connection)
         self._count(call.route if call else None, answer, code, began_s)
         self._answered += 1
         if self._engine.log_every and self._answered % self._engine.log_every == 0:
@@ -144,21 +139,19 @@ class App:
         return told
 
     async def _wait_for_turn(
-        self, call: Call | None, message: RawRequestMessage, connection: Connection
+        self, call: Call | None, request: web.BaseRequest, connection: Connection
     ) -> float:
         """Holds an error back when its client, or address, has had many. Returns for how long."""
-        wait_s = self._engine.rates.errors.turn_s(self._source(call, message, connection))
+        wait_s = self._engine.rates.errors.turn_s(self._source(call, request, connection))
         if wait_s:
-            connection.is_handling = True
             await asyncio.sleep(wait_s)
-            connection.is_handling = False
         return wait_s
 
-    def _source(self, call: Call | None, message: RawRequestMessage, connection: Connection) -> str:
+    def _source(self, call: Call | None, request: web.BaseRequest, connection: Connection) -> str:
         """The sender of a request, for counting: its client, else its address."""
         if call is not None and call.principal is not NOBODY:
             return call.principal.client
-        return self._address(message.headers, connection)
+        return self._address(request.headers, connection)
 
     def _count_denial(self, code: str, call: Call | None, source: str, request_id: str) -> None:
         tenant = client = None
@@ -170,10 +163,10 @@ class App:
 
     # --- steps ------------------------------------------------------------------------------------
 
-    def _find(self, message: RawRequestMessage, request_id: str) -> Call:
+    def _find(self, request: web.BaseRequest, request_id: str) -> Call:
         """The route of the request. Raises Problem `not_found`, `method_not_allowed`."""
         node, values = self._tree, []
-        raw_path = message.url.raw_path
+        raw_path = request.rel_url.raw_path
         for segment in raw_path[1:].split("/"):
             child = node.words.get(segment)
             if child is None:
@@ -185,15 +178,15 @@ class App:
             node = child
         if not node.leaves or raw_path[:1] != "/":
             raise Problem("not_found")
-        leaf = node.leaves.get(message.method)
+        leaf = node.leaves.get(request.method)
         if leaf is None:
             raise Problem("method_not_allowed", headers={"Allow": ", ".join(sorted(node.leaves))})
         path = dict(zip(leaf.names, values, strict=True))
         return Call(self._engine, leaf.route, path, request_id)
 
-    async def _read(self, call: Call, message: RawRequestMessage, connection: Connection) -> None:
+    async def _read(self, call: Call, request: web.BaseRequest, connection: Connection) -> None:
         """Fills the call in. Raises Problem or Refused for whatever is wrong with the request."""
-        headers, route = message.headers, call.route
+        headers, route = request.headers, call.route
         _check_general(headers)
         rates = self._engine.rates
         if route.scope is None:
@@ -211,10 +204,10 @@ class App:
         for name, value in call.path.items():
             if name in PREFIXES and not is_id(value, PREFIXES[name]):
                 raise Problem("not_found")
-        url = message.url
+        url = request.rel_url
         call.url, call.raw_query = url.raw_path, url.raw_query_string
         call.query = wire.read_query(call.raw_query, route.query)
-        body = await _body_of(headers, connection)
+        body = await _body_of(request, connection)
         if route.body is None:
             if body:
                 raise Problem("invalid_request", "This request takes no body.")
@@ -301,6 +294,14 @@ def _is_of_facts(call: Call) -> bool:
     return call.principal is not NOBODY and not is_factless
 
 
+def _check_framing(request: web.BaseRequest) -> None:
+    """Raises Problem unless it is known how the body is sent: as it is, or in chunks."""
+    coding = request.headers.get("Transfer-Encoding")
+    if request.version not in _VERSIONS or not (coding is None or coding.lower() == "chunked"):
+        detail = "The request must be HTTP/1.1 or 1.0, its body plain or chunked."
+        raise Problem("invalid_request", detail, is_last=True)
+
+
 def _check_general(headers: Mapping[str, str]) -> None:
     """Headers that any request may have."""
     client_request_id = headers.get("Client-Request-Id")
@@ -324,24 +325,26 @@ def _check_media(headers: Mapping[str, str], wanted: str) -> None:
         raise Problem("invalid_request", "The body must be in UTF-8.")
 
 
-async def _body_of(headers: Mapping[str, str], connection: Connection) -> bytes:
+async def _body_of(request: web.BaseRequest, connection: Connection) -> bytes:
     """The whole body. Raises Problem for one that is too long, too slow or no HTTP."""
-    payload = connection.payload
-    assert payload is not None
+    content = request.content
     try:
-        if payload.is_eof():
-            body = payload.read_nowait(-1)
-        elif int(headers.get("Content-Length", 0)) > HTTP_BODY_BYTES_MAX:
+        if content.is_eof():
+            body = content.read_nowait(-1)
+        elif (request.content_length or 0) > HTTP_BODY_BYTES_MAX:
             raise _too_large()
         else:
-            async with asyncio.timeout_at(connection.deadline):
-                body = await _dripped(headers, connection, payload)
+            _check_expectation(request, connection)
+            async with connection.reading():
+                body = await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise _too_large() from error
     except TimeoutError as error:
-        raise Problem("request_timeout", is_last=True) from error
+        raise connection.refusal or Problem("request_timeout", is_last=True) from error
     except (web.RequestPayloadError, ConnectionError) as error:
-        known = connection.refusal
-        detail = "The body is not a valid HTTP message."
-        raise known or Problem("invalid_request", detail, is_last=True) from error
+        raise Problem(
+            "invalid_request", "The body is not a valid HTTP message.", is_last=True
+        ) from error
     if len(body) > HTTP_BODY_BYTES_MAX:
         raise _too_large()
     return body
@@ -351,21 +354,14 @@ def _too_large() -> Problem:
     return Problem("body_too_large", context={"bytes_max": HTTP_BODY_BYTES_MAX}, is_last=True)
 
 
-async def _dripped(headers: Mapping[str, str], connection: Connection, payload: StreamReader) -> bytes:
-    """A body that comes in pieces; stops reading one that is too long."""
-    expectation = headers.get("Expect")
-    if expectation is not None:
-        if expectation.lower() != "100-continue":
-            raise Problem("expectation_failed", is_last=True)
-        connection.invite()
-    pieces, size = [], 0
-    while size <= HTTP_BODY_BYTES_MAX:
-        piece = await payload.readany()
-        if not piece:
-            break
-        pieces.append(piece)
-        size += len(piece)
-    return b"".join(pieces)
+def _check_expectation(request: web.BaseRequest, connection: Connection) -> None:
+    """Invites the body of a client that waits for that. Raises Problem `expectation_failed`."""
+    expectation = request.headers.get("Expect")
+    if expectation is None:
+        return
+    if expectation.lower() != "100-continue":
+        raise Problem("expectation_failed", is_last=True)
+    connection.invite()
 
 
 def _person_of(headers: Mapping[str, str]) -> str | None:

@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final
 
-from api.http.connection import Answering, Connection
+from api.http.connection import Connection
 from api.http.guests import Guest
+from api.http.problems import Problem
 from api.http.rates import Rates
-from engine.kernel.limits import (
-    HTTP_DRAIN_IDLE_S,
-    HTTP_IDLE_S,
-    HTTP_LINGER_S,
-    HTTP_MESSAGE_S,
-    HTTP_READ_BYTES,
-    HTTP_STOP_S,
-    HTTP_UNSENT_BYTES_MAX,
-)
+from api.http.timing import Timing
+from engine.kernel.limits import HTTP_READ_BYTES, HTTP_UNSENT_BYTES_MAX
 
 _LOG: Final = logging.getLogger("order_engine.api")
 _SWEEPS: Final = 20
 """A deadline is noticed within this part of itself."""
-
-
-class Timing(NamedTuple):
-    """How long things may take, in seconds. See engine/kernel/limits.py for the reasons."""
-
-    message_s: float = HTTP_MESSAGE_S
-    idle_s: float = HTTP_IDLE_S
-    linger_s: float = HTTP_LINGER_S
-    drain_idle_s: float = HTTP_DRAIN_IDLE_S
-    stop_s: float = HTTP_STOP_S
 
 
 class Connections:
@@ -41,7 +26,9 @@ class Connections:
     first: where there are too many, one of them makes room.
     """
 
-    def __init__(self, answer: Answering, rates: Rates, timing: Timing) -> None:
+    def __init__(
+        self, new_handler: Callable[[], asyncio.Protocol], rates: Rates, timing: Timing
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.is_stopping = False
         self.rates = rates
@@ -49,11 +36,11 @@ class Connections:
         self.buffer = memoryview(bytearray(HTTP_READ_BYTES))
         self.all: set[Connection] = set()
         self._strangers: dict[Connection, None] = {}
-        self._answer = answer
+        self.new_handler = new_handler
 
     def __call__(self) -> Connection:
         """A connection has come."""
-        return Connection(self, self._answer)
+        return Connection(self)
 
     def enter(self, connection: Connection) -> Guest | None:
         """Counts it; None if there is no room for it."""
@@ -108,7 +95,7 @@ class Connections:
         timing = self.timing
         idle_s = timing.idle_s if connection.has_asked else min(timing.idle_s, timing.message_s)
         if connection.is_overdue(now):
-            connection.give_up("request_timeout")
+            connection.give_up(Problem("request_timeout"))
         elif connection.is_stuck(now) and connection.transport is not None:
             connection.transport.abort()
         elif connection.is_idle and connection.quiet_since < now - idle_s:

@@ -1,46 +1,51 @@
-"""An answer as bytes of HTTP/1.1: one string of its head, one write."""
+"""Answers as aiohttp sends them, and those that are sent without a request."""
 
 from __future__ import annotations
 
-import time
 from email.utils import formatdate
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
-from aiohttp.http import HttpVersion, HttpVersion11
+from aiohttp import web
+from multidict import CIMultiDict
 
 from api.http.call import Answer
+from api.http.problems import Problem
+from engine.kernel.ids import IdSource
 
 JSON: Final = "application/json"
 HEADERS: Final = {"Content-Type": JSON, "Cache-Control": "no-store", "Server": "order-engine"}
-"""On every answer, beside its Request-Id, its length and the time; an answer's own come first."""
-_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
-_NO_LENGTH: Final = frozenset({204, 304})
-"""Status of answers that have no body, and whose length would be another answer's."""
+"""On every answer, unless it has its own, beside its Request-Id, its length and the time."""
+_IDS: Final = IdSource()
 
 
-def written(answer: Answer, method: str, version: HttpVersion, *, is_last: bool) -> bytes:
-    """The whole message that answers a request of `method`, in its `version` of HTTP.
-
-    Of a stream only the head: it ends with its connection.
-    """
-    status, body, headers, stream = answer
-    lines = {**HEADERS, **(headers or {})}
-    if status not in _NO_LENGTH and stream is None:
-        lines["Content-Length"] = str(len(body))
-    lines["Date"] = _date(int(time.time()))
-    if is_last:
-        lines["Connection"] = "close"
-    elif version < HttpVersion11:
-        lines["Connection"] = "keep-alive"
-    head = "\r\n".join([f"{name}: {value}" for name, value in lines.items()])
-    if head.count("\n") >= len(lines) or head.count("\r") >= len(lines):
-        raise ValueError("a header holds the end of a line")
-    start = f"HTTP/{version.major}.{version.minor} {status} {_PHRASES[status]}\r\n"
-    return f"{start}{head}\r\n\r\n".encode() + (b"" if method == "HEAD" else body)
+def new_request_id() -> str:
+    """`req_` and 22 characters."""
+    return _IDS.new("req")
 
 
-@lru_cache(maxsize=1)
-def _date(now_s: int) -> str:
-    return formatdate(now_s, usegmt=True)
+def response_of(answer: Answer) -> web.StreamResponse:
+    """The response that is to be sent; of a stream only its beginning."""
+    status, body, own, stream = answer
+    headers = CIMultiDict(HEADERS)
+    if own:
+        headers.update(own)
+    if stream is not None:
+        return web.StreamResponse(status=status, headers=headers)
+    return web.Response(body=body, status=status, headers=headers)
+
+
+def last_words(problem: Problem) -> bytes:
+    """The message to a client without a whole request, after which its connection ends."""
+    request_id, status = new_request_id(), HTTPStatus(problem.status)
+    body = problem.body(request_id)
+    lines = {
+        **HEADERS,
+        "Request-Id": request_id,
+        **problem.headers,
+        "Content-Length": str(len(body)),
+        "Date": formatdate(usegmt=True),
+        "Connection": "close",
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"HTTP/1.1 {status.value} {status.phrase}\r\n{head}\r\n".encode() + body

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable, Coroutine
+from importlib.machinery import ExtensionFileLoader
+from types import ModuleType
 from typing import Any, Final
 
-from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
+from aiohttp import web
 
+from api.http.answering import application
 from api.http.app import App
-from api.http.connections import Connections, Timing
+from api.http.connections import Connections
 from api.http.loop import new_loop
+from api.http.timing import Timing
 from engine.config.settings import HTTP_PARSER
 from engine.kernel.errors import BadSettings
-from engine.kernel.limits import CONNECTIONS_MAX, FILES_KEPT
+from engine.kernel.limits import (
+    CONNECTIONS_MAX,
+    FILES_KEPT,
+    HTTP_BODY_BUFFER_BYTES,
+    HTTP_HEADER_BYTES_MAX,
+    HTTP_HEADERS_MAX,
+)
 
 _BACKLOG: Final = 1024
+_SILENT: Final = logging.getLogger("order_engine.api.aiohttp")
+_SILENT.disabled = True
+"""aiohttp's own words quote what was sent; errors of ours are logged where they are answered."""
+_CANCELLED_S: Final = 0.1
+"""How long aiohttp waits for requests that the drain has cancelled."""
 
 
 async def serve(
@@ -41,7 +58,10 @@ async def serve(
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-    connections = Connections(app, app.rates, timing)
+    runner = _runner(app, timing)
+    await runner.setup()
+    assert runner.server is not None
+    connections = Connections(runner.server, app.rates, timing)
     app.rates.guests.most = room_for_connections()
     listening = _bind(host, port)
     listener = await loop.create_server(connections, sock=listening, backlog=_BACKLOG)
@@ -55,20 +75,50 @@ async def serve(
         listener.close()
         await connections.drain()
         sweeping.cancel()
+        await runner.cleanup()  # last: it drops what still comes
 
 
-def check_parser(*, allows_python: bool, parser: type = HttpRequestParser) -> None:
+def _runner(app: App, timing: Timing) -> web.AppRunner:
+    """aiohttp's server, which leaves it to the connections to end those that are idle."""
+    return web.AppRunner(
+        application(app),
+        access_log=None,
+        logger=_SILENT,
+        keepalive_timeout=2 * (timing.idle_s + timing.message_s),
+        lingering_time=timing.linger_s,
+        shutdown_timeout=_CANCELLED_S,
+        max_line_size=HTTP_HEADER_BYTES_MAX,
+        max_field_size=HTTP_HEADER_BYTES_MAX,
+        max_headers=HTTP_HEADERS_MAX,
+        read_bufsize=HTTP_BODY_BUFFER_BYTES,
+        auto_decompress=False,
+    )
+
+
+def check_parser(*, allows_python: bool, is_compiled: bool | None = None) -> None:
     """Raises BadSettings where HTTP would be read by aiohttp's parser in Python.
 
     It is there for machines without the compiled one (llhttp), reads some requests otherwise than
     proxies do, and is many times slower.
     """
-    if parser is HttpRequestParserPy and not allows_python:
+    if not allows_python and not (_has_compiled_parser() if is_compiled is None else is_compiled):
         raise BadSettings(
             "aiohttp's compiled HTTP parser is missing (or AIOHTTP_NO_EXTENSIONS is set), and the one"
             " in Python is not strict enough to face a network. Install a wheel of aiohttp for this"
             f" platform, or set {HTTP_PARSER}=python behind a proxy that you trust."
         )
+
+
+def _has_compiled_parser() -> bool:
+    """Whether aiohttp has loaded one: it does so where there is one, unless it is told not to."""
+    return any(
+        name.startswith("aiohttp.") and name.endswith("http_parser") and _is_compiled(module)
+        for name, module in sys.modules.copy().items()
+    )
+
+
+def _is_compiled(module: ModuleType) -> bool:
+    return module.__spec__ is not None and isinstance(module.__spec__.loader, ExtensionFileLoader)
 
 
 def room_for_connections() -> int:

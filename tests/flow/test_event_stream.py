@@ -6,12 +6,13 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from api.http import connection, server, streams
+from api.http import answering, server, streams
 from engine.kernel.rate import StreamQuotas
 from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok, running
 from tests.support.servers.http_server import WAIT_S, Client
@@ -49,8 +50,9 @@ class Ear:
             f"GET /events/stream?{query} HTTP/1.1\r\nHost: engine\r\nAuthorization: {token}\r\n{known}"
         )
         self._socket.sendall(f"{head}\r\n".encode())
-        self._file = self._socket.makefile("rb")
-        self.head = b"".join(iter(self._file.readline, b"\r\n")).decode()
+        self._file = HTTPResponse(self._socket)
+        self._file.begin()
+        self.head = f"{self._file.status} {self._file.reason}\n{self._file.headers}"
 
     def __enter__(self) -> Ear:
         return self
@@ -255,7 +257,7 @@ def test_a_stop_says_goodbye(own: Engine) -> None:
 def test_who_takes_nothing_is_disconnected_and_comes_back(
     own: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "EVENT_STREAM_STALL_S", 0.2)
+    monkeypatch.setattr(answering, "EVENT_STREAM_STALL_S", 0.2)
     client = own.client()
     a_market(client)
     account = an_account(client, cash="100000.00")

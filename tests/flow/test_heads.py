@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from types import SimpleNamespace
 
 import pytest
-from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from api.http.app import App
 from api.http.connection import Connection
-from api.http.connections import Timing
 from api.http.guests import Guests
 from api.http.rates import Rates
 from api.http.server import check_parser
+from api.http.timing import Timing
 from engine.config.settings import read_settings
 from engine.kernel.errors import BadSettings
 from engine.kernel.limits import HTTP_HEAD_BYTES_MAX
@@ -189,16 +191,22 @@ def test_a_client_that_ends_behind_its_last_answer_disturbs_nothing(
 
 
 def test_the_parser_in_python_is_refused_unless_it_is_asked_for() -> None:
-    check_parser(allows_python=False)
-    assert HttpRequestParser is not HttpRequestParserPy, "the compiled one is installed"
+    check_parser(allows_python=False)  # the compiled one is installed
     with pytest.raises(BadSettings, match="ORDER_ENGINE_HTTP_PARSER=python"):
-        check_parser(allows_python=False, parser=HttpRequestParserPy)
-    check_parser(allows_python=True, parser=HttpRequestParserPy)
+        check_parser(allows_python=False, is_compiled=False)
+    check_parser(allows_python=True, is_compiled=False)
     for text, allowed in {"": False, "compiled": False, "python": True}.items():
         settings = read_settings(environ={"ORDER_ENGINE_HTTP_PARSER": text})
         assert settings.allows_python_parser is allowed
     with pytest.raises(BadSettings, match="compiled or python"):
         read_settings(environ={"ORDER_ENGINE_HTTP_PARSER": "yes"})
+
+
+def test_aiohttp_without_its_compiled_parser_is_noticed() -> None:
+    code = "import api.http.server as server; server.check_parser(allows_python=False)"
+    environ = {**os.environ, "AIOHTTP_NO_EXTENSIONS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, check=False)
+    assert b"compiled HTTP parser is missing" in done.stderr
 
 
 def test_one_connection_that_fails_keeps_the_deadlines_of_the_others(

@@ -19,9 +19,9 @@ import pytest
 from api.http import app, fields
 from api.http.app import App
 from api.http.call import Answer, Call, Route
-from api.http.connections import Timing
 from api.http.kinds import Field, Rows
 from api.http.rates import Rates
+from api.http.timing import Timing
 from api.http.tokens import Principal
 from api.http.traffic import Traffic
 from engine.kernel.errors import (
@@ -90,6 +90,12 @@ def an_app() -> App:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Serving]:
     with serving(an_app()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def hasty_server() -> Iterator[Serving]:
+    with serving(an_app(), Timing(message_s=0.5, linger_s=0.1, drain_idle_s=0.05)) as running:
         yield running
 
 
@@ -339,6 +345,32 @@ def test_a_bug_says_nothing(client: Client, caplog: pytest.LogCaptureFixture) ->
     assert [vars(record)["request_id"] for record in caplog.records] == [reply.json["request_id"]]
 
 
+async def headed(call: Call) -> Answer:
+    kinds = {
+        "other": Answer(200, b"<p>", {"Content-Type": "text/html"}),
+        "same": Answer(304, b"", {"ETag": '"1"'}),
+        "evil": Answer(200, b"{}", {"Link": "a\r\nSet-Cookie: b"}),
+    }
+    return kinds[call.path["kind"]]
+
+
+def test_headers_of_answers(caplog: pytest.LogCaptureFixture) -> None:
+    with serving(App(NO_ENGINE, (Route("GET", "/headed/{kind}", headed, None, "Headers."),))) as server:
+        client = Client(server.port)
+        other = client.get("/headed/other")
+        assert other.headers["Content-Type"] == "text/html"
+        assert (other.headers["Server"], other.headers["Cache-Control"]) == ("order-engine", "no-store")
+        head = client.send("HEAD", "/headed/other")
+        assert (head.headers["Content-Length"], head.body) == ("3", b"")
+        same = client.get("/headed/same")
+        assert (same.status, same.headers["Content-Length"]) == (304, None)
+        assert caplog.records == []
+        evil = client.get("/headed/evil")
+        assert (evil.status, evil.code, evil.headers["Set-Cookie"]) == (500, "server_error", None)
+        assert [record.name for record in caplog.records] == ["order_engine.api"]
+        client.close()
+
+
 GET_ORDER = b"GET /orders/a HTTP/1.1\r\nHost: a\r\n\r\n"
 HEAD = b"POST /orders/a HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -375,31 +407,33 @@ def test_what_the_machinery_says(caplog: pytest.LogCaptureFixture) -> None:
     assert len(caplog.records) == len(FAULTS)
 
 
+NO_HTTP = {
+    "no HTTP": b"hello\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    "bad version": b"GET / HTTP/9.9\r\n\r\n",
+    "long request line": b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    "long header": b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+    "1000 headers": b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 1_000 + b"\r\n",
+    "bad header": b"GET / HTTP/1.1\r\nHost: a\r\nX y\r\n\r\n",
+    "NUL in a header": b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n",
+    "non-ASCII path": b"GET /orders/\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "raw bytes in the path": b"GET /orders/\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+    "raw bytes in the query": b"GET /orders/a?side=\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+    "other method": b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "two lengths": HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "negative length": HEAD + b"Content-Length: -1\r\n\r\n",
+    "length and chunks": HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "no host": b"GET /orders/a HTTP/1.1\r\n\r\n",
+}
+"""What aiohttp's parser refuses, in its own plain words."""
+
 RAW = {
-    "no HTTP": (b"hello\r\n\r\n", 405),
-    "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 405),
-    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
-    "bad version": (b"GET / HTTP/9.9\r\n\r\n", 400),
-    "long request line": (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 431),
-    "long header": (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 431),
-    "1000 headers": (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 1_000 + b"\r\n", 400),
-    "bad header": (b"GET / HTTP/1.1\r\nHost: a\r\nX y\r\n\r\n", 400),
-    "NUL in a header": (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n", 400),
-    "non-ASCII path": (b"GET /orders/\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "raw bytes in the path": (b"GET /orders/\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "raw bytes in the query": (b"GET /orders/a?side=\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "other method": (b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 408),  # the preface is a head without an end
+    "bad chunk": (CHUNKED + b"zz\r\n", 408),  # the parser says nothing, and the body never ends
     "CONNECT": (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 404),
     "asterisk": (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 404),
     "another host's URL": (b"GET http://evil/orders/a HTTP/1.1\r\nHost: a\r\n\r\n", 200),
-    "two lengths": (HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
-    "negative length": (HEAD + b"Content-Length: -1\r\n\r\n", 400),
-    "length and chunks": (
-        HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        400,
-    ),
-    "no host": (b"GET /orders/a HTTP/1.1\r\n\r\n", 400),
-    "bad chunk": (CHUNKED + b"zz\r\n", 400),
+    "HTTP/0.9": (b"GET /orders/a\r\n\r\n", 400),
     "declared too long": (HEAD + b"Content-Length: 65537\r\n\r\n", 413),
     "chunked too long": (CHUNKED + (b"4000\r\n" + b" " * 0x4000 + b"\r\n") * 5, 413),
     "a GET with a body": (b"GET /orders/a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}", 400),
@@ -407,10 +441,21 @@ RAW = {
 }
 
 
-@pytest.mark.parametrize("name", RAW)
-def test_raw(server: Serving, name: str) -> None:
-    message, status = RAW[name]
+@pytest.mark.parametrize("name", NO_HTTP)
+def test_no_http(server: Serving, name: str, caplog: pytest.LogCaptureFixture) -> None:
     with connect(server.port) as stream:
+        stream.sendall(NO_HTTP[name])
+        reply = read_reply(stream)
+        assert reply is not None
+        assert reply.status == 400
+        assert is_closed(stream)
+    assert caplog.records == [], "a log line would quote what was sent"
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_raw(hasty_server: Serving, name: str) -> None:
+    message, status = RAW[name]
+    with connect(hasty_server.port) as stream:
         stream.sendall(message)
         reply = read_reply(stream)
         assert reply is not None
@@ -494,12 +539,6 @@ DRIPPED = {
     "body": HEAD + b"Content-Length: 999\r\n\r\n{",
     "chunked body": CHUNKED + b"fff\r\n",
 }
-
-
-@pytest.fixture(scope="module")
-def hasty_server() -> Iterator[Serving]:
-    with serving(an_app(), Timing(message_s=0.5, linger_s=0.1, drain_idle_s=0.05)) as running:
-        yield running
 
 
 @pytest.mark.parametrize("name", DRIPPED)

@@ -129,20 +129,6 @@ def test_mistakes_wait_and_nothing_else_does(patient: Engine) -> None:
     assert taken_s(lambda: other.get("/accounts/acc_none")) < GAP_S / 2
 
 
-def test_what_is_no_http_waits_for_its_address(patient: Engine) -> None:
-    def mistake() -> None:
-        with connect(patient.server.port) as stream:
-            stream.sendall(b"no HTTP\r\n\r\n")
-            reply = read_reply(stream)
-            assert reply is not None
-            assert reply.status in {400, 405}
-
-    for _ in range(4):
-        mistake()
-    assert taken_s(mistake) > GAP_S / 2
-    assert taken_s(lambda: patient.connect().get("/health/live")) < GAP_S / 2
-
-
 def test_one_address_cannot_take_all_connections(engine: Engine) -> None:
     engine.services.rates.guests = guests = Guests(most_each=2)
     first, second = (connect(engine.server.port) for _ in range(2))

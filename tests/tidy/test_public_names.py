@@ -23,14 +23,6 @@ PUBLIC: Final = {"_asdict", "_exit", "_fields", "_make", "_mapping", "_replace"}
 """Documented, in spite of their names: of named tuples, rows of SQLAlchemy, and `os`."""
 AIOHTTP: Final = {"abc", "hdrs", "typedefs", "web", "web_log"}
 """Modules of aiohttp that its documentation names; its other public names are in `aiohttp` itself."""
-NOT_YET: Final = {
-    "api.http.app": "the server inside aiohttp",
-    "api.http.response": "the server inside aiohttp",
-    "api.http.server": "the server inside aiohttp",
-    "api.http.bodies": "the server inside aiohttp",
-    "api.http.connection": "the server inside aiohttp",
-}
-"""Modules that still use internal names. The table only gets shorter."""
 
 
 def is_private(name: str) -> bool:
@@ -175,8 +167,4 @@ MODULES: Final = dict(files())
 
 @pytest.mark.parametrize("name", MODULES)
 def test_no_private_name_of_a_third_party_is_used(name: str) -> None:
-    found = faults(name, MODULES[name])
-    if name in NOT_YET:
-        assert found, f"{name} is public now: take it out of NOT_YET"
-    else:
-        assert found == []
+    assert faults(name, MODULES[name]) == []

@@ -15,9 +15,9 @@ from urllib.parse import urlencode
 import pytest
 
 from api.http.app import App, create_app
-from api.http.connections import Timing
 from api.http.rates import Rates
 from api.http.services import Services, open_services
+from api.http.timing import Timing
 from api.routes import ROUTES
 from engine.commands import decisions
 from engine.commands.desk import Command, Desk

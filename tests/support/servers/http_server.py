@@ -12,8 +12,8 @@ from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext,
 from typing import Any, NamedTuple
 
 from api.http.app import App
-from api.http.connections import Timing
 from api.http.server import run, serve
+from api.http.timing import Timing
 
 WAIT_S = 20.0
 """Anything waited for in a test that has not come by then never will."""
