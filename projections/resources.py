@@ -274,8 +274,7 @@ def balances_json(currencies: tuple[str, ...], cash: Mapping[str, Balance]) -> b
 
 def _balance_body(currency: str, balance: Balance | None) -> BalanceBody:
     if balance is None:
-        none = EXACT.subtract(UNITS[currency], UNITS[currency])
-        balance = Balance(none, none, none)
+        balance = Balance.zero(UNITS[currency])
     return BalanceBody(
         currency,
         plain(balance.total),

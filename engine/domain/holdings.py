@@ -22,7 +22,7 @@ from engine.domain.payment import Payment
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
 from engine.kernel.refusals import refused
-from engine.kernel.values import EXACT, STEPS, UNITS, ZERO
+from engine.kernel.values import EXACT, STEPS, UNITS, ZERO, zero_like
 
 # --- facts ---------------------------------------------------------------------------------------
 
@@ -264,6 +264,12 @@ class Balance(msgspec.Struct, frozen=True, array_like=True, gc=False):
     unsettled: Decimal = ZERO
     reserved: Decimal = ZERO
 
+    @classmethod
+    def zero(cls, step: Decimal) -> Balance:
+        """Nothing, at the scale of `step`."""
+        none = zero_like(step)
+        return cls(none, none, none)
+
     @property
     def available(self) -> Decimal:
         """The amount that may be traded: all except the reserved."""
@@ -277,7 +283,7 @@ class Balance(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def withdrawable(self) -> Decimal:
         """The amount that may be withdrawn: max(0, total - reserved - unsettled)."""
-        return max(self.settled, EXACT.subtract(self.settled, self.settled))
+        return max(self.settled, zero_like(self.settled))
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -312,7 +318,7 @@ class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def unsettled(self) -> Decimal:
         """Units held but not delivered: min(total, units of unsettled buy trades)."""
         total = self.units.total
-        return max(EXACT.subtract(total, total), min(total, self.units.unsettled))
+        return max(zero_like(total), min(total, self.units.unsettled))
 
     @property
     def settled(self) -> Decimal:
@@ -335,8 +341,7 @@ class Holdings(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """The cash of a currency; zeros at scale if it never had any."""
         known = self.cash.get(currency)
         if known is None:
-            none = EXACT.subtract(UNITS[currency], UNITS[currency])
-            known = Balance(none, none, none)
+            known = Balance.zero(UNITS[currency])
         return known
 
     def held(self, instrument: str) -> Decimal:
@@ -541,8 +546,7 @@ def _moved(balance: Balance, moves: Iterable[Move], fact: Fact) -> Balance:
 def _note(position: Position | None, fact: _OfInstrument) -> Position:
     """A position after a fact, except for the move of its units."""
     if isinstance(fact, PositionOpened):
-        none = EXACT.subtract(STEPS[fact.decimal_precision], STEPS[fact.decimal_precision])
-        units, at_us = Balance(none, none, none), fact.at_us
+        units, at_us = Balance.zero(STEPS[fact.decimal_precision]), fact.at_us
         return Position(fact.position, fact.instrument, fact.currency, units, at_us, at_us)
     if position is None:
         raise UnknownFact(f"no position has {type(fact).__name__} before it is opened")

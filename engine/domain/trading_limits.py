@@ -18,7 +18,7 @@ from engine.domain.rounding import modes_of
 from engine.kernel.fact import Fact
 from engine.kernel.limits import RECENT_ORDERS_MAX
 from engine.kernel.refusals import refused
-from engine.kernel.values import EXACT, UNITS, ZERO, Side, round_to
+from engine.kernel.values import EXACT, UNITS, ZERO, Side, round_to, zero_like
 
 if TYPE_CHECKING:
     from engine.domain.order import Placed
@@ -157,7 +157,7 @@ def check_day(
     """Raises Refused `code` if `known` plus `worth` exceeds the day's limit."""
     limit = limits.get(currency)
     if limit is not None and EXACT.add(known, worth) > limit:
-        available = max(EXACT.subtract(limit, known), EXACT.subtract(limit, limit))
+        available = max(EXACT.subtract(limit, known), zero_like(limit))
         raise refused(code, currency=currency, amount=worth, limit=limit, available=available)
 
 

@@ -120,6 +120,11 @@ def at_scale(number: object, places: int) -> Decimal | None:
     return scaled if scaled == number else None
 
 
+def zero_like(number: Decimal) -> Decimal:
+    """0 at the scale of `number`: 0.00 for 12.34."""
+    return EXACT.subtract(number, number)
+
+
 def total_of(amounts: Iterable[Decimal]) -> Decimal:
     """The exact sum; 0 of none."""
     return reduce(EXACT.add, amounts, ZERO)

@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.kernel.errors import Refused
-from engine.kernel.values import CURRENCIES, UNITS, at_scale, parse_amount, parse_decimal, plain
+from engine.kernel.values import (
+    CURRENCIES,
+    UNITS,
+    at_scale,
+    parse_amount,
+    parse_decimal,
+    plain,
+    zero_like,
+)
 
 BAD = [
     "NaN", "sNaN", "Infinity", "-1", "-0", "+1", ".5", "1.", "00012.5", "1e3", "1E+2", "1_000", " 1",
@@ -71,6 +79,11 @@ def test_what_cannot_have_been_read_has_no_scale(number: str) -> None:
 )
 def test_printed_plainly(number: str, shown: str) -> None:
     assert plain(Decimal(number)) == shown
+
+
+@pytest.mark.parametrize(("number", "zero"), [("12.34", "0.00"), ("-5", "0"), ("0.000", "0.000")])
+def test_a_zero_keeps_the_scale(number: str, zero: str) -> None:
+    assert str(zero_like(Decimal(number))) == zero
 
 
 def test_currencies_have_their_iso_decimals() -> None:
