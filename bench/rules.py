@@ -20,6 +20,7 @@ import uvloop
 from aiohttp import ClientSession, TCPConnector, web
 
 from engine.domain import account, holdings, instrument, order, trading
+from engine.domain.decided import Decided
 from engine.domain.fees import FeeRule
 from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
@@ -55,7 +56,7 @@ PRICE = Price(Decimal("99.90"), Decimal("100.00"), AT_US)
 ORDER_REQUEST = OrderRequest("buy", Decimal("100.00"), request=b"0" * 32)
 
 
-def decide() -> trading.Decided:
+def decide() -> Decided:
     return trading.place(
         ORDER_REQUEST,
         ACCOUNT,
@@ -72,7 +73,7 @@ def decide() -> trading.Decided:
 
 def decide_and_encode() -> None:
     decided = decide()
-    for fact in (*decided.account, *decided.order):
+    for fact in (*decided.account, *decided.subject):
         CODEC.encode(ENVELOPE, fact)
 
 
@@ -81,13 +82,13 @@ def life() -> tuple[list[Fact], list[Fact]]:
     account_facts, order_facts = [], []
     wallet, bought = ACCOUNT, None
 
-    def apply(decided: trading.Decided) -> None:
+    def apply(decided: Decided) -> None:
         nonlocal wallet, bought
         wallet = fold_account(wallet, decided.account)
-        for fact in decided.order:
+        for fact in decided.subject:
             bought = order.evolve(bought, fact)
         account_facts.extend(decided.account)
-        order_facts.extend(decided.order)
+        order_facts.extend(decided.subject)
 
     apply(decide())
     assert bought is not None

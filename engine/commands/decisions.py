@@ -101,10 +101,10 @@ def place_order(
         minimum_value=firm.minimum_order_value.get(terms.trading_currency) if terms else None,
     )
     if firm.tally is not None:
-        for placed in decided.order:
+        for placed in decided.subject:
             assert isinstance(placed, Placed)
             firm.tally.hold(placed, tenant, context.business_date)
-    return _changes({account: decided.account, order: decided.order})
+    return _changes({account: decided.account, order: decided.subject})
 
 
 def request_cancel(
@@ -116,7 +116,7 @@ def request_cancel(
     if owner is None or known is None or known.terms.account != account:
         known = None
     decided = trading.request_cancel(known, at_us=context.at_us, request=request)
-    return _changes({account: decided.account, order: decided.order})
+    return _changes({account: decided.account, order: decided.subject})
 
 
 def start_execution(context: DecisionContext, *, firm: Firm, order: str, venue: str) -> Decision:
@@ -150,7 +150,7 @@ def start_execution(context: DecisionContext, *, firm: Firm, order: str, venue: 
         at_us=context.at_us,
         minimum_value=firm.minimum_order_value.get(known.terms.currency),
     )
-    return _changes({known.terms.account: decided.account, order: decided.order})
+    return _changes({known.terms.account: decided.account, order: decided.subject})
 
 
 def take_report(context: DecisionContext, *, firm: Firm, report: Report) -> Decision:
@@ -179,7 +179,7 @@ def take_report(context: DecisionContext, *, firm: Firm, report: Report) -> Deci
         parked: ParkedReport | None = yield parked_id
         return [] if parked else [(parked_id, decided.parked)]
     account = owner.id if owner else ""
-    return _changes({account: decided.account, report.order: decided.order})
+    return _changes({account: decided.account, report.order: decided.subject})
 
 
 def settle_trade(context: DecisionContext, *, order: str, trade: str) -> Decision:
@@ -189,7 +189,7 @@ def settle_trade(context: DecisionContext, *, order: str, trade: str) -> Decisio
         raise refused("not_found", "No such order.")
     owner: Account = yield known.terms.account
     decided = trading.settle_trade(owner, known, trade, context.business_date, at_us=context.at_us)
-    return _changes({owner.id: decided.account, order: decided.order})
+    return _changes({owner.id: decided.account, order: decided.subject})
 
 
 def resolve_report(context: DecisionContext, *, parked: str, action: str, by: str) -> Decision:
@@ -224,7 +224,7 @@ def confirm_report(
         at_us=context.at_us,
     )
     account, about = (owner.id, order.terms.order) if owner and order else ("", "")
-    return _changes({account: decided.account, about: decided.order, parked: decided.parked})
+    return _changes({account: decided.account, about: decided.subject, parked: decided.parked})
 
 
 def _about(
@@ -364,7 +364,7 @@ def create_payment(
         at_us=context.at_us,
         request=request,
     )
-    return _changes({account: decided.account, payment: decided.payment})
+    return _changes({account: decided.account, payment: decided.subject})
 
 
 def end_payment(
@@ -379,7 +379,7 @@ def end_payment(
         decided = paying.complete(owner, known, at_us=context.at_us)
     else:
         decided = paying.fail(known, at_us=context.at_us)
-    return _changes({account: decided.account, payment: decided.payment})
+    return _changes({account: decided.account, payment: decided.subject})
 
 
 # --- of the operator -------------------------------------------------------------------------------

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import NamedTuple
 
 from engine.domain import account as accounts
 from engine.domain import checks, holdings
 from engine.domain import payment as payments
 from engine.domain.account import Account
+from engine.domain.decided import Decided
 from engine.domain.payment import Payment, PaymentKind
 from engine.kernel.fact import Fact
 from engine.kernel.refusals import invalid, refused
 from engine.kernel.values import CURRENCIES, at_scale
-
-
-class Decided(NamedTuple):
-    """Facts by stream, in the order in which they are to be appended."""
-
-    account: list[Fact]
-    payment: list[Fact]
 
 
 def create(
@@ -39,7 +32,7 @@ def create(
     `invalid_param`, `account_overdrawn`, `insufficient_funds`.
     """
     if payment is not None:
-        return Decided([], [])
+        return Decided([], [], [])
     if account is None:
         raise refused("not_found", "No such account.", path="account")
     accounts.check(account, kind, currency)
@@ -55,7 +48,7 @@ def create(
             account.holdings, payment_id, currency, scaled, at_us=at_us
         )
     created = payments.create(kind, payment_id, account.id, currency, scaled, request, at_us)
-    return Decided(reserved, [created])
+    return Decided(reserved, [created], [])
 
 
 def complete(account: Account, payment: Payment | None, *, at_us: int) -> Decided:
@@ -66,14 +59,14 @@ def complete(account: Account, payment: Payment | None, *, at_us: int) -> Decide
         raise refused(
             "deposit_forbidden", "The account is closed and takes no deposits.", status=account.status
         )
-    return Decided(holdings.pay(known, at_us=at_us) if ended else [], ended)
+    return Decided(holdings.pay(known, at_us=at_us) if ended else [], ended, [])
 
 
 def fail(payment: Payment | None, *, at_us: int) -> Decided:
     """Releases a withdrawal's reservation. Raises Refused as `complete` does."""
     known = _found(payment)
     ended = payments.fail(known, at_us=at_us)
-    return Decided(holdings.release_withdrawal(known, at_us=at_us) if ended else [], ended)
+    return Decided(holdings.release_withdrawal(known, at_us=at_us) if ended else [], ended, [])
 
 
 def _found(payment: Payment | None) -> Payment:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final
 
 from engine.domain import account as accounts
 from engine.domain import booking, calendar, checks, fees, holdings, pricing, trading_limits
@@ -17,6 +17,7 @@ from engine.domain import order as orders
 from engine.domain import report as reports
 from engine.domain.account import Account
 from engine.domain.checks import OrderCase
+from engine.domain.decided import Decided
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Instrument
 from engine.domain.order import Cancelled, Filled, Order
@@ -28,15 +29,6 @@ from engine.kernel.errors import Unavailable
 from engine.kernel.fact import Fact
 from engine.kernel.refusals import refused
 from engine.kernel.values import UNITS, Side
-
-
-class Decided(NamedTuple):
-    """Facts by stream, in the order in which they are to be appended."""
-
-    account: list[Fact]
-    order: list[Fact]
-    parked: list[Fact]
-
 
 _NOTHING: Final = Decided([], [], [])
 

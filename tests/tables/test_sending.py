@@ -276,7 +276,7 @@ def test_an_overdrawn_account_buys_no_more_and_may_sell(
         account, waiting.world.order(), waiting.world.instrument("ins"), PRICE,
         venue="sim", venue_order="v", trade_date=TODAY, at_us=9,
     )  # fmt: skip
-    assert [getattr(fact, "reason", None) for fact in decided.order] == [then]
+    assert [getattr(fact, "reason", None) for fact in decided.subject] == [then]
     assert not waiting.world.account().is_overdrawn
 
 

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from engine.domain import account, holdings, instrument, order, paying, payment, report, trading
+from engine.domain.decided import Decided
 from engine.domain.fees import FeeRule
 from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
@@ -229,8 +230,8 @@ class World:
         return self._do(lambda: self._paid(to, name, paying.fail(known, at_us=self.now_us)))
 
     @staticmethod
-    def _paid(to: str, name: str, decided: paying.Decided) -> list[tuple[str, str, list[Fact]]]:
-        return [("account", to, decided.account), ("payment", name, decided.payment)]
+    def _paid(to: str, name: str, decided: Decided) -> list[tuple[str, str, list[Fact]]]:
+        return [("account", to, decided.account), ("payment", name, decided.subject)]
 
     def fund(self, amount: str, currency: str = "USD", to: str = "acc") -> str:
         """A completed deposit."""
@@ -362,10 +363,10 @@ class World:
 
     @staticmethod
     def _traded(
-        to: str, name: str, decided: trading.Decided, key: str = ""
+        to: str, name: str, decided: Decided, key: str = ""
     ) -> list[tuple[str, str, list[Fact]]]:
         return [
             ("account", to, decided.account),
-            ("order", name, decided.order),
+            ("order", name, decided.subject),
             ("parked", key, decided.parked),
         ]
