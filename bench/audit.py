@@ -29,7 +29,7 @@ from engine.installation import open_journal_datastore
 from engine.journal.datastore import Datastore
 from engine.journal.journal import Journal
 from engine.kernel.limits import AUDIT_PAGE_FACTS
-from engine.sandbox.generate import Plan, fill
+from engine.sandbox.generate import GenerationPlan, fill
 from engine.transfer import dumping, restoring
 
 WAYS = ("raw rows", "digests", "all")
@@ -77,7 +77,7 @@ def make(folder: Path, orders: int) -> Settings:
     installation.migrate(settings, "sandbox")
     with Journal(settings.journal_url, engine_codec()) as journal, progress() as bar:
         task = bar.add_task("filling", total=orders)
-        plan = Plan(orders, max(10, orders // 100), 1)
+        plan = GenerationPlan(orders, max(10, orders // 100), 1)
         fill(journal, plan, lambda done: bar.update(task, completed=done))
     return settings
 
@@ -86,12 +86,12 @@ def copy(settings: Settings, url: str) -> None:
     """The same journal in another database."""
     out = io.BytesIO()
     with contextlib.closing(open_journal_datastore(settings)) as source:
-        dumping.dump(source, out, dumping.Wanted(), made_by="bench", made_at="now")
+        dumping.dump(source, out, dumping.DumpOptions(), made_by="bench", made_at="now")
     out.seek(0)
     other = Settings(data=settings.data, journal_url=url)
     installation.migrate(other, "sandbox")
     with contextlib.closing(open_journal_datastore(other)) as target:
-        restoring.restore(target, restoring.Reader(out), None)
+        restoring.restore(target, restoring.DumpReader(out), None)
 
 
 def report(database: str, url: str, runs: int) -> None:

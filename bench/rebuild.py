@@ -46,7 +46,7 @@ from engine.journal.writer import Append
 from engine.kernel.ids import IdSource, encode
 from engine.kernel.limits import REBUILD_PAGE_FACTS
 from engine.kernel.process import tame_collector
-from engine.sandbox.generate import Plan, fill
+from engine.sandbox.generate import GenerationPlan, fill
 from projections import jobs, rebuild
 from projections.database import Views
 from projections.rebuild import Wanted
@@ -66,7 +66,7 @@ def make_journal(url: str, facts: int) -> None:
     """Generates orders and copies them, each time under other ids."""
     migrate(url)
     with Journal(url, engine_codec()) as journal:
-        fill(journal, Plan(ORDERS, 100, 1))
+        fill(journal, GenerationPlan(ORDERS, 100, 1))
         rows = list(journal.datastore.pages.log(0, 10_000))
         while more := journal.datastore.pages.log(len(rows), 10_000):
             rows += more

@@ -36,7 +36,7 @@ from engine.history.history import NOW
 from engine.journal.journal import Journal, migrate
 from engine.kernel.fact import Envelope, Fact, Recorded, StreamAppend
 from engine.kernel.ids import IdSource
-from engine.sandbox.generate import Plan, fill
+from engine.sandbox.generate import GenerationPlan, fill
 from projections.history import ORDERS
 
 FACTS: Final = (10_000, 100_000, 1_000_000)
@@ -61,7 +61,7 @@ def template() -> list[list[Recorded]]:
         url = f"sqlite:///{folder}/journal.db"
         migrate(url)
         with Journal(url, engine_codec()) as journal:
-            fill(journal, Plan(100, 5, 1))
+            fill(journal, GenerationPlan(100, 5, 1))
             appends: dict[bytes | None, list[Recorded]] = {}
             for page in journal.pages():
                 for one in page:

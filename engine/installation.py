@@ -1,6 +1,6 @@
 """An installation: a data directory, a master key and a journal that belong together.
 
-`migrate` makes it, or brings it up to date; everybody else opens it.
+`migrate` creates or upgrades it; all other commands open it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from engine.registers.refusal_log import RefusalLog
 from engine.registers.signing import SigningKeys
 
 FINGERPRINT: Final = "key_fingerprint"
-"""The meta word that tells which master key the journal was made with."""
+"""The meta word with the fingerprint of the journal's master key."""
 
 
 Outcome = Literal["created", "updated", "already up to date"]
@@ -44,7 +44,7 @@ Outcome = Literal["created", "updated", "already up to date"]
 
 @dataclass(frozen=True)
 class Migrated:
-    """What `migrate` found and did."""
+    """The findings and actions of `migrate`."""
 
     outcome: Outcome
     schema: int
@@ -57,7 +57,7 @@ class Migrated:
 
 @dataclass(frozen=True)
 class Installation:
-    """One process's journal, and what stands beside it in its database. Close it when done."""
+    """One process's journal, and its operational tables. Close it when done."""
 
     journal: Journal
     kind: JournalKind
@@ -72,23 +72,23 @@ class Installation:
 
     @property
     def journal_id(self) -> str:
-        """Which journal this is: 32 hexadecimal digits, given when it was made."""
+        """The journal's id: 32 hexadecimal digits, assigned at its creation."""
         return self.journal.meta["journal_id"]
 
     def refresh(self) -> None:
-        """Reads what other processes changed. Call it from time to time, off an event loop."""
+        """Reads changes of other processes. Call it at intervals, off the event loop."""
         self.market.refresh()
         self.clients.refresh()
         self.signing.refresh()
 
     def close(self) -> None:
-        """Writes what is queued and closes every connection."""
+        """Writes queued appends and closes every connection."""
         self.refusals.close()
         self.journal.close()
 
 
 def open_installation(settings: Settings, ids: IdSource | None = None) -> Installation:
-    """Opens what `migrate` made.
+    """Opens an installation created by `migrate`.
 
     Raises SchemaMissing, SchemaTooNew, WrongKey, WrongKind, Unavailable.
     """
@@ -119,7 +119,7 @@ def open_installation(settings: Settings, ids: IdSource | None = None) -> Instal
 
 @contextmanager
 def opened_journal(settings: Settings) -> Iterator[Journal]:
-    """The journal alone, to be read.
+    """The journal alone, for reading.
 
     Raises SchemaMissing, SchemaTooNew, WrongKind, BadSettings, Unavailable.
     """
@@ -131,13 +131,13 @@ def opened_journal(settings: Settings) -> Iterator[Journal]:
 
 @contextmanager
 def opened_datastore(settings: Settings) -> Iterator[Datastore]:
-    """The same without the codec, however damaged. Raises as `opened_journal` does."""
+    """The datastore without the codec, however damaged. Raises as `opened_journal`."""
     with closing(_found(settings)) as datastore:
         yield datastore
 
 
 def _found(settings: Settings, *, allows_older: bool = False) -> Datastore:
-    """The journal that is there, checked to be one that this release can open."""
+    """The existing journal, checked to be usable by this release."""
     check_closed(settings)
     datastore = open_journal_datastore(settings)
     try:
@@ -151,27 +151,29 @@ def _found(settings: Settings, *, allows_older: bool = False) -> Datastore:
 
 
 def check_backed_up(settings: Settings) -> None:
-    """Raises unless this is a journal to be copied, of whatever older schema. As `opened_journal`."""
+    """Raises unless this is a journal that can be copied, of this or an older schema. As
+    `opened_journal`.
+    """
     with closing(_found(settings, allows_older=True)):
         pass
 
 
 def check_declared(datastore: Datastore) -> None:
-    """Raises WrongKind where there is no journal, or one without a kind, of whatever schema.
+    """Raises WrongKind without a journal, or for one without a kind, of any schema.
 
-    It comes before all else that can be wrong with a journal: only `migrate --live|--sandbox` helps.
+    Checked before any other fault of a journal: only `migrate --live|--sandbox` helps.
     """
     if not exists(datastore):
         raise WrongKind(
             f"there is no journal at {place_of(datastore.store)}: name it with --data or --journal-url;"
             f" for a new one {declaring.SAY_ONE}"
         )
-    with suppress(JournalDamaged):  # noted; a damaged journal is looked at all the more
+    with suppress(JournalDamaged):  # noted; a damaged journal must still be inspected
         declaring.required(datastore)
 
 
 def open_journal(settings: Settings) -> Journal:
-    """The journal with the secret that its witnesses are sealed with, for who acts on it.
+    """The journal with the secret for the MACs of its points, for followers.
 
     Raises SchemaMissing, SchemaTooNew, SchemaTooOld, WrongKey, WrongKind, Unavailable.
     """
@@ -181,7 +183,7 @@ def open_journal(settings: Settings) -> Journal:
 
 
 def check_closed(settings: Settings) -> None:
-    """Raises BadSettings for a data directory that others can look into: it holds clients' data."""
+    """Raises BadSettings for a data directory that others can read: it holds clients' data."""
     with suppress(OSError):
         mode = settings.data.stat().st_mode & 0o777
         if mode & 0o077:
@@ -192,17 +194,17 @@ def check_closed(settings: Settings) -> None:
 
 
 def open_journal_datastore(settings: Settings) -> Datastore:
-    """The engine's own journal, whatever is there. Nothing is connected to before it is used."""
+    """The engine's own journal in any state. Connections open on first use."""
     return Datastore(settings.journal_url, prefix="", kind="text")
 
 
 def place_of(store: Store) -> str:
-    """Where a journal is, for people: without the password, and without what else a URL can hide."""
+    """A journal's location for people: without password and other secrets of the URL."""
     return store.location
 
 
 def open_master_key(settings: Settings, datastore: Datastore) -> MasterKey:
-    """The master key, checked to be this journal's. Raises WrongKey, SchemaMissing, Unavailable."""
+    """The master key, verified to be this journal's. Raises WrongKey, SchemaMissing, Unavailable."""
     key = read_key(settings)
     with datastore.store.reading() as connection:
         meta = schema.check(connection, datastore.tables)
@@ -219,14 +221,13 @@ def migrate(
     adopts: bool = False,
     at_us: int | None = None,
 ) -> Migrated:
-    """Creates the directory, the schema, the operational tables and the key, each if it is missing.
+    """Creates the directory, the schema, the operational tables and the key, each if missing.
 
-    `kind` is what a new journal is declared to be, at `at_us`; one that is there must be that already,
-    unless it has no kind and a person was asked (`adopts`). None takes what is there. Any number of
-    processes, on any number of machines, may call it at once. Tables, fingerprint and kind are written
-    together or not at all. Raises WrongKind for a journal of another kind, or of none, and with None
-    where there is no journal; WrongKey for another key than the journal's, SchemaTooNew, Unavailable,
-    BadSettings.
+    `kind` is declared for a new journal, at `at_us`; an existing one must be of that kind, unless it has
+    none and a person confirmed (`adopts`). None accepts the existing kind. Safe for concurrent processes
+    on several machines. Tables, fingerprint and kind are written together or not at all. Raises
+    WrongKind for a journal of another kind, or of none, and with None if there is no journal; WrongKey
+    for another key than the journal's, SchemaTooNew, Unavailable, BadSettings.
     """
     at_us = wall.now_us() if at_us is None else at_us
     with _open_to_migrate(settings) as datastore:
@@ -252,13 +253,13 @@ def migrate(
 
 
 def make_tables(settings: Settings) -> None:
-    """All that `migrate` makes but a kind: a dump that is restored brings its own."""
+    """Creates everything that `migrate` does except a kind, which a restored dump contains."""
     with _open_to_migrate(settings) as datastore:
         _migrate(settings, datastore, lambda _, **__: False)
 
 
 def exists(datastore: Datastore) -> bool:
-    """Whether there is a journal, of whatever kind. Raises Unavailable."""
+    """Whether there is a journal, of any kind. Raises Unavailable."""
     store = datastore.store
     if isinstance(store, SqliteStore) and not Path(store.path).exists():
         return False
@@ -275,7 +276,7 @@ def _open_to_migrate(settings: Settings) -> Iterator[Datastore]:
 
 def _migrate(settings: Settings, datastore: Datastore, declare: Callable[..., bool]) -> Migrated:
     packages.check()
-    given = find_key(settings)  # a malformed one is refused before anything is made
+    given = find_key(settings)  # a malformed key is refused before anything is created
     _make_directory(settings)
     make_directory_for(datastore.store)
     with datastore.store.writing() as connection:
@@ -283,7 +284,7 @@ def _migrate(settings: Settings, datastore: Datastore, declare: Callable[..., bo
         is_changed = operations.migrate(connection, operations.define_operations())
         meta = schema.check(connection, datastore.tables)
         is_changed |= declare(connection, is_new=outcome == "created")
-        # Inside the transaction, where one process is at a time: two must not make two keys.
+        # Inside the transaction, which serialises processes: two must not create two keys.
         key = given or _missing_key(settings, meta)
         _keep_fingerprint(connection, datastore.tables, meta, key)
     return Migrated(
@@ -304,7 +305,7 @@ def _told(outcome: schema.Migration, *, is_changed: bool) -> Outcome:
 
 
 def _missing_key(settings: Settings, meta: dict[str, str]) -> MasterKey:
-    # A fresh key cannot be the one that an existing journal asks for.
+    # A new key cannot be that of an existing journal.
     return read_key(settings) if FINGERPRINT in meta else create_key(settings)
 
 

@@ -17,7 +17,7 @@ from order_engine.parts import AsJson, Data, JournalUrl, errors_told, one_line, 
 from order_engine.tables import progress
 
 if TYPE_CHECKING:
-    from engine.audit.audit import Finding
+    from engine.audit.audit import AuditFinding
     from engine.audit.auditing import Audit
     from engine.journal.damage import Mark
     from engine.journal.datastore import Datastore
@@ -108,11 +108,11 @@ def audit(
     raise typer.Exit(bool(done.findings) if done.is_complete else STOPPED)
 
 
-def _seals(settings: Settings, unchecked: list[str], datastore: Datastore) -> Iterator[Finding]:
+def _seals(settings: Settings, unchecked: list[str], datastore: Datastore) -> Iterator[AuditFinding]:
     """Checks every seal against every digest. Without the master key the seals' keys are unknown: then
     `unchecked` gets the reason.
     """
-    from engine.audit.audit import Finding  # noqa: PLC0415
+    from engine.audit.audit import AuditFinding  # noqa: PLC0415
     from engine.config.keys import read_key  # noqa: PLC0415
     from engine.journal import schema  # noqa: PLC0415
     from engine.proof import seals  # noqa: PLC0415
@@ -132,20 +132,20 @@ def _seals(settings: Settings, unchecked: list[str], datastore: Datastore) -> It
             seals.walk(datastore, operations, keys, last)
     except JournalDamaged as error:
         position = error.context.get("position")
-        yield Finding(position if isinstance(position, int) else None, "seal", "", str(error))
+        yield AuditFinding(position if isinstance(position, int) else None, "seal", "", str(error))
     except (WrongKey, SchemaMissing) as error:
         unchecked.append(f"seals: {one_line(str(error))}")
 
 
-def _losses(datastore: Datastore) -> Iterator[Finding]:
+def _losses(datastore: Datastore) -> Iterator[AuditFinding]:
     """The mark of a journal that went back, as a finding: its perfect chain passes all other checks."""
-    from engine.audit.audit import Finding  # noqa: PLC0415
+    from engine.audit.audit import AuditFinding  # noqa: PLC0415
 
     datastore.damage.refresh()
     mark = datastore.damage.mark
     if mark is not None and mark.is_of_loss:
         text = f"{mark.sentence} {mark.text}; {_LOSS}"
-        yield Finding(mark.position, LOST, "", text)
+        yield AuditFinding(mark.position, LOST, "", text)
 
 
 def _check_reopening(datastore: Datastore) -> None:
@@ -202,7 +202,7 @@ def _document(done: Audit) -> dict[str, Any]:
     }
 
 
-def _finding(one: Finding) -> dict[str, Any]:
+def _finding(one: AuditFinding) -> dict[str, Any]:
     return {"position": one.position, "check": one.check, "stream": one.stream, "text": one.text}
 
 

@@ -15,7 +15,7 @@ from engine.journal.datastore import open_store
 from engine.journal.sqlite_store import SqliteStore
 from engine.journal.store import Store
 from engine.kernel.errors import EngineError, JournalDamaged
-from engine.runtime.doctor import Check, advice_on
+from engine.runtime.doctor import DoctorCheck, advice_on
 from projections import checkpoints
 from projections.database import CHECKPOINTS, COMMON, Views
 
@@ -23,15 +23,15 @@ _AGAIN: Final = (
     "run `order-engine rebuild --all`, or stop the engine, delete the views and start it again"
 )
 
-_NONE: Final = Check("views", "none yet: the next start creates them")
+_NONE: Final = DoctorCheck("views", "none yet: the next start creates them")
 
 
-def views_checks(settings: Settings) -> Iterator[Check]:
+def views_checks(settings: Settings) -> Iterator[DoctorCheck]:
     """Whether the views are readable, complete and up to date. Creates nothing."""
     try:
         store = open_store(settings.views_url, is_disposable=True)
     except EngineError as error:
-        yield Check("views", str(error), "fault", "check --views-url and --journal-url")
+        yield DoctorCheck("views", str(error), "fault", "check --views-url and --journal-url")
         return
     if isinstance(store, SqliteStore) and not Path(store.path).exists():
         yield _NONE
@@ -45,12 +45,12 @@ def views_checks(settings: Settings) -> Iterator[Check]:
         if found[0].verdict == "ok":
             yield from _witnesses(settings)
     except EngineError as error:
-        yield Check("views", f"cannot be read: {error}", "fault", advice_on(error, _AGAIN))
+        yield DoctorCheck("views", f"cannot be read: {error}", "fault", advice_on(error, _AGAIN))
     finally:
         store.close()
 
 
-def _witnesses(settings: Settings) -> Iterator[Check]:
+def _witnesses(settings: Settings) -> Iterator[DoctorCheck]:
     """Whether the views belong to this journal, and it has every fact that they have seen."""
     try:
         opened = open_journal(settings)
@@ -66,13 +66,13 @@ def _witnesses(settings: Settings) -> Iterator[Check]:
     if gone:
         name, offset = gone[0]
         value = f"{name} has seen position {offset}, and the journal lacks that fact"
-        yield Check("witnesses", value, "fault", "see docs/runbooks.md, The journal went back")
+        yield DoctorCheck("witnesses", value, "fault", "see docs/runbooks.md, The journal went back")
     elif foreign:
         value = f"this journal's key does not vouch for {', '.join(foreign)}"
-        yield Check("witnesses", value, "warning", _AGAIN)
+        yield DoctorCheck("witnesses", value, "warning", _AGAIN)
 
 
-def _unmade(store: Store) -> Check | None:
+def _unmade(store: Store) -> DoctorCheck | None:
     """The check of views that the next start creates or upgrades; None for views of this release."""
     with store.reading() as connection:
         inspected = sa.inspect(connection)
@@ -83,18 +83,20 @@ def _unmade(store: Store) -> Check | None:
     if there >= CHECKPOINTS.columns.keys() and tables >= {table.name for table in COMMON}:
         return None
     value = "of an older shape: the next start rebuilds them"
-    return Check("views", value, "warning", "start the engine")
+    return DoctorCheck("views", value, "warning", "start the engine")
 
 
-def _looked_at(store: Store) -> Iterator[Check]:
+def _looked_at(store: Store) -> Iterator[DoctorCheck]:
     if isinstance(store, SqliteStore):
         (found,) = store.query("PRAGMA quick_check(1)")[0]
         if found != "ok":
-            yield Check("views", f"the file is damaged: {found}", "fault", _AGAIN)
+            yield DoctorCheck("views", f"the file is damaged: {found}", "fault", _AGAIN)
             return
     views, least = store.query("SELECT count(*), min(reached) FROM view_checkpoints")[0]
-    yield Check("views", f"{views} views, the last of them at position {least or 0}")
+    yield DoctorCheck("views", f"{views} views, the last of them at position {least or 0}")
     for name, table in (("view_quarantined", "view_quarantine"), ("orders_standing", "view_standing")):
         (count,) = store.query(f"SELECT count(*) FROM {table}")[0]  # noqa: S608  ours
         if count:
-            yield Check(name, f"{count}", "fault", "`order-engine faults` lists them with their errors")
+            yield DoctorCheck(
+                name, f"{count}", "fault", "`order-engine faults` lists them with their errors"
+            )

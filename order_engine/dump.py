@@ -134,7 +134,7 @@ def dump(
             progress("facts", datastore.pages.head().position) as report,
         ):
             signing = None if unsigned else _signing(settings, datastore)
-            wanted = dumping.Wanted(not without_personal, sealer, signing)
+            wanted = dumping.DumpOptions(not without_personal, sealer, signing)
             done = dumping.dump(
                 datastore,
                 out,
@@ -190,7 +190,7 @@ def restore(
 
         settings = read_settings(data=data, journal_url=journal_url)
         with _old_file(file) as source:
-            reader = restoring.Reader(source)
+            reader = restoring.DumpReader(source)
             opener = _opener(reader.header, identity, passphrase_file, is_unwanted=without_secrets)
             _check_key(settings, reader.header, is_new=new_key)
             vouchers = Vouchers(None if new_key else find_key(settings), _trusted(trust))

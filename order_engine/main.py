@@ -54,7 +54,7 @@ from order_engine.views import faults, projections, rebuild, retry, rollback, ve
 
 if TYPE_CHECKING:
     from engine.installation import Migrated
-    from engine.runtime.doctor import Check
+    from engine.runtime.doctor import DoctorCheck
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -210,7 +210,7 @@ def _print_migrated(done: Migrated) -> None:
 _STYLES: Final = {"ok": "green", "warning": "yellow", "fault": "bold red"}
 
 
-def _print_checks(checks: list[Check]) -> None:
+def _print_checks(checks: list[DoctorCheck]) -> None:
     if sys.stdout.isatty():
         _print_table(checks)
     else:
@@ -220,7 +220,7 @@ def _print_checks(checks: list[Check]) -> None:
     typer.echo(_summary(checks))
 
 
-def _print_table(checks: list[Check]) -> None:
+def _print_table(checks: list[DoctorCheck]) -> None:
     from rich import box  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -237,7 +237,7 @@ def _print_table(checks: list[Check]) -> None:
     console().print(table)
 
 
-def _summary(checks: list[Check]) -> str:
+def _summary(checks: list[DoctorCheck]) -> str:
     verdicts = [check.verdict for check in checks]
     faults, warnings = verdicts.count("fault"), verdicts.count("warning")
     if not faults and not warnings:

@@ -39,13 +39,13 @@ def resend(
       order-engine outlet resend --after 120000
     """
     with errors_told(as_json=as_json):
-        from engine.followers.acting import put_back  # noqa: PLC0415
+        from engine.followers.acting import rewind  # noqa: PLC0415
         from engine.installation import opened_datastore  # noqa: PLC0415
         from engine.kernel.process import OUTLET  # noqa: PLC0415
         from engine.registers import acts  # noqa: PLC0415
 
         with opened_datastore(read_settings(data=data, journal_url=journal_url)) as datastore:
-            if not put_back(datastore, OUTLET, after):
+            if not rewind(datastore, OUTLET, after):
                 raise BadSettings(f"nothing to resend: no event after offset {after} was published yet")
             context = {"after": after}
             acts.note(datastore.store, "outlet.replayed", actor=acts.COMMAND_LINE, context=context)

@@ -12,8 +12,8 @@ from order_engine.tables import Column, print_table
 
 if TYPE_CHECKING:
     from engine.history.history import When
-    from engine.history.memorandum import Entry
-    from engine.history.story import Explained, Story, Told
+    from engine.history.memorandum import MemorandumEntry
+    from engine.history.story import Explained, NarratedStep, Story
     from engine.kernel.fact import Recorded
 
 StreamId = Annotated[str, typer.Argument(metavar="ID", help="ord_..., acc_..., or any other stream.")]
@@ -130,7 +130,7 @@ def _print_story(story: Story) -> None:
             typer.echo(f"  {field:{width}}  {value}")
 
 
-def _row(told: Told) -> list[str | list[str]]:
+def _row(told: NarratedStep) -> list[str | list[str]]:
     recorded = told.step.recorded
     return [
         str(recorded.version), str(recorded.offset), _time(recorded),
@@ -162,7 +162,7 @@ _MEMORANDUM: Final = (
 )
 
 
-def _print_memorandum(story: Story, entries: list[Entry]) -> None:
+def _print_memorandum(story: Story, entries: list[MemorandumEntry]) -> None:
     from engine.history.memorandum import RULES  # noqa: PLC0415
 
     typer.echo(f"memorandum of order {story.stream}, from its {story.version} facts\n")
@@ -196,7 +196,7 @@ def _story(story: Story) -> dict[str, Any]:
     }
 
 
-def _told(told: Told) -> dict[str, Any]:
+def _told(told: NarratedStep) -> dict[str, Any]:
     from engine.history.history import fields_of  # noqa: PLC0415
     from engine.kernel.values import plain  # noqa: PLC0415
 
@@ -230,7 +230,7 @@ def _explained(story: Story, fields: Explained) -> dict[str, Any]:
     }
 
 
-def _memorandum(story: Story, entries: list[Entry]) -> dict[str, Any]:
+def _memorandum(story: Story, entries: list[MemorandumEntry]) -> dict[str, Any]:
     return {
         "order": story.stream,
         "version": story.version,

@@ -28,7 +28,7 @@ from engine.config.keys import read_key
 from engine.config.settings import NatsPlace, Settings, environment_of
 from engine.domain import calendar
 from engine.domain.kind import JournalKind
-from engine.followers.acting import Acting, Breathe, Faults, Place, Timer
+from engine.followers.acting import Acting, BlockedOrders, CheckCancelled, SavedOffset, Timer
 from engine.followers.execution import Execution, WorkingSets
 from engine.followers.follow import Follower
 from engine.followers.settlement import Fresh, Settlement
@@ -55,7 +55,7 @@ from engine.kernel.wall import now_us
 from engine.proof import seals
 from engine.proof.checkpoint import origin_of
 from engine.proof.outlets import open_outlet
-from engine.proof.sealing import Outlet, Publishing, Sealing
+from engine.proof.sealing import Outlet, Sealing, SealPublishing
 from engine.proof.sealing_keys import SealingKeys
 from engine.proof.seals import Seal, Seals
 from engine.registers.deliveries import Deliveries
@@ -110,7 +110,7 @@ class Showing:
     """Keeps the views up to date (see `acting.Acting`); the runner saves its own offsets."""
 
     def __init__(self, journal: Journal, views: Views) -> None:
-        self.faults = Faults(PROJECTIONS)
+        self.faults = BlockedOrders(PROJECTIONS)
         self._views = views
         self._runner = Runner(journal, views)
         self._pace = Timer(time.monotonic, VIEW_PACE_S)
@@ -120,15 +120,15 @@ class Showing:
         """Offset of the view with the largest lag."""
         return min(self._views.offsets().values(), default=0)
 
-    def turn(self, breathe: Breathe) -> float:
+    def turn(self, check_cancelled: CheckCancelled) -> float:
         """Folds a page for each view that lags. See `acting.Acting`."""
-        breathe()
+        check_cancelled()
         if self._pace.is_due:
             began_s = time.monotonic()
             if not self._runner.run_once():
                 return LEASE_S  # the first fact after an idle time is shown at once
             self._pace.restart(rest_s(time.monotonic() - began_s, is_full=self._runner.is_full))
-        return self._pace.rest_s
+        return self._pace.due_in_s
 
     def finish(self) -> None:
         """Folds one more page, for facts that other followers recorded before they ended."""
@@ -257,7 +257,7 @@ class Followers:
             self._desk(lease),
             self._firm,
             venue,
-            Place(self._journal, EXECUTION, lease),
+            SavedOffset(self._journal, EXECUTION, lease),
             WorkingSets(
                 lambda limit, after: working.waiting(views, limit=limit, after=after),
                 lambda limit, after: working.at_venue(views, limit=limit, after=after),
@@ -294,7 +294,7 @@ class Followers:
 
         personal = Personal(self._journal.datastore.store, define_operations())
         source = EventSource(self._views, personal)
-        return outlet.Publishing(broker, source, Place(self._journal, OUTLET, lease))
+        return outlet.Publishing(broker, source, SavedOffset(self._journal, OUTLET, lease))
 
     def _showing(self, _: Lease) -> Showing:
         return Showing(self._journal, self._views)
@@ -302,8 +302,8 @@ class Followers:
     def _sealing(self, lease: Lease) -> Sealing:
         return begin_sealing(self._settings, self._journal, lease)
 
-    def _publishing(self, outlet: Outlet, lease: Lease) -> Publishing:
-        return Publishing(self._journal, define_operations(), outlet, lease)
+    def _publishing(self, outlet: Outlet, lease: Lease) -> SealPublishing:
+        return SealPublishing(self._journal, define_operations(), outlet, lease)
 
     def _rebuilding(self, _: Lease) -> Rebuilding:
         environment = environment_of(self._settings)

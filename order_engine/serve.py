@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from engine.domain.kind import JournalKind
     from engine.followers.follow import Follower
     from engine.journal.journal import Journal
-    from engine.kernel.meters import Source
+    from engine.kernel.meters import MetricsSource
     from engine.runtime.metrics import Listening
     from engine.runtime.supervise import Background
     from order_engine.roles import Sandbox
@@ -386,7 +386,7 @@ def _run_here(plan: Plan) -> bool:
         with (
             _metrics(plan, journal, views, made.samples, own=followers) as figures,
             watching.beating(
-                journal, parts=followers, reported=figures.told, is_child=plan.is_child
+                journal, parts=followers, reported=figures.probes, is_child=plan.is_child
             ) as health,
         ):
             health.poll()
@@ -438,7 +438,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
         _metrics(plan, journal, views, traffic.samples) as figures,
         watching.beating(
             journal,
-            reported=[*(child.findings for child in background), *figures.told],
+            reported=[*(child.findings for child in background), *figures.probes],
             expected=_expected(plan, required(journal.datastore)),
         ) as health,
     ):
@@ -504,7 +504,7 @@ def _expected(plan: Plan, kind: JournalKind) -> list[str]:
 
 @contextmanager
 def _metrics(
-    plan: Plan, journal: Journal, views: Views, *sources: Source, own: Sequence[Follower] = ()
+    plan: Plan, journal: Journal, views: Views, *sources: MetricsSource, own: Sequence[Follower] = ()
 ) -> Iterator[Listening]:
     """Prometheus metrics, if a port is set. A child omits the metrics of the databases."""
     from engine.audit.background_audit import audit_source  # noqa: PLC0415

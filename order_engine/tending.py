@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from engine.followers.acting import Acting, Breathe, Faults, Timer, text_of
+from engine.followers.acting import Acting, BlockedOrders, CheckCancelled, Timer, text_of
 from engine.kernel.errors import EngineError, RebuildRunning, Unavailable
 from engine.kernel.limits import REBUILD_AGAIN_S, REBUILD_POLL_S
 from engine.runtime.supervise import Errand
@@ -27,26 +27,26 @@ class Rebuilding:
     """
 
     def __init__(self, views: Views, start: Callable[[Job], Errand]) -> None:
-        self.faults = Faults(REBUILDS)
+        self.faults = BlockedOrders(REBUILDS)
         self._views = views
         self._start = start
         self._errand: Errand | None = None
         self._number = 0
-        self._looking = Timer(time.monotonic, REBUILD_POLL_S)
+        self._polling = Timer(time.monotonic, REBUILD_POLL_S)
         self._renewing = Timer(time.monotonic, REBUILD_AGAIN_S)
 
     @property
     def offset(self) -> None:
         """None: it does not read the journal."""
 
-    def turn(self, breathe: Breathe) -> float:
+    def turn(self, check_cancelled: CheckCancelled) -> float:
         """Checks for requests from time to time. See `acting.Acting`."""
-        breathe()
-        if self._looking.is_due:
-            self._looking.restart()
+        check_cancelled()
+        if self._polling.is_due:
+            self._polling.restart()
             if self._errand is None or self._has_ended(self._errand):
                 self._begin()
-        return self._looking.rest_s
+        return self._polling.due_in_s
 
     def finish(self) -> None:
         """Stops the running rebuild."""
@@ -96,13 +96,13 @@ class Telling:
         return self._acting.offset
 
     @property
-    def faults(self) -> Faults:
+    def faults(self) -> BlockedOrders:
         """The faults of the follower."""
         return self._acting.faults
 
-    def turn(self, breathe: Breathe) -> float:
+    def turn(self, check_cancelled: CheckCancelled) -> float:
         """A turn of the follower. See `acting.Acting`."""
-        rest_s = self._acting.turn(breathe)
+        rest_s = self._acting.turn(check_cancelled)
         self._tell()
         return rest_s
 

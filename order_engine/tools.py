@@ -16,7 +16,7 @@ from order_engine.tables import Column, print_table, progress
 
 if TYPE_CHECKING:
     from engine.journal.journal import Journal
-    from engine.sandbox.demo import Line, Replay
+    from engine.sandbox.demo import DemoLine, Replay
     from engine.sandbox.generate import Generated
 
 Orders = Annotated[int, typer.Option("--orders", metavar="N", min=0, help="Number of orders.")]
@@ -50,14 +50,14 @@ def generate(
     with errors_told(as_json=as_json):
         from engine.installation import migrate, open_installation  # noqa: PLC0415
         from engine.sandbox import sandbox  # noqa: PLC0415
-        from engine.sandbox.generate import BEGIN_US, Plan, fill  # noqa: PLC0415
+        from engine.sandbox.generate import BEGIN_US, GenerationPlan, fill  # noqa: PLC0415
 
         settings = read_settings(data=data, journal_url=journal_url)
         migrate(settings, "sandbox", at_us=BEGIN_US)
         with contextlib.closing(open_installation(settings)) as installation:
             began = time.perf_counter()
             with progress("orders", orders) as report:
-                done = fill(installation.journal, Plan(orders, accounts, seed), report)
+                done = fill(installation.journal, GenerationPlan(orders, accounts, seed), report)
             took_s = time.perf_counter() - began
             sandbox.list_instruments(installation)
     if as_json:
@@ -147,11 +147,11 @@ def _journal_to_throw_away() -> Iterator[Journal]:
             yield journal
 
 
-def _demo_row(line: Line) -> list[str | list[str]]:
+def _demo_row(line: DemoLine) -> list[str | list[str]]:
     return [str(line.offset), line.stream, line.fact, "; ".join(line.said), *_holdings(line).values()]
 
 
-def _holdings(line: Line) -> dict[str, str]:
+def _holdings(line: DemoLine) -> dict[str, str]:
     """The account's holdings after a fact, empty before it is opened."""
     from engine.kernel.values import plain  # noqa: PLC0415
     from engine.sandbox.demo import LISTING  # noqa: PLC0415
@@ -166,7 +166,7 @@ def _holdings(line: Line) -> dict[str, str]:
     return {name: plain(amount) for name, amount in amounts.items()}
 
 
-def _line(line: Line) -> dict[str, Any]:
+def _line(line: DemoLine) -> dict[str, Any]:
     return {"offset": line.offset, "stream": line.stream, "fact": line.fact, "said": line.said,
             "account": _holdings(line)}  # fmt: skip
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from engine.journal.journal import Journal
 from engine.kernel.health import Finding
 from engine.kernel.limits import HEALTH_SILENT_S
-from engine.kernel.meters import Sample, Source
+from engine.kernel.meters import MetricsSource, Sample
 from engine.kernel.wall import lasting
 from projections.database import Views
 
 
-def views_source(views: Views, journal: Journal) -> Source:
+def views_source(views: Views, journal: Journal) -> MetricsSource:
     """Each view's lag and streams in quarantine, as the databases show them."""
 
     def samples() -> Iterator[Sample]:
@@ -27,7 +27,7 @@ def views_source(views: Views, journal: Journal) -> Source:
     return samples
 
 
-class ViewsLook:
+class ViewsProbe:
     """Reads how far the views are and what stands still in them; both are kept for who asks later.
 
     `head` tells the journal's end as it was seen last.

@@ -72,7 +72,7 @@ async def ready(call: Call) -> Answer:
     Answered from memory: a database that hangs is a reason, and holds nobody up.
     """
     services = call.engine
-    journal, views = services.journal_look, services.views_look
+    journal, views = services.journal_probe, services.views_probe
     reasons = services.health.reasons()
     if services.is_stopping:
         reasons.insert(0, health.stopping())

@@ -19,13 +19,13 @@ class Progress:
 
     def __init__(self, read: Callable[..., Awaitable[Any]], views: Views) -> None:
         self._read, self._views = read, views
-        self._looking: asyncio.Future[Mapping[str, int]] | None = None
+        self._polling: asyncio.Future[Mapping[str, int]] | None = None
 
     async def look(self) -> Mapping[str, int]:
         """View -> the offset that it has come to, a moment from now. Raises EngineError."""
-        if self._looking is None:
-            self._looking = asyncio.ensure_future(self._look())
-        return await asyncio.shield(self._looking)
+        if self._polling is None:
+            self._polling = asyncio.ensure_future(self._look())
+        return await asyncio.shield(self._polling)
 
     async def _look(self) -> Mapping[str, int]:
         try:
@@ -33,4 +33,4 @@ class Progress:
             found: Mapping[str, int] = await self._read(self._views.whole)
             return found
         finally:
-            self._looking = None
+            self._polling = None

@@ -29,8 +29,8 @@ from engine.domain import calendar, clock
 from engine.domain.fees import Fees
 from engine.domain.kind import JournalKind
 from engine.domain.trading_limits import Limits
-from engine.followers.vitals import JournalLook, disk_findings
-from engine.history.halted import HaltsLook
+from engine.followers.vitals import JournalProbe, disk_findings
+from engine.history.halted import HaltsProbe
 from engine.journal.journal import Journal
 from engine.kernel.errors import EngineError
 from engine.kernel.health import Health, Probe
@@ -51,7 +51,7 @@ from engine.registers.refusal_log import RefusalLog
 from engine.registers.signing import SigningKeys
 from projections.checkpoints import tend
 from projections.database import Views
-from projections.figures import ViewsLook
+from projections.figures import ViewsProbe
 
 _LOG: Final = logging.getLogger("order_engine.api")
 
@@ -81,8 +81,8 @@ class Services:
     views: Views
     rates: Rates
     health: Health
-    journal_look: JournalLook
-    views_look: ViewsLook
+    journal_probe: JournalProbe
+    views_probe: ViewsProbe
     streams: Streams
     progress: Progress
     command_key: bytes
@@ -195,8 +195,8 @@ async def open_services(
     refusals = RefusalLog(store, operations)
     bridge = Bridge(journal, now_us=clock_us)
     personal = Personal(store, operations)
-    journal_look = JournalLook(journal.datastore, followers)
-    views_look = ViewsLook(views, lambda: journal_look.head)
+    journal_probe = JournalProbe(journal.datastore, followers)
+    views_probe = ViewsProbe(views, lambda: journal_probe.head)
     services = Services(
         bridge=bridge,
         firm=Firm(
@@ -223,8 +223,8 @@ async def open_services(
         rates=rates or Rates(Quotas()),
         health=health or Health(),
         traffic=traffic or Traffic(),
-        journal_look=journal_look,
-        views_look=views_look,
+        journal_probe=journal_probe,
+        views_probe=views_probe,
         streams=Streams(
             bridge.read,
             EventSource(views, personal, journal.datastore.damage.check_reads),
@@ -237,10 +237,10 @@ async def open_services(
         log_every=log_every,
         allows_local=allows_local,
     )
-    services.health.add(Probe("journal", journal_look.findings, "journal_unreadable"))
-    services.health.add(Probe("views", views_look.findings, "views_unreadable"))
+    services.health.add(Probe("journal", journal_probe.findings, "journal_unreadable"))
+    services.health.add(Probe("views", views_probe.findings, "views_unreadable"))
     services.health.add(Probe("prices", market.findings, "journal_unreadable"))
-    services.health.add(Probe("halts", HaltsLook(journal).findings, "journal_unreadable"))
+    services.health.add(Probe("halts", HaltsProbe(journal).findings, "journal_unreadable"))
     services.health.add(Probe("disk", lambda: disk_findings(journal.datastore), "disk_unreadable"))
     tasks: list[asyncio.Task[None]] = []
     try:

@@ -123,7 +123,7 @@ class Streams:
         self._kept: list[Kept] = []
         self._start = self._end = 0
         self._withheld: Mapping[str, Withheld] = {}
-        self._looking = asyncio.Lock()
+        self._polling = asyncio.Lock()
         self._is_stopping = False
         self._placing: asyncio.Task[int] | None = None
 
@@ -297,7 +297,7 @@ class Streams:
 
     async def look(self) -> None:
         """Takes over a page of what is new. Raises EngineError."""
-        async with self._looking:  # two at once would take the same twice
+        async with self._polling:  # two at once would take the same twice
             end, stretch = await self._between(Wanted(), self._end, None)
             if stretch.reached < self._end:
                 return  # the view is being made again, and will come by here

@@ -28,7 +28,7 @@ from engine.commands import decisions
 from engine.commands.desk import Command, Desk
 from engine.domain.attempts import IS_GONE, OUTCOMES, after
 from engine.domain.webhook import GONE
-from engine.followers.acting import Breathe, Faults, Timer, standing
+from engine.followers.acting import BlockedOrders, CheckCancelled, Timer, saved_point
 from engine.journal.journal import Journal
 from engine.journal.writer import Lease
 from engine.kernel import wall
@@ -144,9 +144,9 @@ class Courier:
     """Acts for webhooks under a lease (see `acting.Acting`)."""
 
     def __init__(self, tools: Tools, desk: Desk, lease: Lease) -> None:
-        self.faults = Faults(WEBHOOKS)
+        self.faults = BlockedOrders(WEBHOOKS)
         self._journal = tools.journal
-        self.offset = self._saved = standing(tools.journal, WEBHOOKS).offset
+        self.offset = self._saved = saved_point(tools.journal, WEBHOOKS).offset
         self._desk = desk
         self._lease = lease
         self._views, self._deliveries = tools.views, tools.deliveries
@@ -167,9 +167,9 @@ class Courier:
 
     # --- a turn -----------------------------------------------------------------------------------
 
-    def turn(self, breathe: Breathe) -> float:
+    def turn(self, check_cancelled: CheckCancelled) -> float:
         """Writes down what there is, and hands out what is due. See `acting.Acting`."""
-        breathe()
+        check_cancelled()
         notes = self._notes(self._post.take())
         lanes = self._active_lanes()
         route = self._route(lanes)
@@ -251,7 +251,7 @@ class Courier:
         waits = VIEW_POLL_S if self._router.is_behind(self.offset) else LEASE_S
         if self._post.under_way:
             waits = min(waits, NOTES_PACE_S)
-        return min([*looks, waits, self._saving.rest_s if self._saved != self.offset else LEASE_S])
+        return min([*looks, waits, self._saving.due_in_s if self._saved != self.offset else LEASE_S])
 
     # --- answers ----------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from api.http.event_source import Source, passed, released
-from engine.followers.acting import Breathe, Faults, Place
+from engine.followers.acting import BlockedOrders, CheckCancelled, SavedOffset
 from engine.kernel.errors import Unavailable
 from engine.kernel.limits import EVENT_STREAM_PAGE, OUTLET_POLL_S
 from engine.kernel.process import OUTLET
@@ -50,8 +50,8 @@ class Publishing:
     view withholds are published when it is released, before anything newer.
     """
 
-    def __init__(self, broker: Broker, source: Source, place: Place) -> None:
-        self.faults = Faults(NAME)
+    def __init__(self, broker: Broker, source: Source, place: SavedOffset) -> None:
+        self.faults = BlockedOrders(NAME)
         self._broker = broker
         self._source = source
         self._place = place
@@ -62,16 +62,16 @@ class Publishing:
         """All events up to here are with the broker."""
         return self._place.offset
 
-    def turn(self, breathe: Breathe) -> float:
+    def turn(self, check_cancelled: CheckCancelled) -> float:
         """Publishes a page. Raises Unavailable while the broker cannot be reached."""
-        breathe()
+        check_cancelled()
         if self._withheld is None:
             self._withheld = self._source.missed(_ALL, self.offset)
         to, stretch = self._source.between(_ALL, self.offset, None, EVENT_STREAM_PAGE)
         if stretch.reached < self.offset:  # the view is being made again
             return OUTLET_POLL_S
         for resource, one in released(self._withheld, stretch.withheld):
-            self._publish_again(resource, one, breathe)
+            self._publish_again(resource, one, check_cancelled)
         self._publish(stretch.events)
         if to > self.offset:
             self._place.offset = to
@@ -79,11 +79,11 @@ class Publishing:
         rest_s = self._place.save_if_due()
         return 0.0 if stretch.events else min(rest_s, OUTLET_POLL_S)
 
-    def _publish_again(self, resource: str, missed: Withheld, breathe: Breathe) -> None:
+    def _publish_again(self, resource: str, missed: Withheld, check_cancelled: CheckCancelled) -> None:
         """What was passed while it was withheld. Raises Unavailable if the view is made again."""
         wanted, at = Wanted(missed.tenant, stream=resource), missed.since - 1
         while at < self.offset:
-            breathe()
+            check_cancelled()
             before = at
             at, stretch = self._source.between(wanted, at, self.offset, EVENT_STREAM_PAGE)
             if at == before:

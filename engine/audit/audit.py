@@ -1,8 +1,8 @@
-"""Whether a journal is what was recorded, and makes sense: one pass over its rows, in order. Pure.
+"""The audit: verifies bytes and consistency of a journal in one pass over its rows. Pure.
 
-An `Auditor` is given every row once and keeps what the next ones are judged by: the last digest, the
-streams that are not over, what is reserved for whom. It takes nothing for granted that a reader of the
-journal does, and goes on after what it finds; of a stream it names the first thing that is wrong.
+An `Auditor` receives every row once and keeps the state needed for the next ones: the last digest, open
+streams, reservations. It trusts nothing that readers of the journal rely on, and continues after a
+finding; for each stream it reports the first one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from engine.audit.audit_books import Books, Wrong
+from engine.audit.audit_books import Books, Inconsistency
 from engine.domain.account import Account
 from engine.domain.order import TERMINAL, Order, TradeApplied, TradeSettled
 from engine.domain.payment import Payment
@@ -47,10 +47,10 @@ CHECKS: Final = {
     "unique": "the database keeps (stream, version) and command unique",
     "file": "the database finds no fault with its own file",
 }
-"""What is looked at. Level `digests`: `missing`, `digest`, `head`, `name`, `seal`, `lost`, `unique`."""
+"""All checks. Level `digests`: `missing`, `digest`, `head`, `name`, `seal`, `lost`, `unique`."""
 
 BYTES: Final = frozenset({"missing", "digest", "head", "seal"})
-"""Findings that say for certain that the journal is not what was recorded: nothing more is written."""
+"""Findings that prove a changed journal: appends stop."""
 
 Level = Literal["digests", "all"]
 
@@ -63,12 +63,12 @@ _FOLDS: Final[dict[str, Fold[Any]]] = {
     "clock": FOLDS["clk"], "halt": FOLDS["hlt"], "kind": FOLDS["knd"],
     "webhook": FOLDS["whk"],
 }  # fmt: skip
-"""First word of a stored name -> how its streams are folded."""
+"""First word of a stored name -> the fold of its streams."""
 _IDS: Final = {"account": "account", "order": "order", "instrument": "instrument",
                "deposit": "deposit", "withdrawal": "withdrawal"}  # fmt: skip
 """First word -> the field of a stream's first fact that repeats its id."""
 _LATE: Final = (TradeApplied, TradeSettled)
-"""Facts of orders that may be over, whose states are not kept any more."""
+"""Facts of orders that may be finished, whose states are no longer kept."""
 _place: Final = struct.Struct(">QiHHH").pack
 
 
@@ -77,8 +77,8 @@ def kind_of(kind: str) -> type[msgspec.Struct]:
     return _FOLDS[kind].kind
 
 
-class Finding(msgspec.Struct, frozen=True, array_like=True):
-    """Something that is wrong. `position` is None for what is wrong with the whole."""
+class AuditFinding(msgspec.Struct, frozen=True, array_like=True):
+    """A fault. `position` is None for a fault of the whole journal."""
 
     position: int | None
     check: str
@@ -87,7 +87,7 @@ class Finding(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Live:
-    """A stream that is not over: where it stands."""
+    """An open stream with its state."""
 
     __slots__ = ("at_us", "kind", "recorded_us", "state", "version")
 
@@ -100,7 +100,7 @@ class Live:
 
 
 class Auditor:
-    """Takes the rows of a journal in order. `findings` are told as they are made."""
+    """Audits the rows of a journal in order. `findings` grows on the way."""
 
     def __init__(
         self,
@@ -111,12 +111,12 @@ class Auditor:
         findings_max: int,
         recall: Callable[[str, int], Sequence[Sequence[Any]]] = lambda _stream, _version: (),
     ) -> None:
-        """`recall` reads the rows of a stream up to a version, which were taken before."""
+        """`recall` re-reads the rows of a stream up to a version."""
         self.level = level
         self.position = 0
         self.digest: bytes | None = GENESIS
-        """Of the last fact; None when the next one cannot be judged by it."""
-        self.findings: list[Finding] = []
+        """Digest of the last fact; None if the next one cannot be verified by it."""
+        self.findings: list[AuditFinding] = []
         self.live: dict[str, Live] = {}
         self.broken: set[str] = set()
         self.books = Books()
@@ -126,12 +126,12 @@ class Auditor:
         self._names: dict[int, tuple[str, bytes] | None] = {}
         self._command: bytes | None = None
         self._is_torn = False
-        """Whether something of the open append is missing or wrong: the rest of it proves nothing."""
+        """Whether a part of the open append is missing or wrong: its remainder is inconclusive."""
         self._findings_max = findings_max
 
     @property
     def is_full(self) -> bool:
-        """Whether so much is wrong that looking on tells nothing more."""
+        """Whether there are so many findings that more would add nothing."""
         return len(self.findings) >= self._findings_max
 
     def take(self, rows: Iterable[Sequence[Any]]) -> None:
@@ -142,7 +142,7 @@ class Auditor:
                 self._judge(row)
 
     def end_append(self) -> None:
-        """What was taken ends with an append: the journal's end, or before a row with a command."""
+        """Marks the end of an append: the journal's end, or before a row with a command."""
         found = self.books.end_append(self.broken)
         if not self._is_torn:
             for position, stream, wrong in found:
@@ -151,18 +151,18 @@ class Auditor:
         self._is_torn = False
 
     def lack(self, position: int, text: str, check: str = "missing") -> None:
-        """A fact is not there, or cannot be fetched: the one after it cannot be judged by it."""
+        """A missing or unreadable fact: the next one cannot be verified by it."""
         self._find(position, check, "", text)
         self.position, self.digest, self._is_torn = position, None, True
 
     def find(self, check: str, text: str, position: int | None = None) -> None:
-        """Something that the rows do not show."""
+        """Adds a finding that is not visible in the rows."""
         self._find(position, check, "", text)
 
     # --- the chain --------------------------------------------------------------------------------
 
     def _link(self, row: Sequence[Any]) -> bool:
-        """Whether the row is as it was recorded, as far as its digest can tell."""
+        """Whether the row is as recorded, as far as its digest tells."""
         position, version, code, stream, command, body, digest = row
         if position != self.position + 1:
             self._skip(position)
@@ -178,10 +178,10 @@ class Auditor:
             key = stream.encode()
             command = command or b""
             if before is None and self.digest is not None:
-                return True  # nothing to judge it by; what comes after is judged by what it says
+                return True  # unverifiable; the next row is verified by this digest
             head = _place(position, version, len(key), len(name[1]), len(command))
             covered = b"".join((before or b"", head, key, name[1], command, body))
-        except (AttributeError, TypeError, struct.error):  # SQLite keeps any type in any column
+        except (AttributeError, TypeError, struct.error):  # SQLite stores any type in any column
             return self._spoil(stream, "digest", "a column holds what none can hold")
         if sha256(covered).digest() != digest:
             return self._spoil(stream, "digest", f"{name[0]} is not as recorded")
@@ -203,7 +203,7 @@ class Auditor:
         return known
 
     def _spoil(self, stream: Any, check: str, text: str) -> bool:
-        """Names the fault; the stream is not looked at any more."""
+        """Reports the fault; the stream is skipped from now on."""
         named = stream if isinstance(stream, str) else repr(stream)
         self._find(self.position, check, named, text)
         self._break(named)
@@ -215,7 +215,7 @@ class Auditor:
         self.live.pop(stream, None)
 
     def _find(self, position: int | None, check: str, stream: str, text: str) -> None:
-        self.findings.append(Finding(position, check, stream, text))
+        self.findings.append(AuditFinding(position, check, stream, text))
 
     # --- facts ------------------------------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class Auditor:
             return
         try:
             self._follow(row, name, envelope, fact)
-        except Wrong as wrong:
+        except Inconsistency as wrong:
             self._spoil(stream, wrong.check, f"{type(fact).__name__}: {wrong}")
 
     def _follow(self, row: Sequence[Any], name: str, envelope: Envelope, fact: Any) -> None:
@@ -252,22 +252,22 @@ class Auditor:
             self.live[stream] = live
         if version != live.version + 1:
             ended = "" if live.version else ": what was before is missing, or was the end"
-            raise Wrong("version", f"version {version} follows {live.version}{ended}")
+            raise Inconsistency("version", f"version {version} follows {live.version}{ended}")
         if live.kind != kind:
-            raise Wrong("fold", f"it is of a {live.kind}")
+            raise Inconsistency("fold", f"it is of a {live.kind}")
         if not version - 1 and kind in _IDS and getattr(fact, _IDS[kind], stream) != stream:
-            raise Wrong("fold", f"it says that it is {getattr(fact, _IDS[kind])}")
+            raise Inconsistency("fold", f"it says that it is {getattr(fact, _IDS[kind])}")
         if envelope.command != self._command and not self._is_torn:
-            raise Wrong("append", "it belongs to no append that began before it")
+            raise Inconsistency("append", "it belongs to no append that began before it")
         if not envelope.actor:
-            raise Wrong("append", "nobody sent it")
+            raise Inconsistency("append", "nobody sent it")
         if envelope.at_us < live.recorded_us or fact.at_us < live.at_us:
-            raise Wrong("time", "it is earlier than the fact before it")
+            raise Inconsistency("time", "it is earlier than the fact before it")
         before = live.state
         try:
             after = _FOLDS[kind].evolve(before, fact)
-        except Exception as error:  # whatever the fact provokes, it is the fault
-            raise Wrong("fold", str(error) or repr(error)) from error
+        except Exception as error:  # any failure here is the fault of the fact
+            raise Inconsistency("fold", str(error) or repr(error)) from error
         live.version, live.recorded_us, live.at_us, live.state = (
             version,
             envelope.at_us,
@@ -277,7 +277,7 @@ class Auditor:
         self._weigh(position, stream, before, after, fact)
 
     def _recalled(self, stream: str, version: int) -> Live:
-        """An order that was over, as it was before its fact `version`: its states are not kept."""
+        """A finished order as it was before its fact `version`: such states are not kept."""
         live = Live("order")
         for row in self._recall(stream, version - 1):
             name = self._names.get(row[2]) or self._named(row[2])
@@ -286,14 +286,14 @@ class Auditor:
             try:
                 envelope, fact = self._codec.decode(name[0], row[5], row[4])
                 live.state = _FOLDS["order"].evolve(live.state, fact)
-            except Exception as error:  # what it was is told where it stands
-                raise Wrong("fold", "what was before cannot be folded") from error
+            except Exception as error:  # its fault is reported at its own position
+                raise Inconsistency("fold", "what was before cannot be folded") from error
             live.version, live.recorded_us = row[1], envelope.at_us
             live.at_us = live.state.modified_at_us
         return live
 
     def _weigh(self, position: int, stream: str, before: Any, after: Any, fact: Any) -> None:
-        """The fact against the rest of the books, and out with streams that are over."""
+        """Checks the fact against the other books, and drops finished streams."""
         books, broken = self.books, self.broken
         try:
             if isinstance(after, Account):
@@ -312,4 +312,4 @@ class Auditor:
                 if after.status == "rejected" or after.trade is not None:
                     del self.live[stream]
         except (ArithmeticError, AttributeError, TypeError, KeyError, AssertionError) as error:
-            raise Wrong("terms", f"it makes no sense: {error!r}") from error
+            raise Inconsistency("terms", f"it makes no sense: {error!r}") from error

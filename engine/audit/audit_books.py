@@ -1,7 +1,7 @@
-"""What accounts moved against what orders and payments say: the money half of an audit. Pure.
+"""Moves of accounts against orders and payments: the money half of an audit. Pure.
 
-Inside an append the account's facts come first. Each move waits until the fact that it is for asks for
-just that move; one that nobody asked for by the end of the append has no cause.
+Inside an append the account's facts come first. Each move must be matched by the fact that causes it; a
+move still unmatched at the end of the append has no cause.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ from engine.domain.trading_limits import OrderCounted
 from engine.kernel.fact import Fact
 from engine.kernel.values import EXACT, UNITS, ZERO
 
-Move = tuple[Any, ...]
+MoveKey = tuple[Any, ...]
 """(kind of the account's fact, account, subject, its other words without times)."""
 
 _BOOKED: Final = (
@@ -81,15 +81,15 @@ _WORDS: Final[dict[type[Fact], Callable[[Any], tuple[Any, ...]]]] = {
     BuySettled: attrgetter("order", "trade", "position", "instrument", "quantity"),
     SellSettled: attrgetter("order", "trade", "position", "instrument", "currency", "proceeds"),
 }
-"""Fact of an account -> the words that its cause must give; the first is the cause's id."""
+"""Fact of an account -> the words that its cause must contain; the first is the cause's id."""
 _MAY_BE_ZERO: Final = frozenset({"fee", "notional", "proceeds"})
 _APPLIED: Final = (BuyApplied, SellApplied)
 _OF_POSITIONS: Final = (BuyBooked, SellBooked, *_APPLIED, BuySettled, SellSettled, PositionClosed)
 _OWN: Final = frozenset({"settled", "unsettled", "reserved"})
 
 
-class Wrong(Exception):
-    """What must hold and does not. `check` is one of `audit.CHECKS`."""
+class Inconsistency(Exception):
+    """A violated invariant. `check` is one of `audit.CHECKS`."""
 
     def __init__(self, check: str, text: str) -> None:
         super().__init__(text)
@@ -97,16 +97,16 @@ class Wrong(Exception):
 
 
 class Books:
-    """The open append, and what is reserved for whom."""
+    """The open append, and all reservations."""
 
     def __init__(self) -> None:
         self.reserved: dict[str, Decimal] = {}
-        """Order or withdrawal -> what accounts have reserved for it, while that is not nothing."""
+        """Order or withdrawal -> amounts reserved for it in accounts, if not zero."""
         self.elsewhere: dict[tuple[str, str], Decimal] = {}
-        """(asset, currency or instrument) -> what is not in any account: fees, banks, venues."""
+        """(asset, currency or instrument) -> total outside of accounts: fees, banks, venues."""
         self.held: dict[tuple[str, str], Decimal] = {}
-        """The same for what is in accounts, as their states add up."""
-        self._moved: dict[Move, int] = {}
+        """The same inside accounts, summed from their states."""
+        self._moved: dict[MoveKey, int] = {}
         self._touched: dict[tuple[str, str], tuple[int, Account]] = {}
         self._settling: dict[str, int] = {}
         self._counted: dict[str, int] = {}
@@ -117,7 +117,7 @@ class Books:
     def account(
         self, position: int, stream: str, before: Account | None, after: Account, fact: Any
     ) -> None:
-        """One fact of an account. Raises Wrong."""
+        """One fact of an account. Raises Inconsistency."""
         kind = type(fact)
         if kind in MOVES:
             assert before is not None
@@ -125,7 +125,7 @@ class Books:
         elif kind is OrderCounted:
             self._counted[fact.order] = position
         elif kind is AccountClosed and not after.holdings.is_empty:
-            raise Wrong("reserved", "it is closed, and holds something")
+            raise Inconsistency("reserved", "it is closed, and holds something")
         if kind is PositionOpened or kind in _OF_POSITIONS:
             assert before is not None
             self._touched[stream, fact.instrument] = position, after
@@ -136,7 +136,7 @@ class Books:
         for move in MOVES[type(fact)]:
             amount = getattr(fact, move.amount)
             if amount < 0 or (not amount and move.amount not in _MAY_BE_ZERO):
-                raise Wrong("negative", f"it moves {amount}")
+                raise Inconsistency("negative", f"it moves {amount}")
         for asset, of, place, amount in legs(fact):
             key = asset, of
             if place not in _OWN:
@@ -151,9 +151,9 @@ class Books:
             of, known = fact.instrument, before.holdings.positions.get(fact.instrument)
             units = known.units if known else Balance()
             self._balance("units", of, units, after.holdings.positions[of].units, fact)
-        done: Move = (type(fact), stream, *words)
+        done: MoveKey = (type(fact), stream, *words)
         if done in self._moved:
-            raise Wrong("agreement", "the same move twice in one append")
+            raise Inconsistency("agreement", "the same move twice in one append")
         self._moved[done] = position
 
     def _balance(self, asset: str, of: str, before: Balance, after: Balance, fact: Fact) -> None:
@@ -161,11 +161,11 @@ class Books:
         more = EXACT.subtract(after.total, before.total)
         held = self.held[key] = EXACT.add(self.held.get(key, ZERO), more)
         if EXACT.add(held, self.elsewhere.get(key, ZERO)):
-            raise Wrong("sum", f"{asset} of {of} do not sum to 0 over all places")
-        # Only what was booked from a parked report may overdraw an account; nothing else takes more.
+            raise Inconsistency("sum", f"{asset} of {of} do not sum to 0 over all places")
+        # Only a trade from a parked report may overdraw an account.
         least = after.available if isinstance(fact, _APPLIED) else min(before.available, ZERO)
         if after.available < least or after.unsettled < 0 or after.reserved < 0:
-            raise Wrong(
+            raise Inconsistency(
                 "negative",
                 f"{asset} of {of}: {after.available} available, {after.unsettled} unsettled,"
                 f" {after.reserved} reserved",
@@ -190,9 +190,9 @@ class Books:
         *,
         agrees: bool,
     ) -> None:
-        """One fact of an order. Raises Wrong. With `agrees` its account is looked at too."""
+        """One fact of an order. Raises Inconsistency. With `agrees` its account is checked too."""
         if isinstance(fact, MadePending) and before and before.pending_reason == fact.reason:
-            raise Wrong("terms", f"it waits for {fact.reason} already")
+            raise Inconsistency("terms", f"it waits for {fact.reason} already")
         due = self._due(position, stream, before, after, fact)
         if isinstance(fact, TradeApplied):
             self._apply(position, stream, fact.report, fact.trade)
@@ -202,9 +202,9 @@ class Books:
 
     def _due(
         self, position: int, stream: str, before: Order | None, after: Order, fact: OrderFact
-    ) -> Move | None:
-        """The account's fact that must stand in the same append. Raises Wrong."""
-        due: Move | None = None
+    ) -> MoveKey | None:
+        """The account's fact required in the same append. Raises Inconsistency."""
+        due: MoveKey | None = None
         if isinstance(fact, Placed):
             self._counted.pop(stream, None)
             return _reservation(stream, after.terms)
@@ -221,9 +221,9 @@ class Books:
             case Settled():
                 self._settling.pop(stream, None)
                 if not _is_settled(after):
-                    raise Wrong("reserved", "it is settled, and not all of its trades are")
+                    raise Inconsistency("reserved", "it is settled, and not all of its trades are")
             case ExecutionStarted(quantity=quantity) if quantity <= 0:
-                raise Wrong("terms", f"the venue is asked for {quantity}")
+                raise Inconsistency("terms", f"the venue is asked for {quantity}")
             case ExecutionStarted() | MadePending() | CancelRequested() | CancelRejected():
                 pass
             case _:
@@ -236,14 +236,14 @@ class Books:
             self._apply(position, stream, stream, fact.trade)
 
     def _apply(self, position: int, stream: str, report: str, trade: str) -> None:
-        """A parked report and the trade that it was booked as name each other in one append."""
+        """A parked report and its booked trade must refer to each other in one append."""
         if self._applied.pop((report, trade), None) is None:
             self._applied[report, trade] = position, stream
 
     def payment(self, stream: str, after: Payment, fact: Any, *, agrees: bool) -> None:
-        """One fact of a deposit or a withdrawal. Raises Wrong."""
+        """One fact of a deposit or a withdrawal. Raises Inconsistency."""
         if after.amount <= 0:
-            raise Wrong("terms", f"it is of {after.amount}")
+            raise Inconsistency("terms", f"it is of {after.amount}")
         kind = _PAID.get(type(fact))
         is_open = after.kind == "withdrawal" and after.status == "open"
         if agrees:
@@ -251,57 +251,59 @@ class Books:
                 self._meet((kind, after.account, stream, after.currency, after.amount))
             self._check_reserved(stream, after.amount if is_open else ZERO, after.status)
 
-    def _meet(self, due: Move | None) -> None:
+    def _meet(self, due: MoveKey | None) -> None:
         if due is not None and self._moved.pop(due, None) is None:
             kind, account, subject, *words = due
             said = ", ".join(map(str, words))
-            raise Wrong("agreement", f"{account} has no {kind.__name__} of {said} for {subject} here")
+            raise Inconsistency(
+                "agreement", f"{account} has no {kind.__name__} of {said} for {subject} here"
+            )
 
     def _check_reserved(self, stream: str, due: Decimal, status: str) -> None:
         reserved = self.reserved.get(stream, ZERO)
         if reserved != due:
-            raise Wrong("reserved", f"it is {status} and needs {due}, reserved is {reserved}")
+            raise Inconsistency("reserved", f"it is {status} and needs {due}, reserved is {reserved}")
 
     # --- appends ----------------------------------------------------------------------------------
 
-    def end_append(self, broken: Collection[str]) -> list[tuple[int, str, Wrong]]:
-        """(position, stream, what is wrong) of all that the append leaves undone.
+    def end_append(self, broken: Collection[str]) -> list[tuple[int, str, Inconsistency]]:
+        """(position, stream, fault) of everything the append leaves unmatched.
 
-        What concerns a stream that is `broken` is passed over.
+        Streams in `broken` are skipped.
         """
         if not (self._moved or self._counted or self._touched or self._settling or self._applied):
             return []
-        found: list[tuple[int, str, Wrong]] = []
+        found: list[tuple[int, str, Inconsistency]] = []
         for (kind, account, subject, *_), position in self._moved.items():
             if subject not in broken:
                 words = f"{kind.__name__} for {subject}, which does not say so"
-                found.append((position, account, Wrong("agreement", words)))
+                found.append((position, account, Inconsistency("agreement", words)))
         for order, position in self._counted.items():
-            found.append((position, order, Wrong("agreement", "it is counted, and not placed")))
+            found.append((position, order, Inconsistency("agreement", "it is counted, and not placed")))
         for (account, instrument), (position, state) in self._touched.items():
             wrong = _half_closed(state.holdings.positions[instrument])
             if wrong:
                 found.append((position, account, wrong))
         for order, position in self._settling.items():
             found.append(
-                (position, order, Wrong("reserved", "all its trades are settled, and it is not"))
+                (position, order, Inconsistency("reserved", "all its trades are settled, and it is not"))
             )
         for (report, trade), (position, stream) in self._applied.items():
             words = f"{trade} is booked from {report}, and only one of the two says so"
-            found.append((position, stream, Wrong("agreement", words)))
+            found.append((position, stream, Inconsistency("agreement", words)))
         self._moved, self._counted, self._touched, self._settling = {}, {}, {}, {}
         self._applied = {}
         return [one for one in found if one[1] not in broken]
 
 
-def _half_closed(held: Position) -> Wrong | None:
+def _half_closed(held: Position) -> Inconsistency | None:
     is_closed, units = held.closed_at_us is not None, held.units.total
     is_over = bool(held.total_buy_trades) and not held.unsettled_trades and not units
     if is_closed == is_over and held.unsettled_trades >= 0:
         return None
     state = "closed" if is_closed else "open"
     text = f"{held.id} is {state} with {units} units and {held.unsettled_trades} trades to settle"
-    return Wrong("holding", text)
+    return Inconsistency("holding", text)
 
 
 _PAID: Final[dict[type[Fact], type[Fact]]] = {
@@ -317,43 +319,43 @@ def _check_position(before: Account, fact: Any) -> None:
     is_open = known is not None and known.closed_at_us is None
     if type(fact) is PositionOpened:
         if is_open:
-            raise Wrong("holding", f"{fact.position} is opened while another is open")
+            raise Inconsistency("holding", f"{fact.position} is opened while another is open")
     elif not is_open or known is None or known.id != fact.position:
-        raise Wrong("holding", f"{fact.position} is not open")
+        raise Inconsistency("holding", f"{fact.position} is not open")
 
 
 def _is_settled(order: Order) -> bool:
     return all(trade.status != "executed" or trade.is_late for trade in order.trades)
 
 
-def _reservation(stream: str, terms: Placed) -> Move:
+def _reservation(stream: str, terms: Placed) -> MoveKey:
     if terms.cash_amount is not None:
         net = terms.net_cash_amount
         quoted = fees.of_amount(terms.fee_rule, terms.cash_amount, UNITS[terms.currency])
         if net is None or net <= 0 or EXACT.subtract(terms.cash_amount, net) != quoted:
-            raise Wrong("terms", f"{terms.cash_amount} less {quoted} in fees are not {net}")
+            raise Inconsistency("terms", f"{terms.cash_amount} less {quoted} in fees are not {net}")
         return FundsReserved, terms.account, stream, terms.currency, terms.cash_amount
     return UnitsReserved, terms.account, stream, terms.instrument, terms.quantity
 
 
-def _booking(stream: str, before: Order, after: Order, trade: TradeRecorded) -> Move:
+def _booking(stream: str, before: Order, after: Order, trade: TradeRecorded) -> MoveKey:
     terms = before.terms
     if before.trade(trade.trade) is not None:
-        raise Wrong("terms", f"{trade.trade} is recorded twice")
+        raise Inconsistency("terms", f"{trade.trade} is recorded twice")
     is_applied = isinstance(trade, TradeApplied)
     if trade.quantity <= 0 or (after.traded_quantity > before.ordered and not is_applied):
-        raise Wrong("terms", f"{after.traded_quantity} of {before.ordered} are traded")
+        raise Inconsistency("terms", f"{after.traded_quantity} of {before.ordered} are traded")
     unit = pricing.unit_price(trade.price, trade.accrued_interest, terms.price_type, terms.par_value)
     if EXACT.multiply(trade.quantity, unit) != trade.consideration:
-        raise Wrong("terms", f"{trade.trade} is not worth {trade.consideration}")
+        raise Inconsistency("terms", f"{trade.trade} is not worth {trade.consideration}")
     if terms.notional_of(after.consideration) != after.traded_notional:
-        raise Wrong("terms", f"all trades are not worth {after.traded_notional}")
+        raise Inconsistency("terms", f"all trades are not worth {after.traded_notional}")
     net = terms.net_cash_amount
     if net is not None and after.traded_notional > net and not is_applied:
-        raise Wrong("terms", f"{after.traded_notional} of {net} are spent")
+        raise Inconsistency("terms", f"{after.traded_notional} of {net} are spent")
     due = booking.fees_at(terms, after.traded_notional)
     if after.charged != due:
-        raise Wrong("terms", f"fees are {after.charged}, due are {due}")
+        raise Inconsistency("terms", f"fees are {after.charged}, due are {due}")
     kinds = _APPLIED if is_applied else (BuyBooked, SellBooked)
     kind = kinds[0] if terms.side == "buy" else kinds[1]
     return (
@@ -362,10 +364,10 @@ def _booking(stream: str, before: Order, after: Order, trade: TradeRecorded) -> 
     )  # fmt: skip
 
 
-def _settlement(stream: str, before: Order, fact: TradeSettled) -> Move:
+def _settlement(stream: str, before: Order, fact: TradeSettled) -> MoveKey:
     terms, trade = before.terms, before.trade(fact.trade)
     if trade is None or trade.status != "executed":
-        raise Wrong("reserved", f"{fact.trade} is settled twice, or is none of its trades")
+        raise Inconsistency("reserved", f"{fact.trade} is settled twice, or is none of its trades")
     done = trade.terms
     common = (terms.account, stream, fact.trade, done.position, terms.instrument)
     if terms.side == "buy":
@@ -373,10 +375,10 @@ def _settlement(stream: str, before: Order, fact: TradeSettled) -> Move:
     return SellSettled, *common, terms.currency, EXACT.subtract(done.notional, done.fee)
 
 
-def _release(stream: str, before: Order, kind: type[Fact]) -> Move | None:
+def _release(stream: str, before: Order, kind: type[Fact]) -> MoveKey | None:
     terms, rest = before.terms, before.reserved
     if bool(before.trades) != (kind is Filled):
-        raise Wrong("reserved", f"it is {kind.__name__} with {len(before.trades)} trades")
+        raise Inconsistency("reserved", f"it is {kind.__name__} with {len(before.trades)} trades")
     if not rest:
         return None
     if terms.side == "buy":

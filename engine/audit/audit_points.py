@@ -1,7 +1,7 @@
-"""Where an audit that was cut off goes on from: all that its `Auditor` knew, at the end of an append.
+"""Resume points of interrupted audits: the state of an `Auditor` at the end of an append.
 
-The file is replaced as a whole, or not at all, and has a checksum. It says which journal it is of and on
-which digest it stands; where that is not the journal's any more, nobody goes on from it.
+The file is replaced atomically, and has a checksum. It names its journal and its digest; if the journal
+no longer has that digest, the point is not used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from engine.audit.audit import Auditor, Finding, Level, Live
+from engine.audit.audit import AuditFinding, Auditor, Level, Live
 from engine.config.keys import sync_directory
 from engine.domain.streams import FOLDS
 from engine.kernel.codec import Codec
@@ -34,12 +34,12 @@ _SUM_BYTES: Final = 32
 
 @cache
 def _format() -> str:
-    """Of this file, and of the states in it."""
-    return " ".join([_FORMAT, fingerprint(Point), *(fold.stored_name for fold in FOLDS.values())])
+    """The format of this file, and of the states in it."""
+    return " ".join([_FORMAT, fingerprint(ResumePoint), *(fold.stored_name for fold in FOLDS.values())])
 
 
-class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """A stream that was not over; `state` as a snapshot has it."""
+class SavedStream(msgspec.Struct, frozen=True, array_like=True):
+    """An open stream; `state` is packed as in a snapshot."""
 
     stream: str
     kind: str
@@ -49,8 +49,8 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     state: bytes
 
 
-class Point(msgspec.Struct, frozen=True, array_like=True):
-    """Everything about an audit at the end of the append that ends at `position`."""
+class ResumePoint(msgspec.Struct, frozen=True, array_like=True):
+    """The complete state of an audit after the append that ends at `position`."""
 
     format: str
     journal_id: str
@@ -58,24 +58,26 @@ class Point(msgspec.Struct, frozen=True, array_like=True):
     saved_us: int
     position: int
     digest: bytes
-    findings: tuple[Finding, ...]
+    findings: tuple[AuditFinding, ...]
     broken: tuple[str, ...]
-    live: tuple[Kept, ...]
+    live: tuple[SavedStream, ...]
     reserved: tuple[tuple[str, Decimal], ...]
     elsewhere: tuple[tuple[str, str, Decimal], ...]
     held: tuple[tuple[str, str, Decimal], ...]
 
 
-def point_of(auditor: Auditor, journal_id: str, codec: Codec, now_us: int) -> Point | None:
-    """Where an auditor stands, after `end_append`. None after a fact that cannot be stood on."""
+def point_of(auditor: Auditor, journal_id: str, codec: Codec, now_us: int) -> ResumePoint | None:
+    """The state of an auditor after `end_append`. None if it cannot be resumed after this fact."""
     if auditor.digest is None:
         return None
     books = auditor.books
     live = tuple(
-        Kept(stream, one.kind, one.version, one.recorded_us, one.at_us, codec.pack_state(one.state))
+        SavedStream(
+            stream, one.kind, one.version, one.recorded_us, one.at_us, codec.pack_state(one.state)
+        )
         for stream, one in auditor.live.items()
     )
-    return Point(
+    return ResumePoint(
         format=_format(),
         journal_id=journal_id,
         level=auditor.level,
@@ -91,8 +93,8 @@ def point_of(auditor: Auditor, journal_id: str, codec: Codec, now_us: int) -> Po
     )
 
 
-def go_on(auditor: Auditor, point: Point, codec: Codec, kind_of: Callable[[str], type]) -> None:
-    """Puts a new auditor where another stood."""
+def go_on(auditor: Auditor, point: ResumePoint, codec: Codec, kind_of: Callable[[str], type]) -> None:
+    """Restores the state into a new auditor."""
     auditor.position, auditor.digest = point.position, point.digest
     auditor.findings += point.findings
     auditor.broken |= set(point.broken)
@@ -113,8 +115,8 @@ class PointFile:
         self._path = path
         self._codec = codec
 
-    def keep(self, point: Point) -> bool:
-        """Keeps it; False where nothing can be written."""
+    def keep(self, point: ResumePoint) -> bool:
+        """Writes it; False without the rights or room."""
         packed = self._codec.pack_state(point)
         draft = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}")
         try:
@@ -132,8 +134,10 @@ class PointFile:
             return False
         return True
 
-    def find(self, journal_id: str, level: Level, now_us: int) -> tuple[Point | None, str]:
-        """The point that an audit of this journal may go on from; else why not, "" if there is none."""
+    def find(self, journal_id: str, level: Level, now_us: int) -> tuple[ResumePoint | None, str]:
+        """The point from which an audit of this journal may resume; else the reason, "" if there is no
+        point.
+        """
         try:
             with regular(self._path) as file:
                 content = file.read()
@@ -143,7 +147,7 @@ class PointFile:
         if sha256(packed).digest() != checksum:
             return None, "it is damaged"
         try:
-            point = self._codec.unpack_state(packed, Point)
+            point = self._codec.unpack_state(packed, ResumePoint)
         except JournalDamaged:
             return None, "it cannot be read"
         if (point.format, point.journal_id, point.level) != (_format(), journal_id, level):
@@ -153,5 +157,5 @@ class PointFile:
         return point, ""
 
     def forget(self) -> None:
-        """An audit that came to its end needs none."""
+        """Deletes the point after a completed audit."""
         self._path.unlink(missing_ok=True)

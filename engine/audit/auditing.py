@@ -1,4 +1,4 @@
-"""An audit of a journal in a database: fetches rows in bulk, and looks at what rows do not show."""
+"""An audit of a journal in a database: fetches rows in bulk, and runs checks beyond the rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from engine.audit import audit_points
-from engine.audit.audit import Auditor, Finding, Level, kind_of
+from engine.audit.audit import AuditFinding, Auditor, Level, kind_of
 from engine.audit.audit_points import PointFile
 from engine.audit.database_checks import head_and_last
 from engine.domain.stored import engine_codec
@@ -32,13 +32,15 @@ Report = Callable[[int], None]
 _BEFORE_ALL: Final = -(2**62)
 _FILE_FAULTS_MAX: Final = 20
 
-EndCheck = Callable[[Datastore], Iterable[Finding]]
-"""Something to look at after the last fact: what is kept elsewhere about the journal, such as seals."""
+EndCheck = Callable[[Datastore], Iterable[AuditFinding]]
+"""A check after the last fact, of related data stored elsewhere, such as seals."""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit came to. `after` is the position that it went on from, `note` why from no other."""
+    """The result of an audit. `after` is the position it resumed from, `note` the reason for not
+    resuming.
+    """
 
     level: Level
     journal_id: str
@@ -46,19 +48,21 @@ class Audit:
     digest: str
     after: int
     is_complete: bool
-    findings: list[Finding]
+    findings: list[AuditFinding]
     seconds: float
     note: str = ""
 
     @property
     def facts(self) -> int:
-        """How many this run looked at."""
+        """The number of facts checked in this run."""
         return self.position - self.after
 
 
 @dataclass
 class AuditOptions:
-    """How to go about it. `is_stopping` is asked after each page; `point_s` 0 keeps a point at each."""
+    """Options of an audit. `is_stopping` is polled after each page; `point_s` 0 writes a resume point at
+    each.
+    """
 
     level: Level = "all"
     points: PointFile | None = None
@@ -72,15 +76,15 @@ class AuditOptions:
 
 
 def head_of(datastore: Datastore) -> int:
-    """The last position, by whatever says more."""
+    """The last position, by the head or the rows, whichever is greater."""
     head, last = head_and_last(datastore.store, datastore.tables)
     return max(head.position if head else 0, last.position)
 
 
 def audit(datastore: Datastore, options: AuditOptions) -> Audit:
-    """Looks at the whole journal as it is now. Raises SchemaMissing, SchemaTooNew, Unavailable.
+    """Audits the whole current journal. Raises SchemaMissing, SchemaTooNew, Unavailable.
 
-    SchemaTooOld too, but for digests alone: the tables that they need are those of every schema.
+    SchemaTooOld too, except at level `digests`, whose tables are the same in every schema.
     """
     with datastore.store.reading() as connection:
         meta = schema.check(connection, datastore.tables, allows_older=options.level == "digests")
@@ -88,8 +92,8 @@ def audit(datastore: Datastore, options: AuditOptions) -> Audit:
     return _Walk(datastore, options, journal_id).go()
 
 
-def audit_tail(datastore: Datastore, count: int) -> list[Finding]:
-    """The head row, and the digests of the last `count` facts: what a start can afford to look at."""
+def audit_tail(datastore: Datastore, count: int) -> list[AuditFinding]:
+    """The head row, and the digests of the last `count` facts: cheap enough for every start."""
     head, last = head_and_last(datastore.store, datastore.tables)
     rows = _Rows(datastore)
     auditor = Auditor("digests", engine_codec(), rows.name_of, findings_max=AUDIT_FINDINGS_MAX)
@@ -103,10 +107,10 @@ def audit_tail(datastore: Datastore, count: int) -> list[Finding]:
 
 
 class Scan:
-    """Digests from a position on, some at a time, in whatever a journal grows to meanwhile."""
+    """An incremental scan of digests from a position on, while the journal may grow."""
 
     def __init__(self, datastore: Datastore, position: int = 0, digest: str = "") -> None:
-        """Starts after `position` if the journal still has that digest there, else with the first."""
+        """Starts after `position` if the journal still has that digest there, else at the first fact."""
         self._datastore = datastore
         self._rows = _Rows(datastore)
         self._auditor = Auditor(
@@ -118,28 +122,28 @@ class Scan:
 
     @property
     def position(self) -> int:
-        """The last that was looked at."""
+        """The last position scanned."""
         return self._auditor.position
 
     @property
     def digest(self) -> bytes | None:
-        """The digest there, None if it cannot be stood on."""
+        """The digest there, None if the scan cannot resume from it."""
         return self._auditor.digest
 
     @property
-    def findings(self) -> list[Finding]:
-        """All so far."""
+    def findings(self) -> list[AuditFinding]:
+        """All findings so far."""
         return self._auditor.findings
 
     def step(self, count: int) -> bool:
-        """Looks at the next facts; whether the end has come, where head row and last fact must agree."""
+        """Scans the next facts; whether the end is reached, where head row and last fact must agree."""
         auditor = self._auditor
         head, last = head_and_last(self._datastore.store, self._datastore.tables)
         after = auditor.position or _BEFORE_ALL
         end = min(last.position, auditor.position + count)
         for page in self._rows.pages(after, end, count, auditor):
             auditor.take(page)
-        if auditor.position < end and not auditor.is_full:  # a hole as wide as the step
+        if auditor.position < end and not auditor.is_full:  # a gap as wide as the step
             auditor.lack(auditor.position + 1, f"there is no such fact, nor any to {end}")
             auditor.position = end
         if auditor.position < last.position and not auditor.is_full:
@@ -166,7 +170,7 @@ class _Rows:
         self._digest_sql = f"SELECT digest FROM {journal} WHERE position = ?"  # noqa: S608
 
     def name_of(self, code: int) -> str | None:
-        """The name behind a number."""
+        """The stored name for a number."""
         try:
             return self._names.by_code.get(code) or self._names.name_of(code, 0)
         except JournalDamaged:
@@ -178,7 +182,7 @@ class _Rows:
         return rows[0][0] if rows and isinstance(rows[0][0], bytes) else None
 
     def stream(self, stream: str, version: int) -> Sequence[Sequence[Any]]:
-        """Rows of a stream up to a version; none where they cannot be fetched."""
+        """Rows of a stream up to a version; empty if they cannot be fetched."""
         try:
             return self._store.query(self._stream_sql, (stream, version))
         except JournalDamaged:
@@ -187,7 +191,7 @@ class _Rows:
     def pages(
         self, after: int, end: int, limit: int, auditor: Auditor
     ) -> Iterator[Sequence[Sequence[Any]]]:
-        """All rows to `end`. What the database itself cannot fetch is told to the auditor."""
+        """All rows up to `end`. Rows that the database cannot fetch are reported to the auditor."""
         while after < end:
             try:
                 rows = self._store.query(self._page_sql, (after, end, limit))
@@ -257,7 +261,7 @@ class _Walk:
             self._note = f"from the start, and not from the resume point: {why_not}"
 
     def _take(self, page: Sequence[Sequence[Any]]) -> bool:
-        """Judges a page; whether to stop after it. A resume point is kept where an append begins."""
+        """Audits a page; whether to stop after it. Resume points are written where an append begins."""
         is_stopping = self._options.is_stopping()
         if not is_stopping and (self._options.points is None or time.monotonic() < self._next_point_s):
             self._auditor.take(page)
@@ -285,7 +289,7 @@ class _Walk:
         self._next_point_s = time.monotonic() + rest_s
 
     def _check_end(self, head: Head | None) -> None:
-        _check_head(self._auditor, head)  # first: a tail that was cut off tears the last append
+        _check_head(self._auditor, head)  # first: a truncated tail tears the last append
         self._auditor.findings += _unique(self._datastore)
         if self._options.level == "all":
             self._auditor.end_append()
@@ -310,7 +314,7 @@ class _Walk:
 
 
 def _check_head(auditor: Auditor, head: Head | None) -> None:
-    """The head row against the last fact that was taken."""
+    """Compares the head row with the last fact."""
     last = auditor.position
     if head is None:
         auditor.find("head", "the head row is missing")
@@ -323,8 +327,8 @@ def _check_head(auditor: Auditor, head: Head | None) -> None:
         auditor.find("head", "the head row's digest is not that of the last fact", last or None)
 
 
-def _unique(datastore: Datastore) -> Iterator[Finding]:
-    """What an auditor that forgets streams which are over relies on."""
+def _unique(datastore: Datastore) -> Iterator[AuditFinding]:
+    """Uniqueness, which an auditor that drops finished streams relies on."""
     journal = datastore.tables.journal
     with datastore.store.reading() as connection:
         known = {
@@ -334,11 +338,11 @@ def _unique(datastore: Datastore) -> Iterator[Finding]:
         }
     for wanted in (("stream", "version"), ("command",)):
         if wanted not in known:
-            yield Finding(None, "unique", "", f"nothing keeps {', '.join(wanted)} unique any more")
+            yield AuditFinding(None, "unique", "", f"nothing keeps {', '.join(wanted)} unique any more")
 
 
-def file_faults(store: Store) -> Iterator[Finding]:
-    """SQLite's own look at its pages and indexes: streams are read by an index."""
+def file_faults(store: Store) -> Iterator[AuditFinding]:
+    """SQLite's own check of pages and indexes: streams are read by an index."""
     if store.dialect != "sqlite":
         return
     try:
@@ -347,4 +351,4 @@ def file_faults(store: Store) -> Iterator[Finding]:
         rows = [(str(error),)]
     for (text,) in rows:
         if text != "ok":
-            yield Finding(None, "file", "", " ".join(str(text).split()))
+            yield AuditFinding(None, "file", "", " ".join(str(text).split()))

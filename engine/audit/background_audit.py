@@ -1,7 +1,7 @@
-"""The audit that `serve` has run beside it: digests, slowly, to the end, and again from the beginning.
+"""The background audit of `serve`: verifies digests slowly, to the end, and starts again.
 
-Its place is a word of the journal's meta table, with the digest that it stands on. What facts mean is
-for `order-engine audit`: this one looks for bytes that changed, and keeps no states.
+Its position is a word of the journal's meta table, with the digest there. It only detects changed bytes
+and keeps no states; `order-engine audit` also checks the meaning of facts.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from engine.audit.audit import Finding
+from engine.audit.audit import AuditFinding
 from engine.audit.auditing import Scan
-from engine.followers.acting import Breathe, Faults, Timer
+from engine.followers.acting import BlockedOrders, CheckCancelled, Timer
 from engine.journal.datastore import Datastore
 from engine.kernel import wall
 from engine.kernel.limits import AUDIT_PAUSE_S, AUDIT_SAVE_S, AUDIT_STEP_FACTS, AUDIT_STEP_S
-from engine.kernel.meters import Sample, Source
+from engine.kernel.meters import MetricsSource, Sample
 
 NAME: Final = "audit"
 KEY: Final = "audited"
-"""The meta word that holds its place."""
+"""The meta word that holds its position."""
 
 
-class Place(msgspec.Struct, frozen=True):
-    """How far it has come: `position` in this round, and its digest; `rounds` that came to an end."""
+class AuditPosition(msgspec.Struct, frozen=True):
+    """The audit's progress: `position` in this round, and its digest; `rounds` completed."""
 
     position: int = 0
     digest: str = ""
@@ -39,7 +39,7 @@ class BackgroundAudit:
     """The acting part of the follower (see `acting.Acting`)."""
 
     def __init__(self, datastore: Datastore, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self.faults = Faults(NAME)
+        self.faults = BlockedOrders(NAME)
         self._datastore = datastore
         self._pause = Timer(monotonic, AUDIT_STEP_S)
         self._saving = Timer(monotonic, AUDIT_SAVE_S)
@@ -49,14 +49,14 @@ class BackgroundAudit:
 
     @property
     def offset(self) -> int:
-        """The last position looked at."""
+        """The last position audited."""
         return self._scan.position
 
-    def turn(self, breathe: Breathe) -> float:
-        """A few facts, if it is time. See `acting.Acting`."""
+    def turn(self, check_cancelled: CheckCancelled) -> float:
+        """Audits a few facts if due. See `acting.Acting`."""
         if not self._pause.is_due:
-            return self._pause.rest_s
-        breathe()
+            return self._pause.due_in_s
+        check_cancelled()
         self._pause.restart()
         is_over = self._scan.step(AUDIT_STEP_FACTS)
         if self._scan.findings:
@@ -65,17 +65,17 @@ class BackgroundAudit:
             self._begin_again()
         elif self._saving.is_due:
             self._save()
-        return self._pause.rest_s
+        return self._pause.due_in_s
 
     def finish(self) -> None:
-        """Keeps its place."""
+        """Saves its position."""
         self._save()
 
-    def _tell(self, finding: Finding) -> None:
+    def _tell(self, finding: AuditFinding) -> None:
         self._datastore.damage.note(finding.position, f"{finding.check}: {finding.text}")
 
     def _begin_again(self) -> None:
-        self._place = Place(rounds=self._place.rounds + 1, ended_us=wall.now_us())
+        self._place = AuditPosition(rounds=self._place.rounds + 1, ended_us=wall.now_us())
         self._scan = Scan(self._datastore)
         self._pause.restart(AUDIT_PAUSE_S)
         self._save()
@@ -90,15 +90,15 @@ class BackgroundAudit:
         self._saving.restart()
 
 
-def read_place(datastore: Datastore) -> Place:
-    """Where the audit of whichever process stands. Raises Unavailable."""
+def read_place(datastore: Datastore) -> AuditPosition:
+    """The saved position, of any process. Raises Unavailable."""
     rows = datastore.store.query(
         f"SELECT value FROM {datastore.tables.meta.name} WHERE key = '{KEY}'"  # noqa: S608  ours
     )
-    return msgspec.json.decode(rows[0][0], type=Place) if rows else Place()
+    return msgspec.json.decode(rows[0][0], type=AuditPosition) if rows else AuditPosition()
 
 
-def _write_place(datastore: Datastore, place: Place) -> None:
+def _write_place(datastore: Datastore, place: AuditPosition) -> None:
     meta, value = datastore.tables.meta, msgspec.json.encode(place).decode()
     with datastore.store.writing() as connection:
         done = connection.execute(sa.update(meta).where(meta.c.key == KEY).values(value=value))
@@ -106,8 +106,8 @@ def _write_place(datastore: Datastore, place: Place) -> None:
             connection.execute(meta.insert().values(key=KEY, value=value))
 
 
-def audit_source(datastore: Datastore) -> Source:
-    """For metrics: whether the journal is marked as damaged, and how far the audit has come."""
+def audit_source(datastore: Datastore) -> MetricsSource:
+    """Metrics: whether the journal is marked as damaged, and the audit's progress."""
 
     def samples() -> Iterator[Sample]:
         datastore.damage.refresh()

@@ -1,4 +1,4 @@
-"""What `order-engine doctor` asks the databases themselves."""
+"""Database checks of `order-engine doctor`."""
 
 from __future__ import annotations
 
@@ -30,19 +30,18 @@ from engine.kernel.files import regular
 from engine.kernel.limits import READERS_MAX, SERVE_PROCESSES
 
 WAL_LARGE: Final = 256 * 1024**2
-"""16 MB is where checkpoints start; this much means that none gets through."""
+"""16 MB is where checkpoints start; this size means that none succeeds."""
 POSTGRES_OLDEST: Final = 15
-"""Older ones get no more fixes."""
+"""Older versions are no longer maintained."""
 CONNECTIONS: Final = 2 * READERS_MAX + 2
-"""What one process opens to the journal at most: a pool that reads and one that writes, the appender,
-the listener."""
+"""Connections of one process at most: a reading pool and a writing one, the appender, the listener."""
 VIEWS_CONNECTIONS: Final = 2 * READERS_MAX
-"""The same to the views: two pools."""
+"""Connections to the views: two pools."""
 
 WRITE_ROOM: Final = 64 * 1024
-"""What an append may need: a dozen pages in the log."""
+"""Free space that an append may need: a dozen pages in the log."""
 WRITABLE: Final = "writable"
-"""Name of the check whose fault keeps every process from showing life."""
+"""Name of the check whose fault prevents heartbeats."""
 _UNWRITTEN: Final[tuple[tuple[type[Unavailable], str], ...]] = (
     (DiskFull, "make room: writes resume by themselves"),
     (Inaccessible, "let the engine's user write the file and its directory"),
@@ -50,8 +49,8 @@ _UNWRITTEN: Final[tuple[tuple[type[Unavailable], str], ...]] = (
 )
 
 
-class Finding(NamedTuple):
-    """One thing a database said about itself. Without advice all is well."""
+class DatabaseFinding(NamedTuple):
+    """The result of one check. Without advice it is good."""
 
     name: str
     value: str
@@ -59,10 +58,10 @@ class Finding(NamedTuple):
     is_fault: bool = False
 
 
-def database_checks(store: Store, *, has_views: bool = False) -> Iterator[Finding]:
-    """How the database is set up; it `has_views` too if they are kept on the same server.
+def database_checks(store: Store, *, has_views: bool = False) -> Iterator[DatabaseFinding]:
+    """The database's configuration; `has_views` if the same server also holds the views.
 
-    Raises SchemaMissing where there is none, Unavailable and the like.
+    Raises SchemaMissing without a journal, Unavailable and the like.
     """
     if isinstance(store, SqliteStore):
         return _sqlite_checks(store)
@@ -70,7 +69,7 @@ def database_checks(store: Store, *, has_views: bool = False) -> Iterator[Findin
 
 
 def head_and_last(store: Store, tables: Tables) -> tuple[Head | None, Head]:
-    """The head row, and the last fact's position and digest, both as of one moment."""
+    """The head row, and the last fact's position and digest, both at one moment."""
     journal, head = tables.journal.name, tables.head.name
     rows = store.query(
         "SELECT head.position, head.digest, fact.position, fact.digest"  # noqa: S608  names are ours
@@ -87,9 +86,9 @@ def head_and_last(store: Store, tables: Tables) -> tuple[Head | None, Head]:
 # --- SQLite ---------------------------------------------------------------------------------------
 
 
-def _sqlite_checks(store: SqliteStore) -> Iterator[Finding]:
+def _sqlite_checks(store: SqliteStore) -> Iterator[DatabaseFinding]:
     version = ".".join(map(str, sqlite.version()))
-    yield Finding(
+    yield DatabaseFinding(
         "SQLite",
         f"{version} ({sqlite.driver().__name__.partition('.')[0]})",
         ""
@@ -97,31 +96,31 @@ def _sqlite_checks(store: SqliteStore) -> Iterator[Finding]:
         else "may corrupt a file that several processes write:"
         f" needs {'.'.join(map(str, sqlite.WAL_SAFE))} or newer, as in `pip install pysqlite3`",
     )
-    # Opening the file would create it, or switch it to WAL: look at its first bytes before.
+    # Opening the file would create it, or switch it to WAL: read its first bytes first.
     _check_wal(Path(store.path))
     wal = Path(store.path + "-wal")
     wal_bytes = wal.stat().st_size if wal.exists() else 0
-    yield Finding("journal_mode", "wal")
+    yield DatabaseFinding("journal_mode", "wal")
     with store.reading() as connection:
         level = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
     is_full = level >= 2
-    yield Finding(
+    yield DatabaseFinding(
         "synchronous",
         {2: "full", 3: "extra"}.get(level, str(level)),
         "" if is_full else "a power cut would lose orders that were answered",
         is_fault=not is_full,
     )
     yield _written(store)
-    yield Finding(
+    yield DatabaseFinding(
         "WAL size",
         f"{wal_bytes / 1024**2:.1f} MB",
         "" if wal_bytes < WAL_LARGE else "some process reads without end: find and restart it",
     )
 
 
-def _written(store: SqliteStore) -> Finding:
-    # A log with room left takes a page on a full disk too, and only a commit would ask for more: so room
-    # is asked for by a file beside, and the journal stays as it is.
+def _written(store: SqliteStore) -> DatabaseFinding:
+    # A log with free space accepts a page even on a full disk, and only a commit would need more: so
+    # space is tested with a file beside it, and the journal is not touched.
     try:
         with store.writing(), tempfile.TemporaryFile(dir=Path(store.path).parent) as file:
             file.write(bytes(WRITE_ROOM))
@@ -130,16 +129,16 @@ def _written(store: SqliteStore) -> Finding:
     except OSError as error:
         is_full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
         advice = _UNWRITTEN[0][1] if is_full else _UNWRITTEN[1][1]
-        return Finding(WRITABLE, f"no: {store.path}: {error.strerror}", advice, is_fault=True)
+        return DatabaseFinding(WRITABLE, f"no: {store.path}: {error.strerror}", advice, is_fault=True)
     except Unavailable as error:
         advice = next(text for kind, text in _UNWRITTEN if isinstance(error, kind))
-        return Finding(WRITABLE, f"no: {error}", advice, is_fault=True)
-    return Finding(WRITABLE, "yes")
+        return DatabaseFinding(WRITABLE, f"no: {error}", advice, is_fault=True)
+    return DatabaseFinding(WRITABLE, "yes")
 
 
 def _check_wal(path: Path) -> None:
-    # Closing a file frees SQLite's locks on it in the whole process, so this is for a process that has
-    # no journal open beside.
+    # Closing a file releases SQLite's locks on it in the whole process, so this process must not have
+    # the journal open.
     try:
         with regular(path) as file:
             header = file.read(20)
@@ -156,7 +155,7 @@ def _check_wal(path: Path) -> None:
 
 
 def missing_triggers(store: Store, tables: Tables) -> list[str]:
-    """Those triggers that keep the journal append-only which are not there, or do nothing."""
+    """Triggers protecting the append-only tables that are missing or disabled."""
     journal = tables.journal.name
     if store.dialect == "sqlite":
         wanted = {f"{journal}_no_update", f"{journal}_no_delete"}
@@ -186,7 +185,7 @@ _SETTINGS: Final = (
 )
 
 
-def _postgres_checks(store: Store, *, has_views: bool) -> Iterator[Finding]:
+def _postgres_checks(store: Store, *, has_views: bool) -> Iterator[DatabaseFinding]:
     shown = ", ".join(f"current_setting('{name}')" for name in _SETTINGS)
     statement = (
         "SELECT current_setting('server_version'), current_setting('server_version_num')::int,"  # noqa: S608
@@ -200,7 +199,7 @@ def _postgres_checks(store: Store, *, has_views: bool) -> Iterator[Finding]:
         result = connection.execute(sa.text(statement), {"ours": APPLICATION})
         version, number, most, used, ours, is_read_only, encoding, *values = result.one()
     is_old = number // 10_000 < POSTGRES_OLDEST
-    yield Finding(
+    yield DatabaseFinding(
         "PostgreSQL",
         version,
         f"gets no more fixes: move to {POSTGRES_OLDEST} or newer" if is_old else "",
@@ -211,7 +210,7 @@ def _postgres_checks(store: Store, *, has_views: bool) -> Iterator[Finding]:
     yield _durable(settings, "synchronous_commit", "a power cut would lose orders that were answered")
     yield _bounded(settings, "lock_timeout")
     yield _bounded(settings, "idle_in_transaction_session_timeout")
-    yield Finding(
+    yield DatabaseFinding(
         "encoding",
         encoding,
         f"some names cannot be kept: dump, and restore into a database with ENCODING '{ENCODING}'"
@@ -219,7 +218,7 @@ def _postgres_checks(store: Store, *, has_views: bool) -> Iterator[Finding]:
         else "",
         is_fault=encoding != ENCODING,
     )
-    yield Finding(
+    yield DatabaseFinding(
         WRITABLE,
         "no: it is a standby, or read-only" if is_read_only else "yes",
         "point --journal-url to the primary" if is_read_only else "",
@@ -228,11 +227,11 @@ def _postgres_checks(store: Store, *, has_views: bool) -> Iterator[Finding]:
     yield _connections(most, used, ours, has_views=has_views)
 
 
-def _connections(most: int, used: int, ours: int, *, has_views: bool) -> Finding:
+def _connections(most: int, used: int, ours: int, *, has_views: bool) -> DatabaseFinding:
     each = CONNECTIONS + VIEWS_CONNECTIONS * has_views
     needed, others = each * SERVE_PROCESSES, used - ours
     views = f" and {VIEWS_CONNECTIONS} to the views" * has_views
-    return Finding(
+    return DatabaseFinding(
         "max_connections",
         f"{most}, {used} in use, {ours} by engines; one `serve` with all roles opens up to {needed}:"
         f" {SERVE_PROCESSES} processes, each {CONNECTIONS} to the journal{views}",
@@ -240,11 +239,11 @@ def _connections(most: int, used: int, ours: int, *, has_views: bool) -> Finding
     )
 
 
-def _durable(settings: dict[str, str], name: str, advice: str) -> Finding:
+def _durable(settings: dict[str, str], name: str, advice: str) -> DatabaseFinding:
     is_off = settings[name] in {"off", "local"}
-    return Finding(name, settings[name], advice if is_off else "", is_fault=is_off)
+    return DatabaseFinding(name, settings[name], advice if is_off else "", is_fault=is_off)
 
 
-def _bounded(settings: dict[str, str], name: str) -> Finding:
+def _bounded(settings: dict[str, str], name: str) -> DatabaseFinding:
     advice = "a frozen process could stop all writers: does a pooler drop connection options?"
-    return Finding(name, settings[name], advice if settings[name] == "0" else "")
+    return DatabaseFinding(name, settings[name], advice if settings[name] == "0" else "")

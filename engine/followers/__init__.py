@@ -1,1 +1,1 @@
-"""Workers under leases that execute and settle what is due. They record through `commands`."""
+"""Workers under leases that execute orders and settle trades. They record through `commands`."""

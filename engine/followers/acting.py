@@ -1,11 +1,11 @@
-"""What acting followers are made of: see `engine.followers.follow` for who runs them.
+"""Building blocks of followers: see `engine.followers.follow` for the loop that runs them.
 
-Acting    the part that acts, made anew with each lease
-Place     the page after an offset, and saving the offset under the lease
-Sweep     a walk through a working set, page by page
-Faults    orders that stand still while the rest flows
-standing  where a follower has come to, held against the journal
-put_back  has a follower begin again at an earlier place
+Acting         the working part, created anew with each lease
+SavedOffset    reads the page after an offset, and saves the offset under the lease
+Sweep          iterates a working set, page by page
+BlockedOrders  blocked orders and their errors; the others continue
+saved_point    a follower's saved point, verified against the journal
+rewind         makes a follower restart from an earlier offset
 """
 
 from __future__ import annotations
@@ -37,42 +37,42 @@ from engine.kernel.limits import (
     PAGE_FACTS,
 )
 
-Breathe = Callable[[], None]
-"""To be called between pieces of work. Raises LeaseLost, or Stopped when the follower shall end."""
+CheckCancelled = Callable[[], None]
+"""Called between steps of work. Raises LeaseLost, or Stopped during graceful shutdown."""
 
 SWEEP_SHARE: Final = 10
-"""Walking through a working set takes at most one part in so many of the time."""
+"""Iterating a working set takes at most this fraction of the time (1/n)."""
 _log = logging.getLogger(__name__)
 
 
 class Stopped(Exception):
-    """The follower was told to stop in the middle of its work: what is not recorded is done later."""
+    """The follower was stopped during its work; unrecorded work is done later."""
 
 
 class Acting(Protocol):
-    """What a follower does while it holds its lease; made anew with each lease."""
+    """The work of a follower while it holds its lease; created anew with each lease."""
 
     @property
     def offset(self) -> int | None:
-        """How far it has seen, None if it does not read the journal."""
+        """The offset it has read to, None if it does not read the journal."""
 
     @property
-    def faults(self) -> Faults:
-        """What it had to leave aside."""
+    def faults(self) -> BlockedOrders:
+        """The orders it had to leave blocked."""
 
-    def turn(self, breathe: Breathe) -> float:
-        """Does what there is to do, in a bounded piece.
+    def turn(self, check_cancelled: CheckCancelled) -> float:
+        """Does a bounded step of the pending work.
 
-        Returns seconds after which it wants another turn although nothing rang: 0 when there is more.
-        Any error starts the follower over.
+        Returns seconds until the next turn without a wake-up: 0 if there is more work. Any error
+        restarts the follower.
         """
 
     def finish(self) -> None:
-        """Saves what spares the next holder work. The lease may be lost already."""
+        """Saves progress for the next holder. The lease may already be lost."""
 
 
-class Faults:
-    """Single orders that cannot go on, and why, while the rest flows. Each is logged when it changes."""
+class BlockedOrders:
+    """Blocked orders and their errors; the others continue. Each change is logged."""
 
     def __init__(self, follower: str) -> None:
         self._follower = follower
@@ -80,13 +80,13 @@ class Faults:
         self._is_full = False
 
     def note(self, subject: str, error: Exception) -> None:
-        """`subject` (an order, a venue) has to wait. Raises the error if others are concerned too."""
+        """Blocks `subject` (an order, a venue). Re-raises errors that concern others too."""
         if isinstance(error, Stopped | LeaseLost | Unavailable | SchemaMissing):
             raise error
         self.show(subject, error)
 
     def show(self, subject: str, error: Exception) -> None:
-        """As `note`, for an error that is known to be the subject's."""
+        """As `note`, for an error known to be the subject's own."""
         text = text_of(error)
         if self._errors.get(subject) == text:
             return
@@ -98,7 +98,7 @@ class Faults:
             _log.error("%s: more than %d orders stand still", self._follower, FAULTS_SHOWN_MAX)
 
     def clear(self, subject: str) -> None:
-        """`subject` goes on."""
+        """Unblocks `subject`."""
         if self._errors.pop(subject, None):
             self._is_full = False
             _log.info("%s: %s goes on", self._follower, subject)
@@ -123,17 +123,17 @@ class Timer:
         self._next = monotonic()
 
     @property
-    def rest_s(self) -> float:
+    def due_in_s(self) -> float:
         """Seconds until it is due, 0 if it is."""
         return max(0.0, self._next - self._monotonic())
 
     @property
     def is_due(self) -> bool:
-        """Whether its time has come."""
+        """Whether it is due."""
         return self._monotonic() >= self._next
 
     def restart(self, every_s: float | None = None, least_s: float = 0.0) -> None:
-        """Due again after `every_s`, or the usual time, and not before `least_s`."""
+        """Due again after `every_s` or the usual interval, but not before `least_s`."""
         rest_s = self._every_s if every_s is None else every_s
         self._next = self._monotonic() + max(rest_s, least_s)
 
@@ -142,11 +142,11 @@ class Timer:
         self._next = self._monotonic()
 
 
-class Place:
-    """How far a follower has come. An offset is saved after what the facts led to is recorded.
+class SavedOffset:
+    """A follower's offset, saved after the outcomes of its facts are recorded.
 
-    It is saved sealed, with the digest of its fact. Raises JournalWentBack if the journal lacks that
-    fact, when it is made and with each page.
+    It is saved with the digest of its fact and a MAC. Raises JournalWentBack if the journal lacks that
+    fact, on construction and with each page.
     """
 
     def __init__(
@@ -158,17 +158,17 @@ class Place:
         *,
         is_witness: bool = True,
     ) -> None:
-        """`is_witness` False: of a follower that has better witnesses, as those who seal."""
+        """`is_witness` False: for a follower with stronger evidence of its own, such as sealing."""
         self._journal = journal
         self._name = name
         self._lease = lease
         known = offsets(journal.datastore, [name]).get(name, 0)
-        self._at = standing(journal, name) if is_witness else Point(known, b"")
+        self._at = saved_point(journal, name) if is_witness else Point(known, b"")
         self.offset = self._saved = self._at.offset
         self._saving = Timer(monotonic, OFFSET_SAVE_S)
 
     def news(self, wanted: Callable[[str, int, str], bool]) -> tuple[list[Recorded], int]:
-        """Those of the next facts that are wanted (see `Journal.read`), and where the page ends."""
+        """The wanted ones of the next facts (see `Journal.read`), and the page's last offset."""
         end = min(self._journal.head, self.offset + PAGE_FACTS)
         if end <= self.offset:
             return [], self.offset
@@ -181,19 +181,19 @@ class Place:
         return found, end
 
     def advance_to(self, offset: int) -> None:
-        """All facts up to there were dealt with."""
+        """Marks all facts up to `offset` as handled."""
         self.offset = offset
 
     def save_if_due(self) -> float:
-        """Saves from time to time; seconds until it wants to be called again."""
+        """Saves at intervals; returns seconds until the next call is due."""
         if self.offset == self._saved:
             return LEASE_S
         if self._saving.is_due:
             self.save()
-        return self._saving.rest_s
+        return self._saving.due_in_s
 
     def save(self) -> None:
-        """Raises LeaseLost, or StaleOffset if another holder was here."""
+        """Raises LeaseLost, or StaleOffset if another holder has saved."""
         if self.offset != self._saved:
             self._at = self._journal.point(self.offset)
             tracking = Tracked(self._name, *self._journal.witness.sealed(self._name, self._at))
@@ -203,10 +203,10 @@ class Place:
 
 
 class Burst:
-    """Has commands recorded in pieces, whose size follows how often others were first.
+    """Records commands in batches that shrink with version conflicts.
 
-    One commit for many is cheap, but on an account that another process writes all the time a long chain
-    of decisions is overtaken again and again, and each time decided anew.
+    One commit for many is cheap, but on an account that another process keeps writing, a long chain of
+    decisions conflicts again and again, and is decided anew each time.
     """
 
     def __init__(self, desk: Desk) -> None:
@@ -214,12 +214,14 @@ class Burst:
         self._completed = 0
         self.size = EXECUTION_BATCH
 
-    def do_all(self, commands: Sequence[Command], breathe: Breathe) -> list[Outcome | Exception]:
-        """Outcome or error of each, in their order, as `Desk.do_all`."""
+    def do_all(
+        self, commands: Sequence[Command], check_cancelled: CheckCancelled
+    ) -> list[Outcome | Exception]:
+        """Outcome or error of each command, in order, as `Desk.do_all`."""
         answers: dict[int, Outcome | Exception] = {}
         todo = deque(enumerate(commands))
         while todo:
-            breathe()
+            check_cancelled()
             piece = [todo.popleft() for _ in range(min(self.size, len(todo)))]
             outcomes = self._record([command for _, command in piece])
             overtaken = []
@@ -230,7 +232,7 @@ class Burst:
             if overtaken and self.size > BURST_MIN:
                 self.size = BURST_MIN
                 todo.extendleft(reversed(overtaken))
-            elif overtaken:  # it is not the others: the journal cannot be written
+            elif overtaken:  # not a conflict: the journal cannot be written
                 answers |= {place: answers[overtaken[0][0]] for place, _ in todo}
                 break
         return [answers[place] for place in range(len(commands))]
@@ -255,7 +257,7 @@ class Burst:
 
 
 class Working(Protocol):
-    """A row of a working set; `offset` of the order's first fact gives the order of rows."""
+    """A row of a working set, ordered by `offset`, that of the order's first fact."""
 
     @property
     def offset(self) -> int: ...
@@ -266,14 +268,13 @@ class Working(Protocol):
 
 
 WorkingSet = Callable[[int, int], Sequence[Working]]
-"""(limit, offset) -> rows after that offset. Read from a view, which may lag behind the journal: a row
-is a reason to look, and no more."""
+"""(limit, offset) -> rows after that offset. Read from a view with a lag: a row is only a hint."""
 
 
 class Sweep:
-    """Walks a working set from time to time, a page at a time; after a long walk comes a long rest.
+    """Iterates a working set at intervals, a page at a time; a long walk is followed by a long pause.
 
-    `walks` is how many have come to their end.
+    `walks` counts completed walks.
     """
 
     def __init__(self, rows: WorkingSet, timer: Timer) -> None:
@@ -286,19 +287,21 @@ class Sweep:
         self._took_s = 0.0
 
     @property
-    def rest_s(self) -> float:
+    def due_in_s(self) -> float:
         """Seconds until the next page is due."""
-        return 0.0 if self._is_under_way else self._timer.rest_s
+        return 0.0 if self._is_under_way else self._timer.due_in_s
 
     def hurry(self) -> None:
-        """Walks at once, or once more when the present walk is over: its first rows are seen already."""
+        """Starts a walk at once, or another one after the current walk, which is past its first rows."""
         self._is_wanted_again = self._is_under_way
         self._timer.hurry()
 
     @contextmanager
     def page(self, monotonic: Callable[[], float]) -> Iterator[Sequence[Working]]:
-        """The next rows, none when it is not time. They are seen when the block ends well."""
-        if self.rest_s:
+        """The next rows; empty before the due time. They count as handled if the block ends without an
+        error.
+        """
+        if self.due_in_s:
             yield ()
             return
         began = monotonic()
@@ -315,24 +318,24 @@ class Sweep:
 
 
 def text_of(error: Exception) -> str:
-    """One line: the code and what it says."""
+    """One line: the error's code and message."""
     code = getattr(error, "code", None) or type(error).__name__
     return f"{code}: {' '.join(str(error).split())}"
 
 
 def offsets(datastore: Datastore, names: Sequence[str]) -> dict[str, int]:
-    """follower -> the offset it saved; those that saved none are left out."""
+    """Follower -> its saved offset; followers without one are omitted."""
     columns = datastore.tables.tracking.c
     query = sa.select(columns.follower, columns.position).where(columns.follower.in_(names))
     with datastore.store.reading() as connection:
         return dict(connection.execute(query).tuples().all())
 
 
-def standing(journal: Journal, name: str) -> Point:
-    """Where a follower has come to, once the journal is known to have that fact.
+def saved_point(journal: Journal, name: str) -> Point:
+    """A follower's saved point, verified against the journal.
 
-    A place that nothing vouches for, of an earlier release or a restored dump, is taken over as far as
-    the journal reaches. Raises JournalWentBack for one that is vouched for and gone.
+    A point without a MAC, of an earlier release or a restored dump, is accepted up to the journal's
+    head. Raises JournalWentBack if the MAC is valid and the fact is missing.
     """
     datastore = journal.datastore
     columns = datastore.tables.tracking.c
@@ -357,10 +360,10 @@ def standing(journal: Journal, name: str) -> Point:
     return kept
 
 
-def put_back(datastore: Datastore, follower: str, offset: int) -> bool:
-    """Has a follower begin again behind `offset`; False if it has not come further.
+def rewind(datastore: Datastore, follower: str, offset: int) -> bool:
+    """Makes a follower restart after `offset`; False if it is not past it.
 
-    Whoever acts now loses the lease in the same transaction, or would save where it is.
+    The current holder loses the lease in the same transaction; else it would save its own offset.
     """
     leases, tracking = datastore.tables.leases, datastore.tables.tracking
     with datastore.store.writing() as connection:

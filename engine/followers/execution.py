@@ -1,12 +1,12 @@
-"""Execution: brings orders to their venue, and home what the venue says of them.
+"""Execution: sends orders to their venue, and records the venue's reports.
 
-    Placed, or waiting for a price   -> ExecutionStarted is recorded, then the venue is given the order
-    CancelRequested                  -> the venue is asked to stop
-    the venue's reports              -> each is taken once per (venue, execution reference)
-    every order at the venue         -> asked about when this begins, and when it stays there
+    Placed, or waiting for a price   -> ExecutionStarted is recorded, then the order is sent
+    CancelRequested                  -> the venue is asked to cancel
+    the venue's reports              -> each is recorded once per (venue, execution reference)
+    every order at the venue         -> its status is queried at start, and when it stays there
 
-An answer that did not come says nothing about what happened: such an order stays `executing` until the
-venue has been asked by its own id for it. What fails for one order stops that order, and shows.
+A missing answer leaves the outcome unknown: such an order stays `executing` until the venue's status for
+its id is known. A failure of one order blocks that order only, and is reported.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from engine.domain.instrument import price_of
 from engine.domain.order import CancelRequested, ExecutionStarted, Filled, Order, Placed
 from engine.domain.report import Report, ReportParked
 from engine.followers.acting import (
-    Breathe,
+    BlockedOrders,
     Burst,
-    Faults,
-    Place,
+    CheckCancelled,
+    SavedOffset,
     Sweep,
     Timer,
     Working,
@@ -47,33 +47,33 @@ from engine.kernel.limits import (
     WAITING_S,
 )
 from engine.kernel.process import EXECUTION
-from engine.venues.port import EXECUTING, Asked, Ticket, Venue, asked_of, ticket_of
+from engine.venues.port import EXECUTING, Ticket, Venue, VenueRequest, request_of, ticket_of
 
 BEGUN: Final = frozenset({EXECUTING, "filled", "settled", "cancelled"})
 
 
 class WorkingSets(NamedTuple):
-    """What there is to remember of former pages: orders `placed` or `pending`, and `executing`."""
+    """Working sets of earlier pages: orders `placed` or `pending`, and `executing`."""
 
     waiting: WorkingSet
     at_venue: WorkingSet
 
 
 class Starting(NamedTuple):
-    """An order that may be ready for its venue, and the offset of the fact that says so."""
+    """An order that may be ready to be sent, and the offset of its fact."""
 
     order: str
     cause: int | None
 
 
 Following = tuple[Report, Sequence[Report]]
-"""A report and the trades of the same order that came before it."""
+"""A report and the earlier trades of the same order."""
 
 
 class Execution:
     """The acting part of the follower (see `follow.Acting`).
 
-    `refresh` reads new prices; how many. `on_filled` is told of orders whose execution is over.
+    `refresh` reads new prices; how many. `on_filled` is called with orders whose execution has ended.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Execution:
         desk: Desk,
         firm: Firm,
         venue: Venue,
-        place: Place,
+        place: SavedOffset,
         sets: WorkingSets,
         *,
         refresh: Callable[[], int],
@@ -89,7 +89,7 @@ class Execution:
         now_us: Callable[[], int] = wall.now_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.faults = Faults(EXECUTION)
+        self.faults = BlockedOrders(EXECUTION)
         self._desk = desk
         self._burst = Burst(desk)
         self._firm = firm
@@ -99,12 +99,12 @@ class Execution:
         self._on_filled = on_filled
         self._now_us = now_us
         self._monotonic = monotonic
-        self._stopped: set[str] = set()  # orders of which a report could not be recorded
+        self._stopped: set[str] = set()  # orders with a report that could not be recorded
         self._heard_of = desk.journal.codec.names_of([CancelRequested, TradingResumed])
         self._heard = 0
         self._hearing = Timer(monotonic, VENUE_POLL_S)
         self._met: set[str] = set()
-        self._met_before: set[str] | None = None  # at the venue during the walk before
+        self._met_before: set[str] | None = None  # at the venue during the previous walk
         self._asking = Sweep(sets.at_venue, Timer(monotonic, RECONCILE_S))
         self._trying = Sweep(sets.waiting, Timer(monotonic, WAITING_ALL_S))
         self._priced = Sweep(sets.waiting, Timer(monotonic, inf))
@@ -112,43 +112,45 @@ class Execution:
 
     @property
     def offset(self) -> int:
-        """How far it has read the journal."""
+        """The offset it has read to."""
         return self._place.offset
 
-    def turn(self, breathe: Breathe) -> float:
+    def turn(self, check_cancelled: CheckCancelled) -> float:
         """One page of facts, of reports and of each working set. See `follow.Acting`."""
-        is_busy = self._follow(breathe)
-        self._ask(breathe)
-        is_busy |= self._listen(breathe)
-        self._try_waiting(breathe)
+        is_busy = self._follow(check_cancelled)
+        self._ask(check_cancelled)
+        is_busy |= self._listen(check_cancelled)
+        self._try_waiting(check_cancelled)
         timers = (self._hearing, self._asking, self._trying, self._priced, self._pricing)
         save_s = self._place.save_if_due()
-        return 0.0 if is_busy else min(save_s, *(timer.rest_s for timer in timers))
+        return 0.0 if is_busy else min(save_s, *(timer.due_in_s for timer in timers))
 
     def finish(self) -> None:
         """Saves its offset."""
         self._place.save()
 
-    # --- what the journal says --------------------------------------------------------------------
+    # --- facts of the journal -------------------------------------------------------------------------
 
-    def _follow(self, breathe: Breathe) -> bool:
+    def _follow(self, check_cancelled: CheckCancelled) -> bool:
         page, end = self._place.news(self._desk.news(of=self._heard_of))
         self._desk.follow(page)
         placed = [one for one in page if isinstance(one.fact, Placed)]
         if placed:
             self._learn_prices()
-        self._start([Starting(one.stream, one.offset) for one in placed], breathe)
-        self._reconcile([one.stream for one in page if isinstance(one.fact, CancelRequested)], breathe)
+        self._start([Starting(one.stream, one.offset) for one in placed], check_cancelled)
+        self._reconcile(
+            [one.stream for one in page if isinstance(one.fact, CancelRequested)], check_cancelled
+        )
         if any(isinstance(one.fact, TradingResumed) for one in page):
             self._trying.hurry()
         has_moved = end > self.offset
         self._place.advance_to(end)
         return has_moved
 
-    def _start(self, orders: Sequence[Starting], breathe: Breathe) -> None:
-        """Records the start of all that can start, then hands them to the venue."""
+    def _start(self, orders: Sequence[Starting], check_cancelled: CheckCancelled) -> None:
+        """Records the start of all startable orders, then sends them to the venue."""
         for batch in batches(orders):
-            outcomes = self._burst.do_all([self._start_command(one) for one in batch], breathe)
+            outcomes = self._burst.do_all([self._start_command(one) for one in batch], check_cancelled)
             begun: list[Ticket] = []
             in_doubt: list[str] = []
             for (order_id, _), outcome in zip(batch, outcomes, strict=True):
@@ -159,12 +161,12 @@ class Execution:
                 started = [one.fact for one in outcome.facts if isinstance(one.fact, ExecutionStarted)]
                 if order and started:
                     begun.append(ticket_of(order.terms, started[0]))
-                elif order and order.status == EXECUTING:  # begun before; was it sent as well?
+                elif order and order.status == EXECUTING:  # started before; it may not have been sent
                     in_doubt.append(order_id)
             for ticket in begun:
-                breathe()
+                check_cancelled()
                 self._submit(ticket)
-            self._reconcile(in_doubt, breathe)
+            self._reconcile(in_doubt, check_cancelled)
             if begun:
                 self._hearing.hurry()
 
@@ -180,9 +182,9 @@ class Execution:
         except Exception as error:  # noqa: BLE001  it may have been executed: it is asked about later
             self.faults.show(ticket.order, error)
 
-    # --- what the venue says ----------------------------------------------------------------------
+    # --- the venue's reports --------------------------------------------------------------------------
 
-    def _listen(self, breathe: Breathe) -> bool:
+    def _listen(self, check_cancelled: CheckCancelled) -> bool:
         if not self._hearing.is_due:
             return False
         self._hearing.restart()
@@ -194,15 +196,15 @@ class Execution:
         self.faults.clear(self._venue.name)
         if not page:
             return False
-        self.take([report for _, report in page], breathe)
+        self.take([report for _, report in page], check_cancelled)
         self._heard = page[-1].number
         self._hearing.hurry()
         return True
 
-    def take(self, reports: Sequence[Report], breathe: Breathe) -> None:
-        """Has reports booked or parked, in their order, each once. Also for venues that call us.
+    def take(self, reports: Sequence[Report], check_cancelled: CheckCancelled) -> None:
+        """Books or parks reports, in order, each once. Also for venues that push reports.
 
-        If one cannot be recorded, later ones of the same order are left until the venue is asked again.
+        If one cannot be recorded, later ones of the same order wait until the venue is queried again.
         """
         trades: defaultdict[str, list[Report]] = defaultdict(list)
         for batch in batches(reports):
@@ -216,14 +218,16 @@ class Execution:
                     todo.append((report, tuple(trades[report.order])))
                     if report.kind == "trade" and is_id(report.order, "ord"):
                         trades[report.order].append(report)
-            refused = self._take(todo, breathe, may_park=False)
-            for report, _ in self._take(refused, breathe, may_park=True):
+            refused = self._take(todo, check_cancelled, may_park=False)
+            for report, _ in self._take(refused, check_cancelled, may_park=True):
                 self._stopped.add(report.order)
 
-    def _take(self, todo: Sequence[Following], breathe: Breathe, *, may_park: bool) -> list[Following]:
-        """Those that were refused, or failed."""
+    def _take(
+        self, todo: Sequence[Following], check_cancelled: CheckCancelled, *, may_park: bool
+    ) -> list[Following]:
+        """Returns those that were refused, or failed."""
         reports = [self._report_command(*one, may_park=may_park) for one in todo]
-        outcomes = self._burst.do_all(reports, breathe)
+        outcomes = self._burst.do_all(reports, check_cancelled)
         left, filled = [], []
         for one, outcome in zip(todo, outcomes, strict=True):
             is_refused = isinstance(outcome, Refused) and not may_park
@@ -244,11 +248,11 @@ class Execution:
             is_repeatable=True,
         )
 
-    def _reconcile(self, orders: Iterable[str], breathe: Breathe) -> None:
-        """Asks the venue about orders one by one, and again for what it seems not to have been asked."""
+    def _reconcile(self, orders: Iterable[str], check_cancelled: CheckCancelled) -> None:
+        """Queries the venue about orders one by one, and repeats requests that it may have missed."""
         reports: list[Report] = []
         for order_id in orders:
-            breathe()
+            check_cancelled()
             asked = self._asked(order_id)
             if asked:
                 try:
@@ -257,50 +261,50 @@ class Execution:
                     self.faults.show(order_id, error)
                 else:
                     self.faults.clear(order_id)
-                    self._stopped.discard(order_id)  # all that was said of it comes once more
+                    self._stopped.discard(order_id)  # all of its reports will come again
                     self._hearing.hurry()
-        self.take(reports, breathe)
+        self.take(reports, check_cancelled)
 
-    def _asked(self, order_id: str) -> Asked | None:
+    def _asked(self, order_id: str) -> VenueRequest | None:
         try:
             order = self._desk.state(order_id)
             if order is None or order.status != EXECUTING or order.venue != self._venue.name:
                 return None
-            return asked_of(order, self._desk.journal.stream(order_id))
+            return request_of(order, self._desk.journal.stream(order_id))
         except Exception as error:  # noqa: BLE001  sorted by `note`
             self.faults.note(order_id, error)
             return None
 
-    def _settled_with_venue(self, asked: Asked) -> Sequence[Report]:
+    def _settled_with_venue(self, asked: VenueRequest) -> Sequence[Report]:
         standing, reports = self._venue.status(asked.ticket.venue_order)
         if standing == "unknown":
             if self._is_halted(asked.ticket.order):
-                return reports  # it never came there, and shall not now: it is asked about again
+                return reports  # it never arrived, and must not now: it is queried again
             self._venue.submit(asked.ticket)
         if asked.cancel and standing != "over":
             self._venue.cancel(asked.cancel)
         return reports
 
     def _is_halted(self, order_id: str) -> bool:
-        """Whether nothing of the order's tenant is to be sent."""
+        """Whether a halt stops sending orders of the order's tenant."""
         tenant = halt.stream_of(self._desk.tenants.of(order_id))
         return halt.stops_execution(self._desk.state(halt.ENGINE), self._desk.state(tenant))
 
-    # --- what is remembered -----------------------------------------------------------------------
+    # --- working sets ---------------------------------------------------------------------------------
 
-    def _ask(self, breathe: Breathe) -> None:
-        """When it begins all orders at the venue, then those that have been there for a whole walk."""
+    def _ask(self, check_cancelled: CheckCancelled) -> None:
+        """Queries all orders at the venue at start, then those that have been there for a whole walk."""
         walks = self._asking.walks
         with self._asking.page(self._monotonic) as rows:
             orders = [row.order for row in rows]
             before = self._met_before
             due = [one for one in orders if before is None or one in before or one in self.faults]
-            self._reconcile(due, breathe)
+            self._reconcile(due, check_cancelled)
             self._met.update(orders)
         if self._asking.walks > walks:
             self._met_before, self._met = self._met, set()
 
-    def _try_waiting(self, breathe: Breathe) -> None:
+    def _try_waiting(self, check_cancelled: CheckCancelled) -> None:
         if self._pricing.is_due:
             self._pricing.restart()
             self._learn_prices()
@@ -310,23 +314,24 @@ class Execution:
                 for instrument in {row.instrument for row in rows}
                 if self._has_price(instrument)
             }
-            self._start_waiting([row for row in rows if row.instrument in priced], breathe)
-        # All of them, but seldom: a start may have failed.
+            self._start_waiting([row for row in rows if row.instrument in priced], check_cancelled)
+        # all of them, but rarely: a start may have failed
         with self._trying.page(self._monotonic) as rows:
             if rows:
-                self._learn_prices()  # none is cancelled for a price of half a second ago
-            self._start_waiting(rows, breathe)
+                self._learn_prices()  # avoids a cancel for a price half a second old
+            self._start_waiting(rows, check_cancelled)
 
-    def _start_waiting(self, rows: Sequence[Working], breathe: Breathe) -> None:
-        """Starts those of former pages that are not known to have begun: the set is a view, and late.
+    def _start_waiting(self, rows: Sequence[Working], check_cancelled: CheckCancelled) -> None:
+        """Starts orders of earlier pages that have not started as far as known: the set is a view with a
+        lag.
 
-        The others' turn comes with their page. Were they started here too, that would take them for
-        orders in doubt and ask the venue about each, while the views fall further behind.
+        Newer orders start with their page. Starting them here too would treat them as in doubt and query
+        the venue about each, while the lag of the views grows.
         """
         known = self._desk.remembered(row.order for row in rows)
         begun = {order for order, state in known.items() if state.status in BEGUN}
         due = [row for row in rows if row.offset <= self.offset and row.order not in begun]
-        self._start([Starting(row.order, None) for row in due], breathe)
+        self._start([Starting(row.order, None) for row in due], check_cancelled)
 
     def _learn_prices(self) -> None:
         if self._refresh():
@@ -348,12 +353,12 @@ class Execution:
 def take_after(
     context: DecisionContext, *, firm: Firm, report: Report, earlier: Sequence[Report], may_park: bool
 ) -> Decision:
-    """`commands.take_report`, once the trades that were reported `earlier` are booked or parked.
+    """`commands.take_report`, after the trades reported `earlier` are booked or parked.
 
-    They are decided together, for one commit. Were a trade then not recorded, the end of the execution
-    behind it would close the order without it. Raises Refused instead, and also in place of parking
-    unless it `may_park`: what a desk refuses was decided on the journal as it is now, while parking
-    touches no stream of the order that would tell that somebody else has moved it on.
+    They are decided together, for one commit. If a trade were not recorded, the later end of the
+    execution would close the order without it, so Refused is raised. It is also raised instead of
+    parking unless `may_park`: a refusal is decided on the current journal, while parking touches no
+    stream of the order and so would miss a version conflict.
     """
     for trade in earlier:
         known: Order | None = yield trade.order
@@ -366,7 +371,7 @@ def take_after(
 
 
 def is_keepable(text: str) -> bool:
-    """Whether it can be written as UTF-8."""
+    """Whether it can be encoded as UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -375,5 +380,5 @@ def is_keepable(text: str) -> bool:
 
 
 def batches(things: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    """Pieces of at most EXECUTION_BATCH."""
+    """Slices of at most EXECUTION_BATCH."""
     return (things[at : at + EXECUTION_BATCH] for at in range(0, len(things), EXECUTION_BATCH))

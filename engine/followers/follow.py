@@ -1,10 +1,10 @@
-"""Those who act on the journal in the background: one holder each, started over when they fail.
+"""The loop of background followers: one lease holder each, restarted after failures.
 
-    Follower   takes the lease, beats, calls an `Acting` again and again, starts over with back-off
-    Watch      how they all are, from the database: for health, in whichever process it is asked
+    Follower   takes the lease, renews it, calls an `Acting` repeatedly, restarts with back-off
+    Watch      the lag of all followers, read from the database: for health, in any process
 
-Nobody is trusted to have stopped in time. A follower that lost its lease records nothing more, because
-each of its appends carries the lease's epoch; and what it repeats decides nothing a second time.
+Safety does not depend on a timely stop. A follower that lost its lease cannot record anything, because
+each of its appends carries the lease's epoch; and repeated commands have no effect.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from engine.kernel.limits import (
 )
 from engine.registers.heartbeats import Part, PartState, cut
 
-State = Literal["waiting for lease", "running", "failing", "stopped"]
+FollowerState = Literal["waiting for lease", "running", "failing", "stopped"]
 _BEAT_S: Final = LEASE_S / 3
-_VITAL: Final[dict[State, PartState]] = {
+_VITAL: Final[dict[FollowerState, PartState]] = {
     "waiting for lease": "waiting",
     "running": "running",
     "failing": "failing",
@@ -43,11 +43,11 @@ _VITAL: Final[dict[State, PartState]] = {
 _log = logging.getLogger(__name__)
 
 
-class Status(NamedTuple):
-    """A follower as it shows itself. `since_us`: wall time of the last change of `state`."""
+class FollowerStatus(NamedTuple):
+    """A follower's status. `since_us`: wall time of the last change of `state`."""
 
     name: str
-    state: State
+    state: FollowerState
     offset: int | None
     head: int
     error: str | None
@@ -71,9 +71,9 @@ class Wakeup(Protocol):
 class Follower:
     """Runs one acting follower: `run` in a thread of its own, or `turn` by `turn` in a test.
 
-    `begin` makes the acting part under a lease. Without `leases` it needs none: any number may act at
-    once, as those do who keep views. One that is not woken by new facts has a turn when it wanted one.
-    `stop` may come from any thread.
+    `begin` creates the acting part under a lease. Without `leases` it needs none: any number may run at
+    once, as those of views do. One that is not woken by new facts has a turn at the time it asked for.
+    `stop` is thread-safe.
     """
 
     def __init__(
@@ -106,27 +106,27 @@ class Follower:
         self._acting: Acting | None = None
         self._beats = Timer(monotonic, _BEAT_S)
         self._failures = 0
-        self._state: State = "waiting for lease"
+        self._state: FollowerState = "waiting for lease"
         self._since_us = now_us()
         self._since_s = monotonic()
         self._busy_since_s: float | None = None
         self._error: str | None = None
 
     @property
-    def state(self) -> State:
-        """What it is doing."""
+    def state(self) -> FollowerState:
+        """Its current state."""
         return self._state
 
-    def status(self) -> Status:
-        """How it is. Raises Unavailable when the journal's head cannot be read."""
+    def status(self) -> FollowerStatus:
+        """Its status. Raises Unavailable if the journal's head cannot be read."""
         acting, error = self._acting, self._error
         faults = acting.faults.shown() if acting else {}
         offset = acting.offset if acting else None
         head = self._journal.head
-        return Status(self.name, self._state, offset, head, error, self._since_us, faults)
+        return FollowerStatus(self.name, self._state, offset, head, error, self._since_us, faults)
 
     def vital(self) -> Part:
-        """How it is, at once: see `engine.registers.heartbeats`."""
+        """Its state without a database: see `engine.registers.heartbeats`."""
         now_s, busy_since_s, error = self._monotonic(), self._busy_since_s, self._error or ""
         return Part(
             self.name,
@@ -138,7 +138,7 @@ class Follower:
         )
 
     def run(self) -> None:
-        """Follows until `stop`. Raises nothing: errors are shown, and tried again."""
+        """Runs until `stop`. Raises nothing: errors are reported, and retried."""
         self._bell.listen()
         try:
             while not self._stopping.is_set():
@@ -156,12 +156,12 @@ class Follower:
             self._bell.unlisten()
 
     def stop(self) -> None:
-        """Asks it to end soon: at the next breath, or out of its waiting."""
+        """Requests a graceful stop: at the next step, or out of a wait."""
         self._stopping.set()
         self._bell.ring()
 
     def turn(self) -> float:
-        """One piece of work; seconds until the next turn is wanted."""
+        """One step of work; returns seconds until the next turn is due."""
         self._busy_since_s = self._monotonic()
         try:
             return self._turn()
@@ -174,8 +174,8 @@ class Follower:
             if self._acting is None and not self._take_lease():
                 return LEASE_POLL_S
             assert self._acting is not None
-            self._breathe()
-            rest_s = self._acting.turn(self._breathe)
+            self._check_cancelled()
+            rest_s = self._acting.turn(self._check_cancelled)
         except Stopped:
             return 0.0
         except LeaseLost as error:
@@ -186,10 +186,10 @@ class Follower:
             return self._start_over(error)
         self._failures = 0
         self._become("running")
-        return min(rest_s, self._beats.rest_s) if self._lease else rest_s
+        return min(rest_s, self._beats.due_in_s) if self._lease else rest_s
 
     def end(self) -> None:
-        """Saves the place and gives the lease back, as far as that is possible."""
+        """Saves the offset and releases the lease, as far as possible."""
         self._stopping.set()
         acting, self._acting = self._acting, None
         try:
@@ -201,7 +201,7 @@ class Follower:
         self._become("stopped")
 
     def _check_journal(self) -> None:
-        """Begins anew with each era of the journal. Raises JournalWentBack while it lacks facts."""
+        """Restarts with each era of the journal. Raises JournalWentBack while it lacks facts."""
         damage = self._journal.datastore.damage
         damage.poll()
         damage.check_reads()
@@ -222,7 +222,7 @@ class Follower:
         self._acting = self._begin(lease)
         return True
 
-    def _breathe(self) -> None:
+    def _check_cancelled(self) -> None:
         if self._stopping.is_set():
             raise Stopped
         self._busy_since_s = self._monotonic()
@@ -232,7 +232,7 @@ class Follower:
             self._beats.restart()
 
     def _start_over(self, error: Exception) -> float:
-        # Another process may be able to do what this one cannot: it must not wait for our lease.
+        # Another process may succeed where this one fails: it must not wait for our lease.
         self._acting = None
         self._release()
         rest_s = back_off_s(FOLLOW_RETRY_S, self._failures, self._jitter())
@@ -245,10 +245,12 @@ class Follower:
         if lease and self._leases:
             try:
                 self._leases.release(lease)
-            except EngineError as error:  # then it runs out
+            except EngineError as error:  # the lease then expires
                 _log.info("%s: its lease was not given back: %s", self.name, text_of(error))
 
-    def _become(self, state: State, error: str | None = None, bug: Exception | None = None) -> None:
+    def _become(
+        self, state: FollowerState, error: str | None = None, bug: Exception | None = None
+    ) -> None:
         if (state, error) == (self._state, self._error):
             return
         if state != self._state:
@@ -260,19 +262,19 @@ class Follower:
 
 
 def back_off_s(bounds: tuple[float, float], failures: int, jitter: float) -> float:
-    """Pause before the next try: doubling from the first bound to the second, less up to a half."""
+    """Back-off before the next attempt: doubles from the first bound to the second, less up to half."""
     first_s, longest_s = bounds
     return min(longest_s, first_s * 2.0 ** min(failures, 30)) * (1 - jitter / 2)
 
 
-# --- how they are ---------------------------------------------------------------------------------
+# --- lag ------------------------------------------------------------------------------------------
 
 
 class Lag(NamedTuple):
-    """One follower as the journal's database shows it.
+    """The lag of one follower, from the journal's database.
 
-    `offset` is what it last saved (up to `OFFSET_SAVE_S` old), None if it saves none. `is_held`: it has
-    a holder, who has not been silent for `LEASE_S` while we looked.
+    `offset` is the last saved one (up to `OFFSET_SAVE_S` old), None if it saves none. `is_held`: it has
+    a holder that has not been silent for `LEASE_S` since first polled.
     """
 
     name: str
@@ -283,12 +285,14 @@ class Lag(NamedTuple):
 
     @property
     def behind(self) -> int | None:
-        """How many facts it has not seen."""
+        """The number of unread facts."""
         return None if self.offset is None else max(0, self.head - self.offset)
 
 
 class Watch:
-    """Looks at the followers of all processes from time to time; like leases, compares no clocks."""
+    """Observes the followers of all processes. Infers liveness from heartbeat counters, never from wall
+    clocks.
+    """
 
     def __init__(
         self,
@@ -299,10 +303,10 @@ class Watch:
         self._datastore = datastore
         self._names = names
         self._monotonic = monotonic
-        self._seen: dict[str, tuple[int, int, float]] = {}  # name -> epoch, beat, since when
+        self._seen: dict[str, tuple[int, int, float]] = {}  # name -> epoch, heartbeat, since when
 
-    def look(self) -> list[Lag]:
-        """How each is, in the order of `names`. Raises Unavailable."""
+    def poll(self) -> list[Lag]:
+        """The lag of each follower, in the order of `names`. Raises Unavailable."""
         head = self._datastore.pages.head().position
         found = offsets(self._datastore, self._names)
         columns = self._datastore.tables.leases.c
@@ -325,5 +329,5 @@ class Watch:
 
 
 def lag(datastore: Datastore, names: Sequence[str]) -> list[Lag]:
-    """One look without memory: a holder that died lately still counts as one (see Watch)."""
-    return Watch(datastore, names).look()
+    """One poll without memory: a holder that died recently still counts as alive (see Watch)."""
+    return Watch(datastore, names).poll()

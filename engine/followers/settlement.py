@@ -1,8 +1,8 @@
-"""Settlement: has every trade settled once its settlement date has come by the business clock.
+"""Settlement: settles each trade on its settlement date by the business clock.
 
-It keeps no place in the journal: what is due is asked of a view, which may lag behind. A trade that is
-listed although it has settled decides nothing. What was filled in this very process is heard of at
-once (`Fresh`), and need not wait for the view.
+It has no offset in the journal: due trades come from a view with a lag. A listed trade that has already
+settled has no effect. Trades filled in this process arrive at once (`Fresh`), without waiting for the
+view.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from engine.commands import decisions
 from engine.commands.desk import Command, Desk
 from engine.domain import clock
 from engine.domain.order import Order
-from engine.followers.acting import Breathe, Burst, Faults, Timer
+from engine.followers.acting import BlockedOrders, Burst, CheckCancelled, Timer
 from engine.kernel import wall
 from engine.kernel.limits import FRESH_TRADES_MAX, SETTLE_BATCH, SETTLE_S
 from engine.kernel.process import SETTLEMENT
 
 
-class Due(Protocol):
-    """A trade of a filled order that is to be settled."""
+class DueTrade(Protocol):
+    """A due trade of a filled order."""
 
     @property
     def order(self) -> str: ...
@@ -33,12 +33,12 @@ class Due(Protocol):
     def trade(self) -> str: ...
 
 
-DueSet = Callable[[date, int, Any], Sequence[Due]]
+DueSet = Callable[[date, int, Any], Sequence[DueTrade]]
 """(business date, limit, a row or None) -> trades that settle by then, after that row."""
 
 
 class FreshTrade(NamedTuple):
-    """A trade of an order that was just filled."""
+    """A trade of an order just filled."""
 
     order: str
     trade: str
@@ -46,9 +46,9 @@ class FreshTrade(NamedTuple):
 
 
 class Fresh:
-    """Trades of orders that were filled in this process, from who executes to who settles.
+    """Trades filled in this process, handed from execution to settlement.
 
-    It may forget: the view has them all, a little later. Thread-safe.
+    It may drop some: the view lists them all, a little later. Thread-safe.
     """
 
     def __init__(self, ring: Callable[[], None] = lambda: None) -> None:
@@ -56,7 +56,7 @@ class Fresh:
         self._ring = ring
 
     def add(self, orders: Iterable[Order]) -> None:
-        """Notes the trades of filled orders, and wakes who settles them."""
+        """Adds the trades of filled orders, and wakes settlement."""
         for order in orders:
             for one in order.trades:
                 trade = FreshTrade(order.terms.order, one.terms.trade, one.terms.settlement_date)
@@ -64,7 +64,7 @@ class Fresh:
         self._ring()
 
     def take(self, limit: int) -> list[FreshTrade]:
-        """The oldest of them, which are then gone from here."""
+        """Removes and returns the oldest."""
         return [self._trades.popleft() for _ in range(min(limit, len(self._trades)))]
 
 
@@ -82,52 +82,52 @@ class Settlement:
         now_us: Callable[[], int] = wall.now_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.faults = Faults(SETTLEMENT)
+        self.faults = BlockedOrders(SETTLEMENT)
         self._desk = desk
         self._burst = Burst(desk)
         self._due = due
         self._fresh = fresh or Fresh()
         self._now_us = now_us
-        self._looking = Timer(monotonic, SETTLE_S)
+        self._polling = Timer(monotonic, SETTLE_S)
         self._today = date.min
-        self._after: Due | None = None  # the end of a full page: orders that stand still come first
+        self._after: DueTrade | None = None  # the end of a full page: blocked orders come first
 
-    def turn(self, breathe: Breathe) -> float:
-        """Settles one batch of what is due, and one of what was just filled. See `follow.Acting`."""
-        if self._looking.is_due:
-            self._look(breathe)
+    def turn(self, check_cancelled: CheckCancelled) -> float:
+        """Settles one batch of due trades, and one of just filled ones. See `follow.Acting`."""
+        if self._polling.is_due:
+            self._poll(check_cancelled)
         fresh = self._fresh.take(SETTLE_BATCH)
-        self._settle([one for one in fresh if one.settlement_date <= self._today], breathe)
-        return 0.0 if len(fresh) == SETTLE_BATCH else self._looking.rest_s
+        self._settle([one for one in fresh if one.settlement_date <= self._today], check_cancelled)
+        return 0.0 if len(fresh) == SETTLE_BATCH else self._polling.due_in_s
 
-    def _look(self, breathe: Breathe) -> None:
-        self._looking.restart()
+    def _poll(self, check_cancelled: CheckCancelled) -> None:
+        self._polling.restart()
         self._today = self.business_date()
         rows = self._due(self._today, SETTLE_BATCH, self._after)
-        self._settle(rows, breathe)
+        self._settle(rows, check_cancelled)
         self._after = rows[-1] if len(rows) == SETTLE_BATCH else None
         if self._after:
-            self._looking.hurry()
+            self._polling.hurry()
 
     def business_date(self) -> date:
-        """Today, by the business clock as the journal has it now."""
+        """The current business date, from the journal."""
         return clock.business_date(self._desk.state(clock.STREAM), self._now_us())
 
     def finish(self) -> None:
-        """There is nothing to save."""
+        """No state to save."""
 
-    def _settle(self, rows: Sequence[Due], breathe: Breathe) -> None:
-        # The view may not know yet what was settled a moment ago.
+    def _settle(self, rows: Sequence[DueTrade], check_cancelled: CheckCancelled) -> None:
+        # The view may not yet show trades settled a moment ago.
         known = self._desk.remembered(row.order for row in rows)
         todo = [row for row in rows if not _has_settled(known.get(row.order), row.trade)]
-        outcomes = self._burst.do_all([self._command(row) for row in todo], breathe)
+        outcomes = self._burst.do_all([self._command(row) for row in todo], check_cancelled)
         for row, outcome in zip(todo, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 self.faults.note(row.order, outcome)
             else:
                 self.faults.clear(row.order)
 
-    def _command(self, row: Due) -> Command:
+    def _command(self, row: DueTrade) -> Command:
         decide = partial(decisions.settle_trade, order=row.order, trade=row.trade)
         return Command(decide, self._desk.tenants.of(row.order), SETTLEMENT)
 

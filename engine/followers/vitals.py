@@ -1,4 +1,4 @@
-"""What the journal tells of its health, and of those who act on it: sources of `health`."""
+"""Health probes of the journal and its followers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from engine.kernel.health import Finding
 from engine.kernel.limits import FREE_BYTES_MIN
 
 
-class JournalLook:
-    """Reads the journal's end and how its followers are; both are kept for who asks later."""
+class JournalProbe:
+    """Reads the journal's head and the followers' lags, and keeps both for readers."""
 
     def __init__(self, datastore: Datastore, followers: Sequence[str]) -> None:
         self._datastore = datastore
@@ -23,21 +23,21 @@ class JournalLook:
         self.head = 0
 
     def findings(self) -> Iterator[Finding]:
-        """Whether it can be read, and is whole. Raises Unavailable and the like."""
-        self.lags = self._watch.look()
+        """Findings about unreadable or damaged journals. Raises Unavailable and the like."""
+        self.lags = self._watch.poll()
         self.head = self._datastore.pages.head().position
         if mark := self._datastore.damage.mark:
             yield Finding(mark.code, f"{mark.sentence} Nothing is written.")
 
 
 def disk_findings(datastore: Datastore) -> Iterator[Finding]:
-    """Whether there is room where a SQLite journal lies."""
+    """Findings about the free disk space of a SQLite journal."""
     store = datastore.store
     if not isinstance(store, SqliteStore):
         return
     try:
         free = shutil.disk_usage(Path(store.path).parent).free
     except OSError:
-        return  # gone: whoever reads the journal finds that
+        return  # missing: the journal's readers report that
     if free < FREE_BYTES_MIN:
         yield Finding("disk_low", f"{free / 1e6:.0f} MB are free where the journal is.")

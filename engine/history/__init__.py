@@ -1,1 +1,1 @@
-"""The past of one stream, told to people. Reads the journal, writes nothing."""
+"""The history of a stream, for people. Reads the journal, writes nothing."""

@@ -1,4 +1,4 @@
-"""Which halts are in force, as `/health/ready` tells them: how many, and never whose."""
+"""The halts in force, for `/health/ready`: their number, never the tenants."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from engine.kernel.health import Finding
 _STREAMS: Final = "SELECT DISTINCT stream FROM {journal} WHERE stream >= 'hlt_' AND stream < 'hlt`'"
 
 
-class HaltsLook:
-    """A source of findings: the halts of all and of tenants. Only what is new is read again."""
+class HaltsProbe:
+    """A health probe of halts, of the engine and of tenants. Reads only new facts."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._known: dict[str, Loaded[Halt]] = {}
 
     def findings(self) -> Iterator[Finding]:
-        """One for each kind of halt that is in force. Raises Unavailable, JournalDamaged."""
+        """One finding for each kind of halt in force. Raises Unavailable, JournalDamaged."""
         journal = self._journal
         table = journal.datastore.tables.journal.name
         for (stream,) in journal.datastore.store.query(_STREAMS.format(journal=table)):

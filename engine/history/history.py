@@ -1,4 +1,4 @@
-"""What happened to one thing, fact by fact, and how it stood after each. See docs/history.md.
+"""The history of one stream: each fact and the state after it. See docs/history.md.
 
 Read from the journal alone, never from a view. The HTTP history, the command `replay` and the memorandum
 of an order all start here; the functions above the last section are pure.
@@ -62,19 +62,19 @@ OWNERS: Final[dict[type[Fact], tuple[type[Fact], ...]]] = {
     BuySettled: (TradeSettled,),
     SellSettled: (TradeSettled,),
 }
-"""Fact that moves an account's cash or units -> the facts of orders and payments that it is recorded
-with, in one append: what they come to in money."""
+"""Fact of an account's cash or units -> the facts of orders and payments recorded with it in one append,
+whose money it moves."""
 
 
 class Booked(NamedTuple):
-    """One leg, and the account's fact that says so."""
+    """One leg, with its account's fact."""
 
     leg: Leg
     recorded: Recorded
 
 
 class Step(NamedTuple):
-    """One fact, the cash and units that it moved, and the state after it."""
+    """One fact, its moves of cash and units, and the state after it."""
 
     recorded: Recorded
     booked: tuple[Booked, ...]
@@ -92,7 +92,7 @@ def tell(
     companions: Iterable[Recorded] = (),
     before: Any = None,
 ) -> list[Step]:
-    """The steps from the state `before` these facts of a stream.
+    """The steps of these facts, from the state `before` them.
 
     `companions` are facts of accounts from the same appends: see `Journal.companions`.
     """
@@ -109,7 +109,7 @@ def tell(
 
 
 def _belongs(companion: Recorded, recorded: Recorded) -> bool:
-    """Whether a fact of an account, from the same append, is what `recorded` comes to in money."""
+    """Whether a companion, from the same append, is the money side of `recorded`."""
     if not isinstance(recorded.fact, OWNERS.get(type(companion.fact), ())):
         return False
     trade = getattr(companion.fact, "trade", None)
@@ -121,8 +121,8 @@ def explain(
 ) -> dict[str, tuple[Any, Recorded]]:
     """field of the last state -> (its value, the fact that last set it).
 
-    `face` are the fields of a state. A fact sets a field when the field has another value after it than
-    before it, or was not there before.
+    `face` returns the fields of a state. A fact sets a field if its value differs before and after, or
+    the field is new.
     """
     known: dict[str, tuple[Any, Recorded]] = {}
     for step in steps:
@@ -137,7 +137,7 @@ def explain(
 
 
 def flat(value: Any, path: str = "") -> dict[str, Any]:
-    """The leaves of a JSON value by dotted path: `trades.0.price`. What is empty is a leaf."""
+    """The leaves of a JSON value by dotted path: `trades.0.price`. Empty containers are leaves."""
     parts: Iterable[tuple[Any, Any]] = ()
     if isinstance(value, Mapping):
         parts = value.items()
@@ -150,7 +150,7 @@ def flat(value: Any, path: str = "") -> dict[str, Any]:
 
 
 def fields_of(fact: msgspec.Struct) -> dict[str, Any]:
-    """What a fact says, as JSON has it: decimals as text, `executed_at_us` as the time `executed_at`."""
+    """A fact's fields as JSON: decimals as text, `executed_at_us` as the time `executed_at`."""
     found = {}
     for name, value in msgspec.structs.asdict(fact).items():
         is_time = isinstance(value, int) and (name == "at_us" or name.endswith("_at_us"))
@@ -170,7 +170,7 @@ def _json(value: Any) -> Any:
 
 
 def time(at: datetime) -> str:
-    """RFC 3339 in UTC, to the microsecond when it is no whole second."""
+    """RFC 3339 in UTC, with microseconds unless it is a whole second."""
     return at.isoformat().replace("+00:00", "Z")
 
 
@@ -188,12 +188,12 @@ _JSON: Final[dict[type, Callable[[Any], Any]]] = {
 SHOWN: Final[dict[type, tuple[type[Fact], ...]]] = {
     Account: tuple(dict.fromkeys(kind for _, kind in account.NEXT)),
 }
-"""Kind of a long stream's state -> the facts that set what is shown of it as a resource. An account's
-other facts, by far the most, move what it holds."""
+"""Kind of a long stream's state -> the facts that set fields of its resource. An account's other facts,
+by far the most, only move its holdings."""
 
 
 class When(NamedTuple):
-    """Which state is asked for: that of a version, or of a time; both None: the last."""
+    """Selects a state by version or by time; both None: the last."""
 
     version: int | None = None
     at_us: int | None = None
@@ -203,10 +203,10 @@ NOW: Final = When()
 
 
 def version_of(journal: Journal, stream: str, when: When) -> int:
-    """The version that is asked for, 0 for a stream that does not exist.
+    """The selected version, 0 for a stream that does not exist.
 
-    Raises Refused `invalid_param` for a version past the end, or a time before the first fact; the
-    paths of its params are `version` and `asof`.
+    Raises Refused `invalid_param` for a version past the end, or a time before the first fact; the paths
+    of its params are `version` and `asof`.
     """
     if when.at_us is not None:
         version = journal.version_at(stream, when.at_us)
@@ -227,7 +227,7 @@ def version_of(journal: Journal, stream: str, when: When) -> int:
 
 
 def state_at(journal: Journal, stream: str, version: int) -> Any:
-    """The state that a stream had at a version."""
+    """The state of a stream at a version."""
     return journal.load_at(fold_of(stream), stream, version=version).state
 
 
@@ -237,13 +237,13 @@ def read(journal: Journal, stream: str, after: int, upto: int) -> list[Step]:
     before = state_at(journal, stream, after) if after else None
     facts = journal.stream(stream, after=after, version=upto)
     companions: Sequence[Recorded] = ()
-    if fold.kind is not Account:  # whose own facts have the legs
+    if fold.kind is not Account:  # its own facts have the legs
         companions = journal.companions(facts)
     return tell(fold, facts, companions, before)
 
 
 def read_setting(journal: Journal, stream: str, upto: int) -> list[Step]:
-    """The steps that can have set a field of what is shown of a stream, to version `upto`."""
+    """The steps that may have set a field of the stream's resource, up to version `upto`."""
     fold = fold_of(stream)
     kinds = SHOWN.get(fold.kind)
     facts = journal.of_kinds(stream, kinds, upto) if kinds else journal.stream(stream, version=upto)

@@ -1,4 +1,4 @@
-"""The story of one stream in words: what each fact changed, and what it had become after it."""
+"""The story of one stream in words: the changes and the state after each fact."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from engine.kernel.refusals import refused
 from engine.kernel.values import plain
 
 Shown = dict[str, str | bool | int | None]
-"""What people want to see of a state: name of a field -> its value, amounts as plain digits."""
+"""Displayed fields of a state: name -> value, amounts as plain digits."""
 
 CHOSEN: Final = frozenset({"ins", "clk", "hlt", "knd"})
-"""Prefixes of ids that a person may have chosen; all others are made by `ids`."""
+"""Prefixes of ids that a person may have chosen; all others are generated."""
 
 
-class Told(NamedTuple):
-    """One step in words: `changed` are the fields that its fact set, the values before and after it."""
+class NarratedStep(NamedTuple):
+    """One step in words: `changed` maps fields set by its fact to values before and after."""
 
     step: Step
     changed: dict[str, tuple[Any, Any]]
@@ -45,16 +45,16 @@ class Told(NamedTuple):
 
 
 class Story(NamedTuple):
-    """What was told, in the order of versions; `state` is what the last one left."""
+    """The steps in order of versions; `state` is the last one."""
 
     stream: str
     kind: str
-    told: list[Told]
+    told: list[NarratedStep]
     state: Shown
 
     @property
     def version(self) -> int:
-        """Of the last fact."""
+        """The version of the last fact."""
         return self.told[-1].step.recorded.version
 
 
@@ -63,10 +63,10 @@ Explained = dict[str, tuple[Any, Recorded]]
 
 
 def read_story(journal: Journal, stream: str, when: When = NOW, last: int | None = None) -> Story:
-    """The story of a stream until then; only its `last` facts.
+    """The story of a stream up to `when`; only its `last` facts.
 
-    Raises Refused `invalid_param` for what is no id, a version past the end, or a time before the first
-    fact; `not_found` for an id that has no facts; JournalDamaged.
+    Raises Refused `invalid_param` for an invalid id, a version past the end, or a time before the first
+    fact; `not_found` for an id without facts; JournalDamaged.
     """
     check_id(stream)
     version = version_of(journal, stream, when)
@@ -92,33 +92,33 @@ def check_id(stream: str) -> None:
 
 
 def tell(stream: str, steps: Iterable[Step], before: Shown | None = None) -> Story:
-    """The story that these steps tell; `before` is what is shown of the state before them."""
-    told: list[Told] = []
+    """The story of these steps; `before` is the displayed state before them."""
+    told: list[NarratedStep] = []
     state = before or Shown()
     for step in steps:
         after = shown(step.state)
         changed = differences(state, after)
         said = say(step.recorded.fact, changed)
         said += moved([one.leg for one in step.booked if one.recorded is not step.recorded])
-        told.append(Told(step, changed, said, after))
+        told.append(NarratedStep(step, changed, said, after))
         state = after
     return Story(stream, kind_of(stream), told, state)
 
 
 def explained(story: Story) -> Explained:
-    """For each field of the state, the fact that last set it. The story must be told from the first."""
+    """For each field of the state, the fact that last set it. The story must be complete."""
     return explain((told.step for told in story.told), shown)
 
 
 def differences(before: Shown, after: Shown) -> dict[str, tuple[Any, Any]]:
-    """field -> (value before, value after), of those that are not the same."""
+    """field -> (value before, value after), for changed fields."""
     fields = dict.fromkeys((*before, *after))
     both = {field: (before.get(field), after.get(field)) for field in fields}
     return {field: pair for field, pair in both.items() if pair[0] != pair[1]}
 
 
 def say(fact: Fact, changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
-    """What a fact did, in a few words: where it moved money and units, else which fields it set."""
+    """The effects of a fact in a few words: moves of money and units, else the fields it set."""
     if type(fact) in MOVES:
         return moved(legs(fact))
     return [
@@ -129,7 +129,7 @@ def say(fact: Fact, changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
 
 
 def moved(legs_: Sequence[Leg]) -> list[str]:
-    """Legs, of which each two are a move, in words."""
+    """Moves in words; every two legs are one move."""
     pairs = zip(legs_[::2], legs_[1::2], strict=True)
     return [
         f"{plain(to.amount)} {to.of} {source.place} > {to.place}" for source, to in pairs if to.amount
@@ -137,7 +137,7 @@ def moved(legs_: Sequence[Leg]) -> list[str]:
 
 
 def _says(value: object) -> bool:
-    """Whether it is worth a word: zeros, blanks and what is not so are what everything begins with."""
+    """Whether a value is worth showing: zeros, blanks and false are the initial values."""
     return value is not False and bool(value) and (not isinstance(value, str) or bool(value.strip("0.")))
 
 
@@ -150,11 +150,11 @@ def _word(value: object) -> str:
 # --- states ---------------------------------------------------------------------------------------
 
 QUIET: Final = frozenset({"account", "order", "instrument", "name", "price", "modified_at"})
-"""Fields that are shown of a state, and not repeated where a fact has set them."""
+"""Displayed fields that are not repeated where a fact has set them."""
 
 
 def shown(state: Any) -> Shown:
-    """What is shown of a state, {} of None."""
+    """The displayed fields of a state, {} for None."""
     if state is None:
         return {}
     fields = _SHOWN[type(state)](state)

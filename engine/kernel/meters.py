@@ -36,5 +36,5 @@ class Spread:
 
 
 Sample = tuple[str, tuple[str, ...], float | Spread]
-Source = Callable[[], Iterable[Sample]]
+MetricsSource = Callable[[], Iterable[Sample]]
 """Called at each scrape, in a thread of its own. If it raises EngineError, its metrics are absent."""

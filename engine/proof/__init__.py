@@ -1,1 +1,1 @@
-"""Seals, evidence, and their publication. Nothing here changes an order."""
+"""Seals, evidence, and their publication. Never changes an order."""

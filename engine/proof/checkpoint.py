@@ -1,13 +1,13 @@
-"""Checkpoints of the journal as C2SP's `tlog-checkpoint` and `signed-note` have them. Pure.
+"""Checkpoints of the journal in the formats C2SP `tlog-checkpoint` and `signed-note`. Pure.
 
-    order-engine/2d206afe81971d10f8aa613912bd4f1e          the origin: whose tree this is
-    1042                                                   its size: how many facts
+    order-engine/2d206afe81971d10f8aa613912bd4f1e          the origin of the tree
+    1042                                                   its size in facts
     CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=           its root (see engine.proof.merkle), base64
 
     — order-engine/2d20... Az3grlgtzPICa5OS8npVmf1M...     signature: base64(key id | Ed25519)
 
-The key id is the first 4 bytes of SHA-256(name | 0x0A | 0x01 | public key). A public key is written down
-as `name+key id in hex+base64(0x01 | public key)`, which is what other tools for signed notes read.
+The key id is the first 4 bytes of SHA-256(name | 0x0A | 0x01 | public key). A public key is written as
+`name+key id in hex+base64(0x01 | public key)`, readable by other tools for signed notes.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _SIGNATURE: Final = re.compile(rf"{_DASH} ([^\s+]+) ([A-Za-z0-9+/]+=*)", re.ASCI
 
 
 class BadNote(ValueError):
-    """A text is no checkpoint, or nobody whom we know has signed it."""
+    """The text is not a checkpoint, or not signed by a known key."""
 
 
 class Checkpoint(NamedTuple):
-    """What is signed: the tree of the first `size` facts of the journal `origin` has this root."""
+    """The signed statement: the tree of the first `size` facts of the journal `origin` has this root."""
 
     origin: str
     size: int
@@ -42,23 +42,23 @@ class Checkpoint(NamedTuple):
 
     @property
     def body(self) -> str:
-        """The text that is signed."""
+        """The signed text."""
         return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
 
 
 class PublicKey(NamedTuple):
-    """Whose signature it is, and the 32 bytes of an Ed25519 key."""
+    """A signer's name, and the 32 bytes of an Ed25519 key."""
 
     name: str
     raw: bytes
 
     @property
     def id(self) -> bytes:
-        """Tells keys of one name apart; 4 bytes."""
+        """Distinguishes keys of one name; 4 bytes."""
         return sha256(self.name.encode() + b"\n" + _ED25519 + self.raw).digest()[:4]
 
     def verifies(self, signature: bytes, text: bytes) -> bool:
-        """Whether it has signed the text."""
+        """Whether the signature of the text is valid."""
         try:
             Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, text)
         except (InvalidSignature, ValueError):
@@ -66,12 +66,12 @@ class PublicKey(NamedTuple):
         return True
 
     def __str__(self) -> str:
-        """As verifiers are given it."""
+        """The form given to verifiers."""
         return f"{self.name}+{self.id.hex()}+{base64.b64encode(_ED25519 + self.raw).decode()}"
 
 
 class Signer:
-    """Signs checkpoints in a name. The same checkpoint gives the same note, always."""
+    """Signs checkpoints under a name. Deterministic: the same checkpoint gives the same note."""
 
     def __init__(self, name: str, private: bytes) -> None:
         self._private = Ed25519PrivateKey.from_private_bytes(private)
@@ -84,7 +84,7 @@ class Signer:
         return f"{body}\n{_DASH} {self.public.name} {base64.b64encode(signature).decode()}\n"
 
     def sign_text(self, text: bytes) -> bytes:
-        """The signature of a text that is no checkpoint."""
+        """The signature of any text."""
         return self._private.sign(text)
 
 
@@ -107,7 +107,7 @@ def origin_of(journal_id: str) -> str:
 
 
 def read_note(text: str) -> tuple[Checkpoint, list[tuple[str, bytes, bytes]]]:
-    """What a note says, and (name, key id, signature) of those who signed it; nothing is verified.
+    """The checkpoint of a note, and (name, key id, signature) of its signers, unverified.
 
     Raises BadNote.
     """
@@ -126,14 +126,14 @@ def read_note(text: str) -> tuple[Checkpoint, list[tuple[str, bytes, bytes]]]:
 
 
 def open_note(text: str, keys: Iterable[PublicKey]) -> Checkpoint:
-    """What a note says, once one of `keys` is known to have signed it. Raises BadNote."""
+    """The checkpoint of a note, verified against one of `keys`. Raises BadNote."""
     checkpoint, signatures = read_note(text)
     known = {(key.name, key.id): key for key in keys}
     is_signed = False
     for name, key_id, signature in signatures:
         key = known.get((name, key_id))
         if key is None:
-            continue  # of a key that we do not know: no reason to refuse, as the form has it
+            continue  # an unknown key is no reason to refuse, by the specification
         try:
             Ed25519PublicKey.from_public_bytes(key.raw).verify(signature, checkpoint.body.encode())
         except InvalidSignature:

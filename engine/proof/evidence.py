@@ -1,8 +1,8 @@
 """Evidence: an order's facts as stored, each with the proof that a signed checkpoint covers it.
 
-A bundle can be checked by anybody, without the engine: see docs/evidence.md and docs/verify_evidence.py.
-Beside the order's own facts stand those of its account that were recorded in the same appends: the cash
-and units that they moved. Nothing else of the journal is in it, but for hashes, which say nothing.
+A bundle can be verified without the engine: see docs/evidence.md and docs/verify_evidence.py. It holds
+the order's facts and those of its account in the same appends (the moves of cash and units). Of all
+other facts it holds only hashes, which reveal nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Base64 = Annotated[str, Meta(examples=["n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDw
 
 
 class ShownFact(msgspec.Struct, frozen=True):
-    """What `body` says, for people. Only the bytes are proven, not this."""
+    """`body` decoded for people. Only the bytes are proven."""
 
     at: Annotated[
         str, Meta(extra_json_schema={"format": "date-time"}, examples=["2026-03-12T14:30:00Z"])
@@ -50,7 +50,9 @@ class ShownFact(msgspec.Struct, frozen=True):
 
 
 class ProvenFact(msgspec.Struct, frozen=True):
-    """A fact: all that its digest covers, the digest before, and its proof: the leaf's sibling first."""
+    """A fact: everything its digest covers, the previous digest, and its inclusion proof, leaf's sibling
+    first.
+    """
 
     position: Annotated[int, Meta(ge=1, examples=[709])]
     version: Annotated[int, Meta(ge=1, examples=[1])]
@@ -70,8 +72,8 @@ class ProvenFact(msgspec.Struct, frozen=True):
 class Evidence(msgspec.Struct, frozen=True):
     """The facts of an order, and of its account in the same appends, under a checkpoint.
 
-    `later_facts` says how many facts the order has behind the checkpoint; nobody can prove that there
-    are no more.
+    `later_facts` is the number of the order's facts after the checkpoint; their completeness cannot be
+    proven.
     """
 
     evidence: Annotated[int, Meta(extra_json_schema={"enum": [FORMAT]})]
@@ -88,8 +90,8 @@ class Evidence(msgspec.Struct, frozen=True):
 def gather(journal: Journal, operations: Operations, order: str, size: int | None = None) -> Evidence:
     """The evidence of an order under the newest seal, or under that of exactly `size` facts.
 
-    Raises Refused `not_found` for an order or a seal that there is not, NotYetSealed when the newest
-    seal does not cover all of the order's facts, or the one of that size none; and JournalDamaged.
+    Raises Refused `not_found` for an unknown order or seal, NotYetSealed if the newest seal does not
+    cover all of the order's facts, or the one of that size none; and JournalDamaged.
     """
     rows = journal.datastore.pages.stream(order)
     if not rows:
@@ -137,7 +139,7 @@ def _account_of(journal: Journal, first: StoredRow) -> str:
 def _with_companions(
     journal: Journal, rows: Sequence[StoredRow], account: str
 ) -> list[tuple[StoredRow, bytes]]:
-    """The facts of an order, and of its account in the same appends, each with the digest before it."""
+    """The facts of an order, and of its account in the same appends, each with its previous digest."""
     order, version = str(rows[-1][3]), rows[-1][1]
     beside = journal.companions(journal.stream(order, version=version))
     wanted = sorted({row[0] for row in rows} | {one.offset for one in beside if one.stream == account})

@@ -2,8 +2,8 @@
 
     leaf   SHA-256(0x00 | data)            node   SHA-256(0x01 | left | right)
 
-A tree of n leaves is split at the largest power of two below n, so that all but its right edge is made
-of full subtrees, which never change again. Pure: whoever asks brings the hashes of those along.
+A tree of n leaves is split at the largest power of two below n, so that all except its right edge
+consists of full subtrees, which never change. Pure: callers supply their hashes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 EMPTY: Final = sha256(b"").digest()
 """The root of a tree without leaves."""
 TIER: Final = 8
-"""Levels between two that are stored: 256 hashes make one, as C2SP's tiles have it."""
+"""Levels between two stored ones: 256 hashes make one, as in C2SP's tiles."""
 TILE: Final = 1 << TIER
 
 Fetch = Callable[[int, int], bytes]
@@ -23,7 +23,7 @@ Fetch = Callable[[int, int], bytes]
 
 
 class Node(NamedTuple):
-    """The hash of a full subtree, and which it is: see Fetch."""
+    """The hash of a full subtree, with its position: see Fetch."""
 
     level: int
     place: int
@@ -56,7 +56,9 @@ def root(size: int, fetch: Fetch) -> bytes:
 
 
 def inclusion(index: int, size: int, fetch: Fetch) -> list[bytes]:
-    """The proof that leaf `index` (from 0) is in a tree of `size` leaves: siblings, the leaf's first."""
+    """The inclusion proof of leaf `index` (from 0) in a tree of `size` leaves: siblings, the leaf's
+    first.
+    """
     assert 0 <= index < size
     start, end, path = 0, size, list[bytes]()
     while end - start > 1:
@@ -71,7 +73,7 @@ def inclusion(index: int, size: int, fetch: Fetch) -> list[bytes]:
 
 
 def root_of(leaf_hash: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
-    """The root that a proof leads to; None for a proof that cannot be one (RFC 9162, 2.1.3.2)."""
+    """The root computed from a proof; None for a malformed proof (RFC 9162, 2.1.3.2)."""
     if not 0 <= index < size:
         return None
     place, last, made = index, size - 1, leaf_hash
@@ -89,7 +91,7 @@ def root_of(leaf_hash: bytes, index: int, size: int, path: Sequence[bytes]) -> b
 
 
 class Frontier:
-    """The right edge of a growing tree: all that is needed to append, and to know the root.
+    """The right edge of a growing tree: sufficient to append, and to compute the root.
 
     `peaks` are its full subtrees from left to right, one for each bit of `size`.
     """
@@ -111,13 +113,13 @@ class Frontier:
         return cls(size, peaks)
 
     def copy(self) -> Frontier:
-        """Another one that grows by itself."""
+        """An independent copy."""
         return Frontier(self.size, self.peaks)
 
     def append(self, leaf_hash: bytes) -> Iterator[Node]:
-        """Adds a leaf; gives the full subtrees of whole tiers that it completes, which are to be stored.
+        """Adds a leaf; yields the completed full subtrees at tier levels, which must be stored.
 
-        Nothing happens before the iterator is used up.
+        The leaf is added only when the iterator is exhausted.
         """
         made, level, rest = leaf_hash, 0, self.size
         while rest & 1:
@@ -129,7 +131,7 @@ class Frontier:
 
     @property
     def root(self) -> bytes:
-        """The root of all that was appended."""
+        """The root of all leaves appended."""
         if not self.peaks:
             return EMPTY
         *rest, made = self.peaks
@@ -139,12 +141,12 @@ class Frontier:
 
 
 def _split(count: int) -> int:
-    """The largest power of two below `count`, which is over 1."""
+    """The largest power of two below `count`, for `count` over 1."""
     return 1 << (count - 1).bit_length() - 1
 
 
 def _over(start: int, end: int, fetch: Fetch) -> bytes:
-    """The hash over leaves [start, end), which begin where a subtree of that size may."""
+    """The hash over leaves [start, end), where a subtree of that size may start."""
     count = end - start
     if count & (count - 1) == 0:
         level = count.bit_length() - 1

@@ -1,10 +1,10 @@
-"""Where an operator keeps seals, out of reach of who runs the engine: a directory, or a receiver.
+"""Outlets for seals, out of the engine's reach: a directory, or an HTTP receiver.
 
-    /mnt/worm/seals        each seal in a file of its own, whole or not at all; `latest` is the newest
-    https://host/seals     PUT https://host/seals/1042, the checkpoint as text; 2xx means that it is kept
+    /mnt/worm/seals        each seal in its own file, written atomically; `latest` is the newest
+    https://host/seals     PUT https://host/seals/1042, the checkpoint as text; 2xx means stored
 
-Both may be given the same seal again. A directory is read back: a seal there that the journal does not
-reach, or another of the same size, is damage that no database can hide.
+Both accept the same seal again. A directory is read back: a seal beyond the journal's head, or a
+different one of the same size, reveals damage that a database cannot hide.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from engine.proof.seals import Seal
 
 LATEST: Final = "latest"
 _DIGITS: Final = 18
-"""So that names sort as sizes do, and no journal outgrows them."""
+"""Sorts names by size; more than any journal's length."""
 
 
 def open_outlet(where: str, origin: str) -> Outlet:
-    """The outlet of a setting that `settings` has checked."""
+    """The outlet of a validated setting."""
     return Receiver(where) if where.startswith("http") else Directory(Path(where), origin)
 
 
 class Directory:
-    """A directory that must be there: one that is not mounted is no place to publish."""
+    """A directory that must exist: an unmounted one must not be written."""
 
     def __init__(self, path: Path, origin: str) -> None:
         self._path = path
         self._origin = origin
 
     def put(self, seal: Seal) -> None:
-        """Writes the seal's own file, unless it is there, and then `latest`."""
+        """Writes the seal's own file, unless it exists, and then `latest`."""
         try:
             latest = self.last()
             if latest is not None and latest.size > seal.size:
@@ -63,7 +63,7 @@ class Directory:
             raise self._away(error) from None
 
     def last(self) -> Seal | None:
-        """What `latest` says."""
+        """The seal in `latest`."""
         try:
             if not self._path.is_dir():
                 raise Unavailable(f"{self._path} is no directory")
@@ -74,9 +74,9 @@ class Directory:
             raise self._away(error) from None
 
     def set_back(self, size: int) -> int:
-        """Puts seals of more than `size` facts aside, as `.lost`; how many there were.
+        """Renames seals of more than `size` facts to `.lost`; how many.
 
-        An operator has accepted the loss of those facts. Raises Unavailable where files cannot be moved.
+        For facts whose loss an operator accepted. Raises Unavailable if files cannot be moved.
         """
         try:
             found = sorted(path for path in self._path.iterdir() if path.name.isdecimal())
@@ -127,9 +127,9 @@ class Directory:
 
 
 class Receiver:
-    """A receiver by HTTP. Its URL may be a secret, and is never shown.
+    """An HTTP receiver. Its URL may be a secret, and is never logged.
 
-    Redirects are not followed, and no proxy is taken from the environment.
+    Redirects are not followed, and the environment's proxies are ignored.
     """
 
     def __init__(self, url: str) -> None:
@@ -158,10 +158,10 @@ class Receiver:
             raise Unavailable(f"the receiver of seals answered {status}")
 
     def last(self) -> Seal | None:
-        """Nobody is asked: what a receiver has, whoever keeps it compares."""
+        """Always None: comparing seals is the receiver's task."""
         return None
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: object) -> None:
-        """None: the answer stays what it is, an error."""
+        """None: the redirect itself is the answer, an error."""

@@ -1,12 +1,12 @@
-"""Sealing: signs what the journal has become, every thousand facts or ten seconds, off the append path.
+"""Sealing: signs the journal's state every thousand facts or ten seconds, off the append path.
 
-    Sealing      reads new facts, checks their chain, extends the tree, signs its root, keeps the seal
-    Publishing   sends the newest seal to where the operator keeps them: see engine.proof.outlets
+    Sealing      reads new facts, verifies their chain, extends the tree, signs its root, stores the seal
+    Publishing   sends the newest seal to the operator's outlet: see engine.proof.outlets
 
-Nothing is signed that contradicts a seal before. The tree is extended from the very one that was sealed
-last: when a sealer starts, the journal must still give that root, and later each page of facts must
-follow the digest that was sealed. A sealer that dies between signing and keeping has published nothing;
-the next one signs the same tree, or a longer one.
+A seal never contradicts an earlier one. The tree is extended from the last sealed one: at start the
+journal must still have that root, and each later page of facts must follow the sealed digest. A sealer
+that dies between signing and storing has published nothing; the next one signs the same tree, or a
+longer one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from engine.followers.acting import Breathe, Faults, Place, Timer
+from engine.followers.acting import BlockedOrders, CheckCancelled, SavedOffset, Timer
 from engine.journal.journal import Journal
 from engine.journal.writer import Lease
 from engine.kernel import wall
@@ -42,20 +42,20 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Outlet(Protocol):
-    """Where seals are published."""
+    """A publication target of seals."""
 
     def put(self, seal: Seal) -> None:
-        """Publishes a seal; the same one again changes nothing. Raises Unavailable, JournalDamaged."""
+        """Publishes a seal; repeating is harmless. Raises Unavailable, JournalDamaged."""
 
     def last(self) -> Seal | None:
-        """The newest seal of this journal that is there, if that can be asked. As `put`."""
+        """The newest published seal of this journal, if the outlet can be read. Raises as `put`."""
 
 
 class Sealing:
     """The acting part of the follower (see `acting.Acting`).
 
-    `keys` are all that ever sealed this journal. What stands at the `outlet` already is looked at before
-    anything is signed.
+    `keys` are all keys that ever sealed this journal. Seals already at the `outlet` are verified before
+    signing.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Sealing:
         monotonic: Callable[[], float] = time.monotonic,
         now_us: Callable[[], int] = wall.now_us,
     ) -> None:
-        self.faults = Faults(SEALING)
+        self.faults = BlockedOrders(SEALING)
         self._datastore = journal.datastore
         self._operations = operations
         self._seals = Seals(journal.datastore, operations)
@@ -80,58 +80,58 @@ class Sealing:
         self._outlet = outlet
         self._monotonic = monotonic
         self._now_us = now_us
-        self._place = Place(journal, SEALING, lease, monotonic, is_witness=False)
-        self._looking = Timer(monotonic, SEAL_POLL_S)
+        self._place = SavedOffset(journal, SEALING, lease, monotonic, is_witness=False)
+        self._polling = Timer(monotonic, SEAL_POLL_S)
         self._since_s: float | None = None  # when the first unsealed fact was seen
         self._frontier: Frontier | None = None
         self._digest = GENESIS  # of the last sealed fact
 
     @property
     def offset(self) -> int:
-        """How many facts are sealed."""
+        """The number of sealed facts."""
         return self._frontier.size if self._frontier else self._place.offset
 
-    def turn(self, breathe: Breathe) -> float:
+    def turn(self, check_cancelled: CheckCancelled) -> float:
         """Makes a seal if one is due. See `acting.Acting`."""
         try:
-            return self._turn(breathe)
+            return self._turn(check_cancelled)
         except JournalDamaged as error:
             seals.note(self._datastore, error)
             raise
 
-    def _turn(self, breathe: Breathe) -> float:
-        if self._frontier is not None and not self._looking.is_due:
-            return self._looking.rest_s
-        self._looking.restart()
+    def _turn(self, check_cancelled: CheckCancelled) -> float:
+        if self._frontier is not None and not self._polling.is_due:
+            return self._polling.due_in_s
+        self._polling.restart()
         head = self._datastore.pages.head().position
-        waiting = head - self._sealed(breathe).size
+        waiting = head - self._sealed(check_cancelled).size
         if waiting == 0:
             self._since_s = None
             return LEASE_S
         if self._since_s is None:
             self._since_s = self._monotonic()
         if 0 < waiting < SEAL_FACTS and self._monotonic() - self._since_s < SEAL_S:
-            return self._looking.rest_s
-        self.seal(breathe)
+            return self._polling.due_in_s
+        self.seal(check_cancelled)
         if waiting > SEAL_PIECE_FACTS:
-            self._looking.hurry()
-        return self._looking.rest_s
+            self._polling.hurry()
+        return self._polling.due_in_s
 
     def finish(self) -> None:
-        """Seals what little is left, so that a stopped engine leaves nothing unsealed."""
+        """Seals the remaining facts, so that graceful shutdown leaves none unsealed."""
         if self._frontier is not None:
             waiting = self._datastore.pages.head().position - self._frontier.size
             if 0 < waiting <= SEAL_FACTS:
                 self.seal(lambda: None)
 
-    def seal(self, breathe: Breathe) -> None:
-        """Seals the journal to its present end, or a bounded piece of it.
+    def seal(self, check_cancelled: CheckCancelled) -> None:
+        """Seals the journal up to its head, or a bounded part of it.
 
-        Raises JournalDamaged, and signs nothing, if the journal is not what was sealed, and more.
+        Raises JournalDamaged, without signing, if the journal does not extend what was sealed.
         """
         self._datastore.damage.poll()
-        self._datastore.damage.check()  # whoever found it: what cannot be trusted is not signed
-        sealed = self._sealed(breathe)
+        self._datastore.damage.check()  # damage found by any process: an untrusted journal is not signed
+        sealed = self._sealed(check_cancelled)
         head = self._datastore.pages.head().position
         if head < sealed.size:
             raise JournalDamaged(
@@ -142,7 +142,7 @@ class Sealing:
         frontier, nodes, digest = sealed.copy(), list[Node](), self._digest
         upto = min(head, frontier.size + SEAL_PIECE_FACTS)
         while frontier.size < upto:
-            breathe()
+            check_cancelled()
             found = self._following(frontier.size, digest, upto)
             for one in found:
                 nodes += frontier.append(merkle.leaf(one))
@@ -153,12 +153,12 @@ class Sealing:
             self._save_place(frontier.size)
 
     def _save_place(self, size: int) -> None:
-        if size > self._place.offset:  # less, where a journal was restored without its seals
+        if size > self._place.offset:  # less, if a journal was restored without its seals
             self._place.offset = size
             self._place.save()
 
     def _following(self, after: int, digest: bytes, upto: int) -> list[bytes]:
-        """Digests of the next facts, each checked, that follow the fact of `digest` at `after`."""
+        """Verified digests of the facts after the one with `digest` at `after`."""
         count = min(PAGE_FACTS, upto - after)
         facts = self._datastore.pages.log(max(after - 1, 0), count + (after > 0))
         if after and (not facts or facts.pop(0)[6] != digest):
@@ -168,7 +168,7 @@ class Sealing:
         return [fact[6] for fact in facts]
 
     def _find_fault(self) -> None:
-        """The chain does not go on from what was sealed: looks for where it left it."""
+        """The chain does not continue from the sealed digest: finds where it diverges."""
         last = self._seals.last()
         assert last is not None
         walk(self._datastore, self._operations, self._keys, last)
@@ -186,19 +186,19 @@ class Sealing:
 
     # --- beginning --------------------------------------------------------------------------------
 
-    def _sealed(self, breathe: Breathe) -> Frontier:
-        """The tree that was sealed last, read when it is first asked for."""
+    def _sealed(self, check_cancelled: CheckCancelled) -> Frontier:
+        """The last sealed tree, read on first use."""
         if self._frontier is None:
-            breathe()
+            check_cancelled()
             published = self._outlet.last() if self._outlet else None
             if published is not None:
                 self._check_published(published)
-            breathe()
+            check_cancelled()
             self._frontier = self._begin()
         return self._frontier
 
     def _check_published(self, seal: Seal) -> None:
-        """Raises JournalDamaged for what we have signed; what we have not accuses nobody."""
+        """Raises JournalDamaged for a contradicting seal by our keys; others prove nothing."""
         try:
             open_note(seal.note, self._keys)
         except BadNote as error:
@@ -211,7 +211,7 @@ class Sealing:
             return Frontier()
         check_seal(self._datastore, self._operations, self._keys, last)
         frontier = Frontier.at(last.size, Nodes(self._datastore, self._operations).fetch)
-        if frontier.root != last.root:  # and yet the digests give it: so the stored nodes are wrong
+        if frontier.root != last.root:  # the digests give the root: so the stored nodes are wrong
             _log.warning("sealing: stored hashes were wrong, and are made again from the digests")
             made = walk(self._datastore, self._operations, self._keys, last)
             self._seals.keep_nodes(made.nodes)
@@ -220,11 +220,11 @@ class Sealing:
         return frontier
 
 
-class Publishing:
+class SealPublishing:
     """The acting part of the follower that publishes seals.
 
-    Only the newest: it covers every fact that those before it cover, and those stay in the database. An
-    outlet that fails starts the follower over, with growing pauses; sealing goes on meanwhile.
+    Only the newest: it covers all facts of earlier ones, which stay in the database. A failing outlet
+    restarts the follower with back-off; sealing continues meanwhile.
     """
 
     def __init__(
@@ -236,22 +236,23 @@ class Publishing:
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.faults = Faults(PUBLISHING)
+        self.faults = BlockedOrders(PUBLISHING)
         self._seals = Seals(journal.datastore, operations)
         self._outlet = outlet
-        self._place = Place(journal, PUBLISHING, lease, monotonic, is_witness=False)
-        self._published = 0  # once more by each publisher: the outlet may be another one, or emptied
+        self._place = SavedOffset(journal, PUBLISHING, lease, monotonic, is_witness=False)
+        # published again by each process: the outlet may be a different one, or emptied
+        self._published = 0
 
     @property
     def offset(self) -> int:
-        """How many facts the last published seal covers."""
+        """The number of facts covered by the last published seal."""
         return self._place.offset
 
-    def turn(self, breathe: Breathe) -> float:
-        """Publishes the newest seal, if it was not yet. See `acting.Acting`."""
+    def turn(self, check_cancelled: CheckCancelled) -> float:
+        """Publishes the newest seal, unless done. See `acting.Acting`."""
         seal = self._seals.last()
         if seal is not None and seal.size != self._published:
-            breathe()
+            check_cancelled()
             self._outlet.put(seal)
             self._published = seal.size
             if seal.size > self._place.offset:
@@ -260,4 +261,4 @@ class Publishing:
         return PUBLISH_POLL_S
 
     def finish(self) -> None:
-        """There is nothing to save."""
+        """No state to save."""

@@ -1,8 +1,8 @@
-"""What seals of the journal are signed with: Ed25519 keys of their own, encrypted at rest.
+"""Signing keys of seals: separate Ed25519 keys, encrypted at rest.
 
-Not those of tokens: whoever checks seals keeps the public key for years, in another place, while tokens'
-keys come and go. Private keys are encrypted by AES-256-GCM under a key derived from the master key, each
-bound to its public key. Public keys of retired ones stay, since what they signed stays.
+Separate from tokens' keys, which rotate often: verifiers of seals keep the public key elsewhere for
+years. Private keys are encrypted by AES-256-GCM under a key derived from the master key, each bound to
+its public key. Public keys of retired keys are kept, as are their seals.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NONCE_BYTES: Final = 12
 
 
 class SealingKey(NamedTuple):
-    """A key as verifiers know it. `retired_us` is None for the one that signs."""
+    """A key as verifiers know it. `retired_us` is None for the active one."""
 
     public: PublicKey
     created_us: int
@@ -37,7 +37,7 @@ class SealingKey(NamedTuple):
 
 
 class SealingKeys:
-    """The table `sealing_keys`. `name` is what all keys of the journal sign as: its origin."""
+    """The table `sealing_keys`. `name` is the signer's name of all keys: the journal's origin."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class SealingKeys:
         self._now_us = now_us
 
     def signer(self) -> Signer:
-        """The key that signs; made if there never was one. Raises Unavailable, WrongKey."""
+        """The active key; created on first use. Raises Unavailable, WrongKey."""
         row = self._active()
         if row is None:
             # Another process may be first: the index allows one active key.
@@ -65,12 +65,12 @@ class SealingKeys:
         return self._open(row)
 
     def rotate(self) -> Signer:
-        """Has another key sign from now on; what the old ones signed can be verified as before."""
+        """Replaces the active key; signatures of old keys stay verifiable."""
         retired = {"state": "retired", "retired_us": self._now_us()}
         with contextlib.suppress(Violation), self._store.writing() as connection:
             where = self._table.c.state == "active"
             connection.execute(self._table.update().where(where).values(retired))
-            key = self._create(connection)  # violates if another process has rotated: that serves too
+            key = self._create(connection)  # violation if another process has rotated: that serves too
             acts.note(
                 connection,
                 "sealing_key.rotated",
@@ -81,10 +81,10 @@ class SealingKeys:
         return self.signer()
 
     def known(self) -> list[SealingKey]:
-        """Every key there ever was, newest first.
+        """Every key, including retired ones, newest first.
 
-        Raises WrongKey for one that was not made under our master key: who may write to the database
-        could add a key of his own, and sign with it.
+        Raises WrongKey for a key not made under our master key: an attacker with write access to the
+        database could add one, and sign with it.
         """
         query = sa.select(self._table).order_by(self._table.c.created_us.desc())
         with self._store.reading() as connection:

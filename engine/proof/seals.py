@@ -1,12 +1,12 @@
-"""Seals: signed checkpoints of the journal, kept beside it, and the tree below them.
+"""Seals: signed checkpoints of the journal, stored beside it, and their Merkle tree.
 
     Seals     the table of checkpoints; each is written under the sealer's lease, after the one before
     Nodes     hashes of the Merkle tree whose leaf n is the digest of position n + 1
-    Against   a walk over all digests that is held against every seal
-    check_last   the last seal against the journal as it is, in a few reads; `walk`: every seal, in many
+    Against   a walk over all digests that verifies every seal
+    check_last   verifies the last seal in a few reads; `walk`: every seal, in many
 
-Who may write to the database can recompute the chain, but not sign. So what a seal says is what the
-facts must still say; and where they do not, JournalDamaged names the first position that it can be.
+An attacker with write access to the database can recompute the chain, but not sign. So the facts must
+still match every seal; else JournalDamaged names the first possible position.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from engine.registers.operations import Operations
 
 
 class Seal(NamedTuple):
-    """A checkpoint as kept. `note` is the signed text; the time is ours, and not signed."""
+    """A stored checkpoint. `note` is the signed text; the time is ours, and not signed."""
 
     size: int
     root: bytes
@@ -46,11 +46,11 @@ class Seals:
         self._nodes = operations.seal_nodes
 
     def last(self) -> Seal | None:
-        """The newest seal: it covers all that any seal covers."""
+        """The newest seal, which covers all earlier ones."""
         return self._first(sa.select(self._table).order_by(self._table.c.size.desc()))
 
     def of_size(self, size: int) -> Seal | None:
-        """The seal of exactly so many facts."""
+        """The seal of exactly `size` facts."""
         return self._first(sa.select(self._table).where(self._table.c.size == size))
 
     def after(self, size: int, limit: int) -> list[Seal]:
@@ -73,9 +73,9 @@ class Seals:
             return [_seal(row) for row in connection.execute(query)]
 
     def keep(self, seal: Seal, nodes: Sequence[Node], lease: Lease, before: int) -> None:
-        """Keeps a seal and the nodes that it completes, if the last one is of size `before`.
+        """Stores a seal and the nodes it completes, if the last one has size `before`.
 
-        Raises LeaseLost, StaleOffset when another sealer was here.
+        Raises LeaseLost, StaleOffset if another sealer was first.
         """
         leases = self._datastore.tables.leases
         epoch = sa.select(leases.c.epoch).where(leases.c.name == lease.name).with_for_update()
@@ -89,7 +89,7 @@ class Seals:
             self._insert(connection, nodes)
 
     def keep_nodes(self, nodes: Sequence[Node]) -> None:
-        """Replaces all nodes that are kept."""
+        """Replaces all stored nodes."""
         with self._datastore.store.writing() as connection:
             connection.execute(self._nodes.delete())
             self._insert(connection, nodes)
@@ -110,10 +110,9 @@ def _seal(row: sa.Row[tuple[object, ...]]) -> Seal:
 
 
 class Nodes:
-    """Full subtrees of the tree, read as they are asked for. Make one for each piece of work: it keeps
-    what it has read.
+    """Full subtrees of the tree, read on demand. Create one for each task: it caches what it has read.
 
-    Of every eighth level hashes are stored; one that is not there is made from those below.
+    Every eighth level is stored; missing hashes are computed from those below.
     """
 
     def __init__(self, datastore: Datastore, operations: Operations) -> None:
@@ -167,10 +166,10 @@ class Nodes:
 
 
 class Against:
-    """Holds a walk over the digests of the journal, from the first or from `frontier` on, against every
-    seal that it passes.
+    """Verifies every seal passed in a walk over the journal's digests, from the first or from `frontier`
+    on.
 
-    `nodes` are those that it has completed.
+    `nodes` are the completed ones.
     """
 
     def __init__(
@@ -184,7 +183,7 @@ class Against:
         self._next = next(seals, None)
 
     def follow(self, digests: Iterable[bytes]) -> None:
-        """The next digests. Raises JournalDamaged at the first seal that says otherwise."""
+        """Takes the next digests. Raises JournalDamaged at the first contradicting seal."""
         frontier = self.frontier
         for digest in digests:
             self.nodes += frontier.append(merkle.leaf(digest))
@@ -192,7 +191,7 @@ class Against:
                 self._compare(self._next)
 
     def finish(self) -> None:
-        """The journal is at its end. Raises JournalDamaged when more was sealed."""
+        """Ends the walk at the journal's head. Raises JournalDamaged if more was sealed."""
         if self._next is not None:
             raise _cut(self._next, self.frontier.size)
 
@@ -205,7 +204,7 @@ class Against:
 
 
 def check_note(seal: Seal, keys: Iterable[PublicKey]) -> None:
-    """Raises JournalDamaged unless one of `keys` has signed exactly this."""
+    """Raises JournalDamaged unless one of `keys` has signed the note."""
     known = list(keys)
     try:
         checkpoint = open_note(seal.note, known)
@@ -217,10 +216,10 @@ def check_note(seal: Seal, keys: Iterable[PublicKey]) -> None:
 
 
 def check_last(datastore: Datastore, operations: Operations, keys: Sequence[PublicKey]) -> Seal | None:
-    """The last seal, if there is one, once the journal still says what it says.
+    """The last seal, if any, verified against the journal.
 
-    Reads the digests behind the last full subtree of 256 facts, and stored nodes: older facts are for
-    `walk`. Raises JournalDamaged.
+    Reads the digests after the last full subtree of 256 facts, and stored nodes; `walk` verifies older
+    facts. Raises JournalDamaged.
     """
     seal = Seals(datastore, operations).last()
     if seal is not None:
@@ -231,17 +230,19 @@ def check_last(datastore: Datastore, operations: Operations, keys: Sequence[Publ
 def check_seal(
     datastore: Datastore, operations: Operations, keys: Sequence[PublicKey], seal: Seal
 ) -> None:
-    """The same for one seal, wherever it was kept."""
+    """`check_last` for any one seal, from any storage."""
     check_note(seal, keys)
     head = datastore.pages.head().position
     if head < seal.size:
         raise _cut(seal, head)
     if merkle.root(seal.size, Nodes(datastore, operations).fetch) != seal.root:
-        walk(datastore, operations, keys, seal)  # slowly: the first fault is wanted, if there is one
+        walk(datastore, operations, keys, seal)  # slowly: finds the first fault, if any
 
 
 def walk(datastore: Datastore, operations: Operations, keys: Sequence[PublicKey], last: Seal) -> Against:
-    """Holds all digests up to a seal against every seal. Raises JournalDamaged where one differs."""
+    """Verifies every seal up to `last` against all digests. Raises JournalDamaged at the first
+    difference.
+    """
     kept = takewhile(lambda one: one.size < last.size, Seals(datastore, operations).every())
     against = Against(chain([*kept], [last]), keys)
     for page in digests(datastore, 0, last.size):
@@ -250,9 +251,9 @@ def walk(datastore: Datastore, operations: Operations, keys: Sequence[PublicKey]
 
 
 def digests(datastore: Datastore, after: int, upto: int) -> Iterator[list[bytes]]:
-    """The digests of the facts in (after, upto], page by page; what they cover is not read.
+    """The digests of the facts in (after, upto], page by page, without reading the facts.
 
-    Raises JournalDamaged for one that is missing.
+    Raises JournalDamaged for a missing one.
     """
     statement = (
         f"SELECT position, digest FROM {datastore.tables.journal.name}"  # noqa: S608  the name is ours
@@ -270,7 +271,7 @@ def digests(datastore: Datastore, after: int, upto: int) -> Iterator[list[bytes]
 
 
 def note(datastore: Datastore, error: JournalDamaged) -> None:
-    """Marks the journal with what a seal has shown: facts that were sealed are gone, or damaged."""
+    """Marks the journal with the contradiction of a seal: sealed facts are missing or damaged."""
     position = error.context.get("position")
     known = position if isinstance(position, int) else None
     if error.context.get("is_gone") and known is not None:

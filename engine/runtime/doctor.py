@@ -1,7 +1,7 @@
-"""Whether this machine, this key and this journal can be trusted: one list of checks, for people.
+"""`order-engine doctor`: checks of the machine, the key and the journal, for people.
 
-Looks and measures; repairs nothing, writes nothing but temporary files, to time the disk and to see
-whether it has room. Meant for a process of its own.
+Read-only, apart from temporary files that measure the disk's speed and room. Run it in a separate
+process.
 """
 
 from __future__ import annotations
@@ -74,21 +74,21 @@ from engine.registers.heartbeats import Heartbeat, Heartbeats, ending, fault_of,
 from engine.registers.operations import define_operations
 from engine.runtime.supervise import followers_of
 
-Verdict = Literal["ok", "warning", "fault"]
+CheckVerdict = Literal["ok", "warning", "fault"]
 
 FACTS_VERIFIED: Final = 1_000
-"""The last facts are those that a crash can have hurt; `order-engine audit` is for all of them."""
+"""The last facts are those a crash can have damaged; `order-engine audit` checks all."""
 FSYNCS: Final = 20
 FSYNC_SLOW_MS: Final = 20.0
 """Each commit waits for one: 50 commits a second at best."""
 FSYNC_UNREAL_MS: Final = 0.01
-"""No disk answers this fast: memory, or something that only says yes."""
+"""No disk is this fast: memory, or a disk that ignores fsync."""
 _BEATS_LOOK_S: Final = 0.25
 _STARTS_S: Final = PARTS_START_S + HEALTH_SILENT_S
 _STARTING_BEATS: Final = int(_STARTS_S / HEARTBEAT_S)
-"""A process that has beaten no oftener may be one of several that are being started."""
+"""A process with fewer heartbeats may belong to a group that is starting."""
 KIND: Final = "kind"
-"""Name of the check that says whether the journal is live or a sandbox."""
+"""Name of the check of the journal's kind."""
 MISSING: Final = "(not installed)"
 _PACKAGES: Final = ("eventsourcing", "sqlalchemy", "psycopg", "msgpack", "cryptography")
 
@@ -100,77 +100,81 @@ _UNWRITABLE: Final = {
     errno.EROFS: "mount it for writing",
     errno.EIO: "the disk fails: copy what is there to another one",
 }
-"""What to do about a directory that cannot be written, where it is not the user's rights."""
+"""Remedies for an unwritable directory whose cause is not the user's rights."""
 
 
 @dataclass(frozen=True)
-class Check:
-    """One thing looked at. `advice` says what to do about a verdict that is not ok."""
+class DoctorCheck:
+    """One check's result. `advice` is the remedy if the verdict is not ok."""
 
     name: str
     value: str
-    verdict: Verdict = "ok"
+    verdict: CheckVerdict = "ok"
     advice: str = ""
 
 
 def examine(
     settings: Settings,
-    *more: Callable[[Settings], Iterator[Check]],
+    *more: Callable[[Settings], Iterator[DoctorCheck]],
     wrong: WrongUsage | None = None,
-) -> list[Check]:
-    """All checks, and `more` of who knows more. A check that fails is a fault, never an exception.
+) -> list[DoctorCheck]:
+    """Runs all checks, and `more` from the caller. A failing check is a fault, never an exception.
 
-    `wrong`: what is the matter with the settings, if only those of places could be read.
+    `wrong`: the error in the settings, if only PLACES could be read.
     """
     found = [_fault("settings", wrong)] if wrong else []
     found += [*_software(), *_listening(settings), *_key_file(settings), *_journal(settings)]
     return [*found, *(check for look in more for check in look(settings))]
 
 
-def worst(checks: list[Check]) -> Verdict:
-    """The verdict on the whole."""
-    verdicts: tuple[Verdict, ...] = ("fault", "warning", "ok")
+def worst(checks: list[DoctorCheck]) -> CheckVerdict:
+    """The worst verdict."""
+    verdicts: tuple[CheckVerdict, ...] = ("fault", "warning", "ok")
     return next(verdict for verdict in verdicts if verdict in {c.verdict for c in checks} | {"ok"})
 
 
 def advice_on(error: EngineError, otherwise: str = "") -> str:
-    """What to do about it. The errors about keys and settings say that themselves."""
+    """The remedy of an error. Errors about keys and settings contain their own."""
     return REMEDIES.get(error.code, otherwise)
 
 
-def _fault(name: str, error: EngineError) -> Check:
+def _fault(name: str, error: EngineError) -> DoctorCheck:
     advice = SETTINGS if isinstance(error, WrongUsage) else advice_on(error)
-    return Check(name, str(error), "fault", advice)
+    return DoctorCheck(name, str(error), "fault", advice)
 
 
-def _check_of(finding: Finding, name: str = "") -> Check:
-    """A finding of `engine.kernel.health`, as grave as there."""
-    verdict: Verdict = "warning" if REASONS[finding.code].severity == "warning" else "fault"
-    return Check(name or finding.code, finding.detail, verdict, finding.what_to_do.rstrip("."))
+def _check_of(finding: Finding, name: str = "") -> DoctorCheck:
+    """A health finding as a check, with the same severity."""
+    verdict: CheckVerdict = "warning" if REASONS[finding.code].severity == "warning" else "fault"
+    return DoctorCheck(name or finding.code, finding.detail, verdict, finding.what_to_do.rstrip("."))
 
 
 # --- this machine ---------------------------------------------------------------------------------
 
 
-def _software() -> Iterator[Check]:
-    yield Check("order-engine", f"{_version('order-engine')} on Python {platform.python_version()}")
+def _software() -> Iterator[DoctorCheck]:
+    yield DoctorCheck(
+        "order-engine", f"{_version('order-engine')} on Python {platform.python_version()}"
+    )
     if lacking := packages.missing():
-        yield Check("packages", f"not installed: {', '.join(lacking)}", "fault", packages.REMEDY)
+        yield DoctorCheck("packages", f"not installed: {', '.join(lacking)}", "fault", packages.REMEDY)
         return
-    yield Check("packages", ", ".join(f"{name} {_version(name)}" for name in _PACKAGES) + _unlocked())
+    yield DoctorCheck(
+        "packages", ", ".join(f"{name} {_version(name)}" for name in _PACKAGES) + _unlocked()
+    )
 
 
 LOCK: Final = Path(__file__).parents[2] / "requirements.lock"
-"""What `make run` installs. An installation from elsewhere does not have it."""
+"""The lock file used by `make run`, missing in other installations."""
 
 
 def locked(text: str) -> dict[str, str]:
-    """Package -> version, of a file of requirements with hashes."""
+    """Package -> version, from a requirements file with hashes."""
     return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
 
 
 def _unlocked() -> str:
-    """Which packages are of another version than the lock says."""
+    """Packages whose version differs from the lock."""
     try:
         wanted = locked(LOCK.read_text())
     except OSError:
@@ -191,74 +195,78 @@ def _version(package: str) -> str:
         return MISSING
 
 
-def _listening(settings: Settings) -> Iterator[Check]:
-    """Where the API is set to listen, if others could listen in."""
+def _listening(settings: Settings) -> Iterator[DoctorCheck]:
+    """The API's address, if others could listen in."""
     host = settings.text("host", "127.0.0.1")
     if not is_loopback(host):
         value = f"the API is set to speak plain HTTP on {host}"
-        yield Check(
+        yield DoctorCheck(
             "encryption", value, "warning", "put a proxy with TLS in front: docs/production.md, TLS"
         )
 
 
-def _key_file(settings: Settings) -> Iterator[Check]:
+def _key_file(settings: Settings) -> Iterator[DoctorCheck]:
     try:
-        yield Check("master key", read_key(settings).source)
+        yield DoctorCheck("master key", read_key(settings).source)
     except WrongKey as error:
         yield _fault("master key", error)
 
 
-def _directory(where: Path, settings: Settings) -> Iterator[Check]:
+def _directory(where: Path, settings: Settings) -> Iterator[DoctorCheck]:
     try:
         mode = where.stat().st_mode
     except FileNotFoundError:
         advice = f"name it with --data; for a new one {declaring.SAY_ONE}"
-        yield Check("directory", f"{where} is missing", "fault", advice)
+        yield DoctorCheck("directory", f"{where} is missing", "fault", advice)
         return
     except OSError as error:
         value = f"{where} cannot be used: {error.strerror}"
-        yield Check("directory", value, "fault", REMEDIES["bad_settings"])
+        yield DoctorCheck("directory", value, "fault", REMEDIES["bad_settings"])
         return
     if mode & 0o077:
         advice = f"it holds clients' data: run `chmod 700 {where}`"
-        verdict: Verdict = "fault" if where == settings.data else "warning"  # every command refuses it
-        yield Check("directory", f"{where} is open to others", verdict, advice)
+        verdict: CheckVerdict = (
+            "fault" if where == settings.data else "warning"
+        )  # every command refuses it
+        yield DoctorCheck("directory", f"{where} is open to others", verdict, advice)
     else:
-        yield Check("directory", f"{where}, closed to others")
+        yield DoctorCheck("directory", f"{where}, closed to others")
     yield _free_space(where)
     yield _fsync_time(where)
 
 
-def _data_directory(settings: Settings) -> Iterator[Check]:
-    """Whether it is closed, where the journal lies elsewhere: every command refuses an open one."""
+def _data_directory(settings: Settings) -> Iterator[DoctorCheck]:
+    """Permissions of the data directory, if the journal is elsewhere: commands refuse an open one."""
     try:
         check_closed(settings)
     except BadSettings as error:
         yield _fault("data directory", error)
 
 
-def _free_space(where: Path) -> Check:
+def _free_space(where: Path) -> DoctorCheck:
     usage = shutil.disk_usage(where)
     value = f"{_size(usage.free)} of {_size(usage.total)}"
     if usage.free < FREE_BYTES_MIN:
         return _check_of(Finding("disk_low", value), "free space")
-    return Check("free space", value)
+    return DoctorCheck("free space", value)
 
 
-def _fsync_time(where: Path) -> Check:
+def _fsync_time(where: Path) -> DoctorCheck:
     try:
         median = _median_fsync_ms(where)
     except OSError as error:
         value = f"{where} cannot be written: {error.strerror}"
-        return Check("fsync time", value, "fault", _UNWRITABLE.get(error.errno or 0, _RIGHTS))
+        return DoctorCheck("fsync time", value, "fault", _UNWRITABLE.get(error.errno or 0, _RIGHTS))
     value = f"{median:.3g} ms, median of {FSYNCS}"
     if median > FSYNC_SLOW_MS:
-        return Check("fsync time", value, "warning", "every commit waits for one: use a faster disk")
+        return DoctorCheck(
+            "fsync time", value, "warning", "every commit waits for one: use a faster disk"
+        )
     if median < FSYNC_UNREAL_MS:
-        return Check(
+        return DoctorCheck(
             "fsync time", value, "warning", "too fast for a disk: would this survive a power cut?"
         )
-    return Check("fsync time", value)
+    return DoctorCheck("fsync time", value)
 
 
 def _median_fsync_ms(where: Path) -> float:
@@ -285,7 +293,7 @@ def _size(count: int) -> str:
 # --- the journal ----------------------------------------------------------------------------------
 
 
-def _journal(settings: Settings) -> Iterator[Check]:
+def _journal(settings: Settings) -> Iterator[DoctorCheck]:
     try:
         datastore = open_journal_datastore(settings)
     except EngineError as error:
@@ -299,10 +307,10 @@ def _journal(settings: Settings) -> Iterator[Check]:
         if where != settings.data:
             yield from _data_directory(settings)
         if isinstance(store, SqliteStore) and not Path(store.path).exists():
-            check_declared(datastore)  # raises: there is none
+            check_declared(datastore)  # raises without a kind
         yield from _contents(settings, datastore)
     except Unavailable as error:
-        # SQLite cannot be read without room for its index, and calls that an I/O error.
+        # Without room for its index SQLite cannot read, and reports an I/O error.
         is_full = where.exists() and shutil.disk_usage(where).free < WRITE_ROOM
         is_here = isinstance(store, SqliteStore)
         yield _fault("journal", DiskFull(str(error)) if is_here and is_full else error)
@@ -312,29 +320,29 @@ def _journal(settings: Settings) -> Iterator[Check]:
         datastore.close()
 
 
-def _contents(settings: Settings, datastore: Datastore) -> Iterator[Check]:
+def _contents(settings: Settings, datastore: Datastore) -> Iterator[DoctorCheck]:
     has_views = (settings.views_url or "").startswith("postgresql")
     is_writable = True
     for name, value, advice, is_fault in database_checks(datastore.store, has_views=has_views):
-        yield Check(name, value, ("fault" if is_fault else "warning") if advice else "ok", advice)
+        yield DoctorCheck(name, value, ("fault" if is_fault else "warning") if advice else "ok", advice)
         is_writable &= name != WRITABLE or not is_fault
     if not exists(datastore):
         check_declared(datastore)  # raises
-    yield Check("journal", place_of(datastore.store))
+    yield DoctorCheck("journal", place_of(datastore.store))
     kind = _kind(datastore)
     yield kind
     try:
         with datastore.store.reading() as connection:
             meta = schema.check(connection, datastore.tables)
     except SchemaTooOld as error:
-        if kind.verdict == "ok":  # else `migrate` without more would be refused
+        if kind.verdict == "ok":  # else `migrate` without options would be refused
             yield _fault("schema", error)
         return
     except EngineError as error:
         yield _fault("schema", error)
         return
-    yield Check("schema", f"{meta['schema']}, journal id {meta['journal_id']}")
-    looks: tuple[tuple[str, Callable[[], Check | None]], ...] = (
+    yield DoctorCheck("schema", f"{meta['schema']}, journal id {meta['journal_id']}")
+    looks: tuple[tuple[str, Callable[[], DoctorCheck | None]], ...] = (
         ("key fingerprint", lambda: _fingerprint(settings, meta)),
         ("append-only", lambda: _triggers(datastore)),
         ("stored names", lambda: _names(datastore)),
@@ -356,54 +364,56 @@ def _contents(settings: Settings, datastore: Datastore) -> Iterator[Check]:
     yield from processes(settings, datastore) if is_writable else _stopped(datastore)
 
 
-def _kind(datastore: Datastore) -> Check:
+def _kind(datastore: Datastore) -> DoctorCheck:
     try:
         check_declared(datastore)
-        return Check(KIND, f"{declaring.declared(datastore)}, for ever")
+        return DoctorCheck(KIND, f"{declaring.declared(datastore)}, for ever")
     except EngineError as error:
         return _fault(KIND, error)
 
 
-def _fingerprint(settings: Settings, meta: dict[str, str]) -> Check | None:
+def _fingerprint(settings: Settings, meta: dict[str, str]) -> DoctorCheck | None:
     if FINGERPRINT not in meta:
         advice = "run `order-engine migrate`"
-        return Check("key fingerprint", "this journal was never given a master key", "fault", advice)
+        return DoctorCheck(
+            "key fingerprint", "this journal was never given a master key", "fault", advice
+        )
     try:
         key: MasterKey = read_key(settings)
     except WrongKey:
-        return None  # said already
+        return None  # already reported
     key.check(meta[FINGERPRINT])
-    return Check("key fingerprint", f"{key.fingerprint}, the journal's")
+    return DoctorCheck("key fingerprint", f"{key.fingerprint}, the journal's")
 
 
-def _triggers(datastore: Datastore) -> Check:
+def _triggers(datastore: Datastore) -> DoctorCheck:
     missing = missing_triggers(datastore.store, datastore.tables)
     if missing:
         value = f"trigger missing or disabled: {', '.join(missing)}"
-        return Check(
+        return DoctorCheck(
             "append-only", value, "fault", "find out who removed it, and what was changed since"
         )
-    return Check("append-only", "edits and deletions are refused by trigger")
+    return DoctorCheck("append-only", "edits and deletions are refused by trigger")
 
 
-def _names(datastore: Datastore) -> Check:
+def _names(datastore: Datastore) -> DoctorCheck:
     count = datastore.store.query(f"SELECT count(*) FROM {datastore.tables.names.name}")[0][0]  # noqa: S608
     value = f"{count} of at most {NAMES_MAX}"
     if count > NAMES_MAX * 0.9:
-        return Check("stored names", value, "warning", "something writes data into names: stop it")
-    return Check("stored names", value)
+        return DoctorCheck("stored names", value, "warning", "something writes data into names: stop it")
+    return DoctorCheck("stored names", value)
 
 
-def _damage(datastore: Datastore) -> Check | None:
+def _damage(datastore: Datastore) -> DoctorCheck | None:
     datastore.damage.refresh()
     mark = datastore.damage.mark
     if mark is None:
         return None
     value = f"writes are stopped. {mark.sentence} {mark.text}"
-    return Check("damage", value, "fault", REMEDIES[mark.code])
+    return DoctorCheck("damage", value, "fault", REMEDIES[mark.code])
 
 
-def _head(datastore: Datastore) -> Check:
+def _head(datastore: Datastore) -> DoctorCheck:
     head, last = head_and_last(datastore.store, datastore.tables)
     if head is None:
         raise JournalDamaged("the head row is missing")
@@ -411,45 +421,47 @@ def _head(datastore: Datastore) -> Check:
         raise JournalDamaged(f"the head says position {head[0]}, the last fact is at {last[0]}")
     if head != last:
         raise JournalDamaged(f"the head's digest is not that of the last fact, at {last[0]}")
-    return Check("head", f"position {head[0]}, the last fact's" if head[0] else "an empty journal")
+    return DoctorCheck("head", f"position {head[0]}, the last fact's" if head[0] else "an empty journal")
 
 
-def _digests(datastore: Datastore) -> Check:
+def _digests(datastore: Datastore) -> DoctorCheck:
     head, _ = head_and_last(datastore.store, datastore.tables)
     end = head[0] if head else 0
     facts = datastore.pages.log(max(end - FACTS_VERIFIED, 0), FACTS_VERIFIED, stop=end)
     if not facts:
-        return Check("digests", "no facts yet")
+        return DoctorCheck("digests", "no facts yet")
     value = f"{len(facts)} facts verified, positions {facts[0][0]} to {facts[-1][0]}"
-    return Check("digests", value)
+    return DoctorCheck("digests", value)
 
 
-def _last_seal(settings: Settings, datastore: Datastore, meta: dict[str, str]) -> Check | None:
+def _last_seal(settings: Settings, datastore: Datastore, meta: dict[str, str]) -> DoctorCheck | None:
     operations = define_operations()
     with datastore.store.reading() as connection:
         if not sa.inspect(connection).has_table(operations.seals.name):
             raise SchemaMissing("this journal was made before there were seals")
     keys = _sealing_keys(settings, datastore, meta)
     if keys is None:
-        return None  # the master key is not there, which was said already
+        return None  # already reported: the master key is missing
     seal = seals.check_last(datastore, operations, keys)
     if seal is None:
-        return Check("last seal", "none yet; `order-engine serve` makes one every few seconds")
-    return Check("last seal", f"of {seal.size} facts, which the journal still has")
+        return DoctorCheck("last seal", "none yet; `order-engine serve` makes one every few seconds")
+    return DoctorCheck("last seal", f"of {seal.size} facts, which the journal still has")
 
 
-def _published_seal(settings: Settings, datastore: Datastore, meta: dict[str, str]) -> Check | None:
+def _published_seal(
+    settings: Settings, datastore: Datastore, meta: dict[str, str]
+) -> DoctorCheck | None:
     if settings.seals_to is None:
         advice = f"set {SEALS_TO} to a place that whoever runs the engine cannot write over"
-        return Check(
+        return DoctorCheck(
             "published seal", "nowhere: a journal that is cut would look whole", "warning", advice
         )
     published = open_outlet(settings.seals_to, origin_of(meta["journal_id"])).last()
     keys = _sealing_keys(settings, datastore, meta)
     if published is None or keys is None:
-        return Check("published seal", "none to compare with")
+        return DoctorCheck("published seal", "none to compare with")
     seals.check_seal(datastore, define_operations(), keys, published)
-    return Check("published seal", f"of {published.size} facts, which the journal still has")
+    return DoctorCheck("published seal", f"of {published.size} facts, which the journal still has")
 
 
 def _sealing_keys(
@@ -467,7 +479,7 @@ def _sealing_keys(
 # --- the engine that runs on it -------------------------------------------------------------------
 
 
-_UNJUDGED: Final = Check(
+_UNJUDGED: Final = DoctorCheck(
     "processes",
     "not judged: where the journal takes no writes, the living can show no life either",
     "warning",
@@ -475,26 +487,26 @@ _UNJUDGED: Final = Check(
 )
 
 
-def _stopped(datastore: Datastore) -> Iterator[Check]:
-    """The processes of this machine that are frozen: one of them may hold the journal."""
+def _stopped(datastore: Datastore) -> Iterator[DoctorCheck]:
+    """Frozen processes of this machine, which may hold the journal's lock."""
     for one in Heartbeats(datastore.store, define_operations(), "doctor").all():
         if is_stopped(one.process):
             yield from _process(one, is_silent=True)
     yield _UNJUDGED
 
 
-def processes(settings: Settings, datastore: Datastore) -> Iterator[Check]:
-    """What the engine's processes say of themselves: the reasons that `/health/ready` shows, in full.
+def processes(settings: Settings, datastore: Datastore) -> Iterator[DoctorCheck]:
+    """Reports of the engine's processes: the reasons of `/health/ready`, in full.
 
-    Waits for their next heartbeats, which takes HEALTH_SILENT_S where one is frozen, and for parts of an
-    engine that has just been started. Raises Unavailable.
+    Waits for their next heartbeats (HEALTH_SILENT_S if one is frozen), and for parts of an engine that
+    is starting. Raises Unavailable.
     """
     heartbeats = Heartbeats(datastore.store, define_operations(), "doctor")
-    expected = {*followers_of(settings), "projections"} - {"execution"}  # there may be no venue for it
+    expected = {*followers_of(settings), "projections"} - {"execution"}  # there may be no venue
     try:
         known = {one.process: one.beat for one in heartbeats.all()}
     except SchemaMissing:
-        return  # which was said already
+        return  # already reported
     began_s = time.monotonic()
     while True:
         rows = [one for one in heartbeats.all() if not is_dead(one.process)]
@@ -510,16 +522,16 @@ def processes(settings: Settings, datastore: Datastore) -> Iterator[Check]:
     checks += [_check_of(not_running(name)) for name in (sorted(expected - parts) if rows else ())]
     if not checks:
         names = f"{len(rows)} live, and all parts go on: {', '.join(sorted(parts))}"
-        checks = [Check("processes", names if rows else "none runs here now")]
+        checks = [DoctorCheck("processes", names if rows else "none runs here now")]
     yield from checks
 
 
-def _process(one: Heartbeat, *, is_silent: bool) -> Iterator[Check]:
+def _process(one: Heartbeat, *, is_silent: bool) -> Iterator[DoctorCheck]:
     names = ", ".join(part.name for part in one.report.parts) or "the API"
     if is_silent:
         age = lasting((now_us() - one.at_us) / 1e6)
         value = f"runs {names}; its last sign of life was {age} ago"
-        yield Check(f"process {one.process}", value, "fault", ending(one))
+        yield DoctorCheck(f"process {one.process}", value, "fault", ending(one))
         return
     for part in one.report.parts:
         if fault := fault_of(one, part):

@@ -1,7 +1,7 @@
-"""What processes tell on standard error: one line for each event, JSON unless a person reads along.
+"""Logging to standard error: one line for each event, JSON unless it is a terminal.
 
-Modules log by the standard library, with words of their own in `extra`. Here those become lines. Errors
-are told by their kind and place: what an error says may quote a client's words or a row.
+Modules log through the standard library, with fields in `extra`. Errors are logged by type and location
+only: their text may quote client data or a row.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _FIRST: Final = ("time", "level", "process", "pid", "logger", "event")
 _SPOKEN: Final = (AttributeError, ImportError, NameError, NotImplementedError, OSError, TypeError)
 """Errors whose text names code or files, and no data."""
 
-Event = MutableMapping[str, Any]
+LogEvent = MutableMapping[str, Any]
 
 
 def log_to_stderr(process: str, form: str | None = None) -> None:
-    """Sends our events to standard error, and of other packages what needs attention.
+    """Sends our events, and warnings of other packages, to standard error.
 
-    `form` is `json` or `text`; else it is text for a terminal, JSON for all others.
+    `form` is `json` or `text`; by default text for a terminal, else JSON.
     """
     is_text = form == "text" or (form is None and sys.stderr.isatty())
 
-    def place(_: object, __: str, event: Event) -> Event:
+    def place(_: object, __: str, event: LogEvent) -> LogEvent:
         event.update(process=process, pid=os.getpid())
         return {**{name: event.pop(name) for name in _FIRST}, **event}
 
@@ -57,8 +57,8 @@ def log_to_stderr(process: str, form: str | None = None) -> None:
         logging.getLogger(package).setLevel(logging.INFO)
 
 
-def _tell_error(_: object, __: str, event: Event) -> Event:
-    """The errors that led to it, last first, each with the places that it came by."""
+def _tell_error(_: object, __: str, event: LogEvent) -> LogEvent:
+    """The chain of causing errors, last first, each with its locations."""
     exc_info = event.pop("exc_info", None)
     error = exc_info[1] if isinstance(exc_info, tuple) else exc_info
     told: list[str] = []
@@ -75,7 +75,7 @@ def _tell_error(_: object, __: str, event: Event) -> Event:
     return event
 
 
-def _as_text(_: object, __: str, event: Event) -> str:
+def _as_text(_: object, __: str, event: LogEvent) -> str:
     time, level, process, pid, logger, said = (event.pop(name) for name in _FIRST)
     errors = event.pop("error", ())
     words = "".join(f" {name}={value}" for name, value in event.items())

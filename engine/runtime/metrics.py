@@ -1,7 +1,7 @@
-"""What Prometheus reads: one table of names, and the listener that answers `GET /metrics`.
+"""Prometheus metrics: one table of names, and the listener for `GET /metrics`.
 
-Parts count for themselves (see `engine.kernel.meters`) and are asked at each scrape, in a thread of its
-own. Labels have few values, known beforehand: never an id.
+Parts keep their own metrics (see `engine.kernel.meters`) and are read at each scrape, in a separate
+thread. Labels have few, predefined values: never an id.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from engine.journal.datastore import Datastore
 from engine.kernel.errors import EngineError, Unavailable
 from engine.kernel.health import Finding
 from engine.kernel.limits import METRICS_RETRY_S
-from engine.kernel.meters import Sample, Source, Spread
+from engine.kernel.meters import MetricsSource, Sample, Spread
 from engine.registers.deliveries import Deliveries
 
 HOST: Final = "127.0.0.1"
-"""Figures say how much business is done: they are for this machine, and whom it hands them on to."""
+"""Metrics reveal the volume of business, so they listen on this machine only."""
 PREFIX: Final = "order_engine_"
 
 _log: Final = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 
 class Metric(NamedTuple):
-    """`labels` in their order. A counter is shown with `_total` behind its name."""
+    """`labels` in order. A counter is exposed with the suffix `_total`."""
 
     kind: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...]
@@ -78,11 +78,11 @@ METRICS: Final = {
     "webhook_backlogs": Metric("gauge", (), "Webhooks with events that have no delivery yet"),
     "view_quarantined": Metric("gauge", ("view",), "Streams of a view that wait for an operator"),
 }
-"""Every figure of ours, without its `order_engine_`. Beside them stand `process_...`: memory, files."""
+"""All our metrics, without the prefix `order_engine_`. The library adds `process_...`: memory, files."""
 
 
-def writer_source(datastore: Datastore) -> Source:
-    """How this process's appends are written."""
+def writer_source(datastore: Datastore) -> MetricsSource:
+    """Metrics of this process's writer."""
     writer = datastore.writer
 
     def samples() -> Iterator[Sample]:
@@ -93,8 +93,8 @@ def writer_source(datastore: Datastore) -> Source:
     return samples
 
 
-def kind_source(kind: JournalKind) -> Source:
-    """What the journal is."""
+def kind_source(kind: JournalKind) -> MetricsSource:
+    """The journal's kind."""
 
     def samples() -> Iterator[Sample]:
         yield "journal_kind", (kind,), 1
@@ -102,12 +102,12 @@ def kind_source(kind: JournalKind) -> Source:
     return samples
 
 
-def followers_source(datastore: Datastore, names: Sequence[str]) -> Source:
-    """Followers of all processes, as the database shows them."""
+def followers_source(datastore: Datastore, names: Sequence[str]) -> MetricsSource:
+    """Lag of the followers of all processes, from the database."""
     watch = Watch(datastore, names)
 
     def samples() -> Iterator[Sample]:
-        lags = watch.look()
+        lags = watch.poll()
         yield "journal_offset", (), lags[0].head
         for lag in lags:
             yield "follower_held", (lag.name,), lag.is_held
@@ -118,8 +118,8 @@ def followers_source(datastore: Datastore, names: Sequence[str]) -> Source:
     return samples
 
 
-def deliveries_source(deliveries: Deliveries) -> Source:
-    """How much there is to be sent."""
+def deliveries_source(deliveries: Deliveries) -> MetricsSource:
+    """Metrics of open deliveries."""
 
     def samples() -> Iterator[Sample]:
         yield "webhook_deliveries_open", (), deliveries.open_count()
@@ -128,8 +128,8 @@ def deliveries_source(deliveries: Deliveries) -> Source:
     return samples
 
 
-def own_followers_source(followers: Sequence[Follower]) -> Source:
-    """Followers that run in this process."""
+def own_followers_source(followers: Sequence[Follower]) -> MetricsSource:
+    """Metrics of the followers in this process."""
 
     def samples() -> Iterator[Sample]:
         for follower in followers:
@@ -141,8 +141,8 @@ def own_followers_source(followers: Sequence[Follower]) -> Source:
 
 
 @contextmanager
-def listening(port: int, sources: Sequence[Source]) -> Iterator[int]:
-    """Answers on a loopback port until the end; which one. Raises Unavailable when it is taken."""
+def listening(port: int, sources: Sequence[MetricsSource]) -> Iterator[int]:
+    """Serves metrics on a loopback port while open; yields the port. Raises Unavailable if taken."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(_Collector(sources))
@@ -159,13 +159,13 @@ def listening(port: int, sources: Sequence[Source]) -> Iterator[int]:
 
 
 class Listening:
-    """Answers on a port as soon as that is free: a taken one costs the figures, and nothing else.
+    """Serves metrics as soon as the port is free: a taken port disables only the metrics.
 
-    With `port` None nobody has asked for figures.
+    With `port` None metrics are disabled.
     """
 
     def __init__(
-        self, port: int | None, sources: Iterable[Source], retry_s: float = METRICS_RETRY_S
+        self, port: int | None, sources: Iterable[MetricsSource], retry_s: float = METRICS_RETRY_S
     ) -> None:
         self._port = port
         self._sources = list(sources)
@@ -175,23 +175,23 @@ class Listening:
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
     @property
-    def told(self) -> Sequence[Callable[[], Iterator[Finding]]]:
-        """What it has to say of its health."""
+    def probes(self) -> Sequence[Callable[[], Iterator[Finding]]]:
+        """Its health probes."""
         return [] if self._port is None else [self.findings]
 
     def findings(self) -> Iterator[Finding]:
-        """Whether the port is taken: see `engine.kernel.health`."""
+        """A finding if the port is taken: see `engine.kernel.health`."""
         if self._is_waiting:
             yield Finding(
-                "metrics_port_taken", f"Port {self._port} is in use: no figures are told there."
+                "metrics_port_taken", f"Port {self._port} is in use: no metrics are served there."
             )
 
-    def add(self, source: Source) -> None:
-        """One more source."""
+    def add(self, source: MetricsSource) -> None:
+        """Adds a source."""
         self._sources.append(source)
 
     def start(self) -> None:
-        """Tries at once, and again and again."""
+        """Tries at once, then at intervals."""
         if self._port is not None:
             self._thread.start()
 
@@ -217,14 +217,14 @@ class Listening:
 
 
 class _Collector(Collector):
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[MetricsSource]) -> None:
         self._sources = sources
 
     def describe(self) -> list[Family]:
-        return []  # else the registry would ask every source before there is anything to tell
+        return []  # else the registry would read every source on registration
 
     def collect(self) -> Iterator[Family]:
-        """All families that a source has something for. A database that is away takes its own along."""
+        """All families with data. Without a database, its families are missing."""
         families: dict[str, Family] = {}
         for source in self._sources:
             try:

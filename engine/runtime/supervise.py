@@ -1,8 +1,7 @@
-"""Threads and a child process that run until they are told to stop, and are gone soon after.
+"""Supervision of threads and child processes, with graceful shutdown.
 
-run_all          followers in threads of their own
-Errand           a process that does one thing
-Background       another process that is started again whenever it ends, and that ends with this one
+run_all          followers, a thread each Errand           a process for one task Background       a
+process that is restarted whenever it ends, and ends with this one
 """
 
 from __future__ import annotations
@@ -24,22 +23,22 @@ from engine.kernel.limits import CHILD_RETRY_S, STOP_S
 from engine.kernel.process import FOLLOWERS, OUTLET, PUBLISHING
 
 STEADY_S: Final = 60.0
-"""A background process that ran for so long had started well: the pauses begin anew."""
+"""A background process that ran this long was healthy: its back-off is reset."""
 ENDS_TOLD: Final = 2
-"""Ends in a row that people are told of: one is over before anybody has looked."""
+"""Consecutive failures before a finding: a single one is over before anyone has looked."""
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _log = logging.getLogger(__name__)
 
 
 def followers_of(settings: Settings) -> tuple[str, ...]:
-    """Those of FOLLOWERS, and who else acts with these settings."""
+    """The followers for these settings: FOLLOWERS and optional ones."""
     sealed_elsewhere = (PUBLISHING,) if settings.seals_to else ()
     published = (OUTLET,) if settings.nats else ()
     return (*FOLLOWERS, *sealed_elsewhere, *published)
 
 
 class Runs(Protocol):
-    """A follower, as `follow.Follower` is one."""
+    """The interface of `follow.Follower`."""
 
     name: str
 
@@ -50,7 +49,7 @@ class Runs(Protocol):
 def run_all(
     followers: Sequence[Runs], until: threading.Event, *, stop_s: float = STOP_S
 ) -> Sequence[str]:
-    """Runs them until the event is set; names of those that had not ended `stop_s` later."""
+    """Runs them until the event is set; returns names of those still running `stop_s` later."""
     threads = [
         threading.Thread(target=follower.run, name=follower.name, daemon=True) for follower in followers
     ]
@@ -66,7 +65,7 @@ def run_all(
 
 
 def stop_when_stdin_ends(stop: Callable[[], None]) -> None:
-    """Calls `stop` once standard input is at its end: whoever held the other end is gone, or says so."""
+    """Calls `stop` at the end of standard input: the parent has exited, or requests a stop."""
 
     def read() -> None:
         while os.read(0, 4096):
@@ -78,10 +77,10 @@ def stop_when_stdin_ends(stop: Callable[[], None]) -> None:
 
 
 class Background:
-    """A process that runs beside this one.
+    """A supervised child process.
 
-    It holds the reading end of a pipe as standard input. When this process stops it, or is gone for
-    whatever reason, the pipe ends, and the child (see `stop_when_stdin_ends`) ends by itself.
+    Its standard input is a pipe. When this process stops it, or exits for any reason, the pipe closes,
+    and the child (see `stop_when_stdin_ends`) ends by itself.
     """
 
     def __init__(
@@ -106,23 +105,23 @@ class Background:
 
     @property
     def pid(self) -> int | None:
-        """The process that runs now, or ran last."""
+        """Pid of the current or last child."""
         process = self._process
         return process.pid if process else None
 
     def findings(self) -> Iterator[Finding]:
-        """Whether it ends again and again: see `engine.kernel.health`."""
+        """A finding if it ends repeatedly: see `engine.kernel.health`."""
         if self._ends >= ENDS_TOLD and time.monotonic() - self._began_s < STEADY_S:
             how = f"signal {-self._code}" if self._code < 0 else f"status {self._code}"
             detail = f"The process for {self.name} has ended {self._ends} times, last with {how}."
             yield Finding("child_restarting", detail, self.name)
 
     def start(self) -> None:
-        """Starts it, and keeps it running."""
+        """Starts it, and restarts it whenever it ends."""
         self._thread.start()
 
     def stop(self, stop_s: float = STOP_S) -> bool:
-        """Has it end, by force if it takes longer; whether it ended by itself."""
+        """Stops it, by force after `stop_s`; whether it ended by itself."""
         with self._starting:
             self._stopping.set()
         process = self._process
@@ -151,7 +150,7 @@ class Background:
                     self._command,
                     env=dict(self._environment),
                     stdin=subprocess.PIPE,
-                    stdout=2,  # standard output is for answers, and this process's alone
+                    stdout=2,  # standard output belongs to this process alone
                 )
             _log.info("%s: process %d", self.name, process.pid)
             self._began_s = time.monotonic()
@@ -164,8 +163,8 @@ class Background:
                 self._ends = 0
             rest_s = back_off_s(CHILD_RETRY_S, self._ends, self._jitter())
             self._code, self._ends = code, self._ends + 1
-            # Whoever sent a signal to stop to the whole group, as a terminal or systemd does, may have
-            # reached the child before us: then our own stop is a moment away, and this is no error.
+            # A terminal or systemd signals the whole group, and the child may stop before us: our own
+            # stop follows at once, so this is not a failure.
             is_told = -code in _STOP_SIGNALS
             level = logging.INFO if is_told else logging.ERROR
             rest_s = max(rest_s, 1.0) if is_told else rest_s
@@ -174,7 +173,7 @@ class Background:
 
 
 class Errand:
-    """A process that does one thing and ends, before this one if need be: see `stop_when_stdin_ends`."""
+    """A process for one task, which ends no later than this one: see `stop_when_stdin_ends`."""
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(  # noqa: S603  our own command
@@ -183,21 +182,21 @@ class Errand:
         _log.info("%s: process %d", name, self._process.pid)
 
     def ended(self) -> int | None:
-        """How it ended, None while it runs."""
+        """Its exit status, None while it runs."""
         try:
             return self._process.wait(0)
         except subprocess.TimeoutExpired:
             return None
 
     def stop(self) -> None:
-        """Has it end wherever it is."""
+        """Stops it at any point."""
         if self._process.stdin:
             self._process.stdin.close()
         self._process.wait()
 
 
 def stop_all(background: Sequence[Background], stop_s: float = STOP_S) -> bool:
-    """Has them end one after the other, in `stop_s` altogether; whether all ended by themselves."""
+    """Stops them one after the other within `stop_s`; whether all ended by themselves."""
     deadline = time.monotonic() + stop_s
     have_ended = [one.stop(max(0.0, deadline - time.monotonic())) for one in background]
     return all(have_ended)

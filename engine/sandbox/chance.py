@@ -22,33 +22,33 @@ from engine.venues.simulated import answers_to
 
 VENUE: Final = SIMULATED
 STALE_EVERY: Final = 7
-"""In one hour of so many an instrument has no fresh price, and its orders wait."""
+"""Every n-th hour an instrument has no fresh price, and its orders wait."""
 STALE_HOUR: Final = 3
 BUYS_IN_10: Final = 6
 AMOUNTS: Final = ("cents", "cents", "cents", "hundreds", "hundreds", "5001", "5002", "5003")
-"""How much a buy is for, each equally often: see `venue` for what 5001 to 5003 come to."""
+"""Amounts of buys, equally likely: `venue` explains 5001 to 5003."""
 SELLS: Final = (60, 25, 12, 3)
-"""How often a sell is of some units, of all, of 20 (the venue executes a quarter), of too many."""
+"""Weights of sells: some units, all, 20 (the venue executes a quarter), too many."""
 FATES: Final = {
-    "go": 900,  # to the venue, which does what it does
-    "cancel": 40,  # by its client before it has started
-    "cancel_executing": 30,  # by its client at the venue, in time
-    "cancel_too_late": 20,  # the same, and the venue goes on
+    "go": 900,  # to the venue, which executes it its own way
+    "cancel": 40,  # cancelled by its client before it has started
+    "cancel_executing": 30,  # cancelled by its client at the venue, in time
+    "cancel_too_late": 20,  # the same, but the venue rejects the cancel
     "late_fill": 10,  # reported by the venue once more after the end: parked
 }
-"""What becomes of an order -> how often, of a thousand."""
+"""Fate of an order -> frequency per thousand."""
 
 
 class Prices(dict[str, Price]):
     """Latest prices by symbol (see `commands.Prices`)."""
 
     def latest(self, symbol: str) -> Price | None:
-        """None for one that never had a price."""
+        """The latest price, None if there never was one."""
         return self.get(symbol)
 
 
 class Chance:
-    """Draws what happens next. The same seed and the same questions give the same answers."""
+    """Draws the next events. The same seed and calls give the same results."""
 
     def __init__(self, seed: int) -> None:
         self.prices = Prices()
@@ -56,7 +56,7 @@ class Chance:
         self._promised: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
 
     def begin_hour(self, hour: int, now_us: int) -> None:
-        """Moves every price a little, around where it began; one may be forgotten, and grow old."""
+        """Moves every price a little around its start; one may go stale."""
         self._promised.clear()
         stale = self._random.randrange(len(LISTINGS)) if hour % STALE_EVERY == STALE_HOUR else None
         for n, listing in enumerate(LISTINGS):
@@ -68,11 +68,11 @@ class Chance:
             )
 
     def account(self, accounts: Sequence[str]) -> str:
-        """Who asks next."""
+        """A random account."""
         return self._random.choice(accounts)
 
     def order_request(self, account: Account) -> tuple[Listing, OrderRequest]:
-        """What an account asks for: sells of what it holds, some too large, and buys."""
+        """A random order: sells of holdings, some too large, and buys."""
         free = [(one, self._free(account, one.id)) for one in LISTINGS]
         held = [(one, units) for one, units in free if units > 0]
         side: Side = "buy" if not held or self._random.randrange(10) < BUYS_IN_10 else "sell"
@@ -86,15 +86,15 @@ class Chance:
         return listing, OrderRequest("sell", quantity=quantity.quantize(step))
 
     def is_one_in(self, count: int) -> bool:
-        """True once in so many times."""
+        """True once in `count` times."""
         return self._random.randrange(count) == 0
 
     def fate(self) -> str:
-        """What becomes of an order, one of FATES."""
+        """A random fate, one of FATES."""
         return self._random.choices(list(FATES), list(FATES.values()))[0]
 
     def _free(self, account: Account, instrument: str) -> Decimal:
-        """Units that can still be sold: what became of this hour's orders is not known yet."""
+        """Units that can still be sold; the outcomes of this hour's orders are not known yet."""
         position = account.holdings.positions.get(instrument)
         return position.units.available - self._promised[account.id, instrument] if position else ZERO
 
@@ -106,7 +106,7 @@ class Chance:
 
 
 def reports_of(fate: str, ticket: Ticket, at_us: int) -> list[Report]:
-    """What the venue says of an order that has this fate."""
+    """The venue's reports of an order with this fate."""
     word = partial(Report, VENUE, order=ticket.order)
     if fate == "cancel_executing":
         return [word(f"{ticket.venue_order}-cancelled", kind="cancelled")]

@@ -1,7 +1,6 @@
-"""The life of a few orders in a journal of its own: what `order-engine demo` prints.
+"""`order-engine demo`: the life of a few orders in a separate journal.
 
-Nothing is staged: the desk decides, the journal records, the simulated venue answers. What is shown is
-read back from the journal.
+It uses the real desk, journal and simulated venue. The output is read back from the journal.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ TENANT: Final = "demo"
 VENUE: Final = SIMULATED
 LISTING: Final = LISTINGS[0]
 SETTLE_DAYS_MAX: Final = 10
-"""Business days after which every demo trade has settled, holidays and weekends included."""
+"""Business days by which every demo trade has settled, including holidays and weekends."""
 
 
 NUMBERED: Final = ("order", "trade")
@@ -48,11 +47,11 @@ BRIEF: Final = frozenset(
         "traded_quantity", "fees", "cancelled_reason", "business_date",
     }
 )  # fmt: skip
-"""Fields that the demo speaks of; `replay` has them all."""
+"""Fields printed by the demo; `replay` has them all."""
 
 
-class Line(NamedTuple):
-    """A fact, what it did, and the account after it. `stream` is a short name: `order 2`."""
+class DemoLine(NamedTuple):
+    """A fact with its effects and the account's state after it. `stream` is a short name: `order 2`."""
 
     offset: int
     stream: str
@@ -62,7 +61,7 @@ class Line(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """What replaying the journal came to."""
+    """The result of replaying the journal."""
 
     facts: int
     streams: int
@@ -71,7 +70,7 @@ class Replay(NamedTuple):
 
 
 class _Shop:
-    """Short words for what is asked of the desk, and what it said last of each stream."""
+    """Shorthands for commands, with the last state of each stream."""
 
     def __init__(self, journal: Journal) -> None:
         self.ids = IdSource()
@@ -109,7 +108,7 @@ class _Shop:
         self.do(decisions.take_report, "execution", firm=self.firm, report=report)
 
     def settle(self, orders: list[str]) -> None:
-        """Lets business days pass until the trades of all are settled."""
+        """Advances business days until all trades are settled."""
         for _ in range(SETTLE_DAYS_MAX):
             self.do(decisions.advance_clock, "sandbox-day", by_us=DAY_US)
             today = clock.business_date(self.live[clock.STREAM], wall.now_us())
@@ -131,7 +130,7 @@ class _Fixed:
 
 
 def run_demo(journal: Journal) -> dict[str, Any]:
-    """Has a few orders live in an empty journal; what the desk says each stream has become."""
+    """Runs a few orders in an empty journal; returns the desk's final state of each stream."""
     shop = _Shop(journal)
     account, deposit = shop.ids.new("acc"), shop.ids.new("dep")
     owner = {"tenant": TENANT, "account": account}
@@ -156,8 +155,8 @@ def run_demo(journal: Journal) -> dict[str, Any]:
     return shop.live
 
 
-def read_lines(journal: Journal) -> Iterator[Line]:
-    """Every fact of a journal with at most one account, from the first on."""
+def read_lines(journal: Journal) -> Iterator[DemoLine]:
+    """Every fact of a journal with at most one account, in order."""
     names = {LISTING.id: "units", f"{LISTING.id}.status": "position"}
     states: dict[str, Any] = {}
     account: Account | None = None
@@ -174,11 +173,11 @@ def read_lines(journal: Journal) -> Iterator[Line]:
             brief = {field: pair for field, pair in changed.items() if field in BRIEF or field in names}
             said = [_renamed(text, names) for text in say(fact, brief)]
             name = _name(stream, kind_of(stream), names)
-            yield Line(recorded.offset, name, type(fact).__name__, said, account)
+            yield DemoLine(recorded.offset, name, type(fact).__name__, said, account)
 
 
 def _name(thing: str, kind: str, names: dict[str, str]) -> str:
-    """`order 2` for the second order; kinds of which there is one need no number."""
+    """`order 2` for the second order; unique kinds have no number."""
     if kind not in NUMBERED:
         return kind
     number = 1 + sum(name.startswith(kind) for name in names.values())
@@ -190,7 +189,7 @@ def _renamed(text: str, names: dict[str, str]) -> str:
 
 
 def replay(journal: Journal, live: dict[str, Any]) -> Replay:
-    """Folds every stream anew from its facts, whose digests are checked, and compares."""
+    """Folds every stream from its verified facts, and compares with the live states."""
     states: dict[str, Any] = {}
     facts: list[Recorded] = [recorded for page in journal.pages() for recorded in page]
     for recorded in facts:

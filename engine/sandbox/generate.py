@@ -1,10 +1,10 @@
 """Fills an empty journal with accounts and orders through the real decisions, to try out and measure.
 
-The same plan gives the same facts, so also the same digest: time, ids and chance all follow from the
-seed. It is the market, the clients and the followers in one, hour by hour of business days:
+The same plan gives the same facts and digest: time, ids and randomness follow from the seed. It
+simulates market, clients and followers, hour by hour of business days:
 
-    what is due settles -> prices move -> clients pay in and place -> orders start, wait or are cancelled
-    -> the simulated venue trades them wholly, in part or not at all
+    due trades settle -> prices move -> clients pay in and place -> orders start, wait or are cancelled
+    -> the simulated venue executes them completely, partially or not at all
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ TENANT: Final = "generated"
 CLIENT: Final = "generate"
 
 BEGIN_US: Final = to_us(datetime(2026, 1, 5, 9, tzinfo=UTC))
-"""A Monday morning. Every journal that is generated begins then."""
+"""A Monday morning: the start of every generated journal."""
 HOUR_US: Final = 3_600_000_000
 HOURS_A_DAY: Final = 8
 SATURDAY: Final = 5
 
 ORDERS_AN_HOUR_MAX: Final = 500
-"""Decided together: enough for full groups, and no group is more than a second of work."""
+"""Orders decided together: enough for full groups of at most a second of work."""
 HOURS_MIN: Final = 24
 """Three business days, so that the first trades have settled when the last orders are placed."""
 UNFINISHED: Final = 10
-"""Of the last hour's orders one in so many has not started, and one in so many is at the venue."""
+"""Of the last hour's orders one in n has not started, and one in n is at the venue."""
 CURRENCIES: Final = ("USD", "EUR")
 CASH: Final = Decimal(250_000)
-"""What an account is given at first, in each of its currencies, and again when little is left."""
+"""Initial cash of an account in each currency, and the amount of later top-ups."""
 CASH_LOW: Final = Decimal(25_000)
 
 
-class Plan(NamedTuple):
-    """What to generate. `orders` are asked for; some are refused, as in life."""
+class GenerationPlan(NamedTuple):
+    """The size of a journal. `orders` are placed; some are refused, as in reality."""
 
     orders: int
     accounts: int
@@ -62,7 +62,7 @@ class Plan(NamedTuple):
 
 
 class Generated(NamedTuple):
-    """What was generated. `digest` is the journal's last one, in hexadecimal; `orders` by status."""
+    """The result. `digest` is the journal's last one, in hexadecimal; `orders` by status."""
 
     facts: int
     digest: str
@@ -74,10 +74,12 @@ class Generated(NamedTuple):
     to_date: date
 
 
-def fill(journal: Journal, plan: Plan, report: Callable[[int], None] = lambda _: None) -> Generated:
-    """Fills the journal as planned; `report` is told from time to time how many orders are done.
+def fill(
+    journal: Journal, plan: GenerationPlan, report: Callable[[int], None] = lambda _: None
+) -> Generated:
+    """Fills the journal as planned; `report` is called at intervals with the number of orders done.
 
-    Raises WrongKind outside a sandbox, BadSettings for a journal that holds more than its kind.
+    Raises WrongKind outside a sandbox, BadSettings for a journal that is not empty.
     """
     if required(journal.datastore) != "sandbox":
         raise WrongKind("invented orders go into a sandbox, and this journal is live")
@@ -97,9 +99,9 @@ def fill(journal: Journal, plan: Plan, report: Callable[[int], None] = lambda _:
 
 
 class _Town:
-    """The accounts, what they ask for, and the hour it is."""
+    """The simulated accounts, their orders, and the current hour."""
 
-    def __init__(self, journal: Journal, plan: Plan) -> None:
+    def __init__(self, journal: Journal, plan: GenerationPlan) -> None:
         self._plan = plan
         self._chance = Chance(plan.seed)
         self._desk = SeededDesk(journal, plan.seed, TENANT, self._chance.prices, BEGIN_US)
@@ -116,7 +118,7 @@ class _Town:
     # --- an hour ----------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Lists the instruments and opens the accounts, with money in them."""
+        """Lists the instruments, and opens accounts with cash."""
         self._do([self._ask(decisions.put_instrument, instrument=one.id, terms=one.terms)
                   for one in LISTINGS])  # fmt: skip
         self._accounts = [self._desk.new_id("acc") for _ in range(self._plan.accounts)]
@@ -136,7 +138,7 @@ class _Town:
         self._pay_in([(account, currency) for account in self._accounts for currency in CURRENCIES])
 
     def hour(self, orders: int, *, is_last: bool) -> None:
-        """Has that many orders asked for, and all that goes on meanwhile done; some not, in the last."""
+        """Runs one hour with that many orders; in the last hour some stay unfinished."""
         if self._hours:
             self._let_time_pass()
         self._hours += 1
@@ -162,7 +164,7 @@ class _Town:
         self._trade(begun)
 
     def result(self) -> Generated:
-        """What there is now."""
+        """The current totals."""
         head = self._desk.journal.datastore.pages.head()
         return Generated(
             head.position,
@@ -196,7 +198,7 @@ class _Town:
             self._do(ended)
 
     def _pay_out(self) -> None:
-        """A withdrawal an hour, of which one in three fails."""
+        """One withdrawal an hour; one in three fails."""
         account = self._chance.account(self._accounts)
         words = {"tenant": TENANT, "account": account, "payment": self._desk.new_id("wdr")}
         is_completed = not self._chance.is_one_in(3)
@@ -205,7 +207,7 @@ class _Town:
         self._do([self._ask(decisions.end_payment, is_completed=is_completed, **words)])
 
     def _place(self, count: int) -> list[str]:
-        """Orders that were accepted, of so many that were asked for."""
+        """Places `count` orders; returns the accepted ones."""
         todo, orders = [], []
         for _ in range(count):
             account = self._chance.account(self._accounts)
@@ -237,7 +239,9 @@ class _Town:
     # --- followers and the venue ------------------------------------------------------------------
 
     def _start(self, fates: dict[str, str]) -> list[tuple[str, Ticket]]:
-        """Starts orders, also those that waited for a price. Fate and ticket of each that has begun."""
+        """Starts orders, including those that waited for a price; returns fate and ticket of each
+        started.
+        """
         orders = [*self._waiting, *fates]
         start = partial(self._desk.command, decisions.start_execution, "execution", venue=VENUE)
         begun: list[tuple[str, Ticket]] = []
@@ -253,11 +257,11 @@ class _Town:
         return begun
 
     def _trade(self, begun: Sequence[tuple[str, Ticket]]) -> None:
-        """Has the venue answer, after clients have cancelled what they cancel there."""
+        """Lets the venue answer, after clients' cancels there."""
         self._cancel([ticket.order for fate, ticket in begun if fate.startswith("cancel")])
         now_us = self._desk.now_us
         reports = [reports_of(fate, ticket, now_us) for fate, ticket in begun]
-        # What is done at once may be decided in any order; of one order it comes one after the other.
+        # Different orders may be decided in any order; the events of one stay in sequence.
         for together in zip_longest(*reports):
             self._take([report for report in together if report])
 
@@ -281,7 +285,7 @@ class _Town:
         return self._desk.command(function, CLIENT, **words)
 
     def _do(self, todo: Sequence[Command]) -> list[Outcome | None]:
-        """Outcome of each, None for one that was refused. Raises what is no refusal."""
+        """Outcome of each command, None if refused. Raises all other errors."""
         outcomes: list[Outcome | None] = []
         for answer in self._desk.do_all(todo):
             if isinstance(answer, Refused):

@@ -1,6 +1,6 @@
-"""What a sandbox starts with: instruments and prices, an account with cash, a client that may use them.
+"""The initial data of a sandbox: instruments and prices, an account with cash, an authorised client.
 
-`prepare` brings it about, as often as it is called; `PriceKeeper` keeps the prices from growing old.
+`prepare` creates it, idempotently; `PriceKeeper` refreshes the prices.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from engine.config.settings import Settings
 from engine.domain import idempotency
 from engine.domain.instrument import Terms, unit_of
 from engine.domain.quote import Quote
-from engine.followers.acting import Breathe, Faults, Timer
+from engine.followers.acting import BlockedOrders, CheckCancelled, Timer
 from engine.installation import Installation
 from engine.kernel import wall
 from engine.kernel.errors import BadSettings, WrongKind
@@ -36,15 +36,15 @@ from engine.registers.market import Market
 TENANT: Final = "sandbox"
 ACTOR: Final = "sandbox"
 PRICES: Final = "sandbox-prices"
-"""Name of the follower that keeps them."""
+"""Name of the follower that refreshes prices."""
 REFERENCE: Final = "demo"
-"""The account's reference, by which it is found again."""
+"""The account's reference, by which `prepare` recognises it."""
 CASH: Final = {"USD": Decimal("1000000.00"), "EUR": Decimal("1000000.00")}
-"""What the account is given, once. The first currency is its base."""
+"""The account's initial cash. The first currency is its base."""
 
 
 class Listing(NamedTuple):
-    """An instrument of the sandbox and what it trades at."""
+    """An instrument of the sandbox with its price."""
 
     id: str
     terms: Terms
@@ -92,7 +92,7 @@ LISTINGS: Final = (
 
 @dataclass(frozen=True)
 class Demo:
-    """What a person needs to place a first order."""
+    """Everything needed to place a first order."""
 
     client_id: str
     client_secret: str = field(repr=False)
@@ -100,7 +100,7 @@ class Demo:
 
 
 def prepare(installation: Installation, settings: Settings) -> Demo:
-    """Makes what is missing of all that the sandbox starts with. Nothing that is there is changed.
+    """Creates missing initial data. Existing data is not changed.
 
     For one process at a time. Raises WrongKind outside a sandbox, BadSettings, Unavailable.
     """
@@ -113,14 +113,14 @@ def prepare(installation: Installation, settings: Settings) -> Demo:
 
 
 def list_instruments(installation: Installation) -> None:
-    """Lists what is not listed, and prices what has no price or an old one."""
+    """Lists missing instruments, and sets missing or stale prices."""
     desk = Desk(installation.journal)
     now_us = wall.now_us()
     unpriced = []
     for one in LISTINGS:
         symbol = one.terms.symbol
         if not installation.symbols.claim(symbol, one.id):
-            continue  # somebody has listed something of their own under it
+            continue  # the symbol belongs to another instrument
         if desk.state(one.id) is None:
             decide = partial(decisions.put_instrument, instrument=one.id, terms=one.terms)
             desk.do(Command(decide, None, ACTOR))
@@ -152,7 +152,7 @@ def _open_account(installation: Installation) -> str:
 
 
 def _once(desk: Desk, decide: Callable[[DecisionContext], Decision], *words: str) -> Mapping[str, Any]:
-    """States after a command that is recorded once, however often it is done."""
+    """States after a command that is recorded only once."""
     command_id = idempotency.command_id([ACTOR, *words])
     return desk.do(Command(decide, TENANT, ACTOR, command_id, is_repeatable=True)).states
 
@@ -161,14 +161,14 @@ def _once(desk: Desk, decide: Callable[[DecisionContext], Decision], *words: str
 
 
 def client_file(settings: Settings) -> Path:
-    """Where the sandbox's client and its secret are kept, for their owner only."""
+    """Path of the file with the sandbox's client and secret, readable by its owner only."""
     return settings.data / "sandbox-client.json"
 
 
 def _client(installation: Installation, path: Path) -> tuple[str, str]:
-    """Id and secret of a client with all scopes: the one that is kept, or a new one.
+    """Id and secret of a client with all scopes: the stored one, or a new one.
 
-    Kept, so that what was pasted yesterday works today; a sandbox listens on this machine only. A client
+    Stored so that yesterday's credentials still work; a sandbox listens on this machine only. A client
     whose file others could read is disabled.
     """
     kept, is_private = _kept(path)
@@ -189,7 +189,7 @@ def _client(installation: Installation, path: Path) -> tuple[str, str]:
 
 
 def _kept(path: Path) -> tuple[tuple[str, str] | None, bool]:
-    """Id and secret as the file has them, and whether nobody else may have read or written it."""
+    """Id and secret in the file, and whether only the owner could read or write it."""
     try:
         with regular(path) as file:
             is_private = not os.fstat(file.fileno()).st_mode & 0o077
@@ -203,9 +203,9 @@ def _kept(path: Path) -> tuple[tuple[str, str] | None, bool]:
 
 
 def keep_prices(market: Market, now_us: int, max_age_us: int = SANDBOX_PRICE_MAX_AGE_US) -> int:
-    """Says again what was last said of each of the sandbox's instruments, before it is too old.
+    """Repeats the last quote of each of the sandbox's instruments before it goes stale.
 
-    How many it said. What nobody ever priced, and symbols of others, are left alone.
+    Returns how many. Instruments never priced, and other symbols, are skipped.
     """
     known = [market.quote(one.terms.symbol) for one in LISTINGS]
     old = [
@@ -218,7 +218,7 @@ def keep_prices(market: Market, now_us: int, max_age_us: int = SANDBOX_PRICE_MAX
 
 
 class PriceKeeper:
-    """The acting part of a follower (see `follow.Acting`): `keep_prices` from time to time."""
+    """A follower (see `follow.Acting`) that runs `keep_prices` at intervals."""
 
     offset: Final = None
 
@@ -230,20 +230,20 @@ class PriceKeeper:
         now_us: Callable[[], int] = wall.now_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.faults = Faults(PRICES)
+        self.faults = BlockedOrders(PRICES)
         self._market = market
         self._max_age_us = max_age_us
         self._now_us = now_us
-        self._looking = Timer(monotonic, min(SANDBOX_PRICES_POLL_S, max_age_us / 4_000_000))
+        self._polling = Timer(monotonic, min(SANDBOX_PRICES_POLL_S, max_age_us / 4_000_000))
 
-    def turn(self, breathe: Breathe) -> float:
-        """Looks when it is time. See `follow.Acting`."""
-        if self._looking.is_due:
-            self._looking.restart()
-            breathe()
+    def turn(self, check_cancelled: CheckCancelled) -> float:
+        """Refreshes prices if due. See `follow.Acting`."""
+        if self._polling.is_due:
+            self._polling.restart()
+            check_cancelled()
             self._market.refresh()
             keep_prices(self._market, self._now_us(), self._max_age_us)
-        return self._looking.rest_s
+        return self._polling.due_in_s
 
     def finish(self) -> None:
-        """There is nothing to save."""
+        """No state to save."""

@@ -1,7 +1,7 @@
-"""A desk that leaves nothing to chance: every command's id, and every id that it makes, is numbered.
+"""A deterministic desk: every command's id, and every id it creates, is numbered.
 
-A decision may be made twice, and must come out the same: ids are made anew from the command's own each
-time it is made, not drawn from a source that has moved on.
+A decision may be made twice with the same result: its ids are derived from the command's id, not drawn
+from a stateful source.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NEED_A_FIRM: Final = (decisions.place_order, decisions.start_execution, decision
 
 
 class SeededDesk:
-    """Has commands of one tenant decided at `now_us`, which whoever uses it moves forward."""
+    """Decides commands of one tenant at `now_us`, which the caller moves forward."""
 
     def __init__(self, journal: Journal, seed: int, tenant: str, prices: Prices, now_us: int) -> None:
         self.journal = journal
@@ -35,11 +35,11 @@ class SeededDesk:
         self._ids = self._ids_of(self._next_command())
 
     def new_id(self, prefix: str) -> str:
-        """The next id of what is to be made."""
+        """The next id of a new object."""
         return self._ids.new(prefix)
 
     def command(self, function: Callable[..., Decision], actor: str, **words: Any) -> Command:
-        """The next command: one of `commands`, with all arguments but its context and firm given."""
+        """The next command: one of `commands` with all arguments except its context and firm."""
         command_id = self._next_command()
 
         def decide(context: DecisionContext) -> Decision:
@@ -63,7 +63,7 @@ class SeededDesk:
 
 
 def bits_of(seed: bytes) -> Callable[[int], int]:
-    """n -> n bits, up to 256, the same for the same seed. To make a `Random` takes 20 times as long."""
+    """n -> n bits, up to 256, deterministic for a seed. Creating a `Random` takes 20 times as long."""
     state = seed
 
     def bits(count: int) -> int:

@@ -1,1 +1,1 @@
-"""Into and out of the engine: backup, dump, restore, CSV."""
+"""Import and export: backup, dump, restore, CSV."""

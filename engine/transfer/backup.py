@@ -1,7 +1,7 @@
-"""A copy of an installation's databases while it serves: each as of one moment, checked, whole.
+"""Online backup of an installation's databases: each a consistent, verified copy.
 
-The views are copied first. They hold nothing that the journal does not, so a copy of them that is a
-little behind its journal catches up by itself; one that was ahead would have to be made anew.
+The views are copied first. They derive from the journal, so a copy with a lag catches up by itself; one
+ahead of its journal would have to be rebuilt.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from engine.kernel.limits import BACKUP_PAGES
 JOURNAL: Final = "journal.db"
 VIEWS: Final = "views.db"
 
-Report = Callable[[int], None]
-"""Told how many pages are copied."""
+ReportProgress = Callable[[int], None]
+"""Progress callback: pages copied so far."""
 
 
 @dataclass(frozen=True)
 class BackedUp:
-    """What was copied, and proven: every digest of the copy."""
+    """The verified result: every digest of the copy was checked."""
 
     target: str
     facts: int
@@ -46,8 +46,8 @@ class BackedUp:
 class Backup:
     """One backup of an installation, to the new directory `target`; `pages` are how many to copy.
 
-    Raises NotSupported for a journal in PostgreSQL, NotEmpty for a target that is there, BadSettings for
-    one that cannot be made, Unavailable where there is no room.
+    Raises NotSupported for a journal in PostgreSQL, NotEmpty for an existing target, BadSettings for one
+    that cannot be created, Unavailable without room.
     """
 
     def __init__(self, settings: Settings, target: Path) -> None:
@@ -68,8 +68,8 @@ class Backup:
         self.pages = sum(store.query("PRAGMA page_count")[0][0] for _, store in self._sources)
         self._check_room()
 
-    def run(self, report: Report = lambda _: None, *, pages: int = BACKUP_PAGES) -> BackedUp:
-        """Makes it. Raises JournalDamaged, and leaves nothing, if the copy is not sound."""
+    def run(self, report: ReportProgress = lambda _: None, *, pages: int = BACKUP_PAGES) -> BackedUp:
+        """Runs the backup. Raises JournalDamaged, and leaves no files, if the copy is not sound."""
         draft = self._target.with_name(f"{self._target.name}.partial-{secrets.token_hex(4)}")
         try:
             draft.mkdir(mode=0o700)
@@ -95,12 +95,12 @@ class Backup:
             raise BadSettings(f"{parent} is not a directory")
         wanted = sum(Path(store.path).stat().st_size for _, store in self._sources)
         free = shutil.disk_usage(parent).free
-        if free < wanted * 2:  # what is in the WAL comes along
+        if free < wanted * 2:  # the WAL is copied too
             raise Unavailable(
                 f"{parent} has {free // 1024**2} MB free, a backup may take {wanted // 512**2}"
             )
 
-    def _copy_all(self, draft: Path, report: Report, pages: int) -> None:
+    def _copy_all(self, draft: Path, report: ReportProgress, pages: int) -> None:
         copied = 0
         for name, store in self._sources:
             total = 0
@@ -114,7 +114,7 @@ class Backup:
             copied += total
 
     def _proven(self, draft: Path) -> BackedUp:
-        """Every digest of the journal's copy, and what SQLite says of its files."""
+        """Verifies every digest of the journal's copy, and its files by SQLite's own check."""
         datastore = Datastore(f"sqlite:///{draft / JOURNAL}", prefix="", kind="text")
         try:
             found = audit(datastore, AuditOptions(level="digests"))
@@ -133,8 +133,8 @@ class Backup:
 
 
 def _copy(store: SqliteStore, path: Path, tell: Callable[..., None], pages: int) -> None:
-    """By SQLite's own online backup. A read transaction that is open keeps it at one moment: without, it
-    starts over with each write of others.
+    """Copies by SQLite's online backup. An open read transaction pins one moment; without it the copy
+    would restart with each write of other processes.
     """
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     copy: Any = sqlite.driver().connect(str(path), isolation_level=None)

@@ -1,7 +1,7 @@
 """Instruments and prices from CSV files: all lines are checked, every fault is listed by its line.
 
-The first line names the columns, in any order. An empty cell is one that is not given. Text is UTF-8,
-numbers and dates are written as in the API.
+The first line names the columns, in any order. An empty cell means "not given". Text is UTF-8, numbers
+and dates are written as in the API.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from engine.kernel.values import PRICE_PLACES, parse_decimal
 
 
 class LineFault(NamedTuple):
-    """One thing wrong: the line (from 1, the header), the column ("" for the line as a whole), what."""
+    """One fault: the line (from 1, the header), the column ("" for the whole line), the detail."""
 
     line: int
     column: str
@@ -38,7 +38,7 @@ class LineFault(NamedTuple):
 
 
 class BadFile(EngineError):
-    """A file that was not imported, not even in part. `faults` are all that was found, by line."""
+    """A file that was not imported, not even in part. `faults` lists all, by line."""
 
     code: ClassVar[str] = "bad_file"
 
@@ -53,7 +53,7 @@ class BadFile(EngineError):
 
 
 class InstrumentLine(NamedTuple):
-    """One line: the instrument's id, if the file gives one, and its terms."""
+    """One line: the instrument's id, if given, and its terms."""
 
     line: int
     instrument: str | None
@@ -71,7 +71,7 @@ def read_instruments(content: bytes) -> list[InstrumentLine]:
     """The instruments of a file. Raises BadFile with every fault.
 
     Columns are the fields of `Terms`, and `id`; name, symbol, instrument_type and trading_currency are
-    needed.
+    required.
     """
     faults: list[LineFault] = []
     found: list[InstrumentLine] = []
@@ -93,7 +93,7 @@ def read_instruments(content: bytes) -> list[InstrumentLine]:
 def read_quotes(content: bytes, now_us: int) -> list[QuoteLine]:
     """The quotes of a file; one without a timestamp is of `now_us`. Raises BadFile with every fault.
 
-    Columns: symbol, bid, ask, and if wanted timestamp, quality, accrued_interest.
+    Columns: symbol, bid, ask; optional: timestamp, quality, accrued_interest.
     """
     faults: list[LineFault] = []
     found: list[QuoteLine] = []
@@ -118,7 +118,7 @@ def line_faults(line: int, error: Refused) -> list[LineFault]:
 def _repeated(
     line: int, words: Mapping[str, str | None], seen: dict[tuple[str, str], int]
 ) -> Iterator[LineFault]:
-    """One file says of each thing once: of two lines it would be chance which one counts."""
+    """Repeated keys in one file: the order of lines must not decide which one counts."""
     for column, text in words.items():
         if text is not None:
             first = seen.setdefault((column, text), line)
@@ -128,14 +128,14 @@ def _repeated(
 
 # --- cells ----------------------------------------------------------------------------------------
 
-Read = Callable[[str], Any]
-"""A cell's text -> its value. Raises ValueError saying what it should be."""
+ReadCell = Callable[[str], Any]
+"""Parses a cell. Raises ValueError with the expected form."""
 
 
 class _Columns(NamedTuple):
-    """The columns that a file may have, and those that it must."""
+    """The allowed columns, and the required ones."""
 
-    read: Mapping[str, Read]
+    read: Mapping[str, ReadCell]
     needed: tuple[str, ...]
 
 
@@ -162,7 +162,7 @@ def _id(text: str) -> str:
     return text
 
 
-def _number(places: int) -> Read:
+def _number(places: int) -> ReadCell:
     def read(text: str) -> Decimal:
         try:
             return parse_decimal(text, places, "")
@@ -206,7 +206,7 @@ def read_time(text: str) -> int:
 _QUANTITY: Final = _number(QUANTITY_PLACES_MAX)
 _PRICE: Final = _number(PRICE_PLACES)
 
-_INSTRUMENT_CELLS: Final[dict[str, Read]] = {
+_INSTRUMENT_CELLS: Final[dict[str, ReadCell]] = {
     "id": _id,
     "name": _text,
     "symbol": _text,
@@ -231,12 +231,12 @@ _INSTRUMENT_CELLS: Final[dict[str, Read]] = {
     "par_value": _PRICE,
     "day_count_convention": _text,
 }
-"""Columns of instruments; what words mean and which go together, `instrument.put` decides."""
+"""Columns of instruments; `instrument.put` validates values and combinations."""
 _INSTRUMENT: Final = _Columns(
     _INSTRUMENT_CELLS, ("name", "symbol", "instrument_type", "trading_currency")
 )
 
-_QUOTE_CELLS: Final[dict[str, Read]] = {
+_QUOTE_CELLS: Final[dict[str, ReadCell]] = {
     "symbol": _text,
     "bid": _PRICE,
     "ask": _PRICE,
@@ -253,7 +253,7 @@ _QUOTE: Final = _Columns(_QUOTE_CELLS, ("symbol", "bid", "ask"))
 def _lines(
     content: bytes, columns: _Columns, faults: list[LineFault]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, column -> value) of every line that can be read; what is wrong goes into `faults`."""
+    """(line, column -> value) of every readable line; faults are added to `faults`."""
     records = _records(content)
     try:
         _, header = next(records, (1, []))
@@ -285,7 +285,7 @@ def _header_faults(header: list[str], columns: _Columns) -> Iterator[LineFault]:
 def _values(
     header: list[str], cells: list[str], columns: _Columns
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """(column -> value, what is wrong as (column, detail)) of one line."""
+    """(column -> value, faults as (column, detail)) of one line."""
     if len(cells) != len(header):
         return {}, [("", f"{len(cells)} cells under {len(header)} columns")]
     values: dict[str, Any] = {}
@@ -303,7 +303,7 @@ def _values(
 
 
 def _records(content: bytes) -> Iterator[tuple[int, list[str]]]:
-    """(number of its first line, cells) of each record. Raises BadFile where it is no CSV any more."""
+    """(number of its first line, cells) of each record. Raises BadFile where the CSV is malformed."""
     if len(content) > IMPORT_BYTES_MAX:
         raise BadFile([LineFault(1, "", f"the file is longer than {IMPORT_BYTES_MAX >> 20} MiB")])
     try:

@@ -1,4 +1,4 @@
-"""The lines of a dump, and nothing else: what docs/dump.md says, in code. Pure.
+"""The line format of dumps, as specified in docs/dump.md. Pure.
 
 header    {"dump": 1, "journal_id": ..., "size": ..., "digest": ..., ...}
 fact      ["fact", position, version, stream, name, command, body, digest]
@@ -27,10 +27,11 @@ DIGEST_BYTES: Final = 32
 
 
 class Header(msgspec.Struct, frozen=True):
-    """The first line. `size` and `digest` are those of the journal's last fact in the dump.
+    """The first line. `size` and `digest` belong to the last fact in the dump.
 
     `secrets` says how sealed rows are encrypted (`engine.transfer.dump_secrets`), None if secrets were
-    left out."""
+    left out.
+    """
 
     dump: int
     journal_id: str
@@ -44,36 +45,36 @@ class Header(msgspec.Struct, frozen=True):
     made_at: str
 
 
-class Row(NamedTuple):
+class RowLine(NamedTuple):
     """A row of an operational table."""
 
     table: str
     values: Mapping[str, Any]
 
 
-class Sealed(NamedTuple):
-    """A row that only the holder of a key can read."""
+class SealedLine(NamedTuple):
+    """A row that only the holder of a key can decrypt."""
 
     number: int
     content: bytes
 
 
 class Signed(NamedTuple):
-    """What vouches for all lines before it: see `engine.transfer.dump_vouching`."""
+    """The signature of all lines before it: see `engine.transfer.dump_vouching`."""
 
     key: str
     signature: bytes
     mark: bytes
 
 
-class End(NamedTuple):
+class EndLine(NamedTuple):
     """The last line."""
 
     lines: int
     sha256: str
 
 
-Line = StoredRow | Row | Sealed | Signed | End
+Line = StoredRow | RowLine | SealedLine | Signed | EndLine
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -103,7 +104,7 @@ def encode_sealed(number: int, content: bytes) -> bytes:
 
 
 def encode_signed(signed: Signed) -> bytes:
-    """The line that vouches for those before it."""
+    """The line with the signature of those before it."""
     return _line("signed", signed.key, _text(signed.signature), _text(signed.mark))
 
 
@@ -113,7 +114,7 @@ def encode_end(lines: int, sha256: str) -> bytes:
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as JSON can say it."""
+    """A row in JSON types."""
     return {name: _text(value) if isinstance(value, bytes) else value for name, value in values.items()}
 
 
@@ -142,7 +143,7 @@ def decode_header(line: bytes) -> Header:
 
 
 def decode_line(line: bytes) -> Line:
-    """Any later line. Raises ValueError for one that is none of them."""
+    """Any later line. Raises ValueError for an invalid one."""
     match decode_json(line):
         case [
             "fact",
@@ -158,18 +159,18 @@ def decode_line(line: bytes) -> Line:
             known = None if command is None else bytes.fromhex(command)
             return position, version, name, stream, known, unpack(body), bytes.fromhex(digest)
         case ["row", str(table), dict(values)]:
-            return Row(table, values)
+            return RowLine(table, values)
         case ["sealed", int(number), str(content)]:
-            return Sealed(number, unpack(content))
+            return SealedLine(number, unpack(content))
         case ["signed", str(key), str(signature), str(mark)]:
             return Signed(key, unpack(signature), unpack(mark))
         case ["end", int(lines), str(sha256)]:
-            return End(lines, sha256)
+            return EndLine(lines, sha256)
     raise ValueError("neither a fact nor a row")
 
 
 def decode_json(content: bytes) -> Any:
-    """A JSON value. Raises ValueError, for one that nests too deep too."""
+    """A JSON value. Raises ValueError, also for one nested too deep."""
     try:
         return msgspec.json.decode(content)
     except RecursionError:

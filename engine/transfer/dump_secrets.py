@@ -31,7 +31,7 @@ from engine.config.keys import hkdf, read_private
 from engine.kernel.errors import BadDump, BadSettings, WrongKey
 from engine.kernel.files import read_regular
 from engine.kernel.limits import KEY_FILE_BYTES_MAX, PASSPHRASE_CHARACTERS_MIN
-from engine.transfer.dump_format import Header, Row, Sealed, decode_json, plain
+from engine.transfer.dump_format import Header, RowLine, SealedLine, decode_json, plain
 
 _LABEL: Final = b"order-engine dump secrets 1"
 _SCRYPT: Final = {"n": 2**16, "r": 8, "p": 1}
@@ -39,23 +39,23 @@ _SCRYPT: Final = {"n": 2**16, "r": 8, "p": 1}
 
 
 class Sealer:
-    """Encrypts rows. `how` is what the header says of it."""
+    """Encrypts rows. `how` is its description in the header."""
 
     def __init__(self, how: dict[str, Any], key: bytes) -> None:
         self.how = how
         self._cipher = AESGCM(key)
         self._number = 0
 
-    def seal(self, header: Header, row: Row) -> Sealed:
+    def seal(self, header: Header, row: RowLine) -> SealedLine:
         """The next sealed row."""
         self._number += 1
         content = msgspec.json.encode((row.table, plain(row.values)))
         nonce = self._number.to_bytes(12, "big")
-        return Sealed(self._number, self._cipher.encrypt(nonce, content, _bound_to(header)))
+        return SealedLine(self._number, self._cipher.encrypt(nonce, content, _bound_to(header)))
 
 
 def for_recipient(path: Path) -> Sealer:
-    """Encrypts for whoever has the private half of an X25519 key in PEM. Raises WrongKey."""
+    """Encrypts for the owner of an X25519 private key; takes the public key in PEM. Raises WrongKey."""
     recipient = _public_key(path)
     ephemeral = X25519PrivateKey.generate()
     mine, theirs = _raw(ephemeral.public_key()), _raw(recipient)
@@ -64,7 +64,7 @@ def for_recipient(path: Path) -> Sealer:
 
 
 def for_passphrase(path: Path) -> Sealer:
-    """Encrypts for whoever has the passphrase of a file. Raises WrongKey."""
+    """Encrypts with the passphrase in a file. Raises WrongKey."""
     salt = os.urandom(16)
     return Sealer({"for": "passphrase", "salt": salt.hex()}, _stretched(_passphrase(path), salt))
 
@@ -91,8 +91,8 @@ class Opener:
         self._cipher = AESGCM(key)
         self._number = 0
 
-    def open(self, sealed: Sealed) -> Row:
-        """The row. Raises WrongKey for another's key, ValueError for what was changed or moved."""
+    def open(self, sealed: SealedLine) -> RowLine:
+        """The decrypted row. Raises WrongKey for another's key, ValueError for an altered one."""
         self._number += 1
         if sealed.number != self._number:
             raise ValueError("a sealed row is missing, or not in its place")
@@ -105,7 +105,7 @@ class Opener:
             ) from None
         match decode_json(content):
             case [str(table), dict(values)]:
-                return Row(table, values)
+                return RowLine(table, values)
         raise ValueError("a sealed row is none")
 
 

@@ -1,10 +1,10 @@
-"""What vouches for a dump: a signature by the journal's sealing key, a mark under the master key.
+"""Authenticity of a dump: a signature by the journal's sealing key, a MAC under the master key.
 
-A digest chain shows that a dump is whole, not where it comes from: whoever may write the file can
-compute all digests anew. Signature and mark are over journal id, number of lines and the SHA-256 of all
+The digest chain proves that a dump is complete, not its origin: anyone with write access to the file can
+recompute all digests. Signature and MAC cover the journal id, the number of lines and the SHA-256 of all
 bytes before them.
 
-    signature  Ed25519 by the journal's sealing key: for those who hold its public half (`seal key`)
+    signature  Ed25519 by the journal's sealing key: for holders of its public key (`seal key`)
     mark       HMAC-SHA256 under a key derived from the master key: for a restore with the same one
 """
 
@@ -20,14 +20,14 @@ from engine.transfer.dump_format import Header, Signed
 
 
 class Signing(NamedTuple):
-    """What a dump is signed and marked with."""
+    """The keys that sign a dump."""
 
     signer: Signer
     key: MasterKey
 
 
 class SignedAt(NamedTuple):
-    """A signature, and what stands before it: how many lines, with which SHA-256."""
+    """A signature, with the number of lines before it and their SHA-256."""
 
     signed: Signed
     lines: int
@@ -35,21 +35,21 @@ class SignedAt(NamedTuple):
 
 
 class Vouchers(NamedTuple):
-    """What a restore believes: the journal's own master key, if it is at hand, and public keys."""
+    """The keys trusted by a restore: the journal's own master key, if available, and public keys."""
 
     key: MasterKey | None
     trusted: Collection[PublicKey] = ()
 
 
 def sign(signing: Signing, header: Header, lines: int, sha256: str) -> Signed:
-    """The line that vouches for the lines before it."""
+    """The line that signs the lines before it."""
     text = _text(header, lines, sha256)
     signature = signing.signer.sign_text(text)
     return Signed(str(signing.signer.public), signature, _mark(signing.key, text))
 
 
 def voucher(header: Header, found: SignedAt | None, vouchers: Vouchers) -> str | None:
-    """What vouches for a dump, in words; None for nothing. Raises ValueError for a wrong signature."""
+    """The proof of a dump's origin, in words, or None. Raises ValueError for a wrong signature."""
     if found is None:
         return None
     signed, lines, sha256 = found
@@ -70,7 +70,7 @@ def voucher(header: Header, found: SignedAt | None, vouchers: Vouchers) -> str |
 
 
 def _text(header: Header, lines: int, sha256: str) -> bytes:
-    """No checkpoint reads like this, so that no signature of one is good for the other."""
+    """Differs from any checkpoint's text, so that a signature of one is never valid for the other."""
     return f"order-engine dump 1\n{header.journal_id}\n{lines}\n{sha256}\n".encode()
 
 

@@ -1,7 +1,7 @@
-"""A journal, and what stands beside it, written out as lines that anybody can check. See docs/dump.md.
+"""Dumps: a journal and its operational tables as verifiable lines. See docs/dump.md.
 
-Facts to the head of one moment come first. Rows are read afterwards, together: words are claimed before
-the facts that they belong to, so every fact in a dump finds its own.
+Facts up to the current head come first. Rows are read afterwards, in one snapshot: rows are written
+before the facts that refer to them, so the dump has them all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from engine.kernel.errors import JournalDamaged
 from engine.kernel.limits import DUMP_ROWS_PER_STATEMENT
 from engine.registers.operations import define_operations
 from engine.transfer import dump_format, dump_vouching
-from engine.transfer.dump_format import FORMAT, Header, Row
+from engine.transfer.dump_format import FORMAT, Header, RowLine
 from engine.transfer.dump_secrets import Sealer
 from engine.transfer.dump_vouching import Signing
 
@@ -31,13 +31,13 @@ SECRETS: Final[Mapping[str, frozenset[str]]] = {
     "clients": frozenset({"digest"}),
     "former_secrets": ALL,
     "signing_keys": ALL,
-    "webhooks": ALL,  # the path of a URL often is a password
+    "webhooks": ALL,  # the path of a URL is often a password
     "webhook_secrets": ALL,
     "sealing_keys": ALL,
     "keys": frozenset({"sealed"}),
-    "seals": ALL,  # no secret, but worth nothing without the keys that signed them
+    "seals": ALL,  # not secret, but useless without the keys that signed them
 }
-"""Table -> its secret columns. Without secrets these are left out, and tables of secrets alone."""
+"""Table -> its secret columns. A dump without secrets omits them, and tables of secrets entirely."""
 PERSONAL: Final = "personal"
 UNCARRIED: Final = frozenset(
     {
@@ -50,15 +50,15 @@ UNCARRIED: Final = frozenset(
         "seal_nodes",
     }
 )
-"""Tables that are made again where the journal is restored."""
+"""Tables recreated where the journal is restored."""
 
-Report = Callable[[int], None]
+ReportProgress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is to be dumped beside the facts. A `sealer` takes the secrets along, encrypted; without
-    `signing` nothing vouches for it.
+class DumpOptions:
+    """Options of a dump. A `sealer` includes secrets, encrypted; without `signing` its origin cannot be
+    proven.
     """
 
     personal: bool = True
@@ -68,7 +68,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Dumped:
-    """What was."""
+    """The result of a dump."""
 
     facts: int
     rows: int
@@ -77,7 +77,7 @@ class Dumped:
 
 
 def carried(datastore: Datastore) -> list[sa.Table]:
-    """The tables that go along: places of those who act, and all operational tables."""
+    """The dumped tables: offsets of followers, and all operational tables."""
     operational = define_operations().metadata.sorted_tables
     return [datastore.tables.tracking, *(one for one in operational if one.name not in UNCARRIED)]
 
@@ -85,13 +85,15 @@ def carried(datastore: Datastore) -> list[sa.Table]:
 def dump(
     datastore: Datastore,
     out: BinaryIO,
-    wanted: Wanted,
+    wanted: DumpOptions,
     *,
     made_by: str,
     made_at: str,
-    report: Report = lambda _: None,
+    report: ReportProgress = lambda _: None,
 ) -> Dumped:
-    """Writes the journal as it is now. Raises JournalDamaged at the first fact that is not as it was."""
+    """Writes the current journal. Raises JournalDamaged at the first fact that differs from what was
+    recorded.
+    """
     with datastore.store.reading() as connection:
         meta = schema.check(connection, datastore.tables)
     head = datastore.pages.head()
@@ -120,7 +122,7 @@ def dump(
 
 
 class _Lines:
-    """Lines on their way out, counted and digested."""
+    """Output lines, counted and digested."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
@@ -141,7 +143,7 @@ class _Lines:
         self._out.flush()
 
 
-def _write_facts(datastore: Datastore, header: Header, lines: _Lines, report: Report) -> None:
+def _write_facts(datastore: Datastore, header: Header, lines: _Lines, report: ReportProgress) -> None:
     after, last = 0, bytes(dump_format.DIGEST_BYTES)
     while after < header.size:
         facts = datastore.pages.log(after, DUMP_ROWS_PER_STATEMENT, stop=header.size)
@@ -154,7 +156,7 @@ def _write_facts(datastore: Datastore, header: Header, lines: _Lines, report: Re
         )
 
 
-def _write_rows(datastore: Datastore, header: Header, wanted: Wanted, lines: _Lines) -> int:
+def _write_rows(datastore: Datastore, header: Header, wanted: DumpOptions, lines: _Lines) -> int:
     count, fits = 0, _Fitting(header.size)
     with _one_moment(datastore) as connection:
         for table in carried(datastore):
@@ -165,7 +167,9 @@ def _write_rows(datastore: Datastore, header: Header, wanted: Wanted, lines: _Li
                 values = [{str(name): value for name, value in row.items()} for row in several]
                 fitting = [row for row in values if fits(table.name, row)]
                 encoded = [
-                    line for row in fitting if (line := _row(header, wanted, Row(str(table.name), row)))
+                    line
+                    for row in fitting
+                    if (line := _row(header, wanted, RowLine(str(table.name), row)))
                 ]
                 lines.write(*encoded)
                 count += len(encoded)
@@ -173,7 +177,9 @@ def _write_rows(datastore: Datastore, header: Header, wanted: Wanted, lines: _Li
 
 
 class _Fitting:
-    """Which rows are true of a journal of `size` facts: they are read later. Places are set back."""
+    """Filters rows, which are read later, to those valid for a journal of `size` facts. Offsets are
+    lowered.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -182,7 +188,7 @@ class _Fitting:
     def __call__(self, table: str, row: dict[str, Any]) -> bool:
         match table:
             case "tracking" | "webhook_backlogs":
-                for seal in ("digest", "mac"):  # which the place that it is carried to makes its own
+                for seal in ("digest", "mac"):  # recreated where the journal is restored
                     row.pop(seal, None)
                 row["position"] = min(row["position"], self._size)
             case "seals":
@@ -195,7 +201,7 @@ class _Fitting:
         return True
 
 
-def _row(header: Header, wanted: Wanted, row: Row) -> bytes | None:
+def _row(header: Header, wanted: DumpOptions, row: RowLine) -> bytes | None:
     secret = SECRETS.get(row.table)
     if secret is None:
         return dump_format.encode_row(*row)
@@ -209,14 +215,14 @@ def _row(header: Header, wanted: Wanted, row: Row) -> bytes | None:
 
 @contextlib.contextmanager
 def _one_moment(datastore: Datastore) -> Iterator[sa.Connection]:
-    """A connection that streams rows as they were when it first looked, however long that takes."""
+    """A connection that streams rows as of its first read, for any length of time."""
     is_sqlite = datastore.store.dialect == "sqlite"
     with datastore.store.reading() as connection:
         if is_sqlite:
             connection.exec_driver_sql("BEGIN")
         else:
             connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
-            allow_pauses(connection)  # who takes the dump may be slow
+            allow_pauses(connection)  # the reader of the dump may be slow
         try:
             yield connection.execution_options(yield_per=DUMP_ROWS_PER_STATEMENT)
         finally:

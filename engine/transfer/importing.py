@@ -1,4 +1,4 @@
-"""What `order-engine import` does with a file that was read: check the whole, then record it."""
+"""`order-engine import`: validates the whole file, then records it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from engine.registers.market import Market, Symbols
 from engine.transfer.csv_import import BadFile, InstrumentLine, LineFault, QuoteLine, line_faults
 
 ACTOR: Final = acts.COMMAND_LINE
-"""In the envelope of facts that an operator's command recorded."""
+"""Actor in the envelope of facts recorded by an operator's command."""
 
 
 class Imported(NamedTuple):
-    """How many instruments came to be, how many changed, how many were like that already."""
+    """Counts of instruments created, changed and unchanged."""
 
     listed: int
     changed: int
@@ -32,7 +32,7 @@ class Imported(NamedTuple):
 
 
 class QuotesImported(NamedTuple):
-    """How many quotes were read, and the symbols of jumps that another client has to confirm."""
+    """The number of quotes read, and symbols with jumps that another client has to confirm."""
 
     prices: int
     waiting: list[str]
@@ -41,10 +41,11 @@ class QuotesImported(NamedTuple):
 def import_instruments(
     lines: Sequence[InstrumentLine], desk: Desk, symbols: Symbols, ids: IdSource
 ) -> Imported:
-    """Lists or changes every instrument. One without an id is the one that has its symbol, or new.
+    """Lists or changes every instrument. Without an id, a line refers to the owner of its symbol, or a
+    new instrument.
 
-    Every line is checked before the first is recorded. Doing it twice is doing it once, also after a
-    crash between. Raises BadFile, Unavailable.
+    Every line is validated before the first is recorded. Idempotent, also after a crash. Raises BadFile,
+    Unavailable.
     """
     owners = symbols.owners([line.terms.symbol for line in lines])
     wanted: dict[str, InstrumentLine] = {}
@@ -74,8 +75,7 @@ def import_quotes(
 ) -> QuotesImported:
     """Records the quotes, in the unit of their instruments, as the command line's.
 
-    Raises BadFile for symbols that no instrument has and for another currency than the instrument's,
-    Unavailable.
+    Raises BadFile for unknown symbols and for another currency than the instrument's, Unavailable.
     """
     owners = symbols.owners([line.quote.symbol for line in lines])
     listed = {symbol: desk.state(owner) for symbol, owner in owners.items()}
@@ -101,7 +101,7 @@ def import_quotes(
 
 
 def _record(desk: Desk, wanted: Mapping[str, InstrumentLine]) -> list[str]:
-    """Ids of the instruments for which there was something to record."""
+    """Ids of the instruments that were created or changed."""
     changed = []
     faults = []
     entries = list(wanted.items())
@@ -112,7 +112,7 @@ def _record(desk: Desk, wanted: Mapping[str, InstrumentLine]) -> list[str]:
             for instrument, line in some
         ]
         for (instrument, line), outcome in zip(some, desk.do_all(commands), strict=True):
-            if isinstance(outcome, Refused):  # another process changed it since we looked
+            if isinstance(outcome, Refused):  # another process changed it meanwhile
                 faults += line_faults(line.line, outcome)
             elif isinstance(outcome, Exception):
                 raise outcome

@@ -1,16 +1,15 @@
-"""Going on without facts that are gone: what an operator's `journal accept-loss` does to the journal.
+"""`journal accept-loss`: continuing a journal that lost facts.
 
-The journal stays as it is: whatever it has grown to since is true now. What was kept of the past beyond
-the last common position is set back, so that nothing accuses the journal again, in one transaction with
-the end of its mark:
+The journal itself is not changed: its current facts count. Data derived from lost facts, beyond the last
+common position, is set back in one transaction with the removal of the mark:
 
-    places of followers    begin again there: what they do is decided once, so nothing is done twice
+    offsets of followers   restart there: commands are idempotent, so nothing is done twice
     backlogs of webhooks   likewise; pending deliveries of events beyond it are cancelled
-    seals, tree            those beyond it are no seals of this journal
-    leases                 the next epochs were never given
-    snapshots              all go: they are made again
+    seals, tree            those beyond it are deleted
+    leases                 jump to epochs never used
+    snapshots              all are deleted and recreated
 
-Views are emptied before, by the caller, for they live in a database of their own.
+The caller empties the views first, which are in another database.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from engine.registers import acts
 from engine.registers.operations import Operations, without_triggers
 
 _EPOCHS_APART: Final = 1_000_000
-"""No holder of a lost epoch can be taken for the holder of one that is given from now on."""
+"""Gap between epochs, so that a holder of a lost epoch cannot be mistaken for a new one."""
 
 
 def mark_of(datastore: Datastore) -> Mark:
-    """The mark of a journal that went back. Raises BadSettings where there is none."""
+    """The mark of a journal that went back. Raises BadSettings without one."""
     datastore.damage.refresh()
     mark = datastore.damage.mark
     if mark is None or mark.code != WENT_BACK:
@@ -47,9 +46,9 @@ def accept(
     actor: str,
     reason: str,
 ) -> Mapping[str, int]:
-    """Sets back what stood beyond the mark's position, and takes the mark away; how many of each.
+    """Sets back everything beyond the mark's position, and removes the mark; counts by kind.
 
-    Raises Refused `invalid_param` for a reason that cannot be one.
+    Raises Refused `invalid_param` for an invalid reason.
     """
     check_reason(reason)
     common = mark.position or 0

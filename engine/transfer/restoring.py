@@ -1,4 +1,6 @@
-"""A journal made again from a dump: all of it, checked to the last byte, or nothing: docs/dump.md."""
+"""Restoring a journal from a dump: completely, verified to the last byte, or not at all. See
+docs/dump.md.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +23,16 @@ from engine.kernel.limits import DUMP_LINE_BYTES_MAX, DUMP_ROWS_PER_STATEMENT
 from engine.registers import acts
 from engine.registers.clients import check_row
 from engine.transfer import dump_format
-from engine.transfer.dump_format import End, Header, Row, Sealed, Signed
+from engine.transfer.dump_format import EndLine, Header, RowLine, SealedLine, Signed
 from engine.transfer.dump_secrets import Opener
 from engine.transfer.dump_vouching import SignedAt, Vouchers, voucher
 from engine.transfer.dumping import ALL, SECRETS, carried
 
-Report = Callable[[int], None]
+ReportProgress = Callable[[int], None]
 
 
-class Client(NamedTuple):
-    """A client that the dump brings along, and what it may do."""
+class RestoredClient(NamedTuple):
+    """A client in the dump, with its permissions."""
 
     id: str
     tenant: str
@@ -38,24 +40,26 @@ class Client(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """What is about to be restored, whole and checked, and what vouches for it: None for nothing."""
+    """A verified restore before its commit, with the proof of its origin (None without one)."""
 
     journal_id: str
     facts: int
     digest: str
     vouched_by: str | None
-    clients: list[Client]
+    clients: list[RestoredClient]
 
 
 Accept = Callable[[Proposal], None]
 """Raises unless the proposal is to be restored."""
 _LOST_BYTES: Final = 32
-"""What a secret that was left out is replaced by: random, so that nothing matches it."""
+"""Random replacement of an omitted secret, which nothing matches."""
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What was. `clients_without_secret` need `order-engine client rotate` before they can come back."""
+    """The result of a restore. `clients_without_secret` need `order-engine client rotate` before they
+    can sign in.
+    """
 
     journal_id: str
     facts: int
@@ -65,10 +69,8 @@ class Restored:
     vouched_by: str | None
 
 
-class Reader:
-    """The lines of a dump in their order, checked as they come. `header` is read at once, `signed`
-    by the end.
-    """
+class DumpReader:
+    """The lines of a dump in order, verified as read. `header` is read at once, `signed` at the end."""
 
     def __init__(self, source: BinaryIO) -> None:
         self._source = source
@@ -84,13 +86,13 @@ class Reader:
                 f"a newer release made this dump (schema {self.header.schema}, this one knows {SCHEMA})"
             )
 
-    def lines(self) -> Iterator[StoredRow | Row | Sealed]:
-        """Every line between header and end. Raises BadDump, and only then is at an end."""
+    def lines(self) -> Iterator[StoredRow | RowLine | SealedLine]:
+        """Every line between header and end. Raises BadDump for an invalid one."""
         while True:
             before = self._sum.hexdigest()
             with self._placing():
                 line = dump_format.decode_line(self._line())
-                if isinstance(line, End):
+                if isinstance(line, EndLine):
                     self._end(line, before)
                     return
                 if self.signed is not None:
@@ -99,14 +101,14 @@ class Reader:
                     self._check_facts_are_over()
                     self.signed = SignedAt(line, self._number - 1, before)
                     continue
-                if isinstance(line, Row | Sealed):
+                if isinstance(line, RowLine | SealedLine):
                     self._check_facts_are_over()
                 else:
                     self._check_fact(line)
             yield line
 
     def bad(self, why: object) -> BadDump:
-        """The error that says what is wrong with the line read last."""
+        """The error for the line read last."""
         words = f"line {self._number}: {why}"
         where = {"line": self._number}
         if self._position < self.header.size:
@@ -150,7 +152,7 @@ class Reader:
         if self._digest.hex() != self.header.digest:
             raise ValueError("the header's digest is not that of the last fact")
 
-    def _end(self, end: End, before: str) -> None:
+    def _end(self, end: EndLine, before: str) -> None:
         self._check_facts_are_over()
         if end.lines != self._number - 1:
             raise ValueError(
@@ -164,20 +166,20 @@ class Reader:
 
 def restore(
     datastore: Datastore,
-    reader: Reader,
+    reader: DumpReader,
     opener: Opener | None,
     *,
     vouchers: Vouchers,
     accept: Accept,
-    report: Report = lambda _: None,
+    report: ReportProgress = lambda _: None,
 ) -> Restored:
-    """Restores into the empty journal of `datastore`, whose tables are there, in one transaction.
+    """Restores into the empty journal of `datastore`, whose tables exist, in one transaction.
 
-    `accept` is asked inside it, when all has been read. Raises what that raises, BadDump, NotEmpty,
+    `accept` is called before the commit, when all has been read. Raises its errors, BadDump, NotEmpty,
     WrongKey, UnknownFact for facts of a newer release, Unavailable.
     """
     with datastore.store.writing() as connection:
-        allow_pauses(connection)  # the dump may come slowly
+        allow_pauses(connection)  # the dump may arrive slowly
         _check_empty(connection, datastore)
         target = _Target(connection, datastore, reader)
         for several in _batches(reader.lines()):
@@ -200,11 +202,11 @@ def _check_empty(connection: sa.Connection, datastore: Datastore) -> None:
 
 
 def _batches(lines: Iterable[Any]) -> Iterator[list[Any]]:
-    """Lines of one kind, some at once."""
+    """Batches of consecutive lines of one kind."""
     batch: list[Any] = []
     kind: object = None
     for line in lines:
-        now = line.table if isinstance(line, Row) else type(line)
+        now = line.table if isinstance(line, RowLine) else type(line)
         if batch and (now != kind or len(batch) == DUMP_ROWS_PER_STATEMENT):
             yield batch
             batch = []
@@ -215,9 +217,9 @@ def _batches(lines: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 class _Target:
-    """The open transaction, and what has gone into it."""
+    """The open transaction, and counts of restored rows."""
 
-    def __init__(self, connection: sa.Connection, datastore: Datastore, reader: Reader) -> None:
+    def __init__(self, connection: sa.Connection, datastore: Datastore, reader: DumpReader) -> None:
         self._connection = connection
         self._tables = datastore.tables
         self._reader = reader
@@ -232,12 +234,12 @@ class _Target:
 
     def insert(self, lines: list[Any], opener: Opener | None) -> None:
         first = lines[0]
-        if isinstance(first, Sealed):
-            if opener is None:  # said beforehand: they stay behind
+        if isinstance(first, SealedLine):
+            if opener is None:  # announced before: they are omitted
                 return
             for table, values in (self._opened(opener, line) for line in lines):
                 self._insert_rows(table, [values])
-        elif isinstance(first, Row):
+        elif isinstance(first, RowLine):
             self._insert_rows(first.table, [line.values for line in lines])
         else:
             self._insert_facts(lines)
@@ -248,7 +250,7 @@ class _Target:
         rows = self._connection.execute(
             query.where(clients.disabled_us.is_(None)).order_by(clients.tenant, clients.id)
         )
-        found = [Client(*row) for row in rows]
+        found = [RestoredClient(*row) for row in rows]
         return Proposal(header.journal_id, self.facts, header.digest, vouched_by, found)
 
     def finish(self, vouched_by: str | None) -> Restored:
@@ -272,7 +274,7 @@ class _Target:
             header.journal_id, self.facts, self.rows, header.digest, self._without_secret, vouched_by
         )
 
-    def _opened(self, opener: Opener, sealed: Sealed) -> Row:
+    def _opened(self, opener: Opener, sealed: SealedLine) -> RowLine:
         try:
             return opener.open(sealed)
         except ValueError as error:
@@ -323,7 +325,7 @@ class _Target:
             elif value is not None and isinstance(column.type, sa.LargeBinary):
                 value = dump_format.unpack(value)
             values[column.name] = value
-        if table.name == "clients":  # shown to be confirmed, and believed from then on
+        if table.name == "clients":  # shown for confirmation, and trusted from then on
             check_row(values["id"], values["tenant"], values["scopes"])
         return values
 
@@ -336,7 +338,7 @@ class _Target:
             raise
 
     def _restart_numbers(self) -> None:
-        """PostgreSQL's counters know nothing of the numbers that rows brought along."""
+        """Sets PostgreSQL's sequences past the restored numbers."""
         if self._connection.dialect.name != "postgresql":
             return
         for table in self._carried.values():

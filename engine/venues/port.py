@@ -1,8 +1,7 @@
-"""The port: what the engine asks of a venue, and how an order becomes a ticket.
+"""The venue port: requests to a venue, and the ticket of an order.
 
-A venue may answer late, twice, out of order, or not at all after having done what it was asked. Nothing
-here is believed at once: every report goes through `commands.take_report`, once per
-(venue, execution reference).
+A venue may answer late, twice, out of order, or not at all after it has acted. So every report goes
+through `commands.take_report`, once per (venue, execution reference).
 """
 
 from __future__ import annotations
@@ -21,19 +20,18 @@ from engine.kernel.values import Side
 
 Standing = Literal["unknown", "open", "over"]
 EXECUTING: Final = "executing"
-"""The status of an order that a venue has."""
+"""The status of an order at a venue."""
 
 
 class VenueUnavailable(Unavailable):
-    """The venue did not answer. It may have done what it was asked: `status` tells."""
+    """The venue did not answer. It may have acted: `status` tells."""
 
 
 class Ticket(msgspec.Struct, frozen=True):
-    """An order as a venue is given it: at most `quantity` units, at `price` as the instrument is priced.
+    """An order as sent to a venue: at most `quantity` units, at `price` in the instrument's price type.
 
-    `venue_order` is our name for it there and makes `submit` repeatable; `order` is our own id.
-    `cash_amount` of a buy is what its client asked for. `started_at_us` is when it began, by
-    the journal.
+    `venue_order` is our id for it there and makes `submit` idempotent; `order` is our own id.
+    `cash_amount` of a buy is the client's. `started_at_us` is the time of its start in the journal.
     """
 
     venue_order: str
@@ -50,52 +48,52 @@ class Ticket(msgspec.Struct, frozen=True):
 
 
 class CancelTicket(msgspec.Struct, frozen=True):
-    """A client's cancel request. `reference` is new for each request, the same when it is sent again."""
+    """A client's cancel request. `reference` is unique to each request, and the same on a retry."""
 
     venue_order: str
     reference: str
     asked_at_us: int
 
 
-class Status(NamedTuple):
-    """Where an order stands at the venue, and all that the venue has reported of it so far."""
+class VenueStatus(NamedTuple):
+    """The status of an order at the venue, with all its reports so far."""
 
     standing: Standing
     reports: Sequence[Report] = ()
 
 
 class Numbered(NamedTuple):
-    """A report in a venue's feed; numbers grow, and may have holes."""
+    """A report in a venue's feed; numbers increase, with possible gaps."""
 
     number: int
     report: Report
 
 
 class Venue(Protocol):
-    """What execution needs of a venue. Any method may raise; that says nothing about the outcome."""
+    """The venue interface of execution. Any method may raise; the outcome is then unknown."""
 
     @property
     def name(self) -> str:
-        """Stands in facts and keys reports: never changes."""
+        """Name stored in facts and keys of reports: never changes."""
 
     def submit(self, ticket: Ticket) -> None:
-        """Hands an order in; a `venue_order` that was handed in before changes nothing."""
+        """Submits an order; repeating a `venue_order` has no effect."""
 
     def cancel(self, ticket: CancelTicket) -> None:
-        """Asks to stop. The answer is a report: `cancelled` or `cancel_rejected`."""
+        """Requests a cancel. The answer is a report: `cancelled` or `cancel_rejected`."""
 
-    def status(self, venue_order: str) -> Status:
-        """The whole truth about one order."""
+    def status(self, venue_order: str) -> VenueStatus:
+        """The complete status of one order."""
 
     def reports(self, after: int) -> Sequence[Numbered]:
-        """What the venue said after number `after`, of any order, in its order; a bounded page.
+        """The reports after number `after`, of any order, in sequence; a bounded page.
 
-        0 asks from wherever the venue likes to begin; what came before may come again.
+        0 starts where the venue chooses; earlier reports may be repeated.
         """
 
 
 def ticket_of(placed: Placed, started: ExecutionStarted) -> Ticket:
-    """The ticket of an order, the same whenever it is made anew."""
+    """The ticket of an order; deterministic."""
     return Ticket(
         venue_order=started.venue_order,
         order=placed.order,
@@ -111,15 +109,15 @@ def ticket_of(placed: Placed, started: ExecutionStarted) -> Ticket:
     )
 
 
-class Asked(NamedTuple):
-    """What a venue has been asked, or was about to be, about one order."""
+class VenueRequest(NamedTuple):
+    """The request to a venue about one order, sent or about to be."""
 
     ticket: Ticket
     cancel: CancelTicket | None
 
 
-def asked_of(order: Order, history: Sequence[Recorded]) -> Asked | None:
-    """What to ask a venue about an order with this stream; None unless a venue is executing it."""
+def request_of(order: Order, history: Sequence[Recorded]) -> VenueRequest | None:
+    """The request to a venue for an order with this stream; None unless a venue is executing it."""
     ticket: Ticket | None = None
     cancel: CancelTicket | None = None
     for recorded in history:
@@ -131,4 +129,4 @@ def asked_of(order: Order, history: Sequence[Recorded]) -> Asked | None:
                 cancel = CancelTicket(ticket.venue_order, reference, at_us)
     if ticket is None or order.status != EXECUTING:
         return None
-    return Asked(ticket, cancel if order.cancel_requested else None)
+    return VenueRequest(ticket, cancel if order.cancel_requested else None)

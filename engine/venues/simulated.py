@@ -14,18 +14,18 @@ from engine.domain.pricing import quantity_for
 from engine.domain.report import Report, ReportKind
 from engine.kernel.limits import VENUE_REPORTS
 from engine.kernel.values import EXACT
-from engine.venues.port import CancelTicket, Numbered, Status, Ticket, VenueUnavailable
+from engine.venues.port import CancelTicket, Numbered, Ticket, VenueStatus, VenueUnavailable
 
 _HUNDREDTHS: Final = {
     "buy": {Decimal(5001): 0, Decimal(5002): 40, Decimal(5003): 100},
     "sell": {Decimal(20): 25},
 }
-"""Side -> cash amount of the buy or quantity of the sell -> percent of the quantity that is executed.
-What is not here is executed in full."""
+"""Side -> cash amount of the buy or quantity of the sell -> percent of the quantity executed. Other
+amounts are executed in full."""
 
 
 def executed_quantity(ticket: Ticket) -> Decimal:
-    """The units that the simulated venue executes: 0, a part in whole increments, or all."""
+    """The units that the simulated venue executes: 0, a fraction in whole increments, or all."""
     asked = ticket.quantity if ticket.cash_amount is None else ticket.cash_amount
     percent = _HUNDREDTHS[ticket.side].get(asked, 100)
     if percent == 100:
@@ -35,7 +35,7 @@ def executed_quantity(ticket: Ticket) -> Decimal:
 
 
 def answers_to(venue: str, ticket: Ticket, executed_at_us: int) -> list[Report]:
-    """What the simulated venue reports of an order that nobody stopped in time: a pure function."""
+    """The simulated venue's reports of an order that was not cancelled in time: a pure function."""
     quantity = executed_quantity(ticket)
     ended = Report(venue, f"{ticket.venue_order}-ended", ticket.order, "ended")
     if not quantity:
@@ -54,7 +54,7 @@ def answers_to(venue: str, ticket: Ticket, executed_at_us: int) -> list[Report]:
 
 
 class _Held:
-    """An order at the simulated venue and what was said of it."""
+    """An order at the simulated venue and its reports."""
 
     def __init__(self, ticket: Ticket, due_us: int) -> None:
         self.ticket = ticket
@@ -67,9 +67,9 @@ class _Held:
 class SimulatedVenue:
     """The venue of the sandbox: executes at the ticket's price, `delay_us` after the order began.
 
-    A cancel asked for before that moment stops it, a later one is rejected. It keeps nothing: what it
-    says follows from tickets, which follow from the journal, so that whoever hands in the same tickets
-    after a crash hears the same. Used by one thread.
+    A cancel before that moment succeeds, a later one is rejected. It has no storage: its reports follow
+    from tickets, and tickets from the journal, so the same tickets after a crash give the same reports.
+    Not thread-safe.
     """
 
     def __init__(self, now_us: Callable[[], int], delay_us: int = 0, name: str = SIMULATED) -> None:
@@ -94,7 +94,7 @@ class SimulatedVenue:
             heapq.heappush(self._due, (due_us, ticket.venue_order))
 
     def cancel(self, ticket: CancelTicket) -> None:
-        """Stops an order that is not executed yet. Raises VenueUnavailable for one it does not have."""
+        """Cancels an order that is not executed yet. Raises VenueUnavailable for an unknown one."""
         held = self._held.get(ticket.venue_order)
         if held is None:
             raise VenueUnavailable("the venue has no such order", venue_order=ticket.venue_order)
@@ -103,21 +103,21 @@ class SimulatedVenue:
         held.cancels.add(ticket.reference)
         is_in_time = not held.is_over and ticket.asked_at_us < held.due_us
         if not is_in_time:
-            self._execute_due()  # what was executed is reported before the answer that it was
+            self._execute_due()  # reports the execution before the answer about it
         kind: ReportKind = "cancelled" if is_in_time else "cancel_rejected"
         held.is_over = held.is_over or is_in_time
         self._say(held, Report(self._name, f"{ticket.reference}-{kind}", held.ticket.order, kind))
 
-    def status(self, venue_order: str) -> Status:
-        """Where an order stands. One that is over is forgotten once its reports were fetched."""
+    def status(self, venue_order: str) -> VenueStatus:
+        """The status of an order. A finished one is dropped once its reports were fetched."""
         self._execute_due()
         held = self._held.get(venue_order)
         if held is None:
-            return Status("unknown")
-        return Status("over" if held.is_over else "open", tuple(held.said))
+            return VenueStatus("unknown")
+        return VenueStatus("over" if held.is_over else "open", tuple(held.said))
 
     def reports(self, after: int) -> Sequence[Numbered]:
-        """What was said after number `after`; what stands at or before it is forgotten."""
+        """The reports after number `after`; those up to it are dropped."""
         self._execute_due()
         while self._feed and self._feed[0][0].number <= after:
             heard, venue_order = self._feed.popleft()

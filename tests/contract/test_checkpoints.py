@@ -9,8 +9,7 @@ import pytest
 
 from engine.domain import clock
 from engine.domain.stored import engine_codec
-from engine.followers.acting import Place
-from engine.followers.acting import put_back as put_follower_back
+from engine.followers.acting import SavedOffset, rewind
 from engine.journal import journal as journals
 from engine.journal.damage import WENT_BACK
 from engine.journal.journal import Journal
@@ -19,7 +18,7 @@ from engine.kernel.errors import JournalDamaged, JournalWentBack, NothingKept
 from engine.kernel.fact import Envelope, Recorded, StreamAppend
 from projections import checkpoints, rebuild
 from projections.database import KEPT, Views
-from projections.figures import ViewsLook
+from projections.figures import ViewsProbe
 from projections.rebuild import Wanted
 from projections.registry import VIEWS
 from projections.runner import Runner
@@ -138,7 +137,7 @@ def test_damage_below_a_checkpoint_is_damage(
 
 
 def reasons(journal: Journal, views: Views) -> set[str]:
-    return {one.code for one in ViewsLook(views, lambda: journal.head).findings()}
+    return {one.code for one in ViewsProbe(views, lambda: journal.head).findings()}
 
 
 def test_views_of_a_new_journal_are_not_made_again(journal: Journal, views: Views) -> None:
@@ -248,12 +247,12 @@ def test_former_tables_of_another_past_are_not_brought_back(
 # --- followers ------------------------------------------------------------------------------------
 
 
-def place(journal: Journal, name: str = "execution") -> Place:
+def place(journal: Journal, name: str = "execution") -> SavedOffset:
     leases = Leases(journal.datastore.store, journal.datastore.tables, "test", lambda: 0.0)
     leases.release_dead(lambda _: True)
     lease = leases.take(name)
     assert lease is not None
-    return Place(journal, name, lease, lambda: 0.0)
+    return SavedOffset(journal, name, lease, lambda: 0.0)
 
 
 def saved(journal: Journal) -> None:
@@ -317,7 +316,7 @@ def test_a_follower_that_an_operator_put_back_begins_there(
     journal: Journal, facts: list[Recorded]
 ) -> None:
     saved(journal)
-    assert put_follower_back(journal.datastore, "execution", 10)
+    assert rewind(journal.datastore, "execution", 10)
     here = place(journal)
     found, end = here.news(lambda *_: True)
     assert (here.offset, found[0].offset) == (10, 11)

@@ -38,7 +38,7 @@ from engine.kernel.errors import BadDump, EngineError, NotEmpty, WrongKey
 from engine.kernel.fact import Envelope, StreamAppend
 from engine.registers import operations
 from engine.registers.refusal_log import RefusalLine
-from engine.sandbox.generate import Plan, fill
+from engine.sandbox.generate import GenerationPlan, fill
 from engine.transfer import dump_secrets, dumping, restoring
 from engine.transfer.dump_vouching import Vouchers
 from order_engine.main import app
@@ -57,7 +57,7 @@ def filled(settings: Settings, orders: int = 12) -> Settings:
     """An installation with a little of everything."""
     installation.migrate(settings, "sandbox")
     opened = open_installation(settings)
-    fill(opened.journal, Plan(orders, 2, 3))
+    fill(opened.journal, GenerationPlan(orders, 2, 3))
     client = opened.clients.create("acme", ["read", "trade"]).client
     opened.clients.rotate(client.id, overlap_us=3_600_000_000)
     opened.signing.active()
@@ -73,9 +73,9 @@ def with_store(settings: Settings) -> Datastore:
     return open_journal_datastore(settings)
 
 
-def dumped(settings: Settings, wanted: dumping.Wanted | None = None) -> bytes:
+def dumped(settings: Settings, wanted: dumping.DumpOptions | None = None) -> bytes:
     out, datastore = io.BytesIO(), with_store(settings)
-    dumping.dump(datastore, out, wanted or dumping.Wanted(), made_by="test", made_at="now")
+    dumping.dump(datastore, out, wanted or dumping.DumpOptions(), made_by="test", made_at="now")
     datastore.close()
     return out.getvalue()
 
@@ -88,7 +88,7 @@ def restored(
     if not settings.key_file.exists():
         settings.key_file.touch(0o600)
         settings.key_file.write_text(like.key_file.read_text())
-    reader = restoring.Reader(io.BytesIO(content))
+    reader = restoring.DumpReader(io.BytesIO(content))
     words = {"identity": None, "passphrase": None} | keys
     opener = dump_secrets.Opener(reader.header, **words) if keys else None
     vouchers = Vouchers(find_key(settings))
@@ -133,14 +133,14 @@ def test_there_and_back_over_both_databases(
     source: Settings, tmp_path: Path, postgres_url: str, passphrase: Path
 ) -> None:
     """SQLite -> PostgreSQL -> SQLite with secrets: the same rows, and the same dump."""
-    sealed = dumped(source, dumping.Wanted(sealer=dump_secrets.for_passphrase(passphrase)))
+    sealed = dumped(source, dumping.DumpOptions(sealer=dump_secrets.for_passphrase(passphrase)))
     there = settings_for(tmp_path / "pg", postgres_url)
     done = restored(sealed, there, source, passphrase=passphrase)
     assert done.clients_without_secret == 0
     assert everything(there) == everything(source)
     assert lines_but_its_act(dumped(there)) == lines_but_its_act(dumped(source))
     back = settings_for(tmp_path / "back")
-    again = dumped(there, dumping.Wanted(sealer=dump_secrets.for_passphrase(passphrase)))
+    again = dumped(there, dumping.DumpOptions(sealer=dump_secrets.for_passphrase(passphrase)))
     restored(again, back, source, passphrase=passphrase)
     assert everything(back) == everything(source)
     assert invariants.check(back.journal_url) == []
@@ -186,7 +186,7 @@ def test_without_secrets_nobody_can_log_in_and_everybody_is_known(
 
 def test_personal_words_stay_behind_when_asked(source: Settings, tmp_path: Path) -> None:
     assert "Zoë Ünïcode".encode() in dumped(source)
-    content = dumped(source, dumping.Wanted(personal=False))
+    content = dumped(source, dumping.DumpOptions(personal=False))
     assert "Zoë".encode() not in content
     target = settings_for(tmp_path / "nobody")
     restored(content, target, source)
@@ -365,7 +365,7 @@ def test_only_an_empty_journal_is_restored_into(source: Settings, tmp_path: Path
 
 def test_secrets_open_for_their_key_alone(source: Settings, tmp_path: Path, passphrase: Path) -> None:
     ours, others = keys(tmp_path / "ours"), keys(tmp_path / "others")
-    content = dumped(source, dumping.Wanted(sealer=dump_secrets.for_recipient(ours[1])))
+    content = dumped(source, dumping.DumpOptions(sealer=dump_secrets.for_recipient(ours[1])))
     target = settings_for(tmp_path / "sealed")
     for identity, word in ((others[0], None), (None, passphrase), (ours[1], None)):
         with pytest.raises(WrongKey):
@@ -395,7 +395,7 @@ def test_a_key_file_that_others_can_use_is_refused(
     source: Settings, tmp_path: Path, passphrase: Path, mode: int
 ) -> None:
     private, public = keys(tmp_path / "open")
-    content = dumped(source, dumping.Wanted(sealer=dump_secrets.for_recipient(public)))
+    content = dumped(source, dumping.DumpOptions(sealer=dump_secrets.for_recipient(public)))
     private.chmod(mode)
     passphrase.chmod(mode)
     target = settings_for(tmp_path / "none")
@@ -477,7 +477,7 @@ def test_a_dump_under_writes_is_of_the_moment_that_it_began(tmp_path: Path, pass
                 words = {"delivery": sealed, "number": 1, "at_us": 1, "outcome": "x", "duration_us": 1}
                 connection.execute(tables.delivery_attempts.insert().values(words))
 
-    wanted = dumping.Wanted(sealer=dump_secrets.for_passphrase(passphrase))
+    wanted = dumping.DumpOptions(sealer=dump_secrets.for_passphrase(passphrase))
     done = dumping.dump(datastore, out, wanted, made_by="test", made_at="now", report=meanwhile)
     opened.close()
     datastore.close()

@@ -36,7 +36,7 @@ from engine.kernel.limits import BODY_BYTES_MAX, BURST_MIN, LEASE_S, RECONCILE_S
 from engine.registers.heartbeats import Part
 from engine.sandbox import ticker
 from engine.sandbox.ticker import DAY_US, Ticker
-from engine.venues.port import Status, Ticket
+from engine.venues.port import Ticket, VenueStatus
 from engine.venues.simulated import SimulatedVenue
 from tests.support.engines.desks import HOUR_US, INSTRUMENT, TENANT, TERMS, open_shop
 from tests.support.engines.following import NOTHING, VENUE, ScriptedVenue, Works, due, orders_of, working
@@ -222,7 +222,7 @@ def test_while_execution_is_halted_nothing_is_sent_and_what_is_sent_goes_on(
     works.shop.start(sent)
     placed = works.shop.buy(account)
     works.shop.do(decisions.halt_trading, tenant=tenant, reason="why", stops_execution=True)
-    venue.known[sent] = Status("open")
+    venue.known[sent] = VenueStatus("open")
     venue.say(trade(sent), said(sent, "x2", "ended"))
     works.run(executing, works.execution(venue, holder="two"))  # and one that starts after it
     assert [works.order(one).status for one in (sent, waiting, placed)] == [
@@ -401,7 +401,7 @@ def test_f11_after_a_timeout_the_outcome_is_unknown_until_the_venue_is_asked(wor
 
     def execute_and_fail(ticket: Ticket) -> None:
         reports = (trade(bought), said(bought, "x2", "ended"))
-        venue.known[ticket.venue_order] = Status("over", reports)
+        venue.known[ticket.venue_order] = VenueStatus("over", reports)
         raise TimeoutError("no answer")
 
     venue.on_submit = execute_and_fail
@@ -436,7 +436,7 @@ def test_a_lost_report_is_found_by_asking(on_sqlite: Works) -> None:
     venue = ScriptedVenue()
     executing = works.execution(venue)
     works.run(executing, turns=2)
-    venue.known[bought] = Status("over", (trade(bought), said(bought, "x2", "ended")))
+    venue.known[bought] = VenueStatus("over", (trade(bought), said(bought, "x2", "ended")))
     works.run(executing)
     assert works.order(bought).status == "filled"
 
@@ -448,7 +448,7 @@ class Listening(SimulatedVenue):
         super().__init__(works.now_us, delay_us)
         self.asked: list[str] = []
 
-    def status(self, venue_order: str) -> Status:
+    def status(self, venue_order: str) -> VenueStatus:
         self.asked.append(venue_order)
         return super().status(venue_order)
 
@@ -480,7 +480,7 @@ def test_a_working_set_that_lags_behind_has_nobody_asked_twice(on_sqlite: Works)
 def test_only_what_stays_at_the_venue_is_asked_about(on_sqlite: Works) -> None:
     works, venue = on_sqlite, ScriptedVenue()
     asked: list[str] = []
-    venue.status = lambda order: asked.append(order) or Status("open")  # type: ignore[method-assign]
+    venue.status = lambda order: asked.append(order) or VenueStatus("open")  # type: ignore[method-assign]
     executing = works.execution(venue)
     works.run(executing, turns=1)  # the walk of the beginning, which finds nothing
     bought = works.shop.buy(works.shop.open())
@@ -617,7 +617,7 @@ def test_who_does_not_follow_the_journal_is_not_woken_by_it(on_sqlite: Works) ->
     works, rests, turns = on_sqlite, [], []
 
     class Keeping:
-        faults, offset = acting.Faults("keeping"), None
+        faults, offset = acting.BlockedOrders("keeping"), None
 
         def turn(self, _: Any) -> float:
             turns.append(works.shop.buy(works.shop.open()))  # the bell rings
@@ -655,18 +655,18 @@ def _pid_of_nobody() -> int:
 
 def test_the_database_shows_how_followers_are(works: Works) -> None:
     watch = Watch(works.journal.datastore, ["execution", "settlement"], works.clock)
-    assert [(one.holder, one.is_held, one.behind) for one in watch.look()] == [(None, False, None)] * 2
+    assert [(one.holder, one.is_held, one.behind) for one in watch.poll()] == [(None, False, None)] * 2
     works.shop.buy(works.shop.open())
     executing = works.execution(ScriptedVenue())
     works.run(executing)
-    shown = watch.look()[0]
+    shown = watch.poll()[0]
     assert (shown.is_held, shown.behind, shown.head) == (True, 0, works.journal.head)
     works.clock.now_s += LEASE_S
-    assert watch.look()[0].is_held is False
+    assert watch.poll()[0].is_held is False
     executing.turn()
-    assert watch.look()[0].is_held is True
+    assert watch.poll()[0].is_held is True
     executing.end()
-    assert watch.look()[0].holder is None
+    assert watch.poll()[0].holder is None
 
 
 def test_who_is_overtaken_each_time_tries_with_less_at_once(on_sqlite: Works) -> None:
@@ -790,13 +790,13 @@ def test_a_follower_says_at_once_how_it_is_and_when_it_is_stuck(on_sqlite: Works
 
     class Working:
         offset = None
-        faults = acting.Faults("part")
+        faults = acting.BlockedOrders("part")
 
-        def turn(self, breathe: acting.Breathe) -> float:
+        def turn(self, check_cancelled: acting.CheckCancelled) -> float:
             for _ in range(2):
                 now_s[0] += 7
                 seen.append(follower.vital().busy_s)
-                breathe()
+                check_cancelled()
             now_s[0] += 12
             seen.append(follower.vital().busy_s)
             raise Unavailable("no /path/of/mine")

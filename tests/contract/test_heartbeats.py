@@ -396,9 +396,9 @@ def test_a_read_only_database_is_found_by_the_next_beat(
     with datastore.store.turn(), datastore.store.raw_writing() as raw:  # type: ignore[attr-defined]
         raw.execute("PRAGMA query_only = OFF")
         raw.execute("PRAGMA max_page_count = 1")
-    pulse._told = [lambda: [Finding("disk_low", "x" * 200_000)]]
+    pulse._reported = [lambda: [Finding("disk_low", "x" * 200_000)]]
     assert [one.code for one in pulse.findings()] == ["disk_full"]
-    pulse._told = []
+    pulse._reported = []
     assert list(pulse.findings()) == [], "and it resumes by itself"
     datastore.close()
 

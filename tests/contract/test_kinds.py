@@ -164,14 +164,14 @@ def test_a_restored_journal_is_what_it_was(
     migrate(settings, what)
     dumped = io.BytesIO()
     with contextlib.closing(open_journal_datastore(settings)) as datastore:
-        wanted = dumping.Wanted()
+        wanted = dumping.DumpOptions()
         dumping.dump(datastore, dumped, wanted, made_by="test", made_at="2026-01-01T00:00:00Z")
     other = Settings(tmp_path / "other", f"sqlite:///{tmp_path}/other.db")
     dumped.seek(0)
     make_tables(other)
     with contextlib.closing(open_journal_datastore(other)) as datastore:
         restoring.restore(
-            datastore, restoring.Reader(dumped), None, vouchers=Vouchers(None), accept=lambda _: None
+            datastore, restoring.DumpReader(dumped), None, vouchers=Vouchers(None), accept=lambda _: None
         )
     assert migrate(other).kind == what
 

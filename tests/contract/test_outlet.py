@@ -10,7 +10,7 @@ import pytest
 from api.http.event_source import EventSource
 from api.outbound import outlet
 from api.outbound.outlet import Message, Publishing
-from engine.followers.acting import Place, offsets, put_back
+from engine.followers.acting import SavedOffset, offsets, rewind
 from engine.journal.leases import Leases
 from engine.journal.writer import Lease
 from engine.kernel.errors import LeaseLost, Unavailable
@@ -76,7 +76,7 @@ class Office:
 
     def publisher(self, lease: Lease) -> Publishing:
         """One that begins where the last one saved."""
-        return Publishing(self.shelf, self.source, Place(self.shop.journal, outlet.NAME, lease))
+        return Publishing(self.shelf, self.source, SavedOffset(self.shop.journal, outlet.NAME, lease))
 
     @property
     def saved(self) -> int:
@@ -206,7 +206,7 @@ def test_put_back_it_sends_again_even_if_somebody_acts(office: Office) -> None:
     running = office.publisher(office.lease())
     run(running)
     running.finish()
-    assert put_back(office.shop.journal.datastore, outlet.NAME, 0)
+    assert rewind(office.shop.journal.datastore, outlet.NAME, 0)
     office.buy(1)
     running._place.offset = office.views.offset("events")
     with pytest.raises(LeaseLost):
@@ -215,4 +215,4 @@ def test_put_back_it_sends_again_even_if_somebody_acts(office: Office) -> None:
     office.shelf.kept.clear()
     run(office.publisher(office.lease()))
     assert [*office.shelf.kept] == office.ids()
-    assert not put_back(office.shop.journal.datastore, outlet.NAME, 10**9)
+    assert not rewind(office.shop.journal.datastore, outlet.NAME, 10**9)

@@ -20,7 +20,7 @@ from engine.kernel.process import PUBLISHING
 from engine.proof.checkpoint import Checkpoint, Signer, open_note
 from engine.proof.outlets import Directory, Receiver, open_outlet
 from engine.proof.seals import Seal
-from tests.support.engines.sealers import House, breathe, opened
+from tests.support.engines.sealers import House, check_cancelled, opened
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ def test_each_seal_has_a_file_and_the_newest_is_latest(house: House, folder: Pat
     outlet = directory(house, folder)
     assert outlet.last() is None
     publisher = house.publisher(outlet)
-    publisher.turn(breathe)  # nothing was sealed yet
+    publisher.turn(check_cancelled)  # nothing was sealed yet
     seals = [sealed(house, 3), sealed(house, 2)]
-    publisher.turn(breathe)
+    publisher.turn(check_cancelled)
     assert publisher.offset == 5
     outlet.put(seals[0].__class__(5, seals[1].root, seals[1].note, 0))  # once more: nothing changes
     assert {path.name: path.read_text() for path in folder.iterdir()} == {
@@ -69,15 +69,15 @@ def test_another_place_is_given_the_newest_seal_though_nothing_is_new(
     house: House, folder: Path
 ) -> None:
     sealed(house, 3)
-    house.publisher(directory(house, folder)).turn(breathe)
+    house.publisher(directory(house, folder)).turn(check_cancelled)
     for path in folder.iterdir():
         path.unlink()
     publisher = house.publisher(directory(house, folder))
     assert publisher.offset == 3
-    publisher.turn(breathe)
+    publisher.turn(check_cancelled)
     assert sorted(path.name for path in folder.iterdir()) == ["000000000000000003", "latest"]
     (folder / "latest").unlink()
-    publisher.turn(breathe)
+    publisher.turn(check_cancelled)
     assert not (folder / "latest").exists()  # by the same one it is not published again
 
 
@@ -132,13 +132,13 @@ def test_what_was_published_must_still_be_there(house: House, folder: Path) -> N
     house.recompute(5)
     assert house.seal().size == 5  # without the directory nobody would know
     with pytest.raises(JournalDamaged, match="ends at position 5") as caught:
-        house.sealer(outlet=outlet).seal(breathe)
+        house.sealer(outlet=outlet).seal(check_cancelled)
     assert caught.value.context["position"] == 6
     with pytest.raises(JournalDamaged, match="cut off"):
         outlet.put(house.last())
     house.add(5)  # as many facts as before, others
     with pytest.raises(JournalDamaged, match="not those that were sealed") as caught:
-        house.sealer(outlet=outlet).seal(breathe)
+        house.sealer(outlet=outlet).seal(check_cancelled)
     assert caught.value.context["position"] == 6
     with pytest.raises(JournalDamaged, match="another seal"):
         outlet.put(house.seal())
@@ -149,7 +149,7 @@ def test_an_unsigned_latest_accuses_nobody_in_our_name(house: House, folder: Pat
     (folder / "latest").write_text(stranger.sign(Checkpoint(stranger.public.name, 1, bytes(32))))
     house.add(1)
     with pytest.raises(BadSettings, match="none of this journal's"):
-        house.sealer(outlet=directory(house, folder)).turn(breathe)
+        house.sealer(outlet=directory(house, folder)).turn(check_cancelled)
     assert house.journal.datastore.damage.mark is None
 
 
@@ -215,7 +215,7 @@ def test_a_receiver_that_fails_and_recovers_has_the_newest_seal(house: House) ->
         rests = []
         for _ in range(4):
             house.add(10)
-            sealer.seal(breathe)
+            sealer.seal(check_cancelled)
             rests.append(follower.turn())
             assert follower.state == "failing"
         assert rests == [0.1, 0.2, 0.4, 0.8]

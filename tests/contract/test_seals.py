@@ -17,7 +17,7 @@ from engine.proof import merkle, sealing
 from engine.proof.checkpoint import Checkpoint, Signer, open_note
 from engine.proof.sealing_keys import SealingKeys
 from engine.proof.seals import Against, Nodes, Seal, check_last, digests
-from tests.support.engines.sealers import House, breathe, opened
+from tests.support.engines.sealers import House, check_cancelled, opened
 
 Facts = Callable[[House], None]
 
@@ -45,21 +45,21 @@ def leaves(house: House) -> list[bytes]:
 
 def test_a_thousand_facts_or_ten_seconds_make_a_seal(house: House) -> None:
     sealer = house.sealer()
-    assert sealer.turn(breathe) == LEASE_S  # an empty journal has nothing to seal
+    assert sealer.turn(check_cancelled) == LEASE_S  # an empty journal has nothing to seal
     house.add(3)
     house.clock.now_s += SEAL_POLL_S
-    assert 0 < sealer.turn(breathe) <= SEAL_POLL_S
+    assert 0 < sealer.turn(check_cancelled) <= SEAL_POLL_S
     assert house.seals.last() is None
     house.clock.now_s += SEAL_S
-    sealer.turn(breathe)
+    sealer.turn(check_cancelled)
     assert house.last().size == 3
     house.clock.now_s += SEAL_S
-    assert sealer.turn(breathe) == LEASE_S  # nothing is new
+    assert sealer.turn(check_cancelled) == LEASE_S  # nothing is new
     house.add(SEAL_FACTS)
-    sealer.turn(breathe)
+    sealer.turn(check_cancelled)
     assert house.last().size == 3  # nobody looks so soon again
     house.clock.now_s += SEAL_POLL_S
-    sealer.turn(breathe)
+    sealer.turn(check_cancelled)
     assert house.last().size == SEAL_FACTS + 3
     house.add(1)
     sealer.finish()
@@ -69,9 +69,9 @@ def test_a_thousand_facts_or_ten_seconds_make_a_seal(house: House) -> None:
 def test_a_seal_is_the_tree_of_the_digests(house: House) -> None:
     house.add(600)
     sealer = house.sealer()
-    sealer.seal(breathe)
+    sealer.seal(check_cancelled)
     house.add(41)
-    sealer.seal(breathe)
+    sealer.seal(check_cancelled)
     for seal in house.seals.every():
         growing = merkle.Frontier()
         for leaf in leaves(house)[: seal.size]:
@@ -113,9 +113,9 @@ def test_an_old_journal_is_caught_up_with_in_pieces(
     monkeypatch.setattr(sealing, "SEAL_PIECE_FACTS", 1_500)
     house.add(4_000)
     sealer = house.sealer()
-    turns = [sealer.turn(breathe) for _ in range(2)]
+    turns = [sealer.turn(check_cancelled) for _ in range(2)]
     assert turns == [0.0, 0.0]
-    sealer.turn(breathe)
+    sealer.turn(check_cancelled)
     assert [seal.size for seal in house.seals.every()] == [1_500, 3_000, 4_000]
     check_last(house.journal.datastore, house.operations, house.keys)
 
@@ -126,13 +126,13 @@ def test_an_old_journal_is_caught_up_with_in_pieces(
 def test_a_sealer_that_lost_its_lease_keeps_nothing(house: House) -> None:
     house.add(5)
     first = house.sealer()
-    first.seal(breathe)
+    first.seal(check_cancelled)
     second = house.sealer()
     house.add(5)
     with pytest.raises(LeaseLost):
-        first.seal(breathe)
+        first.seal(check_cancelled)
     assert house.last().size == 5
-    second.seal(breathe)
+    second.seal(check_cancelled)
     assert [seal.size for seal in house.seals.every()] == [5, 10]
 
 
@@ -141,11 +141,11 @@ def test_a_sealer_that_another_was_before_keeps_nothing(house: House) -> None:
     house.add(5)
     lease = house.lease()
     one, other = house.sealer(lease), house.sealer(lease)
-    one.turn(breathe), other.turn(breathe)
-    one.seal(breathe)
+    one.turn(check_cancelled), other.turn(check_cancelled)
+    one.seal(check_cancelled)
     house.add(1)
     with pytest.raises(StaleOffset):
-        other.seal(breathe)
+        other.seal(check_cancelled)
     assert [seal.size for seal in house.seals.every()] == [5]
 
 
@@ -194,7 +194,7 @@ def sealed(house: House) -> House:
     sealer = house.sealer()
     for size in (300, 300, 200):
         house.add(size)
-        sealer.seal(breathe)
+        sealer.seal(check_cancelled)
     return house
 
 
@@ -253,12 +253,12 @@ def test_nothing_is_sealed_on_top_of_a_recomputed_chain(
 ) -> None:
     """By a sealer that starts, with the tree's stored nodes as they were, or gone; by one that runs."""
     running = sealed.sealer()
-    running.turn(breathe)
+    running.turn(check_cancelled)
     forge(sealed, position)
     if nodes == "dropped":
         sealed.edit("DELETE FROM seal_nodes")
     sealed.add(10)
-    assert damaged(lambda: running.seal(breathe)) == FORGED[position]
+    assert damaged(lambda: running.seal(check_cancelled)) == FORGED[position]
     assert damaged(sealed.seal) == FORGED[position]
     assert sealed.last().size == NEXT
 

@@ -30,7 +30,7 @@ from engine.journal import sqlite
 from engine.journal.datastore import Datastore
 from engine.journal.journal import Journal
 from engine.journal.leases import Leases
-from engine.sandbox.generate import Plan, fill
+from engine.sandbox.generate import GenerationPlan, fill
 from order_engine.main import app
 from order_engine.roles import begin_sealing
 
@@ -74,7 +74,7 @@ class Victim:
 def made(settings: Settings, orders: int = 14) -> Settings:
     installation.migrate(settings, "sandbox")
     with Journal(settings.journal_url, engine_codec()) as journal:
-        fill(journal, Plan(orders, 2, 5))
+        fill(journal, GenerationPlan(orders, 2, 5))
     return settings
 
 

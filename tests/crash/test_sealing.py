@@ -16,7 +16,7 @@ from engine.proof.checkpoint import read_note
 from engine.proof.outlets import Directory
 from engine.proof.seals import Nodes, Seals
 from tests.crash.processes import Crew
-from tests.support.engines.sealers import House, breathe, opened
+from tests.support.engines.sealers import House, check_cancelled, opened
 
 FACTS = 300
 
@@ -48,7 +48,7 @@ def seal_and_die(url: str, data: str, point: str) -> None:
     Directory._write = dying_write  # type: ignore[method-assign]
     with opened(Settings(data=folder, journal_url=url)) as house:
         house.seal()
-        house.publisher(outlet_of(house, folder)).turn(breathe)
+        house.publisher(outlet_of(house, folder)).turn(check_cancelled)
 
 
 def outlet_of(house: House, folder: Path) -> Directory:
@@ -81,8 +81,8 @@ def test_what_a_killed_sealer_signed_is_a_part_of_what_the_next_one_signs(
         killed(house, tmp_path, point)
         house.add(FACTS)
         outlet = outlet_of(house, tmp_path)
-        house.sealer(outlet=outlet).seal(breathe)
-        house.publisher(outlet).turn(breathe)
+        house.sealer(outlet=outlet).seal(check_cancelled)
+        house.publisher(outlet).turn(check_cancelled)
         assert not contradicted(house, tmp_path)
         last = outlet.last()
         assert last is not None
@@ -105,5 +105,5 @@ def test_a_sealer_that_looks_at_nothing_contradicts_itself(
         monkeypatch.setattr(
             Seals, "keep", lambda self, seal, *_: (tmp_path / "diary").write_text(seal.note)
         )
-        house.sealer().seal(breathe)
+        house.sealer().seal(check_cancelled)
         assert contradicted(house, tmp_path) == [FACTS]

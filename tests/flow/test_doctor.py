@@ -35,7 +35,7 @@ from engine.kernel.limits import FREE_BYTES_MIN, READERS_MAX, SERVE_PROCESSES
 from engine.registers.heartbeats import HeartbeatReport, Heartbeats, Part
 from engine.registers.operations import define_operations
 from engine.runtime import doctor
-from engine.runtime.doctor import Check, examine, worst
+from engine.runtime.doctor import DoctorCheck, examine, worst
 from engine.runtime.supervise import followers_of
 from order_engine.checks import views_checks
 from order_engine.serve import PROCESSES
@@ -262,7 +262,7 @@ def test_a_file_that_is_not_in_wal_mode_is_left_as_it_is(tmp_path: Path, sqlite_
 # --- this machine ---------------------------------------------------------------------------------
 
 
-def check_named(name: str, settings: Settings) -> Check:
+def check_named(name: str, settings: Settings) -> DoctorCheck:
     return next(check for check in examine(settings) if check.name == name)
 
 
@@ -369,7 +369,11 @@ def test_an_old_sqlite_is_a_warning(on_sqlite: Settings, monkeypatch: pytest.Mon
 
 
 def test_the_worst_verdict_counts() -> None:
-    good, bad, worse = Check("a", ""), Check("b", "", "warning"), Check("c", "", "fault")
+    good, bad, worse = (
+        DoctorCheck("a", ""),
+        DoctorCheck("b", "", "warning"),
+        DoctorCheck("c", "", "fault"),
+    )
     assert [worst([]), worst([good]), worst([bad, good]), worst([good, worse, bad])] == [
         "ok",
         "ok",
@@ -408,7 +412,7 @@ def test_the_silent_are_not_judged_where_the_journal_takes_no_writes(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beats(settings, "there:813:ab", Part("projections", "running"))
-    refused = [database_checks.Finding("writable", "no: full", "make room", is_fault=True)]
+    refused = [database_checks.DatabaseFinding("writable", "no: full", "make room", is_fault=True)]
     monkeypatch.setattr(doctor, "database_checks", lambda *_, **__: refused)
     found = {check.name: check for check in examine(settings)}
     assert found["processes"].verdict == "warning"
@@ -581,5 +585,5 @@ def wait_until(what: str, is_so: Callable[[], object], seconds: float) -> None:
         assert monotonic() < deadline_s, what
 
 
-def check_named_or_none(name: str, settings: Settings) -> Check | None:
+def check_named_or_none(name: str, settings: Settings) -> DoctorCheck | None:
     return next((check for check in examine(settings) if check.name == name), None)

@@ -18,7 +18,7 @@ import pytest
 from engine.commands.desk import Desk
 from engine.kernel import chain
 from engine.proof.checkpoint import Checkpoint, Signer, origin_of
-from engine.transfer.dumping import Wanted, dump
+from engine.transfer.dumping import DumpOptions, dump
 from tests.support.servers.command import ROOT
 from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok, running
 
@@ -317,7 +317,7 @@ def dumped(engine: Engine, proven: Proven) -> tuple[Path, Path]:
     an_account(client)
     whole = proven.folder / "dump.jsonl"
     with whole.open("wb") as out:
-        dump(engine.journal.datastore, out, Wanted(), made_by="test", made_at="")
+        dump(engine.journal.datastore, out, DumpOptions(), made_by="test", made_at="")
     return whole, seal
 
 

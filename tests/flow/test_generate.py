@@ -12,10 +12,10 @@ from engine.domain.stored import STORED, engine_codec
 from engine.domain.streams import fold_of
 from engine.journal.journal import Journal
 from engine.kernel.errors import BadSettings
-from engine.sandbox.generate import BEGIN_US, Generated, Plan, fill
+from engine.sandbox.generate import BEGIN_US, Generated, GenerationPlan, fill
 from tests.support.servers.command import run, run_anew
 
-PLAN = Plan(orders=120, accounts=4, seed=2)
+PLAN = GenerationPlan(orders=120, accounts=4, seed=2)
 
 NOT_GENERATED = {
     "account.changed.1", "account.suspended.1", "account.activated.1", "account.closing.1",
@@ -28,7 +28,7 @@ NOT_GENERATED = {
 """An operator's acts, and the sandbox's: a generated journal has clients, a venue and followers."""
 
 
-def filled(url: str, plan: Plan = PLAN) -> Generated:
+def filled(url: str, plan: GenerationPlan = PLAN) -> Generated:
     make(url, "sandbox", at_us=BEGIN_US)
     with Journal(url, engine_codec()) as journal:
         return fill(journal, plan)
@@ -70,7 +70,7 @@ def test_orders_of_all_kinds_come_to_be(sqlite_url: str) -> None:
 
 
 def test_a_journal_with_facts_in_it_is_refused_and_left_alone(sqlite_url: str) -> None:
-    done = filled(sqlite_url, Plan(3, 1, 1))
+    done = filled(sqlite_url, GenerationPlan(3, 1, 1))
     with pytest.raises(BadSettings, match=f"has {done.facts} facts already"):
         filled(sqlite_url)
     with Journal(sqlite_url, engine_codec()) as journal:

@@ -19,7 +19,7 @@ from engine.kernel.limits import PART_FAILING_S
 from engine.registers.heartbeats import Heartbeats, PartsProbe, Pulse
 from engine.registers.operations import define_operations
 from order_engine.roles import Showing
-from projections.figures import ViewsLook
+from projections.figures import ViewsProbe
 from tests.crash.cutting_proxy import CuttingProxy
 from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok, running
 
@@ -145,7 +145,7 @@ def test_views_without_room_stop_the_part_that_keeps_them(served: Engine) -> Non
 
 def test_views_of_another_release_or_that_do_not_move_are_one_reason_each(served: Engine) -> None:
     now_s = [0.0]
-    look = ViewsLook(served.views, lambda: served.journal.head, lambda: now_s[0])
+    look = ViewsProbe(served.views, lambda: served.journal.head, lambda: now_s[0])
     served.project()
     assert list(look.findings()) == []
     a_market(served.client())

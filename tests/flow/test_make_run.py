@@ -141,14 +141,14 @@ def test_prices_are_said_again_before_a_day_has_passed(
         ]
     )
 
-    def breathe() -> None:
+    def check_cancelled() -> None:
         """Nobody stops it."""
 
     seconds = [0.0]
     keeper = PriceKeeper(market, now_us=lambda: now[0], monotonic=lambda: seconds[0])
     for _ in range(3 * 24):
         now[0] += HOUR_US
-        seconds[0] += keeper.turn(breathe)
+        seconds[0] += keeper.turn(check_cancelled)
         for one in LISTINGS:
             price = market.latest(one.terms.symbol)
             assert price

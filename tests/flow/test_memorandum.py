@@ -14,11 +14,11 @@ from engine.config.settings import read_settings
 from engine.domain.instrument import Terms
 from engine.domain.order import Cancelled, CancelRequested, ExecutionStarted, TradeRecorded
 from engine.domain.stored import engine_codec
-from engine.history.memorandum import ASKED, RULES, Entry, memorandum, read_memorandum
+from engine.history.memorandum import ASKED, RULES, MemorandumEntry, memorandum, read_memorandum
 from engine.history.story import When, read_story
 from engine.installation import migrate
 from engine.journal.journal import Journal
-from engine.sandbox.generate import BEGIN_US, Plan, fill
+from engine.sandbox.generate import BEGIN_US, GenerationPlan, fill
 from order_engine.main import app
 
 GOLDEN = Path(__file__).parents[1] / "golden/memorandum.txt"
@@ -32,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = read_settings(data=str(directory), environ={})
     migrate(settings, "sandbox", at_us=BEGIN_US)
     with Journal(settings.journal_url, engine_codec()) as journal:
-        fill(journal, Plan(120, 4, 2))
+        fill(journal, GenerationPlan(120, 4, 2))
     return directory
 
 
@@ -48,12 +48,12 @@ def asked(data: Path, *words: str) -> Any:
     return done.stdout
 
 
-def entries(journal: Journal, order: str, version: int | None = None) -> dict[str, Entry]:
+def entries(journal: Journal, order: str, version: int | None = None) -> dict[str, MemorandumEntry]:
     story = read_story(journal, order, When(version))
     return {entry.asked: entry for entry in read_memorandum(journal, story)}
 
 
-def said(entry: Entry) -> list[str]:
+def said(entry: MemorandumEntry) -> list[str]:
     return [answer.value for answer in entry.answers]
 
 

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.http.traffic import UNMATCHED
 from api.routes import ROUTES
 from engine.kernel.errors import Unavailable
-from engine.kernel.meters import SECONDS, Sample, Source, Spread
+from engine.kernel.meters import SECONDS, MetricsSource, Sample, Spread
 from engine.kernel.process import FOLLOWERS
 from engine.runtime import metrics
 from engine.runtime.metrics import METRICS, PREFIX, listening
@@ -23,7 +23,7 @@ from tests.support.servers.http_engine import Engine, a_market, an_account, buyi
 Figures = Mapping[tuple[str, ...], float]
 
 
-def scraped(*sources: Source) -> tuple[Figures, str]:
+def scraped(*sources: MetricsSource) -> tuple[Figures, str]:
     """Samples by name and labels' values, and the whole text."""
     with listening(0, sources) as port, urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as it:
         text = it.read().decode()
@@ -35,7 +35,7 @@ def scraped(*sources: Source) -> tuple[Figures, str]:
     }, text
 
 
-def sources_of(engine: Engine) -> list[Source]:
+def sources_of(engine: Engine) -> list[MetricsSource]:
     store = engine.journal.datastore
     return [
         engine.services.traffic.samples,

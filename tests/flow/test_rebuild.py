@@ -14,10 +14,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from engine.config.settings import Settings, read_settings
-from engine.followers.acting import Faults
+from engine.followers.acting import BlockedOrders
 from engine.installation import migrate, open_journal
 from engine.journal.datastore import open_store
-from engine.sandbox.generate import Plan, fill
+from engine.sandbox.generate import GenerationPlan, fill
 from order_engine.main import app
 from order_engine.tending import Rebuilding, Telling
 from projections import jobs, rebuild
@@ -38,7 +38,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     migrate(settings, "sandbox")
     views = Views(settings.views_url)
     with closing(open_journal(settings)) as journal:
-        fill(journal, Plan(60, 3, 2))
+        fill(journal, GenerationPlan(60, 3, 2))
         Runner(journal, views).catch_up()
     views.close()
     return settings
@@ -196,7 +196,7 @@ def test_what_was_asked_for_is_done_once(settings: Settings, views: Views) -> No
     job = jobs.ask(views, "rebuild", ["parked"], keeps_old=True)
     rebuilding = Rebuilding(views, start)  # type: ignore[arg-type]
     while jobs.jobs(views)[0].state != "done":
-        rebuilding._looking.hurry()
+        rebuilding._polling.hurry()
         rebuilding.turn(lambda: None)
     rebuilding.finish()
     assert begun == [job.number]
@@ -226,7 +226,7 @@ def test_orders_that_stand_still_are_told_to_all(views: Views) -> None:
         offset = 7
 
         def __init__(self) -> None:
-            self.faults = Faults("execution")
+            self.faults = BlockedOrders("execution")
 
         def turn(self, _: Any) -> float:
             return 1.5
@@ -284,7 +284,7 @@ def test_verify_is_no_pass_for_views_that_it_could_not_compare(tmp_path: Path) -
     settings = read_settings(data=str(tmp_path), environ={})
     migrate(settings, "sandbox")
     with closing(open_journal(settings)) as journal, closing(Views(settings.views_url)) as views:
-        fill(journal, Plan(20, 2, 1))
+        fill(journal, GenerationPlan(20, 2, 1))
         found = told("verify", "--all", settings=settings)
         assert (found.exit_code, "fill them with `order-engine rebuild --all`" in found.stdout) == (
             1,

@@ -19,7 +19,7 @@ from engine.history.story import read_story, tell
 from engine.installation import migrate
 from engine.journal.journal import Journal
 from engine.kernel.errors import Refused
-from engine.sandbox.generate import Plan, fill
+from engine.sandbox.generate import GenerationPlan, fill
 from order_engine.main import app
 from tests.support.servers.command import run
 
@@ -31,7 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = read_settings(data=str(directory), environ={})
     migrate(settings, "sandbox")
     with Journal(settings.journal_url, engine_codec()) as journal:
-        fill(journal, Plan(60, 3, 2))
+        fill(journal, GenerationPlan(60, 3, 2))
     return directory
 
 

@@ -19,7 +19,7 @@ from engine.domain.stored import engine_codec
 from engine.journal.journal import Journal
 from engine.journal.leases import Leases
 from engine.kernel.process import SEALING
-from engine.sandbox.generate import Plan, fill
+from engine.sandbox.generate import GenerationPlan, fill
 from order_engine import roles
 from order_engine.main import app
 from tests.support.servers.command import ROOT
@@ -34,7 +34,7 @@ class Operator:
         self.settings = Settings(data=data, journal_url=f"sqlite:///{data}/journal.db")
         installation.migrate(self.settings, "sandbox")
         with Journal(self.settings.journal_url, engine_codec()) as journal:
-            fill(journal, Plan(60, 4, 1), lambda _: None)
+            fill(journal, GenerationPlan(60, 4, 1), lambda _: None)
             self.facts = journal.head
             facts = (one for page in journal.pages() for one in page)
             self.order = next(one.stream for one in facts if isinstance(one.fact, Settled))

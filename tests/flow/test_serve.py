@@ -152,7 +152,7 @@ def data(tmp_path: Path) -> Path:
 def holders(settings: Settings) -> list[str | None]:
     datastore = open_journal_datastore(settings)
     try:
-        return [one.holder for one in Watch(datastore, FOLLOWERS).look()]
+        return [one.holder for one in Watch(datastore, FOLLOWERS).poll()]
     finally:
         datastore.close()
 

@@ -78,7 +78,7 @@ def test_a_journal_of_any_run_is_clean_wherever_the_audit_was_cut_off(
     codec = engine_codec()
     point = audit_points.point_of(first, "journal", codec, 1)
     assert point is not None
-    packed = codec.unpack_state(codec.pack_state(point), audit_points.Point)
+    packed = codec.unpack_state(codec.pack_state(point), audit_points.ResumePoint)
     audit_points.go_on(second, packed, codec, kind_of)
     second.take(every[at:])
     second.end_append()

@@ -22,7 +22,7 @@ from engine.history.history import NOW, When, explain, flat
 from engine.journal.journal import Journal
 from engine.kernel.errors import Refused
 from engine.kernel.fact import Recorded
-from engine.sandbox.generate import Plan, fill
+from engine.sandbox.generate import GenerationPlan, fill
 from projections.resources import account_json, order_json
 
 SHOWN: dict[type, Callable[[Any], bytes]] = {Order: order_json, Account: account_json}
@@ -33,7 +33,7 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journal]:
     folder: Path = tmp_path_factory.mktemp("history")
     make(f"sqlite:///{folder}/journal.db", "sandbox")
     with Journal(f"sqlite:///{folder}/journal.db", engine_codec()) as opened:
-        fill(opened, Plan(150, 3, 11))
+        fill(opened, GenerationPlan(150, 3, 11))
         yield opened
 
 

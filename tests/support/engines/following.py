@@ -12,7 +12,7 @@ from engine.domain import order
 from engine.domain.order import Order, Placed
 from engine.domain.report import Report
 from engine.followers import settlement
-from engine.followers.acting import Acting, Place
+from engine.followers.acting import Acting, SavedOffset
 from engine.followers.execution import Execution, WorkingSets
 from engine.followers.follow import Follower
 from engine.followers.settlement import Fresh, Settlement
@@ -20,7 +20,7 @@ from engine.journal.journal import Journal
 from engine.journal.leases import Leases
 from engine.journal.writer import Lease
 from engine.kernel.process import EXECUTION, SETTLEMENT
-from engine.venues.port import CancelTicket, Numbered, Status, Ticket, Venue
+from engine.venues.port import CancelTicket, Numbered, Ticket, Venue, VenueStatus
 from tests.support.engines.desks import Shop
 
 VENUE = "sim"
@@ -95,7 +95,7 @@ class ScriptedVenue:
         self.name = name
         self.tickets: list[Ticket] = []
         self.cancels: list[CancelTicket] = []
-        self.known: dict[str, Status] = {}
+        self.known: dict[str, VenueStatus] = {}
         self.feed: list[Numbered] = []
         self.on_submit: Callable[[Ticket], None] = lambda ticket: None
         self.on_reports: Callable[[], None] = lambda: None
@@ -103,13 +103,13 @@ class ScriptedVenue:
     def submit(self, ticket: Ticket) -> None:
         self.tickets.append(ticket)
         self.on_submit(ticket)
-        self.known.setdefault(ticket.venue_order, Status("open"))
+        self.known.setdefault(ticket.venue_order, VenueStatus("open"))
 
     def cancel(self, ticket: CancelTicket) -> None:
         self.cancels.append(ticket)
 
-    def status(self, venue_order: str) -> Status:
-        return self.known.get(venue_order, Status("unknown"))
+    def status(self, venue_order: str) -> VenueStatus:
+        return self.known.get(venue_order, VenueStatus("unknown"))
 
     def reports(self, after: int) -> Sequence[Numbered]:
         self.on_reports()
@@ -164,7 +164,7 @@ class Works:
                 Desk(self.journal, now_us=self.now_us, lease=lease),
                 self.shop.firm,
                 venue,
-                Place(self.journal, EXECUTION, lease, self.clock),
+                SavedOffset(self.journal, EXECUTION, lease, self.clock),
                 known,
                 refresh=self.shop.prices.refresh,
                 on_filled=self.fresh.add,

@@ -20,7 +20,7 @@ from engine.journal.writer import Lease
 from engine.kernel import chain
 from engine.kernel.process import PUBLISHING, SEALING
 from engine.proof.checkpoint import PublicKey, Signer, origin_of
-from engine.proof.sealing import Outlet, Publishing, Sealing
+from engine.proof.sealing import Outlet, Sealing, SealPublishing
 from engine.proof.seals import Seal, Seals
 from engine.registers.operations import Operations, define_operations
 from tests.support.engines.following import Clock
@@ -80,17 +80,17 @@ class House:
             outlet=outlet, monotonic=self.clock,
         )  # fmt: skip
 
-    def publisher(self, outlet: Outlet) -> Publishing:
+    def publisher(self, outlet: Outlet) -> SealPublishing:
         """The same for publishing."""
         return self.publisher_under(self.lease(PUBLISHING), outlet)
 
-    def publisher_under(self, lease: Lease, outlet: Outlet) -> Publishing:
+    def publisher_under(self, lease: Lease, outlet: Outlet) -> SealPublishing:
         """The same under a lease."""
-        return Publishing(self.journal, self.operations, outlet, lease, monotonic=self.clock)
+        return SealPublishing(self.journal, self.operations, outlet, lease, monotonic=self.clock)
 
     def seal(self) -> Seal:
         """Seals all there is, as a new process would."""
-        self.sealer().seal(breathe)
+        self.sealer().seal(check_cancelled)
         return self.last()
 
     # --- behind the engine's back -----------------------------------------------------------------
@@ -130,7 +130,7 @@ class House:
             )
 
 
-def breathe() -> None:
+def check_cancelled() -> None:
     """Nobody stops us."""
 
 
