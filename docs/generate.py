@@ -76,7 +76,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 
 def summary(thing: Any) -> str:
-    """The first paragraph of a docstring in one line, without what it raises."""
+    """The first paragraph of a docstring in one line, without its exceptions."""
     words = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
     return words.split(" Raises ")[0]
 
@@ -125,7 +125,7 @@ def freshness_events() -> str:
 
 
 def freshness_actions() -> str:
-    """What a decision has to do first."""
+    """First steps of a decision."""
     rows = (
         (f"**{trust}**", meaning, *(freshness.ACTIONS[trust][status] for status in freshness.STATUSES))
         for trust, meaning in freshness.TRUST.items()
@@ -140,7 +140,7 @@ def functions(head: str, *listed: Callable[..., Any]) -> str:
 
 
 def moves() -> str:
-    """Where each fact takes cash and units from, and where it brings them."""
+    """Movements of cash and units by each fact."""
     rows = (
         (fact.__name__, move.asset, f"`{move.amount}`", move.source, move.target)
         for fact, every in holdings.MOVES.items()
@@ -200,13 +200,13 @@ def currencies() -> str:
 
 
 def order_checks() -> str:
-    """What an order must meet at placing and at sending."""
+    """Checks of an order at placing and at sending."""
     rows = ((check.what, f"`{check.reason}`") for check in checks.CHECKS)
-    return table(("what is checked", "fails it when it is sent: cancelled"), rows)
+    return table(("check", "reason of cancellation at sending"), rows)
 
 
 def fee_precedence() -> str:
-    """Which settings of fees are looked for."""
+    """Precedence of fee settings."""
     written = {None: "*", "tenant": "TENANT", "instrument": "INSTRUMENT", "type": "TYPE"}
     rows = [
         ("/".join(filter(None, (of and written[of], written[what]))), of or "any", what or "any")
@@ -216,7 +216,7 @@ def fee_precedence() -> str:
 
 
 def roundings() -> str:
-    """Which way each rule rounds."""
+    """Direction of each rounding rule."""
     words = {ROUND_CEILING: "up", ROUND_FLOOR: "down", ROUND_HALF_UP: "to the nearest, a half up"}
     rows = ((f"`{name}`", *(words[mode] for mode in rule)) for name, rule in ROUNDINGS.items())
     return table(("rule", "notional of buys", "notional of sells", "fees"), rows)
@@ -231,7 +231,7 @@ def refusals() -> str:
 
 
 def permits() -> str:
-    """What an account may ask for in each status."""
+    """Permitted requests of an account in each status."""
     rows = (
         (f"`{status}`", *("yes" if wanted in allowed else "no" for wanted in account.FLAGS))
         for status, allowed in account.PERMITS.items()
@@ -240,14 +240,14 @@ def permits() -> str:
 
 
 def trading_statuses() -> str:
-    """Which sides of an instrument are refused."""
+    """Refused sides of an instrument."""
     rows = [(f"`{status}`", side, f"`{code}`") for (status, side), code in TRADES_REFUSED.items()]
     rows += [(f"any, of a `{kind}`", "both", "`instrument_not_trading`") for kind in sorted(AT_NAV)]
     return table(("trading status", "side", "refused with"), rows)
 
 
 def metrics_table() -> str:
-    """Every figure for Prometheus."""
+    """Every metric."""
     suffixes = {"counter": "_total"}
     return table(
         ("name", "kind", "labels", "meaning"),
@@ -259,16 +259,16 @@ def metrics_table() -> str:
 
 
 def memorandum_table() -> str:
-    """What is asked of the record of an order, by whom, and what the journal cannot answer."""
+    """Questions about the record of an order, their sources, and the gaps of the journal."""
     rows = (
         (it.what, ", ".join(it.rules), f"not recorded: {it.why}" if it.find is None else "yes")
         for it in ASKED
     )
-    return table(("what is asked", "by", "on record"), rows)
+    return table(("question", "source", "on record"), rows)
 
 
 def error_codes() -> str:
-    """Every code that an answer may have."""
+    """Every error code of the API."""
     rows = (
         (f"`{code}`", known.status, known.retry_after_s or "", known.detail)
         for code, known in CODES.items()
@@ -293,16 +293,16 @@ def settings() -> str:
 
 
 def sources_of_reads() -> str:
-    """What each GET is answered from, and how current that is."""
+    """Source and freshness of each GET."""
     ways = table(
-        ("way", "the answer comes from", "says how far by"),
+        ("source", "the answer comes from", "header with its offset"),
         (
             (name, way.about, " or ".join(f"`{header}`" for header in way.headers))
             for name, way in SOURCES.items()
         ),
     )
     reads = table(
-        ("operation", "path", "way"),
+        ("operation", "path", "source"),
         (
             (f"`{route.name}`", f"`{route.path}`", READS[route.name])
             for route in ROUTES
@@ -313,7 +313,7 @@ def sources_of_reads() -> str:
 
 
 def codes_of_operations() -> str:
-    """Codes of each operation, but for those that any has."""
+    """Codes of each operation, except those of all operations."""
     rows = (
         (
             f"`{route.name}`",
@@ -333,7 +333,7 @@ def health_reasons() -> str:
         for code, known in REASONS.items()
         if known.severity == severity
     )
-    return table(("reason", "severity", "meaning", "what clients notice", "what to do"), rows)
+    return table(("reason", "severity", "meaning", "effect on clients", "remedy"), rows)
 
 
 def worked_interest() -> str:
@@ -380,7 +380,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "freshness_actions": freshness_actions,
     "worked_interest": worked_interest,
     "audit_checks": lambda: table(
-        ("check", "what must hold"), ((f"`{code}`", meaning) for code, meaning in audit.CHECKS.items())
+        ("check", "rule"), ((f"`{code}`", meaning) for code, meaning in audit.CHECKS.items())
     ),
     "health_reasons": health_reasons,
     "metrics": metrics_table,

@@ -1,10 +1,10 @@
-"""A receiver of webhooks: verifies, notes, answers, and takes no step back.
+"""A receiver of webhooks: verifies, stores, answers, and ignores older events.
 
     pip install standardwebhooks
     WEBHOOK_SECRET=whsec_... python receiver.py 8099 inbox.db
 
-It prints what it takes over, one line an event. Kill it whenever you like: what was answered is kept,
-what was not is sent again. While a secret is replaced, give both, separated by a comma.
+It prints one line per accepted event. A kill at any moment is safe: acknowledged events are stored,
+others are sent again. During a rotation of the secret give both, separated by a comma.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS resources (
 
 
 class Inbox:
-    """What has come, and each resource as its newest event shows it."""
+    """Received events, and each resource by its newest event."""
 
     def __init__(self, path: str) -> None:
         self._database = sqlite3.connect(path)
@@ -79,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Says nothing: what was asked may hold what nobody should read."""
+        """Logs nothing: a request may contain confidential data."""
 
 
 def main() -> None:

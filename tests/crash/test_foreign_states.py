@@ -430,9 +430,9 @@ _WENT_BACK = (
     "the right journal in its place, or `journal accept-loss`",
 )
 _AGAIN = (
-    "503 `views_damaged`, then `view_behind` until it is whole; orders and single resources go on",
+    "503 `views_damaged`, then `view_behind` until it is whole; orders and single resources continue",
     "`views_made_again`",
-    "whoever meets it; a start; `rebuild --all`",
+    "the process that detects it; a start; `rebuild --all`",
 )
 STATES: dict[str, tuple[tuple[str, str, str], str]] = {
     "an older journal under newer views": (
@@ -477,7 +477,7 @@ STATES: dict[str, tuple[tuple[str, str, str], str]] = {
     ),
     "views of another journal, or that its key does not vouch for": (
         (
-            "503 `view_behind` to lists until they are whole; orders and single resources go on",
+            "503 `view_behind` to lists until they are whole; orders and single resources continue",
             "`views_made_again`",
             "itself, with a line in the log",
         ),
@@ -485,7 +485,7 @@ STATES: dict[str, tuple[tuple[str, str, str], str]] = {
     ),
     "the disk of the views full": (
         (
-            "503 `view_behind` to lists of what is newer; orders and single resources go on",
+            "503 `view_behind` to lists of what is newer; orders and single resources continue",
             "`views_behind`",
             "room on the disk",
         ),
@@ -493,7 +493,7 @@ STATES: dict[str, tuple[tuple[str, str, str], str]] = {
     ),
     "views locked by another program": (
         (
-            "503 `view_behind` to lists of what is newer; orders and single resources go on",
+            "503 `view_behind` to lists of what is newer; orders and single resources continue",
             "`views_behind`",
             "that program's end",
         ),
