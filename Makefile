@@ -10,7 +10,7 @@ WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 DATA ?= data
 PORT ?= 8080
 
-.PHONY: help run setup lock test test-full audit check format bench torture clean
+.PHONY: help run setup lock test test-full dist audit check format bench torture clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -55,6 +55,9 @@ test: setup ## the whole suite, SQLite and PostgreSQL
 
 test-full: setup audit ## what takes minutes, or a browser, nats-server, node: CONTRIBUTING.md
 	$(RUN)python -m pytest -m full --full
+
+dist: setup ## both wheels in dist/, tried in empty environments: serve, /docs, the README's example
+	@$(RUN)python -m tests.support.checkers.dist dist
 
 audit: setup ## known vulnerabilities of what is installed, by pip-audit; needs the network
 	@$(RUN)python -m tests.support.checkers.audit
