@@ -218,9 +218,9 @@ def _client_row(row: dict[str, Any]) -> list[str]:
 
 def time_text(at_us: int | None) -> str | None:
     """A time to the second, in UTC."""
-    from engine.kernel.fact import from_us  # noqa: PLC0415
+    from engine.kernel.times import whole_second  # noqa: PLC0415
 
-    return None if at_us is None else f"{from_us(at_us):%Y-%m-%dT%H:%M:%SZ}"
+    return None if at_us is None else whole_second(at_us)
 
 
 def _print_secret(client_id: str, secret: str, *, as_json: bool) -> None:

@@ -123,7 +123,7 @@ def dump(
 
         from engine.installation import opened_datastore  # noqa: PLC0415
         from engine.kernel import wall  # noqa: PLC0415
-        from engine.kernel.fact import from_us  # noqa: PLC0415
+        from engine.kernel.times import whole_second  # noqa: PLC0415
         from engine.transfer import dumping  # noqa: PLC0415
 
         sealer = _sealer(recipient, passphrase_file)
@@ -140,7 +140,7 @@ def dump(
                 out,
                 wanted,
                 made_by=f"order-engine {metadata.version('order-engine')}",
-                made_at=f"{from_us(wall.now_us()):%Y-%m-%dT%H:%M:%SZ}",
+                made_at=whole_second(wall.now_us()),
                 report=report,
             )
     if as_json:

@@ -13,9 +13,10 @@ from msgspec import Meta, Raw
 
 from engine.history.history import NAMES, Booked, Step, explain, fields_of, flat
 from engine.kernel.fact import Recorded
+from engine.kernel.times import rfc3339
 from engine.kernel.values import plain
 from projections import shapes
-from projections.resources import account_json, cash_balances_json, encode, order_json, time
+from projections.resources import account_json, cash_balances_json, encode, order_json
 
 REF: Final = "#/components/schemas/"
 decode: Final = msgspec.json.Decoder().decode
@@ -79,7 +80,7 @@ def _fact(step: Step) -> dict[str, Any]:
         "version": recorded.version,
         "offset": recorded.offset,
         "name": step.name,
-        "recorded_at": time(envelope.at_us),
+        "recorded_at": rfc3339(envelope.at_us),
         "business_date": envelope.business_date.isoformat() if envelope.business_date else None,
         "actor": envelope.actor,
         "request_id": envelope.request_id,
@@ -143,7 +144,7 @@ def _set_by(recorded: Recorded) -> SetByBody:
         recorded.version,
         recorded.offset,
         NAMES[type(recorded.fact)],
-        time(recorded.envelope.at_us),
+        rfc3339(recorded.envelope.at_us),
         recorded.envelope.actor,
     )
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from decimal import Decimal, Inexact
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -25,8 +24,7 @@ from engine.domain.instrument import Instrument
 from engine.domain.order import Order, Trade
 from engine.domain.payment import Payment
 from engine.domain.report import ParkedReport
-from engine.kernel.fact import from_us
-from engine.kernel.limits import TIMES_CACHED_MAX
+from engine.kernel.times import rfc3339
 from engine.kernel.values import CURRENCIES, EXACT, PRICE_PLACES, STEPS, UNITS, plain
 from projections import shapes
 
@@ -35,20 +33,8 @@ encode: Final = msgspec.json.Encoder().encode
 # --- values --------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=TIMES_CACHED_MAX)
-def time(at_us: int) -> str:
-    """`2026-03-12T14:30:00Z` for microseconds since the epoch; six decimals when no whole second."""
-    second, fraction = divmod(at_us, 1_000_000)
-    return f"{_second(second)}.{fraction:06}Z" if fraction else f"{_second(second)}Z"
-
-
-@lru_cache(maxsize=TIMES_CACHED_MAX)
-def _second(at_s: int) -> str:
-    return from_us(at_s * 1_000_000).isoformat().removesuffix("+00:00")
-
-
 def _maybe_time(at_us: int | None) -> str | None:
-    return None if at_us is None else time(at_us)
+    return None if at_us is None else rfc3339(at_us)
 
 
 def _maybe(number: Decimal | None) -> str | None:
@@ -172,8 +158,8 @@ def order_json(state: Order, trade_of: Callable[[Order, Trade], bytes] | None = 
             settled_at=_maybe_time(state.settled_at_us),
             cancelled_at=_maybe_time(state.cancelled_at_us),
             trades=[msgspec.Raw(trade_of(state, trade)) for trade in trades],
-            created_at=time(terms.at_us),
-            modified_at=time(state.modified_at_us),
+            created_at=rfc3339(terms.at_us),
+            modified_at=rfc3339(state.modified_at_us),
             client_reference=None,
             is_cancellable=state.is_cancellable,
         )
@@ -201,10 +187,10 @@ def trade_json(state: Order, trade: Trade) -> bytes:
         execution_broker=terms.execution_broker,
         trading_venue=terms.venue,
         settlement_date=terms.settlement_date.isoformat(),
-        executed_at=time(terms.executed_at_us),
+        executed_at=rfc3339(terms.executed_at_us),
         settled_at=_maybe_time(trade.settled_at_us),
-        created_at=time(terms.at_us),
-        modified_at=time(trade.modified_at_us),
+        created_at=rfc3339(terms.at_us),
+        modified_at=rfc3339(trade.modified_at_us),
     )
     return encode(body)
 
@@ -244,8 +230,8 @@ def account_json(state: Account) -> bytes:
             can_withdraw=state.can_withdraw,
             can_place_buy_order=state.can_place_buy_order,
             can_place_sell_order=state.can_place_sell_order,
-            created_at=time(state.created_at_us),
-            modified_at=time(state.modified_at_us),
+            created_at=rfc3339(state.created_at_us),
+            modified_at=rfc3339(state.modified_at_us),
             is_overdrawn=state.is_overdrawn,
         )
     )
@@ -312,7 +298,7 @@ class PositionBody(msgspec.Struct, frozen=True):
 
 def position_json(account: str, state: Position) -> bytes:
     """One position of `account`. Rollover cannot be changed yet, and has no cutoff."""
-    opened_at = time(state.opened_at_us)
+    opened_at = rfc3339(state.opened_at_us)
     return encode(
         PositionBody(
             id=state.id,
@@ -332,7 +318,7 @@ def position_json(account: str, state: Position) -> bytes:
             opened_at=opened_at,
             closed_at=_maybe_time(state.closed_at_us),
             created_at=opened_at,
-            modified_at=time(state.modified_at_us),
+            modified_at=rfc3339(state.modified_at_us),
         )
     )
 
@@ -371,7 +357,7 @@ def payment_json(state: Payment) -> bytes:
     """A deposit (its `payment_reference` is filled in by who reads it) or a withdrawal."""
     head = (state.id, state.account, plain(state.amount), state.currency)
     completed_at = _maybe_time(state.completed_at_us)
-    tail = (state.status, completed_at, time(state.created_at_us), time(state.modified_at_us))
+    tail = (state.status, completed_at, rfc3339(state.created_at_us), rfc3339(state.modified_at_us))
     if state.kind == "deposit":
         return encode(DepositBody(*head, None, *tail))
     return encode(WithdrawalBody(*head, *tail))
@@ -521,8 +507,8 @@ def parked_report_json(report_id: str, state: ParkedReport) -> bytes:
             execution_broker=said.execution_broker,
             ytm=_maybe(said.ytm),
             reason=said.reason,
-            created_at=time(state.created_at_us),
-            modified_at=time(state.modified_at_us),
+            created_at=rfc3339(state.created_at_us),
+            modified_at=rfc3339(state.modified_at_us),
             asked_by=state.asked_by,
             trade=state.trade,
         )

@@ -20,10 +20,11 @@ from engine.domain.attempts import Attempt
 from engine.domain.webhook import Webhook, check_active
 from engine.kernel.limits import REPLAY_EVENTS_MAX
 from engine.kernel.refusals import invalid
+from engine.kernel.times import rfc3339
 from engine.registers.deliveries import Delivery, NewDelivery
 from projections import shapes
 from projections.ids import number_of
-from projections.resources import encode, time
+from projections.resources import encode
 from projections.views import events as view
 
 
@@ -199,14 +200,14 @@ def _body(delivery: Delivery, attempts: Sequence[tuple[int, Attempt]]) -> Delive
         resource=delivery.resource,
         status=delivery.status,
         attempts=[
-            AttemptBody(number, time(one.at_us), one.outcome, one.status, one.duration_us / 1000)
+            AttemptBody(number, rfc3339(one.at_us), one.outcome, one.status, one.duration_us / 1000)
             for number, one in attempts
         ],
         next_attempt_at=_maybe_time(delivery.due_us),
-        created_at=time(delivery.created_us),
+        created_at=rfc3339(delivery.created_us),
         finished_at=_maybe_time(delivery.finished_us),
     )
 
 
 def _maybe_time(at_us: int | None) -> str | None:
-    return None if at_us is None else time(at_us)
+    return None if at_us is None else rfc3339(at_us)

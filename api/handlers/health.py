@@ -10,9 +10,10 @@ from msgspec import Meta
 from api.http.call import Answer, Call
 from engine.domain.kind import KINDS
 from engine.kernel import health
+from engine.kernel.times import rfc3339
 from engine.kernel.wall import lasting, now_us
 from projections import shapes
-from projections.resources import encode, time
+from projections.resources import encode
 
 
 class LiveBody(msgspec.Struct, frozen=True):
@@ -92,5 +93,5 @@ async def ready(call: Call) -> Answer:
 
 def _body(reason: health.Reason, now: int) -> Reason:
     lasted = lasting((now - reason.since_us) / 1e6)
-    since = time(reason.since_us)
+    since = rfc3339(reason.since_us)
     return Reason(reason.code, reason.severity, reason.detail, reason.remedy, since, lasted)

@@ -16,9 +16,10 @@ from api.http.wire import raise_faults
 from engine.domain.instrument import Instrument, price_of
 from engine.domain.quote import Quote, quote_faults, unit_words
 from engine.kernel.refusals import fault
+from engine.kernel.times import rfc3339
 from engine.kernel.values import EXACT, PRICE_PLACES, STEPS, ZERO, divide_half_even, plain
 from projections import shapes
-from projections.resources import encode, time
+from projections.resources import encode
 
 TWO: Final = Decimal(2)
 
@@ -159,7 +160,7 @@ def _body(call: Call, quote: Quote, instrument: Instrument | None) -> PriceBody:
         bid=plain(price(quote.bid)),
         ask=plain(price(quote.ask)),
         mid=plain(mid),
-        timestamp=time(quote.stated_us or quote.at_us),
+        timestamp=rfc3339(quote.stated_us or quote.at_us),
         accrued_interest=plain(price(quote.accrued_interest or ZERO)),
         is_waiting=quote.is_waiting,
         set_by=quote.author if sees_clients else None,

@@ -16,10 +16,11 @@ from api.http.repeating import first_answer, once
 from engine.journal.store import CompanionWrite
 from engine.kernel.errors import RebuildRunning, Refused
 from engine.kernel.limits import VIEW_POLL_S
+from engine.kernel.times import rfc3339
 from projections import jobs, shapes, status
 from projections.jobs import Job, Kind
 from projections.quarantine import Quarantined
-from projections.resources import encode, time
+from projections.resources import encode
 
 
 class RebuildBody(msgspec.Struct, frozen=True):
@@ -213,11 +214,11 @@ def _rebuild(job: Job) -> RebuildBody:
             for one in findings.shown
         ],
         error=job.error or None,
-        requested_at=time(job.asked_us),
+        requested_at=rfc3339(job.asked_us),
         started_at=_maybe_time(job.began_us),
         ended_at=_maybe_time(job.ended_us),
     )
 
 
 def _maybe_time(at_us: int) -> str | None:
-    return time(at_us) if at_us else None
+    return rfc3339(at_us) if at_us else None

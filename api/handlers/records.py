@@ -14,13 +14,14 @@ from api.http import reading
 from api.http.call import Answer, Call
 from engine.kernel.csv_export import csv_text
 from engine.kernel.refusals import invalid
+from engine.kernel.times import rfc3339
 from engine.registers import records
 from engine.registers.acts import DEEDS
 from engine.registers.operations import define_operations
 from engine.registers.records import Filters
 from projections import shapes
 from projections.ids import derived, number_of
-from projections.resources import encode, time
+from projections.resources import encode
 
 CSV: Final = "text/csv"
 PREFIXES: Final = {"acts": "act", "refusals": "rfs"}
@@ -98,7 +99,7 @@ def body_of(register: str, row: dict[str, Any]) -> ActBody | RefusalBody:
     number, at_us, context = words.pop("id"), words.pop("at_us"), json.loads(words.pop("context"))
     kind = BODIES[register]
     identifier = derived(PREFIXES[register], at_us, number)
-    return kind(id=identifier, at=time(at_us), context=context, **words)
+    return kind(id=identifier, at=rfc3339(at_us), context=context, **words)
 
 
 def as_csv(register: str, bodies: Sequence[ActBody | RefusalBody]) -> str:

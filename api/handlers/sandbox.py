@@ -13,8 +13,9 @@ from api.http.problems import Problem
 from engine.commands import decisions
 from engine.domain import clock
 from engine.domain.clock import Clock
+from engine.kernel.times import rfc3339
 from projections import shapes
-from projections.resources import encode, time
+from projections.resources import encode
 
 
 class ClockBody(msgspec.Struct, frozen=True):
@@ -22,7 +23,7 @@ class ClockBody(msgspec.Struct, frozen=True):
 
     business_date: shapes.Day
     business_time: shapes.Time
-    time: shapes.Time
+    rfc3339: shapes.Time
 
 
 async def show(call: Call) -> Answer:
@@ -51,7 +52,7 @@ def _body(state: Clock | None, now_us: int) -> bytes:
     return encode(
         ClockBody(
             clock.business_date(state, now_us).isoformat(),
-            time(clock.business_time_us(state, now_us)),
-            time(now_us),
+            rfc3339(clock.business_time_us(state, now_us)),
+            rfc3339(now_us),
         )
     )

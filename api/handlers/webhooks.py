@@ -22,10 +22,11 @@ from engine.domain.webhook import Webhook, is_of
 from engine.journal.store import Violation
 from engine.kernel.errors import OutcomeUnknown, Refused
 from engine.kernel.refusals import invalid
+from engine.kernel.times import rfc3339
 from engine.registers.endpoints import Endpoint
 from engine.registers.key_register import KeyRow
 from projections import shapes
-from projections.resources import encode, time
+from projections.resources import encode
 
 
 class WebhookBody(msgspec.Struct, frozen=True):
@@ -312,8 +313,8 @@ def _body(endpoint: Endpoint | None, state: Webhook, backlog_after: int | None) 
         is_active=state.is_active,
         status="inactive" if state.status == "deleted" else state.status,
         disabled_reason=state.disabled_reason,
-        former_secret_until=None if former_until_us is None else time(former_until_us),
+        former_secret_until=None if former_until_us is None else rfc3339(former_until_us),
         backlog_after=backlog_after,
-        created_at=time(state.created_at_us),
-        modified_at=time(state.modified_at_us),
+        created_at=rfc3339(state.created_at_us),
+        modified_at=rfc3339(state.modified_at_us),
     )

@@ -31,10 +31,11 @@ from engine.kernel.errors import (
     ViewQuarantined,
     ViewsDamaged,
 )
-from engine.kernel.fact import from_us
+from engine.kernel.fact import to_us
 from engine.kernel.ids import is_id
 from engine.kernel.refusals import REFUSALS, leaf_of, sentence_of
 from engine.kernel.sentences import fill_in
+from engine.kernel.times import rfc3339
 from engine.kernel.values import plain
 
 _LOG: Final = logging.getLogger("order_engine.api")
@@ -325,14 +326,9 @@ def _printed(value: object) -> Any:
     if isinstance(value, Decimal):
         return plain(value)
     if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
+        return rfc3339(to_us(value))
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, list | tuple | set | frozenset):
         return [_printed(entry) for entry in value]
     return value if value is None or isinstance(value, str | int | bool) else str(value)
-
-
-def time_text(at_us: int) -> str:
-    """RFC 3339 in UTC; whole seconds have no fraction."""
-    return from_us(at_us).isoformat().replace("+00:00", "Z")

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from engine.kernel.limits import BODIES_CACHED_MAX, BODIES_FRESH_S, SUBJECTS_MAX
+from engine.kernel.times import rfc3339
 from engine.registers.deliveries import Delivery
 from engine.registers.personal import WORDS, Personal
 from projections import resources
@@ -99,6 +100,6 @@ def test_body(delivery: Delivery) -> bytes:
             TEST,
             {"id": delivery.webhook, "resource_type": "webhook"},
             {"id": delivery.webhook},
-            resources.time(delivery.event_us),
+            rfc3339(delivery.event_us),
         )
     )

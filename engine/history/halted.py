@@ -9,9 +9,9 @@ from engine.domain import halt
 from engine.domain.halt import Halt
 from engine.domain.streams import fold_of
 from engine.journal.journal import Journal
-from engine.kernel.fact import from_us
 from engine.kernel.fold import Loaded
 from engine.kernel.health import Finding
+from engine.kernel.times import whole_second
 
 _STREAMS: Final = "SELECT DISTINCT stream FROM {journal} WHERE stream >= 'hlt_' AND stream < 'hlt`'"
 
@@ -41,7 +41,7 @@ class HaltsProbe:
 
 def _sentence(halted: dict[str, Halt]) -> str:
     since = min(state.since_us for state in halted.values())
-    when = from_us(since).isoformat(timespec="seconds").replace("+00:00", "Z")
+    when = whole_second(since)
     tenants = len(halted) - (halt.ENGINE in halted)
     whose = ["all trading"] * (halt.ENGINE in halted)
     whose += [f"trading of {tenants} tenant{'s' * (tenants > 1)}"] * bool(tenants)

@@ -41,9 +41,10 @@ from engine.domain.payment import (
 from engine.domain.stored import STORED
 from engine.domain.streams import fold_of
 from engine.journal.journal import Journal
-from engine.kernel.fact import Fact, Recorded, from_us
+from engine.kernel.fact import Fact, Recorded, to_us
 from engine.kernel.fold import Fold
 from engine.kernel.refusals import invalid
+from engine.kernel.times import rfc3339
 from engine.kernel.values import plain
 
 NAMES: Final[dict[type[Fact], str]] = {kind: name for name, kind in STORED.items()}
@@ -155,7 +156,7 @@ def fields_of(fact: msgspec.Struct) -> dict[str, Any]:
     for name, value in msgspec.structs.asdict(fact).items():
         is_time = isinstance(value, int) and (name == "at_us" or name.endswith("_at_us"))
         found[name.removesuffix("_us") if is_time else name] = (
-            time(from_us(value)) if is_time else _json(value)
+            rfc3339(value) if is_time else _json(value)
         )
     return found
 
@@ -169,15 +170,10 @@ def _json(value: Any) -> Any:
     return value
 
 
-def time(at: datetime) -> str:
-    """RFC 3339 in UTC, with microseconds unless it is a whole second."""
-    return at.isoformat().replace("+00:00", "Z")
-
-
 _JSON: Final[dict[type, Callable[[Any], Any]]] = {
     Decimal: plain,
     bytes: bytes.hex,
-    datetime: time,
+    datetime: lambda at: rfc3339(to_us(at)),
     date: date.isoformat,
     msgspec.Struct: fields_of,
 }
@@ -212,7 +208,7 @@ def version_of(journal: Journal, stream: str, when: When) -> int:
         version = journal.version_at(stream, when.at_us)
         first = () if version else journal.stream(stream, version=1)
         if first:
-            began = time(first[0].envelope.at)
+            began = rfc3339(first[0].envelope.at_us)
             raise invalid(
                 "asof",
                 "invalid_value",

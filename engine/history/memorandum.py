@@ -19,11 +19,12 @@ from engine.domain.order import (
     Placed,
     TradeRecorded,
 )
-from engine.history.history import Step, state_at, time
+from engine.history.history import Step, state_at
 from engine.history.story import Story
 from engine.journal.journal import Journal
-from engine.kernel.fact import Fact, Recorded, from_us
+from engine.kernel.fact import Fact, Recorded
 from engine.kernel.ids import is_id
+from engine.kernel.times import rfc3339
 from engine.kernel.values import plain
 
 RULES: Final = {
@@ -127,7 +128,7 @@ def _who(recorded: Recorded) -> str:
 
 
 def _when(recorded: Recorded) -> str:
-    return time(recorded.envelope.at)
+    return rfc3339(recorded.envelope.at_us)
 
 
 def _instructions(case: Case) -> list[RecordedAnswer]:
@@ -249,7 +250,7 @@ ASKED: Final[tuple[Item, ...]] = (
     Item("size executed", ("MiFID 2", "RTS 24", "CAT (c)(7)(v)"),
           _traded(lambda trade: plain(trade.quantity))),
     Item("time of execution", ("SEC", "MiFID 2", "RTS 24", "CAT (c)(7)(v)"),
-          _traded(lambda trade: time(from_us(trade.executed_at_us)))),
+          _traded(lambda trade: rfc3339(trade.executed_at_us))),
     Item("executed where", ("CAT (c)(7)(v)",), _traded(lambda trade: trade.venue)),
     Item("counterparty and broker", ("CAT (c)(7)(v)", "CAT (c)(7)(vi)"), _counterparty,
           "the venue did not name them"),

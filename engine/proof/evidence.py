@@ -14,12 +14,13 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from engine.history.history import fields_of, time
+from engine.history.history import fields_of
 from engine.journal.journal import Journal
 from engine.journal.pages import StoredRow
 from engine.kernel.chain import GENESIS
 from engine.kernel.errors import JournalDamaged, NotYetSealed
 from engine.kernel.refusals import refused
+from engine.kernel.times import rfc3339
 from engine.proof import merkle
 from engine.proof.checkpoint import read_note
 from engine.proof.seals import Nodes, Seal, Seals
@@ -167,5 +168,5 @@ def _proven(journal: Journal, seal: Seal, nodes: Nodes, row: StoredRow, before: 
         before=before.hex(),
         digest=digest.hex(),
         proof=[base64.b64encode(one).decode() for one in path],
-        shown=ShownFact(time(envelope.at), envelope.actor, envelope.request_id, fields_of(fact)),
+        shown=ShownFact(rfc3339(envelope.at_us), envelope.actor, envelope.request_id, fields_of(fact)),
     )

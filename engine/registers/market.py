@@ -30,7 +30,6 @@ from engine.domain.pricing import Price
 from engine.domain.quote import Quote, jumps, quote_faults
 from engine.journal.store import CompanionWrite, Store, Violation, no_companion
 from engine.kernel.errors import Unavailable
-from engine.kernel.fact import from_us
 from engine.kernel.health import Finding
 from engine.kernel.limits import (
     CLAIM_ATTEMPTS_MAX,
@@ -40,6 +39,7 @@ from engine.kernel.limits import (
     SYMBOLS_MAX,
 )
 from engine.kernel.refusals import refused
+from engine.kernel.times import whole_second
 from engine.kernel.values import ZERO, plain
 from engine.registers.operations import Operations
 
@@ -178,7 +178,7 @@ class Market:
         """Findings about unconfirmed prices. Raises Unavailable."""
         count, since_us = self._store.query("SELECT count(*), min(recorded_us) FROM waiting_prices")[0]
         if count:
-            when = from_us(since_us).isoformat(timespec="seconds").replace("+00:00", "Z")
+            when = whole_second(since_us)
             yield Finding("prices_waiting", f"{count} of them, the first since {when}.")
 
     def confirm(

@@ -19,11 +19,12 @@ from engine.domain.holdings import (
     SellSettled,
 )
 from engine.kernel.fact import Fact, Recorded
+from engine.kernel.times import rfc3339
 from engine.kernel.values import EXACT, plain
 from projections.folds import Change
 from projections.ids import derived, number_of
 from projections.listing import Listed, Reader, Single, Where, page_of
-from projections.resources import BalanceBody, TransactionBody, cash_balances_json, encode, price, time
+from projections.resources import BalanceBody, TransactionBody, cash_balances_json, encode, price
 from projections.tables import Row, Table
 from projections.view import PageRows, View
 
@@ -99,7 +100,7 @@ def _payment(recorded: Recorded) -> list[TransactionBody]:
         TransactionBody(
             id=_id(recorded, 0),
             summary=f"{kind.capitalize()} of {plain(fact.amount)} {fact.currency}",
-            booked_at=time(recorded.envelope.at_us),
+            booked_at=rfc3339(recorded.envelope.at_us),
             settlement_date=day.isoformat() if day else None,
             cash_amount=plain(amount),
             unit_quantity=None,
@@ -115,7 +116,7 @@ def _payment(recorded: Recorded) -> list[TransactionBody]:
 
 def _trade(recorded: Recorded) -> list[TransactionBody]:
     """A trade's consideration, then its fee."""
-    fact, booked_at = recorded.fact, time(recorded.envelope.at_us)
+    fact, booked_at = recorded.fact, rfc3339(recorded.envelope.at_us)
     assert isinstance(fact, BuyBooked | SellBooked)
     kind, doing, amount = (
         ("buy", "buying", EXACT.minus(fact.notional))

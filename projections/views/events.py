@@ -9,6 +9,7 @@ import msgspec
 
 from engine.domain.stored import EVENTS, resource_of
 from engine.domain.streams import prefix_of
+from engine.kernel.times import rfc3339
 from projections.folds import Change
 from projections.ids import derived, number_of
 from projections.listing import Listed, Reader, Where, page_of
@@ -25,7 +26,6 @@ from projections.resources import (
     encode,
     payment_json,
     position_json,
-    time,
 )
 from projections.tables import Table
 from projections.view import PageRows, View
@@ -71,7 +71,13 @@ class EventsView(View):
         at_us, offset, tenant = recorded.envelope.at_us, recorded.offset, change.after.tenant
         event = derived("evt", at_us, offset)
         body = EventBody(
-            event, name, EventResource(resource, kind), msgspec.Raw(data), time(at_us), offset, sequence
+            event,
+            name,
+            EventResource(resource, kind),
+            msgspec.Raw(data),
+            rfc3339(at_us),
+            offset,
+            sequence,
         )
         row = (offset, event, tenant, account, name, resource, recorded.stream, at_us, encode(body))
         page.add(RECORDS, row)

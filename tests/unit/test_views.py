@@ -19,6 +19,7 @@ from engine.domain.order import Placed
 from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.kernel.fact import Fact
+from engine.kernel.times import rfc3339, whole_second
 from projections import resources
 from projections.folding import Page
 from projections.ids import derived, number_of
@@ -113,7 +114,8 @@ def test_the_sample_of_the_reference_page_comes_out_byte_for_byte() -> None:
     ],
 )
 def test_times_have_no_fraction_or_six_digits_of_it(at_us: int, text: str) -> None:
-    assert resources.time(at_us) == text
+    assert rfc3339(at_us) == text
+    assert whole_second(at_us) == f"{text[:19]}Z"
 
 
 def test_an_untouched_sell_has_bare_zeros_and_no_net_amount() -> None:
