@@ -24,7 +24,7 @@ from engine.journal.journal import Journal
 from engine.journal.sqlite_store import SqliteStore
 from engine.journal.store import Store
 from engine.kernel import packages, wall
-from engine.kernel.errors import BadSettings, JournalDamaged, WrongKey, WrongKind
+from engine.kernel.errors import BadSettings, JournalDamaged, WrongKey, WrongKind, WrongUsage
 from engine.kernel.ids import IdSource
 from engine.proof.checkpoint import origin_of
 from engine.proof.sealing_keys import SealingKeys
@@ -250,6 +250,23 @@ def migrate(
             return False
 
         return _migrate(settings, datastore, declare)
+
+
+def statements(settings: Settings) -> list[str]:
+    """The SQL that `migrate` would run on PostgreSQL, for somebody else to run it; nothing is changed.
+
+    The key, its fingerprint and the kind are left to `migrate`, which needs no more than to insert then.
+    Raises WrongUsage for SQLite, SchemaTooNew, Unavailable.
+    """
+    with _open_to_migrate(settings) as datastore:
+        if isinstance(datastore.store, SqliteStore):
+            raise WrongUsage("migrate --sql is for PostgreSQL: a file in SQLite has no other owner")
+        with datastore.store.reading() as connection:
+            tables = operations.define_operations()
+            return [
+                *schema.statements(connection, datastore.tables),
+                *operations.statements(connection, tables),
+            ]
 
 
 def make_tables(settings: Settings) -> None:

@@ -124,6 +124,9 @@ def migrate(
     is_live: IsLive = False,
     is_sandbox: IsSandbox = False,
     is_sure: Annotated[bool, typer.Option("--yes", help="Skip the confirmation.")] = False,
+    as_sql: Annotated[
+        bool, typer.Option("--sql", help="Print the SQL for PostgreSQL, and change nothing.")
+    ] = False,
     data: Data = None,
     journal_url: JournalUrl = None,
     journal_url_file: JournalUrlFile = None,
@@ -143,6 +146,7 @@ def migrate(
       order-engine migrate --live --data /var/lib/order-engine
       order-engine migrate --sandbox
       ORDER_ENGINE_JOURNAL_URL=postgresql://engine@db/orders order-engine migrate --live --json
+      order-engine migrate --sql --journal-url-file /etc/order-engine/journal.url > upgrade.sql
     """
     with errors_told(as_json=as_json):
         from engine import installation  # noqa: PLC0415
@@ -152,11 +156,23 @@ def migrate(
             "journal_url_file": journal_url_file,
         }
         settings = read_settings(data=data, journal_url=journal_url, config=config, options=said)
+        if as_sql:
+            print_sql(installation.statements(settings))
+            return
         kind = kind_of(settings)
         if kind is not None and not is_sure:
             confirm(settings, kind)
         done = installation.migrate(settings, kind, adopts=True)
     print_json(asdict(done)) if as_json else _print_migrated(done)
+
+
+def print_sql(statements: list[str]) -> None:
+    """One transaction, or a comment."""
+    if not statements:
+        typer.echo("-- already up to date")
+        return
+    for statement in ("BEGIN", *statements, "COMMIT"):
+        typer.echo(f"{statement};\n")
 
 
 @app.command()

@@ -17,12 +17,14 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, Table, Text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.dialects.sqlite import BLOB
 
@@ -202,20 +204,66 @@ def migrate(connection: sa.Connection, tables: Tables) -> Migration:
         check(connection, tables)
         _mend(connection, tables)
         return outcome
-    tables.metadata.create_all(connection)
-    if not tables.prefix:
-        from engine.journal import migrations  # noqa: PLC0415  alembic costs 100 ms, and only here
+    from engine.journal import migrations  # noqa: PLC0415  alembic costs 100 ms, and only here
 
-        migrations.stamp(connection)
+    tables.metadata.create_all(connection)
+    migrations.stamp(connection, tables.prefix)
     _make_append_only(connection, tables)
     connection.execute(tables.head.insert().values(one=1, position=0, digest=GENESIS))
-    facts = {
+    facts = _first_words(tables)
+    connection.execute(tables.meta.insert(), [{"key": k, "value": v} for k, v in facts.items()])
+    return "created"
+
+
+def _first_words(tables: Tables) -> dict[str, str]:
+    """What a new journal says of itself."""
+    return {
         "schema": str(SCHEMA),
         "journal_id": secrets.token_hex(16),
         "stream_kind": tables.stream_kind,
     }
-    connection.execute(tables.meta.insert(), [{"key": k, "value": v} for k, v in facts.items()])
-    return "created"
+
+
+def statements(connection: sa.Connection, tables: Tables) -> list[str]:
+    """What `migrate` would run on this PostgreSQL database, which is only read.
+
+    Raises SchemaTooNew, JournalDamaged, BadSettings for another kind of stream ids or encoding.
+    """
+    from engine.journal import migrations  # noqa: PLC0415  as above
+
+    _check_encoding(connection)
+    there = sa.inspect(connection).get_table_names()
+    lock = f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"
+    meta, head = tables.meta.name, tables.head.name
+    if meta in there:
+        schema = int(check(connection, tables, allows_older=True)["schema"])
+        if schema == SCHEMA:
+            return []
+        scripts = migrations.statements(schema, there, tables.prefix)
+        noted = f"UPDATE {meta} SET value = '{SCHEMA}' WHERE key = 'schema'"  # noqa: S608  our own names
+        return [lock, *scripts, noted]
+    words = ", ".join(f"('{key}', '{value}')" for key, value in _first_words(tables).items())
+    return [
+        lock,
+        *creation(tables.metadata),
+        *migrations.statements(None, there, tables.prefix),
+        *(text.format(journal=tables.journal.name) for text in _STATEMENTS["postgresql"]),
+        f"INSERT INTO {head} VALUES (1, 0, decode('{GENESIS.hex()}', 'hex'))",  # noqa: S608
+        f"INSERT INTO {meta} VALUES {words}",  # noqa: S608
+    ]
+
+
+def creation(metadata: sa.MetaData, there: Collection[str] = ()) -> list[str]:
+    """The statements that create the tables which are not `there`, on PostgreSQL."""
+    made = list[str]()
+
+    def noted(ddl: sa.schema.ExecutableDDLElement, *_: object, **__: object) -> None:
+        made.append(str(ddl.compile(dialect=postgresql.dialect())).strip())  # type: ignore[no-untyped-call]
+
+    engine = sa.create_mock_engine("postgresql+psycopg://", noted)
+    missing = [table for table in metadata.sorted_tables if table.name not in there]
+    metadata.create_all(engine, tables=missing, checkfirst=False)
+    return made
 
 
 def _check_encoding(connection: sa.Connection) -> None:
@@ -233,11 +281,9 @@ def _upgrade(connection: sa.Connection, tables: Tables) -> bool:
     schema = int(_words(connection, tables)["schema"])
     if schema >= SCHEMA:
         return False
-    if tables.prefix:
-        raise _too_old(schema)
     from engine.journal import migrations  # noqa: PLC0415  as above
 
-    migrations.upgrade(connection, schema)
+    migrations.upgrade(connection, schema, tables.prefix)
     meta = tables.meta
     connection.execute(meta.update().where(meta.c.key == "schema").values(value=str(SCHEMA)))
     return True

@@ -34,6 +34,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, Table, Text
 
+from engine.journal import schema
+
 PersonalWord = str
 """A personal word: `name`, `reference`, `payment_reference` or `client_reference`."""
 
@@ -439,6 +441,15 @@ def without_triggers(connection: sa.Connection, table: str) -> Iterator[None]:
     yield
     for statement in _STATEMENTS[connection.dialect.name]:
         connection.exec_driver_sql(statement.format(table=table))
+
+
+def statements(connection: sa.Connection, operations: Operations) -> list[str]:
+    """What `migrate` would run on this PostgreSQL database, which is only read."""
+    there = set(sa.inspect(connection).get_table_names())
+    if operations.metadata.tables.keys() <= there:
+        return []
+    triggers = [text.format(table=table) for table in _APPEND_ONLY for text in _STATEMENTS["postgresql"]]
+    return [*schema.creation(operations.metadata, there), *triggers]
 
 
 def migrate(connection: sa.Connection, operations: Operations) -> bool:

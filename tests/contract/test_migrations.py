@@ -7,9 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from typer.testing import CliRunner
 
 from engine import installation
 from engine.audit.auditing import AuditOptions, audit
@@ -19,6 +22,7 @@ from engine.journal import migrations, schema
 from engine.journal.datastore import Datastore, open_store
 from engine.kernel.errors import SchemaTooOld
 from engine.registers import operations
+from order_engine.main import app
 from tests.support.engines.journals import open_journal
 from tests.support.engines.releases import FIRST
 from tests.support.servers.http_engine import running
@@ -92,17 +96,87 @@ def test_an_older_schema_is_not_opened_before_it_is_upgraded(journal_url: str) -
     assert caught.value.context == {"schema": 0, "needed": schema.SCHEMA}
 
 
-def test_an_older_journal_under_a_prefix_is_refused(journal_url: str) -> None:
-    datastore = Datastore(journal_url, "mine_", "text")
+def test_a_journal_under_a_prefix_has_a_chain_of_its_own(journal_url: str) -> None:
+    """Beside the engine's own, whose tables of the same bare names stay as they are."""
+    with open_journal(journal_url):
+        datastore = Datastore(journal_url, "mine_", "text")
+        try:
+            assert datastore.migrate()
+            tables, store = datastore.tables, datastore.store
+            with store.writing() as connection:
+                assert numbers(connection, "mine_") == numbers(connection) == [f"{schema.SCHEMA:04}"]
+                for column in ("digest", "mac"):  # as schema 5 was
+                    connection.exec_driver_sql(f"ALTER TABLE mine_tracking DROP COLUMN {column}")
+                connection.exec_driver_sql("DROP TABLE mine_alembic_version")
+                older = tables.meta.update().where(tables.meta.c.key == "schema").values(value="5")
+                connection.execute(older)
+            assert not datastore.migrate(), "upgraded, not created"
+            with store.reading() as connection:
+                assert numbers(connection, "mine_") == [f"{schema.SCHEMA:04}"]
+                assert schema.check(connection, tables)["schema"] == str(schema.SCHEMA)
+                columns = {one["name"] for one in sa.inspect(connection).get_columns("mine_tracking")}
+            assert columns == {"follower", "position", "digest", "mac"}
+        finally:
+            datastore.close()
+
+
+def numbers(connection: sa.Connection, prefix: str = "") -> list[str]:
+    """What alembic notes of a journal."""
+    text = f"SELECT version_num FROM {prefix}alembic_version"
+    return [str(row[0]) for row in connection.exec_driver_sql(text)]
+
+
+def test_applications_that_start_at_once_stamp_once(journal_url: str) -> None:
+    stores = [Datastore(journal_url, "mine_", "text") for _ in range(4)]
     try:
-        assert datastore.migrate()
-        meta = datastore.tables.meta
-        with datastore.store.writing() as connection:
-            connection.execute(meta.update().where(meta.c.key == "schema").values(value="0"))
-        with pytest.raises(SchemaTooOld):
-            datastore.migrate()
+        with ThreadPoolExecutor(4) as threads:
+            assert sorted(threads.map(Datastore.migrate, stores)) == [False, False, False, True]
+        with stores[0].store.reading() as connection:
+            assert numbers(connection, "mine_") == [f"{schema.SCHEMA:04}"]
+    finally:
+        for one in stores:
+            one.close()
+
+
+def run_sql(settings: Settings) -> None:
+    """What an administrator does with what `migrate --sql` prints."""
+    url = {"ORDER_ENGINE_JOURNAL_URL": settings.journal_url}
+    words = ["migrate", "--sql", "--data", str(settings.data)]
+    printed = CliRunner().invoke(app, words, env=url)
+    assert printed.exit_code == 0, printed.output
+    with psycopg.connect(settings.journal_url, autocommit=True) as connection:
+        connection.execute(printed.stdout.encode())
+    assert CliRunner().invoke(app, words, env=url).stdout == "-- already up to date\n"
+    assert differences(settings.journal_url) == []
+
+
+def test_a_new_journal_by_sql(postgres_url: str, tmp_path: Path) -> None:
+    settings = read_settings(data=str(tmp_path / "data"), journal_url=postgres_url, environ={})
+    run_sql(settings)
+    assert not settings.data.exists(), "nothing but printed"
+    assert installation.migrate(settings, "sandbox", adopts=True).key_created
+    installation.open_installation(settings).close()
+    datastore = Datastore(postgres_url, "", "text")
+    try:
+        with datastore.store.reading() as connection:
+            assert numbers(connection) == [f"{schema.SCHEMA:04}"]
+            assert connection.exec_driver_sql("SELECT count(*) FROM journal").scalar_one() == 1
     finally:
         datastore.close()
+
+
+@pytest.mark.parametrize("first", ["postgresql"], indirect=True)
+def test_the_first_release_is_upgraded_by_sql(first: Settings) -> None:
+    run_sql(first)
+    assert installation.migrate(first, "live", adopts=True).outcome == "updated"
+    with installation.opened_datastore(first) as datastore:
+        assert audit(datastore, AuditOptions("all")).findings == []
+
+
+def test_sqlite_is_told_that_sql_is_for_postgresql(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["migrate", "--sql", "--data", str(tmp_path / "data")])
+    assert (done.exit_code, "migrate --sql is for PostgreSQL" in done.stderr) == (2, True), done.stderr
+    assert not (tmp_path / "data").exists()
 
 
 @on_both

@@ -1,9 +1,19 @@
-"""The environment script of alembic: uses our connection, in the caller's transaction."""
+"""What alembic runs for each of its commands: our connection, in the caller's transaction, or none."""
 
 from __future__ import annotations
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["connection"], transaction_per_migration=False)
-with context.begin_transaction():
+from engine.journal.migrations import version_table
+
+said = context.config.attributes
+table = version_table(said["prefix"])
+if context.is_offline_mode():
+    context.configure(dialect_name="postgresql", literal_binds=True, version_table=table)
     context.run_migrations()
+else:
+    context.configure(
+        connection=said["connection"], transaction_per_migration=False, version_table=table
+    )
+    with context.begin_transaction():
+        context.run_migrations()

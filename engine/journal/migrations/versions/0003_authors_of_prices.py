@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from engine.journal.migrations import add_columns
+from engine.journal.migrations import add_columns, has_table
 
 revision = "0003"
 down_revision = "0002"
@@ -20,6 +20,6 @@ def upgrade() -> None:
         sa.Column("stated_us", sa.BigInteger),
         sa.Column("confirmed_by", sa.Text),
     )
-    if sa.inspect(op.get_bind()).has_table("prices"):
+    if has_table("prices"):
         ahead = "SET stated_us = at_us, at_us = recorded_us WHERE at_us > recorded_us"
         op.execute(f"UPDATE prices {ahead}")
