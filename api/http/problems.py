@@ -1,4 +1,4 @@
-"""What went wrong, as HTTP says it: one table of codes, one of errors, one envelope.
+"""Errors over HTTP: one table of codes, one of exceptions, one envelope.
 
 {"code", "detail", "docs", "params"?, "context"?, "request_id"}
 """
@@ -92,7 +92,9 @@ state of the account; 404 and 409: what else there is."""
 
 CODES: Final[dict[str, Code]] = {
     **{code: Code(REFUSED_WITH[code], refusal.when) for code, refusal in REFUSALS.items()},
-    "not_found": Code(404, "No such resource for this client. Another tenant's is answered alike."),
+    "not_found": Code(
+        404, "No resource of this id for this client; ids of other tenants count as unknown."
+    ),
     "missing_token": Code(401, "An access token is needed: `Authorization: Bearer ...`."),
     "invalid_token": Code(401, "The access token is malformed, expired or revoked. Get a new one."),
     "insufficient_scope": Code(403, "The access token lacks the scope that this operation needs."),
@@ -107,23 +109,27 @@ CODES: Final[dict[str, Code]] = {
     "api_version_invalid": Code(400, "`Api-Version` is a date, YYYY-MM-DD."),
     "api_version_unsupported": Code(400, "This `Api-Version` is not supported."),
     "offset_in_future": Code(400, "`Min-Journal-Offset` is beyond the journal's end."),
-    "rebuild_running": Code(409, "Views are being rebuilt or verified already. Wait for that to end."),
-    "server_error": Code(500, "An error of the server, logged under this `request_id`."),
-    "unavailable": Code(503, "The database cannot be used now; nothing is lost. Try again.", 1),
+    "rebuild_running": Code(
+        409, "Views are already being rebuilt or verified. Try again when that has ended."
+    ),
+    "server_error": Code(500, "An internal error, logged under this `request_id`."),
+    "unavailable": Code(503, "The database is unavailable; nothing is lost. Try again.", 1),
     "view_behind": Code(503, "The view has not caught up yet. Try again.", 1),
     "not_yet_sealed": Code(503, "No signed checkpoint covers the newest facts yet. Try again.", 10),
     "view_quarantined": Code(
-        503, "The view holds a fact that it cannot read; an operator has to look.", 60
+        503, "The view has a fact that it cannot fold; an operator has to repair it.", 60
     ),
     "journal_damaged": Code(
-        503, "The journal is damaged and takes no writes; an operator has to look.", 60
+        503, "The journal is damaged and takes no writes; an operator has to repair it.", 60
     ),
-    "views_damaged": Code(503, "The views were damaged or deleted, and are made again. Try again.", 1),
+    "views_damaged": Code(
+        503, "The views were damaged or deleted, and are being rebuilt. Try again.", 1
+    ),
     "journal_went_back": Code(
         503, "The journal lacks acknowledged facts and takes no writes; an operator has to decide.", 60
     ),
 }
-"""Every code that an answer may have."""
+"""Every error code of the API."""
 _SHAPES: Final = frozenset(
     ("invalid_request", "invalid_param", "missing_param", "not_found", "idempotency_key_too_long")
 )
@@ -132,8 +138,8 @@ MISTAKES: Final = frozenset(
     for code, known in CODES.items()
     if known.status < 500 and (code not in REFUSALS or code in _SHAPES)
 ) - {"request_timeout"}
-"""What a client that works is not told again and again. All else under 500 is what a rule says of a
-command that may be right; and a timeout has taken its time."""
+"""Errors that a correct client does not repeat. Other errors below 500 are refusals by a rule, which a
+correct client may get; and a timeout has already taken its time."""
 
 
 class Param(msgspec.Struct, frozen=True):
@@ -200,7 +206,7 @@ def docs_of(code: str) -> str:
 
 _PLACED: Final = {
     "journal_damaged": "The journal is damaged at position {position} and takes no writes;"
-    " an operator has to look.",
+    " an operator has to repair it.",
     "journal_went_back": "The journal lacks acknowledged facts after position {position} and takes no"
     " writes; an operator has to decide.",
 }
@@ -215,7 +221,7 @@ ENGINE_CODES: Final[tuple[tuple[type[EngineError], str, str], ...]] = (
     (RebuildRunning, "rebuild_running", ""),
     (NotYetSealed, "not_yet_sealed", ""),
     (DiskFull, "unavailable", "The disk of the database is full; an operator has to make room."),
-    (Inaccessible, "unavailable", "The database refuses to be written; an operator has to look."),
+    (Inaccessible, "unavailable", "The database refuses to be written; an operator has to repair it."),
     (Unavailable, "unavailable", ""),
     (VersionConflict, "unavailable", ""),  # lost every round against others: later is better
 )

@@ -1,6 +1,6 @@
-"""Where each GET takes its answer from, and how current that is: one literal table.
+"""Source and freshness of each GET: one literal table.
 
-The document, the documentation and the tests are made from it; a GET that is not in it fails the latter.
+The OpenAPI document, the documentation and the tests use it; a test fails for a missing GET.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from engine.kernel.limits import VIEW_WAIT_S
 
 
 class Source(NamedTuple):
-    """A way of reading. `headers` of its answers, at least one of which is there; `codes` are the errors
-    that only it has."""
+    """A way of reading. `headers`: its answers have at least one of them. `codes`: its own errors."""
 
     about: str
     headers: tuple[str, ...] = ()
@@ -21,20 +20,20 @@ class Source(NamedTuple):
 
 
 _CURRENT: Final = "never older than the journal was when the request arrived"
-_WAITED: Final = f"the views are waited for up to {VIEW_WAIT_S:g} s"
+_WAITED: Final = f"waits for the views up to {VIEW_WAIT_S:g} s"
 
 _VIEWED: Final = ("view_behind", "view_quarantined", "views_damaged")
 
 SOURCES: Final[dict[str, Source]] = {
     "resource": Source(
-        "the row of a view, or the journal where the row is older than the resource's last fact:"
+        "the row of a view, or the journal if the row is older than the resource's last fact:"
         f" {_CURRENT}",
         ("Journal-Offset", "View-Offset"),
         ("view_quarantined",),
     ),
     "position": Source(
-        "as a resource; a position that a later one of its instrument has followed is only in the view,"
-        f" which is waited for up to {VIEW_WAIT_S:g} s",
+        "as a resource; a position followed by a later one of its instrument is only in the view:"
+        f" {_WAITED}",
         ("Journal-Offset", "View-Offset"),
         _VIEWED,
     ),
@@ -45,30 +44,30 @@ SOURCES: Final[dict[str, Source]] = {
     ),
     "journal": Source(f"the journal: {_CURRENT}", ("Journal-Offset",)),
     "list": Source(
-        "views that show all that this client was answered before by this process, and all that the"
-        f" journal held when the process started: {_WAITED}",
+        "views that include everything this process has answered to the client, and everything in the"
+        f" journal at the start of the process: {_WAITED}",
         ("View-Offset",),
         _VIEWED,
     ),
     "event": Source(
-        f"the view of events, once it has come to the event's own offset: {_WAITED}",
+        f"the view of events, once it has reached the event's own offset: {_WAITED}",
         ("View-Offset",),
         _VIEWED,
     ),
     "stream": Source(
-        "as a list; with `follow=false` it ends only after the last event that the journal held when the"
-        f" request arrived: {_WAITED}",
+        "as a list; with `follow=false` it ends after the last event in the journal at the arrival of"
+        f" the request: {_WAITED}",
         (),
         _VIEWED,
     ),
     "register": Source("a table of the journal's database: always current"),
-    "keys": Source("a table of the journal's database, read again after a second"),
+    "keys": Source("a table of the journal's database, refreshed each second"),
     "acts": Source(
-        "a table of the journal's database: always current, but for refused sign-ins and scopes, of"
-        " which each process writes a source's first at once and then counts every 5 seconds"
+        "a table of the journal's database: always current, except refused sign-ins and scopes; each"
+        " process writes the first of a source at once, then counts every 5 seconds"
     ),
-    "views": Source("the state of the views themselves, as it is now"),
-    "process": Source("this process, as it is now"),
+    "views": Source("the current state of the views"),
+    "process": Source("the current state of this process"),
 }
 """Ways of reading."""
 

@@ -34,7 +34,7 @@ CHECKS: Final = {
     "body": "each body can be read",
     "version": "I7: versions of a stream are 1, 2, 3 ...",
     "time": "I7: times do not fall inside a stream",
-    "append": "I2: each fact belongs to a command that somebody sent",
+    "append": "I2: each fact belongs to a sent command",
     "fold": "I6: only what can follow follows; what is over is over",
     "sum": "I3, I4: cash per currency, units per instrument sum to 0 over all places",
     "negative": "I5: nothing is negative",

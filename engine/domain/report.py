@@ -22,7 +22,7 @@ FAULTS: Final = {
     "wrong_venue": "the order is with another venue",
     "too_early": "the order was not sent to a venue yet",
     "late": "the order's execution was over already",
-    "not_requested": "nobody asked the venue to cancel",
+    "not_requested": "no cancellation was requested from the venue",
     "malformed": "price, quantity or interest is missing, not positive or finer than its scale",
     "too_large": "with it the order comes to more units or money than can be booked",
     "too_much": "more units than ordered",

@@ -240,7 +240,7 @@ ASKED: Final[tuple[Item, ...]] = (
           _each(ExecutionStarted, _when, "not sent")),
     Item("sent to", ("MiFID 2.9", "CAT (c)(7)(ii)"), _each(ExecutionStarted, _route, "not sent")),
     Item("code that the venue gave it", ("MiFID 2.7", "RTS 24"), None,
-          "the venue is told a name of ours"),
+          "the venue uses the engine's id"),
     Item("size sent", ("RTS 24", "CAT (c)(7)(ii)"), _sent),
     # --- executions
     Item("identification of the execution", ("MiFID 2.5", "RTS 24"),

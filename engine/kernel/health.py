@@ -43,138 +43,136 @@ class Known(NamedTuple):
     remedy: str
 
 
-AGAIN: Final = (
-    f"It is tried again by itself, within {FOLLOW_RETRY_S[1]:.0f} s of the end of what it fails by"
-)
-_RESUMES: Final = (
-    f"Writes resume by themselves; parts that failed by it go on within {FOLLOW_RETRY_S[1]:.0f} s"
-)
+AGAIN: Final = f"It is retried automatically, within {FOLLOW_RETRY_S[1]:.0f} s of the end of the cause"
+_RESUMES: Final = f"Writes resume automatically; failed parts resume within {FOLLOW_RETRY_S[1]:.0f} s"
 _PART: Final = (
-    "As the reason says itself. One that fails is tried again, within"
-    f" {FOLLOW_RETRY_S[1]:.0f} s of the end of what it fails by. One that shows no life, or is stuck, is"
-    " to be ended: by which process id, on which host, and whether it is started again"
+    "See the reason's own remedy. A failing part is retried automatically, within"
+    f" {FOLLOW_RETRY_S[1]:.0f} s of the end of the cause. For a silent or stuck part the remedy names"
+    " the process to end, its host, and whether the engine restarts it"
 )
 REASONS: Final[dict[str, Known]] = {
     "stopping": Known(
         "critical",
         "The process is stopping",
-        "Their connections end after an answer",
+        "Connections close after the current answer",
         "Send requests to another process; this one is gone within 10 s",
     ),
     "journal_unreadable": Known(
         "critical",
         "The journal's database cannot be read, or does not answer",
         "503 `unavailable` to everything",
-        "Is the database running, and can this machine reach it? `order-engine doctor` says more."
-        " Requests succeed by themselves when it is back",
+        "Is the database running, and can this machine reach it? `order-engine doctor` shows details."
+        " Requests succeed again once it is back",
     ),
     "views_unreadable": Known(
         "critical",
         "The views' database cannot be read, or does not answer",
-        "503 `unavailable` to lists; single resources and orders go on",
-        "Is the disk, or the database, there? Views are disposable: stop the engine, delete `views.db`,"
-        " start it again",
+        "503 `unavailable` to lists; single resources and orders continue",
+        "Is the disk, or the database, available? Views are disposable: stop the engine, delete"
+        " `views.db`, start it again",
     ),
     "journal_went_back": Known(
         "critical",
-        "Facts that were acknowledged are gone: the journal is an older copy, or was cut",
-        "503 `journal_went_back` to all that writes, and to reads that would miss them",
+        "Acknowledged facts are missing: the journal is an older copy, or was cut",
+        "503 `journal_went_back` to all writes, and to reads of facts",
         "docs/runbooks.md, The journal went back",
     ),
     "disk_full": Known(
         "degraded",
         "The disk of the journal's database is full",
-        "503 `unavailable` to all that writes; reads go on",
+        "503 `unavailable` to all writes; reads continue",
         f"Make room. {_RESUMES}",
     ),
     "journal_read_only": Known(
         "degraded",
         "The journal's database takes no writes",
-        "503 `unavailable` to all that writes; reads go on",
+        "503 `unavailable` to all writes; reads continue",
         "SQLite: let the engine's user write the file and its directory. PostgreSQL: point"
         f" `--journal-url` to the primary. {_RESUMES}",
     ),
     "journal_unwritable": Known(
         "degraded",
-        "The journal's database can be read, but a write did not come through",
-        "503 `unavailable` to all that writes; reads go on",
-        "Find what holds the database: a frozen process, a long transaction, a lost connection."
-        " `order-engine doctor` says more",
+        "The journal's database can be read, but a write failed",
+        "503 `unavailable` to all writes; reads continue",
+        "Find the process that blocks the database: frozen, in a long transaction, or disconnected."
+        " `order-engine doctor` shows details",
     ),
     "journal_damaged": Known(
         "degraded",
-        "Facts are not as they were recorded",
-        "503 `journal_damaged` to all that writes; reads go on",
+        "Facts differ from what was recorded",
+        "503 `journal_damaged` to all writes; reads continue",
         "docs/runbooks.md, The journal is damaged",
     ),
     "views_made_again": Known(
         "degraded",
-        "Views are being filled: new ones of a release, or damaged, deleted or another journal's ones",
-        "503 `view_behind` to lists and to streams until it is done; single resources and orders go on",
-        "Nothing: it is under way. Where it does not end: is a process with the role `projections`"
-        " running, and may it write where the views are?",
+        "Views are being rebuilt: new in this release, damaged, deleted, or another journal's",
+        "503 `view_behind` to lists and streams until it is done; single resources and orders continue",
+        "Wait. If it does not end: is a process with the role `projections` running, and may it write to"
+        " the views' database?",
     ),
     "view_quarantined": Known(
         "degraded",
-        "A view holds a fact that it cannot fold",
-        "503 `view_quarantined` to who asks for that resource",
+        "A view has a fact that it cannot fold",
+        "503 `view_quarantined` for that resource",
         "`order-engine faults` lists them",
     ),
     "orders_standing": Known(
         "degraded",
-        "Orders that a follower cannot go on with",
-        "These orders stand still; the others go on",
-        "`order-engine faults` lists them, and says why",
+        "Orders blocked in a follower",
+        "These orders are blocked; the others continue",
+        "`order-engine faults` lists them with their errors",
     ),
     "views_behind": Known(
         "degraded",
-        "Views do not follow the journal",
-        "503 `view_behind` to lists and to streams; single resources and orders go on",
-        "Is the process with the role `projections` running? `order-engine projections` says how far"
-        " they are",
+        "Views lag behind the journal",
+        "503 `view_behind` to lists and to streams; single resources and orders continue",
+        "Is the process with the role `projections` running? `order-engine projections` shows the lag",
     ),
     "views_outdated": Known(
         "degraded",
-        "Views are of another release's shape, and are made again",
-        "503 `view_behind` to their lists; single resources and orders go on",
-        "Wait: `order-engine projections` shows how far it is. Does a process of this release run"
+        "Views have another release's shape and are being rebuilt",
+        "503 `view_behind` to their lists; single resources and orders continue",
+        "Wait: `order-engine projections` shows the progress. Does a process of this release run"
         " `projections`?",
     ),
     "projections_stopped": Known(
         "degraded",
-        "Nobody keeps the views up with the journal",
-        "503 `view_behind` to lists, and no events; single resources and orders go on",
+        "No process maintains the views",
+        "503 `view_behind` to lists, and no events; single resources and orders continue",
         _PART,
     ),
     "execution_stopped": Known(
         "degraded",
-        "Nobody executes orders",
+        "No process executes orders",
         "Orders are accepted, and stay `placed` or `executing`",
         _PART,
     ),
     "settlement_stopped": Known(
-        "degraded", "Nobody settles trades", "Orders stay `filled` past their settlement date", _PART
+        "degraded", "No process settles trades", "Orders stay `filled` past their settlement date", _PART
     ),
     "webhooks_stopped": Known(
-        "degraded", "Nobody sends events to webhooks", "Receivers hear nothing; nothing is lost", _PART
+        "degraded",
+        "No process sends events to webhooks",
+        "Receivers get no events; nothing is lost",
+        _PART,
     ),
     "outlet_stopped": Known(
         "degraded",
-        "Nobody publishes events to the message broker",
-        "Subscribers hear nothing; nothing is lost",
+        "No process publishes events to the message broker",
+        "Subscribers get no events; nothing is lost",
         _PART,
     ),
     "trading_halted": Known(
         "degraded",
         "An operator has halted trading, of all or of some tenants",
-        "403 `trading_halted` to new orders; what was accepted goes on",
-        "`order-engine halt --status` says whose and why; `order-engine resume` ends it",
+        "403 `trading_halted` to new orders; accepted orders continue",
+        "`order-engine halt --status` shows tenant and reason; `order-engine resume` ends it",
     ),
     "execution_halted": Known(
         "degraded",
         "An operator has halted trading and the sending of orders, of all or of some tenants",
         "403 `trading_halted` to new orders; waiting ones stay `placed` or `pending`",
-        "`order-engine halt --status` says whose and why; `order-engine resume` ends it",
+        "`order-engine halt --status` shows tenant and reason; `order-engine resume` ends it",
     ),
     "prices_waiting": Known(
         "warning",
@@ -184,35 +182,31 @@ REASONS: Final[dict[str, Known]] = {
     ),
     "child_restarting": Known(
         "degraded",
-        "A child process ends again and again",
-        "What its parts do is not done: see the reasons of these",
-        "Its last lines in the log say why it ends",
+        "A child process keeps ending",
+        "Its parts are stopped: see their reasons",
+        "Its last lines in the log show the cause",
     ),
     "sealing_stopped": Known(
-        "warning", "Nobody seals the journal", "No evidence of newer orders", _PART
+        "warning", "No process seals the journal", "No evidence of newer orders", _PART
     ),
-    "publishing_stopped": Known(
-        "warning", "Seals do not come to where they are published", "Nothing", _PART
-    ),
-    "audit_stopped": Known("warning", "Nobody audits in the background", "Nothing", _PART),
-    "part_stopped": Known(
-        "warning", "A part of less importance does not go on", "The part's name says what", _PART
-    ),
+    "publishing_stopped": Known("warning", "Seals cannot be published", "Nothing", _PART),
+    "audit_stopped": Known("warning", "The background audit is stopped", "Nothing", _PART),
+    "part_stopped": Known("warning", "A minor part is stopped", "Depends on the part", _PART),
     "metrics_port_taken": Known(
         "warning",
-        "The port for figures is in use",
-        "Nothing: only these figures are missing",
-        "Free the port, or start with another `--metrics-port`; it is tried again by itself",
+        "The port for metrics is in use",
+        "Nothing: only these metrics are missing",
+        "Free the port, or start with another `--metrics-port`; it is retried automatically",
     ),
     "disk_unreadable": Known(
         "warning",
-        "How much room there is on the disk cannot be told",
+        "The free space of the disk is unknown",
         "Nothing yet",
         "Does the data directory exist, and may the engine's user read it?",
     ),
     "disk_low": Known(
         "warning",
-        "Less than 100 MB are free where the journal is",
+        "Less than 100 MB are free on the journal's disk",
         "Nothing yet",
         "Make room: writes stop when the disk is full",
     ),

@@ -22,45 +22,45 @@ class Refusal(NamedTuple):
 
 
 REFUSALS: Final = {
-    "invalid_request": Refusal("The request as a whole cannot be carried out; the detail says why."),
+    "invalid_request": Refusal("The request as a whole is invalid; `detail` has the reason."),
     "invalid_param": Refusal("A value has a wrong type, shape or range; `params` names each."),
-    "missing_param": Refusal("A value that is needed was not given; `params` names each."),
-    "not_found": Refusal("No such resource for this client (400 for an id inside a body)."),
+    "missing_param": Refusal("A required value is missing; `params` names each."),
+    "not_found": Refusal("No resource of this id for this client (400 for an id inside a body)."),
     "instrument_not_trading": Refusal(
-        "The instrument is listed and not traded, or of a type that is not traded here.",
+        "The instrument is listed but not traded, or its type is not traded here.",
         ("A {instrument_type} with trading status {trading_status} is not traded here.",),
     ),
-    "instrument_buy_only": Refusal("The instrument can be bought and not sold at present."),
-    "instrument_sell_only": Refusal("The instrument can be sold and not bought at present."),
+    "instrument_buy_only": Refusal("The instrument can only be bought at present."),
+    "instrument_sell_only": Refusal("The instrument can only be sold at present."),
     "currency_not_supported": Refusal(
         "The currency is neither the account's base currency nor one of its funding currencies.",
         ("The account holds {supported}, not {currency}; add it to `funding_currencies` first.",),
     ),
     "insufficient_funds": Refusal(
-        "More cash is needed than is available. Deposit cash or ask for less.",
+        "The available cash is too low. Deposit cash or reduce the amount.",
         ("The {purpose} needs {required} {currency}; {available} {currency} is available.",),
     ),
     "insufficient_units": Refusal(
-        "More units are to be sold than are available. Sell fewer.",
+        "The available units are too few. Sell fewer.",
         ("The order needs {required} units; {available} units are available.",),
     ),
     "missing_price": Refusal(
-        "The instrument never had a price. It can be traded once a price was recorded."
+        "The instrument has no price yet. It can be traded once a price is recorded."
     ),
     "price_too_old": Refusal(
         "The last price is older than the operator allows for new orders. Try again after the next.",
         ("The last price is {age_s} s old, too old for new orders; try again after the next price.",),
     ),
     "order_too_large": Refusal(
-        "The order is worth more than the operator allows for one order.",
+        "The order's value exceeds the operator's limit for one order.",
         ("The order is worth {amount} {currency}; one order may be worth {limit} {currency}.",),
     ),
     "account_daily_limit": Refusal(
-        "The order exceeds what the account may order in a business day.",
+        "The order exceeds the account's limit for a business day.",
         ("The order is worth {amount} {currency}; {available} of the account's {limit} a day is left.",),
     ),
     "tenant_daily_limit": Refusal(
-        "The order exceeds what the tenant may order in a business day.",
+        "The order exceeds the tenant's limit for a business day.",
         ("The order is worth {amount} {currency}; {available} of the tenant's {limit} a day is left.",),
     ),
     "duplicate_order": Refusal(
@@ -112,20 +112,20 @@ REFUSALS: Final = {
         "The `Idempotency-Key` was used with another request. Use a new key for a new request."
     ),
     "idempotency_key_expired": Refusal(
-        "The `Idempotency-Key` is over 24 hours old. Look what it did, and use a new one.",
+        "The `Idempotency-Key` is over 24 hours old. Check its effect, and use a new key.",
     ),
     "order_cancel_forbidden": Refusal(
         "The order can no longer be cancelled.",
         ("The order is {status} and can no longer be cancelled.",),
     ),
-    "same_client": Refusal("Another client than the one that asked for it has to confirm it."),
+    "same_client": Refusal("Confirmation needs another client than the one that requested it."),
     "report_not_bookable": Refusal(
-        "The report cannot be booked: only late trades, and those of too much or too dear, can.",
+        "Only reports parked as `late`, `too_much` or `too_dear` can be booked. Reject this one.",
         ("The report cannot be booked: {fault}. Reject it, or leave it open.",),
     ),
     "price_changed": Refusal(
-        "The price that waits is no longer the one to be confirmed. Look at it again.",
-        ("The price that waits is {bid} to {ask} now; look at it again.",),
+        "The waiting price has changed. Read it again before you confirm.",
+        ("The waiting price is now {bid} to {ask}; read it again before you confirm.",),
     ),
     "duplicate_webhook": Refusal(
         "Another webhook of the tenant has this URL. Change that one.",
@@ -136,8 +136,8 @@ REFUSALS: Final = {
         ("The webhook is {status}; set `is_active` to send to it.",),
     ),
     "too_many_webhooks": Refusal(
-        "The tenant has as many webhooks as it can have. Delete one first.",
-        ("The tenant has {limit} webhooks, the most it can have; delete one first.",),
+        "The tenant has the maximum number of webhooks. Delete one first.",
+        ("The tenant has {limit} webhooks, the maximum; delete one first.",),
     ),
 }
 
@@ -157,7 +157,7 @@ PARAM_FAULTS: Final = {
     "not_public": "must name a public host, not an address or a name inside a network",
     "not_changeable": "cannot be changed any more",
 }
-"""Codes of single values inside `params`, phrased to follow the value's name: "`amount` is needed."."""
+"""Codes of single values in `params`, phrased to follow the value's name: "`amount` is needed."."""
 
 _FIGURES: Final = {
     "invalid_decimal": ("must be a plain decimal with at most {places} decimals",),

@@ -46,37 +46,33 @@ class Metric(NamedTuple):
 METRICS: Final = {
     "requests": Metric("counter", ("method", "route", "status"), "Requests answered"),
     "request_seconds": Metric(
-        "histogram", ("method", "route"), "From a request's last header to its answer"
+        "histogram", ("method", "route"), "Time from a request's last header to its answer"
     ),
-    "errors": Metric("counter", ("code",), "Answers with an error, by its code: `rate_limited` too"),
+    "errors": Metric("counter", ("code",), "Error answers by code, `rate_limited` included"),
     "commands": Metric(
-        "counter", ("outcome",), "Requests to change something: `done`, `repeated`, `refused`, `failed`"
+        "counter", ("outcome",), "Write requests by outcome: `done`, `repeated`, `refused`, `failed`"
     ),
-    "loop_lag_seconds": Metric("histogram", (), "How late the event loop came to a timer"),
-    "group_appends": Metric("histogram", (), "Appends that shared a commit of this process"),
-    "commit_seconds": Metric("histogram", (), "Time of such a commit"),
-    "appends_waiting": Metric("gauge", (), "Appends that wait for this process's writer"),
-    "journal_kind": Metric("gauge", ("kind",), "1: the journal is `live`, or a `sandbox`, for ever"),
+    "loop_lag_seconds": Metric("histogram", (), "Delay of timers in the event loop"),
+    "group_appends": Metric("histogram", (), "Appends per commit of this process"),
+    "commit_seconds": Metric("histogram", (), "Duration of a commit"),
+    "appends_waiting": Metric("gauge", (), "Appends waiting for this process's writer"),
+    "journal_kind": Metric("gauge", ("kind",), "1 for the journal's kind, `live` or `sandbox`"),
     "journal_offset": Metric("gauge", (), "Position of the journal's last fact"),
-    "follower_offset": Metric("gauge", ("follower",), "Position that a follower has saved"),
-    "follower_behind_facts": Metric("gauge", ("follower",), "Facts that it has not seen"),
-    "follower_held": Metric("gauge", ("follower",), "1 if a living process holds it"),
-    "follower_running": Metric("gauge", ("follower",), "1 if it runs well in this process"),
-    "follower_faults": Metric("gauge", ("follower",), "Orders that stand still in this process"),
-    "health_reasons": Metric(
-        "gauge", ("code", "severity"), "Findings of a reason that `/health/ready` shows"
-    ),
-    "journal_damaged": Metric("gauge", (), "1 while nothing is written, since damage was found"),
-    "audit_offset": Metric("gauge", (), "Position that the audit in the background has come to"),
-    "audit_rounds": Metric("counter", (), "Times that it has come to the journal's end"),
-    "view_behind_facts": Metric("gauge", ("view",), "Facts that a view does not show yet"),
-    "webhook_attempts": Metric(
-        "counter", ("outcome",), "Attempts to deliver an event, by what came of it"
-    ),
-    "webhook_attempts_under_way": Metric("gauge", (), "Those that are not over"),
-    "webhook_deliveries_open": Metric("gauge", (), "Deliveries that have neither succeeded nor failed"),
-    "webhook_backlogs": Metric("gauge", (), "Webhooks with events that have no delivery yet"),
-    "view_quarantined": Metric("gauge", ("view",), "Streams of a view that wait for an operator"),
+    "follower_offset": Metric("gauge", ("follower",), "Saved position of a follower"),
+    "follower_behind_facts": Metric("gauge", ("follower",), "Lag of a follower in facts"),
+    "follower_held": Metric("gauge", ("follower",), "1 if a live process holds its lease"),
+    "follower_running": Metric("gauge", ("follower",), "1 if it runs without failure in this process"),
+    "follower_faults": Metric("gauge", ("follower",), "Blocked orders in this process"),
+    "health_reasons": Metric("gauge", ("code", "severity"), "Findings of a reason of `/health/ready`"),
+    "journal_damaged": Metric("gauge", (), "1 while damage stops all writes"),
+    "audit_offset": Metric("gauge", (), "Position of the background audit"),
+    "audit_rounds": Metric("counter", (), "Completed rounds of the background audit"),
+    "view_behind_facts": Metric("gauge", ("view",), "Lag of a view in facts"),
+    "webhook_attempts": Metric("counter", ("outcome",), "Attempts to deliver an event, by outcome"),
+    "webhook_attempts_under_way": Metric("gauge", (), "Attempts in progress"),
+    "webhook_deliveries_open": Metric("gauge", (), "Unfinished deliveries"),
+    "webhook_backlogs": Metric("gauge", (), "Webhooks with a backlog of events"),
+    "view_quarantined": Metric("gauge", ("view",), "Quarantined streams of a view"),
 }
 """All our metrics, without the prefix `order_engine_`. The library adds `process_...`: memory, files."""
 

@@ -447,7 +447,7 @@ def test_a_part_that_fails_is_a_fault_with_all_its_words(on_sqlite: Settings) ->
         thread.join()
     assert checks["projections_stopped"].verdict == "fault"
     assert checks["projections_stopped"].value.endswith("/v.db: read-only")
-    assert "tried again by itself, within" in checks["projections_stopped"].advice
+    assert "retried automatically, within" in checks["projections_stopped"].advice
     assert "kill" not in checks["projections_stopped"].advice
     assert (checks["metrics_port_taken"].verdict, "processes" in checks) == ("warning", False)
 

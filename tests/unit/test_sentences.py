@@ -113,7 +113,7 @@ def test_entries_of_lists_are_counted_as_people_count(path: str, sentence: str) 
     [
         (DiskFull("/var/lib/journal.db: disk is full"), "disk of the database is full"),
         (Inaccessible("/var/lib/journal.db: readonly"), "refuses to be written"),
-        (Unavailable("/var/lib/journal.db: locked"), "cannot be used now"),
+        (Unavailable("/var/lib/journal.db: locked"), "is unavailable"),
     ],
 )
 def test_what_is_known_of_the_database_is_told_without_its_place(error: Exception, says: str) -> None:

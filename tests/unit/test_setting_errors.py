@@ -53,7 +53,7 @@ def test_it_says_where_and_what_was_said(name: str, source: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("words", "place"),
     [
-        (["--roles", "cook"], "--roles: there is no role 'cook'"),
+        (["--roles", "cook"], "--roles: no role 'cook'"),
         (["--venue-delay", "1"], "--venue-delay is"),
         (["--sandbox-day", "1ms"], "--sandbox-day: a day takes at least"),
         (["--data", " "], "--data is empty"),
