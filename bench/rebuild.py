@@ -49,7 +49,7 @@ from engine.kernel.process import tame_collector
 from engine.sandbox.generate import GenerationPlan, fill
 from projections import jobs, rebuild
 from projections.database import Views
-from projections.rebuild import Wanted
+from projections.rebuild import RebuildRequest
 from projections.resources import order_json
 
 PAGE: Final = REBUILD_PAGE_FACTS
@@ -125,7 +125,7 @@ def rebuilt(case: dict[str, Any]) -> dict[str, float]:
     try:
         with Journal(case["journal"], engine_codec()) as journal:
             tame_collector()
-            wanted = Wanted("rebuild", list(views.views), processes=case["processes"])
+            wanted = RebuildRequest("rebuild", list(views.views), processes=case["processes"])
             if not any(views.offsets().values()):
                 rebuild.run(journal, views, wanted)
             took: dict[str, float] = {}

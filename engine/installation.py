@@ -253,9 +253,9 @@ def migrate(
 
 
 def statements(settings: Settings) -> list[str]:
-    """The SQL that `migrate` would run on PostgreSQL, for somebody else to run it; nothing is changed.
+    """The SQL of `migrate` on PostgreSQL, for an administrator to run; nothing is changed.
 
-    The key, its fingerprint and the kind are left to `migrate`, which needs no more than to insert then.
+    The key, its fingerprint and the kind are left to `migrate`, which then only inserts.
     Raises WrongUsage for SQLite, SchemaTooNew, Unavailable.
     """
     with _open_to_migrate(settings) as datastore:

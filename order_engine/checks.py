@@ -58,7 +58,7 @@ def _witnesses(settings: Settings) -> Iterator[DoctorCheck]:
         return  # reported by an earlier check
     with opened as journal, contextlib.closing(Views(settings.views_url, mends=False)) as views:
         try:
-            verdicts = checkpoints.look(journal, views)
+            verdicts = checkpoints.verdicts(journal, views)
         except JournalDamaged:
             return  # reported by an earlier check
     gone = [(name, point.offset) for name, (verdict, point) in verdicts.items() if verdict == "gone"]

@@ -294,7 +294,7 @@ class Followers:
 
         personal = Personal(self._journal.datastore.store, define_operations())
         source = EventSource(self._views, personal)
-        return outlet.Publishing(broker, source, SavedOffset(self._journal, OUTLET, lease))
+        return outlet.EventPublishing(broker, source, SavedOffset(self._journal, OUTLET, lease))
 
     def _showing(self, _: Lease) -> Showing:
         return Showing(self._journal, self._views)

@@ -513,7 +513,7 @@ def _metrics(
     from engine.registers.operations import define_operations  # noqa: PLC0415
     from engine.runtime import metrics  # noqa: PLC0415
     from engine.runtime.supervise import followers_of  # noqa: PLC0415
-    from projections.figures import views_source  # noqa: PLC0415
+    from projections.metrics import views_source  # noqa: PLC0415
 
     datastore = journal.datastore
     asked = [

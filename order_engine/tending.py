@@ -115,7 +115,7 @@ class Telling:
         if faults == self._told:
             return
         try:
-            self._views.tell_standing(self._follower, faults)
+            self._views.report_blocked(self._follower, faults)
         except EngineError as error:  # the follower continues without publishing
             _log.warning("%s: faults cannot be published: %s", self._follower, text_of(error))
         self._told = faults

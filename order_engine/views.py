@@ -29,8 +29,8 @@ from order_engine.views_shown import (
 if TYPE_CHECKING:
     from engine.journal.journal import Journal
     from projections.database import Views
-    from projections.jobs import Kind
-    from projections.rebuild import Wanted
+    from projections.jobs import JobKind
+    from projections.rebuild import RebuildRequest
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Names of views.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a view.")]
@@ -160,10 +160,10 @@ def projections(
       order-engine projections --json | jq '.[] | select(.state != "live")'
     """
     with errors_told(as_json=as_json):
-        from projections.status import look  # noqa: PLC0415
+        from projections.status import statuses  # noqa: PLC0415
 
         with _opened(data, journal_url, views_url) as (journal, views):
-            found = look(journal, views)
+            found = statuses(journal, views)
     if as_json:
         print_json([json_of(one) for one in found])
     else:
@@ -262,18 +262,18 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _wanted(
-    kind: Kind,
+    kind: JobKind,
     names: list[str] | None,
     *,
     everything: bool,
     processes: int | None = None,
-) -> Wanted:
-    from projections.rebuild import Wanted  # noqa: PLC0415
+) -> RebuildRequest:
+    from projections.rebuild import RebuildRequest  # noqa: PLC0415
     from projections.registry import VIEWS  # noqa: PLC0415
 
     asked = [view.name for view in VIEWS] if everything and not names else names or []
     _check_names([] if everything and names else asked)
-    return Wanted(kind, asked, processes=processes or min(PROCESSES_USUAL, _cores()))
+    return RebuildRequest(kind, asked, processes=processes or min(PROCESSES_USUAL, _cores()))
 
 
 def _cores() -> int:
@@ -302,7 +302,7 @@ def _note(journal: Journal, deed: str, subject: str | None = None, **context: ob
     acts.note(store, deed, actor=acts.COMMAND_LINE, subject=subject, context=context)
 
 
-def _do(wanted: Wanted, opened: Opened, *, as_json: bool) -> None:
+def _do(wanted: RebuildRequest, opened: Opened, *, as_json: bool) -> None:
     from engine.kernel.process import lower_priority, tame_collector  # noqa: PLC0415
     from projections.jobs import findings_of  # noqa: PLC0415
     from projections.rebuild import run  # noqa: PLC0415

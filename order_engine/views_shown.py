@@ -13,14 +13,14 @@ from engine.kernel.wall import lasting
 from order_engine.tables import Column, bar_of, print_table
 
 if TYPE_CHECKING:
-    from projections.jobs import Findings, Job, Kind
+    from projections.jobs import Findings, Job, JobKind
     from projections.status import Projection
 
 # --- progress -------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def progress_of(kind: Kind) -> Iterator[Callable[[Job], None]]:
+def progress_of(kind: JobKind) -> Iterator[Callable[[Job], None]]:
     """A bar with rate and time left on a terminal, lines elsewhere; on stderr, apart from the answer."""
     if not sys.stderr.isatty():
         yield _lines()

@@ -1,1 +1,1 @@
-"""Derives what people read: row functions folded over the journal."""
+"""Read models: row functions folded over the journal."""

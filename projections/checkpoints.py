@@ -1,12 +1,12 @@
-"""Whose the views are, and whether their journal is the one that is there: by their sealed checkpoints.
+"""Verification of the views' checkpoints, with their MACs, against the journal.
 
-    look     what each checkpoint says (see `witness.Verdict`); changes nothing
-    check    marks a journal that lacks what they saw; empties nothing
-    tend     the same, and empties views that nothing vouches for, loudly
-    trail_of, packed    the points that the views have passed, as they keep them
+    verdicts the verdict on each checkpoint (see `witness.Verdict`); changes nothing
+    check    marks a journal that lacks facts they have seen; empties nothing
+    tend     the same, and empties views without a valid checkpoint, with a log line
+    trail_of, packed    the points that the views have passed, as stored
 
-Checkpoints are read before the journal is asked: they follow what is recorded, so one that stands beyond
-the journal has seen facts that are gone.
+Read checkpoints before the journal: they are stored after their facts, so one beyond the head has seen
+facts now missing.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from engine.journal.witness import Point, Verdict, judge, thinned
 from projections.database import NAME, Views
 
 FIRST_SHOWN: Final = 1
-"""Views show facts beyond this offset: the first is the journal's kind."""
+"""Views show facts after this offset: the first fact is the journal's kind."""
 _log: Final = logging.getLogger(__name__)
 
 
-def look(journal: Journal, views: Views) -> Mapping[str, tuple[Verdict, Point]]:
-    """View -> the verdict on its checkpoint, of views whose tables have our shape."""
+def verdicts(journal: Journal, views: Views) -> Mapping[str, tuple[Verdict, Point]]:
+    """View -> the verdict on its checkpoint, for views of our shape."""
     kept = views.checkpoints()
     there = {
         offset: journal.datastore.damage.digest_at(offset)
@@ -41,7 +41,7 @@ def look(journal: Journal, views: Views) -> Mapping[str, tuple[Verdict, Point]]:
 
 def check(journal: Journal, views: Views) -> None:
     """For commands that only read views. Raises JournalWentBack, JournalDamaged, Unavailable."""
-    _accuse_of_loss(journal, views, look(journal, views))
+    _accuse_of_loss(journal, views, verdicts(journal, views))
 
 
 def tend(journal: Journal, views: Views) -> None:
@@ -49,7 +49,7 @@ def tend(journal: Journal, views: Views) -> None:
     journal_id = journal.meta["journal_id"]
     if former := views.belong_to(journal_id, is_new=journal.head <= FIRST_SHOWN):
         _log.critical("the views were those of journal %s: they are made again", former)
-    found = look(journal, views)
+    found = verdicts(journal, views)
     foreign = sorted(name for name, (verdict, _) in found.items() if verdict == "foreign")
     if foreign:
         is_old = all(not views.checkpoints()[name].mac for name in foreign)
@@ -68,7 +68,7 @@ def _accuse_of_loss(journal: Journal, views: Views, found: Mapping[str, tuple[Ve
 
 
 def accuse(journal: Journal, views: Views, kept: Point) -> None:
-    """The journal lacks a point that the views have sealed: looks again, and raises what it comes to."""
+    """Checks again a point that the journal seems to lack, and raises the result."""
     damage = journal.datastore.damage
     earlier = [point for point in trail_of(views) if point.offset < kept.offset]
     damage.accuse("a view", [*earlier, kept])
@@ -76,11 +76,11 @@ def accuse(journal: Journal, views: Views, kept: Point) -> None:
 
 
 def trail_of(views: Views) -> list[Point]:
-    """Points that the views have passed. Nothing vouches for them, nor need it: they are compared."""
+    """Points that the views have passed. They need no MAC, since they are only compared."""
     kept = msgspec.json.decode(views.word("trail") or "[]", type=list[tuple[int, bytes]])
     return [Point(*one) for one in kept]
 
 
 def packed(points: Sequence[Point]) -> tuple[str, str]:
-    """The row of `view_meta` that keeps them."""
+    """The row of `view_meta` that stores them."""
     return "trail", msgspec.json.encode(thinned(points)).decode()

@@ -1,4 +1,4 @@
-"""Who rebuilds is alone in it: a lock that ends with its process, however that ends."""
+"""The claim on rebuilding: a lock that ends with its process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ADVISORY_LOCK: Final = 0x7265_6275_696C_64  # "rebuild"
 
 @contextlib.contextmanager
 def alone(store: Store) -> Iterator[None]:
-    """Holds the views' database for one rebuild. Raises RebuildRunning if another has it."""
+    """Claims the views' database for one rebuild. Raises RebuildRunning if another process has it."""
     if isinstance(store, PostgresStore):
         with _alone_on_server(store):
             yield
@@ -34,7 +34,7 @@ def alone(store: Store) -> Iterator[None]:
 
 
 def is_free(store: Store) -> bool:
-    """Whether nobody rebuilds at this moment."""
+    """Whether no rebuild is running."""
     try:
         with alone(store):
             return True
@@ -44,15 +44,15 @@ def is_free(store: Store) -> bool:
 
 @contextlib.contextmanager
 def _alone_on_server(store: PostgresStore) -> Iterator[None]:
-    # Its own session: whatever happens to the process, the server lets the lock go with it. If it is the
-    # session that ends, another rebuild throws our tables away, and our next write finds none.
+    # A dedicated session: if the process dies, the server releases the lock. If only the session ends,
+    # another rebuild drops our tables, and our next write finds none.
     connection = store.raw_connection()
     try:
         if not _is_locked(store, connection):
             raise _running()
         try:
             yield
-        finally:  # closing alone gives it back only when the server has noticed
+        finally:  # closing releases it only once the server has noticed
             with contextlib.suppress(EngineError), store.translating():
                 connection.execute("SELECT pg_advisory_unlock(%s)", (_ADVISORY_LOCK,))
     finally:
@@ -60,7 +60,7 @@ def _alone_on_server(store: PostgresStore) -> Iterator[None]:
 
 
 def _is_locked(store: PostgresStore, connection: Any) -> bool:
-    """Takes the lock; waits a moment for a server that has not yet noticed the end of its holder."""
+    """Takes the lock; waits briefly for a server that has not yet noticed the holder's end."""
     deadline = monotonic() + CLAIM_WAIT_S
     while True:
         with store.translating():

@@ -1,4 +1,4 @@
-"""Compares tables with the live ones, row by row, and finds the facts behind a difference."""
+"""Compares rebuilt tables with the live ones, row by row, and finds the facts behind a difference."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from engine.journal.journal import Journal
 from engine.kernel.limits import FINDINGS_SHOWN_MAX
 from projections.database import Views
-from projections.jobs import Finding, Findings
+from projections.jobs import Findings, RowDifference
 from projections.shadow import Shadow
 from projections.tables import Table
 from projections.view import View
@@ -20,17 +20,17 @@ _BEGIN: Final = {
     "sqlite": ("BEGIN",),
     "postgresql": (
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        # Both sides lie in the order of their keys. Of the new one nothing is known yet, and a hash of
-        # it would be of all its bytes, in files.
+        # Both sides are in key order. The new one has no statistics yet, and a hash join would spill to
+        # files.
         "SET LOCAL enable_hashjoin = off",
-        "SET LOCAL max_parallel_workers_per_gather = 0",  # the other cores are for those who serve
+        "SET LOCAL max_parallel_workers_per_gather = 0",  # the other cores are for serving processes
     ),
 }
 
 
 @contextlib.contextmanager
 def snapshot(views: Views) -> Iterator[sa.Connection]:
-    """A connection that sees one moment of the database, whoever writes meanwhile."""
+    """A connection with a snapshot of the database."""
     with views.store.reading() as connection:
         for statement in _BEGIN[views.store.dialect]:
             connection.exec_driver_sql(statement)
@@ -41,7 +41,7 @@ def snapshot(views: Views) -> Iterator[sa.Connection]:
 
 
 class Difference(NamedTuple):
-    """A row that is missing, extra or changed, and its stream, if its table says so."""
+    """A row that is missing, extra or changed, and its stream, if known."""
 
     view: str
     table: Table
@@ -51,7 +51,9 @@ class Difference(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """Tables compared at `offset`: their views, how many rows, how many differ, the first of those."""
+    """Tables compared at `offset`: their views, the number of rows and of differences, and the first
+    ones.
+    """
 
     views: list[str]
     offset: int
@@ -61,7 +63,7 @@ class Compared(NamedTuple):
 
 
 def compare(connection: sa.Connection, shadow: Shadow, selected: Sequence[View]) -> Compared:
-    """What differs between a shadow and the live tables of `selected`, both at the same offset."""
+    """Compares a shadow with the live tables of `selected`, both at the same offset."""
     rows, differing = 0, 0
     first: list[Difference] = []
     for view in selected:
@@ -77,16 +79,16 @@ def compare(connection: sa.Connection, shadow: Shadow, selected: Sequence[View])
 
 
 def explain(journal: Journal, compared: Compared) -> Findings:
-    """The same with the facts behind each difference. Not for inside a snapshot: long streams take long.
+    """Adds the facts behind each difference. Call it outside a snapshot: long streams take long.
 
-    Raises JournalDamaged if such a fact is not as it was recorded.
+    Raises JournalDamaged if such a fact differs from what was recorded.
     """
     shown = [_finding(journal, compared.offset, one) for one in compared.first]
     return Findings(compared.views, compared.rows, compared.differing, shown)
 
 
 class _Pair:
-    """A live table and what should be in it."""
+    """A live table and its rebuilt counterpart."""
 
     def __init__(self, connection: sa.Connection, live: Table, ours: Table) -> None:
         self._connection = connection
@@ -102,7 +104,7 @@ class _Pair:
         )
 
     def count(self) -> tuple[int, int]:
-        """How many rows there should be, and how many differ, are missing or are too many."""
+        """The number of expected rows, and of differing, missing and extra ones."""
         key = self._table.key
         statement = (
             f"SELECT count(*), count(live.{key}), count(*) FILTER (WHERE {self._differs})"
@@ -113,7 +115,7 @@ class _Pair:
         return ours, wrong + live - known
 
     def differing(self, limit: int) -> list[tuple[str, Any, str]]:
-        """(what, key, stream) of some of them, in the order of their keys."""
+        """(what, key, stream) of some differences, in key order."""
         key, stream = self._table.key, self._table.stream
         found = []
         for side, name in ((self._wrong, "ours"), (self._extra, "live")):
@@ -129,10 +131,10 @@ class _Pair:
         return sorted(found, key=lambda one: str(one[1]))[:limit]
 
 
-def _finding(journal: Journal, upto: int, difference: Difference) -> Finding:
+def _finding(journal: Journal, upto: int, difference: Difference) -> RowDifference:
     view, table, what, key, stream = difference
     first, last = 0, 0
-    if table.keys_per_fact or not table.stream:  # the key says which fact
+    if table.keys_per_fact or not table.stream:  # the key identifies the fact
         offset = key // (table.keys_per_fact or 1) if isinstance(key, int) else 0
         facts = journal.read(offset - 1, 1) if 0 < offset <= upto else []
         if facts:
@@ -140,7 +142,7 @@ def _finding(journal: Journal, upto: int, difference: Difference) -> Finding:
     if stream and not table.keys_per_fact:
         known = [fact.offset for fact in journal.stream(stream) if fact.offset <= upto]
         first, last = (known[0], known[-1]) if known else (0, 0)
-    return Finding(view, table.name, str(key), what, stream, first, last)
+    return RowDifference(view, table.name, str(key), what, stream, first, last)
 
 
 def row_count(views: Views, table: Table) -> int:

@@ -1,17 +1,17 @@
 """The views' own database: a SQLite file of its own, or tables beside the journal's in PostgreSQL.
 
-    view_checkpoints   how far each view has come, and the shape its tables have
+    view_checkpoints   offset of each view, and the shape of its tables
     view_quarantine    streams with a fact that a view could not fold: see `projections.quarantine`
-    view_released      streams that came out of it again
-    view_meta          which journal they belong to
+    view_released      streams released from quarantine
+    view_meta          the journal they belong to
     view_folds         states of long streams, so that a cold start need not fold all their facts
-    view_rebuilds      rebuilds and verifications: asked for, under way, done
-    view_standing      orders that those who act cannot go on with, as they say
-    view_kept          tables that a rebuild has put aside, for `rollback`
+    view_rebuilds      rebuilds and verifications: requested, running, done
+    view_standing      blocked orders, as reported by followers
+    view_kept          previous tables of a rebuild, for `rollback`
     view_...           the views' tables
-    view_...__N        tables that rebuild number N fills beside them; view_...__old were put aside
+    view_...__N        tables filled by rebuild number N; view_...__old are previous ones
 
-All of it can be made again from the journal at any time.
+All of it can be rebuilt from the journal at any time.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ CHECKPOINTS: Final = Table(
     "view",
     {},
 )
-"""`rebuilt_to` is where a view stood when it was emptied: nobody reads it before it is there again.
-`digest` is that of the fact at `reached`, `mac` the journal's seal on both (see `witness`)."""
+"""`rebuilt_to`: a view's offset when it was emptied; it must not be read before it is there again.
+`digest` belongs to the fact at `reached`, `mac` is the journal's MAC of both (see `witness`)."""
 FOLDS: Final = Table(
     "view_folds",
     {"stream": "text", "shape": "text", "version": "integer", "body": "bytes"},
@@ -78,7 +78,7 @@ KEPT: Final = Table(
     "view",
     {},
 )
-"""How far tables that were put aside have come, and the rows of `view_quarantine` that were theirs."""
+"""The offset of previous tables, and their rows of `view_quarantine`."""
 STANDING: Final = Table(
     "view_standing",
     {"number": "integer", "follower": "text", "subject": "text", "error": "text"},
@@ -106,18 +106,17 @@ REBUILDS: Final = Table(
     {},
 )
 COMMON: Final = (CHECKPOINTS, QUARANTINE, RELEASED, FOLDS, META, KEPT, STANDING, REBUILDS)
-"""The tables that all views share."""
+"""The tables shared by all views."""
 NAME: Final = "views"
-"""What the journal's witness calls their checkpoints."""
+"""The name for their checkpoints' MAC."""
 SCHEMA: Final = 2
-"""Number of the tables that all views share. Those of a newer release are made again."""
+"""Schema number of the shared tables. Those of a newer release are recreated."""
 UNKNOWN: Final = 2**62
-"""`rebuilt_to` of views that were emptied while they may be read: the runner says how far they have to
-come."""
+"""`rebuilt_to` of views emptied while they may be read: the runner sets the offset to reach."""
 FROM_START: Final = -1
-"""`rebuilt_to` of views that are there since before their journal had anything to show: they lack
-nothing, however far behind they are."""
-_ADVISORY_LOCK: Final = 0x7669_6577_73  # "views"; held by whoever writes them on PostgreSQL
+"""`rebuilt_to` of views older than the journal's first visible fact: they are complete, whatever their
+lag."""
+_ADVISORY_LOCK: Final = 0x7669_6577_73  # "views"; held by writers of the views on PostgreSQL
 _log: Final = logging.getLogger(__name__)
 
 _CHECK: Final = """
@@ -127,8 +126,8 @@ _CHECK: Final = """
     WHERE checkpoint.view = ?"""
 
 
-class Standing(NamedTuple):
-    """An order, or a venue, that a follower which acts cannot go on with, while the rest flows."""
+class BlockedSubject(NamedTuple):
+    """A blocked order or venue, as reported by a follower; the others continue."""
 
     follower: str
     subject: str
@@ -138,14 +137,13 @@ class Standing(NamedTuple):
 class Views:
     """The views' database. Thread-safe. Close it when done.
 
-    Opening creates what is missing; any number of processes may open it at once. Tables of another shape
-    are another release's: they stay as they are until a rebuild has put ours into their place, and until
-    then nobody reads them here. Raises BadSettings for a URL that cannot be used, Unavailable from any
-    use.
+    Opening creates missing tables; safe for concurrent processes. Tables of another shape belong to
+    another release: they stay unread and unchanged until a rebuild replaces them. Raises BadSettings for
+    a URL that cannot be used, Unavailable from any use.
     """
 
     def __init__(self, url: str, views: Sequence[View] = VIEWS, *, mends: bool = True) -> None:
-        """`mends` False: for who only looks; nothing is created."""
+        """`mends` False: read-only; nothing is created."""
         self.views: Mapping[str, View] = {view.name: view for view in views}
         self._shapes: Mapping[str, str] = {view.name: shape_of(view) for view in views}
         self.store: Store = open_store(url, is_disposable=True)
@@ -162,7 +160,8 @@ class Views:
             self.make_again(str(error))
 
     def _prepare(self, why: str = "") -> None:
-        """Creates what is missing. `why` it is made again: then nobody reads it before it is whole.
+        """Creates missing tables. With `why`, the reason to recreate them, they are not read before they
+        are complete.
 
         Raises ViewsDamaged for tables of a newer release too.
         """
@@ -184,14 +183,14 @@ class Views:
                     _create(connection, table)
 
     def make_again(self, why: str) -> None:
-        """Puts what is there aside, and begins with nothing; the runner fills it.
+        """Discards all tables and starts empty; the runner fills them.
 
         In SQLite `views.db` becomes a link to a new file, in PostgreSQL the tables are dropped. Raises
-        ViewsDamaged where that cannot be done, Unavailable.
+        ViewsDamaged if impossible, Unavailable.
         """
         with self._making:
             if not self._mends or time.monotonic() < self._rests_until_s or self._is_usable():
-                return  # or somebody else was quicker
+                return  # or another process was first
             self._rests_until_s = time.monotonic() + VIEWS_RETRY_S
             _log.critical("the views cannot be used, and are made again: %s", why.partition("\n")[0])
             try:
@@ -205,9 +204,7 @@ class Views:
                 raise ViewsDamaged(str(error)) from error
 
     def check_file(self) -> None:
-        """Has SQLite look at every page of a file that is not too large, and removes former ones: for a
-        start.
-        """
+        """At start: SQLite checks every page of a file up to a size limit; former files are removed."""
         store = self.store
         if isinstance(store, SqliteStore):
             store.sweep()
@@ -217,7 +214,7 @@ class Views:
                 self.make_again(str(found[0][0]))
 
     def _probe(self) -> None:
-        """Raises ViewsDamaged unless the tables of views of our shape are there, with their columns."""
+        """Raises ViewsDamaged unless the tables of our shape exist with their columns."""
         rows = self.store.query("SELECT view, shape FROM view_checkpoints")
         ours = [name for name, shape in rows if self.shapes.get(name) == shape]
         tables = [CHECKPOINTS, QUARANTINE, RELEASED, FOLDS, KEPT, STANDING, REBUILDS]
@@ -226,7 +223,7 @@ class Views:
             self.store.query(f"SELECT {', '.join(table.columns)} FROM {table.name} WHERE 1 = 0")
 
     def _is_usable(self) -> bool:
-        """A second look: whether the tables are there, and whole as far as their database tells."""
+        """A second check: whether the tables exist and are intact as far as their database can tell."""
         try:
             query = self.store.query
             if isinstance(self.store, SqliteStore) and query("PRAGMA quick_check(1)") != [("ok",)]:
@@ -258,13 +255,13 @@ class Views:
 
     @property
     def shapes(self) -> Mapping[str, str]:
-        """View -> the shape that its tables must have."""
+        """View -> the required shape of its tables."""
         return self._shapes
 
     def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a reading statement with `?` for each value.
 
-        Raises ViewsDamaged for what cannot be read: then it is being made again already.
+        Raises ViewsDamaged if unreadable; recreation has then started.
         """
         with self._mending():
             return self.store.query(statement, values)
@@ -283,12 +280,12 @@ class Views:
             raise
 
     def offsets(self) -> dict[str, int]:
-        """View -> the offset of the last fact that it shows, of views whose tables have our shape."""
+        """View -> the offset of its last fact, for views of our shape."""
         rows = self.query("SELECT view, shape, reached FROM view_checkpoints")
         return {name: reached for name, shape, reached in rows if self.shapes.get(name) == shape}
 
     def whole(self) -> dict[str, int]:
-        """The same, of those that may be read (see `check`)."""
+        """The same, limited to readable views (see `check`)."""
         statement = "SELECT view, shape, reached FROM view_checkpoints WHERE reached >= rebuilt_to"
         rows = self.query(statement)
         return {name: reached for name, shape, reached in rows if self.shapes.get(name) == shape}
@@ -302,12 +299,12 @@ class Views:
         return rows[0][0] if rows else 0
 
     def unfinished(self) -> list[str]:
-        """Views that were emptied and are not yet what they were."""
+        """Views that were emptied and have not caught up yet."""
         rows = self.query("SELECT view FROM view_checkpoints WHERE reached < rebuilt_to ORDER BY view")
         return [view for (view,) in rows]
 
     def is_ours(self, view: str) -> bool:
-        """Whether its tables have our shape, so that their columns are those that we know."""
+        """Whether its tables have our shape."""
         statement = "SELECT 1 FROM view_checkpoints WHERE view = ? AND shape = ?"
         return bool(self.query(statement, (view, self.shapes[view])))
 
@@ -323,19 +320,19 @@ class Views:
     def quarantined(
         self, view: str | None = None, limit: int = QUARANTINED_SHOWN_MAX
     ) -> list[Quarantined]:
-        """Streams whose rows wait, of one view or of all, by the offset of the first bad fact."""
+        """Quarantined streams, of one view or of all, by the offset of the first bad fact."""
         columns = ", ".join(Quarantined._fields)
         condition, values = ("", []) if view is None else (" WHERE view = ?", [view])
         statement = f"SELECT {columns} FROM view_quarantine{condition} ORDER BY bad_offset, view LIMIT ?"
         return [Quarantined(*row) for row in self.query(statement, [*values, limit])]
 
-    def standing(self) -> list[Standing]:
-        """What those who act have said that they cannot go on with."""
+    def standing(self) -> list[BlockedSubject]:
+        """The blocked orders and venues reported by followers."""
         rows = self.query("SELECT follower, subject, error FROM view_standing ORDER BY number")
-        return [Standing(*row) for row in rows]
+        return [BlockedSubject(*row) for row in rows]
 
-    def tell_standing(self, follower: str, faults: Mapping[str, str]) -> None:
-        """Replaces what a follower has said: subject -> error."""
+    def report_blocked(self, follower: str, faults: Mapping[str, str]) -> None:
+        """Replaces a follower's report: subject -> error."""
         with self.writing() as connection:
             of = {"follower": follower}
             connection.execute(sa.text("DELETE FROM view_standing WHERE follower = :follower"), of)
@@ -347,12 +344,11 @@ class Views:
             STANDING.write(connection, rows)
 
     def check(self, view: str, stream: str = "", owner: str = "") -> int:
-        """How far a view has come.
+        """The offset of a view.
 
-        Raises ViewQuarantined if the rows of `stream` are withheld, which an `owner` asks about, an
-        account or a tenant: whatever belongs to another does not exist for it. Raises ViewBehind for a
-        view that is being filled for the first time, or whose tables have another shape: it would show a
-        past that nobody asked for, or what cannot be read.
+        Raises ViewQuarantined if the rows of `stream` are withheld; with an `owner` (account or tenant)
+        only for its own streams. Raises ViewBehind for a view being filled for the first time, or of
+        another shape: it would show an arbitrary past, or be unreadable.
         """
         rows = self.query(_CHECK, (stream, view))
         for shape, reached, rebuilt_to, account, tenant, bad_offset in rows:
@@ -368,7 +364,7 @@ class Views:
         raise ViewBehind(f"{view} is not there yet", view=view, offset=0)
 
     def withheld(self, view: str, column: str = "", owner: str = "") -> int:
-        """How many streams a view withholds from an owner, an `account` or `tenant`; without, of all.
+        """The number of streams withheld from an owner, an `account` or `tenant`; without one, of all.
 
         Raises ViewBehind as `check` does.
         """
@@ -376,7 +372,7 @@ class Views:
         return count
 
     def come_to(self, view: str, column: str = "", owner: str = "") -> tuple[int, int]:
-        """How far a view has come, and what `withheld` says. Raises ViewBehind as `check` does."""
+        """The offset of a view, and `withheld`. Raises ViewBehind as `check` does."""
         condition, values = (f" AND bad.{column} = ?", [owner]) if column else ("", [])
         rows = self.query(
             "SELECT shape, reached, rebuilt_to, (SELECT count(*) FROM view_quarantine AS bad"
@@ -399,8 +395,8 @@ class Views:
     def writing(self) -> Iterator[sa.Connection]:
         """A write transaction, one at a time in the whole database.
 
-        A page takes its checkpoints and then its tables, emptying a view the other way round: without
-        this PostgreSQL would find them in each other's way.
+        A page locks checkpoints before tables, emptying a view the other way round: without this they
+        would deadlock on PostgreSQL.
         """
         try:
             with self.store.writing() as connection:
@@ -419,7 +415,7 @@ class Views:
     ) -> None:
         """Moves the checkpoints of `views` from `start` to `end`, inside the caller's transaction.
 
-        Raises StaleOffset if any of them stands elsewhere, or its tables have another shape by now.
+        Raises StaleOffset if any is at another offset, or its tables now have another shape.
         """
         mark = MARKS[connection.dialect.name]
         ours = " OR ".join([f"(view = {mark} AND shape = {mark})"] * len(views))
@@ -438,7 +434,7 @@ class Views:
         return rows[0][0] if rows else None
 
     def checkpoints(self) -> dict[str, SealedPoint]:
-        """View -> its checkpoint, of views whose tables have our shape."""
+        """View -> its checkpoint, for views of our shape."""
         rows = self.query("SELECT view, shape, reached, digest, mac FROM view_checkpoints")
         return {
             name: SealedPoint(reached, bytes(digest), bytes(mac))
@@ -447,10 +443,10 @@ class Views:
         }
 
     def belong_to(self, journal_id: str, *, is_new: bool) -> str | None:
-        """Empties all views, should they be another journal's; whose they were, "" for none before.
+        """Empties all views if they belong to another journal; returns its id, "" if none before.
 
-        None if they are this journal's. `is_new`: the journal has nothing to show yet, so views as empty
-        as it have nothing to be filled with.
+        None if they belong to this journal. `is_new`: the journal has no visible fact yet, so empty
+        views are complete.
         """
         statement = "SELECT value FROM view_meta WHERE word = 'journal_id'"
         if self.word("journal_id") == journal_id:
@@ -458,7 +454,7 @@ class Views:
         with self.writing() as connection:
             known = connection.exec_driver_sql(statement).scalar()
             if known == journal_id:
-                return None  # another process was quicker, and may have gone on
+                return None  # another process was first, and may have gone on
             used = "SELECT count(*) FROM view_checkpoints WHERE reached > 0 OR rebuilt_to > 0"
             if is_new and not connection.exec_driver_sql(used).scalar():
                 connection.exec_driver_sql(f"UPDATE view_checkpoints SET rebuilt_to = {FROM_START}")
@@ -468,13 +464,13 @@ class Views:
         return str(known or "")
 
     def reset(self, *names: str) -> None:
-        """Empties views, so that they are folded again from the first fact. Raises KeyError."""
+        """Empties views, so that they are rebuilt from the first fact. Raises KeyError."""
         with self.writing() as connection:
             for name in names:
                 self._empty(connection, self.views[name])
 
     def forget(self, names: Iterable[str]) -> None:
-        """Empties views of which nothing can be trusted, and what is folded beside them."""
+        """Empties untrusted views and their stored states."""
         with self.writing() as connection:
             self._forget(connection, names)
 
@@ -485,8 +481,9 @@ class Views:
         META.remove(connection, ["trail"])
 
     def expect(self, head: int) -> None:
-        """Has nobody read the views that stand at 0 before they have come to `head`, but those that are
-        as old as the journal."""
+        """Makes views at offset 0 unreadable until they reach `head`, except those as old as the
+        journal.
+        """
         with self.writing() as connection:
             mark = MARKS[connection.dialect.name]
             connection.exec_driver_sql(
@@ -514,7 +511,7 @@ class Views:
 
 
 def tables_beside(connection: sa.Connection, table: Table) -> list[str]:
-    """Names of the tables that rebuilds have made beside this one."""
+    """Names of the tables that rebuilds have created beside this one."""
     if connection.dialect.name == "sqlite":
         statement = "SELECT name FROM sqlite_master WHERE type = 'table'"
     else:
@@ -529,7 +526,7 @@ def _create(connection: sa.Connection, table: Table) -> None:
 
 
 def _grow(connection: sa.Connection, *tables: Table) -> None:
-    """Gives tables of the first release the columns of seals, empty: then nothing vouches for them."""
+    """Adds the MAC columns to tables of the first release, empty: such checkpoints prove nothing."""
     for table in tables:
         known = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
         for name in ("digest", "mac"):
@@ -547,5 +544,5 @@ def _is_sqlite(connection: sa.Connection) -> bool:
 
 
 def shape_of(view: View) -> str:
-    """What a view's rows depend on: its own shape and those of the folds below."""
+    """The shape of a view's rows: its own number and those of its folds."""
     return f"{view.shape}/{folds.shape_of(view.streams)}"

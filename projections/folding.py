@@ -1,8 +1,7 @@
-"""What a page of facts comes to, in memory: states after it, rows, and faults found in it.
+"""Folding a page of facts in memory: states after it, rows, and faults.
 
-Page     folds facts for some views, and renders their rows
-Past     states of streams that nobody has in memory, from the journal
-advance  folds and writes a page, and finds the fact that is to blame if a row cannot be made
+Page     folds facts for some views, and renders their rows Past     states of streams that are not in
+memory, from the journal advance  folds and writes a page, and finds the bad fact if a row cannot be made
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ from projections.tables import Row, Table
 from projections.view import PageRows, View
 
 States = Mapping[str, Folded[Any]]
-"""Stream -> what it has come to."""
+"""Stream -> its state."""
 Load = Callable[[str, int], tuple[Folded[Any] | None, Sequence[Recorded]]]
-"""(stream, version) -> a state of the stream at that version or before it, and its facts from there."""
+"""(stream, version) -> a state at or before that version, and the facts from there."""
 
 
 class CannotWrite(Exception):
-    """A row cannot be made, or not be stored. Which fact is to blame, a smaller page will tell."""
+    """A row cannot be made or stored. A smaller page finds the bad fact."""
 
     def __init__(self, views: Sequence[View], error: Exception) -> None:
         super().__init__(f"{type(error).__name__}: {error}")
@@ -38,16 +37,16 @@ class CannotWrite(Exception):
 
 
 class Write(NamedTuple):
-    """What a page does to one table: rows by key, keys that go, rows that are new."""
+    """A page's changes of one table: upserts by key, deletes, inserts."""
 
     table: Table
-    kept: list[Row]
-    gone: list[Any]
-    added: list[Row]
+    upserts: list[Row]
+    deletes: list[Any]
+    inserts: list[Row]
 
 
 class Page:
-    """What a page of facts comes to, before it is written: rows, states after it, faults found in it."""
+    """The result of a page of facts before it is written: rows, states after it, faults."""
 
     def __init__(self, views: Sequence[View], quarantined: Set[tuple[str, str]]) -> None:
         bodies: dict[str, tuple[object, bytes]] = {}
@@ -62,7 +61,7 @@ class Page:
         }
 
     def views_of(self, recorded: Recorded) -> tuple[View, ...]:
-        """Views that a stream feeds, but for those that have it in quarantine."""
+        """The views fed by a stream, except those that have it in quarantine."""
         stream = recorded.stream
         views = self._fed.get(prefix_of(stream), ())
         if not self._quarantined and not self.faults:
@@ -73,7 +72,7 @@ class Page:
     def fold(
         self, facts: Sequence[Recorded], states: States, load: Load, blamed: Sequence[CannotWrite] = ()
     ) -> None:
-        """Folds a page of facts after `states`. `blamed`: views that leave out its only fact."""
+        """Folds a page of facts onto `states`. `blamed`: views that skip its only fact."""
         for error in blamed:
             for view in error.views:
                 self.quarantine(view, facts[0], states.get(facts[0].stream), error)
@@ -109,7 +108,7 @@ class Page:
     def quarantine(
         self, view: View, recorded: Recorded, known: Folded[Any] | None, error: Exception
     ) -> None:
-        """Rows of this stream in `view` wait from this fact on."""
+        """Quarantines the stream in `view` from this fact on."""
         fault = f"{type(error).__name__}: {error}"[:FAULT_CHARACTERS_MAX]
         self.faults[view.name, recorded.stream] = (
             quarantine_key(view.name, recorded.stream),
@@ -122,27 +121,27 @@ class Page:
         )
 
     def rendered(self) -> list[Write]:
-        """All rows of the page, once. Raises CannotWrite."""
+        """All rows of the page. Call it once. Raises CannotWrite."""
         writes = []
         for view in self._views:
             page = self.rows[view.name]
             for table in view.tables:
-                write = Write(table, [], [], page.added[table])
+                write = Write(table, [], [], page.inserts[table])
                 try:
-                    for key, row in page.kept[table].items():
+                    for key, row in page.upserts[table].items():
                         if row is None:
-                            write.gone.append(key)
+                            write.deletes.append(key)
                         else:
-                            write.kept.append(row())
+                            write.upserts.append(row())
                 except Exception as error:
                     raise CannotWrite([view], error) from error
                 writes.append(write)
-            page.kept.clear()  # its rows refer to it: both would stay until the collector looks
+            page.upserts.clear()  # its rows refer to it: both would live until a garbage collection
         return writes
 
 
 def _account_of(recorded: Recorded, known: Folded[Any] | None) -> str:
-    """The account that a stream belongs to, as far as it can be told; "" for none."""
+    """The account of a stream, as far as known; else ""."""
     if recorded.stream.startswith("acc"):
         return recorded.stream
     state = known.state if known else None
@@ -154,21 +153,21 @@ def _account_of(recorded: Recorded, known: Folded[Any] | None) -> str:
 
 
 class Past:
-    """Streams as they were, for those who meet them in the middle."""
+    """Past states of streams, for shards and views that start in the middle."""
 
     def __init__(self, journal: Journal, views: Views) -> None:
         self._journal = journal
         self._views = views
 
     def load(self, stream: str, version: int) -> tuple[Folded[Any] | None, Sequence[Recorded]]:
-        """A stream's stored state at `version` or before it, and its facts from there to `version`."""
+        """A stream's stored state at or before `version`, and its facts from there to `version`."""
         stored: Folded[Any] | None = None
         rows = self._views.query(
             "SELECT body FROM view_folds WHERE stream = ? AND shape = ? AND version <= ?",
             (stream, folds.stored_shape(stream), version),
         )
         if rows:
-            with contextlib.suppress(JournalDamaged):  # the journal has the truth
+            with contextlib.suppress(JournalDamaged):  # the journal is authoritative
                 stored = folds.unpack(self._journal.codec, stream, rows[0][0])
         start = stored.version if stored else 0
         return stored, self._journal.stream(stream, after=start, version=version) if version else ()
@@ -179,9 +178,9 @@ def advance(
     fold: Callable[[Sequence[Recorded], Sequence[CannotWrite]], Page],
     write: Callable[[Page, Sequence[Recorded]], None],
 ) -> tuple[Page, Sequence[Recorded]]:
-    """Folds and writes a page; what was written, which is less of it if a row could not be made.
+    """Folds and writes a page; returns the written part, which is shorter if a row could not be made.
 
-    Then the page is halved until one fact is left, which is to blame.
+    In that case the page is halved until only the bad fact is left.
     """
     blamed: list[CannotWrite] = []
     while True:

@@ -1,4 +1,4 @@
-"""What each stream comes to: one fold for all views, by the engine's own rules."""
+"""The state of each stream: one fold for all views, by the engine's own rules."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from engine.kernel.fingerprint import fingerprint
 S = TypeVar("S", bound=msgspec.Struct)
 
 SHAPE: Final = 1
-"""Number of `Folded` and of what stands in it. Another one makes every view rebuild."""
+"""Shape number of `Folded` and its content. A change rebuilds every view."""
 
 
 class Folded(msgspec.Struct, Generic[S], frozen=True, array_like=True):
-    """A stream's state after its fact number `version`, and what views must know of its past.
+    """A stream's state after its fact number `version`, with the history that views need.
 
     `first_offset` and `tenant` are those of its first fact, `events` counts the events of its own
     resource, `opened` has the offset at which the last position of each instrument was opened.
@@ -38,7 +38,7 @@ class Folded(msgspec.Struct, Generic[S], frozen=True, array_like=True):
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """One fact of a stream with the stream before (None: there was nothing) and after it."""
+    """One fact of a stream, with the stream's state before (None at first) and after it."""
 
     recorded: Recorded
     before: Folded[Any] | None
@@ -46,11 +46,11 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
 
 PREFIXES: Final = frozenset({"acc", "ord", "dep", "wdr", "ins", "rep"})
-"""Prefixes of the streams that are in any view."""
+"""Prefixes of the streams that feed views."""
 
 
 def is_over(state: object) -> bool:
-    """Whether no fact can follow: then nobody needs to keep the state."""
+    """Whether no fact can follow, so that the state need not be cached."""
     match state:
         case Order(status=status):
             return status in order.TERMINAL
@@ -60,7 +60,7 @@ def is_over(state: object) -> bool:
 
 
 def keep_states(kept: dict[str, Folded[Any]], after: Mapping[str, Folded[Any]], *, most: int) -> None:
-    """Takes over states that facts may follow on; of `most`, those that were not touched longest go."""
+    """Caches states that may change again; beyond `most`, the least recently used are dropped."""
     for stream, state in after.items():
         kept.pop(stream, None)
         if not is_over(state.state):
@@ -70,12 +70,12 @@ def keep_states(kept: dict[str, Folded[Any]], after: Mapping[str, Folded[Any]], 
 
 
 def shape_of(prefixes: Iterable[str]) -> str:
-    """What rows of these streams depend on: numbers that only ever grow."""
+    """The shape of rows from these streams: numbers that only increase."""
     return ".".join([str(SHAPE), *(str(FOLDS[prefix].shape) for prefix in sorted(prefixes))])
 
 
 def stored_shape(stream: str) -> str:
-    """What a stored state of a stream depends on. One of another shape, or make, is never read."""
+    """The shape of a stored state. One of another shape is never read."""
     prefix = prefix_of(stream)
     kind: Any = FOLDS[prefix].kind
     return f"{shape_of([prefix])} {fingerprint(Folded)} {fingerprint(kind)}"
@@ -85,7 +85,7 @@ _COUNTED: Final = frozenset(kind for kind, name in EVENTS.items() if name.partit
 
 
 def fold(before: Folded[Any] | None, recorded: Recorded) -> Folded[Any]:
-    """The stream after one more fact. Raises UnknownFact, or anything, for one that does not fit."""
+    """The stream after one more fact. Raises UnknownFact, or any error, for a fact that does not fit."""
     fact = recorded.fact
     evolve = fold_of(recorded.stream).evolve
     counted = type(fact) in _COUNTED
@@ -114,6 +114,6 @@ def fold_all(start: Folded[Any] | None, facts: Iterable[Recorded]) -> Folded[Any
 
 
 def unpack(codec: Codec, stream: str, packed: bytes) -> Folded[Any]:
-    """What `codec.pack_state` made of a stream's `Folded`. Raises JournalDamaged."""
+    """The inverse of `codec.pack_state` for a stream's `Folded`. Raises JournalDamaged."""
     kind = fold_of(stream).kind
     return codec.unpack_state(packed, Folded[kind])  # type: ignore[valid-type]

@@ -1,6 +1,7 @@
-"""Histories as the API shows them: a fact, what it moved, the resource after it; which fact set a field.
+"""Histories as the API shows them: a fact, its moves, the resource after it; and the fact that set a
+field.
 
-The resource is rendered by the very function that renders it elsewhere. See docs/history.md.
+The resource is rendered by the same function as elsewhere. See docs/history.md.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ BalancesRef = Annotated[
 
 
 class LegBody(msgspec.Struct, frozen=True):
-    """Cash or units that arrive at a place, or leave it (below 0). `offset` and `name` are those of the
-    account's fact that says so."""
+    """Cash or units that arrive at a place, or leave it (below 0). `offset` and `name` identify the
+    account's fact.
+    """
 
     asset: shapes.Asset
     currency: shapes.Currency | None
@@ -59,9 +61,9 @@ class _Fact(msgspec.Struct, frozen=True):
 
 
 class OrderFactBody(_Fact, frozen=True):
-    """One fact of an order, the cash and units of its account that it moved, and the order after it.
+    """One fact of an order, its moves of the account's cash and units, and the order after it.
 
-    `cause` is the offset of the fact that made the engine act by itself; `reason` an operator's words.
+    `cause` is the offset of the fact that triggered the engine; `reason` an operator's words.
     """
 
     order: OrderRef
@@ -110,7 +112,7 @@ def _leg(booked: Booked) -> LegBody:
 
 
 class SetByBody(msgspec.Struct, frozen=True):
-    """The fact that last gave a field another value."""
+    """The fact that last changed a field."""
 
     version: shapes.Count
     offset: shapes.Offset
@@ -122,7 +124,7 @@ class SetByBody(msgspec.Struct, frozen=True):
 class ExplainedOrderBody(msgspec.Struct, frozen=True):
     """An order and, for each of its fields by path (`trades.0.price`), the fact that last set it.
 
-    Null for `client_reference`, which stands in no fact.
+    Null for `client_reference`, which is in no fact.
     """
 
     order: OrderRef
@@ -132,7 +134,7 @@ class ExplainedOrderBody(msgspec.Struct, frozen=True):
 class ExplainedAccountBody(msgspec.Struct, frozen=True):
     """An account and, for each of its fields, the fact that last set it.
 
-    Null for `name` and `reference`, which stand in no fact.
+    Null for `name` and `reference`, which are in no fact.
     """
 
     account: AccountRef
@@ -149,7 +151,7 @@ def _set_by(recorded: Recorded) -> SetByBody:
     )
 
 
-# --- what is asked --------------------------------------------------------------------------------
+# --- answers --------------------------------------------------------------------------------------
 
 
 def _any_of(fact: str, resource: str, explained: str) -> Meta:
@@ -165,16 +167,16 @@ def _any_of(fact: str, resource: str, explained: str) -> Meta:
 
 
 OrderHistory = Annotated[Raw, _any_of("OrderFact", "Order", "ExplainedOrder")]
-"""The facts; with `version` or `asof` the order; with `explain` which fact set what."""
+"""The facts; with `version` or `asof` the order; with `explain` the fact that set each field."""
 AccountHistory = Annotated[Raw, _any_of("AccountFact", "Account", "ExplainedAccount")]
 BODIES: Final = (OrderFactBody, AccountFactBody, ExplainedOrderBody, ExplainedAccountBody)
-"""What those two are made of."""
+"""The structs in both answers."""
 
 
 class Shown(NamedTuple):
-    """How a kind of resource is shown: itself, after a fact, and explained.
+    """The forms of a kind of resource: itself, after a fact, and explained.
 
-    `words` are the personal ones: `fact` and `explained` are given the resource with these filled in.
+    `words` are the personal ones; `fact` and `explained` receive the resource with these filled in.
     """
 
     words: tuple[str, ...]

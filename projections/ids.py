@@ -1,6 +1,6 @@
-"""Ids of what a view derives from facts: made from its time and place, so a rebuild makes them again.
+"""Ids of rows derived from facts: computed from time and offset, so that a rebuild gives the same ones.
 
-They have the layout of all ids (UUIDv7 after a prefix); where others are random, these hold a number.
+They have the layout of all ids (UUIDv7 after a prefix); instead of random bits they hold a number.
 """
 
 from __future__ import annotations

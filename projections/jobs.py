@@ -1,9 +1,9 @@
-"""What is known of rebuilds: asked for, under way, done. One row each, in the views' database.
+"""Rebuild jobs: requested, running, done. One row each, in the views' database.
 
     waiting -> running -> done | failed
 
-The row of a process that was killed still says `running`; that nobody holds the lock tells that it does
-not. Then nothing has changed, and whoever looks next calls it `failed`.
+The row of a killed process still says `running`, but its lock is free. Nothing has changed then, and the
+next reader marks it `failed`.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from projections import claim
 from projections.database import REBUILDS, Views
 from projections.tables import MARKS
 
-Kind = Literal["rebuild", "verify", "rollback"]
-State = Literal["waiting", "running", "done", "failed"]
+JobKind = Literal["rebuild", "verify", "rollback"]
+JobState = Literal["waiting", "running", "done", "failed"]
 Phase = Literal["", "folding", "comparing", "catching up", "swapping"]
 KILLED: Final = "killed: its process ended, and nothing has changed"
 
 
 class Job(NamedTuple):
-    """A rebuild. `reached` of `target` facts are folded; times are 0 until they come."""
+    """A rebuild. `reached` of `target` facts are folded; times are 0 until known."""
 
     number: int
-    kind: Kind
+    kind: JobKind
     views: str
     keeps_old: int
-    state: State
+    state: JobState
     phase: Phase
     reached: int
     target: int
@@ -47,35 +47,35 @@ class Job(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """The views that it is about."""
+        """The names of its views."""
         return self.views.split(",")
 
     @property
     def seconds(self) -> float:
-        """How long it has run."""
+        """Its duration so far, in seconds."""
         return ((self.ended_us or now_us()) - self.began_us) / 1e6 if self.began_us else 0.0
 
     @property
     def rate(self) -> float:
-        """Facts folded a second."""
+        """Facts folded per second."""
         return self.reached / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def seconds_left(self) -> float:
-        """How long folding the rest takes at this rate, 0 when that is not known."""
+        """Estimated seconds to fold the rest; 0 if unknown."""
         return (self.target - self.reached) / self.rate if self.rate else 0.0
 
     @property
     def percent(self) -> int:
-        """How much of the facts is folded."""
+        """Percentage of facts folded."""
         return 100 * self.reached // self.target if self.target else 100 * (self.state == "done")
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """A row that was other than the journal has it, and the facts that it rests on.
+class RowDifference(msgspec.Struct, frozen=True):
+    """A row that differed from the journal, with the facts behind it.
 
     `what`: `changed`, `missing` in the live table, or `extra` there. The facts are those of `stream`
-    from offset `first` to `last`; 0 if no fact stands behind the row at all.
+    from offset `first` to `last`; 0 if there is no fact behind the row.
     """
 
     view: str
@@ -88,30 +88,30 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Findings(msgspec.Struct, frozen=True):
-    """What comparing found: how many rows were compared, how many differ, and the first of those.
+    """The result of a comparison: number of rows compared, number of differences, and the first ones.
 
-    `compared` are the views that could be; others were behind, or of another shape.
+    `compared` are the views that could be compared; others lagged, or had another shape.
     """
 
     compared: list[str] = []
     rows: int = 0
     differing: int = 0
-    shown: list[Finding] = []
+    shown: list[RowDifference] = []
 
 
 NOTHING_FOUND: Final = Findings()
 
 
 def findings_of(job: Job) -> Findings:
-    """What comparing found, nothing before it."""
+    """The result of its comparison, empty before it."""
     return msgspec.json.decode(job.findings, type=Findings)
 
 
 _COLUMNS: Final = ", ".join(REBUILDS.columns)
 
 
-def ask(views: Views, kind: Kind, names: Sequence[str], *, keeps_old: bool = False) -> Job:
-    """Asks for a rebuild; a process that keeps views takes it up. Raises RebuildRunning."""
+def ask(views: Views, kind: JobKind, names: Sequence[str], *, keeps_old: bool = False) -> Job:
+    """Requests a rebuild, which the process that keeps the views starts. Raises RebuildRunning."""
     settle_killed(views)
     with views.writing() as connection:
         taken = _rows(connection, "WHERE state IN ('waiting', 'running')")
@@ -124,11 +124,11 @@ def ask(views: Views, kind: Kind, names: Sequence[str], *, keeps_old: bool = Fal
 
 
 def begin(
-    views: Views, kind: Kind, names: Sequence[str], *, keeps_old: bool = False, number: int = 0
+    views: Views, kind: JobKind, names: Sequence[str], *, keeps_old: bool = False, number: int = 0
 ) -> Job:
-    """The row of a rebuild that starts now, which holds the lock. `number`: it was asked for.
+    """The row of a rebuild that starts now; requires the lock. `number`: that of a requested one.
 
-    Raises RebuildRunning if another process has taken it up.
+    Raises RebuildRunning if another process has started it.
     """
     with views.writing() as connection:
         _fail_running(connection)
@@ -146,7 +146,7 @@ def begin(
 
 
 def update(views: Views, job: Job) -> None:
-    """Shows how far it has come."""
+    """Stores the progress."""
     with views.writing() as connection:
         write(connection, job)
 
@@ -157,19 +157,19 @@ def write(connection: sa.Connection, job: Job) -> None:
 
 
 def jobs(views: Views) -> list[Job]:
-    """All that are remembered, newest first."""
+    """All remembered jobs, newest first."""
     rows = views.query(f"SELECT {_COLUMNS} FROM view_rebuilds ORDER BY number DESC")
     return [_job(row) for row in rows]
 
 
 def waiting(views: Views) -> list[Job]:
-    """Those that nobody has taken up, oldest first."""
+    """Requested jobs not yet started, oldest first."""
     statement = f"SELECT {_COLUMNS} FROM view_rebuilds WHERE state = 'waiting' ORDER BY number"
     return [_job(row) for row in views.query(statement)]
 
 
 def outdated(views: Views) -> list[str]:
-    """Views whose tables have an older release's shape. Those of a newer one are not ours to change."""
+    """Views with tables of an older release's shape. Those of a newer one are not ours to change."""
     rows = views.query("SELECT view, shape FROM view_checkpoints")
     return [
         view
@@ -179,12 +179,12 @@ def outdated(views: Views) -> list[str]:
 
 
 def _numbers(shape: str) -> list[int]:
-    """The numbers of a shape, which only ever grow."""
+    """The numbers of a shape, which only increase."""
     return [int(number) for number in shape.replace("/", ".").split(".") if number.isdecimal()]
 
 
 def settle_killed(views: Views) -> None:
-    """Calls failed what says that it runs, and does not."""
+    """Marks jobs of killed processes as failed."""
     if not views.query("SELECT 1 FROM view_rebuilds WHERE state = 'running'"):
         return
     with (
@@ -201,7 +201,7 @@ def _fail_running(connection: sa.Connection) -> None:
 
 
 def _insert(
-    connection: sa.Connection, kind: Kind, names: Sequence[str], state: State, *, keeps_old: bool
+    connection: sa.Connection, kind: JobKind, names: Sequence[str], state: JobState, *, keeps_old: bool
 ) -> Job:
     last = connection.exec_driver_sql("SELECT max(number) FROM view_rebuilds").scalar() or 0
     job = Job(

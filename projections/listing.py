@@ -1,4 +1,4 @@
-"""Questions to a view's table: one row, or a page of rows, newest first, by the first fact's offset."""
+"""Queries on a view's table: one row, or a page of rows, newest first, by the first fact's offset."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from projections.tables import Table
 
 
 class Reader(Protocol):
-    """Where a view's queries are answered: see `database.Views`."""
+    """The query interface of views: see `database.Views`."""
 
     @property
     def shapes(self) -> Mapping[str, str]:
-        """View -> the shape that its tables must have."""
+        """View -> the required shape of its tables."""
 
     def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a reading statement with `?` for each value."""
 
     def check(self, view: str, stream: str = "", owner: str = "") -> int:
-        """How far the view has come. Raises ViewQuarantined, ViewBehind."""
+        """The offset of the view. Raises ViewQuarantined, ViewBehind."""
 
     def withheld(self, view: str, column: str = "", owner: str = "") -> int:
-        """How many streams it withholds. Raises ViewBehind."""
+        """The number of withheld streams. Raises ViewBehind."""
 
     def is_ours(self, view: str) -> bool:
-        """Whether its tables are of this release."""
+        """Whether its tables have this release's shape."""
 
 
 class Shown(NamedTuple):
-    """A resource, ready to be sent but for its personal words."""
+    """A resource, rendered except for its personal words."""
 
     id: str
     body: bytes
@@ -48,20 +48,20 @@ class Listed(NamedTuple):
     withheld: int = 0
 
 
-class Scope(NamedTuple):
-    """Rows of a view that one owner may see, by `account` or `tenant`; without a column, all of them."""
+class RowScope(NamedTuple):
+    """Rows visible to one owner, by `account` or `tenant`; without a column, all."""
 
     view: str
     column: str = ""
     owner: str = ""
 
     def where(self) -> Where:
-        """The same, asked of a table."""
+        """The scope as a condition on a table."""
         return Where().equal(self.column, self.owner) if self.column else Where()
 
 
 class Where:
-    """Conditions on columns, all of which must hold. A filter that is None asks for nothing.
+    """Conditions on columns, joined by AND. A filter of None is omitted.
 
     Column names are the program's own; values are always bound.
     """
@@ -83,14 +83,14 @@ class Where:
         return self._compare(column, "<", value)
 
     def among(self, column: str, values: Sequence[str | int] | None) -> Where:
-        """One of `values`; none of them matches when there are none."""
+        """One of `values`; an empty sequence matches no row."""
         if values is not None:
             self.words.append(f"{column} IN ({', '.join('?' * len(values))})" if values else "1 = 0")
             self.values += values
         return self
 
     def literally(self, words: str) -> Where:
-        """A condition as it stands, e.g. that of a partial index."""
+        """A literal SQL condition, such as that of a partial index."""
         self.words.append(words)
         return self
 
@@ -105,9 +105,9 @@ class Where:
 
 
 class Single(NamedTuple):
-    """One resource: `wanted` fits at most one row of `table`, which follows the state of `stream`.
+    """One resource: `wanted` matches at most one row of `table`, which follows the state of `stream`.
 
-    `owner` is the account or tenant that asks; none: whoever asks may see it.
+    `owner` is the asking account or tenant; none: visible to all.
     """
 
     view: str
@@ -117,8 +117,9 @@ class Single(NamedTuple):
     owner: str = ""
 
     def columns(self, shape: str) -> tuple[Column, Column, Column]:
-        """Expressions: how far the view has come, null if it must not be read; the offset from which on
-        the stream waits in quarantine; the row's body."""
+        """SQL expressions: the view's offset, null if it must not be read; the offset from which the
+        stream is in quarantine; the row's body.
+        """
         ours = "view = ? AND shape = ? AND reached >= rebuilt_to"
         reached = f"(SELECT reached FROM view_checkpoints WHERE {ours})"
         waits = "(SELECT bad_offset FROM view_quarantine WHERE view = ? AND stream = ?"
@@ -132,12 +133,11 @@ class Single(NamedTuple):
 
 
 def list_rows(
-    views: Reader, table: Table, wanted: Where, *, scope: Scope, before: str | None, limit: int
+    views: Reader, table: Table, wanted: Where, *, scope: RowScope, before: str | None, limit: int
 ) -> Listed:
-    """A page of the rows that fit, in falling order of the table's key, but for those withheld.
+    """A page of matching rows, in descending key order, without withheld ones.
 
-    `before` is the id of a row within `scope`, which alone decides whether the caller may know of it.
-    Raises Refused `invalid_param` for any other, ViewBehind.
+    `before` is the id of a row within `scope`. Raises Refused `invalid_param` for any other, ViewBehind.
     """
     withheld = views.withheld(*scope)
     if withheld:
@@ -157,7 +157,7 @@ def list_rows(
 
 
 def page_of(views: Reader, table: Table, wanted: Where, limit: int) -> Listed:
-    """A page of the rows that fit, in falling order of the table's key."""
+    """A page of matching rows, in descending key order."""
     statement = f"SELECT id, body FROM {table.name}{wanted} ORDER BY {table.key} DESC LIMIT ?"
     rows = views.query(statement, [*wanted.values, limit + 1])
     return Listed([Shown(*row) for row in rows[:limit]], len(rows) > limit)

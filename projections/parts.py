@@ -1,8 +1,8 @@
-"""The first and long part of a rebuild: from the first fact to an offset, split by stream if that pays.
+"""Parallel folding in a rebuild: from the first fact to an offset, in shards of streams if worthwhile.
 
-Each row is fed by one stream, so processes that fold different streams write different rows. One of
-them is whoever rebuilds. Each other is `python -m projections.parts`: it is told what to do on standard
-input, says how far it is on standard output, and ends at once when its standard input does.
+Each row is fed by one stream, so processes that fold different streams write different rows. One of them
+is the rebuild itself. Each other is `python -m projections.parts`: it reads its task from standard
+input, reports progress on standard output, and ends with its standard input.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from projections.shadow import Shadow
 from projections.tables import Row
 from projections.view import View
 
-Faults = dict[tuple[str, str], Row]
+FoldFaults = dict[tuple[str, str], Row]
 Show = Callable[[int], None]
 _ERRORS: Final[dict[str, type[EngineError]]] = {
     kind.code: kind
     for kind in (JournalDamaged, UnknownFact, Unavailable, SchemaMissing, Unrecordable, ViewsDamaged)
 }
-"""What may stop a process, by what it says."""
+"""Error code of a process -> the error raised."""
 
 
 class Share(msgspec.Struct, frozen=True):
-    """Part `part` of `parts` of the streams of these views, to fact `target`. `late`: see `Shadow`."""
+    """Shard `part` of `parts` of these views' streams, up to fact `target`. `late`: see `Shadow`."""
 
     views: list[str]
     number: int
@@ -59,8 +59,8 @@ class Share(msgspec.Struct, frozen=True):
     parts: int = 1
 
 
-class _Told(msgspec.Struct, frozen=True):
-    """What a process says: how far it is; in the end its faults, or what stopped it."""
+class _Progress(msgspec.Struct, frozen=True):
+    """A process's message: its offset; at the end its faults, or the error that stopped it."""
 
     reached: int
     faults: list[tuple[str, str, str, str, str, int, str]] | None = None
@@ -69,7 +69,7 @@ class _Told(msgspec.Struct, frozen=True):
 
 
 class _Task(msgspec.Struct, frozen=True):
-    """What a process is told. The URLs may hold a password, so they are on no command line."""
+    """A process's task. The URLs may hold a password, so they are not on the command line."""
 
     journal_url: str
     views_url: str
@@ -78,14 +78,15 @@ class _Task(msgspec.Struct, frozen=True):
 
 def fold_all(
     journal: Journal, views: Views, selected: Sequence[View], share: Share, show: Show
-) -> Faults:
-    """Folds all parts, this one here, each other in a process of its own; streams that cannot be folded.
+) -> FoldFaults:
+    """Folds all shards, the first here, each other in its own process; returns streams that cannot be
+    folded.
 
-    All end if one cannot go on. Raises Unrecordable if a row that was to be written late cannot be.
+    All end if one fails. Raises Unrecordable if a deferred row cannot be written.
     """
-    told: SimpleQueue[tuple[int, _Told]] = SimpleQueue()
+    told: SimpleQueue[tuple[int, _Progress]] = SimpleQueue()
     children: list[_Child] = []
-    reached, faults, going_on = [0] * share.parts, Faults(), set(range(1, share.parts))
+    reached, faults, going_on = [0] * share.parts, FoldFaults(), set(range(1, share.parts))
 
     def hear(*, is_waiting: bool) -> None:
         with contextlib.suppress(Empty):
@@ -115,8 +116,10 @@ def fold_all(
     return faults
 
 
-def fold(journal: Journal, views: Views, selected: Sequence[View], share: Share, show: Show) -> Faults:
-    """Folds a share in this process; the streams that could not be folded."""
+def fold(
+    journal: Journal, views: Views, selected: Sequence[View], share: Share, show: Show
+) -> FoldFaults:
+    """Folds one shard in this process; returns streams that cannot be folded."""
     shadow = Shadow(journal, views, selected, str(share.number), late=share.late)
     prefixes = sorted({prefix for view in selected for prefix in view.streams})
     shard = Shard(prefixes, share.part, share.parts)
@@ -130,7 +133,7 @@ def fold(journal: Journal, views: Views, selected: Sequence[View], share: Share,
 
 
 def _keep_long_streams(journal: Journal, views: Views, shadow: Shadow) -> None:
-    """Leaves the states of long streams to who goes on from here, unless a newer one is there."""
+    """Stores the states of long streams for later, unless newer ones exist."""
     known = dict(views.query("SELECT stream, version FROM view_folds"))
     rows = []
     for stream, after in shadow.states.items():
@@ -151,15 +154,15 @@ def _url(of: Journal | Views) -> str:
 
 
 class _Child:
-    """A process, and a thread that reads what it says."""
+    """A child process, and a thread that reads its messages."""
 
-    def __init__(self, task: _Task, part: int, told: SimpleQueue[tuple[int, _Told]]) -> None:
+    def __init__(self, task: _Task, part: int, told: SimpleQueue[tuple[int, _Progress]]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "projections.parts"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         share = msgspec.structs.replace(task.share, part=part)
         assert self._process.stdin
-        with contextlib.suppress(BrokenPipeError):  # it has died already, which its silence tells
+        with contextlib.suppress(BrokenPipeError):  # it has died already, as its silence shows
             self._process.stdin.write(
                 msgspec.json.encode(msgspec.structs.replace(task, share=share)) + b"\n"
             )
@@ -167,17 +170,17 @@ class _Child:
         self._thread = threading.Thread(target=self._listen, args=(part, told), daemon=True)
         self._thread.start()
 
-    def _listen(self, part: int, told: SimpleQueue[tuple[int, _Told]]) -> None:
+    def _listen(self, part: int, told: SimpleQueue[tuple[int, _Progress]]) -> None:
         assert self._process.stdout
         is_done = False
         for line in self._process.stdout:
-            said = msgspec.json.decode(line, type=_Told)
+            said = msgspec.json.decode(line, type=_Progress)
             is_done = said.faults is not None or bool(said.error)
             told.put((part, said))
         if not is_done:
             code = self._process.wait()
             error = f"a process of the rebuild ended ({code})"
-            told.put((part, _Told(0, code=Unavailable.code, error=error)))
+            told.put((part, _Progress(0, code=Unavailable.code, error=error)))
 
     def close(self) -> None:
         assert self._process.stdin
@@ -190,7 +193,7 @@ class _Child:
 
 
 def main() -> None:
-    """What a child process does."""
+    """Entry point of a child process."""
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=_Task)
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     views = Views(task.views_url)
@@ -198,22 +201,22 @@ def main() -> None:
         with Journal(task.journal_url, engine_codec()) as journal:
             tame_collector()
             selected = [views.views[name] for name in task.share.views]
-            faults = fold(journal, views, selected, task.share, lambda reached: _say(_Told(reached)))
-            _say(_Told(task.share.target, list(faults.values())))
+            faults = fold(journal, views, selected, task.share, lambda reached: _say(_Progress(reached)))
+            _say(_Progress(task.share.target, list(faults.values())))
     except EngineError as error:
-        _say(_Told(0, code=error.code, error=str(error)))
+        _say(_Progress(0, code=error.code, error=str(error)))
     finally:
         views.close()
 
 
 def _end_with_stdin() -> None:
-    """Who started us does not want it any more, or is gone: our tables are thrown away."""
+    """Drops our tables when the parent has exited or cancelled."""
     while os.read(0, 4096):
         pass
     os._exit(1)
 
 
-def _say(told: _Told) -> None:
+def _say(told: _Progress) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
     sys.stdout.buffer.flush()
 

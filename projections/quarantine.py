@@ -1,10 +1,10 @@
-"""Quarantine: streams with a fact that a view could not fold. Their rows are withheld, and no others.
+"""Quarantine: streams with a fact that a view could not fold. Only their rows are withheld.
 
-    view_quarantine   the streams, and where the first bad fact of each stands
-    view_released     streams that came out again, and how far the view had come by then
+    view_quarantine   the streams, with the offset of the first bad fact
+    view_released     released streams, with the view's offset at that time
 
-A reader of events who has passed a bad fact has missed the stream's events from there on. As long as
-it knows the place it stands at, `view_released` tells what it missed, even if it was away meanwhile.
+A reader of events past a bad fact has missed the stream's later events. From its own offset
+`view_released` tells what it missed, even after a disconnect.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def quarantine_key(view: str, stream: str) -> str:
 def release(
     connection: sa.Connection, view: str, offset: int, still_bad: Mapping[str, int] | None = None
 ) -> None:
-    """Ends the quarantine of a view that has come to `offset`, and records what came out of it.
+    """Ends the quarantine of a view at `offset`, and records the released streams.
 
-    `still_bad` are streams that go back into it at once: stream -> offset of the bad fact.
+    `still_bad` are streams quarantined again at once: stream -> offset of the bad fact.
     """
     still_bad = still_bad or {}
     of_view = {"view": view}
@@ -83,7 +83,7 @@ def release(
 
 
 def release_one(connection: sa.Connection, view: str, stream: str, offset: int) -> None:
-    """Ends the quarantine of one stream in a view that has come to `offset`."""
+    """Ends the quarantine of one stream in a view at `offset`."""
     row = connection.execute(
         sa.text("SELECT tenant, bad_offset FROM view_quarantine WHERE view_stream = :key"),
         {"key": quarantine_key(view, stream)},

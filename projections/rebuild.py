@@ -1,9 +1,9 @@
-"""Makes views again beside the live ones, compares both, and has them change places; or only compares.
+"""Rebuilds views beside the live ones, compares both, and swaps them; or only compares.
 
     folding -> catching up -> comparing, and indexing beside it -> swapping
 
-Readers have the live tables until the swap, which is one transaction, and the new ones after it. What
-ends the process before that leaves tables that nobody reads, and the next rebuild throws them away.
+Readers use the live tables until the swap, which is one transaction, and then the new ones. A process
+that dies before it leaves unused tables, which the next rebuild drops.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from projections import checkpoints, claim, jobs, parts
 from projections.comparing import compare, explain, snapshot
 from projections.database import CHECKPOINTS, KEPT, NAME, Views
 from projections.folding import CannotWrite
-from projections.jobs import Findings, Job, Kind, Phase
+from projections.jobs import Findings, Job, JobKind, Phase
 from projections.quarantine import QUARANTINE
 from projections.shadow import GONE, OLD, Shadow, packed_faults, throw_away, unpacked_faults
 from projections.view import View
 
-Report = Callable[[Job], None]
+ReportProgress = Callable[[Job], None]
 
 
 class _Live(NamedTuple):
-    """Where a live view stands. `is_whole`: its tables can be read, and hold all up to `reached`."""
+    """The offset of a live view. `is_whole`: its tables are readable, and complete up to `reached`."""
 
     shape: str
     reached: int
@@ -52,15 +52,15 @@ class _Live(NamedTuple):
     mac: bytes
 
 
-class Wanted(NamedTuple):
-    """What to do with which views.
+class RebuildRequest(NamedTuple):
+    """A job for the rebuild, with its views.
 
-    `rebuild` makes them again and puts them into their places, `verify` says what that would change,
-    and `rollback` brings back, caught up, what a rebuild has put aside (`keeps_old`). `number` is that
-    of one that was asked for, 0 for a new one.
+    `rebuild` replaces them by new ones, `verify` reports the differences, and `rollback` restores,
+    caught up, the previous tables of a rebuild (`keeps_old`). `number` is that of a requested job, 0 for
+    a new one.
     """
 
-    kind: Kind
+    kind: JobKind
     names: Sequence[str]
     keeps_old: bool = False
     number: int = 0
@@ -68,10 +68,12 @@ class Wanted(NamedTuple):
     processes: int = 1
 
 
-def run(journal: Journal, views: Views, wanted: Wanted, report: Report = lambda _: None) -> Job:
-    """Does it, and returns what came of it. Nothing has changed if this raises.
+def run(
+    journal: Journal, views: Views, wanted: RebuildRequest, report: ReportProgress = lambda _: None
+) -> Job:
+    """Runs a job, and returns its result. If it raises, nothing has changed.
 
-    Raises RebuildRunning; NothingKept, if a rollback finds no former tables of our shape;
+    Raises RebuildRunning; NothingKept, if a rollback finds no previous tables of our shape;
     JournalDamaged; Unavailable.
     """
     with claim.alone(views.store):
@@ -80,13 +82,13 @@ def run(journal: Journal, views: Views, wanted: Wanted, report: Report = lambda 
         except ViewsDamaged as error:
             if wanted.kind != "rebuild":
                 raise
-            views.make_again(str(error))  # all of them; the live ones are filled by whoever keeps them
+            views.make_again(str(error))  # all of them; the keeper of the live views fills them
             return _run(journal, views, wanted._replace(number=0), report)
 
 
-def _run(journal: Journal, views: Views, wanted: Wanted, report: Report) -> Job:
+def _run(journal: Journal, views: Views, wanted: RebuildRequest, report: ReportProgress) -> Job:
     selected = [views.views[name] for name in dict.fromkeys(wanted.names)]
-    # A verification compares what is there: rows that nothing vouches for too.
+    # A verification compares the existing rows, even those without a valid checkpoint.
     (checkpoints.check if wanted.kind == "verify" else checkpoints.tend)(journal, views)
     names = [view.name for view in selected]
     job = jobs.begin(views, wanted.kind, names, keeps_old=wanted.keeps_old, number=wanted.number)
@@ -111,9 +113,9 @@ class _Rebuild:
         self,
         journal: Journal,
         views: Views,
-        wanted: Wanted,
+        wanted: RebuildRequest,
         job: Job,
-        report: Report,
+        report: ReportProgress,
     ) -> None:
         self._journal = journal
         self._views = views
@@ -172,7 +174,7 @@ class _Rebuild:
         self._swap(shadow, OLD)
 
     def finish(self) -> Job:
-        """Says that it is done. What is left over can wait."""
+        """Stores success. Clean-up can come later."""
         with contextlib.suppress(EngineError):
             throw_away(self._views, self._selected)
         self._job = self._job._replace(state="done", phase="", ended_us=now_us())
@@ -181,18 +183,18 @@ class _Rebuild:
         return self._job
 
     def fail(self, error: BaseException) -> None:
-        """Says why it is not done, as far as that can be said."""
+        """Stores the reason of failure, if possible."""
         code = getattr(error, "code", type(error).__name__)
         text = f"{code}: {error}" if isinstance(error, EngineError) else code
         self._job = self._job._replace(state="failed", error=text, ended_us=now_us())
-        with contextlib.suppress(EngineError):  # if the database is what failed, the next one finds out
+        with contextlib.suppress(EngineError):  # if the database has failed, the next job detects it
             throw_away(self._views, self._selected)
             jobs.update(self._views, self._job)
 
     # --- folding ----------------------------------------------------------------------------------
 
     def _fold_all(self, shadow: Shadow, target: int) -> None:
-        """From the first fact to `target`, in several processes if that is worth it."""
+        """Folds from the first fact to `target`, in several processes if worthwhile."""
         names = [view.name for view in self._selected]
         share = parts.Share(names, self._job.number, target, self._wanted.page, REBUILD_LATE_ROWS)
         if target > REBUILD_ALONE_FACTS:
@@ -200,7 +202,7 @@ class _Rebuild:
         show = partial(self._show, "folding")
         try:
             faults = parts.fold_all(self._journal, self._views, self._selected, share, show)
-        except Unrecordable:  # which fact is to blame is known only of rows that are written at once
+        except Unrecordable:  # only immediately written rows reveal the bad fact
             throw_away(self._views, self._selected)
             shadow.create()
             share = msgspec.structs.replace(share, late=0)
@@ -210,9 +212,9 @@ class _Rebuild:
         self._show("folding", reached=target, is_due=True)
 
     def _catch_up(self, shadow: Shadow) -> None:
-        """To where the live views are, or nearly, by pages of its own.
+        """Catches up with the live views, or nearly, by its own pages.
 
-        If nobody keeps the live views up with the journal, to the journal's end.
+        Up to the journal's head if no process keeps the live views.
         """
         while True:
             goal = self._goal(shadow)
@@ -227,7 +229,7 @@ class _Rebuild:
         return max(shadow.offset, *(min(live[view.name].reached, head) for view in shadow.selected))
 
     def _close_up(self, connection: sa.Connection, shadow: Shadow, goal: int) -> bool:
-        """Inside a write transaction, in which live views stand still: the last facts before `goal`."""
+        """Inside a write transaction, which stops the live views: folds the last facts before `goal`."""
         if goal - shadow.offset > VIEW_PAGE_FACTS:
             return False
         if goal > shadow.offset:
@@ -235,7 +237,7 @@ class _Rebuild:
         return True
 
     def _met(self, shadow: Shadow, then: Callable[[sa.Connection], None] = lambda _: None) -> None:
-        """Brings the shadow to where the live views stand at a moment, at which `then` is done."""
+        """Brings the shadow to the live views' offset, and calls `then` at that moment."""
         for _ in range(REBUILD_TRIES_MAX):
             self._catch_up(shadow)
             try:
@@ -243,7 +245,7 @@ class _Rebuild:
                     if self._close_up(connection, shadow, self._goal(shadow)):
                         then(connection)
                         return
-            except CannotWrite:  # a page of its own finds the fact that is to blame
+            except CannotWrite:  # a separate page finds the bad fact
                 end = self._goal(shadow)
                 shadow.states.clear()
                 shadow.advance(self._journal.read(shadow.offset, end - shadow.offset), end)
@@ -254,9 +256,9 @@ class _Rebuild:
     def _compare(
         self, shadow: Shadow, whole: Sequence[View], also: Callable[[], None] | None
     ) -> Findings:
-        """Both at the same offset, at one moment; those of `whole` that have come there.
+        """Compares both at the same offset and moment; of `whole` those that have reached it.
 
-        Beside it, which no more than reads, `also` is done.
+        `also` runs in parallel, since comparing only reads.
         """
         with ThreadPoolExecutor(1) as beside:
             for _ in range(REBUILD_TRIES_MAX):
@@ -265,11 +267,11 @@ class _Rebuild:
                 with snapshot(self._views) as connection:
                     live = self._live(connection)
                     if any(live[view.name].reached > shadow.offset for view in whole):
-                        continue  # they moved between the two
+                        continue  # they moved in between
                     there = [view for view in whole if live[view.name].reached == shadow.offset]
                     done = beside.submit(also) if also else None
                     compared = compare(connection, shadow, there)
-                # Outside the snapshot: PostgreSQL ends a session that is idle in one.
+                # Outside the snapshot: PostgreSQL ends idle sessions in a transaction.
                 if done:
                     done.result()
                 return explain(self._journal, compared)
@@ -279,7 +281,8 @@ class _Rebuild:
 
     def _swap(self, shadow: Shadow, put_aside: str) -> None:
         self._show("swapping", is_due=True)
-        if self._journal.head - self._goal(shadow) > REBUILD_PAGE_FACTS:  # nobody keeps the live views
+        # no process keeps the live views
+        if self._journal.head - self._goal(shadow) > REBUILD_PAGE_FACTS:
             self._catch_up_to_end(shadow)
         self._met(shadow, partial(self._change_places, shadow, put_aside))
         self._job = self._job._replace(reached=shadow.offset, target=shadow.offset)
@@ -341,7 +344,7 @@ class _Rebuild:
         *,
         is_due: bool = False,
     ) -> None:
-        """Tells how far it has come: at once, and the other processes from time to time."""
+        """Reports progress: at once here, to other processes at intervals."""
         is_new = phase != self._job.phase
         self._job = self._job._replace(
             phase=phase,
@@ -351,5 +354,5 @@ class _Rebuild:
         self._report(self._job)
         if is_new or is_due or time.monotonic() - self._shown_s > REBUILD_REPORT_S:
             self._shown_s = time.monotonic()
-            with contextlib.suppress(Unavailable):  # a slow disk: they are told the next time
+            with contextlib.suppress(Unavailable):  # a slow disk: the next report will do
                 jobs.update(self._views, self._job)

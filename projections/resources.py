@@ -2,10 +2,10 @@
 
 Each struct below is one documented resource: its fields are the keys, in their documented order, and
 every key is always there. Decimals are strings at full scale, times RFC 3339 in UTC, dates ISO 8601. The
-same state gives the same bytes wherever and whenever it is rendered.
+same state always gives the same bytes.
 
-Personal words (`name`, `reference`, `payment_reference`, `client_reference`) stand in no fact. They are
-null here, and `fill` puts them in when a resource is read.
+Personal words (`name`, `reference`, `payment_reference`, `client_reference`) are in no fact. They are
+null here, and `fill` inserts them when a resource is read.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _maybe(number: Decimal | None) -> str | None:
 
 
 def price(number: Decimal) -> str:
-    """A price or an interest per unit, at 8 decimals."""
+    """A price or interest per unit, at 8 decimals."""
     return _scaled(number, PRICE_PLACES)
 
 
@@ -51,7 +51,7 @@ def _at(number: Decimal | None, places: int) -> str | None:
 
 
 def _scaled(number: Decimal, places: int) -> str:
-    """A decimal at a fixed scale; as it is if it has more digits than that."""
+    """A decimal at a fixed scale; unchanged if it has more digits."""
     try:
         return plain(number.quantize(STEPS[places], None, EXACT))
     except Inexact:
@@ -62,7 +62,7 @@ def _scaled(number: Decimal, places: int) -> str:
 
 
 class OrderInstrument(msgspec.Struct, frozen=True):
-    """The instrument of an order, as it was called when the order was placed."""
+    """The instrument of an order, as named when the order was placed."""
 
     id: shapes.InstrumentId
     instrument_type: shapes.KindOfInstrument
@@ -127,9 +127,9 @@ class OrderBody(msgspec.Struct, frozen=True):
 
 
 def order_json(state: Order, trade_of: Callable[[Order, Trade], bytes] | None = None) -> bytes:
-    """An order with its trades. `client_reference` is filled in by who reads it.
+    """An order with its trades. The reader fills in `client_reference`.
 
-    `trade_of` is `trade_json`, or the same from a cache.
+    `trade_of` is `trade_json`, or a cached version.
     """
     terms, trades = state.terms, state.trades
     trade_of = trade_of or trade_json
@@ -199,7 +199,7 @@ def trade_json(state: Order, trade: Trade) -> bytes:
 
 
 class AccountBody(msgspec.Struct, frozen=True):
-    """An account; what it holds is in its balances and positions."""
+    """An account; its holdings are in its balances and positions."""
 
     id: shapes.AccountId
     reference: shapes.Label | None
@@ -217,7 +217,7 @@ class AccountBody(msgspec.Struct, frozen=True):
 
 
 def account_json(state: Account) -> bytes:
-    """An account. `name` and `reference` are filled in by who reads it."""
+    """An account. The reader fills in `name` and `reference`."""
     return encode(
         AccountBody(
             id=state.id,
@@ -254,7 +254,7 @@ def cash_balances_json(state: Account) -> bytes:
 
 
 def balances_json(currencies: tuple[str, ...], cash: Mapping[str, Balance]) -> bytes:
-    """The same from its parts: a balance for each currency, zeros where nothing was ever booked."""
+    """The same from its parts: a balance for each currency, zeros if nothing was booked."""
     return encode([_balance_body(currency, cash.get(currency)) for currency in currencies])
 
 
@@ -271,9 +271,9 @@ def _balance_body(currency: str, balance: Balance | None) -> BalanceBody:
 
 
 class PositionBody(msgspec.Struct, frozen=True):
-    """Units of one instrument; below 0 where the account lacks some of them (`is_overdrawn`).
+    """Units of one instrument; negative if the account lacks some (`is_overdrawn`).
 
-    `average_price` has 8 decimals, null when no units are held.
+    `average_price` has 8 decimals, null without units.
     """
 
     id: shapes.PositionId
@@ -354,7 +354,7 @@ class WithdrawalBody(msgspec.Struct, frozen=True):
 
 
 def payment_json(state: Payment) -> bytes:
-    """A deposit (its `payment_reference` is filled in by who reads it) or a withdrawal."""
+    """A deposit (the reader fills in `payment_reference`) or a withdrawal."""
     head = (state.id, state.account, plain(state.amount), state.currency)
     completed_at = _maybe_time(state.completed_at_us)
     tail = (state.status, completed_at, rfc3339(state.created_at_us), rfc3339(state.modified_at_us))
@@ -364,7 +364,7 @@ def payment_json(state: Payment) -> bytes:
 
 
 class TransactionBody(msgspec.Struct, frozen=True):
-    """One line of an account's ledger. `cash_amount` is signed: what it adds to the balance's total."""
+    """One line of an account's ledger. `cash_amount` is signed: the change of the balance's total."""
 
     id: shapes.TransactionId
     summary: str
@@ -413,12 +413,14 @@ class InstrumentBody(msgspec.Struct, frozen=True):
 
 
 def instrument_json(state: Instrument, business_date: date) -> bytes:
-    """An instrument as of `business_date`; `settlement_days` is what applies, its own or the table's."""
+    """An instrument as of `business_date`; `settlement_days` is the effective value, its own or the
+    table's.
+    """
     return fill_days_to_maturity(instrument_template(state), state.terms.maturity_date, business_date)
 
 
 def instrument_template(state: Instrument) -> bytes:
-    """The same with `days_to_maturity` left null: all of it that does not change from day to day."""
+    """An instrument with `days_to_maturity` null: everything that does not change daily."""
     terms = state.terms
     cash = CURRENCIES[terms.trading_currency]
     rule = calendar.SETTLEMENT.get((terms.issuer_country or "", terms.instrument_type), calendar.OTHERS)
@@ -453,7 +455,7 @@ def instrument_template(state: Instrument) -> bytes:
 
 
 def fill_days_to_maturity(body: bytes, maturity_date: date | None, business_date: date) -> bytes:
-    """Puts the days that are left, 0 once it has matured, into an instrument's template."""
+    """Inserts the remaining days, 0 after maturity, into an instrument's template."""
     if maturity_date is None:
         return body
     days = max((maturity_date - business_date).days, 0)
@@ -488,7 +490,7 @@ class ParkedReportBody(msgspec.Struct, frozen=True):
 
 
 def parked_report_json(report_id: str, state: ParkedReport) -> bytes:
-    """A parked report; its numbers as the venue wrote them."""
+    """A parked report, with numbers as the venue wrote them."""
     said = state.report
     return encode(
         ParkedReportBody(
@@ -516,14 +518,14 @@ def parked_report_json(report_id: str, state: ParkedReport) -> bytes:
 
 
 class EventResource(msgspec.Struct, frozen=True):
-    """What an event is about."""
+    """The resource of an event."""
 
     id: str
     resource_type: shapes.ResourceType
 
 
 class EventBody(msgspec.Struct, frozen=True):
-    """One event; `data` is the resource as it was then. The last two keys are ours."""
+    """One event; `data` is the resource at that time. The last two keys are ours."""
 
     id: shapes.EventId
     name: shapes.EventName

@@ -1,8 +1,8 @@
 """Folds the journal into the views, page by page: rows, checkpoints and quarantine in one transaction.
 
-Views that stand at the same offset form a *lane* and are fed from the same page and the same folded
-states. A view that is new, or was emptied, starts a lane of its own at 0, catches up beside the others
-and joins them. Tables of another shape are left to `rebuild`.
+Views at the same offset form a *lane*, fed from the same page and folded states. A new or emptied view
+starts its own lane at 0, catches up beside the others and joins them. Tables of another shape are left
+to `rebuild`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from projections.view import View
 
 @dataclass
 class _Lane:
-    """Views at one offset, and states of streams as they are there (the longest untouched first)."""
+    """Views at one offset, and the states of streams there (least recently used first)."""
 
     at: Point
     views: list[View]
@@ -35,12 +35,12 @@ class _Lane:
 
     @property
     def offset(self) -> int:
-        """How far it has come."""
+        """The lane's offset."""
         return self.at.offset
 
 
 class Runner:
-    """Keeps `views` up with `journal`. Used by one thread; any number of processes may run one."""
+    """Keeps `views` up to date with `journal`. Not thread-safe; any number of processes may run one."""
 
     def __init__(self, journal: Journal, views: Views, *, page: int = VIEW_PAGE_FACTS) -> None:
         self._journal = journal
@@ -51,13 +51,13 @@ class Runner:
         self._quarantined: set[tuple[str, str]] = set()
         self._trail: list[Point] = []
         self.is_full = False
-        """Whether a page of the last run was full, so that there is more already."""
+        """Whether a page of the last run was full, so that more is waiting."""
 
     def run_once(self) -> bool:
-        """Moves every lane by at most a page; False if there was nothing to do.
+        """Moves every lane by at most a page; False if all are up to date.
 
-        Raises Unavailable, JournalDamaged for facts that cannot be read, JournalWentBack if the views
-        have seen facts that are gone: then nothing has moved.
+        Raises Unavailable, JournalDamaged for unreadable facts, JournalWentBack if the views have seen
+        facts now missing; then no lane has moved.
         """
         if not self._lanes:
             self._start()
@@ -68,7 +68,7 @@ class Runner:
             except StaleOffset:  # another runner did this page, or a view was emptied
                 self._lanes = []
                 return True
-            except ViewsDamaged:  # they begin anew
+            except ViewsDamaged:  # they start anew
                 self._lanes = []
                 raise
         self._merge()
@@ -78,7 +78,7 @@ class Runner:
         return has_moved
 
     def _were_moved(self) -> bool:
-        """Whether the views stand elsewhere than we left them: emptied, or another file, by now."""
+        """Whether the views are at other offsets than this runner left: emptied, or another file."""
         kept = self._views.checkpoints()
         return any(
             kept.get(view.name, SealedPoint(0, b"", b"")).offset != lane.offset
@@ -89,9 +89,9 @@ class Runner:
     step = run_once
 
     def catch_up(self, report: Callable[[int, int], None] | None = None) -> int:
-        """Runs until every view shows the journal's present head, which it returns.
+        """Runs until every view has reached the journal's current head, which it returns.
 
-        `report` is called with (offset that the last view has come to, head) after each page.
+        `report` is called with (least offset of a view, head) after each page.
         """
         self._start()
         head = self._journal.head
@@ -112,7 +112,7 @@ class Runner:
         for name, place in places.items():
             at = place.point if place.offset else START
             lanes.setdefault(at, _Lane(at, [])).views.append(self._views.views[name])
-        if START in lanes:  # emptied, or new beside a journal that is not
+        if START in lanes:  # emptied, or new beside an older journal
             self._views.expect(head)
         self._lanes = sorted(lanes.values(), key=lambda lane: -lane.offset)
         self._trail = checkpoints.trail_of(self._views)
@@ -120,7 +120,7 @@ class Runner:
         self._quarantined = set(rows)
 
     def _merge(self) -> None:
-        """Lanes that have met go on as one."""
+        """Joins lanes at the same offset."""
         merged: dict[int, _Lane] = {}
         for lane in self._lanes:
             if lane.offset in merged:
@@ -130,7 +130,7 @@ class Runner:
         self._lanes = list(merged.values())
 
     def _room(self, lane: _Lane) -> int:
-        """Facts until the next lane ahead, where this one has to stop to join it; at most a page."""
+        """Facts until the next lane ahead, where this one must stop to join; at most a page."""
         ahead = [other.offset - lane.offset for other in self._lanes if other.offset > lane.offset]
         return min([self._page, *ahead])
 
@@ -155,7 +155,7 @@ class Runner:
         return True
 
     def _read(self, lane: _Lane, room: int) -> tuple[Sequence[Recorded], Sequence[bytes]]:
-        """The next facts, which follow the very one that the lane has come to."""
+        """The next facts after the lane's point."""
         try:
             return self._journal.page(lane.at, room)
         except JournalWentBack:
@@ -170,7 +170,7 @@ class Runner:
         writes = page.rendered()
         try:
             self._write_all(lane, page, end, writes)
-        except Unrecordable as error:  # e.g. a NUL, which PostgreSQL has no room for in its text
+        except Unrecordable as error:  # e.g. a NUL, which PostgreSQL's text cannot hold
             raise CannotWrite(page.views_of(facts[0]), error) from error
 
     def _write_all(self, lane: _Lane, page: Page, end: Point, writes: Sequence[Write]) -> None:
@@ -181,9 +181,9 @@ class Runner:
             if set(waiting.tuples()) != self._quarantined:
                 raise StaleOffset("a stream has come into quarantine, or out of it, meanwhile")
             for write in writes:
-                write.table.write(connection, write.kept)
-                write.table.remove(connection, write.gone)
-                write.table.add(connection, write.added)
+                write.table.write(connection, write.upserts)
+                write.table.remove(connection, write.deletes)
+                write.table.add(connection, write.inserts)
             QUARANTINE.write(connection, list(page.faults.values()))
             FOLDS.write(connection, self._snapshots(page))
             if end > max(self._trail, default=START):
@@ -199,16 +199,16 @@ class Runner:
         ]
 
     def _keep(self, lane: _Lane, page: Page) -> None:
-        """Takes over what was written: the states stay in memory within a bound, those that ended go."""
+        """Caches the states after a page within a bound; finished ones are dropped."""
         self._quarantined |= page.faults.keys()
         folds.keep_states(lane.states, page.states, most=STATES_CACHED_MAX)
 
     # --- quarantine -------------------------------------------------------------------------------
 
     def retry(self, name: str, stream: str) -> bool:
-        """Folds a quarantined stream anew into one view; True if that worked and its rows flow again.
+        """Folds a quarantined stream into one view again; True if it was released.
 
-        Raises KeyError for a view that there is not, StaleOffset if the view moves meanwhile.
+        Raises KeyError for an unknown view, StaleOffset if the view moves meanwhile.
         """
         view, place = (
             self._views.views[name],
@@ -227,8 +227,8 @@ class Runner:
             return False
         with self._views.writing() as connection:
             self._views.move(connection, [name], offset, place)
-            for write in writes:  # rows from before the bad fact are there already
-                write.table.write(connection, [*write.kept, *write.added])
-                write.table.remove(connection, write.gone)
+            for write in writes:  # rows from before the bad fact exist already
+                write.table.write(connection, [*write.upserts, *write.inserts])
+                write.table.remove(connection, write.deletes)
             release_one(connection, name, stream, offset)
         return True

@@ -23,20 +23,20 @@ from projections.tables import Row, Table
 from projections.view import View
 
 OLD: Final = "old"
-"""Suffix of tables that were put aside; those of a rebuild have its number."""
+"""Suffix of previous tables; those of a rebuild have its number."""
 GONE: Final = "gone"
-"""Suffix of tables that nobody wants any more; they are thrown away after the swap."""
+"""Suffix of obsolete tables, dropped after the swap."""
 
 
 _FORMER: Final = "former"
-"""Suffix of tables that were put aside before, and make room."""
+"""Suffix of older previous tables, which make room."""
 
 
 class Shadow:
     """Tables of some views beside the live ones, which show the journal up to `offset`.
 
-    `also` is done in the transaction of each page, with the offset that it comes to. Of rows that follow
-    a state the last `late` that were touched are written later, once for several pages: see `flush`.
+    `also` runs in the transaction of each page, with its last offset. Up to `late` rows that follow a
+    state are deferred and written once for several pages: see `flush`.
     """
 
     def __init__(
@@ -67,25 +67,25 @@ class Shadow:
     # --- tables -----------------------------------------------------------------------------------
 
     def create(self) -> None:
-        """Makes the tables, without their indexes."""
+        """Creates the tables without indexes."""
         with self._store.writing() as connection:
             for table in self.tables.values():
                 connection.exec_driver_sql(table.bare(self._store.dialect))
 
     def index(self) -> None:
-        """Makes their indexes, each in a transaction of its own: others write in between."""
+        """Creates their indexes, each in its own transaction, so that others can write in between."""
         for table in self.tables.values():
             for statement in table.indexing():
                 with self._writing() as connection:
                     connection.exec_driver_sql(statement)
-            if self._store.dialect == "postgresql":  # else it knows nothing of them, and plans badly
+            if self._store.dialect == "postgresql":  # else it has no statistics, and plans badly
                 with self._writing() as connection:
                     connection.exec_driver_sql(f"ANALYZE {table.name}")
 
     # --- rows -------------------------------------------------------------------------------------
 
     def advance(self, facts: Sequence[Recorded], end: int) -> None:
-        """Folds facts, of which `end` is the last or was left out, in transactions of its own."""
+        """Folds facts up to offset `end` (the last may have been skipped), in its own transactions."""
         while facts:
             page, done = advance(facts, self._fold, self._write)
             self._take(page)
@@ -93,7 +93,7 @@ class Shadow:
         self.offset = end
 
     def advance_inside(self, connection: sa.Connection, facts: Sequence[Recorded]) -> None:
-        """The same in the caller's transaction, which must not go on if this raises CannotWrite."""
+        """The same in the caller's transaction, which must be rolled back if this raises CannotWrite."""
         page = self._fold(facts, ())
         self._put(connection, page, page.rendered(), facts)
         self._take(page)
@@ -106,9 +106,9 @@ class Shadow:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
-        """A transaction of tables that nobody reads yet, which need not be on the disk when it ends.
+        """A transaction on unread tables, which need not be durable when it ends.
 
-        They are before anybody reads them: the transaction that swaps waits for the log, which has all.
+        They are durable before they are read: the swap's commit waits for the log up to it.
         """
         with self._store.writing() as connection:
             if self._store.dialect == "postgresql":
@@ -116,7 +116,7 @@ class Shadow:
             yield connection
 
     def _write(self, page: Page, facts: Sequence[Recorded]) -> None:
-        writes = page.rendered()  # nothing of the database is held meanwhile
+        writes = page.rendered()  # no database resource is held meanwhile
         with self._writing() as connection:
             self._put(connection, page, writes, facts)
 
@@ -128,7 +128,7 @@ class Shadow:
                 for write in writes:
                     self._put_rows(connection, write, facts[0].offset)
         except Unrecordable as error:
-            if self._late:  # it may be a row of a page before, and no fact of this one to blame
+            if self._late:  # the row may be of an earlier page, with no bad fact in this one
                 raise
             raise CannotWrite(page.views_of(facts[0]), error) from error
         if self._also:
@@ -138,21 +138,21 @@ class Shadow:
     def _put_rows(self, connection: sa.Connection, write: Write, start: int) -> None:
         table, waiting = self.tables[write.table.name], self._waiting[write.table.name]
         place = list(table.columns).index(table.key)
-        for key in write.gone:
+        for key in write.deletes:
             waiting.pop(key, None)
-        for row in write.kept:
+        for row in write.upserts:
             waiting.pop(row[place], None)
             waiting[row[place]] = row
         due = [waiting.pop(key) for key in [*islice(waiting, max(0, len(waiting) - self._late))]]
-        # Those whose first fact is of this page cannot be there yet.
+        # Rows whose first fact is in this page cannot exist yet.
         is_new = table.key == "first_offset"
         new = [row for row in due if is_new and row[place] >= start]
         table.replace(connection, [row for row in due if not is_new or row[place] < start])
-        table.remove(connection, write.gone)
-        table.add(connection, [*new, *write.added])
+        table.remove(connection, write.deletes)
+        table.add(connection, [*new, *write.inserts])
 
     def flush(self) -> None:
-        """Writes the rows that were to be written later. Raises Unrecordable for one that cannot be."""
+        """Writes the deferred rows. Raises Unrecordable for one that cannot be stored."""
         with self._writing() as connection:
             for name, waiting in self._waiting.items():
                 self.tables[name].replace(connection, [*waiting.values()])
@@ -165,14 +165,14 @@ class Shadow:
     # --- changing places --------------------------------------------------------------------------
 
     def make_room(self, connection: sa.Connection) -> None:
-        """Moves away what was put aside before, unless it is these tables."""
+        """Renames older previous tables away, unless they are these tables."""
         for live, table in self.tables.items():
             old = f"{live}__{OLD}"
             if table.name != old and old in tables_beside(connection, table.named(live)):
                 connection.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {live}__{_FORMER}")
 
     def put_in_place(self, connection: sa.Connection, put_aside: str) -> None:
-        """Gives these tables the names of the live ones, and the live ones' others."""
+        """Gives these tables the names of the live ones, and renames those."""
         for live, table in self.tables.items():
             connection.exec_driver_sql(f"ALTER TABLE {live} RENAME TO {live}__{GONE}")
             connection.exec_driver_sql(f"ALTER TABLE {table.name} RENAME TO {live}")
@@ -185,7 +185,7 @@ class Shadow:
 
 
 def throw_away(views: Views, selected: Sequence[View]) -> None:
-    """Drops the tables that rebuilds have left beside those of some views, but for the kept ones."""
+    """Drops the tables that rebuilds left beside those of some views, except the kept ones."""
     for view in selected:
         for table in view.tables:
             with views.store.writing() as connection:
@@ -195,7 +195,7 @@ def throw_away(views: Views, selected: Sequence[View]) -> None:
 
 
 def packed_faults(faults: Sequence[Row]) -> bytes:
-    """Rows of the quarantine as `view_kept` has them."""
+    """Rows of the quarantine as stored in `view_kept`."""
     return msgspec.json.encode(faults)
 
 

@@ -1,7 +1,7 @@
-"""What the values of a resource look like: the words that its fields are typed with.
+"""The value types of resources' fields.
 
-To the type checker and to the encoder they are plain strings. The API's document is made from them, and
-tests hold every answer to it.
+To the type checker and to the encoder they are plain strings. The OpenAPI document is generated from
+them, and tests validate every answer.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
     "AttemptOutcome": attempts.OUTCOMES,
     "Scope": SCOPES,
 }  # fmt: skip
-"""Name of a closed list of words in the document -> the words."""
+"""Name of an enumeration in the document -> its words."""
 
 
 def one_of(name: str, example: str = "") -> Meta:
-    """A word of WORDS."""
+    """A word of the enumeration `name`."""
     words = WORDS[name]
     return Meta(examples=[example or words[0]], extra_json_schema={"enum": list(words)})
 
@@ -112,7 +112,7 @@ Symbol = Annotated[str, Meta(examples=["KE2024A"])]
 Person = Annotated[str, Meta(examples=["Ada Example"])]
 Label = Annotated[str, Meta(examples=["customer-17"])]
 FactName = Annotated[str, Meta(pattern=r"^[a-z_]+\.[a-z_]+\.[0-9]+$", examples=["order.placed.1"])]
-"""A fact's stored name: the same for ever."""
+"""A fact's stored name, which never changes."""
 Offset = Annotated[int, Meta(ge=0, examples=[42])]
 Count = Annotated[int, Meta(ge=0, examples=[1])]
 
@@ -165,4 +165,4 @@ Resource = Annotated[
         }
     ),
 ]
-"""Any of RESOURCE_TYPES, as it was."""
+"""Any of RESOURCE_TYPES, as of the event."""

@@ -1,4 +1,4 @@
-"""How the views are: how far behind the journal, what waits in them, and what is done about it."""
+"""The status of the views: lag, quarantined streams, and rebuilds."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from projections.database import Views
 from projections.jobs import Job
 from projections.runner import Runner
 
-State = Literal["live", "behind", "quarantined", "rebuilding", "outdated"]
+ViewState = Literal["live", "behind", "quarantined", "rebuilding", "outdated"]
 
 
 class Projection(NamedTuple):
-    """A view. `rows` of all its tables; `kept_offset` of tables that `rollback` brings back.
+    """A view's status. `rows` of all its tables; `kept_offset`: that of the tables which `rollback`
+    restores.
 
-    `behind_s` is the age of the oldest fact that it does not show, None if that cannot be read.
-    `rebuild` is the last one of it, or the one under way.
+    `behind_s` is the age of its oldest unread fact, None if unreadable. `rebuild` is the last or the
+    running one.
     """
 
     name: str
-    state: State
+    state: ViewState
     offset: int
     head: int
     behind_s: float | None
@@ -41,12 +42,12 @@ class Projection(NamedTuple):
 
     @property
     def behind(self) -> int:
-        """How many facts it does not show."""
+        """The number of unread facts."""
         return max(0, self.head - self.offset)
 
 
-def look(journal: Journal, views: Views, now: Callable[[], int] = now_us) -> list[Projection]:
-    """How each view is. Counts rows, so it takes longer the more there are. Raises Unavailable."""
+def statuses(journal: Journal, views: Views, now: Callable[[], int] = now_us) -> list[Projection]:
+    """The status of each view. Counts rows, so it takes longer for larger views. Raises Unavailable."""
     jobs.settle_killed(views)
     head = journal.head
     places = {
@@ -65,7 +66,7 @@ def look(journal: Journal, views: Views, now: Callable[[], int] = now_us) -> lis
     for name, view in views.views.items():
         shape, reached, rebuilt_to = places[name]
         rebuild = last.get(name)
-        state: State = "live"
+        state: ViewState = "live"
         if rebuild and rebuild.state == "running" and rebuild.kind != "verify":
             state = "rebuilding"
         elif shape != views.shapes[name]:
@@ -104,7 +105,7 @@ def _age_s(journal: Journal, reached: int, head: int, now: int) -> float | None:
 
 
 def check_waits(journal: Journal, views: Views, name: str, stream: str) -> None:
-    """Raises Refused `not_found` for a stream that the view has not left out; Unavailable."""
+    """Raises Refused `not_found` for a stream not in quarantine; Unavailable."""
     if views.query("SELECT 1 FROM view_quarantine WHERE view = ? AND stream = ?", (name, stream)):
         return
     if not journal.stream(stream, version=1):
@@ -115,9 +116,9 @@ def check_waits(journal: Journal, views: Views, name: str, stream: str) -> None:
 
 
 def retry(journal: Journal, views: Views, name: str, stream: str) -> bool:
-    """Folds a stream that is in quarantine again; whether its rows flow now, or flowed anyway.
+    """Folds a quarantined stream again; whether it is released now, or was already.
 
-    Raises KeyError for a view that there is not, Unavailable.
+    Raises KeyError for an unknown view, Unavailable.
     """
     runner, waiting = (
         Runner(journal, views),
@@ -126,6 +127,6 @@ def retry(journal: Journal, views: Views, name: str, stream: str) -> bool:
     for _ in range(REBUILD_TRIES_MAX):
         if not views.query(waiting, (name, stream)):
             return True
-        with contextlib.suppress(StaleOffset):  # the view moves on meanwhile
+        with contextlib.suppress(StaleOffset):  # the view moves meanwhile
             return runner.retry(name, stream)
     raise Unavailable(f"{name} moves faster than a stream can be folded")

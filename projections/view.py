@@ -1,9 +1,9 @@
-"""What a view is: tables, and what each fact does to their rows.
+"""The view interface: tables, and the effect of each fact on their rows.
 
-A view reads facts of some types, together with the state of their stream before and after. It *keeps*
-rows that follow a state (rendered once, at the end of a page, however many facts of the page touched
-them) and *adds* rows that belong to a single fact. Every row is fed by exactly one stream, so a fact
-that cannot be folded touches only rows of its own stream.
+A view reads facts of some types, with the state of their stream before and after. It *upserts* rows that
+follow a state (rendered once, at the end of a page, however many of its facts touched them) and
+*inserts* rows of a single fact. Every row is fed by exactly one stream, so a fact that cannot be folded
+affects only rows of its own stream.
 """
 
 from __future__ import annotations
@@ -24,34 +24,38 @@ from projections.tables import Row, Table
 
 
 class PageRows:
-    """What a page of facts does to the rows of one view."""
+    """A page's changes to the rows of one view."""
 
     def __init__(self, bodies: dict[str, tuple[object, bytes]]) -> None:
-        self.kept: defaultdict[Table, dict[Any, Callable[[], Row] | None]] = defaultdict(dict)
-        self.added: defaultdict[Table, list[Row]] = defaultdict(list)
+        self.upserts: defaultdict[Table, dict[Any, Callable[[], Row] | None]] = defaultdict(dict)
+        self.inserts: defaultdict[Table, list[Row]] = defaultdict(list)
         self._bodies = bodies
 
-    def keep(self, table: Table, key: Any, row: Callable[[], Row] | None) -> None:
-        """The row of this key will be `row()`; None removes it. The last word of a page counts."""
-        self.kept[table][key] = row
+    def upsert(self, table: Table, key: Any, row: Callable[[], Row] | None) -> None:
+        """Upserts the row of this key as `row()` at the end of the page; None deletes it. The last call
+        counts.
+        """
+        self.upserts[table][key] = row
 
-    def add(self, table: Table, row: Row) -> None:
-        """One more row."""
-        self.added[table].append(row)
+    def insert(self, table: Table, row: Row) -> None:
+        """Inserts a row."""
+        self.inserts[table].append(row)
 
     def body(self, resource: str, state: msgspec.Struct, render: Callable[[Any], bytes]) -> bytes:
-        """`render(state)`, once for all views of a page; of a resource the last state's is kept."""
+        """`render(state)`, once for all views of a page; only the last state's body of a resource is
+        cached.
+        """
         known = self._bodies.get(resource)
         if known is None or known[0] is not state:
             known = self._bodies[resource] = state, render(state)
         return known[1]
 
     def order(self, state: Order) -> bytes:
-        """The body of an order, once."""
+        """The body of an order, rendered once."""
         return self.body(state.terms.order, state, self._order)
 
     def trade(self, state: Order, trade: Trade) -> bytes:
-        """The body of a trade, once; it stays the same while its order moves on."""
+        """The body of a trade, rendered once; it does not change while its order does."""
         return self.body(trade.terms.trade, trade, partial(trade_json, state))
 
     def _order(self, state: Order) -> bytes:
@@ -59,12 +63,12 @@ class PageRows:
 
 
 class View(ABC):
-    """One view. Its `shape` is raised when its tables, or what they hold, change: then it is rebuilt.
+    """One view. Raise its `shape` when its tables, or their content, change: then it is rebuilt.
 
-    So it is when the state of a stream that feeds it has another shape (`SHAPE` beside the state).
+    It is also rebuilt when a state that feeds it has another shape (`SHAPE` beside the state).
 
-    `streams` are the prefixes of streams that feed it, `reads` the facts of theirs that change a row,
-    `bodies` what its rows hold ready to be sent (tests/golden/shapes.txt has every shape there was).
+    `streams` are the prefixes of streams that feed it, `reads` the facts that change a row, `bodies` the
+    rendered bodies in its rows (tests/golden/shapes.txt lists every shape released).
     """
 
     name: ClassVar[str]
@@ -76,4 +80,4 @@ class View(ABC):
 
     @abstractmethod
     def feed(self, change: Change, page: PageRows) -> None:
-        """Notes what a fact of `reads` does to the rows."""
+        """Applies a fact of `reads` to the rows."""

@@ -59,7 +59,7 @@ async def retrieve(call: Call) -> Answer:
 
 
 async def change(call: Call) -> Answer:
-    """Changes what is given of an account."""
+    """Changes the given fields of an account."""
     account, body = await reading.own_account(call), call.body
     outcome = await first_outcome(call)
     if outcome is None:

@@ -1,4 +1,4 @@
-"""What became of events on their way to receivers, and having them sent again."""
+"""Deliveries of events to webhooks: list, retrieve, redeliver, test, replay."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from projections.views import events as view
 
 
 class AttemptBody(msgspec.Struct, frozen=True):
-    """One try. `status` is that of HTTP; null if no answer came."""
+    """One attempt. `status` is the HTTP status; null without an answer."""
 
     number: shapes.Count
     at: shapes.Time
@@ -39,8 +39,8 @@ class AttemptBody(msgspec.Struct, frozen=True):
 
 
 class DeliveryBody(msgspec.Struct, frozen=True):
-    """One event on its way to one webhook; its id is the `Webhook-Id` of each attempt. One that waits
-    for an earlier event of its resource has no `next_attempt_at`.
+    """The delivery of one event to one webhook; its id is the `Webhook-Id` of each attempt. While it
+    waits for an earlier event of its resource, `next_attempt_at` is null.
     """
 
     id: shapes.DeliveryId
@@ -56,7 +56,7 @@ class DeliveryBody(msgspec.Struct, frozen=True):
 
 
 class ReplayBody(msgspec.Struct, frozen=True):
-    """How many events are sent again."""
+    """The number of events sent again."""
 
     webhook: shapes.WebhookId
     from_offset: shapes.Offset
@@ -96,7 +96,7 @@ async def retrieve(call: Call) -> Answer:
 
 
 async def redeliver(call: Call) -> Answer:
-    """Sends it again at once, whatever became of it, and by the whole schedule if need be."""
+    """Restarts the delivery at once, whatever its outcome so far, with the whole schedule."""
     delivery = await _own(call)
     if (first := await first_answer(call)) is not None:
         return first
@@ -116,7 +116,7 @@ async def redeliver(call: Call) -> Answer:
 
 
 async def test(call: Call) -> Answer:
-    """Sends an event that is of no fact."""
+    """Sends a test event, which has no fact."""
     state = (await own_webhook(call)).state
     if (first := await first_answer(call)) is not None:
         return first
@@ -132,7 +132,7 @@ async def test(call: Call) -> Answer:
 
 
 async def replay(call: Call) -> Answer:
-    """Sends again what happened from one offset to another, as far as the webhook wants it."""
+    """Sends the webhook's events between two offsets again."""
     _, state, backlog_after, _ = await own_webhook(call)
     if (first := await first_answer(call)) is not None:
         return first
@@ -148,7 +148,7 @@ async def replay(call: Call) -> Answer:
     if backlog_after is not None and end > backlog_after:
         detail = "what is behind `backlog_after` is still to be sent for the first time, in its turn"
         raise invalid("to_offset", "invalid_value", detail, backlog_after=backlog_after)
-    wanted = view.Wanted(state.tenant, state.events or ())
+    wanted = view.EventFilter(state.tenant, state.events or ())
 
     def ask(views: reading.Sight) -> view.Stretch:
         views.reach("events")

@@ -1,4 +1,4 @@
-"""Events: what happened to the tenant's resources; newest first, or as they come."""
+"""Events of the tenant's resources: newest first, or as a stream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engine.registers.personal import WORDS
 from projections.ids import derived, number_of
 from projections.listing import Shown
 from projections.views import events as view
-from projections.views.events import Wanted
+from projections.views.events import EventFilter
 
 
 class _Resource(msgspec.Struct):
@@ -47,7 +47,7 @@ async def list_all(call: Call) -> Answer:
 
 
 async def retrieve(call: Call) -> Answer:
-    """One event. Raises ViewQuarantined for one of a resource that is withheld."""
+    """One event. Raises ViewQuarantined for a withheld resource."""
     tenant, event = call.principal.tenant, call.path["event_id"]
     offset = number_of("evt", event)
     if offset is None or not await reading.has_come_to(call, offset):
@@ -63,12 +63,12 @@ async def retrieve(call: Call) -> Answer:
 
 
 async def stream(call: Call) -> Answer:
-    """The tenant's events from a place on, each as soon as the view has it.
+    """The tenant's events from an offset on, each as soon as the view has it.
 
-    Begins behind `Last-Event-ID`, else behind `after`, else with the events of the time asked for, else
-    with what comes next. With `follow=false` it ends with the last event of the journal's present end,
-    for which the view is waited. Raises Refused `invalid_param` for a place beyond that end, Problem
-    `rate_limited` where too many streams are open.
+    Begins after `Last-Event-ID`, else after `after`, else at the given time, else with the next event.
+    With `follow=false` it waits for the view to reach the journal's current head, and ends there. Raises
+    Refused `invalid_param` for an offset past the head, Problem `rate_limited` if too many streams are
+    open.
     """
     services, query, (client, tenant, _) = call.engine, call.query, call.principal
     room = services.streams.room
@@ -76,7 +76,7 @@ async def stream(call: Call) -> Answer:
     until = None if query["follow"] else await services.bridge.read(services.head)
     await reading.viewed(call, lambda views: views.check("events"), needed=until)
     offset = await services.streams.place()
-    wanted = Wanted(tenant, query["name"], query["resource[id]"], query["created[gte]"])
+    wanted = EventFilter(tenant, query["name"], query["resource[id]"], query["created[gte]"])
     known = query["after"] if call.last_event is None else call.last_event
     if known is not None:
         if not await reading.has_come_to(call, known):
@@ -87,12 +87,12 @@ async def stream(call: Call) -> Answer:
         offset = 0
     may_go_on = partial(services.tokens.verify, call.token)
     opened = Stream(wanted, offset, may_go_on, client=client, until=until)
-    room.check(client, tenant)  # others came meanwhile; from here on none can before it runs
+    room.check(client, tenant)  # others came meanwhile; from here to its start none can
     return Answer(200, b"", streams.HEADERS, partial(services.streams.run, opened))
 
 
 def _check_withheld(engine: Services, tenant: str, event: str) -> None:
-    """Raises ViewQuarantined if it is the id of an event that the view cannot show."""
+    """Raises ViewQuarantined for an event that the view withholds."""
     offset = number_of("evt", event)
     if offset is None or not engine.views.withheld("events", "tenant", tenant):
         return

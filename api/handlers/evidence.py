@@ -1,4 +1,4 @@
-"""The proof that nobody edited an order."""
+"""Evidence: the proof that an order's facts are unaltered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OPERATIONS = define_operations()
 
 
 async def retrieve(call: Call) -> Answer:
-    """The facts of an order, each with its proof under a signed checkpoint, from the journal itself."""
+    """The facts of an order, each with its inclusion proof under a signed checkpoint."""
     account, order = await reading.own_account(call), call.path["order_id"]
     bridge, size = call.engine.bridge, call.query["size"]
     end = await bridge.read(bridge.journal.end, order)

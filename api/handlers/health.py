@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether it can serve."""
+"""Liveness and readiness of this process."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from projections.resources import encode
 
 
 class LiveBody(msgspec.Struct, frozen=True):
-    """It lives."""
+    """The process is alive."""
 
     status: Annotated[str, Meta(extra_json_schema={"enum": ["live"]})]
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """Something that is not as it should be: since when, and what to do. Only `critical` ones make a
-    process `not_ready`: docs/monitoring.md lists all.
+    """A current problem: since when, and the remedy. Only `critical` ones make a process `not_ready`:
+    docs/monitoring.md lists all.
     """
 
     code: Annotated[str, Meta(extra_json_schema={"enum": list(health.REASONS)})]
@@ -36,8 +36,8 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class Follower(msgspec.Struct, frozen=True):
-    """One that acts in the background, on whichever machine. `behind` is null if it keeps no place;
-    `faults` counts orders that it cannot go on with, while the rest flows.
+    """A background follower, on any machine. `behind` is null if it has no offset; `faults` counts
+    blocked orders, while the others continue.
     """
 
     is_held: Annotated[bool, Meta(description="Whether a living process holds it.")]
@@ -46,9 +46,9 @@ class Follower(msgspec.Struct, frozen=True):
 
 
 class ReadyBody(msgspec.Struct, frozen=True):
-    """Whether it can serve; how many facts each view still has to see; how the followers are.
+    """Readiness, the lag of each view in facts, and the followers.
 
-    As of the last look, a second ago at most; where a database does not answer, as it was before.
+    As of the last poll, at most a second ago; if a database does not answer, as of the one before.
     """
 
     status: Annotated[str, Meta(extra_json_schema={"enum": ["ready", "not_ready"]})]
@@ -63,14 +63,14 @@ class ReadyBody(msgspec.Struct, frozen=True):
 
 
 async def live(_: Call) -> Answer:
-    """The event loop turns."""
+    """The event loop is running."""
     return Answer(200, encode(LiveBody("live")))
 
 
 async def ready(call: Call) -> Answer:
-    """Whether this process should be sent requests, and all that is not as it should be.
+    """Whether this process should receive requests, and all current problems.
 
-    Answered from memory: a database that hangs is a reason, and holds nobody up.
+    Answered from memory: a hanging database is reported, without delaying the answer.
     """
     services = call.engine
     journal, views = services.journal_probe, services.views_probe

@@ -1,6 +1,7 @@
-"""What happened to an order or an account: each fact, how things stood then, and which fact set a field.
+"""The history of an order or an account: each fact with the state after it, and the fact that set each
+field.
 
-Read from the journal itself, so nothing has to catch up.
+Read from the journal itself, so no view has to catch up.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from projections.resources import cash_balances_json, filled
 
 
 class Found(NamedTuple):
-    """`body` shows the journal up to `offset`; `rest`: the version that the next page begins before."""
+    """A result: `body` shows the journal up to `offset`; `rest`: the next page begins before this
+    version.
+    """
 
     body: bytes
     offset: int
@@ -40,7 +43,7 @@ async def of_account(call: Call) -> Answer:
 
 
 async def balances_at(call: Call, account: str) -> Answer:
-    """The cash of an account as it was."""
+    """The cash of an account at an earlier time."""
     found = await call.engine.bridge.read(_balances, call, account)
     return Answer(200, found.body, reading.recorded(call, found.offset))
 
@@ -55,7 +58,7 @@ async def _answer(call: Call, shown: Shown, subject: str, owner: str | None = No
 
 
 def _when(call: Call) -> When:
-    """Which state is asked for. Raises Refused `invalid_param`."""
+    """The requested version or time. Raises Refused `invalid_param`."""
     query = call.query
     asked = [name for name in ("version", "asof") if query[name] is not None]
     if len(asked) > 1:
@@ -92,7 +95,7 @@ def _find(call: Call, shown: Shown, subject: str, when: When, owner: str | None)
 
 
 def _page(shown: Shown, resource: Any, steps: list[Step]) -> list[bytes]:
-    """Newest first, as many as HISTORY_PAGE_BYTES allows and at least one."""
+    """Steps newest first, as many as HISTORY_PAGE_BYTES allows and at least one."""
     page: list[bytes] = []
     size = 0
     for step in reversed(steps):

@@ -1,4 +1,4 @@
-"""What an account holds: cash, positions, and the ledger of both."""
+"""The holdings of an account: cash, positions, and the ledger."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def position(call: Call) -> Answer:
         return next((position_json(account, one) for one in held if one.id == wanted), None)
 
     def was_there(journal: Journal, version: int) -> bool | None:
-        """One that was closed before another of its instrument was opened is in no state any more."""
+        """A position closed before a later one of its instrument was opened is in no state any more."""
         if version > POSITIONS_LOOKED_FOR_MAX:
             return None
         opened = journal.of_kinds(account, [PositionOpened], version)

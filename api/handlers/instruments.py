@@ -1,4 +1,4 @@
-"""Instruments: list, get by id or symbol, and the operator's putting of them."""
+"""Instruments: list, get by id or symbol, put by the operator."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def retrieve(call: Call) -> Answer:
 
 
 def _resource(today: date, instrument: str, symbol: str | None = None) -> Resource:
-    """An instrument; one that has changed its symbol since is not found under the former."""
+    """One instrument; one whose symbol has changed is not found under the former symbol."""
 
     def body(known: Instrument) -> bytes | None:
         return instrument_json(known, today) if symbol in {None, known.terms.symbol} else None
@@ -91,7 +91,7 @@ async def _put(call: Call, instrument: str, terms: Terms) -> Outcome:
 
 
 def _terms(body: dict[str, Any]) -> Terms:
-    """The terms of a body, decimals at their scale. Raises Refused for what is finer than that."""
+    """The terms of a body, decimals at their scale. Raises Refused for decimals too fine."""
     given = {name: value for name, value in body.items() if value is not None}
     faults = []
     scales = dict.fromkeys(SCALED_BY_CURRENCY, CURRENCIES[body["trading_currency"]])
@@ -111,6 +111,6 @@ def _terms(body: dict[str, Any]) -> Terms:
 
 
 def _shortest(number: Decimal) -> Decimal:
-    """The same number with no zeros at the end of its decimals."""
+    """The same number without trailing zeros."""
     short = number.normalize()
     return short.quantize(Decimal(1)) if short.as_tuple().exponent > 0 else short  # type: ignore[operator]

@@ -21,7 +21,7 @@ WORD: Final = "client_reference"
 
 
 async def place(call: Call) -> Answer:
-    """Accepts an order, or refuses it."""
+    """Accepts or refuses an order."""
     body, services = call.body, call.engine
     order = services.firm.ids.new("ord")
     order_request = OrderRequest(request=call.digest, **{name: body[name] for name in ASKED})
@@ -41,7 +41,7 @@ async def place(call: Call) -> Answer:
         )
         is_new = any(fact.stream == order for fact in outcome.facts)
     except OutcomeUnknown:
-        is_new = True  # it may be there: counted until the day is over
+        is_new = True  # it may be stored: counted until the day is over
         raise
     finally:
         if services.firm.tally is not None and not is_new:
@@ -85,13 +85,13 @@ async def list_all(call: Call) -> Answer:
 
 
 async def list_pending(call: Call) -> Answer:
-    """Orders of an account that are in no terminal state, newest first."""
+    """Orders of an account in no terminal state, newest first."""
     account = await reading.own_account(call)
     return await reading.listed(call, view.pending, account, personal=(WORD,))
 
 
 async def cancel(call: Call) -> Answer:
-    """Asks to cancel an order."""
+    """Requests the cancellation of an order."""
     order = call.path["order_id"]
     decide = partial(
         decisions.request_cancel,

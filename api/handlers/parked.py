@@ -25,7 +25,7 @@ async def retrieve(call: Call) -> Answer:
 
 
 async def resolve(call: Call) -> Answer:
-    """Asks to have a parked report booked, or rejects it for good."""
+    """Requests the booking of a parked report, or rejects it for good."""
     report, body = call.path["report_id"], call.body
     decide = partial(
         decisions.resolve_report, parked=report, action=body["action"], by=call.principal.client
@@ -38,7 +38,9 @@ async def resolve(call: Call) -> Answer:
 
 
 async def confirm(call: Call) -> Answer:
-    """Books a parked report that another client asked to book. On a sandbox the asker may do so too."""
+    """Books a parked report as requested by another client. In a sandbox the requesting client may
+    confirm too.
+    """
     report, services = call.path["report_id"], call.engine
     decide = partial(
         decisions.confirm_report,

@@ -1,4 +1,4 @@
-"""Deposits and withdrawals: announced or asked for, then completed or failed by an operator."""
+"""Deposits and withdrawals: created by a client, then completed or failed by an operator."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PREFIXES: Final[dict[PaymentKind, str]] = {"deposit": "dep", "withdrawal": "wdr"
 
 
 async def create(kind: PaymentKind, call: Call) -> Answer:
-    """A new deposit or withdrawal."""
+    """Creates a deposit or withdrawal."""
     body, services, prefix = call.body, call.engine, PREFIXES[kind]
     payment = services.firm.ids.new(prefix)
     decide = partial(
@@ -63,7 +63,7 @@ async def retrieve(kind: PaymentKind, call: Call) -> Answer:
 
 
 async def end(kind: PaymentKind, is_completed: bool, call: Call) -> Answer:  # noqa: FBT001  (of the table)
-    """The money has moved, or will not."""
+    """Completes or fails a payment."""
     account, payment = await reading.own_account(call), call.path[f"{kind}_id"]
     outcome = await first_outcome(call)
     if outcome is None:
@@ -82,9 +82,9 @@ async def end(kind: PaymentKind, is_completed: bool, call: Call) -> Answer:  # n
 
 
 async def _check_other_client(call: Call, kind: PaymentKind, account: str, payment: str) -> None:
-    """Money comes and goes by two clients: an open payment is not completed by its creator.
+    """Four-eyes principle: an open payment must be completed by another client than its creator.
 
-    What does not exist, is another account's or has ended is the decision's to answer.
+    Payments that are unknown, of another account or ended are left to the decision.
     """
     facts = await call.engine.bridge.read(call.engine.bridge.journal.stream, payment)
     if len(facts) != 1 or facts[0].envelope.actor != call.principal.client:

@@ -1,4 +1,4 @@
-"""Prices: what the market says, put by an operator, and what it said."""
+"""Prices: recorded by an operator, with their history."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ TWO: Final = Decimal(2)
 
 
 class PriceBody(msgspec.Struct, frozen=True):
-    """A price as it is shown, in the unit under which it was received.
+    """A price, in the unit of its receipt.
 
-    `set_by` and `confirmed_by` are clients, shown to those with the scope `admin`; null for what was
-    recorded before authors were kept. One that `is_waiting` counts only once it is confirmed.
+    `set_by` and `confirmed_by` are clients, visible with the scope `admin`; null for prices recorded
+    before authors were stored. A price that `is_waiting` counts only once confirmed.
     """
 
     symbol: shapes.Symbol
@@ -46,10 +46,10 @@ class PriceBody(msgspec.Struct, frozen=True):
 
 
 async def get(call: Call) -> Answer:
-    """The latest price of each symbol asked for, or that of a time; those without one are left out.
+    """The latest price of each requested symbol, or the one at a time; symbols without one are omitted.
 
-    So is a price that does not count, as its instrument has another symbol or unit by now. Of `waiting`
-    ones all are listed where no symbol is asked for.
+    So is a price under a former symbol or unit of its instrument. With `waiting` and no symbol, all are
+    listed.
     """
     market, at_us = call.engine.market, call.query["asof"]
     symbols = tuple(dict.fromkeys(call.query["symbol"]))
@@ -59,7 +59,7 @@ async def get(call: Call) -> Answer:
     if not symbols:
         raise_faults([fault("query.symbol", "missing_param")])
     if at_us is None:
-        await call.engine.bridge.read(market.refresh)  # what other processes have recorded till now
+        await call.engine.bridge.read(market.refresh)  # includes prices recorded by other processes
     bodies = []
     for symbol in symbols:
         security = await _instrument_of(call, symbol)
@@ -75,7 +75,7 @@ async def get(call: Call) -> Answer:
 
 
 async def put(call: Call) -> Answer:
-    """Records prices, all or none; those that jump wait for another client."""
+    """Records prices, all or none; jumps wait for another client's confirmation."""
     if (first := await first_answer(call)) is not None:
         return first
     services, now_us = call.engine, call.engine.now_us()
@@ -101,7 +101,7 @@ async def put(call: Call) -> Answer:
 
 
 async def confirm(call: Call) -> Answer:
-    """Lets the waiting price of a symbol count. On a sandbox its author may do so too."""
+    """Confirms the waiting price of a symbol. In a sandbox its author may confirm too."""
     services, body, symbol = call.engine, call.body, call.path["symbol"]
     security = await _instrument_of(call, symbol)
 
@@ -134,7 +134,7 @@ def _quote(call: Call, row: dict[str, Any], security: Instrument | None) -> Quot
 
 
 async def _instrument_of(call: Call, symbol: str) -> Instrument | None:
-    """The instrument whose symbol it is now; a former one is kept from others and stands for nothing."""
+    """The instrument that has this symbol now; a former symbol stays reserved and refers to none."""
     services = call.engine
     owner = await services.bridge.read(services.symbols.find, symbol)
     state: Instrument | None = await services.bridge.state(owner) if owner else None

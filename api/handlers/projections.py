@@ -1,4 +1,4 @@
-"""The views themselves: how they are, what waits in them, and having them made again."""
+"""The views: status, quarantined streams, rebuilds."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from engine.kernel.errors import RebuildRunning, Refused
 from engine.kernel.limits import VIEW_POLL_S
 from engine.kernel.times import rfc3339
 from projections import jobs, shapes, status
-from projections.jobs import Job, Kind
+from projections.jobs import Job, JobKind
 from projections.quarantine import Quarantined
 from projections.resources import encode
 
 
 class RebuildBody(msgspec.Struct, frozen=True):
     """A rebuild or a verification. `reached` of `target` facts are folded. `rows` were compared with the
-    live ones, and `differing` were other than the journal has them.
+    live ones; `differing` of them differed.
     """
 
     number: Annotated[int, Meta(ge=1, examples=[7])]
@@ -48,8 +48,8 @@ class RebuildBody(msgspec.Struct, frozen=True):
 
 
 class DifferenceBody(msgspec.Struct, frozen=True):
-    """A row that differed, and the facts behind it: those of `stream` between two offsets, null if no
-    fact is behind it.
+    """A row that differed, and the facts behind it: those of `stream` between two offsets, null if there
+    are none.
     """
 
     view: shapes.ViewName
@@ -62,8 +62,8 @@ class DifferenceBody(msgspec.Struct, frozen=True):
 
 
 class ProjectionBody(msgspec.Struct, frozen=True):
-    """A view. `behind_seconds` is the age of the oldest fact that it does not show, null if that cannot
-    be read; `kept_offset` is how far the tables have come that `order-engine rollback` brings back.
+    """A view. `behind_seconds` is the age of its oldest unread fact, null if unreadable; `kept_offset`
+    is that of the tables which `order-engine rollback` restores.
     """
 
     name: shapes.ViewName
@@ -80,7 +80,7 @@ class ProjectionBody(msgspec.Struct, frozen=True):
 
 
 class FaultBody(msgspec.Struct, frozen=True):
-    """A stream that a view leaves out from the fact at `offset` on, which it cannot fold."""
+    """A stream that a view withholds from the fact at `offset` on, which it cannot fold."""
 
     view: shapes.ViewName
     stream: Annotated[str, Meta(examples=["ord_2ZKe7J5mPpQ3xVtYbNhWcR"])]
@@ -90,7 +90,7 @@ class FaultBody(msgspec.Struct, frozen=True):
 
 
 class RetryBody(msgspec.Struct, frozen=True):
-    """Whether a stream's rows flow, after it was folded again if they did not."""
+    """Whether a stream is released, possibly by this retry."""
 
     view: shapes.ViewName
     stream: Annotated[str, Meta(examples=["ord_2ZKe7J5mPpQ3xVtYbNhWcR"])]
@@ -98,32 +98,32 @@ class RetryBody(msgspec.Struct, frozen=True):
 
 
 async def list_all(call: Call) -> Answer:
-    """All of them; there are few."""
+    """All views; there are few."""
     services = call.engine
     found = await services.bridge.read(
-        partial(status.look, services.bridge.journal, services.views, services.now_us)
+        partial(status.statuses, services.bridge.journal, services.views, services.now_us)
     )
     return Answer(200, encode([_projection(one) for one in found]))
 
 
 async def rebuild(call: Call) -> Answer:
-    """Asks for a rebuild, which a process that keeps the views takes up."""
+    """Requests a rebuild, which the process that keeps the views runs."""
     return await _ask(call, "rebuild", keeps_old=call.body["keep_old"])
 
 
 async def verify(call: Call) -> Answer:
-    """Asks for all of a rebuild but the swap."""
+    """Requests a rebuild without the swap."""
     return await _ask(call, "verify", keeps_old=False)
 
 
 async def list_faults(call: Call) -> Answer:
-    """Streams that wait, by the offset of the fact that could not be folded."""
+    """Quarantined streams, by the offset of the bad fact."""
     found = await call.engine.bridge.read(call.engine.views.quarantined, _name(call))
     return Answer(200, encode([_fault(one) for one in found]))
 
 
 async def retry(call: Call) -> Answer:
-    """Folds a stream again that the view has left out. Safe to repeat with a key."""
+    """Folds a quarantined stream again. Safe to repeat with a key."""
     services, name, stream = call.engine, _name(call), call.path["stream"]
 
     def fold(keep: CompanionWrite) -> None:
@@ -141,7 +141,7 @@ async def retry(call: Call) -> Answer:
     )
 
 
-async def _ask(call: Call, kind: Kind, *, keeps_old: bool) -> Answer:
+async def _ask(call: Call, kind: JobKind, *, keeps_old: bool) -> Answer:
     def ask(keep: CompanionWrite) -> None:
         job = jobs.ask(call.engine.views, kind, [_name(call)], keeps_old=keeps_old)
         _beside(call, keep, job)
@@ -160,7 +160,7 @@ async def _ask(call: Call, kind: Kind, *, keeps_old: bool) -> Answer:
 
 
 def _beside(call: Call, keep: CompanionWrite, said: object) -> None:
-    """Right after a deed that wrote the views' database: the act, and the answer to the key."""
+    """After a change of the views' database: records the act, and the answer to the key."""
     with call.engine.bridge.journal.datastore.store.writing() as connection:
         keep(connection, said)
 

@@ -29,8 +29,9 @@ _Context = Annotated[dict[str, Any], Meta(examples=[{}])]
 
 
 class ActBody(msgspec.Struct, frozen=True):
-    """An administrative deed, or refused access: how often (`count`) within a minute, from where
-    (`source`), and with which `code`. `on_behalf_of` is the person behind the client, as it names one.
+    """An administrative act, or denied access: how often (`count`) within a minute, from where
+    (`source`), and with which `code`. `on_behalf_of` is the person behind the client, as named by the
+    client.
     """
 
     id: Annotated[str, Meta(pattern="^act_", examples=["act_2ZKe7J5mPpQ3xVtYbNhWcR"])]
@@ -50,7 +51,7 @@ class ActBody(msgspec.Struct, frozen=True):
 
 
 class RefusalBody(msgspec.Struct, frozen=True):
-    """A command that was refused: what was asked for, and what was answered."""
+    """A refused command: the request, and the answer."""
 
     id: Annotated[str, Meta(pattern="^rfs_", examples=["rfs_2ZKe7J5mPpQ3xVtYbNhWcR"])]
     at: shapes.Time
@@ -68,7 +69,7 @@ BODIES: Final[dict[str, type[ActBody | RefusalBody]]] = {"acts": ActBody, "refus
 
 
 async def listed(register: str, filters: Sequence[str], call: Call) -> Answer:
-    """A page of a register: of the caller's tenant, of all for scope `admin`."""
+    """A page of a register: the caller's tenant's, or all for scope `admin`."""
     query, prefix = call.query, PREFIXES[register]
     before = None
     if query["before"] is not None:
@@ -94,7 +95,7 @@ async def listed(register: str, filters: Sequence[str], call: Call) -> Answer:
 
 
 def body_of(register: str, row: dict[str, Any]) -> ActBody | RefusalBody:
-    """A row of the table as it is shown."""
+    """A row of the table as a resource."""
     words = dict(row)
     number, at_us, context = words.pop("id"), words.pop("at_us"), json.loads(words.pop("context"))
     kind = BODIES[register]

@@ -19,7 +19,7 @@ from projections.resources import encode
 
 
 class ClockBody(msgspec.Struct, frozen=True):
-    """Business time, and the wall's."""
+    """Business time and wall time."""
 
     business_date: shapes.Day
     business_time: shapes.Time

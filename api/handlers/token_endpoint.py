@@ -1,6 +1,6 @@
 """`POST /auth/token`, and the public keys of the tokens.
 
-What the former answers is in `auth`; this gives it what came over HTTP.
+The rules of the former are in `auth`; this maps HTTP to them.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from api.http.problems import Problem
 from projections.resources import encode
 
 _KEYS_HEADERS: Final = {"Cache-Control": "public, max-age=60"}
-"""A verifier that meets an unknown `kid` asks again; a key that was thrown away it keeps for so long."""
+"""Cache lifetime: a verifier that meets an unknown `kid` reloads; a deleted key stays in its cache this
+long."""
 
 
 async def issue(call: Call) -> Answer:
     """An access token for a client.
 
-    Wrong credentials count against the address they come from, never against the client they name; its
-    own grants count against the client.
+    Wrong credentials count against the sender's address, never against the named client; grants count
+    against the client.
     """
     services, rates = call.engine, call.engine.rates
     try:
         rates.failures.check(call.address)
-    except Problem as problem:  # who guesses too often is refused too
+    except Problem as problem:  # guessing too often is refused too
         _count(call, problem.code, None)
         raise
     answer = await services.bridge.read(grant, services.clients, services.tokens, call.body, call.basic)

@@ -1,4 +1,4 @@
-"""Webhooks: where a tenant has its events sent."""
+"""Webhooks: subscriptions of a tenant's receivers to its events."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from projections.resources import encode
 
 
 class WebhookBody(msgspec.Struct, frozen=True):
-    """A receiver of events. `events` null: all of them. It is `disabled` when its receiver has answered
-    410; changing it lets it go on. `former_secret_until`: until when the secret before signs too.
-    `backlog_after`: its receiver takes fewer events than happen, and those after this offset have no
-    delivery yet; they are sent in their turn.
+    """A receiver of events. `events` null: all. It is `disabled` after its receiver answered 410;
+    changing it activates it again. `former_secret_until`: expiry of the previous secret, which signs
+    too. `backlog_after`: the receiver is slower than events occur, and those after this offset are not
+    enqueued yet; they are sent in turn.
     """
 
     id: shapes.WebhookId
@@ -50,11 +50,11 @@ class WebhookBody(msgspec.Struct, frozen=True):
 
 
 _BESIDE_FACTS: Final = ("url", "description", "backlog_after")
-"""What of a webhook stands in no fact."""
+"""Fields of a webhook that are in no fact."""
 
 
 class Own(NamedTuple):
-    """A webhook as its tenant sees it; `offset` is that of the last fact that it shows."""
+    """A webhook of the caller's tenant; `offset` is that of its last fact."""
 
     endpoint: Endpoint
     state: Webhook
@@ -63,13 +63,13 @@ class Own(NamedTuple):
 
 
 class NewWebhookBody(WebhookBody, frozen=True):
-    """The same with its new `secret`, which is shown once and, for the same key, within 24 hours."""
+    """A webhook with its new `secret`, which is shown once and, for the same key, within 24 hours."""
 
     secret: shapes.Secret | None
 
 
 async def create(call: Call) -> Answer:
-    """Sends events to a URL. It is taken first, the facts come next (see docs/adr/0016)."""
+    """Creates a webhook. Its URL is claimed first, then its facts are appended (see docs/adr/0016)."""
     outcome, secret = await first_outcome(call), None
     if outcome is None:
         body, services, tenant = call.body, call.engine, call.principal.tenant
@@ -83,12 +83,12 @@ async def create(call: Call) -> Answer:
             where=services.endpoints.where(target),
             events=body["events"],
         )
-        outcome = await act(call, decide)  # should it fail, the URL is free again in a minute
+        outcome = await act(call, decide)  # on failure the URL is free again in a minute
     return await _answer(call, outcome, 201, secret=secret)
 
 
 def _claimed(call: Call, webhook: str, url: str) -> str | None:
-    """The secret of a new webhook whose URL is taken; that of the first request, if its key goes on."""
+    """The secret of a new webhook with a claimed URL; for a repeated key, that of the first request."""
     services, tenant = call.engine, call.principal.tenant
     command = command_of(call)
     if command is not None and _is_claimed(call, webhook):
@@ -114,7 +114,7 @@ def _is_claimed(call: Call, webhook: str) -> bool:
 
 
 def _kept(call: Call) -> dict[str, Any]:
-    """What the first answer to this key showed that is stored nowhere else; nothing after 24 hours."""
+    """The part of the first answer to this key that is stored nowhere else; empty after 24 hours."""
     command = command_of(call)
     kept = None if command is None else call.engine.keys.find(command)
     words: dict[str, Any] = call.engine.keys.opened(kept)
@@ -122,7 +122,7 @@ def _kept(call: Call) -> dict[str, Any]:
 
 
 async def list_all(call: Call) -> Answer:
-    """The tenant's webhooks, newest first. There are few: all are looked at."""
+    """The tenant's webhooks, newest first. There are few, so all are read."""
     limit, before = call.query["limit"], call.query["before"]
     offset = await call.engine.bridge.read(call.engine.head)
     known = await call.engine.bridge.read(_alive, call)
@@ -146,7 +146,7 @@ async def retrieve(call: Call) -> Answer:
 
 
 async def change(call: Call) -> Answer:
-    """Changes all of a webhook: what is not given is as for a new one."""
+    """Replaces all fields of a webhook; omitted ones take the defaults."""
     outcome, endpoint = await first_outcome(call), None
     if outcome is None:
         body, services, tenant = call.body, call.engine, call.principal.tenant
@@ -164,7 +164,7 @@ async def change(call: Call) -> Answer:
         await services.bridge.read(_put, call, endpoint)
         try:
             outcome = await act(call, decide)
-        except OutcomeUnknown:  # it may be so
+        except OutcomeUnknown:  # the outcome is unknown
             raise
         except Exception:  # all or nothing
             await services.bridge.read(_put, call, before)
@@ -173,19 +173,19 @@ async def change(call: Call) -> Answer:
 
 
 async def delete(call: Call) -> Answer:
-    """Ends a webhook, and then erases its URL and its secrets."""
+    """Deletes a webhook, and then erases its URL and its secrets."""
     outcome, endpoint = await first_outcome(call), None
     if outcome is None:
         endpoint, state, *_ = await own_webhook(call)
         decide = partial(decisions.delete_webhook, tenant=state.tenant, webhook=state.id)
         outcome = await act(call, decide)
-    shown = await _answer(call, outcome, 200, endpoint=endpoint)  # which for a day the key knows
+    shown = await _answer(call, outcome, 200, endpoint=endpoint)  # known to the key for a day
     await call.engine.bridge.read(call.engine.endpoints.remove, call.path["webhook_id"])
     return shown
 
 
 async def rotate_secret(call: Call) -> Answer:
-    """Gives a webhook a new secret. The one before signs too for a while."""
+    """Creates a new secret. The previous one also signs for a while."""
     outcome, secret = await first_outcome(call), None
     if outcome is None:
         _, state, *_ = await own_webhook(call)
@@ -204,7 +204,7 @@ async def rotate_secret(call: Call) -> Answer:
 
 
 def _rotated(call: Call, webhook: str) -> tuple[str, int] | None:
-    """(new secret, until when the one before signs); of the first request, if its key goes on."""
+    """(new secret, expiry of the previous one); for a repeated key, those of the first request."""
     services, command = call.engine, command_of(call)
     if command is None:
         return services.endpoints.rotate(webhook)
@@ -256,7 +256,7 @@ def _alive(call: Call) -> list[Own]:
 
 
 def _dead(call: Call) -> list[str]:
-    """Ids under which a URL is taken and that are no webhooks: see `Endpoints.claim`."""
+    """Ids with a claimed URL but no webhook: see `Endpoints.claim`."""
     services, tenant = call.engine, call.principal.tenant
     taken = services.endpoints.of_tenant(tenant)
     stale: Iterable[str] = (one.webhook for one in taken if services.endpoints.is_stale(one))
@@ -275,7 +275,7 @@ async def _answer(
     secret: str | None = None,
     endpoint: Endpoint | None = None,
 ) -> Answer:
-    """The webhook as the command left it; the same again for the same key."""
+    """The webhook after the command; the same for the same key."""
     shows_secret = call.route.answers[status] is NewWebhookBody
     webhook = call.path.get("webhook_id") or stream_of(outcome, "whk_")
     state: Webhook = outcome.states[webhook]
@@ -295,7 +295,7 @@ async def _answer(
 
 
 def _first_words(call: Call, body: WebhookBody) -> dict[str, Any]:
-    """What the first answer shows that no fact holds: kept before it is given, sealed, for a day."""
+    """The part of the first answer that is in no fact, stored encrypted for a day before answering."""
     words = {name: getattr(body, name) for name in _BESIDE_FACTS}
     command = command_of(call)
     if command is None:

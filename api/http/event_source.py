@@ -10,19 +10,21 @@ from engine.registers.personal import WORDS, Personal
 from projections.database import Views
 from projections.resources import filled
 from projections.views import events
-from projections.views.events import Stretch, Wanted, Withheld
+from projections.views.events import EventFilter, Stretch, Withheld
 
 
 class Source(Protocol):
     """Both block, and raise EngineError."""
 
-    def between(self, wanted: Wanted, after: int, to: int | None, limit: int) -> tuple[int, Stretch]:
+    def between(
+        self, wanted: EventFilter, after: int, to: int | None, limit: int
+    ) -> tuple[int, Stretch]:
         """A page behind an offset, up to another or to the view's end; how far that came.
 
         That is no further than the view is; it is `after` where the view is being made again.
         """
 
-    def missed(self, wanted: Wanted, offset: int) -> Mapping[str, Withheld]:
+    def missed(self, wanted: EventFilter, offset: int) -> Mapping[str, Withheld]:
         """See `events.missed`."""
 
 
@@ -35,7 +37,7 @@ class EventSource(NamedTuple):
     """Raises where the view would tell of facts that the journal lacks."""
 
     def between(
-        self, wanted: Wanted, after: int, to: int | None, limit: int = EVENT_STREAM_PAGE
+        self, wanted: EventFilter, after: int, to: int | None, limit: int = EVENT_STREAM_PAGE
     ) -> tuple[int, Stretch]:
         self.check()
         stretch = events.between(self.views, wanted, after, to, limit)
@@ -48,7 +50,7 @@ class EventSource(NamedTuple):
         is_full = len(found) == limit
         return found[-1].offset if is_full else max(after, end), stretch._replace(events=found)
 
-    def missed(self, wanted: Wanted, offset: int) -> Mapping[str, Withheld]:
+    def missed(self, wanted: EventFilter, offset: int) -> Mapping[str, Withheld]:
         return events.missed(self.views, wanted, offset)
 
 
@@ -58,7 +60,7 @@ def released(told: Mapping[str, Withheld], now: Mapping[str, Withheld]) -> list[
     return sorted(gone, key=lambda item: item[1].since)
 
 
-def passed(now: Mapping[str, Withheld], wanted: Wanted, offset: int) -> dict[str, Withheld]:
+def passed(now: Mapping[str, Withheld], wanted: EventFilter, offset: int) -> dict[str, Withheld]:
     """What a reader at `offset` misses, of what is withheld."""
     return {
         stream: one

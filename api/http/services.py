@@ -51,7 +51,7 @@ from engine.registers.refusal_log import RefusalLog
 from engine.registers.signing import SigningKeys
 from projections.checkpoints import tend
 from projections.database import Views
-from projections.figures import ViewsProbe
+from projections.metrics import ViewsProbe
 
 _LOG: Final = logging.getLogger("order_engine.api")
 

@@ -31,7 +31,7 @@ from engine.kernel.limits import (
     EVENT_STREAM_PIECE_BYTES,
 )
 from engine.kernel.rate import StreamQuotas
-from projections.views.events import Happened, Stretch, Wanted, Withheld
+from projections.views.events import EventFilter, Happened, Stretch, Withheld
 
 MEDIA: Final = "text/event-stream"
 HEADERS: Final = {"Content-Type": MEDIA, "X-Accel-Buffering": "no"}
@@ -81,7 +81,7 @@ class Stream:
 
     def __init__(
         self,
-        wanted: Wanted,
+        wanted: EventFilter,
         offset: int,
         may_go_on: Callable[[], object],
         *,
@@ -276,7 +276,7 @@ class Streams:
                 yield [data(event) for event in stretch.events]
 
     async def _between(
-        self, wanted: Wanted, after: int, to: int | None, limit: int = EVENT_STREAM_PAGE
+        self, wanted: EventFilter, after: int, to: int | None, limit: int = EVENT_STREAM_PAGE
     ) -> tuple[int, Stretch]:
         found: tuple[int, Stretch] = await self._read(self._source.between, wanted, after, to, limit)
         return found
@@ -298,7 +298,7 @@ class Streams:
     async def look(self) -> None:
         """Takes over a page of what is new. Raises EngineError."""
         async with self._polling:  # two at once would take the same twice
-            end, stretch = await self._between(Wanted(), self._end, None)
+            end, stretch = await self._between(EventFilter(), self._end, None)
             if stretch.reached < self._end:
                 return  # the view is being made again, and will come by here
             now_s = monotonic()
@@ -335,7 +335,7 @@ class Streams:
                 stream.finish("invalid_token")
 
 
-NOTHING: Final = Wanted(names=("",))
+NOTHING: Final = EventFilter(names=("",))
 """Asks only where the view stands."""
 
 

@@ -1,1 +1,1 @@
-"""What the engine sends: webhooks and broker messages."""
+"""Outbound messages: webhooks and broker messages."""

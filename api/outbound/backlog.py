@@ -1,7 +1,7 @@
-"""Events of a webhook that have no delivery yet, as its receiver takes fewer than happen.
+"""The backlog of a webhook: events not enqueued yet, because its receiver is slower than they occur.
 
-The journal is their queue. What is put down for such a webhook is what it is about to be sent; for the
-rest there is one number, its place. So a receiver that takes nothing costs as little as its attempts do.
+The journal is their queue. Only the next events of such a webhook are enqueued; the rest is one number,
+its offset. So an unresponsive receiver costs no more than its attempts.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from engine.registers.deliveries import NewDelivery
 
 
 class Backlog:
-    """One webhook's. All it wants up to `place` has been put down; `first` are the next, in memory.
+    """One webhook's backlog. Its events up to `place` are enqueued; `first` are the next, in memory.
 
-    `read_to` is the offset up to which `first` is whole; None while it is so up to where the router is.
-    `webhook` is as it was there.
+    `first` is complete up to the offset `read_to`; None: up to the router's. `webhook` is its state
+    there.
     """
 
     __slots__ = ("first", "place", "read_to", "webhook")
@@ -30,17 +30,17 @@ class Backlog:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits, as far as the router has come."""
+        """Whether it has no events up to the router's offset."""
         return self.read_to is None and not self.first
 
     def has_room(self, webhook: Webhook, offset: int) -> bool:
-        """Whether the event at `offset` is to be added. If not, it is read again when its turn comes."""
+        """Whether the event at `offset` should be added. If not, it is read again in its turn."""
         if self.read_to is None and len(self.first) >= BACKLOG_KEPT:
             self.read_to, self.webhook = offset - 1, webhook
         return self.read_to is None
 
     def take(self, most: int) -> list[NewDelivery]:
-        """The next that are to be put down."""
+        """The next events to enqueue."""
         taken = [self.first.popleft() for _ in range(min(most, len(self.first)))]
         if taken:
             self.place = taken[-1].event_offset

@@ -1,4 +1,4 @@
-"""Bodies of events as receivers get them: what `GET /events/{id}` gives, personal words and all."""
+"""Bodies of events for receivers: the answer of `GET /events/{id}`, including personal data."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from projections.ids import derived
 from projections.views import events
 
 TEST: Final = "webhook.test"
-"""The name of the event that a test sends."""
+"""The name of a test event."""
 
 
 _TEST_EVENT: Final = 1 << 61
-"""Above all offsets: the id of a test's event is that of no fact."""
+"""Above all offsets, so that a test event's id is never that of a fact."""
 
 
 def delivery_id(delivery: Delivery) -> str:
@@ -37,7 +37,7 @@ def event_id(delivery: Delivery) -> str:
 
 
 class TestEventBody(msgspec.Struct, frozen=True):
-    """What a test sends: like an event, of no fact."""
+    """A test event, which has no fact."""
 
     id: str
     name: str
@@ -49,7 +49,7 @@ class TestEventBody(msgspec.Struct, frozen=True):
 
 
 class Bodies:
-    """Kept for a moment, as several webhooks want the same."""
+    """A short-lived cache of bodies, for webhooks subscribed to the same events."""
 
     def __init__(
         self, views: Views, personal: Personal, monotonic: Callable[[], float] = time.monotonic
@@ -93,7 +93,7 @@ class Bodies:
 
 
 def test_body(delivery: Delivery) -> bytes:
-    """The event that a test sends: the same at each attempt."""
+    """The body of a test event: the same at each attempt."""
     return resources.encode(
         TestEventBody(
             event_id(delivery),

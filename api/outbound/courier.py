@@ -1,12 +1,12 @@
-"""What the role `webhooks` does: puts each event down for the webhooks that want it, and has it sent.
+"""The role `webhooks`: enqueues deliveries of events for subscribed webhooks, and sends them.
 
     journal --read_of--> Router --one transaction--> deliveries --due--> Lane --submit--> Sender
                                         ^                                                  |
-                                        +------------------- what came of it --------------+
+                                        +---------------------- outcome -------------------+
 
-One turn writes down what came of attempts, what is new and the offset, all at once, and hands out what
-is then due. Each webhook has a lane of its own: what is handed out is counted there, so that one that
-does not answer takes nothing from the others.
+One turn records outcomes, new deliveries and the offset in one transaction, and hands due deliveries to
+the sender. Each webhook has its own lane, which limits its concurrency, so that an unresponsive receiver
+does not slow the others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 
 from api.outbound.bodies import Bodies, delivery_id
 from api.outbound.lanes import Lane, shares
-from api.outbound.router import Route, Router
+from api.outbound.router import RoutedEvents, Router
 from api.outbound.sender import Done, Message, Sender
 from engine.commands import decisions
 from engine.commands.desk import Command, Desk
@@ -53,14 +53,14 @@ from projections.database import Views
 
 _LOG: Final = logging.getLogger("order_engine.webhooks")
 _REFRESH_S: Final = 10.0
-"""How often URLs and secrets are read again, should the fact that says so have been missed."""
+"""Interval at which URLs and secrets are re-read, in case their fact was missed."""
 _SWEEP_S: Final = 60.0
 
 
 class Post:
-    """The sender, the same under each lease, and what it has done. Close it when done.
+    """The sender with its results; it survives changes of the lease. Close it when done.
 
-    `ring` wakes the follower; `make` makes the sender when it is first needed.
+    `ring` wakes the follower; `make` creates the sender on first use.
     """
 
     def __init__(
@@ -80,14 +80,14 @@ class Post:
         self._sender: Sender | None = None
 
     def submit(self, messages: Sequence[Message]) -> None:
-        """Has them sent."""
+        """Starts sending messages."""
         if self._sender is None:
             self._sender = self._make(self._on_done)
         self.under_way += len(messages)
         self._sender.submit(messages)
 
     def take(self) -> list[Done]:
-        """What is done since the last time."""
+        """Results since the last call."""
         self._is_rung = False
         done = self._sender.take() if self._sender else []
         self.under_way -= len(done)
@@ -96,7 +96,7 @@ class Post:
         return done
 
     def withdraw(self, webhook: str | None = None) -> None:
-        """What has not been sent yet, to one webhook or all, is not."""
+        """Cancels messages not sent yet, to one webhook or all."""
         if self._sender:
             self._sender.withdraw(webhook)
 
@@ -112,7 +112,7 @@ class Post:
         yield "webhook_attempts_under_way", (), self.under_way
 
     def _count(self, done: int) -> None:
-        """Whether to let answers gather: if so many come that a pause is worth it."""
+        """Decides whether to batch results: under load a pause pays off."""
         self._counted += done
         took_s = self._monotonic() - self._since_s
         if took_s >= NOTES_COUNTED_S:
@@ -120,14 +120,14 @@ class Post:
             self._counted, self._since_s = 0, self._monotonic()
 
     def _on_done(self, count: int) -> None:
-        # Once for all until they are taken, and for many if many come: a commit costs the same.
+        # One wake-up until results are taken, and one for many under load: a commit costs the same.
         if not self._is_rung and (count >= NOTES_AT_ONCE or not self._gathers):
             self._is_rung = True
             self._ring()
 
 
 class Tools(NamedTuple):
-    """What couriers work with, the same under each lease."""
+    """The couriers' dependencies, shared by all leases."""
 
     journal: Journal
     views: Views
@@ -155,20 +155,20 @@ class Courier:
         self._lanes: dict[str, Lane] = {}
         self._known: dict[str, Endpoint] = {}
         self._postponed: list[tuple[int, int]] = []
-        self._first = 0  # whose lane is served first
+        self._first = 0  # index of the lane served first
         self._saving = Timer(self._monotonic, OFFSET_SAVE_S)
         self._refreshing = Timer(self._monotonic, _REFRESH_S)
         self._sweeping = Timer(self._monotonic, _SWEEP_S)
         self._refresh()
         places = self._deliveries.places()
         self._router = Router(tools.journal, self.offset, [*self._known], places)
-        self._post.withdraw()  # what is of a former lease: who holds this one sends it again
+        self._post.withdraw()  # left from an earlier lease: the new holder sends them again
         self._post.take()
 
     # --- a turn -----------------------------------------------------------------------------------
 
     def turn(self, check_cancelled: CheckCancelled) -> float:
-        """Writes down what there is, and hands out what is due. See `acting.Acting`."""
+        """Records results, and hands out due deliveries. See `acting.Acting`."""
         check_cancelled()
         notes = self._notes(self._post.take())
         lanes = self._active_lanes()
@@ -184,13 +184,13 @@ class Courier:
         if self._sweeping.is_due:
             self._sweeping.restart()
             self._deliveries.sweep(self._now_us() - DELIVERIES_KEPT_US)
-        return 0.0 if route.has_more else self._rest_s(lanes)
+        return 0.0 if route.has_more else self._until_poll_s(lanes)
 
-    def _route(self, lanes: Sequence[Lane]) -> Route:
-        """What is to be put down: what has happened, and of backlogs what their lanes can take."""
+    def _route(self, lanes: Sequence[Lane]) -> RoutedEvents:
+        """The deliveries to enqueue: new events, and as much of backlogs as their lanes take."""
         now_s = self._monotonic()
         wanted = {lane.webhook: lane.wanted(now_s) for lane in lanes}
-        # One that fails is given what happens out of its backlog, and so no more than it wants.
+        # A failing webhook gets new events through its backlog, and so no more than its lane takes.
         full = {lane.webhook for lane in lanes if lane.is_failing or not wanted[lane.webhook]}
         route = self._router.route(self.offset, self._views.offset("events"), full)
         self.offset = route.end
@@ -204,10 +204,10 @@ class Courier:
         return route
 
     def finish(self) -> None:
-        """Waits a little for answers under way, and notes them: what is not noted is sent again."""
+        """Waits briefly for answers in flight and records them; unrecorded deliveries are sent again."""
         deadline = self._monotonic() + SENDER_STOP_S
         pause = threading.Event()
-        nothing = Route(self.offset, [], [], has_changed=False, has_more=False)
+        nothing = RoutedEvents(self.offset, [], [], has_changed=False, has_more=False)
         self._saving.hurry()
         self._post.withdraw()
         while True:
@@ -216,8 +216,8 @@ class Courier:
                 return
             pause.wait(VIEW_POLL_S)
 
-    def _record(self, notes: list[AttemptNote], route: Route) -> list[Delivery]:
-        """Writes it down; deliveries that are due by it. An offset alone is saved from time to time."""
+    def _record(self, notes: list[AttemptNote], route: RoutedEvents) -> list[Delivery]:
+        """Writes a batch; returns the deliveries that became due. Mere offsets are saved at times."""
         postponed, self._postponed = self._postponed, []
         places = self._router.moved()
         turn = DeliveryBatch(
@@ -232,14 +232,14 @@ class Courier:
         self._saving.restart()
         return due
 
-    def _rest_s(self, lanes: Sequence[Lane]) -> float:
-        """Until a lane wants to look again. The bell rings for answers and facts, and not for views."""
+    def _until_poll_s(self, lanes: Sequence[Lane]) -> float:
+        """Seconds until a lane polls again. Answers and facts cause a wake-up, views do not."""
         now_s = self._monotonic()
-        looks = [max(0.0, max(lane.look_s, lane.rests_until_s) - now_s) for lane in lanes if lane.room]
+        looks = [max(0.0, max(lane.look_s, lane.backoff_until_s) - now_s) for lane in lanes if lane.room]
         looks += [
-            lane.rests_until_s - now_s
+            lane.backoff_until_s - now_s
             for lane in lanes
-            if lane.rests_until_s > now_s and (lane.ready or self._router.has_backlog(lane.webhook))
+            if lane.backoff_until_s > now_s and (lane.ready or self._router.has_backlog(lane.webhook))
         ]
         looks += [
             lane.fed_until_s - now_s
@@ -256,13 +256,15 @@ class Courier:
     # --- answers ----------------------------------------------------------------------------------
 
     def _notes(self, done: list[Done]) -> list[AttemptNote]:
-        """What follows on each attempt. A receiver that is gone is disabled first: by a fact."""
+        """The next state of each attempted delivery. A receiver that answered 410 is first disabled by a
+        fact.
+        """
         notes = []
         now_us = self._now_us()
         for delivery, attempt in done:
             lane = self._lanes.get(delivery.webhook)
             if lane is None:
-                continue  # a former lease's
+                continue  # of an earlier lease
             if attempt is None:
                 lane.drop(delivery)
                 continue
@@ -271,7 +273,7 @@ class Courier:
                 continue
             follows = after(attempt, delivery.tries + 1, now_us=now_us, jitter=self._jitter())
             if follows.due_us is not None:
-                lane.look_at(self._monotonic() + (follows.due_us - now_us) / 1_000_000)
+                lane.poll_at(self._monotonic() + (follows.due_us - now_us) / 1_000_000)
             notes.append(AttemptNote(delivery, attempt, follows))
             if follows.status == "failed":
                 self._tell(delivery, f"gave up after {delivery.tries + 1} attempts", attempt.outcome)
@@ -289,10 +291,10 @@ class Courier:
 
     @staticmethod
     def _tell(delivery: Delivery, what: str, outcome: str) -> None:
-        # Ids alone: a URL may be a password.
+        # Ids only: a URL may be a password.
         _LOG.warning("%s (%s): %s (%s)", delivery.webhook, delivery.tenant, what, outcome)
 
-    # --- what is due ------------------------------------------------------------------------------
+    # --- due deliveries -------------------------------------------------------------------------------
 
     def _refresh(self) -> None:
         self._refreshing.restart()
@@ -305,7 +307,7 @@ class Courier:
         return lane
 
     def _active_lanes(self) -> list[Lane]:
-        """Those of webhooks that events are sent to, each with its part of what is sent at once."""
+        """The lanes of active webhooks, each with its share of the total concurrency."""
         active = self._router.active() & self._known.keys()
         for webhook in self._lanes.keys() - active:
             if self._lanes[webhook].clear():
@@ -316,14 +318,14 @@ class Courier:
         return lanes
 
     def _hand_out(self, lanes: Sequence[Lane]) -> None:
-        """Gives the sender what is due."""
+        """Hands due deliveries to the sender."""
         now_s, now_us = self._monotonic(), self._now_us()
         for lane in lanes:
-            if lane.wants_look(now_s):
+            if lane.is_poll_due(now_s):
                 lane.fill(self._deliveries, now_us, now_s)
         self._first += 1
         room = WEBHOOK_AHEAD * max(WEBHOOKS_AT_ONCE, len(lanes)) - self._post.under_way
-        wanting = [lane for lane in lanes if lane.ready and lane.rests_until_s <= now_s]
+        wanting = [lane for lane in lanes if lane.ready and lane.backoff_until_s <= now_s]
         chosen = shares(wanting, room, self._first)
         if chosen:
             self._post.submit(self._messages(chosen, now_us))

@@ -1,8 +1,8 @@
-"""NATS JetStream as a broker. The one home of `nats-py` (extra `nats`).
+"""The NATS JetStream broker. The only user of `nats-py` (extra `nats`).
 
 A subject is PREFIX.TENANT.NAME, such as `order-engine.acme.order.filled`. The id of the event is the
-message's `Nats-Msg-Id`: within the stream's window for duplicates (here two minutes) JetStream keeps
-what is sent again once. Beyond it a message may be there twice, with the same id.
+message's `Nats-Msg-Id`: within the stream's deduplication window (here two minutes) JetStream stores a
+repeated message once. After that it may be stored twice, with the same id.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nats.js import JetStreamContext
 from nats.js.api import StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
-from api.outbound.outlet import Message
+from api.outbound.outlet import BrokerMessage
 from engine.config.settings import NatsPlace
 from engine.kernel.errors import Unavailable
 from engine.kernel.limits import BROKER_DUPLICATES_S, BROKER_WAIT_S
@@ -31,14 +31,14 @@ T = TypeVar("T")
 _WORD: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 
-def subject_of(prefix: str, message: Message) -> str:
-    """Where a message goes. What a subject must not hold is written %XX, byte by byte."""
+def subject_of(prefix: str, message: BrokerMessage) -> str:
+    """The subject of a message. Forbidden characters are written %XX, byte by byte."""
     tenant = _WORD.sub(_escaped, message.tenant)
     return f"{prefix}.{tenant}.{message.name}"
 
 
 class NatsBroker:
-    """A connection to JetStream, with an event loop in a thread of its own: see `outlet.Broker`."""
+    """A connection to JetStream, with an event loop in its own thread: see `outlet.Broker`."""
 
     def __init__(self, where: NatsPlace) -> None:
         self._where = where
@@ -48,7 +48,7 @@ class NatsBroker:
         self._connection: Client | None = None
         self._stream: JetStreamContext | None = None
 
-    def publish(self, messages: Sequence[Message]) -> None:
+    def publish(self, messages: Sequence[BrokerMessage]) -> None:
         """See `outlet.Broker`."""
         self._run(self._publish(messages))
 
@@ -61,7 +61,7 @@ class NatsBroker:
         self._loop.close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Its result. Raises Unavailable, without the words of an error, which may quote the URL."""
+        """The result. Raises Unavailable, without the error's text, which may quote the URL."""
         doing = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return doing.result(BROKER_WAIT_S)
@@ -71,7 +71,7 @@ class NatsBroker:
         except (NatsError, OSError, ValueError) as error:
             raise Unavailable(f"the broker cannot be used: {type(error).__name__}") from None
 
-    async def _publish(self, messages: Sequence[Message]) -> None:
+    async def _publish(self, messages: Sequence[BrokerMessage]) -> None:
         stream = await self._connected()
         try:
             kept = [
@@ -86,7 +86,7 @@ class NatsBroker:
             ]
             await asyncio.gather(*kept)
         except BaseException:
-            await self._disconnect()  # whatever is under way shall not come later, behind what follows
+            await self._disconnect()  # messages in flight must not arrive after later ones
             raise
 
     async def _connected(self) -> JetStreamContext:
@@ -97,7 +97,7 @@ class NatsBroker:
         self._connection = await nats.connect(
             where.url,
             name="order-engine",
-            allow_reconnect=False,  # who follows tries again, from its place
+            allow_reconnect=False,  # the follower reconnects and resumes from its offset
             connect_timeout=int(BROKER_WAIT_S),
             user_credentials=where.credentials,
             error_cb=_say_nothing,
@@ -123,7 +123,7 @@ class NatsBroker:
 
 
 async def _say_nothing(_: Exception) -> None:
-    """What goes wrong is said once, by who follows; the library would print the URL."""
+    """Silences the library, which would print the URL; the follower logs errors."""
 
 
 def _escaped(match: re.Match[str]) -> str:

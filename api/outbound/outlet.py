@@ -1,8 +1,8 @@
-"""What the role `outlet` does: publishes each event to a message broker, for other systems.
+"""The role `outlet`: publishes each event to a message broker, for other systems.
 
-The broker is never the record. How far it has been given events is an offset in the journal's database,
-saved after the broker has said that it keeps them; what is sent twice it knows by the event's id. Should
-it lose everything, the offset is put back and all is sent again from the journal.
+The broker is never the record. The offset of published events is in the journal's database, saved after
+the broker has acknowledged them; it recognises duplicates by the event's id. If it loses its data, set
+the offset back: all events are sent again from the journal.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from engine.followers.acting import BlockedOrders, CheckCancelled, SavedOffset
 from engine.kernel.errors import Unavailable
 from engine.kernel.limits import EVENT_STREAM_PAGE, OUTLET_POLL_S
 from engine.kernel.process import OUTLET
-from projections.views.events import Happened, Wanted, Withheld
+from projections.views.events import EventFilter, Happened, Withheld
 
 NAME: Final = OUTLET
-_ALL: Final = Wanted()
+_ALL: Final = EventFilter()
 
 
-class Message(NamedTuple):
-    """An event as it is published: `body` is what `GET /events/{id}` answers."""
+class BrokerMessage(NamedTuple):
+    """An event to publish: `body` is the answer of `GET /events/{id}`."""
 
     id: str
     tenant: str
@@ -31,23 +31,23 @@ class Message(NamedTuple):
 
 
 class Broker(Protocol):
-    """Where events are published."""
+    """The message broker interface."""
 
-    def publish(self, messages: Sequence[Message]) -> None:
-        """Returns when all are kept, in this order; what it has already it keeps once.
+    def publish(self, messages: Sequence[BrokerMessage]) -> None:
+        """Returns when all are stored, in this order; duplicates are stored once.
 
-        Raises Unavailable: then any number of them may be kept.
+        Raises Unavailable: then any number of them may be stored.
         """
 
     def close(self) -> None:
         """Ends the connection."""
 
 
-class Publishing:
+class EventPublishing:
     """The acting part of the follower (see `acting.Acting`).
 
-    Events are published in the order of the journal, whosever they are. Those of a resource that the
-    view withholds are published when it is released, before anything newer.
+    Events of all tenants are published in the journal's order. Those of a withheld resource are
+    published when it is released, before newer ones.
     """
 
     def __init__(self, broker: Broker, source: Source, place: SavedOffset) -> None:
@@ -59,7 +59,7 @@ class Publishing:
 
     @property
     def offset(self) -> int:
-        """All events up to here are with the broker."""
+        """All events up to here are published."""
         return self._place.offset
 
     def turn(self, check_cancelled: CheckCancelled) -> float:
@@ -68,7 +68,7 @@ class Publishing:
         if self._withheld is None:
             self._withheld = self._source.missed(_ALL, self.offset)
         to, stretch = self._source.between(_ALL, self.offset, None, EVENT_STREAM_PAGE)
-        if stretch.reached < self.offset:  # the view is being made again
+        if stretch.reached < self.offset:  # the view is being rebuilt
             return OUTLET_POLL_S
         for resource, one in released(self._withheld, stretch.withheld):
             self._publish_again(resource, one, check_cancelled)
@@ -80,8 +80,8 @@ class Publishing:
         return 0.0 if stretch.events else min(rest_s, OUTLET_POLL_S)
 
     def _publish_again(self, resource: str, missed: Withheld, check_cancelled: CheckCancelled) -> None:
-        """What was passed while it was withheld. Raises Unavailable if the view is made again."""
-        wanted, at = Wanted(missed.tenant, stream=resource), missed.since - 1
+        """Publishes events passed while withheld. Raises Unavailable if the view is being rebuilt."""
+        wanted, at = EventFilter(missed.tenant, stream=resource), missed.since - 1
         while at < self.offset:
             check_cancelled()
             before = at
@@ -92,8 +92,10 @@ class Publishing:
 
     def _publish(self, events: Sequence[Happened]) -> None:
         if events:
-            self._broker.publish([Message(one.id, one.tenant, one.name, one.body) for one in events])
+            self._broker.publish(
+                [BrokerMessage(one.id, one.tenant, one.name, one.body) for one in events]
+            )
 
     def finish(self) -> None:
-        """Saves its place: a new holder sends again what comes behind it."""
+        """Saves its offset: a new holder repeats the events after it."""
         self._place.save()

@@ -1,8 +1,8 @@
 """One POST to a receiver of webhooks, in bounded bytes.
 
-aiohttp's session connects and speaks HTTP. Two things of ours are between: `Connector` judges each
-address just before a socket for it is made, and a `Guard` in front of aiohttp's protocol counts what
-comes and cuts off what is too long or what nobody asked for.
+aiohttp's session connects and speaks HTTP. `Connector` checks each address just before its socket is
+created, and a `Guard` in front of aiohttp's protocol counts received bytes and aborts answers that are
+too long or unsolicited.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from engine.domain.attempts import AttemptOutcome
 from engine.kernel.limits import ANSWER_BYTES_MAX, RETRY_AFTER_MAX_US
 
 _KEEP_ALIVE_S: Final = 4.0
-"""Shorter than the five seconds after which common servers close a quiet connection: they would do so
-just as we send, and that counts as a failed attempt."""
+"""Shorter than the five seconds after which common servers close an idle connection: a close just as we
+send would count as a failed attempt."""
 _AGENT: Final = {"User-Agent": "order-engine"}
 
 
 class Blocked(OSError):
-    """A name stands for an address that no webhook goes to."""
+    """The name resolves to a forbidden address."""
 
 
 class Answered(NamedTuple):
-    """The head of an answer; `is_whole`: a success that ended within what is read of one."""
+    """The head of an answer; `is_whole`: a success that ended within the byte limit."""
 
     status: int
     headers: Mapping[str, str]
@@ -43,17 +43,17 @@ class Answered(NamedTuple):
 
 
 class _Request(aiohttp.ClientRequest):
-    """Without headers that nobody set."""
+    """A request without default headers."""
 
     DEFAULT_HEADERS: dict[Any, str] = {}
 
 
 class Exchange(aiohttp.Payload):
-    """The body of one request with its headers, and what is known of the exchange."""
+    """The body of one request with its headers, and the state of the exchange."""
 
-    left = ANSWER_BYTES_MAX  # so much more of the answer is taken, its head included
-    is_asked = False  # the request is on its way
-    is_early = False  # something came while a part of the request had not left
+    left = ANSWER_BYTES_MAX  # remaining bytes of the answer, its head included
+    is_asked = False  # the request is being sent
+    is_early = False  # the answer began before the request was sent completely
 
     def __init__(self, content: bytes, headers: dict[str, str]) -> None:
         super().__init__(content, headers, content_type="application/json")
@@ -75,7 +75,7 @@ class Exchange(aiohttp.Payload):
 
 
 class Guard(asyncio.Protocol):
-    """In front of aiohttp's protocol, on one connection, for one exchange after the other."""
+    """A protocol in front of aiohttp's, on one connection, for consecutive exchanges."""
 
     __slots__ = ("exchange", "inner", "transport")
 
@@ -86,7 +86,7 @@ class Guard(asyncio.Protocol):
         transport.set_protocol(self)
 
     def end(self) -> None:
-        """The exchange is over. A request that has not left now never will."""
+        """Ends the exchange. An unsent remainder of the request will never be sent."""
         exchange, self.exchange = self.exchange, None
         if (exchange is not None and exchange.is_early) or self._has_unsent:
             self.transport.abort()
@@ -94,11 +94,12 @@ class Guard(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         exchange = self.exchange
         if exchange is None:
-            self.transport.abort()  # an answer to nothing would be taken for that to the next request
+            self.transport.abort()  # an unsolicited answer would be taken for that to the next request
             return
         if exchange.left < 0:
             return
-        exchange.is_early = self._has_unsent  # not once for all: 100 may come before a body has gone
+        # re-evaluated each time: 100 may come before the body has been sent
+        exchange.is_early = self._has_unsent
         left = exchange.left
         exchange.left -= len(data)
         self.inner.data_received(data[:left])
@@ -133,7 +134,7 @@ class Connector(aiohttp.TCPConnector):
         resolver: abc.AbstractResolver | None = None,
     ) -> None:
         def judged(found: tuple[Any, ...]) -> socket.socket:
-            """A socket for an address just before it is connected. Raises Blocked."""
+            """A socket for an address about to be connected. Raises Blocked."""
             family, kind, protocol, _, address = found
             host = address[0]
             if not is_public(host) and not (allows_local and is_loopback(host)):
@@ -141,7 +142,7 @@ class Connector(aiohttp.TCPConnector):
             return socket.socket(family, kind, protocol)
 
         super().__init__(
-            limit=0,  # lanes have counted
+            limit=0,  # lanes limit concurrency
             ssl=ssl_context or True,
             resolver=resolver,
             keepalive_timeout=_KEEP_ALIVE_S,
@@ -181,9 +182,9 @@ def session(connector: Connector) -> aiohttp.ClientSession:
 async def post(
     session: aiohttp.ClientSession, url: str, headers: dict[str, str], body: bytes
 ) -> Answered:
-    """Sends `body` under these headers, and reads the answer, if it is a success to its end.
+    """Sends `body` with these headers, and reads the answer; a success is read to its end.
 
-    Raises what aiohttp raises of a receiver that does not answer, or in no HTTP.
+    Raises aiohttp's errors for a receiver that does not answer, or not in HTTP.
     """
     exchange = Exchange(body, headers)
     where = URL(url, encoded=True)
@@ -208,7 +209,7 @@ async def post(
 
 
 def outcome_of(error: BaseException) -> AttemptOutcome:
-    """What an attempt that ended in an error is called."""
+    """The outcome of an attempt that ended in an error."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, Blocked) or (isinstance(seen, OSError) and " is not public" in str(seen)):
@@ -226,19 +227,19 @@ _ERRORS: Final[tuple[tuple[type[BaseException], AttemptOutcome], ...]] = (
     (aiohttp.ClientSSLError, "tls"),
     (ssl.SSLError, "tls"),
     (aiohttp.InvalidURL, "blocked"),
-    (ValueError, "blocked"),  # no URL at all
+    (ValueError, "blocked"),  # not a URL at all
     (aiohttp.ServerDisconnectedError, "connection"),
     (aiohttp.ClientOSError, "connection"),
     (aiohttp.ClientResponseError, "http"),
     (aiohttp.ClientPayloadError, "http"),
 )
-"""Error -> outcome; the first that fits."""
+"""Error -> outcome; the first match counts."""
 
 _SECONDS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 def retry_after_us(headers: Mapping[str, str], now_us: int) -> int:
-    """How long an answer asks to wait, in seconds or until a date; 0 if it does not."""
+    """The answer's `Retry-After` in microseconds, from seconds or a date; 0 without one."""
     text = headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(text):
         return min(int(text) * 1_000_000, RETRY_AFTER_MAX_US)

@@ -1,10 +1,9 @@
-"""Which event goes to which webhook, by the journal alone: by what webhooks were when it happened.
+"""Routes events to webhooks by the journal alone: by the webhooks' state at each event.
 
-The events view says what an event looks like, the journal that there is one. So a stream that a view
-cannot fold keeps its own deliveries waiting and no others, and a view that is made anew sends nothing
-twice.
+The events view has the bodies, the journal the events. So a stream that a view cannot fold delays its
+own deliveries only, and a rebuilt view sends nothing twice.
 
-What a webhook cannot take yet is not put down: see `api.outbound.backlog`.
+Events that a webhook cannot take yet are not enqueued: see `api.outbound.backlog`.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ _OF_WEBHOOKS: Final = tuple(name for name in STORED if name.startswith("webhook.
 _OF_BOTH: Final = (*_OF_WEBHOOKS, *(name for name, fact in STORED.items() if fact in EVENTS))
 
 
-class Route(NamedTuple):
-    """What a piece of the journal comes to, up to offset `end`."""
+class RoutedEvents(NamedTuple):
+    """The routing result of a page of the journal, up to offset `end`."""
 
     end: int
     new: list[NewDelivery]
@@ -37,7 +36,7 @@ class Route(NamedTuple):
 
 
 class Router:
-    """Follows webhooks through the journal, and events on their behalf."""
+    """Follows webhooks through the journal, and routes events to them."""
 
     def __init__(
         self,
@@ -46,7 +45,7 @@ class Router:
         webhooks: Iterable[str],
         places: Mapping[str, int] | None = None,
     ) -> None:
-        """`places` are those of webhooks with a backlog."""
+        """`places` are the offsets of webhooks with a backlog."""
         self._journal = journal
         self._webhooks: dict[str, Webhook] = {}
         self._of_tenant: dict[str, list[Webhook]] = {}
@@ -62,18 +61,18 @@ class Router:
                 self._backlogs[webhook] = Backlog(state, place, read_to=place)
 
     def active(self) -> set[str]:
-        """Webhooks that events are sent to."""
+        """The active webhooks."""
         return {webhook for webhook, state in self._webhooks.items() if state.is_active}
 
     def is_behind(self, offset: int) -> bool:
-        """Whether there are facts that the events view has still to show."""
+        """Whether the events view lags behind the facts read."""
         return bool(self._of_tenant) and self._journal.head > offset
 
-    def route(self, offset: int, reached: int, full: Collection[str] = ()) -> Route:
-        """What stands after `offset`, up to `reached`, or some of it. Webhooks that are `full` are given
-        nothing: from here on they have a backlog.
+    def route(self, offset: int, reached: int, full: Collection[str] = ()) -> RoutedEvents:
+        """Routes facts after `offset`, up to `reached`, or some of them. Webhooks in `full` get none:
+        from here on they have a backlog.
         """
-        route = Route(max(offset, reached), [], [], has_changed=False, has_more=False)
+        route = RoutedEvents(max(offset, reached), [], [], has_changed=False, has_more=False)
         if reached <= offset:
             return route._replace(end=offset)
         has_any = self._is_anybody_following()
@@ -85,7 +84,7 @@ class Router:
                 if self._webhooks[recorded.stream].status == "deleted":
                     route.deleted.append(recorded.stream)
                 route = route._replace(has_changed=True)
-                if not has_any:  # from here on events have to be read too
+                if not has_any:  # from here on events must be read too
                     return route._replace(end=recorded.offset, has_more=True)
             else:
                 route.new.extend(self._new(recorded, full))
@@ -114,11 +113,11 @@ class Router:
     # --- backlogs ---------------------------------------------------------------------------------
 
     def has_backlog(self, webhook: str) -> bool:
-        """Whether events of it wait that have no delivery yet."""
+        """Whether the webhook has events that are not enqueued."""
         return webhook in self._backlogs
 
     def more(self, webhook: str, most: int, end: int) -> list[NewDelivery]:
-        """What is next of a webhook's backlog; `end` is what was routed to."""
+        """The next events of a webhook's backlog; `end` is the router's offset."""
         backlog = self._backlogs.get(webhook)
         if backlog is None:
             return []
@@ -133,12 +132,12 @@ class Router:
         return taken
 
     def moved(self) -> dict[str, int | None]:
-        """Places that are others since the last time; None where there is no backlog any more."""
+        """Backlog offsets changed since the last call; None for a backlog that ended."""
         moved, self._moved = self._moved, {}
         return moved
 
     def _read_on(self, backlog: Backlog, start: int, end: int) -> None:
-        """A page of what is not in memory. What a webhook wants is what it wanted at the time."""
+        """Reads a page of a backlog from the journal. The subscription of that time applies."""
         facts = self._journal.read_of(_OF_BOTH, start, BACKLOG_FACTS, stop=end)
         for recorded in facts:
             webhook = backlog.webhook
@@ -151,7 +150,7 @@ class Router:
         backlog.read_to = facts[-1].offset if len(facts) == BACKLOG_FACTS else None
 
     def _is_anybody_following(self) -> bool:
-        """Whether an event has to be read here for anybody: not for those who read it again anyway."""
+        """Whether an active webhook without a backlog needs this event."""
         backlogs = self._backlogs
         return any(
             one.id not in backlogs or backlogs[one.id].read_to is None
@@ -166,7 +165,7 @@ class Router:
         if webhook in self._webhooks:
             self._put(_WEBHOOK.evolve(self._webhooks[webhook], recorded.fact))
             return
-        # Its URL was erased before we began: it was not among those that we were told of.
+        # Its URL was erased before this process began, so it was not among the given webhooks.
         state = self._as_of(webhook, recorded.offset)
         assert state is not None
         self._put(state)

@@ -1,8 +1,7 @@
-"""The one place that speaks HTTP to receivers of webhooks: a thread with an event loop of its own.
+"""The HTTP client for receivers of webhooks: a thread with its own event loop.
 
-Nothing of what a receiver answers is believed, kept or followed: it has 15 seconds and 64 KiB, its
-redirects end at it, and no connection is made to an address that is not public, whatever its name stood
-for when it was looked at before.
+Receivers are untrusted: answers are limited to 15 seconds and 64 KiB and then dropped, redirects are not
+followed, and each connection's address must be public, whatever the name resolved to before.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ from engine.registers.deliveries import Delivery
 
 _LOG: Final = logging.getLogger("order_engine.webhooks")
 _LOOKUPS: Final = 64
-"""Names looked up at once, in threads, as the system does it; one thread a name however many wait."""
+"""Concurrent name look-ups, in threads; one thread per name, however many messages wait."""
 
 
 class Message(NamedTuple):
-    """One event for one receiver, which is sent `width` at once. `keys` sign it, all of them."""
+    """One event for one receiver, with at most `width` sent at once. Each of `keys` signs it."""
 
     delivery: Delivery
     id: str
@@ -47,14 +46,14 @@ class Message(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What came of a message; None if it was not sent, as it was withdrawn before its turn came."""
+    """The result of a message; None if it was withdrawn before being sent."""
 
     delivery: Delivery
     attempt: Attempt | None
 
 
 class _Line:
-    """Messages to one webhook: those that wait, and how many are being sent."""
+    """Messages to one webhook: waiting ones, and the number in flight."""
 
     __slots__ = ("active", "waiting", "width")
 
@@ -65,16 +64,16 @@ class _Line:
 
 
 def signature(message_id: str, timestamp: int, body: bytes, keys: Sequence[bytes]) -> str:
-    """`Webhook-Signature` as Standard Webhooks has it: one `v1,...` for each key."""
+    """`Webhook-Signature` of Standard Webhooks: one `v1,...` for each key."""
     content = b"%b.%d.%b" % (message_id.encode(), timestamp, body)
     signed = (base64.b64encode(hmac.digest(key, content, "sha256")).decode() for key in keys)
     return " ".join(f"v1,{one}" for one in signed)
 
 
 class Sender:
-    """Posts messages, each webhook's in a line of its own. Thread-safe.
+    """Posts messages, with a queue for each webhook. Thread-safe.
 
-    `on_done` is told, in the sender's thread, how many there are to `take`. `ssl_context` and
+    `on_done` is called in the sender's thread with the number of results to `take`. `ssl_context` and
     `resolver` are for tests.
     """
 
@@ -105,23 +104,23 @@ class Sender:
         ready.wait()
 
     def submit(self, messages: Sequence[Message]) -> None:
-        """Begins to send them."""
+        """Starts sending them."""
         if messages:
             self._loop.call_soon_threadsafe(self._begin, messages)
 
     def withdraw(self, webhook: str | None = None) -> None:
-        """Those that wait, of one webhook or all, are done without being sent."""
+        """Finishes waiting messages, of one webhook or all, without sending them."""
         self._loop.call_soon_threadsafe(self._withdraw, webhook)
 
     def take(self) -> list[Done]:
-        """All that is done since the last time."""
+        """All results since the last call."""
         taken = []
         while self._done:
             taken.append(self._done.popleft())
         return taken
 
     def close(self) -> None:
-        """Cuts what is under way off, and ends the thread."""
+        """Aborts requests in flight, and ends the thread."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
@@ -176,7 +175,7 @@ class Sender:
         self._on_done(len(self._done))
 
     async def _work(self, line: _Line) -> None:
-        """Sends one after the other until none waits, or fewer at once are wanted."""
+        """Sends message by message until none waits, or fewer at once are allowed."""
         try:
             while line.waiting and line.active <= line.width:
                 await self._send(line.waiting.popleft())
@@ -206,7 +205,7 @@ class Sender:
 
 
 def _headers(message: Message, at_us: int) -> dict[str, str]:
-    """Of a request, for this attempt."""
+    """The headers of a request, for this attempt."""
     timestamp = at_us // 1_000_000
     return {
         "Webhook-Id": message.id,

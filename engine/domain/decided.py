@@ -1,4 +1,4 @@
-"""What a decision over several streams returns."""
+"""The result of a decision over several streams."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ FOLDS: Final[dict[str, Fold[Any]]] = {
     "whk": Fold("webhook", webhook.SHAPE, webhook.Webhook, webhook.evolve, is_long=False),
 }
 """Prefix -> fold. `SHAPE` stands beside each state, and is raised when its fields or their meaning
-change: snapshots of the old shape are then ignored, and its views made again."""
+change: snapshots of the old shape are then ignored, and its views rebuilt."""
 
 REFERENCE: Final = frozenset({"ins", "clk", "hlt", "knd"})
 """Streams that decisions read and rarely write. No version conflict reveals that they changed, so they

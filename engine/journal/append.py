@@ -33,7 +33,7 @@ from engine.kernel.limits import APPEND_FACTS_MAX, APPEND_RETRY_PAUSES_S
 
 
 class Doubt(NamedTuple):
-    """What an attempt with an unknown outcome would have appended, and between which heads."""
+    """The appends of an attempt with an unknown outcome, between two heads."""
 
     appends: Sequence[Append]
     start: Head

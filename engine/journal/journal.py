@@ -389,7 +389,7 @@ class Journal(Application[str]):
         return self._decoded(rows), [row[-1] for row in rows]
 
     def point(self, offset: int) -> Point:
-        """The point at an offset. Raises JournalDamaged if there is no such fact."""
+        """The point at an offset. Raises JournalDamaged if the fact is missing."""
         digest = self.datastore.damage.digest_at(offset) if offset else GENESIS
         if digest is None:
             raise JournalDamaged(f"the fact at position {offset} is missing", position=offset)

@@ -216,7 +216,7 @@ def migrate(connection: sa.Connection, tables: Tables) -> Migration:
 
 
 def _first_words(tables: Tables) -> dict[str, str]:
-    """What a new journal says of itself."""
+    """The meta words of a new journal."""
     return {
         "schema": str(SCHEMA),
         "journal_id": secrets.token_hex(16),
@@ -225,7 +225,7 @@ def _first_words(tables: Tables) -> dict[str, str]:
 
 
 def statements(connection: sa.Connection, tables: Tables) -> list[str]:
-    """What `migrate` would run on this PostgreSQL database, which is only read.
+    """The SQL of `migrate` on this PostgreSQL database, which is only read.
 
     Raises SchemaTooNew, JournalDamaged, BadSettings for another kind of stream ids or encoding.
     """

@@ -444,7 +444,7 @@ def without_triggers(connection: sa.Connection, table: str) -> Iterator[None]:
 
 
 def statements(connection: sa.Connection, operations: Operations) -> list[str]:
-    """What `migrate` would run on this PostgreSQL database, which is only read."""
+    """The SQL of `migrate` on this PostgreSQL database, which is only read."""
     there = set(sa.inspect(connection).get_table_names())
     if operations.metadata.tables.keys() <= there:
         return []

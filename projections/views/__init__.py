@@ -1,1 +1,1 @@
-"""The views, one file each: tables, what facts do to them, and the questions they answer."""
+"""The views, one file each: tables, the effect of facts on them, and their queries."""

@@ -1,6 +1,6 @@
-"""Accounts: status, flags, currencies, and whether they are overdrawn.
+"""Accounts: status, flags, currencies, and `is_overdrawn`.
 
-What they hold is in `balances` and `positions`.
+Their holdings are in `balances` and `positions`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 from engine.domain import account, holdings
 from engine.domain.account import Account
 from projections.folds import Change, Folded
-from projections.listing import Listed, Reader, Scope, Single, Where, list_rows
+from projections.listing import Listed, Reader, RowScope, Single, Where, list_rows
 from projections.resources import AccountBody, account_json
 from projections.tables import Row, Table
 from projections.view import PageRows, View
@@ -32,7 +32,7 @@ ACCOUNTS: Final = Table(
 
 
 class AccountsView(View):
-    """One row an account."""
+    """One row per account."""
 
     name = "accounts"
     shape = 2
@@ -45,8 +45,8 @@ class AccountsView(View):
         before, after = change.before, change.after
         is_move = type(change.recorded.fact) in holdings.FACTS
         if is_move and before and before.state.is_overdrawn == after.state.is_overdrawn:
-            return  # it shows elsewhere
-        page.keep(ACCOUNTS, after.first_offset, partial(_row, after, page))
+            return  # without effect on the row
+        page.upsert(ACCOUNTS, after.first_offset, partial(_row, after, page))
 
 
 def _row(subject: Folded[Account], page: PageRows) -> Row:
@@ -64,7 +64,7 @@ def one(tenant: str, account: str) -> Single:
 def of_tenant(views: Reader, tenant: str, *, limit: int, before: str | None = None) -> Listed:
     """A tenant's accounts, newest first.
 
-    Raises ViewBehind, or Refused `invalid_param` for a `before` that is no account of the tenant.
+    Raises ViewBehind, or Refused `invalid_param` for a `before` that is not an account of the tenant.
     """
-    scope = Scope("accounts", "tenant", tenant)
+    scope = RowScope("accounts", "tenant", tenant)
     return list_rows(views, ACCOUNTS, scope.where(), scope=scope, before=before, limit=limit)

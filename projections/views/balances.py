@@ -29,7 +29,7 @@ from projections.tables import Row, Table
 from projections.view import PageRows, View
 
 LINES_PER_FACT: Final = 4
-"""A line's number is its fact's offset times this, plus its place among the fact's lines."""
+"""A line's number is its fact's offset times this, plus its index in the fact."""
 
 BALANCES: Final = Table(
     "view_balances", {"account": "text", "body": "bytes"}, "account", {}, stream="account"
@@ -65,7 +65,7 @@ _FACTS: Final[set[type[Fact]]] = {
 
 
 class BalancesView(View):
-    """One row of balances an account, one row a line of its ledger."""
+    """One row of balances per account, one row per line of its ledger."""
 
     name = "balances"
     shape = 1
@@ -76,12 +76,12 @@ class BalancesView(View):
 
     def feed(self, change: Change, page: PageRows) -> None:
         recorded, state = change.recorded, change.after.state
-        page.keep(BALANCES, state.id, partial(_row, state))
+        page.upsert(BALANCES, state.id, partial(_row, state))
         lines = LINES.get(type(recorded.fact))
         if lines:
             for line, body in enumerate(lines(recorded), recorded.offset * LINES_PER_FACT):
                 row = (line, body.id, state.id, body.transaction_type, encode(body))
-                page.add(TRANSACTIONS, row)
+                page.insert(TRANSACTIONS, row)
 
 
 def _row(state: Account) -> Row:
@@ -89,7 +89,7 @@ def _row(state: Account) -> Row:
 
 
 def _payment(recorded: Recorded) -> list[TransactionBody]:
-    """Money that came in or went out; it settles on the day it is booked."""
+    """Money received or paid; it settles on the day it is booked."""
     fact, day = recorded.fact, recorded.envelope.business_date
     assert isinstance(fact, CashDeposited | CashWithdrawn)
     if isinstance(fact, CashDeposited):
@@ -187,7 +187,7 @@ def transactions(
 ) -> Listed:
     """An account's ledger, newest first, of any of the types (all if none is given).
 
-    Raises ViewQuarantined. A `before` that is no transaction of ours leaves nothing to show.
+    Raises ViewQuarantined. An unknown `before` gives an empty page.
     """
     views.check("balances", account)
     wanted = Where().equal("account", account)

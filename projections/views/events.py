@@ -1,4 +1,4 @@
-"""Events: what happened to a resource, and the resource as it was then. At most one a fact."""
+"""Events: changes of a resource, with the resource at that time. At most one per fact."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ RECORDS: Final = Table(
 
 
 About = tuple[str, int, bytes]
-"""What an event says of its resource: the account, its place in the sequence, the body."""
+"""The parts of an event taken from its resource: account, sequence number, body."""
 
 
 class EventsView(View):
-    """One row an event, never changed."""
+    """One row per event, never changed."""
 
     name = "events"
     shape = 3
@@ -80,7 +80,7 @@ class EventsView(View):
             sequence,
         )
         row = (offset, event, tenant, account, name, resource, recorded.stream, at_us, encode(body))
-        page.add(RECORDS, row)
+        page.insert(RECORDS, row)
 
 
 def _order(change: Change, page: PageRows) -> About:
@@ -120,7 +120,7 @@ ABOUT: Final[dict[str, Callable[[Change, PageRows], About]]] = {
     "deposit": _payment,
     "withdrawal": _payment,
 }
-"""Type of a resource -> what its events are about. A trade and a position have two events each."""
+"""Type of a resource -> the function that extracts it. A trade and a position have two events each."""
 
 
 def _kind(name: str) -> tuple[str, str, Callable[[Change, PageRows], About]]:
@@ -129,11 +129,11 @@ def _kind(name: str) -> tuple[str, str, Callable[[Change, PageRows], About]]:
 
 
 KINDS: Final = {fact: _kind(name) for fact, name in EVENTS.items()}
-"""Fact -> the name of its event, the type of its resource, and what it is about."""
+"""Fact -> the name of its event, the type of its resource, and the function that extracts it."""
 
 
 def one(views: Reader, tenant: str, event_id: str) -> bytes | None:
-    """An event of `tenant`, None if it is not shown. Raises ViewBehind."""
+    """An event of `tenant`, None if not visible. Raises ViewBehind."""
     views.check("events")
     offset = number_of("evt", event_id)
     if offset is None:
@@ -153,22 +153,22 @@ def of_tenant(
     resource: str | None = None,
     created_from_us: int | None = None,
 ) -> Listed:
-    """A tenant's events, newest first; of a stream that is withheld, those before its bad fact.
+    """A tenant's events, newest first; for a withheld stream, those before its bad fact.
 
-    Raises ViewBehind, ViewQuarantined for a `resource` that is withheld. A `before` that is no event of
-    ours leaves nothing to show.
+    Raises ViewBehind, ViewQuarantined for a withheld `resource`. An unknown `before` gives an empty
+    page.
     """
     withheld = views.withheld("events", "tenant", tenant)
     if withheld and resource is not None:
         views.check("events", _stream_of(views, tenant, resource), tenant)
-    wanted = Wanted(tenant, tuple(names), resource, created_from_us).where()
+    wanted = EventFilter(tenant, tuple(names), resource, created_from_us).where()
     if before is not None:
         wanted.below("at_offset", number_of("evt", before) or 0)
     return page_of(views, RECORDS, wanted, limit)._replace(withheld=withheld)
 
 
 def _stream_of(views: Reader, tenant: str, resource: str) -> str:
-    """The stream that the events of a resource come from, as far as any of them is shown."""
+    """The stream of a resource's events, if any of them is visible."""
     known = Where().equal("resource", resource).equal("tenant", tenant)
     rows = views.query(f"SELECT stream FROM {RECORDS.name}{known} LIMIT 1", known.values)
     return str(rows[0][0]) if rows else resource
@@ -178,13 +178,13 @@ def _stream_of(views: Reader, tenant: str, resource: str) -> str:
 
 
 _TOLD_BY: Final = {"trd": "ord", "pos": "acc"}
-"""Prefix of a resource without a stream of its own -> prefix of the streams that tell of it."""
+"""Prefix of a resource without its own stream -> prefix of the streams with its events."""
 
 
-class Wanted(NamedTuple):
-    """Which events a stream has. No names: all of them; None asks for nothing.
+class EventFilter(NamedTuple):
+    """The filter of an event stream. No names: all; None: not filtered.
 
-    `stream` leaves only those of one stream of facts.
+    `stream` selects one stream of facts.
     """
 
     tenant: str | None = None
@@ -194,7 +194,7 @@ class Wanted(NamedTuple):
     stream: str | None = None
 
     def fits(self, event: Happened) -> bool:
-        """Whether it has this one."""
+        """Whether the event matches."""
         return (
             event.tenant == self.tenant
             and (not self.names or event.name in self.names)
@@ -203,20 +203,20 @@ class Wanted(NamedTuple):
         )
 
     def concerns(self, stream: str) -> bool:
-        """Whether events of a stream of facts may be among them, as far as its name tells."""
+        """Whether events of a stream of facts can match, judged by its name."""
         if self.resource is None or self.resource == stream:
             return True
         return _TOLD_BY.get(prefix_of(self.resource)) == prefix_of(stream)
 
     def where(self) -> Where:
-        """The same, asked of the table."""
+        """The filter as a condition on the table."""
         where = Where().equal("tenant", self.tenant).equal("resource", self.resource)
         where.equal("stream", self.stream)
         return where.among("name", self.names or None).at_least("created_us", self.created_from_us)
 
 
 class Happened(NamedTuple):
-    """An event of a stream, but for its personal words; `offset` is that of its fact."""
+    """An event without its personal words; `offset` is that of its fact."""
 
     offset: int
     id: str
@@ -235,7 +235,7 @@ class Withheld(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """Events in rising order, and what else one look showed: streams withheld, how far the view is."""
+    """Events in ascending order, with the withheld streams and the view's offset of the same moment."""
 
     events: list[Happened]
     withheld: Mapping[str, Withheld]
@@ -251,11 +251,11 @@ _LOOK: Final = f"""
         FROM view_checkpoints WHERE view = 'events'"""
 
 
-def between(views: Reader, wanted: Wanted, after: int, to: int | None, limit: int) -> Stretch:
-    """The first `limit` events behind `after`, up to `to`, as one look at the database shows them.
+def between(views: Reader, wanted: EventFilter, after: int, to: int | None, limit: int) -> Stretch:
+    """The first `limit` events after `after`, up to `to`, read in one statement.
 
-    Were the quarantine looked at apart, a stream could leave it in between and its events be missed.
-    A view of another shape shows nothing.
+    If the quarantine were read separately, a stream could leave it in between and its events be missed.
+    A view of another shape shows no events.
     """
     where = wanted.where().at_least("at_offset", after + 1).at_most("at_offset", to)
     events, withheld, reached = [], {}, 0
@@ -269,10 +269,10 @@ def between(views: Reader, wanted: Wanted, after: int, to: int | None, limit: in
     return Stretch(sorted(events), withheld, reached) if reached else Stretch([], {}, 0)
 
 
-def missed(views: Reader, wanted: Wanted, offset: int) -> dict[str, Withheld]:
-    """Streams that a reader at `offset` may have passed while they were withheld, and that are no more.
+def missed(views: Reader, wanted: EventFilter, offset: int) -> dict[str, Withheld]:
+    """Streams released since, which a reader at `offset` may have passed while they were withheld.
 
-    It stood there when they were released, or had not come so far: what is behind was sent since.
+    The reader was at or before that offset when they were released; later events were sent normally.
     """
     of = Where().equal("view", "events").equal("tenant", wanted.tenant)
     of.at_most("bad_offset", offset).at_least("released_offset", offset)
@@ -282,7 +282,7 @@ def missed(views: Reader, wanted: Wanted, offset: int) -> dict[str, Withheld]:
 
 
 def bodies(views: Reader, offsets: Sequence[int]) -> dict[int, tuple[str, bytes]]:
-    """Id and body of the events at these offsets, as far as they are shown."""
+    """Id and body of the visible events at these offsets."""
     wanted = Where().among("at_offset", offsets)
     statement = f"SELECT at_offset, id, body FROM {RECORDS.name}{wanted}"
     rows = views.query(statement, wanted.values)

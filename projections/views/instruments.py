@@ -1,4 +1,4 @@
-"""Instruments, all but the days that are left until they mature: these are counted when one asks."""
+"""Instruments, except for the days to maturity, which are counted when read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from engine.domain import instrument
 from engine.domain.instrument import Instrument
 from projections.folds import Change, Folded
-from projections.listing import Listed, Reader, Scope, Shown, Single, Where, list_rows
+from projections.listing import Listed, Reader, RowScope, Shown, Single, Where, list_rows
 from projections.resources import InstrumentBody, fill_days_to_maturity, instrument_template
 from projections.tables import Row, Table
 from projections.view import PageRows, View
@@ -32,7 +32,7 @@ INSTRUMENTS: Final = Table(
 
 
 class InstrumentsView(View):
-    """One row an instrument."""
+    """One row per instrument."""
 
     name = "instruments"
     shape = 1
@@ -43,7 +43,7 @@ class InstrumentsView(View):
 
     def feed(self, change: Change, page: PageRows) -> None:
         after = change.after
-        page.keep(INSTRUMENTS, after.first_offset, partial(_row, after, page))
+        page.upsert(INSTRUMENTS, after.first_offset, partial(_row, after, page))
 
 
 def _row(subject: Folded[Instrument], page: PageRows) -> Row:
@@ -59,7 +59,7 @@ def _row(subject: Folded[Instrument], page: PageRows) -> Row:
 
 
 def one(instrument_id: str, symbol: str | None = None) -> Single:
-    """An instrument, without the days that are left (see `dated`); only if it has that symbol."""
+    """An instrument without the days to maturity (see `dated`); with `symbol` only if it has it."""
     wanted = Where().equal("id", instrument_id).equal("symbol", symbol)
     return Single("instruments", INSTRUMENTS, instrument_id, wanted)
 
@@ -75,19 +75,19 @@ def listed(
 ) -> Listed:
     """Instruments, newest first, of any of the types and statuses (all if none is given).
 
-    Raises ViewBehind, or Refused `invalid_param` for a `before` that is no instrument.
+    Raises ViewBehind, or Refused `invalid_param` for an unknown `before`.
     """
     wanted = Where()
     wanted.among("instrument_type", instrument_types or None)
     wanted.among("trading_status", trading_statuses or None)
-    scope = Scope("instruments")
+    scope = RowScope("instruments")
     found = list_rows(views, INSTRUMENTS, wanted, scope=scope, before=before, limit=limit)
     rows = [Shown(row.id, dated(business_date, row.body)) for row in found.rows]
     return found._replace(rows=rows)
 
 
 def dated(business_date: date, body: bytes) -> bytes:
-    """An instrument of the view with the days that are left until it matures."""
+    """An instrument of the view with the days to maturity."""
     _, found, rest = body.partition(b'"maturity_date":"')
     matures = date.fromisoformat(rest[: len("2026-03-12")].decode()) if found else None
     return fill_days_to_maturity(body, matures, business_date)

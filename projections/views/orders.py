@@ -1,4 +1,4 @@
-"""Orders, whole and ready to be sent, beside the columns that lists are filtered by."""
+"""Orders, rendered completely, beside the columns used by filters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from engine.domain import order
 from engine.domain.order import Order
 from projections.folds import Change, Folded
-from projections.listing import Listed, Reader, Scope, Single, Where, list_rows
+from projections.listing import Listed, Reader, RowScope, Single, Where, list_rows
 from projections.resources import OrderBody
 from projections.tables import Row, Table
 from projections.view import PageRows, View
@@ -39,7 +39,7 @@ ORDERS: Final = Table(
 
 
 class OrdersView(View):
-    """One row an order."""
+    """One row per order."""
 
     name = "orders"
     shape = 1
@@ -50,7 +50,7 @@ class OrdersView(View):
 
     def feed(self, change: Change, page: PageRows) -> None:
         after = change.after
-        page.keep(ORDERS, after.first_offset, partial(_row, after, page))
+        page.upsert(ORDERS, after.first_offset, partial(_row, after, page))
 
 
 def _row(subject: Folded[Order], page: PageRows) -> Row:
@@ -88,10 +88,10 @@ def of_account(
     created_to_us: int | None = None,
     ids: Sequence[str] | None = None,
 ) -> Listed:
-    """An account's orders, newest first. Both ends of the time of creation are included.
+    """An account's orders, newest first. Bounds of the time of creation are inclusive.
 
-    `ids` leaves only these (for a search by words that are kept elsewhere).
-    Raises ViewBehind, or Refused `invalid_param` for a `before` that is no order of the account.
+    `ids` selects only these (for a search by personal data). Raises ViewBehind, or Refused
+    `invalid_param` for a `before` that is not an order of the account.
     """
     wanted = _of(account)
     wanted.among("status", statuses or None).among("id", ids)
@@ -101,7 +101,7 @@ def of_account(
 
 
 def pending(views: Reader, account: str, *, limit: int, before: str | None = None) -> Listed:
-    """An account's orders that are in no terminal state, newest first. Raises as `of_account`."""
+    """An account's orders in no terminal state, newest first. Raises as `of_account`."""
     return _listed(views, account, _of(account).literally("is_open = 1"), before, limit)
 
 
@@ -110,5 +110,5 @@ def _of(account: str) -> Where:
 
 
 def _listed(views: Reader, account: str, wanted: Where, before: str | None, limit: int) -> Listed:
-    scope = Scope("orders", "account", account)
+    scope = RowScope("orders", "account", account)
     return list_rows(views, ORDERS, wanted, scope=scope, before=before, limit=limit)

@@ -1,4 +1,4 @@
-"""Venue reports that contradict their order, and what became of them."""
+"""Parked venue reports, which contradict their order, with their status."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from engine.domain import report
 from engine.domain.report import ParkedReport
 from projections.folds import Change, Folded
-from projections.listing import Listed, Reader, Scope, Single, Where, list_rows
+from projections.listing import Listed, Reader, RowScope, Single, Where, list_rows
 from projections.resources import ParkedReportBody, parked_report_json
 from projections.tables import Row, Table
 from projections.view import PageRows, View
@@ -23,7 +23,7 @@ PARKED: Final = Table(
 
 
 class ParkedView(View):
-    """One row a report."""
+    """One row per report."""
 
     name = "parked"
     shape = 2
@@ -34,7 +34,7 @@ class ParkedView(View):
 
     def feed(self, change: Change, page: PageRows) -> None:
         stream, after = change.recorded.stream, change.after
-        page.keep(PARKED, after.first_offset, partial(_row, stream, after))
+        page.upsert(PARKED, after.first_offset, partial(_row, stream, after))
 
 
 def _row(stream: str, folded: Folded[ParkedReport]) -> Row:
@@ -50,9 +50,9 @@ def one(report_id: str) -> Single:
 def listed(views: Reader, *, limit: int, before: str | None = None, status: str | None = None) -> Listed:
     """Parked reports, newest first, those of a status or all.
 
-    Raises ViewBehind, or Refused `invalid_param` for a `before` that is no parked report.
+    Raises ViewBehind, or Refused `invalid_param` for an unknown `before`.
     """
     wanted = (
         Where().literally("status = 'open'") if status == "open" else Where().equal("status", status)
     )
-    return list_rows(views, PARKED, wanted, scope=Scope("parked"), before=before, limit=limit)
+    return list_rows(views, PARKED, wanted, scope=RowScope("parked"), before=before, limit=limit)

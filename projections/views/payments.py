@@ -9,7 +9,7 @@ from typing import Final
 from engine.domain import payment
 from engine.domain.payment import Payment, PaymentKind
 from projections.folds import Change, Folded
-from projections.listing import Listed, Reader, Scope, Single, Where, list_rows
+from projections.listing import Listed, Reader, RowScope, Single, Where, list_rows
 from projections.resources import DepositBody, WithdrawalBody, payment_json
 from projections.tables import Row, Table
 from projections.view import PageRows, View
@@ -31,7 +31,7 @@ PAYMENTS: Final = Table(
 
 
 class PaymentsView(View):
-    """One row a payment."""
+    """One row per payment."""
 
     name = "payments"
     shape = 2
@@ -42,7 +42,7 @@ class PaymentsView(View):
 
     def feed(self, change: Change, page: PageRows) -> None:
         after = change.after
-        page.keep(PAYMENTS, after.first_offset, partial(_row, after, page))
+        page.upsert(PAYMENTS, after.first_offset, partial(_row, after, page))
 
 
 def _row(subject: Folded[Payment], page: PageRows) -> Row:
@@ -68,8 +68,8 @@ def of_account(
 ) -> Listed:
     """An account's deposits or withdrawals, newest first, of any of the statuses (all if none is given).
 
-    Raises ViewBehind, or Refused `invalid_param` for a `before` that is none of the account's.
+    Raises ViewBehind, or Refused `invalid_param` for a `before` that is not the account's.
     """
     wanted = Where().equal("account", account).equal("kind", kind).among("status", statuses or None)
-    scope = Scope("payments", "account", account)
+    scope = RowScope("payments", "account", account)
     return list_rows(views, PAYMENTS, wanted, scope=scope, before=before, limit=limit)

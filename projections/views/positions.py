@@ -1,4 +1,4 @@
-"""Positions: the last of each account and instrument, and all closed before it."""
+"""Positions: the last of each account and instrument, and all closed ones before it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from engine.domain.holdings import (
 )
 from engine.kernel.fact import Fact
 from projections.folds import Change
-from projections.listing import Listed, Reader, Scope, Single, Where, list_rows
+from projections.listing import Listed, Reader, RowScope, Single, Where, list_rows
 from projections.resources import PositionBody, position_json
 from projections.tables import Row, Table
 from projections.view import PageRows, View
@@ -42,7 +42,7 @@ POSITIONS: Final = Table(
 
 
 def held(change: Change) -> tuple[int, str, Position]:
-    """(offset of its first fact, account, the position that a fact is about), as the fact left it."""
+    """(offset of its first fact, account, the position of a fact) after the fact."""
     after, instrument = change.after, change.recorded.fact.instrument  # type: ignore[attr-defined]
     position = after.state.holdings.positions[instrument]
     return after.opened[instrument], after.state.id, position
@@ -63,7 +63,7 @@ _FACTS: Final[set[type[Fact]]] = {
 
 
 class PositionsView(View):
-    """One row a position. A new position of the same instrument is a new row."""
+    """One row per position. A new position of the same instrument is a new row."""
 
     name = "positions"
     shape = 1
@@ -74,7 +74,7 @@ class PositionsView(View):
 
     def feed(self, change: Change, page: PageRows) -> None:
         first_offset, account, position = held(change)
-        page.keep(POSITIONS, first_offset, partial(_row, first_offset, account, position))
+        page.upsert(POSITIONS, first_offset, partial(_row, first_offset, account, position))
 
 
 def _row(first_offset: int, account: str, position: Position) -> Row:
@@ -91,11 +91,12 @@ def one(account: str, position_id: str) -> Single:
 def of_account(
     views: Reader, account: str, *, limit: int, before: str | None = None, open_only: bool = False
 ) -> Listed:
-    """An account's positions, newest first; `open_only` leaves out those closing or closed.
+    """An account's positions, newest first; `open_only` omits those closing or closed.
 
-    Raises ViewQuarantined, or Refused `invalid_param` for a `before` that is no position of the account.
+    Raises ViewQuarantined, or Refused `invalid_param` for a `before` that is not a position of the
+    account.
     """
     views.check("positions", account)
-    scope = Scope("positions", "account", account)
+    scope = RowScope("positions", "account", account)
     wanted = scope.where().equal("status", "open" if open_only else None)
     return list_rows(views, POSITIONS, wanted, scope=scope, before=before, limit=limit)

@@ -1,7 +1,7 @@
-"""Working sets of those who act: orders waiting for a venue, orders at one, trades due for settlement.
+"""Working sets of followers: orders waiting to be sent, orders at a venue, trades due for settlement.
 
-They hold what must not be forgotten however long it takes; an offset only says what was seen. Tables of
-another release's shape hold nothing that we can read: the sets are empty until they are rebuilt.
+They hold pending work however long it takes; an offset only tells which facts were read. Tables of
+another shape are unreadable: the sets are empty until they are rebuilt.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ DUE: Final = Table(
 )
 
 STAGES: Final = {"placed": "waiting", "pending": "waiting", "executing": "at_venue"}
-"""Status of an order -> the set it is in."""
+"""Status of an order -> its working set."""
 
 
 class Waiting(NamedTuple):
-    """An order that somebody has to act on; `offset` of its first fact."""
+    """An order with pending work; `offset` of its first fact."""
 
     offset: int
     order: str
@@ -58,8 +58,8 @@ class Waiting(NamedTuple):
     instrument: str
 
 
-class Due(NamedTuple):
-    """A trade to be settled on `settlement_date` or later."""
+class DueTradeRow(NamedTuple):
+    """A trade to settle on `settlement_date` or later."""
 
     settlement_date: date
     trade: str
@@ -69,7 +69,7 @@ class Due(NamedTuple):
 
 
 class WorkingView(View):
-    """One row an order until its execution is over, one row a trade until it is settled."""
+    """One row per order until its execution ends, one row per trade until it is settled."""
 
     name = "working"
     shape = 2
@@ -84,10 +84,10 @@ class WorkingView(View):
         before = change.before.state.status if change.before else None
         if state.status != before:
             row = partial(_working, after) if state.status in STAGES else None
-            page.keep(WORKING, after.first_offset, row)
+            page.upsert(WORKING, after.first_offset, row)
         for trade in _touched(state, change.recorded.fact):
             is_open = trade.status == "executed"
-            page.keep(DUE, trade.terms.trade, partial(_due, state, trade) if is_open else None)
+            page.upsert(DUE, trade.terms.trade, partial(_due, state, trade) if is_open else None)
 
 
 def _working(subject: Folded[Order]) -> Row:
@@ -97,7 +97,7 @@ def _working(subject: Folded[Order]) -> Row:
 
 def _due(state: Order, trade: Trade) -> Row:
     of, settles_on = state.terms, trade.terms.settlement_date.isoformat()
-    # One that was booked after the end of its order is due like those of a filled one.
+    # A trade booked after the end of its order is due like those of a filled order.
     status = "executing" if state.status == "executing" else "filled"
     return trade.terms.trade, of.order, of.account, of.instrument, status, settles_on
 
@@ -112,12 +112,12 @@ def _touched(state: Order, fact: object) -> tuple[Trade, ...]:
 
 
 def waiting(views: Reader, *, limit: int, after: int = 0) -> list[Waiting]:
-    """Orders placed or pending, oldest first, whose first fact is after offset `after`."""
+    """Placed or pending orders, oldest first, with a first fact after offset `after`."""
     return _stage(views, "waiting", after, limit)
 
 
 def at_venue(views: Reader, *, limit: int, after: int = 0) -> list[Waiting]:
-    """Orders with a venue, oldest first, whose first fact is after offset `after`."""
+    """Orders at a venue, oldest first, with a first fact after offset `after`."""
     return _stage(views, "at_venue", after, limit)
 
 
@@ -132,10 +132,12 @@ def _stage(views: Reader, stage: str, after: int, limit: int) -> list[Waiting]:
     return [Waiting(*row) for row in rows]
 
 
-def due(views: Reader, business_date: date, *, limit: int, after: Due | None = None) -> list[Due]:
-    """Trades of filled orders that can settle on `business_date`, the longest due first.
+def due(
+    views: Reader, business_date: date, *, limit: int, after: DueTradeRow | None = None
+) -> list[DueTradeRow]:
+    """Trades of filled orders due on `business_date`, the longest due first.
 
-    `after` is the last one of a page before. A trade whose order still executes is not due.
+    `after` is the last row of the previous page. A trade whose order still executes is not due.
     """
     if not views.is_ours("working"):
         return []
@@ -146,11 +148,11 @@ def due(views: Reader, business_date: date, *, limit: int, after: Due | None = N
         " AND (settlement_date, trade) > (?, ?) ORDER BY settlement_date, trade LIMIT ?",
         (business_date.isoformat(), *start, limit),
     )
-    return [Due(date.fromisoformat(row[0]), *row[1:]) for row in rows]
+    return [DueTradeRow(date.fromisoformat(row[0]), *row[1:]) for row in rows]
 
 
 def next_due(views: Reader) -> date | None:
-    """The earliest settlement date of any trade that is not settled; None when all are."""
+    """The earliest settlement date of an unsettled trade; None if all are settled."""
     if not views.is_ours("working"):
         return None
     rows = views.query(

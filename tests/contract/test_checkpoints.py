@@ -18,8 +18,8 @@ from engine.kernel.errors import JournalDamaged, JournalWentBack, NothingKept
 from engine.kernel.fact import Envelope, Recorded, StreamAppend
 from projections import checkpoints, rebuild
 from projections.database import KEPT, Views
-from projections.figures import ViewsProbe
-from projections.rebuild import Wanted
+from projections.metrics import ViewsProbe
+from projections.rebuild import RebuildRequest
 from projections.registry import VIEWS
 from projections.runner import Runner
 from tests.contract.test_damage import edit
@@ -67,7 +67,7 @@ def test_checkpoints_are_sealed_with_the_digest_of_their_fact(
     for kept in views.checkpoints().values():
         assert kept.point == head
         assert journal.witness.knows("views", kept.point, kept.mac)
-    verdicts = checkpoints.look(journal, views)
+    verdicts = checkpoints.verdicts(journal, views)
     assert {verdict for verdict, _ in verdicts.values()} == {"good"}
 
 
@@ -85,7 +85,7 @@ def test_newer_views_over_an_older_journal(
         assert (mark.code, mark.position) == (WENT_BACK, BACK)
         for kind in ("rebuild", "verify"):
             with pytest.raises(JournalWentBack):
-                rebuild.run(other, views, Wanted(kind, EVERY))  # type: ignore[arg-type]
+                rebuild.run(other, views, RebuildRequest(kind, EVERY))  # type: ignore[arg-type]
     assert contents(views) == before, "they are the witness: nothing of them goes"
 
 
@@ -232,7 +232,7 @@ def test_former_tables_of_another_past_are_not_brought_back(
     journal: Journal, views: Views, shown: list[Recorded], journal_url: str
 ) -> None:
     """A rollback would show what exists nowhere: `--keep-old`, then a loss that was accepted."""
-    rebuild.run(journal, views, Wanted("rebuild", ["orders"], keeps_old=True))
+    rebuild.run(journal, views, RebuildRequest("rebuild", ["orders"], keeps_old=True))
     kept = views.query("SELECT view, shape, reached, faults, digest, mac FROM view_kept")
     put_back(journal_url, BACK)
     with again(journal_url) as other:
@@ -241,7 +241,7 @@ def test_former_tables_of_another_past_are_not_brought_back(
         with views.writing() as connection:  # `forget` has thrown them away: as if it had not
             KEPT.write(connection, kept)
         with pytest.raises(NothingKept, match="not of this journal"):
-            rebuild.run(other, views, Wanted("rollback", ["orders"]))
+            rebuild.run(other, views, RebuildRequest("rollback", ["orders"]))
 
 
 # --- followers ------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from api.http.event_source import EventSource
 from api.outbound import outlet
-from api.outbound.outlet import Message, Publishing
+from api.outbound.outlet import BrokerMessage, EventPublishing
 from engine.followers.acting import SavedOffset, offsets, rewind
 from engine.journal.leases import Leases
 from engine.journal.writer import Lease
@@ -19,7 +19,7 @@ from engine.registers.operations import migrate as migrate_operations
 from engine.registers.personal import Personal
 from projections.database import Views
 from projections.runner import Runner
-from projections.views.events import Happened, Wanted
+from projections.views.events import EventFilter, Happened
 from tests.support.engines.desks import TENANT, Shop, open_shop
 from tests.support.receivers.withholding import unreadable
 
@@ -34,11 +34,11 @@ class Shelf:
     """
 
     def __init__(self) -> None:
-        self.kept: dict[str, Message] = {}
+        self.kept: dict[str, BrokerMessage] = {}
         self.came: list[str] = []
         self.fails_after: int | None = None
 
-    def publish(self, messages: Sequence[Message]) -> None:
+    def publish(self, messages: Sequence[BrokerMessage]) -> None:
         """See `outlet.Broker`."""
         for place, message in enumerate(messages):
             if place == self.fails_after:
@@ -74,9 +74,11 @@ class Office:
         assert lease is not None
         return lease
 
-    def publisher(self, lease: Lease) -> Publishing:
+    def publisher(self, lease: Lease) -> EventPublishing:
         """One that begins where the last one saved."""
-        return Publishing(self.shelf, self.source, SavedOffset(self.shop.journal, outlet.NAME, lease))
+        return EventPublishing(
+            self.shelf, self.source, SavedOffset(self.shop.journal, outlet.NAME, lease)
+        )
 
     @property
     def saved(self) -> int:
@@ -88,7 +90,7 @@ class Office:
 
     def events(self) -> list[Happened]:
         """All there are."""
-        return self.source.between(Wanted(), 0, None)[1].events
+        return self.source.between(EventFilter(), 0, None)[1].events
 
 
 @pytest.fixture
@@ -108,7 +110,7 @@ def nothing() -> None:
     """Nobody asks it to stop."""
 
 
-def run(publisher: Publishing) -> None:
+def run(publisher: EventPublishing) -> None:
     """Until there is no more."""
     while publisher.turn(nothing) == 0:
         pass

@@ -24,7 +24,7 @@ from engine.kernel.fact import Recorded
 from projections import claim, jobs, parts, rebuild
 from projections.database import Views, tables_beside
 from projections.jobs import Job, findings_of
-from projections.rebuild import Wanted
+from projections.rebuild import RebuildRequest
 from projections.registry import VIEWS
 from projections.runner import Runner
 from projections.shadow import Shadow
@@ -87,7 +87,7 @@ def test_every_view_is_made_again_in_one_pass(
     journal: Journal, views: Views, facts: list[Recorded]
 ) -> None:
     before, seen = contents(views), list[Job]()
-    job = rebuild.run(journal, views, Wanted("rebuild", EVERY, page=50), seen.append)
+    job = rebuild.run(journal, views, RebuildRequest("rebuild", EVERY, page=50), seen.append)
     assert (job.state, job.reached, job.target) == ("done", len(facts), len(facts))
     assert contents(views) == before == folded(facts)
     assert findings_of(job).compared == EVERY
@@ -113,7 +113,7 @@ def test_what_is_recorded_meanwhile_is_shown_before_and_after(
             assert runner.run_once()
             assert views.offset("orders") > len(facts)
 
-    job = rebuild.run(journal, views, Wanted("rebuild", EVERY, page=20), go_on)
+    job = rebuild.run(journal, views, RebuildRequest("rebuild", EVERY, page=20), go_on)
     assert findings_of(job).differing == 0
     assert job.reached >= len(facts)
     for start in steps:
@@ -126,7 +126,7 @@ def test_the_same_bytes_from_processes_of_its_own(
     journal: Journal, views: Views, facts: list[Recorded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rebuild, "REBUILD_ALONE_FACTS", 0)
-    wanted = Wanted("rebuild", EVERY, page=37, processes=3)
+    wanted = RebuildRequest("rebuild", EVERY, page=37, processes=3)
     assert findings_of(rebuild.run(journal, views, wanted)).differing == 0
     assert contents(views) == folded(facts)
 
@@ -141,7 +141,7 @@ def test_the_same_bytes_however_late_rows_are_written(
 ) -> None:
     """Most rows make room several times, and come back; 4 000 would hold all of these to the end."""
     monkeypatch.setattr(rebuild, "REBUILD_LATE_ROWS", late)
-    job = rebuild.run(journal, views, Wanted("rebuild", EVERY, page=11))
+    job = rebuild.run(journal, views, RebuildRequest("rebuild", EVERY, page=11))
     assert findings_of(job).differing == 0
     assert contents(views) == folded(facts)
 
@@ -165,7 +165,7 @@ def test_the_swap_alone_waits_for_the_disk(
 
     for name in ("_put_rows", "put_in_place"):
         monkeypatch.setattr(Shadow, name, spied(name))
-    rebuild.run(journal, views, Wanted("rebuild", EVERY, page=50))
+    rebuild.run(journal, views, RebuildRequest("rebuild", EVERY, page=50))
     assert seen == {"_put_rows": {"off"}, "put_in_place": {"on"}}
 
 
@@ -181,7 +181,7 @@ def test_indexes_may_take_longer_than_comparing(
         index(shadow)
 
     monkeypatch.setattr(Shadow, "index", slowly)
-    assert findings_of(rebuild.run(journal, views, Wanted("rebuild", EVERY))).differing == 0
+    assert findings_of(rebuild.run(journal, views, RebuildRequest("rebuild", EVERY))).differing == 0
     assert contents(views) == folded(facts)
 
 
@@ -199,7 +199,7 @@ def test_reading_the_facts_behind_differences_may_take_long(
 
     spoil(views, "UPDATE view_orders SET status = 'spoilt'")
     monkeypatch.setattr(Journal, "stream", looking)
-    assert findings_of(rebuild.run(journal, views, Wanted("rebuild", ["orders"]))).differing > 1
+    assert findings_of(rebuild.run(journal, views, RebuildRequest("rebuild", ["orders"]))).differing > 1
     assert len(seen) > 1
     assert not any(seen)
     assert contents(views) == folded(facts)
@@ -227,14 +227,14 @@ def test_indexes_come_along_again_and_again(
 
     before = indexed()
     for keeps_old in (True, False, True, True):
-        rebuild.run(journal, views, Wanted("rebuild", ["orders"], keeps_old=keeps_old))
+        rebuild.run(journal, views, RebuildRequest("rebuild", ["orders"], keeps_old=keeps_old))
         assert indexed() == before
         assert left_over(views) == (["view_orders__old"] if keeps_old else [])
     assert contents(views) == folded(facts)
 
 
 def test_an_empty_journal_makes_empty_views(journal: Journal, views: Views) -> None:
-    job = rebuild.run(journal, views, Wanted("rebuild", EVERY))
+    job = rebuild.run(journal, views, RebuildRequest("rebuild", EVERY))
     assert (job.state, job.reached) == ("done", 0)
     assert set(views.offsets().values()) == {0}
 
@@ -242,7 +242,7 @@ def test_an_empty_journal_makes_empty_views(journal: Journal, views: Views) -> N
 def test_views_that_nobody_has_filled_are_filled(journal: Journal, views: Views) -> None:
     facts = told(SEED, 60)
     write(journal, facts)
-    job = rebuild.run(journal, views, Wanted("rebuild", EVERY))
+    job = rebuild.run(journal, views, RebuildRequest("rebuild", EVERY))
     assert findings_of(job).compared == []
     assert contents(views) == folded(facts)
     assert set(views.offsets().values()) == {len(facts)}
@@ -282,7 +282,7 @@ def test_verify_reports_wrong_rows_with_the_facts_behind_them_and_leaves_them(
 ) -> None:
     wrong = planted(views, facts)
     before = contents(views)
-    findings = findings_of(rebuild.run(journal, views, Wanted("verify", EVERY)))
+    findings = findings_of(rebuild.run(journal, views, RebuildRequest("verify", EVERY)))
     assert {(one.table, one.key): one.what for one in findings.shown} == wrong
     assert findings.differing == 4
     by_table = {one.table: one for one in findings.shown}
@@ -304,9 +304,9 @@ def test_a_rebuild_reports_wrong_rows_and_mends_them(
     journal: Journal, views: Views, facts: list[Recorded]
 ) -> None:
     planted(views, facts)
-    assert findings_of(rebuild.run(journal, views, Wanted("rebuild", EVERY))).differing == 4
+    assert findings_of(rebuild.run(journal, views, RebuildRequest("rebuild", EVERY))).differing == 4
     assert contents(views) == folded(facts)
-    assert findings_of(rebuild.run(journal, views, Wanted("verify", EVERY))).differing == 0
+    assert findings_of(rebuild.run(journal, views, RebuildRequest("verify", EVERY))).differing == 0
 
 
 @ON_SQLITE
@@ -320,7 +320,7 @@ def test_a_damaged_fact_stops_it_and_changes_nothing(
             "UPDATE journal SET body = replace(body, 'USD', 'EUR') WHERE position = 30"
         )
     with pytest.raises(JournalDamaged):
-        rebuild.run(journal, views, Wanted("rebuild", EVERY))
+        rebuild.run(journal, views, RebuildRequest("rebuild", EVERY))
     assert contents(views) == before
     assert left_over(views) == []
     assert jobs.jobs(views)[0].error.startswith("journal_damaged: ")
@@ -338,7 +338,7 @@ def test_streams_that_cannot_be_folded_wait_after_a_rebuild_as_before(
     before, waiting = contents(views), views.quarantined()
     assert waiting
     for page in (7, 1_000):
-        job = rebuild.run(journal, views, Wanted("rebuild", EVERY, page=page))
+        job = rebuild.run(journal, views, RebuildRequest("rebuild", EVERY, page=page))
         assert findings_of(job).differing == 0
         assert (contents(views), views.quarantined()) == (before, waiting)
 
@@ -352,7 +352,7 @@ def test_words_that_a_database_has_no_room_for_wait_after_a_rebuild_as_before(
     before, waiting = contents(views), views.quarantined()
     assert bool(waiting) == (views.store.dialect == "postgresql")
     for page in (7, 1_000):
-        job = rebuild.run(journal, views, Wanted("rebuild", EVERY, page=page))
+        job = rebuild.run(journal, views, RebuildRequest("rebuild", EVERY, page=page))
         assert findings_of(job).differing == 0
         assert (contents(views), views.quarantined()) == (before, waiting)
 
@@ -367,7 +367,7 @@ def test_a_rebuild_mends_what_newer_code_understands(
     assert waiting
     assert all(isinstance(facts[one.bad_offset - 1].fact, Cancelled) for one in waiting)
     notes.fails_in = ""
-    job = rebuild.run(journal, views, Wanted("rebuild", ["notes"]))
+    job = rebuild.run(journal, views, RebuildRequest("rebuild", ["notes"]))
     assert {one.stream for one in findings_of(job).shown} == {one.stream for one in waiting}
     assert views.quarantined() == []
     assert contents(views) == folded(facts, [notes])
@@ -402,7 +402,7 @@ def test_a_view_of_another_shape_is_made_beside_the_old_one(
     assert orders.of_account(views, "acc_two", limit=1).rows
     assert contents(views) == folded(more)
 
-    job = rebuild.run(journal, newer, Wanted("rebuild", ["orders"], keeps_old=True))
+    job = rebuild.run(journal, newer, RebuildRequest("rebuild", ["orders"], keeps_old=True))
     assert job.reached == len(more)
     assert contents(newer) == folded(more)
     assert orders.of_account(newer, "acc_two", limit=1).rows
@@ -411,8 +411,8 @@ def test_a_view_of_another_shape_is_made_beside_the_old_one(
     with pytest.raises(ViewBehind):
         orders.of_account(views, "acc_two", limit=1)
     with pytest.raises(NothingKept):
-        rebuild.run(journal, newer, Wanted("rollback", ["orders"]))
-    rebuild.run(journal, views, Wanted("rollback", ["orders"]))
+        rebuild.run(journal, newer, RebuildRequest("rollback", ["orders"]))
+    rebuild.run(journal, views, RebuildRequest("rollback", ["orders"]))
     assert orders.of_account(views, "acc_two", limit=1).rows
     newer.close()
 
@@ -438,18 +438,18 @@ def test_a_rollback_brings_the_former_tables_back_and_catches_them_up(
     journal: Journal, views: Views, facts: list[Recorded]
 ) -> None:
     spoil(views, "UPDATE view_payments SET status = 'as it was'")
-    rebuild.run(journal, views, Wanted("rebuild", EVERY, keeps_old=True))
+    rebuild.run(journal, views, RebuildRequest("rebuild", EVERY, keeps_old=True))
     more = told(SEED, STEPS + 60)
     write(journal, more[len(facts) :])
     Runner(journal, views).catch_up()
     assert contents(views) == folded(more)
-    job = rebuild.run(journal, views, Wanted("rollback", EVERY))
+    job = rebuild.run(journal, views, RebuildRequest("rollback", EVERY))
     assert (job.state, set(views.offsets().values())) == ("done", {len(more)})
     back = contents(views)
     assert {row[4] for row in back["view_payments"].values()} > {"as it was"}, "and newer ones"
     expected = folded(more)
     assert {**back, "view_payments": {}} == {**expected, "view_payments": {}}
-    rebuild.run(journal, views, Wanted("rollback", EVERY))
+    rebuild.run(journal, views, RebuildRequest("rollback", EVERY))
     assert contents(views) == expected, "a rollback can be rolled back"
 
 
@@ -457,11 +457,11 @@ def test_without_former_tables_there_is_no_rollback(
     journal: Journal, views: Views, facts: list[Recorded]
 ) -> None:
     with pytest.raises(NothingKept):
-        rebuild.run(journal, views, Wanted("rollback", ["orders"]))
-    rebuild.run(journal, views, Wanted("rebuild", ["orders"], keeps_old=True))
-    rebuild.run(journal, views, Wanted("rebuild", ["orders"]))
+        rebuild.run(journal, views, RebuildRequest("rollback", ["orders"]))
+    rebuild.run(journal, views, RebuildRequest("rebuild", ["orders"], keeps_old=True))
+    rebuild.run(journal, views, RebuildRequest("rebuild", ["orders"]))
     with pytest.raises(NothingKept):
-        rebuild.run(journal, views, Wanted("rollback", ["orders"]))
+        rebuild.run(journal, views, RebuildRequest("rollback", ["orders"]))
     assert contents(views) == folded(facts)
 
 
@@ -471,20 +471,20 @@ def test_without_former_tables_there_is_no_rollback(
 def test_two_at_once_is_an_error(journal: Journal, views: Views, facts: list[Recorded]) -> None:
     def again() -> None:
         with pytest.raises(RebuildRunning):
-            rebuild.run(journal, views, Wanted("verify", ["events"]))
+            rebuild.run(journal, views, RebuildRequest("verify", ["events"]))
         with pytest.raises(RebuildRunning):
             jobs.ask(views, "rebuild", ["events"])
 
-    job = rebuild.run(journal, views, Wanted("rebuild", ["orders"]), at("folding", again))
+    job = rebuild.run(journal, views, RebuildRequest("rebuild", ["orders"]), at("folding", again))
     assert job.state == "done"
     assert len(jobs.jobs(views)) == 1
     asked = jobs.ask(views, "verify", ["events"])
     with pytest.raises(RebuildRunning):
         jobs.ask(views, "verify", ["events"])
-    job = rebuild.run(journal, views, Wanted("verify", ["events"], number=asked.number))
+    job = rebuild.run(journal, views, RebuildRequest("verify", ["events"], number=asked.number))
     assert (job.number, job.state) == (asked.number, "done")
     with pytest.raises(RebuildRunning):
-        rebuild.run(journal, views, Wanted("verify", ["events"], number=asked.number))
+        rebuild.run(journal, views, RebuildRequest("verify", ["events"], number=asked.number))
 
 
 @pytest.mark.parametrize("phase", ["folding", "comparing", "swapping"])
@@ -497,7 +497,7 @@ def test_stopped_anywhere_nothing_has_changed(
     spoil(views, "UPDATE view_payments SET status = 'as it was'")
     before = contents(views)
     with pytest.raises(KeyboardInterrupt):
-        rebuild.run(journal, views, Wanted("rebuild", EVERY, keeps_old=True), at(phase, stop))
+        rebuild.run(journal, views, RebuildRequest("rebuild", EVERY, keeps_old=True), at(phase, stop))
     assert contents(views) == before
     assert left_over(views) == []
     assert jobs.jobs(views)[0].state == "failed"
@@ -539,6 +539,6 @@ def test_a_process_that_dies_stops_it(
     monkeypatch.setattr(rebuild, "REBUILD_ALONE_FACTS", 0)
     monkeypatch.setattr(parts.sys, "executable", "/bin/false")
     with pytest.raises(Unavailable):
-        rebuild.run(journal, views, Wanted("rebuild", EVERY, processes=2))
+        rebuild.run(journal, views, RebuildRequest("rebuild", EVERY, processes=2))
     assert contents(views) == before
     assert left_over(views) == []

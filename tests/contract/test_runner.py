@@ -263,7 +263,7 @@ class Notes(View):
         row = partial(self._row, change.after.first_offset, change.after.state.status)
         if self.fails_in == "feed":
             row()
-        page.keep(NOTES, change.after.first_offset, row)
+        page.upsert(NOTES, change.after.first_offset, row)
 
     def _row(self, offset: int, status: str) -> Row:
         if status == "cancelled" and self.fails_in:

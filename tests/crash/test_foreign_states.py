@@ -32,7 +32,7 @@ from order_engine.main import app
 from projections import rebuild
 from projections.database import CHECKPOINTS, FOLDS, META, Views
 from projections.quarantine import QUARANTINE, RELEASED
-from projections.rebuild import Wanted
+from projections.rebuild import RebuildRequest
 from projections.registry import VIEWS
 from projections.runner import Runner
 from tests.support.receivers.told import contents, folded, told, write
@@ -141,7 +141,7 @@ def test_rebuild_mends_a_bad_page(
         spoil(file, name, content)
         views = Views(f"sqlite:///{file}")
         try:
-            assert rebuild.run(journal, views, Wanted("rebuild", EVERY)).state == "done"
+            assert rebuild.run(journal, views, RebuildRequest("rebuild", EVERY)).state == "done"
             assert contents(views) == folded(facts)
         finally:
             views.close()
@@ -184,7 +184,7 @@ def test_a_start_and_a_rebuild_mend_any_file(
         views = Views(f"sqlite:///{file}")
         try:
             if by == "rebuild":
-                rebuild.run(journal, views, Wanted("rebuild", EVERY))
+                rebuild.run(journal, views, RebuildRequest("rebuild", EVERY))
             else:
                 with contextlib.suppress(ViewsDamaged):
                     Runner(journal, views).catch_up()

@@ -24,7 +24,7 @@ from engine.kernel.errors import EngineError
 from engine.kernel.fact import Recorded
 from projections import jobs, rebuild
 from projections.database import Views, tables_beside
-from projections.rebuild import Wanted
+from projections.rebuild import RebuildRequest
 from projections.registry import VIEWS
 from projections.runner import Runner
 from projections.shadow import Shadow
@@ -73,7 +73,7 @@ def rebuild_and_tell(journal_url: str, views_url: str, told_to: Connection) -> N
     """A whole process: rebuilds everything in small pages, and says each step before it goes on."""
     views = Views(views_url)
     with Journal(journal_url, engine_codec()) as journal:
-        wanted = Wanted("rebuild", EVERY, keeps_old=True, page=20)
+        wanted = RebuildRequest("rebuild", EVERY, keeps_old=True, page=20)
         rebuild.run(journal, views, wanted, lambda job: told_to.send(job.phase))
     views.close()
 
@@ -95,13 +95,15 @@ def swap_in_pieces(journal_url: str, views_url: str, told_to: Connection) -> Non
 
     Shadow.put_in_place = torn  # type: ignore[method-assign]
     with Journal(journal_url, engine_codec()) as journal:
-        rebuild.run(journal, views, Wanted("rebuild", EVERY), lambda job: told_to.send(job.phase))
+        rebuild.run(
+            journal, views, RebuildRequest("rebuild", EVERY), lambda job: told_to.send(job.phase)
+        )
 
 
 def steps_of(house: House) -> int:
     """How often a rebuild says where it is."""
     seen: list[str] = []
-    wanted = Wanted("verify", EVERY, page=20)
+    wanted = RebuildRequest("verify", EVERY, page=20)
     rebuild.run(house.journal, house.views, wanted, lambda job: seen.append(job.phase))
     return len(seen) + 1  # a verification does not swap
 
@@ -143,7 +145,7 @@ def test_killed_anywhere_the_live_views_are_as_they_were(house: House, kills: in
             swapped += 1
             before = house.spoil()
     print(f"{kills} kills, {swapped} of them after the swap")
-    job = rebuild.run(house.journal, house.views, Wanted("rebuild", EVERY))
+    job = rebuild.run(house.journal, house.views, RebuildRequest("rebuild", EVERY))
     assert jobs.findings_of(job).differing > 0
     assert contents(house.views) == right
     with house.views.store.reading() as connection:
@@ -240,7 +242,7 @@ from projections.database import Views
 journal_url, views_url, page = sys.argv[1:]
 views = Views(views_url)
 with Journal(journal_url, engine_codec()) as journal:
-    rebuild.run(journal, views, rebuild.Wanted("rebuild", [*views.views], page=int(page)))
+    rebuild.run(journal, views, rebuild.RebuildRequest("rebuild", [*views.views], page=int(page)))
 views.close()
 """
 

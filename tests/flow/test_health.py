@@ -19,7 +19,7 @@ from engine.kernel.limits import PART_FAILING_S
 from engine.registers.heartbeats import Heartbeats, PartsProbe, Pulse
 from engine.registers.operations import define_operations
 from order_engine.roles import Showing
-from projections.figures import ViewsProbe
+from projections.metrics import ViewsProbe
 from tests.crash.cutting_proxy import CuttingProxy
 from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok, running
 

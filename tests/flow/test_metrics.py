@@ -17,7 +17,7 @@ from engine.kernel.meters import SECONDS, MetricsSource, Sample, Spread
 from engine.kernel.process import FOLLOWERS
 from engine.runtime import metrics
 from engine.runtime.metrics import METRICS, PREFIX, listening
-from projections.figures import views_source
+from projections.metrics import views_source
 from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok
 
 Figures = Mapping[tuple[str, ...], float]

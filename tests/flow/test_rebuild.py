@@ -23,7 +23,7 @@ from order_engine.tending import Rebuilding, Telling
 from projections import jobs, rebuild
 from projections.database import Views
 from projections.jobs import Job
-from projections.rebuild import Wanted
+from projections.rebuild import RebuildRequest
 from projections.runner import Runner
 from tests.support.engines.releases import FIRST
 from tests.support.receivers.told import contents
@@ -135,7 +135,7 @@ def test_projections_are_listed_with_what_waits_in_them(settings: Settings, view
             "INSERT INTO view_quarantine VALUES (?, 'orders', ?, 'acc_1', 't', 9, 'KeyError: no')",
             (f"orders {order}", order),
         )
-    views.tell_standing("execution", {"ord_1": "unavailable: the venue is mute"})
+    views.report_blocked("execution", {"ord_1": "unavailable: the venue is mute"})
     document = json.loads(told("projections", "--json", settings=settings).stdout)
     assert {one["name"] for one in document if one["state"] == "quarantined"} == {"orders"}
     text = told("faults", settings=settings).stdout
@@ -146,7 +146,7 @@ def test_projections_are_listed_with_what_waits_in_them(settings: Settings, view
     for name in ("orders", "events"):
         again = told("retry", name, order, settings=settings)
         assert (again.exit_code, again.stdout, "nothing of it waits" in again.stderr) == (1, "", True)
-    views.tell_standing("execution", {})
+    views.report_blocked("execution", {})
     assert told("faults", "--json", settings=settings).stdout.split() == [
         "{",
         '"views":',
@@ -188,7 +188,9 @@ def test_what_was_asked_for_is_done_once(settings: Settings, views: Views) -> No
 
         def work() -> None:
             with closing(open_journal(settings)) as journal:
-                wanted = Wanted(job.kind, job.names, keeps_old=bool(job.keeps_old), number=job.number)
+                wanted = RebuildRequest(
+                    job.kind, job.names, keeps_old=bool(job.keeps_old), number=job.number
+                )
                 rebuild.run(journal, views, wanted)
 
         return Errand(work)
@@ -236,7 +238,7 @@ def test_orders_that_stand_still_are_told_to_all(views: Views) -> None:
 
     acting = Acting()
     telling = Telling("execution", acting, views)
-    views.tell_standing("execution", {"ord_0": "left by who was killed"})
+    views.report_blocked("execution", {"ord_0": "left by who was killed"})
     assert telling.turn(lambda: None) == 1.5
     assert views.standing() == []
     acting.faults.show("ord_1", ValueError("no"))
@@ -316,7 +318,9 @@ def test_a_rebuild_is_asked_for_watched_and_done(engine: Engine) -> None:
     again = client.post("/projections/events/verify", {})
     assert (again.status, again.code) == (409, "rebuild_running")
     rebuild.run(
-        engine.journal, engine.views, Wanted("rebuild", ["orders"], keeps_old=True, number=job["number"])
+        engine.journal,
+        engine.views,
+        RebuildRequest("rebuild", ["orders"], keeps_old=True, number=job["number"]),
     )
     shown = {one["name"]: one for one in ok(client.get("/projections"))}
     assert shown["orders"]["rebuild"]["state"] == "done"
@@ -336,7 +340,7 @@ def test_faults_are_listed_shown_by_health_and_tried_again(engine: Engine) -> No
     engine.project()
     views = engine.views
     engine.leave_out("orders", order, account)
-    views.tell_standing("execution", {order: "unavailable: no"})
+    views.report_blocked("execution", {order: "unavailable: no"})
     (fault,) = ok(client.get("/projections/orders/faults"))
     assert (fault["stream"], fault["offset"], fault["fault"]) == (order, 5, "KeyError: what?")
     assert client.get(f"/accounts/{account}/orders/{order}").code == "view_quarantined"
@@ -350,7 +354,7 @@ def test_faults_are_listed_shown_by_health_and_tried_again(engine: Engine) -> No
     assert ok(retried) == {"view": "orders", "stream": order, "flows": True}
     assert ok(client.get("/projections/orders/faults")) == []
     assert ok(client.get(f"/accounts/{account}/orders"))
-    views.tell_standing("execution", {})
+    views.report_blocked("execution", {})
     for stream, says in ((order, "nothing of it waits"), ("ord_none", "The journal has no stream")):
         refused = client.post(f"/projections/orders/faults/{stream}/retry", {})
         assert (refused.status, refused.code, says in refused.json["detail"]) == (404, "not_found", True)

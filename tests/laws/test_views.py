@@ -20,7 +20,7 @@ from engine.journal.journal import Journal
 from engine.kernel.fact import Recorded
 from projections import rebuild
 from projections.database import Views
-from projections.rebuild import Wanted
+from projections.rebuild import RebuildRequest
 from projections.runner import Runner
 from tests.support.receivers.told import Contents, contents, folded, shown, told, write
 
@@ -96,12 +96,14 @@ def test_rebuilt_is_live(fresh: Callable[[str], str], seed: int) -> None:
         runner.catch_up()
         expected = contents(views)
         for page in (1, 7, 1_000):
-            done = rebuild.run(journal, views, Wanted("rebuild", ["orders", "positions"], page=page))
+            done = rebuild.run(
+                journal, views, RebuildRequest("rebuild", ["orders", "positions"], page=page)
+            )
             assert msgspec.json.decode(done.findings)["differing"] == 0
             assert contents(views) == expected
         write(journal, facts[half:])
         runner.catch_up()
-        rebuild.run(journal, views, Wanted("rebuild", list(views.views), page=11))
+        rebuild.run(journal, views, RebuildRequest("rebuild", list(views.views), page=11))
         assert contents(views) == folded(facts)
         views.close()
 

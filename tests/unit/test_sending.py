@@ -186,13 +186,13 @@ def test_a_receiver_that_takes_nothing_is_given_rests() -> None:
     for _ in range(20):
         (taken,) = lane.take(1)
         lane.is_done(taken, has_succeeded=False, now_s=5.0)
-        rests.append(round(lane.rests_until_s - 5.0, 2) if lane.rests_until_s else 0.0)
+        rests.append(round(lane.backoff_until_s - 5.0, 2) if lane.backoff_until_s else 0.0)
     assert rests[:10] == [0.0] * 8 + [0.02, 0.04]
     assert rests[-1] == 1.0
     assert lane.room == NARROW
     (taken,) = lane.take(1)
     lane.is_done(taken, has_succeeded=True, now_s=6.0)
-    assert (lane.rests_until_s, lane.room > NARROW) == (0.0, True)
+    assert (lane.backoff_until_s, lane.room > NARROW) == (0.0, True)
 
 
 def test_a_lane_wants_no_more_than_it_is_about_to_send() -> None:
@@ -210,13 +210,13 @@ def test_a_lane_wants_no_more_than_it_is_about_to_send() -> None:
     for _ in range(WEBHOOK_FAILURES + 1):
         (seq, resource), *_ = [(seq, resource) for resource, seq in lane.sent.items()]
         lane.is_done(a_delivery(resource, seq), has_succeeded=False, now_s=1.0)
-    assert lane.wanted(lane.rests_until_s - 0.001) == 0, "it is given a rest"
-    assert lane.wanted(lane.rests_until_s) == 0, "some are under way"
+    assert lane.wanted(lane.backoff_until_s - 0.001) == 0, "it is given a rest"
+    assert lane.wanted(lane.backoff_until_s) == 0, "some are under way"
     lane.sent.clear()
-    assert lane.wanted(lane.rests_until_s) == NARROW - len(lane.ready)
+    assert lane.wanted(lane.backoff_until_s) == NARROW - len(lane.ready)
     for n in range(NARROW):
         lane.add(a_delivery(f"again_{n}"))
-    assert lane.wanted(lane.rests_until_s) == 0, "and tried with what it was sent before"
+    assert lane.wanted(lane.backoff_until_s) == 0, "and tried with what it was sent before"
 
 
 def test_a_receiver_that_takes_nothing_is_given_more_once_in_a_rest() -> None:
@@ -280,21 +280,21 @@ class Table:
 def test_a_lane_looks_again_when_something_is_due() -> None:
     lane = Lane("whk_1", 0.0)
     table: Any = Table([], next_us=300_000)
-    assert lane.wants_look(0.0)
+    assert lane.is_poll_due(0.0)
     lane.fill(table, 0, 0.0)
-    assert not lane.wants_look(0.2)
-    assert lane.wants_look(0.3)
+    assert not lane.is_poll_due(0.2)
+    assert lane.is_poll_due(0.3)
     table = Table([a_delivery(f"ord_{n}") for n in range(2 * DUE_PAGE)])
     lane.fill(table, 0, 1.0)
     assert len(lane.ready) == DUE_PAGE
-    assert not lane.wants_look(1.0), "there is enough for now"
+    assert not lane.is_poll_due(1.0), "there is enough for now"
     lane.ready.clear()
-    assert lane.wants_look(1.0), "there is more in the table"
+    assert lane.is_poll_due(1.0), "there is more in the table"
     lane.add(a_delivery())
     assert lane.clear()
     assert not lane.clear()
     assert lane.take(9) == []
-    assert lane.wants_look(0.0)
+    assert lane.is_poll_due(0.0)
 
 
 # --- noting ---------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from api.http.streams import Stream, Streams
 from api.http.tokens import TokenInvalid
 from engine.kernel.errors import Unavailable
 from engine.kernel.rate import StreamQuotas
-from projections.views.events import Happened, Stretch, Wanted, Withheld
+from projections.views.events import EventFilter, Happened, Stretch, Withheld
 
 PAGE = 3
 
@@ -53,12 +53,14 @@ class World:
         bad = self.withheld.get(event.resource)
         return bad is None or event.offset < bad.since
 
-    def missed(self, wanted: Wanted, offset: int) -> dict[str, Withheld]:
+    def missed(self, wanted: EventFilter, offset: int) -> dict[str, Withheld]:
         """See `event_source.Source`."""
         return {name: one for name, one, at in self.released
                 if wanted.tenant in {None, one.tenant} and one.since <= offset <= at}  # fmt: skip
 
-    def between(self, wanted: Wanted, after: int, to: int | None, limit: int) -> tuple[int, Stretch]:
+    def between(
+        self, wanted: EventFilter, after: int, to: int | None, limit: int
+    ) -> tuple[int, Stretch]:
         """See `event_source.Source`."""
         if self.fault is not None:
             raise self.fault
@@ -135,7 +137,7 @@ async def until(said: Callable[[], bool]) -> None:
 
 
 def stream(after: int, *, follow: bool = True, **wanted: Any) -> Stream:
-    return Stream(Wanted("acme", **wanted), after, lambda: None, until=None if follow else 0)
+    return Stream(EventFilter("acme", **wanted), after, lambda: None, until=None if follow else 0)
 
 
 def running(context: Awaitable[None]) -> None:
@@ -226,7 +228,9 @@ def test_one_resource_is_withheld_and_the_others_notice_nothing(world: World, af
     async def context() -> None:
         await world.streams.place()
         rival = Wire()
-        theirs = asyncio.create_task(world.streams.run(Stream(Wanted("rival"), 0, lambda: None), rival))
+        theirs = asyncio.create_task(
+            world.streams.run(Stream(EventFilter("rival"), 0, lambda: None), rival)
+        )
         await asyncio.sleep(0)
         for resource in RESOURCES:
             world.add(resource=resource)
@@ -345,7 +349,7 @@ def test_a_token_that_is_not_good_any_more_ends_its_stream(world: World) -> None
             if not is_good[0]:
                 raise TokenInvalid("revoked")
 
-        task = asyncio.create_task(world.streams.run(Stream(Wanted("acme"), 0, may_go_on), wire))
+        task = asyncio.create_task(world.streams.run(Stream(EventFilter("acme"), 0, may_go_on), wire))
         await until(lambda: wire.said == ["0"])
         world.streams.check()
         is_good[0] = False
@@ -457,7 +461,7 @@ def test_each_client_and_tenant_has_its_share(world: World) -> None:
 
         async def opened(client: str, tenant: str) -> None:
             room.check(client, tenant)
-            one = Stream(Wanted(tenant), 0, lambda: None, client=client)
+            one = Stream(EventFilter(tenant), 0, lambda: None, client=client)
             tasks.append(asyncio.create_task(world.streams.run(one, Wire())))
             await asyncio.sleep(0)
 
@@ -496,7 +500,7 @@ def test_a_client_that_takes_nothing_holds_no_more_than_its_share(
         monkeypatch.setattr(streams, "EVENT_STREAM_PIECE_BYTES", 75)
         tasks = [
             asyncio.create_task(
-                world.streams.run(Stream(Wanted("acme"), 0, lambda: None, client="bad"), Stuck())
+                world.streams.run(Stream(EventFilter("acme"), 0, lambda: None, client="bad"), Stuck())
             )
             for _ in range(50)
         ]
@@ -504,7 +508,7 @@ def test_a_client_that_takes_nothing_holds_no_more_than_its_share(
             await asyncio.sleep(0)
         assert 0 < room.holds <= 100 + 75, "each page is some 75 bytes"
         wire = Wire()
-        good = Stream(Wanted("acme"), 0, lambda: None, client="good", until=20)
+        good = Stream(EventFilter("acme"), 0, lambda: None, client="good", until=20)
         await world.streams.run(good, wire)
         assert told(wire) == [*(f"+{n}" for n in range(1, 21)), "caught_up"]
         for task in tasks:

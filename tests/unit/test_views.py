@@ -316,7 +316,7 @@ def test_a_page_that_was_written_is_gone_at_once() -> None:
     try:
         page = Page(VIEWS, set())
         page.fold(recorded(bought()), {}, lambda *_: (None, ()))
-        assert any(write.kept for write in page.rendered())
+        assert any(write.upserts for write in page.rendered())
         rows = [weakref.ref(one) for one in page.rows.values()]
         del page
         assert [one for one in rows if one() is not None] == []

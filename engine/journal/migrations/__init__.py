@@ -60,7 +60,7 @@ def upgrade(connection: sa.Connection, schema: int, prefix: str = "") -> None:
 
 
 def statements(schema: int | None, tables: Collection[str], prefix: str = "") -> list[str]:
-    """What `upgrade` would run on PostgreSQL, or `stamp` without `schema`. `tables` are those there."""
+    """SQL of `upgrade` on PostgreSQL, or of `stamp` without `schema`. `tables` are those that exist."""
     config = _config(prefix=prefix, tables=tables)
     with _ONE_AT_A_TIME:
         if schema is None:

@@ -1,4 +1,4 @@
-"""What alembic runs for each of its commands: our connection, in the caller's transaction, or none."""
+"""The environment script of alembic: our connection, in the caller's transaction, or none."""
 
 from __future__ import annotations
 

@@ -116,12 +116,12 @@ def folded(facts: Iterable[Recorded], views: Iterable[View] = VIEWS) -> Contents
 
 
 def _apply(page: PageRows, contents: Contents) -> None:
-    for table, kept in page.kept.items():
+    for table, kept in page.upserts.items():
         for key, row in kept.items():
             contents[table.name].pop(key, None)
             if row is not None:
                 contents[table.name][key] = row()
-    for table, rows in page.added.items():
+    for table, rows in page.inserts.items():
         for row in rows:
             assert row[0] not in contents[table.name], "a line was added twice"
             contents[table.name][row[0]] = row

@@ -89,7 +89,7 @@ class Engine:
         """Brings the views up to the journal; those of an older release are made again."""
         older = jobs.outdated(self.views)
         if older:
-            rebuild.run(self.journal, self.views, rebuild.Wanted("rebuild", older))
+            rebuild.run(self.journal, self.views, rebuild.RebuildRequest("rebuild", older))
         self.runner.catch_up()
 
     def leave_out(self, view: str, stream: str, account: str = "acc_1") -> None:

@@ -1,4 +1,4 @@
-"""What is told about views, for metrics and health: how far behind they are, and what waits."""
+"""Metrics and health of the views: lag, and quarantined streams."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from projections.database import Views
 
 
 def views_source(views: Views, journal: Journal) -> MetricsSource:
-    """Each view's lag and streams in quarantine, as the databases show them."""
+    """Each view's lag and quarantined streams, from the databases."""
 
     def samples() -> Iterator[Sample]:
         head, offsets = journal.head, views.offsets()
@@ -28,9 +28,9 @@ def views_source(views: Views, journal: Journal) -> MetricsSource:
 
 
 class ViewsProbe:
-    """Reads how far the views are and what stands still in them; both are kept for who asks later.
+    """Reads the offsets of the views and their blocked parts, and keeps both for readers.
 
-    `head` tells the journal's end as it was seen last.
+    `head` returns the journal's last known head.
     """
 
     def __init__(
@@ -39,12 +39,12 @@ class ViewsProbe:
         self._views = views
         self._head = head
         self._monotonic = monotonic
-        self._moved: dict[str, tuple[int, float]] = {}  # view -> offset, when it was seen to move
+        self._moved: dict[str, tuple[int, float]] = {}  # view -> offset, time of its last change
         self.offsets: dict[str, int] = {}
         self.standing: Counter[str] = Counter()
 
     def findings(self) -> Iterator[Finding]:
-        """Whether they can be read, move, and show all. Raises Unavailable and the like."""
+        """Findings: unreadable, not moving, or incomplete views. Raises Unavailable and the like."""
         self.offsets = self._views.offsets()
         if outdated := sorted(self._views.views.keys() - self.offsets.keys()):
             yield Finding("views_outdated", f"Of another release's shape: {', '.join(outdated)}.")
@@ -59,7 +59,7 @@ class ViewsProbe:
             yield Finding("orders_standing", f"{follower} cannot go on with {count}.", follower)
 
     def _behind(self) -> Iterator[Finding]:
-        """One finding of all views that have something to show, and do not."""
+        """One finding about all views that lag without moving."""
         head = self._head()
         still_s = {view: self._still_s(view, offset) for view, offset in self.offsets.items()}
         behind = sorted(view for view, lasted_s in still_s.items() if lasted_s >= HEALTH_SILENT_S)
@@ -72,7 +72,7 @@ class ViewsProbe:
             yield Finding("views_behind", detail)
 
     def _still_s(self, view: str, offset: int) -> float:
-        """How long a view has not moved, while there was something to show."""
+        """Seconds since a view last moved, while it lagged."""
         now_s = self._monotonic()
         seen, since_s = self._moved.get(view, (-1, now_s))
         if seen != offset or offset >= self._head():
