@@ -355,12 +355,32 @@ class WithdrawalBody(msgspec.Struct, frozen=True):
 
 def payment_json(state: Payment) -> bytes:
     """A deposit (the reader fills in `payment_reference`) or a withdrawal."""
-    head = (state.id, state.account, plain(state.amount), state.currency)
-    completed_at = _maybe_time(state.completed_at_us)
-    tail = (state.status, completed_at, rfc3339(state.created_at_us), rfc3339(state.modified_at_us))
     if state.kind == "deposit":
-        return encode(DepositBody(*head, None, *tail))
-    return encode(WithdrawalBody(*head, *tail))
+        return encode(
+            DepositBody(
+                id=state.id,
+                account=state.account,
+                amount=plain(state.amount),
+                currency=state.currency,
+                payment_reference=None,
+                status=state.status,
+                completed_at=_maybe_time(state.completed_at_us),
+                created_at=rfc3339(state.created_at_us),
+                modified_at=rfc3339(state.modified_at_us),
+            )
+        )
+    return encode(
+        WithdrawalBody(
+            id=state.id,
+            account=state.account,
+            amount=plain(state.amount),
+            currency=state.currency,
+            status=state.status,
+            completed_at=_maybe_time(state.completed_at_us),
+            created_at=rfc3339(state.created_at_us),
+            modified_at=rfc3339(state.modified_at_us),
+        )
+    )
 
 
 class TransactionBody(msgspec.Struct, frozen=True):

@@ -443,18 +443,6 @@ def position_for(state: Holdings, instrument: str, fresh: str) -> str:
 def book(state: Holdings, order: Order, trade: TradeRecorded) -> list[Fact]:
     """Moves the cash, the fee and the units of one trade; a first buy opens the position."""
     terms = order.terms
-    common = (
-        terms.order,
-        trade.trade,
-        trade.position,
-        terms.instrument,
-        terms.currency,
-        trade.price,
-        trade.quantity,
-        trade.notional,
-        trade.fee,
-        trade.settlement_date,
-    )
     is_applied, booked = isinstance(trade, TradeApplied), []
     known = state.positions.get(terms.instrument)
     if known is None or known.id != trade.position:
@@ -465,9 +453,36 @@ def book(state: Holdings, order: Order, trade: TradeRecorded) -> list[Fact]:
         )
     if terms.side == "sell":
         sold = SellApplied if is_applied else SellBooked
-        return [*booked, sold(*common, trade.at_us)]
+        sale = sold(
+            order=terms.order,
+            trade=trade.trade,
+            position=trade.position,
+            instrument=terms.instrument,
+            currency=terms.currency,
+            price=trade.price,
+            quantity=trade.quantity,
+            notional=trade.notional,
+            fee=trade.fee,
+            settlement_date=trade.settlement_date,
+            at_us=trade.at_us,
+        )
+        return [*booked, sale]
     bought = BuyApplied if is_applied else BuyBooked
-    return [*booked, bought(*common, terms.automatic_rollover, trade.at_us)]
+    purchase = bought(
+        order=terms.order,
+        trade=trade.trade,
+        position=trade.position,
+        instrument=terms.instrument,
+        currency=terms.currency,
+        price=trade.price,
+        quantity=trade.quantity,
+        notional=trade.notional,
+        fee=trade.fee,
+        settlement_date=trade.settlement_date,
+        automatic_rollover=terms.automatic_rollover,
+        at_us=trade.at_us,
+    )
+    return [*booked, purchase]
 
 
 def settle(state: Holdings, order: Order, trade: Trade, *, at_us: int) -> list[Fact]:
