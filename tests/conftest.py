@@ -34,6 +34,7 @@ LONG = (
     "tests/crash/test_webhook_points.py::",
     "tests/flow/test_schemathesis.py::test_few_cases",
     "tests/crash/test_health.py::",
+    "tests/crash/test_replaced_code.py::",
     "tests/laws/test_rules.py::",
     "tests/crash/test_kill.py::",
 )

@@ -32,6 +32,14 @@ def install(site: Path) -> None:
         shutil.copytree(ROOT / package, site / package, ignore=shutil.ignore_patterns("__pycache__"))
 
 
+def isolate(site: Path) -> None:
+    """Hides the checkout, as which the engine is installed here, from processes that run from `site`."""
+    (site / "sitecustomize.py").write_text(
+        "import sys\n"
+        "sys.meta_path[:] = [one for one in sys.meta_path if '__editable__' not in str(one)]\n"
+    )
+
+
 def install_former(site: Path) -> None:
     """The same with the command where it was before there were rooms: in `engine.cli` only."""
     install(site)
@@ -72,6 +80,7 @@ def served(site: Path, data: Path) -> Iterator[tuple[int, dict[str, str]]]:
 def test_children_of_the_former_release_restart_from_the_replaced_code(tmp_path: Path) -> None:
     site, started = tmp_path / "site", tmp_path / "started"
     site.mkdir()
+    isolate(site)
     install_former(site)
     with (
         served(site, tmp_path / "data") as (parent, told),
