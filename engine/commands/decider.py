@@ -239,9 +239,9 @@ class Decider:
 
     def _decided(self, command: Command, reads: Reads) -> _Decided | _Missing:
         """The decision, or the stream that has to be brought up to date first."""
-        states, references = self._states, self._references
-        now = references.find(clock.STREAM, reads)
-        if not isinstance(now, Entry):
+        find, find_reference = self._states.find, self._references.find
+        now = find_reference(clock.STREAM, reads)
+        if isinstance(now, str):
             return _Missing(clock.STREAM, now)
         context = DecisionContext(self._now_us(), cast("Clock | None", now.loaded.state))
         read: dict[str, State] = {}
@@ -254,9 +254,9 @@ class Decider:
             while True:
                 entry: Entry | Action
                 if is_reference(stream):
-                    entry = references.find(stream, reads)
+                    entry = find_reference(stream, reads)
                 else:
-                    entry = states.find(stream, reads)
+                    entry = find(stream, reads)
                     only_read.append(stream)
                 if isinstance(entry, str):
                     decision.close()
