@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import asdict
-from importlib import metadata
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -92,6 +91,8 @@ def main() -> None:
 
 def _show_version(is_wanted: bool) -> None:  # noqa: FBT001  typer calls it so
     if is_wanted:
+        from importlib import metadata  # noqa: PLC0415
+
         typer.echo(f"order-engine {metadata.version('order-engine')}")
         raise typer.Exit
 

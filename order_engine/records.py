@@ -7,7 +7,6 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import msgspec
 import typer
 
 from engine.config.settings import read_settings
@@ -174,7 +173,9 @@ def _time(text: str | None) -> int | None:
 
 def _print(register: str, rows: Sequence[ActBody | RefusalBody], *, as_json: bool, as_csv: bool) -> None:
     if as_json:
-        print_json({register: [msgspec.to_builtins(row) for row in rows]})
+        from msgspec import to_builtins  # noqa: PLC0415
+
+        print_json({register: [to_builtins(row) for row in rows]})
     elif as_csv:
         from api.handlers.records import as_csv as csv_of  # noqa: PLC0415
 

@@ -5,7 +5,6 @@ In one interpreter API, execution and projections would wait for each other.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import logging
@@ -420,6 +419,8 @@ def _serve_api(plan: Plan, announce: Announce | None) -> bool:
 
 
 async def _answer(plan: Plan, background: Sequence[Background], announce: Announce | None) -> None:
+    import asyncio  # noqa: PLC0415  a quarter of what `--help` took
+
     from api.http.app import create_app  # noqa: PLC0415
     from api.http.rates import Rates  # noqa: PLC0415
     from api.http.server import serve as listen  # noqa: PLC0415

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -136,6 +135,8 @@ _DEMO: Final = (
 
 @contextlib.contextmanager
 def _journal_to_throw_away() -> Iterator[Journal]:
+    import tempfile  # noqa: PLC0415
+
     from engine.commands import declaring  # noqa: PLC0415
     from engine.domain.stored import engine_codec  # noqa: PLC0415
     from engine.journal.journal import Journal  # noqa: PLC0415

@@ -14,15 +14,17 @@ from decimal import Decimal
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from engine.config.settings_table import CONFIG, Given, gather, private_text, variable
-from engine.domain.fees import Fees, parse_fees
-from engine.domain.trading_limits import Limits
+from engine.config.settings_table import CONFIG, Given, private_text, variable
 from engine.kernel.errors import BadSettings, WrongUsage
 from engine.kernel.rate import Quotas, StreamQuotas, parse_most, parse_quota
 from engine.kernel.values import parse_amounts
+
+if TYPE_CHECKING:
+    from engine.domain.fees import Fees
+    from engine.domain.trading_limits import Limits
 
 DATA: Final = "ORDER_ENGINE_DATA"
 JOURNAL_URL: Final = "ORDER_ENGINE_JOURNAL_URL"
@@ -179,6 +181,10 @@ def _read(
     config: str | None,
     only: Collection[str] | None,
 ) -> Settings:
+    # What takes time to import is imported where settings are read: `--help` reads none.
+    from engine.config.sources import gather  # noqa: PLC0415
+    from engine.domain.fees import parse_fees  # noqa: PLC0415
+
     given = gather(said, variables, config, only)
     _read_files(given)
     # What was said, as variables say it: where it came from only matters to who is told what is wrong.
@@ -293,6 +299,8 @@ def _streams(environ: _Said) -> StreamQuotas:
 
 
 def _limits(environ: _Said) -> Limits | None:
+    from engine.domain.trading_limits import Limits  # noqa: PLC0415
+
     amounts = {
         LIMITS[name]: parse_amounts(environ[name], environ.place(name))
         for name in LIMITS

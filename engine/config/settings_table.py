@@ -1,4 +1,4 @@
-"""Every setting there is: one literal table, and how its texts are gathered. docs/settings.md prints it.
+"""Every setting there is: one literal table. docs/settings.md prints it, `sources` reads them.
 
 A setting has one name, which is its key in the TOML file; `ORDER_ENGINE_` and the name in capitals is
 its variable. An option wins over the variable, the variable over the file, the file over the default.
@@ -12,11 +12,8 @@ from __future__ import annotations
 
 # ruff: noqa: E501, FBT003  a line for each setting
 import os
-import tomllib
-from collections.abc import Collection, Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from engine.kernel.errors import BadSettings
 from engine.kernel.files import regular
@@ -109,95 +106,6 @@ def variable(name: str) -> str:
 def option_of(name: str) -> str:
     """The option of a setting."""
     return KNOWN[name].option or f"--{name.replace('_', '-')}"
-
-
-def gather(
-    options: Mapping[str, str | None],
-    environ: Mapping[str, str],
-    config: str | None = None,
-    only: Collection[str] | None = None,
-) -> dict[str, Given]:
-    """Name -> what was said of each setting that was: by option, variable or the file.
-
-    An empty variable counts as not set. `config` names the file, else the variable CONFIG does. Raises
-    BadSettings for names that are no setting's, and for a file that cannot be used. With `only`,
-    settings of other names are not looked at.
-    """
-    if only is None:
-        _check_variables(environ)
-    names = KNOWN if only is None else only
-    path = config or environ.get(CONFIG)
-    given = {name: Given(text, "file", f"{name} in {path}") for name, text in _file(path, only).items()}
-    said = {name: environ.get(variable(name)) for name in names}
-    given |= {name: Given(text, "environment", variable(name)) for name, text in said.items() if text}
-    given |= {
-        name: Given(text, "option", option_of(name))
-        for name, text in options.items()
-        if text is not None and name in names
-    }
-    return given
-
-
-def _check_variables(environ: Mapping[str, str]) -> None:
-    known = {CONFIG, *map(variable, KNOWN)}
-    for name in environ:
-        if name.startswith(PREFIX) and name not in known and not name.startswith(TESTS):
-            raise BadSettings(f"{name:.100} is no setting{_nearest(name, known)}")
-
-
-NEAR: Final = 0.7
-"""How alike a slip and what was meant are, of 1."""
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    own = name.removeprefix(PREFIX).lower()
-    if own in known:  # a variable's name in the file
-        return f"; here it is {own}"
-    bare = {one.removeprefix(PREFIX).lower(): one for one in known}
-    close = get_close_matches(own, bare, 1, NEAR)
-    return f"; the nearest one is {bare[close[0]]}" if close else ""
-
-
-def _file(path: str | None, only: Collection[str] | None) -> dict[str, str]:
-    """Name -> text of what the file says, of all or `only` some settings."""
-    if not path:
-        return {}
-    try:
-        with regular(Path(path)) as opened:
-            content = opened.read(CONFIG_BYTES_MAX + 1)
-            mode = os.fstat(opened.fileno()).st_mode
-        if len(content) > CONFIG_BYTES_MAX:
-            raise BadSettings(
-                f"{path} is larger than {CONFIG_BYTES_MAX} bytes: that is no file of settings"
-            )
-        words = tomllib.loads(content.decode())
-    except OSError as error:
-        raise BadSettings(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise BadSettings(f"{path} is not TOML: {error}") from None
-    texts = {}
-    for name, value in words.items():
-        if only is not None and name not in only:
-            continue
-        if name not in KNOWN:
-            raise BadSettings(f"{path}: {name!r:.100} is no setting{_nearest(name, KNOWN)}")
-        texts[name] = _text(value, KNOWN[name].separator, f"{path}: {name}")
-        if KNOWN[name].is_secret and texts[name] and mode & 0o077:
-            raise BadSettings(f"{path} holds {name} and others can read it: run `chmod 600 {path}`")
-    return texts
-
-
-def _text(value: Any, separator: str, where: str) -> str:
-    """As a variable would say it. Floats are not exact, so an amount is a string."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str | int):
-        return str(value)
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return separator.join(value)
-    if isinstance(value, dict) and all(isinstance(one, str) for one in value.values()):
-        return separator.join(f"{key}={one}" for key, one in value.items())
-    raise BadSettings(f"{where} is text, a whole number, true or false, or a list or table of texts")
 
 
 def private_text(path: str, what: str) -> str:

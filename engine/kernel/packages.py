@@ -18,6 +18,7 @@ PACKAGES: Final = {
     "msgspec": "msgspec",
     "sqlalchemy": "sqlalchemy",
     "alembic": "alembic",
+    "pydantic-settings": "pydantic_settings",
     "psycopg": "psycopg",
     "cryptography": "cryptography",
     "joserfc": "joserfc",

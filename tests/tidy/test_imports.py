@@ -21,6 +21,8 @@ MODULES = sorted(
 HOMES = {
     "eventsourcing": {"engine/journal/recorder.py", "engine/journal/journal.py"},
     "alembic": {"engine/journal/migrations/"},
+    "pydantic": {"engine/config/sources.py"},
+    "pydantic_settings": {"engine/config/sources.py"},
     "msgpack": {"engine/kernel/codec.py"},
     "sqlite3": {"engine/journal/sqlite.py"},
     "pysqlite3": {"engine/journal/sqlite.py"},
