@@ -1,4 +1,4 @@
-"""Every route there is: one literal table, from which checks and documentation come."""
+"""The literal table of all routes, from which checks and documentation are derived."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ PLACING: Final = (
     "tenant_daily_limit",
     "duplicate_order",
 )
-"""What the rules of trading say no with."""
+"""Refusal codes of the trading rules."""
 
 ROUTES: Final[tuple[Route, ...]] = (
     # --- open to all

@@ -1,4 +1,6 @@
-"""Commands over HTTP: given to the bridge under the caller's key, refusals noted, offsets in headers."""
+"""Commands over HTTP: decided through the bridge under the caller's key; refusals recorded; offsets in
+headers.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,9 @@ from engine.registers import acts
 from engine.registers.refusal_log import RefusalLine
 
 _OF_FIELDS: Final = frozenset({"path", "params"})
-"""Context that is written down as paths and codes only."""
+"""Context recorded as paths and codes only."""
 _OWN_NAMES: Final = frozenset({"unknown_param", "repeated_param"})
-"""Codes of values whose names are the client's own words, which may be anybody's name."""
+"""Codes of values whose names are chosen by the client, and so may be personal data."""
 
 
 async def act(
@@ -34,10 +36,10 @@ async def act(
     carries_request: bool = False,
     refresh: Callable[[], object] | None = None,
 ) -> Outcome:
-    """Has a decision made for the caller, once for each idempotency key. Raises as `Bridge.do` does.
+    """Executes a decision for the caller, once for each idempotency key. Raises as `Bridge.do` does.
 
     `reason` is an operator's. A command that `carries_request` always appends a fact with the digest of
-    its request; that of any other stands in the envelope, and what it leaves unchanged in the register.
+    its request; other commands have it in the envelope, and in the register if they change nothing.
     `refresh` as in `Command`.
     """
     services, principal = call.engine, call.principal
@@ -77,8 +79,8 @@ async def act_with_words(
 ) -> Outcome:
     """The same for a new `subject` with personal words, which are written first (see `personal`).
 
-    They are erased again if the subject does not come to be. Raises Refused `invalid_param` for a
-    reference that another has.
+    They are erased if the subject is not created. Raises Refused `invalid_param` for a reference of
+    another subject.
     """
     given = {name: text for name, text in words.items() if text is not None}
     if not given:
@@ -89,21 +91,21 @@ async def act_with_words(
     try:
         outcome = await act(call, decide, carries_request=carries_request, refresh=refresh)
         is_new = any(fact.stream == subject for fact in outcome.facts)
-        if is_new and _is_stale(services, subject):  # it may have been thought dead meanwhile
+        if is_new and _is_stale(services, subject):  # it may have been taken for dead meanwhile
             with suppress(Refused):
                 await put_words(call, subject, given)
         return outcome
     except OutcomeUnknown:
-        is_new = True  # it may be there
+        is_new = True  # it may exist
         raise
     finally:
         if not is_new:
-            with suppress(EngineError):  # words of nothing are shown to nobody
+            with suppress(EngineError):  # words without a subject are never shown
                 await services.bridge.read(_erase_unless_there, services, subject)
 
 
 async def put_words(call: Call, subject: str, words: Mapping[str, str | None]) -> None:
-    """Sets personal words. A reference that a crash has left to nobody is free again.
+    """Sets personal words. A reference left without a subject by a crash is freed.
 
     Raises Refused `invalid_param`, Unavailable.
     """
@@ -121,7 +123,7 @@ async def put_words(call: Call, subject: str, words: Mapping[str, str | None]) -
 
 
 def _free(services: Services, tenant: str, reference: str) -> bool:
-    """Whether the reference was the word of something that never came to be, and is so no more."""
+    """Frees a reference whose subject was never created; whether it was one."""
     for owner in services.personal.find(tenant, "reference", reference):
         if _is_stale(services, owner) and not services.bridge.journal.end(owner).version:
             services.personal.erase(owner)
@@ -130,7 +132,7 @@ def _free(services: Services, tenant: str, reference: str) -> bool:
 
 
 def _is_stale(services: Services, subject: str) -> bool:
-    """Whether an id is so old that it has facts by now, unless whoever made it is gone."""
+    """Whether an id is old enough that it must have facts, unless its creator is gone."""
     try:
         made_us = made_ms(subject) * 1_000
     except ValueError:  # chosen by a person
@@ -139,7 +141,7 @@ def _is_stale(services: Services, subject: str) -> bool:
 
 
 def _erase_unless_there(services: Services, subject: str) -> None:
-    """Another request with the same key may have brought the subject about meanwhile."""
+    """Erases the words, unless another request with the same key has created the subject meanwhile."""
     if not services.bridge.journal.stream(subject, version=1):
         services.personal.erase(subject)
 
@@ -159,7 +161,7 @@ def noted(call: Call, deed: str, **words: Any) -> CompanionWrite:
 
 
 async def note(call: Call, deed: str, **words: Any) -> None:
-    """The same in a transaction of its own, right after a deed that wrote elsewhere."""
+    """The same in its own transaction, right after a change that wrote elsewhere."""
     await call.engine.bridge.read(_write, call, noted(call, deed, **words))
 
 
@@ -169,7 +171,7 @@ def _write(call: Call, also: CompanionWrite) -> None:
 
 
 def answer(outcome: Outcome, status: int, body: bytes) -> Answer:
-    """The answer to a command: the state after it, and where that stands in the journal."""
+    """The answer to a command: the state after it, and its offset in the journal."""
     headers = {"Journal-Offset": str(outcome.offset)}
     if outcome.is_repeat:
         headers["Idempotency-Replayed"] = "true"
@@ -177,14 +179,14 @@ def answer(outcome: Outcome, status: int, body: bytes) -> Answer:
 
 
 def stream_of(outcome: Outcome, prefix: str) -> str:
-    """The id of the one stream of a kind that a command's facts are in."""
+    """The id of the only stream of a kind with facts of the command."""
     return next(fact.stream for fact in outcome.facts if fact.stream.startswith(prefix))
 
 
 async def note_refusal(call: Call, error: Refused, told: Problem) -> None:
-    """Writes the refusal down for the compliance desk as it is `told`, and returns once that is durable.
+    """Records the refusal, as answered by `told`, and returns once it is durable.
 
-    Raises Unavailable when it cannot be.
+    Raises Unavailable if it cannot be recorded.
     """
     context = {name: value for name, value in error.context.items() if name not in _OF_FIELDS}
     detail, params = _recorded(told)
@@ -203,13 +205,13 @@ async def note_refusal(call: Call, error: Refused, told: Problem) -> None:
         detail=detail or error.detail,
         context=context,
     )
-    # While it waits, nothing shall keep the body that it is about: the frames it came through do.
+    # While it waits, the body must not be kept alive by the frames of its error.
     error.__traceback__ = error.__cause__ = error.__context__ = None
     loop = asyncio.get_running_loop()
     written: asyncio.Future[None] = loop.create_future()
 
     def is_done(fault: Exception | None) -> None:
-        with suppress(RuntimeError):  # the loop is gone: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed, and with it all waiters
             loop.call_soon_threadsafe(_settle, written, fault)
 
     call.engine.refusals.submit(line, is_done)
@@ -217,7 +219,7 @@ async def note_refusal(call: Call, error: Refused, told: Problem) -> None:
 
 
 def _recorded(told: Problem) -> tuple[str, list[dict[str, str]]]:
-    """What was told of bad values, without names that the client made up: the sentence, and `params`."""
+    """The answer's faults without names chosen by the client: the sentence, and `params`."""
     known = [param for param in told.params if param["code"] not in _OWN_NAMES]
     params = [{"path": param["path"], "code": param["code"]} for param in known[:PARAM_FAULTS_IN_DETAIL]]
     made_up = len(told.params) - len(known)

@@ -28,7 +28,7 @@ ERRORS: Final = {
 
 CHALLENGE: Final = 'Basic realm="order-engine", charset="UTF-8"'
 PARAMETERS_MAX: Final = 20
-"""Of a form; there are four that mean something."""
+"""Parameters of a form; only four have a meaning."""
 
 
 class TokenBody(msgspec.Struct, frozen=True):
@@ -48,9 +48,9 @@ class TokenError(msgspec.Struct, frozen=True):
 
 
 class TokenAnswer(NamedTuple):
-    """What the endpoint says: status, JSON body, headers.
+    """The endpoint's answer: status, JSON body, headers.
 
-    `client` was granted a token; `asked` was named by a request that was refused, and may not exist.
+    `client` was granted a token; `asked` is the client named in a refused request, and may not exist.
     """
 
     status: int
@@ -68,9 +68,9 @@ class _Denied(Exception):
 
 
 def grant(clients: Clients, tokens: Tokens, form: bytes, authorization: str | None) -> TokenAnswer:
-    """The answer to a token request: the form's bytes, and the `Authorization` header if there was one.
+    """The answer to a token request: the form's bytes, and the `Authorization` header, if any.
 
-    Every fault of the request is an answer; raises Unavailable when clients cannot be looked up.
+    Every fault of the request is an answer; raises Unavailable if clients cannot be read.
     """
     headers = {"Cache-Control": "no-store", "Pragma": "no-cache"}
     try:

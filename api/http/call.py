@@ -1,4 +1,4 @@
-"""What a handler is given and what it gives back; what a row of the table of routes says."""
+"""The types of routing: a handler's input and output, and a row of the table of routes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from api.http.streams import Line
 from api.http.tokens import Principal
 
 NOBODY: Final = Principal("", "", frozenset())
-"""Who calls a route that is open to all."""
+"""The caller of a public route."""
 
 PREFIXES: Final = {
     "account_id": "acc",
@@ -24,20 +24,19 @@ PREFIXES: Final = {
     "webhook_id": "whk",
     "delivery_id": "whd",
 }
-"""Parameter of a path -> prefix of the ids that it may be. Any other is the id of nothing."""
+"""Parameter of a path -> prefix of its ids. An id with another prefix is unknown."""
 
 
 class Call:
-    """One request, read and checked: a handler needs to look at nothing else.
+    """One request, parsed and validated: a handler's only input.
 
     `path` are the values of the path's parameters, `query` and `body` the values of the route's fields
     (see `api.http.fields`). `accept` is the header of that name. `key` is the Idempotency-Key, `digest`
-    then the SHA-256 of the request. `on_behalf_of` is the person behind the client of a command.
-    `min_offset` is how far views must be at least. `url` and `raw_query` are as they came. Routes that
-    are open to all have `basic`, what HTTP Basic gave; `known`, the If-None-Match; and `document`, the
-    API's description of itself. `address` is who is counted on such a route, and `limits` what the
-    answer says of that (see `api.http.rates`). A stream has `token`, to be looked at again while it
-    lasts, and `last_event`, the Last-Event-ID.
+    the digest of the request. `on_behalf_of` is the person behind the client of a command. `min_offset`
+    is the least offset of views. `url` and `raw_query` are unparsed. Public routes have `basic`, the
+    HTTP Basic credentials; `known`, the If-None-Match; and `document`, the OpenAPI document. `address`
+    is counted by the rate limits of such a route, and `limits` are their headers (see `api.http.rates`).
+    A stream has `token`, checked again while it lasts, and `last_event`, the Last-Event-ID.
     """
 
     __slots__ = (
@@ -71,7 +70,7 @@ class Call:
 
 
 class Answer(NamedTuple):
-    """What is sent back: `body` is JSON. With a `stream`, what that sends comes in place of a body."""
+    """A response: `body` is JSON. With a `stream`, its output replaces the body."""
 
     status: int
     body: bytes
@@ -85,14 +84,12 @@ Handler = Callable[[Call], Awaitable[Answer]]
 class Route(NamedTuple):
     """One row of the table of routes.
 
-    `scope` None: open to all. `name` is what clients' programs call it: it never changes. `answers` are
-    the types of what is sent, by status; `refusals` the codes that only its own rules give
-    (`not_found` here: of an id inside the body). `body` None: there must be none. `is_form`: the
-    body is a form, whose bytes the handler is given.
-    `is_fact` False: what it writes is in no journal. `is_viewed`: it waits for a view, as each GET may.
-    `is_sandbox`: not found elsewhere. `is_probe`: asked by load
-    balancers, with a quota of its own. `or_scope` is another scope that opens it.
-    `media` is what it sends instead of JSON.
+    `scope` None: public. `name` is its operation id, which never changes. `answers` are the types of
+    responses by status; `refusals` the codes of its own rules (`not_found` here: of an id inside the
+    body). `body` None: not allowed. `is_form`: the handler receives the form's bytes. `is_fact` False:
+    it appends no facts. `is_viewed`: it waits for a view, as each GET may. `is_sandbox`: sandbox only.
+    `is_probe`: for load balancers, with its own quota. `or_scope` is an alternative scope. `media`
+    replaces JSON.
     """
 
     method: str
@@ -115,19 +112,19 @@ class Route(NamedTuple):
 
     @property
     def has_key(self) -> bool:
-        """Whether an Idempotency-Key is looked at: of all that write, but for tokens."""
+        """Whether an Idempotency-Key applies: to all writes except tokens."""
         return self.method != "GET" and self.scope is not None
 
 
 class Leaf(NamedTuple):
-    """A route, and the names of its path's parameters in their order."""
+    """A route, with its path's parameters in order."""
 
     route: Route
     names: tuple[str, ...]
 
 
 class Node:
-    """One segment of the tree of paths: what may follow it, and the routes that end here by method."""
+    """One segment of the path tree: possible next segments, and the routes that end here by method."""
 
     __slots__ = ("leaves", "parameter", "words")
 
@@ -138,7 +135,7 @@ class Node:
 
 
 def tree_of(routes: tuple[Route, ...]) -> Node:
-    """The routes as a tree: a path is found by one look-up a segment. HEAD goes where GET does."""
+    """The routes as a tree: one look-up per segment of a path. HEAD is routed as GET."""
     root = Node()
     for route in routes:
         node, names = root, []

@@ -1,4 +1,4 @@
-"""All connections of one server: letting them in, ending those that take too long, and the stop."""
+"""All connections of one server: admission, time-outs, and the drain."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from engine.kernel.limits import HTTP_READ_BYTES, HTTP_UNSENT_BYTES_MAX
 
 _LOG: Final = logging.getLogger("order_engine.api")
 _SWEEPS: Final = 20
-"""A deadline is noticed within this part of itself."""
+"""A deadline is noticed within this fraction of itself."""
 
 
 class Connections:
-    """Those of one server; called for each new one. Must be made on the loop that serves.
+    """The connections of one server; called for each new one. Create it on the serving loop.
 
-    `buffer` is what all of them read into. `_strangers` have shown no valid token, the longest open
-    first: where there are too many, one of them makes room.
+    All read into `buffer`. `_strangers` have shown no valid token, oldest first: if there are too many
+    connections, one of them is closed.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class Connections:
         self.new_handler = new_handler
 
     def __call__(self) -> Connection:
-        """A connection has come."""
+        """A new connection."""
         return Connection(self)
 
     def enter(self, connection: Connection) -> Guest | None:
-        """Counts it; None if there is no room for it."""
+        """Counts a connection; None if there is no room for it."""
         self.all.add(connection)
         if self.rates.guests.is_full:
             self._make_room()
@@ -53,7 +53,7 @@ class Connections:
         return guest
 
     def _make_room(self) -> None:
-        """Ends the stranger that has been there longest and is not being answered."""
+        """Closes the oldest stranger without a request in progress."""
         for stranger in self._strangers:
             if not stranger.is_handling:
                 stranger.close()
@@ -61,7 +61,7 @@ class Connections:
                 return
 
     def know(self, connection: Connection, client: str) -> bool:
-        """It has shown a valid token; False where its client has too many."""
+        """Notes a valid token; False if its client has too many connections."""
         guest = connection.guest
         if guest is None or not self.rates.guests.know(guest, client):
             return False
@@ -69,7 +69,7 @@ class Connections:
         return True
 
     def leave(self, connection: Connection) -> None:
-        """It is closed, or as good as that."""
+        """Stops counting a closed or closing connection."""
         self.all.discard(connection)
         self._strangers.pop(connection, None)
         if connection.guest is not None:
@@ -77,7 +77,7 @@ class Connections:
             connection.guest = None
 
     async def sweep(self) -> None:
-        """Ends connections that are idle, or whose message or answer takes too long; for ever."""
+        """Closes connections that are idle, or whose message or answer takes too long; runs forever."""
         timing = self.timing
         while True:
             await asyncio.sleep(min(timing.message_s, timing.idle_s) / _SWEEPS)
@@ -102,7 +102,7 @@ class Connections:
             connection.close()
 
     def _end_slowest(self, unsent: int) -> None:
-        """Ends those that have taken the least of their answers, until there is room again."""
+        """Closes those that have taken the least of their answers, until there is room."""
         for connection in sorted(self.all, key=lambda one: -one.unsent):
             if unsent <= HTTP_UNSENT_BYTES_MAX or connection.transport is None:
                 return
@@ -110,10 +110,10 @@ class Connections:
             connection.transport.abort()
 
     async def drain(self) -> None:
-        """Answers what has been sent, telling each client that it was the last; at most `stop_s`.
+        """Graceful shutdown: answers pending requests with `Connection: close`, within `stop_s`.
 
-        A connection is closed after its next answer, or when it has been quiet for `drain_idle_s`.
-        Nobody may be let in any more: who is told comes again at once.
+        A connection is closed after its next answer, or when idle for `drain_idle_s`. Stop accepting
+        connections first: clients reconnect at once.
         """
         self.is_stopping = True
         deadline = self.loop.time() + self.timing.stop_s

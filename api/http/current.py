@@ -1,10 +1,10 @@
-"""One resource, never older than the journal was when the request arrived, on any process.
+"""One resource, at least as new as the journal when the request arrived, on any process.
 
     look    the end of its stream in the journal, its personal words, and its row in a view: in one round
-            trip where both are in one database, else in two, the journal first
-    find    the row, if the view has come to that end; else what the stream is folded into
+            trip if both are in one database, else in two, the journal first
+    find    the row, if the view has reached that end; else the folded stream
 
-Only the journal says `not_found`. A view that cannot be read, for whatever reason, counts as behind.
+Only the journal decides `not_found`. An unreadable view counts as lagging.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ from projections.listing import Single
 from projections.resources import filled
 
 JOURNAL, VIEW = "Journal-Offset", "View-Offset"
-"""Headers that say where an answer comes from: the offset of the last fact that it shows."""
+"""Headers with the source of an answer: the offset of its last fact."""
 
 
 class Resource(NamedTuple):
-    """What is asked for: `row` in a view, or what `body` makes of its stream's state in the journal.
+    """A requested resource: `row` in a view, or `body` of its stream's state in the journal.
 
-    `body` gives None where the state shows no such resource of the caller's. `words` are the personal
-    words of the stream that are filled in. `shown` finishes the view's body, which is not the whole.
-    `was_there` says of a stream of so many facts whether it once had what its state has forgotten, which
-    only the view can show; None: that would take too long.
+    `body` returns None if the state has no such resource of the caller's. `words` are the personal words
+    to fill in. `shown` completes the view's body. `was_there` tells from the stream's facts whether it
+    once had a resource that its state has dropped and only the view can show; None: too expensive.
     """
 
     row: Single
@@ -44,8 +43,9 @@ class Resource(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What a look has found: a stream that ends at `version` and `offset`, and its row (`body`) in a
-    view that has come to `reached`, None if it cannot be read. `words` are in the resource's order."""
+    """The result of `look`: a stream that ends at `version` and `offset`, and its row (`body`) in a view
+    at offset `reached`, None if unreadable. `words` are in the resource's order.
+    """
 
     version: int
     offset: int
@@ -56,7 +56,7 @@ class Look(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The body, and the offset of the last fact that it shows; `source` is JOURNAL or VIEW."""
+    """The body, and the offset of its last fact; `source` is JOURNAL or VIEW."""
 
     body: bytes
     source: str
@@ -70,13 +70,13 @@ async def one(call: Call, resource: Resource) -> Answer:
     while (found := await services.bridge.read(find, services, resource)) is None:
         if loop.time() > deadline:
             raise Problem("view_behind", context={"view": resource.row.view})
-        await asyncio.sleep(VIEW_POLL_S)  # off the loop there are few threads, and others need them
+        await asyncio.sleep(VIEW_POLL_S)  # off the loop there are few threads, needed by others
     services.saw(call.principal.client, found.offset)
     return Answer(200, found.body, {found.source: str(found.offset)})
 
 
 def find(services: Services, resource: Resource) -> Found | None:
-    """The resource as it is now; None if only the view can show it, which is behind. Blocks.
+    """The current resource; None if only the view can show it, which lags. Blocks.
 
     Raises Problem `not_found`, ViewQuarantined, EngineError.
     """
@@ -100,7 +100,9 @@ def find(services: Services, resource: Resource) -> Found | None:
 
 
 def look(services: Services, resource: Resource) -> Look:
-    """The journal's side, and the view's as it was then or later. Raises EngineError of the former."""
+    """Reads the journal's side, and the view's at that moment or later. Raises EngineError of the
+    former.
+    """
     row, journal = resource.row, services.bridge.journal
     ours = [
         *journal.datastore.pages.end_of(row.stream),
@@ -113,7 +115,7 @@ def look(services: Services, resource: Resource) -> Look:
             seen = journal.datastore.store.values([*ours, *theirs])
         except Unavailable:
             raise
-        except EngineError:  # of the views: their tables are another release's, or damaged
+        except EngineError:  # of the views: their tables have another shape, or are damaged
             pass
     if seen is None:
         seen = journal.datastore.store.values(ours)
@@ -126,7 +128,7 @@ def look(services: Services, resource: Resource) -> Look:
 
 
 def _folded(services: Services, resource: Resource, known: Look) -> Found | None:
-    """The resource as the journal has it."""
+    """The resource folded from the journal."""
     stream, journal = resource.row.stream, services.bridge.journal
     try:
         loaded = services.bridge.loaded(stream)
@@ -138,13 +140,13 @@ def _folded(services: Services, resource: Resource, known: Look) -> Found | None
     if body is None:
         return None
     offset = known.offset
-    if loaded.version != known.version:  # it has moved on since the look
+    if loaded.version != known.version:  # it has changed since
         offset = journal.stream(stream, after=loaded.version - 1, version=loaded.version)[0].offset
     return Found(body, JOURNAL, offset)
 
 
 def _is_of(row: Single, journal: Journal) -> bool:
-    """Whether a stream that cannot be folded belongs to the owner who asks."""
+    """Whether a stream that cannot be folded belongs to the asking owner."""
     (first,) = journal.stream(row.stream, version=1)
     owners = {getattr(first.fact, name, "") for name in ("account", "tenant")}
     return not row.owner or row.owner in owners

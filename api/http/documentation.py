@@ -1,4 +1,4 @@
-"""What the API says of itself: its document, a page to read it with, and what can happen to an order."""
+"""The API's own documentation: the OpenAPI document, its page, and the lifecycle of orders."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ FILES: Final = {
     "swagger-ui.css": "text/css",
     "start.js": "text/javascript",
 }
-"""What the page is made of; all of it is here."""
+"""Files of the page; it needs no others."""
 _KIND: Final = b"{kind}"
-"""What the page has where it says what the journal is."""
+"""Placeholder of the journal's kind in the page."""
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
-"""Content-Security-Policy of the page: nothing is asked of any other site."""
+"""Content-Security-Policy of the page: no other site is contacted."""
 
 
 async def openapi(call: Call) -> Answer:
@@ -39,7 +39,7 @@ async def openapi(call: Call) -> Answer:
 
 
 ERRORS: Final = "errors.html"
-"""The page of error codes, whose paragraphs `docs` of an error names."""
+"""The page of error codes, target of the `docs` links of errors."""
 
 
 async def page(call: Call) -> Answer:
@@ -64,7 +64,7 @@ def _read(name: str) -> bytes:
 
 
 def _unless_known(call: Call, content: bytes, media: str) -> Answer:
-    """The content, or 304 to who has it."""
+    """The content, or 304 if the client has it."""
     etag = f'"{blake2b(content, digest_size=16).hexdigest()}"'
     headers = {
         "Content-Type": media if media == "application/json" else f"{media}; charset=utf-8",
@@ -80,11 +80,11 @@ def _unless_known(call: Call, content: bytes, media: str) -> Answer:
     return Answer(200, content, headers)
 
 
-# --- what can happen to an order ------------------------------------------------------------------
+# --- the lifecycle of orders ----------------------------------------------------------------------
 
 
 class Transition(msgspec.Struct, frozen=True, rename={"before": "from", "after": "to"}):
-    """A fact that an order may have in a status (null: it does not exist yet), and its status then."""
+    """A fact possible in a status (null: the order does not exist yet), and the status after it."""
 
     before: shapes.OrderStatus | None
     fact: str
@@ -100,7 +100,7 @@ class StatusBody(msgspec.Struct, frozen=True):
 
 
 class LifecycleBody(msgspec.Struct, frozen=True):
-    """All that can happen to an order. What is not listed cannot."""
+    """The lifecycle of orders. Transitions not listed are impossible."""
 
     statuses: list[StatusBody]
     transitions: list[Transition]
@@ -108,7 +108,7 @@ class LifecycleBody(msgspec.Struct, frozen=True):
 
 
 def lifecycle() -> LifecycleBody:
-    """The table by which orders are decided."""
+    """The transition table of orders."""
     return LifecycleBody(
         [
             StatusBody(status, status in order.TERMINAL, status in order.CANCELLABLE)
@@ -120,5 +120,5 @@ def lifecycle() -> LifecycleBody:
 
 
 async def order_lifecycle(call: Call) -> Answer:  # noqa: ARG001  (every handler's shape)
-    """What can happen to an order, and in which state."""
+    """The lifecycle of orders."""
     return Answer(200, encode(lifecycle()))

@@ -34,7 +34,7 @@ li {{ color: #555 }}
 
 @cache
 def error_page() -> bytes:
-    """HTML of every code with its status, its meaning, and what `detail` says of a case."""
+    """HTML with every code, its status, meaning, and forms of `detail`."""
     codes = "\n".join(_paragraph(code) for code in CODES)
     faults = "\n".join(
         f'<li id="param-{code}"><code>{code}</code>: the value {_html(text)}'
@@ -55,6 +55,6 @@ def _paragraph(code: str) -> str:
 
 
 def _html(text: str) -> str:
-    """The text escaped, and what stands in backticks as code."""
+    """The text escaped, with backticks as code."""
     words = escape(text, quote=False).split("`")
     return "".join(f"<code>{word}</code>" if n % 2 else word for n, word in enumerate(words))

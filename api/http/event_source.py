@@ -1,4 +1,4 @@
-"""Where streams of events and the outlet read: pages of the events view, with their personal words."""
+"""Pages of the events view with personal words, for event streams and the outlet."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from projections.views.events import EventFilter, Stretch, Withheld
 
 
 class Source(Protocol):
-    """Both block, and raise EngineError."""
+    """The interface of event sources. Both methods block, and raise EngineError."""
 
     def between(
         self, wanted: EventFilter, after: int, to: int | None, limit: int
     ) -> tuple[int, Stretch]:
-        """A page behind an offset, up to another or to the view's end; how far that came.
+        """A page after an offset, up to another or to the view's offset; returns the offset reached.
 
-        That is no further than the view is; it is `after` where the view is being made again.
+        That is at most the view's offset; it is `after` while the view is being rebuilt.
         """
 
     def missed(self, wanted: EventFilter, offset: int) -> Mapping[str, Withheld]:
@@ -34,7 +34,7 @@ class EventSource(NamedTuple):
     views: Views
     personal: Personal
     check: Callable[[], object] = lambda: None
-    """Raises where the view would tell of facts that the journal lacks."""
+    """Raises if the view would show facts missing in the journal."""
 
     def between(
         self, wanted: EventFilter, after: int, to: int | None, limit: int = EVENT_STREAM_PAGE
@@ -55,13 +55,13 @@ class EventSource(NamedTuple):
 
 
 def released(told: Mapping[str, Withheld], now: Mapping[str, Withheld]) -> list[tuple[str, Withheld]]:
-    """What a reader was told is withheld, and is no more: oldest first."""
+    """Streams a reader knows as withheld and that are released now: oldest first."""
     gone = [(stream, one) for stream, one in told.items() if now.get(stream) != one]
     return sorted(gone, key=lambda item: item[1].since)
 
 
 def passed(now: Mapping[str, Withheld], wanted: EventFilter, offset: int) -> dict[str, Withheld]:
-    """What a reader at `offset` misses, of what is withheld."""
+    """Withheld streams relevant to a reader at `offset`."""
     return {
         stream: one
         for stream, one in now.items()

@@ -1,4 +1,4 @@
-"""The fields of all bodies and queries: what is read, checked, and later documented."""
+"""The fields of all bodies and queries, with validation and documentation."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from engine.registers.acts import DEEDS
 from projections.shapes import WORDS
 
 FINEST: Final = Amount(PRICE_PLACES)
-"""An amount or quantity whose own scale only its currency or instrument tells: the rules check it."""
+"""An amount or quantity whose scale depends on currency or instrument: the rules check it."""
 REFERENCE: Final = Text(REFERENCE_CHARACTERS_MAX)
 NAME: Final = Text(NAME_CHARACTERS_MAX)
 SIDE: Final = Word(WORDS["Side"])

@@ -27,10 +27,10 @@ class Guest:
 class Guests:
     """The connections of one process.
 
-    `most` in all; of these a quarter from one address and a quarter of one client, unless a trusted
-    proxy has them, and a quarter is kept for those who have shown no token yet: so there is always
-    room for a health check, and for a client that comes back. What messages hold until they are answered
-    is at most `holds_most` bytes in all and a quarter of that for an address; the first bytes are free.
+    `most` in all; at most a quarter for one address and a quarter for one client, except of trusted
+    proxies; a quarter is reserved for connections without a token yet, so that health checks and
+    reconnecting clients find room. Unanswered messages hold at most `holds_most` bytes in all and a
+    quarter of that for an address; the first bytes are free.
     """
 
     def __init__(
@@ -51,21 +51,21 @@ class Guests:
 
     @property
     def strangers(self) -> int:
-        """How many have shown no token yet."""
+        """Number of connections without a valid token so far."""
         return self.count - self.known
 
     @property
     def strangers_most(self) -> int:
-        """How many of those there may be."""
+        """Maximum of those."""
         return max(1, self.most // 4)
 
     @property
     def is_full(self) -> bool:
-        """Whether another one needs the place of a stranger."""
+        """Whether a new connection needs the place of a stranger."""
         return self.count >= self.most or self.strangers >= self.strangers_most
 
     def enter(self, address: str, *, is_proxy: bool = False) -> Guest | None:
-        """Counts one more; None, and not counted, where that would be too many."""
+        """Counts a connection; None, uncounted, if there are too many."""
         if self.count >= self.most or (self._open[address] >= self._most_each and not is_proxy):
             return None
         self._open[address] += 1
@@ -73,7 +73,7 @@ class Guests:
         return Guest(address, is_proxy=is_proxy)
 
     def know(self, guest: Guest, client: str) -> bool:
-        """It has shown a client's token; False where that client, or all, have too many."""
+        """Assigns a connection to a client; False if that client, or all, have too many."""
         if guest.client == client:
             return True
         is_new = not guest.client
@@ -88,7 +88,7 @@ class Guests:
         return True
 
     def hold(self, guest: Guest, size: int) -> bool:
-        """It holds `size` bytes of a message that is not answered; False where that is too much."""
+        """Counts `size` bytes of an unanswered message; False if that is too much."""
         size = max(0, size - MESSAGE_BYTES_FREE)
         more = size - guest.holds
         if not more:
@@ -107,7 +107,7 @@ class Guests:
         return True
 
     def leave(self, guest: Guest) -> None:
-        """It is closed."""
+        """The connection is closed."""
         self.hold(guest, 0)
         self._forget(guest)
         self.count -= 1

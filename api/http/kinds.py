@@ -1,4 +1,4 @@
-"""What a field of a body or query may hold: kinds of values, and the words for tables of fields."""
+"""Kinds of values in bodies and queries, and the types of the field tables."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ FAULTS: Final = PARAM_FAULTS | {
 """Codes of single values inside `params`: the rules' own, and those of the shape."""
 
 ABSENT: Final = msgspec.UNSET
-"""The default of a field that, when it is not given, is not among the values read either."""
+"""The default of a field that is absent from the values if not given."""
 
 
 class Number(str):
-    """A JSON number as it was written."""
+    """A JSON number in its original text."""
 
     __slots__ = ()
 
 
 class Fault(Exception):
-    """A value is not of its kind. `code` is one of FAULTS; `path` is what to add to the field's own.
+    """A value is not of its kind. `code` is one of FAULTS; `path` is appended to the field's own.
 
-    `more` are further ones of the same value, an array.
+    `more` are further faults of the same array.
     """
 
     def __init__(self, code: str, detail: str = "", path: str = "") -> None:
@@ -50,13 +50,13 @@ class Fault(Exception):
 
 
 class Kind(Protocol):
-    """What a field may hold."""
+    """The kind of a field's values."""
 
     def read(self, raw: Any) -> Any:
         """The value of a JSON value (str, Number, bool, dict, list). Raises Fault."""
 
     def from_query(self, text: str) -> Any:
-        """The JSON value that a word of a query string stands for."""
+        """The JSON value for a word of a query string."""
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -120,7 +120,7 @@ class Boolean(_Kind, frozen=True):
         return raw
 
     def from_query(self, text: str) -> Any:
-        """`true` and `false` mean what they say."""
+        """`true` and `false` as words."""
         return {"true": True, "false": False}.get(text, text)
 
 
@@ -143,7 +143,7 @@ class Integer(_Kind, frozen=True):
         return int(parts[1])
 
     def from_query(self, text: str) -> Any:
-        """A number has no quotes there."""
+        """Numbers are unquoted in a query."""
         return Number(text)
 
 
@@ -201,7 +201,7 @@ class Time(_Kind, frozen=True):
         zone = "+00:00" if zone in {"Z", "z"} else zone
         try:
             at_us = to_us(datetime.fromisoformat(f"{day}T{clock}{fraction or ''}{zone}"))
-            from_us(at_us)  # what stands at the end of the calendar may lie behind it in UTC
+            from_us(at_us)  # a date at the calendar's end may overflow in UTC
         except (ValueError, OverflowError) as error:
             raise Fault("invalid_value", "must be a time of the calendar") from error
         return at_us
@@ -231,7 +231,7 @@ class Span(_Kind, frozen=True):
 
 
 class Id(_Kind, frozen=True):
-    """An id, `prefix_...`. One that is not of this form is simply the id of nothing."""
+    """An id, `prefix_...`. An id of another form is treated as unknown."""
 
     prefix: str
 
@@ -270,7 +270,7 @@ class Several(_Kind, frozen=True):
 
 
 def _joined(faults: Sequence[Fault]) -> Fault:
-    # Another than those that the raising frame knows, which would be a cycle.
+    # A new exception: the caught one has a traceback to this frame, which would be a cycle.
     first, *more = faults
     joined = Fault(first.code, first.detail, first.path)
     joined.more = more
@@ -280,8 +280,8 @@ def _joined(faults: Sequence[Fault]) -> Fault:
 class Field(msgspec.Struct, frozen=True):
     """One field of a body or parameter of a query.
 
-    `default` is its value when it is not given or null; `ABSENT` leaves it out. With `can_be_null` a
-    null is a value of its own (None). `about` and `example` are for the documentation.
+    `default` is its value if omitted or null; `ABSENT` leaves it out. With `can_be_null` null is a
+    separate value (None). `about` and `example` are for the documentation.
     """
 
     name: str

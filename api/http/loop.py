@@ -1,4 +1,4 @@
-"""The event loop of whatever serves or sends: uvloop where it is installed."""
+"""The event loop of serving and sending processes: uvloop if installed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """A loop that nobody runs yet."""
+    """A new loop, not running yet."""
     try:
         from uvloop import new_event_loop  # noqa: PLC0415
     except ImportError:

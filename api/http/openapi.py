@@ -1,7 +1,6 @@
 """The OpenAPI 3.1 document, made from the table of routes and all that it refers to. Pure.
 
-What a client may rely on stands here because the server is built from the same tables; tests hold every
-answer to it.
+The server is built from the same tables; tests validate every answer against it.
 """
 
 from __future__ import annotations
@@ -50,14 +49,14 @@ SCOPES: Final = {
     "admin": "what concerns all tenants: instruments, prices, the sandbox's clock, parked reports",
 }
 
-# --- which codes a route can answer ---------------------------------------------------------------
+# --- error codes of a route -----------------------------------------------------------------------
 
 ANY: Final = (
     "invalid_request", "invalid_param", "client_request_id_too_long", "api_version_invalid",
     "api_version_unsupported", "request_timeout", "body_too_large", "expectation_failed",
     "rate_limited", "headers_too_large", "server_error", "unavailable",
 )  # fmt: skip
-"""Codes of any route. `method_not_allowed` is that of a path, whose method is none of its routes."""
+"""Codes of any route. `method_not_allowed` belongs to a path without a route for the method."""
 SCOPED: Final = (
     "missing_token", "invalid_token", "insufficient_scope", "journal_damaged", "journal_went_back",
 )  # fmt: skip
@@ -71,7 +70,7 @@ _PLACES: Final = {code: place for place, code in enumerate(CODES)}
 
 
 def codes_of(route: Route) -> tuple[tuple[int, str], ...]:
-    """(status, code) of every error that a route can answer, by status, in the order of CODES."""
+    """(status, code) of every error of a route, by status, in the order of CODES."""
     found = {*ANY}
     if route.scope is not None:
         found |= {*SCOPED}
@@ -254,11 +253,11 @@ def _of_path(name: str) -> Schema:
 
 _MARK: Final = re.compile(r"\{\w+\}")
 OTHER_NAMES: Final = {"acc": "id_or_reference", "ins": "id_or_symbol"}
-"""Prefix of ids -> parameter of a path that may be one among other things."""
+"""Prefix of ids -> parameter of a path that may also be another kind of id."""
 
 
 class Whole(NamedTuple):
-    """What an operation is written down with.
+    """The context of building an operation.
 
     `known_as` see `templates`; `answers` are schemas by type, `components` by name; `shared` collects
     the responses that several operations have.
@@ -272,7 +271,7 @@ class Whole(NamedTuple):
 
 
 def _links(route: Route, answer: Schema, whole: Whole) -> Schema:
-    """What can be asked about the thing that was answered: each route whose path its ids complete."""
+    """Links from an answer: each route whose path its ids complete."""
     place = "$response.body#/"
     if answer.get("type") == "array":
         answer, place = answer["items"], "$response.body#/0/"
@@ -320,17 +319,17 @@ EXAMPLES: Final[dict[str, Schema]] = {
     },
     "Ready": {"reasons": [], "views_behind": {"orders": 0}},
 }  # fmt: skip
-"""Where the example of a resource is not made of the examples of its fields."""
+"""Examples of resources that are not composed of their fields' examples."""
 ASKS: Final[dict[str, dict[str, Schema]]] = {
     "place_order": {"buy": {"quantity": None}, "sell": {"side": "sell", "cash_amount": None}},
 }
-"""Examples of a request's body that differ from its fields' examples; None leaves a field out."""
+"""Examples of request bodies that differ from their fields' examples; None omits a field."""
 
 
 def templates(routes: Iterable[Route]) -> dict[str, str]:
-    """Path of the table -> path of the document, where one that differs in names only is the same path.
+    """Path of the table -> path of the document, where paths that differ only in names are merged.
 
-    The name of an id is taken before that of what may be an id among other things.
+    The name of a plain id takes precedence over that of a parameter with several forms.
     """
     found: dict[str, str] = {}
     paths = sorted((route.path for route in routes), key=_is_other)
@@ -414,7 +413,7 @@ def _operation(route: Route, whole: Whole) -> Schema:
         response["headers"] = _headers(route, status)
         if kind is not None:
             schema = whole.answers[kind]
-            # In 3.1 a stream of messages has no schema: readers take one for that of a message.
+            # In 3.1 a stream of messages has no schema: readers would take one for a message's.
             is_stream = route.media == EVENT_STREAM
             response["content"] = {route.media: {} if is_stream else {"schema": schema}}
             if any(field.name == "format" for field in route.query):
@@ -455,9 +454,9 @@ def _request(route: Route) -> Schema:
 
 
 def _add_errors(responses: dict[str, Schema], route: Route, shared: dict[str, Schema]) -> None:
-    """The errors of a route: one response a status, with every code that it may have.
+    """The errors of a route: one response per status, with all of its codes.
 
-    Those of few codes are the same for many routes, and `shared`.
+    Responses with few codes are the same for many routes, and `shared`.
     """
     by_status: dict[int, list[str]] = defaultdict(list)
     for status, code in codes_of(route):
@@ -465,7 +464,7 @@ def _add_errors(responses: dict[str, Schema], route: Route, shared: dict[str, Sc
     for status, codes in by_status.items():
         error: Schema = {"$ref": f"{REF}Error", "properties": {"code": {"enum": codes}}}
         known = responses.get(str(status))
-        if known is not None:  # a status that also has an answer of its own
+        if known is not None:  # a status that is also used by a regular answer
             known["content"][JSON] = {"schema": {"anyOf": [known["content"][JSON]["schema"], error]}}
             continue
         listed = "; ".join(f"`{code}`: {CODES[code].detail}" for code in codes)

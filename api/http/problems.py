@@ -42,9 +42,9 @@ _LOG: Final = logging.getLogger("order_engine.api")
 
 
 class Code(NamedTuple):
-    """`status` that a code is answered with, `retry_after_s` when trying again may help.
+    """An error code with its `status`, and `retry_after_s` if a retry may help.
 
-    `detail` is told where nothing more is known of the case, and is the code's paragraph in the docs.
+    `detail` is the default sentence, and the code's paragraph in the docs.
     """
 
     status: int
@@ -138,12 +138,12 @@ MISTAKES: Final = frozenset(
     for code, known in CODES.items()
     if known.status < 500 and (code not in REFUSALS or code in _SHAPES)
 ) - {"request_timeout"}
-"""Errors that a correct client does not repeat. Other errors below 500 are refusals by a rule, which a
-correct client may get; and a timeout has already taken its time."""
+"""Errors that a correct client does not repeat. Other errors below 500 are refusals by a rule, normal
+for a correct client; a time-out has already taken its time."""
 
 
 class Param(msgspec.Struct, frozen=True):
-    """One bad value: where it stands, like `body.cash_amount`, and what is wrong, in a sentence."""
+    """One bad value: its position, like `body.cash_amount`, and its fault in a sentence."""
 
     path: str
     detail: str
@@ -151,7 +151,7 @@ class Param(msgspec.Struct, frozen=True):
 
 
 class Error(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What every error is answered with, but those of the token endpoint."""
+    """The body of every error, except those of the token endpoint."""
 
     code: Annotated[str, Meta(extra_json_schema={"enum": list(CODES)})]
     detail: str
@@ -162,7 +162,7 @@ class Error(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Problem(Exception):
-    """An answer that is not what was asked for. `code` is one of CODES."""
+    """An error answer. `code` is one of CODES."""
 
     def __init__(
         self,
@@ -182,7 +182,7 @@ class Problem(Exception):
         if known.retry_after_s is not None:
             self.headers.setdefault("Retry-After", str(known.retry_after_s))
         self.is_last = is_last
-        """Whether the connection is of no use afterwards."""
+        """Whether the connection must be closed afterwards."""
 
     def body(self, request_id: str) -> bytes:
         """The envelope."""
@@ -200,7 +200,7 @@ class Problem(Exception):
 
 
 def docs_of(code: str) -> str:
-    """The address of a code's paragraph, relative to this engine, so that it holds behind any prefix."""
+    """The address of a code's paragraph, relative, so that it works behind any path prefix."""
     return f"/docs/errors.html#{code}"
 
 
@@ -210,7 +210,7 @@ _PLACED: Final = {
     "journal_went_back": "The journal lacks acknowledged facts after position {position} and takes no"
     " writes; an operator has to decide.",
 }
-"""Code -> its detail where the position is known, which `context` then has too."""
+"""Code -> its detail with a known position, which `context` then includes."""
 
 ENGINE_CODES: Final[tuple[tuple[type[EngineError], str, str], ...]] = (
     (JournalDamaged, "journal_damaged", ""),
@@ -223,9 +223,9 @@ ENGINE_CODES: Final[tuple[tuple[type[EngineError], str, str], ...]] = (
     (DiskFull, "unavailable", "The disk of the database is full; an operator has to make room."),
     (Inaccessible, "unavailable", "The database refuses to be written; an operator has to repair it."),
     (Unavailable, "unavailable", ""),
-    (VersionConflict, "unavailable", ""),  # lost every round against others: later is better
+    (VersionConflict, "unavailable", ""),  # lost every round against other processes: retry later
 )
-"""Error of the machinery -> code, and what is known of the case; the first that fits. Any other is a
+"""Technical error -> code, and the known particulars; the first match counts. All others are a
 `server_error`."""
 
 
@@ -236,7 +236,7 @@ def problem_of(
     path: Mapping[str, str] = {},
     given: object = None,
 ) -> Problem:
-    """The answer to an error. What is not the client's doing is logged here, once.
+    """The answer to an error. Errors not caused by the client are logged here, once.
 
     `body_fields` are the names of the fields that the request's body may have, `path` the parameters of
     its path, `given` the values of the body.
@@ -271,7 +271,7 @@ def _refusal(error: Refused, body_fields: Collection[str], given: object) -> Pro
     if error.code != "not_found":
         return Problem(error.code, error.detail, params=params, context=context)
     if path not in body_fields:
-        return Problem("not_found")  # of another tenant or of nobody: the same words
+        return Problem("not_found")  # of another tenant or unknown: the same words
     value = given.get(path) if isinstance(given, Mapping) else None
     which = f"`{path}` {value}" if _is_some_id(value) else f"`{path}`"
     detail = f"{which} {FAULTS['not_found']}."
@@ -282,11 +282,11 @@ def _refusal(error: Refused, body_fields: Collection[str], given: object) -> Pro
 
 
 _PREFIXES: Final = frozenset(("acc", "dep", "ins", "ord", "rep", "whk", "wdr"))
-"""Of ids that a body may name."""
+"""Prefixes of ids in bodies."""
 
 
 def _is_some_id(value: object) -> bool:
-    """Whether it may be repeated: an id holds nobody's words."""
+    """Whether the value is an id, and so may be repeated in an answer."""
     return isinstance(value, str) and (prefix := prefix_of(value)) in _PREFIXES and is_id(value, prefix)
 
 
@@ -315,20 +315,20 @@ NOUNS: Final = {
     "stream": "stream",
     "file": "file",
 }
-"""Parameter of a path -> what it names."""
+"""Parameter of a path -> its noun."""
 
 
 def not_found(path: Mapping[str, str]) -> str:
     """The sentence of a 404 by the parameters of its path: "No order `ord_...` in account `acc_...`.".
 
-    It repeats the request and adds nothing: another tenant's id is answered like an unknown one.
+    It only repeats the request: another tenant's id is answered like an unknown one.
     """
     named = [f"{NOUNS[name]} `{value}`" for name, value in reversed([*path.items()]) if name in NOUNS]
     return f"No {' in '.join(named)}." if named else "No such path; `/openapi.json` lists all."
 
 
 def _printed(value: object) -> Any:
-    """As answers print it: decimals and times are strings."""
+    """The JSON form of a context value: decimals and times are strings."""
     if isinstance(value, Decimal):
         return plain(value)
     if isinstance(value, datetime):

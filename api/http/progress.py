@@ -1,7 +1,6 @@
-"""How far the views have come, looked at once for all requests that wait for them.
+"""Offsets of the views, polled once for all waiting requests.
 
-After a start every list may have to wait: were each to ask for itself, they would take the threads and
-the database from all else.
+After a start every list may have to wait; separate polls would occupy the threads and the database.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from projections.database import Views
 
 
 class Progress:
-    """For one event loop. `read` does blocking work in a thread."""
+    """The shared poll, for one event loop. `read` does blocking work in a thread."""
 
     def __init__(self, read: Callable[..., Awaitable[Any]], views: Views) -> None:
         self._read, self._views = read, views
         self._polling: asyncio.Future[Mapping[str, int]] | None = None
 
     async def look(self) -> Mapping[str, int]:
-        """View -> the offset that it has come to, a moment from now. Raises EngineError."""
+        """View -> its offset, a moment from now. Raises EngineError."""
         if self._polling is None:
             self._polling = asyncio.ensure_future(self._look())
         return await asyncio.shield(self._polling)

@@ -1,6 +1,6 @@
-"""Who may send how much: buckets of `engine.kernel.rate` by client and by address, and what answers say.
+"""Rate limits: buckets of `engine.kernel.rate` by client and by address, and the answers' headers.
 
-Kept by each process for itself: N of them let N times as much through.
+Each process has its own: N processes allow N times as much.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class Buckets:
         }
 
     def turn_s(self, key: str) -> float:
-        """One request of `key` that is never refused: how long until its turn, at most ERROR_WAIT_S."""
+        """Time until the turn of a request of `key` that is delayed instead of refused, at most
+        ERROR_WAIT_S.
+        """
         quota = self._quota
         if quota is None:
             return 0.0
@@ -66,7 +68,7 @@ class Buckets:
             self._full_at_ns.popitem(last=False)
 
     def check(self, key: str) -> None:
-        """Raises Problem `rate_limited` if `spend` would; spends nothing."""
+        """Raises Problem `rate_limited` if `spend` would; spends no request."""
         if self._quota is not None:
             wait = wait_ns(self._quota, self._full_at_ns.get(key, 0), self._monotonic_ns())
             if wait:
@@ -85,13 +87,11 @@ class Buckets:
 class Rates:
     """All buckets of one process.
 
-    clients    requests with a valid token, by client
-    addresses  requests without one, by address
-    tokens     granted tokens, by client
-    failures   wrong credentials, by address: whoever guesses locks out nobody but himself
-    errors     answers that are errors, by client or address: none is refused, but the later ones wait
-    health     requests for `/health/...`, by address: a quota of their own
-    guests     open connections, by address and by client
+    clients    requests with a valid token, by client addresses  requests without one, by address tokens
+    granted tokens, by client failures   wrong credentials, by address: an attacker only locks out its
+    own address errors     error answers, by client or address: never refused, but delayed beyond the
+    quota health     requests for `/health/...`, by address: a quota of their own guests     open
+    connections, by address and by client
     """
 
     def __init__(
@@ -110,10 +110,10 @@ class Rates:
         self.guests = Guests()
 
     def address_of(self, peer: str | None, forwarded: Sequence[str]) -> str:
-        """Who is counted for a connection from `peer`: an IPv4 address, or an IPv6 network of 64 bits.
+        """The key counted for a connection from `peer`: an IPv4 address, or an IPv6 network of 64 bits.
 
-        `forwarded` are the values of X-Forwarded-For; they are looked at from the last on, as long as
-        a proxy that is trusted says so.
+        `forwarded` are the values of X-Forwarded-For, read from the last on while they come from a
+        trusted proxy.
         """
         address = peer or ""
         if self.trusted_proxies and self._is_trusted(address):
@@ -125,14 +125,14 @@ class Rates:
                 if not self._is_trusted(hop):
                     break
         known = _parsed(address)
-        if isinstance(known, IPv6Address):  # who has one has a network of them
+        if isinstance(known, IPv6Address):  # one address implies a whole network
             return str(IPv6Network((int(known) >> 64 << 64, 64)))
         return str(known or address)
 
     def enter(self, peer: str | None) -> Guest | None:
-        """A new connection, counted until it leaves; None: there are too many.
+        """Counts a new connection until it leaves; None: there are too many.
 
-        A trusted proxy may have as many as there are.
+        A trusted proxy has no limit of its own.
         """
         address = self.address_of(peer, ())
         is_proxy = bool(self.trusted_proxies) and self._is_trusted(address)

@@ -1,6 +1,5 @@
-"""Lists and all else that views show: never older than what the client was told, nor than what the
-journal held when the process started. Filled with personal words, page by page. For single resources see
-`current`.
+"""Reads from views: at least as new as the client has seen, and as the journal was at the process's
+start. Personal words are filled in page by page. For single resources see `current`.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ _UNREAD: Final = 2**63
 
 
 class Sight:
-    """The views as one answer reads them: see `listing.Reader`.
+    """The views for one answer: see `listing.Reader`.
 
-    Each must have come to `needed`; `offset` is the least that any of them has come to.
+    Each must have reached `needed`; `offset` is the least of their offsets.
     """
 
     def __init__(self, views: Views, needed: int) -> None:
@@ -51,7 +50,7 @@ class Sight:
         return count
 
     def reach(self, view: str) -> int:
-        """As `check` for a caller that looks at what is withheld itself."""
+        """As `check`, for a caller that checks quarantine itself."""
         return self._come(view, self._views.offset(view))
 
     def _come(self, view: str, reached: int) -> int:
@@ -85,8 +84,8 @@ async def listed(
 ) -> Answer:
     """A page of a list: `question(views, *words, limit=, before=, **filters)`.
 
-    `personal` names the words that are filled in, of what `subject` says each row is about. Raises
-    Problem `view_behind`; ViewQuarantined; Refused for a `before` that is not of this list.
+    `personal` names the words to fill in, for the subject of each row given by `subject`. Raises Problem
+    `view_behind`; ViewQuarantined; Refused for a `before` that is not in this list.
     """
     query = call.query
     asked = partial(question, limit=query["limit"], before=query["before"], **filters)
@@ -105,17 +104,17 @@ async def listed(
 
 
 def withholding(count: int) -> dict[str, str]:
-    """What an answer says of resources of the caller that cannot be shown."""
+    """The header with the number of withheld resources of the caller."""
     return {"Withheld-Resources": str(count)} if count else {}
 
 
 async def viewed(
     call: Call, ask: Callable[[Sight], R], *, needed: int | None = None
 ) -> tuple[R, dict[str, str]]:
-    """What views answer to `ask`, and the header that says how far they had come.
+    """The result of `ask` on the views, and the header with their offset.
 
-    They must have come to `needed`; None: to what this client may expect. They are waited for a little.
-    Raises Problem `view_behind`; ViewQuarantined.
+    They must have reached `needed`; None: the offset that this client has seen. Waits briefly. Raises
+    Problem `view_behind`; ViewQuarantined.
     """
     loop, services, client = asyncio.get_running_loop(), call.engine, call.principal.client
     if needed is None:
@@ -137,13 +136,13 @@ async def viewed(
 
 
 def recorded(call: Call, offset: int) -> dict[str, str]:
-    """The header of what was read from the journal and shows it up to `offset`."""
+    """The header of an answer read from the journal up to `offset`."""
     call.engine.saw(call.principal.client, offset)
     return {JOURNAL: str(offset)}
 
 
 async def with_words(call: Call, body: bytes, subject: str, *names: str) -> bytes:
-    """A resource with the personal words of `subject`, looked up."""
+    """A resource with the personal words of `subject`."""
     known = await call.engine.bridge.read(call.engine.personal.words, [subject])
     return filled(body, names, known.get(subject, {}))
 
@@ -157,7 +156,7 @@ async def has_come_to(call: Call, offset: int) -> bool:
 
 
 async def check_offset(call: Call) -> None:
-    """Raises Problem `offset_in_future` for a `Min-Journal-Offset` that the journal has not come to."""
+    """Raises Problem `offset_in_future` for a `Min-Journal-Offset` past the journal's head."""
     if not await has_come_to(call, call.min_offset):
         head = call.engine.newest
         detail = f"Min-Journal-Offset is {call.min_offset}, and the journal ends at {head}"
@@ -165,6 +164,6 @@ async def check_offset(call: Call) -> None:
 
 
 def following(call: Call, last: str) -> str:
-    """The Link to the page that comes after `last`."""
+    """The Link to the page after `last`."""
     kept = [pair for pair in parse_qsl(call.raw_query, keep_blank_values=True) if pair[0] != "before"]
     return f'<{call.url}?{urlencode([*kept, ("before", last)])}>; rel="next"'

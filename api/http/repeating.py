@@ -1,9 +1,8 @@
-"""The same Idempotency-Key again: the first answer, from the journal or from the register `keys`.
+"""Repeated Idempotency-Keys: the first answer, from the journal or from the register `keys`.
 
-first_outcome   of a command: to be looked for before anything that rests on state
-first_answer    of a deed that appends no fact
-subject_for     the id of a new resource, the same for all requests of one key
-once            does a deed that appends no fact, with its answer in the same transaction
+first_outcome   of a command: searched before any check of state first_answer    of a change that appends
+no fact subject_for     the id of a new resource, the same for all requests of one key once
+makes a change that appends no fact, with its answer in the same transaction
 """
 
 from __future__ import annotations
@@ -91,7 +90,7 @@ def _states(call: Call, versions: dict[str, int]) -> dict[str, Any]:
 
 
 def found(call: Call, command: bytes) -> KeyRow | None:
-    """The register's row of the key, in a thread. Raises Refused as `first_outcome` does."""
+    """The register's row of the key; in a thread. Raises Refused as `first_outcome` does."""
     kept = call.engine.keys.find(command)
     if kept is not None:
         _check(call, kept.request, kept.at_us)
@@ -99,7 +98,9 @@ def found(call: Call, command: bytes) -> KeyRow | None:
 
 
 async def keep_unchanged(call: Call, command: bytes, outcome: Outcome) -> Outcome:
-    """Keeps the outcome of a command that appended nothing; the first one's, if that came between."""
+    """Stores the outcome of a command that appended nothing; returns the first one if another came
+    before.
+    """
     kept = KeyRow(
         command,
         digest_of(call),
@@ -112,11 +113,13 @@ async def keep_unchanged(call: Call, command: bytes, outcome: Outcome) -> Outcom
     first = await first_outcome(call)
     if first is None or (row is kept and not first.facts):
         return outcome
-    return first  # on another process, which saw another state
+    return first  # on another process, with another state
 
 
 async def subject_for(call: Call, prefix: str) -> str:
-    """The id of a new resource. With a key it is claimed first: whoever repeats goes on with it."""
+    """The id of a new resource. With a key it is claimed first, so that a repeated request continues
+    with it.
+    """
     services, command = call.engine, command_of(call)
     subject = services.firm.ids.new(prefix)
     if command is None:
@@ -127,7 +130,7 @@ async def subject_for(call: Call, prefix: str) -> str:
     return str(first.subject)
 
 
-# --- deeds that append no fact --------------------------------------------------------------------
+# --- changes that append no fact ------------------------------------------------------------------
 
 
 async def first_answer(call: Call) -> Answer | None:
@@ -150,11 +153,11 @@ async def once(
     shown: Callable[..., Answer],
     also: CompanionWrite,
 ) -> Answer:
-    """Does a deed, unless its key has an answer, and returns what `shown` makes of what it says.
+    """Makes a change, unless its key has an answer, and returns `shown` of its result.
 
-    `deed`, called in a thread, calls what it is given inside its transaction, with the connection and
-    what it says: that writes the act (`also`) and keeps the answer. Two at once: the later one fails as
-    a whole.
+    `deed`, called in a thread, calls its argument inside its transaction with the connection and its
+    result, which writes the act (`also`) and the answer. Of two concurrent ones the later fails
+    completely.
     """
     first = await first_answer(call)
     if first is not None:
@@ -171,7 +174,7 @@ async def once(
 
 
 class _Keeping:
-    """Makes the answer to a deed, and keeps it for the key."""
+    """Makes the answer to a change, and stores it for the key."""
 
     def __init__(self, call: Call, shown: Callable[..., Answer], also: CompanionWrite) -> None:
         self._call, self._shown, self._also = call, shown, also

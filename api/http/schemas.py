@@ -1,6 +1,4 @@
-"""JSON Schema (2020-12) of what the API reads, from the tables of fields, and of what it sends, from the
-types of its answers. Nothing is said twice: a schema is only another way to write those tables.
-"""
+"""JSON Schema (2020-12) of requests, from the tables of fields, and of answers, from their types."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ REF: Final = "#/components/schemas/"
 _NAMED: Final = {words: name for name, words in WORDS.items()}
 _BLANKS: Final = r"\x20\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _TEXT: Final = rf"^[^{HIDDEN}]*[^{HIDDEN}{_BLANKS}][^{HIDDEN}]*$"
-"""Nothing hidden, and not only blanks, spelt out: regular expressions disagree about what a blank is."""
+"""No hidden characters and not only blanks, spelt out: regular expressions disagree about blanks."""
 _DAY: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK: Final = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 _SPAN: Final = (
@@ -49,13 +47,13 @@ _SPAN: Final = (
 
 
 def named(words: Iterable[str]) -> Schema:
-    """A closed list of words, by its name if it has one."""
+    """An enumeration, by its name if it has one."""
     known = tuple(words)
     name = _NAMED.get(known)
     return {"$ref": REF + name} if name else {"type": "string", "enum": list(known)}
 
 
-# --- what is read ---------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------
 
 
 def _string(**more: Any) -> Schema:
@@ -83,7 +81,7 @@ _OF_KIND: Final[dict[type, Callable[[Any], Schema]]] = {
 
 
 def of_kind(kind: Kind) -> Schema:
-    """Exactly what a kind reads, but for this: an amount may also be a JSON number in plain digits."""
+    """The schema of a kind's values; in addition an amount may be a JSON number in plain digits."""
     return _OF_KIND[type(kind)](kind)
 
 
@@ -92,7 +90,7 @@ def _amount(places: int) -> str:
 
 
 def of_field(field: Field, *, can_be_null: bool) -> Schema:
-    """A field with what is said about it."""
+    """A field with its description."""
     schema = of_kind(field.kind)
     if can_be_null:
         schema = {"anyOf": [schema, {"type": "null"}]}
@@ -107,7 +105,7 @@ def of_field(field: Field, *, can_be_null: bool) -> Schema:
 
 
 def of_body(body: Body, *, is_form: bool = False) -> Schema:
-    """A body: an object, or an array of objects. Null is the same as not given; a form has none."""
+    """A body: an object, or an array of objects. Null means not given; a form has no nulls."""
     if isinstance(body, Rows):
         return {"type": "array", "items": of_body(body.fields), "minItems": 1, "maxItems": body.most}
     schema: Schema = {
@@ -123,7 +121,7 @@ def of_body(body: Body, *, is_form: bool = False) -> Schema:
 
 
 def example_of(fields: Fields) -> Schema:
-    """A body with every field that is needed, or has an example."""
+    """A body with every field that is required, or has an example."""
     return {field.name: _example(field) for field in fields if field.example is not None}
 
 
@@ -131,7 +129,7 @@ def _example(field: Field) -> Any:
     return int(field.example or 0) if isinstance(field.kind, Integer) else field.example
 
 
-# --- what is sent ---------------------------------------------------------------------------------
+# --- answers --------------------------------------------------------------------------------------
 
 
 def of_answers(types: Iterable[Any]) -> tuple[dict[Any, Schema], dict[str, Schema]]:

@@ -1,4 +1,4 @@
-"""The HTTP server: its socket, its loop, and how it stops."""
+"""The HTTP server: its socket, its loop, and graceful shutdown."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from engine.kernel.limits import (
 _BACKLOG: Final = 1024
 _SILENT: Final = logging.getLogger("order_engine.api.aiohttp")
 _SILENT.disabled = True
-"""aiohttp's own words quote what was sent; errors of ours are logged where they are answered."""
+"""aiohttp's log quotes requests; our own errors are logged where they are answered."""
 _CANCELLED_S: Final = 0.1
-"""How long aiohttp waits for requests that the drain has cancelled."""
+"""Time for aiohttp to end requests cancelled by the drain."""
 
 
 async def serve(
@@ -49,8 +49,8 @@ async def serve(
 ) -> None:
     """Serves until `stop` is set, or without one until SIGTERM or SIGINT; then drains and returns.
 
-    `port` 0 takes a free one; `on_ready` is told the port once connections are accepted. Raises OSError
-    when the address cannot be bound, BadSettings on a parser that is not trusted.
+    `port` 0 takes a free one; `on_ready` is called with the port once connections are accepted. Raises
+    OSError if the address cannot be bound, BadSettings for an untrusted parser.
     """
     check_parser(allows_python=allows_python_parser)
     loop = asyncio.get_running_loop()
@@ -71,15 +71,15 @@ async def serve(
         await stop.wait()
     finally:
         app.begin_to_stop()
-        await asyncio.sleep(0)  # those who connected before the signal have been accepted
+        await asyncio.sleep(0)  # connections made before the signal have been accepted
         listener.close()
         await connections.drain()
         sweeping.cancel()
-        await runner.cleanup()  # last: it drops what still comes
+        await runner.cleanup()  # last: it drops incoming bytes
 
 
 def _runner(app: App, timing: Timing) -> web.AppRunner:
-    """aiohttp's server, which leaves it to the connections to end those that are idle."""
+    """aiohttp's server, with idle time-outs left to our connections."""
     return web.AppRunner(
         application(app),
         access_log=None,
@@ -96,10 +96,10 @@ def _runner(app: App, timing: Timing) -> web.AppRunner:
 
 
 def check_parser(*, allows_python: bool, is_compiled: bool | None = None) -> None:
-    """Raises BadSettings where HTTP would be read by aiohttp's parser in Python.
+    """Raises BadSettings if aiohttp would use its parser in Python.
 
-    It is there for machines without the compiled one (llhttp), reads some requests otherwise than
-    proxies do, and is many times slower.
+    That parser, a fallback without the compiled one (llhttp), reads some requests differently from
+    proxies, and is many times slower.
     """
     if not allows_python and not (_has_compiled_parser() if is_compiled is None else is_compiled):
         raise BadSettings(
@@ -110,7 +110,7 @@ def check_parser(*, allows_python: bool, is_compiled: bool | None = None) -> Non
 
 
 def _has_compiled_parser() -> bool:
-    """Whether aiohttp has loaded one: it does so where there is one, unless it is told not to."""
+    """Whether aiohttp has loaded its compiled parser, which it does by default if available."""
     return any(
         name.startswith("aiohttp.") and name.endswith("http_parser") and _is_compiled(module)
         for name, module in sys.modules.copy().items()
@@ -122,7 +122,7 @@ def _is_compiled(module: ModuleType) -> bool:
 
 
 def room_for_connections() -> int:
-    """How many connections there are files for. Raises the process's soft limit on these if it must."""
+    """Number of connections for which there are files. Raises the process's soft limit if necessary."""
     wanted = CONNECTIONS_MAX + FILES_KEPT
     try:
         import resource  # noqa: PLC0415  (not everywhere)

@@ -1,4 +1,4 @@
-"""What handlers work with: the engine's parts, opened together on the event loop that serves."""
+"""The services for handlers: the engine's parts, opened together on the serving event loop."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ _LOG: Final = logging.getLogger("order_engine.api")
 
 @dataclass
 class Services:
-    """The parts of one API process. `command_key` keys the digests of idempotency keys. Webhooks may go
-    to this machine, and by plain http, if it `allows_local`.
+    """The parts of one API process. `command_key` keys the digests of idempotency keys. With
+    `allows_local` webhooks may use plain http, and this machine.
 
-    `is_stopping` makes `/health/ready` say no while the last requests are answered. `newest` is the
-    highest offset that is known here to be in the journal.
+    `is_stopping` makes `/health/ready` fail while the last requests are answered. `newest` is the
+    highest known offset of the journal.
     """
 
     bridge: Bridge
@@ -100,11 +100,11 @@ class Services:
 
     @property
     def is_sandbox(self) -> bool:
-        """Whether this journal is one, for ever."""
+        """Whether this journal is a sandbox."""
         return self.kind == "sandbox"
 
     def saw(self, client: str, offset: int) -> None:
-        """The client knows of the journal up to `offset`: it must not read anything older."""
+        """Notes that the client knows the journal up to `offset`: it must not read older data."""
         seen = self._seen
         seen[client] = max(offset, seen.pop(client, 0))
         self.newest = max(self.newest, offset)
@@ -113,16 +113,17 @@ class Services:
             self._floor = max(self._floor, forgotten)
 
     def seen(self, client: str) -> int:
-        """How far the client may know the journal: as far as it was told here, and as the journal went
-        when this process started."""
+        """The offset that the client may know: the last sent to it here, and the journal's head when
+        this process started.
+        """
         return max(self._floor, self._seen.get(client, 0))
 
     def begin(self) -> None:
-        """Nothing older than the journal's present end is to be read by anybody; blocks."""
+        """Makes the journal's current head the least offset of all reads; blocks."""
         self._floor = self.head()
 
     def forget(self) -> None:
-        """The journal is not the one that was: what is known of it says nothing any more."""
+        """Drops all knowledge of a journal that has been replaced."""
         self._floor = self.newest = 0
         self._seen, self._tenants = OrderedDict(), OrderedDict()
 
@@ -138,21 +139,21 @@ class Services:
         return self.views.store.url == self.bridge.journal.datastore.store.url
 
     def mind_era(self) -> None:
-        """Ends the streams when another era of the journal has begun (see `engine.journal.damage`)."""
+        """Ends the streams when a new era of the journal has begun (see `engine.journal.damage`)."""
         if self._era != self.bridge.journal.era:
             self._era = self.bridge.journal.era
             self.streams.begin_anew()
 
     async def business_date(self) -> date:
-        """Today, as the business clock has it."""
+        """The current business date."""
         return clock.business_date(await self.bridge.state(clock.STREAM), self.now_us())
 
     async def is_account_of(self, tenant: str, account: str) -> bool:
-        """Whether the account exists and is the tenant's. That never changes once it is so."""
+        """Whether the account exists and belongs to the tenant, which never changes."""
         tenants = self._tenants
         owner = tenants.get(account)
         if owner is None:
-            # The first fact says it: an account's whole state may take three round trips.
+            # The first fact tells: an account's whole state may take three round trips.
             first = await self.bridge.read(partial(self.bridge.journal.stream, account, version=1))
             if not first:
                 return False
@@ -184,9 +185,9 @@ async def open_services(
 ) -> AsyncIterator[Services]:
     """The services over an open journal and views database, which the caller closes afterwards.
 
-    Must be entered on the loop that serves. `health` brings looks of the caller's own. Raises
-    Unavailable when the database cannot be read, WrongKey for another key than the journal's,
-    WrongKind for a journal without a kind.
+    Must be entered on the serving loop. `health` has probes of the caller's own. Raises Unavailable if
+    the database cannot be read, WrongKey for another key than the journal's, WrongKind for a journal
+    without a kind.
     """
     store, operations, ids = journal.datastore.store, define_operations(), IdSource()
     market = Market(store, operations, jump_max=price_jump_max)
@@ -268,7 +269,7 @@ async def open_services(
 
 
 def _tend(services: Services) -> None:
-    """Looks whether the views are this journal's, while nothing is known to be wrong with it."""
+    """Checks at intervals that the views belong to this journal, while it is sound."""
     if services.bridge.journal.datastore.damage.mark is None:
         tend(services.bridge.journal, services.views)
 
@@ -278,7 +279,7 @@ def _tally_of(limits: Limits | None) -> Tally | None:
 
 
 async def _begin(services: Services, tally: Tally) -> None:
-    """Counts what the journal has of today: nothing is accepted before."""
+    """Counts today's orders in the journal; orders are accepted afterwards."""
     journal, today = services.bridge.journal, await services.business_date()
     tally.offset = await services.bridge.read(start_of_day, journal, today)
     await _catch_up(services, tally)
@@ -291,7 +292,9 @@ async def _catch_up(services: Services, tally: Tally) -> None:
 
 
 async def _follow(services: Services, tally: Tally) -> None:
-    """Counts what all processes accept. While the journal cannot be read, the tally holds its own."""
+    """Counts the orders accepted by all processes. While the journal is unreadable, the tally has its
+    own.
+    """
     while True:
         await asyncio.sleep(TALLY_LOOK_S)
         try:
@@ -302,7 +305,7 @@ async def _follow(services: Services, tally: Tally) -> None:
 
 
 async def _record_denials(services: Services) -> None:
-    """Writes refused access: the first of a source at once, then counts."""
+    """Writes denied access: the first of a source at once, then counts."""
     first = asyncio.Event()
     services.denials.on_first = first.set
     while True:
@@ -332,7 +335,7 @@ def _load(services: Services) -> None:
 
 
 async def _refresh(services: Services) -> None:
-    """Learns what other processes wrote: prices, disabled clients, signing keys, a mark of damage."""
+    """Reads changes of other processes: prices, disabled clients, signing keys, a mark of damage."""
     parts: tuple[Callable[[], Any], ...] = (
         services.market.refresh,
         services.clients.refresh,

@@ -113,9 +113,9 @@ READS: Final[dict[str, str]] = {
     "list_faults": "views",
     "show_clock": "journal",
 }
-"""Name of a GET -> the way it reads."""
+"""Name of a GET -> its way of reading."""
 
 
 def source_of(route: Route) -> Source | None:
-    """How a GET reads, None for a command. Raises KeyError for one that READS has no row for."""
+    """The way of reading of a GET, None for a command. Raises KeyError if READS has no row for it."""
     return SOURCES[READS[route.name]] if route.method == "GET" else None

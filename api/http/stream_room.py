@@ -1,4 +1,4 @@
-"""Room for streams of events: how many are open, by client and by tenant, and what their pages hold."""
+"""Capacity for event streams: open ones by client and tenant, and memory of their pages."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _SETTINGS: Final = {"client": "ORDER_ENGINE_STREAMS_CLIENT", "tenant": "ORDER_EN
 
 
 class StreamRoom:
-    """For the streams of one process. For one event loop.
+    """The capacity of one process. For one event loop.
 
-    `holds` are the bytes of pages that were read for streams alone and are not sent yet. What all
-    streams share is in memory once and does not count.
+    `holds` are the bytes of unsent pages read for single streams. Shared events are in memory once and
+    do not count.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class StreamRoom:
         self._turns: dict[str, _Turn] = {}
 
     def check(self, client: str, tenant: str) -> None:
-        """Raises Problem `rate_limited` where the client, its tenant or the process has too many."""
+        """Raises Problem `rate_limited` if the client, its tenant or the process has too many."""
         quotas = self.quotas
         for owner, count, most in (
             ("client", self._of_client[client], quotas.client),
@@ -63,7 +63,7 @@ class StreamRoom:
 
     @contextmanager
     def taken(self, client: str, tenant: str) -> Iterator[None]:
-        """The place of one stream, while it is open."""
+        """Occupies a place for one stream while it is open."""
         self.count += 1
         _add(self._of_client, client, 1)
         _add(self._of_tenant, tenant, 1)
@@ -76,9 +76,9 @@ class StreamRoom:
 
     @asynccontextmanager
     async def page(self, client: str, expected: int) -> AsyncIterator[Callable[[int], None]]:
-        """A page of about `expected` bytes, until it is sent; waits for room.
+        """Reserves about `expected` bytes for a page until it is sent; waits for room.
 
-        Gives what is to be told how many they are.
+        Yields a function to be called with the actual number.
         """
         while self.holds >= self._holds_most or self._held_by[client] >= self._holds_most // 4:
             self._freed.clear()
@@ -118,7 +118,7 @@ class StreamRoom:
 
 
 class _Turn:
-    """Streams of one client that read, or wait to."""
+    """Streams of one client that read, or wait to read."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()

@@ -1,7 +1,7 @@
-"""Streams of events: one reader of the view for all of them, and for each client its own place in it.
+"""Event streams: one shared reader of the view, and an offset for each client.
 
-The journal is the buffer. A stream remembers only how far it has come; what it has missed is read from
-the view again, so a slow reader costs no memory and loses nothing.
+The journal is the buffer. A stream stores only its offset; missed events are read from the view again,
+so a slow reader costs no memory and loses no events.
 """
 
 from __future__ import annotations
@@ -35,36 +35,36 @@ from projections.views.events import EventFilter, Happened, Stretch, Withheld
 
 MEDIA: Final = "text/event-stream"
 HEADERS: Final = {"Content-Type": MEDIA, "X-Accel-Buffering": "no"}
-"""The second one asks proxies to pass on at once what they are given."""
+"""The second one asks proxies not to buffer."""
 RETRY_MS: Final = 1_000
-"""After which a browser that has lost its connection comes back."""
+"""Reconnect delay of browsers."""
 ENDS: Final = {
     "server_stopping": "this process ends; come back with Last-Event-ID",
     "too_slow": "nothing was taken for too long; come back with Last-Event-ID",
     "caught_up": "these were all, as asked for with follow=false",
     **{code: CODES[code].detail for code in ("invalid_token", "unavailable", "journal_went_back")},
 }
-"""Why a stream ends, as its last message says."""
+"""Reasons of a stream's end, as in its last message."""
 GONE: Final = "gone"
-"""The same, where nobody is left to be told."""
+"""The same, without a client to notify."""
 
 
 class Line(Protocol):
-    """The way to a client."""
+    """The output to a client."""
 
     @property
     def is_gone(self) -> bool:
-        """Whether nobody is at the other end."""
+        """Whether the client is gone."""
 
     async def send(self, words: bytes) -> None:
-        """Raises TimeoutError for a client that takes nothing, ConnectionError for one that is gone."""
+        """Raises TimeoutError for a client that takes no data, ConnectionError for one that is gone."""
 
 
 Read = Callable[..., Awaitable[Any]]
 
 
 class Kept(NamedTuple):
-    """An event in memory, ready to be sent, and since when it is there."""
+    """An event in memory, rendered, and since when."""
 
     event: Happened
     message: bytes
@@ -72,11 +72,10 @@ class Kept(NamedTuple):
 
 
 class Stream:
-    """One client's place: it knows all that it wanted up to `offset`, but for what was `withheld`.
+    """One client's stream: complete up to `offset`, except for `withheld` resources.
 
-    `until`: it ends as soon as it knows all up to there, None: never of itself. `may_go_on` raises
-    TokenInvalid. `ended` is why it is to end, one of ENDS or GONE. `page` is how many events are read
-    at once for it alone.
+    `until`: it ends once complete up to there, None: never. `may_go_on` raises TokenInvalid. `ended` is
+    the reason to end, one of ENDS or GONE. `page` is the number of events read at once for it alone.
     """
 
     def __init__(
@@ -99,21 +98,21 @@ class Stream:
         self.ended: str | None = None
 
     def finish(self, code: str) -> None:
-        """Has it end with what it has."""
+        """Requests its end."""
         self.ended = self.ended or code
         self.news.set()
 
     def lacks(self, withheld: Mapping[str, Withheld]) -> Mapping[str, Withheld]:
-        """What it misses here, of all that is withheld."""
+        """The withheld resources relevant to it."""
         return passed(withheld, self.wanted, self.offset)
 
 
 class Streams:
     """All streams of a process, for its event loop; `watch` must run beside them.
 
-    The `source` is asked in a thread by `read`. In memory are the newest events, those behind `_start`
-    up to `_end`, and what was withheld then: from there all streams take them. A stream that is further
-    behind has pages read for it alone.
+    The `source` is read in a thread by `read`. The newest events, after `_start` up to `_end`, and the
+    withheld resources then, are in memory, shared by all streams. A stream with a larger lag has its own
+    pages read.
     """
 
     def __init__(self, read: Read, source: Source, quotas: StreamQuotas | None = None) -> None:
@@ -129,13 +128,13 @@ class Streams:
 
     @property
     def count(self) -> int:
-        """How many are open."""
+        """Number of open streams."""
         return len(self._open)
 
     async def place(self) -> int:
-        """Where the view ends: the place of a stream that begins with what comes next.
+        """The view's offset, for a stream that begins with the next event.
 
-        Those who ask at once are told by one look. Raises EngineError.
+        Concurrent callers share one poll. Raises EngineError.
         """
         if self._placing is None:
             self._placing = asyncio.create_task(self._find_place())
@@ -145,21 +144,21 @@ class Streams:
     def _placed(self, task: asyncio.Task[int]) -> None:
         self._placing = None
         if not task.cancelled():
-            task.exception()  # is raised where it is waited for, if it still is
+            task.exception()  # raised where it is awaited, if it still is
 
     async def _find_place(self) -> int:
         reached, stretch = await self._between(NOTHING, 0, None)
-        if not self._open:  # nobody has looked for a while
+        if not self._open:  # not polled while there were no streams
             self._kept.clear()
             self._start, self._end, self._withheld = reached, reached, stretch.withheld
         before = -1
-        while before < self._end < reached:  # a view that is being made again may stay behind
+        while before < self._end < reached:  # a view being rebuilt may stay behind
             before = self._end
             await self.look()
         return self._end
 
     async def run(self, stream: Stream, line: Line) -> None:
-        """Sends what the stream wants until it has to end, and says why it does."""
+        """Sends the stream's events until it has to end, and the reason."""
         self._open[stream] = line
         if self._is_stopping:
             stream.finish("server_stopping")
@@ -181,13 +180,13 @@ class Streams:
             del self._open[stream]
 
     def stop(self) -> None:
-        """Ends all that are open, and every one that comes."""
+        """Ends all streams, and refuses new ones."""
         self._is_stopping = True
         for stream in self._open:
             stream.finish("server_stopping")
 
     def begin_anew(self) -> None:
-        """Ends all that are open: what they have passed may not be there any more."""
+        """Ends all streams: events they have sent may have been lost."""
         for stream in self._open:
             stream.finish("journal_went_back")
 
@@ -215,9 +214,9 @@ class Streams:
         return stream.ended
 
     async def _advance(self, stream: Stream) -> AsyncGenerator[list[bytes], None]:
-        """Moves a stream by at most a page; the messages that it passes.
+        """Moves a stream by at most a page; yields its messages.
 
-        What was released comes before the page, which has the same resource's later events.
+        Released events come before the page, which has the same resource's later ones.
         """
         before, to, withheld = stream.offset, self._end, self._withheld
         if before >= self._start:
@@ -228,7 +227,7 @@ class Streams:
         async with self.room.page(stream.client, EVENT_STREAM_PIECE_BYTES) as resize:
             async with self.room.reading(stream.client):
                 to, stretch = await self._between(stream.wanted, before, to, stream.page)
-            if to == before:  # the view is being made again, and will come by here
+            if to == before:  # the view is being rebuilt, and will reach this offset
                 await asyncio.sleep(EVENT_STREAM_LOOK_S)
                 return
             messages = [message(event) for event in stretch.events]
@@ -241,7 +240,7 @@ class Streams:
     async def _told(
         self, stream: Stream, to: int, messages: list[bytes], withheld: Mapping[str, Withheld]
     ) -> AsyncIterator[list[bytes]]:
-        """A page up to `to`, behind what was released and before what it says is withheld."""
+        """A page up to `to`, after released events and before notices of withheld resources."""
         before = stream.offset
         for resource, one in released(stream.withheld, withheld):
             async for again in self._again(stream, resource, one, before):
@@ -264,7 +263,9 @@ class Streams:
     async def _again(
         self, stream: Stream, resource: str, missed: Withheld, to: int
     ) -> AsyncIterator[list[bytes]]:
-        """What a stream has passed while it was withheld. Its place does not move: no `id`."""
+        """The events that a stream has passed while they were withheld. Its offset does not move: no
+        `id`.
+        """
         yield [notice("released", resource, missed.since)]
         wanted, at = stream.wanted._replace(stream=resource), missed.since - 1
         while at < to:
@@ -284,28 +285,28 @@ class Streams:
     # --- the one reader ---------------------------------------------------------------------------
 
     async def watch(self) -> None:
-        """Looks for new events, and at who may go on, for ever; at rest while nobody listens."""
+        """Polls for new events and checks permissions, forever; idle without streams."""
         checked_s = monotonic()
         while True:
             await asyncio.sleep(EVENT_STREAM_LOOK_S)
             if self._open:
-                with suppress(EngineError):  # while the view cannot be read, streams wait
+                with suppress(EngineError):  # while the view is unreadable, streams wait
                     await self.look()
             if monotonic() > checked_s + EVENT_STREAM_CHECK_S:
                 checked_s = monotonic()
                 self.check()
 
     async def look(self) -> None:
-        """Takes over a page of what is new. Raises EngineError."""
-        async with self._polling:  # two at once would take the same twice
+        """Reads a page of new events. Raises EngineError."""
+        async with self._polling:  # two concurrent polls would read the same page
             end, stretch = await self._between(EventFilter(), self._end, None)
             if stretch.reached < self._end:
-                return  # the view is being made again, and will come by here
+                return  # the view is being rebuilt, and will reach this offset
             now_s = monotonic()
             before, self._withheld = self._withheld, stretch.withheld
             self._kept += [Kept(event, message(event), now_s) for event in stretch.events]
             self._end = end
-            if released(before, stretch.withheld):  # what is kept lacks their events
+            if released(before, stretch.withheld):  # the events in memory lack theirs
                 self._kept.clear()
                 self._start = end
             self._forget(now_s)
@@ -316,7 +317,7 @@ class Streams:
                 stream.news.set()
 
     def _forget(self, now_s: float) -> None:
-        """Drops what is too much, or too old."""
+        """Drops events beyond the bounds of number and age."""
         first = max(0, len(self._kept) - EVENT_STREAM_KEPT_MAX)
         first = max(first, bisect_right(self._kept, now_s - EVENT_STREAM_KEPT_S, key=_since))
         if first:
@@ -324,7 +325,7 @@ class Streams:
             del self._kept[:first]
 
     def check(self) -> None:
-        """Ends those whose token is not good any more, or whose client has gone."""
+        """Ends streams whose token is invalid or whose client has gone."""
         for stream, line in self._open.items():
             if line.is_gone:
                 stream.finish(GONE)
@@ -336,11 +337,11 @@ class Streams:
 
 
 NOTHING: Final = EventFilter(names=("",))
-"""Asks only where the view stands."""
+"""A filter without events, which only reads the view's offset."""
 
 
 async def _send(line: Line, messages: Sequence[bytes]) -> None:
-    """Sends messages piece by piece: what a client does not take is no more than one of them."""
+    """Sends messages piece by piece, which bounds the data a client does not take."""
     piece, size = list[bytes](), 0
     for one in messages:
         if piece and size + len(one) > EVENT_STREAM_PIECE_BYTES:
@@ -352,35 +353,35 @@ async def _send(line: Line, messages: Sequence[bytes]) -> None:
 
 
 def _next_page(page: int, size: int) -> int:
-    """How many events to read next for a stream alone: about twice `EVENT_STREAM_PIECE_BYTES`."""
+    """Number of events to read next for a single stream: about twice `EVENT_STREAM_PIECE_BYTES`."""
     if size > 2 * EVENT_STREAM_PIECE_BYTES:
         return max(1, page // 2)
     return min(EVENT_STREAM_PAGE, page * 2) if size < EVENT_STREAM_PIECE_BYTES else page
 
 
 def place(offset: int) -> bytes:
-    """Tells a client where it is, so that it can come back to here: no event, as it has no data."""
+    """The client's offset, for `Last-Event-ID`: not an event, as it has no data."""
     return b"id: %d\n\n" % offset
 
 
 def message(event: Happened) -> bytes:
-    """An event on its way; JSON has no line breaks."""
+    """An event as a message; JSON has no line breaks."""
     return b"id: %d\ndata: %b\n\n" % (event.offset, event.body)
 
 
 def data(event: Happened) -> bytes:
-    """An event that comes late, behind the client's place: the place stays."""
+    """A late event, before the client's offset, which does not move."""
     return b"data: %b\n\n" % event.body
 
 
 def notice(kind: str, resource: str, since_offset: int) -> bytes:
-    """Tells that a resource's events from an offset on are withheld, or released: these come next."""
+    """A notice that a resource's events from an offset on are withheld, or released: these come next."""
     words = msgspec.json.encode({"resource": resource, "since_offset": since_offset})
     return b"event: %b\ndata: %b\n\n" % (kind.encode(), words)
 
 
 def end(code: str, withheld: int = 0) -> bytes:
-    """The last message of a stream, which has not sent all if resources are `withheld`."""
+    """The last message of a stream, which is incomplete if resources are `withheld`."""
     said: dict[str, object] = {"code": code, "detail": ENDS[code]}
     if withheld:
         said |= {"detail": f"{ENDS[code]}, but for {withheld} withheld", "withheld": withheld}
@@ -388,7 +389,7 @@ def end(code: str, withheld: int = 0) -> bytes:
 
 
 async def _comes(news: asyncio.Event) -> bool:
-    """Whether something happens before it is time to say that nothing does."""
+    """Waits for news; False if a heartbeat is due first."""
     try:
         async with asyncio.timeout(EVENT_STREAM_BEAT_S):
             await news.wait()

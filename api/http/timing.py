@@ -1,4 +1,4 @@
-"""How long the HTTP server waits for what."""
+"""Time-outs of the HTTP server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.kernel.limits import (
 
 
 class Timing(NamedTuple):
-    """All in seconds. The reasons are in engine/kernel/limits.py."""
+    """Time-outs in seconds. Reasons: engine/kernel/limits.py."""
 
     message_s: float = HTTP_MESSAGE_S
     idle_s: float = HTTP_IDLE_S

@@ -1,7 +1,7 @@
 """Access tokens: signed JWTs (RFC 9068) of 15 minutes, issued to clients and checked at every request.
 
-What may stand in a header is listed here, so `none`, another algorithm, `jwk`, `jku`, `x5u` and `crit`
-are refused by not being on the list. A token is verified once and remembered until it expires.
+Allowed header parameters are listed here, so `none`, another algorithm, `jwk`, `jku`, `x5u` and `crit`
+are refused. A token is verified once and cached until it expires.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from engine.kernel.limits import CLOCKS_APART_S, TOKEN_BYTES_MAX, TOKEN_LIFE_S, 
 from engine.registers.clients import SCOPES, Client, Clients, in_order
 from engine.registers.signing import SigningKey, SigningKeys
 
-ALGORITHM: Final = "Ed25519"  # RFC 9864: the name says the curve, unlike EdDSA
+ALGORITHM: Final = "Ed25519"  # RFC 9864: the name includes the curve, unlike EdDSA
 TYPE: Final = "at+jwt"
 AUDIENCE: Final = "order-engine"
 
@@ -49,7 +49,7 @@ class KeysBody(msgspec.Struct, frozen=True):
 
 
 class Principal(NamedTuple):
-    """Who sends a request: a client, its tenant, and what its token allows."""
+    """The sender of a request: a client, its tenant, and its token's scopes."""
 
     client: str
     tenant: str
@@ -57,7 +57,7 @@ class Principal(NamedTuple):
 
 
 class _Verified(NamedTuple):
-    """A token that was found to be ours: whose, until when, and by which secret and key."""
+    """A verified token: its principal, expiry, secret and key."""
 
     principal: Principal
     expires_s: int
@@ -66,9 +66,9 @@ class _Verified(NamedTuple):
 
 
 class TokenInvalid(Exception):
-    """A token that says nothing: malformed, forged, expired, revoked. Its text never holds the token.
+    """The token is malformed, forged, expired or revoked. The error's text never contains it.
 
-    `is_unknown_key`: another process may have made the key since; `SigningKeys.refresh` and try again.
+    `is_unknown_key`: another process may have created the key; call `SigningKeys.refresh` and retry.
     """
 
     def __init__(self, reason: str, *, is_unknown_key: bool = False) -> None:
@@ -80,7 +80,7 @@ class Tokens:
     """Issues and verifies. `issuer` is the journal's id. Thread-safe.
 
     `verify` does no I/O; `issue` none after the first. Call `SigningKeys.active` at start, and
-    `SigningKeys.refresh` and `Clients.refresh` from time to time, off the event loop.
+    `SigningKeys.refresh` and `Clients.refresh` at intervals, off the event loop.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Tokens:
         )
 
     def issue(self, client: Client, scopes: Collection[str]) -> str:
-        """A token for the client with these of its scopes, good for 15 minutes."""
+        """A token for the client with these scopes, valid for 15 minutes."""
         assert set(scopes) <= client.scopes
         key, now_s = self._signing.active(), int(self._now_s())
         header = {"alg": ALGORITHM, "typ": TYPE, "kid": key.kid}
@@ -126,12 +126,12 @@ class Tokens:
             "client_id": client.id,
             "tenant": client.tenant,
             "scope": in_order(scopes),
-            "secret": client.secret_id,  # only its id: which of the client's secrets it was got with
+            "secret": client.secret_id,  # only the id of the client's secret that obtained it
         }
         return jwt.encode(header, claims, self._key(key), [ALGORITHM], self._headers)
 
     def verify(self, token: str) -> Principal:
-        """Who the token speaks for. Raises TokenInvalid unless it is wholly ours and valid now."""
+        """The token's principal. Raises TokenInvalid unless it is completely ours and valid now."""
         if len(token) > TOKEN_BYTES_MAX:
             raise TokenInvalid("longer than a token can be")
         principal, expires_s, secret_id, kid = self._remembered(token) or self._decode(token)
@@ -144,7 +144,7 @@ class Tokens:
         return principal
 
     def jwks(self) -> KeysBody:
-        """The public halves of all keys that verify."""
+        """The public keys for verification."""
         return KeysBody([_public_jwk(key) for key in self._signing.known()])
 
     def _remembered(self, token: str) -> _Verified | None:
@@ -161,7 +161,7 @@ class Tokens:
         except JoseError as error:
             raise TokenInvalid(error.error) from None
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
-            # A header that is JSON, but no object; nested without end; not even text.
+            # A header that is JSON but not an object, nested without end, or not text.
             raise TokenInvalid("malformed") from None
         claims = decoded.claims
         scopes = frozenset(claims["scope"].split())
@@ -174,7 +174,7 @@ class Tokens:
         return found
 
     def _check(self, claims: dict[str, Any]) -> None:
-        # Its leeway would let expired tokens live on as well: only `iat` may be a little ahead.
+        # Its leeway would also extend expired tokens: only `iat` may be slightly in the future.
         ahead_s = claims.get("iat", 0) - self._now_s()
         clocks_apart = {"iat": claims["iat"] - CLOCKS_APART_S} if 0 < ahead_s <= CLOCKS_APART_S else {}
         self._claims.validate(claims | clocks_apart)
@@ -215,7 +215,7 @@ def _base64url(content: bytes) -> str:
 
 
 def _header_registry() -> JWSRegistry:
-    """Exactly three header parameters, all required; the library refuses every other one."""
+    """Exactly three header parameters, all required; the library refuses all others."""
 
     def is_type(text: object) -> None:
         if text != TYPE:

@@ -1,4 +1,4 @@
-"""What this process was asked and answered, in plain numbers (see `engine.runtime.metrics`)."""
+"""Metrics of requests and answers, in plain numbers (see `engine.runtime.metrics`)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Final
 from engine.kernel.meters import SECONDS, Sample, Spread
 
 _LOOK_S: Final = 0.25
-"""How often the loop is asked how late it is."""
+"""Interval at which the loop's lag is measured."""
 UNMATCHED: Final = ("", "unmatched")
-"""Method and route of a request for a path, or with a method, that there is not."""
+"""Method and route of a request without a matching route."""
 
 
 class Traffic:
@@ -35,7 +35,7 @@ class Traffic:
             self.errors[code] += 1
 
     def note_command(self, status: int, code: str | None, *, is_repeat: bool) -> None:
-        """Counts what came of a command."""
+        """Counts the outcome of a command."""
         if code is not None:
             outcome = "refused" if status < 500 else "failed"
         else:
@@ -43,14 +43,14 @@ class Traffic:
         self.commands[outcome] += 1
 
     async def watch_loop(self) -> None:
-        """Notes how late the loop is, for ever."""
+        """Measures the loop's lag, forever."""
         while True:
             began_s = perf_counter()
             await asyncio.sleep(_LOOK_S)
             self.lateness.note(max(0.0, perf_counter() - began_s - _LOOK_S))
 
     def samples(self) -> Iterator[Sample]:
-        """All of it (a `meters.Source`)."""
+        """All samples (a `meters.MetricsSource`)."""
         for (method, path, status), count in self.answers.copy().items():
             yield "requests", (method, path, str(status)), count
         for route, spread in self.times.copy().items():

@@ -1,6 +1,6 @@
-"""Reads what clients send, strictly, by tables of fields; every fault of a body is found and named.
+"""Parses requests strictly, by tables of fields; every fault of a body is found and named.
 
-A JSON number stays the text that it was written as, so no amount ever passes through a float.
+A JSON number keeps its text, so no amount ever passes through a float.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def read_json(body: bytes) -> Any:
         raise refused("invalid_request", detail) from error
     except ValueError as error:
         raise refused("invalid_request", f"The body is not JSON: {error}.") from error
-    if b"\\u" in body:  # only an escape can bring what UTF-8 and JSON themselves do not allow
+    if b"\\u" in body:  # only an escape can produce characters that UTF-8 and JSON forbid
         _check_texts(value)
     return value
 
@@ -95,7 +95,7 @@ def _check_texts(value: Any) -> None:
 
 
 def is_storable(text: str) -> bool:
-    """Whether `text` can stand in UTF-8 and in every database: no lone surrogate, no NUL."""
+    """Whether every database can store `text`: no lone surrogate, no NUL."""
     if "\0" in text:
         return False
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
@@ -107,8 +107,8 @@ def is_storable(text: str) -> bool:
 def read_body(body: bytes, table: Body) -> Any:
     """The values of a JSON body by field name (of `Rows`: a list of them), defaults filled in.
 
-    Raises Refused `invalid_request` for what is no JSON, else `missing_param` or `invalid_param` with
-    all faults in `params`.
+    Raises Refused `invalid_request` for invalid JSON, else `missing_param` or `invalid_param` with all
+    faults in `params`.
     """
     raw = read_json(body) if body.strip() else {}
     faults: list[dict[str, str]] = []
@@ -215,7 +215,7 @@ def _words(query: str) -> list[tuple[str, str]]:
 
 
 def read_segment(segment: str) -> str | None:
-    """One segment of a raw path, decoded; None for what can be the name of nothing."""
+    """One segment of a raw path, decoded; None if it cannot be a name."""
     if not segment.isascii():
         return None
     if "%" in segment:
@@ -227,7 +227,7 @@ def read_segment(segment: str) -> str | None:
 
 
 def _add_faults(faults: list[dict[str, str]], path: str, fault: Fault) -> None:
-    # Not where it was caught: a name for it there would be a cycle, and keep the body for a while.
+    # Raised outside of the handler: its traceback would be a cycle that keeps the body alive.
     for one in (fault, *fault.more):
         _add(faults, f"{path}{one.path}", one.code, one.detail)
 
@@ -238,7 +238,7 @@ def _add(faults: list[dict[str, str]], path: str, code: str, detail: str = "") -
 
 
 def raise_faults(faults: Sequence[dict[str, str]]) -> NoReturn:
-    """Raises Refused: `missing_param` if that is all there is, else `invalid_param`."""
+    """Raises Refused: `missing_param` if that is the only fault, else `invalid_param`."""
     missing = all(fault["code"] == "missing_param" for fault in faults)
     told = [
         sentence_of(leaf_of(fault["path"]), fault["detail"]) for fault in faults[:PARAM_FAULTS_IN_DETAIL]
@@ -255,12 +255,12 @@ _CANONICAL: Final = msgspec.json.Encoder()
 
 
 def digest(path: Sequence[str], body: Any, key: bytes, nulls: Collection[str] = ()) -> bytes:
-    """Keyed BLAKE2b of a request in canonical form, 32 bytes: how a repeated key is compared.
+    """Keyed BLAKE2b of a request in canonical form, 32 bytes, for comparing a repeated key.
 
     `path` holds the ids of its path, `body` the values read from it. Spelling does not count: key order,
-    blanks, a default written out, `100` for `100.00`, nor `null` for not given but in fields where it is
-    a value of its own (`nulls`). It stands in facts for ever: without the secret `key`, short personal
-    words could be guessed from it.
+    blanks, an explicit default, `100` for `100.00`, or `null` for not given, except in fields where it
+    is a separate value (`nulls`). It is stored in facts for ever: without the secret `key`, short
+    personal words could be guessed from it.
     """
     content = _members(body, nulls) if isinstance(body, Mapping) else [_members(row) for row in body]
     return blake2b(_CANONICAL.encode((path, content)), key=key, digest_size=32).digest()

@@ -1,11 +1,11 @@
-"""The master key, and the keys derived from it: one for each purpose, none of use for another.
+"""The master key, and the keys derived from it: one for each purpose.
 
 The master key is 32 random bytes: `ORDER_ENGINE_KEY` (64 hexadecimal digits, or base64), else the file
-`master.key` in the data directory, which nobody but its owner may read. Derived keys are
-HKDF-SHA256(master key, label of the purpose), RFC 5869.
+`master.key` in the data directory, readable by its owner only. Derived keys are HKDF-SHA256(master key,
+label of the purpose), RFC 5869.
 
 Key material is never part of a message, a `repr` or a log line. A fingerprint, itself the start of a
-derived key, tells keys apart and says nothing about them.
+derived key, identifies a key without revealing it.
 """
 
 from __future__ import annotations
@@ -43,13 +43,14 @@ PURPOSES: Final[dict[Purpose, bytes]] = {
     "webhook_secrets": b"order-engine webhook secrets 1",  # encrypts them at rest
     "command_ids": b"order-engine command ids 1",  # digests of idempotency keys
     "signing_keys": b"order-engine signing keys 1",  # encrypts token-signing keys at rest
-    "sealing_keys": b"order-engine sealing keys 1",  # encrypts what seals the journal at rest
-    "repeated_secrets": b"order-engine repeated secrets 1",  # encrypts what a repeat may show again
-    "dump_marks": b"order-engine dump marks 1",  # vouches for a dump to a restore with the same key
-    "witnesses": b"order-engine witnesses 1",  # seals points of the journal that are kept outside of it
+    "sealing_keys": b"order-engine sealing keys 1",  # encrypts the seals' signing keys at rest
+    # encrypts secrets that a repeated request may show again
+    "repeated_secrets": b"order-engine repeated secrets 1",
+    "dump_marks": b"order-engine dump marks 1",  # authenticates a dump for a restore with the same key
+    "witnesses": b"order-engine witnesses 1",  # MAC of points of the journal stored outside of it
     "journal_check": b"order-engine journal check 1",  # its start is the fingerprint
 }
-"""Labels are for ever: another label is another key, and what the old one made cannot be read."""
+"""Labels are permanent: another label is another key, and data of the old one becomes unreadable."""
 
 
 def hkdf(key: bytes, label: bytes, *, salt: bytes | None = None, length: int = KEY_BYTES) -> bytes:
@@ -63,7 +64,7 @@ class MasterKey:
     def __init__(self, key: bytes, source: str) -> None:
         if len(key) != KEY_BYTES:
             raise WrongKey(f"{source}: a master key has {KEY_BYTES} bytes, not {len(key)}")
-        # No random key looks like this (fewer than one in 10**40): zeros, or a sample of documentation.
+        # No random key looks like this (fewer than one in 10**40): zeros, or a documentation sample.
         if len(set(key)) < 8:
             raise WrongKey(f"{source}: this is a placeholder, not a random key")
         self._key = key
@@ -75,7 +76,7 @@ class MasterKey:
 
     @property
     def fingerprint(self) -> str:
-        """What a journal keeps of the key, to recognise it: 32 hexadecimal digits."""
+        """The key's fingerprint stored by a journal: 32 hexadecimal digits."""
         return self.derive("journal_check")[:16].hex()
 
     def check(self, fingerprint: str) -> None:
@@ -89,12 +90,12 @@ class MasterKey:
             )
 
     def __repr__(self) -> str:
-        """Says where the key came from, never what it is."""
+        """Shows the key's source, never the key."""
         return f"<MasterKey from {self.source}>"
 
 
 def find_key(settings: Settings) -> MasterKey | None:
-    """The master key, None if there is none yet. Raises WrongKey for one that must not be used."""
+    """The master key, None if there is none yet. Raises WrongKey for an unusable one."""
     if settings.master_key is not None:
         return MasterKey(_parse(settings.master_key, MASTER_KEY), MASTER_KEY)
     path = settings.key_file
@@ -108,7 +109,7 @@ def find_key(settings: Settings) -> MasterKey | None:
 
 
 def read_key(settings: Settings) -> MasterKey:
-    """The master key. Raises WrongKey if it is missing or must not be used."""
+    """The master key. Raises WrongKey if it is missing or unusable."""
     key = find_key(settings)
     if key is None:
         raise WrongKey(
@@ -119,13 +120,13 @@ def read_key(settings: Settings) -> MasterKey:
 
 
 def create_key(settings: Settings) -> MasterKey:
-    """Makes a key file, or finds the one that another process has just made."""
+    """Creates a key file, or finds one that another process has just created."""
     path = settings.key_file
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
         _write_private(draft, secrets.token_bytes(KEY_BYTES).hex() + "\n")
         try:
-            # A link appears whole or not at all, and never replaces a key that is there.
+            # A link is atomic, and never replaces an existing key.
             os.link(draft, path)
             sync_directory(path.parent)
         except FileExistsError:
@@ -152,7 +153,7 @@ def _parse(text: str, source: str) -> bytes:
 
 def read_private(path: Path) -> str:
     """A secret from a file of at most a kilobyte. Raises WrongKey if others can use the file."""
-    # Without O_NONBLOCK a named pipe put in its place would make us wait for ever.
+    # Without O_NONBLOCK a named pipe in its place would block forever.
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         status = os.fstat(file)
@@ -178,7 +179,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Has the names in a directory survive a power cut."""
+    """Makes the names in a directory durable."""
     directory = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
