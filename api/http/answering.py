@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from yarl import URL
 
 from api.http.call import Answer
 from api.http.connection import Connection, connection_of
@@ -22,14 +23,48 @@ _LOG: Final = logging.getLogger("order_engine.api")
 
 Answering = Callable[[web.BaseRequest, Connection], Awaitable[Answer]]
 """Answers a request; its body comes by the connection."""
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class EveryPath(web.AbstractResource):
+    """The one resource of the application: the routes are ours (see `api.http.call.tree_of`).
+
+    As the resource of the root it is found last, behind those of sub-applications.
+    """
+
+    def __init__(self, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> None:
+        super().__init__()
+        self._route = web.ResourceRoute("*", handler, self, expect_handler=_expected)
+
+    @property
+    def canonical(self) -> str:
+        return "/"
+
+    async def resolve(self, _: web.Request) -> tuple[web.UrlMappingMatchInfo, set[str]]:
+        return web.UrlMappingMatchInfo({}, self._route), set()
+
+    def raw_match(self, _: str) -> bool:
+        return False
+
+    def url_for(self, **_: str) -> URL:
+        return URL(self.canonical)
+
+    def add_prefix(self, _: str) -> None:
+        raise NotImplementedError("it belongs to the root")
+
+    def get_info(self) -> Any:
+        return {"path": self.canonical}
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[web.AbstractRoute]:
+        return iter((self._route,))
 
 
 def application(answer: Answering) -> web.Application:
-    """What a runner of aiohttp serves. The routes are ours (see `api.http.call.tree_of`)."""
+    """What a runner of aiohttp serves."""
 
-    @web.middleware
-    async def answered(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: ARG001
+    async def answered(request: web.Request) -> web.StreamResponse:
         try:
             return await _answered(answer, request)
         except ConnectionError:
@@ -38,13 +73,9 @@ def application(answer: Answering) -> web.Application:
             _LOG.error("a connection failed", exc_info=error)
             raise ConnectionAbortedError from error  # has aiohttp end it
 
-    app = web.Application(middlewares=[answered], client_max_size=HTTP_BODY_BYTES_MAX + 1)
-    app.router.add_route("*", "/{path:.*}", _unreached, expect_handler=_expected)
+    app = web.Application(client_max_size=HTTP_BODY_BYTES_MAX + 1)
+    app.router.register_resource(EveryPath(answered))
     return app
-
-
-async def _unreached(_: web.Request) -> web.StreamResponse:
-    raise AssertionError("the middleware answers")
 
 
 async def _expected(_: web.Request) -> None:
@@ -52,39 +83,34 @@ async def _expected(_: web.Request) -> None:
 
 
 async def _answered(answer: Answering, request: web.Request) -> web.StreamResponse:
-    """Answers a request, and sends the answer."""
+    """The response to a request, which aiohttp sends; a stream is sent already."""
     connection, goes_on = connection_of(request), False
     connection.begin(request)
     try:
         try:
             given = await answer(request, connection)
-            response = await _started(given, request, connection)
-        except ConnectionError:
-            raise
+            response = response_of(given)
         except Exception as error:  # noqa: BLE001  whatever it is becomes an answer
             _LOG.error("a request failed outside its handler", exc_info=error)
             connection.is_last = True
             given = _server_error()
-            response = await _started(given, request, connection)
+            response = response_of(given)
+        is_last = (
+            connection.is_last
+            or given.stream is not None
+            or not request.content.is_eof()
+            or is_end(request)
+            or (connection.is_at_end and not connection.has_more)
+        )
+        if is_last:
+            response.force_close()
         if given.stream is not None and request.method != "HEAD":
+            await response.prepare(request)
             await _flow(given.stream, response, connection)
-        with suppress(ConnectionError):
-            await response.write_eof()
-        goes_on = bool(response.keep_alive)
+        goes_on = not is_last
         return response
     finally:
         connection.finish(goes_on=goes_on)
-
-
-async def _started(answer: Answer, request: web.Request, connection: Connection) -> web.StreamResponse:
-    """The response, its head prepared. Raises ValueError where a header holds the end of a line."""
-    response = response_of(answer)
-    is_cut = connection.is_last or not request.content.is_eof()
-    is_all = connection.is_at_end and not connection.has_more
-    if is_cut or is_all or answer.stream is not None or is_end(request):
-        response.force_close()
-    await response.prepare(request)
-    return response
 
 
 def _server_error() -> Answer:
@@ -99,8 +125,7 @@ def is_end(request: web.BaseRequest) -> bool:
     next one begins: after a request for another protocol, and after chunks (RFC 9112, 6.1 and 11.2).
     """
     headers = request.headers
-    is_other = "Upgrade" in headers or request.method == "CONNECT"
-    return not request.keep_alive or is_other or "Transfer-Encoding" in headers
+    return not request.keep_alive or hdrs.UPGRADE in headers or hdrs.TRANSFER_ENCODING in headers
 
 
 class StreamLine:

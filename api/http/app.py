@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Final, cast
 
-from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
 from api.http import reading, wire
 from api.http.acting import note_refusal
@@ -296,7 +296,9 @@ def _is_of_facts(call: Call) -> bool:
 
 def _check_framing(request: web.BaseRequest) -> None:
     """Raises Problem unless it is known how the body is sent: as it is, or in chunks."""
-    coding = request.headers.get("Transfer-Encoding")
+    if hdrs.HOST not in request.headers and request.version == HttpVersion11:
+        raise Problem("invalid_request", "A request of HTTP/1.1 must have a Host.", is_last=True)
+    coding = request.headers.get(hdrs.TRANSFER_ENCODING)
     if request.version not in _VERSIONS or not (coding is None or coding.lower() == "chunked"):
         detail = "The request must be HTTP/1.1 or 1.0, its body plain or chunked."
         raise Problem("invalid_request", detail, is_last=True)

@@ -92,8 +92,23 @@ class Bridge:
             del self._awaited[future]
 
     async def read(self, work: Callable[..., R], *words: Any) -> R:
-        """Runs blocking work in one of READERS_MAX threads."""
-        return await self._loop.run_in_executor(self._threads, work, *words)
+        """Runs blocking work in one of READERS_MAX threads.
+
+        As `run_in_executor` does, but with one future in place of two that are chained.
+        """
+        future: asyncio.Future[R] = self._loop.create_future()
+        self._threads.submit(self._work, future, work, words)
+        return await future
+
+    def _work(self, future: asyncio.Future[R], work: Callable[..., R], words: Sequence[Any]) -> None:
+        tell = self._loop.call_soon_threadsafe
+        try:
+            result = work(*words)
+        except BaseException as error:  # noqa: BLE001  raised where it is waited for
+            tell(_fail, future, error)
+            del future  # a cycle, through the error's frames
+        else:
+            tell(_resolve, future, result)
 
     async def state(self, stream: str) -> Any:
         """A stream's state as the journal has it now; None if it does not exist."""
@@ -146,6 +161,11 @@ class Bridge:
         self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
 
 
-def _resolve(future: asyncio.Future[None]) -> None:
+def _resolve(future: asyncio.Future[Any], result: object = None) -> None:
     if not future.done():
-        future.set_result(None)
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

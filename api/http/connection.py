@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, Protocol, cast
 
-from aiohttp import StreamReader, web
+from aiohttp import StreamReader, hdrs, web
 
 from api.http.guests import Guest
 from api.http.problems import Problem
@@ -62,7 +62,7 @@ class Connection(asyncio.BufferedProtocol):
     """One client's connection.
 
     began         loop time of the first byte of a message that is not answered yet, else None
-    quiet_since   loop time of the last byte that came
+    quiet_since   loop time of the last byte that came, or of the last answer
     is_handling   a request is being read or answered, by `task`
     is_last       nothing more is read after this answer
     is_at_end     the client has closed its half
@@ -238,6 +238,9 @@ class Connection(asyncio.BufferedProtocol):
             if start == len(data):
                 return start
             self._is_blank = False
+            if data.startswith(b"CONNECT ", start):  # it has no path, by which aiohttp finds its handler
+                self._refuse(Problem("not_found"))
+                return len(data)
         seam = self._seam
         end = (seam + data).find(_END_OF_HEAD) - len(seam) if seam else data.find(_END_OF_HEAD, start)
         if end >= -len(seam):
@@ -314,7 +317,7 @@ class Connection(asyncio.BufferedProtocol):
         """aiohttp has read a head: its body may follow."""
         self.is_handling, self.task = True, asyncio.current_task()
         self._content = request.content
-        is_chunked = "Transfer-Encoding" in request.headers
+        is_chunked = hdrs.TRANSFER_ENCODING in request.headers
         self._left = _CHUNKS if is_chunked else request.content_length or 0
         self._take_behind()
         if self.is_at_end:
@@ -350,14 +353,21 @@ class Connection(asyncio.BufferedProtocol):
         return bool(self._behind)
 
     def finish(self, *, goes_on: bool) -> None:
-        """The answer is sent. What stands behind the message is the next, unless that was the last."""
+        """The answer is about to be sent. What follows is the next message, unless this was the last."""
         self.is_handling, self.task = False, None
+        self.quiet_since = self._house.loop.time()
         if self.guest is not None and self.guest.holds:
             self._house.rates.guests.hold(self.guest, 0)
         if not goes_on:  # aiohttp takes the rest of its body, and ends the connection
             self.began, self._behind = None, b""
             self._is_deaf = self._is_deaf or self._content is None or self._content.is_eof()
             return
+        if self._behind or self.is_at_end:
+            self._house.loop.call_soon(self._next)  # what is said of that comes after the answer
+        else:
+            self._expect_message()
+
+    def _next(self) -> None:
         self._expect_message()
         if self._behind:
             self.began = self._house.loop.time()

@@ -25,11 +25,11 @@ def new_request_id() -> str:
 
 
 def response_of(answer: Answer) -> web.StreamResponse:
-    """The response that is to be sent; of a stream only its beginning."""
+    """The response that is to be sent. Raises ValueError where a header holds the end of a line."""
     status, body, own, stream = answer
-    headers = CIMultiDict(HEADERS)
-    if own:
-        headers.update(own)
+    headers = CIMultiDict({**HEADERS, **own} if own else HEADERS)
+    if own and any("\n" in value or "\r" in value for value in own.values()):
+        raise ValueError("a header holds the end of a line")
     if stream is not None:
         return web.StreamResponse(status=status, headers=headers)
     return web.Response(body=body, status=status, headers=headers)
