@@ -56,7 +56,10 @@ class AsyncClient(AwaitingClient):
         client_reference: str | None = None,
         key: str | None = None,
     ) -> Order:
-        """Places a buy for `cash_amount`, fees included."""
+        """Places a buy for `cash_amount`, fees included, in the instrument's currency.
+
+        `instrument` is an id (`ins_...`). Raises NotFound, Forbidden; Invalid, as `insufficient_funds`.
+        """
         return await self.run(
             endpoints.orders.buy(
                 account,
@@ -77,7 +80,7 @@ class AsyncClient(AwaitingClient):
         client_reference: str | None = None,
         key: str | None = None,
     ) -> Order:
-        """Places a sell of `quantity` units."""
+        """Places a sell of `quantity` units of an instrument (`ins_...`). Raises as `buy`."""
         return await self.run(
             endpoints.orders.sell(
                 account, instrument, quantity, client_reference=client_reference, key=key
@@ -89,23 +92,23 @@ class AsyncClient(AwaitingClient):
         return await self.run(endpoints.orders.order(account, order))
 
     async def evidence(self, account: str, order: str, *, size: int | None = None) -> dict[str, Any]:
-        """The proof that nobody edited an order: a bundle to keep and to verify, as it came.
+        """The proof that an order was not edited: a bundle to keep and to verify, as received.
 
-        Under the newest seal, or under that of `size` facts. Facts are sealed within ten seconds: until
-        then it is asked for again, or raises Unavailable.
+        Under the newest seal, or under that of `size` facts. Facts are sealed within ten seconds; until
+        then the request is retried, or raises Unavailable.
         """
         return await self.run(endpoints.orders.evidence(account, order, size=size))
 
     async def wait_for_order(
         self, account: str, order: str, *, until: Collection[str] = TERMINAL, within_s: float = WAIT_S
     ) -> Order:
-        """The order once its status is one of `until`, or will never change. Raises StillWaiting."""
+        """The order once its status is one of `until`, or terminal. Raises StillWaiting."""
         return await self.run(
             endpoints.orders.wait_for_order(account, order, until=until, within_s=within_s)
         )
 
     async def cancel_order(self, account: str, order: str, *, key: str | None = None) -> Order:
-        """Asks to cancel an order; its status says what came of it."""
+        """Asks to cancel an order. Its status shows the result. Raises Conflict if it is too late."""
         return await self.run(endpoints.orders.cancel_order(account, order, key=key))
 
     def orders(
@@ -164,7 +167,7 @@ class AsyncClient(AwaitingClient):
         reference: str | None = None,
         funding_currencies: Sequence[str] = (),
     ) -> Account:
-        """Opens an account. It has no idempotency key: after NoAnswer, look for the `reference`."""
+        """Opens an account. It has no idempotency key: after NoAnswer, look up the `reference`."""
         return await self.run(
             endpoints.accounts.open_account(
                 name, base_currency, reference=reference, funding_currencies=funding_currencies
@@ -413,7 +416,7 @@ class AsyncClient(AwaitingClient):
         created_from: datetime | None = None,
         page_size: int | None = None,
     ) -> AsyncIterator[Event]:
-        """What happened to the tenant's resources, or to one of them."""
+        """Events of the tenant's resources, or of one of them."""
         return self.entries(
             endpoints.events.events(
                 name=name, resource=resource, created_from=created_from, page_size=page_size
@@ -429,10 +432,10 @@ class AsyncClient(AwaitingClient):
         created_from: datetime | None = None,
         waits: bool = True,
     ) -> AsyncIterator[Event]:
-        """Events as they come, each once and in order, for ever; those behind the offset `after` first.
+        """Events as they come, each once and in order, without end; those after offset `after` first.
 
-        A stream that breaks goes on where it was. To go on in another process, note the `offset` of the
-        last event that you have dealt with. With `waits=False` it ends with the last event there is.
+        A broken stream is resumed. To resume in another process, note the `offset` of the last event
+        processed. With `waits=False` it ends at the newest event.
         """
         return self.stream(
             endpoints.events.follow_events(
@@ -447,7 +450,7 @@ class AsyncClient(AwaitingClient):
     async def create_webhook(
         self, url: str, *, description: str | None = None, events: Sequence[str] | None = None
     ) -> NewWebhook:
-        """Has events sent to a URL: all, or those of these names. Its `secret` is shown this once."""
+        """Creates a webhook for all events, or for those named. Its `secret` is shown only this once."""
         return await self.run(
             endpoints.webhooks.create_webhook(url, description=description, events=events)
         )
@@ -477,7 +480,7 @@ class AsyncClient(AwaitingClient):
         )
 
     async def delete_webhook(self, webhook: str) -> Webhook:
-        """Has nothing sent there any more, and its URL and secret erased."""
+        """Deletes a webhook; its URL and secret are erased."""
         return await self.run(endpoints.webhooks.delete_webhook(webhook))
 
     async def rotate_webhook_secret(self, webhook: str) -> NewWebhook:
@@ -485,17 +488,17 @@ class AsyncClient(AwaitingClient):
         return await self.run(endpoints.webhooks.rotate_webhook_secret(webhook))
 
     async def test_webhook(self, webhook: str) -> Delivery:
-        """Sends an event that is of no fact."""
+        """Sends the event `webhook.test`, which belongs to no fact."""
         return await self.run(endpoints.webhooks.test_webhook(webhook))
 
     async def replay_events(self, webhook: str, from_offset: int, to_offset: int) -> Replay:
-        """Sends again what happened from one offset to another, as far as the webhook wants it."""
+        """Sends again the events from one offset to another that the webhook subscribes to."""
         return await self.run(endpoints.webhooks.replay_events(webhook, from_offset, to_offset))
 
     def deliveries(
         self, *, webhook: str | None = None, status: str | None = None, page_size: int | None = None
     ) -> AsyncIterator[Delivery]:
-        """What became of events on their way to receivers."""
+        """Deliveries of events to webhooks, with their attempts."""
         return self.entries(
             endpoints.webhooks.deliveries(webhook=webhook, status=status, page_size=page_size)
         )
@@ -511,13 +514,13 @@ class AsyncClient(AwaitingClient):
     def acts(
         self, *, deed: str | None = None, actor: str | None = None, page_size: int | None = None
     ) -> AsyncIterator[Act]:
-        """Administrative deeds and refused access."""
+        """Administrative acts and refused access."""
         return self.entries(endpoints.operator.acts(deed=deed, actor=actor, page_size=page_size))
 
     def refusals(
         self, *, account: str | None = None, code: str | None = None, page_size: int | None = None
     ) -> AsyncIterator[Refusal]:
-        """Commands that were refused."""
+        """Refused commands."""
         return self.entries(endpoints.operator.refusals(account=account, code=code, page_size=page_size))
 
     def parked_reports(
@@ -539,15 +542,15 @@ class AsyncClient(AwaitingClient):
         return await self.run(endpoints.operator.confirm_report(report))
 
     async def projections(self) -> list[Projection]:
-        """How the views are."""
+        """The state of every view."""
         return await self.run(endpoints.operator.projections())
 
     async def rebuild_projection(self, name: str, *, keep_old: bool = False) -> Rebuild:
-        """Has a view made again beside the one that serves; `projections` shows how far it is."""
+        """Rebuilds a view beside the serving one; `projections` shows the progress."""
         return await self.run(endpoints.operator.rebuild_projection(name, keep_old=keep_old))
 
     async def verify_projection(self, name: str) -> Rebuild:
-        """Has a view made again and compared, and changes nothing."""
+        """Rebuilds a view for comparison only, and reports differences."""
         return await self.run(endpoints.operator.verify_projection(name))
 
     async def faults(self, name: str) -> list[Fault]:

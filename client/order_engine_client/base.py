@@ -1,4 +1,4 @@
-"""What the generated clients stand on: they carry out effects, one by waiting and one by awaiting."""
+"""Bases of the generated clients: they carry out effects, one by waiting and one by awaiting."""
 
 from __future__ import annotations
 

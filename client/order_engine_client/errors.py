@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree of exceptions."""
+"""Exceptions of the client, as one tree."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Problem(OrderEngineError):
 
 
 class Refused(Problem):
-    """4xx: it was not done, and will not be if it is asked again like this."""
+    """4xx: not done, and the same request will be refused again."""
 
 
 class Invalid(Refused):

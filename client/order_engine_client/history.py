@@ -1,4 +1,4 @@
-"""What a history shows: the facts of an order or account, and which fact set each field."""
+"""Histories: the facts of an order or account, and the fact that set each field."""
 
 from __future__ import annotations
 

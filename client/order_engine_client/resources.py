@@ -1,7 +1,7 @@
-"""What the API shows: decimals are `Decimal`, times `datetime` in UTC, dates `date`.
+"""Resources of the API: decimals are `Decimal`, times `datetime` in UTC, dates `date`.
 
-Keys that a newer engine adds are passed over. Words of a closed list (`status`, `side` ...) are plain
-strings, so that one that is added later can be read too.
+Keys that a newer engine adds are ignored. Words of a closed list (`status`, `side` ...) are plain
+strings, so that a later one can be read too.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ class Deposit(Resource, frozen=True):
 
 
 class Instrument(Resource, frozen=True):
-    """What can be bought and sold."""
+    """A tradable instrument."""
 
     id: str
     name: str
@@ -336,7 +336,7 @@ class Delivery(Resource, frozen=True):
 
 
 class Replay(Resource, frozen=True):
-    """How many events are sent again."""
+    """The number of events that a replay sends."""
 
     webhook: str
     from_offset: int

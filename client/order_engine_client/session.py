@@ -63,7 +63,7 @@ class Access(NamedTuple):
 
 
 class Kept:
-    """What changes: the same for all sessions of one client."""
+    """State shared by all sessions of one client: its token and the journal's offset."""
 
     def __init__(self) -> None:
         self.access = Access("", 0.0)
@@ -169,7 +169,7 @@ class Session:
 
     def _renew(self, deadline_s: float, instead_of: str) -> Steps[None]:
         if self._is_good(instead_of):
-            return  # somebody else has, while we waited for our turn
+            return  # another thread or task did, meanwhile
         pair = f"{quote(self.client_id, safe='')}:{quote(self._secret, safe='')}"
         form = {"grant_type": "client_credentials"} | ({"scope": self._scope} if self._scope else {})
         headers = {
@@ -189,9 +189,9 @@ class Session:
     def _answered(
         self, request: HttpRequest, operation: Operation[Any] | None, deadline_s: float
     ) -> Steps[HttpResponse]:
-        """The answer of success, asked for again while that is safe and of use.
+        """The successful response, after retries while they are safe and useful.
 
-        `operation` None: for a token, of which there may be any number. Raises Problem, NoAnswer.
+        `operation` None: a token request, which is always repeatable. Raises Problem, NoAnswer.
         """
         is_repeatable, key = (
             operation is None or operation.is_repeatable,
@@ -219,7 +219,7 @@ class Session:
         raise error
 
     def pause_s(self, attempt: int) -> float:
-        """How long to wait after so many failures more than one."""
+        """Back-off after a failed attempt; 0 is the first."""
         first_s, most_s = PAUSE_S
         return min(most_s, first_s * 2.0**attempt) * (0.5 + 0.5 * self._chance())
 

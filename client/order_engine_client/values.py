@@ -1,4 +1,4 @@
-"""How arguments are written into paths, queries and bodies."""
+"""Arguments as text in paths, queries and bodies."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ KEY_CHARACTERS_MAX: Final = 255
 
 
 def key_of(chosen: str | None) -> str:
-    """An idempotency key: the one that was chosen, or one that nobody else has. Raises ValueError."""
+    """An idempotency key: the chosen one, or a random one. Raises ValueError."""
     if chosen is None:
         return uuid.uuid4().hex
     if not 0 < len(chosen) <= KEY_CHARACTERS_MAX or any(not "!" <= letter <= "~" for letter in chosen):

@@ -62,7 +62,7 @@ def test_help_shows_signatures_and_docstrings() -> None:
     text = pydoc.plain(pydoc.render_doc(AsyncClient))
     assert "async buy(" in text or "async def buy(" in text
     assert "cash_amount: 'Amount'" in text
-    assert "Places a buy for `cash_amount`, fees included." in text
+    assert "Places a buy for `cash_amount`, fees included, in" in text
 
 
 @pytest.mark.parametrize("kind", ["Client", "AsyncClient"])

@@ -31,7 +31,7 @@ def open_account(
     reference: str | None = None,
     funding_currencies: Sequence[str] = (),
 ) -> Operation[Account]:
-    """Opens an account. It has no idempotency key: after NoAnswer, look for the `reference`."""
+    """Opens an account. It has no idempotency key: after NoAnswer, look up the `reference`."""
     body = given(
         name=name,
         reference=reference,

@@ -28,7 +28,7 @@ def events(
     created_from: datetime | None = None,
     page_size: int | None = None,
 ) -> Listing[Event]:
-    """What happened to the tenant's resources, or to one of them."""
+    """Events of the tenant's resources, or of one of them."""
     words = _events(name, resource, created_from)
     return Listing(path("events"), Event, query({**words, "limit": page_size}))
 
@@ -41,10 +41,10 @@ def follow_events(
     created_from: datetime | None = None,
     waits: bool = True,
 ) -> Following:
-    """Events as they come, each once and in order, for ever; those behind the offset `after` first.
+    """Events as they come, each once and in order, without end; those after offset `after` first.
 
-    A stream that breaks goes on where it was. To go on in another process, note the `offset` of the
-    last event that you have dealt with. With `waits=False` it ends with the last event there is.
+    A broken stream is resumed. To resume in another process, note the `offset` of the last event
+    processed. With `waits=False` it ends at the newest event.
     """
     words = _events(name, resource, created_from)
     words |= {"after": after, "follow": None if waits else False}

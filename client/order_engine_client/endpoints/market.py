@@ -22,7 +22,7 @@ from order_engine_client.values import (
 class NewPrice(NamedTuple):
     """A price to record; without a `timestamp` it is of now.
 
-    Without `accrued_interest` that of the symbol's last price goes on.
+    Without `accrued_interest` that of the symbol's last price is kept.
     """
 
     symbol: str

@@ -26,7 +26,7 @@ from order_engine_client.values import (
 def acts(
     *, deed: str | None = None, actor: str | None = None, page_size: int | None = None
 ) -> Listing[Act]:
-    """Administrative deeds and refused access."""
+    """Administrative acts and refused access."""
     words = {"deed": deed, "actor": actor, "limit": page_size}
     return Listing(path("acts"), Act, query(words))
 
@@ -34,7 +34,7 @@ def acts(
 def refusals(
     *, account: str | None = None, code: str | None = None, page_size: int | None = None
 ) -> Listing[Refusal]:
-    """Commands that were refused."""
+    """Refused commands."""
     words = {"account": account, "code": code, "limit": page_size}
     return Listing(path("refusals"), Refusal, query(words))
 
@@ -62,19 +62,19 @@ def confirm_report(report: str) -> Operation[ParkedReport]:
 
 
 def projections() -> Operation[list[Projection]]:
-    """How the views are."""
+    """The state of every view."""
     return Operation("GET", path("projections"), list[Projection])
 
 
 def rebuild_projection(name: str, *, keep_old: bool = False) -> Operation[Rebuild]:
-    """Has a view made again beside the one that serves; `projections` shows how far it is."""
+    """Rebuilds a view beside the serving one; `projections` shows the progress."""
     return Operation(
         "POST", path("projections", name, "rebuild"), Rebuild, body=given(keep_old=keep_old)
     )
 
 
 def verify_projection(name: str) -> Operation[Rebuild]:
-    """Has a view made again and compared, and changes nothing."""
+    """Rebuilds a view for comparison only, and reports differences."""
     return Operation("POST", path("projections", name, "verify"), Rebuild)
 
 

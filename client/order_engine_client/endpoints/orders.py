@@ -62,7 +62,10 @@ def buy(
     client_reference: str | None = None,
     key: str | None = None,
 ) -> Operation[Order]:
-    """Places a buy for `cash_amount`, fees included."""
+    """Places a buy for `cash_amount`, fees included, in the instrument's currency.
+
+    `instrument` is an id (`ins_...`). Raises NotFound, Forbidden; Invalid, as `insufficient_funds`.
+    """
     body = given(
         instrument=instrument,
         order_type="market",
@@ -82,7 +85,7 @@ def sell(
     client_reference: str | None = None,
     key: str | None = None,
 ) -> Operation[Order]:
-    """Places a sell of `quantity` units."""
+    """Places a sell of `quantity` units of an instrument (`ins_...`). Raises as `buy`."""
     body = given(
         instrument=instrument,
         order_type="market",
@@ -99,10 +102,10 @@ def order(account: str, order: str) -> Operation[Order]:
 
 
 def evidence(account: str, order: str, *, size: int | None = None) -> Operation[dict[str, Any]]:
-    """The proof that nobody edited an order: a bundle to keep and to verify, as it came.
+    """The proof that an order was not edited: a bundle to keep and to verify, as received.
 
-    Under the newest seal, or under that of `size` facts. Facts are sealed within ten seconds: until
-    then it is asked for again, or raises Unavailable.
+    Under the newest seal, or under that of `size` facts. Facts are sealed within ten seconds; until
+    then the request is retried, or raises Unavailable.
     """
     where = accounts_path(account, "orders", order, "evidence")
     return Operation("GET", where, dict[str, Any], query({"size": size}))
@@ -115,12 +118,12 @@ def wait_for_order(
     until: Collection[str] = TERMINAL,
     within_s: float = WAIT_S,
 ) -> Wait:
-    """The order once its status is one of `until`, or will never change. Raises StillWaiting."""
+    """The order once its status is one of `until`, or terminal. Raises StillWaiting."""
     return Wait(Operation("GET", accounts_path(account, "orders", order), Order), until, within_s)
 
 
 def cancel_order(account: str, order: str, *, key: str | None = None) -> Operation[Order]:
-    """Asks to cancel an order; its status says what came of it."""
+    """Asks to cancel an order. Its status shows the result. Raises Conflict if it is too late."""
     where = accounts_path(account, "orders", order, "cancel")
     return Operation("POST", where, Order, key=key_of(key))
 

@@ -21,7 +21,7 @@ from order_engine_client.values import (
 def create_webhook(
     url: str, *, description: str | None = None, events: Sequence[str] | None = None
 ) -> Operation[NewWebhook]:
-    """Has events sent to a URL: all, or those of these names. Its `secret` is shown this once."""
+    """Creates a webhook for all events, or for those named. Its `secret` is shown only this once."""
     body = given(url=url, description=description, events=events)
     return Operation("POST", path("webhooks"), NewWebhook, body=body)
 
@@ -50,7 +50,7 @@ def put_webhook(
 
 
 def delete_webhook(webhook: str) -> Operation[Webhook]:
-    """Has nothing sent there any more, and its URL and secret erased."""
+    """Deletes a webhook; its URL and secret are erased."""
     return Operation("DELETE", path("webhooks", webhook), Webhook)
 
 
@@ -60,12 +60,12 @@ def rotate_webhook_secret(webhook: str) -> Operation[NewWebhook]:
 
 
 def test_webhook(webhook: str) -> Operation[Delivery]:
-    """Sends an event that is of no fact."""
+    """Sends the event `webhook.test`, which belongs to no fact."""
     return Operation("POST", path("webhooks", webhook, "test"), Delivery)
 
 
 def replay_events(webhook: str, from_offset: int, to_offset: int) -> Operation[Replay]:
-    """Sends again what happened from one offset to another, as far as the webhook wants it."""
+    """Sends again the events from one offset to another that the webhook subscribes to."""
     body = given(from_offset=from_offset, to_offset=to_offset)
     return Operation("POST", path("webhooks", webhook, "replay"), Replay, body=body)
 
@@ -73,7 +73,7 @@ def replay_events(webhook: str, from_offset: int, to_offset: int) -> Operation[R
 def deliveries(
     *, webhook: str | None = None, status: str | None = None, page_size: int | None = None
 ) -> Listing[Delivery]:
-    """What became of events on their way to receivers."""
+    """Deliveries of events to webhooks, with their attempts."""
     words = {"webhook": webhook, "status": status, "limit": page_size}
     return Listing(path("webhook-deliveries"), Delivery, query(words))
 
