@@ -10,12 +10,11 @@ import pytest
 import typer.testing
 
 from engine import installation
+from engine.commands import declaring
 from engine.config.settings import Settings
-from engine.journal.datastore import open_store
-from engine.journal.store import allow_pauses
 from engine.kernel.process import tame_collector
-from engine.registers import operations
 from tests.support.engines.desks import Shop, open_shop
+from tests.support.engines.prepared import Prepared, drop_templates
 from tests.support.servers.postgres import GivenServer, PostgresServer, open_server
 
 MARKED = {"torture": "torture", "full": "test-full"}
@@ -78,6 +77,7 @@ def pytest_collection_finish() -> None:
 def postgres_server() -> Iterator[PostgresServer | GivenServer]:
     server = open_server()
     yield server
+    drop_templates()
     server.close()
 
 
@@ -117,26 +117,18 @@ def other(shop: Shop, journal_url: str) -> Iterator[Shop]:
         yield other
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def installed_once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """An installation on each database in turn, one for all tests of a module."""
-    directory = tmp_path_factory.mktemp("installation")
-    url = f"sqlite:///{directory}/journal.db"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres_server").create_database()
-    settings = Settings(data=directory, journal_url=url)
-    installation.migrate(settings, "sandbox")
-    return settings
+def make_without_rows(data: Path, url: str) -> None:
+    """A sandbox whose register does not even say that it was made."""
+    installation.make_tables(Settings(data, url))
+    declaring.make(url, "sandbox")
+
+
+WITHOUT_ROWS = Prepared(make_without_rows)
 
 
 @pytest.fixture
-def installed(installed_once: Settings) -> Settings:
-    """The same with nothing in its operational tables; its journal is the module's."""
-    tables = operations.define_operations()
-    store = open_store(installed_once.journal_url)
-    with store.writing() as connection:
-        allow_pauses(connection)  # on a busy machine 40 tables take more than the 2 s of a writer
-        tables.metadata.drop_all(connection)
-        operations.migrate(connection, tables)
-    store.close()
-    return installed_once
+def installed(journal_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A sandbox with nothing in its operational tables, on each database in turn."""
+    settings = Settings(tmp_path_factory.mktemp("installation"), journal_url)
+    WITHOUT_ROWS.copy(settings.data, journal_url)
+    return settings

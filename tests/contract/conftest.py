@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from engine.domain.stored import engine_codec
+from engine.journal.journal import Journal
 from projections.database import Views
+from tests.support.engines.prepared import make_journal
+
+
+@pytest.fixture
+def journal(journal_url: str) -> Iterator[Journal]:
+    """A journal of the engine's facts, which has none yet."""
+    make_journal(journal_url)
+    with Journal(journal_url, engine_codec()) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from joserfc.jwk import KeySet
 from api.http import tokens as api_tokens
 from api.http.auth import CHALLENGE, TokenAnswer, grant
 from api.http.tokens import Principal, TokenInvalid, Tokens
-from engine import installation
 from engine.config.keys import MasterKey, read_key
 from engine.config.settings import Settings
 from engine.journal.datastore import open_store
@@ -30,6 +29,7 @@ from engine.kernel.limits import CLOCKS_APART_S, SECRET_OVERLAP_MAX_US, TOKEN_LI
 from engine.registers.clients import Clients, NewClient
 from engine.registers.operations import define_operations
 from engine.registers.signing import SigningKeys
+from tests.support.engines.prepared import install
 from tests.support.models.forging import FORGED, Forger, part
 
 TABLES = define_operations()
@@ -76,7 +76,7 @@ def made(settings: Settings) -> Iterator[Access]:
 @pytest.fixture
 def access(sqlite_url: str, tmp_path: Path) -> Iterator[Access]:
     settings = Settings(data=tmp_path, journal_url=sqlite_url)
-    installation.migrate(settings, "sandbox")
+    install(settings)
     yield from made(settings)
 
 

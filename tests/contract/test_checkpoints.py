@@ -10,7 +10,6 @@ import pytest
 from engine.domain import clock
 from engine.domain.stored import engine_codec
 from engine.followers.acting import SavedOffset, rewind
-from engine.journal import journal as journals
 from engine.journal.damage import WENT_BACK
 from engine.journal.journal import Journal
 from engine.journal.leases import Leases
@@ -23,6 +22,7 @@ from projections.rebuild import RebuildRequest
 from projections.registry import VIEWS
 from projections.runner import Runner
 from tests.contract.test_damage import edit
+from tests.support.engines.prepared import make_journal
 from tests.support.engines.putting_back import put_back, run
 from tests.support.receivers.told import contents, folded, told, write
 
@@ -34,7 +34,7 @@ END, BACK = 200, 120
 
 @pytest.fixture
 def journal(journal_url: str) -> Iterator[Journal]:
-    journals.migrate(journal_url)
+    make_journal(journal_url)
     with Journal(journal_url, engine_codec(), SECRET) as opened:
         yield opened
 

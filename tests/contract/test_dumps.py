@@ -43,6 +43,7 @@ from engine.transfer import dump_secrets, dumping, restoring
 from engine.transfer.dump_vouching import Vouchers
 from order_engine.main import app
 from tests.support.checkers import checker, invariants
+from tests.support.engines.prepared import install
 from tests.support.servers.command import COMMAND
 
 DOC = Path(__file__).parents[2] / "docs" / "dump.md"
@@ -55,7 +56,7 @@ def settings_for(data: Path, url: str | None = None) -> Settings:
 
 def filled(settings: Settings, orders: int = 12) -> Settings:
     """An installation with a little of everything."""
-    installation.migrate(settings, "sandbox")
+    install(settings)
     opened = open_installation(settings)
     fill(opened.journal, GenerationPlan(orders, 2, 3))
     client = opened.clients.create("acme", ["read", "trade"]).client

@@ -8,11 +8,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 import sqlalchemy as sa
 
-from engine.config.settings import read_settings
+from engine.config.settings import Settings
 from engine.installation import migrate
 from engine.journal.datastore import Datastore
 from engine.journal.leases import is_stopped
@@ -37,6 +38,7 @@ from engine.registers.heartbeats import (
     ending,
 )
 from engine.registers.operations import define_operations
+from tests.support.engines.prepared import install
 
 EXPECTED = ("execution", "projections")
 MINE, OTHER, THIRD = "here:1:aa", "here:813:bb", "there:9:cc"
@@ -62,15 +64,9 @@ class Own:
 
 @pytest.fixture
 def datastore(journal_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Datastore]:
-    datastore = installed(journal_url, tmp_path_factory)
-    yield datastore
-    datastore.close()
-
-
-def installed(journal_url: str, folders: pytest.TempPathFactory) -> Datastore:
-    data = str(folders.mktemp("data"))
-    migrate(read_settings(data=data, journal_url=journal_url, environ={}), "sandbox")
-    return Datastore(journal_url, "", "text")
+    install(Settings(tmp_path_factory.mktemp("data"), journal_url))
+    with closing(Datastore(journal_url, "", "text")) as datastore:
+        yield datastore
 
 
 class House:
@@ -383,10 +379,7 @@ def test_a_read_only_database_is_found_by_the_next_beat(
     sqlite_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """By the real error of the real database."""
-    migrate(
-        read_settings(data=str(tmp_path_factory.mktemp("d")), journal_url=sqlite_url, environ={}),
-        "sandbox",
-    )
+    migrate(Settings(tmp_path_factory.mktemp("d"), sqlite_url), "sandbox")  # a copy has room to spare
     datastore = Datastore(sqlite_url, "", "text")
     pulse = Pulse(Heartbeats(datastore.store, define_operations(), MINE))
     assert list(pulse.findings()) == []
@@ -407,10 +400,7 @@ def test_a_server_that_takes_no_writes_is_read_only(
     postgres_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """As a standby does, after a failover."""
-    migrate(
-        read_settings(data=str(tmp_path_factory.mktemp("d")), journal_url=postgres_url, environ={}),
-        "sandbox",
-    )
+    install(Settings(tmp_path_factory.mktemp("d"), postgres_url))
     for is_read_only in (False, True):
         datastore = Datastore(postgres_url, "", "text")
         pulse = Pulse(Heartbeats(datastore.store, define_operations(), MINE))

@@ -15,7 +15,7 @@ from eventsourcing.persistence import IntegrityError, Tracking
 from engine.domain import account, holdings
 from engine.domain.stored import engine_codec
 from engine.journal import journal as journals
-from engine.journal.journal import Journal, migrate
+from engine.journal.journal import Journal
 from engine.journal.pages import Shard
 from engine.kernel.codec import Codec
 from engine.kernel.errors import (
@@ -29,6 +29,7 @@ from engine.kernel.errors import (
 from engine.kernel.fact import Fact, StreamAppend
 from engine.kernel.fold import Fold
 from engine.kernel.limits import SNAPSHOT_EVERY
+from tests.support.engines.prepared import make_journal
 from tests.support.models.facts import CODEC, FOLD, Added, Leg, Opened, Sum, append, envelope, evolve
 
 ONE, CENT = Added(Decimal(1)), Added(Decimal("0.01"), (Leg("a", Decimal("0.01")),))
@@ -36,7 +37,7 @@ ONE, CENT = Added(Decimal(1)), Added(Decimal("0.01"), (Leg("a", Decimal("0.01"))
 
 @pytest.fixture
 def journal(journal_url: str) -> Iterator[Journal]:
-    migrate(journal_url)
+    make_journal(journal_url)
     with Journal(journal_url, CODEC) as journal:
         yield journal
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.journal.journal import Journal, migrate
+from engine.journal.journal import Journal
 from engine.journal.leases import Leases
 from engine.kernel.errors import LeaseLost
 from engine.kernel.fact import StreamAppend
 from engine.kernel.limits import LEASE_S
+from tests.support.engines.prepared import make_journal
 from tests.support.models.facts import CODEC, Opened, envelope
 
 
@@ -23,7 +24,7 @@ class Clock:
 
 @pytest.fixture
 def journal(journal_url: str) -> Iterator[Journal]:
-    migrate(journal_url)
+    make_journal(journal_url)
     journal = Journal(journal_url, CODEC)
     yield journal
     journal.close()

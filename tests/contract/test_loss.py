@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.config.settings import Settings
-from engine.installation import migrate, open_journal_datastore
+from engine.installation import open_journal_datastore
 from engine.journal.damage import WENT_BACK
 from engine.journal.datastore import Datastore
 from engine.kernel import wall
@@ -17,6 +17,7 @@ from engine.proof.outlets import Directory
 from engine.proof.seals import Seal, note
 from engine.registers.operations import define_operations
 from engine.transfer import loss
+from tests.support.engines.prepared import install
 
 COMMON = 5
 TABLES = define_operations()
@@ -26,7 +27,7 @@ TABLES = define_operations()
 def datastore(journal_url: str, tmp_path: Path) -> Iterator[Datastore]:
     """An installation whose followers, webhooks and seals stand on both sides of position 5."""
     settings = Settings(data=tmp_path, journal_url=journal_url)
-    migrate(settings, "sandbox")
+    install(settings)
     opened = open_journal_datastore(settings)
     words = dict.fromkeys(("webhook", "tenant", "resource", "event"), "x")
     words |= dict.fromkeys(("event_us", "created_us", "attempts", "tries"), 1)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from engine.domain.order import Cancelled
-from engine.domain.stored import engine_codec
-from engine.journal import journal as journals
 from engine.journal.journal import Journal
 from engine.journal.postgres_store import PostgresStore
 from engine.kernel.errors import (
@@ -42,13 +40,6 @@ from tests.support.servers.served import wait_until
 
 EVERY = [view.name for view in VIEWS]
 ON_POSTGRES = pytest.mark.parametrize("journal_url", ["postgresql"], indirect=True)
-
-
-@pytest.fixture
-def journal(journal_url: str) -> Iterator[Journal]:
-    journals.migrate(journal_url)
-    with Journal(journal_url, engine_codec()) as opened:
-        yield opened
 
 
 @pytest.fixture

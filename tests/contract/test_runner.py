@@ -41,18 +41,12 @@ from projections.views import (
     positions,
     working,
 )
+from tests.support.engines.prepared import make_journal
 from tests.support.receivers.told import DAY, contents, envelope, folded, told, write
 
 SEED, STEPS = 5, 150
 ON_SQLITE = pytest.mark.parametrize("journal_url", ["sqlite"], indirect=True)
 """For what has nothing to do with the database."""
-
-
-@pytest.fixture
-def journal(journal_url: str) -> Iterator[Journal]:
-    journals.migrate(journal_url)
-    with Journal(journal_url, engine_codec()) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -192,7 +186,7 @@ def test_views_of_another_journal_are_emptied(
 ) -> None:
     Runner(journal, views).catch_up()
     url = f"sqlite:///{tmp_path}/other.db"
-    journals.migrate(url)
+    journals.migrate(url)  # another: copies have one id
     with Journal(url, engine_codec()) as other:
         run = told(SEED + 1, 30)
         write(other, run)
@@ -349,7 +343,7 @@ def asked(
     """Views that have caught up with a random run. Nobody writes to them."""
     folder = tmp_path_factory.mktemp("asked")
     url = f"sqlite:///{folder}/journal.db"
-    journals.migrate(url)
+    make_journal(url)
     views = Views(
         f"sqlite:///{folder}/views.db"
         if request.param == "sqlite"

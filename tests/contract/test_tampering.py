@@ -19,7 +19,6 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
-from engine import installation
 from engine.audit import auditing
 from engine.audit.audit_points import NAME, PointFile
 from engine.audit.auditing import Audit, AuditOptions
@@ -33,6 +32,7 @@ from engine.journal.leases import Leases
 from engine.sandbox.generate import GenerationPlan, fill
 from order_engine.main import app
 from order_engine.roles import begin_sealing
+from tests.support.engines.prepared import install
 
 TAMPERINGS = {"sqlite": 150, "postgresql": 50}
 LARGE = {"sqlite": 8_000, "postgresql": 2_000}
@@ -72,7 +72,7 @@ class Victim:
 
 
 def made(settings: Settings, orders: int = 14) -> Settings:
-    installation.migrate(settings, "sandbox")
+    install(settings)
     with Journal(settings.journal_url, engine_codec()) as journal:
         fill(journal, GenerationPlan(orders, 2, 5))
     return settings

@@ -10,6 +10,7 @@ import signal
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from math import inf
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier, Event
@@ -249,8 +250,9 @@ def open_as(user: int, url: str, answer: Connection) -> None:
     """Opens the journal as another user and appends; sends the name of the engine's error."""
     os.setuid(user)
     try:
-        with open_journal(url) as journal:
-            journal.append(events(new_command()))
+        with closing(Datastore(url, "", "text")) as datastore:
+            datastore.migrate()
+            JournalProcessRecorder(datastore).append(events(new_command()))
     except EngineError as error:
         kinds = [kind for kind in type(error).__mro__ if kind.__module__ == "engine.kernel.errors"]
         answer.send(kinds[0].__name__)

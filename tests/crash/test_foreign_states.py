@@ -35,6 +35,7 @@ from projections.quarantine import QUARANTINE, RELEASED
 from projections.rebuild import RebuildRequest
 from projections.registry import VIEWS
 from projections.runner import Runner
+from tests.support.engines.prepared import make_journal
 from tests.support.receivers.told import contents, folded, told, write
 from tests.support.servers.postgres import GivenServer, PostgresServer
 
@@ -59,7 +60,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Jour
     """A journal of a random run, and a views file that shows it, to be copied."""
     folder = tmp_path_factory.mktemp("house")
     url = f"sqlite:///{folder}/journal.db"
-    journals.migrate(url)
+    make_journal(url)
     with Journal(url, engine_codec()) as journal:
         facts = told(5, 200)
         write(journal, facts)

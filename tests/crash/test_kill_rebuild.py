@@ -29,6 +29,7 @@ from projections.registry import VIEWS
 from projections.runner import Runner
 from projections.shadow import Shadow
 from tests.crash.processes import Crew, context
+from tests.support.engines.prepared import make_journal
 from tests.support.receivers.told import Contents, contents, folded, told, write
 from tests.support.servers.command import run_anew
 
@@ -56,7 +57,7 @@ class House(NamedTuple):
 def house(journal_url: str, tmp_path: Path) -> Iterator[House]:
     is_sqlite = journal_url.startswith("sqlite")
     views_url = f"sqlite:///{tmp_path}/views.db" if is_sqlite else journal_url
-    journals.migrate(journal_url)
+    make_journal(journal_url)
     facts = told(SEED, STEPS)
     views = Views(views_url)
     with Journal(journal_url, engine_codec()) as journal:

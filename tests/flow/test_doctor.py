@@ -41,6 +41,7 @@ from order_engine.checks import views_checks
 from order_engine.serve import PROCESSES
 from projections.database import Views
 from projections.registry import VIEWS
+from tests.support.engines.prepared import Prepared
 from tests.support.engines.releases import FIRST
 
 FACTS = 1_200
@@ -53,16 +54,21 @@ def settings(tmp_path: Path, journal_url: str) -> Settings:
     return installed(Settings(tmp_path / "data", journal_url))
 
 
-def installed(settings: Settings) -> Settings:
+def make(data: Path, journal_url: str) -> None:
+    settings = Settings(data, journal_url)
     migrate(settings, "sandbox")
-    datastore = open_journal_datastore(settings)
-    try:
+    with contextlib.closing(open_journal_datastore(settings)) as datastore:
         recorder = JournalApplicationRecorder(datastore)
         recorder.insert_events(
             [StoredEvent("ord_1", version, "order.placed.1", b"body") for version in range(FACTS - 1)]
         )
-    finally:
-        datastore.close()
+
+
+WITH_FACTS = Prepared(make)
+
+
+def installed(settings: Settings) -> Settings:
+    WITH_FACTS.copy(settings.data, settings.journal_url)
     return settings
 
 

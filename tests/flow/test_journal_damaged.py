@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from engine.audit.background_audit import KEY, BackgroundAudit, audit_source, read_place
 from engine.audit.database_checks import missing_triggers
 from engine.config.settings import Settings, read_settings
-from engine.installation import migrate, open_installation, open_journal_datastore
+from engine.installation import open_installation, open_journal_datastore
 from engine.journal import sqlite
 from engine.journal.datastore import Datastore
 from engine.kernel.errors import JournalDamaged
@@ -25,6 +25,7 @@ from order_engine import roles
 from order_engine.main import app
 from tests.contract.test_dumps import filled, settings_for
 from tests.support.checkers import checker
+from tests.support.engines.prepared import install
 from tests.support.servers.http_engine import TERMS, a_market, an_account, buying, ok, running
 from tests.support.servers.served import Http, Place, Served, token_of, wait_until
 
@@ -135,11 +136,11 @@ def test_triggers_that_are_gone_are_made_again(
         pass
     datastore = open_journal_datastore(settings)
     assert missing_triggers(datastore.store, datastore.tables)
-    migrate(settings, "sandbox")
+    install(settings)
     assert not missing_triggers(datastore.store, datastore.tables)
     assert [one for one in caplog.messages if "were gone" in one]
     caplog.clear()
-    migrate(settings, "sandbox")
+    install(settings)
     assert not caplog.messages
     datastore.close()
 

@@ -18,10 +18,11 @@ from engine.domain.halt import TradingHalted
 from engine.domain.kind import JournalKind
 from engine.domain.stored import engine_codec
 from engine.followers.follow import Follower
-from engine.installation import make_tables, migrate, open_journal_datastore
+from engine.installation import make_tables, open_journal_datastore
 from engine.journal.journal import Journal
 from engine.kernel.fact import StreamAppend
 from order_engine.main import app
+from tests.support.engines.prepared import install
 from tests.support.engines.releases import FIRST
 from tests.support.models.facts import envelope
 
@@ -177,7 +178,7 @@ def test_a_flag_that_contradicts_the_journal_ends_with_2(
 ) -> None:
     monkeypatch.setattr("engine.runtime.logs.log_to_stderr", lambda *_: None)
     monkeypatch.setattr("order_engine.serve._serve_api", lambda *_: True)
-    migrate(settings, made)
+    install(settings, made)
     is_of_live = bool({"--live", "--no-sandbox"} & {*said})
     words = [*said, "--orders", "0"] if said == ["generate"] else said
     done = call(*words, settings=settings)
@@ -230,7 +231,7 @@ def test_one_without_a_trace_of_a_sandbox_does_not(settings: Settings) -> None:
 
 
 def test_doctor_shows_the_kind(settings: Settings) -> None:
-    migrate(settings, "live")
+    install(settings, "live")
     assert "kind: live, for ever" in call("doctor", settings=settings).stdout
 
 
@@ -249,7 +250,7 @@ def test_every_role_is_accepted_in_a_live_journal(
 
     monkeypatch.setattr("engine.runtime.supervise.run_all", run_all)
     monkeypatch.setattr("signal.signal", lambda *_: None)
-    migrate(settings, "live")
+    install(settings, "live")
     assert call("serve", "--roles", roles, settings=settings).exit_code == 0
     assert ran == [["settlement"] if "settlement" in roles else []]
     first, *_ = [
@@ -269,7 +270,7 @@ def test_plain_http_that_others_can_reach_is_warned_about(
 ) -> None:
     monkeypatch.setattr("engine.runtime.logs.log_to_stderr", lambda *_: None)
     monkeypatch.setattr("order_engine.serve._serve_api", lambda *_: True)
-    migrate(settings, "live")
+    install(settings, "live")
     assert call("serve", "--host", host, settings=settings).exit_code == 0
     assert ("PLAIN HTTP" in caplog.text) == is_warned
     monkeypatch.setenv("ORDER_ENGINE_HOST", host)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from engine.config.settings import Settings, read_settings
 from engine.followers.acting import BlockedOrders
-from engine.installation import migrate, open_journal
+from engine.installation import open_journal
 from engine.journal.datastore import open_store
 from engine.sandbox.generate import GenerationPlan, fill
 from order_engine.main import app
@@ -25,6 +25,7 @@ from projections.database import Views
 from projections.jobs import Job
 from projections.rebuild import RebuildRequest
 from projections.runner import Runner
+from tests.support.engines.prepared import install
 from tests.support.engines.releases import FIRST
 from tests.support.receivers.told import contents
 from tests.support.servers.command import on_terminal, run
@@ -35,7 +36,7 @@ from tests.support.servers.http_engine import Engine, a_market, an_account, buyi
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """An installation with a small generated journal, shown by its views."""
     settings = read_settings(data=str(tmp_path_factory.mktemp("rebuild")), environ={})
-    migrate(settings, "sandbox")
+    install(settings)
     views = Views(settings.views_url)
     with closing(open_journal(settings)) as journal:
         fill(journal, GenerationPlan(60, 3, 2))
@@ -284,7 +285,7 @@ def stored_rows(file: Path) -> dict[str, list[tuple[Any, ...]]]:
 def test_verify_is_no_pass_for_views_that_it_could_not_compare(tmp_path: Path) -> None:
     """Nor does it say so when some were compared: whoever asked for all would take it for all."""
     settings = read_settings(data=str(tmp_path), environ={})
-    migrate(settings, "sandbox")
+    install(settings)
     with closing(open_journal(settings)) as journal, closing(Views(settings.views_url)) as views:
         fill(journal, GenerationPlan(20, 2, 1))
         found = told("verify", "--all", settings=settings)

@@ -16,11 +16,11 @@ from engine.domain.stored import engine_codec
 from engine.domain.streams import FOLDS, fold_of
 from engine.history.history import read
 from engine.history.story import read_story, tell
-from engine.installation import migrate
 from engine.journal.journal import Journal
 from engine.kernel.errors import Refused
 from engine.sandbox.generate import GenerationPlan, fill
 from order_engine.main import app
+from tests.support.engines.prepared import install
 from tests.support.servers.command import run
 
 
@@ -29,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with a small generated journal."""
     directory = tmp_path_factory.mktemp("replay")
     settings = read_settings(data=str(directory), environ={})
-    migrate(settings, "sandbox")
+    install(settings)
     with Journal(settings.journal_url, engine_codec()) as journal:
         fill(journal, GenerationPlan(60, 3, 2))
     return directory

@@ -12,12 +12,13 @@ from typing import Final
 import msgspec
 import pytest
 
-from engine.journal.journal import Journal, migrate
+from engine.journal.journal import Journal
 from engine.kernel.codec import Codec
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Envelope, Fact
 from engine.kernel.fold import Fold
 from engine.kernel.limits import SNAPSHOT_EVERY
+from tests.support.engines.prepared import make_journal
 from tests.support.models.facts import append
 
 
@@ -96,7 +97,7 @@ def test_bytes_of_every_shape_are_read(name: str, body: str, written: Fact | Non
 
 def test_a_journal_of_the_older_release_goes_on_under_the_newer(journal_url: str) -> None:
     """Facts, a fold, and a snapshot of the older fold's shape; then facts of both ages side by side."""
-    migrate(journal_url)
+    make_journal(journal_url)
     with Journal(journal_url, OLDER) as older:
         payments = [OldPaid(Decimal(1), n) for n in range(SNAPSHOT_EVERY)]
         append(older, 1, "acc_1", 0, *payments)

@@ -17,9 +17,9 @@ from api.outbound.router import Router
 from engine.domain.account import AccountActivated, AccountSuspended
 from engine.domain.stored import engine_codec
 from engine.domain.webhook import WebhookChanged, WebhookCreated, WebhookDeleted
-from engine.journal import journal as journals
 from engine.journal.journal import Journal
 from engine.kernel.fact import Envelope, Fact, Recorded
+from tests.support.engines.prepared import make_journal
 from tests.support.receivers.told import write
 
 TENANTS = ("acme", "bank")
@@ -106,7 +106,7 @@ def check_law(url: str, seed: int) -> None:
     """Puts a story down in pieces, and as if everybody could take everything; compares."""
     random = Random(seed)
     facts = story(random)
-    journals.migrate(url)
+    make_journal(url)
     with Journal(url, engine_codec()) as journal:
         write(journal, facts)
         gone = {one.stream for one in facts if isinstance(one.fact, WebhookDeleted)}

@@ -16,10 +16,11 @@ from msgspec.structs import replace
 from engine.domain import holdings, order, payment
 from engine.domain.account import AccountChanged
 from engine.domain.stored import engine_codec
-from engine.journal.journal import Journal, migrate
+from engine.journal.journal import Journal
 from tests.laws.runs import Run
 from tests.support.checkers import checker, invariants
 from tests.support.checkers.invariants import Told
+from tests.support.engines.prepared import make_journal
 from tests.support.models.stored_rows import Written, record, sealed, written
 
 SEEDS = range(12)
@@ -47,7 +48,7 @@ def test_no_valid_journal_is_accused() -> None:
 
 def test_a_valid_journal_in_a_database_is_sound(journal_url: str) -> None:
     """Read back with a driver alone, the digest chain included."""
-    migrate(journal_url)
+    make_journal(journal_url)
     with Journal(journal_url, engine_codec()) as journal:
         record(journal, valid(0))
     books = invariants.books(journal_url)

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from engine.domain.stored import engine_codec
-from engine.journal.journal import Journal, migrate
+from engine.journal.journal import Journal
 from projections.database import Views
 from projections.runner import Runner
 from tests.laws.runs import Run
 from tests.support.checkers import invariants, invariants_views
 from tests.support.checkers.invariants_views import Shown
+from tests.support.engines.prepared import make_journal
 from tests.support.models.stored_rows import named_as_streams, record, written
 
 
@@ -23,7 +24,7 @@ def projected(journal_url: str, views_url: str, seed: int) -> invariants.Books:
     """A random run in a database, folded into views."""
     run = Run(seed)
     run.go(150)
-    migrate(journal_url)
+    make_journal(journal_url)
     with Journal(journal_url, engine_codec()) as journal:
         record(journal, named_as_streams(written(run.world)))
         views = Views(views_url)

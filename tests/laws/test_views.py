@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.domain.stored import engine_codec
-from engine.journal import journal as journals
 from engine.journal.journal import Journal
 from engine.kernel.fact import Recorded
 from projections import rebuild
 from projections.database import Views
 from projections.rebuild import RebuildRequest
 from projections.runner import Runner
+from tests.support.engines.prepared import make_journal
 from tests.support.receivers.told import Contents, contents, folded, shown, told, write
 
 SEEDS = st.integers(0, 2**40)
@@ -43,7 +43,7 @@ def fresh(tmp_path: Path) -> Callable[[str], str]:
 
 @contextmanager
 def journal_of(url: str, facts: list[Recorded]) -> Iterator[Journal]:
-    journals.migrate(url)
+    make_journal(url)
     with Journal(url, engine_codec()) as journal:
         write(journal, facts)
         yield journal

@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from order_engine.main import app
-from order_engine.tables import Column, beside_each_other, stacked
-from tests.support.servers.command import on_terminal
+from order_engine.tables import Column, beside_each_other, progress, stacked
+from order_engine.terminal import escape_output
+from order_engine.views_shown import progress_of
+from tests.support.servers.command import environment
+from tests.support.servers.forked import run_at_terminal
 
 _COLUMNS = (Column("version", is_number=True), Column("fact"), Column("actor"), Column("what", width=40))
 _WIDTHS = (7, 6, 26, 30)
@@ -42,22 +46,18 @@ def test_what_may_be_broken_goes_beneath_first() -> None:
     assert beside_each_other(columns, (30, 40, 9), 50) == [0, 2]
 
 
-_ECHOES = """
-import sys, typer
-from order_engine.tables import progress
-from order_engine.terminal import escape_output
-from order_engine.views_shown import progress_of
-escape_output()
-for bar in (progress("facts", 3), progress("none", 0), progress_of("rebuild")):
-    with bar:
-        typer.echo("a\\x1b[8mb", err=True)
-        print("a\\x1b[8mb")
-        sys.stderr.write("a\\x1b[8mb\\n")
-"""
+def echoes() -> None:
+    """Prints in three ways beside each of three bars."""
+    escape_output()
+    for bar in (progress("facts", 3), progress("none", 0), progress_of("rebuild")):
+        with bar:
+            typer.echo("a\x1b[8mb", err=True)
+            print("a\x1b[8mb")
+            sys.stderr.write("a\x1b[8mb\n")
 
 
 def test_nothing_printed_beside_a_bar_commands_the_terminal() -> None:
-    shown = on_terminal(command=[sys.executable, "-c", _ECHOES])
+    shown = run_at_terminal(echoes, (), environment())
     assert ("\x1b[8m" in shown, shown.count("a\\x1b[8mb")) == (False, 9), shown
 
 

@@ -10,9 +10,9 @@ from typer.testing import CliRunner, Result
 
 from engine.config.settings import read_places, read_settings
 from engine.config.settings_table import CONFIG, variable
-from engine.installation import migrate
 from engine.kernel.errors import WrongUsage
 from order_engine.main import app
+from tests.support.engines.prepared import install
 
 WRONG = {
     "price_max_age": "900", "port": "abc", "metrics_port": "70000", "roles": "cook", "kind": "dead",
@@ -97,7 +97,7 @@ def test_config_refuses_what_serve_refuses(env: dict[str, str], tmp_path: Path) 
 
 @pytest.mark.parametrize(("kind", "age"), [("live", "15m"), ("sandbox", "24h")])
 def test_config_shows_what_is_effective(kind: str, age: str, tmp_path: Path) -> None:
-    migrate(read_settings(data=str(tmp_path / "data"), environ={}), kind)  # type: ignore[arg-type]
+    install(read_settings(data=str(tmp_path / "data"), environ={}), kind)  # type: ignore[arg-type]
     rows = {
         row["setting"]: row
         for row in json.loads(told(["config", "--json"], {}, tmp_path).stdout)["settings"]
@@ -111,7 +111,7 @@ def test_config_shows_what_is_effective(kind: str, age: str, tmp_path: Path) -> 
     "env", [{"ORDER_ENGINE_PRT": "1"}, {"ORDER_ENGINE_FEES": "x"}, {"ORDER_ENGINE_PRICE_MAX_AGE": "900"}]
 )
 def test_trading_is_halted_whatever_else_is_wrong(env: dict[str, str], tmp_path: Path) -> None:
-    migrate(read_settings(data=str(tmp_path / "data"), environ={}), "sandbox")
+    install(read_settings(data=str(tmp_path / "data"), environ={}))
     (name,) = env
     for words in (["halt", "--reason", "x"], ["resume", "--reason", "x"]):
         done = told(words, env, tmp_path)

@@ -17,7 +17,7 @@ from engine.commands.command import Outcome
 from engine.domain.pricing import Price
 from engine.domain.stored import engine_codec
 from engine.journal.append import Appender
-from engine.journal.journal import Journal, migrate
+from engine.journal.journal import Journal
 from engine.journal.pages import StoredRow
 from engine.kernel import chain
 from engine.kernel.errors import OutcomeUnknown, Refused, Unavailable
@@ -44,6 +44,7 @@ from tests.laws.simulation.people import (
 )
 from tests.laws.simulation.process import Answer, Lost, Process
 from tests.support.engines.desks import HOUR_US, THURSDAY_US, Prices
+from tests.support.engines.prepared import make_journal
 
 CODEC = engine_codec()
 STEPS_MAX = 60_000
@@ -101,7 +102,7 @@ class Real:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        migrate(url)
+        make_journal(url)
         self._opened = contextlib.ExitStack()
         self._reader = self._opened.enter_context(Journal(url, CODEC))
 

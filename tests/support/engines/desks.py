@@ -14,7 +14,6 @@ from typing import Any
 
 from engine.commands import decisions
 from engine.commands.decisions import Firm
-from engine.commands.declaring import make
 from engine.commands.desk import Command, Desk, Outcome
 from engine.commands.tally import Tally
 from engine.domain import idempotency
@@ -24,10 +23,11 @@ from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.stored import engine_codec
 from engine.domain.trading_limits import Limits
-from engine.journal.journal import Journal, migrate
+from engine.journal.journal import Journal
 from engine.kernel.errors import Refused
 from engine.kernel.fact import to_us
 from engine.kernel.ids import IdSource
+from tests.support.engines.prepared import make_journal
 
 TENANT = "tenant"
 INSTRUMENT = "ins_bond"
@@ -149,9 +149,7 @@ def open_shop(url: str, *, is_sandbox: bool = False) -> Iterator[Shop]:
 
     A journal that is no sandbox has no kind either, and the shop's facts are its first.
     """
-    migrate(url)
-    if is_sandbox:
-        make(url, "sandbox")
+    make_journal(url, "sandbox" if is_sandbox else None)
     with Journal(url, engine_codec()) as journal:
         ticks = count(THURSDAY_US)
         price = Price(Decimal(100), Decimal(100), THURSDAY_US, unit=unit_of(TERMS))

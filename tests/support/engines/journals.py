@@ -13,11 +13,13 @@ from engine.journal.recorder import Datastore, JournalProcessRecorder
 from engine.journal.sessions import open_session
 from engine.journal.writer import Append, Lease, Tracked
 from tests.support.checkers.checker import body
+from tests.support.engines.prepared import make_journal
 
 
 @contextmanager
 def open_journal(url: str) -> Iterator[JournalProcessRecorder]:
     """A journal with text ids and no prefix, created if need be, closed at the end."""
+    make_journal(url)
     datastore = Datastore(url, "", "text")
     try:
         datastore.migrate()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import pty
 import secrets
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.servers.forked import ROOT, WITHIN_S, run_forked
+from order_engine.main import main as order_engine
+from tests.support.servers.forked import ROOT, WITHIN_S, run_at_terminal, run_forked
 
 COMMAND = [sys.executable, "-W", "error", "-m", "order_engine"]
 FORKING = [sys.executable, "-W", "error", "-m", "tests.crash.forking"]
@@ -61,29 +61,11 @@ def check_discreet(output: str, words: Sequence[str | Path]) -> None:
             assert key_file.read_text().strip() not in output
 
 
-def on_terminal(*words: str, command: Sequence[str] = COMMAND, typed: str = "") -> str:
-    """What the command prints when its output is a terminal, on which `typed` is typed ahead."""
-    ours, theirs = pty.openpty()
-    try:
-        process = subprocess.Popen(
-            [*command, *words], cwd=ROOT, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs
-        )
-        os.close(theirs)
-        os.write(ours, typed.encode())
-        output = b""
-        while True:
-            try:
-                part = os.read(ours, 65536)
-            except OSError:  # Linux says so when the other end is gone
-                break
-            if not part:
-                break
-            output += part
-        process.wait(60)
-    finally:
-        os.close(ours)
-    check_discreet(output.decode(), words)
-    return output.decode()
+def on_terminal(*words: str, typed: str = "") -> str:
+    """What the command, forked, prints at a terminal, on which `typed` is typed ahead."""
+    output = run_at_terminal(order_engine, words, environment(), typed)
+    check_discreet(output, words)
+    return output
 
 
 DROP_RIGHTS = """

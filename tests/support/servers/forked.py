@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
+import pty
 import sys
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from order_engine.main import main as order_engine
@@ -41,6 +43,37 @@ def command_forked(words: Sequence[str], variables: Mapping[str, str], out: str,
         order_engine()
     finally:
         gc.collect()  # what was left open is told while there is somebody to tell
+
+
+def terminal_forked(
+    work: Callable[[], None], words: Sequence[str], variables: Mapping[str, str], terminal: str
+) -> None:
+    """The life of a process at a terminal, which is named by its file."""
+    file = os.open(terminal, os.O_RDWR | os.O_NOCTTY)
+    os.dup2(file, 0)
+    sys.stdin = os.fdopen(0, closefd=False)
+    prepare(words, variables, file, file)
+    work()
+
+
+def run_at_terminal(
+    work: Callable[[], None], words: Sequence[str], variables: Mapping[str, str], typed: str = ""
+) -> str:
+    """What `work` prints at a terminal on which `typed` is typed ahead. Raises TimeoutError."""
+    ours, theirs = pty.openpty()
+    try:
+        with Crew() as crew:
+            os.write(ours, typed.encode())
+            process = crew.start(terminal_forked, work, words, variables, os.ttyname(theirs))
+            output = b""
+            while ours in (ready := wait([ours, process.sentinel], WITHIN_S)):
+                output += os.read(ours, 65536)
+            if not ready:
+                raise TimeoutError(f"not within {WITHIN_S} s: {words}")
+            return output.decode()
+    finally:
+        os.close(theirs)
+        os.close(ours)
 
 
 def run_forked(words: Sequence[str], variables: Mapping[str, str]) -> tuple[int, str, str]:

@@ -26,7 +26,7 @@ from engine.domain.fees import Fees
 from engine.domain.report import Report
 from engine.domain.stored import engine_codec
 from engine.domain.trading_limits import Limits
-from engine.installation import migrate, open_journal_datastore, open_master_key
+from engine.installation import open_journal_datastore, open_master_key
 from engine.journal.journal import Journal
 from engine.journal.leases import Leases
 from engine.kernel.process import SEALING
@@ -39,6 +39,7 @@ from projections import jobs, rebuild
 from projections.database import Views
 from projections.runner import Runner
 from tests.support.checkers import conforming
+from tests.support.engines.prepared import install
 from tests.support.servers.http_server import QUICK, Client, Reply, Serving, serving
 
 DAY_US = 86_400_000_000
@@ -146,7 +147,7 @@ def running(
 ) -> Iterator[Engine]:
     """An installation in `directory` with its journal at `journal_url`, served for a test."""
     settings = read_settings(data=str(directory / "data"), journal_url=journal_url, environ={})
-    migrate(settings, "sandbox" if is_sandbox else "live", adopts=True)
+    install(settings, "sandbox" if is_sandbox else "live")
     datastore = open_journal_datastore(settings)
     key = open_master_key(settings, datastore)
     datastore.close()

@@ -25,6 +25,7 @@ from tests.crash.points import Trap
 from tests.crash.processes import context
 from tests.support.checkers import checker, invariants_views
 from tests.support.checkers.invariants import Told
+from tests.support.engines.prepared import install
 
 READY_WITHIN_S = 5.0
 STOPPED_WITHIN_S = 10.0
@@ -74,7 +75,7 @@ class Place:
     def make_client(self, tenant: str = "tnt") -> None:
         """A client that may do everything; on an empty place that is the first that happens."""
         settings = read_settings(data=str(self.data), journal_url=self.journal_url, environ={})
-        installation.migrate(settings, "sandbox")
+        install(settings)
         with contextlib.closing(installation.open_installation(settings)) as opened:
             made = opened.clients.create(tenant, ["read", "trade", "operate", "admin"])
         self.credentials = made.client.id, made.secret
