@@ -23,7 +23,7 @@ class ClockBody(msgspec.Struct, frozen=True):
 
     business_date: shapes.Day
     business_time: shapes.Time
-    rfc3339: shapes.Time
+    time: shapes.Time
 
 
 async def show(call: Call) -> Answer:
