@@ -48,14 +48,14 @@ def tend(journal: Journal, views: Views) -> None:
     """For processes that fill views. Raises as `check` does."""
     journal_id = journal.meta["journal_id"]
     if former := views.belong_to(journal_id, is_new=journal.head <= FIRST_SHOWN):
-        _log.critical("the views were those of journal %s: they are made again", former)
+        _log.critical("the views belonged to journal %s and are rebuilt", former)
     found = verdicts(journal, views)
     foreign = sorted(name for name, (verdict, _) in found.items() if verdict == "foreign")
     if foreign:
         is_old = all(not views.checkpoints()[name].mac for name in foreign)
         _log.log(
             logging.WARNING if is_old else logging.CRITICAL,
-            "views that this journal's key does not vouch for are made again: %s", ", ".join(foreign),
+            "views without a valid MAC under this journal's key are rebuilt: %s", ", ".join(foreign),
         )  # fmt: skip
         views.forget(foreign)
     _accuse_of_loss(journal, views, found)

@@ -192,7 +192,7 @@ class Views:
             if not self._mends or time.monotonic() < self._rests_until_s or self._is_usable():
                 return  # or another process was first
             self._rests_until_s = time.monotonic() + VIEWS_RETRY_S
-            _log.critical("the views cannot be used, and are made again: %s", why.partition("\n")[0])
+            _log.critical("the views are unusable and are rebuilt: %s", why.partition("\n")[0])
             try:
                 if isinstance(self.store, SqliteStore):
                     with self.store.turn():

@@ -56,7 +56,7 @@ class ViewsProbe:
             yield Finding("view_quarantined", f"{len(waiting)} streams wait in {views}.")
         self.standing = Counter(one.follower for one in self._views.standing())
         for follower, count in self.standing.items():
-            yield Finding("orders_standing", f"{follower} cannot go on with {count}.", follower)
+            yield Finding("orders_standing", f"{follower} has {count} blocked.", follower)
 
     def _behind(self) -> Iterator[Finding]:
         """One finding about all views that lag without moving."""

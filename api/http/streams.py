@@ -384,7 +384,7 @@ def end(code: str, withheld: int = 0) -> bytes:
     """The last message of a stream, which is incomplete if resources are `withheld`."""
     said: dict[str, object] = {"code": code, "detail": ENDS[code]}
     if withheld:
-        said |= {"detail": f"{ENDS[code]}, but for {withheld} withheld", "withheld": withheld}
+        said |= {"detail": f"{ENDS[code]}, except {withheld} withheld", "withheld": withheld}
     return b"event: end\ndata: %b\n\n" % msgspec.json.encode(said)
 
 

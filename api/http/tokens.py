@@ -140,7 +140,7 @@ class Tokens:
         if self._clients.is_revoked(principal.client, secret_id):
             raise TokenInvalid("its client was disabled, or the secret that it was got with")
         if self._signing.find(kid) is None:
-            raise TokenInvalid("its key was thrown away")
+            raise TokenInvalid("its key was discarded")
         return principal
 
     def jwks(self) -> KeysBody:

@@ -87,7 +87,7 @@ class EventPublishing:
             before = at
             at, stretch = self._source.between(wanted, at, self.offset, EVENT_STREAM_PAGE)
             if at == before:
-                raise Unavailable("the view of events is being made again")
+                raise Unavailable("the view of events is being rebuilt")
             self._publish(stretch.events)
 
     def _publish(self, events: Sequence[Happened]) -> None:

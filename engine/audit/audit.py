@@ -193,7 +193,7 @@ class Auditor:
             self._find(position, "missing", "", f"it stands after position {self.position}")
         else:
             more = f", and {count - 1} after it" if count > 1 else ""
-            self._find(self.position + 1, "missing", "", f"there is no such fact{more}")
+            self._find(self.position + 1, "missing", "", f"this fact is missing{more}")
         self.digest, self._is_torn = None, True
 
     def _named(self, code: Any) -> tuple[str, bytes] | None:
@@ -260,7 +260,7 @@ class Auditor:
         if envelope.command != self._command and not self._is_torn:
             raise Inconsistency("append", "it belongs to no append that began before it")
         if not envelope.actor:
-            raise Inconsistency("append", "nobody sent it")
+            raise Inconsistency("append", "it has no actor")
         if envelope.at_us < live.recorded_us or fact.at_us < live.at_us:
             raise Inconsistency("time", "it is earlier than the fact before it")
         before = live.state

@@ -144,7 +144,7 @@ class Scan:
         for page in self._rows.pages(after, end, count, auditor):
             auditor.take(page)
         if auditor.position < end and not auditor.is_full:  # a gap as wide as the step
-            auditor.lack(auditor.position + 1, f"there is no such fact, nor any to {end}")
+            auditor.lack(auditor.position + 1, f"this fact and all up to {end} are missing")
             auditor.position = end
         if auditor.position < last.position and not auditor.is_full:
             return False
@@ -321,7 +321,7 @@ def _check_head(auditor: Auditor, head: Head | None) -> None:
     elif head.position > last:
         auditor.lack(last + 1, f"the journal ended at position {head.position}, and ends at {last} now")
     elif head.position < last:
-        text = f"the head row says {head.position}, facts go on to {last}"
+        text = f"the head row says {head.position}, the facts end at {last}"
         auditor.find("head", text, head.position + 1)
     elif auditor.digest is not None and head.digest != auditor.digest:
         auditor.find("head", "the head row's digest is not that of the last fact", last or None)

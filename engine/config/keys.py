@@ -161,8 +161,8 @@ def read_private(path: Path) -> str:
             raise WrongKey(f"{path} is not a file")
         if status.st_mode & 0o077:
             raise WrongKey(
-                f"{path} can be used by others (mode {status.st_mode & 0o777:04o}): if nobody has read"
-                f" it, run `chmod 600 {path}`"
+                f"{path} is open to other users (mode {status.st_mode & 0o777:04o}): if they have not"
+                f" read it, run `chmod 600 {path}`"
             )
         return os.read(file, 1024).decode("ascii", "replace")
     finally:

@@ -1,7 +1,7 @@
-"""What an operator can set, read once. The only place that looks at the environment.
+"""The operator's settings, read once. The only place that reads the environment.
 
 `engine.config.settings_table` has all names; here each text becomes a value. An empty variable counts as
-not set. The key has no option: a command line can be read by everybody on the machine.
+not set. The key has no option: every user of the machine can read a command line.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Settings:
     given: Mapping[str, Given] = field(default_factory=dict, repr=False, compare=False)
 
     def text(self, name: str, default: str = "") -> str:
-        """What was said of a setting that only `serve` has, as it was said."""
+        """The text of a setting that only `serve` has."""
         return self.given[name].text if name in self.given else default
 
     def place(self, name: str) -> str:
@@ -362,7 +362,7 @@ def _log(environ: _Said) -> str | None:
 
 
 def _seals_to(environ: _Said) -> str | None:
-    """Never shown: whoever knows a receiver's URL may be able to write there."""
+    """Never shown: knowledge of a receiver's URL may permit writing there."""
     text = environ.get(SEALS_TO) or None
     if text is None or text.startswith("/"):
         return text

@@ -109,7 +109,7 @@ def option_of(name: str) -> str:
 
 
 def private_text(path: str, what: str) -> str:
-    """The one line of a file that nobody else can read. Raises BadSettings."""
+    """The one line of a file, mode 0600. Raises BadSettings."""
     try:
         with regular(Path(path)) as opened:
             if os.fstat(opened.fileno()).st_mode & 0o077:

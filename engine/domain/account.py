@@ -198,7 +198,7 @@ def change(
         raise invalid(
             "funding_currencies",
             "not_changeable",
-            "must keep every currency of which the account holds cash",
+            "must keep every currency in which the account holds cash",
         )
     names = [flag for flag, _ in FLAGS.values()]
     before = {name: getattr(state, name) for name in names}

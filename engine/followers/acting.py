@@ -92,16 +92,16 @@ class BlockedOrders:
             return
         if subject in self._errors or len(self._errors) < FAULTS_SHOWN_MAX:
             self._errors[subject] = text
-            _log.warning("%s: %s stands still: %s", self._follower, subject, text)
+            _log.warning("%s: %s is blocked: %s", self._follower, subject, text)
         elif not self._is_full:
             self._is_full = True
-            _log.error("%s: more than %d orders stand still", self._follower, FAULTS_SHOWN_MAX)
+            _log.error("%s: more than %d orders are blocked", self._follower, FAULTS_SHOWN_MAX)
 
     def clear(self, subject: str) -> None:
         """Unblocks `subject`."""
         if self._errors.pop(subject, None):
             self._is_full = False
-            _log.info("%s: %s goes on", self._follower, subject)
+            _log.info("%s: %s continues", self._follower, subject)
 
     def __len__(self) -> int:
         return len(self._errors)

@@ -121,7 +121,7 @@ def _isin(case: Case) -> list[RecordedAnswer]:
 
 
 def _who(recorded: Recorded) -> str:
-    actor, request = recorded.envelope.actor or "nobody named", recorded.envelope.request_id
+    actor, request = recorded.envelope.actor or "an unnamed actor", recorded.envelope.request_id
     if not is_id(actor, "cli"):
         return f"by {actor} (no client)"
     return f"electronically, by client {actor}" + (f", request {request}" if request else "")

@@ -304,7 +304,7 @@ def _mend(connection: sa.Connection, tables: Tables) -> None:
     if connection.exec_driver_sql(f"SELECT count(*) FROM {known}").scalar_one() >= wanted:  # noqa: S608
         return
     _make_append_only(connection, tables)
-    _log.warning("the triggers of %s were gone, and are made again: who removed them?", journal)
+    _log.warning("the triggers of %s were missing and are recreated: find out who removed them", journal)
 
 
 def check(connection: sa.Connection, tables: Tables, *, allows_older: bool = False) -> dict[str, str]:

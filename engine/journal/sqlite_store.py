@@ -248,7 +248,7 @@ class SqliteStore(Store):
             except OSError as error:
                 remedy = f"let the engine's user write in {path.parent}, or set another --views-url"
                 why = _IS_DIRECTORY if path.is_dir() else f"{error.strerror}: {remedy}"
-                raise BadSettings(f"{path} cannot be made again: {why}") from error
+                raise BadSettings(f"{path} cannot be recreated: {why}") from error
 
     def sweep(self) -> None:
         """Removes files that `renew` left beside `path`, except the current one.

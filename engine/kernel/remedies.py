@@ -10,7 +10,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "schema_too_new": "use the release that made this journal, or a newer one",
     "journal_damaged": "see docs/runbooks.md, The journal is damaged; keep a copy of it as it is",
     "journal_went_back": "see docs/runbooks.md, The journal went back: put the right journal in"
-    " its place, or go on with `order-engine journal accept-loss`",
+    " its place, or accept the loss with `order-engine journal accept-loss`",
     "disk_full": "make room: writes resume by themselves",
     "inaccessible": "let the engine's user write the database, its file and its directory; a database"
     " that only reads is a standby: name the primary",

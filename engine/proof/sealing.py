@@ -212,7 +212,7 @@ class Sealing:
         check_seal(self._datastore, self._operations, self._keys, last)
         frontier = Frontier.at(last.size, Nodes(self._datastore, self._operations).fetch)
         if frontier.root != last.root:  # the digests give the root: so the stored nodes are wrong
-            _log.warning("sealing: stored hashes were wrong, and are made again from the digests")
+            _log.warning("sealing: stored hashes were wrong and are recomputed from the digests")
             made = walk(self._datastore, self._operations, self._keys, last)
             self._seals.keep_nodes(made.nodes)
             frontier = made.frontier

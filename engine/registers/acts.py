@@ -57,7 +57,7 @@ DEEDS: Final = {
     "trading.resumed": "Trading was resumed.",
     "report.resolved": "A parked report was asked to be booked, or rejected.",
     "report.booked": "A parked report was booked.",
-    "loss.accepted": "The journal went on without facts that are gone.",
+    "loss.accepted": "The loss of acknowledged facts was accepted.",
     "kind.declared": "The journal was declared live or a sandbox, for ever.",
     "person.named": "The person behind clients was given a name, or another.",
     "person.erased": "The name of a person behind clients was erased.",

@@ -452,7 +452,7 @@ def _published_seal(
     settings: Settings, datastore: Datastore, meta: dict[str, str]
 ) -> DoctorCheck | None:
     if settings.seals_to is None:
-        advice = f"set {SEALS_TO} to a place that whoever runs the engine cannot write over"
+        advice = f"set {SEALS_TO} to a place that the engine's operators cannot overwrite"
         return DoctorCheck(
             "published seal", "nowhere: a journal that is cut would look whole", "warning", advice
         )
@@ -521,7 +521,7 @@ def processes(settings: Settings, datastore: Datastore) -> Iterator[DoctorCheck]
     checks = [check for one in rows for check in _process(one, is_silent=one.process in silent)]
     checks += [_check_of(not_running(name)) for name in (sorted(expected - parts) if rows else ())]
     if not checks:
-        names = f"{len(rows)} live, and all parts go on: {', '.join(sorted(parts))}"
+        names = f"{len(rows)} live, all parts running: {', '.join(sorted(parts))}"
         checks = [DoctorCheck("processes", names if rows else "none runs here now")]
     yield from checks
 

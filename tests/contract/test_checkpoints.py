@@ -213,7 +213,7 @@ def test_views_that_nothing_vouches_for_are_made_again(
     assert journal.datastore.damage.mark is None
     assert contents(views) == folded(shown)
     loud = {"a forged seal", "moved on by hand", "another journal's"}
-    said = [record.levelname for record in caplog.records if "made again" in record.message]
+    said = [record.levelname for record in caplog.records if "are rebuilt" in record.message]
     assert said == (["CRITICAL"] if what in loud else ["WARNING"] if what.startswith("no seal") else [])
 
 

@@ -400,9 +400,9 @@ def test_a_key_file_that_others_can_use_is_refused(
     private.chmod(mode)
     passphrase.chmod(mode)
     target = settings_for(tmp_path / "none")
-    with pytest.raises(WrongKey, match="can be used by others"):
+    with pytest.raises(WrongKey, match="is open to other users"):
         restored(content, target, source, identity=private)
-    with pytest.raises(WrongKey, match="can be used by others"):
+    with pytest.raises(WrongKey, match="is open to other users"):
         dump_secrets.for_passphrase(passphrase)
 
 

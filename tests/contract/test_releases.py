@@ -108,4 +108,4 @@ def test_the_second_release_s_journal_answers_as_before(
             reply = client.get(path)
             assert (reply.status, reply.headers["Content-Type"]) == (status, media), path
             assert untold(reply.status, reply.body.decode()) == untold(status, text), path
-    assert "made again" not in caplog.text
+    assert "are rebuilt" not in caplog.text

@@ -488,7 +488,7 @@ def test_parts_of_an_engine_that_has_just_started_are_waited_for(on_sqlite: Sett
         ended.set()
         thread.join()
     assert found.verdict == "ok", found
-    assert found.value.startswith("2 live, and all parts go on")
+    assert found.value.startswith("2 live, all parts running")
 
 
 def test_seals_that_are_published_nowhere_are_a_warning(on_sqlite: Settings) -> None:

@@ -138,7 +138,7 @@ def test_triggers_that_are_gone_are_made_again(
     assert missing_triggers(datastore.store, datastore.tables)
     install(settings)
     assert not missing_triggers(datastore.store, datastore.tables)
-    assert [one for one in caplog.messages if "were gone" in one]
+    assert [one for one in caplog.messages if "were missing" in one]
     caplog.clear()
     install(settings)
     assert not caplog.messages

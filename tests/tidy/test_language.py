@@ -50,8 +50,8 @@ PLAIN: Final = ("of which", "but for", "whoever", "his")
 
 FOLDERS: Final = (
     *(f"engine/{room}" for room in (
-        "kernel", "domain", "journal", "history", "registers", "followers", "venues", "proof", "audit",
-        "transfer", "sandbox", "runtime",
+        "kernel", "domain", "journal", "config", "history", "registers", "followers", "venues", "proof",
+        "audit", "transfer", "sandbox", "runtime",
     )),
     "projections", "api/handlers", "api/outbound", "docs", "order_engine", "client",
 )  # fmt: skip
