@@ -278,6 +278,23 @@ def test_what_is_poured_into_a_kept_connection_ends_it() -> None:
     assert poured < 3_000_000  # what the system's buffers hold
 
 
+def test_closing_cuts_off_what_is_under_way_and_sends_nothing_more() -> None:
+    came = threading.Event()
+    asked: list[int] = []
+
+    def hang(connection: socket.socket) -> None:
+        asked.append(1)
+        came.set()
+        connection.recv(1)
+
+    with closing(Raw(hang)) as receiver:
+        with alone(allows_local=True) as sender:
+            sender.begin([(n, receiver.url) for n in (-1, -2, -3)], width=1)
+            assert came.wait(WAIT_S)
+        assert sender.sender.take() == []
+    assert asked == [1]
+
+
 def test_nothing_is_kept_of_an_answer_for_the_next_request() -> None:
     with (
         receiving(answer(200, Set_Cookie="session=1; Path=/")) as receiver,

@@ -93,6 +93,15 @@ def test_a_slip_in_a_variable_is_refused_with_the_nearest_name(slip: str, meant:
         read_settings(environ={slip: "x"})
 
 
+def test_nothing_is_read_but_what_is_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a variable in small letters, nor a `.env` file, nor the real environment."""
+    (tmp_path / ".env").write_text("ORDER_ENGINE_HOST=192.0.2.1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ORDER_ENGINE_PORT", "1")
+    settings = read_settings(environ={"order_engine_log_requests": "5"})
+    assert (settings.given, settings.log_every) == ({}, 0)
+
+
 def test_variables_of_others_are_none_of_ours() -> None:
     read_settings(environ={"ORDER_ENGINE_TEST_PG": "x", "ORDER": "x", "PGPASSFILE": "/x"})
 
