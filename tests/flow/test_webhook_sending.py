@@ -24,25 +24,16 @@ from tests.support.servers.http_engine import (
     a_market,
     an_account,
     buying,
-    of_new_tenant,
     ok,
-    shared,
 )
 from tests.support.servers.http_server import WAIT_S, Client
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def of_module(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Engine]:
-    with shared(request, tmp_path_factory) as engine:
-        engine.services.allows_local = True
-        yield engine
-
-
-@pytest.fixture
-def engine(of_module: Engine) -> Iterator[Engine]:
-    yield from of_new_tenant(of_module)
+@pytest.fixture(scope="module")
+def module_engine(module_engine: Engine) -> Engine:
+    """It may send to this machine, where the receivers are."""
+    module_engine.services.allows_local = True
+    return module_engine
 
 
 @pytest.fixture

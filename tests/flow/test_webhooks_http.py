@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 
 import pytest
 
 from engine.kernel.errors import WrongKey
 from engine.kernel.limits import WEBHOOKS_MAX
-from tests.support.servers.http_engine import Engine, of_new_tenant, ok, shared
+from tests.support.servers.http_engine import Engine, ok
 from tests.support.servers.http_server import Client
 
 URL = "https://hooks.example.com/orders?token=s3cret"
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def of_module(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Engine]:
-    with shared(request, tmp_path_factory) as engine:
-        yield engine
-
-
-@pytest.fixture
-def engine(of_module: Engine) -> Iterator[Engine]:
-    yield from of_new_tenant(of_module)
 
 
 @pytest.fixture
