@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 import order_engine_client as oec
-from api.handlers import projections
+from api.handlers import deliveries, prices, projections, records, sandbox, webhooks
 from order_engine_client import base, endpoints, events, session, values
 from order_engine_client.effects import Exchange, Exclusive, HttpRequest, HttpResponse, Lost, Pause
 from order_engine_client.operations import Executable, Listing, Operation
@@ -340,6 +340,14 @@ SHOWN: dict[type[Resource], type] = {
     oec.Projection: projections.ProjectionBody,
     oec.Rebuild: projections.RebuildBody,
     oec.Retry: projections.RetryBody,
+    oec.Clock: sandbox.ClockBody,
+    oec.Price: prices.PriceBody,
+    oec.Webhook: webhooks.WebhookBody,
+    oec.Attempt: deliveries.AttemptBody,
+    oec.Delivery: deliveries.DeliveryBody,
+    oec.Replay: deliveries.ReplayBody,
+    oec.Act: records.ActBody,
+    oec.Refusal: records.RefusalBody,
 }
 
 
