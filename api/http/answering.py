@@ -62,7 +62,7 @@ class EveryPath(web.AbstractResource):
 
 
 def application(answer: Answering) -> web.Application:
-    """What a runner of aiohttp serves."""
+    """The application of an aiohttp runner."""
 
     async def answered(request: web.Request) -> web.StreamResponse:
         try:

@@ -42,11 +42,11 @@ DENIED: Final = {
     "invalid_token": "token.refused",
     "insufficient_scope": "scope.refused",
 }
-"""Code of an answer -> the deed that it counts as (see `engine.registers.acts`)."""
+"""Code of an answer -> the kind of denial it counts as (see `engine.registers.acts`)."""
 FACTLESS: Final = frozenset(
     ("/meta/order-lifecycle", "/acts", "/refusals", "/projections", "/projections/{name}/faults")
 )
-"""What says nothing of facts, and so nothing wrong while the journal lacks some."""
+"""Routes that show no facts, and so stay correct while the journal lacks some."""
 _VERSIONS: Final = (HttpVersion11, HttpVersion10)
 _REALM: Final = 'Bearer realm="order-engine"'
 
@@ -67,7 +67,7 @@ class App:
         self._answered = 0
 
     async def __call__(self, request: web.BaseRequest, connection: Connection) -> Answer:
-        """The answer; never raises for anything that a client can send."""
+        """The answer; never raises, whatever a client sends."""
         request_id = new_request_id()
         call: Call | None = None
         began_s, code = perf_counter(), None
@@ -99,7 +99,7 @@ class App:
         return Answer(status, body, {"Request-Id": request_id, **limits, **(headers or {})}, stream)
 
     def _check_journal(self, call: Call) -> None:
-        """Raises JournalDamaged for what writes, JournalWentBack for what reads facts too."""
+        """Raises JournalDamaged for writes, JournalWentBack for reads of facts too."""
         if _is_command(call):
             self._engine.bridge.journal.check_sound()
         elif _is_of_facts(call):
@@ -113,14 +113,14 @@ class App:
             traffic.note_command(answer.status, code, is_repeat=is_repeat)
 
     def begin_to_stop(self) -> None:
-        """Says that it will not be ready any more, and ends what would go on for ever."""
+        """Begins graceful shutdown: not ready any more, and streams end."""
         self._engine.is_stopping = True
         self._engine.streams.stop()
 
     async def _problem(self, error: Exception, call: Call | None, request_id: str) -> Problem:
-        """The answer to an error. A refusal of a command is written down first.
+        """The answer to an error. A refusal of a command is recorded first.
 
-        Nothing is said not to be there before the journal is compared with what this process has seen.
+        Before a `not_found` the journal is compared with the facts this process has seen.
         """
         damage = self._engine.bridge.journal.datastore.damage
         if getattr(error, "code", "") == "not_found" and call is not None and _is_of_facts(call):
@@ -141,7 +141,7 @@ class App:
     async def _wait_for_turn(
         self, call: Call | None, request: web.BaseRequest, connection: Connection
     ) -> float:
-        """Holds an error back when its client, or address, has had many. Returns for how long."""
+        """Delays an error if its client, or address, has had many. Returns the seconds."""
         wait_s = self._engine.rates.errors.turn_s(self._source(call, request, connection))
         if wait_s:
             await asyncio.sleep(wait_s)
@@ -185,7 +185,7 @@ class App:
         return Call(self._engine, leaf.route, path, request_id)
 
     async def _read(self, call: Call, request: web.BaseRequest, connection: Connection) -> None:
-        """Fills the call in. Raises Problem or Refused for whatever is wrong with the request."""
+        """Fills in the call. Raises Problem or Refused for a faulty request."""
         headers, route = request.headers, call.route
         _check_general(headers)
         rates = self._engine.rates
@@ -223,13 +223,13 @@ class App:
             await reading.check_offset(call)
 
     def _address(self, headers: Mapping[str, str], connection: Connection) -> str:
-        """Who is counted for a request that nobody is known to have sent."""
+        """The address counted for an unauthenticated request."""
         return self._engine.rates.address_of(connection.address, _forwarded(headers))
 
     async def _authenticate(
         self, call: Call, headers: Mapping[str, str], connection: Connection
     ) -> Principal:
-        """Who calls. Without a valid token the address is counted before anything is looked up."""
+        """The caller. Without a valid token the address is counted before any look-up."""
         given = headers.getall("Authorization", ())  # type: ignore[attr-defined]
         try:
             return self._engine.tokens.verify(_token_of(given))
@@ -264,7 +264,7 @@ def _forwarded(headers: Mapping[str, str]) -> Sequence[str]:
 
 
 def _log(request_id: str, call: Call | None, answer: Answer, code: str | None, began_s: float) -> None:
-    """One line of a request, without a word that its client chose: the route stands for the path."""
+    """One log line of a request, without the client's words: the route instead of the path."""
     principal = call.principal if call else NOBODY
     words = {
         "request_id": request_id,
@@ -391,7 +391,7 @@ def _read_key(call: Call, headers: Mapping[str, str]) -> None:
 
 
 def _read_place(call: Call, headers: Mapping[str, str]) -> None:
-    """From where in the journal it is to be answered."""
+    """Reads the journal offset required by the client."""
     call.min_offset = _offset_in(headers, "Min-Journal-Offset") or 0
     call.accept = headers.get("Accept", "")
     if call.route.media == EVENT_STREAM:

@@ -27,12 +27,12 @@ from engine.kernel.wakeups import LoopWakeup
 
 R = TypeVar("R")
 GATHER_S: Final = 0.005
-"""Decided facts wait so long at most for more to share their commit; an idle loop sends them at once."""
+"""Longest wait of decided facts for others to share their commit; an idle loop sends them at once."""
 QUIET_ROUNDS: Final = 2
 """Rounds of the loop without a decision after which it counts as idle: what one round reads, the next
 decides."""
 _SWEEP_S: Final = 1.0
-"""How often overdue answers are ended: one timer for all costs requests nothing."""
+"""Interval at which overdue answers are ended: one timer for all."""
 
 
 class Bridge:
@@ -55,7 +55,7 @@ class Bridge:
         self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
 
     async def do(self, command: Command) -> Outcome:
-        """Decides a command and has it recorded. Raises as `Decider.handle` does."""
+        """Decides and records a command. Raises as `Decider.handle` does."""
         steps = self._decider.handle(command)
         try:
             step = next(steps)
@@ -77,7 +77,7 @@ class Bridge:
             steps.close()  # other commands may wait for a catch-up of one that was cancelled
 
     async def _settled_all(self, pending: Sequence[Awaited]) -> None:
-        """Returns once all are settled. Raises OutcomeUnknown when that takes too long."""
+        """Returns once all are settled. Raises OutcomeUnknown after the deadline."""
         self._quiet_rounds = 0
         if not self._is_flushing:
             self._is_flushing, self._flush_by_s = True, self._loop.time() + GATHER_S
@@ -111,7 +111,7 @@ class Bridge:
             tell(_resolve, future, result)
 
     async def state(self, stream: str) -> Any:
-        """A stream's state as the journal has it now; None if it does not exist."""
+        """The current state of a stream; None if it does not exist."""
         return await self.read(self.load, stream)
 
     def load(self, stream: str) -> Any:
@@ -119,7 +119,7 @@ class Bridge:
         return self.loaded(stream).state
 
     def loaded(self, stream: str) -> Loaded[Any]:
-        """The same with the version that it stands at."""
+        """The same with its version."""
         return self.journal.load(fold_of(stream), stream, self._decider.recorded(stream))
 
     async def close(self) -> None:
@@ -128,7 +128,7 @@ class Bridge:
         await self._loop.run_in_executor(None, self._threads.shutdown)
 
     def _flush(self) -> None:
-        """Has decided facts written, once for all commands, when the loop has nothing more to decide."""
+        """Starts writing decided facts, once for all commands, when the loop is idle."""
         self._quiet_rounds += 1
         if self._quiet_rounds <= QUIET_ROUNDS and self._loop.time() < self._flush_by_s:
             self._loop.call_soon(self._flush)

@@ -1,7 +1,7 @@
-"""One client's connection: what goes between its transport and aiohttp's handler of requests.
+"""One client's connection, between its transport and aiohttp's request handler.
 
-aiohttp parses and answers. Here are the bounds that it has not: how large a head may be, how long a
-message may take however slowly it drips, and what all messages hold in memory.
+aiohttp parses and answers. This adds bounds: the size of a head, the time for a message, and the memory
+of all messages.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from api.http.timing import Timing
 from engine.kernel.limits import HTTP_HEAD_BYTES_MAX, HTTP_READ_BYTES, MESSAGE_BYTES_FREE
 
 _LINE_BYTES: Final = 300
-"""What a header costs in memory beside twice its bytes: a name and a value, as text and as bytes."""
+"""Memory of a header beside twice its bytes: a name and a value, as text and as bytes."""
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _CHUNKS: Final = sys.maxsize
 """The length of a body in chunks: its connection ends behind it."""
 
 
 class House(Protocol):
-    """What a connection knows of the others (see `api.http.connections`)."""
+    """The interface to all other connections (see `api.http.connections`)."""
 
     loop: asyncio.AbstractEventLoop
     timing: Timing
@@ -41,13 +41,13 @@ class House(Protocol):
         """aiohttp's handler of a connection's requests."""
 
     def enter(self, connection: Connection) -> Guest | None:
-        """Counts it; None if there is no room for it."""
+        """Counts a connection; None if there is no room for it."""
 
     def know(self, connection: Connection, client: str) -> bool:
-        """It has shown a valid token; False where its client has too many."""
+        """Notes a valid token; False if its client has too many connections."""
 
     def leave(self, connection: Connection) -> None:
-        """It is closed, or as good as that."""
+        """Stops counting a closed or closing connection."""
 
 
 def connection_of(request: web.BaseRequest) -> Connection:

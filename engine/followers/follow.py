@@ -246,7 +246,7 @@ class Follower:
             try:
                 self._leases.release(lease)
             except EngineError as error:  # the lease then expires
-                _log.info("%s: its lease was not given back: %s", self.name, text_of(error))
+                _log.info("%s: its lease was not released: %s", self.name, text_of(error))
 
     def _become(
         self, state: FollowerState, error: str | None = None, bug: Exception | None = None

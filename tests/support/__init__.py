@@ -1,1 +1,1 @@
-"""What tests share. Holds no test."""
+"""Helpers shared by tests. Holds no test."""

@@ -55,7 +55,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """What a client was told: this command's facts stand at these positions."""
+    """A client's answer: this command's facts are at these positions."""
 
     command: bytes
     positions: range
@@ -104,7 +104,7 @@ def _fact(row: Iterable[Any]) -> Fact:
 
 
 def problems(facts: list[Fact], head: tuple[int, bytes]) -> list[str]:
-    """What is wrong with positions, keys, digests and the head."""
+    """Faults of positions, keys, digests and the head."""
     found = []
     before = bytes(32)
     keys: set[tuple[bytes, int]] = set()
@@ -147,7 +147,7 @@ def appends(facts: Iterable[Fact]) -> tuple[dict[bytes, range], list[str]]:
 def check(
     url: str, acknowledged: Iterable[Acknowledged] = (), refused: Iterable[bytes] = ()
 ) -> list[str]:
-    """Everything: the chain, whole appends, and what clients were told against what is there."""
+    """Everything: the chain, whole appends, and clients' answers against the facts."""
     facts, head = read(url)
     found = problems(facts, head)
     there, halves = appends(facts)

@@ -117,7 +117,7 @@ def example(commands: Path, url: str, told: Mapping[str, str]) -> str:
 
 
 def check(folder: Path) -> Iterator[str]:
-    """What was built and tried, line by line. Raises for what does not work."""
+    """The things built and tried, line by line. Raises for what does not work."""
     wheels = build(folder)
     yield f"built {', '.join(wheel.name for wheel in wheels.values())}"
     with tempfile.TemporaryDirectory(prefix="order-engine-dist-") as given:

@@ -32,7 +32,7 @@ __all__ = ["Books", "Told", "check", "judge"]
 
 @dataclass
 class Books:
-    """What the facts add up to, as far as they make sense; `problems` says what does not."""
+    """The totals of the facts, as far as they make sense; `problems` says what does not."""
 
     rows: list[Row]
     lives: Lives
@@ -67,7 +67,7 @@ def books(journal_url: str, *, views_url: str | None = None, told: Iterable[Told
 
 
 def complaints(books: Books, told: Iterable[Told]) -> list[str]:
-    """I1, I2 and I10: what was told against the facts."""
+    """I1, I2 and I10: clients' answers against the facts."""
     return invariants_told.problems(books.rows, books.lives.by_stream, told)
 
 

@@ -1,4 +1,4 @@
-"""What may follow what (I6), and that versions and times only grow (I7)."""
+"""The allowed transitions (I6), and that versions and times only grow (I7)."""
 
 from __future__ import annotations
 

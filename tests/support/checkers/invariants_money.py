@@ -76,7 +76,7 @@ class Holding:
 
 @dataclass
 class Order:
-    """What an order's own facts say, in whole numbers."""
+    """An order's own facts, in whole numbers."""
 
     terms: Row
     places: int
@@ -99,14 +99,14 @@ class Order:
 
     @property
     def reserved(self) -> int:
-        """What is reserved while the execution is not over: cash of a buy, units of a sell."""
+        """The reservation while the execution is not over: cash of a buy, units of a sell."""
         if self.is_buy:
             return money(self.terms.cash_amount, self.terms.currency) - self.used
         return whole(self.terms.quantity, self.unit_places) - self.used
 
     @property
     def is_settled(self) -> bool:
-        """Whether all trades are, but for those that came when the execution was over."""
+        """Whether all trades are, except those that came when the execution was over."""
         return set(self.trades) - self.late <= self.settled
 
 
@@ -142,7 +142,7 @@ class Scales:
 
 
 def move(what: str, account: str, subject: str, **words: Any) -> Move:
-    """What a cause asks an account to record."""
+    """The record a cause requires of an account."""
     words |= {"what": what, "account": account, "subject": subject}
     return tuple(words.get(name) for name in MOVE_WORDS)
 
@@ -187,7 +187,7 @@ class Places:
             self._check(row.stream, asset, of, may_overdraw=words["what"].endswith("_applied"))
 
     def _check(self, account: str, asset: str, of: str, *, may_overdraw: bool) -> None:
-        """What was booked from a parked report may take more than there is; nothing else may."""
+        """A trade booked from a parked report may take more than there is; nothing else may."""
         if self.sums[asset, of]:
             raise Wrong(
                 f"I3/I4: {asset} of {of} sums to {self.sums[asset, of]} over all places, not to 0"
@@ -230,7 +230,7 @@ class Places:
                 self.check_positions(row.stream)
 
     def _note_cost(self, row: Row, holding: Holding, *, is_buy: bool) -> None:
-        """What the units held were bought for; a sell takes its share."""
+        """The cost of the units held; a sell takes its share."""
         quantity = self.scales.units(row.quantity, row.instrument)
         held = self.total(row.stream, "units", row.instrument)
         if is_buy:
@@ -348,7 +348,7 @@ class Causes:
 
     @staticmethod
     def _check_counted(counted: Row, terms: Row) -> None:
-        """What an order counts with against limits is a buy's cash, or a sell at the bid."""
+        """The worth of an order counted against limits: a buy's cash, or a sell at the bid."""
         amount = worth = Fraction(terms.cash_amount or terms.quantity)
         if terms.side == "sell":
             unit = Fraction(terms.price)

@@ -84,7 +84,7 @@ FIELDS = {
     "clock.advanced": "by_us at_us",
     "kind.declared": "kind at_us",
 }
-"""What happened -> the words of its body after the envelope's eight, by place."""
+"""Name of a fact -> the words of its body after the envelope's eight, by place."""
 
 LATER = {"order.placed": {"rounding": "half_up"}}
 """Words that bodies have grown by since, and what is meant where they are missing."""

@@ -1,4 +1,4 @@
-"""What clients were told against what the journal says: I1, I2 and I10."""
+"""Answers to clients, compared with the journal: I1, I2 and I10."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ CREATES = frozenset({"order.placed", "deposit.opened", "withdrawal.opened", "acc
 
 
 def problems(rows: Sequence[Row], lives: Mapping[str, Life], told: Iterable[Told]) -> list[str]:
-    """What clients could complain about. `lives`: every stream of the journal."""
+    """Complaints that clients could have. `lives`: every stream of the journal."""
     told = list(told)
     return [
         *_missing(rows, lives, told),

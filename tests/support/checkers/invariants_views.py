@@ -1,7 +1,7 @@
-"""What the views show against what the facts add up to (I8 in part), in whole numbers.
+"""The views against the totals of the facts (I8 in part), in whole numbers.
 
-Views are read as rows of JSON from their own tables. They must have reached the journal's end: who asks
-waits for that first.
+Views are read as rows of JSON from their own tables. They must have reached the journal's end: callers
+wait for that first.
 """
 
 from __future__ import annotations

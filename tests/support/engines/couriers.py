@@ -25,7 +25,7 @@ from tests.support.servers.http_server import WAIT_S, Client
 
 
 def tools_of(engine: Engine, **words: Any) -> Tools:
-    """What a courier works with. `words` are the sender's and the tools' own."""
+    """A courier's dependencies. `words` are the sender's and the tools' own."""
     own = {name: words.pop(name) for name in ("jitter", "now_us", "monotonic") if name in words}
     datastore, operations = engine.journal.datastore, define_operations()
     services = engine.services
@@ -77,7 +77,7 @@ def deliveries(client: Client, **query: str) -> list[dict[str, Any]]:
 
 
 def until(fits: Callable[[], Any]) -> Any:
-    """What `fits` gives, once that is something."""
+    """The result of `fits`, once it is true."""
     deadline = monotonic() + WAIT_S
     while monotonic() < deadline:
         found = fits()

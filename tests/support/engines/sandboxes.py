@@ -23,7 +23,7 @@ WITHIN_S = 60.0
 def sandbox(
     data: Path, day: str = "100ms", command: Sequence[str] = COMMAND
 ) -> Iterator[dict[str, Any]]:
-    """What a sandbox prints with --json; it runs until the block ends. Its log has no secret."""
+    """The output of a sandbox with --json; it runs until the block ends. Its log has no secret."""
     log_file = data.with_suffix(".log")
     words = ["sandbox", "--data", str(data), "--port", "0", "--sandbox-day", day, "--json"]
     with log_file.open("w") as log:

@@ -1,4 +1,4 @@
-"""Sealers driven turn by turn, and the hands of somebody who may write to the database."""
+"""Sealers driven turn by turn, and an attacker with write access to the database."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class House:
             count -= piece
 
     def lease(self, name: str = SEALING, holder: str = "here") -> Lease:
-        """The lease, taken over from whoever has it, as after a silence."""
+        """The lease, taken over from its holder, as after a silence."""
         tables, store = self.journal.datastore.tables, self.journal.datastore.store
         leases = Leases(store, tables, holder, lambda: next(self._time))
         while (lease := leases.take(name)) is None:
@@ -131,7 +131,7 @@ class House:
 
 
 def check_cancelled() -> None:
-    """Nobody stops us."""
+    """Never cancels."""
 
 
 @contextmanager

@@ -27,7 +27,7 @@ class Alone:
         self.sender = Sender(lambda _: self._came.set(), **words)
 
     def send(self, urls: Sequence[str], body: bytes = b"{}", width: int = 100) -> list[Done]:
-        """What came of a message to each, in their order; so many at once."""
+        """The result of a message to each, in their order; so many at once."""
         seqs = [next(_numbers) for _ in urls]
         self.begin(zip(seqs, urls, strict=True), body, width)
         done = {one.delivery.seq: one for one in self.wait(len(urls))}

@@ -1,4 +1,5 @@
-"""A journal in memory and everybody's state: what commands will do with the rules, without storage.
+"""A journal in memory and the state of all streams: what commands will do with the rules, without
+storage.
 
 Every call answers one word, as `model.Model` does: "ok", "nothing", "parked", or the code of a refusal
 (of its first bad value, where it names one of the money rules). Every fact goes through the codec, is

@@ -84,7 +84,7 @@ class Reading:
         assert code not in OF_HEADERS, f"the document allows a header that is refused: {code}"
 
     def negatives(self, ctx: Any, response: Any, case: Any) -> bool | None:
-        """The built-in check, but for two things that the document says in words only."""
+        """The built-in check, except for two things that the document says in words only."""
         if "x-schemathesis-unknown-property" in case.headers:
             return None  # whoever stands between may add headers: unknown ones are not looked at
         route = self._tree[case.operation.definition.raw["operationId"]]
@@ -102,7 +102,7 @@ OF_HEADERS = {"client_request_id_too_long", "api_version_invalid", "api_version_
 
 
 ENDLESS: list[Any] = [True, "true", [True], ["true"]]
-"""What asks for a stream that does not end."""
+"""Requests for an endless stream."""
 
 
 def run(

@@ -95,7 +95,7 @@ class Instrument:
     trading_status: str = "buy_sell"
 
     def unit_price(self, price: int, accrued: int) -> int:
-        """What one unit costs, accrued interest included, as an exact integer of 10^-18.
+        """The cost of one unit, accrued interest included, as an exact integer of 10^-18.
 
         A percent price is price/100 of the par value: 10^-8 x 10^-8 / 100 gives the eighteen places.
         """
@@ -454,7 +454,7 @@ class Model:
         return [code for code, applies in checks.items() if applies]
 
     def _judged(self, order: Order, price: int | None, accrued: int, least: int) -> dict[str, bool]:
-        """What is asked of an order when it is placed and again when it is sent, in this order.
+        """The checks of an order when it is placed and again when it is sent, in this order.
 
         The sale of all that is held may be as small as it is. Units and money have at most 15 digits
         before the point, for no more could be booked.
@@ -640,7 +640,7 @@ class Model:
         return self._end(known, "requested") if known.status == "executing" else NOTHING
 
     def reject_cancel(self, order: str) -> str:
-        """The venue goes on: the order may be asked to stop again."""
+        """The venue continues: the order may be cancelled again."""
         known = self.orders.get(order)
         if known is None or known.status in ("placed", "pending"):
             return PARKED

@@ -1,1 +1,1 @@
-"""Receivers of webhooks, and what they were told."""
+"""Receivers of webhooks, and the messages they received."""

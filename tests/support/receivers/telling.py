@@ -1,4 +1,4 @@
-"""What the desk answered, in the words of the checker."""
+"""The desk's answer, in the words of the checker."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Engine:
     clients: list[Client] = field(default_factory=list)
     sealing: threading.Lock = field(default_factory=threading.Lock)
     tenant: str = "acme"
-    """Whose clients are made: each test has a tenant of its own, and so an empty house."""
+    """Tenant of the clients: each test has one of its own, and so an empty house."""
 
     def connect(self, headers: Mapping[str, str] | None = None) -> Client:
         """A connection of its own, closed at the end."""
@@ -87,7 +87,7 @@ class Engine:
             self.clients.pop().close()
 
     def project(self) -> None:
-        """Brings the views up to the journal; those of an older release are made again."""
+        """Brings the views up to the journal; those of an older release are rebuilt."""
         older = jobs.outdated(self.views)
         if older:
             rebuild.run(self.journal, self.views, rebuild.RebuildRequest("rebuild", older))
@@ -207,7 +207,7 @@ TERMS = {"name": "Bond A", "symbol": "KE2024A", "instrument_type": "bond", "trad
 
 
 def ok(reply: Reply, status: int = 200) -> Any:
-    """What an answer says, which must be this status."""
+    """The body of an answer, whose status must be this one."""
     assert reply.status == status, (reply.status, reply.body)
     return reply.json
 

@@ -65,7 +65,7 @@ class Serving:
         self._loop.call_soon_threadsafe(self._stopping.set)
 
     def wait_until_deaf(self) -> None:
-        """Returns once nobody is let in any more: it has begun to stop."""
+        """Returns once no connection is accepted any more: it has begun to stop."""
         with suppress(ConnectionError):
             for _ in range(2_000):
                 connect(self.port).close()

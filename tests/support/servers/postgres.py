@@ -82,7 +82,7 @@ class PostgresServer:
         raise RuntimeError(f"PostgreSQL did not start:\n{(self._base / 'log').read_text()}")
 
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
-        """Stops it: SIGQUIT is a crash, SIGINT disconnects everybody and shuts down."""
+        """Stops it: SIGQUIT is a crash, SIGINT disconnects all clients and shuts down."""
         if self._process and self._process.poll() is None:
             self._process.send_signal(how)
             self._process.wait(30)
@@ -92,7 +92,7 @@ class PostgresServer:
         return create_database(self.url, f"t{next(self._databases)}")
 
     def drop_database(self, url: str) -> None:
-        """Deletes a database that nobody needs any more."""
+        """Deletes an unused database."""
         drop_database(self.url, url)
 
     def close(self) -> None:
@@ -128,7 +128,7 @@ class GivenServer:
         return create_database(self.url, name)
 
     def drop_database(self, url: str) -> None:
-        """Deletes a database that nobody needs any more."""
+        """Deletes an unused database."""
         drop_database(self.url, url)
 
     def close(self) -> None:
@@ -153,7 +153,7 @@ def create_database(server_url: str, name: str, *, like: str = "template1") -> s
 
 
 def drop_database(server_url: str, url: str) -> None:
-    """Drops a database by its URL or name, whoever is still connected, if the server answers."""
+    """Drops a database by its URL or name, despite open connections, if the server answers."""
     name = sa.make_url(url).database if "://" in url else url
     with (
         contextlib.suppress(psycopg.OperationalError),
@@ -194,7 +194,7 @@ def _bin_dir(base: Path) -> Path:
 
 
 def _unprivileged_user() -> str | None:
-    """Whom to run the server as: PostgreSQL refuses to run as root."""
+    """The user to run the server as: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return None
     users = {entry.pw_name for entry in pwd.getpwall()}

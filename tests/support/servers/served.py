@@ -35,7 +35,7 @@ SYMBOL, INSTRUMENT = "BOND", "ins_served"
 
 
 class Answer(NamedTuple):
-    """What came back over HTTP."""
+    """An answer over HTTP."""
 
     status: int
     headers: Mapping[str, str]
@@ -136,7 +136,7 @@ class Served:
                 sleep(LOOK_AGAIN_S)
 
     def errors(self) -> str:
-        """What all lives of this place have written to stderr."""
+        """The stderr of all runs of this installation."""
         return self.errors_file.read_text(errors="replace")
 
     @property
