@@ -37,6 +37,10 @@ def _maybe_time(at_us: int | None) -> str | None:
     return None if at_us is None else rfc3339(at_us)
 
 
+def _day(day: date | None) -> str | None:
+    return None if day is None else day.isoformat()
+
+
 def _maybe(number: Decimal | None) -> str | None:
     return None if number is None else plain(number)
 
@@ -85,7 +89,7 @@ class TradeBody(msgspec.Struct, frozen=True):
     order: shapes.OrderId
     counterparty: str | None
     ytm: shapes.Percent | None
-    accrued_interest: shapes.Price
+    accrued_interest: shapes.SignedPrice
     execution_reference: str
     execution_broker: str | None
     trading_venue: str
@@ -419,6 +423,11 @@ class InstrumentBody(msgspec.Struct, frozen=True):
     ticker: str | None
     trading_currency: shapes.Currency
     price_type: shapes.PricedIn
+    maturity_period: shapes.PeriodOfBill | None
+    coupon_frequency: shapes.Count | None
+    first_coupon_date: shapes.Day | None
+    issue_date: shapes.Day | None
+    ex_coupon_days: shapes.Count
     minimum_trading_quantity: shapes.Units | None
     minimum_initial_cash_investment: shapes.Money | None
     required_cash_increment: shapes.Money | None
@@ -459,12 +468,17 @@ def instrument_template(state: Instrument) -> bytes:
             ticker=terms.ticker,
             trading_currency=terms.trading_currency,
             price_type=terms.price_type,
+            maturity_period=terms.maturity_period,
+            coupon_frequency=terms.coupon_frequency,
+            first_coupon_date=_day(terms.first_coupon_date),
+            issue_date=_day(terms.issue_date),
+            ex_coupon_days=terms.ex_coupon_days,
             minimum_trading_quantity=_at(terms.minimum_trading_quantity, terms.decimal_precision),
             minimum_initial_cash_investment=_at(terms.minimum_initial_cash_investment, cash),
             required_cash_increment=_at(terms.required_cash_increment, cash),
             enforce_trading_rules=terms.enforce_trading_rules,
             settlement_days=rule.days if terms.settlement_days is None else terms.settlement_days,
-            maturity_date=terms.maturity_date.isoformat() if terms.maturity_date else None,
+            maturity_date=_day(terms.maturity_date),
             days_to_maturity=None,
             supports_automatic_rollover=terms.supports_automatic_rollover,
             coupon=_maybe(terms.coupon),

@@ -11,7 +11,7 @@ from typing import Annotated, Final, get_args
 from msgspec import Meta, Raw
 
 from engine.domain import account, attempts, order, payment, report
-from engine.domain.instrument import InstrumentType, TradingStatus
+from engine.domain.instrument import InstrumentType, MaturityPeriod, TradingStatus
 from engine.domain.pricing import PriceType
 from engine.domain.quote import Quality
 from engine.domain.stored import EVENTS
@@ -37,6 +37,7 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
     "ReferenceType": ("deposit", "withdrawal", "trade"),
     "InstrumentType": get_args(InstrumentType),
     "TradingStatus": get_args(TradingStatus),
+    "MaturityPeriod": get_args(MaturityPeriod),
     "PriceType": get_args(PriceType),
     "PriceQuality": get_args(Quality),
     "ViewState": ("live", "behind", "quarantined", "rebuilding", "outdated"),
@@ -96,6 +97,8 @@ Units = Annotated[str, _decimal(rf"{_WHOLE}(\.[0-9]+)?", "0.99")]
 """At the scale of its instrument; not below 0."""
 SignedUnits = Annotated[str, _decimal(rf"-?{_WHOLE}(\.[0-9]+)?", "0.99")]
 Price = Annotated[str, _decimal(rf"{_WHOLE}\.[0-9]{{{PRICE_PLACES},}}", "100.00000000")]
+SignedPrice = Annotated[str, _decimal(rf"-?{_WHOLE}\.[0-9]{{{PRICE_PLACES},}}", "1.25000000")]
+"""Accrued interest, below 0 from the ex date on, and what includes it."""
 Percent = Annotated[str, _decimal(rf"-?{_WHOLE}(\.[0-9]+)?", "5.5")]
 
 Time = Annotated[
@@ -130,6 +133,7 @@ TransactionType = Annotated[str, one_of("TransactionType", "buy")]
 ReferenceType = Annotated[str, one_of("ReferenceType", "trade")]
 KindOfInstrument = Annotated[str, one_of("InstrumentType", "bond")]
 WhatIsTraded = Annotated[str, one_of("TradingStatus")]
+PeriodOfBill = Annotated[str, one_of("MaturityPeriod", "3m")]
 PricedIn = Annotated[str, one_of("PriceType", "money")]
 PriceQuality = Annotated[str, one_of("PriceQuality", "realtime")]
 ViewName = Annotated[str, Meta(examples=["orders"])]

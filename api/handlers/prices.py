@@ -13,11 +13,13 @@ from api.http.acting import noted
 from api.http.call import Answer, Call
 from api.http.repeating import first_answer, once
 from api.http.wire import raise_faults
-from engine.domain.instrument import Instrument, price_of
+from engine.domain import calendar, clock
+from engine.domain.instrument import Instrument, price_of, settles_on, with_interest
+from engine.domain.pricing import PriceType, unit_price
 from engine.domain.quote import Quote, quote_faults, unit_words
 from engine.kernel.refusals import fault
 from engine.kernel.times import rfc3339
-from engine.kernel.values import EXACT, PRICE_PLACES, STEPS, ZERO, divide_half_even, plain
+from engine.kernel.values import EXACT, PRICE_PLACES, ROUNDING, STEPS, ZERO, divide_half_even, plain
 from projections import shapes
 from projections.resources import encode
 
@@ -27,6 +29,8 @@ TWO: Final = Decimal(2)
 class PriceBody(msgspec.Struct, frozen=True):
     """A price, in the unit of its receipt.
 
+    `accrued_interest` is per unit, in the currency: the quote's own, else that of the schedule for a
+    trade of now. `dirty_bid` and `dirty_ask` are what a unit then costs, null without a price.
     `set_by` and `confirmed_by` are clients, visible with the scope `admin`; null for prices recorded
     before authors were stored. A price that `is_waiting` counts only once confirmed.
     """
@@ -39,7 +43,9 @@ class PriceBody(msgspec.Struct, frozen=True):
     ask: shapes.Price
     mid: shapes.Price
     timestamp: shapes.Time
-    accrued_interest: shapes.Price
+    accrued_interest: shapes.SignedPrice
+    dirty_bid: shapes.Price | None
+    dirty_ask: shapes.Price | None
     is_waiting: bool
     set_by: str | None
     confirmed_by: str | None
@@ -52,10 +58,11 @@ async def get(call: Call) -> Answer:
     listed.
     """
     market, at_us = call.engine.market, call.query["asof"]
+    then_us = await _business_us(call, at_us)
     symbols = tuple(dict.fromkeys(call.query["symbol"]))
     if call.query["waiting"]:
         quotes = await call.engine.bridge.read(market.waiting, symbols)
-        return Answer(200, encode([await _shown(call, quote) for quote in quotes]))
+        return Answer(200, encode([await _shown(call, quote, then_us) for quote in quotes]))
     if not symbols:
         raise_faults([fault("query.symbol", "missing_param")])
     if at_us is None:
@@ -70,7 +77,7 @@ async def get(call: Call) -> Answer:
             if quote and (security is None or price_of(security, quote.price) is None):
                 quote = None
         if quote is not None:
-            bodies.append(_body(call, quote, security))
+            bodies.append(_body(call, quote, security, then_us))
     return Answer(200, encode(bodies))
 
 
@@ -91,10 +98,12 @@ async def put(call: Call) -> Answer:
     ]
     if faults:
         raise_faults(faults)
+    then_us = await _business_us(call)
     context = {"prices": [[quote.symbol, plain(quote.bid), plain(quote.ask)] for quote in quotes]}
 
     def shown(recorded: Sequence[Quote]) -> Answer:
-        return Answer(201, encode([_body(call, quote, instruments[quote.symbol]) for quote in recorded]))
+        bodies = [_body(call, quote, instruments[quote.symbol], then_us) for quote in recorded]
+        return Answer(201, encode(bodies))
 
     record = partial(services.market.put, quotes)
     return await once(call, record, shown, noted(call, "prices.recorded", context=context))
@@ -103,10 +112,10 @@ async def put(call: Call) -> Answer:
 async def confirm(call: Call) -> Answer:
     """Confirms the waiting price of a symbol. In a sandbox its author may confirm too."""
     services, body, symbol = call.engine, call.body, call.path["symbol"]
-    security = await _instrument_of(call, symbol)
+    security, then_us = await _instrument_of(call, symbol), await _business_us(call)
 
     def shown(confirmed: Quote) -> Answer:
-        return Answer(200, encode(_body(call, confirmed, security)))
+        return Answer(200, encode(_body(call, confirmed, security, then_us)))
 
     confirming = partial(
         services.market.confirm,
@@ -141,13 +150,21 @@ async def _instrument_of(call: Call, symbol: str) -> Instrument | None:
     return state if state is not None and state.terms.symbol == symbol else None
 
 
-async def _shown(call: Call, quote: Quote) -> PriceBody:
-    return _body(call, quote, await _instrument_of(call, quote.symbol))
+async def _business_us(call: Call, wall_us: int | None = None) -> int:
+    """Business time now, or at a wall time."""
+    services = call.engine
+    state = await services.bridge.state(clock.STREAM)
+    return clock.business_time_us(state, services.now_us() if wall_us is None else wall_us)
 
 
-def _body(call: Call, quote: Quote, instrument: Instrument | None) -> PriceBody:
+async def _shown(call: Call, quote: Quote, then_us: int) -> PriceBody:
+    return _body(call, quote, await _instrument_of(call, quote.symbol), then_us)
+
+
+def _body(call: Call, quote: Quote, instrument: Instrument | None, then_us: int) -> PriceBody:
     unit = quote.unit or (instrument.unit if instrument else None)
-    price_type, _, currency = unit_words(unit)
+    price_type, par_value, currency = unit_words(unit)
+    interest = _interest(quote, instrument, then_us)
     price = partial(Decimal.quantize, exp=STEPS[PRICE_PLACES], context=EXACT)
     mid = divide_half_even(EXACT.add(quote.bid, quote.ask), TWO, STEPS[PRICE_PLACES])
     sees_clients = "admin" in call.principal.scopes
@@ -161,8 +178,29 @@ def _body(call: Call, quote: Quote, instrument: Instrument | None) -> PriceBody:
         ask=plain(price(quote.ask)),
         mid=plain(mid),
         timestamp=rfc3339(quote.stated_us or quote.at_us),
-        accrued_interest=plain(price(quote.accrued_interest or ZERO)),
+        accrued_interest=plain(price(interest)),
+        dirty_bid=_dirty(quote.bid, interest, price_type, par_value),
+        dirty_ask=_dirty(quote.ask, interest, price_type, par_value),
         is_waiting=quote.is_waiting,
         set_by=quote.author if sees_clients else None,
         confirmed_by=quote.confirmed_by if sees_clients else None,
     )
+
+
+def _interest(quote: Quote, instrument: Instrument | None, then_us: int) -> Decimal:
+    """The interest per unit of a trade at a business time."""
+    counted = quote.price
+    if instrument is not None:
+        terms = instrument.terms
+        today = calendar.local_date(then_us, terms.issuer_country, terms.trading_currency)
+        counted = with_interest(terms, counted, settles_on(terms, today)) or counted
+    return counted.accrued_interest
+
+
+def _dirty(side: Decimal, interest: Decimal, price_type: PriceType, par_value: Decimal) -> str | None:
+    """What a unit costs; None where it cannot be traded."""
+    unit = unit_price(side, interest, price_type, par_value)
+    if side <= ZERO or unit <= ZERO:
+        return None
+    exact = unit.quantize(STEPS[PRICE_PLACES], context=ROUNDING)
+    return plain(exact if exact == unit else unit)

@@ -22,6 +22,7 @@ from api.http.kinds import (
     Time,
     Word,
 )
+from engine.domain.day_count import DAY_COUNTS
 from engine.kernel.limits import (
     ID_CHARACTERS_MAX,
     LIST_LIMIT,
@@ -50,6 +51,7 @@ PAYMENT_STATUS: Final = Word(WORDS["PaymentStatus"])
 ACCOUNT_STATUS: Final = Word(WORDS["AccountStatus"])
 INSTRUMENT_TYPE: Final = Word(WORDS["InstrumentType"])
 TRADING_STATUS: Final = Word(WORDS["TradingStatus"])
+MATURITY_PERIOD: Final = Word(WORDS["MaturityPeriod"])
 PRICE_TYPE: Final = Word(WORDS["PriceType"])
 QUALITY: Final = Word(WORDS["PriceQuality"])
 EVENT_NAME: Final = Word(WORDS["EventName"])
@@ -126,7 +128,12 @@ INSTRUMENT: Final[Fields] = (
     Field("supports_automatic_rollover", Boolean(), default=False),
     Field("coupon", FINEST, "Percent a year."),
     Field("par_value", FINEST, "What 100 percent are worth.", default=ABSENT, example="100"),
-    Field("day_count_convention", Text(32)),
+    Field("day_count_convention", Text(32), f"One of {', '.join(DAY_COUNTS)}."),
+    Field("coupon_frequency", Integer(1, 12), "Coupons a year: 1, 2, 3, 4, 6 or 12."),
+    Field("first_coupon_date", Day(), "Default the first of the schedule after `issue_date`."),
+    Field("issue_date", Day(), "Interest runs from here."),
+    Field("ex_coupon_days", Integer(0, 365), "Calendar days before a coupon.", default=0),
+    Field("maturity_period", MATURITY_PERIOD, "Of bills, when they were issued."),
 )
 
 PRICES: Final = Rows(
@@ -136,7 +143,8 @@ PRICES: Final = Rows(
         Field("ask", FINEST, "What buys are executed at.", is_needed=True, example="100.00"),
         Field("timestamp", Time(), "Default now.", example="2026-03-12T14:30:00Z"),
         Field("quality", QUALITY, default="realtime"),
-        Field("accrued_interest", FINEST, "Per unit; default that of the symbol's last price.",
+        Field("accrued_interest", Amount(PRICE_PLACES, signed=True),
+              "Per unit, for this price alone; default that of the instrument's schedule.",
               example="1.25"),
     ),
     PRICES_MAX,

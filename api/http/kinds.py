@@ -15,7 +15,7 @@ from engine.kernel.fact import from_us, to_us
 from engine.kernel.limits import ENTRIES_MAX, ID_CHARACTERS_MAX
 from engine.kernel.refusals import PARAM_FAULTS
 from engine.kernel.text import ALLOWED, is_plain
-from engine.kernel.values import CURRENCIES, parse_decimal
+from engine.kernel.values import CURRENCIES, parse_decimal, parse_signed
 
 FAULTS: Final = PARAM_FAULTS | {
     "not_found": "names no resource of this client",
@@ -151,13 +151,14 @@ class Amount(_Kind, frozen=True):
     """A plain decimal with at most `places` decimals, as a string or a number. See `values`."""
 
     places: int
+    signed: bool = False
 
     def read(self, raw: Any) -> Decimal:
         """The number, at `places` decimals."""
         if not isinstance(raw, str):
             raise Fault("invalid_type", "must be a decimal, as a string")
         try:
-            return parse_decimal(raw, self.places, "")
+            return (parse_signed if self.signed else parse_decimal)(raw, self.places, "")
         except Refused as error:
             detail = f"must be a plain decimal with at most {self.places} decimals"
             raise Fault("invalid_decimal", detail) from error

@@ -66,7 +66,7 @@ _OF_KIND: Final[dict[type, Callable[[Any], Schema]]] = {
     Currency: lambda _: named(WORDS["Currency"]),
     Boolean: lambda _: {"type": "boolean"},
     Integer: lambda kind: {"type": "integer", "minimum": kind.least, "maximum": kind.most},
-    Amount: lambda kind: _string(pattern=_amount(kind.places)),
+    Amount: lambda kind: _string(pattern=_amount(kind.places, signed=kind.signed)),
     Day: lambda _: _string(format="date", pattern=f"^{_DAY}$"),
     Time: lambda _: _string(format="date-time", pattern=f"^{_DAY}[Tt]{_CLOCK}$"),
     Span: lambda _: _string(pattern=_SPAN),
@@ -85,8 +85,9 @@ def of_kind(kind: Kind) -> Schema:
     return _OF_KIND[type(kind)](kind)
 
 
-def _amount(places: int) -> str:
-    return rf"^(0|[1-9][0-9]{{0,{DECIMAL_DIGITS_MAX - 1}}})(\.[0-9]{{1,{places}}})?$"
+def _amount(places: int, *, signed: bool) -> str:
+    sign = "-?" if signed else ""
+    return rf"^{sign}(0|[1-9][0-9]{{0,{DECIMAL_DIGITS_MAX - 1}}})(\.[0-9]{{1,{places}}})?$"
 
 
 def of_field(field: Field, *, can_be_null: bool) -> Schema:

@@ -360,6 +360,11 @@ class AsyncClient(AwaitingClient):
         coupon: Amount | None = None,
         par_value: Amount | None = None,
         day_count_convention: str | None = None,
+        coupon_frequency: int | None = None,
+        first_coupon_date: date | None = None,
+        issue_date: date | None = None,
+        ex_coupon_days: int | None = None,
+        maturity_period: str | None = None,
     ) -> Instrument:
         """Lists an instrument, or changes it: what is not given has the engine's default."""
         return await self.run(
@@ -387,6 +392,11 @@ class AsyncClient(AwaitingClient):
                 coupon=coupon,
                 par_value=par_value,
                 day_count_convention=day_count_convention,
+                coupon_frequency=coupon_frequency,
+                first_coupon_date=first_coupon_date,
+                issue_date=issue_date,
+                ex_coupon_days=ex_coupon_days,
+                maturity_period=maturity_period,
             )
         )
 

@@ -214,6 +214,11 @@ class Instrument(Resource, frozen=True):
     ticker: str | None
     trading_currency: str
     price_type: str
+    maturity_period: str | None
+    coupon_frequency: int | None
+    first_coupon_date: date | None
+    issue_date: date | None
+    ex_coupon_days: int
     minimum_trading_quantity: Decimal | None
     minimum_initial_cash_investment: Decimal | None
     required_cash_increment: Decimal | None
@@ -242,6 +247,8 @@ class Price(Resource, frozen=True):
     mid: Decimal
     timestamp: datetime
     accrued_interest: Decimal
+    dirty_bid: Decimal | None
+    dirty_ask: Decimal | None
     is_waiting: bool
     set_by: str | None
     confirmed_by: str | None

@@ -10,7 +10,7 @@ from msgspec.structs import asdict
 from engine.domain import fees, pricing
 from engine.domain.order import Order, Placed, TradeApplied, TradeRecorded, can
 from engine.domain.report import FAULTS, Report
-from engine.kernel.values import CURRENCIES, EXACT, PRICE_PLACES, STEPS, UNITS, at_scale
+from engine.kernel.values import CURRENCIES, EXACT, PRICE_PLACES, STEPS, UNITS, ZERO, at_scale
 
 
 def contradiction(state: Order | None, report: Report) -> str | None:
@@ -47,8 +47,10 @@ def _quantity(state: Order, report: Report) -> Decimal | None:
     """The units of a reported trade; None if malformed."""
     quantity = at_scale(report.quantity, state.terms.decimal_precision)
     price = at_scale(report.price, PRICE_PLACES)
-    interest = at_scale(report.accrued_interest, PRICE_PLACES)
-    return quantity if quantity and price and interest is not None else None
+    interest = at_scale(report.accrued_interest, PRICE_PLACES, signed=True)
+    if not quantity or not price or interest is None:
+        return None
+    return quantity if _unit_price(state, report) > ZERO else None
 
 
 def unbookable(state: Order | None, report: Report) -> str | None:
@@ -82,17 +84,30 @@ def apply_trade(trade: TradeRecorded, report: str) -> TradeApplied:
 
 
 def _consideration(state: Order, report: Report) -> Decimal:
-    assert report.price is not None
     assert report.quantity is not None
+    return EXACT.multiply(report.quantity, _unit_price(state, report))
+
+
+def _unit_price(state: Order, report: Report) -> Decimal:
+    assert report.price is not None
     terms = state.terms
-    unit = pricing.unit_price(report.price, report.accrued_interest, terms.price_type, terms.par_value)
-    return EXACT.multiply(report.quantity, unit)
+    return pricing.unit_price(report.price, report.accrued_interest, terms.price_type, terms.par_value)
 
 
 def record_trade(
-    state: Order, report: Report, trade: str, position: str, *, settlement_date: date, at_us: int
+    state: Order,
+    report: Report,
+    trade: str,
+    position: str,
+    *,
+    settlement_date: date,
+    ytm: Decimal | None,
+    at_us: int,
 ) -> TradeRecorded:
-    """One execution, from a report that is new (`knows`) and without contradiction."""
+    """One execution, from a report that is new (`knows`) and without contradiction.
+
+    `ytm`: its yield in percent a year, where the report names none.
+    """
     terms = state.terms
     assert report.quantity is not None
     assert report.price is not None
@@ -113,7 +128,7 @@ def record_trade(
         executed_at_us=at_us if report.executed_at_us is None else report.executed_at_us,
         counterparty=report.counterparty,
         execution_broker=report.execution_broker,
-        ytm=report.ytm,
+        ytm=ytm if report.ytm is None else report.ytm,
         at_us=at_us,
     )
 

@@ -9,16 +9,30 @@ from typing import Final, Literal, assert_never, get_args
 import msgspec
 from msgspec.structs import replace
 
-from engine.domain.pricing import Price, PriceType
+from engine.domain import calendar
+from engine.domain.accrual import accrued_interest
+from engine.domain.coupon_schedule import BondTerms, fault_of
+from engine.domain.pricing import Price, PriceType, unit_price
+from engine.domain.yields import yield_to_maturity
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
 from engine.kernel.limits import QUANTITY_PLACES_MAX, SETTLEMENT_DAYS_MAX
 from engine.kernel.refusals import fault, invalid, refused
 from engine.kernel.text import ALLOWED, is_plain
-from engine.kernel.values import CURRENCIES, EXACT, STEPS, ZERO, Side, plain
+from engine.kernel.values import (
+    CURRENCIES,
+    EXACT,
+    PRICE_PLACES,
+    STEPS,
+    ZERO,
+    Side,
+    divide_half_even,
+    plain,
+)
 
 InstrumentType = Literal["bill", "bond", "etf", "stock", "mutual_fund", "money_market_fund", "amc"]
 TradingStatus = Literal["buy_sell", "buy_only", "sell_only", "not_trading"]
+MaturityPeriod = Literal["1m", "3m", "6m", "12m"]
 
 
 class Terms(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -26,7 +40,9 @@ class Terms(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `trading_increment` is a multiple of 10^-`decimal_precision`; `minimum_initial_cash_investment` and
     `required_cash_increment` are amounts of `trading_currency` and, with `minimum_trading_quantity`,
-    bind only if `enforce_trading_rules`. `coupon` is percent a year.
+    bind only if `enforce_trading_rules`. `coupon` is percent a year, `coupon_frequency` coupons a year,
+    `ex_coupon_days` calendar days before a coupon; interest runs from `issue_date`. `maturity_period` is
+    that of a bill when it was issued, by which rollovers find the next one.
     """
 
     name: str
@@ -51,6 +67,25 @@ class Terms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     coupon: Decimal | None = None
     par_value: Decimal = Decimal(100)
     day_count_convention: str | None = None
+    coupon_frequency: int | None = None
+    first_coupon_date: date | None = None
+    issue_date: date | None = None
+    ex_coupon_days: int = 0
+    maturity_period: MaturityPeriod | None = None
+
+    @property
+    def bond(self) -> BondTerms:
+        """The part of them that interest depends on."""
+        return BondTerms(
+            coupon=self.coupon,
+            maturity_date=self.maturity_date,
+            coupon_frequency=self.coupon_frequency,
+            first_coupon_date=self.first_coupon_date,
+            issue_date=self.issue_date,
+            day_count_convention=self.day_count_convention,
+            par_value=self.par_value,
+            ex_coupon_days=self.ex_coupon_days,
+        )
 
 
 # --- facts ---------------------------------------------------------------------------------------
@@ -75,7 +110,7 @@ InstrumentFact = InstrumentListed | InstrumentChanged
 
 # --- state ---------------------------------------------------------------------------------------
 
-SHAPE: Final = 2
+SHAPE: Final = 3
 """Number of the state's shape: see `streams`."""
 
 
@@ -110,6 +145,8 @@ TRADES_REFUSED: Final[dict[tuple[str, Side], str]] = {
     ("buy_only", "sell"): "instrument_buy_only",
 }
 """(trading status, side) -> refusal code. All other pairs may be traded."""
+YIELDING: Final = frozenset({"bill", "bond"})
+"""Types whose trades have a yield to maturity."""
 AT_NAV: Final = frozenset({"mutual_fund", "money_market_fund"})
 """Types traded once a day at net asset value, which bid and ask cannot express: listed, not traded."""
 
@@ -130,6 +167,8 @@ def put(state: Instrument | None, instrument: str, terms: Terms, *, at_us: int) 
     Raises Refused `invalid_param` with every faulty term.
     """
     faults = _faults(terms)
+    if state is None or state.terms.bond != terms.bond:  # what is stored and stays is left to `doctor`
+        faults += _bond_faults(terms)
     if state is not None:
         faults += [
             fault(name, "not_changeable")
@@ -155,6 +194,9 @@ def _faults(terms: Terms) -> list[dict[str, str]]:
     if terms.trading_currency not in CURRENCIES:
         faults.append(fault("trading_currency", "invalid_value", "must be an active ISO 4217 currency"))
     faults += [fault(name, "missing_param") for name in ("name", "symbol") if not getattr(terms, name)]
+    if terms.maturity_period not in {None, *get_args(MaturityPeriod)}:
+        words = ", ".join(get_args(MaturityPeriod))
+        faults.append(fault("maturity_period", "invalid_value", f"must be one of {words}"))
     texts = ("name", "symbol", "isin", "issuer", "issuer_country", "ticker", "day_count_convention")
     faults += [
         fault(name, "invalid_value", ALLOWED)
@@ -176,6 +218,15 @@ def _faults(terms: Terms) -> list[dict[str, str]]:
     days = terms.settlement_days
     if days is not None and not 0 <= days <= SETTLEMENT_DAYS_MAX:
         faults.append(fault("settlement_days", "invalid_value", f"must be 0 to {SETTLEMENT_DAYS_MAX}"))
+    return faults
+
+
+def _bond_faults(terms: Terms) -> list[dict[str, str]]:
+    """Why these terms, which are new, accrue no interest, and what does not go with their type."""
+    found = fault_of(terms.bond)
+    faults = [fault(found.field, "invalid_value", found.detail)] if found else []
+    if terms.maturity_period is not None and terms.instrument_type != "bill":
+        faults.append(fault("maturity_period", "invalid_value", "must be given for bills only"))
     return faults
 
 
@@ -233,6 +284,17 @@ def check_maturity(terms: Terms, settlement_date: date) -> None:
         )
 
 
+def settles_on(terms: Terms, trade_date: date) -> date:
+    """The settlement date of a trade of `trade_date`, the day at the instrument's market."""
+    return calendar.settlement_date(
+        trade_date,
+        terms.issuer_country,
+        terms.instrument_type,
+        terms.trading_currency,
+        terms.settlement_days,
+    )
+
+
 # --- prices ---------------------------------------------------------------------------------------
 
 
@@ -257,6 +319,31 @@ def price_of(state: Instrument, price: Price | None) -> Price | None:
         was_changed = state.modified_at_us > max(state.created_at_us, price.at_us)
         return None if was_changed else price
     return price if price.unit == state.unit else None
+
+
+def with_interest(terms: Terms, price: Price | None, settlement_date: date) -> Price | None:
+    """The price for trades that settle on a date: one that accrues gets the schedule's interest.
+
+    A side of which a unit would cost nothing is no price: far below par, interest can be negative.
+    """
+    if price is None or not price.accrues:
+        return price
+    interest = accrued_interest(terms.bond, settlement_date)
+    bid, ask = (
+        side if unit_price(side, interest, terms.price_type, terms.par_value) > ZERO else ZERO
+        for side in (price.bid, price.ask)
+    )
+    return replace(price, bid=bid, ask=ask, accrued_interest=interest, accrues=False)
+
+
+def yield_of(terms: Terms, clean_price: Decimal | None, settlement_date: date) -> Decimal | None:
+    """The yield to maturity of a trade of a bill or bond, percent a year; None where there is none."""
+    if clean_price is None or terms.instrument_type not in YIELDING:
+        return None
+    percent = clean_price
+    if terms.price_type == "money":
+        percent = divide_half_even(EXACT.scaleb(clean_price, 2), terms.par_value, STEPS[PRICE_PLACES])
+    return yield_to_maturity(terms.bond, settlement_date, percent)
 
 
 # --- evolve --------------------------------------------------------------------------------------

@@ -17,8 +17,9 @@ _PERCENT: Final = -2
 class Price(msgspec.Struct, frozen=True):
     """A quote of an instrument: bid and ask at most 8 decimals, in money or in percent of par value.
 
-    `at_us` is the market's time. `accrued_interest` is per unit, in the trading currency. `unit`: that
-    of the prices (`instrument.unit_of`), None if unknown.
+    `at_us` is the market's time. `accrued_interest` is per unit, in the trading currency; a price that
+    `accrues` is clean, and gets the interest of its instrument's schedule (`instrument.with_interest`).
+    `unit`: that of the prices (`instrument.unit_of`), None if unknown.
     """
 
     bid: Decimal
@@ -26,6 +27,7 @@ class Price(msgspec.Struct, frozen=True):
     at_us: int
     accrued_interest: Decimal = Decimal(0)
     unit: str | None = None
+    accrues: bool = False
 
 
 def quoted(price: Price | None, side: Side) -> Decimal:

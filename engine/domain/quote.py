@@ -25,8 +25,8 @@ class Quote(msgspec.Struct, frozen=True):
 
     `at_us` None, allowed only before recording, means the time of receipt. Once recorded it is the
     earlier of the given timestamp and the receipt; `stated_us` keeps a timestamp ahead of the receipt.
-    `accrued_interest` is per unit; None keeps that of the symbol's last quote. `currency` None means the
-    instrument's own.
+    `accrued_interest` is per unit, may be below 0, and counts for this quote alone; None: that of the
+    instrument's schedule. `currency` None means the instrument's own.
 
     `author` is the client that set it, `confirmed_by` the client that confirmed a jump, `unit` that of
     its prices (`instrument.unit_of`); None for quotes of the first release. A quote that `is_waiting`
@@ -50,16 +50,23 @@ class Quote(msgspec.Struct, frozen=True):
     def price(self) -> Price:
         """The price of a recorded quote, for decisions."""
         assert self.at_us is not None
-        return Price(self.bid, self.ask, self.at_us, self.accrued_interest or ZERO, self.unit)
+        accrued = self.accrued_interest
+        return Price(self.bid, self.ask, self.at_us, accrued or ZERO, self.unit, accrues=accrued is None)
 
 
 def quote_faults(quote: Quote, now_us: int, path: str = "") -> list[dict[str, str]]:
     """All faults of a quote, as entries of `params` whose paths start with `path`."""
     faults = [
         fault(path + name, "invalid_decimal", places=PRICE_PLACES)
-        for name in ("bid", "ask", "accrued_interest")
-        if getattr(quote, name) is not None and at_scale(getattr(quote, name), PRICE_PLACES) is None
+        for name in ("bid", "ask")
+        if at_scale(getattr(quote, name), PRICE_PLACES) is None
     ]
+    accrued = quote.accrued_interest
+    if accrued is not None and at_scale(accrued, PRICE_PLACES, signed=True) is None:
+        faults.append(fault(path + "accrued_interest", "invalid_decimal", places=PRICE_PLACES))
+    elif not faults and any(side and worth <= ZERO for side, worth in _sides(quote, quote.unit)):
+        detail = "must leave a unit that costs more than 0"
+        faults.append(fault(path + "accrued_interest", "invalid_value", detail))
     if not faults and quote.bid > quote.ask > ZERO:
         faults.append(fault(path + "bid", "invalid_value", "must not be above the ask"))
     if quote.quality not in QUALITIES:
@@ -88,13 +95,15 @@ def jumps(before: Quote, quote: Quote, most: Decimal) -> bool:
 
 def _worth(quote: Quote, unit: str | None) -> tuple[Decimal, Decimal]:
     """The cost of a unit at bid and ask, accrued interest included; 0 for a side without a price."""
+    bid, ask = (worth if side else ZERO for side, worth in _sides(quote, unit))
+    return bid, ask
+
+
+def _sides(quote: Quote, unit: str | None) -> list[tuple[Decimal, Decimal]]:
+    """(price, cost of a unit) of bid and ask."""
     price_type, par_value, _ = unit_words(unit)
     accrued = quote.accrued_interest or ZERO
-    bid, ask = (
-        unit_price(side, accrued, price_type, par_value) if side else ZERO
-        for side in (quote.bid, quote.ask)
-    )
-    return bid, ask
+    return [(side, unit_price(side, accrued, price_type, par_value)) for side in (quote.bid, quote.ask)]
 
 
 def unit_words(unit: str | None) -> tuple[PriceType, Decimal, str | None]:

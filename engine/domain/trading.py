@@ -12,7 +12,8 @@ from decimal import Decimal
 from typing import Final
 
 from engine.domain import account as accounts
-from engine.domain import booking, calendar, checks, fees, holdings, pricing, trading_limits
+from engine.domain import booking, checks, fees, holdings, pricing, trading_limits
+from engine.domain import instrument as instruments
 from engine.domain import order as orders
 from engine.domain import report as reports
 from engine.domain.account import Account
@@ -63,6 +64,7 @@ def place(
     if instrument is None:
         raise refused("not_found", "No such instrument.", path="instrument")
     terms = instrument.terms
+    price = _with_interest(instrument, price, trade_date)
     accounts.check(account, order_request.side, terms.trading_currency)
     amount = amount_of(order_request, terms)
     net = None
@@ -118,6 +120,7 @@ def start_execution(
         return cancel(order, "account_closed", at_us=at_us)
     amount = terms.quantity if terms.cash_amount is None else terms.cash_amount
     assert amount is not None
+    price = _with_interest(instrument, price, trade_date)
     asked = _asked(
         account,
         instrument,
@@ -174,12 +177,14 @@ def take(
         return _released(order, orders.fill(order, "requested", at_us=at_us), at_us)
     if report.kind == "cancel_rejected":
         return Decided([], orders.reject_cancel(order, at_us=at_us), [])
+    settlement_date = instruments.settles_on(instrument.terms, trade_date)
     trade = booking.record_trade(
         order,
         report,
         trade_id,
         holdings.position_for(account.holdings, order.terms.instrument, position_id),
-        settlement_date=_settlement_date(instrument, trade_date),
+        settlement_date=settlement_date,
+        ytm=instruments.yield_of(instrument.terms, report.price, settlement_date),
         at_us=at_us,
     )
     return Decided(holdings.book(account.holdings, order, trade), [trade], [])
@@ -211,12 +216,14 @@ def apply_report(
     assert account is not None
     assert order is not None
     assert instrument is not None
+    settlement_date = instruments.settles_on(instrument.terms, trade_date)
     recorded = booking.record_trade(
         order,
         parked.report,
         trade_id,
         holdings.position_for(account.holdings, order.terms.instrument, position_id),
-        settlement_date=_settlement_date(instrument, trade_date),
+        settlement_date=settlement_date,
+        ytm=instruments.yield_of(instrument.terms, parked.report.price, settlement_date),
         at_us=at_us,
     )
     trade = booking.apply_trade(recorded, report_id)
@@ -282,10 +289,16 @@ def _asked(
         value=checks.value_of(side, amount, unit, terms),
         terms=terms,
         unit_terms=counts_in,
-        settlement_date=_settlement_date(instrument, trade_date),
+        settlement_date=instruments.settles_on(instrument.terms, trade_date),
         held=account.holdings.held(instrument.id),
         lacking=account.lacking,
         minimum_value=minimum_value,
+    )
+
+
+def _with_interest(instrument: Instrument, price: Price | None, trade_date: date) -> Price | None:
+    return instruments.with_interest(
+        instrument.terms, price, instruments.settles_on(instrument.terms, trade_date)
     )
 
 
@@ -293,14 +306,3 @@ def _released(order: Order, facts: list[Fact], at_us: int) -> Decided:
     """Releases the remaining reservation when execution ends, in the same append before the end."""
     over = any(isinstance(fact, Cancelled | Filled) for fact in facts)
     return Decided(holdings.release(order, at_us=at_us) if over else [], facts, [])
-
-
-def _settlement_date(instrument: Instrument, trade_date: date) -> date:
-    terms = instrument.terms
-    return calendar.settlement_date(
-        trade_date,
-        terms.issuer_country,
-        terms.instrument_type,
-        terms.trading_currency,
-        terms.settlement_days,
-    )

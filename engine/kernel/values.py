@@ -81,6 +81,13 @@ def parse_decimal(text: object, places: int, path: str) -> Decimal:
     raise invalid(path, "invalid_decimal", places=places)
 
 
+def parse_signed(text: object, places: int, path: str) -> Decimal:
+    """As `parse_decimal`, for the one number that may be below 0: accrued interest."""
+    if isinstance(text, str) and text.startswith("-"):
+        return EXACT.minus(parse_decimal(text[1:], places, path))
+    return parse_decimal(text, places, path)
+
+
 def parse_amount(text: object, currency: str, path: str) -> Decimal:
     """An amount of money in `currency` (see `parse_decimal`)."""
     return parse_decimal(text, CURRENCIES[currency], path)
@@ -110,9 +117,12 @@ def parse_amounts(text: str, name: str, places: int | None = None) -> dict[str, 
     return amounts
 
 
-def at_scale(number: object, places: int) -> Decimal | None:
-    """`number` at exactly `places` decimals; None if `parse_decimal` cannot have returned it."""
-    if not isinstance(number, Decimal) or not number.is_finite() or number.is_signed():
+def at_scale(number: object, places: int, *, signed: bool = False) -> Decimal | None:
+    """`number` at exactly `places` decimals; None if `parse_decimal` cannot have returned it.
+
+    `signed`: nor `parse_signed`.
+    """
+    if not isinstance(number, Decimal) or not number.is_finite() or (number.is_signed() and not signed):
         return None
     if number.adjusted() >= DECIMAL_DIGITS_MAX:
         return None

@@ -40,9 +40,11 @@ from engine.kernel.limits import (
 )
 from engine.kernel.refusals import refused
 from engine.kernel.times import whole_second
-from engine.kernel.values import ZERO, plain
+from engine.kernel.values import plain
 from engine.registers.operations import Operations
 
+_BY_SCHEDULE: Final = ""
+"""`accrued_interest` of a quote that brought none."""
 _LOCK: Final = 0x7072_6963_6573  # "prices"; serialises writers of the table on PostgreSQL
 _SERVER_NOW_US: Final = sa.text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 
@@ -233,18 +235,14 @@ class Market:
         return self._now_us()  # SQLite has no clock of its own
 
     def _received(self, connection: sa.Connection, quote: Quote, received_us: int) -> Quote:
-        """A quote as recorded: dated, with its accrued interest, waiting if it is a jump."""
+        """A quote as recorded: dated, waiting if it is a jump."""
         known = self._known.get(quote.symbol)
         stated_us = received_us if quote.at_us is None else quote.at_us
         at_us = min(stated_us, received_us)
-        accrued = quote.accrued_interest
-        if accrued is None and known is not None and known.quote.unit in (None, quote.unit):
-            accrued = known.quote.accrued_interest
         quote = msgspec.structs.replace(
             quote,
             at_us=at_us,
             stated_us=stated_us if stated_us > at_us else None,
-            accrued_interest=ZERO if accrued is None else accrued,
         )
         if self._jumps(connection, known, quote):
             return msgspec.structs.replace(quote, is_waiting=True)
@@ -371,14 +369,14 @@ def _age(quote: Quote) -> int:
 
 
 def _row(quote: Quote, received_us: int) -> dict[str, Any]:
-    assert quote.accrued_interest is not None
+    accrued = quote.accrued_interest
     return {
         "symbol": quote.symbol,
         "quality": quote.quality,
         "currency": quote.currency,
         "bid": plain(quote.bid),
         "ask": plain(quote.ask),
-        "accrued_interest": plain(quote.accrued_interest),
+        "accrued_interest": _BY_SCHEDULE if accrued is None else plain(accrued),
         "at_us": quote.at_us,
         "recorded_us": received_us,
         "author": quote.author,
@@ -395,7 +393,7 @@ def _quote(row: sa.Row[Any], *, is_waiting: bool = False) -> Quote:
         ask=Decimal(row.ask),
         at_us=row.at_us,
         quality=row.quality,
-        accrued_interest=Decimal(row.accrued_interest),
+        accrued_interest=None if row.accrued_interest == _BY_SCHEDULE else Decimal(row.accrued_interest),
         currency=row.currency,
         author=row.author,
         unit=row.unit,

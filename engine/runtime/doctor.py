@@ -32,6 +32,9 @@ from engine.audit.database_checks import (
 from engine.commands import declaring
 from engine.config.keys import MasterKey, read_key
 from engine.config.settings import SEALS_TO, Settings, is_loopback
+from engine.domain import coupon_schedule
+from engine.domain.stored import engine_codec
+from engine.domain.streams import fold_of
 from engine.installation import (
     FINGERPRINT,
     check_closed,
@@ -42,6 +45,7 @@ from engine.installation import (
 )
 from engine.journal import schema
 from engine.journal.datastore import Datastore
+from engine.journal.journal import Journal
 from engine.journal.leases import is_dead, is_stopped
 from engine.journal.sqlite_store import SqliteStore
 from engine.kernel import packages
@@ -61,6 +65,7 @@ from engine.kernel.limits import (
     FREE_BYTES_MIN,
     HEALTH_SILENT_S,
     HEARTBEAT_S,
+    INSTRUMENTS_EXAMINED,
     NAMES_MAX,
     PARTS_START_S,
 )
@@ -349,6 +354,7 @@ def _contents(settings: Settings, datastore: Datastore) -> Iterator[DoctorCheck]
         ("damage", lambda: _damage(datastore)),
         ("head", lambda: _head(datastore)),
         ("digests", lambda: _digests(datastore)),
+        ("interest", lambda: _interest(settings, datastore)),
         ("last seal", lambda: _last_seal(settings, datastore, meta)),
         ("published seal", lambda: _published_seal(settings, datastore, meta)),
     )
@@ -422,6 +428,25 @@ def _head(datastore: Datastore) -> DoctorCheck:
     if head != last:
         raise JournalDamaged(f"the head's digest is not that of the last fact, at {last[0]}")
     return DoctorCheck("head", f"position {head[0]}, the last fact's" if head[0] else "an empty journal")
+
+
+def _interest(settings: Settings, datastore: Datastore) -> DoctorCheck | None:
+    """Instruments of earlier releases whose terms accrue no interest; new ones are refused."""
+    symbols = define_operations().symbols
+    named = sa.select(symbols.c.instrument).distinct().limit(INSTRUMENTS_EXAMINED)
+    with datastore.store.reading() as connection:
+        listed = connection.execute(named).scalars().all()
+    faults = {}
+    with Journal(settings.journal_url, engine_codec()) as journal:
+        for stream in listed:
+            state = journal.load(fold_of(stream), stream).state
+            if state is not None and (fault := coupon_schedule.fault_of(state.terms.bond)):
+                faults[state.terms.symbol] = f"`{fault.field}` {fault.detail}"
+    if not faults:
+        return None
+    symbol, detail = min(faults.items())
+    value = f"{len(faults)} instruments accrue no interest, as {symbol}: {detail}"
+    return DoctorCheck("interest", value, "warning", "Put the terms of their coupons.")
 
 
 def _digests(datastore: Datastore) -> DoctorCheck:

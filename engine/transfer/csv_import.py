@@ -26,7 +26,7 @@ from engine.kernel.limits import (
     QUANTITY_PLACES_MAX,
 )
 from engine.kernel.text import ALLOWED, is_plain
-from engine.kernel.values import PRICE_PLACES, parse_decimal
+from engine.kernel.values import PRICE_PLACES, parse_decimal, parse_signed
 
 
 class LineFault(NamedTuple):
@@ -172,6 +172,13 @@ def _number(places: int) -> ReadCell:
     return read
 
 
+def _signed(text: str) -> Decimal:
+    try:
+        return parse_signed(text, PRICE_PLACES, "")
+    except Refused:
+        raise ValueError(f"must be a plain decimal with at most {PRICE_PLACES} decimals") from None
+
+
 def _integer(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 4):
         raise ValueError("must be a whole number")
@@ -230,6 +237,11 @@ _INSTRUMENT_CELLS: Final[dict[str, ReadCell]] = {
     "coupon": _PRICE,
     "par_value": _PRICE,
     "day_count_convention": _text,
+    "coupon_frequency": _integer,
+    "first_coupon_date": _date,
+    "issue_date": _date,
+    "ex_coupon_days": _integer,
+    "maturity_period": _text,
 }
 """Columns of instruments; `instrument.put` validates values and combinations."""
 _INSTRUMENT: Final = _Columns(
@@ -242,7 +254,7 @@ _QUOTE_CELLS: Final[dict[str, ReadCell]] = {
     "ask": _PRICE,
     "timestamp": read_time,
     "quality": _text,
-    "accrued_interest": _PRICE,
+    "accrued_interest": _signed,
 }
 _QUOTE: Final = _Columns(_QUOTE_CELLS, ("symbol", "bid", "ask"))
 

@@ -26,7 +26,7 @@ from engine.transfer.importing import Imported, QuotesImported, import_instrumen
 from order_engine.main import app
 from tests.support.servers.command import run
 
-HEADER = "id,symbol,name,instrument_type,trading_currency,coupon\n"
+HEADER = "id,symbol,name,instrument_type,trading_currency,minimum_trading_quantity\n"
 TWO = HEADER + "ins_a,AAPL,Apple,stock,USD,\n,B1,Bill,bill,USD,1.5\n"
 NOW_US = time.time_ns() // 1000
 
@@ -56,7 +56,7 @@ def test_instruments_are_listed_once_then_changed(installation: Installation) ->
     assert bring(installation, TWO.replace("1.5", "1.75")) == (0, 1, 1)
     bill = installation.symbols.find("B1")
     assert bill is not None
-    assert Desk(installation.journal).state(bill).terms.coupon == Decimal("1.75")
+    assert Desk(installation.journal).state(bill).terms.minimum_trading_quantity == Decimal("1.75")
     assert installation.journal.head == 4
     envelope = installation.journal.read()[-1].envelope
     assert (envelope.tenant, envelope.actor) == (None, "command line")

@@ -87,9 +87,9 @@ def test_the_latest_is_by_time_then_by_arrival(store: Store) -> None:
     assert here.latest("AAPL") is None
     here.put([quote("AAPL", "2", NOW_US - 10), quote("MSFT", "7")])
     here.put([quote("AAPL", "1", NOW_US - 20)])  # older: recorded, not the latest
-    assert here.latest("AAPL") == Price(Decimal(2), Decimal(2), NOW_US - 10)
+    assert here.latest("AAPL") == Price(Decimal(2), Decimal(2), NOW_US - 10, accrues=True)
     here.put([quote("AAPL", "3", NOW_US - 10)])  # the same time: what came later counts
-    assert here.latest("AAPL") == Price(Decimal(3), Decimal(3), NOW_US - 10)
+    assert here.latest("AAPL") == Price(Decimal(3), Decimal(3), NOW_US - 10, accrues=True)
     times = {at: here.as_of("AAPL", NOW_US + at) for at in (-21, -20, -11, -10, 0)}
     assert {at: found and found.bid for at, found in times.items()} == {
         -21: None, -20: Decimal(1), -11: Decimal(1), -10: Decimal(3), 0: Decimal(3)
@@ -185,7 +185,7 @@ def test_memory_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(Refused):
         here.put([quote("C", "1")])
     here.put([quote("A", "2")])
-    assert here.latest("A") == Price(Decimal(2), Decimal(2), NOW_US)
+    assert here.latest("A") == Price(Decimal(2), Decimal(2), NOW_US, accrues=True)
     assert here.as_of("C", NOW_US) is None
 
 

@@ -82,18 +82,22 @@ def test_what_the_first_release_recorded_is_known_and_may_count(store: Store) ->
     assert (known.author, known.unit, known.price.accrued_interest) == (None, None, Decimal("0.5"))
 
 
-def test_interest_stays_until_another_is_given_in_the_same_unit(store: Store) -> None:
+def test_interest_counts_for_its_own_quote_alone(store: Store) -> None:
     here = Market(store, TABLES)
     given = [
         quote("99", accrued_interest=Decimal("1.25")),
         quote("98"),
         quote("97", accrued_interest=Decimal(0)),
         quote("98"),
-        quote("99", accrued_interest=Decimal("0.75")),
+        quote("99", accrued_interest=Decimal("-0.75")),
         quote("99", unit=PERCENT),
     ]
     counted = [one.accrued_interest for new in given for one in here.put([new])]
-    assert [str(each) for each in counted] == ["1.25", "1.25", "0", "0", "0.75", "0"]
+    assert [str(each) for each in counted] == ["1.25", "None", "0", "None", "-0.75", "None"]
+    fresh = Market(store, TABLES)
+    fresh.refresh()
+    assert fresh.quote("SYM") == here.quote("SYM")
+    assert here.latest("SYM").accrues
 
 
 # --- jumps ----------------------------------------------------------------------------------------

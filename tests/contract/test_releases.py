@@ -1,7 +1,7 @@
 """What an earlier release left is opened as it is: nothing is lost, rebuilt or answered otherwise.
 
-The second release's schema is today's and so are the shapes of its views. Whoever changes one of them
-says so here: `OUTDATED` names the views that are made again, and `migrate` has something to do.
+What has changed since the second release is said here: `OUTDATED` names the views that are made again,
+`ADDED` the keys that resources have got.
 """
 
 from __future__ import annotations
@@ -24,13 +24,20 @@ from projections.database import Views
 from tests.support.engines.releases import SECOND, Release
 from tests.support.servers.http_engine import running
 
-OUTDATED: list[str] = []
+OUTDATED = ["instruments"]
 """Views whose shape has changed since the second release."""
 JWKS = "/.well-known/jwks.json"
 BEHIND = 2
 """Facts that came after the second release's views were last brought up."""
-SCHEMA_CHANGED = False
+SCHEMA_CHANGED = True
 """Whether the tables of the journal's database have, since."""
+ADDED = {
+    "/instruments": {
+        "maturity_period", "coupon_frequency", "first_coupon_date", "issue_date", "ex_coupon_days"
+    },
+    "/prices": {"dirty_bid", "dirty_ask"},
+}  # fmt: skip
+"""Start of a path -> keys that its resources have got since."""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -73,6 +80,18 @@ def untold(status: int, text: str) -> Any:
     return {name: error[name] for name in error if name not in {"detail", "request_id"}}
 
 
+def as_then(path: str, text: str) -> str:
+    """An answer of today without the keys that its resources have got since."""
+    added: set[str] = set().union(*(keys for start, keys in ADDED.items() if path.startswith(start)))
+    if not added:
+        return text
+
+    def without(resource: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in resource.items() if name not in added}
+
+    return json.dumps(json.loads(text, object_hook=without), separators=(",", ":"), ensure_ascii=False)
+
+
 def test_the_second_release_is_opened_as_it_was_left(second: Release, settings: Settings) -> None:
     before = counts(settings)
     empty = {table for table, count in before.items() if count == 0}
@@ -107,5 +126,6 @@ def test_the_second_release_s_journal_answers_as_before(
         for path, (status, media, text) in answers.items():
             reply = client.get(path)
             assert (reply.status, reply.headers["Content-Type"]) == (status, media), path
-            assert untold(reply.status, reply.body.decode()) == untold(status, text), path
+            said = as_then(path, reply.body.decode())
+            assert untold(reply.status, said) == untold(status, text), path
     assert "are rebuilt" not in caplog.text

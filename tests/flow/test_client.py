@@ -134,7 +134,7 @@ def calls(house: House, words: dict[str, Any]) -> dict[str, Callable[[Any], Any]
             instrument_type="bond", trading_status=("buy_sell",), page_size=1
         ),
         "instrument": lambda c: c.instrument(SYMBOL),
-        "put instrument": lambda c: c.put_instrument(BOND, **TERMS, coupon=Decimal("5.5")),
+        "put instrument": lambda c: c.put_instrument(BOND, **TERMS, required_cash_increment="0.01"),
         "prices": lambda c: c.prices(SYMBOL, "NONE"),
         "old prices": lambda c: c.prices(SYMBOL, asof=past),
         "put prices": lambda c: c.put_prices(NewPrice(SYMBOL, 99, "100.5", past, "closing")),

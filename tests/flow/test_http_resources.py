@@ -10,6 +10,7 @@ import pytest
 from engine.commands import decisions
 from engine.domain.report import Report
 from tests.support.servers.http_engine import (
+    SCHEDULE,
     TERMS,
     Engine,
     an_account,
@@ -135,7 +136,7 @@ def test_instruments_and_prices(engine: Engine, client: Client) -> None:
     assert (known["trading_increment"], known["par_value"]) == ("0.01", "100.00")
     assert ok(client.get("/instruments/B%2F2")) == known
     assert ok(client.send("PUT", path, terms)) == known  # 200: nothing to change
-    changed = {**terms, "trading_status": "sell_only", "coupon": "5.50"}
+    changed = {**terms, "trading_status": "sell_only", **SCHEDULE, "coupon": "5.50"}
     assert ok(client.send("PUT", path, changed))["coupon"] == "5.5"
     taken = client.send("PUT", "/instruments/ins_other", terms)
     assert taken.json["params"][0]["path"] == "body.symbol"
@@ -168,6 +169,8 @@ def test_instruments_and_prices(engine: Engine, client: Client) -> None:
         "mid",
         "timestamp",
         "accrued_interest",
+        "dirty_bid",
+        "dirty_ask",
         "is_waiting",
         "set_by",
         "confirmed_by",

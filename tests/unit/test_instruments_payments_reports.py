@@ -147,7 +147,7 @@ class Said:
         Said("malformed", {"quantity": Decimal("0.001")}),
         Said("malformed", {"price": Decimal("1e3000000")}),
         Said("malformed", {"accrued_interest": Decimal("NaN")}),
-        Said("malformed", {"accrued_interest": Decimal(-1)}),
+        Said("malformed", {"accrued_interest": Decimal(-1000)}),
         Said("wrong_venue", {"venue": "other"}),
         Said("too_much", {"quantity": Decimal("1.00"), "price": Decimal(1)}),
         Said("too_dear", {"price": Decimal(200)}),

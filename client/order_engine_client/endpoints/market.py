@@ -22,7 +22,7 @@ from order_engine_client.values import (
 class NewPrice(NamedTuple):
     """A price to record; without a `timestamp` it is of now.
 
-    Without `accrued_interest` that of the symbol's last price is kept.
+    `accrued_interest` counts for this price alone; without it the instrument's schedule does.
     """
 
     symbol: str
@@ -78,6 +78,11 @@ def put_instrument(
     coupon: Amount | None = None,
     par_value: Amount | None = None,
     day_count_convention: str | None = None,
+    coupon_frequency: int | None = None,
+    first_coupon_date: date | None = None,
+    issue_date: date | None = None,
+    ex_coupon_days: int | None = None,
+    maturity_period: str | None = None,
 ) -> Operation[Instrument]:
     """Lists an instrument, or changes it: what is not given has the engine's default."""
     words = {name: value for name, value in locals().items() if name != "instrument"}

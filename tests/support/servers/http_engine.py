@@ -204,6 +204,7 @@ def of_new_tenant(engine: Engine) -> Iterator[Engine]:
 INSTRUMENT = "/instruments/ins_bond"
 TERMS = {"name": "Bond A", "symbol": "KE2024A", "instrument_type": "bond", "trading_currency": "USD",
          "settlement_days": 0}  # fmt: skip
+SCHEDULE = {"coupon_frequency": 2, "maturity_date": "2049-06-30", "day_count_convention": "30_360"}
 
 
 def ok(reply: Reply, status: int = 200) -> Any:
