@@ -198,7 +198,7 @@ def _interest(quote: Quote, instrument: Instrument | None, then_us: int) -> Deci
 
 
 def _dirty(side: Decimal, interest: Decimal, price_type: PriceType, par_value: Decimal) -> str | None:
-    """What a unit costs; None where it cannot be traded."""
+    """The cost of a unit; None where it cannot be traded."""
     unit = unit_price(side, interest, price_type, par_value)
     if side <= ZERO or unit <= ZERO:
         return None

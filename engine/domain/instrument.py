@@ -324,7 +324,7 @@ def price_of(state: Instrument, price: Price | None) -> Price | None:
 def with_interest(terms: Terms, price: Price | None, settlement_date: date) -> Price | None:
     """The price for trades that settle on a date: one that accrues gets the schedule's interest.
 
-    A side of which a unit would cost nothing is no price: far below par, interest can be negative.
+    A side is no price if a unit would cost nothing: interest can be negative, far below par.
     """
     if price is None or not price.accrues:
         return price
