@@ -245,7 +245,7 @@ def test_the_name_behind_an_id_is_kept_apart_and_can_be_erased(
         (("name", "emp-4711", "Ada Example"), "emp-4711: Ada Example\n"),
         (("show", "emp-4711"), "emp-4711: Ada Example\n"),
         (("erase", "emp-4711"), "emp-4711: erased\n"),
-        (("show", "emp-4711"), "emp-4711: no name is kept\n"),
+        (("show", "emp-4711"), "emp-4711: no name stored\n"),
     ):
         done = CliRunner().invoke(app, ["person", *words, *where])
         assert (done.exit_code, done.stdout) == (0, said), done.output

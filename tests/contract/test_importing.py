@@ -163,7 +163,7 @@ def test_faults_are_told_line_by_line(tmp_path: Path) -> None:
     file.write_text(TWO)
     assert order_engine("migrate", "--live", *data).exit_code == 0
     listed = order_engine("import", "instruments", file, *data)
-    assert listed.stdout == "2 listed, 0 changed, 0 as they were\n"
+    assert listed.stdout == "2 listed, 0 changed, 0 unchanged\n"
     file.write_text("symbol,bid,ask\nAAPL,1,2\nB1,1.,2\nAAPL,3,2\n")
     done = order_engine("import", "prices", file, *data)
     assert (done.exit_code, done.stdout) == (1, "")
