@@ -51,7 +51,7 @@ class PostgresServer:
             f"port={self.port}",
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
-            "max_connections=200",
+            "max_connections=400",  # a crash test has 150 at once, and those of the killed linger
             *(() if is_durable else _FAST),
             *sizes,
             *settings,
