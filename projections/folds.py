@@ -50,7 +50,7 @@ PREFIXES: Final = frozenset({"acc", "ord", "dep", "wdr", "ins", "rep"})
 
 
 def is_over(state: object) -> bool:
-    """Whether no fact can follow, so that the state need not be cached."""
+    """Whether facts hardly ever follow, so that the state need not be cached."""
     match state:
         case Order(status=status):
             return status in order.TERMINAL

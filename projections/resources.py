@@ -101,7 +101,7 @@ class TradeBody(msgspec.Struct, frozen=True):
 
 
 class OrderBody(msgspec.Struct, frozen=True):
-    """An order. The last two keys are ours."""
+    """An order. The keys from `client_reference` on are ours."""
 
     id: shapes.OrderId
     account: shapes.AccountId

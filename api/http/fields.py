@@ -132,7 +132,7 @@ INSTRUMENT: Final[Fields] = (
     Field("coupon_frequency", Integer(1, 12), "Coupons a year: 1, 2, 3, 4, 6 or 12."),
     Field("first_coupon_date", Day(), "Default the first of the schedule after `issue_date`."),
     Field("issue_date", Day(), "Interest runs from here."),
-    Field("ex_coupon_days", Integer(0, 365), "Calendar days before a coupon.", default=0),
+    Field("ex_coupon_days", Integer(0, 365), "Calendar days before a coupon; default 0."),
     Field("maturity_period", MATURITY_PERIOD, "Of bills, when they were issued."),
 )
 

@@ -16,7 +16,8 @@ import msgspec
 
 from engine.audit.audit_books import Books, Inconsistency
 from engine.domain.account import Account
-from engine.domain.order import TERMINAL, Order, TradeApplied, TradeSettled
+from engine.domain.order import NEXT as NEXT_OF_ORDERS
+from engine.domain.order import TERMINAL, Order
 from engine.domain.payment import Payment
 from engine.domain.report import ParkedReport
 from engine.domain.streams import FOLDS
@@ -67,7 +68,7 @@ _FOLDS: Final[dict[str, Fold[Any]]] = {
 _IDS: Final = {"account": "account", "order": "order", "instrument": "instrument",
                "deposit": "deposit", "withdrawal": "withdrawal"}  # fmt: skip
 """First word -> the field of a stream's first fact that repeats its id."""
-_LATE: Final = (TradeApplied, TradeSettled)
+_LATE: Final = frozenset(fact for before, fact in NEXT_OF_ORDERS if before in TERMINAL)
 """Facts of orders that may be finished, whose states are no longer kept."""
 _place: Final = struct.Struct(">QiHHH").pack
 

@@ -24,6 +24,8 @@ from projections.database import Views
 from tests.support.engines.releases import SECOND, Release
 from tests.support.servers.http_engine import running
 
+NEW: set[str] = set()
+"""Views that there are since the second release."""
 OUTDATED = ["instruments"]
 """Views whose shape has changed since the second release."""
 JWKS = "/.well-known/jwks.json"
@@ -89,7 +91,14 @@ def as_then(path: str, text: str) -> str:
     def without(resource: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in resource.items() if name not in added}
 
-    return json.dumps(json.loads(text, object_hook=without), separators=(",", ":"), ensure_ascii=False)
+    def compact(one: str) -> str:
+        return json.dumps(
+            json.loads(one, object_hook=without), separators=(",", ":"), ensure_ascii=False
+        )
+
+    if text.startswith(("{", "[")):
+        return compact(text)
+    return re.sub(r"(?m)^data: (.+)$", lambda line: f"data: {compact(line[1])}", text)
 
 
 def test_the_second_release_is_opened_as_it_was_left(second: Release, settings: Settings) -> None:
@@ -111,7 +120,8 @@ def test_the_second_release_s_journal_answers_as_before(
     with closing(Views(settings.views_url)) as views:
         left = checkpoints(views)
         assert jobs.outdated(views) == OUTDATED
-    assert {reached for _, reached in left.values()} == {second.facts - BEHIND}
+    reached = {left[view][1] for view in left.keys() - NEW}
+    assert reached == {second.facts - BEHIND}
     with running(settings.journal_url, settings.data.parent) as engine:
         assert {name: left[name] for name in left if name not in OUTDATED}.items() <= (
             checkpoints(engine.views).items()

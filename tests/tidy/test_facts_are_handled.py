@@ -26,6 +26,7 @@ from projections.registry import VIEWS
 from projections.view import View
 from projections.views import balances, events
 from tests.golden.samples import SAMPLES
+from tests.support.checkers import invariants_life
 
 Kinds = frozenset[type[Fact]]
 
@@ -139,9 +140,21 @@ def test_what_leaves_or_enters_an_account_stands_in_its_ledger() -> None:
 
 def test_every_fact_of_the_views_has_an_event_or_none() -> None:
     known = frozenset().union(*map(facts_of, PREFIXES))
+    untold = known - EVENTS.keys() - NO_EVENT
+    assert not untold, f"neither in EVENTS (engine/domain/stored.py) nor in NO_EVENT (here): {untold}"
     assert EVENTS.keys() | NO_EVENT == known
     assert not EVENTS.keys() & NO_EVENT
     assert events.KINDS.keys() == EVENTS.keys()
+
+
+def test_the_independent_checker_knows_every_transition_of_an_order() -> None:
+    """A copy on purpose; a pair that it lacks would be called damage."""
+    names = {kind: stored.split(".")[1] for stored, kind in STORED.items()}
+    ours: dict[str, dict[str, str]] = {}
+    for (before, kind), after in order.NEXT.items():
+        ours.setdefault(before or "", {})[names[kind]] = after
+    known = {before: after for before, after in invariants_life.NEXT["order"].items() if after}
+    assert known == ours
 
 
 def test_every_event_names_its_resource() -> None:
