@@ -25,6 +25,7 @@ from tests.support.engines.senders import Scripted, alone
 from tests.support.receivers.receivers import Receiver, answer, receiving
 from tests.support.servers.http_server import WAIT_S
 
+ENDS_WITHIN_S = 60.0
 ATTEMPT_S = 0.6
 """In place of 15 s."""
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -111,16 +112,22 @@ FAULTS = {
 
 def test_whatever_an_answer_is_it_ends_and_has_a_name() -> None:
     receivers = {name: Raw(act) for name, (act, _) in FAULTS.items()}
-    with alone(allows_local=True, attempt_s=ATTEMPT_S) as sender:
-        began_s = monotonic()
-        done = sender.send([receiver.url for receiver in receivers.values()])
-        took_s = monotonic() - began_s
+    wrong = dict.fromkeys(FAULTS, "")
+    began_s = monotonic()
+    for attempt_s in (
+        ATTEMPT_S,
+        20 * ATTEMPT_S,
+    ):  # again for what a busy machine gives late
+        with alone(allows_local=True, attempt_s=attempt_s) as sender:
+            done = sender.send([receivers[name].url for name in wrong])
+        outcomes = {name: one.attempt.outcome for name, one in zip(wrong, done, strict=True)}
+        wrong = {name: found for name, found in outcomes.items() if found not in FAULTS[name][1]}
+        if set(wrong.values()) != {"timeout"}:
+            break
     for receiver in receivers.values():
         receiver.close()
-    outcomes = {name: one.attempt.outcome for name, one in zip(FAULTS, done, strict=True)}
-    wrong = {name: found for name, found in outcomes.items() if found not in FAULTS[name][1]}
     assert wrong == {}
-    assert took_s < 10 * ATTEMPT_S
+    assert monotonic() - began_s < ENDS_WITHIN_S
 
 
 def test_of_an_answer_so_many_bytes_are_read_and_no_more() -> None:
