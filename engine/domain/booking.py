@@ -106,7 +106,7 @@ def record_trade(
 ) -> TradeRecorded:
     """One execution, from a report that is new (`knows`) and without contradiction.
 
-    `ytm`: its yield in percent a year, where the report names none.
+    `ytm`: its yield in percent a year.
     """
     terms = state.terms
     assert report.quantity is not None
@@ -128,7 +128,7 @@ def record_trade(
         executed_at_us=at_us if report.executed_at_us is None else report.executed_at_us,
         counterparty=report.counterparty,
         execution_broker=report.execution_broker,
-        ytm=ytm if report.ytm is None else report.ytm,
+        ytm=ytm,
         at_us=at_us,
     )
 

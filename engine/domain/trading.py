@@ -21,7 +21,7 @@ from engine.domain.checks import OrderCase
 from engine.domain.decided import Decided
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Instrument
-from engine.domain.order import Cancelled, Filled, Order
+from engine.domain.order import Cancelled, Filled, Order, TradeRecorded
 from engine.domain.order_request import OrderRequest, amount_of
 from engine.domain.pricing import Price
 from engine.domain.report import ParkedReport, Report
@@ -64,7 +64,8 @@ def place(
     if instrument is None:
         raise refused("not_found", "No such instrument.", path="instrument")
     terms = instrument.terms
-    price = _with_interest(instrument, price, trade_date)
+    settlement_date = instruments.settles_on(terms, trade_date)
+    price = instruments.with_interest(terms, price, settlement_date)
     accounts.check(account, order_request.side, terms.trading_currency)
     amount = amount_of(order_request, terms)
     net = None
@@ -78,7 +79,7 @@ def place(
         net=net,
         counts_in=(terms.price_type, terms.par_value),
         price=price,
-        trade_date=trade_date,
+        settlement_date=settlement_date,
         minimum_value=minimum_value,
     )
     placed = orders.place(
@@ -120,7 +121,8 @@ def start_execution(
         return cancel(order, "account_closed", at_us=at_us)
     amount = terms.quantity if terms.cash_amount is None else terms.cash_amount
     assert amount is not None
-    price = _with_interest(instrument, price, trade_date)
+    settlement_date = instruments.settles_on(instrument.terms, trade_date)
+    price = instruments.with_interest(instrument.terms, price, settlement_date)
     asked = _asked(
         account,
         instrument,
@@ -129,7 +131,7 @@ def start_execution(
         net=terms.net_cash_amount,
         counts_in=(terms.price_type, terms.par_value),
         price=price,
-        trade_date=trade_date,
+        settlement_date=settlement_date,
         minimum_value=minimum_value,
     )
     started = orders.start_execution(order, asked, price, venue, venue_order, at_us=at_us)
@@ -177,14 +179,14 @@ def take(
         return _released(order, orders.fill(order, "requested", at_us=at_us), at_us)
     if report.kind == "cancel_rejected":
         return Decided([], orders.reject_cancel(order, at_us=at_us), [])
-    settlement_date = instruments.settles_on(instrument.terms, trade_date)
-    trade = booking.record_trade(
+    trade = _traded(
         order,
         report,
-        trade_id,
-        holdings.position_for(account.holdings, order.terms.instrument, position_id),
-        settlement_date=settlement_date,
-        ytm=instruments.yield_of(instrument.terms, report.price, settlement_date),
+        account,
+        instrument,
+        trade_id=trade_id,
+        position_id=position_id,
+        trade_date=trade_date,
         at_us=at_us,
     )
     return Decided(holdings.book(account.holdings, order, trade), [trade], [])
@@ -216,14 +218,14 @@ def apply_report(
     assert account is not None
     assert order is not None
     assert instrument is not None
-    settlement_date = instruments.settles_on(instrument.terms, trade_date)
-    recorded = booking.record_trade(
+    recorded = _traded(
         order,
         parked.report,
-        trade_id,
-        holdings.position_for(account.holdings, order.terms.instrument, position_id),
-        settlement_date=settlement_date,
-        ytm=instruments.yield_of(instrument.terms, parked.report.price, settlement_date),
+        account,
+        instrument,
+        trade_id=trade_id,
+        position_id=position_id,
+        trade_date=trade_date,
         at_us=at_us,
     )
     trade = booking.apply_trade(recorded, report_id)
@@ -272,7 +274,7 @@ def _asked(
     net: Decimal | None,
     counts_in: tuple[str, Decimal],
     price: Price | None,
-    trade_date: date,
+    settlement_date: date,
     minimum_value: Decimal | None,
 ) -> OrderCase:
     """The input of an order's checks, now; `counts_in` are the price type and par value of its own
@@ -289,16 +291,37 @@ def _asked(
         value=checks.value_of(side, amount, unit, terms),
         terms=terms,
         unit_terms=counts_in,
-        settlement_date=instruments.settles_on(instrument.terms, trade_date),
+        settlement_date=settlement_date,
         held=account.holdings.held(instrument.id),
         lacking=account.lacking,
         minimum_value=minimum_value,
     )
 
 
-def _with_interest(instrument: Instrument, price: Price | None, trade_date: date) -> Price | None:
-    return instruments.with_interest(
-        instrument.terms, price, instruments.settles_on(instrument.terms, trade_date)
+def _traded(
+    order: Order,
+    report: Report,
+    account: Account,
+    instrument: Instrument,
+    *,
+    trade_id: str,
+    position_id: str,
+    trade_date: date,
+    at_us: int,
+) -> TradeRecorded:
+    """The trade of a report, with its settlement date, and its yield where the report names none."""
+    terms, ytm = instrument.terms, report.ytm
+    settlement_date = instruments.settles_on(terms, trade_date)
+    if ytm is None:
+        ytm = instruments.yield_of(terms, report.price, settlement_date)
+    return booking.record_trade(
+        order,
+        report,
+        trade_id,
+        holdings.position_for(account.holdings, order.terms.instrument, position_id),
+        settlement_date=settlement_date,
+        ytm=ytm,
+        at_us=at_us,
     )
 
 
