@@ -329,6 +329,8 @@ def with_interest(terms: Terms, price: Price | None, settlement_date: date) -> P
     if price is None or not price.accrues:
         return price
     interest = accrued_interest(terms.bond, settlement_date)
+    if not interest:
+        return replace(price, accrues=False)
     bid, ask = (
         side if unit_price(side, interest, terms.price_type, terms.par_value) > ZERO else ZERO
         for side in (price.bid, price.ask)
