@@ -19,9 +19,9 @@ from engine.domain.pricing import PriceType, unit_price
 from engine.domain.quote import Quote, quote_faults, unit_words
 from engine.kernel.refusals import fault
 from engine.kernel.times import rfc3339
-from engine.kernel.values import EXACT, PRICE_PLACES, ROUNDING, STEPS, ZERO, divide_half_even, plain
+from engine.kernel.values import EXACT, PRICE_PLACES, STEPS, ZERO, divide_half_even, plain
 from projections import shapes
-from projections.resources import encode
+from projections.resources import encode, price
 
 TWO: Final = Decimal(2)
 
@@ -165,7 +165,6 @@ def _body(call: Call, quote: Quote, instrument: Instrument | None, then_us: int)
     unit = quote.unit or (instrument.unit if instrument else None)
     price_type, par_value, currency = unit_words(unit)
     interest = _interest(quote, instrument, then_us)
-    price = partial(Decimal.quantize, exp=STEPS[PRICE_PLACES], context=EXACT)
     mid = divide_half_even(EXACT.add(quote.bid, quote.ask), TWO, STEPS[PRICE_PLACES])
     sees_clients = "admin" in call.principal.scopes
     assert quote.at_us is not None
@@ -174,11 +173,11 @@ def _body(call: Call, quote: Quote, instrument: Instrument | None, then_us: int)
         price_type=price_type if unit else None,
         quality=quote.quality,
         currency=quote.currency or currency,
-        bid=plain(price(quote.bid)),
-        ask=plain(price(quote.ask)),
+        bid=price(quote.bid),
+        ask=price(quote.ask),
         mid=plain(mid),
         timestamp=rfc3339(quote.stated_us or quote.at_us),
-        accrued_interest=plain(price(interest)),
+        accrued_interest=price(interest),
         dirty_bid=_dirty(quote.bid, interest, price_type, par_value),
         dirty_ask=_dirty(quote.ask, interest, price_type, par_value),
         is_waiting=quote.is_waiting,
@@ -202,5 +201,4 @@ def _dirty(side: Decimal, interest: Decimal, price_type: PriceType, par_value: D
     unit = unit_price(side, interest, price_type, par_value)
     if side <= ZERO or unit <= ZERO:
         return None
-    exact = unit.quantize(STEPS[PRICE_PLACES], context=ROUNDING)
-    return plain(exact if exact == unit else unit)
+    return price(unit)
