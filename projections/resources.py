@@ -452,7 +452,7 @@ def instrument_template(state: Instrument) -> bytes:
     """An instrument with `days_to_maturity` null: everything that does not change daily."""
     terms = state.terms
     cash = CURRENCIES[terms.trading_currency]
-    rule = calendar.SETTLEMENT.get((terms.issuer_country or "", terms.instrument_type), calendar.OTHERS)
+    rule = calendar.rule_of(terms.issuer_country, terms.instrument_type)
     return encode(
         InstrumentBody(
             id=state.id,

@@ -5,14 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Final
 
-from engine.domain.calendar import (
-    OTHERS,
-    SETTLEMENT,
-    business_day_after,
-    is_business_day,
-    market_calendar,
-    payment_calendar,
-)
+from engine.domain.calendar import business_day_after, calendars_of, is_business_day
 
 ROLLOVER_DAYS: Final = {"US": 1, "GB": 1}
 """Issuer country -> business days before maturity on which the next bill is bought. Others: 2. Equal to
@@ -26,12 +19,12 @@ def payment_date(day: date, issuer_country: str | None, instrument_type: str, cu
     """The payment date of an amount due on `day`: that day, or the next on which market and currency are
     open. No interest accrues meanwhile.
     """
-    return business_day_after(day, 0, *_calendars(issuer_country, instrument_type, currency))
+    return business_day_after(day, 0, *calendars_of(issuer_country, instrument_type, currency))
 
 
 def rollover_date(maturity: date, issuer_country: str | None, currency: str) -> date:
     """The day on which the bill following one that matures on `maturity` is bought."""
-    calendars = _calendars(issuer_country, "bill", currency)
+    calendars = calendars_of(issuer_country, "bill", currency)
     day = maturity
     for _ in range(ROLLOVER_DAYS.get(issuer_country or "", OTHER_ROLLOVER_DAYS)):
         day -= timedelta(days=1)
@@ -43,9 +36,3 @@ def rollover_date(maturity: date, issuer_country: str | None, currency: str) -> 
 def rollover_lock_date(maturity: date) -> date:
     """The first day on which `automatic_rollover` of a bill can no longer change."""
     return maturity - timedelta(days=ROLLOVER_LOCK_DAYS)
-
-
-def _calendars(issuer_country: str | None, instrument_type: str, currency: str) -> tuple[str, str]:
-    """The calendars of market and currency used by `calendar.settlement_date`."""
-    rule = SETTLEMENT.get((issuer_country or "", instrument_type), OTHERS)
-    return rule.calendar or market_calendar(issuer_country, currency), payment_calendar(currency)

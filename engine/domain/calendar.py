@@ -120,6 +120,17 @@ def _weekend(calendar: str, day: date) -> frozenset[int]:
     return known.days
 
 
+def rule_of(issuer_country: str | None, instrument_type: str) -> Rule:
+    """The row of `SETTLEMENT` for an instrument, or `OTHERS`."""
+    return SETTLEMENT.get((issuer_country or "", instrument_type), OTHERS)
+
+
+def calendars_of(issuer_country: str | None, instrument_type: str, currency: str) -> tuple[str, str]:
+    """The calendars of an instrument's market and of its currency."""
+    market = rule_of(issuer_country, instrument_type).calendar
+    return market or market_calendar(issuer_country, currency), payment_calendar(currency)
+
+
 def business_day_after(day: date, days: int, *calendars: str) -> date:
     """The `days`-th business day after `day`; with 0, `day` itself or the first one after it."""
     if days == 0:
@@ -143,7 +154,7 @@ def settlement_date(
 
     An instrument's `settlement_days` overrides the table.
     """
-    rule = SETTLEMENT.get((issuer_country or "", instrument_type), OTHERS)
-    days = rule.days if settlement_days is None else settlement_days
-    market = rule.calendar or market_calendar(issuer_country, currency)
-    return business_day_after(trade_date, days, market, payment_calendar(currency))
+    days = settlement_days
+    if days is None:
+        days = rule_of(issuer_country, instrument_type).days
+    return business_day_after(trade_date, days, *calendars_of(issuer_country, instrument_type, currency))
