@@ -26,7 +26,7 @@ from engine.domain.report import Report
 from engine.domain.rounding import modes_of
 from engine.kernel.values import CURRENCIES, EXACT
 from tests.support.engines.world import VENUE, World
-from tests.support.models import model
+from tests.support.models import model, values
 
 TERMS = {
     "stock": Terms("Stock", "STK", "stock", "USD", issuer_country="US"),
@@ -68,10 +68,10 @@ def scaled(number: Decimal, places: int) -> int:
     return int(whole)
 
 
-def model_rule(rule: FeeRule, currency: str, rounding: str = "directed") -> model.FeeRule:
+def model_rule(rule: FeeRule, currency: str, rounding: str = "directed") -> values.FeeRule:
     rate, minimum = Fraction(rule.rate), Fraction(rule.minimum) * 10 ** CURRENCIES[currency]
-    least = model.rounded(minimum.numerator, minimum.denominator, model.WAYS[rounding]["fee"])
-    return model.FeeRule(rate.numerator, rate.denominator, least)
+    least = values.rounded(minimum.numerator, minimum.denominator, values.WAYS[rounding]["fee"])
+    return values.FeeRule(rate.numerator, rate.denominator, least)
 
 
 def placing_under(rounding: str) -> Any:
@@ -79,8 +79,8 @@ def placing_under(rounding: str) -> Any:
     return mock.patch.object(engine_order, "CURRENT", rounding)
 
 
-def model_currency(code: str) -> model.Currency:
-    return model.Currency(code, CURRENCIES[code])
+def model_currency(code: str) -> values.Currency:
+    return values.Currency(code, CURRENCIES[code])
 
 
 class Run:
@@ -164,7 +164,7 @@ class Run:
             f"put {name} {terms.trading_status}",
             lambda: self.world.put(name, terms),
             lambda: self.model.put_instrument(
-                model.Instrument(
+                values.Instrument(
                     name,
                     model_currency(terms.trading_currency),
                     terms.decimal_precision,

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.models.model import (
+from tests.support.models.model import Model
+from tests.support.models.values import (
     NOTHING,
     OK,
     PARKED,
     Currency,
     FeeRule,
     Instrument,
-    Model,
     round_half_even,
     round_half_up,
 )

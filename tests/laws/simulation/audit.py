@@ -39,7 +39,7 @@ from engine.kernel.fact import Recorded
 from engine.kernel.fold import Loaded
 from tests.laws.runs import balance_of, model_currency, model_rule, order_of, scaled
 from tests.laws.simulation.people import TERMS, Told, digest_of
-from tests.support.models import model
+from tests.support.models import model, values
 
 CENTS, TICKS = 2, 8
 
@@ -165,7 +165,7 @@ def _check_by_the_model(
     false = [one for one in denied if one.arrived > 0 or not _was_true(other, one)]
     for append in appends:
         answer = _do(other, append)
-        expected = model.PARKED if isinstance(append[-1].fact, ReportParked) else model.OK
+        expected = values.PARKED if isinstance(append[-1].fact, ReportParked) else values.OK
         assert answer == expected, f"the model says {answer} to {append}"
         offset = append[-1].offset
         false = [one for one in false if not _is_open(one, offset, facts) or not _was_true(other, one)]
@@ -263,7 +263,7 @@ def _do(other: Auditor, append: Sequence[Recorded]) -> str:
             return _settle(other, stream, append)
         case Settled():
             answer = _settle(other, stream, append[:-1])
-            return other.settle_order(stream) if answer == model.OK else answer
+            return other.settle_order(stream) if answer == values.OK else answer
         case ReportParked(report):
             return _park(other, report)
     return _do_beside_orders(other, stream, fact)
@@ -285,10 +285,10 @@ def _do_beside_orders(other: Auditor, stream: str, fact: Any) -> str:
             step = scaled(terms.trading_increment, terms.decimal_precision)
             currency = model_currency(terms.trading_currency)
             return other.put_instrument(
-                model.Instrument(instrument, currency, terms.decimal_precision, step)
+                values.Instrument(instrument, currency, terms.decimal_precision, step)
             )
         case ClockAdvanced():
-            return model.OK
+            return values.OK
     raise AssertionError(f"nothing is known of {fact}")
 
 

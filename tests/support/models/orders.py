@@ -1,0 +1,118 @@
+"""Orders and their trades in the integer model: statuses, sums, fees."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.support.models.values import WAYS, FeeRule, Instrument, rounded
+
+# The status table of the contract. A status that leads nowhere is terminal.
+NEXT: dict[str, set[str]] = {
+    "placed": {"pending", "executing", "cancelled"},
+    "pending": {"pending", "executing", "cancelled"},
+    "executing": {"filled", "cancelled"},
+    "filled": {"settled"},
+    "settled": set(),
+    "cancelled": set(),
+}
+LIVE = ("placed", "pending", "executing")
+
+
+@dataclass
+class Trade:
+    """One execution; `fee` is the increase of the order's fees that this trade was charged."""
+
+    venue: str
+    execution_reference: str
+    price: int
+    quantity: int
+    accrued_interest: int
+    settlement_date: str
+    notional: int
+    fee: int
+    settlements: int = 0
+
+    def view(self) -> dict[str, Any]:
+        shown = {name: value for name, value in vars(self).items() if name != "settlements"}
+        return {**shown, "status": "settled" if self.settlements else "executed"}
+
+
+@dataclass
+class Order:
+    """`amount`, `reserved`: cash of a buy, units of a sell; `ordered`: the quantity at the venue."""
+
+    id: str
+    account: str
+    instrument: Instrument
+    side: str
+    rule: FeeRule
+    amount: int
+    ordered: int | None = None
+    reserved: int = 0
+    history: list[str] = field(default_factory=lambda: ["placed"])
+    trades: list[Trade] = field(default_factory=list)
+    cancel_requested: bool = False
+    cancelled_reason: str | None = None
+    rounding: str = "directed"
+    waits_for: str | None = None
+
+    @property
+    def status(self) -> str:
+        return self.history[-1]
+
+    def fee_of(self, amount: int) -> int:
+        return self.rule.of(amount, WAYS[self.rounding]["fee"])
+
+    def notional_of(self, consideration: int) -> int:
+        return self.instrument.notional(consideration, WAYS[self.rounding][self.side])
+
+    @property
+    def quoted_fee(self) -> int:
+        return self.fee_of(self.amount)
+
+    @property
+    def traded_quantity(self) -> int:
+        return sum(trade.quantity for trade in self.trades)
+
+    @property
+    def traded_notional(self) -> int:
+        return sum(trade.notional for trade in self.trades)
+
+    @property
+    def net_cash_amount(self) -> int | None:
+        """A buy's is fixed when placed; a sell's is what its trades brought after fees."""
+        if self.side == "buy":
+            return self.amount - self.quoted_fee
+        return self.traded_notional - self.fees if self.trades else None
+
+    @property
+    def fees(self) -> int:
+        """The quote while a buy waits for its first trade, then what was charged."""
+        waiting = self.side == "buy" and not self.trades and self.status != "cancelled"
+        return self.quoted_fee if waiting else sum(trade.fee for trade in self.trades)
+
+    def consideration(self) -> int:
+        """Exact, before rounding: the sum of quantity x unit price."""
+        unit_price = self.instrument.unit_price
+        return sum(t.quantity * unit_price(t.price, t.accrued_interest) for t in self.trades)
+
+    def fees_on(self, notional: int) -> int:
+        """The fees of the whole order once `notional` minor units have traded."""
+        if self.side == "sell":
+            return min(notional, self.fee_of(notional))
+        net = self.amount - self.quoted_fee
+        full = self.rule.numerator * self.amount * notional
+        share = rounded(full, self.rule.denominator * net, WAYS[self.rounding]["fee"])
+        return min(self.quoted_fee, max(self.rule.minimum, share))
+
+    def view(self) -> dict[str, Any]:
+        names = "status side net_cash_amount traded_quantity traded_notional fees cancelled_reason"
+        buy = self.side == "buy"
+        return {name: getattr(self, name) for name in names.split()} | {
+            "cash_amount": self.amount if buy else None,
+            "quantity": None if buy else self.amount,
+            "currency": self.instrument.currency.code,
+            "cancel_requested": self.cancel_requested,
+            "cash_reserved": self.reserved if buy else 0,
+            "units_reserved": 0 if buy else self.reserved,
+            "trades": [trade.view() for trade in self.trades],
+        }
