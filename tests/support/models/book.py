@@ -8,7 +8,7 @@ from tests.support.models.orders import Trade
 
 # Names of the double-entry book: the asset that moves, and its places.
 Asset = tuple[str, str]  # ("cash" | "cash due" | "units" | "units due", currency or instrument)
-Place = tuple[str, ...]  # (account, "free" | "reserved" | "due") or one of the three below
+Place = tuple[str, ...]  # (account, "free" | "reserved" | "due" | "receivable"), or one of these
 OUTSIDE, FEES, MARKET = ("outside",), ("fees",), ("market",)
 
 
@@ -29,14 +29,29 @@ class Book:
 
 @dataclass
 class Holding:
-    """One position from its opening buy to its close. The average cost is kept as an exact fraction."""
+    """One position from its opening buy to its close. The average cost is kept as an exact fraction.
+
+    `splits`: how many of its instrument's splits it has been through. `rollover`: the order that its
+    face value pays for; `rolled_from`, `rolled_into`: the instruments before and after it.
+    """
 
     cost: int = 0
     per: int = 1
     trades: list[Trade] = field(default_factory=list)
+    splits: int = 0
+    automatic_rollover: bool = False
+    rollover: str | None = None
+    rollover_skipped: str | None = None
+    rolled_from: str | None = None
+    rolled_into: str | None = None
 
     def average_in(self, price: int, quantity: int, held: int) -> None:
         """Units bought join at their trade price; a sell takes units out at the average: no change."""
         cost, per = self.cost * held + price * quantity * self.per, self.per * (held + quantity)
         shared = gcd(cost, per)
         self.cost, self.per = cost // shared, per // shared
+
+    def scale(self, before: int, after: int) -> None:
+        """A split: the same cost, other units."""
+        if after:
+            self.cost, self.per = self.cost * before, self.per * after

@@ -12,11 +12,11 @@ After a refusal `Model.faults` holds every code that applied; the first of them 
 from collections import defaultdict
 
 from tests.support.models.book import FEES, MARKET, OUTSIDE, Asset, Book
-from tests.support.models.orders import LIVE, NEXT, Order
-from tests.support.models.trading import Trading
+from tests.support.models.orders import LIVE, NEXT, Order, Trade
+from tests.support.models.servicing import Servicing
 
 
-class Model(Trading):
+class Model(Servicing):
     """Accounts, payments, orders, positions, the ledger, and the book that they must agree with."""
 
     # ---- the invariants
@@ -28,6 +28,7 @@ class Model(Trading):
         for order in self.orders.values():
             self._check_order(order)
         self._check_against_causes()
+        self._check_positions()
 
     def _check_conservation(self) -> None:
         """I3 and I4: each currency and each instrument sums to 0 over all places; ledger = total."""
@@ -46,6 +47,9 @@ class Model(Trading):
     def _check_nothing_negative(self) -> None:
         """I5: no account is below 0 in anything it has, has reserved or is due; no fee is."""
         for (asset, place), amount in self.book.amounts.items():
+            if place[-1] == "receivable":
+                assert amount <= 0, f"I5: {place} holds {amount} {asset}"
+                continue
             below_zero_is_fine = place in (OUTSIDE, MARKET)
             assert amount >= 0 or below_zero_is_fine, f"I5: {place} holds {amount} {asset}"
 
@@ -62,26 +66,51 @@ class Model(Trading):
                 expected.move(("cash", payment.currency), payment.amount, *places)
         for order in self.orders.values():
             self._expect_order(expected, order)
+        for service in self.services:
+            code = self.instruments[service.instrument].currency.code
+            expected.move(("cash", code), service.cash, OUTSIDE, (service.account, "free"))
+            units = ("units", service.instrument), (service.account, "free")
+            source, target = (MARKET, units[1]) if service.units > 0 else (units[1], MARKET)
+            expected.move(units[0], abs(service.units), source, target)
         for key in expected.amounts.keys() | self.book.amounts.keys():
             booked, due = self.book.amounts.get(key, 0), expected.amounts.get(key, 0)
             assert booked == due, f"I3/I4: {key}: booked {booked}, its causes say {due}"
 
     def _expect_order(self, expected: Book, order: Order) -> None:
         free, reserved, due = ((order.account, name) for name in ("free", "reserved", "due"))
+        payer = free if order.funded else (order.account, "receivable")
         code, instrument = order.instrument.currency.code, order.instrument.id
-        if order.status in LIVE:
-            spent = order.traded_notional + sum(trade.fee for trade in order.trades)
-            rest = order.amount - (spent if order.side == "buy" else order.traded_quantity)
+        if order.of and not order.funded and order.status != "cancelled":
+            expected.move(("units", order.of), order.pledged, free, reserved)
+        elif order.status in LIVE:
+            rest = order.amount - (order.spent if order.side == "buy" else order.traded_quantity)
             expected.move(self._reserved_asset(order), rest, free, reserved)
         for trade in order.trades:
-            there, back = (free, MARKET) if order.side == "buy" else (MARKET, free)
+            there, back = (payer, MARKET) if order.side == "buy" else (MARKET, free)
             expected.move(("cash", code), trade.notional, there, back)
-            expected.move(("cash", code), trade.fee, free, FEES)
+            expected.move(("cash", code), trade.fee, payer, FEES)
+            there, back = (free, MARKET) if order.side == "buy" else (MARKET, free)
             expected.move(("units", instrument), trade.quantity, back, there)
             if not trade.settlements and order.side == "buy":
-                expected.move(("units due", instrument), trade.quantity, MARKET, due)
+                expected.move(("units due", instrument), self._owed(order, trade), MARKET, due)
             elif not trade.settlements:
                 expected.move(("cash due", code), trade.notional - trade.fee, MARKET, due)
+
+    def _owed(self, order: Order, trade: Trade) -> int:
+        """The units of an unsettled buy trade after the splits that its position has been through."""
+        splits = self.splits[order.instrument.id]
+        owed, last = trade.quantity, self.holdings[order.account, order.instrument.id][-1]
+        for split in splits[trade.splits : last.splits]:
+            owed = split.of(owed)
+        return owed
+
+    def _check_positions(self) -> None:
+        """The units held are those that trades, maturities and splits leave, date by date."""
+        for (account, instrument), holdings in self.holdings.items():
+            splits = self.splits[instrument][: holdings[-1].splits]
+            before, dated = self._settled_before(account, instrument, splits)
+            held, due = self._units_held(account, instrument), before + sum(one.units for one in dated)
+            assert held == due, f"I4: {account} {instrument}: holds {held}, its dates say {due}"
 
     def _check_order(self, order: Order) -> None:
         """I6: listed transitions, one settlement a trade, nothing reserved at the end; then its sums."""
@@ -97,6 +126,7 @@ class Model(Trading):
             or bool(trades) == (order.status != "cancelled"),
             "I6: nothing reserved at the end": order.status in LIVE or order.reserved == 0,
             "I5: nothing negative reserved": order.reserved >= 0,
+            "no cash before it is funded": order.funded or order.reserved == 0,
             "never more than ordered": order.ordered is None or traded <= order.ordered,
             "notional is rounded once": notional == order.notional_of(order.consideration()),
             "fees follow the rule": not trades or order.fees == order.fees_on(notional),

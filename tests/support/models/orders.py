@@ -19,7 +19,10 @@ LIVE = ("placed", "pending", "executing")
 
 @dataclass
 class Trade:
-    """One execution; `fee` is the increase of the order's fees that this trade was charged."""
+    """One execution; `fee` is the increase of the order's fees that this trade was charged.
+
+    `owed`: the units that its settlement moves; a split scales them, never the trade's own figures.
+    """
 
     venue: str
     execution_reference: str
@@ -30,15 +33,23 @@ class Trade:
     notional: int
     fee: int
     settlements: int = 0
+    owed: int = 0
+    splits: int = 0
 
     def view(self) -> dict[str, Any]:
-        shown = {name: value for name, value in vars(self).items() if name != "settlements"}
+        hidden = ("settlements", "owed", "splits")
+        shown = {name: value for name, value in vars(self).items() if name not in hidden}
         return {**shown, "status": "settled" if self.settlements else "executed"}
 
 
 @dataclass
 class Order:
-    """`amount`, `reserved`: cash of a buy, units of a sell; `ordered`: the quantity at the venue."""
+    """`amount`, `reserved`: cash of a buy, units of a sell; `ordered`: the quantity at the venue.
+
+    `splits`: those of its instrument that had begun when it was placed. A rollover buys for the face
+    value of `pledged` units `of` another instrument; until that matures it is not `funded`: it holds
+    no cash of its own.
+    """
 
     id: str
     account: str
@@ -54,6 +65,10 @@ class Order:
     cancelled_reason: str | None = None
     rounding: str = "directed"
     waits_for: str | None = None
+    splits: int = 0
+    of: str | None = None
+    pledged: int = 0
+    funded: bool = True
 
     @property
     def status(self) -> str:
@@ -76,6 +91,11 @@ class Order:
     @property
     def traded_notional(self) -> int:
         return sum(trade.notional for trade in self.trades)
+
+    @property
+    def spent(self) -> int:
+        """What a buy's trades and their fees have cost."""
+        return self.traded_notional + sum(trade.fee for trade in self.trades)
 
     @property
     def net_cash_amount(self) -> int | None:

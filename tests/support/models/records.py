@@ -34,6 +34,36 @@ class Payment:
     status: str = "open"
 
 
+@dataclass(frozen=True)
+class Split:
+    """`units_to` for `units_from` from the ex date; a lost fraction is paid at `price`, 10^-8 a unit."""
+
+    action: str
+    ex_date: str
+    units_to: int
+    units_from: int
+    price: int = 0
+
+    def of(self, units: int) -> int:
+        """The units that come of so many, their fraction lost; of a sale's as of a purchase's."""
+        scaled = abs(units) * self.units_to // self.units_from
+        return scaled if units > 0 else -scaled
+
+
+@dataclass(frozen=True)
+class Service:
+    """What an instrument's life brought one account: cash received, and units gained or given up."""
+
+    kind: str
+    action: str
+    account: str
+    instrument: str
+    date: str
+    cash: int
+    units: int
+    splits: int
+
+
 class Records:
     """Accounts, payments, orders, positions, the ledger, and the book that they must agree with."""
 
@@ -44,6 +74,8 @@ class Records:
         self.orders: dict[str, Order] = {}
         self.holdings: defaultdict[tuple[str, str], list[Holding]] = defaultdict(list)
         self.reports: dict[tuple[str, str], str] = {}  # (venue, execution_reference) -> first outcome
+        self.splits: defaultdict[str, list[Split]] = defaultdict(list)  # begun, oldest first
+        self.services: list[Service] = []
         self.ledger: list[dict[str, Any]] = []  # oldest first
         self.faults: list[str] = []
         self.book = Book()
@@ -150,11 +182,14 @@ class Records:
         units = ("units", instrument)
         return self.book.at(units, account, "free") + self.book.at(units, account, "reserved")
 
-    def _holding(self, account: str, instrument: str) -> Holding:
-        """The position a trade belongs to: the last one, or a new one if that is closed."""
+    def _holding(self, account: str, instrument: str, splits: int) -> Holding:
+        """The position a trade belongs to: the last one, or a new one if that is closed.
+
+        `splits`: those that the traded units have been through.
+        """
         holdings = self.holdings[account, instrument]
         if not holdings or self._holding_status(account, instrument, len(holdings)) == "closed":
-            holdings.append(Holding())
+            holdings.append(Holding(splits=splits))
         return holdings[-1]
 
     def _holding_status(self, account: str, instrument: str, number: int) -> str:
@@ -164,6 +199,17 @@ class Records:
         if self._units_held(account, instrument):
             return "open"
         return "closed" if all(trade.settlements for trade in holdings[-1].trades) else "closing"
+
+    def _last(self, account: str, instrument: str) -> Holding | None:
+        """The position that is not closed."""
+        holdings = self.holdings.get((account, instrument), [])
+        if not holdings or self._holding_status(account, instrument, len(holdings)) == "closed":
+            return None
+        return holdings[-1]
+
+    def _orders_of(self, account: str, instrument: str) -> list[Order]:
+        key = account, instrument
+        return [one for one in self.orders.values() if (one.account, one.instrument.id) == key]
 
     # ---- what can be seen
 

@@ -1,127 +1,13 @@
-"""Orders of the integer model from placing to settlement."""
+"""Orders of the integer model from execution to settlement."""
 
-from dataclasses import replace
-
-from tests.support.models.book import FEES, MARKET, Asset
+from tests.support.models.book import FEES, MARKET
 from tests.support.models.orders import LIVE, Order, Trade
-from tests.support.models.records import Records
-from tests.support.models.values import NOTHING, OK, PARKED, FeeRule
+from tests.support.models.placing import Placing
+from tests.support.models.values import NOTHING, OK, PARKED
 
 
-class Trading(Records):
-    """Placing, execution, cancelling, settlement."""
-
-    # ---- placing
-
-    def place_buy(
-        self,
-        order: str,
-        account: str,
-        instrument: str,
-        *,
-        cash_amount: int,
-        price: int | None,
-        rule: FeeRule,
-        accrued: int = 0,
-        least: int = 0,
-        rounding: str = "directed",
-    ) -> str:
-        """Reserves the cash amount. `price` is the latest ask, None if there never was any."""
-        if order in self.orders or instrument not in self.instruments:
-            return NOTHING if order in self.orders else self._refused(["not_found"])
-        asked = Order(order, account, self.instruments[instrument], "buy", rule, cash_amount)
-        return self._place(replace(asked, rounding=rounding), price, accrued, least)
-
-    def place_sell(
-        self,
-        order: str,
-        account: str,
-        instrument: str,
-        *,
-        quantity: int,
-        price: int | None,
-        rule: FeeRule,
-        accrued: int = 0,
-        least: int = 0,
-        rounding: str = "directed",
-    ) -> str:
-        """Reserves the units, settled or not. `price` is the latest bid, None if there never was any."""
-        if order in self.orders or instrument not in self.instruments:
-            return NOTHING if order in self.orders else self._refused(["not_found"])
-        asked = Order(order, account, self.instruments[instrument], "sell", rule, quantity)
-        return self._place(replace(asked, rounding=rounding), price, accrued, least)
-
-    def _place(self, order: Order, price: int | None, accrued: int, least: int) -> str:
-        """`least`: the operator's minimum of what an order is worth."""
-        if order.account not in self.accounts:
-            return self._refused(["not_found"])
-        faults = self._faults_of_placing(order, price, accrued, least)
-        if faults:
-            return self._refused(faults)
-        account, amount = order.account, order.amount
-        order.reserved = amount
-        order.ordered = amount if order.side == "sell" else None
-        self.book.move(self._reserved_asset(order), amount, (account, "free"), (account, "reserved"))
-        self.orders[order.id] = order
-        return OK
-
-    def _faults_of_placing(self, order: Order, price: int | None, accrued: int, least: int) -> list[str]:
-        """Shape first, then what is allowed, then the amounts."""
-        account, side = self.accounts[order.account], order.side
-        sane, net = order.amount > 0, order.amount
-        if sane and side == "buy":
-            net = order.amount - order.quoted_fee
-        short = order.amount > self.book.at(self._reserved_asset(order), order.account, "free")
-        status = order.instrument.trading_status
-        judged = self._judged(order, price, accrued, least) if sane and net > 0 else {}
-        if status in ("buy_only", "sell_only") and judged.pop("instrument_not_trading", False):
-            judged[f"instrument_{status}"] = True
-        checks = {
-            "invalid_param": not sane,
-            f"{side}_order_forbidden": not account.may(f"can_place_{side}_order"),
-            "currency_not_supported": order.instrument.currency.code not in account.currencies,
-            "missing_price": price is None,
-            **judged,
-            "below_minimum_amount": judged.get("below_minimum_amount", False) or (sane and net <= 0),
-            "insufficient_funds" if side == "buy" else "insufficient_units": short,
-        }
-        return [code for code, applies in checks.items() if applies]
-
-    def _judged(self, order: Order, price: int | None, accrued: int, least: int) -> dict[str, bool]:
-        """The checks of an order when it is placed and again when it is sent, in this order.
-
-        The sale of all that is held may be as small as it is. Units and money have at most 15 digits
-        before the point, for no more could be booked.
-        """
-        instrument, side = self.instruments[order.instrument.id], order.side
-        other_side_only = "sell_only" if side == "buy" else "buy_only"
-        overdrawn = any(
-            amount < 0 for (_, place), amount in self.book.amounts.items() if place[0] == order.account
-        )
-        judged = {
-            "instrument_not_trading": instrument.trading_status in ("not_trading", other_side_only),
-            "account_overdrawn": side == "buy" and overdrawn,
-        }
-        if price is None:
-            return judged | {"below_minimum_amount": side == "buy" and order.amount < max(1, least)}
-        unit_price = instrument.unit_price(price, accrued)
-        quantity, value, small_is_fine = order.amount, order.amount, False
-        if side == "buy":
-            quantity = instrument.quantity_for(order.amount - order.quoted_fee, unit_price)
-        else:
-            value = instrument.notional(quantity * unit_price, "down")
-            small_is_fine = quantity == self._units_held(order.account, instrument.id)
-        digits = 10**15
-        return judged | {
-            "below_minimum_quantity": quantity == 0,
-            "below_minimum_amount": value < max(1, least) and not small_is_fine,
-            "quantity_too_large": quantity >= digits * 10**instrument.decimal_precision
-            or value >= digits * 10**instrument.currency.exponent,
-        }
-
-    def _reserved_asset(self, order: Order) -> Asset:
-        buy = order.side == "buy"
-        return ("cash", order.instrument.currency.code) if buy else ("units", order.instrument.id)
+class Trading(Placing):
+    """Execution, cancelling, settlement."""
 
     # ---- execution
 
@@ -145,6 +31,8 @@ class Trading(Records):
             return NOTHING
         if self.accounts[known.account].status == "suspended":
             return self.make_pending(order, "account_suspended")
+        if known.splits < len(self.splits[known.instrument.id]):
+            return self._end(known, "corporate_action")
         for reason, fails in self._judged(known, price, accrued, least).items():
             if fails:
                 return self._end(known, reason)
@@ -202,15 +90,18 @@ class Trading(Records):
         account, instrument, code = order.account, order.instrument.id, order.instrument.currency.code
         free, reserved, due = (account, "free"), (account, "reserved"), (account, "due")
         cash, units, move = ("cash", code), ("units", instrument), self.book.move
-        holding = self._holding(account, instrument)
+        holding = self._holding(account, instrument, order.splits)
+        assert holding.splits == order.splits, "an order of other units"
+        trade.owed, trade.splits = trade.quantity, order.splits
         if order.side == "buy":
             held = self._units_held(account, instrument)
             holding.average_in(trade.price, trade.quantity, held)
-            move(cash, trade.notional, reserved, MARKET)
-            move(cash, trade.fee, reserved, FEES)
+            payer = reserved if order.funded else (account, "receivable")
+            move(cash, trade.notional, payer, MARKET)
+            move(cash, trade.fee, payer, FEES)
             move(units, trade.quantity, MARKET, free)
             move(("units due", instrument), trade.quantity, MARKET, due)
-            order.reserved -= trade.notional + trade.fee
+            order.reserved -= trade.notional + trade.fee if order.funded else 0
         else:
             move(units, trade.quantity, reserved, MARKET)
             move(cash, trade.notional, MARKET, free)
@@ -219,6 +110,14 @@ class Trading(Records):
             order.reserved -= trade.quantity
         holding.trades.append(trade)
         order.trades.append(trade)
+        if order.of:
+            holding.automatic_rollover, holding.rolled_from = True, order.of
+            self.holdings[account, order.of][-1].rolled_into = instrument
+        if order.funded:
+            self._write_trade(order, trade)
+
+    def _write_trade(self, order: Order, trade: Trade) -> None:
+        account, instrument, code = order.account, order.instrument.id, order.instrument.currency.code
         signed = -trade.notional if order.side == "buy" else trade.notional
         self._write(account, order.side, code, signed, trade.execution_reference, instrument, trade)
         self._write(account, "fee", code, -trade.fee, trade.execution_reference, instrument)
@@ -243,6 +142,10 @@ class Trading(Records):
         order.cancel_requested = False
         if order.trades:
             return self._become(order, "filled")
+        if order.of and not order.funded:
+            units = ("units", order.of)
+            self.book.move(units, order.pledged, (account, "reserved"), (account, "free"))
+            order.pledged = 0
         order.cancelled_reason = reason
         return self._become(order, "cancelled")
 
@@ -257,7 +160,7 @@ class Trading(Records):
         known = self.orders.get(order)
         if known is None:
             return self._refused(["not_found"])
-        if known.status in ("filled", "settled"):
+        if known.status in ("filled", "settled") or (known.status in LIVE and not known.funded):
             return self._refused(["order_cancel_forbidden"])
         if known.status == "cancelled" or known.cancel_requested:
             return NOTHING
@@ -294,7 +197,7 @@ class Trading(Records):
         trade.settlements += 1
         due, instrument = (known.account, "due"), known.instrument
         if known.side == "buy":
-            self.book.move(("units due", instrument.id), trade.quantity, due, MARKET)
+            self.book.move(("units due", instrument.id), trade.owed, due, MARKET)
         else:
             net = trade.notional - trade.fee
             self.book.move(("cash due", instrument.currency.code), net, due, MARKET)

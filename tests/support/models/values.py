@@ -6,7 +6,7 @@ prices, par values and accrued interest per unit are integers of 10^-8, a rate i
 
 from dataclasses import dataclass
 
-OK, NOTHING, PARKED = "ok", "nothing", "parked"
+OK, NOTHING, PARKED, WAITS = "ok", "nothing", "parked", "waits"
 
 
 def round_half_up(numerator: int, denominator: int) -> int:
@@ -81,6 +81,11 @@ class Instrument:
         minor_per_unit = unit_price * 10**self.currency.exponent
         units: int = amount * 10 ** (self.decimal_precision + 18) // minor_per_unit
         return units - units % self.trading_increment
+
+    def cash_for(self, units: int, numerator: int, denominator: int) -> int:
+        """The minor units of so much money a unit, an exact fraction, rounded down."""
+        minor = units * numerator * 10**self.currency.exponent
+        return minor // (denominator * 10**self.decimal_precision)
 
     def notional(self, consideration: int, way: str) -> int:
         """A sum of quantity x unit price, rounded to minor units."""
