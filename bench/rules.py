@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 import uvloop
 from aiohttp import ClientSession, TCPConnector, web
 
-from engine.domain import account, holdings, instrument, order, trading
+from engine.domain import account, bookings, instrument, order, trading
 from engine.domain.decided import Decided
 from engine.domain.fees import FeeRule
 from engine.domain.order_request import OrderRequest
@@ -47,7 +47,7 @@ ACCOUNT = fold_account(
     None,
     [
         account.AccountOpened(ACCOUNT_ID, "tenant", "USD", (), AT_US),
-        holdings.CashDeposited("dep_1C8xWqVd", "USD", Decimal("1000.00"), AT_US),
+        bookings.CashDeposited("dep_1C8xWqVd", "USD", Decimal("1000.00"), AT_US),
     ],
 )
 TERMS = instrument.Terms("Kenya 2024 Bond A", "KE2024A", "stock", "USD", issuer_country="US")

@@ -28,7 +28,6 @@ from engine.domain import (
     checks,
     exchanges,
     fees,
-    holdings,
     order,
     payment,
     pricing,
@@ -39,6 +38,7 @@ from engine.domain.accrual import accrued_interest, coupon_amount
 from engine.domain.coupon_schedule import BondTerms
 from engine.domain.day_count import DAY_COUNTS
 from engine.domain.instrument import AT_NAV, TRADES_REFUSED
+from engine.domain.moves import MOVES
 from engine.domain.rounding import ROUNDINGS
 from engine.domain.yields import yield_to_maturity
 from engine.history.memorandum import ASKED
@@ -143,7 +143,7 @@ def moves() -> str:
     """Movements of cash and units by each fact."""
     rows = (
         (fact.__name__, move.asset, f"`{move.amount}`", move.source, move.target)
-        for fact, every in holdings.MOVES.items()
+        for fact, every in MOVES.items()
         for move in every
     )
     return table(("fact", "of", "amount", "from", "to"), rows)

@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from engine.domain import holdings, order
+from engine.domain import bookings, order
 from engine.domain.order import Order
 from engine.domain.payment import Payment
 from engine.domain.stored import EVENTS, PARTS
@@ -94,7 +94,7 @@ def fold(before: Folded[Any] | None, recorded: Recorded) -> Folded[Any]:
         tenant = getattr(state, "tenant", None) or recorded.envelope.tenant or ""
         return Folded(recorded.version, recorded.offset, tenant, int(counted), {}, state)
     opened = before.opened
-    if isinstance(fact, holdings.PositionOpened):
+    if isinstance(fact, bookings.PositionOpened):
         opened = opened | {fact.instrument: recorded.offset}
     return Folded(
         recorded.version,

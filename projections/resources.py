@@ -19,10 +19,10 @@ import msgspec
 
 from engine.domain import calendar
 from engine.domain.account import Account
-from engine.domain.holdings import Balance, Position
 from engine.domain.instrument import Instrument
 from engine.domain.order import Order, Trade
 from engine.domain.payment import Payment
+from engine.domain.position import Balance, Position
 from engine.domain.report import ParkedReport
 from engine.kernel.times import rfc3339
 from engine.kernel.values import CURRENCIES, EXACT, PRICE_PLACES, STEPS, UNITS, plain

@@ -7,7 +7,7 @@ from api.http import current, reading
 from api.http.call import Answer, Call
 from api.http.current import Resource
 from engine.domain.account import Account
-from engine.domain.holdings import PositionOpened
+from engine.domain.bookings import PositionOpened
 from engine.journal.journal import Journal
 from engine.kernel.limits import POSITIONS_LOOKED_FOR_MAX
 from projections.resources import cash_balances_json, position_json

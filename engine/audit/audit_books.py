@@ -13,9 +13,7 @@ from typing import Any, Final, assert_never
 
 from engine.domain import booking, fees, pricing
 from engine.domain.account import Account, AccountClosed
-from engine.domain.holdings import (
-    MOVES,
-    Balance,
+from engine.domain.bookings import (
     BuyApplied,
     BuyBooked,
     BuySettled,
@@ -23,7 +21,6 @@ from engine.domain.holdings import (
     CashWithdrawn,
     FundsReleased,
     FundsReserved,
-    Position,
     PositionClosed,
     PositionOpened,
     SellApplied,
@@ -31,8 +28,8 @@ from engine.domain.holdings import (
     SellSettled,
     UnitsReleased,
     UnitsReserved,
-    legs,
 )
+from engine.domain.moves import MOVES, legs
 from engine.domain.order import (
     Cancelled,
     CancelRejected,
@@ -43,6 +40,7 @@ from engine.domain.order import (
     Order,
     OrderFact,
     Placed,
+    RolloverFunded,
     Settled,
     TradeApplied,
     TradeRecorded,
@@ -55,7 +53,18 @@ from engine.domain.payment import (
     WithdrawalFailed,
     WithdrawalOpened,
 )
+from engine.domain.position import Balance, Position
 from engine.domain.report import ReportApplied
+from engine.domain.servicing import (
+    CouponPaid,
+    DividendPaid,
+    PositionMatured,
+    PositionSplit,
+    RolloverBooked,
+    RolloverPaid,
+    RolloverReleased,
+    RolloverReserved,
+)
 from engine.domain.trading_limits import OrderCounted
 from engine.kernel.fact import Fact
 from engine.kernel.values import EXACT, UNITS, ZERO
@@ -80,6 +89,14 @@ _WORDS: Final[dict[type[Fact], Callable[[Any], tuple[Any, ...]]]] = {
     SellApplied: attrgetter(*_BOOKED),
     BuySettled: attrgetter("order", "trade", "position", "instrument", "quantity"),
     SellSettled: attrgetter("order", "trade", "position", "instrument", "currency", "proceeds"),
+    CouponPaid: attrgetter("coupon", "action", "instrument", "currency", "units", "amount"),
+    DividendPaid: attrgetter("dividend", "action", "instrument", "currency", "units", "amount"),
+    PositionMatured: attrgetter("position", "action", "instrument", "currency", "quantity", "amount"),
+    PositionSplit: attrgetter("position", "action", "instrument", "quantity_after", "amount"),
+    RolloverReserved: attrgetter("order", "position", "instrument", "quantity", "currency", "amount"),
+    RolloverReleased: attrgetter("order", "position", "instrument", "quantity"),
+    RolloverBooked: attrgetter(*_BOOKED),
+    RolloverPaid: attrgetter(*_BOOKED),
 }
 """Fact of an account -> the words that its cause must contain; the first is the cause's id."""
 _MAY_BE_ZERO: Final = frozenset({"fee", "notional", "proceeds"})
@@ -213,9 +230,7 @@ class Books:
             case TradeRecorded():
                 due = _booking(stream, before, after, fact)
             case TradeSettled():
-                due = _settlement(stream, before, fact)
-                if after.status == "filled" and _is_settled(after):
-                    self._settling[stream] = position
+                due = self._settled(position, stream, before, after, fact)
             case Filled() | Cancelled():
                 due = _release(stream, before, type(fact))
             case Settled():
@@ -226,9 +241,18 @@ class Books:
                 raise Inconsistency("terms", f"the venue is asked for {quantity}")
             case ExecutionStarted() | MadePending() | CancelRequested() | CancelRejected():
                 pass
+            case RolloverFunded(amount=amount):
+                due = (FundsReserved, after.terms.account, stream, after.terms.currency, amount)
             case _:
                 assert_never(fact)
         return due
+
+    def _settled(
+        self, position: int, stream: str, before: Order, after: Order, fact: TradeSettled
+    ) -> MoveKey:
+        if after.status == "filled" and _is_settled(after):
+            self._settling[stream] = position
+        return _settlement(stream, before, fact)
 
     def report(self, position: int, stream: str, fact: Fact) -> None:
         """One fact of a parked report."""

@@ -10,7 +10,8 @@ import msgspec
 from msgspec.structs import replace
 
 from engine.domain import holdings, trading_limits
-from engine.domain.holdings import Holdings, HoldingsFact
+from engine.domain.holdings import Holdings
+from engine.domain.moves import HoldingsFact
 from engine.domain.payment import PaymentKind
 from engine.domain.trading_limits import Activity, OrderCounted
 from engine.kernel.errors import UnknownFact
@@ -79,7 +80,7 @@ AccountFact = (
 
 # --- state ---------------------------------------------------------------------------------------
 
-SHAPE: Final = 3
+SHAPE: Final = 4
 """Number of the state's shape: see `streams`."""
 
 

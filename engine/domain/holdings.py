@@ -1,341 +1,55 @@
-"""An account's holdings: cash, positions, and their moves. See docs/money.md.
+"""An account's holdings: cash, positions, and what orders do to them. See docs/money.md.
 
-Part of the account's stream and state. Cash of a currency and units of an instrument are held in
-*places*. The account's own are `settled`, `unsettled` and `reserved`; `fees` and `outside` (banks,
-venues) are not. A fact moves amounts between places, as listed in MOVES, so its debits and credits sum
-to zero.
+Part of the account's stream and state. `moves` lists what each fact moves from which place to which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import date
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, assert_never, get_args
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from engine.domain import pricing
+from engine.domain import position
+from engine.domain.bookings import (
+    BuyApplied,
+    BuyBooked,
+    BuySettled,
+    CashDeposited,
+    CashWithdrawn,
+    FundsReleased,
+    FundsReserved,
+    PositionClosed,
+    PositionOpened,
+    SellApplied,
+    SellBooked,
+    SellSettled,
+    UnitsReleased,
+    UnitsReserved,
+)
+from engine.domain.moves import HoldingsFact
 from engine.domain.order import Order, Placed, Trade, TradeApplied, TradeRecorded
 from engine.domain.payment import Payment
-from engine.kernel.errors import UnknownFact
+from engine.domain.position import CASH_MOVES, Balance, Position, PositionFact, moved
+from engine.domain.servicing import PositionMatured, RolloverBooked, RolloverReleased, RolloverReserved
 from engine.kernel.fact import Fact
+from engine.kernel.limits import ROLLOVERS_MAX
 from engine.kernel.refusals import refused
-from engine.kernel.values import EXACT, STEPS, UNITS, ZERO, zero_like
-
-# --- facts ---------------------------------------------------------------------------------------
-
-
-class CashDeposited(Fact, frozen=True):
-    """Money was received."""
-
-    deposit: str
-    currency: str
-    amount: Decimal
-    at_us: int
-
-
-class CashWithdrawn(Fact, frozen=True):
-    """Reserved money was paid out."""
-
-    withdrawal: str
-    currency: str
-    amount: Decimal
-    at_us: int
-
-
-class FundsReserved(Fact, frozen=True):
-    """Cash was reserved for an order or a withdrawal, `subject`."""
-
-    subject: str
-    currency: str
-    amount: Decimal
-    at_us: int
-
-
-class FundsReleased(Fact, frozen=True):
-    """Cash that `subject` did not need was released."""
-
-    subject: str
-    currency: str
-    amount: Decimal
-    at_us: int
-
-
-class UnitsReserved(Fact, frozen=True):
-    """Units were reserved for a sell."""
-
-    order: str
-    instrument: str
-    quantity: Decimal
-    at_us: int
-
-
-class UnitsReleased(Fact, frozen=True):
-    """Units that a sell did not need were released."""
-
-    order: str
-    instrument: str
-    quantity: Decimal
-    at_us: int
-
-
-class PositionOpened(Fact, frozen=True):
-    """The first buy of an instrument, or the first since its last position closed."""
-
-    position: str
-    instrument: str
-    currency: str
-    decimal_precision: int
-    at_us: int
-
-
-class BuyBooked(Fact, frozen=True):
-    """A buy's trade: reserved cash was exchanged for units, unsettled until `settlement_date`, and a
-    fee.
-    """
-
-    order: str
-    trade: str
-    position: str
-    instrument: str
-    currency: str
-    price: Decimal
-    quantity: Decimal
-    notional: Decimal
-    fee: Decimal
-    settlement_date: date
-    automatic_rollover: bool
-    at_us: int
-
-
-class SellBooked(Fact, frozen=True):
-    """A sell's trade: reserved units were exchanged for cash, unsettled until `settlement_date`, less a
-    fee.
-    """
-
-    order: str
-    trade: str
-    position: str
-    instrument: str
-    currency: str
-    price: Decimal
-    quantity: Decimal
-    notional: Decimal
-    fee: Decimal
-    settlement_date: date
-    at_us: int
-
-
-class BuyApplied(BuyBooked, frozen=True):
-    """A buy's trade from a parked report: without a reservation, paid from available cash."""
-
-
-class SellApplied(SellBooked, frozen=True):
-    """A sell's trade from a parked report: its units are taken from the available ones."""
-
-
-class BuySettled(Fact, frozen=True):
-    """The units of a trade were delivered."""
-
-    order: str
-    trade: str
-    position: str
-    instrument: str
-    quantity: Decimal
-    at_us: int
-
-
-class SellSettled(Fact, frozen=True):
-    """The proceeds of a trade, less its fee, were paid."""
-
-    order: str
-    trade: str
-    position: str
-    instrument: str
-    currency: str
-    proceeds: Decimal
-    at_us: int
-
-
-class PositionClosed(Fact, frozen=True):
-    """The position has no units left and every trade has settled."""
-
-    position: str
-    instrument: str
-    at_us: int
-
-
-HoldingsFact = (
-    FundsReserved
-    | BuyBooked
-    | SellBooked
-    | BuySettled
-    | SellSettled
-    | UnitsReserved
-    | FundsReleased
-    | UnitsReleased
-    | CashDeposited
-    | CashWithdrawn
-    | PositionOpened
-    | PositionClosed
-    | BuyApplied
-    | SellApplied
-)
-"""The most frequent first: branches are tried in this order."""
-FACTS: Final = frozenset(get_args(HoldingsFact))
-
-
-class Move(NamedTuple):
-    """The fact's field `amount` of cash or units goes from `source` to `target`."""
-
-    asset: str
-    source: str
-    target: str
-    amount: str
-
-
-MOVES: Final[dict[type[HoldingsFact], tuple[Move, ...]]] = {
-    CashDeposited: (Move("cash", "outside", "settled", "amount"),),
-    CashWithdrawn: (Move("cash", "reserved", "outside", "amount"),),
-    FundsReserved: (Move("cash", "settled", "reserved", "amount"),),
-    FundsReleased: (Move("cash", "reserved", "settled", "amount"),),
-    UnitsReserved: (Move("units", "settled", "reserved", "quantity"),),
-    UnitsReleased: (Move("units", "reserved", "settled", "quantity"),),
-    BuyBooked: (
-        Move("cash", "reserved", "outside", "notional"),
-        Move("cash", "reserved", "fees", "fee"),
-        Move("units", "outside", "unsettled", "quantity"),
-    ),
-    SellBooked: (
-        Move("units", "reserved", "outside", "quantity"),
-        Move("cash", "outside", "unsettled", "notional"),
-        Move("cash", "unsettled", "fees", "fee"),
-    ),
-    BuyApplied: (
-        Move("cash", "settled", "outside", "notional"),
-        Move("cash", "settled", "fees", "fee"),
-        Move("units", "outside", "unsettled", "quantity"),
-    ),
-    SellApplied: (
-        Move("units", "settled", "outside", "quantity"),
-        Move("cash", "outside", "unsettled", "notional"),
-        Move("cash", "unsettled", "fees", "fee"),
-    ),
-    BuySettled: (Move("units", "unsettled", "settled", "quantity"),),
-    SellSettled: (Move("cash", "unsettled", "settled", "proceeds"),),
-}
-"""Fact -> its moves of cash and units."""
-
-
-class Leg(NamedTuple):
-    """`amount` (signed) arriving at `place`, of a currency's cash or an instrument's units (`of`)."""
-
-    asset: str
-    of: str
-    place: str
-    amount: Decimal
-
-
-def legs(fact: Fact) -> list[Leg]:
-    """All legs of a fact; none if it moves nothing. Per currency and instrument they sum to 0."""
-    result: list[Leg] = []
-    kind: Any = type(fact)
-    for asset, source, target, name in MOVES.get(kind, ()):
-        of, amount = getattr(fact, _KEYS[asset]), getattr(fact, name)
-        result += [Leg(asset, of, source, EXACT.minus(amount)), Leg(asset, of, target, amount)]
-    return result
-
-
-_KEYS: Final = {"cash": "currency", "units": "instrument"}
+from engine.kernel.values import EXACT, UNITS, ZERO
 
 # --- state ---------------------------------------------------------------------------------------
 
 
-class Balance(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Cash of a currency or units of an instrument, by place.
-
-    `settled` can be negative: unsettled cash may be spent and unsettled units sold, and both are debited
-    here. `total` and `available` are negative while the account is overdrawn.
-    """
-
-    settled: Decimal = ZERO
-    unsettled: Decimal = ZERO
-    reserved: Decimal = ZERO
-
-    @classmethod
-    def zero(cls, step: Decimal) -> Balance:
-        """Nothing, at the scale of `step`."""
-        none = zero_like(step)
-        return cls(none, none, none)
-
-    @property
-    def available(self) -> Decimal:
-        """The amount that may be traded: all except the reserved."""
-        return EXACT.add(self.settled, self.unsettled)
-
-    @property
-    def total(self) -> Decimal:
-        """The total by trade date: executed trades count, settled or not."""
-        return EXACT.add(self.available, self.reserved)
-
-    @property
-    def withdrawable(self) -> Decimal:
-        """The amount that may be withdrawn: max(0, total - reserved - unsettled)."""
-        return max(self.settled, zero_like(self.settled))
-
-
-class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Units of one instrument from the first buy until the last trade's settlement.
-
-    `units.unsettled` counts units of all unsettled buy trades, even if sold since; `cost` is the cost of
-    the units held, at trade prices without fees.
-    """
-
-    id: str
-    instrument: str
-    currency: str
-    units: Balance
-    opened_at_us: int
-    modified_at_us: int
-    cost: Decimal = ZERO
-    total_buy_trades: int = 0
-    unsettled_trades: int = 0
-    automatic_rollover: bool = False
-    closed_at_us: int | None = None
-
-    @property
-    def status(self) -> str:
-        """`closed` after PositionClosed; before it `open` with units (or before the first trade),
-        `closing` without.
-        """
-        if self.closed_at_us is not None:
-            return "closed"
-        return "open" if self.units.total or not self.total_buy_trades else "closing"
-
-    @property
-    def unsettled(self) -> Decimal:
-        """Units held but not delivered: min(total, units of unsettled buy trades)."""
-        total = self.units.total
-        return max(zero_like(total), min(total, self.units.unsettled))
-
-    @property
-    def settled(self) -> Decimal:
-        """Units held and delivered."""
-        return EXACT.subtract(self.units.total, self.unsettled)
-
-    @property
-    def average_price(self) -> Decimal | None:
-        """Average cost of the units held, 8 decimals; None without units."""
-        return pricing.average_price(self.cost, self.units.total)
-
-
 class Holdings(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """`cash` by currency; `positions` by instrument, the last of each, open or not."""
+    """`cash` by currency; `positions` by instrument, the last of each, open or not.
+
+    `rollovers`: order -> the instrument whose maturity it reinvests.
+    """
 
     cash: dict[str, Balance] = {}
     positions: dict[str, Position] = {}
+    rollovers: dict[str, str] = {}
 
     def balance(self, currency: str) -> Balance:
         """The cash of a currency; zeros at scale if it never had any."""
@@ -352,7 +66,7 @@ class Holdings(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def lacking(self) -> dict[str, Decimal]:
         """Currency or instrument -> by how much available cash or units are below 0."""
-        units = {of: position.units for of, position in self.positions.items()}
+        units = {of: held.units for of, held in self.positions.items()}
         free = {of: balance.available for of, balance in (self.cash | units).items()}
         return {of: EXACT.minus(available) for of, available in free.items() if available < 0}
 
@@ -412,8 +126,8 @@ def reserve(state: Holdings, placed: Placed) -> list[Fact]:
             )
         return [FundsReserved(placed.order, placed.currency, placed.cash_amount, placed.at_us)]
     assert placed.quantity is not None
-    position = state.positions.get(placed.instrument)
-    available = position.units.available if position else ZERO
+    held = state.positions.get(placed.instrument)
+    available = held.units.available if held else ZERO
     if placed.quantity > available:
         raise refused(
             "insufficient_units",
@@ -448,7 +162,12 @@ def book(state: Holdings, order: Order, trade: TradeRecorded) -> list[Fact]:
     if known is None or known.id != trade.position:
         booked.append(
             PositionOpened(
-                trade.position, terms.instrument, terms.currency, terms.decimal_precision, trade.at_us
+                trade.position,
+                terms.instrument,
+                terms.currency,
+                terms.decimal_precision,
+                trade.at_us,
+                order.splits,
             )
         )
     if terms.side == "sell":
@@ -467,7 +186,7 @@ def book(state: Holdings, order: Order, trade: TradeRecorded) -> list[Fact]:
             at_us=trade.at_us,
         )
         return [*booked, sale]
-    bought = BuyApplied if is_applied else BuyBooked
+    bought = BuyApplied if is_applied else RolloverBooked if order.awaits_receivable else BuyBooked
     purchase = bought(
         order=terms.order,
         trade=trade.trade,
@@ -489,103 +208,61 @@ def settle(state: Holdings, order: Order, trade: Trade, *, at_us: int) -> list[F
     """Settles one trade; the last one of an empty position closes it."""
     terms, done = order.terms, trade.terms
     common = (terms.order, done.trade, done.position, terms.instrument)
+    held = state.positions[terms.instrument]
     settled: list[Fact] = [
-        BuySettled(*common, done.quantity, at_us)
+        BuySettled(*common, held.settling(done.quantity, done.at_us), at_us)
         if terms.side == "buy"
         else SellSettled(*common, terms.currency, EXACT.subtract(done.notional, done.fee), at_us)
     ]
-    position = state.positions[terms.instrument]
-    if position.unsettled_trades == 1 and not position.units.total:
-        settled.append(PositionClosed(position.id, position.instrument, at_us))
+    if held.unsettled_trades == 1 and not held.units.total:
+        settled.append(PositionClosed(held.id, held.instrument, at_us))
     return settled
 
 
 # --- evolve --------------------------------------------------------------------------------------
 
-_OfInstrument = (
-    PositionOpened
-    | BuyBooked
-    | SellBooked
-    | BuySettled
-    | SellSettled
-    | UnitsReserved
-    | UnitsReleased
-    | PositionClosed
-)
-"""Facts that a position records."""
+_OfCash = FundsReserved | FundsReleased | CashDeposited | CashWithdrawn
 
 
 def evolve(state: Holdings, fact: HoldingsFact) -> Holdings:
     """The holdings after a fact of FACTS."""
-    cash, positions = state.cash, state.positions
-    moves = _CASH_MOVES.get(type(fact))
+    cash, positions, rollovers = state.cash, state.positions, state.rollovers
+    moves = CASH_MOVES.get(type(fact))
     if moves:
         of: Any = fact
-        cash = cash | {of.currency: _moved(state.balance(of.currency), moves, fact)}
+        cash = cash | {of.currency: moved(state.balance(of.currency), moves, fact)}
+    if not isinstance(fact, _OfCash):
+        instrument = fact.instrument
+        positions = positions | {instrument: position.evolve(positions.get(instrument), fact)}
+        if rollovers or isinstance(fact, RolloverReserved):
+            positions, rollovers = _rolled(positions, rollovers, fact)
+    elif rollovers and isinstance(fact, FundsReleased):
+        rollovers = _without(rollovers, fact.subject)
+    return Holdings(cash, positions, rollovers)
+
+
+def _rolled(
+    positions: dict[str, Position], rollovers: dict[str, str], fact: PositionFact
+) -> tuple[dict[str, Position], dict[str, str]]:
+    """Positions that name each other, and the open rollovers, after a fact."""
     match fact:
-        case FundsReserved() | FundsReleased() | CashDeposited() | CashWithdrawn():
-            pass
-        case _:
-            position = _note(positions.get(fact.instrument), fact)
-            units = _moved(position.units, _UNIT_MOVES.get(type(fact), ()), fact)
-            position = replace(position, units=units, modified_at_us=fact.at_us)
-            positions = positions | {fact.instrument: position}
-    return Holdings(cash, positions)
+        case RolloverReserved():
+            kept = dict(list(rollovers.items())[-ROLLOVERS_MAX + 1 :])
+            return positions, kept | {fact.order: fact.instrument}
+        case RolloverReleased():
+            return positions, _without(rollovers, fact.order)
+        case PositionMatured(rollover=None):
+            ended = [order for order, instrument in rollovers.items() if instrument == fact.instrument]
+            for order in ended:
+                rollovers = _without(rollovers, order)
+        case BuyBooked() if fact.order in rollovers:
+            old, new = positions[rollovers[fact.order]], positions[fact.instrument]
+            links = dict.fromkeys((*new.rolled_from, old.id))
+            new = replace(new, rolled_from=tuple(links)[-ROLLOVERS_MAX:])
+            old = replace(old, rolled_into=new.id)
+            return positions | {old.instrument: old, new.instrument: new}, rollovers
+    return positions, rollovers
 
 
-def _moves_of(asset: str) -> dict[type[Fact], tuple[Move, ...]]:
-    """The moves of one asset."""
-    parts = {kind: tuple(move for move in moves if move.asset == asset) for kind, moves in MOVES.items()}
-    return {kind: moves for kind, moves in parts.items() if moves}
-
-
-_CASH_MOVES: Final = _moves_of("cash")
-_UNIT_MOVES: Final = _moves_of("units")
-
-
-def _moved(balance: Balance, moves: Iterable[Move], fact: Fact) -> Balance:
-    places = {
-        "settled": balance.settled,
-        "unsettled": balance.unsettled,
-        "reserved": balance.reserved,
-        "fees": ZERO,
-        "outside": ZERO,
-    }
-    for _, source, target, name in moves:
-        amount = getattr(fact, name)
-        places[source] = EXACT.subtract(places[source], amount)
-        places[target] = EXACT.add(places[target], amount)
-    return Balance(places["settled"], places["unsettled"], places["reserved"])
-
-
-def _note(position: Position | None, fact: _OfInstrument) -> Position:
-    """A position after a fact, except for the move of its units."""
-    if isinstance(fact, PositionOpened):
-        units, at_us = Balance.zero(STEPS[fact.decimal_precision]), fact.at_us
-        return Position(fact.position, fact.instrument, fact.currency, units, at_us, at_us)
-    if position is None:
-        raise UnknownFact(f"no position has {type(fact).__name__} before it is opened")
-    match fact:
-        case BuyBooked(price=price, quantity=quantity, automatic_rollover=wanted):
-            return replace(
-                position,
-                cost=pricing.cost_after_buy(position.cost, position.units.total, price, quantity),
-                total_buy_trades=position.total_buy_trades + 1,
-                unsettled_trades=position.unsettled_trades + 1,
-                automatic_rollover=position.automatic_rollover or wanted,
-            )
-        case SellBooked(quantity=quantity):
-            held = position.units.total
-            return replace(
-                position,
-                cost=pricing.cost_after_sell(position.cost, EXACT.subtract(held, quantity), held),
-                unsettled_trades=position.unsettled_trades + 1,
-            )
-        case BuySettled() | SellSettled():
-            return replace(position, unsettled_trades=position.unsettled_trades - 1)
-        case PositionClosed():
-            return replace(position, closed_at_us=fact.at_us)
-        case UnitsReserved() | UnitsReleased():
-            return position
-        case _:
-            assert_never(fact)
+def _without(rollovers: dict[str, str], order: str) -> dict[str, str]:
+    return {known: instrument for known, instrument in rollovers.items() if known != order}

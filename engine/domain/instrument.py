@@ -9,8 +9,18 @@ from typing import Final, Literal, assert_never, get_args
 import msgspec
 from msgspec.structs import replace
 
-from engine.domain import calendar
+from engine.domain import calendar, corporate_action
 from engine.domain.accrual import accrued_interest
+from engine.domain.corporate_action import (
+    ActionAnnounced,
+    ActionCompleted,
+    ActionCorrected,
+    ActionFact,
+    ActionStarted,
+    ActionWithdrawn,
+    ScheduleFollowed,
+    Servicing,
+)
 from engine.domain.coupon_schedule import BondTerms, fault_of
 from engine.domain.pricing import Price, PriceType, unit_price
 from engine.domain.yields import yield_to_maturity
@@ -106,18 +116,18 @@ class InstrumentChanged(Fact, frozen=True):
     at_us: int
 
 
-InstrumentFact = InstrumentListed | InstrumentChanged
+InstrumentFact = InstrumentListed | InstrumentChanged | ActionFact
 
 # --- state ---------------------------------------------------------------------------------------
 
-SHAPE: Final = 3
+SHAPE: Final = 4
 """Number of the state's shape: see `streams`."""
 
 
 class Instrument(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`status` is `listed`; tradable sides depend on `terms.trading_status`.
 
-    `symbol_changes`: how often its symbol has changed.
+    `symbol_changes`: how often its symbol has changed; `servicing`: its corporate actions.
     """
 
     id: str
@@ -126,16 +136,23 @@ class Instrument(msgspec.Struct, frozen=True, array_like=True, gc=False):
     created_at_us: int
     modified_at_us: int
     symbol_changes: int = 0
+    servicing: Servicing = Servicing()
 
     @property
     def unit(self) -> str:
-        """The unit of its prices, which changes with the symbol: see `unit_of`."""
-        return unit_of(self.terms, self.symbol_changes)
+        """The unit of its prices, which changes with symbol and splits: see `unit_of`."""
+        return unit_of(self.terms, self.symbol_changes, self.servicing.splits)
 
 
 NEXT: Final[dict[tuple[str | None, type[InstrumentFact]], str]] = {
     (None, InstrumentListed): "listed",
     ("listed", InstrumentChanged): "listed",
+    ("listed", ScheduleFollowed): "listed",
+    ("listed", ActionAnnounced): "listed",
+    ("listed", ActionCorrected): "listed",
+    ("listed", ActionWithdrawn): "listed",
+    ("listed", ActionStarted): "listed",
+    ("listed", ActionCompleted): "listed",
 }
 
 TRADES_REFUSED: Final[dict[tuple[str, Side], str]] = {
@@ -298,14 +315,15 @@ def settles_on(terms: Terms, trade_date: date) -> date:
 # --- prices ---------------------------------------------------------------------------------------
 
 
-def unit_of(terms: Terms, symbol_changes: int = 0) -> str:
+def unit_of(terms: Terms, symbol_changes: int = 0, splits: int = 0) -> str:
     """The unit of the instrument's prices: price type, par value and currency.
 
     The number of symbol changes is appended if there were any: else a quote from before a change would
-    count again when the symbol returns, ahead of newer prices.
+    count again when the symbol returns, ahead of newer prices. So is the number of splits.
     """
     unit = f"{terms.price_type} {plain(terms.par_value.normalize(EXACT))} {terms.trading_currency}"
-    return f"{unit} {symbol_changes}" if symbol_changes else unit
+    unit = f"{unit} {symbol_changes}" if symbol_changes else unit
+    return f"{unit} split {splits}" if splits else unit
 
 
 def price_of(state: Instrument, price: Price | None) -> Price | None:
@@ -356,6 +374,9 @@ def evolve(state: Instrument | None, fact: InstrumentFact) -> Instrument:
     status = NEXT.get((state.status if state else None, type(fact)))
     if status is None:
         raise UnknownFact(f"an instrument has no {type(fact).__name__} here")
+    if isinstance(fact, ActionFact):
+        assert state is not None
+        return replace(state, servicing=corporate_action.evolve(state.servicing, fact))
     match fact:
         case InstrumentListed():
             return Instrument(fact.instrument, status, fact.terms, fact.at_us, fact.at_us)

@@ -84,7 +84,10 @@ class MadePending(Fact, frozen=True):
 
 
 class ExecutionStarted(Fact, frozen=True):
-    """The order was sent to the venue, for at most `quantity` units at the current price."""
+    """The order was sent to the venue, for at most `quantity` units at the current price.
+
+    `splits`: how often the instrument was split before.
+    """
 
     venue: str
     venue_order: str
@@ -92,6 +95,7 @@ class ExecutionStarted(Fact, frozen=True):
     accrued_interest: Decimal
     quantity: Decimal
     at_us: int
+    splits: int = 0
 
 
 class TradeRecorded(Fact, frozen=True):
@@ -161,6 +165,13 @@ class CancelRejected(Fact, frozen=True):
     at_us: int
 
 
+class RolloverFunded(Fact, frozen=True):
+    """The old position has matured while the rollover is open: its cash is reserved from now on."""
+
+    amount: Decimal
+    at_us: int
+
+
 class Cancelled(Fact, frozen=True):
     """The order ended without a trade, for one of REASONS; its reservation is released.
 
@@ -183,6 +194,7 @@ _Later = (
     | CancelRequested
     | CancelRejected
     | Cancelled
+    | RolloverFunded
 )
 OrderFact = Placed | _Later
 
@@ -206,7 +218,7 @@ REASONS: Final = (
 
 # --- state ---------------------------------------------------------------------------------------
 
-SHAPE: Final = 4
+SHAPE: Final = 5
 """Number of the state's shape: see `streams`."""
 
 
@@ -249,6 +261,13 @@ class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
     settled_at_us: int | None = None
     cancelled_at_us: int | None = None
     pending_reason: str | None = None
+    splits: int = 0
+    is_funded: bool = False
+
+    @property
+    def awaits_receivable(self) -> bool:
+        """Whether it spends cash that the old position has not brought yet."""
+        return self.terms.purpose == ROLLOVER and not self.is_funded
 
     @property
     def fees(self) -> Decimal:
@@ -267,8 +286,10 @@ class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def reserved(self) -> Decimal:
-        """The amount reserved in the account: cash of a buy, units of a sell; 0 after execution."""
-        if self.status not in CANCELLABLE:
+        """The amount reserved in the account: cash of a buy, units of a sell; 0 after execution, and for
+        a rollover before its cash has come.
+        """
+        if self.status not in CANCELLABLE or self.awaits_receivable:
             return ZERO
         used = [trade.terms for trade in self.trades if trade.report is None]
         if self.terms.cash_amount is not None:
@@ -292,6 +313,8 @@ class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return next((known for known in self.trades if known.terms.trade == trade), None)
 
 
+ROLLOVER: Final = "rollover"
+"""The purpose of an order that reinvests a maturing position."""
 CANCELLABLE: Final = ("placed", "pending", "executing")
 TERMINAL: Final = ("settled", "cancelled")
 
@@ -316,6 +339,9 @@ NEXT: Final[dict[tuple[str | None, type[OrderFact]], str]] = {
     ("settled", TradeSettled): "settled",
     ("cancelled", TradeApplied): "cancelled",
     ("cancelled", TradeSettled): "cancelled",
+    ("placed", RolloverFunded): "placed",
+    ("pending", RolloverFunded): "pending",
+    ("executing", RolloverFunded): "executing",
 }
 """(status, fact) -> status. Missing pairs cannot happen: a repeated or late decision finds no entry and
 has no effect."""
@@ -477,7 +503,13 @@ def _moved(state: Order, fact: _Later) -> Order:
         case MadePending():
             state = replace(state, pending_reason=fact.reason)
         case ExecutionStarted():
-            state = replace(state, venue=fact.venue, venue_order=fact.venue_order, ordered=fact.quantity)
+            state = replace(
+                state,
+                venue=fact.venue,
+                venue_order=fact.venue_order,
+                ordered=fact.quantity,
+                splits=fact.splits,
+            )
         case TradeRecorded():
             state = replace(
                 state,
@@ -495,6 +527,8 @@ def _moved(state: Order, fact: _Later) -> Order:
             state = replace(state, settled_at_us=fact.at_us)
         case CancelRequested() | CancelRejected():
             state = replace(state, cancel_requested=isinstance(fact, CancelRequested))
+        case RolloverFunded():
+            state = replace(state, is_funded=True)
         case Cancelled():
             state = replace(
                 state,

@@ -15,7 +15,7 @@ import msgspec
 
 from engine.domain import account
 from engine.domain.account import Account
-from engine.domain.holdings import (
+from engine.domain.bookings import (
     BuyApplied,
     BuyBooked,
     BuySettled,
@@ -23,20 +23,29 @@ from engine.domain.holdings import (
     CashWithdrawn,
     FundsReleased,
     FundsReserved,
-    Leg,
     SellApplied,
     SellBooked,
     SellSettled,
     UnitsReleased,
     UnitsReserved,
-    legs,
 )
+from engine.domain.moves import Leg, legs
 from engine.domain.order import Cancelled, Filled, Placed, TradeApplied, TradeRecorded, TradeSettled
 from engine.domain.payment import (
     DepositCompleted,
     WithdrawalCompleted,
     WithdrawalFailed,
     WithdrawalOpened,
+)
+from engine.domain.servicing import (
+    CouponPaid,
+    DividendPaid,
+    PositionMatured,
+    PositionSplit,
+    RolloverBooked,
+    RolloverPaid,
+    RolloverReleased,
+    RolloverReserved,
 )
 from engine.domain.stored import STORED
 from engine.domain.streams import fold_of
@@ -62,9 +71,17 @@ OWNERS: Final[dict[type[Fact], tuple[type[Fact], ...]]] = {
     SellApplied: (TradeApplied,),
     BuySettled: (TradeSettled,),
     SellSettled: (TradeSettled,),
+    CouponPaid: (),
+    DividendPaid: (),
+    PositionMatured: (),
+    PositionSplit: (),
+    RolloverReserved: (Placed,),
+    RolloverReleased: (Cancelled,),
+    RolloverBooked: (TradeRecorded,),
+    RolloverPaid: (),
 }
 """Fact of an account's cash or units -> the facts of orders and payments recorded with it in one append,
-whose money it moves."""
+whose money it moves. Those of an instrument's life have their cause in the instrument's stream."""
 
 
 class Booked(NamedTuple):

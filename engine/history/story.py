@@ -12,11 +12,13 @@ from engine.domain import clock
 from engine.domain.account import FLAGS, Account
 from engine.domain.clock import Clock
 from engine.domain.halt import Halt
-from engine.domain.holdings import MOVES, Balance, Holdings, Leg, legs
+from engine.domain.holdings import Holdings
 from engine.domain.instrument import Instrument
 from engine.domain.kind import Declared
+from engine.domain.moves import MOVES, Leg, legs
 from engine.domain.order import Order
 from engine.domain.payment import Payment
+from engine.domain.position import Balance
 from engine.domain.report import ParkedReport
 from engine.domain.streams import FOLDS, prefix_of
 from engine.domain.webhook import Webhook

@@ -33,6 +33,18 @@ caller has its answer long before `2 * WRITE_WAIT_S`."""
 RECENT_ORDERS_MAX: Final = 32
 """Different orders of an account remembered for the duplicate check: more than anyone places within its
 window of a few seconds, and each is carried in the account's state."""
+ENTITLEMENT_DAYS: Final = 130
+"""Days for which an account remembers what its trades settled: coupons and dividends are paid up to
+ACTION_DAYS_MAX after their ex date, and an engine may have stood still for some weeks."""
+ACTION_DAYS_MAX: Final = 90
+"""Days between the ex date and the payment of a corporate action: longer than any market takes."""
+ACTIONS_OPEN_MAX: Final = 8
+"""Open corporate actions of one instrument: a coupon, a maturity, and some that an operator announced.
+Each is carried in the instrument's state."""
+ACTIONS_APPLIED_MAX: Final = 2 * ACTIONS_OPEN_MAX
+"""Corporate actions that a position remembers: those that are open, and some that just were."""
+ROLLOVERS_MAX: Final = 64
+"""Rollovers of an account remembered until they are paid: more than there are bills."""
 TALLY_HELD_MAX: Final = 100_000
 """Accepted orders not yet read back: ten seconds of a silent journal at 10 000 a second."""
 TALLY_LOOK_S: Final = 0.05

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from engine.domain import account, holdings
+from engine.domain import account, moves
 from engine.domain.account import Account
 from projections.folds import Change, Folded
 from projections.listing import Listed, Reader, RowScope, Single, Where, list_rows
@@ -39,11 +39,11 @@ class AccountsView(View):
     streams = frozenset({"acc"})
     tables = (ACCOUNTS,)
     bodies = (AccountBody,)
-    reads = frozenset(fact for _, fact in account.NEXT) | holdings.FACTS
+    reads = frozenset(fact for _, fact in account.NEXT) | moves.FACTS
 
     def feed(self, change: Change, page: PageRows) -> None:
         before, after = change.before, change.after
-        is_move = type(change.recorded.fact) in holdings.FACTS
+        is_move = type(change.recorded.fact) in moves.FACTS
         if is_move and before and before.state.is_overdrawn == after.state.is_overdrawn:
             return  # without effect on the row
         page.upsert(ACCOUNTS, after.first_offset, partial(_row, after, page))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from engine.domain.account import Account, AccountChanged, AccountOpened
-from engine.domain.holdings import (
+from engine.domain.bookings import (
     BuyApplied,
     BuyBooked,
     CashDeposited,
@@ -17,6 +18,13 @@ from engine.domain.holdings import (
     SellApplied,
     SellBooked,
     SellSettled,
+)
+from engine.domain.servicing import (
+    CouponPaid,
+    DividendPaid,
+    PositionMatured,
+    PositionSplit,
+    RolloverPaid,
 )
 from engine.kernel.fact import Fact, Recorded
 from engine.kernel.times import rfc3339
@@ -61,6 +69,11 @@ _FACTS: Final[set[type[Fact]]] = {
     SellSettled,
     BuyApplied,
     SellApplied,
+    CouponPaid,
+    DividendPaid,
+    PositionMatured,
+    PositionSplit,
+    RolloverPaid,
 }
 
 
@@ -68,7 +81,7 @@ class BalancesView(View):
     """One row of balances per account, one row per line of its ledger."""
 
     name = "balances"
-    shape = 1
+    shape = 2
     streams = frozenset({"acc"})
     tables = (BALANCES, TRANSACTIONS)
     bodies = (BalanceBody, TransactionBody)
@@ -117,11 +130,11 @@ def _payment(recorded: Recorded) -> list[TransactionBody]:
 def _trade(recorded: Recorded) -> list[TransactionBody]:
     """A trade's consideration, then its fee."""
     fact, booked_at = recorded.fact, rfc3339(recorded.envelope.at_us)
-    assert isinstance(fact, BuyBooked | SellBooked)
+    assert isinstance(fact, BuyBooked | SellBooked | RolloverPaid)
     kind, doing, amount = (
-        ("buy", "buying", EXACT.minus(fact.notional))
-        if isinstance(fact, BuyBooked)
-        else ("sell", "selling", fact.notional)
+        ("sell", "selling", fact.notional)
+        if isinstance(fact, SellBooked)
+        else ("buy", "buying", EXACT.minus(fact.notional))
     )
     settlement_date, instrument = fact.settlement_date.isoformat(), fact.instrument
     quantity, unit_price = plain(fact.quantity), price(fact.price)
@@ -157,6 +170,73 @@ def _trade(recorded: Recorded) -> list[TransactionBody]:
     ]
 
 
+def _coupon(recorded: Recorded) -> list[TransactionBody]:
+    fact = recorded.fact
+    assert isinstance(fact, CouponPaid)
+    source = Source("coupon_payment", "Coupon of", "coupon", fact.coupon, fact.units)
+    return [_serviced(recorded, fact, source)]
+
+
+def _dividend(recorded: Recorded) -> list[TransactionBody]:
+    fact = recorded.fact
+    assert isinstance(fact, DividendPaid)
+    source = Source("dividend", "Dividend of", "dividend", fact.dividend, fact.units)
+    return [_serviced(recorded, fact, source)]
+
+
+def _redemption(recorded: Recorded) -> list[TransactionBody]:
+    """The redemption of a position, at maturity or by a call."""
+    fact = recorded.fact
+    assert isinstance(fact, PositionMatured)
+    units = EXACT.add(fact.quantity, fact.pledged)
+    source = Source("maturity", "Redemption of", "position", fact.position, units)
+    return [_serviced(recorded, fact, source)]
+
+
+def _fraction(recorded: Recorded) -> list[TransactionBody]:
+    """The cash for the fraction of a unit that a split lost; no line without cash."""
+    fact = recorded.fact
+    assert isinstance(fact, PositionSplit)
+    if not fact.amount:
+        return []
+    source = Source("split", "Fraction after a split of", "position", fact.position, None)
+    return [_serviced(recorded, fact, source)]
+
+
+class Source(NamedTuple):
+    """The origin of a line that an instrument brought."""
+
+    transaction_type: str
+    title: str
+    reference_type: str
+    reference: str
+    units: Decimal | None
+
+
+def _serviced(
+    recorded: Recorded,
+    fact: CouponPaid | DividendPaid | PositionMatured | PositionSplit,
+    source: Source,
+) -> TransactionBody:
+    """Cash that an instrument brought; it settles on the day it is booked."""
+    day = recorded.envelope.business_date
+    quantity = None if source.units is None else plain(source.units)
+    return TransactionBody(
+        id=_id(recorded, 0),
+        summary=" ".join(filter(None, (source.title, quantity, fact.instrument))),
+        booked_at=rfc3339(recorded.envelope.at_us),
+        settlement_date=day.isoformat() if day else None,
+        cash_amount=plain(fact.amount),
+        unit_quantity=quantity,
+        unit_price=None,
+        currency=fact.currency,
+        instrument=fact.instrument,
+        transaction_type=source.transaction_type,
+        reference=source.reference,
+        reference_type=source.reference_type,
+    )
+
+
 def _id(recorded: Recorded, place: int) -> str:
     return derived("txn", recorded.envelope.at_us, recorded.offset * LINES_PER_FACT + place)
 
@@ -168,6 +248,11 @@ LINES: Final[dict[type[Fact], Callable[[Recorded], list[TransactionBody]]]] = {
     SellBooked: _trade,
     BuyApplied: _trade,
     SellApplied: _trade,
+    RolloverPaid: _trade,
+    CouponPaid: _coupon,
+    DividendPaid: _dividend,
+    PositionMatured: _redemption,
+    PositionSplit: _fraction,
 }
 """Fact -> its lines in the ledger. Other facts move cash only inside the account."""
 

@@ -98,8 +98,7 @@ def _trade(change: Change, page: PageRows) -> About:
 
 def _position(change: Change, _page: PageRows) -> About:
     _, account, position = held(change)
-    sequence = 1 if position.closed_at_us is None else 2
-    return account, sequence, position_json(account, position)
+    return account, position.events, position_json(account, position)
 
 
 def _account(change: Change, page: PageRows) -> About:
@@ -120,7 +119,7 @@ ABOUT: Final[dict[str, Callable[[Change, PageRows], About]]] = {
     "deposit": _payment,
     "withdrawal": _payment,
 }
-"""Type of a resource -> the function that extracts it. A trade and a position have two events each."""
+"""Type of a resource -> the function that extracts it. A trade has two events."""
 
 
 def _kind(name: str) -> tuple[str, str, Callable[[Change, PageRows], About]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
+from typing import Final, get_args
 
-from engine.domain.holdings import (
+from engine.domain.bookings import (
     BuyApplied,
     BuyBooked,
     BuySettled,
-    Position,
     PositionClosed,
     PositionOpened,
     SellApplied,
@@ -18,6 +17,8 @@ from engine.domain.holdings import (
     UnitsReleased,
     UnitsReserved,
 )
+from engine.domain.position import Position, ServicingFact
+from engine.domain.servicing import RolloverBooked
 from engine.kernel.fact import Fact
 from projections.folds import Change
 from projections.listing import Listed, Reader, RowScope, Single, Where, list_rows
@@ -59,6 +60,8 @@ _FACTS: Final[set[type[Fact]]] = {
     BuySettled,
     SellSettled,
     PositionClosed,
+    *get_args(ServicingFact),
+    RolloverBooked,
 }
 
 
@@ -66,7 +69,7 @@ class PositionsView(View):
     """One row per position. A new position of the same instrument is a new row."""
 
     name = "positions"
-    shape = 1
+    shape = 2
     streams = frozenset({"acc"})
     tables = (POSITIONS,)
     bodies = (PositionBody,)

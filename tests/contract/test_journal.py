@@ -12,7 +12,7 @@ from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import IntegrityError, Tracking
 
-from engine.domain import account, holdings
+from engine.domain import account, bookings
 from engine.domain.stored import engine_codec
 from engine.journal import journal as journals
 from engine.journal.journal import Journal
@@ -225,9 +225,9 @@ def test_a_snapshot_that_was_changed_is_ignored(journal: Journal) -> None:
 def test_the_state_of_a_real_account_goes_through_a_snapshot(journal: Journal) -> None:
     fold = Fold("account", 1, account.Account, account.evolve)
     facts = account.open_account(None, "acc_1", "tnt", "USD", at_us=1)
-    facts.append(holdings.PositionOpened("pos_1", "ins_1", "USD", 2, 2))
+    facts.append(bookings.PositionOpened("pos_1", "ins_1", "USD", 2, 2))
     facts += [
-        holdings.CashDeposited(f"dep_{n}", "USD", Decimal("10.25"), n) for n in range(SNAPSHOT_EVERY)
+        bookings.CashDeposited(f"dep_{n}", "USD", Decimal("10.25"), n) for n in range(SNAPSHOT_EVERY)
     ]
     real = another(journal, engine_codec())
     append(real, 1, "acc_1", 0, *facts)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.domain.holdings import CashDeposited
+from engine.domain.bookings import CashDeposited
 from engine.domain.order import Cancelled, Placed, TradeSettled
 from engine.domain.stored import engine_codec
 from engine.journal import journal as journals

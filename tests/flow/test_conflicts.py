@@ -21,7 +21,7 @@ from engine.commands.command import new_command_id
 from engine.commands.decider import Decider
 from engine.commands.desk import Command, Outcome
 from engine.commands.entries import Reads
-from engine.domain import holdings, idempotency
+from engine.domain import bookings, holdings, idempotency
 from engine.domain.order import Placed
 from engine.domain.order_request import OrderRequest
 from engine.journal.journal import Journal
@@ -127,7 +127,7 @@ def test_a_desk_that_does_not_look_at_the_cash_is_noticed(
 ) -> None:
     def reserve(_: object, placed: Placed) -> list[object]:
         assert placed.cash_amount is not None
-        return [holdings.FundsReserved(placed.order, "USD", placed.cash_amount, placed.at_us)]
+        return [bookings.FundsReserved(placed.order, "USD", placed.cash_amount, placed.at_us)]
 
     monkeypatch.setattr(holdings, "reserve", reserve)
     found = conflict(shop, journal_url)

@@ -11,14 +11,13 @@ import msgspec
 import pytest
 
 from engine.commands.command import Decision
-from engine.domain.holdings import (
-    Balance,
+from engine.domain.bookings import (
     FundsReleased,
     FundsReserved,
-    Position,
     UnitsReleased,
     UnitsReserved,
 )
+from engine.domain.position import Balance, Position
 from engine.kernel.fact import Fact
 from order_engine_client import resources
 from projections.resources import position_json

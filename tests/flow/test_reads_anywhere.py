@@ -18,7 +18,7 @@ import pytest
 from api.routes import ROUTES
 from engine.commands import decisions
 from engine.commands.decisions import parked_report_id
-from engine.domain.holdings import CashDeposited
+from engine.domain.bookings import CashDeposited
 from engine.domain.order import TradeSettled
 from engine.domain.report import Report
 from engine.journal.damage import KEY, LOSSES

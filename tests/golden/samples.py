@@ -8,14 +8,16 @@ from typing import Any
 
 from engine.domain import (
     account,
+    bookings,
     clock,
+    corporate_action,
     halt,
-    holdings,
     instrument,
     kind,
     order,
     payment,
     report,
+    servicing,
     trading_limits,
     webhook,
 )
@@ -65,6 +67,18 @@ REPORT = report.Report(
     ytm=Decimal("4.25"),
     reason="expired",
 )
+ACTION = corporate_action.ActionTerms(
+    action_type="stock_split",
+    ex_date=DAY,
+    record_date=date(2026, 3, 12),
+    pay_date=date(2026, 3, 16),
+    source="operator",
+    amount=Decimal("1.5"),
+    divisor=4,
+    units_to=3,
+    units_from=2,
+    fraction_price=Decimal("66.25"),
+)
 _BOOKED: tuple[Any, ...] = (
     "ord_1", "trd_1", "pos_1", "ins_1", "USD",
     Decimal("99.5"), Decimal("1.25"), Decimal("124.38"), Decimal("0.62"), DAY,
@@ -77,24 +91,69 @@ SAMPLES: dict[str, Fact] = {
     "account.activated.1": account.AccountActivated(AT_US),
     "account.closing.1": account.AccountClosing(AT_US),
     "account.closed.1": account.AccountClosed(AT_US),
-    "account.cash_deposited.1": holdings.CashDeposited("dep_1", "USD", Decimal("100.00"), AT_US),
-    "account.cash_withdrawn.1": holdings.CashWithdrawn("wdr_1", "JPY", Decimal(100), AT_US),
-    "account.funds_reserved.1": holdings.FundsReserved("ord_1", "KWD", Decimal("0.001"), AT_US),
-    "account.funds_released.1": holdings.FundsReleased("ord_1", "USD", Decimal("0.50"), AT_US),
-    "account.units_reserved.1": holdings.UnitsReserved("ord_1", "ins_1", Decimal("1.250000"), AT_US),
-    "account.units_released.1": holdings.UnitsReleased("ord_1", "ins_1", Decimal(7), AT_US),
-    "account.position_opened.1": holdings.PositionOpened("pos_1", "ins_1", "USD", 6, AT_US),
-    "account.buy_booked.1": holdings.BuyBooked(*_BOOKED, True, AT_US),
-    "account.sell_booked.1": holdings.SellBooked(*_BOOKED, AT_US),
-    "account.buy_applied.1": holdings.BuyApplied(*_BOOKED, True, AT_US),
-    "account.sell_applied.1": holdings.SellApplied(*_BOOKED, AT_US),
-    "account.buy_settled.1": holdings.BuySettled(
+    "account.cash_deposited.1": bookings.CashDeposited("dep_1", "USD", Decimal("100.00"), AT_US),
+    "account.cash_withdrawn.1": bookings.CashWithdrawn("wdr_1", "JPY", Decimal(100), AT_US),
+    "account.funds_reserved.1": bookings.FundsReserved("ord_1", "KWD", Decimal("0.001"), AT_US),
+    "account.funds_released.1": bookings.FundsReleased("ord_1", "USD", Decimal("0.50"), AT_US),
+    "account.units_reserved.1": bookings.UnitsReserved("ord_1", "ins_1", Decimal("1.250000"), AT_US),
+    "account.units_released.1": bookings.UnitsReleased("ord_1", "ins_1", Decimal(7), AT_US),
+    "account.position_opened.1": bookings.PositionOpened("pos_1", "ins_1", "USD", 6, AT_US),
+    "account.buy_booked.1": bookings.BuyBooked(*_BOOKED, True, AT_US),
+    "account.sell_booked.1": bookings.SellBooked(*_BOOKED, AT_US),
+    "account.buy_applied.1": bookings.BuyApplied(*_BOOKED, True, AT_US),
+    "account.sell_applied.1": bookings.SellApplied(*_BOOKED, AT_US),
+    "account.buy_settled.1": bookings.BuySettled(
         "ord_1", "trd_1", "pos_1", "ins_1", Decimal("1.25"), AT_US
     ),
-    "account.sell_settled.1": holdings.SellSettled(
+    "account.sell_settled.1": bookings.SellSettled(
         "ord_1", "trd_1", "pos_1", "ins_1", "USD", Decimal("123.76"), AT_US
     ),
-    "account.position_closed.1": holdings.PositionClosed("pos_1", "ins_1", AT_US),
+    "account.position_closed.1": bookings.PositionClosed("pos_1", "ins_1", AT_US),
+    "account.coupon_paid.1": servicing.CouponPaid(
+        "cpn_1", "cac_1", "pos_1", "ins_1", "USD", Decimal("1.25"), Decimal("3.75"), AT_US
+    ),
+    "account.dividend_paid.1": servicing.DividendPaid(
+        "div_1", "cac_1", "pos_1", "ins_1", "USD", Decimal("1.25"), Decimal("0.31"), AT_US
+    ),
+    "account.position_matured.1": servicing.PositionMatured(
+        action="cac_1",
+        position="pos_1",
+        instrument="ins_1",
+        currency="USD",
+        ex_date=DAY,
+        quantity=Decimal("1.00"),
+        pledged=Decimal("0.25"),
+        amount=Decimal("125.00"),
+        rollover="ord_1",
+        at_us=AT_US,
+    ),
+    "account.position_split.1": servicing.PositionSplit(
+        action="cac_1",
+        position="pos_1",
+        instrument="ins_1",
+        currency="USD",
+        number=1,
+        ex_date=DAY,
+        units_to=3,
+        units_from=2,
+        quantity_before=Decimal("1.25"),
+        quantity_after=Decimal("1.87"),
+        unsettled_before=Decimal("0.25"),
+        unsettled_after=Decimal("0.37"),
+        fraction=Decimal("0.005"),
+        amount=Decimal("0.33"),
+        at_us=AT_US,
+    ),
+    "account.rollover_set.1": servicing.RolloverSet("pos_1", "ins_1", False, AT_US),
+    "account.rollover_reserved.1": servicing.RolloverReserved(
+        "ord_1", "pos_1", "ins_1", Decimal("1.25"), "USD", Decimal("125.00"), AT_US
+    ),
+    "account.rollover_released.1": servicing.RolloverReleased(
+        "ord_1", "pos_1", "ins_1", Decimal("1.25"), AT_US
+    ),
+    "account.rollover_booked.1": servicing.RolloverBooked(*_BOOKED, True, AT_US),
+    "account.rollover_paid.1": servicing.RolloverPaid(*_BOOKED, AT_US),
+    "account.rollover_skipped.1": servicing.RolloverSkipped("pos_1", "ins_1", "no_bill", AT_US),
     "account.order_counted.1": trading_limits.OrderCounted(
         "ord_1", DAY, "sell", "ins_1", Decimal("1.250"), "USD", Decimal("124.38"), AT_US
     ),
@@ -172,9 +231,18 @@ SAMPLES: dict[str, Fact] = {
     "order.settled.1": order.Settled(AT_US),
     "order.cancel_requested.1": order.CancelRequested(bytes(32), AT_US),
     "order.cancel_rejected.1": order.CancelRejected(AT_US),
+    "order.rollover_funded.1": order.RolloverFunded(Decimal("12.50"), AT_US),
     "order.cancelled.1": order.Cancelled("unfilled", None, AT_US),
     "instrument.listed.1": instrument.InstrumentListed("ins_1", TERMS, AT_US),
     "instrument.changed.1": instrument.InstrumentChanged(TERMS, AT_US),
+    "instrument.schedule_followed.1": corporate_action.ScheduleFollowed(DAY, AT_US),
+    "instrument.action_announced.1": corporate_action.ActionAnnounced("cac_1", ACTION, "cli_1", AT_US),
+    "instrument.action_corrected.1": corporate_action.ActionCorrected("cac_1", ACTION, "cli_1", AT_US),
+    "instrument.action_withdrawn.1": corporate_action.ActionWithdrawn("cac_1", "error", "cli_1", AT_US),
+    "instrument.action_started.1": corporate_action.ActionStarted("cac_1", AT_US),
+    "instrument.action_completed.1": corporate_action.ActionCompleted(
+        "cac_1", 7, Decimal("12.50"), AT_US
+    ),
     "deposit.opened.1": payment.DepositOpened(
         "dep_1", "acc_1", "USD", Decimal("100.00"), bytes(32), AT_US
     ),

@@ -17,8 +17,13 @@ from unittest import mock
 from msgspec.structs import replace
 
 from engine.domain import order as engine_order
+from engine.domain.bookings import (
+    BuyBooked,
+    CashDeposited,
+    CashWithdrawn,
+    SellBooked,
+)
 from engine.domain.fees import FeeRule
-from engine.domain.holdings import BuyBooked, CashDeposited, CashWithdrawn, SellBooked
 from engine.domain.instrument import Terms
 from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine.domain import holdings, order, payment
+from engine.domain import bookings, moves, order, payment
 from engine.domain.account import AccountChanged
 from engine.domain.stored import engine_codec
 from engine.journal.journal import Journal
@@ -64,7 +64,7 @@ Mutants = Iterator[list[Written]]
 LEAVE_A_TRACE = (
     order.Placed, order.TradeRecorded, order.TradeSettled, order.Settled,
     payment.DepositCompleted, payment.WithdrawalOpened,
-    holdings.PositionOpened, holdings.PositionClosed,
+    bookings.PositionOpened, bookings.PositionClosed,
 )  # fmt: skip
 """What is missed later or elsewhere. (A deposit that never completed would be missed by its client.)"""
 
@@ -72,7 +72,7 @@ LEAVE_A_TRACE = (
 def dropped(facts: list[Written], random: Random) -> Mutants:
     """A fact is missing, later versions closing the gap."""
     for index, one in enumerate(facts):
-        if type(one.fact) in holdings.MOVES or isinstance(one.fact, LEAVE_A_TRACE):
+        if type(one.fact) in moves.MOVES or isinstance(one.fact, LEAVE_A_TRACE):
             yield facts[:index] + facts[index + 1 :]
 
 
@@ -117,7 +117,7 @@ def one_unit_more(facts: list[Written], random: Random) -> Mutants:
 def of_another(facts: list[Written], random: Random) -> Mutants:
     """A fact of money names another order, trade, instrument or currency."""
     for index, one in enumerate(facts):
-        if type(one.fact) in holdings.MOVES:
+        if type(one.fact) in moves.MOVES:
             for name in ("order", "subject", "deposit", "withdrawal", "trade", "position", "instrument"):
                 if hasattr(one.fact, name):
                     yield with_fact(facts, index, **{name: "somebody_else"})
@@ -128,7 +128,7 @@ def of_another(facts: list[Written], random: Random) -> Mutants:
 def in_another_account(facts: list[Written], random: Random) -> Mutants:
     """Money moves in an account that the cause does not name."""
     for index, one in enumerate(facts):
-        if type(one.fact) in holdings.MOVES:
+        if type(one.fact) in moves.MOVES:
             other = {"acc": "two", "two": "acc"}[one.stream]
             yield [*facts[:index], one._replace(stream=other), *facts[index + 1 :]]
 

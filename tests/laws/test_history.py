@@ -13,7 +13,7 @@ import pytest
 
 from engine.commands.declaring import make
 from engine.domain.account import Account
-from engine.domain.holdings import legs
+from engine.domain.moves import legs
 from engine.domain.order import Order
 from engine.domain.stored import engine_codec
 from engine.domain.streams import fold_of

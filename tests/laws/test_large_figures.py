@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.commands.tally import Tally
-from engine.domain import holdings
+from engine.domain import bookings, holdings, moves, position
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Terms
 from engine.domain.order_request import OrderRequest
@@ -54,7 +54,7 @@ def refolded(world: World) -> dict[tuple[str, str], Any]:
     states: dict[tuple[str, str], Any] = {}
     for subject, name, fact in world.facts:
         states[subject, name] = EVOLVE[subject](states.get((subject, name)), fact)
-        holdings.legs(fact)
+        moves.legs(fact)
     return states
 
 
@@ -153,11 +153,11 @@ def cash_of(world: World) -> Fraction:
     cash = Fraction(0)
     for _, _, fact in world.facts:
         match fact:
-            case holdings.CashDeposited():
+            case bookings.CashDeposited():
                 cash += Fraction(fact.amount)
-            case holdings.BuyBooked():
+            case bookings.BuyBooked():
                 cash -= Fraction(fact.notional) + Fraction(fact.fee)
-            case holdings.SellBooked():
+            case bookings.SellBooked():
                 cash += Fraction(fact.notional) - Fraction(fact.fee)
             case _:
                 pass
@@ -190,7 +190,7 @@ def test_more_than_an_amount_can_have_is_summed_to_the_cent() -> None:
 
 def test_what_is_lacking_is_told_to_the_cent() -> None:
     lacking = Decimal("-29999999999999999999999999999.99")
-    held = holdings.Holdings({"USD": holdings.Balance(lacking)})
+    held = holdings.Holdings({"USD": position.Balance(lacking)})
     assert held.lacking == narrowly(lambda: held.lacking) == {"USD": lacking.copy_abs()}
 
 

@@ -12,9 +12,22 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.domain import booking, checks, fees, holdings, order, paying, payment, pricing, trading
-from engine.domain.holdings import Balance, Holdings, Move, Position
+from engine.domain import (
+    booking,
+    bookings,
+    checks,
+    fees,
+    holdings,
+    order,
+    paying,
+    payment,
+    pricing,
+    trading,
+)
+from engine.domain.holdings import Holdings
+from engine.domain.moves import MOVES, Move
 from engine.domain.order import Order
+from engine.domain.position import Balance, Position
 from engine.domain.rounding import ROUNDINGS
 from engine.kernel.errors import Refused
 from engine.kernel.values import ZERO
@@ -167,18 +180,18 @@ def proceeds_settle_at_once(patch: Patch) -> None:
         Move("cash", "outside", "settled", "notional"),
         Move("cash", "settled", "fees", "fee"),
     )
-    patch.setitem(holdings.MOVES, holdings.SellBooked, moves)
+    patch.setitem(MOVES, bookings.SellBooked, moves)
 
 
 def settlement_pays_the_proceeds_again(patch: Patch) -> None:
     moves = (Move("cash", "outside", "settled", "proceeds"),)
-    patch.setitem(holdings.MOVES, holdings.SellSettled, moves)
+    patch.setitem(MOVES, bookings.SellSettled, moves)
 
 
 def bought_units_are_settled_at_once(patch: Patch) -> None:
-    real = holdings.MOVES[holdings.BuyBooked][:2]
+    real = MOVES[bookings.BuyBooked][:2]
     moves = (*real, Move("units", "outside", "settled", "quantity"))
-    patch.setitem(holdings.MOVES, holdings.BuyBooked, moves)
+    patch.setitem(MOVES, bookings.BuyBooked, moves)
 
 
 def an_empty_position_is_closed_before_settlement(patch: Patch) -> None:

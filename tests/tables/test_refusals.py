@@ -18,10 +18,10 @@ from engine.domain import halt, report, webhook
 from engine.domain.addresses import target_of
 from engine.domain.fees import FeeRule
 from engine.domain.halt import Halt
-from engine.domain.holdings import Balance
 from engine.domain.idempotency import check_key, check_repeat
 from engine.domain.instrument import Terms
 from engine.domain.order_request import OrderRequest
+from engine.domain.position import Balance
 from engine.domain.pricing import Price
 from engine.domain.report import ParkedReport, Report
 from engine.domain.trading_limits import Limits

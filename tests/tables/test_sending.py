@@ -14,9 +14,9 @@ import pytest
 from msgspec.structs import replace
 
 from engine.domain import checks, order, trading
-from engine.domain.holdings import Balance
 from engine.domain.instrument import Terms
 from engine.domain.order_request import OrderRequest
+from engine.domain.position import Balance
 from engine.domain.pricing import Price
 from tests.support.engines.world import TODAY, World
 from tests.support.models.table import rows

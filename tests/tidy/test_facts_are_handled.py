@@ -14,8 +14,22 @@ import pytest
 from msgspec.structs import replace
 
 from engine.audit import audit_books as books
-from engine.domain import account, clock, halt, holdings, instrument, order, payment, report, webhook
-from engine.domain.holdings import MOVES
+from engine.domain import (
+    account,
+    bookings,
+    clock,
+    corporate_action,
+    halt,
+    holdings,
+    instrument,
+    moves,
+    order,
+    payment,
+    report,
+    servicing,
+    webhook,
+)
+from engine.domain.moves import MOVES
 from engine.domain.stored import EVENTS, PARTS, STORED
 from engine.domain.streams import FOLDS
 from engine.history import history
@@ -44,14 +58,17 @@ LIFE: tuple[ModuleType, ...] = (account, order, instrument, payment, report, web
 NO_EVENT: Kinds = frozenset(
     {
         account.AccountChanged, account.AccountClosing, account.OrderCounted,
-        holdings.CashDeposited, holdings.CashWithdrawn, holdings.FundsReserved, holdings.FundsReleased,
-        holdings.UnitsReserved, holdings.UnitsReleased, holdings.BuyBooked, holdings.SellBooked,
-        holdings.BuySettled, holdings.SellSettled,
+        bookings.CashDeposited, bookings.CashWithdrawn, bookings.FundsReserved, bookings.FundsReleased,
+        bookings.UnitsReserved, bookings.UnitsReleased, bookings.BuyBooked, bookings.SellBooked,
+        bookings.BuySettled, bookings.SellSettled,
         order.CancelRequested, order.CancelRejected,
         payment.DepositOpened, payment.WithdrawalOpened,
         instrument.InstrumentListed, instrument.InstrumentChanged,
         report.ReportParked, report.ReportBooked, report.ReportRejected, report.BookingRequested,
-        report.ReportApplied, holdings.BuyApplied, holdings.SellApplied,
+        report.ReportApplied, bookings.BuyApplied, bookings.SellApplied,
+        servicing.CouponPaid, servicing.DividendPaid, servicing.RolloverSet, servicing.RolloverReserved,
+        servicing.RolloverReleased, servicing.RolloverBooked, servicing.RolloverPaid,
+        order.RolloverFunded, *get_args(corporate_action.ActionFact),
     }
 )  # fmt: skip
 """Facts of which nobody is told. They change nothing that CONTRACT 6 names an event for."""
@@ -61,13 +78,14 @@ UNREAD: dict[str, Kinds] = {
     "balances": frozenset(
         {
             account.AccountSuspended, account.AccountActivated, account.AccountClosing,
-            account.AccountClosed, account.OrderCounted, holdings.UnitsReserved,
-            holdings.UnitsReleased, holdings.BuySettled, holdings.PositionOpened,
-            holdings.PositionClosed,
+            account.AccountClosed, account.OrderCounted, bookings.UnitsReserved,
+            bookings.UnitsReleased, bookings.BuySettled, bookings.PositionOpened,
+            bookings.PositionClosed, servicing.RolloverSet, servicing.RolloverReserved,
+            servicing.RolloverReleased, servicing.RolloverBooked, servicing.RolloverSkipped,
         }
     ),
-    "positions": (facts_of("acc") - holdings.FACTS)
-    | {holdings.CashDeposited, holdings.CashWithdrawn, holdings.FundsReserved, holdings.FundsReleased},
+    "positions": (facts_of("acc") - moves.FACTS)
+    | {bookings.CashDeposited, bookings.CashWithdrawn, bookings.FundsReserved, bookings.FundsReleased},
     "events": NO_EVENT - facts_of("ins") - facts_of("rep"),
 }  # fmt: skip
 """View -> facts of its streams that leave its rows as they are."""
@@ -103,10 +121,10 @@ def test_every_holding_is_folded() -> None:
     """Each fact of holdings changes them, on a position that is open."""
     samples: dict[type[Fact], Any] = {type(fact): fact for fact in SAMPLES.values()}
     opened = holdings.Holdings()
-    for kind in (holdings.PositionOpened, holdings.BuyBooked, holdings.BuyBooked):
+    for kind in (bookings.PositionOpened, bookings.BuyBooked, bookings.BuyBooked):
         opened = holdings.evolve(opened, samples[kind])
-    for kind in holdings.FACTS:
-        if kind is not holdings.PositionOpened:
+    for kind in moves.FACTS:
+        if kind is not bookings.PositionOpened:
             fact: Any = samples[kind]
             assert holdings.evolve(opened, fact) != opened, kind
 
@@ -121,7 +139,8 @@ def test_a_fact_of_another_stream_is_refused(kind: type[Fact]) -> None:
 
 
 def test_tables_of_moves_are_whole() -> None:
-    assert MOVES.keys() == holdings.FACTS - {holdings.PositionOpened, holdings.PositionClosed}
+    still = {bookings.PositionOpened, bookings.PositionClosed, servicing.RolloverSet}
+    assert MOVES.keys() == moves.FACTS - still - {servicing.RolloverSkipped}
     assert history.OWNERS.keys() == books._WORDS.keys() == MOVES.keys()
     assert books._PAID.keys() == facts_of("dep") - {payment.DepositOpened, payment.DepositFailed}
     assert halt.NEXT.keys() == {
@@ -130,12 +149,14 @@ def test_tables_of_moves_are_whole() -> None:
 
 
 def test_what_leaves_or_enters_an_account_stands_in_its_ledger() -> None:
-    outside = {
+    """A line for each fact that changes the total of a balance."""
+    own = {"settled", "unsettled", "reserved"}
+    changing = {
         kind
         for kind, moves in MOVES.items()
-        if any(m.asset == "cash" and {m.source, m.target} & {"outside", "fees"} for m in moves)
+        if any(m.asset == "cash" and len({m.source, m.target} & own) == 1 for m in moves)
     }
-    assert balances.LINES.keys() == outside
+    assert balances.LINES.keys() == changing
 
 
 def test_every_fact_of_the_views_has_an_event_or_none() -> None:

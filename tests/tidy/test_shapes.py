@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from engine.domain.account import Account
-from engine.domain.holdings import Balance
+from engine.domain.position import Balance
 from engine.domain.streams import FOLDS
 from engine.kernel.fingerprint import description, fingerprint
 from projections import folds, resources

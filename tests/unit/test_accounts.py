@@ -6,11 +6,12 @@ from decimal import Decimal
 
 import pytest
 
-from engine.domain import account, holdings
+from engine.domain import account, bookings, moves
 from engine.domain.account import AccountChanged, AccountClosed, AccountClosing, AccountOpened
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Terms
 from engine.domain.order_request import OrderRequest
+from engine.domain.position import Position
 from engine.domain.pricing import Price
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
@@ -105,9 +106,9 @@ def settle(world: World, name: str) -> None:
     assert world.settle(name, f"trd_sim/x_{name}", LATER) == "ok"
 
 
-def position(world: World) -> holdings.Position:
+def position(world: World) -> Position:
     found = world.account().holdings.positions["ins"]
-    assert isinstance(found, holdings.Position)
+    assert isinstance(found, Position)
     return found
 
 
@@ -234,7 +235,7 @@ def test_a_price_that_rose_too_far_cancels_and_releases() -> None:
 
 
 def test_legs_name_every_place_and_sum_to_zero() -> None:
-    booked = holdings.BuyBooked(
+    booked = bookings.BuyBooked(
         order="ord",
         trade="trd",
         position="pos",
@@ -248,16 +249,16 @@ def test_legs_name_every_place_and_sum_to_zero() -> None:
         automatic_rollover=False,
         at_us=1,
     )
-    legs = {(leg.asset, leg.of, leg.place): leg.amount for leg in holdings.legs(booked)[:4:3]}
+    legs = {(leg.asset, leg.of, leg.place): leg.amount for leg in moves.legs(booked)[:4:3]}
     assert legs == {
         ("cash", "USD", "reserved"): Decimal("-99.00"),
         ("cash", "USD", "fees"): Decimal("0.50"),
     }
-    assert sum(leg.amount for leg in holdings.legs(booked)) == 0
-    assert holdings.legs(AccountClosed(1)) == []
+    assert sum(leg.amount for leg in moves.legs(booked)) == 0
+    assert moves.legs(AccountClosed(1)) == []
 
 
-@pytest.mark.parametrize("kind", sorted(holdings.FACTS, key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(moves.FACTS, key=lambda kind: kind.__name__))
 def test_nothing_happens_before_an_account_is_opened(kind: type[Fact]) -> None:
     with pytest.raises(UnknownFact):
         account.evolve(None, kind(*[None] * len(kind.__struct_fields__)))
@@ -267,7 +268,7 @@ def test_facts_that_cannot_follow_fail_loudly() -> None:
     with pytest.raises(UnknownFact):
         account.evolve(given(AccountClosed(2)), account.AccountActivated(3))
     with pytest.raises(UnknownFact):
-        account.evolve(given(), holdings.PositionClosed("pos", "ins", 2))
+        account.evolve(given(), bookings.PositionClosed("pos", "ins", 2))
     with pytest.raises(UnknownFact):
         account.evolve(given(), AccountOpened("acc", "tenant", "USD", (), 2))
 

@@ -7,9 +7,10 @@ from decimal import Decimal
 from typing import Any
 
 from engine.domain.account import AccountOpened
+from engine.domain.bookings import BuyBooked, FundsReleased, FundsReserved
 from engine.domain.clock import ClockAdvanced
-from engine.domain.holdings import MOVES, BuyBooked, FundsReleased, FundsReserved
 from engine.domain.instrument import InstrumentListed, Terms
+from engine.domain.moves import MOVES
 from engine.domain.order import Filled, Placed, TradeRecorded
 from engine.domain.stored import STORED
 from engine.domain.streams import FOLDS

@@ -13,7 +13,12 @@ import msgspec
 import pytest
 
 from engine.domain import order as orders
-from engine.domain.holdings import CashDeposited, FundsReserved, UnitsReleased, UnitsReserved
+from engine.domain.bookings import (
+    CashDeposited,
+    FundsReserved,
+    UnitsReleased,
+    UnitsReserved,
+)
 from engine.domain.instrument import Instrument, Terms
 from engine.domain.order import Placed
 from engine.domain.order_request import OrderRequest

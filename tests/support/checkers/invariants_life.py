@@ -10,16 +10,19 @@ NEXT = {
     "order": {
         "": {"placed": "placed"},
         "placed": {
+            "rollover_funded": "placed",
             "made_pending": "pending",
             "execution_started": "executing",
             "cancelled": "cancelled",
         },
         "pending": {
+            "rollover_funded": "pending",
             "made_pending": "pending",
             "execution_started": "executing",
             "cancelled": "cancelled",
         },
         "executing": {
+            "rollover_funded": "executing",
             "trade_recorded": "executing",
             "trade_applied": "executing",
             "cancel_requested": "executing",

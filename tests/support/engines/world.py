@@ -15,7 +15,17 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from engine.domain import account, holdings, instrument, order, paying, payment, report, trading
+from engine.domain import (
+    account,
+    bookings,
+    instrument,
+    moves,
+    order,
+    paying,
+    payment,
+    report,
+    trading,
+)
 from engine.domain.decided import Decided
 from engine.domain.fees import FeeRule
 from engine.domain.order_request import OrderRequest
@@ -105,7 +115,7 @@ class World:
 
     def _check_account(self, name: str, fact: Fact) -> None:
         sums: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
-        for asset, of, place, amount in holdings.legs(fact):
+        for asset, of, place, amount in moves.legs(fact):
             owner = name if place in ("settled", "unsettled", "reserved") else ""
             self.places[owner, asset, of, place] += amount
             sums[asset, of] += amount
@@ -115,7 +125,7 @@ class World:
             over = (
                 not position.units.total and not position.unsettled_trades and position.total_buy_trades
             )
-            between = isinstance(fact, holdings.BuySettled | holdings.SellSettled)
+            between = isinstance(fact, bookings.BuySettled | bookings.SellSettled)
             assert (position.status == "closed") == bool(over) or between, f"{position} after {fact}"
         held = [("cash", code, state.holdings.cash[code]) for code in state.holdings.cash]
         held += [("units", key, known.units) for key, known in state.holdings.positions.items()]

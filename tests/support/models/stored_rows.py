@@ -45,9 +45,9 @@ def named_as_streams(facts: Iterable[Written]) -> list[Written]:
 
 
 PREFIXES = {
-    ("engine.domain.account", "engine.domain.holdings"): "acc",
+    ("engine.domain.account", "engine.domain.bookings", "engine.domain.servicing"): "acc",
     ("engine.domain.order",): "ord",
-    ("engine.domain.instrument",): "ins",
+    ("engine.domain.instrument", "engine.domain.corporate_action"): "ins",
     ("engine.domain.payment",): "dep",
     ("engine.domain.report",): "rep",
 }

@@ -1,0 +1,355 @@
+"""Positions: units of one instrument held by an account, by place. See docs/money.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import Final, assert_never
+
+import msgspec
+from msgspec.structs import replace
+
+from engine.domain import pricing
+from engine.domain.bookings import (
+    BuyBooked,
+    BuySettled,
+    PositionClosed,
+    PositionOpened,
+    SellBooked,
+    SellSettled,
+    UnitsReleased,
+    UnitsReserved,
+)
+from engine.domain.moves import MOVES, Move
+from engine.domain.servicing import (
+    CouponPaid,
+    DividendPaid,
+    PositionMatured,
+    PositionSplit,
+    RolloverPaid,
+    RolloverReleased,
+    RolloverReserved,
+    RolloverSet,
+    RolloverSkipped,
+)
+from engine.kernel.errors import UnknownFact
+from engine.kernel.fact import Fact
+from engine.kernel.limits import ACTIONS_APPLIED_MAX, ENTITLEMENT_DAYS
+from engine.kernel.values import EXACT, STEPS, ZERO, divide_to, total_of, zero_like
+
+
+class Balance(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Cash of a currency or units of an instrument, by place.
+
+    `settled` can be negative: unsettled cash may be spent and unsettled units sold, and both are debited
+    here. `total` and `available` are negative while the account is overdrawn.
+    """
+
+    settled: Decimal = ZERO
+    unsettled: Decimal = ZERO
+    reserved: Decimal = ZERO
+
+    @classmethod
+    def zero(cls, step: Decimal) -> Balance:
+        """Nothing, at the scale of `step`."""
+        none = zero_like(step)
+        return cls(none, none, none)
+
+    @property
+    def available(self) -> Decimal:
+        """The amount that may be traded: all except the reserved."""
+        return EXACT.add(self.settled, self.unsettled)
+
+    @property
+    def total(self) -> Decimal:
+        """The total by trade date: executed trades count, settled or not."""
+        return EXACT.add(self.available, self.reserved)
+
+    @property
+    def withdrawable(self) -> Decimal:
+        """The amount that may be withdrawn: max(0, total - reserved - unsettled)."""
+        return max(self.settled, zero_like(self.settled))
+
+
+class Dated(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Units bought less units sold by the trades that settle on a day, as contracted."""
+
+    day: date
+    units: Decimal
+
+
+class HeldBefore(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Units and dated trades just before a split or a redemption of `ex_date`."""
+
+    ex_date: date
+    total: Decimal
+    dated: tuple[Dated, ...]
+
+
+class Scale(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A split: each unit of a trade recorded before `at_us` became `units_to` / `units_from`."""
+
+    at_us: int
+    units_to: int
+    units_from: int
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Units of one instrument from the first buy until the last trade's settlement.
+
+    `units.unsettled` counts units of all unsettled buy trades, even if sold since; `cost` is the cost of
+    the units held, at trade prices without fees. `dated`: by settlement date what trades of the
+    instrument brought (sells: took), those of earlier positions included; `before`: the same before the
+    last split or redemption. `splits` counts the instrument's splits that its units went through,
+    `scales` are those of this position. `applied`: the last corporate actions it had. `rollover`: the
+    order that reinvests it; `rolled_from` and `rolled_into` name positions. `events`: how many it had.
+    """
+
+    id: str
+    instrument: str
+    currency: str
+    units: Balance
+    opened_at_us: int
+    modified_at_us: int
+    cost: Decimal = ZERO
+    total_buy_trades: int = 0
+    unsettled_trades: int = 0
+    automatic_rollover: bool = False
+    closed_at_us: int | None = None
+    unsettled_buys: int = 0
+    dated: tuple[Dated, ...] = ()
+    before: HeldBefore | None = None
+    splits: int = 0
+    scales: tuple[Scale, ...] = ()
+    applied: tuple[str, ...] = ()
+    rollover: str | None = None
+    is_rollover_skipped: bool = False
+    rolled_from: tuple[str, ...] = ()
+    rolled_into: str | None = None
+    events: int = 1
+
+    @property
+    def status(self) -> str:
+        """`closed` after PositionClosed; before it `open` with units (or before the first trade),
+        `closing` without.
+        """
+        if self.closed_at_us is not None:
+            return "closed"
+        return "open" if self.units.total or not self.total_buy_trades else "closing"
+
+    @property
+    def unsettled(self) -> Decimal:
+        """Units held but not delivered: min(total, units of unsettled buy trades)."""
+        total = self.units.total
+        return max(zero_like(total), min(total, self.units.unsettled))
+
+    @property
+    def settled(self) -> Decimal:
+        """Units held and delivered."""
+        return EXACT.subtract(self.units.total, self.unsettled)
+
+    @property
+    def average_price(self) -> Decimal | None:
+        """Average cost of the units held, 8 decimals; None without units."""
+        return pricing.average_price(self.cost, self.units.total)
+
+    def entitled(self, ex_date: date) -> Decimal:
+        """Units that have a coupon or dividend of `ex_date`: those held by trades that settle before it,
+        whether or not their settlement is recorded yet. Negative if more was sold than held.
+        """
+        total, dated = self.units.total, self.dated
+        if self.before is not None and ex_date < self.before.ex_date:
+            total, dated = self.before.total, self.before.dated
+        later = total_of(one.units for one in dated if one.day >= ex_date)
+        return EXACT.subtract(total, later)
+
+    def settling(self, quantity: Decimal, traded_at_us: int) -> Decimal:
+        """The units that a buy's settlement moves: the trade's `quantity` after later splits;
+        for the last unsettled buy, all that is left.
+        """
+        if not self.scales:
+            return quantity
+        if self.unsettled_buys == 1:
+            return self.units.unsettled
+        for scale in self.scales:
+            if traded_at_us < scale.at_us:
+                quantity = scaled(quantity, scale.units_to, scale.units_from, quantity, ROUND_FLOOR)
+        return quantity
+
+
+# --- evolve ---------------------------------------------------------------------------------------
+
+ServicingFact = (
+    CouponPaid
+    | DividendPaid
+    | PositionMatured
+    | PositionSplit
+    | RolloverSet
+    | RolloverReserved
+    | RolloverReleased
+    | RolloverPaid
+    | RolloverSkipped
+)
+PositionFact = (
+    PositionOpened
+    | BuyBooked
+    | SellBooked
+    | BuySettled
+    | SellSettled
+    | UnitsReserved
+    | UnitsReleased
+    | PositionClosed
+    | ServicingFact
+)
+"""Facts that a position records."""
+
+
+def _moves_of(asset: str) -> dict[type[Fact], tuple[Move, ...]]:
+    """The moves of one asset."""
+    parts = {kind: tuple(move for move in moves if move.asset == asset) for kind, moves in MOVES.items()}
+    return {kind: moves for kind, moves in parts.items() if moves}
+
+
+CASH_MOVES: Final = _moves_of("cash")
+UNIT_MOVES: Final = _moves_of("units")
+
+
+def moved(balance: Balance, moves: Iterable[Move], fact: Fact) -> Balance:
+    """The balance after the moves of a fact."""
+    places = {
+        "settled": balance.settled,
+        "unsettled": balance.unsettled,
+        "reserved": balance.reserved,
+        "fees": ZERO,
+        "outside": ZERO,
+        "receivable": ZERO,
+    }
+    for _, source, target, name in moves:
+        amount = getattr(fact, name)
+        places[source] = EXACT.subtract(places[source], amount)
+        places[target] = EXACT.add(places[target], amount)
+    return Balance(places["settled"], places["unsettled"], places["reserved"])
+
+
+def evolve(position: Position | None, fact: PositionFact) -> Position:
+    """A position after a fact. Raises UnknownFact for one before it is opened."""
+    if isinstance(fact, PositionOpened):
+        return _opened(position, fact)
+    if position is None:
+        raise UnknownFact(f"no position has {type(fact).__name__} before it is opened")
+    after = _noted(position, fact)
+    units = moved(position.units, UNIT_MOVES.get(type(fact), ()), fact)
+    return replace(after, units=units, modified_at_us=fact.at_us)
+
+
+def _opened(former: Position | None, fact: PositionOpened) -> Position:
+    units, at_us = Balance.zero(STEPS[fact.decimal_precision]), fact.at_us
+    fresh = Position(fact.position, fact.instrument, fact.currency, units, at_us, at_us)
+    if former is None:
+        return replace(fresh, splits=fact.splits)
+    kept = {"dated": former.dated, "before": former.before, "applied": former.applied}
+    return replace(fresh, splits=fact.splits, **kept)
+
+
+def _noted(position: Position, fact: PositionFact) -> Position:
+    """A position after a fact, except for the move of its units."""
+    match fact:
+        case BuyBooked(price=price, quantity=quantity, automatic_rollover=wanted):
+            return replace(
+                position,
+                cost=pricing.cost_after_buy(position.cost, position.units.total, price, quantity),
+                total_buy_trades=position.total_buy_trades + 1,
+                unsettled_trades=position.unsettled_trades + 1,
+                unsettled_buys=position.unsettled_buys + 1,
+                automatic_rollover=position.automatic_rollover or wanted,
+                dated=_dated(position.dated, fact.settlement_date, quantity),
+            )
+        case SellBooked(quantity=quantity):
+            held = position.units.total
+            return replace(
+                position,
+                cost=pricing.cost_after_sell(position.cost, EXACT.subtract(held, quantity), held),
+                unsettled_trades=position.unsettled_trades + 1,
+                dated=_dated(position.dated, fact.settlement_date, EXACT.minus(quantity)),
+            )
+        case BuySettled() | SellSettled():
+            of_buys = position.unsettled_buys - isinstance(fact, BuySettled)
+            left = position.unsettled_trades - 1
+            return replace(position, unsettled_trades=left, unsettled_buys=of_buys)
+        case PositionClosed():
+            return replace(position, closed_at_us=fact.at_us, events=position.events + 1)
+        case PositionOpened() | UnitsReserved() | UnitsReleased():
+            return position
+        case _:
+            return _serviced(position, fact)
+
+
+def _serviced(position: Position, fact: ServicingFact) -> Position:
+    """The same for the facts of an instrument's life."""
+    match fact:
+        case CouponPaid() | DividendPaid():
+            position = replace(position, applied=_applied(position, fact.action))
+        case PositionMatured() | PositionSplit():
+            position = _reorganised(position, fact)
+        case RolloverSet(automatic_rollover=wanted):
+            position = replace(position, automatic_rollover=wanted)
+        case RolloverReserved(order=order):
+            position = replace(position, rollover=order)
+        case RolloverReleased():
+            position = replace(position, rollover=None)
+        case RolloverSkipped():
+            position = replace(position, is_rollover_skipped=True, events=position.events + 1)
+        case RolloverPaid():
+            pass
+        case _:
+            assert_never(fact)
+    return position
+
+
+def _reorganised(position: Position, fact: PositionMatured | PositionSplit) -> Position:
+    """A position after its units were redeemed or split. Its cost is that of the units held."""
+    total, dated = position.units.total, position.dated
+    applied, events = _applied(position, fact.action), position.events + 1
+    if isinstance(fact, PositionMatured):
+        before = HeldBefore(fact.ex_date, total, dated)
+        return replace(position, cost=ZERO, before=before, dated=(), applied=applied, events=events)
+    to, from_ = fact.units_to, fact.units_from
+    step = fact.quantity_after
+    # What settles after the split is excluded from later entitlements: rounded up, it never pays more.
+    kept = [
+        Dated(one.day, scaled(one.units, to, from_, step, ROUND_CEILING))
+        for one in dated
+        if one.day >= fact.ex_date
+    ]
+    return replace(
+        position,
+        before=HeldBefore(fact.ex_date, total, dated),
+        dated=tuple(kept),
+        splits=fact.number,
+        scales=(*position.scales, Scale(fact.at_us, to, from_)),
+        applied=applied,
+        events=events,
+    )
+
+
+def scaled(units: Decimal, to: int, from_: int, like: Decimal, mode: str) -> Decimal:
+    """`units` x to / from, rounded by `mode` to the scale of `like`."""
+    step = Decimal(1).scaleb(int(like.as_tuple().exponent))
+    return divide_to(EXACT.multiply(units, Decimal(to)), Decimal(from_), step, mode)
+
+
+def _dated(known: tuple[Dated, ...], day: date, units: Decimal) -> tuple[Dated, ...]:
+    """The dated trades with another; those long before the newest are dropped."""
+    if known and known[-1].day == day:
+        return (*known[:-1], Dated(day, EXACT.add(known[-1].units, units)))
+    if not known or known[-1].day < day:
+        oldest = day - timedelta(days=ENTITLEMENT_DAYS)
+        return (*(one for one in known if one.day > oldest), Dated(day, units))
+    by_day = {one.day: one.units for one in known}
+    by_day[day] = EXACT.add(by_day.get(day, zero_like(units)), units)
+    return tuple(Dated(*one) for one in sorted(by_day.items()))
+
+
+def _applied(position: Position, action: str) -> tuple[str, ...]:
+    return (*position.applied[-ACTIONS_APPLIED_MAX + 1 :], action)
