@@ -38,6 +38,7 @@ ADDED = {
         "maturity_period", "coupon_frequency", "first_coupon_date", "issue_date", "ex_coupon_days"
     },
     "/prices": {"dirty_bid", "dirty_ask"},
+    "/accounts": {"splits"},
 }  # fmt: skip
 """Start of a path -> keys that its resources have got since."""
 
