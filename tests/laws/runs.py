@@ -61,8 +61,17 @@ FEES = (
     FeeRule(Decimal("0.005"), Decimal("0.0151")),
 )
 ACCOUNTS = {"acc": ("USD", "JPY", "KWD"), "two": ("USD", "JPY")}
+RULES = (
+    "minimum_trading_quantity",
+    "minimum_initial_cash_investment",
+    "required_cash_increment",
+    "trading_increment",
+    "enforce_trading_rules",
+)
 LEAST = {"USD": "0.05", "JPY": "3", "KWD": "0.5"}
 """The operator's least value of an order, while one is set."""
+PLACING = {"trading_rules": "invalid_param"}
+"""The reason at sending -> the code at placing, where they differ."""
 FLAGS = ("can_deposit", "can_withdraw", "can_place_buy_order", "can_place_sell_order")
 
 
@@ -77,6 +86,21 @@ def model_rule(rule: FeeRule, currency: str, rounding: str = "directed") -> valu
     rate, minimum = Fraction(rule.rate), Fraction(rule.minimum) * 10 ** CURRENCIES[currency]
     least = values.rounded(minimum.numerator, minimum.denominator, values.WAYS[rounding]["fee"])
     return values.FeeRule(rate.numerator, rate.denominator, least)
+
+
+def model_rules(terms: Terms) -> values.TradingRules:
+    places, zero = CURRENCIES[terms.trading_currency], Decimal(0)
+    return values.TradingRules(
+        scaled(terms.minimum_trading_quantity or zero, terms.decimal_precision),
+        scaled(terms.minimum_initial_cash_investment or zero, places),
+        scaled(terms.required_cash_increment or zero, places),
+        terms.enforce_trading_rules,
+    )
+
+
+def words_of(terms: Terms) -> dict[str, str]:
+    """The rules of trading, as a step says them."""
+    return {field: str(getattr(terms, field)) for field in RULES if getattr(terms, field)}
 
 
 def placing_under(rounding: str) -> Any:
@@ -124,7 +148,8 @@ class Run:
         ours, theirs = rules(), other()
         self.steps[-1] += f" -> {ours}"
         if ours not in ("ok", "nothing", "parked"):
-            assert theirs == ours or ours in self.model.faults, f"the model says {theirs}"
+            faults = {PLACING.get(fault, fault) for fault in self.model.faults}
+            assert theirs == ours or ours in faults, f"the model says {theirs}"
         else:
             assert ours == theirs, f"the model says {theirs}"
             if self.twice:
@@ -160,13 +185,13 @@ class Run:
         "random_cancel_answer": 6,
         "random_settle": 22,
         "random_permission": 3,
-        "random_listing": 2,
+        "random_listing": 4,
     }
 
     def put(self, name: str, terms: Terms) -> None:
         step = scaled(terms.trading_increment, terms.decimal_precision)
         self._step(
-            f"put {name} {terms.trading_status}",
+            f"put {name} {terms.trading_status} {words_of(terms)}",
             lambda: self.world.put(name, terms),
             lambda: self.model.put_instrument(
                 values.Instrument(
@@ -177,6 +202,7 @@ class Run:
                     terms.price_type,
                     scaled(terms.par_value, 8),
                     terms.trading_status,
+                    model_rules(terms),
                 )
             ),
         )
@@ -436,8 +462,20 @@ class Run:
             ("buy_sell", "buy_sell", "buy_only", "sell_only", "not_trading")
         )
         terms = self.world.instrument(name).terms
-        words = {field: getattr(terms, field) for field in Terms.__struct_fields__}
-        self.put(name, Terms(**words | {"trading_status": status}))
+        self.put(name, replace(terms, trading_status=status, **self.random_rules(name)))
+
+    def random_rules(self, name: str) -> dict[str, Any]:
+        """Other rules of trading, for some; mostly those that the instrument began with."""
+        if self.other.random() < 0.6:
+            return {field: getattr(TERMS[name], field) for field in RULES}
+        step = TERMS[name].trading_increment
+        rules = {
+            "minimum_trading_quantity": step * self.other.choice((1, 2, 5, 50)),
+            "minimum_initial_cash_investment": Decimal(self.other.choice((1, 2, 10, 100))),
+            "required_cash_increment": Decimal(self.other.choice((1, 3, 10))),
+            "trading_increment": step * self.other.choice((1, 1, 2, 3)),
+        }
+        return {**rules, "enforce_trading_rules": self.other.random() < 0.8}
 
     # ---- agreement
 

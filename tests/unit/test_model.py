@@ -6,6 +6,7 @@ Money is written 100_00 for 100.00, quantities 99 for 0.99, prices 100 * P for 1
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tests.support.models.values import (
     Currency,
     FeeRule,
     Instrument,
+    TradingRules,
     round_half_even,
     round_half_up,
 )
@@ -476,6 +478,47 @@ class TestPositions:
         executing_buy(model, "b", 500_00)
         trade(model, "b", 2_00, 100 * P)
         assert model.position("acc", "ins", 1)["average_price"] == 100 * P  # a third
+        model.check()
+
+
+class TestTradingRules:
+    """Price 100; at least 0.04 units, 50.00 for the first, cash in steps of 7.00, units of 0.02."""
+
+    RULED = Instrument("ins", USD, 2, 2, rules=TradingRules(4, 50_00, 7_00))
+
+    @pytest.mark.parametrize(
+        ("held", "side", "amount", "code"),
+        [
+            (0, "buy", 49_00, "below_minimum_amount"),
+            (0, "buy", 56_00, OK),
+            (0, "buy", 57_00, "trading_rules"),
+            (10, "buy", 7_00, OK),
+            (10, "buy", 3_50, "trading_rules"),
+            (10, "sell", 2, "below_minimum_quantity"),
+            (10, "sell", 4, OK),
+            (10, "sell", 5, "trading_rules"),
+            (3, "sell", 3, OK),
+            (3, "sell", 2, "below_minimum_quantity"),
+        ],
+    )
+    @pytest.mark.parametrize("are_enforced", [True, False])
+    def test_at_placing_and_at_sending(
+        self, held: int, side: str, amount: int, code: str, are_enforced: bool
+    ) -> None:
+        rules = replace(self.RULED.rules, are_enforced=are_enforced)
+        ruled = replace(self.RULED, rules=rules)
+        if not are_enforced:
+            code = "trading_rules" if (held, side, amount) == (10, "sell", 5) else OK
+        model = opened()
+        if held:
+            bought(model, "held", held * 1_00, held)
+        order = {"buy": buy, "sell": sell}[side]
+        assert order(model, "before", amount, rule=FREE) == OK
+        assert model.put_instrument(ruled) == OK
+        assert model.start_execution("before", price=100 * P) == OK
+        assert model.orders["before"].cancelled_reason == (None if code == OK else code)
+        model.fill("before")
+        assert order(model, "after", amount, rule=FREE) == code
         model.check()
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from tests.support.models.book import Asset
 from tests.support.models.orders import LIVE, Order
 from tests.support.models.records import Records
-from tests.support.models.values import NOTHING, OK, FeeRule
+from tests.support.models.values import NOTHING, OK, FeeRule, TradingRules
 
 
 class Placing(Records):
@@ -71,56 +71,74 @@ class Placing(Records):
         if sane and side == "buy":
             net = order.amount - order.quoted_fee
         short = order.amount > self.book.at(self._reserved_asset(order), order.account, "free")
-        status = order.instrument.trading_status
-        judged = self._judged(order, price, accrued, least) if sane and net > 0 else {}
-        if status in ("buy_only", "sell_only") and judged.pop("instrument_not_trading", False):
-            judged[f"instrument_{status}"] = True
-        checks = {
-            "invalid_param": not sane,
-            f"{side}_order_forbidden": not account.may(f"can_place_{side}_order"),
-            "currency_not_supported": order.instrument.currency.code not in account.currencies,
-            "missing_price": price is None,
-            **judged,
-            "instrument_not_trading": judged.get("instrument_not_trading", False)
-            or self._is_split_due(account.id, order.instrument.id),
-            "below_minimum_amount": judged.get("below_minimum_amount", False) or (sane and net <= 0),
-            "insufficient_funds" if side == "buy" else "insufficient_units": short,
-        }
-        return [code for code, applies in checks.items() if applies]
+        status = self.instruments[order.instrument.id].trading_status
+        judged = self._judged(order, price, accrued, least) if sane and net > 0 else []
+        sided = (
+            f"instrument_{status}" if status in ("buy_only", "sell_only") else "instrument_not_trading"
+        )
+        checks = [
+            ("invalid_param", not sane),
+            (f"{side}_order_forbidden", not account.may(f"can_place_{side}_order")),
+            ("currency_not_supported", order.instrument.currency.code not in account.currencies),
+            ("missing_price", price is None),
+            *((sided if code == "instrument_not_trading" else code, fails) for code, fails in judged),
+            ("instrument_not_trading", self._is_split_due(account.id, order.instrument.id)),
+            ("below_minimum_amount", sane and net <= 0),
+            ("insufficient_funds" if side == "buy" else "insufficient_units", short),
+        ]
+        return [code for code, fails in checks if fails]
 
-    def _judged(self, order: Order, price: int | None, accrued: int, least: int) -> dict[str, bool]:
+    def _judged(
+        self, order: Order, price: int | None, accrued: int, least: int
+    ) -> list[tuple[str, bool]]:
         """The checks of an order when it is placed and again when it is sent, in this order.
 
-        The sale of all that is held may be as small as it is. Units and money have at most 15 digits
-        before the point, for no more could be booked.
+        The sale of all that is held may be as small as it is, and off the increment. Units and money
+        have at most 15 digits before the point, for no more could be booked. Without a price only what
+        needs none is asked.
         """
-        instrument, side = self.instruments[order.instrument.id], order.side
-        other_side_only = "sell_only" if side == "buy" else "buy_only"
-        overdrawn = any(
-            amount < 0
-            for (_, place), amount in self.book.amounts.items()
-            if place[0] == order.account and place[1] != "receivable"
+        instrument, buy, amount = (
+            self.instruments[order.instrument.id],
+            order.side == "buy",
+            order.amount,
         )
-        judged = {
-            "instrument_not_trading": instrument.trading_status in ("not_trading", other_side_only),
-            "account_overdrawn": side == "buy" and overdrawn,
-        }
-        if price is None:
-            return judged | {"below_minimum_amount": side == "buy" and order.amount < max(1, least)}
-        unit_price = instrument.unit_price(price, accrued)
-        quantity, value, small_is_fine = order.amount, order.amount, False
-        if side == "buy":
-            quantity = instrument.quantity_for(order.amount - order.quoted_fee, unit_price)
-        else:
-            value = instrument.notional(quantity * unit_price, "down")
-            small_is_fine = quantity == self._units_held(order.account, instrument.id)
+        rules = instrument.rules if instrument.rules.are_enforced else TradingRules()
+        held = self._units_held(order.account, instrument.id)
+        is_all_held = not buy and amount == held
+        quantity, value = amount, amount
+        if price is not None and buy:
+            quantity = instrument.quantity_for(
+                amount - order.quoted_fee, instrument.unit_price(price, accrued)
+            )
+        elif price is not None:
+            value = instrument.notional(amount * instrument.unit_price(price, accrued), "down")
+        has_quantity, has_value = not buy or price is not None, buy or price is not None
+        is_first = buy and not held
+        fewest = max(1, rules.minimum_quantity)
+        other_side_only = "sell_only" if buy else "buy_only"
         digits = 10**15
-        return judged | {
-            "below_minimum_quantity": quantity == 0,
-            "below_minimum_amount": value < max(1, least) and not small_is_fine,
-            "quantity_too_large": quantity >= digits * 10**instrument.decimal_precision
-            or value >= digits * 10**instrument.currency.exponent,
-        }
+        return [
+            ("instrument_not_trading", instrument.trading_status in ("not_trading", other_side_only)),
+            ("account_overdrawn", buy and self._is_overdrawn(order.account)),
+            ("below_minimum_amount", is_first and amount < rules.minimum_investment),
+            ("trading_rules", buy and bool(amount % (rules.cash_increment or 1))),
+            ("below_minimum_quantity", has_quantity and quantity < fewest and not is_all_held),
+            (
+                "trading_rules",
+                not buy and bool(amount % instrument.trading_increment) and not is_all_held,
+            ),
+            ("below_minimum_amount", has_value and value < max(1, least) and not is_all_held),
+            (
+                "quantity_too_large",
+                (has_quantity and quantity >= digits * 10**instrument.decimal_precision)
+                or (has_value and value >= digits * 10**instrument.currency.exponent),
+            ),
+        ]
+
+    def _is_overdrawn(self, account: str) -> bool:
+        """Any cash or units below 0. Cash spent that is still receivable is not."""
+        places = ((account, "free"), (account, "reserved"))
+        return any(amount < 0 for (_, place), amount in self.book.amounts.items() if place in places)
 
     def _waiting(self, account: str, instrument: str, *sides: str) -> bool:
         waiting = ("placed", "pending")

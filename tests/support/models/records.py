@@ -83,9 +83,12 @@ class Records:
     # ---- reference data and accounts
 
     def put_instrument(self, instrument: Instrument) -> str:
-        """New, or the same one with another trading status; its scales never change."""
+        """New, or the same one of another trading status, increment or rules; scales never change."""
         known = self.instruments.get(instrument.id, instrument)
-        assert replace(known, trading_status=instrument.trading_status) == instrument, "another scale"
+        words = {
+            name: getattr(instrument, name) for name in ("trading_status", "trading_increment", "rules")
+        }
+        assert replace(known, **words) == instrument, "another scale"
         if instrument.id in self.instruments and known == instrument:
             return NOTHING
         self.instruments[instrument.id] = instrument

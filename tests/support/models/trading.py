@@ -33,14 +33,13 @@ class Trading(Placing):
             return self.make_pending(order, "account_suspended")
         if known.splits < len(self.splits[known.instrument.id]):
             return self._end(known, "corporate_action")
-        for reason, fails in self._judged(known, price, accrued, least).items():
+        for reason, fails in self._judged(known, price, accrued, least):
             if fails:
                 return self._end(known, reason)
         if known.side == "buy" and price is not None:
             net = known.amount - known.quoted_fee
-            known.ordered = known.instrument.quantity_for(
-                net, known.instrument.unit_price(price, accrued)
-            )
+            now = self.instruments[known.instrument.id]
+            known.ordered = now.quantity_for(net, now.unit_price(price, accrued))
         return self._become(known, "executing")
 
     def record_trade(

@@ -57,8 +57,20 @@ class FeeRule:
 
 
 @dataclass(frozen=True)
+class TradingRules:
+    """Units, or minor units of cash, that an order of an instrument has to have; 0 asks for nothing."""
+
+    minimum_quantity: int = 0
+    minimum_investment: int = 0
+    cash_increment: int = 0
+    are_enforced: bool = True
+
+
+@dataclass(frozen=True)
 class Instrument:
-    """trading_increment in 10^-decimal_precision units; par_value counts for "percent" prices only."""
+    """trading_increment in 10^-decimal_precision units. par_value: the face value of a unit, on which
+    "percent" prices count. `rules` count if they are enforced.
+    """
 
     id: str
     currency: Currency
@@ -67,6 +79,7 @@ class Instrument:
     price_type: str = "money"
     par_value: int = 100 * 10**8
     trading_status: str = "buy_sell"
+    rules: TradingRules = TradingRules()
 
     def unit_price(self, price: int, accrued: int) -> int:
         """The cost of one unit, accrued interest included, as an exact integer of 10^-18.
