@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
-from fractions import Fraction
 from random import Random
 from typing import Any
 from unittest import mock
@@ -17,19 +16,14 @@ from unittest import mock
 from msgspec.structs import replace
 
 from engine.domain import order as engine_order
-from engine.domain.bookings import (
-    BuyBooked,
-    CashDeposited,
-    CashWithdrawn,
-    SellBooked,
-)
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Terms
 from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.rounding import modes_of
-from engine.kernel.values import CURRENCIES, EXACT
+from engine.kernel.values import CURRENCIES
+from tests.laws.agreement import FLAGS, model_currency, model_rule, model_rules, scaled, state_of
 from tests.support.engines.world import VENUE, World
 from tests.support.models import model, values
 
@@ -72,30 +66,6 @@ LEAST = {"USD": "0.05", "JPY": "3", "KWD": "0.5"}
 """The operator's least value of an order, while one is set."""
 PLACING = {"trading_rules": "invalid_param"}
 """The reason at sending -> the code at placing, where they differ."""
-FLAGS = ("can_deposit", "can_withdraw", "can_place_buy_order", "can_place_sell_order")
-
-
-def scaled(number: Decimal, places: int) -> int:
-    """A decimal as the model's integer. Raises AssertionError for digits beyond the scale."""
-    whole, rest = divmod(EXACT.scaleb(number, places), 1)
-    assert not rest, f"{number} has more than {places} decimals"
-    return int(whole)
-
-
-def model_rule(rule: FeeRule, currency: str, rounding: str = "directed") -> values.FeeRule:
-    rate, minimum = Fraction(rule.rate), Fraction(rule.minimum) * 10 ** CURRENCIES[currency]
-    least = values.rounded(minimum.numerator, minimum.denominator, values.WAYS[rounding]["fee"])
-    return values.FeeRule(rate.numerator, rate.denominator, least)
-
-
-def model_rules(terms: Terms) -> values.TradingRules:
-    places, zero = CURRENCIES[terms.trading_currency], Decimal(0)
-    return values.TradingRules(
-        scaled(terms.minimum_trading_quantity or zero, terms.decimal_precision),
-        scaled(terms.minimum_initial_cash_investment or zero, places),
-        scaled(terms.required_cash_increment or zero, places),
-        terms.enforce_trading_rules,
-    )
 
 
 def words_of(terms: Terms) -> dict[str, str]:
@@ -106,10 +76,6 @@ def words_of(terms: Terms) -> dict[str, str]:
 def placing_under(rounding: str) -> Any:
     """Orders that are placed meanwhile follow another rounding rule: "half_up", the first release's."""
     return mock.patch.object(engine_order, "CURRENT", rounding)
-
-
-def model_currency(code: str) -> values.Currency:
-    return values.Currency(code, CURRENCIES[code])
 
 
 class Run:
@@ -485,154 +451,8 @@ class Run:
         self.world.check_conservation()
         assert self.world.states == self.world.stored, "stored bytes fold to another state"
         theirs = self.model.state()
-        for part, ours in self._state().items():
+        for part, ours in state_of(self.world).items():
             assert ours == theirs[part], f"{part} differ"
-
-    def _state(self) -> dict[str, Any]:
-        states = self.world.states
-        balances, positions, orders, payments, accounts = {}, {}, {}, {}, {}
-        for (subject, name), state in states.items():
-            if subject == "account":
-                flags = {flag: getattr(state, flag) for flag in FLAGS}
-                accounts[name] = {"status": state.status, **flags}
-                for code in state.currencies:
-                    balances[name, code] = balance_of(state, code)
-                for of, position in state.holdings.positions.items():
-                    positions[name, of] = position_of(position, TERMS[of].decimal_precision)
-            elif subject == "order":
-                orders[name] = order_of(state)
-            elif subject == "payment":
-                payments[name] = {
-                    "kind": state.kind,
-                    "account": state.account,
-                    "currency": state.currency,
-                    "amount": scaled(state.amount, CURRENCIES[state.currency]),
-                    "status": state.status,
-                }
-        return {
-            "accounts": accounts,
-            "balances": balances,
-            "orders": orders,
-            "payments": payments,
-            "ledger": list(self._ledger()),
-            "positions": self._numbered(positions),
-        }
-
-    def _numbered(self, last: dict[tuple[str, str], Any]) -> dict[tuple[str, str, int], Any]:
-        """The last position of each instrument; those before it are closed and hold nothing."""
-        opened: dict[tuple[str, str], int] = {}
-        for _, name, fact in self.world.facts:
-            if type(fact).__name__ == "PositionOpened":
-                key = name, fact.instrument  # type: ignore[attr-defined]
-                opened[key] = opened.get(key, 0) + 1
-        names = ["total", "reserved", "unsettled", "settled", "available_for_trading"]
-        closed = {"status": "closed", **dict.fromkeys(names, 0), "average_price": None}
-        return {
-            (*key, number): last[key] if number == count else closed
-            for key, count in opened.items()
-            for number in range(1, count + 1)
-        }
-
-    def _ledger(self) -> Iterator[dict[str, Any]]:
-        """Rows as the account's facts alone give them."""
-        references = {f"trd_{'/'.join(key)}": key[1] for key in self.world.reports}
-        for subject, name, fact in self.world.facts:
-            if subject != "account":
-                continue
-            row: dict[str, Any] = {"account": name}
-            row |= dict.fromkeys(("instrument", "unit_quantity", "unit_price"))
-            match fact:
-                case CashDeposited(reference, currency, amount):
-                    cash = scaled(amount, CURRENCIES[currency])
-                    yield ledger_row(row, "deposit", currency, cash, reference)
-                case CashWithdrawn(reference, currency, amount):
-                    cash = -scaled(amount, CURRENCIES[currency])
-                    yield ledger_row(row, "withdrawal", currency, cash, reference)
-                case BuyBooked() | SellBooked():
-                    places = CURRENCIES[fact.currency]
-                    reference, row["instrument"] = references[fact.trade], fact.instrument
-                    fee = ledger_row(row, "fee", fact.currency, -scaled(fact.fee, places), reference)
-                    precision = TERMS[fact.instrument].decimal_precision
-                    row["unit_quantity"] = scaled(fact.quantity, precision)
-                    row["unit_price"] = scaled(fact.price, 8)
-                    side, sign = ("buy", -1) if isinstance(fact, BuyBooked) else ("sell", 1)
-                    cash = sign * scaled(fact.notional, places)
-                    yield ledger_row(row, side, fact.currency, cash, reference)
-                    yield fee
-
-
-def ledger_row(
-    row: dict[str, Any], kind: str, currency: str, cash: int, reference: str
-) -> dict[str, Any]:
-    about = {"transaction_type": kind, "currency": currency, "cash_amount": cash}
-    return {**row, **about, "reference": reference}
-
-
-def balance_of(state: Any, code: str) -> dict[str, int]:
-    balance, places = state.holdings.balance(code), CURRENCIES[code]
-    figures = {
-        "total": balance.total,
-        "reserved": balance.reserved,
-        "unsettled": balance.unsettled,
-        "available_for_trading": balance.available,
-        "available_for_withdrawal": balance.withdrawable,
-    }
-    return {name: scaled(figure, places) for name, figure in figures.items()}
-
-
-def position_of(position: Any, places: int) -> dict[str, Any]:
-    figures = {
-        "total": position.units.total,
-        "reserved": position.units.reserved,
-        "unsettled": position.unsettled,
-        "settled": position.settled,
-        "available_for_trading": position.units.available,
-    }
-    average = position.average_price
-    return {
-        "status": position.status,
-        **{name: scaled(figure, places) for name, figure in figures.items()},
-        "average_price": None if average is None else scaled(average, 8),
-    }
-
-
-def order_of(state: Any) -> dict[str, Any]:
-    terms = state.terms
-    places, units = CURRENCIES[terms.currency], terms.decimal_precision
-
-    def money(amount: Decimal | None) -> int | None:
-        return None if amount is None else scaled(amount, places)
-
-    buy = terms.side == "buy"
-    return {
-        "status": state.status,
-        "side": terms.side,
-        "cash_amount": money(terms.cash_amount),
-        "net_cash_amount": money(state.net_cash_amount),
-        "traded_quantity": scaled(state.traded_quantity, units),
-        "traded_notional": money(state.traded_notional),
-        "fees": money(state.fees),
-        "quantity": None if buy else scaled(terms.quantity, units),
-        "currency": terms.currency,
-        "cancel_requested": state.cancel_requested,
-        "cancelled_reason": state.cancelled_reason,
-        "cash_reserved": money(state.reserved) if buy else 0,
-        "units_reserved": 0 if buy else scaled(state.reserved, units),
-        "trades": [
-            {
-                "venue": trade.terms.venue,
-                "execution_reference": trade.terms.execution_reference,
-                "price": scaled(trade.terms.price, 8),
-                "quantity": scaled(trade.terms.quantity, units),
-                "accrued_interest": scaled(trade.terms.accrued_interest, 8),
-                "settlement_date": "",
-                "notional": money(trade.terms.notional),
-                "fee": money(trade.terms.fee),
-                "status": trade.status,
-            }
-            for trade in state.trades
-        ],
-    }
 
 
 @contextmanager

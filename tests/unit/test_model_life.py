@@ -206,7 +206,7 @@ class TestSplits:
         assert model.apply_split("acc", "ins") == OK
         shown = model.position("acc", "ins", 1)
         assert (shown["total"], shown["average_price"]) == (after, average)
-        assert (cash(model)[0] - before, rows(model)) == (paid, [("split", paid, after)])
+        assert (cash(model)[0] - before, rows(model)) == (paid, [("split", paid, None)] * bool(paid))
         assert model.start_split("ins", split(to, of, price)) == NOTHING
         assert model.apply_split("acc", "ins") == NOTHING
         assert shown["status"] == ("open" if after else "closed")
@@ -255,6 +255,26 @@ class TestSplits:
         assert units(model) == (20_00, 0, 20_00, "open")
         settled(model, "o")
         assert units(model) == (20_00, 20_00, 0, "open")
+
+    @pytest.mark.parametrize(
+        ("lots", "total", "entitled"),
+        [
+            ([(1_01, "2026-03-01"), (55, "2026-03-11")], 15, 9),  # 10.1 of 15.6; 5.5 come later
+            ([(1_01, "2026-03-01"), (52, "2026-03-11"), (3, "2026-03-11")], 15, 9),
+            ([(1_01, "2026-03-01"), (52, "2026-03-11"), (3, "2026-03-12")], 15, 8),
+            ([(1_01, "2026-03-01"), (-55, "2026-03-11")], 4, 9),  # 4.6 left; 5.5 go later
+            ([(1_01, "2026-03-01"), (-55, "2026-03-11"), (54, "2026-03-11")], 10, 10),
+        ],
+    )
+    def test_what_settles_after_the_split_is_rounded_against_entitlement(
+        self, lots: list[tuple[int, str]], total: int, entitled: int
+    ) -> None:
+        model = holding(*lots, settle=False)
+        model.start_split("ins", split(1, 10))
+        model.apply_split("acc", "ins")
+        assert units(model)[0] == total
+        assert model.entitled("acc", "ins", "2026-03-10") == entitled
+        model.check()
 
     def test_two_splits_are_gone_through_one_by_one(self) -> None:
         model = holding((7, "2026-03-01"))

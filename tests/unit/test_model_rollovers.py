@@ -57,7 +57,7 @@ class TestRollover:
         settled(model, "r")
         assert units(model)[-1] == "closed"
         new, old = model.holdings["acc", "next"][-1], model.holdings["acc", "ins"][-1]
-        assert (new.rolled_from, old.rolled_into, new.automatic_rollover) == ("ins", "next", True)
+        assert (new.rolled_from, old.rolled_into, new.automatic_rollover) == ({"ins"}, "next", True)
 
     def test_what_still_executes_becomes_reserved_cash(self) -> None:
         model = rolling()

@@ -37,7 +37,7 @@ from engine.journal.journal import _folded
 from engine.kernel.errors import Refused
 from engine.kernel.fact import Recorded
 from engine.kernel.fold import Loaded
-from tests.laws.runs import balance_of, model_currency, model_rule, order_of, scaled
+from tests.laws.agreement import balance_of, model_currency, model_rule, order_of, scaled
 from tests.laws.simulation.people import TERMS, Told, digest_of
 from tests.support.models import model, values
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 from math import gcd
+from typing import Any
 
 from tests.support.models.orders import Trade
 
@@ -42,8 +43,14 @@ class Holding:
     automatic_rollover: bool = False
     rollover: str | None = None
     rollover_skipped: str | None = None
-    rolled_from: str | None = None
+    rolled_from: set[str] = field(default_factory=set)
     rolled_into: str | None = None
+
+    def life(self) -> dict[str, Any]:
+        """What rollovers and splits make of it."""
+        names = ("splits", "automatic_rollover", "rollover", "rolled_from", "rolled_into")
+        skipped = {"is_rollover_skipped": self.rollover_skipped is not None}
+        return {name: getattr(self, name) for name in names} | skipped
 
     def average_in(self, price: int, quantity: int, held: int) -> None:
         """Units bought join at their trade price; a sell takes units out at the average: no change."""

@@ -66,6 +66,7 @@ class Order:
     rounding: str = "directed"
     waits_for: str | None = None
     splits: int = 0
+    automatic_rollover: bool = False
     of: str | None = None
     pledged: int = 0
     funded: bool = True

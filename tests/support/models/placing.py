@@ -23,11 +23,13 @@ class Placing(Records):
         accrued: int = 0,
         least: int = 0,
         rounding: str = "directed",
+        automatic_rollover: bool = False,
     ) -> str:
         """Reserves the cash amount. `price` is the latest ask, None if there never was any."""
         if order in self.orders or instrument not in self.instruments:
             return NOTHING if order in self.orders else self._refused(["not_found"])
         asked = Order(order, account, self.instruments[instrument], "buy", rule, cash_amount)
+        asked.automatic_rollover = automatic_rollover
         return self._place(replace(asked, rounding=rounding), price, accrued, least)
 
     def place_sell(

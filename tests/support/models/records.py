@@ -45,9 +45,8 @@ class Split:
     price: int = 0
 
     def of(self, units: int) -> int:
-        """The units that come of so many, their fraction lost; of a sale's as of a purchase's."""
-        scaled = abs(units) * self.units_to // self.units_from
-        return scaled if units > 0 else -scaled
+        """The units that come of so many; their fraction is lost."""
+        return units * self.units_to // self.units_from
 
 
 @dataclass(frozen=True)
@@ -257,6 +256,7 @@ class Records:
                 for key, holdings in self.holdings.items()
                 for number in range(1, len(holdings) + 1)
             },
+            "lives": {key: holdings[-1].life() for key, holdings in self.holdings.items()},
             "orders": {order.id: order.view() for order in self.orders.values()},
             "payments": {name: dict(vars(payment)) for name, payment in self.payments.items()},
             "parked": [key for key, outcome in self.reports.items() if outcome == PARKED],

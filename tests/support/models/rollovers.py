@@ -58,6 +58,7 @@ class Rollovers(Trading):
             self._refused(faults)
             return self.skip(account, instrument, faults[0])
         asked.of, asked.pledged, asked.funded = instrument, units, False
+        asked.automatic_rollover = True
         asked.splits = len(self.splits[target])
         self.book.move(("units", instrument), units, (account, "free"), (account, "reserved"))
         holding.rollover = order

@@ -1,5 +1,6 @@
 """Coupons, dividends, maturity and splits of the integer model, each once per account."""
 
+from collections import defaultdict
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ class Servicing(Rollovers):
         """Units bought less units sold by settlement before the ex date, in units of that day.
 
         Trades of every position count, settled or not by now. A split that had gone ex by then has
-        scaled them, each open trade by itself.
+        scaled them: what a later day brings is rounded up, so that less is entitled, never more.
         """
         splits = [one for one in self.splits[instrument] if one.ex_date <= ex_date]
         before, dated = self._settled_before(account, instrument, splits)
@@ -39,7 +40,14 @@ class Servicing(Rollovers):
         before, dated = 0, self._dated(account, instrument, 0)
         for number, split in enumerate(splits, start=1):
             total = split.of(before + sum(units for _, units in dated))
-            dated = [Dated(date, split.of(units)) for date, units in dated if date >= split.ex_date]
+            later: defaultdict[str, int] = defaultdict(int)
+            for date, units in dated:
+                if date >= split.ex_date:
+                    later[date] += units
+            dated = [
+                Dated(date, -(-units * split.units_to // split.units_from))
+                for date, units in later.items()
+            ]
             before = total - sum(units for _, units in dated)
             dated += self._dated(account, instrument, number)
         return before, dated
@@ -145,7 +153,7 @@ class Servicing(Rollovers):
         service = Service(
             "split", split.action, account, instrument, split.ex_date, cash, gained, last.splits
         )
-        self._serve(service, after)
+        self._serve(service, None)
         self._change(("units", instrument), gained, (account, "free"))
         for order in self._orders_of(account, instrument):
             for trade in order.trades:
@@ -165,10 +173,12 @@ class Servicing(Rollovers):
     def _has(self, action: str, account: str) -> bool:
         return any((one.action, one.account) == (action, account) for one in self.services)
 
-    def _serve(self, service: Service, quantity: int) -> None:
-        """Records it, with its cash and its ledger row; the units are the caller's."""
+    def _serve(self, service: Service, quantity: int | None) -> None:
+        """Records it, with its cash and a ledger row for that; the units are the caller's."""
         account, code = service.account, self.instruments[service.instrument].currency.code
         self.services.append(service)
+        if not service.cash:
+            return
         self.book.move(("cash", code), service.cash, OUTSIDE, (account, "free"))
         self._write(account, service.kind, code, service.cash, service.action, service.instrument)
         self.ledger[-1]["unit_quantity"] = quantity

@@ -109,8 +109,9 @@ class Trading(Placing):
             order.reserved -= trade.quantity
         holding.trades.append(trade)
         order.trades.append(trade)
+        holding.automatic_rollover |= order.automatic_rollover
         if order.of:
-            holding.automatic_rollover, holding.rolled_from = True, order.of
+            holding.rolled_from.add(order.of)
             self.holdings[account, order.of][-1].rolled_into = instrument
         if order.funded:
             self._write_trade(order, trade)
@@ -145,6 +146,8 @@ class Trading(Placing):
             units = ("units", order.of)
             self.book.move(units, order.pledged, (account, "reserved"), (account, "free"))
             order.pledged = 0
+            holding = self.holdings[account, order.of][-1]
+            holding.rollover, holding.rollover_skipped = None, "unfilled"
         order.cancelled_reason = reason
         return self._become(order, "cancelled")
 
