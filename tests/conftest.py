@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import hypothesis
 import pytest
 import typer.testing
 
@@ -41,8 +42,14 @@ LONG = (
 
 
 def pytest_configure() -> None:
-    """Commands are built once, and not whenever a test calls the command line: that takes 50 ms."""
+    """Commands are built once, and not whenever a test calls the command line: that takes 50 ms.
+
+    No example has a deadline of its own: on a busy machine any of them takes a second now and then.
+    """
     typer.testing._get_command = cache(typer.testing._get_command)
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=slow)
+    hypothesis.settings.load_profile("busy")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
