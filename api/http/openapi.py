@@ -35,6 +35,7 @@ from engine.kernel.limits import (
     VIEW_WAIT_S,
 )
 from engine.registers.acts import PERSON_PATTERN
+from projections.actions import CouponBody, DividendBody
 from projections.history import BODIES
 from projections.resources import AccountBody, BalanceBody, OrderBody, TradeBody
 
@@ -347,7 +348,17 @@ def document(routes: Iterable[Route]) -> Schema:
     rows = tuple(routes)
     kinds = [kind for route in rows for kind in route.answers.values() if kind is not None]
     answers, components = of_answers(
-        [Error, TradeBody, AccountBody, BalanceBody, OrderBody, *BODIES, *kinds]
+        [
+            Error,
+            TradeBody,
+            AccountBody,
+            BalanceBody,
+            OrderBody,
+            CouponBody,
+            DividendBody,
+            *BODIES,
+            *kinds,
+        ]
     )
     for name, instead in EXAMPLES.items():
         if name in components:

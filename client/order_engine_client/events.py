@@ -11,7 +11,9 @@ import msgspec
 from order_engine_client.errors import UnexpectedAnswer
 from order_engine_client.resources import (
     Account,
+    Coupon,
     Deposit,
+    Dividend,
     Order,
     Position,
     Resource,
@@ -82,6 +84,18 @@ class WithdrawalEvent(Event, frozen=True):
     data: Withdrawal
 
 
+class CouponEvent(Event, frozen=True):
+    """An event `coupon.*`."""
+
+    data: Coupon
+
+
+class DividendEvent(Event, frozen=True):
+    """An event `dividend.*`."""
+
+    data: Dividend
+
+
 KINDS: Final[Mapping[str, type[Event]]] = {
     "order": OrderEvent,
     "trade": TradeEvent,
@@ -89,6 +103,8 @@ KINDS: Final[Mapping[str, type[Event]]] = {
     "account": AccountEvent,
     "deposit": DepositEvent,
     "withdrawal": WithdrawalEvent,
+    "coupon": CouponEvent,
+    "dividend": DividendEvent,
 }
 """The part of a name before the dot -> the type of such events."""
 

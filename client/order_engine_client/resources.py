@@ -165,6 +165,25 @@ class Transaction(Resource, frozen=True):
     reference_type: str
 
 
+class Coupon(Resource, frozen=True):
+    """A coupon that an account was paid for the units that it had before the ex date."""
+
+    id: str
+    account: str
+    position: str
+    instrument: str
+    action: str
+    units: Decimal
+    amount: Decimal
+    currency: str
+    payment_date: date | None
+    created_at: datetime
+
+
+class Dividend(Coupon, frozen=True):
+    """A cash dividend that an account was paid for the units that it had before the ex date."""
+
+
 # --- payments ------------------------------------------------------------------------------------
 
 

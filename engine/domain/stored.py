@@ -131,6 +131,8 @@ EVENTS: Final[dict[type[Fact], str]] = {
     servicing.PositionMatured: "position.matured",
     servicing.PositionSplit: "position.split",
     servicing.RolloverSkipped: "position.rollover_skipped",
+    servicing.CouponPaid: "coupon.paid",
+    servicing.DividendPaid: "dividend.paid",
     account.AccountOpened: "account.opened",
     account.AccountSuspended: "account.suspended",
     account.AccountActivated: "account.activated",
@@ -142,7 +144,7 @@ EVENTS: Final[dict[type[Fact], str]] = {
 }
 """Fact -> the name of its event, `resource.what`. Other facts have none."""
 
-PARTS: Final = frozenset({"trade", "position"})
+PARTS: Final = frozenset({"trade", "position", "coupon", "dividend"})
 """Resources without a stream of their own: their events name them in the field of that name."""
 
 

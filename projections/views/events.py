@@ -10,6 +10,7 @@ import msgspec
 from engine.domain.stored import EVENTS, resource_of
 from engine.domain.streams import prefix_of
 from engine.kernel.times import rfc3339
+from projections.actions import CouponBody, DividendBody, income_json
 from projections.folds import Change
 from projections.ids import derived, number_of
 from projections.listing import Listed, Reader, Where, page_of
@@ -58,10 +59,20 @@ class EventsView(View):
     """One row per event, never changed."""
 
     name = "events"
-    shape = 3
+    shape = 4
     streams = frozenset({"acc", "ord", "dep", "wdr"})
     tables = (RECORDS,)
-    bodies = (EventBody, AccountBody, OrderBody, TradeBody, PositionBody, DepositBody, WithdrawalBody)
+    bodies = (
+        EventBody,
+        AccountBody,
+        OrderBody,
+        TradeBody,
+        PositionBody,
+        DepositBody,
+        WithdrawalBody,
+        CouponBody,
+        DividendBody,
+    )
     reads = frozenset(EVENTS)
 
     def feed(self, change: Change, page: PageRows) -> None:
@@ -101,6 +112,11 @@ def _position(change: Change, _page: PageRows) -> About:
     return account, position.events, position_json(account, position)
 
 
+def _income(change: Change, _page: PageRows) -> About:
+    account = change.after.state.id
+    return account, 1, income_json(account, change.recorded)
+
+
 def _account(change: Change, page: PageRows) -> About:
     state = change.after.state
     return state.id, change.after.events, page.body(state.id, state, account_json)
@@ -118,8 +134,10 @@ ABOUT: Final[dict[str, Callable[[Change, PageRows], About]]] = {
     "account": _account,
     "deposit": _payment,
     "withdrawal": _payment,
+    "coupon": _income,
+    "dividend": _income,
 }
-"""Type of a resource -> the function that extracts it. A trade has two events."""
+"""Type of a resource -> the function that extracts it. A trade has two events, income one."""
 
 
 def _kind(name: str) -> tuple[str, str, Callable[[Change, PageRows], About]]:
@@ -176,7 +194,7 @@ def _stream_of(views: Reader, tenant: str, resource: str) -> str:
 # --- streams --------------------------------------------------------------------------------------
 
 
-_TOLD_BY: Final = {"trd": "ord", "pos": "acc"}
+_TOLD_BY: Final = {"trd": "ord", "pos": "acc", "cpn": "acc", "div": "acc"}
 """Prefix of a resource without its own stream -> prefix of the streams with its events."""
 
 

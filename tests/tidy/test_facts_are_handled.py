@@ -66,8 +66,8 @@ NO_EVENT: Kinds = frozenset(
         instrument.InstrumentListed, instrument.InstrumentChanged,
         report.ReportParked, report.ReportBooked, report.ReportRejected, report.BookingRequested,
         report.ReportApplied, bookings.BuyApplied, bookings.SellApplied,
-        servicing.CouponPaid, servicing.DividendPaid, servicing.RolloverSet, servicing.RolloverReserved,
-        servicing.RolloverReleased, servicing.RolloverBooked, servicing.RolloverPaid,
+        servicing.RolloverSet, servicing.RolloverReserved, servicing.RolloverReleased,
+        servicing.RolloverBooked, servicing.RolloverPaid,
         order.RolloverFunded, *get_args(corporate_action.ActionFact),
     }
 )  # fmt: skip

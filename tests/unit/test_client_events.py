@@ -13,7 +13,7 @@ from standardwebhooks import Webhook
 
 import order_engine_client as oec
 from order_engine_client import events, verify_webhook
-from projections import resources
+from projections import actions, resources
 from projections.views.events import KINDS
 
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
@@ -26,6 +26,8 @@ BODIES = {
     "account": (oec.AccountEvent, oec.Account, resources.AccountBody),
     "deposit": (oec.DepositEvent, oec.Deposit, resources.DepositBody),
     "withdrawal": (oec.WithdrawalEvent, oec.Withdrawal, resources.WithdrawalBody),
+    "coupon": (oec.CouponEvent, oec.Coupon, actions.CouponBody),
+    "dividend": (oec.DividendEvent, oec.Dividend, actions.DividendBody),
 }
 """The part of a name before the dot -> the event's type, that of its `data`, and the engine's own."""
 
