@@ -87,6 +87,7 @@ class Run:
     def __init__(self, seed: int, *, twice: bool = False) -> None:
         self.random = Random(seed)
         self.other = Random(seed + 1)
+        self.ruling = Random(seed + 2)
         self.twice = twice
         self.world, self.model = World(), model.Model()
         self.steps: list[str] = []
@@ -151,7 +152,7 @@ class Run:
         "random_cancel_answer": 6,
         "random_settle": 22,
         "random_permission": 3,
-        "random_listing": 4,
+        "random_listing": 2,
     }
 
     def put(self, name: str, terms: Terms) -> None:
@@ -432,16 +433,16 @@ class Run:
 
     def random_rules(self, name: str) -> dict[str, Any]:
         """Other rules of trading, for some; mostly those that the instrument began with."""
-        if self.other.random() < 0.6:
+        if self.ruling.random() < 0.6:
             return {field: getattr(TERMS[name], field) for field in RULES}
         step = TERMS[name].trading_increment
         rules = {
-            "minimum_trading_quantity": step * self.other.choice((1, 2, 5, 50)),
-            "minimum_initial_cash_investment": Decimal(self.other.choice((1, 2, 10, 100))),
-            "required_cash_increment": Decimal(self.other.choice((1, 3, 10))),
-            "trading_increment": step * self.other.choice((1, 1, 2, 3)),
+            "minimum_trading_quantity": step * self.ruling.choice((1, 2, 5, 50)),
+            "minimum_initial_cash_investment": Decimal(self.ruling.choice((1, 2, 10, 100))),
+            "required_cash_increment": Decimal(self.ruling.choice((1, 3, 10))),
+            "trading_increment": step * self.ruling.choice((1, 1, 2, 3)),
         }
-        return {**rules, "enforce_trading_rules": self.other.random() < 0.8}
+        return {**rules, "enforce_trading_rules": self.ruling.random() < 0.8}
 
     # ---- agreement
 
