@@ -97,7 +97,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("POST", f"{_ACCOUNT}/orders", orders.place, "trade", "Place an order",
           body=fields.ORDER,
           name="place_order", answers={201: OrderBody},
-          refusals=PLACING),
+          refusals=PLACING, can_wait=True),
     Route("GET", f"{_ACCOUNT}/orders", orders.list_all, "read", "List orders",
           query=fields.ORDERS_QUERY,
           name="list_orders", answers={200: list[OrderBody]}),

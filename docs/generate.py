@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date
+from datetime import date, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
@@ -33,18 +33,21 @@ from engine.domain import (
     pricing,
     report,
     trading,
+    trading_hours,
 )
 from engine.domain.accrual import accrued_interest, coupon_amount
 from engine.domain.coupon_schedule import BondTerms
 from engine.domain.day_count import DAY_COUNTS
+from engine.domain.half_days import HALF_DAYS, half_days_of
 from engine.domain.instrument import AT_NAV, TRADES_REFUSED
 from engine.domain.moves import MOVES
 from engine.domain.rounding import ROUNDINGS
 from engine.domain.yields import yield_to_maturity
 from engine.history.memorandum import ASKED
-from engine.kernel.fact import Fact
+from engine.kernel.fact import Fact, to_us
 from engine.kernel.health import REASONS, SEVERITIES
 from engine.kernel.refusals import PARAM_FAULTS, REFUSALS
+from engine.kernel.times import rfc3339
 from engine.kernel.values import CURRENCIES, plain
 from engine.runtime.metrics import METRICS, PREFIX
 
@@ -356,6 +359,44 @@ def worked_interest() -> str:
     return table(head, rows)
 
 
+def half_days() -> str:
+    """The early closes of a year, markets with the same ones in one row."""
+    markets: dict[tuple[tuple[date, str], ...], list[str]] = {}
+    for market in HALF_DAYS:
+        days = tuple(sorted(half_days_of(market, 2026).items()))
+        markets.setdefault(days, []).append(f"`{market}`")
+    rows = [
+        (" ".join(names), ", ".join(f"{day.day} {day:%B} {close}" for day, close in days) or "none")
+        for days, names in markets.items()
+    ]
+    return table(("market", "closes early in 2026, local time"), rows)
+
+
+WORKED_HOURS = (
+    ("XNYS America/New_York 09:30-16:00", "2026-03-06T20:59:00Z"),
+    ("XNYS America/New_York 09:30-16:00", "2026-03-06T21:00:00Z"),
+    ("XNYS America/New_York 09:30-16:00", "2026-11-27T18:00:00Z"),
+    ("XLON Europe/London 08:00-16:30", "2026-12-24T12:30:00Z"),
+    ("XETR Europe/Berlin 09:00-17:30", "2026-12-30T13:00:00Z"),
+    ("XJPX Asia/Tokyo 09:00-11:30 12:30-15:30", "2026-03-12T02:30:00Z"),
+    ("XSIF America/New_York 08:00-17:00", "2026-04-03T16:00:00Z"),
+    ("KE Africa/Nairobi 09:30-15:00", "2026-05-29T12:00:00Z"),
+)
+
+
+def worked_hours() -> str:
+    """The sending time of an order of a moment, and its trade date."""
+    rows = []
+    for text, at in WORKED_HOURS:
+        hours, time_us = trading_hours.parse(text), to_us(datetime.fromisoformat(at))
+        sent_us = time_us
+        if not trading_hours.is_open(hours, time_us):
+            sent_us = trading_hours.next_opening(hours, time_us)
+        waits = "at once" if sent_us == time_us else rfc3339(sent_us)
+        rows.append((f"`{text}`", at, waits, trading_hours.local_date(hours, sent_us).isoformat()))
+    return table(("`trading_hours`", "order of", "sent", "trade date"), rows)
+
+
 def rooms() -> str:
     """Each room, the sentence of its package, and the rooms that it imports from, highest first."""
     below: dict[str, list[str]] = {}
@@ -378,6 +419,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "freshness_diagram": freshness_diagram,
     "freshness_events": freshness_events,
     "freshness_actions": freshness_actions,
+    "half_days": half_days,
+    "worked_hours": worked_hours,
     "worked_interest": worked_interest,
     "audit_checks": lambda: table(
         ("check", "rule"), ((f"`{code}`", meaning) for code, meaning in audit.CHECKS.items())

@@ -24,6 +24,7 @@ from engine.domain.order import Order, Trade
 from engine.domain.payment import Payment
 from engine.domain.position import Balance, Position
 from engine.domain.report import ParkedReport
+from engine.domain.trading_hours import TradingHours
 from engine.kernel.times import rfc3339
 from engine.kernel.values import CURRENCIES, EXACT, PRICE_PLACES, STEPS, UNITS, plain
 from projections import shapes
@@ -407,6 +408,17 @@ class TransactionBody(msgspec.Struct, frozen=True):
 # --- instruments ---------------------------------------------------------------------------------
 
 
+class InstrumentHours(msgspec.Struct, frozen=True):
+    """When an instrument is traded: on the days of a market's calendar, in sessions of local time.
+
+    `sessions` are pairs of opening and close, HH:MM.
+    """
+
+    calendar: shapes.Market
+    time_zone: shapes.TimeZone
+    sessions: shapes.Sessions
+
+
 class InstrumentBody(msgspec.Struct, frozen=True):
     """An instrument. `days_to_maturity` counts from the business date of reading."""
 
@@ -439,6 +451,7 @@ class InstrumentBody(msgspec.Struct, frozen=True):
     coupon: shapes.Percent | None
     par_value: shapes.Money
     day_count_convention: str | None
+    trading_hours: InstrumentHours | None
 
 
 def instrument_json(state: Instrument, business_date: date) -> bytes:
@@ -484,8 +497,15 @@ def instrument_template(state: Instrument) -> bytes:
             coupon=_maybe(terms.coupon),
             par_value=_scaled(terms.par_value, cash),
             day_count_convention=terms.day_count_convention,
+            trading_hours=_hours(terms.trading_hours),
         )
     )
+
+
+def _hours(hours: TradingHours | None) -> InstrumentHours | None:
+    if hours is None:
+        return None
+    return InstrumentHours(hours.calendar, hours.time_zone, hours.sessions)
 
 
 def fill_days_to_maturity(body: bytes, maturity_date: date | None, business_date: date) -> bytes:

@@ -15,6 +15,7 @@ from engine.domain.instrument import InstrumentType, MaturityPeriod, TradingStat
 from engine.domain.pricing import PriceType
 from engine.domain.quote import Quality
 from engine.domain.stored import EVENTS
+from engine.domain.trading_hours import TIME_OF_DAY
 from engine.kernel.values import CURRENCIES, PRICE_PLACES, Side
 from engine.registers.clients import SCOPES
 
@@ -114,6 +115,11 @@ Time = Annotated[
     ),
 ]
 Day = Annotated[str, Meta(examples=["2026-03-13"], extra_json_schema={"format": "date"})]
+TimeOfDay = Annotated[str, Meta(pattern=f"^({TIME_OF_DAY})$", examples=["09:30"])]
+Market = Annotated[str, Meta(examples=["XNYS"])]
+TimeZone = Annotated[str, Meta(examples=["America/New_York"])]
+Sessions = Annotated[tuple[tuple[TimeOfDay, TimeOfDay], ...], Meta(examples=[[["09:30", "16:00"]]])]
+"""Opening and close of each session, in order."""
 Name = Annotated[str, Meta(examples=["Kenya 2024 Bond A"])]
 Symbol = Annotated[str, Meta(examples=["KE2024A"])]
 Person = Annotated[str, Meta(examples=["Ada Example"])]

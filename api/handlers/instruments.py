@@ -13,13 +13,13 @@ from api.http.call import Answer, Call
 from api.http.current import Resource
 from api.http.problems import Problem
 from api.http.repeating import first_outcome
-from api.http.wire import raise_faults
 from engine.commands import decisions
 from engine.commands.command import Outcome
 from engine.domain.instrument import Instrument, InstrumentListed, Terms
+from engine.domain.trading_hours import TradingHours
 from engine.kernel.errors import Refused
 from engine.kernel.ids import is_id
-from engine.kernel.refusals import fault, invalid
+from engine.kernel.refusals import fault, invalid, invalid_values
 from engine.kernel.values import CURRENCIES, at_scale
 from projections.resources import instrument_json
 from projections.views import instruments as view
@@ -104,7 +104,9 @@ def _terms(body: dict[str, Any]) -> Terms:
             else:
                 given[name] = scaled
     if faults:
-        raise_faults(faults)
+        raise invalid_values(faults)
+    if "trading_hours" in given:
+        given["trading_hours"] = TradingHours(**given["trading_hours"])
     if "coupon" in given:
         given["coupon"] = _shortest(given["coupon"])
     return Terms(**given)

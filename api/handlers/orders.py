@@ -33,6 +33,7 @@ async def place(call: Call) -> Answer:
         order=order,
         instrument=body["instrument"],
         order_request=order_request,
+        may_wait=call.may_wait,
     )
     words, is_new = {WORD: body[WORD]}, False
     try:

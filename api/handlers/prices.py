@@ -12,12 +12,11 @@ import msgspec
 from api.http.acting import noted
 from api.http.call import Answer, Call
 from api.http.repeating import first_answer, once
-from api.http.wire import raise_faults
-from engine.domain import calendar, clock
-from engine.domain.instrument import Instrument, price_of, settles_on, with_interest
+from engine.domain import clock
+from engine.domain.instrument import Instrument, price_of, settles_on, trades_on, with_interest
 from engine.domain.pricing import PriceType, unit_price
 from engine.domain.quote import Quote, quote_faults, unit_words
-from engine.kernel.refusals import fault
+from engine.kernel.refusals import fault, invalid_values
 from engine.kernel.times import rfc3339
 from engine.kernel.values import EXACT, PRICE_PLACES, STEPS, ZERO, divide_half_even, plain
 from projections import shapes
@@ -64,7 +63,7 @@ async def get(call: Call) -> Answer:
         quotes = await call.engine.bridge.read(market.waiting, symbols)
         return Answer(200, encode([await _shown(call, quote, then_us) for quote in quotes]))
     if not symbols:
-        raise_faults([fault("query.symbol", "missing_param")])
+        raise invalid_values([fault("query.symbol", "missing_param")])
     if at_us is None:
         await call.engine.bridge.read(market.refresh)  # includes prices recorded by other processes
     bodies = []
@@ -97,7 +96,7 @@ async def put(call: Call) -> Answer:
         if instruments[quote.symbol] is None
     ]
     if faults:
-        raise_faults(faults)
+        raise invalid_values(faults)
     then_us = await _business_us(call)
     context = {"prices": [[quote.symbol, plain(quote.bid), plain(quote.ask)] for quote in quotes]}
 
@@ -191,8 +190,8 @@ def _interest(quote: Quote, instrument: Instrument | None, then_us: int) -> Deci
     counted = quote.price
     if instrument is not None:
         terms = instrument.terms
-        today = calendar.local_date(then_us, terms.issuer_country, terms.trading_currency)
-        counted = with_interest(terms, counted, settles_on(terms, today)) or counted
+        settles = settles_on(terms, trades_on(terms, then_us))
+        counted = with_interest(terms, counted, settles) or counted
     return counted.accrued_interest
 
 

@@ -218,6 +218,7 @@ class App:
         if route.method != "GET":
             call.on_behalf_of = _person_of(headers)
             _read_key(call, headers)
+            call.may_wait = not (route.can_wait and _is_impatient(headers))
         elif route.scope is not None:
             _read_place(call, headers)
             await reading.check_offset(call)
@@ -375,6 +376,13 @@ def _person_of(headers: Mapping[str, str]) -> str | None:
         detail = f"On-Behalf-Of is one id of 1 to {PERSON_CHARACTERS_MAX} visible ASCII characters"
         raise Problem("invalid_request", detail)
     return str(given[0])
+
+
+def _is_impatient(headers: Mapping[str, str]) -> bool:
+    """Whether one of the preferences (RFC 7240) is `no-wait`; others are ignored."""
+    given = headers.getall("Prefer", ())  # type: ignore[attr-defined]
+    words = [word.partition(";")[0].strip().lower() for line in given for word in line.split(",")]
+    return "no-wait" in words
 
 
 def _read_key(call: Call, headers: Mapping[str, str]) -> None:

@@ -30,18 +30,19 @@ PREFIXES: Final = {
 class Call:
     """One request, parsed and validated: a handler's only input.
 
-    `path` are the values of the path's parameters, `query` and `body` the values of the route's fields
-    (see `api.http.fields`). `accept` is the header of that name. `key` is the Idempotency-Key, `digest`
-    the digest of the request. `on_behalf_of` is the person behind the client of a command. `min_offset`
-    is the least offset of views. `url` and `raw_query` are unparsed. Public routes have `basic`, the
-    HTTP Basic credentials; `known`, the If-None-Match; and `document`, the OpenAPI document. `address`
-    is counted by the rate limits of such a route, and `limits` are their headers (see `api.http.rates`).
-    A stream has `token`, checked again while it lasts, and `last_event`, the Last-Event-ID.
+    `path` are the values of the path's parameters, `query` and `body` the values of the route's
+    fields (see `api.http.fields`). `accept` is the header of that name. `key` is the Idempotency-
+    Key, `digest` the digest of the request. `on_behalf_of` is the person behind the client of a
+    command. `min_offset` is the least offset of views. `url` and `raw_query` are unparsed. Public
+    routes have `basic`, the HTTP Basic credentials; `known`, the If-None-Match; and `document`, the
+    OpenAPI document. `address` is counted by the rate limits of such a route, and `limits` are their
+    headers (see `api.http.rates`). `may_wait` is false for a command with `Prefer: no-wait`. A
+    stream has `token`, checked again while it lasts, and `last_event`, the Last-Event-ID.
     """
 
     __slots__ = (
         "accept", "address", "basic", "body", "digest", "document", "engine", "key", "known",
-        "last_event", "limits", "min_offset", "on_behalf_of", "path",
+        "last_event", "limits", "may_wait", "min_offset", "on_behalf_of", "path",
         "principal", "query", "raw_query", "request_id", "route", "token", "url",
     )  # fmt: skip
 
@@ -56,6 +57,7 @@ class Call:
         self.query: Mapping[str, Any] = {}
         self.body: Any = {}
         self.on_behalf_of: str | None = None
+        self.may_wait = True
         self.key: str | None = None
         self.digest: bytes | None = None
         self.min_offset = 0
@@ -88,8 +90,8 @@ class Route(NamedTuple):
     responses by status; `refusals` the codes of its own rules (`not_found` here: of an id inside the
     body). `body` None: not allowed. `is_form`: the handler receives the form's bytes. `is_fact` False:
     it appends no facts. `is_viewed`: it waits for a view, as each GET may. `is_sandbox`: sandbox only.
-    `is_probe`: for load balancers, with its own quota. `or_scope` is an alternative scope. `media`
-    replaces JSON.
+    `is_probe`: for load balancers, with its own quota. `can_wait`: `Prefer: no-wait` applies.
+    `or_scope` is an alternative scope. `media` replaces JSON.
     """
 
     method: str
@@ -107,6 +109,7 @@ class Route(NamedTuple):
     is_viewed: bool = False
     is_sandbox: bool = False
     is_probe: bool = False
+    can_wait: bool = False
     or_scope: str | None = None
     media: str = "application/json"
 

@@ -12,6 +12,7 @@ from api.http.kinds import (
     Day,
     Field,
     Fields,
+    Group,
     Id,
     Integer,
     Kind,
@@ -20,6 +21,7 @@ from api.http.kinds import (
     Span,
     Text,
     Time,
+    TimeOfDay,
     Word,
 )
 from engine.domain.day_count import DAY_COUNTS
@@ -32,6 +34,7 @@ from engine.kernel.limits import (
     PRICES_MAX,
     QUANTITY_PLACES_MAX,
     REFERENCE_CHARACTERS_MAX,
+    SESSIONS_MAX,
     SETTLEMENT_DAYS_MAX,
     URL_CHARACTERS_MAX,
     VERSION_MAX,
@@ -106,6 +109,14 @@ DEPOSIT: Final[Fields] = (
 )
 WITHDRAWAL: Final[Fields] = (_AMOUNT, _CURRENCY)
 
+HOURS: Final = Group(
+    (
+        Field("calendar", Text(4), "The market, by its MIC.", is_needed=True, example="XNYS"),
+        Field("time_zone", Text(64), "Of the tz database.", is_needed=True, example="America/New_York"),
+        Field("sessions", Several(Several(TimeOfDay(), most=2, least=2), most=SESSIONS_MAX, least=1),
+              "Opening and close of each, HH:MM.", is_needed=True),
+    )
+)  # fmt: skip
 INSTRUMENT: Final[Fields] = (
     Field("name", NAME, is_needed=True, example="Kenya 2024 Bond A"),
     Field("symbol", REFERENCE, "Prices are kept by it.", is_needed=True, example="KE2024A"),
@@ -134,6 +145,7 @@ INSTRUMENT: Final[Fields] = (
     Field("issue_date", Day(), "Interest runs from here."),
     Field("ex_coupon_days", Integer(0, 365), "Calendar days before a coupon; default 0."),
     Field("maturity_period", MATURITY_PERIOD, "Of bills, when they were issued."),
+    Field("trading_hours", HOURS, "When it is traded; default always."),
 )
 
 PRICES: Final = Rows(

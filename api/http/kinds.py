@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from engine.domain.trading_hours import TIME_OF_DAY
 from engine.kernel.errors import Refused
 from engine.kernel.fact import from_us, to_us
 from engine.kernel.limits import ENTRIES_MAX, ID_CHARACTERS_MAX
@@ -244,6 +245,19 @@ class Id(_Kind, frozen=True):
         return text
 
 
+_TIME_OF_DAY: Final = re.compile(TIME_OF_DAY, re.ASCII)
+
+
+class TimeOfDay(_Kind, frozen=True):
+    """A local time to the minute, `HH:MM`; the end of a day is `24:00`."""
+
+    def read(self, raw: Any) -> str:
+        """The time."""
+        if not _TIME_OF_DAY.fullmatch(_text(raw)):
+            raise Fault("invalid_value", "must be a time HH:MM, from 00:00 to 24:00")
+        return str(raw)
+
+
 class Several(_Kind, frozen=True):
     """An array of `least` to `most` values of one kind; in a query a parameter that may be repeated."""
 
@@ -264,10 +278,15 @@ class Several(_Kind, frozen=True):
             try:
                 values.append(self.kind.read(entry))
             except Fault as fault:
-                faults.append(Fault(fault.code, fault.detail, f".{index}{fault.path}"))
+                faults += _inside(fault, str(index))
         if faults:
             raise _joined(faults)
         return tuple(values)
+
+
+def _inside(fault: Fault, place: str) -> list[Fault]:
+    """The faults of an entry, by their place in the whole."""
+    return [Fault(one.code, one.detail, f".{place}{one.path}") for one in (fault, *fault.more)]
 
 
 def _joined(faults: Sequence[Fault]) -> Fault:
@@ -292,6 +311,30 @@ class Field(msgspec.Struct, frozen=True):
     default: Any = None
     can_be_null: bool = False
     example: str | None = None
+
+
+class Group(_Kind, frozen=True):
+    """An object; all of its fields are required."""
+
+    fields: tuple[Field, ...]
+
+    def read(self, raw: Any) -> dict[str, Any]:
+        """The values by field."""
+        if type(raw) is not dict:
+            raise Fault("invalid_type", "must be an object")
+        values: dict[str, Any] = {}
+        known = {field.name for field in self.fields}
+        faults = [Fault("unknown_param", path=f".{name[:64]}") for name in raw if name not in known]
+        for field in self.fields:
+            try:
+                if raw.get(field.name) is None:
+                    raise Fault("missing_param")
+                values[field.name] = field.kind.read(raw[field.name])
+            except Fault as fault:
+                faults += _inside(fault, field.name)
+        if faults:
+            raise _joined(faults)
+        return values
 
 
 class Rows(msgspec.Struct, frozen=True):

@@ -171,6 +171,10 @@ ASKED: Final[dict[str, Schema]] = {
         "description": "The person behind the client, by an opaque id. Kept for ever: no name.",
         "schema": {"type": "string", "pattern": f"^{PERSON_PATTERN}$"},
     },
+    "Prefer": {
+        "description": "`no-wait`: refuse while the market is closed. Without it the order waits.",
+        "schema": {"type": "string", "enum": ["no-wait"]},
+    },
     "Min-Journal-Offset": {
         "description": f"Wait up to {VIEW_WAIT_S:g} s until the answer knows of this offset, which must"
         " not be beyond the journal's end.",
@@ -194,6 +198,8 @@ def _asked_of(route: Route) -> Iterable[str]:
         yield "Idempotency-Key"
     if route.method != "GET" and route.scope is not None:
         yield "On-Behalf-Of"
+    if route.can_wait:
+        yield "Prefer"
     if route.method == "GET" and route.scope is not None:
         yield "Min-Journal-Offset"
     if route.media == EVENT_STREAM:

@@ -18,6 +18,7 @@ from api.http.kinds import (
     Day,
     Field,
     Fields,
+    Group,
     Id,
     Integer,
     Kind,
@@ -26,8 +27,10 @@ from api.http.kinds import (
     Span,
     Text,
     Time,
+    TimeOfDay,
     Word,
 )
+from engine.domain.trading_hours import TIME_OF_DAY
 from engine.kernel.limits import DECIMAL_DIGITS_MAX, ID_CHARACTERS_MAX
 from engine.kernel.text import HIDDEN
 from projections.shapes import WORDS
@@ -71,6 +74,8 @@ _OF_KIND: Final[dict[type, Callable[[Any], Schema]]] = {
     Time: lambda _: _string(format="date-time", pattern=f"^{_DAY}[Tt]{_CLOCK}$"),
     Span: lambda _: _string(pattern=_SPAN),
     Id: lambda _: _string(maxLength=ID_CHARACTERS_MAX, pattern=r"^[^\x00]*$"),
+    TimeOfDay: lambda _: _string(pattern=f"^({TIME_OF_DAY})$"),
+    Group: lambda kind: of_body(kind.fields),
     Several: lambda kind: {
         "type": "array",
         "items": of_kind(kind.kind),

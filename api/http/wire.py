@@ -20,10 +20,9 @@ from api.http.kinds import ABSENT, FAULTS, Body, Fault, Fields, Number, Rows, Se
 from engine.kernel.limits import (
     ID_CHARACTERS_MAX,
     JSON_DEPTH_MAX,
-    PARAM_FAULTS_IN_DETAIL,
     PARAM_FAULTS_MAX,
 )
-from engine.kernel.refusals import leaf_of, refused, sentence_of
+from engine.kernel.refusals import invalid_values, refused
 from engine.kernel.text import is_plain
 from engine.kernel.values import plain
 
@@ -119,7 +118,7 @@ def read_body(body: bytes, table: Body) -> Any:
             raise refused("invalid_request", "The body must be a JSON object.")
         values = _read_fields(raw, table, "body", faults)
     if faults:
-        raise_faults(faults)
+        raise invalid_values(faults)
     return values
 
 
@@ -192,7 +191,7 @@ def read_query(query: str, fields: Fields) -> dict[str, Any]:
             raw[name] = kind.from_query(text) if kind else text
     values = _read_fields(raw, fields, "query", faults)
     if faults:
-        raise_faults(faults)
+        raise invalid_values(faults)
     return values
 
 
@@ -237,18 +236,6 @@ def _add(faults: list[dict[str, str]], path: str, code: str, detail: str = "") -
         faults.append({"path": path, "detail": detail or FAULTS[code], "code": code})
 
 
-def raise_faults(faults: Sequence[dict[str, str]]) -> NoReturn:
-    """Raises Refused: `missing_param` if that is the only fault, else `invalid_param`."""
-    missing = all(fault["code"] == "missing_param" for fault in faults)
-    told = [
-        sentence_of(leaf_of(fault["path"]), fault["detail"]) for fault in faults[:PARAM_FAULTS_IN_DETAIL]
-    ]
-    if len(faults) > PARAM_FAULTS_IN_DETAIL:
-        told.append(f"And {len(faults) - PARAM_FAULTS_IN_DETAIL} more.")
-    code = "missing_param" if missing else "invalid_param"
-    raise refused(code, " ".join(told), params=list(faults))
-
-
 # --- the same request -----------------------------------------------------------------------------
 
 _CANONICAL: Final = msgspec.json.Encoder()
@@ -281,4 +268,6 @@ def _canonical(value: Any) -> Any:
         return text.rstrip("0").rstrip(".") if "." in text else text
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, Mapping):
+        return _members(value)
     return [_canonical(entry) for entry in value]

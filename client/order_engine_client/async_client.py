@@ -32,6 +32,7 @@ from order_engine_client.resources import (
     Refusal,
     Replay,
     Retry,
+    TradingHours,
     Transaction,
     Webhook,
     Withdrawal,
@@ -54,11 +55,14 @@ class AsyncClient(AwaitingClient):
         *,
         automatic_rollover: bool = False,
         client_reference: str | None = None,
+        may_wait: bool = True,
         key: str | None = None,
     ) -> Order:
         """Places a buy for `cash_amount`, fees included, in the instrument's currency.
 
-        `instrument` is an id (`ins_...`). Raises NotFound, Forbidden; Invalid, as `insufficient_funds`.
+        `instrument` is an id (`ins_...`). While its market is closed the order waits; unless it
+        `may_wait`, it is refused: `instrument_not_trading`. Raises NotFound, Forbidden; Invalid, as
+        `insufficient_funds`.
         """
         return await self.run(
             endpoints.orders.buy(
@@ -67,6 +71,7 @@ class AsyncClient(AwaitingClient):
                 cash_amount,
                 automatic_rollover=automatic_rollover,
                 client_reference=client_reference,
+                may_wait=may_wait,
                 key=key,
             )
         )
@@ -78,12 +83,18 @@ class AsyncClient(AwaitingClient):
         quantity: Amount,
         *,
         client_reference: str | None = None,
+        may_wait: bool = True,
         key: str | None = None,
     ) -> Order:
         """Places a sell of `quantity` units of an instrument (`ins_...`). Raises as `buy`."""
         return await self.run(
             endpoints.orders.sell(
-                account, instrument, quantity, client_reference=client_reference, key=key
+                account,
+                instrument,
+                quantity,
+                client_reference=client_reference,
+                may_wait=may_wait,
+                key=key,
             )
         )
 
@@ -365,6 +376,7 @@ class AsyncClient(AwaitingClient):
         issue_date: date | None = None,
         ex_coupon_days: int | None = None,
         maturity_period: str | None = None,
+        trading_hours: TradingHours | None = None,
     ) -> Instrument:
         """Lists an instrument, or changes it: what is not given has the engine's default."""
         return await self.run(
@@ -397,6 +409,7 @@ class AsyncClient(AwaitingClient):
                 issue_date=issue_date,
                 ex_coupon_days=ex_coupon_days,
                 maturity_period=maturity_period,
+                trading_hours=trading_hours,
             )
         )
 

@@ -32,6 +32,7 @@ from order_engine_client.resources import (
     Refusal,
     Replay,
     Retry,
+    TradingHours,
     Transaction,
     Webhook,
     Withdrawal,
@@ -60,11 +61,14 @@ class Client(BlockingClient):
         *,
         automatic_rollover: bool = False,
         client_reference: str | None = None,
+        may_wait: bool = True,
         key: str | None = None,
     ) -> Order:
         """Places a buy for `cash_amount`, fees included, in the instrument's currency.
 
-        `instrument` is an id (`ins_...`). Raises NotFound, Forbidden; Invalid, as `insufficient_funds`.
+        `instrument` is an id (`ins_...`). While its market is closed the order waits; unless it
+        `may_wait`, it is refused: `instrument_not_trading`. Raises NotFound, Forbidden; Invalid, as
+        `insufficient_funds`.
         """
         return self.run(
             endpoints.orders.buy(
@@ -73,6 +77,7 @@ class Client(BlockingClient):
                 cash_amount,
                 automatic_rollover=automatic_rollover,
                 client_reference=client_reference,
+                may_wait=may_wait,
                 key=key,
             )
         )
@@ -84,12 +89,18 @@ class Client(BlockingClient):
         quantity: Amount,
         *,
         client_reference: str | None = None,
+        may_wait: bool = True,
         key: str | None = None,
     ) -> Order:
         """Places a sell of `quantity` units of an instrument (`ins_...`). Raises as `buy`."""
         return self.run(
             endpoints.orders.sell(
-                account, instrument, quantity, client_reference=client_reference, key=key
+                account,
+                instrument,
+                quantity,
+                client_reference=client_reference,
+                may_wait=may_wait,
+                key=key,
             )
         )
 
@@ -367,6 +378,7 @@ class Client(BlockingClient):
         issue_date: date | None = None,
         ex_coupon_days: int | None = None,
         maturity_period: str | None = None,
+        trading_hours: TradingHours | None = None,
     ) -> Instrument:
         """Lists an instrument, or changes it: what is not given has the engine's default."""
         return self.run(
@@ -399,6 +411,7 @@ class Client(BlockingClient):
                 issue_date=issue_date,
                 ex_coupon_days=ex_coupon_days,
                 maturity_period=maturity_period,
+                trading_hours=trading_hours,
             )
         )
 

@@ -43,6 +43,7 @@ class Operation(Generic[T]):
     query: Query = ()
     body: Any = field(default=None, repr=False)
     key: str | None = None
+    may_wait: bool = True
 
     @property
     def is_write(self) -> bool:

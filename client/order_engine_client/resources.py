@@ -217,6 +217,17 @@ class Deposit(Resource, frozen=True):
 # --- reference data ------------------------------------------------------------------------------
 
 
+class TradingHours(Resource, frozen=True):
+    """When an instrument is traded: on the days of a market's calendar, in sessions of local time.
+
+    `sessions` are pairs of opening and close, `HH:MM` in `time_zone`.
+    """
+
+    calendar: str
+    time_zone: str
+    sessions: tuple[tuple[str, str], ...]
+
+
 class Instrument(Resource, frozen=True):
     """A tradable instrument."""
 
@@ -249,6 +260,7 @@ class Instrument(Resource, frozen=True):
     coupon: Decimal | None
     par_value: Decimal
     day_count_convention: str | None
+    trading_hours: TradingHours | None
 
 
 class Price(Resource, frozen=True):

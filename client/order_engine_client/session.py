@@ -148,6 +148,8 @@ class Session:
             body = msgspec.json.encode(operation.body)
         if operation.key is not None:
             headers["Idempotency-Key"] = operation.key
+        if not operation.may_wait:
+            headers["Prefer"] = "no-wait"
         offset = max(self._min_offset, self.offset if self._sees_own_writes else 0)
         if offset and operation.method == "GET":
             headers["Min-Journal-Offset"] = str(offset)

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from engine.commands.command import Changes, Decision, DecisionContext
 from engine.commands.tally import Tally
 from engine.domain import account as accounts
-from engine.domain import calendar, clock, fees, halt, idempotency, kind, paying, trading
+from engine.domain import clock, fees, halt, idempotency, kind, paying, trading
 from engine.domain import instrument as instruments
 from engine.domain import order as orders
 from engine.domain import report as reports
@@ -75,8 +75,10 @@ def place_order(
     order: str,
     instrument: str,
     order_request: OrderRequest,
+    may_wait: bool = True,
 ) -> Decision:
-    """Places an order under the new id `order`.
+    """Places an order under the new id `order`. While its market is closed it waits, unless not
+    `may_wait`.
 
     Raises Refused `trading_halted`, or as `trading.place` and `Tally.hold` do. Whoever asks has to
     `drop` it from the tally if it is not recorded.
@@ -86,6 +88,7 @@ def place_order(
     owner = _of_tenant((yield account), tenant)
     security: Instrument | None = (yield instrument) if ids.is_id(instrument, "ins") else None
     terms = security.terms if security else None
+    opens_us = instruments.opening(terms, context.business_time_us) if terms else None
     decided = trading.place(
         order_request,
         owner,
@@ -95,8 +98,9 @@ def place_order(
         fee=_fee(firm, tenant, security),
         order_id=order,
         business_date=context.business_date,
-        trade_date=_trade_date(context, terms, context.at_us) if terms else context.business_date,
+        trade_date=_trades_on(context, terms) if terms else context.business_date,
         at_us=context.at_us,
+        closed_until_us=None if may_wait else opens_us,
         limits=firm.limits,
         minimum_value=firm.minimum_order_value.get(terms.trading_currency) if terms else None,
     )
@@ -120,8 +124,8 @@ def request_cancel(
 
 
 def start_execution(context: DecisionContext, *, firm: Firm, order: str, venue: str) -> Decision:
-    """Sends a waiting order to a venue, under its own id. Without a fresh price, or while execution is
-    halted, it waits on.
+    """Sends a waiting order to a venue, under its own id. Without a fresh price, and while its market is
+    closed or execution is halted, it waits on.
 
     It is cancelled instead when nothing can come of it any more. Raises Refused `not_found` for the
     simulated venue outside a sandbox.
@@ -146,7 +150,8 @@ def start_execution(context: DecisionContext, *, firm: Firm, order: str, venue: 
         price,
         venue=venue,
         venue_order=order,
-        trade_date=_trade_date(context, security.terms, context.at_us),
+        trade_date=_trades_on(context, security.terms),
+        is_open=instruments.opening(security.terms, context.business_time_us) is None,
         at_us=context.at_us,
         minimum_value=firm.minimum_order_value.get(known.terms.currency),
     )
@@ -268,13 +273,13 @@ def _executed_on(
     received_us = context.at_us if received_us is None else received_us
     executed_at_us = received_us if report.executed_at_us is None else report.executed_at_us
     executed_at_us = min(max(executed_at_us, order.terms.at_us), context.at_us)
-    return _trade_date(context, security.terms, executed_at_us)
+    business_us = clock.business_time_us(context.clock, executed_at_us)
+    return instruments.local_date(security.terms, business_us)
 
 
-def _trade_date(context: DecisionContext, terms: Terms, wall_us: int) -> date:
-    """The business date at the instrument's market, at that wall time."""
-    business_us = clock.business_time_us(context.clock, wall_us)
-    return calendar.local_date(business_us, terms.issuer_country, terms.trading_currency)
+def _trades_on(context: DecisionContext, terms: Terms) -> date:
+    """The trade date of an order that is sent as soon as its market is open."""
+    return instruments.trades_on(terms, context.business_time_us)
 
 
 def parked_report_id(report: Report) -> str:

@@ -72,7 +72,12 @@ def payment_calendar(currency: str) -> str:
 def _calendar_of(country: str) -> str:
     if country in EXCHANGES:
         return EXCHANGES[country]
-    return country if country in _countries() else WEEKENDS_ONLY
+    return country if has_holidays(country) else WEEKENDS_ONLY
+
+
+def has_holidays(country: str) -> bool:
+    """Whether the public holidays of a country (ISO 3166 alpha-2) are known."""
+    return country in _countries()
 
 
 def local_date(time_us: int, issuer_country: str | None, currency: str) -> date:
@@ -103,6 +108,13 @@ def _holidays(calendar: str, year: int) -> frozenset[date]:
             holidays.country_holidays(calendar, subdiv=SUBDIVISIONS.get(calendar), years=year)
         )
     return frozenset(holidays.financial_holidays(calendar, years=year))
+
+
+def early_days(calendar: str, year: int) -> tuple[date, ...]:
+    """The half days of a market that depend on moons, from the `holidays` package."""
+    import holidays  # noqa: PLC0415  (as above)
+
+    return tuple(holidays.financial_holidays(calendar, years=year, categories=(holidays.HALF_DAY,)))
 
 
 def is_business_day(day: date, *calendars: str) -> bool:

@@ -26,6 +26,15 @@ EXCHANGES: Final = {
 }  # fmt: skip
 """Country -> financial calendar of the `holidays` package. The others: their public holidays."""
 
+MARKETS: Final = (
+    "BVMF", "IFEU", "XAMS", "XASX", "XATH", "XBOG", "XBOM", "XBRU", "XBUE", "XCME", "XDUB", "XECB",
+    "XETR", "XFED", "XFRA", "XHKG", "XIST", "XJPX", "XJSE", "XKAR", "XKRX", "XLIS", "XLON", "XMAD",
+    "XMEX", "XMIL", "XNAS", "XNSE", "XNYS", "XNZE", "XOSL", "XPAR", "XSAU", "XSES", "XSHE", "XSHG",
+    "XSIF", "XSWX", "XTAI", "XTSE", "XWAR",
+)  # fmt: skip
+"""Calendars that trading hours may name: markets by their MIC (ISO 10383); XSIF is SIFMA's of US bonds.
+"""
+
 SUBDIVISIONS: Final = {"BA": "BIH", "FM": "PNI", "MY": "14"}
 """Country -> subdivision of its market, where public holidays differ inside the country."""
 

@@ -9,7 +9,7 @@ from typing import Final, Literal, assert_never, get_args
 import msgspec
 from msgspec.structs import replace
 
-from engine.domain import calendar, corporate_action
+from engine.domain import calendar, corporate_action, trading_hours
 from engine.domain.accrual import accrued_interest
 from engine.domain.corporate_action import (
     ActionAnnounced,
@@ -23,12 +23,14 @@ from engine.domain.corporate_action import (
 )
 from engine.domain.coupon_schedule import BondTerms, fault_of
 from engine.domain.pricing import Price, PriceType, unit_price
+from engine.domain.trading_hours import TradingHours
 from engine.domain.yields import yield_to_maturity
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
 from engine.kernel.limits import QUANTITY_PLACES_MAX, SETTLEMENT_DAYS_MAX
-from engine.kernel.refusals import fault, invalid, refused
+from engine.kernel.refusals import fault, invalid, invalid_values, refused
 from engine.kernel.text import ALLOWED, is_plain
+from engine.kernel.times import rfc3339
 from engine.kernel.values import (
     CURRENCIES,
     EXACT,
@@ -52,7 +54,8 @@ class Terms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `required_cash_increment` are amounts of `trading_currency` and, with `minimum_trading_quantity`,
     bind only if `enforce_trading_rules`. `coupon` is percent a year, `coupon_frequency` coupons a year,
     `ex_coupon_days` calendar days before a coupon; interest runs from `issue_date`. `maturity_period` is
-    that of a bill when it was issued, by which rollovers find the next one.
+    that of a bill when it was issued, by which rollovers find the next one. Without `trading_hours` it
+    is always traded.
     """
 
     name: str
@@ -82,6 +85,7 @@ class Terms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     issue_date: date | None = None
     ex_coupon_days: int = 0
     maturity_period: MaturityPeriod | None = None
+    trading_hours: TradingHours | None = None
 
     @property
     def bond(self) -> BondTerms:
@@ -120,7 +124,7 @@ InstrumentFact = InstrumentListed | InstrumentChanged | ActionFact
 
 # --- state ---------------------------------------------------------------------------------------
 
-SHAPE: Final = 4
+SHAPE: Final = 5
 """Number of the state's shape: see `streams`."""
 
 
@@ -186,6 +190,10 @@ def put(state: Instrument | None, instrument: str, terms: Terms, *, at_us: int) 
     faults = _faults(terms)
     if state is None or state.terms.bond != terms.bond:  # what is stored and stays is left to `doctor`
         faults += _bond_faults(terms)
+    hours = terms.trading_hours
+    if hours is not None and (state is None or state.terms.trading_hours != hours):
+        found = trading_hours.faults(hours)
+        faults += [fault(f"trading_hours.{name}", "invalid_value", detail) for name, detail in found]
     if state is not None:
         faults += [
             fault(name, "not_changeable")
@@ -193,8 +201,7 @@ def put(state: Instrument | None, instrument: str, terms: Terms, *, at_us: int) 
             if getattr(state.terms, name) != getattr(terms, name)
         ]
     if faults:
-        words = ", ".join(entry["path"] for entry in faults)
-        raise refused("invalid_param", f"not usable: {words}", params=faults)
+        raise invalid_values(faults)
     if state is None:
         return [InstrumentListed(instrument, terms, at_us)]
     if state.terms == terms:
@@ -262,6 +269,12 @@ def check_trading(terms: Terms, side: Side) -> None:
         raise refused(code, instrument_type=kind, trading_status=status)
 
 
+def check_open(closed_until_us: int | None) -> None:
+    """Raises Refused for an order that is not to wait until the market opens, at a business time."""
+    if closed_until_us is not None:
+        raise refused("instrument_not_trading", opens=rfc3339(closed_until_us))
+
+
 def check_investment(terms: Terms, cash_amount: Decimal, *, first: bool) -> None:
     """An enforced minimum cash amount of the `first` buy into a position."""
     least = terms.minimum_initial_cash_investment if terms.enforce_trading_rules else None
@@ -299,6 +312,30 @@ def check_maturity(terms: Terms, settlement_date: date) -> None:
             settlement_date=settlement_date,
             maturity_date=matures,
         )
+
+
+# --- dates ----------------------------------------------------------------------------------------
+
+
+def local_date(terms: Terms, time_us: int) -> date:
+    """The date at the instrument's market at a business time."""
+    if terms.trading_hours is not None:
+        return trading_hours.local_date(terms.trading_hours, time_us)
+    return calendar.local_date(time_us, terms.issuer_country, terms.trading_currency)
+
+
+def opening(terms: Terms, time_us: int) -> int | None:
+    """The next opening, in business time, while the market is closed; None while it is open."""
+    hours = terms.trading_hours
+    if hours is None or trading_hours.is_open(hours, time_us):
+        return None
+    return trading_hours.next_opening(hours, time_us)
+
+
+def trades_on(terms: Terms, time_us: int) -> date:
+    """The trade date of an order sent as soon as the market is open."""
+    opens_us = opening(terms, time_us)
+    return local_date(terms, time_us if opens_us is None else opens_us)
 
 
 def settles_on(terms: Terms, trade_date: date) -> date:

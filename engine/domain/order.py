@@ -407,17 +407,27 @@ def make_pending(state: Order, reason: str, *, at_us: int) -> list[Fact]:
 
 
 def start_execution(
-    state: Order, asked: OrderCase, price: Price | None, venue: str, venue_order: str, *, at_us: int
+    state: Order,
+    asked: OrderCase,
+    price: Price | None,
+    venue: str,
+    venue_order: str,
+    *,
+    is_open: bool = True,
+    at_us: int,
 ) -> list[Fact]:
     """Sends it to a venue: a buy for the units that the current price allows.
 
-    Cancelled instead if it would now be refused (see `checks.CHECKS`); without a price it waits.
+    Cancelled instead if it would now be refused (see `checks.CHECKS`); while its market is closed, or
+    without a price, it waits.
     """
     if not can(state, ExecutionStarted):
         return []
     reason = checks.failed(asked)
     if reason:
         return cancel(state, reason, at_us=at_us)
+    if not is_open:
+        return make_pending(state, "market_closed", at_us=at_us)
     if price is None or asked.quantity is None or not pricing.is_quoted(price, state.terms.side):
         return make_pending(state, "price_too_old", at_us=at_us)
     quoted, accrued = pricing.quoted(price, state.terms.side), price.accrued_interest

@@ -46,16 +46,18 @@ def place(
     business_date: date,
     trade_date: date,
     at_us: int,
+    closed_until_us: int | None = None,
     limits: Limits | None = None,
     minimum_value: Decimal | None = None,
 ) -> Decided:
     """Accepts an order and reserves what it may use, once.
 
-    `trade_date` is today at the instrument's market, `business_date` the engine's; `minimum_value` is
-    set by the operator, in the instrument's currency.
+    `trade_date` is the day at the instrument's market on which it can be sent, `business_date` the
+    engine's; `minimum_value` is set by the operator, in the instrument's currency. `closed_until_us`:
+    the opening of its market, for an order that is not to wait for it.
 
     Raises Refused as `accounts.check`, `amount_of`, `fees.net_of`, `checks.check`,
-    `trading_limits.count` and `holdings.reserve` do, or `not_found`.
+    `instruments.check_open`, `trading_limits.count` and `holdings.reserve` do, or `not_found`.
     """
     if order is not None:
         return _NOTHING
@@ -93,6 +95,7 @@ def place(
         account=account.id,
         at_us=at_us,
     )
+    instruments.check_open(closed_until_us)
     counted = trading_limits.count(limits, placed, account.activity, business_date) if limits else []
     return Decided(holdings.reserve(account.holdings, placed) + counted, [placed], [])
 
@@ -107,12 +110,13 @@ def start_execution(
     venue_order: str,
     trade_date: date,
     at_us: int,
+    is_open: bool = True,
     minimum_value: Decimal | None = None,
 ) -> Decided:
     """Sends an order to a venue, or cancels it if it would now be refused.
 
-    Without a fresh `price`, or with a suspended account, it waits. A flag cleared after placing has no
-    effect.
+    Without a fresh `price`, with a suspended account or a closed market, it waits. A flag cleared after
+    placing has no effect.
     """
     terms = order.terms
     if account.status == "suspended":
@@ -134,7 +138,9 @@ def start_execution(
         settlement_date=settlement_date,
         minimum_value=minimum_value,
     )
-    started = orders.start_execution(order, asked, price, venue, venue_order, at_us=at_us)
+    started = orders.start_execution(
+        order, asked, price, venue, venue_order, is_open=is_open, at_us=at_us
+    )
     return _released(order, started, at_us)
 
 

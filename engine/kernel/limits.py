@@ -152,6 +152,13 @@ CALENDAR_YEARS_MAX: Final = 512
 SETTLEMENT_DATES_MAX: Final = 4_096
 """Cached settlement dates: every kind of instrument for weeks of trade dates."""
 
+TRADING_DAYS_MAX: Final = 4_096
+"""Cached days of trading hours: a thousand instruments for several days."""
+SESSIONS_MAX: Final = 8
+"""Trading sessions of an instrument a day. Markets have one to four."""
+CLOSED_DAYS_MAX: Final = 366
+"""Longest search for a market's next opening. The longest holidays close a market for two weeks."""
+
 # --- idempotency keys ---------------------------------------------------------------------------
 IDEMPOTENCY_KEY_CHARACTERS_MAX: Final = 255
 """A UUID has 36 characters; longer keys belong in a client's own records."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from engine.kernel.errors import Refused
+from engine.kernel.limits import PARAM_FAULTS_IN_DETAIL
 from engine.kernel.sentences import fill_in
 
 
@@ -27,8 +29,11 @@ REFUSALS: Final = {
     "missing_param": Refusal("A required value is missing; `params` names each."),
     "not_found": Refusal("No resource of this id for this client (400 for an id inside a body)."),
     "instrument_not_trading": Refusal(
-        "The instrument is listed but not traded, or its type is not traded here.",
-        ("A {instrument_type} with trading status {trading_status} is not traded here.",),
+        "The instrument is not traded, or its market is closed and the order was not to wait.",
+        (
+            "A {instrument_type} with trading status {trading_status} is not traded here.",
+            "The market is closed until {opens}; without `Prefer: no-wait` the order waits for it.",
+        ),
     ),
     "instrument_buy_only": Refusal("The instrument can only be bought at present."),
     "instrument_sell_only": Refusal("The instrument can only be sold at present."),
@@ -192,6 +197,16 @@ def invalid(path: str, code: str, detail: str = "", **context: object) -> Refuse
     kind = code if code == "missing_param" else "invalid_param"
     param = fault(path, code, detail, **context)
     return refused(kind, sentence_of(path, param["detail"]), params=[param], **context)
+
+
+def invalid_values(faults: Sequence[dict[str, str]]) -> Refused:
+    """A refusal for several bad values: `missing_param` if all are missing, else `invalid_param`."""
+    is_missing = all(one["code"] == "missing_param" for one in faults)
+    told = [sentence_of(leaf_of(one["path"]), one["detail"]) for one in faults[:PARAM_FAULTS_IN_DETAIL]]
+    if len(faults) > PARAM_FAULTS_IN_DETAIL:
+        told.append(f"And {len(faults) - PARAM_FAULTS_IN_DETAIL} more.")
+    code = "missing_param" if is_missing else "invalid_param"
+    return refused(code, " ".join(told), params=list(faults))
 
 
 def sentence_of(path: str, detail: str) -> str:

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any, ClassVar, Final, NamedTuple
 
 from engine.domain import instrument as instruments
+from engine.domain import trading_hours
 from engine.domain.instrument import Terms
 from engine.domain.quote import Quote, quote_faults
 from engine.kernel.errors import EngineError, Refused
@@ -242,6 +243,7 @@ _INSTRUMENT_CELLS: Final[dict[str, ReadCell]] = {
     "issue_date": _date,
     "ex_coupon_days": _integer,
     "maturity_period": _text,
+    "trading_hours": trading_hours.parse,
 }
 """Columns of instruments; `instrument.put` validates values and combinations."""
 _INSTRUMENT: Final = _Columns(

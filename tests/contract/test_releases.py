@@ -35,7 +35,8 @@ SCHEMA_CHANGED = True
 """Whether the tables of the journal's database have, since."""
 ADDED = {
     "/instruments": {
-        "maturity_period", "coupon_frequency", "first_coupon_date", "issue_date", "ex_coupon_days"
+        "maturity_period", "coupon_frequency", "first_coupon_date", "issue_date", "ex_coupon_days",
+        "trading_hours",
     },
     "/prices": {"dirty_bid", "dirty_ask"},
     "/accounts": {"splits"},

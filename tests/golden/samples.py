@@ -21,6 +21,7 @@ from engine.domain import (
     trading_limits,
     webhook,
 )
+from engine.domain.trading_hours import TradingHours
 from engine.kernel.fact import Envelope, Fact
 
 AT_US = 1_773_325_800_123_456
@@ -52,6 +53,7 @@ TERMS = instrument.Terms(
     coupon=Decimal("12.5"),
     par_value=Decimal(1000),
     day_count_convention="ACT/365",
+    trading_hours=TradingHours("KE", "Africa/Nairobi", (("09:30", "12:00"), ("13:00", "15:00"))),
 )
 REPORT = report.Report(
     venue="sim",

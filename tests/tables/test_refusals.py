@@ -264,6 +264,7 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "unknown account": lambda: buy(world(), to="other"),
     "cancel of no order": cancel_nothing,
     "not traded": lambda: buy(world(trading_status="not_trading")),
+    "closed, not to wait": lambda: buy(world(), closed_until_us=1_773_408_600_000_000),
     "fund at net asset value": lambda: buy(world(instrument_type="mutual_fund")),
     "sell of a buy-only": lambda: sell(world(trading_status="buy_only")),
     "buy of a sell-only": lambda: buy(world(trading_status="sell_only")),
@@ -361,6 +362,7 @@ unknown instrument                 |not_found                       |path=instru
 unknown account                    |not_found                       |path=account
 cancel of no order                 |not_found                       |path=order
 not traded                         |instrument_not_trading          |instrument_type=stock trading_status=not_trading
+closed, not to wait                |instrument_not_trading          |opens=2026-03-13T13:30:00Z
 fund at net asset value            |instrument_not_trading          |instrument_type=mutual_fund trading_status=buy_sell
 sell of a buy-only                 |instrument_buy_only             |instrument_type=stock trading_status=buy_only
 buy of a sell-only                 |instrument_sell_only            |instrument_type=stock trading_status=sell_only

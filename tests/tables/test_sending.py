@@ -34,6 +34,7 @@ class Waiting:
     def __init__(self, order_request: OrderRequest, terms: Terms = TERMS) -> None:
         self.world, self.today, self.price = World(), TODAY, PRICE
         self.minimum_value: Decimal | None = None
+        self.is_open = True
         self.world.put("ins", terms)
         self.world.open()
         self.world.fund("200000000.00")
@@ -51,7 +52,8 @@ class Waiting:
 
     def sent(self) -> str:
         """What has come of it: status and why."""
-        self.world.start("ord", self.price, self.today, minimum_value=self.minimum_value)
+        words: dict[str, Any] = {"is_open": self.is_open, "minimum_value": self.minimum_value}
+        self.world.start("ord", self.price, self.today, **words)
         known = self.world.order()
         reason = known.cancelled_reason or (known.pending_reason if known.status == "pending" else "")
         return f"{known.status} {reason}".strip()
@@ -95,6 +97,10 @@ def _days_pass(days: int) -> Callable[[Waiting], None]:
 
 def unpriced(waiting: Waiting) -> None:
     waiting.price = None  # type: ignore[assignment]
+
+
+def shut(waiting: Waiting) -> None:
+    waiting.is_open = False
 
 
 def minimum(amount: str) -> Callable[[Waiting], None]:
@@ -161,6 +167,12 @@ SINCE: dict[str, Callable[[Waiting], None]] = {
     "no bid": priced("0", "100"),
     "no price, 16 days past maturity": both(unpriced, _days_pass(46)),
     "no price, not traded": both(unpriced, changed(trading_status="not_trading")),
+    "market closed": shut,
+    "market closed, no price": both(shut, unpriced),
+    "market closed, not traded": both(shut, changed(trading_status="not_trading")),
+    "market closed until it matures": both(shut, _days_pass(29)),
+    "market closed, suspended": both(shut, to_account("suspend")),
+    "market closed, closing": both(shut, to_account("close")),
     "suspended": to_account("suspend"),
     "suspended, not traded": both(to_account("suspend"), changed(trading_status="not_trading")),
     "closing": to_account("close"),
@@ -214,6 +226,14 @@ sell              |no bid                            |pending price_too_old
 buy               |no bid                            |executing
 buy               |no price, 16 days past maturity   |cancelled matured
 sell              |no price, not traded              |cancelled instrument_not_trading
+buy               |market closed                     |pending market_closed
+sell              |market closed                     |pending market_closed
+buy               |market closed, no price           |pending market_closed
+sell              |market closed, not traded         |cancelled instrument_not_trading
+buy               |market closed until it matures    |cancelled matured
+buy               |market closed, suspended          |pending account_suspended
+buy               |market closed, closing            |cancelled account_closed
+sell              |market closed, closing            |pending market_closed
 buy               |suspended                         |pending account_suspended
 sell              |suspended                         |pending account_suspended
 buy               |suspended, not traded             |pending account_suspended
@@ -290,6 +310,20 @@ def test_the_reason_to_wait_is_told_once_and_anew_when_it_changes() -> None:
     to_account("suspend")(waiting)
     assert waiting.sent() == "pending account_suspended"
     to_account("activate")(waiting)
+    waiting.price = PRICE
+    assert waiting.sent() == "executing"
+
+
+def test_an_order_that_waits_for_its_market_then_waits_for_a_price() -> None:
+    waiting = selling()
+    shut(waiting)
+    assert waiting.sent() == "pending market_closed"
+    count = len(waiting.world.facts)
+    assert waiting.sent() == "pending market_closed"
+    assert len(waiting.world.facts) == count
+    waiting.is_open = True
+    unpriced(waiting)
+    assert waiting.sent() == "pending price_too_old"
     waiting.price = PRICE
     assert waiting.sent() == "executing"
 

@@ -7,6 +7,8 @@ from api.http.kinds import (
     Boolean,
     Currency,
     Day,
+    Field,
+    Group,
     Id,
     Integer,
     Kind,
@@ -14,6 +16,7 @@ from api.http.kinds import (
     Span,
     Text,
     Time,
+    TimeOfDay,
     Word,
 )
 
@@ -38,6 +41,20 @@ SAMPLES: dict[str, tuple[Kind, tuple[str, ...]]] = {
         ('"2026-03-12T14:30:00Z"', '"2026-03-12t14:30:00z"', '"2026-03-12 14:30:00Z"',
          '"2026-03-12T14:30:00"', '"2026-03-12T14:30:00.1234567Z"', '"2026-03-12T14:30:00.5+02:00"',
          '"2026-03-12T25:00:00Z"', '"2026-02-30T00:00:00Z"'),
+    ),
+    "TimeOfDay": (
+        TimeOfDay(),
+        ('"09:30"', '"24:00"', '"00:00"', '"23:59"', '"24:01"', '"9:30"', '"09:60"', '"09:30:00"',
+         '"09:30\\n"', '"\\u0660\\u0669:30"', '""', "930", "true"),
+    ),
+    "Group": (
+        Group((Field("a", Integer(1, 2), is_needed=True), Field("b", Text(3), is_needed=True))),
+        ("{}", '{"a": 1, "b": "x"}', '{"a": 3, "b": "x"}', '{"a": 1}', '{"a": null, "b": "x"}',
+         '{"a": 1, "b": "x", "c": 1}', "[]", '"a"', "1"),
+    ),
+    "Pairs": (
+        Several(Several(TimeOfDay(), most=2, least=2), most=2, least=1),
+        ("[]", '[["09:30", "16:00"]]', '[["09:30"]]', '["09:30", "16:00"]', '[["a", "b"]]'),
     ),
     "Span": (
         Span(),

@@ -9,6 +9,7 @@ import pytest
 
 from engine.domain.instrument import Terms
 from engine.domain.quote import Quote
+from engine.domain.trading_hours import TradingHours
 from engine.transfer import csv_import
 from engine.transfer.csv_import import BadFile, read_instruments, read_quotes
 
@@ -40,6 +41,18 @@ ins_b1,"Bill, on\u00e9",B1,bill,USD,0.0001,4,true,1,2030-01-02,percent,10\r
     )  # fmt: skip
     assert (two.line, two.instrument) == (4, None)
     assert two.terms == Terms("Two", "T2", "stock", "KES")
+
+
+def test_trading_hours_stand_in_one_cell() -> None:
+    head = "name,symbol,instrument_type,trading_currency,trading_hours\n"
+    text = "Toyota,T,stock,JPY,XJPX Asia/Tokyo 09:00-11:30 12:30-15:30\n"
+    (line,) = read_instruments(f"{head}{text}".encode())
+    sessions = (("09:00", "11:30"), ("12:30", "15:30"))
+    assert line.terms.trading_hours == TradingHours("XJPX", "Asia/Tokyo", sessions)
+    bad = "A,A,stock,JPY,from nine to five\nB,B,stock,JPY,TSE Asia/Tokyo 09:00-08:00\n"
+    one, two, *_ = faults_of(f"{head}{bad}".encode())
+    assert one.startswith("2 trading_hours: must be a calendar, a time zone and sessions")
+    assert two.startswith("3 trading_hours.calendar: must be one of BVMF, IFEU")
 
 
 def test_quotes_are_read_as_they_stand() -> None:

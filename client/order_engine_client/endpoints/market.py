@@ -10,6 +10,7 @@ from order_engine_client.operations import Listing, Operation
 from order_engine_client.resources import (
     Instrument,
     Price,
+    TradingHours,
 )
 from order_engine_client.values import (
     Amount,
@@ -83,6 +84,7 @@ def put_instrument(
     issue_date: date | None = None,
     ex_coupon_days: int | None = None,
     maturity_period: str | None = None,
+    trading_hours: TradingHours | None = None,
 ) -> Operation[Instrument]:
     """Lists an instrument, or changes it: what is not given has the engine's default."""
     words = {name: value for name, value in locals().items() if name != "instrument"}

@@ -60,11 +60,14 @@ def buy(
     *,
     automatic_rollover: bool = False,
     client_reference: str | None = None,
+    may_wait: bool = True,
     key: str | None = None,
 ) -> Operation[Order]:
     """Places a buy for `cash_amount`, fees included, in the instrument's currency.
 
-    `instrument` is an id (`ins_...`). Raises NotFound, Forbidden; Invalid, as `insufficient_funds`.
+    `instrument` is an id (`ins_...`). While its market is closed the order waits; unless it
+    `may_wait`, it is refused: `instrument_not_trading`. Raises NotFound, Forbidden; Invalid, as
+    `insufficient_funds`.
     """
     body = given(
         instrument=instrument,
@@ -74,7 +77,8 @@ def buy(
         automatic_rollover=automatic_rollover,
         client_reference=client_reference,
     )
-    return Operation("POST", accounts_path(account, "orders"), Order, body=body, key=key_of(key))
+    where = accounts_path(account, "orders")
+    return Operation("POST", where, Order, body=body, key=key_of(key), may_wait=may_wait)
 
 
 def sell(
@@ -83,6 +87,7 @@ def sell(
     quantity: Amount,
     *,
     client_reference: str | None = None,
+    may_wait: bool = True,
     key: str | None = None,
 ) -> Operation[Order]:
     """Places a sell of `quantity` units of an instrument (`ins_...`). Raises as `buy`."""
@@ -93,7 +98,8 @@ def sell(
         quantity=quantity,
         client_reference=client_reference,
     )
-    return Operation("POST", accounts_path(account, "orders"), Order, body=body, key=key_of(key))
+    where = accounts_path(account, "orders")
+    return Operation("POST", where, Order, body=body, key=key_of(key), may_wait=may_wait)
 
 
 def order(account: str, order: str) -> Operation[Order]:

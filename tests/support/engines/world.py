@@ -260,6 +260,7 @@ class World:
         price: Price | None,
         fee: FeeRule | None = None,
         today: date = TODAY,
+        closed_until_us: int | None = None,
         limits: Limits | None = None,
         minimum_value: Decimal | None = None,
     ) -> str:
@@ -278,6 +279,7 @@ class World:
                     business_date=today,
                     trade_date=today,
                     at_us=self.now_us,
+                    closed_until_us=closed_until_us,
                     limits=limits,
                     minimum_value=minimum_value,
                 ),
@@ -296,6 +298,7 @@ class World:
         price: Price | None,
         today: date = TODAY,
         *,
+        is_open: bool = True,
         minimum_value: Decimal | None = None,
     ) -> str:
         known = self.order(name)
@@ -313,6 +316,7 @@ class World:
                     venue_order=f"v_{name}",
                     trade_date=today,
                     at_us=self.now_us,
+                    is_open=is_open,
                     minimum_value=minimum_value,
                 ),
             )
