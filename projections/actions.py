@@ -1,15 +1,85 @@
-"""Resources of an instrument's life: coupons and dividends paid. See docs/instruments.md."""
+"""Resources of an instrument's life: corporate actions, and coupons and dividends paid. See
+docs/instruments.md.
+"""
 
 from __future__ import annotations
 
+from decimal import ROUND_HALF_EVEN, Decimal
+
 import msgspec
 
+from engine.domain.corporate_action import Action, ActionCompleted
 from engine.domain.servicing import CouponPaid, DividendPaid
 from engine.kernel.fact import Recorded
 from engine.kernel.times import rfc3339
-from engine.kernel.values import plain
+from engine.kernel.values import PRICE_PLACES, STEPS, divide_to, plain
 from projections import shapes
-from projections.resources import encode
+from projections.resources import encode, price
+
+# --- corporate actions -----------------------------------------------------------------------------
+
+
+class CorporateActionBody(msgspec.Struct, frozen=True):
+    """A corporate action of an instrument.
+
+    `amount` is what a unit is paid, at 8 decimals (a coupon's exact amount is paid); a split makes
+    `units_to` of `units_from` units, and pays `fraction_price` for a unit lost by rounding. `source`:
+    `terms` if the engine announced it by the instrument's terms. `accounts` and `total_amount` are known
+    when it is completed.
+    """
+
+    id: shapes.ActionId
+    instrument: shapes.InstrumentId
+    action_type: shapes.KindOfAction
+    status: shapes.ActionStatus
+    ex_date: shapes.Day
+    record_date: shapes.Day
+    pay_date: shapes.Day
+    amount: shapes.Price | None
+    units_to: shapes.Count | None
+    units_from: shapes.Count | None
+    fraction_price: shapes.Price | None
+    source: shapes.SourceOfAction
+    accounts: shapes.Count | None
+    total_amount: shapes.Money | None
+    created_at: shapes.Time
+    modified_at: shapes.Time
+
+
+def action_json(
+    instrument: str, action: Action, status: str, *, at_us: int, done: ActionCompleted | None = None
+) -> bytes:
+    """An action as of its last fact, at `at_us`; `done` once it is completed."""
+    terms = action.terms
+    return encode(
+        CorporateActionBody(
+            id=action.id,
+            instrument=instrument,
+            action_type=terms.action_type,
+            status=status,
+            ex_date=terms.ex_date.isoformat(),
+            record_date=terms.record_date.isoformat(),
+            pay_date=terms.pay_date.isoformat(),
+            amount=_per_unit(terms.amount, terms.divisor),
+            units_to=terms.units_to,
+            units_from=terms.units_from,
+            fraction_price=_per_unit(terms.fraction_price, 1),
+            source=terms.source,
+            accounts=done.accounts if done else None,
+            total_amount=plain(done.amount) if done else None,
+            created_at=rfc3339(action.created_at_us),
+            modified_at=rfc3339(at_us),
+        )
+    )
+
+
+def _per_unit(amount: Decimal | None, divisor: int) -> str | None:
+    if amount is None:
+        return None
+    return price(divide_to(amount, Decimal(divisor), STEPS[PRICE_PLACES], ROUND_HALF_EVEN))
+
+
+# --- income ---------------------------------------------------------------------------------------
 
 
 class CouponBody(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from engine.domain import bookings, order
+from engine.domain import bookings, corporate_action, order
 from engine.domain.order import Order
 from engine.domain.payment import Payment
 from engine.domain.stored import EVENTS, PARTS
@@ -26,7 +26,8 @@ class Folded(msgspec.Struct, Generic[S], frozen=True, array_like=True):
     """A stream's state after its fact number `version`, with the history that views need.
 
     `first_offset` and `tenant` are those of its first fact, `events` counts the events of its own
-    resource, `opened` has the offset at which the last position of each instrument was opened.
+    resource, `opened` has the offset at which the last position of each instrument was opened; of an
+    instrument, those at which its open actions were announced.
     """
 
     version: int
@@ -93,9 +94,7 @@ def fold(before: Folded[Any] | None, recorded: Recorded) -> Folded[Any]:
         state = evolve(None, fact)
         tenant = getattr(state, "tenant", None) or recorded.envelope.tenant or ""
         return Folded(recorded.version, recorded.offset, tenant, int(counted), {}, state)
-    opened = before.opened
-    if isinstance(fact, bookings.PositionOpened):
-        opened = opened | {fact.instrument: recorded.offset}
+    opened = _opened(before.opened, recorded)
     return Folded(
         recorded.version,
         before.first_offset,
@@ -104,6 +103,20 @@ def fold(before: Folded[Any] | None, recorded: Recorded) -> Folded[Any]:
         opened,
         evolve(before.state, fact),
     )
+
+
+def _opened(opened: dict[str, int], recorded: Recorded) -> dict[str, int]:
+    match recorded.fact:
+        case bookings.PositionOpened(instrument=instrument):
+            return opened | {instrument: recorded.offset}
+        case corporate_action.ActionAnnounced(action=action):
+            return opened | {action: recorded.offset}
+        case (
+            corporate_action.ActionWithdrawn(action=ended)
+            | corporate_action.ActionCompleted(action=ended)
+        ):
+            return {known: offset for known, offset in opened.items() if known != ended}
+    return opened
 
 
 def fold_all(start: Folded[Any] | None, facts: Iterable[Recorded]) -> Folded[Any] | None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from projections.view import View
 from projections.views.accounts import AccountsView
+from projections.views.actions import ActionsView
 from projections.views.balances import BalancesView
 from projections.views.events import EventsView
 from projections.views.instruments import InstrumentsView
@@ -25,4 +26,5 @@ VIEWS: Final[tuple[View, ...]] = (
     EventsView(),
     ParkedView(),
     WorkingView(),
+    ActionsView(),
 )

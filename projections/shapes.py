@@ -11,6 +11,7 @@ from typing import Annotated, Final, get_args
 from msgspec import Meta, Raw
 
 from engine.domain import account, attempts, order, payment, report
+from engine.domain.corporate_action import ActionSource, ActionType
 from engine.domain.instrument import InstrumentType, MaturityPeriod, TradingStatus
 from engine.domain.pricing import PriceType
 from engine.domain.quote import Quality
@@ -41,6 +42,9 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
     "TradingStatus": get_args(TradingStatus),
     "MaturityPeriod": get_args(MaturityPeriod),
     "PriceType": get_args(PriceType),
+    "ActionType": get_args(ActionType),
+    "ActionStatus": ("announced", "started", "completed", "withdrawn"),
+    "ActionSource": get_args(ActionSource),
     "PriceQuality": get_args(Quality),
     "ViewState": ("live", "behind", "quarantined", "rebuilding", "outdated"),
     "RebuildKind": ("rebuild", "verify", "rollback"),
@@ -146,6 +150,9 @@ WhatIsTraded = Annotated[str, one_of("TradingStatus")]
 PeriodOfBill = Annotated[str, one_of("MaturityPeriod", "3m")]
 PricedIn = Annotated[str, one_of("PriceType", "money")]
 PriceQuality = Annotated[str, one_of("PriceQuality", "realtime")]
+KindOfAction = Annotated[str, one_of("ActionType", "cash_dividend")]
+ActionStatus = Annotated[str, one_of("ActionStatus")]
+SourceOfAction = Annotated[str, one_of("ActionSource", "operator")]
 ViewName = Annotated[str, Meta(examples=["orders"])]
 ViewState = Annotated[str, one_of("ViewState")]
 RebuildKind = Annotated[str, one_of("RebuildKind")]

@@ -87,6 +87,11 @@ UNREAD: dict[str, Kinds] = {
     "positions": (facts_of("acc") - moves.FACTS)
     | {bookings.CashDeposited, bookings.CashWithdrawn, bookings.FundsReserved, bookings.FundsReleased},
     "events": NO_EVENT - facts_of("ins") - facts_of("rep"),
+    "actions": frozenset(
+        {
+            instrument.InstrumentListed, instrument.InstrumentChanged, corporate_action.ScheduleFollowed,
+        }
+    ),
 }  # fmt: skip
 """View -> facts of its streams that leave its rows as they are."""
 

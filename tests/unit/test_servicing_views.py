@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from engine.domain import bookings, servicing
+from engine.domain.corporate_action import (
+    ActionAnnounced,
+    ActionCompleted,
+    ActionCorrected,
+    ActionStarted,
+    ActionTerms,
+    ActionWithdrawn,
+    ScheduleFollowed,
+)
 from engine.domain.servicing import CouponPaid, DividendPaid, PositionMatured, PositionSplit
 from engine.kernel.fact import Fact
-from projections.actions import CouponBody, DividendBody
+from projections.actions import CorporateActionBody, CouponBody, DividendBody
 from tests.golden.samples import DAY
 from tests.support.engines.world import World
 from tests.support.receivers.told import folded, recorded, shown
@@ -145,3 +157,67 @@ def test_a_skipped_rollover_is_an_event_of_the_position(reason: str) -> None:
     skipped = servicing.RolloverSkipped(position(), "ins", reason, AT_US)
     event = shown(folded(recorded(serviced(skipped)))["view_events"].values())[-1]
     assert (event["name"], event["sequence"]) == ("position.rollover_skipped", 2)
+
+
+# --- corporate actions ----------------------------------------------------------------------------
+
+DIVIDEND = ActionTerms(
+    "cash_dividend", date(2026, 4, 2), date(2026, 4, 1), date(2026, 4, 9), "operator", Decimal("0.31")
+)
+SPLIT = replace(
+    DIVIDEND,
+    action_type="stock_split",
+    amount=None,
+    units_to=3,
+    units_from=2,
+    fraction_price=Decimal("33.5"),
+)
+
+
+def actions(*facts: Fact) -> list[dict[str, Any]]:
+    """The rows of the view after these facts of an instrument."""
+    world = bought()
+    world.facts += [("instrument", "ins", fact) for fact in facts]
+    return shown(folded(recorded(world))["view_actions"].values())
+
+
+def test_an_action_is_shown_from_its_announcement_to_its_end() -> None:
+    steps: list[Fact] = [
+        ActionAnnounced("cac_1", DIVIDEND, "cli_1", AT_US),
+        ActionCorrected("cac_1", replace(DIVIDEND, amount=Decimal("0.42")), "cli_1", AT_US + 1_000_000),
+        ActionStarted("cac_1", AT_US + 2_000_000),
+        ActionCompleted("cac_1", 7, Decimal("2.94"), AT_US + 3_000_000),
+    ]
+    seen = [actions(*steps[:count])[0] for count in range(1, 5)]
+    assert list(seen[0]) == list(CorporateActionBody.__struct_fields__)
+    assert [one["status"] for one in seen] == ["announced", "announced", "started", "completed"]
+    assert [one["amount"] for one in seen] == ["0.31000000", *["0.42000000"] * 3]
+    assert [one["accounts"] for one in seen] == [None, None, None, 7]
+    assert seen[3]["total_amount"] == "2.94"
+    assert len({one["created_at"] for one in seen}) == 1
+    assert len({one["modified_at"] for one in seen}) == 4
+    days = [seen[0][name] for name in ("ex_date", "record_date", "pay_date")]
+    assert days == ["2026-04-02", "2026-04-01", "2026-04-09"]
+
+
+def test_a_withdrawn_action_stays_and_others_go_on() -> None:
+    """A relative: of two actions of one instrument, each has its own row, whichever ends first."""
+    rows = actions(
+        ScheduleFollowed(date(2026, 3, 12), AT_US),
+        ActionAnnounced("cac_1", DIVIDEND, "cli_1", AT_US),
+        ActionAnnounced("cac_2", SPLIT, "cli_1", AT_US),
+        ActionWithdrawn("cac_1", "typing error", "cli_1", AT_US),
+        ActionStarted("cac_2", AT_US),
+    )
+    assert [(one["id"], one["status"]) for one in rows] == [("cac_1", "withdrawn"), ("cac_2", "started")]
+    split = rows[1]
+    assert (split["amount"], split["units_to"], split["units_from"]) == (None, 3, 2)
+    assert split["fraction_price"] == "33.50000000"
+
+
+def test_a_coupon_s_amount_is_shown_at_eight_decimals() -> None:
+    terms = replace(
+        DIVIDEND, action_type="coupon", source="terms", amount=Decimal("550.00"), divisor=1200
+    )
+    (row,) = actions(ActionAnnounced("cac_1", terms, "engine", AT_US))
+    assert (row["amount"], row["source"]) == ("0.45833333", "terms")
