@@ -1,12 +1,13 @@
 """Execution: sends orders to their venue, and records the venue's reports.
 
-    Placed, or waiting for a price   -> ExecutionStarted is recorded, then the order is sent
+    Placed, or waiting no longer     -> ExecutionStarted is recorded, then the order is sent
     CancelRequested                  -> the venue is asked to cancel
     the venue's reports              -> each is recorded once per (venue, execution reference)
     every order at the venue         -> its status is queried at start, and when it stays there
 
 A missing answer leaves the outcome unknown: such an order stays `executing` until the venue's status for
-its id is known. A failure of one order blocks that order only, and is reported.
+its id is known. A failure of one order blocks that order only, and is reported. Waiting orders: see
+`engine.followers.waiting`.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from math import inf
 from typing import Any, Final, NamedTuple, TypeGuard
 
 from engine.commands import decisions
 from engine.commands.decisions import Firm
 from engine.commands.desk import Command, Decision, DecisionContext, Desk, Outcome
 from engine.domain import halt
+from engine.domain.clock import ClockAdvanced
 from engine.domain.halt import TradingResumed
-from engine.domain.instrument import price_of
+from engine.domain.instrument import InstrumentChanged
 from engine.domain.order import CancelRequested, ExecutionStarted, Filled, Order, Placed
 from engine.domain.report import Report, ReportParked
 from engine.followers.acting import (
@@ -33,23 +34,20 @@ from engine.followers.acting import (
     SavedOffset,
     Sweep,
     Timer,
-    Working,
     WorkingSet,
 )
+from engine.followers.waiting import Starting, Waiting
 from engine.kernel import wall
 from engine.kernel.errors import Refused, Unrecordable
+from engine.kernel.fact import Recorded
 from engine.kernel.ids import is_id
 from engine.kernel.limits import (
     EXECUTION_BATCH,
     RECONCILE_S,
     VENUE_POLL_S,
-    WAITING_ALL_S,
-    WAITING_S,
 )
 from engine.kernel.process import EXECUTION
 from engine.venues.port import EXECUTING, Ticket, Venue, VenueRequest, request_of, ticket_of
-
-BEGUN: Final = frozenset({EXECUTING, "filled", "settled", "cancelled"})
 
 
 class WorkingSets(NamedTuple):
@@ -59,12 +57,8 @@ class WorkingSets(NamedTuple):
     at_venue: WorkingSet
 
 
-class Starting(NamedTuple):
-    """An order that may be ready to be sent, and the offset of its fact."""
-
-    order: str
-    cause: int | None
-
+HEARD_OF: Final = (CancelRequested, TradingResumed, InstrumentChanged, ClockAdvanced)
+"""Facts to act on, besides those of new orders."""
 
 Following = tuple[Report, Sequence[Report]]
 """A report and the earlier trades of the same order."""
@@ -95,20 +89,24 @@ class Execution:
         self._firm = firm
         self._venue = venue
         self._place = place
-        self._refresh = refresh
+        self._waiting = Waiting(
+            desk,
+            firm,
+            sets.waiting,
+            self._start,
+            refresh=refresh,
+            now_us=now_us,
+            monotonic=monotonic,
+        )
         self._on_filled = on_filled
-        self._now_us = now_us
         self._monotonic = monotonic
         self._stopped: set[str] = set()  # orders with a report that could not be recorded
-        self._heard_of = desk.journal.codec.names_of([CancelRequested, TradingResumed])
+        self._heard_of = desk.journal.codec.names_of(HEARD_OF)
         self._heard = 0
         self._hearing = Timer(monotonic, VENUE_POLL_S)
         self._met: set[str] = set()
         self._met_before: set[str] | None = None  # at the venue during the previous walk
         self._asking = Sweep(sets.at_venue, Timer(monotonic, RECONCILE_S))
-        self._trying = Sweep(sets.waiting, Timer(monotonic, WAITING_ALL_S))
-        self._priced = Sweep(sets.waiting, Timer(monotonic, inf))
-        self._pricing = Timer(monotonic, WAITING_S)
 
     @property
     def offset(self) -> int:
@@ -118,10 +116,10 @@ class Execution:
     def turn(self, check_cancelled: CheckCancelled) -> float:
         """One page of facts, of reports and of each working set. See `follow.Acting`."""
         is_busy = self._follow(check_cancelled)
+        self._waiting.turn(self.offset, check_cancelled)
         self._ask(check_cancelled)
         is_busy |= self._listen(check_cancelled)
-        self._try_waiting(check_cancelled)
-        timers = (self._hearing, self._asking, self._trying, self._priced, self._pricing)
+        timers = (self._hearing, self._asking, self._waiting)
         save_s = self._place.save_if_due()
         return 0.0 if is_busy else min(save_s, *(timer.due_in_s for timer in timers))
 
@@ -134,18 +132,32 @@ class Execution:
     def _follow(self, check_cancelled: CheckCancelled) -> bool:
         page, end = self._place.news(self._desk.news(of=self._heard_of))
         self._desk.follow(page)
-        placed = [one for one in page if isinstance(one.fact, Placed)]
+        placed = [
+            Starting(one.stream, one.fact.instrument, one.offset)
+            for one in page
+            if isinstance(one.fact, Placed)
+        ]
+        self._hear(page)
         if placed:
-            self._learn_prices()
-        self._start([Starting(one.stream, one.offset) for one in placed], check_cancelled)
+            self._waiting.learn_prices()
+            self._start(self._waiting.admit(placed), check_cancelled)
         self._reconcile(
             [one.stream for one in page if isinstance(one.fact, CancelRequested)], check_cancelled
         )
-        if any(isinstance(one.fact, TradingResumed) for one in page):
-            self._trying.hurry()
         has_moved = end > self.offset
         self._place.advance_to(end)
         return has_moved
+
+    def _hear(self, page: Sequence[Recorded]) -> None:
+        """Tells the waiting orders of all that may end their waiting, except prices."""
+        kinds = {type(one.fact) for one in page}
+        if ClockAdvanced in kinds:
+            self._waiting.move_clock()
+        if TradingResumed in kinds:
+            self._waiting.hurry()
+        if InstrumentChanged in kinds:
+            changed = {one.stream for one in page if isinstance(one.fact, InstrumentChanged)}
+            self._waiting.look_at(changed)
 
     def _start(self, orders: Sequence[Starting], check_cancelled: CheckCancelled) -> None:
         """Records the start of all startable orders, then sends them to the venue."""
@@ -153,16 +165,19 @@ class Execution:
             outcomes = self._burst.do_all([self._start_command(one) for one in batch], check_cancelled)
             begun: list[Ticket] = []
             in_doubt: list[str] = []
-            for (order_id, _), outcome in zip(batch, outcomes, strict=True):
+            for one, outcome in zip(batch, outcomes, strict=True):
+                order_id = one.order
                 if not self._is_done(outcome, order_id):
                     continue
                 self.faults.clear(order_id)
                 order: Order | None = outcome.states.get(order_id)
-                started = [one.fact for one in outcome.facts if isinstance(one.fact, ExecutionStarted)]
+                started = [new.fact for new in outcome.facts if isinstance(new.fact, ExecutionStarted)]
                 if order and started:
                     begun.append(ticket_of(order.terms, started[0]))
                 elif order and order.status == EXECUTING:  # started before; it may not have been sent
                     in_doubt.append(order_id)
+                elif order:
+                    self._waiting.line_up(one, order)
             for ticket in begun:
                 check_cancelled()
                 self._submit(ticket)
@@ -303,45 +318,6 @@ class Execution:
             self._met.update(orders)
         if self._asking.walks > walks:
             self._met_before, self._met = self._met, set()
-
-    def _try_waiting(self, check_cancelled: CheckCancelled) -> None:
-        if self._pricing.is_due:
-            self._pricing.restart()
-            self._learn_prices()
-        with self._priced.page(self._monotonic) as rows:
-            priced = {
-                instrument
-                for instrument in {row.instrument for row in rows}
-                if self._has_price(instrument)
-            }
-            self._start_waiting([row for row in rows if row.instrument in priced], check_cancelled)
-        # all of them, but rarely: a start may have failed
-        with self._trying.page(self._monotonic) as rows:
-            if rows:
-                self._learn_prices()  # avoids a cancel for a price half a second old
-            self._start_waiting(rows, check_cancelled)
-
-    def _start_waiting(self, rows: Sequence[Working], check_cancelled: CheckCancelled) -> None:
-        """Starts orders of earlier pages that have not started as far as known: the set is a view with a
-        lag.
-
-        Newer orders start with their page. Starting them here too would treat them as in doubt and query
-        the venue about each, while the lag of the views grows.
-        """
-        known = self._desk.remembered(row.order for row in rows)
-        begun = {order for order, state in known.items() if state.status in BEGUN}
-        due = [row for row in rows if row.offset <= self.offset and row.order not in begun]
-        self._start([Starting(row.order, None) for row in due], check_cancelled)
-
-    def _learn_prices(self) -> None:
-        if self._refresh():
-            self._priced.hurry()
-
-    def _has_price(self, instrument: str) -> bool:
-        security = self._desk.state(instrument)
-        price = self._firm.prices.latest(security.terms.symbol) if security else None
-        price = price_of(security, price)
-        return price is not None and self._now_us() - price.at_us <= self._firm.price_max_age_us
 
     def _is_done(self, outcome: Outcome | Exception, subject: str) -> TypeGuard[Outcome]:
         if isinstance(outcome, Exception):

@@ -571,6 +571,11 @@ WAITING_S: Final = 0.5
 """Poll interval for new prices on behalf of waiting orders."""
 WAITING_ALL_S: Final = 5.0
 """Interval at which every waiting order is retried, new prices or not."""
+WAITING_RECENT_MAX: Final = 4_096
+"""Orders that began to wait last, kept in memory as the view may lack them: a second of many."""
+OPENING_SOON_US: Final = 1_000_000
+"""Orders that arrive within this time before an opening follow the older ones: the recording of a batch
+takes no longer."""
 SETTLE_S: Final = 0.1
 """Poll interval for due trades: views follow the journal, and settlement follows views."""
 SETTLE_BATCH: Final = 256
