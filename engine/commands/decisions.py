@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from engine.commands.command import Changes, Decision, DecisionContext
 from engine.commands.tally import Tally
 from engine.domain import account as accounts
-from engine.domain import clock, fees, halt, idempotency, kind, paying, trading
+from engine.domain import action_steps, clock, fees, halt, idempotency, kind, paying, trading
 from engine.domain import instrument as instruments
 from engine.domain import order as orders
 from engine.domain import report as reports
@@ -391,9 +391,16 @@ def end_payment(
 
 
 def put_instrument(context: DecisionContext, *, instrument: str, terms: Terms) -> Decision:
-    """Lists an instrument, or changes it. Raises Refused as `instrument.put` does."""
+    """Lists an instrument, or changes it; from today on the engine pays by its terms.
+
+    Raises Refused as `instrument.put` does.
+    """
     known: Instrument | None = yield instrument
-    return _changes({instrument: instruments.put(known, instrument, terms, at_us=context.at_us)})
+    facts = instruments.put(known, instrument, terms, at_us=context.at_us)
+    for fact in facts:
+        known = fold_of(instrument).evolve(known, fact)
+    facts += action_steps.follow_schedule(known, context.business_date, at_us=context.at_us)
+    return _changes({instrument: facts})
 
 
 def advance_clock(context: DecisionContext, *, by_us: int) -> Decision:

@@ -12,7 +12,7 @@ from typing import Final
 
 from engine.domain.coupon_schedule import BondTerms, CouponSchedule, Period, TermsFault, schedule_of
 from engine.domain.day_count import YEAR_DAYS, days_between
-from engine.kernel.values import EXACT, PRICE_PLACES, STEPS, ZERO, divide_to
+from engine.kernel.values import EXACT, PRICE_PLACES, STEPS, ZERO, divide_to, plain
 
 EQUAL_COUPONS: Final = frozenset({"30_360", "actual_365_fixed", "actual_actual"})
 """Conventions with equal regular coupons, coupon / frequency, independent of a period's days: Treasuries
@@ -53,6 +53,14 @@ def coupon_for(terms: BondTerms, coupon_date: date, units: Decimal, step: Decima
     Computed from the exact quotient: a coupon per unit rounded up would overpay on millions of units.
     """
     return _amount(terms, _fraction_paid(terms, coupon_date), units, step, ROUND_FLOOR)
+
+
+def coupon_per_unit(terms: BondTerms, coupon_date: date) -> tuple[Decimal, int]:
+    """The exact coupon of one unit, amount / divisor; (0, 1) if not a coupon date."""
+    fraction = _fraction_paid(terms, coupon_date)
+    yearly = EXACT.scaleb(EXACT.multiply(terms.coupon or ZERO, terms.par_value), -2)
+    amount = EXACT.multiply(yearly, Decimal(fraction.numerator))
+    return Decimal(plain(amount.normalize(EXACT))), fraction.denominator
 
 
 def ex_date(terms: BondTerms, coupon_date: date) -> date:

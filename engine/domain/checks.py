@@ -28,7 +28,7 @@ class OrderCase(NamedTuple):
     `value`: the cost of a buy, or the proceeds of a sell before fees; None without a price. `terms`,
     `held` (units) and `lacking` (overdrawn amounts) are current; `settlement_date` is for a trade today;
     `minimum_value` is set by the operator, in the order's currency. `unit_terms`: the price type and par
-    value of the order.
+    value of the order; `repaid_on`: see `Instrument`.
     """
 
     side: Side
@@ -41,6 +41,7 @@ class OrderCase(NamedTuple):
     held: Decimal
     lacking: Mapping[str, Decimal]
     minimum_value: Decimal | None
+    repaid_on: date | None = None
 
     @property
     def path(self) -> str:
@@ -83,7 +84,7 @@ def _trading(asked: OrderCase) -> None:
 
 
 def _maturity(asked: OrderCase) -> None:
-    instrument.check_maturity(asked.terms, asked.settlement_date)
+    instrument.check_maturity(asked.repaid_on, asked.settlement_date)
 
 
 def _unit(asked: OrderCase) -> None:

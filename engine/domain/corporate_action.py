@@ -118,12 +118,18 @@ class Action(msgspec.Struct, frozen=True, array_like=True, gc=False):
     is_started: bool = False
     number: int = 0
 
+    @property
+    def starts_on(self) -> date:
+        """The day on which accounts have it: the ex date of a split, else the payment date."""
+        return self.terms.ex_date if self.terms.action_type in SPLITS else self.terms.pay_date
+
 
 class Servicing(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The part of an instrument's state that actions change.
 
-    `since`: the engine pays by the terms from this day on, None: not yet. `coupons_through`: the last
-    coupon date announced from the terms; `is_redeemed`: its maturity was announced or it was called.
+    `since`: the engine pays by the terms from this day on, None: not yet. `coupons_through`: the payment
+    date of the last coupon announced from the terms; `is_redeemed`: its maturity was announced from the
+    terms, or its redemption began. `last_ex_date`: the latest ex date of completed actions of operators.
     """
 
     actions: tuple[Action, ...] = ()
@@ -131,10 +137,18 @@ class Servicing(msgspec.Struct, frozen=True, array_like=True, gc=False):
     since: date | None = None
     coupons_through: date | None = None
     is_redeemed: bool = False
+    last_ex_date: date | None = None
 
     def action(self, action: str) -> Action | None:
         """An open action by id."""
         return next((known for known in self.actions if known.id == action), None)
+
+    @property
+    def redeemed_on(self) -> date | None:
+        """The ex date of an operator's redemption, open or complete; None without one."""
+        open_ones = [one.terms for one in self.actions if one.terms.action_type in REDEMPTIONS]
+        days = [terms.ex_date for terms in open_ones if terms.source == "operator"]
+        return min(days, default=self.last_ex_date if self.is_redeemed else None)
 
 
 # --- evolve --------------------------------------------------------------------------------------
@@ -152,16 +166,17 @@ def evolve(state: Servicing, fact: ActionFact) -> Servicing:
             return _changed(state, fact.action, terms=fact.terms, modified_at_us=fact.at_us)
         case ActionStarted():
             return _started(state, fact)
-        case ActionWithdrawn() | ActionCompleted():
-            kept = tuple(known for known in state.actions if known.id != fact.action)
-            return replace(state, actions=kept)
+        case ActionWithdrawn():
+            return _without(state, fact.action)
+        case ActionCompleted():
+            return _completed(state, fact)
         case _:
             assert_never(fact)
 
 
 def _announced(state: Servicing, terms: ActionTerms) -> Servicing:
     if terms.action_type == "coupon" and terms.source == "terms":
-        return replace(state, coupons_through=terms.ex_date)
+        return replace(state, coupons_through=terms.pay_date)
     if terms.action_type == "maturity" and terms.source == "terms":
         return replace(state, is_redeemed=True)
     return state
@@ -175,6 +190,18 @@ def _started(state: Servicing, fact: ActionStarted) -> Servicing:
         state = replace(state, is_redeemed=True)
     state = replace(state, splits=splits)
     return _changed(state, fact.action, is_started=True, number=number, modified_at_us=fact.at_us)
+
+
+def _completed(state: Servicing, fact: ActionCompleted) -> Servicing:
+    known = state.action(fact.action)
+    if known is not None and known.terms.source == "operator":
+        latest = max(known.terms.ex_date, state.last_ex_date or known.terms.ex_date)
+        state = replace(state, last_ex_date=latest)
+    return _without(state, fact.action)
+
+
+def _without(state: Servicing, action: str) -> Servicing:
+    return replace(state, actions=tuple([known for known in state.actions if known.id != action]))
 
 
 def _changed(state: Servicing, action: str, **words: object) -> Servicing:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from engine.domain import calendar, corporate_action, trading_hours
 from engine.domain.accrual import accrued_interest
+from engine.domain.bond_dates import payment_date
 from engine.domain.corporate_action import (
     ActionAnnounced,
     ActionCompleted,
@@ -124,7 +125,7 @@ InstrumentFact = InstrumentListed | InstrumentChanged | ActionFact
 
 # --- state ---------------------------------------------------------------------------------------
 
-SHAPE: Final = 5
+SHAPE: Final = 6
 """Number of the state's shape: see `streams`."""
 
 
@@ -146,6 +147,12 @@ class Instrument(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def unit(self) -> str:
         """The unit of its prices, which changes with symbol and splits: see `unit_of`."""
         return unit_of(self.terms, self.symbol_changes, self.servicing.splits)
+
+    @property
+    def repaid_on(self) -> date | None:
+        """The first settlement date without holders: its maturity, or the ex date of a call."""
+        days = [self.terms.maturity_date, self.servicing.redeemed_on]
+        return min((day for day in days if day is not None), default=None)
 
 
 NEXT: Final[dict[tuple[str | None, type[InstrumentFact]], str]] = {
@@ -303,14 +310,13 @@ def check_increment(terms: Terms, quantity: Decimal) -> None:
         raise invalid("quantity", "off_increment", increment=terms.trading_increment)
 
 
-def check_maturity(terms: Terms, settlement_date: date) -> None:
-    """A trade must settle before the instrument is repaid."""
-    matures = terms.maturity_date
-    if matures is not None and settlement_date >= matures:
+def check_maturity(repaid_on: date | None, settlement_date: date) -> None:
+    """A trade must settle before the instrument is repaid (see `Instrument.repaid_on`)."""
+    if repaid_on is not None and settlement_date >= repaid_on:
         raise refused(
             "instrument_too_close_to_maturity",
             settlement_date=settlement_date,
-            maturity_date=matures,
+            maturity_date=repaid_on,
         )
 
 
@@ -347,6 +353,11 @@ def settles_on(terms: Terms, trade_date: date) -> date:
         terms.trading_currency,
         terms.settlement_days,
     )
+
+
+def pays_on(terms: Terms, day: date) -> date:
+    """The day on which an amount due on `day` is paid: the next one with market and currency open."""
+    return payment_date(day, terms.issuer_country, terms.instrument_type, terms.trading_currency)
 
 
 # --- prices ---------------------------------------------------------------------------------------

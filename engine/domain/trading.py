@@ -301,6 +301,7 @@ def _asked(
         held=account.holdings.held(instrument.id),
         lacking=account.lacking,
         minimum_value=minimum_value,
+        repaid_on=instrument.repaid_on,
     )
 
 

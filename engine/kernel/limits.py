@@ -38,9 +38,15 @@ ENTITLEMENT_DAYS: Final = 130
 ACTION_DAYS_MAX after their ex date, and an engine may have stood still for some weeks."""
 ACTION_DAYS_MAX: Final = 90
 """Days between the ex date and the payment of a corporate action: longer than any market takes."""
+PAYMENT_WAIT_DAYS_MAX: Final = 21
+"""Days that a payment may wait for the next open day: twice the longest closure of a market."""
 ACTIONS_OPEN_MAX: Final = 8
 """Open corporate actions of one instrument: a coupon, a maturity, and some that an operator announced.
 Each is carried in the instrument's state."""
+ACTIONS_OF_TERMS_MAX: Final = 2
+"""Places among them kept for what the terms bring, so that announcements never crowd out a coupon."""
+SPLIT_RATIO_MAX: Final = 1_000_000
+"""Units of a split's ratio: beyond any announced, and exact in any arithmetic."""
 ACTIONS_APPLIED_MAX: Final = 2 * ACTIONS_OPEN_MAX
 """Corporate actions that a position remembers: those that are open, and some that just were."""
 ROLLOVERS_MAX: Final = 64

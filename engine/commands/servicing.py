@@ -1,0 +1,138 @@
+"""Commands of an instrument's life: its corporate actions, and their effect on accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+
+from engine.commands.command import Changes, Decision, DecisionContext
+from engine.domain import action_steps, announcing, calendar, distribution, trading
+from engine.domain.account import Account
+from engine.domain.announcing import ActionRequest
+from engine.domain.corporate_action import INCOME, REDEMPTIONS
+from engine.domain.instrument import Instrument
+from engine.domain.order import Order
+from engine.kernel.fact import Fact
+from engine.kernel.ids import IdSource
+
+# --- of the operator ------------------------------------------------------------------------------
+
+
+def announce_action(
+    context: DecisionContext, *, instrument: str, action: str, request: ActionRequest, by: str
+) -> Decision:
+    """Announces an action under the new id `action`. Raises Refused as `announcing.announce` does."""
+    known: Instrument | None = yield instrument
+    today = _today(context, known)
+    facts = announcing.announce(known, action, request, by=by, today=today, at_us=context.at_us)
+    return _changes({instrument: facts})
+
+
+def correct_action(
+    context: DecisionContext, *, instrument: str, action: str, request: ActionRequest, by: str
+) -> Decision:
+    """Replaces the terms of an action. Raises Refused as `announcing.correct` does."""
+    known: Instrument | None = yield instrument
+    today = _today(context, known)
+    facts = announcing.correct(known, action, request, by=by, today=today, at_us=context.at_us)
+    return _changes({instrument: facts})
+
+
+def withdraw_action(
+    context: DecisionContext, *, instrument: str, action: str, reason: str, by: str
+) -> Decision:
+    """Withdraws an action. Raises Refused as `announcing.withdraw` does."""
+    known: Instrument | None = yield instrument
+    today = _today(context, known)
+    facts = announcing.withdraw(known, action, reason, by=by, today=today, at_us=context.at_us)
+    return _changes({instrument: facts})
+
+
+# --- of the engine --------------------------------------------------------------------------------
+
+
+def follow_schedule(context: DecisionContext, *, instrument: str) -> Decision:
+    """Pays by the instrument's terms from today on, if it did not yet."""
+    known: Instrument | None = yield instrument
+    facts = action_steps.follow_schedule(known, context.business_date, at_us=context.at_us)
+    return _changes({instrument: facts})
+
+
+def announce_due(context: DecisionContext, *, ids: IdSource, instrument: str) -> Decision:
+    """Announces the coupon or maturity that the terms bring next, if its ex date has come."""
+    known: Instrument | None = yield instrument
+    today = context.business_date
+    facts = action_steps.announce_due(known, ids.new("cac"), today, at_us=context.at_us)
+    return _changes({instrument: facts})
+
+
+def start_action(context: DecisionContext, *, instrument: str, action: str) -> Decision:
+    """Starts an action whose day has come."""
+    known: Instrument | None = yield instrument
+    facts = action_steps.start(
+        known, action, context.business_date, _market_date(context, known), at_us=context.at_us
+    )
+    return _changes({instrument: facts})
+
+
+def apply_action(
+    context: DecisionContext, *, ids: IdSource, instrument: str, action: str, account: str
+) -> Decision:
+    """Applies a started action to an account, once.
+
+    Raises Refused `invalid_request` with the reason why the account has to wait.
+    """
+    known: Instrument = yield instrument
+    one = known.servicing.action(action)
+    owner: Account | None = yield account
+    if one is None or not one.is_started or owner is None:
+        return []
+    kind = one.terms.action_type
+    if kind in INCOME:
+        held = owner.holdings.positions.get(instrument)
+        return _changes({account: distribution.pay(one, held, ids.new, at_us=context.at_us)})
+    if kind in REDEMPTIONS:
+        decided = distribution.redeem(
+            one, known, owner, context.business_date, new_id=ids.new, at_us=context.at_us
+        )
+        return _changes({account: decided.account})
+    return []
+
+
+def complete_action(
+    context: DecisionContext, *, instrument: str, action: str, accounts: int, amount: Decimal
+) -> Decision:
+    """Closes a started action that every account has had."""
+    known: Instrument | None = yield instrument
+    facts = action_steps.complete(known, action, accounts, amount, at_us=context.at_us)
+    return _changes({instrument: facts})
+
+
+def cancel_waiting(context: DecisionContext, *, order: str, reason: str) -> Decision:
+    """Cancels an order that no venue has yet, for one of `order.REASONS`."""
+    known: Order | None = yield order
+    if known is None:
+        return []
+    decided = trading.cancel(known, reason, at_us=context.at_us)
+    return _changes({known.terms.account: decided.account, order: decided.subject})
+
+
+# --- helpers --------------------------------------------------------------------------------------
+
+
+def _market_date(context: DecisionContext, known: Instrument | None) -> date:
+    """The business date at the instrument's market."""
+    if known is None:
+        return context.business_date
+    terms = known.terms
+    return calendar.local_date(context.business_time_us, terms.issuer_country, terms.trading_currency)
+
+
+def _today(context: DecisionContext, known: Instrument | None) -> date:
+    """The business date in UTC or at the market, whichever is later."""
+    return max(context.business_date, _market_date(context, known))
+
+
+def _changes(facts: Mapping[str, list[Fact]]) -> Changes:
+    return [(stream, new) for stream, new in facts.items() if new]

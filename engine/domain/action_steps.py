@@ -1,0 +1,171 @@
+"""The steps of a corporate action: announced from the terms, started on its day, completed.
+
+Coupons are announced on their ex date, maturity on its day. Nothing is paid in retrospect: the first
+payment is that on the day from which the engine follows the terms (`Servicing.since`) or later.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Final
+
+from engine.domain import instrument as instruments
+from engine.domain.accrual import coupon_per_unit, ex_date
+from engine.domain.corporate_action import (
+    REDEMPTIONS,
+    SPLITS,
+    Action,
+    ActionAnnounced,
+    ActionCompleted,
+    ActionStarted,
+    ActionTerms,
+    ActionType,
+    ScheduleFollowed,
+)
+from engine.domain.coupon_schedule import CouponSchedule, schedule_of
+from engine.domain.instrument import YIELDING, Instrument
+from engine.kernel.fact import Fact
+from engine.kernel.limits import ACTION_DAYS_MAX, ACTIONS_OPEN_MAX, PAYMENT_WAIT_DAYS_MAX
+
+BY_TERMS: Final = "engine"
+"""Author of actions that the terms announce."""
+
+
+# --- decisions ------------------------------------------------------------------------------------
+
+
+def follow_schedule(state: Instrument | None, since: date, *, at_us: int) -> list[Fact]:
+    """From business date `since` on, the engine pays by the terms; once, if there is anything to pay."""
+    if state is None or state.servicing.since is not None or not _has_schedule(state):
+        return []
+    return [ScheduleFollowed(since, at_us)]
+
+
+def announce_due(
+    state: Instrument | None, action: str, business_date: date, *, at_us: int
+) -> list[Fact]:
+    """Announces the next coupon or maturity under the new id `action`, if its ex date has come."""
+    terms = upcoming(state) if state else None
+    if terms is None or terms.ex_date > business_date:
+        return []
+    return [ActionAnnounced(action, terms, BY_TERMS, at_us)]
+
+
+def start(
+    state: Instrument | None, action: str, business_date: date, market_date: date, *, at_us: int
+) -> list[Fact]:
+    """Starts an action whose day has come, for a split by the date at the market.
+
+    Splits and redemptions change units: one waits until those due before it are complete.
+    """
+    known = state.servicing.action(action) if state else None
+    if state is None or known is None or known.is_started:
+        return []
+    if not _is_due(known, business_date, market_date) or _waits(state, known):
+        return []
+    return [ActionStarted(action, at_us)]
+
+
+def complete(
+    state: Instrument | None, action: str, accounts: int, amount: Decimal, *, at_us: int
+) -> list[Fact]:
+    """Closes an action that `accounts` have had, for `amount` in all."""
+    known = state.servicing.action(action) if state else None
+    if known is None or not known.is_started:
+        return []
+    return [ActionCompleted(action, accounts, amount, at_us)]
+
+
+# --- the next step --------------------------------------------------------------------------------
+
+
+def next_step(state: Instrument) -> date | None:
+    """The next date on which something is to be done for the instrument; None: nothing.
+
+    A date in the past: something is due, or under way.
+    """
+    if state.servicing.since is None and _has_schedule(state):
+        return date.min
+    days = [one.starts_on for one in state.servicing.actions]
+    terms = upcoming(state)
+    if terms is not None:
+        days.append(terms.ex_date)
+    return min(days, default=None)
+
+
+def upcoming(state: Instrument) -> ActionTerms | None:
+    """The next coupon of the terms that is not announced, else their maturity.
+
+    None too while there is no place for it.
+    """
+    servicing = state.servicing
+    if servicing.since is None or len(servicing.actions) >= ACTIONS_OPEN_MAX:
+        return None
+    return _next_coupon(state, servicing.since) or _maturity(state, servicing.since)
+
+
+def brings_maturity(state: Instrument, today: date) -> bool:
+    """Whether the maturity is yet to be announced from the terms."""
+    return _maturity(state, state.servicing.since or today) is not None
+
+
+def _next_coupon(state: Instrument, since: date) -> ActionTerms | None:
+    bond, servicing = state.terms.bond, state.servicing
+    schedule = schedule_of(bond) if bond.coupon else None
+    if not isinstance(schedule, CouponSchedule) or servicing.is_redeemed:
+        return None
+    if bond.ex_coupon_days > ACTION_DAYS_MAX:  # stored terms only: accounts do not remember that long
+        return None
+    after = servicing.coupons_through or since - timedelta(days=PAYMENT_WAIT_DAYS_MAX)
+    day = schedule.next_coupon(after)
+    while day is not None and instruments.pays_on(state.terms, day) < since:
+        day = schedule.next_coupon(day)
+    if day is None or any(day > ends for ends in _redemption_dates(state)):
+        return None
+    amount, divisor = coupon_per_unit(bond, day)
+    return _by_terms(
+        "coupon", ex_date(bond, day), instruments.pays_on(state.terms, day), amount, divisor
+    )
+
+
+def _maturity(state: Instrument, since: date) -> ActionTerms | None:
+    terms, day = state.terms, state.terms.maturity_date
+    if day is None or terms.instrument_type not in YIELDING:
+        return None
+    if state.servicing.is_redeemed or any(_redemption_dates(state)):
+        return None
+    pay_date = instruments.pays_on(terms, day)
+    return _by_terms("maturity", day, pay_date, terms.par_value) if pay_date >= since else None
+
+
+def _by_terms(
+    kind: ActionType, ex: date, pay_date: date, amount: Decimal, divisor: int = 1
+) -> ActionTerms:
+    record_date = ex - timedelta(days=1)
+    return ActionTerms(kind, ex, record_date, pay_date, "terms", amount=amount, divisor=divisor)
+
+
+def _redemption_dates(state: Instrument) -> list[date]:
+    actions = state.servicing.actions
+    return [one.terms.ex_date for one in actions if one.terms.action_type in REDEMPTIONS]
+
+
+def _has_schedule(state: Instrument) -> bool:
+    """Whether the terms bring anything: coupons, or a maturity."""
+    terms = state.terms
+    return bool(terms.bond.coupon) or (
+        terms.maturity_date is not None and terms.instrument_type in YIELDING
+    )
+
+
+def _is_due(known: Action, business_date: date, market_date: date) -> bool:
+    today = market_date if known.terms.action_type in SPLITS else business_date
+    return known.starts_on <= today
+
+
+def _waits(state: Instrument, known: Action) -> bool:
+    """Whether a change of units waits for one due before it."""
+    changes = [one for one in state.servicing.actions if one.terms.action_type in SPLITS | REDEMPTIONS]
+    first = min(changes, key=lambda one: (not one.is_started, one.starts_on), default=known)
+    return known in changes and first is not known

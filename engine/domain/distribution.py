@@ -1,0 +1,118 @@
+"""The effect of a coupon, dividend or redemption on one account. See docs/instruments.md.
+
+Accounts of every status are paid alike, closed ones too: they were entitled before. Each account has an
+action once: a payment is noted in its position, a redemption leaves no units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from decimal import ROUND_FLOOR, Decimal
+from typing import Final
+
+from engine.domain.account import Account
+from engine.domain.bookings import PositionClosed
+from engine.domain.corporate_action import INCOME, Action
+from engine.domain.decided import Decided
+from engine.domain.instrument import Instrument
+from engine.domain.position import Position
+from engine.domain.servicing import CouponPaid, DividendPaid, PositionMatured
+from engine.kernel.fact import Fact
+from engine.kernel.refusals import refused
+from engine.kernel.values import EXACT, UNITS, ZERO, divide_to, plain
+
+NOTHING: Final = Decided([], [], [])
+
+
+def amount_for(action: Action, units: Decimal, currency: str) -> Decimal:
+    """The cash of `units` by an action: units x amount / divisor, rounded down once; 0 of none."""
+    if units <= ZERO or action.terms.amount is None:
+        return EXACT.multiply(ZERO, UNITS[currency])
+    total = EXACT.multiply(units, action.terms.amount)
+    return divide_to(total, Decimal(action.terms.divisor), UNITS[currency], ROUND_FLOOR)
+
+
+def pay(
+    action: Action, position: Position | None, new_id: Callable[[str], str], *, at_us: int
+) -> list[Fact]:
+    """Pays a coupon or dividend once, for the units entitled to it. `new_id`: a new id by its prefix.
+
+    Nothing is recorded for an amount of 0.
+    """
+    if position is None or action.id in position.applied:
+        return []
+    units = position.entitled(action.terms.ex_date)
+    amount = amount_for(action, units, position.currency)
+    if not amount:
+        return []
+    is_coupon = action.terms.action_type == "coupon"
+    kind, prefix = (CouponPaid, "cpn") if is_coupon else (DividendPaid, "div")
+    return [
+        kind(
+            new_id(prefix),
+            action.id,
+            position.id,
+            position.instrument,
+            position.currency,
+            units,
+            amount,
+            at_us,
+        )
+    ]
+
+
+def redeem(
+    action: Action,
+    instrument: Instrument,
+    account: Account,
+    business_date: date,
+    *,
+    new_id: Callable[[str], str],
+    at_us: int,
+) -> Decided:
+    """Exchanges the units of an account for cash and closes its position, once.
+
+    A coupon or dividend that is due by then is paid first.
+
+    Raises Refused `invalid_request` while a trade of the position is unsettled or an order may still
+    sell it, and if more was sold than held.
+    """
+    position = account.holdings.positions.get(instrument.id)
+    if position is None or position.closed_at_us is not None:
+        return NOTHING
+    _check_redeemable(position)
+    facts: list[Fact] = []
+    for due in instrument.servicing.actions:
+        if due.terms.action_type in INCOME and due.starts_on <= business_date:
+            facts += pay(due, position, new_id, at_us=at_us)
+    units = position.units
+    if units.total:
+        facts.append(
+            PositionMatured(
+                action=action.id,
+                position=position.id,
+                instrument=position.instrument,
+                currency=position.currency,
+                ex_date=action.terms.ex_date,
+                quantity=units.settled,
+                pledged=units.reserved,
+                amount=amount_for(action, units.total, position.currency),
+                rollover=None,
+                at_us=at_us,
+            )
+        )
+    return Decided([*facts, PositionClosed(position.id, position.instrument, at_us)], [], [])
+
+
+def _check_redeemable(position: Position) -> None:
+    """Raises Refused `invalid_request` while the position has to wait."""
+    units, reason = position.units, ""
+    if position.unsettled_trades:
+        reason = f"{position.unsettled_trades} of its trades have not settled"
+    elif units.reserved or position.rollover is not None:
+        reason = f"an order has {plain(units.reserved)} of its units reserved"
+    elif units.total < 0:
+        reason = f"the account lacks {plain(EXACT.minus(units.total))} units"
+    if reason:
+        raise refused("invalid_request", f"{position.id} is not redeemed yet: {reason}.")
