@@ -223,6 +223,17 @@ class TestSplits:
         assert units(model) == (1_02, 1_02, 0, "open")
         model.check()
 
+    def test_what_rounding_leaves_due_goes_with_the_last_trade(self) -> None:
+        model = holding((15, "2026-03-11"), (16, "2026-03-12"), settle=False)
+        model.start_split("ins", split(1, 10))
+        model.apply_split("acc", "ins")
+        assert units(model) == (3, 0, 3, "open")  # 1.5 and 1.6: 3.1
+        settled(model, "b0")
+        assert units(model) == (3, 1, 2, "open")
+        settled(model, "b1")
+        assert units(model) == (3, 3, 0, "open")
+        model.check()
+
     def test_no_order_between_the_split_and_its_application(self) -> None:
         model = holding((10_00, "2026-03-01"))
         sell(model, "waits", 1_00, FREE)

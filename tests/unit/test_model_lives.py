@@ -36,7 +36,7 @@ def _owed_not_scaled(model: Model) -> None:
         (_coupon_lost, "its causes say"),
         (_receivable_kept, "I5"),
         (_units_kept, "its causes say"),
-        (_owed_not_scaled, "its causes say"),
+        (_owed_not_scaled, "due, not"),
     ],
 )
 def test_check_finds_damage(damage: Callable[[Model], None], words: str) -> None:

@@ -22,6 +22,7 @@ class Trade:
     """One execution; `fee` is the increase of the order's fees that this trade was charged.
 
     `owed`: the units that its settlement moves; a split scales them, never the trade's own figures.
+    What is lost by that goes with the last trade to settle.
     """
 
     venue: str

@@ -213,6 +213,14 @@ class Records:
         key = account, instrument
         return [one for one in self.orders.values() if (one.account, one.instrument.id) == key]
 
+    def _unsettled_buys(self, account: str, instrument: str) -> list[Trade]:
+        return [
+            trade
+            for order in self._orders_of(account, instrument)
+            for trade in order.trades
+            if order.side == "buy" and not trade.settlements
+        ]
+
     # ---- what can be seen
 
     def balance(self, account: str, currency: str) -> dict[str, int]:

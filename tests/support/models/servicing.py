@@ -96,7 +96,7 @@ class Servicing(Rollovers):
         """Pays the face value, or the amount of a call, for all units, which leave; the position closes.
 
         It waits for the settlement of every trade, for the end of every sell that reserves units,
-        and for a split.
+        and for a split. A position that should have been rolled over before is told so.
         """
         held, last = self._units_held(account, instrument), self._last(account, instrument)
         if last is None or not held:
@@ -109,6 +109,8 @@ class Servicing(Rollovers):
         unsettled = not all(trade.settlements for trade in last.trades)
         if selling or unsettled or last.splits < len(self.splits[instrument]):
             return WAITS
+        if last.automatic_rollover and not last.rollover:
+            self.skip(account, instrument, "too_late")
         known = self.instruments[instrument]
         each = amount or Fraction(known.par_value, 10**8)
         cash = known.cash_for(held, each.numerator, each.denominator)
@@ -155,11 +157,10 @@ class Servicing(Rollovers):
         )
         self._serve(service, None)
         self._change(("units", instrument), gained, (account, "free"))
-        for order in self._orders_of(account, instrument):
-            for trade in order.trades:
-                if order.side == "buy" and not trade.settlements:
-                    owed, trade.owed = trade.owed, split.of(trade.owed)
-                    self._change(("units due", instrument), trade.owed - owed, (account, "due"))
+        due = self.book.at(("units due", instrument), account, "due")
+        self._change(("units due", instrument), split.of(due) - due, (account, "due"))
+        for trade in self._unsettled_buys(account, instrument):
+            trade.owed = split.of(trade.owed)
         last.scale(before, after)
         last.splits += 1
         return OK

@@ -199,11 +199,18 @@ class Trading(Placing):
         trade.settlements += 1
         due, instrument = (known.account, "due"), known.instrument
         if known.side == "buy":
-            self.book.move(("units due", instrument.id), trade.owed, due, MARKET)
+            owed = self._owed_now(known, trade)
+            self.book.move(("units due", instrument.id), owed, due, MARKET)
         else:
             net = trade.notional - trade.fee
             self.book.move(("cash due", instrument.currency.code), net, due, MARKET)
         return OK
+
+    def _owed_now(self, order: Order, trade: Trade) -> int:
+        """The units that a buy trade's settlement moves: for the last one, all that is left."""
+        account, instrument = order.account, order.instrument.id
+        others = self._unsettled_buys(account, instrument)
+        return trade.owed if others else self.book.at(("units due", instrument), account, "due")
 
     def settle_order(self, order: str) -> str:
         """Settled once every trade is; before that, and again, nothing."""
