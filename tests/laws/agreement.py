@@ -239,7 +239,6 @@ def order_of(state: Any) -> dict[str, Any]:
                 "price": scaled(trade.terms.price, 8),
                 "quantity": scaled(trade.terms.quantity, units),
                 "accrued_interest": scaled(trade.terms.accrued_interest, 8),
-                "settlement_date": "",
                 "notional": money(trade.terms.notional),
                 "fee": money(trade.terms.fee),
                 "status": trade.status,

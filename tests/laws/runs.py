@@ -64,7 +64,7 @@ RULES = (
 )
 LEAST = {"USD": "0.05", "JPY": "3", "KWD": "0.5"}
 """The operator's least value of an order, while one is set."""
-PLACING = {"trading_rules": "invalid_param"}
+PLACING = {"trading_rules": "invalid_param", "matured": "instrument_too_close_to_maturity"}
 """The reason at sending -> the code at placing, where they differ."""
 
 
@@ -84,17 +84,20 @@ class Run:
     `twice` asks for every step once more, which must decide nothing.
     """
 
+    terms, prices = TERMS, PRICES
+    new_world: type[World] = World
+
     def __init__(self, seed: int, *, twice: bool = False) -> None:
         self.random = Random(seed)
         self.other = Random(seed + 1)
         self.ruling = Random(seed + 2)
         self.twice = twice
-        self.world, self.model = World(), model.Model()
+        self.world, self.model = self.new_world(), model.Model()
         self.steps: list[str] = []
         self.number = 0
         self.references: list[Report] = []
         self.started: dict[str, str] = {}
-        for name, terms in TERMS.items():
+        for name, terms in self.terms.items():
             self.put(name, terms)
         for name, (base, *funding) in ACCOUNTS.items():
             self._step(
@@ -169,7 +172,8 @@ class Run:
                     terms.price_type,
                     scaled(terms.par_value, 8),
                     terms.trading_status,
-                    model_rules(terms),
+                    rules=model_rules(terms),
+                    maturity_date=str(terms.maturity_date or ""),
                 )
             ),
         )
@@ -202,7 +206,7 @@ class Run:
             self.end_payment(name, self.random.choice(("completed", "failed")))
 
     def random_price(self, name: str) -> Price:
-        price = Decimal(self.random.choice(PRICES[name]))
+        price = Decimal(self.random.choice(self.prices[name]))
         accrued = Decimal(self.random.choice(ACCRUED.get(name, ("0",))))
         return Price(price, price, 1, accrued)
 
@@ -214,11 +218,11 @@ class Run:
 
     def _place(self, side: Any) -> None:
         order, rule = self.name("ord"), self.random.choice(FEES)
-        to, of = self.random.choice(("acc", "acc", "acc", "two")), self.random.choice(list(TERMS))
-        owned = [name for name in TERMS if self.world.account(to).holdings.held(name)]
+        to, of = self.random.choice(("acc", "acc", "acc", "two")), self.random.choice(list(self.terms))
+        owned = [name for name in self.terms if self.world.account(to).holdings.held(name)]
         if side == "sell" and owned and self.random.random() < 0.95:
             of = self.random.choice(owned)
-        terms = TERMS[of]
+        terms = self.terms[of]
         price = None if self.random.random() < 0.03 else self.random_price(of)
         ticks = None if price is None else scaled(price.ask, 8)
         accrued = 0 if price is None else scaled(price.accrued_interest, 8)
@@ -295,7 +299,7 @@ class Run:
             return
         of = self.model.orders[order].instrument.id
         price = self.random_price(of)
-        least, cents = self.random_least(TERMS[of].trading_currency)
+        least, cents = self.random_least(self.terms[of].trading_currency)
         ticks, accrued = scaled(price.ask, 8), scaled(price.accrued_interest, 8)
         self.started.setdefault(order, str(price.ask))
         self._step(
@@ -314,10 +318,10 @@ class Run:
         else:
             of, left = known.terms.instrument, known.ordered - known.traded_quantity
             usual = self.started[order]
-        step = Decimal(1).scaleb(-TERMS[of].decimal_precision)
+        step = Decimal(1).scaleb(-self.terms[of].decimal_precision)
         part = Decimal(self.random.choice(("1", "1", "1", "0.5", "0.4", "0.1", "0.01", "1.01")))
         quantity = max((left * part).quantize(step), step)
-        price = Decimal(self.random.choice((usual, usual, usual, usual, *PRICES[of])))
+        price = Decimal(self.random.choice((usual, usual, usual, usual, *self.prices[of])))
         accrued = Decimal(self.random.choice(ACCRUED.get(of, ("0",))))
         self.report_trade(Report(VENUE, self.name("x"), order, "trade", price, quantity, accrued), of)
 
@@ -326,7 +330,7 @@ class Run:
         assert report.quantity is not None
         self.references.append(report)
         price, accrued = scaled(report.price, 8), scaled(report.accrued_interest, 8)
-        quantity = scaled(report.quantity, TERMS[of].decimal_precision)
+        quantity = scaled(report.quantity, self.terms[of].decimal_precision)
         self._step(
             f"trade {report.execution_reference} {report.order} {report.quantity} at {report.price}"
             f" + {report.accrued_interest}",
@@ -338,6 +342,7 @@ class Run:
                 price=price,
                 quantity=quantity,
                 accrued=accrued,
+                settlement_date=self.model.settles_on.get(of, ""),
             ),
         )
 
@@ -424,7 +429,7 @@ class Run:
         )
 
     def random_listing(self) -> None:
-        name = self.random.choice(list(TERMS))
+        name = self.random.choice(list(self.terms))
         status: Any = self.random.choice(
             ("buy_sell", "buy_sell", "buy_only", "sell_only", "not_trading")
         )
@@ -434,8 +439,8 @@ class Run:
     def random_rules(self, name: str) -> dict[str, Any]:
         """Other rules of trading, for some; mostly those that the instrument began with."""
         if self.ruling.random() < 0.6:
-            return {field: getattr(TERMS[name], field) for field in RULES}
-        step = TERMS[name].trading_increment
+            return {field: getattr(self.terms[name], field) for field in RULES}
+        step = self.terms[name].trading_increment
         rules = {
             "minimum_trading_quantity": step * self.ruling.choice((1, 2, 5, 50)),
             "minimum_initial_cash_investment": Decimal(self.ruling.choice((1, 2, 10, 100))),
@@ -453,7 +458,17 @@ class Run:
         assert self.world.states == self.world.stored, "stored bytes fold to another state"
         theirs = self.model.state()
         for part, ours in state_of(self.world).items():
-            assert ours == theirs[part], f"{part} differ"
+            assert ours == theirs[part], f"{part} differ: {difference(ours, theirs[part])}"
+
+
+def difference(ours: Any, theirs: Any) -> Any:
+    """The entries that differ, of both."""
+    if isinstance(ours, dict):
+        keys = ours.keys() | theirs.keys()
+        return {
+            key: (ours.get(key), theirs.get(key)) for key in keys if ours.get(key) != theirs.get(key)
+        }
+    return [row for row in ours if row not in theirs], [row for row in theirs if row not in ours]
 
 
 @contextmanager

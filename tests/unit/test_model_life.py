@@ -257,8 +257,7 @@ class TestSplits:
         model.place_buy("o", "acc", "ins", cash_amount=100_00, price=10 * P, rule=FREE)
         model.start_execution("o", price=10 * P)
         model.start_split("ins", split(2, 1))
-        assert model.apply_split("acc", "ins") == WAITS
-        assert sell(model, "new", 1, FREE) == "instrument_not_trading"
+        assert model.apply_split("acc", "ins") == NOTHING
         assert trade(model, "o", 10_00, 10 * P) == OK
         model.fill("o")
         assert units(model) == (10_00, 0, 10_00, "open")

@@ -24,6 +24,7 @@ from engine.domain import (
     paying,
     payment,
     report,
+    servicing,
     trading,
 )
 from engine.domain.decided import Decided
@@ -41,6 +42,16 @@ ENVELOPE = Envelope(1)
 TODAY, LATER = date(2026, 3, 12), date(2027, 3, 12)
 VENUE = "sim"
 MONEY_FAULTS = {"below_minimum_amount", "below_minimum_quantity", "quantity_too_large"}
+BETWEEN = (
+    bookings.BuySettled,
+    bookings.SellSettled,
+    servicing.PositionMatured,
+    servicing.PositionSplit,
+    servicing.RolloverPaid,
+    servicing.RolloverSkipped,
+    bookings.FundsReserved,
+)
+"""Facts that PositionClosed may follow in the same append."""
 EVOLVE: dict[str, Callable[..., Any]] = {
     "account": account.evolve,
     "order": order.evolve,
@@ -69,6 +80,7 @@ class World:
     reports: dict[tuple[str, str], str] = field(default_factory=dict)
     refused: Refused | None = None
     now_us: int = 0
+    today: date = TODAY
 
     # ---- reading
 
@@ -116,7 +128,7 @@ class World:
     def _check_account(self, name: str, fact: Fact) -> None:
         sums: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
         for asset, of, place, amount in moves.legs(fact):
-            owner = name if place in ("settled", "unsettled", "reserved") else ""
+            owner = name if place in ("settled", "unsettled", "reserved", "receivable") else ""
             self.places[owner, asset, of, place] += amount
             sums[asset, of] += amount
         assert not any(sums.values()), f"I3/I4: legs of {fact} do not sum to 0"
@@ -125,8 +137,11 @@ class World:
             over = (
                 not position.units.total and not position.unsettled_trades and position.total_buy_trades
             )
-            between = isinstance(fact, bookings.BuySettled | bookings.SellSettled)
+            between = isinstance(fact, BETWEEN)
             assert (position.status == "closed") == bool(over) or between, f"{position} after {fact}"
+        for code in state.currencies:
+            spent = self.places[name, "cash", code, "receivable"]
+            assert spent <= 0, f"I5: {spent} {code} receivable after {fact}"
         held = [("cash", code, state.holdings.cash[code]) for code in state.holdings.cash]
         held += [("units", key, known.units) for key, known in state.holdings.positions.items()]
         for asset, of, balance in held:
@@ -141,8 +156,8 @@ class World:
     def check_conservation(self) -> None:
         """I3 and I4 over all accounts: what the accounts hold, the fees and the outside sum to 0."""
         sums: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
-        for (owner, asset, of, _), amount in self.places.items():
-            if not owner:
+        for (owner, asset, of, place), amount in self.places.items():
+            if not owner or place == "receivable":
                 sums[asset, of] += amount
         for (subject, _), state in self.states.items():
             if subject == "account":
@@ -166,7 +181,7 @@ class World:
             assert after.traded_notional <= after.terms.net_cash_amount, f"too dear: {fact}"
 
     def check_reserved(self) -> None:
-        """Reserved in the accounts is what open orders and withdrawals have reserved, to the cent."""
+        """Reserved in the accounts is what open orders, rollovers and withdrawals have reserved."""
         reserved: defaultdict[tuple[str, str, str], Decimal] = defaultdict(Decimal)
         for (subject, name), state in self.states.items():
             if subject == "order":
@@ -259,7 +274,7 @@ class World:
         *,
         price: Price | None,
         fee: FeeRule | None = None,
-        today: date = TODAY,
+        today: date | None = None,
         closed_until_us: int | None = None,
         limits: Limits | None = None,
         minimum_value: Decimal | None = None,
@@ -276,8 +291,8 @@ class World:
                     price=price,
                     fee=fee or FeeRule(),
                     order_id=name,
-                    business_date=today,
-                    trade_date=today,
+                    business_date=today or self.today,
+                    trade_date=today or self.today,
                     at_us=self.now_us,
                     closed_until_us=closed_until_us,
                     limits=limits,
@@ -296,7 +311,7 @@ class World:
         self,
         name: str,
         price: Price | None,
-        today: date = TODAY,
+        today: date | None = None,
         *,
         is_open: bool = True,
         minimum_value: Decimal | None = None,
@@ -314,7 +329,7 @@ class World:
                     price,
                     venue=VENUE,
                     venue_order=f"v_{name}",
-                    trade_date=today,
+                    trade_date=today or self.today,
                     at_us=self.now_us,
                     is_open=is_open,
                     minimum_value=minimum_value,
@@ -347,7 +362,7 @@ class World:
                     self.states.get(("parked", name)),
                     trade_id=f"trd_{name}",
                     position_id=f"pos_{self.now_us}",
-                    trade_date=TODAY,
+                    trade_date=self.today,
                     at_us=self.now_us,
                 ),
                 name,

@@ -10,7 +10,6 @@ After a refusal `Model.faults` holds every code that applied; the first of them 
 """
 
 from collections import defaultdict
-from fractions import Fraction
 
 from tests.support.models.book import FEES, MARKET, OUTSIDE, Asset, Book
 from tests.support.models.orders import LIVE, NEXT, Order
@@ -101,23 +100,22 @@ class Model(Servicing):
         """The units held are those that trades, maturities and splits leave, date by date.
 
         Those due are at least each unsettled trade's own, scaled and rounded down by each split that it
-        has been through, and no more than the exact sum.
+        has been through; none are after the last settlement.
         """
         for (account, instrument), holdings in self.holdings.items():
             splits = self.splits[instrument][: holdings[-1].splits]
             before, dated = self._settled_before(account, instrument, splits)
             held, due = self._units_held(account, instrument), before + sum(one.units for one in dated)
             assert held == due, f"I4: {account} {instrument}: holds {held}, its dates say {due}"
-            least, most = 0, Fraction(0)
-            for trade in self._unsettled_buys(account, instrument):
-                floor, exact = trade.quantity, Fraction(trade.quantity)
+            unsettled, least = self._unsettled_buys(account, instrument), 0
+            for trade in unsettled:
+                scaled = trade.quantity
                 for split in splits[trade.splits :]:
-                    floor, exact = split.of(floor), exact * split.units_to / split.units_from
-                least, most = least + floor, most + exact
+                    scaled = split.of(scaled)
+                least += scaled
             owed = self.book.at(("units due", instrument), account, "due")
-            assert least <= owed <= most, (
-                f"I4: {account} {instrument}: {owed} due, not {least} to {most}"
-            )
+            is_right = least <= owed if unsettled and splits else owed == least
+            assert is_right, f"I4: {account} {instrument}: {owed} due, not {least}"
 
     def _check_order(self, order: Order) -> None:
         """I6: listed transitions, one settlement a trade, nothing reserved at the end; then its sums."""

@@ -38,7 +38,7 @@ class Trade:
     splits: int = 0
 
     def view(self) -> dict[str, Any]:
-        hidden = ("settlements", "owed", "splits")
+        hidden = ("settlements", "settlement_date", "owed", "splits")
         shown = {name: value for name, value in vars(self).items() if name not in hidden}
         return {**shown, "status": "settled" if self.settlements else "executed"}
 

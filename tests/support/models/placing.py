@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from tests.support.models.book import Asset
-from tests.support.models.orders import LIVE, Order
+from tests.support.models.orders import Order
 from tests.support.models.records import Records
-from tests.support.models.values import NOTHING, OK, FeeRule, TradingRules
+from tests.support.models.values import NOTHING, OK, FeeRule, Instrument, TradingRules
 
 
 class Placing(Records):
@@ -121,6 +121,7 @@ class Placing(Records):
         digits = 10**15
         return [
             ("instrument_not_trading", instrument.trading_status in ("not_trading", other_side_only)),
+            ("matured", self._settles_too_late(instrument)),
             ("account_overdrawn", buy and self._is_overdrawn(order.account)),
             ("below_minimum_amount", is_first and amount < rules.minimum_investment),
             ("trading_rules", buy and bool(amount % (rules.cash_increment or 1))),
@@ -137,6 +138,11 @@ class Placing(Records):
             ),
         ]
 
+    def _settles_too_late(self, instrument: Instrument) -> bool:
+        """A trade of today would settle on or after the maturity."""
+        matures = instrument.maturity_date
+        return bool(matures) and self.settles_on.get(instrument.id, "") >= matures
+
     def _is_overdrawn(self, account: str) -> bool:
         """Any cash or units below 0. Cash spent that is still receivable is not."""
         places = ((account, "free"), (account, "reserved"))
@@ -149,10 +155,9 @@ class Placing(Records):
         )
 
     def _is_split_due(self, account: str, instrument: str) -> bool:
-        """A split has begun that this account's position or one of its orders has not been through."""
-        begun, last = len(self.splits[instrument]), self._last(account, instrument)
-        orders = [one.splits for one in self._orders_of(account, instrument) if one.status in LIVE]
-        return min([begun, *orders, *([last.splits] if last else [])]) < begun
+        """A split has begun that this account's position has not been through."""
+        last = self._last(account, instrument)
+        return last is not None and last.splits < len(self.splits[instrument])
 
     def _reserved_asset(self, order: Order) -> Asset:
         buy = order.side == "buy"

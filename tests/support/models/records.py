@@ -73,6 +73,7 @@ class Records:
         self.orders: dict[str, Order] = {}
         self.holdings: defaultdict[tuple[str, str], list[Holding]] = defaultdict(list)
         self.reports: dict[tuple[str, str], str] = {}  # (venue, execution_reference) -> first outcome
+        self.settles_on: dict[str, str] = {}  # instrument -> the settlement date of a trade today
         self.splits: defaultdict[str, list[Split]] = defaultdict(list)  # begun, oldest first
         self.services: list[Service] = []
         self.ledger: list[dict[str, Any]] = []  # oldest first

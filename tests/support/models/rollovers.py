@@ -13,11 +13,14 @@ class Rollovers(Trading):
 
     def set_rollover(self, account: str, instrument: str, on: bool, *, days_left: int) -> str:
         """`days_left`: calendar days to maturity."""
-        holding = self._last(account, instrument)
-        if holding is None:
+        holdings = self.holdings.get((account, instrument))
+        if not holdings:
             return self._refused(["not_found"])
+        holding = holdings[-1]
         if holding.automatic_rollover == on:
             return NOTHING
+        if self._last(account, instrument) is None:
+            return self._refused(["invalid_param"])
         if days_left <= CUTOFF_DAYS or holding.rollover:
             return self._refused(["rollover_locked"])
         holding.automatic_rollover = on

@@ -99,7 +99,7 @@ class Servicing(Rollovers):
         and for a split. A position that should have been rolled over before is told so.
         """
         held, last = self._units_held(account, instrument), self._last(account, instrument)
-        if last is None or not held:
+        if last is None:
             return NOTHING
         selling = [
             one
@@ -138,13 +138,13 @@ class Servicing(Rollovers):
         Waiting orders end before ("corporate_action", by `cancel`).
         """
         last, splits = self._last(account, instrument), self.splits[instrument]
+        if last is None or last.splits == len(splits):
+            return NOTHING
         if any(
             one.status in LIVE and one.splits < len(splits)
             for one in self._orders_of(account, instrument)
         ):
             return WAITS
-        if last is None or last.splits == len(splits):
-            return NOTHING
         if self.book.at(("units", instrument), account, "reserved"):
             return WAITS
         split, before = splits[last.splits], self._units_held(account, instrument)

@@ -31,7 +31,8 @@ class Trading(Placing):
             return NOTHING
         if self.accounts[known.account].status == "suspended":
             return self.make_pending(order, "account_suspended")
-        if known.splits < len(self.splits[known.instrument.id]):
+        begun = len(self.splits[known.instrument.id])
+        if known.splits < begun or self._is_split_due(known.account, known.instrument.id):
             return self._end(known, "corporate_action")
         for reason, fails in self._judged(known, price, accrued, least):
             if fails:
@@ -72,7 +73,8 @@ class Trading(Placing):
 
         A trade gets the rounded cumulative consideration less what earlier trades were given.
         """
-        if order.status != "executing":
+        last = self._last(order.account, order.instrument.id)
+        if order.status != "executing" or (last and last.splits != order.splits):
             return False
         if order.ordered is not None and order.traded_quantity + trade.quantity > order.ordered:
             return False

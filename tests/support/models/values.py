@@ -80,6 +80,7 @@ class Instrument:
     par_value: int = 100 * 10**8
     trading_status: str = "buy_sell"
     rules: TradingRules = TradingRules()
+    maturity_date: str = ""
 
     def unit_price(self, price: int, accrued: int) -> int:
         """The cost of one unit, accrued interest included, as an exact integer of 10^-18.
