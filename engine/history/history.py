@@ -30,7 +30,15 @@ from engine.domain.bookings import (
     UnitsReserved,
 )
 from engine.domain.moves import Leg, legs
-from engine.domain.order import Cancelled, Filled, Placed, TradeApplied, TradeRecorded, TradeSettled
+from engine.domain.order import (
+    Cancelled,
+    Filled,
+    Placed,
+    RolloverFunded,
+    TradeApplied,
+    TradeRecorded,
+    TradeSettled,
+)
 from engine.domain.payment import (
     DepositCompleted,
     WithdrawalCompleted,
@@ -61,7 +69,7 @@ NAMES: Final[dict[type[Fact], str]] = {kind: name for name, kind in STORED.items
 OWNERS: Final[dict[type[Fact], tuple[type[Fact], ...]]] = {
     CashDeposited: (DepositCompleted,),
     CashWithdrawn: (WithdrawalCompleted,),
-    FundsReserved: (Placed, WithdrawalOpened),
+    FundsReserved: (Placed, WithdrawalOpened, RolloverFunded),
     FundsReleased: (Filled, Cancelled, WithdrawalFailed),
     UnitsReserved: (Placed,),
     UnitsReleased: (Filled, Cancelled),

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from engine.domain.instrument import Terms
 from engine.domain.order import (
+    ROLLOVER,
     Cancelled,
     CancelRejected,
     CancelRequested,
@@ -132,8 +133,10 @@ def _when(recorded: Recorded) -> str:
 
 
 def _instructions(case: Case) -> list[RecordedAnswer]:
-    rollover = "reinvest at maturity" if case.placed.automatic_rollover else "none"
-    return case.said(rollover)
+    placed = case.placed
+    words = ["rollover of a maturing position"] if placed.purpose == ROLLOVER else []
+    words += ["reinvest at maturity"] if placed.automatic_rollover else []
+    return case.said(", ".join(words) or "none")
 
 
 def _long(case: Case) -> list[RecordedAnswer]:

@@ -23,6 +23,7 @@ from engine.domain.report import ParkedReport
 from engine.domain.streams import FOLDS, prefix_of
 from engine.domain.webhook import Webhook
 from engine.history.history import NOW, Step, When, explain, read, state_at, version_of
+from engine.history.sentences import sentence
 from engine.journal.journal import Journal
 from engine.kernel import ids
 from engine.kernel.fact import Fact, Recorded, from_us
@@ -120,10 +121,14 @@ def differences(before: Shown, after: Shown) -> dict[str, tuple[Any, Any]]:
 
 
 def say(fact: Fact, changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
-    """The effects of a fact in a few words: moves of money and units, else the fields it set."""
+    """The effects of a fact in a few words: its sentence if it has one, then moves of money and units,
+    else the fields it set.
+    """
+    words = sentence(fact)
+    told = [] if words is None else [words]
     if type(fact) in MOVES:
-        return moved(legs(fact))
-    return [
+        return told + moved(legs(fact))
+    return told + [
         f"{field} {_word(before)} > {_word(after)}" if _says(before) else f"{field} {_word(after)}"
         for field, (before, after) in changed.items()
         if field not in QUIET and (_says(before) or _says(after))
@@ -205,6 +210,10 @@ def _holdings(holdings: Holdings) -> Iterator[tuple[str, Any]]:
         yield f"{instrument}.position", position.id
         yield f"{instrument}.status", position.status
         yield from _balance(instrument, position.units)
+        if position.automatic_rollover:
+            yield f"{instrument}.automatic_rollover", True
+        if position.rollover is not None:
+            yield f"{instrument}.rollover", position.rollover
 
 
 def _balance(of: str, balance: Balance) -> Iterator[tuple[str, Any]]:
@@ -225,6 +234,11 @@ def _instrument(instrument: Instrument) -> Iterator[tuple[str, Any]]:
     for name, value in msgspec.structs.asdict(instrument.terms).items():
         is_simple = value is None or isinstance(value, str | bool | int | Decimal)
         yield name, value if is_simple else str(value)
+
+    servicing = instrument.servicing
+    yield "splits", servicing.splits
+    for action in servicing.actions:
+        yield action.id, "started" if action.is_started else "announced"
 
 
 def _parked(parked: ParkedReport) -> Iterator[tuple[str, Any]]:

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
+import pytest
+from msgspec.structs import replace
+
+from engine.domain import corporate_action, servicing
 from engine.domain.account import AccountOpened
 from engine.domain.bookings import BuyBooked, FundsReleased, FundsReserved
 from engine.domain.clock import ClockAdvanced
+from engine.domain.corporate_action import ActionAnnounced, ActionTerms
 from engine.domain.instrument import InstrumentListed, Terms
 from engine.domain.moves import MOVES
-from engine.domain.order import Filled, Placed, TradeRecorded
+from engine.domain.order import Filled, Placed, RolloverFunded, TradeRecorded
 from engine.domain.stored import STORED
 from engine.domain.streams import FOLDS
 from engine.history.history import OWNERS, explain, fields_of, flat, tell
+from engine.history.memorandum import memorandum
+from engine.history.sentences import sentence
 from engine.history.story import moved, say
 from engine.kernel.fact import Envelope, Fact, Recorded
+from tests.golden.samples import SAMPLES
 from tests.support.models.facts import FOLD, Added, Opened, Sum
 
 DAY = date(2026, 3, 13)
+SAMPLE_OF: dict[type[Fact], Fact] = {type(fact): fact for fact in SAMPLES.values()}
 
 
 def recorded(fact: Fact, version: int, offset: int = 0, command: int = 0) -> Recorded:
@@ -146,3 +155,60 @@ def _words(fact: Fact) -> dict[str, Any]:
 def test_every_kind_of_stream_and_fact_is_known() -> None:
     assert len(set(STORED.values())) == len(STORED)
     assert FOLDS["acc"].is_long
+
+
+# --- sentences ------------------------------------------------------------------------------------
+
+SENTENCES = {
+    "account.coupon_paid.1": "Coupon of 3.75 USD for 1.25 ins_1",
+    "account.dividend_paid.1": "Dividend of 0.31 USD for 1.25 ins_1",
+    "account.position_matured.1": "Redemption of 1.25 ins_1 for 125.00 USD",
+    "account.position_split.1": (
+        "Split 3 for 2 of 1.25 ins_1 into 1.87, and 0.33 USD for 0.005 of a unit"
+    ),
+    "account.rollover_set.1": "pos_1 does not roll over at maturity",
+    "account.rollover_reserved.1": "Rollover ord_1 of 1.25 ins_1, which bring 125.00 USD",
+    "account.rollover_released.1": "Rollover ord_1 has ended: 1.25 ins_1 mature as cash",
+    "account.rollover_skipped.1": "pos_1 is not rolled over: no_bill",
+    "instrument.action_withdrawn.1": None,
+    "order.rollover_funded.1": None,
+}
+"""Stored name -> the sentence of its sample; None: only that there is one."""
+
+
+def test_every_fact_of_an_instrument_s_life_has_a_sentence() -> None:
+    """A relative: those that move nothing, which say what the fields cannot."""
+    kinds = [one for one in vars(servicing).values() if isinstance(one, type)]
+    kinds += [*get_args(corporate_action.ActionFact), RolloverFunded]
+    life = {kind for kind in kinds if kind in SAMPLE_OF} - {BuyBooked}
+    assert len(life) == 17
+    for kind in life:
+        assert sentence(SAMPLE_OF[kind]), kind
+        assert say(SAMPLE_OF[kind], {})[0] == sentence(SAMPLE_OF[kind])
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_a_sentence_has_the_figures(name: str) -> None:
+    said, wanted = sentence(SAMPLES[name]), SENTENCES[name]
+    assert said == wanted if wanted else said
+
+
+def test_a_coupon_of_a_schedule_is_told_exactly() -> None:
+    day = date(2026, 3, 12)
+    terms = ActionTerms("coupon", day, day, day, "terms", Decimal("550.00"), 200)
+    said = sentence(ActionAnnounced("cac_1", terms, "engine", 1))
+    assert said == ("cac_1 announced: coupon of 550.00 / 200 per unit, ex 2026-03-12, paid 2026-03-12")
+
+
+@pytest.mark.parametrize(
+    ("purpose", "wanted"),
+    [
+        ("rollover", "rollover of a maturing position, reinvest at maturity"),
+        ("user_request", "reinvest at maturity"),
+    ],
+)
+def test_the_memorandum_names_what_a_rollover_is_for(purpose: str, wanted: str) -> None:
+    fact = replace(placed(), purpose=purpose, automatic_rollover=True)
+    entries = memorandum(tell(FOLDS["ord"], [recorded(fact, 1)]), None)
+    (answers,) = (one.answers for one in entries if one.asked == "particular instructions")
+    assert [answer.value for answer in answers] == [wanted]
