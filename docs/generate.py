@@ -50,6 +50,7 @@ from engine.kernel.refusals import PARAM_FAULTS, REFUSALS
 from engine.kernel.times import rfc3339
 from engine.kernel.values import CURRENCIES, plain
 from engine.runtime.metrics import METRICS, PREFIX
+from engine.venues.fix import tables as fix
 
 DOCS = Path(__file__).parent
 PICTURE = DOCS / "rooms.svg"
@@ -65,6 +66,7 @@ PAGES = (
     "reads.md",
     "settings.md",
     "architecture.md",
+    "fix.md",
 )
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -397,6 +399,24 @@ def worked_hours() -> str:
     return table(("`trading_hours`", "order of", "sent", "trade date"), rows)
 
 
+def fix_messages(messages: Mapping[str, fix.Message]) -> str:
+    """The certification table: each message, then its tags."""
+    rows: list[tuple[object, ...]] = []
+    for kind, message in messages.items():
+        rows.append((f"**{kind}**", f"**{message.name}**", message.purpose))
+        rows += [(tag, name, use) for tag, (name, use) in message.tags.items()]
+    return table(("type, tag", "name", "use"), rows)
+
+
+def fix_exec_types() -> str:
+    """Each kind of execution report and its effect."""
+    rows = []
+    for code, kind in fix.EXEC_TYPES.items():
+        reason = f" (`{kind.reason}` without a trade)" if kind.effect == "ended" else ""
+        rows.append((f"`{code}`", kind.name, fix.EFFECTS[kind.effect] + reason))
+    return table(("ExecType", "name", "effect"), rows)
+
+
 def rooms() -> str:
     """Each room, the sentence of its package, and the rooms that it imports from, highest first."""
     below: dict[str, list[str]] = {}
@@ -422,6 +442,12 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "half_days": half_days,
     "worked_hours": worked_hours,
     "worked_interest": worked_interest,
+    "fix_sent": lambda: fix_messages(fix.SENT),
+    "fix_understood": lambda: fix_messages(fix.UNDERSTOOD),
+    "fix_exec_types": fix_exec_types,
+    "fix_faults": lambda: table(
+        ("code", "meaning"), ((f"`{code}`", meaning) for code, meaning in fix.FAULTS.items())
+    ),
     "audit_checks": lambda: table(
         ("check", "rule"), ((f"`{code}`", meaning) for code, meaning in audit.CHECKS.items())
     ),

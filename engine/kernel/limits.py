@@ -569,6 +569,17 @@ BURST_MIN: Final = 4
 """The same while another process writes to the account: so few fit between two of its commits."""
 VENUE_REPORTS: Final = 1_000
 """Reports fetched from a venue at once."""
+FIX_FIELDS: Final = 2_000
+"""Fields of one FIX message: an execution report has some 40, a long one with groups a few hundred."""
+FIX_NUMBER_CHARS: Final = 40
+"""Characters of a FIX number: twice the 15 digits of the standard, and no time lost on a million."""
+FIX_ID_CHARS: Final = 200
+"""Characters of a venue's ids: most send 10 to 40, and a report's key must fit the journal."""
+FIX_TEXT_CHARS: Final = 200
+"""Characters of a venue's own words that a fault repeats."""
+VENUE_CLOCK_SKEW_US: Final = 60_000_000
+"""Difference of a venue's clock from ours: an execution further before its order, or further ahead, is
+an error of one of them."""
 VENUE_POLL_S: Final = 0.05
 """Poll interval of a venue."""
 RECONCILE_S: Final = 5.0

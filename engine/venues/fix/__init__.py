@@ -1,0 +1,1 @@
+"""FIX 4.4: messages and sessions of a venue."""

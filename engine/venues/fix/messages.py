@@ -1,0 +1,66 @@
+"""Orders as FIX messages: pure, and the same after every restart.
+
+ClOrdID is the order's id, and of a cancel request `{order}.{version}`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from engine.kernel.values import plain
+from engine.venues.fix.tables import ORDER_TYPES, SIDES, TIMES_IN_FORCE
+from engine.venues.fix.wire import Field, time_text
+from engine.venues.port import CancelTicket, Ticket
+
+
+class Conventions(NamedTuple):
+    """Agreements with a venue. A market order may cost more than its client has, and is parked then."""
+
+    account: str | None = None
+    order_type: Literal["limit", "market"] = "limit"
+    time_in_force: Literal["day", "immediate"] = "day"
+
+
+def order_named(client_id: str) -> str:
+    """The order of a ClOrdID: of an order or of one of its cancel requests."""
+    return client_id.partition(".")[0]
+
+
+def new_order(ticket: Ticket, agreed: Conventions, *, is_repeated: bool = False) -> list[Field]:
+    """NewOrderSingle, from MsgType on. `is_repeated`: sent before under another sequence number."""
+    fields = [(35, "D"), (11, ticket.venue_order)]
+    if is_repeated:
+        fields.insert(1, (97, "Y"))
+    if agreed.account is not None:
+        fields.append((1, agreed.account))
+    fields += [
+        (21, "1"),
+        *_instrument(ticket),
+        (60, time_text(ticket.started_at_us)),
+        (38, plain(ticket.quantity)),
+        (40, ORDER_TYPES[agreed.order_type]),
+    ]
+    if agreed.order_type == "limit":
+        fields.append((44, plain(ticket.price)))
+    return [*fields, (59, TIMES_IN_FORCE[agreed.time_in_force])]
+
+
+def cancel_request(ticket: Ticket, cancel: CancelTicket) -> list[Field]:
+    """OrderCancelRequest, from MsgType on."""
+    return [
+        (35, "F"),
+        (41, ticket.venue_order),
+        (11, cancel.reference),
+        *_instrument(ticket),
+        (60, time_text(cancel.asked_at_us)),
+        (38, plain(ticket.quantity)),
+    ]
+
+
+def status_request(ticket: Ticket, request: str) -> list[Field]:
+    """OrderStatusRequest, from MsgType on; `request` comes back in the answer."""
+    return [(35, "H"), (790, request), (11, ticket.venue_order), *_instrument(ticket)]
+
+
+def _instrument(ticket: Ticket) -> list[Field]:
+    return [(55, ticket.symbol), (54, SIDES[ticket.side])]

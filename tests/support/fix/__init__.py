@@ -1,0 +1,1 @@
+"""FIX messages and counterparties of tests."""
