@@ -59,6 +59,7 @@ def config(
         shown = {
             "kind": kind or "",
             "roles": ",".join(plan.roles),
+            "venue_of": _routes(settings, kind),
             "price_max_age": _lasting(price_max_age_us(settings, kind)) if kind else "",
         }
         rows = [_row(settings, setting, shown) for setting in SETTINGS]
@@ -80,6 +81,14 @@ def _kind(settings: Settings) -> JournalKind | None:
     ):
         return declared(datastore) if exists(datastore) else None
     return None
+
+
+def _routes(settings: Settings, kind: JournalKind | None) -> str:
+    """The rules for venues in force, in the form of the setting."""
+    from engine.domain.routing import effective_routes  # noqa: PLC0415
+
+    routes = effective_routes(settings.venues, settings.venue_of, kind)
+    return "; ".join(f"{subject}={venue}" for subject, venue in routes.items())
 
 
 def _lasting(us: int) -> str:

@@ -28,6 +28,7 @@ from engine.config.keys import read_key
 from engine.config.settings import NatsPlace, Settings, environment_of
 from engine.domain import calendar
 from engine.domain.kind import JournalKind
+from engine.domain.routing import effective_routes
 from engine.followers.acting import Acting, BlockedOrders, CheckCancelled, SavedOffset, Timer
 from engine.followers.execution import Execution, WorkingSets
 from engine.followers.follow import Follower
@@ -68,6 +69,7 @@ from engine.runtime.supervise import Errand
 from engine.sandbox import sandbox, ticker
 from engine.sandbox.sandbox import PriceKeeper
 from engine.sandbox.ticker import Ticker
+from engine.venues.registry import OpenVenues, open_venues
 from engine.venues.simulated import SimulatedVenue
 from order_engine.tending import REBUILDS, Rebuilding, Telling
 from projections import checkpoints
@@ -96,6 +98,11 @@ def price_max_age_us(settings: Settings, kind: JournalKind) -> int:
     """Maximum age of a price for execution, in microseconds."""
     usual = SANDBOX_PRICE_MAX_AGE_US if kind == "sandbox" else PRICE_MAX_AGE_US
     return usual if settings.price_max_age_us is None else settings.price_max_age_us
+
+
+def executes(settings: Settings, kind: JournalKind) -> bool:
+    """Whether orders are sent anywhere: to a venue that is set, or the simulated one of a sandbox."""
+    return bool(effective_routes(settings.venues, settings.venue_of, kind))
 
 
 def rest_s(took_s: float, *, is_full: bool) -> float:
@@ -189,12 +196,12 @@ class Followers:
         """One follower for each role except `api`, and one for a sandbox's days."""
         made = []
         is_sandbox = self._kind == "sandbox"
-        if EXECUTION in roles and not is_sandbox:
-            _LOG.info("%s: idle: a live journal has no venue yet", EXECUTION)
-        if EXECUTION in roles and is_sandbox:
+        if EXECUTION in roles and not executes(self._settings, self._kind):
+            _LOG.info("%s: idle: no venue is set, so orders stay placed", EXECUTION)
+        elif EXECUTION in roles:
             calendar.prepare()
-            venue = SimulatedVenue(now_us, self._sandbox.venue_delay_us)
-            made.append(self._follower(EXECUTION, lambda lease: self._executing(lease, venue)))
+            venues = self._open_venues()
+            made.append(self._follower(EXECUTION, lambda lease: self._executing(lease, venues)))
         if "settlement" in roles:
             made.append(self._follower(SETTLEMENT, self._settling))
             if is_sandbox and self._sandbox.day_us:
@@ -251,12 +258,18 @@ class Followers:
     def _desk(self, lease: Lease) -> Desk:
         return self._shared.under(lease)
 
-    def _executing(self, lease: Lease, venue: SimulatedVenue) -> Execution:
+    def _open_venues(self) -> OpenVenues:
+        settings = self._settings
+        own = (SimulatedVenue(now_us, self._sandbox.venue_delay_us),) if self._kind == "sandbox" else ()
+        routes = effective_routes(settings.venues, settings.venue_of, self._kind)
+        return open_venues(settings.venues, routes, settings.data, own)
+
+    def _executing(self, lease: Lease, venues: OpenVenues) -> Execution:
         views = self._views
         return Execution(
             self._desk(lease),
             self._firm,
-            venue,
+            venues,
             SavedOffset(self._journal, EXECUTION, lease),
             WorkingSets(
                 lambda limit, after: working.waiting(views, limit=limit, after=after),

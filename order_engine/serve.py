@@ -185,8 +185,8 @@ def serve(
     Executes and settles orders, maintains the views, seals the journal and sends events.
 
     Creates the installation first if there is none; --live or --sandbox then chooses its kind, for ever.
-    A live journal has no venue yet: orders are accepted and stay placed. Each option is also a variable
-    and a key of the settings file: docs/settings.md.
+    A live journal without a venue accepts orders, which stay placed: docs/venues.md. Each option is also
+    a variable and a key of the settings file: docs/settings.md.
 
     \b
     Examples:
@@ -288,8 +288,13 @@ def _sandbox(
 
 def _check_kind(plan: Plan, kind: JournalKind) -> None:
     """Refuses options of the other kind of journal."""
+    from engine.domain.kind import SIMULATED  # noqa: PLC0415
+
     if kind == "live" and (plan.sandbox.day_us or plan.sandbox.venue_delay_us):
         _refuse("--sandbox-day and --venue-delay need a sandbox, and this journal is live: omit them")
+    if kind == "live" and SIMULATED in plan.settings.venue_of.values():
+        place = plan.settings.place("venue_of")
+        _refuse(f"{place} names the simulated venue, and this journal is live: name another venue")
     if kind == "sandbox" and "api" in plan.roles and not is_loopback(plan.host):
         _refuse(
             f"a sandbox prints its secrets, so it cannot listen on {plan.host}: use --host 127.0.0.1"
@@ -495,12 +500,12 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
 
 
 def _expected(plan: Plan, kind: JournalKind) -> list[str]:
-    """Parts that some process must run, on any machine. A live journal has no execution yet."""
+    """Parts that some process must run, on any machine. Without a venue none executes."""
     from engine.runtime.supervise import followers_of  # noqa: PLC0415
-    from order_engine.roles import PROJECTIONS  # noqa: PLC0415
+    from order_engine.roles import PROJECTIONS, executes  # noqa: PLC0415
 
     names = [*followers_of(plan.settings), PROJECTIONS]
-    return [name for name in names if kind == "sandbox" or name != "execution"]
+    return [name for name in names if name != "execution" or executes(plan.settings, kind)]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ returns the facts to append, or raises Refused. Another tenant's data does not e
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
@@ -123,15 +123,18 @@ def request_cancel(
     return _changes({account: decided.account, order: decided.subject})
 
 
-def start_execution(context: DecisionContext, *, firm: Firm, order: str, venue: str) -> Decision:
+def start_execution(
+    context: DecisionContext, *, firm: Firm, order: str, venue: str | Callable[[Instrument], str]
+) -> Decision:
     """Sends a waiting order to a venue, under its own id. Without a fresh price, and while its market is
     closed or execution is halted, it waits on.
 
-    It is cancelled instead when nothing can come of it any more. Raises Refused `not_found` for the
-    simulated venue outside a sandbox.
+    `venue`: its name, or the rule for an instrument. The order is cancelled instead when nothing can
+    come of it any more. Raises Refused `not_found` for the simulated venue outside a sandbox, and as the
+    rule does.
     """
-    if venue == SIMULATED:
-        kind.check_sandbox((yield kind.STREAM), "the simulated venue")
+    if isinstance(venue, str):
+        yield from _check_venue(venue)
     known: Order | None = yield order
     if known is None or not orders.can(known, orders.ExecutionStarted):
         return []
@@ -140,6 +143,9 @@ def start_execution(context: DecisionContext, *, firm: Firm, order: str, venue: 
     if halt.stops_execution(engine, (yield halt.stream_of(owner.tenant))):
         return []
     security: Instrument = yield known.terms.instrument
+    if not isinstance(venue, str):
+        venue = venue(security)
+        yield from _check_venue(venue)
     price = _price(firm, security)
     if price is not None and context.at_us - price.at_us > firm.price_max_age_us:
         price = None
@@ -165,8 +171,7 @@ def take_report(context: DecisionContext, *, firm: Firm, report: Report) -> Deci
     The command's id must be `report_command_id`: a report that was booked or parked before is found by
     it. Only a report that is to be parked reads its own stream too.
     """
-    if report.venue == SIMULATED:
-        kind.check_sandbox((yield kind.STREAM), "the simulated venue")
+    yield from _check_venue(report.venue)
     known, owner, security = yield from _about(report)
     decided = trading.take(
         report,
@@ -230,6 +235,12 @@ def confirm_report(
     )
     account, about = (owner.id, order.terms.order) if owner and order else ("", "")
     return _changes({account: decided.account, about: decided.subject, parked: decided.parked})
+
+
+def _check_venue(venue: str) -> Generator[str, Any, None]:
+    """Raises Refused `not_found` for the simulated venue outside a sandbox."""
+    if venue == SIMULATED:
+        kind.check_sandbox((yield kind.STREAM), "the simulated venue")
 
 
 def _about(

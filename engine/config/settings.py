@@ -24,6 +24,7 @@ from engine.kernel.values import parse_amounts
 
 if TYPE_CHECKING:
     from engine.domain.fees import Fees
+    from engine.domain.routing import Routes, Venues
     from engine.domain.trading_limits import Limits
 
 DATA: Final = "ORDER_ENGINE_DATA"
@@ -51,6 +52,8 @@ LIMITS: Final = {
 }
 """Variable -> field of `Limits`. Each is CURRENCY=AMOUNT, several with commas."""
 FEES: Final = "ORDER_ENGINE_FEES"
+VENUES: Final = "ORDER_ENGINE_VENUES"
+VENUE_OF: Final = "ORDER_ENGINE_VENUE_OF"
 PRICE_MAX_AGE: Final = "ORDER_ENGINE_PRICE_MAX_AGE"
 MINIMUM_ORDER_VALUE: Final = "ORDER_ENGINE_MINIMUM_ORDER_VALUE"
 LIMIT_TIMES: Final = {
@@ -100,6 +103,8 @@ class Settings:
     limits: Limits | None = None
     price_jump_max: Decimal | None = None
     fees: Fees = field(default_factory=dict)
+    venues: Venues = field(default_factory=dict, repr=False)
+    venue_of: Routes = field(default_factory=dict)
     price_max_age_us: int | None = None
     minimum_order_value: Mapping[str, Decimal] = field(default_factory=dict)
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -184,6 +189,7 @@ def _read(
     # What takes time to import is imported where settings are read: `--help` reads none.
     from engine.config.sources import gather  # noqa: PLC0415
     from engine.domain.fees import parse_fees  # noqa: PLC0415
+    from engine.domain.routing import parse_routes, parse_venues  # noqa: PLC0415
 
     given = gather(said, variables, config, only)
     _read_files(given)
@@ -195,6 +201,7 @@ def _read(
     if url is None and "?" in str(directory):
         raise BadSettings("a data directory with ? in its name cannot be part of a database URL")
     url = url or f"sqlite:///{directory}/journal.db"
+    venues = parse_venues(environ.get(VENUES) or "", environ.place(VENUES))
     return Settings(
         data=directory,
         journal_url=url,
@@ -204,6 +211,8 @@ def _read(
         streams=_streams(environ),
         limits=_limits(environ),
         fees=parse_fees(environ.get(FEES) or "", environ.place(FEES)),
+        venues=venues,
+        venue_of=parse_routes(environ.get(VENUE_OF) or "", environ.place(VENUE_OF), venues),
         price_max_age_us=_price_max_age(environ),
         minimum_order_value=parse_amounts(
             environ.get(MINIMUM_ORDER_VALUE) or "", environ.place(MINIMUM_ORDER_VALUE)

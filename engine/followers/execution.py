@@ -1,4 +1,4 @@
-"""Execution: sends orders to their venue, and records the venue's reports.
+"""Execution: sends orders to their venues, and records the venues' reports.
 
     Placed, or waiting no longer     -> ExecutionStarted is recorded, then the order is sent
     CancelRequested                  -> the venue is asked to cancel
@@ -21,11 +21,10 @@ from typing import Any, Final, NamedTuple, TypeGuard
 from engine.commands import decisions
 from engine.commands.decisions import Firm
 from engine.commands.desk import Command, Decision, DecisionContext, Desk, Outcome
-from engine.domain import halt
 from engine.domain.clock import ClockAdvanced
 from engine.domain.halt import TradingResumed
 from engine.domain.instrument import InstrumentChanged
-from engine.domain.order import CancelRequested, ExecutionStarted, Filled, Order, Placed
+from engine.domain.order import TERMINAL, CancelRequested, ExecutionStarted, Filled, Order, Placed
 from engine.domain.report import Report, ReportParked
 from engine.followers.acting import (
     BlockedOrders,
@@ -36,6 +35,7 @@ from engine.followers.acting import (
     Timer,
     WorkingSet,
 )
+from engine.followers.sending import Sending
 from engine.followers.waiting import Starting, Waiting
 from engine.kernel import wall
 from engine.kernel.errors import Refused, Unrecordable
@@ -47,7 +47,11 @@ from engine.kernel.limits import (
     VENUE_POLL_S,
 )
 from engine.kernel.process import EXECUTION
-from engine.venues.port import EXECUTING, Ticket, Venue, VenueRequest, request_of, ticket_of
+from engine.venues.port import EXECUTING
+from engine.venues.registry import OpenVenues
+
+OVER: Final = frozenset({"filled", *TERMINAL})
+"""Statuses of an order whose execution has ended."""
 
 
 class WorkingSets(NamedTuple):
@@ -74,7 +78,7 @@ class Execution:
         self,
         desk: Desk,
         firm: Firm,
-        venue: Venue,
+        venues: OpenVenues,
         place: SavedOffset,
         sets: WorkingSets,
         *,
@@ -87,7 +91,7 @@ class Execution:
         self._desk = desk
         self._burst = Burst(desk)
         self._firm = firm
-        self._venue = venue
+        self._sending = Sending(desk, venues, self.faults, monotonic)
         self._place = place
         self._waiting = Waiting(
             desk,
@@ -102,7 +106,6 @@ class Execution:
         self._monotonic = monotonic
         self._stopped: set[str] = set()  # orders with a report that could not be recorded
         self._heard_of = desk.journal.codec.names_of(HEARD_OF)
-        self._heard = 0
         self._hearing = Timer(monotonic, VENUE_POLL_S)
         self._met: set[str] = set()
         self._met_before: set[str] | None = None  # at the venue during the previous walk
@@ -115,7 +118,10 @@ class Execution:
 
     def turn(self, check_cancelled: CheckCancelled) -> float:
         """One page of facts, of reports and of each working set. See `follow.Acting`."""
-        is_busy = self._follow(check_cancelled)
+        check_cancelled = self._sending.holding(check_cancelled)
+        check_cancelled()
+        is_busy = self._collect(check_cancelled)
+        is_busy |= self._follow(check_cancelled)
         self._waiting.turn(self.offset, check_cancelled)
         self._ask(check_cancelled)
         is_busy |= self._listen(check_cancelled)
@@ -124,7 +130,8 @@ class Execution:
         return 0.0 if is_busy else min(save_s, *(timer.due_in_s for timer in timers))
 
     def finish(self) -> None:
-        """Saves its offset."""
+        """Sends nothing more, and saves its offset."""
+        self._sending.close()
         self._place.save()
 
     # --- facts of the journal -------------------------------------------------------------------------
@@ -163,7 +170,7 @@ class Execution:
         """Records the start of all startable orders, then sends them to the venue."""
         for batch in batches(orders):
             outcomes = self._burst.do_all([self._start_command(one) for one in batch], check_cancelled)
-            begun: list[Ticket] = []
+            begun: list[tuple[Order, ExecutionStarted]] = []
             in_doubt: list[str] = []
             for one, outcome in zip(batch, outcomes, strict=True):
                 order_id = one.order
@@ -173,29 +180,24 @@ class Execution:
                 order: Order | None = outcome.states.get(order_id)
                 started = [new.fact for new in outcome.facts if isinstance(new.fact, ExecutionStarted)]
                 if order and started:
-                    begun.append(ticket_of(order.terms, started[0]))
+                    begun.append((order, started[0]))
                 elif order and order.status == EXECUTING:  # started before; it may not have been sent
                     in_doubt.append(order_id)
                 elif order:
                     self._waiting.line_up(one, order)
-            for ticket in begun:
+            for order, fact in begun:
                 check_cancelled()
-                self._submit(ticket)
+                self._sending.send(order, fact)
+            self._collect(check_cancelled)
             self._reconcile(in_doubt, check_cancelled)
             if begun:
                 self._hearing.hurry()
 
     def _start_command(self, one: Starting) -> Command:
         decide = partial(
-            decisions.start_execution, firm=self._firm, order=one.order, venue=self._venue.name
+            decisions.start_execution, firm=self._firm, order=one.order, venue=self._sending.venue_of
         )
         return Command(decide, self._desk.tenants.of(one.order), EXECUTION, cause=one.cause)
-
-    def _submit(self, ticket: Ticket) -> None:
-        try:
-            self._venue.submit(ticket)
-        except Exception as error:  # noqa: BLE001  it may have been executed: it is asked about later
-            self.faults.show(ticket.order, error)
 
     # --- the venue's reports --------------------------------------------------------------------------
 
@@ -203,18 +205,10 @@ class Execution:
         if not self._hearing.is_due:
             return False
         self._hearing.restart()
-        try:
-            page = self._venue.reports(self._heard)
-        except Exception as error:  # noqa: BLE001  orders go on waiting, and are asked about one by one
-            self.faults.show(self._venue.name, error)
-            return False
-        self.faults.clear(self._venue.name)
-        if not page:
-            return False
-        self.take([report for _, report in page], check_cancelled)
-        self._heard = page[-1].number
-        self._hearing.hurry()
-        return True
+        is_busy = self._sending.listen(lambda reports: self.take(reports, check_cancelled))
+        if is_busy:
+            self._hearing.hurry()
+        return is_busy
 
     def take(self, reports: Sequence[Report], check_cancelled: CheckCancelled) -> None:
         """Books or parks reports, in order, each once. Also for venues that push reports.
@@ -264,46 +258,26 @@ class Execution:
         )
 
     def _reconcile(self, orders: Iterable[str], check_cancelled: CheckCancelled) -> None:
-        """Queries the venue about orders one by one, and repeats requests that it may have missed."""
+        """Asks the venues about orders, and repeats requests that these may have missed."""
+        self._sending.reconcile(orders, check_cancelled)
+        self._collect(check_cancelled)
+
+    def _collect(self, check_cancelled: CheckCancelled) -> bool:
+        """Takes the venues' answers to requests; whether there was any."""
+        answers = self._sending.called(check_cancelled)
         reports: list[Report] = []
-        for order_id in orders:
-            check_cancelled()
-            asked = self._asked(order_id)
-            if asked:
-                try:
-                    reports += self._settled_with_venue(asked)
-                except Exception as error:  # noqa: BLE001  still unknown: it stays as it is
-                    self.faults.show(order_id, error)
-                else:
-                    self.faults.clear(order_id)
-                    self._stopped.discard(order_id)  # all of its reports will come again
-                    self._hearing.hurry()
+        for order_id, found, error in answers:
+            if error:
+                self.faults.show(order_id, error)  # still unknown: it stays as it is
+            elif found is not None:
+                self.faults.clear(order_id)
+                self._stopped.discard(order_id)  # all of its reports come again
+                reports += found
+            self._hearing.hurry()
         self.take(reports, check_cancelled)
-
-    def _asked(self, order_id: str) -> VenueRequest | None:
-        try:
-            order = self._desk.state(order_id)
-            if order is None or order.status != EXECUTING or order.venue != self._venue.name:
-                return None
-            return request_of(order, self._desk.journal.stream(order_id))
-        except Exception as error:  # noqa: BLE001  sorted by `note`
-            self.faults.note(order_id, error)
-            return None
-
-    def _settled_with_venue(self, asked: VenueRequest) -> Sequence[Report]:
-        standing, reports = self._venue.status(asked.ticket.venue_order)
-        if standing == "unknown":
-            if self._is_halted(asked.ticket.order):
-                return reports  # it never arrived, and must not now: it is queried again
-            self._venue.submit(asked.ticket)
-        if asked.cancel and standing != "over":
-            self._venue.cancel(asked.cancel)
-        return reports
-
-    def _is_halted(self, order_id: str) -> bool:
-        """Whether a halt stops sending orders of the order's tenant."""
-        tenant = halt.stream_of(self._desk.tenants.of(order_id))
-        return halt.stops_execution(self._desk.state(halt.ENGINE), self._desk.state(tenant))
+        if answers and self._sending.has_room_again():
+            self._waiting.hurry()
+        return bool(answers)
 
     # --- working sets ---------------------------------------------------------------------------------
 
@@ -317,7 +291,16 @@ class Execution:
             self._reconcile(due, check_cancelled)
             self._met.update(orders)
         if self._asking.walks > walks:
+            self._unblock_ended()
             self._met_before, self._met = self._met, set()
+
+    def _unblock_ended(self) -> None:
+        """Clears orders that were blocked and whose end came another way: by a stream, or over HTTP."""
+        for subject in self.faults.shown():
+            if is_id(subject, "ord") and subject not in self._met:
+                order: Order | None = self._desk.state(subject)
+                if order and order.status in OVER:
+                    self.faults.clear(subject)
 
     def _is_done(self, outcome: Outcome | Exception, subject: str) -> TypeGuard[Outcome]:
         if isinstance(outcome, Exception):

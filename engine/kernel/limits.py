@@ -567,6 +567,11 @@ EXECUTION_BATCH: Final = 256
 """Orders processed in one commit; a stop or a heartbeat waits no longer than this."""
 BURST_MIN: Final = 4
 """The same while another process writes to the account: so few fit between two of its commits."""
+VENUE_CALLS_MAX: Final = 2_000
+"""Calls that wait for one venue, a few megabytes. Beyond it no further order is started there: such an
+order is not with a venue yet, and can be cancelled at once."""
+VENUE_CONCURRENCY_MAX: Final = 64
+"""Calls to one venue at once, each in a thread: enough for 500 orders a second at 50 ms each."""
 VENUE_REPORTS: Final = 1_000
 """Reports fetched from a venue at once."""
 FIX_FIELDS: Final = 2_000

@@ -1,4 +1,4 @@
-"""The venue port: requests to a venue, and the ticket of an order.
+"""The venue port: the interface of an adapter, and its input. See docs/venues.md.
 
 A venue may answer late, twice, out of order, or not at all after it has acted. So every report goes
 through `commands.take_report`, once per (venue, execution reference).
@@ -32,6 +32,7 @@ class Ticket(msgspec.Struct, frozen=True):
 
     `venue_order` is our id for it there and makes `submit` idempotent; `order` is our own id.
     `cash_amount` of a buy is the client's. `started_at_us` is the time of its start in the journal.
+    Orders of one `account` are sent one after the other. `price_type` is `percent` or `money`.
     """
 
     venue_order: str
@@ -45,6 +46,9 @@ class Ticket(msgspec.Struct, frozen=True):
     trading_increment: Decimal
     cash_amount: Decimal | None
     started_at_us: int
+    account: str = ""
+    currency: str = ""
+    price_type: str = "money"
 
 
 class CancelTicket(msgspec.Struct, frozen=True):
@@ -69,12 +73,29 @@ class Numbered(NamedTuple):
     report: Report
 
 
+class Capabilities(NamedTuple):
+    """Abilities of a venue. An order that needs more is not sent there.
+
+    `concurrency`: calls of `submit`, `cancel` and `status` at once, each from its own thread; with 1 all
+    come from one thread.
+    """
+
+    order_types: frozenset[str] = frozenset({"market"})
+    times_in_force: frozenset[str] = frozenset({"day"})
+    has_fractional_units: bool = True
+    concurrency: int = 1
+
+
 class Venue(Protocol):
     """The venue interface of execution. Any method may raise; the outcome is then unknown."""
 
     @property
     def name(self) -> str:
         """Name stored in facts and keys of reports: never changes."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Its abilities; they never change while it is open."""
 
     def submit(self, ticket: Ticket) -> None:
         """Submits an order; repeating a `venue_order` has no effect."""
@@ -88,7 +109,8 @@ class Venue(Protocol):
     def reports(self, after: int) -> Sequence[Numbered]:
         """The reports after number `after`, of any order, in sequence; a bounded page.
 
-        0 starts where the venue chooses; earlier reports may be repeated.
+        0 starts where the venue chooses; earlier reports may be repeated. A venue that delivers its
+        reports by itself (to `POST /execution-reports`) has none here.
         """
 
 
@@ -106,6 +128,9 @@ def ticket_of(placed: Placed, started: ExecutionStarted) -> Ticket:
         trading_increment=placed.trading_increment,
         cash_amount=placed.cash_amount,
         started_at_us=started.at_us,
+        account=placed.account,
+        currency=placed.currency,
+        price_type=placed.price_type,
     )
 
 

@@ -14,7 +14,14 @@ from engine.domain.pricing import quantity_for
 from engine.domain.report import Report, ReportKind
 from engine.kernel.limits import VENUE_REPORTS
 from engine.kernel.values import EXACT
-from engine.venues.port import CancelTicket, Numbered, Ticket, VenueStatus, VenueUnavailable
+from engine.venues.port import (
+    CancelTicket,
+    Capabilities,
+    Numbered,
+    Ticket,
+    VenueStatus,
+    VenueUnavailable,
+)
 
 _HUNDREDTHS: Final = {
     "buy": {Decimal(5001): 0, Decimal(5002): 40, Decimal(5003): 100},
@@ -71,6 +78,8 @@ class SimulatedVenue:
     from tickets, and tickets from the journal, so the same tickets after a crash give the same reports.
     Not thread-safe.
     """
+
+    capabilities: Final = Capabilities()
 
     def __init__(self, now_us: Callable[[], int], delay_us: int = 0, name: str = SIMULATED) -> None:
         self._now_us = now_us

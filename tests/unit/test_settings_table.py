@@ -19,7 +19,8 @@ from order_engine.main import app
 SAID = {
     "data": "/d", "journal_url": "postgresql://h/j", "views_url": "postgresql://h/v", "kind": "live",
     "key": "ab" * 32, "host": "::1", "port": "0", "roles": "api,execution", "metrics_port": "9464",
-    "allow_local_webhooks": "true", "sandbox_day": "10s", "venue_delay": "2s", "fees": "*=0.7%",
+    "allow_local_webhooks": "true", "sandbox_day": "10s", "venue_delay": "2s",
+    "venues": "acme=http,url=https://g.example", "venue_of": "bond=simulated", "fees": "*=0.7%",
     "price_max_age": "5m", "price_jump_max": "0.2", "minimum_order_value": "USD=5",
     "limit_order": "USD=7", "limit_account_day": "USD=8", "limit_tenant_day": "USD=9",
     "limit_price_age": "7s", "limit_duplicate_window": "8s", "rate_client": "1/1",

@@ -11,6 +11,7 @@ from engine.commands.desk import Desk
 from engine.domain import order
 from engine.domain.order import Order, Placed
 from engine.domain.report import Report
+from engine.domain.routing import ANY
 from engine.followers import settlement
 from engine.followers.acting import Acting, SavedOffset
 from engine.followers.execution import Execution, WorkingSets
@@ -20,7 +21,8 @@ from engine.journal.journal import Journal
 from engine.journal.leases import Leases
 from engine.journal.writer import Lease
 from engine.kernel.process import EXECUTION, SETTLEMENT
-from engine.venues.port import CancelTicket, Numbered, Ticket, Venue, VenueStatus
+from engine.venues.port import CancelTicket, Capabilities, Numbered, Ticket, Venue, VenueStatus
+from engine.venues.registry import OpenVenues
 from tests.support.engines.desks import Shop
 
 VENUE = "sim"
@@ -91,8 +93,9 @@ def due(journal: Journal) -> settlement.DueSet:
 class ScriptedVenue:
     """Says what the test tells it to say, knows what it was asked, and fails when it is told to."""
 
-    def __init__(self, name: str = VENUE) -> None:
+    def __init__(self, name: str = VENUE, capabilities: Capabilities | None = None) -> None:
         self.name = name
+        self.capabilities = capabilities or Capabilities()
         self.tickets: list[Ticket] = []
         self.cancels: list[CancelTicket] = []
         self.known: dict[str, VenueStatus] = {}
@@ -152,9 +155,12 @@ class Works:
         return self.shop.now_us()
 
     def execution(
-        self, venue: Venue, *, sets: WorkingSets | None = None, holder: str = "one"
+        self, venue: Venue | OpenVenues, *, sets: WorkingSets | None = None, holder: str = "one"
     ) -> Follower:
-        """Without `sets` the real ones, as they are at the moment they are asked."""
+        """Without `sets` the real ones, as they are at the moment they are asked. One venue has every
+        instrument.
+        """
+        venues = venue if isinstance(venue, OpenVenues) else OpenVenues([venue], {ANY: venue.name})
         known = sets or WorkingSets(
             working(self.journal, "placed", "pending"), working(self.journal, "executing")
         )
@@ -163,7 +169,7 @@ class Works:
             return Execution(
                 Desk(self.journal, now_us=self.now_us, lease=lease),
                 self.shop.firm,
-                venue,
+                venues,
                 SavedOffset(self.journal, EXECUTION, lease, self.clock),
                 known,
                 refresh=self.shop.prices.refresh,

@@ -1,0 +1,109 @@
+"""The open venues of an installation, and the one of each instrument.
+
+An adapter is a factory, found by the kind of its setting: a built-in one, or an entry point of the group
+`order_engine.venues` in any installed package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from engine.domain.instrument import Instrument
+from engine.domain.routing import Routes, Venues, venue_for
+from engine.kernel.errors import BadSettings, EngineError
+from engine.kernel.values import EXACT
+from engine.venues.port import Venue
+
+GROUP: Final = "order_engine.venues"
+BUILT_IN: Final[tuple[EntryPoint, ...]] = ()
+
+
+class NoVenue(EngineError):
+    """An order cannot be sent: no open venue takes it. The operator has to change a setting."""
+
+    code = "no_venue"
+
+
+class Site(NamedTuple):
+    """Input of an adapter's factory. `directory` is the venue's own, created by the adapter if it
+    has to keep anything.
+    """
+
+    name: str
+    options: Mapping[str, str]
+    directory: Path
+
+
+Factory = Callable[[Site], Venue]
+"""Opens a venue. Raises BadSettings for options it cannot use; connects to nothing yet."""
+
+
+class OpenVenues:
+    """The open venues by name, and the rule that chooses one. Iterates over the venues."""
+
+    def __init__(self, venues: Sequence[Venue], routes: Routes) -> None:
+        self._venues = {venue.name: venue for venue in venues}
+        self._routes = routes
+
+    def __iter__(self) -> Iterator[Venue]:
+        return iter(self._venues.values())
+
+    def named(self, name: str) -> Venue:
+        """The venue that has an order. Raises NoVenue if it is not open here."""
+        venue = self._venues.get(name)
+        if venue is None:
+            raise NoVenue(
+                f"the venue {name} is not among the settings venues: add it, or no report comes"
+            )
+        return venue
+
+    def of(self, instrument: Instrument) -> Venue:
+        """The venue of an instrument. Raises NoVenue if no rule names one, or if it cannot take the
+        instrument's units.
+        """
+        terms = instrument.terms
+        name = venue_for(self._routes, instrument.id, terms.instrument_type, terms.issuer_country)
+        if name is None:
+            raise NoVenue(
+                f"no rule of the setting venue_of is for {instrument.id}: add one, or a default"
+            )
+        venue = self.named(name)
+        increment = terms.trading_increment
+        if not venue.capabilities.has_fractional_units and EXACT.remainder(increment, 1):
+            raise NoVenue(
+                f"the venue {name} executes whole units only, and {instrument.id} comes in steps of"
+                f" {increment}: give it a trading_increment of 1, or another venue"
+            )
+        return venue
+
+
+def open_venues(
+    venues: Venues, routes: Routes, directory: Path, own: Sequence[Venue] = ()
+) -> OpenVenues:
+    """Opens every venue of the settings; `own` are others. Each may keep files below `directory`.
+
+    Raises BadSettings for one that cannot be opened.
+    """
+    opened = [
+        factory_of(setting.kind)(Site(name, setting.options, directory / "venues" / name))
+        for name, setting in venues.items()
+    ]
+    return OpenVenues([*own, *opened], routes)
+
+
+def factory_of(kind: str) -> Factory:
+    """The adapter of a kind. Raises BadSettings if none is installed."""
+    known = {one.name: one for one in (*entry_points(group=GROUP), *BUILT_IN)}
+    if kind not in known:
+        found = ", ".join(sorted(known)) or "none"
+        raise BadSettings(
+            f"no adapter for venues of kind {kind!r:.40} is installed; installed are {found}"
+        )
+    try:
+        factory: Factory = known[kind].load()
+    except (ImportError, AttributeError) as error:
+        raise BadSettings(f"the adapter for venues of kind {kind} cannot be loaded: {error}") from error
+    return factory
