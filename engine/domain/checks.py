@@ -26,9 +26,10 @@ class OrderCase(NamedTuple):
 
     `amount` is the cash of a buy or the units of a sell. `quantity`: its units at the current price;
     `value`: the cost of a buy, or the proceeds of a sell before fees; None without a price. `terms`,
-    `held` (units) and `lacking` (overdrawn amounts) are current; `settlement_date` is for a trade today;
-    `minimum_value` is set by the operator, in the order's currency. `unit_terms`: the price type and par
-    value of the order; `repaid_on`: see `Instrument`.
+    `held` (units), `free` (those that no other order has reserved) and `lacking` (overdrawn amounts) are
+    current; `settlement_date` is for a trade today; `minimum_value` is set by the operator, in the
+    order's currency. `unit_terms`: the price type and par value of the order; `repaid_on`: see
+    `Instrument`.
     """
 
     side: Side
@@ -39,6 +40,7 @@ class OrderCase(NamedTuple):
     unit_terms: tuple[str, Decimal]
     settlement_date: date
     held: Decimal
+    free: Decimal
     lacking: Mapping[str, Decimal]
     minimum_value: Decimal | None
     repaid_on: date | None = None
@@ -50,8 +52,8 @@ class OrderCase(NamedTuple):
 
     @property
     def is_all_held(self) -> bool:
-        """Whether it sells the whole position, which is allowed in any increment."""
-        return self.side == "sell" and self.amount == self.held
+        """Whether it sells all that other sells leave of a position, which may be of any size."""
+        return self.side == "sell" and self.amount == self.free
 
     @property
     def worth(self) -> dict[str, object]:
@@ -149,7 +151,7 @@ CHECKS: Final = (
     Check("below_minimum_amount", "its value: above 0, and the operator's minimum", _value),
     Check("quantity_too_large", "units and value: few enough digits to be booked", _digits),
 )
-"""All checks, in order. A sale of the whole position may be of any size."""
+"""All checks, in order. A sale of all that other sells leave of a position may be of any size."""
 
 
 def check(asked: OrderCase) -> None:

@@ -63,6 +63,11 @@ class Holdings(msgspec.Struct, frozen=True, array_like=True, gc=False):
         known = self.positions.get(instrument)
         return known.units.total if known else ZERO
 
+    def available(self, instrument: str) -> Decimal:
+        """The units of an instrument that no order has reserved."""
+        known = self.positions.get(instrument)
+        return known.units.available if known else ZERO
+
     @property
     def lacking(self) -> dict[str, Decimal]:
         """Currency or instrument -> by how much available cash or units are below 0."""

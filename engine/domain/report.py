@@ -29,6 +29,8 @@ FAULTS: Final = {
     "too_dear": "more cash than the order may spend",
 }
 """Faults of parked reports: code -> meaning."""
+ENDINGS: Final = ("unfilled", "venue_rejected", "expired")
+"""Reasons of a venue for an end without a trade; any other word counts as the first."""
 BOOKABLE: Final = frozenset({"late", "too_much", "too_dear"})
 """Faults of reports that may still be right: a person can have them booked."""
 
@@ -36,9 +38,9 @@ BOOKABLE: Final = frozenset({"late", "too_much", "too_dear"})
 class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A venue's report about one order, keyed by (venue, execution_reference).
 
-    `kind`: one `trade`; the execution `ended` (for `reason`, if without a trade); it was `cancelled` on
-    request; `cancel_rejected`. `price` in the instrument's price type, `accrued_interest` per unit in
-    its currency, `executed_at_us` by the venue's clock, `ytm` in percent.
+    `kind`: one `trade`; the execution `ended` (for `reason`, one of ENDINGS, if without a trade); it was
+    `cancelled` on request; `cancel_rejected`. `price` in the instrument's price type, `accrued_interest`
+    per unit in its currency, `executed_at_us` by the venue's clock, `ytm` in percent.
     """
 
     venue: str

@@ -29,7 +29,7 @@ from engine.domain.trading_limits import Limits
 from engine.kernel.errors import Unavailable
 from engine.kernel.fact import Fact
 from engine.kernel.refusals import refused
-from engine.kernel.values import UNITS, Side
+from engine.kernel.values import EXACT, UNITS, ZERO, Side
 
 _NOTHING: Final = Decided([], [], [])
 
@@ -137,6 +137,7 @@ def start_execution(
         price=price,
         settlement_date=settlement_date,
         minimum_value=minimum_value,
+        reserved=order.reserved if terms.side == "sell" else ZERO,
     )
     started = orders.start_execution(
         order, asked, price, venue, venue_order, is_open=is_open, at_us=at_us
@@ -180,7 +181,8 @@ def take(
     if fault or order is None or account is None or instrument is None:
         return Decided([], [], reports.park(parked, report, fault or "unknown_order", at_us=at_us))
     if report.kind == "ended":
-        return _released(order, orders.fill(order, report.reason, at_us=at_us), at_us)
+        reason = report.reason if report.reason in reports.ENDINGS else reports.ENDINGS[0]
+        return _released(order, orders.fill(order, reason, at_us=at_us), at_us)
     if report.kind == "cancelled":
         return _released(order, orders.fill(order, "requested", at_us=at_us), at_us)
     if report.kind == "cancel_rejected":
@@ -282,9 +284,10 @@ def _asked(
     price: Price | None,
     settlement_date: date,
     minimum_value: Decimal | None,
+    reserved: Decimal = ZERO,
 ) -> OrderCase:
     """The input of an order's checks, now; `counts_in` are the price type and par value of its own
-    terms.
+    terms, `reserved` the units that it has reserved.
     """
     terms, unit = instrument.terms, None
     if price is not None and pricing.is_quoted(price, side):
@@ -299,6 +302,7 @@ def _asked(
         unit_terms=counts_in,
         settlement_date=settlement_date,
         held=account.holdings.held(instrument.id),
+        free=EXACT.add(account.holdings.available(instrument.id), reserved),
         lacking=account.lacking,
         minimum_value=minimum_value,
         repaid_on=instrument.repaid_on,

@@ -16,6 +16,7 @@ from engine.domain import trading_hours
 from engine.domain.instrument import Terms, unit_of
 from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
+from engine.domain.report import Report
 from engine.domain.trading_hours import TradingHours
 from engine.followers import waiting
 from engine.kernel.errors import Refused
@@ -23,6 +24,7 @@ from engine.kernel.limits import WAITING_ALL_S
 from tests.support.engines.desks import HOUR_US, TENANT, TERMS, THURSDAY_US, Shop, open_shop
 from tests.support.engines.following import (
     NOTHING,
+    VENUE,
     Row,
     ScriptedVenue,
     WorkingSets,
@@ -388,3 +390,34 @@ def test_the_next_opening_is_that_of_the_hours(on_sqlite: Works) -> None:
         buy(shop, account, put(shop, "one", issuer_country="GB"), may_wait=False)
     assert trading_hours.is_open(NEW_YORK, THURSDAY_US)
     assert TERMS.trading_hours is None
+
+
+# --- expired at the venue -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reason", "traded", "then"),
+    [
+        ("expired", "", "cancelled expired"),
+        ("expired", "0.04", "filled"),
+        ("unfilled", "", "cancelled unfilled"),
+        ("venue_rejected", "", "cancelled venue_rejected"),
+        ("gone with the wind", "", "cancelled unfilled"),  # a word that no client knows
+    ],
+)
+def test_a_venue_ends_an_open_order_unasked(works: Works, reason: str, traded: str, then: str) -> None:
+    shop, venue = works.shop, ScriptedVenue()
+    account = shop.open()
+    order = buy(shop, account, put(shop, "any", None))
+    executing = works.execution(venue)
+    works.run(executing, turns=2)
+    if traded:
+        venue.say(Report(VENUE, "x1", order, "trade", Decimal(100), Decimal(traded)))
+    venue.say(Report(VENUE, "x2", order, "ended", reason=reason))
+    venue.say(Report(VENUE, "x2", order, "ended", reason=reason))  # twice changes nothing
+    works.run(executing)
+    assert standing(works, order) == then
+    assert works.parked() == {}
+    cash = shop.desk.state(account).holdings.balance("USD")
+    assert cash.reserved == 0
+    assert cash.total == (Decimal("995.97") if traded else Decimal("1000.00"))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from engine.commands import decisions
+from engine.domain.report import Report
 from order_engine_client import Client as OrderClient
 from order_engine_client import TradingHours
 from tests.support.servers.http_engine import TERMS, Engine, an_account, buying, ok
@@ -114,6 +115,24 @@ def test_an_order_outside_hours_waits_and_says_so_everywhere(engine: Engine, cli
     assert [event["name"] for event in events] == ["order.pending", "order.placed"]
     assert ok(client.get(f"/accounts/{account}/pending-orders"))[0]["id"] == order
     assert ok(client.post(f"{path}/cancel"))["status"] == "cancelled"
+
+
+def test_an_order_that_expires_at_its_venue_says_so_everywhere(engine: Engine, client: Client) -> None:
+    account = market(client, None)
+    order = ok(place(client, account), 201)["id"]
+    engine.act(decisions.start_execution, firm=engine.services.firm, order=order, venue="sim")
+    report = Report("sim", f"{order}-end", order, "ended", reason="expired")
+    engine.act(decisions.take_report, firm=engine.services.firm, report=report)
+    path = f"/accounts/{account}/orders/{order}"
+    shown = ok(client.get(path))
+    assert (shown["status"], shown["cancelled_reason"]) == ("cancelled", "expired")
+    assert ok(client.get(f"{path}/history"))[0]["fields"]["reason"] == "expired"
+    explained = ok(client.get(f"{path}/history?explain=true"))
+    assert "expired" in str(explained)
+    engine.project()
+    (event, *_) = ok(client.get(f"/events?resource[id]={order}"))
+    assert (event["name"], event["data"]["cancelled_reason"]) == ("order.cancelled", "expired")
+    assert ok(client.get(f"/accounts/{account}/pending-orders")) == []
 
 
 @pytest.mark.parametrize("prefer", ["no-wait", "No-Wait", "respond-async, no-wait; urgent=yes"])

@@ -95,9 +95,9 @@ class Placing(Records):
     ) -> list[tuple[str, bool]]:
         """The checks of an order when it is placed and again when it is sent, in this order.
 
-        The sale of all that is held may be as small as it is, and off the increment. Units and money
-        have at most 15 digits before the point, for no more could be booked. Without a price only what
-        needs none is asked.
+        The sale of all that other sells leave may be as small as it is, and off the increment. Units
+        and money have at most 15 digits before the point, for no more could be booked. Without a price
+        only what needs none is asked.
         """
         instrument, buy, amount = (
             self.instruments[order.instrument.id],
@@ -106,7 +106,8 @@ class Placing(Records):
         )
         rules = instrument.rules if instrument.rules.are_enforced else TradingRules()
         held = self._units_held(order.account, instrument.id)
-        is_all_held = not buy and amount == held
+        others_leave = self.book.at(("units", instrument.id), order.account, "free") + order.reserved
+        is_all_held = not buy and amount == others_leave
         quantity, value = amount, amount
         if price is not None and buy:
             quantity = instrument.quantity_for(
