@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,19 @@ from engine.domain import (
     payment,
     pricing,
     report,
+    split,
     trading,
     trading_hours,
 )
+from engine.domain import position as positions
 from engine.domain.accrual import accrued_interest, coupon_amount
+from engine.domain.corporate_action import Action, ActionTerms
 from engine.domain.coupon_schedule import BondTerms
 from engine.domain.day_count import DAY_COUNTS
 from engine.domain.half_days import HALF_DAYS, half_days_of
 from engine.domain.instrument import AT_NAV, TRADES_REFUSED
 from engine.domain.moves import MOVES
+from engine.domain.position import Balance, Position
 from engine.domain.rounding import ROUNDINGS
 from engine.domain.yields import yield_to_maturity
 from engine.history.memorandum import ASKED
@@ -417,6 +422,62 @@ def fix_exec_types() -> str:
     return table(("ExecType", "name", "effect"), rows)
 
 
+WORKED_SPLITS = (
+    ("10", "0", "1000", 2, 1, "30"),
+    ("11", "0", "1100", 3, 2, "30"),
+    ("16", "5", "1600", 3, 2, "30"),
+    ("25", "0", "2500", 1, 10, "9"),
+    ("20.00", "8.00", "2000", 1, 7, "99"),
+    ("3", "0", "300", 1, 7, "99"),
+)
+"""(units, unsettled units, cost in USD, units to, units from, price of a unit's fraction)"""
+
+
+def worked_splits() -> str:
+    """Positions before and after a split."""
+    day, rows = date(2026, 3, 12), []
+    for total, unsettled, cost, to, from_, paid in WORKED_SPLITS:
+        pending = Decimal(unsettled)
+        units = Balance(Decimal(total) - pending, pending, Decimal(total) * 0)
+        trades = int(bool(pending))
+        held = Position(
+            id="pos",
+            instrument="ins",
+            currency="USD",
+            units=units,
+            opened_at_us=0,
+            modified_at_us=0,
+            cost=Decimal(cost),
+            total_buy_trades=1,
+            unsettled_trades=trades,
+            unsettled_buys=trades,
+        )
+        terms = ActionTerms(
+            "stock_split" if to > from_ else "reverse_split",
+            *(day, day, day),
+            "operator",
+            units_to=to,
+            units_from=from_,
+            fraction_price=Decimal(paid),
+        )
+        action = Action("cac", terms, 0, 0, is_started=True, number=1)
+        facts = split.apply(action, held, (), at_us=0)
+        after: Position = reduce(positions.evolve, facts, held)
+        told = [
+            (f"{plain(one.units.total)} / {plain(one.unsettled)}", _rounded(one.average_price))
+            for one in (held, after)
+        ]
+        terms_told = f"{to} for {from_}, {paid}"
+        rows.append((*told[0], terms_told, *told[1], plain(facts[0].amount), after.status))
+    head = ("units / unsettled", "average price", "split, price of fractions",
+            "units / unsettled", "average price", "cash", "position")  # fmt: skip
+    return table(head, rows)
+
+
+def _rounded(price: Decimal | None) -> str:
+    return "none" if price is None else plain(price.quantize(Decimal("0.01")))
+
+
 def rooms() -> str:
     """Each room, the sentence of its package, and the rooms that it imports from, highest first."""
     below: dict[str, list[str]] = {}
@@ -441,6 +502,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "freshness_actions": freshness_actions,
     "half_days": half_days,
     "worked_hours": worked_hours,
+    "worked_splits": worked_splits,
     "worked_interest": worked_interest,
     "fix_sent": lambda: fix_messages(fix.SENT),
     "fix_understood": lambda: fix_messages(fix.UNDERSTOOD),

@@ -87,7 +87,7 @@ _WORDS: Final[dict[type[Fact], Callable[[Any], tuple[Any, ...]]]] = {
     SellBooked: attrgetter(*_BOOKED),
     BuyApplied: attrgetter(*_BOOKED),
     SellApplied: attrgetter(*_BOOKED),
-    BuySettled: attrgetter("order", "trade", "position", "instrument", "quantity"),
+    BuySettled: attrgetter("order", "trade", "position", "instrument"),
     SellSettled: attrgetter("order", "trade", "position", "instrument", "currency", "proceeds"),
     CouponPaid: attrgetter("coupon", "action", "instrument", "currency", "units", "amount"),
     DividendPaid: attrgetter("dividend", "action", "instrument", "currency", "units", "amount"),
@@ -100,6 +100,8 @@ _WORDS: Final[dict[type[Fact], Callable[[Any], tuple[Any, ...]]]] = {
 }
 """Fact of an account -> the words that its cause must contain; the first is the cause's id."""
 _MAY_BE_ZERO: Final = frozenset({"fee", "notional", "proceeds"})
+_MAY_MOVE_NOTHING: Final = (PositionSplit, BuySettled)
+"""Facts all of whose amounts may be 0: a split may leave no unit of a position, or of a trade."""
 _APPLIED: Final = (BuyApplied, SellApplied)
 _OF_POSITIONS: Final = (BuyBooked, SellBooked, *_APPLIED, BuySettled, SellSettled, PositionClosed)
 _OWN: Final = frozenset({"settled", "unsettled", "reserved"})
@@ -128,6 +130,7 @@ class Books:
         self._settling: dict[str, int] = {}
         self._counted: dict[str, int] = {}
         self._applied: dict[tuple[str, str], tuple[int, str]] = {}
+        self._delivered: dict[str, tuple[Position, Decimal]] = {}
 
     # --- accounts ---------------------------------------------------------------------------------
 
@@ -152,7 +155,8 @@ class Books:
         words = _WORDS[type(fact)](fact)
         for move in MOVES[type(fact)]:
             amount = getattr(fact, move.amount)
-            if amount < 0 or (not amount and move.amount not in _MAY_BE_ZERO):
+            may_be_zero = move.amount in _MAY_BE_ZERO or isinstance(fact, _MAY_MOVE_NOTHING)
+            if amount < 0 or (not amount and not may_be_zero):
                 raise Inconsistency("negative", f"it moves {amount}")
         for asset, of, place, amount in legs(fact):
             key = asset, of
@@ -167,6 +171,8 @@ class Books:
         if hasattr(fact, "instrument"):
             of, known = fact.instrument, before.holdings.positions.get(fact.instrument)
             units = known.units if known else Balance()
+            if known is not None and type(fact) is BuySettled:
+                self._delivered[fact.trade] = known, fact.quantity
             self._balance("units", of, units, after.holdings.positions[of].units, fact)
         done: MoveKey = (type(fact), stream, *words)
         if done in self._moved:
@@ -252,7 +258,16 @@ class Books:
     ) -> MoveKey:
         if after.status == "filled" and _is_settled(after):
             self._settling[stream] = position
-        return _settlement(stream, before, fact)
+        due = _settlement(stream, before, fact)
+        held, quantity = self._delivered.pop(fact.trade, (None, ZERO))
+        done = before.trade(fact.trade)
+        if held is not None and done is not None:
+            units = held.settling(done.terms.quantity, before.splits)
+            if units != quantity or (not units and not held.scales):
+                raise Inconsistency(
+                    "agreement", f"{fact.trade} delivers {quantity} units, due are {units}"
+                )
+        return due
 
     def report(self, position: int, stream: str, fact: Fact) -> None:
         """One fact of a parked report."""
@@ -316,7 +331,7 @@ class Books:
             words = f"{trade} is booked from {report}, and only one of the two says so"
             found.append((position, stream, Inconsistency("agreement", words)))
         self._moved, self._counted, self._touched, self._settling = {}, {}, {}, {}
-        self._applied = {}
+        self._applied, self._delivered = {}, {}
         return [one for one in found if one[1] not in broken]
 
 
@@ -395,7 +410,7 @@ def _settlement(stream: str, before: Order, fact: TradeSettled) -> MoveKey:
     done = trade.terms
     common = (terms.account, stream, fact.trade, done.position, terms.instrument)
     if terms.side == "buy":
-        return BuySettled, *common, done.quantity
+        return BuySettled, *common
     return SellSettled, *common, terms.currency, EXACT.subtract(done.notional, done.fee)
 
 

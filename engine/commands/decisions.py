@@ -208,8 +208,8 @@ def resolve_report(context: DecisionContext, *, parked: str, action: str, by: st
     known: ParkedReport | None = yield parked
     decided = reports.resolve(known, action, by, at_us=context.at_us)
     if decided and known is not None and action == "book":
-        order, owner, _ = yield from _about(known.report)
-        trading.check_bookable(known, owner, order)
+        order, owner, security = yield from _about(known.report)
+        trading.check_bookable(known, owner, order, security)
     return _changes({parked: decided})
 
 

@@ -80,7 +80,7 @@ AccountFact = (
 
 # --- state ---------------------------------------------------------------------------------------
 
-SHAPE: Final = 4
+SHAPE: Final = 5
 """Number of the state's shape: see `streams`."""
 
 

@@ -29,7 +29,7 @@ class OrderCase(NamedTuple):
     `held` (units), `free` (those that no other order has reserved) and `lacking` (overdrawn amounts) are
     current; `settlement_date` is for a trade today; `minimum_value` is set by the operator, in the
     order's currency. `unit_terms`: the price type and par value of the order; `repaid_on`: see
-    `Instrument`.
+    `Instrument`; `awaits_split`: see `split.awaits`.
     """
 
     side: Side
@@ -44,6 +44,7 @@ class OrderCase(NamedTuple):
     lacking: Mapping[str, Decimal]
     minimum_value: Decimal | None
     repaid_on: date | None = None
+    awaits_split: bool = False
 
     @property
     def path(self) -> str:
@@ -83,6 +84,14 @@ def value_of(side: Side, amount: Decimal, unit: Decimal | None, terms: Terms) ->
 
 def _trading(asked: OrderCase) -> None:
     instrument.check_trading(asked.terms, asked.side)
+
+
+def _split(asked: OrderCase) -> None:
+    if asked.awaits_split:
+        raise refused(
+            "instrument_not_trading",
+            "A split of the instrument is due; orders are accepted once the account's units are split.",
+        )
 
 
 def _maturity(asked: OrderCase) -> None:
@@ -141,6 +150,7 @@ class Check(NamedTuple):
 
 CHECKS: Final = (
     Check("instrument_not_trading", "this side of the instrument is traded", _trading),
+    Check("corporate_action", "no split of the instrument is due to the account", _split),
     Check("matured", "it would settle before the instrument matures", _maturity),
     Check("trading_rules", "prices are counted as they were when it was placed", _unit),
     Check("account_overdrawn", "a buy's account is not overdrawn", _overdrawn),

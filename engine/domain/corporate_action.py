@@ -130,6 +130,7 @@ class Servicing(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `since`: the engine pays by the terms from this day on, None: not yet. `coupons_through`: the payment
     date of the last coupon announced from the terms; `is_redeemed`: its maturity was announced from the
     terms, or its redemption began. `last_ex_date`: the latest ex date of completed actions of operators.
+    `split_at_us`: the start of its last split, 0: it was never split.
     """
 
     actions: tuple[Action, ...] = ()
@@ -138,6 +139,7 @@ class Servicing(msgspec.Struct, frozen=True, array_like=True, gc=False):
     coupons_through: date | None = None
     is_redeemed: bool = False
     last_ex_date: date | None = None
+    split_at_us: int = 0
 
     def action(self, action: str) -> Action | None:
         """An open action by id."""
@@ -184,11 +186,12 @@ def _announced(state: Servicing, terms: ActionTerms) -> Servicing:
 
 def _started(state: Servicing, fact: ActionStarted) -> Servicing:
     known = state.action(fact.action)
-    splits = state.splits + (known is not None and known.terms.action_type in SPLITS)
-    number = splits if splits > state.splits else 0
+    number = 0
+    if known is not None and known.terms.action_type in SPLITS:
+        number = state.splits + 1
+        state = replace(state, splits=number, split_at_us=fact.at_us)
     if known is not None and known.terms.action_type in REDEMPTIONS:
         state = replace(state, is_redeemed=True)
-    state = replace(state, splits=splits)
     return _changed(state, fact.action, is_started=True, number=number, modified_at_us=fact.at_us)
 
 

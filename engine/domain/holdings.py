@@ -215,7 +215,7 @@ def settle(state: Holdings, order: Order, trade: Trade, *, at_us: int) -> list[F
     common = (terms.order, done.trade, done.position, terms.instrument)
     held = state.positions[terms.instrument]
     settled: list[Fact] = [
-        BuySettled(*common, held.settling(done.quantity, done.at_us), at_us)
+        BuySettled(*common, held.settling(done.quantity, order.splits), at_us)
         if terms.side == "buy"
         else SellSettled(*common, terms.currency, EXACT.subtract(done.notional, done.fee), at_us)
     ]

@@ -125,7 +125,7 @@ InstrumentFact = InstrumentListed | InstrumentChanged | ActionFact
 
 # --- state ---------------------------------------------------------------------------------------
 
-SHAPE: Final = 6
+SHAPE: Final = 7
 """Number of the state's shape: see `streams`."""
 
 
@@ -376,10 +376,11 @@ def unit_of(terms: Terms, symbol_changes: int = 0, splits: int = 0) -> str:
 
 def price_of(state: Instrument, price: Price | None) -> Price | None:
     """The price if its unit is the current one: under another unit its number has another meaning.
+    It is not if it was quoted before the last split, whenever it was recorded.
 
     A price without a unit (of the first release) counts until the instrument changes.
     """
-    if price is None:
+    if price is None or price.at_us < state.servicing.split_at_us:
         return None
     if price.unit is None:
         was_changed = state.modified_at_us > max(state.created_at_us, price.at_us)

@@ -415,8 +415,9 @@ def start_execution(
     *,
     is_open: bool = True,
     at_us: int,
+    splits: int = 0,
 ) -> list[Fact]:
-    """Sends it to a venue: a buy for the units that the current price allows.
+    """Sends it to a venue: a buy for the units that the current price allows, after so many `splits`.
 
     Cancelled instead if it would now be refused (see `checks.CHECKS`); while its market is closed, or
     without a price, it waits.
@@ -431,7 +432,7 @@ def start_execution(
     if price is None or asked.quantity is None or not pricing.is_quoted(price, state.terms.side):
         return make_pending(state, "price_too_old", at_us=at_us)
     quoted, accrued = pricing.quoted(price, state.terms.side), price.accrued_interest
-    return [ExecutionStarted(venue, venue_order, quoted, accrued, asked.quantity, at_us)]
+    return [ExecutionStarted(venue, venue_order, quoted, accrued, asked.quantity, at_us, splits)]
 
 
 def fill(state: Order, reason: str = "unfilled", *, at_us: int) -> list[Fact]:

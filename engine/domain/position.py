@@ -35,7 +35,7 @@ from engine.domain.servicing import (
 )
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
-from engine.kernel.limits import ACTIONS_APPLIED_MAX, ENTITLEMENT_DAYS
+from engine.kernel.limits import ACTIONS_APPLIED_MAX, ENTITLEMENT_DAYS, HELD_BEFORE_MAX
 from engine.kernel.values import EXACT, STEPS, ZERO, divide_to, total_of, zero_like
 
 
@@ -88,9 +88,8 @@ class HeldBefore(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Scale(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A split: each unit of a trade recorded before `at_us` became `units_to` / `units_from`."""
+    """A split: each unit of earlier orders became `units_to` / `units_from`."""
 
-    at_us: int
     units_to: int
     units_from: int
 
@@ -101,7 +100,7 @@ class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `units.unsettled` counts units of all unsettled buy trades, even if sold since; `cost` is the cost of
     the units held, at trade prices without fees. `dated`: by settlement date what trades of the
     instrument brought (sells: took), those of earlier positions included; `before`: the same before the
-    last split or redemption. `splits` counts the instrument's splits that its units went through,
+    last splits and redemptions. `splits` counts the instrument's splits that its units went through,
     `scales` are those of this position. `applied`: the last corporate actions it had. `rollover`: the
     order that reinvests it; `rolled_from` and `rolled_into` name positions. `events`: how many it had.
     """
@@ -119,7 +118,7 @@ class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
     closed_at_us: int | None = None
     unsettled_buys: int = 0
     dated: tuple[Dated, ...] = ()
-    before: HeldBefore | None = None
+    before: tuple[HeldBefore, ...] = ()
     splits: int = 0
     scales: tuple[Scale, ...] = ()
     applied: tuple[str, ...] = ()
@@ -159,22 +158,23 @@ class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
         whether or not their settlement is recorded yet. Negative if more was sold than held.
         """
         total, dated = self.units.total, self.dated
-        if self.before is not None and ex_date < self.before.ex_date:
-            total, dated = self.before.total, self.before.dated
+        former = next((one for one in self.before if ex_date < one.ex_date), None)
+        if former is not None:
+            total, dated = former.total, former.dated
         later = total_of(one.units for one in dated if one.day >= ex_date)
         return EXACT.subtract(total, later)
 
-    def settling(self, quantity: Decimal, traded_at_us: int) -> Decimal:
-        """The units that a buy's settlement moves: the trade's `quantity` after later splits;
-        for the last unsettled buy, all that is left.
+    def settling(self, quantity: Decimal, splits: int) -> Decimal:
+        """The units that a buy's settlement moves: the trade's `quantity` after later splits, for an
+        order sent when the instrument had `splits`; for the last unsettled buy, all that is left.
         """
         if not self.scales:
             return quantity
         if self.unsettled_buys == 1:
             return self.units.unsettled
-        for scale in self.scales:
-            if traded_at_us < scale.at_us:
-                quantity = scaled(quantity, scale.units_to, scale.units_from, quantity, ROUND_FLOOR)
+        opened = self.splits - len(self.scales)
+        for scale in self.scales[splits - opened :]:
+            quantity = scaled(quantity, scale.units_to, scale.units_from, quantity, ROUND_FLOOR)
         return quantity
 
 
@@ -311,8 +311,8 @@ def _reorganised(position: Position, fact: PositionMatured | PositionSplit) -> P
     """A position after its units were redeemed or split. Its cost is that of the units held."""
     total, dated = position.units.total, position.dated
     applied, events = _applied(position, fact.action), position.events + 1
+    before = (*position.before, HeldBefore(fact.ex_date, total, dated))[-HELD_BEFORE_MAX:]
     if isinstance(fact, PositionMatured):
-        before = HeldBefore(fact.ex_date, total, dated)
         return replace(position, cost=ZERO, before=before, dated=(), applied=applied, events=events)
     to, from_ = fact.units_to, fact.units_from
     step = fact.quantity_after
@@ -324,17 +324,21 @@ def _reorganised(position: Position, fact: PositionMatured | PositionSplit) -> P
     ]
     return replace(
         position,
-        before=HeldBefore(fact.ex_date, total, dated),
+        cost=position.cost if fact.quantity_after else ZERO,
+        before=before,
         dated=tuple(kept),
         splits=fact.number,
-        scales=(*position.scales, Scale(fact.at_us, to, from_)),
+        scales=(*position.scales, Scale(to, from_)),
         applied=applied,
         events=events,
     )
 
 
 def scaled(units: Decimal, to: int, from_: int, like: Decimal, mode: str) -> Decimal:
-    """`units` x to / from, rounded by `mode` to the scale of `like`."""
+    """`units` x to / from, rounded by `mode` to the scale of `like`. Units sold are below 0."""
+    if units < 0:
+        mirrored = ROUND_FLOOR if mode == ROUND_CEILING else ROUND_CEILING
+        return EXACT.minus(scaled(EXACT.minus(units), to, from_, like, mirrored))
     step = Decimal(1).scaleb(int(like.as_tuple().exponent))
     return divide_to(EXACT.multiply(units, Decimal(to)), Decimal(from_), step, mode)
 

@@ -27,6 +27,7 @@ FAULTS: Final = {
     "too_large": "with it the order comes to more units or money than can be booked",
     "too_much": "more units than ordered",
     "too_dear": "more cash than the order may spend",
+    "split": "the instrument was split since the order was sent: its units are others now",
 }
 """Faults of parked reports: code -> meaning."""
 ENDINGS: Final = ("unfilled", "venue_rejected", "expired")

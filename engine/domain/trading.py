@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Final
 
 from engine.domain import account as accounts
-from engine.domain import booking, checks, fees, holdings, pricing, trading_limits
+from engine.domain import booking, checks, fees, holdings, pricing, split, trading_limits
 from engine.domain import instrument as instruments
 from engine.domain import order as orders
 from engine.domain import report as reports
@@ -83,6 +83,7 @@ def place(
         price=price,
         settlement_date=settlement_date,
         minimum_value=minimum_value,
+        awaits_split=split.awaits(instrument, account.holdings.positions.get(instrument.id), trade_date),
     )
     placed = orders.place(
         order_request,
@@ -127,6 +128,7 @@ def start_execution(
     assert amount is not None
     settlement_date = instruments.settles_on(instrument.terms, trade_date)
     price = instruments.with_interest(instrument.terms, price, settlement_date)
+    held = account.holdings.positions.get(instrument.id)
     asked = _asked(
         account,
         instrument,
@@ -138,9 +140,17 @@ def start_execution(
         settlement_date=settlement_date,
         minimum_value=minimum_value,
         reserved=order.reserved if terms.side == "sell" else ZERO,
+        awaits_split=split.awaits(instrument, held, trade_date, terms.at_us),
     )
     started = orders.start_execution(
-        order, asked, price, venue, venue_order, is_open=is_open, at_us=at_us
+        order,
+        asked,
+        price,
+        venue,
+        venue_order,
+        is_open=is_open,
+        at_us=at_us,
+        splits=instrument.servicing.splits,
     )
     return _released(order, started, at_us)
 
@@ -178,6 +188,8 @@ def take(
     if parked or (order and order.knows(report)):
         return _NOTHING
     fault = booking.contradiction(order, report)
+    if report.kind == "trade":
+        fault = fault or _split_fault(account, order, instrument)
     if fault or order is None or account is None or instrument is None:
         return Decided([], [], reports.park(parked, report, fault or "unknown_order", at_us=at_us))
     if report.kind == "ended":
@@ -222,7 +234,7 @@ def apply_report(
     decided = reports.confirm(parked, by, trade_id, may_be_asker=may_be_asker, at_us=at_us)
     if not decided:
         return _NOTHING
-    check_bookable(parked, account, order)
+    check_bookable(parked, account, order, instrument)
     assert account is not None
     assert order is not None
     assert instrument is not None
@@ -240,7 +252,9 @@ def apply_report(
     return Decided(holdings.book(account.holdings, order, trade), [trade], decided)
 
 
-def check_bookable(parked: ParkedReport, account: Account | None, order: Order | None) -> None:
+def check_bookable(
+    parked: ParkedReport, account: Account | None, order: Order | None, instrument: Instrument | None
+) -> None:
     """Raises Refused `report_not_bookable` for a report that cannot be booked in the current state.
 
     Raises Unavailable if the order has the trade but the report is not booked: the two were read at
@@ -252,6 +266,8 @@ def check_bookable(parked: ParkedReport, account: Account | None, order: Order |
     fault = booking.unbookable(order, parked.report)
     if account is None or account.status == "closed":
         fault = fault or "the account is closed"
+    elif _split_fault(account, order, instrument):
+        fault = fault or reports.FAULTS["split"]
     if fault:
         raise refused("report_not_bookable", fault=fault)
 
@@ -273,6 +289,16 @@ def settle_trade(
     )
 
 
+def _split_fault(
+    account: Account | None, order: Order | None, instrument: Instrument | None
+) -> str | None:
+    """The fault of a trade in other units than those that the account holds by now, or None."""
+    if account is None or order is None or instrument is None:
+        return None
+    held = account.holdings.positions.get(instrument.id)
+    return "split" if split.counts_otherwise(order, instrument, held) else None
+
+
 def _asked(
     account: Account,
     instrument: Instrument,
@@ -284,6 +310,7 @@ def _asked(
     price: Price | None,
     settlement_date: date,
     minimum_value: Decimal | None,
+    awaits_split: bool,
     reserved: Decimal = ZERO,
 ) -> OrderCase:
     """The input of an order's checks, now; `counts_in` are the price type and par value of its own
@@ -306,6 +333,7 @@ def _asked(
         lacking=account.lacking,
         minimum_value=minimum_value,
         repaid_on=instrument.repaid_on,
+        awaits_split=awaits_split,
     )
 
 
