@@ -19,6 +19,7 @@ from api.handlers import (
     prices,
     projections,
     records,
+    rollovers,
     sandbox,
     token_endpoint,
     webhooks,
@@ -46,6 +47,7 @@ from projections.resources import (
 _ACCOUNT: Final = "/accounts/{account_id}"
 _PROJECTION: Final = "/projections/{name}"
 _ORDER: Final = f"{_ACCOUNT}/orders/{{order_id}}"
+_POSITION: Final = f"{_ACCOUNT}/positions/{{position_id}}"
 _DEPOSIT: Final = f"{_ACCOUNT}/deposits/{{deposit_id}}"
 _WEBHOOK: Final = "/webhooks/{webhook_id}"
 _DELIVERY: Final = "/webhook-deliveries/{delivery_id}"
@@ -139,9 +141,12 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", f"{_ACCOUNT}/positions", holdings.list_positions, "read", "List positions",
           query=fields.POSITIONS_QUERY,
           name="list_positions", answers={200: list[PositionBody]}),
-    Route("GET", f"{_ACCOUNT}/positions/{{position_id}}", holdings.position, "read",
-          "Retrieve a position",
+    Route("GET", _POSITION, holdings.position, "read", "Retrieve a position",
           name="retrieve_position", answers={200: PositionBody}),
+    Route("PUT", _POSITION, rollovers.choose, "trade", "Choose whether a position rolls over",
+          body=fields.POSITION_CHANGES,
+          name="change_position", answers={200: PositionBody},
+          refusals=("rollover_locked",)),
     Route("GET", f"{_ACCOUNT}/transactions", holdings.transactions, "read", "List transactions",
           query=fields.TRANSACTIONS_QUERY,
           name="list_transactions", answers={200: list[TransactionBody]}),

@@ -129,6 +129,8 @@ class OrderBody(msgspec.Struct, frozen=True):
     modified_at: shapes.Time
     client_reference: shapes.Label | None
     is_cancellable: bool
+    rolled_from: shapes.PositionId | None
+    rolled_into: shapes.PositionId | None
 
 
 def order_json(state: Order, trade_of: Callable[[Order, Trade], bytes] | None = None) -> bytes:
@@ -167,6 +169,8 @@ def order_json(state: Order, trade_of: Callable[[Order, Trade], bytes] | None = 
             modified_at=rfc3339(state.modified_at_us),
             client_reference=None,
             is_cancellable=state.is_cancellable,
+            rolled_from=terms.rolled_from.position if terms.rolled_from else None,
+            rolled_into=state.rolled_into,
         )
     )
 
@@ -278,7 +282,9 @@ def _balance_body(currency: str, balance: Balance | None) -> BalanceBody:
 class PositionBody(msgspec.Struct, frozen=True):
     """Units of one instrument; negative if the account lacks some (`is_overdrawn`).
 
-    `average_price` has 8 decimals, null without units.
+    `average_price` has 8 decimals, null without units. `automatic_rollover` can be changed until
+    `automatic_rollover_cutoff`, null for a closed position and for one that never rolls over; both are
+    filled in when a position is read, and events have them false and null.
     """
 
     id: shapes.PositionId
@@ -299,10 +305,12 @@ class PositionBody(msgspec.Struct, frozen=True):
     closed_at: shapes.Time | None
     created_at: shapes.Time
     modified_at: shapes.Time
+    rolled_from: tuple[shapes.PositionId, ...]
+    rolled_into: shapes.PositionId | None
 
 
 def position_json(account: str, state: Position) -> bytes:
-    """One position of `account`. Rollover cannot be changed yet, and has no cutoff."""
+    """One position of `account`, without the cut-off of its rollover: see `fill_cutoff`."""
     opened_at = rfc3339(state.opened_at_us)
     return encode(
         PositionBody(
@@ -324,8 +332,20 @@ def position_json(account: str, state: Position) -> bytes:
             closed_at=_maybe_time(state.closed_at_us),
             created_at=opened_at,
             modified_at=rfc3339(state.modified_at_us),
+            rolled_from=state.rolled_from,
+            rolled_into=state.rolled_into,
         )
     )
+
+
+_NO_CUTOFF: Final = b'"can_update_automatic_rollover":false,"automatic_rollover_cutoff":null'
+
+
+def fill_cutoff(body: bytes, cutoff_us: int, *, can_update: bool) -> bytes:
+    """Inserts the cut-off of its rollover into a position, and whether the setting can be changed."""
+    can, cutoff = (b"true" if can_update else b"false"), rfc3339(cutoff_us).encode()
+    known = b'"can_update_automatic_rollover":%b,"automatic_rollover_cutoff":"%b"' % (can, cutoff)
+    return body.replace(_NO_CUTOFF, known, 1)
 
 
 # --- payments ------------------------------------------------------------------------------------

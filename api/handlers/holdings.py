@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.handlers import history
+from api.handlers import history, rollovers
 from api.http import current, reading
 from api.http.call import Answer, Call
 from api.http.current import Resource
@@ -26,16 +26,23 @@ async def cash_balances(call: Call) -> Answer:
 async def list_positions(call: Call) -> Answer:
     """Positions of an account, newest first."""
     account = await reading.own_account(call)
-    return await reading.listed(call, positions.of_account, account, open_only=call.query["open_only"])
+    return await reading.listed(
+        call,
+        positions.of_account,
+        account,
+        shown=rollovers.Cutoffs(call.engine),
+        open_only=call.query["open_only"],
+    )
 
 
 async def position(call: Call) -> Answer:
     """One position."""
     account, wanted = await reading.own_account(call), call.path["position_id"]
+    shown = rollovers.Cutoffs(call.engine)
 
     def body(known: Account) -> bytes | None:
         held = known.holdings.positions.values()
-        return next((position_json(account, one) for one in held if one.id == wanted), None)
+        return next((shown(position_json(account, one)) for one in held if one.id == wanted), None)
 
     def was_there(journal: Journal, version: int) -> bool | None:
         """A position closed before a later one of its instrument was opened is in no state any more."""
@@ -44,7 +51,7 @@ async def position(call: Call) -> Answer:
         opened = journal.of_kinds(account, [PositionOpened], version)
         return any(recorded.fact.position == wanted for recorded in opened)  # type: ignore[attr-defined]
 
-    resource = Resource(positions.one(account, wanted), body, was_there=was_there)
+    resource = Resource(positions.one(account, wanted), body, shown=shown, was_there=was_there)
     return await current.one(call, resource)
 
 

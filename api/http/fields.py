@@ -234,6 +234,9 @@ POSITIONS_QUERY: Final[Fields] = (
     Field("open_only", Boolean(), "Without those that are closed.", default=False),
     *_page(Id("pos")),
 )
+POSITION_CHANGES: Final[Fields] = (
+    Field("automatic_rollover", Boolean(), "Whether it is reinvested at maturity.", is_needed=True),
+)
 TRANSACTIONS_QUERY: Final[Fields] = (
     Field("transaction_types", Several(TRANSACTION_TYPE), "Repeatable.", default=()),
     *_page(Id("txn")),

@@ -80,6 +80,7 @@ REFUSED_WITH: Final[dict[str, int]] = {
     "idempotency_key_conflict": 409,
     "idempotency_key_expired": 409,
     "order_cancel_forbidden": 409,
+    "rollover_locked": 409,
     "same_client": 403,
     "report_not_bookable": 409,
     "price_changed": 409,

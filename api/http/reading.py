@@ -79,12 +79,14 @@ async def listed(
     question: Callable[..., Listed],
     *words: Any,
     personal: Sequence[str] = (),
+    shown: Callable[[bytes], bytes] | None = None,
     subject: Callable[[Shown], str] = lambda row: row.id,
     **filters: Any,
 ) -> Answer:
     """A page of a list: `question(views, *words, limit=, before=, **filters)`.
 
-    `personal` names the words to fill in, for the subject of each row given by `subject`. Raises Problem
+    `personal` names the words to fill in, for the subject of each row given by `subject`; `shown`
+    completes a body, and may block. Raises Problem
     `view_behind`; ViewQuarantined; Refused for a `before` that is not in this list.
     """
     query = call.query
@@ -97,6 +99,8 @@ async def listed(
         rows = [
             filled(body, personal, known.get(one, {})) for body, one in zip(rows, subjects, strict=True)
         ]
+    if shown is not None:
+        rows = await call.engine.bridge.read(lambda: list(map(shown, rows)))
     headers |= withholding(page.withheld)
     if page.has_more:
         headers["Link"] = following(call, page.rows[-1].id)

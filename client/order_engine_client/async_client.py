@@ -255,6 +255,14 @@ class AsyncClient(AwaitingClient):
         """One position."""
         return await self.run(endpoints.accounts.position(account, position))
 
+    async def change_position(
+        self, account: str, position: str, *, automatic_rollover: bool
+    ) -> Position:
+        """Chooses whether a position is reinvested at maturity, until its cut-off."""
+        return await self.run(
+            endpoints.accounts.change_position(account, position, automatic_rollover=automatic_rollover)
+        )
+
     def transactions(
         self,
         account: str,

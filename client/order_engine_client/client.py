@@ -257,6 +257,12 @@ class Client(BlockingClient):
         """One position."""
         return self.run(endpoints.accounts.position(account, position))
 
+    def change_position(self, account: str, position: str, *, automatic_rollover: bool) -> Position:
+        """Chooses whether a position is reinvested at maturity, until its cut-off."""
+        return self.run(
+            endpoints.accounts.change_position(account, position, automatic_rollover=automatic_rollover)
+        )
+
     def transactions(
         self,
         account: str,

@@ -87,6 +87,8 @@ class Order(Resource, frozen=True):
     modified_at: datetime
     client_reference: str | None
     is_cancellable: bool
+    rolled_from: str | None
+    rolled_into: str | None
 
     @property
     def is_terminal(self) -> bool:
@@ -146,6 +148,8 @@ class Position(Resource, frozen=True):
     closed_at: datetime | None
     created_at: datetime
     modified_at: datetime
+    rolled_from: tuple[str, ...]
+    rolled_into: str | None
 
 
 class Transaction(Resource, frozen=True):

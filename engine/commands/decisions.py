@@ -94,8 +94,8 @@ def place_order(
         owner,
         None,
         security,
-        price=_price(firm, security),
-        fee=_fee(firm, tenant, security),
+        price=price_of(firm, security),
+        fee=fee_of(firm, tenant, security),
         order_id=order,
         business_date=context.business_date,
         trade_date=_trades_on(context, terms) if terms else context.business_date,
@@ -146,7 +146,7 @@ def start_execution(
     if not isinstance(venue, str):
         venue = venue(security)
         yield from _check_venue(venue)
-    price = _price(firm, security)
+    price = price_of(firm, security)
     if price is not None and context.at_us - price.at_us > firm.price_max_age_us:
         price = None
     decided = trading.start_execution(
@@ -253,7 +253,7 @@ def _about(
     return order, owner, security
 
 
-def _fee(firm: Firm, tenant: str, security: Instrument | None) -> FeeRule:
+def fee_of(firm: Firm, tenant: str, security: Instrument | None) -> FeeRule:
     """The fee rule of a new order."""
     if security is None:
         return FeeRule()
@@ -261,7 +261,7 @@ def _fee(firm: Firm, tenant: str, security: Instrument | None) -> FeeRule:
     return fees.rule_for(firm.fees, tenant, security.id, kind, currency)
 
 
-def _price(firm: Firm, security: Instrument | None) -> Price | None:
+def price_of(firm: Firm, security: Instrument | None) -> Price | None:
     """The latest price of an instrument, as its terms quote it; None without one."""
     if security is None:
         return None

@@ -93,10 +93,18 @@ def apply_action(
         held = owner.holdings.positions.get(instrument)
         return _changes({account: distribution.pay(one, held, ids.new, at_us=context.at_us)})
     if kind in REDEMPTIONS:
+        held = owner.holdings.positions.get(instrument)
+        order = held.rollover if held and held.rollover else ""
         decided = distribution.redeem(
-            one, known, owner, context.business_date, new_id=ids.new, at_us=context.at_us
+            one,
+            known,
+            owner,
+            context.business_date,
+            rolled=(yield order) if order else None,
+            new_id=ids.new,
+            at_us=context.at_us,
         )
-        return _changes({account: decided.account})
+        return _changes({account: decided.account, order: decided.subject})
     return []
 
 

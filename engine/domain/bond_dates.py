@@ -33,6 +33,9 @@ def rollover_date(maturity: date, issuer_country: str | None, currency: str) -> 
     return day
 
 
-def rollover_lock_date(maturity: date) -> date:
-    """The first day on which `automatic_rollover` of a bill can no longer change."""
-    return maturity - timedelta(days=ROLLOVER_LOCK_DAYS)
+def rollover_lock_date(maturity: date, issuer_country: str | None, currency: str) -> date:
+    """The first day on which `automatic_rollover` can no longer change: ROLLOVER_LOCK_DAYS before the
+    maturity, or the day of the rollover where holidays make it earlier.
+    """
+    usual = maturity - timedelta(days=ROLLOVER_LOCK_DAYS)
+    return min(usual, rollover_date(maturity, issuer_country, currency))

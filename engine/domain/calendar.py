@@ -6,7 +6,7 @@ A trade settles on a day on which both its market and its currency are open. Cal
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -20,7 +20,7 @@ from engine.domain.exchanges import (
     WEEKENDS,
     ZONES,
 )
-from engine.kernel.fact import from_us
+from engine.kernel.fact import from_us, to_us
 from engine.kernel.limits import CALENDAR_YEARS_MAX, SETTLEMENT_DATES_MAX
 
 
@@ -85,8 +85,17 @@ def local_date(time_us: int, issuer_country: str | None, currency: str) -> date:
 
     UTC if neither the issuer nor the currency has a country.
     """
+    return from_us(time_us).astimezone(_zone(issuer_country, currency)).date()
+
+
+def day_start_us(day: date, issuer_country: str | None, currency: str) -> int:
+    """The start of a day at an instrument's market, microseconds since the epoch."""
+    return to_us(datetime.combine(day, time(), _zone(issuer_country, currency)))
+
+
+def _zone(issuer_country: str | None, currency: str) -> ZoneInfo:
     country = issuer_country or ("DE" if currency == "EUR" else currency[:2])  # T2 runs at Frankfurt
-    return from_us(time_us).astimezone(ZoneInfo(ZONES.get(country, "UTC"))).date()
+    return ZoneInfo(ZONES.get(country, "UTC"))
 
 
 @lru_cache(maxsize=1)

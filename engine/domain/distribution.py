@@ -11,11 +11,13 @@ from datetime import date
 from decimal import ROUND_FLOOR, Decimal
 from typing import Final
 
+from engine.domain import rollover
 from engine.domain.account import Account
 from engine.domain.bookings import PositionClosed
 from engine.domain.corporate_action import INCOME, Action
 from engine.domain.decided import Decided
 from engine.domain.instrument import Instrument
+from engine.domain.order import Order
 from engine.domain.position import Position
 from engine.domain.servicing import CouponPaid, DividendPaid, PositionMatured
 from engine.kernel.fact import Fact
@@ -68,12 +70,14 @@ def redeem(
     account: Account,
     business_date: date,
     *,
+    rolled: Order | None,
     new_id: Callable[[str], str],
     at_us: int,
 ) -> Decided:
     """Exchanges the units of an account for cash and closes its position, once.
 
-    A coupon or dividend that is due by then is paid first.
+    A coupon or dividend that is due by then is paid first. `rolled`: the position's rollover, paid with
+    that cash (see `rollover.at_maturity`).
 
     Raises Refused `invalid_request` while a trade of the position is unsettled or an order may still
     sell it, and if more was sold than held.
@@ -81,37 +85,39 @@ def redeem(
     position = account.holdings.positions.get(instrument.id)
     if position is None or position.closed_at_us is not None:
         return NOTHING
-    _check_redeemable(position)
+    matured = rollover.at_maturity(position, rolled, at_us=at_us)
+    _check_redeemable(position, matured.pledged)
     facts: list[Fact] = []
     for due in instrument.servicing.actions:
         if due.terms.action_type in INCOME and due.starts_on <= business_date:
             facts += pay(due, position, new_id, at_us=at_us)
     units = position.units
     if units.total:
-        facts.append(
-            PositionMatured(
-                action=action.id,
-                position=position.id,
-                instrument=position.instrument,
-                currency=position.currency,
-                ex_date=action.terms.ex_date,
-                quantity=units.settled,
-                pledged=units.reserved,
-                amount=amount_for(action, units.total, position.currency),
-                rollover=None,
-                at_us=at_us,
-            )
+        redeemed = PositionMatured(
+            action=action.id,
+            position=position.id,
+            instrument=position.instrument,
+            currency=position.currency,
+            ex_date=action.terms.ex_date,
+            quantity=units.settled,
+            pledged=matured.pledged,
+            amount=amount_for(action, units.total, position.currency),
+            rollover=matured.order,
+            at_us=at_us,
         )
-    return Decided([*facts, PositionClosed(position.id, position.instrument, at_us)], [], [])
+        facts += [redeemed, *matured.account]
+    closed = PositionClosed(position.id, position.instrument, at_us)
+    return Decided([*facts, closed], matured.subject, [])
 
 
-def _check_redeemable(position: Position) -> None:
-    """Raises Refused `invalid_request` while the position has to wait."""
+def _check_redeemable(position: Position, pledged: Decimal) -> None:
+    """Raises Refused `invalid_request` while the position has to wait. `pledged` units wait for it."""
     units, reason = position.units, ""
     if position.unsettled_trades:
         reason = f"{position.unsettled_trades} of its trades have not settled"
-    elif units.reserved or position.rollover is not None:
-        reason = f"an order has {plain(units.reserved)} of its units reserved"
+    elif units.reserved != pledged:
+        sold = EXACT.subtract(units.reserved, pledged)
+        reason = f"an order has {plain(sold)} of its units reserved"
     elif units.total < 0:
         reason = f"the account lacks {plain(EXACT.minus(units.total))} units"
     if reason:

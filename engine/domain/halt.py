@@ -96,6 +96,11 @@ def check(engine: Halt | None, tenant: Halt | None) -> None:
             raise refused("trading_halted", halted=of, since=from_us(state.since_us))
 
 
+def is_halted(engine: Halt | None, tenant: Halt | None) -> bool:
+    """Whether no order of a tenant may be placed."""
+    return any(state is not None and state.is_halted for state in (engine, tenant))
+
+
 def stops_execution(engine: Halt | None, tenant: Halt | None) -> bool:
     """Whether no order of a tenant may be sent to a venue."""
     return any(state is not None and state.stops_execution for state in (engine, tenant))

@@ -32,7 +32,14 @@ from engine.domain.moves import HoldingsFact
 from engine.domain.order import Order, Placed, Trade, TradeApplied, TradeRecorded
 from engine.domain.payment import Payment
 from engine.domain.position import CASH_MOVES, Balance, Position, PositionFact, moved
-from engine.domain.servicing import PositionMatured, RolloverBooked, RolloverReleased, RolloverReserved
+from engine.domain.servicing import (
+    SKIPPED,
+    PositionMatured,
+    RolloverBooked,
+    RolloverReleased,
+    RolloverReserved,
+    RolloverSkipped,
+)
 from engine.kernel.fact import Fact
 from engine.kernel.limits import ROLLOVERS_MAX
 from engine.kernel.refusals import refused
@@ -115,10 +122,23 @@ def reserve_withdrawal(
 
 
 def reserve(state: Holdings, placed: Placed) -> list[Fact]:
-    """Reserves the cash of a buy or the units of a sell.
+    """Reserves the cash of a buy, the units of a sell, or those that a rollover reinvests.
 
     Raises Refused `insufficient_funds` or `insufficient_units`.
     """
+    pledge = placed.rolled_from
+    if pledge is not None:
+        assert placed.cash_amount is not None
+        reserved = RolloverReserved(
+            order=placed.order,
+            position=pledge.position,
+            instrument=pledge.instrument,
+            quantity=pledge.quantity,
+            currency=placed.currency,
+            amount=placed.cash_amount,
+            at_us=placed.at_us,
+        )
+        return [reserved]
     if placed.cash_amount is not None:
         available = state.balance(placed.currency).available
         if placed.cash_amount > available:
@@ -143,9 +163,22 @@ def reserve(state: Holdings, placed: Placed) -> list[Fact]:
     return [UnitsReserved(placed.order, placed.instrument, placed.quantity, placed.at_us)]
 
 
-def release(order: Order, *, at_us: int) -> list[Fact]:
-    """Releases the part of an order's reservation that is no longer needed."""
-    terms, amount = order.terms, order.reserved
+def release(order: Order, *, reason: str | None = None, at_us: int) -> list[Fact]:
+    """Releases the part of an order's reservation that is no longer needed. `reason`: why it ends
+    without a trade.
+
+    A rollover's units stay reserved for its trades until the maturity; without a trade they mature as
+    cash, and are not rolled over again.
+    """
+    terms, amount, pledge = order.terms, order.reserved, order.terms.rolled_from
+    if pledge is not None and order.awaits_receivable and not order.trades:
+        position, instrument = pledge.position, pledge.instrument
+        told = "account_closing" if reason == "account_closed" else reason
+        told = told if told in SKIPPED else "unfilled"
+        return [
+            RolloverReleased(terms.order, position, instrument, pledge.quantity, at_us),
+            RolloverSkipped(position, instrument, told, at_us),
+        ]
     if not amount:
         return []
     if terms.side == "buy":

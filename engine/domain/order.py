@@ -16,7 +16,7 @@ from engine.domain import checks, pricing
 from engine.domain.checks import OrderCase
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Instrument
-from engine.domain.order_request import OrderRequest
+from engine.domain.order_request import OrderRequest, Pledge
 from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.rounding import CURRENT, RoundingName, modes_of
@@ -34,7 +34,7 @@ class Placed(Fact, frozen=True):
     A buy has `cash_amount` and `net_cash_amount` (less the quoted fee), a sell has `quantity`. `price`
     is the ask or bid at acceptance, `settlement_date` the one of a trade that day, `request` a keyed
     digest of the request for comparing a repeated idempotency key. `rounding` is one of
-    `rounding.ROUNDINGS`, fixed for the order's life.
+    `rounding.ROUNDINGS`, fixed for the order's life; `rolled_from`: what a rollover reinvests.
     """
 
     order: str
@@ -63,6 +63,7 @@ class Placed(Fact, frozen=True):
     request: bytes | None
     at_us: int
     rounding: RoundingName = "half_up"
+    rolled_from: Pledge | None = None
 
     @property
     def fee_rule(self) -> FeeRule:
@@ -218,7 +219,7 @@ REASONS: Final = (
 
 # --- state ---------------------------------------------------------------------------------------
 
-SHAPE: Final = 5
+SHAPE: Final = 6
 """Number of the state's shape: see `streams`."""
 
 
@@ -270,6 +271,12 @@ class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.terms.purpose == ROLLOVER and not self.is_funded
 
     @property
+    def rolled_into(self) -> str | None:
+        """The position that a rollover has bought."""
+        is_rollover = self.terms.rolled_from is not None and self.trades
+        return self.trades[-1].terms.position if is_rollover else None
+
+    @property
     def fees(self) -> Decimal:
         """The quoted fee while a buy waits for its first trade, then the sum charged to its trades."""
         cash_amount, net = self.terms.cash_amount, self.terms.net_cash_amount
@@ -301,7 +308,8 @@ class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def is_cancellable(self) -> bool:
         """Whether a cancel request would have an effect."""
-        return self.status in CANCELLABLE and not self.cancel_requested
+        is_open = self.status in CANCELLABLE and not self.cancel_requested
+        return is_open and not self.awaits_receivable
 
     def knows(self, report: Report) -> bool:
         """Whether the execution of `report` is already booked."""
@@ -396,6 +404,7 @@ def place(
         request=order_request.request,
         at_us=at_us,
         rounding=CURRENT,
+        rolled_from=order_request.rolled_from,
     )
 
 
@@ -467,10 +476,14 @@ def settle(state: Order, *, at_us: int) -> list[Settled]:
 def request_cancel(state: Order, *, at_us: int, request: bytes | None = None) -> list[Fact]:
     """Cancels at once if no venue has the order, else asks the venue to cancel.
 
-    Raises Refused `order_cancel_forbidden` when the execution is over.
+    Raises Refused `order_cancel_forbidden` when the execution is over, and for a rollover whose old
+    position has not matured: the units are not the customer's to take back.
     """
     if state.status == "cancelled" or state.cancel_requested:
         return []
+    if state.awaits_receivable:
+        assert state.terms.rolled_from is not None
+        raise refused("order_cancel_forbidden", position=state.terms.rolled_from.position)
     if can(state, CancelRequested):
         return [CancelRequested(request, at_us)]
     if not can(state, Cancelled):

@@ -12,10 +12,19 @@ from engine.kernel.refusals import invalid
 from engine.kernel.values import CURRENCIES, Side, at_scale
 
 
+class Pledge(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The units of a maturing position that a rollover reinvests. Stored by position: append only."""
+
+    position: str
+    instrument: str
+    quantity: Decimal
+
+
 class OrderRequest(msgspec.Struct, frozen=True):
     """A buy has `cash_amount`, in the instrument's currency; a sell has `quantity`, in units.
 
-    `request` is a keyed digest of the request in canonical form, None without an idempotency key.
+    `request` is a keyed digest of the request in canonical form, None without an idempotency key;
+    `rolled_from`: what a rollover, the engine's own request, reinvests.
     """
 
     side: Side
@@ -24,9 +33,10 @@ class OrderRequest(msgspec.Struct, frozen=True):
     automatic_rollover: bool = False
     purpose: str = "user_request"
     request: bytes | None = None
+    rolled_from: Pledge | None = None
 
 
-OURS: Final = frozenset({"purpose", "request"})
+OURS: Final = frozenset({"purpose", "request", "rolled_from"})
 ASKED: Final = tuple(name for name in OrderRequest.__struct_fields__ if name not in OURS)
 """Fields that a client gives, under the names that the API has for them."""
 
@@ -35,7 +45,7 @@ def amount_of(order_request: OrderRequest, terms: Terms) -> Decimal:
     """The buy's cash amount or the sell's quantity, at scale.
 
     Raises Refused `missing_param` without it, `invalid_param` for the other side's amount, for one not
-    above 0 or too fine, or for a rollover of an instrument that does not roll over.
+    above 0 or too fine, or if a client asks for the rollover of an instrument that does not roll over.
     """
     if order_request.side == "buy":
         name, given, unwanted = "cash_amount", order_request.cash_amount, order_request.quantity
@@ -54,8 +64,10 @@ def amount_of(order_request: OrderRequest, terms: Terms) -> Decimal:
         raise invalid(name, "invalid_decimal", places=places)
     if not amount:
         raise invalid(name, "not_positive")
-    if order_request.automatic_rollover and (
-        order_request.side == "sell" or not terms.supports_automatic_rollover
+    if (
+        order_request.automatic_rollover
+        and order_request.rolled_from is None
+        and (order_request.side == "sell" or not terms.supports_automatic_rollover)
     ):
         raise invalid("automatic_rollover", "not_supported")
     return amount

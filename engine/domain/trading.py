@@ -366,5 +366,9 @@ def _traded(
 
 def _released(order: Order, facts: list[Fact], at_us: int) -> Decided:
     """Releases the remaining reservation when execution ends, in the same append before the end."""
-    over = any(isinstance(fact, Cancelled | Filled) for fact in facts)
-    return Decided(holdings.release(order, at_us=at_us) if over else [], facts, [])
+    released: list[Fact] = []
+    for fact in facts:
+        if isinstance(fact, Cancelled | Filled):
+            reason = fact.reason if isinstance(fact, Cancelled) else None
+            released = holdings.release(order, reason=reason, at_us=at_us)
+    return Decided(released, facts, [])

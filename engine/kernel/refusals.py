@@ -120,8 +120,15 @@ REFUSALS: Final = {
         "The `Idempotency-Key` is over 24 hours old. Check its effect, and use a new key.",
     ),
     "order_cancel_forbidden": Refusal(
-        "The order can no longer be cancelled.",
-        ("The order is {status} and can no longer be cancelled.",),
+        "The order can no longer be cancelled, or is a rollover whose old position has not matured.",
+        (
+            "The order is {status} and can no longer be cancelled.",
+            "The order reinvests {position}, and cannot be cancelled before that has matured.",
+        ),
+    ),
+    "rollover_locked": Refusal(
+        "`automatic_rollover` is locked 4 days before maturity, or on the day of the rollover.",
+        ("`automatic_rollover` is locked since {cutoff}, shortly before the maturity on {maturity}.",),
     ),
     "same_client": Refusal("Confirmation needs another client than the one that requested it."),
     "report_not_bookable": Refusal(

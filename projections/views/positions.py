@@ -69,7 +69,7 @@ class PositionsView(View):
     """One row per position. A new position of the same instrument is a new row."""
 
     name = "positions"
-    shape = 2
+    shape = 3
     streams = frozenset({"acc"})
     tables = (POSITIONS,)
     bodies = (PositionBody,)

@@ -39,7 +39,7 @@ ADDED = {
         "trading_hours",
     },
     "/prices": {"dirty_bid", "dirty_ask"},
-    "/accounts": {"splits"},
+    "/accounts": {"splits", "rolled_from", "rolled_into"},
 }  # fmt: skip
 """Start of a path -> keys that its resources have got since."""
 

@@ -119,6 +119,9 @@ def calls(house: House, words: dict[str, Any]) -> dict[str, Callable[[Any], Any]
         "cash": lambda c: c.cash_balances(a),
         "positions": lambda c: c.positions(a, open_only=True, page_size=1),
         "position": lambda c: c.position(a, words["position"]),
+        "change position": lambda c: c.change_position(
+            a, words["position"], automatic_rollover=False
+        ),
         "transactions": lambda c: c.transactions(a, transaction_types=["buy", "fee"], page_size=1),
         "create deposit": lambda c: c.create_deposit(a, 5, "USD", payment_reference="r", key="in"),
         "deposits": lambda c: c.deposits(a, status=("open", "completed"), page_size=1),
@@ -284,6 +287,7 @@ ABSENT: dict[str, Callable[[Client, str], Any]] = {
     "instrument": lambda c, _: c.instrument("NONE"),
     "instrument of an order": lambda c, a: c.buy(a, "ins_none", 1),
     "position": lambda c, a: c.position(a, "pos_none"),
+    "position changed": lambda c, a: c.change_position(a, "pos_none", automatic_rollover=True),
     "order cancelled": lambda c, a: c.cancel_order(a, "ord_none"),
     "order waited for": lambda c, a: c.wait_for_order(a, "ord_none"),
     "history": lambda c, a: list(c.order_history(a, "ord_none")),

@@ -28,7 +28,7 @@ ORDER_KEYS = [
     "id", "account", "status", "order_type", "purpose", "position", "side", "instrument", "cash_amount",
     "net_cash_amount", "traded_quantity", "traded_notional", "fees", "quantity", "currency",
     "automatic_rollover", "cancelled_reason", "filled_at", "settled_at", "cancelled_at", "trades",
-    "created_at", "modified_at", "client_reference", "is_cancellable",
+    "created_at", "modified_at", "client_reference", "is_cancellable", "rolled_from", "rolled_into",
 ]  # fmt: skip
 
 

@@ -55,6 +55,17 @@ class House(NamedTuple):
     def order(self) -> str:
         return str(ok(self.client.post(self.at("/orders"), buying("10")), 201)["id"])
 
+    def position(self) -> str:
+        """A position that may roll over."""
+        ok(
+            self.client.send(
+                "PUT", "/instruments/ins_bond", TERMS | {"supports_automatic_rollover": True}
+            )
+        )
+        self.engine.execute(self.order(), ["0.09"])
+        self.engine.project()
+        return str(ok(self.client.get(self.at("/positions")))[0]["id"])
+
     def payment(self, kind: str) -> str:
         money = {"amount": "1", "currency": "USD"}
         return str(ok(self.client.post(self.at(f"/{kind}"), money), 201)["id"])
@@ -115,6 +126,11 @@ CASES: dict[str, Callable[[House], Case]] = {
         h.at("/orders"), buying("5", client_reference="c"), other_body=buying("6")
     ),
     "cancel_order": lambda h: _two(lambda: h.at(f"/orders/{h.order()}/cancel")),
+    "change_position": lambda h: Case(
+        h.at(f"/positions/{h.position()}"),
+        {"automatic_rollover": True},
+        other_body={"automatic_rollover": False},
+    ),
     "open_account": lambda h: Case(
         "/accounts",
         {"name": "Ada", "reference": f"r{h.engine.journal.head}", "base_currency": "USD"},

@@ -15,6 +15,7 @@ from engine.domain import (
     instrument,
     kind,
     order,
+    order_request,
     payment,
     report,
     servicing,
@@ -186,6 +187,7 @@ SAMPLES: dict[str, Fact] = {
         request=bytes(range(32)),
         at_us=AT_US,
         rounding="directed",
+        rolled_from=order_request.Pledge("pos_0", "ins_0", Decimal("1.25")),
     ),
     "order.made_pending.1": order.MadePending("market_closed", AT_US),
     "order.execution_started.1": order.ExecutionStarted(

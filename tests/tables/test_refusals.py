@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.commands.tally import Tally
-from engine.domain import halt, report, webhook
+from engine.domain import halt, report, rollover, webhook
 from engine.domain.addresses import target_of
 from engine.domain.fees import FeeRule
 from engine.domain.halt import Halt
@@ -28,6 +28,7 @@ from engine.domain.trading_limits import Limits
 from engine.kernel.errors import Refused
 from engine.kernel.refusals import PARAM_FAULTS, REFUSALS
 from engine.kernel.values import parse_amount, parse_decimal
+from tests.support.engines.rolling import BILL, Rolling
 from tests.support.engines.world import TODAY, World
 from tests.support.models.table import rows
 
@@ -70,6 +71,22 @@ def flagged(**flags: bool) -> World:
 
 def _minimum(amount: str) -> FeeRule:
     return FeeRule(Decimal("0.005"), Decimal(amount))
+
+
+def cancel_a_rollover() -> World:
+    made = Rolling()
+    made.roll()
+    made.request_cancel("roll")
+    return made
+
+
+UNROLLED = replace(BILL, supports_automatic_rollover=False)
+
+
+def chosen(terms: Terms, **changes: Any) -> object:
+    """A rollover chosen in the year after the cut-off."""
+    held = replace(Rolling(automatic_rollover=False).held(), **changes)
+    return rollover.choose(held, terms, wanted=True, business_time_us=2_000_000_000_000_000, at_us=9)
 
 
 def suspended() -> World:
@@ -296,6 +313,10 @@ SITUATIONS: dict[str, Callable[[], World]] = {
         lambda: check_repeat(b"1" * 32, b"1" * 32, first_at_us=0, at_us=DAY_US + 1)
     ),
     "cancel of a filled order": cancel_after_the_fill,
+    "cancel of a rollover": cancel_a_rollover,
+    "rollover chosen too late": lambda: raising(lambda: chosen(BILL)),
+    "rollover of what has none": lambda: raising(lambda: chosen(UNROLLED)),
+    "rollover of a closed position": lambda: raising(lambda: chosen(BILL, closed_at_us=9)),
     "trading of all halted": lambda: raising(lambda: halt.check(Halt(True, "why", 1), None)),
     "trading of the tenant halted": lambda: raising(
         lambda: halt.check(Halt(False, "why", 1), Halt(True, "why", 1))
@@ -389,6 +410,10 @@ key with an accent                 |idempotency_key_too_long        |place=1 cha
 key of another request             |idempotency_key_conflict        |
 key of two days ago                |idempotency_key_expired         |
 cancel of a filled order           |order_cancel_forbidden          |status=filled
+cancel of a rollover               |order_cancel_forbidden          |position=pos_8
+rollover chosen too late           |rollover_locked                 |maturity=2026-06-11 cutoff=2026-06-07T04:00:00Z
+rollover of what has none          |invalid_param                   |automatic_rollover:not_supported
+rollover of a closed position      |invalid_param                   |automatic_rollover:not_changeable
 trading of all halted              |trading_halted                  |halted=engine since=1970-01-01 00:00:00.000001+00:00
 trading of the tenant halted       |trading_halted                  |halted=tenant since=1970-01-01 00:00:00.000001+00:00
 halted for no reason               |invalid_param                   |reason:invalid_value

@@ -41,7 +41,8 @@ SAMPLE = """{"id":"ord_m4k7r9s2","account":"acc_abc123","status":"placed","order
 "net_cash_amount":"99.50","traded_quantity":"0","traded_notional":"0","fees":"0.50","quantity":null,
 "currency":"USD","automatic_rollover":false,"cancelled_reason":null,"filled_at":null,
 "settled_at":null,"cancelled_at":null,"trades":[],"created_at":"2026-03-12T14:30:00Z",
-"modified_at":"2026-03-12T14:30:00Z","client_reference":null,"is_cancellable":true}"""
+"modified_at":"2026-03-12T14:30:00Z","client_reference":null,"is_cancellable":true,
+"rolled_from":null,"rolled_into":null}"""
 
 
 def placed(**changes: Any) -> Placed:

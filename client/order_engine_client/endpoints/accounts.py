@@ -117,6 +117,12 @@ def position(account: str, position: str) -> Operation[Position]:
     return Operation("GET", accounts_path(account, "positions", position), Position)
 
 
+def change_position(account: str, position: str, *, automatic_rollover: bool) -> Operation[Position]:
+    """Chooses whether a position is reinvested at maturity, until its cut-off."""
+    body = {"automatic_rollover": automatic_rollover}
+    return Operation("PUT", accounts_path(account, "positions", position), Position, body=body)
+
+
 def transactions(
     account: str,
     *,

@@ -188,6 +188,13 @@ class World:
                 terms = state.terms
                 of = ("cash", terms.currency) if terms.side == "buy" else ("units", terms.instrument)
                 reserved[terms.account, *of] += state.reserved
+                pledge = terms.rolled_from
+                if (
+                    pledge
+                    and self._holds(pledge.position)
+                    and (state.trades or state.status in order.CANCELLABLE)
+                ):
+                    reserved[terms.account, "units", pledge.instrument] += pledge.quantity
             elif subject == "payment" and state.kind == "withdrawal" and state.status == "open":
                 reserved[state.account, "cash", state.currency] += state.amount
             elif subject == "account":
@@ -196,6 +203,11 @@ class World:
                 for of_, position in state.holdings.positions.items():
                     reserved[name, "units", of_] -= position.units.reserved
         assert not any(reserved.values()), f"I6: reserved for nobody: {dict(reserved)}"
+
+    def _holds(self, position: str) -> bool:
+        """Whether a position has not matured."""
+        matured = (fact for _, _, fact in self.facts if isinstance(fact, servicing.PositionMatured))
+        return all(fact.position != position for fact in matured)
 
     # ---- commands
 

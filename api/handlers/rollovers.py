@@ -1,0 +1,98 @@
+"""Rollovers: the setting of a position, and the bills that are bought next."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time
+from functools import partial
+
+import msgspec
+
+from api.http import reading
+from api.http.acting import act, answer
+from api.http.call import Answer, Call
+from api.http.services import Services
+from engine.commands import rollovers
+from engine.commands.command import Outcome
+from engine.domain import clock, rollover
+from engine.domain.instrument import Terms
+from engine.domain.streams import fold_of
+from engine.kernel.fact import to_us
+from projections.resources import fill_cutoff, position_json
+
+
+class _Held(msgspec.Struct):
+    """The keys of a position on which its cut-off depends."""
+
+    status: str
+    instrument: str
+    automatic_rollover: bool
+
+
+class Cutoffs:
+    """Inserts the cut-off of the rollover into positions that are read, for one request. Blocks."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._terms: dict[str, Terms] = {}
+        self._now_us: int | None = None
+
+    def __call__(self, body: bytes) -> bytes:
+        held = msgspec.json.decode(body, type=_Held)
+        if held.status == "closed":
+            return body
+        bridge = self._services.bridge
+        if self._now_us is None:
+            known = bridge.load(clock.STREAM)
+            self._now_us = clock.business_time_us(known, self._services.now_us())
+        terms = self._terms.get(held.instrument)
+        if terms is None:
+            terms = self._terms[held.instrument] = bridge.load(held.instrument).terms
+        return completed(body, terms, self._now_us, automatic_rollover=held.automatic_rollover)
+
+
+def completed(body: bytes, terms: Terms, business_time_us: int, *, automatic_rollover: bool) -> bytes:
+    """An open position with the cut-off of its rollover, if its instrument rolls over and matures."""
+    cutoff = rollover.cutoff_us(terms)
+    if cutoff is None or not (terms.supports_automatic_rollover or automatic_rollover):
+        return body
+    can = rollover.can_choose(terms, business_time_us, automatic_rollover=automatic_rollover)
+    return fill_cutoff(body, cutoff, can_update=can)
+
+
+async def choose(call: Call) -> Answer:
+    """Sets whether a position rolls over at maturity."""
+    account, position = await reading.own_account(call), call.path["position_id"]
+    decide = partial(
+        rollovers.choose,
+        tenant=call.principal.tenant,
+        account=account,
+        position=position,
+        automatic_rollover=call.body["automatic_rollover"],
+    )
+    outcome = await act(call, decide)
+    held = outcome.states[account].holdings.positions.values()
+    known = next(one for one in held if one.id == position)
+    body = position_json(account, known)
+    terms = await call.engine.bridge.read(_terms, call.engine, outcome, known.instrument)
+    body = completed(body, terms, _decided_us(outcome), automatic_rollover=known.automatic_rollover)
+    return answer(outcome, 200, body)
+
+
+def _terms(services: Services, outcome: Outcome, instrument: str) -> Terms:
+    """The terms of an instrument when the outcome was decided, also for a repeat. Blocks."""
+    journal, known = services.bridge.journal, outcome.states.get(instrument)
+    if known is None:
+        version = journal.version_at(instrument, outcome.facts[0].envelope.at_us)
+        known = journal.load_at(fold_of(instrument), instrument, version=version).state
+    assert known is not None
+    terms: Terms = known.terms
+    return terms
+
+
+def _decided_us(outcome: Outcome) -> int:
+    """A business time with which an answer and its repeats say the same: any before the cut-off for a
+    change, else the end of the day.
+    """
+    if outcome.facts or outcome.day is None:
+        return 0
+    return to_us(datetime.combine(outcome.day, time.max, UTC))

@@ -1,0 +1,80 @@
+"""The decisions about rollovers: see `engine.domain.rollover`, and `decisions` for their form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.commands.command import Changes, Decision, DecisionContext
+from engine.commands.decisions import Firm, fee_of, price_of
+from engine.domain import halt, rollover
+from engine.domain import instrument as instruments
+from engine.domain.account import Account
+from engine.domain.halt import Halt
+from engine.domain.instrument import Instrument
+from engine.domain.rollover import Offer
+from engine.kernel.refusals import refused
+
+
+def choose(
+    context: DecisionContext, *, tenant: str, account: str, position: str, automatic_rollover: bool
+) -> Decision:
+    """Sets whether a position rolls over. Raises Refused `not_found`, and as `rollover.choose` does."""
+    owner: Account | None = yield account
+    known = owner.holdings.positions.values() if owner and owner.tenant == tenant else ()
+    held = next((one for one in known if one.id == position), None)
+    if held is None:
+        raise refused("not_found", "No such position.", path="position")
+    security: Instrument = yield held.instrument
+    chosen = rollover.choose(
+        held,
+        security.terms,
+        wanted=automatic_rollover,
+        business_time_us=context.business_time_us,
+        at_us=context.at_us,
+    )
+    return [(account, chosen)] if chosen else []
+
+
+def roll_over(
+    context: DecisionContext,
+    *,
+    firm: Firm,
+    account: str,
+    instrument: str,
+    order: str,
+    bills: Sequence[str],
+) -> Decision:
+    """Reinvests an account's position in a maturing `instrument` under the new id `order`, or records
+    why not. Nothing while trading is halted.
+
+    `bills` may be its next ones.
+    """
+    owner: Account = yield account
+    old: Instrument = yield instrument
+    if not rollover.is_due(owner.holdings.positions.get(instrument), old.terms, context.business_date):
+        return []
+    engine: Halt | None = yield halt.ENGINE
+    if halt.is_halted(engine, (yield halt.stream_of(owner.tenant))):
+        return []
+    day = rollover.rolls_on(old.terms)
+    assert day is not None
+    family, offers = rollover.family_of(old.terms), []
+    for bill in bills:
+        known: Instrument | None = yield bill
+        if known and bill != instrument and family and rollover.family_of(known.terms) == family:
+            trade_date = max(day, instruments.trades_on(known.terms, context.business_time_us))
+            offers.append(Offer(known, price_of(firm, known), trade_date))
+    found = rollover.on_the_run(offers)
+    target = old if isinstance(found, str) else found.bill
+    decided = rollover.place(
+        owner,
+        old,
+        found,
+        fee=fee_of(firm, owner.tenant, target),
+        order_id=order,
+        business_date=context.business_date,
+        at_us=context.at_us,
+        minimum_value=firm.minimum_order_value.get(target.terms.trading_currency),
+    )
+    changes: Changes = [(account, decided.account), (order, decided.subject)]
+    return [change for change in changes if change[1]]

@@ -1,0 +1,113 @@
+"""Rollovers over HTTP: the setting of a position, its cut-off, and the bills that are bought next."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from engine.domain.instrument import Terms
+from engine.domain.rollover import cutoff_us
+from engine.kernel.fact import from_us
+from engine.kernel.times import rfc3339
+from tests.support.servers.http_engine import Client, Engine, an_account, ok
+
+BILL: dict[str, Any] = {
+    "instrument_type": "bill",
+    "trading_currency": "USD",
+    "issuer_country": "US",
+    "maturity_period": "3m",
+    "supports_automatic_rollover": True,
+    "settlement_days": 0,
+}
+BILL_TERMS = {name: BILL[name] for name in ("instrument_type", "trading_currency", "issuer_country")}
+
+
+def listed(client: Client, bill: str, price: str | None = "98", **terms: Any) -> None:
+    words = BILL | {"name": f"Bill {bill}", "symbol": bill.upper()} | terms
+    ok(client.send("PUT", f"/instruments/ins_{bill}", words), 201)
+    if price:
+        ok(client.post("/prices", [{"symbol": words["symbol"], "bid": price, "ask": price}]), 201)
+
+
+def bought(engine: Engine, client: Client, account: str, bill: str, **words: Any) -> str:
+    """A position in a bill, by its address."""
+    body = {"instrument": f"ins_{bill}", "order_type": "market", "side": "buy", "cash_amount": "100"}
+    order = ok(client.post(f"/accounts/{account}/orders", body | words), 201)["id"]
+    engine.execute(order, ["1.01"], price="98")
+    engine.project()
+    positions = ok(client.get(f"/accounts/{account}/positions"))
+    return f"/accounts/{account}/positions/{positions[0]['id']}"
+
+
+def shown(position: dict[str, Any]) -> tuple[Any, ...]:
+    names = ("automatic_rollover", "can_update_automatic_rollover", "automatic_rollover_cutoff")
+    return tuple(position[name] for name in names)
+
+
+@pytest.fixture
+def client(engine: Engine) -> Client:
+    return engine.client()
+
+
+@pytest.fixture
+def account(client: Client) -> str:
+    return an_account(client)
+
+
+def test_the_setting_until_its_cut_off(engine: Engine, client: Client, account: str) -> None:
+    clock = ok(client.get("/sandbox/clock"))
+    matures = date.fromisoformat(clock["business_date"]) + timedelta(days=60)
+    listed(client, "near", maturity_date=matures.isoformat())
+    at = bought(engine, client, account, "near")
+    locked_us = cutoff_us(Terms("", "", maturity_date=matures, **BILL_TERMS))
+    assert locked_us is not None
+    cutoff = rfc3339(locked_us)
+    assert shown(ok(client.get(at))) == (False, True, cutoff)
+    changed = ok(client.send("PUT", at, {"automatic_rollover": True}))
+    assert shown(changed) == (True, True, cutoff)
+    assert changed == ok(client.get(at))
+    engine.project()
+    assert [changed] == ok(client.get(f"/accounts/{account}/positions"))
+    same = client.send("PUT", at, {"automatic_rollover": True})
+    assert ok(same) == changed
+    assert ok(client.send("PUT", at, {"automatic_rollover": False}))["automatic_rollover"] is False
+    ok(client.send("PUT", at, {"automatic_rollover": True}))
+    left = from_us(locked_us) - datetime.fromisoformat(clock["business_time"])
+    ok(client.post("/sandbox/clock", {"advance": f"P{left.days}DT{left.seconds // 3600 + 1}H"}))
+    refused = client.send("PUT", at, {"automatic_rollover": False})
+    assert (refused.status, refused.code) == (409, "rollover_locked")
+    assert cutoff in refused.json["detail"]
+    engine.project()
+    assert shown(ok(client.get(at))) == (True, False, cutoff)
+    assert shown(ok(client.get(f"/accounts/{account}/positions"))[0]) == (True, False, cutoff)
+    assert ok(client.send("PUT", at, {"automatic_rollover": True}))["automatic_rollover"] is True
+
+
+def test_what_has_no_rollover(engine: Engine, client: Client, account: str) -> None:
+    listed(client, "plain", maturity_date="2049-07-15", supports_automatic_rollover=False)
+    at = bought(engine, client, account, "plain")
+    assert shown(ok(client.get(at))) == (False, False, None)
+    refused = client.send("PUT", at, {"automatic_rollover": True})
+    assert (refused.status, refused.code) == (400, "invalid_param")
+    assert refused.json["params"][0]["code"] == "not_supported"
+    for body in ({}, {"automatic_rollover": "yes"}, {"automatic_rollover": None}):
+        assert client.send("PUT", at, body).status == 400
+    rival = engine.client(tenant="rival")
+    assert rival.send("PUT", at, {"automatic_rollover": False}).status == 404
+    none = f"/accounts/{account}/positions/pos_none"
+    assert client.send("PUT", none, {"automatic_rollover": False}).code == "not_found"
+
+
+def test_a_closed_position(engine: Engine, client: Client, account: str) -> None:
+    listed(client, "sold", maturity_date="2049-07-15")
+    at = bought(engine, client, account, "sold", automatic_rollover=True)
+    sell = {"instrument": "ins_sold", "order_type": "market", "side": "sell", "quantity": "1.01"}
+    order = ok(client.post(f"/accounts/{account}/orders", sell), 201)["id"]
+    engine.execute(order, ["1.01"], price="98")
+    engine.project()
+    for one in ok(client.get(f"/accounts/{account}/orders")):
+        engine.settle(one["id"])
+    assert shown(ok(client.get(at))) == (True, False, None)
+    assert client.send("PUT", at, {"automatic_rollover": False}).code == "invalid_param"
