@@ -55,12 +55,12 @@ class Placing(Records):
         """`least`: the operator's minimum of what an order is worth."""
         if order.account not in self.accounts:
             return self._refused(["not_found"])
+        order.splits = len(self.splits[order.instrument.id])
         faults = self._faults_of_placing(order, price, accrued, least)
         if faults:
             return self._refused(faults)
         account, amount = order.account, order.amount
         order.reserved = amount
-        order.splits = len(self.splits[order.instrument.id])
         order.ordered = amount if order.side == "sell" else None
         self.book.move(self._reserved_asset(order), amount, (account, "free"), (account, "reserved"))
         self.orders[order.id] = order
@@ -75,16 +75,15 @@ class Placing(Records):
         short = order.amount > self.book.at(self._reserved_asset(order), order.account, "free")
         status = self.instruments[order.instrument.id].trading_status
         judged = self._judged(order, price, accrued, least) if sane and net > 0 else []
-        sided = (
-            f"instrument_{status}" if status in ("buy_only", "sell_only") else "instrument_not_trading"
-        )
+        told = {"corporate_action": "instrument_not_trading"}
+        if status in ("buy_only", "sell_only"):
+            told["instrument_not_trading"] = f"instrument_{status}"
         checks = [
             ("invalid_param", not sane),
             (f"{side}_order_forbidden", not account.may(f"can_place_{side}_order")),
             ("currency_not_supported", order.instrument.currency.code not in account.currencies),
             ("missing_price", price is None),
-            *((sided if code == "instrument_not_trading" else code, fails) for code, fails in judged),
-            ("instrument_not_trading", self._is_split_due(account.id, order.instrument.id)),
+            *((told.get(code, code), fails) for code, fails in judged),
             ("below_minimum_amount", sane and net <= 0),
             ("insufficient_funds" if side == "buy" else "insufficient_units", short),
         ]
@@ -122,6 +121,7 @@ class Placing(Records):
         digits = 10**15
         return [
             ("instrument_not_trading", instrument.trading_status in ("not_trading", other_side_only)),
+            ("corporate_action", self._counts_otherwise(order)),
             ("matured", self._settles_too_late(instrument)),
             ("account_overdrawn", buy and self._is_overdrawn(order.account)),
             ("below_minimum_amount", is_first and amount < rules.minimum_investment),
@@ -155,10 +155,11 @@ class Placing(Records):
             one.side in sides and one.status in waiting for one in self._orders_of(account, instrument)
         )
 
-    def _is_split_due(self, account: str, instrument: str) -> bool:
-        """A split has begun that this account's position has not been through."""
-        last = self._last(account, instrument)
-        return last is not None and last.splits < len(self.splits[instrument])
+    def _counts_otherwise(self, order: Order) -> bool:
+        """A split has begun that the order, or the account's position, has not been through."""
+        begun = len(self.splits[order.instrument.id])
+        last = self._last(order.account, order.instrument.id)
+        return order.splits < begun or (last is not None and last.splits < begun)
 
     def _reserved_asset(self, order: Order) -> Asset:
         buy = order.side == "buy"

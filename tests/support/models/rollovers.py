@@ -57,12 +57,12 @@ class Rollovers(Trading):
             return self.skip(account, instrument, "no_bill")
         amount = face_of(self.instruments[instrument], units)
         asked = Order(order, account, self.instruments[target], "buy", rule, amount)
+        asked.splits = len(self.splits[target])
         if faults := self._faults_of_rolling(asked, price, accrued, least):
             self._refused(faults)
             return self.skip(account, instrument, faults[0])
         asked.of, asked.pledged, asked.funded = instrument, units, False
         asked.automatic_rollover = True
-        asked.splits = len(self.splits[target])
         self.book.move(("units", instrument), units, (account, "free"), (account, "reserved"))
         holding.rollover = order
         self.orders[order] = asked

@@ -31,9 +31,6 @@ class Trading(Placing):
             return NOTHING
         if self.accounts[known.account].status == "suspended":
             return self.make_pending(order, "account_suspended")
-        begun = len(self.splits[known.instrument.id])
-        if known.splits < begun or self._is_split_due(known.account, known.instrument.id):
-            return self._end(known, "corporate_action")
         for reason, fails in self._judged(known, price, accrued, least):
             if fails:
                 return self._end(known, reason)
