@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from api.handlers import (
     accounts,
+    actions,
     deliveries,
     events,
     evidence,
@@ -30,6 +31,7 @@ from api.http.call import Route
 from api.http.streams import MEDIA as EVENT_STREAM
 from api.http.tokens import KeysBody
 from engine.proof.evidence import Evidence
+from projections.actions import CorporateActionBody
 from projections.history import AccountHistory, OrderHistory
 from projections.resources import (
     AccountBody,
@@ -49,6 +51,7 @@ _PROJECTION: Final = "/projections/{name}"
 _ORDER: Final = f"{_ACCOUNT}/orders/{{order_id}}"
 _POSITION: Final = f"{_ACCOUNT}/positions/{{position_id}}"
 _DEPOSIT: Final = f"{_ACCOUNT}/deposits/{{deposit_id}}"
+_ACTION: Final = "/corporate-actions/{action_id}"
 _WEBHOOK: Final = "/webhooks/{webhook_id}"
 _DELIVERY: Final = "/webhook-deliveries/{delivery_id}"
 _WITHDRAWAL: Final = f"{_ACCOUNT}/withdrawals/{{withdrawal_id}}"
@@ -196,6 +199,21 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("PUT", "/instruments/{instrument_id}", instruments.put, "admin",
           "List or change an instrument", body=fields.INSTRUMENT,
           name="put_instrument", answers={200: InstrumentBody, 201: InstrumentBody}),
+    Route("GET", "/corporate-actions", actions.list_all, "read", "List corporate actions",
+          query=fields.ACTIONS_QUERY,
+          name="list_corporate_actions", answers={200: list[CorporateActionBody]}),
+    Route("GET", _ACTION, actions.retrieve, "read", "Retrieve a corporate action",
+          name="retrieve_corporate_action", answers={200: CorporateActionBody}),
+    Route("POST", "/corporate-actions", actions.announce, "admin", "Announce a corporate action",
+          body=fields.ACTION,
+          name="announce_corporate_action", answers={201: CorporateActionBody},
+          refusals=("not_found",)),
+    Route("PUT", _ACTION, actions.correct, "admin", "Correct a corporate action before its ex date",
+          body=fields.ACTION_CORRECTION,
+          name="correct_corporate_action", answers={200: CorporateActionBody}, is_viewed=True),
+    Route("POST", f"{_ACTION}/withdraw", actions.withdraw, "admin",
+          "Withdraw a corporate action before its ex date", body=fields.WITHDRAWAL_OF_ACTION,
+          name="withdraw_corporate_action", answers={200: CorporateActionBody}, is_viewed=True),
     Route("GET", "/prices", prices.get, "read", "Prices, now or at a time",
           query=fields.PRICES_QUERY,
           name="list_prices", answers={200: list[prices.PriceBody]},

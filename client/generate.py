@@ -17,7 +17,16 @@ from typing import Final, NamedTuple
 
 PACKAGE: Final = Path(__file__).parent / "order_engine_client"
 ROOT: Final = PACKAGE.parents[1]
-SUBJECTS: Final = ("orders", "accounts", "payments", "market", "events", "webhooks", "operator")
+SUBJECTS: Final = (
+    "orders",
+    "accounts",
+    "payments",
+    "market",
+    "actions",
+    "events",
+    "webhooks",
+    "operator",
+)
 """Modules of `endpoints`, in the order of the methods."""
 
 

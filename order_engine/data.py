@@ -1,4 +1,4 @@
-"""`order-engine import`: instruments and prices from CSV files."""
+"""`order-engine import`: instruments, prices and corporate actions from CSV files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import typer
 from order_engine.parts import AsJson, Data, JournalUrl, errors_told, installation_of, print_json
 
 import_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Import instruments and prices from CSV files."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Import instruments, prices and corporate actions from CSV files.",
 )
 
 File = Annotated[Path, typer.Argument(metavar="FILE.csv", help="The file; - is standard input.")]
@@ -76,6 +78,36 @@ def prices(
     typer.echo(f"{done.prices} prices recorded")
     if done.waiting:
         typer.echo(f"Moved too far, waiting for a client to confirm: {' '.join(done.waiting)}")
+
+
+@import_app.command()
+def actions(
+    file: File, *, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False
+) -> None:
+    """Announce corporate actions of listed instruments.
+
+    The first line names the columns: symbol, action_type, ex_date, and optionally pay_date,
+    record_date, amount, units_to, units_from and fraction_price. A file with a fault changes nothing;
+    an action announced with the same terms already is unchanged.
+
+    \b
+    Examples:
+      order-engine import actions dividends.csv --data /var/lib/order-engine
+    """
+    with errors_told(as_json=as_json):
+        from engine.commands.desk import Desk  # noqa: PLC0415
+        from engine.kernel.ids import IdSource  # noqa: PLC0415
+        from engine.transfer.csv_import import read_actions  # noqa: PLC0415
+        from engine.transfer.importing_actions import import_actions  # noqa: PLC0415
+
+        lines = read_actions(_read(file))
+        with installation_of(data, journal_url) as installation:
+            desk = Desk(installation.journal)
+            done = import_actions(lines, desk, installation.symbols, IdSource())
+    if as_json:
+        print_json(done._asdict())
+    else:
+        typer.echo(f"{done.announced} announced, {done.unchanged} unchanged")
 
 
 def _read(file: Path) -> bytes:

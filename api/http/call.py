@@ -20,6 +20,7 @@ PREFIXES: Final = {
     "deposit_id": "dep",
     "withdrawal_id": "wdr",
     "event_id": "evt",
+    "action_id": "cac",
     "report_id": "rep",
     "webhook_id": "whk",
     "delivery_id": "whd",

@@ -26,6 +26,7 @@ from api.http.kinds import (
 )
 from engine.domain.day_count import DAY_COUNTS
 from engine.kernel.limits import (
+    ACTION_DAYS_MAX,
     ID_CHARACTERS_MAX,
     LIST_LIMIT,
     LIST_LIMIT_MAX,
@@ -36,6 +37,7 @@ from engine.kernel.limits import (
     REFERENCE_CHARACTERS_MAX,
     SESSIONS_MAX,
     SETTLEMENT_DAYS_MAX,
+    SPLIT_RATIO_MAX,
     URL_CHARACTERS_MAX,
     VERSION_MAX,
 )
@@ -148,6 +150,32 @@ INSTRUMENT: Final[Fields] = (
     Field("trading_hours", HOURS, "When it is traded; default always."),
 )
 
+_ACTION_TERMS: Final[Fields] = (
+    Field("action_type", Word(WORDS["ActionType"]), is_needed=True, example="cash_dividend"),
+    Field("ex_date", Day(), "Units bought for settlement before this day have it; not in the past.",
+          is_needed=True, example="2100-03-12"),
+    Field("pay_date", Day(), f"Default the ex date; at most {ACTION_DAYS_MAX} days later."),
+    Field("record_date", Day(), "Default the day before the ex date."),
+    Field("amount", FINEST, "Of dividends, coupons and calls: paid per unit.", example="0.31"),
+    Field("units_to", Integer(1, SPLIT_RATIO_MAX), "Of splits: so many units ..."),
+    Field("units_from", Integer(1, SPLIT_RATIO_MAX), "... replace so many."),
+    Field("fraction_price", FINEST, "Of splits: paid for one unit that is lost by rounding."),
+)  # fmt: skip
+ACTION: Final[Fields] = (
+    Field("instrument", Id("ins"), is_needed=True, example="ins_xyz789"),
+    *_ACTION_TERMS,
+)
+ACTION_CORRECTION: Final = _ACTION_TERMS
+WITHDRAWAL_OF_ACTION: Final[Fields] = (
+    Field(
+        "reason",
+        Text(NAME_CHARACTERS_MAX),
+        "Kept for ever: no names of people.",
+        is_needed=True,
+        example="entered twice",
+    ),
+)
+
 PRICES: Final = Rows(
     (
         Field("symbol", REFERENCE, is_needed=True, example="KE2024A"),
@@ -245,6 +273,12 @@ INSTRUMENTS_QUERY: Final[Fields] = (
     Field("instrument_type", Several(INSTRUMENT_TYPE), "Repeatable.", default=()),
     Field("trading_status", Several(TRADING_STATUS), "Repeatable.", default=()),
     *_page(Id("ins")),
+)
+ACTIONS_QUERY: Final[Fields] = (
+    Field("instrument", Id("ins")),
+    Field("status", Several(Word(WORDS["ActionStatus"])), "Repeatable.", default=()),
+    Field("action_type", Several(Word(WORDS["ActionType"])), "Repeatable.", default=()),
+    *_page(Id("cac")),
 )
 PRICES_QUERY: Final[Fields] = (
     Field("symbol", Several(REFERENCE), "Repeatable; needed unless `waiting`.", default=(),

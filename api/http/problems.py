@@ -308,6 +308,7 @@ NOUNS: Final = {
     "instrument_id": "instrument",
     "id_or_symbol": "instrument",
     "event_id": "event",
+    "action_id": "corporate action",
     "webhook_id": "webhook",
     "delivery_id": "delivery",
     "report_id": "parked report",

@@ -54,6 +54,12 @@ SOURCES: Final[dict[str, Source]] = {
         ("View-Offset",),
         _VIEWED,
     ),
+    "action": Source(
+        "the view of corporate actions, once it has reached the journal as it was when the request"
+        f" arrived: {_WAITED}",
+        ("View-Offset",),
+        _VIEWED,
+    ),
     "stream": Source(
         "as a list; with `follow=false` it ends after the last event in the journal at the arrival of"
         f" the request: {_WAITED}",
@@ -97,6 +103,8 @@ READS: Final[dict[str, str]] = {
     "retrieve_withdrawal": "resource",
     "list_instruments": "list",
     "retrieve_instrument": "resource",
+    "list_corporate_actions": "list",
+    "retrieve_corporate_action": "action",
     "list_prices": "register",
     "list_events": "list",
     "stream_events": "stream",

@@ -18,6 +18,7 @@ from order_engine_client.resources import (
     Act,
     Balance,
     Clock,
+    CorporateAction,
     Delivery,
     Deposit,
     Fault,
@@ -436,6 +437,87 @@ class Client(BlockingClient):
     def confirm_price(self, symbol: str, bid: Amount | None = None, ask: Amount | None = None) -> Price:
         """Lets the price that waits count, if it is this one. For another client than set it."""
         return self.run(endpoints.market.confirm_price(symbol, bid, ask))
+
+    def corporate_actions(
+        self,
+        *,
+        instrument: str | None = None,
+        status: Sequence[str] | str | None = None,
+        action_type: Sequence[str] | str | None = None,
+        page_size: int | None = None,
+    ) -> Iterator[CorporateAction]:
+        """Corporate actions, of one instrument or of all."""
+        return self.entries(
+            endpoints.actions.corporate_actions(
+                instrument=instrument, status=status, action_type=action_type, page_size=page_size
+            )
+        )
+
+    def corporate_action(self, action: str) -> CorporateAction:
+        """One corporate action."""
+        return self.run(endpoints.actions.corporate_action(action))
+
+    def announce_action(
+        self,
+        instrument: str,
+        action_type: str,
+        ex_date: date,
+        *,
+        pay_date: date | None = None,
+        record_date: date | None = None,
+        amount: Amount | None = None,
+        units_to: int | None = None,
+        units_from: int | None = None,
+        fraction_price: Amount | None = None,
+        key: str | None = None,
+    ) -> CorporateAction:
+        """Announces a corporate action. `amount` is per unit, in the instrument's currency."""
+        return self.run(
+            endpoints.actions.announce_action(
+                instrument,
+                action_type,
+                ex_date,
+                pay_date=pay_date,
+                record_date=record_date,
+                amount=amount,
+                units_to=units_to,
+                units_from=units_from,
+                fraction_price=fraction_price,
+                key=key,
+            )
+        )
+
+    def correct_action(
+        self,
+        action: str,
+        action_type: str,
+        ex_date: date,
+        *,
+        pay_date: date | None = None,
+        record_date: date | None = None,
+        amount: Amount | None = None,
+        units_to: int | None = None,
+        units_from: int | None = None,
+        fraction_price: Amount | None = None,
+    ) -> CorporateAction:
+        """Replaces the terms of an announced action, before its ex date."""
+        return self.run(
+            endpoints.actions.correct_action(
+                action,
+                action_type,
+                ex_date,
+                pay_date=pay_date,
+                record_date=record_date,
+                amount=amount,
+                units_to=units_to,
+                units_from=units_from,
+                fraction_price=fraction_price,
+            )
+        )
+
+    def withdraw_action(self, action: str, reason: str, *, key: str | None = None) -> CorporateAction:
+        """Withdraws an announced action, before its ex date."""
+        return self.run(endpoints.actions.withdraw_action(action, reason, key=key))
 
     def events(
         self,

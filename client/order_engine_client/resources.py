@@ -267,6 +267,29 @@ class Instrument(Resource, frozen=True):
     trading_hours: TradingHours | None
 
 
+class CorporateAction(Resource, frozen=True):
+    """A corporate action of an instrument. `amount` is per unit; `accounts` and `total_amount` are None
+    until it is completed.
+    """
+
+    id: str
+    instrument: str
+    action_type: str
+    status: str
+    ex_date: date
+    record_date: date
+    pay_date: date
+    amount: Decimal | None
+    units_to: int | None
+    units_from: int | None
+    fraction_price: Decimal | None
+    source: str
+    accounts: int | None
+    total_amount: Decimal | None
+    created_at: datetime
+    modified_at: datetime
+
+
 class Price(Resource, frozen=True):
     """A price of a symbol. One that `is_waiting` counts only once another client confirms it.
 

@@ -1,4 +1,5 @@
-"""Instruments and prices from CSV files: all lines are checked, every fault is listed by its line.
+"""Instruments, prices and corporate actions from CSV files: all lines are checked, every fault is listed
+by its line.
 
 The first line names the columns, in any order. An empty cell means "not given". Text is UTF-8, numbers
 and dates are written as in the API.
@@ -9,13 +10,15 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, ClassVar, Final, NamedTuple
 
 from engine.domain import instrument as instruments
 from engine.domain import trading_hours
+from engine.domain.announcing import ActionRequest
+from engine.domain.corporate_action import ACTION_TYPES
 from engine.domain.instrument import Terms
 from engine.domain.quote import Quote, quote_faults
 from engine.kernel.errors import EngineError, Refused
@@ -68,6 +71,14 @@ class QuoteLine(NamedTuple):
     quote: Quote
 
 
+class ActionLine(NamedTuple):
+    """One line: a corporate action of the instrument with this symbol."""
+
+    line: int
+    symbol: str
+    request: ActionRequest
+
+
 def read_instruments(content: bytes) -> list[InstrumentLine]:
     """The instruments of a file. Raises BadFile with every fault.
 
@@ -103,6 +114,23 @@ def read_quotes(content: bytes, now_us: int) -> list[QuoteLine]:
         wrong = quote_faults(quote, now_us)
         faults += [LineFault(line, entry["path"], entry["detail"]) for entry in wrong]
         found.append(QuoteLine(line, quote))
+    if faults:
+        raise BadFile(faults)
+    return found
+
+
+def read_actions(content: bytes) -> list[ActionLine]:
+    """The corporate actions of a file. Raises BadFile with every fault that the instruments do not know.
+
+    Columns: symbol, action_type, ex_date; the other fields of `ActionRequest` are optional.
+    """
+    faults: list[LineFault] = []
+    found: list[ActionLine] = []
+    seen: dict[tuple[str, str], int] = {}
+    for line, values in _lines(content, _ACTION, faults):
+        symbol = values.pop("symbol")
+        faults += _repeated(line, {"ex_date": f"{symbol} {values['ex_date']}"}, seen)
+        found.append(ActionLine(line, symbol, ActionRequest(**values)))
     if faults:
         raise BadFile(faults)
     return found
@@ -186,6 +214,15 @@ def _integer(text: str) -> int:
     return int(text)
 
 
+def _word(words: Sequence[str]) -> ReadCell:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return text
+
+    return read
+
+
 def _boolean(text: str) -> bool:
     if text not in _BOOLEANS:
         raise ValueError("must be true or false")
@@ -259,6 +296,19 @@ _QUOTE_CELLS: Final[dict[str, ReadCell]] = {
     "accrued_interest": _signed,
 }
 _QUOTE: Final = _Columns(_QUOTE_CELLS, ("symbol", "bid", "ask"))
+
+_ACTION_CELLS: Final[dict[str, ReadCell]] = {
+    "symbol": _text,
+    "action_type": _word(ACTION_TYPES),
+    "ex_date": _date,
+    "pay_date": _date,
+    "record_date": _date,
+    "amount": _PRICE,
+    "units_to": _integer,
+    "units_from": _integer,
+    "fraction_price": _PRICE,
+}
+_ACTION: Final = _Columns(_ACTION_CELLS, ("symbol", "action_type", "ex_date"))
 
 
 # --- lines ----------------------------------------------------------------------------------------

@@ -21,8 +21,9 @@ from engine.installation import Installation, migrate, open_installation
 from engine.kernel.ids import IdSource
 from engine.registers.market import Market
 from engine.registers.operations import define_operations
-from engine.transfer.csv_import import BadFile, read_instruments, read_quotes
+from engine.transfer.csv_import import BadFile, read_actions, read_instruments, read_quotes
 from engine.transfer.importing import Imported, QuotesImported, import_instruments, import_quotes
+from engine.transfer.importing_actions import ActionsImported, import_actions
 from order_engine.main import app
 from tests.support.servers.command import run
 
@@ -129,6 +130,54 @@ def test_jumps_of_a_file_wait(installation: Installation) -> None:
     assert [one.author for one in careful.market.waiting()] == ["command line"]
 
 
+# --- corporate actions ----------------------------------------------------------------------------
+
+ACTIONS = "symbol,action_type,ex_date,pay_date,amount,units_to,units_from,fraction_price\n"
+DIVIDEND = "AAPL,cash_dividend,2100-03-12,2100-03-15,0.31,,,\n"
+SPLIT = "AAPL,stock_split,2100-05-03,,,3,2,33.5\n"
+
+
+def bring_actions(installation: Installation, text: str) -> ActionsImported:
+    lines = read_actions(text.encode())
+    return import_actions(lines, Desk(installation.journal), installation.symbols, IdSource())
+
+
+def test_actions_are_announced_once(installation: Installation) -> None:
+    bring(installation, TWO)
+    assert bring_actions(installation, ACTIONS + DIVIDEND + SPLIT) == (2, 0)
+    head = installation.journal.head
+    assert bring_actions(installation, ACTIONS + SPLIT + DIVIDEND) == (0, 2)
+    assert installation.journal.head == head
+    dividend, split = Desk(installation.journal).state("ins_a").servicing.actions
+    assert (dividend.terms.amount, dividend.terms.source) == (Decimal("0.31"), "operator")
+    assert (split.terms.units_to, split.terms.units_from) == (3, 2)
+    envelope = installation.journal.read()[-1].envelope
+    assert (envelope.tenant, envelope.actor) == (None, "command line")
+    deeds = installation.journal.datastore.store.query("SELECT deed FROM acts ORDER BY at_us")
+    assert [deed for (deed,) in deeds][-2:] == ["actions.imported"] * 2
+
+
+WRONG_ACTIONS = {
+    "NONE,cash_dividend,2100-04-12,,1,,,\n": "3 symbol: is the symbol of no instrument",
+    "AAPL,cash_dividend,2020-04-12,,1,,,\n": "3 ex_date: must not be before today, ",
+    "AAPL,coupon,2100-04-12,,1,,,\n": "3 action_type: does not fit: this stock has no coupon",
+    "AAPL,cash_dividend,2100-03-12,,2,,,\n": "3 ex_date: must not be the same as in line 2",
+    "AAPL,cash_dividend,2100-04-12,,,,,\n": "3 amount: ",
+    "AAPL,merger,2100-04-12,,1,,,\n": "3 action_type: must be one of cash_dividend, ",
+}
+
+
+@pytest.mark.parametrize("line", WRONG_ACTIONS)
+def test_a_file_of_actions_with_a_fault_announces_none(installation: Installation, line: str) -> None:
+    bring(installation, TWO)
+    head = installation.journal.head
+    with pytest.raises(BadFile) as caught:
+        bring_actions(installation, ACTIONS + DIVIDEND + line)
+    (fault,) = caught.value.faults
+    assert f"{fault.line} {fault.column}: {fault.detail}".startswith(WRONG_ACTIONS[line])
+    assert installation.journal.head == head
+
+
 # --- by the command line --------------------------------------------------------------------------
 
 
@@ -172,6 +221,8 @@ def test_faults_are_told_line_by_line(tmp_path: Path) -> None:
         "  line 3: bid: must be a plain decimal with at most 8 decimals\n"
         "  line 4: bid: must not be above the ask\n"
     )
+    file.write_text(ACTIONS + DIVIDEND)
+    assert order_engine("import", "actions", file, *data).stdout == "1 announced, 0 unchanged\n"
     missing = order_engine("import", "prices", tmp_path / "none.csv", *data, "--json")
     assert json.loads(missing.stderr)["error"]["code"] == "bad_settings"
     nobody = order_engine("client", "create", *data, "--tenant", "a b", "--scope", "root")

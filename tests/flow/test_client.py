@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 from typing import Any
@@ -143,6 +143,17 @@ def calls(house: House, words: dict[str, Any]) -> dict[str, Callable[[Any], Any]
         "put prices": lambda c: c.put_prices(NewPrice(SYMBOL, 99, "100.5", past, "closing")),
         "waiting prices": lambda c: jumping(house, lambda: c.waiting_prices(SYMBOL)),
         "confirm price": lambda c: jumping(house, lambda: c.confirm_price(SYMBOL, bid="99.50")),
+        "corporate actions": lambda c: c.corporate_actions(
+            instrument=BOND, status="announced", action_type=["call"], page_size=1
+        ),
+        "corporate action": lambda c: c.corporate_action(words["action"]),
+        "announce action": lambda c: c.announce_action(
+            BOND, "coupon", date(2100, 2, 12), amount="1.25", key="coupon"
+        ),
+        "correct action": lambda c: c.correct_action(
+            words["action"], "call", date(2100, 3, 13), amount=101
+        ),
+        "withdraw action": lambda c: c.withdraw_action(words["withdrawn"], "entered twice", key="no"),
         "events": lambda c: c.events(name="order.placed", resource=order, created_from=past),
         "event": lambda c: c.event(words["event"]),
         "follow events": lambda c: c.follow_events(after=0, resource=order, waits=False),
@@ -228,6 +239,11 @@ def prepared(house: House, client: Client) -> dict[str, Any]:
     ended = (client.create_webhook(f"https://ended{n}.example.com/").id for n in (1, 2))
     words |= {"webhooks": list(ended), "numbers": count(1)}
     words["tested"] = client.create_webhook("https://tested.example.com/").id
+    client.put_instrument("ins_called", **TERMS | {"symbol": "CALLED"})
+    words["action"], words["withdrawn"] = (
+        client.announce_action(instrument, "call", date(2100, 3, 12), amount=100).id
+        for instrument in (BOND, "ins_called")
+    )
     words["delivery"] = client.test_webhook(words["tested"]).id
     return words
 

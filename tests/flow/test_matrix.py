@@ -20,10 +20,10 @@ from engine.domain.report import Report
 from engine.registers.market import Market
 from engine.registers.operations import define_operations
 from tests.support.checkers import conforming
-from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok
+from tests.support.servers.http_engine import TERMS, Engine, a_market, an_account, buying, ok
 from tests.support.servers.http_server import Client, Reply
 
-SHARED = {"instrument_id", "report_id", "file", "name", "stream", "symbol"}
+SHARED = {"instrument_id", "action_id", "report_id", "file", "name", "stream", "symbol"}
 """Parameters of paths that are no tenant's own: the same for all."""
 CREATES = {"put_instrument"}
 """Under an id that nobody has yet."""
@@ -97,6 +97,10 @@ def a_house(engine: Engine, client: Client) -> dict[str, str]:
     deposit = ok(client.post(f"/accounts/{account}/deposits", money), 201)["id"]
     withdrawal = ok(client.post(f"/accounts/{account}/withdrawals", money), 201)["id"]
     webhook = ok(client.post("/webhooks", {"url": f"https://{engine.tenant}.example.com/"}), 201)
+    own = f"ins_{engine.tenant}"
+    ok(client.send("PUT", f"/instruments/{own}", TERMS | {"symbol": engine.tenant}), 201)
+    action = {"instrument": own, "action_type": "call", "amount": "1", "ex_date": "2100-03-12"}
+    announced = ok(client.post("/corporate-actions", action), 201)
     engine.project()
     return {
         "account_id": account,
@@ -109,6 +113,7 @@ def a_house(engine: Engine, client: Client) -> dict[str, str]:
         "webhook_id": webhook["id"],
         "delivery_id": ok(client.post(f"/webhooks/{webhook['id']}/test"), 202)["id"],
         "instrument_id": "ins_bond",
+        "action_id": announced["id"],
         "file": "start.js",
         "name": "orders",
         "stream": order,
@@ -160,6 +165,7 @@ def test_everyone(engine: Engine) -> None:
             assert row.send(client, unknown).status == 404, row
         elif row.parameters:
             asked = anyone if not row.scopes else client
+            engine.project()
             wanted = 404 if row.name not in CREATES else 201
             body = row.body | {"symbol": "UNKNOWN"} if row.name in CREATES else row.body
             assert row._replace(body=body).send(asked, unknown).status == wanted, row

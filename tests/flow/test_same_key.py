@@ -104,6 +104,16 @@ class House(NamedTuple):
         ok(self.client.post(f"/parked-reports/{report}/resolve", body))
         return report
 
+    def action(self) -> dict[str, str]:
+        """A call of a new bond."""
+        number = self.engine.journal.head
+        path = f"/instruments/ins_c{number}"
+        ok(self.client.send("PUT", path, TERMS | {"symbol": f"C{number}"}), 201)
+        return {"instrument": f"ins_c{number}", **CALL}
+
+    def announced(self) -> str:
+        return str(ok(self.client.post("/corporate-actions", self.action()), 201)["id"])
+
     def rebuilt(self) -> None:
         """Nothing waits to be rebuilt any more."""
         with self.engine.views.writing() as connection:
@@ -119,6 +129,7 @@ def _rebuilding(house: House, kind: str) -> Case:
     return Case(f"/projections/orders/{kind}", {}, f"/projections/accounts/{kind}", {})
 
 
+CALL = {"action_type": "call", "ex_date": "2100-03-12", "amount": "100"}
 TEN = {"amount": "10", "currency": "USD"}
 PRICES = [{"symbol": "KE2024A", "bid": "100", "ask": "100"}]
 CASES: dict[str, Callable[[House], Case]] = {
@@ -157,6 +168,15 @@ CASES: dict[str, Callable[[House], Case]] = {
         f"/instruments/ins_n{h.engine.journal.head}",
         TERMS | {"symbol": f"N{h.engine.journal.head}"},
         other_body=TERMS | {"symbol": "OTHER"},
+    ),
+    "announce_corporate_action": lambda h: Case(
+        "/corporate-actions", h.action(), other_body=h.action() | {"amount": "2"}
+    ),
+    "correct_corporate_action": lambda h: _two(
+        lambda: f"/corporate-actions/{h.announced()}", CALL | {"amount": "101"}
+    ),
+    "withdraw_corporate_action": lambda h: _two(
+        lambda: f"/corporate-actions/{h.announced()}/withdraw", {"reason": "entered twice"}
     ),
     "confirm_price": lambda h: Case(f"/prices/{h.jump()}/confirm", {}, other_body={"bid": "1"}),
     "record_prices": lambda _: Case("/prices", PRICES, other_body=[PRICES[0] | {"bid": "99"}]),

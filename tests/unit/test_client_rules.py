@@ -20,6 +20,7 @@ from order_engine_client.effects import Exchange, Exclusive, HttpRequest, HttpRe
 from order_engine_client.operations import Executable, Listing, Operation
 from order_engine_client.resources import Resource
 from order_engine_client.session import Session
+from projections import actions as acted
 from projections import history as histories
 from projections import resources as shown
 
@@ -326,6 +327,7 @@ SHOWN: dict[type[Resource], type] = {
     oec.Deposit: shown.DepositBody,
     oec.Withdrawal: shown.WithdrawalBody,
     oec.Instrument: shown.InstrumentBody,
+    oec.CorporateAction: acted.CorporateActionBody,
     oec.Event: shown.EventBody,
     oec.EventResource: shown.EventResource,
     oec.ParkedReport: shown.ParkedReportBody,

@@ -7,6 +7,7 @@ and `AsyncClient` are generated from these functions (`python -m client.generate
 
 from order_engine_client.endpoints import (
     accounts,
+    actions,
     events,
     market,
     operator,
@@ -15,4 +16,4 @@ from order_engine_client.endpoints import (
     webhooks,
 )
 
-__all__ = ["accounts", "events", "market", "operator", "orders", "payments", "webhooks"]
+__all__ = ["accounts", "actions", "events", "market", "operator", "orders", "payments", "webhooks"]
