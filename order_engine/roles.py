@@ -1,6 +1,6 @@
 """Composition of the background roles: role -> followers, on their databases.
 
-execution     orders to the venue, its reports     settlement    trades that are due
+execution     orders to the venue, its reports     settlement    trades and corporate actions due
 projections   the views and their rebuilds         (sandbox day) the clock, with settlement
 sealing       signed checkpoints and their publication
 webhooks      events to receivers                  outlet        events to a message broker
@@ -32,6 +32,7 @@ from engine.domain.routing import effective_routes
 from engine.followers.acting import Acting, BlockedOrders, CheckCancelled, SavedOffset, Timer
 from engine.followers.execution import Execution, WorkingSets
 from engine.followers.follow import Follower
+from engine.followers.servicing import Servicing
 from engine.followers.settlement import Fresh, Settlement
 from engine.installation import open_journal, open_master_key
 from engine.journal.journal import Journal
@@ -51,7 +52,15 @@ from engine.kernel.limits import (
     VIEW_SHARE,
 )
 from engine.kernel.meters import Sample
-from engine.kernel.process import EXECUTION, OUTLET, PUBLISHING, SEALING, SETTLEMENT, WEBHOOKS
+from engine.kernel.process import (
+    EXECUTION,
+    OUTLET,
+    PUBLISHING,
+    SEALING,
+    SERVICING,
+    SETTLEMENT,
+    WEBHOOKS,
+)
 from engine.kernel.wall import now_us
 from engine.proof import seals
 from engine.proof.checkpoint import origin_of
@@ -76,6 +85,7 @@ from projections import checkpoints
 from projections.database import Views
 from projections.jobs import Job
 from projections.runner import Runner
+from projections.serviced import Sets
 from projections.views import working
 
 if TYPE_CHECKING:
@@ -204,6 +214,7 @@ class Followers:
             made.append(self._follower(EXECUTION, lambda lease: self._executing(lease, venues)))
         if "settlement" in roles:
             made.append(self._follower(SETTLEMENT, self._settling))
+            made.append(self._follower(SERVICING, self._servicing))
             if is_sandbox and self._sandbox.day_us:
                 day_s = self._sandbox.day_us / 1_000_000
                 made.append(
@@ -336,6 +347,9 @@ class Followers:
             lambda today, limit, after: working.due(views, today, limit=limit, after=after),
             fresh=self._fresh,
         )
+
+    def _servicing(self, lease: Lease) -> Servicing:
+        return Servicing(self._desk(lease), Sets(self._views), self._firm.ids)
 
 
 def begin_sealing(settings: Settings, journal: Journal, lease: Lease) -> Sealing:

@@ -14,6 +14,7 @@ from projections.views.orders import OrdersView
 from projections.views.parked import ParkedView
 from projections.views.payments import PaymentsView
 from projections.views.positions import PositionsView
+from projections.views.servicing import ServicingView
 from projections.views.working import WorkingView
 
 VIEWS: Final[tuple[View, ...]] = (
@@ -26,5 +27,6 @@ VIEWS: Final[tuple[View, ...]] = (
     EventsView(),
     ParkedView(),
     WorkingView(),
+    ServicingView(),
     ActionsView(),
 )

@@ -15,6 +15,7 @@ from engine.domain.instrument import Instrument
 from engine.domain.order import Order
 from engine.kernel.fact import Fact
 from engine.kernel.ids import IdSource
+from engine.kernel.refusals import refused
 
 # --- of the operator ------------------------------------------------------------------------------
 
@@ -85,9 +86,9 @@ def apply_action(
     """
     known: Instrument = yield instrument
     one = known.servicing.action(action)
-    owner: Account | None = yield account
-    if one is None or not one.is_started or owner is None:
-        return []
+    owner: Account = yield account
+    if one is None or not one.is_started:
+        raise refused("invalid_request", f"{action} of {instrument} has not started.")
     kind = one.terms.action_type
     if kind in INCOME:
         held = owner.holdings.positions.get(instrument)
@@ -99,7 +100,6 @@ def apply_action(
             one,
             known,
             owner,
-            context.business_date,
             rolled=(yield order) if order else None,
             new_id=ids.new,
             at_us=context.at_us,
@@ -117,11 +117,12 @@ def complete_action(
     return _changes({instrument: facts})
 
 
-def cancel_waiting(context: DecisionContext, *, order: str, reason: str) -> Decision:
-    """Cancels an order that no venue has yet, for one of `order.REASONS`."""
+def cancel_waiting(context: DecisionContext, *, order: str, reason: str, placed_by_us: int) -> Decision:
+    """Cancels an order placed by then that no venue has yet, for one of `order.REASONS`."""
     known: Order | None = yield order
-    if known is None:
+    if known is None or known.terms.at_us > placed_by_us:
         return []
+    yield known.terms.account
     decided = trading.cancel(known, reason, at_us=context.at_us)
     return _changes({known.terms.account: decided.account, order: decided.subject})
 

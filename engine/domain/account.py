@@ -137,9 +137,10 @@ PERMITS: Final = {
     "active": frozenset({"deposit", "withdrawal", "buy", "sell"}),
     "suspended": frozenset[str](),
     "closing": frozenset({"withdrawal", "sell"}),
-    "closed": frozenset[str](),
+    "closed": frozenset({"withdrawal"}),
 }
-"""Status -> permitted actions, if the flag allows them too."""
+"""Status -> permitted actions, if the flag allows them too. A closed account withdraws what it is paid
+afterwards: a coupon that it was entitled to before."""
 
 FLAGS: Final = {
     "deposit": ("can_deposit", "deposit_forbidden"),

@@ -13,6 +13,7 @@ from typing import Final
 from engine.domain import instrument as instruments
 from engine.domain.accrual import coupon_per_unit, ex_date
 from engine.domain.corporate_action import (
+    INCOME,
     REDEMPTIONS,
     SPLITS,
     Action,
@@ -83,11 +84,15 @@ def complete(
 def next_step(state: Instrument) -> date | None:
     """The next date on which something is to be done for the instrument; None: nothing.
 
-    A date in the past: something is due, or under way.
+    A date in the past: something is due, or under way. A split counts from the day before: at markets in
+    the east a day begins before it does in UTC.
     """
     if state.servicing.since is None and _has_schedule(state):
         return date.min
-    days = [one.starts_on for one in state.servicing.actions]
+    days = [
+        one.starts_on - timedelta(days=one.terms.action_type in SPLITS)
+        for one in state.servicing.actions
+    ]
     terms = upcoming(state)
     if terms is not None:
         days.append(terms.ex_date)
@@ -165,7 +170,14 @@ def _is_due(known: Action, business_date: date, market_date: date) -> bool:
 
 
 def _waits(state: Instrument, known: Action) -> bool:
-    """Whether a change of units waits for one due before it."""
-    changes = [one for one in state.servicing.actions if one.terms.action_type in SPLITS | REDEMPTIONS]
-    first = min(changes, key=lambda one: (not one.is_started, one.starts_on), default=known)
-    return known in changes and first is not known
+    """Whether a change of units waits for another one, or for the start of a payment due before it."""
+    actions = state.servicing.actions
+    changes = [one for one in actions if one.terms.action_type in SPLITS | REDEMPTIONS]
+    if known not in changes:
+        return False
+    first = min(changes, key=lambda one: (not one.is_started, one.starts_on))
+    return first is not known or any(
+        one.starts_on <= known.starts_on
+        for one in actions
+        if one.terms.action_type in INCOME and not one.is_started
+    )

@@ -7,7 +7,6 @@ action once: a payment is noted in its position, a redemption leaves no units.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
 from decimal import ROUND_FLOOR, Decimal
 from typing import Final
 
@@ -68,7 +67,6 @@ def redeem(
     action: Action,
     instrument: Instrument,
     account: Account,
-    business_date: date,
     *,
     rolled: Order | None,
     new_id: Callable[[str], str],
@@ -76,7 +74,7 @@ def redeem(
 ) -> Decided:
     """Exchanges the units of an account for cash and closes its position, once.
 
-    A coupon or dividend that is due by then is paid first. `rolled`: the position's rollover, paid with
+    A coupon or dividend that has started is paid first. `rolled`: the position's rollover, paid with
     that cash (see `rollover.at_maturity`).
 
     Raises Refused `invalid_request` while a trade of the position is unsettled or an order may still
@@ -89,7 +87,7 @@ def redeem(
     _check_redeemable(position, matured.pledged)
     facts: list[Fact] = []
     for due in instrument.servicing.actions:
-        if due.terms.action_type in INCOME and due.starts_on <= business_date:
+        if due.terms.action_type in INCOME and due.is_started:
             facts += pay(due, position, new_id, at_us=at_us)
     units = position.units
     if units.total:

@@ -605,6 +605,16 @@ SETTLE_S: Final = 0.1
 """Poll interval for due trades: views follow the journal, and settlement follows views."""
 SETTLE_BATCH: Final = 256
 """Trades settled in one commit, as `EXECUTION_BATCH`."""
+SERVICE_S: Final = 0.25
+"""Interval between polls of instruments with a coupon, dividend, split or maturity due."""
+SERVICE_RETRY_S: Final = 2.0
+"""Pause before accounts that have to wait are served again: most wait for a settlement."""
+SERVED_BATCH: Final = 256
+"""Accounts served at once: a few commits, and a bound on memory."""
+SERVED_BLOCKED_MAX: Final = 4_096
+"""Accounts with a corporate action to come that are kept in memory; with more, all are visited again."""
+QUARANTINED_SERVED_MAX: Final = 10_000
+"""Quarantined accounts that are served one by one, as their positions cannot be shown."""
 FRESH_TRADES_MAX: Final = 10_000
 """Trades handed from execution to settlement; if no settlement runs here, the oldest are dropped."""
 FAULTS_SHOWN_MAX: Final = 1_000

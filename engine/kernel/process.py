@@ -18,6 +18,8 @@ EXECUTION: Final = "execution"
 """Sends orders to their venue, and records its reports."""
 SETTLEMENT: Final = "settlement"
 """Settles trades when they are due."""
+SERVICING: Final = "servicing"
+"""Pays coupons, dividends and redemptions, and applies splits, on their day."""
 SEALING: Final = "sealing"
 """Makes seals."""
 PUBLISHING: Final = "publishing"
@@ -26,8 +28,9 @@ WEBHOOKS: Final = "webhooks"
 """Enqueues deliveries and sends them."""
 OUTLET: Final = "outlet"
 """Publishes events to a message broker, if there is one."""
-FOLLOWERS: Final = (EXECUTION, SETTLEMENT, SEALING, WEBHOOKS)
-"""The followers that every installation runs: they complete, settle, seal and announce orders."""
+FOLLOWERS: Final = (EXECUTION, SETTLEMENT, SERVICING, SEALING, WEBHOOKS)
+"""The followers that every installation runs: they complete, settle, seal and announce orders, and
+service what is held."""
 _NICE: Final = 5
 
 

@@ -34,12 +34,19 @@ POSITIONS: Final = Table(
         "account": "text",
         "instrument": "text",
         "status": "text",
+        "held_until": "text",
         "body": "bytes",
     },
     "first_offset",
-    {"unique_id": "id", "account": "account, first_offset"},
+    {
+        "unique_id": "id",
+        "account": "account, first_offset",
+        "holder": "instrument, account, held_until",
+    },
     stream="account",
 )
+OPEN: Final = "open"
+"""`held_until` of a position that is not closed: sorts after every date."""
 
 
 def held(change: Change) -> tuple[int, str, Position]:
@@ -69,7 +76,7 @@ class PositionsView(View):
     """One row per position. A new position of the same instrument is a new row."""
 
     name = "positions"
-    shape = 3
+    shape = 4
     streams = frozenset({"acc"})
     tables = (POSITIONS,)
     bodies = (PositionBody,)
@@ -82,7 +89,19 @@ class PositionsView(View):
 
 def _row(first_offset: int, account: str, position: Position) -> Row:
     body = position_json(account, position)
-    return first_offset, position.id, account, position.instrument, position.status, body
+    until = _held_until(position)
+    return first_offset, position.id, account, position.instrument, position.status, until, body
+
+
+def _held_until(position: Position) -> str:
+    """OPEN, or the last settlement date of a closed position's trades: it has no part in coupons with a
+    later ex date. "" if all were long ago.
+    """
+    if position.closed_at_us is None:
+        return OPEN
+    days = [one.day for one in position.dated[-1:]]
+    days += [before.ex_date for before in position.before]
+    return max(days).isoformat() if days else ""
 
 
 def one(account: str, position_id: str) -> Single:

@@ -27,7 +27,7 @@ WORKING: Final = Table(
         "instrument": "text",
     },
     "first_offset",
-    {"stage": "stage, first_offset"},
+    {"stage": "stage, first_offset", "instrument": "instrument, stage, first_offset"},
     stream="id",
 )
 DUE: Final = Table(
@@ -72,7 +72,7 @@ class WorkingView(View):
     """One row per order until its execution ends, one row per trade until it is settled."""
 
     name = "working"
-    shape = 2
+    shape = 3
     streams = frozenset({"ord"})
     tables = (WORKING, DUE)
     bodies = ()

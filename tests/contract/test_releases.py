@@ -24,7 +24,7 @@ from projections.database import Views
 from tests.support.engines.releases import SECOND, Release
 from tests.support.servers.http_engine import running
 
-NEW = {"actions"}
+NEW = {"actions", "servicing"}
 """Views that there are since the second release."""
 OUTDATED = ["accounts", "instruments", "orders", "balances", "positions", "events", "working"]
 """Views whose shape has changed since the second release."""

@@ -87,6 +87,10 @@ UNREAD: dict[str, Kinds] = {
     "positions": (facts_of("acc") - moves.FACTS)
     | {bookings.CashDeposited, bookings.CashWithdrawn, bookings.FundsReserved, bookings.FundsReleased},
     "events": NO_EVENT - facts_of("ins") - facts_of("rep"),
+    "servicing": facts_of("acc")
+    - {
+        servicing.CouponPaid, servicing.DividendPaid, servicing.PositionMatured, servicing.PositionSplit
+    },
     "actions": frozenset(
         {
             instrument.InstrumentListed, instrument.InstrumentChanged, corporate_action.ScheduleFollowed,

@@ -115,7 +115,6 @@ class Rolling(World):
                     Action("cac_1", terms, 1, 1, is_started=True),
                     security,
                     self.account(),
-                    MATURITY,
                     rolled=known,
                     new_id=lambda prefix: f"{prefix}_1",
                     at_us=self.now_us,

@@ -1,0 +1,322 @@
+"""Servicing: coupons, dividends, redemptions and splits, on their day by the business clock.
+
+It has no offset in the journal: instruments with something to do come from a view. An action is
+started in the instrument's stream; then each holder has it in a command of its own, which does nothing
+the second time; when all have had it, it is completed. An account that has to wait is blocked and tried
+again, the others continue.
+
+Holders come from views, so they are read only when the views show all that was recorded before the
+action started. Later trades settle on or after the day, and have no part in it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from datetime import date
+from decimal import Decimal
+from functools import partial
+from typing import Any, Final, Protocol
+
+from engine.commands import servicing
+from engine.commands.desk import Command, Decision, Desk, Outcome
+from engine.domain import clock
+from engine.domain.corporate_action import REDEMPTIONS, SPLITS, Action
+from engine.domain.instrument import Instrument
+from engine.followers.acting import BlockedOrders, Burst, CheckCancelled, Timer
+from engine.kernel import wall
+from engine.kernel.errors import ViewBehind
+from engine.kernel.ids import IdSource
+from engine.kernel.limits import (
+    SERVED_BATCH,
+    SERVED_BLOCKED_MAX,
+    SERVICE_RETRY_S,
+    SERVICE_S,
+    VIEW_POLL_S,
+)
+from engine.kernel.process import SERVICING
+from engine.kernel.refusals import refused
+
+
+class Due(Protocol):
+    """An instrument with something to do."""
+
+    @property
+    def instrument(self) -> str: ...
+
+
+class Holder(Protocol):
+    """An account that may have to have an action."""
+
+    @property
+    def account(self) -> str: ...
+    @property
+    def tenant(self) -> str: ...
+
+
+class WaitingOrder(Protocol):
+    """An open order of an instrument, and the offset of its first fact."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def order(self) -> str: ...
+
+
+class Total(Protocol):
+    """Accounts that had an action, and the cash of all."""
+
+    @property
+    def accounts(self) -> int: ...
+    @property
+    def amount(self) -> Decimal: ...
+
+
+class ServicingSets(Protocol):
+    """The working sets: see `projections.serviced.Sets`."""
+
+    def reached(self) -> int: ...
+    def due(self, day: date, limit: int, after: Any) -> Sequence[Due]: ...
+    def holders(self, of: str, action: Action, after: str, limit: int) -> Sequence[Holder]: ...
+    def withheld(self) -> Sequence[Holder]: ...
+    def orders(self, of: str, stage: str, after: int, limit: int) -> Sequence[WaitingOrder]: ...
+    def total(self, action: str) -> Total: ...
+
+
+CANCELLED_FOR: Final = dict.fromkeys(REDEMPTIONS, "matured") | dict.fromkeys(SPLITS, "corporate_action")
+"""Action -> reason for which waiting orders of the instrument end."""
+
+
+class Servicing:
+    """The acting part of the follower (see `follow.Acting`)."""
+
+    offset: Final = None
+
+    def __init__(
+        self,
+        desk: Desk,
+        sets: ServicingSets,
+        ids: IdSource,
+        *,
+        now_us: Callable[[], int] = wall.now_us,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.faults = BlockedOrders(SERVICING)
+        self._desk = desk
+        self._burst = Burst(desk)
+        self._sets = sets
+        self._ids = ids
+        self._now_us = now_us
+        self._monotonic = monotonic
+        self._polling = Timer(monotonic, SERVICE_S)
+        self._work: Iterator[float] | None = None
+        self._left: dict[str, list[Holder]] = {}  # action -> accounts that have to wait
+        self._retries: dict[str, Timer] = {}  # instrument -> when to try those again
+        self._executing: dict[str, set[str]] = {}  # instrument -> orders that a redemption waits for
+
+    def turn(self, check_cancelled: CheckCancelled) -> float:
+        """Serves one batch of accounts. See `follow.Acting`."""
+        check_cancelled()
+        if self._work is None:
+            if not self._polling.is_due:
+                return self._polling.due_in_s
+            self._polling.restart()
+            self._work = self._poll(check_cancelled)
+        rest_s = next(self._work, None)
+        if rest_s is None:
+            self._work = None
+            return self._polling.due_in_s
+        return rest_s
+
+    def finish(self) -> None:
+        """No state to save."""
+
+    def _poll(self, check_cancelled: CheckCancelled) -> Iterator[float]:
+        """Every instrument with something to do today; yields seconds to pause after each step."""
+        today = clock.business_date(self._desk.state(clock.STREAM), self._now_us())
+        after: Due | None = None
+        try:
+            while True:
+                rows = self._sets.due(today, SERVED_BATCH, after)
+                for row in rows:
+                    timer = self._retries.get(row.instrument)
+                    if timer is None or timer.is_due:
+                        yield from self._service(row.instrument, check_cancelled)
+                if len(rows) < SERVED_BATCH:
+                    break
+                after = rows[-1]
+        except ViewBehind as error:
+            self.faults.show("views", error)
+        else:
+            self.faults.clear("views")
+
+    def _service(self, instrument: str, check_cancelled: CheckCancelled) -> Iterator[float]:
+        """Announces and starts what is due of an instrument, and applies what has started."""
+        try:
+            self._advance(instrument)
+        except Exception as error:  # noqa: BLE001  `note` raises what concerns others too
+            self.faults.note(instrument, error)
+            self._retry(instrument)
+            return
+        self.faults.clear(instrument)
+        state: Instrument = self._desk.state(instrument)
+        is_done = True
+        for action in state.servicing.actions:
+            if action.is_started:
+                is_done &= yield from self._apply(instrument, action, check_cancelled)
+        if is_done:
+            self._retries.pop(instrument, None)
+        else:
+            self._retry(instrument)
+
+    def _retry(self, instrument: str) -> None:
+        self._retries[instrument] = timer = Timer(self._monotonic, SERVICE_RETRY_S)
+        timer.restart()
+
+    def _advance(self, instrument: str) -> None:
+        """Announces what the terms bring and starts what is due; payments before changes of units."""
+        self._do(servicing.follow_schedule, instrument=instrument)
+        while self._do(servicing.announce_due, ids=self._ids, instrument=instrument).facts:
+            pass
+        state: Instrument = self._desk.state(instrument)
+        for action in sorted(state.servicing.actions, key=_order):
+            self._do(servicing.start_action, instrument=instrument, action=action.id)
+
+    def _apply(
+        self, instrument: str, action: Action, check_cancelled: CheckCancelled
+    ) -> Generator[float, None, bool]:
+        """Applies an action to its holders; whether all have had it, so that it is completed."""
+        yield from self._shown(self._desk.journal.head)
+        may_grow = False
+        if action.terms.action_type in CANCELLED_FOR:
+            yield from self._cancel_waiting(instrument, action, check_cancelled)
+        if action.terms.action_type in REDEMPTIONS:
+            # Read before the holders: a trade of an order that has ended since is among them.
+            may_grow = self._is_executing(instrument)
+        left: list[Holder] = []
+        for page in self._pages(instrument, action):
+            left += self._serve(instrument, action, page, check_cancelled)
+            yield 0.0
+        self._left.pop(action.id, None)
+        if not left and not may_grow:
+            yield from self._complete(instrument, action)
+            return True
+        if not may_grow and len(left) <= SERVED_BLOCKED_MAX:
+            self._left[action.id] = left
+        return False
+
+    def _pages(self, instrument: str, action: Action) -> Iterator[Sequence[Holder]]:
+        """The accounts to serve: those left the last time, or all."""
+        known = self._left.get(action.id)
+        if known is not None:
+            yield from (known[at : at + SERVED_BATCH] for at in range(0, len(known), SERVED_BATCH))
+            return
+        yield self._sets.withheld()
+        after, is_full = "", True
+        while is_full:
+            page = self._sets.holders(instrument, action, after, SERVED_BATCH)
+            is_full = len(page) == SERVED_BATCH
+            if page:
+                after = page[-1].account
+                yield page
+
+    def _serve(
+        self,
+        instrument: str,
+        action: Action,
+        page: Sequence[Holder],
+        check_cancelled: CheckCancelled,
+    ) -> list[Holder]:
+        """Applies an action to some accounts; returns those that have to wait."""
+        commands = [
+            self._command(
+                servicing.apply_action,
+                one.tenant or None,
+                ids=self._ids,
+                instrument=instrument,
+                action=action.id,
+                account=one.account,
+            )
+            for one in page
+        ]
+        left = []
+        for one, outcome in zip(page, self._burst.do_all(commands, check_cancelled), strict=True):
+            subject = f"{one.account}/{instrument}"
+            if isinstance(outcome, Exception):
+                self.faults.note(subject, outcome)
+                left.append(one)
+            else:
+                self.faults.clear(subject)
+        return left
+
+    def _complete(self, instrument: str, action: Action) -> Iterator[float]:
+        yield from self._shown(self._desk.journal.head)
+        total = self._sets.total(action.id)
+        self._do(
+            servicing.complete_action,
+            instrument=instrument,
+            action=action.id,
+            accounts=total.accounts,
+            amount=total.amount,
+        )
+
+    # --- orders -----------------------------------------------------------------------------------
+
+    def _cancel_waiting(
+        self, instrument: str, action: Action, check_cancelled: CheckCancelled
+    ) -> Iterator[float]:
+        """Cancels orders that no venue has, placed before the action started."""
+        after, rows = 0, None
+        while rows is None or len(rows) == SERVED_BATCH:
+            rows = self._sets.orders(instrument, "waiting", after, SERVED_BATCH)
+            if not rows:
+                return
+            after = rows[-1].offset
+            commands = [
+                self._command(
+                    servicing.cancel_waiting,
+                    self._desk.tenants.of(row.order),
+                    order=row.order,
+                    reason=CANCELLED_FOR[action.terms.action_type],
+                    placed_by_us=action.modified_at_us,
+                )
+                for row in rows
+            ]
+            outcomes = self._burst.do_all(commands, check_cancelled)
+            for row, outcome in zip(rows, outcomes, strict=True):
+                if isinstance(outcome, Exception):
+                    self.faults.note(row.order, outcome)
+                else:
+                    self.faults.clear(row.order)
+            yield 0.0
+
+    def _is_executing(self, instrument: str) -> bool:
+        """Whether an order of the instrument is at a venue: it may still trade. Shown as blocked."""
+        rows = self._sets.orders(instrument, "at_venue", 0, SERVED_BATCH)
+        now = {row.order for row in rows}
+        for order in self._executing.pop(instrument, set()) - now:
+            self.faults.clear(order)
+        for order in now:
+            detail = f"It is at its venue; the redemption of {instrument} waits for its end."
+            self.faults.show(order, refused("invalid_request", detail))
+        if now:
+            self._executing[instrument] = now
+        return bool(now)
+
+    # --- helpers ----------------------------------------------------------------------------------
+
+    def _shown(self, offset: int) -> Iterator[float]:
+        """Waits until the views show the fact at `offset`."""
+        while self._sets.reached() < offset:
+            yield VIEW_POLL_S
+
+    def _do(self, decision: Callable[..., Decision], **words: Any) -> Outcome:
+        return self._desk.do(self._command(decision, None, **words))
+
+    @staticmethod
+    def _command(decision: Callable[..., Decision], tenant: str | None, **words: Any) -> Command:
+        return Command(partial(decision, **words), tenant, SERVICING)
+
+
+def _order(action: Action) -> tuple[date, bool]:
+    return action.starts_on, action.terms.action_type in CANCELLED_FOR

@@ -1,0 +1,236 @@
+"""Coupons, dividends and redemptions over real journals and views of both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from msgspec.structs import replace
+
+from engine.commands import decisions
+from engine.domain.announcing import ActionRequest
+from engine.domain.bookings import PositionClosed
+from engine.domain.corporate_action import ActionCompleted, ActionStarted
+from engine.domain.instrument import Terms
+from engine.domain.servicing import CouponPaid, DividendPaid, PositionMatured
+from tests.support.engines.desks import INSTRUMENT, TERMS
+from tests.support.engines.lives import Life, open_life
+
+BOND = replace(
+    TERMS, settlement_days=1, issuer_country="US", maturity_date=date(2026, 9, 15), coupon=Decimal(6),
+    coupon_frequency=2, day_count_convention="30_360", issue_date=date(2025, 9, 15),
+)  # fmt: skip
+"""Pays 3 a unit on Sunday 15 March 2026, that is on Monday, and on 15 September with the 100."""
+THURSDAY, FRIDAY, MONDAY = date(2026, 3, 12), date(2026, 3, 13), date(2026, 3, 16)
+TUESDAY, MATURITY = date(2026, 3, 17), date(2026, 9, 15)
+SHARE = Terms("A share", "SHARE", "stock", "USD", issuer_country="US")
+
+
+@pytest.fixture
+def life(journal_url: str, views_url: str) -> Iterator[Life]:
+    with open_life(journal_url, views_url) as opened:
+        yield opened
+
+
+def account_with(life: Life, units: str, terms: Terms = BOND) -> str:
+    """An account that bought so many units today."""
+    life.list(terms)
+    account = life.account()
+    life.trade(account, "buy", str(Decimal(units) * 200))
+    extra = life.position(account).units.total - Decimal(units)
+    life.trade(account, "sell", str(extra))
+    return account
+
+
+def become(life: Life, account: str, status: str) -> None:
+    words = {"tenant": life.tenant_of(account), "account": account, "flags": {}}
+    life.shop.do(decisions.change_account, status=status, **words)
+
+
+def paid(life: Life, account: str) -> list[tuple[Decimal, Decimal]]:
+    """(units, cash) of every coupon of an account."""
+    return [(one.units, one.amount) for one in life.told(account, CouponPaid)]
+
+
+def test_a_coupon_is_paid_once_to_those_entitled(life: Life) -> None:
+    names = ("held", "suspended", "closing", "sold before", "sold on the day")
+    accounts = {name: account_with(life, "10") for name in names}
+    life.trade(accounts["sold before"], "sell", "10.00")  # settles on Friday
+    life.until(FRIDAY)
+    life.settle()
+    accounts["bought on the day"] = account_with(life, "7")  # settles on Monday, as all of today
+    life.trade(accounts["sold on the day"], "sell", "10.00")
+    life.trade(accounts["held"], "sell", "4.00")
+    for status in ("suspended", "closing"):
+        become(life, accounts[status], status)
+    life.until(MONDAY)
+    life.settle()
+    assert life.position(accounts["sold on the day"]).status == "closed"
+    before = {name: life.total(account) for name, account in accounts.items()}
+    life.serve()
+    due = {"held", "suspended", "closing", "sold on the day"}
+    for name, account in accounts.items():
+        expected = [(Decimal("10.00"), Decimal("30.00"))] if name in due else []
+        assert paid(life, account) == expected, name
+        assert life.total(account) - before[name] == sum(amount for _, amount in expected)
+    (done,) = life.facts(ActionCompleted)
+    assert (done.accounts, done.amount) == (4, Decimal("120.00"))
+    assert {one.tenant for one in life.envelopes(CouponPaid)} == {"tenant"}
+    end = life.works.journal.head
+    life.stop()
+    life.start()
+    life.serve()
+    assert life.works.journal.head == end
+
+
+def test_nothing_is_paid_before_the_payment_date(life: Life) -> None:
+    account = account_with(life, "10")
+    life.until(date(2026, 3, 15))
+    life.settle()
+    life.serve()
+    assert paid(life, account) == []
+    assert life.facts(ActionStarted) == []
+    life.until(MONDAY)
+    life.serve()
+    assert paid(life, account) == [(Decimal("10.00"), Decimal("30.00"))]
+
+
+def test_a_whole_life_ends_with_the_face_value(life: Life) -> None:
+    account = account_with(life, "3.33")
+    life.until(MONDAY)
+    life.settle()
+    life.serve()
+    life.until(MATURITY)
+    before = life.total(account)
+    life.serve()
+    assert paid(life, account) == [(Decimal("3.33"), Decimal("9.99"))] * 2
+    (matured,) = life.told(account, PositionMatured)
+    assert (matured.quantity, matured.pledged, matured.amount) == (
+        Decimal("3.33"),
+        Decimal("0.00"),
+        Decimal("333.00"),
+    )
+    assert life.total(account) - before == Decimal("342.99")
+    last = [type(one.fact) for one in life.works.journal.stream(account)][-3:]
+    assert last == [CouponPaid, PositionMatured, PositionClosed]
+    assert life.position(account).status == "closed"
+    assert len(life.facts(ActionCompleted)) == 3
+
+
+def test_a_redemption_waits_for_orders_and_settlements(life: Life) -> None:
+    """A sell that waits is cancelled; one that executes, and a trade to settle, are waited for."""
+    accounts = [account_with(life, "5") for _ in range(3)]
+    life.until(date(2026, 9, 11))  # a Friday: what is sold settles on Monday
+    life.settle()
+    waiting = life.order(accounts[0], "sell", "2.00")
+    executing = life.order(accounts[1], "sell", "2.00")
+    life.shop.start(executing)
+    life.until(date(2026, 9, 14))
+    life.serve()  # the coupon of March, long late
+    life.until(MATURITY)
+    life.serve()
+    assert life.works.order(waiting).cancelled_reason == "matured"
+    assert [life.position(one).status for one in accounts] == ["closed", "open", "closed"]
+    assert len(life.facts(PositionMatured)) == 2
+    shown = life.servicing.status().faults
+    assert set(shown) == {executing, f"{accounts[1]}/{INSTRUMENT}"}
+    assert "its end" in shown[executing]
+    life.shop.report(executing, "end", "ended")
+    life.serve()
+    assert life.position(accounts[1]).status == "closed"
+    assert life.servicing.status().faults == {}
+    (done,) = [one for one in life.facts(ActionCompleted) if one.accounts == 3 and one.amount > 1000]
+    assert done.amount == Decimal("1500.00")
+
+
+def test_an_executing_buy_is_waited_for_by_the_redemption(life: Life) -> None:
+    """Nobody holds the instrument yet when it is repaid, and the order may still trade."""
+    life.list(BOND)
+    account = life.account()
+    life.until(date(2026, 9, 11))
+    bought = life.order(account, "buy", "500.00")
+    life.shop.start(bought)
+    life.until(MATURITY)
+    life.serve()
+    (action,) = life.shop.desk.state(INSTRUMENT).servicing.actions
+    assert action.terms.action_type == "maturity"
+    life.shop.report(bought, "late", "trade", price=Decimal(100), quantity=Decimal("4.00"))
+    life.shop.report(bought, "end", "ended")
+    life.until(date(2026, 9, 16))
+    life.settle()
+    life.serve()
+    assert [one.amount for one in life.facts(PositionMatured)] == [Decimal("400.00")]
+    assert life.shop.desk.state(INSTRUMENT).servicing.actions == ()
+
+
+def test_a_closed_account_is_paid_and_may_withdraw(life: Life) -> None:
+    account = account_with(life, "10")
+    life.until(FRIDAY)
+    life.settle()
+    life.trade(account, "sell", "10.00")
+    life.until(MONDAY)
+    life.settle()
+    words = {"tenant": "tenant", "account": account}
+
+    def withdraw(amount: Decimal) -> None:
+        payment = life.shop.ids.new("wdr")
+        life.shop.do(
+            decisions.create_payment, payment=payment, kind="withdrawal", currency="USD",
+            amount=amount, **words,
+        )  # fmt: skip
+        life.shop.do(decisions.end_payment, payment=payment, is_completed=True, **words)
+
+    withdraw(life.total(account))
+    become(life, account, "closed")
+    assert life.shop.desk.state(account).status == "closed"
+    life.serve()
+    assert life.total(account) == Decimal("30.00")
+    withdraw(Decimal("30.00"))
+    assert life.total(account) == 0
+    assert life.shop.desk.state(account).status == "closed"
+
+
+def test_a_dividend_goes_by_settlement_before_its_ex_date(life: Life) -> None:
+    share = replace(SHARE, symbol=TERMS.symbol, settlement_days=1)
+    early, late = account_with(life, "10", share), life.account()
+    action = life.announce(
+        ActionRequest("cash_dividend", MONDAY, date(2026, 3, 20), amount=Decimal("0.333"))
+    )
+    life.until(FRIDAY)
+    life.settle()
+    life.trade(late, "buy", "1000.00")
+    life.until(MONDAY)
+    life.settle()
+    life.trade(early, "sell", "10.00")
+    life.until(date(2026, 3, 20))
+    life.settle()
+    life.serve()
+    (dividend,) = life.facts(DividendPaid)
+    assert (dividend.action, dividend.amount) == (action, Decimal("3.33"))
+    assert life.told(early, DividendPaid) == [dividend]
+
+
+def test_many_holders_are_served_in_pages_and_a_restart_goes_on(
+    journal_url: str, views_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A follower that ends in the middle leaves the rest to the next, which pays nobody twice."""
+    for module in ("engine.followers.servicing", "projections.serviced"):
+        monkeypatch.setattr(f"{module}.SERVED_BATCH", 2)
+    with open_life(journal_url, views_url) as life:
+        accounts = [account_with(life, "10") for _ in range(5)]
+        life.until(MONDAY)
+        life.settle()
+        for _ in range(12):
+            life.runner.catch_up()
+            life.servicing.turn()
+            if len(life.facts(CouponPaid)) >= 2:
+                break
+        assert len(life.facts(CouponPaid)) == 2
+        life.stop()
+        life.start()
+        life.serve()
+        assert [paid(life, one) for one in accounts] == [[(Decimal("10.00"), Decimal("30.00"))]] * 5
+        (done,) = life.facts(ActionCompleted)
+        assert (done.accounts, done.amount) == (5, Decimal("150.00"))
