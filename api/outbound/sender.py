@@ -63,6 +63,20 @@ class _Line:
         self.width = 1
 
 
+class _Cut:
+    """The end of an attempt's time, noted: a timer can fire a moment before the time it was set for."""
+
+    __slots__ = ("is_over", "task")
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self.task = task
+        self.is_over = False
+
+    def __call__(self) -> None:
+        self.is_over = True
+        self.task.cancel()
+
+
 def signature(message_id: str, timestamp: int, body: bytes, keys: Sequence[bytes]) -> str:
     """`Webhook-Signature` of Standard Webhooks: one `v1,...` for each key."""
     content = b"%b.%d.%b" % (message_id.encode(), timestamp, body)
@@ -189,9 +203,8 @@ class Sender:
     async def _send(self, message: Message, task: asyncio.Task[None]) -> None:
         """Makes an attempt, in this task."""
         at_us, began_s = self._now_us(), perf_counter()
-        cut = self._loop.call_later(
-            self._attempt_s, task.cancel
-        )  # `asyncio.timeout` costs twice as much
+        cut = _Cut(task)
+        timer = self._loop.call_later(self._attempt_s, cut)  # `asyncio.timeout` costs twice as much
         outcome: AttemptOutcome
         status, wait_us = None, 0
         try:
@@ -201,7 +214,7 @@ class Sender:
             if outcome != "succeeded":
                 wait_us = retry_after_us(answered.headers, at_us)
         except asyncio.CancelledError:
-            if task.uncancel() or self._loop.time() < cut.when():
+            if task.uncancel() or not cut.is_over:
                 raise  # the sender is closing
             outcome = "timeout"
         except Exception as error:  # noqa: BLE001  whatever a receiver does is one of the outcomes
@@ -209,7 +222,7 @@ class Sender:
             if outcome == "connection" and not isinstance(error, aiohttp.ClientError | OSError):
                 _LOG.exception("an attempt failed in a way that is new")
         finally:
-            cut.cancel()
+            timer.cancel()
         duration_us = int((perf_counter() - began_s) * 1_000_000)
         attempt = Attempt(at_us, outcome, status, duration_us, wait_us)
         self._done.append(Done(message.delivery, attempt))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import threading
@@ -10,6 +11,7 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from api.outbound import sender as sender_module
 from api.outbound.posting import Connector, Guard
 from engine.kernel.limits import ANSWER_BYTES_MAX
 from tests.support.engines.senders import Scripted, alone
@@ -128,6 +131,22 @@ def test_whatever_an_answer_is_it_ends_and_has_a_name() -> None:
         receiver.close()
     assert wrong == {}
     assert monotonic() - began_s < ENDS_WITHIN_S
+
+
+class Early(asyncio.SelectorEventLoop):
+    """Fires timers a moment before their time, as uvloop does: it counts whole milliseconds."""
+
+    def call_later(self, delay: float, callback: Any, *words: Any, **options: Any) -> Any:
+        due_s = self.time() + delay
+        real = super().call_later(max(0.0, delay - 0.02), callback, *words, **options)
+        return SimpleNamespace(cancel=real.cancel, when=lambda: due_s)
+
+
+def test_a_timer_that_fires_a_moment_early_ends_the_attempt_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender_module, "new_loop", Early)
+    with closing(Raw(sends(ends=False))) as silent, alone(allows_local=True, attempt_s=0.1) as sender:
+        (done,) = sender.send([silent.url])
+    assert done.attempt.outcome == "timeout"
 
 
 def test_of_an_answer_so_many_bytes_are_read_and_no_more() -> None:

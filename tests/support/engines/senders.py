@@ -24,6 +24,7 @@ class Alone:
 
     def __init__(self, **words: Any) -> None:
         self._came = threading.Event()
+        self._wait_s = WAIT_S + words.get("attempt_s", 0.0)
         self.sender = Sender(lambda _: self._came.set(), **words)
 
     def send(self, urls: Sequence[str], body: bytes = b"{}", width: int = 100) -> list[Done]:
@@ -45,7 +46,7 @@ class Alone:
         """The next so many."""
         done: list[Done] = []
         while len(done) < number:
-            if not self._came.wait(WAIT_S):
+            if not self._came.wait(self._wait_s):
                 raise TimeoutError(f"{len(done)} of {number}")
             self._came.clear()
             done += self.sender.take()
