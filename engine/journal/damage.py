@@ -130,13 +130,14 @@ class Damage:
         SchemaMissing.
         """
         self._looked_s = self._monotonic()
+        kept = self.mark if self._is_kept else None
         words = dict(self._store.query(self._sql))
         losses = words.get(LOSSES, "")
         if KEY in words:
             self._take(msgspec.json.decode(words[KEY], type=Mark))
-        elif self._is_kept:
+        elif kept is not None and kept == self.mark:
             self._take(None)
-        elif self.mark is not None:  # found here, but not yet stored
+        elif self.mark is not None:  # found here, not yet stored, or by another thread since the query
             self._keep(self.mark)
         if self._losses is not None and losses != self._losses:
             self._begin_era()

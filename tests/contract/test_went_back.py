@@ -4,6 +4,7 @@ that is still there."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -197,6 +198,28 @@ def test_a_whole_audit_lifts_no_such_mark(shop: Shop, journal_url: str) -> None:
     assert looked(shop.journal) == WENT_BACK
     with pytest.raises(JournalWentBack):
         damage.check_reads()
+
+
+def test_a_mark_that_another_thread_makes_meanwhile_is_kept(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read before it was stored does not lift it: else `not_found` would be answered."""
+    damage = shop.journal.datastore.damage
+    damage.refresh()
+    query, calls = damage._store.query, 0
+
+    def overtaken(*words: Any) -> Any:
+        nonlocal calls
+        found, calls = query(*words), calls + 1
+        if calls == 1:
+            damage.note(1, "found by another thread", WENT_BACK)
+        return found
+
+    monkeypatch.setattr(damage._store, "query", overtaken)
+    damage.refresh()
+    assert damage.mark is not None
+    with pytest.raises(JournalWentBack):
+        damage.check_absence()
 
 
 def test_damage_stops_no_reads(shop: Shop) -> None:
