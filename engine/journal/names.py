@@ -40,11 +40,15 @@ class NameTable:
         with self._store.writing() as connection:
             # The head's lock prevents two processes from assigning the same number.
             connection.execute(sa.select(self._head.c.one).with_for_update())
-            free = sa.select(sa.func.coalesce(sa.func.max(self._table.c.code), 0) + 1)
-            for name in new:
-                is_taken = sa.select(self._table.c.code).where(self._table.c.name == name).exists()
-                row = sa.select(free.scalar_subquery(), sa.literal(name)).where(~is_taken)
-                connection.execute(self._table.insert().from_select(["code", "name"], row))
+            known = connection.execute(sa.select(self._table.c.name, self._table.c.code))
+            taken: dict[str, int] = dict(known.tuples().all())
+            free = max(taken.values(), default=0) + 1
+            fresh = [name for name in new if name not in taken]
+            rows = [{"code": code, "name": name} for code, name in enumerate(fresh, free)]
+            if (
+                rows
+            ):  # few statements: a process that waits for its turn long within a transaction loses it
+                connection.execute(self._table.insert(), rows)
         self._reload()
 
     def learn_again(self) -> None:

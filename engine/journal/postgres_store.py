@@ -110,6 +110,7 @@ class PostgresStore(Store):
 _POSTGRES_ERRORS: Final[tuple[tuple[type[Exception], type[EngineError]], ...]] = (
     (psycopg.errors.UniqueViolation, Violation),
     (psycopg.errors.LockNotAvailable, Unavailable),
+    (psycopg.errors.IdleInTransactionSessionTimeout, ConnectionBroken),
     (psycopg.errors.DiskFull, DiskFull),
     (psycopg.errors.ReadOnlySqlTransaction, Inaccessible),
     (psycopg.errors.InsufficientPrivilege, Inaccessible),

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from eventsourcing.persistence import StoredEvent, Tracking
 
 from engine.journal.recorder import JournalProcessRecorder
+from engine.journal.store import Store, allow_pauses
 from engine.journal.writer import Lease
 from engine.kernel.errors import (
     EngineError,
     LeaseLost,
     StaleOffset,
+    Unavailable,
     Unrecordable,
     VersionConflict,
 )
@@ -25,6 +29,7 @@ from tests.crash.processes import Crew, context
 from tests.support.checkers import checker
 from tests.support.checkers.checker import Acknowledged
 from tests.support.engines.journals import append_of, events, new_command, open_journal, write_group
+from tests.support.servers.http_server import WAIT_S
 
 
 @pytest.fixture
@@ -324,3 +329,17 @@ def test_on_postgresql_such_an_append_is_independent(postgres_url: str) -> None:
         with journal.datastore.store.writing():
             journal.append(events(new_command()))
         assert journal.max_notification_id() == 2
+
+
+def test_a_writer_that_the_database_ended_may_try_again(postgres_url: str) -> None:
+    """A process without its turn on the processor is no fault of the engine: nothing was written."""
+
+    def write(store: Store) -> None:
+        with store.writing() as connection:
+            allow_pauses(connection, 0.05)
+            ended: Any = connection.connection.driver_connection
+            select.select([ended.fileno()], [], [], WAIT_S)  # the server says that it has ended it
+            connection.exec_driver_sql("SELECT 1")
+
+    with open_journal(postgres_url) as journal, pytest.raises(Unavailable):
+        write(journal.datastore.store)
