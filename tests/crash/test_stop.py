@@ -53,8 +53,8 @@ def test_a_stop_under_load_drops_no_request(journal_url: str, tmp_path: Path) ->
 
 
 def test_a_stop_that_drops_requests_is_noticed(sqlite_url: str, tmp_path: Path) -> None:
-    """The control: ended without a goodbye."""
-    for _ in range(3):
+    """The control: ended without a goodbye. A busy machine may be between two requests each time."""
+    for _ in range(20):
         found, _ = stopped_under_load(sqlite_url, tmp_path, Served.kill, times=1)
         if any(fault.startswith("dropped") for fault in found):
             return

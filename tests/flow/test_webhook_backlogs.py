@@ -90,8 +90,8 @@ def test_what_it_does_not_take_waits_and_comes_in_order_when_it_does(
     with sending(engine):
         until(lambda: ok(client.get(where))["backlog_after"] is None)
         until(lambda: len(deliveries(client, webhook=made["id"], status="succeeded")) == FEW + MANY)
+        got = list(receiver.got)
         assert client.post(f"{where}/replay", {"from_offset": head, "to_offset": head}).status == 202
-    got = receiver.got
     assert {one.headers["event-id"] for one in got} == offsets.keys()
     assert len({one.id for one in got}) == FEW + MANY
     assert out_of_order(got) == []

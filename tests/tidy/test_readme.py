@@ -30,7 +30,7 @@ def test_the_readmes_python_runs_and_prints_what_it_says(tmp_path: Path) -> None
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -53,7 +53,7 @@ def test_the_readmes_first_order_settles_and_the_examples_run(tmp_path: Path) ->
             env={"PATH": os.environ["PATH"]},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
         examples = run_examples(told)
@@ -99,7 +99,7 @@ def run_examples(told: dict[str, Any]) -> dict[str, list[str]]:
             },
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
         assert done.returncode == 0, done.stderr
