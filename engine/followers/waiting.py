@@ -133,7 +133,8 @@ class Waiting:
         self._lined_up.add(one.instrument)
         if one.cause is not None:
             self._remember([one])
-        if self._can_go(one.instrument):  # since a moment
+        is_news = order.pending_reason == "market_closed" and one.instrument not in self._opens_us
+        if is_news and self._can_go(one.instrument):  # since a moment
             self._ready.hurry()
 
     def _remember(self, orders: Sequence[Starting]) -> None:
@@ -165,14 +166,15 @@ class Waiting:
     def _walk_ready(self, offset: int, check_cancelled: CheckCancelled) -> None:
         walks = self._ready.walks
         with self._ready.page(self._monotonic) as rows:
-            ready = self._ready_of(row.instrument for row in rows)
-            self._met |= {row.instrument for row in rows} - ready
+            names = {row.instrument for row in rows}
+            ready = self._ready_of(names - self._met)  # else older ones have just been passed
+            self._met |= names - ready
             older = [row for row in rows if row.instrument in ready and row.order not in self._recent]
             self._start_rows(older, offset, check_cancelled)
         if self._ready.walks == walks:
             return
         self._is_known, self._lined_up, self._met = True, self._met, set()
-        ready = self._ready_of(one.instrument for one in self._recent.values())
+        ready = self._ready_of({one.instrument for one in self._recent.values()} - self._lined_up)
         due = [one for one in self._recent.values() if one.instrument in ready]
         for one in due:
             del self._recent[one.order]
