@@ -528,7 +528,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
         trading.settle_trade,
     ),
     "order_checks": order_checks,
-    "pending_reasons": lambda: ", ".join(f"`{reason}`" for reason in order.WAITS) + "\n",
+    "pending_reasons": lambda: table(
+        ("reason", "it waits for"), ((f"`{reason}`", what) for reason, what in order.WAITS.items())
+    ),
     "cancelled_reasons": lambda: ", ".join(f"`{reason}`" for reason in order.REASONS) + "\n",
     "report_faults": lambda: table(
         ("fault", "meaning"), ((f"`{code}`", meaning) for code, meaning in report.FAULTS.items())

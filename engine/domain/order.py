@@ -199,8 +199,13 @@ _Later = (
 )
 OrderFact = Placed | _Later
 
-WAITS: Final = ("price_too_old", "market_closed", "pre_trade_check", "account_suspended")
-"""Reasons for which an accepted order waits to be sent."""
+WAITS: Final = {
+    "price_too_old": "a fresh price",
+    "market_closed": "the opening of its market",
+    "pre_trade_check": "a check before it is traded",
+    "account_suspended": "the end of its account's suspension",
+}
+"""Reasons for which an accepted order waits to be sent -> what it waits for."""
 REASONS: Final = (
     "requested",
     "unfilled",

@@ -13,10 +13,12 @@ from typing import Final, NamedTuple
 from engine.domain.instrument import Terms
 from engine.domain.order import (
     ROLLOVER,
+    WAITS,
     Cancelled,
     CancelRejected,
     CancelRequested,
     ExecutionStarted,
+    MadePending,
     Placed,
     TradeRecorded,
 )
@@ -31,6 +33,7 @@ from engine.kernel.values import plain
 RULES: Final = {
     "SEC": "17 CFR 240.17a-3(a)(6)(i): memorandum of each brokerage order",
     "MiFID": "Delegated Regulation (EU) 2017/565, Articles 74 and 75: Annex IV, section.point",
+    "Art. 67": "Delegated Regulation (EU) 2017/565, Article 67(1)(b): orders in sequence and promptly",
     "RTS 24": "Delegated Regulation (EU) 2017/580, Annex: order data of trading venues",
     "CAT": "17 CFR 242.613: consolidated audit trail",
 }
@@ -171,6 +174,11 @@ def _route(recorded: Recorded) -> str:
     return f"{recorded.fact.venue}, under the name {recorded.fact.venue_order}"
 
 
+def _waited(recorded: Recorded) -> str:
+    assert isinstance(recorded.fact, MadePending)
+    return f"{_when(recorded)}, for {WAITS.get(recorded.fact.reason, recorded.fact.reason)}"
+
+
 def _sent(case: Case) -> list[RecordedAnswer]:
     found = []
     for one in case.of(ExecutionStarted):
@@ -228,7 +236,7 @@ ASKED: Final[tuple[Item, ...]] = (
     Item("price notation and currency", ("MiFID 1.7", "MiFID 1.10", "RTS 24"),
           lambda case: case.said(f"{case.placed.price_type}, {case.placed.currency}")),
     Item("time in force", ("SEC", "MiFID 1.13", "RTS 24", "CAT (j)(7)"), None,
-          "an order stands until it is executed or cancelled"),
+          "an order stands until it is executed or cancelled, or ended by its venue"),
     Item("particular instructions", ("SEC", "MiFID 1.15", "CAT (j)(7)"), _instructions),
     # --- persons
     Item("who entered it", ("SEC",), lambda case: [RecordedAnswer(_who(case.entry), case.entry)]),
@@ -239,6 +247,7 @@ ASKED: Final[tuple[Item, ...]] = (
     # --- times
     Item("received", ("SEC", "MiFID 1.16", "RTS 24", "CAT (c)(7)(i)"),
           lambda case: [RecordedAnswer(_when(case.entry), case.entry)]),
+    Item("waited before it was sent", ("Art. 67",), _each(MadePending, _waited, "no")),
     Item("entered: sent for execution", ("SEC", "CAT (c)(7)(ii)"),
           _each(ExecutionStarted, _when, "not sent")),
     Item("sent to", ("MiFID 2.9", "CAT (c)(7)(ii)"), _each(ExecutionStarted, _route, "not sent")),

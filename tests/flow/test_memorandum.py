@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,19 @@ from typer.testing import CliRunner
 
 from engine.config.settings import read_settings
 from engine.domain.instrument import Terms
-from engine.domain.order import Cancelled, CancelRequested, ExecutionStarted, TradeRecorded
+from engine.domain.order import Cancelled, CancelRequested, ExecutionStarted, MadePending, TradeRecorded
+from engine.domain.order_request import OrderRequest
+from engine.domain.pricing import Price
 from engine.domain.stored import engine_codec
+from engine.history.history import Step
 from engine.history.memorandum import ASKED, RULES, MemorandumEntry, memorandum, read_memorandum
 from engine.history.story import When, read_story
 from engine.installation import migrate
 from engine.journal.journal import Journal
+from engine.kernel.fact import Envelope, Recorded
 from engine.sandbox.generate import BEGIN_US, GenerationPlan, fill
 from order_engine.main import app
+from tests.support.engines.world import World
 
 GOLDEN = Path(__file__).parents[1] / "golden/memorandum.txt"
 CANCELLED = "ord_1CWqvrST485emBhxCCbv4s"
@@ -93,6 +99,7 @@ KINDS: dict[type, tuple[str, ...]] = {
     TradeRecorded: ("executed at the price", "size executed", "time of execution"),
     ExecutionStarted: ("entered: sent for execution", "sent to", "size sent"),
     CancelRequested: ("cancellation asked for",),
+    MadePending: ("waited before it was sent",),
     Cancelled: ("cancelled", "cancelled by"),
 }
 
@@ -111,6 +118,30 @@ def test_a_memorandum_as_it_was(journal: Journal) -> None:
     assert said(placed["size left over"]) == ["still open"]
     assert said(ended["cancelled"])[0].endswith(", requested")
     assert said(placed["size asked for"]) == said(ended["size asked for"])
+
+
+def test_each_wait_is_told_with_what_it_was_for() -> None:
+    """Placed on a Thursday night; the market opens, and its first price comes a minute later."""
+    world = World()
+    world.put("ins", Terms("A", "B", "stock", "USD"))
+    world.open()
+    world.fund("100.00")
+    price = Price(Decimal(100), Decimal(100), 1)
+    world.place("ord", OrderRequest("buy", Decimal(10)), price=price)
+    world.start("ord", price, is_open=False)
+    world.start("ord", None)
+    world.start("ord", price)
+    facts = [fact for subject, _, fact in world.facts if subject == "order"]
+    records = [
+        Recorded(fact, "ord", n, n, Envelope(1_773_408_600_000_000 + n * 60_000_000))
+        for n, fact in enumerate(facts, 1)
+    ]
+    steps = [Step(one, (), world.order()) for one in records]
+    (waited,) = (one for one in memorandum(steps, None) if one.asked == "waited before it was sent")
+    assert said(waited) == [
+        "2026-03-13T13:32:00Z, for the opening of its market",
+        "2026-03-13T13:33:00Z, for a fresh price",
+    ]
 
 
 def test_every_rule_is_one_that_is_explained() -> None:
