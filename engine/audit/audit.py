@@ -14,8 +14,10 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from engine.audit.audit_books import Books, Inconsistency
+from engine.audit.audit_books import Books
+from engine.audit.inconsistency import Inconsistency
 from engine.domain.account import Account
+from engine.domain.instrument import Instrument
 from engine.domain.order import NEXT as NEXT_OF_ORDERS
 from engine.domain.order import TERMINAL, Order
 from engine.domain.payment import Payment
@@ -41,6 +43,7 @@ CHECKS: Final = {
     "negative": "I5: nothing is negative",
     "reserved": "I6: what is reserved is what open orders and withdrawals need; one settlement a trade",
     "holding": "I6: a position is closed exactly when nothing is held and nothing is to settle",
+    "action": "I3-I6: accounts have each corporate action once, for the units and at the amount due",
     "terms": "notionals and fees are what price, quantity and rate make them",
     "agreement": "accounts moved what orders and payments say, no more and no less",
     "seal": "the journal still says all that was sealed (where the master key is at hand)",
@@ -120,7 +123,7 @@ class Auditor:
         self.findings: list[AuditFinding] = []
         self.live: dict[str, Live] = {}
         self.broken: set[str] = set()
-        self.books = Books()
+        self.books = Books(self._instrument)
         self._codec = codec
         self._name_of = name_of
         self._recall = recall
@@ -159,6 +162,15 @@ class Auditor:
     def find(self, check: str, text: str, position: int | None = None) -> None:
         """Adds a finding that is not visible in the rows."""
         self._find(position, check, "", text)
+
+    def _instrument(self, stream: str) -> Instrument | None:
+        """An instrument as of now, None for a broken stream. Raises Inconsistency for an unknown one."""
+        if stream in self.broken:
+            return None
+        live = self.live.get(stream)
+        if live is None or not isinstance(live.state, Instrument):
+            raise Inconsistency("action", f"there is no instrument {stream}")
+        return live.state
 
     # --- the chain --------------------------------------------------------------------------------
 
@@ -308,6 +320,8 @@ class Auditor:
                 books.payment(stream, after, fact, agrees=after.account not in broken)
                 if after.status != "open":
                     del self.live[stream]
+            elif isinstance(after, Instrument) and before is not None:
+                books.servicing.instrument(before, fact)
             elif isinstance(after, ParkedReport):
                 books.report(position, stream, fact)
                 if after.status == "rejected" or after.trade is not None:

@@ -8,27 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from decimal import Decimal
-from operator import attrgetter
 from typing import Any, Final, assert_never
 
-from engine.domain import booking, fees, pricing
+from engine.audit.audit_causes import (
+    PAID,
+    WORDS,
+    MoveKey,
+    booked_as,
+    is_settled,
+    release,
+    reservation,
+    settlement,
+)
+from engine.audit.audit_servicing import CAUSED, OF_OPEN, PLEDGING, Servicing
+from engine.audit.inconsistency import Inconsistency
 from engine.domain.account import Account, AccountClosed
 from engine.domain.bookings import (
     BuyApplied,
     BuyBooked,
     BuySettled,
-    CashDeposited,
-    CashWithdrawn,
-    FundsReleased,
     FundsReserved,
     PositionClosed,
     PositionOpened,
     SellApplied,
     SellBooked,
     SellSettled,
-    UnitsReleased,
-    UnitsReserved,
 )
+from engine.domain.instrument import Instrument
 from engine.domain.moves import MOVES, legs
 from engine.domain.order import (
     Cancelled,
@@ -46,79 +52,34 @@ from engine.domain.order import (
     TradeRecorded,
     TradeSettled,
 )
-from engine.domain.payment import (
-    DepositCompleted,
-    Payment,
-    WithdrawalCompleted,
-    WithdrawalFailed,
-    WithdrawalOpened,
-)
+from engine.domain.payment import Payment
 from engine.domain.position import Balance, Position
 from engine.domain.report import ReportApplied
-from engine.domain.servicing import (
-    CouponPaid,
-    DividendPaid,
-    PositionMatured,
-    PositionSplit,
-    RolloverBooked,
-    RolloverPaid,
-    RolloverReleased,
-    RolloverReserved,
-)
+from engine.domain.servicing import PositionMatured, PositionSplit, RolloverBooked
 from engine.domain.trading_limits import OrderCounted
 from engine.kernel.fact import Fact
-from engine.kernel.values import EXACT, UNITS, ZERO
+from engine.kernel.values import EXACT, ZERO
 
-MoveKey = tuple[Any, ...]
-"""(kind of the account's fact, account, subject, its other words without times)."""
-
-_BOOKED: Final = (
-    "order", "trade", "position", "instrument", "currency", "price", "quantity", "notional", "fee",
-    "settlement_date",
-)  # fmt: skip
-_WORDS: Final[dict[type[Fact], Callable[[Any], tuple[Any, ...]]]] = {
-    CashDeposited: attrgetter("deposit", "currency", "amount"),
-    CashWithdrawn: attrgetter("withdrawal", "currency", "amount"),
-    FundsReserved: attrgetter("subject", "currency", "amount"),
-    FundsReleased: attrgetter("subject", "currency", "amount"),
-    UnitsReserved: attrgetter("order", "instrument", "quantity"),
-    UnitsReleased: attrgetter("order", "instrument", "quantity"),
-    BuyBooked: attrgetter(*_BOOKED),
-    SellBooked: attrgetter(*_BOOKED),
-    BuyApplied: attrgetter(*_BOOKED),
-    SellApplied: attrgetter(*_BOOKED),
-    BuySettled: attrgetter("order", "trade", "position", "instrument"),
-    SellSettled: attrgetter("order", "trade", "position", "instrument", "currency", "proceeds"),
-    CouponPaid: attrgetter("coupon", "action", "instrument", "currency", "units", "amount"),
-    DividendPaid: attrgetter("dividend", "action", "instrument", "currency", "units", "amount"),
-    PositionMatured: attrgetter("position", "action", "instrument", "currency", "quantity", "amount"),
-    PositionSplit: attrgetter("position", "action", "instrument", "quantity_after", "amount"),
-    RolloverReserved: attrgetter("order", "position", "instrument", "quantity", "currency", "amount"),
-    RolloverReleased: attrgetter("order", "position", "instrument", "quantity"),
-    RolloverBooked: attrgetter(*_BOOKED),
-    RolloverPaid: attrgetter(*_BOOKED),
-}
-"""Fact of an account -> the words that its cause must contain; the first is the cause's id."""
 _MAY_BE_ZERO: Final = frozenset({"fee", "notional", "proceeds"})
-_MAY_MOVE_NOTHING: Final = (PositionSplit, BuySettled)
-"""Facts all of whose amounts may be 0: a split may leave no unit of a position, or of a trade."""
+_MAY_MOVE_NOTHING: Final = (PositionSplit, PositionMatured, BuySettled)
+"""Facts all of whose amounts may be 0: a split may leave no unit of a position, or of a trade; all units
+that mature may be pledged, or none."""
 _APPLIED: Final = (BuyApplied, SellApplied)
-_OF_POSITIONS: Final = (BuyBooked, SellBooked, *_APPLIED, BuySettled, SellSettled, PositionClosed)
+_OF_POSITIONS: Final = frozenset(
+    {
+        BuyBooked, SellBooked, *_APPLIED, RolloverBooked, BuySettled, SellSettled, PositionClosed,
+        *OF_OPEN,
+    }
+)  # fmt: skip
 _OWN: Final = frozenset({"settled", "unsettled", "reserved"})
-
-
-class Inconsistency(Exception):
-    """A violated invariant. `check` is one of `audit.CHECKS`."""
-
-    def __init__(self, check: str, text: str) -> None:
-        super().__init__(text)
-        self.check = check
 
 
 class Books:
     """The open append, and all reservations."""
 
-    def __init__(self) -> None:
+    def __init__(self, instrument_of: Callable[[str], Instrument | None]) -> None:
+        """`instrument_of`: see `audit_servicing.Servicing`."""
+        self.servicing = Servicing(instrument_of)
         self.reserved: dict[str, Decimal] = {}
         """Order or withdrawal -> amounts reserved for it in accounts, if not zero."""
         self.elsewhere: dict[tuple[str, str], Decimal] = {}
@@ -141,6 +102,7 @@ class Books:
         kind = type(fact)
         if kind in MOVES:
             assert before is not None
+            self.servicing.account(position, stream, before, fact)
             self._move(position, stream, before, after, fact)
         elif kind is OrderCounted:
             self._counted[fact.order] = position
@@ -152,18 +114,9 @@ class Books:
             _check_position(before, fact)
 
     def _move(self, position: int, stream: str, before: Account, after: Account, fact: Any) -> None:
-        words = _WORDS[type(fact)](fact)
-        for move in MOVES[type(fact)]:
-            amount = getattr(fact, move.amount)
-            may_be_zero = move.amount in _MAY_BE_ZERO or isinstance(fact, _MAY_MOVE_NOTHING)
-            if amount < 0 or (not amount and not may_be_zero):
-                raise Inconsistency("negative", f"it moves {amount}")
-        for asset, of, place, amount in legs(fact):
-            key = asset, of
-            if place not in _OWN:
-                self.elsewhere[key] = EXACT.add(self.elsewhere.get(key, ZERO), amount)
-            elif place == "reserved":
-                self._reserve(words[0], amount)
+        _check_amounts(fact)
+        words = WORDS[type(fact)](fact) if type(fact) in WORDS else ()
+        self._place(fact, fact.position if isinstance(fact, PLEDGING) else (*words, "")[0])
         if hasattr(fact, "currency") and type(fact) is not BuySettled:
             of = fact.currency
             was = before.holdings.balance(of)
@@ -174,10 +127,22 @@ class Books:
             if known is not None and type(fact) is BuySettled:
                 self._delivered[fact.trade] = known, fact.quantity
             self._balance("units", of, units, after.holdings.positions[of].units, fact)
-        done: MoveKey = (type(fact), stream, *words)
-        if done in self._moved:
-            raise Inconsistency("agreement", "the same move twice in one append")
-        self._moved[done] = position
+        if type(fact) not in CAUSED:
+            done: MoveKey = (type(fact), stream, *words)
+            if done in self._moved:
+                raise Inconsistency("agreement", "the same move twice in one append")
+            self._moved[done] = position
+
+    def _place(self, fact: Any, subject: str) -> None:
+        """The legs outside of accounts, and those of what is reserved for `subject`."""
+        for asset, of, place, amount in legs(fact):
+            key = asset, of
+            if place not in _OWN:
+                self.elsewhere[key] = EXACT.add(self.elsewhere.get(key, ZERO), amount)
+            elif place == "reserved":
+                self._reserve(subject, amount)
+        if isinstance(fact, PositionMatured) and subject in self.reserved:
+            raise Inconsistency("reserved", f"units of {subject} are still reserved")
 
     def _balance(self, asset: str, of: str, before: Balance, after: Balance, fact: Fact) -> None:
         key = asset, of
@@ -230,18 +195,18 @@ class Books:
         due: MoveKey | None = None
         if isinstance(fact, Placed):
             self._counted.pop(stream, None)
-            return _reservation(stream, after.terms)
+            return reservation(stream, after.terms)
         assert before is not None
         match fact:
             case TradeRecorded():
-                due = _booking(stream, before, after, fact)
+                due = booked_as(stream, before, after, fact)
             case TradeSettled():
                 due = self._settled(position, stream, before, after, fact)
             case Filled() | Cancelled():
-                due = _release(stream, before, type(fact))
+                due = release(stream, before, type(fact))
             case Settled():
                 self._settling.pop(stream, None)
-                if not _is_settled(after):
+                if not is_settled(after):
                     raise Inconsistency("reserved", "it is settled, and not all of its trades are")
             case ExecutionStarted(quantity=quantity) if quantity <= 0:
                 raise Inconsistency("terms", f"the venue is asked for {quantity}")
@@ -256,9 +221,9 @@ class Books:
     def _settled(
         self, position: int, stream: str, before: Order, after: Order, fact: TradeSettled
     ) -> MoveKey:
-        if after.status == "filled" and _is_settled(after):
+        if after.status == "filled" and is_settled(after):
             self._settling[stream] = position
-        due = _settlement(stream, before, fact)
+        due = settlement(stream, before, fact)
         held, quantity = self._delivered.pop(fact.trade, (None, ZERO))
         done = before.trade(fact.trade)
         if held is not None and done is not None:
@@ -283,7 +248,7 @@ class Books:
         """One fact of a deposit or a withdrawal. Raises Inconsistency."""
         if after.amount <= 0:
             raise Inconsistency("terms", f"it is of {after.amount}")
-        kind = _PAID.get(type(fact))
+        kind = PAID.get(type(fact))
         is_open = after.kind == "withdrawal" and after.status == "open"
         if agrees:
             if kind is not None:
@@ -312,7 +277,7 @@ class Books:
         """
         if not (self._moved or self._counted or self._touched or self._settling or self._applied):
             return []
-        found: list[tuple[int, str, Inconsistency]] = []
+        found = self.servicing.end_append()
         for (kind, account, subject, *_), position in self._moved.items():
             if subject not in broken:
                 words = f"{kind.__name__} for {subject}, which does not say so"
@@ -335,6 +300,14 @@ class Books:
         return [one for one in found if one[1] not in broken]
 
 
+def _check_amounts(fact: Any) -> None:
+    for move in MOVES[type(fact)]:
+        amount = getattr(fact, move.amount)
+        may_be_zero = move.amount in _MAY_BE_ZERO or isinstance(fact, _MAY_MOVE_NOTHING)
+        if amount < 0 or (not amount and not may_be_zero):
+            raise Inconsistency("negative", f"it moves {amount}")
+
+
 def _half_closed(held: Position) -> Inconsistency | None:
     is_closed, units = held.closed_at_us is not None, held.units.total
     is_over = bool(held.total_buy_trades) and not held.unsettled_trades and not units
@@ -345,14 +318,6 @@ def _half_closed(held: Position) -> Inconsistency | None:
     return Inconsistency("holding", text)
 
 
-_PAID: Final[dict[type[Fact], type[Fact]]] = {
-    DepositCompleted: CashDeposited,
-    WithdrawalOpened: FundsReserved,
-    WithdrawalCompleted: CashWithdrawn,
-    WithdrawalFailed: FundsReleased,
-}
-
-
 def _check_position(before: Account, fact: Any) -> None:
     known = before.holdings.positions.get(fact.instrument)
     is_open = known is not None and known.closed_at_us is None
@@ -361,65 +326,3 @@ def _check_position(before: Account, fact: Any) -> None:
             raise Inconsistency("holding", f"{fact.position} is opened while another is open")
     elif not is_open or known is None or known.id != fact.position:
         raise Inconsistency("holding", f"{fact.position} is not open")
-
-
-def _is_settled(order: Order) -> bool:
-    return all(trade.status != "executed" or trade.is_late for trade in order.trades)
-
-
-def _reservation(stream: str, terms: Placed) -> MoveKey:
-    if terms.cash_amount is not None:
-        net = terms.net_cash_amount
-        quoted = fees.of_amount(terms.fee_rule, terms.cash_amount, UNITS[terms.currency])
-        if net is None or net <= 0 or EXACT.subtract(terms.cash_amount, net) != quoted:
-            raise Inconsistency("terms", f"{terms.cash_amount} less {quoted} in fees are not {net}")
-        return FundsReserved, terms.account, stream, terms.currency, terms.cash_amount
-    return UnitsReserved, terms.account, stream, terms.instrument, terms.quantity
-
-
-def _booking(stream: str, before: Order, after: Order, trade: TradeRecorded) -> MoveKey:
-    terms = before.terms
-    if before.trade(trade.trade) is not None:
-        raise Inconsistency("terms", f"{trade.trade} is recorded twice")
-    is_applied = isinstance(trade, TradeApplied)
-    if trade.quantity <= 0 or (after.traded_quantity > before.ordered and not is_applied):
-        raise Inconsistency("terms", f"{after.traded_quantity} of {before.ordered} are traded")
-    unit = pricing.unit_price(trade.price, trade.accrued_interest, terms.price_type, terms.par_value)
-    if EXACT.multiply(trade.quantity, unit) != trade.consideration:
-        raise Inconsistency("terms", f"{trade.trade} is not worth {trade.consideration}")
-    if terms.notional_of(after.consideration) != after.traded_notional:
-        raise Inconsistency("terms", f"all trades are not worth {after.traded_notional}")
-    net = terms.net_cash_amount
-    if net is not None and after.traded_notional > net and not is_applied:
-        raise Inconsistency("terms", f"{after.traded_notional} of {net} are spent")
-    due = booking.fees_at(terms, after.traded_notional)
-    if after.charged != due:
-        raise Inconsistency("terms", f"fees are {after.charged}, due are {due}")
-    kinds = _APPLIED if is_applied else (BuyBooked, SellBooked)
-    kind = kinds[0] if terms.side == "buy" else kinds[1]
-    return (
-        kind, terms.account, stream, trade.trade, trade.position, terms.instrument, terms.currency,
-        trade.price, trade.quantity, trade.notional, trade.fee, trade.settlement_date,
-    )  # fmt: skip
-
-
-def _settlement(stream: str, before: Order, fact: TradeSettled) -> MoveKey:
-    terms, trade = before.terms, before.trade(fact.trade)
-    if trade is None or trade.status != "executed":
-        raise Inconsistency("reserved", f"{fact.trade} is settled twice, or is none of its trades")
-    done = trade.terms
-    common = (terms.account, stream, fact.trade, done.position, terms.instrument)
-    if terms.side == "buy":
-        return BuySettled, *common
-    return SellSettled, *common, terms.currency, EXACT.subtract(done.notional, done.fee)
-
-
-def _release(stream: str, before: Order, kind: type[Fact]) -> MoveKey | None:
-    terms, rest = before.terms, before.reserved
-    if bool(before.trades) != (kind is Filled):
-        raise Inconsistency("reserved", f"it is {kind.__name__} with {len(before.trades)} trades")
-    if not rest:
-        return None
-    if terms.side == "buy":
-        return FundsReleased, terms.account, stream, terms.currency, rest
-    return UnitsReleased, terms.account, stream, terms.instrument, rest

@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from engine.audit.audit import AuditFinding, Auditor, Level, Live
+from engine.audit.audit_servicing import Held, Owed
 from engine.config.keys import sync_directory
 from engine.domain.streams import FOLDS
 from engine.kernel.codec import Codec
@@ -64,6 +65,10 @@ class ResumePoint(msgspec.Struct, frozen=True, array_like=True):
     reserved: tuple[tuple[str, Decimal], ...]
     elsewhere: tuple[tuple[str, str, Decimal], ...]
     held: tuple[tuple[str, str, Decimal], ...]
+    units: tuple[tuple[str, str, Held], ...]
+    had: dict[str, tuple[int, Decimal]]
+    receivable: dict[str, Decimal]
+    owed: dict[str, Owed]
 
 
 def point_of(auditor: Auditor, journal_id: str, codec: Codec, now_us: int) -> ResumePoint | None:
@@ -90,6 +95,10 @@ def point_of(auditor: Auditor, journal_id: str, codec: Codec, now_us: int) -> Re
         reserved=tuple(books.reserved.items()),
         elsewhere=tuple((*key, amount) for key, amount in books.elsewhere.items()),
         held=tuple((*key, amount) for key, amount in books.held.items()),
+        units=tuple((*key, held) for key, held in books.servicing.held.items()),
+        had=dict(books.servicing.had),
+        receivable=dict(books.servicing.receivable),
+        owed=dict(books.servicing.owed),
     )
 
 
@@ -106,6 +115,11 @@ def go_on(auditor: Auditor, point: ResumePoint, codec: Codec, kind_of: Callable[
     books.reserved.update(point.reserved)
     books.elsewhere.update({(asset, of): amount for asset, of, amount in point.elsewhere})
     books.held.update({(asset, of): amount for asset, of, amount in point.held})
+    servicing = books.servicing
+    servicing.held.update({(account, of): held for account, of, held in point.units})
+    servicing.had.update(point.had)
+    servicing.receivable.update(point.receivable)
+    servicing.owed.update(point.owed)
 
 
 class PointFile:

@@ -13,7 +13,8 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from msgspec.structs import replace
 
-from engine.audit import audit_books as books
+from engine.audit import audit_causes as causes
+from engine.audit import audit_servicing
 from engine.domain import (
     account,
     bookings,
@@ -150,8 +151,9 @@ def test_a_fact_of_another_stream_is_refused(kind: type[Fact]) -> None:
 def test_tables_of_moves_are_whole() -> None:
     still = {bookings.PositionOpened, bookings.PositionClosed, servicing.RolloverSet}
     assert MOVES.keys() == moves.FACTS - still - {servicing.RolloverSkipped}
-    assert history.OWNERS.keys() == books._WORDS.keys() == MOVES.keys()
-    assert books._PAID.keys() == facts_of("dep") - {payment.DepositOpened, payment.DepositFailed}
+    assert history.OWNERS.keys() == causes.WORDS.keys() | audit_servicing.CAUSED == MOVES.keys()
+    assert not causes.WORDS.keys() & audit_servicing.CAUSED
+    assert causes.PAID.keys() == facts_of("dep") - {payment.DepositOpened, payment.DepositFailed}
     assert halt.NEXT.keys() == {
         (False, halt.TradingHalted), (True, halt.TradingHalted), (True, halt.TradingResumed)
     }  # fmt: skip

@@ -1,0 +1,154 @@
+"""The account's fact that a fact of an order or a payment asks for, in the same append. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, Final
+
+from engine.audit.inconsistency import Inconsistency
+from engine.domain import booking, fees, pricing
+from engine.domain.bookings import (
+    BuyApplied,
+    BuyBooked,
+    BuySettled,
+    CashDeposited,
+    CashWithdrawn,
+    FundsReleased,
+    FundsReserved,
+    SellApplied,
+    SellBooked,
+    SellSettled,
+    UnitsReleased,
+    UnitsReserved,
+)
+from engine.domain.order import (
+    ROLLOVER,
+    Filled,
+    Order,
+    Placed,
+    TradeApplied,
+    TradeRecorded,
+    TradeSettled,
+)
+from engine.domain.payment import (
+    DepositCompleted,
+    WithdrawalCompleted,
+    WithdrawalFailed,
+    WithdrawalOpened,
+)
+from engine.domain.servicing import RolloverBooked, RolloverReleased, RolloverReserved
+from engine.kernel.fact import Fact
+from engine.kernel.values import EXACT, UNITS
+
+MoveKey = tuple[Any, ...]
+"""(kind of the account's fact, account, subject, its other words without times)."""
+
+_BOOKED: Final = (
+    "order", "trade", "position", "instrument", "currency", "price", "quantity", "notional", "fee",
+    "settlement_date",
+)  # fmt: skip
+WORDS: Final[dict[type[Fact], Callable[[Any], tuple[Any, ...]]]] = {
+    CashDeposited: attrgetter("deposit", "currency", "amount"),
+    CashWithdrawn: attrgetter("withdrawal", "currency", "amount"),
+    FundsReserved: attrgetter("subject", "currency", "amount"),
+    FundsReleased: attrgetter("subject", "currency", "amount"),
+    UnitsReserved: attrgetter("order", "instrument", "quantity"),
+    UnitsReleased: attrgetter("order", "instrument", "quantity"),
+    BuyBooked: attrgetter(*_BOOKED),
+    SellBooked: attrgetter(*_BOOKED),
+    BuyApplied: attrgetter(*_BOOKED),
+    SellApplied: attrgetter(*_BOOKED),
+    BuySettled: attrgetter("order", "trade", "position", "instrument"),
+    SellSettled: attrgetter("order", "trade", "position", "instrument", "currency", "proceeds"),
+    RolloverReserved: attrgetter("order", "position", "instrument", "quantity", "currency", "amount"),
+    RolloverReleased: attrgetter("order", "position", "instrument", "quantity"),
+    RolloverBooked: attrgetter(*_BOOKED),
+}
+"""Fact of an account -> the words that its cause must contain; the first is the cause's id."""
+PAID: Final[dict[type[Fact], type[Fact]]] = {
+    DepositCompleted: CashDeposited,
+    WithdrawalOpened: FundsReserved,
+    WithdrawalCompleted: CashWithdrawn,
+    WithdrawalFailed: FundsReleased,
+}
+
+
+"""Fact of a payment -> that of its account."""
+
+
+def is_settled(order: Order) -> bool:
+    return all(trade.status != "executed" or trade.is_late for trade in order.trades)
+
+
+def reservation(stream: str, terms: Placed) -> MoveKey:
+    if terms.cash_amount is not None:
+        net = terms.net_cash_amount
+        quoted = fees.of_amount(terms.fee_rule, terms.cash_amount, UNITS[terms.currency])
+        if net is None or net <= 0 or EXACT.subtract(terms.cash_amount, net) != quoted:
+            raise Inconsistency("terms", f"{terms.cash_amount} less {quoted} in fees are not {net}")
+        pledge = terms.rolled_from
+        if (pledge is not None) != (terms.purpose == ROLLOVER):
+            raise Inconsistency("terms", f"a {terms.purpose} reinvests {pledge}")
+        if pledge is not None:
+            return (
+                RolloverReserved, terms.account, stream, pledge.position, pledge.instrument,
+                pledge.quantity, terms.currency, terms.cash_amount,
+            )  # fmt: skip
+        return FundsReserved, terms.account, stream, terms.currency, terms.cash_amount
+    return UnitsReserved, terms.account, stream, terms.instrument, terms.quantity
+
+
+def booked_as(stream: str, before: Order, after: Order, trade: TradeRecorded) -> MoveKey:
+    terms = before.terms
+    if before.trade(trade.trade) is not None:
+        raise Inconsistency("terms", f"{trade.trade} is recorded twice")
+    is_applied = isinstance(trade, TradeApplied)
+    if trade.quantity <= 0 or (after.traded_quantity > before.ordered and not is_applied):
+        raise Inconsistency("terms", f"{after.traded_quantity} of {before.ordered} are traded")
+    unit = pricing.unit_price(trade.price, trade.accrued_interest, terms.price_type, terms.par_value)
+    if EXACT.multiply(trade.quantity, unit) != trade.consideration:
+        raise Inconsistency("terms", f"{trade.trade} is not worth {trade.consideration}")
+    if terms.notional_of(after.consideration) != after.traded_notional:
+        raise Inconsistency("terms", f"all trades are not worth {after.traded_notional}")
+    net = terms.net_cash_amount
+    if net is not None and after.traded_notional > net and not is_applied:
+        raise Inconsistency("terms", f"{after.traded_notional} of {net} are spent")
+    due = booking.fees_at(terms, after.traded_notional)
+    if after.charged != due:
+        raise Inconsistency("terms", f"fees are {after.charged}, due are {due}")
+    bought = RolloverBooked if before.awaits_receivable else BuyBooked
+    kinds = (BuyApplied, SellApplied) if is_applied else (bought, SellBooked)
+    kind = kinds[0] if terms.side == "buy" else kinds[1]
+    return (
+        kind, terms.account, stream, trade.trade, trade.position, terms.instrument, terms.currency,
+        trade.price, trade.quantity, trade.notional, trade.fee, trade.settlement_date,
+    )  # fmt: skip
+
+
+def settlement(stream: str, before: Order, fact: TradeSettled) -> MoveKey:
+    terms, trade = before.terms, before.trade(fact.trade)
+    if trade is None or trade.status != "executed":
+        raise Inconsistency("reserved", f"{fact.trade} is settled twice, or is none of its trades")
+    done = trade.terms
+    common = (terms.account, stream, fact.trade, done.position, terms.instrument)
+    if terms.side == "buy":
+        return BuySettled, *common
+    return SellSettled, *common, terms.currency, EXACT.subtract(done.notional, done.fee)
+
+
+def release(stream: str, before: Order, kind: type[Fact]) -> MoveKey | None:
+    terms, rest = before.terms, before.reserved
+    if bool(before.trades) != (kind is Filled):
+        raise Inconsistency("reserved", f"it is {kind.__name__} with {len(before.trades)} trades")
+    pledge = terms.rolled_from
+    if pledge is not None and before.awaits_receivable and not before.trades:
+        return (
+            RolloverReleased, terms.account, stream, pledge.position, pledge.instrument,
+            pledge.quantity,
+        )  # fmt: skip
+    if not rest:
+        return None
+    if terms.side == "buy":
+        return FundsReleased, terms.account, stream, terms.currency, rest
+    return UnitsReleased, terms.account, stream, terms.instrument, rest
