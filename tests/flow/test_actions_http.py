@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from tests.support.servers.http_engine import TERMS, Engine, ok
+from engine.audit.auditing import AuditOptions, audit
+from engine.commands import servicing
+from engine.commands.desk import Desk
+from tests.support.servers.http_engine import TERMS, Engine, an_account, buying, ok
 from tests.support.servers.http_server import Client, Reply
 
 STOCK = TERMS | {"instrument_type": "stock"}
@@ -123,3 +128,45 @@ def test_an_action_needs_its_instrument_and_a_day_of_its_own(client: Client, sto
 def test_only_an_admin_announces(engine: Engine, stock: str) -> None:
     reply = announce(engine.client("read", "trade", "operate"), stock, DIVIDEND)
     assert (reply.status, reply.code) == (403, "insufficient_scope")
+
+
+def test_a_dividend_is_told_and_stands_in_the_ledger(engine: Engine, client: Client, stock: str) -> None:
+    """From its announcement to its payment: action, event, stream, ledger, history, audit."""
+    ok(client.post("/prices", [{"symbol": f"S-{engine.tenant}", "bid": "100", "ask": "100"}]), 201)
+    account = an_account(client)
+    order = ok(client.post(f"/accounts/{account}/orders", buying("500") | {"instrument": stock}), 201)
+    engine.execute(order["id"], ["4.00"])
+    today = date.fromisoformat(ok(client.get("/sandbox/clock"))["business_date"])
+    ex_date = (today + timedelta(days=1)).isoformat()
+    made = ok(announce(client, stock, DIVIDEND | {"ex_date": ex_date}), 201)
+    days = (date.fromisoformat(made["pay_date"]) - today).days
+    ok(client.post("/sandbox/clock", {"advance": f"P{days}D"}))
+    engine.desk = Desk(engine.journal)  # one that has not read the clock yet
+    words = {"instrument": stock, "action": made["id"]}
+    engine.act(servicing.start_action, **words)
+    engine.act(servicing.apply_action, ids=engine.services.firm.ids, account=account, **words)
+    engine.act(servicing.complete_action, accounts=1, amount=Decimal("1.24"), **words)
+    engine.project()
+    done = ok(client.get(f"{ACTIONS}/{made['id']}"))
+    assert (done["status"], done["accounts"], done["total_amount"]) == ("completed", 1, "1.24")
+    (event,) = ok(client.get("/events?name=dividend.paid"))
+    assert event["resource"]["resource_type"] == "dividend"
+    paid = event["data"]
+    assert (paid["units"], paid["amount"], paid["action"]) == ("4.00", "1.24", made["id"])
+    assert paid["payment_date"] == made["pay_date"]
+    resource = event["resource"]["id"]
+    assert ok(client.get(f"/events?resource[id]={resource}")) == [event]
+    stream = client.get(f"/events/stream?after=0&follow=false&resource[id]={resource}")
+    assert stream.body.count(b'"name":"dividend.paid"') == 1
+    (row,) = ok(client.get(f"/accounts/{account}/transactions?transaction_types=dividend"))
+    assert (row["cash_amount"], row["reference"]) == ("1.24", resource)
+    newest = ok(client.get(f"/accounts/{account}/history?limit=1"))[0]
+    assert newest["name"] == "account.dividend_paid.1"
+    assert newest["cash_balances"][0]["total"] == "599.22"
+    assert audit(engine.journal.datastore, AuditOptions()).findings == []
+
+
+def test_webhooks_take_the_names_of_an_instrument_s_life(engine: Engine, client: Client) -> None:
+    names = ["coupon.paid", "dividend.paid", "position.matured", "position.split"]
+    url = f"https://{engine.tenant}.example.com/life"
+    assert ok(client.post("/webhooks", {"url": url, "events": names}), 201)["events"] == names

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
+from engine.audit.auditing import AuditOptions, audit
 from engine.commands import decisions, servicing
 from engine.commands.desk import Desk
 from engine.domain import clock
@@ -197,6 +198,9 @@ class Life:
 
 @contextmanager
 def open_life(journal_url: str, views_url: str) -> Iterator[Life]:
-    """A life on a new sandbox. Prices of the shop stay fresh whatever the business clock says."""
+    """A life on a new sandbox, audited at its end. Prices of the shop stay fresh whatever the business
+    clock says.
+    """
     with open_shop(journal_url, is_sandbox=True) as shop, closing(Views(views_url)) as views:
         yield Life(Works(shop), views)
+        assert audit(shop.journal.datastore, AuditOptions()).findings == []
