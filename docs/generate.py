@@ -42,18 +42,20 @@ from engine.domain.accrual import accrued_interest, coupon_amount
 from engine.domain.corporate_action import Action, ActionTerms
 from engine.domain.coupon_schedule import BondTerms
 from engine.domain.day_count import DAY_COUNTS
+from engine.domain.fees import FeeRule
 from engine.domain.half_days import HALF_DAYS, half_days_of
-from engine.domain.instrument import AT_NAV, TRADES_REFUSED
+from engine.domain.instrument import AT_NAV, TRADES_REFUSED, Terms
 from engine.domain.moves import MOVES
 from engine.domain.position import Balance, Position
 from engine.domain.rounding import ROUNDINGS
 from engine.domain.yields import yield_to_maturity
 from engine.history.memorandum import ASKED
+from engine.kernel.errors import Refused
 from engine.kernel.fact import Fact, to_us
 from engine.kernel.health import REASONS, SEVERITIES
 from engine.kernel.refusals import PARAM_FAULTS, REFUSALS
 from engine.kernel.times import rfc3339
-from engine.kernel.values import CURRENCIES, plain
+from engine.kernel.values import CURRENCIES, Side, plain
 from engine.runtime.metrics import METRICS, PREFIX
 from engine.venues.fix import tables as fix
 
@@ -379,6 +381,60 @@ def half_days() -> str:
     return table(("market", "closes early in 2026, local time"), rows)
 
 
+RULED = Terms(
+    "Stock", "STK", "stock", "USD",
+    decimal_precision=3, trading_increment=Decimal("0.01"), enforce_trading_rules=True,
+    minimum_trading_quantity=Decimal(5), minimum_initial_cash_investment=Decimal(500),
+    required_cash_increment=Decimal(70),
+)  # fmt: skip
+WORKED_RULES: tuple[tuple[Side, str, str, str], ...] = (
+    ("buy", "490.00", "0", "0"),
+    ("buy", "490.00", "20.005", "0"),
+    ("buy", "700.00", "0", "0"),
+    ("buy", "710.00", "0", "0"),
+    ("sell", "4.99", "20.005", "0"),
+    ("sell", "6.005", "20.005", "0"),
+    ("sell", "6.00", "20.005", "0"),
+    ("sell", "20.005", "20.005", "0"),
+    ("sell", "5.00", "20.005", "15"),
+    ("sell", "5.005", "20.005", "15"),
+    ("sell", "2.005", "20.005", "18"),
+)
+"""Side, amount, units held, units of other waiting sells."""
+
+
+def worked_rules() -> str:
+    """The answers to orders under the page's rules, at a price of 100 and a fee of 0.5 %."""
+    rows = []
+    for side, text, held, others in WORKED_RULES:
+        amount, unit, net = Decimal(text), Decimal(100), None
+        if side == "buy":
+            net = fees.net_of(FeeRule(), amount, Decimal("0.01"))
+        quantity = checks.quantity_of(net, amount, unit, RULED)
+        assert quantity is not None
+        asked = checks.OrderCase(
+            side=side,
+            amount=amount,
+            quantity=quantity,
+            value=checks.value_of(side, amount, unit, RULED),
+            terms=RULED,
+            unit_terms=("money", unit),
+            settlement_date=date(2026, 3, 13),
+            held=Decimal(held),
+            free=Decimal(held) - Decimal(others),
+            lacking={},
+            minimum_value=None,
+        )
+        row = [f"{side} {text}", plain(quantity), held, others]
+        try:
+            checks.check(asked)
+            rows.append([*row, "accepted", ""])
+        except Refused as refused:
+            code = refused.context["params"][0]["code"]  # type: ignore[index]
+            rows.append([*row, f"`{code}`", f"`{checks.failed(asked)}`"])
+    return table(("order", "units", "held", "in other sells", "at placing", "at sending"), rows)
+
+
 WORKED_HOURS = (
     ("XNYS America/New_York 09:30-16:00", "2026-03-06T20:59:00Z"),
     ("XNYS America/New_York 09:30-16:00", "2026-03-06T21:00:00Z"),
@@ -501,6 +557,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "freshness_events": freshness_events,
     "freshness_actions": freshness_actions,
     "half_days": half_days,
+    "worked_rules": worked_rules,
     "worked_hours": worked_hours,
     "worked_splits": worked_splits,
     "worked_interest": worked_interest,
