@@ -130,7 +130,8 @@ class Damage:
         SchemaMissing.
         """
         self._looked_s = self._monotonic()
-        kept = self.mark if self._is_kept else None
+        with self._lock:
+            kept = self.mark if self._is_kept else None
         words = dict(self._store.query(self._sql))
         losses = words.get(LOSSES, "")
         if KEY in words:
@@ -150,6 +151,7 @@ class Damage:
         with self._lock:
             if self.mark is not None:
                 return
+            self._is_kept = False
             self.mark = mark = Mark(position, text, wall.now_us(), code)
         if code == WENT_BACK:
             _log.critical(

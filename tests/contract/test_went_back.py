@@ -222,6 +222,16 @@ def test_a_mark_that_another_thread_makes_meanwhile_is_kept(
         damage.check_absence()
 
 
+def test_a_mark_that_is_not_stored_yet_is_kept(shop: Shop) -> None:
+    """Another thread looks in the moment between the finding and its storing."""
+    damage = shop.journal.datastore.damage
+    damage.refresh()
+    damage.on_era.append(damage.refresh)
+    damage.note(1, "found", WENT_BACK)
+    with pytest.raises(JournalWentBack):
+        damage.check_absence()
+
+
 def test_damage_stops_no_reads(shop: Shop) -> None:
     damage = shop.journal.datastore.damage
     damage.note(3, "a flipped bit", DAMAGED)
