@@ -153,7 +153,8 @@ def only_the_net_amount_is_reserved(patch: Patch) -> None:
 
 
 def reserved_cash_may_be_reserved_again(patch: Patch) -> None:
-    patch.setattr(Balance, "available", Balance.total)
+    available = property(lambda self: self.settled + self.unsettled + self.reserved)
+    patch.setattr(Balance, "available", available)
 
 
 def unsettled_cash_may_leave(patch: Patch) -> None:
@@ -381,6 +382,10 @@ MUTANTS: list[Callable[[Patch], None]] = [
 ]
 
 
+NOT_CAUGHT = (TypeError, NameError, AttributeError, RecursionError)
+"""Errors of a mutant itself, not of the rule that it breaks."""
+
+
 def caught_by(runs: int) -> str | None:
     """What the first failing run said, None if none fails."""
     for seed in range(runs):
@@ -388,6 +393,8 @@ def caught_by(runs: int) -> str | None:
             run = Run(seed, twice=True)
             run.go(STEPS)
             run.agree()
+        except NOT_CAUGHT:
+            raise
         except Exception as error:
             return f"{type(error).__name__}: {error}"
     return None
