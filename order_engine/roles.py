@@ -32,6 +32,7 @@ from engine.domain.routing import effective_routes
 from engine.followers.acting import Acting, BlockedOrders, CheckCancelled, SavedOffset, Timer
 from engine.followers.execution import Execution, WorkingSets
 from engine.followers.follow import Follower
+from engine.followers.rollovers import Rollovers
 from engine.followers.servicing import Servicing
 from engine.followers.settlement import Fresh, Settlement
 from engine.installation import open_journal, open_master_key
@@ -56,6 +57,7 @@ from engine.kernel.process import (
     EXECUTION,
     OUTLET,
     PUBLISHING,
+    ROLLOVERS,
     SEALING,
     SERVICING,
     SETTLEMENT,
@@ -81,7 +83,7 @@ from engine.sandbox.ticker import Ticker
 from engine.venues.registry import OpenVenues, open_venues
 from engine.venues.simulated import SimulatedVenue
 from order_engine.tending import REBUILDS, Rebuilding, Telling
-from projections import checkpoints
+from projections import checkpoints, rolling
 from projections.database import Views
 from projections.jobs import Job
 from projections.runner import Runner
@@ -214,6 +216,7 @@ class Followers:
             made.append(self._follower(EXECUTION, lambda lease: self._executing(lease, venues)))
         if "settlement" in roles:
             made.append(self._follower(SETTLEMENT, self._settling))
+            made.append(self._follower(ROLLOVERS, self._rolling))
             made.append(self._follower(SERVICING, self._servicing))
             if is_sandbox and self._sandbox.day_us:
                 day_s = self._sandbox.day_us / 1_000_000
@@ -346,6 +349,11 @@ class Followers:
             self._desk(lease),
             lambda today, limit, after: working.due(views, today, limit=limit, after=after),
             fresh=self._fresh,
+        )
+
+    def _rolling(self, lease: Lease) -> Rollovers:
+        return Rollovers(
+            self._desk(lease), self._firm, rolling.Sets(self._views), refresh=self._market.refresh
         )
 
     def _servicing(self, lease: Lease) -> Servicing:

@@ -14,6 +14,7 @@ from projections.views.orders import OrdersView
 from projections.views.parked import ParkedView
 from projections.views.payments import PaymentsView
 from projections.views.positions import PositionsView
+from projections.views.rollovers import RolloversView
 from projections.views.servicing import ServicingView
 from projections.views.working import WorkingView
 
@@ -28,5 +29,6 @@ VIEWS: Final[tuple[View, ...]] = (
     ParkedView(),
     WorkingView(),
     ServicingView(),
+    RolloversView(),
     ActionsView(),
 )

@@ -1,4 +1,4 @@
-"""Queries of the servicing and rollover followers: due instruments, holders, open orders, totals.
+"""Queries of the servicing follower: due instruments, holders, open orders, totals.
 
 Tables of another shape are unreadable: `Sets.reached` says so.
 """
@@ -52,19 +52,10 @@ class Sets:
 
     def due(self, day: date, limit: int, after: DueInstrument | None) -> list[DueInstrument]:
         """Instruments with something to do by `day`, the longest due first."""
-        return self._dated("next_on", day, limit, after)
-
-    def rolling(self, day: date, limit: int, after: DueInstrument | None) -> list[DueInstrument]:
-        """Bills whose rollover date is `day` or before, the longest due first."""
-        return self._dated("rolls_on", day, limit, after)
-
-    def _dated(
-        self, column: str, day: date, limit: int, after: DueInstrument | None
-    ) -> list[DueInstrument]:
         self._views.check("servicing")
         rows = self._views.query(
-            f"SELECT {column}, id FROM view_serviced WHERE {column} <> '' AND {column} <= ?"
-            f" AND ({column}, id) > (?, ?) ORDER BY {column}, id LIMIT ?",
+            "SELECT next_on, id FROM view_serviced WHERE next_on <= ?"
+            " AND (next_on, id) > (?, ?) ORDER BY next_on, id LIMIT ?",
             (day.isoformat(), *(after or ("", "")), limit),
         )
         return [DueInstrument(*row) for row in rows]

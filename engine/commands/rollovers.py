@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from engine.commands.command import Changes, Decision, DecisionContext
 from engine.commands.decisions import Firm, fee_of, price_of
-from engine.domain import halt, rollover
+from engine.domain import halt, rollover, trading
 from engine.domain import instrument as instruments
 from engine.domain.account import Account
 from engine.domain.halt import Halt
 from engine.domain.instrument import Instrument
+from engine.domain.order import Order
 from engine.domain.rollover import Offer
 from engine.kernel.refusals import refused
 
@@ -77,4 +78,15 @@ def roll_over(
         minimum_value=firm.minimum_order_value.get(target.terms.trading_currency),
     )
     changes: Changes = [(account, decided.account), (order, decided.subject)]
+    return [change for change in changes if change[1]]
+
+
+def cancel_sell(context: DecisionContext, *, order: str) -> Decision:
+    """Ends a sell of a maturing position that no venue has."""
+    known: Order | None = yield order
+    if known is None or known.terms.side != "sell":
+        return []
+    yield known.terms.account  # its facts follow on what is there
+    decided = trading.cancel(known, "matured", at_us=context.at_us)
+    changes: Changes = [(known.terms.account, decided.account), (order, decided.subject)]
     return [change for change in changes if change[1]]

@@ -615,6 +615,12 @@ SERVED_BLOCKED_MAX: Final = 4_096
 """Accounts with a corporate action to come that are kept in memory; with more, all are visited again."""
 QUARANTINED_SERVED_MAX: Final = 10_000
 """Quarantined accounts that are served one by one, as their positions cannot be shown."""
+ROLL_S: Final = 0.25
+"""Interval between polls of bills to be rolled over."""
+ROLLED_BATCH: Final = 256
+"""Positions rolled over at once, as `SERVED_BATCH`."""
+BILLS_CONSIDERED_MAX: Final = 64
+"""Bills from which a rollover chooses, the latest maturity first: a weekly bill of a year has 52."""
 FRESH_TRADES_MAX: Final = 10_000
 """Trades handed from execution to settlement; if no settlement runs here, the oldest are dropped."""
 FAULTS_SHOWN_MAX: Final = 1_000

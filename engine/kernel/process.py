@@ -20,6 +20,8 @@ SETTLEMENT: Final = "settlement"
 """Settles trades when they are due."""
 SERVICING: Final = "servicing"
 """Pays coupons, dividends and redemptions, and applies splits, on their day."""
+ROLLOVERS: Final = "rollovers"
+"""Reinvests maturing bills."""
 SEALING: Final = "sealing"
 """Makes seals."""
 PUBLISHING: Final = "publishing"
@@ -28,7 +30,7 @@ WEBHOOKS: Final = "webhooks"
 """Enqueues deliveries and sends them."""
 OUTLET: Final = "outlet"
 """Publishes events to a message broker, if there is one."""
-FOLLOWERS: Final = (EXECUTION, SETTLEMENT, SERVICING, SEALING, WEBHOOKS)
+FOLLOWERS: Final = (EXECUTION, SETTLEMENT, SERVICING, ROLLOVERS, SEALING, WEBHOOKS)
 """The followers that every installation runs: they complete, settle, seal and announce orders, and
 service what is held."""
 _NICE: Final = 5

@@ -5,10 +5,11 @@ They are read by followers: see `projections.serviced`.
 
 from __future__ import annotations
 
+from datetime import date
 from functools import partial
 from typing import Any, Final
 
-from engine.domain import action_steps, bond_dates, instrument
+from engine.domain import action_steps, instrument
 from engine.domain.instrument import Instrument
 from engine.domain.servicing import CouponPaid, DividendPaid, PositionMatured, PositionSplit
 from engine.kernel.fact import Fact
@@ -19,12 +20,11 @@ from projections.view import PageRows, View
 
 SERVICED: Final = Table(
     "view_serviced",
-    {"id": "text", "next_on": "text", "rolls_on": "text"},
+    {"id": "text", "next_on": "text"},
     "id",
-    {"next": "next_on, id", "rolls": "rolls_on, id"},
+    {"next": "next_on, id"},
     stream="id",
 )
-"""Dates are "" where there is nothing to do."""
 DISTRIBUTIONS: Final = Table(
     "view_distributions",
     {"place": "integer", "account": "text", "action": "text", "amount": "text"},
@@ -37,10 +37,10 @@ _DISTRIBUTED: Final[set[type[Fact]]] = {CouponPaid, DividendPaid, PositionMature
 
 
 class ServicingView(View):
-    """One row per instrument with a next step or a rollover date, one per account that had an action."""
+    """One row per instrument with a next step, one per account that had an action."""
 
     name = "servicing"
-    shape = 1
+    shape = 2
     streams = frozenset({"ins", "acc"})
     tables = (SERVICED, DISTRIBUTIONS)
     bodies = ()
@@ -50,22 +50,13 @@ class ServicingView(View):
         fact: Any = change.recorded.fact
         state = change.after.state
         if isinstance(state, Instrument):
-            row = _dates(state)
-            page.upsert(SERVICED, state.id, partial(_row, state.id, *row) if any(row) else None)
+            day = action_steps.next_step(state)
+            page.upsert(SERVICED, state.id, partial(_row, state.id, day) if day else None)
         else:
             page.insert(
                 DISTRIBUTIONS, (change.recorded.offset, state.id, fact.action, plain(fact.amount))
             )
 
 
-def _row(instrument_id: str, next_on: str, rolls_on: str) -> Row:
-    return instrument_id, next_on, rolls_on
-
-
-def _dates(state: Instrument) -> tuple[str, str]:
-    next_on, rolls_on, terms = action_steps.next_step(state), None, state.terms
-    if terms.instrument_type == "bill" and terms.maturity_date and not state.servicing.is_redeemed:
-        rolls_on = bond_dates.rollover_date(
-            terms.maturity_date, terms.issuer_country, terms.trading_currency
-        )
-    return next_on.isoformat() if next_on else "", rolls_on.isoformat() if rolls_on else ""
+def _row(instrument_id: str, next_on: date) -> Row:
+    return instrument_id, next_on.isoformat()

@@ -24,7 +24,7 @@ from projections.database import Views
 from tests.support.engines.releases import SECOND, Release
 from tests.support.servers.http_engine import running
 
-NEW = {"actions", "servicing"}
+NEW = {"actions", "rollovers", "servicing"}
 """Views that there are since the second release."""
 OUTDATED = ["accounts", "instruments", "orders", "balances", "positions", "events", "working"]
 """Views whose shape has changed since the second release."""
@@ -40,6 +40,7 @@ ADDED = {
     },
     "/prices": {"dirty_bid", "dirty_ask"},
     "/accounts": {"splits", "rolled_from", "rolled_into"},
+    "/events": {"rolled_from", "rolled_into"},
 }  # fmt: skip
 """Start of a path -> keys that its resources have got since."""
 

@@ -92,6 +92,8 @@ UNREAD: dict[str, Kinds] = {
     - {
         servicing.CouponPaid, servicing.DividendPaid, servicing.PositionMatured, servicing.PositionSplit
     },
+    "rollovers": (facts_of("acc") - moves.FACTS)
+    | {bookings.CashDeposited, bookings.CashWithdrawn, bookings.FundsReserved, bookings.FundsReleased},
     "actions": frozenset(
         {
             instrument.InstrumentListed, instrument.InstrumentChanged, corporate_action.ScheduleFollowed,

@@ -19,11 +19,13 @@ from engine.domain.order_request import OrderRequest
 from engine.domain.position import Position
 from engine.domain.pricing import Price
 from engine.followers.follow import Follower
+from engine.followers.rollovers import Rollovers
 from engine.followers.servicing import Servicing
 from engine.journal.writer import Lease
 from engine.kernel.fact import Fact
-from engine.kernel.process import SERVICING
+from engine.kernel.process import ROLLOVERS, SERVICING
 from engine.venues.simulated import SimulatedVenue
+from projections import rolling
 from projections.database import Views
 from projections.runner import Runner
 from projections.serviced import Sets
@@ -35,7 +37,7 @@ DAY_US = 86_400_000_000
 
 @dataclass
 class Life:
-    """Works with views, and the servicing follower. Every step is one of the test's."""
+    """Works with views and the followers of bills and bonds. Every step is one of the test's."""
 
     works: Works
     views: Views
@@ -48,12 +50,13 @@ class Life:
     def start(self) -> None:
         """Followers that know nothing: what they have read of the clock would be half a second old."""
         self.servicing = self.new_servicing()
+        self.rollovers = self.new_rollovers()
         self.execution = self.works.execution(SimulatedVenue(self.works.now_us))
         self.settlement = self.works.settlement()
 
     def stop(self) -> None:
         """The followers end, wherever they are."""
-        for follower in (self.servicing, self.execution, self.settlement):
+        for follower in (self.servicing, self.rollovers, self.execution, self.settlement):
             follower.end()
 
     def new_servicing(self, wrap: Callable[[Desk], Desk] = lambda desk: desk) -> Follower:
@@ -70,6 +73,22 @@ class Life:
             )
 
         return self.works.follower(SERVICING, begin)
+
+    def new_rollovers(self, wrap: Callable[[Desk], Desk] = lambda desk: desk) -> Follower:
+        """The same for rollovers."""
+
+        def begin(lease: Lease) -> Rollovers:
+            desk = wrap(Desk(self.works.journal, now_us=self.works.now_us, lease=lease))
+            return Rollovers(
+                desk,
+                self.shop.firm,
+                rolling.Sets(self.views),
+                refresh=lambda: None,
+                now_us=self.works.now_us,
+                monotonic=self.works.clock,
+            )
+
+        return self.works.follower(ROLLOVERS, begin)
 
     # --- time ---------------------------------------------------------------------------------------
 
@@ -90,6 +109,13 @@ class Life:
         for _ in range(turns):
             self.runner.catch_up()
             self.servicing.turn()
+            self.works.clock.now_s += 0.3
+
+    def roll(self, turns: int = 8) -> None:
+        """The follower of rollovers does the same."""
+        for _ in range(turns):
+            self.runner.catch_up()
+            self.rollovers.turn()
             self.works.clock.now_s += 0.3
 
     def settle(self) -> None:
