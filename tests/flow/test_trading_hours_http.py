@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from order_engine_client import TradingHours
 from tests.support.servers.http_engine import TERMS, Engine, an_account, buying, ok
 from tests.support.servers.http_server import Client, Reply
 
-INSTRUMENT = "/instruments/ins_hours"
+NUMBERS = count(1)
+LISTED: list[str] = []
+"""The symbol of the current test's instrument: a process knows an instrument of old for a second."""
 NEW_YORK: dict[str, Any] = {
     "calendar": "XNYS", "time_zone": "America/New_York", "sessions": [["09:30", "16:00"]],
 }  # fmt: skip
@@ -22,11 +25,16 @@ NEW_YORK: dict[str, Any] = {
 
 @pytest.fixture
 def client(engine: Engine) -> Client:
+    LISTED[:] = [f"HOURS{next(NUMBERS)}"]
     return engine.client()
 
 
+def instrument() -> str:
+    return f"ins_{LISTED[0]}"
+
+
 def listed(**words: object) -> dict[str, Any]:
-    return {**TERMS, "symbol": "HOURS", **words}
+    return {**TERMS, "symbol": LISTED[0], **words}
 
 
 def closed() -> dict[str, Any]:
@@ -35,8 +43,13 @@ def closed() -> dict[str, Any]:
     return {"calendar": "XNYS", "time_zone": "UTC", "sessions": [[f"{hour:02}:00", f"{hour:02}:01"]]}
 
 
+def send(client: Client, hours: object, key: str = "") -> Reply:
+    headers = {"Idempotency-Key": key} if key else {}
+    return client.send("PUT", f"/instruments/{instrument()}", listed(trading_hours=hours), headers)
+
+
 def put(client: Client, hours: object) -> Any:
-    reply = client.send("PUT", INSTRUMENT, listed(trading_hours=hours))
+    reply = send(client, hours)
     assert reply.status in {200, 201}, reply.body
     return reply.json
 
@@ -44,19 +57,19 @@ def put(client: Client, hours: object) -> Any:
 def market(client: Client, hours: object) -> str:
     """An instrument with a price and these hours, and an account with cash."""
     put(client, hours)
-    ok(client.post("/prices", [{"symbol": "HOURS", "bid": "100", "ask": "100"}]), 201)
+    ok(client.post("/prices", [{"symbol": LISTED[0], "bid": "100", "ask": "100"}]), 201)
     return an_account(client)
 
 
 def place(client: Client, account: str, key: str = "", prefer: str = "") -> Reply:
     headers = {name: text for name, text in (("Idempotency-Key", key), ("Prefer", prefer)) if text}
-    body = {**buying("10"), "instrument": "ins_hours"}
+    body = {**buying("10"), "instrument": instrument()}
     return client.send("POST", f"/accounts/{account}/orders", body, headers)
 
 
 def test_hours_are_a_term_that_can_be_set_and_taken_away(client: Client) -> None:
     assert put(client, NEW_YORK)["trading_hours"] == NEW_YORK
-    assert ok(client.get(INSTRUMENT))["trading_hours"] == NEW_YORK
+    assert ok(client.get(f"/instruments/{instrument()}"))["trading_hours"] == NEW_YORK
     lunch = {**NEW_YORK, "sessions": [["09:30", "12:00"], ["13:00", "24:00"]]}
     assert put(client, lunch)["trading_hours"] == lunch
     assert put(client, None)["trading_hours"] is None
@@ -79,23 +92,20 @@ BAD = {
 def test_bad_hours_are_refused_and_nothing_is_recorded(client: Client, name: str) -> None:
     hours, field = BAD[name]
     put(client, NEW_YORK)
-    reply = client.send("PUT", INSTRUMENT, listed(trading_hours=hours))
+    reply = send(client, hours)
     assert reply.status == 400
     assert reply.code == ("missing_param" if name == "not given" else "invalid_param")
     assert reply.json["params"][0]["path"].removeprefix("body.") == f"trading_hours.{field}"
     assert reply.json["detail"].endswith(".")
-    assert ok(client.get(INSTRUMENT))["trading_hours"] == NEW_YORK
+    assert ok(client.get(f"/instruments/{instrument()}"))["trading_hours"] == NEW_YORK
 
 
 def test_other_hours_under_the_same_key_are_another_request(client: Client) -> None:
-    headers = {"Idempotency-Key": "hours"}
     put(client, None)
-    ok(client.send("PUT", INSTRUMENT, listed(trading_hours=NEW_YORK), headers=headers))
-    again = client.send("PUT", INSTRUMENT, listed(trading_hours=NEW_YORK), headers=headers)
-    assert ok(again)["trading_hours"] == NEW_YORK
+    ok(send(client, NEW_YORK, "hours"))
+    assert ok(send(client, NEW_YORK, "hours"))["trading_hours"] == NEW_YORK
     other = {**NEW_YORK, "sessions": [["09:31", "16:00"]]}
-    reply = client.send("PUT", INSTRUMENT, listed(trading_hours=other), headers=headers)
-    assert reply.code == "idempotency_key_conflict"
+    assert send(client, other, "hours").code == "idempotency_key_conflict"
 
 
 def test_an_order_outside_hours_waits_and_says_so_everywhere(engine: Engine, client: Client) -> None:
@@ -172,14 +182,16 @@ def test_the_client_speaks_of_hours_and_of_not_waiting(engine: Engine, client: C
     account = market(client, closed())
     made = engine.services.clients.create(engine.tenant, ("read", "trade", "admin"))
     with OrderClient(f"http://127.0.0.1:{engine.server.port}", made.client.id, made.secret) as orders:
-        known = orders.instrument("ins_hours")
+        known = orders.instrument(instrument())
         assert isinstance(known.trading_hours, TradingHours)
         words = {name: value for name, value in listed().items() if name != "settlement_days"}
         hours = TradingHours("XNYS", "America/New_York", (("09:30", "16:00"),))
-        shown = orders.put_instrument("ins_hours", **words, settlement_days=0, trading_hours=hours)
+        shown = orders.put_instrument(instrument(), **words, settlement_days=0, trading_hours=hours)
         assert shown.trading_hours == hours
-        orders.put_instrument("ins_hours", **words, settlement_days=0, trading_hours=known.trading_hours)
+        orders.put_instrument(
+            instrument(), **words, settlement_days=0, trading_hours=known.trading_hours
+        )
         with pytest.raises(Exception, match="The market is closed until") as caught:
-            orders.buy(account, "ins_hours", "10", may_wait=False)
+            orders.buy(account, instrument(), "10", may_wait=False)
         assert getattr(caught.value, "code", "") == "instrument_not_trading"
-        assert orders.buy(account, "ins_hours", "10").status == "placed"
+        assert orders.buy(account, instrument(), "10").status == "placed"
