@@ -7,11 +7,11 @@ from datetime import date
 from decimal import Decimal
 
 from engine.commands.command import Changes, Decision, DecisionContext
-from engine.domain import action_steps, announcing, calendar, distribution, trading
+from engine.domain import action_steps, announcing, distribution, trading
 from engine.domain.account import Account
 from engine.domain.announcing import ActionRequest
 from engine.domain.corporate_action import INCOME, REDEMPTIONS
-from engine.domain.instrument import Instrument
+from engine.domain.instrument import Instrument, local_date
 from engine.domain.order import Order
 from engine.kernel.fact import Fact
 from engine.kernel.ids import IdSource
@@ -134,8 +134,7 @@ def _market_date(context: DecisionContext, known: Instrument | None) -> date:
     """The business date at the instrument's market."""
     if known is None:
         return context.business_date
-    terms = known.terms
-    return calendar.local_date(context.business_time_us, terms.issuer_country, terms.trading_currency)
+    return local_date(known.terms, context.business_time_us)
 
 
 def _today(context: DecisionContext, known: Instrument | None) -> date:
