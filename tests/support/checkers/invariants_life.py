@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from tests.support.checkers.invariants_read import Row, Wrong
 
+_LISTED = """changed schedule_followed action_announced action_corrected action_withdrawn action_started
+    action_completed"""
 NEXT = {
     "order": {
         "": {"placed": "placed"},
@@ -59,7 +61,10 @@ NEXT = {
         "declared": {"booking_requested": "booking"},
         "booking": {"applied": "booked", "rejected": "rejected"},
     },
-    "instrument": {"": {"listed": "listed"}, "listed": {"changed": "listed"}},
+    "instrument": {
+        "": {"listed": "listed"},
+        "listed": dict.fromkeys(_LISTED.split(), "listed"),
+    },
     "kind": {"": {"declared": "declared"}, "declared": {}},
     "clock": {"": {"advanced": "running"}, "running": {"advanced": "running"}},
 }
@@ -67,9 +72,14 @@ NEXT = {
 
 _MONEY = """cash_deposited cash_withdrawn funds_reserved funds_released units_reserved units_released
     position_opened buy_booked sell_booked buy_applied sell_applied buy_settled sell_settled
-    position_closed order_counted"""
+    position_closed order_counted coupon_paid dividend_paid position_matured position_split rollover_set
+    rollover_reserved rollover_released rollover_booked rollover_paid rollover_skipped"""
 MONEY = frozenset(_MONEY.split())
 """Facts of an account that leave its status alone; it must exist."""
+AFTERWARDS = frozenset(
+    ["coupon_paid", "dividend_paid", "funds_reserved", "funds_released", "cash_withdrawn"]
+)
+"""Those that a closed account may still have: it is paid for what it held, and withdraws that."""
 
 
 @dataclass
@@ -111,7 +121,8 @@ class Lives:
             if at_us < getattr(life, name):
                 raise Wrong(f"I7: the time of {row.stream} falls: {getattr(life, name)} to {at_us}")
             setattr(life, name, at_us)
-        if kind == "account" and happened in MONEY and life.status not in ("", "closed"):
+        may_be = AFTERWARDS if life.status == "closed" else MONEY
+        if kind == "account" and happened in may_be and life.status:
             status = life.status
         elif happened in NEXT[kind].get(life.status, {}):
             status = NEXT[kind][life.status][happened]

@@ -9,12 +9,14 @@ its money, is found there.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil, floor
 from typing import Any
 
 from tests.support.checkers.invariants_read import TERMS, Row, Wrong, money, whole
+from tests.support.checkers.invariants_servicing import Servicing
 
 PRICE_PLACES = 8
 
@@ -47,16 +49,58 @@ MOVES = {
     ),
     "buy_settled": ("units quantity unsettled settled",),
     "sell_settled": ("cash proceeds unsettled settled",),
+    "coupon_paid": ("cash amount outside settled",),
+    "dividend_paid": ("cash amount outside settled",),
+    "position_matured": (
+        "units quantity settled outside",
+        "units pledged reserved outside",
+        "cash amount outside settled",
+    ),
+    "position_split": (
+        "units unsettled_before unsettled settled",
+        "units quantity_before settled outside",
+        "units quantity_after outside settled",
+        "units unsettled_after settled unsettled",
+        "cash amount outside settled",
+    ),
+    "rollover_reserved": ("units quantity settled reserved",),
+    "rollover_released": ("units quantity reserved settled",),
+    "rollover_booked": (
+        "cash notional receivable outside",
+        "cash fee receivable fees",
+        "units quantity outside unsettled",
+    ),
+    "rollover_paid": ("cash notional settled receivable", "cash fee settled receivable"),
 }
 """Fact of an account -> asset, field, from, to (docs/money.md)."""
 
 MAY_BE_ZERO = frozenset({"fee", "notional", "proceeds"})
+MAY_MOVE_NOTHING = frozenset({"position_matured", "position_split", "buy_settled"})
+"""Facts with amounts of 0, where `Servicing` finds that due."""
+CAUSED = {
+    "buy_settled": frozenset({"account", "subject", "trade", "position", "instrument"}),
+    "rollover_reserved": frozenset({"account", "subject", "currency", "amount"}),
+    "rollover_released": frozenset({"account", "subject"}),
+}
+"""Fact -> words that its cause knows; the others are held by `Servicing`. Unlisted: all."""
+PLEDGES = frozenset({"rollover_reserved", "rollover_released", "position_matured"})
+"""Facts that reserve units for a position, until it matures."""
+AT_ANY_TIME = frozenset({"coupon_paid", "dividend_paid", "rollover_paid"})
+"""Facts of positions that may be closed by then."""
+OF_ACTIONS = frozenset(
+    {"coupon_paid", "dividend_paid", "position_matured", "position_split", "rollover_paid"}
+)
+"""Facts caused by an instrument's action, none by an order."""
 OWN = ("settled", "unsettled", "reserved")
 
 MOVE = """what account subject trade position instrument currency settlement_date
-    amount notional fee proceeds quantity price"""
+    amount notional fee proceeds quantity price pledged quantity_before quantity_after
+    unsettled_before unsettled_after"""
 MOVE_WORDS = tuple(MOVE.split())
 _AMOUNTS = frozenset({"amount", "notional", "fee", "proceeds"})
+_UNITS = frozenset(
+    ["quantity", "pledged", "quantity_before", "quantity_after", "unsettled_before", "unsettled_after"]
+)
 
 Move = tuple[Any, ...]
 """A fact of an account in whole numbers, by the words of MOVE; None for those it does not have."""
@@ -92,6 +136,8 @@ class Order:
     fees: int = 0
     consideration: Fraction = Fraction(0)
     waits_for: str | None = None
+    splits: int = 0
+    is_funded: bool = True
 
     @property
     def is_buy(self) -> bool:
@@ -99,7 +145,12 @@ class Order:
 
     @property
     def reserved(self) -> int:
-        """The reservation while the execution is not over: cash of a buy, units of a sell."""
+        """The reservation while the execution is not over: cash of a buy, units of a sell.
+
+        A rollover has none before the old position has matured.
+        """
+        if not self.is_funded:
+            return 0
         if self.is_buy:
             return money(self.terms.cash_amount, self.terms.currency) - self.used
         return whole(self.terms.quantity, self.unit_places) - self.used
@@ -117,7 +168,7 @@ class Scales:
         self.of_instrument: dict[str, int] = {}
 
     def take(self, row: Row) -> None:
-        if row.subject_kind == "instrument":
+        if row.what in ("instrument.listed", "instrument.changed"):
             terms = dict(zip(TERMS.split(), row.words["terms"], strict=False))
             places = self.of_instrument.setdefault(row.stream, terms["decimal_precision"])
             if places != terms["decimal_precision"]:
@@ -134,8 +185,8 @@ class Scales:
         words = dict(row.words, what=row.what.removeprefix("account."), account=row.stream)
         for name in _AMOUNTS & words.keys():
             words[name] = money(words[name], words["currency"])
-        if "quantity" in words:
-            words["quantity"] = self.units(words["quantity"], words["instrument"])
+        for name in _UNITS & words.keys():
+            words[name] = self.units(words[name], words["instrument"])
         if "price" in words:
             words["price"] = whole(words["price"], PRICE_PLACES)
         return tuple(words.get(name) for name in MOVE_WORDS)
@@ -143,8 +194,14 @@ class Scales:
 
 def move(what: str, account: str, subject: str, **words: Any) -> Move:
     """The record a cause requires of an account."""
-    words |= {"what": what, "account": account, "subject": subject}
-    return tuple(words.get(name) for name in MOVE_WORDS)
+    return as_caused(what, words | {"account": account, "subject": subject})
+
+
+def as_caused(what: str, words: Mapping[str, Any]) -> Move:
+    """A fact of an account by the words that its cause knows."""
+    known = CAUSED.get(what)
+    kept = {name: word for name, word in words.items() if known is None or name in known}
+    return tuple((kept | {"what": what}).get(name) for name in MOVE_WORDS)
 
 
 class Places:
@@ -174,14 +231,16 @@ class Places:
         for asset, name, source, target in map(str.split, MOVES.get(words["what"], ())):
             of = words["currency"] if asset == "cash" else words["instrument"]
             amount = words[name]
-            if amount < 0 or (amount == 0 and name not in MAY_BE_ZERO):
+            may_be_zero = name in MAY_BE_ZERO or words["what"] in MAY_MOVE_NOTHING
+            if amount < 0 or (amount == 0 and not may_be_zero):
                 raise Wrong(f"I5: {row.what} moves {amount} {of}")
             for place, signed in ((source, -amount), (target, amount)):
-                owner = row.stream if place in OWN else ""
+                owner = row.stream if place in OWN or place == "receivable" else ""
                 self.amounts[owner, asset, of, place] += signed
                 self.sums[asset, of] += signed
                 if place == "reserved":
-                    self.reserved_for[words["subject"]] += signed
+                    by = "position" if words["what"] in PLEDGES else "subject"
+                    self.reserved_for[words[by]] += signed
             touched.add((asset, of))
         for asset, of in touched:
             self._check(row.stream, asset, of, may_overdraw=words["what"].endswith("_applied"))
@@ -197,6 +256,8 @@ class Places:
         self.available[account, asset, of] = available
         if available < min(before, 0) and not may_overdraw:
             raise Wrong(f"I5: {account} has {available} {asset} of {of} available")
+        if self.amounts[account, asset, of, "receivable"] > 0:
+            raise Wrong(f"I5: {account} has more {of} receivable than a rollover has spent")
         figures = {"unsettled": unsettled, "reserved": reserved}
         for name, figure in figures.items():
             if figure < 0:
@@ -216,13 +277,19 @@ class Places:
                 )
             known.append(Holding(row.words["position"]))
             return
-        if last is None or last.is_closed or last.position != row.words["position"]:
+        may_be_closed = what in AT_ANY_TIME
+        is_open = last is not None and (may_be_closed or not last.is_closed)
+        if last is None or not is_open or last.position != row.words["position"]:
             raise Wrong(f"I6: {row.what} of {row.words['position']}, which is not open")
         match what:
-            case "buy_booked" | "sell_booked" | "buy_applied" | "sell_applied":
+            case "buy_booked" | "sell_booked" | "buy_applied" | "sell_applied" | "rollover_booked":
                 last.trades += 1
                 last.unsettled_trades += 1
-                self._note_cost(row, last, is_buy=what.startswith("buy"))
+                self._note_cost(row, last, is_buy=not what.startswith("sell"))
+            case "position_matured":
+                last.cost = Fraction(0)
+            case "position_split" if not self.scales.units(row.quantity_after, row.instrument):
+                last.cost = Fraction(0)
             case "buy_settled" | "sell_settled":
                 last.unsettled_trades -= 1
             case "position_closed":
@@ -313,8 +380,11 @@ class Causes:
                 order.waits_for = row.reason
             case "execution_started":
                 order.ordered = self.scales.units(row.quantity, order.terms.instrument)
+                order.splits = row.splits
                 if order.ordered <= 0:
                     raise Wrong(f"{row.stream} asks the venue for {order.ordered}")
+            case "rollover_funded":
+                return [self._funded(order, row)]
             case "trade_recorded" | "trade_applied":
                 return [self._traded(order, row, is_applied=happened == "trade_applied")]
             case "trade_settled":
@@ -324,6 +394,17 @@ class Causes:
             case "settled" if not order.is_settled:
                 raise Wrong(f"I6: {row.stream} is settled, of its trades {len(order.settled)} are")
         return []
+
+    @staticmethod
+    def _funded(order: Order, row: Row) -> Move:
+        """The old position has matured: what the rollover has not spent is reserved."""
+        amount, terms = money(row.amount, order.terms.currency), order.terms
+        if order.is_funded:
+            raise Wrong(f"I2: {row.stream} is funded twice, or is no rollover")
+        order.is_funded = True
+        if amount != order.reserved:
+            raise Wrong(f"{row.stream} is funded with {amount}, left are {order.reserved}")
+        return move("funds_reserved", terms.account, row.stream, currency=terms.currency, amount=amount)
 
     def _placed(self, row: Row) -> Move:
         if row.order != row.stream:
@@ -342,7 +423,9 @@ class Causes:
             if net != reserved - quoted or net <= 0:
                 raise Wrong(f"{row.stream}: net {net} of {reserved}, the fee being {quoted}")
             words = {"currency": row.currency, "amount": reserved}
-            return move("funds_reserved", row.account, row.stream, **words)
+            order.is_funded = row.purpose != "rollover"
+            what = "funds_reserved" if order.is_funded else "rollover_reserved"
+            return move(what, row.account, row.stream, **words)
         words = {"instrument": row.instrument, "quantity": reserved}
         return move("units_reserved", row.account, row.stream, **words)
 
@@ -395,8 +478,11 @@ class Causes:
             order.late |= {row.trade} if order.is_over else set()
         else:
             order.used += notional + fee if order.is_buy else quantity
+        side = "buy" if order.is_buy else "sell"
+        if not order.is_funded and not is_applied:
+            side = "rollover"
         return move(
-            f"{'buy' if order.is_buy else 'sell'}_{'applied' if is_applied else 'booked'}",
+            f"{side}_{'applied' if is_applied else 'booked'}",
             terms.account,
             row.stream,
             trade=row.trade,
@@ -437,7 +523,7 @@ class Causes:
         if row.trade in order.settled:
             raise Wrong(f"I6: {row.stream} settles {row.trade} twice")
         order.settled.add(row.trade)
-        words: dict[str, Any] = {"quantity": self.scales.units(trade.quantity, terms.instrument)}
+        words: dict[str, Any] = {}
         if not order.is_buy:
             proceeds = money(trade.notional, terms.currency) - money(trade.fee, terms.currency)
             words = {"currency": terms.currency, "proceeds": proceeds}
@@ -457,6 +543,8 @@ class Causes:
             raise Wrong(f"I6: {row.stream} is {happened} with {len(order.trades)} trades")
         terms, rest = order.terms, order.reserved
         order.is_over = True
+        if not order.is_funded and happened == "cancelled":
+            return [move("rollover_released", terms.account, row.stream)]
         if not rest:
             return []
         if order.is_buy:
@@ -498,6 +586,7 @@ class Money:
         self.scales = Scales()
         self.places = Places(self.scales)
         self.causes = Causes(self.scales)
+        self.servicing = Servicing(self.scales, self.places, self.causes)
         self._moved: Counter[Move] = Counter()
         self._caused: Counter[Move] = Counter()
         self._accounts: set[str] = set()
@@ -506,11 +595,13 @@ class Money:
     def take(self, row: Row, status: str) -> None:
         """Raises Wrong at the fact that breaks a rule. `status`: of its stream, after it."""
         self.scales.take(row)
+        self.servicing.take(row)
         self.places.take(row)
         what = row.what.removeprefix("account.")
         if what in MOVES:
-            self._moved[self.scales.as_move(row)] += 1
             self._accounts.add(row.stream)
+            words = dict(zip(MOVE_WORDS, self.scales.as_move(row), strict=True))
+            self._moved[as_caused(what, words)] += what not in OF_ACTIONS
         self._caused.update(self.causes.take(row))
         if status == "filled":
             self._settling.add(row.stream)
@@ -534,6 +625,7 @@ class Money:
         """Raises Wrong when what was moved is not what its causes say."""
         moved, caused = self._moved, self._caused
         self._moved, self._caused = Counter(), Counter()
+        self.servicing.end_append()
         for rest, words in ((caused - moved, "is due"), (moved - caused, "has no cause")):
             for one in rest:
                 told = ", ".join(

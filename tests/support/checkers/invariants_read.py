@@ -50,6 +50,20 @@ FIELDS = {
     "account.buy_settled": "subject trade position instrument quantity at_us",
     "account.sell_settled": "subject trade position instrument currency proceeds at_us",
     "account.position_closed": "position instrument at_us",
+    "account.coupon_paid": "coupon action position instrument currency units amount at_us",
+    "account.dividend_paid": "dividend action position instrument currency units amount at_us",
+    "account.position_matured": "action position instrument currency ex_date quantity pledged amount"
+    " rollover at_us",
+    "account.position_split": "action position instrument currency number ex_date units_to units_from"
+    " quantity_before quantity_after unsettled_before unsettled_after fraction amount at_us",
+    "account.rollover_set": "position instrument automatic_rollover at_us",
+    "account.rollover_reserved": "subject position instrument quantity currency amount at_us",
+    "account.rollover_released": "subject position instrument quantity at_us",
+    "account.rollover_booked": "subject trade position instrument currency price quantity notional fee"
+    " settlement_date automatic_rollover at_us",
+    "account.rollover_paid": "subject trade position instrument currency price quantity notional fee"
+    " settlement_date at_us",
+    "account.rollover_skipped": "position instrument reason at_us",
     "account.order_counted": "order business_date side instrument amount currency worth at_us",
     "order.placed": "order account purpose side instrument instrument_type symbol name currency"
     " cash_amount net_cash_amount quantity fee_rate fee_minimum price accrued_interest price_at_us"
@@ -68,6 +82,13 @@ FIELDS = {
     "order.cancel_requested": "request at_us",
     "order.cancel_rejected": "at_us",
     "order.cancelled": "reason request at_us",
+    "order.rollover_funded": "amount at_us",
+    "instrument.schedule_followed": "since at_us",
+    "instrument.action_announced": "action terms by at_us",
+    "instrument.action_corrected": "action terms by at_us",
+    "instrument.action_withdrawn": "action reason by at_us",
+    "instrument.action_started": "action at_us",
+    "instrument.action_completed": "action accounts amount at_us",
     "instrument.listed": "instrument terms at_us",
     "instrument.changed": "terms at_us",
     "deposit.opened": "payment account currency amount request at_us",
@@ -86,7 +107,11 @@ FIELDS = {
 }
 """Name of a fact -> the words of its body after the envelope's eight, by place."""
 
-LATER = {"order.placed": {"rounding": "half_up"}}
+LATER: dict[str, dict[str, Any]] = {
+    "order.placed": {"rounding": "half_up"},
+    "order.execution_started": {"splits": 0},
+    "account.position_opened": {"splits": 0},
+}
 """Words that bodies have grown by since, and what is meant where they are missing."""
 
 TERMS = "name symbol instrument_type trading_currency trading_status trading_increment decimal_precision"

@@ -231,13 +231,22 @@ def _balances(shown: Shown, rows: list[Row], books: Money) -> Iterator[str]:
     totals = {key: figures["total"] for key, figures in wanted.items()}
     yield from _differences("ledger", {key: ledger[key] for key in wanted}, totals)
     facts = Counter(row.what for row in rows)
+    bought, sold = (
+        sum(facts[f"account.{what}"] for what in kinds.split())
+        for kinds in ("buy_booked buy_applied rollover_paid", "sell_booked sell_applied")
+    )
     due = {
         "deposit": facts["account.cash_deposited"],
         "withdrawal": facts["account.cash_withdrawn"],
-        "buy": facts["account.buy_booked"] + facts["account.buy_applied"],
-        "sell": facts["account.sell_booked"] + facts["account.sell_applied"],
-        "fee": sum(
-            facts[f"account.{side}_{how}"] for side in ("buy", "sell") for how in ("booked", "applied")
+        "buy": bought,
+        "sell": sold,
+        "fee": bought + sold,
+        "coupon_payment": facts["account.coupon_paid"],
+        "dividend": facts["account.dividend_paid"],
+        "maturity": facts["account.position_matured"],
+        "split": sum(
+            row.what == "account.position_split" and bool(money(row.amount, row.currency))
+            for row in rows
         ),
     }
     yield from _differences("lines of", {kind: lines[kind] for kind in due}, due)
