@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 
 from engine.commands.command import Changes, Decision, DecisionContext
-from engine.domain import action_steps, announcing, distribution, trading
+from engine.domain import action_steps, announcing, distribution, split, trading
 from engine.domain.account import Account
 from engine.domain.announcing import ActionRequest
 from engine.domain.corporate_action import INCOME, REDEMPTIONS
@@ -78,9 +78,15 @@ def start_action(context: DecisionContext, *, instrument: str, action: str) -> D
 
 
 def apply_action(
-    context: DecisionContext, *, ids: IdSource, instrument: str, action: str, account: str
+    context: DecisionContext,
+    *,
+    ids: IdSource,
+    instrument: str,
+    action: str,
+    account: str,
+    orders: Sequence[str] = (),
 ) -> Decision:
-    """Applies a started action to an account, once.
+    """Applies a started action to an account, once. `orders`: its own at a venue, if units change.
 
     Raises Refused `invalid_request` with the reason why the account has to wait.
     """
@@ -90,11 +96,12 @@ def apply_action(
     if one is None or not one.is_started:
         raise refused("invalid_request", f"{action} of {instrument} has not started.")
     kind = one.terms.action_type
+    held = owner.holdings.positions.get(instrument)
     if kind in INCOME:
-        held = owner.holdings.positions.get(instrument)
+        split.check_applied(known, held, one.terms.ex_date)
         return _changes({account: distribution.pay(one, held, ids.new, at_us=context.at_us)})
     if kind in REDEMPTIONS:
-        held = owner.holdings.positions.get(instrument)
+        split.check_applied(known, held, one.terms.ex_date)
         order = held.rollover if held and held.rollover else ""
         decided = distribution.redeem(
             one,
@@ -105,7 +112,10 @@ def apply_action(
             at_us=context.at_us,
         )
         return _changes({account: decided.account, order: decided.subject})
-    return []
+    executing: list[Order] = []
+    for order in orders:
+        executing += [(yield order)]
+    return _changes({account: split.apply(one, held, executing, at_us=context.at_us)})
 
 
 def complete_action(

@@ -47,13 +47,16 @@ def of(security: Instrument) -> list[Action]:
     return sorted(known, key=lambda one: (not one.is_started, one.number, one.terms.ex_date))
 
 
-def precedes(security: Instrument, position: Position | None, ex_date: date) -> bool:
-    """Whether a position still has to be split before it is paid for units of `ex_date`."""
+def check_applied(security: Instrument, position: Position | None, ex_date: date) -> None:
+    """Raises Refused `invalid_request` while a position still has to be split before it is paid for
+    units of `ex_date`.
+    """
     held = _open(position)
-    return held is not None and any(
-        one.terms.ex_date <= ex_date and not (one.is_started and held.splits >= one.number)
-        for one in of(security)
-    )
+    if held is None:
+        return
+    for known in of(security):
+        if known.terms.ex_date <= ex_date and not (known.is_started and held.splits >= known.number):
+            raise refused("invalid_request", f"{held.id} has to be split before: {known.id}.")
 
 
 def counts_otherwise(order: Order, security: Instrument, position: Position | None) -> bool:

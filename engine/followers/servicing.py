@@ -20,7 +20,8 @@ from typing import Any, Final, Protocol
 
 from engine.commands import servicing
 from engine.commands.desk import Command, Decision, Desk, Outcome
-from engine.domain import clock
+from engine.domain import clock, split
+from engine.domain import instrument as instruments
 from engine.domain.corporate_action import REDEMPTIONS, SPLITS, Action
 from engine.domain.instrument import Instrument
 from engine.followers.acting import BlockedOrders, Burst, CheckCancelled, Timer
@@ -32,6 +33,7 @@ from engine.kernel.limits import (
     SERVED_BLOCKED_MAX,
     SERVICE_RETRY_S,
     SERVICE_S,
+    SPLIT_QUIET_S,
     VIEW_POLL_S,
 )
 from engine.kernel.process import SERVICING
@@ -61,6 +63,8 @@ class WaitingOrder(Protocol):
     def offset(self) -> int: ...
     @property
     def order(self) -> str: ...
+    @property
+    def account(self) -> str: ...
 
 
 class Total(Protocol):
@@ -112,7 +116,8 @@ class Servicing:
         self._work: Iterator[float] | None = None
         self._left: dict[str, list[Holder]] = {}  # action -> accounts that have to wait
         self._retries: dict[str, Timer] = {}  # instrument -> when to try those again
-        self._executing: dict[str, set[str]] = {}  # instrument -> orders that a redemption waits for
+        self._executing: dict[str, set[str]] = {}  # instrument -> orders that an action waits for
+        self._quiet: dict[str, Timer] = {}  # split -> when no process sends orders any more
 
     def turn(self, check_cancelled: CheckCancelled) -> float:
         """Serves one batch of accounts. See `follow.Acting`."""
@@ -159,8 +164,8 @@ class Servicing:
             self._retry(instrument)
             return
         self.faults.clear(instrument)
+        is_done = yield from self._start_splits(instrument, check_cancelled)
         state: Instrument = self._desk.state(instrument)
-        is_done = True
         for action in state.servicing.actions:
             if action.is_started:
                 is_done &= yield from self._apply(instrument, action, check_cancelled)
@@ -174,34 +179,63 @@ class Servicing:
         timer.restart()
 
     def _advance(self, instrument: str) -> None:
-        """Announces what the terms bring and starts what is due; payments before changes of units."""
+        """Announces what the terms bring and starts what is due, but no split; payments first."""
         self._do(servicing.follow_schedule, instrument=instrument)
         while self._do(servicing.announce_due, ids=self._ids, instrument=instrument).facts:
             pass
         state: Instrument = self._desk.state(instrument)
         for action in sorted(state.servicing.actions, key=_order):
+            if action.terms.action_type not in SPLITS:
+                self._do(servicing.start_action, instrument=instrument, action=action.id)
+
+    def _start_splits(
+        self, instrument: str, check_cancelled: CheckCancelled
+    ) -> Generator[float, None, bool]:
+        """Starts the splits that are due at the market, each when no order of the instrument is open.
+
+        Orders are refused and not sent from that day on, by every process within SPLIT_QUIET_S. Returns
+        whether none is left.
+        """
+        state: Instrument = self._desk.state(instrument)
+        now_us = clock.business_time_us(self._desk.state(clock.STREAM), self._now_us())
+        today = instruments.local_date(state.terms, now_us)
+        for action in split.of(state):
+            if action.is_started or action.starts_on > today:
+                continue
+            if action.id not in self._quiet:
+                self._quiet[action.id] = timer = Timer(self._monotonic, SPLIT_QUIET_S)
+                timer.restart()
+            if not self._quiet[action.id].is_due:
+                return False
+            yield from self._shown(self._desk.journal.head)
+            yield from self._cancel_waiting(instrument, action, self._now_us(), check_cancelled)
+            yield from self._shown(self._desk.journal.head)
+            if self._executing_before(instrument, action):
+                return False
             self._do(servicing.start_action, instrument=instrument, action=action.id)
+            del self._quiet[action.id]
+        return True
 
     def _apply(
         self, instrument: str, action: Action, check_cancelled: CheckCancelled
     ) -> Generator[float, None, bool]:
         """Applies an action to its holders; whether all have had it, so that it is completed."""
         yield from self._shown(self._desk.journal.head)
-        may_grow = False
+        executing: Sequence[WaitingOrder] = ()
         if action.terms.action_type in CANCELLED_FOR:
-            yield from self._cancel_waiting(instrument, action, check_cancelled)
-        if action.terms.action_type in REDEMPTIONS:
+            since_us = action.modified_at_us
+            yield from self._cancel_waiting(instrument, action, since_us, check_cancelled)
             # Read before the holders: a trade of an order that has ended since is among them.
-            may_grow = self._is_executing(instrument)
+            executing = self._executing_before(instrument, action)
         left: list[Holder] = []
         for page in self._pages(instrument, action):
-            left += self._serve(instrument, action, page, check_cancelled)
+            left += self._serve(instrument, action, page, executing, check_cancelled)
             yield 0.0
         self._left.pop(action.id, None)
-        if not left and not may_grow:
+        if not left and not executing:
             yield from self._complete(instrument, action)
             return True
-        if not may_grow and len(left) <= SERVED_BLOCKED_MAX:
+        if not executing and len(left) <= SERVED_BLOCKED_MAX:
             self._left[action.id] = left
         return False
 
@@ -225,9 +259,12 @@ class Servicing:
         instrument: str,
         action: Action,
         page: Sequence[Holder],
+        executing: Sequence[WaitingOrder],
         check_cancelled: CheckCancelled,
     ) -> list[Holder]:
-        """Applies an action to some accounts; returns those that have to wait."""
+        """Applies an action to some accounts; returns those that have to wait, such as for the end of
+        `executing` orders.
+        """
         commands = [
             self._command(
                 servicing.apply_action,
@@ -236,6 +273,7 @@ class Servicing:
                 instrument=instrument,
                 action=action.id,
                 account=one.account,
+                orders=[order.order for order in executing if order.account == one.account],
             )
             for one in page
         ]
@@ -263,7 +301,7 @@ class Servicing:
     # --- orders -----------------------------------------------------------------------------------
 
     def _cancel_waiting(
-        self, instrument: str, action: Action, check_cancelled: CheckCancelled
+        self, instrument: str, action: Action, placed_by_us: int, check_cancelled: CheckCancelled
     ) -> Iterator[float]:
         """Cancels orders that no venue has, placed before the action started."""
         after, rows = 0, None
@@ -278,7 +316,7 @@ class Servicing:
                     self._desk.tenants.of(row.order),
                     order=row.order,
                     reason=CANCELLED_FOR[action.terms.action_type],
-                    placed_by_us=action.modified_at_us,
+                    placed_by_us=placed_by_us,
                 )
                 for row in rows
             ]
@@ -290,18 +328,21 @@ class Servicing:
                     self.faults.clear(row.order)
             yield 0.0
 
-    def _is_executing(self, instrument: str) -> bool:
-        """Whether an order of the instrument is at a venue: it may still trade. Shown as blocked."""
+    def _executing_before(self, instrument: str, action: Action) -> Sequence[WaitingOrder]:
+        """Orders at a venue that may still trade units of before the action. Shown as blocked."""
         rows = self._sets.orders(instrument, "at_venue", 0, SERVED_BATCH)
+        if action.terms.action_type in SPLITS and action.is_started:
+            rows = [row for row in rows if self._desk.state(row.order).splits < action.number]
         now = {row.order for row in rows}
         for order in self._executing.pop(instrument, set()) - now:
             self.faults.clear(order)
+        what = action.terms.action_type.replace("_", " ")
         for order in now:
-            detail = f"It is at its venue; the redemption of {instrument} waits for its end."
+            detail = f"It is at its venue; the {what} of {instrument} waits for its end."
             self.faults.show(order, refused("invalid_request", detail))
         if now:
             self._executing[instrument] = now
-        return bool(now)
+        return rows
 
     # --- helpers ----------------------------------------------------------------------------------
 

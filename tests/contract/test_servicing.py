@@ -15,6 +15,7 @@ from engine.domain.bookings import PositionClosed
 from engine.domain.corporate_action import ActionCompleted, ActionStarted
 from engine.domain.instrument import Terms
 from engine.domain.servicing import CouponPaid, DividendPaid, PositionMatured
+from tests.support.checkers import invariants
 from tests.support.engines.desks import INSTRUMENT, TERMS
 from tests.support.engines.lives import Life, open_life
 
@@ -32,6 +33,7 @@ SHARE = Terms("A share", "SHARE", "stock", "USD", issuer_country="US")
 def life(journal_url: str, views_url: str) -> Iterator[Life]:
     with open_life(journal_url, views_url) as opened:
         yield opened
+    assert invariants.check(journal_url) == []
 
 
 def account_with(life: Life, units: str, terms: Terms = BOND) -> str:

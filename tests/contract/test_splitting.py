@@ -1,0 +1,163 @@
+"""Splits over real journals and views of both databases, by the servicing follower."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from msgspec.structs import replace
+
+from engine.commands import decisions
+from engine.domain.announcing import ActionRequest
+from engine.domain.corporate_action import ActionCompleted, ActionStarted
+from engine.domain.report import Report
+from engine.domain.servicing import DividendPaid, PositionSplit
+from engine.kernel.errors import Refused
+from tests.contract.test_servicing import SHARE, account_with
+from tests.support.checkers import invariants
+from tests.support.engines.desks import INSTRUMENT, TERMS
+from tests.support.engines.lives import Life, open_life
+
+FRIDAY, MONDAY = date(2026, 3, 13), date(2026, 3, 16)
+HOUR_US = 3_600_000_000
+SUNDAY, TUESDAY, WEDNESDAY = date(2026, 3, 15), date(2026, 3, 17), date(2026, 3, 18)
+STOCK = replace(SHARE, symbol=TERMS.symbol, settlement_days=1)
+
+
+@pytest.fixture
+def life(journal_url: str, views_url: str) -> Iterator[Life]:
+    with open_life(journal_url, views_url) as opened:
+        yield opened
+    assert invariants.check(journal_url) == []
+
+
+def announce(life: Life, to: int, from_: int, price: str = "9", day: date = MONDAY) -> str:
+    kind = "stock_split" if to > from_ else "reverse_split"
+    terms = {"units_to": to, "units_from": from_, "fraction_price": Decimal(price)}
+    return life.announce(ActionRequest(kind, day, **terms))  # type: ignore[arg-type]
+
+
+def price(life: Life, at: str) -> None:
+    """A quote of now, in the units of now."""
+    life.works.clock.now_s += 1
+    life.price(TERMS.symbol, at, life.shop.desk.state(INSTRUMENT).unit)
+    quote = replace(life.shop.prices[TERMS.symbol], at_us=life.works.now_us())
+    life.shop.prices[TERMS.symbol] = quote
+
+
+def test_everybody_is_split_once_and_settles_what_is_left(life: Life) -> None:
+    settled = account_with(life, "15.00", STOCK)
+    announce(life, 1, 10)
+    life.until(FRIDAY)
+    life.settle()
+    fresh = account_with(life, "7.77", STOCK)  # settles on Monday
+    before = life.total(fresh)
+    waiting = life.order(settled, "sell", "3.00")
+    life.until(MONDAY)
+    with pytest.raises(Refused, match="A split of the instrument is due"):
+        life.order(settled, "sell", "1.00")
+    life.serve()
+    assert life.works.order(waiting).cancelled_reason == "corporate_action"
+    assert life.position(settled).units.total == Decimal("1.50")
+    held = life.position(fresh)
+    assert (held.units.total, life.total(fresh) - before) == (Decimal("0.77"), Decimal("0.06"))
+    (done,) = life.facts(ActionCompleted)
+    assert (done.accounts, done.amount) == (2, Decimal("0.06"))
+    life.settle()
+    held = life.position(fresh)
+    assert (held.units.settled, held.units.unsettled) == (Decimal("0.77"), 0)
+    end = life.works.journal.head
+    life.stop()
+    life.start()
+    life.serve()
+    assert life.works.journal.head == end
+
+
+def test_a_split_starts_when_no_order_is_at_its_venue(life: Life) -> None:
+    """Two accounts: one of them buys the first units of its life while the day begins."""
+    holder, buyer = account_with(life, "10.00", STOCK), life.account()
+    announce(life, 2, 1)
+    life.until(FRIDAY)
+    life.settle()
+    order = life.order(buyer, "buy", "400.00")
+    life.shop.start(order)
+    life.until(MONDAY)
+    life.serve()
+    assert life.facts(ActionStarted) == []
+    assert "the stock split of" in life.servicing.status().faults[order]
+    life.shop.report(order, "x1", "trade", price=Decimal(100), quantity=Decimal("3.00"))
+    life.shop.report(order, "end", "ended")
+    life.serve()
+    assert [life.position(one).units.total for one in (holder, buyer)] == [20, 6]
+    assert life.servicing.status().faults == {}
+    (done,) = life.facts(ActionCompleted)
+    assert done.accounts == 2
+
+
+@pytest.mark.parametrize(("country", "hours", "is_started"), [
+    ("JP", 0, False), ("JP", 1, True), ("US", 13, False), ("US", 14, True),
+])  # fmt: skip
+def test_a_split_starts_by_the_day_at_its_market(
+    life: Life, country: str, hours: int, is_started: bool
+) -> None:
+    """From Sunday 14:30 UTC on: Monday begins in Tokyo at 15:00 UTC, in New York at 04:00 UTC."""
+    life.list(replace(STOCK, issuer_country=country))
+    announce(life, 2, 1)
+    life.until(SUNDAY)
+    life.shop.do(decisions.advance_clock, by_us=max(1, hours * HOUR_US))
+    life.stop()
+    life.start()
+    life.serve()
+    assert bool(life.facts(ActionStarted)) == is_started
+
+
+def test_a_dividend_of_before_is_paid_for_the_units_of_before(life: Life) -> None:
+    account = account_with(life, "10.00", STOCK)
+    dividend = ActionRequest("cash_dividend", MONDAY, WEDNESDAY, amount=Decimal("0.50"))
+    life.announce(dividend)
+    announce(life, 3, 1, day=TUESDAY)
+    life.until(TUESDAY)
+    life.settle()
+    life.serve()
+    assert life.position(account).units.total == 30
+    life.until(WEDNESDAY)
+    life.serve()
+    (paid,) = life.facts(DividendPaid)
+    assert (paid.units, paid.amount) == (Decimal("10.00"), Decimal("5.00"))
+
+
+def test_the_account_trades_on_by_quotes_of_afterwards(life: Life) -> None:
+    account = account_with(life, "10.00", STOCK)
+    announce(life, 2, 1)
+    life.until(MONDAY)
+    life.settle()
+    life.serve()
+    with pytest.raises(Refused) as refusal:
+        life.order(account, "sell", "20.00")
+    assert refusal.value.code == "missing_price"
+    price(life, "50")
+    sold = life.order(account, "sell", "20.00")
+    life.shop.start(sold)
+    assert (life.works.order(sold).splits, life.works.order(sold).terms.price) == (1, 50)
+
+
+def test_a_position_below_zero_is_shown_and_the_others_are_split(life: Life) -> None:
+    """A booked report has taken more than was held; a buy brings the account back."""
+    good, bad = account_with(life, "10.00", STOCK), account_with(life, "5.00", STOCK)
+    sold = life.order(bad, "sell", "5.00")
+    life.shop.execute(sold)
+    life.shop.report(sold, "more", "trade", price=Decimal(100), quantity=Decimal("2.00"))
+    report = Report("sim", "more", sold, "trade", price=Decimal(100), quantity=Decimal("2.00"))
+    parked = decisions.parked_report_id(report)
+    life.shop.do(decisions.resolve_report, parked=parked, action="book", by="one")
+    life.shop.do(decisions.confirm_report, parked=parked, firm=life.shop.firm, by="two")
+    assert life.position(bad).units.total == -2
+    announce(life, 2, 1)
+    life.until(MONDAY)
+    life.serve()
+    assert [life.position(one).units.total for one in (good, bad)] == [20, -2]
+    assert "lacks 2.00 units" in life.servicing.status().faults[f"{bad}/{INSTRUMENT}"]
+    assert [one.quantity_after for one in life.facts(PositionSplit)] == [20]
+    assert life.facts(ActionCompleted) == []
