@@ -7,7 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from engine.domain.bookings import BuyBooked, CashDeposited, CashWithdrawn, SellBooked
+from engine.domain.bookings import BuyBooked, CashDeposited, CashWithdrawn, PositionOpened, SellBooked
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Terms
 from engine.domain.servicing import (
@@ -57,6 +57,8 @@ def state_of(world: World) -> dict[str, Any]:
     states = world.states
     balances, positions, orders, payments, accounts = {}, {}, {}, {}, {}
     lives = {}
+    opened = (fact for _, _, fact in world.facts if isinstance(fact, PositionOpened))
+    names = {fact.position: fact.instrument for fact in opened}
     for (subject, name), state in states.items():
         if subject == "account":
             flags = {flag: getattr(state, flag) for flag in FLAGS}
@@ -64,7 +66,7 @@ def state_of(world: World) -> dict[str, Any]:
             for code in state.currencies:
                 balances[name, code] = balance_of(state, code)
             for of, position in state.holdings.positions.items():
-                lives[name, of] = life_of(position, state.holdings)
+                lives[name, of] = life_of(position, names)
                 positions[name, of] = position_of(position, world.instrument(of).terms.decimal_precision)
         elif subject == "order":
             orders[name] = order_of(state)
@@ -197,9 +199,8 @@ def position_of(position: Any, places: int) -> dict[str, Any]:
     }
 
 
-def life_of(position: Any, holdings: Any) -> dict[str, Any]:
-    """Positions by the names of their instruments."""
-    of = {one.id: one.instrument for one in holdings.positions.values()}
+def life_of(position: Any, of: dict[str, str]) -> dict[str, Any]:
+    """What rollovers and splits made of a position; `of`: the instruments of all positions."""
     return {
         "splits": position.splits,
         "automatic_rollover": position.automatic_rollover,

@@ -17,6 +17,7 @@ from tests.laws.agreement import model_rule, scaled
 from tests.laws.runs import FEES, PRICES, TERMS, Run
 from tests.support.engines.living import LivingWorld
 from tests.support.engines.world import VENUE
+from tests.support.models.orders import Trade
 from tests.support.models.records import Split
 
 
@@ -68,7 +69,7 @@ class Life(Run):
         "random_day": 22,
         "random_income": 6,
         "random_pay": 14,
-        "random_split": 4,
+        "random_split": 9,
         "random_applied": 14,
         "random_redemption": 16,
         "random_setting": 12,
@@ -137,6 +138,11 @@ class Life(Run):
         if ordered:
             self.report_trade(Report(VENUE, self.name("x"), order, "trade", price.ask, ordered), of)
 
+    def settling(self, order: str) -> list[Trade]:
+        """Trades of an order whose settlement date has come."""
+        today = str(self.world.today)
+        return [one for one in self.model.orders[order].trades if one.settlement_date <= today]
+
     # ---- income
 
     def random_income(self) -> None:
@@ -174,6 +180,11 @@ class Life(Run):
         of = self.random.choice(("stock", "whole", "tiny"))
         if len(self.open_actions(of, *SPLITS)) > 3:
             return
+        for to in ("acc", "two"):
+            self.end_waiting(to, of, "corporate_action")
+        orders = [one for one in self.model.orders.values() if one.instrument.id == of]
+        if any(one.status == "executing" and one.side == "sell" for one in orders):
+            return  # the follower begins a split when no order is at a venue; buys may be late
         to, from_ = self.random.choice(RATIOS)
         price = Decimal(self.random.choice(self.prices[of]))
         kind = "stock_split" if to > from_ else "reverse_split"

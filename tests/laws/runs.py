@@ -26,6 +26,7 @@ from engine.kernel.values import CURRENCIES
 from tests.laws.agreement import FLAGS, model_currency, model_rule, model_rules, scaled, state_of
 from tests.support.engines.world import VENUE, World
 from tests.support.models import model, values
+from tests.support.models.orders import Trade
 
 TERMS = {
     "stock": Terms("Stock", "STK", "stock", "USD", issuer_country="US"),
@@ -397,9 +398,10 @@ class Run:
 
     def random_settle(self) -> None:
         order = self.some_order("filled")
-        if order is None or not self.model.orders[order].trades:
+        trades = self.settling(order) if order else []
+        if order is None or not trades:
             return
-        trade = self.random.choice(self.model.orders[order].trades)
+        trade = self.random.choice(trades)
         name = f"trd_{VENUE}/{trade.execution_reference}"
 
         def other() -> str:
@@ -408,6 +410,10 @@ class Run:
             return answer
 
         self._step(f"settle {name} {order}", lambda: self.world.settle(order, name), other)
+
+    def settling(self, order: str) -> list[Trade]:
+        """Trades of an order that may settle: on any day."""
+        return self.model.orders[order].trades
 
     def random_permission(self) -> None:
         name = self.random.choice(list(ACCOUNTS))

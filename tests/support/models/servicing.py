@@ -76,12 +76,12 @@ class Servicing(Rollovers):
 
         It waits for a split that went ex no later: its amount is one of new units.
         """
-        if self._has(action, account):
-            return NOTHING
         last = self._last(account, instrument)
         through = last.splits if last else len(self.splits[instrument])
         if any(one.ex_date <= ex_date for one in self.splits[instrument][through:]):
             return WAITS
+        if self._has(action, account):
+            return NOTHING
         units = self.entitled(account, instrument, ex_date)
         known = self.instruments[instrument]
         cash = known.cash_for(units, amount.numerator, amount.denominator)
