@@ -10,17 +10,26 @@ from typing import Final
 import sqlalchemy as sa
 
 from engine.config.settings import Settings
+from engine.domain import action_steps, clock
+from engine.domain.streams import fold_of
 from engine.installation import open_journal
 from engine.journal.datastore import open_store
+from engine.journal.journal import Journal
 from engine.journal.sqlite_store import SqliteStore
 from engine.journal.store import Store
 from engine.kernel.errors import EngineError, JournalDamaged
+from engine.kernel.limits import INSTRUMENTS_EXAMINED
+from engine.kernel.wall import now_us
 from engine.runtime.doctor import DoctorCheck, advice_on
 from projections import checkpoints
 from projections.database import CHECKPOINTS, COMMON, Views
+from projections.views.positions import OPEN
 
 _AGAIN: Final = (
     "run `order-engine rebuild --all`, or stop the engine, delete the views and start it again"
+)
+_REDEEM: Final = (
+    "announce its `maturity`, with today as `ex_date`: `POST /corporate-actions`; docs/instruments.md"
 )
 
 _NONE: Final = DoctorCheck("views", "none yet: the next start creates them")
@@ -50,6 +59,25 @@ def views_checks(settings: Settings) -> Iterator[DoctorCheck]:
         store.close()
 
 
+def matured_checks(journal: Journal, views: Views, now_us: int) -> Iterator[DoctorCheck]:
+    """Open positions of instruments that have matured and that the engine does not redeem by itself: it
+    did not follow their terms yet, or a trade came later.
+    """
+    if not views.is_ours("positions"):
+        return
+    rows = views.query(
+        "SELECT instrument, count(*) FROM view_positions WHERE held_until = ? GROUP BY instrument"
+        " ORDER BY instrument LIMIT ?",
+        (OPEN, INSTRUMENTS_EXAMINED),
+    )
+    today = clock.business_date(journal.load(fold_of(clock.STREAM), clock.STREAM).state, now_us)
+    for instrument, count in rows:
+        state = journal.load(fold_of(instrument), instrument).state
+        if state is not None and action_steps.is_overdue(state, today):
+            value = f"{count} open positions of {instrument}, which matured on {state.repaid_on}"
+            yield DoctorCheck("matured", value, "warning", _REDEEM)
+
+
 def _witnesses(settings: Settings) -> Iterator[DoctorCheck]:
     """Whether the views belong to this journal, and it has every fact that they have seen."""
     try:
@@ -61,6 +89,7 @@ def _witnesses(settings: Settings) -> Iterator[DoctorCheck]:
             verdicts = checkpoints.verdicts(journal, views)
         except JournalDamaged:
             return  # reported by an earlier check
+        yield from matured_checks(journal, views, now_us())
     gone = [(name, point.offset) for name, (verdict, point) in verdicts.items() if verdict == "gone"]
     foreign = [name for name, (verdict, _) in verdicts.items() if verdict == "foreign"]
     if gone:

@@ -127,10 +127,14 @@ def complete_action(
     return _changes({instrument: facts})
 
 
-def cancel_waiting(context: DecisionContext, *, order: str, reason: str, placed_by_us: int) -> Decision:
-    """Cancels an order placed by then that no venue has yet, for one of `order.REASONS`."""
+def cancel_waiting(
+    context: DecisionContext, *, order: str, reason: str, placed_by_us: int | None = None
+) -> Decision:
+    """Cancels an order that no venue has yet, for one of `order.REASONS`. `placed_by_us`: only one that
+    was placed by then.
+    """
     known: Order | None = yield order
-    if known is None or known.terms.at_us > placed_by_us:
+    if known is None or (placed_by_us is not None and known.terms.at_us > placed_by_us):
         return []
     yield known.terms.account
     decided = trading.cancel(known, reason, at_us=context.at_us)

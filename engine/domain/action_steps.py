@@ -115,6 +115,14 @@ def brings_maturity(state: Instrument, today: date) -> bool:
     return _maturity(state, state.servicing.since or today) is not None
 
 
+def is_overdue(state: Instrument, today: date) -> bool:
+    """Whether the instrument has matured, and nothing redeems what is still held of it."""
+    terms, day = state.terms, state.terms.maturity_date
+    if day is None or terms.instrument_type not in YIELDING or day > today:
+        return False
+    return not _redemption_dates(state) and not brings_maturity(state, today)
+
+
 def _next_coupon(state: Instrument, since: date) -> ActionTerms | None:
     bond, servicing = state.terms.bond, state.servicing
     schedule = schedule_of(bond) if bond.coupon else None

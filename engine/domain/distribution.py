@@ -24,6 +24,8 @@ from engine.kernel.refusals import refused
 from engine.kernel.values import EXACT, UNITS, ZERO, divide_to, plain
 
 NOTHING: Final = Decided([], [], [])
+NewId = Callable[[str], str]
+"""A new id of a prefix."""
 
 
 def amount_for(action: Action, units: Decimal, currency: str) -> Decimal:
@@ -34,9 +36,7 @@ def amount_for(action: Action, units: Decimal, currency: str) -> Decimal:
     return divide_to(total, Decimal(action.terms.divisor), UNITS[currency], ROUND_FLOOR)
 
 
-def pay(
-    action: Action, position: Position | None, new_id: Callable[[str], str], *, at_us: int
-) -> list[Fact]:
+def pay(action: Action, position: Position | None, new_id: NewId, *, at_us: int) -> list[Fact]:
     """Pays a coupon or dividend once, for the units entitled to it. `new_id`: a new id by its prefix.
 
     Nothing is recorded for an amount of 0.
@@ -69,7 +69,7 @@ def redeem(
     account: Account,
     *,
     rolled: Order | None,
-    new_id: Callable[[str], str],
+    new_id: NewId,
     at_us: int,
 ) -> Decided:
     """Exchanges the units of an account for cash and closes its position, once.

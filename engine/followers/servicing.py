@@ -223,7 +223,8 @@ class Servicing:
         yield from self._shown(self._desk.journal.head)
         executing: Sequence[WaitingOrder] = ()
         if action.terms.action_type in CANCELLED_FOR:
-            since_us = action.modified_at_us
+            # After the start of a redemption no order is placed; clocks of processes may differ.
+            since_us = action.modified_at_us if action.terms.action_type in SPLITS else None
             yield from self._cancel_waiting(instrument, action, since_us, check_cancelled)
             # Read before the holders: a trade of an order that has ended since is among them.
             executing = self._executing_before(instrument, action)
@@ -301,7 +302,7 @@ class Servicing:
     # --- orders -----------------------------------------------------------------------------------
 
     def _cancel_waiting(
-        self, instrument: str, action: Action, placed_by_us: int, check_cancelled: CheckCancelled
+        self, instrument: str, action: Action, placed_by_us: int | None, check_cancelled: CheckCancelled
     ) -> Iterator[float]:
         """Cancels orders that no venue has, placed before the action started."""
         after, rows = 0, None

@@ -15,6 +15,8 @@ from engine.domain.bookings import PositionClosed
 from engine.domain.corporate_action import ActionCompleted, ActionStarted
 from engine.domain.instrument import Terms
 from engine.domain.servicing import CouponPaid, DividendPaid, PositionMatured
+from engine.runtime.doctor import DoctorCheck
+from order_engine.checks import matured_checks
 from tests.support.checkers import invariants
 from tests.support.engines.desks import INSTRUMENT, TERMS
 from tests.support.engines.lives import Life, open_life
@@ -236,3 +238,61 @@ def test_many_holders_are_served_in_pages_and_a_restart_goes_on(
         assert [paid(life, one) for one in accounts] == [[(Decimal("10.00"), Decimal("30.00"))]] * 5
         (done,) = life.facts(ActionCompleted)
         assert (done.accounts, done.amount) == (5, Decimal("150.00"))
+
+
+def test_an_instrument_that_matured_unseen_is_reported_and_redeemed_by_an_announcement(
+    life: Life,
+) -> None:
+    """As in a journal of the first releases, in which bills stayed open for ever."""
+    account = account_with(life, "4", replace(TERMS, settlement_days=1))
+    life.until(TUESDAY)
+    life.settle()
+    life.list(replace(TERMS, maturity_date=FRIDAY, instrument_type="bill"))
+    life.serve()
+    assert life.facts(PositionMatured) == []
+
+    def found() -> list[DoctorCheck]:
+        life.runner.catch_up()
+        return list(matured_checks(life.works.journal, life.views, life.works.now_us()))
+
+    (check,) = found()
+    assert (check.name, check.verdict) == ("matured", "warning")
+    assert check.value == f"1 open positions of {INSTRUMENT}, which matured on 2026-03-13"
+    assert "announce its `maturity`" in check.advice
+    life.announce(ActionRequest("maturity", TUESDAY))
+    life.serve()
+    (matured,) = life.told(account, PositionMatured)
+    assert matured.amount == Decimal("400.00")
+    assert found() == []
+
+
+def test_another_tenant_s_account_is_served_under_its_own_name(life: Life) -> None:
+    life.list(BOND)
+    accounts = {tenant: life.account(tenant=tenant) for tenant in ("acme", "bravo")}
+    for account in accounts.values():
+        life.trade(account, "buy", "1000.00")
+    life.until(MONDAY)
+    life.settle()
+    life.serve()
+    for tenant, account in accounts.items():
+        recorded = [one for one in life.works.journal.stream(account) if type(one.fact) is CouponPaid]
+        assert [one.envelope.tenant for one in recorded] == [tenant]
+        assert [one.envelope.actor for one in recorded] == ["servicing"]
+
+
+def test_views_that_lag_are_waited_for(life: Life) -> None:
+    """A holder that the views do not show yet is paid as well."""
+    life.list(BOND)
+    first = life.account()
+    life.trade(first, "buy", "1000.00")
+    life.runner.catch_up()
+    late = life.account()
+    life.trade(late, "buy", "1000.00")
+    life.until(MONDAY)
+    life.settle()
+    for _ in range(20):
+        life.servicing.turn()
+        life.works.clock.now_s += 0.3
+    assert life.facts(CouponPaid) == []
+    life.serve()
+    assert [bool(paid(life, one)) for one in (first, late)] == [True, True]

@@ -77,7 +77,7 @@ def before(
     setattr(owner, name, wrapper)
 
 
-def _is(function: str) -> Callable[..., bool]:
+def decides(function: str) -> Callable[..., bool]:
     """Whether this function decides a command. For one that was renamed the trap never springs."""
 
     def is_it(_: Any, command: Any, *args: Any) -> bool:
@@ -96,27 +96,27 @@ def _names(decide: Any) -> Iterator[str]:
 
 def after_decide(spring: Spring) -> None:
     """An order is accepted, and nothing of it is recorded."""
-    before(Decider, "_submit", spring, _is("place_order"))
+    before(Decider, "_submit", spring, decides("place_order"))
 
 
 def after_append(spring: Spring) -> None:
     """An order is recorded, and nobody was told."""
-    before(Decider, "settle", spring, _is("place_order"))
+    before(Decider, "settle", spring, decides("place_order"))
 
 
 def after_start(spring: Spring) -> None:
     """It is recorded that an order goes to the venue, and the venue has not heard of it."""
-    before(Decider, "settle", spring, _is("start_execution"))
+    before(Decider, "settle", spring, decides("start_execution"))
 
 
 def after_venue(spring: Spring) -> None:
     """The venue has executed an order and said so, and it is not recorded."""
-    before(Decider, "_submit", spring, _is("take_after"))
+    before(Decider, "_submit", spring, decides("take_after"))
 
 
 def after_settlement(spring: Spring) -> None:
     """A settlement is decided, and not recorded."""
-    before(Decider, "_submit", spring, _is("settle_trade"))
+    before(Decider, "_submit", spring, decides("settle_trade"))
 
 
 def before_checkpoint(spring: Spring) -> None:
