@@ -33,7 +33,9 @@ OneTenant = Annotated[
 ]
 Scopes = Annotated[
     list[str],
-    typer.Option("--scope", metavar="SCOPE", help="read, trade, operate or admin. Repeatable."),
+    typer.Option(
+        "--scope", metavar="SCOPE", help="read, trade, operate, admin or venue:NAME. Repeatable."
+    ),
 ]
 Overlap = Annotated[
     str, typer.Option("--overlap", metavar="TIME", help="Validity of the old secret; 0s revokes it.")
@@ -60,6 +62,7 @@ def create(
     Examples:
       order-engine client create --tenant acme --scope read --scope trade
       order-engine client create --data /var/lib/order-engine --tenant ops --scope admin --json
+      order-engine client create --tenant acme --scope venue:acme
     """
     with errors_told(as_json=as_json), installation_of(data, journal_url) as installation:
         new = installation.clients.create(tenant, scope)

@@ -28,6 +28,7 @@ from engine.config.keys import read_key
 from engine.config.settings import NatsPlace, Settings, environment_of
 from engine.domain import calendar
 from engine.domain.kind import JournalKind
+from engine.domain.order import Order
 from engine.domain.routing import effective_routes
 from engine.followers.acting import Acting, BlockedOrders, CheckCancelled, SavedOffset, Timer
 from engine.followers.execution import Execution, WorkingSets
@@ -41,7 +42,7 @@ from engine.journal.leases import Leases, is_dead, new_holder
 from engine.journal.writer import Lease
 from engine.kernel.errors import BadSettings, JournalDamaged, JournalWentBack, NotYetSealed
 from engine.kernel.files import open_regular
-from engine.kernel.ids import IdSource
+from engine.kernel.ids import IdSource, is_id
 from engine.kernel.limits import (
     LEASE_S,
     PRICE_MAX_AGE_US,
@@ -80,6 +81,7 @@ from engine.runtime.supervise import Errand
 from engine.sandbox import sandbox, ticker
 from engine.sandbox.sandbox import PriceKeeper
 from engine.sandbox.ticker import Ticker
+from engine.venues.port import Ticket, sent_ticket
 from engine.venues.registry import OpenVenues, open_venues
 from engine.venues.simulated import SimulatedVenue
 from order_engine.tending import REBUILDS, Rebuilding, Telling
@@ -184,6 +186,7 @@ class Followers:
             settings.fees,
             price_max_age_us(settings, self._kind),
             minimum_order_value=settings.minimum_order_value,
+            venue_price_band=settings.venue_price_band,
         )
         # Shared, so that one follower need not load the states that another has read or changed.
         self._shared = Desk(journal)
@@ -276,7 +279,12 @@ class Followers:
         settings = self._settings
         own = (SimulatedVenue(now_us, self._sandbox.venue_delay_us),) if self._kind == "sandbox" else ()
         routes = effective_routes(settings.venues, settings.venue_of, self._kind)
-        return open_venues(settings.venues, routes, settings.data, own)
+        return open_venues(settings.venues, routes, settings.data, self._ticket, own)
+
+    def _ticket(self, order_id: str) -> Ticket | None:
+        """The ticket of an order as it was sent, for an adapter's questions about it."""
+        order: Order | None = self._shared.state(order_id) if is_id(order_id, "ord") else None
+        return sent_ticket(order, self._journal.stream(order_id)) if order else None
 
     def _executing(self, lease: Lease, venues: OpenVenues) -> Execution:
         views = self._views

@@ -70,7 +70,7 @@ async def stream(call: Call) -> Answer:
     Refused `invalid_param` for an offset past the head, Problem `rate_limited` if too many streams are
     open.
     """
-    services, query, (client, tenant, _) = call.engine, call.query, call.principal
+    services, query, (client, tenant, *_) = call.engine, call.query, call.principal
     room = services.streams.room
     room.check(client, tenant)
     until = None if query["follow"] else await services.bridge.read(services.head)

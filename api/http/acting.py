@@ -148,7 +148,7 @@ def _erase_unless_there(services: Services, subject: str) -> None:
 
 def noted(call: Call, deed: str, **words: Any) -> CompanionWrite:
     """Writes the caller's act: see `acts.note` for the words."""
-    client, tenant, _ = call.principal
+    client, tenant, *_ = call.principal
     return acts.noting(
         deed,
         actor=client,

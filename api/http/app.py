@@ -156,7 +156,7 @@ class App:
     def _count_denial(self, code: str, call: Call | None, source: str, request_id: str) -> None:
         tenant = client = None
         if call is not None and call.principal is not NOBODY:
-            client, tenant, _ = call.principal
+            client, tenant, *_ = call.principal
         self._engine.denials.count(
             DENIED[code], code, source, tenant=tenant, client=client, request_id=request_id
         )

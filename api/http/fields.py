@@ -211,6 +211,28 @@ RESOLUTION: Final[Fields] = (
     ),
 )
 
+EXECUTION_REPORT: Final[Fields] = (
+    Field("venue", Text(32), "The client's venue.", is_needed=True, example="acme"),
+    Field("execution_reference", Text(NAME_CHARACTERS_MAX),
+          "The venue's id of this report: the same one counts once.", is_needed=True, example="exec-1"),
+    Field("order", Id("ord"), "Ours, as it was sent.", is_needed=True, example="ord_abc123"),
+    Field("exec_type", Word(WORDS["ExecType"]), is_needed=True, example="trade"),
+    Field("instrument", Id("ins"), "Compared with the order's."),
+    Field("side", SIDE, "Compared with the order's."),
+    Field("currency", Currency(), "Compared with the order's."),
+    Field("price", FINEST, "Of trades: in the instrument's price type.", example="100.00"),
+    Field("quantity", FINEST, "Of trades: units.", example="0.99"),
+    Field("accrued_interest", Amount(PRICE_PLACES, signed=True), "Per unit; default 0."),
+    Field("refers_to", Text(NAME_CHARACTERS_MAX), "Of busts and corrections: the trade's reference."),
+    Field("executed_at", Time(), "By the venue's clock.", is_needed=True,
+          example="2026-03-12T14:30:00Z"),
+    Field("settlement_date", Day(), "Default by the rules of the instrument."),
+    Field("counterparty", Text(NAME_CHARACTERS_MAX)),
+    Field("execution_broker", Text(NAME_CHARACTERS_MAX)),
+    Field("ytm", Amount(PRICE_PLACES, signed=True), "Percent a year."),
+    Field("reason", Text(NAME_CHARACTERS_MAX), "Kept for ever: no names of people."),
+)  # fmt: skip
+
 WEBHOOK: Final[Fields] = (
     Field("url", Text(URL_CHARACTERS_MAX), "https, and a name that all can look up.", is_needed=True,
           example="https://hooks.example.com/orders"),

@@ -48,6 +48,7 @@ SCOPES: Final = {
     "trade": "place and cancel orders, announce deposits, ask for withdrawals",
     "operate": "open and change accounts, complete or fail payments, have events sent to webhooks",
     "admin": "what concerns all tenants: instruments, prices, the sandbox's clock, parked reports",
+    "venue": "report executions of one venue; asked for, and given, as `venue:NAME`",
 }
 
 # --- error codes of a route -----------------------------------------------------------------------

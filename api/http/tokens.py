@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
@@ -23,7 +23,7 @@ from joserfc.registry import HeaderParameter
 from msgspec import Meta
 
 from engine.kernel.limits import CLOCKS_APART_S, TOKEN_BYTES_MAX, TOKEN_LIFE_S, TOKENS_CACHED_MAX
-from engine.registers.clients import SCOPES, Client, Clients, in_order
+from engine.registers.clients import VENUE, Client, Clients, are_scopes, in_order
 from engine.registers.signing import SigningKey, SigningKeys
 
 ALGORITHM: Final = "Ed25519"  # RFC 9864: the name includes the curve, unlike EdDSA
@@ -49,11 +49,15 @@ class KeysBody(msgspec.Struct, frozen=True):
 
 
 class Principal(NamedTuple):
-    """The sender of a request: a client, its tenant, and its token's scopes."""
+    """The sender of a request: a client, its tenant, and its token's scopes.
+
+    With the scope `venue:NAME` it has `venue` too, and `venue` is that name.
+    """
 
     client: str
     tenant: str
     scopes: frozenset[str]
+    venue: str | None = None
 
 
 class _Verified(NamedTuple):
@@ -164,8 +168,7 @@ class Tokens:
             # A header that is JSON but not an object, nested without end, or not text.
             raise TokenInvalid("malformed") from None
         claims = decoded.claims
-        scopes = frozenset(claims["scope"].split())
-        principal = Principal(claims["sub"], claims["tenant"], scopes)
+        principal = _principal(claims["sub"], claims["tenant"], claims["scope"].split())
         found = _Verified(principal, claims["exp"], claims["secret"], decoded.header["kid"])
         with self._remembering:
             self._verified[token] = found
@@ -181,7 +184,7 @@ class Tokens:
         is_ours = (
             isinstance(claims["tenant"], str)
             and isinstance(claims["secret"], str)
-            and set(claims["scope"].split()) <= set(SCOPES)
+            and are_scopes(claims["scope"].split())
             and claims["exp"] - claims["iat"] <= TOKEN_LIFE_S
         )
         if not is_ours:
@@ -199,6 +202,12 @@ class Tokens:
             self._keys = {kid: kept for kid, kept in self._keys.items() if self._signing.find(kid)}
             found = self._keys[key.kid] = _to_jwk(key)
         return found
+
+
+def _principal(client: str, tenant: str, scopes: Sequence[str]) -> Principal:
+    venues = [scope.removeprefix(f"{VENUE}:") for scope in scopes if scope.startswith(f"{VENUE}:")]
+    held = frozenset((*scopes, *(VENUE for _ in venues)))
+    return Principal(client, tenant, held, venues[0] if venues else None)
 
 
 def _public_jwk(key: SigningKey) -> KeyBody:

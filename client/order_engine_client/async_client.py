@@ -21,6 +21,7 @@ from order_engine_client.resources import (
     CorporateAction,
     Delivery,
     Deposit,
+    ExecutionReport,
     Fault,
     Instrument,
     NewWebhook,
@@ -651,6 +652,52 @@ class AsyncClient(AwaitingClient):
     async def resolve_report(self, report: str, action: str, reason: str) -> ParkedReport:
         """Asks to `book` a parked report, or `reject`s it for good."""
         return await self.run(endpoints.operator.resolve_report(report, action, reason))
+
+    async def execution_report(
+        self,
+        venue: str,
+        execution_reference: str,
+        order: str,
+        exec_type: str,
+        *,
+        executed_at: datetime,
+        instrument: str | None = None,
+        side: str | None = None,
+        currency: str | None = None,
+        price: Amount | None = None,
+        quantity: Amount | None = None,
+        accrued_interest: Amount | None = None,
+        refers_to: str | None = None,
+        settlement_date: date | None = None,
+        counterparty: str | None = None,
+        execution_broker: str | None = None,
+        ytm: Amount | None = None,
+        reason: str | None = None,
+    ) -> ExecutionReport:
+        """Reports what the venue of this client's scope did with an order. The same
+        `execution_reference` counts once.
+        """
+        return await self.run(
+            endpoints.operator.execution_report(
+                venue,
+                execution_reference,
+                order,
+                exec_type,
+                executed_at=executed_at,
+                instrument=instrument,
+                side=side,
+                currency=currency,
+                price=price,
+                quantity=quantity,
+                accrued_interest=accrued_interest,
+                refers_to=refers_to,
+                settlement_date=settlement_date,
+                counterparty=counterparty,
+                execution_broker=execution_broker,
+                ytm=ytm,
+                reason=reason,
+            )
+        )
 
     async def confirm_report(self, report: str) -> ParkedReport:
         """Books a parked report. For another client than asked to book it."""

@@ -433,6 +433,18 @@ class ParkedReport(Resource, frozen=True):
     trade: str | None
 
 
+class ExecutionReport(Resource, frozen=True):
+    """The effect of a venue's report: `booked`, `parked` for a person's decision, or `noted`."""
+
+    venue: str
+    execution_reference: str
+    order: str
+    status: str
+    trade: str | None
+    parked_report: str | None
+    fault: str | None
+
+
 class Difference(Resource, frozen=True):
     """A row of a view that differed from what the journal says, and the facts behind it."""
 

@@ -34,6 +34,7 @@ from engine.domain.streams import fold_of
 from engine.domain.trading_limits import Limits
 from engine.domain.webhook import Destination, Webhook
 from engine.kernel import ids
+from engine.kernel.errors import Refused
 from engine.kernel.fact import Fact
 from engine.kernel.ids import IdSource
 from engine.kernel.refusals import invalid, refused
@@ -51,7 +52,8 @@ class Firm(NamedTuple):
     """The inputs of decisions beside streams. A price older than `price_max_age_us` makes an order wait.
 
     `limits` of trading, and the `tally` of what tenants have ordered today; None: there are none.
-    `minimum_order_value` by currency.
+    `minimum_order_value` by currency. `venue_price_band`: the part of an order's price by which that of
+    its trades may differ; None: any.
     """
 
     ids: IdSource
@@ -61,6 +63,7 @@ class Firm(NamedTuple):
     limits: Limits | None = None
     tally: Tally | None = None
     minimum_order_value: Mapping[str, Decimal] = {}
+    venue_price_band: Decimal | None = None
 
 
 # --- orders ---------------------------------------------------------------------------------------
@@ -164,9 +167,15 @@ def start_execution(
     return _changes({known.terms.account: decided.account, order: decided.subject})
 
 
-def take_report(context: DecisionContext, *, firm: Firm, report: Report) -> Decision:
+def take_report(
+    context: DecisionContext, *, firm: Firm, report: Report, may_park: bool = True
+) -> Decision:
     """Books a venue's report once, or parks it. Only a report of the simulated venue is ever refused,
     outside a sandbox (Refused `not_found`).
+
+    Unless it `may_park`, Refused `invalid_request` is raised instead of parking: a refusal is decided on
+    the current journal, while parking touches no stream of the order and so would miss a version
+    conflict. Ask again with `may_park` then.
 
     The command's id must be `report_command_id`: a report that was booked or parked before is found by
     it. Only a report that is to be parked reads its own stream too.
@@ -183,7 +192,10 @@ def take_report(context: DecisionContext, *, firm: Firm, report: Report) -> Deci
         position_id=firm.ids.new("pos"),
         trade_date=_executed_on(context, known, security, report),
         at_us=context.at_us,
+        price_band=firm.venue_price_band,
     )
+    if decided.parked and not may_park:
+        raise Refused("invalid_request", "it contradicts its order")
     if decided.parked:
         parked_id = parked_report_id(report)
         parked: ParkedReport | None = yield parked_id

@@ -54,6 +54,7 @@ LIMITS: Final = {
 FEES: Final = "ORDER_ENGINE_FEES"
 VENUES: Final = "ORDER_ENGINE_VENUES"
 VENUE_OF: Final = "ORDER_ENGINE_VENUE_OF"
+VENUE_PRICE_BAND: Final = "ORDER_ENGINE_VENUE_PRICE_BAND"
 PRICE_MAX_AGE: Final = "ORDER_ENGINE_PRICE_MAX_AGE"
 MINIMUM_ORDER_VALUE: Final = "ORDER_ENGINE_MINIMUM_ORDER_VALUE"
 LIMIT_TIMES: Final = {
@@ -105,6 +106,7 @@ class Settings:
     fees: Fees = field(default_factory=dict)
     venues: Venues = field(default_factory=dict, repr=False)
     venue_of: Routes = field(default_factory=dict)
+    venue_price_band: Decimal | None = None
     price_max_age_us: int | None = None
     minimum_order_value: Mapping[str, Decimal] = field(default_factory=dict)
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -213,6 +215,7 @@ def _read(
         fees=parse_fees(environ.get(FEES) or "", environ.place(FEES)),
         venues=venues,
         venue_of=parse_routes(environ.get(VENUE_OF) or "", environ.place(VENUE_OF), venues),
+        venue_price_band=_share(environ.get(VENUE_PRICE_BAND) or None, environ.place(VENUE_PRICE_BAND)),
         price_max_age_us=_price_max_age(environ),
         minimum_order_value=parse_amounts(
             environ.get(MINIMUM_ORDER_VALUE) or "", environ.place(MINIMUM_ORDER_VALUE)

@@ -68,6 +68,7 @@ SETTINGS: Final = (
     Setting("venue_delay", "TIME", "0s", "Delay of the simulated venue.", "--venue-delay"),
     Setting("venues", "NAME=KIND,OPTIONS", "", "Venues and their options: docs/venues.md.", separator=";"),
     Setting("venue_of", "SUBJECT=VENUE", "the only venue", "The venue of each instrument: docs/venues.md.", separator=";"),
+    Setting("venue_price_band", "SHARE", "", "Maximum distance of a trade's price from its order's; else parked."),
     Setting("fees", "SUBJECT=RATE%", "*=0.5%", "Fees of orders: docs/money.md.", separator=";"),
     Setting("price_max_age", "TIME", "15m; sandbox 24h", "Maximum age of a price; orders wait for a newer one."),
     Setting("price_jump_max", "SHARE", "", "Maximum price move without confirmation."),

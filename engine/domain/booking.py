@@ -4,43 +4,86 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
+from typing import Final
 
 from msgspec.structs import asdict
 
 from engine.domain import fees, pricing
 from engine.domain.order import Order, Placed, TradeApplied, TradeRecorded, can
 from engine.domain.report import FAULTS, Report
+from engine.kernel.limits import VENUE_CLOCK_US, VENUE_SETTLEMENT_DAYS
 from engine.kernel.values import CURRENCIES, EXACT, PRICE_PLACES, STEPS, UNITS, ZERO, at_scale
 
 
-def contradiction(state: Order | None, report: Report) -> str | None:
-    """The fault of a venue's report that contradicts its order (see report.FAULTS), or None."""
+def contradiction(
+    state: Order | None, report: Report, trade_date: date, at_us: int, price_band: Decimal | None = None
+) -> str | None:
+    """The fault of a venue's report that contradicts its order (see report.FAULTS), or None.
+
+    `at_us`: when it came; `trade_date`: the day of its execution at the market; `price_band`: the part
+    of the order's price by which a trade's may differ, None for any.
+    """
     if state is None:
         return "unknown_order"
     if state.status in ("placed", "pending"):
         return "too_early"
     if state.venue not in (None, report.venue):
         return "wrong_venue"
+    if not _is_about(state.terms, report):
+        return "wrong_terms"
     if report.kind == "trade":
-        return _trade_contradiction(state, report)
-    if report.kind == "cancelled" and state.status == "executing" and not state.cancel_requested:
-        return "not_requested"
-    return None
+        fault = _trade_contradiction(state, report, trade_date, at_us)
+        is_absurd = price_band is not None and _is_absurd(state, report, price_band)
+        return fault or ("absurd_price" if is_absurd else None)
+    return "not_yet_bookable" if report.kind in ("trade_bust", "trade_correct") else None
 
 
-def _trade_contradiction(state: Order, report: Report) -> str | None:
-    terms = state.terms
+def _is_about(terms: Placed, report: Report) -> bool:
+    """Whether the terms that the venue names are the order's."""
+    named = (
+        (report.instrument, terms.instrument),
+        (report.side, terms.side),
+        (report.currency, terms.currency),
+    )
+    return all(said in (None, own) for said, own in named)
+
+
+def _trade_contradiction(state: Order, report: Report, trade_date: date, at_us: int) -> str | None:
     if not can(state, TradeRecorded):
         return "late"
     quantity = _quantity(state, report)
     if quantity is None:
         return "malformed"
-    if _is_too_large(state, report, quantity):
-        return "too_large"
-    if EXACT.add(state.traded_quantity, quantity) > state.ordered:
-        return "too_much"
-    net = terms.net_cash_amount
-    return "too_dear" if net is not None and _traded_notional(state, report) > net else None
+    if not _is_timely(state, report, at_us):
+        return "wrong_time"
+    days = 0 if report.settlement_date is None else (report.settlement_date - trade_date).days
+    if not 0 <= days <= VENUE_SETTLEMENT_DAYS:
+        return "wrong_settlement"
+    found = (fault for fault, is_at_fault in _FAULTS if is_at_fault(state, report, quantity))
+    return next(found, None)
+
+
+def _is_timely(state: Order, report: Report, at_us: int) -> bool:
+    """Whether it was executed between the order's placing and now, as far as two clocks agree."""
+    executed_at_us = at_us if report.executed_at_us is None else report.executed_at_us
+    return state.terms.at_us - VENUE_CLOCK_US <= executed_at_us <= at_us + VENUE_CLOCK_US
+
+
+def _is_too_much(state: Order, _: Report, quantity: Decimal) -> bool:
+    return EXACT.add(state.traded_quantity, quantity) > state.ordered
+
+
+def _is_too_dear(state: Order, report: Report, _: Decimal) -> bool:
+    net = state.terms.net_cash_amount
+    return net is not None and _traded_notional(state, report) > net
+
+
+def _is_absurd(state: Order, report: Report, band: Decimal) -> bool:
+    """Whether the price differs from that at placing by more than a part of it."""
+    if report.price is None or not report.price.is_finite():
+        return False  # malformed
+    price = state.terms.price
+    return abs(EXACT.subtract(report.price, price)) > EXACT.multiply(price, band)
 
 
 def _quantity(state: Order, report: Report) -> Decimal | None:
@@ -71,6 +114,14 @@ def _is_too_large(state: Order, report: Report, quantity: Decimal) -> bool:
     if at_scale(units, state.terms.decimal_precision) is None:
         return True
     return at_scale(_traded_notional(state, report), CURRENCIES[state.terms.currency]) is None
+
+
+_FAULTS: Final = (
+    ("too_large", _is_too_large),
+    ("too_much", _is_too_much),
+    ("too_dear", _is_too_dear),
+)
+"""Fault of a well-formed trade -> its check. The first that holds counts."""
 
 
 def _traded_notional(state: Order, report: Report) -> Decimal:

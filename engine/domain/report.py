@@ -4,6 +4,7 @@ decision.
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from typing import Final, Literal, assert_never
 
@@ -15,14 +16,27 @@ from engine.kernel.fact import Fact
 from engine.kernel.limits import EXACT_DIGITS
 from engine.kernel.refusals import invalid, refused
 
-ReportKind = Literal["trade", "ended", "cancelled", "cancel_rejected"]
+ReportKind = Literal[
+    "trade", "ended", "cancelled", "cancel_rejected", "accepted", "trade_bust", "trade_correct"
+]
+
+EXEC_TYPES: Final = (
+    "accepted", "rejected", "trade", "cancelled", "cancel_rejected", "expired", "trade_bust",
+    "trade_correct",
+)  # fmt: skip
+"""Types of reports over HTTP."""
 
 FAULTS: Final = {
     "unknown_order": "we have no such order",
     "wrong_venue": "the order is with another venue",
     "too_early": "the order was not sent to a venue yet",
     "late": "the order's execution was over already",
-    "not_requested": "no cancellation was requested from the venue",
+    "not_requested": "no cancellation was requested from the venue (until release 1 only)",
+    "wrong_terms": "its instrument, side or currency is not the order's",
+    "wrong_time": "executed before the order was placed, or in the future",
+    "wrong_settlement": "its settlement date is before the trade date, or more than 30 days after",
+    "absurd_price": "further from the order's price than the setting venue_price_band allows",
+    "not_yet_bookable": "a trade was cancelled or corrected, which cannot be booked yet",
     "malformed": "price, quantity or interest is missing, not positive or finer than its scale",
     "too_large": "with it the order comes to more units or money than can be booked",
     "too_much": "more units than ordered",
@@ -40,8 +54,11 @@ class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A venue's report about one order, keyed by (venue, execution_reference).
 
     `kind`: one `trade`; the execution `ended` (for `reason`, one of ENDINGS, if without a trade); it was
-    `cancelled` on request; `cancel_rejected`. `price` in the instrument's price type, `accrued_interest`
-    per unit in its currency, `executed_at_us` by the venue's clock, `ytm` in percent.
+    `cancelled`, on request or not; `cancel_rejected`; the order was `accepted`, which changes nothing;
+    the trade that it `refers_to` was busted or corrected. `price` in the instrument's price type,
+    `accrued_interest` per unit in its currency, `executed_at_us` by the venue's clock, `ytm` in percent.
+    `instrument`, `side` and `currency` are compared with the order's where the venue names them; its
+    `settlement_date` counts.
     """
 
     venue: str
@@ -56,6 +73,11 @@ class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
     execution_broker: str | None = None
     ytm: Decimal | None = None
     reason: str = "unfilled"
+    instrument: str | None = None
+    side: str | None = None
+    currency: str | None = None
+    settlement_date: date | None = None
+    refers_to: str | None = None
 
 
 # --- facts ---------------------------------------------------------------------------------------
@@ -100,7 +122,7 @@ ReportFact = ReportParked | ReportBooked | ReportRejected | BookingRequested | R
 
 # --- state ---------------------------------------------------------------------------------------
 
-SHAPE: Final = 2
+SHAPE: Final = 3
 """Number of the state's shape: see `streams`."""
 
 

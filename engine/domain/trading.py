@@ -178,27 +178,27 @@ def take(
     position_id: str,
     trade_date: date,
     at_us: int,
+    price_band: Decimal | None = None,
 ) -> Decided:
     """Takes a venue's report, once per (venue, execution reference); parks it if it contradicts the
     order.
 
     `account` and `instrument` are the order's; `parked` is the state of this very report; `trade_date`
-    the day of execution at the instrument's market. Never raises: a reported execution has happened.
+    the day of execution at the instrument's market; `price_band` as in
+    `booking.contradiction`. Never raises: a reported execution has happened.
     """
     if parked or (order and order.knows(report)):
         return _NOTHING
-    fault = booking.contradiction(order, report)
+    fault = booking.contradiction(order, report, trade_date, at_us, price_band)
     if report.kind == "trade":
         fault = fault or _split_fault(account, order, instrument)
     if fault or order is None or account is None or instrument is None:
         return Decided([], [], reports.park(parked, report, fault or "unknown_order", at_us=at_us))
-    if report.kind == "ended":
-        reason = report.reason if report.reason in reports.ENDINGS else reports.ENDINGS[0]
-        return _released(order, orders.fill(order, reason, at_us=at_us), at_us)
-    if report.kind == "cancelled":
-        return _released(order, orders.fill(order, "requested", at_us=at_us), at_us)
-    if report.kind == "cancel_rejected":
-        return Decided([], orders.reject_cancel(order, at_us=at_us), [])
+    if report.kind in ("ended", "cancelled"):
+        return _released(order, orders.fill(order, _ending(order, report), at_us=at_us), at_us)
+    if report.kind in ("cancel_rejected", "accepted"):
+        is_answer = report.kind == "cancel_rejected"
+        return Decided([], orders.reject_cancel(order, at_us=at_us) if is_answer else [], [])
     trade = _traded(
         order,
         report,
@@ -210,6 +210,13 @@ def take(
         at_us=at_us,
     )
     return Decided(holdings.book(account.holdings, order, trade), [trade], [])
+
+
+def _ending(order: Order, report: Report) -> str:
+    """The reason of an order that ends without a trade."""
+    if report.kind == "cancelled" and order.cancel_requested:
+        return "requested"
+    return report.reason if report.reason in reports.ENDINGS else reports.ENDINGS[0]
 
 
 def apply_report(
@@ -350,7 +357,7 @@ def _traded(
 ) -> TradeRecorded:
     """The trade of a report, with its settlement date, and its yield where the report names none."""
     terms, ytm = instrument.terms, report.ytm
-    settlement_date = instruments.settles_on(terms, trade_date)
+    settlement_date = report.settlement_date or instruments.settles_on(terms, trade_date)
     if ytm is None:
         ytm = instruments.yield_of(terms, report.price, settlement_date)
     return booking.record_trade(

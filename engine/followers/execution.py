@@ -25,7 +25,7 @@ from engine.domain.clock import ClockAdvanced
 from engine.domain.halt import TradingResumed
 from engine.domain.instrument import InstrumentChanged
 from engine.domain.order import TERMINAL, CancelRequested, ExecutionStarted, Filled, Order, Placed
-from engine.domain.report import Report, ReportParked
+from engine.domain.report import Report
 from engine.followers.acting import (
     BlockedOrders,
     Burst,
@@ -315,18 +315,13 @@ def take_after(
     """`commands.take_report`, after the trades reported `earlier` are booked or parked.
 
     They are decided together, for one commit. If a trade were not recorded, the later end of the
-    execution would close the order without it, so Refused is raised. It is also raised instead of
-    parking unless `may_park`: a refusal is decided on the current journal, while parking touches no
-    stream of the order and so would miss a version conflict.
+    execution would close the order without it, so Refused is raised.
     """
     for trade in earlier:
         known: Order | None = yield trade.order
         if known and not known.knows(trade) and (yield decisions.parked_report_id(trade)) is None:
             raise Refused("invalid_request", "an earlier report of this order could not be recorded")
-    changes = yield from decisions.take_report(context, firm=firm, report=report)
-    if not may_park and any(isinstance(fact, ReportParked) for _, facts in changes for fact in facts):
-        raise Refused("invalid_request", "it contradicts its order")
-    return changes
+    return (yield from decisions.take_report(context, firm=firm, report=report, may_park=may_park))
 
 
 def is_keepable(text: str) -> bool:

@@ -570,6 +570,10 @@ EXECUTION_BATCH: Final = 256
 """Orders processed in one commit; a stop or a heartbeat waits no longer than this."""
 BURST_MIN: Final = 4
 """The same while another process writes to the account: so few fit between two of its commits."""
+VENUE_CLOCK_US: Final = 300_000_000
+"""Difference allowed between a venue's clock and ours, 5 minutes: a trade of another time is parked."""
+VENUE_SETTLEMENT_DAYS: Final = 30
+"""Days from trade to settlement that a venue may name: no market takes as long."""
 VENUE_CALLS_MAX: Final = 2_000
 """Calls that wait for one venue, a few megabytes. Beyond it no further order is started there: such an
 order is not with a venue yet, and can be cancelled at once."""

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, get_args
 import sqlalchemy as sa
 
 from engine.config.keys import MasterKey
+from engine.domain.routing import NAME
 from engine.journal.store import Store
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import (
@@ -33,6 +34,9 @@ from engine.registers.operations import Operations
 Scope = Literal["read", "trade", "operate", "admin"]
 SCOPES: Final[tuple[str, ...]] = get_args(Scope)
 """Scopes in display order."""
+VENUE: Final = "venue"
+"""A scope for one venue, written `venue:NAME`: its execution reports."""
+_SCOPE: Final = re.compile(rf"{'|'.join(SCOPES)}|{VENUE}:{NAME.pattern}", re.ASCII)
 
 SECRET_BYTES: Final = 32
 _TENANT: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{TENANT_CHARACTERS_MAX - 1}}}", re.ASCII)
@@ -75,7 +79,13 @@ class NewClient:
 
 def in_order(scopes: Collection[str]) -> str:
     """Scopes as one line, always in the same order."""
-    return " ".join(scope for scope in SCOPES if scope in scopes)
+    named = sorted(scope for scope in scopes if scope not in SCOPES)
+    return " ".join([*(scope for scope in SCOPES if scope in scopes), *named])
+
+
+def are_scopes(scopes: Collection[str]) -> bool:
+    """Whether a client may have all of these: known ones, and one venue at most."""
+    return all(map(_SCOPE.fullmatch, scopes)) and len(set(scopes) - set(SCOPES)) <= 1
 
 
 def faults_of(tenant: str, scopes: Collection[str]) -> list[dict[str, str]]:
@@ -84,8 +94,9 @@ def faults_of(tenant: str, scopes: Collection[str]) -> list[dict[str, str]]:
     if not _TENANT.fullmatch(tenant):
         text = f"must be 1 to {TENANT_CHARACTERS_MAX} letters, digits, dots, dashes and underscores"
         faults.append(fault("tenant", "invalid_value", text))
-    if not scopes or set(scopes) - set(SCOPES):
-        faults.append(fault("scope", "invalid_value", f"must be one or more of {', '.join(SCOPES)}"))
+    if not scopes or not are_scopes(scopes):
+        text = f"must be one or more of {', '.join(SCOPES)}, or venue:NAME for one venue"
+        faults.append(fault("scope", "invalid_value", text))
     return faults
 
 
@@ -98,7 +109,7 @@ def check_row(client: Any, tenant: Any, scopes: Any) -> None:
     if faults := faults_of(tenant, scopes.split(" ")):
         raise ValueError(" ".join(f"the client's {one['path']} {one['detail']}" for one in faults))
     if scopes != in_order(scopes.split(" ")):
-        raise ValueError(f"the client's scopes stand once each in the order {' '.join(SCOPES)}")
+        raise ValueError(f"the client's scopes stand once each, in the order {in_order(SCOPES)} venue:x")
 
 
 def tenants(store: Store, operations: Operations) -> list[str]:

@@ -141,6 +141,12 @@ class VenueRequest(NamedTuple):
     cancel: CancelTicket | None
 
 
+def sent_ticket(order: Order, history: Sequence[Recorded]) -> Ticket | None:
+    """The ticket of an order with this stream, whatever its status; None if it was never sent."""
+    started = [one.fact for one in history if isinstance(one.fact, ExecutionStarted)]
+    return ticket_of(order.terms, started[-1]) if started else None
+
+
 def request_of(order: Order, history: Sequence[Recorded]) -> VenueRequest | None:
     """The request to a venue for an order with this stream; None unless a venue is executing it."""
     ticket: Ticket | None = None

@@ -13,9 +13,10 @@ from typing import Final, NamedTuple
 
 from engine.domain.instrument import Instrument
 from engine.domain.routing import Routes, Venues, venue_for
+from engine.kernel import wall
 from engine.kernel.errors import BadSettings, EngineError
 from engine.kernel.values import EXACT
-from engine.venues.port import Venue
+from engine.venues.port import Ticket, Venue
 
 GROUP: Final = "order_engine.venues"
 BUILT_IN: Final[tuple[EntryPoint, ...]] = ()
@@ -28,13 +29,17 @@ class NoVenue(EngineError):
 
 
 class Site(NamedTuple):
-    """Input of an adapter's factory. `directory` is the venue's own, created by the adapter if it
-    has to keep anything.
+    """Input of an adapter's factory.
+
+    `directory` is the venue's own; the adapter creates it, if it keeps anything. `ticket` is a look-up:
+    the ticket of any order ever sent, by our id, else None; from any thread. `now_us` is wall time.
     """
 
     name: str
     options: Mapping[str, str]
     directory: Path
+    ticket: Callable[[str], Ticket | None]
+    now_us: Callable[[], int] = wall.now_us
 
 
 Factory = Callable[[Site], Venue]
@@ -81,14 +86,18 @@ class OpenVenues:
 
 
 def open_venues(
-    venues: Venues, routes: Routes, directory: Path, own: Sequence[Venue] = ()
+    venues: Venues,
+    routes: Routes,
+    directory: Path,
+    ticket: Callable[[str], Ticket | None],
+    own: Sequence[Venue] = (),
 ) -> OpenVenues:
     """Opens every venue of the settings; `own` are others. Each may keep files below `directory`.
 
     Raises BadSettings for one that cannot be opened.
     """
     opened = [
-        factory_of(setting.kind)(Site(name, setting.options, directory / "venues" / name))
+        factory_of(setting.kind)(Site(name, setting.options, directory / "venues" / name, ticket))
         for name, setting in venues.items()
     ]
     return OpenVenues([*own, *opened], routes)

@@ -324,12 +324,7 @@ MISBEHAVIOUR: dict[str, tuple[Callable[[str], list[Report]], str, int, dict[str,
         0,
         {"x1": "unknown_order", "x2": "unknown_order"},
     ),
-    "a cancel nobody asked for": (
-        lambda of: [said(of, "x1", "cancelled")],
-        "executing",
-        0,
-        {"x1": "not_requested"},
-    ),
+    "a cancel of its own": (lambda of: [said(of, "x1", "cancelled")], "cancelled", 0, {}),
 }
 """What a venue reports -> the order's status, its trades, and what is parked for which reason."""
 

@@ -177,6 +177,9 @@ def calls(house: House, words: dict[str, Any]) -> dict[str, Callable[[Any], Any]
         "refusals": lambda c: c.refusals(code="not_found", page_size=1),
         "book report": lambda c: c.resolve_report(words["late"], "book", "it is right"),
         "confirm report": lambda c: c.confirm_report(words["late"]),
+        "execution report": lambda c: c.execution_report(
+            "sim", "late", words["old"], "trade", executed_at=past, price=100, quantity="0.05"
+        ),
         "parked reports": lambda c: c.parked_reports(status="rejected", page_size=1),
         "parked report": lambda c: c.parked_report(words["report"]),
         "projections": lambda c: c.projections(),

@@ -130,6 +130,25 @@ def _rebuilding(house: House, kind: str) -> Case:
 
 
 CALL = {"action_type": "call", "ex_date": "2100-03-12", "amount": "100"}
+
+
+def _reporting(house: House) -> Case:
+    body = {
+        "venue": "sim",
+        "execution_reference": f"x{house.engine.journal.head}",
+        "order": house.order(),
+        "exec_type": "expired",
+        "executed_at": "2026-03-12T14:30:00Z",
+    }
+    start = {"order": body["order"], "firm": house.engine.services.firm}
+    house.engine.act(decisions.start_execution, **start, venue="sim")
+    return Case(
+        "/execution-reports",
+        body,
+        other_body=body | {"execution_reference": "other", "exec_type": "rejected"},
+    )
+
+
 TEN = {"amount": "10", "currency": "USD"}
 PRICES = [{"symbol": "KE2024A", "bid": "100", "ask": "100"}]
 CASES: dict[str, Callable[[House], Case]] = {
@@ -178,6 +197,7 @@ CASES: dict[str, Callable[[House], Case]] = {
     "withdraw_corporate_action": lambda h: _two(
         lambda: f"/corporate-actions/{h.announced()}/withdraw", {"reason": "entered twice"}
     ),
+    "record_execution_report": _reporting,
     "confirm_price": lambda h: Case(f"/prices/{h.jump()}/confirm", {}, other_body={"bid": "1"}),
     "record_prices": lambda _: Case("/prices", PRICES, other_body=[PRICES[0] | {"bid": "99"}]),
     "create_webhook": lambda h: Case(

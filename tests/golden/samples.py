@@ -69,6 +69,11 @@ REPORT = report.Report(
     execution_broker="broker",
     ytm=Decimal("4.25"),
     reason="expired",
+    instrument="ins_1",
+    side="buy",
+    currency="USD",
+    settlement_date=date(2026, 3, 16),
+    refers_to="x0",
 )
 ACTION = corporate_action.ActionTerms(
     action_type="stock_split",

@@ -118,10 +118,6 @@ def late_trades_are_booked(patch: Patch) -> None:
     _blind(patch, "late")
 
 
-def unasked_cancels_are_believed(patch: Patch) -> None:
-    _blind(patch, "not_requested")
-
-
 def an_execution_reference_counts_twice(patch: Patch) -> None:
     patch.setattr(Order, "knows", lambda *_: False)
 
@@ -342,7 +338,6 @@ MUTANTS: list[Callable[[Patch], None]] = [
     too_dear_trades_are_booked,
     more_than_ordered_is_booked,
     late_trades_are_booked,
-    unasked_cancels_are_believed,
     an_execution_reference_counts_twice,
     quantity_rounds_up,
     quantity_ignores_the_increment,

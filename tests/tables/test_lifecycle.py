@@ -32,7 +32,7 @@ too much      |parked too_early|parked too_early|parked too_much     |parked too
 too dear      |parked too_early|parked too_early|parked too_dear     |parked too_dear     |parked too_dear|parked too_dear|parked late           |parked late           |parked late
 ended         |parked too_early|parked too_early|Cancelled           |Filled              |Cancelled      |Filled         |-                     |-                     |-
 request cancel|Cancelled       |Cancelled       |CancelRequested     |CancelRequested     |-              |-              |order_cancel_forbidden|order_cancel_forbidden|-
-cancelled     |parked too_early|parked too_early|parked not_requested|parked not_requested|Cancelled      |Filled         |-                     |-                     |-
+cancelled     |parked too_early|parked too_early|Cancelled           |Filled              |Cancelled      |Filled         |-                     |-                     |-
 cancel refused|parked too_early|parked too_early|-                   |-                   |CancelRejected |CancelRejected |-                     |-                     |-
 expire        |Cancelled       |Cancelled       |-                   |-                   |-              |-              |-                     |-                     |-
 settle        |not_found       |not_found       |not_found           |-                   |not_found      |-              |TradeSettled Settled  |-                     |not_found

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine.domain import instrument, payment, report
+from engine.domain import booking, instrument, payment, report
 from engine.domain.instrument import InstrumentChanged, InstrumentListed, Terms
 from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
@@ -153,7 +153,13 @@ class Said:
         Said("too_dear", {"price": Decimal(200)}),
         Said("too_large", {"quantity": Decimal("2.00"), "price": Decimal(999_999_999_999_999)}),
         Said("unknown_order", {"order": "nobody"}),
-        Said("not_requested", {"kind": "cancelled"}),
+        Said("wrong_terms", {"instrument": "ins_other"}),
+        Said("wrong_terms", {"side": "sell", "kind": "ended"}),
+        Said("wrong_terms", {"currency": "EUR", "kind": "cancelled"}),
+        Said("wrong_time", {"executed_at_us": -400_000_000}),
+        Said("wrong_time", {"executed_at_us": 4_000_000_000_000_000}),
+        Said("not_yet_bookable", {"kind": "trade_bust", "refers_to": "y"}),
+        Said("not_yet_bookable", {"kind": "trade_correct", "refers_to": "y"}),
     ],
     ids=lambda said: f"{said.fault} {said.words}",
 )
@@ -168,6 +174,30 @@ def test_contradicting_reports_are_parked_and_nothing_is_booked(said: Said) -> N
     assert made.facts[-1][2].fault == said.fault  # type: ignore[attr-defined]
     assert said.fault in FAULTS
     assert (made.account(), made.order()) == before
+
+
+@pytest.mark.parametrize(
+    ("price", "band", "fault"),
+    [
+        ("80", "0.2", None),
+        ("79.99", "0.2", "absurd_price"),
+        ("1", None, None),
+        ("120.01", "0.2", "too_dear"),
+        ("NaN", "0.2", "malformed"),
+        (None, "0.2", "malformed"),
+    ],
+)
+def test_a_price_outside_the_operators_band_is_parked(
+    price: str | None, band: str | None, fault: str | None
+) -> None:
+    made = world()
+    made.place("ord", OrderRequest("buy", Decimal("100.00")), price=PRICE)
+    made.start("ord", PRICE)
+    told = None if price is None else Decimal(price)
+    said = Report(VENUE, "x", "ord", "trade", told, Decimal("0.99"))
+    at_us, day = made.order().modified_at_us, date(2026, 3, 12)
+    allowed = None if band is None else Decimal(band)
+    assert booking.contradiction(made.order(), said, day, at_us, allowed) == fault
 
 
 def test_a_parked_report_is_resolved_once() -> None:

@@ -295,7 +295,6 @@ class TestCancel:
     def test_with_the_venue_it_takes_the_venues_word(self) -> None:
         model = opened()
         executing_buy(model, "o", 100_00)
-        assert model.confirm_cancel("o") == PARKED
         assert model.request_cancel("o") == OK
         assert model.request_cancel("o") == NOTHING
         assert cash(model)[1] == 100_00
@@ -307,6 +306,12 @@ class TestCancel:
         assert (model.orders["o"].status, cash(model)[1]) == ("cancelled", 0)
         assert not model.orders["o"].view()["cancel_requested"]
         assert model.request_cancel("o") == NOTHING
+
+    def test_of_its_own_the_venue_leaves_it_unfilled(self) -> None:
+        model = opened()
+        executing_buy(model, "o", 100_00)
+        assert model.confirm_cancel("o") == OK
+        assert model.orders["o"].cancelled_reason == "unfilled"
 
     def test_confirmed_after_a_trade_it_is_filled(self) -> None:
         model = opened()

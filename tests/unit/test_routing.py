@@ -153,7 +153,7 @@ def test_an_installed_package_brings_an_adapter(monkeypatch: pytest.MonkeyPatch,
         EntryPoint("gone", "made_up_adapter:nothing", registry.GROUP),
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: found)
-    venues = open_venues(parse_venues("v=acme,word=x", "venues"), {"*": "v-x"}, tmp_path)
+    venues = open_venues(parse_venues("v=acme,word=x", "venues"), {"*": "v-x"}, tmp_path, lambda _: None)
     assert venues.of(instrument()).name == "v-x"
     assert list(tmp_path.iterdir()) == []
     for kind, words in (("none", "installed are acme, gone"), ("gone", "cannot be loaded")):

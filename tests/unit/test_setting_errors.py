@@ -17,7 +17,7 @@ from tests.support.engines.prepared import install
 WRONG = {
     "price_max_age": "900", "port": "abc", "metrics_port": "70000", "roles": "cook", "kind": "dead",
     "allow_local_webhooks": "perhaps", "venue_delay": "1", "sandbox_day": "1", "fees": "0.5",
-    "venues": "acme", "venue_of": "nowhere",
+    "venues": "acme", "venue_of": "nowhere", "venue_price_band": "2%",
     "minimum_order_value": "USD=1.005", "limit_order": "XXZ=1", "limit_price_age": "5",
     "rate_client": "5", "streams_client": "x", "trusted_proxies": "proxy", "log": "loud",
     "log_requests": "x", "http_parser": "other", "price_jump_max": "2%", "nats_subject": "a b",

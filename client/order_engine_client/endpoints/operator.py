@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 
 from order_engine_client.operations import Listing, Operation
 from order_engine_client.resources import (
     Act,
     Clock,
+    ExecutionReport,
     Fault,
     ParkedReport,
     Projection,
@@ -16,6 +17,7 @@ from order_engine_client.resources import (
     Retry,
 )
 from order_engine_client.values import (
+    Amount,
     given,
     path,
     query,
@@ -54,6 +56,51 @@ def resolve_report(report: str, action: str, reason: str) -> Operation[ParkedRep
     """Asks to `book` a parked report, or `reject`s it for good."""
     where = path("parked-reports", report, "resolve")
     return Operation("POST", where, ParkedReport, body=given(action=action, reason=reason))
+
+
+def execution_report(
+    venue: str,
+    execution_reference: str,
+    order: str,
+    exec_type: str,
+    *,
+    executed_at: datetime,
+    instrument: str | None = None,
+    side: str | None = None,
+    currency: str | None = None,
+    price: Amount | None = None,
+    quantity: Amount | None = None,
+    accrued_interest: Amount | None = None,
+    refers_to: str | None = None,
+    settlement_date: date | None = None,
+    counterparty: str | None = None,
+    execution_broker: str | None = None,
+    ytm: Amount | None = None,
+    reason: str | None = None,
+) -> Operation[ExecutionReport]:
+    """Reports what the venue of this client's scope did with an order. The same
+    `execution_reference` counts once.
+    """
+    body = given(
+        venue=venue,
+        execution_reference=execution_reference,
+        order=order,
+        exec_type=exec_type,
+        instrument=instrument,
+        side=side,
+        currency=currency,
+        price=price,
+        quantity=quantity,
+        accrued_interest=accrued_interest,
+        refers_to=refers_to,
+        executed_at=executed_at,
+        settlement_date=settlement_date,
+        counterparty=counterparty,
+        execution_broker=execution_broker,
+        ytm=ytm,
+        reason=reason,
+    )
+    return Operation("POST", path("execution-reports"), ExecutionReport, body=body)
 
 
 def confirm_report(report: str) -> Operation[ParkedReport]:

@@ -173,9 +173,10 @@ class Trading(Placing):
     def confirm_cancel(self, order: str) -> str:
         """The venue stopped: cancelled without a trade, filled with some."""
         known = self.orders.get(order)
-        if known is None or (known.status in LIVE and not known.cancel_requested):
+        if known is None or known.status in ("placed", "pending"):
             return PARKED
-        return self._end(known, "requested") if known.status == "executing" else NOTHING
+        reason = "requested" if known.cancel_requested else "unfilled"
+        return self._end(known, reason) if known.status == "executing" else NOTHING
 
     def reject_cancel(self, order: str) -> str:
         """The venue continues: the order may be cancelled again."""

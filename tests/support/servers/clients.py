@@ -36,7 +36,7 @@ class House:
 
     def credentials(self, *scopes: str) -> NewClient:
         """A new client of this tenant."""
-        return self.engine.services.clients.create(self.engine.tenant, scopes or SCOPES)
+        return self.engine.services.clients.create(self.engine.tenant, scopes or (*SCOPES, "venue:sim"))
 
     def words(self, url: str = "") -> tuple[str, str, str]:
         """The first arguments of a client."""

@@ -68,7 +68,7 @@ class Engine:
     def client(self, *scopes: str, tenant: str = "") -> Client:
         """A new client of a tenant, with a token got over HTTP."""
         made = self.services.clients.create(
-            tenant or self.tenant, scopes or ("read", "trade", "operate", "admin")
+            tenant or self.tenant, scopes or ("read", "trade", "operate", "admin", "venue:sim")
         )
         return self.connect({"Authorization": f"Bearer {self.token(made)}"})
 
