@@ -139,8 +139,8 @@ class Waiting:
 
     def _remember(self, orders: Sequence[Starting]) -> None:
         self._recent |= {one.order: one for one in orders}
-        for order in list(self._recent)[: max(0, len(self._recent) - WAITING_RECENT_MAX)]:
-            del self._recent[order]
+        while len(self._recent) > WAITING_RECENT_MAX:
+            del self._recent[next(iter(self._recent))]
 
     # --- walks ----------------------------------------------------------------------------------------
 

@@ -204,7 +204,7 @@ def test_orders_of_a_closed_market_are_left_alone(on_sqlite: Works, decided: lis
     assert executing.turn() <= WAITING_ALL_S
     advance(shop, TO_TOKYO_US)
     works.run(executing)
-    assert decided[:3] == orders
+    assert list(dict.fromkeys(decided)) == orders  # a decision may be made again
 
 
 def test_the_turn_after_which_a_market_opens_is_known(on_sqlite: Works) -> None:
