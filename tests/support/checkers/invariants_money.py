@@ -384,7 +384,7 @@ class Causes:
                 if order.ordered <= 0:
                     raise Wrong(f"{row.stream} asks the venue for {order.ordered}")
             case "rollover_funded":
-                return [self._funded(order, row)]
+                return self._funded(order, row)
             case "trade_recorded" | "trade_applied":
                 return [self._traded(order, row, is_applied=happened == "trade_applied")]
             case "trade_settled":
@@ -396,7 +396,7 @@ class Causes:
         return []
 
     @staticmethod
-    def _funded(order: Order, row: Row) -> Move:
+    def _funded(order: Order, row: Row) -> list[Move]:
         """The old position has matured: what the rollover has not spent is reserved."""
         amount, terms = money(row.amount, order.terms.currency), order.terms
         if order.is_funded:
@@ -404,7 +404,10 @@ class Causes:
         order.is_funded = True
         if amount != order.reserved:
             raise Wrong(f"{row.stream} is funded with {amount}, left are {order.reserved}")
-        return move("funds_reserved", terms.account, row.stream, currency=terms.currency, amount=amount)
+        if not amount:
+            return []
+        words = {"currency": terms.currency, "amount": amount}
+        return [move("funds_reserved", terms.account, row.stream, **words)]
 
     def _placed(self, row: Row) -> Move:
         if row.order != row.stream:

@@ -70,6 +70,7 @@ class Trades:
     splits: int = 0
     """Of the open position: those that its units have been through."""
     is_scaled: bool = False
+    currency: str = ""
 
 
 class Servicing:
@@ -106,6 +107,9 @@ class Servicing:
             if left:
                 raise Wrong(f"I3: {position} has matured and left {', '.join(left)} unpaid")
             for order in self._rollovers(row):
+                rolled = self.causes.orders[order]
+                if not (rolled.is_funded or rolled.is_over):
+                    raise Wrong(f"I6: {position} has matured, and {order} is not funded")
                 del self.pledges[order]
         self._matured.clear()
 
@@ -151,6 +155,9 @@ class Servicing:
             raise Wrong(f"I6: {row.instrument} has no action {row.action}")
         if action.status != "started" or action.terms["action_type"] not in KINDS[happened]:
             raise Wrong(f"I6: {row.what} by {action.id}, {action.terms['action_type']} {action.status}")
+        currency = self.trades[row.stream, row.instrument].currency
+        if row.currency != currency:
+            raise Wrong(f"{row.stream} has {action.id} in {row.currency}, trades in {currency}")
         if row.stream in action.had:
             raise Wrong(f"I2: {row.stream} has {action.id} twice")
         action.had[row.stream] = amount
@@ -164,6 +171,7 @@ class Servicing:
         match happened:
             case "position_opened":
                 known.splits, known.is_scaled, known.owed = row.splits, False, {}
+                known.currency = row.currency
             case "buy_booked" | "buy_applied" | "rollover_booked":
                 self._traded(row, known, 1)
                 if happened == "rollover_booked":
