@@ -14,6 +14,8 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from api.http.kinds import FAULTS
 from api.http.openapi import ANY, SCOPED, codes_of
 from api.http.problems import CODES
@@ -27,6 +29,7 @@ from engine.domain import (
     account,
     calendar,
     checks,
+    distribution,
     exchanges,
     fees,
     order,
@@ -530,6 +533,46 @@ def worked_splits() -> str:
     return table(head, rows)
 
 
+WORKED_PAYMENTS = (
+    "+10@03-12",
+    "+10@03-16",
+    "+10@03-12 -4@03-13",
+    "+10@03-12 -4@03-16",
+    "+10@03-12 -10@03-17",
+    "+10@03-12 +5@03-17",
+    "+3.33@03-12",
+    "+0.10@03-12",
+)
+"""Trades of a position, each with its day of settlement, +: bought."""
+
+
+def worked_payments() -> str:
+    """A coupon of 2.5 / 6 a unit with the ex date 16 March, and the redemption of what is left."""
+    ex, rows = date(2026, 3, 16), []
+    terms = ActionTerms("coupon", *(ex, ex, ex), "terms", amount=Decimal("2.5"), divisor=6)
+    coupon = Action("cac", terms, 0, 0, is_started=True)
+    face = Action("cac", replace(terms, amount=Decimal(100), divisor=1), 0, 0, is_started=True)
+    for text in WORKED_PAYMENTS:
+        trades = [(Decimal(units), date.fromisoformat(f"2026-{day}"))
+                  for units, day in (trade.split("@") for trade in text.split())]  # fmt: skip
+        total = sum((units for units, _ in trades), Decimal("0.00"))
+        held = Position(
+            id="pos",
+            instrument="ins",
+            currency="USD",
+            units=Balance(total, *[total * 0] * 2),
+            opened_at_us=0,
+            modified_at_us=0,
+            dated=tuple(positions.Dated(day, units) for units, day in trades),
+        )
+        entitled = max(held.entitled(ex), total * 0)
+        cash = [distribution.amount_for(one, units, "USD")
+                for one, units in ((coupon, entitled), (face, total))]  # fmt: skip
+        rows.append((text, plain(entitled), *map(plain, cash)))
+    head = ("trades @ settlement", "units with the coupon", "coupon", "redemption of the rest")
+    return table(head, rows)
+
+
 def _rounded(price: Decimal | None) -> str:
     return "none" if price is None else plain(price.quantize(Decimal("0.01")))
 
@@ -560,6 +603,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "worked_rules": worked_rules,
     "worked_hours": worked_hours,
     "worked_splits": worked_splits,
+    "worked_payments": worked_payments,
     "worked_interest": worked_interest,
     "fix_sent": lambda: fix_messages(fix.SENT),
     "fix_understood": lambda: fix_messages(fix.UNDERSTOOD),

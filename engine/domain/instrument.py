@@ -28,7 +28,7 @@ from engine.domain.trading_hours import TradingHours
 from engine.domain.yields import yield_to_maturity
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
-from engine.kernel.limits import QUANTITY_PLACES_MAX, SETTLEMENT_DAYS_MAX
+from engine.kernel.limits import ACTION_DAYS_MAX, QUANTITY_PLACES_MAX, SETTLEMENT_DAYS_MAX
 from engine.kernel.refusals import fault, invalid, invalid_values, refused
 from engine.kernel.text import ALLOWED, is_plain
 from engine.kernel.times import rfc3339
@@ -256,6 +256,8 @@ def _bond_faults(terms: Terms) -> list[dict[str, str]]:
     """Why these terms, which are new, accrue no interest, and what does not go with their type."""
     found = fault_of(terms.bond)
     faults = [fault(found.field, "invalid_value", found.detail)] if found else []
+    if not found and terms.ex_coupon_days > ACTION_DAYS_MAX:
+        faults.append(fault("ex_coupon_days", "invalid_value", f"must be at most {ACTION_DAYS_MAX}"))
     if terms.maturity_period is not None and terms.instrument_type != "bill":
         faults.append(fault("maturity_period", "invalid_value", "must be given for bills only"))
     return faults

@@ -35,7 +35,7 @@ from engine.domain.servicing import (
 )
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
-from engine.kernel.limits import ACTIONS_APPLIED_MAX, ENTITLEMENT_DAYS, HELD_BEFORE_MAX
+from engine.kernel.limits import ACTIONS_APPLIED_MAX, DATED_KEPT_MIN, ENTITLEMENT_DAYS, HELD_BEFORE_MAX
 from engine.kernel.values import EXACT, STEPS, ZERO, divide_to, total_of, zero_like
 
 
@@ -349,7 +349,8 @@ def _dated(known: tuple[Dated, ...], day: date, units: Decimal) -> tuple[Dated, 
         return (*known[:-1], Dated(day, EXACT.add(known[-1].units, units)))
     if not known or known[-1].day < day:
         oldest = day - timedelta(days=ENTITLEMENT_DAYS)
-        return (*(one for one in known if one.day > oldest), Dated(day, units))
+        recent = known[-DATED_KEPT_MIN:]
+        return (*(one for one in known if one.day > oldest or one in recent), Dated(day, units))
     by_day = {one.day: one.units for one in known}
     by_day[day] = EXACT.add(by_day.get(day, zero_like(units)), units)
     return tuple(Dated(*one) for one in sorted(by_day.items()))

@@ -36,6 +36,9 @@ window of a few seconds, and each is carried in the account's state."""
 ENTITLEMENT_DAYS: Final = 130
 """Days for which an account remembers what its trades settled: coupons and dividends are paid up to
 ACTION_DAYS_MAX after their ex date, and an engine may have stood still for some weeks."""
+DATED_KEPT_MIN: Final = 8
+"""Settlement days of a position remembered however long ago: the clock of a sandbox may leap over a
+coupon, and trades come before it is paid."""
 ACTION_DAYS_MAX: Final = 90
 """Days between the ex date and the payment of a corporate action: longer than any market takes."""
 PAYMENT_WAIT_DAYS_MAX: Final = 21

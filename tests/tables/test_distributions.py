@@ -68,6 +68,7 @@ trades                                   | each   | units | cash  | because
 +10@03-13* -10@03-13*                    | 3/1    | -     | -     | a position that closed before
 +10@03-13* -10@03-16*                    | 3/1    | 10.00 | 30.00 | one that closed since
 +10@03-13* -10@03-16* +7@03-17           | 3/1    | 10.00 | 30.00 | and was opened anew
++10@03-13* -10@03-16* +7@12-01           | 3/1    | 10.00 | 30.00 | long after it: the clock leapt
 +10@03-13* -10@03-13* +7@03-17           | 3/1    | -     | -     |
 +10@03-13* +5@03-16 -4@03-13             | 3/1    | 6.00  | 18.00 | bought over the date, sold before it
 +10@03-16 -4@03-13                       | 3/1    | -     | -     | sold before the buy settles

@@ -78,6 +78,7 @@ def test_the_yield_of_a_trade_is_of_its_price_in_percent() -> None:
         ({"issue_date": date(2031, 1, 1)}, "maturity_date"),
         ({"first_coupon_date": date(2021, 1, 15)}, "first_coupon_date"),
         ({"ex_coupon_days": 200}, "ex_coupon_days"),
+        ({"ex_coupon_days": 91}, "ex_coupon_days"),
         ({"maturity_period": "3m"}, "maturity_period"),
     ],
 )
