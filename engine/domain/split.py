@@ -28,7 +28,8 @@ def awaits(
 ) -> bool:
     """Whether a split of the instrument has to be applied before the account trades it.
 
-    `today` is the date at its market, `placed_at_us` the time of an order that waits. Raises Unavailable
+    `today` is the date at its market, `placed_at_us` the time of an order that waits: it is never before
+    the start of a split that the process which placed it knew. Raises Unavailable
     for a position ahead of its instrument: the two were read at different moments; retry.
     """
     servicing, held = security.servicing, _open(position)
@@ -36,7 +37,7 @@ def awaits(
         raise Unavailable("the instrument was split at this moment")
     if held is not None and held.splits < servicing.splits:
         return True
-    if placed_at_us is not None and placed_at_us <= servicing.split_at_us:
+    if placed_at_us is not None and placed_at_us < servicing.split_at_us:
         return True
     return any(not one.is_started and one.terms.ex_date <= today for one in of(security))
 

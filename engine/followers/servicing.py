@@ -208,9 +208,10 @@ class Servicing:
             if not self._quiet[action.id].is_due:
                 return False
             yield from self._shown(self._desk.journal.head)
-            yield from self._cancel_waiting(instrument, action, self._now_us(), check_cancelled)
+            yield from self._cancel_waiting(instrument, action, None, check_cancelled)
             yield from self._shown(self._desk.journal.head)
-            if self._executing_before(instrument, action):
+            is_waiting = self._sets.orders(instrument, "waiting", 0, 1)
+            if self._executing_before(instrument, action) or is_waiting:
                 return False
             self._do(servicing.start_action, instrument=instrument, action=action.id)
             del self._quiet[action.id]

@@ -44,6 +44,17 @@ POINTS: dict[str, tuple[int, Callable[[Spring], None]]] = {
     "redemption completed, not known": (1, _untold("complete_action")),
 }
 """Point -> at which time of coming there it dies, and what sets the trap: in the order of a life."""
+SPLIT_POINTS: dict[str, tuple[int, Callable[[Spring], None]]] = {
+    "buy cancelled, not recorded": (1, _unrecorded("cancel_waiting")),
+    "buy cancelled, not known": (1, _untold("cancel_waiting")),
+    "split started, not recorded": (1, _unrecorded("start_action")),
+    "split started, nobody split": (1, _untold("start_action")),
+    "split decided, not recorded": (2, _unrecorded("apply_action")),
+    "split recorded, not known": (1, _untold("apply_action")),
+    "all split, not completed": (1, _unrecorded("complete_action")),
+    "split completed, not known": (1, _untold("complete_action")),
+}
+"""The same in the order of a split."""
 
 
 def serve(journal_url: str, views_url: str, point: str | None, marker: str) -> None:
@@ -51,7 +62,7 @@ def serve(journal_url: str, views_url: str, point: str | None, marker: str) -> N
     for module in (engine.followers.servicing, projections.serviced):
         module.SERVED_BATCH = 2  # type: ignore[attr-defined]
     if point is not None:
-        times, set_trap = POINTS[point]
+        times, set_trap = (POINTS | SPLIT_POINTS)[point]
         set_trap(Spring(Trap(point, times, marker)))
     with open_life(journal_url, views_url) as life:
         life.serve(80)
