@@ -246,6 +246,9 @@ def check(state: Account, wanted: Side | PaymentKind, currency: str) -> None:
     if wanted not in PERMITS[state.status] or not getattr(state, flag):
         raise refused(code, status=state.status, **{flag: getattr(state, flag)})
     if currency != state.base_currency and currency not in state.funding_currencies:
+        held = state.holdings.cash.get(currency)
+        if wanted == "withdrawal" and held is not None and held.total > 0:
+            return  # a coupon or a redemption has brought it
         raise refused("currency_not_supported", currency=currency, supported=sorted(state.currencies))
 
 

@@ -33,7 +33,7 @@ from engine.kernel.limits import (
     SERVED_BLOCKED_MAX,
     SERVICE_RETRY_S,
     SERVICE_S,
-    SPLIT_QUIET_S,
+    UNITS_QUIET_S,
     VIEW_POLL_S,
 )
 from engine.kernel.process import SERVICING
@@ -117,7 +117,7 @@ class Servicing:
         self._left: dict[str, list[Holder]] = {}  # action -> accounts that have to wait
         self._retries: dict[str, Timer] = {}  # instrument -> when to try those again
         self._executing: dict[str, set[str]] = {}  # instrument -> orders that an action waits for
-        self._quiet: dict[str, Timer] = {}  # split -> when no process sends orders any more
+        self._quiet: dict[str, Timer] = {}  # action -> when no process sends orders any more
 
     def turn(self, check_cancelled: CheckCancelled) -> float:
         """Serves one batch of accounts. See `follow.Acting`."""
@@ -136,9 +136,12 @@ class Servicing:
     def finish(self) -> None:
         """No state to save."""
 
+    def _business_date(self) -> date:
+        return clock.business_date(self._desk.state(clock.STREAM), self._now_us())
+
     def _poll(self, check_cancelled: CheckCancelled) -> Iterator[float]:
         """Every instrument with something to do today; yields seconds to pause after each step."""
-        today = clock.business_date(self._desk.state(clock.STREAM), self._now_us())
+        today = self._business_date()
         after: Due | None = None
         try:
             while True:
@@ -184,8 +187,11 @@ class Servicing:
         while self._do(servicing.announce_due, ids=self._ids, instrument=instrument).facts:
             pass
         state: Instrument = self._desk.state(instrument)
+        today = self._business_date()
         for action in sorted(state.servicing.actions, key=_order):
-            if action.terms.action_type not in SPLITS:
+            if action.is_started or action.terms.action_type in SPLITS or action.starts_on > today:
+                continue
+            if action.terms.action_type not in REDEMPTIONS or self._is_quiet(action):
                 self._do(servicing.start_action, instrument=instrument, action=action.id)
 
     def _start_splits(
@@ -193,7 +199,7 @@ class Servicing:
     ) -> Generator[float, None, bool]:
         """Starts the splits that are due at the market, each when no order of the instrument is open.
 
-        Orders are refused and not sent from that day on, by every process within SPLIT_QUIET_S. Returns
+        Orders are refused and not sent from that day on, by every process within UNITS_QUIET_S. Returns
         whether none is left.
         """
         state: Instrument = self._desk.state(instrument)
@@ -202,10 +208,7 @@ class Servicing:
         for action in split.of(state):
             if action.is_started or action.starts_on > today:
                 continue
-            if action.id not in self._quiet:
-                self._quiet[action.id] = timer = Timer(self._monotonic, SPLIT_QUIET_S)
-                timer.restart()
-            if not self._quiet[action.id].is_due:
+            if not self._is_quiet(action):
                 return False
             yield from self._shown(self._desk.journal.head)
             yield from self._cancel_waiting(instrument, action, None, check_cancelled)
@@ -214,8 +217,14 @@ class Servicing:
             if self._executing_before(instrument, action) or is_waiting:
                 return False
             self._do(servicing.start_action, instrument=instrument, action=action.id)
-            del self._quiet[action.id]
         return True
+
+    def _is_quiet(self, action: Action) -> bool:
+        """Whether a change of units has been due for UNITS_QUIET_S."""
+        if action.id not in self._quiet:
+            self._quiet[action.id] = timer = Timer(self._monotonic, UNITS_QUIET_S)
+            timer.restart()
+        return self._quiet[action.id].is_due
 
     def _apply(
         self, instrument: str, action: Action, check_cancelled: CheckCancelled
@@ -291,6 +300,7 @@ class Servicing:
 
     def _complete(self, instrument: str, action: Action) -> Iterator[float]:
         yield from self._shown(self._desk.journal.head)
+        self._quiet.pop(action.id, None)
         total = self._sets.total(action.id)
         self._do(
             servicing.complete_action,

@@ -614,9 +614,9 @@ SETTLE_BATCH: Final = 256
 """Trades settled in one commit, as `EXECUTION_BATCH`."""
 SERVICE_S: Final = 0.25
 """Interval between polls of instruments with a coupon, dividend, split or maturity due."""
-SPLIT_QUIET_S: Final = 2.0
-"""Seconds from the begin of a split's ex date to the last look at open orders: instruments and clocks
-that other processes decide on are up to REFERENCE_STALE_S old, and wall clocks differ a little."""
+UNITS_QUIET_S: Final = 2.0
+"""Seconds from the begin of the day of a split or redemption to the last look at open orders: the
+instruments and clocks of other processes are up to REFERENCE_STALE_S old, and wall clocks differ."""
 SERVICE_RETRY_S: Final = 2.0
 """Pause before accounts that have to wait are served again: most wait for a settlement."""
 SERVED_BATCH: Final = 256

@@ -15,6 +15,7 @@ from engine.domain.bookings import PositionClosed
 from engine.domain.corporate_action import ActionCompleted, ActionStarted
 from engine.domain.instrument import Terms
 from engine.domain.servicing import CouponPaid, DividendPaid, PositionMatured
+from engine.kernel.errors import Refused
 from engine.runtime.doctor import DoctorCheck
 from order_engine.checks import matured_checks
 from tests.support.checkers import invariants
@@ -296,3 +297,21 @@ def test_views_that_lag_are_waited_for(life: Life) -> None:
     assert life.facts(CouponPaid) == []
     life.serve()
     assert [bool(paid(life, one)) for one in (first, late)] == [True, True]
+
+
+def test_a_call_of_today_waits_until_every_process_knows_of_it(life: Life) -> None:
+    """Others decide on instruments up to a second old: the last look sees an order of that second."""
+    account = account_with(life, "4")
+    life.until(TUESDAY)
+    life.settle()
+    life.serve()
+    life.announce(ActionRequest("call", TUESDAY, amount=Decimal("101.5")))
+    life.serve(turns=4)
+    assert len(life.facts(ActionStarted)) == 1  # that of the coupon
+    life.serve()
+    assert [one.amount for one in life.told(account, PositionMatured)] == [Decimal("406.00")]
+    with pytest.raises(Refused, match="instrument matures on 2026-03-17"):
+        life.order(account, "buy", "100.00")
+    life.until(date(2026, 10, 1))
+    life.serve()
+    assert len(life.facts(ActionCompleted)) == 2  # neither the coupon of September nor a maturity

@@ -13,7 +13,8 @@ from engine.domain.instrument import Terms
 from engine.domain.order_request import OrderRequest
 from engine.domain.position import Position
 from engine.domain.pricing import Price
-from engine.kernel.errors import UnknownFact
+from engine.domain.servicing import CouponPaid
+from engine.kernel.errors import Refused, UnknownFact
 from engine.kernel.fact import Fact
 from engine.kernel.values import plain
 from tests.support.engines.world import LATER, World
@@ -281,3 +282,19 @@ def test_what_may_leave_is_printed_at_scale_even_when_more_than_settled_was_spen
     cash = world.account().holdings.balance("USD")
     assert cash.settled < 0
     assert plain(cash.withdrawable) == "0.00"
+
+
+@pytest.mark.parametrize("status", ["active", "closing", "closed"])
+def test_cash_of_a_currency_that_was_given_up_can_be_withdrawn(status: str) -> None:
+    """A coupon comes in the instrument's currency, and a closed account can change nothing more."""
+    coupon = CouponPaid("cpn", "cac", "pos", "ins", "JPY", Decimal(1), Decimal(3), 4)
+    opened = (bookings.PositionOpened("pos", "ins", "JPY", 0, 2),)
+    ends = {"active": (), "closing": (AccountClosing(3),), "closed": (AccountClosed(3),)}
+    state = given(*opened, *ends[status])
+    with pytest.raises(Refused, match="JPY"):
+        account.check(state, "withdrawal", "JPY")
+    account.check(account.evolve(state, coupon), "withdrawal", "JPY")
+    account.check(state, "withdrawal", "USD")
+    for currency in ("JPY", "nonsense"):
+        with pytest.raises(Refused):
+            account.check(account.evolve(state, coupon), "deposit", currency)

@@ -10,8 +10,6 @@ from hashlib import sha256
 from random import Random
 from typing import Any, Final, NamedTuple, Protocol
 
-from msgspec.structs import replace
-
 from engine.commands import decisions
 from engine.commands.command import Command, Decision, DecisionContext, Outcome
 from engine.commands.decisions import Firm
@@ -105,7 +103,6 @@ class Town(Protocol):
     accounts: list[str]
     prices: Prices
     is_counting: bool
-    followers: Followers
 
     @property
     def facts(self) -> list[Recorded]:
@@ -216,13 +213,11 @@ class Client:
         return self._order(account, OrderRequest("sell", quantity=Decimal(quantity)), quantity)
 
     def _order(self, account: str, order_request: OrderRequest, amount: Any) -> Request:
-        return self._order_of(account, order_request, amount, self._random.choice(list(TERMS)))
-
-    def _order_of(
-        self, account: str, order_request: OrderRequest, amount: Any, instrument: str
-    ) -> Request:
+        instrument = self._random.choice(list(TERMS))
         request = self._keyed(order_request.side, account, amount, instrument)
-        asked = replace(order_request, request=request.digest)
+        asked = OrderRequest(
+            order_request.side, order_request.cash_amount, order_request.quantity, request=request.digest
+        )
         request.decide = lambda process: partial(
             decisions.place_order,
             firm=firm(self._town, process),
