@@ -54,6 +54,7 @@ test: setup ## the whole suite, SQLite and PostgreSQL
 	$(RUN)python -m pytest -n $(WORKERS) --dist worksteal
 
 test-full: setup audit ## what takes minutes, or a browser, nats-server, node: CONTRIBUTING.md
+	$(RUN)pip install --quiet --disable-pip-version-check --editable '.[fix]'  # compiled once: minutes
 	$(RUN)python -m pytest -m full --full
 
 dist: setup ## both wheels in dist/, tried in empty environments: serve, /docs, the README's example

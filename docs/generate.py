@@ -61,6 +61,7 @@ from engine.kernel.times import rfc3339
 from engine.kernel.values import CURRENCIES, Side, plain
 from engine.runtime.metrics import METRICS, PREFIX
 from engine.venues.fix import tables as fix
+from engine.venues.fix.config import OPTIONS
 
 DOCS = Path(__file__).parent
 PICTURE = DOCS / "rooms.svg"
@@ -605,6 +606,13 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "worked_splits": worked_splits,
     "worked_payments": worked_payments,
     "worked_interest": worked_interest,
+    "fix_options": lambda: table(
+        ("option", "default", "meaning"),
+        (
+            (f"`{name}`", f"`{one.default}`" if one.default else "", one.meaning)
+            for name, one in OPTIONS.items()
+        ),
+    ),
     "fix_sent": lambda: fix_messages(fix.SENT),
     "fix_understood": lambda: fix_messages(fix.UNDERSTOOD),
     "fix_exec_types": fix_exec_types,

@@ -23,6 +23,7 @@ from order_engine.config import config
 from order_engine.data import import_app
 from order_engine.dump import dump, restore
 from order_engine.evidence import evidence
+from order_engine.fix import fix_app
 from order_engine.halt import halt, resume
 from order_engine.journal import journal_app
 from order_engine.kind import confirm
@@ -65,6 +66,7 @@ app = typer.Typer(
 app.add_typer(client_app, name="client")
 app.add_typer(key_app, name="key")
 app.add_typer(import_app, name="import")
+app.add_typer(fix_app, name="fix")
 app.add_typer(journal_app, name="journal")
 app.add_typer(outlet_app, name="outlet")
 app.add_typer(seal_app, name="seal")

@@ -592,6 +592,16 @@ FIX_ID_CHARS: Final = 200
 """Characters of a venue's ids: most send 10 to 40, and a report's key must fit the journal."""
 FIX_TEXT_CHARS: Final = 200
 """Characters of a venue's own words that a fault repeats."""
+FIX_REPLAY_BYTES: Final = 32 << 20
+"""Messages that a FIX session reads again at its start: some 50,000 orders, and a few seconds."""
+FIX_ORDERS_MAX: Final = 100_000
+"""Orders that a FIX session remembers, those that are over included: some 100 MB."""
+FIX_INBOX_MAX: Final = 10_000
+"""Messages of a FIX venue that wait to be read: the venue waits then."""
+FIX_ANSWER_S: Final = 5.0
+"""Time for a FIX venue to answer a status request; the outcome is unknown then, and asked again."""
+FIX_RECONNECT_S: Final = 2
+"""Interval between a FIX session's attempts to log on."""
 VENUE_CLOCK_SKEW_US: Final = 60_000_000
 """Difference of a venue's clock from ours: an execution further before its order, or further ahead, is
 an error of one of them."""

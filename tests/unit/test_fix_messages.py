@@ -109,7 +109,7 @@ def test_the_table_of_sent_messages_is_complete() -> None:
     everything = Conventions(account="OMNI")
     for message in (
         new_order(TICKET, everything, is_repeated=True),
-        cancel_request(TICKET, CANCEL),
+        cancel_request(TICKET, CANCEL, is_repeated=True),
         status_request(TICKET, "s7"),
     ):
         (_, kind), *body = message

@@ -28,27 +28,28 @@ def order_named(client_id: str) -> str:
 
 def new_order(ticket: Ticket, agreed: Conventions, *, is_repeated: bool = False) -> list[Field]:
     """NewOrderSingle, from MsgType on. `is_repeated`: sent before under another sequence number."""
-    fields = [(35, "D"), (11, ticket.venue_order)]
-    if is_repeated:
-        fields.insert(1, (97, "Y"))
-    if agreed.account is not None:
-        fields.append((1, agreed.account))
-    fields += [
+    account = [] if agreed.account is None else [(1, agreed.account)]
+    limit = [(44, plain(ticket.price))] if agreed.order_type == "limit" else []
+    return [
+        (35, "D"),
+        *_repetition(is_repeated=is_repeated),
+        (11, ticket.venue_order),
+        *account,
         (21, "1"),
         *_instrument(ticket),
         (60, time_text(ticket.started_at_us)),
         (38, plain(ticket.quantity)),
         (40, ORDER_TYPES[agreed.order_type]),
+        *limit,
+        (59, TIMES_IN_FORCE[agreed.time_in_force]),
     ]
-    if agreed.order_type == "limit":
-        fields.append((44, plain(ticket.price)))
-    return [*fields, (59, TIMES_IN_FORCE[agreed.time_in_force])]
 
 
-def cancel_request(ticket: Ticket, cancel: CancelTicket) -> list[Field]:
-    """OrderCancelRequest, from MsgType on."""
+def cancel_request(ticket: Ticket, cancel: CancelTicket, *, is_repeated: bool = False) -> list[Field]:
+    """OrderCancelRequest, from MsgType on. `is_repeated` as in `new_order`."""
     return [
         (35, "F"),
+        *_repetition(is_repeated=is_repeated),
         (41, ticket.venue_order),
         (11, cancel.reference),
         *_instrument(ticket),
@@ -60,6 +61,10 @@ def cancel_request(ticket: Ticket, cancel: CancelTicket) -> list[Field]:
 def status_request(ticket: Ticket, request: str) -> list[Field]:
     """OrderStatusRequest, from MsgType on; `request` comes back in the answer."""
     return [(35, "H"), (790, request), (11, ticket.venue_order), *_instrument(ticket)]
+
+
+def _repetition(*, is_repeated: bool) -> list[Field]:
+    return [(97, "Y")] if is_repeated else []
 
 
 def _instrument(ticket: Ticket) -> list[Field]:

@@ -62,6 +62,7 @@ SENT: Final = {
             54: Tag("Side", "as in the order"),
             55: Tag("Symbol", "as in the order"),
             60: Tag("TransactTime", "time of the request in the journal"),
+            97: Tag("PossResend", "`Y` on a repetition in another session"),
         },
     ),
     "H": Message(

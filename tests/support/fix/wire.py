@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 
 from engine.venues.fix.wire import CHARSET, SOH, Field, checksum
+from engine.venues.port import Ticket
 
 
 def encode(fields: Iterable[Field], begin: str = "FIX.4.4") -> bytes:
@@ -25,3 +27,20 @@ def changed(message: Iterable[Field], text: str) -> list[Field]:
     new = dict(fields(text))
     kept = [(tag, new.pop(tag, value)) for tag, value in message]
     return [(tag, value) for tag, value in (*kept, *new.items()) if value]
+
+
+def ticket(order: str, symbol: str, quantity: str, started_at_us: int) -> Ticket:
+    """A buy at 250.10."""
+    return Ticket(
+        venue_order=order,
+        order=order,
+        instrument="ins_1",
+        symbol=symbol,
+        side="buy",
+        quantity=Decimal(quantity),
+        price=Decimal("250.10"),
+        accrued_interest=Decimal(0),
+        trading_increment=Decimal("0.0001"),
+        cash_amount=None,
+        started_at_us=started_at_us,
+    )

@@ -1,0 +1,158 @@
+"""The message log of a FIX session: every message in and out, in files of one UTC day.
+
+A line is time, direction and message: `20260312-14:30:00.250 < 8=FIX.4.4...`, with backslash, line feed
+and carriage return escaped. Files of earlier days are compressed in the background and never deleted.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, Final, Literal, NamedTuple
+
+from engine.kernel.limits import FIX_REPLAY_BYTES
+from engine.venues.fix.wire import CHARSET, Garbled, time_of, time_text
+
+Direction = Literal["<", ">"]
+"""In, or out."""
+_ESCAPES: Final = ((b"\\", b"\\\\"), (b"\n", b"\\n"), (b"\r", b"\\r"))
+_PREFIX: Final = "messages-"
+_CURRENT: Final = ".log"
+_PACKED: Final = ".log.gz"
+_PARTIAL: Final = ".part"
+
+
+class Entry(NamedTuple):
+    """A message of the log. `at_us`: time of its writing; `raw`: its bytes, in or out (`direction`)."""
+
+    at_us: int
+    direction: Direction
+    raw: bytes
+
+
+class MessageLog:
+    """The log for writing. Thread-safe; one process at a time."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock = threading.Lock()
+        self._day = ""
+        self._file: BinaryIO | None = None
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def append(self, at_us: int, direction: Direction, raw: bytes, *, is_durable: bool) -> None:
+        """Appends a message; `is_durable`: on disk when it returns. Raises OSError."""
+        time = time_text(at_us)
+        line = f"{time} {direction} ".encode() + _escaped(raw) + b"\n"
+        with self._lock:
+            file = self._of_day(time[:8])
+            file.write(line)
+            file.flush()
+            if is_durable:
+                os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Closes the file."""
+        with self._lock:
+            if self._file:
+                self._file.close()
+                self._file = None
+
+    def _of_day(self, day: str) -> BinaryIO:
+        """The open file; a day before that of the file changes nothing, as clocks may step back."""
+        if self._file is None or day > self._day:
+            if self._file:
+                self._file.close()
+            path = self._directory / f"{_PREFIX}{day}{_CURRENT}"
+            self._file, self._day = _opened(path), day
+            threading.Thread(target=_pack_quietly, args=(self._directory, day), daemon=True).start()
+        return self._file
+
+
+def pack(directory: Path, day: str) -> None:
+    """Compresses the files of days before `day`, each completely or not at all. Raises OSError."""
+    for path in sorted(directory.glob(f"{_PREFIX}*{_CURRENT}")):
+        if path.name < f"{_PREFIX}{day}":
+            packed = path.with_name(path.name.removesuffix(_CURRENT) + _PACKED)
+            partial = packed.with_name(packed.name + _PARTIAL)
+            with partial.open("wb") as raw:
+                if packed.exists():  # the clock went back to that day
+                    raw.write(packed.read_bytes())
+                with path.open("rb") as plain, gzip.GzipFile(fileobj=raw, mode="wb") as zipped:
+                    shutil.copyfileobj(plain, zipped)
+                raw.flush()
+                os.fsync(raw.fileno())
+            partial.replace(packed)
+            path.unlink()
+
+
+def _pack_quietly(directory: Path, day: str) -> None:
+    with suppress(OSError):  # no space, perhaps: the next day or start tries again
+        pack(directory, day)
+
+
+def files(directory: Path) -> list[Path]:
+    """The files of a log, oldest first."""
+    found = [*directory.glob(f"{_PREFIX}*{_CURRENT}"), *directory.glob(f"{_PREFIX}*{_PACKED}")]
+    return sorted(found, key=lambda path: (path.name.split(".")[0], path.suffix != ".gz"))
+
+
+def entries(path: Path) -> Iterator[Entry]:
+    """The messages of one file. Lines that a power cut left incomplete are skipped."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        for line in file:
+            entry = _entry(line)
+            if entry:
+                yield entry
+
+
+def recent(directory: Path) -> list[Entry]:
+    """The messages of the newest files, oldest first: whole files, up to FIX_REPLAY_BYTES."""
+    chosen: list[Path] = []
+    size = 0
+    for path in reversed(files(directory)):
+        size += path.stat().st_size
+        if chosen and size > FIX_REPLAY_BYTES:
+            break
+        chosen.insert(0, path)
+    return [entry for path in chosen for entry in entries(path)]
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A file to append to, whose last line is complete."""
+    file = path.open("ab+")
+    if file.tell():
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+    return file
+
+
+def _entry(line: bytes) -> Entry | None:
+    time, _, rest = line.partition(b" ")
+    direction, _, raw = rest.partition(b" ")
+    try:
+        at_us = time_of(time.decode(CHARSET))
+    except Garbled:
+        return None
+    if not raw.endswith(b"\n"):
+        return None
+    return Entry(at_us, "<" if direction == b"<" else ">", _unescaped(raw[:-1]))
+
+
+def _escaped(raw: bytes) -> bytes:
+    for plain, escape in _ESCAPES:
+        raw = raw.replace(plain, escape)
+    return raw
+
+
+def _unescaped(raw: bytes) -> bytes:
+    if b"\\" not in raw:
+        return raw
+    parts = [part.replace(b"\\n", b"\n").replace(b"\\r", b"\r") for part in raw.split(b"\\\\")]
+    return b"\\".join(parts)

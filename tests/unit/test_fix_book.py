@@ -1,0 +1,120 @@
+"""The orders of a FIX venue, as its messages tell."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.kernel.limits import FIX_ORDERS_MAX
+from engine.venues.fix import book as books
+from engine.venues.fix.book import Book
+from engine.venues.fix.messages import Conventions, cancel_request, new_order
+from engine.venues.fix.reports import Fault, Heard
+from engine.venues.fix.wire import time_of
+from engine.venues.port import CancelTicket
+from tests.support.fix.wire import changed, fields, ticket
+
+AT_US = time_of("20260312-14:30:00.250")
+NEW = fields("35=8 11=ord_1 17=E0 150=0 39=0 54=1 14=0 60=20260312-14:30:01")
+FIRST = changed(NEW, "17=E1 150=F 39=1 32=4 31=250.05 14=4")
+LAST = changed(FIRST, "17=E2 39=2 32=6 14=10")
+STATUS = changed(NEW, "150=I 17=0 790=s1")
+TICKET = ticket("ord_1", "VTI", "10", AT_US)
+
+
+def opened() -> Book:
+    return Book("lse", {"ord_1": TICKET}.get)
+
+
+def told(book: Book, *messages: list[tuple[int, str]]) -> list[str]:
+    """What the stream has after these messages: kinds, or codes of faults."""
+    taken = [book.take(message, now_us=AT_US) for message in messages]
+    kinds = [report.kind for _, report in book.reports(0)]
+    return [*kinds, *(one.code for one in taken if isinstance(one, Fault))]
+
+
+@pytest.mark.parametrize(
+    ("messages", "kinds"),
+    [
+        ([NEW, FIRST, LAST], ["trade", "trade", "ended"]),
+        ([NEW, FIRST, FIRST, LAST, LAST, NEW], ["trade", "trade", "ended"]),
+        ([NEW, LAST], ["trade", "unbooked_trades"]),
+        ([LAST, FIRST], ["trade", "trade", "unbooked_trades"]),
+        ([FIRST, changed(NEW, "17=E3 150=4 39=4 14=4")], ["trade", "ended"]),
+        ([changed(NEW, "17=E3 150=4 39=4 14=4")], ["unbooked_trades"]),
+        ([FIRST, changed(NEW, "17=E3 150=C 39=C 14=3")], ["trade", "unbooked_trades"]),
+        ([changed(FIRST, "32=4x"), LAST], ["trade", "malformed", "unbooked_trades"]),
+        ([FIRST, LAST, changed(STATUS, "39=2 14=10")], ["trade", "trade", "ended"]),
+        ([FIRST, changed(STATUS, "39=4 14=4")], ["trade", "ended"]),
+        ([FIRST, changed(STATUS, "39=4 14=4"), changed(NEW, "17=E3 150=4 39=4 14=4")],
+         ["trade", "ended"]),
+        ([changed(STATUS, "39=8 103=5")], []),
+    ],
+)  # fmt: skip
+def test_reports_of_messages(messages: list[list[tuple[int, str]]], kinds: list[str]) -> None:
+    assert told(opened(), *messages) == kinds
+
+
+def test_an_order_that_was_filled_by_a_trade_out_of_order_ends_by_its_status() -> None:
+    book = opened()
+    told(book, LAST, FIRST)
+    assert book.of("ord_1").standing == "open"
+    assert told(book, changed(STATUS, "39=2 14=10")) == ["trade", "trade", "ended"]
+    assert book.of("ord_1").standing == "over"
+
+
+def test_old_news_do_not_open_an_order_again() -> None:
+    book = opened()
+    told(book, FIRST, LAST, changed(NEW, "43=Y"))
+    assert book.of("ord_1").standing == "over"
+
+
+def test_a_status_may_say_that_the_venue_knows_no_such_order() -> None:
+    book = opened()
+    found = book.take(changed(STATUS, "39=8 103=5"), now_us=AT_US)
+    assert isinstance(found, Heard)
+    assert (found.standing, book.of("ord_1").standing, found.request) == ("unknown", "unknown", "s1")
+    book.take(NEW, now_us=AT_US)
+    assert book.of("ord_1").standing == "open"
+
+
+def test_a_ticket_is_what_messages_are_compared_with() -> None:
+    assert told(opened(), changed(FIRST, "54=2")) == ["other_order"]
+    assert told(Book("lse", {}.get), changed(FIRST, "54=2")) == ["trade"]  # unknown: parked by the rules
+
+
+def test_orders_and_cancels_that_went_out_are_noted() -> None:
+    book = opened()
+    assert book.open_orders() == []
+    book.sent(new_order(TICKET, Conventions()))
+    book.sent(cancel_request(TICKET, CancelTicket("ord_1", "ord_1.4", AT_US)))
+    book.sent(fields("35=0"))
+    assert book.of("ord_1").sent == {"ord_1", "ord_1.4"}
+    assert book.open_orders() == ["ord_1"]
+    told(book, FIRST, LAST)
+    assert book.open_orders() == []
+
+
+def test_a_refused_message_is_remembered_until_the_venue_knows_the_order() -> None:
+    book = opened()
+    book.take(fields("35=j 372=D 379=ord_1 380=3 58=closed"), now_us=AT_US)
+    assert "closed" in book.of("ord_1").rejected
+    told(book, NEW)
+    assert book.of("ord_1").rejected == ""
+
+
+def test_reports_are_dropped_once_they_were_fetched() -> None:
+    book = opened()
+    told(book, FIRST, LAST)
+    numbers = [number for number, _ in book.reports(0)]
+    assert [number for number, _ in book.reports(numbers[0])] == numbers[1:]
+    assert book.reports(numbers[-1]) == []
+
+
+def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(books, "FIX_ORDERS_MAX", 3)
+    book = Book("lse", {}.get)
+    for number in range(10):
+        book.sent([(35, "D"), (11, f"ord_{number}")])
+        book.take(changed(NEW, f"11=ord_{number}"), now_us=AT_US)
+    assert book.open_orders() == ["ord_7", "ord_8", "ord_9"]
+    assert FIX_ORDERS_MAX > 10_000
