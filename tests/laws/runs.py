@@ -69,6 +69,10 @@ PLACING = {"trading_rules": "invalid_param", "matured": "instrument_too_close_to
 """The reason at sending -> the code at placing, where they differ."""
 
 
+DONE = ("ok", "nothing", "parked")
+"""Answers to what was not refused."""
+
+
 def words_of(terms: Terms) -> dict[str, str]:
     """The rules of trading, as a step says them."""
     return {field: str(getattr(terms, field)) for field in RULES if getattr(terms, field)}
@@ -90,6 +94,7 @@ class Run:
 
     def __init__(self, seed: int, *, twice: bool = False) -> None:
         self.random = Random(seed)
+        self.markets = Random(seed + 3)
         self.other = Random(seed + 1)
         self.ruling = Random(seed + 2)
         self.twice = twice
@@ -118,7 +123,8 @@ class Run:
         self.steps.append(words)
         ours, theirs = rules(), other()
         self.steps[-1] += f" -> {ours}"
-        if ours not in ("ok", "nothing", "parked"):
+        assert (ours in DONE) == (theirs in DONE), f"{ours}, the model says {theirs}"
+        if ours not in DONE:
             faults = {PLACING.get(fault, fault) for fault in self.model.faults}
             assert theirs == ours or ours in faults, f"the model says {theirs}"
         else:
@@ -303,10 +309,14 @@ class Run:
         least, cents = self.random_least(self.terms[of].trading_currency)
         ticks, accrued = scaled(price.ask, 8), scaled(price.accrued_interest, 8)
         self.started.setdefault(order, str(price.ask))
+        is_open = self.markets.random() > 0.1
+        words = "" if is_open else " in a closed market"
         self._step(
-            f"start {order} at {price.ask} + {price.accrued_interest}",
-            lambda: self.world.start(order, price, minimum_value=least),
-            lambda: self.model.start_execution(order, price=ticks, accrued=accrued, least=cents),
+            f"start {order} at {price.ask} + {price.accrued_interest}{words}",
+            lambda: self.world.start(order, price, is_open=is_open, minimum_value=least),
+            lambda: self.model.start_execution(
+                order, price=ticks, accrued=accrued, least=cents, is_open=is_open
+            ),
         )
 
     def random_trade(self) -> None:

@@ -326,6 +326,32 @@ def orders_of_suspended_accounts_are_sent(patch: Patch) -> None:
     patch.setattr(trading, "start_execution", start)
 
 
+def orders_are_sent_to_closed_markets(patch: Patch) -> None:
+    real = trading.start_execution
+
+    def start(*rest: Any, **words: Any) -> Any:
+        return real(*rest, **words | {"is_open": True})
+
+    patch.setattr(trading, "start_execution", start)
+
+
+def a_closed_market_saves_what_would_be_refused(patch: Patch) -> None:
+    real = trading.start_execution
+
+    def start(account: Any, known: Order, *rest: Any, **words: Any) -> Any:
+        if words["is_open"]:
+            return real(account, known, *rest, **words)
+        waits = order.make_pending(known, "market_closed", at_us=words["at_us"])
+        return trading.Decided([], waits, [])
+
+    patch.setattr(trading, "start_execution", start)
+
+
+def what_other_sells_leave_keeps_the_rules(patch: Patch) -> None:
+    is_whole = property(lambda asked: asked.side == "sell" and asked.amount == asked.held)
+    patch.setattr(checks.OrderCase, "is_all_held", is_whole)
+
+
 MUTANTS: list[Callable[[Patch], None]] = [
     fee_rounds_down,
     fee_has_no_minimum,
@@ -374,6 +400,9 @@ MUTANTS: list[Callable[[Patch], None]] = [
     all_that_is_held_can_be_too_small,
     every_sell_counts_as_all_that_is_held,
     orders_of_suspended_accounts_are_sent,
+    orders_are_sent_to_closed_markets,
+    a_closed_market_saves_what_would_be_refused,
+    what_other_sells_leave_keeps_the_rules,
 ]
 
 

@@ -20,9 +20,16 @@ class Trading(Placing):
         return self._become(known, "pending")
 
     def start_execution(
-        self, order: str, *, price: int | None = None, accrued: int = 0, least: int = 0
+        self,
+        order: str,
+        *,
+        price: int | None = None,
+        accrued: int = 0,
+        least: int = 0,
+        is_open: bool = True,
     ) -> str:
-        """Fixes a buy's quantity from the price now. What would be refused by now is cancelled instead.
+        """Fixes a buy's quantity from the price now. What would be refused by now is cancelled instead,
+        and what is left waits while its market is not open.
 
         Without a price the quantity of a buy stays open and its money alone bounds its trades.
         """
@@ -34,6 +41,8 @@ class Trading(Placing):
         for reason, fails in self._judged(known, price, accrued, least):
             if fails:
                 return self._end(known, reason)
+        if not is_open:
+            return self.make_pending(order, "market_closed")
         if known.side == "buy" and price is not None:
             net = known.amount - known.quoted_fee
             now = self.instruments[known.instrument.id]
