@@ -9,7 +9,7 @@ from engine.config.settings import read_settings
 from engine.config.settings_table import SETTINGS, variable
 from engine.kernel.errors import EngineError
 from order_engine.parts import AsJson, Config, Data, JournalUrl, JournalUrlFile, errors_told, print_json
-from order_engine.serve import ViewsUrl, plan_of
+from order_engine.serve import ViewsUrl, check_venues, plan_of
 from order_engine.tables import Column, print_table
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def config(
             options={"journal_url_file": journal_url_file},
         )  # fmt: skip
         plan = plan_of(settings)
+        check_venues(settings)
         find_key(settings)  # an invalid key is refused, as by `serve`
         kind = _kind(settings) or plan.kind
         shown = {

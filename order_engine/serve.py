@@ -301,6 +301,13 @@ def _check_kind(plan: Plan, kind: JournalKind) -> None:
         )
 
 
+def check_venues(settings: Settings) -> None:
+    """Raises BadSettings for a venue without an adapter, or with options that its adapter refuses."""
+    from engine.venues.registry import open_venues  # noqa: PLC0415
+
+    open_venues(settings.venues, {}, settings.data, lambda _: None)
+
+
 def _refuse_sandbox_client(settings: Settings) -> None:
     """Refuses the sandbox client of the first release in a live journal: its secret was printed."""
     from engine.installation import open_installation  # noqa: PLC0415
@@ -333,6 +340,7 @@ def run(plan: Plan, announce: Announce | None = None) -> None:
     if not plan.is_child:
         if plan.kind is not None:
             _check_kind(plan, plan.kind)
+        check_venues(plan.settings)
         done = installation.migrate(plan.settings, plan.kind)
         assert done.kind is not None
         _LOG.info("this journal is %s: %s, journal id %s", WORDS[done.kind], done.place, done.journal_id)

@@ -52,7 +52,7 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
     "RowDifference": ("changed", "missing", "extra"),
     "ReportStatus": tuple(dict.fromkeys(report.NEXT.values())),
     "ReportKind": get_args(report.ReportKind),
-    "ExecType": report.EXEC_TYPES,
+    "ExecType": tuple(report.EXEC_TYPES),
     "ReportFault": tuple(report.FAULTS),
     "ReportAction": report.ACTIONS,
     "EventName": tuple(dict.fromkeys(EVENTS.values())),

@@ -13,7 +13,7 @@ from api.http.call import Answer, Call
 from engine.commands import decisions
 from engine.commands.command import Command, Outcome
 from engine.domain.order import TradeRecorded
-from engine.domain.report import Report, ReportKind, ReportParked
+from engine.domain.report import EXEC_TYPES, Report, ReportParked
 from engine.kernel.errors import Refused
 from engine.kernel.ids import is_id
 from engine.kernel.refusals import fault, invalid, invalid_values
@@ -21,17 +21,6 @@ from engine.kernel.values import ZERO
 from projections import shapes
 from projections.resources import encode
 
-KINDS: Final[dict[str, tuple[ReportKind, str]]] = {
-    "accepted": ("accepted", "unfilled"),
-    "rejected": ("ended", "venue_rejected"),
-    "trade": ("trade", "unfilled"),
-    "cancelled": ("cancelled", "unfilled"),
-    "cancel_rejected": ("cancel_rejected", "unfilled"),
-    "expired": ("ended", "expired"),
-    "trade_bust": ("trade_bust", "unfilled"),
-    "trade_correct": ("trade_correct", "unfilled"),
-}
-"""`exec_type` -> kind, and the order's reason if it ends without a trade."""
 NEEDED: Final = {
     "trade": ("price", "quantity"),
     "trade_bust": ("refers_to",),
@@ -104,7 +93,7 @@ def _report(body: dict[str, Any], venue: str | None) -> Report:
     missing = [name for name in NEEDED.get(exec_type, ()) if body[name] is None]
     if missing:
         raise invalid_values([fault(f"body.{name}", "missing_param") for name in missing])
-    kind, reason = KINDS[exec_type]
+    kind, reason = EXEC_TYPES[exec_type]
     return Report(
         venue=body["venue"],
         kind=kind,

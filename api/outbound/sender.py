@@ -7,8 +7,6 @@ followed, and each connection's address must be public, whatever the name resolv
 from __future__ import annotations
 
 import asyncio
-import base64
-import hmac
 import logging
 import ssl
 import threading
@@ -26,6 +24,7 @@ from api.outbound.posting import Connector, outcome_of, post, retry_after_us, se
 from engine.domain.attempts import Attempt, AttemptOutcome
 from engine.kernel import wall
 from engine.kernel.limits import ATTEMPT_S
+from engine.kernel.signature import signature
 from engine.registers.deliveries import Delivery
 
 _LOG: Final = logging.getLogger("order_engine.webhooks")
@@ -75,13 +74,6 @@ class _Cut:
     def __call__(self) -> None:
         self.is_over = True
         self.task.cancel()
-
-
-def signature(message_id: str, timestamp: int, body: bytes, keys: Sequence[bytes]) -> str:
-    """`Webhook-Signature` of Standard Webhooks: one `v1,...` for each key."""
-    content = b"%b.%d.%b" % (message_id.encode(), timestamp, body)
-    signed = (base64.b64encode(hmac.digest(key, content, "sha256")).decode() for key in keys)
-    return " ".join(f"v1,{one}" for one in signed)
 
 
 class Sender:

@@ -81,7 +81,7 @@ from order_engine_client.resources import (
     Withdrawal,
 )
 from order_engine_client.values import SAME, Amount
-from order_engine_client.webhooks import verify_webhook
+from order_engine_client.webhooks import verify_signature, verify_webhook
 
 __all__ = [
     "SAME",
@@ -153,5 +153,6 @@ __all__ = [
     "Webhook",
     "Withdrawal",
     "WithdrawalEvent",
+    "verify_signature",
     "verify_webhook",
 ]

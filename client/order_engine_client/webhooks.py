@@ -35,6 +35,22 @@ def verify_webhook(
     ValueError for a malformed secret; UnexpectedAnswer for a signed body that is not an event.
     """
     raw = body.encode() if isinstance(body, str) else body
+    verify_signature(raw, headers, secret, tolerance_s=tolerance_s)
+    return read_event(raw)
+
+
+def verify_signature(
+    body: bytes | str,
+    headers: Mapping[str, str],
+    secret: str | Sequence[str],
+    *,
+    tolerance_s: float = TOLERANCE_S,
+) -> None:
+    """Verifies a request of the engine that is not an event, such as an order to a gateway.
+
+    Arguments and errors as in `verify_webhook`.
+    """
+    raw = body.encode() if isinstance(body, str) else body
     keys = [_key(one) for one in ([secret] if isinstance(secret, str) else secret)]
     known = {name.lower(): value for name, value in headers.items()}
     try:
@@ -53,7 +69,6 @@ def verify_webhook(
     matches = [hmac.compare_digest(one, other) for one in expected for other in given]
     if not any(matches):
         raise InvalidSignature("no signature matches: another secret, or an altered body")
-    return read_event(raw)
 
 
 def _key(secret: str) -> bytes:

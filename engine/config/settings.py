@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from engine.config.settings_table import CONFIG, Given, private_text, variable
+from engine.config.settings_table import CONFIG, Given, variable
 from engine.kernel.errors import BadSettings, WrongUsage
+from engine.kernel.files import private_text
 from engine.kernel.rate import Quotas, StreamQuotas, parse_most, parse_quota
 from engine.kernel.values import parse_amounts
 

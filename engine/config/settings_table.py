@@ -11,12 +11,7 @@ renews the page.
 from __future__ import annotations
 
 # ruff: noqa: E501, FBT003  a line for each setting
-import os
-from pathlib import Path
 from typing import Final, Literal, NamedTuple
-
-from engine.kernel.errors import BadSettings
-from engine.kernel.files import regular
 
 PREFIX: Final = "ORDER_ENGINE_"
 CONFIG: Final = "ORDER_ENGINE_CONFIG"
@@ -109,18 +104,3 @@ def variable(name: str) -> str:
 def option_of(name: str) -> str:
     """The option of a setting."""
     return KNOWN[name].option or f"--{name.replace('_', '-')}"
-
-
-def private_text(path: str, what: str) -> str:
-    """The one line of a file, mode 0600. Raises BadSettings."""
-    try:
-        with regular(Path(path)) as opened:
-            if os.fstat(opened.fileno()).st_mode & 0o077:
-                raise BadSettings(f"{what}: others can read {path}: run `chmod 600 {path}`")
-            text = opened.read(CONFIG_BYTES_MAX).decode().strip()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise BadSettings(f"{what}: {path} cannot be read: {reason}") from None
-    if not text or not text.isprintable():
-        raise BadSettings(f"{what}: {path} holds one line of text")
-    return text

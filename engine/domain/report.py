@@ -20,11 +20,17 @@ ReportKind = Literal[
     "trade", "ended", "cancelled", "cancel_rejected", "accepted", "trade_bust", "trade_correct"
 ]
 
-EXEC_TYPES: Final = (
-    "accepted", "rejected", "trade", "cancelled", "cancel_rejected", "expired", "trade_bust",
-    "trade_correct",
-)  # fmt: skip
-"""Types of reports over HTTP."""
+EXEC_TYPES: Final[dict[str, tuple[ReportKind, str]]] = {
+    "accepted": ("accepted", "unfilled"),
+    "rejected": ("ended", "venue_rejected"),
+    "trade": ("trade", "unfilled"),
+    "cancelled": ("cancelled", "unfilled"),
+    "cancel_rejected": ("cancel_rejected", "unfilled"),
+    "expired": ("ended", "expired"),
+    "trade_bust": ("trade_bust", "unfilled"),
+    "trade_correct": ("trade_correct", "unfilled"),
+}
+"""`exec_type` of a report over HTTP -> kind, and the order's reason if it ends without a trade."""
 
 FAULTS: Final = {
     "unknown_order": "we have no such order",

@@ -11,6 +11,8 @@ from typing import BinaryIO
 from engine.kernel.errors import BadSettings
 
 _BUFFER_BYTES = 1024 * 1024
+_PRIVATE_BYTES_MAX = 1_048_576
+"""A private file is one line; a mistaken name must not be read for ever."""
 
 
 def regular(path: Path) -> BinaryIO:
@@ -35,3 +37,18 @@ def read_regular(path: Path, bytes_max: int) -> bytes:
     """Up to `bytes_max` + 1 bytes of a file: the last reveals a longer one. Raises as `open_regular`."""
     with open_regular(path) as file:
         return file.read(bytes_max + 1)
+
+
+def private_text(path: str, what: str) -> str:
+    """The one line of a file, mode 0600. Raises BadSettings."""
+    try:
+        with regular(Path(path)) as opened:
+            if os.fstat(opened.fileno()).st_mode & 0o077:
+                raise BadSettings(f"{what}: others can read {path}: run `chmod 600 {path}`")
+            text = opened.read(_PRIVATE_BYTES_MAX).decode().strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise BadSettings(f"{what}: {path} cannot be read: {reason}") from None
+    if not text or not text.isprintable():
+        raise BadSettings(f"{what}: {path} holds one line of text")
+    return text

@@ -577,6 +577,10 @@ VENUE_CLOCK_US: Final = 300_000_000
 """Difference allowed between a venue's clock and ours, 5 minutes: a trade of another time is parked."""
 VENUE_SETTLEMENT_DAYS: Final = 30
 """Days from trade to settlement that a venue may name: no market takes as long."""
+GATEWAY_S: Final = 10.0
+"""Longest silence of a gateway within an answer. After it the outcome is unknown."""
+GATEWAY_BYTES_MAX: Final = 1024 * 1024
+"""Bytes of an answer about one order: thousands of reports."""
 VENUE_CALLS_MAX: Final = 2_000
 """Calls that wait for one venue, a few megabytes. Beyond it no further order is started there: such an
 order is not with a venue yet, and can be cancelled at once."""

@@ -27,10 +27,11 @@ from engine.kernel import wall
 from engine.kernel.errors import WrongKey
 from engine.kernel.limits import WEBHOOK_CLAIM_S, WEBHOOK_OVERLAP_US, WEBHOOK_SECRETS_MAX
 from engine.kernel.refusals import refused
+from engine.kernel.signature import SECRET_PREFIX
 from engine.registers.operations import Operations
 
 SECRET_BYTES: Final = 32
-SECRET_PREFIX: Final = "whsec_"  # noqa: S105  as the Standard Webhooks specification writes them
+
 _NONCE_BYTES: Final = 12
 _URLS: Final = b"order-engine webhook urls 1"
 _LOCK: Final = 0x7765_6268_6F6F_6B  # "webhook"; held by claimers of a URL on PostgreSQL

@@ -19,7 +19,7 @@ from engine.kernel.values import EXACT
 from engine.venues.port import Ticket, Venue
 
 GROUP: Final = "order_engine.venues"
-BUILT_IN: Final[tuple[EntryPoint, ...]] = ()
+BUILT_IN: Final = (EntryPoint("http", "engine.venues.http:open_venue", GROUP),)
 
 
 class NoVenue(EngineError):

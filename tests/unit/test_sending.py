@@ -14,7 +14,7 @@ from api.outbound.bodies import delivery_id, event_id
 from api.outbound.courier import Post
 from api.outbound.lanes import NARROW, WIDE, Lane, shares
 from api.outbound.posting import retry_after_us
-from api.outbound.sender import Done, signature
+from api.outbound.sender import Done
 from engine.domain.attempts import DELAYS_MAX_S, OUTCOMES, Attempt, after
 from engine.kernel.limits import (
     ATTEMPTS_MAX,
@@ -24,6 +24,7 @@ from engine.kernel.limits import (
     WEBHOOK_AHEAD,
     WEBHOOK_FAILURES,
 )
+from engine.kernel.signature import signature
 from engine.registers.deliveries import Delivery
 from tests.support.models.table import rows
 

@@ -1,0 +1,1 @@
+"""Published test suites for code outside the engine, such as venue adapters."""
