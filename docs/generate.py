@@ -21,7 +21,7 @@ from api.http.openapi import ANY, SCOPED, codes_of
 from api.http.problems import CODES
 from api.http.sources import READS, SOURCES
 from api.routes import ROUTES
-from docs import architecture
+from docs import architecture, rollovers
 from engine.audit import audit
 from engine.commands import freshness
 from engine.config.settings_table import SETTINGS, variable
@@ -36,6 +36,7 @@ from engine.domain import (
     payment,
     pricing,
     report,
+    servicing,
     split,
     trading,
     trading_hours,
@@ -613,6 +614,14 @@ BLOCKS: dict[str, Callable[[], str]] = {
             for name, one in OPTIONS.items()
         ),
     ),
+    "worked_rollovers": lambda: table(
+        ("units", "face value", "price", "fee inside", "units bought", "spent", "fees", "cash left"),
+        rollovers.money(),
+    ),
+    "rollover_dates": lambda: table(
+        ("issuer", "maturity", "`automatic_rollover_cutoff`", "rolled over", "paid"), rollovers.dates()
+    ),
+    "rollover_skipped": lambda: ", ".join(f"`{reason}`" for reason in servicing.SKIPPED) + "\n",
     "fix_sent": lambda: fix_messages(fix.SENT),
     "fix_understood": lambda: fix_messages(fix.UNDERSTOOD),
     "fix_exec_types": fix_exec_types,

@@ -55,21 +55,19 @@ def sandbox(*, data: Data = None, port: Port = 8080, day: Day = "10s", as_json: 
 
 
 def _document(demo: Demo, url: str) -> dict[str, object]:
-    from engine.sandbox.sandbox import LISTINGS  # noqa: PLC0415
-
     return {
         "url": url,
         "client_id": demo.client_id,
         "client_secret": demo.client_secret,
         "account": demo.account,
-        "instruments": [one.id for one in LISTINGS],
+        "instruments": [one.id for one in demo.instruments],
         "paste": paste(demo, url),
     }
 
 
 def _print_welcome(demo: Demo, url: str, day: str, place: str) -> None:
     from engine.kernel.values import plain  # noqa: PLC0415
-    from engine.sandbox.sandbox import CASH, LISTINGS  # noqa: PLC0415
+    from engine.sandbox.sandbox import CASH  # noqa: PLC0415
 
     cash = " and ".join(f"{plain(amount)} {currency}" for currency, amount in CASH.items())
     typer.echo(f"The sandbox listens on {url}. A business day passes every {day}. Ctrl-C stops it.")
@@ -77,7 +75,7 @@ def _print_welcome(demo: Demo, url: str, day: str, place: str) -> None:
     typer.echo(f"client_id      {demo.client_id}")
     typer.echo(f"client_secret  {demo.client_secret}")
     typer.echo(f"account        {demo.account}, with {cash}")
-    for n, one in enumerate(LISTINGS):
+    for n, one in enumerate(demo.instruments):
         terms = one.terms
         price = f"{plain(one.bid)} / {plain(one.ask)} {terms.trading_currency}"
         typer.echo(f"{'' if n else 'instruments':13}  {one.id:15} {terms.instrument_type:6} {price}")

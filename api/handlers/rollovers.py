@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, time
 from functools import partial
 
@@ -10,14 +11,17 @@ import msgspec
 from api.http import reading
 from api.http.acting import act, answer
 from api.http.call import Answer, Call
+from api.http.reading import Sight
 from api.http.services import Services
 from engine.commands import rollovers
 from engine.commands.command import Outcome
 from engine.domain import clock, rollover
-from engine.domain.instrument import Terms
+from engine.domain.instrument import Instrument, Terms
 from engine.domain.streams import fold_of
 from engine.kernel.fact import to_us
-from projections.resources import fill_cutoff, position_json
+from engine.kernel.limits import BILLS_CONSIDERED_MAX
+from projections.resources import fill_cutoff, instrument_json, position_json
+from projections.rolling import Sets
 
 
 class _Held(msgspec.Struct):
@@ -57,6 +61,32 @@ def completed(body: bytes, terms: Terms, business_time_us: int, *, automatic_rol
         return body
     can = rollover.can_choose(terms, business_time_us, automatic_rollover=automatic_rollover)
     return fill_cutoff(body, cutoff, can_update=can)
+
+
+async def on_the_run(call: Call) -> Answer:
+    """The on-the-run bill of each period and currency of an issuer's country."""
+    country, today = call.query["issuer_country"], await call.engine.business_date()
+
+    def outstanding(views: Sight) -> list[list[str]]:
+        sets = Sets(views)
+        families = sets.families(country, today)
+        return [sets.outstanding(family, today, BILLS_CONSIDERED_MAX) for family in families]
+
+    bills, headers = await reading.viewed(call, outstanding)
+    chosen = await call.engine.bridge.read(_chosen, call.engine, bills)
+    body = b",".join(instrument_json(bill, today) for bill in chosen)
+    return Answer(200, b"[" + body + b"]", headers)
+
+
+def _chosen(services: Services, bills: Sequence[Sequence[str]]) -> list[Instrument]:
+    """The on-the-run bill of each family that has one. Blocks."""
+    load = services.bridge.load
+    now_us = clock.business_time_us(load(clock.STREAM), services.now_us())
+    found = [
+        rollover.on_the_run([rollovers.offer_of(services.firm, load(one), now_us) for one in family])
+        for family in bills
+    ]
+    return [one.bill for one in found if not isinstance(one, str)]
 
 
 async def choose(call: Call) -> Answer:

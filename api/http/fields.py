@@ -285,7 +285,13 @@ POSITIONS_QUERY: Final[Fields] = (
     *_page(Id("pos")),
 )
 POSITION_CHANGES: Final[Fields] = (
-    Field("automatic_rollover", Boolean(), "Whether it is reinvested at maturity.", is_needed=True),
+    Field(
+        "automatic_rollover",
+        Boolean(),
+        "Whether it is reinvested at maturity.",
+        is_needed=True,
+        example="false",
+    ),
 )
 TRANSACTIONS_QUERY: Final[Fields] = (
     Field("transaction_types", Several(TRANSACTION_TYPE), "Repeatable.", default=()),
@@ -301,6 +307,9 @@ ACTIONS_QUERY: Final[Fields] = (
     Field("status", Several(Word(WORDS["ActionStatus"])), "Repeatable.", default=()),
     Field("action_type", Several(Word(WORDS["ActionType"])), "Repeatable.", default=()),
     *_page(Id("cac")),
+)
+BILLS_QUERY: Final[Fields] = (
+    Field("issuer_country", Text(2), "ISO 3166-1, two letters.", is_needed=True, example="US"),
 )
 PRICES_QUERY: Final[Fields] = (
     Field("symbol", Several(REFERENCE), "Repeatable; needed unless `waiting`.", default=(),

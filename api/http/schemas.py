@@ -132,6 +132,8 @@ def example_of(fields: Fields) -> Schema:
 
 
 def _example(field: Field) -> Any:
+    if isinstance(field.kind, Boolean):
+        return field.example == "true"
     return int(field.example or 0) if isinstance(field.kind, Integer) else field.example
 
 

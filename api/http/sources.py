@@ -105,6 +105,7 @@ READS: Final[dict[str, str]] = {
     "retrieve_instrument": "resource",
     "list_corporate_actions": "list",
     "retrieve_corporate_action": "action",
+    "list_on_the_run_bills": "list",
     "list_prices": "register",
     "list_events": "list",
     "stream_events": "stream",

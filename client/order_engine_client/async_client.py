@@ -423,6 +423,10 @@ class AsyncClient(AwaitingClient):
             )
         )
 
+    async def on_the_run_bills(self, issuer_country: str) -> list[Instrument]:
+        """The bill that a rollover of each period would buy, by period and currency."""
+        return await self.run(endpoints.market.on_the_run_bills(issuer_country))
+
     async def prices(self, *symbols: str, asof: datetime | None = None) -> list[Price]:
         """The latest price of each symbol that has one, or that of a time."""
         return await self.run(endpoints.market.prices(*symbols, asof=asof))

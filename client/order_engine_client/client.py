@@ -423,6 +423,10 @@ class Client(BlockingClient):
             )
         )
 
+    def on_the_run_bills(self, issuer_country: str) -> list[Instrument]:
+        """The bill that a rollover of each period would buy, by period and currency."""
+        return self.run(endpoints.market.on_the_run_bills(issuer_country))
+
     def prices(self, *symbols: str, asof: datetime | None = None) -> list[Price]:
         """The latest price of each symbol that has one, or that of a time."""
         return self.run(endpoints.market.prices(*symbols, asof=asof))

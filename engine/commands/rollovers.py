@@ -36,6 +36,12 @@ def choose(
     return [(account, chosen)] if chosen else []
 
 
+def offer_of(firm: Firm, bill: Instrument, business_time_us: int) -> Offer:
+    """A bill with its latest price and the trade date of an order of now."""
+    trade_date = instruments.trades_on(bill.terms, business_time_us)
+    return Offer(bill, price_of(firm, bill), trade_date)
+
+
 def roll_over(
     context: DecisionContext,
     *,
@@ -63,8 +69,8 @@ def roll_over(
     for bill in bills:
         known: Instrument | None = yield bill
         if known and bill != instrument and family and rollover.family_of(known.terms) == family:
-            trade_date = max(day, instruments.trades_on(known.terms, context.business_time_us))
-            offers.append(Offer(known, price_of(firm, known), trade_date))
+            offer = offer_of(firm, known, context.business_time_us)
+            offers.append(offer._replace(trade_date=max(day, offer.trade_date)))
     found = rollover.on_the_run(offers)
     target = old if isinstance(found, str) else found.bill
     decided = rollover.place(

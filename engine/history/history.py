@@ -81,12 +81,12 @@ OWNERS: Final[dict[type[Fact], tuple[type[Fact], ...]]] = {
     SellSettled: (TradeSettled,),
     CouponPaid: (),
     DividendPaid: (),
-    PositionMatured: (),
+    PositionMatured: (RolloverFunded,),
     PositionSplit: (),
     RolloverReserved: (Placed,),
     RolloverReleased: (Cancelled,),
     RolloverBooked: (TradeRecorded,),
-    RolloverPaid: (),
+    RolloverPaid: (RolloverFunded,),
 }
 """Fact of an account's cash or units -> the facts of orders and payments recorded with it in one append,
 whose money it moves. Those of an instrument's life have their cause in the instrument's stream."""
@@ -139,7 +139,7 @@ def _belongs(companion: Recorded, recorded: Recorded) -> bool:
     if not isinstance(recorded.fact, OWNERS.get(type(companion.fact), ())):
         return False
     trade = getattr(companion.fact, "trade", None)
-    return trade is None or trade == getattr(recorded.fact, "trade", None)
+    return trade is None or trade == getattr(recorded.fact, "trade", trade)
 
 
 def explain(

@@ -16,7 +16,8 @@ from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.kernel.limits import SANDBOX_PRICE_MAX_AGE_US
 from engine.kernel.values import STEPS, ZERO, Side, round_half_up
-from engine.sandbox.sandbox import LISTINGS, Listing
+from engine.sandbox.maturing import Listing
+from engine.sandbox.sandbox import LISTINGS
 from engine.venues.port import Ticket
 from engine.venues.simulated import answers_to
 

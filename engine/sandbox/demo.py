@@ -6,20 +6,24 @@ It uses the real desk, journal and simulated venue. The output is read back from
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from engine.commands import decisions
+from engine.commands import decisions, servicing
 from engine.commands.decisions import Firm
 from engine.commands.desk import Command, Decision, Desk, Outcome
 from engine.domain import clock
 from engine.domain.account import Account
+from engine.domain.announcing import ActionRequest
+from engine.domain.corporate_action import ActionAnnounced
 from engine.domain.kind import SIMULATED
 from engine.domain.order import ExecutionStarted, Order, TradeRecorded
 from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.domain.report import Report
+from engine.domain.servicing import CouponPaid
 from engine.domain.streams import fold_of
 from engine.history.story import differences, kind_of, say, shown
 from engine.journal.journal import Journal
@@ -120,6 +124,20 @@ class _Shop:
             if all(self.live[order].status == "settled" for order in orders):
                 return
 
+    def pay_coupon(self, account: str, amount: Decimal) -> None:
+        """Announces a coupon of tomorrow, and pays it on its day."""
+        today = clock.business_date(self.live[clock.STREAM], wall.now_us())
+        request = ActionRequest("coupon", today + timedelta(days=1), amount=amount)
+        words = {"instrument": LISTING.id, "action": self.ids.new("cac")}
+        outcome = self.do(servicing.announce_action, request=request, by="demo", **words)
+        (action,) = outcome.states[LISTING.id].servicing.actions
+        while clock.business_date(self.live[clock.STREAM], wall.now_us()) < action.terms.pay_date:
+            self.do(decisions.advance_clock, "sandbox-day", by_us=DAY_US)
+        self.do(servicing.start_action, "servicing", **words)
+        paid = self.do(servicing.apply_action, "servicing", ids=self.ids, account=account, **words)
+        (coupon,) = (one.fact for one in paid.facts if isinstance(one.fact, CouponPaid))
+        self.do(servicing.complete_action, "servicing", accounts=1, amount=coupon.amount, **words)
+
 
 class _Fixed:
     def __init__(self, price: Price) -> None:
@@ -152,6 +170,7 @@ def run_demo(journal: Journal) -> dict[str, Any]:
     sold = shop.order(account, "sell", "20")
     shop.execute(sold)
     shop.settle([sold])
+    shop.pay_coupon(account, Decimal("2.50"))
     return shop.live
 
 
@@ -167,6 +186,8 @@ def read_lines(journal: Journal) -> Iterator[DemoLine]:
             after = states[stream] = fold_of(stream).evolve(before, fact)
             if isinstance(after, Account):
                 account = after
+            if isinstance(fact, ActionAnnounced):
+                names[fact.action] = "action"
             if isinstance(fact, TradeRecorded):
                 _name(fact.trade, "trade", names)
             changed = differences(shown(before), shown(after))

@@ -28,6 +28,7 @@ from engine.kernel.errors import BadSettings, Refused, WrongKind
 from engine.kernel.fact import from_us, to_us
 from engine.kernel.values import UNITS
 from engine.sandbox.chance import VENUE, Chance, reports_of
+from engine.sandbox.lives import Lives
 from engine.sandbox.sandbox import LISTINGS
 from engine.sandbox.seeded import SeededDesk
 from engine.venues.port import Ticket, ticket_of
@@ -95,6 +96,7 @@ def fill(
         done += count
         town.hour(count, is_last=done == plan.orders)
         report(done)
+    town.live()
     return town.result()
 
 
@@ -163,6 +165,16 @@ class _Town:
             begun = [one for n, one in enumerate(begun) if n % UNFINISHED]
         self._trade(begun)
 
+    def live(self) -> None:
+        """Adds the lives of a bond, two bills and a share."""
+        Lives(self._desk, self._chance.prices, TENANT, self._next_day).run()
+
+    def _next_day(self) -> None:
+        """The morning of the next business day."""
+        day_us, begin_us = 24 * HOUR_US, BEGIN_US % (24 * HOUR_US)
+        self._desk.now_us += day_us - self._desk.now_us % day_us + begin_us
+        self._skip_weekend()
+
     def result(self) -> Generated:
         """The current totals."""
         head = self._desk.journal.datastore.pages.head()
@@ -181,8 +193,11 @@ class _Town:
         self._desk.now_us += HOUR_US
         if self._hours % HOURS_A_DAY == 0:
             self._desk.now_us += (24 - HOURS_A_DAY) * HOUR_US
-            while from_us(self._desk.now_us).weekday() >= SATURDAY:
-                self._desk.now_us += 24 * HOUR_US
+            self._skip_weekend()
+
+    def _skip_weekend(self) -> None:
+        while from_us(self._desk.now_us).weekday() >= SATURDAY:
+            self._desk.now_us += 24 * HOUR_US
 
     # --- clients ----------------------------------------------------------------------------------
 

@@ -10,17 +10,18 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from engine.commands import decisions
 from engine.commands.desk import Command, Decision, DecisionContext, Desk
 from engine.config.settings import Settings
-from engine.domain import idempotency
+from engine.domain import clock, idempotency
 from engine.domain.instrument import Terms, unit_of
 from engine.domain.quote import Quote
 from engine.followers.acting import BlockedOrders, CheckCancelled, Timer
@@ -32,6 +33,8 @@ from engine.kernel.ids import IdSource
 from engine.kernel.limits import KEY_FILE_BYTES_MAX, SANDBOX_PRICE_MAX_AGE_US, SANDBOX_PRICES_POLL_S
 from engine.registers.clients import SCOPES
 from engine.registers.market import Market
+from engine.sandbox import maturing
+from engine.sandbox.maturing import Listing
 
 TENANT: Final = "sandbox"
 ACTOR: Final = "sandbox"
@@ -41,15 +44,6 @@ REFERENCE: Final = "demo"
 """The account's reference, by which `prepare` recognises it."""
 CASH: Final = {"USD": Decimal("1000000.00"), "EUR": Decimal("1000000.00")}
 """The account's initial cash. The first currency is its base."""
-
-
-class Listing(NamedTuple):
-    """An instrument of the sandbox with its price."""
-
-    id: str
-    terms: Terms
-    bid: Decimal
-    ask: Decimal
 
 
 LISTINGS: Final = (
@@ -90,6 +84,15 @@ LISTINGS: Final = (
 )
 
 
+def listings(today: date) -> tuple[Listing, ...]:
+    """All instruments of a sandbox that first starts `today`."""
+    return (*LISTINGS, *maturing.maturing(today))
+
+
+SYMBOLS: Final = (*(one.terms.symbol for one in LISTINGS), *maturing.SYMBOLS)
+"""Their symbols, the same whatever the day."""
+
+
 @dataclass(frozen=True)
 class Demo:
     """Everything needed to place a first order."""
@@ -97,6 +100,7 @@ class Demo:
     client_id: str
     client_secret: str = field(repr=False)
     account: str
+    instruments: tuple[Listing, ...] = field(default=(), compare=False)
 
 
 def prepare(installation: Installation, settings: Settings) -> Demo:
@@ -106,18 +110,19 @@ def prepare(installation: Installation, settings: Settings) -> Demo:
     """
     if installation.kind != "sandbox":
         raise WrongKind("a live journal is given no invented client, account or money")
-    list_instruments(installation)
+    instruments = list_instruments(installation)
     account = _open_account(installation)
     client_id, secret = _client(installation, client_file(settings))
-    return Demo(client_id, secret, account)
+    return Demo(client_id, secret, account, instruments)
 
 
-def list_instruments(installation: Installation) -> None:
-    """Lists missing instruments, and sets missing or stale prices."""
+def list_instruments(installation: Installation) -> tuple[Listing, ...]:
+    """Lists missing instruments, and sets missing or stale prices. Returns all, by terms of today."""
     desk = Desk(installation.journal)
     now_us = wall.now_us()
     unpriced = []
-    for one in LISTINGS:
+    known = listings(clock.business_date(desk.state(clock.STREAM), now_us))
+    for one in known:
         symbol = one.terms.symbol
         if not installation.symbols.claim(symbol, one.id):
             continue  # the symbol belongs to another instrument
@@ -129,6 +134,7 @@ def list_instruments(installation: Installation) -> None:
             unpriced.append(Quote(symbol, one.bid, one.ask, now_us, author=ACTOR, unit=unit))
     installation.market.put(unpriced)
     keep_prices(installation.market, now_us)
+    return known
 
 
 def _open_account(installation: Installation) -> str:
@@ -207,7 +213,7 @@ def keep_prices(market: Market, now_us: int, max_age_us: int = SANDBOX_PRICE_MAX
 
     Returns how many. Instruments never priced, and other symbols, are skipped.
     """
-    known = [market.quote(one.terms.symbol) for one in LISTINGS]
+    known = [market.quote(symbol) for symbol in SYMBOLS]
     old = [
         msgspec.structs.replace(quote, at_us=now_us, stated_us=None)
         for quote in known

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from engine.commands import decisions
+from engine.commands import decisions, rollovers, servicing
 from engine.commands.decisions import Firm, Prices
 from engine.commands.desk import Command, Decision, DecisionContext, Desk, Outcome
 from engine.domain import idempotency
 from engine.journal.journal import Journal
+from engine.kernel.fact import Fact
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import SANDBOX_PRICE_MAX_AGE_US
 
-NEED_A_FIRM: Final = (decisions.place_order, decisions.start_execution, decisions.take_report)
+NEED_A_FIRM: Final = (
+    decisions.place_order, decisions.start_execution, decisions.take_report, rollovers.roll_over,
+)  # fmt: skip
+NEED_IDS: Final = (servicing.announce_due, servicing.apply_action)
+
+F = TypeVar("F", bound=Fact)
 
 
 class SeededDesk:
@@ -43,12 +49,23 @@ class SeededDesk:
         command_id = self._next_command()
 
         def decide(context: DecisionContext) -> Decision:
+            if function in NEED_IDS:
+                return function(context, ids=self._ids_of(command_id), **words)
             if function not in NEED_A_FIRM:
                 return function(context, **words)
             firm = Firm(self._ids_of(command_id), self._prices, {}, SANDBOX_PRICE_MAX_AGE_US)
             return function(context, firm=firm, **words)
 
         return Command(decide, self._tenant, actor, command_id)
+
+    def state(self, stream: str) -> Any:
+        """A stream's state as the journal has it now; None if it does not exist."""
+        return self._desk.state(stream)
+
+    def last(self, stream: str, kind: type[F]) -> F:
+        """The last fact of a kind in a stream."""
+        facts = [one.fact for one in self.journal.stream(stream)]
+        return next(fact for fact in reversed(facts) if isinstance(fact, kind))
 
     def do_all(self, todo: Sequence[Command]) -> list[Outcome | Exception]:
         """As `Desk.do_all`."""

@@ -119,6 +119,7 @@ def calls(house: House, words: dict[str, Any]) -> dict[str, Callable[[Any], Any]
         "cash": lambda c: c.cash_balances(a),
         "positions": lambda c: c.positions(a, open_only=True, page_size=1),
         "position": lambda c: c.position(a, words["position"]),
+        "on the run": lambda c: c.on_the_run_bills("US"),
         "change position": lambda c: c.change_position(
             a, words["position"], automatic_rollover=False
         ),
@@ -281,7 +282,7 @@ def test_both_clients_make_every_call_with_the_same_result(house: House) -> None
             second = runner.run(awaited(call(later)))
             assert type(first) is type(second), name
             assert plain(first) == plain(second), name
-            assert first or name in {"old prices", "faults", "refusals"}, name
+            assert first or name in {"old prices", "on the run", "faults", "refusals"}, name
         runner.run(async_http.aclose())
     every = {(route.method, route.path) for route in ROUTES}
     assert every - asked.routes() == set(NOT_CALLED), "a route without a call, or one that is gone"

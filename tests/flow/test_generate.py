@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from engine.audit.auditing import AuditOptions, audit
 from engine.commands.declaring import make
+from engine.domain.corporate_action import ActionCompleted
+from engine.domain.order import RolloverFunded
+from engine.domain.servicing import (
+    CouponPaid,
+    DividendPaid,
+    PositionMatured,
+    PositionSplit,
+    RolloverPaid,
+    RolloverReserved,
+    RolloverSkipped,
+)
 from engine.domain.stored import STORED, engine_codec
 from engine.domain.streams import fold_of
 from engine.journal.journal import Journal
@@ -32,6 +45,22 @@ def filled(url: str, plan: GenerationPlan = PLAN) -> Generated:
     make(url, "sandbox", at_us=BEGIN_US)
     with Journal(url, engine_codec()) as journal:
         return fill(journal, plan)
+
+
+def test_instruments_live_at_the_end(sqlite_url: str) -> None:
+    """Of three rollovers one is filled, one unfilled, one late; every fact is explained: see audit."""
+    filled(sqlite_url, PLAN._replace(orders=0))
+    with Journal(sqlite_url, engine_codec()) as journal:
+        facts = [one.fact for page in journal.pages() for one in page]
+        kinds = Counter(type(fact) for fact in facts)
+        findings = audit(journal.datastore, AuditOptions()).findings
+    assert findings == []
+    assert [kinds[kind] for kind in (CouponPaid, DividendPaid, PositionSplit, PositionMatured)] == [
+        1, 1, 1, 4,
+    ]  # fmt: skip
+    assert [kinds[kind] for kind in (RolloverReserved, RolloverPaid, RolloverFunded)] == [3, 1, 1]
+    assert [fact.reason for fact in facts if isinstance(fact, RolloverSkipped)] == ["unfilled"]
+    assert kinds[ActionCompleted] == 4
 
 
 def test_the_same_plan_gives_the_same_digest_on_either_database(

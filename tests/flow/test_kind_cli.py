@@ -34,7 +34,8 @@ MAKING = {"generate", "sandbox"}
 WORDS: dict[str, list[str]] = {
     "client create": ["--tenant", "t", "--scope", "read"], "client disable": ["cli_x"],
     "client rotate": ["cli_x"],
-    "import instruments": ["FILE"], "import prices": ["PRICES"], "outlet resend": ["--after", "0"],
+    "import instruments": ["FILE"], "import prices": ["PRICES"],
+    "import actions": ["ACTIONS"], "outlet resend": ["--after", "0"],
     "replay": [ORDER], "rebuild": ["--all"], "verify": ["--all"], "rollback": ["--all"],
     "retry": ["orders", ORDER], "halt": ["--status"], "resume": ["--reason", "x"], "dump": ["-"],
     "backup": ["TARGET"], "evidence": [ORDER], "journal accept-loss": ["--reason", "x", "--yes"],
@@ -88,7 +89,10 @@ def said_to(name: str, settings: Settings, tmp_path: Path) -> Result:
     listing, prices = tmp_path / "listing", tmp_path / "prices"
     listing.write_text("name,symbol,instrument_type,trading_currency\n")
     prices.write_text("symbol,bid,ask\n")
-    places = {"FILE": str(listing), "PRICES": str(prices), "TARGET": str(tmp_path / "target")}
+    actions = tmp_path / "actions.csv"
+    actions.write_text("symbol,action_type,ex_date\n")
+    places = {"FILE": str(listing), "PRICES": str(prices), "ACTIONS": str(actions)}
+    places["TARGET"] = str(tmp_path / "target")
     words = [places.get(word, word) for word in WORDS.get(name, [])]
     return call(*name.split(), *words, settings=settings)
 
@@ -252,7 +256,8 @@ def test_every_role_is_accepted_in_a_live_journal(
     monkeypatch.setattr("signal.signal", lambda *_: None)
     install(settings, "live")
     assert call("serve", "--roles", roles, settings=settings).exit_code == 0
-    assert ran == [["settlement"] if "settlement" in roles else []]
+    beside = ["settlement", "rollovers", "servicing"]
+    assert ran == [beside if "settlement" in roles else []]
     first, *_ = [
         record.getMessage() for record in caplog.records if record.name.startswith("order_engine")
     ]

@@ -59,7 +59,8 @@ def test_everything_is_there_after_the_first_start_and_unchanged_after_the_secon
     head = installation.journal.head
     account = Desk(installation.journal).state(first.account)
     assert {code: cash.available for code, cash in account.holdings.cash.items()} == CASH
-    for one in LISTINGS:
+    assert len(first.instruments) == len(LISTINGS) + 4
+    for one in first.instruments:
         assert installation.symbols.find(one.terms.symbol) == one.id
         price = installation.market.latest(one.terms.symbol)
         assert price

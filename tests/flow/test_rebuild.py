@@ -128,7 +128,9 @@ def test_projections_are_listed_with_what_waits_in_them(settings: Settings, view
     head = views.offset("orders")
     lines = told("projections", settings=settings).stdout.splitlines()
     assert len(lines) == 1 + len(views.views)
-    assert re.match(rf"orders +live +{head} +0 +60 +{views.shapes['orders']}", lines[4])
+    count = views.query("SELECT count(*) FROM view_orders")[0][0]
+    assert count > 60
+    assert re.match(rf"orders +live +{head} +0 +{count} +{views.shapes['orders']}", lines[4])
     assert told("faults", settings=settings).stdout == "no faults\n"
     order = str(views.query("SELECT id FROM view_orders")[0][0])
     with views.writing() as connection:
@@ -275,8 +277,11 @@ def stored_rows(file: Path) -> dict[str, list[tuple[Any, ...]]]:
         columns = {
             name: "view, shape, reached" if name == "view_checkpoints" else "*" for name in tables
         }
+        begun = {"view_checkpoints": "WHERE reached > 0"}  # views that the release had
         return {
-            name: sorted(store.query(f"SELECT {columns[name]} FROM {name}"), key=repr)
+            name: sorted(
+                store.query(f"SELECT {columns[name]} FROM {name}{begun.get(name, '')}"), key=repr
+            )
             for name in tables
             if name not in {"view_rebuilds", "view_meta", "view_kept"}
         }

@@ -91,6 +91,12 @@ def put_instrument(
     return Operation("PUT", path("instruments", instrument), Instrument, body=given(**words))
 
 
+def on_the_run_bills(issuer_country: str) -> Operation[list[Instrument]]:
+    """The bill that a rollover of each period would buy, by period and currency."""
+    words = {"issuer_country": issuer_country}
+    return Operation("GET", path("bills", "otr"), list[Instrument], query(words))
+
+
 def prices(*symbols: str, asof: datetime | None = None) -> Operation[list[Price]]:
     """The latest price of each symbol that has one, or that of a time."""
     words: Mapping[str, Any] = {"symbol": symbols, "asof": asof}

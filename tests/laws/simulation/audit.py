@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import Any
 
 from engine.commands.command import Outcome
 from engine.domain.account import AccountOpened
 from engine.domain.clock import ClockAdvanced
+from engine.domain.corporate_action import (
+    ActionAnnounced,
+    ActionStarted,
+    ActionTerms,
+    ScheduleFollowed,
+)
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import InstrumentListed
 from engine.domain.order import (
@@ -32,14 +39,24 @@ from engine.domain.payment import (
     WithdrawalOpened,
 )
 from engine.domain.report import ReportParked
+from engine.domain.servicing import (
+    CouponPaid,
+    DividendPaid,
+    PositionMatured,
+    PositionSplit,
+    RolloverSkipped,
+)
 from engine.domain.streams import fold_of
 from engine.journal.journal import _folded
 from engine.kernel.errors import Refused
 from engine.kernel.fact import Recorded
 from engine.kernel.fold import Loaded
+from engine.kernel.values import ZERO
 from tests.laws.agreement import balance_of, model_currency, model_rule, order_of, scaled
-from tests.laws.simulation.people import TERMS, Told, digest_of
+from tests.laws.simulation.people import Told, digest_of
+from tests.laws.simulation.servicing import TERMS_OF_LIVES
 from tests.support.models import model, values
+from tests.support.models.records import Split
 
 CENTS, TICKS = 2, 8
 
@@ -149,11 +166,15 @@ class _States:
 
 
 class Auditor(model.Model):
-    """The model, and what the venue calls each trade: trade -> (venue, execution reference)."""
+    """The model, and what the venue calls each trade: trade -> (venue, execution reference).
+
+    `actions`: the terms of announced ones.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.references: dict[str, tuple[str, str]] = {}
+        self.actions: dict[str, ActionTerms] = {}
 
 
 def _check_by_the_model(
@@ -185,6 +206,10 @@ def _is_denial(one: Told) -> bool:
     return isinstance(one.answer, Refused) and one.answer.code not in (
         "idempotency_key_conflict",
         "invalid_request",  # settling by a clock that another process has moved: within a second
+        "invalid_param",  # an action that its day has passed
+        "instrument_too_close_to_maturity",
+        "missing_price",  # none since a split
+        "instrument_not_trading",
     )
 
 
@@ -216,10 +241,11 @@ def _was_true(other: Auditor, one: Told) -> bool:
         case "insufficient_units", "sell":
             of = words["instrument"]
             free = other.book.at(("units", of), words["account"], "free")
-            return free < float(amount) * 10 ** TERMS[of].decimal_precision
+            return free < float(amount) * 10 ** TERMS_OF_LIVES[of].decimal_precision
         case "order_cancel_forbidden", "cancel":
             order = other.orders.get(words["order"])
-            return order is not None and order.status in ("filled", "settled")
+            is_rollover = order is not None and not order.funded
+            return order is not None and (order.status in ("filled", "settled") or is_rollover)
         case "deposit_forbidden" | "withdrawal_forbidden", "end_payment":
             payment = other.payments.get(words["payment"])
             return payment is not None and payment.status not in ("open", words["status"])
@@ -228,6 +254,11 @@ def _was_true(other: Auditor, one: Told) -> bool:
 
 def _do(other: Auditor, append: Sequence[Recorded]) -> str:
     """What an append did, as the model's own operation."""
+    for recorded in append:
+        if isinstance(recorded.fact, SERVICED):
+            return _serve(other, append)
+        if isinstance(recorded.fact, InstrumentListed):
+            return _do_beside_orders(other, recorded.stream, recorded.fact)
     stream, fact = append[-1].stream, append[-1].fact
     match fact:
         case Placed():
@@ -246,6 +277,7 @@ def _do(other: Auditor, append: Sequence[Recorded]) -> str:
                 execution_reference=fact.execution_reference,
                 price=scaled(fact.price, TICKS),
                 quantity=scaled(fact.quantity, places),
+                settlement_date=str(fact.settlement_date),
             )
         case Filled():
             return other.fill(stream)
@@ -284,10 +316,18 @@ def _do_beside_orders(other: Auditor, stream: str, fact: Any) -> str:
         case InstrumentListed(instrument, terms):
             step = scaled(terms.trading_increment, terms.decimal_precision)
             currency = model_currency(terms.trading_currency)
+            par = scaled(terms.par_value, TICKS)
             return other.put_instrument(
-                values.Instrument(instrument, currency, terms.decimal_precision, step)
+                values.Instrument(instrument, currency, terms.decimal_precision, step, par_value=par)
             )
-        case ClockAdvanced():
+        case ActionAnnounced(action, terms):
+            other.actions[action] = terms
+            return values.OK
+        case ActionStarted(action):
+            return _begin(other, stream, action)
+        case RolloverSkipped(_, instrument, reason):
+            return other.skip(stream, instrument, reason)
+        case ClockAdvanced() | ScheduleFollowed():
             return values.OK
     raise AssertionError(f"nothing is known of {fact}")
 
@@ -295,13 +335,52 @@ def _do_beside_orders(other: Auditor, stream: str, fact: Any) -> str:
 def _place(other: Auditor, fact: Placed) -> str:
     rule = model_rule(FeeRule(fact.fee_rate, fact.fee_minimum), fact.currency, fact.rounding)
     price, where = scaled(fact.price, TICKS), (fact.order, fact.account, fact.instrument)
+    if fact.rolled_from is not None:
+        of = fact.rolled_from.instrument
+        return other.roll(fact.order, fact.account, of, fact.instrument, price=price, rule=rule)
     if fact.cash_amount is not None:
         return other.place_buy(
-            *where, cash_amount=scaled(fact.cash_amount, CENTS), price=price, rule=rule
+            *where,
+            cash_amount=scaled(fact.cash_amount, CENTS),
+            price=price,
+            rule=rule,
+            automatic_rollover=fact.automatic_rollover,
         )
     assert fact.quantity is not None
     quantity = scaled(fact.quantity, fact.decimal_precision)
     return other.place_sell(*where, quantity=quantity, price=price, rule=rule)
+
+
+SERVICED = CouponPaid | DividendPaid | PositionMatured | PositionSplit
+
+
+def _begin(other: Auditor, of: str, action: str) -> str:
+    terms = other.actions[action]
+    if terms.units_to is None or terms.units_from is None:
+        return values.OK
+    price = scaled(terms.fraction_price or ZERO, TICKS)
+    split = Split(action, str(terms.ex_date), terms.units_to, terms.units_from, price)
+    return other.start_split(of, split)
+
+
+def _serve(other: Auditor, append: Sequence[Recorded]) -> str:
+    """An action comes to an account; what is due by a redemption is paid in the same append."""
+    answers: set[str] = set()
+    for account, fact in ((one.stream, one.fact) for one in append):
+        if not isinstance(fact, SERVICED):
+            continue
+        of, terms = fact.instrument, other.actions[fact.action]
+        if isinstance(fact, PositionSplit):
+            answers.add(other.apply_split(account, of))
+            continue
+        assert terms.amount is not None
+        amount, ex_date = Fraction(terms.amount) / terms.divisor, str(terms.ex_date)
+        if isinstance(fact, PositionMatured):
+            answers.add(other.mature(fact.action, account, of, date=ex_date, amount=amount))
+        else:
+            kind = "coupon_payment" if isinstance(fact, CouponPaid) else "dividend"
+            answers.add(other.pay(fact.action, account, of, kind, ex_date=ex_date, amount=amount))
+    return answers.pop() if len(answers) == 1 else f"several answers: {answers}"
 
 
 def _settle(other: Auditor, order: str, append: Sequence[Recorded]) -> str:
@@ -334,7 +413,7 @@ def _check_states(other: Auditor, states: _States) -> None:
         if stream.startswith("acc_"):
             assert balance_of(state, "USD") == other.balance(stream, "USD"), f"I3: {stream}"
             for of, position in state.holdings.positions.items():
-                places = TERMS[of].decimal_precision
+                places = TERMS_OF_LIVES[of].decimal_precision
                 held = other.book.at(("units", of), stream, "free")
                 held += other.book.at(("units", of), stream, "reserved")
                 assert scaled(position.units.total, places) == held, f"I4: {stream} {of}"

@@ -10,6 +10,8 @@ from hashlib import sha256
 from random import Random
 from typing import Any, Final, NamedTuple, Protocol
 
+from msgspec.structs import replace
+
 from engine.commands import decisions
 from engine.commands.command import Command, Decision, DecisionContext, Outcome
 from engine.commands.decisions import Firm
@@ -103,6 +105,7 @@ class Town(Protocol):
     accounts: list[str]
     prices: Prices
     is_counting: bool
+    followers: Followers
 
     @property
     def facts(self) -> list[Recorded]:
@@ -213,11 +216,13 @@ class Client:
         return self._order(account, OrderRequest("sell", quantity=Decimal(quantity)), quantity)
 
     def _order(self, account: str, order_request: OrderRequest, amount: Any) -> Request:
-        instrument = self._random.choice(list(TERMS))
+        return self._order_of(account, order_request, amount, self._random.choice(list(TERMS)))
+
+    def _order_of(
+        self, account: str, order_request: OrderRequest, amount: Any, instrument: str
+    ) -> Request:
         request = self._keyed(order_request.side, account, amount, instrument)
-        asked = OrderRequest(
-            order_request.side, order_request.cash_amount, order_request.quantity, request=request.digest
-        )
+        asked = replace(order_request, request=request.digest)
         request.decide = lambda process: partial(
             decisions.place_order,
             firm=firm(self._town, process),

@@ -43,10 +43,13 @@ from tests.laws.simulation.people import (
     is_definite,
 )
 from tests.laws.simulation.process import Answer, Lost, Process
+from tests.laws.simulation.servicing import TERMS_OF_LIVES, Investor, Servicer
 from tests.support.engines.desks import HOUR_US, THURSDAY_US, Prices
 from tests.support.engines.prepared import make_journal
 
 CODEC = engine_codec()
+LOWEST = {"bond": 80, "bill": 8}
+"""The lowest price of a type; 20 of others."""
 STEPS_MAX = 60_000
 DEPTH_MAX = 3
 FAULTS: dict[str, tuple[float, ...]] = {
@@ -128,9 +131,14 @@ class Real:
 
 
 class Simulation:
-    """A world that a seed has made up. `run` it once; then `told` and `facts` say what happened."""
+    """A world that a seed has made up. `run` it once; then `told` and `facts` say what happened.
 
-    def __init__(self, seed: int, storage: Simulated | Real | None = None) -> None:
+    In one that `has_lives` instruments pay, are split and mature, and bills roll over.
+    """
+
+    def __init__(
+        self, seed: int, storage: Simulated | Real | None = None, *, has_lives: bool = False
+    ) -> None:
         self.random = Random(seed)
         pick = self.random.choice
         self.faults = {fault: pick(rates) for fault, rates in FAULTS.items()}
@@ -157,9 +165,14 @@ class Simulation:
         self.processes: list[Process] = []
         for number in range(pick((2, 2, 3))):
             self.processes.append(Process(self, number, self._skew()))
+        self.terms = TERMS_OF_LIVES if has_lives else TERMS
+        kind, times = (Investor, 2) if has_lives else (Client, 1)
         self.clients = [
-            Client(self, f"c{number}", pick((6, 9, 12))) for number in range(pick((2, 3, 4)))
+            kind(self, f"c{number}", times * pick((6, 9, 12))) for number in range(pick((2, 3, 4)))
         ]
+        self.servicer = Servicer(self, "s", 50) if has_lives else None
+        if self.servicer is not None:
+            self.clients.append(self.servicer)
         self.followers = Followers(self)
 
     def run(self) -> str:
@@ -296,7 +309,8 @@ class Simulation:
         return self.random.choice((0, 0, 10 * minute, -10 * minute, HOUR_US, -HOUR_US, -self.at_us // 2))
 
     def _move_prices(self) -> None:
-        for terms, low in zip(TERMS.values(), (80, 20), strict=True):
+        for terms in self.terms.values():
+            low = LOWEST.get(terms.instrument_type, 20)
             price = Decimal(self.random.randrange(low * 100, low * 150)) / 100
             self.prices[terms.symbol] = Price(price, price, self.at_us)
 
@@ -305,9 +319,10 @@ class Simulation:
     def _begin(self) -> None:
         """Instruments, accounts and some cash, with nobody in the way."""
         self._move_prices()
-        for instrument, terms in TERMS.items():
+        for instrument, terms in self.terms.items():
             self._now("list", decisions.put_instrument, instrument=instrument, terms=terms)
         ids = self.new_ids()
+        times = 5 if self.servicer else 1
         for cash in (self.random.choice((100, 160, 220)), self.random.choice((0, 100))):
             account = ids.new("acc")
             self.accounts.append(account)
@@ -317,7 +332,7 @@ class Simulation:
             )
             if cash:
                 words["payment"] = ids.new("dep")
-                amount = {"currency": "USD", "amount": Decimal(cash)}
+                amount = {"currency": "USD", "amount": Decimal(cash * times)}
                 self._now("fund", decisions.create_payment, kind="deposit", **amount, **words)
                 self._now("fund", decisions.end_payment, is_completed=True, **words)
 
@@ -344,10 +359,21 @@ class Simulation:
             for symbol, price in self.prices.items():
                 self.prices[symbol] = Price(price.bid, price.ask, self.processes[0].now_us())
             self.followers.look()
-            if not self.followers.push():
-                return
+            is_over = not self.followers.push()
             self._until(lambda: not self._ready)
+            if self.servicer is not None:
+                self._serve(self.servicer)
+            elif is_over:
+                return
+        if self.servicer is not None and not self.followers.push():
+            return
         raise Broken(f"orders do not end: {self.followers.status}")
+
+    def _serve(self, servicer: Servicer) -> None:
+        """Actions and rollovers that are due come to every account."""
+        for request in servicer.last_requests():
+            self.ask(request, lambda _: None)
+            self._until(lambda: not self._ready)
 
     def _check(self) -> None:
         before = chain.GENESIS

@@ -9,11 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 from engine.commands import servicing
-from engine.domain import rollover, split, trading
+from engine.domain import rollover, trading
 from engine.domain.corporate_action import (
-    INCOME,
-    SPLITS,
-    Action,
     ActionAnnounced,
     ActionStarted,
     ActionTerms,
@@ -66,12 +63,11 @@ class LivingWorld(World):
 
     def apply(self, to: str, of: str, action: str) -> str:
         """An action of instrument `of` comes to account `to`."""
-        security, held = self.instrument(of), self.account(to).holdings.positions.get(of)
-        known = security.servicing.action(action)
-        if known.terms.action_type in SPLITS:
-            return self._waited(lambda: self._split(to, of, known))
-        if known.terms.action_type in INCOME and split.precedes(security, held, known.terms.ex_date):
-            return "waits"
+        orders = [
+            name
+            for (subject, name), state in self.states.items()
+            if subject == "order" and (state.terms.account, state.terms.instrument) == (to, of)
+        ]
         return self._waited(
             lambda: self._command(
                 servicing.apply_action(
@@ -80,6 +76,7 @@ class LivingWorld(World):
                     instrument=of,
                     action=action,
                     account=to,
+                    orders=orders,
                 )
             )
         )
@@ -87,15 +84,6 @@ class LivingWorld(World):
     def _waited(self, decide: Callable[[], Changed]) -> str:
         answer = self._do(decide)
         return "waits" if answer == "invalid_request" else answer
-
-    def _split(self, to: str, of: str, action: Action) -> Changed:
-        held = self.account(to).holdings.positions.get(of)
-        orders = [
-            state
-            for (subject, _), state in self.states.items()
-            if subject == "order" and (state.terms.account, state.terms.instrument) == (to, of)
-        ]
-        return [("account", to, split.apply(action, held, orders, at_us=self.now_us))]
 
     def cancel(self, name: str, reason: str) -> str:
         """The engine's own end of an order that waits."""
