@@ -14,7 +14,7 @@ from engine.domain.corporate_action import INCOME, REDEMPTIONS
 from engine.domain.instrument import Instrument, local_date
 from engine.domain.order import Order
 from engine.kernel.fact import Fact
-from engine.kernel.ids import IdSource
+from engine.kernel.ids import IdSource, is_id
 from engine.kernel.refusals import refused
 
 # --- of the operator ------------------------------------------------------------------------------
@@ -24,7 +24,7 @@ def announce_action(
     context: DecisionContext, *, instrument: str, action: str, request: ActionRequest, by: str
 ) -> Decision:
     """Announces an action under the new id `action`. Raises Refused as `announcing.announce` does."""
-    known: Instrument | None = yield instrument
+    known: Instrument | None = (yield instrument) if is_id(instrument, "ins") else None
     today = _today(context, known)
     facts = announcing.announce(known, action, request, by=by, today=today, at_us=context.at_us)
     return _changes({instrument: facts})

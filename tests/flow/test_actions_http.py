@@ -117,8 +117,9 @@ def test_a_faulty_action_is_refused_and_nothing_recorded(
 
 
 def test_an_action_needs_its_instrument_and_a_day_of_its_own(client: Client, stock: str) -> None:
-    unknown = announce(client, "ins_none", DIVIDEND)
-    assert (unknown.status, unknown.code) == (400, "not_found")
+    for instrument in ("ins_none", "", "acc_1", "ins_"):
+        unknown = announce(client, instrument, DIVIDEND)
+        assert (unknown.status, unknown.code) == (400, "not_found")
     ok(announce(client, stock, DIVIDEND), 201)
     again = announce(client, stock, DIVIDEND | {"amount": "1"})
     assert (again.status, again.code) == (400, "invalid_param")
