@@ -127,6 +127,9 @@ def start_execution(
     amount = terms.quantity if terms.cash_amount is None else terms.cash_amount
     assert amount is not None
     settlement_date = instruments.settles_on(instrument.terms, trade_date)
+    if order.awaits_receivable and settlement_date < terms.settlement_date:
+        # The day has begun in UTC, not at the market: the trade would be due before its cash comes.
+        return Decided([], orders.make_pending(order, "pre_trade_check", at_us=at_us), [])
     price = instruments.with_interest(instrument.terms, price, settlement_date)
     held = account.holdings.positions.get(instrument.id)
     asked = _asked(

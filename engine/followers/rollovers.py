@@ -22,7 +22,13 @@ from engine.domain.rollover import Family
 from engine.followers.acting import BlockedOrders, Burst, CheckCancelled, Timer
 from engine.kernel import wall
 from engine.kernel.errors import ViewBehind
-from engine.kernel.limits import BILLS_CONSIDERED_MAX, ROLL_S, ROLLED_BATCH, VIEW_POLL_S
+from engine.kernel.limits import (
+    BILLS_CONSIDERED_MAX,
+    ROLL_RETRY_S,
+    ROLL_S,
+    ROLLED_BATCH,
+    VIEW_POLL_S,
+)
 from engine.kernel.process import ROLLOVERS
 
 
@@ -88,6 +94,7 @@ class Rollovers:
         self._sets = sets
         self._refresh = refresh
         self._now_us = now_us
+        self._monotonic = monotonic
         self._polling = Timer(monotonic, ROLL_S)
         self._work: Iterator[float] | None = None
 
@@ -112,16 +119,20 @@ class Rollovers:
         """Every instrument that rolls today; yields seconds to pause after each step."""
         today = clock.business_date(self._desk.state(clock.STREAM), self._now_us())
         after: Maturing | None = None
+        began_s, has_worked = self._monotonic(), False
         try:
             while rows := self._sets.maturing(today, ROLLED_BATCH, after):
                 for row in rows:
                     if self._sets.rolling(row.instrument, 1, 0):
+                        has_worked = True
                         yield from self._roll(row, today, check_cancelled)
                 after = rows[-1]
         except ViewBehind as error:
             self.faults.show("views", error)
         else:
             self.faults.clear("views")
+        if has_worked:  # what is left has to wait: for a sell at its venue, or while trading is halted
+            self._polling.restart(ROLL_RETRY_S, least_s=self._monotonic() - began_s)
 
     def _roll(self, maturing: Maturing, today: date, check_cancelled: CheckCancelled) -> Iterator[float]:
         """Every position in an instrument."""

@@ -641,6 +641,8 @@ QUARANTINED_SERVED_MAX: Final = 10_000
 """Quarantined accounts that are served one by one, as their positions cannot be shown."""
 ROLL_S: Final = 0.25
 """Interval between polls of bills to be rolled over."""
+ROLL_RETRY_S: Final = 2.0
+"""Pause before positions are looked at again that could not be rolled over, as `SERVICE_RETRY_S`."""
 ROLLED_BATCH: Final = 256
 """Positions rolled over at once, as `SERVED_BATCH`."""
 BILLS_CONSIDERED_MAX: Final = 64

@@ -451,6 +451,26 @@ def test_a_report_parked_after_the_end_is_paid_from_the_account() -> None:
     assert world.receivable == Decimal("-393.97")
 
 
+def test_it_is_not_sent_before_the_market_s_own_day() -> None:
+    """The business day begins in UTC: in New York it is the day before, and trades settle too early."""
+    world = Rolling()
+    world.roll()
+    day_before = ROLLED - timedelta(days=1)
+    for _ in range(2):
+        world.start("roll", PRICE, day_before)
+        assert (world.order("roll").status, world.order("roll").pending_reason) == (
+            "pending",
+            "pre_trade_check",
+        )
+    world.start("roll", PRICE, ROLLED)
+    assert world.order("roll").status == "executing"
+    late = Rolling()
+    late.roll()
+    late.mature()
+    late.start("roll", PRICE, day_before)
+    assert late.order("roll").status == "executing", "its cash is there"
+
+
 def test_the_units_are_not_sold_twice() -> None:
     world = Rolling()
     world.roll()

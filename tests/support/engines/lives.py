@@ -116,7 +116,7 @@ class Life:
         for _ in range(turns):
             self.runner.catch_up()
             self.rollovers.turn()
-            self.works.clock.now_s += 0.3
+            self.works.clock.now_s += 0.5
 
     def settle(self) -> None:
         """Trades that are due are settled."""
