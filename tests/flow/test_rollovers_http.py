@@ -121,6 +121,29 @@ def test_a_closed_position(engine: Engine, client: Client, account: str) -> None
     assert client.send("PUT", at, {"automatic_rollover": False}).code == "invalid_param"
 
 
+def test_the_bills_on_the_run(engine: Engine, client: Client) -> None:
+    """The latest of each period and currency that is issued, traded and priced: an instrument's body."""
+    words: dict[str, Any] = {"issuer_country": "JE", "settlement_days": 1}
+    far = {"maturity_date": "2049-10-14"}
+    listed(client, "je1", **words, maturity_date="2049-07-15")
+    listed(client, "je2", **words, **far)
+    listed(client, "je3", **words, **far, issue_date="2049-07-15")
+    listed(client, "je4", None, **words, maturity_date="2049-11-15")
+    listed(client, "je5", **words, maturity_date="2049-11-15", trading_status="sell_only")
+    listed(client, "je6", **words, maturity_date="2020-11-15")
+    listed(client, "je7", **words, maturity_date="2049-11-15", maturity_period="1m")
+    listed(client, "je8", **words, **far, trading_currency="EUR")
+    listed(client, "je9", None, **words, **far, maturity_period="12m")
+    engine.project()
+    shown = ok(client.get("/bills/otr?issuer_country=JE"))
+    assert [one["id"] for one in shown] == ["ins_je7", "ins_je8", "ins_je2"]
+    assert shown[0] == ok(client.get("/instruments/ins_je7"))
+    assert ok(client.get("/bills/otr?issuer_country=FO")) == []
+    assert client.get("/bills/otr").code == "missing_param"
+    assert client.get("/bills/otr?issuer_country=").status == 400
+    assert engine.connect().get("/bills/otr?issuer_country=JE").status == 401
+
+
 def test_a_rollover_is_shown(engine: Engine, client: Client, account: str) -> None:
     """The order, both positions, ledger, balances and events, before and after the maturity."""
     today = date.fromisoformat(ok(client.get("/sandbox/clock"))["business_date"])
