@@ -100,9 +100,10 @@ class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `units.unsettled` counts units of all unsettled buy trades, even if sold since; `cost` is the cost of
     the units held, at trade prices without fees. `dated`: by settlement date what trades of the
     instrument brought (sells: took), those of earlier positions included; `before`: the same before the
-    last splits and redemptions. `splits` counts the instrument's splits that its units went through,
-    `scales` are those of this position. `applied`: the last corporate actions it had. `rollover`: the
-    order that reinvests it; `rolled_from` and `rolled_into` name positions. `events`: how many it had.
+    last splits and redemptions. `splits` counts the instrument's splits that its units went through;
+    `scales` are the last of them, those since the oldest unsettled buy. `applied`: the last corporate
+    actions it had. `rollover`: the order that reinvests it; `rolled_from` and `rolled_into` name
+    positions. `events`: how many it had.
     """
 
     id: str
@@ -172,8 +173,8 @@ class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
             return quantity
         if self.unsettled_buys == 1:
             return self.units.unsettled
-        opened = self.splits - len(self.scales)
-        for scale in self.scales[splits - opened :]:
+        known_from = self.splits - len(self.scales)
+        for scale in self.scales[max(0, splits - known_from) :]:
             quantity = scaled(quantity, scale.units_to, scale.units_from, quantity, ROUND_FLOOR)
         return quantity
 
@@ -328,7 +329,7 @@ def _reorganised(position: Position, fact: PositionMatured | PositionSplit) -> P
         before=before,
         dated=tuple(kept),
         splits=fact.number,
-        scales=(*position.scales, Scale(to, from_)),
+        scales=(*(position.scales if position.unsettled_buys else ()), Scale(to, from_)),
         applied=applied,
         events=events,
     )

@@ -29,7 +29,7 @@ REFUSALS: Final = {
     "missing_param": Refusal("A required value is missing; `params` names each."),
     "not_found": Refusal("No resource of this id for this client (400 for an id inside a body)."),
     "instrument_not_trading": Refusal(
-        "The instrument is not traded, or its market is closed and the order was not to wait.",
+        "The instrument is not traded, a split is due, or it was not to wait for its market to open.",
         (
             "A {instrument_type} with trading status {trading_status} is not traded here.",
             "The market is closed until {opens}; without `Prefer: no-wait` the order waits for it.",
