@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from msgspec.structs import replace
 
-from engine.commands import decisions
+from engine.commands import decisions, servicing
+from engine.commands.desk import Command, Desk, Outcome
 from engine.domain.announcing import ActionRequest
 from engine.domain.corporate_action import ActionCompleted, ActionStarted
+from engine.domain.order_request import OrderRequest
 from engine.domain.report import Report
 from engine.domain.servicing import DividendPaid, PositionSplit
 from engine.kernel.errors import Refused
@@ -161,3 +164,36 @@ def test_a_position_below_zero_is_shown_and_the_others_are_split(life: Life) -> 
     assert "lacks 2.00 units" in life.servicing.status().faults[f"{bad}/{INSTRUMENT}"]
     assert [one.quantity_after for one in life.facts(PositionSplit)] == [20]
     assert life.facts(ActionCompleted) == []
+
+
+def test_another_process_that_knows_the_instrument_of_a_moment_ago(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has just read the instrument, and is not told of the split: the old price must not count."""
+    for name in ("FRESH", "STALE"):
+        monkeypatch.setattr(f"engine.commands.reference_cache.REFERENCE_{name}_S", 3600.0)
+    account = account_with(life, "10.00", STOCK)
+    other = Desk(life.works.journal, now_us=life.works.now_us)
+
+    def place(quantity: str) -> Outcome:
+        decide = partial(
+            decisions.place_order,
+            firm=life.shop.firm,
+            tenant=life.tenant_of(account),
+            account=account,
+            order=life.shop.ids.new("ord"),
+            instrument=INSTRUMENT,
+            order_request=OrderRequest("sell", quantity=Decimal(quantity)),
+        )
+        return other.do(Command(decide, life.tenant_of(account), "client"))
+
+    cancelled = place("1.00").facts[-1].stream
+    life.shop.do(decisions.request_cancel, tenant="tenant", account=account, order=cancelled)
+    action = announce(life, 2, 1, day=life.today)
+    words = {"instrument": INSTRUMENT, "action": action}
+    life.shop.do(servicing.start_action, **words)
+    life.shop.do(servicing.apply_action, ids=life.shop.ids, account=account, **words)
+    assert life.position(account).units.total == 20
+    with pytest.raises(Refused) as refusal:
+        place("5.00")
+    assert refusal.value.code == "missing_price"
