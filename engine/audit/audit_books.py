@@ -15,6 +15,7 @@ from engine.audit.audit_causes import (
     WORDS,
     MoveKey,
     booked_as,
+    funding,
     is_settled,
     release,
     reservation,
@@ -27,7 +28,6 @@ from engine.domain.bookings import (
     BuyApplied,
     BuyBooked,
     BuySettled,
-    FundsReserved,
     PositionClosed,
     PositionOpened,
     SellApplied,
@@ -212,8 +212,8 @@ class Books:
                 raise Inconsistency("terms", f"the venue is asked for {quantity}")
             case ExecutionStarted() | MadePending() | CancelRequested() | CancelRejected():
                 pass
-            case RolloverFunded(amount=amount):
-                due = (FundsReserved, after.terms.account, stream, after.terms.currency, amount)
+            case RolloverFunded():
+                due = funding(stream, after, fact)
             case _:
                 assert_never(fact)
         return due

@@ -27,6 +27,7 @@ from engine.domain.order import (
     Filled,
     Order,
     Placed,
+    RolloverFunded,
     TradeApplied,
     TradeRecorded,
     TradeSettled,
@@ -135,6 +136,13 @@ def settlement(stream: str, before: Order, fact: TradeSettled) -> MoveKey:
     if terms.side == "buy":
         return BuySettled, *common
     return SellSettled, *common, terms.currency, EXACT.subtract(done.notional, done.fee)
+
+
+def funding(stream: str, order: Order, fact: RolloverFunded) -> MoveKey | None:
+    """The reservation of what a rollover may still spend once its position has matured."""
+    if not fact.amount:
+        return None
+    return FundsReserved, order.terms.account, stream, order.terms.currency, fact.amount
 
 
 def release(stream: str, before: Order, kind: type[Fact]) -> MoveKey | None:

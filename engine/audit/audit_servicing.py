@@ -42,7 +42,7 @@ from engine.domain.servicing import (
 )
 from engine.kernel.fact import Fact
 from engine.kernel.limits import ENTITLEMENT_DAYS
-from engine.kernel.values import EXACT, UNITS, ZERO, divide_to, round_to, total_of
+from engine.kernel.values import COST_PLACES, EXACT, STEPS, UNITS, ZERO, divide_to, round_to, total_of
 
 FITTING: Final[dict[type[Fact], frozenset[str]]] = {
     CouponPaid: frozenset({"coupon"}),
@@ -255,6 +255,9 @@ class Servicing:
         # The lost units x units_from are exact.
         whole = EXACT.multiply(fact.quantity_before, Decimal(fact.units_to))
         lost = EXACT.subtract(whole, EXACT.multiply(fact.quantity_after, Decimal(fact.units_from)))
+        fraction = divide_to(lost, Decimal(fact.units_from), STEPS[COST_PLACES], ROUND_FLOOR)
+        if fact.fraction != fraction:
+            raise Inconsistency("action", f"{fact.fraction} of a unit is lost, due are {fraction}")
         worth = EXACT.multiply(lost, terms.fraction_price or ZERO)
         due = divide_to(worth, Decimal(fact.units_from), UNITS[fact.currency], ROUND_FLOOR)
         if fact.amount != due:
@@ -267,7 +270,8 @@ class Servicing:
         known = before.holdings.positions.get(fact.instrument)
         if known is None or known.id != fact.position or known.currency != fact.currency:
             raise Inconsistency("action", f"{fact.position} is not its position")
-        if fact.action in known.applied:
+        # An order that was at its venue may open another position after a redemption: that matures, too.
+        if fact.action in known.applied and not isinstance(fact, PositionMatured):
             raise Inconsistency("action", f"{stream} has had {fact.action} before")
         accounts, amount = self.had.get(fact.action, (0, ZERO))
         self.had[fact.action] = accounts + 1, EXACT.add(amount, fact.amount)

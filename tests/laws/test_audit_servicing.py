@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import cache
+from itertools import islice
+from random import Random
 from typing import Any, NamedTuple
 
 import pytest
@@ -35,7 +37,18 @@ from engine.domain.servicing import (
 )
 from engine.domain.stored import engine_codec
 from engine.kernel.fact import Fact
+from tests.laws.lives import Life
 from tests.laws.test_audit import audited, auditor, rows
+from tests.laws.test_checker_lives import (
+    SEEDS,
+    WORDS,
+    elsewhere,
+    gone,
+    said_otherwise,
+    twice,
+    without_its_action,
+)
+from tests.laws.test_checker_lives import valid as life_of
 from tests.support.engines import splits
 from tests.support.engines.rolling import MATURITY, PRICE, Rolling
 from tests.support.engines.world import TODAY, World
@@ -327,3 +340,48 @@ def test_memory_holds_what_is_open() -> None:
     assert books.had.keys() == {"cac_3"}
     books = audited(list(valid("rolled"))).books.servicing
     assert (books.receivable, books.owed) == ({}, {})
+
+
+# --- random lives ---------------------------------------------------------------------------------
+
+LIVES = 24
+"""Random lives that the audit reads; 600 under torture."""
+
+
+def is_clean(seeds: range) -> None:
+    for seed in seeds:
+        life = Life(seed)
+        life.go(200)
+        assert audited(list(written(life.world))).findings == [], f"seed {seed}"
+
+
+def test_no_random_life_is_accused() -> None:
+    """208: a rollover that needs nothing more is funded with 0. 460: what a late trade opened matures
+    by the same action as the position before it.
+    """
+    is_clean(range(LIVES))
+    is_clean(range(208, 209))
+    is_clean(range(460, 461))
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("first", range(LIVES, 600, 96))
+def test_no_random_life_is_accused_large(first: int) -> None:
+    is_clean(range(first, first + 96))
+
+
+@pytest.mark.parametrize("kind", WORDS, ids=lambda kind: kind.__name__)
+def test_every_word_that_the_checker_holds_the_audit_holds(kind: type[Fact]) -> None:
+    """They share no code."""
+    for seed in SEEDS[:3]:
+        for name in WORDS[kind].split():
+            for mutant in islice(said_otherwise(list(life_of(seed)), kind, name), 2):
+                assert found(mutant), (seed, name)
+
+
+@pytest.mark.parametrize("sort", [gone, twice, without_its_action, elsewhere])
+def test_every_sort_of_fault_that_the_checker_finds_the_audit_finds(sort: Any) -> None:
+    for seed in SEEDS[:4]:
+        mutants = list(sort(list(life_of(seed))))
+        for mutant in Random(seed).sample(mutants, min(len(mutants), 8)):
+            assert found(mutant), seed
