@@ -21,8 +21,9 @@ from engine.domain import clock
 from engine.domain.clock import Clock
 from engine.domain.instrument import Instrument, opening, price_of
 from engine.domain.order import TERMINAL, Order
-from engine.followers.acting import CheckCancelled, Sweep, Timer, Working, WorkingSet
+from engine.followers.acting import CheckCancelled, Stopped, Sweep, Timer, Working, WorkingSet
 from engine.kernel import wall
+from engine.kernel.errors import LeaseLost
 from engine.kernel.limits import OPENING_SOON_US, WAITING_ALL_S, WAITING_RECENT_MAX, WAITING_S
 
 BEGUN: Final = frozenset({"executing", "filled", *TERMINAL})
@@ -150,8 +151,14 @@ class Waiting:
             self._pricing.restart()
             self.learn_prices()
         self._open_markets()
-        self._walk_ready(offset, check_cancelled)
-        self._walk_all(offset, check_cancelled)
+        try:
+            self._walk_ready(offset, check_cancelled)
+            self._walk_all(offset, check_cancelled)
+        except (Stopped, LeaseLost):
+            raise
+        except Exception:  # new orders do not wait for a view that cannot be read
+            self._start_recent(frozenset(), check_cancelled)
+            raise
 
     def _open_markets(self) -> None:
         now_us = self._business_us()
@@ -174,7 +181,12 @@ class Waiting:
         if self._ready.walks == walks:
             return
         self._is_known, self._lined_up, self._met = True, self._met, set()
-        ready = self._ready_of({one.instrument for one in self._recent.values()} - self._lined_up)
+        self._start_recent(self._lined_up, check_cancelled)
+
+    def _start_recent(self, passed: Collection[str], check_cancelled: CheckCancelled) -> None:
+        """Starts the last to arrive, except those of instruments whose older orders were passed."""
+        names = {one.instrument for one in self._recent.values()}
+        ready = self._ready_of(names.difference(passed))
         due = [one for one in self._recent.values() if one.instrument in ready]
         for one in due:
             del self._recent[one.order]

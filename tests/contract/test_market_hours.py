@@ -19,8 +19,9 @@ from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.trading_hours import TradingHours
 from engine.followers import waiting
-from engine.kernel.errors import Refused
+from engine.kernel.errors import Refused, Unavailable
 from engine.kernel.limits import WAITING_ALL_S
+from engine.venues.simulated import SimulatedVenue
 from tests.support.engines.desks import HOUR_US, TENANT, TERMS, THURSDAY_US, Shop, open_shop
 from tests.support.engines.following import (
     NOTHING,
@@ -101,6 +102,7 @@ def test_orders_are_sent_at_the_opening_in_the_order_of_arrival(works: Works) ->
     early += [buy(shop, accounts[n % 3], (two, one)[n % 2]) for n in range(6)]
     works.run(executing)
     assert {standing(works, order) for order in early} == {"pending market_closed"}
+    assert executing.status().faults == {}  # to wait for a market is no fault
     assert sent(venue) == []
     advance(shop, TO_TOKYO_US)
     late = [buy(shop, accounts[0], two), buy(shop, accounts[1], one)]
@@ -157,6 +159,20 @@ def test_the_trade_date_of_a_waiting_order_is_that_of_the_opening(on_sqlite: Wor
     with pytest.raises(Refused) as refused:
         buy(shop, account, hours_too_late)
     assert refused.value.code == "instrument_too_close_to_maturity"
+
+
+def test_a_trade_is_of_the_day_where_the_instrument_is_traded(on_sqlite: Works) -> None:
+    """At the opening in Tokyo it is still Thursday in New York, the currency's own market."""
+    works, shop = on_sqlite, on_sqlite.shop
+    account, tokyo = shop.open(), put(shop, "tokyo")
+    order = buy(shop, account, tokyo)
+    executing = works.execution(SimulatedVenue(works.now_us))
+    works.run(executing)
+    advance(shop, TO_TOKYO_US)
+    works.run(executing)
+    (trade,) = works.order(order).trades
+    assert trade.terms.settlement_date == works.order(order).terms.settlement_date
+    assert trade.terms.settlement_date == date(2026, 3, 17)
 
 
 def test_an_order_that_may_not_wait_records_nothing(works: Works) -> None:
@@ -357,6 +373,23 @@ def test_orders_that_the_view_lacks_are_not_forgotten(on_sqlite: Works) -> None:
     works.run(executing)
     advance(shop, TO_TOKYO_US)
     orders.append(buy(shop, account, tokyo))
+    works.run(executing)
+    assert sent(venue) == orders
+
+
+def test_new_orders_are_sent_while_the_view_cannot_be_read(on_sqlite: Works) -> None:
+    """The follower starts over again and again; the order of arrival is kept as far as it is known."""
+    works, shop, venue = on_sqlite, on_sqlite.shop, ScriptedVenue()
+
+    def broken(limit: int, after: int) -> list[Row]:
+        raise Unavailable("the views cannot be read")
+
+    account, always = shop.open(), put(shop, "any", None)
+    executing = works.execution(venue, sets=WorkingSets(broken, NOTHING.at_venue))
+    orders = [buy(shop, account, always) for _ in range(3)]
+    works.run(executing)
+    assert executing.state == "failing"
+    orders.append(buy(shop, account, always))
     works.run(executing)
     assert sent(venue) == orders
 
