@@ -85,6 +85,7 @@ bench: setup ## all that is measured, beside its peers: 50 minutes, ratios with 
 	$(RUN)python -m bench.place_orders
 	$(RUN)python -m bench.lifecycle
 	$(RUN)python -m bench.rebuild
+	$(RUN)python -m bench.servicing
 	$(RUN)python -m bench.webhooks
 
 torture: setup ## the large runs of docs/reliability.md; the seed is printed

@@ -118,9 +118,9 @@ REASONS: Final[dict[str, Known]] = {
     ),
     "orders_standing": Known(
         "degraded",
-        "Orders blocked in a follower",
-        "These orders are blocked; the others continue",
-        "`order-engine faults` lists them with their errors",
+        "Orders blocked in a follower, or accounts that a corporate action waits for",
+        "These wait; the others continue",
+        "`order-engine faults` lists them with their errors; docs/runbooks.md, A corporate action waits",
     ),
     "views_behind": Known(
         "degraded",
