@@ -147,7 +147,7 @@ ROUTES: Final[tuple[Route, ...]] = (
           name="list_positions", answers={200: list[PositionBody]}),
     Route("GET", _POSITION, holdings.position, "read", "Retrieve a position",
           name="retrieve_position", answers={200: PositionBody}),
-    Route("PUT", _POSITION, rollovers.choose, "trade", "Choose whether a position rolls over",
+    Route("PUT", _POSITION, holdings.change_position, "trade", "Choose whether a position rolls over",
           body=fields.POSITION_CHANGES,
           name="change_position", answers={200: PositionBody},
           refusals=("rollover_locked",)),

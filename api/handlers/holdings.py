@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from api.handlers import history, rollovers
 from api.http import current, reading
+from api.http.acting import act, answer
 from api.http.call import Answer, Call
 from api.http.current import Resource
+from engine.commands import rollovers as choosing
+from engine.domain import rollover
 from engine.domain.account import Account
 from engine.domain.bookings import PositionOpened
 from engine.journal.journal import Journal
+from engine.kernel.errors import Refused
 from engine.kernel.limits import POSITIONS_LOOKED_FOR_MAX
 from projections.resources import cash_balances_json, position_json
 from projections.views import balances, positions
@@ -53,6 +59,27 @@ async def position(call: Call) -> Answer:
 
     resource = Resource(positions.one(account, wanted), body, shown=shown, was_there=was_there)
     return await current.one(call, resource)
+
+
+async def change_position(call: Call) -> Answer:
+    """Chooses whether a position rolls over at maturity."""
+    account, wanted = await reading.own_account(call), call.path["position_id"]
+    decide = partial(
+        choosing.choose,
+        tenant=call.principal.tenant,
+        account=account,
+        position=wanted,
+        automatic_rollover=call.body["automatic_rollover"],
+    )
+    try:
+        outcome = await act(call, decide)
+    except Refused as refusal:
+        if refusal.code == "not_found":
+            await position(call)  # one that a later one of its instrument has followed is closed
+            raise rollover.closed() from None
+        raise
+    body = await call.engine.bridge.read(rollovers.decided, call.engine, outcome, account, wanted)
+    return answer(outcome, 200, body)
 
 
 async def transactions(call: Call) -> Answer:

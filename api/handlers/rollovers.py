@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, time
-from functools import partial
 
 import msgspec
 
 from api.http import reading
-from api.http.acting import act, answer
 from api.http.call import Answer, Call
 from api.http.reading import Sight
 from api.http.services import Services
@@ -89,23 +87,13 @@ def _chosen(services: Services, bills: Sequence[Sequence[str]]) -> list[Instrume
     return [one.bill for one in found if not isinstance(one, str)]
 
 
-async def choose(call: Call) -> Answer:
-    """Sets whether a position rolls over at maturity."""
-    account, position = await reading.own_account(call), call.path["position_id"]
-    decide = partial(
-        rollovers.choose,
-        tenant=call.principal.tenant,
-        account=account,
-        position=position,
-        automatic_rollover=call.body["automatic_rollover"],
-    )
-    outcome = await act(call, decide)
+def decided(services: Services, outcome: Outcome, account: str, position: str) -> bytes:
+    """A position after its setting was chosen, the same for a repeat. Blocks."""
     held = outcome.states[account].holdings.positions.values()
     known = next(one for one in held if one.id == position)
-    body = position_json(account, known)
-    terms = await call.engine.bridge.read(_terms, call.engine, outcome, known.instrument)
-    body = completed(body, terms, _decided_us(outcome), automatic_rollover=known.automatic_rollover)
-    return answer(outcome, 200, body)
+    terms = _terms(services, outcome, known.instrument)
+    body, now_us = position_json(account, known), _decided_us(outcome)
+    return completed(body, terms, now_us, automatic_rollover=known.automatic_rollover)
 
 
 def _terms(services: Services, outcome: Outcome, instrument: str) -> Terms:

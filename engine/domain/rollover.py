@@ -75,14 +75,19 @@ def choose(
     if held.automatic_rollover == wanted:
         return []
     if held.status == "closed":
-        said = "cannot be changed: the position is closed"
-        raise invalid("automatic_rollover", "not_changeable", said)
+        raise closed()
     if wanted and not terms.supports_automatic_rollover:
         raise invalid("automatic_rollover", "not_supported")
     cutoff = cutoff_us(terms)
     if cutoff is not None and business_time_us >= cutoff:
         raise refused("rollover_locked", maturity=terms.maturity_date, cutoff=rfc3339(cutoff))
     return [RolloverSet(held.id, held.instrument, wanted, at_us)]
+
+
+def closed() -> Refused:
+    """The refusal of a choice for a closed position."""
+    said = "cannot be changed: the position is closed"
+    return invalid("automatic_rollover", "not_changeable", said)
 
 
 # --- the next bill -------------------------------------------------------------------------------

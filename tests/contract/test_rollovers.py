@@ -228,6 +228,27 @@ def test_two_followers_and_a_restart_order_once(life: Life) -> None:
     assert [one.order for one in life.facts(RolloverReserved)] == [*rows.values()]
 
 
+def test_views_are_waited_for(life: Life) -> None:
+    """A sell that the views do not show yet would keep its units out of the rollover."""
+    listed(life, 0)
+    listed(life, 1)
+    account = holding(life)
+    life.until(rolls_on(0) - timedelta(days=1))
+    life.settle()
+    life.runner.catch_up()
+    sell = life.order(account, "sell", "5.00", "ins_b0")
+    life.until(rolls_on(0))
+    for _ in range(20):
+        life.rollovers.turn()
+        life.works.clock.now_s += 0.5
+    assert life.facts(RolloverReserved) == []
+    assert life.works.order(sell).status == "placed"
+    held = life.position(account, "ins_b0").units.total
+    life.roll()
+    assert [one.quantity for one in life.facts(RolloverReserved)] == [held]
+    assert life.works.order(sell).cancelled_reason == "matured"
+
+
 def test_a_halt_waits(life: Life) -> None:
     listed(life, 0)
     listed(life, 1)

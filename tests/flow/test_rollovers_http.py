@@ -119,6 +119,9 @@ def test_a_closed_position(engine: Engine, client: Client, account: str) -> None
         engine.settle(one["id"])
     assert shown(ok(client.get(at))) == (True, False, None)
     assert client.send("PUT", at, {"automatic_rollover": False}).code == "invalid_param"
+    assert bought(engine, client, account, "sold") != at
+    followed = client.send("PUT", at, {"automatic_rollover": False})
+    assert (followed.status, followed.json["params"][0]["code"]) == (400, "not_changeable")
 
 
 def test_the_bills_on_the_run(engine: Engine, client: Client) -> None:

@@ -34,6 +34,8 @@ CHOICES: dict[str, tuple[dict[str, dict[str, Any] | None], str]] = {
     "none": ({}, "no_bill"),
     "one": ({"a": {}}, "a"),
     "the latest maturity": ({"a": {}, "b": {"maturity_date": LATER}, "c": {}}, "b"),
+    "before a later issue": (
+        {"a": {"maturity_date": LATER}, "b": {"issue_date": date(2026, 6, 10)}}, "a"),
     "then the latest issue": ({"a": {}, "b": {"issue_date": date(2026, 6, 10)}, "c": {}}, "b"),
     "an issue without a date is the oldest": ({"a": {"issue_date": None}, "b": {}}, "b"),
     "then the lowest id": ({"c": {}, "b": {}, "d": {}}, "b"),
