@@ -18,6 +18,8 @@ from engine.domain.servicing import CouponPaid, DividendPaid, PositionMatured
 from engine.kernel.errors import Refused
 from engine.runtime.doctor import DoctorCheck
 from order_engine.checks import matured_checks
+from projections.quarantine import QUARANTINE
+from projections.runner import Runner
 from tests.support.checkers import invariants
 from tests.support.engines.desks import INSTRUMENT, TERMS
 from tests.support.engines.lives import Life, open_life
@@ -315,3 +317,20 @@ def test_a_call_of_today_waits_until_every_process_knows_of_it(life: Life) -> No
     life.until(date(2026, 10, 1))
     life.serve()
     assert len(life.facts(ActionCompleted)) == 2  # neither the coupon of September nor a maturity
+
+
+def test_an_account_whose_positions_cannot_be_shown_is_paid_as_well(life: Life) -> None:
+    """A view may have it in quarantine, at any fact: its rows are old or missing."""
+    account = account_with(life, "4")
+    life.until(MONDAY)
+    life.settle()
+    life.runner.catch_up()
+    with life.views.writing() as connection:
+        row = ("positions " + account, "positions", account, account, "tenant", 1, "a fault")
+        QUARANTINE.write(connection, [row])
+        connection.exec_driver_sql("DELETE FROM view_positions")
+    life.runner = Runner(life.works.journal, life.views)
+    life.serve()
+    assert paid(life, account) == [(Decimal("4.00"), Decimal("12.00"))]
+    (done,) = life.facts(ActionCompleted)
+    assert (done.accounts, done.amount) == (1, Decimal("12.00"))

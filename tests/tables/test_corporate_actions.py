@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from functools import reduce
 from typing import Any
@@ -247,6 +247,39 @@ def test_the_next_that_the_terms_bring(row: dict[str, str]) -> None:
         shown = (terms.action_type, str(terms.ex_date), str(terms.pay_date), amount)
     assert shown == (row["next"], row["ex"], row["paid"], row["amount"])
     assert action_steps.next_step(state) == (date.fromisoformat(row["ex"]) if row["ex"] else None)
+
+
+MARKETS = """
+# A coupon due on a day on which a market or its currency is closed: when it is paid, and from which day.
+country | currency | due        | paid       | because
+US      | USD      | 2026-07-03 | 2026-07-06 | Independence Day, observed
+GB      | GBP      | 2026-04-06 | 2026-04-07 | Easter Monday
+GB      | USD      | 2026-05-25 | 2026-05-26 | both rest: Spring bank holiday, Memorial Day
+DE      | EUR      | 2026-05-01 | 2026-05-04 | TARGET rests on the first of May
+DE      | USD      | 2026-10-12 | 2026-10-13 | Columbus Day, of the currency alone
+KE      | KES      | 2026-06-01 | 2026-06-02 | Madaraka Day
+JP      | JPY      | 2026-05-04 | 2026-05-07 | Golden Week
+"""
+
+
+@pytest.mark.parametrize("row", rows(MARKETS), ids=lambda row: f"{row['country']} {row['due']}")
+def test_a_coupon_waits_for_market_and_currency(row: dict[str, str]) -> None:
+    """Its ex date does not move, nor does its amount; an engine that begins meanwhile pays it too."""
+    due, pays = date.fromisoformat(row["due"]), date.fromisoformat(row["paid"])
+    terms = replace(
+        BOND,
+        issuer_country=row["country"],
+        trading_currency=row["currency"],
+        maturity_date=due.replace(year=2030),
+        issue_date=due.replace(year=2024),
+    )
+    for since in (due - timedelta(days=30), due, pays):
+        found = action_steps.upcoming(followed(terms, since=since))
+        assert found is not None
+        assert (found.ex_date, found.pay_date, found.amount) == (due, pays, Decimal(5))
+    later = action_steps.upcoming(followed(terms, since=pays + timedelta(days=1)))
+    assert later is not None
+    assert later.ex_date > pays
 
 
 def lived(state: Instrument, today: date) -> tuple[Instrument, list[ActionTerms]]:
