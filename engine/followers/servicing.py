@@ -113,6 +113,7 @@ class Servicing:
         self._now_us = now_us
         self._monotonic = monotonic
         self._polling = Timer(monotonic, SERVICE_S)
+        self._pausing = Timer(monotonic, 0.0)
         self._work: Iterator[float] | None = None
         self._left: dict[str, list[Holder]] = {}  # action -> accounts that have to wait
         self._retries: dict[str, Timer] = {}  # instrument -> when to try those again
@@ -127,10 +128,13 @@ class Servicing:
                 return self._polling.due_in_s
             self._polling.restart()
             self._work = self._poll(check_cancelled)
+        if not self._pausing.is_due:  # woken by a fact
+            return self._pausing.due_in_s
         rest_s = next(self._work, None)
         if rest_s is None:
             self._work = None
             return self._polling.due_in_s
+        self._pausing.restart(rest_s)
         return rest_s
 
     def finish(self) -> None:

@@ -10,10 +10,11 @@ import pytest
 from msgspec.structs import replace
 
 from engine.commands import decisions
+from engine.commands.desk import Command, Decision, DecisionContext
 from engine.domain.announcing import ActionRequest
 from engine.domain.bookings import PositionClosed
-from engine.domain.corporate_action import ActionCompleted, ActionStarted
-from engine.domain.instrument import Terms
+from engine.domain.corporate_action import ActionCompleted, ActionStarted, ScheduleFollowed
+from engine.domain.instrument import InstrumentListed, Terms
 from engine.domain.servicing import CouponPaid, DividendPaid, PositionMatured
 from engine.kernel.errors import Refused
 from engine.runtime.doctor import DoctorCheck
@@ -232,6 +233,7 @@ def test_many_holders_are_served_in_pages_and_a_restart_goes_on(
         for _ in range(12):
             life.runner.catch_up()
             life.servicing.turn()
+            life.works.clock.now_s += 0.1
             if len(life.facts(CouponPaid)) >= 2:
                 break
         assert len(life.facts(CouponPaid)) == 2
@@ -334,3 +336,29 @@ def test_an_account_whose_positions_cannot_be_shown_is_paid_as_well(life: Life) 
     assert paid(life, account) == [(Decimal("4.00"), Decimal("12.00"))]
     (done,) = life.facts(ActionCompleted)
     assert (done.accounts, done.amount) == (1, Decimal("12.00"))
+
+
+def test_an_instrument_of_an_earlier_release_is_followed_from_the_first_start_on(life: Life) -> None:
+    """Once, from that day: what was due before is not paid in retrospect."""
+    earlier = replace(BOND, maturity_date=date(2027, 3, 10), issue_date=date(2025, 3, 10))
+
+    def listed(context: DecisionContext) -> Decision:
+        yield INSTRUMENT
+        return [(INSTRUMENT, [InstrumentListed(INSTRUMENT, earlier, context.at_us)])]
+
+    life.shop.desk.do(Command(listed, None, "cli_test"))
+    account = life.account()
+    life.trade(account, "buy", "1000.00")
+    life.until(FRIDAY)
+    life.settle()
+    life.serve()
+    life.stop()
+    life.start()
+    life.serve()
+    assert [one.since for one in life.facts(ScheduleFollowed)] == [FRIDAY]
+    assert life.facts(CouponPaid) == []  # that of 10 March
+    life.until(date(2026, 9, 10))
+    life.serve()
+    assert len(life.facts(CouponPaid)) == 1
+    life.list(replace(earlier, trading_status="sell_only"))
+    assert len(life.facts(ScheduleFollowed)) == 1
