@@ -33,7 +33,8 @@ STOCK = replace(SHARE, symbol=TERMS.symbol, settlement_days=1)
 def life(journal_url: str, views_url: str) -> Iterator[Life]:
     with open_life(journal_url, views_url) as opened:
         yield opened
-    assert invariants.check(journal_url) == []
+        opened.runner.catch_up()
+    assert invariants.check(journal_url, views_url=views_url) == []
 
 
 def announce(life: Life, to: int, from_: int, price: str = "9", day: date = MONDAY) -> str:

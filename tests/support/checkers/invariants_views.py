@@ -275,7 +275,7 @@ def _positions(shown: Shown, books: Money) -> Iterator[str]:
                     "settled": total - unsettled,
                     "available_for_trading": total - amounts["reserved"],
                 }
-                wanted[one.position]["average_price"] = one.cost / total if total else None
+                wanted[one.position]["average_price"] = one.cost / total if total > 0 else None
     said = {}
     for row in shown["view_positions"]:
         body = row["body"]
