@@ -9,10 +9,11 @@ from decimal import ROUND_HALF_EVEN, Decimal
 import msgspec
 
 from engine.domain.corporate_action import Action, ActionCompleted
+from engine.domain.instrument import Instrument
 from engine.domain.servicing import CouponPaid, DividendPaid
 from engine.kernel.fact import Recorded
 from engine.kernel.times import rfc3339
-from engine.kernel.values import PRICE_PLACES, STEPS, divide_to, plain
+from engine.kernel.values import EXACT, PRICE_PLACES, STEPS, UNITS, divide_to, plain, zero_like
 from projections import shapes
 from projections.resources import encode, price
 
@@ -47,14 +48,14 @@ class CorporateActionBody(msgspec.Struct, frozen=True):
 
 
 def action_json(
-    instrument: str, action: Action, status: str, *, at_us: int, done: ActionCompleted | None = None
+    of: Instrument, action: Action, status: str, *, at_us: int, done: ActionCompleted | None = None
 ) -> bytes:
-    """An action as of its last fact, at `at_us`; `done` once it is completed."""
-    terms = action.terms
+    """An action of an instrument as of its last fact, at `at_us`; `done` once it is completed."""
+    terms, unit = action.terms, UNITS[of.terms.trading_currency]
     return encode(
         CorporateActionBody(
             id=action.id,
-            instrument=instrument,
+            instrument=of.id,
             action_type=terms.action_type,
             status=status,
             ex_date=terms.ex_date.isoformat(),
@@ -66,7 +67,7 @@ def action_json(
             fraction_price=_per_unit(terms.fraction_price, 1),
             source=terms.source,
             accounts=done.accounts if done else None,
-            total_amount=plain(done.amount) if done else None,
+            total_amount=plain(EXACT.add(done.amount, zero_like(unit))) if done else None,
             created_at=rfc3339(action.created_at_us),
             modified_at=rfc3339(at_us),
         )

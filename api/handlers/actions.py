@@ -121,11 +121,10 @@ def _instrument(outcome: Outcome) -> str:
 
 
 def _announced(outcome: Outcome, action: str) -> bytes:
-    instrument = _instrument(outcome)
-    state: Instrument = outcome.states[instrument]
+    state: Instrument = outcome.states[_instrument(outcome)]
     known = state.servicing.action(action)
     assert known is not None
-    return action_json(instrument, known, "announced", at_us=known.modified_at_us)
+    return action_json(state, known, "announced", at_us=known.modified_at_us)
 
 
 def _withdrawn(call: Call, outcome: Outcome) -> bytes:
@@ -136,4 +135,4 @@ def _withdrawn(call: Call, outcome: Outcome) -> bytes:
     journal = call.engine.bridge.journal
     state: Any = journal.load_at(fold_of(instrument), instrument, version=before).state
     action = state.servicing.action(fact.action)
-    return action_json(instrument, action, "withdrawn", at_us=fact.at_us)
+    return action_json(state, action, "withdrawn", at_us=fact.at_us)

@@ -125,10 +125,9 @@ def say(fact: Fact, changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
     else the fields it set.
     """
     words = sentence(fact)
-    told = [] if words is None else [words]
-    if type(fact) in MOVES:
-        return told + moved(legs(fact))
-    return told + [
+    if words is not None or type(fact) in MOVES:
+        return [word for word in (words,) if word] + moved(legs(fact))
+    return [
         f"{field} {_word(before)} > {_word(after)}" if _says(before) else f"{field} {_word(after)}"
         for field, (before, after) in changed.items()
         if field not in QUIET and (_says(before) or _says(after))

@@ -1,7 +1,7 @@
 """Instruments of the sandbox that live while one watches: a bond with monthly coupons, three bills.
 
-Their dates count from the first start. At ten seconds a business day the first bill matures after a
-minute and a half, and rolls over into the second, which is issued by then.
+Their dates count from the first start. At ten seconds a business day the first bill matures after
+80 seconds, and rolls over into the second, which is issued by then.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ class Listing(NamedTuple):
 
 
 BOND, *BILLS = SYMBOLS = ("DEMOCPN", "DEMOBILL1", "DEMOBILL2", "DEMOBILL3")
-WEEK: Final = timedelta(days=7)
-TERM: Final = timedelta(days=28)
-"""Days from a bill's issue to its maturity."""
+FIRST, BETWEEN, TERM = timedelta(days=8), timedelta(days=21), timedelta(days=28)
+"""The first maturity, the time between two, and that from a bill's issue to its maturity: when one rolls
+over, only the next has been issued.
+"""
 COUPON_DAYS: Final = 3
 """Days until the first coupon, except at the end of a month."""
 
@@ -56,7 +57,7 @@ def _bond(today: date) -> Listing:
 
 
 def _bill(today: date, number: int) -> Listing:
-    matures = today + number * WEEK + timedelta(days=1)
+    matures = today + FIRST + (number - 1) * BETWEEN
     terms = Terms(
         f"Demo Bill {number}",
         BILLS[number - 1],

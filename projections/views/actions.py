@@ -66,14 +66,14 @@ class ActionsView(View):
         assert subject is not None
         assert action is not None, f"{fact.action} is not an open action"
         first_offset = subject.opened[fact.action]
-        page.upsert(ACTIONS, first_offset, partial(_row, first_offset, subject.state.id, action, fact))
+        page.upsert(ACTIONS, first_offset, partial(_row, first_offset, subject.state, action, fact))
 
 
-def _row(first_offset: int, instrument: str, action: Action, fact: Any) -> Row:
+def _row(first_offset: int, of: Instrument, action: Action, fact: Any) -> Row:
     status = STATUSES[type(fact)]
     done = fact if isinstance(fact, ActionCompleted) else None
-    body = action_json(instrument, action, status, at_us=fact.at_us, done=done)
-    return first_offset, action.id, instrument, action.terms.action_type, status, body
+    body = action_json(of, action, status, at_us=fact.at_us, done=done)
+    return first_offset, action.id, of.id, action.terms.action_type, status, body
 
 
 class Known(NamedTuple):

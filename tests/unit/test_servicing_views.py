@@ -200,6 +200,15 @@ def test_an_action_is_shown_from_its_announcement_to_its_end() -> None:
     assert days == ["2026-04-02", "2026-04-01", "2026-04-09"]
 
 
+def test_a_completed_action_that_paid_nobody_has_its_full_scale() -> None:
+    (row,) = actions(
+        ActionAnnounced("cac_1", DIVIDEND, "cli_1", AT_US),
+        ActionStarted("cac_1", AT_US),
+        ActionCompleted("cac_1", 0, Decimal(0), AT_US),
+    )
+    assert (row["accounts"], row["total_amount"]) == (0, "0.00")
+
+
 def test_a_withdrawn_action_stays_and_others_go_on() -> None:
     """A relative: of two actions of one instrument, each has its own row, whichever ends first."""
     rows = actions(
