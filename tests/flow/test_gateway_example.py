@@ -1,4 +1,4 @@
-"""The whole loop as real processes: the engine, the reference gateway, the made-up broker.
+"""The whole loop as real processes, on a live journal: engine, reference gateway, made-up broker.
 
 The gateway is not there at first, and is killed on the way; each order is with the broker once.
 """
@@ -20,6 +20,7 @@ import pytest
 from engine import installation
 from engine.config.settings import read_settings
 from order_engine_client import Client, NewPrice
+from tests.support.engines.prepared import install
 from tests.support.servers.served import Place, Served
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "gateway"
@@ -57,17 +58,23 @@ class Loop:
         place = Place(
             folder / "data",
             f"sqlite:///{folder}/journal.db",
-            options=("--sandbox", "--config", str(config)),
+            options=("--live", "--config", str(config)),
         )
-        place.make_client()
         settings = read_settings(data=str(place.data), journal_url=place.journal_url, environ={})
+        install(settings, "live")
         with contextlib.closing(installation.open_installation(settings)) as opened:
             venue = opened.clients.create("tnt", ["venue:acme"])
+            first, second = (
+                opened.clients.create("tnt", ["read", "trade", "operate", "admin"]) for _ in range(2)
+            )
         self.credentials = {"GATEWAY_CLIENT": venue.client.id, "GATEWAY_CLIENT_SECRET": venue.secret}
         self.served = Served(place)
         stack.callback(self.served.kill)
         self.engine = f"http://127.0.0.1:{self.served.port}"
-        self.client = stack.enter_context(Client(self.engine, *place.credentials))
+        self.client, self.other = (
+            stack.enter_context(Client(self.engine, made.client.id, made.secret))
+            for made in (first, second)
+        )
         self.gateway: subprocess.Popen[bytes]
 
     def _start(self, script: str, *words: str, **env: str) -> int:
@@ -119,7 +126,7 @@ def test_orders_go_round_once_although_the_gateway_comes_late_and_dies(loop: Loo
     )
     client.put_prices(NewPrice("KE2024A", 100, "100.00"))
     account = client.open_account("Ada", "USD").id
-    client.complete_deposit(account, client.create_deposit(account, "1000.00", "USD").id)
+    loop.other.complete_deposit(account, client.create_deposit(account, "1000.00", "USD").id)
 
     first = client.buy(account, BOND, "100.00").id
     until(lambda: client.order(account, first).status == "executing")
