@@ -149,6 +149,18 @@ def a_repeated_submit_is_one_order(counterparty: Counterparty) -> None:
     assert _traded(_about(counterparty, ORDERS[0])) == 2
 
 
+def a_repeat_after_the_end_is_no_new_order(counterparty: Counterparty) -> None:
+    """A submit may be repeated late: its answer was lost, and the order is over meanwhile."""
+    venue = counterparty.open()
+    venue.submit(ticket(ORDERS[0]))
+    counterparty.execute(ORDERS[0])
+    before = _about(counterparty, ORDERS[0])
+    venue.submit(ticket(ORDERS[0]))
+    assert _about(counterparty, ORDERS[0]) == before, "it reported more"
+    assert _standing(venue, ORDERS[0]) in {"over", "unknown"}, "it is open again"
+    assert list(counterparty.orders()).count(ORDERS[0]) == 1
+
+
 def an_unknown_order_is_unknown(counterparty: Counterparty) -> None:
     """And only that: the engine sends such an order again."""
     venue = counterparty.open()
@@ -237,6 +249,7 @@ CASES: Final[dict[str, Callable[[Counterparty], None]]] = {
         executes_an_order,
         trades_are_exact,
         a_repeated_submit_is_one_order,
+        a_repeat_after_the_end_is_no_new_order,
         an_unknown_order_is_unknown,
         a_cancel_in_time_ends_the_order,
         a_cancel_after_the_execution_is_rejected,

@@ -1,6 +1,7 @@
 """The whole loop as real processes, on a live journal: engine, reference gateway, made-up broker.
 
-The gateway is not there at first, and is killed on the way; each order is with the broker once.
+The gateway is not there at first; it and the engine are killed on the way. Each order is with the broker
+once.
 """
 
 from __future__ import annotations
@@ -68,13 +69,8 @@ class Loop:
                 opened.clients.create("tnt", ["read", "trade", "operate", "admin"]) for _ in range(2)
             )
         self.credentials = {"GATEWAY_CLIENT": venue.client.id, "GATEWAY_CLIENT_SECRET": venue.secret}
-        self.served = Served(place)
-        stack.callback(self.served.kill)
-        self.engine = f"http://127.0.0.1:{self.served.port}"
-        self.client, self.other = (
-            stack.enter_context(Client(self.engine, made.client.id, made.secret))
-            for made in (first, second)
-        )
+        self.place, self.clients = place, (first, second)
+        self.start_engine()
         self.gateway: subprocess.Popen[bytes]
 
     def _start(self, script: str, *words: str, **env: str) -> int:
@@ -97,6 +93,15 @@ class Loop:
         self.stack.callback(process.kill)
         return int(json.loads(process.stdout.readline())["port"])
 
+    def start_engine(self) -> None:
+        self.served = Served(self.place)
+        self.stack.callback(self.served.kill)
+        self.engine = f"http://127.0.0.1:{self.served.port}"
+        self.client, self.other = (
+            self.stack.enter_context(Client(self.engine, made.client.id, made.secret))
+            for made in self.clients
+        )
+
     def start_gateway(self) -> None:
         options = {
             "--port": str(self.gateway_port),
@@ -106,6 +111,12 @@ class Loop:
         }
         words = [word for option in options.items() for word in option]
         self._start("gateway.py", *words, GATEWAY_SECRET=SECRET, **self.credentials)
+
+    def restart_gateway(self) -> None:
+        """As a crash would."""
+        self.gateway.kill()
+        self.gateway.wait()
+        self.start_gateway()
 
     def at_the_broker(self) -> list[str]:
         """Our id of each order in the broker's book."""
@@ -119,7 +130,7 @@ def loop(tmp_path: Path) -> Iterator[Loop]:
         yield Loop(tmp_path, stack)
 
 
-def test_orders_go_round_once_although_the_gateway_comes_late_and_dies(loop: Loop) -> None:
+def test_orders_go_round_once_although_gateway_and_engine_die(loop: Loop) -> None:
     client = loop.client
     client.put_instrument(
         BOND, name="Bond A", symbol="KE2024A", instrument_type="bond", trading_currency="USD"
@@ -134,13 +145,19 @@ def test_orders_go_round_once_although_the_gateway_comes_late_and_dies(loop: Loo
     until(lambda: client.order(account, first).status == "filled")
     second = client.buy(account, BOND, "200.00").id
     until(lambda: second in (loop.folder / "gateway.py.jsonl").read_text())
-    loop.gateway.kill()
-    loop.gateway.wait()
-    loop.start_gateway()
+    loop.restart_gateway()
     until(lambda: client.order(account, second).status == "filled")
 
-    assert loop.at_the_broker() == [first, second]
-    for order, units in ((first, "0.99"), (second, "1.99")):
+    third = client.buy(account, BOND, "300.00").id
+    until(lambda: client.order(account, third).status == "executing")
+    loop.served.kill()
+    loop.start_engine()  # on another port
+    loop.restart_gateway()
+    client = loop.client
+    until(lambda: client.order(account, third).status == "filled")
+
+    assert loop.at_the_broker() == [first, second, third]
+    for order, units in ((first, "0.99"), (second, "1.99"), (third, "2.98")):
         (trade,) = client.order(account, order).trades
         assert (str(trade.quantity), str(trade.price)) == (units, "100.00000000")
     assert list(client.parked_reports()) == []
