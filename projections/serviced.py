@@ -9,7 +9,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from engine.domain.corporate_action import INCOME, REDEMPTIONS, Action
+from engine.domain.corporate_action import REDEMPTIONS, Action
 from engine.kernel.limits import QUARANTINED_SERVED_MAX, SERVED_BATCH
 from engine.kernel.values import total_of
 from projections.database import Views
@@ -63,11 +63,11 @@ class Sets:
     def holders(self, of: str, action: Action, after: str, limit: int) -> list[Holder]:
         """Accounts after `after` that may have to have an action and did not have it yet, by id.
 
-        For a coupon or dividend: accounts that hold the instrument, or held it on the day before the ex
-        date; else only those that hold it.
+        For a redemption: accounts that hold the instrument; else also those that held it, by settlement,
+        on the day before the ex date.
         """
         kind = action.terms.action_type
-        since = action.terms.ex_date.isoformat() if kind in INCOME else OPEN
+        since = OPEN if kind in REDEMPTIONS else action.terms.ex_date.isoformat()
         had = "" if kind in REDEMPTIONS else action.id  # a redeemed position is no longer open
         rows = self._views.query(
             "SELECT DISTINCT held.account, coalesce(owner.tenant, '') FROM view_positions AS held"

@@ -37,6 +37,8 @@ def awaits(
         raise Unavailable("the instrument was split at this moment")
     if held is not None and held.splits < servicing.splits:
         return True
+    if any(one.is_started and _lacks(position, one) for one in of(security)):
+        return True
     if placed_at_us is not None and placed_at_us < servicing.split_at_us:
         return True
     return any(not one.is_started and one.terms.ex_date <= today for one in of(security))
@@ -52,12 +54,9 @@ def check_applied(security: Instrument, position: Position | None, ex_date: date
     """Raises Refused `invalid_request` while a position still has to be split before it is paid for
     units of `ex_date`.
     """
-    held = _open(position)
-    if held is None:
-        return
     for known in of(security):
-        if known.terms.ex_date <= ex_date and not (known.is_started and held.splits >= known.number):
-            raise refused("invalid_request", f"{held.id} has to be split before: {known.id}.")
+        if known.terms.ex_date <= ex_date and _lacks(position, known):
+            raise refused("invalid_request", f"{known.id} has to split the position before.")
 
 
 def counts_otherwise(order: Order, security: Instrument, position: Position | None) -> bool:
@@ -84,8 +83,8 @@ def apply(
     `orders`: the account's in the instrument, as far as they are open. Raises Refused `invalid_request`
     with the reason for which the position has to wait.
     """
-    held = _open(position)
-    if held is None or not action.is_started or held.splits >= action.number:
+    held = position
+    if held is None or not action.is_started or not _lacks(held, action):
         return []
     _check(action, held, orders)
     terms, units = action.terms, held.units
@@ -117,7 +116,7 @@ def apply(
             at_us=at_us,
         )
     ]
-    if not after and not held.unsettled_trades:
+    if not after and not held.unsettled_trades and held.closed_at_us is None:
         facts.append(PositionClosed(held.id, held.instrument, at_us))
     return facts
 
@@ -137,6 +136,15 @@ def _check(action: Action, held: Position, orders: Iterable[Order]) -> None:
         reason = f"the account lacks {lacking} units; the split waits until it has bought them"
     if reason:
         raise refused("invalid_request", f"{held.id} is not split: {reason}.")
+
+
+def _lacks(position: Position | None, split: Action) -> bool:
+    """Whether a position still has to be split: an open one, or a closed one with trades that settle on
+    the ex date or later, for they count in what is paid for those days.
+    """
+    if position is None or (split.is_started and position.splits >= split.number):
+        return False
+    return position.closed_at_us is None or any(one.day >= split.terms.ex_date for one in position.dated)
 
 
 def _open(position: Position | None) -> Position | None:

@@ -182,9 +182,6 @@ class Life(Run):
             return
         for to in ("acc", "two"):
             self.end_waiting(to, of, "corporate_action")
-        orders = [one for one in self.model.orders.values() if one.instrument.id == of]
-        if any(one.status == "executing" and one.side == "sell" for one in orders):
-            return  # the follower begins a split when no order is at a venue; buys may be late
         to, from_ = self.random.choice(RATIOS)
         price = Decimal(self.random.choice(self.prices[of]))
         kind = "stock_split" if to > from_ else "reverse_split"

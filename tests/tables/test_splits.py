@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from engine.domain import instrument, split
 from engine.domain import position as positions
+from engine.domain.order_request import OrderRequest
 from engine.domain.position import Balance
 from engine.domain.pricing import Price
 from engine.domain.servicing import PositionSplit
@@ -146,10 +147,29 @@ def test_nothing_is_split_before_the_start_and_where_nothing_is_held() -> None:
     trades(trades_before, "+10 b1")
     assert split.apply(action, position(trades_before), [], at_us=1) == []
     sell(trades_before, "s1", "10", settled=True)
-    assert (
-        split.apply(replace(action, is_started=True, number=1), position(trades_before), [], at_us=1)
-        == []
-    )
+    later = replace(action.terms, ex_date=TODAY + timedelta(days=2))
+    started = replace(action, terms=later, is_started=True, number=1)
+    assert split.apply(started, position(trades_before), [], at_us=1) == []
+
+
+def test_a_closed_position_is_split_for_what_is_paid_on_the_last_days_of_its_trades() -> None:
+    """Ten units, delivered on the ex date before the split came: 15 have a dividend of that day."""
+    world = world_of(2)
+    trades(world, "+10 b1")
+    world.today = TODAY + timedelta(days=4)
+    sell(world, "s1", "10", settled=True)
+    ex_date = TODAY + timedelta(days=5)
+    splits.begin(world, 3, 2, ex_date=ex_date)
+    assert (position(world).status, position(world).entitled(ex_date)) == ("closed", 10)
+    with pytest.raises(Refused, match="split has to split the position before"):
+        split.check_applied(world.instrument("ins"), position(world), ex_date)
+    request = OrderRequest("buy", Decimal(100))
+    assert world.place("b2", request, price=splits.PRICE) == "instrument_not_trading"
+    assert splits.apply(world) == "ok"
+    assert (position(world).status, position(world).entitled(ex_date)) == ("closed", 15)
+    assert splits.apply(world) == "nothing"
+    assert world.place("b2", request, price=splits.PRICE) == "ok"
+    world.check_conservation()
 
 
 # --- prices -------------------------------------------------------------------------------------------

@@ -158,7 +158,7 @@ class Placing(Records):
     def _counts_otherwise(self, order: Order) -> bool:
         """A split has begun that the order, or the account's position, has not been through."""
         begun = len(self.splits[order.instrument.id])
-        last = self._last(order.account, order.instrument.id)
+        last = self._concerned(order.account, order.instrument.id)
         return order.splits < begun or (last is not None and last.splits < begun)
 
     def _reserved_asset(self, order: Order) -> Asset:

@@ -210,6 +210,18 @@ class Records:
             return None
         return holdings[-1]
 
+    def _concerned(self, account: str, instrument: str) -> Holding | None:
+        """The position that a split changes: the one that is not closed, or a closed one of trades that
+        settle on its ex date or later, for they count in what is paid for those days.
+        """
+        holdings, splits = self.holdings.get((account, instrument), []), self.splits[instrument]
+        if self._last(account, instrument) or not holdings or holdings[-1].splits == len(splits):
+            return self._last(account, instrument)
+        ex_date = splits[holdings[-1].splits].ex_date
+        orders = self._orders_of(account, instrument)
+        is_late = any(trade.settlement_date >= ex_date for one in orders for trade in one.trades)
+        return holdings[-1] if is_late else None
+
     def _orders_of(self, account: str, instrument: str) -> list[Order]:
         key = account, instrument
         return [one for one in self.orders.values() if (one.account, one.instrument.id) == key]

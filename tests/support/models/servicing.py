@@ -76,7 +76,7 @@ class Servicing(Rollovers):
 
         It waits for a split that went ex no later: its amount is one of new units.
         """
-        last = self._last(account, instrument)
+        last = self._concerned(account, instrument)
         through = last.splits if last else len(self.splits[instrument])
         if any(one.ex_date <= ex_date for one in self.splits[instrument][through:]):
             return WAITS
@@ -137,7 +137,7 @@ class Servicing(Rollovers):
 
         Waiting orders end before ("corporate_action", by `cancel`).
         """
-        last, splits = self._last(account, instrument), self.splits[instrument]
+        last, splits = self._concerned(account, instrument), self.splits[instrument]
         if last is None or last.splits == len(splits):
             return NOTHING
         if any(
