@@ -6,6 +6,9 @@ import pytest
 
 from tests.laws.lives import Life
 from tests.laws.runs import telling
+from tests.laws.test_audit import audited
+from tests.support.checkers.invariants import judge
+from tests.support.models.stored_rows import sealed, written
 
 LIVES, MANY, CHUNK, STEPS = 100, 1_000, 25, 200
 """Lives in `make test`, and under `make torture`; each a seed."""
@@ -39,6 +42,15 @@ def test_money_and_units_are_conserved_at_every_step() -> None:
 
 def test_what_came_to_an_account_comes_once() -> None:
     agree(range(2 * LIVES, 2 * LIVES + CHUNK), twice=True)
+
+
+def test_neither_the_audit_nor_the_independent_checker_accuses_a_life() -> None:
+    for seed in range(10):
+        life = Life(seed)
+        life.go(STEPS)
+        facts = list(written(life.world))
+        assert audited(facts).findings == [], f"seed {seed}"
+        assert judge(sealed(facts)).problems == [], f"seed {seed}"
 
 
 REACHED = {
