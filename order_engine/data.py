@@ -13,7 +13,7 @@ from order_engine.parts import AsJson, Data, JournalUrl, errors_told, installati
 import_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Import instruments, prices and corporate actions from CSV files.",
+    help="Import instruments, prices or corporate actions (CSV).",
 )
 
 File = Annotated[Path, typer.Argument(metavar="FILE.csv", help="The file; - is standard input.")]

@@ -123,7 +123,8 @@ Day = Annotated[str, Meta(examples=["2026-03-13"], extra_json_schema={"format": 
 TimeOfDay = Annotated[str, Meta(pattern=f"^({TIME_OF_DAY})$", examples=["09:30"])]
 Market = Annotated[str, Meta(examples=["XNYS"])]
 TimeZone = Annotated[str, Meta(examples=["America/New_York"])]
-Sessions = Annotated[tuple[tuple[TimeOfDay, TimeOfDay], ...], Meta(examples=[[["09:30", "16:00"]]])]
+Session = Annotated[tuple[TimeOfDay, ...], Meta(min_length=2, max_length=2)]
+Sessions = Annotated[tuple[Session, ...], Meta(examples=[[["09:30", "16:00"]]])]
 """Opening and close of each session, in order."""
 Name = Annotated[str, Meta(examples=["Kenya 2024 Bond A"])]
 Symbol = Annotated[str, Meta(examples=["KE2024A"])]

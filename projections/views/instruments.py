@@ -35,7 +35,7 @@ class InstrumentsView(View):
     """One row per instrument."""
 
     name = "instruments"
-    shape = 1
+    shape = 2
     streams = frozenset({"ins"})
     tables = (INSTRUMENTS,)
     bodies = (InstrumentBody,)

@@ -518,9 +518,12 @@ def test_an_offset_that_is_still_to_come_is_refused_by_every_read(pair: Pair) ->
         names = {"account_id": "acc_x", "order_id": "ord_x", "position_id": "pos_x",
                  "deposit_id": "dep_x", "withdrawal_id": "wdr_x", "event_id": "evt_x",
                  "report_id": "rep_x", "webhook_id": "whk_x", "delivery_id": "whd_x",
+                 "action_id": "cac_x",
                  "id_or_reference": "x", "id_or_symbol": "x", "name": "orders"}  # fmt: skip
         path = route.path.format(**dict.fromkeys(route_names(route.path), "x") | names)
-        path += "?symbol=X" * (route.name == "list_prices")
+        path += {"list_prices": "?symbol=X", "list_on_the_run_bills": "?issuer_country=US"}.get(
+            route.name, ""
+        )
         reply = reader.get(path, Min_Journal_Offset=str(head + 1))
         assert (reply.status, reply.code) == (400, "offset_in_future"), path
         assert reply.json["context"] == {"head": head}

@@ -277,7 +277,7 @@ def stored_rows(file: Path) -> dict[str, list[tuple[Any, ...]]]:
         columns = {
             name: "view, shape, reached" if name == "view_checkpoints" else "*" for name in tables
         }
-        begun = {"view_checkpoints": "WHERE reached > 0"}  # views that the release had
+        begun = {"view_checkpoints": " WHERE reached > 0"}  # views that the release had
         return {
             name: sorted(
                 store.query(f"SELECT {columns[name]} FROM {name}{begun.get(name, '')}"), key=repr

@@ -64,6 +64,12 @@ class Fault(NamedTuple):
     reference: str | None = None
 
 
+def _fault(code: str, text: str, order: str | None = None, reference: str | None = None) -> Fault:
+    """A fault with its code's sentence and the figures."""
+    detail = f"{FAULTS[code]}: {text}"
+    return Fault(code, detail, order, reference)
+
+
 class _Known(NamedTuple):
     """The surroundings of a message: venue, the ticket of its order, and the time."""
 
@@ -130,13 +136,12 @@ def heard(venue: str, message: Fields, sent: Ticket | None, *, now_us: int) -> H
             return _cancel_reject(venue, read)
         if kind in UNDERSTOOD:
             return _rejected(read)
-        return Fault("not_understood", f"{FAULTS['not_understood']}: MsgType {kind:.20}")
+        return _fault("not_understood", f"MsgType {kind:.20}")
     except (Garbled, ArithmeticError) as error:
         fault = _Faulty("malformed", str(error) or "a number is out of range")
     except _Faulty as error:
         fault = error
-    text = f"{FAULTS[fault.code]}: {fault.text}"
-    return Fault(fault.code, text, order_of(message), _words(read.first(EXEC_ID)))
+    return _fault(fault.code, fault.text, order_of(message), _words(read.first(EXEC_ID)))
 
 
 def order_of(message: Fields) -> str | None:
@@ -157,7 +162,7 @@ def ending(told: Heard, venue: str, booked: Decimal) -> tuple[Heard, Fault | Non
         return told, None
     if told.executed != booked:
         text = f"{plain(told.executed)} executed, {plain(booked)} reported"
-        fault = Fault("unbooked_trades", f"{FAULTS['unbooked_trades']}: {text}", told.order)
+        fault = _fault("unbooked_trades", text, told.order)
         trades = tuple(report for report in told.reports if report.kind == "trade")
         return told._replace(standing="open", reports=trades), fault
     if told.reports or not ends:
