@@ -105,6 +105,7 @@ class Execution:
         self._on_filled = on_filled
         self._monotonic = monotonic
         self._stopped: set[str] = set()  # orders with a report that could not be recorded
+        self._in_doubt: set[str] = set()  # orders with a request that was not answered
         self._heard_of = desk.journal.codec.names_of(HEARD_OF)
         self._hearing = Timer(monotonic, VENUE_POLL_S)
         self._met: set[str] = set()
@@ -269,8 +270,10 @@ class Execution:
         for order_id, found, error in answers:
             if error:
                 self.faults.show(order_id, error)  # still unknown: it stays as it is
+                self._in_doubt.add(order_id)
             elif found is not None:
                 self.faults.clear(order_id)
+                self._in_doubt.discard(order_id)
                 self._stopped.discard(order_id)  # all of its reports come again
                 reports += found
             self._hearing.hurry()
@@ -296,11 +299,12 @@ class Execution:
 
     def _unblock_ended(self) -> None:
         """Clears orders that were blocked and whose end came another way: by a stream, or over HTTP."""
-        for subject in self.faults.shown():
-            if is_id(subject, "ord") and subject not in self._met:
-                order: Order | None = self._desk.state(subject)
-                if order and order.status in OVER:
-                    self.faults.clear(subject)
+        for order_id in (self._in_doubt | self._stopped) - self._met:
+            order: Order | None = self._desk.state(order_id) if is_id(order_id, "ord") else None
+            if order and order.status in OVER:
+                self.faults.clear(order_id)
+                self._in_doubt.discard(order_id)
+                self._stopped.discard(order_id)
 
     def _is_done(self, outcome: Outcome | Exception, subject: str) -> TypeGuard[Outcome]:
         if isinstance(outcome, Exception):
