@@ -324,5 +324,10 @@ def _check_position(before: Account, fact: Any) -> None:
     if type(fact) is PositionOpened:
         if is_open:
             raise Inconsistency("holding", f"{fact.position} is opened while another is open")
-    elif not is_open or known is None or known.id != fact.position:
+    elif known is None or known.id != fact.position or not (is_open or _is_of_closed(fact)):
         raise Inconsistency("holding", f"{fact.position} is not open")
+
+
+def _is_of_closed(fact: Any) -> bool:
+    """Whether a position may be closed by then: a split of none of its units, see `split.apply`."""
+    return isinstance(fact, PositionSplit) and not fact.quantity_before and not fact.amount

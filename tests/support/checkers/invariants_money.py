@@ -277,7 +277,8 @@ class Places:
                 )
             known.append(Holding(row.words["position"]))
             return
-        may_be_closed = what in AT_ANY_TIME
+        is_of_none = what == "position_split" and not Fraction(row.words["quantity_before"])
+        may_be_closed = what in AT_ANY_TIME or is_of_none
         is_open = last is not None and (may_be_closed or not last.is_closed)
         if last is None or not is_open or last.position != row.words["position"]:
             raise Wrong(f"I6: {row.what} of {row.words['position']}, which is not open")
