@@ -598,6 +598,8 @@ FIX_TEXT_CHARS: Final = 200
 """Characters of a venue's own words that a fault repeats."""
 FIX_REPLAY_BYTES: Final = 32 << 20
 """Messages that a FIX session reads again at its start: some 50,000 orders, and a few seconds."""
+FIX_PACKING_S: Final = 2.0
+"""Time that a stop waits for the compression of yesterday's FIX messages; the next start repeats it."""
 FIX_ORDERS_MAX: Final = 100_000
 """Orders that a FIX session remembers, those that are over included: some 100 MB."""
 FIX_INBOX_MAX: Final = 10_000
@@ -606,9 +608,6 @@ FIX_ANSWER_S: Final = 5.0
 """Time for a FIX venue to answer a status request; the outcome is unknown then, and asked again."""
 FIX_RECONNECT_S: Final = 2
 """Interval between a FIX session's attempts to log on."""
-VENUE_CLOCK_SKEW_US: Final = 60_000_000
-"""Difference of a venue's clock from ours: an execution further before its order, or further ahead, is
-an error of one of them."""
 VENUE_POLL_S: Final = 0.05
 """Poll interval of a venue."""
 RECONCILE_S: Final = 5.0

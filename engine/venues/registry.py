@@ -19,7 +19,10 @@ from engine.kernel.values import EXACT
 from engine.venues.port import Ticket, Venue
 
 GROUP: Final = "order_engine.venues"
-BUILT_IN: Final = (EntryPoint("http", "engine.venues.http:open_venue", GROUP),)
+BUILT_IN: Final = (
+    EntryPoint("http", "engine.venues.http:open_venue", GROUP),
+    EntryPoint("fix", "engine.venues.fix.session:open_venue", GROUP),
+)
 
 
 class NoVenue(EngineError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
 from engine.kernel.limits import FIX_ORDERS_MAX
@@ -27,7 +29,7 @@ def opened() -> Book:
 
 def told(book: Book, *messages: list[tuple[int, str]]) -> list[str]:
     """What the stream has after these messages: kinds, or codes of faults."""
-    taken = [book.take(message, now_us=AT_US) for message in messages]
+    taken = [book.take(message) for message in messages]
     kinds = [report.kind for _, report in book.reports(0)]
     return [*kinds, *(one.code for one in taken if isinstance(one, Fault))]
 
@@ -70,16 +72,27 @@ def test_old_news_do_not_open_an_order_again() -> None:
 
 def test_a_status_may_say_that_the_venue_knows_no_such_order() -> None:
     book = opened()
-    found = book.take(changed(STATUS, "39=8 103=5"), now_us=AT_US)
+    found = book.take(changed(STATUS, "39=8 103=5"))
     assert isinstance(found, Heard)
     assert (found.standing, book.of("ord_1").standing, found.request) == ("unknown", "unknown", "s1")
-    book.take(NEW, now_us=AT_US)
+    book.take(NEW)
     assert book.of("ord_1").standing == "open"
 
 
-def test_a_ticket_is_what_messages_are_compared_with() -> None:
-    assert told(opened(), changed(FIRST, "54=2")) == ["other_order"]
-    assert told(Book("lse", {}.get), changed(FIRST, "54=2")) == ["trade"]  # unknown: parked by the rules
+def test_a_trade_of_another_side_counts_for_nothing() -> None:
+    """The rules park such a trade. The order does not end without it."""
+    book = opened()
+    wrong = changed(FIRST, "54=2")
+    assert told(book, wrong, LAST) == ["trade", "trade", "unbooked_trades"]
+    assert book.of("ord_1").booked == Decimal(6)
+    assert told(Book("lse", {}.get), wrong) == ["trade"]
+
+
+def test_a_bust_is_reported_and_the_order_does_not_end() -> None:
+    book = opened()
+    bust = changed(NEW, "17=E2 150=H 39=1 19=E1 14=0")
+    cancelled = changed(NEW, "17=E3 150=4 39=4 14=0")
+    assert told(book, FIRST, bust, cancelled) == ["trade", "trade_bust", "unbooked_trades"]
 
 
 def test_orders_and_cancels_that_went_out_are_noted() -> None:
@@ -96,7 +109,7 @@ def test_orders_and_cancels_that_went_out_are_noted() -> None:
 
 def test_a_refused_message_is_remembered_until_the_venue_knows_the_order() -> None:
     book = opened()
-    book.take(fields("35=j 372=D 379=ord_1 380=3 58=closed"), now_us=AT_US)
+    book.take(fields("35=j 372=D 379=ord_1 380=3 58=closed"))
     assert "closed" in book.of("ord_1").rejected
     told(book, NEW)
     assert book.of("ord_1").rejected == ""
@@ -115,6 +128,6 @@ def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
     book = Book("lse", {}.get)
     for number in range(10):
         book.sent([(35, "D"), (11, f"ord_{number}")])
-        book.take(changed(NEW, f"11=ord_{number}"), now_us=AT_US)
+        book.take(changed(NEW, f"11=ord_{number}"))
     assert book.open_orders() == ["ord_7", "ord_8", "ord_9"]
     assert FIX_ORDERS_MAX > 10_000

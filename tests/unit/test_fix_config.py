@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +15,7 @@ from engine.venues.fix.config import OPTIONS, FixConfig, config_of, quickfix_set
 from engine.venues.fix.log import MessageLog
 from engine.venues.fix.messages import Conventions
 from engine.venues.fix.wire import time_of
+from engine.venues.registry import Site, factory_of
 from order_engine.main import app
 from tests.support.fix.wire import encode, fields
 
@@ -76,6 +79,28 @@ def test_quickfix_is_given_all_of_it(tmp_path: Path) -> None:
     lines = set(quickfix_settings(config_of(LEAST), tmp_path).splitlines())
     assert {"NonStopSession=Y", "ResetOnLogon=N", f"FileStorePath={tmp_path}"} <= lines
     assert {"SenderCompID=US", "TargetCompID=ACME", "SocketConnectHost=10.0.0.7"} <= lines
+
+
+# --- as a venue of the settings ------------------------------------------------------------------
+
+
+def site(directory: Path, options: dict[str, str]) -> Site:
+    return Site("acme", options, directory, {}.get)
+
+
+def test_a_venue_opens_and_connects_to_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "quickfix", ModuleType("quickfix"))
+    venue = factory_of("fix")(site(tmp_path / "acme", LEAST))
+    assert (venue.name, venue.capabilities.concurrency > 1) == ("acme", True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_quickfix_a_venue_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "quickfix", None)
+    with pytest.raises(BadSettings, match=r"pip install 'order-engine\[fix\]'"):
+        factory_of("fix")(site(tmp_path, LEAST))
 
 
 # --- order-engine fix log ------------------------------------------------------------------------

@@ -52,6 +52,13 @@ def test_earlier_days_are_compressed_and_read_alike(tmp_path: Path) -> None:
     assert recent(tmp_path) == [Entry(AT_US, "<", MESSAGE)]
 
 
+def test_a_file_that_is_packed_before_it_is_read_is_read_all_the_same(tmp_path: Path) -> None:
+    written(tmp_path, AT_US)
+    (listed,) = files(tmp_path)
+    pack(tmp_path, "20260313")
+    assert list(entries(listed)) == [Entry(AT_US, "<", MESSAGE)]
+
+
 def test_a_day_that_is_packed_twice_loses_nothing(tmp_path: Path) -> None:
     written(tmp_path, AT_US)
     pack(tmp_path, "20260313")

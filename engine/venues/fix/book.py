@@ -17,7 +17,7 @@ from typing import Final
 from engine.domain.report import Report
 from engine.kernel.limits import FIX_ORDERS_MAX, VENUE_REPORTS
 from engine.kernel.values import ZERO, total_of
-from engine.venues.fix.reports import Fault, Heard, ending, heard, order_of
+from engine.venues.fix.reports import Fault, Heard, ending, heard, is_about, order_of
 from engine.venues.fix.wire import Fields
 from engine.venues.port import Numbered, Standing, Ticket
 
@@ -75,11 +75,11 @@ class Book:
         if order and values.get(35) in _SENT:
             self._known(order).sent.add(values[11])
 
-    def take(self, message: Fields, *, now_us: int) -> Heard | Fault:
+    def take(self, message: Fields) -> Heard | Fault:
         """The meaning of a message that came in. Its reports join the stream, those of before do not."""
         name = order_of(message)
         known = self.of(name) if name else VenueOrder()
-        told = heard(self._venue, message, known.ticket, now_us=now_us)
+        told = heard(self._venue, message, known.ticket)
         if isinstance(told, Fault):
             known.rejected = told.text if told.code == "message_rejected" else known.rejected
             return told
@@ -108,7 +108,8 @@ class Book:
         return known
 
     def _is_new_trade(self, known: VenueOrder, report: Report) -> bool:
-        return report.kind == "trade" and report.execution_reference not in known.references
+        is_new = report.execution_reference not in known.references
+        return report.kind == "trade" and is_new and is_about(report, known.ticket)
 
     def _say(self, known: VenueOrder, report: Report) -> None:
         has_ended = any(one.kind in _ENDS for one in known.reports)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, NamedTuple
 
-from engine.kernel.limits import FIX_REPLAY_BYTES
+from engine.kernel.limits import FIX_PACKING_S, FIX_REPLAY_BYTES
 from engine.venues.fix.wire import CHARSET, Garbled, time_of, time_text
 
 Direction = Literal["<", ">"]
@@ -43,6 +43,7 @@ class MessageLog:
         self._lock = threading.Lock()
         self._day = ""
         self._file: BinaryIO | None = None
+        self._packing: threading.Thread | None = None
         directory.mkdir(parents=True, exist_ok=True)
 
     def append(self, at_us: int, direction: Direction, raw: bytes, *, is_durable: bool) -> None:
@@ -57,8 +58,10 @@ class MessageLog:
                 os.fsync(file.fileno())
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the file, and gives the compression of earlier days a little time to end."""
         with self._lock:
+            if self._packing:
+                self._packing.join(FIX_PACKING_S)
             if self._file:
                 self._file.close()
                 self._file = None
@@ -70,7 +73,10 @@ class MessageLog:
                 self._file.close()
             path = self._directory / f"{_PREFIX}{day}{_CURRENT}"
             self._file, self._day = _opened(path), day
-            threading.Thread(target=_pack_quietly, args=(self._directory, day), daemon=True).start()
+            self._packing = threading.Thread(
+                target=_pack_quietly, args=(self._directory, day), daemon=True
+            )
+            self._packing.start()
         return self._file
 
 
@@ -104,7 +110,7 @@ def files(directory: Path) -> list[Path]:
 
 def entries(path: Path) -> Iterator[Entry]:
     """The messages of one file. Lines that a power cut left incomplete are skipped."""
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+    with _readable(path) as file:
         for line in file:
             entry = _entry(line)
             if entry:
@@ -116,11 +122,21 @@ def recent(directory: Path) -> list[Entry]:
     chosen: list[Path] = []
     size = 0
     for path in reversed(files(directory)):
-        size += path.stat().st_size
+        with suppress(FileNotFoundError):  # compressed meanwhile: it is small
+            size += path.stat().st_size
         if chosen and size > FIX_REPLAY_BYTES:
             break
         chosen.insert(0, path)
     return [entry for path in chosen for entry in entries(path)]
+
+
+def _readable(path: Path) -> BinaryIO:
+    """The file, or its compressed form if the engine has just compressed it."""
+    if path.suffix != ".gz":
+        with suppress(FileNotFoundError):
+            return path.open("rb")
+        path = path.with_name(path.name + ".gz")
+    return gzip.open(path)  # type: ignore[return-value]
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from engine.domain.report import Report
-from engine.kernel.limits import FIX_ID_CHARS, FIX_TEXT_CHARS, VENUE_CLOCK_SKEW_US
+from engine.domain.report import Report, ReportKind
+from engine.kernel.limits import FIX_ID_CHARS, FIX_TEXT_CHARS
 from engine.kernel.values import EXACT, PRICE_PLACES, STEPS, plain
 from engine.venues.fix.messages import order_named
 from engine.venues.fix.tables import (
@@ -26,7 +26,7 @@ from engine.venues.fix.tables import (
     UNDERSTOOD,
     ExecType,
 )
-from engine.venues.fix.wire import Fields, Garbled, number_of, time_of, time_text
+from engine.venues.fix.wire import Fields, Garbled, date_of, number_of, time_of
 from engine.venues.port import Standing, Ticket
 
 EXEC_ID: Final = 17
@@ -71,11 +71,10 @@ def _fault(code: str, text: str, order: str | None = None, reference: str | None
 
 
 class _Known(NamedTuple):
-    """The surroundings of a message: venue, the ticket of its order, and the time."""
+    """The surroundings of a message: venue, and the ticket of its order."""
 
     venue: str
     sent: Ticket | None
-    now_us: int
 
 
 class _Faulty(Exception):
@@ -122,7 +121,7 @@ class _Read:
         return value
 
 
-def heard(venue: str, message: Fields, sent: Ticket | None, *, now_us: int) -> Heard | Fault:
+def heard(venue: str, message: Fields, sent: Ticket | None) -> Heard | Fault:
     """The meaning of a message of the venue. Never raises.
 
     `sent` is the ticket of its order (see `order_of`); None if the venue was sent none.
@@ -131,7 +130,7 @@ def heard(venue: str, message: Fields, sent: Ticket | None, *, now_us: int) -> H
     try:
         kind = read.text(35)
         if kind == "8":
-            return _execution(read, _Known(venue, sent, now_us))
+            return _execution(read, _Known(venue, sent))
         if kind == "9":
             return _cancel_reject(venue, read)
         if kind in UNDERSTOOD:
@@ -174,14 +173,11 @@ def ending(told: Heard, venue: str, booked: Decimal) -> tuple[Heard, Fault | Non
 
 def _execution(read: _Read, known: _Known) -> Heard:
     order = _own_order(read)
-    _check_order(read, known.sent)
     ord_status = read.text(39)
     standing = ORD_STATUSES.get(ord_status)
     exec_type = EXEC_TYPES.get(read.text(150))
     if exec_type is None or standing is None or exec_type.effect == "not_understood":
         raise _Faulty("not_understood", f"ExecType {read.text(150):.20}, OrdStatus {ord_status:.20}")
-    if exec_type.effect == "not_yet_bookable":
-        raise _Faulty("not_yet_bookable", f"{exec_type.name} of {read.optional(19) or 'no trade'}")
     about = Heard(order, standing, (), number_of(read.text(14)), read.optional(790), ord_status)
     why = read.optional(103) if ord_status == "8" else None
     if why == _UNKNOWN_ORDER:  # answers a status request, whatever its ExecType
@@ -198,7 +194,16 @@ def _execution(read: _Read, known: _Known) -> Heard:
 def _reports(read: _Read, about: Heard, exec_type: ExecType, known: _Known) -> tuple[Report, ...]:
     """The reports of an execution report, in their order."""
     reference = f"{about.order}/{read.text(EXEC_ID)}"
-    report = Report(known.venue, reference, about.order, "ended", reason=exec_type.reason)
+    report = Report(
+        known.venue,
+        reference,
+        about.order,
+        "ended",
+        reason=exec_type.reason,
+        instrument=_instrument(read, known.sent),
+        side=_side(read),
+        currency=read.optional(15),
+    )
     match exec_type.effect:
         case "trade" if about.ord_status == FILLED:
             end = replace(report, execution_reference=f"{about.order}-ended/{read.text(EXEC_ID)}")
@@ -209,24 +214,27 @@ def _reports(read: _Read, about: Heard, exec_type: ExecType, known: _Known) -> t
             return (replace(report, kind="cancelled"),)
         case "ended" | "cancelled":
             return (report,)
+        case "bust" | "correct" as effect:
+            trade = _trade(report, read, known) if effect == "correct" else report
+            kind: ReportKind = "trade_correct" if effect == "correct" else "trade_bust"
+            return (replace(trade, kind=kind, refers_to=_trade_named(read, about.order)),)
         case _:
             return ()
 
 
 def _trade(report: Report, read: _Read, known: _Known) -> Report:
     quantity = number_of(read.text(32))
-    executed_at_us = time_of(read.text(60))
-    _check_time(executed_at_us, known)
-    yield_text = read.optional(236)
+    yield_text, settles = read.optional(236), read.optional(64)
     return replace(
         report,
         kind="trade",
         price=number_of(read.text(31)),
         quantity=quantity,
         accrued_interest=_interest(read, quantity, known.sent),
-        executed_at_us=executed_at_us,
+        executed_at_us=time_of(read.text(60)),
         counterparty=_words(read.first(375)),
         ytm=EXACT.scaleb(number_of(yield_text), _PERCENT) if yield_text else None,
+        settlement_date=date_of(settles) if settles else None,
     )
 
 
@@ -278,19 +286,26 @@ def _own_order(read: _Read) -> str:
     return order
 
 
-def _check_order(read: _Read, sent: Ticket | None) -> None:
-    """Raises _Faulty for another symbol or side than those of the ticket."""
+def _instrument(read: _Read, sent: Ticket | None) -> str | None:
+    """The order's instrument, if the venue names its symbol; another symbol as it is: it is parked."""
+    symbol = read.optional(55)
+    return sent.instrument if sent is not None and symbol == sent.symbol else symbol
+
+
+def _side(read: _Read) -> str | None:
+    """The side in our words; another one as the venue has it: it is parked."""
+    given = read.optional(54)
+    return next((side for side, code in SIDES.items() if code == given), given)
+
+
+def _trade_named(read: _Read, order: str) -> str | None:
+    """The reference of the trade that is cancelled or corrected."""
+    named = read.optional(19)
+    return f"{order}/{named}" if named else None
+
+
+def is_about(report: Report, sent: Ticket | None) -> bool:
+    """Whether the venue names the order's own instrument and side, or none. The rules park any other."""
     if sent is None:
-        return
-    for tag, own in ((54, SIDES[sent.side]), (55, sent.symbol)):
-        given = read.optional(tag)
-        if given not in (None, own):
-            name = UNDERSTOOD["8"].tags[tag].name
-            raise _Faulty("other_order", f"{name} is {given}, the order's is {own}")
-
-
-def _check_time(executed_at_us: int, known: _Known) -> None:
-    started_us = known.sent.started_at_us if known.sent else executed_at_us
-    is_early = executed_at_us < started_us - VENUE_CLOCK_SKEW_US
-    if is_early or executed_at_us > known.now_us + VENUE_CLOCK_SKEW_US:
-        raise _Faulty("wrong_time", f"executed at {time_text(executed_at_us)}")
+        return True
+    return report.instrument in (None, sent.instrument) and report.side in (None, sent.side)

@@ -18,8 +18,8 @@ from engine.kernel import wall
 from engine.kernel.limits import FIX_ANSWER_S, VENUE_REPORTS
 from engine.venues.fix import messages
 from engine.venues.fix.book import Book, Tickets, VenueOrder
-from engine.venues.fix.config import FixConfig
-from engine.venues.fix.initiator import Initiator
+from engine.venues.fix.config import FixConfig, config_of
+from engine.venues.fix.initiator import Initiator, installed
 from engine.venues.fix.log import Direction, Entry, MessageLog, recent
 from engine.venues.fix.reports import Fault, Heard
 from engine.venues.fix.tables import UNDERSTOOD
@@ -32,8 +32,16 @@ from engine.venues.port import (
     VenueStatus,
     VenueUnavailable,
 )
+from engine.venues.registry import Site
 
 _CAPABILITIES: Final = Capabilities(concurrency=8)
+
+
+def open_venue(site: Site) -> FixVenue:
+    """The venue of a setting. Raises BadSettings, also without QuickFIX."""
+    installed()
+    config = config_of(site.options)
+    return FixVenue(site.name, config, site.directory, site.ticket, now_us=site.now_us)
 
 
 class FixVenue:
@@ -208,7 +216,7 @@ class FixVenue:
     def _take(self, message: Fields) -> None:
         if dict(message).get(35) not in UNDERSTOOD:
             return
-        told = self._book.take(message, now_us=self._now_us())
+        told = self._book.take(message)
         if isinstance(told, Fault):
             self._faults.append(told.text)
         for request in self._requests_answered(message, told):

@@ -6,7 +6,7 @@ from typing import Final, Literal, NamedTuple
 
 from engine.venues.port import Standing
 
-Effect = Literal["trade", "ended", "cancelled", "noted", "status", "not_yet_bookable", "not_understood"]
+Effect = Literal["trade", "bust", "correct", "ended", "cancelled", "noted", "status", "not_understood"]
 
 
 class Tag(NamedTuple):
@@ -86,16 +86,18 @@ UNDERSTOOD: Final = {
             6: Tag("AvgPx", "not read: each trade has its own price"),
             11: Tag("ClOrdID", "the order's id, or that of its cancel request; required"),
             14: Tag("CumQty", "units executed so far; required"),
+            15: Tag("Currency", "must be that of the order, if given; else parked"),
             17: Tag("ExecID", "with the order's id the key of a report; required, but not of a status"),
             19: Tag("ExecRefID", "the trade that is cancelled or corrected"),
             31: Tag("LastPx", "price of a trade; required of one"),
             32: Tag("LastQty", "units of a trade; required of one"),
             39: Tag("OrdStatus", "whether the order is over; required"),
             41: Tag("OrigClOrdID", "the order's id; makes a cancel the answer to a request"),
-            54: Tag("Side", "must be that of the order"),
-            55: Tag("Symbol", "must be that of the order, if given"),
+            54: Tag("Side", "must be that of the order, if given; else parked"),
+            55: Tag("Symbol", "must be that of the order, if given; else parked"),
             58: Tag("Text", "shown with a fault"),
             60: Tag("TransactTime", "time of the execution; required of a trade"),
+            64: Tag("SettlDate", "settlement date of a trade, if given"),
             103: Tag("OrdRejReason", "`5`: unknown order; `6`: duplicate, no end of the order"),
             150: Tag("ExecType", "required"),
             159: Tag("AccruedInterestAmt", "interest of a trade, divided by its units"),
@@ -154,8 +156,8 @@ EXEC_TYPES: Final = {
     "D": ExecType("Restated", "not_understood"),
     "E": ExecType("Pending Replace", "not_understood"),
     "F": ExecType("Trade", "trade"),
-    "G": ExecType("Trade Correct", "not_yet_bookable"),
-    "H": ExecType("Trade Cancel", "not_yet_bookable"),
+    "G": ExecType("Trade Correct", "correct"),
+    "H": ExecType("Trade Cancel", "bust"),
     "I": ExecType("Order Status", "status"),
 }
 """ExecType (tag 150) -> its name and effect."""
@@ -187,7 +189,8 @@ EFFECTS: Final[dict[Effect, str]] = {
     "cancelled": "cancelled on request; without OrigClOrdID the execution has ended",
     "noted": "kept in the message log; changes nothing",
     "status": "answers OrderStatusRequest; books nothing",
-    "not_yet_bookable": "fault `not_yet_bookable`",
+    "bust": "the trade was cancelled: parked as `not_yet_bookable`",
+    "correct": "the trade was corrected: parked as `not_yet_bookable`",
     "not_understood": "fault `not_understood`",
 }
 """Effect of an execution report -> meaning."""
@@ -197,9 +200,7 @@ FAULTS: Final = {
     "missing": "a required tag is missing",
     "malformed": "a value is not of its type, or a tag is there twice",
     "not_understood": "no such message was agreed on",
-    "not_yet_bookable": "a trade was cancelled or corrected; that cannot be booked yet",
-    "other_order": "ids, symbol or side are not those of the order sent",
-    "wrong_time": "executed before the order was sent, or in the future",
+    "other_order": "ClOrdID and OrigClOrdID name two orders",
     "interest": "accrued interest is missing, or not exact per unit at 8 decimals",
     "unbooked_trades": "the venue's status counts other units than the trades that it reported",
     "message_rejected": "the venue refused a message of ours unread",

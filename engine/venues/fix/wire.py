@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Final
 
@@ -26,6 +26,7 @@ DATA: Final = {93: 89, 90: 91, 95: 96, 212: 213, 348: 349, 350: 351, 354: 355, 3
 _NUMBER: Final = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)", re.ASCII)
 _TAG: Final = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _LENGTH: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+_DATE: Final = re.compile(r"[0-9]{8}", re.ASCII)
 _TIME: Final = re.compile(
     r"([0-9]{4})([0-9]{2})([0-9]{2})-([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,6}))?", re.ASCII
 )
@@ -112,6 +113,16 @@ def time_of(text: str) -> int:
     except (ValueError, OverflowError):
         pass
     raise Garbled(f"{text!r:.30} is no UTC time such as 20260312-14:30:00.000")
+
+
+def date_of(text: str) -> date:
+    """A LocalMktDate, `20260312`. Raises Garbled."""
+    try:
+        if _DATE.fullmatch(text):
+            return date(int(text[:4]), int(text[4:6]), int(text[6:]))
+    except ValueError:
+        pass
+    raise Garbled(f"{text!r:.30} is no date such as 20260312")
 
 
 def time_text(at_us: int) -> str:
