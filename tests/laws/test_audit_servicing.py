@@ -50,7 +50,7 @@ from tests.laws.test_checker_lives import (
 )
 from tests.laws.test_checker_lives import valid as life_of
 from tests.support.engines import splits
-from tests.support.engines.rolling import MATURITY, PRICE, Rolling
+from tests.support.engines.rolling import MATURITY, PRICE, ROLLED, Rolling
 from tests.support.engines.world import TODAY, World
 from tests.support.models.stored_rows import Written, written
 
@@ -135,7 +135,7 @@ def rolled() -> World:
     """A rollover with two trades, paid at maturity."""
     world = Rolling()
     assert world.roll() == "ok"
-    world.start("roll", PRICE)
+    world.start("roll", PRICE, ROLLED)
     world.trade("roll", "r1", "98", "4")
     world.trade("roll", "r2", "98", "5")
     world.end("roll")
@@ -147,7 +147,7 @@ def unfilled() -> World:
     """A rollover that ends without a trade: the units mature as cash."""
     world = Rolling()
     assert world.roll() == "ok"
-    world.start("roll", PRICE)
+    world.start("roll", PRICE, ROLLED)
     world.end("roll")
     redeem(world)
     return world
