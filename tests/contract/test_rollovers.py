@@ -249,6 +249,25 @@ def test_views_are_waited_for(life: Life) -> None:
     assert life.works.order(sell).cancelled_reason == "matured"
 
 
+def test_a_day_late_is_not_too_late(life: Life) -> None:
+    """A German bill is rolled over two days before; the engine stood still on the first."""
+    for number in (0, 1):
+        listed(life, number, issuer_country="DE")
+    account = holding(life)
+    life.until(FIRST + MONTH - timedelta(days=1))
+    life.settle()
+    life.roll()
+    order = rollover_of(life, account)
+    assert order.terms.settlement_date > FIRST + MONTH, "after its cash"
+    life.until(FIRST + MONTH)
+    life.serve()
+    life.price("B1", "99.5")
+    life.execute()
+    assert life.shop.desk.state(order.terms.order).status == "filled"
+    assert receivable(life) == 0
+    assert audited(life) == []
+
+
 def test_a_halt_waits(life: Life) -> None:
     listed(life, 0)
     listed(life, 1)
