@@ -149,7 +149,8 @@ def _place(other: Auditor, fact: Placed) -> str:
     price, where = scaled(fact.price, TICKS), (fact.order, fact.account, fact.instrument)
     if fact.rolled_from is not None:
         of = fact.rolled_from.instrument
-        return other.roll(fact.order, fact.account, of, fact.instrument, price=price, rule=rule)
+        words: dict[str, Any] = {"price": price, "rule": rule, "beside_sells": True}
+        return other.roll(fact.order, fact.account, of, fact.instrument, **words)
     if fact.cash_amount is not None:
         return other.place_buy(
             *where,

@@ -37,18 +37,20 @@ class Rollovers(Trading):
         rule: FeeRule,
         accrued: int = 0,
         least: int = 0,
+        beside_sells: bool = False,
     ) -> str:
         """Buys `target`, the on-the-run bill, for the face value of the units that no order reserves.
 
         Without a target, or where such a buy would be refused, the position is skipped and matures for
-        cash. Its waiting sells end first ("matured", by `cancel`).
+        cash. Its waiting sells end first ("matured", by `cancel`); `beside_sells`: one that was placed
+        meanwhile keeps its units.
         """
         holding = self._last(account, instrument)
         if order in self.orders or holding is None or not holding.automatic_rollover:
             return NOTHING
         if holding.rollover or holding.rollover_skipped:
             return NOTHING
-        if self._waiting(account, instrument, "sell"):
+        if not beside_sells and self._waiting(account, instrument, "sell"):
             return WAITS
         units = self.book.at(("units", instrument), account, "free")
         if not units:
