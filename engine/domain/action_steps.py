@@ -115,6 +115,21 @@ def brings_maturity(state: Instrument, today: date) -> bool:
     return _maturity(state, state.servicing.since or today) is not None
 
 
+def brings_coupon(state: Instrument, ex: date) -> bool:
+    """Whether the terms bring a coupon of ex date `ex`, announced or not."""
+    if any(
+        one.terms.action_type == "coupon" and one.terms.source == "terms" and one.terms.ex_date == ex
+        for one in state.servicing.actions
+    ):
+        return True
+    bond = state.terms.bond
+    schedule = schedule_of(bond) if bond.coupon else None
+    if not isinstance(schedule, CouponSchedule) or bond.ex_coupon_days > ACTION_DAYS_MAX:
+        return False
+    day = ex + timedelta(days=bond.ex_coupon_days)
+    return schedule.is_coupon_date(day) and not any(day > ends for ends in _redemption_dates(state))
+
+
 def is_overdue(state: Instrument, today: date) -> bool:
     """Whether the instrument has matured, and nothing redeems what is still held of it."""
     terms, day = state.terms, state.terms.maturity_date

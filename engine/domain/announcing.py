@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from engine.domain import action_steps
+from engine.domain import action_steps, rollover
 from engine.domain import instrument as instruments
 from engine.domain.corporate_action import (
     ACTION_TYPES,
@@ -206,12 +206,24 @@ def _check_fits(state: Instrument, request: ActionRequest, former: Action | None
             raise refused("invalid_request", detail)
     if servicing.is_redeemed and kind not in REDEMPTIONS:
         raise refused("invalid_request", "The instrument has been repaid.")
-    if matures is None or (servicing.is_redeemed and kind == "call"):
-        return
-    if kind != "maturity" and request.ex_date >= matures:
+    if kind == "coupon" and action_steps.brings_coupon(state, request.ex_date):
+        raise refused("invalid_request", "The engine pays the coupon of that ex date by the terms.")
+    if matures is not None and not (servicing.is_redeemed and kind == "call"):
+        _check_maturity(state, kind, request.ex_date, matures, today)
+
+
+def _check_maturity(
+    state: Instrument, kind: ActionType, ex_date: date, matures: date, today: date
+) -> None:
+    """Raises Refused for an ex date on the wrong side of the maturity, or of a bill's rollover."""
+    if kind != "maturity" and ex_date >= matures:
         detail = f"must be before the instrument matures, on {matures}"
         raise invalid("ex_date", "invalid_value", detail)
-    if kind == "maturity" and request.ex_date < matures:
+    rolled = rollover.rolls_on(state.terms) if state.terms.instrument_type == "bill" else None
+    if kind == "call" and rolled is not None and ex_date >= rolled:
+        detail = f"must be before {rolled}, the day on which positions are rolled over at face value"
+        raise invalid("ex_date", "invalid_value", detail)
+    if kind == "maturity" and ex_date < matures:
         detail = f"must not be before the instrument matures, on {matures}; an earlier one is a `call`"
         raise invalid("ex_date", "invalid_value", detail)
     if kind == "maturity" and action_steps.brings_maturity(state, today):

@@ -207,6 +207,9 @@ def put(state: Instrument | None, instrument: str, terms: Terms, *, at_us: int) 
             for name in FIXED
             if getattr(state.terms, name) != getattr(terms, name)
         ]
+        if state.servicing.is_redeemed and state.terms.maturity_date != terms.maturity_date:
+            detail = "cannot be changed: it is repaid, or about to be, and once only"
+            faults.append(fault("maturity_date", "not_changeable", detail))
     if faults:
         raise invalid_values(faults)
     if state is None:

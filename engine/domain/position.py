@@ -35,7 +35,7 @@ from engine.domain.servicing import (
 )
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
-from engine.kernel.limits import ACTIONS_APPLIED_MAX, DATED_KEPT_MIN, ENTITLEMENT_DAYS, HELD_BEFORE_MAX
+from engine.kernel.limits import ACTIONS_APPLIED_MAX, DATED_KEPT_MIN, ENTITLEMENT_DAYS, HELD_BEFORE_MIN
 from engine.kernel.values import EXACT, STEPS, ZERO, divide_to, total_of, zero_like
 
 
@@ -312,7 +312,7 @@ def _reorganised(position: Position, fact: PositionMatured | PositionSplit) -> P
     """A position after its units were redeemed or split. Its cost is that of the units held."""
     total, dated = position.units.total, position.dated
     applied, events = _applied(position, fact.action), position.events + 1
-    before = (*position.before, HeldBefore(fact.ex_date, total, dated))[-HELD_BEFORE_MAX:]
+    before = _before(position.before, HeldBefore(fact.ex_date, total, dated))
     if isinstance(fact, PositionMatured):
         return replace(position, cost=ZERO, before=before, dated=(), applied=applied, events=events)
     to, from_ = fact.units_to, fact.units_from
@@ -355,6 +355,15 @@ def _dated(known: tuple[Dated, ...], day: date, units: Decimal) -> tuple[Dated, 
     by_day = {one.day: one.units for one in known}
     by_day[day] = EXACT.add(by_day.get(day, zero_like(units)), units)
     return tuple(Dated(*one) for one in sorted(by_day.items()))
+
+
+def _before(known: tuple[HeldBefore, ...], last: HeldBefore) -> tuple[HeldBefore, ...]:
+    """Units held before the last splits and redemptions, with another entry: all that a payment of an
+    earlier ex date may still need, else it would count in units of after a split.
+    """
+    oldest = last.ex_date - timedelta(days=ENTITLEMENT_DAYS)
+    recent = known[-HELD_BEFORE_MIN + 1 :]
+    return (*(one for one in known if one.ex_date > oldest or one in recent), last)
 
 
 def _applied(position: Position, action: str) -> tuple[str, ...]:

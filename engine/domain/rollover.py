@@ -185,6 +185,8 @@ def place(
     if held is None or not is_due(held, old.terms, business_date) or held.units.available <= 0:
         return Decided([], [], [])
     reason = _STANDING.get(account.status) or (found if isinstance(found, str) else None)
+    if reason is None and old.servicing.redeemed_on is not None:
+        reason = "instrument_not_trading"  # called: other cash, on another day
     if reason is None:
         assert not isinstance(found, str)
         request = OrderRequest(

@@ -52,9 +52,9 @@ SPLIT_RATIO_MAX: Final = 1_000_000
 """Units of a split's ratio: beyond any announced, and exact in any arithmetic."""
 ACTIONS_APPLIED_MAX: Final = 2 * ACTIONS_OPEN_MAX
 """Corporate actions that a position remembers: those that are open, and some that just were."""
-HELD_BEFORE_MAX: Final = 4
-"""Splits and redemptions before which a position's units are remembered, for payments with an earlier ex
-date: more than an instrument has in ACTION_DAYS_MAX."""
+HELD_BEFORE_MIN: Final = 4
+"""Splits and redemptions before which a position's units are remembered however long ago, besides those
+of ENTITLEMENT_DAYS, for payments with an earlier ex date. An instrument has one a day at most."""
 ROLLOVERS_MAX: Final = 64
 """Rollovers of an account remembered until they are paid: more than there are bills."""
 TALLY_HELD_MAX: Final = 100_000

@@ -86,7 +86,9 @@ bond  | cash_dividend | 04-10 |       |        | 1      |    |      |          |
 bond  | stock_split   | 04-10 |       |        |        | 2  | 1    |          | not_supported   | action_type    | does not fit: this bond has no stock_split
 bond  | maturity      | 04-10 |       |        |        |    |      |          | invalid_value   | ex_date        | must not be before the instrument matures, on 2028-06-15; an earlier one is a `call`
 bill  | call          | 06-13 |       |        | 99     |    |      |          | invalid_value   | ex_date        | must be before the instrument matures, on 2026-06-13
+bill  | call          | 06-12 |       |        | 99     |    |      |          | invalid_value   | ex_date        | must be before 2026-06-12, the day on which positions are rolled over at face value
 bill  | maturity      | 06-15 |       |        |        |    |      |          | invalid_request |                | The engine pays it by the terms, on 2026-06-13.
+bond  | coupon        | 06-15 |       |        | 1      |    |      |          | invalid_request |                | The engine pays the coupon of that ex date by the terms.
 """  # noqa: E501  (a table)
 
 
@@ -171,6 +173,38 @@ def test_places_are_kept_for_what_the_terms_bring() -> None:
     with pytest.raises(Refused, match="has 6 open corporate actions, the maximum"):
         announced(asked("coupon", "07-31", amount=Decimal(1)), "cac_9", state)
     assert action_steps.announce_due(state, "cac_9", date(2026, 6, 15), at_us=4)
+
+
+def test_a_coupon_of_the_terms_is_announced_no_second_time() -> None:
+    """Before its ex date, while it waits for its payment, and by a correction."""
+    state, extra = followed(EX_DAYS), asked("coupon", "06-08", amount=Decimal(1))
+    (coupon,) = action_steps.announce_due(state, "cac_9", day("06-08"), at_us=3)
+    for known in (state, instrument.evolve(state, coupon)):
+        with pytest.raises(Refused, match="pays the coupon of that ex date by the terms"):
+            announced(extra, state=known)
+    other = announced(extra._replace(ex_date=day("06-09")), state=state)
+    known, words = instrument.evolve(state, other), {"by": "cli_1", "today": TODAY, "at_us": 9}
+    with pytest.raises(Refused, match="pays the coupon of that ex date by the terms"):
+        announcing.correct(known, "cac_1", extra, **words)  # type: ignore[arg-type]
+    called = announced(asked("call", "06-10", amount=Decimal(99)), state=state)
+    assert announced(extra, "cac_2", instrument.evolve(state, called)), "the engine does not pay it"
+
+
+@pytest.mark.parametrize("kind", ["maturity", "call"])
+def test_what_is_repaid_gets_no_other_maturity(kind: str) -> None:
+    """Else it could be bought again, and nothing would ever repay it."""
+    state = followed(BILL)
+    if kind == "call":
+        called = announced(asked("call", "04-10", amount=Decimal(99)), state=state)
+        repaid = [called, ActionStarted("cac_1", 4)]
+    else:
+        repaid = action_steps.announce_due(state, "cac_1", day("06-13"), at_us=3)
+    later = replace(BILL, maturity_date=date(2026, 9, 13))
+    assert instrument.put(state, "ins_1", later, at_us=9)
+    state = reduce(instrument.evolve, repaid, state)
+    with pytest.raises(Refused, match="`maturity_date` cannot be changed"):
+        instrument.put(state, "ins_1", later, at_us=9)
+    assert instrument.put(state, "ins_1", replace(BILL, name="Renamed"), at_us=9)
 
 
 # --- correct and withdraw -------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.domain import rollover
+from engine.domain.corporate_action import ActionAnnounced, ActionTerms
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Instrument, Terms
 from engine.domain.order_request import OrderRequest
@@ -194,6 +195,13 @@ def _lists(**terms: Any) -> Callable[[Rolling], None]:
     return lambda world: _ok(world.put("next", replace(NEXT, **terms)))
 
 
+def _called(world: Rolling) -> None:
+    """Before the day of the rollover, to be paid long after the maturity."""
+    pays = MATURITY + timedelta(days=60)
+    terms = ActionTerms("call", BOUGHT, BOUGHT, pays, "operator", amount=Decimal(90))
+    world.record("instrument", "ins", ActionAnnounced("cac_1", terms, "cli_1", world.now_us))
+
+
 def _nothing(_: Rolling) -> None: ...
 
 
@@ -224,6 +232,7 @@ SITUATIONS: dict[str, tuple[Callable[[Rolling], None], dict[str, Any], str]] = {
     "no buys": (_account("change", can_place_buy_order=False), {}, "buy_order_forbidden"),
     "no sells": (_account("change", can_place_sell_order=False), {}, "1000.00"),
     "suspended, and no bill": (_account("suspend"), {"prices": {}}, "account_suspended"),
+    "called": (_called, {}, "instrument_not_trading"),
     "a sell of a part is sent": (_sells("4.00", is_sent=True), {}, "600.00"),
     "a sell of all is sent": (_sells("10.00", is_sent=True), {}, "nothing"),
 }  # fmt: skip

@@ -15,6 +15,7 @@ from engine.domain.position import Balance
 from engine.domain.pricing import Price
 from engine.domain.servicing import PositionSplit
 from engine.kernel.errors import Refused
+from engine.kernel.limits import HELD_BEFORE_MIN
 from engine.kernel.values import plain
 from tests.support.engines import splits
 from tests.support.engines.splits import (
@@ -236,6 +237,19 @@ def test_a_payment_before_two_splits_goes_by_the_units_of_its_ex_date() -> None:
     splits.apply(world, "two")
     entitled = [position(world).entitled(on) for on in (one - timedelta(days=1), one, two)]
     assert entitled == [7, 14, 70]
+
+
+def test_a_payment_before_many_splits_goes_by_the_units_of_its_ex_date() -> None:
+    """A split a day while a dividend waits for its payment, which may be 90 days after its ex date."""
+    world, count = world_of(0), HELD_BEFORE_MIN + 2
+    trades(world, "+7 b1")
+    for number in range(count):
+        day, action = AFTER + timedelta(days=number), f"split{number}"
+        splits.begin(world, 2, 1, action=action, ex_date=day)
+        assert splits.apply(world, action) == "ok"
+    days = range(-1, count)
+    entitled = [position(world).entitled(AFTER + timedelta(days=number)) for number in days]
+    assert entitled == [7 * 2 ** (number + 1) for number in days]
 
 
 def test_what_settles_later_is_left_out_rounded_up_and_so_are_sells() -> None:
