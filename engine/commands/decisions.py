@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from engine.commands.command import Changes, Decision, DecisionContext
 from engine.commands.tally import Tally
 from engine.domain import account as accounts
-from engine.domain import action_steps, clock, fees, halt, idempotency, kind, paying, trading
+from engine.domain import action_steps, clock, fees, halt, idempotency, kind, paying, rollover, trading
 from engine.domain import instrument as instruments
 from engine.domain import order as orders
 from engine.domain import report as reports
@@ -416,9 +416,10 @@ def end_payment(
 def put_instrument(context: DecisionContext, *, instrument: str, terms: Terms) -> Decision:
     """Lists an instrument, or changes it; from today on the engine pays by its terms.
 
-    Raises Refused as `instrument.put` does.
+    Raises Refused as `instrument.put` and `rollover.check_change` do.
     """
     known: Instrument | None = yield instrument
+    rollover.check_change(known, terms, context.business_date)
     facts = instruments.put(known, instrument, terms, at_us=context.at_us)
     for fact in facts:
         known = fold_of(instrument).evolve(known, fact)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from engine.domain import bond_dates, calendar, instrument, trading
+from engine.domain import action_steps, bond_dates, calendar, instrument, trading
 from engine.domain.account import Account
 from engine.domain.bookings import FundsReserved
 from engine.domain.decided import Decided
@@ -52,6 +52,23 @@ def cutoff_us(terms: Terms) -> int | None:
     at_market = calendar.day_start_us(bond_dates.rollover_lock_date(terms.maturity_date, *where), *where)
     rolled = bond_dates.rollover_date(terms.maturity_date, *where)
     return min(at_market, to_us(datetime.combine(rolled, time(), UTC)))
+
+
+COUNTED_ON: Final = ("instrument_type", "maturity_date", "par_value")
+"""Terms of a bill by which a rollover spends what the maturity will bring."""
+
+
+def check_change(known: Instrument | None, terms: Terms, business_date: date) -> None:
+    """Raises Refused `invalid_param` for a change of a bill's COUNTED_ON from the day of its rollover
+    until its maturity is announced.
+    """
+    day = rolls_on(known.terms) if known and known.terms.instrument_type == "bill" else None
+    if known is None or day is None or business_date < day:
+        return
+    changed = [name for name in COUNTED_ON if getattr(known.terms, name) != getattr(terms, name)]
+    if changed and action_steps.brings_maturity(known, business_date):
+        detail = f"cannot be changed since {day}, when positions were rolled over"
+        raise invalid(changed[0], "not_changeable", detail)
 
 
 # --- the setting ---------------------------------------------------------------------------------

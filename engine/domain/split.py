@@ -133,7 +133,7 @@ def _check(action: Action, held: Position, orders: Iterable[Order]) -> None:
         reason = f"{plain(held.units.reserved)} units are reserved; the split waits for their release"
     elif held.units.total < 0:
         lacking = plain(EXACT.minus(held.units.total))
-        reason = f"the account lacks {lacking} units; the split waits until it has bought them"
+        reason = f"the account lacks {lacking} units; the split waits for the report that brings them"
     if reason:
         raise refused("invalid_request", f"{held.id} is not split: {reason}.")
 

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from engine.commands import decisions
 from engine.domain import rollover
-from engine.domain.corporate_action import ActionAnnounced, ActionTerms
+from engine.domain.corporate_action import ActionAnnounced, ActionTerms, ScheduleFollowed
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Instrument, Terms
 from engine.domain.order_request import OrderRequest
@@ -23,8 +24,10 @@ from engine.domain.position import Balance
 from engine.domain.pricing import Price
 from engine.domain.rollover import Offer
 from engine.domain.servicing import RolloverReserved, RolloverSkipped
+from engine.kernel.errors import Refused
 from engine.kernel.times import rfc3339
 from engine.kernel.values import plain
+from tests.support.engines.living import Moment
 from tests.support.engines.rolling import BILL, BOUGHT, MATURITY, NEXT, PRICE, ROLLED, Rolling
 from tests.support.models.table import rows
 
@@ -522,3 +525,32 @@ def test_terms() -> None:
     assert rollover.face_value(replace(BILL, par_value=Decimal("33.333")), Decimal("0.10")) == Decimal(
         "3.33"
     )
+
+
+CHANGES: dict[str, tuple[dict[str, Any], date, bool]] = {
+    "par value": ({"par_value": Decimal(90)}, ROLLED, True),
+    "maturity": ({"maturity_date": LATER}, ROLLED, True),
+    "type": ({"instrument_type": "bond", "maturity_period": None}, ROLLED, True),
+    "par value on the day of maturity": ({"par_value": Decimal(90)}, MATURITY, True),
+    "the day before": ({"par_value": Decimal(90)}, ROLLED - timedelta(days=1), False),
+    "another name": ({"name": "Bill"}, ROLLED, False),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_terms_that_a_rollover_counts_on_stay(case: str) -> None:
+    """The order has spent 1000.00; a maturity that brings less would leave the account overdrawn."""
+    changed, day, is_refused = CHANGES[case]
+    world = Rolling()
+    world.record("instrument", "ins", ScheduleFollowed(BOUGHT, world.now_us))
+    known = world.instrument("ins")
+    context: Any = Moment(world.now_us, day)
+    put = decisions.put_instrument(context, instrument="ins", terms=replace(known.terms, **changed))
+    next(put)
+    if is_refused:
+        with pytest.raises(Refused, match=f"`{next(iter(changed))}` cannot be changed since {ROLLED}"):
+            put.send(known)
+        return
+    with pytest.raises(StopIteration) as done:
+        put.send(known)
+    assert done.value.value, "recorded"
