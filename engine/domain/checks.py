@@ -29,7 +29,7 @@ class OrderCase(NamedTuple):
     `held` (units), `free` (those that no other order has reserved) and `lacking` (overdrawn amounts) are
     current; `settlement_date` is for a trade today; `minimum_value` is set by the operator, in the
     order's currency. `unit_terms`: the price type and par value of the order; `repaid_on`: see
-    `Instrument`; `awaits_split`: see `split.awaits`.
+    `Instrument`; `awaits_split`: see `split.awaits`; `is_redeemed`: see `Servicing`.
     """
 
     side: Side
@@ -45,6 +45,7 @@ class OrderCase(NamedTuple):
     minimum_value: Decimal | None
     repaid_on: date | None = None
     awaits_split: bool = False
+    is_redeemed: bool = False
 
     @property
     def path(self) -> str:
@@ -95,7 +96,7 @@ def _split(asked: OrderCase) -> None:
 
 
 def _maturity(asked: OrderCase) -> None:
-    instrument.check_maturity(asked.repaid_on, asked.settlement_date)
+    instrument.check_maturity(asked.repaid_on, asked.settlement_date, is_redeemed=asked.is_redeemed)
 
 
 def _unit(asked: OrderCase) -> None:

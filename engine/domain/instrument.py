@@ -315,9 +315,13 @@ def check_increment(terms: Terms, quantity: Decimal) -> None:
         raise invalid("quantity", "off_increment", increment=terms.trading_increment)
 
 
-def check_maturity(repaid_on: date | None, settlement_date: date) -> None:
-    """A trade must settle before the instrument is repaid (see `Instrument.repaid_on`)."""
-    if repaid_on is not None and settlement_date >= repaid_on:
+def check_maturity(repaid_on: date | None, settlement_date: date, *, is_redeemed: bool = False) -> None:
+    """A trade must settle before the instrument is repaid (see `Instrument.repaid_on`).
+
+    `is_redeemed`: it is repaid already, or about to be. At a market in the west the day before may
+    still last then, and a trade of that day settle on it.
+    """
+    if repaid_on is not None and (is_redeemed or settlement_date >= repaid_on):
         raise refused(
             "instrument_too_close_to_maturity",
             settlement_date=settlement_date,

@@ -147,7 +147,8 @@ def _is_issued(offer: Offer) -> bool:
     terms, issued = offer.bill.terms, offer.bill.terms.issue_date
     settlement_date = instrument.settles_on(terms, offer.trade_date)
     is_there = issued is None or issued <= settlement_date
-    return is_there and terms.maturity_date is not None and settlement_date < terms.maturity_date
+    repaid_on = offer.bill.repaid_on
+    return is_there and repaid_on is not None and settlement_date < repaid_on
 
 
 def _age(terms: Terms) -> tuple[date, date]:

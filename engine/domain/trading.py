@@ -344,6 +344,7 @@ def _asked(
         minimum_value=minimum_value,
         repaid_on=instrument.repaid_on,
         awaits_split=awaits_split,
+        is_redeemed=instrument.servicing.is_redeemed,
     )
 
 

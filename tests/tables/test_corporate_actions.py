@@ -22,8 +22,11 @@ from engine.domain.corporate_action import (
     ScheduleFollowed,
 )
 from engine.domain.instrument import Instrument, InstrumentListed, Terms
+from engine.domain.order_request import OrderRequest
+from engine.domain.pricing import Price
 from engine.kernel.errors import Refused
 from engine.kernel.fact import Fact
+from tests.support.engines.world import World
 from tests.support.models.table import rows
 
 TODAY = date(2026, 3, 12)
@@ -188,6 +191,26 @@ def test_a_coupon_of_the_terms_is_announced_no_second_time() -> None:
         announcing.correct(known, "cac_1", extra, **words)  # type: ignore[arg-type]
     called = announced(asked("call", "06-10", amount=Decimal(99)), state=state)
     assert announced(extra, "cac_2", instrument.evolve(state, called)), "the engine does not pay it"
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_nothing_is_traded_after_the_redemption(side: str) -> None:
+    """It begins at 00:00 UTC. In New York the day before goes on, and its trades may settle on it."""
+    world = World()
+    world.open()
+    world.fund("1000.00")
+    words: dict[str, Any] = {"price": Price(Decimal(98), Decimal(98), 1), "today": day("06-11")}
+    bill = replace(BILL, settlement_days=0, maturity_date=day("06-12"))
+    world.put("ins", bill)
+    assert world.place("buy", OrderRequest("buy", Decimal(500)), **words) == "ok"
+    world.start("buy", words["price"], day("06-11"))
+    world.trade("buy", "buy", "98", "5.00")
+    world.end("buy")
+    world.record("instrument", "ins", ScheduleFollowed(TODAY, 2))
+    (maturity,) = action_steps.announce_due(world.instrument("ins"), "cac_1", day("06-12"), at_us=3)
+    world.record("instrument", "ins", maturity)
+    asked = {"buy": OrderRequest("buy", Decimal(98)), "sell": OrderRequest("sell", quantity=Decimal(1))}
+    assert world.place("late", asked[side], **words) == "instrument_too_close_to_maturity"
 
 
 @pytest.mark.parametrize("kind", ["maturity", "call"])

@@ -16,7 +16,13 @@ from msgspec.structs import replace
 
 from engine.commands import decisions
 from engine.domain import rollover
-from engine.domain.corporate_action import ActionAnnounced, ActionTerms, ScheduleFollowed
+from engine.domain.corporate_action import (
+    Action,
+    ActionAnnounced,
+    ActionTerms,
+    ScheduleFollowed,
+    Servicing,
+)
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Instrument, Terms
 from engine.domain.order_request import OrderRequest
@@ -72,6 +78,19 @@ def test_the_bill_that_follows(case: str) -> None:
     for order in (offers, offers[::-1]):
         found = rollover.on_the_run(order)
         assert (found if isinstance(found, str) else found.bill.id) == chosen
+
+
+def test_a_bill_that_is_called_before_a_trade_settles_is_not_bought() -> None:
+    """Nor does it stand in the way of another one."""
+    terms = ActionTerms("call", ROLLED, ROLLED, LATER, "operator", amount=Decimal(99))
+    called = Instrument("a", "listed", replace(NEXT, maturity_date=LATER), 1, 1)
+    called = replace(called, servicing=Servicing((Action("cac_1", terms, 1, 1),)))
+    other = Instrument("b", "listed", NEXT, 1, 1)
+    offers = [Offer(bill, PRICE, ROLLED) for bill in (called, other)]
+    found = rollover.on_the_run(offers)
+    assert isinstance(found, Offer)
+    assert found.bill.id == "b"
+    assert rollover.on_the_run(offers[:1]) == "no_bill"
 
 
 def test_a_bill_with_bids_only_has_no_price() -> None:
