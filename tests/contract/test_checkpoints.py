@@ -42,7 +42,7 @@ def journal(journal_url: str) -> Iterator[Journal]:
 @pytest.fixture
 def facts(journal: Journal) -> list[Recorded]:
     """A random run, recorded."""
-    made = told(5, END)
+    made = told(8, END)
     write(journal, made)
     return made
 

@@ -27,7 +27,7 @@ from tests.support.engines.releases import FIRST
 from tests.support.models.facts import envelope
 
 ORDER = "ord_1C8xWqVdPq4oKgXcY2mN7R"
-ASIDE = {"migrate", "restore", "demo", "config"}
+ASIDE = {"migrate", "restore", "demo", "config", "fix log"}
 """Commands that have no journal to ask, or make it."""
 MAKING = {"generate", "sandbox"}
 """Commands that make a sandbox where there is no journal."""

@@ -156,6 +156,6 @@ def test_an_installed_package_brings_an_adapter(monkeypatch: pytest.MonkeyPatch,
     venues = open_venues(parse_venues("v=acme,word=x", "venues"), {"*": "v-x"}, tmp_path, lambda _: None)
     assert venues.of(instrument()).name == "v-x"
     assert list(tmp_path.iterdir()) == []
-    for kind, words in (("none", "installed are acme, gone"), ("gone", "cannot be loaded")):
+    for kind, words in (("none", "installed are acme, fix, gone, http"), ("gone", "cannot be loaded")):
         with pytest.raises(BadSettings, match=words):
             factory_of(kind)
