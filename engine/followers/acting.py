@@ -2,7 +2,8 @@
 
 Acting         the working part, created anew with each lease
 SavedOffset    reads the page after an offset, and saves the offset under the lease
-Sweep          iterates a working set, page by page
+Sweep          iterates a working set at intervals, page by page
+pages          all rows of a working set, page by page, once
 BlockedOrders  blocked orders and their errors; the others continue
 saved_point    a follower's saved point, verified against the journal
 rewind         makes a follower restart from an earlier offset
@@ -13,10 +14,10 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import sqlalchemy as sa
 from msgspec.structs import replace
@@ -102,6 +103,17 @@ class BlockedOrders:
         if self._errors.pop(subject, None):
             self._is_full = False
             _log.info("%s: %s continues", self._follower, subject)
+
+    def note_all(self, subjects: Iterable[str], outcomes: Iterable[Outcome | Exception]) -> list[bool]:
+        """Blocks or unblocks each subject by its outcome; whether it was done. Raises as `note` does."""
+        are_done = []
+        for subject, outcome in zip(subjects, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                self.note(subject, outcome)
+            else:
+                self.clear(subject)
+            are_done.append(not isinstance(outcome, Exception))
+        return are_done
 
     def __len__(self) -> int:
         return len(self._errors)
@@ -269,6 +281,24 @@ class Working(Protocol):
 
 WorkingSet = Callable[[int, int], Sequence[Working]]
 """(limit, offset) -> rows after that offset. Read from a view with a lag: a row is only a hint."""
+
+
+class OffsetRow(Protocol):
+    """A row of a view, ordered by the `offset` of its first fact."""
+
+    @property
+    def offset(self) -> int: ...
+
+
+RowT = TypeVar("RowT", bound=OffsetRow)
+
+
+def pages(rows: Callable[[int], Sequence[RowT]], size: int) -> Iterator[Sequence[RowT]]:
+    """All rows in pages of `size`, read by `rows` after an offset; none is empty."""
+    page = rows(0)
+    while page:
+        yield page
+        page = rows(page[-1].offset) if len(page) == size else ()
 
 
 class Sweep:

@@ -19,7 +19,7 @@ from engine.commands.decisions import Firm
 from engine.commands.desk import Command, Decision, Desk
 from engine.domain import clock
 from engine.domain.rollover import Family
-from engine.followers.acting import BlockedOrders, Burst, CheckCancelled, Timer
+from engine.followers.acting import BlockedOrders, Burst, CheckCancelled, Timer, pages
 from engine.kernel import wall
 from engine.kernel.errors import ViewBehind
 from engine.kernel.limits import (
@@ -144,12 +144,7 @@ class Rollovers:
         family, bills = maturing.family, []
         if family is not None:
             bills = [*self._sets.outstanding(family, today, BILLS_CONSIDERED_MAX)]
-        after, rows = 0, None
-        while rows is None or len(rows) == ROLLED_BATCH:
-            rows = self._sets.rolling(of, ROLLED_BATCH, after)
-            if not rows:
-                return
-            after = rows[-1].offset
+        for rows in pages(partial(self._sets.rolling, of, ROLLED_BATCH), ROLLED_BATCH):
             commands = [
                 self._command(
                     rollovers.roll_over,
@@ -167,12 +162,7 @@ class Rollovers:
 
     def _cancel_sells(self, of: str, check_cancelled: CheckCancelled) -> Iterator[float]:
         """Cancels the sells of these positions that no venue has."""
-        after, rows = 0, None
-        while rows is None or len(rows) == ROLLED_BATCH:
-            rows = self._sets.waiting(of, ROLLED_BATCH, after)
-            if not rows:
-                return
-            after = rows[-1].offset
+        for rows in pages(partial(self._sets.waiting, of, ROLLED_BATCH), ROLLED_BATCH):
             orders = [row.order for row in rows]
             tenants = self._desk.tenants
             commands = [
@@ -184,12 +174,7 @@ class Rollovers:
     def _do(
         self, subjects: Sequence[str], commands: Sequence[Command], check_cancelled: CheckCancelled
     ) -> None:
-        outcomes = self._burst.do_all(commands, check_cancelled)
-        for subject, outcome in zip(subjects, outcomes, strict=True):
-            if isinstance(outcome, Exception):
-                self.faults.note(subject, outcome)
-            else:
-                self.faults.clear(subject)
+        self.faults.note_all(subjects, self._burst.do_all(commands, check_cancelled))
 
     @staticmethod
     def _command(decision: Callable[..., Decision], tenant: str | None, **words: Any) -> Command:

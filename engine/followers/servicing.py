@@ -24,7 +24,7 @@ from engine.domain import clock, split
 from engine.domain import instrument as instruments
 from engine.domain.corporate_action import REDEMPTIONS, SPLITS, Action
 from engine.domain.instrument import Instrument
-from engine.followers.acting import BlockedOrders, Burst, CheckCancelled, Timer
+from engine.followers.acting import BlockedOrders, Burst, CheckCancelled, Timer, pages
 from engine.kernel import wall
 from engine.kernel.errors import ViewBehind
 from engine.kernel.ids import IdSource
@@ -292,15 +292,10 @@ class Servicing:
             )
             for one in page
         ]
-        left = []
-        for one, outcome in zip(page, self._burst.do_all(commands, check_cancelled), strict=True):
-            subject = f"{one.account}/{instrument}"
-            if isinstance(outcome, Exception):
-                self.faults.note(subject, outcome)
-                left.append(one)
-            else:
-                self.faults.clear(subject)
-        return left
+        subjects = [f"{one.account}/{instrument}" for one in page]
+        outcomes = self._burst.do_all(commands, check_cancelled)
+        are_done = self.faults.note_all(subjects, outcomes)
+        return [one for one, is_done in zip(page, are_done, strict=True) if not is_done]
 
     def _complete(self, instrument: str, action: Action) -> Iterator[float]:
         yield from self._shown(self._desk.journal.head)
@@ -320,12 +315,8 @@ class Servicing:
         self, instrument: str, action: Action, placed_by_us: int | None, check_cancelled: CheckCancelled
     ) -> Iterator[float]:
         """Cancels orders that no venue has, placed before the action started."""
-        after, rows = 0, None
-        while rows is None or len(rows) == SERVED_BATCH:
-            rows = self._sets.orders(instrument, "waiting", after, SERVED_BATCH)
-            if not rows:
-                return
-            after = rows[-1].offset
+        waiting = partial(self._sets.orders, instrument, "waiting", limit=SERVED_BATCH)
+        for rows in pages(waiting, SERVED_BATCH):
             commands = [
                 self._command(
                     servicing.cancel_waiting,
@@ -337,11 +328,7 @@ class Servicing:
                 for row in rows
             ]
             outcomes = self._burst.do_all(commands, check_cancelled)
-            for row, outcome in zip(rows, outcomes, strict=True):
-                if isinstance(outcome, Exception):
-                    self.faults.note(row.order, outcome)
-                else:
-                    self.faults.clear(row.order)
+            self.faults.note_all([row.order for row in rows], outcomes)
             yield 0.0
 
     def _executing_before(self, instrument: str, action: Action) -> Sequence[WaitingOrder]:

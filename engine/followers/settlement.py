@@ -121,11 +121,7 @@ class Settlement:
         known = self._desk.remembered(row.order for row in rows)
         todo = [row for row in rows if not _has_settled(known.get(row.order), row.trade)]
         outcomes = self._burst.do_all([self._command(row) for row in todo], check_cancelled)
-        for row, outcome in zip(todo, outcomes, strict=True):
-            if isinstance(outcome, Exception):
-                self.faults.note(row.order, outcome)
-            else:
-                self.faults.clear(row.order)
+        self.faults.note_all([row.order for row in todo], outcomes)
 
     def _command(self, row: DueTrade) -> Command:
         decide = partial(decisions.settle_trade, order=row.order, trade=row.trade)
