@@ -10,7 +10,9 @@ import pytest
 from engine.domain.stored import engine_codec
 from engine.journal.journal import Journal
 from projections.database import Views
-from tests.support.engines.prepared import make_journal
+from tests.support.engines.desks import open_shop
+from tests.support.engines.following import Works
+from tests.support.engines.prepared import make_journal, views_beside
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def journal(journal_url: str) -> Iterator[Journal]:
 @pytest.fixture
 def views_url(journal_url: str, tmp_path: Path) -> str:
     """The default place: a file beside the journal's, or the journal's own database."""
-    return f"sqlite:///{tmp_path}/views.db" if journal_url.startswith("sqlite") else journal_url
+    return views_beside(journal_url, tmp_path)
 
 
 @pytest.fixture
@@ -33,3 +35,17 @@ def views(views_url: str) -> Iterator[Views]:
     opened = Views(views_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def works(journal_url: str) -> Iterator[Works]:
+    """A shop with a script for its venue, on each database in turn."""
+    with open_shop(journal_url, is_sandbox=True) as shop:
+        yield Works(shop)
+
+
+@pytest.fixture
+def on_sqlite(sqlite_url: str) -> Iterator[Works]:
+    """The same, where the database makes no difference."""
+    with open_shop(sqlite_url, is_sandbox=True) as shop:
+        yield Works(shop)

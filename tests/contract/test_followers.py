@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from functools import partial
@@ -38,24 +38,10 @@ from engine.sandbox import ticker
 from engine.sandbox.ticker import DAY_US, Ticker
 from engine.venues.port import Ticket, VenueStatus
 from engine.venues.simulated import SimulatedVenue
-from tests.support.engines.desks import HOUR_US, INSTRUMENT, TENANT, TERMS, open_shop
+from tests.support.engines.desks import HOUR_US, INSTRUMENT, TENANT, TERMS
 from tests.support.engines.following import NOTHING, VENUE, ScriptedVenue, Works, due, orders_of, working
 
 FULL = Decimal("0.99")  # what 99.50 buys at 100
-
-
-@pytest.fixture
-def works(journal_url: str) -> Iterator[Works]:
-    """On each database in turn."""
-    with open_shop(journal_url, is_sandbox=True) as shop:
-        yield Works(shop)
-
-
-@pytest.fixture
-def on_sqlite(sqlite_url: str) -> Iterator[Works]:
-    """Where the database makes no difference."""
-    with open_shop(sqlite_url, is_sandbox=True) as shop:
-        yield Works(shop)
 
 
 def trade(of: str, reference: str = "x1", quantity: Decimal = FULL, **words: Any) -> Report:

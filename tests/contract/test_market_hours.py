@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from functools import partial
@@ -22,7 +22,7 @@ from engine.followers import waiting
 from engine.kernel.errors import Refused, Unavailable
 from engine.kernel.limits import WAITING_ALL_S
 from engine.venues.simulated import SimulatedVenue
-from tests.support.engines.desks import HOUR_US, TENANT, TERMS, THURSDAY_US, Shop, open_shop
+from tests.support.engines.desks import HOUR_US, TENANT, TERMS, THURSDAY_US, Shop
 from tests.support.engines.following import (
     NOTHING,
     VENUE,
@@ -38,20 +38,6 @@ NEW_YORK = TradingHours("XNYS", "America/New_York", (("09:30", "16:00"),))
 MINUTE_US = HOUR_US // 60
 TO_TOKYO_US = 9 * HOUR_US + 30 * MINUTE_US
 """From Thursday 14:30 UTC to Friday 09:00 in Tokyo."""
-
-
-@pytest.fixture
-def works(journal_url: str) -> Iterator[Works]:
-    """On each database in turn."""
-    with open_shop(journal_url, is_sandbox=True) as shop:
-        yield Works(shop)
-
-
-@pytest.fixture
-def on_sqlite(sqlite_url: str) -> Iterator[Works]:
-    """Where the database makes no difference."""
-    with open_shop(sqlite_url, is_sandbox=True) as shop:
-        yield Works(shop)
 
 
 def put(shop: Shop, name: str, hours: TradingHours | None = TOKYO, **words: Any) -> str:

@@ -15,26 +15,27 @@ from engine.domain.report import Report
 from engine.followers.follow import Follower
 from engine.venues.port import Capabilities, Ticket, VenueStatus
 from engine.venues.registry import OpenVenues
-from tests.support.engines.desks import INSTRUMENT, TENANT, TERMS, open_shop
+from tests.support.engines.desks import INSTRUMENT, TENANT, TERMS
 from tests.support.engines.following import ScriptedVenue, Works
 
 OTHER = "ins_other"
 MANY = Capabilities(concurrency=8)
 
 
-@pytest.fixture
-def works(journal_url: str) -> Iterator[Works]:
-    """On each database in turn, with a second instrument."""
-    with open_shop(journal_url, is_sandbox=True) as shop:
-        shop.do(decisions.put_instrument, instrument=OTHER, terms=TERMS)
-        yield Works(shop)
+def with_another(works: Works) -> Works:
+    """The same with a second instrument."""
+    works.shop.do(decisions.put_instrument, instrument=OTHER, terms=TERMS)
+    return works
 
 
 @pytest.fixture
-def on_sqlite(sqlite_url: str) -> Iterator[Works]:
-    with open_shop(sqlite_url, is_sandbox=True) as shop:
-        shop.do(decisions.put_instrument, instrument=OTHER, terms=TERMS)
-        yield Works(shop)
+def works(works: Works) -> Works:
+    return with_another(works)
+
+
+@pytest.fixture
+def on_sqlite(on_sqlite: Works) -> Works:
+    return with_another(on_sqlite)
 
 
 def buys(works: Works, instrument: str = INSTRUMENT, account: str = "") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,10 +14,11 @@ from engine.domain import moves
 from engine.domain.instrument import Terms
 from engine.domain.order import Cancelled, Placed
 from engine.domain.servicing import PositionMatured, RolloverPaid, RolloverReserved
-from tests.crash.processes import Crew
+from tests.crash.dying import die_at_each
 from tests.crash.rolling import MATURITY, POINTS, roll
 from tests.support.engines.desks import TENANT
 from tests.support.engines.lives import Life, open_life
+from tests.support.engines.prepared import views_beside
 
 ACCOUNTS = 3
 BILL = Terms(
@@ -54,18 +54,10 @@ def prepared(life: Life) -> list[str]:
 
 def test_each_is_ordered_and_paid_once_wherever_it_died(journal_url: str, tmp_path: Path) -> None:
     """One life, in which the follower dies at each point after the other."""
-    is_sqlite = journal_url.startswith("sqlite")
-    views_url = f"sqlite:///{tmp_path}/views.db" if is_sqlite else journal_url
+    views_url = views_beside(journal_url, tmp_path)
     with open_life(journal_url, views_url) as life:
         accounts = prepared(life)
-    died = []
-    with Crew() as crew:
-        for number, point in enumerate((*POINTS, None)):
-            process = crew.start(roll, journal_url, views_url, point, str(tmp_path / f"{number}"))
-            process.join(60)
-            died += [point] if process.exitcode == -signal.SIGKILL else []
-        assert process.exitcode == 0
-    assert died == list(POINTS)
+    die_at_each(roll, POINTS, journal_url, views_url, tmp_path)
     with open_life(journal_url, views_url) as life:
         assert_once(life, accounts)
         assert audit(life.works.journal.datastore, AuditOptions("all")).findings == []

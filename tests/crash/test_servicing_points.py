@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
 from datetime import date
 from decimal import Decimal
@@ -14,10 +13,11 @@ from engine.audit.auditing import AuditOptions, audit
 from engine.domain.corporate_action import ActionAnnounced, ActionCompleted, ActionStarted
 from engine.domain.order import Cancelled
 from engine.domain.servicing import CouponPaid, PositionMatured
-from tests.crash.processes import Crew
+from tests.crash.dying import die_at_each
 from tests.crash.serving import POINTS, serve
 from tests.support.engines.desks import TERMS
 from tests.support.engines.lives import Life, open_life
+from tests.support.engines.prepared import views_beside
 
 ACCOUNTS = 3
 BOND = replace(
@@ -44,18 +44,10 @@ def prepared(life: Life) -> str:
 
 def test_all_is_paid_once_wherever_it_died(journal_url: str, tmp_path: Path) -> None:
     """One life, in which the follower dies at each point after the other."""
-    is_sqlite = journal_url.startswith("sqlite")
-    views_url = f"sqlite:///{tmp_path}/views.db" if is_sqlite else journal_url
+    views_url = views_beside(journal_url, tmp_path)
     with open_life(journal_url, views_url) as life:
         waiting = prepared(life)
-    died = []
-    with Crew() as crew:
-        for number, point in enumerate((*POINTS, None)):
-            process = crew.start(serve, journal_url, views_url, point, str(tmp_path / f"{number}"))
-            process.join(60)
-            died += [point] if process.exitcode == -signal.SIGKILL else []
-        assert process.exitcode == 0
-    assert died == list(POINTS)
+    die_at_each(serve, POINTS, journal_url, views_url, tmp_path)
     with open_life(journal_url, views_url) as life:
         assert_paid_once(life, waiting)
         report = audit(life.works.journal.datastore, AuditOptions())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
 from datetime import date
 from decimal import Decimal
@@ -16,11 +15,12 @@ from engine.domain.corporate_action import ActionCompleted, ActionStarted
 from engine.domain.instrument import Terms
 from engine.domain.order import Cancelled
 from engine.domain.servicing import PositionSplit
-from tests.crash.processes import Crew
+from tests.crash.dying import die_at_each
 from tests.crash.serving import SPLIT_POINTS, serve
 from tests.support.checkers import invariants
 from tests.support.engines.desks import TERMS
 from tests.support.engines.lives import Life, open_life
+from tests.support.engines.prepared import views_beside
 
 ACCOUNTS, MONDAY = 3, date(2026, 3, 16)
 STOCK = replace(Terms("A share", TERMS.symbol, "stock", "USD", issuer_country="US"), settlement_days=1)
@@ -42,18 +42,10 @@ def prepared(life: Life) -> None:
 
 def test_everybody_is_split_once_wherever_it_died(journal_url: str, tmp_path: Path) -> None:
     """One split, in which the follower dies at each point after the other."""
-    is_sqlite = journal_url.startswith("sqlite")
-    views_url = f"sqlite:///{tmp_path}/views.db" if is_sqlite else journal_url
+    views_url = views_beside(journal_url, tmp_path)
     with open_life(journal_url, views_url) as life:
         prepared(life)
-    died = []
-    with Crew() as crew:
-        for number, point in enumerate((*SPLIT_POINTS, None)):
-            process = crew.start(serve, journal_url, views_url, point, str(tmp_path / f"{number}"))
-            process.join(60)
-            died += [point] if process.exitcode == -signal.SIGKILL else []
-        assert process.exitcode == 0
-    assert died == list(SPLIT_POINTS)
+    die_at_each(serve, SPLIT_POINTS, journal_url, views_url, tmp_path)
     with open_life(journal_url, views_url) as life:
         splits = life.facts(PositionSplit)
         assert set(Counter(one.position for one in splits).values()) == {1}

@@ -121,3 +121,8 @@ def _is_there(url: str) -> bool:
     with psycopg.connect(url) as connection:
         found = connection.execute("SELECT to_regclass('journal_meta') IS NOT NULL").fetchone()
     return bool(found and found[0])
+
+
+def views_beside(journal_url: str, tmp_path: Path) -> str:
+    """Views in a file of their own, or in the journal's own database."""
+    return f"sqlite:///{tmp_path}/views.db" if journal_url.startswith("sqlite") else journal_url
