@@ -18,6 +18,12 @@ Changes = list[tuple[str, list[Fact]]]
 Decision = Generator[str, Any, Changes]
 """Yields ids of streams, is sent the state of each (None if it does not exist), returns what changes."""
 
+
+def changes(facts: Mapping[str, list[Fact]]) -> Changes:
+    """The streams that have new facts."""
+    return [(stream, new) for stream, new in facts.items() if new]
+
+
 COMMAND_BYTES: Final = 16
 
 

@@ -12,7 +12,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
 
-from engine.commands.command import Changes, Decision, DecisionContext
+from engine.commands.command import Decision, DecisionContext, changes
 from engine.commands.tally import Tally
 from engine.domain import account as accounts
 from engine.domain import action_steps, clock, fees, halt, idempotency, kind, paying, rollover, trading
@@ -111,7 +111,7 @@ def place_order(
         for placed in decided.subject:
             assert isinstance(placed, Placed)
             firm.tally.hold(placed, tenant, context.business_date)
-    return _changes({account: decided.account, order: decided.subject})
+    return changes({account: decided.account, order: decided.subject})
 
 
 def request_cancel(
@@ -123,7 +123,7 @@ def request_cancel(
     if owner is None or known is None or known.terms.account != account:
         known = None
     decided = trading.request_cancel(known, at_us=context.at_us, request=request)
-    return _changes({account: decided.account, order: decided.subject})
+    return changes({account: decided.account, order: decided.subject})
 
 
 def start_execution(
@@ -164,7 +164,7 @@ def start_execution(
         at_us=context.at_us,
         minimum_value=firm.minimum_order_value.get(known.terms.currency),
     )
-    return _changes({known.terms.account: decided.account, order: decided.subject})
+    return changes({known.terms.account: decided.account, order: decided.subject})
 
 
 def take_report(
@@ -201,7 +201,7 @@ def take_report(
         parked: ParkedReport | None = yield parked_id
         return [] if parked else [(parked_id, decided.parked)]
     account = owner.id if owner else ""
-    return _changes({account: decided.account, report.order: decided.subject})
+    return changes({account: decided.account, report.order: decided.subject})
 
 
 def settle_trade(context: DecisionContext, *, order: str, trade: str) -> Decision:
@@ -211,7 +211,7 @@ def settle_trade(context: DecisionContext, *, order: str, trade: str) -> Decisio
         raise refused("not_found", "No such order.")
     owner: Account = yield known.terms.account
     decided = trading.settle_trade(owner, known, trade, context.business_date, at_us=context.at_us)
-    return _changes({owner.id: decided.account, order: decided.subject})
+    return changes({owner.id: decided.account, order: decided.subject})
 
 
 def resolve_report(context: DecisionContext, *, parked: str, action: str, by: str) -> Decision:
@@ -222,7 +222,7 @@ def resolve_report(context: DecisionContext, *, parked: str, action: str, by: st
     if decided and known is not None and action == "book":
         order, owner, security = yield from _about(known.report)
         trading.check_bookable(known, owner, order, security)
-    return _changes({parked: decided})
+    return changes({parked: decided})
 
 
 def confirm_report(
@@ -246,7 +246,7 @@ def confirm_report(
         at_us=context.at_us,
     )
     account, about = (owner.id, order.terms.order) if owner and order else ("", "")
-    return _changes({account: decided.account, about: decided.subject, parked: decided.parked})
+    return changes({account: decided.account, about: decided.subject, parked: decided.parked})
 
 
 def _check_venue(venue: str) -> Generator[str, Any, None]:
@@ -332,7 +332,7 @@ def open_account(
     opened = accounts.open_account(
         None, account, tenant, base_currency, funding_currencies, at_us=context.at_us
     )
-    return _changes({account: opened})
+    return changes({account: opened})
 
 
 STATUS_CHANGES: Final = {
@@ -366,7 +366,7 @@ def change_account(
         for fact in facts:
             known = fold_of(account).evolve(known, fact)
         facts = facts + STATUS_CHANGES[status](known, at_us=context.at_us)
-    return _changes({account: facts})
+    return changes({account: facts})
 
 
 def create_payment(
@@ -392,7 +392,7 @@ def create_payment(
         at_us=context.at_us,
         request=request,
     )
-    return _changes({account: decided.account, payment: decided.subject})
+    return changes({account: decided.account, payment: decided.subject})
 
 
 def end_payment(
@@ -407,7 +407,7 @@ def end_payment(
         decided = paying.complete(owner, known, at_us=context.at_us)
     else:
         decided = paying.fail(known, at_us=context.at_us)
-    return _changes({account: decided.account, payment: decided.subject})
+    return changes({account: decided.account, payment: decided.subject})
 
 
 # --- of the operator -------------------------------------------------------------------------------
@@ -424,14 +424,14 @@ def put_instrument(context: DecisionContext, *, instrument: str, terms: Terms) -
     for fact in facts:
         known = fold_of(instrument).evolve(known, fact)
     facts += action_steps.follow_schedule(known, context.business_date, at_us=context.at_us)
-    return _changes({instrument: facts})
+    return changes({instrument: facts})
 
 
 def advance_clock(context: DecisionContext, *, by_us: int) -> Decision:
     """Moves business time forward. Raises `not_found` outside a sandbox, and as `clock.advance`."""
     kind.check_sandbox((yield kind.STREAM), "a clock that can be moved")
     known: clock.Clock | None = yield clock.STREAM
-    return _changes({clock.STREAM: clock.advance(known, by_us, at_us=context.at_us)})
+    return changes({clock.STREAM: clock.advance(known, by_us, at_us=context.at_us)})
 
 
 def halt_trading(
@@ -444,14 +444,14 @@ def halt_trading(
     stream = halt.stream_of(tenant)
     known: Halt | None = yield stream
     halted = halt.halt(known, reason, stops_execution=stops_execution, at_us=context.at_us)
-    return _changes({stream: halted})
+    return changes({stream: halted})
 
 
 def resume_trading(context: DecisionContext, *, tenant: str | None, reason: str) -> Decision:
     """Ends a halt of a tenant, or of all (None). Raises Refused as `halt.resume` does."""
     stream = halt.stream_of(tenant)
     known: Halt | None = yield stream
-    return _changes({stream: halt.resume(known, reason, at_us=context.at_us)})
+    return changes({stream: halt.resume(known, reason, at_us=context.at_us)})
 
 
 # --- webhooks -------------------------------------------------------------------------------------
@@ -468,7 +468,7 @@ def create_webhook(
     """Creates a webhook under the new id `webhook`."""
     known: Webhook | None = yield webhook
     created = webhooks.create(known, webhook, tenant, where, events, at_us=context.at_us)
-    return _changes({webhook: created})
+    return changes({webhook: created})
 
 
 def change_webhook(
@@ -483,7 +483,7 @@ def change_webhook(
     """Changes destination, events or activity of a webhook. Raises Refused as `webhook.change` does."""
     known: Webhook | None = yield webhook
     changed = webhooks.change(known, tenant, where, events, is_active=is_active, at_us=context.at_us)
-    return _changes({webhook: changed})
+    return changes({webhook: changed})
 
 
 def rotate_webhook_secret(
@@ -492,26 +492,22 @@ def rotate_webhook_secret(
     """Records that a webhook has a new secret. Raises Refused as `webhook.rotate_secret` does."""
     known: Webhook | None = yield webhook
     rotated = webhooks.rotate_secret(known, tenant, former_until_us=former_until_us, at_us=context.at_us)
-    return _changes({webhook: rotated})
+    return changes({webhook: rotated})
 
 
 def disable_webhook(context: DecisionContext, *, webhook: str, reason: str) -> Decision:
     """Disables a webhook on the engine's own account, until its client activates it again."""
     known: Webhook | None = yield webhook
-    return _changes({webhook: webhooks.disable(known, reason, at_us=context.at_us)})
+    return changes({webhook: webhooks.disable(known, reason, at_us=context.at_us)})
 
 
 def delete_webhook(context: DecisionContext, *, tenant: str, webhook: str) -> Decision:
     """Deletes a webhook. Raises Refused as `webhook.delete` does."""
     known: Webhook | None = yield webhook
-    return _changes({webhook: webhooks.delete(known, tenant, at_us=context.at_us)})
+    return changes({webhook: webhooks.delete(known, tenant, at_us=context.at_us)})
 
 
 # --- helpers --------------------------------------------------------------------------------------
-
-
-def _changes(facts: Mapping[str, list[Fact]]) -> Changes:
-    return [(stream, new) for stream, new in facts.items() if new]
 
 
 def _of_tenant(account: Account | None, tenant: str) -> Account | None:

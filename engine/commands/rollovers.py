@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.commands.command import Changes, Decision, DecisionContext
+from engine.commands import servicing
+from engine.commands.command import Decision, DecisionContext, changes
 from engine.commands.decisions import Firm, fee_of, price_of
-from engine.domain import halt, rollover, trading
+from engine.domain import halt, rollover
 from engine.domain import instrument as instruments
 from engine.domain.account import Account
 from engine.domain.halt import Halt
@@ -33,7 +34,7 @@ def choose(
         business_time_us=context.business_time_us,
         at_us=context.at_us,
     )
-    return [(account, chosen)] if chosen else []
+    return changes({account: chosen})
 
 
 def offer_of(firm: Firm, bill: Instrument, business_time_us: int) -> Offer:
@@ -83,8 +84,7 @@ def roll_over(
         at_us=context.at_us,
         minimum_value=firm.minimum_order_value.get(target.terms.trading_currency),
     )
-    changes: Changes = [(account, decided.account), (order, decided.subject)]
-    return [change for change in changes if change[1]]
+    return changes({account: decided.account, order: decided.subject})
 
 
 def cancel_sell(context: DecisionContext, *, order: str) -> Decision:
@@ -92,7 +92,4 @@ def cancel_sell(context: DecisionContext, *, order: str) -> Decision:
     known: Order | None = yield order
     if known is None or known.terms.side != "sell":
         return []
-    yield known.terms.account  # its facts follow on what is there
-    decided = trading.cancel(known, "matured", at_us=context.at_us)
-    changes: Changes = [(known.terms.account, decided.account), (order, decided.subject)]
-    return [change for change in changes if change[1]]
+    return (yield from servicing.cancel_waiting(context, order=order, reason="matured"))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 
-from engine.commands.command import Changes, Decision, DecisionContext
+from engine.commands.command import Decision, DecisionContext, changes
 from engine.domain import action_steps, announcing, distribution, split, trading
 from engine.domain.account import Account
 from engine.domain.announcing import ActionRequest
 from engine.domain.corporate_action import INCOME, REDEMPTIONS
 from engine.domain.instrument import Instrument, local_date
 from engine.domain.order import Order
-from engine.kernel.fact import Fact
 from engine.kernel.ids import IdSource, is_id
 from engine.kernel.refusals import refused
 
@@ -27,7 +26,7 @@ def announce_action(
     known: Instrument | None = (yield instrument) if is_id(instrument, "ins") else None
     today = _today(context, known)
     facts = announcing.announce(known, action, request, by=by, today=today, at_us=context.at_us)
-    return _changes({instrument: facts})
+    return changes({instrument: facts})
 
 
 def correct_action(
@@ -37,7 +36,7 @@ def correct_action(
     known: Instrument | None = yield instrument
     today = _today(context, known)
     facts = announcing.correct(known, action, request, by=by, today=today, at_us=context.at_us)
-    return _changes({instrument: facts})
+    return changes({instrument: facts})
 
 
 def withdraw_action(
@@ -47,7 +46,7 @@ def withdraw_action(
     known: Instrument | None = yield instrument
     today = _today(context, known)
     facts = announcing.withdraw(known, action, reason, by=by, today=today, at_us=context.at_us)
-    return _changes({instrument: facts})
+    return changes({instrument: facts})
 
 
 # --- of the engine --------------------------------------------------------------------------------
@@ -57,7 +56,7 @@ def follow_schedule(context: DecisionContext, *, instrument: str) -> Decision:
     """Pays by the instrument's terms from today on, if it did not yet."""
     known: Instrument | None = yield instrument
     facts = action_steps.follow_schedule(known, context.business_date, at_us=context.at_us)
-    return _changes({instrument: facts})
+    return changes({instrument: facts})
 
 
 def announce_due(context: DecisionContext, *, ids: IdSource, instrument: str) -> Decision:
@@ -65,7 +64,7 @@ def announce_due(context: DecisionContext, *, ids: IdSource, instrument: str) ->
     known: Instrument | None = yield instrument
     today = context.business_date
     facts = action_steps.announce_due(known, ids.new("cac"), today, at_us=context.at_us)
-    return _changes({instrument: facts})
+    return changes({instrument: facts})
 
 
 def start_action(context: DecisionContext, *, instrument: str, action: str) -> Decision:
@@ -74,7 +73,7 @@ def start_action(context: DecisionContext, *, instrument: str, action: str) -> D
     facts = action_steps.start(
         known, action, context.business_date, _market_date(context, known), at_us=context.at_us
     )
-    return _changes({instrument: facts})
+    return changes({instrument: facts})
 
 
 def apply_action(
@@ -99,7 +98,7 @@ def apply_action(
     held = owner.holdings.positions.get(instrument)
     if kind in INCOME:
         split.check_applied(known, held, one.terms.ex_date)
-        return _changes({account: distribution.pay(one, held, ids.new, at_us=context.at_us)})
+        return changes({account: distribution.pay(one, held, ids.new, at_us=context.at_us)})
     if kind in REDEMPTIONS:
         split.check_applied(known, held, one.terms.ex_date)
         order = held.rollover if held and held.rollover else ""
@@ -111,11 +110,11 @@ def apply_action(
             new_id=ids.new,
             at_us=context.at_us,
         )
-        return _changes({account: decided.account, order: decided.subject})
+        return changes({account: decided.account, order: decided.subject})
     executing: list[Order] = []
     for order in orders:
         executing += [(yield order)]
-    return _changes({account: split.apply(one, held, executing, at_us=context.at_us)})
+    return changes({account: split.apply(one, held, executing, at_us=context.at_us)})
 
 
 def complete_action(
@@ -124,7 +123,7 @@ def complete_action(
     """Closes a started action that every account has had."""
     known: Instrument | None = yield instrument
     facts = action_steps.complete(known, action, accounts, amount, at_us=context.at_us)
-    return _changes({instrument: facts})
+    return changes({instrument: facts})
 
 
 def cancel_waiting(
@@ -138,7 +137,7 @@ def cancel_waiting(
         return []
     yield known.terms.account
     decided = trading.cancel(known, reason, at_us=context.at_us)
-    return _changes({known.terms.account: decided.account, order: decided.subject})
+    return changes({known.terms.account: decided.account, order: decided.subject})
 
 
 # --- helpers --------------------------------------------------------------------------------------
@@ -154,7 +153,3 @@ def _market_date(context: DecisionContext, known: Instrument | None) -> date:
 def _today(context: DecisionContext, known: Instrument | None) -> date:
     """The business date in UTC or at the market, whichever is later."""
     return max(context.business_date, _market_date(context, known))
-
-
-def _changes(facts: Mapping[str, list[Fact]]) -> Changes:
-    return [(stream, new) for stream, new in facts.items() if new]
