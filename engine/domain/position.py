@@ -139,6 +139,11 @@ class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return "open" if self.units.total or not self.total_buy_trades else "closing"
 
     @property
+    def awaits_rollover(self) -> bool:
+        """Whether its maturity is to be reinvested, and nothing is decided about it yet."""
+        return self.automatic_rollover and self.rollover is None and not self.is_rollover_skipped
+
+    @property
     def unsettled(self) -> Decimal:
         """Units held but not delivered: min(total, units of unsettled buy trades)."""
         total = self.units.total

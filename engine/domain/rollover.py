@@ -175,9 +175,7 @@ def face_value(terms: Terms, units: Decimal) -> Decimal:
 
 def is_due(held: Position | None, terms: Terms, business_date: date) -> bool:
     """Whether a position is to be rolled over now: from the day of the rollover until the maturity."""
-    if held is None or held.status == "closed" or not held.automatic_rollover:
-        return False
-    if held.rollover is not None or held.is_rollover_skipped:
+    if held is None or held.status == "closed" or not held.awaits_rollover:
         return False
     day, matures = rolls_on(terms), terms.maturity_date
     return day is not None and matures is not None and day <= business_date < matures

@@ -78,13 +78,7 @@ class RolloversView(View):
 
 
 def _is_rolling(held: Position | None) -> bool:
-    return (
-        held is not None
-        and held.automatic_rollover
-        and held.rollover is None
-        and not held.is_rollover_skipped
-        and held.status == "open"
-    )
+    return held is not None and held.awaits_rollover and held.status == "open"
 
 
 def _bill(instrument_id: str, terms: Terms) -> Row:
