@@ -99,6 +99,7 @@ class TradeBody(msgspec.Struct, frozen=True):
     settled_at: shapes.Time | None
     created_at: shapes.Time
     modified_at: shapes.Time
+    corrects: shapes.TradeId | None
 
 
 class OrderBody(msgspec.Struct, frozen=True):
@@ -129,6 +130,9 @@ class OrderBody(msgspec.Struct, frozen=True):
     modified_at: shapes.Time
     client_reference: shapes.Label | None
     is_cancellable: bool
+    limit_price: shapes.Price | None
+    time_in_force: shapes.TimeInForce | None
+    quote: shapes.QuoteId | None
     rolled_from: shapes.PositionId | None
     rolled_into: shapes.PositionId | None
 
@@ -145,7 +149,7 @@ def order_json(state: Order, trade_of: Callable[[Order, Trade], bytes] | None = 
             id=terms.order,
             account=terms.account,
             status=state.status,
-            order_type="market",
+            order_type=terms.order_type,
             purpose=terms.purpose,
             position=trades[-1].terms.position if trades else None,
             side=terms.side,
@@ -169,6 +173,9 @@ def order_json(state: Order, trade_of: Callable[[Order, Trade], bytes] | None = 
             modified_at=rfc3339(state.modified_at_us),
             client_reference=None,
             is_cancellable=state.is_cancellable,
+            limit_price=None if terms.limit_price is None else price(terms.limit_price),
+            time_in_force=terms.time_in_force,
+            quote=terms.quote,
             rolled_from=terms.rolled_from.position if terms.rolled_from else None,
             rolled_into=state.rolled_into,
         )
@@ -200,6 +207,7 @@ def trade_json(state: Order, trade: Trade) -> bytes:
         settled_at=_maybe_time(trade.settled_at_us),
         created_at=rfc3339(terms.at_us),
         modified_at=rfc3339(trade.modified_at_us),
+        corrects=trade.corrects,
     )
     return encode(body)
 

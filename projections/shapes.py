@@ -28,6 +28,7 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
     "OrderStatus": tuple(dict.fromkeys(order.NEXT.values())),
     "OrderPurpose": ("user_request", "rollover", "square_off", "backfill"),
     "OrderType": ("market",),
+    "TimeInForce": ("day", "gtc"),
     "CancelledReason": order.REASONS,
     "TradeStatus": ("executed", "settled", "busted"),
     "AccountStatus": tuple(dict.fromkeys(account.NEXT.values())),
@@ -35,7 +36,7 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
     "PaymentStatus": tuple(dict.fromkeys(payment.NEXT.values())),
     "TransactionType": (
         "deposit", "withdrawal", "buy", "sell", "fee", "maturity", "coupon_payment", "refund",
-        "dividend", "split",
+        "dividend", "split", "reversal",
     ),
     "ReferenceType": ("deposit", "withdrawal", "trade", "coupon", "dividend", "position"),
     "InstrumentType": get_args(InstrumentType),
@@ -94,6 +95,7 @@ ActionId = Annotated[str, _id("cac")]
 InstrumentId = Annotated[str, Meta(pattern="^ins_[A-Za-z0-9_-]{1,60}$", examples=["ins_xyz789"])]
 DepositId = Annotated[str, _id("dep")]
 WithdrawalId = Annotated[str, _id("wdr")]
+QuoteId = Annotated[str, _id("quo")]
 TransactionId = Annotated[str, _id("txn")]
 EventId = Annotated[str, _id("evt")]
 ReportId = Annotated[str, _id("rep")]
@@ -139,6 +141,7 @@ Currency = Annotated[str, one_of("Currency", "USD")]
 OrderSide = Annotated[str, one_of("Side")]
 OrderStatus = Annotated[str, one_of("OrderStatus")]
 OrderPurpose = Annotated[str, one_of("OrderPurpose")]
+TimeInForce = Annotated[str, one_of("TimeInForce")]
 OrderType = Annotated[str, one_of("OrderType")]
 CancelledReason = Annotated[str, one_of("CancelledReason")]
 TradeStatus = Annotated[str, one_of("TradeStatus")]

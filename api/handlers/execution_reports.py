@@ -12,7 +12,7 @@ from api.http.acting import answer
 from api.http.call import Answer, Call
 from engine.commands import decisions
 from engine.commands.command import Command, Outcome
-from engine.domain.order import TradeRecorded
+from engine.domain.order import TradeBusted, TradeRecorded
 from engine.domain.report import EXEC_TYPES, Report, ReportParked
 from engine.kernel.errors import Refused
 from engine.kernel.ids import is_id
@@ -106,13 +106,15 @@ def _report(body: dict[str, Any], venue: str | None) -> Report:
 
 def _body(report: Report, outcome: Outcome) -> ExecutionReportBody:
     parked = next((one for one in outcome.facts if isinstance(one.fact, ReportParked)), None)
-    trades = [one.fact.trade for one in outcome.facts if isinstance(one.fact, TradeRecorded)]
+    trades = [
+        one.fact.trade for one in outcome.facts if isinstance(one.fact, TradeRecorded | TradeBusted)
+    ]
     return ExecutionReportBody(
         venue=report.venue,
         execution_reference=report.execution_reference,
         order=report.order,
         status="parked" if parked else "booked" if outcome.facts else "noted",
-        trade=trades[0] if trades else None,
+        trade=trades[-1] if trades else None,
         parked_report=parked.stream if parked else None,
         fault=parked.fact.fault if parked else None,  # type: ignore[attr-defined]
     )

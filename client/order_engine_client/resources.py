@@ -57,6 +57,7 @@ class Trade(Resource, frozen=True):
     settled_at: datetime | None
     created_at: datetime
     modified_at: datetime
+    corrects: str | None
 
 
 class Order(Resource, frozen=True):
@@ -87,6 +88,9 @@ class Order(Resource, frozen=True):
     modified_at: datetime
     client_reference: str | None
     is_cancellable: bool
+    limit_price: Decimal | None
+    time_in_force: str | None
+    quote: str | None
     rolled_from: str | None
     rolled_into: str | None
 

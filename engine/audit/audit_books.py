@@ -15,6 +15,7 @@ from engine.audit.audit_causes import (
     WORDS,
     MoveKey,
     booked_as,
+    busted_as,
     funding,
     is_settled,
     release,
@@ -27,11 +28,15 @@ from engine.domain.account import Account, AccountClosed
 from engine.domain.bookings import (
     BuyApplied,
     BuyBooked,
+    BuyBusted,
+    BuyCorrected,
     BuySettled,
     PositionClosed,
     PositionOpened,
     SellApplied,
     SellBooked,
+    SellBusted,
+    SellCorrected,
     SellSettled,
 )
 from engine.domain.instrument import Instrument
@@ -41,6 +46,7 @@ from engine.domain.order import (
     CancelRejected,
     CancelRequested,
     ExecutionStarted,
+    ExpiryRequested,
     Filled,
     MadePending,
     Order,
@@ -49,6 +55,8 @@ from engine.domain.order import (
     RolloverFunded,
     Settled,
     TradeApplied,
+    TradeBusted,
+    TradeCorrected,
     TradeRecorded,
     TradeSettled,
 )
@@ -60,17 +68,20 @@ from engine.domain.trading_limits import OrderCounted
 from engine.kernel.fact import Fact
 from engine.kernel.values import EXACT, ZERO
 
-_MAY_BE_ZERO: Final = frozenset({"fee", "notional", "proceeds"})
+_MAY_BE_ZERO: Final = frozenset({"fee", "notional", "proceeds", "reserved", "unsettled"})
 _MAY_MOVE_NOTHING: Final = (PositionSplit, PositionMatured, BuySettled)
 """Facts all of whose amounts may be 0: a split may leave no unit of a position, or of a trade; all units
 that mature may be pledged, or none."""
-_APPLIED: Final = (BuyApplied, SellApplied)
+_CHANGED: Final = (BuyCorrected, SellCorrected, BuyBusted, SellBusted)
+_MAY_OVERDRAW: Final = (BuyApplied, SellApplied, *_CHANGED)
+"""Trades from parked reports, and those that a venue takes back, may overdraw an account."""
 _OF_POSITIONS: Final = frozenset(
     {
-        BuyBooked, SellBooked, *_APPLIED, RolloverBooked, BuySettled, SellSettled, PositionClosed,
+        BuyBooked, SellBooked, *_MAY_OVERDRAW, RolloverBooked, BuySettled, SellSettled, PositionClosed,
         *OF_OPEN,
     }
 )  # fmt: skip
+_Unpaid = Settled | ExecutionStarted | MadePending | CancelRequested | CancelRejected | ExpiryRequested
 _OWN: Final = frozenset({"settled", "unsettled", "reserved"})
 
 
@@ -150,8 +161,7 @@ class Books:
         held = self.held[key] = EXACT.add(self.held.get(key, ZERO), more)
         if EXACT.add(held, self.elsewhere.get(key, ZERO)):
             raise Inconsistency("sum", f"{asset} of {of} do not sum to 0 over all places")
-        # Only a trade from a parked report may overdraw an account.
-        least = after.available if isinstance(fact, _APPLIED) else min(before.available, ZERO)
+        least = after.available if isinstance(fact, _MAY_OVERDRAW) else min(before.available, ZERO)
         if after.available < least or after.unsettled < 0 or after.reserved < 0:
             raise Inconsistency(
                 "negative",
@@ -182,7 +192,7 @@ class Books:
         if isinstance(fact, MadePending) and before and before.pending_reason == fact.reason:
             raise Inconsistency("terms", f"it waits for {fact.reason} already")
         due = self._due(position, stream, before, after, fact)
-        if isinstance(fact, TradeApplied):
+        if isinstance(fact, TradeApplied | TradeCorrected | TradeBusted) and fact.report is not None:
             self._apply(position, stream, fact.report, fact.trade)
         if agrees:
             self._meet(due)
@@ -202,21 +212,37 @@ class Books:
                 due = booked_as(stream, before, after, fact)
             case TradeSettled():
                 due = self._settled(position, stream, before, after, fact)
+            case TradeBusted():
+                due = busted_as(stream, before, after, fact)
+                if after.status == "filled" and is_settled(after):
+                    self._settling[stream] = position
             case Filled() | Cancelled():
                 due = release(stream, before, type(fact))
+            case RolloverFunded():
+                due = funding(stream, after, fact)
+            case _:
+                self._check_end(stream, after, fact)
+        return due
+
+    def _check_end(self, stream: str, after: Order, fact: _Unpaid) -> None:
+        """A fact that no fact of the account goes with."""
+        match fact:
             case Settled():
                 self._settling.pop(stream, None)
                 if not is_settled(after):
                     raise Inconsistency("reserved", "it is settled, and not all of its trades are")
             case ExecutionStarted(quantity=quantity) if quantity <= 0:
                 raise Inconsistency("terms", f"the venue is asked for {quantity}")
-            case ExecutionStarted() | MadePending() | CancelRequested() | CancelRejected():
+            case (
+                ExecutionStarted()
+                | MadePending()
+                | CancelRequested()
+                | CancelRejected()
+                | ExpiryRequested()
+            ):
                 pass
-            case RolloverFunded():
-                due = funding(stream, after, fact)
             case _:
                 assert_never(fact)
-        return due
 
     def _settled(
         self, position: int, stream: str, before: Order, after: Order, fact: TradeSettled
@@ -310,7 +336,7 @@ def _check_amounts(fact: Any) -> None:
 
 def _half_closed(held: Position) -> Inconsistency | None:
     is_closed, units = held.closed_at_us is not None, held.units.total
-    is_over = bool(held.total_buy_trades) and not held.unsettled_trades and not units
+    is_over = not held.unsettled_trades and not units
     if is_closed == is_over and held.unsettled_trades >= 0:
         return None
     state = "closed" if is_closed else "open"

@@ -11,6 +11,8 @@ from engine.domain import booking, fees, pricing
 from engine.domain.bookings import (
     BuyApplied,
     BuyBooked,
+    BuyBusted,
+    BuyCorrected,
     BuySettled,
     CashDeposited,
     CashWithdrawn,
@@ -18,6 +20,8 @@ from engine.domain.bookings import (
     FundsReserved,
     SellApplied,
     SellBooked,
+    SellBusted,
+    SellCorrected,
     SellSettled,
     UnitsReleased,
     UnitsReserved,
@@ -29,6 +33,8 @@ from engine.domain.order import (
     Placed,
     RolloverFunded,
     TradeApplied,
+    TradeBusted,
+    TradeCorrected,
     TradeRecorded,
     TradeSettled,
 )
@@ -40,7 +46,7 @@ from engine.domain.payment import (
 )
 from engine.domain.servicing import RolloverBooked, RolloverReleased, RolloverReserved
 from engine.kernel.fact import Fact
-from engine.kernel.values import EXACT, UNITS
+from engine.kernel.values import EXACT, UNITS, ZERO
 
 MoveKey = tuple[Any, ...]
 """(kind of the account's fact, account, subject, its other words without times)."""
@@ -48,6 +54,11 @@ MoveKey = tuple[Any, ...]
 _BOOKED: Final = (
     "order", "trade", "position", "instrument", "currency", "price", "quantity", "notional", "fee",
     "settlement_date",
+)  # fmt: skip
+_CORRECTED: Final = (*_BOOKED, "corrects", "reserved")
+_BUSTED: Final = (
+    "order", "trade", "position", "instrument", "currency", "quantity", "notional", "fee", "reserved",
+    "settlement_date", "is_settled",
 )  # fmt: skip
 WORDS: Final[dict[type[Fact], Callable[[Any], tuple[Any, ...]]]] = {
     CashDeposited: attrgetter("deposit", "currency", "amount"),
@@ -60,6 +71,10 @@ WORDS: Final[dict[type[Fact], Callable[[Any], tuple[Any, ...]]]] = {
     SellBooked: attrgetter(*_BOOKED),
     BuyApplied: attrgetter(*_BOOKED),
     SellApplied: attrgetter(*_BOOKED),
+    BuyCorrected: attrgetter(*_CORRECTED),
+    SellCorrected: attrgetter(*_CORRECTED),
+    BuyBusted: attrgetter(*_BUSTED),
+    SellBusted: attrgetter(*_BUSTED),
     BuySettled: attrgetter("order", "trade", "position", "instrument"),
     SellSettled: attrgetter("order", "trade", "position", "instrument", "currency", "proceeds"),
     RolloverReserved: attrgetter("order", "position", "instrument", "quantity", "currency", "amount"),
@@ -104,27 +119,54 @@ def booked_as(stream: str, before: Order, after: Order, trade: TradeRecorded) ->
     terms = before.terms
     if before.trade(trade.trade) is not None:
         raise Inconsistency("terms", f"{trade.trade} is recorded twice")
+    is_correction = isinstance(trade, TradeCorrected)
     is_applied = isinstance(trade, TradeApplied)
+    if isinstance(trade, TradeCorrected):
+        is_applied = trade.report is not None
     if trade.quantity <= 0 or (after.traded_quantity > before.ordered and not is_applied):
         raise Inconsistency("terms", f"{after.traded_quantity} of {before.ordered} are traded")
     unit = pricing.unit_price(trade.price, trade.accrued_interest, terms.price_type, terms.par_value)
     if EXACT.multiply(trade.quantity, unit) != trade.consideration:
         raise Inconsistency("terms", f"{trade.trade} is not worth {trade.consideration}")
-    if terms.notional_of(after.consideration) != after.traded_notional:
-        raise Inconsistency("terms", f"all trades are not worth {after.traded_notional}")
     net = terms.net_cash_amount
     if net is not None and after.traded_notional > net and not is_applied:
         raise Inconsistency("terms", f"{after.traded_notional} of {net} are spent")
-    due = booking.fees_at(terms, after.traded_notional)
-    if after.charged != due:
-        raise Inconsistency("terms", f"fees are {after.charged}, due are {due}")
+    _check_totals(after)
     bought = RolloverBooked if before.awaits_receivable else BuyBooked
     kinds = (BuyApplied, SellApplied) if is_applied else (bought, SellBooked)
+    if is_correction:
+        kinds = BuyCorrected, SellCorrected
     kind = kinds[0] if terms.side == "buy" else kinds[1]
-    return (
+    key = (
         kind, terms.account, stream, trade.trade, trade.position, terms.instrument, terms.currency,
         trade.price, trade.quantity, trade.notional, trade.fee, trade.settlement_date,
     )  # fmt: skip
+    return (*key, trade.corrects, trade.reserved) if isinstance(trade, TradeCorrected) else key
+
+
+def busted_as(stream: str, before: Order, after: Order, fact: TradeBusted) -> MoveKey:
+    terms, known = before.terms, before.trade(fact.trade)
+    if known is None or known.status == "busted":
+        raise Inconsistency("terms", f"{fact.trade} is busted twice, or is none of its trades")
+    done = known.terms
+    if (fact.quantity, fact.consideration) != (done.quantity, done.consideration):
+        raise Inconsistency("terms", f"{fact.trade} was of {done.quantity} units")
+    _check_totals(after)
+    return (
+        BuyBusted if terms.side == "buy" else SellBusted, terms.account, stream, fact.trade,
+        fact.position, terms.instrument, terms.currency, fact.quantity, fact.notional, fact.fee,
+        fact.reserved, done.settlement_date, known.status == "settled",
+    )  # fmt: skip
+
+
+def _check_totals(order: Order) -> None:
+    """An order's rounded totals are those of its remaining trades."""
+    terms = order.terms
+    if terms.notional_of(order.consideration) != order.traded_notional:
+        raise Inconsistency("terms", f"all trades are not worth {order.traded_notional}")
+    due = booking.fees_at(terms, order.traded_notional) if order.remaining else ZERO
+    if order.charged != due:
+        raise Inconsistency("terms", f"fees are {order.charged}, due are {due}")
 
 
 def settlement(stream: str, before: Order, fact: TradeSettled) -> MoveKey:
@@ -147,8 +189,8 @@ def funding(stream: str, order: Order, fact: RolloverFunded) -> MoveKey | None:
 
 def release(stream: str, before: Order, kind: type[Fact]) -> MoveKey | None:
     terms, rest = before.terms, before.reserved
-    if bool(before.trades) != (kind is Filled):
-        raise Inconsistency("reserved", f"it is {kind.__name__} with {len(before.trades)} trades")
+    if bool(before.remaining) != (kind is Filled):
+        raise Inconsistency("reserved", f"it is {kind.__name__} with {len(before.remaining)} trades")
     pledge = terms.rolled_from
     if pledge is not None and before.awaits_receivable and not before.trades:
         return (

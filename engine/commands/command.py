@@ -16,12 +16,21 @@ from engine.kernel.fact import Fact, Recorded
 Changes = list[tuple[str, list[Fact]]]
 """(stream, new facts) in the order in which they are appended: an account's before its orders'."""
 Decision = Generator[str, Any, Changes]
-"""Yields ids of streams, is sent the state of each (None if it does not exist), returns what changes."""
+"""Yields ids of streams, is sent the state of each (None if it does not exist), returns what changes.
+`Past` asks for facts."""
 
 
 def changes(facts: Mapping[str, list[Fact]]) -> Changes:
     """The streams that have new facts."""
     return [(stream, new) for stream, new in facts.items() if new]
+
+
+class Past(str):
+    """Yielded in place of a stream, after its state: the decision is sent the facts that led to that
+    state. The whole stream is read, so it is for rare decisions.
+    """
+
+    __slots__ = ()
 
 
 COMMAND_BYTES: Final = 16

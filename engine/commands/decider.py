@@ -23,7 +23,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
-from engine.commands.command import Changes, Command, DecisionContext, Outcome
+from engine.commands.command import Changes, Command, DecisionContext, Outcome, Past
 from engine.commands.entries import NOTHING, Cache, Entry, Pending, Reads, State
 from engine.commands.freshness import Action
 from engine.commands.reference_cache import Reference, ReferenceCache
@@ -204,6 +204,9 @@ class Decider:
     def _freshen(self, missing: _Missing, reads: Reads) -> Generator[Call | Wait, Any, None]:
         """Brings a stream up to date, by itself or with all cached accounts."""
         stream, is_own = missing.stream, True
+        if missing.action == "read its facts":
+            yield from self._read_past(stream, reads)
+            return
         cache = self._cache_of(stream)
         before = cache.version(stream)
         if missing.action == "catch up":
@@ -217,6 +220,14 @@ class Decider:
             reads.versions[stream] = loaded.version
         if is_own and before == cache.version(stream):
             self._states.found_unchanged(stream)
+
+    def _read_past(self, stream: str, reads: Reads) -> Generator[Call | Wait, Any, None]:
+        """Reads the facts of a stream, after the appends to it that are under way."""
+        entry = self._cache_of(stream).get(stream)
+        if entry is not None and entry.tip is not None:
+            yield Wait((entry.tip,))
+        recorded = yield Call(partial(self._journal.stream, stream))
+        reads.pasts[stream] = [one.fact for one in recorded]
 
     def _catch_up(self) -> Generator[Call | Wait, Any, bool]:
         """Takes over what other processes have recorded: one read for all commands that ask meanwhile.
@@ -239,28 +250,24 @@ class Decider:
 
     def _decided(self, command: Command, reads: Reads) -> _Decided | _Missing:
         """The decision, or the stream that has to be brought up to date first."""
-        find, find_reference = self._states.find, self._references.find
-        now = find_reference(clock.STREAM, reads)
+        now = self._references.find(clock.STREAM, reads)
         if isinstance(now, str):
             return _Missing(clock.STREAM, now)
         context = DecisionContext(self._now_us(), cast("Clock | None", now.loaded.state))
         read: dict[str, State] = {}
-        only_read: list[str] = []
         tips: dict[int, Pending] = {}
         decision = command.decide(context)
         refusal, fault, changes, after = None, None, [], {}
         try:
             stream = next(decision)
             while True:
-                entry: Entry | Action
-                if is_reference(stream):
-                    entry = find_reference(stream, reads)
-                else:
-                    entry = find(stream, reads)
-                    only_read.append(stream)
+                entry = self._find(stream, read, reads)
                 if isinstance(entry, str):
                     decision.close()
-                    return _Missing(stream, entry)
+                    return _Missing(str(stream), entry)
+                if not isinstance(entry, Entry):
+                    stream = decision.send(entry)
+                    continue
                 read[stream] = loaded = entry.loaded
                 if entry.tip is not None:
                     tips[id(entry.tip)] = entry.tip
@@ -276,8 +283,18 @@ class Decider:
             after = {stream: _after(stream, facts, read, context.at_us) for stream, facts in changes}
         except Exception as error:  # noqa: BLE001  the same
             fault = error
-        only_read = [stream for stream in only_read if stream not in after]
+        only_read = [one for one in read if one not in after and not is_reference(one)]
         return _Decided(context, read, only_read, [*tips.values()], changes, after, refusal, fault)
+
+    def _find(
+        self, stream: str, read: Mapping[str, State], reads: Reads
+    ) -> Entry | Action | Sequence[Fact]:
+        """What a decision has asked for, or what has to be done first."""
+        if is_reference(stream):
+            return self._references.find(stream, reads)
+        if isinstance(stream, Past):
+            return reads.past(stream, read[stream].version)
+        return self._states.find(stream, reads)
 
     def _forget(self, decided: _Decided) -> Generator[Wait, Any, None]:
         """Has all that was read read anew."""

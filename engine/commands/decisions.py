@@ -12,7 +12,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
 
-from engine.commands.command import Decision, DecisionContext, changes
+from engine.commands.command import Decision, DecisionContext, Past, changes
 from engine.commands.tally import Tally
 from engine.domain import account as accounts
 from engine.domain import action_steps, clock, fees, halt, idempotency, kind, paying, rollover, trading
@@ -182,6 +182,7 @@ def take_report(
     """
     yield from _check_venue(report.venue)
     known, owner, security = yield from _about(report)
+    past = yield from _past_of(report, owner)
     decided = trading.take(
         report,
         owner,
@@ -193,6 +194,7 @@ def take_report(
         trade_date=_executed_on(context, known, security, report),
         at_us=context.at_us,
         price_band=firm.venue_price_band,
+        past=past,
     )
     if decided.parked and not may_park:
         raise Refused("invalid_request", "it contradicts its order")
@@ -232,6 +234,7 @@ def confirm_report(
     `trading.apply_report` does."""
     known: ParkedReport = _found((yield parked), "parked report")
     order, owner, security = yield from _about(known.report)
+    past = yield from _past_of(known.report, owner)
     decided = trading.apply_report(
         known,
         parked,
@@ -244,6 +247,7 @@ def confirm_report(
         position_id=firm.ids.new("pos"),
         trade_date=_executed_on(context, order, security, known.report, known.created_at_us),
         at_us=context.at_us,
+        past=past,
     )
     account, about = (owner.id, order.terms.order) if owner and order else ("", "")
     return changes({account: decided.account, about: decided.subject, parked: decided.parked})
@@ -263,6 +267,14 @@ def _about(
     owner: Account | None = (yield order.terms.account) if order else None
     security: Instrument | None = (yield order.terms.instrument) if order else None
     return order, owner, security
+
+
+def _past_of(report: Report, owner: Account | None) -> Generator[str, Any, Sequence[Fact]]:
+    """The account's facts so far, for a bust or a correction."""
+    if owner is None or report.kind not in reports.BUSTS:
+        return ()
+    past: Sequence[Fact] = yield Past(owner.id)
+    return past
 
 
 def fee_of(firm: Firm, tenant: str, security: Instrument | None) -> FeeRule:

@@ -11,7 +11,7 @@ V = TypeVar("V")
 
 Status = Literal["absent", "current", "ahead", "overtaken", "stale"]
 Trust = Literal["trusted", "followed", "contested", "expired"]
-Action = Literal["use", "reload", "catch up"]
+Action = Literal["use", "reload", "catch up", "read its facts"]
 
 STATUSES: Final[Mapping[Status, str]] = {
     "absent": "Not cached: never read, or dropped as least recently used.",

@@ -21,7 +21,8 @@ def contradiction(
     """The fault of a venue's report that contradicts its order (see report.FAULTS), or None.
 
     `at_us`: when it came; `trade_date`: the day of its execution at the market; `price_band`: the part
-    of the order's price by which a trade's may differ, None for any.
+    of the order's price by which a trade's may differ, None for any. Of a bust or a correction
+    `busting.contradiction` tells the rest.
     """
     if state is None:
         return "unknown_order"
@@ -32,10 +33,9 @@ def contradiction(
     if not _is_about(state.terms, report):
         return "wrong_terms"
     if report.kind == "trade":
-        fault = _trade_contradiction(state, report, trade_date, at_us)
-        is_absurd = price_band is not None and _is_absurd(state, report, price_band)
-        return fault or ("absurd_price" if is_absurd else None)
-    return "not_yet_bookable" if report.kind in ("trade_bust", "trade_correct") else None
+        is_late = not can(state, TradeRecorded)
+        return "late" if is_late else trade_fault(state, report, trade_date, at_us, price_band)
+    return None
 
 
 def _is_about(terms: Placed, report: Report) -> bool:
@@ -48,9 +48,16 @@ def _is_about(terms: Placed, report: Report) -> bool:
     return all(said in (None, own) for said, own in named)
 
 
-def _trade_contradiction(state: Order, report: Report, trade_date: date, at_us: int) -> str | None:
-    if not can(state, TradeRecorded):
-        return "late"
+def trade_fault(
+    state: Order, report: Report, trade_date: date, at_us: int, price_band: Decimal | None = None
+) -> str | None:
+    """The fault of a reported trade beside the trades of its order, or None; see `contradiction`."""
+    fault = _fault_of_figures(state, report, trade_date, at_us)
+    is_absurd = price_band is not None and _is_absurd(state, report, price_band)
+    return fault or ("absurd_price" if is_absurd else None)
+
+
+def _fault_of_figures(state: Order, report: Report, trade_date: date, at_us: int) -> str | None:
     quantity = _quantity(state, report)
     if quantity is None:
         return "malformed"
@@ -102,6 +109,8 @@ def unbookable(state: Order | None, report: Report) -> str | None:
         return FAULTS["unknown_order" if state is None else "too_early"]
     if state.venue not in (None, report.venue):
         return FAULTS["wrong_venue"]
+    if report.kind == "trade_bust":
+        return None
     quantity = _quantity(state, report)
     if quantity is None:
         return FAULTS["malformed"]

@@ -9,6 +9,7 @@ from datetime import date
 from decimal import Decimal
 
 from engine.kernel.fact import Fact
+from engine.kernel.values import ZERO
 
 
 class CashDeposited(Fact, frozen=True):
@@ -122,6 +123,74 @@ class BuyApplied(BuyBooked, frozen=True):
 
 class SellApplied(SellBooked, frozen=True):
     """A sell's trade from a parked report: its units are taken from the available ones."""
+
+
+class BuyCorrected(BuyBooked, frozen=True):
+    """The buy's trade in place of `corrects`, which was busted before it in the same append.
+
+    `reserved` of its cash come from the reservation; `cost` is that of the units held, counted anew.
+    """
+
+    corrects: str = ""
+    reserved: Decimal = ZERO
+    cost: Decimal = ZERO
+
+
+class SellCorrected(SellBooked, frozen=True):
+    """The sell's trade in place of `corrects`, which was busted before it in the same append.
+
+    `reserved` of its units come from the reservation; `cost` is that of the units held, counted anew.
+    """
+
+    corrects: str = ""
+    reserved: Decimal = ZERO
+    cost: Decimal = ZERO
+
+
+class BuyBusted(Fact, frozen=True):
+    """A buy's trade was cancelled by its venue: its cash comes back, its units go.
+
+    `position` has lost them: the instrument's last one if it is not closed, else a new one. Of the cash
+    `reserved` goes back into the reservation. `unsettled`: its units that were not delivered yet, 0 if
+    the trade `is_settled`. `cost` is that of the units held, counted anew from the remaining trades.
+    """
+
+    order: str
+    trade: str
+    position: str
+    instrument: str
+    currency: str
+    quantity: Decimal
+    notional: Decimal
+    fee: Decimal
+    unsettled: Decimal
+    reserved: Decimal
+    cost: Decimal
+    settlement_date: date
+    is_settled: bool
+    at_us: int
+
+
+class SellBusted(Fact, frozen=True):
+    """A sell's trade was cancelled by its venue: its units come back, its cash goes.
+
+    As BuyBusted, except that `reserved` is units, and `unsettled` its proceeds that were not paid yet.
+    """
+
+    order: str
+    trade: str
+    position: str
+    instrument: str
+    currency: str
+    quantity: Decimal
+    notional: Decimal
+    fee: Decimal
+    unsettled: Decimal
+    reserved: Decimal
+    cost: Decimal
+    settlement_date: date
+    is_settled: bool
+    at_us: int
 
 
 class BuySettled(Fact, frozen=True):

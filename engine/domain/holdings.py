@@ -192,22 +192,27 @@ def position_for(state: Holdings, instrument: str, fresh: str) -> str:
     return known.id if known and known.status != "closed" else fresh
 
 
+def opening(state: Holdings, order: Order, position: str, at_us: int) -> list[Fact]:
+    """Opens the position of a trade, unless it is open."""
+    terms, known = order.terms, state.positions.get(order.terms.instrument)
+    if known is not None and known.id == position:
+        return []
+    opened = PositionOpened(
+        position,
+        terms.instrument,
+        terms.currency,
+        terms.decimal_precision,
+        at_us,
+        order.splits,
+    )
+    return [opened]
+
+
 def book(state: Holdings, order: Order, trade: TradeRecorded) -> list[Fact]:
     """Moves the cash, the fee and the units of one trade; a first buy opens the position."""
     terms = order.terms
-    is_applied, booked = isinstance(trade, TradeApplied), []
-    known = state.positions.get(terms.instrument)
-    if known is None or known.id != trade.position:
-        booked.append(
-            PositionOpened(
-                trade.position,
-                terms.instrument,
-                terms.currency,
-                terms.decimal_precision,
-                trade.at_us,
-                order.splits,
-            )
-        )
+    is_applied = isinstance(trade, TradeApplied)
+    booked = opening(state, order, trade.position, trade.at_us)
     if terms.side == "sell":
         sold = SellApplied if is_applied else SellBooked
         sale = sold(

@@ -14,6 +14,8 @@ from typing import Any, Final, NamedTuple, get_args
 from engine.domain.bookings import (
     BuyApplied,
     BuyBooked,
+    BuyBusted,
+    BuyCorrected,
     BuySettled,
     CashDeposited,
     CashWithdrawn,
@@ -23,6 +25,8 @@ from engine.domain.bookings import (
     PositionOpened,
     SellApplied,
     SellBooked,
+    SellBusted,
+    SellCorrected,
     SellSettled,
     UnitsReleased,
     UnitsReserved,
@@ -57,6 +61,10 @@ HoldingsFact = (
     | PositionClosed
     | BuyApplied
     | SellApplied
+    | BuyCorrected
+    | SellCorrected
+    | BuyBusted
+    | SellBusted
     | CouponPaid
     | DividendPaid
     | PositionMatured
@@ -107,6 +115,32 @@ MOVES: Final[dict[type[HoldingsFact], tuple[Move, ...]]] = {
         Move("units", "settled", "outside", "quantity"),
         Move("cash", "outside", "unsettled", "notional"),
         Move("cash", "unsettled", "fees", "fee"),
+    ),
+    BuyCorrected: (
+        Move("cash", "reserved", "settled", "reserved"),
+        Move("cash", "settled", "outside", "notional"),
+        Move("cash", "settled", "fees", "fee"),
+        Move("units", "outside", "unsettled", "quantity"),
+    ),
+    SellCorrected: (
+        Move("units", "reserved", "settled", "reserved"),
+        Move("units", "settled", "outside", "quantity"),
+        Move("cash", "outside", "unsettled", "notional"),
+        Move("cash", "unsettled", "fees", "fee"),
+    ),
+    BuyBusted: (
+        Move("cash", "outside", "settled", "notional"),
+        Move("cash", "fees", "settled", "fee"),
+        Move("cash", "settled", "reserved", "reserved"),
+        Move("units", "unsettled", "settled", "unsettled"),
+        Move("units", "settled", "outside", "quantity"),
+    ),
+    SellBusted: (
+        Move("cash", "unsettled", "settled", "unsettled"),
+        Move("cash", "settled", "outside", "notional"),
+        Move("cash", "fees", "settled", "fee"),
+        Move("units", "outside", "settled", "quantity"),
+        Move("units", "settled", "reserved", "reserved"),
     ),
     BuySettled: (Move("units", "unsettled", "settled", "quantity"),),
     SellSettled: (Move("cash", "unsettled", "settled", "proceeds"),),

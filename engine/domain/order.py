@@ -23,7 +23,7 @@ from engine.domain.rounding import CURRENT, RoundingName, modes_of
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
 from engine.kernel.refusals import refused
-from engine.kernel.values import EXACT, UNITS, ZERO, Side, round_to, total_of
+from engine.kernel.values import EXACT, UNITS, ZERO, Side, round_to
 
 # --- facts ---------------------------------------------------------------------------------------
 
@@ -35,6 +35,9 @@ class Placed(Fact, frozen=True):
     is the ask or bid at acceptance, `settlement_date` the one of a trade that day, `request` a keyed
     digest of the request for comparing a repeated idempotency key. `rounding` is one of
     `rounding.ROUNDINGS`, fixed for the order's life; `rolled_from`: what a rollover reinvests.
+
+    An order with a `limit_price` is decided on it, and has it as its `price` too. Its `time_in_force` is
+    `day` or `gtc`; `expires_at_us`, in business time, ends it. `quote`: the one that it consumed.
     """
 
     order: str
@@ -64,6 +67,15 @@ class Placed(Fact, frozen=True):
     at_us: int
     rounding: RoundingName = "half_up"
     rolled_from: Pledge | None = None
+    limit_price: Decimal | None = None
+    time_in_force: str | None = None
+    expires_at_us: int | None = None
+    quote: str | None = None
+
+    @property
+    def order_type(self) -> str:
+        """`market` or `limit`."""
+        return "market" if self.limit_price is None else "limit"
 
     @property
     def fee_rule(self) -> FeeRule:
@@ -134,6 +146,41 @@ class TradeApplied(TradeRecorded, frozen=True):
     report: str = ""
 
 
+class TradeCorrected(TradeRecorded, frozen=True):
+    """The trade that the venue reports in place of `corrects`, which was busted before it in the same
+    append.
+
+    `reserved` of its cash or units come from the reservation, the rest from the available. `report`: the
+    parked report that it was booked from.
+    """
+
+    corrects: str = ""
+    reserved: Decimal = ZERO
+    report: str | None = None
+
+
+class TradeBusted(Fact, frozen=True):
+    """The venue has cancelled a trade, or is about to correct it.
+
+    The amounts are those by which the order's totals exceed the totals of the remaining trades: by
+    rounding `notional` and `fee` may differ from the trade's own. `reserved` goes back into the
+    reservation. `position` has lost or got back the units; `busted_at_us` by the venue's clock.
+    """
+
+    trade: str
+    position: str
+    venue: str
+    execution_reference: str
+    quantity: Decimal
+    consideration: Decimal
+    notional: Decimal
+    fee: Decimal
+    reserved: Decimal
+    busted_at_us: int
+    report: str | None
+    at_us: int
+
+
 class Filled(Fact, frozen=True):
     """The execution ended, complete or partial; the unused reservation is released."""
 
@@ -166,6 +213,12 @@ class CancelRejected(Fact, frozen=True):
     at_us: int
 
 
+class ExpiryRequested(Fact, frozen=True):
+    """The order's time is over: the venue was asked to cancel it."""
+
+    at_us: int
+
+
 class RolloverFunded(Fact, frozen=True):
     """The old position has matured while the rollover is open: its cash is reserved from now on."""
 
@@ -189,6 +242,8 @@ _Later = (
     | ExecutionStarted
     | TradeRecorded
     | TradeApplied
+    | TradeCorrected
+    | TradeBusted
     | Filled
     | TradeSettled
     | Settled
@@ -196,6 +251,7 @@ _Later = (
     | CancelRejected
     | Cancelled
     | RolloverFunded
+    | ExpiryRequested
 )
 OrderFact = Placed | _Later
 
@@ -224,7 +280,7 @@ REASONS: Final = (
 
 # --- state ---------------------------------------------------------------------------------------
 
-SHAPE: Final = 6
+SHAPE: Final = 7
 """Number of the state's shape: see `streams`."""
 
 
@@ -232,7 +288,8 @@ class Trade(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One execution; `status` is `executed`, `settled` or `busted`.
 
     `report` is the parked report it was booked from, None if it did not contradict the order; one that
-    `is_late` came after the execution ended, and the order's `settled` does not wait for it.
+    `is_late` came after the execution ended, and the order's `settled` does not wait for it. `corrects`
+    is a busted trade; `busted_by` the reference of the venue's report that busted this one.
     """
 
     terms: TradeRecorded
@@ -241,13 +298,16 @@ class Trade(msgspec.Struct, frozen=True, array_like=True, gc=False):
     modified_at_us: int
     report: str | None = None
     is_late: bool = False
+    corrects: str | None = None
+    busted_by: str | None = None
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The state of an order.
 
-    `ordered` is the units sent to the venue; `consideration` the exact worth of all trades;
-    `traded_notional` and `charged` are the trades' rounded totals of it and of the fees.
+    `ordered` is the units sent to the venue; `consideration` the exact worth of the remaining trades,
+    those not busted; `traded_notional` and `charged` are their rounded totals of it and of the fees.
+    `drawn` is what they took of the reservation.
     """
 
     terms: Placed
@@ -269,6 +329,13 @@ class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
     pending_reason: str | None = None
     splits: int = 0
     is_funded: bool = False
+    drawn: Decimal = ZERO
+    is_expiring: bool = False
+
+    @property
+    def remaining(self) -> tuple[Trade, ...]:
+        """Its trades that were not busted."""
+        return tuple([trade for trade in self.trades if trade.status != "busted"])
 
     @property
     def awaits_receivable(self) -> bool:
@@ -278,14 +345,14 @@ class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def rolled_into(self) -> str | None:
         """The position that a rollover has bought."""
-        is_rollover = self.terms.rolled_from is not None and self.trades
-        return self.trades[-1].terms.position if is_rollover else None
+        is_rollover = self.terms.rolled_from is not None and self.remaining
+        return self.remaining[-1].terms.position if is_rollover else None
 
     @property
     def fees(self) -> Decimal:
         """The quoted fee while a buy waits for its first trade, then the sum charged to its trades."""
         cash_amount, net = self.terms.cash_amount, self.terms.net_cash_amount
-        if cash_amount is None or net is None or self.trades:
+        if cash_amount is None or net is None or self.remaining or self.status in _FILLED:
             return self.charged
         return EXACT.subtract(cash_amount, cash_amount if self.status == "cancelled" else net)
 
@@ -303,12 +370,9 @@ class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """
         if self.status not in CANCELLABLE or self.awaits_receivable:
             return ZERO
-        used = [trade.terms for trade in self.trades if trade.report is None]
-        if self.terms.cash_amount is not None:
-            spent = total_of(amount for one in used for amount in (one.notional, one.fee))
-            return EXACT.subtract(self.terms.cash_amount, spent)
-        assert self.terms.quantity is not None
-        return EXACT.subtract(self.terms.quantity, total_of(one.quantity for one in used))
+        whole = self.terms.quantity if self.terms.cash_amount is None else self.terms.cash_amount
+        assert whole is not None
+        return EXACT.subtract(whole, self.drawn)
 
     @property
     def is_cancellable(self) -> bool:
@@ -319,7 +383,15 @@ class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def knows(self, report: Report) -> bool:
         """Whether the execution of `report` is already booked."""
         key = (report.venue, report.execution_reference)
-        return any((t.terms.venue, t.terms.execution_reference) == key for t in self.trades)
+        booked = ((t.terms.venue, (t.terms.execution_reference, t.busted_by)) for t in self.trades)
+        return any(venue == key[0] and key[1] in references for venue, references in booked)
+
+    def executed_as(self, report: Report) -> Trade | None:
+        """The trade that a bust or correction refers to."""
+        key = (report.venue, report.refers_to)
+        return next(
+            (t for t in self.trades if (t.terms.venue, t.terms.execution_reference) == key), None
+        )
 
     def trade(self, trade: str) -> Trade | None:
         """One of its trades by id."""
@@ -330,6 +402,7 @@ ROLLOVER: Final = "rollover"
 """The purpose of an order that reinvests a maturing position."""
 CANCELLABLE: Final = ("placed", "pending", "executing")
 TERMINAL: Final = ("settled", "cancelled")
+_FILLED: Final = ("filled", "settled")
 
 NEXT: Final[dict[tuple[str | None, type[OrderFact]], str]] = {
     (None, Placed): "placed",
@@ -355,6 +428,15 @@ NEXT: Final[dict[tuple[str | None, type[OrderFact]], str]] = {
     ("placed", RolloverFunded): "placed",
     ("pending", RolloverFunded): "pending",
     ("executing", RolloverFunded): "executing",
+    ("executing", TradeBusted): "executing",
+    ("filled", TradeBusted): "filled",
+    ("settled", TradeBusted): "settled",
+    ("cancelled", TradeBusted): "cancelled",
+    ("executing", TradeCorrected): "executing",
+    ("filled", TradeCorrected): "filled",
+    ("settled", TradeCorrected): "settled",
+    ("cancelled", TradeCorrected): "cancelled",
+    ("executing", ExpiryRequested): "executing",
 }
 """(status, fact) -> status. Missing pairs cannot happen: a repeated or late decision finds no entry and
 has no effect."""
@@ -410,6 +492,10 @@ def place(
         at_us=at_us,
         rounding=CURRENT,
         rolled_from=order_request.rolled_from,
+        limit_price=None,
+        time_in_force=None,
+        expires_at_us=None,
+        quote=None,
     )
 
 
@@ -453,7 +539,7 @@ def fill(state: Order, reason: str = "unfilled", *, at_us: int) -> list[Fact]:
     """Ends the venue's execution: filled with any trade, else cancelled for `reason`."""
     if not can(state, Filled):
         return []
-    return [Filled(at_us)] if state.trades else [Cancelled(reason, None, at_us)]
+    return [Filled(at_us)] if state.remaining else [Cancelled(reason, None, at_us)]
 
 
 def settle_trade(state: Order, trade: str, business_date: date, *, at_us: int) -> list[TradeSettled]:
@@ -539,23 +625,16 @@ def _moved(state: Order, fact: _Later) -> Order:
                 ordered=fact.quantity,
                 splits=fact.splits,
             )
-        case TradeRecorded():
-            state = replace(
-                state,
-                trades=(*state.trades, _executed(state, fact)),
-                consideration=EXACT.add(state.consideration, fact.consideration),
-                traded_quantity=EXACT.add(state.traded_quantity, fact.quantity),
-                traded_notional=EXACT.add(state.traded_notional, fact.notional),
-                charged=EXACT.add(state.charged, fact.fee),
-            )
+        case TradeRecorded() | TradeBusted() | TradeSettled():
+            state = _traded(state, fact)
         case Filled():
             state = replace(state, filled_at_us=fact.at_us, cancel_requested=False)
-        case TradeSettled():
-            state = replace(state, trades=tuple([_settled(known, fact) for known in state.trades]))
         case Settled():
             state = replace(state, settled_at_us=fact.at_us)
         case CancelRequested() | CancelRejected():
-            state = replace(state, cancel_requested=isinstance(fact, CancelRequested))
+            state = replace(state, cancel_requested=isinstance(fact, CancelRequested), is_expiring=False)
+        case ExpiryRequested():
+            state = replace(state, is_expiring=True)
         case RolloverFunded():
             state = replace(state, is_funded=True)
         case Cancelled():
@@ -570,12 +649,61 @@ def _moved(state: Order, fact: _Later) -> Order:
     return state
 
 
+def _traded(state: Order, fact: TradeRecorded | TradeBusted | TradeSettled) -> Order:
+    """The same for the facts of trades."""
+    match fact:
+        case TradeRecorded():
+            state = replace(
+                state,
+                trades=(*state.trades, _executed(state, fact)),
+                consideration=EXACT.add(state.consideration, fact.consideration),
+                traded_quantity=EXACT.add(state.traded_quantity, fact.quantity),
+                traded_notional=EXACT.add(state.traded_notional, fact.notional),
+                charged=EXACT.add(state.charged, fact.fee),
+                drawn=EXACT.add(state.drawn, _drawn(state, fact)),
+            )
+        case TradeBusted():
+            state = replace(
+                state,
+                trades=tuple([_busted(known, fact) for known in state.trades]),
+                consideration=EXACT.subtract(state.consideration, fact.consideration),
+                traded_quantity=EXACT.subtract(state.traded_quantity, fact.quantity),
+                traded_notional=EXACT.subtract(state.traded_notional, fact.notional),
+                charged=EXACT.subtract(state.charged, fact.fee),
+                drawn=EXACT.subtract(state.drawn, fact.reserved),
+            )
+        case TradeSettled():
+            state = replace(state, trades=tuple([_settled(known, fact) for known in state.trades]))
+    return state
+
+
+def _drawn(state: Order, fact: TradeRecorded) -> Decimal:
+    """The part of a trade's cash or units that comes from the reservation."""
+    if isinstance(fact, TradeCorrected):
+        return fact.reserved
+    if isinstance(fact, TradeApplied):
+        return ZERO
+    return fact.quantity if state.terms.side == "sell" else EXACT.add(fact.notional, fact.fee)
+
+
 def _executed(state: Order, fact: TradeRecorded) -> Trade:
-    if not isinstance(fact, TradeApplied):
-        return Trade(fact, "executed", None, fact.at_us)
-    words = [getattr(fact, name) for name in TradeRecorded.__struct_fields__]
-    is_late = state.status != "executing"
-    return Trade(TradeRecorded(*words), "executed", None, fact.at_us, fact.report, is_late)
+    terms = fact
+    if type(fact) is not TradeRecorded:
+        terms = TradeRecorded(*[getattr(fact, name) for name in TradeRecorded.__struct_fields__])
+    known = Trade(terms, "executed", None, fact.at_us)
+    if isinstance(fact, TradeApplied):
+        return replace(known, report=fact.report, is_late=state.status != "executing")
+    if isinstance(fact, TradeCorrected):
+        is_late = state.status in TERMINAL
+        return replace(known, report=fact.report, is_late=is_late, corrects=fact.corrects)
+    return known
+
+
+def _busted(known: Trade, fact: TradeBusted) -> Trade:
+    if known.terms.trade != fact.trade:
+        return known
+    busted_by = fact.execution_reference
+    return replace(known, status="busted", modified_at_us=fact.at_us, busted_by=busted_by)
 
 
 def _settled(known: Trade, fact: TradeSettled) -> Trade:

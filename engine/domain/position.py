@@ -13,10 +13,14 @@ from msgspec.structs import replace
 from engine.domain import pricing
 from engine.domain.bookings import (
     BuyBooked,
+    BuyBusted,
+    BuyCorrected,
     BuySettled,
     PositionClosed,
     PositionOpened,
     SellBooked,
+    SellBusted,
+    SellCorrected,
     SellSettled,
     UnitsReleased,
     UnitsReserved,
@@ -136,7 +140,8 @@ class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """
         if self.closed_at_us is not None:
             return "closed"
-        return "open" if self.units.total or not self.total_buy_trades else "closing"
+        has_traded = self.total_buy_trades or self.unsettled_trades
+        return "open" if self.units.total or not has_traded else "closing"
 
     @property
     def awaits_rollover(self) -> bool:
@@ -206,6 +211,8 @@ PositionFact = (
     | UnitsReserved
     | UnitsReleased
     | PositionClosed
+    | BuyBusted
+    | SellBusted
     | ServicingFact
 )
 """Facts that a position records."""
@@ -261,10 +268,10 @@ def _opened(former: Position | None, fact: PositionOpened) -> Position:
 def _noted(position: Position, fact: PositionFact) -> Position:
     """A position after a fact, except for the move of its units."""
     match fact:
-        case BuyBooked(price=price, quantity=quantity, automatic_rollover=wanted):
+        case BuyBooked(quantity=quantity, automatic_rollover=wanted):
             return replace(
                 position,
-                cost=pricing.cost_after_buy(position.cost, position.units.total, price, quantity),
+                cost=cost_after(position.cost, position.units.total, fact),
                 total_buy_trades=position.total_buy_trades + 1,
                 unsettled_trades=position.unsettled_trades + 1,
                 unsettled_buys=position.unsettled_buys + 1,
@@ -272,10 +279,9 @@ def _noted(position: Position, fact: PositionFact) -> Position:
                 dated=_dated(position.dated, fact.settlement_date, quantity),
             )
         case SellBooked(quantity=quantity):
-            held = position.units.total
             return replace(
                 position,
-                cost=pricing.cost_after_sell(position.cost, EXACT.subtract(held, quantity), held),
+                cost=cost_after(position.cost, position.units.total, fact),
                 unsettled_trades=position.unsettled_trades + 1,
                 dated=_dated(position.dated, fact.settlement_date, EXACT.minus(quantity)),
             )
@@ -283,12 +289,37 @@ def _noted(position: Position, fact: PositionFact) -> Position:
             of_buys = position.unsettled_buys - isinstance(fact, BuySettled)
             left = position.unsettled_trades - 1
             return replace(position, unsettled_trades=left, unsettled_buys=of_buys)
+        case BuyBusted() | SellBusted():
+            return _busted(position, fact)
         case PositionClosed():
-            return replace(position, closed_at_us=fact.at_us, events=position.events + 1)
+            position = replace(position, closed_at_us=fact.at_us, events=position.events + 1)
         case PositionOpened() | UnitsReserved() | UnitsReleased():
-            return position
+            pass
         case _:
-            return _serviced(position, fact)
+            position = _serviced(position, fact)
+    return position
+
+
+def cost_after(cost: Decimal, held: Decimal, trade: BuyBooked | SellBooked) -> Decimal:
+    """The cost of the units held after a trade, when `held` units had `cost` before it."""
+    if isinstance(trade, BuyCorrected | SellCorrected):
+        return trade.cost
+    if isinstance(trade, BuyBooked):
+        return pricing.cost_after_buy(cost, held, trade.price, trade.quantity)
+    return pricing.cost_after_sell(cost, EXACT.subtract(held, trade.quantity), held)
+
+
+def _busted(position: Position, fact: BuyBusted | SellBusted) -> Position:
+    """A position after a trade was cancelled by its venue. `total_buy_trades` counts it all the same."""
+    is_buy, was_due = isinstance(fact, BuyBusted), not fact.is_settled
+    units = EXACT.minus(fact.quantity) if is_buy else fact.quantity
+    return replace(
+        position,
+        cost=fact.cost,
+        unsettled_trades=position.unsettled_trades - was_due,
+        unsettled_buys=position.unsettled_buys - (was_due and is_buy),
+        dated=_dated(position.dated, fact.settlement_date, units),
+    )
 
 
 def _serviced(position: Position, fact: ServicingFact) -> Position:

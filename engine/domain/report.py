@@ -42,7 +42,11 @@ FAULTS: Final = {
     "wrong_time": "executed before the order was placed, or in the future",
     "wrong_settlement": "its settlement date is before the trade date, or more than 30 days after",
     "absurd_price": "further from the order's price than the setting venue_price_band allows",
-    "not_yet_bookable": "a trade was cancelled or corrected, which cannot be booked yet",
+    "not_yet_bookable": "it cancels or corrects a trade of a rollover that is not paid yet",
+    "unknown_trade": "it cancels or corrects a trade that the order does not have",
+    "busted_before": "it cancels or corrects a trade that was cancelled or corrected before",
+    "redeemed": "it cancels or corrects a trade of an instrument that was redeemed since",
+    "account_closed": "it cancels or corrects a trade of an account that is closed",
     "malformed": "price, quantity or interest is missing, not positive or finer than its scale",
     "too_large": "with it the order comes to more units or money than can be booked",
     "too_much": "more units than ordered",
@@ -52,8 +56,10 @@ FAULTS: Final = {
 """Faults of parked reports: code -> meaning."""
 ENDINGS: Final = ("unfilled", "venue_rejected", "expired")
 """Reasons of a venue for an end without a trade; any other word counts as the first."""
-BOOKABLE: Final = frozenset({"late", "too_much", "too_dear"})
-"""Faults of reports that may still be right: a person can have them booked."""
+BUSTS: Final = ("trade_bust", "trade_correct")
+"""Kinds that cancel a trade, or report it anew."""
+BOOKABLE: Final = frozenset({"late", "too_much", "too_dear", "unknown_trade", "not_yet_bookable"})
+"""Faults of reports that may still be right, or become so: a person can have them booked."""
 
 
 class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -204,7 +210,7 @@ def resolve(state: ParkedReport | None, action: str, by: str, *, at_us: int) -> 
 
 def check_bookable(state: ParkedReport) -> None:
     """Raises Refused `report_not_bookable` for a report that can never be right."""
-    if state.fault not in BOOKABLE or state.report.kind != "trade":
+    if state.fault not in BOOKABLE or state.report.kind not in ("trade", *BUSTS):
         raise refused("report_not_bookable", fault=FAULTS[state.fault])
 
 

@@ -7,12 +7,23 @@ in one append.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from engine.domain import account as accounts
-from engine.domain import booking, checks, fees, holdings, pricing, split, trading_limits
+from engine.domain import (
+    booking,
+    busting,
+    checks,
+    cost,
+    fees,
+    holdings,
+    pricing,
+    split,
+    trading_limits,
+)
 from engine.domain import instrument as instruments
 from engine.domain import order as orders
 from engine.domain import report as reports
@@ -182,19 +193,32 @@ def take(
     trade_date: date,
     at_us: int,
     price_band: Decimal | None = None,
+    past: Sequence[Fact] = (),
 ) -> Decided:
     """Takes a venue's report, once per (venue, execution reference); parks it if it contradicts the
     order.
 
     `account` and `instrument` are the order's; `parked` is the state of this very report; `trade_date`
-    the day of execution at the instrument's market; `price_band` as in
-    `booking.contradiction`. Never raises: a reported execution has happened.
+    the day of execution at the instrument's market; `price_band` as in `booking.contradiction`; `past`:
+    the account's facts so far, for a bust or a correction. Never raises: a reported execution has
+    happened.
     """
     if parked or (order and order.knows(report)):
         return _NOTHING
     fault = booking.contradiction(order, report, trade_date, at_us, price_band)
     if report.kind == "trade":
         fault = fault or _split_fault(account, order, instrument)
+    is_bust = report.kind in reports.BUSTS
+    if is_bust and not fault and order and account and instrument:
+        fault = busting.contradiction(
+            order,
+            report,
+            account,
+            instrument,
+            trade_date=trade_date,
+            at_us=at_us,
+            price_band=price_band,
+        )
     if fault or order is None or account is None or instrument is None:
         return Decided([], [], reports.park(parked, report, fault or "unknown_order", at_us=at_us))
     if report.kind in ("ended", "cancelled"):
@@ -202,23 +226,62 @@ def take(
     if report.kind in ("cancel_rejected", "accepted"):
         is_answer = report.kind == "cancel_rejected"
         return Decided([], orders.reject_cancel(order, at_us=at_us) if is_answer else [], [])
-    trade = _traded(
-        order,
-        report,
-        account,
-        instrument,
-        trade_id=trade_id,
-        position_id=position_id,
-        trade_date=trade_date,
-        at_us=at_us,
-    )
+    taken = _Taken(report, instrument, trade_id, position_id, trade_date, at_us)
+    if is_bust:
+        return Decided(*_busted(taken, order, account, past), [])
+    trade = _traded(taken, order, account)
     return Decided(holdings.book(account.holdings, order, trade), [trade], [])
+
+
+class _Taken(NamedTuple):
+    """A report that is booked, and the ids of a new trade and a new position."""
+
+    report: Report
+    instrument: Instrument
+    trade_id: str
+    position_id: str
+    trade_date: date
+    at_us: int
+
+
+def _busted(
+    taken: _Taken, order: Order, account: Account, past: Sequence[Fact], parked: str | None = None
+) -> tuple[list[Fact], list[Fact]]:
+    """The facts of account and order for a bust, and for the trade in its place if it is a correction.
+
+    `parked`: the parked report that it is booked from.
+    """
+    report, instrument, at_us = taken.report, taken.instrument.id, taken.at_us
+    known = order.executed_as(report)
+    assert known is not None
+    position = holdings.position_for(account.holdings, instrument, taken.position_id)
+    bust = busting.bust_trade(order, known, report, position, parked=parked, at_us=at_us)
+    moved = busting.book_bust(account, order, known, bust)
+    subject: list[Fact] = [bust]
+    order = orders.evolve(order, bust)
+    if report.kind == "trade_correct":
+        trade = _traded(taken, order, _evolved(account, moved))
+        correction = busting.correct_trade(order, trade, bust.trade, parked)
+        moved.append(busting.book_correction(order, correction))
+        subject.append(correction)
+        order = orders.evolve(order, correction)
+    moved = cost.with_cost(moved, past, instrument)
+    moved += busting.closing(_evolved(account, moved), instrument, at_us)
+    return moved, [*subject, *orders.settle(order, at_us=at_us)]
+
+
+def _evolved(account: Account, facts: Iterable[Any]) -> Account:
+    for fact in facts:
+        account = accounts.evolve(account, fact)
+    return account
 
 
 def _ending(order: Order, report: Report) -> str:
     """The reason of an order that ends without a trade."""
     if report.kind == "cancelled" and order.cancel_requested:
         return "requested"
+    if report.kind == "cancelled" and order.is_expiring:
+        return "expired"
     return report.reason if report.reason in reports.ENDINGS else reports.ENDINGS[0]
 
 
@@ -235,30 +298,27 @@ def apply_report(
     position_id: str,
     trade_date: date,
     at_us: int,
+    past: Sequence[Fact] = (),
 ) -> Decided:
-    """Books a parked report: its trade with all moves, and the decision itself.
+    """Books a parked report: its trade with all moves, and the decision itself. `past` as in `take`.
 
     A terminal status does not change. The account may be overdrawn afterwards. Raises Refused as
     `reports.confirm` and `check_bookable` do.
     """
-    decided = reports.confirm(parked, by, trade_id, may_be_asker=may_be_asker, at_us=at_us)
+    report = parked.report
+    busted = order.executed_as(report) if order and report.kind == "trade_bust" else None
+    booked = busted.terms.trade if busted else trade_id
+    decided = reports.confirm(parked, by, booked, may_be_asker=may_be_asker, at_us=at_us)
     if not decided:
         return _NOTHING
     check_bookable(parked, account, order, instrument)
     assert account is not None
     assert order is not None
     assert instrument is not None
-    recorded = _traded(
-        order,
-        parked.report,
-        account,
-        instrument,
-        trade_id=trade_id,
-        position_id=position_id,
-        trade_date=trade_date,
-        at_us=at_us,
-    )
-    trade = booking.apply_trade(recorded, report_id)
+    taken = _Taken(report, instrument, trade_id, position_id, trade_date, at_us)
+    if report.kind in reports.BUSTS:
+        return Decided(*_busted(taken, order, account, past, report_id), decided)
+    trade = booking.apply_trade(_traded(taken, order, account), report_id)
     return Decided(holdings.book(account.holdings, order, trade), [trade], decided)
 
 
@@ -274,7 +334,11 @@ def check_bookable(
     if order is not None and order.knows(parked.report):
         raise Unavailable("the report was booked at this moment")
     fault = booking.unbookable(order, parked.report)
-    if account is None or account.status == "closed":
+    if parked.report.kind in reports.BUSTS:
+        if not fault and order and account and instrument:
+            obstacle = busting.obstacle(order, parked.report, account, instrument)
+            fault = reports.FAULTS[obstacle] if obstacle else None
+    elif account is None or account.status == "closed":
         fault = fault or "the account is closed"
     elif _split_fault(account, order, instrument):
         fault = fault or reports.FAULTS["split"]
@@ -348,30 +412,21 @@ def _asked(
     )
 
 
-def _traded(
-    order: Order,
-    report: Report,
-    account: Account,
-    instrument: Instrument,
-    *,
-    trade_id: str,
-    position_id: str,
-    trade_date: date,
-    at_us: int,
-) -> TradeRecorded:
+def _traded(taken: _Taken, order: Order, account: Account) -> TradeRecorded:
     """The trade of a report, with its settlement date, and its yield where the report names none."""
-    terms, ytm = instrument.terms, report.ytm
-    settlement_date = report.settlement_date or instruments.settles_on(terms, trade_date)
+    report, terms = taken.report, taken.instrument.terms
+    ytm = report.ytm
+    settlement_date = report.settlement_date or instruments.settles_on(terms, taken.trade_date)
     if ytm is None:
         ytm = instruments.yield_of(terms, report.price, settlement_date)
     return booking.record_trade(
         order,
         report,
-        trade_id,
-        holdings.position_for(account.holdings, order.terms.instrument, position_id),
+        taken.trade_id,
+        holdings.position_for(account.holdings, order.terms.instrument, taken.position_id),
         settlement_date=settlement_date,
         ytm=ytm,
-        at_us=at_us,
+        at_us=taken.at_us,
     )
 
 

@@ -18,6 +18,8 @@ from engine.domain.account import Account
 from engine.domain.bookings import (
     BuyApplied,
     BuyBooked,
+    BuyBusted,
+    BuyCorrected,
     BuySettled,
     CashDeposited,
     CashWithdrawn,
@@ -25,6 +27,8 @@ from engine.domain.bookings import (
     FundsReserved,
     SellApplied,
     SellBooked,
+    SellBusted,
+    SellCorrected,
     SellSettled,
     UnitsReleased,
     UnitsReserved,
@@ -36,6 +40,8 @@ from engine.domain.order import (
     Placed,
     RolloverFunded,
     TradeApplied,
+    TradeBusted,
+    TradeCorrected,
     TradeRecorded,
     TradeSettled,
 )
@@ -77,6 +83,10 @@ OWNERS: Final[dict[type[Fact], tuple[type[Fact], ...]]] = {
     SellBooked: (TradeRecorded,),
     BuyApplied: (TradeApplied,),
     SellApplied: (TradeApplied,),
+    BuyCorrected: (TradeCorrected,),
+    SellCorrected: (TradeCorrected,),
+    BuyBusted: (TradeBusted,),
+    SellBusted: (TradeBusted,),
     BuySettled: (TradeSettled,),
     SellSettled: (TradeSettled,),
     CouponPaid: (),
@@ -179,10 +189,9 @@ def fields_of(fact: msgspec.Struct) -> dict[str, Any]:
     """A fact's fields as JSON: decimals as text, `executed_at_us` as the time `executed_at`."""
     found = {}
     for name, value in msgspec.structs.asdict(fact).items():
-        is_time = isinstance(value, int) and (name == "at_us" or name.endswith("_at_us"))
-        found[name.removesuffix("_us") if is_time else name] = (
-            rfc3339(value) if is_time else _json(value)
-        )
+        is_time = name == "at_us" or name.endswith("_at_us")
+        shown = rfc3339(value) if is_time and value is not None else _json(value)
+        found[name.removesuffix("_us") if is_time else name] = shown
     return found
 
 

@@ -7,16 +7,22 @@ from decimal import Decimal
 from functools import partial
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from engine.domain.account import Account, AccountChanged, AccountOpened
 from engine.domain.bookings import (
     BuyApplied,
     BuyBooked,
+    BuyBusted,
+    BuyCorrected,
     CashDeposited,
     CashWithdrawn,
     FundsReleased,
     FundsReserved,
     SellApplied,
     SellBooked,
+    SellBusted,
+    SellCorrected,
     SellSettled,
 )
 from engine.domain.servicing import (
@@ -69,6 +75,10 @@ _FACTS: Final[set[type[Fact]]] = {
     SellSettled,
     BuyApplied,
     SellApplied,
+    BuyCorrected,
+    SellCorrected,
+    BuyBusted,
+    SellBusted,
     CouponPaid,
     DividendPaid,
     PositionMatured,
@@ -81,7 +91,7 @@ class BalancesView(View):
     """One row of balances per account, one row per line of its ledger."""
 
     name = "balances"
-    shape = 2
+    shape = 3
     streams = frozenset({"acc"})
     tables = (BALANCES, TRANSACTIONS)
     bodies = (BalanceBody, TransactionBody)
@@ -170,6 +180,36 @@ def _trade(recorded: Recorded) -> list[TransactionBody]:
     ]
 
 
+def _reversal(recorded: Recorded) -> list[TransactionBody]:
+    """The consideration of a busted trade, then its fee, both back: settled on the day of the bust."""
+    fact, day = recorded.fact, recorded.envelope.business_date
+    assert isinstance(fact, BuyBusted | SellBusted)
+    is_buy = isinstance(fact, BuyBusted)
+    quantity, doing = plain(fact.quantity), "buying" if is_buy else "selling"
+    back = TransactionBody(
+        id=_id(recorded, 0),
+        summary=f"Reversal of {doing} {quantity} {fact.instrument}",
+        booked_at=rfc3339(recorded.envelope.at_us),
+        settlement_date=day.isoformat() if day else None,
+        cash_amount=plain(fact.notional if is_buy else EXACT.minus(fact.notional)),
+        unit_quantity=quantity,
+        unit_price=None,
+        currency=fact.currency,
+        instrument=fact.instrument,
+        transaction_type="reversal",
+        reference=fact.trade,
+        reference_type="trade",
+    )
+    fee = replace(
+        back,
+        id=_id(recorded, 1),
+        summary=f"Reversal of the fee of {doing} {quantity} {fact.instrument}",
+        cash_amount=plain(fact.fee),
+        unit_quantity=None,
+    )
+    return [back, fee]
+
+
 def _coupon(recorded: Recorded) -> list[TransactionBody]:
     fact = recorded.fact
     assert isinstance(fact, CouponPaid)
@@ -248,6 +288,10 @@ LINES: Final[dict[type[Fact], Callable[[Recorded], list[TransactionBody]]]] = {
     SellBooked: _trade,
     BuyApplied: _trade,
     SellApplied: _trade,
+    BuyCorrected: _trade,
+    SellCorrected: _trade,
+    BuyBusted: _reversal,
+    SellBusted: _reversal,
     RolloverPaid: _trade,
     CouponPaid: _coupon,
     DividendPaid: _dividend,

@@ -103,7 +103,7 @@ def _order(change: Change, page: PageRows) -> About:
 def _trade(change: Change, page: PageRows) -> About:
     state, fact = change.after.state, change.recorded.fact
     trade = state.trade(fact.trade)  # type: ignore[attr-defined]
-    sequence = 1 if trade.status == "executed" else 2
+    sequence = 1 + (trade.settled_at_us is not None) + (trade.status == "busted")
     return state.terms.account, sequence, page.trade(state, trade)
 
 

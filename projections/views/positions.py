@@ -8,11 +8,15 @@ from typing import Final, get_args
 from engine.domain.bookings import (
     BuyApplied,
     BuyBooked,
+    BuyBusted,
+    BuyCorrected,
     BuySettled,
     PositionClosed,
     PositionOpened,
     SellApplied,
     SellBooked,
+    SellBusted,
+    SellCorrected,
     SellSettled,
     UnitsReleased,
     UnitsReserved,
@@ -64,6 +68,10 @@ _FACTS: Final[set[type[Fact]]] = {
     SellBooked,
     BuyApplied,
     SellApplied,
+    BuyCorrected,
+    SellCorrected,
+    BuyBusted,
+    SellBusted,
     BuySettled,
     SellSettled,
     PositionClosed,
@@ -76,7 +84,7 @@ class PositionsView(View):
     """One row per position. A new position of the same instrument is a new row."""
 
     name = "positions"
-    shape = 4
+    shape = 5
     streams = frozenset({"acc"})
     tables = (POSITIONS,)
     bodies = (PositionBody,)

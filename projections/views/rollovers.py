@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final, get_args
 
 from engine.domain import instrument, position, rollover
-from engine.domain.bookings import BuyApplied, SellApplied
+from engine.domain.bookings import BuyApplied, BuyCorrected, SellApplied, SellCorrected
 from engine.domain.instrument import Instrument, Terms
 from engine.domain.position import Position
 from engine.domain.servicing import RolloverBooked
@@ -47,14 +47,14 @@ ROLLING: Final = Table(
 """Positions to be rolled over, by the offset of their first fact."""
 
 
-_APPLIED: Final = (BuyApplied, SellApplied, RolloverBooked)
+_APPLIED: Final = (BuyApplied, SellApplied, BuyCorrected, SellCorrected, RolloverBooked)
 
 
 class RolloversView(View):
     """One row per instrument with a maturity, one per position to be rolled over."""
 
     name = "rollovers"
-    shape = 1
+    shape = 2
     streams = frozenset({"ins", "acc"})
     tables = (BILLS, ROLLING)
     bodies = ()

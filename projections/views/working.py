@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from engine.domain import order
-from engine.domain.order import Filled, Order, Trade, TradeRecorded, TradeSettled
+from engine.domain.order import Filled, Order, Trade, TradeBusted, TradeRecorded, TradeSettled
 from projections.folds import Change, Folded
 from projections.listing import Reader
 from projections.tables import Row, Table
@@ -106,7 +106,7 @@ def _touched(state: Order, fact: object) -> tuple[Trade, ...]:
     """Trades whose row a fact may change."""
     if isinstance(fact, TradeRecorded):
         return state.trades[-1:]
-    if isinstance(fact, TradeSettled):
+    if isinstance(fact, TradeSettled | TradeBusted):
         return tuple(trade for trade in state.trades if trade.terms.trade == fact.trade)
     return state.trades if isinstance(fact, Filled) else ()
 

@@ -346,9 +346,9 @@ def unbookable(shop: Shop, desk: Desk, account: str) -> dict[str, str]:
         "late": desk.park(ended, "late and malformed", "0.001"),
         "unknown_order": desk.park("ord_nobody", "unknown"),
     }
-    shop.report(there, "bust", "trade_bust", refers_to="fine")
+    shop.report(there, "bust", "trade_bust", refers_to="nothing")
     bust = Report("sim", "bust", there, "trade_bust")
-    found["not_yet_bookable"] = decisions.parked_report_id(bust)
+    found["unknown_trade"] = decisions.parked_report_id(bust)
     return found
 
 

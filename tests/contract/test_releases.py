@@ -41,8 +41,11 @@ ADDED = {
         "trading_hours",
     },
     "/prices": {"dirty_bid", "dirty_ask"},
-    "/accounts": {"splits", "rolled_from", "rolled_into"},
-    "/events": {"rolled_from", "rolled_into"},
+    "/accounts": {
+        "splits", "rolled_from", "rolled_into", "limit_price", "time_in_force", "quote", "corrects",
+        "expires_at",
+    },
+    "/events": {"rolled_from", "rolled_into", "limit_price", "time_in_force", "quote", "corrects"},
 }  # fmt: skip
 """Start of a path -> keys that its resources have got since."""
 
@@ -94,7 +97,7 @@ def as_then(path: str, text: str) -> str:
         return text
 
     def without(resource: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in resource.items() if name not in added}
+        return {name: one for name, one in resource.items() if name.rpartition(".")[2] not in added}
 
     def compact(one: str) -> str:
         return json.dumps(

@@ -183,11 +183,11 @@ def test_a_trade_that_contradicts_is_parked_and_books_nothing(case: Case, what: 
 
 
 @pytest.mark.parametrize("exec_type", ["trade_bust", "trade_correct"])
-def test_busts_and_corrections_are_parked_until_they_can_be_booked(case: Case, exec_type: str) -> None:
+def test_busts_and_corrections_are_booked(case: Case, exec_type: str) -> None:
     assert case.tell("x1", "trade") == "booked"
     words = {"price": "100", "quantity": "0.04"} if exec_type == "trade_correct" else {}
     told = case.tell("b1", exec_type, refers_to=f"{case.order}/x1", **words)
-    assert (told, case.seen()[1]) == ("parked not_yet_bookable", "0.05")
+    assert (told, case.seen()[1]) == ("booked", "0.04" if words else "0.00")
 
 
 def test_a_fill_after_the_end_is_parked_and_a_person_books_it(case: Case) -> None:

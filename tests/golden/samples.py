@@ -92,6 +92,11 @@ _BOOKED: tuple[Any, ...] = (
     Decimal("99.5"), Decimal("1.25"), Decimal("124.38"), Decimal("0.62"), DAY,
 )  # fmt: skip
 
+_BUSTED = (
+    "ord_1", "trd_1", "pos_1", "ins_1", "USD", Decimal("1.250"), Decimal("125.31"), Decimal("0.63"),
+    Decimal("1.25"),
+)  # fmt: skip
+
 SAMPLES: dict[str, Fact] = {
     "account.opened.1": account.AccountOpened("acc_1", "tenant", "USD", ("EUR", "JPY"), AT_US),
     "account.changed.1": account.AccountChanged(("EUR",), True, False, True, False, AT_US),
@@ -110,6 +115,18 @@ SAMPLES: dict[str, Fact] = {
     "account.sell_booked.1": bookings.SellBooked(*_BOOKED, AT_US),
     "account.buy_applied.1": bookings.BuyApplied(*_BOOKED, True, AT_US),
     "account.sell_applied.1": bookings.SellApplied(*_BOOKED, AT_US),
+    "account.buy_corrected.1": bookings.BuyCorrected(
+        *_BOOKED, True, AT_US, "trd_0", Decimal("125.94"), Decimal("1243.75")
+    ),
+    "account.sell_corrected.1": bookings.SellCorrected(
+        *_BOOKED, AT_US, "trd_0", Decimal("1.250"), Decimal("1243.75")
+    ),
+    "account.buy_busted.1": bookings.BuyBusted(
+        *_BUSTED, Decimal("125.94"), Decimal("11.5"), DAY, False, AT_US
+    ),
+    "account.sell_busted.1": bookings.SellBusted(
+        *_BUSTED, Decimal("0.5"), Decimal("11.5"), DAY, True, AT_US
+    ),
     "account.buy_settled.1": bookings.BuySettled(
         "ord_1", "trd_1", "pos_1", "ins_1", Decimal("1.25"), AT_US
     ),
@@ -193,6 +210,10 @@ SAMPLES: dict[str, Fact] = {
         at_us=AT_US,
         rounding="directed",
         rolled_from=order_request.Pledge("pos_0", "ins_0", Decimal("1.25")),
+        limit_price=Decimal("99.25"),
+        time_in_force="day",
+        expires_at_us=AT_US + 9,
+        quote="quo_1",
     ),
     "order.made_pending.1": order.MadePending("market_closed", AT_US),
     "order.execution_started.1": order.ExecutionStarted(
@@ -235,6 +256,42 @@ SAMPLES: dict[str, Fact] = {
         at_us=AT_US,
         report="rep_1",
     ),
+    "order.trade_corrected.1": order.TradeCorrected(
+        trade="trd_3",
+        position="pos_1",
+        venue="sim",
+        execution_reference="x3",
+        price=Decimal("99.5"),
+        quantity=Decimal("1.250"),
+        accrued_interest=Decimal("0.75"),
+        consideration=Decimal("125.312500"),
+        notional=Decimal("125.31"),
+        fee=Decimal("0.63"),
+        settlement_date=DAY,
+        executed_at_us=AT_US - 5,
+        counterparty=None,
+        execution_broker=None,
+        ytm=None,
+        at_us=AT_US,
+        corrects="trd_1",
+        reserved=Decimal("125.94"),
+        report="rep_2",
+    ),
+    "order.trade_busted.1": order.TradeBusted(
+        trade="trd_1",
+        position="pos_1",
+        venue="sim",
+        execution_reference="x4",
+        quantity=Decimal("1.250"),
+        consideration=Decimal("125.312500"),
+        notional=Decimal("125.31"),
+        fee=Decimal("0.63"),
+        reserved=Decimal("125.94"),
+        busted_at_us=AT_US - 5,
+        report=None,
+        at_us=AT_US,
+    ),
+    "order.expiry_requested.1": order.ExpiryRequested(AT_US),
     "order.filled.1": order.Filled(AT_US),
     "order.trade_settled.1": order.TradeSettled("trd_1", AT_US),
     "order.settled.1": order.Settled(AT_US),

@@ -113,6 +113,8 @@ def test_random_runs_reach_every_fact_of_orders_and_holdings() -> None:
     never |= {"BookingRequested", "ReportApplied", "TradeApplied", "BuyApplied", "SellApplied"}
     never |= {kind.__name__ for kind in get_args(ActionFact)}
     never |= {kind.__name__ for kind in MOVES if kind.__module__ == servicing.__name__}
+    never |= {"TradeBusted", "TradeCorrected", "BuyBusted", "SellBusted", "BuyCorrected"}
+    never |= {"SellCorrected", "ExpiryRequested"}
     never |= {"RolloverSet", "RolloverSkipped", "RolloverFunded"}
     ours = {kind.__name__ for name, kind in STORED.items() if not name.startswith("webhook.")}
     assert ours - names == never

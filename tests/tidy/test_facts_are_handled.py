@@ -69,7 +69,8 @@ NO_EVENT: Kinds = frozenset(
         report.ReportApplied, bookings.BuyApplied, bookings.SellApplied,
         servicing.RolloverSet, servicing.RolloverReserved, servicing.RolloverReleased,
         servicing.RolloverBooked, servicing.RolloverPaid,
-        order.RolloverFunded, *get_args(corporate_action.ActionFact),
+        bookings.BuyCorrected, bookings.SellCorrected, bookings.BuyBusted, bookings.SellBusted,
+        order.RolloverFunded, order.ExpiryRequested, *get_args(corporate_action.ActionFact),
     }
 )  # fmt: skip
 """Facts of which nobody is told. They change nothing that CONTRACT 6 names an event for."""

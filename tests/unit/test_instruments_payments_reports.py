@@ -158,8 +158,8 @@ class Said:
         Said("wrong_terms", {"currency": "EUR", "kind": "cancelled"}),
         Said("wrong_time", {"executed_at_us": -400_000_000}),
         Said("wrong_time", {"executed_at_us": 4_000_000_000_000_000}),
-        Said("not_yet_bookable", {"kind": "trade_bust", "refers_to": "y"}),
-        Said("not_yet_bookable", {"kind": "trade_correct", "refers_to": "y"}),
+        Said("unknown_trade", {"kind": "trade_bust", "refers_to": "y"}),
+        Said("unknown_trade", {"kind": "trade_correct", "refers_to": "y"}),
     ],
     ids=lambda said: f"{said.fault} {said.words}",
 )

@@ -42,7 +42,7 @@ SAMPLE = """{"id":"ord_m4k7r9s2","account":"acc_abc123","status":"placed","order
 "currency":"USD","automatic_rollover":false,"cancelled_reason":null,"filled_at":null,
 "settled_at":null,"cancelled_at":null,"trades":[],"created_at":"2026-03-12T14:30:00Z",
 "modified_at":"2026-03-12T14:30:00Z","client_reference":null,"is_cancellable":true,
-"rolled_from":null,"rolled_into":null}"""
+"limit_price":null,"time_in_force":null,"quote":null,"rolled_from":null,"rolled_into":null}"""
 
 
 def placed(**changes: Any) -> Placed:

@@ -8,6 +8,7 @@ from tests.support.checkers.invariants_read import Row, Wrong
 
 _LISTED = """changed schedule_followed action_announced action_corrected action_withdrawn action_started
     action_completed"""
+_CHANGED = ("trade_busted", "trade_corrected")
 NEXT = {
     "order": {
         "": {"placed": "placed"},
@@ -27,14 +28,20 @@ NEXT = {
             "rollover_funded": "executing",
             "trade_recorded": "executing",
             "trade_applied": "executing",
+            "trade_busted": "executing",
+            "trade_corrected": "executing",
+            "expiry_requested": "executing",
             "cancel_requested": "executing",
             "cancel_rejected": "executing",
             "filled": "filled",
             "cancelled": "cancelled",
         },
-        "filled": {"trade_settled": "filled", "settled": "settled", "trade_applied": "filled"},
-        "settled": {"trade_settled": "settled", "trade_applied": "settled"},
-        "cancelled": {"trade_settled": "cancelled", "trade_applied": "cancelled"},
+        "filled": {
+            "settled": "settled",
+            **dict.fromkeys(["trade_settled", "trade_applied", *_CHANGED], "filled"),
+        },
+        "settled": dict.fromkeys(["trade_settled", "trade_applied", *_CHANGED], "settled"),
+        "cancelled": dict.fromkeys(["trade_settled", "trade_applied", *_CHANGED], "cancelled"),
     },
     "account": {
         "": {"opened": "active"},
@@ -71,7 +78,8 @@ NEXT = {
 """Kind of stream -> status -> what may happen -> status then. What is not here cannot happen."""
 
 _MONEY = """cash_deposited cash_withdrawn funds_reserved funds_released units_reserved units_released
-    position_opened buy_booked sell_booked buy_applied sell_applied buy_settled sell_settled
+    position_opened buy_booked sell_booked buy_applied sell_applied buy_corrected sell_corrected
+    buy_busted sell_busted buy_settled sell_settled
     position_closed order_counted coupon_paid dividend_paid position_matured position_split rollover_set
     rollover_reserved rollover_released rollover_booked rollover_paid rollover_skipped"""
 MONEY = frozenset(_MONEY.split())
