@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -44,8 +46,13 @@ LONG = (
 def pytest_configure() -> None:
     """Commands are built once, and not whenever a test calls the command line: that takes 50 ms.
 
+    Bytecode is kept, even where the shell says otherwise: else each worker rewrites the assertions of
+    all tests, and each process that a test starts compiles the engine, for 8 s of processor time.
+
     No example has a deadline of its own: on a busy machine any of them takes a second now and then.
     """
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     typer.testing._get_command = cache(typer.testing._get_command)
     slow = [hypothesis.HealthCheck.too_slow]
     hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=slow)
