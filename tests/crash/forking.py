@@ -9,5 +9,5 @@ from tests.crash.nursery import fork_background
 from tests.crash.points import live
 
 if __name__ == "__main__":
-    fork_background(partial(live, None, is_child=True))
-    live(None, is_child=False)
+    fork_background(partial(live, (), is_child=True))
+    live((), is_child=False)

@@ -1,4 +1,4 @@
-"""The command `order-engine` in a process that is forked, with a trap in it if one is wanted.
+"""The command `order-engine` in a process that is forked, with traps in it if they are wanted.
 
 A trap kills the process at a named point. Only real functions are wrapped, and everything else is the
 real program: the product has no hook for it. Points of those who act in the background are set in the
@@ -242,17 +242,17 @@ def set_trap(trap: Trap, *, is_child: bool) -> None:
         (IN_BACKGROUND | OF_WEBHOOKS | {NOTED_FIRST: noted_before_sent})[trap.point](Spring(trap))
 
 
-def serve_forked(words: Sequence[str], trap: Trap | None, out: Connection, errors: str) -> None:
+def serve_forked(words: Sequence[str], traps: Sequence[Trap], out: Connection, errors: str) -> None:
     """The life of a forked process: its own session, its output where it is told."""
     os.setsid()
     prepare(words, environment(), out.fileno(), appending(errors))
     out.close()
-    fork_background(partial(live, trap, is_child=True))
-    live(trap, is_child=False)
+    fork_background(partial(live, traps, is_child=True))
+    live(traps, is_child=False)
 
 
-def live(trap: Trap | None, *, is_child: bool) -> None:
-    """What is on the command line, with the trap set."""
-    if trap is not None:
+def live(traps: Sequence[Trap], *, is_child: bool) -> None:
+    """What is on the command line, with the traps set."""
+    for trap in traps:
         set_trap(trap, is_child=is_child)
     order_engine()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -152,9 +153,13 @@ class Clients:
         ("postgres", "broken"),
     ],
 )
-@pytest.mark.parametrize("count", [1, 40], ids="{}-in-a-row".format)
+@pytest.mark.parametrize(
+    ("count", "step"),
+    [(1, 1), (40, 5), pytest.param(40, 1, marks=pytest.mark.torture)],
+    ids=["1-in-a-row", "40-in-a-row", "40-in-a-row-from-each"],
+)
 def test_never_half_an_append_whichever_storage_call_fails(
-    request: pytest.FixtureRequest, faults: Faults, database: str, kind: Kind, count: int
+    request: pytest.FixtureRequest, faults: Faults, database: str, kind: Kind, count: int, step: int
 ) -> None:
     """What is acknowledged is there, what is refused is not, and the next append works at once."""
     journal_url: str = request.getfixturevalue(f"{database}_url")
@@ -164,9 +169,7 @@ def test_never_half_an_append_whichever_storage_call_fails(
             lease = {"name": "mover", "holder": "me", "epoch": 3, "beat": 0}
             connection.execute(journal.datastore.tables.leases.insert().values(lease))
         journal.append(events(new_command(), stream="taken"))
-        first = 0
-        while True:
-            first += 1
+        for first in itertools.count(1, step):
             clients = Clients(journal)
             faults.fail(first, count, kind)
             clients.run(first)

@@ -69,7 +69,7 @@ def test_a_build_that_answers_before_it_commits_is_noticed(
     """The control: after the first kill an answered order is missing."""
     siege = Siege(place_in(tmp_path, sqlite_url), seed)
     siege.kill_under_load(siege.start())
-    siege.place.trap = Trap("answer before commit", 0, "")
+    siege.place.traps = [Trap("answer before commit", 0, "")]
     siege.clients.open_writes.clear()  # asked again, they would wait for a build that records nothing
     siege.kill_under_load(siege.start())
     siege.bury()

@@ -39,7 +39,7 @@ def followed(settings: dict[str, str], facts: int, writers: int = WRITERS) -> li
 
 
 @pytest.mark.parametrize(
-    "facts", [20_000, pytest.param(200_000, marks=pytest.mark.torture)], ids="{}-facts".format
+    "facts", [10_000, pytest.param(200_000, marks=pytest.mark.torture)], ids="{}-facts".format
 )
 def test_a_follower_of_eight_writing_processes_skips_nothing(journal_url: str, facts: int) -> None:
     """Positions are 1..n, seen in order, none skipped, and the chain of what is stored holds."""
@@ -59,7 +59,7 @@ def test_a_follower_of_eight_writing_processes_skips_nothing(journal_url: str, f
 
 
 @pytest.mark.parametrize(
-    "facts", [20_000, pytest.param(200_000, marks=pytest.mark.torture)], ids="{}-facts".format
+    "facts", [10_000, pytest.param(200_000, marks=pytest.mark.torture)], ids="{}-facts".format
 )
 def test_the_same_harness_sees_the_librarys_database_functions_skip(
     postgres_server: PostgresServer | GivenServer, facts: int

@@ -455,7 +455,7 @@ def test_a_write_is_seen_everywhere_at_once(
 
 def test_a_build_that_reads_views_alone_is_noticed(tmp_path: Path, sqlite_url: str, seed: int) -> None:
     """The control."""
-    place = Place(tmp_path / "data", sqlite_url, trap=Trap(VIEWS_ALONE, 0, ""))
+    place = Place(tmp_path / "data", sqlite_url, traps=[Trap(VIEWS_ALONE, 0, "")])
     place.make_client()
     told = read_everywhere(place, seed, processes=2, writes=16)
     assert told.denied

@@ -26,10 +26,10 @@ WITHIN_S = 60.0
 
 
 def install(site: Path) -> None:
-    """This release, in the place of what is there."""
+    """This release, in the place of what is there, with its bytecode."""
     for package in PACKAGES:
         shutil.rmtree(site / package, ignore_errors=True)
-        shutil.copytree(ROOT / package, site / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, site / package)
 
 
 def isolate(site: Path) -> None:

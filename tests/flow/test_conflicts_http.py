@@ -158,7 +158,7 @@ def test_an_answer_lost_in_a_crash_is_given_after_it(place: Place) -> None:
         (account,) = clients.set_up(http, 1)
     trap = Trap("after append, before answer", 1, str(place.data / "sprung"))
     write = clients.buy(account, "100.00", key="lost")
-    with Served(replace(place, trap=trap)) as dying:
+    with Served(replace(place, traps=[trap])) as dying:
         with Http(dying.port, place.token) as http:
             assert http.ask("POST", write.path, write.body, {"Idempotency-Key": "lost"}) is None
         wait_until("dead", lambda: not dying.is_alive, 10)

@@ -10,7 +10,7 @@ from tests.support.checkers import conforming
 from tests.support.models import fuzzing
 from tests.support.servers.http_engine import running
 
-FEW = 3
+FEW = 2
 """Cases of an operation in `make test`: 20 take 50 s on two cores, most of it to make them up."""
 MANY = 200
 

@@ -58,7 +58,7 @@ class Place:
     data: Path
     journal_url: str
     options: Sequence[str] = ("--sandbox", "--sandbox-day", "300ms")
-    trap: Trap | None = None
+    traps: Sequence[Trap] = ()
     credentials: tuple[str, str] = ("", "")
     token: str = ""
 
@@ -103,7 +103,7 @@ class Served:
         ours, theirs = context.Pipe(duplex=False)
         started_s = monotonic()
         self.process = context.Process(
-            target=points.serve_forked, args=(words, place.trap, theirs, str(self.errors_file))
+            target=points.serve_forked, args=(words, place.traps, theirs, str(self.errors_file))
         )
         self.process.start()
         theirs.close()
