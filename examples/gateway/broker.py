@@ -76,10 +76,11 @@ class Broker:
                 )
 
     def execute(self, ref: str) -> None:
-        """Executes an open order: a fill of all units, and its end."""
+        """Executes an open order: a fill of all units, and its end. It may have died between the two."""
         with self.lock:
-            units = self.orders[ref]["units"]
-            self._say(ref, "fill", price="100", units=units)
+            is_filled = any(one["ref"] == ref and one["type"] == "fill" for one in self.executions)
+            if not is_filled:
+                self._say(ref, "fill", price="100", units=self.orders[ref]["units"])
             self._say(ref, "done")
 
     def execute_due(self) -> None:

@@ -28,12 +28,16 @@ from engine.journal.datastore import open_store
 from engine.kernel.fact import Recorded
 from engine.registers.deliveries import Deliveries
 from engine.registers.operations import define_operations
+from engine.venues.fix.initiator import Initiator
+from engine.venues.fix.session import FixVenue
+from engine.venues.http import HttpVenue
 from order_engine.main import main as order_engine
 from projections.database import Views
 from tests.crash.nursery import fork_background
 from tests.support.servers.command import environment
 from tests.support.servers.forked import appending, prepare
 
+_TRADE, _ORDER = "\x01150=F\x01", "\x0135=D\x01"
 Wrapped = Callable[..., Any]
 
 
@@ -73,6 +77,21 @@ def before(
         if is_it(*args, **kwargs):
             spring.touch()
         return original(*args, **kwargs)
+
+    setattr(owner, name, wrapper)
+
+
+def after(
+    owner: Any, name: str, spring: Spring, is_it: Callable[..., bool] = lambda *_, **__: True
+) -> None:
+    """The trap is touched once `owner.name` has returned, if `is_it` says so of its arguments."""
+    original: Wrapped = getattr(owner, name)
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        if is_it(*args, **kwargs):
+            spring.touch()
+        return result
 
     setattr(owner, name, wrapper)
 
@@ -117,6 +136,49 @@ def after_venue(spring: Spring) -> None:
 def after_settlement(spring: Spring) -> None:
     """A settlement is decided, and not recorded."""
     before(Decider, "_submit", spring, decides("settle_trade"))
+
+
+def after_send(spring: Spring) -> None:
+    """A venue of any kind has an order, and nothing here knows it yet."""
+    after(HttpVenue, "submit", spring)
+    after(FixVenue, "submit", spring)
+
+
+def after_status(spring: Spring) -> None:
+    """A venue has said how an order stands, and nothing of it is recorded."""
+    after(HttpVenue, "status", spring)
+    after(FixVenue, "status", spring)
+
+
+def before_cancel(spring: Spring) -> None:
+    """A cancel is recorded, and the venue has not heard of it."""
+    before(HttpVenue, "cancel", spring)
+    before(FixVenue, "cancel", spring)
+
+
+def message_unlogged(spring: Spring) -> None:
+    """A FIX message with a trade has come, and is not in the log."""
+    before(Initiator, "note", spring, lambda _, way, text, **__: way == "<" and _TRADE in text)
+
+
+def message_logged(spring: Spring) -> None:
+    """A FIX message with a trade is in the log, and nothing knows it yet."""
+    after(Initiator, "note", spring, lambda _, way, text, **__: way == "<" and _TRADE in text)
+
+
+def message_unsent(spring: Spring) -> None:
+    """A FIX order has its sequence number, and is not in the log."""
+    before(Initiator, "note", spring, lambda _, way, text, **__: way == ">" and _ORDER in text)
+
+
+def before_report(spring: Spring) -> None:
+    """A report has come over HTTP, is decided, and not recorded."""
+    before(Decider, "_submit", spring, decides("take_report"))
+
+
+def after_report(spring: Spring) -> None:
+    """A report that came over HTTP is recorded, and not answered."""
+    before(Decider, "settle", spring, decides("take_report"))
 
 
 def before_checkpoint(spring: Spring) -> None:
@@ -168,6 +230,22 @@ IN_BACKGROUND: dict[str, Callable[[Spring], None]] = {
 }
 
 
+REPORTS_IN_MAIN: dict[str, Callable[[Spring], None]] = {
+    "report decided, not recorded": before_report,
+    "report recorded, not answered": after_report,
+}
+OF_VENUES: dict[str, Callable[[Spring], None]] = {
+    "started, not sent": after_start,
+    "sent, not known": after_send,
+    "asked, not known": after_status,
+    "cancel recorded, not sent": before_cancel,
+}
+OF_FIX: dict[str, Callable[[Spring], None]] = {
+    "trade came, not in the log": message_unlogged,
+    "trade in the log, not known": message_logged,
+    "order has a number, not in the log": message_unsent,
+    "trade known, not recorded": after_venue,
+}
 OF_WEBHOOKS: dict[str, Callable[[Spring], None]] = {
     "between enqueue and offset": after_enqueue,
     "after enqueue, before post": before_post,
@@ -235,11 +313,13 @@ def set_trap(trap: Trap, *, is_child: bool) -> None:
     elif trap.point == NOT_RECONCILED and is_child:
         after_start(Spring(trap))
         never_ask_the_venue_again(trap.marker)
-    elif trap.point in IN_MAIN:
+    elif trap.point in IN_MAIN | REPORTS_IN_MAIN:
         if not is_child:
-            IN_MAIN[trap.point](Spring(trap))
+            (IN_MAIN | REPORTS_IN_MAIN)[trap.point](Spring(trap))
     elif is_child:
-        (IN_BACKGROUND | OF_WEBHOOKS | {NOTED_FIRST: noted_before_sent})[trap.point](Spring(trap))
+        (IN_BACKGROUND | OF_VENUES | OF_FIX | OF_WEBHOOKS | {NOTED_FIRST: noted_before_sent})[
+            trap.point
+        ](Spring(trap))
 
 
 def serve_forked(words: Sequence[str], traps: Sequence[Trap], out: Connection, errors: str) -> None:
