@@ -46,6 +46,7 @@ from projections.resources import (
     TransactionBody,
     WithdrawalBody,
 )
+from projections.scripts import ScriptBody
 
 _ACCOUNT: Final = "/accounts/{account_id}"
 _PROJECTION: Final = "/projections/{name}"
@@ -318,4 +319,10 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("POST", "/sandbox/clock", sandbox.advance, "admin", "Advance business time",
           body=fields.CLOCK,
           name="advance_clock", answers={200: sandbox.ClockBody}, is_sandbox=True),
+    Route("POST", "/sandbox/scripts", sandbox.write_script, "admin",
+          "Write what the simulated venue does with an order", body=fields.SCRIPT,
+          name="write_script", answers={201: ScriptBody}, refusals=("not_found",), is_sandbox=True),
+    Route("GET", "/sandbox/scripts", sandbox.list_scripts, "admin", "List scripts",
+          query=fields.SCRIPTS_QUERY,
+          name="list_scripts", answers={200: list[ScriptBody]}, is_sandbox=True),
 )  # fmt: skip

@@ -36,6 +36,7 @@ from engine.domain import (
     payment,
     pricing,
     report,
+    script,
     servicing,
     split,
     trading,
@@ -79,6 +80,7 @@ PAGES = (
     "settings.md",
     "architecture.md",
     "fix.md",
+    "sandbox.md",
 )
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -652,6 +654,13 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "cancelled_reasons": lambda: ", ".join(f"`{reason}`" for reason in order.REASONS) + "\n",
     "report_faults": lambda: table(
         ("fault", "meaning"), ((f"`{code}`", meaning) for code, meaning in report.FAULTS.items())
+    ),
+    "script_steps": lambda: table(
+        ("`step`", "effect", "its fields"),
+        (
+            (f"`{kind}`", rule.effect, ", ".join(f"`{name}`" for name in rule.fields))
+            for kind, rule in script.KINDS.items()
+        ),
     ),
     "report_diagram": lambda: diagram(report.NEXT),
     "account_diagram": lambda: diagram(account.NEXT),

@@ -84,6 +84,7 @@ from engine.sandbox.ticker import Ticker
 from engine.venues.port import Ticket, sent_ticket
 from engine.venues.registry import OpenVenues, open_venues
 from engine.venues.simulated import SimulatedVenue
+from order_engine.prompting import JournalPrompter
 from order_engine.tending import REBUILDS, Rebuilding, Telling
 from projections import checkpoints, rolling
 from projections.database import Views
@@ -277,7 +278,9 @@ class Followers:
 
     def _open_venues(self) -> OpenVenues:
         settings = self._settings
-        own = (SimulatedVenue(now_us, self._sandbox.venue_delay_us),) if self._kind == "sandbox" else ()
+        prompter = JournalPrompter(self._shared, self._views)
+        simulated = SimulatedVenue(now_us, self._sandbox.venue_delay_us, prompter=prompter)
+        own = (simulated,) if self._kind == "sandbox" else ()
         routes = effective_routes(settings.venues, settings.venue_of, self._kind)
         return open_venues(settings.venues, routes, settings.data, self._ticket, own)
 

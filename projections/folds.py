@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from engine.domain import bookings, corporate_action, order
+from engine.domain import bookings, corporate_action, order, script
 from engine.domain.order import Order
 from engine.domain.payment import Payment
 from engine.domain.stored import EVENTS, PARTS
@@ -27,7 +27,7 @@ class Folded(msgspec.Struct, Generic[S], frozen=True, array_like=True):
 
     `first_offset` and `tenant` are those of its first fact, `events` counts the events of its own
     resource, `opened` has the offset at which the last position of each instrument was opened; of an
-    instrument, those at which its open actions were announced.
+    instrument, those at which its open actions were announced; of scripts, those of the open ones.
     """
 
     version: int
@@ -46,7 +46,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     after: Folded[Any]
 
 
-PREFIXES: Final = frozenset({"acc", "ord", "dep", "wdr", "ins", "rep"})
+PREFIXES: Final = frozenset({"acc", "ord", "dep", "wdr", "ins", "rep", "scr"})
 """Prefixes of the streams that feed views."""
 
 
@@ -93,7 +93,8 @@ def fold(before: Folded[Any] | None, recorded: Recorded) -> Folded[Any]:
     if before is None:
         state = evolve(None, fact)
         tenant = getattr(state, "tenant", None) or recorded.envelope.tenant or ""
-        return Folded(recorded.version, recorded.offset, tenant, int(counted), {}, state)
+        opened = _opened({}, recorded)
+        return Folded(recorded.version, recorded.offset, tenant, int(counted), opened, state)
     opened = _opened(before.opened, recorded)
     return Folded(
         recorded.version,
@@ -111,9 +112,12 @@ def _opened(opened: dict[str, int], recorded: Recorded) -> dict[str, int]:
             return opened | {instrument: recorded.offset}
         case corporate_action.ActionAnnounced(action=action):
             return opened | {action: recorded.offset}
+        case script.ScriptWritten(script=written):
+            return opened | {written: recorded.offset}
         case (
             corporate_action.ActionWithdrawn(action=ended)
             | corporate_action.ActionCompleted(action=ended)
+            | script.ScriptTaken(script=ended)
         ):
             return {known: offset for known, offset in opened.items() if known != ended}
     return opened

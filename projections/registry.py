@@ -15,6 +15,7 @@ from projections.views.parked import ParkedView
 from projections.views.payments import PaymentsView
 from projections.views.positions import PositionsView
 from projections.views.rollovers import RolloversView
+from projections.views.scripts import ScriptsView
 from projections.views.servicing import ServicingView
 from projections.views.working import WorkingView
 
@@ -31,4 +32,5 @@ VIEWS: Final[tuple[View, ...]] = (
     ServicingView(),
     RolloversView(),
     ActionsView(),
+    ScriptsView(),
 )

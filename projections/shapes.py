@@ -10,7 +10,7 @@ from typing import Annotated, Final, get_args
 
 from msgspec import Meta, Raw
 
-from engine.domain import account, attempts, order, payment, report
+from engine.domain import account, attempts, order, payment, report, script
 from engine.domain.corporate_action import ActionSource, ActionType
 from engine.domain.instrument import InstrumentType, MaturityPeriod, TradingStatus
 from engine.domain.pricing import PriceType
@@ -56,6 +56,9 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
     "ExecType": tuple(report.EXEC_TYPES),
     "ReportFault": tuple(report.FAULTS),
     "ReportAction": report.ACTIONS,
+    "StepKind": tuple(script.KINDS),
+    "StepTime": script.WHENS,
+    "ScriptStatus": ("open", "taken"),
     "EventName": tuple(dict.fromkeys(EVENTS.values())),
     "ResourceType": RESOURCE_TYPES,
     "WebhookStatus": ("active", "inactive", "disabled"),
@@ -99,6 +102,7 @@ QuoteId = Annotated[str, _id("quo")]
 TransactionId = Annotated[str, _id("txn")]
 EventId = Annotated[str, _id("evt")]
 ReportId = Annotated[str, _id("rep")]
+ScriptId = Annotated[str, _id("scr")]
 WebhookId = Annotated[str, _id("whk")]
 DeliveryId = Annotated[str, _id("whd")]
 
@@ -163,6 +167,9 @@ ViewState = Annotated[str, one_of("ViewState")]
 RebuildKind = Annotated[str, one_of("RebuildKind")]
 RebuildState = Annotated[str, one_of("RebuildState")]
 RowDifference = Annotated[str, one_of("RowDifference")]
+StepKind = Annotated[str, one_of("StepKind")]
+StepTime = Annotated[str, one_of("StepTime")]
+ScriptStatus = Annotated[str, one_of("ScriptStatus")]
 ReportStatus = Annotated[str, one_of("ReportStatus")]
 ReportKind = Annotated[str, one_of("ReportKind")]
 ReportFault = Annotated[str, one_of("ReportFault")]

@@ -1,4 +1,4 @@
-"""The sandbox's business clock."""
+"""The sandbox's business clock, and scripts of its venue."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from api.http import reading
 from api.http.acting import act, answer
 from api.http.call import Answer, Call
 from api.http.problems import Problem
-from engine.commands import decisions
-from engine.domain import clock
+from engine.commands import decisions, scripts
+from engine.domain import clock, script
 from engine.domain.clock import Clock
+from engine.domain.script import ScriptWritten
 from engine.kernel.times import rfc3339
 from projections import shapes
 from projections.resources import encode
+from projections.scripts import script_json
+from projections.views import scripts as view
 
 
 class ClockBody(msgspec.Struct, frozen=True):
@@ -41,6 +44,28 @@ async def advance(call: Call) -> Answer:
     outcome = await act(call, partial(decisions.advance_clock, by_us=call.body["advance"]))
     at_us = outcome.facts[0].envelope.at_us
     return answer(outcome, 200, _body(outcome.states[clock.STREAM], at_us))
+
+
+async def write_script(call: Call) -> Answer:
+    """Writes a script of the simulated venue."""
+    _check_sandbox(call)
+    new = call.engine.firm.ids.new("scr")
+    decide = partial(
+        scripts.write_script,
+        new=new,
+        subject=script.subject_of({kind: call.body[kind] for kind in script.SUBJECTS}),
+        steps=script.read_steps(call.body["steps"]),
+        by=call.principal.client,
+    )
+    outcome = await act(call, decide)
+    (written,) = (one.fact for one in outcome.facts if isinstance(one.fact, ScriptWritten))
+    return answer(outcome, 201, script_json(script.written(written), None))
+
+
+async def list_scripts(call: Call) -> Answer:
+    """Scripts, newest first."""
+    _check_sandbox(call)
+    return await reading.listed(call, view.listed, status=call.query["status"])
 
 
 def _check_sandbox(call: Call) -> None:

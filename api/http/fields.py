@@ -35,6 +35,7 @@ from engine.kernel.limits import (
     PRICES_MAX,
     QUANTITY_PLACES_MAX,
     REFERENCE_CHARACTERS_MAX,
+    SCRIPT_STEPS_MAX,
     SESSIONS_MAX,
     SETTLEMENT_DAYS_MAX,
     SPLIT_RATIO_MAX,
@@ -195,6 +196,32 @@ PRICE_CONFIRMATION: Final[Fields] = (
 )
 
 CLOCK: Final[Fields] = (Field("advance", Span(), "ISO 8601.", is_needed=True, example="P1D"),)
+
+STEP: Final = Group(
+    (
+        Field("step", Word(WORDS["StepKind"]), "What the venue does.", is_needed=True, example="trade"),
+        Field("after", Span(), "Time from the order's start; from P1D on in business time."),
+        Field("when", Word(WORDS["StepTime"]), "`cancel`: on each request to cancel the order instead."),
+        Field("of", Integer(1, SCRIPT_STEPS_MAX), "An earlier step, by its number from 1."),
+        Field("quantity", FINEST, "Units; default what the trades before it leave."),
+        Field("percent", FINEST, "Percent of the units ordered, in whole increments."),
+        Field("price", FINEST, "Default the order's."),
+        Field(
+            "price_change", Amount(PRICE_PLACES, signed=True), "Percent by which it differs from that."
+        ),
+        Field("accrued_interest", Amount(PRICE_PLACES, signed=True), "Per unit; default the order's."),
+        Field("executed_offset", Span(signed=True), "Added to the time at which it was executed."),
+        Field("instrument", Id("ins"), "As the report names it; default not at all."),
+        Field("side", SIDE, "The same."),
+        Field("currency", Currency(), "The same."),
+    )
+)
+SCRIPT: Final[Fields] = (
+    Field("order", Id("ord"), "One order that was not sent yet."),
+    Field("account", Id("acc"), "Or the next order of an account,", example="acc_abc123"),
+    Field("instrument", Id("ins"), "or of an instrument."),
+    Field("steps", Several(STEP, most=SCRIPT_STEPS_MAX, least=1), is_needed=True),
+)
 
 REBUILD: Final[Fields] = (
     Field("keep_old", Boolean(), "Keep the former tables, for `order-engine rollback`.", default=False),
@@ -361,6 +388,10 @@ ACTS_QUERY: Final[Fields] = (
     *_page(Id("act")),
 )
 REFUSALS_QUERY: Final[Fields] = (Field("code", Word(tuple(REFUSALS))), *_RECORDS, *_page(Id("rfs")))
+SCRIPTS_QUERY: Final[Fields] = (
+    Field("status", Word(WORDS["ScriptStatus"])),
+    *_page(Id("scr")),
+)
 REPORTS_QUERY: Final[Fields] = (
     Field("status", Word(WORDS["ReportStatus"])),
     *_page(Id("rep")),

@@ -217,11 +217,18 @@ _SPAN_US: Final = (86_400_000_000, 3_600_000_000, 60_000_000, 1_000_000)
 
 
 class Span(_Kind, frozen=True):
-    """A length of time of ISO 8601 in days, hours, minutes and seconds: `P1D`, `PT1H30M`."""
+    """A length of time of ISO 8601 in days, hours, minutes and seconds: `P1D`, `PT1H30M`; `-PT1H` if it
+    is `signed`.
+    """
+
+    signed: bool = False
 
     def read(self, raw: Any) -> int:
-        """Microseconds, above 0."""
-        parts = _SPAN.fullmatch(_text(raw))
+        """Microseconds, above 0 unless it is signed."""
+        text = _text(raw)
+        if self.signed and text.startswith("-"):
+            return -Span().read(text[1:])
+        parts = _SPAN.fullmatch(text)
         if not parts:
             raise Fault("invalid_value", "must be a length of time like P1D or PT1H30M")
         length_us = sum(
@@ -314,7 +321,7 @@ class Field(msgspec.Struct, frozen=True):
 
 
 class Group(_Kind, frozen=True):
-    """An object; all of its fields are required."""
+    """An object."""
 
     fields: tuple[Field, ...]
 
@@ -327,9 +334,12 @@ class Group(_Kind, frozen=True):
         faults = [Fault("unknown_param", path=f".{name[:64]}") for name in raw if name not in known]
         for field in self.fields:
             try:
-                if raw.get(field.name) is None:
+                if raw.get(field.name) is not None:
+                    values[field.name] = field.kind.read(raw[field.name])
+                elif field.is_needed:
                     raise Fault("missing_param")
-                values[field.name] = field.kind.read(raw[field.name])
+                else:
+                    values[field.name] = field.default
             except Fault as fault:
                 faults += _inside(fault, field.name)
         if faults:

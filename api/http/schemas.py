@@ -72,7 +72,7 @@ _OF_KIND: Final[dict[type, Callable[[Any], Schema]]] = {
     Amount: lambda kind: _string(pattern=_amount(kind.places, signed=kind.signed)),
     Day: lambda _: _string(format="date", pattern=f"^{_DAY}$"),
     Time: lambda _: _string(format="date-time", pattern=f"^{_DAY}[Tt]{_CLOCK}$"),
-    Span: lambda _: _string(pattern=_SPAN),
+    Span: lambda kind: _string(pattern=_SPAN.replace("^", "^-?", 1) if kind.signed else _SPAN),
     Id: lambda _: _string(maxLength=ID_CHARACTERS_MAX, pattern=r"^[^\x00]*$"),
     TimeOfDay: lambda _: _string(pattern=f"^({TIME_OF_DAY})$"),
     Group: lambda kind: of_body(kind.fields),
@@ -128,7 +128,12 @@ def of_body(body: Body, *, is_form: bool = False) -> Schema:
 
 def example_of(fields: Fields) -> Schema:
     """A body with every field that is required, or has an example."""
-    return {field.name: _example(field) for field in fields if field.example is not None}
+    found = {field.name: _example(field) for field in fields if field.example is not None}
+    return found | {
+        field.name: [example_of(field.kind.kind.fields)]
+        for field in fields
+        if field.is_needed and isinstance(field.kind, Several) and isinstance(field.kind.kind, Group)
+    }
 
 
 def _example(field: Field) -> Any:

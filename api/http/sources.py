@@ -121,6 +121,7 @@ READS: Final[dict[str, str]] = {
     "list_projections": "views",
     "list_faults": "views",
     "show_clock": "journal",
+    "list_scripts": "list",
 }
 """Name of a GET -> its way of reading."""
 

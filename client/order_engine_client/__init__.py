@@ -8,6 +8,7 @@ of the engine.
 from order_engine_client.async_client import AsyncClient
 from order_engine_client.client import Client
 from order_engine_client.endpoints.market import NewPrice
+from order_engine_client.endpoints.operator import NewStep
 from order_engine_client.errors import (
     Conflict,
     Forbidden,
@@ -74,6 +75,8 @@ from order_engine_client.resources import (
     Replay,
     Resource,
     Retry,
+    Script,
+    Step,
     Trade,
     TradingHours,
     Transaction,
@@ -118,6 +121,7 @@ __all__ = [
     "InvalidSignature",
     "Leg",
     "NewPrice",
+    "NewStep",
     "NewWebhook",
     "NoAnswer",
     "NotAuthenticated",
@@ -140,8 +144,10 @@ __all__ = [
     "Replay",
     "Resource",
     "Retry",
+    "Script",
     "ServerFault",
     "SetBy",
+    "Step",
     "StillWaiting",
     "TooManyRequests",
     "Trade",

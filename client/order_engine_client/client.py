@@ -9,6 +9,7 @@ from typing import Any
 from order_engine_client import endpoints
 from order_engine_client.base import BlockingClient
 from order_engine_client.endpoints.market import NewPrice
+from order_engine_client.endpoints.operator import NewStep
 from order_engine_client.endpoints.orders import WAIT_S
 from order_engine_client.events import Event
 from order_engine_client.history import AccountFact, ExplainedAccount, ExplainedOrder, OrderFact
@@ -34,6 +35,7 @@ from order_engine_client.resources import (
     Refusal,
     Replay,
     Retry,
+    Script,
     TradingHours,
     Transaction,
     Webhook,
@@ -728,3 +730,24 @@ class Client(BlockingClient):
     def advance_clock(self, by: timedelta | str) -> Clock:
         """Moves the sandbox's business time forward. `by` may be an ISO 8601 duration: `"P1D"`."""
         return self.run(endpoints.operator.advance_clock(by))
+
+    def write_script(
+        self,
+        *steps: NewStep,
+        order: str | None = None,
+        account: str | None = None,
+        instrument: str | None = None,
+        key: str | None = None,
+    ) -> Script:
+        """Writes what the simulated venue does with an order that was not sent, or the next order of an
+        account or instrument.
+        """
+        return self.run(
+            endpoints.operator.write_script(
+                *steps, order=order, account=account, instrument=instrument, key=key
+            )
+        )
+
+    def scripts(self, *, status: str | None = None, page_size: int | None = None) -> Iterator[Script]:
+        """Scripts of the simulated venue."""
+        return self.entries(endpoints.operator.scripts(status=status, page_size=page_size))

@@ -517,6 +517,38 @@ class Retry(Resource, frozen=True):
     flows: bool
 
 
+class Step(Resource, frozen=True):
+    """A step of a script; None where it has no such field."""
+
+    step: str
+    of: int | None
+    quantity: Decimal | None
+    percent: Decimal | None
+    price: Decimal | None
+    price_change: Decimal | None
+    accrued_interest: Decimal | None
+    executed_offset: str | None
+    instrument: str | None
+    side: str | None
+    currency: str | None
+    after: str | None
+    when: str
+
+
+class Script(Resource, frozen=True):
+    """A script of the simulated venue: `open` until it is `taken_by` an order."""
+
+    id: str
+    status: str
+    order: str | None
+    account: str | None
+    instrument: str | None
+    steps: tuple[Step, ...]
+    taken_by: str | None
+    created_at: datetime
+    modified_at: datetime
+
+
 class Clock(Resource, frozen=True):
     """The sandbox's time beside the true one."""
 

@@ -65,7 +65,7 @@ _FOLDS: Final[dict[str, Fold[Any]]] = {
     "account": FOLDS["acc"], "order": FOLDS["ord"], "instrument": FOLDS["ins"],
     "deposit": FOLDS["dep"], "withdrawal": FOLDS["wdr"], "report": FOLDS["rep"],
     "clock": FOLDS["clk"], "halt": FOLDS["hlt"], "kind": FOLDS["knd"],
-    "webhook": FOLDS["whk"],
+    "webhook": FOLDS["whk"], "script": FOLDS["scr"],
 }  # fmt: skip
 """First word of a stored name -> the fold of its streams."""
 _IDS: Final = {"account": "account", "order": "order", "instrument": "instrument",

@@ -210,6 +210,7 @@ class Books:
         match fact:
             case TradeRecorded():
                 due = booked_as(stream, before, after, fact)
+                self._settling.pop(stream, None)  # a corrected trade follows the bust of the last one
             case TradeSettled():
                 due = self._settled(position, stream, before, after, fact)
             case TradeBusted():

@@ -12,6 +12,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
 
+from engine.commands import scripts
 from engine.commands.command import Decision, DecisionContext, Past, changes
 from engine.commands.tally import Tally
 from engine.domain import account as accounts
@@ -149,6 +150,7 @@ def start_execution(
     if not isinstance(venue, str):
         venue = venue(security)
         yield from _check_venue(venue)
+    opened = (yield from scripts.open_script(known)) if venue == SIMULATED else None
     price = price_of(firm, security)
     if price is not None and context.at_us - price.at_us > firm.price_max_age_us:
         price = None
@@ -163,8 +165,10 @@ def start_execution(
         is_open=instruments.opening(security.terms, context.business_time_us) is None,
         at_us=context.at_us,
         minimum_value=firm.minimum_order_value.get(known.terms.currency),
+        script=scripts.play_of(context, opened),
     )
-    return changes({known.terms.account: decided.account, order: decided.subject})
+    taken = scripts.taken(context, opened, order, decided.subject)
+    return changes({known.terms.account: decided.account, order: decided.subject, **taken})
 
 
 def take_report(

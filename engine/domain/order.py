@@ -20,6 +20,7 @@ from engine.domain.order_request import OrderRequest, Pledge
 from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.rounding import CURRENT, RoundingName, modes_of
+from engine.domain.script import Play
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
 from engine.kernel.refusals import refused
@@ -99,7 +100,7 @@ class MadePending(Fact, frozen=True):
 class ExecutionStarted(Fact, frozen=True):
     """The order was sent to the venue, for at most `quantity` units at the current price.
 
-    `splits`: how often the instrument was split before.
+    `splits`: how often the instrument was split before; `script`: by which the simulated venue executes.
     """
 
     venue: str
@@ -109,6 +110,7 @@ class ExecutionStarted(Fact, frozen=True):
     quantity: Decimal
     at_us: int
     splits: int = 0
+    script: Play | None = None
 
 
 class TradeRecorded(Fact, frozen=True):
@@ -516,6 +518,7 @@ def start_execution(
     is_open: bool = True,
     at_us: int,
     splits: int = 0,
+    script: Play | None = None,
 ) -> list[Fact]:
     """Sends it to a venue: a buy for the units that the current price allows, after so many `splits`.
 
@@ -532,7 +535,7 @@ def start_execution(
     if price is None or asked.quantity is None or not pricing.is_quoted(price, state.terms.side):
         return make_pending(state, "price_too_old", at_us=at_us)
     quoted, accrued = pricing.quoted(price, state.terms.side), price.accrued_interest
-    return [ExecutionStarted(venue, venue_order, quoted, accrued, asked.quantity, at_us, splits)]
+    return [ExecutionStarted(venue, venue_order, quoted, accrued, asked.quantity, at_us, splits, script)]
 
 
 def fill(state: Order, reason: str = "unfilled", *, at_us: int) -> list[Fact]:

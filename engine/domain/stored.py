@@ -19,6 +19,7 @@ from engine.domain import (
     order,
     payment,
     report,
+    script,
     servicing,
     trading_limits,
     webhook,
@@ -35,6 +36,7 @@ AnyFact = (
     | clock.ClockFact
     | halt.HaltFact
     | kind.KindFact
+    | script.ScriptFact
     | webhook.WebhookFact
 )
 """Each fact is in one of the unions handled by the folds of `streams`, and has a branch there."""
@@ -113,6 +115,9 @@ STORED: Final[dict[str, type[AnyFact]]] = {
     "halt.trading_halted.1": halt.TradingHalted,
     "halt.trading_resumed.1": halt.TradingResumed,
     "kind.declared.1": kind.KindDeclared,
+    "script.written.1": script.ScriptWritten,
+    "script.taken.1": script.ScriptTaken,
+    "script.played.1": script.ScriptPlayed,
     "webhook.created.1": webhook.WebhookCreated,
     "webhook.changed.1": webhook.WebhookChanged,
     "webhook.secret_rotated.1": webhook.WebhookSecretRotated,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from engine.domain import account, clock, halt, instrument, kind, order, payment, report, webhook
+from engine.domain import account, clock, halt, instrument, kind, order, payment, report, script, webhook
 from engine.kernel.fold import Fold
 
 FOLDS: Final[dict[str, Fold[Any]]] = {
@@ -17,6 +17,7 @@ FOLDS: Final[dict[str, Fold[Any]]] = {
     "clk": Fold("clock", clock.SHAPE, clock.Clock, clock.evolve, is_long=False),
     "hlt": Fold("trading_halt", halt.SHAPE, halt.Halt, halt.evolve, is_long=False),
     "knd": Fold("kind", kind.SHAPE, kind.Declared, kind.evolve, is_long=False),
+    "scr": Fold("scripts", script.SHAPE, script.Scripts, script.evolve),
     "whk": Fold("webhook", webhook.SHAPE, webhook.Webhook, webhook.evolve, is_long=False),
 }
 """Prefix -> fold. `SHAPE` stands beside each state, and is raised when its fields or their meaning

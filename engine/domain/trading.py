@@ -36,6 +36,7 @@ from engine.domain.order import Cancelled, Filled, Order, TradeRecorded
 from engine.domain.order_request import OrderRequest, amount_of
 from engine.domain.pricing import Price
 from engine.domain.report import ParkedReport, Report
+from engine.domain.script import Play
 from engine.domain.trading_limits import Limits
 from engine.kernel.errors import Unavailable
 from engine.kernel.fact import Fact
@@ -124,6 +125,7 @@ def start_execution(
     at_us: int,
     is_open: bool = True,
     minimum_value: Decimal | None = None,
+    script: Play | None = None,
 ) -> Decided:
     """Sends an order to a venue, or cancels it if it would now be refused.
 
@@ -165,6 +167,7 @@ def start_execution(
         is_open=is_open,
         at_us=at_us,
         splits=instrument.servicing.splits,
+        script=script,
     )
     return _released(order, started, at_us)
 

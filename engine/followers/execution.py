@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeGuard
 
@@ -25,7 +25,7 @@ from engine.domain.clock import ClockAdvanced
 from engine.domain.halt import TradingResumed
 from engine.domain.instrument import InstrumentChanged
 from engine.domain.order import TERMINAL, CancelRequested, ExecutionStarted, Filled, Order, Placed
-from engine.domain.report import Report
+from engine.domain.report import BUSTS, Report
 from engine.followers.acting import (
     BlockedOrders,
     Burst,
@@ -217,7 +217,7 @@ class Execution:
         If one cannot be recorded, later ones of the same order wait until the venue is queried again.
         """
         trades: defaultdict[str, list[Report]] = defaultdict(list)
-        for batch in batches(reports):
+        for batch in batches_of_reports(reports):
             todo = []
             for report in batch:
                 if not is_keepable(report.execution_reference):
@@ -335,6 +335,23 @@ def is_keepable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def batches_of_reports(reports: Iterable[Report]) -> Iterator[Sequence[Report]]:
+    """Slices of at most EXECUTION_BATCH. A bust reads more than other reports, which would overtake it:
+    later ones of its order come in the next slice.
+    """
+    batch: list[Report] = []
+    busted: set[str] = set()
+    for report in reports:
+        if len(batch) == EXECUTION_BATCH or report.order in busted:
+            yield batch
+            batch, busted = [], set()
+        batch.append(report)
+        if report.kind in BUSTS:
+            busted.add(report.order)
+    if batch:
+        yield batch
 
 
 def batches(things: Sequence[Any]) -> Iterable[Sequence[Any]]:

@@ -20,6 +20,7 @@ from engine.domain.order import Order
 from engine.domain.payment import Payment
 from engine.domain.position import Balance
 from engine.domain.report import ParkedReport
+from engine.domain.script import Scripts
 from engine.domain.streams import FOLDS, prefix_of
 from engine.domain.webhook import Webhook
 from engine.history.history import NOW, Step, When, explain, read, state_at, version_of
@@ -34,7 +35,7 @@ from engine.kernel.values import plain
 Shown = dict[str, str | bool | int | None]
 """Displayed fields of a state: name -> value, amounts as plain digits."""
 
-CHOSEN: Final = frozenset({"ins", "clk", "hlt", "knd"})
+CHOSEN: Final = frozenset({"ins", "clk", "hlt", "knd", "scr"})
 """Prefixes of ids that a person may have chosen; all others are generated."""
 
 
@@ -271,6 +272,11 @@ def _kind(state: Declared) -> Iterator[tuple[str, Any]]:
     yield "since", f"{from_us(state.since_us):%Y-%m-%d %H:%M:%S}"
 
 
+def _scripts(state: Scripts) -> Iterator[tuple[str, Any]]:
+    yield "open", len(state.open)
+    yield "taken", state.taken
+
+
 def _webhook(state: Webhook) -> Iterator[tuple[str, Any]]:
     yield "status", state.status
     yield "origin", state.origin
@@ -287,6 +293,7 @@ _SHOWN: Final[dict[type, Callable[[Any], Iterator[tuple[str, Any]]]]] = {
     Clock: _clock,
     Halt: _halt,
     Declared: _kind,
+    Scripts: _scripts,
     Webhook: _webhook,
 }
 

@@ -608,6 +608,16 @@ FIX_ANSWER_S: Final = 5.0
 """Time for a FIX venue to answer a status request; the outcome is unknown then, and asked again."""
 FIX_RECONNECT_S: Final = 2
 """Interval between a FIX session's attempts to log on."""
+SCRIPT_STEPS_MAX: Final = 32
+"""Steps of a script of the simulated venue: each venue fault at once takes half of them, and they are
+part of the fact of the order's start."""
+SCRIPTS_OPEN_MAX: Final = 1_000
+"""Scripts that no order has taken yet: more than any test prepares. All are in one state."""
+SCRIPT_FILE_BYTES_MAX: Final = 4 << 20
+"""A file of scripts: as many as may be open, of some 4 KiB each."""
+SCRIPT_DELAY_DAYS_MAX: Final = 366
+"""Business days after which the last step of a script comes: a year, as far as the sandbox's clock is
+moved at once."""
 VENUE_POLL_S: Final = 0.05
 """Poll interval of a venue."""
 RECONCILE_S: Final = 5.0

@@ -14,6 +14,7 @@ import msgspec
 
 from engine.domain.order import CancelRequested, ExecutionStarted, Order, Placed
 from engine.domain.report import Report
+from engine.domain.script import Play
 from engine.kernel.errors import Unavailable
 from engine.kernel.fact import Recorded
 from engine.kernel.values import Side
@@ -32,7 +33,8 @@ class Ticket(msgspec.Struct, frozen=True):
 
     `venue_order` is our id for it there and makes `submit` idempotent; `order` is our own id.
     `cash_amount` of a buy is the client's. `started_at_us` is the time of its start in the journal.
-    Orders of one `account` are sent one after the other. `price_type` is `percent` or `money`.
+    Orders of one `account` are sent one after the other. `price_type` is `percent` or `money`. `script`
+    is for the simulated venue.
     """
 
     venue_order: str
@@ -49,6 +51,7 @@ class Ticket(msgspec.Struct, frozen=True):
     account: str = ""
     currency: str = ""
     price_type: str = "money"
+    script: Play | None = None
 
 
 class CancelTicket(msgspec.Struct, frozen=True):
@@ -131,6 +134,7 @@ def ticket_of(placed: Placed, started: ExecutionStarted) -> Ticket:
         account=placed.account,
         currency=placed.currency,
         price_type=placed.price_type,
+        script=started.script,
     )
 
 
@@ -141,23 +145,36 @@ class VenueRequest(NamedTuple):
     cancel: CancelTicket | None
 
 
-def sent_ticket(order: Order, history: Sequence[Recorded]) -> Ticket | None:
-    """The ticket of an order with this stream, whatever its status; None if it was never sent."""
-    started = [one.fact for one in history if isinstance(one.fact, ExecutionStarted)]
-    return ticket_of(order.terms, started[-1]) if started else None
+class SentOrder(NamedTuple):
+    """An order as sent to a venue, with all requests to cancel it."""
+
+    ticket: Ticket
+    cancels: Sequence[CancelTicket]
 
 
-def request_of(order: Order, history: Sequence[Recorded]) -> VenueRequest | None:
-    """The request to a venue for an order with this stream; None unless a venue is executing it."""
+def sent_order(order: Order, history: Sequence[Recorded]) -> SentOrder | None:
+    """All that was asked about an order with this stream, whatever its status; None if never sent."""
     ticket: Ticket | None = None
-    cancel: CancelTicket | None = None
+    cancels: list[CancelTicket] = []
     for recorded in history:
         match recorded.fact:
             case ExecutionStarted() as started:
                 ticket = ticket_of(order.terms, started)
             case CancelRequested(at_us=at_us) if ticket:
                 reference = f"{ticket.venue_order}.{recorded.version}"
-                cancel = CancelTicket(ticket.venue_order, reference, at_us)
-    if ticket is None or order.status != EXECUTING:
+                cancels.append(CancelTicket(ticket.venue_order, reference, at_us))
+    return SentOrder(ticket, cancels) if ticket else None
+
+
+def sent_ticket(order: Order, history: Sequence[Recorded]) -> Ticket | None:
+    """The ticket of an order with this stream, whatever its status; None if it was never sent."""
+    sent = sent_order(order, history)
+    return sent.ticket if sent else None
+
+
+def request_of(order: Order, history: Sequence[Recorded]) -> VenueRequest | None:
+    """The request to a venue for an order with this stream; None unless a venue is executing it."""
+    sent = sent_order(order, history)
+    if sent is None or order.status != EXECUTING:
         return None
-    return VenueRequest(ticket, cancel if order.cancel_requested else None)
+    return VenueRequest(sent.ticket, sent.cancels[-1] if order.cancel_requested else None)

@@ -1,27 +1,29 @@
-"""The simulated venue of the sandbox. Its answers are a pure function of order, price and time."""
+"""The simulated venue of the sandbox. Its answers follow from order, script, price and time."""
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from decimal import Decimal
-from itertools import islice
-from typing import Final
+from itertools import count, islice
+from typing import Final, Protocol
 
 from engine.domain.kind import SIMULATED
 from engine.domain.pricing import quantity_for
 from engine.domain.report import Report, ReportKind
-from engine.kernel.limits import VENUE_REPORTS
+from engine.kernel.limits import RECONCILE_S, VENUE_REPORTS
 from engine.kernel.values import EXACT
 from engine.venues.port import (
     CancelTicket,
     Capabilities,
     Numbered,
+    SentOrder,
     Ticket,
     VenueStatus,
     VenueUnavailable,
 )
+from engine.venues.scripted import Due, is_silent, reports_of, times_out
 
 _HUNDREDTHS: Final = {
     "buy": {Decimal(5001): 0, Decimal(5002): 40, Decimal(5003): 100},
@@ -60,35 +62,73 @@ def answers_to(venue: str, ticket: Ticket, executed_at_us: int) -> list[Report]:
     return [trade, ended]
 
 
-class _Held:
-    """An order at the simulated venue and its reports."""
+class Prompter(Protocol):
+    """The journal, as far as the venue has to know it for its scripts."""
 
-    def __init__(self, ticket: Ticket, due_us: int) -> None:
+    def ahead_us(self) -> int:
+        """Business time minus wall time."""
+
+    def unplayed(self, known: Container[str]) -> Sequence[SentOrder]:
+        """Orders whose execution is over and whose script is not played, except the known; a page."""
+
+    def cancels(self, order: str) -> Sequence[CancelTicket]:
+        """All requests to cancel an order."""
+
+    def played(self, script: str, order: str) -> None:
+        """Records, once, that all reports of a script have been taken. Raises Unavailable."""
+
+
+class _Held:
+    """An order at the simulated venue, its reports so far and those to come, by number.
+
+    `unread`: how many reports have not been fetched.
+    """
+
+    def __init__(self, ticket: Ticket) -> None:
         self.ticket = ticket
-        self.due_us = due_us
         self.cancels: set[str] = set()
         self.said: list[Report] = []
+        self.due: dict[int, Due] = {}
         self.is_over = False
+        self.unread = 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing comes of it any more, and everything was fetched."""
+        return self.is_over and not self.due and not self.unread
 
 
 class SimulatedVenue:
-    """The venue of the sandbox: executes at the ticket's price, `delay_us` after the order began.
+    """The venue of the sandbox: executes at the ticket's price, `delay_us` after the order began, or by
+    the order's script.
 
-    A cancel before that moment succeeds, a later one is rejected. It has no storage: its reports follow
-    from tickets, and tickets from the journal, so the same tickets after a crash give the same reports.
-    Not thread-safe.
+    Without a script a cancel before that moment succeeds, a later one is rejected. It has no storage:
+    its reports follow from tickets, and tickets from the journal, so the same tickets after a crash give
+    the same reports. Orders with reports to come after their end are found again by the `prompter`. Not
+    thread-safe.
     """
 
     capabilities: Final = Capabilities()
 
-    def __init__(self, now_us: Callable[[], int], delay_us: int = 0, name: str = SIMULATED) -> None:
+    def __init__(
+        self,
+        now_us: Callable[[], int],
+        delay_us: int = 0,
+        name: str = SIMULATED,
+        prompter: Prompter | None = None,
+    ) -> None:
         self._now_us = now_us
         self._delay_us = delay_us
         self._name = name
+        self._prompter = prompter
         self._held: dict[str, _Held] = {}
-        self._due: list[tuple[int, str]] = []  # a heap
+        self._numbers = count(1)
+        self._due: list[tuple[int, int, str]] = []  # heaps of (time, number, order): in wall time
+        self._due_in_business: list[tuple[int, int, str]] = []
         self._feed: deque[tuple[Numbered, str]] = deque()
         self._number = 0
+        self._played: dict[str, str] = {}  # script -> order, to be recorded
+        self._asked_us: int | None = None
 
     @property
     def name(self) -> str:
@@ -96,30 +136,66 @@ class SimulatedVenue:
         return self._name
 
     def submit(self, ticket: Ticket) -> None:
-        """Takes an order, once."""
+        """Takes an order, once. Raises VenueUnavailable if its script has a timeout."""
         if ticket.venue_order not in self._held:
+            self._hold(ticket, self._cancels(ticket))
+            if times_out(ticket):
+                raise VenueUnavailable("no answer, by the order's script")
+
+    def _cancels(self, ticket: Ticket) -> Sequence[CancelTicket]:
+        if self._prompter is None or ticket.script is None:
+            return ()  # it was asked about: at most one request is open
+        return self._prompter.cancels(ticket.order)
+
+    def _hold(self, ticket: Ticket, cancels: Sequence[CancelTicket]) -> None:
+        """Plans the reports of an order that was, or will be, asked to be cancelled."""
+        held = self._held[ticket.venue_order] = _Held(ticket)
+        if ticket.script is None:
             due_us = ticket.started_at_us + self._delay_us
-            self._held[ticket.venue_order] = _Held(ticket, due_us)
-            heapq.heappush(self._due, (due_us, ticket.venue_order))
+            reports = answers_to(self._name, ticket, due_us)
+            self._plan(held, [Due(due_us, one, one.kind == "ended") for one in reports])
+        else:
+            self._plan(held, reports_of(self._name, ticket, ticket.script))
+        for request in cancels:
+            self.cancel(request)
+
+    def _plan(self, held: _Held, planned: Sequence[Due]) -> None:
+        for due in planned:
+            number = next(self._numbers)
+            held.due[number] = due
+            heap = self._due_in_business if due.is_business else self._due
+            heapq.heappush(heap, (due.at_us, number, held.ticket.venue_order))
 
     def cancel(self, ticket: CancelTicket) -> None:
         """Cancels an order that is not executed yet. Raises VenueUnavailable for an unknown one."""
         held = self._held.get(ticket.venue_order)
         if held is None:
             raise VenueUnavailable("the venue has no such order", venue_order=ticket.venue_order)
-        if ticket.reference in held.cancels:
+        if ticket.reference not in held.cancels:
+            held.cancels.add(ticket.reference)
+            self._ask(held, ticket)
+
+    def _ask(self, held: _Held, request: CancelTicket) -> None:
+        """Has a request answered: as the script says, or `cancelled` unless the execution is over."""
+        for number, due in list(held.due.items()):
+            if not due.is_business and due.at_us <= request.asked_at_us:
+                self._say(held, held.due.pop(number))
+        if is_silent(held.ticket):
             return
-        held.cancels.add(ticket.reference)
-        is_in_time = not held.is_over and ticket.asked_at_us < held.due_us
-        if not is_in_time:
-            self._execute_due()  # reports the execution before the answer about it
-        kind: ReportKind = "cancelled" if is_in_time else "cancel_rejected"
-        held.is_over = held.is_over or is_in_time
-        self._say(held, Report(self._name, f"{ticket.reference}-{kind}", held.ticket.order, kind))
+        script = held.ticket.script
+        answers = reports_of(self._name, held.ticket, script, request) if script else []
+        if not answers:
+            kind: ReportKind = "cancel_rejected" if held.is_over else "cancelled"
+            report = Report(self._name, f"{request.reference}-{kind}", held.ticket.order, kind)
+            answers = [Due(request.asked_at_us, report, kind == "cancelled")]
+        if any(answer.is_end for answer in answers):
+            held.due.clear()
+        self._plan(held, answers)
+        self._say_due()
 
     def status(self, venue_order: str) -> VenueStatus:
         """The status of an order. A finished one is dropped once its reports were fetched."""
-        self._execute_due()
+        self._say_due()
         held = self._held.get(venue_order)
         if held is None:
             return VenueStatus("unknown")
@@ -127,25 +203,57 @@ class SimulatedVenue:
 
     def reports(self, after: int) -> Sequence[Numbered]:
         """The reports after number `after`; those up to it are dropped."""
-        self._execute_due()
+        self._resume()
+        self._say_due()
         while self._feed and self._feed[0][0].number <= after:
-            heard, venue_order = self._feed.popleft()
-            held = self._held.get(venue_order)
-            if held and held.is_over and held.said[-1] is heard.report:
-                del self._held[venue_order]
+            _, venue_order = self._feed.popleft()
+            held = self._held[venue_order]
+            held.unread -= 1
+            if held.is_done:
+                self._drop(held)
+        self._note_played()
         return [numbered for numbered, _ in islice(self._feed, VENUE_REPORTS)]
 
-    def _execute_due(self) -> None:
+    def _resume(self) -> None:
+        """Takes orders again that have reports to come after their end, after a restart."""
         now_us = self._now_us()
-        while self._due and self._due[0][0] <= now_us:
-            due_us, venue_order = heapq.heappop(self._due)
-            held = self._held.get(venue_order)
-            if held and not held.is_over:
-                held.is_over = True
-                for report in answers_to(self._name, held.ticket, due_us):
-                    self._say(held, report)
+        if self._prompter is None:
+            return
+        if self._asked_us is not None and abs(now_us - self._asked_us) < RECONCILE_S * 1_000_000:
+            return
+        for sent in self._prompter.unplayed(self._held):
+            self._hold(*sent)
+        self._asked_us = now_us
 
-    def _say(self, held: _Held, report: Report) -> None:
+    def _drop(self, held: _Held) -> None:
+        del self._held[held.ticket.venue_order]
+        if held.ticket.script is not None and self._prompter is not None:
+            self._played[held.ticket.script.script] = held.ticket.order
+
+    def _note_played(self) -> None:
+        while self._played and self._prompter is not None:
+            script, order = next(iter(self._played.items()))
+            self._prompter.played(script, order)
+            del self._played[script]
+
+    def _say_due(self) -> None:
+        now_us = self._now_us()
+        self._say_until(self._due, now_us)
+        if self._due_in_business:
+            ahead_us = self._prompter.ahead_us() if self._prompter else 0
+            self._say_until(self._due_in_business, now_us + ahead_us)
+
+    def _say_until(self, heap: list[tuple[int, int, str]], now_us: int) -> None:
+        while heap and heap[0][0] <= now_us:
+            _, number, venue_order = heapq.heappop(heap)
+            held = self._held.get(venue_order)
+            due = held.due.pop(number, None) if held else None
+            if held and due:
+                self._say(held, due)
+
+    def _say(self, held: _Held, due: Due) -> None:
         self._number += 1
-        held.said.append(report)
-        self._feed.append((Numbered(self._number, report), held.ticket.venue_order))
+        held.said.append(due.report)
+        held.is_over = held.is_over or due.is_end
+        held.unread += 1
+        self._feed.append((Numbered(self._number, due.report), held.ticket.venue_order))

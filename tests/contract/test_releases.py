@@ -24,7 +24,7 @@ from projections.database import Views
 from tests.support.engines.releases import SECOND, Release
 from tests.support.servers.http_engine import running
 
-NEW = {"actions", "rollovers", "servicing"}
+NEW = {"actions", "rollovers", "scripts", "servicing"}
 """Views that there are since the second release."""
 OUTDATED = [
     "accounts", "instruments", "orders", "balances", "positions", "events", "parked", "working",
@@ -43,7 +43,7 @@ ADDED = {
     "/prices": {"dirty_bid", "dirty_ask"},
     "/accounts": {
         "splits", "rolled_from", "rolled_into", "limit_price", "time_in_force", "quote", "corrects",
-        "expires_at",
+        "expires_at", "script",
     },
     "/events": {"rolled_from", "rolled_into", "limit_price", "time_in_force", "quote", "corrects"},
 }  # fmt: skip

@@ -25,6 +25,7 @@ from order_engine_client import (
     Client,
     Invalid,
     NewPrice,
+    NewStep,
     NotAuthenticated,
     NotFound,
     OrderEvent,
@@ -190,6 +191,10 @@ def calls(house: House, words: dict[str, Any]) -> dict[str, Callable[[Any], Any]
         "retry": lambda c: left_out(house, order, lambda: c.retry_fault("orders", order)),
         "clock": lambda c: c.clock(),
         "advance clock": lambda c: c.advance_clock(timedelta(seconds=1)),
+        "write script": lambda c: c.write_script(
+            NewStep("trade", percent=40), NewStep("ended", after="PT1S"), account=a, key="script"
+        ),
+        "scripts": lambda c: c.scripts(status="open", page_size=1),
     }  # fmt: skip
 
 

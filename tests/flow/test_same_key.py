@@ -234,6 +234,11 @@ CASES: dict[str, Callable[[House], Case]] = {
     "advance_clock": lambda _: Case(
         "/sandbox/clock", {"advance": "PT1S"}, other_body={"advance": "PT2S"}
     ),
+    "write_script": lambda h: Case(
+        "/sandbox/scripts",
+        {"account": h.account, "steps": [{"step": "trade"}, {"step": "ended"}]},
+        other_body={"account": h.account, "steps": [{"step": "ended"}]},
+    ),
 }
 """A row for each writing route of the table."""
 

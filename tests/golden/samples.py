@@ -18,6 +18,7 @@ from engine.domain import (
     order_request,
     payment,
     report,
+    script,
     servicing,
     trading_limits,
     webhook,
@@ -96,6 +97,12 @@ _BUSTED = (
     "ord_1", "trd_1", "pos_1", "ins_1", "USD", Decimal("1.250"), Decimal("125.31"), Decimal("0.63"),
     Decimal("1.25"),
 )  # fmt: skip
+
+STEPS = (
+    script.Step("trade", percent=Decimal(40), price_change=Decimal("-0.5"), after_us=1_000_000),
+    script.Step("bust", of=1, after_us=259_200_000_000),
+    script.Step("cancel_rejected", on_cancel=True),
+)
 
 SAMPLES: dict[str, Fact] = {
     "account.opened.1": account.AccountOpened("acc_1", "tenant", "USD", ("EUR", "JPY"), AT_US),
@@ -217,7 +224,14 @@ SAMPLES: dict[str, Fact] = {
     ),
     "order.made_pending.1": order.MadePending("market_closed", AT_US),
     "order.execution_started.1": order.ExecutionStarted(
-        "sim", "v_1", Decimal("99.5"), Decimal("0.75"), Decimal("1.250"), AT_US
+        "sim",
+        "v_1",
+        Decimal("99.5"),
+        Decimal("0.75"),
+        Decimal("1.250"),
+        AT_US,
+        0,
+        script.Play("scr_1", STEPS, 86_400_000_000),
     ),
     "order.trade_recorded.1": order.TradeRecorded(
         trade="trd_1",
@@ -328,6 +342,9 @@ SAMPLES: dict[str, Fact] = {
     "halt.trading_halted.1": halt.TradingHalted("the venue's prices are wrong", AT_US, True),
     "halt.trading_resumed.1": halt.TradingResumed("prices are right again", AT_US),
     "kind.declared.1": kind.KindDeclared("sandbox", AT_US),
+    "script.written.1": script.ScriptWritten("scr_1", "account", "acc_1", STEPS, "cli_1", AT_US),
+    "script.taken.1": script.ScriptTaken("scr_1", "ord_1", AT_US),
+    "script.played.1": script.ScriptPlayed("scr_1", "ord_1", AT_US),
     "webhook.created.1": webhook.WebhookCreated(
         "whk_1", "tenant", "https://hooks.example.com:8443", bytes(range(16)), None, AT_US
     ),

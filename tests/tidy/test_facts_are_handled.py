@@ -27,6 +27,7 @@ from engine.domain import (
     order,
     payment,
     report,
+    script,
     servicing,
     webhook,
 )
@@ -71,6 +72,7 @@ NO_EVENT: Kinds = frozenset(
         servicing.RolloverBooked, servicing.RolloverPaid,
         bookings.BuyCorrected, bookings.SellCorrected, bookings.BuyBusted, bookings.SellBusted,
         order.RolloverFunded, order.ExpiryRequested, *get_args(corporate_action.ActionFact),
+        *get_args(script.ScriptFact),
     }
 )  # fmt: skip
 """Facts of which nobody is told. They change nothing that CONTRACT 6 names an event for."""
@@ -88,7 +90,7 @@ UNREAD: dict[str, Kinds] = {
     ),
     "positions": (facts_of("acc") - moves.FACTS)
     | {bookings.CashDeposited, bookings.CashWithdrawn, bookings.FundsReserved, bookings.FundsReleased},
-    "events": NO_EVENT - facts_of("ins") - facts_of("rep"),
+    "events": NO_EVENT - facts_of("ins") - facts_of("rep") - facts_of("scr"),
     "servicing": facts_of("acc")
     - {
         servicing.CouponPaid, servicing.DividendPaid, servicing.PositionMatured, servicing.PositionSplit

@@ -19,7 +19,7 @@ from engine.domain.account import Account
 from engine.domain.position import Balance
 from engine.domain.streams import FOLDS
 from engine.kernel.fingerprint import description, fingerprint
-from projections import actions, folds, resources
+from projections import actions, folds, resources, scripts
 from projections.database import shape_of
 from projections.registry import VIEWS
 from projections.tables import Table
@@ -109,9 +109,9 @@ def test_every_shape_there_was_is_still_something() -> None:
 
 def test_every_body_stands_in_a_view() -> None:
     """What is read from a view is of the shape that a reader of today expects."""
-    modules = (resources, actions)
+    modules = (resources, actions, scripts)
     bodies = {name for module in modules for name in vars(module) if name.endswith("Body")}
-    parts = {"TradeBody", "EventBody"}  # they stand in others, and in events
+    parts = {"TradeBody", "EventBody", "StepBody"}  # they stand in others, and in events
     assert bodies == {body.__name__ for view in VIEWS for body in view.bodies} | parts
 
 

@@ -23,6 +23,7 @@ from order_engine_client.session import Session
 from projections import actions as acted
 from projections import history as histories
 from projections import resources as shown
+from projections import scripts as scripted
 
 SECRET = "canary-secret"
 TOKEN = b'{"access_token":"canary-token","token_type":"bearer","expires_in":900,"scope":"read"}'
@@ -343,6 +344,8 @@ SHOWN: dict[type[Resource], type] = {
     oec.Rebuild: projections.RebuildBody,
     oec.Retry: projections.RetryBody,
     oec.Clock: sandbox.ClockBody,
+    oec.Script: scripted.ScriptBody,
+    oec.Step: scripted.StepBody,
     oec.Price: prices.PriceBody,
     oec.Webhook: webhooks.WebhookBody,
     oec.Attempt: deliveries.AttemptBody,

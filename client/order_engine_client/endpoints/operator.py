@@ -1,8 +1,9 @@
-"""Operations for operators: registers, parked reports, projections, the clock of a sandbox."""
+"""Operations for operators: registers, parked reports, projections, a sandbox's clock and scripts."""
 
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from typing import NamedTuple
 
 from order_engine_client.operations import Listing, Operation
 from order_engine_client.resources import (
@@ -15,14 +16,37 @@ from order_engine_client.resources import (
     Rebuild,
     Refusal,
     Retry,
+    Script,
 )
 from order_engine_client.values import (
     Amount,
     given,
+    key_of,
     path,
     query,
     span,
 )
+
+
+class NewStep(NamedTuple):
+    """A step of a script of the simulated venue; the engine's docs/sandbox.md has the kinds of `step`.
+
+    `after` and `executed_offset` are ISO 8601 durations: `"PT2S"`.
+    """
+
+    step: str
+    after: str | None = None
+    when: str | None = None
+    of: int | None = None
+    quantity: Amount | None = None
+    percent: Amount | None = None
+    price: Amount | None = None
+    price_change: Amount | None = None
+    accrued_interest: Amount | None = None
+    executed_offset: str | None = None
+    instrument: str | None = None
+    side: str | None = None
+    currency: str | None = None
 
 
 def acts(
@@ -143,3 +167,24 @@ def clock() -> Operation[Clock]:
 def advance_clock(by: timedelta | str) -> Operation[Clock]:
     """Moves the sandbox's business time forward. `by` may be an ISO 8601 duration: `"P1D"`."""
     return Operation("POST", path("sandbox", "clock"), Clock, body=given(advance=span(by)))
+
+
+def write_script(
+    *steps: NewStep,
+    order: str | None = None,
+    account: str | None = None,
+    instrument: str | None = None,
+    key: str | None = None,
+) -> Operation[Script]:
+    """Writes what the simulated venue does with an order that was not sent, or the next order of an
+    account or instrument.
+    """
+    body = given(order=order, account=account, instrument=instrument)
+    body["steps"] = [given(**step._asdict()) for step in steps]
+    return Operation("POST", path("sandbox", "scripts"), Script, body=body, key=key_of(key))
+
+
+def scripts(*, status: str | None = None, page_size: int | None = None) -> Listing[Script]:
+    """Scripts of the simulated venue."""
+    words = {"status": status, "limit": page_size}
+    return Listing(path("sandbox", "scripts"), Script, query(words))

@@ -1,0 +1,291 @@
+"""Scripts of the simulated venue over HTTP: every contradiction that a venue may send, and its effect.
+
+F11 and F22, on both databases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any, NamedTuple
+
+import pytest
+
+from engine.audit.auditing import AuditOptions, audit
+from tests.support.servers.http_engine import Engine, ok
+from tests.support.servers.stage import Scene, Stage
+
+_NUMBERS = count(1)
+
+
+@pytest.fixture(scope="module")
+def stage(module_engine: Engine) -> Iterator[Stage]:
+    yield Stage(module_engine)
+    assert audit(module_engine.journal.datastore, AuditOptions()).findings == []
+
+
+@pytest.fixture
+def scene(stage: Stage, engine: Engine) -> Scene:
+    return Scene(stage, engine.client(), f"scene{next(_NUMBERS)}")
+
+
+def trade(**words: Any) -> dict[str, Any]:
+    return {"step": "trade", **words}
+
+
+class Effect(NamedTuple):
+    """Steps, and what they make of an order of 100.00, which buys 0.99 at 100."""
+
+    steps: tuple[Any, ...]
+    status: str
+    trades: tuple[str, ...] = ()
+    parked: tuple[str, ...] = ()
+    reason: str | None = None
+
+
+WHOLE = "0.99 at 100.00000000 executed"
+PART = "0.39 at 100.00000000 executed"
+EFFECTS = {
+    "whole": Effect(("trade", "ended"), "filled", (WHOLE,)),
+    "parts with prices of their own": Effect(
+        (trade(percent="40", price="99.5"), trade(price_change="-1"), "ended"),
+        "filled",
+        ("0.39 at 99.50000000 executed", "0.60 at 99.00000000 executed"),
+    ),
+    "duplicate": Effect(("trade", {"step": "duplicate", "of": 1}, "ended"), "filled", (WHOLE,)),
+    "duplicate of an end": Effect(
+        ("trade", "ended", {"step": "duplicate", "of": 2}), "filled", (WHOLE,)
+    ),
+    "unfilled": Effect(("ended",), "cancelled", reason="unfilled"),
+    "expired": Effect(("expired",), "cancelled", reason="expired"),
+    "expired with a part": Effect((trade(percent="40"), "expired"), "filled", (PART,)),
+    "rejected": Effect(("reject",), "cancelled", reason="venue_rejected"),
+    "cancelled unasked": Effect(("cancelled",), "cancelled", reason="unfilled"),
+    "trade after a rejection": Effect(
+        ("reject", "trade"), "cancelled", parked=("trade late",), reason="venue_rejected"
+    ),
+    "late fill": Effect(
+        ("cancelled", trade(after="PT2S")), "cancelled", parked=("trade late",), reason="unfilled"
+    ),
+    "out of order": Effect(
+        (trade(percent="40", after="PT3S"), trade(percent="60"), "ended"),
+        "filled",
+        ("0.59 at 100.00000000 executed",),
+        ("trade late",),
+    ),
+    "bust before its trade": Effect(
+        (
+            trade(after="PT2S"),
+            {"step": "bust", "of": 1, "after": "PT1S"},
+            {"step": "ended", "after": "PT3S"},
+        ),
+        "filled",
+        (WHOLE,),
+        ("trade_bust unknown_trade",),
+    ),
+    "overfill": Effect(
+        (trade(percent="150"), "trade", "ended"), "filled", (WHOLE,), ("trade too_much",)
+    ),
+    "overfill by a second trade": Effect(
+        ("trade", trade(quantity="0.01"), "ended"), "filled", (WHOLE,), ("trade too_much",)
+    ),
+    "dearer": Effect(
+        (trade(price_change="2"), "ended"), "cancelled", (), ("trade too_dear",), "unfilled"
+    ),
+    "cheaper": Effect((trade(price="90"), "ended"), "filled", ("0.99 at 90.00000000 executed",)),
+    "interest": Effect((trade(percent="40", accrued_interest="1.25"), "ended"), "filled", (PART,)),
+    "dearer by interest": Effect(
+        (trade(accrued_interest="1.25"), "ended"), "cancelled", (), ("trade too_dear",), "unfilled"
+    ),
+    "wrong side": Effect(
+        (trade(side="sell"), "ended"), "cancelled", (), ("trade wrong_terms",), "unfilled"
+    ),
+    "wrong instrument": Effect(
+        (trade(instrument="ins_other"), "ended"), "cancelled", (), ("trade wrong_terms",), "unfilled"
+    ),
+    "wrong currency": Effect(
+        (trade(currency="EUR"), "ended"), "cancelled", (), ("trade wrong_terms",), "unfilled"
+    ),
+    "executed long before": Effect(
+        (trade(executed_offset="-P1D"), "ended"), "cancelled", (), ("trade wrong_time",), "unfilled"
+    ),
+    "executed in the future": Effect(
+        (trade(executed_offset="P1D"), "ended"), "cancelled", (), ("trade wrong_time",), "unfilled"
+    ),
+    "executed a moment before": Effect((trade(executed_offset="-PT1S"), "ended"), "filled", (WHOLE,)),
+    "malformed": Effect(
+        (trade(quantity="0.001"), "ended"), "cancelled", (), ("trade malformed",), "unfilled"
+    ),
+    "unknown order": Effect(
+        ({"step": "unknown_order"}, "trade", "ended"), "filled", (WHOLE,), ("trade unknown_order",)
+    ),
+    "bust": Effect(
+        ("trade", {"step": "bust", "of": 1}, "ended"),
+        "cancelled",
+        ("0.99 at 100.00000000 busted",),
+        reason="unfilled",
+    ),
+    "bust of a filled order": Effect(
+        (trade(percent="40"), "trade", "ended", {"step": "bust", "of": 1}),
+        "filled",
+        ("0.39 at 100.00000000 busted", "0.60 at 100.00000000 executed"),
+    ),
+    "bust twice": Effect(
+        ("trade", "ended", {"step": "bust", "of": 1}, {"step": "bust", "of": 1}),
+        "settled",
+        ("0.99 at 100.00000000 busted",),
+        ("trade_bust busted_before",),
+    ),
+    "bust sent twice": Effect(
+        ("trade", "ended", {"step": "bust", "of": 1}, {"step": "duplicate", "of": 3}),
+        "settled",
+        ("0.99 at 100.00000000 busted",),
+    ),
+    "correct": Effect(
+        ("trade", "ended", {"step": "correct", "of": 1, "price": "99"}),
+        "filled",
+        ("0.99 at 100.00000000 busted", "0.99 at 99.00000000 executed"),
+    ),
+    "correct a correction": Effect(
+        (
+            "trade",
+            "ended",
+            {"step": "correct", "of": 1, "price": "99"},
+            {"step": "correct", "of": 3, "quantity": "0.5"},
+        ),
+        "filled",
+        (
+            "0.99 at 100.00000000 busted",
+            "0.99 at 99.00000000 busted",
+            "0.50 at 99.00000000 executed",
+        ),
+    ),
+    "correct beyond the order": Effect(
+        ("trade", "ended", {"step": "correct", "of": 1, "quantity": "2"}),
+        "filled",
+        (WHOLE,),
+        ("trade_correct too_much",),
+    ),
+    "silence": Effect(("silence",), "executing"),
+    "part, then silence": Effect((trade(percent="40"), "silence"), "executing", (PART,)),
+    "timeout": Effect(("timeout", "trade", "ended"), "filled", (WHOLE,)),
+    "less than an increment": Effect((trade(percent="1"), "ended"), "cancelled", reason="unfilled"),
+}
+
+
+def test_effects(stage: Stage, engine: Engine) -> None:
+    """All at once: each is an order of its own account, and none holds up another."""
+    client = engine.client()
+    scenes = {}
+    for name, effect in EFFECTS.items():
+        scenes[name] = scene = Scene(stage, client, f"effect{next(_NUMBERS)}")
+        scene.script(*effect.steps)
+        scene.buy()
+    stage.play(turns=12)
+    for _ in range(4):
+        stage.play(later_s=1, turns=3)
+    found = {}
+    for name, scene in scenes.items():
+        order = scene.shown()
+        found[name] = Effect(
+            EFFECTS[name].steps,
+            order["status"],
+            tuple(scene.trades()),
+            tuple(scene.parked()),
+            order["cancelled_reason"],
+        )
+    assert found == EFFECTS
+
+
+def test_a_script_is_listed_and_taken_once(stage: Stage, scene: Scene) -> None:
+    first, second = scene.script("ended"), scene.script("trade", "ended")
+    other = scene.script("reject", subject="instrument")
+    assert (first["status"], first["account"], first["taken_by"]) == ("open", scene.account, None)
+    stage.play(turns=1)
+    shown = ok(scene.client.get("/sandbox/scripts?status=open&limit=2"))
+    assert shown == [other, second]
+    orders = [scene.buy() for _ in range(4)]
+    stage.play()
+    taken = {one["id"]: one["taken_by"] for one in ok(scene.client.get("/sandbox/scripts?status=taken"))}
+    assert [taken[one["id"]] for one in (first, second, other)] == orders[:3]
+    path = f"/accounts/{scene.account}/orders"
+    reasons = [ok(scene.client.get(f"{path}/{order}"))["cancelled_reason"] for order in orders]
+    assert reasons == ["unfilled", None, "venue_rejected", None]  # the last one as without a script
+
+
+def test_a_script_of_an_order_comes_before_others(stage: Stage, scene: Scene) -> None:
+    scene.script("ended")
+    order = scene.buy()
+    ok(scene.client.post("/sandbox/scripts", {"order": order, "steps": [{"step": "expired"}]}), 201)
+    stage.play()
+    assert scene.shown()["cancelled_reason"] == "expired"
+    late = scene.client.post("/sandbox/scripts", {"order": order, "steps": [{"step": "expired"}]})
+    assert (late.status, late.code) == (400, "invalid_param")
+    assert late.json["detail"] == "`order` is cancelled: a script is taken when it is sent."
+
+
+FAULTS: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
+    "no subject": ({"steps": [{"step": "trade"}]}, [("body.account", "missing_param")]),
+    "two subjects": (
+        {"account": "acc_1", "instrument": "ins_1", "steps": [{"step": "trade"}]},
+        [("body.instrument", "unexpected_param")],
+    ),
+    "unknown account": (
+        {"account": "acc_none", "steps": [{"step": "trade"}]}, [("body.account", "not_found")]
+    ),
+    "no steps": ({"account": "acc_1", "steps": []}, [("body.steps", "invalid_value")]),
+    "too many steps": (
+        {"account": "acc_1", "steps": [{"step": "trade"}] * 33}, [("body.steps", "too_many")]
+    ),
+    "unknown words": (
+        {"account": "acc_1", "steps": [{"step": "explode"}, {"step": "trade", "size": 1}]},
+        [("body.steps.0.step", "invalid_value"), ("body.steps.1.size", "unknown_param")],
+    ),
+    "fields of another kind": (
+        {"account": "acc_1", "steps": [
+            {"step": "ended", "price": "1"}, {"step": "silence", "after": "PT1S"},
+        ]},
+        [("body.steps.0.price", "unexpected_param"), ("body.steps.1.after", "unexpected_param")],
+    ),
+    "ranges": (
+        {"account": "acc_1", "steps": [
+            {"step": "trade", "price": "1", "price_change": "-100"},
+            {"step": "trade", "percent": "0"},
+            {"step": "trade", "after": "P367D"},
+            {"step": "trade", "after": "P1D", "when": "cancel"},
+        ]},
+        [
+            ("body.steps.0.price_change", "unexpected_param"),
+            ("body.steps.0.price_change", "invalid_value"),
+            ("body.steps.1.percent", "not_positive"),
+            ("body.steps.2.after", "invalid_value"),
+            ("body.steps.3.after", "invalid_value"),
+        ],
+    ),
+    "references": (
+        {"account": "acc_1", "steps": [
+            {"step": "bust"},
+            {"step": "bust", "of": 2},
+            {"step": "trade", "when": "cancel"},
+            {"step": "bust", "of": 3},
+            {"step": "correct", "of": 1},
+        ]},
+        [
+            ("body.steps.0.of", "missing_param"),
+            ("body.steps.1.of", "invalid_value"),
+            ("body.steps.3.of", "invalid_value"),
+            ("body.steps.4.of", "invalid_value"),
+        ],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_faults_of_a_script(engine: Engine, name: str) -> None:
+    body, faults = FAULTS[name]
+    head = engine.journal.head
+    reply = engine.client().post("/sandbox/scripts", body)
+    assert reply.status == 400
+    found = [(one["path"], one["code"]) for one in reply.json["params"]]
+    assert sorted(found) == sorted(faults)
+    assert engine.journal.head == head
