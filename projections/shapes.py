@@ -27,7 +27,7 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
     "Side": get_args(Side),
     "OrderStatus": tuple(dict.fromkeys(order.NEXT.values())),
     "OrderPurpose": ("user_request", "rollover", "square_off", "backfill"),
-    "OrderType": ("market",),
+    "OrderType": ("market", "limit"),
     "TimeInForce": ("day", "gtc"),
     "CancelledReason": order.REASONS,
     "TradeStatus": ("executed", "settled", "busted"),

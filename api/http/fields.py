@@ -77,13 +77,17 @@ TOKEN: Final[Fields] = (
 
 ORDER: Final[Fields] = (
     Field("instrument", Id("ins"), "What to buy or sell.", is_needed=True, example="ins_xyz789"),
-    Field("order_type", Word(WORDS["OrderType"]), "Only `market`.", is_needed=True, example="market"),
+    Field("order_type", Word(WORDS["OrderType"]), "`market`, or `limit` for ETFs and stocks.",
+          is_needed=True, example="market"),
     Field("side", SIDE, "`buy` or `sell`.", is_needed=True, example="buy"),
     Field("cash_amount", FINEST, "Buys: what to spend, fees included; above 0.", example="100.00"),
     Field("quantity", FINEST, "Sells: how many units; above 0.", example="10"),
     Field("automatic_rollover", Boolean(), "Buys: reinvest at maturity.", default=False),
     Field("client_reference", REFERENCE, "A label of your own, searchable."),
-)
+    Field("limit_price", FINEST, "Limit orders: the worst price, above 0, at most 8 decimals."),
+    Field("time_in_force", Word(WORDS["TimeInForce"]),
+          "Limit orders: `day` (default) ends with the session, `gtc` when cancelled."),
+)  # fmt: skip
 
 ACCOUNT: Final[Fields] = (
     Field("name", NAME, "Whose account it is.", is_needed=True, example="Ada Example"),

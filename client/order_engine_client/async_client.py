@@ -59,14 +59,17 @@ class AsyncClient(AwaitingClient):
         *,
         automatic_rollover: bool = False,
         client_reference: str | None = None,
+        limit_price: Amount | None = None,
+        time_in_force: str | None = None,
         may_wait: bool = True,
         key: str | None = None,
     ) -> Order:
         """Places a buy for `cash_amount`, fees included, in the instrument's currency.
 
-        `instrument` is an id (`ins_...`). While its market is closed the order waits; unless it
-        `may_wait`, it is refused: `instrument_not_trading`. Raises NotFound, Forbidden; Invalid, as
-        `insufficient_funds`.
+        `instrument` is an id (`ins_...`). With a `limit_price` it is a limit order: for the units that
+        the cash buys at that price, which is the worst one. Its `time_in_force` is `day` (default) or
+        `gtc`. While its market is closed the order waits; unless it `may_wait`, it is refused:
+        `instrument_not_trading`. Raises NotFound, Forbidden; Invalid, as `insufficient_funds`.
         """
         return await self.run(
             endpoints.orders.buy(
@@ -75,6 +78,8 @@ class AsyncClient(AwaitingClient):
                 cash_amount,
                 automatic_rollover=automatic_rollover,
                 client_reference=client_reference,
+                limit_price=limit_price,
+                time_in_force=time_in_force,
                 may_wait=may_wait,
                 key=key,
             )
@@ -87,16 +92,20 @@ class AsyncClient(AwaitingClient):
         quantity: Amount,
         *,
         client_reference: str | None = None,
+        limit_price: Amount | None = None,
+        time_in_force: str | None = None,
         may_wait: bool = True,
         key: str | None = None,
     ) -> Order:
-        """Places a sell of `quantity` units of an instrument (`ins_...`). Raises as `buy`."""
+        """Places a sell of `quantity` units of an instrument. Limits and errors: see `buy`."""
         return await self.run(
             endpoints.orders.sell(
                 account,
                 instrument,
                 quantity,
                 client_reference=client_reference,
+                limit_price=limit_price,
+                time_in_force=time_in_force,
                 may_wait=may_wait,
                 key=key,
             )

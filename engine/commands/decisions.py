@@ -16,7 +16,18 @@ from engine.commands import scripts
 from engine.commands.command import Decision, DecisionContext, Past, changes
 from engine.commands.tally import Tally
 from engine.domain import account as accounts
-from engine.domain import action_steps, clock, fees, halt, idempotency, kind, paying, rollover, trading
+from engine.domain import (
+    action_steps,
+    clock,
+    fees,
+    halt,
+    idempotency,
+    kind,
+    paying,
+    rollover,
+    trading,
+    trading_hours,
+)
 from engine.domain import instrument as instruments
 from engine.domain import order as orders
 from engine.domain import report as reports
@@ -93,6 +104,9 @@ def place_order(
     security: Instrument | None = (yield instrument) if ids.is_id(instrument, "ins") else None
     terms = security.terms if security else None
     opens_us = instruments.opening(terms, context.business_time_us) if terms else None
+    session_ends_us = None
+    if terms and order_request.order_type == "limit":
+        session_ends_us = trading_hours.session_end(terms.trading_hours, context.business_time_us)
     decided = trading.place(
         order_request,
         owner,
@@ -107,6 +121,7 @@ def place_order(
         closed_until_us=None if may_wait else opens_us,
         limits=firm.limits,
         minimum_value=firm.minimum_order_value.get(terms.trading_currency) if terms else None,
+        session_ends_us=session_ends_us,
     )
     if firm.tally is not None:
         for placed in decided.subject:
@@ -128,14 +143,18 @@ def request_cancel(
 
 
 def start_execution(
-    context: DecisionContext, *, firm: Firm, order: str, venue: str | Callable[[Instrument], str]
+    context: DecisionContext,
+    *,
+    firm: Firm,
+    order: str,
+    venue: str | Callable[[Instrument, Order], str | None],
 ) -> Decision:
     """Sends a waiting order to a venue, under its own id. Without a fresh price, and while its market is
-    closed or execution is halted, it waits on.
+    closed or execution is halted, it waits on. A limit order needs a price at the simulated venue only.
 
-    `venue`: its name, or the rule for an instrument. The order is cancelled instead when nothing can
-    come of it any more. Raises Refused `not_found` for the simulated venue outside a sandbox, and as the
-    rule does.
+    `venue`: its name, or the rule for an instrument and order; the rule gives None if the venue cannot
+    take the order. The order is cancelled instead when nothing can come of it any more. Raises Refused
+    `not_found` for the simulated venue outside a sandbox, and as the rule does.
     """
     if isinstance(venue, str):
         yield from _check_venue(venue)
@@ -147,10 +166,13 @@ def start_execution(
     if halt.stops_execution(engine, (yield halt.stream_of(owner.tenant))):
         return []
     security: Instrument = yield known.terms.instrument
-    if not isinstance(venue, str):
-        venue = venue(security)
-        yield from _check_venue(venue)
-    opened = (yield from scripts.open_script(known)) if venue == SIMULATED else None
+    name = venue if isinstance(venue, str) else venue(security, known)
+    if name is None:
+        decided = trading.cancel(known, "venue_rejected", at_us=context.at_us)
+        return changes({known.terms.account: decided.account, order: decided.subject})
+    if name != venue:
+        yield from _check_venue(name)
+    opened = (yield from scripts.open_script(known)) if name == SIMULATED else None
     price = price_of(firm, security)
     if price is not None and context.at_us - price.at_us > firm.price_max_age_us:
         price = None
@@ -159,9 +181,11 @@ def start_execution(
         known,
         security,
         price,
-        venue=venue,
+        venue=name,
         venue_order=order,
         trade_date=_trades_on(context, security.terms),
+        needs_price=name == SIMULATED,
+        is_expired=orders.is_expired(known, context.business_time_us),
         is_open=instruments.opening(security.terms, context.business_time_us) is None,
         at_us=context.at_us,
         minimum_value=firm.minimum_order_value.get(known.terms.currency),

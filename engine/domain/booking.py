@@ -85,10 +85,20 @@ def _is_too_dear(state: Order, report: Report, _: Decimal) -> bool:
     return net is not None and _traded_notional(state, report) > net
 
 
+def _is_worse(state: Order, report: Report, _: Decimal) -> bool:
+    limit = state.terms.limit_price
+    assert report.price is not None
+    if limit is None:
+        return False
+    return report.price > limit if state.terms.side == "buy" else report.price < limit
+
+
 def _is_absurd(state: Order, report: Report, band: Decimal) -> bool:
-    """Whether the price differs from that at placing by more than a part of it."""
-    if report.price is None or not report.price.is_finite():
-        return False  # malformed
+    """Whether the price differs from that at placing by more than a part of it. A limit order has no
+    such price, and its limit.
+    """
+    if report.price is None or not report.price.is_finite() or state.terms.limit_price is not None:
+        return False  # malformed, or `worse_than_limit` if anything
     price = state.terms.price
     return abs(EXACT.subtract(report.price, price)) > EXACT.multiply(price, band)
 
@@ -128,6 +138,7 @@ def _is_too_large(state: Order, report: Report, quantity: Decimal) -> bool:
 _FAULTS: Final = (
     ("too_large", _is_too_large),
     ("too_much", _is_too_much),
+    ("worse_than_limit", _is_worse),
     ("too_dear", _is_too_dear),
 )
 """Fault of a well-formed trade -> its check. The first that holds counts."""

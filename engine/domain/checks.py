@@ -125,8 +125,8 @@ def _quantity(asked: OrderCase) -> None:
 
 
 def _increment(asked: OrderCase) -> None:
-    if asked.side == "sell" and not asked.is_all_held:
-        instrument.check_increment(asked.terms, asked.amount)
+    if asked.quantity is not None and not asked.is_all_held:
+        instrument.check_increment(asked.terms, asked.quantity)
 
 
 def _value(asked: OrderCase) -> None:
@@ -158,7 +158,7 @@ CHECKS: Final = (
     Check("below_minimum_amount", "a first buy's cash: the instrument's minimum", _investment),
     Check("trading_rules", "a buy's cash: whole cash increments of the instrument", _cash_increment),
     Check("below_minimum_quantity", "units: one increment, and the instrument's minimum", _quantity),
-    Check("trading_rules", "units of a sell: whole increments", _increment),
+    Check("trading_rules", "units: whole increments", _increment),
     Check("below_minimum_amount", "its value: above 0, and the operator's minimum", _value),
     Check("quantity_too_large", "units and value: few enough digits to be booked", _digits),
 )

@@ -16,13 +16,14 @@ from engine.domain import checks, pricing
 from engine.domain.checks import OrderCase
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Instrument
-from engine.domain.order_request import OrderRequest, Pledge
+from engine.domain.order_request import Limit, OrderRequest, OrderType, Pledge, TimeInForce
 from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.rounding import CURRENT, RoundingName, modes_of
 from engine.domain.script import Play
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
+from engine.kernel.limits import EXPIRY_REQUESTS_MAX
 from engine.kernel.refusals import refused
 from engine.kernel.values import EXACT, UNITS, ZERO, Side, round_to
 
@@ -32,7 +33,8 @@ from engine.kernel.values import EXACT, UNITS, ZERO, Side, round_to
 class Placed(Fact, frozen=True):
     """An order was accepted: the request, and everything the decision depended on.
 
-    A buy has `cash_amount` and `net_cash_amount` (less the quoted fee), a sell has `quantity`. `price`
+    A buy has `cash_amount` and `net_cash_amount` (less the quoted fee), a sell has `quantity`, as has a
+    buy at a limit, which fixes it. `price`
     is the ask or bid at acceptance, `settlement_date` the one of a trade that day, `request` a keyed
     digest of the request for comparing a repeated idempotency key. `rounding` is one of
     `rounding.ROUNDINGS`, fixed for the order's life; `rolled_from`: what a rollover reinvests.
@@ -69,12 +71,12 @@ class Placed(Fact, frozen=True):
     rounding: RoundingName = "half_up"
     rolled_from: Pledge | None = None
     limit_price: Decimal | None = None
-    time_in_force: str | None = None
+    time_in_force: TimeInForce | None = None
     expires_at_us: int | None = None
     quote: str | None = None
 
     @property
-    def order_type(self) -> str:
+    def order_type(self) -> OrderType:
         """`market` or `limit`."""
         return "market" if self.limit_price is None else "limit"
 
@@ -457,8 +459,11 @@ def place(
     order: str,
     account: str,
     at_us: int,
+    limit: Limit | None = None,
+    session_ends_us: int | None = None,
 ) -> Placed:
-    """Accepts an order. `net` is the cash that a buy may trade.
+    """Accepts an order. `net` is the cash that a buy may trade. One with a `limit` has it as its
+    `price`; `session_ends_us`: the end of one that is in force for the day, in business time.
 
     `account` checks permission and funds. Raises Refused as `checks.check` does, or `missing_price`.
     """
@@ -478,7 +483,7 @@ def place(
         currency=terms.trading_currency,
         cash_amount=asked.amount if is_buy else None,
         net_cash_amount=net,
-        quantity=None if is_buy else asked.amount,
+        quantity=None if is_buy and limit is None else asked.quantity,
         fee_rate=fee.rate,
         fee_minimum=fee.minimum,
         price=quoted,
@@ -494,9 +499,9 @@ def place(
         at_us=at_us,
         rounding=CURRENT,
         rolled_from=order_request.rolled_from,
-        limit_price=None,
-        time_in_force=None,
-        expires_at_us=None,
+        limit_price=limit.price if limit else None,
+        time_in_force=limit.time_in_force if limit else None,
+        expires_at_us=session_ends_us if limit and limit.time_in_force == "day" else None,
         quote=None,
     )
 
@@ -536,6 +541,22 @@ def start_execution(
         return make_pending(state, "price_too_old", at_us=at_us)
     quoted, accrued = pricing.quoted(price, state.terms.side), price.accrued_interest
     return [ExecutionStarted(venue, venue_order, quoted, accrued, asked.quantity, at_us, splits, script)]
+
+
+def is_expired(state: Order, business_time_us: int) -> bool:
+    """Whether the time for which it is in force is over."""
+    return state.terms.expires_at_us is not None and state.terms.expires_at_us <= business_time_us
+
+
+def expire(state: Order, asked_before: int, *, at_us: int) -> list[Fact]:
+    """Ends an order whose time is over: at once if no venue has it, else by asking the venue to cancel.
+
+    A venue that refuses is asked EXPIRY_REQUESTS_MAX times at most; `asked_before`: how often it was.
+    """
+    if not can(state, ExpiryRequested):
+        return cancel(state, "expired", at_us=at_us)
+    is_asked = state.cancel_requested or state.is_expiring or asked_before >= EXPIRY_REQUESTS_MAX
+    return [] if is_asked else [ExpiryRequested(at_us)]
 
 
 def fill(state: Order, reason: str = "unfilled", *, at_us: int) -> list[Fact]:
@@ -586,8 +607,9 @@ def request_cancel(state: Order, *, at_us: int, request: bytes | None = None) ->
 
 
 def reject_cancel(state: Order, *, at_us: int) -> list[Fact]:
-    """Records the venue's refusal to cancel; the client may ask again."""
-    return [CancelRejected(at_us)] if state.cancel_requested else []
+    """Records the venue's refusal to cancel; it may be asked again."""
+    is_asked = state.cancel_requested or state.is_expiring
+    return [CancelRejected(at_us)] if is_asked and can(state, CancelRejected) else []
 
 
 def cancel(state: Order, reason: str, *, at_us: int) -> list[Fact]:
@@ -631,7 +653,7 @@ def _moved(state: Order, fact: _Later) -> Order:
         case TradeRecorded() | TradeBusted() | TradeSettled():
             state = _traded(state, fact)
         case Filled():
-            state = replace(state, filled_at_us=fact.at_us, cancel_requested=False)
+            state = replace(state, filled_at_us=fact.at_us, cancel_requested=False, is_expiring=False)
         case Settled():
             state = replace(state, settled_at_us=fact.at_us)
         case CancelRequested() | CancelRejected():
@@ -646,6 +668,7 @@ def _moved(state: Order, fact: _Later) -> Order:
                 cancelled_reason=fact.reason,
                 cancelled_at_us=fact.at_us,
                 cancel_requested=False,
+                is_expiring=False,
             )
         case _:
             assert_never(fact)

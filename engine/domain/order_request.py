@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from engine.domain.instrument import Terms
 from engine.kernel.refusals import invalid
-from engine.kernel.values import CURRENCIES, Side, at_scale
+from engine.kernel.values import CURRENCIES, PRICE_PLACES, Side, at_scale
+
+OrderType = Literal["market", "limit"]
+TimeInForce = Literal["day", "gtc"]
+LIMITED: Final = ("etf", "stock")
+"""Types of instruments that limit orders are for."""
 
 
 class Pledge(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -23,6 +28,8 @@ class Pledge(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class OrderRequest(msgspec.Struct, frozen=True):
     """A buy has `cash_amount`, in the instrument's currency; a sell has `quantity`, in units.
 
+    A `limit` order has a `limit_price` in the instrument's price type, and a `time_in_force`, None for
+    `day`.
     `request` is a keyed digest of the request in canonical form, None without an idempotency key;
     `rolled_from`: what a rollover, the engine's own request, reinvests.
     """
@@ -34,6 +41,9 @@ class OrderRequest(msgspec.Struct, frozen=True):
     purpose: str = "user_request"
     request: bytes | None = None
     rolled_from: Pledge | None = None
+    order_type: OrderType = "market"
+    limit_price: Decimal | None = None
+    time_in_force: TimeInForce | None = None
 
 
 OURS: Final = frozenset({"purpose", "request", "rolled_from"})
@@ -71,3 +81,36 @@ def amount_of(order_request: OrderRequest, terms: Terms) -> Decimal:
     ):
         raise invalid("automatic_rollover", "not_supported")
     return amount
+
+
+class Limit(NamedTuple):
+    """The worst price of a limit order, at most 8 decimals, and the time for which it is in force."""
+
+    price: Decimal
+    time_in_force: TimeInForce
+
+
+def limit_of(order_request: OrderRequest, terms: Terms) -> Limit | None:
+    """The limit of a limit order; None for a market order.
+
+    Raises Refused `missing_param` without a limit price, `invalid_param` for one that is not above 0 or
+    too fine, for an instrument that has no limit orders, and for a market order with either field.
+    """
+    price, time_in_force = order_request.limit_price, order_request.time_in_force
+    if order_request.order_type == "market":
+        for name, given in (("limit_price", price), ("time_in_force", time_in_force)):
+            if given is not None:
+                raise invalid(name, "unexpected_param", "does not go with a market order")
+        return None
+    if terms.instrument_type not in LIMITED:
+        raise invalid(
+            "order_type", "not_supported", "must be market: limit orders are for ETFs and stocks"
+        )
+    if price is None:
+        raise invalid("limit_price", "missing_param")
+    limit = at_scale(price, PRICE_PLACES)
+    if limit is None:
+        raise invalid("limit_price", "invalid_decimal", places=PRICE_PLACES)
+    if not limit:
+        raise invalid("limit_price", "not_positive")
+    return Limit(limit, time_in_force or "day")

@@ -30,6 +30,11 @@ class Price(msgspec.Struct, frozen=True):
     accrues: bool = False
 
 
+def at_limit(limit: Decimal, at_us: int) -> Price:
+    """The price that a limit order is decided on: its limit, on both sides, without interest."""
+    return Price(limit, limit, at_us)
+
+
 def quoted(price: Price | None, side: Side) -> Decimal:
     """The customer's price: the ask of a buy, the bid of a sell.
 

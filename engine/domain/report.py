@@ -50,6 +50,7 @@ FAULTS: Final = {
     "malformed": "price, quantity or interest is missing, not positive or finer than its scale",
     "too_large": "with it the order comes to more units or money than can be booked",
     "too_much": "more units than ordered",
+    "worse_than_limit": "dearer than the limit of a buy, or cheaper than that of a sell",
     "too_dear": "more cash than the order may spend",
     "split": "the instrument was split since the order was sent: its units are others now",
 }
@@ -58,7 +59,9 @@ ENDINGS: Final = ("unfilled", "venue_rejected", "expired")
 """Reasons of a venue for an end without a trade; any other word counts as the first."""
 BUSTS: Final = ("trade_bust", "trade_correct")
 """Kinds that cancel a trade, or report it anew."""
-BOOKABLE: Final = frozenset({"late", "too_much", "too_dear", "unknown_trade", "not_yet_bookable"})
+BOOKABLE: Final = frozenset(
+    {"late", "too_much", "worse_than_limit", "too_dear", "unknown_trade", "not_yet_bookable"}
+)
 """Faults of reports that may still be right, or become so: a person can have them booked."""
 
 

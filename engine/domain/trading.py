@@ -33,7 +33,7 @@ from engine.domain.decided import Decided
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Instrument
 from engine.domain.order import Cancelled, Filled, Order, TradeRecorded
-from engine.domain.order_request import OrderRequest, amount_of
+from engine.domain.order_request import OrderRequest, amount_of, limit_of
 from engine.domain.pricing import Price
 from engine.domain.report import ParkedReport, Report
 from engine.domain.script import Play
@@ -61,14 +61,16 @@ def place(
     closed_until_us: int | None = None,
     limits: Limits | None = None,
     minimum_value: Decimal | None = None,
+    session_ends_us: int | None = None,
 ) -> Decided:
-    """Accepts an order and reserves what it may use, once.
+    """Accepts an order and reserves what it may use, once. A limit order needs no `price`.
 
     `trade_date` is the day at the instrument's market on which it can be sent, `business_date` the
     engine's; `minimum_value` is set by the operator, in the instrument's currency. `closed_until_us`:
-    the opening of its market, for an order that is not to wait for it.
+    the opening of its market, for an order that is not to wait for it; `session_ends_us`: the end of its
+    session, both in business time.
 
-    Raises Refused as `accounts.check`, `amount_of`, `fees.net_of`, `checks.check`,
+    Raises Refused as `accounts.check`, `amount_of`, `limit_of`, `fees.net_of`, `checks.check`,
     `instruments.check_open`, `trading_limits.count` and `holdings.reserve` do, or `not_found`.
     """
     if order is not None:
@@ -79,9 +81,11 @@ def place(
         raise refused("not_found", "No such instrument.", path="instrument")
     terms = instrument.terms
     settlement_date = instruments.settles_on(terms, trade_date)
-    price = instruments.with_interest(terms, price, settlement_date)
     accounts.check(account, order_request.side, terms.trading_currency)
-    amount = amount_of(order_request, terms)
+    amount, limit = amount_of(order_request, terms), limit_of(order_request, terms)
+    if limit is not None:
+        price = pricing.at_limit(limit.price, at_us)
+    price = instruments.with_interest(terms, price, settlement_date)
     net = None
     if order_request.side == "buy":
         net = fees.net_of(fee, amount, UNITS[terms.trading_currency])
@@ -107,6 +111,8 @@ def place(
         order=order_id,
         account=account.id,
         at_us=at_us,
+        limit=limit,
+        session_ends_us=session_ends_us,
     )
     instruments.check_open(closed_until_us)
     counted = trading_limits.count(limits, placed, account.activity, business_date) if limits else []
@@ -126,13 +132,17 @@ def start_execution(
     is_open: bool = True,
     minimum_value: Decimal | None = None,
     script: Play | None = None,
+    needs_price: bool = True,
+    is_expired: bool = False,
 ) -> Decided:
-    """Sends an order to a venue, or cancels it if it would now be refused.
+    """Sends an order to a venue, or cancels it if it is expired or would now be refused.
 
-    Without a fresh `price`, with a suspended account or a closed market, it waits. A flag cleared after
-    placing has no effect.
+    Without a fresh `price`, with a suspended account or a closed market, it waits. A limit order waits
+    for a price if its venue `needs_price`. A flag cleared after placing has no effect.
     """
     terms = order.terms
+    if is_expired:
+        return cancel(order, "expired", at_us=at_us)
     if account.status == "suspended":
         return Decided([], orders.make_pending(order, "account_suspended", at_us=at_us), [])
     if terms.side not in accounts.PERMITS[account.status]:
@@ -144,6 +154,11 @@ def start_execution(
         # The day has begun in UTC, not at the market: the trade would be due before its cash comes.
         return Decided([], orders.make_pending(order, "pre_trade_check", at_us=at_us), [])
     price = instruments.with_interest(instrument.terms, price, settlement_date)
+    decided_on, fixed = price, None
+    if terms.limit_price is not None:
+        decided_on, fixed = pricing.at_limit(terms.limit_price, at_us), terms.quantity
+        if not needs_price and (price is None or not pricing.is_quoted(price, terms.side)):
+            price = decided_on
     held = account.holdings.positions.get(instrument.id)
     asked = _asked(
         account,
@@ -152,7 +167,8 @@ def start_execution(
         amount,
         net=terms.net_cash_amount,
         counts_in=(terms.price_type, terms.par_value),
-        price=price,
+        price=decided_on,
+        fixed=fixed,
         settlement_date=settlement_date,
         minimum_value=minimum_value,
         reserved=order.reserved if terms.side == "sell" else ZERO,
@@ -182,6 +198,11 @@ def request_cancel(order: Order | None, *, at_us: int, request: bytes | None = N
 def cancel(order: Order, reason: str, *, at_us: int) -> Decided:
     """Cancels an order that is not at a venue, for an internal reason."""
     return _released(order, orders.cancel(order, reason, at_us=at_us), at_us)
+
+
+def expire(order: Order, asked_before: int, *, at_us: int) -> Decided:
+    """Ends an order whose time is over, or has its venue asked to cancel it; see `orders.expire`."""
+    return _released(order, orders.expire(order, asked_before, at_us=at_us), at_us)
 
 
 def take(
@@ -389,9 +410,10 @@ def _asked(
     minimum_value: Decimal | None,
     awaits_split: bool,
     reserved: Decimal = ZERO,
+    fixed: Decimal | None = None,
 ) -> OrderCase:
     """The input of an order's checks, now; `counts_in` are the price type and par value of its own
-    terms, `reserved` the units that it has reserved.
+    terms, `reserved` the units that it has reserved, `fixed` those that it was placed for.
     """
     terms, unit = instrument.terms, None
     if price is not None and pricing.is_quoted(price, side):
@@ -400,7 +422,7 @@ def _asked(
     return OrderCase(
         side=side,
         amount=amount,
-        quantity=checks.quantity_of(net, amount, unit, terms),
+        quantity=checks.quantity_of(net, amount, unit, terms) if fixed is None else fixed,
         value=checks.value_of(side, amount, unit, terms),
         terms=terms,
         unit_terms=counts_in,

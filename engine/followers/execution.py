@@ -1,7 +1,7 @@
 """Execution: sends orders to their venues, and records the venues' reports.
 
     Placed, or waiting no longer     -> ExecutionStarted is recorded, then the order is sent
-    CancelRequested                  -> the venue is asked to cancel
+    CancelRequested, ExpiryRequested -> the venue is asked to cancel
     the venue's reports              -> each is recorded once per (venue, execution reference)
     every order at the venue         -> its status is queried at start, and when it stays there
 
@@ -24,7 +24,15 @@ from engine.commands.desk import Command, Decision, DecisionContext, Desk, Outco
 from engine.domain.clock import ClockAdvanced
 from engine.domain.halt import TradingResumed
 from engine.domain.instrument import InstrumentChanged
-from engine.domain.order import TERMINAL, CancelRequested, ExecutionStarted, Filled, Order, Placed
+from engine.domain.order import (
+    TERMINAL,
+    CancelRequested,
+    ExecutionStarted,
+    ExpiryRequested,
+    Filled,
+    Order,
+    Placed,
+)
 from engine.domain.report import BUSTS, Report
 from engine.followers.acting import (
     BlockedOrders,
@@ -61,7 +69,7 @@ class WorkingSets(NamedTuple):
     at_venue: WorkingSet
 
 
-HEARD_OF: Final = (CancelRequested, TradingResumed, InstrumentChanged, ClockAdvanced)
+HEARD_OF: Final = (CancelRequested, ExpiryRequested, TradingResumed, InstrumentChanged, ClockAdvanced)
 """Facts to act on, besides those of new orders."""
 
 Following = tuple[Report, Sequence[Report]]
@@ -150,7 +158,8 @@ class Execution:
             self._waiting.learn_prices()
             self._start(self._waiting.admit(placed), check_cancelled)
         self._reconcile(
-            [one.stream for one in page if isinstance(one.fact, CancelRequested)], check_cancelled
+            [one.stream for one in page if isinstance(one.fact, CancelRequested | ExpiryRequested)],
+            check_cancelled,
         )
         has_moved = end > self.offset
         self._place.advance_to(end)

@@ -69,9 +69,12 @@ class Sending:
     def _is_held(self) -> bool:
         return self._monotonic() < self._held_until_s
 
-    def venue_of(self, instrument: Instrument) -> str:
-        """The venue of a new order. Raises NoVenue, VenueBusy."""
-        venue = self._venues.of(instrument).name
+    def venue_of(self, instrument: Instrument, order: Order) -> str | None:
+        """The venue of a new order; None if it takes no such order. Raises NoVenue, VenueBusy."""
+        found = self._venues.of(instrument)
+        if not found.capabilities.takes(order.terms):
+            return None
+        venue = found.name
         if self._lanes[venue].is_full:
             self._is_awaited = True
             raise VenueBusy(f"the venue {venue} is slow: the order is sent once it has answered others")

@@ -626,6 +626,11 @@ WAITING_S: Final = 0.5
 """Poll interval for new prices on behalf of waiting orders."""
 WAITING_ALL_S: Final = 5.0
 """Interval at which every waiting order is retried, new prices or not."""
+EXPIRY_S: Final = 60.0
+"""Interval at which expired orders at a venue are looked at again: a venue that refused to cancel one is
+asked once more."""
+EXPIRY_REQUESTS_MAX: Final = 5
+"""Requests to cancel one expired order: a venue that refuses them all has to be called by a person."""
 WAITING_RECENT_MAX: Final = 4_096
 """Orders that began to wait last, kept in memory as the view may lack them: a second of many."""
 OPENING_SOON_US: Final = 1_000_000

@@ -142,7 +142,10 @@ class HttpVenue:
             "instrument": ticket.instrument,
             "symbol": ticket.symbol,
             "side": ticket.side,
-            "order_type": "market",
+            "order_type": ticket.order_type,
+            "limit_price": None if ticket.limit_price is None else plain(ticket.limit_price),
+            "time_in_force": ticket.time_in_force,
+            "expires_at": None if ticket.expires_at_us is None else rfc3339(ticket.expires_at_us),
             "quantity": plain(ticket.quantity),
             "price": plain(ticket.price),
             "price_type": ticket.price_type,
@@ -260,7 +263,12 @@ def open_venue(site: Site) -> HttpVenue:
     whole = options.get("whole_units", "false")
     if whole not in {"true", "false"}:
         raise BadSettings(f"{where}: whole_units is true or false, not {whole!r:.40}")
-    capabilities = Capabilities(has_fractional_units=whole == "false", concurrency=int(concurrency))
+    capabilities = Capabilities(
+        order_types=frozenset({"market", "limit"}),
+        times_in_force=frozenset({"day", "gtc"}),
+        has_fractional_units=whole == "false",
+        concurrency=int(concurrency),
+    )
     return HttpVenue(
         site, _url(options["url"], where), _key(options["secret_file"], where), capabilities
     )

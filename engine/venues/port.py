@@ -12,7 +12,8 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from engine.domain.order import CancelRequested, ExecutionStarted, Order, Placed
+from engine.domain.order import CancelRequested, ExecutionStarted, ExpiryRequested, Order, Placed
+from engine.domain.order_request import OrderType, TimeInForce
 from engine.domain.report import Report
 from engine.domain.script import Play
 from engine.kernel.errors import Unavailable
@@ -31,6 +32,9 @@ class VenueUnavailable(Unavailable):
 class Ticket(msgspec.Struct, frozen=True):
     """An order as sent to a venue: at most `quantity` units, at `price` in the instrument's price type.
 
+    `order_type` is `market` or `limit`. A limit order is executed at `limit_price` or better; `price` is
+    the current one where there is any, else the limit. Its `time_in_force` is `day` or `gtc`; the engine
+    itself asks to cancel it at `expires_at_us`, in business time.
     `venue_order` is our id for it there and makes `submit` idempotent; `order` is our own id.
     `cash_amount` of a buy is the client's. `started_at_us` is the time of its start in the journal.
     Orders of one `account` are sent one after the other. `price_type` is `percent` or `money`. `script`
@@ -52,10 +56,17 @@ class Ticket(msgspec.Struct, frozen=True):
     currency: str = ""
     price_type: str = "money"
     script: Play | None = None
+    order_type: OrderType = "market"
+    limit_price: Decimal | None = None
+    time_in_force: TimeInForce | None = None
+    expires_at_us: int | None = None
 
 
 class CancelTicket(msgspec.Struct, frozen=True):
-    """A client's cancel request. `reference` is unique to each request, and the same on a retry."""
+    """A request to cancel, of a client or because the order's time is over.
+
+    `reference` is unique to each request, and the same on a retry.
+    """
 
     venue_order: str
     reference: str
@@ -77,8 +88,9 @@ class Numbered(NamedTuple):
 
 
 class Capabilities(NamedTuple):
-    """Abilities of a venue. An order that needs more is not sent there.
+    """Abilities of a venue. An order that needs more is not sent there: it is cancelled.
 
+    `times_in_force` of limit orders.
     `concurrency`: calls of `submit`, `cancel` and `status` at once, each from its own thread; with 1 all
     come from one thread.
     """
@@ -87,6 +99,11 @@ class Capabilities(NamedTuple):
     times_in_force: frozenset[str] = frozenset({"day"})
     has_fractional_units: bool = True
     concurrency: int = 1
+
+    def takes(self, placed: Placed) -> bool:
+        """Whether an order of this type can be sent."""
+        is_in_time = placed.time_in_force is None or placed.time_in_force in self.times_in_force
+        return placed.order_type in self.order_types and is_in_time
 
 
 class Venue(Protocol):
@@ -135,6 +152,10 @@ def ticket_of(placed: Placed, started: ExecutionStarted) -> Ticket:
         currency=placed.currency,
         price_type=placed.price_type,
         script=started.script,
+        order_type=placed.order_type,
+        limit_price=placed.limit_price,
+        time_in_force=placed.time_in_force,
+        expires_at_us=placed.expires_at_us,
     )
 
 
@@ -160,7 +181,7 @@ def sent_order(order: Order, history: Sequence[Recorded]) -> SentOrder | None:
         match recorded.fact:
             case ExecutionStarted() as started:
                 ticket = ticket_of(order.terms, started)
-            case CancelRequested(at_us=at_us) if ticket:
+            case CancelRequested(at_us=at_us) | ExpiryRequested(at_us=at_us) if ticket:
                 reference = f"{ticket.venue_order}.{recorded.version}"
                 cancels.append(CancelTicket(ticket.venue_order, reference, at_us))
     return SentOrder(ticket, cancels) if ticket else None
@@ -177,4 +198,5 @@ def request_of(order: Order, history: Sequence[Recorded]) -> VenueRequest | None
     sent = sent_order(order, history)
     if sent is None or order.status != EXECUTING:
         return None
-    return VenueRequest(sent.ticket, sent.cancels[-1] if order.cancel_requested else None)
+    is_asked = order.cancel_requested or order.is_expiring
+    return VenueRequest(sent.ticket, sent.cancels[-1] if is_asked else None)

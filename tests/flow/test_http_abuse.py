@@ -201,7 +201,7 @@ def test_good_decimal(client: Client, amount: str, form: str) -> None:
 
 
 def test_every_fault_is_listed(client: Client) -> None:
-    body = {"order_type": "limit", "side": "by", "cash_amount": "1e3", "colour": 1, "quantity": None}
+    body = {"order_type": "stop", "side": "by", "cash_amount": "1e3", "colour": 1, "quantity": None}
     reply = client.post("/orders/ord_1?limit=5&x=1", body)
     assert [param["path"] for param in reply.json["params"]] == ["query.limit", "query.x"]
     reply = client.post("/orders/ord_1", body)

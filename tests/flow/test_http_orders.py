@@ -28,7 +28,8 @@ ORDER_KEYS = [
     "id", "account", "status", "order_type", "purpose", "position", "side", "instrument", "cash_amount",
     "net_cash_amount", "traded_quantity", "traded_notional", "fees", "quantity", "currency",
     "automatic_rollover", "cancelled_reason", "filled_at", "settled_at", "cancelled_at", "trades",
-    "created_at", "modified_at", "client_reference", "is_cancellable", "rolled_from", "rolled_into",
+    "created_at", "modified_at", "client_reference", "is_cancellable", "limit_price", "time_in_force",
+    "quote", "rolled_from", "rolled_into",
 ]  # fmt: skip
 
 

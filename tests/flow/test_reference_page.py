@@ -45,7 +45,10 @@ SAMPLE = {
     "created_at": "2026-03-12T14:30:00Z",
     "modified_at": "2026-03-12T14:30:00Z",
 }
-OURS = ["client_reference", "is_cancellable", "rolled_from", "rolled_into"]
+OURS = [
+    "client_reference", "is_cancellable", "limit_price", "time_in_force", "quote", "rolled_from",
+    "rolled_into",
+]  # fmt: skip
 OWN_VALUES = ("id", "account", "created_at", "modified_at")
 """What every order has its own of."""
 

@@ -60,22 +60,27 @@ def buy(
     *,
     automatic_rollover: bool = False,
     client_reference: str | None = None,
+    limit_price: Amount | None = None,
+    time_in_force: str | None = None,
     may_wait: bool = True,
     key: str | None = None,
 ) -> Operation[Order]:
     """Places a buy for `cash_amount`, fees included, in the instrument's currency.
 
-    `instrument` is an id (`ins_...`). While its market is closed the order waits; unless it
-    `may_wait`, it is refused: `instrument_not_trading`. Raises NotFound, Forbidden; Invalid, as
-    `insufficient_funds`.
+    `instrument` is an id (`ins_...`). With a `limit_price` it is a limit order: for the units that
+    the cash buys at that price, which is the worst one. Its `time_in_force` is `day` (default) or
+    `gtc`. While its market is closed the order waits; unless it `may_wait`, it is refused:
+    `instrument_not_trading`. Raises NotFound, Forbidden; Invalid, as `insufficient_funds`.
     """
     body = given(
         instrument=instrument,
-        order_type="market",
+        order_type=_type_of(limit_price),
         side="buy",
         cash_amount=cash_amount,
         automatic_rollover=automatic_rollover,
         client_reference=client_reference,
+        limit_price=limit_price,
+        time_in_force=time_in_force,
     )
     where = accounts_path(account, "orders")
     return Operation("POST", where, Order, body=body, key=key_of(key), may_wait=may_wait)
@@ -87,19 +92,27 @@ def sell(
     quantity: Amount,
     *,
     client_reference: str | None = None,
+    limit_price: Amount | None = None,
+    time_in_force: str | None = None,
     may_wait: bool = True,
     key: str | None = None,
 ) -> Operation[Order]:
-    """Places a sell of `quantity` units of an instrument (`ins_...`). Raises as `buy`."""
+    """Places a sell of `quantity` units of an instrument. Limits and errors: see `buy`."""
     body = given(
         instrument=instrument,
-        order_type="market",
+        order_type=_type_of(limit_price),
         side="sell",
         quantity=quantity,
         client_reference=client_reference,
+        limit_price=limit_price,
+        time_in_force=time_in_force,
     )
     where = accounts_path(account, "orders")
     return Operation("POST", where, Order, body=body, key=key_of(key), may_wait=may_wait)
+
+
+def _type_of(limit_price: Amount | None) -> str:
+    return "market" if limit_price is None else "limit"
 
 
 def order(account: str, order: str) -> Operation[Order]:

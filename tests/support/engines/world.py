@@ -29,6 +29,7 @@ from engine.domain import (
 )
 from engine.domain.decided import Decided
 from engine.domain.fees import FeeRule
+from engine.domain.order import ExpiryRequested
 from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.domain.report import Report
@@ -290,6 +291,7 @@ class World:
         closed_until_us: int | None = None,
         limits: Limits | None = None,
         minimum_value: Decimal | None = None,
+        session_ends_us: int | None = None,
     ) -> str:
         return self._do(
             lambda: self._traded(
@@ -309,6 +311,7 @@ class World:
                     closed_until_us=closed_until_us,
                     limits=limits,
                     minimum_value=minimum_value,
+                    session_ends_us=session_ends_us,
                 ),
             )
         )
@@ -327,6 +330,8 @@ class World:
         *,
         is_open: bool = True,
         minimum_value: Decimal | None = None,
+        needs_price: bool = True,
+        is_expired: bool = False,
     ) -> str:
         known = self.order(name)
         to = known.terms.account
@@ -345,6 +350,8 @@ class World:
                     at_us=self.now_us,
                     is_open=is_open,
                     minimum_value=minimum_value,
+                    needs_price=needs_price,
+                    is_expired=is_expired,
                 ),
             )
         )
@@ -353,6 +360,15 @@ class World:
         known = self.order(name)
         to = known.terms.account if known else ""
         return self._do(lambda: self._traded(to, name, trading.request_cancel(known, at_us=self.now_us)))
+
+    def expire(self, name: str) -> str:
+        known = self.order(name)
+        asked = [one for _, of, one in self.facts if of == name and isinstance(one, ExpiryRequested)]
+        return self._do(
+            lambda: self._traded(
+                known.terms.account, name, trading.expire(known, len(asked), at_us=self.now_us)
+            )
+        )
 
     def report(self, said: Report) -> str:
         """A venue's report. An append's command id is unique; a trade's is made of the report's key."""
