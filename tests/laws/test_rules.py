@@ -18,7 +18,7 @@ from engine.domain.stored import STORED
 from engine.kernel.fact import Fact
 from tests.laws.runs import Run, telling
 
-FEW, FEW_LONG, MANY = 500, 150, 2_000
+FEW, FEW_LONG, MANY = 250, 75, 2_000
 """Runs of few and of many steps in `make test`, and of either under `make torture`: others each time.
 
 Mutants are caught by 120 runs that are always the same (see test_mutants.py).
