@@ -45,7 +45,7 @@ from order_engine.parts import (
 from order_engine.person import person_app
 from order_engine.records import acts, refusals
 from order_engine.replay import replay
-from order_engine.sandbox import sandbox
+from order_engine.sandbox import sandbox_app
 from order_engine.seal import seal_app
 from order_engine.serve import ViewsUrl, serve
 from order_engine.terminal import console, escape_output
@@ -69,10 +69,11 @@ app.add_typer(import_app, name="import")
 app.add_typer(fix_app, name="fix")
 app.add_typer(journal_app, name="journal")
 app.add_typer(outlet_app, name="outlet")
+app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(seal_app, name="seal")
 app.add_typer(person_app, name="person")
 for command in (
-    serve, config, sandbox, generate, demo, replay, projections, rebuild, verify, rollback, faults,
+    serve, config, generate, demo, replay, projections, rebuild, verify, rollback, faults,
     retry, halt, resume, dump, restore, audit, backup, evidence, acts, refusals,
 ):  # fmt: skip
     app.command()(command)

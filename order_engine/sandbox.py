@@ -1,16 +1,22 @@
-"""`order-engine sandbox`: `serve` with demo data, and a first order to paste."""
+"""`order-engine sandbox`: `serve` with demo data, a first order to paste, and scripts of its venue."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from engine.config.settings import read_settings
-from order_engine.parts import AsJson, Data, errors_told, print_json
+from engine.kernel.errors import Refused
+from order_engine.parts import AsJson, Data, JournalUrl, errors_told, print_json
 
 if TYPE_CHECKING:
+    from engine.domain.script import Script
+    from engine.journal.journal import Journal
     from engine.sandbox.sandbox import Demo
 
 Port = Annotated[
@@ -22,7 +28,20 @@ Port = Annotated[
 Day = Annotated[str, typer.Option("--sandbox-day", metavar="TIME", help="Length of a business day.")]
 
 
-def sandbox(*, data: Data = None, port: Port = 8080, day: Day = "10s", as_json: AsJson = False) -> None:
+sandbox_app = typer.Typer(rich_markup_mode=None)
+
+File = Annotated[Path, typer.Argument(metavar="FILE.json", help="One script, or an array of them.")]
+
+
+@sandbox_app.callback(invoke_without_command=True)
+def sandbox(
+    context: typer.Context,
+    *,
+    data: Data = None,
+    port: Port = 8080,
+    day: Day = "10s",
+    as_json: AsJson = False,
+) -> None:
     """Serve a sandbox with demo data, until SIGTERM.
 
     The first start creates instruments, prices, an account with cash, and a client; later starts reuse
@@ -34,6 +53,8 @@ def sandbox(*, data: Data = None, port: Port = 8080, day: Day = "10s", as_json: 
       order-engine sandbox
       order-engine sandbox --port 0 --data /tmp/play --sandbox-day 1s --json
     """
+    if context.invoked_subcommand:
+        return
     with errors_told(as_json=as_json):
         from engine.installation import migrate, open_installation  # noqa: PLC0415
         from engine.sandbox.sandbox import prepare  # noqa: PLC0415
@@ -52,6 +73,61 @@ def sandbox(*, data: Data = None, port: Port = 8080, day: Day = "10s", as_json: 
                 _print_welcome(demo, url, day, str(settings.data))
 
         serve.run(plan, announce)
+
+
+@sandbox_app.command()
+def play(
+    file: File, *, data: Data = None, journal_url: JournalUrl = None, as_json: AsJson = False
+) -> None:
+    """Have the venue execute the next orders by scripts of a file.
+
+    A script is the body of `POST /sandbox/scripts`: an order, account or instrument, and steps
+    (docs/sandbox.md). All scripts are checked first, then all are written. The sandbox may be running.
+
+    \b
+    Examples:
+      order-engine sandbox play examples/scripts/late_fill.json
+      order-engine sandbox play my-scripts.json --data /tmp/play --json
+    """
+    with errors_told(as_json=as_json):
+        from engine.installation import opened_journal  # noqa: PLC0415
+
+        with opened_journal(read_settings(data=data, journal_url=journal_url)) as journal:
+            written = _written(journal, file)
+        if as_json:
+            from projections.scripts import script_json  # noqa: PLC0415
+
+            print_json([json.loads(script_json(one, None)) for one in written])
+            return
+    for one in written:
+        steps = f"{len(one.steps)} step{'s' if len(one.steps) > 1 else ''}"
+        who = one.subject if one.subject_kind == "order" else f"the next order of {one.subject}"
+        typer.echo(f"{one.id}  for {who}: {steps}")
+
+
+def _written(journal: Journal, file: Path) -> list[Script]:
+    """The scripts of a file, written. Raises BadFile, Refused."""
+    from engine.commands import scripts  # noqa: PLC0415
+    from engine.commands.desk import Command, Desk  # noqa: PLC0415
+    from engine.domain.script import ScriptWritten, written  # noqa: PLC0415
+    from engine.kernel.ids import IdSource  # noqa: PLC0415
+    from engine.transfer.importing import ACTOR  # noqa: PLC0415
+    from order_engine import scripts_file  # noqa: PLC0415
+
+    read, desk = scripts_file.read_scripts(file, IdSource()), Desk(journal)
+    refusals = []
+    for number, one in enumerate(read.scripts):
+        try:
+            known = desk.state(one.subject[1]) if scripts.is_subject(one) else None
+            scripts.check_subject(one, known)
+        except Refused as error:
+            refusals.append((number, error))
+    if refusals:
+        raise scripts_file.bad_subjects(read, refusals)
+    decide = partial(scripts.write_scripts, new=read.scripts, by=ACTOR)
+    outcome = desk.do(Command(decide, None, ACTOR))
+    facts = (one.fact for one in outcome.facts)
+    return [written(fact) for fact in facts if isinstance(fact, ScriptWritten)]
 
 
 def _document(demo: Demo, url: str) -> dict[str, object]:

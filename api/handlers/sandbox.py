@@ -49,14 +49,12 @@ async def advance(call: Call) -> Answer:
 async def write_script(call: Call) -> Answer:
     """Writes a script of the simulated venue."""
     _check_sandbox(call)
-    new = call.engine.firm.ids.new("scr")
-    decide = partial(
-        scripts.write_script,
-        new=new,
-        subject=script.subject_of({kind: call.body[kind] for kind in script.SUBJECTS}),
-        steps=script.read_steps(call.body["steps"]),
-        by=call.principal.client,
+    new = scripts.NewScript(
+        call.engine.firm.ids.new("scr"),
+        script.subject_of({kind: call.body[kind] for kind in script.SUBJECTS}),
+        script.read_steps(call.body["steps"]),
     )
+    decide = partial(scripts.write_scripts, new=[new], by=call.principal.client)
     outcome = await act(call, decide)
     (written,) = (one.fact for one in outcome.facts if isinstance(one.fact, ScriptWritten))
     return answer(outcome, 201, script_json(script.written(written), None))

@@ -5,8 +5,8 @@ A script exists on sandbox journals only.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any, Final
+from collections.abc import Generator, Sequence
+from typing import Any, Final, NamedTuple
 
 from engine.commands.command import Decision, DecisionContext, changes
 from engine.domain import idempotency, kind, script
@@ -21,28 +21,44 @@ PREFIXES: Final[dict[SubjectKind, str]] = {"order": "ord", "account": "acc", "in
 """Subject of a script -> prefix of its id."""
 
 
-def write_script(
-    context: DecisionContext,
-    *,
-    new: str,
-    subject: tuple[SubjectKind, str],
-    steps: tuple[Step, ...],
-    by: str,
-) -> Decision:
-    """Writes a script under the id `new`.
+class NewScript(NamedTuple):
+    """A script to write, under a new id."""
 
-    Raises Refused `not_found` outside a sandbox and for an unknown subject, `invalid_param` for an order
-    that was sent already, and as `script.write` does.
+    id: str
+    subject: tuple[SubjectKind, str]
+    steps: tuple[Step, ...]
+
+
+def write_scripts(context: DecisionContext, *, new: Sequence[NewScript], by: str) -> Decision:
+    """Writes scripts, all or none.
+
+    Raises Refused `not_found` outside a sandbox, and as `check_subject` and `script.write` do.
     """
     kind.check_sandbox((yield kind.STREAM), "a venue with scripts")
-    what, name = subject
-    known: Any = (yield name) if ids.is_id(name, PREFIXES[what]) else None
+    for one in new:
+        check_subject(one, (yield one.subject[1]) if is_subject(one) else None)
+    scripts: Scripts | None = yield script.STREAM
+    facts: list[Fact] = []
+    for one in new:
+        found = script.write(scripts, one.id, one.subject, one.steps, by, at_us=context.at_us)
+        scripts = script.evolve(scripts, *found)
+        facts += found
+    return changes({script.STREAM: facts})
+
+
+def is_subject(new: NewScript) -> bool:
+    """Whether its subject's id can be one."""
+    what, name = new.subject
+    return ids.is_id(name, PREFIXES[what])
+
+
+def check_subject(new: NewScript, known: Any) -> None:
+    """Raises Refused `not_found` for an unknown subject, `invalid_param` for an order that was sent."""
+    what, _ = new.subject
     if known is None:
         raise refused("not_found", f"No such {what}.", path=what)
     if isinstance(known, Order) and not orders.can(known, orders.ExecutionStarted):
         raise invalid(what, "not_changeable", f"is {known.status}: a script is taken when it is sent")
-    scripts: Scripts | None = yield script.STREAM
-    return changes({script.STREAM: script.write(scripts, new, subject, steps, by, at_us=context.at_us)})
 
 
 def open_script(order: Order) -> Generator[str, Any, Script | None]:

@@ -199,7 +199,7 @@ def write(
     by: str,
     *,
     at_us: int,
-) -> list[Fact]:
+) -> list[ScriptWritten]:
     """Writes a script under a new id. Raises Refused `invalid_request` while too many are open."""
     if state is not None and len(state.open) >= SCRIPTS_OPEN_MAX:
         text = f"{SCRIPTS_OPEN_MAX} scripts are open already: no order has taken them yet."

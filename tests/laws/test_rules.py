@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from engine.domain import servicing
 from engine.domain.corporate_action import ActionFact
 from engine.domain.moves import MOVES
+from engine.domain.script import ScriptFact
 from engine.domain.stored import STORED
 from engine.kernel.fact import Fact
 from tests.laws.runs import Run, telling
@@ -111,7 +112,7 @@ def test_random_runs_reach_every_fact_of_orders_and_holdings() -> None:
     never = {"AccountClosing", "AccountClosed", "ReportBooked", "ReportRejected", "ClockAdvanced"}
     never |= {"TradingHalted", "TradingResumed", "OrderCounted", "KindDeclared"}
     never |= {"BookingRequested", "ReportApplied", "TradeApplied", "BuyApplied", "SellApplied"}
-    never |= {kind.__name__ for kind in get_args(ActionFact)}
+    never |= {kind.__name__ for kind in (*get_args(ActionFact), *get_args(ScriptFact))}
     never |= {kind.__name__ for kind in MOVES if kind.__module__ == servicing.__name__}
     never |= {"TradeBusted", "TradeCorrected", "BuyBusted", "SellBusted", "BuyCorrected"}
     never |= {"SellCorrected", "ExpiryRequested"}

@@ -61,7 +61,9 @@ def test_nothing_printed_beside_a_bar_commands_the_terminal() -> None:
     assert ("\x1b[8m" in shown, shown.count("a\\x1b[8mb")) == (False, 9), shown
 
 
-@pytest.mark.parametrize("group", ["", "client", "key", "import", "journal", "outlet", "seal", "person"])
+@pytest.mark.parametrize(
+    "group", ["", "client", "key", "import", "journal", "outlet", "seal", "person", "sandbox"]
+)
 def test_every_summary_fits_80_columns(group: str) -> None:
     done = CliRunner(env={"COLUMNS": "80"}).invoke(app, [*group.split(), "--help"])
     listed = done.output.split("Commands:\n")[1]
