@@ -1,4 +1,4 @@
-"""Abuse mixed with normal load: what honest clients notice of 100 000 requests that nobody should send.
+"""Abuse mixed with normal load: what honest clients notice of 100 000 abusive requests.
 
     python -m bench.abuse                                          about five minutes
     python -m bench.abuse --requests 4000 --rounds 1
@@ -8,11 +8,11 @@ orders and read accounts at a steady pace, now alone, now beside abusers, in tur
 client and an address of its own, and sends what is in `bench.abusive` over many connections, on each the
 next message as soon as the last was answered (`--pace`: so many a second in all), while others drip half
 a message or hang up in the middle. An honest request is timed from when it was due. The server has one
-core with all its processes, the generators the others (`--cpus shared`: nobody is confined).
+core with all its processes, the generators the others (`--cpus shared`: no process is confined).
 
 To be met: no 5xx and no request without an answer, memory of the API's process grows by less than 50 MB,
 the honest p99 at most doubles. How much of the memory the honest orders take is seen on another server,
-with the same honest clients and nobody else.
+with the same honest clients alone.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def started(role: str, case: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
 
 
 def figures_of(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """What it found, once it has ended; its stdin is closed."""
+    """Its findings, once it has ended; its stdin is closed."""
     said, _ = process.communicate()
     if process.returncode:
         raise SystemExit("a generator failed")

@@ -1,4 +1,4 @@
-"""What nobody should send: messages of HTTP/1.1 as bytes, by name."""
+"""Abusive messages of HTTP/1.1 as bytes, by name."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ ACCOUNTS: Final = 100
 
 
 WORKS: Final = {"placing": "api", "retrieving": "api,projections"}
-"""What is measured -> the roles of its server: nothing else takes CPU, and views are current."""
+"""Measured operation -> the roles of its server: nothing else takes CPU, and views are current."""
 
 
 class Side(NamedTuple):

@@ -1,4 +1,4 @@
-"""What connections hold that never end a message: memory of the API's process, and a request beside.
+"""Connections that never end a message: memory of the API's process, and a request beside.
 
 `order-engine serve --sandbox` on SQLite, a fresh one for each row. Connections from loopback addresses
 of their own send what stands in the table and no more. Memory is what the process has in use beyond

@@ -261,7 +261,7 @@ def report(figures: dict[str, list[dict[str, float]]]) -> None:
 
 
 def turns(rounds: int) -> Iterator[str]:
-    """Who is measured, one after the other."""
+    """The contestants, measured one after the other."""
     for number in range(rounds):
         yield from (OURS, PEER) if number % 2 == 0 else (PEER, OURS)
 

@@ -37,7 +37,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Case(msgspec.Struct, frozen=True):
-    """`seconds` are measured after `warm_s` were thrown away; `pid` is the server's."""
+    """`seconds` are measured after `warm_s` that are discarded; `pid` is the server's."""
 
     port: int
     pid: int
@@ -64,7 +64,7 @@ class Figures(msgspec.Struct, frozen=True):
 
 
 class Tally:
-    """What the connections share: the next request, and what has been answered."""
+    """State that the connections share: the next request, and the answers."""
 
     def __init__(self, case: Case, keys: Iterator[bytes]) -> None:
         self.keys = keys

@@ -7,7 +7,7 @@ Ours is `order-engine serve --roles api` on a fresh SQLite journal, `synchronous
 body validated, every request under an idempotency key of its own, answered after its commit. Both
 servers get the same requests, in turn, from the same load generator (`bench.load`): a closed loop of 64
 connections. Each server has one core for itself, the generator and this program share the others
-(`--cpus shared`: nobody is confined). In the end every order that was answered is looked for in the
+(`--cpus shared`: no process is confined). In the end every order that was answered is looked for in the
 journal.
 """
 
@@ -51,7 +51,7 @@ def load(case: Case) -> Figures:
 
 
 def split_cpus(kind: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(the server's, the generator's); both empty where nobody is confined, as on macOS."""
+    """(the server's, the generator's); both empty where no process is confined, as on macOS."""
     if kind == "shared" or not hasattr(psutil.Process, "cpu_affinity"):
         return (), ()
     first, *others = psutil.Process().cpu_affinity()

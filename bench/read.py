@@ -3,7 +3,7 @@
     python -m bench.read                 200 000 facts on both databases, about 2 minutes
 
 Several ways over the same journal in pages of 1 000, in turn, in one process: the driver's bare rows;
-rows of SQLAlchemy Core; bare rows whose bodies are unpacked and thrown away; `Journal.read` with every
+rows of SQLAlchemy Core; bare rows whose bodies are unpacked and discarded; `Journal.read` with every
 digest checked; and without (`is_checked=False`).
 """
 

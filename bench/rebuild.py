@@ -7,8 +7,8 @@ The journal is a generated one (`order-engine generate`), copied under other ids
 Ours is what `order-engine rebuild --all` does: folding from the first fact, comparing row by row with
 the live views, indexing, swapping. Beside it, on the same journal and in pages of the same size:
 
-    reading    `Journal.read`: rows fetched, digests checked, bodies unpacked into facts, thrown away
-    unpacking  the driver's rows, their bodies unpacked by msgpack and thrown away
+    reading    `Journal.read`: rows fetched, digests checked, bodies unpacked into facts, discarded
+    unpacking  the driver's rows, their bodies unpacked by msgpack and discarded
     library    the `eventsourcing` library's `ProjectionRunner` with a view of orders, one event at a
                time, on PostgreSQL, over the first facts only
 

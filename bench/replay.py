@@ -7,8 +7,8 @@ What `GET .../history` does without HTTP: the order's facts read and checked, fo
 legs of its account's facts, and rendered. Orders are drawn at random from the whole journal; the
 journals take turns in one process. How long a journal is must not be felt: the p99 of the largest is to
 be at most 1.5 times that of the smallest. Where other programs take the processor away, for some
-milliseconds at a time, they make the p99 of every journal; so it is told in processor time of this
-process too.
+milliseconds at a time, they make the p99 of every journal; so it is reported in processor time of
+this process too.
 
 A journal is filled by copying: one run of the real decisions, appended again and again under new ids.
 """
@@ -56,7 +56,7 @@ class Filled(NamedTuple):
 
 
 def template() -> list[list[Recorded]]:
-    """The appends of one run, but for those about instruments and the clock."""
+    """The appends of one run, except those about instruments and the clock."""
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/journal.db"
         migrate(url)

@@ -1,4 +1,4 @@
-"""What deciding costs: an order's placing decided and encoded, beside a bare aiohttp POST.
+"""The cost of deciding: an order's placing decided and encoded, beside a bare aiohttp POST.
 
 Both in the same run on the same core, in CPU time, so that the ratio says something on any machine:
 `python -m bench.rules`. The POST answers a constant of an order's size; its client is another process.

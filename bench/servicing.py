@@ -4,8 +4,8 @@
     python -m bench.servicing --databases sqlite --accounts 10000
 
 Ours is the follower `servicing`: holders read from the views page by page, the state of each account
-loaded, decided, recorded. The views keep up in turns, in this process; their time is told apart. Beside
-it as many facts are appended, a group at once, with nothing read and nothing decided.
+loaded, decided, recorded. The views keep up in turns, in this process; their time is reported apart.
+Beside it as many facts are appended, a group at once, with nothing read and nothing decided.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def serving(
 
 
 def _environment() -> dict[str, str]:
-    """Rates are counted as always, and nobody is refused: one client sends what 10 000 would."""
+    """Rates are counted as always, and no request is refused: one client sends what 10 000 would."""
     return {"ORDER_ENGINE_RATE_CLIENT": "100000000/60"} | os.environ
 
 

@@ -1,4 +1,4 @@
-"""What streams of events cost: memory of idle and of unread ones, and how late others hear of a commit.
+"""The cost of event streams: memory of idle and of unread ones, and how late others hear of a commit.
 
 `order-engine serve`, all roles, on SQLite; streams over plain sockets. Memory is that of the API's
 process, before and with 1 000 idle streams, and at most while 600 are asked for all there is and never
@@ -73,7 +73,7 @@ def placed(caller: Caller, account: str) -> str:
 
 
 def megabytes(server: Server) -> float:
-    """What the API's process has in memory that is its own."""
+    """Memory of the API's process that is its own."""
     return float(psutil.Process(server.pid).memory_full_info().uss) / 1e6
 
 

@@ -36,7 +36,7 @@ KNOWN, CONTROL = "wrong secret", "malformed request"
 
 
 def forms(installation: Installation) -> dict[str, bytes]:
-    """What is asked, by the kind of client it names."""
+    """Requests, by the kind of client that they name."""
     clients = installation.clients
     known, disabled = (clients.create("acme", ["read", "trade"]) for _ in range(2))
     clients.disable(disabled.client.id)

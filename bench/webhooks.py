@@ -4,7 +4,7 @@
     python -m bench.webhooks --rounds 1 --deliveries 5000
     python -m bench.webhooks --only isolation
 
-Throughput: the events of real orders stand in journal and view, and none has been put down for a
+Throughput: the events of real orders stand in journal and view, and none has been enqueued for a
 webhook. Then `order-engine serve --roles webhooks` starts; a receiver on another core counts. Rate and
 processor time are those between the first arrival and the last. The peer posts the very same bodies to
 the same receiver, with as many requests at once, and does nothing else.

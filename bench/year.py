@@ -5,7 +5,7 @@
 
 One `order-engine serve` with all roles on fresh SQLite files. Accounts buy bonds of several conventions
 and a one-month bill with `automatic_rollover`; each month's bill is on the run when the former matures.
-The clock goes on day by day; a day ends when what falls due on it is done. A client places orders all
+The clock advances day by day; a day ends when what falls due on it is done. A client places orders all
 the time; its 99th percentile is compared with that of the minutes before the first day.
 
 In the end each account's cash is explained by `GET /transactions`: the rows sum to the balance, and each
@@ -165,7 +165,7 @@ def list_instruments(call: Caller, today: date, days: int) -> tuple[list[Bond], 
 def buy_all(call: Caller, accounts: Sequence[str], bonds: Sequence[Bond], chance: random.Random) -> None:
     """Each account buys the first bill, to be rolled, and two bonds.
 
-    No face value comes to 5001, of which the simulated venue fills nothing.
+    No face value comes to 5001: the simulated venue does not fill that amount.
     """
     for account in accounts:
         wishes = [("ins_bill00", True), *((one.id, False) for one in chance.sample(bonds, 2))]
@@ -251,7 +251,7 @@ def pages(call: Caller, path: str) -> Iterator[dict[str, Any]]:
 def unexplained(
     call: Caller, account: str, bonds: Sequence[Bond], bills: Sequence[Bill], today: date
 ) -> list[str]:
-    """What the rows of an account's ledger do not explain; [] if every cent is."""
+    """Amounts that an account's ledger does not explain; [] if every cent is."""
     rows = list(pages(call, f"/accounts/{account}/transactions"))
     orders = list(pages(call, f"/accounts/{account}/orders"))
     (balance,) = call("GET", f"/accounts/{account}/cash-balances")

@@ -1,1 +1,1 @@
-"""What the benchmarks stand beside: small programs that others would write."""
+"""Peers of the benchmarks: small programs that others would write."""

@@ -139,7 +139,7 @@ class Decider:
     def _conclude(
         self, command: Command, decided: _Decided, reads: Reads
     ) -> Generator[Call | Wait, Any, Outcome | None]:
-        """The outcome of a decision; None if it has to be made again."""
+        """The outcome of a decision; None if it has to be decided once more."""
         if not decided.changes:
             stands = yield from self._stands(decided, list(decided.read), reads)
             return (yield from self._answer(command, decided)) if stands else None
@@ -166,7 +166,7 @@ class Decider:
         return entry.recorded if entry and entry.recorded.version else None
 
     def settle(self, pending: Pending) -> None:
-        """Takes note of what became of an append, and lets its waiters go on."""
+        """Notes the result of an append, and wakes its waiters."""
         if pending.is_settled:
             return
         if pending.has_failed:
@@ -289,7 +289,7 @@ class Decider:
     def _find(
         self, stream: str, read: Mapping[str, State], reads: Reads
     ) -> Entry | Action | Sequence[Fact]:
-        """What a decision has asked for, or what has to be done first."""
+        """The outcome that a decision asked for, or the step that comes first."""
         if is_reference(stream):
             return self._references.find(stream, reads)
         if isinstance(stream, Past):

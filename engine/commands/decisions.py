@@ -95,8 +95,8 @@ def place_order(
     """Places an order under the new id `order`. While its market is closed it waits, unless not
     `may_wait`.
 
-    Raises Refused `trading_halted`, or as `trading.place` and `Tally.hold` do. Whoever asks has to
-    `drop` it from the tally if it is not recorded.
+    Raises Refused `trading_halted`, or as `trading.place` and `Tally.hold` do. The caller
+    drops it from the tally if it is not recorded.
     """
     engine: Halt | None = yield halt.ENGINE
     halt.check(engine, (yield halt.stream_of(tenant)))

@@ -57,7 +57,7 @@ class Pending(Awaited):
 
     @property
     def has_failed(self) -> bool:
-        """Whether decisions that rest on it have to be made again."""
+        """Whether decisions that rest on it have to be decided once more."""
         return self.append.error is not None or self.append.is_repeat
 
 
@@ -86,7 +86,7 @@ class Entry:
 
 
 class Reads:
-    """What one command has read from the journal since it came: streams with the versions that they had,
+    """Reads of one command from the journal since it came: streams with the versions that they had,
     facts of streams (`pasts`), and whether it `has_caught_up` since it was last decided.
     """
 
@@ -107,7 +107,7 @@ E = TypeVar("E", bound=Entry)
 
 
 class Cache(ABC, Generic[E]):
-    """Entries by stream, least recently used out. For one thread, but for `get` and `is_news`.
+    """Entries by stream, least recently used out. For one thread, except `get` and `is_news`.
 
     When its appends fail, or a read replaces it, a stream gets a new entry: appends that still point to
     the old one change nothing.
@@ -177,7 +177,7 @@ class Cache(ABC, Generic[E]):
         pending.entries[stream] = entry
 
     def fail(self, stream: str, entry: Entry) -> None:
-        """What was decided on the entry is not recorded: back to the state that is certain."""
+        """Decisions on the entry were not recorded: back to the state that is certain."""
         if self._entries.get(stream) is not entry:
             return
         event = FAILED if entry.recorded.version else FAILED_FIRST
@@ -224,7 +224,7 @@ class Cache(ABC, Generic[E]):
         return entry is not None and version > entry.loaded.version
 
     def _begin(self, stream: str) -> E:
-        """An entry for a stream of which nothing is known."""
+        """An entry for a stream about which nothing is known."""
         return self._put(stream, self._new(NOTHING, self._now(), "absent"))
 
     def _put(self, stream: str, entry: E) -> E:

@@ -49,7 +49,7 @@ ACTIONS: Final[Mapping[Trust, Mapping[Status, Action]]] = {
     "contested": _row("reload", "reload", "use", "use", "reload"),
     "expired": _row("reload", "reload", "use", "use", "reload"),
 }
-"""What comes before a decision. An entry with appends under way is always used: what is decided on it is
+"""The step before a decision. An entry with appends under way is always used: decisions on it are
 recorded only if they are."""
 
 

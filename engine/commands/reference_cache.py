@@ -1,9 +1,9 @@
 """Reference streams: instruments, halts, the clock, the journal's kind. Their freshness goes by age.
 
 Every decision reads them and hardly any writes them, so no conflict tells that they have changed. When
-one was read longer than REFERENCE_FRESH_S ago, the first command that needs it reads it again. Others go
-on with what is cached meanwhile; none goes on with what is older than REFERENCE_STALE_S. So a halt binds
-every process within a second. A stream without facts, such as a halt that never was, is cached too.
+one was read longer than REFERENCE_FRESH_S ago, the first command that needs it reads it again. Others
+use what is cached meanwhile; none uses what is older than REFERENCE_STALE_S. So a halt binds every
+process within a second. A stream without facts, such as a halt that never was, is cached too.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class StateCache(Cache[Entry]):
         thread.
 
         None too if they cannot be read: one stream may have a fact of a newer release, and the others
-        are to go on. Damage is noted by the read itself.
+        have to continue. Damage is noted by the read itself.
         """
         after, head = self.offset, journal.head
         if head <= after:

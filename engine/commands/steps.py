@@ -1,4 +1,4 @@
-"""What a command's handling asks of its driver: blocking calls, and waits."""
+"""Requests of a command's handling to its driver: blocking calls, and waits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Awaited:
         self.waiters: list[Callable[[], None]] = []
 
     def settle(self) -> None:
-        """Lets the waiters go on."""
+        """Wakes the waiters."""
         self.is_settled = True
         waiters, self.waiters = self.waiters, []
         for resume in waiters:
@@ -32,7 +32,7 @@ class Awaited:
 
 
 class Wait(NamedTuple):
-    """The command goes on once all of these are settled."""
+    """The command continues once all of these are settled."""
 
     pending: Sequence[Awaited]
 

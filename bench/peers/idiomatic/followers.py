@@ -1,4 +1,4 @@
-"""What happens after an order was placed: execution and settlement, and the view of orders."""
+"""Work after an order was placed: execution and settlement, and the view of orders."""
 
 from __future__ import annotations
 

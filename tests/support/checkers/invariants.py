@@ -1,7 +1,7 @@
 """The independent checker: what must hold of any journal, whatever happened to the engine that wrote it.
 
     I1   every answered write is in the journal, where and as it was answered
-    I2   one idempotency key, at most one thing; no fact without a command that somebody sent
+    I2   one idempotency key, at most one thing; no fact without a command that a client sent
     I3   cash: per currency the sum over all places is 0 after every fact
     I4   units: per instrument the same
     I5   nothing is negative

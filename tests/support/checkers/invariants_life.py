@@ -87,7 +87,7 @@ MONEY = frozenset(_MONEY.split())
 AFTERWARDS = frozenset(
     ["coupon_paid", "dividend_paid", "funds_reserved", "funds_released", "cash_withdrawn"]
 )
-"""Those that a closed account may still have: it is paid for what it held, and withdraws that."""
+"""Facts that a closed account may still have: it is paid for what it held, and withdraws that."""
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """A journal's rows as plain words and integers, read by the documented layout alone.
 
 Nothing here imports what wrote the rows: a driver, msgpack, and the field places below. Decimals stay
-text until somebody says at which scale they are to be whole numbers.
+text until a caller names the scale at which they become whole numbers.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ LATER: dict[str, dict[str, Any]] = {
 """Words that bodies have grown by since, and what is meant where they are missing."""
 
 TERMS = "name symbol instrument_type trading_currency trading_status trading_increment decimal_precision"
-"""The first words of an instrument's terms, by place; the later ones concern nobody's money."""
+"""The first words of an instrument's terms, by place; the later ones move no money."""
 
 ENVELOPE = "at_us business_day tenant actor command request_id cause reason"
 _EPOCH = date(1970, 1, 1)

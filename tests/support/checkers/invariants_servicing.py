@@ -98,7 +98,7 @@ class Servicing:
             self._of_account(row, happened)
 
     def end_append(self) -> None:
-        """What matured has closed, and paid for its rollover. Raises Wrong."""
+        """A matured position has closed, and paid for its rollover. Raises Wrong."""
         for position, row in self._matured.items():
             holding = self.places.holdings[row.stream][row.instrument][-1]
             if holding.position == position and not holding.is_closed:

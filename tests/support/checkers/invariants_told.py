@@ -121,7 +121,7 @@ def _twice(told: list[Told]) -> list[str]:
 
 
 def _nobody_sent(rows: Sequence[Row], told: list[Told]) -> list[str]:
-    """I2: of each sort that was told of, no more was created than was sent, and none that was refused.
+    """I2: of each sort of write, no more was created than was sent, and none that was refused.
 
     What was answered is known by its id; what was not has at most one thing for each key.
     """

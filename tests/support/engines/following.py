@@ -91,7 +91,7 @@ def due(journal: Journal) -> settlement.DueSet:
 
 
 class ScriptedVenue:
-    """Says what the test tells it to say, knows what it was asked, and fails when it is told to."""
+    """Answers as the test says, records its calls, and fails on request."""
 
     def __init__(self, name: str = VENUE, capabilities: Capabilities | None = None) -> None:
         self.name = name
@@ -189,7 +189,7 @@ class Works:
         return self.follower(SETTLEMENT, begin)
 
     def run(self, *followers: Follower, turns: int = 12, step_s: float = 0.6) -> None:
-        """Gives each so many turns, while time goes on by `step_s` after each round."""
+        """Gives each so many turns, and advances time by `step_s` after each round."""
         for _ in range(turns):
             for follower in followers:
                 follower.turn()

@@ -26,7 +26,7 @@ Changed = list[tuple[str, str, list[Fact]]]
 
 @dataclass
 class Moment:
-    """What a decision asks its context: noon of a business day."""
+    """The time of a decision's context: noon of a business day."""
 
     at_us: int
     business_date: date

@@ -31,7 +31,7 @@ _numbers: Final = count(1)
 
 
 class Prepared:
-    """What `make` leaves in a data directory and in a journal's database.
+    """The result of `make` in a data directory and in a journal's database.
 
     `make` is given both, and closes what it opens. On SQLite the journal is `JOURNAL` in the directory.
     """

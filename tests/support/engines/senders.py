@@ -84,7 +84,7 @@ def alone(**words: Any) -> Iterator[Alone]:
 
 
 class Scripted(AbstractResolver):
-    """Answers what it is told, one answer after the other, the last for ever."""
+    """Gives the answers of a script, one after the other, the last for ever."""
 
     def __init__(self, answers: dict[str, list[str]]) -> None:
         self.answers = answers

@@ -39,7 +39,7 @@ NAME = "MARKET"
 
 
 class Fate(NamedTuple):
-    """What becomes of an order: `rejected`, or its parts, then perhaps a bust or a correction."""
+    """The fate of an order: `rejected`, or its parts, then perhaps a bust or a correction."""
 
     is_rejected: bool
     parts: int
@@ -132,7 +132,7 @@ class Market(quickfix.Application):  # type: ignore[misc]
             self.wake.notify()
 
     def resume(self) -> None:
-        """Goes on where the last process died: perhaps in the middle of orders."""
+        """Resumes where the last process died: perhaps in the middle of orders."""
         self.later(self.send_again)
         for name in self.orders:
             self.later(partial(self.live, name))

@@ -47,7 +47,7 @@ class Holding:
     rolled_into: str | None = None
 
     def life(self) -> dict[str, Any]:
-        """What rollovers and splits make of it."""
+        """Its changes by rollovers and splits."""
         names = ("splits", "automatic_rollover", "rollover", "rolled_from", "rolled_into")
         skipped = {"is_rollover_skipped": self.rollover_skipped is not None}
         return {name: getattr(self, name) for name in names} | skipped

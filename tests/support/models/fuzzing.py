@@ -66,9 +66,9 @@ class Reading:
         self._tree = {route.name: route for route in ROUTES}
 
     def positives(self, ctx: Any, response: Any, case: Any) -> None:
-        """What the document allows is read: then only a rule may say no.
+        """Input that the document allows is read: only a rule may refuse it.
 
-        The built-in check wants 2xx; but 400 is also what an order gets that nobody has the cash for.
+        The built-in check wants 2xx; but an order that the account cannot pay is 400 too.
         """
         if case.meta is None or not case.meta.generation.mode.is_positive or response.status_code != 400:
             return
@@ -108,7 +108,7 @@ ENDLESS: list[Any] = [True, "true", [True], ["true"]]
 def run(
     engine: Engine, document: Any, cases: int, *, with_coverage: bool
 ) -> tuple[dict[str, str], Counter[str]]:
-    """What failed: its first words by check and operation; and how many requests each phase sent.
+    """Failures: their first words by check and operation; and how many requests each phase sent.
 
     The coverage phase sends the same 4 000 requests however few `cases` an operation has otherwise.
     """

@@ -96,7 +96,7 @@ class Order:
 
     @property
     def spent(self) -> int:
-        """What a buy's trades and their fees have cost."""
+        """The cost of a buy's trades and their fees."""
         return self.traded_notional + sum(trade.fee for trade in self.trades)
 
     @property

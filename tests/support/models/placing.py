@@ -1,4 +1,4 @@
-"""Placing an order in the integer model, and the checks that are made again when it is sent."""
+"""Placing an order in the integer model, and the checks that are repeated when it is sent."""
 
 from dataclasses import replace
 

@@ -51,7 +51,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Service:
-    """What an instrument's life brought one account: cash received, and units gained or given up."""
+    """An instrument's life, for one account: cash received, and units gained or given up."""
 
     kind: str
     action: str
@@ -101,7 +101,7 @@ class Records:
         return OK
 
     def change_account(self, account: str, *, status: str | None = None, **flags: bool) -> str:
-        """Suspends ("suspended"), activates ("active"), sets flags. What has begun goes on."""
+        """Suspends ("suspended"), activates ("active"), sets flags. Orders that have begun continue."""
         assert status in (None, "active", "suspended"), status
         assert set(flags) <= set(FLAGS), flags
         known = self.accounts[account]

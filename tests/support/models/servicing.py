@@ -19,7 +19,7 @@ class Dated(NamedTuple):
 
 
 class Servicing(Rollovers):
-    """What an account receives for units that it holds. Neither its status nor its flags matter."""
+    """An account's income from units that it holds. Neither its status nor its flags matter."""
 
     # ---- entitlement
 
@@ -96,7 +96,7 @@ class Servicing(Rollovers):
         """Pays the face value, or the amount of a call, for all units, which leave; the position closes.
 
         It waits for the settlement of every trade, for the end of every sell that reserves units,
-        and for a split. A position that should have been rolled over before is told so.
+        and for a split. A position that should have been rolled over before is notified.
         """
         held, last = self._units_held(account, instrument), self._last(account, instrument)
         if last is None:

@@ -13,7 +13,7 @@ PREFIXES = {"account": "acc_", "order": "ord_", "deposit": "dep_", "withdrawal":
 
 
 class Teller:
-    """A client of a desk that writes down all that it asks and is told."""
+    """A client of a desk that records all its requests and answers."""
 
     def __init__(self) -> None:
         self.told: list[Told] = []

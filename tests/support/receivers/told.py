@@ -81,7 +81,7 @@ def envelope(number: int, fact: Any) -> Envelope:
 
 
 def write(journal: Journal, facts: Sequence[Recorded]) -> None:
-    """Records the facts as they are told, in one transaction, whether they make sense or not."""
+    """Records the facts as given, in one transaction, whether they make sense or not."""
     group = []
     for fact in facts:
         inner = msgspec.structs.replace(fact.envelope, command=None)
@@ -99,7 +99,7 @@ Contents = dict[str, dict[Any, Row]]
 
 
 def folded(facts: Iterable[Recorded], views: Iterable[View] = VIEWS) -> Contents:
-    """What views come to, fact by fact, without a database: what `Runner` must write."""
+    """The rows of views, fact by fact, without a database: what `Runner` must write."""
     views = tuple(views)
     contents: Contents = {table.name: {} for view in views for table in view.tables}
     streams: dict[str, Folded[Any]] = {}
@@ -128,7 +128,7 @@ def _apply(page: PageRows, contents: Contents) -> None:
 
 
 def contents(views: Views) -> Contents:
-    """What stands in the tables of the views, keys first in every row."""
+    """Contents of the tables of the views, keys first in every row."""
     return {
         table.name: {
             row[list(table.columns).index(table.key)]: row

@@ -62,7 +62,7 @@ def check_discreet(output: str, words: Sequence[str | Path]) -> None:
 
 
 def on_terminal(*words: str, typed: str = "") -> str:
-    """What the command, forked, prints at a terminal, on which `typed` is typed ahead."""
+    """Output of the command, forked, at a terminal on which `typed` is typed ahead."""
     output = run_at_terminal(order_engine, words, environment(), typed)
     check_discreet(output, words)
     return output

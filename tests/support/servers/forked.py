@@ -59,7 +59,7 @@ def terminal_forked(
 def run_at_terminal(
     work: Callable[[], None], words: Sequence[str], variables: Mapping[str, str], typed: str = ""
 ) -> str:
-    """What `work` prints at a terminal on which `typed` is typed ahead. Raises TimeoutError."""
+    """Output of `work` at a terminal on which `typed` is typed ahead. Raises TimeoutError."""
     ours, theirs = pty.openpty()
     try:
         with Crew() as crew:

@@ -1,4 +1,4 @@
-"""A whole installation behind real HTTP, and the hands of those who act beside it."""
+"""A whole installation behind real HTTP, and the tools of the operators beside it."""
 
 from __future__ import annotations
 

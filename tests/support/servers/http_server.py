@@ -112,7 +112,7 @@ class Reply(NamedTuple):
 class Client:
     """A plain client on one kept connection. `headers` go with each request.
 
-    `check` is told each exchange: method, path, body, reply.
+    `check` receives each exchange: method, path, body, reply.
     """
 
     def __init__(

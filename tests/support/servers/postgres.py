@@ -151,7 +151,7 @@ def open_server() -> PostgresServer | GivenServer:
 
 
 def create_database(server_url: str, name: str, *, like: str = "template1") -> str:
-    """Creates a database, empty or like that one, to which nobody may be connected; its URL."""
+    """Creates a database, empty or a copy of `like` (which has no connections then); its URL."""
     connection = _connected(server_url)
     # Copied file by file: through the log, as is usual, takes four times as long.
     strategy = "STRATEGY file_copy" * (connection.info.server_version >= 150000)

@@ -1,4 +1,4 @@
-"""`order-engine serve` as a real process, and clients that write down all they ask and are told."""
+"""`order-engine serve` as a real process, and clients that record all their requests and answers."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ class Write(NamedTuple):
 
 @dataclass
 class Clients:
-    """All clients of a test: what they asked, what they were told, and what is still open."""
+    """All clients of a test: their requests, the answers, and what is still open."""
 
     place: Place
     seed: int
@@ -288,7 +288,7 @@ class Clients:
         return answer
 
     def ask_open_ones_again(self, http_: Http) -> None:
-        """What had no answer is sent again, with the same key, as a client does after an outage."""
+        """Sends unanswered requests again, with the same key, as a client does after an outage."""
         writes, self.open_writes = self.open_writes, []
         for write in writes:
             self.ask(http_, write)
