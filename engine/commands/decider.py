@@ -222,12 +222,14 @@ class Decider:
             self._states.found_unchanged(stream)
 
     def _read_past(self, stream: str, reads: Reads) -> Generator[Call | Wait, Any, None]:
-        """Reads the facts of a stream, after the appends to it that are under way."""
+        """Reads the facts of a stream that were not read yet, after the appends to it that are under
+        way."""
         entry = self._cache_of(stream).get(stream)
         if entry is not None and entry.tip is not None:
             yield Wait((entry.tip,))
-        recorded = yield Call(partial(self._journal.stream, stream))
-        reads.pasts[stream] = [one.fact for one in recorded]
+        past = reads.pasts.setdefault(stream, [])
+        recorded = yield Call(partial(self._journal.stream, stream, after=len(past)))
+        past += [one.fact for one in recorded]
 
     def _catch_up(self) -> Generator[Call | Wait, Any, bool]:
         """Takes over what other processes have recorded: one read for all commands that ask meanwhile.

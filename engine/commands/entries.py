@@ -99,8 +99,8 @@ class Reads:
 
     def past(self, stream: str, version: int) -> list[Fact] | Action:
         """The facts of a stream up to a version, or what has to be done first."""
-        past = self.pasts.get(stream)
-        return "read its facts" if past is None or len(past) < version else past[:version]
+        past = self.pasts.get(stream, [])
+        return "read its facts" if len(past) < version else past[:version]
 
 
 E = TypeVar("E", bound=Entry)

@@ -63,10 +63,19 @@ def obstacle(order: Order, report: Report, account: Account, instrument: Instrum
         return "account_closed"
     if instrument.servicing.is_redeemed:
         return "redeemed"
-    if order.terms.order in account.holdings.rollovers:
+    if _is_unpaid(order, account):
         return "not_yet_bookable"
     held = account.holdings.positions.get(instrument.id)
     return "split" if split.counts_otherwise(order, instrument, held) else None
+
+
+def _is_unpaid(order: Order, account: Account) -> bool:
+    """Whether its trades spend cash that a position has still to bring."""
+    pledge = order.terms.rolled_from
+    if pledge is None or not order.awaits_receivable:
+        return False
+    held = account.holdings.positions[pledge.instrument]
+    return held.id == pledge.position and held.closed_at_us is None
 
 
 def bust_trade(
@@ -80,7 +89,8 @@ def bust_trade(
 ) -> TradeBusted:
     """The bust of a trade: the amounts by which the order exceeds its remaining trades.
 
-    `position` loses or gets back the units; `parked` is the parked report that it is booked from.
+    `position` loses or gets back the units; `parked` is the parked report that it is booked from. What
+    comes back goes into the reservation of an executing order, as far as trades drew on it.
     """
     terms, done = order.terms, known.terms
     consideration = EXACT.subtract(order.consideration, done.consideration)
@@ -89,9 +99,7 @@ def bust_trade(
     notional = EXACT.subtract(order.traded_notional, total)
     due = zero_like(order.charged) if is_last else booking.fees_at(terms, total)
     fee = EXACT.subtract(order.charged, due)
-    reserved = ZERO
-    if order.status == "executing" and known.report is None:
-        reserved = done.quantity if terms.side == "sell" else EXACT.add(notional, fee)
+    back = done.quantity if terms.side == "sell" else EXACT.add(notional, fee)
     return TradeBusted(
         trade=done.trade,
         position=position,
@@ -101,7 +109,7 @@ def bust_trade(
         consideration=done.consideration,
         notional=notional,
         fee=fee,
-        reserved=reserved,
+        reserved=min(back, order.drawn) if order.status == "executing" else ZERO,
         busted_at_us=at_us if report.executed_at_us is None else report.executed_at_us,
         report=parked,
         at_us=at_us,
@@ -111,10 +119,12 @@ def bust_trade(
 def correct_trade(
     order: Order, trade: TradeRecorded, corrects: str, parked: str | None
 ) -> TradeCorrected:
-    """The same trade, in place of one that it `corrects`. `order` is the state after the bust."""
-    reserved = ZERO
-    if order.status == "executing" and parked is None:
-        reserved = trade.quantity if order.terms.side == "sell" else EXACT.add(trade.notional, trade.fee)
+    """The same trade, in place of one that it `corrects`. `order` is the state after the bust.
+
+    It draws on the reservation as far as that goes, also if it is booked from a `parked` report.
+    """
+    needed = trade.quantity if order.terms.side == "sell" else EXACT.add(trade.notional, trade.fee)
+    reserved = min(needed, order.reserved) if order.status == "executing" else ZERO
     return TradeCorrected(**asdict(trade), corrects=corrects, reserved=reserved, report=parked)
 
 

@@ -105,7 +105,8 @@ def _unit(asked: OrderCase) -> None:
 
 
 def _overdrawn(asked: OrderCase) -> None:
-    if asked.side == "buy":
+    covers = asked.free < 0 and len(asked.lacking) == 1
+    if asked.side == "buy" and not covers:
         check_overdrawn(asked.lacking)
 
 
@@ -154,7 +155,7 @@ CHECKS: Final = (
     Check("corporate_action", "no split of the instrument is due to the account", _split),
     Check("matured", "it would settle before the instrument matures", _maturity),
     Check("trading_rules", "prices are counted as they were when it was placed", _unit),
-    Check("account_overdrawn", "a buy's account is not overdrawn", _overdrawn),
+    Check("account_overdrawn", "a buy's account lacks nothing, or only units that it buys", _overdrawn),
     Check("below_minimum_amount", "a first buy's cash: the instrument's minimum", _investment),
     Check("trading_rules", "a buy's cash: whole cash increments of the instrument", _cash_increment),
     Check("below_minimum_quantity", "units: one increment, and the instrument's minimum", _quantity),

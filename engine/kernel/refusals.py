@@ -77,8 +77,9 @@ REFUSALS: Final = {
         ("The order would settle on {settlement_date}; the instrument matures on {maturity_date}.",),
     ),
     "account_overdrawn": Refusal(
-        "The account is overdrawn. Deposits, sells, cancelled buys bring cash; cancelled sells units.",
-        ("The account lacks {lacking}; it cannot buy or withdraw while anything is lacking.",),
+        "The account is overdrawn. Deposits, sells, cancelled buys bring cash; buys and cancelled sells"
+        " units.",
+        ("The account lacks {lacking}; until it is back, it cannot withdraw, or buy anything else.",),
     ),
     "trading_halted": Refusal(
         "An operator has halted trading. Orders are accepted again when trading resumes.",

@@ -260,8 +260,8 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "buy when cash is overdrawn": lambda: again(
         overdrawn(USD=Decimal("12.50")), OrderRequest("buy", Decimal("1.00"))
     ),
-    "buy when units are overdrawn": lambda: again(
-        overdrawn(ins=Decimal("0.25")), OrderRequest("buy", Decimal("1.00"))
+    "buy when both are overdrawn": lambda: again(
+        overdrawn(USD=Decimal("12.50"), ins=Decimal("0.25")), OrderRequest("buy", Decimal("1.00"))
     ),
     "withdrawal when units are overdrawn": lambda: paid(
         overdrawn(ins=Decimal("0.25")), "withdrawal", "USD", "5"
@@ -369,7 +369,7 @@ sell under the operator's minimum  |invalid_param                   |quantity:be
 more units than can be booked      |invalid_param                   |cash_amount:quantity_too_large value=90000000.00 currency=USD quantity=8955000000000000.00 digits_max=15
 more money than can be booked      |invalid_param                   |quantity:quantity_too_large value=9950000000000000.00 currency=USD quantity=100000000000000.00 digits_max=15
 buy when cash is overdrawn         |account_overdrawn               |lacking=12.50 USD
-buy when units are overdrawn       |account_overdrawn               |lacking=0.25 ins
+buy when both are overdrawn        |account_overdrawn               |lacking=12.50 USD, 0.25 ins
 withdrawal when units are overdrawn|account_overdrawn               |lacking=0.25 ins
 rollover of a stock                |invalid_param                   |automatic_rollover:not_supported
 funding currency with cash given up|invalid_param                   |funding_currencies:not_changeable

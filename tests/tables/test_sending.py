@@ -274,25 +274,26 @@ def test_every_check_has_a_reason_that_can_be_told() -> None:
     ("side", "lacking", "then"),
     [
         ("buy", "USD", "account_overdrawn"),
-        ("buy", "ins", "account_overdrawn"),
+        ("buy", "USD ins", "account_overdrawn"),
+        ("buy", "ins", None),
         ("sell", "USD", None),
         ("sell", "ins", None),
     ],
 )
-def test_an_overdrawn_account_buys_no_more_and_may_sell(
+def test_an_overdrawn_account_buys_what_it_lacks_and_may_sell(
     side: str, lacking: str, then: str | None
 ) -> None:
     waiting = buying() if side == "buy" else selling()
     account = waiting.world.account()
     holdings, below = account.holdings, Balance(Decimal(-1), reserved=Decimal(100))
     cash, position = dict(holdings.cash), holdings.positions["ins"]
-    if lacking == "USD":
+    if "USD" in lacking:
         cash["USD"] = below
-    else:
+    if "ins" in lacking:
         position = replace(position, units=below)
     account = replace(account, holdings=replace(holdings, cash=cash, positions={"ins": position}))
     assert account.is_overdrawn
-    assert account.lacking == {lacking: Decimal(1)}
+    assert account.lacking == dict.fromkeys(lacking.split(), Decimal(1))
     decided = trading.start_execution(
         account, waiting.world.order(), waiting.world.instrument("ins"), PRICE,
         venue="sim", venue_order="v", trade_date=TODAY, at_us=9,
