@@ -32,6 +32,7 @@ from engine.domain.order import Order
 from engine.domain.routing import effective_routes
 from engine.followers.acting import Acting, BlockedOrders, CheckCancelled, SavedOffset, Timer
 from engine.followers.execution import Execution, WorkingSets
+from engine.followers.expiring import ExpirySet
 from engine.followers.follow import Follower
 from engine.followers.rollovers import Rollovers
 from engine.followers.servicing import Servicing
@@ -299,6 +300,7 @@ class Followers:
             WorkingSets(
                 lambda limit, after: working.waiting(views, limit=limit, after=after),
                 lambda limit, after: working.at_venue(views, limit=limit, after=after),
+                ExpirySet(partial(working.expiring, views), partial(working.next_expiry, views)),
             ),
             refresh=self._market.refresh,
             on_filled=self._fresh.add,

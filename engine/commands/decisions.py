@@ -37,7 +37,7 @@ from engine.domain.fees import FeeRule, Fees
 from engine.domain.halt import Halt
 from engine.domain.instrument import Instrument, Terms
 from engine.domain.kind import SIMULATED
-from engine.domain.order import Order, Placed
+from engine.domain.order import ExpiryRequested, Order, Placed
 from engine.domain.order_request import OrderRequest
 from engine.domain.payment import Payment, PaymentKind
 from engine.domain.pricing import Price
@@ -193,6 +193,20 @@ def start_execution(
     )
     taken = scripts.taken(context, opened, order, decided.subject)
     return changes({known.terms.account: decided.account, order: decided.subject, **taken})
+
+
+def expire_order(context: DecisionContext, *, order: str) -> Decision:
+    """Ends an order whose time is over, or records that its venue is asked to cancel it."""
+    known: Order | None = yield order
+    if known is None or not orders.is_expired(known, context.business_time_us):
+        return []
+    owner: Account = yield known.terms.account
+    asked_before = 0
+    if orders.can(known, ExpiryRequested):
+        past: Sequence[Fact] = yield Past(order)
+        asked_before = sum(isinstance(fact, ExpiryRequested) for fact in past)
+    decided = trading.expire(known, asked_before, at_us=context.at_us)
+    return changes({owner.id: decided.account, order: decided.subject})
 
 
 def take_report(

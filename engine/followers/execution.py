@@ -7,7 +7,7 @@
 
 A missing answer leaves the outcome unknown: such an order stays `executing` until the venue's status for
 its id is known. A failure of one order blocks that order only, and is reported. Waiting orders: see
-`engine.followers.waiting`.
+`engine.followers.waiting`; the end of an order's time: `engine.followers.expiring`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ from engine.followers.acting import (
     Timer,
     WorkingSet,
 )
+from engine.followers.business_clock import BusinessClock
+from engine.followers.expiring import NO_EXPIRY, Expiring, ExpirySet
 from engine.followers.sending import Sending
 from engine.followers.waiting import Starting, Waiting
 from engine.kernel import wall
@@ -63,10 +65,11 @@ OVER: Final = frozenset({"filled", *TERMINAL})
 
 
 class WorkingSets(NamedTuple):
-    """Working sets of earlier pages: orders `placed` or `pending`, and `executing`."""
+    """Working sets of earlier pages: orders `placed` or `pending`, `executing`, and expiring."""
 
     waiting: WorkingSet
     at_venue: WorkingSet
+    expiring: ExpirySet = NO_EXPIRY
 
 
 HEARD_OF: Final = (CancelRequested, ExpiryRequested, TradingResumed, InstrumentChanged, ClockAdvanced)
@@ -101,12 +104,15 @@ class Execution:
         self._firm = firm
         self._sending = Sending(desk, venues, self.faults, monotonic)
         self._place = place
+        self._business = BusinessClock(desk, now_us)
+        self._expiring = Expiring(desk, sets.expiring, self.faults, self._business, monotonic)
         self._waiting = Waiting(
             desk,
             firm,
             sets.waiting,
             self._start,
             refresh=refresh,
+            business=self._business,
             now_us=now_us,
             monotonic=monotonic,
         )
@@ -131,10 +137,11 @@ class Execution:
         check_cancelled()
         is_busy = self._collect(check_cancelled)
         is_busy |= self._follow(check_cancelled)
+        self._expiring.turn(check_cancelled)
         self._waiting.turn(self.offset, check_cancelled)
         self._ask(check_cancelled)
         is_busy |= self._listen(check_cancelled)
-        timers = (self._hearing, self._asking, self._waiting)
+        timers = (self._hearing, self._asking, self._waiting, self._expiring)
         save_s = self._place.save_if_due()
         return 0.0 if is_busy else min(save_s, *(timer.due_in_s for timer in timers))
 
@@ -153,6 +160,7 @@ class Execution:
             for one in page
             if isinstance(one.fact, Placed)
         ]
+        self._expiring.admit(page)
         self._hear(page)
         if placed:
             self._waiting.learn_prices()
@@ -169,7 +177,7 @@ class Execution:
         """Tells the waiting orders of all that may end their waiting, except prices."""
         kinds = {type(one.fact) for one in page}
         if ClockAdvanced in kinds:
-            self._waiting.move_clock()
+            self._business.move()
         if TradingResumed in kinds:
             self._waiting.hurry()
         if InstrumentChanged in kinds:

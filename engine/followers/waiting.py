@@ -17,11 +17,10 @@ from typing import Final, NamedTuple
 
 from engine.commands.decisions import Firm
 from engine.commands.desk import Desk
-from engine.domain import clock
-from engine.domain.clock import Clock
 from engine.domain.instrument import Instrument, opening, price_of
 from engine.domain.order import TERMINAL, Order
 from engine.followers.acting import CheckCancelled, Stopped, Sweep, Timer, Working, WorkingSet
+from engine.followers.business_clock import BusinessClock
 from engine.kernel import wall
 from engine.kernel.errors import LeaseLost
 from engine.kernel.limits import OPENING_SOON_US, WAITING_ALL_S, WAITING_RECENT_MAX, WAITING_S
@@ -59,6 +58,7 @@ class Waiting:
         start: Start,
         *,
         refresh: Callable[[], int],
+        business: BusinessClock,
         now_us: Callable[[], int] = wall.now_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -71,8 +71,7 @@ class Waiting:
         self._ready = Sweep(rows, Timer(monotonic, inf))
         self._all = Sweep(rows, Timer(monotonic, WAITING_ALL_S))
         self._pricing = Timer(monotonic, WAITING_S)
-        self._clock: Clock | None = None
-        self._is_clock_read = False
+        self._business = business
         self._opens_us: dict[str, int] = {}  # closed instruments with waiting orders, business time
         self._next_us: int | None = None  # the first of them, or earlier
         self._is_known = False  # whether the next is complete
@@ -87,7 +86,7 @@ class Waiting:
         """Seconds until there is something to do."""
         opening_s = inf
         if self._next_us is not None:
-            opening_s = max(0, self._next_us - self._business_us()) / 1_000_000
+            opening_s = max(0, self._next_us - self._business.now_us()) / 1_000_000
         return min(opening_s, self._ready.due_in_s, self._all.due_in_s, self._pricing.due_in_s)
 
     # --- what happens ---------------------------------------------------------------------------------
@@ -111,10 +110,6 @@ class Waiting:
             self._changed_since.update(known)
             self._ready.hurry()
             self._all.hurry()
-
-    def move_clock(self) -> None:
-        """Business time has moved."""
-        self._is_clock_read = False
 
     def admit(self, orders: Sequence[Starting]) -> list[Starting]:
         """New orders that may be started now; the others follow the older ones."""
@@ -161,7 +156,7 @@ class Waiting:
             raise
 
     def _open_markets(self) -> None:
-        now_us = self._business_us()
+        now_us = self._business.now_us()
         if self._next_us is None or now_us < self._next_us:
             return
         due = {instrument for instrument, opens_us in self._opens_us.items() if opens_us <= now_us}
@@ -237,7 +232,7 @@ class Waiting:
         security: Instrument | None = self._desk.state(instrument)
         if security is None:
             return False
-        now_us = self._business_us()
+        now_us = self._business.now_us()
         opens_us = opening(security.terms, now_us)
         if opens_us is None:
             if self._opens_us.pop(instrument, None) is not None:
@@ -249,11 +244,6 @@ class Waiting:
                 return False
         price = price_of(security, self._firm.prices.latest(security.terms.symbol))
         return price is not None and self._now_us() - price.at_us <= self._firm.price_max_age_us
-
-    def _business_us(self) -> int:
-        if not self._is_clock_read:
-            self._clock, self._is_clock_read = self._desk.state(clock.STREAM), True
-        return clock.business_time_us(self._clock, self._now_us())
 
 
 def has_begun(order: Order) -> bool:

@@ -25,9 +25,14 @@ WORKING: Final = Table(
         "id": "text",
         "account": "text",
         "instrument": "text",
+        "expires_at_us": "integer",
     },
     "first_offset",
-    {"stage": "stage, first_offset", "instrument": "instrument, stage, first_offset"},
+    {
+        "stage": "stage, first_offset",
+        "instrument": "instrument, stage, first_offset",
+        "expiry": "expires_at_us WHERE expires_at_us > 0",
+    },
     stream="id",
 )
 DUE: Final = Table(
@@ -72,7 +77,7 @@ class WorkingView(View):
     """One row per order until its execution ends, one row per trade until it is settled."""
 
     name = "working"
-    shape = 3
+    shape = 4
     streams = frozenset({"ord"})
     tables = (WORKING, DUE)
     bodies = ()
@@ -92,7 +97,8 @@ class WorkingView(View):
 
 def _working(subject: Folded[Order]) -> Row:
     terms, stage = subject.state.terms, STAGES[subject.state.status]
-    return subject.first_offset, stage, terms.order, terms.account, terms.instrument
+    expires_at_us = terms.expires_at_us or 0
+    return subject.first_offset, stage, terms.order, terms.account, terms.instrument, expires_at_us
 
 
 def _due(state: Order, trade: Trade) -> Row:
@@ -119,6 +125,31 @@ def waiting(views: Reader, *, limit: int, after: int = 0) -> list[Waiting]:
 def at_venue(views: Reader, *, limit: int, after: int = 0) -> list[Waiting]:
     """Orders at a venue, oldest first, with a first fact after offset `after`."""
     return _stage(views, "at_venue", after, limit)
+
+
+def expiring(views: Reader, time_us: int, limit: int, after: int = 0) -> list[Waiting]:
+    """Open orders whose time is over at a business time, with a first fact after offset `after`."""
+    if not views.is_ours("working"):
+        return []
+    rows = views.query(
+        "SELECT first_offset, id, account, instrument FROM view_working"
+        " WHERE expires_at_us > 0 AND expires_at_us <= ? AND first_offset > ?"
+        " ORDER BY first_offset LIMIT ?",
+        (time_us, after, limit),
+    )
+    return [Waiting(*row) for row in rows]
+
+
+def next_expiry(views: Reader, time_us: int) -> int | None:
+    """The first end of an open order's time after a business time; None without any."""
+    if not views.is_ours("working"):
+        return None
+    rows = views.query(
+        "SELECT expires_at_us FROM view_working WHERE expires_at_us > 0 AND expires_at_us > ?"
+        " ORDER BY expires_at_us LIMIT 1",
+        (time_us,),
+    )
+    return int(rows[0][0]) if rows else None
 
 
 def _stage(views: Reader, stage: str, after: int, limit: int) -> list[Waiting]:

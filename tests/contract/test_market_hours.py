@@ -19,6 +19,7 @@ from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.trading_hours import TradingHours
 from engine.followers import waiting
+from engine.followers.business_clock import BusinessClock
 from engine.kernel.errors import Refused, Unavailable
 from engine.kernel.limits import WAITING_ALL_S
 from engine.venues.simulated import SimulatedVenue
@@ -214,9 +215,10 @@ def test_the_turn_after_which_a_market_opens_is_known(on_sqlite: Works) -> None:
     works, shop = on_sqlite, on_sqlite.shop
     account, tokyo = shop.open(), put(shop, "tokyo")
     buy(shop, account, tokyo)
+    business = BusinessClock(shop.desk, lambda: THURSDAY_US)
     known = waiting.Waiting(
         shop.desk, shop.firm, NOTHING.waiting, lambda orders, check: None, refresh=lambda: 0,
-        now_us=lambda: THURSDAY_US, monotonic=works.clock,
+        business=business, now_us=lambda: THURSDAY_US, monotonic=works.clock,
     )  # fmt: skip
     order = replace(
         works.order(buy(shop, account, tokyo)), status="pending", pending_reason="market_closed"
@@ -224,7 +226,7 @@ def test_the_turn_after_which_a_market_opens_is_known(on_sqlite: Works) -> None:
     known.turn(0, lambda: None)
     known.line_up(waiting.Starting("ord_1", tokyo, 5), order)
     advance(shop, TO_TOKYO_US - 250_000)
-    known.move_clock()
+    business.move()
     assert known.due_in_s == pytest.approx(0.25)
 
 

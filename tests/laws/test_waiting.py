@@ -20,6 +20,7 @@ from engine.domain.clock import Clock
 from engine.domain.instrument import Instrument, Terms, opening
 from engine.domain.pricing import Price
 from engine.domain.trading_hours import TradingHours
+from engine.followers.business_clock import BusinessClock
 from engine.followers.waiting import Starting, Waiting
 from engine.kernel.limits import EXECUTION_BATCH
 from tests.support.engines.desks import HOUR_US, THURSDAY_US
@@ -97,8 +98,9 @@ class House:
         self.viewed = max(self.viewed, self.followed)
         firm: Any = SimpleNamespace(prices=self, price_max_age_us=AGE_US)
         desk: Any = self
+        self.business = BusinessClock(desk, lambda: self.now_us)
         self.waiting = Waiting(
-            desk, firm, self.rows, self.start, refresh=self.refresh,
+            desk, firm, self.rows, self.start, refresh=self.refresh, business=self.business,
             now_us=lambda: self.now_us, monotonic=lambda: self.clock_s,
         )  # fmt: skip
 
@@ -123,7 +125,7 @@ class House:
 
     def advance(self, by_us: int) -> None:
         self.ahead_us += by_us
-        self.waiting.move_clock()
+        self.business.move()
 
     def age(self) -> None:
         self.now_us += 2 * AGE_US

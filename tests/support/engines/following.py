@@ -15,6 +15,7 @@ from engine.domain.routing import ANY
 from engine.followers import settlement
 from engine.followers.acting import Acting, SavedOffset
 from engine.followers.execution import Execution, WorkingSets
+from engine.followers.expiring import ExpirySet
 from engine.followers.follow import Follower
 from engine.followers.settlement import Fresh, Settlement
 from engine.journal.journal import Journal
@@ -73,6 +74,24 @@ def working(journal: Journal, *statuses: str) -> Callable[[int, int], Sequence[R
         return sorted(found)[:limit]
 
     return rows
+
+
+def expiring(journal: Journal) -> ExpirySet:
+    def open_ones(offset_after: int, ends: Callable[[int], bool]) -> list[tuple[Row, int]]:
+        return sorted(
+            (Row(offset, state.terms.order, state.terms.instrument), state.terms.expires_at_us)
+            for offset, state in orders_of(journal)
+            if state.status in order.CANCELLABLE and offset > offset_after
+            if state.terms.expires_at_us is not None and ends(state.terms.expires_at_us)
+        )
+
+    def rows(time_us: int, limit: int, after: int) -> Sequence[Row]:
+        return [row for row, _ in open_ones(after, lambda end: end <= time_us)][:limit]
+
+    def first(time_us: int) -> int | None:
+        return min((end for _, end in open_ones(0, lambda end: end > time_us)), default=None)
+
+    return ExpirySet(rows, first)
 
 
 def due(journal: Journal) -> settlement.DueSet:
@@ -162,7 +181,9 @@ class Works:
         """
         venues = venue if isinstance(venue, OpenVenues) else OpenVenues([venue], {ANY: venue.name})
         known = sets or WorkingSets(
-            working(self.journal, "placed", "pending"), working(self.journal, "executing")
+            working(self.journal, "placed", "pending"),
+            working(self.journal, "executing"),
+            expiring(self.journal),
         )
 
         def begin(lease: Lease) -> Execution:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from engine.domain.kind import SIMULATED
 from engine.domain.routing import ANY
 from engine.followers.acting import SavedOffset
 from engine.followers.execution import Execution, WorkingSets
+from engine.followers.expiring import ExpirySet
 from engine.journal.leases import Leases
 from engine.kernel import wall
 from engine.kernel.process import EXECUTION
@@ -47,6 +49,7 @@ class Stage:
             WorkingSets(
                 lambda limit, after: working.waiting(views, limit=limit, after=after),
                 lambda limit, after: working.at_venue(views, limit=limit, after=after),
+                ExpirySet(partial(working.expiring, views), partial(working.next_expiry, views)),
             ),
             refresh=lambda: 0,
             monotonic=self.clock,

@@ -1,0 +1,193 @@
+"""Orders whose time is over: waiting ones are cancelled, venues are asked to cancel the others."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from engine.commands import decisions
+from engine.domain.instrument import Terms, unit_of
+from engine.domain.order import ExpiryRequested
+from engine.domain.order_request import OrderRequest
+from engine.domain.pricing import Price
+from engine.domain.report import Report
+from engine.domain.trading_hours import TradingHours
+from engine.kernel.limits import EXPIRY_REQUESTS_MAX, EXPIRY_S
+from engine.venues.port import Capabilities, VenueStatus
+from tests.support.engines.desks import HOUR_US, TENANT, THURSDAY_US, Shop
+from tests.support.engines.following import NOTHING, VENUE, ScriptedVenue, Works
+
+NEW_YORK = TradingHours("XNYS", "America/New_York", (("09:30", "16:00"),))
+TO_CLOSE_US = 5 * HOUR_US + HOUR_US // 2
+"""From Thursday 14:30 UTC to 16:00 in New York, which is on summer time."""
+SECOND_US = 1_000_000
+LIMITS = Capabilities(frozenset({"market", "limit"}), frozenset({"day", "gtc"}))
+
+
+def put(shop: Shop, name: str, *, is_priced: bool = True) -> str:
+    terms = Terms(name, name.upper(), "stock", "USD", trading_hours=NEW_YORK)
+    shop.do(decisions.put_instrument, instrument=f"ins_{name}", terms=terms)
+    if is_priced:
+        price = Price(Decimal(100), Decimal(100), THURSDAY_US, unit=unit_of(terms))
+        shop.prices[terms.symbol] = price
+    return f"ins_{name}"
+
+
+def buy(shop: Shop, account: str, instrument: str, **words: Any) -> str:
+    words = {"order_type": "limit", "limit_price": Decimal(98), **words}
+    order = shop.ids.new("ord")
+    shop.do(
+        decisions.place_order,
+        firm=shop.firm,
+        tenant=TENANT,
+        account=account,
+        order=order,
+        instrument=instrument,
+        order_request=OrderRequest("buy", Decimal(10), **words),
+    )
+    return order
+
+
+def advance(shop: Shop, by_us: int) -> None:
+    shop.do(decisions.advance_clock, by_us=by_us)
+
+
+def standing(works: Works, order: str) -> str:
+    state = works.order(order)
+    return f"{state.status} {state.cancelled_reason or ''}".strip()
+
+
+def answer(venue: ScriptedVenue, order: str, kind: Any) -> None:
+    """The venue's answer to the last request to cancel an order."""
+    asked = [one for one in venue.cancels if one.venue_order == order][-1]
+    venue.say(Report(VENUE, f"{asked.reference}-{kind}", order, kind))
+
+
+def test_a_session_ends(works: Works) -> None:
+    """Two orders that are in force for the day, and one until it is cancelled."""
+    shop, venue = works.shop, ScriptedVenue(capabilities=LIMITS)
+    account, traded = shop.open(), put(shop, "traded")
+    executing = works.execution(venue)
+    day, gtc, other = (
+        buy(shop, account, traded),
+        buy(shop, account, traded, time_in_force="gtc"),
+        buy(shop, account, put(shop, "unpriced", is_priced=False)),
+    )
+    works.run(executing)
+    assert {standing(works, one) for one in (day, gtc, other)} == {"executing"}  # none needs a price
+    advance(shop, TO_CLOSE_US - SECOND_US)
+    works.run(executing)
+    assert not venue.cancels
+    shop.do(decisions.halt_trading, tenant=TENANT, reason="a test", stops_execution=True)
+    advance(shop, SECOND_US)
+    works.run(executing)
+    assert {one.venue_order for one in venue.cancels} == {day, other}
+    assert {standing(works, one) for one in (day, gtc, other)} == {"executing"}
+    answer(venue, day, "cancelled")
+    venue.say(Report(VENUE, "t", other, "trade", Decimal(98), Decimal("0.1")))
+    answer(venue, other, "cancelled")
+    works.run(executing)
+    assert [standing(works, one) for one in (day, gtc, other)] == [
+        "cancelled expired", "executing", "filled"
+    ]  # fmt: skip
+    assert not executing.status().faults
+
+
+def test_orders_that_wait_are_cancelled(works: Works) -> None:
+    shop, venue = works.shop, ScriptedVenue(capabilities=LIMITS)
+    account, traded = shop.open(), put(shop, "traded")
+    executing = works.execution(venue)
+    advance(shop, TO_CLOSE_US)  # closed until Friday
+    day, gtc = buy(shop, account, traded), buy(shop, account, traded, time_in_force="gtc")
+    market = buy(shop, account, traded, order_type="market", limit_price=None)
+    works.run(executing)
+    shop.do(decisions.halt_trading, tenant=TENANT, reason="a test", stops_execution=True)
+    advance(shop, 24 * HOUR_US - SECOND_US)  # Friday's session has come and is nearly over
+    works.run(executing)
+    assert {standing(works, one) for one in (day, gtc, market)} == {"pending"}
+    advance(shop, SECOND_US)
+    works.run(executing)
+    assert [standing(works, one) for one in (day, gtc, market)] == [
+        "cancelled expired", "pending", "pending"
+    ]  # fmt: skip
+    assert not venue.tickets
+
+
+@pytest.mark.parametrize("is_restarted", [True, False])
+def test_a_view_that_lags_or_a_memory_that_is_lost(on_sqlite: Works, is_restarted: bool) -> None:
+    """Without the view the order's fact is enough; after a restart the view is."""
+    works, shop, venue = on_sqlite, on_sqlite.shop, ScriptedVenue(capabilities=LIMITS)
+    account, traded = shop.open(), put(shop, "traded")
+    executing = works.execution(venue, sets=None if is_restarted else NOTHING)
+    order = buy(shop, account, traded)
+    works.run(executing)
+    assert standing(works, order) == "executing"
+    if is_restarted:
+        executing.stop()
+        works.clock.now_s += 60
+        executing = works.execution(venue)
+        works.run(executing)
+    advance(shop, TO_CLOSE_US)
+    works.run(executing)
+    assert [one.venue_order for one in venue.cancels[:1]] == [order]
+
+
+def test_a_venue_that_refuses_is_asked_again_later_and_not_for_ever(on_sqlite: Works) -> None:
+    works, shop, venue = on_sqlite, on_sqlite.shop, ScriptedVenue(capabilities=LIMITS)
+    account, traded = shop.open(), put(shop, "traded")
+    executing = works.execution(venue)
+    order = buy(shop, account, traded)
+    works.run(executing)
+    advance(shop, TO_CLOSE_US)
+    for times in range(1, EXPIRY_REQUESTS_MAX + 3):
+        works.run(executing, turns=3)
+        asked = [one for one in works.journal.stream(order) if isinstance(one.fact, ExpiryRequested)]
+        assert len(asked) == min(times, EXPIRY_REQUESTS_MAX)
+        if times <= EXPIRY_REQUESTS_MAX:
+            answer(venue, order, "cancel_rejected")
+        works.run(executing, turns=3)
+        assert not works.order(order).is_expiring
+        works.clock.now_s += EXPIRY_S
+    assert len({one.reference for one in venue.cancels}) == EXPIRY_REQUESTS_MAX
+    (fault,) = executing.status().faults.values()
+    assert "not_cancelled" in fault
+    venue.say(Report(VENUE, "end", order, "ended", reason="expired"))
+    works.run(executing)
+    works.clock.now_s += EXPIRY_S
+    works.run(executing)
+    assert standing(works, order) == "cancelled expired"
+    assert not executing.status().faults
+
+
+def test_a_fill_wins_against_the_request(on_sqlite: Works) -> None:
+    works, shop, venue = on_sqlite, on_sqlite.shop, ScriptedVenue(capabilities=LIMITS)
+    account, traded = shop.open(), put(shop, "traded")
+    executing = works.execution(venue)
+    order = buy(shop, account, traded)
+    works.run(executing)
+    advance(shop, TO_CLOSE_US)
+    works.run(executing)
+    venue.say(
+        Report(VENUE, "t", order, "trade", Decimal(98), works.order(order).ordered),
+        Report(VENUE, "e", order, "ended"),
+    )
+    answer(venue, order, "cancel_rejected")
+    venue.known[order] = VenueStatus("over")
+    works.run(executing)
+    assert standing(works, order) == "filled"
+    works.clock.now_s += EXPIRY_S
+    works.run(executing)
+    assert len({one.reference for one in venue.cancels}) == 1
+
+
+def test_a_venue_without_limit_orders_gets_none(on_sqlite: Works) -> None:
+    works, shop, venue = on_sqlite, on_sqlite.shop, ScriptedVenue()
+    account, traded = shop.open(), put(shop, "traded")
+    executing = works.execution(venue)
+    order = buy(shop, account, traded)
+    works.run(executing)
+    assert standing(works, order) == "cancelled venue_rejected"
+    assert not venue.tickets
+    assert not executing.status().faults
