@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from engine.audit.auditing import AuditOptions, audit
+from engine.domain import script
+from engine.domain.script import ScriptPlayed
 from tests.support.servers.http_engine import Engine, ok
 from tests.support.servers.stage import Scene, Stage
 
@@ -19,9 +21,16 @@ _NUMBERS = count(1)
 
 
 @pytest.fixture(scope="module")
-def stage(module_engine: Engine) -> Iterator[Stage]:
+def module_stage(module_engine: Engine) -> Iterator[Stage]:
     yield Stage(module_engine)
     assert audit(module_engine.journal.datastore, AuditOptions()).findings == []
+
+
+@pytest.fixture
+def stage(module_stage: Stage) -> Stage:
+    module_stage.later_us = 0
+    module_stage.restart()
+    return module_stage
 
 
 @pytest.fixture
@@ -173,6 +182,13 @@ EFFECTS = {
 }
 
 
+def outcome(effect: Effect, scene: Scene) -> Effect:
+    """The same steps, with what became of the order."""
+    order = scene.shown()
+    trades, parked = tuple(scene.trades()), tuple(scene.parked())
+    return Effect(effect.steps, order["status"], trades, parked, order["cancelled_reason"])
+
+
 def test_effects(stage: Stage, engine: Engine) -> None:
     """All at once: each is an order of its own account, and none holds up another."""
     client = engine.client()
@@ -184,17 +200,7 @@ def test_effects(stage: Stage, engine: Engine) -> None:
     stage.play(turns=12)
     for _ in range(4):
         stage.play(later_s=1, turns=3)
-    found = {}
-    for name, scene in scenes.items():
-        order = scene.shown()
-        found[name] = Effect(
-            EFFECTS[name].steps,
-            order["status"],
-            tuple(scene.trades()),
-            tuple(scene.parked()),
-            order["cancelled_reason"],
-        )
-    assert found == EFFECTS
+    assert {name: outcome(EFFECTS[name], scene) for name, scene in scenes.items()} == EFFECTS
 
 
 def test_a_script_is_listed_and_taken_once(stage: Stage, scene: Scene) -> None:
@@ -289,3 +295,117 @@ def test_faults_of_a_script(engine: Engine, name: str) -> None:
     found = [(one["path"], one["code"]) for one in reply.json["params"]]
     assert sorted(found) == sorted(faults)
     assert engine.journal.head == head
+
+
+LATER = ({"step": "trade", "after": "PT60S"}, {"step": "ended", "after": "PT60S"})
+ON_CANCEL = {"when": "cancel"}
+CANCELS = {
+    "in time": Effect(LATER, "cancelled", reason="requested"),
+    "in time, with a part": Effect((trade(percent="40"), *LATER), "filled", (PART,)),
+    "refused": Effect(("cancel_rejected", *LATER), "filled", (WHOLE,)),
+    "refused later": Effect(({"step": "cancel_rejected", "after": "PT5S"}, *LATER), "filled", (WHOLE,)),
+    "late fill": Effect(
+        ({"step": "cancelled", **ON_CANCEL}, trade(**ON_CANCEL, after="PT2S"), *LATER),
+        "cancelled",
+        parked=("trade late",),
+        reason="requested",
+    ),
+    "fill overtakes it": Effect(
+        (trade(**ON_CANCEL), {"step": "ended", **ON_CANCEL}, *LATER), "filled", (WHOLE,)
+    ),
+    "part overtakes it": Effect(
+        (trade(**ON_CANCEL, percent="40"), {"step": "cancelled", **ON_CANCEL, "after": "PT2S"}, *LATER),
+        "filled",
+        (PART,),
+    ),
+    "bust with it": Effect(
+        ("trade", {"step": "bust", "of": 1, **ON_CANCEL}, {"step": "cancelled", **ON_CANCEL}),
+        "cancelled",
+        ("0.99 at 100.00000000 busted",),
+        reason="requested",
+    ),
+    "expired meanwhile": Effect(
+        ({"step": "expired", **ON_CANCEL}, *LATER), "cancelled", reason="expired"
+    ),
+    "never answered": Effect(("silence",), "executing"),
+    "never answered, then executed": Effect(("silence", *LATER), "filled", (WHOLE,)),
+}
+
+
+def test_requests_to_cancel(stage: Stage, engine: Engine) -> None:
+    client = engine.client()
+    scenes = {}
+    for name, effect in CANCELS.items():
+        scenes[name] = scene = Scene(stage, client, f"cancel{next(_NUMBERS)}")
+        scene.script(*effect.steps)
+        scene.buy()
+    stage.play()
+    for scene in scenes.values():
+        scene.cancel()
+    stage.play()
+    for later_s in (2, 3, 60):
+        stage.play(later_s=later_s)
+    assert {name: outcome(CANCELS[name], scene) for name, scene in scenes.items()} == CANCELS
+
+
+def test_each_request_is_answered(stage: Stage, scene: Scene) -> None:
+    scene.script("cancel_rejected", *LATER)
+    scene.buy()
+    stage.play()
+    for _ in range(2):
+        scene.cancel()
+        stage.play()
+    facts = [type(one.fact).__name__ for one in stage.engine.journal.stream(scene.order)]
+    assert facts[2:] == ["CancelRequested", "CancelRejected"] * 2
+
+
+def test_days_pass_between_steps(stage: Stage, scene: Scene) -> None:
+    """0.49 and 0.50 are bought and settle; then the first is busted, the second corrected to 98."""
+    days = {"after": "P3D"}
+    scene.script(
+        trade(percent="50"), "trade", "ended", {"step": "bust", "of": 1, **days},
+        {"step": "correct", "of": 2, "price_change": "-2", **days},
+    )  # fmt: skip
+    scene.buy()
+    stage.play()
+    stage.engine.settle(scene.order)
+    stage.pass_time("P2D")
+    assert (scene.shown()["status"], scene.cash()) == ("settled", "900.50")
+    stage.restart()
+    stage.pass_time("P1D")
+    assert scene.trades() == [
+        "0.49 at 100.00000000 busted", "0.50 at 100.00000000 busted", "0.50 at 98.00000000 executed",
+    ]  # fmt: skip
+    assert (scene.shown()["status"], scene.parked()) == ("settled", [])
+    assert scene.cash() == "950.75"  # 49.00, and a fee of 0.25
+
+
+def test_nothing_is_lost_or_repeated_after_a_restart(stage: Stage, scene: Scene) -> None:
+    """At each point where the execution is over and the script is not."""
+    on_cancel = ({"step": "cancelled", **ON_CANCEL}, trade(**ON_CANCEL, after="PT2S"))
+    scene.script(trade(percent="40"), {"step": "bust", "of": 1, "after": "P2D"}, *on_cancel, "silence")
+    scene.script(trade(percent="40"), {"step": "bust", "of": 1, "after": "P2D"}, *on_cancel)
+    silent, order = scene.buy(), scene.buy()
+    stage.restart()
+    stage.play()
+    scene.cancel()
+    stage.play()
+    assert scene.shown()["status"] == "filled"
+    assert played(stage, order) == 0
+    stage.restart()
+    stage.play(later_s=3, turns=12)
+    assert scene.parked() == ["trade late"]
+    facts = stage.engine.journal.stream(order)
+    for _ in range(2):
+        stage.restart()
+        stage.play(later_s=60, turns=12)
+    assert stage.engine.journal.stream(order) == facts  # the bust was dropped
+    assert (scene.parked(), played(stage, order)) == (["trade late"], 1)
+    scene.order = silent
+    stage.pass_time("P3D")
+    assert (scene.trades(), played(stage, silent)) == (["0.39 at 100.00000000 busted"], 0)
+
+
+def played(stage: Stage, order: str) -> int:
+    facts = [one.fact for one in stage.engine.journal.stream(script.STREAM)]
+    return sum(isinstance(fact, ScriptPlayed) and fact.order == order for fact in facts)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from api.http.kinds import Span
+from engine.commands import decisions
+from engine.commands.desk import Command
 from engine.domain.kind import SIMULATED
 from engine.domain.routing import ANY
 from engine.followers.acting import SavedOffset
@@ -73,6 +76,12 @@ class Stage:
             self.clock.now_s += 0.06
         self.engine.project()
 
+    def pass_time(self, length: str) -> None:
+        """Advances the business clock, and has everything due taken."""
+        decide = partial(decisions.advance_clock, by_us=Span().read(length))
+        self.engine.desk.do(Command(decide, None, "test"))
+        self.play()
+
 
 class Scene:
     """One account of a new tenant, and an instrument of its own at 100.00."""
@@ -110,6 +119,10 @@ class Scene:
     def trades(self) -> list[str]:
         """Quantity, price and status of each trade."""
         return [f"{one['quantity']} at {one['price']} {one['status']}" for one in self.shown()["trades"]]
+
+    def cash(self) -> str:
+        (usd,) = ok(self.client.get(f"/accounts/{self.account}/cash-balances"))
+        return str(usd["total"])
 
     def parked(self) -> list[str]:
         """Kind and fault of the parked reports that its order's references name, oldest first."""
