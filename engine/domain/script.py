@@ -279,9 +279,9 @@ def subject_of(given: Mapping[SubjectKind, str | None]) -> tuple[SubjectKind, st
     """The one subject that is named. Raises Refused `missing_param`, `invalid_param`."""
     named = [(kind, subject) for kind, subject in given.items() if subject is not None]
     if not named:
-        raise invalid("account", "missing_param", "Name an order, an account or an instrument.")
+        raise invalid("account", "missing_param", "is needed, or an order or instrument")
     if len(named) > 1:
-        raise invalid(named[1][0], "unexpected_param", "Name one order, account or instrument.")
+        raise invalid(named[1][0], "unexpected_param", f"does not go with `{named[0][0]}`")
     return named[0]
 
 

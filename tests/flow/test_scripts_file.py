@@ -42,7 +42,7 @@ FAULTS = {
     ),
     "no subject": (
         '\n{"steps": [{"step": "trade"}]}',
-        ["line 2: script 1, account: Name an order, an account or an instrument."],
+        ["line 2: script 1, account: is needed, or an order or instrument"],
     ),
     "marks inside a text": (
         '{"account": "a,]}\\"\\n{",\n"steps": [{"step": "ended"}, {"step": "bust", "of": 1}]}',

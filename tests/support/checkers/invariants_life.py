@@ -74,6 +74,10 @@ NEXT = {
     },
     "kind": {"": {"declared": "declared"}, "declared": {}},
     "clock": {"": {"advanced": "running"}, "running": {"advanced": "running"}},
+    "script": {
+        "": {"written": "used"},
+        "used": dict.fromkeys(("written", "taken", "played"), "used"),
+    },
 }
 """Kind of stream -> status -> what may happen -> status then. What is not here cannot happen."""
 

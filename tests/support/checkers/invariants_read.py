@@ -104,12 +104,15 @@ FIELDS = {
     "report.applied": "trade by at_us",
     "clock.advanced": "by_us at_us",
     "kind.declared": "kind at_us",
+    "script.written": "script subject_kind subject steps by at_us",
+    "script.taken": "script order at_us",
+    "script.played": "script order at_us",
 }
 """Name of a fact -> the words of its body after the envelope's eight, by place."""
 
 LATER: dict[str, dict[str, Any]] = {
     "order.placed": {"rounding": "half_up"},
-    "order.execution_started": {"splits": 0},
+    "order.execution_started": {"splits": 0, "script": None},
     "account.position_opened": {"splits": 0},
 }
 """Words that bodies have grown by since, and what is meant where they are missing."""
